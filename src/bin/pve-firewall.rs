@@ -1,0 +1,2 @@
+//! The `pve-firewall` command: compiles the firewall configuration and keeps it live.
+fn main() {}

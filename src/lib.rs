@@ -1,0 +1,23 @@
+//! The Proxmox VE firewall: configuration in, a live netfilter ruleset out; dropped packets in, log lines out.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! /etc/pve files ─▶ config ─┐
+//!                           ├─▶ compile ─▶ ruleset ─▶ plan ─▶ apply ─▶ kernel
+//! node facts ─────▶ node ───┘                          ▲
+//!                                                      └── *-save
+//! kernel NFLOG ─▶ logger ─▶ nflog ─▶ pve-firewall.log
+//! ```
+//!
+//! The **core** turns bytes into values and text. It does no I/O, asks no clock and no environment, and logs nothing:
+//! the modules `tables`, `config`, `node`, `ruleset`, `compile`, `plan` and `nflog`.
+//!
+//! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
+//! opens sockets or says `unsafe`), and above it `apply`, `daemon`, `logger` and `cli`.
+//!
+//! Which module may use which is written down in `tests/architecture.rs`, and held there.
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod system;

@@ -1,0 +1,85 @@
+//! Going into the background, and the pid file.
+#![allow(unsafe_code, reason = "fork(2)")]
+use super::files;
+use anyhow::{Context, Result};
+use nix::sys::signal::kill;
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// Which side of [`into_background`] a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The process that was started by hand; the daemon has this process number.
+    Starter(i32),
+    /// The daemon, in a session of its own, with `/dev/null` for its standard streams.
+    Daemon,
+}
+
+/// Forks. To be called while the process has one thread only.
+///
+/// # Errors
+/// When the kernel refuses to fork or to open a session.
+pub fn into_background() -> Result<Side> {
+    // SAFETY: callers have a single thread, so the child may do anything
+    if let ForkResult::Parent { child } = unsafe { fork() }.context("cannot fork")? {
+        return Ok(Side::Starter(child.as_raw()));
+    }
+    setsid().context("cannot open a session")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("cannot open /dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(Side::Daemon)
+}
+
+/// A pid file that is removed when dropped.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes the number of this process.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(path: PathBuf) -> Result<Self> {
+        files::replace(&path, format!("{}\n", std::process::id()).as_bytes(), 0o644)?;
+        Ok(PidFile(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = files::remove(&self.0);
+    }
+}
+
+/// The live process that a pid file names, if its executable's name is `program`.
+///
+/// A stale file whose number now belongs to another program counts as no process.
+#[must_use]
+pub fn running(pid_file: &Path, program: &str) -> Option<i32> {
+    let pid: i32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    kill(Pid::from_raw(pid), None).ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let name = command.split(|byte| *byte == 0).next()?;
+    let name = Path::new(std::str::from_utf8(name).ok()?).file_name()?.to_str()?;
+    (name == program).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_of_another_program_is_not_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        fs::write(&path, "1\n").unwrap();
+        assert_eq!(running(&path, "init"), None);
+        let file = PidFile::write(path.clone()).unwrap();
+        assert_eq!(running(&path, "pve-firewall"), None);
+        drop(file);
+        assert!(!path.exists());
+    }
+}

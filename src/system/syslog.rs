@@ -1,0 +1,67 @@
+//! Messages to the system log, facility daemon.
+use super::root::Root;
+use std::path::PathBuf;
+use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
+
+/// How serious a message is: the levels of syslog(3) that the programs use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Something failed; LOGID 3.
+    Error,
+    /// Something is probably not as it was meant; LOGID 4.
+    Warning,
+    /// A normal but noteworthy event; LOGID 5.
+    Notice,
+    /// For information; LOGID 6.
+    Info,
+}
+
+/// A connection to the system log that is made anew when it breaks; a missing log costs messages, never the program.
+pub struct Syslog {
+    ident: &'static str,
+    socket: PathBuf,
+    to_stderr: bool,
+    logger: Option<Logger<LoggerBackend, Formatter3164>>,
+}
+
+impl Syslog {
+    /// Messages appear as `ident[pid]`, and on stderr too if `to_stderr`.
+    #[must_use]
+    pub fn new(root: &Root, ident: &'static str, to_stderr: bool) -> Self {
+        Syslog { ident, socket: root.path("/dev/log"), to_stderr, logger: None }
+    }
+
+    /// Writes one message; line breaks become blanks.
+    pub fn write(&mut self, severity: Severity, message: &str) {
+        if self.to_stderr {
+            eprintln!("{message}");
+        }
+        let message = message.replace(['\n', '\r'], " ");
+        // a restarted syslogd leaves a dead socket behind: the second try opens a new one
+        for _ in 0..2 {
+            if self.logger.is_none() {
+                self.logger = syslog::unix_custom(self.formatter(), &self.socket).ok();
+            }
+            let Some(logger) = &mut self.logger else { return };
+            let sent = match severity {
+                Severity::Error => logger.err(&message),
+                Severity::Warning => logger.warning(&message),
+                Severity::Notice => logger.notice(&message),
+                Severity::Info => logger.info(&message),
+            };
+            if sent.is_ok() {
+                return;
+            }
+            self.logger = None;
+        }
+    }
+
+    fn formatter(&self) -> Formatter3164 {
+        Formatter3164 {
+            facility: Facility::LOG_DAEMON,
+            hostname: None,
+            process: self.ident.to_string(),
+            pid: std::process::id(),
+        }
+    }
+}
