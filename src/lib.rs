@@ -20,4 +20,8 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod compile;
+pub mod config;
+pub mod inputs;
+pub mod ruleset;
 pub mod system;

@@ -1,0 +1,67 @@
+//! What compiling depends on, as texts and plain facts. The shell collects it, the core reads it.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A file of the configuration tree. One that is certainly absent or empty is not in the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum File {
+    /// Its content, any bytes.
+    Content(Arc<[u8]>),
+    /// It is there, or was, and cannot be read now: why. What depends on it keeps its live rules.
+    Unreadable(Arc<str>),
+}
+
+/// The configuration tree (`/etc/pve`), read in one pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// The folder that was read, without a final slash: reports name files by it.
+    pub root: String,
+    /// The files that matter, by their path below the root, such as `firewall/100.fw`:
+    /// `.vmlist`, `.members`, `corosync.conf`, `firewall/*.fw`, `sdn/firewall/*.fw`, `nodes/NODE/host.fw`,
+    /// `nodes/NODE/qemu-server/*.conf` and `nodes/NODE/lxc/*.conf` of the own node.
+    pub files: BTreeMap<String, File>,
+}
+
+impl Tree {
+    /// The content of a file; `None` if it is absent or unreadable.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        match self.files.get(path)? {
+            File::Content(content) => Some(content),
+            File::Unreadable(_) => None,
+        }
+    }
+
+    /// The name of a file for reports: the path that was read.
+    #[must_use]
+    pub fn label(&self, path: &str) -> Arc<str> {
+        format!("{}/{path}", self.root).into()
+    }
+}
+
+/// What the node itself tells, apart from its configuration tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The node's name: the host name up to the first dot, or what `--node` gives.
+    pub node: String,
+    /// Now, in seconds since 1970 (UTC): `enable: N` may be a time.
+    pub now: u64,
+    /// The content of `/proc/net/route`.
+    pub routes_v4: String,
+    /// The content of `/proc/net/ipv6_route`.
+    pub routes_v6: String,
+    /// The content of `/etc/services`.
+    pub services: String,
+    /// The content of `/etc/protocols`.
+    pub protocols: String,
+    /// The content of `/etc/ethertypes`.
+    pub ethertypes: String,
+    /// Alternative interface names (`ip link property add … altname`), each with the name that it stands for.
+    pub altnames: BTreeMap<String, String>,
+    /// Host names of the tree ([`crate::compile::names_to_resolve`]) with the addresses that they have, in the
+    /// resolver's order. A name that has none is absent.
+    pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Devices of guests with an unreadable file whose rules are live (`tap100i0`): their live chains are kept.
+    pub live_devices: Vec<String>,
+}

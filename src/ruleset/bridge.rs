@@ -1,0 +1,153 @@
+//! Rules of ebtables(8) chains.
+use super::Origin;
+use super::names::{ChainName, Interface, Token};
+use ipnet::Ipv4Net;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// A MAC address (EUI-48).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// The link-local IPv6 address that a host with this MAC gives itself (modified EUI-64, RFC 4291 appendix A).
+    #[must_use]
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = ();
+
+    /// Reads six pairs of hexadecimal digits with colons between them.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(())?;
+            if !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(());
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| ())?;
+        }
+        parts.next().is_none().then_some(MacAddr(octets)).ok_or(())
+    }
+}
+
+/// How a variant of `ebtables-save` prints MAC addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacStyle {
+    /// Without leading zeros: the legacy tool.
+    Short,
+    /// Two digits for each octet: the nft variant.
+    Padded,
+}
+
+/// One match of an ebtables rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BridgeMatch {
+    /// `-p`, by a name of `/etc/ethertypes`, or a code that has none.
+    Protocol(Token),
+    /// `-i`
+    InInterface(Interface),
+    /// `-o`
+    OutInterface(Interface),
+    /// `-s ! MAC`: the frame comes from another address.
+    NotFrom(MacAddr),
+    /// `--arp-ip-src`
+    ArpSource(Ipv4Net),
+}
+
+/// What happens to a frame that a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BridgeTarget {
+    /// Lets it through.
+    Accept,
+    /// Loses it.
+    Drop,
+    /// Goes back to the chain that jumped here.
+    Return,
+    /// Goes on in a chain and comes back.
+    Jump(ChainName),
+}
+
+/// A rule of an ebtables chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeRule {
+    /// What must hold for a frame, in writing order.
+    pub matches: Vec<BridgeMatch>,
+    /// What happens to it then.
+    pub target: BridgeTarget,
+    /// Where the rule comes from.
+    pub origin: Origin,
+}
+
+impl BridgeRule {
+    /// The rule as a line of `ebtables-save`, in the spelling of a variant.
+    #[must_use]
+    pub fn line(&self, chain: &ChainName, style: MacStyle) -> String {
+        let matches: String = self.matches.iter().map(|one| format!(" {}", one.text(style))).collect();
+        format!("-A {chain}{matches} -j {}", self.target)
+    }
+}
+
+impl BridgeMatch {
+    fn text(&self, style: MacStyle) -> String {
+        match self {
+            BridgeMatch::Protocol(name) => format!("-p {name}"),
+            BridgeMatch::InInterface(interface) => format!("-i {interface}"),
+            BridgeMatch::OutInterface(interface) => format!("-o {interface}"),
+            BridgeMatch::NotFrom(MacAddr(octets)) => {
+                let octet = |octet: &u8| match style {
+                    MacStyle::Short => format!("{octet:x}"),
+                    MacStyle::Padded => format!("{octet:02x}"),
+                };
+                format!("-s ! {}", octets.each_ref().map(octet).join(":"))
+            }
+            BridgeMatch::ArpSource(net) if net.prefix_len() == 32 => format!("--arp-ip-src {}", net.addr()),
+            BridgeMatch::ArpSource(net) => format!("--arp-ip-src {}", net.trunc()),
+        }
+    }
+}
+
+impl fmt::Display for BridgeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BridgeTarget::Accept => f.write_str("ACCEPT"),
+            BridgeTarget::Drop => f.write_str("DROP"),
+            BridgeTarget::Return => f.write_str("RETURN"),
+            BridgeTarget::Jump(chain) => chain.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_written_as_each_variant_prints_them() {
+        let mac: MacAddr = "BC:24:01:00:0f:30".parse().unwrap();
+        let rule = BridgeRule {
+            matches: vec![BridgeMatch::NotFrom(mac)],
+            target: BridgeTarget::Drop,
+            origin: Origin::Made("test".into()),
+        };
+        let chain = ChainName::new("tap100i0-OUT").unwrap();
+        assert_eq!(rule.line(&chain, MacStyle::Short), "-A tap100i0-OUT -s ! bc:24:1:0:f:30 -j DROP");
+        assert_eq!(rule.line(&chain, MacStyle::Padded), "-A tap100i0-OUT -s ! bc:24:01:00:0f:30 -j DROP");
+        for bad in ["", "bc:24", "bc:24:01:00:0f:3", "bc:24:01:00:0f:30:1", "+c:24:01:00:0f:30"] {
+            assert_eq!(bad.parse::<MacAddr>(), Err(()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn link_local_addresses_come_from_the_mac() {
+        let mac: MacAddr = "BC:24:11:10:20:30".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::be24:11ff:fe10:2030");
+    }
+}

@@ -1,0 +1,292 @@
+//! The matches of iptables(8) and iptables-extensions(8) that rules use.
+use super::names::{Interface, SetName, Spelled};
+use super::target::LogRate;
+use super::{Family, MacAddr};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+
+/// Which end of a packet a match looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The sender.
+    Source,
+    /// The receiver.
+    Destination,
+}
+
+impl Direction {
+    /// `src` or `dst`.
+    #[must_use]
+    pub fn short(self) -> &'static str {
+        match self {
+            Direction::Source => "src",
+            Direction::Destination => "dst",
+        }
+    }
+
+    /// `s` or `d`.
+    fn letter(self) -> char {
+        match self {
+            Direction::Source => 's',
+            Direction::Destination => 'd',
+        }
+    }
+}
+
+/// A state of connection tracking (`-m conntrack --ctstate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtState {
+    /// The packet belongs to no connection that makes sense.
+    Invalid,
+    /// The packet begins a connection.
+    New,
+    /// The packet begins a connection that another one announced.
+    Related,
+    /// The connection has seen packets both ways.
+    Established,
+}
+
+/// A type of address by the routing table (`-m addrtype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddrType {
+    /// A broadcast address of a local network.
+    Broadcast,
+    /// A multicast address.
+    Multicast,
+    /// An anycast address.
+    Anycast,
+}
+
+/// A set of TCP flags, the bits of the header's thirteenth byte (RFC 9293).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    const NAMES: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
+    /// FIN
+    pub const FIN: TcpFlags = TcpFlags(1);
+    /// SYN
+    pub const SYN: TcpFlags = TcpFlags(2);
+    /// RST
+    pub const RST: TcpFlags = TcpFlags(4);
+    /// PSH
+    pub const PSH: TcpFlags = TcpFlags(8);
+    /// ACK
+    pub const ACK: TcpFlags = TcpFlags(16);
+    /// URG
+    pub const URG: TcpFlags = TcpFlags(32);
+    /// No flag.
+    pub const NONE: TcpFlags = TcpFlags(0);
+
+    /// These flags and others.
+    #[must_use]
+    pub const fn and(self, other: TcpFlags) -> TcpFlags {
+        TcpFlags(self.0 | other.0)
+    }
+}
+
+/// ICMP messages by type and code (RFC 792, RFC 4443).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpType {
+    /// The type; `None` is any message (`any` of iptables, IPv4 only).
+    pub kind: Option<u8>,
+    /// The code; `None` is any.
+    pub code: Option<u8>,
+}
+
+/// The bridge port that a bridged packet enters or leaves by (`-m physdev --physdev-is-bridged`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Physdev {
+    /// `--physdev-is-bridged --physdev-in DEV`
+    In(Interface),
+    /// `--physdev-is-bridged --physdev-out DEV`
+    Out(Interface),
+    /// `--physdev-out DEV --physdev-is-bridged`: as [`Physdev::Out`], in the order that the IPS rules are written in.
+    OutFirst(Interface),
+}
+
+/// One match of a rule. A rule's matches all have to hold, and are written in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// `-i`
+    InInterface(Interface),
+    /// `-o`
+    OutInterface(Interface),
+    /// `-s` or `-d` with one address or network, or a list of them.
+    Address(Direction, Spelled<Vec<IpNet>>),
+    /// `-m iprange --src-range` or `--dst-range`, both ends included.
+    Range(Direction, Spelled<(IpAddr, IpAddr)>),
+    /// `-m set [!] --match-set NAME src|dst`
+    Set {
+        /// The set.
+        name: SetName,
+        /// Which address is looked up.
+        direction: Direction,
+        /// Whether the address must *not* be in the set.
+        negated: bool,
+    },
+    /// `-p`, by the number of `/etc/protocols`.
+    Protocol(Spelled<u8>),
+    /// `-m NAME`: loads the options of a protocol.
+    Module(&'static str),
+    /// `--icmp-type` in IPv4, `--icmpv6-type` in IPv6.
+    Icmp(Family, Spelled<IcmpType>),
+    /// `--sport` or `--dport` with one port or range, both ends included.
+    Port(Direction, Spelled<(u16, u16)>),
+    /// `--match multiport --sports` or `--dports` with at most 15 ports, a range counting as two.
+    Multiport(Direction, Spelled<Vec<(u16, u16)>>),
+    /// `-m addrtype --src-type` or `--dst-type`
+    AddrType(Direction, AddrType),
+    /// `-m conntrack --ctstate`: any of these.
+    Conntrack(&'static [CtState]),
+    /// `-m physdev`
+    Physdev(Physdev),
+    /// `-m mac ! --mac-source`: the frame comes from another address.
+    NotFromMac(Spelled<MacAddr>),
+    /// `-m mark --mark VALUE/MASK`
+    Mark {
+        /// The bits under the mask.
+        value: u32,
+        /// The bits that are compared.
+        mask: u32,
+    },
+    /// `[!] --tcp-flags MASK SET`
+    TcpFlags {
+        /// Whether the comparison must fail.
+        negated: bool,
+        /// The flags that are compared.
+        mask: TcpFlags,
+        /// Those of them that are set.
+        set: TcpFlags,
+    },
+    /// `-m limit --limit RATE [--limit-burst N]`
+    Limit(LogRate),
+    /// `-m hashlimit`: above a rate of packets for each source network.
+    HashLimit {
+        /// Packets a second that are left through.
+        above: u64,
+        /// Packets that a source may send at once.
+        burst: u64,
+        /// The prefix length that makes a source.
+        source_mask: u8,
+        /// How long an idle source is remembered, in milliseconds.
+        expire: u64,
+    },
+}
+
+fn join<T>(items: &[T], name: impl Fn(&T) -> &'static str) -> String {
+    items.iter().map(name).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for CtState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ct_name(self))
+    }
+}
+
+fn ct_name(state: &CtState) -> &'static str {
+    match state {
+        CtState::Invalid => "INVALID",
+        CtState::New => "NEW",
+        CtState::Related => "RELATED",
+        CtState::Established => "ESTABLISHED",
+    }
+}
+
+impl fmt::Display for AddrType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AddrType::Broadcast => "BROADCAST",
+            AddrType::Multicast => "MULTICAST",
+            AddrType::Anycast => "ANYCAST",
+        })
+    }
+}
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == TcpFlags::NONE {
+            return f.write_str("NONE");
+        }
+        let set: Vec<_> = (0..6).filter(|bit| self.0 & (1 << bit) != 0).collect();
+        f.write_str(&join(&set, |bit| Self::NAMES[*bit]))
+    }
+}
+
+impl fmt::Display for Physdev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Physdev::In(device) => write!(f, "-m physdev --physdev-is-bridged --physdev-in {device}"),
+            Physdev::Out(device) => write!(f, "-m physdev --physdev-is-bridged --physdev-out {device}"),
+            Physdev::OutFirst(device) => write!(f, "-m physdev --physdev-out {device} --physdev-is-bridged"),
+        }
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Match::InInterface(interface) => write!(f, "-i {interface}"),
+            Match::OutInterface(interface) => write!(f, "-o {interface}"),
+            Match::Address(direction, addresses) => write!(f, "-{} {addresses}", direction.letter()),
+            Match::Range(direction, range) => write!(f, "-m iprange --{}-range {range}", direction.short()),
+            Match::Set { name, direction, negated } => {
+                let not = if *negated { "! " } else { "" };
+                write!(f, "-m set {not}--match-set {name} {}", direction.short())
+            }
+            Match::Protocol(protocol) => write!(f, "-p {protocol}"),
+            Match::Module(name) => write!(f, "-m {name}"),
+            Match::Icmp(Family::V4, kind) => write!(f, "--icmp-type {kind}"),
+            Match::Icmp(Family::V6, kind) => write!(f, "--icmpv6-type {kind}"),
+            Match::Port(direction, ports) => write!(f, "--{}port {ports}", direction.letter()),
+            Match::Multiport(direction, ports) => {
+                write!(f, "--match multiport --{}ports {ports}", direction.letter())
+            }
+            Match::AddrType(direction, kind) => write!(f, "-m addrtype --{}-type {kind}", direction.short()),
+            Match::Conntrack(states) => write!(f, "-m conntrack --ctstate {}", join(states, ct_name)),
+            Match::Physdev(physdev) => physdev.fmt(f),
+            Match::NotFromMac(mac) => write!(f, "-m mac ! --mac-source {mac}"),
+            Match::Mark { value, mask } => write!(f, "-m mark --mark {value:#010x}/{mask:#010x}"),
+            Match::TcpFlags { negated, mask, set } => {
+                let not = if *negated { "! " } else { "" };
+                write!(f, "{not}--tcp-flags {mask} {set}")
+            }
+            Match::Limit(rate) => write!(f, "-m limit {rate}"),
+            Match::HashLimit { above, burst, source_mask, expire } => write!(
+                f,
+                "-m hashlimit --hashlimit-above {above}/sec --hashlimit-burst {burst} --hashlimit-mode srcip \
+                 --hashlimit-name syn --hashlimit-htable-size 2097152 --hashlimit-srcmask {source_mask} \
+                 --hashlimit-htable-expire {expire}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_are_written_as_iptables_takes_them() {
+        let set = SetName::new("PVEFW-0-x-v4").unwrap();
+        let syn = TcpFlags::FIN.and(TcpFlags::SYN).and(TcpFlags::RST).and(TcpFlags::ACK);
+        let cases = [
+            (
+                Match::Set { name: set, direction: Direction::Source, negated: true },
+                "-m set ! --match-set PVEFW-0-x-v4 src",
+            ),
+            (Match::Mark { value: 0, mask: 0x8000_0000 }, "-m mark --mark 0x00000000/0x80000000"),
+            (Match::TcpFlags { negated: true, mask: syn, set: TcpFlags::SYN }, "! --tcp-flags FIN,SYN,RST,ACK SYN"),
+            (Match::TcpFlags { negated: false, mask: syn, set: TcpFlags::NONE }, "--tcp-flags FIN,SYN,RST,ACK NONE"),
+            (Match::Conntrack(&[CtState::Related, CtState::Established]), "-m conntrack --ctstate RELATED,ESTABLISHED"),
+            (
+                Match::Multiport(Direction::Destination, Spelled::new("80,http", vec![(80, 80), (80, 80)]).unwrap()),
+                "--match multiport --dports 80,http",
+            ),
+        ];
+        for (one, text) in cases {
+            assert_eq!(one.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The targets of iptables(8) and iptables-extensions(8) that rules use.
+use super::names::{ChainName, Token};
+use std::fmt;
+
+/// The answer to a rejected packet (`-j REJECT --reject-with`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectWith {
+    /// A TCP RST.
+    TcpReset,
+    /// ICMP destination unreachable: port.
+    IcmpPortUnreachable,
+    /// ICMP destination unreachable: host.
+    IcmpHostUnreachable,
+    /// ICMP destination unreachable: host administratively prohibited.
+    IcmpHostProhibited,
+    /// ICMPv6 destination unreachable: port.
+    Icmp6PortUnreachable,
+    /// ICMPv6 destination unreachable: administratively prohibited.
+    Icmp6AdmProhibited,
+}
+
+/// How often a log rule may match: the options of `-m limit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRate {
+    /// Packets a unit of time, such as `1/sec` or `20/minute`.
+    pub rate: Token,
+    /// Packets before the rate applies; without it iptables' own default, 5.
+    pub burst: Option<u32>,
+}
+
+/// What an NFLOG rule tells the log daemon: `:VMID:LOGID:CHAIN: MESSAGE`.
+///
+/// At most 58 characters with a VMID of nine digits, of 63 that iptables takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPrefix {
+    /// The guest, or 0 for the host, groups and the cluster.
+    pub vmid: u32,
+    /// The log level, 0 (emergency) to 7 (debug).
+    pub level: u8,
+    /// The chain that logs.
+    pub chain: ChainName,
+    /// What the rule does to the packet, as `DROP: ` or `policy REJECT: `.
+    pub message: &'static str,
+}
+
+/// The queues that packets go to for inspection (`-j NFQUEUE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// The default queue, 0.
+    Default,
+    /// `--queue-num`
+    Number(u16),
+    /// `--queue-balance`, first and last.
+    Balance(u16, u16),
+}
+
+/// What happens to a packet that a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Lets it through.
+    Accept,
+    /// Loses it.
+    Drop,
+    /// Goes back to the chain that jumped here.
+    Return,
+    /// `-j CHAIN`: goes on in a chain and comes back.
+    Jump(ChainName),
+    /// `-g CHAIN`: goes on in a chain for good.
+    Goto(ChainName),
+    /// Refuses it with an answer.
+    Reject(RejectWith),
+    /// `-j MARK --set-mark VALUE/MASK`
+    SetMark {
+        /// The bits under the mask.
+        value: u32,
+        /// The bits that are set or cleared.
+        mask: u32,
+    },
+    /// `-j CONNMARK --set-mark`
+    SetConnmark(u32),
+    /// `-j NFLOG --nflog-prefix`
+    Nflog(Box<LogPrefix>),
+    /// `-j NFQUEUE … --queue-bypass`: to a program that decides; through where none listens.
+    Nfqueue(Queue),
+    /// `-j CT --helper NAME`: gives the connection a helper.
+    CtHelper(&'static str),
+}
+
+impl fmt::Display for RejectWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RejectWith::TcpReset => "tcp-reset",
+            RejectWith::IcmpPortUnreachable => "icmp-port-unreachable",
+            RejectWith::IcmpHostUnreachable => "icmp-host-unreachable",
+            RejectWith::IcmpHostProhibited => "icmp-host-prohibited",
+            RejectWith::Icmp6PortUnreachable => "icmp6-port-unreachable",
+            RejectWith::Icmp6AdmProhibited => "icmp6-adm-prohibited",
+        })
+    }
+}
+
+impl fmt::Display for LogRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--limit {}", self.rate)?;
+        self.burst.map_or(Ok(()), |burst| write!(f, " --limit-burst {burst}"))
+    }
+}
+
+impl fmt::Display for LogPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ":{}:{}:{}: {}", self.vmid, self.level, self.chain, self.message)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Accept => f.write_str("-j ACCEPT"),
+            Target::Drop => f.write_str("-j DROP"),
+            Target::Return => f.write_str("-j RETURN"),
+            Target::Jump(chain) => write!(f, "-j {chain}"),
+            Target::Goto(chain) => write!(f, "-g {chain}"),
+            Target::Reject(with) => write!(f, "-j REJECT --reject-with {with}"),
+            Target::SetMark { value, mask } => write!(f, "-j MARK --set-mark {value:#010x}/{mask:#010x}"),
+            Target::SetConnmark(mark) => write!(f, "-j CONNMARK --set-mark {mark}"),
+            Target::Nflog(prefix) => write!(f, "-j NFLOG --nflog-prefix \"{prefix}\""),
+            Target::Nfqueue(Queue::Default) => f.write_str("-j NFQUEUE --queue-bypass"),
+            Target::Nfqueue(Queue::Number(number)) => {
+                write!(f, "-j NFQUEUE --queue-num {number} --queue-bypass")
+            }
+            Target::Nfqueue(Queue::Balance(first, last)) => {
+                write!(f, "-j NFQUEUE --queue-balance {first}:{last} --queue-bypass")
+            }
+            Target::CtHelper(name) => write!(f, "-j CT --helper {name}"),
+        }
+    }
+}
