@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod apply;
 pub mod compile;
 pub mod config;
 pub mod inputs;
