@@ -25,3 +25,4 @@ pub mod config;
 pub mod inputs;
 pub mod ruleset;
 pub mod system;
+pub mod tables;
