@@ -40,7 +40,7 @@ pub struct Group {
 }
 
 /// `firewall/cluster.fw`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The file, by the path that was read.
     pub file: Arc<str>,
@@ -48,6 +48,10 @@ pub struct Cluster {
     pub options: ClusterOptions,
     /// `[ALIASES]` and the IP sets, with `local_network` and `management` in any case.
     pub definitions: Definitions,
+    /// The alias `local_network`: the file's own, or the node's.
+    pub local_network: Alias,
+    /// Whether it is the file's own.
+    pub own_local_network: bool,
     /// `[RULES]`
     pub rules: Vec<Rule>,
     /// The groups by name in lower case.
@@ -86,30 +90,26 @@ pub struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Reads cluster.fw. `local_network` is the node's own network: the alias of that name where the file has none.
-    pub fn cluster(&self, content: &[u8], file: &Arc<str>, local_network: &str, reports: &mut Vec<Report>) -> Cluster {
+    /// Reads cluster.fw. `network` is the node's own: the alias `local_network` where the file has none.
+    pub fn cluster(&self, content: &[u8], file: &Arc<str>, network: &Alias, reports: &mut Vec<Report>) -> Cluster {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: true, groups: true }, reports);
-        let mut cluster = Cluster {
-            file: file.clone(),
-            options: options::read(&sections.options, file, self.databases, reports),
-            ..Cluster::default()
-        };
-        let mut known =
-            Definitions { aliases: names::aliases(&sections.aliases, file, reports), ..Definitions::default() };
-        if let (false, Some(network)) = (known.aliases.contains_key("local_network"), names::alias(local_network)) {
-            known.aliases.insert("local_network".to_string(), network);
-        }
+        let options = options::read(&sections.options, file, self.databases, reports);
+        let aliases = names::aliases(&sections.aliases, file, reports);
+        let mut known = Definitions { aliases, ..Definitions::default() };
+        let own_local_network = known.aliases.contains_key("local_network");
+        let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
         known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None }, file, reports);
         known.sets.entry("management".to_string()).or_default();
         let context = |env| Context { env, names: Names { cluster: &known, guest: None }, databases: self.databases };
-        cluster.rules = check::rules(&sections.rules, context(Env::Cluster), file, reports);
+        let rules = check::rules(&sections.rules, context(Env::Cluster), file, reports);
+        let mut groups = BTreeMap::new();
         for section in &sections.groups {
             let rules = check::rules(&section.lines, context(Env::Group), file, reports);
-            cluster.groups.insert(section.name.clone(), Group { line: section.line, rules });
+            groups.insert(section.name.clone(), Group { line: section.line, rules });
         }
-        cluster.definitions = known;
-        cluster
+        let file = file.clone();
+        Cluster { file, options, definitions: known, local_network, own_local_network, rules, groups }
     }
 
     /// Reads host.fw.

@@ -107,11 +107,11 @@ impl LogRatelimit {
     }
 }
 
-/// `N` or `N:M`, queues of NFQUEUE.
+/// `N` or `N:M`, queues of NFQUEUE; 0 is the one that packets go to without a number.
 pub(super) fn queues(value: &str) -> Option<Queue> {
     let number = |text: &str| integer(text).and_then(|number| u16::try_from(number).ok());
     match value.split_once(':') {
-        None => number(value).map(Queue::Number),
+        None => number(value).map(|number| if number == 0 { Queue::Default } else { Queue::Number(number) }),
         Some((first, last)) => {
             let (first, last) = (number(first)?, number(last)?);
             // the kernel counts the queues in 16 bits
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn queue_ranges() {
         for (value, queue) in [
-            ("0", Some(Queue::Number(0))),
+            ("0", Some(Queue::Default)),
             ("65535", Some(Queue::Number(65535))),
             ("0:3", Some(Queue::Balance(0, 3))),
             ("3:3", None),

@@ -56,6 +56,13 @@ impl Listed {
         format!("nodes/{node}/{}/{}.conf", self.kind.folder(), self.vmid)
     }
 
+    /// Whether a device on the host is the guest's.
+    #[must_use]
+    pub fn owns(&self, device: &str) -> bool {
+        let number = device.strip_prefix(self.kind.prefix()).and_then(|rest| rest.strip_prefix(&self.vmid_text));
+        number.is_some_and(|rest| rest.starts_with('i'))
+    }
+
     /// The guest's firewall file, below the tree's root.
     #[must_use]
     pub fn fw(&self) -> String {

@@ -5,7 +5,7 @@ mod guests;
 mod localnet;
 mod members;
 
-pub use corosync::{Corosync, CorosyncNode, IpVersion};
+pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
 pub use guests::{Device, GuestKind, Listed, devices, listed};
 pub use localnet::detect;
 pub use members::node_address;
