@@ -24,6 +24,8 @@ pub mod apply;
 pub mod compile;
 pub mod config;
 pub mod inputs;
+pub mod node;
 pub mod plan;
 pub mod ruleset;
 pub mod system;
+pub mod tables;
