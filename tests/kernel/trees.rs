@@ -1,6 +1,6 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the reference.
 use crate::host::{Host, VARIANTS, with_counters};
-use crate::trees::{facts, tree};
+use crate::trees::{facts, from_folder};
 use pve_firewall::apply::{Outcome, Variant};
 use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::plan::{Action, Plan, TablePlan};
@@ -14,7 +14,7 @@ fn conformance(path: &str) -> PathBuf {
 }
 
 fn compiled(root: &Path) -> Compiled {
-    compile(&tree(root), &facts())
+    compile(&from_folder(root), &facts())
 }
 
 /// A tree of a node with guests; gone when dropped.
