@@ -23,5 +23,6 @@
 pub mod compile;
 pub mod config;
 pub mod inputs;
+pub mod reader;
 pub mod ruleset;
 pub mod system;
