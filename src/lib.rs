@@ -20,9 +20,13 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod apply;
 pub mod compile;
 pub mod config;
 pub mod inputs;
+pub mod node;
+pub mod plan;
 pub mod reader;
 pub mod ruleset;
 pub mod system;
+pub mod tables;

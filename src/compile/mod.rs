@@ -1,9 +1,25 @@
 //! From configuration and node facts to rules: the only room that sees both worlds.
-use crate::config::Report;
+
+mod bridge;
+mod builder;
+mod entry;
+mod guest;
+mod host;
+mod matches;
+mod raw;
+mod sets;
+mod standard;
+mod user;
+mod world;
+
+use crate::config::{HostOptions, Report, Verdict};
 use crate::inputs::{Facts, Tree};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Family, Ruleset, Table};
+use builder::Builder;
+use sets::Sets;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use world::{Body, World};
 
 /// What a configuration tree means for this node.
 #[derive(Clone, Debug, Default)]
@@ -87,12 +103,132 @@ pub struct Handled {
 
 /// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.
 #[must_use]
-pub fn compile(_tree: &Tree, _facts: &Facts) -> Compiled {
-    Compiled::default()
+pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
+    let mut reports = Vec::new();
+    let world = World::read(tree, facts, &mut reports);
+    let enabled = is_enabled(world.cluster.options.enable, facts.now);
+    let mut compiled = Compiled {
+        enabled,
+        nftables: world.host.options.nftables,
+        settings: settings(&world.host.options),
+        localnet: world.localnet.clone(),
+        ..Compiled::default()
+    };
+    if enabled {
+        compiled.ruleset = ruleset(&world, facts, &mut reports);
+        compiled.handled = handled(&world);
+    }
+    // both families find the same faults
+    reports.sort();
+    reports.dedup();
+    compiled.reports = reports;
+    compiled
 }
 
-/// The host names that compiling needs the addresses of: the node's own and those in corosync.conf.
+fn ruleset(world: &World, facts: &Facts, reports: &mut Vec<Report>) -> Ruleset {
+    let sets = Sets::of(world, reports);
+    let mut ruleset = Ruleset { bridge: bridge::chains(world), ..Ruleset::default() };
+    for family in Family::ALL {
+        let compiler = FamilyCompiler {
+            world,
+            sets: &sets,
+            altnames: &facts.altnames,
+            family,
+            filter: Table::new(),
+            raw: Table::new(),
+            groups_in_use: BTreeSet::new(),
+            reports: Vec::new(),
+        };
+        let (filter, raw, faults) = compiler.run();
+        ruleset.filter[family] = filter;
+        ruleset.raw[family] = raw;
+        reports.extend(faults);
+    }
+    ruleset.sets = sets.live;
+    for unit in &world.units {
+        if let Body::Kept(devices) = &unit.body {
+            ruleset.kept.extend(devices.iter().flat_map(bridge::kept_chains));
+        }
+    }
+    ruleset
+}
+
+/// The host names that compiling needs the addresses of ([`Facts::resolved`]): the node's own and those in corosync.conf.
 #[must_use]
-pub fn names_to_resolve(_tree: &Tree, _node: &str) -> Vec<Arc<str>> {
-    Vec::new()
+pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
+    world::names_to_resolve(tree, node)
+}
+
+/// How long after its time an `enable: TIME` still holds, in seconds.
+const GRACE: u64 = 60;
+
+/// 0 is off, 1 is on, and a larger number is on until a minute after that time.
+fn is_enabled(enable: u64, now: u64) -> bool {
+    match enable {
+        0 => false,
+        1 => true,
+        time => now <= time.saturating_add(GRACE),
+    }
+}
+
+fn settings(host: &HostOptions) -> Settings {
+    let default = Settings::default();
+    let or = |value: u64, default| if value == 0 { default } else { value };
+    Settings {
+        conntrack_max: host.nf_conntrack_max.max(default.conntrack_max).next_multiple_of(8192),
+        tcp_timeout_established: or(host.nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
+        tcp_timeout_syn_recv: or(host.nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
+        log_conntrack: host.log_nf_conntrack,
+    }
+}
+
+fn handled(world: &World) -> Handled {
+    let devices = world.units.iter().map(|unit| unit.handled().count()).filter(|count| *count > 0);
+    devices.fold(Handled::default(), |sum, count| Handled { guests: sum.guests + 1, devices: sum.devices + count })
+}
+
+/// What a log line says of a user's rule.
+fn message(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "ACCEPT: ",
+        Verdict::Drop => "DROP: ",
+        Verdict::Reject => "REJECT: ",
+    }
+}
+
+/// What a log line says of a policy.
+fn policy_message(policy: Verdict) -> &'static str {
+    match policy {
+        Verdict::Accept => "policy ACCEPT: ",
+        Verdict::Drop => "policy DROP: ",
+        Verdict::Reject => "policy REJECT: ",
+    }
+}
+
+/// The tables of one family in the making.
+struct FamilyCompiler<'a> {
+    world: &'a World,
+    sets: &'a Sets,
+    altnames: &'a BTreeMap<String, String>,
+    family: Family,
+    filter: Table,
+    raw: Table,
+    groups_in_use: BTreeSet<String>,
+    reports: Vec<Report>,
+}
+
+impl<'a> FamilyCompiler<'a> {
+    fn chain(&self, name: &str) -> Builder<'a> {
+        Builder::new(name, &self.world.cluster.options.log_ratelimit)
+    }
+
+    fn run(mut self) -> (Table, Table, Vec<Report>) {
+        self.standard();
+        self.entries();
+        self.host();
+        self.guests();
+        self.groups();
+        self.raw();
+        (self.filter, self.raw, self.reports)
+    }
 }

@@ -1,5 +1,158 @@
-//! The configuration files: text to a model and reports. Parsing never fails as a whole.
+//! The configuration files: text to a model and reports.
+//!
+//! Parsing never fails as a whole: a bad line is reported and skipped, and nothing else is lost. The order of sections in
+//! a file does not matter: names are resolved when all of a file is known.
 
+mod address;
+mod check;
+mod expand;
+mod names;
+mod options;
+mod ports;
 mod report;
+mod rule;
+mod syntax;
+mod text;
+mod values;
 
+pub use address::Literal;
+pub use names::{Alias, Definitions, IpSet, Names, Scope, SetEntry, SetRef};
+pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines};
+pub use ports::Ports;
 pub use report::{Report, Severity};
+pub use rule::{Action, Address, Rule, Term, VerdictRule, Way};
+pub use values::{LogRatelimit, Verdict};
+
+use crate::tables::databases::Databases;
+use check::{Context, Env};
+use options::VnetOptions;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use text::{Kinds, Sections, decode};
+
+/// A group of cluster.fw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The line of its header.
+    pub line: u32,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// `firewall/cluster.fw`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The file, by the path that was read.
+    pub file: Arc<str>,
+    /// `[OPTIONS]`
+    pub options: ClusterOptions,
+    /// `[ALIASES]` and the IP sets, with `local_network` and `management` in any case.
+    pub definitions: Definitions,
+    /// The alias `local_network`: the file's own, or the node's.
+    pub local_network: Alias,
+    /// Whether it is the file's own.
+    pub own_local_network: bool,
+    /// `[RULES]`
+    pub rules: Vec<Rule>,
+    /// The groups by name in lower case.
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// `nodes/<node>/host.fw`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The file, by the path that was read.
+    pub file: Arc<str>,
+    /// `[OPTIONS]`
+    pub options: HostOptions,
+    /// `[RULES]`
+    pub rules: Vec<Rule>,
+}
+
+/// `firewall/<VMID>.fw`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// The file, by the path that was read.
+    pub file: Arc<str>,
+    /// `[OPTIONS]`
+    pub options: GuestOptions,
+    /// `[ALIASES]` and the IP sets.
+    pub definitions: Definitions,
+    /// `[RULES]`
+    pub rules: Vec<Rule>,
+}
+
+/// What parsing a file needs besides its text.
+#[derive(Clone, Copy)]
+pub struct Parser<'a> {
+    /// Protocols, services and ethertypes.
+    pub databases: &'a Databases,
+}
+
+impl Parser<'_> {
+    /// Reads cluster.fw. `network` is the node's own: the alias `local_network` where the file has none.
+    pub fn cluster(&self, content: &[u8], file: &Arc<str>, network: &Alias, reports: &mut Vec<Report>) -> Cluster {
+        let text = decode(content);
+        let sections = Sections::of(&text, file, Kinds { definitions: true, groups: true }, reports);
+        let options = options::read(&sections.options, file, self.databases, reports);
+        let aliases = names::aliases(&sections.aliases, file, reports);
+        let mut known = Definitions { aliases, ..Definitions::default() };
+        let own_local_network = known.aliases.contains_key("local_network");
+        let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
+        known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None }, file, reports);
+        known.sets.entry("management".to_string()).or_default();
+        let context = |env| Context { env, names: Names { cluster: &known, guest: None }, databases: self.databases };
+        let rules = check::rules(&sections.rules, context(Env::Cluster), file, reports);
+        let mut groups = BTreeMap::new();
+        for section in &sections.groups {
+            let rules = check::rules(&section.lines, context(Env::Group), file, reports);
+            groups.insert(section.name.clone(), Group { line: section.line, rules });
+        }
+        let file = file.clone();
+        Cluster { file, options, definitions: known, local_network, own_local_network, rules, groups }
+    }
+
+    /// Reads host.fw.
+    pub fn host(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Host {
+        let text = decode(content);
+        let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
+        let names = Names { cluster: &cluster.definitions, guest: None };
+        let context = Context { env: Env::Host, names, databases: self.databases };
+        Host {
+            file: file.clone(),
+            options: options::read(&sections.options, file, self.databases, reports),
+            rules: check::rules(&sections.rules, context, file, reports),
+        }
+    }
+
+    /// Reads a guest's file.
+    pub fn guest(
+        &self,
+        content: &[u8],
+        file: &Arc<str>,
+        container: bool,
+        cluster: &Cluster,
+        reports: &mut Vec<Report>,
+    ) -> Guest {
+        let text = decode(content);
+        let sections = Sections::of(&text, file, Kinds { definitions: true, groups: false }, reports);
+        let options = options::read(&sections.options, file, self.databases, reports);
+        let aliases = names::aliases(&sections.aliases, file, reports);
+        let mut known = Definitions { aliases, ..Definitions::default() };
+        let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
+        known.sets = names::sets(&sections.sets, names, file, reports);
+        let env = if container { Env::Ct } else { Env::Vm };
+        let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
+        let rules = check::rules(&sections.rules, Context { env, names, databases: self.databases }, file, reports);
+        Guest { file: file.clone(), options, definitions: known, rules }
+    }
+
+    /// Checks the file of an SDN vnet, which only the nftables backend enforces.
+    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) {
+        let text = decode(content);
+        let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
+        options::read::<VnetOptions>(&sections.options, file, self.databases, reports);
+        let names = Names { cluster: &cluster.definitions, guest: None };
+        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports);
+    }
+}

@@ -30,7 +30,8 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What happens to it then.
     pub target: Target,
-    /// Whether the blanks on both sides of an empty match are written, `-A CHAIN  -j DROP`: signatures cover them.
+    /// Whether a second blank follows the chain, as on both sides of an empty match, `-A CHAIN  -j DROP`: signatures
+    /// cover it.
     pub wide: bool,
     /// Where the rule comes from.
     pub origin: Origin,
@@ -43,11 +44,11 @@ impl Rule {
         use fmt::Write;
         let mut line = format!("-A {chain}");
         let mut put = |part: &dyn fmt::Display| write!(line, " {part}").unwrap_or(());
+        if self.wide {
+            put(&"");
+        }
         for one in &self.matches {
             put(one);
-        }
-        if self.matches.is_empty() && self.wide {
-            put(&"");
         }
         put(&self.target);
         line

@@ -11,4 +11,5 @@ pub mod process;
 pub mod root;
 pub mod signals;
 pub mod syslog;
+pub mod tools;
 pub mod worker;

@@ -1,0 +1,76 @@
+//! Building chains rule by rule.
+use crate::config::LogRatelimit;
+use crate::ruleset::{Chain, ChainName, LogPrefix, Match, Origin, Rule, Table, Target};
+use std::sync::Arc;
+
+/// The bit of a packet's mark that says: accepted.
+pub const ACCEPT_MARK: u32 = 0x8000_0000;
+
+/// The name of a chain of ours.
+///
+/// All are short: the longest come from a device (15 characters) with `-OUT-PROTO`, and from a group (18) with `GROUP-`
+/// and `-OUT`.
+pub fn chain(name: &str) -> ChainName {
+    ChainName::new(name).expect("own chain names are words of at most 28 characters")
+}
+
+/// A jump to a chain of ours.
+pub fn jump(name: &str) -> Target {
+    Target::Jump(chain(name))
+}
+
+/// An origin that is no line of a file.
+pub fn made(what: impl Into<Arc<str>>) -> Origin {
+    Origin::Made(what.into())
+}
+
+/// When and how a rule logs.
+#[derive(Clone, Copy)]
+pub struct Log {
+    /// The guest, or 0.
+    pub vmid: u32,
+    /// The level; `None` does not log.
+    pub level: Option<u8>,
+    /// What the log line says of the rule.
+    pub message: &'static str,
+}
+
+/// A chain that is being made.
+pub struct Builder<'a> {
+    name: ChainName,
+    rules: Vec<Rule>,
+    ratelimit: &'a LogRatelimit,
+}
+
+impl<'a> Builder<'a> {
+    /// An empty chain.
+    pub fn new(name: &str, ratelimit: &'a LogRatelimit) -> Self {
+        Builder { name: chain(name), rules: Vec::new(), ratelimit }
+    }
+
+    /// A rule that is written with one blank where its match is empty.
+    pub fn plain(&mut self, matches: Vec<Match>, target: Target, origin: &Origin) {
+        self.rules.push(Rule { matches, target, wide: false, origin: origin.clone() });
+    }
+
+    /// A rule that keeps both blanks where its match is empty.
+    pub fn spec(&mut self, matches: Vec<Match>, target: Target, origin: &Origin) {
+        let wide = matches.is_empty();
+        self.rules.push(Rule { matches, target, wide, origin: origin.clone() });
+    }
+
+    /// The rule that logs what a rule with the same match is about to do.
+    pub fn log(&mut self, matches: &[Match], log: Log, origin: &Origin) {
+        let Some(level) = log.level else { return };
+        let wide = matches.is_empty();
+        let limit = self.ratelimit.0.clone().map(Match::Limit);
+        let matches = matches.iter().cloned().chain(limit).collect();
+        let prefix = LogPrefix { vmid: log.vmid, level, chain: self.name.clone(), message: log.message };
+        self.rules.push(Rule { matches, target: Target::Nflog(Box::new(prefix)), wide, origin: origin.clone() });
+    }
+
+    /// Puts the chain into its table.
+    pub fn finish(self, table: &mut Table) {
+        table.insert(self.name, Arc::new(Chain { rules: self.rules }));
+    }
+}

@@ -1,0 +1,109 @@
+//! The chains of guests' devices.
+use super::builder::{Builder, Log, chain};
+use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
+use super::sets::{has_ipfilter, ipfilter};
+use super::user::{Owner, Place};
+use super::{FamilyCompiler, policy_message};
+use crate::config::{Guest, Scope, SetRef, Way};
+use crate::node::Device;
+use crate::ruleset::{Direction, Family, Match, Target};
+
+impl FamilyCompiler<'_> {
+    /// Both chains of every device of every enabled guest.
+    pub(super) fn guests(&mut self) {
+        for unit in &self.world.units {
+            let Some((guest, devices)) = unit.enabled() else { continue };
+            for device in devices {
+                self.device_in(unit.listed.vmid, guest, device);
+                self.device_out(unit.listed.vmid, guest, device);
+            }
+        }
+    }
+
+    fn device_in(&mut self, vmid: u32, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
+        let mut rules = self.chain(&format!("{}-IN", device.name));
+        rules.plain(vec![], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        self.dhcp(&mut rules, guest, Way::In);
+        if options.ndp {
+            self.ndp(&mut rules, Way::In, options.radv, &accept, &options.lines.origin("ndp"));
+        }
+        let place = Place {
+            file: &guest.file,
+            way: Way::In,
+            vmid,
+            accept: accept.clone(),
+            group_accept: accept.clone(),
+            owner: Owner::Guest(&device.netid),
+        };
+        self.user_rules(&guest.rules, &place, &mut rules);
+        let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
+        self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
+        rules.finish(&mut self.filter);
+    }
+
+    fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
+        let mut rules = self.chain(&format!("{}-OUT", device.name));
+        rules.plain(vec![], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        self.dhcp(&mut rules, guest, Way::Out);
+        self.source_filters(&mut rules, vmid, guest, device);
+        rules.plain(vec![], set_mark(false), &options.lines.origin("enable"));
+        if options.ndp {
+            self.ndp(&mut rules, Way::Out, options.radv, &accept, &options.lines.origin("ndp"));
+        }
+        let place = Place {
+            file: &guest.file,
+            way: Way::Out,
+            vmid,
+            accept: accept.clone(),
+            group_accept: Target::Return,
+            owner: Owner::Guest(&device.netid),
+        };
+        self.user_rules(&guest.rules, &place, &mut rules);
+        let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
+        self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
+        rules.finish(&mut self.filter);
+    }
+
+    /// The guest is a DHCP client.
+    fn dhcp(&self, rules: &mut Builder<'_>, guest: &Guest, way: Way) {
+        if !guest.options.dhcp {
+            return;
+        }
+        let (server, client) = match self.family {
+            Family::V4 => (67, 68),
+            Family::V6 => (547, 546),
+        };
+        let (from, to, target) = match way {
+            Way::Out => (client, server, Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"))),
+            _ => (server, client, Target::Accept),
+        };
+        let matches = vec![udp(), port(Direction::Source, from, from), port(Direction::Destination, to, to)];
+        rules.spec(matches, target, &guest.options.lines.origin("dhcp"));
+    }
+
+    /// What a guest must not send, whatever its rules: under a foreign MAC or IP address, or as a router.
+    fn source_filters(&self, rules: &mut Builder<'_>, vmid: u32, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
+            rules.plain(vec![Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
+        }
+        if self.family == Family::V6 && !options.radv {
+            let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, "router-advertisement")];
+            rules.plain(matches, Target::Drop, &options.lines.origin("radv"));
+        }
+        if has_ipfilter(guest, device) {
+            let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
+            let foreign = self.sets.name(vmid, &set, self.family).map(|name| Match::Set {
+                name,
+                direction: Direction::Source,
+                negated: true,
+            });
+            // without its set nothing is known to be allowed
+            rules.plain(foreign.into_iter().collect(), Target::Drop, &options.lines.origin("ipfilter"));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
+use super::builder::{Builder, Log, chain, jump, made};
+use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
+use super::sets::set_name;
+use super::user::{Owner, Place};
+use super::{FamilyCompiler, policy_message};
+use crate::config::{Verdict, Way};
+use crate::ruleset::{AddrType, Direction, Family, Interface, Match, Origin, Spelled, Target};
+use ipnet::IpNet;
+
+/// Ports that hosts of the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
+const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
+/// Ports of other hosts that the host may reach on the local network.
+const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 3128)];
+/// Ports of corosync: one for each link of knet, and 5404 for older transports.
+const COROSYNC: (u16, u16) = (5404, 5412);
+
+impl FamilyCompiler<'_> {
+    /// Both chains of the host, if its firewall is on.
+    pub(super) fn host(&mut self) {
+        if self.world.host.options.enable {
+            self.host_chain(Way::In, "PVEFW-HOST-IN");
+            self.host_chain(Way::Out, "PVEFW-HOST-OUT");
+        }
+    }
+
+    fn host_chain(&mut self, way: Way, name: &str) {
+        let world = self.world;
+        let mut rules = self.chain(name);
+        let loopback = Interface::new("lo").map(|lo| match way {
+            Way::Out => Match::OutInterface(lo),
+            _ => Match::InInterface(lo),
+        });
+        rules.plain(loopback.into_iter().collect(), Target::Accept, &made("the host's loopback traffic"));
+        conntrack_filter(&mut rules, true);
+        if world.host.options.ndp {
+            self.ndp(&mut rules, way, false, &Target::Return, &world.host.options.lines.origin("ndp"));
+        }
+        if way == Way::In {
+            self.input_filter(&mut rules);
+        }
+        rules.plain(vec![proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
+        for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
+            let place =
+                Place { file, way, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner: Owner::Host };
+            self.user_rules(section, &place, &mut rules);
+        }
+        match way {
+            Way::Out => self.local_network(&mut rules),
+            _ => self.management(&mut rules),
+        }
+        self.corosync(&mut rules, way);
+        self.host_policy(&mut rules, way);
+        rules.finish(&mut self.filter);
+    }
+
+    fn management(&self, rules: &mut Builder<'_>) {
+        let set = set_name(0, "management", self.family);
+        for (first, last) in MANAGEMENT {
+            let origin = made(format!("default access to port {first} for the set management"));
+            let matches = vec![source_in(&set), tcp(), port(Direction::Destination, first, last)];
+            rules.plain(matches, Target::Return, &origin);
+        }
+    }
+
+    fn local_network(&self, rules: &mut Builder<'_>) {
+        let network = &self.world.cluster.local_network;
+        if Family::of(network.value.addr()) != self.family {
+            return;
+        }
+        let Some(network) = Spelled::new(network.text(), vec![network.value]) else { return };
+        for (first, last) in LOCAL {
+            let origin = made(format!("default access to port {first} of local_network"));
+            let to = Match::Address(Direction::Destination, network.clone());
+            rules.plain(vec![to, tcp(), port(Direction::Destination, first, last)], Target::Return, &origin);
+        }
+    }
+
+    fn corosync(&self, rules: &mut Builder<'_>, way: Way) {
+        let Some(corosync) = &self.world.corosync else { return };
+        let origin = made("corosync.conf");
+        let ports = || [udp(), port(Direction::Destination, COROSYNC.0, COROSYNC.1)];
+        if corosync.multicast {
+            let [udp, ports] = ports();
+            let multicast = Match::AddrType(Direction::Destination, AddrType::Multicast);
+            rules.plain(vec![multicast, udp, ports], Target::Return, &origin);
+        }
+        for (mine, theirs) in corosync.pairs.iter().filter(|(mine, _)| Family::of(*mine) == self.family) {
+            let address = |direction, address: &std::net::IpAddr| {
+                let nets = vec![IpNet::from(*address)];
+                Spelled::new(&address.to_string(), nets).map(|nets| Match::Address(direction, nets))
+            };
+            let ends = match way {
+                Way::Out => [address(Direction::Source, mine), address(Direction::Destination, theirs)],
+                _ => [address(Direction::Destination, mine), address(Direction::Source, theirs)],
+            };
+            rules.plain(ends.into_iter().flatten().chain(ports()).collect(), Target::Return, &origin);
+        }
+    }
+
+    fn host_policy(&self, rules: &mut Builder<'_>, way: Way) {
+        let (cluster, host) = (&self.world.cluster.options, &self.world.host.options);
+        let (policy, key, level) = match way {
+            Way::Out => (cluster.policy_out, "policy_out", host.log_level_out),
+            _ => (cluster.policy_in, "policy_in", host.log_level_in),
+        };
+        let log = Log { vmid: 0, level, message: policy_message(policy) };
+        self.policy(rules, policy, Target::Return, log, &cluster.lines.origin(key));
+    }
+
+    /// What happens to packets that no rule decides.
+    pub(super) fn policy(&self, rules: &mut Builder<'_>, policy: Verdict, accept: Target, log: Log, origin: &Origin) {
+        match policy {
+            Verdict::Accept => rules.spec(vec![], accept, origin),
+            Verdict::Drop => {
+                rules.plain(vec![], jump("PVEFW-Drop"), origin);
+                rules.log(&[], log, origin);
+                rules.plain(vec![], Target::Drop, origin);
+            }
+            Verdict::Reject => {
+                rules.plain(vec![], jump("PVEFW-Reject"), origin);
+                rules.log(&[], log, origin);
+                rules.plain(vec![], Target::Goto(chain("PVEFW-reject")), origin);
+            }
+        }
+    }
+
+    /// Neighbour discovery, in IPv6: what hosts need to find each other and a router.
+    pub(super) fn ndp(&self, rules: &mut Builder<'_>, way: Way, radv: bool, target: &Target, origin: &Origin) {
+        if self.family == Family::V4 {
+            return;
+        }
+        let kinds = ["router-solicitation", "router-advertisement", "neighbor-solicitation", "neighbor-advertisement"];
+        for kind in kinds {
+            if kind != "router-advertisement" || way == Way::In || radv {
+                let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, kind)];
+                rules.plain(matches, target.clone(), origin);
+            }
+        }
+    }
+}
+
+/// Drops what belongs to no connection, accepts what belongs to one.
+pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
+    if drop_invalid {
+        rules.plain(vec![invalid()], Target::Drop, &made("invalid connection state"));
+    }
+    rules.plain(vec![established()], Target::Accept, &made("established connections"));
+}

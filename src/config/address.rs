@@ -1,0 +1,179 @@
+//! Addresses, networks, ranges and lists of them, as rules, aliases and IP sets write them.
+use super::text::shown;
+use crate::ruleset::{Family, Spelled};
+use crate::tables::databases::decimal;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The longest list of addresses that iptables takes, in bytes.
+const LONGEST_LIST: usize = 1023;
+
+/// What a rule may say literally about a packet's source or destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Literal {
+    /// Addresses and networks of one family.
+    Nets(Spelled<Vec<IpNet>>),
+    /// All addresses from one to another, both included.
+    Range(Spelled<(IpAddr, IpAddr)>),
+}
+
+impl Literal {
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
+        let address = match self {
+            Literal::Nets(nets) => nets.value.first().map(IpNet::addr),
+            Literal::Range(range) => Some(range.value.0),
+        };
+        // a list of addresses is never empty
+        address.map_or(Family::V4, Family::of)
+    }
+
+    /// Reads what stands behind `-source` or `-dest`, where it is neither a set nor an alias.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > LONGEST_LIST {
+            return Err(format!("address list too long ({} bytes, at most {LONGEST_LIST})", text.len()));
+        }
+        let parts: Vec<_> = text.split(',').collect();
+        if parts.len() > 1 && parts.contains(&"") {
+            return Err("extraneous commas in list".to_string());
+        }
+        if parts.len() > 1 && parts.iter().any(|part| part.contains('-')) {
+            return Err("you can't use a range in a list".to_string());
+        }
+        let spelled = || format!("invalid IP address: '{}'", shown(text));
+        if let Some((first, last)) = text.split_once('-') {
+            let range = range(first, last)?;
+            return Spelled::new(text, range).map(Literal::Range).ok_or_else(spelled);
+        }
+        let nets: Vec<_> = parts.iter().map(|part| net(part)).collect::<Result<_, _>>()?;
+        let mixed = nets.iter().any(|net| Family::of(net.addr()) != Family::of(nets[0].addr()));
+        if mixed {
+            return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", shown(text)));
+        }
+        Spelled::new(text, nets).map(Literal::Nets).ok_or_else(spelled)
+    }
+}
+
+fn range(first: &str, last: &str) -> Result<(IpAddr, IpAddr), String> {
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| invalid(text));
+    let (first, last) = (address(first)?, address(last)?);
+    if first.is_ipv4() != last.is_ipv4() {
+        return Err(format!("detected mixed ipv4/ipv6 addresses in range '{first}-{last}'"));
+    }
+    if first > last {
+        return Err(format!("invalid IP address: backwards range '{first}-{last}', did you mean '{last}-{first}'?"));
+    }
+    Ok((first, last))
+}
+
+fn invalid(text: &str) -> String {
+    format!("invalid IP address: '{}' is neither an address nor a network", shown(text))
+}
+
+/// An address or network as iptables takes it: besides CIDR a dotted mask, and fewer than four parts before a prefix.
+fn net(text: &str) -> Result<IpNet, String> {
+    cidr(text).or_else(|| loose_v4(text)).ok_or_else(|| invalid(text))
+}
+
+fn loose_v4(text: &str) -> Option<IpNet> {
+    let (address, mask) = text.split_once('/')?;
+    let mut octets = [0; 4];
+    let parts: Vec<_> = address.split('.').collect();
+    if parts.len() > 4 {
+        return None;
+    }
+    for (octet, part) in octets.iter_mut().zip(parts) {
+        *octet = u8::try_from(decimal(part).filter(|_| !part.is_empty())?).ok()?;
+    }
+    let prefix = match mask.parse::<Ipv4Addr>() {
+        Ok(mask) => ipnet::ip_mask_to_prefix(IpAddr::V4(mask)).ok()?,
+        Err(_) => prefix(mask, 32)?,
+    };
+    Ipv4Net::new(Ipv4Addr::from(octets), prefix).ok().map(IpNet::V4)
+}
+
+fn prefix(text: &str, longest: u8) -> Option<u8> {
+    let number = decimal(text).filter(|_| !text.is_empty())?;
+    u8::try_from(number).ok().filter(|prefix| *prefix <= longest)
+}
+
+/// An address, or a network as address and prefix length; host bits are kept.
+pub fn cidr(text: &str) -> Option<IpNet> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    if address.contains(':') {
+        let address: Ipv6Addr = address.parse().ok()?;
+        let length = length.map_or(Some(128), |length| prefix(length, 128))?;
+        Ipv6Net::new(address, length).ok().map(IpNet::V6)
+    } else {
+        let address: Ipv4Addr = address.parse().ok()?;
+        let length = length.map_or(Some(32), |length| prefix(length, 32))?;
+        Ipv4Net::new(address, length).ok().map(IpNet::V4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rules_take() {
+        for text in [
+            "10.0.0.1",
+            "10.0.0.0/8",
+            "192.168.1.155/24",
+            "10.0.0.0/255.255.255.0",
+            "10/8",
+            "10.1/255.255.0.0",
+            "0.0.0.0/0",
+            "10.0.0.1,10.2.0.0/16",
+            "10.0.0.1-10.0.0.9",
+            "10.0.0.1-10.0.0.1",
+            "fd00::1",
+            "FD00::/8",
+            "fd00::1-fd00::ff",
+            "::ffff:1.2.3.4",
+            "::/0",
+        ] {
+            let literal = Literal::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+            let spelled = match literal {
+                Literal::Nets(nets) => nets.to_string(),
+                Literal::Range(range) => range.to_string(),
+            };
+            assert_eq!(spelled, text);
+        }
+    }
+
+    #[test]
+    fn what_rules_refuse() {
+        for (text, fault) in [
+            ("10.0.0.300", "invalid IP address: "),
+            ("10.0.0", "invalid IP address: "),
+            ("10", "invalid IP address: "),
+            ("010.0.0.1", "invalid IP address: "),
+            ("1.2.3.4/33", "invalid IP address: "),
+            ("1.2.3.4/08", "invalid IP address: "),
+            ("1.2.3.4/", "invalid IP address: "),
+            ("1.2.3.4.5/8", "invalid IP address: "),
+            ("10.0.0.0/255.0.255.0", "invalid IP address: "),
+            ("fe80::1%eth0", "invalid IP address: "),
+            ("", "invalid IP address: "),
+            (",", "extraneous commas in list"),
+            ("10.0.0.1,", "extraneous commas in list"),
+            ("10.0.0.1,,10.0.0.2", "extraneous commas in list"),
+            ("10.0.0.1,fd00::1", "detected mixed ipv4/ipv6 addresses in address list"),
+            ("10.0.0.1-fd00::1", "detected mixed ipv4/ipv6 addresses in range"),
+            ("10.0.0.9-10.0.0.1", "invalid IP address: backwards range"),
+            ("10.0.0.0/8-10.0.0.1", "invalid IP address: "),
+            ("10.0.0.1-10.0.0.5,10.0.0.9", "you can't use a range in a list"),
+            ("10.0.0.1;reboot", "invalid IP address: "),
+        ] {
+            let error = Literal::parse(text).expect_err(text);
+            assert!(error.starts_with(fault), "{text}: {error}");
+        }
+        let long = ["10.0.0.1"; 114].join(",");
+        assert!(Literal::parse(&long).unwrap_err().starts_with("address list too long"));
+    }
+}

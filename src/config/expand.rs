@@ -1,0 +1,92 @@
+//! Macros with the parameters of the rule that uses them.
+use super::ports::{Ports, icmp_type};
+use super::rule::Term;
+use super::syntax::RawRule;
+use crate::ruleset::{Family, PerFamily, Spelled};
+use crate::tables::databases::Databases;
+use crate::tables::macros::{Macro, MacroRule};
+
+/// What is wrong with parameters, each by its name.
+type Faults = Vec<(&'static str, String)>;
+
+/// The terms of a macro, with the rule's own words where the macro leaves them open, in one family or both.
+pub fn terms(
+    mac: &Macro,
+    raw: &RawRule<'_>,
+    only: Option<Family>,
+    databases: &Databases,
+) -> Result<PerFamily<Vec<Term>>, Faults> {
+    let faults = conflicts(mac, raw);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut terms = PerFamily::<Vec<Term>>::default();
+    for (family, rules) in [(Family::V4, mac.v4), (Family::V6, mac.v6)] {
+        if only.is_none_or(|only| only == family) {
+            terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
+        }
+    }
+    Ok(terms)
+}
+
+/// Parameters that the macro fixes to another value.
+fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
+    let mut faults = Faults::new();
+    for rule in mac.v4.iter().chain(mac.v6) {
+        let pairs = [
+            ("proto", raw.proto.filter(|proto| *proto != "0"), Some(rule.proto)),
+            ("sport", raw.sport, rule.sport),
+            ("dport", raw.dport, rule.dport),
+            ("icmp-type", raw.icmp_type, rule.icmp_type),
+        ];
+        for (part, given, fixed) in pairs {
+            if let (Some(given), Some(fixed)) = (given, fixed)
+                && given != fixed
+                && !faults.iter().any(|(known, _)| *known == part)
+            {
+                faults.push((part, format!("parameter '{part}' already define in macro (value = '{fixed}')")));
+            }
+        }
+    }
+    faults
+}
+
+fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
+    let proto = databases.protocol(rule.proto).or_else(|| well_known(rule.proto));
+    let proto = proto
+        .and_then(|number| Spelled::new(rule.proto, number))
+        .ok_or_else(|| vec![("macro", format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto))])?;
+    let ports = |part, text: Option<&str>| {
+        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![(part, fault)])).transpose()
+    };
+    let sport = ports("sport", rule.sport.or(raw.sport))?;
+    let dport = ports("dport", rule.dport.or(raw.dport))?;
+    let icmp_type = rule.icmp_type.and_then(|text| icmp_type(text, family)).map(|kind| (family, kind));
+    Ok(Term { proto: Some(proto), sport, dport, icmp_type })
+}
+
+/// Macros work without `/etc/protocols`: iptables knows these names, and any number, by itself.
+fn well_known(protocol: &str) -> Option<u8> {
+    match protocol {
+        "icmp" => Some(1),
+        "tcp" => Some(6),
+        "udp" => Some(17),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::macros::MACROS;
+
+    #[test]
+    fn every_macro_expands_without_the_system_databases() {
+        for mac in MACROS {
+            let terms = terms(mac, &RawRule::default(), None, &Databases::default()).unwrap();
+            assert_eq!((terms.v4.len(), terms.v6.len()), (mac.v4.len(), mac.v6.len()), "{}", mac.name);
+            let typed = terms.v4.iter().filter(|term| term.icmp_type.is_some()).count();
+            assert_eq!(typed, mac.v4.iter().filter(|rule| rule.icmp_type.is_some()).count(), "{}", mac.name);
+        }
+    }
+}

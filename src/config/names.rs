@@ -1,0 +1,219 @@
+//! Aliases and IP sets, and the names by which rules refer to them.
+use super::address::cidr;
+use super::report::Report;
+use super::text::{LONGEST_NAME, Line, Named, is_name, shown};
+use crate::ruleset::Spelled;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const NO_ADDRESS: &str = "value does not look like a valid IP address or CIDR network";
+
+/// An alias: the user's spelling of an address or network, without `/32` and `/128`.
+pub type Alias = Spelled<IpNet>;
+
+/// An entry of an IP set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetEntry {
+    /// The address or network, host bits as written.
+    pub net: IpNet,
+    /// Whether it is an exception (`!`).
+    pub nomatch: bool,
+}
+
+/// An IP set as a file defines it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IpSet {
+    /// The line of its header; 0 for one that is there without being defined.
+    pub line: u32,
+    /// How many lines it has, faulty ones too: they count for its size.
+    pub lines: usize,
+    /// Its valid entries, in the order of the file.
+    pub entries: Vec<SetEntry>,
+}
+
+/// What a file defines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Definitions {
+    /// Aliases by name.
+    pub aliases: BTreeMap<String, Alias>,
+    /// IP sets by name.
+    pub sets: BTreeMap<String, IpSet>,
+}
+
+/// Whose definition a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The definition in cluster.fw.
+    Cluster,
+    /// The definition in the guest's own file.
+    Guest,
+}
+
+/// A reference to an IP set that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRef {
+    /// Whose set.
+    pub scope: Scope,
+    /// Its name in lower case.
+    pub name: String,
+}
+
+/// The definitions that names in a file may mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Those of cluster.fw.
+    pub cluster: &'a Definitions,
+    /// Those of the guest's own file, in a guest's file.
+    pub guest: Option<&'a Definitions>,
+}
+
+impl<'a> Names<'a> {
+    /// The definition that has a name: where the prefix says, or the guest's first and then the cluster's.
+    fn find<T>(&self, reference: &str, pick: impl Fn(&'a Definitions, &str) -> Option<T>) -> Option<(Scope, T)> {
+        let cluster = |name: &str| pick(self.cluster, name).map(|found| (Scope::Cluster, found));
+        let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (Scope::Guest, found));
+        let reference = reference.to_ascii_lowercase();
+        match reference.split_once('/') {
+            Some(("dc", name)) => cluster(name),
+            Some(("guest", name)) => guest(name),
+            Some(_) => None,
+            None => guest(&reference).or_else(|| cluster(&reference)),
+        }
+    }
+
+    /// The alias of this name.
+    pub fn alias(&self, reference: &str) -> Option<&'a Alias> {
+        self.find(reference, |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
+    }
+
+    /// The IP set of this name, which stands behind the `+`.
+    pub fn set(&self, reference: &str) -> Option<SetRef> {
+        let (scope, name) =
+            self.find(reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
+        Some(SetRef { scope, name: name.clone() })
+    }
+}
+
+/// Whether the text can only be meant as the name of an alias.
+pub fn is_alias(text: &str) -> bool {
+    is_name(unscoped(text))
+}
+
+/// A name without its `dc/` or `guest/`.
+pub fn unscoped(text: &str) -> &str {
+    match text.split_once('/') {
+        Some((scope, name)) if ["dc", "guest", "sdn"].iter().any(|known| scope.eq_ignore_ascii_case(known)) => name,
+        _ => text,
+    }
+}
+
+/// An address or network, without the prefix length of a whole address.
+pub fn alias(text: &str) -> Option<Alias> {
+    let net = cidr(text)?;
+    let whole = net.prefix_len() == net.max_prefix_len();
+    let spelling = if whole { text.split('/').next().unwrap_or(text) } else { text };
+    Spelled::new(spelling, net)
+}
+
+/// Reads `[ALIASES]`.
+pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -> BTreeMap<String, Alias> {
+    let mut aliases = BTreeMap::new();
+    for line in lines {
+        let words: Vec<_> = line.without_comment().split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+        let fault = match words[..] {
+            [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
+                Some(alias) => {
+                    aliases.insert(name.to_ascii_lowercase(), alias);
+                    continue;
+                }
+                None => NO_ADDRESS.to_string(),
+            },
+            _ => format!("unable to parse alias: {}", shown(line.text)),
+        };
+        reports.push(Report::line(file, line.number, fault));
+    }
+    aliases
+}
+
+/// Reads the IP sets of a file, whose aliases are known by now. Of two sets with one name the later counts.
+pub fn sets(
+    sections: &[Named<'_>],
+    names: Names<'_>,
+    file: &Arc<str>,
+    reports: &mut Vec<Report>,
+) -> BTreeMap<String, IpSet> {
+    let mut sets = BTreeMap::new();
+    for section in sections {
+        sets.insert(section.name.clone(), set(section, names, file, reports));
+    }
+    sets
+}
+
+fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> IpSet {
+    let mut seen = BTreeSet::new();
+    let mut entries = Vec::new();
+    for line in &section.lines {
+        let text = line.without_comment();
+        let (nomatch, word) = match text.strip_prefix('!') {
+            Some(word) => (true, word.trim_start()),
+            None => (false, text),
+        };
+        match entry(word, names, &mut seen) {
+            Ok(net) => entries.push(SetEntry { net, nomatch }),
+            Err(fault) => {
+                let what = format!("ipset '{}': {}", section.name, shown(text));
+                reports.push(Report::parts(file, line.number, what, &[("cidr", fault)]));
+            }
+        }
+    }
+    IpSet { line: section.line, lines: section.lines.len(), entries }
+}
+
+fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, String> {
+    let (net, key) = if is_alias(word) {
+        let alias = names.alias(word).ok_or_else(|| format!("no such alias '{}'", shown(unscoped(word))))?;
+        (alias.value, word.to_ascii_lowercase())
+    } else {
+        let address = alias(word).ok_or(NO_ADDRESS)?;
+        (address.value, address.text().to_ascii_lowercase())
+    };
+    if net.prefix_len() == 0 {
+        return Err("a zero prefix is not allowed in ipset entries".to_string());
+    }
+    if !seen.insert(key.clone()) {
+        return Err(format!("duplicate ipset entry for '{key}'"));
+    }
+    Ok(net)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_lose_the_length_of_whole_addresses() {
+        for (text, spelled) in [("10.9.9.9/32", "10.9.9.9"), ("fd00::1/128", "fd00::1"), ("10.0.0.5/24", "10.0.0.5/24")]
+        {
+            assert_eq!(alias(text).unwrap().text(), spelled);
+        }
+        assert!(alias("1.2.3.4/33").is_none() && alias("10/8").is_none());
+    }
+
+    #[test]
+    fn unscoped_names_look_in_the_guest_first() {
+        let definitions = |address: &str| Definitions {
+            aliases: BTreeMap::from([("both".to_string(), alias(address).unwrap())]),
+            sets: BTreeMap::new(),
+        };
+        let (cluster, guest) = (definitions("10.1.1.1"), definitions("10.2.2.2"));
+        let names = Names { cluster: &cluster, guest: Some(&guest) };
+        for (reference, address) in
+            [("both", "10.2.2.2"), ("BOTH", "10.2.2.2"), ("dc/both", "10.1.1.1"), ("guest/both", "10.2.2.2")]
+        {
+            assert_eq!(names.alias(reference).unwrap().text(), address, "{reference}");
+        }
+        assert!(names.alias("sdn/both").is_none());
+        assert!(Names { cluster: &cluster, guest: None }.alias("guest/both").is_none());
+    }
+}

@@ -1,0 +1,153 @@
+//! Ports and ICMP types, as rules and macros write them.
+use super::text::shown;
+use crate::ruleset::{Family, IcmpType, Spelled};
+use crate::tables::databases::{Databases, decimal};
+use crate::tables::icmp;
+
+/// How many ports the multiport match takes, a range counting as two.
+const MOST_PORTS: usize = 15;
+
+/// The ports of one end of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// One port or one range, both ends included.
+    One(Spelled<(u16, u16)>),
+    /// Several, for the multiport match.
+    Several(Spelled<Vec<(u16, u16)>>),
+}
+
+/// The protocols that have ports, by number, with the name that services are listed under.
+fn with_ports(protocol: u8) -> Option<&'static str> {
+    match protocol {
+        6 => Some("tcp"),
+        17 => Some("udp"),
+        33 => Some("dccp"),
+        132 => Some("sctp"),
+        136 => Some("udplite"),
+        _ => None,
+    }
+}
+
+impl Ports {
+    /// Reads what stands behind `-dport` or `-sport` for a protocol.
+    pub fn parse(text: &str, protocol: &Spelled<u8>, databases: &Databases) -> Result<Self, String> {
+        let Some(name) = with_ports(protocol.value) else {
+            return Err(format!("protocol '{protocol}' does not support ports"));
+        };
+        let parts: Vec<_> = text.split(',').collect();
+        let ports: Vec<_> = parts.iter().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
+        let count: usize = parts.iter().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
+        if count > MOST_PORTS {
+            return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
+        }
+        // iptables has no ports of its own for udplite, the multiport match has
+        let spelled = match ports[..] {
+            [one] if name != "udplite" => Spelled::new(text, one).map(Ports::One),
+            _ => Spelled::new(text, ports).map(Ports::Several),
+        };
+        spelled.ok_or_else(|| invalid(text))
+    }
+}
+
+fn invalid(text: &str) -> String {
+    format!("invalid port '{}'", shown(text))
+}
+
+fn port(text: &str, protocol: &str, databases: &Databases) -> Result<(u16, u16), String> {
+    let number = |text: &str| {
+        let number = if text.is_empty() { None } else { decimal(text) };
+        number.and_then(|number| u16::try_from(number).ok())
+    };
+    if let Some((first, last)) = text.split_once(':') {
+        let first = number(first).ok_or_else(|| invalid(text))?;
+        let last = number(last).ok_or_else(|| invalid(text))?;
+        if first > last {
+            return Err(format!("backwards range '{text}' not allowed, did you mean '{last}:{first}'?"));
+        }
+        return Ok((first, last));
+    }
+    let one = number(text).or_else(|| databases.service(text, protocol)).ok_or_else(|| invalid(text))?;
+    Ok((one, one))
+}
+
+/// The family whose ICMP a protocol is, going by the names that mean it.
+pub fn icmp_family(protocol: &str) -> Option<Family> {
+    match protocol {
+        "icmp" => Some(Family::V4),
+        "icmpv6" | "ipv6-icmp" => Some(Family::V6),
+        _ => None,
+    }
+}
+
+/// Reads an ICMP type: a name of the family's table, or a number. 255 is no type in IPv4: iptables takes it for any.
+pub fn icmp_type(text: &str, family: Family) -> Option<Spelled<IcmpType>> {
+    let (table, most) = match family {
+        Family::V4 => (icmp::V4, 254),
+        Family::V6 => (icmp::V6, 255),
+    };
+    let number = || {
+        let number = if text.is_empty() { None } else { decimal(text) };
+        Some((Some(u8::try_from(number?).ok().filter(|number| *number <= most)?), None))
+    };
+    let (kind, code) = icmp::find(table, text).or_else(number)?;
+    Spelled::new(text, IcmpType { kind, code })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, protocol: &str) -> Result<Ports, String> {
+        let databases = Databases::parse("tcp 6 TCP\nudplite 136\nesp 50\n", "http 80/tcp\nntp 123/udp\n", "");
+        let protocol = Spelled::new(protocol, databases.protocol(protocol).unwrap()).unwrap();
+        Ports::parse(text, &protocol, &databases)
+    }
+
+    #[test]
+    fn ports_of_rules() {
+        for (text, several) in
+            [("80", false), ("0", false), ("80:85", false), ("http", false), ("80,443", true), ("http,8000:8080", true)]
+        {
+            let ports = parse(text, "tcp").unwrap();
+            assert_eq!(matches!(ports, Ports::Several(_)), several, "{text}");
+        }
+        assert!(matches!(parse("80", "udplite"), Ok(Ports::Several(_))));
+        assert!(parse("1,2,3,4,5,6,7,8,9,10,11,12,13,14:15", "6").is_ok());
+    }
+
+    #[test]
+    fn faults_of_ports() {
+        for (text, protocol, fault) in [
+            ("70000", "tcp", "invalid port '70000'"),
+            ("80,,81", "tcp", "invalid port ''"),
+            ("010", "tcp", "invalid port '010'"),
+            ("ntp", "tcp", "invalid port 'ntp'"),
+            ("ssh:http", "tcp", "invalid port 'ssh:http'"),
+            ("1:2:3", "tcp", "invalid port '1:2:3'"),
+            ("90:80", "tcp", "backwards range '90:80' not allowed, did you mean '80:90'?"),
+            ("80", "esp", "protocol 'esp' does not support ports"),
+            ("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", "tcp", "too many entries in port list (> 15 numbers)"),
+            ("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15:16", "tcp", "too many entries in port list (> 15 numbers)"),
+        ] {
+            assert_eq!(parse(text, protocol).unwrap_err(), fault);
+        }
+    }
+
+    #[test]
+    fn icmp_types() {
+        for (text, family, good) in [
+            ("echo-request", Family::V4, true),
+            ("any", Family::V4, true),
+            ("any", Family::V6, false),
+            ("0", Family::V4, true),
+            ("254", Family::V4, true),
+            ("255", Family::V4, false),
+            ("255", Family::V6, true),
+            ("256", Family::V6, false),
+            ("packet-too-big", Family::V4, false),
+            ("", Family::V4, false),
+        ] {
+            assert_eq!(icmp_type(text, family).is_some(), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Rules as they are understood: what the compiler gets.
+use super::address::Literal;
+use super::names::SetRef;
+use super::ports::Ports;
+use super::values::Verdict;
+use crate::ruleset::{Family, IcmpType, PerFamily, Spelled};
+
+/// The direction of a rule. FORWARD rules are checked and generate nothing: the nftables backend enforces them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Towards the host or guest.
+    In,
+    /// From it.
+    Out,
+    /// Through the host.
+    Forward,
+}
+
+/// A packet's source or destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Addresses, networks, or a range; an alias too.
+    Literal(Literal),
+    /// An IP set.
+    Set(SetRef),
+}
+
+/// What a rule says about the protocol. A macro gives a rule several of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Term {
+    /// The protocol; `None` is any.
+    pub proto: Option<Spelled<u8>>,
+    /// Source ports.
+    pub sport: Option<Ports>,
+    /// Destination ports.
+    pub dport: Option<Ports>,
+    /// An ICMP type of the family.
+    pub icmp_type: Option<(Family, Spelled<IcmpType>)>,
+}
+
+/// A rule with a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictRule {
+    /// Its direction.
+    pub way: Way,
+    /// What happens to the packets.
+    pub verdict: Verdict,
+    /// Source address; `None` is any.
+    pub source: Option<Address>,
+    /// Destination address; `None` is any.
+    pub dest: Option<Address>,
+    /// What it says about the protocol, in each family; empty in a family that it does not apply to.
+    pub terms: PerFamily<Vec<Term>>,
+    /// The level at which it logs.
+    pub log: Option<u8>,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It decides over packets.
+    Verdict(VerdictRule),
+    /// It applies a group, by its name in lower case.
+    Group(String),
+}
+
+/// An enabled rule without faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its line.
+    pub line: u32,
+    /// The interface that it is limited to: a netid for guests.
+    pub iface: Option<String>,
+    /// What it does.
+    pub action: Action,
+}

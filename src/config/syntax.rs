@@ -1,0 +1,116 @@
+//! The syntax of a rule's line: words, not yet their meaning.
+use super::text::{Line, shown};
+use super::values::log_level;
+
+/// A rule's line taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawRule<'a> {
+    /// Whether the line is without a leading `|`.
+    pub enabled: bool,
+    /// IN, OUT, FORWARD or GROUP, in any case; or what stands in its place.
+    pub kind: &'a str,
+    /// What stands in the action's place: `ACCEPT`, `SSH(ACCEPT)`, the name of a group.
+    pub action: &'a str,
+    /// `-i`
+    pub iface: Option<&'a str>,
+    /// `-p`
+    pub proto: Option<&'a str>,
+    /// `-source`
+    pub source: Option<&'a str>,
+    /// `-dest`
+    pub dest: Option<&'a str>,
+    /// `-sport`
+    pub sport: Option<&'a str>,
+    /// `-dport`
+    pub dport: Option<&'a str>,
+    /// `-icmp-type`
+    pub icmp_type: Option<&'a str>,
+    /// `-log`, already understood: `Some(None)` is `nolog`.
+    pub log: Option<Option<u8>>,
+}
+
+const BLANK: [char; 2] = [' ', '\t'];
+
+impl<'a> RawRule<'a> {
+    /// `[|]TYPE ACTION [options] [# comment]`; the error is the text of a report.
+    pub fn parse(line: Line<'a>) -> Result<Self, String> {
+        let text = line.without_comment();
+        let (enabled, text) = match text.strip_prefix('|') {
+            Some(rest) => (false, rest.trim_start_matches(BLANK)),
+            None => (true, text),
+        };
+        let (kind, rest) = text.split_once(BLANK).ok_or_else(|| format!("unable to parse rule: {}", shown(text)))?;
+        let rest = rest.trim_start_matches(BLANK);
+        let (action, mut rest) = rest.split_once(BLANK).unwrap_or((rest, ""));
+        let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
+        rest = rest.trim_start_matches(BLANK);
+        while !rest.is_empty() {
+            rest = rule.option(rest).ok_or_else(|| format!("unable to parse rule parameters: {}", shown(rest)))?;
+        }
+        Ok(rule)
+    }
+
+    /// Takes `-x value`, with one blank between, off the front.
+    fn option(&mut self, text: &'a str) -> Option<&'a str> {
+        let (option, rest) = text.split_once(' ')?;
+        let (value, rest) = match rest.find(BLANK) {
+            Some(end) => rest.split_at(end),
+            None => (rest, ""),
+        };
+        if value.is_empty() {
+            return None;
+        }
+        let slot = match option {
+            "-i" | "-iface" | "--iface" => &mut self.iface,
+            "-p" | "-proto" | "--proto" => &mut self.proto,
+            "-source" | "--source" => &mut self.source,
+            "-dest" | "--dest" => &mut self.dest,
+            "-sport" | "--sport" => &mut self.sport,
+            "-dport" | "--dport" => &mut self.dport,
+            "-icmp-type" | "--icmp-type" => &mut self.icmp_type,
+            "-log" | "--log" => {
+                self.log = Some(log_level(value)?);
+                return Some(rest.trim_start_matches(BLANK));
+            }
+            _ => return None,
+        };
+        *slot = Some(value);
+        Some(rest.trim_start_matches(BLANK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RawRule<'_>, String> {
+        RawRule::parse(Line { number: 1, text })
+    }
+
+    #[test]
+    fn options_in_every_spelling_and_order() {
+        let rule = parse("|in\tSSH(ACCEPT) --iface net0  -dport 22 -p tcp\t-log info --source +a # x # y").unwrap();
+        assert!(!rule.enabled);
+        assert_eq!((rule.kind, rule.action, rule.iface, rule.proto), ("in", "SSH(ACCEPT)", Some("net0"), Some("tcp")));
+        assert_eq!((rule.dport, rule.source, rule.log), (Some("22"), Some("+a"), Some(Some(6))));
+        assert_eq!(parse("GROUP web").unwrap().action, "web");
+        assert_eq!(parse("IN DROP -p tcp -p udp").unwrap().proto, Some("udp"));
+    }
+
+    #[test]
+    fn faults_name_what_could_not_be_read() {
+        for (text, fault) in [
+            ("IN", "unable to parse rule: IN"),
+            ("|IN # c", "unable to parse rule: IN"),
+            ("this is not a rule", "unable to parse rule parameters: not a rule"),
+            ("IN ACCEPT -p tcp trailing garbage", "unable to parse rule parameters: trailing garbage"),
+            ("IN ACCEPT -p  tcp", "unable to parse rule parameters: -p  tcp"),
+            ("IN ACCEPT -p", "unable to parse rule parameters: -p"),
+            ("IN ACCEPT -log loud", "unable to parse rule parameters: -log loud"),
+            ("IN ACCEPT -log INFO", "unable to parse rule parameters: -log INFO"),
+            ("IN ACCEPT ---p tcp", "unable to parse rule parameters: ---p tcp"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), fault);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Lines and sections of a configuration file.
+use super::report::Report;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The longest line that is read, in bytes.
+const LONGEST_LINE: usize = 65_536;
+/// How much of a line a report shows, in characters.
+const SHOWN: usize = 240;
+
+/// A line that is neither empty nor a comment, without blanks around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Counted from 1; every physical line counts.
+    pub number: u32,
+    /// Its text: no control characters but tabs.
+    pub text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// The text before the first `#`, without blanks around it.
+    pub fn without_comment(&self) -> &'a str {
+        blank_trimmed(self.text.split('#').next().unwrap_or_default())
+    }
+}
+
+/// The kinds of sections that a file may have, besides OPTIONS and RULES which all have.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// `[ALIASES]` and `[IPSET name]`
+    pub definitions: bool,
+    /// `[GROUP name]`
+    pub groups: bool,
+}
+
+/// A section with a name: an IP set or a group.
+#[derive(Clone, Debug, Default)]
+pub struct Named<'a> {
+    /// The name in lower case.
+    pub name: String,
+    /// The line of the header.
+    pub line: u32,
+    /// What is in the section.
+    pub lines: Vec<Line<'a>>,
+}
+
+/// The lines of a file by section.
+#[derive(Debug, Default)]
+pub struct Sections<'a> {
+    /// `[OPTIONS]`
+    pub options: Vec<Line<'a>>,
+    /// `[ALIASES]`
+    pub aliases: Vec<Line<'a>>,
+    /// `[RULES]`
+    pub rules: Vec<Line<'a>>,
+    /// `[IPSET name]`; of two with one name the later is meant.
+    pub sets: Vec<Named<'a>>,
+    /// `[GROUP name]`; likewise.
+    pub groups: Vec<Named<'a>>,
+}
+
+enum Place {
+    Nowhere,
+    Options,
+    Aliases,
+    Rules,
+    Set,
+    Group,
+}
+
+/// The text of a file: bytes that are no UTF-8 become U+FFFD, which no value may hold.
+pub fn decode(content: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(content)
+}
+
+/// Text as a report may show it: on one line, printable, and not endless.
+pub fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for (count, one) in text.chars().enumerate() {
+        match one {
+            _ if count == SHOWN => {
+                out.push('…');
+                break;
+            }
+            one if one.is_control() => out.extend(one.escape_default()),
+            one => out.push(one),
+        }
+    }
+    out
+}
+
+fn blank_trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r'])
+}
+
+impl<'a> Sections<'a> {
+    /// Sorts the lines of a file into its sections, and reports those that belong to none.
+    pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
+        let mut sections = Sections::default();
+        let mut place = Place::Nowhere;
+        for (number, raw) in (1..).zip(text.split('\n')) {
+            let line = Line { number, text: blank_trimmed(raw) };
+            if line.text.is_empty() || line.text.starts_with('#') {
+                continue;
+            }
+            if let Some(fault) = unreadable(line.without_comment()) {
+                reports.push(Report::line(file, number, fault));
+                continue;
+            }
+            match header(line.text, kinds) {
+                Some(header) => place = sections.open(line, header, file, reports),
+                None => sections.put(line, &place, file, reports),
+            }
+        }
+        sections
+    }
+
+    fn open(&mut self, line: Line<'a>, header: Header<'a>, file: &Arc<str>, reports: &mut Vec<Report>) -> Place {
+        let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
+            let fault = if !is_name(name) {
+                format!("invalid {what} name '{}'", shown(name))
+            } else if name.len() > longest {
+                format!("{what} name too long")
+            } else {
+                return Some(Named { name: name.to_ascii_lowercase(), line: line.number, lines: Vec::new() });
+            };
+            reports.push(Report::line(file, line.number, fault));
+            None
+        };
+        match header {
+            Header::Options => Place::Options,
+            Header::Aliases => Place::Aliases,
+            Header::Rules => Place::Rules,
+            Header::Set(name) => match checked(name, "ipset", LONGEST_NAME, reports) {
+                Some(set) => {
+                    self.sets.push(set);
+                    Place::Set
+                }
+                None => Place::Nowhere,
+            },
+            Header::Group(name) => match checked(name, "security group", LONGEST_GROUP, reports) {
+                Some(group) => {
+                    self.groups.push(group);
+                    Place::Group
+                }
+                None => Place::Nowhere,
+            },
+        }
+    }
+
+    fn put(&mut self, line: Line<'a>, place: &Place, file: &Arc<str>, reports: &mut Vec<Report>) {
+        let lines = match place {
+            Place::Nowhere => None,
+            Place::Options => Some(&mut self.options),
+            Place::Aliases => Some(&mut self.aliases),
+            Place::Rules => Some(&mut self.rules),
+            Place::Set => self.sets.last_mut().map(|set| &mut set.lines),
+            Place::Group => self.groups.last_mut().map(|group| &mut group.lines),
+        };
+        match lines {
+            Some(lines) => lines.push(line),
+            None => reports.push(Report::line(file, line.number, "skip line - no section")),
+        }
+    }
+}
+
+/// What makes a line unfit to be looked at further.
+fn unreadable(text: &str) -> Option<String> {
+    if text.len() > LONGEST_LINE {
+        return Some(format!("skip line - longer than {LONGEST_LINE} bytes"));
+    }
+    if text.contains('\u{fffd}') {
+        return Some(format!("skip line - not valid UTF-8: {}", shown(text)));
+    }
+    text.chars()
+        .any(|one| one.is_control() && one != '\t')
+        .then(|| format!("skip line - control character: {}", shown(text)))
+}
+
+enum Header<'a> {
+    Options,
+    Aliases,
+    Rules,
+    Set(&'a str),
+    Group(&'a str),
+}
+
+fn header(text: &str, kinds: Kinds) -> Option<Header<'_>> {
+    let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
+    let mut words = inside.split([' ', '\t']).filter(|word| !word.is_empty());
+    let keyword = words.next()?.to_ascii_lowercase();
+    let name = words.next();
+    let closed = words.next().is_none() && !inside.starts_with([' ', '\t']);
+    let after = blank_trimmed(after);
+    match (keyword.as_str(), name) {
+        ("options", None) if closed && after.is_empty() => Some(Header::Options),
+        ("rules", None) if closed && after.is_empty() => Some(Header::Rules),
+        ("aliases", None) if closed && after.is_empty() && kinds.definitions => Some(Header::Aliases),
+        ("ipset", Some(name)) if closed && is_comment(after) && kinds.definitions => Some(Header::Set(name)),
+        ("group", Some(name)) if closed && is_comment(after) && kinds.groups => Some(Header::Group(name)),
+        _ => None,
+    }
+}
+
+fn is_comment(text: &str) -> bool {
+    text.is_empty() || text.starts_with('#')
+}
+
+/// The longest name of an IP set or alias, in characters.
+pub const LONGEST_NAME: usize = 64;
+/// The longest name of a group, in characters: `GROUP-<name>-OUT` has to be a chain's name.
+pub const LONGEST_GROUP: usize = 18;
+
+/// Whether the text is a name: a letter, then one or more letters, digits, `_` and `-`.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && text.len() > 1
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sections(text: &str) -> (Sections<'_>, Vec<String>) {
+        let mut reports = Vec::new();
+        let kinds = Kinds { definitions: true, groups: true };
+        let sections = Sections::of(text, &"f".into(), kinds, &mut reports);
+        (sections, reports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn sections_continue_and_every_line_counts() {
+        let text = "[options]\r\n a: 1\n#\n\n[Rules]\nIN ACCEPT\n[OPTIONS]\nb: 2\n[ipset Web] # x\n1.1.1.1\n[group gg]#c\nIN DROP";
+        let (sections, reports) = sections(text);
+        assert_eq!(reports, [""; 0]);
+        let numbers: Vec<_> = sections.options.iter().map(|line| (line.number, line.text)).collect();
+        assert_eq!(numbers, [(2, "a: 1"), (8, "b: 2")]);
+        assert_eq!((sections.sets[0].name.as_str(), sections.sets[0].line), ("web", 9));
+        assert_eq!(sections.groups[0].lines.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_header_is_content() {
+        for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSET a b]", "[IPSET]", "[GROUP gg] x", "[RULES"] {
+            let whole = format!("[OPTIONS]\n{text}");
+            assert_eq!(sections(&whole).0.options.len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_lines_are_reported_and_skipped() {
+        let long = "x".repeat(10_000_000);
+        let text = format!("[RULES]\nIN\0ACCEPT\nIN \u{fffd}\n{long}\nIN ACCEPT # \u{fffd}\0\n");
+        let (sections, reports) = sections(&text);
+        assert_eq!(sections.rules.len(), 1);
+        assert_eq!(reports[0], "f (line 2): skip line - control character: IN\\u{0}ACCEPT");
+        assert_eq!(reports[1], "f (line 3): skip line - not valid UTF-8: IN \u{fffd}");
+        assert_eq!(reports[2], "f (line 4): skip line - longer than 65536 bytes");
+    }
+
+    #[test]
+    fn names() {
+        for (name, good) in [("ab", true), ("a-_9", true), ("a", false), ("9a", false), ("a.b", false), ("", false)] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
+    }
+}

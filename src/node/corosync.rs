@@ -1,0 +1,175 @@
+//! `corosync.conf`: the links between the nodes (corosync.conf(5)).
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Which addresses of a host name corosync uses (`totem.ip_version`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpVersion {
+    /// `ipv4`
+    V4,
+    /// `ipv6`
+    V6,
+    /// `ipv6-4`: IPv6, or else IPv4.
+    #[default]
+    V6Then4,
+    /// `ipv4-6`: IPv4, or else IPv6.
+    V4Then6,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorosyncNode {
+    /// Its addresses or host names, by the key as it is spelled: `ring0_addr`, `link1_addr`.
+    pub links: BTreeMap<String, String>,
+}
+
+/// What matters of `corosync.conf`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Corosync {
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, CorosyncNode>,
+    /// Whether the transport is `udp`, which uses multicast.
+    pub multicast: bool,
+    /// How host names are resolved.
+    pub ip_version: IpVersion,
+}
+
+impl IpVersion {
+    /// The address to use of those that a host name has, in the resolver's order.
+    #[must_use]
+    pub fn pick(self, addresses: &[IpAddr]) -> Option<IpAddr> {
+        let v4 = || addresses.iter().copied().find(IpAddr::is_ipv4);
+        let v6 = || addresses.iter().copied().find(IpAddr::is_ipv6);
+        match self {
+            IpVersion::V4 => v4(),
+            IpVersion::V6 => v6(),
+            IpVersion::V6Then4 => v6().or_else(v4),
+            IpVersion::V4Then6 => v4().or_else(v6),
+        }
+    }
+}
+
+/// The number in a link's key, as in `ring0_addr`.
+#[must_use]
+pub fn link_number(key: &str) -> Option<u32> {
+    let rest = key.strip_prefix("ring").or_else(|| key.strip_prefix("link"))?;
+    rest.strip_suffix("_addr")?.parse().ok()
+}
+
+enum Word<'a> {
+    Open(&'a str),
+    Close,
+    Pair(&'a str, &'a str),
+}
+
+impl Corosync {
+    /// Reads the file; what makes no sense in it is passed over.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut corosync = Corosync::default();
+        let mut path: Vec<&str> = Vec::new();
+        let mut node: Option<(String, CorosyncNode)> = None;
+        for word in words(text) {
+            match word {
+                Word::Open(name) => {
+                    path.push(name);
+                    if path == ["nodelist", "node"] {
+                        node = Some(Default::default());
+                    }
+                }
+                Word::Close => {
+                    if path == ["nodelist", "node"]
+                        && let Some((name, links)) = node.take().filter(|(name, _)| !name.is_empty())
+                    {
+                        corosync.nodes.insert(name, links);
+                    }
+                    path.pop();
+                }
+                Word::Pair(key, value) if path == ["totem"] => corosync.totem(key, value),
+                Word::Pair(key, value) if path == ["nodelist", "node"] => match &mut node {
+                    Some((name, _)) if key == "name" => *name = value.to_string(),
+                    Some((_, node)) if link_number(key).is_some() => {
+                        node.links.insert(key.to_string(), value.to_string());
+                    }
+                    _ => {}
+                },
+                Word::Pair(..) => {}
+            }
+        }
+        corosync
+    }
+
+    fn totem(&mut self, key: &str, value: &str) {
+        match (key, value) {
+            ("transport", value) => self.multicast = value == "udp",
+            ("ip_version", "ipv4") => self.ip_version = IpVersion::V4,
+            ("ip_version", "ipv6") => self.ip_version = IpVersion::V6,
+            ("ip_version", "ipv4-6") => self.ip_version = IpVersion::V4Then6,
+            ("ip_version", _) => self.ip_version = IpVersion::V6Then4,
+            _ => {}
+        }
+    }
+
+    /// The host names among the links' addresses.
+    pub fn host_names(&self) -> impl Iterator<Item = &str> {
+        let values = self.nodes.values().flat_map(|node| node.links.values());
+        values.map(String::as_str).filter(|value| value.parse::<IpAddr>().is_err())
+    }
+}
+
+/// `name {`, `}` and `key: value`, several of which may share a line.
+fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.flat_map(|mut rest| {
+        let mut words = Vec::new();
+        while let Some(end) = rest.find(['{', '}']) {
+            let (before, after) = rest.split_at(end);
+            if after.starts_with('{') {
+                // the section's name is the last word; a pair may stand before it
+                let name = before.split_whitespace().next_back().unwrap_or_default();
+                words.push(Word::Open(name));
+            } else {
+                words.extend(pair(before));
+                words.push(Word::Close);
+            }
+            rest = &after[1..];
+        }
+        words.extend(pair(rest));
+        words
+    })
+}
+
+fn pair(text: &str) -> Option<Word<'_>> {
+    let (key, value) = text.split_once(':')?;
+    Some(Word::Pair(key.trim(), value.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_may_share_lines() {
+        let text = "totem { version: 2\n  transport: udp\n  ip_version: ipv6 }\n# }\nnodelist { node { name: n1\n \
+                    link0_addr: fd00::11\n link1_addr: host.example }\n node { name: b\n ring0_addr: 10.0.0.2 }\n\
+                    node { ring0_addr: 10.0.0.9 } }\n}}\nlogging { x: y }";
+        let corosync = Corosync::parse(text);
+        assert!(corosync.multicast);
+        assert_eq!(corosync.ip_version, IpVersion::V6);
+        assert_eq!(corosync.nodes.keys().collect::<Vec<_>>(), ["b", "n1"]);
+        assert_eq!(corosync.nodes["n1"].links["link1_addr"], "host.example");
+        assert_eq!(corosync.host_names().collect::<Vec<_>>(), ["host.example"]);
+    }
+
+    #[test]
+    fn addresses_are_picked_by_version() {
+        let addresses: Vec<IpAddr> = ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec();
+        for (version, picked) in
+            [(IpVersion::V4, 0), (IpVersion::V6, 1), (IpVersion::V6Then4, 1), (IpVersion::V4Then6, 0)]
+        {
+            assert_eq!(version.pick(&addresses), Some(addresses[picked]));
+        }
+        assert_eq!(IpVersion::V6.pick(&addresses[..1]), None);
+        assert_eq!(IpVersion::V6Then4.pick(&addresses[..1]), Some(addresses[0]));
+    }
+}

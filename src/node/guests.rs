@@ -1,0 +1,296 @@
+//! The node's guests and their network devices: `.vmlist` and the guests' `.conf` files.
+use crate::config::Report;
+use crate::ruleset::{Interface, MacAddr, Spelled};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A virtual machine or a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuestKind {
+    /// A QEMU virtual machine.
+    Vm,
+    /// An LXC container.
+    Container,
+}
+
+impl GuestKind {
+    /// The folder of the guests' files below `nodes/<node>/`.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            GuestKind::Vm => "qemu-server",
+            GuestKind::Container => "lxc",
+        }
+    }
+
+    /// What the names of its devices on the host begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            GuestKind::Vm => "tap",
+            GuestKind::Container => "veth",
+        }
+    }
+}
+
+/// A guest of the node. Ordered as rules are: VMs before containers, then by VMID as text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// What it is.
+    pub kind: GuestKind,
+    vmid_text: String,
+    /// Its number.
+    pub vmid: u32,
+}
+
+impl Listed {
+    fn new(kind: GuestKind, vmid: u32) -> Self {
+        Listed { kind, vmid_text: vmid.to_string(), vmid }
+    }
+
+    /// The guest's configuration file, below the tree's root.
+    #[must_use]
+    pub fn conf(&self, node: &str) -> String {
+        format!("nodes/{node}/{}/{}.conf", self.kind.folder(), self.vmid)
+    }
+
+    /// Whether a device on the host is the guest's.
+    #[must_use]
+    pub fn owns(&self, device: &str) -> bool {
+        let number = device.strip_prefix(self.kind.prefix()).and_then(|rest| rest.strip_prefix(&self.vmid_text));
+        number.is_some_and(|rest| rest.starts_with('i'))
+    }
+
+    /// The guest's firewall file, below the tree's root.
+    #[must_use]
+    pub fn fw(&self) -> String {
+        format!("firewall/{}.fw", self.vmid)
+    }
+}
+
+/// A VMID: up to nine digits, so that device names fit into 15 characters.
+fn vmid(text: &str) -> Option<u32> {
+    let plain =
+        (1..=9).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+/// The guests of a node: by `.vmlist`, or without one by their files, given as paths below the tree's root.
+#[must_use]
+pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<Listed> {
+    let mut guests = match vmlist {
+        Some(vmlist) => by_vmlist(vmlist, node),
+        None => paths.filter_map(|path| by_path(path, node)).collect(),
+    };
+    guests.sort_unstable();
+    guests.dedup_by_key(|guest| guest.vmid);
+    guests
+}
+
+fn by_vmlist(vmlist: &[u8], node: &str) -> Vec<Listed> {
+    let vmlist: Value = serde_json::from_slice(vmlist).unwrap_or_default();
+    let ids = vmlist.get("ids").and_then(Value::as_object);
+    let guest = |(id, entry): (&String, &Value)| {
+        let kind = match entry.get("type")?.as_str()? {
+            "qemu" => GuestKind::Vm,
+            "lxc" => GuestKind::Container,
+            _ => return None,
+        };
+        (entry.get("node")?.as_str()? == node).then(|| vmid(id).map(|vmid| Listed::new(kind, vmid)))?
+    };
+    ids.into_iter().flatten().filter_map(guest).collect()
+}
+
+fn by_path(path: &str, node: &str) -> Option<Listed> {
+    let rest = path.strip_prefix("nodes/")?.strip_prefix(node)?.strip_prefix('/')?;
+    let (folder, file) = rest.split_once('/')?;
+    let kind = [GuestKind::Vm, GuestKind::Container].into_iter().find(|kind| kind.folder() == folder)?;
+    vmid(file.strip_suffix(".conf")?).map(|vmid| Listed::new(kind, vmid))
+}
+
+/// A guest's network device with `firewall=1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its key in the guest's configuration: `net0`.
+    pub netid: String,
+    /// Its name on the host: `tap100i0`, `veth200i0`.
+    pub name: Interface,
+    /// Its MAC address; without one there is no MAC filter.
+    pub mac: Option<Spelled<MacAddr>>,
+    /// The addresses that a container's configuration gives it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The devices of a guest's configuration that are firewalled, in the order of rules: by netid as text.
+///
+/// Only the part before the first `[section]` counts, and of a key the last line. A `netN` that makes no sense costs that
+/// device alone, with a report.
+pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
+    let text = String::from_utf8_lossy(conf);
+    let mut nets: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.starts_with('[') {
+            break;
+        }
+        if let Some((key, value)) = line.split_once(':').filter(|(key, _)| net_number(key).is_some()) {
+            nets.insert(key, (number, value.trim()));
+        }
+    }
+    let mut devices = Vec::new();
+    for (netid, (number, value)) in nets {
+        let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
+        match device(netid, value, guest, &mut warn) {
+            Ok(device) => devices.extend(device),
+            Err(fault) => reports.push(Report::line(file, number, format!("{netid}: {fault}: no rules for it"))),
+        }
+    }
+    devices
+}
+
+fn net_number(key: &str) -> Option<u8> {
+    let digits = key.strip_prefix("net")?;
+    let plain = digits == "0" || !digits.starts_with('0');
+    (plain && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// The models of a VM's network card (qm.conf(5)).
+const MODELS: [&str; 14] = [
+    "e1000",
+    "e1000-82540em",
+    "e1000-82544gc",
+    "e1000-82545em",
+    "e1000e",
+    "i82551",
+    "i82557b",
+    "i82559er",
+    "ne2k_isa",
+    "ne2k_pci",
+    "pcnet",
+    "rtl8139",
+    "virtio",
+    "vmxnet3",
+];
+
+/// A device, or `None` if it is not firewalled.
+fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)) -> Result<Option<Device>, String> {
+    let mut parts: BTreeMap<&str, &str> = BTreeMap::new();
+    for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        parts.insert(key, value);
+    }
+    let on = |value: &&str| ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    if !parts.get("firewall").is_some_and(on) {
+        return Ok(None);
+    }
+    let mac = match guest.kind {
+        GuestKind::Vm => {
+            let model = MODELS.iter().find_map(|model| parts.get(model));
+            if model.is_none() && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
+                return Err("no known network card model".to_string());
+            }
+            model.filter(|mac| !mac.is_empty()).or_else(|| parts.get("macaddr"))
+        }
+        GuestKind::Container if parts.get("name").is_none_or(|name| name.is_empty()) => {
+            return Err("no name=".to_string());
+        }
+        GuestKind::Container => parts.get("hwaddr"),
+    };
+    let mac = match mac {
+        None => None,
+        Some(text) => {
+            let mac = text.parse().ok().and_then(|mac| Spelled::new(text, mac));
+            Some(mac.ok_or_else(|| format!("'{}' is no MAC address", text.escape_default()))?)
+        }
+    };
+    let name = format!("{}{}i{}", guest.kind.prefix(), guest.vmid, &netid[3..]);
+    let name = Interface::new(&name).ok_or_else(|| format!("the device name {name} is longer than 15 characters"))?;
+    let addresses = match guest.kind {
+        GuestKind::Vm => Vec::new(),
+        GuestKind::Container => addresses(&parts, &mut *warn),
+    };
+    if mac.is_none() {
+        warn(format!("no MAC address: no MAC filter for {name}"));
+    }
+    Ok(Some(Device { netid: netid.to_string(), name, mac, addresses }))
+}
+
+/// The configured addresses of a container's device; what is no address is left out and told.
+fn addresses(parts: &BTreeMap<&str, &str>, mut fault: impl FnMut(String)) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for (key, words) in [("ip", &["dhcp", "manual"][..]), ("ip6", &["auto", "dhcp", "manual"][..])] {
+        let Some(value) = parts.get(key).filter(|value| !value.is_empty() && !words.contains(value)) else { continue };
+        let net: Option<IpNet> = value.parse().ok();
+        match net.map(|net| net.addr()).filter(|address| address.is_ipv4() == (key == "ip")) {
+            Some(address) => addresses.push(address),
+            None => fault(format!("'{}' is no network address for {key}", value.escape_default())),
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: GuestKind, conf: &str) -> (Vec<Device>, Vec<String>) {
+        let mut reports = Vec::new();
+        let devices = devices(conf.as_bytes(), &Listed::new(kind, 100), &"f".into(), &mut reports);
+        (devices, reports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn guests_come_from_the_list_or_the_files() {
+        let list = br#"{"ids":{"101":{"node":"n1","type":"lxc"},"1000":{"node":"n1","type":"qemu"},
+            "100":{"node":"n1","type":"qemu"},"102":{"node":"n2","type":"qemu"},"0x":{"node":"n1","type":"qemu"}}}"#;
+        let vmids = |guests: Vec<Listed>| guests.iter().map(|guest| guest.vmid).collect::<Vec<_>>();
+        assert_eq!(vmids(listed(Some(list), "n1", [].into_iter())), [100, 1000, 101]);
+        let paths = [
+            "nodes/n1/lxc/9.conf",
+            "nodes/n1/qemu-server/20.conf",
+            "nodes/n1/qemu-server/x.conf",
+            "nodes/n10/lxc/1.conf",
+        ];
+        assert_eq!(vmids(listed(None, "n1", paths.into_iter())), [20, 9]);
+        assert_eq!(vmids(listed(Some(b"{"), "n1", paths.into_iter())), [0; 0]);
+    }
+
+    #[test]
+    fn the_running_configuration_of_a_vm() {
+        let conf = "net0: virtio=BC:24:11:00:00:01,firewall=1\nnet1: virtio=BC:24:11:00:00:02\n\
+            net2: model=e1000,macaddr=bc:24:11:00:00:03,firewall=on,unknown=x\nnet10: virtio,firewall=yes\n\
+            net0: virtio=BC:24:11:00:00:09,firewall=1\n#net5: virtio,firewall=1\n[PENDING]\nnet3: virtio,firewall=1\n";
+        let (devices, reports) = parse(GuestKind::Vm, conf);
+        let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+        assert_eq!(names, ["tap100i0", "tap100i10", "tap100i2"]);
+        assert_eq!(devices[0].mac.as_ref().unwrap().text(), "BC:24:11:00:00:09");
+        assert_eq!(reports, ["f (line 4): net10: no MAC address: no MAC filter for tap100i10"]);
+    }
+
+    #[test]
+    fn a_device_that_makes_no_sense_is_lost_alone() {
+        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1";
+        let (devices, reports) = parse(GuestKind::Vm, conf);
+        assert_eq!(devices.len(), 1);
+        assert_eq!(
+            reports,
+            [
+                "f (line 1): net0: 'zz' is no MAC address: no rules for it",
+                "f (line 2): net1: no known network card model: no rules for it",
+            ]
+        );
+    }
+
+    #[test]
+    fn addresses_of_containers() {
+        let mac = "name=eth0,hwaddr=BC:24:11:AA:BB:CC,firewall=1";
+        for (rest, count) in
+            [("ip=10.0.0.1/24,ip6=fd00::1/64", 2), ("ip=dhcp,ip6=auto", 0), ("ip=manual", 0), ("ip=10.0.0.1", 0)]
+        {
+            let (devices, reports) = parse(GuestKind::Container, &format!("net0: {mac},{rest}"));
+            assert_eq!(devices.iter().map(|device| device.addresses.len()).sum::<usize>(), count, "{rest} {reports:?}");
+        }
+    }
+}

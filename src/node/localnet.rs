@@ -1,0 +1,72 @@
+//! The local network: which route of the node its own address lies in.
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: the first that contains it, other
+/// than a default route. An IPv6 network is written as there, in eight groups of four digits.
+#[must_use]
+pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<String> {
+    let found = |net: &IpNet| net.prefix_len() > 0 && net.contains(&address);
+    match address {
+        IpAddr::V4(_) => routes_v4.lines().filter_map(route_v4).find(found).map(|net| net.to_string()),
+        IpAddr::V6(_) => routes_v6.lines().filter_map(route_v6).find(found).map(|net| spelled_out(&net)),
+    }
+}
+
+/// A line of `/proc/net/route`: destination and mask are the third and eighth word, in the machine's byte order.
+fn route_v4(line: &str) -> Option<IpNet> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let address = |index: usize| {
+        let number = u32::from_str_radix(words.get(index)?, 16).ok()?;
+        Some(Ipv4Addr::from(number.to_ne_bytes()))
+    };
+    Ipv4Net::with_netmask(address(1)?, address(7)?).ok().map(IpNet::V4)
+}
+
+/// A line of `/proc/net/ipv6_route`: destination and prefix length are the first two words.
+fn route_v6(line: &str) -> Option<IpNet> {
+    let mut words = line.split_whitespace();
+    let address = words.next().filter(|word| word.len() == 32)?;
+    let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+    let prefix = u8::from_str_radix(words.next()?, 16).ok()?;
+    Ipv6Net::new(address, prefix).ok().map(IpNet::V6)
+}
+
+fn spelled_out(net: &IpNet) -> String {
+    let IpAddr::V6(address) = net.addr() else { return net.to_string() };
+    let mut text = String::new();
+    for (index, group) in address.segments().iter().enumerate() {
+        let colon = if index == 0 { "" } else { ":" };
+        // writing to a String does not fail
+        let _ = write!(text, "{colon}{group:04x}");
+    }
+    let _ = write!(text, "/{}", net.prefix_len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+        vmbr0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+        vmbr1\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
+        vmbr0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00F0FFFF\t0\t0\t0\n";
+    const V6: &str = "00000000000000000000000000000000 00 0 0 0 0 0 0 0 eth0\n\
+        20010db8000100000000000000000000 40 00000000000000000000000000000000 00 0 00000100 1 0 00000001 vmbr0\n\
+        nonsense\n";
+
+    #[test]
+    fn the_first_network_that_contains_the_address() {
+        for (address, network) in [
+            ("192.168.2.100", Some("192.168.0.0/20")),
+            ("10.9.9.9", Some("10.0.0.0/8")),
+            ("172.16.0.1", None),
+            ("2001:db8:1::5", Some("2001:0db8:0001:0000:0000:0000:0000:0000/64")),
+            ("2001:db8:2::5", None),
+        ] {
+            assert_eq!(detect(address.parse().unwrap(), V4, V6).as_deref(), network, "{address}");
+        }
+    }
+}
