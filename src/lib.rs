@@ -21,8 +21,10 @@
 #![deny(unsafe_code)]
 
 pub mod apply;
+pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod daemon;
 pub mod inputs;
 pub mod node;
 pub mod plan;

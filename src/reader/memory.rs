@@ -171,3 +171,134 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        content: Duration::from_millis(400),
+        absence: Duration::from_secs(1),
+        appearance: Duration::from_secs(3),
+    };
+
+    /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
+    fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
+        let sight = |seen: &Seen| Sight { seen: seen.clone(), at_rest: false };
+        let files = files.iter().map(|(path, seen)| ((*path).to_string(), sight(seen))).collect();
+        Scan { fuse, device: 7, files, ..Scan::default() }
+    }
+
+    fn content(text: &str) -> Seen {
+        Seen::Content(text.into())
+    }
+
+    fn at(milliseconds: u64) -> Moment {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn file(memory: &Memory, path: &str) -> Option<String> {
+        memory.tree("/x").files.get(path).map(|file| match file {
+            File::Content(content) => String::from_utf8_lossy(content).into_owned(),
+            File::Unreadable(_) => "unreadable".into(),
+        })
+    }
+
+    /// A memory that has believed `a = "old"` since a second.
+    fn established() -> Memory {
+        let mut memory = Memory::new(PATIENCE);
+        for moment in [0, 1000] {
+            memory.learn(scan(false, &[("a", content("old"))]), at(moment)).unwrap();
+        }
+        assert!(memory.settled());
+        memory
+    }
+
+    #[test]
+    fn content_is_believed_when_passes_agree_long_enough() {
+        let mut memory = established();
+        // half of it, then all of it
+        for (moment, shown, believed) in
+            [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
+        {
+            memory.learn(scan(false, &[("a", content(shown))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+        }
+        assert!(memory.settled());
+    }
+
+    #[test]
+    fn a_file_at_rest_is_believed_at_once() {
+        let mut memory = Memory::new(PATIENCE);
+        let mut pass = scan(false, &[("a", content("x"))]);
+        pass.files.get_mut("a").unwrap().at_rest = true;
+        memory.learn(pass, at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+    }
+
+    #[test]
+    fn an_empty_or_absent_file_counts_as_such_after_a_second() {
+        for gone in [Seen::Absent, content("")] {
+            let mut memory = established();
+            for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
+                memory.learn(scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
+                assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+            }
+            // a pass that says nothing of a file says that it is absent
+            let mut memory = established();
+            memory.learn(scan(false, &[]), at(2000)).unwrap();
+            memory.learn(scan(false, &[("a", content("old"))]), at(2900)).unwrap();
+            memory.learn(scan(false, &[]), at(3100)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), "old", "two absences that do not follow each other");
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_absent_until_it_is_believed() {
+        let mut memory = established();
+        let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
+        memory.learn(pass(), at(2000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(!memory.settled());
+        memory.learn(pass(), at(2400)).unwrap();
+        assert_eq!(file(&memory, "b").unwrap(), "new");
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_its_last_good_content_and_is_named() {
+        let mut memory = established();
+        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+        assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
+        let mut memory = Memory::new(PATIENCE);
+        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "unreadable");
+    }
+
+    #[test]
+    fn an_ill_pass_teaches_nothing_and_breaks_agreement() {
+        let mut memory = established();
+        memory.learn(scan(false, &[]), at(2000)).unwrap();
+        let ill = Scan { ill: Some("empty".into()), ..scan(false, &[]) };
+        assert_eq!(memory.learn(ill, at(2500)), Err("empty".into()));
+        memory.learn(scan(false, &[]), at(3100)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+    }
+
+    #[test]
+    fn a_fuse_tree_that_has_just_appeared_lacks_nothing_yet() {
+        let mut memory = Memory::new(PATIENCE);
+        let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
+        for moment in [0, 1000, 2900] {
+            memory.learn(pass(), at(moment)).unwrap();
+            assert_eq!(file(&memory, "b").unwrap(), "unreadable", "at {moment}");
+        }
+        memory.learn(pass(), at(3000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(memory.settled());
+        // a plain directory is not what was mounted there
+        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(4000)).is_err());
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(9000)).is_err());
+    }
+}

@@ -4,6 +4,7 @@
 //! [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
+pub mod doubt;
 pub mod facts;
 pub mod memory;
 mod resolver;
@@ -25,9 +26,6 @@ use worker::Message;
 
 /// The hidden command that makes a process a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
-/// Files without whose content nothing is known about any guest.
-const VITAL: [&str; 2] = [".vmlist", "firewall/cluster.fw"];
-
 /// How patient a reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manner {
@@ -135,8 +133,8 @@ impl Reader {
         self.fingerprint = Some(scan.fingerprint);
         self.memory.learn(scan, self.start.elapsed()).map_err(Problem::Ill)?;
         let tree = self.tree();
-        for path in VITAL {
-            if let Some(File::Unreadable(reason)) = tree.files.get(path) {
+        for path in scan::fixed(&self.node) {
+            if let Some(File::Unreadable(reason)) = tree.files.get(&path) {
                 return Err(Problem::Ill(format!("cannot read {}/{path}: {reason}", tree.root)));
             }
         }

@@ -2,7 +2,6 @@
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,24 +26,25 @@ pub struct Resolver {
 impl Resolver {
     /// The addresses of names, in the resolver's order, as far as they are known after `limit`. A name that has none
     /// is absent. An answer that comes later is there the next time.
-    pub fn resolve(&mut self, names: &[Arc<str>], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
+    pub fn resolve(&mut self, names: &[String], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
         let deadline = Instant::now() + limit;
         self.receive(deadline);
         if self.running.is_none() && !names.is_empty() {
             self.start(names);
             self.receive(deadline);
         }
-        let wanted: BTreeSet<&str> = names.iter().map(|name| &**name).collect();
-        self.known.retain(|name, _| wanted.contains(name.as_str()));
+        let wanted: BTreeSet<&String> = names.iter().collect();
+        self.known.retain(|name, _| wanted.contains(name));
         self.known.clone()
     }
 
-    fn start(&mut self, names: &[Arc<str>]) {
+    fn start(&mut self, names: &[String]) {
         let (sender, receiver) = channel();
         let names = names.to_vec();
         let spawned = thread::Builder::new().name("resolver".into()).spawn(move || {
             for name in names {
-                if sender.send((name.to_string(), look_up(&name))).is_err() {
+                let answer = look_up(&name);
+                if sender.send((name, answer)).is_err() {
                     return;
                 }
             }
@@ -89,7 +89,7 @@ mod tests {
     fn addresses_and_local_names_resolve_and_forgotten_names_go() {
         let mut resolver = Resolver::default();
         let limit = Duration::from_secs(30);
-        let names: Vec<Arc<str>> = vec!["192.0.2.1".into(), "localhost".into(), "no such name".into()];
+        let names = ["192.0.2.1", "localhost", "no such name"].map(String::from);
         let found = resolver.resolve(&names, limit);
         assert_eq!(found["192.0.2.1"], ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         assert!(found["localhost"].iter().all(IpAddr::is_loopback), "{found:?}");

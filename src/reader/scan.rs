@@ -5,9 +5,10 @@
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -15,9 +16,8 @@ use std::time::{Duration, SystemTime};
 
 /// The largest file that pmxcfs holds, and that is read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
-/// ENOENT is believed after this many more tries, so long apart: a rename makes a name vanish for moments.
-const RETRIES: [Duration; 4] =
-    [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(100)];
+/// ENOENT is believed after this many more tries, so many milliseconds apart: a rename makes a name vanish for moments.
+const RETRIES_MS: [u64; 6] = [0, 1, 5, 20, 50, 100];
 /// A file not modified for this long is not being written. pmxcfs has whole seconds, and may show them a second late.
 const AT_REST: Duration = Duration::from_secs(3);
 
@@ -56,8 +56,9 @@ pub struct Scan {
     pub fingerprint: u64,
 }
 
-/// The files that are always looked for, listed or not.
-fn fixed(node: &str) -> [String; 5] {
+/// The files that are always looked for, listed or not, and without whose content nothing is certain about any rule.
+#[must_use]
+pub fn fixed(node: &str) -> [String; 5] {
     [".vmlist".into(), ".members".into(), "corosync.conf".into(), "firewall/cluster.fw".into(), host_file(node)]
 }
 
@@ -145,16 +146,14 @@ impl Scanner {
 
     /// Settles which of the files that could not be opened are absent.
     fn look_again(&self, listing: &Listing, mut missing: BTreeSet<String>, scan: &mut Scan) -> Result<(), String> {
-        let absent = |at_rest| Sight { seen: Seen::Absent, at_rest };
+        let absent = || Sight { seen: Seen::Absent, at_rest: false };
         let doubtful = |path: &String| listing.files.contains(path) || self.expected.contains(path);
-        for path in missing.extract_if(.., |path| !doubtful(path)) {
-            scan.files.insert(path, absent(false));
-        }
-        for pause in RETRIES {
+        missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
+        for pause in RETRIES_MS {
             if missing.is_empty() {
                 return Ok(());
             }
-            sleep(pause);
+            sleep(Duration::from_millis(pause));
             missing.retain(|path| match self.look(path) {
                 Some(sight) => scan.files.insert(path.clone(), sight).is_some(),
                 None => true,
@@ -165,7 +164,7 @@ impl Scanner {
             let sight = if now.files.contains(&path) {
                 Sight { seen: Seen::Failed("it is listed, but there is nothing to open".into()), at_rest: false }
             } else {
-                absent(false)
+                absent()
             };
             scan.files.insert(path, sight);
         }
@@ -234,12 +233,14 @@ impl Scanner {
     }
 
     fn open_and_read(&self, path: &str) -> io::Result<(Vec<u8>, bool)> {
-        let path = self.root.join(path);
-        // asked before opening, because opening a device can have an effect; and after, because it may be another file
-        regular(&fs::metadata(&path)?)?;
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
-        regular(&file.metadata()?)?;
+        // held first and opened then, so that its name is looked up once, and no device is opened
+        let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(self.root.join(path))?;
+        if !held.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let by_descriptor = format!("/proc/self/fd/{}", held.as_raw_fd());
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(by_descriptor)?;
         let mut content = Vec::new();
         (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
         let meta = file.metadata()?;
@@ -250,10 +251,6 @@ impl Scanner {
         let complete = meta.len() == content.len() as u64;
         Ok((content, complete && age.is_some_and(|age| age >= AT_REST)))
     }
-}
-
-fn regular(meta: &Metadata) -> io::Result<()> {
-    if meta.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn is_vmid(text: &str) -> bool {

@@ -11,5 +11,6 @@ pub mod process;
 pub mod root;
 pub mod signals;
 pub mod syslog;
+pub mod systemd;
 pub mod tools;
 pub mod worker;

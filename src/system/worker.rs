@@ -136,7 +136,8 @@ impl Worker {
     #[must_use]
     pub fn give_up(mut self) -> Option<Stuck> {
         let _ = self.child.kill();
-        let stuck = Stuck(Pid::from_raw(self.child.id().cast_signed()));
+        // process numbers are below 2^22, see proc_sys_kernel(5)
+        let stuck = Stuck(Pid::from_raw(self.child.id() as libc::pid_t));
         let deadline = Instant::now() + DYING;
         while !stuck.is_gone() {
             if Instant::now() >= deadline {
