@@ -1,8 +1,8 @@
 //! The configuration, read and compiled once: what the commands that only look go by.
 use super::{Context, output};
 use crate::compile::{Compiled, compile};
+use crate::daemon::doubt::live_devices;
 use crate::plan::Live;
-use crate::reader::doubt::live_devices;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
 use anyhow::Result;

@@ -2,6 +2,7 @@
 //! thread reads, compiles and applies, and is told to end by [`orders::Orders`].
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
+pub mod doubt;
 pub mod instance;
 pub mod journal;
 pub mod mode;

@@ -1,5 +1,6 @@
 //! The updater: read, compile, compare, apply, again and again.
 use super::Setup;
+use super::doubt::live_devices;
 use super::journal::{Journal, Log, Message, Topic};
 use super::mode::Mode;
 use super::orders::{Order, Orders};
@@ -8,7 +9,6 @@ use super::status::Status;
 use crate::apply::{Firewall, Outcome};
 use crate::compile::{Compiled, compile};
 use crate::inputs::Tree;
-use crate::reader::doubt::live_devices;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Problem, Reader, this_program};
 use crate::system::lock::FileLock;

@@ -4,7 +4,6 @@
 //! [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
-pub mod doubt;
 pub mod facts;
 pub mod memory;
 mod resolver;
