@@ -70,7 +70,7 @@ fn status_tells_more_if_asked() {
         let heads: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
         let wanted = ["Status", "Node", "Local network", "Guests", "IPv4", "IPv6", "ebtables", "Tools", "Last update"];
         assert_eq!(heads[..wanted.len()], wanted, "{text}");
-        assert!(text.contains("\nNode: n1\n") && text.contains("\nGuests: 1 with 1 devices\n"), "{text}");
+        assert!(text.contains("\nNode: n1\n") && text.contains("\nGuests: 1, devices: 1\n"), "{text}");
     }
     assert_eq!(prints(&root, &["status", "--verbose", "0"]), "Status: enabled/stopped\n");
     let json: serde_json::Value = serde_json::from_str(&prints(&root, &["status", "--json"])).unwrap();

@@ -135,7 +135,7 @@ impl Overview {
             _ => "unknown".to_string(),
         };
         let mut text = format!(
-            "Node: {}\nLocal network: {}\nGuests: {} with {} devices\nIPv4: {}\nIPv6: {}\nebtables: {}\nTools: {}\nLast update: {update}\n",
+            "Node: {}\nLocal network: {}\nGuests: {}, devices: {}\nIPv4: {}\nIPv6: {}\nebtables: {}\nTools: {}\nLast update: {update}\n",
             self.node, self.local_network, self.guests, self.devices, self.ipv4, self.ipv6, self.ebtables, self.tools,
         );
         if self.nftables {

@@ -55,7 +55,8 @@ impl Schedule {
 
     /// Moves the next cycle forward, to `after` from now at the latest.
     pub fn hurry(&mut self, after: Duration) {
-        self.cycle = self.cycle.min(Instant::now() + after);
+        // later than the next regular cycle changes nothing, however much later
+        self.cycle = self.cycle.min(Instant::now() + after.min(CYCLE));
     }
 
     /// Waits until there is something to do.
