@@ -20,4 +20,6 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod logger;
+pub mod nflog;
 pub mod system;
