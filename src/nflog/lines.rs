@@ -32,7 +32,12 @@ impl<H: Host> Lines<H> {
     }
 
     /// The host that was given.
-    pub fn host(&mut self) -> &mut H {
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// The host, to be changed.
+    pub fn host_mut(&mut self) -> &mut H {
         &mut self.host
     }
 

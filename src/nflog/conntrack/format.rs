@@ -99,8 +99,8 @@ impl Event<'_> {
         for (name, moment) in [("[start=", self.start), ("[stop=", self.stop)] {
             if let Some(moment) = moment {
                 fields.0.push_str(name);
-                // 64 bits of nanoseconds end in the year 2554
-                local((moment / NANOSECONDS).cast_signed()).push_ctime(fields.0);
+                // always fits: 64 bits of nanoseconds end in the year 2554
+                local(i64::try_from(moment / NANOSECONDS).unwrap_or(0)).push_ctime(fields.0);
                 fields.word("]");
             }
         }
