@@ -18,7 +18,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "in vain waited for {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -64,7 +64,7 @@ impl Logger {
 
     /// Waits until the log has a line that contains `part`, and returns the line.
     pub fn line_with(&self, part: &str) -> String {
-        until(&format!("a line with '{part}' in the log"), || {
+        until(&format!("a line with '{part}' in the log {}", self.log().display()), || {
             let text = self.text();
             // only whole lines
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];

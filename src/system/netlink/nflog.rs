@@ -67,7 +67,8 @@ impl Nflog {
             .with(QTHRESH, &BATCH_PACKETS.to_be_bytes())
             .with(FLAGS, &SEQUENCE.to_be_bytes());
         match nflog.ask(request)? {
-            Err(Errno::EBUSY) => bail!("another process receives NFLOG group {group}: stop it first"),
+            // the answer for a group that has a taker; who lacks the right does not get this far
+            Err(Errno::EPERM | Errno::EBUSY) => bail!("another process receives NFLOG group {group}: stop it first"),
             other => other.with_context(|| format!("cannot receive NFLOG group {group}"))?,
         }
         Ok(nflog)
