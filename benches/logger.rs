@@ -22,7 +22,8 @@ const LARGE: usize = 1400;
 
 fn main() {
     let idle = idle();
-    println!("idle for 5 s: {idle} wake-ups\n");
+    println!("idle for 5 s: {idle} wake-ups");
+    println!("a lone packet appears after {} ms\n", lone_packet().as_millis());
     println!(
         "{:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "bytes", "wanted/s", "sent/s", "sent", "written", "lost", "us/line", "RSS MB"
@@ -49,6 +50,19 @@ fn idle() -> u64 {
     let before = status(logger.pid(), "voluntary_ctxt_switches:");
     std::thread::sleep(Duration::from_secs(5));
     status(logger.pid(), "voluntary_ctxt_switches:") - before
+}
+
+/// The longest time of five from sending a packet to its line.
+fn lone_packet() -> Duration {
+    let netns = flood::namespace("bench");
+    let root = tempfile::tempdir().expect("a directory");
+    let logger = Logger::start(&netns, root.path(), &[]);
+    let times = (1..=5).map(|packets| {
+        netns.run(|| Sender::new(SMALL).burst(1));
+        let sent = Instant::now();
+        until("the packet", || (logger::packet_lines(&logger.text()) == packets).then(|| sent.elapsed()))
+    });
+    times.max().unwrap_or_default()
 }
 
 fn flood(length: usize, rate: usize, duration: Duration) {

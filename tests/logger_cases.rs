@@ -54,11 +54,17 @@ fn recorded_messages_give_the_recorded_lines() {
             expected = expected.replace(theirs, ours);
             corrected += 1;
         }
-        // the packet's own time is not compared, but must be read: the host's clock would show the same text
-        let line = line_of(&unhex(&case.nflog_msg_hex), case.ifnames);
+        let message = unhex(&case.nflog_msg_hex);
+        let line = at_standing_time(&line_of(&message, case.ifnames));
         assert_eq!(line, format!("{}\n", expected.trim_end()), "{}", case.name);
     }
     assert_eq!(corrected, CORRECTED.len());
+}
+
+/// The line with its date, whatever it is, replaced by the one of the standing clock.
+fn at_standing_time(line: &str) -> String {
+    let date = regex::Regex::new(r"\d\d/Nov/2026:\d\d:\d\d:\d\d \+0000").unwrap();
+    date.replace(line, TIME).into_owned()
 }
 
 /// The fields from `PROTO=` (or what stands in its place) on, for a packet from 10.0.0.1 to 10.0.0.2.
@@ -253,6 +259,34 @@ fn frames_of_the_netdev_family_are_read_by_their_protocol() {
     assert_eq!(v4, fields_of(message(IPV4, 0x0800, &ipv4(17, 0, &UDP))));
     let v6 = fields_of(message(NETDEV, 0x86dd, &ipv6(17, &UDP)));
     assert_eq!(v6, fields_of(message(IPV6, 0x86dd, &ipv6(17, &UDP))));
+}
+
+#[test]
+fn frames_on_their_way_out_begin_with_their_link_header() {
+    let header = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x06];
+    let arp = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
+    for family in [ARP, NETDEV] {
+        let outgoing = |payload: &[u8]| fields_of(message(family, 0x0806, payload).with(1, &[0x08, 0x06, 1, 0]));
+        let expected = "MAC=02:00:00:00:00:02:02:00:00:00:00:01:08:06 SRC=10.0.0.1 DST=10.0.0.2 PROTO=ARP REQUEST";
+        assert_eq!(outgoing(&[&header[..], &arp].concat()), expected);
+        // a device without link headers
+        assert_eq!(outgoing(&arp), "SRC=10.0.0.1 DST=10.0.0.2 PROTO=ARP REQUEST");
+        assert_eq!(outgoing(&header[..13]), "LEN=13 INVALID=LEN");
+    }
+}
+
+#[test]
+fn the_packets_own_time_is_shown_if_it_has_one() {
+    let at = |seconds: i64| {
+        let time = [seconds.to_be_bytes(), [0; 8]].concat();
+        let bytes = message(IPV4, 0x0800, &[]).with(3, &time).bytes();
+        line_of(&bytes, BTreeMap::new()).split(' ').nth(3).unwrap().to_string()
+    };
+    assert_eq!(at(1_795_419_420), "23/Nov/2026:07:37:00");
+    // no time, and times that no calendar holds: the clock's
+    for none in [0, -1, i64::MAX, i64::MIN, 253_402_300_800] {
+        assert_eq!(at(none), "23/Nov/2026:07:36:59");
+    }
 }
 
 #[test]

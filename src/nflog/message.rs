@@ -19,6 +19,13 @@ mod attribute {
     pub const LINK_HEADER: u16 = 16;
 }
 
+/// `NF_ARP_OUT` and `NF_NETDEV_EGRESS`.
+const OUTGOING: u8 = 1;
+const NFPROTO_ARP: u8 = 3;
+const NFPROTO_NETDEV: u8 = 5;
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
 /// The parts of a log message that a line is made of. What the message does not say is zero or empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoggedPacket<'a> {
@@ -59,7 +66,22 @@ impl<'a> LoggedPacket<'a> {
         for (kind, content) in attributes(rest) {
             packet.take(kind, content);
         }
+        packet.split_frame();
         packet
+    }
+
+    /// On their way out, the ARP and netdev families see a frame with its link header still in front, and the kernel
+    /// does not say so. An Ethernet header is known by its last field, which the message repeats.
+    fn split_frame(&mut self) {
+        if !matches!((self.family, self.hook), (NFPROTO_ARP | NFPROTO_NETDEV, OUTGOING)) {
+            return;
+        }
+        match self.payload.split_at_checked(ETHERNET) {
+            Some((header, payload)) if header[12..] == self.protocol.to_be_bytes() => {
+                (self.link_header, self.payload) = (header, payload);
+            }
+            _ => {}
+        }
     }
 
     fn take(&mut self, kind: u16, content: &'a [u8]) {

@@ -76,18 +76,24 @@ impl Drop for SmallDisk {
 fn a_full_disk_is_reported_once_and_logging_goes_on_when_there_is_room() {
     let netns = flood::namespace("log-full");
     let root = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(&root.path().join("var/log"), 64 << 10);
+    let disk = SmallDisk::mount(&root.path().join("var/log"), 1024 << 10);
     let ballast = disk.0.join("ballast");
-    fs::write(&ballast, vec![0; 48 << 10]).unwrap();
+    fs::write(&ballast, vec![0; 1008 << 10]).unwrap();
     fs::create_dir_all(root.path().join("dev")).unwrap();
     let syslog = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
     syslog.set_nonblocking(true).unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
-    // about 100 lines fit; some write is cut in the middle of a line
-    for _ in 0..5 {
-        netns.run(|| Sender::new(46).burst(200));
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
+    let mut messages: Vec<String> = Vec::new();
+    let mut receive = || {
+        let mut buffer = [0; 4096];
+        let length = syslog.recv(&mut buffer).ok()?;
+        messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        messages.last().cloned()
+    };
+    // about 80 lines fit: unless chance will have it, the write is cut in the middle of one
+    netns.run(|| Sender::new(46).burst(1000));
+    until("the report of the failure", || receive().filter(|message| message.contains("cannot write to ")));
+    netns.run(|| Sender::new(46).burst(200));
     let full = logger.text();
     let written = packet_lines(&full);
     assert!((1..300).contains(&written), "{written}");
@@ -98,7 +104,7 @@ fn a_full_disk_is_reported_once_and_logging_goes_on_when_there_is_room() {
     netns.run(|| Sender::new(46).burst(1));
     let text = until("the last packet", || {
         let text = logger.text();
-        (packet_lines(&text) + skipped(&text) == 1001).then_some(text)
+        (packet_lines(&text) + skipped(&text) == 1201).then_some(text)
     });
     assert!(whole_lines(&text));
     for line in text.lines() {
@@ -106,11 +112,7 @@ fn a_full_disk_is_reported_once_and_logging_goes_on_when_there_is_room() {
         assert!(own || (line.starts_with("100 6 ") && line.ends_with(" LEN=26")), "a torn line: {line}");
     }
     logger.stop();
-    let mut buffer = [0; 4096];
-    let mut messages: Vec<String> = Vec::new();
-    while let Ok(length) = syslog.recv(&mut buffer) {
-        messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-    }
+    while receive().is_some() {}
     let count = |part: &str| messages.iter().filter(|message| message.contains(part)).count();
     assert_eq!(count("cannot write to "), 1, "{messages:#?}");
     assert!(messages.iter().any(|message| message.ends_with(" log entries (queue full)")), "{messages:#?}");

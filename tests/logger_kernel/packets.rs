@@ -109,6 +109,8 @@ fn bridge_rules_log_every_kind_of_frame() {
     // ebtables refuses a group of 0, and makes 1 of none; of 65536, the kernel's 16 bits keep 0
     let rule = "-i tap100i0 --nflog-group 65536 --nflog-prefix ':100:6:tap100i0-OUT: DROP: '";
     network.host.exec(&format!("ebtables -A FORWARD {rule}"));
+    // which would drop a malformed packet before the rule
+    network.host.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&network.host, root.path(), &[]);
     let head = "100 6 tap100i0-OUT DATE DROP: IN=fwbr100i0 OUT=fwbr100i0 PHYSIN=tap100i0 PHYSOUT=fwln100i0 \

@@ -86,6 +86,29 @@ fn debugging_prints_the_lines_too() {
 }
 
 #[test]
+fn dates_are_local_and_english() {
+    let netns = Netns::new("log-zone");
+    let root = tempfile::tempdir().unwrap();
+    let mut command = netns.command(env!("CARGO_BIN_EXE_pvefw-logger"));
+    command.arg("--root").arg(root.path()).arg("-f").env("TZ", "<+0530>-5:30").env("LC_ALL", "de_DE.UTF-8");
+    let hour = || {
+        let args = ["-u", "-d", "5 hours 30 minutes", "+%d/%b/%Y:%H:"];
+        let output = netns.command("date").args(args).env("LC_ALL", "C").output().unwrap();
+        format!("0 5 - {}", String::from_utf8(output.stdout).unwrap().trim())
+    };
+    let before = hour();
+    let mut child = command.spawn().unwrap();
+    let line = until("the start", || {
+        let text = fs::read_to_string(root.path().join("var/log/pve-firewall.log")).unwrap_or_default();
+        text.lines().next().map(str::to_string)
+    });
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(line.starts_with(&before) || line.starts_with(&hour()), "{line}");
+    assert!(line.contains(" +0530 "), "{line}");
+}
+
+#[test]
 fn wrong_usage_is_exit_status_2() {
     let netns = Netns::new("log-usage");
     let root = tempfile::tempdir().unwrap();

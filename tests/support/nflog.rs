@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 /// What [`TestHost`] says the time is.
 pub const TIME: &str = "23/Nov/2026:07:36:59 +0000";
 
-/// Knows some interfaces; its clock stands at [`TIME`].
+/// [`TIME`] in seconds since the epoch.
+const NOW: i64 = 1_795_419_419;
+
+/// Knows some interfaces; its clock stands at [`TIME`], and every day is that day.
 #[derive(Debug, Default)]
 pub struct TestHost(pub BTreeMap<u32, String>);
 
@@ -19,11 +22,13 @@ impl Host for TestHost {
     }
 
     fn now(&self) -> i64 {
-        0
+        NOW
     }
 
-    fn local_time(&self, _: i64) -> LocalTime {
-        LocalTime { year: 2026, month: 10, day: 23, weekday: 1, hour: 7, minute: 36, second: 59, offset: 0 }
+    fn local_time(&self, seconds: i64) -> LocalTime {
+        let part = |unit: i64, range: i64| u8::try_from(seconds.div_euclid(unit).rem_euclid(range)).unwrap();
+        let (hour, minute, second) = (part(3600, 24), part(60, 60), part(1, 60));
+        LocalTime { year: 2026, month: 10, day: 23, weekday: 1, hour, minute, second, offset: 0 }
     }
 }
 
