@@ -239,6 +239,12 @@ fn sixteen_extension_headers_are_shown_then_the_last_protocol() {
 }
 
 #[test]
+fn messages_have_any_length() {
+    let large = [&UDP[..], &[0; 60_000]].concat();
+    assert_eq!(v4_fields(17, 0, &large), "PROTO=UDP SPT=53 DPT=54 LEN=8");
+}
+
+#[test]
 fn arp_operations() {
     let arp = |operation: u8| {
         let mut packet = vec![0, 1, 8, 0, 6, 4, 0, operation];

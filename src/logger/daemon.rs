@@ -109,6 +109,7 @@ impl Daemon {
                     return self.end();
                 }
                 self.reload();
+                self.flush();
             }
         }
     }
@@ -182,7 +183,7 @@ impl Daemon {
     /// Writes the number of lost entries. While the file cannot be written, this is how its mending is noticed.
     fn report_losses(&mut self) {
         let skipped = self.losses.unreported();
-        let text = format!("skipped {skipped} log entries (queue full)");
+        let text = skipped_text(skipped);
         let mut line = String::new();
         if skipped > 0 {
             self.lines.push_own(ERROR, &text, &mut line);
@@ -264,8 +265,16 @@ impl Daemon {
         }
         self.tell(NOTICE, "stopping pvefw logger");
         self.flush();
+        let skipped = self.losses.unreported();
+        if skipped > 0 {
+            self.syslog.write(Severity::Error, &skipped_text(skipped));
+        }
         Ok(())
     }
+}
+
+fn skipped_text(entries: u64) -> String {
+    format!("skipped {entries} log entries (queue full)")
 }
 
 /// Tells systemd, if it started us; without it there is nobody to miss the message.

@@ -15,7 +15,8 @@ fn tracked(name: &str, accounting: bool) -> Netns {
     let netns = Netns::new(name);
     let value = u8::from(accounting);
     netns.exec(&format!(
-        "sysctl -qw net.netfilter.nf_conntrack_acct={value} net.netfilter.nf_conntrack_timestamp={value}
+        "echo {value} > /proc/sys/net/netfilter/nf_conntrack_acct
+         echo {value} > /proc/sys/net/netfilter/nf_conntrack_timestamp
          iptables -w -A OUTPUT -m conntrack --ctstate NEW -j ACCEPT
          ip6tables -w -A OUTPUT -m conntrack --ctstate NEW -j ACCEPT"
     ));

@@ -67,7 +67,7 @@ fn bridged() -> Bridged {
          ip link add fwln100i0 type veth peer name eth0 netns {}
          for port in tap100i0 fwln100i0; do ip link set $port master fwbr100i0 up; done
          ip link set fwbr100i0 up
-         sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+         echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables",
         guest.name(),
         outside.name()
     ));
@@ -110,7 +110,7 @@ fn bridge_rules_log_every_kind_of_frame() {
     let rule = "-i tap100i0 --nflog-group 65536 --nflog-prefix ':100:6:tap100i0-OUT: DROP: '";
     network.host.exec(&format!("ebtables -A FORWARD {rule}"));
     // which would drop a malformed packet before the rule
-    network.host.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0");
+    network.host.exec("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&network.host, root.path(), &[]);
     let head = "100 6 tap100i0-OUT DATE DROP: IN=fwbr100i0 OUT=fwbr100i0 PHYSIN=tap100i0 PHYSOUT=fwln100i0 \

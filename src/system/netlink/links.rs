@@ -17,6 +17,8 @@ const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const RECEIVE_BUFFER: usize = 2 << 20;
 const DATAGRAM: usize = 64 << 10;
+/// Tries to get a dump that no change disturbed.
+const DUMPS: usize = 3;
 /// Names of removed interfaces that are still known: packets that they saw may yet be on their way to us.
 const REMEMBERED: usize = 256;
 
@@ -75,8 +77,13 @@ impl LinkNames {
         }
     }
 
+    /// Asks for all interfaces. Where they change faster than they can be told, the events complete the picture.
     fn reload(&mut self) -> Result<()> {
-        while !self.dump()? {}
+        for _ in 0..DUMPS {
+            if self.dump()? {
+                break;
+            }
+        }
         Ok(())
     }
 
