@@ -12,7 +12,7 @@ const CYCLE: Duration = Duration::from_secs(10);
 /// `stat` looks for changes this often: writes of other nodes raise no event.
 const STAT: Duration = Duration::from_secs(1);
 /// The shortest time between the end of a pass and the next one.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the updater is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +61,14 @@ impl Schedule {
 
     /// Waits until there is something to do.
     pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, facts: &FactsSource) -> Why {
-        let mut written = !reader.settled();
+        let mut written = false;
+        let confirm = reader.due().map(|due| Instant::now() + due);
         loop {
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
             }
-            if written && now >= self.rest {
+            if now >= self.rest && (written || confirm.is_some_and(|confirm| now >= confirm)) {
                 return Why::Look;
             }
             if now >= self.stat {
@@ -80,7 +81,8 @@ impl Schedule {
                 written |= reader.changed();
                 continue;
             }
-            let until = self.cycle.min(self.stat).min(if written { self.rest } else { self.cycle });
+            let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
+            let until = self.cycle.min(self.stat).min(look.unwrap_or(self.cycle));
             let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));

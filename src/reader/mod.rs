@@ -32,7 +32,7 @@ pub struct Manner {
     pub patience: Patience,
     /// How long a pass may take.
     pub limit: Duration,
-    /// How long after a pass that left something open the next one is made.
+    /// The shortest time between two passes.
     pub pause: Duration,
     /// How long [`Reader::settle`] tries.
     pub settle: Duration,
@@ -62,7 +62,7 @@ impl Manner {
             appearance: Duration::ZERO,
         },
         limit: Duration::from_secs(5),
-        pause: Duration::from_millis(55),
+        pause: Duration::from_millis(10),
         settle: Duration::from_secs(2),
         watch: false,
     };
@@ -155,7 +155,7 @@ impl Reader {
             if done || Instant::now() >= deadline {
                 return passed.map(|()| self.tree());
             }
-            sleep(self.manner.pause);
+            sleep(self.due().unwrap_or_default().max(self.manner.pause));
         }
     }
 
@@ -167,10 +167,16 @@ impl Reader {
         }
     }
 
-    /// Whether the last pass left nothing open: if not, another one is due after [`Manner::pause`].
+    /// Whether the last pass left nothing open.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.memory.settled()
+        self.memory.due().is_none()
+    }
+
+    /// How long until another pass can settle something that the last one left open.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.memory.due().map(|due| due.saturating_sub(self.start.elapsed()))
     }
 
     /// The tree as it is believed to be.
