@@ -96,7 +96,7 @@ impl Firewall {
                 pass.fault(part, error);
             }
         }
-        self.refused.forget_changed(wanted);
+        self.refused.forget_changed(wanted, &live);
         let plan = Plan::with_kept(&self.refused.accepted(wanted), &live, |part| self.refused.kept(part));
         if !plan.is_empty() {
             self.carry_out(&plan, &mut pass);

@@ -35,9 +35,12 @@ impl Failure {
         let stderr = self.error.stderr();
         let line = stderr.lines().map(str::trim).find(|line| !line.is_empty() && !line.ends_with("(nf_tables):"));
         let line = line.unwrap_or("no reason given");
-        let text = line.split_once("): ").map_or(line, |(_, text)| text);
-        let bare = text.ends_with(" failed") || text.ends_with(" failed.");
-        if bare { "the kernel does not take it".into() } else { text.to_string() }
+        if let Some((_, rest)) = line.split_once(" failed") {
+            let why =
+                rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(why, _)| format!(" ({why})"));
+            return format!("the kernel does not take it{}", why.unwrap_or_default());
+        }
+        line.split_once("): ").map_or(line, |(_, text)| text).to_string()
     }
 }
 

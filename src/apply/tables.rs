@@ -1,5 +1,5 @@
 //! The steps that go through restore tools: the tables of iptables, and ebtables.
-use super::refused::{Chains, Rules};
+use super::refused::{Chains, Lasting, Rules};
 use super::restore::Restore;
 use super::search::{self, Budget};
 use super::variants::{Commands, Tool};
@@ -102,7 +102,8 @@ impl Firewall {
                 return;
             }
             let found = self.refused.original_places(part, found);
-            self.refused.learn(part, step.wanted, step.live, found, true);
+            let lasting = if pass.live.sets.is_ok() { Lasting::Yes } else { Lasting::UntilSetsAreRead };
+            self.refused.learn(part, step.wanted, step.live, found, lasting);
         }
     }
 
