@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const CYCLE: Duration = Duration::from_secs(10);
 /// `stat` looks for changes this often: writes of other nodes raise no event.
 const STAT: Duration = Duration::from_secs(1);
-/// The shortest time between the end of a pass and the next one.
+/// The shortest time between the end of a pass and the next one; twice the time of the pass, if that is longer.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the updater is woken.
@@ -43,13 +43,13 @@ impl Schedule {
         Schedule { cycle: now, stat: now, rest: now, tables: facts.fingerprint() }
     }
 
-    /// Takes note of a pass, which was part of a full cycle or not.
-    pub fn passed(&mut self, began: Instant, full: bool) {
+    /// Takes note of a pass that took so long, and was part of a full cycle or not.
+    pub fn passed(&mut self, took: Duration, full: bool) {
         let now = Instant::now();
-        self.rest = now + PAUSE.max(2 * now.duration_since(began));
+        self.rest = now + PAUSE.max(2 * took).min(STAT);
         self.stat = now + STAT;
         if full {
-            self.cycle = began + CYCLE;
+            self.cycle = now + CYCLE;
         }
     }
 
@@ -64,6 +64,7 @@ impl Schedule {
         let mut written = false;
         let confirm = reader.due().map(|due| Instant::now() + due);
         loop {
+            written |= reader.written();
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
@@ -89,12 +90,9 @@ impl Schedule {
             }
             // a failure (EINTR) is as a wake-up for nothing
             let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
-            let ready = |index: usize| fds.get(index).is_some_and(|fd: &PollFd<'_>| fd.any().unwrap_or(false));
-            let (ordered, told) = (ready(0), ready(1));
-            if ordered {
+            if fds[0].any().unwrap_or(false) {
                 return Why::Order;
             }
-            written |= told && reader.written();
         }
     }
 }

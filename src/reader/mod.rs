@@ -91,6 +91,9 @@ pub struct Reader {
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
     fingerprint: Option<u64>,
+    /// Whether the worker told of a write while it was asked something else.
+    told: bool,
+    took: Duration,
     start: Instant,
 }
 
@@ -108,6 +111,8 @@ impl Reader {
             worker: None,
             stuck: Vec::new(),
             fingerprint: None,
+            told: false,
+            took: Duration::ZERO,
             start: Instant::now(),
         }
     }
@@ -125,7 +130,10 @@ impl Reader {
     /// When the tree cannot be believed; what is known of it stays.
     pub fn pass(&mut self) -> Result<(), Problem> {
         let request = if self.manner.watch { worker::READ_AND_WATCH } else { worker::READ };
-        let scan = match self.ask(request)? {
+        let began = Instant::now();
+        let answer = self.ask(request);
+        self.took = began.elapsed();
+        let scan = match answer? {
             Message::Scan(scan) => scan,
             other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
         };
@@ -173,6 +181,12 @@ impl Reader {
         self.memory.due().is_none()
     }
 
+    /// How long the last pass took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
     /// How long until another pass can settle something that the last one left open.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
@@ -202,17 +216,14 @@ impl Reader {
         self.worker.as_ref().map(Worker::descriptor)
     }
 
-    /// Whether the worker has told of a write.
+    /// Whether the worker has told of a write since this was last asked.
     pub fn written(&mut self) -> bool {
-        let Some(worker) = &mut self.worker else { return false };
-        match worker.receive(Instant::now(), None) {
-            Received::Message(_) => true,
-            Received::Closed => {
-                self.give_up();
-                false
-            }
-            Received::Late | Received::Interrupted => false,
+        match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
+            Some(Received::Message(_)) => self.told = true,
+            Some(Received::Closed) => self.give_up(),
+            Some(Received::Late | Received::Interrupted) | None => {}
         }
+        std::mem::take(&mut self.told)
     }
 
     fn ask(&mut self, request: u8) -> Result<Message, Problem> {
@@ -225,7 +236,7 @@ impl Reader {
         let problem = loop {
             match worker.receive(deadline, self.bell.as_deref()) {
                 Received::Message(message) => match postcard::from_bytes(&message) {
-                    Ok(Message::Written) => {}
+                    Ok(Message::Written) => self.told = true,
                     Ok(answer) => {
                         self.worker = Some(worker);
                         return Ok(answer);
