@@ -26,6 +26,8 @@ pub mod compile;
 pub mod config;
 pub mod daemon;
 pub mod inputs;
+pub mod logger;
+pub mod nflog;
 pub mod node;
 pub mod plan;
 pub mod reader;

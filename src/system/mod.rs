@@ -4,9 +4,11 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod bell;
+pub mod clock;
 pub mod files;
 pub mod links;
 pub mod lock;
+pub mod netlink;
 pub mod process;
 pub mod root;
 pub mod signals;
