@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "kernel/apply.rs"]
 mod apply;
+#[path = "support/arbitrary.rs"]
+mod arbitrary;
 #[path = "kernel/trees.rs"]
 mod compiled_trees;
 #[path = "kernel/host.rs"]

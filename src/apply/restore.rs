@@ -6,6 +6,10 @@ use crate::system::tools::{self, ToolError};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What each line of a script adds to the time that the tool may run: the nft variant needs about 1 ms for a rule where
+/// there are tens of thousands.
+const LINE_LIMIT: Duration = Duration::from_millis(5);
+
 /// A tool that takes scripts for one table.
 pub(super) struct Restore<'a> {
     pub commands: &'a Commands,
@@ -52,7 +56,8 @@ impl Restore<'_> {
             (Part::Bridge, Variant::Nft) => &["--noflush"],
             _ => &["-w", "10", "-n"],
         };
-        tools::run(&self.commands.restore, args, script, self.limit)
+        let limit = self.limit + LINE_LIMIT * u32::try_from(script.lines().count()).unwrap_or(u32::MAX);
+        tools::run(&self.commands.restore, args, script, limit)
             .map(drop)
             .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
     }

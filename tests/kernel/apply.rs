@@ -175,3 +175,19 @@ fn the_last_scripts_are_kept() {
     let script = std::fs::read_to_string(state.join("ipsetcmdlist2")).unwrap();
     assert_eq!(script, "flush PVEFW-100-friends-v4\ndestroy PVEFW-100-friends-v4\n");
 }
+
+#[test]
+fn any_ruleset_is_taken_by_the_real_tools() {
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::{Config, RngSeed, TestRunner};
+    for variant in VARIANTS {
+        let mut host = Host::new("any", variant);
+        let config = Config { rng_seed: RngSeed::Fixed(1), ..Config::default() };
+        let mut runner = TestRunner::new(config);
+        for _ in 0..12 {
+            let wanted = crate::arbitrary::ruleset().new_tree(&mut runner).unwrap().current();
+            host.settle(&wanted);
+        }
+        assert_eq!(host.remove().faults, []);
+    }
+}
