@@ -20,10 +20,12 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod apply;
 pub mod compile;
 pub mod config;
 pub mod inputs;
 pub mod node;
+pub mod plan;
 pub mod ruleset;
 pub mod simulate;
 pub mod system;
