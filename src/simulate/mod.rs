@@ -5,6 +5,7 @@
 
 mod ask;
 mod packet;
+mod show;
 mod walk;
 mod way;
 
@@ -26,11 +27,11 @@ pub struct Question<'a> {
     /// The packet.
     pub packet: &'a Packet,
     /// Where it comes from.
-    pub from: &'a End,
+    pub from: End,
     /// Where it goes to.
-    pub to: &'a End,
+    pub to: End,
     /// The broadcast addresses of the node's networks. 255.255.255.255 and 0.0.0.0 need no mention.
-    pub broadcasts: &'a BTreeSet<Ipv4Addr>,
+    pub broadcasts: BTreeSet<Ipv4Addr>,
 }
 
 /// The answer: the way that the packet took, up to where it was stopped.
@@ -65,11 +66,11 @@ impl<'a> Answer<'a> {
 pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
     let mut mark = 0;
-    for hop in way(question.from, question.to) {
+    for hop in way(&question.from, &question.to) {
         let mut at = Situation {
             ruleset: question.ruleset,
             packet: question.packet,
-            broadcasts: question.broadcasts,
+            broadcasts: &question.broadcasts,
             hop: &hop,
             mark,
         };

@@ -1,6 +1,9 @@
 //! Packets as bytes.
 use super::probe::Probe;
-use etherparse::{EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, TcpHeader};
+use etherparse::{
+    EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
+    TcpHeader,
+};
 use pve_firewall::ruleset::{Family, MacAddr, TcpFlags};
 use pve_firewall::simulate::{Layer, Packet};
 use std::net::IpAddr;

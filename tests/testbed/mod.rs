@@ -97,8 +97,7 @@ pub fn text(mac: MacAddr) -> String {
 }
 
 impl Place {
-    pub const ALL: [Place; 7] =
-        [Place::Host, Place::Outside, VM100, VM100_NET1, VM101, CT200, FREE900];
+    pub const ALL: [Place; 7] = [Place::Host, Place::Outside, VM100, VM100_NET1, VM101, CT200, FREE900];
 
     /// The bridge that it is on.
     pub fn bridge(self) -> usize {
@@ -129,7 +128,7 @@ impl Place {
     /// Further addresses that the node believes to be there.
     pub fn further(self) -> Vec<IpAddr> {
         let texts: &[&str] = match self {
-            Place::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50", "fe80::50"],
+            Place::Outside => &["10.0.0.50", "10.0.0.51", "10.0.0.150", "fd00::50"],
             _ => &[],
         };
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -285,7 +284,8 @@ impl Bed {
             }
         }
         let outside = Place::Outside.addresses();
-        write!(script, "ip route add default via {}; ip -6 route add default via {}\n", outside[0], outside[1]).unwrap();
+        write!(script, "ip route add default via {}; ip -6 route add default via {}\n", outside[0], outside[1])
+            .unwrap();
     }
 
     /// Gives guests and outside their addresses: from here on they answer as hosts do.

@@ -2,7 +2,7 @@
 use super::frame::{self, tagged};
 use super::probe::{Fate, Probe};
 use super::{Bed, Place};
-use etherparse::{NetSlice, SlicedPacket, TcpHeaderSlice};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TcpHeaderSlice};
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrStorage, bind, recvfrom};
@@ -141,7 +141,7 @@ impl Wire {
             let bytes = &buffer[..length];
             let seen = match heard {
                 Heard::Frames => frame_seen(place, bytes),
-                Heard::V4 => packet_seen(place, SlicedPacket::from_ip(bytes).ok()),
+                Heard::V4 => packet_seen(place, LaxSlicedPacket::from_ip(bytes).ok()),
                 Heard::V6(protocol) => from.as_sockaddr_in6().map(|source| Seen {
                     place,
                     source: Some(source.ip().into()),
@@ -182,17 +182,17 @@ fn prepared(socket: Socket) -> Socket {
 }
 
 fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
-    let sliced = SlicedPacket::from_ethernet(bytes).ok();
+    let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     packet_seen(place, sliced).or_else(|| {
         // ARP, or what the parser takes for damaged
         Some(Seen { place, source: None, protocol: 0, body: bytes })
     })
 }
 
-fn packet_seen(place: Place, sliced: Option<SlicedPacket<'_>>) -> Option<Seen<'_>> {
+fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen<'_>> {
     let (source, payload) = match sliced?.net? {
-        NetSlice::Ipv4(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
-        NetSlice::Ipv6(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
+        LaxNetSlice::Ipv4(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
+        LaxNetSlice::Ipv6(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
         _ => return None,
     };
     Some(Seen { place, source: Some(source), protocol: payload.ip_number.0, body: payload.payload })
@@ -206,7 +206,8 @@ fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
         }
         return;
     };
-    let Some(index) = number.checked_sub(first).map(|index| index as usize).filter(|index| *index < probes.len()) else {
+    let Some(index) = number.checked_sub(first).map(|index| index as usize).filter(|index| *index < probes.len())
+    else {
         return;
     };
     let probe = &probes[index];
