@@ -21,11 +21,16 @@
 #![deny(unsafe_code)]
 
 pub mod apply;
+pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod daemon;
 pub mod inputs;
+pub mod logger;
+pub mod nflog;
 pub mod node;
 pub mod plan;
+pub mod reader;
 pub mod ruleset;
 pub mod simulate;
 pub mod system;

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),
     // the shell
-    ("system", &[]),
+    ("system", &["nflog"]),
     ("reader", &["compile", "config", "inputs", "node", "system"]),
     ("apply", &["compile", "config", "plan", "ruleset", "system"]),
     ("logger", &["nflog", "system"]),
