@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "differential/config.rs"]
 mod config;
+#[path = "differential/fate.rs"]
+mod fate;
 #[path = "support/netns.rs"]
 mod netns;
 #[path = "differential/packets.rs"]
@@ -19,13 +21,10 @@ mod trees;
 use fastrand::Rng;
 use pve_firewall::apply::{Firewall, VariantChoice};
 use pve_firewall::compile::{Compiled, compile};
-use pve_firewall::ruleset::RejectWith;
-use pve_firewall::simulate::{Answer, Question, Verdict, simulate};
 use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use testbed::Bed;
-use testbed::probe::{Fate, Probe};
 use testbed::wire::Wire;
 
 /// Configurations and packets of each, where the environment says nothing.
@@ -96,15 +95,16 @@ impl Judge {
         self.forget_connections();
         let fates = self.wire.ask_many(&probes);
         for (probe, fate) in probes.iter().zip(fates) {
-            let answer = asked(&compiled, probe);
+            let answer = fate::ask(&compiled.ruleset, probe);
+            let agrees = |fate| fate::agrees(&compiled.ruleset, probe, &answer, fate);
             *self.tally.0.entry(answer.verdict.to_string()).or_default() += 1;
             // a packet that came late in a batch gets a chance alone
-            if !agree(probe, &answer, fate) {
+            if !agrees(fate) {
                 self.forget_connections();
                 let fate = self.wire.ask(probe);
                 assert!(
-                    agree(probe, &answer, fate),
-                    "seed {seed}\n{}\n{probe}\nsimulator: {:?}\nkernel: {fate}\n{answer}\nreports: {:#?}",
+                    agrees(fate),
+                    "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {fate}\n{answer}\nreports: {:#?}",
                     shown(&files),
                     answer.verdict,
                     compiled.reports
@@ -128,26 +128,4 @@ fn shown(files: &BTreeMap<String, String>) -> String {
         write!(text, "--- {path}\n{content}").unwrap();
         text
     })
-}
-
-fn asked<'a>(compiled: &'a Compiled, probe: &'a Probe) -> Answer<'a> {
-    simulate(&Question {
-        ruleset: &compiled.ruleset,
-        packet: &probe.packet,
-        from: probe.from.end(),
-        to: probe.to.end(),
-        broadcasts: testbed::broadcasts(),
-    })
-}
-
-fn agree(probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
-    match answer.verdict {
-        Verdict::Accept => fate == Fate::Arrived,
-        Verdict::Drop => fate == Fate::Lost,
-        Verdict::Reject(with) if !packets::can_be_answered(&probe.packet, with) => fate == Fate::Lost,
-        // the first bridge on the RST's way back ends the connection (nf_conntrack_proto_tcp.c), so that on the second one,
-        // the sender's own, it belongs to none: what becomes of it there is another question
-        Verdict::Reject(RejectWith::TcpReset) if answer.hops.len() == 3 && fate == Fate::Lost => true,
-        Verdict::Reject(with) => fate == Fate::Rejected(with),
-    }
 }

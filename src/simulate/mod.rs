@@ -14,7 +14,7 @@ pub use packet::{Layer, Packet};
 pub use walk::{Decision, Step, Tables, Walk};
 pub use way::{End, GuestPort, Hop, way};
 
-use crate::ruleset::Ruleset;
+use crate::ruleset::{CtState, Ruleset};
 use ask::Situation;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -65,13 +65,14 @@ impl<'a> Answer<'a> {
 #[must_use]
 pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
-    let mut mark = 0;
+    let (mut mark, mut state) = (0, question.packet.state);
     for hop in way(&question.from, &question.to) {
         let mut at = Situation {
             ruleset: question.ruleset,
             packet: question.packet,
             broadcasts: &question.broadcasts,
             hop: &hop,
+            state,
             mark,
         };
         let mut walks = Vec::new();
@@ -84,6 +85,9 @@ pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
             }
         }
         mark = at.mark;
+        if state == Some(CtState::New) && question.packet.is_its_own_answer() {
+            state = Some(CtState::Established);
+        }
         answer.hops.push(Passage { hop, walks });
         if answer.verdict != Verdict::Accept {
             break;

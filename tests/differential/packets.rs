@@ -4,10 +4,9 @@ use crate::testbed::Place;
 use crate::testbed::probe::Probe;
 use crate::testbed::wire::PROTOCOLS;
 use fastrand::Rng;
-use pve_firewall::ruleset::{Family, MacAddr, RejectWith, TcpFlags};
+use pve_firewall::ruleset::{Family, MacAddr, TcpFlags};
 use pve_firewall::simulate::{Layer, Packet};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// So many packets of different connections.
 pub fn probes(rng: &mut Rng, count: usize) -> Vec<Probe> {
@@ -144,15 +143,4 @@ fn family(packet: &Packet) -> Family {
         Layer::Ip(family) => family,
         Layer::Arp => Family::V4,
     }
-}
-
-/// Whether the kernel can send such an answer at all: to one who is known, about a packet to him alone, and never an RST for
-/// an RST.
-pub fn can_be_answered(packet: &Packet, with: RejectWith) -> bool {
-    let single = |address: Option<IpAddr>| {
-        let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
-        address.is_some_and(|address| !address.is_multicast() && !address.is_unspecified()) && !many
-    };
-    let reset = with == RejectWith::TcpReset && packet.flags.0 & TcpFlags::RST.0 != 0;
-    single(packet.source) && single(packet.dest) && !reset
 }

@@ -1,5 +1,6 @@
 //! Packets as bytes.
 use super::probe::Probe;
+use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
     TcpHeader,
@@ -77,11 +78,27 @@ pub fn ip(packet: &Packet, number: u32) -> Vec<u8> {
             let message = Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8: id(number) };
             builder.icmpv6(message).write(&mut bytes, &icmp_body(packet, type_u8, &tag))
         }
-        // enough for the headers of any protocol, which all may be zero
-        (protocol, _) => builder.write(&mut bytes, IpNumber(protocol), &[&[0; 16][..], &tag].concat()),
+        (protocol, _) => builder.write(&mut bytes, IpNumber(protocol), &body(packet, &tag)),
     };
     written.expect("small packets");
     bytes
+}
+
+/// What any other protocol carries: enough zeroes for its header, with the sum that the kernel asks for before it answers
+/// (nf_ip_checksum() and nf_ip6_checksum() of Linux).
+fn body(packet: &Packet, tag: &[u8]) -> Vec<u8> {
+    let mut body = [&[0; 16][..], tag].concat();
+    let mut sum = Sum16BitWords::new().add_slice(&body);
+    sum = match (address(packet.source), address(packet.dest)) {
+        (IpAddr::V6(source), IpAddr::V6(dest)) => {
+            let length = u16::try_from(body.len()).expect("a small packet");
+            let sum = sum.add_16bytes(source.octets()).add_16bytes(dest.octets());
+            sum.add_2bytes(length.to_be_bytes()).add_2bytes([0, packet.protocol])
+        }
+        _ => sum,
+    };
+    body[2..4].copy_from_slice(&sum.ones_complement().to_be().to_be_bytes());
+    body
 }
 
 /// Identifier and sequence number of an echo request; no one looks at them in other messages.
