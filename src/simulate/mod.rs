@@ -57,7 +57,8 @@ impl<'a> Answer<'a> {
     /// opinion, and the hooks' own policy let it pass.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision<'a>> {
-        self.hops.iter().rev().flat_map(|hop| hop.walks.iter().rev()).find_map(|walk| walk.decision.as_ref())
+        // ebtables lets IP packets pass to iptables, which is no opinion
+        self.hops.iter().rev().filter_map(|hop| hop.walks.last()).find_map(|walk| walk.decision.as_ref())
     }
 }
 

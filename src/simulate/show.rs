@@ -35,10 +35,21 @@ impl fmt::Display for Step<'_> {
     }
 }
 
+impl Decision<'_> {
+    /// Whether another rule than the cause did it.
+    #[must_use]
+    pub fn is_carried_out_elsewhere(&self) -> bool {
+        self.cause.chain != self.rule.chain
+    }
+}
+
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "decided by: {}", self.rule.rule.origin())?;
-        write!(f, "  {}", self.rule.line())?;
+        writeln!(f, "decided by: {}", self.cause.rule.origin())?;
+        write!(f, "  {}", self.cause.line())?;
+        if self.is_carried_out_elsewhere() {
+            write!(f, "\n  carried out by {}", self.rule.line())?;
+        }
         for caller in self.callers.iter().rev() {
             write!(f, "\n  called by {} ({})", caller.line(), caller.rule.origin())?;
         }

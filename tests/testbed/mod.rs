@@ -284,7 +284,7 @@ impl Bed {
             }
         }
         let outside = Place::Outside.addresses();
-        write!(script, "ip route add default via {}; ip -6 route add default via {}\n", outside[0], outside[1])
+        writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
     }
 

@@ -15,6 +15,9 @@ pub struct Probe {
     pub packet: Packet,
 }
 
+/// What connection tracking knows a connection by: the protocol, both ends, and the number of an ICMP message.
+pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
+
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -112,13 +115,13 @@ impl Probe {
     }
 
     #[must_use]
-    pub fn to_mac(mut self, mac: MacAddr) -> Self {
+    pub fn towards(mut self, mac: MacAddr) -> Self {
         self.to_mac = Some(mac);
         self
     }
 
     /// What makes it the same to connection tracking as another one: both in one batch would be one connection.
-    pub fn connection(&self, number: usize) -> (u8, [(Option<IpAddr>, Option<u16>); 2], usize) {
+    pub fn connection(&self, number: usize) -> Connection {
         let packet = &self.packet;
         let mut ends = [(packet.source, packet.sport), (packet.dest, packet.dport)];
         ends.sort_unstable();

@@ -183,10 +183,8 @@ fn prepared(socket: Socket) -> Socket {
 
 fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
-    packet_seen(place, sliced).or_else(|| {
-        // ARP, or what the parser takes for damaged
-        Some(Seen { place, source: None, protocol: 0, body: bytes })
-    })
+    // ARP, or what the parser takes for damaged
+    packet_seen(place, sliced).or(Some(Seen { place, source: None, protocol: 0, body: bytes }))
 }
 
 fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen<'_>> {
