@@ -6,6 +6,7 @@ mod compile;
 mod localnet;
 mod output;
 mod restart;
+mod simulate;
 mod start;
 mod status;
 mod stop;
@@ -64,6 +65,7 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Status(options) => status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
         Command::Localnet => localnet::run(context),
+        Command::Simulate(options) => simulate::run(context, &options),
         Command::ReadTree { config, node } => worker::work(config, node),
     }
 }
