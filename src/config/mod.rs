@@ -17,9 +17,9 @@ mod values;
 
 pub use address::Literal;
 pub use names::{Alias, Definitions, IpSet, Names, Scope, SetEntry, SetRef};
-pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines};
+pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as known_options};
 pub use ports::Ports;
-pub use report::{Report, Severity};
+pub use report::{Mark, Report, Severity, Sought, Span};
 pub use rule::{Action, Address, Rule, Term, VerdictRule, Way};
 pub use values::{LogRatelimit, Verdict};
 
@@ -29,6 +29,19 @@ use options::VnetOptions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use text::{Kinds, Sections, decode};
+
+/// The kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// `firewall/cluster.fw`
+    Cluster,
+    /// `nodes/<node>/host.fw`
+    Host,
+    /// `firewall/<VMID>.fw`
+    Guest,
+    /// `sdn/firewall/<vnet>.fw`
+    Vnet,
+}
 
 /// A group of cluster.fw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Lines and sections of a configuration file.
-use super::report::Report;
+use super::report::{Report, Span};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -15,12 +15,21 @@ pub struct Line<'a> {
     pub number: u32,
     /// Its text: no control characters but tabs.
     pub text: &'a str,
+    /// The same with the blanks around it.
+    pub whole: &'a str,
 }
 
 impl<'a> Line<'a> {
     /// The text before the first `#`, without blanks around it.
     pub fn without_comment(&self) -> &'a str {
         blank_trimmed(self.text.split('#').next().unwrap_or_default())
+    }
+
+    /// Where a part of the line stands in it. What is no part of it stands for the text as a whole.
+    pub fn span(&self, part: &str) -> Span {
+        let start = |part: &str| (part.as_ptr() as usize).checked_sub(self.whole.as_ptr() as usize);
+        let span = |part: &str| start(part).map(|start| Span { start, end: start + part.len() });
+        span(part).filter(|span| span.end <= self.whole.len()).or_else(|| span(self.text)).unwrap_or_default()
     }
 }
 
@@ -99,7 +108,7 @@ impl<'a> Sections<'a> {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere;
         for (number, raw) in (1..).zip(text.split('\n')) {
-            let line = Line { number, text: blank_trimmed(raw) };
+            let line = Line { number, text: blank_trimmed(raw), whole: raw };
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
             }
