@@ -23,6 +23,7 @@
 pub mod compile;
 pub mod config;
 pub mod inputs;
+pub mod lint;
 pub mod node;
 pub mod ruleset;
 pub mod system;

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compile", &["config", "inputs", "node", "ruleset", "tables"]),
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),
+    ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
     // the shell
     ("system", &[]),
     ("reader", &["compile", "config", "inputs", "node", "system"]),
@@ -25,7 +26,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
-const CORE: &[&str] = &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate"];
+const CORE: &[&str] =
+    &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate", "lint"];
 /// What the core must not name.
 const IMPURE: &[&str] = &[
     "std::fs",

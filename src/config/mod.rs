@@ -160,12 +160,12 @@ impl Parser<'_> {
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
-    /// Checks the file of an SDN vnet, which only the nftables backend enforces.
-    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) {
+    /// Checks the file of an SDN vnet, which only the nftables backend enforces, and gives its rules.
+    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vec<Rule> {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
         options::read::<VnetOptions>(&sections.options, file, self.databases, reports);
         let names = Names { cluster: &cluster.definitions, guest: None };
-        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports);
+        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports)
     }
 }
