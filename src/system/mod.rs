@@ -9,3 +9,4 @@ pub mod process;
 pub mod root;
 pub mod signals;
 pub mod syslog;
+pub mod tools;

@@ -1,0 +1,174 @@
+//! Making a ruleset live: reads the kernel, plans, runs the restore tools, and looks whether it worked.
+//!
+//! The steps are independent: a tool that fails, hangs or is missing costs its own part, and the next update repairs it.
+//! Each step of iptables and ebtables is one transaction, and sets are swapped, so an update that is interrupted anywhere
+//! leaves every chain and set either as it was or as it is wanted.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
+
+mod fault;
+mod read;
+mod refused;
+mod restore;
+mod search;
+mod sets;
+mod settings;
+mod tables;
+mod variants;
+
+pub use fault::{Fault, Outcome};
+pub use variants::{Variant, VariantChoice, Variants};
+
+use crate::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
+use crate::ruleset::{Family, Ruleset};
+use crate::system::files;
+use crate::system::root::Root;
+use refused::Refusals;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Where the scripts of the last update are kept.
+const STATE: &str = "/var/lib/pve-firewall";
+/// How many chains or sets of one part are named one by one when they could not be updated.
+const NAMED: usize = 10;
+
+/// The node's firewall, as this process handles it. Keep one for the process's life: it remembers which variants of the
+/// tools are in use, and which rules the kernel refused.
+///
+/// Nothing here takes the lock that keeps other runs out; callers do.
+#[derive(Debug)]
+pub struct Firewall {
+    root: Root,
+    limit: Duration,
+    variants: Variants,
+    refused: Refusals,
+}
+
+/// One update under way.
+struct Pass<'a> {
+    wanted: &'a Ruleset,
+    live: &'a Live,
+    outcome: Outcome,
+    /// What was tried in the tables, to be compared with what is live afterwards.
+    tried: Vec<(Part, TablePlan)>,
+}
+
+impl Firewall {
+    /// Nothing is run yet. State files lie under `root`.
+    #[must_use]
+    pub fn new(root: &Root, variant: VariantChoice) -> Self {
+        Firewall {
+            root: root.clone(),
+            limit: TIME_LIMIT,
+            variants: Variants::new(variant),
+            refused: Refusals::default(),
+        }
+    }
+
+    /// Changes how long a tool may run before it is killed; by default 60 s.
+    pub fn set_time_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// The variants of the tools in use. They are chosen when the kernel is first read.
+    #[must_use]
+    pub fn variants(&self) -> &Variants {
+        &self.variants
+    }
+
+    /// Reads what the kernel holds of ours; changes nothing. A part that cannot be read holds the reason.
+    pub fn live(&mut self) -> Live {
+        self.variants.choose(self.limit);
+        read::live(&self.variants, self.limit)
+    }
+
+    /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
+    ///
+    /// A rule that the tools refuse costs itself alone: it is left out, or where that would open something, its chain
+    /// keeps its live rules. Until it is accepted, each update reports it.
+    pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
+        let live = self.live();
+        let mut pass = Pass { wanted, live: &live, outcome: Outcome::default(), tried: Vec::new() };
+        for (part, error) in live.faults() {
+            // a node without layer 2 rules needs no ebtables
+            if part != Part::Bridge || !wanted.bridge.is_empty() {
+                pass.fault(part, error);
+            }
+        }
+        self.refused.forget_changed(wanted);
+        let plan = Plan::with_kept(&self.refused.accepted(wanted), &live, |part| self.refused.kept(part));
+        if !plan.is_empty() {
+            self.carry_out(&plan, &mut pass);
+        }
+        let Pass { mut outcome, .. } = pass;
+        outcome.faults.extend(self.refused.faults());
+        if outcome.faults.is_empty() {
+            self.clear_variants(&self.variants.stray(), &mut outcome);
+        }
+        outcome
+    }
+
+    /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.
+    pub fn remove(&mut self) -> Outcome {
+        self.refused = Refusals::default();
+        let mut outcome = self.update(&Ruleset::default());
+        self.clear_variants(&self.variants.unused(), &mut outcome);
+        outcome
+    }
+
+    fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
+        self.update_sets(&plan.sets, pass);
+        for family in Family::ALL {
+            for table in TableName::ALL {
+                self.update_table(table, family, pass);
+            }
+        }
+        self.remove_sets(&plan.sets, pass);
+        self.update_bridge(pass);
+        let live = self.live();
+        pass.verify(&live, &plan.sets);
+    }
+
+    /// Keeps a script for people to look at.
+    fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
+        if let Err(error) = files::replace(&self.root.path(STATE).join(name), script.as_bytes(), 0o600) {
+            outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn fault(&mut self, part: Part, text: impl Display) {
+        self.outcome.faults.push(Fault::new(part, text));
+    }
+
+    /// Reports what is not as planned.
+    fn verify(&mut self, live: &Live, sets: &SetPlan) {
+        for (part, plan) in std::mem::take(&mut self.tried) {
+            let table = match part {
+                Part::Table(table, family) => live.table(table, family).as_ref(),
+                Part::Bridge | Part::Sets => live.bridge.as_ref().map(|bridge| &bridge.table),
+            };
+            match table {
+                Ok(table) => self.not_updated(part, "chain", plan.unfinished(table)),
+                Err(error) => self.fault(part, error),
+            }
+        }
+        if let Ok(live) = &live.sets
+            && !sets.is_empty()
+        {
+            self.not_updated(Part::Sets, "set", sets.unfinished(live));
+        }
+    }
+
+    fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
+        for name in names.by_ref().take(NAMED) {
+            self.fault(part, format_args!("unable to update {what} '{name}'"));
+        }
+        let more = names.count();
+        if more > 0 {
+            self.fault(part, format_args!("unable to update {more} more {what}s"));
+        }
+    }
+}

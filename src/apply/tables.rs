@@ -1,0 +1,136 @@
+//! The steps that go through restore tools: the tables of iptables, and ebtables.
+use super::refused::{Chains, Rules};
+use super::restore::Restore;
+use super::search::{self, Budget};
+use super::variants::{Commands, Tool};
+use super::{Firewall, Outcome, Pass, STATE, read};
+use crate::plan::{Live, LiveBridge, LiveTable, Part, Script, TableName, TablePlan, bridge_script, table_script};
+use crate::ruleset::{ChainName, Family, Ruleset};
+use std::collections::BTreeSet;
+
+/// What is live, the programs that change it, and the file that the last script is kept in.
+type To<'a, L> = (&'a L, &'a Commands, Option<&'static str>);
+
+/// One part: what is wanted there, and how it is planned and written.
+struct Step<'a, R> {
+    restore: Restore<'a>,
+    /// The file that the last script is kept in.
+    file: Option<&'static str>,
+    wanted: &'a Chains<R>,
+    live: &'a LiveTable,
+    plan: &'a dyn Fn(&Chains<R>, &BTreeSet<ChainName>) -> TablePlan,
+    script: &'a dyn Fn(&TablePlan, &Chains<R>) -> Script<ChainName>,
+}
+
+impl Firewall {
+    /// One table of iptables.
+    pub(super) fn update_table(&mut self, table: TableName, family: Family, pass: &mut Pass<'_>) {
+        let file = match (table, family) {
+            (TableName::Filter, Family::V4) => "ip4cmdlist",
+            (TableName::Raw, Family::V4) => "ip4cmdlistraw",
+            (TableName::Filter, Family::V6) => "ip6cmdlist",
+            (TableName::Raw, Family::V6) => "ip6cmdlistraw",
+        };
+        let Ok(commands) = self.variants.commands(Tool::Iptables(family)).cloned() else { return };
+        let Ok(live) = pass.live.table(table, family) else { return };
+        self.apply_table(table, family, (live, &commands, Some(file)), pass);
+    }
+
+    /// The ebtables chains.
+    pub(super) fn update_bridge(&mut self, pass: &mut Pass<'_>) {
+        let Ok(commands) = self.variants.commands(Tool::Ebtables).cloned() else { return };
+        let Ok(live) = &pass.live.bridge else { return };
+        self.apply_bridge((live, &commands, Some("ebtablescmdlist")), pass);
+    }
+
+    fn apply_table(&mut self, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
+        let (live, commands, file) = to;
+        let step = Step {
+            restore: self.restore(Part::Table(table, family), commands),
+            file,
+            wanted: pass.wanted.table(table, family),
+            live,
+            plan: &|wanted, kept| TablePlan::new(wanted, live, table, kept),
+            script: &|plan, wanted| table_script(plan, wanted, table),
+        };
+        self.carry(&step, pass);
+    }
+
+    fn apply_bridge(&mut self, (live, commands, file): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
+        let step = Step {
+            restore: self.restore(Part::Bridge, commands),
+            file,
+            wanted: &pass.wanted.bridge,
+            live: &live.table,
+            plan: &|wanted, kept| TablePlan::bridge(wanted, live, kept),
+            script: &|plan, wanted| bridge_script(plan, wanted, live.style),
+        };
+        self.carry(&step, pass);
+    }
+
+    fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
+        let atomic_file = self.root.path(STATE).join("ebtables.atomic");
+        Restore { commands, part, limit: self.limit, atomic_file }
+    }
+
+    /// Applies one part, without the rules that the tool refuses.
+    fn carry<R: Rules>(&mut self, step: &Step<'_, R>, pass: &mut Pass<'_>) {
+        let part = step.restore.part;
+        let mut budget = Budget::new();
+        loop {
+            let accepted = self.refused.accepted_in(part, step.wanted);
+            let plan = (step.plan)(&accepted, &(&self.refused.kept(part) | &pass.wanted.kept));
+            if plan.is_empty() {
+                return;
+            }
+            let script = (step.script)(&plan, &accepted);
+            if let Some(file) = step.file {
+                self.keep(file, &script.text, &mut pass.outcome);
+            }
+            let Err(failure) = step.restore.run(&script.text) else {
+                pass.outcome.changed = true;
+                pass.tried.push((part, plan));
+                return;
+            };
+            let mut found = Vec::new();
+            if failure.is_verdict() && budget.take() {
+                found = search::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
+            }
+            if found.is_empty() {
+                pass.fault(part, &failure.error);
+                pass.tried.push((part, plan));
+                return;
+            }
+            let found = self.refused.original_places(part, found);
+            self.refused.learn(part, step.wanted, step.live, found, true);
+        }
+    }
+
+    /// Removes what is ours from variants that are not in use.
+    pub(super) fn clear_variants(&mut self, variants: &[(Tool, Commands)], outcome: &mut Outcome) {
+        let (nothing, empty) = (Ruleset::default(), Live::empty());
+        for (tool, commands) in variants {
+            let mut pass = Pass { wanted: &nothing, live: &empty, outcome: Outcome::default(), tried: Vec::new() };
+            // a variant that cannot be read does not work here, and holds nothing
+            match tool {
+                Tool::Iptables(family) => {
+                    for table in TableName::ALL {
+                        if let Ok(live) = read::table(table, commands, self.limit) {
+                            self.apply_table(table, *family, (&live, commands, None), &mut pass);
+                        }
+                    }
+                }
+                Tool::Ebtables => {
+                    if let Ok(live) = read::bridge(commands, self.limit) {
+                        self.apply_bridge((&live, commands, None), &mut pass);
+                    }
+                }
+            }
+            if pass.outcome.faults.is_empty() {
+                self.variants.forget(*tool);
+            }
+            outcome.changed |= pass.outcome.changed;
+            outcome.faults.append(&mut pass.outcome.faults);
+        }
+    }
+}

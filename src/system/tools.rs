@@ -1,0 +1,245 @@
+//! Running external tools: found through PATH, with a time limit, and never left behind.
+#![allow(unsafe_code, reason = "pidfd_open(2), and the signal mask of a child")]
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Where system tools are, whatever PATH says.
+const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Why a tool did not do what it was run for. The text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// No executable of this name is in PATH.
+    #[error("'{0}' is not installed; install the Debian package that has it")]
+    Missing(String),
+    /// The system could not start it.
+    #[error("cannot run '{tool}': {error}")]
+    Start {
+        /// The tool.
+        tool: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// It did not end in time, and was killed.
+    #[error("'{tool}' did not end within {seconds} s and was killed; see whether another program blocks it")]
+    Late {
+        /// The tool.
+        tool: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// It ended with an error.
+    #[error("'{tool}' failed ({}): {}", how(*.status), told(.stderr))]
+    Failed {
+        /// The tool.
+        tool: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "no exit status".into(),
+    }
+}
+
+/// The first lines of what a tool said, on one line.
+fn told(stderr: &str) -> String {
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Try `"));
+    if lines().next().is_none() {
+        return "it gave no reason; run it by hand".into();
+    }
+    lines().take(3).collect::<Vec<_>>().join("; ")
+}
+
+impl ToolError {
+    /// What the tool wrote to standard error, if it got that far.
+    #[must_use]
+    pub fn stderr(&self) -> &str {
+        if let ToolError::Failed { stderr, .. } = self { stderr } else { "" }
+    }
+
+    /// Whether the tool judged its input, rather than not having run at all.
+    #[must_use]
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, ToolError::Failed { status, .. } if status.code().is_some())
+    }
+}
+
+/// The absolute path of a tool: the first executable file of this name in PATH, or in the system's own folders.
+#[must_use]
+pub fn find(tool: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        path.is_absolute() && path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&search_path()).map(|folder| folder.join(tool)).find(executable)
+}
+
+fn search_path() -> OsString {
+    let mut folders: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    folders.extend(SYSTEM_PATH.map(PathBuf::from));
+    std::env::join_paths(folders).unwrap_or_else(|_| SYSTEM_PATH.join(":").into())
+}
+
+/// Runs a tool with `input` on its standard input and returns what it wrote to standard output.
+///
+/// It runs with `LC_ALL=C` in a process group of its own. When it does not end within `limit`, the whole group is
+/// killed; what it left running in its group is killed in any case.
+///
+/// # Errors
+/// When the tool is missing, cannot be started, is too slow, or ends with another exit status than 0.
+pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<String, ToolError> {
+    let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
+    let start = |error| ToolError::Start { tool: tool.into(), error };
+    let stdin = memory_file(input.as_bytes()).map_err(start)?;
+    let (mut stdout, mut stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
+    let mut child = spawn(&program, args, [&stdin, &stdout, &stderr]).map_err(start)?;
+    let status = wait(&mut child, limit).map_err(start)?;
+    let Some(status) = status else { return Err(ToolError::Late { tool: tool.into(), seconds: limit.as_secs() }) };
+    if status.success() {
+        return content(&mut stdout).map_err(start);
+    }
+    Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut stderr).map_err(start)? })
+}
+
+/// A file without a name: unlike pipes it can neither block the tool nor be held open by a process that outlives it.
+fn memory_file(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"tool", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn content(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn spawn(program: &Path, args: &[&str], [stdin, stdout, stderr]: [&File; 3]) -> io::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(args).env("LC_ALL", "C").env("PATH", search_path()).current_dir("/").process_group(0);
+    command.stdin(stdin.try_clone()?).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
+    command.spawn()
+}
+
+/// Waits for the child's end; `None` if it had to be killed. Reaps it in any case.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let ended = ended_within(child, limit);
+    // the number cannot belong to another group yet: the leader has not been reaped
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    let status = child.wait()?;
+    Ok(ended?.then_some(status))
+}
+
+fn ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the descriptor was just opened and is owned by nothing else
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(0) if !left.is_zero() && deadline > Instant::now() => {}
+            Ok(ready) => return Ok(ready > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn sh(script: &str, input: &str, limit: Duration) -> Result<String, ToolError> {
+        run("sh", &["-c", script], input, limit)
+    }
+
+    #[test]
+    fn input_and_output_of_any_size_pass() {
+        let input = "0123456789abcdef\n".repeat(200_000);
+        assert_eq!(sh("cat; cat >&2 /dev/null", &input, LIMIT).unwrap(), input);
+        assert_eq!(sh("printf '\\377a'; echo $LC_ALL", "", LIMIT).unwrap(), "\u{fffd}aC\n");
+    }
+
+    #[test]
+    fn errors_say_which_tool_and_how() {
+        let error = run("no-such-tool", &[], "", LIMIT).unwrap_err();
+        assert_eq!(error.to_string(), "'no-such-tool' is not installed; install the Debian package that has it");
+        let error = sh("echo first >&2; echo second >&2; exit 3", "", LIMIT).unwrap_err();
+        assert_eq!(error.to_string(), "'sh' failed (exit status 3): first; second");
+        assert!(error.is_verdict() && error.stderr() == "first\nsecond\n");
+        let error = sh("kill -9 $$", "", LIMIT).unwrap_err();
+        assert_eq!(error.to_string(), "'sh' failed (killed by signal 9): it gave no reason; run it by hand");
+        assert!(!error.is_verdict());
+    }
+
+    /// Whether a process is there and runs (a zombie does not).
+    fn alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    fn gone(pid: &str) {
+        let deadline = Instant::now() + LIMIT;
+        while alive(pid) {
+            assert!(Instant::now() < deadline, "process {pid} was left behind");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_slow_tool_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let script = format!("sleep 1000 & echo $! $$ >{}; wait", pids.display());
+        let error = sh(&script, "", Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, ToolError::Late { .. }), "{error}");
+        std::fs::read_to_string(&pids).unwrap().split_whitespace().for_each(gone);
+    }
+
+    #[test]
+    fn what_a_tool_leaves_running_is_killed() {
+        let pid = sh("sleep 1000 & echo $!", "", LIMIT).unwrap();
+        gone(pid.trim());
+    }
+
+    #[test]
+    fn signals_that_we_block_reach_tools() {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGTERM);
+        let old = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).unwrap();
+        let error = sh("kill -TERM $$; sleep 1000", "", LIMIT).unwrap_err();
+        old.thread_set_mask().unwrap();
+        assert!(error.to_string().contains("signal 15"), "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Applying rulesets with the real tools, in network namespaces.
+//!
+//! Needs root, netfilter, and the tools of `make deps`. Each test has namespaces of its own.
+#![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "kernel/apply.rs"]
+mod apply;
+#[path = "kernel/host.rs"]
+mod host;
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/rulesets.rs"]
+mod rulesets;

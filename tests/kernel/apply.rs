@@ -1,0 +1,193 @@
+//! Update and removal, beside what other programs have.
+use crate::host::{Host, VARIANTS};
+use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
+use pve_firewall::apply::Variant;
+use pve_firewall::plan::{Action, Plan};
+use pve_firewall::ruleset::{Family, Target};
+
+/// What other programs have in the same tables.
+const FOREIGN: &str = "
+    for t in iptables ip6tables; do
+        $t-VARIANT -N f2b-sshd; $t-VARIANT -A f2b-sshd -j RETURN
+        $t-VARIANT -A INPUT -p tcp --dport 22 -j f2b-sshd; $t-VARIANT -P FORWARD DROP
+        $t-VARIANT -t raw -A PREROUTING -i lo -j ACCEPT
+        $t-VARIANT -t nat -N PVEFW-nat; $t-VARIANT -t nat -A POSTROUTING -o eth7 -j MASQUERADE
+    done
+    ebtables-nft -N mine; ebtables-nft -A mine -p ARP -j ACCEPT; ebtables-nft -A FORWARD -i eth7 -j mine
+    ipset create blocklist hash:ip; ipset add blocklist 192.0.2.1
+    iptables-VARIANT -A INPUT -m set --match-set blocklist src -j DROP";
+
+fn with_foreign_rules(name: &str, variant: Variant) -> Host {
+    let host = Host::new(name, variant);
+    host.netns.exec(&FOREIGN.replace("VARIANT", &variant.to_string()));
+    host
+}
+
+#[test]
+fn update_and_removal_spare_what_is_not_ours() {
+    for variant in VARIANTS {
+        let mut host = with_foreign_rules("foreign", variant);
+        let before = host.everything();
+        let mut wanted = node(&[100, 101]);
+        host.settle(&wanted);
+        assert_ne!(host.everything(), before);
+        append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+        host.settle(&wanted);
+        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.everything(), before, "{variant}: nothing of ours is left, and nothing else is gone");
+        assert!(!host.remove().changed);
+    }
+}
+
+#[test]
+fn a_changed_rule_rewrites_its_chain_alone() {
+    for variant in VARIANTS {
+        let mut host = Host::new("counters", variant);
+        let mut wanted = node(&[100, 101]);
+        host.settle(&wanted);
+        // counters that only rules which are not rewritten keep
+        let numbered: String = {
+            let mut number = 0;
+            let text = host.saved("iptables", "-c -t filter");
+            let with_number = text.lines().map(|line| match line.strip_prefix("[0:0]") {
+                Some(rest) => {
+                    number += 1;
+                    format!("[{number}:{number}]{rest}\n")
+                }
+                None => format!("{line}\n"),
+            });
+            with_number.collect()
+        };
+        let file = host.root.path().join("numbered");
+        std::fs::write(&file, numbered).unwrap();
+        host.netns.exec(&format!("iptables-{variant}-restore -c <{}", file.display()));
+        let before = host.counters("iptables");
+        append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+        let live = host.live();
+        let plan = Plan::new(&wanted, &live);
+        assert_eq!(plan.filter.v4.with(Action::Update).map(|name| name.as_str()).collect::<Vec<_>>(), ["tap100i0-IN"]);
+        assert!(plan.filter.v6.is_empty() && plan.raw.v4.is_empty() && plan.bridge.is_empty() && plan.sets.is_empty());
+        host.settle(&wanted);
+        let after = host.counters("iptables");
+        assert!(before.keys().eq(after.keys()));
+        for (chain, rules) in &after {
+            if chain == "tap100i0-IN" {
+                assert_eq!(rules.len(), before[chain].len() + 1);
+                assert!(rules.iter().all(|rule| rule.starts_with("[0:0]")), "{rules:?}");
+            } else {
+                assert_eq!(rules, &before[chain], "{variant}: {chain} keeps its counters");
+            }
+        }
+    }
+}
+
+#[test]
+fn guests_come_and_go() {
+    for variant in VARIANTS {
+        let mut host = Host::new("guests", variant);
+        host.settle(&node(&[100]));
+        let before = host.everything();
+        let mut two = node(&[100]);
+        add_guest(&mut two, 101);
+        host.settle(&two);
+        assert!(host.saved("iptables", "-t filter").contains("-j tap101i0-OUT"));
+        host.settle(&node(&[100]));
+        assert_eq!(host.everything(), before);
+    }
+}
+
+#[test]
+fn a_set_grows_while_a_rule_uses_it() {
+    for variant in VARIANTS {
+        let mut host = Host::new("grow", variant);
+        let mut wanted = node(&[100]);
+        host.settle(&wanted);
+        let name = set("PVEFW-100-friends-v4");
+        for count in [5000, 10, 0] {
+            wanted.sets.insert(name.clone(), addresses(count));
+            host.settle(&wanted);
+            let live = host.netns.exec("ipset save PVEFW-100-friends-v4 | grep -c ^add || true");
+            assert_eq!(live.trim(), count.to_string());
+        }
+        // as after a kill between the restore's lines
+        host.netns.exec("ipset create PVEFW-100-friends-v4_swap hash:net; ipset create PVEFW-9-old-v4_swap hash:net");
+        wanted.sets.insert(name.clone(), addresses(70));
+        host.settle(&wanted);
+        assert!(!host.netns.exec("ipset save").contains("_swap"));
+        // still the same set for the rule
+        host.netns.exec("ipset add PVEFW-100-friends-v4 192.0.2.1");
+        assert!(!Plan::new(&wanted, &host.live()).sets.is_empty());
+        host.settle(&wanted);
+    }
+}
+
+#[test]
+fn hooks_are_there_once() {
+    for variant in VARIANTS {
+        let mut host = Host::new("hooks", variant);
+        let wanted = node(&[]);
+        host.settle(&wanted);
+        host.netns
+            .exec(&format!("iptables-{variant} -A INPUT -j PVEFW-INPUT; iptables-{variant} -D OUTPUT -j PVEFW-OUTPUT"));
+        host.netns.exec("ebtables-nft -A FORWARD -j PVEFW-FORWARD; ebtables-nft -A FORWARD -j PVEFW-FORWARD");
+        host.settle(&wanted);
+        let live = host.live();
+        assert_eq!(
+            live.filter.v4.unwrap().hooks.into_iter().collect::<Vec<_>>(),
+            [("FORWARD", 1), ("INPUT", 1), ("OUTPUT", 1)]
+        );
+        assert_eq!(live.bridge.unwrap().table.hooks["FORWARD"], 1);
+    }
+}
+
+#[test]
+fn chains_and_sets_of_kept_chains_stay() {
+    for variant in VARIANTS {
+        let mut host = Host::new("kept", variant);
+        host.settle(&node(&[100, 101]));
+        let before = host.everything();
+        let mut wanted = node(&[101]);
+        let kept = ["PVEFW-FWBR-IN", "PVEFW-FWBR-OUT"];
+        wanted.kept = kept.iter().map(|name| crate::rulesets::chain(name)).collect();
+        let outcome = host.update(&wanted);
+        assert_eq!(outcome, Default::default(), "{variant}: the chains, sets and layer 2 chains that they go to stay");
+        assert_eq!(host.everything(), before);
+        let plan = Plan::new(&wanted, &host.live());
+        assert_eq!(plan.filter[Family::V4].chains["tap100i0-IN"].action, Action::Ignore);
+        assert_eq!(plan.sets.sets["PVEFW-100-friends-v4"].action, Action::Ignore);
+    }
+}
+
+#[test]
+fn a_chain_that_another_programs_rule_goes_to_is_emptied_and_left() {
+    for variant in VARIANTS {
+        let mut host = Host::new("pinned", variant);
+        host.settle(&node(&[100]));
+        host.netns.exec(&format!("iptables-{variant} -A INPUT -i eth9 -j tap100i0-OUT"));
+        host.settle(&node(&[]));
+        assert!(host.saved("iptables", "").contains(":tap100i0-OUT -"));
+        host.settle(&node(&[100]));
+    }
+}
+
+#[test]
+fn the_last_scripts_are_kept() {
+    let mut host = Host::new("scripts", Variant::Legacy);
+    host.settle(&node(&[100]));
+    host.settle(&node(&[]));
+    let state = host.root.path().join("var/lib/pve-firewall");
+    let mut names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let expected = [
+        "ebtablescmdlist",
+        "ip4cmdlist",
+        "ip4cmdlistraw",
+        "ip6cmdlist",
+        "ip6cmdlistraw",
+        "ipsetcmdlist1",
+        "ipsetcmdlist2",
+    ];
+    assert_eq!(names, expected);
+    let script = std::fs::read_to_string(state.join("ipsetcmdlist2")).unwrap();
+    assert_eq!(script, "flush PVEFW-100-friends-v4\ndestroy PVEFW-100-friends-v4\n");
+}

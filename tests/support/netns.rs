@@ -1,0 +1,72 @@
+//! Network namespaces for tests: made under a name of their own, removed when dropped.
+#![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
+use nix::sched::{CloneFlags, setns};
+use std::fs::File;
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A network namespace.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes a namespace whose name begins with `name` and is unique on this machine; its loopback is up.
+    pub fn new(name: &str) -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{name}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let netns = Netns { name };
+        netns.exec("ip link set lo up");
+        netns
+    }
+
+    /// The name by which `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command, not yet started, that will run inside.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a command line in a shell inside, and returns what it printed. Its failure fails the test.
+    pub fn exec(&self, line: &str) -> String {
+        let output = run(self.command("sh").args(["-ec", line]));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts a program inside; its process is the program itself.
+    pub fn spawn(&self, program: &str, args: &[&str]) -> Child {
+        let mut command = self.command(program);
+        command.args(args).spawn().unwrap_or_else(|error| panic!("{program}: {error}"))
+    }
+
+    /// Runs a closure inside, on a thread of its own; sockets that it returns stay in the namespace.
+    pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
+                setns(file, CloneFlags::CLONE_NEWNET).expect("entering the namespace");
+                inside()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (tests need root and iproute2)"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
