@@ -1,7 +1,7 @@
 # Two commands: `make run` shows the firewall at work, `make test` runs every test.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test
+.PHONY: all deps build run test bench-logger
 
 TOOLS := iptables ip6tables ipset ebtables conntrack ip
 PACKAGES := iptables ipset ebtables conntrack iproute2 netbase
@@ -19,3 +19,7 @@ build:
 
 test: deps
 	cargo test --locked
+
+# Floods the logger in a network namespace of its own, for about a minute: what it loses, costs and needs
+bench-logger: deps
+	cargo bench --locked --bench logger

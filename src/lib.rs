@@ -29,5 +29,7 @@ pub mod node;
 pub mod plan;
 pub mod ruleset;
 pub mod simulate;
+pub mod logger;
+pub mod nflog;
 pub mod system;
 pub mod tables;

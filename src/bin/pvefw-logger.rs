@@ -1,2 +1,14 @@
 //! The `pvefw-logger` command: writes the packets that NFLOG rules report to the firewall log.
-fn main() {}
+use clap::Parser;
+use pve_firewall::logger::{self, args::Args};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match logger::run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ERROR: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

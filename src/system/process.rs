@@ -1,10 +1,12 @@
 //! Going into the background, and the pid file.
 #![allow(unsafe_code, reason = "fork(2)")]
 use super::files;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
-use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
-use std::fs::{self, OpenOptions};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Which side of [`into_background`] a process is.
@@ -32,6 +34,36 @@ pub fn into_background() -> Result<Side> {
     dup2_stderr(&null)?;
     Ok(Side::Daemon)
 }
+
+/// Runs `start` in the background. The starter gets `None`, once `start` has succeeded; the daemon gets its result.
+/// To be called while the process has one thread only.
+///
+/// # Errors
+/// To the starter, with what went wrong in `start`; to the daemon as well, which has nobody left to tell.
+pub fn start_in_background<T>(start: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+    let mut report = String::new();
+    match into_background()? {
+        Side::Starter(_) => {
+            drop(writer);
+            File::from(reader).read_to_string(&mut report).context("the daemon does not answer")?;
+            match report.strip_prefix(STARTED) {
+                Some(_) => Ok(None),
+                None if report.is_empty() => bail!("the daemon ended before it was ready"),
+                None => bail!(report),
+            }
+        }
+        Side::Daemon => {
+            let started = start();
+            let report = started.as_ref().map_or_else(|error| format!("{error:#}"), |_| STARTED.to_string());
+            File::from(writer).write_all(report.as_bytes()).context("nobody waits for the daemon")?;
+            started.map(Some)
+        }
+    }
+}
+
+/// What the daemon tells its starter when all is well: no error begins with it.
+const STARTED: &str = "\0";
 
 /// A pid file that is removed when dropped.
 #[derive(Debug)]

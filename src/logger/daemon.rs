@@ -1,0 +1,283 @@
+//! The daemon's life: start, the wait for events, reload, end.
+use super::args::Args;
+use super::host::LocalHost;
+use super::losses::Losses;
+use super::sink::Sink;
+use crate::nflog::conntrack::Event;
+use crate::nflog::lines::Lines;
+use crate::nflog::message::LoggedPacket;
+use crate::nflog::netlink::messages;
+use crate::system::files;
+use crate::system::lock::FileLock;
+use crate::system::netlink::{ConntrackEvents, LinkNames, Nflog, Received};
+use crate::system::process::PidFile;
+use crate::system::root::Root;
+use crate::system::signals::Signals;
+use crate::system::syslog::{Severity, Syslog};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::Signal;
+use nix::sys::time::TimeSpec;
+use sd_notify::NotifyState;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+const LOG: &str = "/var/log/pve-firewall.log";
+const PID: &str = "/run/pvefw-logger.pid";
+const LOCK: &str = "/run/lock/pvefw-logger.lck";
+const CONNTRACK_SWITCH: &str = "/var/lib/pve-firewall/log_nf_conntrack";
+/// An instance that ends may take a while to write what is queued.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The NFLOG group of the firewall's rules.
+const GROUP: u16 = 0;
+/// `NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET`
+const PACKET: u16 = 0x0400;
+/// Datagrams read from a socket before the others have their turn.
+const ROUND: usize = 64;
+/// Bytes of lines that are worth a write.
+const WRITE_SIZE: usize = 256 << 10;
+
+/// Levels of the daemon's own lines.
+const NOTICE: u8 = 5;
+const ERROR: u8 = 3;
+
+/// A running logger.
+pub(super) struct Daemon {
+    root: Root,
+    always_conntrack: bool,
+    echo: bool,
+    signals: Signals,
+    nflog: Nflog,
+    conntrack: Option<ConntrackEvents>,
+    lines: Lines<LocalHost>,
+    /// Lines that are not written yet.
+    pending: String,
+    sink: Sink,
+    losses: Losses,
+    syslog: Syslog,
+    // dropped last: the next instance may begin when all else is closed
+    _pid_file: PidFile,
+    _lock: FileLock,
+}
+
+impl Daemon {
+    /// Opens everything, and writes the line that tells of the start.
+    pub fn start(args: &Args) -> Result<Self> {
+        let root = args.root();
+        let lock = FileLock::acquire(&root.path(LOCK), LOCK_PATIENCE).context("pvefw-logger runs already")?;
+        let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
+        let path = root.path(LOG);
+        let sink = Sink::open(path.clone()).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut daemon = Daemon {
+            always_conntrack: args.conntrack,
+            echo: args.debug,
+            signals,
+            nflog: Nflog::bind(GROUP)?,
+            conntrack: None,
+            lines: Lines::new(LocalHost(LinkNames::open()?)),
+            pending: String::with_capacity(2 * WRITE_SIZE),
+            sink,
+            losses: Losses::default(),
+            syslog: Syslog::new(&root, "pvefw-logger", args.debug),
+            _pid_file: PidFile::write(root.path(PID))?,
+            _lock: lock,
+            root,
+        };
+        daemon.tell(NOTICE, "starting pvefw logger");
+        daemon.switch_conntrack();
+        daemon.flush();
+        Ok(daemon)
+    }
+
+    /// Writes lines until a signal ends it.
+    pub fn run(mut self) -> Result<()> {
+        notify(NotifyState::Ready);
+        loop {
+            self.wait()?;
+            self.lines.host_mut().0.update()?;
+            self.read_packets(ROUND)?;
+            self.read_events(ROUND)?;
+            self.flush();
+            if self.losses.due().is_some_and(|due| due <= Instant::now()) {
+                self.report_losses();
+            }
+            while let Some(signal) = self.signals.take() {
+                if signal != Signal::SIGHUP {
+                    return self.end();
+                }
+                self.reload();
+                self.flush();
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; for ever, unless a report is due.
+    fn wait(&self) -> Result<()> {
+        let always = [self.signals.as_fd(), self.nflog.as_fd(), self.lines.host().0.as_fd()];
+        let sources = always.into_iter().chain(self.conntrack.as_ref().map(AsFd::as_fd));
+        let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let timeout = self.losses.due().map(|due| TimeSpec::from_duration(due - Instant::now()));
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno).context("cannot wait for packets"),
+        }
+    }
+
+    /// Turns up to this many datagrams of packets into lines; false if there may be more.
+    fn read_packets(&mut self, datagrams: usize) -> Result<bool> {
+        for _ in 0..datagrams {
+            match self.nflog.receive()? {
+                Received::Datagram(datagram) => {
+                    for message in messages(datagram).filter(|message| message.kind == PACKET) {
+                        let packet = LoggedPacket::decode(message.bytes);
+                        self.losses.packet(packet.sequence);
+                        self.lines.push_packet(&packet, &mut self.pending);
+                    }
+                }
+                Received::Overflow => self.losses.overflow(),
+                Received::Nothing => return Ok(true),
+            }
+            if self.pending.len() >= WRITE_SIZE {
+                self.flush();
+            }
+        }
+        Ok(false)
+    }
+
+    /// As [`read_packets`](Self::read_packets), for conntrack events.
+    fn read_events(&mut self, datagrams: usize) -> Result<bool> {
+        let Some(conntrack) = &mut self.conntrack else { return Ok(true) };
+        for _ in 0..datagrams {
+            match conntrack.receive()? {
+                Received::Datagram(datagram) => {
+                    for event in messages(datagram).filter_map(|message| Event::decode(&message)) {
+                        self.lines.push_conntrack(&event, &mut self.pending);
+                    }
+                }
+                Received::Overflow => self.losses.add(u64::from(conntrack.take_drops()?)),
+                Received::Nothing => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes the pending lines.
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if self.echo {
+            // nobody may be reading
+            let _ = io::stdout().write_all(self.pending.as_bytes());
+        }
+        if let Err(failure) = self.sink.write(&self.pending) {
+            self.losses.add(failure.skipped);
+            self.tell_failure(failure.news);
+        }
+        self.pending.clear();
+    }
+
+    /// Writes the number of lost entries. While the file cannot be written, this is how its mending is noticed.
+    fn report_losses(&mut self) {
+        let skipped = self.losses.unreported();
+        let text = skipped_text(skipped);
+        let mut line = String::new();
+        if skipped > 0 {
+            self.lines.push_own(ERROR, &text, &mut line);
+        }
+        if let Err(failure) = self.sink.write(&line) {
+            self.tell_failure(failure.news);
+            return self.losses.postpone();
+        }
+        if skipped > 0 {
+            self.syslog.write(Severity::Error, &text);
+        } else if self.losses.overflow_of_unknown_size() {
+            let text =
+                "the queue of the kernel overflowed: the next packet will show how many log entries were skipped";
+            self.syslog.write(Severity::Error, text);
+        }
+        self.losses.reported();
+    }
+
+    fn tell_failure(&mut self, news: Option<io::Error>) {
+        self.losses.owe();
+        if let Some(error) = news {
+            let path = self.sink.path().display();
+            let text = format!("cannot write to {path}: {error}; log entries are skipped until it can be written");
+            self.syslog.write(Severity::Error, &text);
+        }
+    }
+
+    /// An own line, in the log and in syslog.
+    fn tell(&mut self, level: u8, text: &str) {
+        self.lines.push_own(level, text, &mut self.pending);
+        self.syslog.write(if level == ERROR { Severity::Error } else { Severity::Notice }, text);
+    }
+
+    /// SIGHUP: the log was rotated, or the conntrack switch changed.
+    fn reload(&mut self) {
+        if let Err(error) = self.sink.reopen() {
+            let text = format!("cannot open {} anew: {error}", self.sink.path().display());
+            self.syslog.write(Severity::Error, &text);
+        }
+        self.switch_conntrack();
+    }
+
+    /// Begins or ends to listen to connection tracking, as the switch says.
+    fn switch_conntrack(&mut self) {
+        let wanted = self.always_conntrack || self.conntrack_is_on();
+        if wanted && self.conntrack.is_none() {
+            match ConntrackEvents::subscribe() {
+                Ok(events) => self.conntrack = Some(events),
+                Err(error) => self.tell(ERROR, &format!("connections are not logged: {error:#}")),
+            }
+        } else if !wanted {
+            self.conntrack = None;
+        }
+    }
+
+    fn conntrack_is_on(&mut self) -> bool {
+        match files::read_optional(&self.root.path(CONNTRACK_SWITCH)) {
+            Ok(content) => content.is_some_and(|content| content.trim_ascii() == b"1"),
+            Err(error) => {
+                self.syslog.write(Severity::Error, &format!("{error:#}"));
+                false
+            }
+        }
+    }
+
+    /// Writes what the kernel still has, and ends.
+    fn end(mut self) -> Result<()> {
+        notify(NotifyState::Stopping);
+        self.tell(NOTICE, "received terminate request (signal)");
+        self.nflog.unbind()?;
+        while !self.read_packets(ROUND)? {}
+        if let Some(conntrack) = &self.conntrack {
+            conntrack.leave()?;
+        }
+        while !self.read_events(ROUND)? {}
+        self.flush();
+        if self.losses.due().is_some() || self.sink.is_failing() {
+            self.report_losses();
+        }
+        self.tell(NOTICE, "stopping pvefw logger");
+        self.flush();
+        let skipped = self.losses.unreported();
+        if skipped > 0 {
+            self.syslog.write(Severity::Error, &skipped_text(skipped));
+        }
+        Ok(())
+    }
+}
+
+fn skipped_text(entries: u64) -> String {
+    format!("skipped {entries} log entries (queue full)")
+}
+
+/// Tells systemd, if it started us; without it there is nobody to miss the message.
+fn notify(state: NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}

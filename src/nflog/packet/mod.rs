@@ -1,0 +1,37 @@
+//! A packet's own fields, from its network header on.
+mod arp;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod transport;
+
+use super::fields::Fields;
+use super::message::LoggedPacket;
+
+/// `NFPROTO_…` (`linux/netfilter.h`).
+mod family {
+    pub const IPV4: u8 = 2;
+    pub const ARP: u8 = 3;
+    pub const IPV6: u8 = 10;
+}
+
+/// `ETH_P_…` (`linux/if_ether.h`).
+mod ethertype {
+    pub const IPV4: u16 = 0x0800;
+    pub const ARP: u16 = 0x0806;
+    pub const IPV6: u16 = 0x86dd;
+}
+
+/// Appends the packet's fields. Rules in the bridge and netdev families see every kind of frame, so there the frame
+/// says what it is; a protocol that is none of ours has no fields.
+pub(super) fn push(packet: &LoggedPacket<'_>, fields: &mut Fields<'_>) {
+    match (packet.family, packet.protocol) {
+        (family::IPV4, _) => ipv4::push(packet.payload, fields),
+        (family::IPV6, _) => ipv6::push(packet.payload, fields),
+        (family::ARP, _) => arp::push(packet.payload, fields),
+        (_, ethertype::IPV4) => ipv4::push(packet.payload, fields),
+        (_, ethertype::IPV6) => ipv6::push(packet.payload, fields),
+        (_, ethertype::ARP) => arp::push(packet.payload, fields),
+        _ => {}
+    }
+}

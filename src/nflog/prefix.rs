@@ -1,0 +1,158 @@
+//! The prefix of an NFLOG rule, by which a packet's line says whose rule it met: `:VMID:LOGID:CHAIN: MESSAGE`.
+use std::fmt;
+use thiserror::Error;
+
+/// Most bytes of a prefix that iptables and ebtables take.
+pub const MAX_LENGTH: usize = 63;
+/// Most characters of a chain's name.
+pub const MAX_CHAIN: usize = 28;
+
+/// What a prefix says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix<'a> {
+    vmid: u32,
+    level: u8,
+    chain: &'a str,
+    message: &'a str,
+}
+
+/// Why no prefix can be made of some parts.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PrefixError {
+    /// There are eight levels.
+    #[error("log level {0} is above 7")]
+    Level(u8),
+    /// A chain has 1 to 28 characters, none of them a blank, a colon or a control character.
+    #[error("'{0}' is no name of a chain")]
+    Chain(String),
+    /// Tools and readers of the log would not get it back as it was.
+    #[error("the message '{}' has a control character", .0.escape_default())]
+    Message(String),
+    /// The tools take 63 bytes.
+    #[error("the prefix '{0}' has more than 63 bytes")]
+    TooLong(String),
+}
+
+impl<'a> Prefix<'a> {
+    /// A prefix for a rule. `vmid` is 0 for the host, `level` is that of syslog(3), 0 (emerg) to 7 (debug).
+    ///
+    /// # Errors
+    /// When a line could not be read back, or the prefix is too long for the tools.
+    pub fn new(vmid: u32, level: u8, chain: &'a str, message: &'a str) -> Result<Self, PrefixError> {
+        if level > 7 {
+            return Err(PrefixError::Level(level));
+        }
+        if !is_chain(chain) || chain.contains(char::is_control) {
+            return Err(PrefixError::Chain(chain.to_string()));
+        }
+        if message.contains(char::is_control) {
+            return Err(PrefixError::Message(message.to_string()));
+        }
+        let prefix = Prefix { vmid, level, chain, message };
+        let text = prefix.to_string();
+        if text.len() > MAX_LENGTH { Err(PrefixError::TooLong(text)) } else { Ok(prefix) }
+    }
+
+    /// Reads a prefix; `None` if it has another form.
+    ///
+    /// An empty VMID is 0. A VMID is a number of 32 bits, as ever: greater ones wrap around.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (vmid, rest) = text.strip_prefix(':')?.split_once(':')?;
+        let (level, rest) = rest.split_once(':')?;
+        let (chain, message) = rest.split_once(": ")?;
+        let level = match level.as_bytes() {
+            [digit @ b'0'..=b'7'] => digit - b'0',
+            _ => return None,
+        };
+        let digits = vmid.bytes().all(|byte| byte.is_ascii_digit());
+        (digits && is_chain(chain)).then(|| Prefix { vmid: number(vmid), level, chain, message })
+    }
+
+    /// The guest, or 0 for the host.
+    #[must_use]
+    pub fn vmid(&self) -> u32 {
+        self.vmid
+    }
+
+    /// The log level, 0 (emerg) to 7 (debug).
+    #[must_use]
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The chain in which the rule stands.
+    #[must_use]
+    pub fn chain(&self) -> &'a str {
+        self.chain
+    }
+
+    /// What the rule says of the packet, with the blank that separates it from the packet's fields.
+    #[must_use]
+    pub fn message(&self) -> &'a str {
+        self.message
+    }
+}
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Prefix { vmid, level, chain, message } = self;
+        write!(formatter, ":{vmid}:{level}:{chain}: {message}")
+    }
+}
+
+fn is_chain(text: &str) -> bool {
+    !text.is_empty() && !text.contains([' ', ':']) && text.chars().count() <= MAX_CHAIN
+}
+
+fn number(digits: &str) -> u32 {
+    digits.bytes().fold(0, |number: u32, digit| number.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_read_back_as_it_was_made() {
+        let prefix = Prefix::new(999_999_999, 6, "GROUP-web-IN", "policy REJECT: ").unwrap();
+        assert_eq!(prefix.to_string(), ":999999999:6:GROUP-web-IN: policy REJECT: ");
+        assert_eq!(Prefix::parse(&prefix.to_string()), Some(prefix));
+    }
+
+    #[test]
+    fn other_forms_are_no_prefix() {
+        for text in [
+            "",
+            "hello: ",
+            ":100:8:c: m",
+            ":100:10:c: m",
+            ":100:6:: m",
+            ":100:6:ab cd: m",
+            ":100:6:chain",
+            ":100:6:c:",
+            ":1x:6:c: m",
+            ":-1:6:c: m",
+            "100:6:c: m",
+            ":100::c: m",
+            ":100:6:ccccccccccccccccccccccccccccc: m",
+        ] {
+            assert_eq!(Prefix::parse(text), None, "{text}");
+        }
+        let prefix = Prefix::parse("::7:cccccccccccccccccccccccccccc: ").unwrap();
+        assert_eq!((prefix.vmid(), prefix.level(), prefix.message()), (0, 7, ""));
+        assert_eq!(Prefix::parse(":2147483648:6:c: m").unwrap().vmid(), 1 << 31);
+    }
+
+    #[test]
+    fn what_cannot_be_a_prefix_is_refused() {
+        let long = "x".repeat(52);
+        assert_eq!(Prefix::new(100, 8, "c", ""), Err(PrefixError::Level(8)));
+        for chain in ["", "a b", "a:b", "a\nb", "ccccccccccccccccccccccccccccc"] {
+            assert_eq!(Prefix::new(100, 6, chain, ""), Err(PrefixError::Chain(chain.to_string())));
+        }
+        assert_eq!(Prefix::new(1, 6, "c", "a\tb"), Err(PrefixError::Message("a\tb".to_string())));
+        assert!(matches!(Prefix::new(1_000_000, 6, "c", &long), Err(PrefixError::TooLong(_))));
+        assert_eq!(Prefix::new(0, 6, "c", &long).unwrap().to_string().len(), 60);
+    }
+}

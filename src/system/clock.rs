@@ -1,0 +1,36 @@
+//! The wall clock and the local time zone.
+#![allow(unsafe_code, reason = "localtime_r(3)")]
+use crate::nflog::time::LocalTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since the epoch.
+#[must_use]
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// This moment, in seconds since the epoch, on the local clock.
+///
+/// A moment that the C library has no date for (from the year 2^31 on) is shown as the epoch.
+#[must_use]
+pub fn local_time(seconds: i64) -> LocalTime {
+    // SAFETY: a tm of zeros is valid: numbers, and a null pointer as the zone's name
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers lead to live values of the right types; localtime_r keeps neither
+    if unsafe { libc::localtime_r(&raw const seconds, &raw mut tm) }.is_null() && seconds != 0 {
+        return local_time(0);
+    }
+    // the C library keeps these in their ranges
+    let small = |number: i32| u8::try_from(number).unwrap_or(0);
+    LocalTime {
+        year: tm.tm_year.saturating_add(1900),
+        month: small(tm.tm_mon),
+        day: small(tm.tm_mday),
+        weekday: small(tm.tm_wday),
+        hour: small(tm.tm_hour),
+        minute: small(tm.tm_min),
+        second: small(tm.tm_sec),
+        offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0),
+    }
+}

@@ -1,0 +1,170 @@
+//! The names of network interfaces, kept by rtnetlink's events.
+use super::{NLM_F_REQUEST, NLMSG_ERROR, Received, Socket};
+use crate::nflog::link::{LinkEvent, link_event};
+use crate::nflog::netlink::{Request, messages};
+use anyhow::{Result, bail};
+use nix::sys::socket::SockProtocol;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+
+const RTMGRP_LINK: u32 = 1;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_DUMP: u16 = 0x300;
+/// A dump during which the links changed.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLMSG_DONE: u16 = 3;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+const RECEIVE_BUFFER: usize = 2 << 20;
+const DATAGRAM: usize = 64 << 10;
+/// Tries to get a dump that no change disturbed.
+const DUMPS: usize = 3;
+/// Names of removed interfaces that are still known: packets that they saw may yet be on their way to us.
+const REMEMBERED: usize = 256;
+
+/// Knows every interface of this network namespace by its index.
+#[derive(Debug)]
+pub struct LinkNames {
+    socket: Socket,
+    names: HashMap<u32, String>,
+    removed: VecDeque<u32>,
+    buffer: Box<[u8]>,
+    sequence: u32,
+}
+
+impl LinkNames {
+    /// Begins to listen, and learns the interfaces that exist.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn open() -> Result<Self> {
+        let mut links = LinkNames {
+            socket: Socket::open(SockProtocol::NetlinkRoute, RTMGRP_LINK, RECEIVE_BUFFER)?,
+            names: HashMap::new(),
+            removed: VecDeque::new(),
+            buffer: vec![0; DATAGRAM].into_boxed_slice(),
+            sequence: 0,
+        };
+        links.reload()?;
+        Ok(links)
+    }
+
+    /// The name of an interface. One that is not known may be newer than the last [`update`](Self::update): the
+    /// events that have arrived are looked at before it counts as unknown.
+    pub fn name(&mut self, index: u32) -> Option<&str> {
+        if !self.names.contains_key(&index) {
+            // a broken socket shows in the next update
+            let _ = self.update();
+        }
+        self.names.get(&index).map(String::as_str)
+    }
+
+    /// Takes in the events that have arrived; never waits.
+    ///
+    /// # Errors
+    /// When the socket is broken. After an overflow all interfaces are asked for anew.
+    pub fn update(&mut self) -> Result<()> {
+        loop {
+            match self.socket.receive(&mut self.buffer)? {
+                Received::Datagram(datagram) => {
+                    for event in messages(datagram).filter_map(link_event) {
+                        apply(event, &mut self.names, &mut self.removed);
+                    }
+                }
+                Received::Overflow => self.reload()?,
+                Received::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks for all interfaces. Where they change faster than they can be told, the events complete the picture.
+    fn reload(&mut self) -> Result<()> {
+        for _ in 0..DUMPS {
+            if self.dump()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for all interfaces; false if the answer must not be trusted, because they changed while it was given.
+    fn dump(&mut self) -> Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.names.clear();
+        self.removed.clear();
+        // struct ifinfomsg, nothing chosen
+        let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, &[0; 16])
+            .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        self.socket.send(&request.bytes())?;
+        let mut whole = true;
+        loop {
+            let datagram = match self.socket.receive(&mut self.buffer)? {
+                Received::Datagram(datagram) => datagram,
+                Received::Overflow => {
+                    whole = false;
+                    continue;
+                }
+                Received::Nothing => {
+                    self.socket.wait()?;
+                    continue;
+                }
+            };
+            for message in messages(datagram) {
+                let answer = message.sequence == self.sequence;
+                whole &= !answer || message.flags & NLM_F_DUMP_INTR == 0;
+                match message.kind {
+                    NLMSG_DONE if answer => return Ok(whole),
+                    NLMSG_ERROR if answer => bail!("the kernel does not tell the network interfaces"),
+                    _ => {
+                        if let Some(event) = link_event(message) {
+                            apply(event, &mut self.names, &mut self.removed);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for LinkNames {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn apply(event: LinkEvent, names: &mut HashMap<u32, String>, removed: &mut VecDeque<u32>) {
+    match event {
+        LinkEvent::Named(index, name) => {
+            removed.retain(|known| *known != index);
+            names.insert(index, name);
+        }
+        LinkEvent::Gone(index) => {
+            removed.retain(|known| *known != index);
+            removed.push_back(index);
+            while removed.len() > REMEMBERED {
+                removed.pop_front().map(|oldest| names.remove(&oldest));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removed_interfaces_are_remembered_up_to_a_bound() {
+        let (mut names, mut removed) = (HashMap::new(), VecDeque::new());
+        for index in 1..=1000 {
+            apply(LinkEvent::Named(index, format!("tap{index}i0")), &mut names, &mut removed);
+            apply(LinkEvent::Gone(index), &mut names, &mut removed);
+        }
+        assert_eq!(names.len(), REMEMBERED);
+        assert_eq!(names[&1000], "tap1000i0");
+        apply(LinkEvent::Named(1000, "again".to_string()), &mut names, &mut removed);
+        for index in 1001..=2000 {
+            apply(LinkEvent::Gone(index), &mut names, &mut removed);
+        }
+        assert_eq!(names.get(&1000).map(String::as_str), Some("again"), "an index that is in use again stays");
+    }
+}

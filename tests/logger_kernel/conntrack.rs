@@ -1,0 +1,217 @@
+//! Connections: the same lines as conntrack(8) prints beside us.
+use crate::frames;
+use crate::logger::{Logger, skipped, until};
+use crate::netns::Netns;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Stdio};
+
+/// A namespace in which every connection is tracked.
+fn tracked(name: &str, accounting: bool) -> Netns {
+    let netns = Netns::new(name);
+    let value = u8::from(accounting);
+    netns.exec(&format!(
+        "echo {value} > /proc/sys/net/netfilter/nf_conntrack_acct
+         echo {value} > /proc/sys/net/netfilter/nf_conntrack_timestamp
+         iptables -w -A OUTPUT -m conntrack --ctstate NEW -j ACCEPT
+         ip6tables -w -A OUTPUT -m conntrack --ctstate NEW -j ACCEPT"
+    ));
+    netns
+}
+
+/// `conntrack -E`, with its output in a file; killed when dropped.
+struct Reference(Child);
+
+impl Reference {
+    fn start(netns: &Netns, output: &std::path::Path) -> Self {
+        let file = fs::File::create(output).unwrap();
+        let mut command = netns.command("stdbuf");
+        command.args(["-oL", "conntrack", "-E", "-e", "NEW,DESTROY", "-o", "extended,ktimestamp", "-b", "8388608"]);
+        Reference(command.stdout(file).stderr(Stdio::null()).spawn().expect("conntrack"))
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn conntrack_lines(text: &str) -> BTreeSet<String> {
+    // who asked for the removal is known to conntrack(8) alone: it is no part of the connection
+    let strip = |line: &str| line.split(" [USERSPACE]").next().unwrap_or_default().trim_end().to_string();
+    text.lines().filter(|line| line.starts_with("    [NEW]") || line.starts_with("[DESTROY]")).map(strip).collect()
+}
+
+/// Sends an IPv4 packet to ourselves; the kernel adds the checksum of its header.
+fn send_ipv4(protocol: u8, rest: &[u8]) {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1];
+    packet.extend(rest);
+    let fd = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).unwrap();
+    let address = SockaddrIn::new(127, 0, 0, 1, 0);
+    sendto(fd.as_raw_fd(), &packet, &address, MsgFlags::empty()).unwrap();
+}
+
+/// The Internet checksum (RFC 1071).
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    (!((folded & 0xffff) + (folded >> 16)) as u16).to_be_bytes()
+}
+
+fn with_checksum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    let sum = checksum(&bytes);
+    bytes[at..at + 2].copy_from_slice(&sum);
+    bytes
+}
+
+/// One connection of each kind.
+fn connect(netns: &Netns) {
+    netns.run(|| {
+        for listener in [TcpListener::bind("127.0.0.1:8080"), TcpListener::bind("[::1]:8080")] {
+            let listener = listener.unwrap();
+            drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            drop(listener.accept().unwrap());
+        }
+        // nobody listens: refused, and for TCP reset
+        assert!(TcpStream::connect("127.0.0.1:81").is_err());
+        for (from, to) in [("127.0.0.1:4001", "127.0.0.1:4001"), ("[::1]:4002", "[::1]:4003")] {
+            UdpSocket::bind(from).unwrap().send_to(b"hello", to).unwrap();
+        }
+        let echo = with_checksum(vec![8, 0, 0, 0, 3, 9, 0, 1], 2);
+        let sctp = [&[3, 0xe8, 7, 0xd0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20][..], &[1; 16]].concat();
+        let key = [0x20, 1, 0x88, 0x0b, 0, 4, 0x12, 0x34, 0, 0, 0, 0];
+        for (protocol, rest) in [(1, &echo[..]), (132, &sctp), (47, &[0, 0, 8, 0, 0, 0]), (47, &key), (253, b"hello")] {
+            send_ipv4(protocol, rest);
+        }
+        frames::send("lo", &icmpv6_echo());
+    });
+}
+
+fn icmpv6_echo() -> Vec<u8> {
+    let mut addresses = vec![0; 32];
+    (addresses[15], addresses[31]) = (1, 1);
+    let echo = [128, 0, 0, 0, 3, 9, 0, 1];
+    let pseudo = [&addresses[..], &[0, 0, 0, 8, 0, 0, 0, 58], &echo].concat();
+    let sum = checksum(&pseudo);
+    let mut frame = vec![0; 12];
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 58, 64]);
+    frame.extend(&addresses);
+    frame.extend([128, 0, sum[0], sum[1], 3, 9, 0, 1]);
+    frame
+}
+
+#[test]
+fn lines_are_those_of_conntrack() {
+    for accounting in [false, true] {
+        let netns = tracked("log-conntrack", accounting);
+        // frames from outside are tracked at the input
+        netns.exec(
+            "iptables -w -A INPUT -m conntrack --ctstate NEW -j ACCEPT
+             ip6tables -w -A INPUT -m conntrack --ctstate NEW -j ACCEPT
+             iptables -w -t mangle -A OUTPUT -p udp -j CONNMARK --set-mark 7",
+        );
+        let root = tempfile::tempdir().unwrap();
+        let output = root.path().join("conntrack.txt");
+        let reference = Reference::start(&netns, &output);
+        let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
+        // it is ready when it prints what it hears
+        until("conntrack", || {
+            netns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"", "127.0.0.1:9").unwrap());
+            fs::read_to_string(&output).unwrap().contains("[NEW]").then_some(())
+        });
+        connect(&netns);
+        // so that a duration is not zero
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        netns.exec("conntrack -D");
+        let seen = |text: &str| {
+            let lines = conntrack_lines(text);
+            let of =
+                |part: &str| lines.iter().filter(|line| line.starts_with("[DESTROY]") && line.contains(part)).count();
+            ["tcp ", "udp ", "icmp ", "icmpv6 ", "sctp ", "gre ", "unknown "].iter().all(|name| of(name) > 0)
+        };
+        until("the end of all connections", || {
+            (seen(&fs::read_to_string(&output).unwrap()) && seen(&logger.text())).then_some(())
+        });
+        let theirs = until("conntrack to print all", || {
+            let theirs = conntrack_lines(&fs::read_to_string(&output).unwrap());
+            (theirs.is_subset(&conntrack_lines(&logger.text()))).then_some(theirs)
+        });
+        drop(reference);
+        let ours = conntrack_lines(&logger.stop());
+        // those before conntrack(8) listened are ours alone
+        for line in ours.difference(&theirs) {
+            assert!(line.contains(" dport=9 ") && line.starts_with("    [NEW]"), "not of conntrack: {line}");
+        }
+        assert_eq!(theirs.iter().any(|line| line.contains(" packets=")), accounting);
+        assert_eq!(theirs.iter().any(|line| line.contains(" [stop=")), accounting);
+        assert!(theirs.iter().any(|line| line.contains(" mark=7")));
+    }
+}
+
+#[test]
+fn the_switch_of_the_host_is_read_at_the_start_and_at_sighup() {
+    let netns = tracked("log-switch", false);
+    let root = tempfile::tempdir().unwrap();
+    let switch = root.path().join("var/lib/pve-firewall/log_nf_conntrack");
+    fs::create_dir_all(switch.parent().unwrap()).unwrap();
+    let send = |port: u16| {
+        netns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"", ("127.0.0.1", port)).unwrap());
+    };
+    fs::write(&switch, "1").unwrap();
+    let logger = Logger::start(&netns, root.path(), &[]);
+    send(1001);
+    logger.line_with(" dport=1001 ");
+    for (content, port, logged) in [("0\n", 1002, false), ("1\n", 1003, true)] {
+        fs::write(&switch, content).unwrap();
+        // the reload is over when the log is there again
+        fs::rename(logger.log(), logger.log().with_extension("1")).unwrap();
+        logger.signal(Signal::SIGHUP);
+        until("the reload", || logger.log().exists().then_some(()));
+        // the switch is read right after: a signal more, and it is certain
+        logger.signal(Signal::SIGHUP);
+        until("the second reload", || asleep(&logger).then_some(()));
+        send(port);
+        if logged {
+            logger.line_with(&format!(" dport={port} "));
+        }
+    }
+    assert!(!logger.stop().contains(" dport=1002 "));
+}
+
+/// The process waits for something to do.
+fn asleep(logger: &Logger) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", logger.pid())).unwrap();
+    let pending = fs::read_to_string(format!("/proc/{}/status", logger.pid())).unwrap();
+    stat.contains(") S ") && pending.lines().any(|line| line == "ShdPnd:\t0000000000000000")
+}
+
+#[test]
+fn lost_events_are_counted() {
+    const EVENTS: u16 = 40_000;
+    let netns = tracked("log-events", false);
+    let root = tempfile::tempdir().unwrap();
+    let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
+    logger.signal(Signal::SIGSTOP);
+    netns.run(|| {
+        let socket = UdpSocket::bind("127.0.0.1:65000").unwrap();
+        for port in 1..=EVENTS {
+            // whoever refused the last packet
+            let _ = socket.send_to(b"", ("127.0.0.1", port));
+        }
+    });
+    logger.signal(Signal::SIGCONT);
+    let new =
+        |text: &str| text.lines().filter(|line| line.starts_with("    [NEW]") && line.contains("sport=65000")).count();
+    let text = until("all events", || {
+        let text = logger.text();
+        (new(&text) + skipped(&text) >= usize::from(EVENTS)).then_some(text)
+    });
+    assert!(skipped(&text) > 0, "the queue held {EVENTS} events");
+    assert_eq!(new(&text) + skipped(&text), usize::from(EVENTS));
+}

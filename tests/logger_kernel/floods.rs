@@ -1,0 +1,136 @@
+//! More packets than anybody can take.
+use crate::flood::{self, Sender};
+use crate::logger::{Logger, packet_lines, skipped, until};
+use crate::netns::Netns;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::time::Duration;
+
+/// Bytes of a packet, headers included.
+const SMALL: usize = 46;
+const LARGE: usize = 1400;
+
+fn burst(netns: &Netns, length: usize, packets: usize) {
+    netns.run(|| Sender::new(length).burst(packets));
+}
+
+/// Waits until all of these packets are written or reported as lost.
+fn settled(logger: &Logger, packets: usize) -> String {
+    until(&format!("{packets} packets"), || {
+        let text = logger.text();
+        (packet_lines(&text) + skipped(&text) >= packets).then_some(text)
+    })
+}
+
+/// Waits until the logger does nothing any more.
+fn quiet(logger: &Logger) -> (String, String) {
+    let mut last = (sleeps(logger), processor_time(logger));
+    until("the logger to rest", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = (sleeps(logger), processor_time(logger));
+        (std::mem::replace(&mut last, now.clone()) == now).then_some(now)
+    })
+}
+
+/// Context switches by which the process went to sleep.
+fn sleeps(logger: &Logger) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", logger.pid())).unwrap();
+    status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_string()
+}
+
+fn processor_time(logger: &Logger) -> String {
+    fs::read_to_string(format!("/proc/{}/schedstat", logger.pid())).unwrap().split(' ').next().unwrap().to_string()
+}
+
+#[test]
+fn bursts_of_small_packets_lose_none() {
+    let netns = flood::namespace("log-bursts");
+    let root = tempfile::tempdir().unwrap();
+    let logger = Logger::start(&netns, root.path(), &[]);
+    for round in 1..=10 {
+        burst(&netns, SMALL, 2000);
+        let text = settled(&logger, round * 2000);
+        assert_eq!((packet_lines(&text), skipped(&text)), (round * 2000, 0));
+    }
+    assert_eq!(packet_lines(&logger.stop()), 20_000);
+}
+
+#[test]
+fn an_overflow_is_counted_exactly_and_logging_goes_on() {
+    for length in [SMALL, LARGE] {
+        let netns = flood::namespace("log-overflow");
+        let root = tempfile::tempdir().unwrap();
+        let logger = Logger::start(&netns, root.path(), &[]);
+        // a logger that gets no processor time: the kernel's queue fills, and overflows
+        logger.signal(Signal::SIGSTOP);
+        burst(&netns, length, 450_000);
+        logger.signal(Signal::SIGCONT);
+        // the queue has room again once all of it was read; then one packet's number shows the loss
+        until("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
+        let mut extra = 0;
+        let text = until("the report", || {
+            burst(&netns, SMALL, 1);
+            extra += 1;
+            Some(logger.text()).filter(|text| skipped(text) > 0)
+        });
+        assert!(text.contains("\n0 3 - "), "an error's level");
+        let text = settled(&logger, 450_000 + extra);
+        assert_eq!(packet_lines(&text) + skipped(&text), 450_000 + extra);
+        // after that, it neither spins nor misses a packet
+        quiet(&logger);
+        burst(&netns, length, 100);
+        let text = settled(&logger, 450_000 + extra + 100);
+        assert_eq!(packet_lines(&text) + skipped(&text), 450_000 + extra + 100);
+        let text = logger.stop();
+        assert_eq!(packet_lines(&text) + skipped(&text), 450_000 + extra + 100);
+    }
+}
+
+#[test]
+fn an_idle_logger_sleeps() {
+    let netns = flood::namespace("log-idle");
+    let root = tempfile::tempdir().unwrap();
+    let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
+    burst(&netns, SMALL, 10);
+    settled(&logger, 10);
+    let before = quiet(&logger);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((sleeps(&logger), processor_time(&logger)), before);
+}
+
+#[test]
+fn what_the_kernel_has_batched_is_written_at_the_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let netns = flood::namespace("log-batched");
+        let root = tempfile::tempdir().unwrap();
+        let mut logger = Logger::start(&netns, root.path(), &[]);
+        burst(&netns, SMALL, 3);
+        // at once: the batch has not been handed out yet
+        logger.signal(signal);
+        assert!(logger.wait().success());
+        let text = logger.text();
+        assert_eq!(packet_lines(&text), 3);
+        let own: Vec<&str> = text.lines().filter(|line| line.starts_with("0 5 - ")).collect();
+        assert!(own[0].ends_with(" starting pvefw logger"), "{text}");
+        assert!(own[1].ends_with(" received terminate request (signal)"), "{text}");
+        assert!(text.ends_with(" stopping pvefw logger\n"), "{text}");
+    }
+}
+
+#[test]
+fn sigterm_in_a_flood_loses_nothing_that_was_sent_before() {
+    let netns = flood::namespace("log-term");
+    let root = tempfile::tempdir().unwrap();
+    let mut logger = Logger::start(&netns, root.path(), &[]);
+    let (before, after) = netns.run(|| {
+        let sender = Sender::new(SMALL);
+        sender.burst(50_000);
+        logger.signal(Signal::SIGTERM);
+        sender.burst(50_000);
+        (50_000, 100_000)
+    });
+    assert!(logger.wait().success());
+    let text = logger.text();
+    assert!((before..=after).contains(&(packet_lines(&text) + skipped(&text))), "{}", packet_lines(&text));
+    assert!(text.ends_with(" stopping pvefw logger\n"));
+}

@@ -1,0 +1,118 @@
+//! A `pvefw-logger` that runs in a namespace, with a directory of its own as root.
+#![allow(dead_code, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
+use crate::netns::Netns;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives a value.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running logger; killed when dropped.
+pub struct Logger {
+    child: Child,
+    root: PathBuf,
+}
+
+impl Logger {
+    /// Starts the logger and waits until it is ready.
+    pub fn start(netns: &Netns, root: &Path, options: &[&str]) -> Self {
+        let log = root.join("var/log/pve-firewall.log");
+        let starts = starts(&log);
+        let logger = Self::spawn(netns, root, options);
+        until("the logger's start", || (self::starts(&log) > starts).then_some(()));
+        logger
+    }
+
+    /// Starts the logger, and does not wait.
+    pub fn spawn(netns: &Netns, root: &Path, options: &[&str]) -> Self {
+        let dir = root.to_str().expect("a path in UTF-8");
+        let args = [&["--foreground", "--root", dir], options].concat();
+        let child = netns.spawn(env!("CARGO_BIN_EXE_pvefw-logger"), &args);
+        Logger { child, root: root.to_path_buf() }
+    }
+
+    /// The process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The log's path.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("var/log/pve-firewall.log")
+    }
+
+    /// The log, or nothing where there is none.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Waits until the log has a line that contains `part`, and returns the line.
+    pub fn line_with(&self, part: &str) -> String {
+        until(&format!("a line with '{part}' in the log {}", self.log().display()), || {
+            let text = self.text();
+            // only whole lines
+            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+            whole.lines().find(|line| line.contains(part)).map(str::to_string)
+        })
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.pid()).expect("a process number")), signal)
+            .expect("signalling the logger");
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the logger's end", || self.child.try_wait().expect("the logger's state"))
+    }
+
+    /// Ends it with SIGTERM.
+    pub fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        assert!(self.wait().success(), "the logger failed");
+    }
+
+    /// Ends it with SIGTERM, and returns the log.
+    pub fn stop(mut self) -> String {
+        self.end();
+        self.text()
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn starts(log: &Path) -> usize {
+    fs::read_to_string(log).unwrap_or_default().matches("starting pvefw logger\n").count()
+}
+
+/// The lines of packets of the flood's rule.
+pub fn packet_lines(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("100 6 tap100i0-IN ")).count()
+}
+
+/// The sum of the entries that are reported as lost.
+pub fn skipped(text: &str) -> usize {
+    let reports = text.lines().filter_map(|line| line.split_once(" skipped ")?.1.split_once(" log entries"));
+    reports.map(|(number, _)| number.parse::<usize>().expect("a number")).sum()
+}

@@ -1,0 +1,77 @@
+//! NFLOG messages made by hand, and a host with a standing clock.
+#![allow(dead_code, reason = "each test program uses a part")]
+use pve_firewall::nflog::lines::{Host, Lines};
+use pve_firewall::nflog::message::LoggedPacket;
+use pve_firewall::nflog::netlink::Request;
+use pve_firewall::nflog::time::LocalTime;
+use std::collections::BTreeMap;
+
+/// What [`TestHost`] says the time is.
+pub const TIME: &str = "23/Nov/2026:07:36:59 +0000";
+
+/// [`TIME`] in seconds since the epoch.
+const NOW: i64 = 1_795_419_419;
+
+/// Knows some interfaces; its clock stands at [`TIME`], and every day is that day.
+#[derive(Debug, Default)]
+pub struct TestHost(pub BTreeMap<u32, String>);
+
+impl Host for TestHost {
+    fn interface(&mut self, index: u32) -> Option<&str> {
+        self.0.get(&index).map(String::as_str)
+    }
+
+    fn now(&self) -> i64 {
+        NOW
+    }
+
+    fn local_time(&self, seconds: i64) -> LocalTime {
+        let part = |unit: i64, range: i64| u8::try_from(seconds.div_euclid(unit).rem_euclid(range)).unwrap();
+        let (hour, minute, second) = (part(3600, 24), part(60, 60), part(1, 60));
+        LocalTime { year: 2026, month: 10, day: 23, weekday: 1, hour, minute, second, offset: 0 }
+    }
+}
+
+/// The line of a netlink message.
+pub fn line_of(message: &[u8], interfaces: BTreeMap<u32, String>) -> String {
+    let mut out = String::new();
+    Lines::new(TestHost(interfaces)).push_packet(&LoggedPacket::decode(message), &mut out);
+    out
+}
+
+/// A message as nfnetlink_log makes it, of a family, a frame's protocol and a packet.
+pub fn message(family: u8, protocol: u16, payload: &[u8]) -> Request {
+    let [high, low] = protocol.to_be_bytes();
+    Request::new(0x0400, 0, 0, &[family, 0, 0, 0])
+        .with(1, &[high, low, 0, 0])
+        .with(10, b":100:6:tap100i0-IN: policy DROP: \0")
+        .with(9, payload)
+}
+
+/// What follows the message in the line of this request, without the line end.
+pub fn fields_of(request: Request) -> String {
+    let line = line_of(&request.bytes(), BTreeMap::new());
+    let head = format!("100 6 tap100i0-IN {TIME} policy DROP: ");
+    line.strip_prefix(&head).and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{line}")).to_string()
+}
+
+/// An IPv4 packet from 10.0.0.1 to 10.0.0.2; `fragment` is the word of flags and offset.
+pub fn ipv4(protocol: u8, fragment: u16, rest: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + rest.len()).unwrap().to_be_bytes();
+    let [high, low] = fragment.to_be_bytes();
+    let mut packet = vec![0x45, 0, length[0], length[1], 0x12, 0x34, high, low, 64, protocol, 0, 0];
+    packet.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+    packet.extend(rest);
+    packet
+}
+
+/// An IPv6 packet from fd00::1 to fd00::2.
+pub fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], next, 64];
+    for last in [1, 2] {
+        packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+    }
+    packet.extend(rest);
+    packet
+}
