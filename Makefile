@@ -17,6 +17,10 @@ deps:
 build:
 	cargo build --release --locked
 
+# the firewall at work on the configuration of examples/pve, in network namespaces
+run: deps build
+	@examples/tour.sh
+
 test: deps
 	cargo test --locked
 

@@ -21,15 +21,18 @@
 #![deny(unsafe_code)]
 
 pub mod apply;
+pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod daemon;
 pub mod inputs;
 pub mod lint;
-pub mod node;
-pub mod plan;
-pub mod ruleset;
-pub mod simulate;
 pub mod logger;
 pub mod nflog;
+pub mod node;
+pub mod plan;
+pub mod reader;
+pub mod ruleset;
+pub mod simulate;
 pub mod system;
 pub mod tables;

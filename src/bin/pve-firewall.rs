@@ -1,2 +1,6 @@
 //! The `pve-firewall` command: compiles the firewall configuration and keeps it live.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pve_firewall::cli::run(std::env::args_os())
+}

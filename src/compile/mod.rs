@@ -27,6 +27,8 @@ use world::{Body, World};
 pub struct Compiled {
     /// Whether the cluster option `enable` is on now. If not, the ruleset is empty.
     pub enabled: bool,
+    /// When it goes off by itself (`enable: TIME`), in seconds since 1970.
+    pub expires: Option<u64>,
     /// Whether host.fw asks for the nftables backend (`nftables: 1`).
     pub nftables: bool,
     /// The rules.
@@ -110,6 +112,7 @@ pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
     let enabled = is_enabled(world.cluster.options.enable, facts.now);
     let mut compiled = Compiled {
         enabled,
+        expires: expiry(world.cluster.options.enable).filter(|_| enabled),
         nftables: world.host.options.nftables,
         settings: settings(&world.host.options),
         localnet: world.localnet.clone(),
@@ -165,11 +168,12 @@ const GRACE: u64 = 60;
 
 /// 0 is off, 1 is on, and a larger number is on until a minute after that time.
 fn is_enabled(enable: u64, now: u64) -> bool {
-    match enable {
-        0 => false,
-        1 => true,
-        time => now <= time.saturating_add(GRACE),
-    }
+    enable != 0 && expiry(enable).is_none_or(|expiry| now < expiry)
+}
+
+/// The first second in which an `enable: TIME` no longer holds.
+fn expiry(enable: u64) -> Option<u64> {
+    (enable > 1).then(|| enable.saturating_add(GRACE).saturating_add(1))
 }
 
 fn settings(host: &HostOptions) -> Settings {

@@ -3,12 +3,16 @@
 //! The only module that may spawn, open sockets or say `unsafe`.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
+pub mod bell;
 pub mod clock;
 pub mod files;
+pub mod links;
 pub mod lock;
 pub mod netlink;
 pub mod process;
 pub mod root;
 pub mod signals;
 pub mod syslog;
+pub mod systemd;
 pub mod tools;
+pub mod worker;

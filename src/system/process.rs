@@ -3,10 +3,12 @@
 use super::files;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
-use nix::sys::signal::kill;
-use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execv, fork, pipe2, setsid};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Which side of [`into_background`] a process is.
@@ -64,6 +66,47 @@ pub fn start_in_background<T>(start: impl FnOnce() -> Result<T>) -> Result<Optio
 
 /// What the daemon tells its starter when all is well: no error begins with it.
 const STARTED: &str = "\0";
+
+/// Replaces this process by a program, which inherits the process number, the signal mask and pending signals.
+///
+/// Returns only when that fails.
+pub fn execute(program: &Path, args: &[OsString]) -> anyhow::Error {
+    let args = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
+    let error = match args.map(text).collect::<Result<Vec<CString>>>() {
+        Ok(texts) => match execv(&texts[0], &texts) {
+            Err(errno) => errno.into(),
+            Ok(never) => match never {},
+        },
+        Err(error) => error,
+    };
+    error.context(format!("cannot execute {}", program.display()))
+}
+
+fn text(arg: &OsStr) -> Result<CString> {
+    CString::new(arg.as_bytes()).context("an argument with a NUL byte")
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// When it is gone, or belongs to somebody else.
+pub fn signal(pid: i32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to process {pid}"))
+}
+
+/// The number of this process.
+#[must_use]
+pub fn own_number() -> i32 {
+    Pid::this().as_raw()
+}
+
+/// Whether a process with this number lives; a zombie does not.
+#[must_use]
+pub fn lives(pid: i32) -> bool {
+    // the state is the first field after the command in parentheses, see proc_pid_stat(5)
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
 
 /// A pid file that is removed when dropped.
 #[derive(Debug)]

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# A tour: the firewall at work on a small node, in network namespaces of its own. Nothing outside them is touched.
+#
+# Needs root, and what `make deps` installs. Takes about half a minute.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/sbin:/sbin"
+
+program=$PWD/target/release/pve-firewall
+tag=pvefw-tour-$$
+node=$tag-node vm=$tag-vm100 ct=$tag-ct101 desk=$tag-desk
+root=$(mktemp -d)
+servers=()
+
+if [ "$(id -u)" != 0 ]; then
+    echo "ERROR: the tour makes network namespaces: run it as root" >&2
+    exit 1
+fi
+
+clean_up() {
+    set +e
+    ip netns list | grep -q "^$node\b" && firewall stop
+    [ ${#servers[@]} -gt 0 ] && kill "${servers[@]}" 2>/dev/null && wait "${servers[@]}" 2>/dev/null
+    for namespace in "$node" "$vm" "$ct" "$desk"; do ip netns del "$namespace" 2>/dev/null; done
+    rm -rf "$root"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+bold='' cyan='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' cyan=$'\e[36m' plain=$'\e[0m'; fi
+say() { printf '\n%s=== %s%s\n' "$bold" "$*" "$plain"; }
+show() { printf '%s$ %s%s\n' "$cyan" "$*" "$plain"; }
+in_node() { ip netns exec "$node" "$@"; }
+firewall() { in_node "$program" --root "$root" --node demo "$@"; }
+command_of_the_tour() { show "pve-firewall $*"; firewall "$@" 2>&1; }
+
+# A veth pair between the bridge $2 of the node, where its end is named $1, and the namespace $3, with MAC $4 and address $5.
+plug() {
+    ip -n "$node" link add "$1" type veth peer name eth0 netns "$3"
+    ip -n "$node" link set "$1" master "$2" up
+    ip -n "$3" link set lo up
+    ip -n "$3" link set eth0 address "$4" up
+    ip -n "$3" address add "$5/24" dev eth0
+}
+
+# The bridge that Proxmox VE puts between vmbr0 and a firewalled device of guest $1.
+firewall_bridge() {
+    in_node ip link add "fwbr$1i0" type bridge
+    in_node ip link add "fwln$1i0" type veth peer name "fwpr$1p0"
+    in_node ip link set "fwln$1i0" master "fwbr$1i0" up
+    in_node ip link set "fwpr$1p0" master vmbr0 up
+    in_node ip link set "fwbr$1i0" up
+}
+
+# A server in namespace $1 on port $2 that greets with $3. Perl is part of every Debian.
+serve() {
+    ip netns exec "$1" perl -MIO::Socket::INET -e '
+        my $server = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die "$!\n";
+        while (my $client = $server->accept) { print $client "$ARGV[1]\n"; close $client }' "$2" "$3" &
+    servers+=($!)
+}
+
+# Connects from namespace $1 to address $2, port $3; says what came of it.
+knock() {
+    local answer
+    answer=$(ip netns exec "$1" timeout 2 bash -c "exec 3<>/dev/tcp/$2/$3; head -n 1 <&3" 2>/dev/null) || true
+    [ -n "$answer" ] && echo "passes: '$answer'" || echo "no answer"
+}
+
+answers() { [ "$(knock "$@")" != "no answer" ]; }
+
+# Waits up to 20 s until a command succeeds.
+await() {
+    for _ in $(seq 400); do "$@" && return; sleep 0.05; done
+    echo "ERROR: in vain waited for: $*" >&2
+    exit 1
+}
+
+# The rules that are live, from the variant of iptables that holds them.
+rules() { in_node sh -c 'iptables-legacy-save -t filter; iptables-nft-save -t filter' 2>/dev/null; }
+signatures() { firewall compile 2>/dev/null | grep -E '^(create|exists|update) ' | cut -d' ' -f2-; }
+allows() { rules | grep -q -- "-A tap100i0-IN .*--dport $1 -j ACCEPT"; }
+
+say "A node with a bridge, a VM, a container, and the administrator's desk"
+for namespace in "$node" "$vm" "$ct" "$desk"; do ip netns add "$namespace"; done
+in_node ip link set lo up
+in_node ip link add vmbr0 type bridge
+in_node ip address add 10.10.10.1/24 dev vmbr0
+in_node ip link set vmbr0 up
+firewall_bridge 100
+firewall_bridge 101
+plug tap100i0 fwbr100i0 "$vm" bc:24:11:00:00:64 10.10.10.100
+plug veth101i0 fwbr101i0 "$ct" bc:24:11:00:00:65 10.10.10.101
+plug eno1 vmbr0 "$desk" 02:00:00:00:00:c8 10.10.10.200
+for port in 22 80 5432; do serve "$vm" "$port" "VM 100, port $port"; done
+serve "$ct" 22 "container 101, port 22"
+serve "$node" 9100 "the node, port 9100"
+mkdir -p "$root/etc"
+cp -r examples/pve "$root/etc/pve"
+show "find /etc/pve -type f"
+(cd "$root" && find etc/pve -type f | sort | sed 's/^/\//')
+show "cat /etc/pve/firewall/100.fw"
+cat "$root/etc/pve/firewall/100.fw"
+
+say "The firewall is started"
+for server in "$vm 10.10.10.100 5432" "$ct 10.10.10.101 22" "$node 10.10.10.1 9100"; do await answers $server; done
+echo "before, the desk reaches port 22 of the VM: $(knock "$desk" 10.10.10.100 22)"
+command_of_the_tour start
+command_of_the_tour status
+command_of_the_tour localnet
+command_of_the_tour status --verbose | sed -n '2,9p'
+
+say "What iptables-save holds (a few of $(rules | grep -c '^-A') rules)"
+rules | grep -E '^-A (INPUT|FORWARD|OUTPUT|PVEFW-(INPUT|FORWARD|FWBR-OUT)|tap100i0-IN|GROUP-webserver-IN) '
+
+say "Packets"
+printf '%-58s %s\n' \
+    "desk -> VM 100, port 80 (group webserver):" "$(knock "$desk" 10.10.10.100 80)" \
+    "desk -> VM 100, port 22 (no rule, policy DROP):" "$(knock "$desk" 10.10.10.100 22)" \
+    "container 101 -> VM 100, port 5432 (set friends):" "$(knock "$ct" 10.10.10.100 5432)" \
+    "desk -> VM 100, port 5432 (is no friend):" "$(knock "$desk" 10.10.10.100 5432)" \
+    "desk -> container 101, port 22 (macro SSH for alias admin):" "$(knock "$desk" 10.10.10.101 22)" \
+    "VM 100 -> container 101, port 22 (is not admin):" "$(knock "$vm" 10.10.10.101 22)" \
+    "desk -> the node, port 9100 (alias admin):" "$(knock "$desk" 10.10.10.1 9100)" \
+    "VM 100 -> the node, port 9100 (is not admin):" "$(knock "$vm" 10.10.10.1 9100)"
+
+say "One rule is switched on: '|IN SSH(ACCEPT)' loses its '|'"
+before=$(signatures)
+file=$root/etc/pve/firewall/100.fw
+sed 's/^|IN SSH/IN SSH/' "$file" > "$file.tmp"
+changed=$(date +%s%N)
+mv "$file.tmp" "$file"
+command_of_the_tour status
+await allows 22
+echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "$before") chains and sets these were rewritten:"
+comm -13 <(sort <<< "$before") <(signatures | sort) | sed 's/^/    /'
+rules | grep -E -- '^-A tap100i0-IN .*--dport 22 '
+echo "desk -> VM 100, port 22: $(knock "$desk" 10.10.10.100 22)"
+
+say "A fault is reported with its place, and costs its line alone"
+echo 'IN ACCEPT -source nobody -p tcp -dport 25' >> "$file"
+command_of_the_tour status
+
+say "The firewall is stopped"
+command_of_the_tour stop
+show "pve-firewall status"
+firewall status 2>/dev/null
+echo "rules left: $(rules | grep -c 'PVEFW\|tap100' || true)"
+echo "desk -> VM 100, port 22: $(knock "$desk" 10.10.10.100 22)"
+say "All namespaces and files of the tour are removed now."

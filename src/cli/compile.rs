@@ -1,0 +1,24 @@
+//! `compile`: the compiled ruleset against the live one.
+use super::args::CompileOptions;
+use super::{Context, output, view};
+use crate::apply::Firewall;
+use crate::plan::{Live, listing};
+use anyhow::{Result, bail};
+
+pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
+    if options.offline {
+        let compiled = view::compiled(context, Live::empty)?;
+        return output::data(&listing(&compiled.ruleset, None, compiled.enabled));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("only root can look at the live rules; 'pve-firewall compile --offline' does without them");
+    }
+    let live = Firewall::new(&context.root, context.variant).live();
+    let compiled = view::compiled(context, || live.clone())?;
+    output::data(&listing(&compiled.ruleset, Some(&live), compiled.enabled))?;
+    let faults: Vec<String> = live.faults().iter().map(|(part, why)| format!("{part}: {why}")).collect();
+    if !faults.is_empty() {
+        bail!("the live rules could not be read in full, and count as missing: {}", faults.join("; "));
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The `pve-firewall` command. A file for each of its commands; `args` is its grammar.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+
+mod args;
+mod compile;
+mod localnet;
+mod output;
+mod restart;
+mod start;
+mod status;
+mod stop;
+mod view;
+
+pub use args::Cli;
+
+use crate::apply::VariantChoice;
+use crate::reader::facts::node_name;
+use crate::reader::worker;
+use crate::system::root::Root;
+use anyhow::{Context as _, Result, bail};
+use args::{Command, Global};
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs the command that these arguments ask for, the program's name first.
+///
+/// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args::two_dashes(args)) {
+        Ok(cli) => cli,
+        Err(mut error) => {
+            nearest_only(&mut error);
+            // a closed stream is no reason to fail in another way
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match Context::new(cli.global).and_then(|context| dispatch(&context, cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("ERROR: {}", format!("{error:#}").replace('\n', " ")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Of several commands that an unknown one may stand for, only the nearest is suggested: clap puts it last.
+fn nearest_only(error: &mut clap::Error) {
+    if let Some(ContextValue::Strings(names)) = error.get(ContextKind::SuggestedSubcommand)
+        && let Some(nearest) = names.last().cloned()
+    {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![nearest]));
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Start(options) => start::run(context, &options),
+        Command::Stop => stop::run(context),
+        Command::Restart => restart::run(context),
+        Command::Status(options) => status::run(context, &options),
+        Command::Compile(options) => compile::run(context, &options),
+        Command::Localnet => localnet::run(context),
+        Command::ReadTree { config, node } => worker::work(config, node),
+    }
+}
+
+/// What the global options say.
+struct Context {
+    root: Root,
+    config: PathBuf,
+    node: Option<String>,
+    variant: VariantChoice,
+    verbose: bool,
+    /// Whether this is about the node itself, whose daemon systemd runs, and not about another root or configuration.
+    whole_system: bool,
+    /// The options, as they are given to a process that works on the same.
+    options: Vec<OsString>,
+}
+
+impl Context {
+    fn new(global: Global) -> Result<Self> {
+        let absolute = |dir: PathBuf| {
+            std::path::absolute(&dir).with_context(|| format!("{} is no directory's name", dir.display()))
+        };
+        let dir = global.root.clone().map(absolute).transpose()?;
+        let root = Root::new(dir.clone());
+        let given = global.config.clone().map(absolute).transpose()?;
+        let config = given.clone().unwrap_or_else(|| root.path("/etc/pve"));
+        let whole_system = root == Root::default() && given.is_none() && global.node.is_none();
+        let mut options = Vec::new();
+        let paths = [("--root", dir), ("--config", given), ("--node", global.node.clone().map(PathBuf::from))];
+        for (option, value) in paths {
+            options.extend(value.into_iter().flat_map(|value| [option.into(), value.into_os_string()]));
+        }
+        let variant = global.variant.parse().map_err(anyhow::Error::msg)?;
+        options.extend(["--variant".into(), global.variant.into()]);
+        Ok(Context { root, config, node: global.node, variant, verbose: global.verbose, whole_system, options })
+    }
+
+    fn node(&self) -> Result<String> {
+        self.node.clone().map_or_else(node_name, Ok)
+    }
+}
+
+/// Commands that change something need root's rights.
+fn require_root(command: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("'pve-firewall {command}' must be run as root");
+    }
+    Ok(())
+}

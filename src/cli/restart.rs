@@ -1,0 +1,34 @@
+//! `restart`: lets the daemon execute itself anew, and starts it if it is not running.
+use super::args::StartOptions;
+use super::{Context, require_root, start};
+use crate::daemon::instance::running;
+use crate::daemon::status::Status;
+use crate::system::process;
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the daemon may take to finish an update, and to make its first one anew.
+const RESTARTING: Duration = Duration::from_secs(150);
+
+pub(super) fn run(context: &Context) -> Result<()> {
+    require_root("restart")?;
+    let Some(pid) = running(&context.root) else {
+        return start::run(context, &StartOptions { debug: false, foreground: false });
+    };
+    let started = || Status::read(&context.root, pid).map(|status| status.started);
+    let before = started();
+    process::signal(pid, Signal::SIGHUP)?;
+    let deadline = Instant::now() + RESTARTING;
+    while started().is_none() || started() == before {
+        if !process::lives(pid) {
+            bail!("the daemon ended instead of starting anew; see the system log, and run 'pve-firewall start'");
+        }
+        if Instant::now() > deadline {
+            bail!("the daemon (pid {pid}) did not start anew; see the system log");
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

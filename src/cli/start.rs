@@ -1,0 +1,72 @@
+//! `start`: starts the daemon.
+use super::args::StartOptions;
+use super::{Context, require_root};
+use crate::daemon::instance::Instance;
+use crate::daemon::status::Status;
+use crate::daemon::{self, Setup};
+use crate::system::process::{Side, into_background, lives};
+use crate::system::systemd;
+use anyhow::{Context as _, Result, bail};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The service's name.
+pub(super) const UNIT: &str = "pve-firewall.service";
+/// How long a start by hand waits for the first update.
+const STARTING: Duration = Duration::from_secs(60);
+
+pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
+    require_root("start")?;
+    let in_foreground = options.debug || options.foreground;
+    let instance = Instance::claim(&context.root)?;
+    if in_foreground {
+        return daemon::run(setup(context, options.debug)?, &instance);
+    }
+    if context.whole_system && systemd::booted() {
+        // the service's process claims it for itself
+        drop(instance);
+        return systemd::systemctl("start", UNIT);
+    }
+    let setup = setup(context, false)?;
+    match into_background()? {
+        Side::Daemon => daemon::run(setup, &instance),
+        Side::Starter(pid) => await_first_update(context, pid),
+    }
+}
+
+/// What the daemon works on, and how it comes to work on the same again.
+fn setup(context: &Context, debug: bool) -> Result<Setup> {
+    let program = std::env::current_exe().context("cannot find out the path of this program")?;
+    let manner = if debug { "--debug" } else { "--foreground" };
+    let args: Vec<OsString> = ["start".into(), manner.into()].into_iter().chain(context.options.clone()).collect();
+    Ok(Setup {
+        root: context.root.clone(),
+        config: context.config.clone(),
+        node: context.node()?,
+        variant: context.variant,
+        debug,
+        anew: (on_disk(program), args),
+    })
+}
+
+/// Where the program was before it was replaced: the kernel marks the path of a deleted one.
+fn on_disk(program: PathBuf) -> PathBuf {
+    let text = program.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
+    text.unwrap_or(program)
+}
+
+fn await_first_update(context: &Context, pid: i32) -> Result<()> {
+    let deadline = Instant::now() + STARTING;
+    while Status::read(&context.root, pid).is_none() {
+        if !lives(pid) {
+            bail!("the daemon ended at once; 'pve-firewall start --debug' shows why");
+        }
+        if Instant::now() > deadline {
+            bail!("the daemon runs with pid {pid}, but has not said anything for {} s", STARTING.as_secs());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `stop`: stops the daemon and removes every rule of ours.
+use super::start::UNIT;
+use super::{Context, require_root};
+use crate::apply::Firewall;
+use crate::daemon::instance::running;
+use crate::system::lock::FileLock;
+use crate::system::{process, systemd};
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the daemon may take to finish an update and to remove the rules.
+const STOPPING: Duration = Duration::from_secs(150);
+/// How long the lock is waited for.
+const LOCKING: Duration = Duration::from_secs(10);
+
+pub(super) fn run(context: &Context) -> Result<()> {
+    require_root("stop")?;
+    if context.whole_system && systemd::booted() {
+        systemd::systemctl("stop", UNIT)?;
+    }
+    // one that was started by hand, or is not there at all
+    if let Some(pid) = running(&context.root) {
+        stop_process(pid)?;
+    }
+    // whatever a daemon that was killed has left
+    let _lock = FileLock::acquire(&context.root.path("/run/lock/pvefw.lck"), LOCKING)?;
+    let outcome = Firewall::new(&context.root, context.variant).remove();
+    let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
+    if !faults.is_empty() {
+        bail!("not every rule could be removed: {}", faults.join("; "));
+    }
+    Ok(())
+}
+
+fn stop_process(pid: i32) -> Result<()> {
+    process::signal(pid, Signal::SIGTERM)?;
+    let deadline = Instant::now() + STOPPING;
+    while process::lives(pid) {
+        if Instant::now() > deadline {
+            bail!("the daemon (pid {pid}) does not end; end it with 'kill -9 {pid}' and run 'pve-firewall stop' again");
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The configuration, read and compiled once: what the commands that only look go by.
+use super::{Context, output};
+use crate::compile::{Compiled, compile};
+use crate::daemon::doubt::live_devices;
+use crate::plan::Live;
+use crate::reader::facts::FactsSource;
+use crate::reader::{Manner, Reader, this_program};
+use anyhow::Result;
+
+/// Reads and compiles the configuration, and shows its faults on stderr. `live` is asked only if it matters.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+    let node = context.node()?;
+    let program = this_program().to_path_buf();
+    let mut reader = Reader::new(program, context.config.clone(), node.clone(), Manner::COMMAND, None);
+    let tree = reader.settle()?;
+    let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
+    facts.live_devices = live_devices(&tree, live);
+    let compiled = compile(&tree, &facts);
+    output::reports(&reader.reports());
+    output::reports(&compiled.reports);
+    Ok(compiled)
+}

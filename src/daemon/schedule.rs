@@ -1,0 +1,98 @@
+//! When the updater does what.
+use crate::reader::Reader;
+use crate::reader::facts::FactsSource;
+use crate::system::bell::Bell;
+use crate::system::worker::timeout;
+use nix::poll::{PollFd, PollFlags, poll};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Everything is read anew and compared with the kernel this often.
+const CYCLE: Duration = Duration::from_secs(10);
+/// `stat` looks for changes this often: writes of other nodes raise no event.
+const STAT: Duration = Duration::from_secs(1);
+/// The shortest time between the end of a pass and the next one.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the updater is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is an order to end.
+    Order,
+    /// Something was written, or a change is to be confirmed: read, and act if it made a difference.
+    Look,
+    /// The regular cycle, or another input changed: read, compare with the kernel, apply.
+    Cycle,
+}
+
+/// The times of the updater.
+#[derive(Debug)]
+pub struct Schedule {
+    cycle: Instant,
+    stat: Instant,
+    /// No pass before this: a program that writes all the time must not keep this one busy.
+    rest: Instant,
+    tables: Vec<Option<(u64, u64, i64, i64)>>,
+}
+
+impl Schedule {
+    /// The first cycle is due now.
+    #[must_use]
+    pub fn new(facts: &FactsSource) -> Self {
+        let now = Instant::now();
+        Schedule { cycle: now, stat: now, rest: now, tables: facts.fingerprint() }
+    }
+
+    /// Takes note of a pass, which was part of a full cycle or not.
+    pub fn passed(&mut self, began: Instant, full: bool) {
+        let now = Instant::now();
+        self.rest = now + PAUSE.max(2 * now.duration_since(began));
+        self.stat = now + STAT;
+        if full {
+            self.cycle = began + CYCLE;
+        }
+    }
+
+    /// Moves the next cycle forward, to `after` from now at the latest.
+    pub fn hurry(&mut self, after: Duration) {
+        // later than the next regular cycle changes nothing, however much later
+        self.cycle = self.cycle.min(Instant::now() + after.min(CYCLE));
+    }
+
+    /// Waits until there is something to do.
+    pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, facts: &FactsSource) -> Why {
+        let mut written = !reader.settled();
+        loop {
+            let now = Instant::now();
+            if now >= self.cycle {
+                return Why::Cycle;
+            }
+            if written && now >= self.rest {
+                return Why::Look;
+            }
+            if now >= self.stat {
+                self.stat = now + STAT;
+                let tables = facts.fingerprint();
+                if tables != self.tables {
+                    self.tables = tables;
+                    return Why::Cycle;
+                }
+                written |= reader.changed();
+                continue;
+            }
+            let until = self.cycle.min(self.stat).min(if written { self.rest } else { self.cycle });
+            let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+            if !written {
+                fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            }
+            // a failure (EINTR) is as a wake-up for nothing
+            let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
+            let ready = |index: usize| fds.get(index).is_some_and(|fd: &PollFd<'_>| fd.any().unwrap_or(false));
+            let (ordered, told) = (ready(0), ready(1));
+            if ordered {
+                return Why::Order;
+            }
+            written |= told && reader.written();
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The updater: read, compile, compare, apply, again and again.
+use super::Setup;
+use super::doubt::live_devices;
+use super::journal::{Journal, Log, Message, Topic};
+use super::mode::Mode;
+use super::orders::{Order, Orders};
+use super::schedule::{Schedule, Why};
+use super::status::Status;
+use crate::apply::{Firewall, Outcome};
+use crate::compile::{Compiled, compile};
+use crate::inputs::Tree;
+use crate::reader::facts::FactsSource;
+use crate::reader::{Manner, Problem, Reader, this_program};
+use crate::system::lock::FileLock;
+use crate::system::syslog::Severity;
+use crate::system::worker::Stuck;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long the lock is waited for.
+const LOCKING: Duration = Duration::from_secs(10);
+/// An update that takes longer is logged.
+const SLOW: Duration = Duration::from_secs(5);
+/// After a first failure the next try is made this soon; those after it come with the regular cycle.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How an updater ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The rules are removed, as far as the kernel let them be.
+    Removed,
+    /// The rules stay.
+    Left,
+}
+
+/// The state of the updater's thread.
+pub struct Updater {
+    setup: Setup,
+    orders: Arc<Orders>,
+    log: Log,
+    reader: Reader,
+    facts: FactsSource,
+    firewall: Firewall,
+    journal: Journal,
+    schedule: Schedule,
+    status: Status,
+    /// The tree of the last update.
+    tree: Option<Tree>,
+}
+
+impl Updater {
+    /// An updater that knows nothing yet. `inherited`: workers of an earlier life of this process.
+    pub fn new(setup: Setup, orders: Arc<Orders>, log: Log, inherited: Vec<Stuck>) -> Self {
+        let bell = Some(orders.bell().clone());
+        let program = this_program().to_path_buf();
+        let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), Manner::DAEMON, bell);
+        let facts = FactsSource::new(setup.root.clone(), setup.node.clone());
+        Updater {
+            reader: reader.inheriting(inherited),
+            firewall: Firewall::new(&setup.root, setup.variant),
+            schedule: Schedule::new(&facts),
+            facts,
+            journal: Journal::default(),
+            status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
+            tree: None,
+            setup,
+            orders,
+            log,
+        }
+    }
+
+    /// Works until there is an order to end.
+    pub fn run(mut self) -> Ended {
+        let guard = EndGuard(self.orders.clone());
+        let mut why = Why::Cycle;
+        loop {
+            match self.orders.current() {
+                Order::Work => {}
+                Order::Leave => return Ended::Left,
+                Order::Stop => {
+                    self.guarded(Updater::remove);
+                    drop(guard);
+                    return Ended::Removed;
+                }
+            }
+            self.guarded(|updater| updater.cycle(why));
+            why = self.schedule.wait(self.orders.bell(), &mut self.reader, &self.facts);
+        }
+    }
+
+    /// Does something of which a bug must not end the daemon.
+    fn guarded(&mut self, action: impl FnOnce(&mut Self)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
+            let message = Message::failure(format_args!("internal error: {}", panic_text(&*panic)));
+            self.journal.set(Topic::Update, vec![message], &self.log);
+            self.schedule.passed(Instant::now(), true);
+        }
+    }
+
+    /// One pass over the tree, and an update if it is due or the pass made a difference.
+    fn cycle(&mut self, why: Why) {
+        let began = Instant::now();
+        let read = match self.tree {
+            // nothing is known yet: rather wait a moment for certainty than act on half of it
+            None => self.reader.settle().map(drop),
+            Some(_) => self.reader.pass(),
+        };
+        self.schedule.passed(began, why == Why::Cycle);
+        let healthy = match read {
+            Ok(()) => Vec::new(),
+            Err(Problem::Interrupted) => return,
+            Err(Problem::Ill(reason)) => {
+                if self.journal.is_clear(Topic::Tree) {
+                    self.schedule.hurry(RETRY);
+                }
+                vec![Message::failure(reason)]
+            }
+        };
+        let stale = self.reader.reports();
+        let (ill, tree) = (!healthy.is_empty(), self.reader.tree());
+        self.journal.set(Topic::Tree, healthy.into_iter().chain(stale.iter().map(Message::from)).collect(), &self.log);
+        // without a healthy tree the last good one is still enforced: others may have touched the rules
+        let tree = if ill { self.tree.clone() } else { Some(tree) };
+        match tree {
+            Some(tree) if why == Why::Cycle || self.tree.as_ref() != Some(&tree) => self.update(tree, ill),
+            _ => {}
+        }
+        self.tell();
+        self.orders.tell_updated();
+    }
+
+    fn update(&mut self, tree: Tree, ill: bool) {
+        let began = Instant::now();
+        let Some(lock) = self.lock() else { return self.schedule.hurry(RETRY) };
+        let compiled = self.compile(&tree);
+        let mode = Mode::of(&compiled, &self.setup.root);
+        if let Some(expires) = compiled.expires {
+            self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
+        }
+        // "disabled" needs a healthy tree
+        if mode == Mode::On || !ill {
+            self.apply(&compiled, mode);
+        }
+        drop(lock);
+        self.tree = Some(tree);
+        let took = began.elapsed();
+        if took > SLOW {
+            self.log.write(Severity::Warning, &format!("update took {:.1} s", took.as_secs_f64()));
+        }
+        self.status.updated = seconds();
+        self.status.duration = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    fn compile(&mut self, tree: &Tree) -> Compiled {
+        let mut facts = self.facts.collect(tree);
+        facts.live_devices = live_devices(tree, || self.firewall.live());
+        let compiled = compile(tree, &facts);
+        let reports = compiled.reports.iter().map(Message::from).collect();
+        self.journal.set(Topic::Configuration, reports, &self.log);
+        compiled
+    }
+
+    fn apply(&mut self, compiled: &Compiled, mode: Mode) {
+        let mut faults: Vec<Message> = Vec::new();
+        faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
+        let outcome = match mode {
+            Mode::On => self.firewall.update(&compiled.ruleset),
+            Mode::Off | Mode::Nftables => self.clear(),
+        };
+        faults.extend(outcome.faults.iter().map(Message::failure));
+        let settings = self.firewall.settings(&compiled.settings, mode == Mode::On);
+        faults.extend(settings.iter().map(Message::failure));
+        if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
+            self.schedule.hurry(RETRY);
+        }
+        if outcome.changed {
+            self.status.changed = Some(seconds());
+        }
+        self.journal.set(Topic::Kernel, faults, &self.log);
+    }
+
+    fn clear(&mut self) -> Outcome {
+        let outcome = self.firewall.remove();
+        if outcome.changed {
+            self.log.write(Severity::Info, "clear PVE-generated firewall rules");
+        }
+        outcome
+    }
+
+    /// Removes the rules, as the daemon's last act.
+    fn remove(&mut self) {
+        // after so long a wait the rules go without the lock: whoever stops the firewall wants them gone
+        let deadline = Instant::now() + LOCKING;
+        let lock = self.try_lock(|| Instant::now() < deadline);
+        self.log.write(Severity::Info, "clear PVE-generated firewall rules");
+        let outcome = self.firewall.remove();
+        drop(lock);
+        self.journal.set(Topic::Kernel, outcome.faults.iter().map(Message::failure).collect(), &self.log);
+    }
+
+    /// The lock against other programs; `None` when there is an order to end, or another process keeps it.
+    fn lock(&mut self) -> Option<Option<FileLock>> {
+        let deadline = Instant::now() + LOCKING;
+        let orders = self.orders.clone();
+        let (lock, trouble) = match self.try_lock(|| Instant::now() < deadline && orders.current() == Order::Work) {
+            Ok(None) if orders.current() != Order::Work => return None,
+            Ok(None) => {
+                let path = self.lock_path();
+                let path = path.display();
+                let text = format!("another process holds the lock {path} since 10 s; find it with 'fuser {path}'");
+                (None, Some(Message::failure(text)))
+            }
+            Ok(Some(lock)) => (Some(Some(lock)), None),
+            // a lock file that cannot be opened must not leave the node without updates
+            Err(error) => (Some(None), Some(Message::failure(format_args!("going without a lock: {error:#}")))),
+        };
+        self.journal.set(Topic::Update, trouble.into_iter().collect(), &self.log);
+        lock
+    }
+
+    fn try_lock(&self, waiting: impl Fn() -> bool) -> anyhow::Result<Option<FileLock>> {
+        let path = self.lock_path();
+        loop {
+            match FileLock::try_acquire(&path) {
+                Ok(None) if waiting() => sleep(Duration::from_millis(50)),
+                result => return result,
+            }
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.setup.root.path("/run/lock/pvefw.lck")
+    }
+
+    /// Writes the status file.
+    fn tell(&mut self) {
+        self.status.faults = self.journal.texts().map(str::to_string).collect();
+        // only `status --verbose` misses it
+        let _ = self.status.write(&self.setup.root);
+    }
+}
+
+/// Tells of the end also when a panic makes it.
+struct EndGuard(Arc<Orders>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.tell_ended();
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn nanoseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

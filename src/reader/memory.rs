@@ -1,0 +1,304 @@
+//! What is believed of the tree, given what its passes showed: a file counts as changed, empty or absent only when
+//! passes some time apart agree, and until then its last good content serves.
+use super::scan::{Scan, Seen, Sight};
+use crate::inputs::{File, Tree};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long passes have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// On content that was modified only just now.
+    pub content: Duration,
+    /// On a file being empty or absent.
+    pub absence: Duration,
+    /// How long after a FUSE tree appeared nothing is believed to be absent: pmxcfs starts with files missing.
+    pub appearance: Duration,
+}
+
+/// A time on a clock that only moves forward, since any fixed moment.
+pub type Moment = Duration;
+
+/// The memory of a tree.
+#[derive(Debug)]
+pub struct Memory {
+    patience: Patience,
+    files: BTreeMap<String, Known>,
+    place: Option<Place>,
+    /// Whether a pass was learned in whose time absence could be believed.
+    established: bool,
+}
+
+/// What the tree was when it was last seen in good health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    fuse: bool,
+    device: u64,
+    since: Moment,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The content that serves; an empty one stands for an empty or absent file. `None`: nothing certain is known.
+    good: Option<Arc<[u8]>>,
+    /// Content that is shown in its stead, and since when.
+    shown: Option<(Arc<[u8]>, Moment)>,
+    /// Why the last pass could not read it.
+    failed: Option<String>,
+}
+
+impl Memory {
+    /// Remembers nothing.
+    #[must_use]
+    pub fn new(patience: Patience) -> Self {
+        Memory { patience, files: BTreeMap::new(), place: None, established: false }
+    }
+
+    /// Takes in a pass.
+    ///
+    /// # Errors
+    /// Why the pass shows no healthy tree. Nothing is learned from it then.
+    pub fn learn(&mut self, scan: Scan, now: Moment) -> Result<(), String> {
+        if let Some(reason) = scan.ill {
+            self.forget_shown();
+            return Err(reason);
+        }
+        let place = match self.place {
+            Some(place) if place.device == scan.device => place,
+            Some(Place { fuse: true, .. }) if !scan.fuse => {
+                self.forget_shown();
+                return Err("the cluster file system is not mounted; is pve-cluster running?".into());
+            }
+            _ => Place { fuse: scan.fuse, device: scan.device, since: now },
+        };
+        self.place = Some(place);
+        let fresh = place.fuse && now.saturating_sub(place.since) < self.patience.appearance;
+        let mentioned = scan.files;
+        for (path, known) in &mut self.files {
+            let sight = mentioned.get(path).unwrap_or(&Sight { seen: Seen::Absent, at_rest: false });
+            known.learn(sight, now, &self.patience, fresh);
+        }
+        // what earlier passes of an established tree did not mention was absent
+        let before = self.established.then(Arc::default);
+        for (path, sight) in &mentioned {
+            if !self.files.contains_key(path) {
+                let mut known = Known { good: before.clone(), ..Known::default() };
+                known.learn(sight, now, &self.patience, fresh);
+                self.files.insert(path.clone(), known);
+            }
+        }
+        self.files.retain(|path, known| mentioned.contains_key(path) || !known.is_gone());
+        self.established = !fresh;
+        Ok(())
+    }
+
+    /// After an interruption agreement starts anew: a tree that comes back is not the tree that went.
+    fn forget_shown(&mut self) {
+        if let Some(place) = &mut self.place {
+            // no device has this number, so the next healthy pass counts as an appearance
+            place.device = u64::MAX;
+        }
+        for known in self.files.values_mut() {
+            known.shown = None;
+        }
+    }
+
+    /// Whether no file shows content that is not believed yet: if not, another pass soon is worth it.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.files.values().all(|known| known.shown.is_none())
+    }
+
+    /// The tree as it is believed to be.
+    #[must_use]
+    pub fn tree(&self, root: &str) -> Tree {
+        let files = self.files.iter().filter_map(|(path, known)| Some((path.clone(), known.file()?))).collect();
+        Tree { root: root.to_string(), files }
+    }
+
+    /// The files that could not be read in the last pass and whose last good content serves, each with the reason.
+    pub fn stale(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files
+            .iter()
+            .filter(|(_, known)| known.good.is_some())
+            .filter_map(|(path, known)| Some((path.as_str(), known.failed.as_deref()?)))
+    }
+}
+
+impl Known {
+    fn learn(&mut self, sight: &Sight, now: Moment, patience: &Patience, fresh: bool) {
+        let content: &[u8] = match &sight.seen {
+            Seen::Failed(reason) => {
+                self.failed = Some(reason.clone());
+                self.shown = None;
+                return;
+            }
+            Seen::Absent => &[],
+            Seen::Content(content) => content,
+        };
+        self.failed = None;
+        if self.good.as_deref() == Some(content) {
+            self.shown = None;
+            return;
+        }
+        let since = match &self.shown {
+            Some((shown, since)) if **shown == *content => *since,
+            _ => now,
+        };
+        let agreed = now.saturating_sub(since);
+        let believed = match content.is_empty() {
+            true => agreed >= patience.absence && !fresh,
+            false => sight.at_rest || agreed >= patience.content,
+        };
+        if believed {
+            (self.good, self.shown) = (Some(content.into()), None);
+        } else {
+            self.shown = Some((content.into(), since));
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.shown.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
+    }
+
+    fn file(&self) -> Option<File> {
+        match (&self.good, &self.failed) {
+            (Some(good), _) if good.is_empty() => None,
+            (Some(good), _) => Some(File::Content(good.clone())),
+            (None, Some(reason)) => Some(File::Unreadable(reason.as_str().into())),
+            (None, None) => Some(File::Unreadable("it is being written, or is not there yet".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        content: Duration::from_millis(400),
+        absence: Duration::from_secs(1),
+        appearance: Duration::from_secs(3),
+    };
+
+    /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
+    fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
+        let sight = |seen: &Seen| Sight { seen: seen.clone(), at_rest: false };
+        let files = files.iter().map(|(path, seen)| ((*path).to_string(), sight(seen))).collect();
+        Scan { fuse, device: 7, files, ..Scan::default() }
+    }
+
+    fn content(text: &str) -> Seen {
+        Seen::Content(text.into())
+    }
+
+    fn at(milliseconds: u64) -> Moment {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn file(memory: &Memory, path: &str) -> Option<String> {
+        memory.tree("/x").files.get(path).map(|file| match file {
+            File::Content(content) => String::from_utf8_lossy(content).into_owned(),
+            File::Unreadable(_) => "unreadable".into(),
+        })
+    }
+
+    /// A memory that has believed `a = "old"` since a second.
+    fn established() -> Memory {
+        let mut memory = Memory::new(PATIENCE);
+        for moment in [0, 1000] {
+            memory.learn(scan(false, &[("a", content("old"))]), at(moment)).unwrap();
+        }
+        assert!(memory.settled());
+        memory
+    }
+
+    #[test]
+    fn content_is_believed_when_passes_agree_long_enough() {
+        let mut memory = established();
+        // half of it, then all of it
+        for (moment, shown, believed) in
+            [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
+        {
+            memory.learn(scan(false, &[("a", content(shown))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+        }
+        assert!(memory.settled());
+    }
+
+    #[test]
+    fn a_file_at_rest_is_believed_at_once() {
+        let mut memory = Memory::new(PATIENCE);
+        let mut pass = scan(false, &[("a", content("x"))]);
+        pass.files.get_mut("a").unwrap().at_rest = true;
+        memory.learn(pass, at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+    }
+
+    #[test]
+    fn an_empty_or_absent_file_counts_as_such_after_a_second() {
+        for gone in [Seen::Absent, content("")] {
+            let mut memory = established();
+            for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
+                memory.learn(scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
+                assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+            }
+            // a pass that says nothing of a file says that it is absent
+            let mut memory = established();
+            memory.learn(scan(false, &[]), at(2000)).unwrap();
+            memory.learn(scan(false, &[("a", content("old"))]), at(2900)).unwrap();
+            memory.learn(scan(false, &[]), at(3100)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), "old", "two absences that do not follow each other");
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_absent_until_it_is_believed() {
+        let mut memory = established();
+        let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
+        memory.learn(pass(), at(2000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(!memory.settled());
+        memory.learn(pass(), at(2400)).unwrap();
+        assert_eq!(file(&memory, "b").unwrap(), "new");
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_its_last_good_content_and_is_named() {
+        let mut memory = established();
+        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+        assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
+        let mut memory = Memory::new(PATIENCE);
+        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "unreadable");
+    }
+
+    #[test]
+    fn an_ill_pass_teaches_nothing_and_breaks_agreement() {
+        let mut memory = established();
+        memory.learn(scan(false, &[]), at(2000)).unwrap();
+        let ill = Scan { ill: Some("empty".into()), ..scan(false, &[]) };
+        assert_eq!(memory.learn(ill, at(2500)), Err("empty".into()));
+        memory.learn(scan(false, &[]), at(3100)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+    }
+
+    #[test]
+    fn a_fuse_tree_that_has_just_appeared_lacks_nothing_yet() {
+        let mut memory = Memory::new(PATIENCE);
+        let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
+        for moment in [0, 1000, 2900] {
+            memory.learn(pass(), at(moment)).unwrap();
+            assert_eq!(file(&memory, "b").unwrap(), "unreadable", "at {moment}");
+        }
+        memory.learn(pass(), at(3000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(memory.settled());
+        // a plain directory is not what was mounted there
+        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(4000)).is_err());
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(9000)).is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! Reading the configuration tree as the cluster file system demands: with a time limit, and believing nothing at once.
+//!
+//! `scan` makes one pass, in a worker process (`worker`); `memory` decides what to believe of a series of passes;
+//! [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+
+pub mod facts;
+pub mod memory;
+mod resolver;
+pub mod scan;
+pub mod worker;
+
+use crate::config::Report;
+use crate::inputs::{File, Tree};
+use crate::system::bell::Bell;
+use crate::system::worker::{Received, Stuck, Worker};
+use memory::{Memory, Patience};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use worker::Message;
+
+/// The hidden command that makes a process a worker.
+pub const WORKER_COMMAND: &str = "read-tree";
+/// How patient a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// How long passes have to agree.
+    pub patience: Patience,
+    /// How long a pass may take.
+    pub limit: Duration,
+    /// How long after a pass that left something open the next one is made.
+    pub pause: Duration,
+    /// How long [`Reader::settle`] tries.
+    pub settle: Duration,
+    /// Whether to watch for local writes.
+    pub watch: bool,
+}
+
+impl Manner {
+    /// Of the daemon: a change is believed within a second, and nothing is lost to a file that is being written.
+    pub const DAEMON: Manner = Manner {
+        patience: Patience {
+            content: Duration::from_millis(400),
+            absence: Duration::from_secs(1),
+            appearance: Duration::from_secs(3),
+        },
+        limit: Duration::from_secs(10),
+        pause: Duration::from_millis(200),
+        settle: Duration::from_secs(5),
+        watch: true,
+    };
+
+    /// Of a command that looks once: right when it is called right after a write.
+    pub const COMMAND: Manner = Manner {
+        patience: Patience {
+            content: Duration::from_millis(50),
+            absence: Duration::from_millis(100),
+            appearance: Duration::ZERO,
+        },
+        limit: Duration::from_secs(5),
+        pause: Duration::from_millis(55),
+        settle: Duration::from_secs(2),
+        watch: false,
+    };
+}
+
+/// Why there is nothing to go by.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The bell was rung.
+    #[error("interrupted")]
+    Interrupted,
+    /// The tree is in no state to be believed: why.
+    #[error("{0}")]
+    Ill(String),
+}
+
+/// Reads the configuration tree of one node, again and again.
+#[derive(Debug)]
+pub struct Reader {
+    program: PathBuf,
+    config: PathBuf,
+    node: String,
+    manner: Manner,
+    bell: Option<Arc<Bell>>,
+    memory: Memory,
+    worker: Option<Worker>,
+    stuck: Vec<Stuck>,
+    fingerprint: Option<u64>,
+    start: Instant,
+}
+
+impl Reader {
+    /// A reader of `config`; `program` is this very program, which is started as the worker. The bell interrupts.
+    #[must_use]
+    pub fn new(program: PathBuf, config: PathBuf, node: String, manner: Manner, bell: Option<Arc<Bell>>) -> Self {
+        Reader {
+            program,
+            config,
+            node,
+            manner,
+            bell,
+            memory: Memory::new(manner.patience),
+            worker: None,
+            stuck: Vec::new(),
+            fingerprint: None,
+            start: Instant::now(),
+        }
+    }
+
+    /// Also waits for workers that an earlier life of this process left behind.
+    #[must_use]
+    pub fn inheriting(mut self, stuck: Vec<Stuck>) -> Self {
+        self.stuck.extend(stuck);
+        self
+    }
+
+    /// Makes one pass.
+    ///
+    /// # Errors
+    /// When the tree cannot be believed; what is known of it stays.
+    pub fn pass(&mut self) -> Result<(), Problem> {
+        let request = if self.manner.watch { worker::READ_AND_WATCH } else { worker::READ };
+        let scan = match self.ask(request)? {
+            Message::Scan(scan) => scan,
+            other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
+        };
+        self.fingerprint = Some(scan.fingerprint);
+        self.memory.learn(scan, self.start.elapsed()).map_err(Problem::Ill)?;
+        let tree = self.tree();
+        for path in scan::fixed(&self.node) {
+            if let Some(File::Unreadable(reason)) = tree.files.get(&path) {
+                return Err(Problem::Ill(format!("cannot read {}/{path}: {reason}", tree.root)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes passes until nothing is left open, or for [`Manner::settle`] at most.
+    ///
+    /// # Errors
+    /// When the tree cannot be believed for so long.
+    pub fn settle(&mut self) -> Result<Tree, Problem> {
+        let deadline = Instant::now() + self.manner.settle;
+        loop {
+            let passed = self.pass();
+            let done = match &passed {
+                Ok(()) => self.settled(),
+                Err(problem) => *problem == Problem::Interrupted || self.settled(),
+            };
+            if done || Instant::now() >= deadline {
+                return passed.map(|()| self.tree());
+            }
+            sleep(self.manner.pause);
+        }
+    }
+
+    /// Whether a file has changed since the last pass, as far as `stat` shows. `false` in doubt: passes are made anyway.
+    pub fn changed(&mut self) -> bool {
+        match self.ask(worker::STAT) {
+            Ok(Message::Fingerprint(fingerprint)) => self.fingerprint != Some(fingerprint),
+            _ => false,
+        }
+    }
+
+    /// Whether the last pass left nothing open: if not, another one is due after [`Manner::pause`].
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.memory.settled()
+    }
+
+    /// The tree as it is believed to be.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        let root = self.config.to_string_lossy();
+        self.memory.tree(root.trim_end_matches('/'))
+    }
+
+    /// A report for each file that cannot be read now and whose last good content serves.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        let name = |path: &str| self.config.join(path).to_string_lossy().into_owned().into();
+        let report = |(path, why)| {
+            Report::file(&name(path), format_args!("cannot be read, its last good content stays in force: {why}"))
+        };
+        self.memory.stale().map(report).collect()
+    }
+
+    /// Becomes readable when something was written; [`Reader::written`] tells then.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.worker.as_ref().map(Worker::descriptor)
+    }
+
+    /// Whether the worker has told of a write.
+    pub fn written(&mut self) -> bool {
+        let Some(worker) = &mut self.worker else { return false };
+        match worker.receive(Instant::now(), None) {
+            Received::Message(_) => true,
+            Received::Closed => {
+                self.give_up();
+                false
+            }
+            Received::Late | Received::Interrupted => false,
+        }
+    }
+
+    fn ask(&mut self, request: u8) -> Result<Message, Problem> {
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => self.start_worker()?,
+        };
+        let deadline = Instant::now() + self.manner.limit;
+        worker.send(request);
+        let problem = loop {
+            match worker.receive(deadline, self.bell.as_deref()) {
+                Received::Message(message) => match postcard::from_bytes(&message) {
+                    Ok(Message::Written) => {}
+                    Ok(answer) => {
+                        self.worker = Some(worker);
+                        return Ok(answer);
+                    }
+                    Err(error) => break Problem::Ill(format!("the reading process is not understood: {error}")),
+                },
+                Received::Late => break Problem::Ill(self.hanging()),
+                Received::Interrupted => break Problem::Interrupted,
+                Received::Closed => break Problem::Ill("the reading process has ended".into()),
+            }
+        };
+        self.worker = Some(worker);
+        self.give_up();
+        Err(problem)
+    }
+
+    /// At most one worker at a time, one that hangs included.
+    fn start_worker(&mut self) -> Result<Worker, Problem> {
+        self.stuck.retain(|stuck| !stuck.is_gone());
+        if !self.stuck.is_empty() {
+            return Err(Problem::Ill(self.hanging()));
+        }
+        let args = [OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
+        Worker::start(&self.program, &args).map_err(|error| Problem::Ill(format!("{error:#}")))
+    }
+
+    fn give_up(&mut self) {
+        self.stuck.extend(self.worker.take().and_then(Worker::give_up));
+    }
+
+    /// The same text however long it lasts, so that it is reported once.
+    fn hanging(&self) -> String {
+        format!(
+            "reading {} hangs; is pmxcfs stopped or its cluster without an answer? See 'systemctl status pve-cluster'",
+            self.config.display()
+        )
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// The path of this very program, for starting workers: right also after the file on disk was replaced.
+#[must_use]
+pub fn this_program() -> &'static Path {
+    Path::new("/proc/self/exe")
+}

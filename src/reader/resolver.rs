@@ -1,0 +1,100 @@
+//! Host names to addresses, with a time limit, remembering the last good answers.
+use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a look-up came to.
+enum Answer {
+    Addresses(Vec<IpAddr>),
+    /// The resolver knows that there are none.
+    None,
+    /// It could not tell.
+    Unknown,
+}
+
+/// Asks the system's resolver (`getaddrinfo(3)`), which may take as long as it likes.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    known: BTreeMap<String, Vec<IpAddr>>,
+    /// The look-up under way: one at a time, so that a dead name server costs one thread.
+    running: Option<Receiver<(String, Answer)>>,
+}
+
+impl Resolver {
+    /// The addresses of names, in the resolver's order, as far as they are known after `limit`. A name that has none
+    /// is absent. An answer that comes later is there the next time.
+    pub fn resolve(&mut self, names: &[String], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
+        let deadline = Instant::now() + limit;
+        self.receive(deadline);
+        if self.running.is_none() && !names.is_empty() {
+            self.start(names);
+            self.receive(deadline);
+        }
+        let wanted: BTreeSet<&String> = names.iter().collect();
+        self.known.retain(|name, _| wanted.contains(name));
+        self.known.clone()
+    }
+
+    fn start(&mut self, names: &[String]) {
+        let (sender, receiver) = channel();
+        let names = names.to_vec();
+        let spawned = thread::Builder::new().name("resolver".into()).spawn(move || {
+            for name in names {
+                let answer = look_up(&name);
+                if sender.send((name, answer)).is_err() {
+                    return;
+                }
+            }
+        });
+        self.running = spawned.ok().map(|_| receiver);
+    }
+
+    /// Takes in what the look-up under way says until the deadline.
+    fn receive(&mut self, deadline: Instant) {
+        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+        while let Some(receiver) = &self.running {
+            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((name, Answer::Addresses(addresses))) => drop(self.known.insert(name, addresses)),
+                Ok((name, Answer::None)) => drop(self.known.remove(&name)),
+                Ok((_, Answer::Unknown)) => {}
+                Err(Timeout) => return,
+                Err(Disconnected) => self.running = None,
+            }
+        }
+    }
+}
+
+fn look_up(name: &str) -> Answer {
+    if let Ok(address) = name.parse() {
+        return Answer::Addresses(vec![address]);
+    }
+    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    match getaddrinfo(Some(name), None, Some(hints)) {
+        Ok(found) => Answer::Addresses(found.flatten().map(|info| info.sockaddr.ip()).collect()),
+        Err(error) => match error.kind() {
+            LookupErrorKind::NoName | LookupErrorKind::NoData => Answer::None,
+            _ => Answer::Unknown,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_local_names_resolve_and_forgotten_names_go() {
+        let mut resolver = Resolver::default();
+        let limit = Duration::from_secs(30);
+        let names = ["192.0.2.1", "localhost", "no such name"].map(String::from);
+        let found = resolver.resolve(&names, limit);
+        assert_eq!(found["192.0.2.1"], ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert!(found["localhost"].iter().all(IpAddr::is_loopback), "{found:?}");
+        assert!(!found.contains_key("no such name"));
+        assert_eq!(resolver.resolve(&names[..1], limit).len(), 1);
+        assert!(resolver.resolve(&[], limit).is_empty());
+    }
+}

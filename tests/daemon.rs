@@ -1,0 +1,321 @@
+//! The daemon, with the real tools in a network namespace of its own. Needs root.
+#![allow(clippy::disallowed_methods, reason = "tests write files and wait")]
+#[path = "support/fuse.rs"]
+mod fuse;
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/node.rs"]
+mod node;
+
+use fuse::Fuse;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use node::{CLUSTER, FILES, GUEST, Node, until};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// Ends the daemon with SIGTERM, which must be a success.
+fn terminate(mut child: Child) {
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn it_starts_by_hand_follows_changes_and_stops() {
+    let node = Node::new("pvefw-daemon");
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    assert_eq!(node.ok(&["start"]), "");
+    assert!(node.rules().contains(SSH), "live when the command returns: {}", node.rules());
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert!(node.ok(&["compile"]).ends_with("\nno changes\n"));
+    let pid = node.pid().unwrap();
+    let error = node.fails(&["start"]);
+    assert!(error.contains(&format!("running already, with pid {pid}")), "{error}");
+    // the daemon and the process that reads for it, and neither is in the configuration tree
+    assert_eq!(node.processes().len(), 2);
+    for pid in node.processes() {
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), std::path::Path::new("/"));
+    }
+    // three changes in less time than a regular cycle takes: they are noticed
+    let began = Instant::now();
+    for port in [23, 24, 25] {
+        node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
+        node.until_live(&SSH.replace("22", &port.to_string()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(node.ok(&["stop"]), "");
+    assert_eq!(node.ours(), "");
+    assert_eq!(node.processes(), [0i32; 0]);
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    let left = ["lock/pvefw.lck", "pve-firewall/daemon.lock", "proxmox-nftables-firewall-force-disable"];
+    assert!(node.files("run").iter().all(|file| left.contains(&file.as_str())), "{:?}", node.files("run"));
+    let messages = ["starting server", "server shutting down", "clear PVE-generated firewall rules"];
+    for message in messages {
+        assert_eq!(node.logged(message), 1, "{message}: {:#?}", node.log());
+    }
+}
+
+#[test]
+fn an_altname_stands_for_its_interface() {
+    let node = Node::new("pvefw-altname");
+    node.netns.exec("ip link add wan0 type bridge && ip link property add dev wan0 altname uplink");
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}IN ACCEPT -i uplink -p tcp -dport 443\n"));
+    let child = node.start();
+    node.until_live("-A PVEFW-HOST-IN -i wan0 -p tcp -m tcp --dport 443 -j RETURN");
+    terminate(child);
+}
+
+#[test]
+fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
+    let node = Node::new("pvefw-restart");
+    node.ok(&["restart"]);
+    assert!(node.rules().contains(SSH), "started, as it was not running");
+    let pid = node.pid().unwrap();
+    let started = || node.status().map(|status| status["started"].clone());
+    let before = started();
+    let exe = node.path("sbin/pve-firewall");
+    fs::copy(&exe, node.path("sbin/new")).unwrap();
+    fs::rename(node.path("sbin/new"), &exe).unwrap();
+    assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it runs what is no longer on disk");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(Ordering::SeqCst) {
+                assert!(node.rules().contains(SSH), "a moment without rules");
+                looks += 1;
+            }
+            looks
+        });
+        node.ok(&["restart"]);
+        node.ok(&["-verbose", "1", "restart"]);
+        done.store(true, Ordering::SeqCst);
+        assert!(watcher.join().unwrap() > 2);
+    });
+    assert_eq!(node.pid(), Some(pid));
+    assert_ne!(started(), before);
+    assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe);
+    assert_eq!(node.processes().len(), 2, "no second reader");
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    // a program that is not there for a moment: it goes on as it is
+    fs::rename(&exe, node.path("sbin/away")).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+    node.until_logged("restart failed");
+    fs::rename(node.path("sbin/away"), &exe).unwrap();
+    node.write("firewall/100.fw", &GUEST.replace("22", "23"));
+    node.until_live(&SSH.replace("22", "23"));
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn stop_removes_what_a_killed_daemon_left() {
+    let node = Node::new("pvefw-killed");
+    let mut child = node.start();
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    assert!(node.rules().contains(SSH));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    // a stale pid file whose number belongs to another process
+    fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+    node.ok(&["start"]);
+    node.ok(&["stop"]);
+}
+
+#[test]
+fn a_lock_that_another_process_holds_delays_an_update_and_no_more() {
+    let node = Node::new("pvefw-lock");
+    fs::create_dir_all(node.path("run/lock")).unwrap();
+    let file = File::create(node.path("run/lock/pvefw.lck")).unwrap();
+    let lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+    let child = node.command(&["start", "--foreground"]).spawn().unwrap();
+    node.until_logged("another process holds the lock");
+    assert_eq!(node.ours(), "");
+    drop(lock);
+    node.until_live(SSH);
+    node.until_logged("no longer: status update error: another process holds the lock");
+    terminate(child);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn rules_go_when_the_firewall_is_disabled_expires_or_leaves_to_nftables() {
+    let node = Node::new("pvefw-disabled");
+    let flag = node.path("run/proxmox-nftables-firewall-force-disable");
+    let child = node.start();
+    assert!(flag.exists());
+    let gone = || until("the end of the rules", || node.ours().is_empty().then_some(()));
+    node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
+    gone();
+    assert_eq!(node.ok(&["status"]), "Status: disabled/running\n");
+    assert!(node.ok(&["compile"]).ends_with("no changes\nfirewall disabled\n"));
+    assert!(flag.exists());
+    // on for two more seconds: a minute of grace is part of what it means
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", &format!("enable: {}", now + 4 - 60)));
+    node.until_live(SSH);
+    gone();
+    node.write("firewall/cluster.fw", CLUSTER);
+    node.until_live(SSH);
+    node.write("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n");
+    until("the confirmed change", || node.ok(&["status", "--json"]).contains("\"nftables\": false").then_some(()));
+    node.until_live(SSH);
+    let backend = node.path("usr/libexec/proxmox/proxmox-firewall");
+    fs::create_dir_all(backend.parent().unwrap()).unwrap();
+    fs::write(&backend, "").unwrap();
+    fs::set_permissions(&backend, fs::Permissions::from_mode(0o755)).unwrap();
+    gone();
+    until("the end of the flag file", || (!flag.exists()).then_some(()));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    fs::remove_file(&backend).unwrap();
+    node.until_live(SSH);
+    assert!(flag.exists());
+    terminate(child);
+}
+
+#[test]
+fn an_emptied_tree_leaves_the_rules_and_is_reported_once() {
+    let node = Node::new("pvefw-emptied");
+    let child = node.start();
+    let away = node.path("away");
+    fs::rename(node.config(), &away).unwrap();
+    fs::create_dir(node.config()).unwrap();
+    node.until_logged("holds neither .vmlist nor nodes/n1");
+    let error = node.fails(&["status"]);
+    assert!(error.contains("is pve-cluster running"), "{error}");
+    // while others may touch the rules, they are repaired
+    node.netns.exec("iptables-legacy -w -F tap100i0-IN");
+    node.until_live(SSH);
+    fs::remove_dir(node.config()).unwrap();
+    fs::rename(&away, node.config()).unwrap();
+    node.until_logged("no longer: status update error:");
+    assert_eq!(
+        node.logged("holds neither .vmlist nor nodes/n1"),
+        2,
+        "when it came and when it went: {:#?}",
+        node.log()
+    );
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    terminate(child);
+}
+
+#[test]
+fn faults_of_the_configuration_are_logged_once_when_they_come_and_when_they_go() {
+    let node = Node::new("pvefw-reports");
+    node.write("firewall/100.fw", &format!("{GUEST}IN NONSENSE\n"));
+    let child = node.start();
+    let fault = "100.fw (line 5)";
+    for port in [23, 24] {
+        node.write("firewall/100.fw", &format!("{}IN NONSENSE\n", GUEST.replace("22", &port.to_string())));
+        node.until_live(&SSH.replace("22", &port.to_string()));
+    }
+    assert_eq!(node.logged(fault), 1, "{:#?}", node.log());
+    let faults = node.ok(&["status", "--verbose"]);
+    assert!(faults.contains(fault), "{faults}");
+    node.write("firewall/100.fw", GUEST);
+    node.until_logged(&format!("no longer: {}/firewall/{fault}", node.config().display()));
+    assert_eq!(node.logged(fault), 2);
+    terminate(child);
+}
+
+#[test]
+fn a_guest_that_cannot_be_read_keeps_its_rules_over_a_restart() {
+    let node = Node::new("pvefw-unreadable");
+    let child = node.start();
+    let file = node.config().join("firewall/100.fw");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    node.until_logged("100.fw: cannot be read, its last good content stays in force");
+    node.ok(&["restart"]);
+    node.until_logged("it is not a regular file): guest 100 keeps its live rules");
+    node.write("firewall/cluster.fw", &CLUSTER.replace("8006", "8007"));
+    node.until_live("--dport 8007");
+    assert!(node.rules().contains(SSH), "{}", node.rules());
+    fs::remove_dir(&file).unwrap();
+    until("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
+    terminate(child);
+}
+
+/// What the daemon tells its service manager.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// The next message that holds a text.
+    fn await_message(&self, text: &str) {
+        self.0.set_read_timeout(Some(node::PATIENCE)).unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("in vain waited for {text}: {error}"));
+            if String::from_utf8_lossy(&buffer[..length]).contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what was said so far.
+    fn forget(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0; 4096]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+}
+
+#[test]
+fn a_hanging_tree_holds_up_neither_the_watchdog_nor_signals() {
+    let node = Node::bare("pvefw-hanging");
+    let fuse = Fuse::mount(&node.config(), &FILES);
+    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
+    let mut child = command.spawn().unwrap();
+    manager.await_message("READY=1");
+    assert!(node.rules().contains(SSH), "ready means that the rules are live");
+    fuse.hang(true);
+    node.until_logged("hangs; is pmxcfs stopped");
+    manager.forget();
+    for _ in 0..5 {
+        manager.await_message("WATCHDOG=1");
+    }
+    assert!(node.processes().len() <= 2, "at most one reader");
+    assert!(node.rules().contains(SSH));
+    // executing itself anew leaves the hanging reader behind, and makes no second one
+    signal(&child, Signal::SIGHUP);
+    manager.await_message("RELOADING=1");
+    manager.await_message("WATCHDOG=1");
+    assert!(node.processes().len() <= 2, "at most one reader");
+    assert!(node.rules().contains(SSH));
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+    fuse.hang(false);
+    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    fuse.unmount();
+}
+
+#[test]
+fn sigterm_during_an_update_removes_the_rules() {
+    let node = Node::new("pvefw-sigterm");
+    for round in 0..5u64 {
+        let child = node.start();
+        node.write("firewall/100.fw", &GUEST.replace("22", &(1000 + round).to_string()));
+        // anywhere between before the change is seen and after it is live
+        std::thread::sleep(Duration::from_millis(150 * round + 300));
+        terminate(child);
+        assert_eq!(node.ours(), "", "round {round}");
+        assert_eq!(node.processes(), [0i32; 0]);
+    }
+}

@@ -1,0 +1,217 @@
+//! A small FUSE file system in place of pmxcfs, with its faults on demand. Needs root and `/dev/fuse`.
+#![allow(dead_code, reason = "each test program uses a part")]
+use fuser::{
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, LockOwner,
+    MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+/// What the file system holds, and how it misbehaves.
+#[derive(Default)]
+pub struct State {
+    /// The files by their path below the root.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Files whose reading fails with EIO.
+    pub broken: BTreeSet<String>,
+    /// How many look-ups of a file fail with ENOENT before one succeeds, as during renames.
+    pub misses: u32,
+    missed: BTreeMap<String, u32>,
+    /// No request is answered.
+    hanging: bool,
+    numbers: Vec<String>,
+}
+
+impl State {
+    fn number(&mut self, path: &str) -> INodeNo {
+        let known = self.numbers.iter().position(|known| known == path);
+        let index = known.unwrap_or_else(|| {
+            self.numbers.push(path.to_string());
+            self.numbers.len() - 1
+        });
+        INodeNo(index as u64 + 1)
+    }
+
+    fn path(&self, number: INodeNo) -> String {
+        self.numbers[usize::try_from(number.0 - 1).unwrap()].clone()
+    }
+
+    fn is_folder(&self, path: &str) -> bool {
+        path.is_empty() || self.files.keys().any(|file| file.starts_with(&format!("{path}/")))
+    }
+
+    fn attributes(&mut self, path: &str) -> Option<FileAttr> {
+        let kind = match self.is_folder(path) {
+            true => FileType::Directory,
+            false => FileType::RegularFile,
+        };
+        let size = match kind {
+            FileType::Directory => 0,
+            _ => self.files.get(path)?.len() as u64,
+        };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Some(FileAttr {
+            ino: self.number(path),
+            size,
+            blocks: 1,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            crtime: time,
+            kind,
+            perm: 0o755,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        })
+    }
+
+    /// Whether this look-up is one of those that miss.
+    fn misses(&mut self, path: &str) -> bool {
+        let missed = self.missed.entry(path.to_string()).or_default();
+        *missed = (*missed + 1) % (self.misses + 1);
+        *missed != 0
+    }
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<(Mutex<State>, Condvar)>);
+
+impl Shared {
+    /// The state, once no hang holds the request up.
+    fn answering(&self) -> MutexGuard<'_, State> {
+        let (state, released) = &*self.0;
+        released.wait_while(state.lock().unwrap(), |state| state.hanging).unwrap()
+    }
+}
+
+fn child(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
+}
+
+impl Filesystem for Shared {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let mut state = self.answering();
+        let path = child(&state.path(parent), name.to_str().unwrap());
+        if state.files.contains_key(&path) && state.misses(&path) {
+            return reply.error(Errno::ENOENT);
+        }
+        match state.attributes(&path) {
+            Some(attributes) => reply.entry(&Duration::ZERO, &attributes, Generation(0)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let mut state = self.answering();
+        let path = state.path(number);
+        match state.attributes(&path) {
+            Some(attributes) => reply.attr(&Duration::ZERO, &attributes),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let state = self.answering();
+        let path = state.path(number);
+        match state.files.get(&path) {
+            Some(_) if state.broken.contains(&path) => reply.error(Errno::EIO),
+            Some(content) => {
+                let from = content.len().min(usize::try_from(offset).unwrap());
+                let to = content.len().min(from + usize::try_from(size).unwrap());
+                reply.data(&content[from..to]);
+            }
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let mut state = self.answering();
+        let folder = state.path(number);
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let rests = state.files.keys().filter_map(|file| file.strip_prefix(&prefix));
+        let names: BTreeSet<String> = rests.map(|rest| rest.split('/').next().unwrap().to_string()).collect();
+        for (index, name) in names.iter().enumerate().skip(usize::try_from(offset).unwrap()) {
+            let path = child(&folder, name);
+            let kind = if state.is_folder(&path) { FileType::Directory } else { FileType::RegularFile };
+            if reply.add(state.number(&path), index as u64 + 1, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+/// A mounted file system; unmounted when dropped.
+pub struct Fuse {
+    shared: Shared,
+    session: Option<BackgroundSession>,
+    connection: String,
+}
+
+impl Fuse {
+    /// Mounts one that holds these files.
+    pub fn mount(at: &Path, files: &[(&str, &str)]) -> Self {
+        let shared = Shared::default();
+        {
+            let mut state = shared.answering();
+            assert_eq!(state.number(""), INodeNo::ROOT);
+            state.files = files.iter().map(|(path, text)| ((*path).to_string(), text.as_bytes().to_vec())).collect();
+        }
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("pmxcfs-test".into())];
+        // the way of mount(2): needs root and /dev/fuse
+        let session = fuser::spawn_mount(shared.clone(), at, &config).expect("mounting (needs root and /dev/fuse)");
+        let device = std::fs::metadata(at).unwrap().dev();
+        Fuse { shared, session: Some(session), connection: format!("/sys/fs/fuse/connections/{device}") }
+    }
+
+    /// Changes what it holds or how it misbehaves.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.0.0.lock().unwrap());
+    }
+
+    /// From now on no request is answered, or all are again.
+    pub fn hang(&self, hanging: bool) {
+        self.change(|state| state.hanging = hanging);
+        self.shared.0.1.notify_all();
+    }
+
+    /// As if the process behind it were killed: the mount stays, every access fails.
+    pub fn kill(&self) {
+        let control = Path::new("/sys/fs/fuse/connections");
+        if std::fs::read_dir(control).unwrap().next().is_none() {
+            nix::mount::mount(Some("fusectl"), control, Some("fusectl"), nix::mount::MsFlags::empty(), None::<&str>)
+                .expect("mounting fusectl");
+        }
+        std::fs::write(format!("{}/abort", self.connection), "1").expect("aborting the connection");
+    }
+
+    /// Unmounts it the way that fails when anything in it is open.
+    pub fn unmount(mut self) {
+        self.session.take().unwrap().umount_and_join().expect("unmounting");
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        self.hang(false);
+    }
+}

@@ -1,0 +1,219 @@
+//! A node for tests: a network namespace, and a directory as root of all paths.
+#![allow(dead_code, reason = "each test program uses a part")]
+use crate::netns::Netns;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
+
+/// The configuration of the tests: a VM and the host, all on.
+pub const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8006\n";
+pub const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22\n";
+const VMLIST: &str = r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu","version":1}}}"#;
+const CONF: &str = "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n";
+
+/// The files of the configuration.
+pub const FILES: [(&str, &str); 4] = [
+    (".vmlist", VMLIST),
+    ("firewall/cluster.fw", CLUSTER),
+    ("firewall/100.fw", GUEST),
+    ("nodes/n1/qemu-server/100.conf", CONF),
+];
+
+/// Waits until `condition` gives a value.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "in vain waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A node; its daemon is killed and its namespace removed when it is dropped.
+pub struct Node {
+    pub netns: Netns,
+    root: TempDir,
+    log: Arc<Mutex<Vec<String>>>,
+    program: PathBuf,
+}
+
+impl Node {
+    /// A node with the files of [`FILES`] in place.
+    pub fn new(name: &str) -> Self {
+        let node = Self::bare(name);
+        for (path, text) in FILES {
+            node.write(path, text);
+        }
+        node
+    }
+
+    /// A node with an empty configuration tree.
+    pub fn bare(name: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["dev", "etc/pve", "run", "sbin"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        // a program of its own, so that a test can replace it
+        let program = root.path().join("sbin/pve-firewall");
+        fs::copy(PROGRAM, &program).unwrap();
+        let socket = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        });
+        Node { netns: Netns::new(name), root, log, program }
+    }
+
+    /// The path on disk of a path of the node.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    /// The configuration tree.
+    pub fn config(&self) -> PathBuf {
+        self.path("etc/pve")
+    }
+
+    /// Replaces a configuration file the way PVE does.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.config().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let fresh = path.with_extension("tmp");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, path).unwrap();
+    }
+
+    /// A command of the program, not yet run.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.netns.command(self.program.to_str().unwrap());
+        command.args(args).arg("--root").arg(self.root.path()).args(["--node", "n1"]).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the program.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {stderr}\nlog: {:#?}", self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail with status 1, and returns its one line on stderr.
+    pub fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let line = stderr.strip_suffix('\n').unwrap();
+        assert!(line.starts_with("ERROR: ") && !line.contains('\n'), "{stderr}");
+        line.to_string()
+    }
+
+    /// Starts the daemon in the foreground and waits for its first update.
+    pub fn start(&self) -> Child {
+        let child = self.command(&["start", "--foreground"]).spawn().unwrap();
+        until("the first update", || self.status().map(drop));
+        child
+    }
+
+    /// The daemon's process number.
+    pub fn pid(&self) -> Option<i32> {
+        fs::read_to_string(self.path("run/pve-firewall.pid")).ok()?.trim().parse().ok()
+    }
+
+    /// What the daemon tells of itself.
+    pub fn status(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(&fs::read_to_string(self.path("run/pve-firewall/status.json")).ok()?).ok()
+    }
+
+    /// The rules of iptables.
+    pub fn rules(&self) -> String {
+        self.netns.exec("iptables-legacy-save; ip6tables-legacy-save")
+    }
+
+    /// Waits until the rules contain a text.
+    pub fn until_live(&self, text: &str) {
+        until(&format!("'{text}' in the rules"), || self.rules().contains(text).then_some(()));
+    }
+
+    /// All that is live of ours, of whatever kind; nothing is the empty text.
+    pub fn ours(&self) -> String {
+        let all = self.netns.exec(
+            "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save
+             do $save 2>/dev/null; done; ebtables-nft-save; ipset save",
+        );
+        all.lines().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The messages in the system log.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How many messages contain a text.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until a message contains a text.
+    pub fn until_logged(&self, text: &str) {
+        until(&format!("'{text}' in the log"), || (self.logged(text) > 0).then_some(()));
+    }
+
+    /// The processes that have the node's root in their arguments.
+    pub fn processes(&self) -> Vec<i32> {
+        let root = self.root.path().to_str().unwrap();
+        let is_ours = |pid: &i32| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(root)
+        };
+        let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
+    /// All files below a folder of the node, by their path below it.
+    pub fn files(&self, folder: &str) -> Vec<String> {
+        fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.file_type().unwrap().is_dir() {
+                    true => walk(&entry.path(), files),
+                    false => files.push(entry.path()),
+                }
+            }
+        }
+        let mut files = Vec::new();
+        walk(&self.path(folder), &mut files);
+        let name = |file: &PathBuf| file.strip_prefix(self.path(folder)).unwrap().to_str().unwrap().to_string();
+        let mut names: Vec<String> = files.iter().map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
