@@ -22,7 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("apply", &["compile", "config", "plan", "ruleset", "system"]),
     ("logger", &["nflog", "system"]),
     ("daemon", &["apply", "compile", "config", "inputs", "plan", "reader", "ruleset", "system"]),
-    ("cli", &["apply", "compile", "config", "daemon", "inputs", "plan", "reader", "ruleset", "simulate", "system"]),
+    (
+        "cli",
+        &["apply", "compile", "config", "daemon", "inputs", "lint", "plan", "reader", "ruleset", "simulate", "system"],
+    ),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.

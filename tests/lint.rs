@@ -139,6 +139,38 @@ fn ip_filters_without_the_guests_addresses() {
 }
 
 #[test]
+fn nobody_is_locked_out_unawares() {
+    let locked = |what: &str| format!("nobody in the set management can reach {what} of the node any more");
+    for (rules, line) in [
+        ("IN ACCEPT -p tcp -dport 80", 0),
+        ("IN DROP -p udp", 0),
+        ("IN DROP", 4),
+        ("IN REJECT -p tcp -dport 22,8006", 4),
+        ("IN DROP -source +management", 4),
+        ("IN DROP -source 10.0.0.0/8", 0),
+        // somebody is let in, from an address of the rule's own
+        ("IN ACCEPT -source 192.0.2.7 -p tcp\nIN DROP", 0),
+        ("IN ACCEPT -i eno1 -p tcp\nIN DROP", 0),
+        ("GROUP admin\nIN DROP\n[GROUP admin]\nIN ACCEPT -source 192.0.2.8 -p tcp -dport 22,8006", 0),
+        ("IN ACCEPT -source 192.0.2.7 -p udp\nIN DROP", 5),
+    ] {
+        let found = cluster(&format!("[OPTIONS]\nenable: 1\n[RULES]\n{rules}\n"));
+        let expected: &[_] =
+            if line > 0 { &[locked("port 22 (SSH)"), locked("port 8006 (the web interface)")] } else { &[] };
+        assert_eq!(found.len(), expected.len(), "{rules}: {found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(&format!("cluster.fw (line {line}): {expected}")), "{rules}: {found}");
+        }
+    }
+    assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "a firewall that is off");
+    let off = [
+        ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n"),
+        ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n"),
+    ];
+    assert_eq!(found(&off), [""; 0], "a host whose firewall is off");
+}
+
+#[test]
 fn faults_come_with_what_was_perhaps_meant() {
     for (text, expected) in [
         ("[OPTIONS]\nenabel: 1\n", "can't parse option 'enabel: 1' | did you mean 'enable'?"),

@@ -51,6 +51,8 @@ pub(super) enum Command {
     Status(StatusOptions),
     /// Print the compiled ruleset against the live one
     Compile(CompileOptions),
+    /// Check the configuration, and change nothing: faults, and what is legal but surely not meant
+    Check(CheckOptions),
     /// Show the node's network as the firewall sees it
     Localnet,
     #[command(name = crate::reader::WORKER_COMMAND, hide = true)]
@@ -79,6 +81,16 @@ pub(super) struct CompileOptions {
     /// Do not look at the kernel: everything is to be created. Needs no privileges
     #[arg(long)]
     pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckOptions {
+    /// Files to check in place of those of the configuration, such as a new cluster.fw or 100.fw
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Print a JSON array with an object for each finding
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A node's name is the name of a folder.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod args;
+mod check;
 mod compile;
 mod localnet;
 mod output;
@@ -63,6 +64,7 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Restart => restart::run(context),
         Command::Status(options) => status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
+        Command::Check(options) => check::run(context, &options),
         Command::Localnet => localnet::run(context),
         Command::ReadTree { config, node } => worker::work(config, node),
     }

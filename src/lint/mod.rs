@@ -2,6 +2,7 @@
 //!
 //! Faults come from `config` and `compile`; here they get suggestions, and the lints are added: a file for each.
 
+mod access;
 mod covers;
 mod files;
 mod ipfilter;
@@ -36,12 +37,13 @@ pub struct Finding {
 pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     let compiled = compile(tree, facts);
     let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
-    let mut reports = compiled.reports;
+    let mut reports = compiled.reports.clone();
     let files = Files::read(tree, facts, &databases, &compiled.localnet.used, &mut reports);
     missing_groups(&files, &mut reports);
     shadowed::shadowed(&files, &mut reports);
     unused::unused(&files, &mut reports);
     ipfilter::ipfilter(&files, &mut reports);
+    access::access(&files, &compiled, facts, &mut reports);
     reports.sort();
     // what is compiled for this node was read twice
     reports.dedup();
