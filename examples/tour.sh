@@ -68,6 +68,11 @@ knock() {
     [ -n "$answer" ] && echo "passes: '$answer'" || echo "no answer"
 }
 
+# Shows under the text $1 what comes of a connection.
+try() {
+    printf '%-58s ' "$1:"
+    knock "$2" "$3" "$4"
+}
 answers() { [ "$(knock "$@")" != "no answer" ]; }
 
 # Waits up to 20 s until a command succeeds.
@@ -105,7 +110,7 @@ cat "$root/etc/pve/firewall/100.fw"
 
 say "The firewall is started"
 for server in "$vm 10.10.10.100 5432" "$ct 10.10.10.101 22" "$node 10.10.10.1 9100"; do await answers $server; done
-echo "before, the desk reaches port 22 of the VM: $(knock "$desk" 10.10.10.100 22)"
+try "before: desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 command_of_the_tour start
 command_of_the_tour status
 command_of_the_tour localnet
@@ -115,15 +120,14 @@ say "What iptables-save holds (a few of $(rules | grep -c '^-A') rules)"
 rules | grep -E '^-A (INPUT|FORWARD|OUTPUT|PVEFW-(INPUT|FORWARD|FWBR-OUT)|tap100i0-IN|GROUP-webserver-IN) '
 
 say "Packets"
-printf '%-58s %s\n' \
-    "desk -> VM 100, port 80 (group webserver):" "$(knock "$desk" 10.10.10.100 80)" \
-    "desk -> VM 100, port 22 (no rule, policy DROP):" "$(knock "$desk" 10.10.10.100 22)" \
-    "container 101 -> VM 100, port 5432 (set friends):" "$(knock "$ct" 10.10.10.100 5432)" \
-    "desk -> VM 100, port 5432 (is no friend):" "$(knock "$desk" 10.10.10.100 5432)" \
-    "desk -> container 101, port 22 (macro SSH for alias admin):" "$(knock "$desk" 10.10.10.101 22)" \
-    "VM 100 -> container 101, port 22 (is not admin):" "$(knock "$vm" 10.10.10.101 22)" \
-    "desk -> the node, port 9100 (alias admin):" "$(knock "$desk" 10.10.10.1 9100)" \
-    "VM 100 -> the node, port 9100 (is not admin):" "$(knock "$vm" 10.10.10.1 9100)"
+try "desk -> VM 100, port 80 (group webserver)" "$desk" 10.10.10.100 80
+try "desk -> VM 100, port 22 (no rule, policy DROP)" "$desk" 10.10.10.100 22
+try "container 101 -> VM 100, port 5432 (set friends)" "$ct" 10.10.10.100 5432
+try "desk -> VM 100, port 5432 (is no friend)" "$desk" 10.10.10.100 5432
+try "desk -> container 101, port 22 (macro SSH, alias admin)" "$desk" 10.10.10.101 22
+try "VM 100 -> container 101, port 22 (is not admin)" "$vm" 10.10.10.101 22
+try "desk -> the node, port 9100 (alias admin)" "$desk" 10.10.10.1 9100
+try "VM 100 -> the node, port 9100 (is not admin)" "$vm" 10.10.10.1 9100
 
 say "One rule is switched on: '|IN SSH(ACCEPT)' loses its '|'"
 before=$(signatures)
@@ -136,7 +140,7 @@ await allows 22
 echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "$before") chains and sets these were rewritten:"
 comm -13 <(sort <<< "$before") <(signatures | sort) | sed 's/^/    /'
 rules | grep -E -- '^-A tap100i0-IN .*--dport 22 '
-echo "desk -> VM 100, port 22: $(knock "$desk" 10.10.10.100 22)"
+try "desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 
 say "A fault is reported with its place, and costs its line alone"
 echo 'IN ACCEPT -source nobody -p tcp -dport 25' >> "$file"
@@ -147,5 +151,5 @@ command_of_the_tour stop
 show "pve-firewall status"
 firewall status 2>/dev/null
 echo "rules left: $(rules | grep -c 'PVEFW\|tap100' || true)"
-echo "desk -> VM 100, port 22: $(knock "$desk" 10.10.10.100 22)"
+try "desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 say "All namespaces and files of the tour are removed now."

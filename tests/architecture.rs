@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulate", &["ruleset"]),
     ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
     // the shell
-    ("system", &[]),
+    ("system", &["nflog"]),
     ("reader", &["compile", "config", "inputs", "node", "system"]),
     ("apply", &["compile", "config", "plan", "ruleset", "system"]),
     ("logger", &["nflog", "system"]),

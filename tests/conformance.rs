@@ -5,12 +5,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests read files")]
 use libtest_mimic::{Arguments, Failed, Trial};
 use pve_firewall::compile::{Compiled, compile};
-use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::ruleset::{Family, MacStyle, Ruleset, Table};
 use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[path = "support/trees.rs"]
+mod trees;
+use trees::{facts, from_folder};
 
 type Entries = BTreeMap<String, (String, Vec<String>)>;
 
@@ -26,7 +29,7 @@ fn main() {
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
-    let compiled = compile(&tree(&case.join("pve")), &facts());
+    let compiled = compile(&from_folder(&case.join("pve")), &facts());
     if let Ok(expected) = fs::read_to_string(case.join("reports.txt")) {
         return same_reports(&expected, &compiled);
     }
@@ -128,38 +131,4 @@ fn compiled_sections(ruleset: &Ruleset) -> BTreeMap<String, Entries> {
         ("ebtables filter".to_string(), bridge.collect()),
         ("ipset".to_string(), sets.collect()),
     ])
-}
-
-/// The files of a case, named as on a node.
-fn tree(root: &Path) -> Tree {
-    let mut tree = Tree { root: "/etc/pve".to_string(), ..Tree::default() };
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
-            if path.is_symlink() {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                tree.files.insert(name, File::Content(fs::read(&path).unwrap().into()));
-            }
-        }
-    }
-    tree
-}
-
-/// A host without routes and resolver, and with Debian's name databases.
-fn facts() -> Facts {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}; run make deps"));
-    Facts {
-        node: "n1".to_string(),
-        now: 1_790_000_000,
-        services: read("/etc/services"),
-        protocols: read("/etc/protocols"),
-        ethertypes: read("/etc/ethertypes"),
-        ..Facts::default()
-    }
 }

@@ -319,3 +319,40 @@ fn sigterm_during_an_update_removes_the_rules() {
         assert_eq!(node.processes(), [0i32; 0]);
     }
 }
+
+#[test]
+fn a_slow_tool_holds_up_neither_the_watchdog_nor_the_end() {
+    let node = Node::new("pvefw-slow");
+    // stands in for ipset, first in PATH: slow while the file `slow` is there
+    let (shims, slow) = (node.path("shims"), node.path("slow"));
+    fs::create_dir(&shims).unwrap();
+    let script = format!("#!/bin/sh\n[ -e {} ] && sleep 3\nexec /usr/sbin/ipset \"$@\"\n", slow.display());
+    fs::write(shims.join("ipset"), script).unwrap();
+    fs::set_permissions(shims.join("ipset"), fs::Permissions::from_mode(0o755)).unwrap();
+    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()));
+    command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
+    let child = command.spawn().unwrap();
+    manager.await_message("READY=1");
+    fs::write(&slow, "").unwrap();
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
+    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    manager.forget();
+    for _ in 0..10 {
+        manager.await_message("WATCHDOG=1");
+    }
+    node.until_logged("update took ");
+    // and once more, with the signal in the middle of it
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.2\n"));
+    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    signal(&child, Signal::SIGTERM);
+    manager.await_message("STOPPING=1");
+    manager.await_message("WATCHDOG=1");
+    fs::remove_file(&slow).unwrap();
+    let mut child = child;
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+    assert_eq!(node.processes(), [0i32; 0]);
+    assert_eq!(node.files("").iter().filter(|file| file.ends_with(".new")).count(), 0);
+}

@@ -4,9 +4,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "kernel/apply.rs"]
 mod apply;
+#[path = "support/arbitrary.rs"]
+mod arbitrary;
+#[path = "kernel/trees.rs"]
+mod compiled_trees;
 #[path = "kernel/host.rs"]
 mod host;
 #[path = "support/netns.rs"]
 mod netns;
 #[path = "support/rulesets.rs"]
 mod rulesets;
+#[path = "support/trees.rs"]
+mod trees;

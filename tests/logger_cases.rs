@@ -2,11 +2,8 @@
 #[path = "support/nflog.rs"]
 mod nflog;
 
-use nflog::{TIME, fields_of, ipv4, ipv6, line_of, message};
-use proptest::prelude::*;
-use pve_firewall::nflog::conntrack::Event;
-use pve_firewall::nflog::lines::Lines;
-use pve_firewall::nflog::netlink::{Request, messages};
+use nflog::{TIME, conntrack, fields_of, ipv4, ipv6, line_of, message};
+use pve_firewall::nflog::netlink::Request;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -347,15 +344,6 @@ fn parsers_of_the_log_find_their_fields() {
     assert!(line.contains("policy DROP: IN"));
 }
 
-/// The text of one conntrack message.
-fn conntrack(request: Request) -> Option<String> {
-    let bytes = request.bytes();
-    let event = messages(&bytes).next().as_ref().and_then(Event::decode)?;
-    let mut out = String::new();
-    Lines::new(nflog::TestHost::default()).push_conntrack(&event, &mut out);
-    Some(out)
-}
-
 #[test]
 fn only_new_and_forgotten_connections_have_lines() {
     let created = Request::new(0x0100, 0x600, 0, &[2, 0, 0, 0]);
@@ -374,45 +362,4 @@ fn details_of_conntrack_lines() {
         .with(8, &7_u32.to_be_bytes())
         .with(18, &[0, 5]);
     assert_eq!(conntrack(request).unwrap(), "[DESTROY] ipv4     2 unknown  0 ESTABLISHED [ASSURED] mark=7 zone=5\n");
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_give_one_line_with_a_head(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        check_line(&line_of(&bytes, BTreeMap::new()))?;
-    }
-
-    #[test]
-    fn any_packet_and_prefix_give_one_line_with_a_head(
-        family in prop::sample::select(vec![IPV4, IPV6, BRIDGE, ARP, NETDEV]),
-        protocol in prop::sample::select(vec![0x0800, 0x86dd, 0x0806, 0x1234]),
-        next in prop::sample::select(vec![0_u8, 1, 6, 17, 43, 44, 58, 60, 132, 135]),
-        prefix in prop::collection::vec(any::<u8>(), 0..64),
-        mut payload in prop::collection::vec(any::<u8>(), 0..400),
-    ) {
-        // half way to a valid packet
-        for (at, value) in [(0, if family == IPV6 { 0x60 } else { 0x45 }), (6, next), (9, next)] {
-            if let Some(byte) = payload.get_mut(at) {
-                *byte = value;
-            }
-        }
-        check_line(&line_of(&message(family, protocol, &payload).with(10, &prefix).bytes(), BTreeMap::new()))?;
-    }
-
-    #[test]
-    fn any_conntrack_message_gives_at_most_one_line(bytes in prop::collection::vec(any::<u8>(), 0..500), kind in 0x100_u16..0x104) {
-        if let Some(line) = conntrack(Request::new(kind, 0x600, 0, &bytes)) {
-            prop_assert!(line.ends_with('\n') && !line[..line.len() - 1].contains(char::is_control), "{line:?}");
-        }
-    }
-}
-
-/// One line, no control characters, six fields at least: VMID, LOGID, chain, date, zone, and what there is to say.
-fn check_line(line: &str) -> Result<(), TestCaseError> {
-    let text = line.strip_suffix('\n').ok_or_else(|| TestCaseError::fail("no line end"))?;
-    prop_assert!(!text.contains(char::is_control), "{text:?}");
-    let head =
-        regex::Regex::new(r"^\d+ [0-7] [^ :]+ \d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4} .*[^ ]$").unwrap();
-    prop_assert!(head.is_match(text), "{text:?}");
-    Ok(())
 }

@@ -96,7 +96,7 @@ impl Firewall {
                 pass.fault(part, error);
             }
         }
-        self.refused.forget_changed(wanted);
+        self.refused.forget_changed(wanted, &live);
         let plan = Plan::with_kept(&self.refused.accepted(wanted), &live, |part| self.refused.kept(part));
         if !plan.is_empty() {
             self.carry_out(&plan, &mut pass);
@@ -121,11 +121,11 @@ impl Firewall {
         self.update_sets(&plan.sets, pass);
         for family in Family::ALL {
             for table in TableName::ALL {
-                self.update_table(table, family, pass);
+                self.update_table(table, family, plan, pass);
             }
         }
         self.remove_sets(&plan.sets, pass);
-        self.update_bridge(pass);
+        self.update_bridge(plan, pass);
         let live = self.live();
         pass.verify(&live, &plan.sets);
     }

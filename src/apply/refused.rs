@@ -1,7 +1,7 @@
 //! Rules that the tools refuse: what is done without them, and for how long.
 use super::Fault;
 use super::search::Found;
-use crate::plan::{LiveTable, Part, TableName};
+use crate::plan::{Live, LiveTable, Part, TableName};
 use crate::ruleset::{
     BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, Family, MacStyle, Match, Origin, Rule, Ruleset, SetName,
     Signature, Target,
@@ -24,6 +24,8 @@ pub(super) trait Rules: Clone {
     /// Whether something might pass that should not if this rule were left out.
     fn closes(&self, name: &ChainName, at: usize) -> bool;
     fn origin(&self, at: usize) -> &Origin;
+    /// The chain that this rule goes to.
+    fn target(&self, at: usize) -> Option<&ChainName>;
     fn sets(&self, at: usize) -> impl Iterator<Item = &SetName>;
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self;
     fn sign(&self, name: &ChainName) -> Signature;
@@ -64,6 +66,13 @@ impl Rules for Chain {
 
     fn origin(&self, at: usize) -> &Origin {
         &self.rules[at].origin
+    }
+
+    fn target(&self, at: usize) -> Option<&ChainName> {
+        match &self.rules[at].target {
+            Target::Jump(chain) | Target::Goto(chain) => Some(chain),
+            _ => None,
+        }
     }
 
     fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
@@ -107,6 +116,13 @@ impl Rules for BridgeChain {
         &self.rules[at].origin
     }
 
+    fn target(&self, at: usize) -> Option<&ChainName> {
+        match &self.rules[at].target {
+            BridgeTarget::Jump(chain) => Some(chain),
+            _ => None,
+        }
+    }
+
     fn sets(&self, _at: usize) -> impl Iterator<Item = &SetName> {
         std::iter::empty()
     }
@@ -131,8 +147,21 @@ struct Refusal {
     texts: Vec<String>,
     /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
     keeps: bool,
+    /// Whether the sets could not be read then: a rule may have been refused for want of its set.
+    blind: bool,
     /// Until when this is believed.
     until: Instant,
+}
+
+/// How long a refusal is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// In this update only.
+    No,
+    /// For some minutes.
+    Yes,
+    /// The same, but at most until the sets can be read again.
+    UntilSetsAreRead,
 }
 
 /// What is known of refused rules, by part and chain.
@@ -144,7 +173,7 @@ pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
 
 impl Refusals {
     /// Forgets what was learned of chains that have changed since, or too long ago.
-    pub fn forget_changed(&mut self, wanted: &Ruleset) {
+    pub fn forget_changed(&mut self, wanted: &Ruleset, live: &Live) {
         let now = Instant::now();
         self.0.retain(|(part, name), refusal| {
             let signature = match part {
@@ -152,21 +181,21 @@ impl Refusals {
                 Part::Bridge => wanted.bridge.get(name).map(|chain| chain.sign(name)),
                 Part::Sets => None,
             };
-            refusal.until > now && signature == Some(refusal.signature)
+            let seeing = refusal.blind && live.sets.is_ok();
+            refusal.until > now && signature == Some(refusal.signature) && !seeing
         });
     }
 
-    /// Learns that rules of a chain are refused. `lasting` is whether that will be so in the next update as well, for
-    /// all that is known.
+    /// Learns that rules of a chain are refused.
     pub fn learn<R: Rules>(
         &mut self,
         part: Part,
         wanted: &Chains<R>,
         live: &LiveTable,
         found: impl IntoIterator<Item = (ChainName, usize, String)>,
-        lasting: bool,
+        lasting: Lasting,
     ) {
-        let until = if lasting { Instant::now() + RETRY } else { Instant::now() };
+        let until = if lasting == Lasting::No { Instant::now() } else { Instant::now() + RETRY };
         for (name, at, reason) in found {
             let Some(chain) = wanted.get(&name).filter(|chain| at < chain.count()) else { continue };
             let fresh = || Refusal {
@@ -174,10 +203,12 @@ impl Refusals {
                 reasons: BTreeMap::new(),
                 texts: Vec::new(),
                 keeps: false,
+                blind: false,
                 until,
             };
             let refusal = self.0.entry((part, name.clone())).or_insert_with(fresh);
             refusal.until = refusal.until.min(until);
+            refusal.blind |= lasting == Lasting::UntilSetsAreRead;
             refusal.keeps |= chain.closes(&name, at) && live.chains.contains_key(&name);
             refusal.reasons.insert(at, reason);
             refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&**chain, &name, *at, reason)).collect();

@@ -6,6 +6,10 @@ use crate::system::tools::{self, ToolError};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What each line of a script adds to the time that the tool may run: the nft variant needs about 1 ms for a rule where
+/// there are tens of thousands.
+const LINE_LIMIT: Duration = Duration::from_millis(5);
+
 /// A tool that takes scripts for one table.
 pub(super) struct Restore<'a> {
     pub commands: &'a Commands,
@@ -35,9 +39,12 @@ impl Failure {
         let stderr = self.error.stderr();
         let line = stderr.lines().map(str::trim).find(|line| !line.is_empty() && !line.ends_with("(nf_tables):"));
         let line = line.unwrap_or("no reason given");
-        let text = line.split_once("): ").map_or(line, |(_, text)| text);
-        let bare = text.ends_with(" failed") || text.ends_with(" failed.");
-        if bare { "the kernel does not take it".into() } else { text.to_string() }
+        if let Some((_, rest)) = line.split_once(" failed") {
+            let why =
+                rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(why, _)| format!(" ({why})"));
+            return format!("the kernel does not take it{}", why.unwrap_or_default());
+        }
+        line.split_once("): ").map_or(line, |(_, text)| text).to_string()
     }
 }
 
@@ -49,7 +56,8 @@ impl Restore<'_> {
             (Part::Bridge, Variant::Nft) => &["--noflush"],
             _ => &["-w", "10", "-n"],
         };
-        tools::run(&self.commands.restore, args, script, self.limit)
+        let limit = self.limit + LINE_LIMIT * u32::try_from(script.lines().count()).unwrap_or(u32::MAX);
+        tools::run(&self.commands.restore, args, script, limit)
             .map(drop)
             .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
     }

@@ -45,6 +45,8 @@ struct Search<'a> {
     restore: &'a Restore<'a>,
     budget: &'a mut Budget,
     names: [ChainName; 2],
+    /// A live chain from which the rules under trial are reached, by a rule that matches nothing.
+    from: Option<&'a ChainName>,
     found: Vec<Found>,
 }
 
@@ -60,9 +62,14 @@ pub(super) fn refused<R: Rules>(
     if restore.is_exact() {
         return blamed.into_iter().map(|(name, at)| (name, at, failure.reason())).collect();
     }
+    let dangling = dangling(plan, wanted);
+    if !dangling.is_empty() {
+        return dangling;
+    }
     let Some(names) = names() else { return Vec::new() };
-    let mut candidates = candidates(plan, wanted, &names);
-    let mut search = Search { restore, budget, names, found: Vec::new() };
+    let changed = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
+    let mut candidates = candidates(changed, wanted, &names);
+    let mut search = Search { restore, budget, names, from: None, found: Vec::new() };
     if !matches!(search.probe(&[]), Some(Ok(()))) {
         return Vec::new(); // nothing can be tried now
     }
@@ -78,7 +85,28 @@ pub(super) fn refused<R: Rules>(
         // refused for where it stands, not for what it is
         search.found.extend(blamed.map(|(name, at)| (name, at, failure.reason())));
     }
+    if search.found.is_empty() && restore.part != Part::Bridge {
+        for chain in plan.with(Action::Update) {
+            search.from = Some(chain);
+            let own = self::candidates(std::iter::once(chain), wanted, &search.names);
+            search.halve(&own);
+        }
+    }
     search.found
+}
+
+/// The rules that go to chains which are neither wanted nor live.
+fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Found> {
+    let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Delete);
+    let mut found = Vec::new();
+    for (name, chain) in wanted {
+        for at in 0..chain.count() {
+            if let Some(target) = chain.target(at).filter(|target| !there(target)) {
+                found.push((name.clone(), at, format!("there is no chain '{target}'")));
+            }
+        }
+    }
+    found
 }
 
 /// The chain that rules are tried in, and one for them to go to. By their names a later update knows and removes them.
@@ -86,9 +114,13 @@ fn names() -> Option<[ChainName; 2]> {
     Some([ChainName::new("PVEFW-TRY")?, ChainName::new("PVEFW-TRY-TO")?])
 }
 
-fn candidates<R: Rules>(plan: &TablePlan, wanted: &Chains<R>, [name, to]: &[ChainName; 2]) -> Vec<Candidate> {
+fn candidates<'a, R: Rules>(
+    chains: impl Iterator<Item = &'a ChainName>,
+    wanted: &Chains<R>,
+    [name, to]: &[ChainName; 2],
+) -> Vec<Candidate> {
     let mut places: BTreeMap<String, Vec<(ChainName, usize)>> = BTreeMap::new();
-    for chain in [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action)) {
+    for chain in chains {
         let Some(rules) = wanted.get(chain) else { continue };
         for at in 0..rules.count() {
             places.entry(rules.probe(at, name, to)).or_default().push((chain.clone(), at));
@@ -114,11 +146,14 @@ impl Search<'_> {
             script.push_str(&rule.line);
             script.push('\n');
         }
-        script.push_str("COMMIT\n");
+        // no mark has bits outside of its mask
+        let way = self.from.map(|from| format!("{from} -m mark --mark 0x1/0x0 -j {name}\n"));
+        let [hang, unhang] = ["-A", "-D"].map(|how| way.as_ref().map(|way| format!("{how} {way}")).unwrap_or_default());
+        script += &format!("{hang}COMMIT\n");
         let result = self.restore.run(&script);
         if result.is_ok() {
             // what is left behind if this fails is removed by the next update
-            let _ = self.restore.run(&format!("*{table}\n-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
+            let _ = self.restore.run(&format!("*{table}\n{unhang}-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
         }
         Some(result)
     }

@@ -1,5 +1,5 @@
 //! The steps of the IP sets: made and changed before the tables use them, removed when no table does.
-use super::refused::Rules;
+use super::refused::{Lasting, Rules};
 use super::restore::blamed_line;
 use super::search::Found;
 use super::{Firewall, Pass};
@@ -63,7 +63,7 @@ impl Firewall {
                 found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be made"))).collect()
             };
             let found = wanted.iter().flat_map(in_chain);
-            self.refused.learn(Part::Table(table, family), wanted, live, found, false);
+            self.refused.learn(Part::Table(table, family), wanted, live, found, Lasting::No);
         }
     }
 
@@ -95,6 +95,12 @@ impl Firewall {
                     pass.outcome.changed |= !done.is_empty();
                     failed.insert(name.clone(), (at, reason(&error)));
                 }
+                None if error.is_verdict() => {
+                    let names = part.owners().map(|name| (name, script(&|other: &SetName| other != name).text));
+                    failed.extend(names.filter_map(|(name, script)| Some((name.clone(), self.restore_set(&script)?))));
+                    pass.outcome.changed = true;
+                    return failed;
+                }
                 _ => {
                     pass.fault(Part::Sets, &error);
                     failed.extend(part.owners().map(|name| (name.clone(), (0, "not updated".into()))));
@@ -103,13 +109,22 @@ impl Firewall {
             }
         }
     }
+
+    /// Runs the block of one set, some lines of which may have been run already. Returns what [`Self::restore_sets`]
+    /// does.
+    fn restore_set(&self, script: &str) -> Option<(usize, String)> {
+        let error = tools::run("ipset", &["restore", "-exist"], script, self.limit).err()?;
+        let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");
+        (!gone).then(|| (blamed_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))
+    }
 }
 
 fn reason(error: &ToolError) -> String {
     let stderr = error.stderr().trim();
-    stderr
-        .split_once("Error in line ")
-        .and_then(|(_, rest)| rest.split_once(": "))
-        .map_or(stderr, |(_, text)| text)
-        .into()
+    let text = stderr.split_once("Error in line ").map_or(stderr, |(_, rest)| rest);
+    match text.split_once(": ") {
+        Some((_, text)) => text.into(),
+        None if text.is_empty() => error.to_string(),
+        None => text.into(),
+    }
 }

@@ -1,21 +1,23 @@
 //! The steps that go through restore tools: the tables of iptables, and ebtables.
-use super::refused::{Chains, Rules};
+use super::refused::{Chains, Lasting, Rules};
 use super::restore::Restore;
 use super::search::{self, Budget};
 use super::variants::{Commands, Tool};
 use super::{Firewall, Outcome, Pass, STATE, read};
-use crate::plan::{Live, LiveBridge, LiveTable, Part, Script, TableName, TablePlan, bridge_script, table_script};
+use crate::plan::{Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script};
 use crate::ruleset::{ChainName, Family, Ruleset};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// What is live, the programs that change it, and the file that the last script is kept in.
-type To<'a, L> = (&'a L, &'a Commands, Option<&'static str>);
+/// What is live, the programs that change it, and of the variant in use the file that the last script is kept in and the
+/// plan.
+type To<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
 
 /// One part: what is wanted there, and how it is planned and written.
 struct Step<'a, R> {
     restore: Restore<'a>,
-    /// The file that the last script is kept in.
-    file: Option<&'static str>,
+    /// The file that the last script is kept in, and the plan for the case that no rule is known to be refused.
+    first: Option<(&'static str, &'a TablePlan)>,
     wanted: &'a Chains<R>,
     live: &'a LiveTable,
     plan: &'a dyn Fn(&Chains<R>, &BTreeSet<ChainName>) -> TablePlan,
@@ -24,7 +26,7 @@ struct Step<'a, R> {
 
 impl Firewall {
     /// One table of iptables.
-    pub(super) fn update_table(&mut self, table: TableName, family: Family, pass: &mut Pass<'_>) {
+    pub(super) fn update_table(&mut self, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
         let file = match (table, family) {
             (TableName::Filter, Family::V4) => "ip4cmdlist",
             (TableName::Raw, Family::V4) => "ip4cmdlistraw",
@@ -33,21 +35,21 @@ impl Firewall {
         };
         let Ok(commands) = self.variants.commands(Tool::Iptables(family)).cloned() else { return };
         let Ok(live) = pass.live.table(table, family) else { return };
-        self.apply_table(table, family, (live, &commands, Some(file)), pass);
+        self.apply_table(table, family, (live, &commands, Some((file, plan.table(table, family)))), pass);
     }
 
     /// The ebtables chains.
-    pub(super) fn update_bridge(&mut self, pass: &mut Pass<'_>) {
+    pub(super) fn update_bridge(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
         let Ok(commands) = self.variants.commands(Tool::Ebtables).cloned() else { return };
         let Ok(live) = &pass.live.bridge else { return };
-        self.apply_bridge((live, &commands, Some("ebtablescmdlist")), pass);
+        self.apply_bridge((live, &commands, Some(("ebtablescmdlist", &plan.bridge))), pass);
     }
 
     fn apply_table(&mut self, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
-        let (live, commands, file) = to;
+        let (live, commands, first) = to;
         let step = Step {
             restore: self.restore(Part::Table(table, family), commands),
-            file,
+            first,
             wanted: pass.wanted.table(table, family),
             live,
             plan: &|wanted, kept| TablePlan::new(wanted, live, table, kept),
@@ -56,10 +58,10 @@ impl Firewall {
         self.carry(&step, pass);
     }
 
-    fn apply_bridge(&mut self, (live, commands, file): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
+    fn apply_bridge(&mut self, (live, commands, first): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
         let step = Step {
             restore: self.restore(Part::Bridge, commands),
-            file,
+            first,
             wanted: &pass.wanted.bridge,
             live: &live.table,
             plan: &|wanted, kept| TablePlan::bridge(wanted, live, kept),
@@ -79,12 +81,15 @@ impl Firewall {
         let mut budget = Budget::new();
         loop {
             let accepted = self.refused.accepted_in(part, step.wanted);
-            let plan = (step.plan)(&accepted, &(&self.refused.kept(part) | &pass.wanted.kept));
+            let plan = match (step.first, &accepted) {
+                (Some((_, plan)), Cow::Borrowed(_)) => plan.clone(),
+                _ => (step.plan)(&accepted, &(&self.refused.kept(part) | &pass.wanted.kept)),
+            };
             if plan.is_empty() {
                 return;
             }
             let script = (step.script)(&plan, &accepted);
-            if let Some(file) = step.file {
+            if let Some((file, _)) = step.first {
                 self.keep(file, &script.text, &mut pass.outcome);
             }
             let Err(failure) = step.restore.run(&script.text) else {
@@ -102,7 +107,8 @@ impl Firewall {
                 return;
             }
             let found = self.refused.original_places(part, found);
-            self.refused.learn(part, step.wanted, step.live, found, true);
+            let lasting = if pass.live.sets.is_ok() { Lasting::Yes } else { Lasting::UntilSetsAreRead };
+            self.refused.learn(part, step.wanted, step.live, found, lasting);
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 const CYCLE: Duration = Duration::from_secs(10);
 /// `stat` looks for changes this often: writes of other nodes raise no event.
 const STAT: Duration = Duration::from_secs(1);
-/// The shortest time between the end of a pass and the next one.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The shortest time between the end of a pass and the next one; twice the time of the pass, if that is longer.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the updater is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,13 @@ impl Schedule {
         Schedule { cycle: now, stat: now, rest: now, tables: facts.fingerprint() }
     }
 
-    /// Takes note of a pass, which was part of a full cycle or not.
-    pub fn passed(&mut self, began: Instant, full: bool) {
+    /// Takes note of a pass that took so long, and was part of a full cycle or not.
+    pub fn passed(&mut self, took: Duration, full: bool) {
         let now = Instant::now();
-        self.rest = now + PAUSE.max(2 * now.duration_since(began));
+        self.rest = now + PAUSE.max(2 * took).min(STAT);
         self.stat = now + STAT;
         if full {
-            self.cycle = began + CYCLE;
+            self.cycle = now + CYCLE;
         }
     }
 
@@ -61,13 +61,15 @@ impl Schedule {
 
     /// Waits until there is something to do.
     pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, facts: &FactsSource) -> Why {
-        let mut written = !reader.settled();
+        let mut written = false;
+        let confirm = reader.due().map(|due| Instant::now() + due);
         loop {
+            written |= reader.written();
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
             }
-            if written && now >= self.rest {
+            if now >= self.rest && (written || confirm.is_some_and(|confirm| now >= confirm)) {
                 return Why::Look;
             }
             if now >= self.stat {
@@ -80,19 +82,17 @@ impl Schedule {
                 written |= reader.changed();
                 continue;
             }
-            let until = self.cycle.min(self.stat).min(if written { self.rest } else { self.cycle });
+            let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
+            let until = self.cycle.min(self.stat).min(look.unwrap_or(self.cycle));
             let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }
             // a failure (EINTR) is as a wake-up for nothing
             let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
-            let ready = |index: usize| fds.get(index).is_some_and(|fd: &PollFd<'_>| fd.any().unwrap_or(false));
-            let (ordered, told) = (ready(0), ready(1));
-            if ordered {
+            if fds[0].any().unwrap_or(false) {
                 return Why::Order;
             }
-            written |= told && reader.written();
         }
     }
 }

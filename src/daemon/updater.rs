@@ -97,19 +97,18 @@ impl Updater {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
             let message = Message::failure(format_args!("internal error: {}", panic_text(&*panic)));
             self.journal.set(Topic::Update, vec![message], &self.log);
-            self.schedule.passed(Instant::now(), true);
+            self.schedule.passed(Duration::ZERO, true);
         }
     }
 
     /// One pass over the tree, and an update if it is due or the pass made a difference.
     fn cycle(&mut self, why: Why) {
-        let began = Instant::now();
         let read = match self.tree {
             // nothing is known yet: rather wait a moment for certainty than act on half of it
             None => self.reader.settle().map(drop),
             Some(_) => self.reader.pass(),
         };
-        self.schedule.passed(began, why == Why::Cycle);
+        self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let healthy = match read {
             Ok(()) => Vec::new(),
             Err(Problem::Interrupted) => return,

@@ -11,7 +11,7 @@ mod host;
 mod losses;
 mod sink;
 
-use crate::system::process::start_in_background;
+use crate::system::background::start_in_background;
 use anyhow::Result;
 use args::Args;
 use daemon::Daemon;

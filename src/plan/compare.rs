@@ -194,12 +194,11 @@ impl SetPlan {
         self.sets.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
     }
 
-    /// The sets that are not as planned among those that were read after this plan was carried out.
+    /// The wanted sets that are not as planned among those that were read after this plan was carried out.
     pub fn unfinished<'a>(&'a self, live: &'a LiveSets) -> impl Iterator<Item = &'a SetName> {
         let finished = |name: &SetName, planned: &Planned| match planned.action {
             Action::Create | Action::Update | Action::Exists => live.sets.get(name).copied() == planned.signature,
-            Action::Delete => !live.sets.contains_key(name),
-            Action::Ignore => true,
+            Action::Delete | Action::Ignore => true,
         };
         self.sets.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
     }

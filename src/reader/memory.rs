@@ -42,10 +42,19 @@ struct Place {
 struct Known {
     /// The content that serves; an empty one stands for an empty or absent file. `None`: nothing certain is known.
     good: Option<Arc<[u8]>>,
-    /// Content that is shown in its stead, and since when.
-    shown: Option<(Arc<[u8]>, Moment)>,
+    /// Content that is shown in its stead.
+    shown: Option<Shown>,
     /// Why the last pass could not read it.
     failed: Option<String>,
+}
+
+/// Content that is not believed yet.
+#[derive(Debug)]
+struct Shown {
+    content: Arc<[u8]>,
+    since: Moment,
+    /// When it is believed if it is still there.
+    due: Moment,
 }
 
 impl Memory {
@@ -73,23 +82,23 @@ impl Memory {
             _ => Place { fuse: scan.fuse, device: scan.device, since: now },
         };
         self.place = Some(place);
-        let fresh = place.fuse && now.saturating_sub(place.since) < self.patience.appearance;
+        let complete = if place.fuse { place.since + self.patience.appearance } else { Moment::ZERO };
         let mentioned = scan.files;
         for (path, known) in &mut self.files {
             let sight = mentioned.get(path).unwrap_or(&Sight { seen: Seen::Absent, at_rest: false });
-            known.learn(sight, now, &self.patience, fresh);
+            known.learn(sight, now, &self.patience, complete);
         }
         // what earlier passes of an established tree did not mention was absent
         let before = self.established.then(Arc::default);
         for (path, sight) in &mentioned {
             if !self.files.contains_key(path) {
                 let mut known = Known { good: before.clone(), ..Known::default() };
-                known.learn(sight, now, &self.patience, fresh);
+                known.learn(sight, now, &self.patience, complete);
                 self.files.insert(path.clone(), known);
             }
         }
         self.files.retain(|path, known| mentioned.contains_key(path) || !known.is_gone());
-        self.established = !fresh;
+        self.established = now >= complete;
         Ok(())
     }
 
@@ -104,10 +113,10 @@ impl Memory {
         }
     }
 
-    /// Whether no file shows content that is not believed yet: if not, another pass soon is worth it.
+    /// When the next pass can make a difference, because a file shows content that is not believed yet.
     #[must_use]
-    pub fn settled(&self) -> bool {
-        self.files.values().all(|known| known.shown.is_none())
+    pub fn due(&self) -> Option<Moment> {
+        self.files.values().filter_map(|known| known.shown.as_ref()).map(|shown| shown.due).min()
     }
 
     /// The tree as it is believed to be.
@@ -127,7 +136,8 @@ impl Memory {
 }
 
 impl Known {
-    fn learn(&mut self, sight: &Sight, now: Moment, patience: &Patience, fresh: bool) {
+    /// Takes in a sight. Before the moment `complete` nothing is absent.
+    fn learn(&mut self, sight: &Sight, now: Moment, patience: &Patience, complete: Moment) {
         let content: &[u8] = match &sight.seen {
             Seen::Failed(reason) => {
                 self.failed = Some(reason.clone());
@@ -142,19 +152,18 @@ impl Known {
             self.shown = None;
             return;
         }
-        let since = match &self.shown {
-            Some((shown, since)) if **shown == *content => *since,
-            _ => now,
+        let (content, since) = match self.shown.take() {
+            Some(shown) if *shown.content == *content => (shown.content, shown.since),
+            _ => (content.into(), now),
         };
-        let agreed = now.saturating_sub(since);
-        let believed = match content.is_empty() {
-            true => agreed >= patience.absence && !fresh,
-            false => sight.at_rest || agreed >= patience.content,
+        let due = match (content.is_empty(), sight.at_rest) {
+            (true, _) => complete.max(since + patience.absence),
+            (false, true) => now,
+            (false, false) => since + patience.content,
         };
-        if believed {
-            (self.good, self.shown) = (Some(content.into()), None);
-        } else {
-            self.shown = Some((content.into(), since));
+        match now >= due {
+            true => self.good = Some(content),
+            false => self.shown = Some(Shown { content, since, due }),
         }
     }
 
@@ -210,7 +219,7 @@ mod tests {
         for moment in [0, 1000] {
             memory.learn(scan(false, &[("a", content("old"))]), at(moment)).unwrap();
         }
-        assert!(memory.settled());
+        assert!(memory.due().is_none());
         memory
     }
 
@@ -224,7 +233,7 @@ mod tests {
             memory.learn(scan(false, &[("a", content(shown))]), at(moment)).unwrap();
             assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
         }
-        assert!(memory.settled());
+        assert!(memory.due().is_none());
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
         let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
         memory.learn(pass(), at(2000)).unwrap();
         assert_eq!(file(&memory, "b"), None);
-        assert!(!memory.settled());
+        assert!(memory.due().is_some());
         memory.learn(pass(), at(2400)).unwrap();
         assert_eq!(file(&memory, "b").unwrap(), "new");
     }
@@ -295,7 +304,7 @@ mod tests {
         }
         memory.learn(pass(), at(3000)).unwrap();
         assert_eq!(file(&memory, "b"), None);
-        assert!(memory.settled());
+        assert!(memory.due().is_none());
         // a plain directory is not what was mounted there
         assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(4000)).is_err());
         assert_eq!(file(&memory, "a").unwrap(), "x");

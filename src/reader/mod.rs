@@ -32,7 +32,7 @@ pub struct Manner {
     pub patience: Patience,
     /// How long a pass may take.
     pub limit: Duration,
-    /// How long after a pass that left something open the next one is made.
+    /// The shortest time between two passes.
     pub pause: Duration,
     /// How long [`Reader::settle`] tries.
     pub settle: Duration,
@@ -62,7 +62,7 @@ impl Manner {
             appearance: Duration::ZERO,
         },
         limit: Duration::from_secs(5),
-        pause: Duration::from_millis(55),
+        pause: Duration::from_millis(10),
         settle: Duration::from_secs(2),
         watch: false,
     };
@@ -91,6 +91,9 @@ pub struct Reader {
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
     fingerprint: Option<u64>,
+    /// Whether the worker told of a write while it was asked something else.
+    told: bool,
+    took: Duration,
     start: Instant,
 }
 
@@ -108,6 +111,8 @@ impl Reader {
             worker: None,
             stuck: Vec::new(),
             fingerprint: None,
+            told: false,
+            took: Duration::ZERO,
             start: Instant::now(),
         }
     }
@@ -125,7 +130,10 @@ impl Reader {
     /// When the tree cannot be believed; what is known of it stays.
     pub fn pass(&mut self) -> Result<(), Problem> {
         let request = if self.manner.watch { worker::READ_AND_WATCH } else { worker::READ };
-        let scan = match self.ask(request)? {
+        let began = Instant::now();
+        let answer = self.ask(request);
+        self.took = began.elapsed();
+        let scan = match answer? {
             Message::Scan(scan) => scan,
             other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
         };
@@ -155,7 +163,7 @@ impl Reader {
             if done || Instant::now() >= deadline {
                 return passed.map(|()| self.tree());
             }
-            sleep(self.manner.pause);
+            sleep(self.due().unwrap_or_default().max(self.manner.pause));
         }
     }
 
@@ -167,10 +175,22 @@ impl Reader {
         }
     }
 
-    /// Whether the last pass left nothing open: if not, another one is due after [`Manner::pause`].
+    /// Whether the last pass left nothing open.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.memory.settled()
+        self.memory.due().is_none()
+    }
+
+    /// How long the last pass took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// How long until another pass can settle something that the last one left open.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.memory.due().map(|due| due.saturating_sub(self.start.elapsed()))
     }
 
     /// The tree as it is believed to be.
@@ -196,17 +216,14 @@ impl Reader {
         self.worker.as_ref().map(Worker::descriptor)
     }
 
-    /// Whether the worker has told of a write.
+    /// Whether the worker has told of a write since this was last asked.
     pub fn written(&mut self) -> bool {
-        let Some(worker) = &mut self.worker else { return false };
-        match worker.receive(Instant::now(), None) {
-            Received::Message(_) => true,
-            Received::Closed => {
-                self.give_up();
-                false
-            }
-            Received::Late | Received::Interrupted => false,
+        match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
+            Some(Received::Message(_)) => self.told = true,
+            Some(Received::Closed) => self.give_up(),
+            Some(Received::Late | Received::Interrupted) | None => {}
         }
+        std::mem::take(&mut self.told)
     }
 
     fn ask(&mut self, request: u8) -> Result<Message, Problem> {
@@ -219,7 +236,7 @@ impl Reader {
         let problem = loop {
             match worker.receive(deadline, self.bell.as_deref()) {
                 Received::Message(message) => match postcard::from_bytes(&message) {
-                    Ok(Message::Written) => {}
+                    Ok(Message::Written) => self.told = true,
                     Ok(answer) => {
                         self.worker = Some(worker);
                         return Ok(answer);

@@ -1,13 +1,11 @@
 //! Going into the background, and the pid file.
 #![allow(unsafe_code, reason = "fork(2)")]
 use super::files;
-use anyhow::{Context, Result, bail};
-use nix::fcntl::OFlag;
+use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execv, fork, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execv, fork, setsid};
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -36,36 +34,6 @@ pub fn into_background() -> Result<Side> {
     dup2_stderr(&null)?;
     Ok(Side::Daemon)
 }
-
-/// Runs `start` in the background. The starter gets `None`, once `start` has succeeded; the daemon gets its result.
-/// To be called while the process has one thread only.
-///
-/// # Errors
-/// To the starter, with what went wrong in `start`; to the daemon as well, which has nobody left to tell.
-pub fn start_in_background<T>(start: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
-    let mut report = String::new();
-    match into_background()? {
-        Side::Starter(_) => {
-            drop(writer);
-            File::from(reader).read_to_string(&mut report).context("the daemon does not answer")?;
-            match report.strip_prefix(STARTED) {
-                Some(_) => Ok(None),
-                None if report.is_empty() => bail!("the daemon ended before it was ready"),
-                None => bail!(report),
-            }
-        }
-        Side::Daemon => {
-            let started = start();
-            let report = started.as_ref().map_or_else(|error| format!("{error:#}"), |_| STARTED.to_string());
-            File::from(writer).write_all(report.as_bytes()).context("nobody waits for the daemon")?;
-            started.map(Some)
-        }
-    }
-}
-
-/// What the daemon tells its starter when all is well: no error begins with it.
-const STARTED: &str = "\0";
 
 /// Replaces this process by a program, which inherits the process number, the signal mask and pending signals.
 ///

@@ -1,5 +1,5 @@
 //! Update and removal, beside what other programs have.
-use crate::host::{Host, VARIANTS};
+use crate::host::{Host, VARIANTS, with_counters};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use pve_firewall::apply::Variant;
 use pve_firewall::plan::{Action, Plan};
@@ -45,23 +45,7 @@ fn a_changed_rule_rewrites_its_chain_alone() {
         let mut host = Host::new("counters", variant);
         let mut wanted = node(&[100, 101]);
         host.settle(&wanted);
-        // counters that only rules which are not rewritten keep
-        let numbered: String = {
-            let mut number = 0;
-            let text = host.saved("iptables", "-c -t filter");
-            let with_number = text.lines().map(|line| match line.strip_prefix("[0:0]") {
-                Some(rest) => {
-                    number += 1;
-                    format!("[{number}:{number}]{rest}\n")
-                }
-                None => format!("{line}\n"),
-            });
-            with_number.collect()
-        };
-        let file = host.root.path().join("numbered");
-        std::fs::write(&file, numbered).unwrap();
-        host.netns.exec(&format!("iptables-{variant}-restore -c <{}", file.display()));
-        let before = host.counters("iptables");
+        let before = with_counters(&host, "iptables");
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         let live = host.live();
         let plan = Plan::new(&wanted, &live);
@@ -190,4 +174,20 @@ fn the_last_scripts_are_kept() {
     assert_eq!(names, expected);
     let script = std::fs::read_to_string(state.join("ipsetcmdlist2")).unwrap();
     assert_eq!(script, "flush PVEFW-100-friends-v4\ndestroy PVEFW-100-friends-v4\n");
+}
+
+#[test]
+fn any_ruleset_is_taken_by_the_real_tools() {
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::{Config, RngSeed, TestRunner};
+    for variant in VARIANTS {
+        let mut host = Host::new("any", variant);
+        let config = Config { rng_seed: RngSeed::Fixed(1), ..Config::default() };
+        let mut runner = TestRunner::new(config);
+        for _ in 0..12 {
+            let wanted = crate::arbitrary::ruleset().new_tree(&mut runner).unwrap().current();
+            host.settle(&wanted);
+        }
+        assert_eq!(host.remove().faults, []);
+    }
 }

@@ -1,4 +1,5 @@
 //! A node for tests: a network namespace, a folder for state files, and a firewall that works there.
+#![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
 use pve_firewall::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::plan::{Live, Plan};
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
 
 pub struct Host {
+    /// What is to be dropped before the namespace is.
+    pub guards: Vec<Box<dyn std::any::Any + Send>>,
     pub netns: Netns,
     pub root: tempfile::TempDir,
     pub firewall: Firewall,
@@ -19,7 +22,13 @@ impl Host {
     pub fn new(name: &str, variant: Variant) -> Self {
         let root = tempfile::tempdir().unwrap();
         let firewall = Firewall::new(&Root::new(Some(root.path().into())), VariantChoice::Only(variant));
-        Host { netns: Netns::new(name), root, firewall, variant }
+        Host { guards: Vec::new(), netns: Netns::new(name), root, firewall, variant }
+    }
+
+    /// Another process on the same node.
+    pub fn successor(self) -> Self {
+        let root = Root::new(Some(self.root.path().into()));
+        Host { firewall: Firewall::new(&root, VariantChoice::Only(self.variant)), ..self }
     }
 
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
@@ -49,7 +58,7 @@ impl Host {
         self.netns.exec(&format!("{tool}-{}-save {args}", self.variant))
     }
 
-    /// Everything in the kernel, without dates, counters and random numbers, by the command that told it.
+    /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that told them.
     pub fn everything(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
         for tool in ["iptables", "ip6tables"] {
@@ -62,7 +71,7 @@ impl Host {
         all
     }
 
-    /// The packet counters of each rule of a chain, and whether each is still there after `change`.
+    /// The rules of the table `filter` with their counters, by chain.
     pub fn counters(&self, tool: &str) -> BTreeMap<String, Vec<String>> {
         let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for line in self.saved(tool, "-c -t filter").lines().filter(|line| line.starts_with('[')) {
@@ -73,7 +82,31 @@ impl Host {
     }
 }
 
+/// Gives each rule of the table `filter` packet and byte counters of its own, and returns them: a rule that is rewritten
+/// loses them.
+pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
+    let mut number = 0;
+    let mut numbered = String::new();
+    for line in host.saved(tool, "-c -t filter").lines() {
+        numbered += &match line.split_once("] ").filter(|(counter, _)| counter.starts_with('[')) {
+            Some((_, rule)) => {
+                number += 1;
+                format!("[{number}:{number}] {rule}\n")
+            }
+            None => format!("{line}\n"),
+        };
+    }
+    let file = host.root.path().join("numbered");
+    std::fs::write(&file, numbered).unwrap();
+    host.netns.exec(&format!("{tool}-{}-restore -c <{}", host.variant, file.display()));
+    host.counters(tool)
+}
+
+/// What a table holds, but for built-in chains as the kernel makes them.
 fn lines(text: &str) -> Vec<String> {
     let counters = |line: &str| line.split(" [").next().unwrap().to_string();
-    text.lines().filter(|line| !line.starts_with('#')).map(counters).collect()
+    let bare = |line: &str| line.starts_with('#') || line == "COMMIT" || line.starts_with('*');
+    let built_in =
+        |line: &str| line.starts_with(':') && line.ends_with(" ACCEPT") && !line.contains(char::is_lowercase);
+    text.lines().filter(|line| !bare(line)).map(counters).filter(|line| !built_in(line)).collect()
 }

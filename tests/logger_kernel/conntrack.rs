@@ -114,7 +114,11 @@ fn lines_are_those_of_conntrack() {
         netns.exec(
             "iptables -w -A INPUT -m conntrack --ctstate NEW -j ACCEPT
              ip6tables -w -A INPUT -m conntrack --ctstate NEW -j ACCEPT
-             iptables -w -t mangle -A OUTPUT -p udp -j CONNMARK --set-mark 7",
+             iptables -w -t mangle -A OUTPUT -p udp -j CONNMARK --set-mark 7
+             for hook in OUTPUT PREROUTING; do
+                 iptables -w -t raw -A $hook -p udp --dport 4001 -j CT --zone-orig 5
+                 iptables -w -t raw -A $hook -p icmp -j CT --zone 6
+             done",
         );
         let root = tempfile::tempdir().unwrap();
         let output = root.path().join("conntrack.txt");
@@ -150,7 +154,9 @@ fn lines_are_those_of_conntrack() {
         }
         assert_eq!(theirs.iter().any(|line| line.contains(" packets=")), accounting);
         assert_eq!(theirs.iter().any(|line| line.contains(" [stop=")), accounting);
-        assert!(theirs.iter().any(|line| line.contains(" mark=7")));
+        for part in [" mark=7", " zone-orig=5 ", " zone=6"] {
+            assert!(theirs.iter().any(|line| line.contains(part)), "{part}");
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! NFLOG messages made by hand, and a host with a standing clock.
 #![allow(dead_code, reason = "each test program uses a part")]
+use pve_firewall::nflog::conntrack::Event;
 use pve_firewall::nflog::lines::{Host, Lines};
 use pve_firewall::nflog::message::LoggedPacket;
-use pve_firewall::nflog::netlink::Request;
+use pve_firewall::nflog::netlink::{Request, messages};
 use pve_firewall::nflog::time::LocalTime;
 use std::collections::BTreeMap;
 
@@ -74,4 +75,13 @@ pub fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
     }
     packet.extend(rest);
     packet
+}
+
+/// The line of a conntrack message, if it has one.
+pub fn conntrack(request: Request) -> Option<String> {
+    let bytes = request.bytes();
+    let event = messages(&bytes).next().as_ref().and_then(Event::decode)?;
+    let mut out = String::new();
+    Lines::new(TestHost::default()).push_conntrack(&event, &mut out);
+    Some(out)
 }

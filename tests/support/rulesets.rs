@@ -17,7 +17,7 @@ pub fn interface(name: &str) -> Interface {
 
 /// A rule that a line of a file made.
 pub fn rule(matches: Vec<Match>, target: Target, line: u32) -> Rule {
-    Rule { matches, target, wide: true, origin: Origin::Line("100.fw".into(), line) }
+    Rule { wide: matches.is_empty(), matches, target, origin: Origin::Line("100.fw".into(), line) }
 }
 
 pub fn tcp(port: u16) -> Vec<Match> {

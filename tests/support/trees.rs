@@ -1,9 +1,10 @@
-//! Configuration trees from a few lines of text, compiled.
-#![allow(dead_code, reason = "each test binary uses a part")]
+//! Configuration trees from a folder or from a few lines of text, compiled.
+#![allow(dead_code, clippy::disallowed_methods, reason = "each test binary uses a part; tests read files")]
 use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::ruleset::{Family, MacStyle};
 use std::fs;
+use std::path::Path;
 
 /// A tree of files for node `n1`, each a path below the root and its text.
 pub fn tree(files: &[(&str, &str)]) -> Tree {
@@ -12,6 +13,27 @@ pub fn tree(files: &[(&str, &str)]) -> Tree {
         root: "/etc/pve".to_string(),
         files: files.iter().map(|(path, text)| ((*path).to_string(), content(text))).collect(),
     }
+}
+
+/// The files of a folder, named as on a node.
+pub fn from_folder(root: &Path) -> Tree {
+    let mut tree = Tree { root: "/etc/pve".to_string(), ..Tree::default() };
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+            if path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                tree.files.insert(name, File::Content(fs::read(&path).unwrap().into()));
+            }
+        }
+    }
+    tree
 }
 
 /// A node named `n1` with Debian's name databases, without routes and resolver.

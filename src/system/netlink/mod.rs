@@ -1,5 +1,4 @@
 //! Netlink sockets (netlink(7)): what nfnetlink_log, connection tracking and rtnetlink send.
-#![allow(unsafe_code, reason = "getsockopt(SO_MEMINFO)")]
 mod conntrack;
 mod links;
 mod nflog;
@@ -88,6 +87,7 @@ impl Socket {
     }
 
     /// Messages that the kernel dropped because this socket's buffer was full, since it was opened; wraps around.
+    #[allow(unsafe_code, reason = "getsockopt(SO_MEMINFO)")]
     fn drops(&self) -> Result<u32> {
         const COUNTERS: usize = libc::SK_MEMINFO_DROPS as usize + 1;
         let mut counters = [0_u32; COUNTERS];

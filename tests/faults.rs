@@ -1,0 +1,34 @@
+//! Tools that fail, hang or refuse: stand-ins first in PATH do what a test asks of them in its namespace.
+//!
+//! Needs root, netfilter, and the tools of `make deps`.
+#![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "kernel/host.rs"]
+mod host;
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "faults/refused.rs"]
+mod refused;
+#[path = "support/rulesets.rs"]
+mod rulesets;
+#[path = "faults/standins.rs"]
+mod standins;
+#[path = "faults/tools.rs"]
+mod tools;
+#[path = "faults/variants.rs"]
+mod variants;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let folder = standins::install();
+    let tests = [tools::tests(), refused::tests(), variants::tests()].concat();
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    drop(folder);
+    conclusion.exit();
+}

@@ -1,0 +1,96 @@
+//! Programs that stand in for the tools. Each looks for a script of its name in a folder that belongs to the network
+//! namespace it runs in; where there is none, the real tool runs.
+use crate::host::Host;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+const TOOLS: [&str; 13] = [
+    "iptables-legacy",
+    "iptables-legacy-save",
+    "iptables-legacy-restore",
+    "ip6tables-legacy-save",
+    "ip6tables-legacy-restore",
+    "iptables-nft-save",
+    "iptables-nft-restore",
+    "ip6tables-nft-save",
+    "ip6tables-nft-restore",
+    "ebtables-legacy",
+    "ebtables-nft-save",
+    "ebtables-nft-restore",
+    "ipset",
+];
+
+/// Puts the stand-ins first in PATH. To be called before any thread is started.
+pub fn install() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for tool in TOOLS {
+        let script = format!(
+            "#!/bin/sh\nown={}/$(readlink /proc/self/ns/net)/{tool}\nif [ -x \"$own\" ]; then exec \"$own\" \"$@\"; fi\n\
+             exec /usr/sbin/{tool} \"$@\"\n",
+            folder.path().display()
+        );
+        write(&folder.path().join(tool), &script);
+    }
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+    // SAFETY: the process has one thread
+    unsafe { std::env::set_var("PATH", path) };
+    FOLDER.get_or_init(|| folder.path().into());
+    folder
+}
+
+fn write(path: &Path, script: &str) {
+    // a name that nobody runs yet: a file that is open for writing cannot be executed
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, script).unwrap();
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&fresh, path).unwrap();
+}
+
+/// A folder of stand-ins, gone before another namespace can get the same number.
+struct OwnFolder(PathBuf);
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn own_folder(host: &Host) -> PathBuf {
+    let namespace = host.netns.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
+    FOLDER.get().unwrap().join(namespace)
+}
+
+/// Lets a shell script run in place of a tool. In it, `$real` is the tool, and `$dir` a folder for notes.
+pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
+    let folder = own_folder(host);
+    if host.guards.is_empty() {
+        fs::create_dir(&folder).unwrap();
+        host.guards.push(Box::new(OwnFolder(folder.clone())));
+    }
+    let script = format!("#!/bin/sh\nreal=/usr/sbin/{tool}; dir={}\n{script}\n", folder.display());
+    write(&folder.join(tool), &script);
+}
+
+/// Lets the real tool run again.
+pub fn mend(host: &Host, tool: &str) {
+    fs::remove_file(own_folder(host).join(tool)).unwrap();
+}
+
+/// What stand-ins noted in a file.
+pub fn notes(host: &Host, name: &str) -> String {
+    fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
+}
+
+/// The tool refuses scripts that hold a text, as the kernel does: all of it, and without a word about which line.
+pub fn refuse(host: &mut Host, tool: &str, text: &str) {
+    let script = format!(
+        "script=$(mktemp); trap 'rm -f $script' EXIT; cat >$script; echo >>$dir/runs\n\
+         if grep -q -e '{text}' $script; then\n\
+         echo \"{tool}: line $(grep -c '' $script) failed\" >&2; exit 1; fi\n$real \"$@\" <$script"
+    );
+    stand_in(host, tool, &script);
+}

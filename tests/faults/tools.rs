@@ -1,0 +1,223 @@
+//! A tool that fails, hangs or is missing costs its own part, and the next update repairs it.
+use crate::host::{Host, VARIANTS};
+use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
+use crate::standins::{mend, stand_in};
+use pve_firewall::apply::{Outcome, Variant};
+use pve_firewall::plan::{Part, Plan, TableName};
+use pve_firewall::ruleset::{Family, Target};
+use std::time::Duration;
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![
+        ("a_failing_restore_costs_its_part", a_failing_restore_costs_its_part),
+        ("a_hanging_tool_is_killed", a_hanging_tool_is_killed),
+        ("what_cannot_be_read_is_not_touched", what_cannot_be_read_is_not_touched),
+        ("an_update_that_ends_after_any_step_is_completed", an_update_that_ends_after_any_step_is_completed),
+        ("a_set_restore_that_ends_at_any_line_is_completed", a_set_restore_that_ends_at_any_line_is_completed),
+        ("one_bad_set_costs_itself", one_bad_set_costs_itself),
+        ("a_chain_changed_behind_our_back_is_reported", a_chain_changed_behind_our_back_is_reported),
+        ("unwritable_state_is_reported_only", unwritable_state_is_reported_only),
+    ]
+}
+
+fn parts(outcome: &Outcome) -> Vec<Part> {
+    let mut parts: Vec<_> = outcome.faults.iter().filter_map(|fault| fault.part()).collect();
+    parts.sort();
+    parts.dedup();
+    parts
+}
+
+fn restore(tool: &str, variant: Variant) -> String {
+    if tool == "ebtables" { "ebtables-nft-restore".into() } else { format!("{tool}-{variant}-restore") }
+}
+
+fn a_failing_restore_costs_its_part() {
+    for variant in VARIANTS {
+        let v4 = [TableName::Filter, TableName::Raw].map(|table| Part::Table(table, Family::V4));
+        let v6 = [TableName::Filter, TableName::Raw].map(|table| Part::Table(table, Family::V6));
+        for (tool, failing) in [("iptables", &v4[..]), ("ip6tables", &v6[..]), ("ebtables", &[Part::Bridge])] {
+            for how in ["echo out of order >&2; exit 4", "exit 127", "kill -9 $$"] {
+                let mut host = Host::new("failing", variant);
+                let tool = restore(tool, variant);
+                stand_in(&mut host, &tool, how);
+                let wanted = node(&[100]);
+                let outcome = host.update(&wanted);
+                assert_eq!(parts(&outcome), failing, "{tool}: {how}: {:?}", outcome.faults);
+                assert!(outcome.faults[0].to_string().contains(&tool), "{}", outcome.faults[0]);
+                let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+                assert!(text.contains("unable to update chain 'PVEFW-FORWARD'"), "{text}");
+                let plan = Plan::new(&wanted, &host.live());
+                assert_eq!(plan.filter.v4.is_empty(), !failing.contains(&v4[0]));
+                assert_eq!(plan.filter.v6.is_empty(), !failing.contains(&v6[0]));
+                assert_eq!(plan.bridge.is_empty(), !failing.contains(&Part::Bridge));
+                assert!(plan.sets.is_empty());
+                assert_eq!(host.update(&wanted).faults, outcome.faults, "a standing fault reads the same each time");
+                mend(&host, &tool);
+                host.settle(&wanted);
+            }
+        }
+    }
+}
+
+fn a_hanging_tool_is_killed() {
+    for tool in ["ipset", "ip6tables-legacy-restore", "ebtables-nft-restore", "ip6tables-legacy-save"] {
+        let mut host = Host::new("hanging", Variant::Legacy);
+        host.settle(&node(&[]));
+        host.firewall.set_time_limit(Duration::from_millis(500));
+        stand_in(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
+        let wanted = node(&[100]);
+        let outcome = host.update(&wanted);
+        assert!(
+            outcome.faults[0].to_string().contains("did not end within 0 s and was killed"),
+            "{:?}",
+            outcome.faults
+        );
+        assert!(host.saved("iptables", "-t filter").contains(":tap100i0-IN"), "{tool}: IPv4 is updated");
+        for pid in crate::standins::notes(&host, "pids").split_whitespace() {
+            let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+            assert!(!running, "{tool}: process {pid} was left behind");
+        }
+        mend(&host, tool);
+        host.firewall.set_time_limit(Duration::from_secs(60));
+        host.settle(&wanted);
+    }
+}
+
+fn what_cannot_be_read_is_not_touched() {
+    let mut host = Host::new("unread", Variant::Legacy);
+    host.settle(&node(&[100]));
+    for (tool, how, part) in [
+        ("ip6tables-legacy-save", "exit 1", Part::Table(TableName::Filter, Family::V6)),
+        ("iptables-legacy-save", "$real \"$@\" | head -n 9", Part::Table(TableName::Filter, Family::V4)),
+        ("ebtables-nft-save", "exit 1", Part::Bridge),
+        ("ipset", "exit 1", Part::Sets),
+    ] {
+        let before = host.everything();
+        stand_in(&mut host, tool, how);
+        let mut wanted = node(&[100]);
+        let outcome = host.update(&wanted);
+        assert_eq!(outcome.faults[0].part(), Some(part));
+        assert!(!outcome.changed);
+        append(&mut wanted.filter.v4, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
+        append(&mut wanted.filter.v6, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
+        assert!(host.update(&wanted).changed);
+        mend(&host, tool);
+        assert_ne!(host.everything(), before);
+        host.settle(&wanted);
+        host.settle(&node(&[100]));
+    }
+}
+
+/// A drop that the old and the new configuration have, and the way to it.
+#[track_caller]
+fn assert_closed(host: &Host) {
+    let saved = host.saved("iptables", "-t filter");
+    for line in [
+        "-A FORWARD -j PVEFW-FORWARD",
+        "-A PVEFW-FORWARD -m physdev --physdev-in fwln+ --physdev-is-bridged -j PVEFW-FWBR-IN",
+        "-A PVEFW-FWBR-IN -m physdev --physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN",
+        "-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP",
+    ] {
+        assert!(saved.lines().any(|one| one == line), "{line} is missing in\n{saved}");
+    }
+}
+
+fn an_update_that_ends_after_any_step_is_completed() {
+    for variant in VARIANTS {
+        let tools = ["iptables", "ip6tables", "ebtables"].map(|tool| restore(tool, variant));
+        for steps in 0..5 {
+            let mut host = Host::new("killed", variant);
+            let mut old = node(&[100]);
+            add_guest(&mut old, 101);
+            host.settle(&old);
+            let mut new = node(&[100]);
+            add_guest(&mut new, 102);
+            append(&mut new.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+            new.sets.insert(set("PVEFW-100-friends-v4"), addresses(70));
+            // from this step on nothing is done: as after a kill
+            let count =
+                format!("echo >>$dir/../$(basename $dir)/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || exit 1");
+            for tool in &tools {
+                stand_in(&mut host, tool, &format!("{count}; exec $real \"$@\""));
+            }
+            stand_in(&mut host, "ipset", &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
+            let outcome = host.update(&new);
+            assert!(!outcome.faults.is_empty(), "{steps}");
+            assert_closed(&host);
+            for tool in tools.iter().map(String::as_str).chain(["ipset"]) {
+                mend(&host, tool);
+            }
+            // another process goes on
+            let mut next = host.successor();
+            next.settle(&new);
+            assert_closed(&next);
+        }
+    }
+}
+
+fn a_set_restore_that_ends_at_any_line_is_completed() {
+    for lines in [1, 5, 11, 12, 20, 40, 85, 86, 87, 88] {
+        let mut host = Host::new("setkill", Variant::Legacy);
+        host.settle(&node(&[100]));
+        let mut new = node(&[100, 101]);
+        new.sets.insert(set("PVEFW-100-friends-v4"), addresses(74));
+        stand_in(
+            &mut host,
+            "ipset",
+            &format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1"),
+        );
+        assert!(!host.update(&new).faults.is_empty());
+        assert_closed(&host);
+        mend(&host, "ipset");
+        let mut next = host.successor();
+        next.settle(&new);
+        assert!(!next.netns.exec("ipset save").contains("_swap"));
+    }
+}
+
+fn one_bad_set_costs_itself() {
+    // the second one is refused without a word about the line
+    for (variant, entry) in [(VARIANTS[0], "10.0.5.0/44"), (VARIANTS[1], "& bogus")] {
+        let mut host = Host::new("badset", variant);
+        let wanted = node(&[100, 101, 102]);
+        let spoil = format!("sed 's:add PVEFW-101-friends-v4 10.0.5.0/24:add PVEFW-101-friends-v4 {entry}:'");
+        stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
+        let outcome = host.update(&wanted);
+        let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(text.contains("set 'PVEFW-101-friends-v4'"), "{text}");
+        assert!(text.contains("100.fw:5: a rule is refused: set 'PVEFW-101-friends-v4' could not be made"), "{text}");
+        assert!(!text.contains("PVEFW-100") && !text.contains("PVEFW-102"), "{text}");
+        let saved = host.saved("iptables", "-t filter");
+        assert!(saved.contains("-A tap102i0-IN -m set --match-set PVEFW-102-friends-v4 src -j ACCEPT"));
+        assert!(
+            saved.contains("-A tap101i0-IN -p tcp -m tcp --dport 23 -j DROP") && !saved.contains("PVEFW-101-friends")
+        );
+        assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no half-made set is left");
+        assert_eq!(host.update(&wanted).faults, outcome.faults);
+        mend(&host, "ipset");
+        host.settle(&wanted);
+    }
+}
+
+fn a_chain_changed_behind_our_back_is_reported() {
+    let mut host = Host::new("raced", Variant::Legacy);
+    host.settle(&node(&[100]));
+    stand_in(&mut host, "iptables-legacy-restore", "$real \"$@\" && /usr/sbin/iptables-legacy -w -F tap100i0-IN");
+    let mut wanted = node(&[100]);
+    append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+    let outcome = host.update(&wanted);
+    let faults: Vec<_> = outcome.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults, ["iptables filter: unable to update chain 'tap100i0-IN'"]);
+    mend(&host, "iptables-legacy-restore");
+    host.settle(&wanted);
+}
+
+fn unwritable_state_is_reported_only() {
+    let mut host = Host::new("state", Variant::Legacy);
+    std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
+    std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
+    let wanted = node(&[100]);
+    let outcome = host.update(&wanted);
+    assert!(outcome.faults.iter().all(|fault| fault.to_string().contains("the last script is not kept")));
+    assert!(!outcome.faults.is_empty() && Plan::new(&wanted, &host.live()).is_empty());
+}

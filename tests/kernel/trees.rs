@@ -1,0 +1,162 @@
+//! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the reference.
+use crate::host::{Host, VARIANTS, with_counters};
+use crate::trees::{facts, from_folder};
+use pve_firewall::apply::{Outcome, Variant};
+use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::plan::{Action, Plan, TablePlan};
+use pve_firewall::ruleset::Family;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn conformance(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(path)
+}
+
+fn compiled(root: &Path) -> Compiled {
+    compile(&from_folder(root), &facts())
+}
+
+/// A tree of a node with guests; gone when dropped.
+fn generated(guests: &str, seed: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/gen.py");
+    let status = Command::new("python3").arg(script).args([guests, seed]).arg(dir.path()).status().unwrap();
+    assert!(status.success());
+    dir
+}
+
+/// Replaces text in a file of a tree; it must be there.
+fn edit(root: &Path, file: &str, from: &str, to: &str) {
+    let path = root.join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file}: {from}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+fn names(plan: &TablePlan, action: Action) -> Vec<&str> {
+    plan.with(action).map(|name| name.as_str()).collect()
+}
+
+fn every_case_settles(variant: Variant) {
+    let mut cases: Vec<_> = fs::read_dir(conformance("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 52);
+    let mut host = Host::new("cases", variant);
+    let empty = host.everything();
+    // one after the other, so that each is also a change from another configuration
+    for case in &cases {
+        host.settle(&compiled(&case.join("pve")).ruleset);
+    }
+    assert_eq!(host.remove().faults, []);
+    assert_eq!(host.everything(), empty);
+}
+
+#[test]
+fn every_recorded_case_settles_with_legacy() {
+    every_case_settles(Variant::Legacy);
+}
+
+#[test]
+fn every_recorded_case_settles_with_nft() {
+    every_case_settles(Variant::Nft);
+}
+
+#[test]
+fn a_node_of_fifty_guests_settles_and_changes_chain_by_chain() {
+    for variant in VARIANTS {
+        let dir = generated("50", "1");
+        let mut host = Host::new("gen", variant);
+        let empty = host.everything();
+        let first = compiled(dir.path());
+        host.settle(&first.ruleset);
+        let before = with_counters(&host, "iptables");
+
+        let guest = first
+            .ruleset
+            .filter
+            .v4
+            .keys()
+            .find_map(|name| name.as_str().strip_prefix("tap")?.strip_suffix("i0-IN"))
+            .unwrap();
+        let file = format!("firewall/{guest}.fw");
+        edit(dir.path(), &file, "[RULES]\n", "[RULES]\nIN ACCEPT -p tcp -dport 4444 -source 192.0.2.7 # new\n");
+        let second = compiled(dir.path()).ruleset;
+        let chain = format!("tap{guest}i0-IN");
+        let live = host.live();
+        let plan = Plan::new(&second, &live);
+        let changed: Vec<_> = names(&plan.filter.v4, Action::Update);
+        assert!(
+            changed.contains(&chain.as_str()) && changed.iter().all(|name| name.starts_with(&format!("tap{guest}i"))),
+            "{changed:?}"
+        );
+        assert!(plan.filter.v6.is_empty() && plan.raw.v4.is_empty() && plan.bridge.is_empty() && plan.sets.is_empty());
+        let changed: Vec<String> = changed.into_iter().map(Into::into).collect();
+        host.settle(&second);
+        for (name, rules) in host.counters("iptables") {
+            assert!(changed.contains(&name) || rules == before[&name], "{variant}: {name} keeps its counters");
+        }
+
+        // a guest is switched off, and on again
+        let live_with_guest = host.everything();
+        edit(dir.path(), &file, "enable: 1", "enable: 0");
+        host.settle(&compiled(dir.path()).ruleset);
+        assert!(!host.saved("iptables", "-t filter").contains(&format!(":{chain}")));
+        edit(dir.path(), &file, "enable: 0", "enable: 1");
+        host.settle(&compiled(dir.path()).ruleset);
+        let sorted = |mut all: std::collections::BTreeMap<String, Vec<String>>| {
+            all.values_mut().for_each(|lines| lines.sort());
+            all
+        };
+        assert_eq!(sorted(host.everything()), sorted(live_with_guest));
+        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.everything(), empty);
+    }
+}
+
+/// The chains that differ from the reference's, by divergences 1 (corosync ports), 2 and 3 (the standard chains in IPv4),
+/// and 4 (log prefixes in IPv6, in groups, and on a guest's second device).
+const TAKEOVER: [(&str, &[&str], &[&str]); 5] = [
+    ("corosync-knet", &["PVEFW-Drop", "PVEFW-HOST-IN", "PVEFW-HOST-OUT", "PVEFW-Reject"], &[]),
+    ("defaults-vm-ct", &["PVEFW-Drop", "PVEFW-Reject"], &[]),
+    (
+        "groups",
+        &["GROUP-webserver-IN", "GROUP-webserver-OUT", "PVEFW-Drop", "PVEFW-Reject"],
+        &["GROUP-webserver-IN", "GROUP-webserver-OUT"],
+    ),
+    ("ipfilter-sets", &["PVEFW-Drop", "PVEFW-Reject"], &[]),
+    (
+        "log-user-rules",
+        &["PVEFW-Drop", "PVEFW-Reject", "tap100i1-OUT"],
+        &["PVEFW-HOST-IN", "PVEFW-HOST-OUT", "tap100i0-OUT", "tap100i1-OUT"],
+    ),
+];
+
+#[test]
+fn a_node_of_the_reference_is_taken_over() {
+    for variant in VARIANTS {
+        for (case, v4, v6) in TAKEOVER {
+            let mut host = Host::new("takeover", variant);
+            let dir = conformance(&format!("takeover/{case}"));
+            let dir = dir.display();
+            host.netns.exec(&format!(
+                "ipset restore <{dir}/ipset_create
+                iptables-{variant}-restore -n <{dir}/ip4; iptables-{variant}-restore -n <{dir}/ip4raw
+                ip6tables-{variant}-restore -n <{dir}/ip6; ip6tables-{variant}-restore -n <{dir}/ip6raw
+                ebtables-nft-restore <{dir}/ebtables"
+            ));
+            let wanted = compiled(&conformance(&format!("cases/{case}/pve"))).ruleset;
+            let plan = Plan::new(&wanted, &host.live());
+            let updates = [Family::V4, Family::V6].map(|family| names(&plan.filter[family], Action::Update));
+            assert_eq!(updates, [v4.to_vec(), v6.to_vec()], "{case}");
+            for table in [&plan.filter.v4, &plan.filter.v6, &plan.raw.v4, &plan.raw.v6, &plan.bridge] {
+                assert!(table.missing_hooks.is_empty() && table.surplus_hooks.is_empty());
+                let others = table.chains.values().filter(|planned| planned.action != Action::Update);
+                assert!(others.into_iter().all(|planned| planned.action == Action::Exists), "{case}: {table:#?}");
+            }
+            assert!(plan.sets.is_empty() && plan.bridge.is_empty(), "{case}: {:#?}", plan.sets);
+            host.settle(&wanted);
+            assert_eq!(host.remove(), Outcome { changed: true, faults: vec![] });
+        }
+    }
+}
