@@ -91,11 +91,16 @@ pub fn shown(text: &str) -> String {
                 out.push('…');
                 break;
             }
-            one if one.is_control() => out.extend(one.escape_default()),
+            one if one.is_control() || turns_text(one) => out.extend(one.escape_default()),
             one => out.push(one),
         }
     }
     out
+}
+
+/// Whether a character changes the direction of the text around it (UAX #9), so that a line reads as another.
+fn turns_text(one: char) -> bool {
+    matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn blank_trimmed(text: &str) -> &str {

@@ -12,7 +12,7 @@ pub fn text(findings: &[Finding], colour: Colour) -> String {
     let renderer = if colour == Colour::Yes { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for finding in findings {
-        text += &renderer.render(&[group(finding)]);
+        text += &renderer.render(&[group(finding, &printable(&finding.line))]);
         text += "\n\n";
     }
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
@@ -21,20 +21,25 @@ pub fn text(findings: &[Finding], colour: Colour) -> String {
     text + &format!("{}, {}\n", plural(errors, "fault"), plural(warnings, "warning"))
 }
 
-fn group(finding: &Finding) -> Group<'_> {
+/// The line with a dot, as long in bytes, for each control character beyond ASCII: the renderer replaces those of ASCII.
+fn printable(line: &str) -> String {
+    line.replace(|one: char| ('\u{80}'..='\u{9f}').contains(&one), "\u{b7}")
+}
+
+fn group<'a>(finding: &'a Finding, line: &'a str) -> Group<'a> {
     let report = &finding.report;
     let level = if report.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
     let group = level.primary_title(title(&report.text));
-    let Some(line) = report.line else {
+    let Some(number) = report.line else {
         return group.element(annotate_snippets::Origin::path(&*report.file));
     };
-    let mut snippet = Snippet::source(&finding.line).path(&*report.file).line_start(usize::try_from(line).unwrap_or(1));
+    let mut snippet = Snippet::source(line).path(&*report.file).line_start(usize::try_from(number).unwrap_or(1));
     for (mark, help) in report.marks.iter().zip(&finding.help) {
         snippet = snippet.annotation(annotation(mark, help.as_deref()));
     }
     if report.marks.is_empty() {
-        let start = finding.line.len() - finding.line.trim_start().len();
-        snippet = snippet.annotation(AnnotationKind::Primary.span(start..finding.line.trim_end().len().max(start)));
+        let start = line.len() - line.trim_start().len();
+        snippet = snippet.annotation(AnnotationKind::Primary.span(start..line.trim_end().len().max(start)));
     }
     group.element(snippet)
 }
