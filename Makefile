@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: all deps build run test bench-logger
 
-TOOLS := iptables ip6tables ipset ebtables conntrack ip
-PACKAGES := iptables ipset ebtables conntrack iproute2 netbase
+TOOLS := iptables ip6tables ipset ebtables conntrack ip python3
+PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3
 
 all: build
 

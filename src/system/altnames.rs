@@ -1,4 +1,4 @@
-//! Network interfaces by rtnetlink(7).
+//! The alternative names of network interfaces, by rtnetlink(7).
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// When the kernel does not answer as rtnetlink(7) says.
-pub fn altnames() -> Result<BTreeMap<String, String>> {
+pub fn list() -> Result<BTreeMap<String, String>> {
     let mut names = BTreeMap::new();
     for attributes in dump().context("cannot list the network interfaces")? {
         let name = attributes.iter().find_map(|attribute| match attribute {
@@ -67,6 +67,6 @@ mod tests {
     #[test]
     fn the_kernel_answers() {
         // which names there are depends on the machine; `tests/daemon.rs` gives an interface one
-        super::altnames().unwrap();
+        super::list().unwrap();
     }
 }
