@@ -19,13 +19,13 @@ pub struct Cli {
 pub(super) struct Global {
     /// Prefix of every path that is read or written, but for /proc and /sys. A root without /etc/services,
     /// /etc/protocols or /etc/ethertypes uses the system's
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub root: Option<PathBuf>,
     /// The configuration's root, instead of /etc/pve
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub config: Option<PathBuf>,
     /// The node's name, instead of the host name up to the first dot
-    #[arg(long, global = true, value_name = "NAME", value_parser = node_name)]
+    #[arg(long, global = true, value_name = "NODE", value_parser = node_name)]
     pub node: Option<String>,
     /// Say more
     #[arg(long, short, global = true)]

@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod compile;
+mod complete;
 mod localnet;
 mod output;
 mod restart;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 ///
 /// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
         Ok(cli) => cli,
         Err(mut error) => {
