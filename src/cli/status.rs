@@ -56,6 +56,10 @@ struct Counts {
 pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
     let mut firewall = Firewall::new(&context.root, context.variant);
     let compiled = view::compiled(context, || firewall.live())?;
+    if context.verbose || options.json {
+        // which variants are in use shows when the kernel is looked at
+        firewall.live();
+    }
     let overview = overview(context, &compiled, &mut firewall);
     if options.json {
         let text = serde_json::to_string_pretty(&overview).context("cannot encode the status")?;
