@@ -26,6 +26,7 @@ pub mod compile;
 pub mod config;
 pub mod daemon;
 pub mod inputs;
+pub mod lint;
 pub mod logger;
 pub mod nflog;
 pub mod node;

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compile", &["config", "inputs", "node", "ruleset", "tables"]),
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),
+    ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
     // the shell
     ("system", &["nflog"]),
     ("reader", &["compile", "config", "inputs", "node", "system"]),
@@ -24,14 +25,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "apply", "compile", "config", "daemon", "inputs", "node", "plan", "reader", "ruleset", "simulate",
+            "apply", "compile", "config", "daemon", "inputs", "lint", "node", "plan", "reader", "ruleset", "simulate",
             "system", "tables",
         ],
     ),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
-const CORE: &[&str] = &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate"];
+const CORE: &[&str] =
+    &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate", "lint"];
 /// What the core must not name.
 const IMPURE: &[&str] = &[
     "std::fs",

@@ -253,3 +253,33 @@ fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+#[test]
+fn where_systemd_runs_the_service_is_started_and_stopped() {
+    // a /run of its own that looks as if systemd ran, and a stand-in for systemctl that takes notes
+    let netns = Netns::new("pvefw-systemd");
+    let dir = tempfile::tempdir().unwrap();
+    let (notes, shim) = (dir.path().join("notes"), dir.path().join("systemctl"));
+    fs::write(
+        &shim,
+        format!("#!/bin/sh\necho \"$@\" >> {}\n[ ! -e {}/broken ]\n", notes.display(), dir.path().display()),
+    )
+    .unwrap();
+    open_to_all(&shim);
+    let run = |command: &str| {
+        let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
+        let mut inside = netns.command("unshare");
+        inside.args(["--mount", "sh", "-c", script, "sh", cargo_bin("pve-firewall").to_str().unwrap(), command]);
+        inside.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.path().display()));
+        let output = inside.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (command, wanted) in [("start", "start"), ("restart", "start"), ("stop", "stop")] {
+        assert_eq!(run(command), (0, String::new()), "{command}");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), format!("{wanted} pve-firewall.service\n"));
+        fs::remove_file(&notes).unwrap();
+    }
+    fs::write(dir.path().join("broken"), "").unwrap();
+    let wanted = "ERROR: 'systemctl start pve-firewall.service' failed; see 'journalctl -u pve-firewall.service'\n";
+    assert_eq!(run("start"), (1, wanted.to_string()));
+}

@@ -120,6 +120,18 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_is_the_daemon() {
+    let node = Node::new("pvefw-two");
+    let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
+    let succeeded = starters.into_iter().filter_map(|mut child| child.wait().unwrap().success().then_some(())).count();
+    assert_eq!(succeeded, 1);
+    assert_eq!(node.logged("starting server"), 1);
+    assert_eq!(node.processes().len(), 2);
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
 fn stop_removes_what_a_killed_daemon_left() {
     let node = Node::new("pvefw-killed");
     let mut child = node.start();

@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "kernel/host.rs"]
 mod host;
+#[path = "faults/killed.rs"]
+mod killed;
 #[path = "support/netns.rs"]
 mod netns;
 #[path = "faults/refused.rs"]
@@ -20,8 +22,11 @@ mod variants;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
+    if killed::is_child() {
+        return killed::child();
+    }
     let folder = standins::install();
-    let tests = [tools::tests(), refused::tests(), variants::tests()].concat();
+    let tests = [tools::tests(), killed::tests(), refused::tests(), variants::tests()].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

@@ -8,8 +8,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// While this file exists, proxmox-firewall stays off.
-const NFTABLES_OFF: &str = "/run/proxmox-nftables-firewall-force-disable";
 const LOGGER_PID: &str = "/run/pvefw-logger.pid";
 
 impl Firewall {
@@ -22,21 +20,6 @@ impl Firewall {
         }
         faults.extend(self.log_conntrack(enabled && settings.log_conntrack).err());
         faults
-    }
-
-    /// Makes the flag file that keeps proxmox-firewall off, or removes it. It belongs there exactly when the firewall is
-    /// disabled or not in nftables mode.
-    ///
-    /// # Errors
-    /// When the file can be neither made nor removed.
-    pub fn keep_nftables_off(&self, off: bool) -> Result<(), Fault> {
-        let path = self.root.path(NFTABLES_OFF);
-        let result = match (off, path.exists()) {
-            (true, false) => files::replace(&path, b"", 0o644),
-            (false, true) => files::remove(&path),
-            _ => Ok(()),
-        };
-        result.map_err(|error| Fault::general(format_args!("{error:#}")))
     }
 
     fn log_conntrack(&self, wanted: bool) -> Result<(), Fault> {
@@ -148,16 +131,5 @@ mod tests {
         let on = Settings { log_conntrack: true, ..Settings::default() };
         assert!(firewall.settings(&on, false).is_empty());
         assert_eq!(fs::read(&path).unwrap(), b"0\n");
-    }
-
-    #[test]
-    fn the_flag_file_comes_and_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let firewall = Firewall::new(&Root::new(Some(dir.path().into())), VariantChoice::Auto);
-        let path = dir.path().join(&NFTABLES_OFF[1..]);
-        for off in [true, true, false, false] {
-            firewall.keep_nftables_off(off).unwrap();
-            assert_eq!(path.exists(), off);
-        }
     }
 }

@@ -21,13 +21,13 @@ pub struct Cli {
 pub(super) struct Global {
     /// Prefix of every path that is read or written, but for /proc and /sys. A root without /etc/services,
     /// /etc/protocols or /etc/ethertypes uses the system's
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub root: Option<PathBuf>,
     /// The configuration's root, instead of /etc/pve
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub config: Option<PathBuf>,
     /// The node's name, instead of the host name up to the first dot
-    #[arg(long, global = true, value_name = "NAME", value_parser = node_name)]
+    #[arg(long, global = true, value_name = "NODE", value_parser = node_name)]
     pub node: Option<String>,
     /// Say more
     #[arg(long, short, global = true)]
@@ -53,6 +53,8 @@ pub(super) enum Command {
     Status(StatusOptions),
     /// Print the compiled ruleset against the live one
     Compile(CompileOptions),
+    /// Check the configuration, and change nothing: faults, and what is legal but surely not meant
+    Check(CheckOptions),
     /// Show the node's network as the firewall sees it
     Localnet,
     /// Trace one packet through the compiled ruleset, and tell what becomes of it
@@ -83,6 +85,16 @@ pub(super) struct CompileOptions {
     /// Do not look at the kernel: everything is to be created. Needs no privileges
     #[arg(long)]
     pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckOptions {
+    /// Files to check in place of those of the configuration, such as a new cluster.fw or 100.fw
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Print a JSON array with an object for each finding
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The packet, and where it comes from and goes to.

@@ -2,7 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod args;
+mod check;
 mod compile;
+mod complete;
 mod localnet;
 mod output;
 mod restart;
@@ -30,6 +32,7 @@ use std::process::ExitCode;
 ///
 /// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
         Ok(cli) => cli,
         Err(mut error) => {
@@ -64,6 +67,7 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Restart => restart::run(context),
         Command::Status(options) => status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
+        Command::Check(options) => check::run(context, &options),
         Command::Localnet => localnet::run(context),
         Command::Simulate(options) => simulate::run(context, &options),
         Command::ReadTree { config, node } => worker::work(config, node),

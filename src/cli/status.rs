@@ -6,7 +6,7 @@ use crate::compile::Compiled;
 use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
-use crate::plan::Plan;
+use crate::plan::{Live, Plan};
 use crate::ruleset::{Family, Ruleset, Table};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -56,23 +56,26 @@ struct Counts {
 pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
     let mut firewall = Firewall::new(&context.root, context.variant);
     let compiled = view::compiled(context, || firewall.live())?;
-    let overview = overview(context, &compiled, &mut firewall);
+    let details = options.json || context.verbose;
+    let overview = overview(context, &compiled, &mut firewall, details);
     if options.json {
         let text = serde_json::to_string_pretty(&overview).context("cannot encode the status")?;
         return output::data(&format!("{text}\n"));
     }
     let mut text = overview.line();
-    if context.verbose {
+    if details {
         text.push_str(&overview.details());
     }
     output::data(&text)
 }
 
-fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall) -> Overview {
+fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, details: bool) -> Overview {
     let pid = running(&context.root);
     let mode = Mode::of(compiled, &context.root);
     let told = pid.and_then(|pid| Status::read(&context.root, pid));
     let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
+    // the kernel is asked only if it matters: for changes, and for which tools work here
+    let live = (pid.is_some() || (details && nix::unistd::geteuid().is_root())).then(|| firewall.live());
     let word = |yes, one: &'static str, other: &'static str| if yes { one } else { other };
     Overview {
         status: format!(
@@ -82,7 +85,7 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall) -> 
         ),
         enabled: compiled.enabled,
         running: pid.is_some(),
-        pending_changes: pid.is_some() && differs(compiled, mode, firewall),
+        pending_changes: pid.is_some() && live.is_some_and(|live| differs(compiled, mode, &live)),
         nftables: mode == Mode::Nftables,
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
@@ -101,13 +104,12 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall) -> 
     }
 }
 
-fn differs(compiled: &Compiled, mode: Mode, firewall: &mut Firewall) -> bool {
-    let live = firewall.live();
+fn differs(compiled: &Compiled, mode: Mode, live: &Live) -> bool {
     for (part, why) in live.faults() {
         output::note(&format!("cannot read the live rules of {part}: {why}"));
     }
     let wanted = if mode == Mode::On { &compiled.ruleset } else { &Ruleset::default() };
-    !Plan::new(wanted, &live).is_empty()
+    !Plan::new(wanted, live).is_empty()
 }
 
 fn family_counts(ruleset: &Ruleset, family: Family) -> FamilyCounts {

@@ -8,6 +8,18 @@ use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
 use anyhow::Result;
 
+/// Reads the configuration, and shows on stderr what cannot be read.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
+    let program = this_program().to_path_buf();
+    let mut reader = Reader::new(program, context.config.clone(), node.to_string(), Manner::COMMAND, None);
+    let tree = reader.settle()?;
+    output::reports(&reader.reports());
+    Ok(tree)
+}
+
 /// The configuration as it was read, and what it compiles to.
 pub(super) struct View {
     /// The files.
@@ -24,13 +36,10 @@ pub(super) struct View {
 /// When the configuration tree cannot be believed.
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
-    let program = this_program().to_path_buf();
-    let mut reader = Reader::new(program, context.config.clone(), node.clone(), Manner::COMMAND, None);
-    let tree = reader.settle()?;
+    let tree = tree(context, &node)?;
     let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
     facts.live_devices = live_devices(&tree, live);
     let compiled = compile(&tree, &facts);
-    output::reports(&reader.reports());
     output::reports(&compiled.reports);
     Ok(View { tree, facts, compiled })
 }

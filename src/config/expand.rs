@@ -1,13 +1,13 @@
 //! Macros with the parameters of the rule that uses them.
 use super::ports::{Ports, icmp_type};
+use super::report::Fault;
 use super::rule::Term;
 use super::syntax::RawRule;
 use crate::ruleset::{Family, PerFamily, Spelled};
 use crate::tables::databases::Databases;
 use crate::tables::macros::{Macro, MacroRule};
 
-/// What is wrong with parameters, each by its name.
-type Faults = Vec<(&'static str, String)>;
+type Faults = Vec<Fault>;
 
 /// The terms of a macro, with the rule's own words where the macro leaves them open, in one family or both.
 pub fn terms(
@@ -42,9 +42,10 @@ fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
         for (part, given, fixed) in pairs {
             if let (Some(given), Some(fixed)) = (given, fixed)
                 && given != fixed
-                && !faults.iter().any(|(known, _)| *known == part)
+                && !faults.iter().any(|known| known.part == part)
             {
-                faults.push((part, format!("parameter '{part}' already define in macro (value = '{fixed}')")));
+                let text = format!("parameter '{part}' already define in macro (value = '{fixed}')");
+                faults.push(Fault::new(part, text));
             }
         }
     }
@@ -53,11 +54,13 @@ fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
 
 fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
     let proto = databases.protocol(rule.proto).or_else(|| well_known(rule.proto));
-    let proto = proto
-        .and_then(|number| Spelled::new(rule.proto, number))
-        .ok_or_else(|| vec![("macro", format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto))])?;
+    let proto = proto.and_then(|number| Spelled::new(rule.proto, number)).ok_or_else(|| {
+        let text = format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto);
+        vec![Fault::new("macro", text)]
+    })?;
     let ports = |part, text: Option<&str>| {
-        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![(part, fault)])).transpose()
+        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
+            .transpose()
     };
     let sport = ports("sport", rule.sport.or(raw.sport))?;
     let dport = ports("dport", rule.dport.or(raw.dport))?;

@@ -3,26 +3,59 @@ use crate::config::{self, Report};
 use crate::system::root::Root;
 use crate::system::syslog::{Severity, Syslog};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 /// The most messages that one change of a topic may log: a guest's owner must not flood the node's log.
 const MOST: usize = 200;
 
-/// The system log, shared by the threads of the daemon.
+/// How many messages may wait for a log daemon that does not read.
+const WAITING: usize = 1000;
+
+/// The system log, shared by the threads of the daemon. None of them waits for a log daemon that hangs: a thread of its
+/// own does, and what comes meanwhile is lost when it is too much.
 #[derive(Clone)]
-pub struct Log(Arc<Mutex<Syslog>>);
+pub struct Log(SyncSender<Item>);
+
+enum Item {
+    Message(Severity, String),
+    /// All that came before is written.
+    Flushed(Sender<()>),
+}
 
 impl Log {
     /// A log; with `debug` on stderr too.
     #[must_use]
     pub fn new(root: &Root, debug: bool) -> Self {
-        Log(Arc::new(Mutex::new(Syslog::new(root, "pve-firewall", debug))))
+        let (sender, receiver) = sync_channel(WAITING);
+        let mut syslog = Syslog::new(root, "pve-firewall", debug);
+        let write = move || {
+            for item in receiver {
+                match item {
+                    Item::Message(severity, text) => syslog.write(severity, &text),
+                    // nobody may be waiting any more
+                    Item::Flushed(done) => drop(done.send(())),
+                }
+            }
+        };
+        // without a thread to be had the firewall works on without a log
+        let _ = thread::Builder::new().name("log".into()).spawn(write);
+        Log(sender)
     }
 
-    /// Writes one message.
+    /// Writes one message, soon.
     pub fn write(&self, severity: Severity, message: &str) {
-        // a panic of another thread in the middle of a message spoils nothing
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(severity, message);
+        // fails when too much waits
+        let _ = self.0.try_send(Item::Message(severity, message.to_string()));
+    }
+
+    /// Waits until all is written, or for `limit`.
+    pub fn flush(&self, limit: Duration) {
+        let (done, flushed) = channel();
+        if self.0.try_send(Item::Flushed(done)).is_ok() {
+            let _ = flushed.recv_timeout(limit);
+        }
     }
 }
 
@@ -98,5 +131,73 @@ impl Journal {
     /// All that is wrong now, one text each.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.values().flatten().map(|message| message.text.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// The next messages, so many at most, as long as there are any.
+    fn received(socket: &UnixDatagram, count: usize) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let next = || socket.recv(&mut buffer).ok().map(|length| text(&buffer[..length]));
+        std::iter::from_fn(next).take(count).collect()
+    }
+
+    /// The message without time and process number.
+    fn text(line: &[u8]) -> String {
+        String::from_utf8_lossy(line).split_once("]: ").unwrap().1.to_string()
+    }
+
+    #[test]
+    fn a_message_is_logged_when_it_comes_and_when_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        let mut journal = Journal::default();
+        let messages = |texts: &[&str]| -> Vec<Message> {
+            texts.iter().map(|text| Message { text: (*text).to_string(), warning: false }).collect()
+        };
+        for (topic, now, logged) in [
+            (Topic::Tree, messages(&["a", "b", "a"]), vec!["a", "b"]),
+            (Topic::Tree, messages(&["a", "b"]), vec![]),
+            (Topic::Kernel, messages(&["a"]), vec!["a"]),
+            (Topic::Tree, messages(&["b", "c"]), vec!["c", "no longer: a"]),
+            (Topic::Kernel, messages(&[]), vec!["no longer: a"]),
+        ] {
+            journal.set(topic, now, &log);
+            log.flush(Duration::from_secs(30));
+            assert_eq!(received(&socket, usize::MAX), logged);
+        }
+        assert_eq!(journal.texts().collect::<Vec<_>>(), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_log_daemon_that_does_not_read_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        for number in 0..5 * WAITING {
+            log.write(Severity::Info, &number.to_string());
+        }
+        log.flush(Duration::from_millis(10));
+        assert_eq!(received(&socket, 1), ["0"]);
+    }
+
+    #[test]
+    fn a_flood_of_faults_is_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        let faults = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
+        Journal::default().set(Topic::Configuration, faults, &log);
+        let logged = received(&socket, MOST + 1);
+        assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all faults");
     }
 }

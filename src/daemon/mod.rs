@@ -52,6 +52,9 @@ pub struct Setup {
 /// How long the updater may take to end before the daemon goes without it. Its tools have limits of their own.
 const ENDING: Duration = Duration::from_secs(120);
 
+/// How long the log may take at the end.
+const FLUSHING: Duration = Duration::from_secs(1);
+
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP replaces the process, and then this does not return.
 ///
 /// # Errors
@@ -71,6 +74,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     let mut supervisor = Supervisor { bell: Arc::new(Bell::new()?), setup, signals, log, stopping: false };
     supervisor.run();
     status::Status::remove(&supervisor.setup.root);
+    supervisor.log.flush(FLUSHING);
     Ok(())
 }
 
@@ -174,6 +178,7 @@ impl Supervisor {
     /// Replaces this process by the program on disk, which an upgrade may have changed. Returns only on failure.
     fn execute_anew(&self) {
         systemd::reloading();
+        self.log.flush(FLUSHING);
         let (program, args) = &self.setup.anew;
         let error = process::execute(program, args);
         self.log.write(Severity::Error, &format!("restart failed, going on as before: {error:#}"));

@@ -7,8 +7,8 @@ use std::fmt::{Display, Write};
 
 /// What is wanted against what is live, in the form that other programs read: six blocks, then whether anything differs.
 ///
-/// `live` is `None` where the kernel is not looked at, and everything is to be created. A part of it that could not be
-/// read counts as empty: a caller reports [`Live::faults`].
+/// `live` is `None` where the kernel is not looked at, and everything is to be created. The block of a part that could not
+/// be read is empty: a caller reports [`Live::faults`].
 #[must_use]
 pub fn listing(wanted: &Ruleset, live: Option<&Live>, enabled: bool) -> String {
     let nothing = Live::empty();
@@ -19,21 +19,22 @@ pub fn listing(wanted: &Ruleset, live: Option<&Live>, enabled: bool) -> String {
             let chains = &plan.table(table, family).chains;
             let wanted = wanted.table(table, family);
             let tool = if family == Family::V4 { "iptables" } else { "ip6tables" };
-            block(&format!("{tool} {title}"), chains, wanted, |name| wanted[name].lines(name), &BTreeMap::new())
+            block(&format!("{tool} {title}"), chains, wanted, |name| wanted[name].lines(name), std::iter::empty())
         })
     };
     let [ip4, ip6] = tables("cmdlist:", TableName::Filter);
     let [raw4, raw6] = tables("table raw cmdlist:", TableName::Raw);
-    let sets =
-        block("ipset cmdlist:", &plan.sets.sets, &wanted.sets, |name| wanted.sets[name].lines(name), &BTreeMap::new());
+    let stale = plan.sets.stale.iter().map(|name| (name.to_string(), format!("delete {name} (unknown)")));
+    let sets = block("ipset cmdlist:", &plan.sets.sets, &wanted.sets, |name| wanted.sets[name].lines(name), stale);
     let style = bridge_style(live);
-    let others = live.bridge.as_ref().map_or_else(|_| BTreeMap::new(), |bridge| bridge.others.clone());
+    let ignored = |(name, signature): (&String, &Signature)| (name.clone(), format!("ignore {name} ({signature})"));
+    let others = live.bridge.iter().flat_map(|bridge| bridge.others.iter().map(ignored));
     let bridge = block(
         "ebtables cmdlist:",
         &plan.bridge.chains,
         &wanted.bridge,
         |name| wanted.bridge[name].lines(name, style),
-        &others,
+        others,
     );
     let mut text = [sets, ip4, ip6, bridge, raw4, raw6].join("\n");
     text.push_str(if plan.is_empty() { "no changes\n" } else { "detected changes\n" });
@@ -49,14 +50,11 @@ fn block<'a, N: Ord + Display + 'a, W, I: Iterator<Item = String>>(
     planned: &'a BTreeMap<N, Planned>,
     wanted: &BTreeMap<N, W>,
     lines: impl Fn(&'a N) -> I,
-    others: &BTreeMap<String, Signature>,
+    others: impl Iterator<Item = (String, String)>,
 ) -> String {
     let mut text = format!("{title}\n");
     let mut put = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").unwrap_or(()); // a String takes everything
-    let mut live_only: BTreeMap<String, String> = BTreeMap::new();
-    for (name, signature) in others {
-        live_only.insert(name.clone(), format!("ignore {name} ({signature})"));
-    }
+    let mut live_only: BTreeMap<String, String> = others.collect();
     for (name, planned) in planned {
         let signature = planned.signature.map_or_else(|| "unknown".into(), |signature| signature.to_string());
         let head = format!("{} {name} ({signature})", planned.action);

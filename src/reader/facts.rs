@@ -2,7 +2,8 @@
 use super::resolver::Resolver;
 use crate::compile::names_to_resolve;
 use crate::inputs::{Facts, Tree};
-use crate::system::{links, root::Root};
+use crate::system::netlink;
+use crate::system::root::Root;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -39,7 +40,7 @@ impl FactsSource {
                 *known = text;
             }
         }
-        if let Ok(altnames) = links::altnames() {
+        if let Ok(altnames) = netlink::altnames() {
             self.altnames = altnames;
         }
         let [services, protocols, ethertypes] = self.tables.clone();

@@ -260,7 +260,7 @@ impl Reader {
             return Err(Problem::Ill(self.hanging()));
         }
         let args = [OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
-        Worker::start(&self.program, &args).map_err(|error| Problem::Ill(format!("{error:#}")))
+        Worker::start(&self.program, "pve-firewall-reader", &args).map_err(|error| Problem::Ill(format!("{error:#}")))
     }
 
     fn give_up(&mut self) {

@@ -7,7 +7,6 @@ pub mod background;
 pub mod bell;
 pub mod clock;
 pub mod files;
-pub mod links;
 pub mod lock;
 pub mod netlink;
 pub mod process;

@@ -48,12 +48,14 @@ pub enum Received {
 pub struct Stuck(Pid);
 
 impl Worker {
-    /// Starts a program in a process group of its own, so that Ctrl-C at a terminal does not reach it.
+    /// Starts a program under a name that ps(1) shows, in a process group of its own, so that Ctrl-C at a terminal
+    /// does not reach it.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(program: &Path, args: &[&OsStr]) -> Result<Self> {
+    pub fn start(program: &Path, name: &str, args: &[&OsStr]) -> Result<Self> {
         let mut child = Command::new(program)
+            .arg0(name)
             .args(args)
             .current_dir("/")
             .process_group(0)

@@ -1,0 +1,128 @@
+//! An update that ends anywhere, by a fault or by SIGKILL, opens nothing, and the next one completes it.
+use crate::host::{Host, VARIANTS};
+use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
+use crate::standins::{mend, notes, stand_in};
+use crate::tools::restore;
+use pve_firewall::apply::{Firewall, Variant};
+use pve_firewall::ruleset::{Ruleset, Target};
+use pve_firewall::system::root::Root;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![
+        ("an_update_that_ends_after_any_step_is_completed", an_update_that_ends_after_any_step_is_completed),
+        ("an_update_that_is_killed_at_any_step_is_completed", an_update_that_is_killed_at_any_step_is_completed),
+        ("a_set_restore_that_ends_at_any_line_is_completed", a_set_restore_that_ends_at_any_line_is_completed),
+    ]
+}
+
+const CHILD: &str = "--update-as-child";
+
+/// Whether this process was started to be killed.
+pub fn is_child() -> bool {
+    std::env::args().nth(1).as_deref() == Some(CHILD)
+}
+
+/// Updates to [`new`] in the namespace that it was started in.
+pub fn child() {
+    let args: Vec<String> = std::env::args().collect();
+    let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
+    firewall.update(&new());
+}
+
+fn old() -> Ruleset {
+    node(&[100, 101])
+}
+
+/// A rule more, a set that grew, a guest less and another one more.
+fn new() -> Ruleset {
+    let mut new = node(&[100]);
+    add_guest(&mut new, 102);
+    append(&mut new.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+    new.sets.insert(set("PVEFW-100-friends-v4"), addresses(70));
+    new
+}
+
+/// A drop that the old and the new configuration have, and the way to it.
+#[track_caller]
+fn assert_closed(host: &Host) {
+    let saved = host.saved("iptables", "-t filter");
+    for line in [
+        "-A FORWARD -j PVEFW-FORWARD",
+        "-A PVEFW-FORWARD -m physdev --physdev-in fwln+ --physdev-is-bridged -j PVEFW-FWBR-IN",
+        "-A PVEFW-FWBR-IN -m physdev --physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN",
+        "-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP",
+    ] {
+        assert!(saved.lines().any(|one| one == line), "{line} is missing in\n{saved}");
+    }
+}
+
+/// How many runs of tools the update takes that change anything: sets, two families, sets, ebtables.
+const STEPS: usize = 5;
+
+/// Lets `fault` happen in place of every such run after the first `steps`. Returns the tools that stand in.
+fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Vec<String> {
+    let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
+    let mut tools: Vec<String> = ["iptables", "ip6tables", "ebtables"].map(|tool| restore(tool, variant)).into();
+    for tool in &tools {
+        stand_in(host, tool, &format!("{count}; exec $real \"$@\""));
+    }
+    stand_in(host, "ipset", &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
+    tools.push("ipset".into());
+    tools
+}
+
+fn complete(host: Host, tools: &[String]) {
+    assert_closed(&host);
+    tools.iter().for_each(|tool| mend(&host, tool));
+    let mut next = host.successor();
+    next.settle(&new());
+    assert_closed(&next);
+    assert!(!next.netns.exec("ipset save").contains("_swap"));
+}
+
+fn an_update_that_ends_after_any_step_is_completed() {
+    for variant in VARIANTS {
+        for steps in 0..STEPS {
+            let mut host = Host::new("ended", variant);
+            host.settle(&old());
+            let tools = end_after(&mut host, variant, steps, ":");
+            assert!(!host.update(&new()).faults.is_empty(), "{steps}");
+            complete(host, &tools);
+        }
+    }
+}
+
+fn an_update_that_is_killed_at_any_step_is_completed() {
+    for variant in VARIANTS {
+        for steps in 0..STEPS {
+            for fault in ["kill -9 $PPID", "kill -9 $PPID; $real \"$@\"; echo >>$dir/late"] {
+                let mut host = Host::new("killed", variant);
+                host.settle(&old());
+                let tools = end_after(&mut host, variant, steps, fault);
+                let program = std::env::current_exe().unwrap();
+                let mut child: Command = host.netns.command(program.to_str().unwrap());
+                let status = child.arg(CHILD).arg(host.root.path()).arg(variant.to_string()).status().unwrap();
+                assert!(!status.success(), "{steps}: it was killed");
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while fault.ends_with("late") && notes(&host, "late").is_empty() {
+                    assert!(Instant::now() < deadline, "the tool outlives its caller and ends");
+                    std::thread::yield_now();
+                }
+                complete(host, &tools);
+            }
+        }
+    }
+}
+
+fn a_set_restore_that_ends_at_any_line_is_completed() {
+    for lines in [1, 5, 11, 12, 20, 40, 85, 86, 87, 88] {
+        let mut host = Host::new("setkill", Variant::Legacy);
+        host.settle(&old());
+        let script = format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1");
+        stand_in(&mut host, "ipset", &script);
+        assert!(!host.update(&new()).faults.is_empty());
+        complete(host, &["ipset".into()]);
+    }
+}
