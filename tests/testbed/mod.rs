@@ -286,6 +286,12 @@ impl Bed {
         let outside = Place::Outside.addresses();
         writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
+        // the machine's name servers are not here, which is better known at once than after some seconds
+        for server in std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines() {
+            if let Some(server) = server.strip_prefix("nameserver ") {
+                writeln!(script, "ip route add unreachable {}", server.trim()).unwrap();
+            }
+        }
     }
 
     /// Gives guests and outside their addresses: from here on they answer as hosts do.
