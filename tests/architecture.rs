@@ -24,7 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("daemon", &["apply", "compile", "config", "inputs", "plan", "reader", "ruleset", "system"]),
     (
         "cli",
-        &["apply", "compile", "config", "daemon", "inputs", "lint", "plan", "reader", "ruleset", "simulate", "system"],
+        &[
+            "apply", "compile", "config", "daemon", "inputs", "lint", "node", "plan", "reader", "ruleset", "simulate",
+            "system", "tables",
+        ],
     ),
 ];
 

@@ -1,7 +1,9 @@
 //! The grammar of the command line.
+use super::simulate::Zone;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Compiles the Proxmox VE firewall configuration to netfilter rules, and keeps them live
@@ -55,6 +57,8 @@ pub(super) enum Command {
     Check(CheckOptions),
     /// Show the node's network as the firewall sees it
     Localnet,
+    /// Trace one packet through the compiled ruleset, and tell what becomes of it
+    Simulate(SimulateOptions),
     #[command(name = crate::reader::WORKER_COMMAND, hide = true)]
     ReadTree { config: PathBuf, node: String },
 }
@@ -89,6 +93,38 @@ pub(super) struct CheckOptions {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     /// Print a JSON array with an object for each finding
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The packet, and where it comes from and goes to.
+#[derive(Debug, Args)]
+pub(super) struct SimulateOptions {
+    /// Where it comes from: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>
+    #[arg(long, value_name = "ZONE", default_value = "outside")]
+    pub from: Zone,
+    /// Where it goes to, likewise
+    #[arg(long, value_name = "ZONE", default_value = "host")]
+    pub to: Zone,
+    /// A name or number of /etc/protocols, or arp; tcp if nothing else is said. TCP is a SYN
+    #[arg(long, value_name = "P")]
+    pub protocol: Option<String>,
+    /// The source address; a rule that asks for what is not known does not match
+    #[arg(long, value_name = "A")]
+    pub source: Option<IpAddr>,
+    /// The destination address
+    #[arg(long, value_name = "A")]
+    pub dest: Option<IpAddr>,
+    /// The source port
+    #[arg(long, value_name = "N")]
+    pub sport: Option<u16>,
+    /// The destination port
+    #[arg(long, value_name = "N")]
+    pub dport: Option<u16>,
+    /// The ICMP or ICMPv6 type: a name, or a number; or type/code
+    #[arg(long, value_name = "T")]
+    pub icmp_type: Option<String>,
+    /// Print one JSON object with the whole way
     #[arg(long)]
     pub json: bool,
 }

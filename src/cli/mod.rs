@@ -8,6 +8,7 @@ mod complete;
 mod localnet;
 mod output;
 mod restart;
+mod simulate;
 mod start;
 mod status;
 mod stop;
@@ -68,6 +69,7 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Compile(options) => compile::run(context, &options),
         Command::Check(options) => check::run(context, &options),
         Command::Localnet => localnet::run(context),
+        Command::Simulate(options) => simulate::run(context, &options),
         Command::ReadTree { config, node } => worker::work(config, node),
     }
 }

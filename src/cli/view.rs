@@ -2,7 +2,7 @@
 use super::{Context, output};
 use crate::compile::{Compiled, compile};
 use crate::daemon::doubt::live_devices;
-use crate::inputs::Tree;
+use crate::inputs::{Facts, Tree};
 use crate::plan::Live;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
@@ -20,16 +20,34 @@ pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
     Ok(tree)
 }
 
+/// The configuration as it was read, and what it compiles to.
+pub(super) struct View {
+    /// The files.
+    pub tree: Tree,
+    /// What the node told.
+    pub facts: Facts,
+    /// The outcome.
+    pub compiled: Compiled,
+}
+
 /// Reads and compiles the configuration, and shows its faults on stderr. `live` is asked only if it matters.
 ///
 /// # Errors
 /// When the configuration tree cannot be believed.
-pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
     let tree = tree(context, &node)?;
     let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
     facts.live_devices = live_devices(&tree, live);
     let compiled = compile(&tree, &facts);
     output::reports(&compiled.reports);
-    Ok(compiled)
+    Ok(View { tree, facts, compiled })
+}
+
+/// The same, where only the outcome matters.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+    read(context, live).map(|view| view.compiled)
 }

@@ -104,9 +104,9 @@ fn reach(compiled: &Compiled, source: IpAddr, interface: &str, port: u16) -> Res
     let question = Question {
         ruleset: &compiled.ruleset,
         packet: &packet,
-        from: &End::Port { bridge: interface.to_string(), port: interface.to_string() },
-        to: &End::Host,
-        broadcasts: &BTreeSet::new(),
+        from: End::Port { bridge: interface.to_string(), port: interface.to_string() },
+        to: End::Host,
+        broadcasts: BTreeSet::new(),
     };
     let answer = simulate::simulate(&question);
     match answer.verdict {

@@ -2,8 +2,8 @@
 use super::packet::{Layer, Packet};
 use super::way::Hop;
 use crate::ruleset::{
-    AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, Direction, Family, Match, Origin, Physdev, RejectWith,
-    Rule, Ruleset, Target,
+    AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Direction, Family, Match, Origin, Physdev,
+    RejectWith, Rule, Ruleset, Target,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,6 +35,8 @@ pub struct Situation<'a> {
     pub packet: &'a Packet,
     pub broadcasts: &'a BTreeSet<Ipv4Addr>,
     pub hop: &'a Hop,
+    /// What connection tracking says of the packet here.
+    pub state: Option<CtState>,
     pub mark: u32,
 }
 
@@ -154,7 +156,7 @@ impl Situation<'_> {
                 self.port(*direction).is_some_and(|port| ports.value.iter().any(|range| within(port, *range)))
             }
             Match::AddrType(direction, kind) => self.address(*direction).is_some_and(|one| self.is_of(one, *kind)),
-            Match::Conntrack(states) => packet.state.is_some_and(|state| states.contains(&state)),
+            Match::Conntrack(states) => self.state.is_some_and(|state| states.contains(&state)),
             Match::Physdev(physdev) => self.matches_port(physdev),
             Match::NotFromMac(mac) => packet.mac.is_some_and(|one| one != mac.value),
             Match::Mark { value, mask } => self.mark & mask == *value,

@@ -5,6 +5,7 @@
 
 mod ask;
 mod packet;
+mod show;
 mod walk;
 mod way;
 
@@ -13,7 +14,7 @@ pub use packet::{Layer, Packet};
 pub use walk::{Decision, Step, Tables, Walk};
 pub use way::{End, GuestPort, Hop, way};
 
-use crate::ruleset::Ruleset;
+use crate::ruleset::{CtState, Ruleset};
 use ask::Situation;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -26,11 +27,11 @@ pub struct Question<'a> {
     /// The packet.
     pub packet: &'a Packet,
     /// Where it comes from.
-    pub from: &'a End,
+    pub from: End,
     /// Where it goes to.
-    pub to: &'a End,
+    pub to: End,
     /// The broadcast addresses of the node's networks. 255.255.255.255 and 0.0.0.0 need no mention.
-    pub broadcasts: &'a BTreeSet<Ipv4Addr>,
+    pub broadcasts: BTreeSet<Ipv4Addr>,
 }
 
 /// The answer: the way that the packet took, up to where it was stopped.
@@ -56,7 +57,8 @@ impl<'a> Answer<'a> {
     /// opinion, and the hooks' own policy let it pass.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision<'a>> {
-        self.hops.iter().rev().flat_map(|hop| hop.walks.iter().rev()).find_map(|walk| walk.decision.as_ref())
+        // ebtables lets IP packets pass to iptables, which is no opinion
+        self.hops.iter().rev().filter_map(|hop| hop.walks.last()).find_map(|walk| walk.decision.as_ref())
     }
 }
 
@@ -64,13 +66,14 @@ impl<'a> Answer<'a> {
 #[must_use]
 pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
-    let mut mark = 0;
-    for hop in way(question.from, question.to) {
+    let (mut mark, mut state) = (0, question.packet.state);
+    for hop in way(&question.from, &question.to) {
         let mut at = Situation {
             ruleset: question.ruleset,
             packet: question.packet,
-            broadcasts: question.broadcasts,
+            broadcasts: &question.broadcasts,
             hop: &hop,
+            state,
             mark,
         };
         let mut walks = Vec::new();
@@ -83,6 +86,9 @@ pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
             }
         }
         mark = at.mark;
+        if state == Some(CtState::New) && question.packet.is_its_own_answer() {
+            state = Some(CtState::Established);
+        }
         answer.hops.push(Passage { hop, walks });
         if answer.verdict != Verdict::Accept {
             break;

@@ -69,6 +69,12 @@ impl Packet {
         Packet { layer: Layer::Arp, state: None, ..Packet::new(Family::V4, 0) }
     }
 
+    /// Whether the answer to the packet would look just like it: from its second hook on, connection tracking takes it for
+    /// that answer.
+    pub(super) fn is_its_own_answer(&self) -> bool {
+        self.source.is_some() && self.source == self.dest && self.sport == self.dport && self.icmp.is_none()
+    }
+
     /// Sets the state that the kernel's connection tracking gives a packet that belongs to no known connection.
     ///
     /// As in nf_conntrack_proto_tcp.c, _icmp.c and _icmpv6.c of Linux: TCP begins with a SYN, or is picked up by an ACK
