@@ -18,7 +18,9 @@ pub fn terms(
 ) -> Result<PerFamily<Vec<Term>>, Faults> {
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
     let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
-    let faults = conflicts(applying().flat_map(|(_, rules)| rules), raw);
+    let fixed: Vec<&MacroRule> = applying().flat_map(|(_, rules)| rules).collect();
+    // a macro that has nothing in the rule's family is held against what it has in the other
+    let faults = if fixed.is_empty() { conflicts(mac.v4.iter().chain(mac.v6), raw) } else { conflicts(fixed, raw) };
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -30,7 +32,7 @@ pub fn terms(
 }
 
 /// Parameters that the rules of a macro fix to another value.
-fn conflicts(rules: impl Iterator<Item = &'static MacroRule>, raw: &RawRule<'_>) -> Faults {
+fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
     let mut faults = Faults::new();
     for rule in rules {
         let pairs = [
@@ -90,6 +92,8 @@ mod tests {
             ("Ping", "icmpv6", Some(Family::V6), Some((0, 1))),
             ("Ping", "tcp", None, None),
             ("Trcrt", "icmp", Some(Family::V4), None),
+            ("NeighborDiscovery", "icmpv6", Some(Family::V6), Some((0, 4))),
+            ("NeighborDiscovery", "icmp", Some(Family::V4), None),
             ("HTTP", "tcp", None, Some((1, 1))),
         ] {
             let raw = RawRule { proto: Some(proto), ..RawRule::default() };
