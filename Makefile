@@ -58,7 +58,8 @@ install: build
 	install -Dt $(DESTDIR)/usr/sbin target/release/pve-firewall target/release/pvefw-logger
 	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service
 	install -Dm 0644 debian/sysctl.conf $(DESTDIR)/usr/lib/sysctl.d/pve-firewall.conf
-	install -Dm 0644 debian/logrotate $(DESTDIR)/usr/share/pve-firewall-rs/logrotate
+	install -Dm 0644 debian/modules.conf $(DESTDIR)/usr/lib/modules-load.d/pve-firewall-rs.conf
+	install -Dm 0644 debian/rotation $(DESTDIR)/usr/share/pve-firewall-rs/logrotate
 	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man8 man/pve-firewall.8 man/pvefw-logger.8
 	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man5 man/pve-firewall.fw.5
 	install -Dm 0644 -t $(DESTDIR)/usr/share/doc/pve-firewall-rs LICENSE README.md
@@ -75,9 +76,7 @@ deb:
 	@command -v dh >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debhelper dpkg-dev fakeroot; }
 	printf '%s\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "pve-firewall-rs ($(VERSION)) unstable; urgency=medium" \
 		"$$(sed -n 's/^Maintainer: //p' debian/control)" "$$(git log -1 --format=%cD)" >debian/changelog
-	dpkg-buildpackage --build=binary --no-sign --no-check-builddeps --no-pre-clean
-	mv ../pve-firewall-rs_$(VERSION)_*.deb target/
-	rm -f ../pve-firewall-rs_$(VERSION)_*.changes ../pve-firewall-rs_$(VERSION)_*.buildinfo
+	dpkg-buildpackage --root-command=fakeroot --target=binary --no-check-builddeps
 
 # The package in a throw-away Debian under a systemd of its own: installation, upgrade, removal, purge, the units.
 # The first run makes that Debian with debootstrap, once, under /var/cache/pve-firewall-rs
