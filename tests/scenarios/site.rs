@@ -125,7 +125,7 @@ impl Drop for Site {
 /// Ends a process.
 pub fn stop(child: &mut Child) {
     // it may have ended by itself
-    let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+    let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
     let _ = child.wait();
 }
 
