@@ -44,20 +44,30 @@ const VARIANTS: [&str; 3] = ["auto", "legacy", "nft"];
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start the daemon; where systemd runs, through systemd
+    #[command(after_help = "Example: pve-firewall start --debug    # in the foreground, to see what it does")]
     Start(StartOptions),
     /// Stop the daemon and remove every rule of the firewall
+    #[command(after_help = "Example: pve-firewall stop    # the node and its guests are open then")]
     Stop,
     /// Let the daemon execute itself anew, with all rules in place; start it if it is not running
+    #[command(after_help = "Example: pve-firewall restart    # after the program was replaced by hand")]
     Restart,
     /// Show whether the firewall is enabled and the daemon running, and whether changes are pending
+    #[command(after_help = "Example: pve-firewall status --verbose")]
     Status(StatusOptions),
     /// Print the compiled ruleset against the live one
+    #[command(after_help = "Example: pve-firewall compile | grep -A20 tap100i0-IN    # what guest 100 lets in")]
     Compile(CompileOptions),
     /// Check the configuration, and change nothing: faults, and what is legal but surely not meant
+    #[command(
+        after_help = "Example: pve-firewall check /root/cluster.fw    # before it takes the place of the live one"
+    )]
     Check(CheckOptions),
     /// Show the node's network as the firewall sees it
+    #[command(after_help = "Example: pve-firewall localnet")]
     Localnet,
     /// Trace one packet through the compiled ruleset, and tell what becomes of it
+    #[command(after_help = "Example: pve-firewall simulate --to vm100 --dport 22 --source 192.0.2.7 --verbose")]
     Simulate(SimulateOptions),
     #[command(name = crate::reader::WORKER_COMMAND, hide = true)]
     ReadTree { config: PathBuf, node: String },
@@ -194,6 +204,17 @@ mod tests {
         for (given, wanted) in cases {
             let translated = two_dashes(given.split(' ').map(OsString::from));
             assert_eq!(translated, wanted.split(' ').map(OsString::from).collect::<Vec<_>>(), "{given}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        use clap::CommandFactory;
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let words = example.split("    #").next().unwrap_or_default().split('|').next().unwrap_or_default();
+            let words = words.strip_prefix("Example: ").unwrap_or_else(|| panic!("{}", command.get_name()));
+            assert!(Cli::try_parse_from(words.split_whitespace()).is_ok(), "{words}");
         }
     }
 

@@ -41,7 +41,8 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {
         0 => Ok(()),
-        errors => bail!("{errors} faults: what these lines say is not done; mend them and check again"),
+        1 => bail!("what that line says is not done; mend it and check again"),
+        errors => bail!("what these {errors} lines say is not done; mend them and check again"),
     }
 }
 
