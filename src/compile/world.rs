@@ -83,6 +83,7 @@ impl World {
     pub fn read(tree: &Tree, facts: &Facts, reports: &mut Vec<Report>) -> Self {
         let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
         let parser = Parser { databases: &databases };
+        node::faults(tree, &facts.node, reports);
         let address = node_address(tree, facts);
         let detected = address.and_then(|address| node::detect(address, &facts.routes_v4, &facts.routes_v6));
         let network = own_network(detected.as_deref());
@@ -151,7 +152,7 @@ fn unit(
 
 /// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.
 fn node_address(tree: &Tree, facts: &Facts) -> Option<IpAddr> {
-    let listed = tree.content(".members").and_then(|members| node::node_address(members, &facts.node));
+    let listed = tree.content(".members").and_then(|members| node::node_address(members, &facts.node).ok()?);
     listed.or_else(|| facts.resolved.get(&facts.node)?.iter().copied().find(|address| !address.is_loopback()))
 }
 
