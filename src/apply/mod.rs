@@ -13,9 +13,11 @@ mod search;
 mod sets;
 mod settings;
 mod tables;
+mod texts;
 mod variants;
 
 pub use fault::{Fault, Outcome};
+pub use texts::{Lines, Texts, family_name};
 pub use variants::{Variant, VariantChoice, Variants};
 
 use crate::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
@@ -43,6 +45,8 @@ pub struct Firewall {
     limit: Duration,
     variants: Variants,
     refused: Refusals,
+    /// Whether scripts are kept for people to look at.
+    keeps_scripts: bool,
 }
 
 /// One update under way.
@@ -63,6 +67,7 @@ impl Firewall {
             limit: TIME_LIMIT,
             variants: Variants::new(variant),
             refused: Refusals::default(),
+            keeps_scripts: true,
         }
     }
 
@@ -132,6 +137,9 @@ impl Firewall {
 
     /// Keeps a script for people to look at.
     fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
+        if !self.keeps_scripts {
+            return;
+        }
         if let Err(error) = files::replace(&self.root.path(STATE).join(name), script.as_bytes(), 0o600) {
             outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
         }
