@@ -1,7 +1,7 @@
 # Two commands: `make run` shows the firewall at work, `make test` runs every test.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test bench-logger install deb test-package
+.PHONY: all deps build run test test-deps differential testbed bench-logger install deb test-package
 
 TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
 PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
@@ -21,8 +21,33 @@ build:
 run: deps build
 	@examples/tour.sh
 
-test: deps
+test: deps test-deps
 	cargo test --locked
+
+# What the tests alone need: an IPS, an FTP server and client. Debian 12 has Suricata among its backports
+TEST_TOOLS := suricata vsftpd curl
+test-deps:
+	@for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	test -z "$$missing" && exit; \
+	. /etc/os-release; backports=$$VERSION_CODENAME-backports; \
+	apt-get update -qq; \
+	if ! apt-cache show suricata >/dev/null 2>&1; then \
+		echo "deb http://deb.debian.org/debian $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
+		apt-get update -qq; \
+	fi; \
+	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get install -y -qq --no-install-recommends vsftpd curl && \
+	apt-get install -y -qq --no-install-recommends $$release suricata
+
+# Simulator against kernel, the long run: 400 configurations, 150 packets of each; SEED=N begins elsewhere
+SEED ?= 1
+differential: deps
+	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test differential -- --nocapture
+
+# The test bed to look around in: a shell on its node, until it is left
+testbed: deps
+	cargo run --quiet --locked --example testbed
 
 # Floods the logger in a network namespace of its own, for about a minute: what it loses, costs and needs
 bench-logger: deps

@@ -28,7 +28,7 @@ use testbed::Bed;
 use testbed::wire::Wire;
 
 /// Configurations and packets of each, where the environment says nothing.
-const SHORT: (u64, usize) = (40, 60);
+const SHORT: (u64, usize) = (80, 80);
 const SEED: u64 = 20_240_425;
 
 #[test]

@@ -14,6 +14,8 @@ mod refused;
 mod rulesets;
 #[path = "faults/standins.rs"]
 mod standins;
+#[path = "faults/stream.rs"]
+mod stream;
 #[path = "faults/tools.rs"]
 mod tools;
 #[path = "faults/variants.rs"]
@@ -26,7 +28,7 @@ fn main() {
         return killed::child();
     }
     let folder = standins::install();
-    let tests = [tools::tests(), killed::tests(), refused::tests(), variants::tests()].concat();
+    let tests = [tools::tests(), killed::tests(), refused::tests(), variants::tests(), stream::tests()].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

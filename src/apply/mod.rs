@@ -12,6 +12,7 @@ mod restore;
 mod search;
 mod sets;
 mod settings;
+mod staged;
 mod tables;
 mod texts;
 mod variants;
@@ -21,10 +22,11 @@ pub use texts::{Lines, Texts, family_name};
 pub use variants::{Variant, VariantChoice, Variants};
 
 use crate::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
-use crate::ruleset::{Family, Ruleset};
+use crate::ruleset::{Family, Ruleset, SetName};
 use crate::system::files;
 use crate::system::root::Root;
 use refused::Refusals;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -56,6 +58,8 @@ struct Pass<'a> {
     outcome: Outcome,
     /// What was tried in the tables, to be compared with what is live afterwards.
     tried: Vec<(Part, TablePlan)>,
+    /// The sets that could not be made or changed.
+    failed_sets: BTreeSet<SetName>,
 }
 
 impl Firewall {
@@ -94,16 +98,18 @@ impl Firewall {
     /// keeps its live rules. Until it is accepted, each update reports it.
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
         let live = self.live();
-        let mut pass = Pass { wanted, live: &live, outcome: Outcome::default(), tried: Vec::new() };
+        let mut pass = Pass::new(wanted, &live);
         for (part, error) in live.faults() {
             // a node without layer 2 rules needs no ebtables
             if part != Part::Bridge || !wanted.bridge.is_empty() {
                 pass.fault(part, error);
             }
         }
-        self.refused.forget_changed(wanted, &live);
-        let plan = Plan::with_kept(&self.refused.accepted(wanted), &live, |part| self.refused.kept(part));
-        if !plan.is_empty() {
+        let plan = self.plan(wanted, &live);
+        let entangled = plan.entangled(wanted, &live);
+        if !entangled.is_empty() {
+            self.update_in_two_steps(&entangled, &mut pass);
+        } else if !plan.is_empty() {
             self.carry_out(&plan, &mut pass);
         }
         let Pass { mut outcome, .. } = pass;
@@ -122,7 +128,8 @@ impl Firewall {
         outcome
     }
 
-    fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
+    /// Returns what is live then.
+    fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) -> Live {
         self.update_sets(&plan.sets, pass);
         for family in Family::ALL {
             for table in TableName::ALL {
@@ -133,6 +140,7 @@ impl Firewall {
         self.update_bridge(plan, pass);
         let live = self.live();
         pass.verify(&live, &plan.sets);
+        live
     }
 
     /// Keeps a script for people to look at.
@@ -146,7 +154,11 @@ impl Firewall {
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
+        Pass { wanted, live, outcome: Outcome::default(), tried: Vec::new(), failed_sets: BTreeSet::new() }
+    }
+
     fn fault(&mut self, part: Part, text: impl Display) {
         self.outcome.faults.push(Fault::new(part, text));
     }

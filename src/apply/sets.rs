@@ -30,6 +30,7 @@ impl Firewall {
         }
         let absent: BTreeSet<&SetName> = plan.with(Action::Create).filter(|name| failed.contains_key(*name)).collect();
         self.leave_out_rules_of(&absent, pass);
+        pass.failed_sets.extend(failed.into_keys());
     }
 
     /// Removes the sets that are no longer wanted. A set that a rule still looks into stays as it is.

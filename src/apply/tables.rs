@@ -116,7 +116,7 @@ impl Firewall {
     pub(super) fn clear_variants(&mut self, variants: &[(Tool, Commands)], outcome: &mut Outcome) {
         let (nothing, empty) = (Ruleset::default(), Live::empty());
         for (tool, commands) in variants {
-            let mut pass = Pass { wanted: &nothing, live: &empty, outcome: Outcome::default(), tried: Vec::new() };
+            let mut pass = Pass::new(&nothing, &empty);
             // a variant that cannot be read does not work here, and holds nothing
             match tool {
                 Tool::Iptables(family) => {

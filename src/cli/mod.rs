@@ -22,8 +22,8 @@ use crate::reader::worker;
 use crate::system::root::Root;
 use anyhow::{Context as _, Result, bail};
 use args::{Command, Global};
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             nearest_only(&mut error);
             // a closed stream is no reason to fail in another way
             let _ = error.print();
+            if error.use_stderr() && error.get(ContextKind::Usage).is_none() {
+                output::note(&Cli::command().render_usage().to_string());
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

@@ -16,23 +16,25 @@ pub fn terms(
     only: Option<Family>,
     databases: &Databases,
 ) -> Result<PerFamily<Vec<Term>>, Faults> {
-    let faults = conflicts(mac, raw);
+    let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
+    let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
+    let fixed: Vec<&MacroRule> = applying().flat_map(|(_, rules)| rules).collect();
+    // a macro that has nothing in the rule's family is held against what it has in the other
+    let faults = if fixed.is_empty() { conflicts(mac.v4.iter().chain(mac.v6), raw) } else { conflicts(fixed, raw) };
     if !faults.is_empty() {
         return Err(faults);
     }
     let mut terms = PerFamily::<Vec<Term>>::default();
-    for (family, rules) in [(Family::V4, mac.v4), (Family::V6, mac.v6)] {
-        if only.is_none_or(|only| only == family) {
-            terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
-        }
+    for (family, rules) in applying() {
+        terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
     }
     Ok(terms)
 }
 
-/// Parameters that the macro fixes to another value.
-fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
+/// Parameters that the rules of a macro fix to another value.
+fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
     let mut faults = Faults::new();
-    for rule in mac.v4.iter().chain(mac.v6) {
+    for rule in rules {
         let pairs = [
             ("proto", raw.proto.filter(|proto| *proto != "0"), Some(rule.proto)),
             ("sport", raw.sport, rule.sport),
@@ -81,7 +83,24 @@ fn well_known(protocol: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::macros::MACROS;
+    use crate::tables::macros::{self, MACROS};
+
+    #[test]
+    fn only_the_families_that_a_rule_applies_to_can_conflict() {
+        for (name, proto, only, counts) in [
+            ("Ping", "icmp", Some(Family::V4), Some((1, 0))),
+            ("Ping", "icmpv6", Some(Family::V6), Some((0, 1))),
+            ("Ping", "tcp", None, None),
+            ("Trcrt", "icmp", Some(Family::V4), None),
+            ("NeighborDiscovery", "icmpv6", Some(Family::V6), Some((0, 4))),
+            ("NeighborDiscovery", "icmp", Some(Family::V4), None),
+            ("HTTP", "tcp", None, Some((1, 1))),
+        ] {
+            let raw = RawRule { proto: Some(proto), ..RawRule::default() };
+            let terms = terms(macros::find(name).unwrap(), &raw, only, &Databases::default()).ok();
+            assert_eq!(terms.map(|terms| (terms.v4.len(), terms.v6.len())), counts, "{name} {proto}");
+        }
+    }
 
     #[test]
     fn every_macro_expands_without_the_system_databases() {

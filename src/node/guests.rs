@@ -228,7 +228,11 @@ const MODELS: [&str; 14] = [
 fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)) -> Result<Option<Device>, String> {
     let parts = parts(value);
     if !is_firewalled(&parts) {
-        return Ok(None);
+        let off = |value: &&str| ["0", "off", "no", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        return match parts.get("firewall").filter(|value| !off(value)) {
+            Some(value) => Err(format!("firewall='{}' is neither on nor off", value.escape_default())),
+            None => Ok(None),
+        };
     }
     let mac = match guest.kind {
         GuestKind::Vm => {
@@ -316,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_device_that_makes_no_sense_is_lost_alone() {
-        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1";
+        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1\nnet3: virtio=BC:24:11:00:00:04,firewall=\"1\"\nnet4: virtio,firewall=No";
         let (devices, reports) = parse(GuestKind::Vm, conf);
         assert_eq!(devices.len(), 1);
         assert_eq!(
@@ -324,6 +328,7 @@ mod tests {
             [
                 "f (line 1): net0: 'zz' is no MAC address: no rules for it",
                 "f (line 2): net1: no known network card model: no rules for it",
+                "f (line 4): net3: firewall='\\\"1\\\"' is neither on nor off: no rules for it",
             ]
         );
     }

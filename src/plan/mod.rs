@@ -10,6 +10,7 @@ mod live;
 mod own;
 mod read;
 mod script;
+mod stage;
 
 pub use compare::{Action, Plan, Planned, SetPlan, TablePlan};
 pub use listing::listing;
@@ -17,3 +18,4 @@ pub use live::{Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable,
 pub use own::{is_own_bridge_chain, is_own_chain, is_own_set};
 pub use read::{BridgeFormat, Unreadable, read_bridge, read_sets, read_table, sets_in_use};
 pub use script::{Script, bridge_script, removed_sets_script, sets_script, table_script};
+pub use stage::next_name;

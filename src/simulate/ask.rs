@@ -212,3 +212,66 @@ impl Situation<'_> {
 fn within(port: u16, (first, last): (u16, u16)) -> bool {
     (first..=last).contains(&port)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::{Interface, Spelled, TcpFlags};
+
+    const HOP: fn() -> Hop = || Hop::Bridge { bridge: "vmbr0".into(), from: "a0".into(), to: "b0".into() };
+
+    fn matches(packet: &Packet, mark: u32, one: &Match) -> bool {
+        let (ruleset, broadcasts, hop) = (Ruleset::default(), BTreeSet::new(), HOP());
+        Situation { ruleset: &ruleset, packet, broadcasts: &broadcasts, hop: &hop, state: packet.state, mark }
+            .matches(one)
+    }
+
+    #[test]
+    fn what_is_not_known_matches_no_rule_about_it() {
+        let unknown = Packet::new(Family::V4, Packet::UDP);
+        let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap();
+        let source = |text| Match::Address(Direction::Source, spelled(text));
+        let port = |range| Match::Port(Direction::Destination, Spelled::new("p", range).unwrap());
+        for one in [source("0.0.0.0/0"), port((0, 65535)), Match::AddrType(Direction::Source, AddrType::Broadcast)] {
+            assert!(!matches(&unknown, 0, &one), "{one}");
+        }
+        let known = Packet {
+            source: Some("10.0.0.1".parse().unwrap()),
+            dport: Some(7),
+            ..Packet::new(Family::V4, Packet::UDP)
+        };
+        for one in [source("0.0.0.0/0"), source("10.0.0.1/32"), port((7, 7)), port((0, 65535))] {
+            assert!(matches(&known, 0, &one), "{one}");
+        }
+        assert!(!matches(&known, 0, &source("10.0.0.2/32")) && !matches(&known, 0, &port((8, 9))));
+    }
+
+    #[test]
+    fn ports_of_a_bridge_are_not_interfaces() {
+        let packet = Packet::new(Family::V6, Packet::TCP);
+        let device = |name| Interface::new(name).unwrap();
+        for (one, wanted) in [
+            (Match::InInterface(device("vmbr0")), true),
+            (Match::OutInterface(device("vmbr+")), true),
+            (Match::InInterface(device("a0")), false),
+            (Match::Physdev(Physdev::In(device("a0"))), true),
+            (Match::Physdev(Physdev::Out(device("b+"))), true),
+            (Match::Physdev(Physdev::In(device("b0"))), false),
+        ] {
+            assert_eq!(matches(&packet, 0, &one), wanted, "{one}");
+        }
+    }
+
+    #[test]
+    fn marks_flags_and_limits() {
+        let packet = Packet::new(Family::V4, Packet::TCP);
+        let marked = Match::Mark { value: 0x8000_0000, mask: 0x8000_0000 };
+        assert!(matches(&packet, 0x8000_0007, &marked) && !matches(&packet, 7, &marked));
+        let flags = |negated, set| Match::TcpFlags { negated, mask: TcpFlags::SYN.and(TcpFlags::ACK), set };
+        assert!(matches(&packet, 0, &flags(false, TcpFlags::SYN)));
+        assert!(!matches(&packet, 0, &flags(true, TcpFlags::SYN)));
+        assert!(!matches(&Packet::new(Family::V4, Packet::UDP), 0, &flags(true, TcpFlags::ACK)));
+        let flood = Match::HashLimit { above: 1, burst: 1, source_mask: 32, expire: 1000 };
+        assert!(!matches(&packet, 0, &flood));
+    }
+}

@@ -105,3 +105,34 @@ fn opens(flags: TcpFlags) -> bool {
     let urgent = |one: TcpFlags| [one, one.and(TcpFlags::URG)];
     urgent(TcpFlags::SYN).into_iter().chain(urgent(TcpFlags::ACK)).any(|one| one == flags)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_packets_are_in_the_state_that_the_kernel_gives_them() {
+        let state = |packet: Packet| packet.first_of_its_connection().state;
+        let tcp = |flags| Packet { flags, ..Packet::new(Family::V4, Packet::TCP) };
+        let (fin, syn, ack) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::ACK);
+        for flags in [syn, ack, syn.and(TcpFlags::URG), ack.and(TcpFlags::PSH)] {
+            assert_eq!(state(tcp(flags)), Some(CtState::New), "{flags}");
+        }
+        for flags in [TcpFlags::NONE, fin, syn.and(ack), syn.and(fin), TcpFlags::RST, fin.and(ack)] {
+            assert_eq!(state(tcp(flags)), Some(CtState::Invalid), "{flags}");
+        }
+        let message = |family, protocol, kind| Packet { icmp: Some((kind, 0)), ..Packet::new(family, protocol) };
+        for (family, protocol, kind, wanted) in [
+            (Family::V4, Packet::ICMP, 8, Some(CtState::New)),
+            (Family::V4, Packet::ICMP, 0, Some(CtState::Invalid)),
+            (Family::V4, Packet::ICMP, 3, Some(CtState::Invalid)),
+            (Family::V6, Packet::ICMPV6, 128, Some(CtState::New)),
+            (Family::V6, Packet::ICMPV6, 1, Some(CtState::Invalid)),
+            (Family::V6, Packet::ICMPV6, 135, None),
+        ] {
+            assert_eq!(state(message(family, protocol, kind)), wanted, "{protocol} {kind}");
+        }
+        assert_eq!(state(Packet::new(Family::V6, 132)), Some(CtState::New));
+        assert_eq!(state(Packet::arp()), None);
+    }
+}

@@ -5,7 +5,7 @@ use crate::pools;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{self, DEVICES, Place};
 use pve_firewall::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
-use pve_firewall::simulate::{Answer, End, Packet, Question, Verdict, simulate};
+use pve_firewall::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
 use std::net::IpAddr;
 
 /// Asks the simulator about a probe.
@@ -41,14 +41,17 @@ fn is_odd(packet: &Packet) -> bool {
 
 /// Whether an answer gets through to where it goes.
 ///
-/// A packet that is stopped at its first hook leaves no connection behind that an ICMP error could be related to. And of a
-/// packet that is stopped on its third, the RST ends the connection on the second (nf_conntrack_proto_tcp.c), so that on the
-/// sender's own bridge it belongs to none. Any other answer belongs to the connection.
+/// A packet that is stopped at its first hook leaves no connection behind that an ICMP error could be related to. And an RST
+/// ends the connection at the first hook that it meets (nf_conntrack_proto_tcp.c), so that on a guest's own bridge behind that
+/// it belongs to none. Any other answer belongs to the connection.
 fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
     let reset = with == RejectWith::TcpReset;
-    let to = match (is_firewalled(probe.from), answer.hops.len(), reset) {
-        (_, 1, false) => owner(probe.packet.source),
-        (true, 3, true) => probe.from,
+    let routed = answer.hops.iter().any(|passage| matches!(passage.hop, Hop::Route { .. }));
+    let to = match (answer.hops.len(), reset) {
+        (1, false) => owner(probe.packet.source),
+        (2 | 3, true) if routed => owner(probe.packet.source),
+        // bridges return it to where it came from, whatever it said of that
+        (3, true) => probe.from,
         _ => return true,
     };
     if !is_firewalled(to) {

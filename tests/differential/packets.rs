@@ -25,8 +25,7 @@ fn ends(rng: &mut Rng) -> (Place, Place) {
     loop {
         let place = |rng: &mut Rng| Place::ALL[rng.usize(..Place::ALL.len())];
         let (from, to) = (place(rng), place(rng));
-        let host = from == Place::Host || to == Place::Host;
-        if from != to && (host || from.bridge() == to.bridge()) {
+        if from != to {
             return (from, to);
         }
     }
@@ -34,8 +33,7 @@ fn ends(rng: &mut Rng) -> (Place, Place) {
 
 fn probe(rng: &mut Rng) -> Probe {
     let (from, to) = ends(rng);
-    let host = from == Place::Host || to == Place::Host;
-    if !host && once_in(rng, 15) {
+    if !is_routed(from, to) && from != Place::Host && to != Place::Host && once_in(rng, 15) {
         return forged(rng, Probe::arp(from, to));
     }
     let family = Family::ALL[rng.usize(..2)];
@@ -53,7 +51,13 @@ fn probe(rng: &mut Rng) -> Probe {
         probe
     };
     let probe = forged(rng, probe);
-    elsewhere(rng, probe)
+    // what is routed goes to the node first, and where its address says then
+    if is_routed(from, to) { probe.towards(Place::Host.mac()) } else { elsewhere(rng, probe) }
+}
+
+/// Whether the node takes a packet from one bridge to the other.
+fn is_routed(from: Place, to: Place) -> bool {
+    from != Place::Host && to != Place::Host && from.bridge() != to.bridge()
 }
 
 fn port(rng: &mut Rng) -> u16 {
@@ -97,8 +101,8 @@ fn forged(rng: &mut Rng, probe: Probe) -> Probe {
     let from_host = probe.from == Place::Host;
     let probe = match rng.u32(..6) {
         0 if !from_host => probe.source(pick(rng, foreign(family))),
-        // a node takes no packet from nobody or from many; bridges do
-        1 if !from_host && probe.to != Place::Host && once_in(rng, 3) => {
+        // a node neither takes nor routes what is from nobody or from many; bridges pass it
+        1 if !from_host && probe.to != Place::Host && !is_routed(probe.from, probe.to) && once_in(rng, 3) => {
             let nobody = if family == Family::V4 { "0.0.0.0" } else { "::" };
             let many = pools::shared(family);
             let source = if rng.bool() { nobody } else { pick(rng, many) };

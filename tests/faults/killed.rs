@@ -6,7 +6,7 @@ use crate::tools::restore;
 use pve_firewall::apply::{Firewall, Variant};
 use pve_firewall::ruleset::{Ruleset, Target};
 use pve_firewall::system::root::Root;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
@@ -24,11 +24,20 @@ pub fn is_child() -> bool {
     std::env::args().nth(1).as_deref() == Some(CHILD)
 }
 
-/// Updates to [`new`] in the namespace that it was started in.
+/// Updates in the namespace that it was started in: to [`new`], or to a target of [`crate::stream`].
 pub fn child() {
     let args: Vec<String> = std::env::args().collect();
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
-    firewall.update(&new());
+    let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
+    firewall.update(&wanted);
+}
+
+/// Runs [`child`] on a host, to its end.
+pub fn run_child(host: &Host, variant: Variant, target: Option<usize>) -> ExitStatus {
+    let program = std::env::current_exe().unwrap();
+    let mut child: Command = host.netns.command(program.to_str().unwrap());
+    child.arg(CHILD).arg(host.root.path()).arg(variant.to_string());
+    child.args(target.map(|target| target.to_string())).status().unwrap()
 }
 
 fn old() -> Ruleset {
@@ -58,8 +67,9 @@ fn assert_closed(host: &Host) {
     }
 }
 
-/// How many runs of tools the update takes that change anything: sets, two families, sets, ebtables.
-const STEPS: usize = 5;
+/// How many runs of tools the update takes that change anything. As a set and a rule change that belong together: new
+/// sets, two families, sets that go, ebtables; the changed set, its family, the set under the other name.
+const STEPS: usize = 8;
 
 /// Lets `fault` happen in place of every such run after the first `steps`. Returns the tools that stand in.
 fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Vec<String> {
@@ -101,10 +111,7 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
                 let mut host = Host::new("killed", variant);
                 host.settle(&old());
                 let tools = end_after(&mut host, variant, steps, fault);
-                let program = std::env::current_exe().unwrap();
-                let mut child: Command = host.netns.command(program.to_str().unwrap());
-                let status = child.arg(CHILD).arg(host.root.path()).arg(variant.to_string()).status().unwrap();
-                assert!(!status.success(), "{steps}: it was killed");
+                assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
                 let deadline = Instant::now() + Duration::from_secs(30);
                 while fault.ends_with("late") && notes(&host, "late").is_empty() {
                     assert!(Instant::now() < deadline, "the tool outlives its caller and ends");

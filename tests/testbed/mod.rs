@@ -128,7 +128,7 @@ impl Place {
     /// Further addresses that the node believes to be there.
     pub fn further(self) -> Vec<IpAddr> {
         let texts: &[&str] = match self {
-            Place::Outside => &["10.0.0.50", "10.0.0.51", "10.0.0.150", "fd00::50"],
+            Place::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50"],
             _ => &[],
         };
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -175,11 +175,12 @@ pub struct Bed {
 
 /// What keeps a namespace from talking by itself.
 const QUIET: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
-/// The node talks IPv6, but speaks only when spoken to; it answers every refused packet.
+/// The node routes, and talks IPv6, but speaks only when spoken to; it answers every refused packet.
 const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.autoconf=0 \
     net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.router_solicitations=0 \
     net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 \
-    net.ipv4.icmp_msgs_burst=100000 net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
+    net.ipv4.icmp_msgs_burst=100000 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+    net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
 
 impl Bed {
     /// Makes everything; `name` is the beginning of the namespaces' names.
@@ -286,6 +287,12 @@ impl Bed {
         let outside = Place::Outside.addresses();
         writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
+        // the machine's name servers are not here, which is better known at once than after some seconds
+        for server in std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines() {
+            if let Some(server) = server.strip_prefix("nameserver ") {
+                writeln!(script, "ip route add unreachable {}", server.trim()).unwrap();
+            }
+        }
     }
 
     /// Gives guests and outside their addresses: from here on they answer as hosts do.

@@ -47,6 +47,8 @@ struct Seen<'a> {
     place: Place,
     /// The sender of an IP packet.
     source: Option<IpAddr>,
+    /// Its receiver, where it is known.
+    dest: Option<IpAddr>,
     protocol: u8,
     /// What is behind the IP header.
     body: &'a [u8],
@@ -145,6 +147,7 @@ impl Wire {
                 Heard::V6(protocol) => from.as_sockaddr_in6().map(|source| Seen {
                     place,
                     source: Some(source.ip().into()),
+                    dest: None,
                     protocol,
                     body: bytes,
                 }),
@@ -184,16 +187,22 @@ fn prepared(socket: Socket) -> Socket {
 fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     // ARP, or what the parser takes for damaged
-    packet_seen(place, sliced).or(Some(Seen { place, source: None, protocol: 0, body: bytes }))
+    packet_seen(place, sliced).or(Some(Seen { place, source: None, dest: None, protocol: 0, body: bytes }))
 }
 
 fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen<'_>> {
-    let (source, payload) = match sliced?.net? {
-        LaxNetSlice::Ipv4(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
-        LaxNetSlice::Ipv6(ip) => (IpAddr::from(ip.header().source_addr()), ip.payload().clone()),
+    let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
+        LaxNetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload().clone())
+        }
+        LaxNetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload().clone())
+        }
         _ => return None,
     };
-    Some(Seen { place, source: Some(source), protocol: payload.ip_number.0, body: payload.payload })
+    Some(Seen { place, source: Some(source), dest: Some(dest), protocol: payload.ip_number.0, body: payload.payload })
 }
 
 /// What a heard packet says of the probes.
@@ -227,8 +236,9 @@ fn note_reset(seen: &Seen<'_>, probes: &[Probe], fates: &mut [Fate]) {
         return;
     }
     for (probe, fate) in probes.iter().zip(fates) {
-        let Packet { protocol, dest, sport, dport, .. } = probe.packet;
-        let answers = dest == seen.source && dport == Some(tcp.source_port()) && sport == Some(tcp.destination_port());
+        let Packet { protocol, source, dest, sport, dport, .. } = probe.packet;
+        let ends = dest == seen.source && (seen.dest.is_none() || source == seen.dest);
+        let answers = ends && dport == Some(tcp.source_port()) && sport == Some(tcp.destination_port());
         if protocol == Packet::TCP && answers && *fate == Fate::Lost {
             *fate = Fate::Rejected(RejectWith::TcpReset);
         }

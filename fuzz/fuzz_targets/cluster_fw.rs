@@ -1,0 +1,5 @@
+//! Any bytes as the cluster's `cluster.fw`.
+#![no_main]
+mod support;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("firewall/cluster.fw", data));

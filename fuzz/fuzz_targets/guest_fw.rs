@@ -1,0 +1,5 @@
+//! Any bytes as a guest's `.fw` file.
+#![no_main]
+mod support;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("firewall/100.fw", data));

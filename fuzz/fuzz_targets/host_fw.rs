@@ -1,0 +1,5 @@
+//! Any bytes as the node's `host.fw`.
+#![no_main]
+mod support;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("nodes/n1/host.fw", data));

@@ -1,0 +1,5 @@
+//! Any bytes as a vnet's `.fw` file.
+#![no_main]
+mod support;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("sdn/firewall/vnet0.fw", data));

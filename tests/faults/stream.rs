@@ -1,0 +1,304 @@
+//! A stream of packets that the old and the new configuration refuse: none gets through at any moment of an update,
+//! however long its steps take and wherever it ends.
+use crate::host::{Host, VARIANTS};
+use crate::killed::run_child;
+use crate::netns::Netns;
+use crate::rulesets::{chain, in_set, put, rule, set, tcp};
+use crate::standins::{mend, notes, stand_in};
+use crate::tools::restore;
+use pve_firewall::apply::Variant;
+use pve_firewall::ruleset::*;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![
+        ("no_packet_passes_between_the_steps_of_an_update", no_packet_passes_between_the_steps_of_an_update),
+        ("no_packet_passes_wherever_an_update_fails", no_packet_passes_wherever_an_update_fails),
+        ("no_packet_passes_wherever_an_update_is_killed", no_packet_passes_wherever_an_update_is_killed),
+        ("a_set_stays_when_the_rule_that_takes_its_place_is_refused", a_set_stays_when_its_rule_is_refused),
+        ("a_set_that_cannot_be_made_keeps_its_rules", a_set_that_cannot_be_made_keeps_its_rules),
+        ("a_set_stays_while_the_rules_of_its_family_cannot_be_read", a_set_stays_while_its_rules_cannot_be_read),
+    ]
+}
+
+const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const PORT: u16 = 7777;
+
+/// Packets from another namespace to a socket on the host, about one each millisecond.
+struct Stream {
+    received: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    _peer: Netns,
+}
+
+impl Stream {
+    fn start(host: &Host) -> Self {
+        let peer = Netns::new("stream");
+        let name = peer.name();
+        host.netns.exec(&format!(
+            "ip link add s0 type veth peer name s1 netns {name}; ip addr add {HERE}/24 dev s0; ip link set s0 up"
+        ));
+        peer.exec(&format!("ip addr add {PEER}/24 dev s1; ip link set s1 up"));
+        let socket = host.netns.run(|| UdpSocket::bind((HERE, PORT)).unwrap());
+        let sender = peer.run(|| UdpSocket::bind((PEER, PORT)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (received.clone(), done.clone());
+        let receiver = std::thread::spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                count.fetch_add(u64::from(socket.recv(&mut [0; 64]).is_ok()), Ordering::SeqCst);
+            }
+        });
+        let end = done.clone();
+        let sender = std::thread::spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                let _ = sender.send_to(b"x", (HERE, PORT)); // refused by an answer now and then
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let stream = Stream { received, done, threads: vec![receiver, sender], _peer: peer };
+        stream.await_packet();
+        stream
+    }
+
+    fn count(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
+    }
+
+    fn await_packet(&self) {
+        let (before, deadline) = (self.count(), Instant::now() + Duration::from_secs(30));
+        while self.count() == before {
+            assert!(Instant::now() < deadline, "no packet passes though none is refused");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// How many packets have passed, once those that were accepted before now are counted.
+    fn settled(&self) -> u64 {
+        loop {
+            let before = self.count();
+            std::thread::sleep(Duration::from_millis(60));
+            if self.count() == before {
+                return before;
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// Refuses the stream by a set, by a rule, or by both.
+struct Closed {
+    /// The sets that PVEFW-INPUT drops the members of, each with whether it holds the peer.
+    sets: &'static [(&'static str, bool)],
+    /// The chain that a rule which drops the peer's address is in.
+    rule: Option<&'static str>,
+}
+
+const fn closed(sets: &'static [(&'static str, bool)], rule: Option<&'static str>) -> Closed {
+    Closed { sets, rule }
+}
+
+/// What refuses the stream before and after an update.
+const MOVES: [(&str, Closed, Closed); 8] = [
+    ("from a set to a rule", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-INPUT"))),
+    ("from a set to a rule elsewhere", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-HOST-IN"))),
+    ("from a rule to a set", closed(&[("a", false)], Some("PVEFW-HOST-IN")), closed(&[("a", true)], None)),
+    ("from a set to another", closed(&[("b", true), ("a", false)], None), closed(&[("b", false), ("a", true)], None)),
+    ("the other way round", closed(&[("b", false), ("a", true)], None), closed(&[("b", true), ("a", false)], None)),
+    ("from a set that goes to a rule", closed(&[("a", true)], None), closed(&[], Some("PVEFW-INPUT"))),
+    ("from a rule to a new set", closed(&[], Some("PVEFW-HOST-IN")), closed(&[("a", true)], None)),
+    ("from a set to a new one", closed(&[("a", true)], None), closed(&[("a", false), ("b", true)], None)),
+];
+
+impl Closed {
+    fn ruleset(&self) -> Ruleset {
+        let mut ruleset = crate::rulesets::node(&[100]);
+        let name = |name: &str| format!("PVEFW-0-{name}-v4");
+        let peer = Spelled::new(&PEER.to_string(), vec![format!("{PEER}/32").parse().unwrap()]).unwrap();
+        let dropping = || rule(vec![Match::Address(Direction::Source, peer.clone())], Target::Drop, 3);
+        let mut input: Vec<Rule> = Vec::new();
+        for (stem, holds) in self.sets {
+            input.push(rule(in_set(&name(stem)), Target::Drop, 4));
+            let mut made = Set::new(Family::V4, 2, Origin::Made("test".into()));
+            made.add("192.0.2.0/24".parse().unwrap(), false);
+            if *holds {
+                made.add(format!("{PEER}/32").parse().unwrap(), false);
+            }
+            ruleset.sets.insert(set(&name(stem)), Arc::new(made));
+        }
+        let mut host = vec![rule(tcp(8006), Target::Return, 2)];
+        match self.rule {
+            Some("PVEFW-INPUT") => input.push(dropping()),
+            Some(_) => host.push(dropping()),
+            None => {}
+        }
+        input.push(rule(vec![], Target::Jump(chain("PVEFW-HOST-IN")), 5));
+        put(&mut ruleset.filter.v4, "PVEFW-HOST-IN", host);
+        put(&mut ruleset.filter.v4, "PVEFW-INPUT", input);
+        ruleset
+    }
+}
+
+/// What a child updates to.
+pub fn target(number: usize) -> Ruleset {
+    MOVES[number].2.ruleset()
+}
+
+fn tools(variant: Variant) -> [String; 2] {
+    [restore("iptables", variant), "ipset".into()]
+}
+
+/// A host that refuses the stream by the first of a move.
+fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
+    let mut host = Host::new("stream", variant);
+    let stream = Stream::start(&host);
+    host.settle(&MOVES[number].1.ruleset());
+    let before = stream.settled();
+    (host, stream, before)
+}
+
+/// The stream was alive all the time, and was refused all the time.
+fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
+    let passed = stream.settled() - before;
+    assert_eq!(passed, 0, "{what}: packets got through");
+    assert_eq!(host.remove().faults, []);
+    stream.await_packet();
+}
+
+/// Before and after every tool, and every line of a script for sets, there is time for packets.
+fn no_packet_passes_between_the_steps_of_an_update() {
+    for variant in VARIANTS {
+        for (number, (what, _, new)) in MOVES.iter().enumerate() {
+            let (mut host, stream, before) = refusing(number, variant);
+            let [tables, sets] = tools(variant);
+            stand_in(&mut host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
+            let lines = "[ \"$1\" = restore ] || exec $real \"$@\"
+                while read -r line; do echo \"$line\" | $real restore || exit 1; sleep 0.01; done";
+            stand_in(&mut host, &sets, lines);
+            host.settle(&new.ruleset());
+            assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
+            refused_all_along(host, &stream, before, what);
+        }
+    }
+}
+
+/// Lets `fault` happen in place of every run that changes something after the first `steps`.
+fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
+    let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
+    let [tables, sets] = tools(variant);
+    stand_in(host, &tables, &format!("{count}; exec $real \"$@\""));
+    stand_in(host, &sets, &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
+}
+
+fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before: u64, what: &str) {
+    tools(variant).iter().for_each(|tool| mend(&host, tool));
+    let mut next = host.successor();
+    next.settle(&target(number));
+    let sets = next.netns.exec("ipset list -n");
+    assert!(!sets.contains("_next") && !sets.contains("_swap"), "{what}: {sets}");
+    refused_all_along(next, stream, before, what);
+}
+
+/// The moves that are tried at every step; with `PVEFW_LONG_TESTS` all.
+fn chosen(some: [usize; 3]) -> impl Iterator<Item = (usize, &'static str)> {
+    let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
+    let chosen = move |number: &usize| all || some.contains(number);
+    (0..MOVES.len()).filter(chosen).map(|number| (number, MOVES[number].0))
+}
+
+fn no_packet_passes_wherever_an_update_fails() {
+    for (number, what) in chosen([0, 3, 5]) {
+        let variant = VARIANTS[number % 2];
+        for steps in 0.. {
+            let (mut host, stream, before) = refusing(number, variant);
+            end_after(&mut host, variant, steps, ":");
+            let failed = !host.update(&target(number)).faults.is_empty();
+            // a second try that fails in the same way, while all goes on
+            let _ = host.update(&target(number));
+            complete(host, variant, number, &stream, before, &format!("{what}, failing after {steps} steps"));
+            if !failed {
+                assert!(steps > 1, "{what}: some step failed");
+                break;
+            }
+        }
+    }
+}
+
+fn no_packet_passes_wherever_an_update_is_killed() {
+    for (number, what) in chosen([1, 2, 4]) {
+        let variant = VARIANTS[(number + 1) % 2];
+        for steps in 0.. {
+            let (mut host, stream, before) = refusing(number, variant);
+            end_after(&mut host, variant, steps, "kill -9 $PPID");
+            let killed = !run_child(&host, variant, Some(number)).success();
+            assert_eq!(killed, notes(&host, "steps").lines().count() > steps, "{what}, {steps}");
+            complete(host, variant, number, &stream, before, &format!("{what}, killed after {steps} steps"));
+            if !killed {
+                assert!(steps > 1, "{what}: it was killed at some step");
+                break;
+            }
+        }
+    }
+}
+
+/// The rule's chain keeps its live rules, which look into the set: the set keeps its entry, until the rule is accepted.
+fn a_set_stays_when_its_rule_is_refused() {
+    for variant in VARIANTS {
+        let (mut host, stream, before) = refusing(0, variant);
+        let tool = restore("iptables", variant);
+        crate::standins::refuse(&mut host, &tool, &format!("-s {PEER} -j DROP"));
+        // what is known of the refused rule from the update before must lead to the same
+        for _ in 0..3 {
+            let outcome = host.update(&target(0));
+            let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert!(text.contains("the chain keeps its live rules until this is mended"), "{text}");
+            assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
+        }
+        mend(&host, &tool);
+        let mut next = host.successor();
+        next.settle(&target(0));
+        assert!(!next.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
+        refused_all_along(next, &stream, before, "a refused rule");
+    }
+}
+
+fn a_set_that_cannot_be_made_keeps_its_rules() {
+    for variant in VARIANTS {
+        let (mut host, stream, before) = refusing(2, variant);
+        // the rule is in the chain that looks into the set
+        host.settle(&closed(&[("a", false)], Some("PVEFW-INPUT")).ruleset());
+        let spoil = "sed 's:^\\(add PVEFW-0-a-v4[^ ]*\\) 10.77.*:\\1 bogus:'";
+        stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
+        for _ in 0..2 {
+            let outcome = host.update(&target(2));
+            let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert!(text.contains("set 'PVEFW-0-a-v4_next'"), "{text}");
+        }
+        mend(&host, "ipset");
+        host.settle(&target(2));
+        refused_all_along(host, &stream, before, "a set that cannot be made");
+    }
+}
+
+fn a_set_stays_while_its_rules_cannot_be_read() {
+    let (mut host, stream, before) = refusing(0, Variant::Legacy);
+    stand_in(&mut host, "iptables-legacy-save", "exit 1");
+    let outcome = host.update(&target(0));
+    assert!(!outcome.faults.is_empty());
+    assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
+    mend(&host, "iptables-legacy-save");
+    host.settle(&target(0));
+    refused_all_along(host, &stream, before, "rules that cannot be read");
+}
