@@ -32,7 +32,8 @@ test-deps:
 	. /etc/os-release; backports=$$VERSION_CODENAME-backports; \
 	apt-get update -qq; \
 	if ! apt-cache show suricata >/dev/null 2>&1; then \
-		echo "deb http://deb.debian.org/debian $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
+		mirror=$$(apt-get indextargets --format '$$(REPO_URI)' "Codename: $$VERSION_CODENAME" 'Created-By: Packages' | head -n 1); \
+		echo "deb $$mirror $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
 		apt-get update -qq; \
 	fi; \
 	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \

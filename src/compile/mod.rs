@@ -156,7 +156,8 @@ fn ruleset(world: &World, facts: &Facts, reports: &mut Vec<Report>) -> Ruleset {
     ruleset
 }
 
-/// The host names that compiling needs the addresses of ([`Facts::resolved`]): the node's own and those in corosync.conf.
+/// The host names that compiling needs the addresses of ([`Facts::resolved`]): those in corosync.conf, and the node's own where
+/// no file tells it.
 #[must_use]
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     world::names_to_resolve(tree, node)

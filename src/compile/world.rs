@@ -185,11 +185,13 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
         .collect()
 }
 
-/// The host names whose addresses are needed: the node's own, and those in corosync.conf.
+/// The host names whose addresses are needed: those in corosync.conf, and the node's own where `.members` tells no address.
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     let corosync = tree.content("corosync.conf").map(|text| Corosync::parse(&String::from_utf8_lossy(text)));
     let links = corosync.iter().flat_map(Corosync::host_names).map(ToString::to_string);
-    let mut names: Vec<_> = links.chain([node.to_string()]).collect();
+    let listed = tree.content(".members").and_then(|members| node::node_address(members, node).ok()?);
+    let own = listed.is_none().then(|| node.to_string());
+    let mut names: Vec<_> = links.chain(own).collect();
     names.sort();
     names.dedup();
     names

@@ -13,7 +13,7 @@ mod unused;
 pub use files::place;
 
 use crate::compile::compile;
-use crate::config::{Action, Report};
+use crate::config::Report;
 use crate::inputs::{Facts, Tree};
 use crate::tables::databases::Databases;
 use files::Files;
