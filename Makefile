@@ -1,10 +1,10 @@
 # Two commands: `make run` shows the firewall at work, `make test` runs every test.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test bench-logger
+.PHONY: all deps build run test test-deps differential testbed bench-logger install deb test-package
 
-TOOLS := iptables ip6tables ipset ebtables conntrack ip python3
-PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3
+TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
+PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
 
 all: build
 
@@ -21,9 +21,64 @@ build:
 run: deps build
 	@examples/tour.sh
 
-test: deps
+test: deps test-deps
 	cargo test --locked
+
+# What the tests alone need: an IPS, an FTP server and client. Debian 12 has Suricata among its backports
+TEST_TOOLS := suricata vsftpd curl
+test-deps:
+	@for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	test -z "$$missing" && exit; \
+	. /etc/os-release; backports=$$VERSION_CODENAME-backports; \
+	apt-get update -qq; \
+	if ! apt-cache show suricata >/dev/null 2>&1; then \
+		echo "deb http://deb.debian.org/debian $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
+		apt-get update -qq; \
+	fi; \
+	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get install -y -qq --no-install-recommends vsftpd curl && \
+	apt-get install -y -qq --no-install-recommends $$release suricata
+
+# Simulator against kernel, the long run: 400 configurations, 150 packets of each; SEED=N begins elsewhere
+SEED ?= 1
+differential: deps
+	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test differential -- --nocapture
+
+# The test bed to look around in: a shell on its node, until it is left
+testbed: deps
+	cargo run --quiet --locked --example testbed
 
 # Floods the logger in a network namespace of its own, for about a minute: what it loses, costs and needs
 bench-logger: deps
 	cargo bench --locked --bench logger
+
+# Files of the package, under DESTDIR
+install: build
+	install -Dt $(DESTDIR)/usr/sbin target/release/pve-firewall target/release/pvefw-logger
+	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service
+	install -Dm 0644 debian/sysctl.conf $(DESTDIR)/usr/lib/sysctl.d/pve-firewall.conf
+	install -Dm 0644 debian/modules.conf $(DESTDIR)/usr/lib/modules-load.d/pve-firewall-rs.conf
+	install -Dm 0644 debian/rotation $(DESTDIR)/usr/share/pve-firewall-rs/logrotate
+	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man8 man/pve-firewall.8 man/pvefw-logger.8
+	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man5 man/pve-firewall.fw.5
+	install -Dm 0644 -t $(DESTDIR)/usr/share/doc/pve-firewall-rs LICENSE README.md
+	mkdir -p $(DESTDIR)/usr/share/doc/pve-firewall-rs/examples
+	cp -r examples/pve $(DESTDIR)/usr/share/doc/pve-firewall-rs/examples/
+	mkdir -p $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)/usr/share/zsh/vendor-completions
+	COMPLETE=bash target/release/pve-firewall >$(DESTDIR)/usr/share/bash-completion/completions/pve-firewall
+	COMPLETE=zsh target/release/pve-firewall >$(DESTDIR)/usr/share/zsh/vendor-completions/_pve-firewall
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
+
+# The Debian package, in target/: of this version, and with the time of the last commit
+deb:
+	@command -v dh >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debhelper dpkg-dev fakeroot; }
+	printf '%s\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "pve-firewall-rs ($(VERSION)) unstable; urgency=medium" \
+		"$$(sed -n 's/^Maintainer: //p' debian/control)" "$$(git log -1 --format=%cD)" >debian/changelog
+	dpkg-buildpackage --root-command=fakeroot --target=binary --no-check-builddeps
+
+# The package in a throw-away Debian under a systemd of its own: installation, upgrade, removal, purge, the units.
+# The first run makes that Debian with debootstrap, once, under /var/cache/pve-firewall-rs
+test-package: deb
+	tests/package/run.sh target/pve-firewall-rs_$(VERSION)_*.deb

@@ -15,17 +15,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compile", &["config", "inputs", "node", "ruleset", "tables"]),
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),
+    ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
     // the shell
     ("system", &["nflog"]),
     ("reader", &["compile", "config", "inputs", "node", "system"]),
     ("apply", &["compile", "config", "plan", "ruleset", "system"]),
     ("logger", &["nflog", "system"]),
     ("daemon", &["apply", "compile", "config", "inputs", "plan", "reader", "ruleset", "system"]),
-    ("cli", &["apply", "compile", "config", "daemon", "inputs", "plan", "reader", "ruleset", "simulate", "system"]),
+    (
+        "cli",
+        &[
+            "apply", "compile", "config", "daemon", "inputs", "lint", "node", "plan", "reader", "ruleset", "simulate",
+            "system", "tables",
+        ],
+    ),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
-const CORE: &[&str] = &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate"];
+const CORE: &[&str] =
+    &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate", "lint"];
 /// What the core must not name.
 const IMPURE: &[&str] = &[
     "std::fs",

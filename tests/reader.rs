@@ -282,6 +282,10 @@ fn an_emptied_or_missing_tree_is_not_believed() {
     // a list of guests that is cut short is no sign of health either
     write(dir.path(), ".vmlist", &VMLIST[..20]);
     assert!(why_ill(&mut reader).contains("no complete JSON"));
+    for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
+        write(dir.path(), ".vmlist", nothing);
+        assert!(why_ill(&mut reader).contains("does not list guests"), "{nothing}");
+    }
 }
 
 #[test]

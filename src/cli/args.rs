@@ -1,7 +1,9 @@
 //! The grammar of the command line.
+use super::simulate::Zone;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Compiles the Proxmox VE firewall configuration to netfilter rules, and keeps them live
@@ -19,13 +21,13 @@ pub struct Cli {
 pub(super) struct Global {
     /// Prefix of every path that is read or written, but for /proc and /sys. A root without /etc/services,
     /// /etc/protocols or /etc/ethertypes uses the system's
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub root: Option<PathBuf>,
     /// The configuration's root, instead of /etc/pve
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub config: Option<PathBuf>,
     /// The node's name, instead of the host name up to the first dot
-    #[arg(long, global = true, value_name = "NAME", value_parser = node_name)]
+    #[arg(long, global = true, value_name = "NODE", value_parser = node_name)]
     pub node: Option<String>,
     /// Say more
     #[arg(long, short, global = true)]
@@ -42,17 +44,31 @@ const VARIANTS: [&str; 3] = ["auto", "legacy", "nft"];
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start the daemon; where systemd runs, through systemd
+    #[command(after_help = "Example: pve-firewall start --debug    # in the foreground, to see what it does")]
     Start(StartOptions),
     /// Stop the daemon and remove every rule of the firewall
+    #[command(after_help = "Example: pve-firewall stop    # the node and its guests are open then")]
     Stop,
     /// Let the daemon execute itself anew, with all rules in place; start it if it is not running
+    #[command(after_help = "Example: pve-firewall restart    # after the program was replaced by hand")]
     Restart,
     /// Show whether the firewall is enabled and the daemon running, and whether changes are pending
+    #[command(after_help = "Example: pve-firewall status --verbose")]
     Status(StatusOptions),
     /// Print the compiled ruleset against the live one
+    #[command(after_help = "Example: pve-firewall compile | grep -A20 tap100i0-IN    # what guest 100 lets in")]
     Compile(CompileOptions),
+    /// Check the configuration, and change nothing: faults, and what is legal but surely not meant
+    #[command(
+        after_help = "Example: pve-firewall check /root/cluster.fw    # before it takes the place of the live one"
+    )]
+    Check(CheckOptions),
     /// Show the node's network as the firewall sees it
+    #[command(after_help = "Example: pve-firewall localnet")]
     Localnet,
+    /// Trace one packet through the compiled ruleset, and tell what becomes of it
+    #[command(after_help = "Example: pve-firewall simulate --to vm100 --dport 22 --source 192.0.2.7 --verbose")]
+    Simulate(SimulateOptions),
     #[command(name = crate::reader::WORKER_COMMAND, hide = true)]
     ReadTree { config: PathBuf, node: String },
 }
@@ -82,6 +98,48 @@ pub(super) struct CompileOptions {
     /// Do not look at the kernel: everything is to be created. Needs no privileges
     #[arg(long)]
     pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckOptions {
+    /// Files to check in place of those of the configuration, such as a new cluster.fw or 100.fw
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Print a JSON array with an object for each finding
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The packet, and where it comes from and goes to.
+#[derive(Debug, Args)]
+pub(super) struct SimulateOptions {
+    /// Where it comes from: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>
+    #[arg(long, value_name = "ZONE", default_value = "outside")]
+    pub from: Zone,
+    /// Where it goes to, likewise
+    #[arg(long, value_name = "ZONE", default_value = "host")]
+    pub to: Zone,
+    /// A name or number of /etc/protocols, or arp; tcp if nothing else is said. TCP is a SYN
+    #[arg(long, value_name = "P")]
+    pub protocol: Option<String>,
+    /// The source address; a rule that asks for what is not known does not match
+    #[arg(long, value_name = "A")]
+    pub source: Option<IpAddr>,
+    /// The destination address
+    #[arg(long, value_name = "A")]
+    pub dest: Option<IpAddr>,
+    /// The source port
+    #[arg(long, value_name = "N")]
+    pub sport: Option<u16>,
+    /// The destination port
+    #[arg(long, value_name = "N")]
+    pub dport: Option<u16>,
+    /// The ICMP or ICMPv6 type: a name, or a number; or type/code
+    #[arg(long, value_name = "T")]
+    pub icmp_type: Option<String>,
+    /// Print one JSON object with the whole way
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A node's name is the name of a folder.
@@ -149,6 +207,17 @@ mod tests {
         for (given, wanted) in cases {
             let translated = two_dashes(given.split(' ').map(OsString::from));
             assert_eq!(translated, wanted.split(' ').map(OsString::from).collect::<Vec<_>>(), "{given}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        use clap::CommandFactory;
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let words = example.split("    #").next().unwrap_or_default().split('|').next().unwrap_or_default();
+            let words = words.strip_prefix("Example: ").unwrap_or_else(|| panic!("{}", command.get_name()));
+            assert!(Cli::try_parse_from(words.split_whitespace()).is_ok(), "{words}");
         }
     }
 

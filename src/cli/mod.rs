@@ -2,10 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod args;
+mod check;
 mod compile;
+mod complete;
 mod localnet;
 mod output;
 mod restart;
+mod simulate;
 mod start;
 mod status;
 mod stop;
@@ -19,8 +22,8 @@ use crate::reader::worker;
 use crate::system::root::Root;
 use anyhow::{Context as _, Result, bail};
 use args::{Command, Global};
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,12 +32,16 @@ use std::process::ExitCode;
 ///
 /// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
         Ok(cli) => cli,
         Err(mut error) => {
             nearest_only(&mut error);
             // a closed stream is no reason to fail in another way
             let _ = error.print();
+            if error.use_stderr() && error.get(ContextKind::Usage).is_none() {
+                output::note(&Cli::command().render_usage().to_string());
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -63,7 +70,9 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Restart => restart::run(context),
         Command::Status(options) => status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
+        Command::Check(options) => check::run(context, &options),
         Command::Localnet => localnet::run(context),
+        Command::Simulate(options) => simulate::run(context, &options),
         Command::ReadTree { config, node } => worker::work(config, node),
     }
 }

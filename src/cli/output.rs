@@ -1,7 +1,24 @@
 //! Standard output carries data, standard error everything else.
 use crate::config::Report;
 use anyhow::{Context, Result};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// Whether to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// With escape sequences.
+    Yes,
+    /// Text alone.
+    No,
+}
+
+impl Colour {
+    /// Colour goes to a terminal only, and to none whose user has set NO_COLOR (<https://no-color.org>).
+    pub fn of_stdout() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if io::stdout().is_terminal() && !unwanted { Colour::Yes } else { Colour::No }
+    }
+}
 
 /// Writes data. A reader that has gone (`| head`) is no failure.
 ///

@@ -2,24 +2,52 @@
 use super::{Context, output};
 use crate::compile::{Compiled, compile};
 use crate::daemon::doubt::live_devices;
+use crate::inputs::{Facts, Tree};
 use crate::plan::Live;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
 use anyhow::Result;
 
+/// Reads the configuration, and shows on stderr what cannot be read.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
+    let program = this_program().to_path_buf();
+    let mut reader = Reader::new(program, context.config.clone(), node.to_string(), Manner::COMMAND, None);
+    let tree = reader.settle()?;
+    output::reports(&reader.reports());
+    Ok(tree)
+}
+
+/// The configuration as it was read, and what it compiles to.
+pub(super) struct View {
+    /// The files.
+    pub tree: Tree,
+    /// What the node told.
+    pub facts: Facts,
+    /// The outcome.
+    pub compiled: Compiled,
+}
+
 /// Reads and compiles the configuration, and shows its faults on stderr. `live` is asked only if it matters.
 ///
 /// # Errors
 /// When the configuration tree cannot be believed.
-pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
-    let program = this_program().to_path_buf();
-    let mut reader = Reader::new(program, context.config.clone(), node.clone(), Manner::COMMAND, None);
-    let tree = reader.settle()?;
+    let tree = tree(context, &node)?;
     let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
     facts.live_devices = live_devices(&tree, live);
     let compiled = compile(&tree, &facts);
-    output::reports(&reader.reports());
     output::reports(&compiled.reports);
-    Ok(compiled)
+    Ok(View { tree, facts, compiled })
+}
+
+/// The same, where only the outcome matters.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+    read(context, live).map(|view| view.compiled)
 }

@@ -19,6 +19,7 @@ use builder::Builder;
 use sets::Sets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+pub use user::no_such_group;
 use world::{Body, World};
 
 /// What a configuration tree means for this node.

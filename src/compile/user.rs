@@ -2,7 +2,7 @@
 use super::builder::{Builder, Log, chain, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
-use crate::config::{Action, Report, Rule, Verdict, VerdictRule, Way};
+use crate::config::{Action, Report, Rule, Sought, Verdict, VerdictRule, Way};
 use crate::ruleset::{Direction, Interface, Match, Origin, Target};
 use std::sync::Arc;
 
@@ -34,6 +34,12 @@ pub enum Owner<'a> {
     Group,
 }
 
+/// The report of a GROUP rule whose group does not exist.
+#[must_use]
+pub fn no_such_group(name: &str, rule: &Rule, file: &Arc<str>) -> Report {
+    Report::line(file, rule.line, format!("no such security group '{name}'")).at(rule.place, Some(Sought::Group))
+}
+
 impl FamilyCompiler<'_> {
     /// Puts the rules of one direction into a chain.
     pub(super) fn user_rules(&mut self, rules: &[Rule], place: &Place<'_>, into: &mut Builder<'_>) {
@@ -44,7 +50,7 @@ impl FamilyCompiler<'_> {
                 _ => None,
             };
             match &rule.action {
-                Action::Group(name) => self.group_rule(name, rule.line, interface, place, into),
+                Action::Group(name) => self.group_rule(name, rule, interface, place, into),
                 Action::Verdict(verdict) if verdict.way == place.way => {
                     self.verdict_rule(verdict, rule.line, interface, place, into);
                 }
@@ -63,16 +69,16 @@ impl FamilyCompiler<'_> {
     fn group_rule(
         &mut self,
         name: &str,
-        line: u32,
+        rule: &Rule,
         interface: Option<Match>,
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
         if !self.world.cluster.groups.contains_key(name) {
-            self.reports.push(Report::line(place.file, line, format!("no such security group '{name}'")));
+            self.reports.push(no_such_group(name, rule, place.file));
         }
         self.groups_in_use.insert(name.to_string());
-        let origin = Origin::Line(place.file.clone(), line);
+        let origin = Origin::Line(place.file.clone(), rule.line);
         let direction = if place.way == Way::In { "IN" } else { "OUT" };
         into.plain(interface.into_iter().collect(), jump(&format!("GROUP-{name}-{direction}")), &origin);
         into.plain(vec![marked()], place.group_accept.clone(), &origin);

@@ -3,7 +3,7 @@ use super::address::Literal;
 use super::expand;
 use super::names::{Names, is_alias, unscoped};
 use super::ports::{Ports, icmp_family, icmp_type};
-use super::report::Report;
+use super::report::{Fault, Report, Sought};
 use super::rule::{Action, Address, Rule, Term, VerdictRule, Way};
 use super::syntax::RawRule;
 use super::text::{LONGEST_GROUP, Line, is_name, shown};
@@ -76,22 +76,26 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
         let raw = match RawRule::parse(*line) {
             Ok(raw) => raw,
             Err(fault) => {
-                reports.push(Report::line(file, line.number, fault));
+                let at = line.span(fault.word);
+                reports.push(Report::line(file, line.number, fault.text).at(at, Some(fault.sought)));
                 continue;
             }
         };
         let mut check = Check { context, raw: &raw, faults: Vec::new(), family: None, alias_fault: None };
         let action = check.action();
+        let place = |part: &str| line.span(raw.word(part).unwrap_or(line.without_comment()));
         if let Some(fault) = check.alias_fault {
             reports.push(Report::line(file, line.number, fault));
         } else if !check.faults.is_empty() {
             let what = format!("rule parameters: {}", shown(line.text));
-            reports.push(Report::parts(file, line.number, what, &check.faults));
+            reports.push(Report::parts(file, line.number, what, check.faults, place));
         } else if let Some(action) = action.filter(|_| raw.enabled) {
             if raw.action == "DENY" || raw.action.ends_with("(DENY)") {
-                reports.push(Report::warning(file, line.number, "action 'DENY' is taken for 'DROP': write DROP"));
+                let warning = Report::warning(file, line.number, "action 'DENY' is taken for 'DROP': write DROP");
+                reports.push(warning.at(place("action"), None));
             }
-            rules.push(Rule { line: line.number, iface: raw.iface.map(ToString::to_string), action });
+            let iface = raw.iface.map(ToString::to_string);
+            rules.push(Rule { line: line.number, place: place("action"), iface, action });
         }
     }
     rules
@@ -100,7 +104,7 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
 struct Check<'a> {
     context: Context<'a>,
     raw: &'a RawRule<'a>,
-    faults: Vec<(&'static str, String)>,
+    faults: Vec<Fault>,
     /// The family that the words so far imply.
     family: Option<Family>,
     /// A conflict of families that an alias causes: reported apart.
@@ -111,14 +115,19 @@ const MIXED: &str = "detected mixed ipv4/ipv6 addresses in rule";
 
 impl<'a> Check<'a> {
     fn fault(&mut self, part: &'static str, text: impl Into<String>) {
-        self.faults.push((part, text.into()));
+        self.faults.push(Fault::new(part, text));
+    }
+
+    fn unknown(&mut self, part: &'static str, text: impl Into<String>, sought: Sought) {
+        self.faults.push(Fault::unknown(part, text, sought));
     }
 
     fn action(&mut self) -> Option<Action> {
         let kind = self.raw.kind.to_ascii_lowercase();
         let env = self.context.env;
         if !env.allows(&kind) {
-            self.fault("type", format!("invalid rule type '{}' for rule_env '{}'", shown(&kind), env.name()));
+            let text = format!("invalid rule type '{}' for rule_env '{}'", shown(&kind), env.name());
+            self.unknown("type", text, Sought::RuleType);
             return None;
         }
         self.iface();
@@ -209,12 +218,12 @@ impl<'a> Check<'a> {
             None => (None, action),
         };
         let Some(verdict) = Verdict::of_rule(word).filter(|_| mac != Some("")) else {
-            self.fault("action", format!("unknown action '{}'", shown(action)));
+            self.unknown("action", format!("unknown action '{}'", shown(action)), Sought::Verdict);
             return None;
         };
         let found = mac.and_then(macros::find);
         if let (Some(name), None) = (mac, found) {
-            self.fault("macro", format!("unknown macro '{}'", shown(name)));
+            self.unknown("macro", format!("unknown macro '{}'", shown(name)), Sought::Macro);
         }
         if way == Way::Forward && verdict == Verdict::Reject {
             self.fault("action", "cannot define REJECT rules on forward chain");
@@ -227,7 +236,7 @@ impl<'a> Check<'a> {
         let text = self.raw.proto.filter(|text| *text != "0")?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
         if known.is_none() {
-            self.fault("proto", format!("unknown protocol '{}'", shown(text)));
+            self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
         }
         self.family = icmp_family(text);
         known
@@ -249,7 +258,7 @@ impl<'a> Check<'a> {
         match Ports::parse(text, proto, self.context.databases) {
             Ok(ports) => Some(ports),
             Err(fault) => {
-                self.fault(part, fault);
+                self.unknown(part, fault, Sought::Service(proto.text().to_string()));
                 None
             }
         }
@@ -273,9 +282,10 @@ impl<'a> Check<'a> {
         let known = icmp_type(text, family);
         if known.is_none() && self.raw.icmp_type.is_some() {
             let proto = proto.map(Spelled::text).unwrap_or_default();
-            self.fault("icmp-type", format!("invalid icmp-type '{}' for proto '{proto}'", shown(text)));
+            let text = format!("invalid icmp-type '{}' for proto '{proto}'", shown(text));
+            self.unknown("icmp-type", text, Sought::IcmpType(family));
         } else if known.is_none() {
-            self.fault("dport", format!("invalid port '{}'", shown(text)));
+            self.unknown("dport", format!("invalid port '{}'", shown(text)), Sought::IcmpType(family));
         }
         known.map(|known| (family, known))
     }
@@ -286,7 +296,7 @@ impl<'a> Check<'a> {
         if let Some(name) = text.strip_prefix('+') {
             let set = names.set(name);
             if set.is_none() {
-                self.fault(part, format!("no such ipset '{}'", shown(unscoped(name))));
+                self.unknown(part, format!("no such ipset '{}'", shown(unscoped(name))), Sought::Set);
             }
             return set.map(Address::Set);
         }
@@ -310,7 +320,7 @@ impl<'a> Check<'a> {
                 Some(Address::Literal(literal))
             }
             Err(fault) => {
-                self.fault(part, fault);
+                self.faults.push(Fault { part, text: fault, sought: by_alias.then_some(Sought::Alias) });
                 None
             }
         }

@@ -1,13 +1,13 @@
 //! Macros with the parameters of the rule that uses them.
 use super::ports::{Ports, icmp_type};
+use super::report::Fault;
 use super::rule::Term;
 use super::syntax::RawRule;
 use crate::ruleset::{Family, PerFamily, Spelled};
 use crate::tables::databases::Databases;
 use crate::tables::macros::{Macro, MacroRule};
 
-/// What is wrong with parameters, each by its name.
-type Faults = Vec<(&'static str, String)>;
+type Faults = Vec<Fault>;
 
 /// The terms of a macro, with the rule's own words where the macro leaves them open, in one family or both.
 pub fn terms(
@@ -16,23 +16,25 @@ pub fn terms(
     only: Option<Family>,
     databases: &Databases,
 ) -> Result<PerFamily<Vec<Term>>, Faults> {
-    let faults = conflicts(mac, raw);
+    let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
+    let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
+    let fixed: Vec<&MacroRule> = applying().flat_map(|(_, rules)| rules).collect();
+    // a macro that has nothing in the rule's family is held against what it has in the other
+    let faults = if fixed.is_empty() { conflicts(mac.v4.iter().chain(mac.v6), raw) } else { conflicts(fixed, raw) };
     if !faults.is_empty() {
         return Err(faults);
     }
     let mut terms = PerFamily::<Vec<Term>>::default();
-    for (family, rules) in [(Family::V4, mac.v4), (Family::V6, mac.v6)] {
-        if only.is_none_or(|only| only == family) {
-            terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
-        }
+    for (family, rules) in applying() {
+        terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
     }
     Ok(terms)
 }
 
-/// Parameters that the macro fixes to another value.
-fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
+/// Parameters that the rules of a macro fix to another value.
+fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
     let mut faults = Faults::new();
-    for rule in mac.v4.iter().chain(mac.v6) {
+    for rule in rules {
         let pairs = [
             ("proto", raw.proto.filter(|proto| *proto != "0"), Some(rule.proto)),
             ("sport", raw.sport, rule.sport),
@@ -42,9 +44,10 @@ fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
         for (part, given, fixed) in pairs {
             if let (Some(given), Some(fixed)) = (given, fixed)
                 && given != fixed
-                && !faults.iter().any(|(known, _)| *known == part)
+                && !faults.iter().any(|known| known.part == part)
             {
-                faults.push((part, format!("parameter '{part}' already define in macro (value = '{fixed}')")));
+                let text = format!("parameter '{part}' already define in macro (value = '{fixed}')");
+                faults.push(Fault::new(part, text));
             }
         }
     }
@@ -53,11 +56,13 @@ fn conflicts(mac: &Macro, raw: &RawRule<'_>) -> Faults {
 
 fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
     let proto = databases.protocol(rule.proto).or_else(|| well_known(rule.proto));
-    let proto = proto
-        .and_then(|number| Spelled::new(rule.proto, number))
-        .ok_or_else(|| vec![("macro", format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto))])?;
+    let proto = proto.and_then(|number| Spelled::new(rule.proto, number)).ok_or_else(|| {
+        let text = format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto);
+        vec![Fault::new("macro", text)]
+    })?;
     let ports = |part, text: Option<&str>| {
-        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![(part, fault)])).transpose()
+        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
+            .transpose()
     };
     let sport = ports("sport", rule.sport.or(raw.sport))?;
     let dport = ports("dport", rule.dport.or(raw.dport))?;
@@ -78,7 +83,24 @@ fn well_known(protocol: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::macros::MACROS;
+    use crate::tables::macros::{self, MACROS};
+
+    #[test]
+    fn only_the_families_that_a_rule_applies_to_can_conflict() {
+        for (name, proto, only, counts) in [
+            ("Ping", "icmp", Some(Family::V4), Some((1, 0))),
+            ("Ping", "icmpv6", Some(Family::V6), Some((0, 1))),
+            ("Ping", "tcp", None, None),
+            ("Trcrt", "icmp", Some(Family::V4), None),
+            ("NeighborDiscovery", "icmpv6", Some(Family::V6), Some((0, 4))),
+            ("NeighborDiscovery", "icmp", Some(Family::V4), None),
+            ("HTTP", "tcp", None, Some((1, 1))),
+        ] {
+            let raw = RawRule { proto: Some(proto), ..RawRule::default() };
+            let terms = terms(macros::find(name).unwrap(), &raw, only, &Databases::default()).ok();
+            assert_eq!(terms.map(|terms| (terms.v4.len(), terms.v6.len())), counts, "{name} {proto}");
+        }
+    }
 
     #[test]
     fn every_macro_expands_without_the_system_databases() {

@@ -17,9 +17,9 @@ mod values;
 
 pub use address::Literal;
 pub use names::{Alias, Definitions, IpSet, Names, Scope, SetEntry, SetRef};
-pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines};
+pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as known_options};
 pub use ports::Ports;
-pub use report::{Report, Severity};
+pub use report::{Mark, Report, Severity, Sought, Span};
 pub use rule::{Action, Address, Rule, Term, VerdictRule, Way};
 pub use values::{LogRatelimit, Verdict};
 
@@ -29,6 +29,19 @@ use options::VnetOptions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use text::{Kinds, Sections, decode};
+
+/// The kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// `firewall/cluster.fw`
+    Cluster,
+    /// `nodes/<node>/host.fw`
+    Host,
+    /// `firewall/<VMID>.fw`
+    Guest,
+    /// `sdn/firewall/<vnet>.fw`
+    Vnet,
+}
 
 /// A group of cluster.fw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,12 +160,12 @@ impl Parser<'_> {
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
-    /// Checks the file of an SDN vnet, which only the nftables backend enforces.
-    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) {
+    /// Checks the file of an SDN vnet, which only the nftables backend enforces, and gives its rules.
+    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vec<Rule> {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
         options::read::<VnetOptions>(&sections.options, file, self.databases, reports);
         let names = Names { cluster: &cluster.definitions, guest: None };
-        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports);
+        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports)
     }
 }

@@ -1,6 +1,6 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
-use super::report::Report;
+use super::report::{Fault, Report, Sought};
 use super::text::{LONGEST_NAME, Line, Named, is_name, shown};
 use crate::ruleset::Spelled;
 use ipnet::IpNet;
@@ -121,17 +121,17 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
     let mut aliases = BTreeMap::new();
     for line in lines {
         let words: Vec<_> = line.without_comment().split([' ', '\t']).filter(|word| !word.is_empty()).collect();
-        let fault = match words[..] {
+        let (fault, word) = match words[..] {
             [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
                 Some(alias) => {
                     aliases.insert(name.to_ascii_lowercase(), alias);
                     continue;
                 }
-                None => NO_ADDRESS.to_string(),
+                None => (NO_ADDRESS.to_string(), address),
             },
-            _ => format!("unable to parse alias: {}", shown(line.text)),
+            _ => (format!("unable to parse alias: {}", shown(line.text)), line.text),
         };
-        reports.push(Report::line(file, line.number, fault));
+        reports.push(Report::line(file, line.number, fault).at(line.span(word), None));
     }
     aliases
 }
@@ -161,9 +161,11 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
         };
         match entry(word, names, &mut seen) {
             Ok(net) => entries.push(SetEntry { net, nomatch }),
-            Err(fault) => {
-                let what = format!("ipset '{}': {}", section.name, shown(text));
-                reports.push(Report::parts(file, line.number, what, &[("cidr", fault)]));
+            Err(text) => {
+                let what = format!("ipset '{}': {}", section.name, shown(line.without_comment()));
+                let sought = names.alias(word).is_none().then_some(Sought::Alias).filter(|_| is_alias(word));
+                let fault = Fault { part: "cidr", text, sought };
+                reports.push(Report::parts(file, line.number, what, vec![fault], |_| line.span(word)));
             }
         }
     }

@@ -2,6 +2,7 @@
 use super::address::Literal;
 use super::names::SetRef;
 use super::ports::Ports;
+use super::report::Span;
 use super::values::Verdict;
 use crate::ruleset::{Family, IcmpType, PerFamily, Spelled};
 
@@ -69,6 +70,8 @@ pub enum Action {
 pub struct Rule {
     /// Its line.
     pub line: u32,
+    /// Where its action stands in the line.
+    pub place: Span,
     /// The interface that it is limited to: a netid for guests.
     pub iface: Option<String>,
     /// What it does.

@@ -1,4 +1,5 @@
 //! The syntax of a rule's line: words, not yet their meaning.
+use super::report::Sought;
 use super::text::{Line, shown};
 use super::values::log_level;
 
@@ -32,34 +33,40 @@ pub struct RawRule<'a> {
 const BLANK: [char; 2] = [' ', '\t'];
 
 impl<'a> RawRule<'a> {
-    /// `[|]TYPE ACTION [options] [# comment]`; the error is the text of a report.
-    pub fn parse(line: Line<'a>) -> Result<Self, String> {
+    /// `[|]TYPE ACTION [options] [# comment]`
+    pub fn parse(line: Line<'a>) -> Result<Self, Unparsable<'a>> {
         let text = line.without_comment();
         let (enabled, text) = match text.strip_prefix('|') {
             Some(rest) => (false, rest.trim_start_matches(BLANK)),
             None => (true, text),
         };
-        let (kind, rest) = text.split_once(BLANK).ok_or_else(|| format!("unable to parse rule: {}", shown(text)))?;
+        let unparsable = |what, rest, word, sought| {
+            let text = format!("unable to parse {what}: {}", shown(rest));
+            Unparsable { text, word, sought }
+        };
+        let (kind, rest) = text.split_once(BLANK).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType))?;
         let rest = rest.trim_start_matches(BLANK);
         let (action, mut rest) = rest.split_once(BLANK).unwrap_or((rest, ""));
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
         rest = rest.trim_start_matches(BLANK);
         while !rest.is_empty() {
-            rest = rule.option(rest).ok_or_else(|| format!("unable to parse rule parameters: {}", shown(rest)))?;
+            rest = rule.option(rest).map_err(|(word, sought)| unparsable("rule parameters", rest, word, sought))?;
         }
         Ok(rule)
     }
 
-    /// Takes `-x value`, with one blank between, off the front.
-    fn option(&mut self, text: &'a str) -> Option<&'a str> {
-        let (option, rest) = text.split_once(' ')?;
+    /// Takes `-x value`, with one blank between, off the front; or tells the word that stands in the way.
+    fn option(&mut self, text: &'a str) -> Result<&'a str, (&'a str, Sought)> {
+        let unknown = (text.split(BLANK).next().unwrap_or(text), Sought::RuleOption);
+        let (option, rest) = text.split_once(' ').ok_or(unknown.clone())?;
         let (value, rest) = match rest.find(BLANK) {
             Some(end) => rest.split_at(end),
             None => (rest, ""),
         };
         if value.is_empty() {
-            return None;
+            return Err(unknown);
         }
+        let rest = rest.trim_start_matches(BLANK);
         let slot = match option {
             "-i" | "-iface" | "--iface" => &mut self.iface,
             "-p" | "-proto" | "--proto" => &mut self.proto,
@@ -69,14 +76,42 @@ impl<'a> RawRule<'a> {
             "-dport" | "--dport" => &mut self.dport,
             "-icmp-type" | "--icmp-type" => &mut self.icmp_type,
             "-log" | "--log" => {
-                self.log = Some(log_level(value)?);
-                return Some(rest.trim_start_matches(BLANK));
+                self.log = Some(log_level(value).ok_or((value, Sought::LogLevel))?);
+                return Ok(rest);
             }
-            _ => return None,
+            _ => return Err(unknown),
         };
         *slot = Some(value);
-        Some(rest.trim_start_matches(BLANK))
+        Ok(rest)
     }
+
+    /// The word that a part of a report means: the part's name is that of an option, `type`, `action` or `macro`.
+    pub fn word(&self, part: &str) -> Option<&'a str> {
+        match part {
+            "type" => Some(self.kind),
+            "action" => Some(self.action),
+            "macro" => self.action.split('(').next(),
+            "iface" => self.iface,
+            "proto" => self.proto,
+            "source" => self.source,
+            "dest" => self.dest,
+            "sport" => self.sport,
+            "dport" => self.dport,
+            "icmp-type" => self.icmp_type,
+            _ => None,
+        }
+    }
+}
+
+/// A line that is no rule.
+#[derive(Debug)]
+pub struct Unparsable<'a> {
+    /// The text of a report.
+    pub text: String,
+    /// The word that stands in the way.
+    pub word: &'a str,
+    /// What may be there instead.
+    pub sought: Sought,
 }
 
 #[cfg(test)]
@@ -84,7 +119,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RawRule<'_>, String> {
-        RawRule::parse(Line { number: 1, text })
+        RawRule::parse(Line { number: 1, text, whole: text }).map_err(|fault| fault.text)
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Lines and sections of a configuration file.
-use super::report::Report;
+use super::report::{Report, Span};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -15,12 +15,21 @@ pub struct Line<'a> {
     pub number: u32,
     /// Its text: no control characters but tabs.
     pub text: &'a str,
+    /// The same with the blanks around it.
+    pub whole: &'a str,
 }
 
 impl<'a> Line<'a> {
     /// The text before the first `#`, without blanks around it.
     pub fn without_comment(&self) -> &'a str {
         blank_trimmed(self.text.split('#').next().unwrap_or_default())
+    }
+
+    /// Where a part of the line stands in it. What is no part of it stands for the text as a whole.
+    pub fn span(&self, part: &str) -> Span {
+        let start = |part: &str| (part.as_ptr() as usize).checked_sub(self.whole.as_ptr() as usize);
+        let span = |part: &str| start(part).map(|start| Span { start, end: start + part.len() });
+        span(part).filter(|span| span.end <= self.whole.len()).or_else(|| span(self.text)).unwrap_or_default()
     }
 }
 
@@ -82,11 +91,16 @@ pub fn shown(text: &str) -> String {
                 out.push('…');
                 break;
             }
-            one if one.is_control() => out.extend(one.escape_default()),
+            one if one.is_control() || turns_text(one) => out.extend(one.escape_default()),
             one => out.push(one),
         }
     }
     out
+}
+
+/// Whether a character changes the direction of the text around it (UAX #9), so that a line reads as another.
+fn turns_text(one: char) -> bool {
+    matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn blank_trimmed(text: &str) -> &str {
@@ -99,7 +113,7 @@ impl<'a> Sections<'a> {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere;
         for (number, raw) in (1..).zip(text.split('\n')) {
-            let line = Line { number, text: blank_trimmed(raw) };
+            let line = Line { number, text: blank_trimmed(raw), whole: raw };
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
             }

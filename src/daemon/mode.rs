@@ -47,3 +47,18 @@ impl Mode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_file_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(dir.path().into()));
+        for mode in [Mode::On, Mode::Off, Mode::Nftables, Mode::Nftables, Mode::Off] {
+            mode.set_flag(&root).unwrap();
+            assert_eq!(root.path(FORCE_DISABLE).exists(), mode != Mode::Nftables, "{mode:?}");
+        }
+    }
+}

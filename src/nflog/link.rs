@@ -5,6 +5,8 @@ use super::text::printable;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 /// Bytes of `struct ifinfomsg`.
 const INFO: usize = 16;
 const AF_UNSPEC: u8 = 0;
@@ -38,6 +40,18 @@ pub fn link_event(message: Message<'_>) -> Option<LinkEvent> {
     }
 }
 
+/// The name of an interface and its alternative names; `None` for any other message than one of an interface that exists.
+#[must_use]
+pub fn link_altnames(message: Message<'_>) -> Option<(String, Vec<String>)> {
+    let text = |name| printable(until_zero(name)).into_owned();
+    let attributes = || attributes(message.body().get(INFO..).unwrap_or_default());
+    let (_, name) = attributes().find(|(kind, _)| message.kind == RTM_NEWLINK && *kind == IFLA_IFNAME)?;
+    let lists = attributes().filter(|(kind, _)| *kind == IFLA_PROP_LIST);
+    let props = lists.flat_map(|(_, list)| super::netlink::attributes(list));
+    let altnames = props.filter(|(kind, _)| *kind == IFLA_ALT_IFNAME).map(|(_, name)| text(name)).collect();
+    Some((text(name), altnames))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::netlink::{Request, messages};
@@ -56,5 +70,22 @@ mod tests {
         assert_eq!(event(RTM_NEWLINK, 0, b"a\x1bb\0"), Some(LinkEvent::Named(index, "a\\x1bb".into())));
         assert_eq!(event(RTM_DELLINK, 0, b"tap100i0\0"), Some(LinkEvent::Gone(index)));
         assert_eq!(event(RTM_DELLINK, 7, b"tap100i0\0"), None);
+    }
+
+    #[test]
+    fn alternative_names_are_in_a_list_of_properties() {
+        let prop = |name: &[u8]| {
+            let length = u16::try_from(4 + name.len()).unwrap();
+            let mut bytes = [length.to_ne_bytes(), IFLA_ALT_IFNAME.to_ne_bytes()].concat();
+            bytes.extend(name);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let list = [prop(b"lan\0"), prop(b"uplink0\0")].concat();
+        let request = Request::new(RTM_NEWLINK, 0, 0, &[0; INFO]).with(IFLA_IFNAME, b"eth0\0");
+        let bytes = request.with(IFLA_PROP_LIST | 0x8000, &list).bytes();
+        let names = messages(&bytes).next().and_then(link_altnames);
+        assert_eq!(names, Some(("eth0".to_string(), vec!["lan".to_string(), "uplink0".to_string()])));
+        assert_eq!(messages(&Request::new(RTM_DELLINK, 0, 0, &[]).bytes()).next().and_then(link_altnames), None);
     }
 }

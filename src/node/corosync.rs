@@ -139,9 +139,11 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
     })
 }
 
+/// A pair, unless it holds what neither a name nor an address has, and what must not reach a terminal.
 fn pair(text: &str) -> Option<Word<'_>> {
     let (key, value) = text.split_once(':')?;
-    Some(Word::Pair(key.trim(), value.trim()))
+    let plain = !value.trim().contains(|one: char| one.is_control() || one == '\u{fffd}');
+    plain.then(|| Word::Pair(key.trim(), value.trim()))
 }
 
 #[cfg(test)]
@@ -159,6 +161,13 @@ mod tests {
         assert_eq!(corosync.nodes.keys().collect::<Vec<_>>(), ["b", "n1"]);
         assert_eq!(corosync.nodes["n1"].links["link1_addr"], "host.example");
         assert_eq!(corosync.host_names().collect::<Vec<_>>(), ["host.example"]);
+    }
+
+    #[test]
+    fn control_characters_are_no_part_of_a_name() {
+        let node = |name| format!("node {{\n name: {name}\n ring0_addr: 10.0.0.1\n}}\n");
+        let text = format!("nodelist {{\n{}{}{}}}", node("n1"), node("n2\u{1b}[31m"), node("n3\u{fffd}"));
+        assert_eq!(Corosync::parse(&text).nodes.keys().collect::<Vec<_>>(), ["n1"]);
     }
 
     #[test]

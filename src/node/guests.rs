@@ -129,7 +129,54 @@ pub struct Device {
 /// device alone, with a report.
 pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
-    let mut nets: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+    let mut devices = Vec::new();
+    for (netid, (number, value)) in nets(&text) {
+        let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
+        match device(netid, value, guest, &mut warn) {
+            Ok(device) => devices.extend(device),
+            Err(fault) => reports.push(Report::line(file, number, format!("{netid}: {fault}: no rules for it"))),
+        }
+    }
+    devices
+}
+
+/// How a network device of a guest is attached, firewalled or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The number in its key: 0 of `net0`.
+    pub index: u8,
+    /// Its name on the host: `tap100i0`, `veth200i0`.
+    pub name: String,
+    /// The bridge that it is on; without one it is on none.
+    pub bridge: Option<String>,
+    /// Whether it has `firewall=1`, and so a bridge of its own.
+    pub firewalled: bool,
+    /// The addresses that a container's configuration gives it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How all devices of a guest's configuration are attached, by number. What makes no sense is left out: [`devices`] tells.
+#[must_use]
+pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
+    let text = String::from_utf8_lossy(conf);
+    let link = |(netid, (_, value)): (&str, (u32, &str))| {
+        let (index, parts) = (net_number(netid)?, parts(value));
+        Some(Link {
+            index,
+            name: format!("{}{}i{index}", guest.kind.prefix(), guest.vmid),
+            bridge: parts.get("bridge").map(ToString::to_string),
+            firewalled: is_firewalled(&parts),
+            addresses: addresses(&parts, |_| {}),
+        })
+    };
+    let mut links: Vec<_> = nets(&text).into_iter().filter_map(link).collect();
+    links.sort_unstable_by_key(|link| link.index);
+    links
+}
+
+/// The `netN` lines of the running configuration: by key, the last one with its line number.
+fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
+    let mut nets = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.starts_with('[') {
@@ -139,15 +186,18 @@ pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<R
             nets.insert(key, (number, value.trim()));
         }
     }
-    let mut devices = Vec::new();
-    for (netid, (number, value)) in nets {
-        let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
-        match device(netid, value, guest, &mut warn) {
-            Ok(device) => devices.extend(device),
-            Err(fault) => reports.push(Report::line(file, number, format!("{netid}: {fault}: no rules for it"))),
-        }
-    }
-    devices
+    nets
+}
+
+/// The `key=value` parts of a `netN` line.
+fn parts(value: &str) -> BTreeMap<&str, &str> {
+    let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect()
+}
+
+fn is_firewalled(parts: &BTreeMap<&str, &str>) -> bool {
+    let on = |value: &&str| ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    parts.get("firewall").is_some_and(on)
 }
 
 fn net_number(key: &str) -> Option<u8> {
@@ -176,14 +226,13 @@ const MODELS: [&str; 14] = [
 
 /// A device, or `None` if it is not firewalled.
 fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)) -> Result<Option<Device>, String> {
-    let mut parts: BTreeMap<&str, &str> = BTreeMap::new();
-    for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        parts.insert(key, value);
-    }
-    let on = |value: &&str| ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word));
-    if !parts.get("firewall").is_some_and(on) {
-        return Ok(None);
+    let parts = parts(value);
+    if !is_firewalled(&parts) {
+        let off = |value: &&str| ["0", "off", "no", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        return match parts.get("firewall").filter(|value| !off(value)) {
+            Some(value) => Err(format!("firewall='{}' is neither on nor off", value.escape_default())),
+            None => Ok(None),
+        };
     }
     let mac = match guest.kind {
         GuestKind::Vm => {
@@ -271,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_device_that_makes_no_sense_is_lost_alone() {
-        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1";
+        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1\nnet3: virtio=BC:24:11:00:00:04,firewall=\"1\"\nnet4: virtio,firewall=No";
         let (devices, reports) = parse(GuestKind::Vm, conf);
         assert_eq!(devices.len(), 1);
         assert_eq!(
@@ -279,7 +328,20 @@ mod tests {
             [
                 "f (line 1): net0: 'zz' is no MAC address: no rules for it",
                 "f (line 2): net1: no known network card model: no rules for it",
+                "f (line 4): net3: firewall='\\\"1\\\"' is neither on nor off: no rules for it",
             ]
+        );
+    }
+
+    #[test]
+    fn links_are_those_of_all_devices() {
+        let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
+        let links = links(conf.as_bytes(), &Listed::new(GuestKind::Vm, 100));
+        let told: Vec<_> =
+            links.iter().map(|link| (link.name.as_str(), link.bridge.as_deref(), link.firewalled)).collect();
+        assert_eq!(
+            told,
+            [("tap100i2", Some("vmbr0"), true), ("tap100i3", None, false), ("tap100i10", Some("vmbr1"), false)]
         );
     }
 

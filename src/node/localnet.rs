@@ -1,5 +1,6 @@
 //! The local network: which route of the node its own address lies in.
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +13,19 @@ pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<Strin
         IpAddr::V4(_) => routes_v4.lines().filter_map(route_v4).find(found).map(|net| net.to_string()),
         IpAddr::V6(_) => routes_v6.lines().filter_map(route_v6).find(found).map(|net| spelled_out(&net)),
     }
+}
+
+/// The broadcast addresses of the networks that the node is on: those of `/proc/net/route` without a gateway, and the
+/// loopback network's.
+#[must_use]
+pub fn broadcasts(routes_v4: &str) -> BTreeSet<Ipv4Addr> {
+    let without_gateway = |line: &&str| line.split_whitespace().nth(2) == Some("00000000");
+    let networks = routes_v4.lines().filter(without_gateway).filter_map(route_v4);
+    let broadcast = |net: IpNet| match net {
+        IpNet::V4(net) if (1..=30).contains(&net.prefix_len()) => Some(net.broadcast()),
+        _ => None,
+    };
+    networks.filter_map(broadcast).chain([Ipv4Addr::new(127, 255, 255, 255)]).collect()
 }
 
 /// A line of `/proc/net/route`: destination and mask are the third and eighth word, in the machine's byte order.
@@ -56,6 +70,12 @@ mod tests {
     const V6: &str = "00000000000000000000000000000000 00 0 0 0 0 0 0 0 eth0\n\
         20010db8000100000000000000000000 40 00000000000000000000000000000000 00 0 00000100 1 0 00000001 vmbr0\n\
         nonsense\n";
+
+    #[test]
+    fn networks_without_a_gateway_have_broadcasts() {
+        let told: Vec<_> = broadcasts(V4).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["10.255.255.255", "127.255.255.255", "192.168.15.255"]);
+    }
 
     #[test]
     fn the_first_network_that_contains_the_address() {

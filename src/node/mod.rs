@@ -6,6 +6,6 @@ mod localnet;
 mod members;
 
 pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
-pub use guests::{Device, GuestKind, Listed, devices, listed};
-pub use localnet::detect;
+pub use guests::{Device, GuestKind, Link, Listed, devices, links, listed};
+pub use localnet::{broadcasts, detect};
 pub use members::node_address;

@@ -2,7 +2,7 @@
 use super::resolver::Resolver;
 use crate::compile::names_to_resolve;
 use crate::inputs::{Facts, Tree};
-use crate::system::altnames;
+use crate::system::netlink;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,7 +40,7 @@ impl FactsSource {
                 *known = text;
             }
         }
-        if let Ok(altnames) = altnames::list() {
+        if let Ok(altnames) = netlink::altnames() {
             self.altnames = altnames;
         }
         let [services, protocols, ethertypes] = self.tables.clone();

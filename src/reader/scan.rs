@@ -3,6 +3,7 @@
 //! Nothing stays open after a pass: an open file, directory or working directory below `/etc/pve` would stop pmxcfs
 //! from starting again after a crash.
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -175,8 +176,11 @@ impl Scanner {
     fn evidence(&self, listing: &Listing, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
         match scan.files.get(".vmlist").map(|sight| &sight.seen) {
-            Some(Seen::Content(content)) if serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok() => Ok(()),
-            Some(Seen::Content(_)) => Err(format!("{root}/.vmlist is no complete JSON text")),
+            Some(Seen::Content(content)) => match serde_json::from_slice::<VmList>(content) {
+                Ok(_) => Ok(()),
+                Err(error) if error.is_data() => Err(format!("{root}/.vmlist does not list guests ('ids' is missing)")),
+                Err(_) => Err(format!("{root}/.vmlist is no complete JSON text")),
+            },
             Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/.vmlist: {reason}")),
             _ if scan.fuse => Err(format!("{root}/.vmlist is missing; is pve-cluster running?")),
             _ if listing.node_folder => Ok(()),
@@ -251,6 +255,13 @@ impl Scanner {
         let complete = meta.len() == content.len() as u64;
         Ok((content, complete && age.is_some_and(|age| age >= AT_REST)))
     }
+}
+
+/// What a `.vmlist` says for certain, also where it lists no guest.
+#[derive(Deserialize)]
+struct VmList {
+    #[serde(rename = "ids")]
+    _ids: BTreeMap<String, IgnoredAny>,
 }
 
 fn is_vmid(text: &str) -> bool {

@@ -3,7 +3,6 @@
 //! The only module that may spawn, open sockets or say `unsafe`.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
-pub mod altnames;
 pub mod background;
 pub mod bell;
 pub mod clock;

@@ -49,6 +49,21 @@ impl Databases {
         self.services.get(&(name.to_string(), protocol.to_string())).copied()
     }
 
+    /// The names of all protocols.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocols.keys().map(String::as_str).chain(["icmpv6"])
+    }
+
+    /// All services, each with its protocol's name.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.keys().map(|(service, protocol)| (service.as_str(), protocol.as_str()))
+    }
+
+    /// The names of all ethertypes, as ebtables prints them.
+    pub fn ethertypes(&self) -> impl Iterator<Item = &str> {
+        self.ethertypes.by_code.values().map(String::as_str)
+    }
+
     /// The name that ebtables prints for an ethertype, given by a name in any case or a hexadecimal code of the file.
     #[must_use]
     pub fn ethertype(&self, name: &str) -> Option<&str> {

@@ -1,10 +1,10 @@
-//! The names of network interfaces, kept by rtnetlink's events.
+//! The names of network interfaces: kept by rtnetlink's events, and the alternative ones.
 use super::{NLM_F_REQUEST, NLMSG_ERROR, Received, Socket};
-use crate::nflog::link::{LinkEvent, link_event};
-use crate::nflog::netlink::{Request, messages};
+use crate::nflog::link::{LinkEvent, link_altnames, link_event};
+use crate::nflog::netlink::{Message, Request, messages};
 use anyhow::{Result, bail};
 use nix::sys::socket::SockProtocol;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
 const RTMGRP_LINK: u32 = 1;
@@ -90,40 +90,67 @@ impl LinkNames {
     /// Asks for all interfaces; false if the answer must not be trusted, because they changed while it was given.
     fn dump(&mut self) -> Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.names.clear();
-        self.removed.clear();
-        // struct ifinfomsg, nothing chosen
-        let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, &[0; 16])
-            .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-        self.socket.send(&request.bytes())?;
-        let mut whole = true;
-        loop {
-            let datagram = match self.socket.receive(&mut self.buffer)? {
-                Received::Datagram(datagram) => datagram,
-                Received::Overflow => {
-                    whole = false;
-                    continue;
-                }
-                Received::Nothing => {
-                    self.socket.wait()?;
-                    continue;
-                }
-            };
-            for message in messages(datagram) {
-                let answer = message.sequence == self.sequence;
-                whole &= !answer || message.flags & NLM_F_DUMP_INTR == 0;
-                match message.kind {
-                    NLMSG_DONE if answer => return Ok(whole),
-                    NLMSG_ERROR if answer => bail!("the kernel does not tell the network interfaces"),
-                    _ => {
-                        if let Some(event) = link_event(message) {
-                            apply(event, &mut self.names, &mut self.removed);
-                        }
-                    }
-                }
+        let LinkNames { socket, names, removed, buffer, sequence } = self;
+        names.clear();
+        removed.clear();
+        dump(socket, *sequence, buffer, |message| {
+            if let Some(event) = link_event(message) {
+                apply(event, names, removed);
+            }
+        })
+    }
+}
+
+/// `RTM_GETLINK` for all interfaces: hands on each message that arrives meanwhile, events among them. False if the answer
+/// must not be trusted.
+fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], mut take: impl FnMut(Message<'_>)) -> Result<bool> {
+    // struct ifinfomsg, nothing chosen
+    let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; 16])
+        .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    socket.send(&request.bytes())?;
+    let mut whole = true;
+    loop {
+        let datagram = match socket.receive(buffer)? {
+            Received::Datagram(datagram) => datagram,
+            Received::Overflow => {
+                whole = false;
+                continue;
+            }
+            Received::Nothing => {
+                socket.wait()?;
+                continue;
+            }
+        };
+        for message in messages(datagram) {
+            let answer = message.sequence == sequence;
+            whole &= !answer || message.flags & NLM_F_DUMP_INTR == 0;
+            match message.kind {
+                NLMSG_DONE if answer => return Ok(whole),
+                NLMSG_ERROR if answer => bail!("the kernel does not tell the network interfaces"),
+                _ => take(message),
             }
         }
     }
+}
+
+/// The alternative names of all interfaces (`ip link property add … altname`), each with the name that it stands for.
+///
+/// # Errors
+/// When the kernel does not answer, or the interfaces change all the time.
+pub fn altnames() -> Result<BTreeMap<String, String>> {
+    let socket = Socket::open(SockProtocol::NetlinkRoute, 0, RECEIVE_BUFFER)?;
+    let mut buffer = vec![0; DATAGRAM];
+    for sequence in (1..).take(DUMPS) {
+        let mut altnames = BTreeMap::new();
+        let whole = dump(&socket, sequence, &mut buffer, |message| {
+            let (name, others) = link_altnames(message).unwrap_or_default();
+            altnames.extend(others.into_iter().map(|other| (other, name.clone())));
+        })?;
+        if whole {
+            return Ok(altnames);
+        }
+    }
+    bail!("the network interfaces change too fast to be listed")
 }
 
 impl AsFd for LinkNames {
@@ -166,5 +193,11 @@ mod tests {
             apply(LinkEvent::Gone(index), &mut names, &mut removed);
         }
         assert_eq!(names.get(&1000).map(String::as_str), Some("again"), "an index that is in use again stays");
+    }
+
+    #[test]
+    fn the_kernel_tells_altnames() {
+        // which there are depends on the machine; the daemon's tests give an interface one
+        altnames().unwrap();
     }
 }

@@ -4,7 +4,7 @@ mod links;
 mod nflog;
 
 pub use conntrack::ConntrackEvents;
-pub use links::LinkNames;
+pub use links::{LinkNames, altnames};
 pub use nflog::Nflog;
 
 use crate::nflog::netlink::{HEADER, messages};

@@ -1,0 +1,37 @@
+//! The test bed to look around in: `make testbed`.
+//!
+//! Makes the namespaces of the tests, gives everyone addresses, and starts a shell on the node. When the shell ends, all is
+//! removed.
+#![allow(clippy::disallowed_methods, reason = "a program for the terminal")]
+#[path = "../tests/support/netns.rs"]
+mod netns;
+#[path = "../tests/testbed/mod.rs"]
+mod testbed;
+
+use testbed::{Bed, Place};
+
+fn main() {
+    let bed = Bed::new("pvefw-bed");
+    bed.wake();
+    println!("A node with bridges, guests and an outside. Namespaces (ip netns exec NAME …) and addresses:");
+    for place in Place::ALL {
+        let [v4, v6] = place.addresses();
+        println!("  {:<32} {v4:<12} {v6:<18} {}", bed.netns(place).name(), name(place));
+    }
+    println!(
+        "This shell is on the node. Try: ip -br link; bridge link; pve-firewall --root DIR --node n1 start --debug"
+    );
+    let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_string());
+    match bed.node.command(&shell).status() {
+        Ok(_) => println!("The namespaces are removed."),
+        Err(error) => eprintln!("ERROR: {shell}: {error}"),
+    }
+}
+
+fn name(place: Place) -> String {
+    match place {
+        Place::Host => "the node".to_string(),
+        Place::Outside => "outside, behind eno1 of vmbr0".to_string(),
+        Place::Guest(index) => format!("behind {}", testbed::DEVICES[index].name()),
+    }
+}

@@ -1,0 +1,76 @@
+//! `check`: what is wrong in the configuration, or would be with other files in their place.
+use super::args::CheckOptions;
+use super::{Context, output, view};
+use crate::config::Severity;
+use crate::inputs::{File, Tree};
+use crate::lint::{self, Finding};
+use crate::reader::facts::FactsSource;
+use crate::system::files;
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::Path;
+
+mod shown;
+
+pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
+    let node = context.node()?;
+    let mut tree = match view::tree(context, &node) {
+        Ok(tree) => tree,
+        Err(problem) if options.files.is_empty() => return Err(problem),
+        Err(problem) => {
+            output::note(&format!("{problem:#}: the files are checked without the rest of the configuration"));
+            Tree { root: context.config.to_string_lossy().into_owned(), ..Tree::default() }
+        }
+    };
+    other_hosts(&mut tree)?;
+    let mut facts = FactsSource::new(context.root.clone(), node.clone());
+    let before = if options.files.is_empty() { Vec::new() } else { lint::check(&tree, &facts.collect(&tree)) };
+    let mut given = Vec::new();
+    for file in &options.files {
+        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, &node);
+        given.push((tree.label(&place), file.as_path()));
+        tree.files.insert(place, File::Content(content.into()));
+    }
+    let mut findings = lint::check(&tree, &facts.collect(&tree));
+    if !given.is_empty() {
+        findings = of_files(findings, &before, &given);
+    }
+    let text = if options.json { shown::json(&findings)? } else { shown::text(&findings, output::Colour::of_stdout()) };
+    output::data(&text)?;
+    let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
+    match count(Severity::Error) {
+        0 => Ok(()),
+        1 => bail!("what that line says is not done; mend it and check again"),
+        errors => bail!("what these {errors} lines say is not done; mend them and check again"),
+    }
+}
+
+/// The host.fw files of other nodes, which compiling does not need.
+fn other_hosts(tree: &mut Tree) -> Result<()> {
+    let root = Path::new(&tree.root).join("nodes");
+    let Ok(nodes) = fs::read_dir(&root) else { return Ok(()) };
+    for node in nodes.flatten() {
+        let path = format!("nodes/{}/host.fw", node.file_name().to_string_lossy());
+        if !tree.files.contains_key(&path)
+            && let Some(content) = files::read_optional(&node.path().join("host.fw"))?
+        {
+            tree.files.insert(path, File::Content(content.into()));
+        }
+    }
+    Ok(())
+}
+
+/// What is found in the given files, under their own names, and what is new elsewhere because of them.
+fn of_files(findings: Vec<Finding>, before: &[Finding], given: &[(std::sync::Arc<str>, &Path)]) -> Vec<Finding> {
+    let mut kept = Vec::new();
+    for mut finding in findings {
+        if let Some((_, file)) = given.iter().find(|(label, _)| *label == finding.report.file) {
+            finding.report.file = file.to_string_lossy().into();
+        } else if before.contains(&finding) {
+            continue;
+        }
+        kept.push(finding);
+    }
+    kept
+}

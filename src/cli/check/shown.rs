@@ -1,0 +1,106 @@
+//! Findings for people, with the line and a caret under the place, and for machines.
+use crate::cli::output::Colour;
+use crate::config::{Mark, Severity};
+use crate::lint::Finding;
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use anyhow::Result;
+use serde::Serialize;
+use std::ops::Range;
+
+/// All findings, each with its line, and a summary.
+pub fn text(findings: &[Finding], colour: Colour) -> String {
+    let renderer = if colour == Colour::Yes { Renderer::styled() } else { Renderer::plain() };
+    let mut text = String::new();
+    for finding in findings {
+        text += &renderer.render(&[group(finding, &printable(&finding.line))]);
+        text += "\n\n";
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    text + &format!("{}, {}\n", plural(errors, "fault"), plural(warnings, "warning"))
+}
+
+/// The line with a dot, as long in bytes, for each control character beyond ASCII: the renderer replaces those of ASCII.
+fn printable(line: &str) -> String {
+    line.replace(|one: char| ('\u{80}'..='\u{9f}').contains(&one), "\u{b7}")
+}
+
+fn group<'a>(finding: &'a Finding, line: &'a str) -> Group<'a> {
+    let report = &finding.report;
+    let level = if report.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
+    let group = level.primary_title(title(&report.text));
+    let Some(number) = report.line else {
+        return group.element(annotate_snippets::Origin::path(&*report.file));
+    };
+    let mut snippet = Snippet::source(line).path(&*report.file).line_start(usize::try_from(number).unwrap_or(1));
+    for (mark, help) in report.marks.iter().zip(&finding.help) {
+        snippet = snippet.annotation(annotation(mark, help.as_deref()));
+    }
+    if report.marks.is_empty() {
+        let start = line.len() - line.trim_start().len();
+        snippet = snippet.annotation(AnnotationKind::Primary.span(start..line.trim_end().len().max(start)));
+    }
+    group.element(snippet)
+}
+
+/// What a report says of the line as a whole: its parts are said at their places.
+fn title(text: &str) -> &str {
+    let text = text.trim_start_matches([':', ' ', '-']);
+    text.split('\n').next().unwrap_or(text)
+}
+
+fn annotation<'a>(mark: &'a Mark, help: Option<&str>) -> Annotation<'a> {
+    let label = [Some(mark.label.as_str()).filter(|label| !label.is_empty()), help];
+    let label = label.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    AnnotationKind::Primary.span(mark.span.start..mark.span.end).label(label)
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    file: &'a str,
+    line: Option<u32>,
+    severity: &'static str,
+    text: &'a str,
+    places: Vec<Place<'a>>,
+}
+
+/// Columns are characters, counted from 1; `end` is the column after the last one.
+#[derive(Serialize)]
+struct Place<'a> {
+    column: usize,
+    end: usize,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+/// All findings as a JSON array, each with the keys `file`, `line`, `severity`, `text` and `places`.
+///
+/// # Errors
+/// None that can happen: all keys are text.
+pub fn json(findings: &[Finding]) -> Result<String> {
+    let entries: Vec<_> = findings.iter().map(entry).collect();
+    Ok(serde_json::to_string_pretty(&entries)? + "\n")
+}
+
+fn entry(finding: &Finding) -> Entry<'_> {
+    let report = &finding.report;
+    let places = report.marks.iter().zip(&finding.help).map(|(mark, help)| {
+        let Range { start: column, end } = columns(&finding.line, mark.span.start..mark.span.end);
+        Place { column, end, text: &mark.label, help: help.as_deref() }
+    });
+    Entry {
+        file: &report.file,
+        line: report.line,
+        severity: if report.severity == Severity::Error { "error" } else { "warning" },
+        text: title(&report.text),
+        places: places.collect(),
+    }
+}
+
+fn columns(line: &str, bytes: Range<usize>) -> Range<usize> {
+    let column = |byte: usize| line.char_indices().take_while(|(at, _)| *at < byte).count() + 1;
+    column(bytes.start)..column(bytes.end)
+}

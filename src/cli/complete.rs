@@ -1,0 +1,62 @@
+//! Completion in the shell: the program itself tells what may follow (`COMPLETE=bash pve-firewall` prints the hook).
+use super::args::Cli;
+use clap::{Arg, CommandFactory};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::CompleteEnv;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+/// Where the nodes and guests of the cluster are named.
+const CONFIG: &str = "/etc/pve";
+/// Where the kernel names the node's interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+/// Answers the shell and ends the process, if it is the shell that asks.
+pub fn answer() {
+    let grammar = || Cli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
+    CompleteEnv::with_factory(grammar).bin("pve-firewall").completer("pve-firewall").complete();
+}
+
+/// What an option's value may be, by the name that the grammar has for it.
+fn with_candidates(arg: Arg) -> Arg {
+    match arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str) {
+        Some("NODE") => arg.add(ArgValueCompleter::new(nodes)),
+        Some("ZONE") => arg.add(ArgValueCompleter::new(zones)),
+        _ => arg,
+    }
+}
+
+/// The nodes of the cluster.
+fn nodes(current: &OsStr) -> Vec<CompletionCandidate> {
+    beginning(current, names(&Path::new(CONFIG).join("nodes")))
+}
+
+/// Where a packet may come from or go to: the host, the outside, guests, bridges with their ports.
+fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut zones = vec!["host".to_string(), "outside".to_string()];
+    for node in names(&Path::new(CONFIG).join("nodes")) {
+        for (folder, prefix) in [("qemu-server", "vm"), ("lxc", "ct")] {
+            let guests = names(&Path::new(CONFIG).join("nodes").join(&node).join(folder));
+            zones.extend(guests.iter().filter_map(|name| Some(format!("{prefix}{}", name.strip_suffix(".conf")?))));
+        }
+    }
+    for bridge in names(Path::new(INTERFACES)) {
+        let ports = names(&Path::new(INTERFACES).join(&bridge).join("brif"));
+        zones.extend(ports.iter().map(|port| format!("{bridge}/{port}")));
+    }
+    beginning(current, zones)
+}
+
+/// The names in a folder, sorted; none if it cannot be read.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn beginning(current: &OsStr, words: Vec<String>) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    words.into_iter().filter(|word| word.starts_with(&*current)).map(CompletionCandidate::new).collect()
+}

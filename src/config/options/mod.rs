@@ -1,0 +1,269 @@
+//! The `[OPTIONS]` of each kind of file.
+mod model;
+
+pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines};
+
+use super::FileKind;
+use super::report::{Report, Sought};
+use super::text::{Line, shown};
+use super::values::{LogRatelimit, Verdict, boolean, integer, log_level, queues};
+use crate::ruleset::Token;
+use crate::tables::databases::Databases;
+use crate::tables::helpers;
+pub(super) use model::VnetOptions;
+use std::sync::Arc;
+
+/// Why a value is bad.
+pub(super) enum Fault {
+    /// It makes no sense.
+    Unparsable,
+    /// What is wrong with an item of a list: the text of the report, and what the item was looked up in.
+    Item(String, Sought),
+}
+
+fn put<T>(field: &mut T, value: Option<T>) -> Result<(), Fault> {
+    *field = value.ok_or(Fault::Unparsable)?;
+    Ok(())
+}
+
+/// A level of an option: a word in any case, or nothing.
+fn level(value: &str) -> Option<Option<u8>> {
+    if value.is_empty() { Some(None) } else { log_level(&value.to_ascii_lowercase()) }
+}
+
+/// A number that a kernel tool or setting takes up to a limit.
+fn at_most(value: &str, most: u64) -> Option<u64> {
+    integer(value).filter(|number| *number <= most)
+}
+
+/// What `--hashlimit-above` (packets a second) and `--hashlimit-burst` take at the most.
+const MOST_HASHLIMIT: u64 = 1_000_000;
+/// What the kernel's settings take at the most, less what rounding up to 8192 may add.
+const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
+/// What `--hashlimit-htable-expire` takes at the most, in seconds.
+const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
+
+/// An option: its key, its default as a file would spell it, and how its value is read.
+pub(super) struct Row<O> {
+    key: &'static str,
+    default: &'static str,
+    set: fn(&mut O, &str, &Databases) -> Result<(), Fault>,
+}
+
+const fn row<O>(
+    key: &'static str,
+    default: &'static str,
+    set: fn(&mut O, &str, &Databases) -> Result<(), Fault>,
+) -> Row<O> {
+    Row { key, default, set }
+}
+
+/// A set of options that is filled line by line. A new option is a field with its default, and a row.
+pub(super) trait Options: Default + 'static {
+    const KIND: FileKind;
+    const ROWS: &'static [Row<Self>];
+    fn lines(&mut self) -> Option<&mut Lines>;
+}
+
+impl Options for ClusterOptions {
+    const KIND: FileKind = FileKind::Cluster;
+    const ROWS: &'static [Row<Self>] = &[
+        row("enable", "0", |to, value, _| put(&mut to.enable, integer(value))),
+        row("ebtables", "1", |to, value, _| put(&mut to.ebtables, boolean(value))),
+        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, Verdict::of_option(value))),
+        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, Verdict::of_option(value))),
+        row("policy_forward", "ACCEPT", |to, value, _| put(&mut to.policy_forward, Verdict::of_option(value))),
+        row("log_ratelimit", "enable=1,rate=1/second,burst=5", |to, value, _| {
+            put(&mut to.log_ratelimit, LogRatelimit::parse(&value.to_ascii_lowercase()))
+        }),
+    ];
+
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
+    }
+}
+
+impl Options for HostOptions {
+    const KIND: FileKind = FileKind::Host;
+    const ROWS: &'static [Row<Self>] = &[
+        row("enable", "1", |to, value, _| put(&mut to.enable, boolean(value))),
+        row("nosmurfs", "1", |to, value, _| put(&mut to.nosmurfs, boolean(value))),
+        row("tcpflags", "0", |to, value, _| put(&mut to.tcpflags, boolean(value))),
+        row("ndp", "1", |to, value, _| put(&mut to.ndp, boolean(value))),
+        row("log_nf_conntrack", "0", |to, value, _| put(&mut to.log_nf_conntrack, boolean(value))),
+        row("nf_conntrack_allow_invalid", "0", |to, value, _| put(&mut to.nf_conntrack_allow_invalid, boolean(value))),
+        row("protection_synflood", "0", |to, value, _| put(&mut to.protection_synflood, boolean(value))),
+        row("nftables", "0", |to, value, _| put(&mut to.nftables, boolean(value))),
+        row("log_level_in", "nolog", |to, value, _| put(&mut to.log_level_in, level(value))),
+        row("log_level_out", "nolog", |to, value, _| put(&mut to.log_level_out, level(value))),
+        row("log_level_forward", "nolog", |to, value, _| put(&mut to.log_level_forward, level(value))),
+        row("tcp_flags_log_level", "nolog", |to, value, _| put(&mut to.tcp_flags_log_level, level(value))),
+        row("smurf_log_level", "nolog", |to, value, _| put(&mut to.smurf_log_level, level(value))),
+        row("nf_conntrack_max", "262144", |to, value, _| put(&mut to.nf_conntrack_max, at_most(value, MOST_SETTING))),
+        row("nf_conntrack_tcp_timeout_established", "432000", |to, value, _| {
+            put(&mut to.nf_conntrack_tcp_timeout_established, at_most(value, MOST_SETTING))
+        }),
+        row("nf_conntrack_tcp_timeout_syn_recv", "60", |to, value, _| {
+            put(&mut to.nf_conntrack_tcp_timeout_syn_recv, at_most(value, MOST_EXPIRE))
+        }),
+        row("protection_synflood_rate", "200", |to, value, _| {
+            put(&mut to.protection_synflood_rate, at_most(value, MOST_HASHLIMIT))
+        }),
+        row("protection_synflood_burst", "1000", |to, value, _| {
+            put(&mut to.protection_synflood_burst, at_most(value, MOST_HASHLIMIT))
+        }),
+        // read by the reference and used by nothing
+        row("protection_limit", "", |_, value, _| put(&mut 0, integer(value))),
+        row("nf_conntrack_helpers", "", |to, value, _| {
+            to.nf_conntrack_helpers = list(value, |name| {
+                let known = helpers::find(&name.to_ascii_lowercase());
+                known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
+            })?;
+            Ok(())
+        }),
+    ];
+
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
+    }
+}
+
+impl Options for GuestOptions {
+    const KIND: FileKind = FileKind::Guest;
+    const ROWS: &'static [Row<Self>] = &[
+        row("enable", "0", |to, value, _| put(&mut to.enable, boolean(value))),
+        row("dhcp", "1", |to, value, _| put(&mut to.dhcp, boolean(value))),
+        row("ndp", "1", |to, value, _| put(&mut to.ndp, boolean(value))),
+        row("radv", "0", |to, value, _| put(&mut to.radv, boolean(value))),
+        row("macfilter", "1", |to, value, _| put(&mut to.macfilter, boolean(value))),
+        row("ipfilter", "0", |to, value, _| put(&mut to.ipfilter, boolean(value))),
+        row("ips", "0", |to, value, _| put(&mut to.ips, boolean(value))),
+        row("log_level_in", "nolog", |to, value, _| put(&mut to.log_level_in, level(value))),
+        row("log_level_out", "nolog", |to, value, _| put(&mut to.log_level_out, level(value))),
+        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, Verdict::of_option(value))),
+        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, Verdict::of_option(value))),
+        row("ips_queues", "0", |to, value, _| put(&mut to.ips_queues, queues(value))),
+        row("layer2_protocols", "", |to, value, databases| {
+            to.layer2_protocols = list(value, |name| {
+                let known = databases.ethertype(name).and_then(Token::new);
+                known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
+            })?;
+            Ok(())
+        }),
+    ];
+
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
+    }
+}
+
+impl Options for VnetOptions {
+    const KIND: FileKind = FileKind::Vnet;
+    const ROWS: &'static [Row<Self>] = &[
+        row("enable", "0", |_, value, _| put(&mut false, boolean(value))),
+        row("policy_forward", "ACCEPT", |_, value, _| {
+            let known = Verdict::of_option(value).filter(|policy| *policy != Verdict::Reject);
+            put(&mut Verdict::Accept, known)
+        }),
+        row("log_level_forward", "nolog", |_, value, _| put(&mut None, level(value))),
+    ];
+
+    fn lines(&mut self) -> Option<&mut Lines> {
+        None
+    }
+}
+
+/// The options of a kind of file: each key, with its default as a file would spell it (nothing where it has none).
+#[must_use]
+pub fn known(kind: FileKind) -> Vec<(&'static str, &'static str)> {
+    fn all<O: Options>() -> Vec<(&'static str, &'static str)> {
+        O::ROWS.iter().map(|row| (row.key, row.default)).collect()
+    }
+    match kind {
+        FileKind::Cluster => all::<ClusterOptions>(),
+        FileKind::Host => all::<HostOptions>(),
+        FileKind::Guest => all::<GuestOptions>(),
+        FileKind::Vnet => all::<VnetOptions>(),
+    }
+}
+
+/// The items of a comma list, each by its name; the first unknown one is the fault.
+fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> Result<Vec<T>, Fault> {
+    value.split(',').map(|name| find(name.trim()).map_err(|(text, sought)| Fault::Item(text, sought))).collect()
+}
+
+/// `key: value` with nothing between the key and the colon.
+fn key_and_value(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once(':')?;
+    let word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    word.then(|| (key, value.trim()))
+}
+
+/// Reads the lines of `[OPTIONS]`; a bad one is reported and changes nothing.
+pub(super) fn read<O: Options>(
+    lines: &[Line<'_>],
+    file: &Arc<str>,
+    databases: &Databases,
+    reports: &mut Vec<Report>,
+) -> O {
+    let mut options = O::default();
+    if let Some(lines) = options.lines() {
+        lines.file = file.clone();
+    }
+    for line in lines {
+        match set(&mut options, *line, databases) {
+            Ok(key) => {
+                if let Some(lines) = options.lines() {
+                    lines.by_key.insert(key, line.number);
+                }
+            }
+            Err((text, word, sought)) => {
+                reports.push(Report::line(file, line.number, text).at(line.span(word), sought));
+            }
+        }
+    }
+    options
+}
+
+/// Sets what a line says and gives the key; or the text of a report, the word that is meant, and what it was looked up in.
+fn set<'a, O: Options>(
+    options: &mut O,
+    line: Line<'a>,
+    databases: &Databases,
+) -> Result<String, (String, &'a str, Option<Sought>)> {
+    let unparsable = |word, sought| (format!("can't parse option '{}'", shown(line.text)), word, sought);
+    let (key, value) = key_and_value(line.text).ok_or_else(|| unparsable(line.text, None))?;
+    let lower = key.to_ascii_lowercase();
+    let row = O::ROWS.iter().find(|row| row.key == lower);
+    let row = row.ok_or_else(|| unparsable(key, Some(Sought::Option(O::KIND))))?;
+    let word = if value.is_empty() { line.text } else { value };
+    (row.set)(options, value, databases).map_err(|fault| match fault {
+        Fault::Unparsable => unparsable(word, None),
+        Fault::Item(text, sought) => (text, word, Some(sought)),
+    })?;
+    Ok(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_to_default<O: Options + Clone + PartialEq + std::fmt::Debug>() {
+        for row in O::ROWS.iter().filter(|row| !row.default.is_empty()) {
+            // spelled out, with the burst that iptables has by itself
+            if row.key == "log_ratelimit" {
+                continue;
+            }
+            let mut options = O::default();
+            assert!((row.set)(&mut options, row.default, &Databases::default()).is_ok(), "{}", row.key);
+            assert_eq!(options, O::default(), "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn defaults_are_what_the_rows_say() {
+        set_to_default::<ClusterOptions>();
+        set_to_default::<HostOptions>();
+        set_to_default::<GuestOptions>();
+    }
+}

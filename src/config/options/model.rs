@@ -1,0 +1,165 @@
+//! What the options are, and their defaults.
+use crate::config::values::{LogRatelimit, Verdict};
+use crate::ruleset::{Origin, Queue, Token};
+use crate::tables::helpers::Helper;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where each option was set: its line, by its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    pub(super) file: Arc<str>,
+    pub(super) by_key: BTreeMap<String, u32>,
+}
+
+impl Lines {
+    /// Where an option's value comes from: its line, or its default.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        match self.by_key.get(key) {
+            Some(line) => Origin::Line(self.file.clone(), *line),
+            None => Origin::Made(format!("default {key} of {}", self.file).into()),
+        }
+    }
+}
+
+/// Options of cluster.fw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// 0 is off, 1 on; a larger number is a time in seconds since 1970: on until 60 s after it.
+    pub enable: u64,
+    /// Whether there are ebtables rules.
+    pub ebtables: bool,
+    /// What the host does with incoming packets that no rule decides.
+    pub policy_in: Verdict,
+    /// Likewise with outgoing ones.
+    pub policy_out: Verdict,
+    /// Likewise with forwarded ones; only the nftables backend enforces it.
+    pub policy_forward: Verdict,
+    /// How log rules are limited.
+    pub log_ratelimit: LogRatelimit,
+    /// Where each was set.
+    pub lines: Lines,
+}
+
+/// Options of host.fw. A log level of `None` logs nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the options, which the manual explains")]
+#[expect(clippy::struct_excessive_bools, reason = "so many switches there are")]
+pub struct HostOptions {
+    pub enable: bool,
+    pub nosmurfs: bool,
+    pub tcpflags: bool,
+    pub ndp: bool,
+    pub log_nf_conntrack: bool,
+    pub nf_conntrack_allow_invalid: bool,
+    pub protection_synflood: bool,
+    pub nftables: bool,
+    pub log_level_in: Option<u8>,
+    pub log_level_out: Option<u8>,
+    pub log_level_forward: Option<u8>,
+    pub tcp_flags_log_level: Option<u8>,
+    pub smurf_log_level: Option<u8>,
+    /// Connections; 0 is the default.
+    pub nf_conntrack_max: u64,
+    /// Seconds; 0 is the default.
+    pub nf_conntrack_tcp_timeout_established: u64,
+    /// Seconds; 0 is the default.
+    pub nf_conntrack_tcp_timeout_syn_recv: u64,
+    /// Packets a second; 0 is the default.
+    pub protection_synflood_rate: u64,
+    /// Packets; 0 is the default.
+    pub protection_synflood_burst: u64,
+    pub nf_conntrack_helpers: Vec<&'static Helper>,
+    /// Where each was set.
+    pub lines: Lines,
+}
+
+/// Options of a guest. A log level of `None` logs nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the options, which the manual explains")]
+#[expect(clippy::struct_excessive_bools, reason = "so many switches there are")]
+pub struct GuestOptions {
+    pub enable: bool,
+    pub dhcp: bool,
+    pub ndp: bool,
+    pub radv: bool,
+    pub macfilter: bool,
+    pub ipfilter: bool,
+    pub ips: bool,
+    pub log_level_in: Option<u8>,
+    pub log_level_out: Option<u8>,
+    pub policy_in: Verdict,
+    pub policy_out: Verdict,
+    pub ips_queues: Queue,
+    /// Names as ebtables prints them.
+    pub layer2_protocols: Vec<Token>,
+    /// Where each was set.
+    pub lines: Lines,
+}
+
+/// Options of an SDN vnet. Checked only: the nftables backend enforces them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VnetOptions;
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        ClusterOptions {
+            enable: 0,
+            ebtables: true,
+            policy_in: Verdict::Drop,
+            policy_out: Verdict::Accept,
+            policy_forward: Verdict::Accept,
+            log_ratelimit: LogRatelimit::default(),
+            lines: Lines::default(),
+        }
+    }
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        HostOptions {
+            enable: true,
+            nosmurfs: true,
+            tcpflags: false,
+            ndp: true,
+            log_nf_conntrack: false,
+            nf_conntrack_allow_invalid: false,
+            protection_synflood: false,
+            nftables: false,
+            log_level_in: None,
+            log_level_out: None,
+            log_level_forward: None,
+            tcp_flags_log_level: None,
+            smurf_log_level: None,
+            nf_conntrack_max: 262_144,
+            nf_conntrack_tcp_timeout_established: 432_000,
+            nf_conntrack_tcp_timeout_syn_recv: 60,
+            protection_synflood_rate: 200,
+            protection_synflood_burst: 1000,
+            nf_conntrack_helpers: Vec::new(),
+            lines: Lines::default(),
+        }
+    }
+}
+
+impl Default for GuestOptions {
+    fn default() -> Self {
+        GuestOptions {
+            enable: false,
+            dhcp: true,
+            ndp: true,
+            radv: false,
+            macfilter: true,
+            ipfilter: false,
+            ips: false,
+            log_level_in: None,
+            log_level_out: None,
+            policy_in: Verdict::Drop,
+            policy_out: Verdict::Accept,
+            ips_queues: Queue::Default,
+            layer2_protocols: Vec::new(),
+            lines: Lines::default(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A configuration that leaves nobody a way to manage the node.
+use super::files::Files;
+use crate::compile::Compiled;
+use crate::config::{Action, Address, Host, Literal, Report, Rule, Scope, Verdict, VerdictRule, Way};
+use crate::inputs::Facts;
+use crate::ruleset::{Family, Origin};
+use crate::simulate::{self, End, Packet, Question};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The ports that an administrator needs, and what they are.
+const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
+/// The interface that the node's address is on where no rule names one.
+const USUAL: &str = "vmbr0";
+
+/// Asks the compiled rules whether anybody whom they may let in reaches the node's SSH and web interface.
+pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
+    let own = format!("nodes/{}/host.fw", facts.node);
+    let host = files.hosts.iter().find(|host| host.file.ends_with(&own));
+    let host_on = host.is_none_or(|host| host.options.enable);
+    if !compiled.enabled || !host_on || compiled.nftables {
+        return;
+    }
+    let rules = rules(files, host);
+    let management = management(files);
+    let sources = || management.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
+    let interfaces: BTreeSet<&str> = interfaces(files, host, facts);
+    for (port, what) in PORTS {
+        let reaches =
+            |source: IpAddr| interfaces.iter().any(|interface| reach(compiled, source, interface, port).is_ok());
+        if sources().any(reaches) {
+            continue;
+        }
+        let by = management.iter().find_map(|source| reach(compiled, *source, USUAL, port).err().flatten());
+        let text = format!(
+            "nobody in the set management can reach port {port} ({what}) of the node any more; put a rule that accepts \
+             it from your own address before this one"
+        );
+        reports.push(match by {
+            Some(Origin::Line(file, line)) => Report::warning(&file, line, text),
+            _ => Report::warning(&files.cluster.file, 1, text),
+        });
+    }
+}
+
+/// All rules of the host, those of groups among them.
+fn rules<'a>(files: &'a Files, host: Option<&'a Host>) -> Vec<&'a VerdictRule> {
+    let own = host.map_or(&[][..], |host| &host.rules);
+    let groups = files.cluster.groups.values().flat_map(|group| &group.rules);
+    let verdict = |rule: &'a Rule| match &rule.action {
+        Action::Verdict(verdict) => Some(verdict),
+        Action::Group(_) => None,
+    };
+    own.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
+}
+
+/// An address of each part of the set `management`.
+fn management(files: &Files) -> Vec<IpAddr> {
+    let definitions = &files.cluster.definitions;
+    let entries = definitions.sets.get("management").into_iter().flat_map(|set| &set.entries);
+    let nets = entries.filter(|entry| !entry.nomatch).map(|entry| entry.net);
+    nets.chain([files.cluster.local_network.value]).map(of_net).collect()
+}
+
+/// Addresses that a rule may let in.
+fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
+    if rule.verdict != Verdict::Accept || rule.way != Way::In {
+        return Vec::new();
+    }
+    match &rule.source {
+        None => Vec::new(),
+        Some(Address::Literal(Literal::Nets(nets))) => nets.value.iter().copied().map(of_net).collect(),
+        Some(Address::Literal(Literal::Range(range))) => vec![range.value.0],
+        Some(Address::Set(set)) if set.scope == Scope::Cluster => {
+            let entries = files.cluster.definitions.sets.get(&set.name).into_iter().flat_map(|set| &set.entries);
+            entries.filter(|entry| !entry.nomatch).map(|entry| of_net(entry.net)).collect()
+        }
+        Some(Address::Set(_)) => Vec::new(),
+    }
+}
+
+/// An address that a host of a network may have.
+fn of_net(net: IpNet) -> IpAddr {
+    net.hosts().next().unwrap_or(net.addr())
+}
+
+/// The interfaces that rules of the host name, and the usual one.
+fn interfaces<'a>(files: &'a Files, host: Option<&'a Host>, facts: &'a Facts) -> BTreeSet<&'a str> {
+    let own = host.map_or(&[][..], |host| &host.rules);
+    let named = own.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
+    let real = |name: &'a str| facts.altnames.get(name).map_or(name, String::as_str);
+    named.map(real).chain([USUAL]).collect()
+}
+
+/// Whether a connection reaches a port of the node; if not, where the rule comes from that keeps it out.
+fn reach(compiled: &Compiled, source: IpAddr, interface: &str, port: u16) -> Result<(), Option<Origin>> {
+    let packet = Packet {
+        source: Some(source),
+        sport: Some(40_000),
+        dport: Some(port),
+        ..Packet::new(Family::of(source), Packet::TCP)
+    };
+    let question = Question {
+        ruleset: &compiled.ruleset,
+        packet: &packet,
+        from: End::Port { bridge: interface.to_string(), port: interface.to_string() },
+        to: End::Host,
+        broadcasts: BTreeSet::new(),
+    };
+    let answer = simulate::simulate(&question);
+    match answer.verdict {
+        simulate::Verdict::Accept => Ok(()),
+        _ => Err(answer.decision().map(|decision| decision.rule.rule.origin().clone())),
+    }
+}

@@ -1,0 +1,155 @@
+//! All files of a tree, understood: also those of other nodes and of guests that are not here.
+use crate::config::{Alias, Cluster, Definitions, FileKind, Guest, Host, Parser, Report, Rule, known_options};
+use crate::inputs::{Facts, Tree};
+use crate::node::{self, Device};
+use crate::ruleset::Spelled;
+use crate::tables::databases::Databases;
+use std::sync::Arc;
+
+/// A guest's firewall file, and what is known of the guest.
+pub struct GuestFile {
+    /// The firewall file.
+    pub guest: Guest,
+    /// The devices, and the text of the guest's configuration: of a guest of this node.
+    pub conf: Option<(Vec<Device>, String)>,
+}
+
+/// All files.
+pub struct Files {
+    /// `firewall/cluster.fw`
+    pub cluster: Cluster,
+    /// `nodes/*/host.fw`
+    pub hosts: Vec<Host>,
+    /// `firewall/<VMID>.fw`
+    pub guests: Vec<GuestFile>,
+    /// `sdn/firewall/*.fw`: each file's rules.
+    pub vnets: Vec<(Arc<str>, Vec<Rule>)>,
+}
+
+/// Rules that follow one another in a file.
+#[derive(Clone, Copy)]
+pub struct Section<'a> {
+    /// The file.
+    pub file: &'a Arc<str>,
+    /// The rules.
+    pub rules: &'a [Rule],
+    /// What the file itself defines, if it is a guest's.
+    pub guest: Option<&'a Definitions>,
+}
+
+impl Files {
+    /// Reads all files of the tree; `network` is the local network as it is written.
+    pub fn read(tree: &Tree, facts: &Facts, databases: &Databases, network: &str, reports: &mut Vec<Report>) -> Self {
+        let parser = Parser { databases };
+        let content = |path: &str| tree.content(path).unwrap_or_default();
+        let path = "firewall/cluster.fw";
+        let network = alias(network).or_else(|| alias("127.0.0.0/8")).expect("a constant network");
+        let cluster = parser.cluster(content(path), &tree.label(path), &network, reports);
+        let paths = |start: &'static str, end: &'static str| {
+            tree.files.keys().filter(move |path| path.starts_with(start) && path.ends_with(end))
+        };
+        let hosts =
+            paths("nodes/", "/host.fw").map(|path| parser.host(content(path), &tree.label(path), &cluster, reports));
+        let hosts = hosts.collect();
+        let vnets = paths("sdn/firewall/", ".fw").map(|path| {
+            let file = tree.label(path);
+            let rules = parser.vnet(content(path), &file, &cluster, reports);
+            (file, rules)
+        });
+        let vnets = vnets.collect();
+        let listed = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
+        let guests = paths("firewall/", ".fw").filter(|path| *path != "firewall/cluster.fw").map(|path| {
+            let here = listed.iter().find(|listed| listed.fw() == *path);
+            let container = here.is_some_and(|listed| listed.kind == node::GuestKind::Container);
+            let guest = parser.guest(content(path), &tree.label(path), container, &cluster, reports);
+            let conf = here.and_then(|listed| {
+                let path = listed.conf(&facts.node);
+                let conf = tree.content(&path)?;
+                let devices = node::devices(conf, listed, &tree.label(&path), reports);
+                Some((devices, String::from_utf8_lossy(conf).into_owned()))
+            });
+            GuestFile { guest, conf }
+        });
+        let guests = guests.collect();
+        Files { cluster, hosts, guests, vnets }
+    }
+
+    /// Every section of rules of every file, groups included.
+    pub fn sections(&self) -> impl Iterator<Item = Section<'_>> {
+        let cluster = &self.cluster;
+        let groups = cluster.groups.values().map(|group| &group.rules);
+        let own = groups.chain([&cluster.rules]).map(|rules| Section { file: &cluster.file, rules, guest: None });
+        let hosts = self.hosts.iter().map(|host| Section { file: &host.file, rules: &host.rules, guest: None });
+        let vnets = self.vnets.iter().map(|(file, rules)| Section { file, rules, guest: None });
+        let guests = self.guests.iter().map(|GuestFile { guest, .. }| Section {
+            file: &guest.file,
+            rules: &guest.rules,
+            guest: Some(&guest.definitions),
+        });
+        own.chain(hosts).chain(guests).chain(vnets)
+    }
+}
+
+fn alias(text: &str) -> Option<Alias> {
+    Spelled::new(text, text.parse().ok()?)
+}
+
+/// Where in a tree a file belongs that may lie anywhere: by its path, and where that tells nothing, by its content.
+#[must_use]
+pub fn place(path: &str, content: &[u8], node: &str) -> String {
+    let mut folders = path.rsplit('/');
+    let name = folders.next().unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default();
+    let (folder, above) = (folders.next().unwrap_or_default(), folders.next().unwrap_or_default());
+    let digits = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
+    let kind = match stem {
+        _ if folder == "firewall" && above == "sdn" => FileKind::Vnet,
+        "cluster" => FileKind::Cluster,
+        "host" => FileKind::Host,
+        _ if digits => FileKind::Guest,
+        _ => kind_of(&String::from_utf8_lossy(content)),
+    };
+    match kind {
+        FileKind::Cluster => "firewall/cluster.fw".to_string(),
+        FileKind::Host if above == "nodes" => format!("nodes/{folder}/host.fw"),
+        FileKind::Host => format!("nodes/{node}/host.fw"),
+        FileKind::Guest => format!("firewall/{stem}.fw"),
+        FileKind::Vnet => format!("sdn/firewall/{stem}.fw"),
+    }
+}
+
+/// The kind of file whose options and sections a text has.
+fn kind_of(text: &str) -> FileKind {
+    let lines = || text.lines().map(|line| line.trim().to_ascii_lowercase());
+    if lines().any(|line| line.starts_with("[group ")) {
+        return FileKind::Cluster;
+    }
+    let keys: Vec<_> = lines().filter_map(|line| line.split_once(':').map(|(key, _)| key.to_string())).collect();
+    let known = |kind| keys.iter().filter(|key| known_options(kind).iter().any(|(known, _)| known == key)).count();
+    let kinds = [FileKind::Vnet, FileKind::Host, FileKind::Cluster, FileKind::Guest];
+    // of several that fit as well, the last
+    kinds.into_iter().max_by_key(|kind| known(*kind)).unwrap_or(FileKind::Guest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_belongs_where_its_name_or_content_says() {
+        for (path, content, placed) in [
+            ("/etc/pve/firewall/cluster.fw", "", "firewall/cluster.fw"),
+            ("cluster.fw.new", "", "firewall/cluster.fw"),
+            ("/etc/pve/nodes/n2/host.fw", "", "nodes/n2/host.fw"),
+            ("host.fw", "", "nodes/n1/host.fw"),
+            ("100.fw", "", "firewall/100.fw"),
+            ("/etc/pve/sdn/firewall/vnet1.fw", "", "sdn/firewall/vnet1.fw"),
+            ("new.fw", "[OPTIONS]\nebtables: 0\n", "firewall/cluster.fw"),
+            ("new.fw", "[group web]\n", "firewall/cluster.fw"),
+            ("new.fw", "[OPTIONS]\nnosmurfs: 0\n", "nodes/n1/host.fw"),
+            ("new.fw", "[OPTIONS]\nenable: 1\nmacfilter: 0\n", "firewall/new.fw"),
+        ] {
+            assert_eq!(place(path, content.as_bytes(), "n1"), placed, "{path} {content}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is wrong in a configuration, and what is legal but surely not meant.
+//!
+//! Faults come from `config` and `compile`; here they get suggestions, and the lints are added: a file for each.
+
+mod access;
+mod covers;
+mod files;
+mod ipfilter;
+mod shadowed;
+mod suggest;
+mod unused;
+
+pub use files::place;
+
+use crate::compile::{compile, no_such_group};
+use crate::config::{Action, Report};
+use crate::inputs::{Facts, Tree};
+use crate::tables::databases::Databases;
+use files::Files;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use suggest::Vocabulary;
+
+/// A report, and what may help.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The report.
+    pub report: Report,
+    /// The line that it is about, as it stands in the file; empty for a report about a file as a whole.
+    pub line: String,
+    /// For each of its marks, what the word there may have meant.
+    pub help: Vec<Option<String>>,
+}
+
+/// Checks all files of a tree as they are for this node, in the order of files and lines.
+#[must_use]
+pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
+    let compiled = compile(tree, facts);
+    let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
+    let mut reports = compiled.reports.clone();
+    let files = Files::read(tree, facts, &databases, &compiled.localnet.used, &mut reports);
+    missing_groups(&files, &mut reports);
+    shadowed::shadowed(&files, &mut reports);
+    unused::unused(&files, &mut reports);
+    ipfilter::ipfilter(&files, &mut reports);
+    access::access(&files, &compiled, facts, &mut reports);
+    reports.sort();
+    // what is compiled for this node was read twice
+    reports.dedup();
+    let mut texts = Texts { tree, by_file: BTreeMap::new() };
+    reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &databases)).collect()
+}
+
+fn missing_groups(files: &Files, reports: &mut Vec<Report>) {
+    for section in files.sections() {
+        for rule in section.rules {
+            if let Action::Group(name) = &rule.action
+                && !files.cluster.groups.contains_key(name)
+            {
+                reports.push(no_such_group(name, rule, section.file));
+            }
+        }
+    }
+}
+
+fn finding(line: String, report: Report, files: &Files, databases: &Databases) -> Finding {
+    let guest = files.guests.iter().find(|one| one.guest.file == report.file);
+    let guest = guest.map(|one| ("guest/", &one.guest.definitions));
+    let words = Vocabulary {
+        databases,
+        scopes: guest.into_iter().chain([("dc/", &files.cluster.definitions)]).collect(),
+        groups: files.cluster.groups.keys().map(String::as_str).collect(),
+    };
+    let help = report.marks.iter().map(|mark| {
+        let word = line.get(mark.span.start..mark.span.end)?;
+        words.help(word, mark.sought.as_ref()?)
+    });
+    let help = help.collect();
+    Finding { report, line, help }
+}
+
+/// The lines of the files that reports are about.
+struct Texts<'a> {
+    tree: &'a Tree,
+    by_file: BTreeMap<Arc<str>, Vec<String>>,
+}
+
+impl Texts<'_> {
+    fn line(&mut self, report: &Report) -> String {
+        let lines = self.by_file.entry(report.file.clone()).or_insert_with(|| {
+            let path = report.file.strip_prefix(&self.tree.root).and_then(|path| path.strip_prefix('/'));
+            let text = path.and_then(|path| self.tree.content(path)).map(String::from_utf8_lossy).unwrap_or_default();
+            text.split('\n').map(ToString::to_string).collect()
+        });
+        let index = report.line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
+        index.and_then(|index| lines.get(index)).cloned().unwrap_or_default()
+    }
+}

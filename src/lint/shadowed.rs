@@ -1,0 +1,91 @@
+//! Rules that no packet reaches, because an earlier rule decides over all that they match.
+use super::covers::Sets;
+use super::files::{Files, Section};
+use crate::config::{Action, Report, Rule, Verdict, VerdictRule, Way};
+use crate::ruleset::Family;
+
+/// How many rules of a section are looked at: comparing them takes the square of their number.
+const MOST: usize = 4096;
+
+/// A rule as packets meet it: those of a group in place of the rule that names it.
+#[derive(Clone, Copy)]
+struct Met<'a> {
+    /// The section's rule.
+    by: &'a Rule,
+    rule: &'a VerdictRule,
+    iface: Option<&'a str>,
+    /// The line in cluster.fw and the name, if a group brought it.
+    group: Option<(u32, &'a str)>,
+}
+
+/// Looks through all sections of rules.
+pub fn shadowed(files: &Files, reports: &mut Vec<Report>) {
+    for section in files.sections() {
+        in_section(files, section, reports);
+    }
+}
+
+fn in_section(files: &Files, section: Section<'_>, reports: &mut Vec<Report>) {
+    let sets = Sets { cluster: &files.cluster, guest: section.guest };
+    let mut earlier: Vec<Met<'_>> = Vec::new();
+    for rule in section.rules {
+        let met = met(files, rule);
+        if earlier.len() + met.len() > MOST {
+            return;
+        }
+        let by = |one: &Met<'_>| {
+            let wider =
+                |wide: &&Met<'_>| (wide.iface.is_none() || wide.iface == one.iface) && sets.covers(wide.rule, one.rule);
+            earlier.iter().find(wider).copied()
+        };
+        let all: Option<Vec<_>> = met.iter().map(by).collect();
+        if let Some(first) = all.as_ref().and_then(|all| all.first()) {
+            reports.push(Report::warning(section.file, rule.line, message(first, rule)));
+        }
+        earlier.extend(met);
+    }
+}
+
+fn met<'a>(files: &'a Files, by: &'a Rule) -> Vec<Met<'a>> {
+    let iface = by.iface.as_deref();
+    match &by.action {
+        Action::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
+        Action::Group(name) => {
+            let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
+            let verdict = |inner: &'a Rule| match &inner.action {
+                Action::Verdict(rule) => Some(Met { by, rule, iface, group: Some((inner.line, name)) }),
+                Action::Group(_) => None,
+            };
+            rules.iter().filter_map(verdict).collect()
+        }
+    }
+}
+
+fn message(wide: &Met<'_>, rule: &Rule) -> String {
+    let verb = match wide.rule.verdict {
+        Verdict::Accept => "accepts",
+        Verdict::Drop => "drops",
+        Verdict::Reject => "rejects",
+    };
+    let mut place = format!("line {}", wide.by.line);
+    if let Some((line, group)) = wide.group {
+        place += &format!(" (group {group}, line {line} of cluster.fw)");
+    }
+    let what = match wide.rule.way {
+        _ if !is_unconditional(wide) => "everything that it matches",
+        _ if matches!(rule.action, Action::Group(_)) => "everything that its rules match",
+        Way::In => "everything that comes in",
+        Way::Out => "everything that goes out",
+        Way::Forward => "everything that is forwarded",
+    };
+    format!("this rule is never reached: {place} {verb} {what} before it")
+}
+
+fn is_unconditional(met: &Met<'_>) -> bool {
+    let rule = met.rule;
+    let any = |family: Family| {
+        let open = |term: &crate::config::Term| term.proto.is_none() && term.sport.is_none() && term.dport.is_none();
+        rule.terms[family].iter().any(open)
+    };
+    met.iface.is_none() && rule.source.is_none() && rule.dest.is_none() && Family::ALL.into_iter().all(any)
+}

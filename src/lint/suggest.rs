@@ -1,0 +1,168 @@
+//! What a misspelt word may have meant.
+use crate::config::{Definitions, Sought, known_options};
+use crate::ruleset::Family;
+use crate::tables::databases::Databases;
+use crate::tables::helpers::HELPERS;
+use crate::tables::icmp;
+use crate::tables::macros::{self, MACROS};
+use std::collections::BTreeMap;
+
+/// The words that a file may use.
+pub struct Vocabulary<'a> {
+    /// Protocols, services and ethertypes.
+    pub databases: &'a Databases,
+    /// Aliases and sets, by the scope that may stand before a name; the nearest scope first.
+    pub scopes: Vec<(&'static str, &'a Definitions)>,
+    /// The security groups.
+    pub groups: Vec<&'a str>,
+}
+
+const RULE_TYPES: [&str; 4] = ["IN", "OUT", "FORWARD", "GROUP"];
+const VERDICTS: [&str; 3] = ["ACCEPT", "DROP", "REJECT"];
+const RULE_OPTIONS: [&str; 10] =
+    ["-i", "-iface", "-p", "-proto", "-source", "-dest", "-sport", "-dport", "-icmp-type", "-log"];
+const LEVELS: [&str; 9] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog"];
+
+impl Vocabulary<'_> {
+    /// The known word that is nearest to one which was not found, if any is near: what to say about it.
+    pub fn help(&self, word: &str, sought: &Sought) -> Option<String> {
+        let found = match sought {
+            Sought::Option(kind) => nearest(word, known_options(*kind).into_iter().map(|(key, _)| key)),
+            Sought::RuleType => nearest(word, RULE_TYPES),
+            Sought::RuleOption => nearest(&format!("-{}", word.trim_start_matches('-')), RULE_OPTIONS),
+            Sought::LogLevel => nearest(word, LEVELS),
+            Sought::Verdict => verdict(word),
+            Sought::Macro => nearest(word, MACROS.iter().map(|one| one.name)),
+            Sought::Protocol => nearest(word, self.databases.protocols()),
+            Sought::Service(protocol) => return self.service(word, protocol),
+            Sought::IcmpType(family) => nearest(word, icmp_types(*family)),
+            Sought::Set => self.named(word.trim_start_matches('+'), "+", |definitions| &definitions.sets),
+            Sought::Alias => self
+                .named(word, "", |definitions| &definitions.aliases)
+                .or_else(|| self.named(word, "+", |definitions| &definitions.sets)),
+            Sought::Group => nearest(word, self.groups.iter().copied()),
+            Sought::Helper => first_unknown(word, || HELPERS.iter().map(|helper| helper.name)),
+            Sought::Ethertype => first_unknown(word, || self.databases.ethertypes()),
+        };
+        found.filter(|found| found != word).map(|found| format!("did you mean '{found}'?"))
+    }
+
+    /// A service of the list that is none of the protocol.
+    fn service(&self, ports: &str, protocol: &str) -> Option<String> {
+        let known = |name: &str| self.databases.service(name, protocol).is_some();
+        let named = |part: &&str| part.starts_with(|first: char| first.is_ascii_alphabetic());
+        let unknown = ports.split(',').filter(named).find(|name| !known(name))?;
+        if let Some((_, other)) = self.databases.services().find(|(name, _)| *name == unknown) {
+            return Some(format!("'{unknown}' is a service of {other}"));
+        }
+        let services = self.databases.services().filter(|(_, of)| *of == protocol).map(|(name, _)| name);
+        nearest(unknown, services).map(|found| format!("did you mean '{found}'?"))
+    }
+
+    /// A set or alias by its name, spelled with its scope where that is what was wrong.
+    fn named<T>(&self, word: &str, sign: &str, pick: impl Fn(&Definitions) -> &BTreeMap<String, T>) -> Option<String> {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        let all = self.scopes.iter().flat_map(|(scope, known)| pick(known).keys().map(move |name| (scope, name)));
+        let (scope, found) =
+            all.min_by_key(|(_, known)| distance(name, known)).filter(|(_, known)| is_near(name, known))?;
+        let plain = self.scopes.iter().find(|(_, known)| pick(known).contains_key(found));
+        let scope = if plain.is_some_and(|(first, _)| first == scope) { "" } else { scope };
+        Some(format!("{sign}{scope}{found}"))
+    }
+}
+
+/// ACCEPT, DROP or REJECT, where a macro or another word stands for them.
+fn verdict(word: &str) -> Option<String> {
+    if let Some(known) = macros::find(word) {
+        return Some(format!("{}(ACCEPT)", known.name));
+    }
+    match word.split_once('(') {
+        Some((mac, inner)) => nearest(inner.trim_end_matches(')'), VERDICTS).map(|found| format!("{mac}({found})")),
+        None => nearest(word, VERDICTS),
+    }
+}
+
+fn icmp_types(family: Family) -> impl Iterator<Item = &'static str> {
+    let table = match family {
+        Family::V4 => icmp::V4,
+        Family::V6 => icmp::V6,
+    };
+    table.iter().map(|row| row.0)
+}
+
+/// For the first word of a comma list that is unknown.
+fn first_unknown<'a, I: Iterator<Item = &'a str>>(list: &str, known: impl Fn() -> I) -> Option<String> {
+    let unknown = |word: &&str| !known().any(|known| known.eq_ignore_ascii_case(word));
+    nearest(list.split(',').map(str::trim).find(unknown)?, known())
+}
+
+/// The nearest of some words, if it is near.
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // who misspells a word seldom errs in its first letter
+    let first = |text: &str| text.bytes().next().map(|byte| byte.to_ascii_lowercase());
+    let best = known.into_iter().min_by_key(|known| (distance(word, known), first(word) != first(known)))?;
+    is_near(word, best).then(|| best.to_string())
+}
+
+/// How many letters are wrong, missing, too many or swapped.
+fn distance(word: &str, known: &str) -> usize {
+    // no word of the language is that long, and a stranger's line may be
+    if word.len() > 80 {
+        return usize::MAX;
+    }
+    strsim::osa_distance(&word.to_ascii_lowercase(), &known.to_ascii_lowercase())
+}
+
+fn is_near(word: &str, known: &str) -> bool {
+    distance(word, known) <= (word.len() / 3).clamp(1, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FileKind;
+
+    #[test]
+    fn the_nearest_word_of_each_kind() {
+        let databases = Databases::parse("tcp 6\nudp 17\n", "https 443/tcp\nntp 123/udp\n", "ARP 0806\nIPv4 0800\n");
+        let mut cluster = Definitions::default();
+        cluster.sets.insert("webservers".into(), crate::config::IpSet::default());
+        let guest = Definitions { sets: cluster.sets.clone(), ..Definitions::default() };
+        let both = vec![("guest/", &guest), ("dc/", &cluster)];
+        let words = Vocabulary { databases: &databases, scopes: vec![("dc/", &cluster)], groups: vec!["admins"] };
+        let service = || Sought::Service("tcp".into());
+        for (word, sought, help) in [
+            ("enabel", Sought::Option(FileKind::Cluster), "did you mean 'enable'?"),
+            ("-sorce", Sought::RuleOption, "did you mean '-source'?"),
+            ("INFO", Sought::LogLevel, "did you mean 'info'?"),
+            ("Accept", Sought::Verdict, "did you mean 'ACCEPT'?"),
+            ("SSH", Sought::Verdict, "did you mean 'SSH(ACCEPT)'?"),
+            ("SSH(ACCPET)", Sought::Verdict, "did you mean 'SSH(ACCEPT)'?"),
+            ("HTPS", Sought::Macro, "did you mean 'HTTPS'?"),
+            ("TCP", Sought::Protocol, "did you mean 'tcp'?"),
+            ("80,htps", service(), "did you mean 'https'?"),
+            ("ntp", service(), "'ntp' is a service of udp"),
+            ("echo-requst", Sought::IcmpType(Family::V4), "did you mean 'echo-request'?"),
+            ("+webserver", Sought::Set, "did you mean '+webservers'?"),
+            ("+guest/webservers", Sought::Set, "did you mean '+webservers'?"),
+            ("webservers", Sought::Alias, "did you mean '+webservers'?"),
+            ("admin", Sought::Group, "did you mean 'admins'?"),
+            ("ftp,tfpt", Sought::Helper, "did you mean 'tftp'?"),
+            ("arp,ipv5", Sought::Ethertype, "did you mean 'IPv4'?"),
+            ("INN", Sought::RuleType, "did you mean 'IN'?"),
+        ] {
+            assert_eq!(words.help(word, &sought).as_deref(), Some(help), "{word}");
+        }
+        for (word, sought) in [
+            ("xyzzy", Sought::Macro),
+            ("IN", Sought::RuleType),
+            ("+web", Sought::Set),
+            ("70000", service()),
+            (&"x".repeat(70_000), Sought::Macro),
+        ] {
+            assert_eq!(words.help(word, &sought), None, "{word}");
+        }
+        let words = Vocabulary { databases: &databases, scopes: both, groups: vec![] };
+        assert_eq!(words.help("+sdn/webservers", &Sought::Set).as_deref(), Some("did you mean '+webservers'?"));
+    }
+}

@@ -1,0 +1,81 @@
+//! IP sets and groups that hold nothing, or that nothing uses.
+use super::files::{Files, GuestFile};
+use crate::config::{Action, Address, Definitions, Report, Scope};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The sets of cluster.fw that the firewall itself uses.
+const STANDARD: [&str; 2] = ["management", "blacklist"];
+
+/// What rules refer to: sets of cluster.fw, sets of each guest's file, groups.
+#[derive(Default)]
+struct Used<'a> {
+    cluster: BTreeSet<&'a str>,
+    guests: BTreeSet<(&'a Arc<str>, &'a str)>,
+    groups: BTreeSet<&'a str>,
+}
+
+/// Looks through the sets and groups of all files.
+pub fn unused(files: &Files, reports: &mut Vec<Report>) {
+    let used = used(files);
+    let cluster = &files.cluster;
+    let is_used = |name: &str| STANDARD.contains(&name) || used.cluster.contains(name);
+    sets(&cluster.definitions, &cluster.file, is_used, reports);
+    for (name, group) in &cluster.groups {
+        let mut warn = |text: &str| reports.push(Report::warning(&cluster.file, group.line, text));
+        if group.rules.is_empty() {
+            warn(&format!("group '{name}' has no rule that works: it decides nothing"));
+        } else if !used.groups.contains(name.as_str()) {
+            warn(&format!("group '{name}' is used by no rule"));
+        }
+    }
+    for GuestFile { guest, conf } in &files.guests {
+        let filters = |name: &str| match (name.strip_prefix("ipfilter-"), conf) {
+            (Some(netid), Some((devices, _))) => devices.iter().any(|device| device.netid == netid),
+            (netid, _) => netid.is_some(),
+        };
+        let is_used = |name: &str| filters(name) || used.guests.contains(&(&guest.file, name));
+        sets(&guest.definitions, &guest.file, is_used, reports);
+    }
+}
+
+fn sets(definitions: &Definitions, file: &Arc<str>, is_used: impl Fn(&str) -> bool, reports: &mut Vec<Report>) {
+    // line 0: there without being defined
+    for (name, set) in definitions.sets.iter().filter(|(_, set)| set.line > 0) {
+        let mut warn = |text: String| reports.push(Report::warning(file, set.line, text));
+        let filter = name.strip_prefix("ipfilter-");
+        if !is_used(name) {
+            match filter {
+                Some(netid) => {
+                    warn(format!("ipset '{name}' filters nothing: the guest has no {netid} with firewall=1"))
+                }
+                None => warn(format!("ipset '{name}' is used by no rule")),
+            }
+        } else if set.entries.is_empty() && filter.is_none() && !STANDARD.contains(&name.as_str()) {
+            warn(format!("ipset '{name}' is empty: rules with it match nothing"));
+        }
+    }
+}
+
+fn used(files: &Files) -> Used<'_> {
+    let mut used = Used::default();
+    for section in files.sections() {
+        for rule in section.rules {
+            let verdict = match &rule.action {
+                Action::Group(name) => {
+                    used.groups.insert(name);
+                    continue;
+                }
+                Action::Verdict(verdict) => verdict,
+            };
+            for address in [&verdict.source, &verdict.dest].into_iter().flatten() {
+                match address {
+                    Address::Set(set) if set.scope == Scope::Guest => used.guests.insert((section.file, &set.name)),
+                    Address::Set(set) => used.cluster.insert(&set.name),
+                    Address::Literal(_) => false,
+                };
+            }
+        }
+    }
+    used
+}

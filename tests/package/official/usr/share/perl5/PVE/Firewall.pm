@@ -1,0 +1,7 @@
+package PVE::Firewall;
+use strict;
+use warnings;
+
+sub version { return "@VERSION@" }
+
+1;

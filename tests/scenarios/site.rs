@@ -1,0 +1,171 @@
+//! A node of the test bed on which the real daemon keeps a configuration live.
+use crate::netns::Netns;
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::wire::Wire;
+use crate::testbed::{Bed, DEVICES, NODE};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
+
+pub const CLUSTER: &str = "firewall/cluster.fw";
+pub const HOST: &str = "nodes/n1/host.fw";
+pub const GUEST100: &str = "firewall/100.fw";
+pub const GUEST101: &str = "firewall/101.fw";
+pub const GUEST200: &str = "firewall/200.fw";
+/// An enabled firewall, with nothing else said.
+pub const ON: &str = "[OPTIONS]\nenable: 1\n";
+
+/// The test bed under a running daemon.
+pub struct Site {
+    pub bed: Bed,
+    wire: Wire,
+    daemon: Child,
+    root: TempDir,
+}
+
+impl Site {
+    /// Starts the daemon on an enabled firewall and these files, and waits until they are live.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["run", "run/lock", "dev"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        write(root.path(), ".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
+        let vmids: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
+        for (vmid, container) in vmids {
+            let folder = if container { "lxc" } else { "qemu-server" };
+            let conf: String =
+                DEVICES.iter().filter(|device| device.vmid == vmid).map(|device| device.conf()).collect();
+            write(root.path(), &format!("nodes/{NODE}/{folder}/{vmid}.conf"), &conf);
+        }
+        write(root.path(), CLUSTER, ON);
+        for (path, text) in files {
+            write(root.path(), path, text);
+        }
+        let bed = Bed::new("pvs");
+        let wire = Wire::new(&bed);
+        let mut command = bed.node.command(PROGRAM);
+        command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root.path());
+        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let site = Site { bed, wire, daemon, root };
+        site.settle();
+        site
+    }
+
+    /// The directory that is the node's root.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Changes files, and waits until they are live.
+    pub fn change(&self, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            write(self.root.path(), path, text);
+        }
+        self.settle();
+    }
+
+    fn settle(&self) {
+        until("the configuration to be live", || {
+            let mut command = self.bed.node.command(PROGRAM);
+            command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
+            let output = command.output().unwrap();
+            (output.stdout == b"Status: enabled/running\n").then_some(())
+        });
+    }
+
+    /// Sends packets of different connections; each must meet its fate.
+    #[track_caller]
+    pub fn check(&mut self, cases: &[(Probe, Fate)]) {
+        self.bed.node.exec("conntrack -F 2>/dev/null");
+        let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
+        let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
+        assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
+        let fates = self.wire.ask_many(&probes);
+        let wrong = cases.iter().zip(fates).filter(|((_, wanted), fate)| fate != wanted);
+        let wrong: Vec<_> = wrong.map(|((probe, wanted), fate)| format!("{probe}\n  {fate}, not {wanted}")).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// The same fate for all.
+    #[track_caller]
+    pub fn all(&mut self, fate: Fate, probes: impl IntoIterator<Item = Probe>) {
+        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, fate)).collect();
+        self.check(&cases);
+    }
+
+    /// One packet, after whatever was sent before it.
+    #[track_caller]
+    pub fn next(&mut self, probe: Probe, fate: Fate) {
+        let seen = self.wire.ask(&probe);
+        assert_eq!(seen, fate, "{probe}");
+    }
+
+    /// Sends packets, and tells how many arrive.
+    pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
+        self.wire.ask_many(probes).into_iter().filter(|fate| *fate == Fate::Arrived).count()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        stop(&mut self.daemon);
+    }
+}
+
+/// Ends a process.
+pub fn stop(child: &mut Child) {
+    // it may have ended by itself
+    let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
+    let _ = child.wait();
+}
+
+/// Replaces a configuration file as PVE does.
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join("etc/pve").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let fresh = path.with_extension("tmp");
+    fs::write(&fresh, text).unwrap();
+    fs::rename(fresh, path).unwrap();
+}
+
+/// Waits until `condition` gives a value.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "in vain waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server or the like in a namespace, ended when dropped.
+pub struct Program(Child);
+
+impl Program {
+    pub fn start(netns: &Netns, program: &str, args: &[&str]) -> Self {
+        let mut command = netns.command(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Program(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; run make deps")))
+    }
+
+    /// Ends it now.
+    pub fn stop(self) {}
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        stop(&mut self.0);
+    }
+}

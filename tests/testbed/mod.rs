@@ -1,0 +1,314 @@
+//! A node with bridges, guests and an outside, in network namespaces that are removed when it is dropped.
+//!
+//! ```text
+//! outside: eth0 ── eno1 ─ vmbr0 ─ fwpr100p0 = fwln100i0 ─ fwbr100i0 ─ tap100i0 ── eth0 of guest 100
+//!                           ├──── (the same for 101 and the container 200)
+//!                           └──── tap900i0 ── eth0 of guest 900, which has no firewall
+//! outside: eth1 ── eno2 ─ vmbr1 ─ fwpr100p1 = fwln100i1 ─ fwbr100i1 ─ tap100i1 ── eth1 of guest 100
+//! ```
+//!
+//! The node alone has addresses, unless [`Bed::wake`] gives them to the others as well: so nothing answers a probe but the
+//! firewall and the node itself.
+#![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
+pub mod frame;
+pub mod probe;
+pub mod wire;
+
+use crate::netns::Netns;
+use pve_firewall::ruleset::MacAddr;
+use pve_firewall::simulate::{End, GuestPort};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A device of a guest.
+pub struct Device {
+    pub vmid: u32,
+    pub index: u8,
+    pub container: bool,
+    pub bridge: usize,
+    pub firewalled: bool,
+}
+
+const fn device(vmid: u32, index: u8, container: bool, bridge: usize, firewalled: bool) -> Device {
+    Device { vmid, index, container, bridge, firewalled }
+}
+
+/// The guests' devices.
+pub const DEVICES: [Device; 5] = [
+    device(100, 0, false, 0, true),
+    device(100, 1, false, 1, true),
+    device(101, 0, false, 0, true),
+    device(200, 0, true, 0, true),
+    device(900, 0, false, 0, false),
+];
+
+/// The name of the node.
+pub const NODE: &str = "n1";
+
+/// Where a packet may come from and go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The node.
+    Host,
+    /// Behind the uplink of vmbr0.
+    Outside,
+    /// One of [`DEVICES`].
+    Guest(usize),
+}
+
+pub const VM100: Place = Place::Guest(0);
+pub const VM100_NET1: Place = Place::Guest(1);
+pub const VM101: Place = Place::Guest(2);
+pub const CT200: Place = Place::Guest(3);
+pub const FREE900: Place = Place::Guest(4);
+
+impl Device {
+    pub fn name(&self) -> String {
+        format!("{}{}i{}", if self.container { "veth" } else { "tap" }, self.vmid, self.index)
+    }
+
+    pub fn mac(&self) -> MacAddr {
+        let [high, low] = u16::try_from(self.vmid).unwrap().to_be_bytes();
+        MacAddr([0xbc, 0x24, 0x11, high, low, self.index])
+    }
+
+    fn host_part(&self) -> u32 {
+        self.vmid % 250
+    }
+
+    /// Its `netN:` line in the guest's configuration.
+    pub fn conf(&self) -> String {
+        let Device { index, bridge, .. } = self;
+        let mac = text(self.mac());
+        let model = if self.container { format!("name=eth{index},hwaddr={mac}") } else { format!("virtio={mac}") };
+        let address = if self.container { format!(",ip={}/24", v4(self)) } else { String::new() };
+        format!("net{index}: {model},bridge=vmbr{bridge},firewall={}{address}\n", u8::from(self.firewalled))
+    }
+}
+
+fn v4(device: &Device) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, u8::try_from(device.bridge).unwrap(), u8::try_from(device.host_part()).unwrap())
+}
+
+/// A MAC address as configuration files have it.
+pub fn text(mac: MacAddr) -> String {
+    mac.0.map(|octet| format!("{octet:02X}")).join(":")
+}
+
+impl Place {
+    pub const ALL: [Place; 7] = [Place::Host, Place::Outside, VM100, VM100_NET1, VM101, CT200, FREE900];
+
+    /// The bridge that it is on.
+    pub fn bridge(self) -> usize {
+        match self {
+            Place::Host | Place::Outside => 0,
+            Place::Guest(index) => DEVICES[index].bridge,
+        }
+    }
+
+    pub fn mac(self) -> MacAddr {
+        match self {
+            Place::Host => MacAddr([2, 0, 0, 0, 0, 1]),
+            Place::Outside => MacAddr([2, 0, 0, 0, 0, 0xfe]),
+            Place::Guest(index) => DEVICES[index].mac(),
+        }
+    }
+
+    /// Its first addresses.
+    pub fn addresses(self) -> [IpAddr; 2] {
+        let (v4, last) = match self {
+            Place::Host => (Ipv4Addr::new(10, 0, 0, 1), 1),
+            Place::Outside => (Ipv4Addr::new(10, 0, 0, 254), 254),
+            Place::Guest(index) => (v4(&DEVICES[index]), DEVICES[index].host_part()),
+        };
+        [v4.into(), format!("fd00:0:0:{}::{last}", self.bridge()).parse().unwrap()]
+    }
+
+    /// Further addresses that the node believes to be there.
+    pub fn further(self) -> Vec<IpAddr> {
+        let texts: &[&str] = match self {
+            Place::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50"],
+            _ => &[],
+        };
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    pub fn end(self) -> End {
+        match self {
+            Place::Host => End::Host,
+            Place::Outside => End::Port { bridge: "vmbr0".into(), port: "eno1".into() },
+            Place::Guest(index) => {
+                let device = &DEVICES[index];
+                End::Guest(GuestPort {
+                    device: device.name(),
+                    vmid: device.vmid,
+                    index: device.index,
+                    bridge: format!("vmbr{}", device.bridge),
+                    firewalled: device.firewalled,
+                })
+            }
+        }
+    }
+
+    /// Its interface in its namespace.
+    fn interface(self) -> String {
+        match self {
+            Place::Host => "vmbr0".into(),
+            Place::Outside => "eth0".into(),
+            Place::Guest(index) => format!("eth{}", DEVICES[index].index),
+        }
+    }
+}
+
+/// The broadcast addresses of the node's networks.
+pub fn broadcasts() -> BTreeSet<Ipv4Addr> {
+    ["10.0.0.255", "10.0.1.255", "127.255.255.255"].iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// The namespaces.
+pub struct Bed {
+    pub node: Netns,
+    pub outside: Netns,
+    pub guests: BTreeMap<u32, Netns>,
+}
+
+/// What keeps a namespace from talking by itself.
+const QUIET: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
+/// The node routes, and talks IPv6, but speaks only when spoken to; it answers every refused packet.
+const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.autoconf=0 \
+    net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.router_solicitations=0 \
+    net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 \
+    net.ipv4.icmp_msgs_burst=100000 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+    net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
+
+impl Bed {
+    /// Makes everything; `name` is the beginning of the namespaces' names.
+    pub fn new(name: &str) -> Self {
+        let quiet = |part: &str| {
+            let netns = Netns::new(&format!("{name}{part}"));
+            netns.exec(QUIET);
+            netns
+        };
+        let node = Netns::new(&format!("{name}-node"));
+        let outside = quiet("-outside");
+        let vmids: BTreeSet<u32> = DEVICES.iter().map(|device| device.vmid).collect();
+        let guests = vmids.into_iter().map(|vmid| (vmid, quiet(&format!("-{vmid}")))).collect();
+        let bed = Bed { node, outside, guests };
+        bed.node.exec(NODE_SETTINGS);
+        bed.node.exec(&bed.script());
+        bed
+    }
+
+    /// The namespace that a place is in.
+    pub fn netns(&self, place: Place) -> &Netns {
+        match place {
+            Place::Host => &self.node,
+            Place::Outside => &self.outside,
+            Place::Guest(index) => &self.guests[&DEVICES[index].vmid],
+        }
+    }
+
+    fn script(&self) -> String {
+        let mut script = String::new();
+        for bridge in 0..2 {
+            let uplink = bridge + 1;
+            // the host's MAC is the same on each bridge
+            write!(
+                script,
+                "ip link add vmbr{bridge} address {} type bridge mcast_snooping 0 forward_delay 0\n\
+                 ip addr add 10.0.{bridge}.1/24 dev vmbr{bridge}; ip addr add fd00:0:0:{bridge}::1/64 dev vmbr{bridge}\n\
+                 ip addr add fe80::1/64 dev vmbr{bridge}; ip link set vmbr{bridge} up\n\
+                 ip link add eno{uplink} type veth peer name eth{bridge} netns {}\n\
+                 ip -n {1} link set eth{bridge} address {} up\n\
+                 ip link set eno{uplink} master vmbr{bridge} up\n",
+                text(Place::Host.mac()),
+                self.outside.name(),
+                text(Place::Outside.mac()),
+            )
+            .unwrap();
+        }
+        for device in &DEVICES {
+            self.attach(device, &mut script);
+        }
+        self.acquaint(&mut script);
+        script
+    }
+
+    /// Attaches a device as Proxmox VE does.
+    fn attach(&self, device: &Device, script: &mut String) {
+        let Device { vmid, index, bridge, .. } = device;
+        let (name, id, guest) = (device.name(), format!("{vmid}i{index}"), self.guests[vmid].name());
+        write!(
+            script,
+            "ip link add {name} type veth peer name eth{index} netns {guest}\n\
+             ip -n {guest} link set eth{index} address {} up; ip link set {name} up\n",
+            text(device.mac())
+        )
+        .unwrap();
+        if device.firewalled {
+            write!(
+                script,
+                "ip link add fwbr{id} type bridge mcast_snooping 0 forward_delay 0; ip link set fwbr{id} up\n\
+                 ip link add fwln{id} type veth peer name fwpr{vmid}p{index}\n\
+                 ip link set {name} master fwbr{id}; ip link set fwln{id} master fwbr{id} up\n\
+                 ip link set fwpr{vmid}p{index} master vmbr{bridge} up\n",
+            )
+            .unwrap();
+        } else {
+            writeln!(script, "ip link set {name} master vmbr{bridge}").unwrap();
+        }
+    }
+
+    /// Tells the bridges where everyone is, and the node who has which address, so that nothing needs to be asked or flooded.
+    fn acquaint(&self, script: &mut String) {
+        for place in Place::ALL {
+            let mac = text(place.mac());
+            if place != Place::Host {
+                for address in place.addresses().into_iter().chain(place.further()) {
+                    let bridge = place.bridge();
+                    writeln!(script, "ip neigh replace {address} lladdr {mac} dev vmbr{bridge} nud permanent").unwrap();
+                }
+            }
+            let port = match place {
+                Place::Host => None,
+                Place::Outside => Some("eno1".to_string()),
+                Place::Guest(index) => Some(port_of(&DEVICES[index])),
+            };
+            if let Some(port) = port {
+                writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
+            }
+            for (index, device) in DEVICES.iter().enumerate().filter(|(_, device)| device.firewalled) {
+                let id = format!("{}i{}", device.vmid, device.index);
+                let port = if place == Place::Guest(index) { device.name() } else { format!("fwln{id}") };
+                writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
+            }
+        }
+        let outside = Place::Outside.addresses();
+        writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
+            .unwrap();
+        // the machine's name servers are not here, which is better known at once than after some seconds
+        for server in std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines() {
+            if let Some(server) = server.strip_prefix("nameserver ") {
+                writeln!(script, "ip route add unreachable {}", server.trim()).unwrap();
+            }
+        }
+    }
+
+    /// Gives guests and outside their addresses: from here on they answer as hosts do.
+    pub fn wake(&self) {
+        for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
+            let (interface, [v4, v6]) = (place.interface(), place.addresses());
+            self.netns(place).exec(&format!(
+                "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.{interface}.disable_ipv6=0 \
+                 net.ipv6.conf.{interface}.accept_dad=0\n\
+                 ip addr add {v4}/24 dev {interface}; ip addr add {v6}/64 dev {interface} nodad"
+            ));
+        }
+    }
+}
+
+/// The port of `vmbrX` that leads to a device.
+fn port_of(device: &Device) -> String {
+    if device.firewalled { format!("fwpr{}p{}", device.vmid, device.index) } else { device.name() }
+}

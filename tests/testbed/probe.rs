@@ -1,0 +1,159 @@
+//! Probes: packets that are sent, and what became of them.
+use super::Place;
+use pve_firewall::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
+use pve_firewall::simulate::{Layer, Packet};
+use std::fmt;
+use std::net::IpAddr;
+
+/// A packet with where it goes.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    pub from: Place,
+    pub to: Place,
+    /// The MAC address that it goes to; `None` is the receiver's own.
+    pub to_mac: Option<MacAddr>,
+    pub packet: Packet,
+}
+
+/// What connection tracking knows a connection by: the protocol, both ends, and the number of an ICMP message.
+pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
+
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrived.
+    Arrived,
+    /// It did not, and its sender was told so.
+    Rejected(RejectWith),
+    /// It did not, and no one said so.
+    Lost,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Arrived => f.write_str("arrived"),
+            Fate::Rejected(with) => write!(f, "rejected with {with}"),
+            Fate::Lost => f.write_str("lost"),
+        }
+    }
+}
+
+impl Probe {
+    /// A packet of a protocol between the first addresses of two places.
+    pub fn new(from: Place, to: Place, family: Family, protocol: u8) -> Self {
+        let address = |place: Place| match family {
+            Family::V4 => place.addresses()[0],
+            Family::V6 => place.addresses()[1],
+        };
+        let mut packet = Packet::new(family, protocol);
+        packet.source = Some(address(from));
+        packet.dest = Some(address(to));
+        Probe { from, to, to_mac: None, packet }
+    }
+
+    /// A TCP SYN.
+    pub fn tcp(from: Place, to: Place, family: Family, dport: u16) -> Self {
+        Probe::new(from, to, family, Packet::TCP).ports(40_000, dport)
+    }
+
+    pub fn udp(from: Place, to: Place, family: Family, dport: u16) -> Self {
+        Probe::new(from, to, family, Packet::UDP).ports(40_000, dport)
+    }
+
+    pub fn icmp(from: Place, to: Place, kind: u8) -> Self {
+        Probe::new(from, to, Family::V4, Packet::ICMP).message(kind, 0)
+    }
+
+    pub fn icmpv6(from: Place, to: Place, kind: u8) -> Self {
+        Probe::new(from, to, Family::V6, Packet::ICMPV6).message(kind, 0)
+    }
+
+    /// An ARP request.
+    pub fn arp(from: Place, to: Place) -> Self {
+        let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
+        Probe { from, to, to_mac: None, packet: Packet { layer: Layer::Arp, state: None, ..packet } }
+    }
+
+    #[must_use]
+    pub fn ports(mut self, sport: u16, dport: u16) -> Self {
+        (self.packet.sport, self.packet.dport) = (Some(sport), Some(dport));
+        self.packet = self.packet.first_of_its_connection();
+        self
+    }
+
+    #[must_use]
+    pub fn message(mut self, kind: u8, code: u8) -> Self {
+        self.packet.icmp = Some((kind, code));
+        self.packet = self.packet.first_of_its_connection();
+        self
+    }
+
+    #[must_use]
+    pub fn flags(mut self, flags: TcpFlags) -> Self {
+        self.packet.flags = flags;
+        self.packet = self.packet.first_of_its_connection();
+        self
+    }
+
+    #[must_use]
+    pub fn source(mut self, address: &str) -> Self {
+        self.packet.source = Some(parsed(address));
+        self
+    }
+
+    #[must_use]
+    pub fn dest(mut self, address: &str) -> Self {
+        self.packet.dest = Some(parsed(address));
+        self
+    }
+
+    #[must_use]
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.packet.mac = Some(mac);
+        self
+    }
+
+    #[must_use]
+    pub fn towards(mut self, mac: MacAddr) -> Self {
+        self.to_mac = Some(mac);
+        self
+    }
+
+    /// What makes it the same to connection tracking as another one: both in one batch would be one connection.
+    pub fn connection(&self, number: usize) -> Connection {
+        let packet = &self.packet;
+        let mut ends = [(packet.source, packet.sport), (packet.dest, packet.dport)];
+        ends.sort_unstable();
+        // each message has an identifier of its own
+        let message = if packet.icmp.is_some() || packet.layer == Layer::Arp { number + 1 } else { 0 };
+        (packet.protocol, ends, message)
+    }
+}
+
+fn parsed(address: &str) -> IpAddr {
+    address.parse().unwrap_or_else(|_| panic!("'{address}' is no address"))
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Packet { mac, source, dest, protocol, sport, dport, flags, icmp, state, .. } = &self.packet;
+        let (from, to) = (self.from, self.to);
+        write!(f, "{from:?} -> {to:?}, {:?}, protocol {protocol}", self.packet.layer)?;
+        for (end, address, port) in [("from", source, sport), ("to", dest, dport)] {
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+            write!(f, ", {end} {address}{port}")?;
+        }
+        if *protocol == Packet::TCP {
+            write!(f, ", flags {flags}")?;
+        }
+        if let Some((kind, code)) = icmp {
+            write!(f, ", message {kind}/{code}")?;
+        }
+        if let Some(mac) = mac {
+            write!(f, ", from MAC {}", super::text(*mac))?;
+        }
+        write!(f, ", {}", state.as_ref().map_or_else(|| "untracked".into(), CtState::to_string))
+    }
+}

@@ -1,0 +1,258 @@
+//! Sending probes and listening everywhere for what becomes of them.
+use super::frame::{self, tagged};
+use super::probe::{Fate, Probe};
+use super::{Bed, Place};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TcpHeaderSlice};
+use nix::ifaddrs::getifaddrs;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{SockaddrStorage, bind, recvfrom};
+use pve_firewall::ruleset::{Family, RejectWith};
+use pve_firewall::simulate::{Layer, Packet};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+/// The protocols that the node listens for. Not AH and the like, which IPv6 takes for its own headers.
+pub const PROTOCOLS: [u8; 7] = [2, 6, 17, 47, 50, 89, 112];
+/// How long everything must be quiet before what has not arrived is lost.
+const QUIET: Duration = Duration::from_millis(40);
+/// All frames: `ETH_P_ALL` of packet(7).
+const ETH_P_ALL: u16 = 3;
+/// A frame that the socket's own side has sent: `PACKET_OUTGOING` of packet(7).
+const OUTGOING: u8 = 4;
+
+/// What a socket hears.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// Ethernet frames.
+    Frames,
+    /// IPv4 packets with their header.
+    V4,
+    /// What is behind the IPv6 header.
+    V6(u8),
+}
+
+/// Sockets at all places of a bed.
+pub struct Wire {
+    ears: Vec<(Place, Heard, Socket)>,
+    speakers: BTreeMap<Place, usize>,
+    host: [Socket; 2],
+    number: u32,
+}
+
+/// A packet as it was heard.
+struct Seen<'a> {
+    place: Place,
+    /// The sender of an IP packet.
+    source: Option<IpAddr>,
+    /// Its receiver, where it is known.
+    dest: Option<IpAddr>,
+    protocol: u8,
+    /// What is behind the IP header.
+    body: &'a [u8],
+}
+
+impl Wire {
+    pub fn new(bed: &Bed) -> Self {
+        let mut ears = Vec::new();
+        let mut speakers = BTreeMap::new();
+        for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
+            speakers.insert(place, ears.len());
+            ears.push((place, Heard::Frames, bed.netns(place).run(|| packet_socket(&place.interface()))));
+        }
+        let raw = |family: Family, protocol: u8| bed.node.run(|| raw_socket(family, protocol));
+        for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
+            ears.push((Place::Host, Heard::V4, raw(Family::V4, protocol)));
+        }
+        for protocol in PROTOCOLS.into_iter().chain([Packet::ICMPV6]) {
+            ears.push((Place::Host, Heard::V6(protocol), raw(Family::V6, protocol)));
+        }
+        // IPPROTO_RAW: packets with their headers (raw(7))
+        Wire { ears, speakers, host: [raw(Family::V4, 255), raw(Family::V6, 255)], number: 0 }
+    }
+
+    /// Sends one probe.
+    pub fn ask(&mut self, probe: &Probe) -> Fate {
+        self.ask_all(std::slice::from_ref(probe), QUIET * 5)[0]
+    }
+
+    /// Sends probes, no two of one connection, and tells what became of each.
+    pub fn ask_many(&mut self, probes: &[Probe]) -> Vec<Fate> {
+        self.ask_all(probes, QUIET)
+    }
+
+    fn ask_all(&mut self, probes: &[Probe], quiet: Duration) -> Vec<Fate> {
+        let first = self.number;
+        let mut fates = vec![Fate::Lost; probes.len()];
+        // few at a time, so that no queue overflows
+        for (start, chunk) in (0..).step_by(32).zip(probes.chunks(32)) {
+            for (index, probe) in (start..).zip(chunk) {
+                self.send(probe, first + index);
+            }
+            self.listen(probes, first, Duration::ZERO, &mut fates);
+        }
+        self.number += u32::try_from(probes.len()).unwrap();
+        self.listen(probes, first, quiet, &mut fates);
+        fates
+    }
+
+    fn send(&self, probe: &Probe, number: u32) {
+        let (Place::Guest(_) | Place::Outside) = probe.from else {
+            let (socket, dest) = match probe.packet.layer {
+                Layer::Ip(Family::V4) => (&self.host[0], probe.packet.dest),
+                Layer::Ip(Family::V6) => (&self.host[1], probe.packet.dest),
+                Layer::Arp => panic!("the node sends its ARP requests itself"),
+            };
+            let to = SocketAddr::new(dest.expect("a packet on the wire has addresses"), 0);
+            // a packet that the firewall drops on its way out is an error of sending
+            let _ = socket.send_to(&frame::ip(&probe.packet, number), &to.into());
+            return;
+        };
+        let (_, _, socket) = &self.ears[self.speakers[&probe.from]];
+        socket.send(&frame::frame(probe, number)).expect("sending a frame");
+    }
+
+    /// Listens until nothing has been heard for a while.
+    fn listen(&self, probes: &[Probe], first: u32, quiet: Duration, fates: &mut [Fate]) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let timeout = PollTimeout::try_from(quiet).expect("a short time");
+        while Instant::now() < deadline {
+            let mut fds: Vec<_> =
+                self.ears.iter().map(|(_, _, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+            if poll(&mut fds, timeout).expect("polling sockets") == 0 {
+                return;
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            for ((place, heard, socket), _) in self.ears.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.hear(*place, *heard, socket, |seen| note(seen, probes, first, fates));
+            }
+        }
+        panic!("the namespaces did not become quiet");
+    }
+
+    /// Reads what a socket has.
+    fn hear(&self, place: Place, heard: Heard, socket: &Socket, mut note: impl FnMut(&Seen<'_>)) {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
+            let from = from.unwrap_or_else(|| panic!("a packet without a sender"));
+            if from.as_link_addr().is_some_and(|link| link.pkttype() == OUTGOING) {
+                continue;
+            }
+            let bytes = &buffer[..length];
+            let seen = match heard {
+                Heard::Frames => frame_seen(place, bytes),
+                Heard::V4 => packet_seen(place, LaxSlicedPacket::from_ip(bytes).ok()),
+                Heard::V6(protocol) => from.as_sockaddr_in6().map(|source| Seen {
+                    place,
+                    source: Some(source.ip().into()),
+                    dest: None,
+                    protocol,
+                    body: bytes,
+                }),
+            };
+            if let Some(seen) = seen {
+                note(&seen);
+            }
+        }
+    }
+}
+
+fn packet_socket(interface: &str) -> Socket {
+    let protocol = Protocol::from(i32::from(ETH_P_ALL.to_be()));
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).expect("a packet socket; tests need root");
+    let own = |one: &nix::ifaddrs::InterfaceAddress| {
+        (one.interface_name == interface).then_some(one.address?).filter(|address| address.as_link_addr().is_some())
+    };
+    let address = getifaddrs().expect("interfaces").find_map(|one| own(&one)).expect("the interface");
+    bind(socket.as_raw_fd(), &address).expect("binding to the interface");
+    prepared(socket)
+}
+
+fn raw_socket(family: Family, protocol: u8) -> Socket {
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))));
+    let socket = socket.expect("a raw socket; tests need root");
+    socket.set_broadcast(true).expect("sending broadcasts");
+    prepared(socket)
+}
+
+fn prepared(socket: Socket) -> Socket {
+    socket.set_nonblocking(true).expect("a socket that does not block");
+    socket.set_recv_buffer_size(4 << 20).expect("a receive buffer");
+    socket
+}
+
+fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
+    let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
+    // ARP, or what the parser takes for damaged
+    packet_seen(place, sliced).or(Some(Seen { place, source: None, dest: None, protocol: 0, body: bytes }))
+}
+
+fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen<'_>> {
+    let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
+        LaxNetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload().clone())
+        }
+        LaxNetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload().clone())
+        }
+        _ => return None,
+    };
+    Some(Seen { place, source: Some(source), dest: Some(dest), protocol: payload.ip_number.0, body: payload.payload })
+}
+
+/// What a heard packet says of the probes.
+fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
+    let Some(number) = tagged(seen.body) else {
+        if seen.protocol == Packet::TCP {
+            note_reset(seen, probes, fates);
+        }
+        return;
+    };
+    let Some(index) = number.checked_sub(first).map(|index| index as usize).filter(|index| *index < probes.len())
+    else {
+        return;
+    };
+    let probe = &probes[index];
+    let own = seen.source.is_none() || seen.source == probe.packet.source;
+    if seen.place == probe.to && own {
+        fates[index] = Fate::Arrived;
+    } else if fates[index] == Fate::Lost
+        && let Some(with) = rejection(seen.protocol, seen.body)
+        && !(own && probe.packet.icmp.is_some())
+    {
+        fates[index] = Fate::Rejected(with);
+    }
+}
+
+/// A TCP RST is the answer to the probe that went the other way.
+fn note_reset(seen: &Seen<'_>, probes: &[Probe], fates: &mut [Fate]) {
+    let Ok(tcp) = TcpHeaderSlice::from_slice(seen.body) else { return };
+    if !tcp.rst() {
+        return;
+    }
+    for (probe, fate) in probes.iter().zip(fates) {
+        let Packet { protocol, source, dest, sport, dport, .. } = probe.packet;
+        let ends = dest == seen.source && (seen.dest.is_none() || source == seen.dest);
+        let answers = ends && dport == Some(tcp.source_port()) && sport == Some(tcp.destination_port());
+        if protocol == Packet::TCP && answers && *fate == Fate::Lost {
+            *fate = Fate::Rejected(RejectWith::TcpReset);
+        }
+    }
+}
+
+/// What an ICMP error says.
+fn rejection(protocol: u8, body: &[u8]) -> Option<RejectWith> {
+    match (protocol, *body.first()?, *body.get(1)?) {
+        (Packet::ICMP, 3, 1) => Some(RejectWith::IcmpHostUnreachable),
+        (Packet::ICMP, 3, 3) => Some(RejectWith::IcmpPortUnreachable),
+        (Packet::ICMP, 3, 10) => Some(RejectWith::IcmpHostProhibited),
+        (Packet::ICMPV6, 1, 1) => Some(RejectWith::Icmp6AdmProhibited),
+        (Packet::ICMPV6, 1, 4) => Some(RejectWith::Icmp6PortUnreachable),
+        _ => None,
+    }
+}
