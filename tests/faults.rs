@@ -10,6 +10,8 @@ mod killed;
 mod netns;
 #[path = "faults/others.rs"]
 mod others;
+#[path = "support/packets.rs"]
+mod packets;
 #[path = "faults/refused.rs"]
 mod refused;
 #[path = "support/rulesets.rs"]
