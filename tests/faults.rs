@@ -8,6 +8,10 @@ mod host;
 mod killed;
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "faults/others.rs"]
+mod others;
+#[path = "support/packets.rs"]
+mod packets;
 #[path = "faults/refused.rs"]
 mod refused;
 #[path = "support/rulesets.rs"]
@@ -28,7 +32,9 @@ fn main() {
         return killed::child();
     }
     let folder = standins::install();
-    let tests = [tools::tests(), killed::tests(), refused::tests(), variants::tests(), stream::tests()].concat();
+    let tests =
+        [tools::tests(), killed::tests(), refused::tests(), variants::tests(), stream::tests(), others::tests()]
+            .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

@@ -98,7 +98,8 @@ impl Firewall {
                 return;
             };
             let mut found = Vec::new();
-            if failure.is_verdict() && budget.take() {
+            // of a table that others have changed since it was read, the tool's verdict says nothing
+            if failure.is_verdict() && self.reads_as(&step.restore, step.live) && budget.take() {
                 found = search::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
             }
             if found.is_empty() {
@@ -109,6 +110,14 @@ impl Firewall {
             let found = self.refused.original_places(part, found);
             let lasting = if pass.live.sets.is_ok() { Lasting::Yes } else { Lasting::UntilSetsAreRead };
             self.refused.learn(part, step.wanted, step.live, found, lasting);
+        }
+    }
+
+    /// Whether a part still reads as it did.
+    fn reads_as(&self, restore: &Restore<'_>, live: &LiveTable) -> bool {
+        match restore.part {
+            Part::Table(table, _) => read::table(table, restore.commands, self.limit).is_ok_and(|now| now == *live),
+            _ => read::bridge(restore.commands, self.limit).is_ok_and(|now| now.table == *live),
         }
     }
 

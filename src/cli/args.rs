@@ -73,7 +73,7 @@ pub(super) enum Command {
     ReadTree { config: PathBuf, node: String },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct StartOptions {
     /// Stay in the foreground and log to stderr too
     #[arg(long)]
@@ -81,6 +81,9 @@ pub(super) struct StartOptions {
     /// Stay in the foreground, as a service manager wants it
     #[arg(long)]
     pub foreground: bool,
+    /// Keep no copy of the last good configuration, which is in force after a boot until /etc/pve is there
+    #[arg(long)]
+    pub no_last_good: bool,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +155,7 @@ fn node_name(text: &str) -> Result<String, String> {
 }
 
 /// Options that are on or off.
-const SWITCHES: [&str; 6] = ["--verbose", "--debug", "--foreground", "--json", "--offline", "--diff"];
+const SWITCHES: [&str; 7] = ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff"];
 
 /// Translates PVE's spellings: one dash for two, and `1` or `0` behind an option that is on or off.
 pub(super) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

@@ -15,7 +15,7 @@ const RESTARTING: Duration = Duration::from_secs(150);
 pub(super) fn run(context: &Context) -> Result<()> {
     require_root("restart")?;
     let Some(pid) = running(&context.root) else {
-        return start::run(context, &StartOptions { debug: false, foreground: false });
+        return start::run(context, &StartOptions::default());
     };
     let started = || Status::read(&context.root, pid).map(|status| status.started);
     let before = started();

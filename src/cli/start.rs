@@ -22,14 +22,17 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
     let in_foreground = options.debug || options.foreground;
     let instance = Instance::claim(&context.root)?;
     if in_foreground {
-        return daemon::run(setup(context, options.debug)?, &instance);
+        return daemon::run(setup(context, options)?, &instance);
     }
     if context.whole_system && systemd::booted() {
+        if options.no_last_good {
+            bail!("where systemd runs, put START_OPTIONS=--no-last-good into /etc/default/pve-firewall");
+        }
         // the service's process claims it for itself
         drop(instance);
         return systemd::systemctl("start", UNIT);
     }
-    let setup = setup(context, false)?;
+    let setup = setup(context, options)?;
     match into_background()? {
         Side::Daemon => daemon::run(setup, &instance),
         Side::Starter(pid) => await_first_update(context, pid),
@@ -37,16 +40,19 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
 }
 
 /// What the daemon works on, and how it comes to work on the same again.
-fn setup(context: &Context, debug: bool) -> Result<Setup> {
+fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let program = std::env::current_exe().context("cannot find out the path of this program")?;
-    let manner = if debug { "--debug" } else { "--foreground" };
-    let args: Vec<OsString> = ["start".into(), manner.into()].into_iter().chain(context.options.clone()).collect();
+    let manner = if options.debug { "--debug" } else { "--foreground" };
+    let mut args: Vec<OsString> = vec!["start".into(), manner.into()];
+    args.extend(options.no_last_good.then(|| "--no-last-good".into()));
+    args.extend(context.options.clone());
     Ok(Setup {
         root: context.root.clone(),
         config: context.config.clone(),
         node: context.node()?,
         variant: context.variant,
-        debug,
+        debug: options.debug,
+        keep_last_good: !options.no_last_good,
         anew: (on_disk(program), args),
     })
 }

@@ -73,6 +73,10 @@ fn log_rate(rate: &str, burst: Option<u32>) -> Option<LogRate> {
 
 /// What iptables takes at the most for `--limit`, in packets a second, and for `--limit-burst`.
 const MOST: u64 = 10_000;
+/// The burst that iptables takes where none is given.
+const BURST: u64 = 5;
+/// In how many seconds a burst must be made up for: the kernel counts the credits for it in 32 bits (xt_limit.c).
+const MADE_UP_FOR: u64 = 134_217;
 
 impl LogRatelimit {
     /// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is none.
@@ -80,20 +84,25 @@ impl LogRatelimit {
         let mut parts = value.split(',').map(str::trim);
         let first = parts.next()?;
         let enable = boolean(first.strip_prefix("enable=").unwrap_or(first))?;
-        let (mut rate, mut burst) = ("1/sec".to_string(), None);
+        let (mut rate, mut interval, mut burst) = ("1/sec".to_string(), 10_000, None);
         for part in parts {
             let (key, value) = part.split_once('=')?;
             match key {
-                "rate" => rate = Self::rate(value)?,
+                "rate" => (rate, interval) = Self::rate(value)?,
                 "burst" => burst = Some(integer(value).filter(|burst| *burst <= MOST)?).filter(|burst| *burst > 0),
                 _ => return None,
             }
+        }
+        let seconds = burst.unwrap_or(BURST) * interval / 10_000;
+        if enable && seconds > MADE_UP_FOR {
+            return None;
         }
         let burst = burst.and_then(|burst| u32::try_from(burst).ok());
         Some(LogRatelimit(if enable { log_rate(&rate, burst) } else { None }))
     }
 
-    fn rate(value: &str) -> Option<String> {
+    /// As iptables takes it, and the time between two packets in units of 100 µs.
+    fn rate(value: &str) -> Option<(String, u64)> {
         let (count, unit) = value.split_once('/')?;
         let seconds = match unit {
             "second" => 1,
@@ -103,7 +112,7 @@ impl LogRatelimit {
             _ => return None,
         };
         let count = integer(count).filter(|count| (1..=MOST * seconds).contains(count))?;
-        Some(format!("{count}/{unit}"))
+        Some((format!("{count}/{unit}"), seconds * 10_000 / count))
     }
 }
 
@@ -134,7 +143,15 @@ mod tests {
             ("1", Some("--limit 1/sec")),
             ("enable=1,rate=20/minute,burst=7", Some("--limit 20/minute --limit-burst 7")),
             ("1,burst=0", Some("--limit 1/sec")),
-            ("0,rate=5/day", Some("off")),
+            ("0,rate=1/day", Some("off")),
+            ("1,rate=1/day,burst=1", Some("--limit 1/day --limit-burst 1")),
+            ("1,rate=1/day,burst=2", None),
+            ("1,rate=1/day", None),
+            ("1,rate=8/day,burst=12", Some("--limit 8/day --limit-burst 12")),
+            ("1,rate=8/day,burst=13", None),
+            ("1,rate=5/day", Some("--limit 5/day")),
+            ("1,rate=1/hour,burst=37", Some("--limit 1/hour --limit-burst 37")),
+            ("1,rate=1/hour,burst=38", None),
             ("rate=5/day", None),
             ("1,rate=5", None),
             ("1,rate=0/second", None),

@@ -70,6 +70,8 @@ pub enum Topic {
     Update,
     /// The kernel and its tools.
     Kernel,
+    /// Files of the daemon's own.
+    State,
 }
 
 /// A message that is true for a time.

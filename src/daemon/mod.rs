@@ -5,6 +5,7 @@
 pub mod doubt;
 pub mod instance;
 pub mod journal;
+pub mod last_good;
 pub mod mode;
 mod orders;
 mod schedule;
@@ -45,6 +46,8 @@ pub struct Setup {
     pub variant: VariantChoice,
     /// Whether messages go to stderr too.
     pub debug: bool,
+    /// Whether the last good configuration is kept for a boot without `/etc/pve`.
+    pub keep_last_good: bool,
     /// How this process can be executed anew: the program on disk and its arguments.
     pub anew: (PathBuf, Vec<OsString>),
 }

@@ -2,6 +2,7 @@
 use super::Setup;
 use super::doubt::live_devices;
 use super::journal::{Journal, Log, Message, Topic};
+use super::last_good::LastGood;
 use super::mode::Mode;
 use super::orders::{Order, Orders};
 use super::schedule::{Schedule, Why};
@@ -9,8 +10,10 @@ use super::status::Status;
 use crate::apply::{Firewall, Outcome};
 use crate::compile::{Compiled, compile};
 use crate::inputs::Tree;
+use crate::plan::{Part, TableName};
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Problem, Reader, this_program};
+use crate::ruleset::Family;
 use crate::system::lock::FileLock;
 use crate::system::syslog::Severity;
 use crate::system::worker::Stuck;
@@ -50,6 +53,9 @@ pub struct Updater {
     status: Status,
     /// The tree of the last update.
     tree: Option<Tree>,
+    /// Whether that was read, and not kept from an earlier life.
+    read: bool,
+    last_good: LastGood,
 }
 
 impl Updater {
@@ -67,6 +73,8 @@ impl Updater {
             journal: Journal::default(),
             status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
             tree: None,
+            read: false,
+            last_good: LastGood::new(&setup.root, &setup.node),
             setup,
             orders,
             log,
@@ -77,6 +85,7 @@ impl Updater {
     pub fn run(mut self) -> Ended {
         let guard = EndGuard(self.orders.clone());
         let mut why = Why::Cycle;
+        self.guarded(Updater::recover);
         loop {
             match self.orders.current() {
                 Order::Work => {}
@@ -103,10 +112,10 @@ impl Updater {
 
     /// One pass over the tree, and an update if it is due or the pass made a difference.
     fn cycle(&mut self, why: Why) {
-        let read = match self.tree {
+        let read = match self.read {
             // nothing is known yet: rather wait a moment for certainty than act on half of it
-            None => self.reader.settle().map(drop),
-            Some(_) => self.reader.pass(),
+            false => self.reader.settle().map(drop),
+            true => self.reader.pass(),
         };
         self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let healthy = match read {
@@ -124,12 +133,46 @@ impl Updater {
         self.journal.set(Topic::Tree, healthy.into_iter().chain(stale.iter().map(Message::from)).collect(), &self.log);
         // without a healthy tree the last good one is still enforced: others may have touched the rules
         let tree = if ill { self.tree.clone() } else { Some(tree) };
+        self.read |= !ill;
         match tree {
             Some(tree) if why == Why::Cycle || self.tree.as_ref() != Some(&tree) => self.update(tree, ill),
             _ => {}
         }
         self.tell();
         self.orders.tell_updated();
+    }
+
+    /// After a boot, what was last in force is so again at once: `/etc/pve` may take its time.
+    fn recover(&mut self) {
+        if !self.setup.keep_last_good {
+            let removed = self.last_good.remove().err();
+            return self.tell_state(removed);
+        }
+        if self.orders.current() != Order::Work {
+            return;
+        }
+        let tree = match self.last_good.load() {
+            Ok(tree) => tree,
+            Err(error) => {
+                let path = self.last_good.path().display();
+                let text = format!("the last good configuration in {path} is ignored: {error:#}");
+                return self.log.write(Severity::Warning, &text);
+            }
+        };
+        let live = self.firewall.live();
+        let bare = Family::ALL.iter().any(|family| !live.holds(Part::Table(TableName::Filter, *family)));
+        if let Some(tree) = tree.filter(|_| bare) {
+            let config = self.setup.config.display();
+            let text = format!("the last good configuration is in force until {config} is read");
+            self.log.write(Severity::Info, &text);
+            self.reader.remember(&tree);
+            self.update(tree, true);
+        }
+    }
+
+    fn tell_state(&mut self, trouble: Option<anyhow::Error>) {
+        let trouble = trouble.map(|error| Message::failure(format_args!("the last good configuration: {error:#}")));
+        self.journal.set(Topic::State, trouble.into_iter().collect(), &self.log);
     }
 
     fn update(&mut self, tree: Tree, ill: bool) {
@@ -145,6 +188,10 @@ impl Updater {
             self.apply(&compiled, mode);
         }
         drop(lock);
+        if !ill && self.setup.keep_last_good {
+            let trouble = self.last_good.keep(&tree).err();
+            self.tell_state(trouble);
+        }
         self.tree = Some(tree);
         let took = began.elapsed();
         if took > SLOW {

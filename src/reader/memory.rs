@@ -64,6 +64,15 @@ impl Memory {
         Memory { patience, files: BTreeMap::new(), place: None, established: false }
     }
 
+    /// Takes in a tree that an earlier memory believed in: its content serves until passes show another.
+    pub fn remember(&mut self, tree: &Tree) {
+        for (path, file) in &tree.files {
+            if let File::Content(content) = file {
+                self.files.entry(path.clone()).or_default().good = Some(content.clone());
+            }
+        }
+    }
+
     /// Takes in a pass.
     ///
     /// # Errors
@@ -282,6 +291,18 @@ mod tests {
         let mut memory = Memory::new(PATIENCE);
         memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "unreadable");
+    }
+
+    #[test]
+    fn what_is_remembered_serves_until_a_tree_is_complete() {
+        let mut memory = Memory::new(PATIENCE);
+        memory.remember(&established().tree("/x"));
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+        // a tree that has just appeared
+        for (moment, believed) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
+            memory.learn(scan(true, &[("b", content("x"))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+        }
     }
 
     #[test]

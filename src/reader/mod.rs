@@ -124,6 +124,11 @@ impl Reader {
         self
     }
 
+    /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
+    pub fn remember(&mut self, tree: &Tree) {
+        self.memory.remember(tree);
+    }
+
     /// Makes one pass.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Writing files so that nobody sees half of one, and no planted link is followed.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Replaces `path` by `content` in one step (a new file renamed over the old one), making its folder if need be.
@@ -47,6 +47,26 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// The content of a file of at most `largest` bytes that nobody but root can have written; `None` where there is none.
+/// No symlink is followed.
+///
+/// # Errors
+/// When it is no such file, or cannot be read.
+pub fn read_own(path: &Path, largest: u64) -> Result<Option<Vec<u8>>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.context("it cannot be opened")?,
+    };
+    let meta = file.metadata().context("it cannot be looked at")?;
+    ensure!(meta.is_file(), "it is no regular file");
+    ensure!(meta.uid() == 0 && meta.mode() & 0o022 == 0, "others than root can write it");
+    ensure!(meta.len() <= largest, "it is larger than {largest} bytes");
+    let mut content = Vec::new();
+    file.take(largest).read_to_end(&mut content).context("it cannot be read")?;
+    Ok(Some(content))
 }
 
 /// Removes a file; its absence is fine.

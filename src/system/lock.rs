@@ -1,8 +1,9 @@
 //! Locks that exclude other runs of the same program.
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -58,18 +59,36 @@ impl FileLock {
     }
 }
 
+/// Opens the file so that nobody else can lock it: whoever may open a file may lock it, for ever. `/run/lock` is open to
+/// all, so one that another user has put there is replaced.
 fn open(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)?;
-    Ok(file)
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+        options
+    };
+    match options().open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+        Ok(file) => {
+            let meta = file.metadata()?;
+            if meta.uid() == nix::unistd::geteuid().as_raw() {
+                if meta.mode() & 0o077 != 0 {
+                    file.set_permissions(Permissions::from_mode(0o600))?;
+                }
+                return Ok(file);
+            }
+            fs::remove_file(path)?;
+        }
+    }
+    match options().create_new(true).open(path) {
+        // another process was faster
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(options().open(path)?),
+        other => Ok(other?),
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +104,22 @@ mod tests {
         assert!(error.to_string().contains("another process holds the lock"), "{error}");
         drop(held);
         FileLock::acquire(&path, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_can_open_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lck");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(FileLock::acquire(&path, Duration::ZERO).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        // one that another user has put there and keeps locked
+        std::os::unix::fs::chown(&path, Some(1234), None).expect("needs root");
+        let held = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).unwrap();
+        let lock = FileLock::acquire(&path, Duration::ZERO).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
+        drop((held, lock));
     }
 
     #[test]

@@ -2,17 +2,13 @@
 //! however long its steps take and wherever it ends.
 use crate::host::{Host, VARIANTS};
 use crate::killed::run_child;
-use crate::netns::Netns;
+use crate::packets::{PEER, Stream};
 use crate::rulesets::{chain, in_set, put, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
 use pve_firewall::apply::Variant;
 use pve_firewall::ruleset::*;
-use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
@@ -23,79 +19,6 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("a_set_that_cannot_be_made_keeps_its_rules", a_set_that_cannot_be_made_keeps_its_rules),
         ("a_set_stays_while_the_rules_of_its_family_cannot_be_read", a_set_stays_while_its_rules_cannot_be_read),
     ]
-}
-
-const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const PORT: u16 = 7777;
-
-/// Packets from another namespace to a socket on the host, about one each millisecond.
-struct Stream {
-    received: Arc<AtomicU64>,
-    done: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-    _peer: Netns,
-}
-
-impl Stream {
-    fn start(host: &Host) -> Self {
-        let peer = Netns::new("stream");
-        let name = peer.name();
-        host.netns.exec(&format!(
-            "ip link add s0 type veth peer name s1 netns {name}; ip addr add {HERE}/24 dev s0; ip link set s0 up"
-        ));
-        peer.exec(&format!("ip addr add {PEER}/24 dev s1; ip link set s1 up"));
-        let socket = host.netns.run(|| UdpSocket::bind((HERE, PORT)).unwrap());
-        let sender = peer.run(|| UdpSocket::bind((PEER, PORT)).unwrap());
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, end) = (received.clone(), done.clone());
-        let receiver = std::thread::spawn(move || {
-            while !end.load(Ordering::SeqCst) {
-                count.fetch_add(u64::from(socket.recv(&mut [0; 64]).is_ok()), Ordering::SeqCst);
-            }
-        });
-        let end = done.clone();
-        let sender = std::thread::spawn(move || {
-            while !end.load(Ordering::SeqCst) {
-                let _ = sender.send_to(b"x", (HERE, PORT)); // refused by an answer now and then
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let stream = Stream { received, done, threads: vec![receiver, sender], _peer: peer };
-        stream.await_packet();
-        stream
-    }
-
-    fn count(&self) -> u64 {
-        self.received.load(Ordering::SeqCst)
-    }
-
-    fn await_packet(&self) {
-        let (before, deadline) = (self.count(), Instant::now() + Duration::from_secs(30));
-        while self.count() == before {
-            assert!(Instant::now() < deadline, "no packet passes though none is refused");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// How many packets have passed, once those that were accepted before now are counted.
-    fn settled(&self) -> u64 {
-        loop {
-            let before = self.count();
-            std::thread::sleep(Duration::from_millis(60));
-            if self.count() == before {
-                return before;
-            }
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::SeqCst);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
 }
 
 /// Refuses the stream by a set, by a rule, or by both.
@@ -163,7 +86,7 @@ fn tools(variant: Variant) -> [String; 2] {
 /// A host that refuses the stream by the first of a move.
 fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     let mut host = Host::new("stream", variant);
-    let stream = Stream::start(&host);
+    let stream = Stream::start(&host.netns);
     host.settle(&MOVES[number].1.ruleset());
     let before = stream.settled();
     (host, stream, before)

@@ -1,0 +1,198 @@
+//! The last good configuration, kept in the state folder for a boot in which the cluster file system is late.
+//!
+//! The file holds the texts of the configuration tree and not rules: they are compiled anew, for the node as it is then. It
+//! is a line with the format's version, a line with the SHA-1 of the rest in hexadecimal digits, and the rest in
+//! postcard's format.
+use crate::inputs::{File, Tree};
+use crate::system::files;
+use crate::system::root::Root;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
+use std::path::{Path, PathBuf};
+
+const FORMAT: &[u8] = b"pve-firewall last good configuration, format 1\n";
+/// No tree that the reader takes comes near to this, in bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// What is in the file.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    node: String,
+    root: String,
+    /// By path: the content, or why it was unreadable.
+    files: Vec<(String, Result<Vec<u8>, String>)>,
+}
+
+/// The file of one node.
+#[derive(Debug)]
+pub struct LastGood {
+    path: PathBuf,
+    node: String,
+    /// What was last written or read.
+    sum: Option<[u8; 20]>,
+}
+
+impl LastGood {
+    /// For a node with this root of paths.
+    #[must_use]
+    pub fn new(root: &Root, node: &str) -> Self {
+        LastGood { path: root.path("/var/lib/pve-firewall/last-good"), node: node.into(), sum: None }
+    }
+
+    /// The file's path on disk.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a tree, if it differs from the one that is kept.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the old one is then untouched.
+    pub fn keep(&mut self, tree: &Tree) -> Result<()> {
+        let body = postcard::to_stdvec(&Content::of(tree, &self.node)).context("cannot encode the configuration")?;
+        let sum = Sha1::digest(&body).into();
+        if self.sum != Some(sum) {
+            let file = [FORMAT, hexadecimal(&sum).as_bytes(), b"\n", &body].concat();
+            // the configuration of guests may hold secrets
+            files::replace(&self.path, &file, 0o600)?;
+            self.sum = Some(sum);
+        }
+        Ok(())
+    }
+
+    /// The tree that was kept, or `None` if there is none.
+    ///
+    /// # Errors
+    /// When the file is not certainly root's own, or not whole, or of another format or node.
+    pub fn load(&mut self) -> Result<Option<Tree>> {
+        let Some(file) = files::read_own(&self.path, LARGEST)? else { return Ok(None) };
+        let rest = file.strip_prefix(FORMAT).context("it is of another format")?;
+        let (told, body) = rest.split_at_checked(41).context("it is cut off")?;
+        let sum: [u8; 20] = Sha1::digest(body).into();
+        ensure!(told == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
+        let content: Content = postcard::from_bytes(body).context("it is not understood")?;
+        if content.node != self.node {
+            bail!("it is of the node '{}'", content.node.escape_debug());
+        }
+        self.sum = Some(sum);
+        Ok(Some(content.into_tree()))
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        files::remove(&self.path)
+    }
+}
+
+impl Content {
+    fn of(tree: &Tree, node: &str) -> Self {
+        let content = |file: &File| match file {
+            File::Content(content) => Ok(content.to_vec()),
+            File::Unreadable(reason) => Err(reason.to_string()),
+        };
+        let files = tree.files.iter().map(|(path, file)| (path.clone(), content(file))).collect();
+        Content { node: node.into(), root: tree.root.clone(), files }
+    }
+
+    fn into_tree(self) -> Tree {
+        let file = |content: Result<Vec<u8>, String>| match content {
+            Ok(content) => File::Content(content.into()),
+            Err(reason) => File::Unreadable(reason.into()),
+        };
+        let files = self.files.into_iter().map(|(path, content)| (path, file(content))).collect();
+        Tree { root: self.root, files }
+    }
+}
+
+fn hexadecimal(sum: &[u8; 20]) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    fn tree() -> Tree {
+        let content = File::Content(b"[OPTIONS]\nenable: 1\n\xff".as_slice().into());
+        let files = [
+            ("firewall/cluster.fw".to_string(), content),
+            ("firewall/100.fw".to_string(), File::Unreadable("it is gone".into())),
+        ];
+        Tree { root: "/etc/pve".into(), files: files.into() }
+    }
+
+    fn kept() -> (tempfile::TempDir, LastGood) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut last = LastGood::new(&Root::new(Some(dir.path().into())), "n1");
+        assert_eq!(last.load().unwrap(), None);
+        last.keep(&tree()).unwrap();
+        (dir, last)
+    }
+
+    #[test]
+    fn what_is_kept_is_loaded() {
+        let (_dir, mut last) = kept();
+        assert_eq!(last.load().unwrap(), Some(tree()));
+        assert_eq!(fs::metadata(last.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        // an equal tree is not written again
+        fs::remove_file(last.path()).unwrap();
+        last.keep(&tree()).unwrap();
+        assert!(!last.path().exists());
+        last.keep(&Tree::default()).unwrap();
+        assert_eq!(last.load().unwrap(), Some(Tree::default()));
+    }
+
+    #[test]
+    fn what_is_not_whole_or_not_ours_is_refused() {
+        let (dir, mut last) = kept();
+        let whole = fs::read(last.path()).unwrap();
+        let mut refused = |content: &[u8], reason: &str| {
+            fs::write(last.path(), content).unwrap();
+            let error = format!("{:#}", last.load().unwrap_err());
+            assert!(error.contains(reason), "{error}");
+        };
+        refused(b"", "another format");
+        refused(b"pve-firewall last good configuration, format 2\n", "another format");
+        refused(&whole[..FORMAT.len() + 20], "cut off");
+        for at in FORMAT.len()..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 4;
+            refused(&flipped, "its checksum is wrong");
+            refused(&whole[..at.max(FORMAT.len() + 41)], "its checksum is wrong");
+        }
+        fs::write(last.path(), &whole).unwrap();
+        let root = Root::new(Some(dir.path().into()));
+        let error = LastGood::new(&root, "n2").load().unwrap_err();
+        assert!(error.to_string().contains("of the node 'n1'"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_others_could_write_is_refused() {
+        let (dir, mut last) = kept();
+        let mut refused = |reason: &str| {
+            let error = format!("{:#}", last.load().unwrap_err());
+            assert!(error.contains(reason), "{error}");
+        };
+        let path = dir.path().join("var/lib/pve-firewall/last-good");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+        refused("others than root");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(1234), None).unwrap();
+        refused("others than root");
+        chown(&path, Some(0), None).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        refused("symbolic links");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused("no regular file");
+    }
+}

@@ -1,0 +1,143 @@
+//! Other programs at work on the same tables: what they do to our rules is mended in the next cycle, and theirs stay.
+use crate::host::{Host, VARIANTS};
+use crate::rulesets::{append, node, rule, tcp};
+use crate::standins::{mend, stand_in};
+use crate::tools::restore;
+use pve_firewall::apply::Variant;
+use pve_firewall::ruleset::Target;
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![
+        ("what_others_do_to_our_rules_is_mended", what_others_do_to_our_rules_is_mended),
+        ("a_table_that_changes_between_reading_and_writing_is_mended", a_table_that_changes_under_way_is_mended),
+        ("output_that_is_cut_short_opens_nothing", output_that_is_cut_short_opens_nothing),
+        ("a_missing_program_costs_its_part", a_missing_program_costs_its_part),
+    ]
+}
+
+/// What others have beside us.
+const THEIRS: &str =
+    "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
+    ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
+
+/// What they do to ours; `IPT` is iptables of the variant.
+const INTRUSIONS: [&str; 12] = [
+    "IPT -F PVEFW-FORWARD",
+    "IPT -F tap100i0-IN",
+    "IPT -D FORWARD -j PVEFW-FORWARD",
+    "IPT -D INPUT -j PVEFW-INPUT; IPT -D OUTPUT -j PVEFW-OUTPUT",
+    "IPT -A INPUT -j PVEFW-INPUT",
+    "IPT -I tap100i0-IN -j ACCEPT",
+    "IPT -A tap100i0-IN -s 192.0.2.1 -j ACCEPT",
+    "IPT -F",
+    "IPT-save | grep -v -e PVEFW -e tap100i0 | IPT-restore",
+    "ipset create x hash:net; ipset swap x PVEFW-100-friends-v4 2>/dev/null || ipset flush PVEFW-100-friends-v4; ipset destroy x",
+    "IPT -F tap100i0-IN; ipset rename PVEFW-100-friends-v4 PVEFW-100-others-v4",
+    "ebtables-nft -F; ebtables-nft -D FORWARD -j PVEFW-FORWARD || true",
+];
+
+fn shell(variant: Variant, script: &str) -> String {
+    script.replace("IPT", &format!("iptables-{variant}"))
+}
+
+fn theirs(host: &Host) -> Vec<String> {
+    let all = host.saved("iptables", "") + &host.netns.exec("ipset save theirs | sed 's/ initval .*//'");
+    all.lines()
+        .filter(|line| ["f2b", "MASQUERADE", "theirs"].iter().any(|one| line.contains(one)))
+        .map(Into::into)
+        .collect()
+}
+
+fn what_others_do_to_our_rules_is_mended() {
+    for variant in VARIANTS {
+        let mut host = Host::new("others", variant);
+        host.netns.exec(&shell(variant, THEIRS));
+        let wanted = node(&[100]);
+        host.settle(&wanted);
+        for intrusion in INTRUSIONS {
+            let before = host.everything();
+            host.netns.exec(&shell(variant, intrusion));
+            assert_ne!(host.everything(), before, "{intrusion}");
+            let foreign = theirs(&host);
+            host.settle(&wanted);
+            assert_eq!(theirs(&host), foreign, "{intrusion}");
+            let live = host.saved("iptables", "-t filter");
+            assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{intrusion}: {live}");
+        }
+        assert!(!host.netns.exec("ipset list -n").contains("PVEFW-100-others-v4"));
+    }
+}
+
+/// The restore finds another table than the one that was read.
+fn a_table_that_changes_under_way_is_mended() {
+    for variant in VARIANTS {
+        for intrusion in INTRUSIONS {
+            let mut host = Host::new("raced", variant);
+            host.netns.exec(&shell(variant, THEIRS));
+            host.settle(&node(&[100, 101]));
+            let tool = restore("iptables", variant);
+            let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
+            let once = once.replace(&format!("iptables-{variant}"), &format!("/usr/sbin/iptables-{variant}"));
+            stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
+            let mut wanted = node(&[100]);
+            append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+            // whether this update fails or not, the next one finds the truth
+            host.update(&wanted);
+            mend(&host, &tool);
+            host.settle(&wanted);
+        }
+    }
+}
+
+/// A tool that ends early with success: what it did not say is not taken for absent where that would open anything.
+fn output_that_is_cut_short_opens_nothing() {
+    for variant in VARIANTS {
+        let tools = [format!("iptables-{variant}-save"), "ipset".into(), "ebtables-nft-save".into()];
+        for tool in tools {
+            for lines in [0, 1, 3, 6, 12] {
+                let mut host = Host::new("short", variant);
+                host.settle(&node(&[100]));
+                let script =
+                    format!("case $1 in restore|destroy) exec $real \"$@\";; esac; $real \"$@\" | head -n {lines}");
+                stand_in(&mut host, &tool, &script);
+                let mut wanted = node(&[100]);
+                append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+                host.update(&wanted);
+                mend(&host, &tool);
+                let live = host.saved("iptables", "-t filter");
+                for line in [
+                    "-A FORWARD -j PVEFW-FORWARD",
+                    "-A PVEFW-FWBR-IN -m physdev --physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN",
+                    "-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP",
+                ] {
+                    assert!(live.contains(line), "{tool}, {lines} lines: {line} is missing in\n{live}");
+                }
+                host.settle(&wanted);
+            }
+        }
+    }
+}
+
+/// A program that is not there, or whose kernel module is not, at each place where one is run.
+fn a_missing_program_costs_its_part() {
+    for how in ["exit 127", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"] {
+        for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", "ebtables-nft-restore"] {
+            let mut host = Host::new("absent", Variant::Legacy);
+            host.settle(&node(&[100]));
+            stand_in(&mut host, tool, how);
+            let mut wanted = node(&[100]);
+            for family in [&mut wanted.filter.v4, &mut wanted.filter.v6] {
+                append(family, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
+            }
+            crate::rulesets::add_guest(&mut wanted, 101);
+            let outcome = host.update(&wanted);
+            assert!(!outcome.faults.is_empty(), "{tool}");
+            assert!(
+                host.saved("iptables", "").contains("-A tap100i0-OUT -p tcp -m tcp --dport 80 -j ACCEPT"),
+                "{tool}"
+            );
+            mend(&host, tool);
+            host.settle(&wanted);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A stream of packets into a network namespace.
+#![allow(dead_code, reason = "each test program uses a part")]
+use crate::netns::Netns;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The address of the namespace under test.
+pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// Where the packets come from.
+pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const PORT: u16 = 7777;
+
+/// Packets from another namespace to a socket on the host, about one each millisecond.
+pub struct Stream {
+    received: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    _peer: Netns,
+}
+
+impl Stream {
+    pub fn start(netns: &Netns) -> Self {
+        let peer = Netns::new("stream");
+        let name = peer.name();
+        netns.exec(&format!(
+            "ip link add s0 type veth peer name s1 netns {name}; ip addr add {HERE}/24 dev s0; ip link set s0 up"
+        ));
+        peer.exec(&format!("ip addr add {PEER}/24 dev s1; ip link set s1 up"));
+        let socket = netns.run(|| UdpSocket::bind((HERE, PORT)).unwrap());
+        let sender = peer.run(|| UdpSocket::bind((PEER, PORT)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (received.clone(), done.clone());
+        let receiver = std::thread::spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                count.fetch_add(u64::from(socket.recv(&mut [0; 64]).is_ok()), Ordering::SeqCst);
+            }
+        });
+        let end = done.clone();
+        let sender = std::thread::spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                let _ = sender.send_to(b"x", (HERE, PORT)); // refused by an answer now and then
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let stream = Stream { received, done, threads: vec![receiver, sender], _peer: peer };
+        stream.await_packet();
+        stream
+    }
+
+    pub fn count(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
+    }
+
+    pub fn await_packet(&self) {
+        let (before, deadline) = (self.count(), Instant::now() + Duration::from_secs(30));
+        while self.count() == before {
+            assert!(Instant::now() < deadline, "no packet passes though none is refused");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// How many packets have passed, once those that were accepted before now are counted.
+    pub fn settled(&self) -> u64 {
+        loop {
+            let before = self.count();
+            std::thread::sleep(Duration::from_millis(60));
+            if self.count() == before {
+                return before;
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
