@@ -31,8 +31,9 @@ test-deps:
 	test -z "$$missing" && exit; \
 	. /etc/os-release; backports=$$VERSION_CODENAME-backports; \
 	apt-get update -qq; \
-	if ! apt-cache show suricata >/dev/null 2>&1; then \
-		echo "deb http://deb.debian.org/debian $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
+	if ! apt-cache madison suricata | grep -q .; then \
+		mirror=$$(apt-get indextargets --format '$$(REPO_URI)' "Codename: $$VERSION_CODENAME" 'Created-By: Packages' | head -n 1); \
+		echo "deb $$mirror $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
 		apt-get update -qq; \
 	fi; \
 	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \

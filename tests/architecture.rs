@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nflog", &[]),
     ("inputs", &[]),
     ("config", &["tables", "ruleset"]),
-    ("node", &["config", "ruleset"]),
+    ("node", &["config", "inputs", "ruleset"]),
     ("compile", &["config", "inputs", "node", "ruleset", "tables"]),
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),

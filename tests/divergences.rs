@@ -231,3 +231,44 @@ fn a_guest_whose_file_cannot_be_read_keeps_its_devices() {
     assert!(compiled.ruleset.kept.contains("tap100i0-OUT-ARP") && !compiled.ruleset.kept.contains("tap1000i0-IN"));
     assert_eq!(chain(&compiled, Family::V4, "tap100i0-IN"), [""; 0]);
 }
+
+#[test]
+fn an_unknown_group_is_a_fault_of_its_line_wherever_it_stands() {
+    let fw = "[OPTIONS]\nenable: 0\n[RULES]\nGROUP nope\n|GROUP nope\nGROUP nope -i net7\n";
+    let compiled = compile(
+        &tree(&[
+            ("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n[RULES]\nGROUP nope\n"),
+            ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n[RULES]\nGROUP nope\n"),
+            ("sdn/firewall/vnet1.fw", "[RULES]\nGROUP nope\n"),
+            ("firewall/100.fw", fw),
+            ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:0A:01,firewall=1\n"),
+        ]),
+        &facts(),
+    );
+    let reports = reports(&compiled);
+    assert_eq!(reports.len(), 6, "{reports:#?}");
+    assert!(reports.iter().all(|report| report.ends_with(": no such security group 'nope'")), "{reports:#?}");
+}
+
+#[test]
+fn what_makes_no_sense_in_the_nodes_own_files_is_reported() {
+    let compiled = compile(
+        &tree(&[
+            ("firewall/cluster.fw", "\u{feff}[OPTIONS]\nenable: 1\n"),
+            (".members", "{\"nodelist\":{\"n1\":{\"ip\":\"nowhere\"}}}"),
+            (".vmlist", "{\"ids\":{\"100\":{\"node\":\"n1\",\"type\":\"jail\"}}}"),
+            ("corosync.conf", "totem {\n  garbage\n"),
+        ]),
+        &facts(),
+    );
+    assert!(compiled.enabled, "a byte order mark is no text");
+    assert_eq!(
+        reports(&compiled),
+        [
+            "/etc/pve/.members: the address of node 'n1', \"nowhere\", is none",
+            "/etc/pve/.vmlist: guest '100' is left out: its type is neither qemu nor lxc",
+            "/etc/pve/corosync.conf (line 1): '{' that is never closed",
+            "/etc/pve/corosync.conf (line 2): not understood: garbage",
+        ]
+    );
+}

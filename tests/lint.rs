@@ -43,7 +43,7 @@ fn guest(text: &str) -> Vec<String> {
 #[test]
 fn a_sound_configuration_has_no_findings() {
     let text = "[OPTIONS]\nenable: 1\n[ALIASES]\nlan 10.0.0.0/24\n[IPSET web]\nlan\n[RULES]\nGROUP gg\n\
-        IN ACCEPT -source +web -p tcp -dport 80\nIN ACCEPT -source lan -p tcp -dport 80:90\nIN DROP\n[GROUP gg]\nIN SSH(ACCEPT)\n";
+        IN ACCEPT -source +web -p tcp -dport 80\nIN ACCEPT -source lan -p tcp -dport 80:90\nIN DROP -source 203.0.113.0/24\n[GROUP gg]\nIN SSH(ACCEPT)\n";
     assert_eq!(cluster(text), [""; 0]);
 }
 

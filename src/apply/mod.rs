@@ -14,9 +14,11 @@ mod sets;
 mod settings;
 mod staged;
 mod tables;
+mod texts;
 mod variants;
 
 pub use fault::{Fault, Outcome};
+pub use texts::{Lines, Texts, family_name};
 pub use variants::{Variant, VariantChoice, Variants};
 
 use crate::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
@@ -45,6 +47,8 @@ pub struct Firewall {
     limit: Duration,
     variants: Variants,
     refused: Refusals,
+    /// Whether scripts are kept for people to look at.
+    keeps_scripts: bool,
 }
 
 /// One update under way.
@@ -67,6 +71,7 @@ impl Firewall {
             limit: TIME_LIMIT,
             variants: Variants::new(variant),
             refused: Refusals::default(),
+            keeps_scripts: true,
         }
     }
 
@@ -140,6 +145,9 @@ impl Firewall {
 
     /// Keeps a script for people to look at.
     fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
+        if !self.keeps_scripts {
+            return;
+        }
         if let Err(error) = files::replace(&self.root.path(STATE).join(name), script.as_bytes(), 0o600) {
             outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
         }

@@ -30,7 +30,7 @@ impl Firewall {
         if now == wanted {
             return Ok(());
         }
-        files::replace(&path, if wanted { b"1\n" } else { b"0\n" }, 0o644).map_err(fault)?;
+        files::replace(&path, if wanted { b"1" } else { b"0" }, 0o644).map_err(fault)?;
         // one that does not run reads the file when it starts
         if let Some(pid) = process::running(&self.root.path(LOGGER_PID), "pvefw-logger") {
             kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|errno| fault(errno.into()))?;
@@ -127,9 +127,9 @@ mod tests {
         firewall.log_conntrack(false).unwrap();
         assert!(!path.exists());
         firewall.log_conntrack(true).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n");
+        assert_eq!(fs::read(&path).unwrap(), b"1");
         let on = Settings { log_conntrack: true, ..Settings::default() };
         assert!(firewall.settings(&on, false).is_empty());
-        assert_eq!(fs::read(&path).unwrap(), b"0\n");
+        assert_eq!(fs::read(&path).unwrap(), b"0");
     }
 }

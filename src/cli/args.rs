@@ -98,6 +98,9 @@ pub(super) struct CompileOptions {
     /// Do not look at the kernel: everything is to be created. Needs no privileges
     #[arg(long)]
     pub offline: bool,
+    /// Show what would change instead: each chain line by line, with the line of the configuration behind a change
+    #[arg(long, conflicts_with = "offline")]
+    pub diff: bool,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +155,7 @@ fn node_name(text: &str) -> Result<String, String> {
 }
 
 /// Options that are on or off.
-const SWITCHES: [&str; 6] = ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline"];
+const SWITCHES: [&str; 7] = ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff"];
 
 /// Translates PVE's spellings: one dash for two, and `1` or `0` behind an option that is on or off.
 pub(super) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

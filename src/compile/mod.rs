@@ -19,7 +19,6 @@ use builder::Builder;
 use sets::Sets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-pub use user::no_such_group;
 use world::{Body, World};
 
 /// What a configuration tree means for this node.
@@ -157,7 +156,8 @@ fn ruleset(world: &World, facts: &Facts, reports: &mut Vec<Report>) -> Ruleset {
     ruleset
 }
 
-/// The host names that compiling needs the addresses of ([`Facts::resolved`]): the node's own and those in corosync.conf.
+/// The host names that compiling needs the addresses of ([`Facts::resolved`]): those in corosync.conf, and the node's own where
+/// no file tells it.
 #[must_use]
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     world::names_to_resolve(tree, node)

@@ -2,7 +2,7 @@
 use super::builder::{Builder, Log, chain, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
-use crate::config::{Action, Report, Rule, Sought, Verdict, VerdictRule, Way};
+use crate::config::{Action, Rule, Verdict, VerdictRule, Way};
 use crate::ruleset::{Direction, Interface, Match, Origin, Target};
 use std::sync::Arc;
 
@@ -32,12 +32,6 @@ pub enum Owner<'a> {
     Guest(&'a str),
     /// A group's, which have no interface.
     Group,
-}
-
-/// The report of a GROUP rule whose group does not exist.
-#[must_use]
-pub fn no_such_group(name: &str, rule: &Rule, file: &Arc<str>) -> Report {
-    Report::line(file, rule.line, format!("no such security group '{name}'")).at(rule.place, Some(Sought::Group))
 }
 
 impl FamilyCompiler<'_> {
@@ -74,9 +68,6 @@ impl FamilyCompiler<'_> {
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
-        if !self.world.cluster.groups.contains_key(name) {
-            self.reports.push(no_such_group(name, rule, place.file));
-        }
         self.groups_in_use.insert(name.to_string());
         let origin = Origin::Line(place.file.clone(), rule.line);
         let direction = if place.way == Way::In { "IN" } else { "OUT" };

@@ -83,6 +83,7 @@ impl World {
     pub fn read(tree: &Tree, facts: &Facts, reports: &mut Vec<Report>) -> Self {
         let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
         let parser = Parser { databases: &databases };
+        node::faults(tree, &facts.node, reports);
         let address = node_address(tree, facts);
         let detected = address.and_then(|address| node::detect(address, &facts.routes_v4, &facts.routes_v6));
         let network = own_network(detected.as_deref());
@@ -151,7 +152,7 @@ fn unit(
 
 /// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.
 fn node_address(tree: &Tree, facts: &Facts) -> Option<IpAddr> {
-    let listed = tree.content(".members").and_then(|members| node::node_address(members, &facts.node));
+    let listed = tree.content(".members").and_then(|members| node::node_address(members, &facts.node).ok()?);
     listed.or_else(|| facts.resolved.get(&facts.node)?.iter().copied().find(|address| !address.is_loopback()))
 }
 
@@ -184,11 +185,13 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
         .collect()
 }
 
-/// The host names whose addresses are needed: the node's own, and those in corosync.conf.
+/// The host names whose addresses are needed: those in corosync.conf, and the node's own where `.members` tells no address.
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     let corosync = tree.content("corosync.conf").map(|text| Corosync::parse(&String::from_utf8_lossy(text)));
     let links = corosync.iter().flat_map(Corosync::host_names).map(ToString::to_string);
-    let mut names: Vec<_> = links.chain([node.to_string()]).collect();
+    let listed = tree.content(".members").and_then(|members| node::node_address(members, node).ok()?);
+    let own = listed.is_none().then(|| node.to_string());
+    let mut names: Vec<_> = links.chain(own).collect();
     names.sort();
     names.dedup();
     names

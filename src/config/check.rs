@@ -67,6 +67,8 @@ pub struct Context<'a> {
     pub names: Names<'a>,
     /// Protocols and services.
     pub databases: &'a Databases,
+    /// Whether cluster.fw has a group of this name, in lower case.
+    pub has_group: &'a dyn Fn(&str) -> bool,
 }
 
 /// Reads the rules of a section. Disabled rules are checked like others, and generate nothing.
@@ -89,7 +91,16 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
         } else if !check.faults.is_empty() {
             let what = format!("rule parameters: {}", shown(line.text));
             reports.push(Report::parts(file, line.number, what, check.faults, place));
-        } else if let Some(action) = action.filter(|_| raw.enabled) {
+        } else if let Some(action) = action {
+            if let Action::Group(name) = &action
+                && !(context.has_group)(name)
+            {
+                let report = Report::line(file, line.number, format!("no such security group '{name}'"));
+                reports.push(report.at(place("action"), Some(Sought::Group)));
+            }
+            if !raw.enabled {
+                continue;
+            }
             if raw.action == "DENY" || raw.action.ends_with("(DENY)") {
                 let warning = Report::warning(file, line.number, "action 'DENY' is taken for 'DROP': write DROP");
                 reports.push(warning.at(place("action"), None));

@@ -114,7 +114,9 @@ impl Parser<'_> {
         let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
         known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None }, file, reports);
         known.sets.entry("management".to_string()).or_default();
-        let context = |env| Context { env, names: Names { cluster: &known, guest: None }, databases: self.databases };
+        let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
+        let names = Names { cluster: &known, guest: None };
+        let context = |env| Context { env, names, databases: self.databases, has_group: &has_group };
         let rules = check::rules(&sections.rules, context(Env::Cluster), file, reports);
         let mut groups = BTreeMap::new();
         for section in &sections.groups {
@@ -130,7 +132,8 @@ impl Parser<'_> {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
         let names = Names { cluster: &cluster.definitions, guest: None };
-        let context = Context { env: Env::Host, names, databases: self.databases };
+        let has_group = |name: &str| cluster.groups.contains_key(name);
+        let context = Context { env: Env::Host, names, databases: self.databases, has_group: &has_group };
         Host {
             file: file.clone(),
             options: options::read(&sections.options, file, self.databases, reports),
@@ -156,7 +159,9 @@ impl Parser<'_> {
         known.sets = names::sets(&sections.sets, names, file, reports);
         let env = if container { Env::Ct } else { Env::Vm };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
-        let rules = check::rules(&sections.rules, Context { env, names, databases: self.databases }, file, reports);
+        let has_group = |name: &str| cluster.groups.contains_key(name);
+        let context = Context { env, names, databases: self.databases, has_group: &has_group };
+        let rules = check::rules(&sections.rules, context, file, reports);
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
@@ -166,6 +171,8 @@ impl Parser<'_> {
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
         options::read::<VnetOptions>(&sections.options, file, self.databases, reports);
         let names = Names { cluster: &cluster.definitions, guest: None };
-        check::rules(&sections.rules, Context { env: Env::Vnet, names, databases: self.databases }, file, reports)
+        let has_group = |name: &str| cluster.groups.contains_key(name);
+        let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
+        check::rules(&sections.rules, context, file, reports)
     }
 }

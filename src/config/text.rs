@@ -77,9 +77,10 @@ enum Place {
     Group,
 }
 
-/// The text of a file: bytes that are no UTF-8 become U+FFFD, which no value may hold.
+/// The text of a file, without the byte order mark that some editors put in front: bytes that are no UTF-8 become U+FFFD,
+/// which no value may hold.
 pub fn decode(content: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(content)
+    String::from_utf8_lossy(content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content))
 }
 
 /// Text as a report may show it: on one line, printable, and not endless.
@@ -200,24 +201,22 @@ enum Header<'a> {
 }
 
 fn header(text: &str, kinds: Kinds) -> Option<Header<'_>> {
-    let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
-    let mut words = inside.split([' ', '\t']).filter(|word| !word.is_empty());
-    let keyword = words.next()?.to_ascii_lowercase();
-    let name = words.next();
-    let closed = words.next().is_none() && !inside.starts_with([' ', '\t']);
-    let after = blank_trimmed(after);
-    match (keyword.as_str(), name) {
-        ("options", None) if closed && after.is_empty() => Some(Header::Options),
-        ("rules", None) if closed && after.is_empty() => Some(Header::Rules),
-        ("aliases", None) if closed && after.is_empty() && kinds.definitions => Some(Header::Aliases),
-        ("ipset", Some(name)) if closed && is_comment(after) && kinds.definitions => Some(Header::Set(name)),
-        ("group", Some(name)) if closed && is_comment(after) && kinds.groups => Some(Header::Group(name)),
+    if let Some(keyword) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        match keyword.to_ascii_lowercase().as_str() {
+            "options" => return Some(Header::Options),
+            "rules" => return Some(Header::Rules),
+            "aliases" if kinds.definitions => return Some(Header::Aliases),
+            _ => {}
+        }
+    }
+    // whatever stands for the name is taken for one: the lines under a bad name are not those of the section before
+    let inside = blank_trimmed(text.split('#').next()?).strip_prefix('[')?.strip_suffix(']')?;
+    let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
+    match keyword.to_ascii_lowercase().as_str() {
+        "ipset" if kinds.definitions => Some(Header::Set(blank_trimmed(name))),
+        "group" if kinds.groups => Some(Header::Group(blank_trimmed(name))),
         _ => None,
     }
-}
-
-fn is_comment(text: &str) -> bool {
-    text.is_empty() || text.starts_with('#')
 }
 
 /// The longest name of an IP set or alias, in characters.
@@ -257,10 +256,29 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_content() {
-        for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSET a b]", "[IPSET]", "[GROUP gg] x", "[RULES"] {
+        for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSETS ab]", "[GROUP gg] x", "[GROUP gg", "[RULES"] {
             let whole = format!("[OPTIONS]\n{text}");
             assert_eq!(sections(&whole).0.options.len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn what_stands_under_a_bad_name_belongs_nowhere() {
+        for (header, name) in
+            [("[IPSET a b]", "a b"), ("[IPSET]", ""), ("[IPSET b]ar] # c", "b]ar"), ("[ipset x]", "x")]
+        {
+            let text = format!("[IPSET good]\n10.0.0.1\n{header}\n10.0.0.2\n");
+            let (sections, reports) = sections(&text);
+            assert_eq!(sections.sets[0].lines.len(), 1, "{header}");
+            let expected =
+                [format!("f (line 3): invalid ipset name '{name}'"), "f (line 4): skip line - no section".into()];
+            assert_eq!(reports, expected);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_header() {
+        assert_eq!(decode("\u{feff}[OPTIONS]".as_bytes()), "[OPTIONS]");
     }
 
     #[test]

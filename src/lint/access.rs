@@ -111,6 +111,6 @@ fn reach(compiled: &Compiled, source: IpAddr, interface: &str, port: u16) -> Res
     let answer = simulate::simulate(&question);
     match answer.verdict {
         simulate::Verdict::Accept => Ok(()),
-        _ => Err(answer.decision().map(|decision| decision.rule.rule.origin().clone())),
+        _ => Err(answer.decision().map(|decision| decision.cause.rule.origin().clone())),
     }
 }

@@ -12,8 +12,8 @@ mod unused;
 
 pub use files::place;
 
-use crate::compile::{compile, no_such_group};
-use crate::config::{Action, Report};
+use crate::compile::compile;
+use crate::config::Report;
 use crate::inputs::{Facts, Tree};
 use crate::tables::databases::Databases;
 use files::Files;
@@ -39,7 +39,6 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
     let mut reports = compiled.reports.clone();
     let files = Files::read(tree, facts, &databases, &compiled.localnet.used, &mut reports);
-    missing_groups(&files, &mut reports);
     shadowed::shadowed(&files, &mut reports);
     unused::unused(&files, &mut reports);
     ipfilter::ipfilter(&files, &mut reports);
@@ -49,18 +48,6 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     reports.dedup();
     let mut texts = Texts { tree, by_file: BTreeMap::new() };
     reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &databases)).collect()
-}
-
-fn missing_groups(files: &Files, reports: &mut Vec<Report>) {
-    for section in files.sections() {
-        for rule in section.rules {
-            if let Action::Group(name) = &rule.action
-                && !files.cluster.groups.contains_key(name)
-            {
-                reports.push(no_such_group(name, rule, section.file));
-            }
-        }
-    }
 }
 
 fn finding(line: String, report: Report, files: &Files, databases: &Databases) -> Finding {

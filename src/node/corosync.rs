@@ -69,7 +69,7 @@ impl Corosync {
         let mut corosync = Corosync::default();
         let mut path: Vec<&str> = Vec::new();
         let mut node: Option<(String, CorosyncNode)> = None;
-        for word in words(text) {
+        for word in words(text).filter_map(|(_, word)| word.ok()) {
             match word {
                 Word::Open(name) => {
                     path.push(name);
@@ -117,33 +117,51 @@ impl Corosync {
     }
 }
 
-/// `name {`, `}` and `key: value`, several of which may share a line.
-fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.flat_map(|mut rest| {
+/// What makes no sense in the file, with its line.
+#[must_use]
+pub fn faults(text: &str) -> Vec<(u32, String)> {
+    let mut faults = Vec::new();
+    let mut open = Vec::new();
+    for (line, word) in words(text) {
+        match word {
+            Ok(Word::Open(_)) => open.push(line),
+            Ok(Word::Close) if open.pop().is_none() => faults.push((line, "'}' without a '{'".to_string())),
+            Ok(_) => {}
+            Err(rest) => faults.push((line, format!("not understood: {}", rest.escape_debug()))),
+        }
+    }
+    faults.extend(open.into_iter().map(|line| (line, "'{' that is never closed".to_string())));
+    faults
+}
+
+/// `name {`, `}` and `key: value`, several of which may share a line, with its number; or what is none of these.
+fn words(text: &str) -> impl Iterator<Item = (u32, Result<Word<'_>, &str>)> {
+    let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.starts_with('#'));
+    lines.flat_map(|(number, mut rest)| {
         let mut words = Vec::new();
         while let Some(end) = rest.find(['{', '}']) {
             let (before, after) = rest.split_at(end);
             if after.starts_with('{') {
                 // the section's name is the last word; a pair may stand before it
                 let name = before.split_whitespace().next_back().unwrap_or_default();
-                words.push(Word::Open(name));
+                words.push(Ok(Word::Open(name)));
             } else {
                 words.extend(pair(before));
-                words.push(Word::Close);
+                words.push(Ok(Word::Close));
             }
             rest = &after[1..];
         }
         words.extend(pair(rest));
-        words
+        words.into_iter().map(move |word| (number, word))
     })
 }
 
 /// A pair, unless it holds what neither a name nor an address has, and what must not reach a terminal.
-fn pair(text: &str) -> Option<Word<'_>> {
-    let (key, value) = text.split_once(':')?;
-    let plain = !value.trim().contains(|one: char| one.is_control() || one == '\u{fffd}');
-    plain.then(|| Word::Pair(key.trim(), value.trim()))
+fn pair(text: &str) -> Option<Result<Word<'_>, &str>> {
+    let text = Some(text.trim()).filter(|text| !text.is_empty())?;
+    let plain = !text.contains(|one: char| (one.is_control() && one != '\t') || one == '\u{fffd}');
+    let pair = text.split_once(':').filter(|_| plain);
+    Some(pair.map(|(key, value)| Word::Pair(key.trim(), value.trim())).ok_or(text))
 }
 
 #[cfg(test)]
@@ -168,6 +186,20 @@ mod tests {
         let node = |name| format!("node {{\n name: {name}\n ring0_addr: 10.0.0.1\n}}\n");
         let text = format!("nodelist {{\n{}{}{}}}", node("n1"), node("n2\u{1b}[31m"), node("n3\u{fffd}"));
         assert_eq!(Corosync::parse(&text).nodes.keys().collect::<Vec<_>>(), ["n1"]);
+    }
+
+    #[test]
+    fn faults_have_their_line() {
+        let text = "totem {\n  version: 2\n  nonsense\n}\n}\nnodelist {\n # {\n node {\n  name: a\u{1b}b\n }\n";
+        let faults: Vec<_> = faults(text).into_iter().map(|(line, text)| format!("{line} {text}")).collect();
+        let expected = [
+            "3 not understood: nonsense",
+            "5 '}' without a '{'",
+            r"9 not understood: name: a\u{1b}b",
+            "6 '{' that is never closed",
+        ];
+        assert_eq!(faults, expected);
+        assert_eq!(super::faults("totem { a: b }\n\n# x\nlogging {\n}\n"), []);
     }
 
     #[test]

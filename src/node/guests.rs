@@ -3,7 +3,7 @@ use crate::config::Report;
 use crate::ruleset::{Interface, MacAddr, Spelled};
 use ipnet::IpNet;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -85,22 +85,36 @@ pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item =
         None => paths.filter_map(|path| by_path(path, node)).collect(),
     };
     guests.sort_unstable();
-    guests.dedup_by_key(|guest| guest.vmid);
+    let mut seen = BTreeSet::new();
+    guests.retain(|guest| seen.insert(guest.vmid));
     guests
 }
 
 fn by_vmlist(vmlist: &[u8], node: &str) -> Vec<Listed> {
+    entries(vmlist, node).into_iter().filter_map(|(_, guest)| guest.ok()).collect()
+}
+
+/// The entries of `.vmlist` that make no sense and may be this node's: the VMID as it is written, and what is wrong.
+pub(super) fn vmlist_faults(vmlist: &[u8], node: &str) -> Vec<(String, &'static str)> {
+    entries(vmlist, node).into_iter().filter_map(|(id, guest)| Some((id, guest.err()?))).collect()
+}
+
+/// The entries of `.vmlist` that are not known to be another node's.
+fn entries(vmlist: &[u8], node: &str) -> Vec<(String, Result<Listed, &'static str>)> {
     let vmlist: Value = serde_json::from_slice(vmlist).unwrap_or_default();
-    let ids = vmlist.get("ids").and_then(Value::as_object);
-    let guest = |(id, entry): (&String, &Value)| {
-        let kind = match entry.get("type")?.as_str()? {
-            "qemu" => GuestKind::Vm,
-            "lxc" => GuestKind::Container,
-            _ => return None,
+    let ids = vmlist.get("ids").and_then(Value::as_object).into_iter().flatten();
+    let of = |entry: &Value| entry.get("node").and_then(Value::as_str).map(str::to_string);
+    let own = ids.filter(|(_, entry)| of(entry).is_none_or(|of| of == node));
+    let guest = |id: &str, entry: &Value| {
+        of(entry).ok_or("it has no node")?;
+        let kind = match entry.get("type").and_then(Value::as_str) {
+            Some("qemu") => GuestKind::Vm,
+            Some("lxc") => GuestKind::Container,
+            _ => return Err("its type is neither qemu nor lxc"),
         };
-        (entry.get("node")?.as_str()? == node).then(|| vmid(id).map(|vmid| Listed::new(kind, vmid)))?
+        vmid(id).map(|vmid| Listed::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
     };
-    ids.into_iter().flatten().filter_map(guest).collect()
+    own.map(|(id, entry)| (id.clone(), guest(id, entry))).collect()
 }
 
 fn by_path(path: &str, node: &str) -> Option<Listed> {
@@ -129,6 +143,7 @@ pub struct Device {
 /// device alone, with a report.
 pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
+    odd_lines(&text, |number, fault| reports.push(Report::line(file, number, fault)));
     let mut devices = Vec::new();
     for (netid, (number, value)) in nets(&text) {
         let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
@@ -174,14 +189,29 @@ pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
     links
 }
 
+/// The numbered lines of the running configuration, which ends at the first section.
+fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    let lines = (1..).zip(text.lines().map(str::trim));
+    lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| !line.starts_with('#'))
+}
+
+/// Lines of which a device may have been lost: no text, or a device of a number that none has.
+fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
+    for (number, line) in running(text) {
+        let key = line.split(':').next().unwrap_or_default();
+        let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
+        if line.contains(|one: char| (one.is_control() && one != '\t') || one == '\u{fffd}') {
+            tell(number, "skip line - control character, or not valid UTF-8".to_string());
+        } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
+            tell(number, format!("skip line - '{}' is no network device: net0 to net255 are", key.escape_debug()));
+        }
+    }
+}
+
 /// The `netN` lines of the running configuration: by key, the last one with its line number.
 fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
     let mut nets = BTreeMap::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.starts_with('[') {
-            break;
-        }
+    for (number, line) in running(text) {
         if let Some((key, value)) = line.split_once(':').filter(|(key, _)| net_number(key).is_some()) {
             nets.insert(key, (number, value.trim()));
         }
@@ -304,6 +334,32 @@ mod tests {
         ];
         assert_eq!(vmids(listed(None, "n1", paths.into_iter())), [20, 9]);
         assert_eq!(vmids(listed(Some(b"{"), "n1", paths.into_iter())), [0; 0]);
+        let twice = ["nodes/n1/lxc/100.conf", "nodes/n1/qemu-server/100.conf", "nodes/n1/qemu-server/101.conf"];
+        assert_eq!(vmids(listed(None, "n1", twice.into_iter())), [100, 101], "one number is one guest");
+    }
+
+    #[test]
+    fn entries_that_make_no_sense_are_told() {
+        let list = br#"{"ids":{"100":{"node":"n1","type":"qemu"},"x":{"node":"n1","type":"qemu"},"7":{"type":"lxc"},
+            "8":{"node":"n1","type":"jail"},"y":{"node":"n2"}}}"#;
+        let faults: Vec<_> = vmlist_faults(list, "n1").into_iter().map(|(id, _)| id).collect();
+        assert_eq!(faults, ["7", "8", "x"]);
+    }
+
+    #[test]
+    fn lines_that_may_have_been_devices_are_told() {
+        let (_, reports) = parse(
+            GuestKind::Vm,
+            "net300: virtio,firewall=1\nnet05: x\nna\u{0}me: x\nnetwork: y\n#\u{0}\n[s]\nnet999: z",
+        );
+        assert_eq!(
+            reports,
+            [
+                "f (line 1): skip line - 'net300' is no network device: net0 to net255 are",
+                "f (line 2): skip line - 'net05' is no network device: net0 to net255 are",
+                "f (line 3): skip line - control character, or not valid UTF-8",
+            ]
+        );
     }
 
     #[test]

@@ -2,11 +2,15 @@
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// The address of a node by `.members` (`nodelist.<node>.ip`); `None` if it says none that makes sense.
-#[must_use]
-pub fn node_address(members: &[u8], node: &str) -> Option<IpAddr> {
-    let members: Value = serde_json::from_slice(members).ok()?;
-    members.get("nodelist")?.get(node)?.get("ip")?.as_str()?.parse().ok()
+/// The address of a node by `.members` (`nodelist.<node>.ip`); `None` if it lists none.
+///
+/// # Errors
+/// What makes no sense: the file as a whole, or the address.
+pub fn node_address(members: &[u8], node: &str) -> Result<Option<IpAddr>, String> {
+    let members: Value = serde_json::from_slice(members).map_err(|error| format!("no JSON text: {error}"))?;
+    let Some(address) = members.get("nodelist").and_then(|list| list.get(node)?.get("ip")) else { return Ok(None) };
+    let parsed = address.as_str().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| format!("the address of node '{node}', {address}, is none"))
 }
 
 #[cfg(test)]
@@ -15,10 +19,13 @@ mod tests {
 
     #[test]
     fn the_own_address_is_found() {
-        let text = br#"{"nodename":"n1","nodelist":{"n1":{"id":1,"ip":"10.0.0.1"},"n2":{"ip":"x"}}}"#;
-        assert_eq!(node_address(text, "n1"), "10.0.0.1".parse().ok());
-        for (text, node) in [(&text[..], "n2"), (text, "n3"), (b"[", "n1"), (b"{\"nodelist\":[]}", "n1")] {
-            assert_eq!(node_address(text, node), None);
+        let text = br#"{"nodename":"n1","nodelist":{"n1":{"id":1,"ip":"10.0.0.1"},"n2":{"ip":"x"},"n4":{"ip":7}}}"#;
+        assert_eq!(node_address(text, "n1"), Ok("10.0.0.1".parse().ok()));
+        for (text, node) in [(&text[..], "n3"), (b"{\"nodelist\":[]}", "n1"), (b"{}", "n1")] {
+            assert_eq!(node_address(text, node), Ok(None));
+        }
+        for (text, node) in [(&text[..], "n2"), (text, "n4"), (b"[", "n1"), (b"\xff", "n1")] {
+            assert!(node_address(text, node).is_err());
         }
     }
 }

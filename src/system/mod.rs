@@ -8,6 +8,7 @@ pub mod bell;
 pub mod clock;
 pub mod files;
 pub mod lock;
+pub mod namespace;
 pub mod netlink;
 pub mod process;
 pub mod root;

@@ -102,7 +102,7 @@ fn guest(rng: &mut Rng) -> String {
     option(rng, &mut text, "ips_queues", &["0", "1:3"]);
     option(rng, &mut text, "layer2_protocols", &["ARP", "IPX", "ARP,IPX"]);
     for key in ["policy_in", "policy_out"] {
-        option(rng, &mut text, key, &ACTIONS);
+        option(rng, &mut text, key, &["ACCEPT", "ACCEPT", "DROP", "REJECT"]);
     }
     for key in ["log_level_in", "log_level_out"] {
         option(rng, &mut text, key, &pools::LEVELS);
@@ -175,10 +175,10 @@ fn rule(rng: &mut Rng, text: &mut String, scope: &Scope) {
 
 fn address(rng: &mut Rng, family: Family, scope: &Scope) -> String {
     let v6 = usize::from(family == Family::V6);
-    match rng.u32(..9) {
+    match rng.u32(..10) {
         0 | 1 => format!("+{}", pick(rng, scope.sets)),
         2 => pick(rng, &[["al", "net", "dc/al"], ["al6", "net6", "dc/al6"]][v6]).to_string(),
-        3 => pick(rng, pools::RANGES[v6]).to_string(),
+        3 | 9 => pick(rng, pools::RANGES[v6]).to_string(),
         4 => [pick(rng, pools::addresses(family)), pick(rng, pools::networks(family))].join(","),
         5 | 6 => pick(rng, pools::networks(family)).to_string(),
         _ => pick(rng, pools::addresses(family)).to_string(),

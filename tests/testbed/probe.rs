@@ -108,6 +108,13 @@ impl Probe {
         self
     }
 
+    /// From an address and port to the same.
+    #[must_use]
+    pub fn returning(mut self) -> Self {
+        (self.packet.dest, self.packet.dport) = (self.packet.source, self.packet.sport);
+        self
+    }
+
     #[must_use]
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.packet.mac = Some(mac);

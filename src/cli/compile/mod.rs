@@ -1,4 +1,6 @@
 //! `compile`: the compiled ruleset against the live one.
+mod diff;
+
 use super::args::CompileOptions;
 use super::{Context, output, view};
 use crate::apply::Firewall;
@@ -13,9 +15,14 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("only root can look at the live rules; 'pve-firewall compile --offline' does without them");
     }
-    let live = Firewall::new(&context.root, context.variant).live();
+    let mut firewall = Firewall::new(&context.root, context.variant);
+    let live = firewall.live();
     let compiled = view::compiled(context, || live.clone())?;
-    output::data(&listing(&compiled.ruleset, Some(&live), compiled.enabled))?;
+    if options.diff {
+        output::data(&diff::text(&mut firewall, &compiled.ruleset, &live, output::Colour::of_stdout())?)?;
+    } else {
+        output::data(&listing(&compiled.ruleset, Some(&live), compiled.enabled))?;
+    }
     let faults: Vec<String> = live.faults().iter().map(|(part, why)| format!("{part}: {why}")).collect();
     if !faults.is_empty() {
         bail!("the live rules could not be read in full, and count as missing: {}", faults.join("; "));

@@ -1,0 +1,25 @@
+//! What makes no sense in the files that are not the firewall's own, but that it goes by.
+use super::{corosync, guests, members};
+use crate::config::Report;
+use crate::inputs::{File, Tree};
+
+/// Reports about `.members`, `.vmlist`, `corosync.conf`, and files that are checked only and cannot be read.
+pub fn faults(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
+    if let Some(Err(fault)) = tree.content(".members").map(|text| members::node_address(text, node)) {
+        reports.push(Report::file(&tree.label(".members"), fault));
+    }
+    for (id, fault) in tree.content(".vmlist").iter().flat_map(|text| guests::vmlist_faults(text, node)) {
+        reports
+            .push(Report::file(&tree.label(".vmlist"), format!("guest '{}' is left out: {fault}", id.escape_debug())));
+    }
+    if let Some(text) = tree.content("corosync.conf") {
+        let file = tree.label("corosync.conf");
+        let faults = corosync::faults(&String::from_utf8_lossy(text));
+        reports.extend(faults.into_iter().map(|(line, fault)| Report::line(&file, line, fault)));
+    }
+    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("sdn/firewall/")) {
+        if let File::Unreadable(why) = file {
+            reports.push(Report::file(&tree.label(path), format!("cannot be read: {why}")));
+        }
+    }
+}
