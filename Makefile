@@ -1,7 +1,7 @@
 # Two commands: `make run` shows the firewall at work, `make test` runs every test.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test test-deps differential testbed bench-logger install deb test-package
+.PHONY: all deps build run test test-deps long-tests fuzz differential testbed bench-logger install deb test-package
 
 TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
 PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
@@ -40,6 +40,16 @@ test-deps:
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get install -y -qq --no-install-recommends vsftpd curl && \
 	apt-get install -y -qq --no-install-recommends $$release suricata
+
+# Faults and hostile configurations, the long run: about two hours
+long-tests: deps
+	PVEFW_LONG_TESTS=1 cargo test --locked --test faults --test held --test scale
+	PVEFW_TREES=2600 cargo test --locked --test hostile -- --nocapture
+	PVEFW_CYCLES=10000 cargo test --locked --test cycles -- --nocapture
+
+# All fuzz targets of configuration and tools, five minutes each; needs cargo-fuzz and a nightly toolchain
+fuzz:
+	fuzz/run
 
 # Simulator against kernel, the long run: 400 configurations, 150 packets of each; SEED=N begins elsewhere
 SEED ?= 1

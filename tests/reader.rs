@@ -181,6 +181,26 @@ fn a_file_that_is_being_written_serves_when_it_is_complete() {
     assert!(took >= MANNER.patience.content, "{took:?}");
 }
 
+/// As after a clock that jumped, on this node or on the one that wrote the file.
+#[test]
+fn times_of_modification_anywhere_mislead_nobody() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    let path = dir.path().join("firewall/100.fw");
+    let mut before = GUEST.to_string();
+    for years in [-60i64, 60, -1, 1] {
+        let text = format!("{GUEST}# {years}\n");
+        write(dir.path(), "firewall/100.fw", &text);
+        let by = Duration::from_secs(years.unsigned_abs() * 365 * 86_400);
+        let now = std::time::SystemTime::now();
+        let time = if years < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time.unwrap()).unwrap();
+        let took = until_shown(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
+        assert!(years < 0 || took >= MANNER.patience.content, "{years}: {took:?}");
+        before = text;
+    }
+}
+
 #[test]
 fn an_unreadable_file_keeps_its_last_good_content() {
     let dir = tempfile::tempdir().unwrap();

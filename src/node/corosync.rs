@@ -110,10 +110,11 @@ impl Corosync {
         }
     }
 
-    /// The host names among the links' addresses.
+    /// The host names among the links' addresses; no resolver is asked for what cannot be one.
     pub fn host_names(&self) -> impl Iterator<Item = &str> {
-        let values = self.nodes.values().flat_map(|node| node.links.values());
-        values.map(String::as_str).filter(|value| value.parse::<IpAddr>().is_err())
+        let values = self.nodes.values().flat_map(|node| node.links.values()).map(String::as_str);
+        let plain = |value: &&str| value.bytes().all(|byte| byte.is_ascii_graphic()) && value.len() < 256;
+        values.filter(plain).filter(|value| value.parse::<IpAddr>().is_err())
     }
 }
 
@@ -212,5 +213,11 @@ mod tests {
         }
         assert_eq!(IpVersion::V6.pick(&addresses[..1]), None);
         assert_eq!(IpVersion::V6Then4.pick(&addresses[..1]), Some(addresses[0]));
+    }
+
+    #[test]
+    fn what_cannot_be_a_host_name_is_not_resolved() {
+        let text = "nodelist {\n node {\n name: a\n ring0_addr: 10.1.0.11 \u{1}\0\n ring1_addr: host\n ring2_addr: a b\n }\n}\n";
+        assert_eq!(Corosync::parse(text).host_names().collect::<Vec<_>>(), ["host"]);
     }
 }

@@ -70,22 +70,21 @@ fn what_others_do_to_our_rules_is_mended() {
 
 /// The restore finds another table than the one that was read.
 fn a_table_that_changes_under_way_is_mended() {
-    for variant in VARIANTS {
-        for intrusion in INTRUSIONS {
-            let mut host = Host::new("raced", variant);
-            host.netns.exec(&shell(variant, THEIRS));
-            host.settle(&node(&[100, 101]));
-            let tool = restore("iptables", variant);
-            let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
-            let once = once.replace(&format!("iptables-{variant}"), &format!("/usr/sbin/iptables-{variant}"));
-            stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
-            let mut wanted = node(&[100]);
-            append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
-            // whether this update fails or not, the next one finds the truth
-            host.update(&wanted);
-            mend(&host, &tool);
-            host.settle(&wanted);
-        }
+    for (number, intrusion) in INTRUSIONS.iter().enumerate() {
+        let variant = VARIANTS[number % 2];
+        let mut host = Host::new("raced", variant);
+        host.netns.exec(&shell(variant, THEIRS));
+        host.settle(&node(&[100, 101]));
+        let tool = restore("iptables", variant);
+        let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
+        let once = once.replace(&format!("iptables-{variant}"), &format!("/usr/sbin/iptables-{variant}"));
+        stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
+        let mut wanted = node(&[100]);
+        append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
+        // whether this update fails or not, the next one finds the truth
+        host.update(&wanted);
+        mend(&host, &tool);
+        host.settle(&wanted);
     }
 }
 
@@ -94,7 +93,7 @@ fn output_that_is_cut_short_opens_nothing() {
     for variant in VARIANTS {
         let tools = [format!("iptables-{variant}-save"), "ipset".into(), "ebtables-nft-save".into()];
         for tool in tools {
-            for lines in [0, 1, 3, 6, 12] {
+            for lines in [0, 3, 12] {
                 let mut host = Host::new("short", variant);
                 host.settle(&node(&[100]));
                 let script =
