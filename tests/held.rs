@@ -130,10 +130,15 @@ fn full_and_read_only_folders_keep_no_rule_from_being_live() {
         let told =
             node.log().iter().filter(|line| line.contains("file system") || line.contains("o space left")).count();
         assert!(told > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
-        let before = node.log().len();
         change(&node, 24);
         live(&node, 24);
-        assert!(node.log().len() <= before + 1, "{script}: once: {:#?}", node.log());
+        // a script that is not kept is told of once an update, and there were three
+        let mut times = std::collections::BTreeMap::new();
+        for line in node.log() {
+            let text = line.split_once("]: ").map_or(line.clone(), |(_, text)| text.to_string());
+            *times.entry(text).or_insert(0) += 1;
+        }
+        assert!(times.values().all(|count| *count <= 3), "{script}: {times:#?}");
         signal(&child, Signal::SIGTERM);
         assert!(child.wait().unwrap().success(), "{script}");
         assert_eq!(node.ours(), "");
