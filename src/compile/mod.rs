@@ -121,7 +121,7 @@ pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
         compiled.ruleset = ruleset(&world, facts, &mut reports);
         compiled.handled = handled(&world);
     }
-    // both families find the same faults
+    // in the order of files and lines
     reports.sort();
     reports.dedup();
     compiled.reports = reports;
@@ -140,12 +140,10 @@ fn ruleset(world: &World, facts: &Facts, reports: &mut Vec<Report>) -> Ruleset {
             filter: Table::new(),
             raw: Table::new(),
             groups_in_use: BTreeSet::new(),
-            reports: Vec::new(),
         };
-        let (filter, raw, faults) = compiler.run();
+        let (filter, raw) = compiler.run();
         ruleset.filter[family] = filter;
         ruleset.raw[family] = raw;
-        reports.extend(faults);
     }
     ruleset.sets = sets.live;
     for unit in &world.units {
@@ -219,7 +217,6 @@ struct FamilyCompiler<'a> {
     filter: Table,
     raw: Table,
     groups_in_use: BTreeSet<String>,
-    reports: Vec<Report>,
 }
 
 impl<'a> FamilyCompiler<'a> {
@@ -227,13 +224,13 @@ impl<'a> FamilyCompiler<'a> {
         Builder::new(name, &self.world.cluster.options.log_ratelimit)
     }
 
-    fn run(mut self) -> (Table, Table, Vec<Report>) {
+    fn run(mut self) -> (Table, Table) {
         self.standard();
         self.entries();
         self.host();
         self.guests();
         self.groups();
         self.raw();
-        (self.filter, self.raw, self.reports)
+        (self.filter, self.raw)
     }
 }
