@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use pve_firewall::plan::*;
 use pve_firewall::ruleset::{Family, Ruleset};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One table: rules by chain, without `-A CHAIN`.
 #[derive(Clone, Default)]
@@ -112,12 +113,12 @@ impl FakeKernel {
         for ((table, family), fake) in &self.tables {
             let read = read_table(&fake.save(table.as_str()), *table).map_err(|error| error.to_string().into());
             match table {
-                TableName::Filter => live.filter[*family] = read,
-                TableName::Raw => live.raw[*family] = read,
+                TableName::Filter => live.filter[*family] = read.map(Arc::new),
+                TableName::Raw => live.raw[*family] = read.map(Arc::new),
             }
         }
-        live.bridge = Ok(read_bridge(&self.bridge.save("filter"), BridgeFormat::Save));
-        live.sets = Ok(read_sets(&self.sets.save()));
+        live.bridge = Ok(read_bridge(&self.bridge.save("filter"), BridgeFormat::Save).into());
+        live.sets = Ok(read_sets(&self.sets.save()).into());
         live
     }
 

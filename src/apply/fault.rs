@@ -42,3 +42,11 @@ pub struct Outcome {
     /// What could not be done.
     pub faults: Vec<Fault>,
 }
+
+impl Outcome {
+    /// Takes in what another part of the update came to.
+    pub(super) fn take_in(&mut self, other: Outcome) {
+        self.changed |= other.changed;
+        self.faults.extend(other.faults);
+    }
+}

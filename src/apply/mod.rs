@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
 
 mod fault;
+mod known;
 mod read;
 mod refused;
 mod restore;
@@ -25,13 +26,17 @@ use crate::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
 use crate::ruleset::{Family, Ruleset, SetName};
 use crate::system::files;
 use crate::system::root::Root;
+use known::Known;
 use refused::Refusals;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::thread::scope;
 use std::time::Duration;
 
 /// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The longest time between two full readings of what is live.
+const FULL_READING: Duration = Duration::from_secs(300);
 /// Where the scripts of the last update are kept.
 const STATE: &str = "/var/lib/pve-firewall";
 /// How many chains or sets of one part are named one by one when they could not be updated.
@@ -43,12 +48,27 @@ const NAMED: usize = 10;
 /// Nothing here takes the lock that keeps other runs out; callers do.
 #[derive(Debug)]
 pub struct Firewall {
+    tools: Toolbox,
+    refused: Refusals,
+    known: Option<Known>,
+    /// The longest time between two full readings.
+    full_reading: Duration,
+}
+
+/// What every step works with.
+#[derive(Debug)]
+struct Toolbox {
     root: Root,
     limit: Duration,
     variants: Variants,
-    refused: Refusals,
     /// Whether scripts are kept for people to look at.
     keeps_scripts: bool,
+}
+
+/// The steps of an update.
+struct Steps<'a> {
+    tools: &'a Toolbox,
+    refused: &'a mut Refusals,
 }
 
 /// One update under way.
@@ -58,6 +78,8 @@ struct Pass<'a> {
     outcome: Outcome,
     /// What was tried in the tables, to be compared with what is live afterwards.
     tried: Vec<(Part, TablePlan)>,
+    /// The parts that may have been changed.
+    touched: BTreeSet<Part>,
     /// The sets that could not be made or changed.
     failed_sets: BTreeSet<SetName>,
 }
@@ -66,30 +88,39 @@ impl Firewall {
     /// Nothing is run yet. State files lie under `root`.
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice) -> Self {
-        Firewall {
-            root: root.clone(),
-            limit: TIME_LIMIT,
-            variants: Variants::new(variant),
-            refused: Refusals::default(),
-            keeps_scripts: true,
-        }
+        let variants = Variants::new(variant);
+        Firewall::with(Toolbox { root: root.clone(), limit: TIME_LIMIT, variants, keeps_scripts: true })
+    }
+
+    fn with(tools: Toolbox) -> Self {
+        Firewall { tools, refused: Refusals::default(), known: None, full_reading: FULL_READING }
     }
 
     /// Changes how long a tool may run before it is killed; by default 60 s.
     pub fn set_time_limit(&mut self, limit: Duration) {
-        self.limit = limit;
+        self.tools.limit = limit;
     }
 
     /// The variants of the tools in use. They are chosen when the kernel is first read.
     #[must_use]
     pub fn variants(&self) -> &Variants {
-        &self.variants
+        &self.tools.variants
     }
 
-    /// Reads what the kernel holds of ours; changes nothing. A part that cannot be read holds the reason.
+    /// Changes how often everything is read though nothing seems to have moved; by default every five minutes.
+    pub fn set_full_reading(&mut self, interval: Duration) {
+        self.full_reading = interval;
+    }
+
+    /// What the kernel holds of ours; changes nothing. A part that cannot be read holds the reason. What was read before
+    /// and has not moved since, as far as the kernel tells, is not read again.
     pub fn live(&mut self) -> Live {
-        self.variants.choose(self.limit);
-        read::live(&self.variants, self.limit)
+        self.tools.variants.choose(self.tools.limit);
+        let known = self.known.take().filter(|known| !known.is_due());
+        let mut known = known.unwrap_or_else(|| Known::nothing(self.full_reading));
+        let live = known.refresh(&self.tools.variants, self.tools.limit);
+        self.known = Some(known);
+        live
     }
 
     /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
@@ -115,7 +146,7 @@ impl Firewall {
         let Pass { mut outcome, .. } = pass;
         outcome.faults.extend(self.refused.faults());
         if outcome.faults.is_empty() {
-            self.clear_variants(&self.variants.stray(), &mut outcome);
+            self.clear_variants(&self.tools.variants.stray(), &mut outcome);
         }
         outcome
     }
@@ -124,12 +155,39 @@ impl Firewall {
     pub fn remove(&mut self) -> Outcome {
         self.refused = Refusals::default();
         let mut outcome = self.update(&Ruleset::default());
-        self.clear_variants(&self.variants.unused(), &mut outcome);
+        self.clear_variants(&self.tools.variants.unused(), &mut outcome);
         outcome
     }
 
     /// Returns what is live then.
     fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) -> Live {
+        // nothing is known any more if this ends in a panic
+        let known = self.known.take();
+        let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
+        let mut bridge = Pass::new(pass.wanted, pass.live);
+        let mut update_bridge = || Steps { tools, refused: &mut of_bridge }.update_bridge(plan, &mut bridge);
+        let steps = Steps { tools, refused: &mut self.refused };
+        if tools.variants.ebtables_is_apart() {
+            scope(|threads| {
+                threads.spawn(update_bridge);
+                steps.update_layer_3(plan, pass);
+            });
+        } else {
+            steps.update_layer_3(plan, pass);
+            update_bridge();
+        }
+        pass.take_in(bridge);
+        self.refused.join(of_bridge);
+        self.known = known.map(|known| known.without(&pass.touched));
+        let live = self.live();
+        pass.verify(&live, &plan.sets);
+        live
+    }
+}
+
+impl Steps<'_> {
+    /// The sets, and the tables of iptables that look into them.
+    fn update_layer_3(mut self, plan: &Plan, pass: &mut Pass<'_>) {
         self.update_sets(&plan.sets, pass);
         for family in Family::ALL {
             for table in TableName::ALL {
@@ -137,12 +195,10 @@ impl Firewall {
             }
         }
         self.remove_sets(&plan.sets, pass);
-        self.update_bridge(plan, pass);
-        let live = self.live();
-        pass.verify(&live, &plan.sets);
-        live
     }
+}
 
+impl Toolbox {
     /// Keeps a script for people to look at.
     fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
         if !self.keeps_scripts {
@@ -156,7 +212,21 @@ impl Firewall {
 
 impl<'a> Pass<'a> {
     fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
-        Pass { wanted, live, outcome: Outcome::default(), tried: Vec::new(), failed_sets: BTreeSet::new() }
+        Pass {
+            wanted,
+            live,
+            outcome: Outcome::default(),
+            tried: Vec::new(),
+            touched: BTreeSet::new(),
+            failed_sets: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what was done of another part meanwhile.
+    fn take_in(&mut self, other: Pass<'_>) {
+        self.outcome.take_in(other.outcome);
+        self.tried.extend(other.tried);
+        self.touched.extend(other.touched);
     }
 
     fn fault(&mut self, part: Part, text: impl Display) {
@@ -167,7 +237,7 @@ impl<'a> Pass<'a> {
     fn verify(&mut self, live: &Live, sets: &SetPlan) {
         for (part, plan) in std::mem::take(&mut self.tried) {
             let table = match part {
-                Part::Table(table, family) => live.table(table, family).as_ref(),
+                Part::Table(table, family) => live.table(table, family).as_deref(),
                 Part::Bridge | Part::Sets => live.bridge.as_ref().map(|bridge| &bridge.table),
             };
             match table {

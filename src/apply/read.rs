@@ -1,36 +1,43 @@
 //! Reading what the kernel holds. The tools run side by side.
 use super::variants::{Commands, Tool, Variant, Variants};
-use crate::plan::{Live, LiveBridge, LiveSets, LiveTable, Readable, TableName, read_bridge, read_sets, read_table};
-use crate::ruleset::{Family, PerFamily};
+use crate::plan::{
+    Live, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, read_bridge, read_sets, read_table,
+};
+use crate::ruleset::Family;
 use crate::system::tools;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::thread::{ScopedJoinHandle, scope};
 use std::time::Duration;
 
-/// Everything of ours in the variants in use.
-pub(super) fn live(variants: &Variants, limit: Duration) -> Live {
+/// Reads those parts of what is live that are stale, in the variants in use.
+pub(super) fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn(Part) -> bool) {
     scope(|threads| {
-        let read = |name, family| {
-            let read = move || table(name, variants.commands(Tool::Iptables(family))?, limit);
-            threads.spawn(read)
-        };
-        let tables = |name| Family::ALL.map(|family| read(name, family));
-        let [filter4, filter6] = tables(TableName::Filter);
-        let [raw4, raw6] = tables(TableName::Raw);
-        let bridge = threads.spawn(move || bridge(variants.commands(Tool::Ebtables)?, limit));
-        let sets = sets(limit);
-        Live {
-            filter: PerFamily { v4: joined(filter4), v6: joined(filter6) },
-            raw: PerFamily { v4: joined(raw4), v6: joined(raw6) },
-            bridge: joined(bridge),
-            sets,
+        let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|name| (name, family)));
+        let tables: Vec<_> = tables
+            .filter(|(name, family)| stale(Part::Table(*name, *family)))
+            .map(|(name, family)| {
+                let read = move || table(name, variants.commands(Tool::Iptables(family))?, limit);
+                (name, family, threads.spawn(read))
+            })
+            .collect();
+        let bridge =
+            stale(Part::Bridge).then(|| threads.spawn(move || bridge(variants.commands(Tool::Ebtables)?, limit)));
+        if stale(Part::Sets) {
+            live.sets = sets(limit).map(Arc::new);
         }
-    })
+        for (name, family, thread) in tables {
+            *live.table_mut(name, family) = joined(thread);
+        }
+        if let Some(thread) = bridge {
+            live.bridge = joined(thread);
+        }
+    });
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<T> {
-    thread.join().unwrap_or_else(|_| Err("reading it ended in a defect of this program".into()))
+fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<Arc<T>> {
+    let read = thread.join().unwrap_or_else(|_| Err("reading it ended in a defect of this program".into()));
+    read.map(Arc::new)
 }
 
 /// Reads one table.

@@ -186,6 +186,18 @@ impl Refusals {
         });
     }
 
+    /// Takes out what is known of a part.
+    pub fn split_off(&mut self, part: Part) -> Self {
+        let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((of, _), _)| *of == part);
+        self.0 = rest;
+        Refusals(off)
+    }
+
+    /// Puts it back.
+    pub fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Learns that rules of a chain are refused.
     pub fn learn<R: Rules>(
         &mut self,

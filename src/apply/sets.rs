@@ -2,7 +2,7 @@
 use super::refused::{Lasting, Rules};
 use super::restore::blamed_line;
 use super::search::Found;
-use super::{Firewall, Pass};
+use super::{Pass, Steps};
 use crate::plan::{Action, Part, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script};
 use crate::ruleset::{Chain, ChainName, Family, SetName};
 use crate::system::tools::{self, ToolError};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// How many sets may fail in one update before the rest is left for the next.
 const FAILURES: usize = 50;
 
-impl Firewall {
+impl Steps<'_> {
     /// Makes and changes sets. Rules that look into a set which could not be made are left to the next update.
     pub(super) fn update_sets(&mut self, plan: &SetPlan, pass: &mut Pass<'_>) {
         let wanted = pass.wanted;
@@ -24,7 +24,7 @@ impl Firewall {
             if *at > 0 {
                 // a half-made set must not be looked into; whatever stays is destroyed by the next update
                 let half = if plan.with(Action::Create).any(|new| new == name) { "" } else { "_swap" };
-                let _ = tools::run("ipset", &["destroy", &format!("{name}{half}")], "", self.limit);
+                let _ = tools::run("ipset", &["destroy", &format!("{name}{half}")], "", self.tools.limit);
             }
             pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
         }
@@ -38,7 +38,7 @@ impl Firewall {
         if plan.with(Action::Delete).next().is_none() {
             return;
         }
-        let used = match tools::run("ipset", &["-t", "list"], "", self.limit) {
+        let used = match tools::run("ipset", &["-t", "list"], "", self.tools.limit) {
             Ok(text) => sets_in_use(&text),
             Err(error) => return pass.fault(Part::Sets, error),
         };
@@ -83,10 +83,11 @@ impl Firewall {
             if part.text.is_empty() {
                 return failed;
             }
+            pass.touched.insert(Part::Sets);
             if failed.is_empty() {
-                self.keep(file, &part.text, &mut pass.outcome);
+                self.tools.keep(file, &part.text, &mut pass.outcome);
             }
-            let Err(error) = tools::run("ipset", &["restore"], &part.text, self.limit) else {
+            let Err(error) = tools::run("ipset", &["restore"], &part.text, self.tools.limit) else {
                 pass.outcome.changed = true;
                 return failed;
             };
@@ -114,7 +115,7 @@ impl Firewall {
     /// Runs the block of one set, some lines of which may have been run already. Returns what [`Self::restore_sets`]
     /// does.
     fn restore_set(&self, script: &str) -> Option<(usize, String)> {
-        let error = tools::run("ipset", &["restore", "-exist"], script, self.limit).err()?;
+        let error = tools::run("ipset", &["restore", "-exist"], script, self.tools.limit).err()?;
         let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");
         (!gone).then(|| (blamed_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))
     }

@@ -24,7 +24,7 @@ impl Firewall {
 
     fn log_conntrack(&self, wanted: bool) -> Result<(), Fault> {
         let fault = |error: anyhow::Error| Fault::general(format_args!("connections are not logged as set: {error:#}"));
-        let path = self.root.path(STATE).join("log_nf_conntrack");
+        let path = self.tools.root.path(STATE).join("log_nf_conntrack");
         let content = files::read_optional(&path).map_err(fault)?;
         let now = content.is_some_and(|content| content.trim_ascii() == b"1");
         if now == wanted {
@@ -32,7 +32,7 @@ impl Firewall {
         }
         files::replace(&path, if wanted { b"1" } else { b"0" }, 0o644).map_err(fault)?;
         // one that does not run reads the file when it starts
-        if let Some(pid) = process::running(&self.root.path(LOGGER_PID), "pvefw-logger") {
+        if let Some(pid) = process::running(&self.tools.root.path(LOGGER_PID), "pvefw-logger") {
             kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|errno| fault(errno.into()))?;
         }
         Ok(())

@@ -3,7 +3,7 @@ use super::refused::{Chains, Lasting, Rules};
 use super::restore::Restore;
 use super::search::{self, Budget};
 use super::variants::{Commands, Tool};
-use super::{Firewall, Outcome, Pass, STATE, read};
+use super::{Firewall, Outcome, Pass, STATE, Steps, Toolbox, read};
 use crate::plan::{Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script};
 use crate::ruleset::{ChainName, Family, Ruleset};
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ struct Step<'a, R> {
     script: &'a dyn Fn(&TablePlan, &Chains<R>) -> Script<ChainName>,
 }
 
-impl Firewall {
+impl Steps<'_> {
     /// One table of iptables.
     pub(super) fn update_table(&mut self, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
         let file = match (table, family) {
@@ -33,14 +33,14 @@ impl Firewall {
             (TableName::Filter, Family::V6) => "ip6cmdlist",
             (TableName::Raw, Family::V6) => "ip6cmdlistraw",
         };
-        let Ok(commands) = self.variants.commands(Tool::Iptables(family)).cloned() else { return };
+        let Ok(commands) = self.tools.variants.commands(Tool::Iptables(family)).cloned() else { return };
         let Ok(live) = pass.live.table(table, family) else { return };
         self.apply_table(table, family, (live, &commands, Some((file, plan.table(table, family)))), pass);
     }
 
     /// The ebtables chains.
     pub(super) fn update_bridge(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
-        let Ok(commands) = self.variants.commands(Tool::Ebtables).cloned() else { return };
+        let Ok(commands) = self.tools.variants.commands(Tool::Ebtables).cloned() else { return };
         let Ok(live) = &pass.live.bridge else { return };
         self.apply_bridge((live, &commands, Some(("ebtablescmdlist", &plan.bridge))), pass);
     }
@@ -48,7 +48,7 @@ impl Firewall {
     fn apply_table(&mut self, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
         let (live, commands, first) = to;
         let step = Step {
-            restore: self.restore(Part::Table(table, family), commands),
+            restore: self.tools.restore(Part::Table(table, family), commands),
             first,
             wanted: pass.wanted.table(table, family),
             live,
@@ -60,7 +60,7 @@ impl Firewall {
 
     fn apply_bridge(&mut self, (live, commands, first): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
         let step = Step {
-            restore: self.restore(Part::Bridge, commands),
+            restore: self.tools.restore(Part::Bridge, commands),
             first,
             wanted: &pass.wanted.bridge,
             live: &live.table,
@@ -68,11 +68,6 @@ impl Firewall {
             script: &|plan, wanted| bridge_script(plan, wanted, live.style),
         };
         self.carry(&step, pass);
-    }
-
-    fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
-        let atomic_file = self.root.path(STATE).join("ebtables.atomic");
-        Restore { commands, part, limit: self.limit, atomic_file }
     }
 
     /// Applies one part, without the rules that the tool refuses.
@@ -90,8 +85,9 @@ impl Firewall {
             }
             let script = (step.script)(&plan, &accepted);
             if let Some((file, _)) = step.first {
-                self.keep(file, &script.text, &mut pass.outcome);
+                self.tools.keep(file, &script.text, &mut pass.outcome);
             }
+            pass.touched.insert(part);
             let Err(failure) = step.restore.run(&script.text) else {
                 pass.outcome.changed = true;
                 pass.tried.push((part, plan));
@@ -99,7 +95,7 @@ impl Firewall {
             };
             let mut found = Vec::new();
             // of a table that others have changed since it was read, the tool's verdict says nothing
-            if failure.is_verdict() && self.reads_as(&step.restore, step.live) && budget.take() {
+            if failure.is_verdict() && self.tools.reads_as(&step.restore, step.live) && budget.take() {
                 found = search::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
             }
             if found.is_empty() {
@@ -112,6 +108,13 @@ impl Firewall {
             self.refused.learn(part, step.wanted, step.live, found, lasting);
         }
     }
+}
+
+impl Toolbox {
+    fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
+        let atomic_file = self.root.path(STATE).join("ebtables.atomic");
+        Restore { commands, part, limit: self.limit, atomic_file }
+    }
 
     /// Whether a part still reads as it did.
     fn reads_as(&self, restore: &Restore<'_>, live: &LiveTable) -> bool {
@@ -120,32 +123,34 @@ impl Firewall {
             _ => read::bridge(restore.commands, self.limit).is_ok_and(|now| now.table == *live),
         }
     }
+}
 
+impl Firewall {
     /// Removes what is ours from variants that are not in use.
     pub(super) fn clear_variants(&mut self, variants: &[(Tool, Commands)], outcome: &mut Outcome) {
         let (nothing, empty) = (Ruleset::default(), Live::empty());
         for (tool, commands) in variants {
+            let mut steps = Steps { tools: &self.tools, refused: &mut self.refused };
             let mut pass = Pass::new(&nothing, &empty);
             // a variant that cannot be read does not work here, and holds nothing
             match tool {
                 Tool::Iptables(family) => {
                     for table in TableName::ALL {
-                        if let Ok(live) = read::table(table, commands, self.limit) {
-                            self.apply_table(table, *family, (&live, commands, None), &mut pass);
+                        if let Ok(live) = read::table(table, commands, self.tools.limit) {
+                            steps.apply_table(table, *family, (&live, commands, None), &mut pass);
                         }
                     }
                 }
                 Tool::Ebtables => {
-                    if let Ok(live) = read::bridge(commands, self.limit) {
-                        self.apply_bridge((&live, commands, None), &mut pass);
+                    if let Ok(live) = read::bridge(commands, self.tools.limit) {
+                        steps.apply_bridge((&live, commands, None), &mut pass);
                     }
                 }
             }
             if pass.outcome.faults.is_empty() {
-                self.variants.forget(*tool);
+                self.tools.variants.forget(*tool);
             }
-            outcome.changed |= pass.outcome.changed;
-            outcome.faults.append(&mut pass.outcome.faults);
+            outcome.take_in(pass.outcome);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules as the kernel's tools print them: for showing differences. Deciding is done by signatures.
 use super::variants::Tool;
-use super::{Firewall, Outcome};
+use super::{Firewall, Outcome, Toolbox};
 use crate::plan::TableName;
 use crate::ruleset::{Family, Ruleset};
 use crate::system::{namespace, tools};
@@ -33,7 +33,7 @@ pub fn family_name(family: Family) -> &'static str {
 impl Firewall {
     /// What is live. A part that cannot be read has no lines.
     pub fn texts(&mut self) -> Texts {
-        self.variants.choose(self.limit);
+        self.tools.variants.choose(self.tools.limit);
         let mut texts = Texts::default();
         for family in Family::ALL {
             for table in TableName::ALL {
@@ -42,7 +42,7 @@ impl Firewall {
             }
         }
         texts.bridge = chains(&self.saved(Tool::Ebtables, &[]));
-        texts.sets = sets(&tools::run("ipset", &["save"], "", self.limit).unwrap_or_default());
+        texts.sets = sets(&tools::run("ipset", &["save"], "", self.tools.limit).unwrap_or_default());
         texts
     }
 
@@ -51,13 +51,13 @@ impl Firewall {
     /// # Errors
     /// When there can be no namespace; with what the tools refuse, the outcome.
     pub fn texts_of(&self, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
-        let mut apart = Firewall {
-            root: self.root.clone(),
-            limit: self.limit,
-            variants: self.variants.clone(),
-            refused: super::Refusals::default(),
+        let tools = Toolbox {
+            root: self.tools.root.clone(),
+            limit: self.tools.limit,
+            variants: self.tools.variants.clone(),
             keeps_scripts: false,
         };
+        let mut apart = Firewall::with(tools);
         namespace::apart(move || {
             let outcome = apart.update(wanted);
             (apart.texts(), outcome)
@@ -65,8 +65,8 @@ impl Firewall {
     }
 
     fn saved(&self, tool: Tool, args: &[&str]) -> String {
-        let commands = self.variants.commands(tool).ok();
-        commands.and_then(|commands| tools::run(&commands.save, args, "", self.limit).ok()).unwrap_or_default()
+        let commands = self.tools.variants.commands(tool).ok();
+        commands.and_then(|commands| tools::run(&commands.save, args, "", self.tools.limit).ok()).unwrap_or_default()
     }
 }
 

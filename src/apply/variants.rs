@@ -138,6 +138,13 @@ impl Variants {
         }
     }
 
+    /// Whether ebtables does not work on what iptables does, so that both can run at once. Two transactions of nftables
+    /// disturb each other.
+    pub(super) fn ebtables_is_apart(&self) -> bool {
+        let nft = |tool| self.commands(tool).is_ok_and(|commands| commands.variant == Variant::Nft);
+        !nft(Tool::Ebtables) || !Family::ALL.into_iter().any(|family| nft(Tool::Iptables(family)))
+    }
+
     /// Chooses for each tool that has no variant yet.
     pub(super) fn choose(&mut self, limit: Duration) {
         self.limit = limit;

@@ -81,7 +81,7 @@ pub(super) fn be64(content: &[u8]) -> Option<u64> {
 }
 
 /// A string up to its terminating zero, or all of it where there is none.
-pub(super) fn until_zero(content: &[u8]) -> &[u8] {
+pub fn until_zero(content: &[u8]) -> &[u8] {
     content.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 

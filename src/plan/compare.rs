@@ -217,7 +217,7 @@ impl Ruleset {
 
 /// How ebtables chains are spelled for a kernel.
 pub(super) fn bridge_style(live: &Live) -> MacStyle {
-    live.bridge.as_ref().map_or(MacStyle::Short, |bridge: &LiveBridge| bridge.style)
+    live.bridge.as_ref().map_or(MacStyle::Short, |bridge| bridge.style)
 }
 
 fn settled<N>(planned: &BTreeMap<N, Planned>) -> bool {

@@ -50,6 +50,18 @@ pub enum Part {
     Sets,
 }
 
+impl Part {
+    /// All parts.
+    pub const ALL: [Part; 6] = [
+        Part::Table(TableName::Filter, Family::V4),
+        Part::Table(TableName::Raw, Family::V4),
+        Part::Table(TableName::Filter, Family::V6),
+        Part::Table(TableName::Raw, Family::V6),
+        Part::Bridge,
+        Part::Sets,
+    ];
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,17 +76,17 @@ impl fmt::Display for Part {
 /// What was read, or why it could not be.
 pub type Readable<T> = Result<T, Arc<str>>;
 
-/// What the kernel holds of ours, each part read or failed by itself.
+/// What the kernel holds of ours, each part read or failed by itself. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// The table `filter`.
-    pub filter: PerFamily<Readable<LiveTable>>,
+    pub filter: PerFamily<Readable<Arc<LiveTable>>>,
     /// The table `raw`.
-    pub raw: PerFamily<Readable<LiveTable>>,
+    pub raw: PerFamily<Readable<Arc<LiveTable>>>,
     /// The ebtables chains.
-    pub bridge: Readable<LiveBridge>,
+    pub bridge: Readable<Arc<LiveBridge>>,
     /// The IP sets.
-    pub sets: Readable<LiveSets>,
+    pub sets: Readable<Arc<LiveSets>>,
 }
 
 /// Our chains of one table, and how they hang in it.
@@ -132,20 +144,28 @@ impl Live {
     /// A kernel that holds nothing of ours.
     #[must_use]
     pub fn empty() -> Self {
-        let tables = || PerFamily { v4: Ok(LiveTable::default()), v6: Ok(LiveTable::default()) };
+        let tables = || PerFamily { v4: Ok(Arc::default()), v6: Ok(Arc::default()) };
         Live {
             filter: tables(),
             raw: tables(),
-            bridge: Ok(LiveBridge::empty(MacStyle::Short)),
-            sets: Ok(LiveSets::default()),
+            bridge: Ok(LiveBridge::empty(MacStyle::Short).into()),
+            sets: Ok(Arc::default()),
         }
     }
 
     /// A table of iptables.
-    pub fn table(&self, table: TableName, family: Family) -> &Readable<LiveTable> {
+    pub fn table(&self, table: TableName, family: Family) -> &Readable<Arc<LiveTable>> {
         match table {
             TableName::Filter => &self.filter[family],
             TableName::Raw => &self.raw[family],
+        }
+    }
+
+    /// A table of iptables, to be replaced.
+    pub fn table_mut(&mut self, table: TableName, family: Family) -> &mut Readable<Arc<LiveTable>> {
+        match table {
+            TableName::Filter => &mut self.filter[family],
+            TableName::Raw => &mut self.raw[family],
         }
     }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod files;
 pub mod lock;
 pub mod namespace;
+pub mod netfilter;
 pub mod netlink;
 pub mod process;
 pub mod root;

@@ -117,7 +117,7 @@ fn hooks_are_there_once() {
         host.settle(&wanted);
         let live = host.live();
         assert_eq!(
-            live.filter.v4.unwrap().hooks.into_iter().collect::<Vec<_>>(),
+            live.filter.v4.unwrap().hooks.clone().into_iter().collect::<Vec<_>>(),
             [("FORWARD", 1), ("INPUT", 1), ("OUTPUT", 1)]
         );
         assert_eq!(live.bridge.unwrap().table.hooks["FORWARD"], 1);

@@ -1,22 +1,17 @@
 //! The names of network interfaces: kept by rtnetlink's events, and the alternative ones.
-use super::{NLM_F_REQUEST, NLMSG_ERROR, Received, Socket};
+use super::{DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Received, Socket};
 use crate::nflog::link::{LinkEvent, link_altnames, link_event};
 use crate::nflog::netlink::{Message, Request, messages};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::socket::SockProtocol;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
 const RTMGRP_LINK: u32 = 1;
 const RTM_GETLINK: u16 = 18;
-const NLM_F_DUMP: u16 = 0x300;
-/// A dump during which the links changed.
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_DONE: u16 = 3;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const RECEIVE_BUFFER: usize = 2 << 20;
-const DATAGRAM: usize = 64 << 10;
 /// Tries to get a dump that no change disturbed.
 const DUMPS: usize = 3;
 /// Names of removed interfaces that are still known: packets that they saw may yet be on their way to us.
@@ -103,34 +98,11 @@ impl LinkNames {
 
 /// `RTM_GETLINK` for all interfaces: hands on each message that arrives meanwhile, events among them. False if the answer
 /// must not be trusted.
-fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], mut take: impl FnMut(Message<'_>)) -> Result<bool> {
+fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl FnMut(Message<'_>)) -> Result<bool> {
     // struct ifinfomsg, nothing chosen
     let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; 16])
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    socket.send(&request.bytes())?;
-    let mut whole = true;
-    loop {
-        let datagram = match socket.receive(buffer)? {
-            Received::Datagram(datagram) => datagram,
-            Received::Overflow => {
-                whole = false;
-                continue;
-            }
-            Received::Nothing => {
-                socket.wait()?;
-                continue;
-            }
-        };
-        for message in messages(datagram) {
-            let answer = message.sequence == sequence;
-            whole &= !answer || message.flags & NLM_F_DUMP_INTR == 0;
-            match message.kind {
-                NLMSG_DONE if answer => return Ok(whole),
-                NLMSG_ERROR if answer => bail!("the kernel does not tell the network interfaces"),
-                _ => take(message),
-            }
-        }
-    }
+    socket.ask(sequence, request, buffer, take).context("the kernel does not tell the network interfaces")
 }
 
 /// The alternative names of all interfaces (`ip link property add … altname`), each with the name that it stands for.

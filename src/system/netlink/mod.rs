@@ -7,7 +7,7 @@ pub use conntrack::ConntrackEvents;
 pub use links::{LinkNames, altnames};
 pub use nflog::Nflog;
 
-use crate::nflog::netlink::{HEADER, messages};
+use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,8 +18,20 @@ use nix::sys::socket::{
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const NLM_F_REQUEST: u16 = 0x01;
-const NLM_F_ACK: u16 = 0x04;
+/// Let the answer end with a verdict.
+pub const NLM_F_ACK: u16 = 0x04;
+/// List all there is.
+pub const NLM_F_DUMP: u16 = 0x300;
+/// A dump during which what it lists has changed.
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// No datagram of a dump is larger, in bytes.
+const DATAGRAM: usize = 64 << 10;
+/// More than the kernel sends ahead of a reader in answer to a request, in bytes.
+const ANSWER_BUFFER: usize = 256 << 10;
+/// Tries to get an answer that no change disturbed.
+const TRIES: u32 = 3;
 /// The kernel answers at once; a longer silence is a fault.
 const PATIENCE_MS: u16 = 5000;
 
@@ -86,6 +98,44 @@ impl Socket {
         }
     }
 
+    /// Sends a request and hands on each message that arrives until it is answered: the messages of the answer, and of
+    /// the groups. False if the answer must not be trusted, as things changed while it was given.
+    fn ask(
+        &self,
+        sequence: u32,
+        request: Request,
+        buffer: &mut [u8],
+        mut take: impl FnMut(Message<'_>),
+    ) -> Result<bool> {
+        self.send(&request.bytes())?;
+        let mut whole = true;
+        loop {
+            let datagram = match self.receive(buffer)? {
+                Received::Datagram(datagram) => datagram,
+                Received::Overflow => {
+                    whole = false;
+                    continue;
+                }
+                Received::Nothing => {
+                    self.wait()?;
+                    continue;
+                }
+            };
+            for message in messages(datagram) {
+                let answer = message.sequence == sequence;
+                whole &= !answer || message.flags & NLM_F_DUMP_INTR == 0;
+                match message.kind {
+                    NLMSG_DONE if answer => return Ok(whole),
+                    NLMSG_ERROR if answer => {
+                        let code = error_number(&message).context("a cut message")?;
+                        return if code == 0 { Ok(whole) } else { Err(Errno::from_raw(-code).into()) };
+                    }
+                    _ => take(message),
+                }
+            }
+        }
+    }
+
     /// Messages that the kernel dropped because this socket's buffer was full, since it was opened; wraps around.
     #[allow(unsafe_code, reason = "getsockopt(SO_MEMINFO)")]
     fn drops(&self) -> Result<u32> {
@@ -116,6 +166,37 @@ impl AsFd for Socket {
 /// The kernel's verdict on the request with this number, if the datagram holds it.
 fn verdict(datagram: &[u8], sequence: u32) -> Option<Result<(), Errno>> {
     let answer = messages(datagram).find(|message| message.kind == NLMSG_ERROR && message.sequence == sequence)?;
-    let code = answer.bytes.get(HEADER..)?.first_chunk().map(|code| i32::from_ne_bytes(*code))?;
-    Some(if code == 0 { Ok(()) } else { Err(Errno::from_raw(-code)) })
+    error_number(&answer).map(|code| if code == 0 { Ok(()) } else { Err(Errno::from_raw(-code)) })
+}
+
+/// The number in a message of type `NLMSG_ERROR`: 0, or a negative errno.
+fn error_number(message: &Message<'_>) -> Option<i32> {
+    message.bytes.get(HEADER..)?.first_chunk().map(|code| i32::from_ne_bytes(*code))
+}
+
+/// Asks a subsystem of netfilter: a request of this type and flags (`NLM_F_…`) with these attributes, of no address family.
+/// `take` gets the attributes of each message of the answer.
+///
+/// # Errors
+/// When the kernel does not answer or refuses, or things change all the time.
+pub fn ask_netfilter<T: Default>(
+    kind: u16,
+    flags: u16,
+    attributes: &[Attribute<'_>],
+    mut take: impl FnMut(&mut T, &[u8]),
+) -> Result<T> {
+    let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
+    let mut buffer = vec![0; DATAGRAM];
+    for sequence in 1..=TRIES {
+        let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &[0; NETFILTER_HEADER]);
+        let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
+        let mut told = T::default();
+        let whole = socket.ask(sequence, request, &mut buffer, |message| {
+            take(&mut told, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
+        })?;
+        if whole {
+            return Ok(told);
+        }
+    }
+    bail!("what is asked for changes too fast to be told")
 }

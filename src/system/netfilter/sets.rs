@@ -1,0 +1,76 @@
+//! The headers of IP sets.
+use super::Summary;
+use crate::nflog::netlink::{attributes, until_zero};
+use crate::system::netlink::{NLM_F_DUMP, ask_netfilter};
+use anyhow::Result;
+use sha1::{Digest, Sha1};
+
+/// `NFNL_SUBSYS_IPSET << 8 | IPSET_CMD_LIST` (`linux/netfilter/ipset/ip_set.h`, as all below).
+const LIST: u16 = 6 << 8 | 7;
+const PROTOCOL: u16 = 1;
+/// The oldest protocol that kernels and tools of today share.
+const PROTOCOL_VERSION: u8 = 6;
+const SETNAME: u16 = 2;
+const FLAGS: u16 = 6;
+/// With `NLA_F_NET_BYTEORDER`.
+const FLAGS_NET: u16 = FLAGS | 1 << 14;
+/// `IPSET_FLAG_LIST_HEADER`: no entries.
+const HEADERS_ONLY: u32 = 1 << 2;
+const DATA: u16 = 7;
+/// Changes with the rules, not with the set.
+const REFERENCES: u16 = 25;
+
+/// The summary of the sets whose names `ours` accepts.
+///
+/// # Errors
+/// When the kernel has no IP sets, or the process not the right to ask (`CAP_NET_ADMIN`).
+pub fn sets(ours: impl Fn(&str) -> bool) -> Result<Summary> {
+    let request = [(PROTOCOL, &[PROTOCOL_VERSION][..]), (FLAGS_NET, &HEADERS_ONLY.to_be_bytes())];
+    let sum: Sha1 = ask_netfilter(LIST, NLM_F_DUMP, &request, |sum, body| add(sum, body, &ours))?;
+    Ok(Summary(sum.finalize()[..].into()))
+}
+
+fn add(sum: &mut Sha1, body: &[u8], ours: impl Fn(&str) -> bool) {
+    let name = attributes(body).find(|(kind, _)| *kind == SETNAME).map(|(_, name)| until_zero(name));
+    if !name.and_then(|name| str::from_utf8(name).ok()).is_some_and(ours) {
+        return;
+    }
+    for (kind, content) in attributes(body) {
+        let within = (kind == DATA).then_some(content).unwrap_or_default();
+        let whole = (kind != DATA).then_some((kind, content));
+        for (kind, content) in whole.into_iter().chain(attributes(within).filter(|(kind, _)| *kind != REFERENCES)) {
+            sum.update(kind.to_ne_bytes());
+            sum.update(content);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nflog::netlink::{HEADER, Request};
+
+    /// The attributes of a message about a set of this name, with this number of entries and references.
+    fn header(name: &str, entries: u32, references: u32) -> Vec<u8> {
+        const ELEMENTS: u16 = 24;
+        let nested = Request::new(0, 0, 0, &[]).with(ELEMENTS, &entries.to_be_bytes());
+        let nested = nested.with(REFERENCES, &references.to_be_bytes()).bytes();
+        let name = format!("{name}\0");
+        Request::new(0, 0, 0, &[]).with(SETNAME, name.as_bytes()).with(DATA, &nested[HEADER..]).bytes()[HEADER..].into()
+    }
+
+    fn sum(bodies: &[Vec<u8>]) -> Vec<u8> {
+        let mut sum = Sha1::new();
+        bodies.iter().for_each(|body| add(&mut sum, body, |name| name.starts_with("PVEFW-")));
+        sum.finalize().to_vec()
+    }
+
+    #[test]
+    fn the_headers_of_our_sets_count_without_their_references() {
+        let one = sum(&[header("PVEFW-a", 1, 0)]);
+        assert_eq!(one, sum(&[header("other", 9, 9), header("PVEFW-a", 1, 7)]));
+        assert_ne!(one, sum(&[header("PVEFW-a", 2, 0)]));
+        assert_ne!(one, sum(&[header("PVEFW-b", 1, 0)]));
+        assert_ne!(one, sum(&[]));
+    }
+}
