@@ -11,6 +11,7 @@ use nix::unistd::mkfifo;
 use pve_firewall::inputs::File;
 use pve_firewall::reader::{Manner, Problem, Reader};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread::sleep;
@@ -169,13 +170,43 @@ fn a_file_that_is_being_written_serves_when_it_is_complete() {
     let dir = plain();
     let mut reader = established(dir.path());
     let text = format!("{GUEST}IN DROP\nOUT ACCEPT\n");
-    for end in 0..text.len() {
-        write(dir.path(), "firewall/100.fw", &text[..end]);
-        if end % 8 == 0 {
+    // by a writer that keeps it open, and pauses
+    let mut file = fs::File::create(dir.path().join("firewall/100.fw")).unwrap();
+    for piece in text.as_bytes().chunks(16) {
+        file.write_all(piece).unwrap();
+        for _ in 0..2 {
             reader.pass().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            sleep(MANNER.patience.closed);
         }
     }
+    drop(file);
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    assert!(reader.settled());
+    // by one that opens it for each piece
+    let longer = format!("{text}IN ACCEPT -p udp\n");
+    for end in 0..longer.len() {
+        write(dir.path(), "firewall/100.fw", &longer[..end]);
+        if end % 8 == 0 {
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*text));
+        }
+    }
+    write(dir.path(), "firewall/100.fw", &longer);
+    let took = until_shown(&mut reader, "firewall/100.fw", Some(&text), Some(&longer));
+    assert!(took >= MANNER.patience.closed, "{took:?}");
+}
+
+/// Writes of other nodes raise no event.
+#[test]
+fn a_file_that_another_node_writes_serves_when_passes_agree() {
+    let dir = plain();
+    let manner = Manner { watch: false, ..MANNER };
+    let program = env!("CARGO_BIN_EXE_pve-firewall").into();
+    let mut reader = Reader::new(program, dir.path().into(), "n1".into(), manner, None);
+    reader.settle().unwrap();
+    assert!(!reader.is_watched());
+    let text = format!("{GUEST}IN DROP\n");
     write(dir.path(), "firewall/100.fw", &text);
     let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
     assert!(took >= MANNER.patience.content, "{took:?}");
@@ -196,7 +227,7 @@ fn times_of_modification_anywhere_mislead_nobody() {
         let time = if years < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         fs::File::options().write(true).open(&path).unwrap().set_modified(time.unwrap()).unwrap();
         let took = until_shown(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
-        assert!(years < 0 || took >= MANNER.patience.content, "{years}: {took:?}");
+        assert!(years < 0 || took >= MANNER.patience.closed, "{years}: {took:?}");
         before = text;
     }
 }
@@ -390,6 +421,21 @@ fn a_local_write_is_told_at_once_and_a_remote_one_shows_in_stat() {
     assert!(reader.changed());
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     assert!(!reader.changed());
+}
+
+/// Where every change is told, a file at rest is not read again: unless `stat` tells of anything at all.
+#[test]
+fn a_file_at_rest_is_read_when_anything_of_it_changes() {
+    let dir = plain();
+    let path = dir.path().join("firewall/100.fw");
+    sleep(Duration::from_secs(4));
+    let mut reader = established(dir.path());
+    assert!(reader.is_watched());
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let text = GUEST.replace("ACCEPT", "REJECT");
+    write(dir.path(), "firewall/100.fw", &text);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(super) enum Command {
     ReadTree { config: PathBuf, node: String },
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(super) struct StartOptions {
     /// Stay in the foreground and log to stderr too
     #[arg(long)]
@@ -84,6 +84,18 @@ pub(super) struct StartOptions {
     /// Keep no copy of the last good configuration, which is in force after a boot until /etc/pve is there
     #[arg(long)]
     pub no_last_good: bool,
+    /// Read all live rules and all files anew at least this often, though nothing seems to have changed
+    #[arg(long, value_name = "SECONDS", default_value_t = FULL_READING, value_parser = clap::value_parser!(u64).range(1..=FULL_READING))]
+    pub full_reading: u64,
+}
+
+/// In seconds.
+const FULL_READING: u64 = 300;
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        StartOptions { debug: false, foreground: false, no_last_good: false, full_reading: FULL_READING }
+    }
 }
 
 #[derive(Debug, Args)]

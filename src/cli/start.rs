@@ -45,6 +45,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let manner = if options.debug { "--debug" } else { "--foreground" };
     let mut args: Vec<OsString> = vec!["start".into(), manner.into()];
     args.extend(options.no_last_good.then(|| "--no-last-good".into()));
+    args.extend(["--full-reading".into(), options.full_reading.to_string().into()]);
     args.extend(context.options.clone());
     Ok(Setup {
         root: context.root.clone(),
@@ -53,6 +54,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
         variant: context.variant,
         debug: options.debug,
         keep_last_good: !options.no_last_good,
+        full_reading: Duration::from_secs(options.full_reading),
         anew: (on_disk(program), args),
     })
 }

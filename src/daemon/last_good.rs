@@ -30,14 +30,14 @@ pub struct LastGood {
     path: PathBuf,
     node: String,
     /// What was last written or read.
-    sum: Option<[u8; 20]>,
+    kept: Option<Tree>,
 }
 
 impl LastGood {
     /// For a node with this root of paths.
     #[must_use]
     pub fn new(root: &Root, node: &str) -> Self {
-        LastGood { path: root.path("/var/lib/pve-firewall/last-good"), node: node.into(), sum: None }
+        LastGood { path: root.path("/var/lib/pve-firewall/last-good"), node: node.into(), kept: None }
     }
 
     /// The file's path on disk.
@@ -51,13 +51,14 @@ impl LastGood {
     /// # Errors
     /// When the file cannot be written; the old one is then untouched.
     pub fn keep(&mut self, tree: &Tree) -> Result<()> {
-        let body = postcard::to_stdvec(&Content::of(tree, &self.node)).context("cannot encode the configuration")?;
-        let sum = Sha1::digest(&body).into();
-        if self.sum != Some(sum) {
+        if self.kept.as_ref() != Some(tree) {
+            let body =
+                postcard::to_stdvec(&Content::of(tree, &self.node)).context("cannot encode the configuration")?;
+            let sum = Sha1::digest(&body).into();
             let file = [FORMAT, hexadecimal(&sum).as_bytes(), b"\n", &body].concat();
             // the configuration of guests may hold secrets
             files::replace(&self.path, &file, 0o600)?;
-            self.sum = Some(sum);
+            self.kept = Some(tree.clone());
         }
         Ok(())
     }
@@ -76,8 +77,9 @@ impl LastGood {
         if content.node != self.node {
             bail!("it is of the node '{}'", content.node.escape_debug());
         }
-        self.sum = Some(sum);
-        Ok(Some(content.into_tree()))
+        let tree = content.into_tree();
+        self.kept = Some(tree.clone());
+        Ok(Some(tree))
     }
 
     /// Removes the file.

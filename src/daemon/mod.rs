@@ -48,6 +48,8 @@ pub struct Setup {
     pub debug: bool,
     /// Whether the last good configuration is kept for a boot without `/etc/pve`.
     pub keep_last_good: bool,
+    /// The longest time between two full readings of what is live, and of the configuration.
+    pub full_reading: Duration,
     /// How this process can be executed anew: the program on disk and its arguments.
     pub anew: (PathBuf, Vec<OsString>),
 }

@@ -12,7 +12,7 @@ const CYCLE: Duration = Duration::from_secs(10);
 /// `stat` looks for changes this often: writes of other nodes raise no event.
 const STAT: Duration = Duration::from_secs(1);
 /// The shortest time between the end of a pass and the next one; twice the time of the pass, if that is longer.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the updater is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Schedule {
                     self.tables = tables;
                     return Why::Cycle;
                 }
-                written |= reader.changed();
+                written |= !reader.is_watched() && reader.changed();
                 continue;
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };

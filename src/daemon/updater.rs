@@ -63,11 +63,14 @@ impl Updater {
     pub fn new(setup: Setup, orders: Arc<Orders>, log: Log, inherited: Vec<Stuck>) -> Self {
         let bell = Some(orders.bell().clone());
         let program = this_program().to_path_buf();
-        let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), Manner::DAEMON, bell);
+        let manner = Manner { full_reading: setup.full_reading, ..Manner::DAEMON };
+        let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), manner, bell);
+        let mut firewall = Firewall::new(&setup.root, setup.variant);
+        firewall.set_full_reading(setup.full_reading);
         let facts = FactsSource::new(setup.root.clone(), setup.node.clone());
         Updater {
             reader: reader.inheriting(inherited),
-            firewall: Firewall::new(&setup.root, setup.variant),
+            firewall,
             schedule: Schedule::new(&facts),
             facts,
             journal: Journal::default(),

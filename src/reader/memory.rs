@@ -1,6 +1,6 @@
 //! What is believed of the tree, given what its passes showed: a file counts as changed, empty or absent only when
 //! passes some time apart agree, and until then its last good content serves.
-use super::scan::{Scan, Seen, Sight};
+use super::sights::{Scan, Seen, Sight, Writing};
 use crate::inputs::{File, Tree};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Patience {
     /// On content that was modified only just now.
     pub content: Duration,
+    /// On content that its writer, a process of this node, has just closed or renamed into its place.
+    pub closed: Duration,
     /// On a file being empty or absent.
     pub absence: Duration,
     /// How long after a FUSE tree appeared nothing is believed to be absent: pmxcfs starts with files missing.
@@ -77,29 +79,30 @@ impl Memory {
     ///
     /// # Errors
     /// Why the pass shows no healthy tree. Nothing is learned from it then.
-    pub fn learn(&mut self, scan: Scan, now: Moment) -> Result<(), String> {
-        if let Some(reason) = scan.ill {
+    pub fn learn(&mut self, scan: &Scan, now: Moment) -> Result<(), String> {
+        if let Some(reason) = &scan.place.ill {
             self.forget_shown();
-            return Err(reason);
+            return Err(reason.clone());
         }
         let place = match self.place {
-            Some(place) if place.device == scan.device => place,
-            Some(Place { fuse: true, .. }) if !scan.fuse => {
+            Some(place) if place.device == scan.place.device => place,
+            Some(Place { fuse: true, .. }) if !scan.place.fuse => {
                 self.forget_shown();
                 return Err("the cluster file system is not mounted; is pve-cluster running?".into());
             }
-            _ => Place { fuse: scan.fuse, device: scan.device, since: now },
+            _ => Place { fuse: scan.place.fuse, device: scan.place.device, since: now },
         };
         self.place = Some(place);
         let complete = if place.fuse { place.since + self.patience.appearance } else { Moment::ZERO };
-        let mentioned = scan.files;
+        let mentioned = &scan.files;
+        let absent = Sight::without_content(Seen::Absent);
         for (path, known) in &mut self.files {
-            let sight = mentioned.get(path).unwrap_or(&Sight { seen: Seen::Absent, at_rest: false });
+            let sight = mentioned.get(path).unwrap_or(&absent);
             known.learn(sight, now, &self.patience, complete);
         }
         // what earlier passes of an established tree did not mention was absent
         let before = self.established.then(Arc::default);
-        for (path, sight) in &mentioned {
+        for (path, sight) in mentioned {
             if !self.files.contains_key(path) {
                 let mut known = Known { good: before.clone(), ..Known::default() };
                 known.learn(sight, now, &self.patience, complete);
@@ -147,28 +150,29 @@ impl Memory {
 impl Known {
     /// Takes in a sight. Before the moment `complete` nothing is absent.
     fn learn(&mut self, sight: &Sight, now: Moment, patience: &Patience, complete: Moment) {
-        let content: &[u8] = match &sight.seen {
+        let content: Arc<[u8]> = match &sight.seen {
             Seen::Failed(reason) => {
                 self.failed = Some(reason.clone());
                 self.shown = None;
                 return;
             }
-            Seen::Absent => &[],
-            Seen::Content(content) => content,
+            Seen::Absent => Arc::default(),
+            Seen::Content(content) => content.clone(),
         };
         self.failed = None;
-        if self.good.as_deref() == Some(content) {
+        if self.good.as_ref().is_some_and(|good| is_same(good, &content)) {
             self.shown = None;
             return;
         }
         let (content, since) = match self.shown.take() {
-            Some(shown) if *shown.content == *content => (shown.content, shown.since),
-            _ => (content.into(), now),
+            Some(shown) if is_same(&shown.content, &content) => (shown.content, shown.since),
+            _ => (content, now),
         };
-        let due = match (content.is_empty(), sight.at_rest) {
+        let due = match (content.is_empty(), sight.writing) {
             (true, _) => complete.max(since + patience.absence),
-            (false, true) => now,
-            (false, false) => since + patience.content,
+            (false, Writing::AtRest) => now,
+            (false, Writing::Closed) => since + patience.closed,
+            (false, Writing::Perhaps) => since + patience.content,
         };
         match now >= due {
             true => self.good = Some(content),
@@ -190,25 +194,32 @@ impl Known {
     }
 }
 
+/// Most content has not even been read anew.
+fn is_same(one: &Arc<[u8]>, other: &Arc<[u8]>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::sights;
     use super::*;
 
     const PATIENCE: Patience = Patience {
         content: Duration::from_millis(400),
+        closed: Duration::from_millis(50),
         absence: Duration::from_secs(1),
         appearance: Duration::from_secs(3),
     };
 
     /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
     fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
-        let sight = |seen: &Seen| Sight { seen: seen.clone(), at_rest: false };
+        let sight = |seen: &Seen| Sight::without_content(seen.clone());
         let files = files.iter().map(|(path, seen)| ((*path).to_string(), sight(seen))).collect();
-        Scan { fuse, device: 7, files, ..Scan::default() }
+        Scan { place: sights::Place { fuse, device: 7, ..Default::default() }, files }
     }
 
     fn content(text: &str) -> Seen {
-        Seen::Content(text.into())
+        Seen::Content(text.as_bytes().into())
     }
 
     fn at(milliseconds: u64) -> Moment {
@@ -226,7 +237,7 @@ mod tests {
     fn established() -> Memory {
         let mut memory = Memory::new(PATIENCE);
         for moment in [0, 1000] {
-            memory.learn(scan(false, &[("a", content("old"))]), at(moment)).unwrap();
+            memory.learn(&scan(false, &[("a", content("old"))]), at(moment)).unwrap();
         }
         assert!(memory.due().is_none());
         memory
@@ -239,7 +250,7 @@ mod tests {
         for (moment, shown, believed) in
             [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
         {
-            memory.learn(scan(false, &[("a", content(shown))]), at(moment)).unwrap();
+            memory.learn(&scan(false, &[("a", content(shown))]), at(moment)).unwrap();
             assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
         }
         assert!(memory.due().is_none());
@@ -249,9 +260,29 @@ mod tests {
     fn a_file_at_rest_is_believed_at_once() {
         let mut memory = Memory::new(PATIENCE);
         let mut pass = scan(false, &[("a", content("x"))]);
-        pass.files.get_mut("a").unwrap().at_rest = true;
-        memory.learn(pass, at(0)).unwrap();
+        pass.files.get_mut("a").unwrap().writing = Writing::AtRest;
+        memory.learn(&pass, at(0)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "x");
+    }
+
+    #[test]
+    fn a_file_that_was_closed_is_believed_soon() {
+        let mut memory = established();
+        let pass = |text: &str, writing| {
+            let mut pass = scan(false, &[("a", content(text))]);
+            pass.files.get_mut("a").unwrap().writing = writing;
+            pass
+        };
+        for (moment, shown, writing, believed) in [
+            (2000, "ne", Writing::Closed, "old"),
+            // written on, and closed again
+            (2040, "new", Writing::Perhaps, "old"),
+            (2080, "new", Writing::Perhaps, "old"),
+            (2120, "new", Writing::Closed, "new"),
+        ] {
+            memory.learn(&pass(shown, writing), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+        }
     }
 
     #[test]
@@ -259,14 +290,14 @@ mod tests {
         for gone in [Seen::Absent, content("")] {
             let mut memory = established();
             for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
-                memory.learn(scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
+                memory.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
                 assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
             }
             // a pass that says nothing of a file says that it is absent
             let mut memory = established();
-            memory.learn(scan(false, &[]), at(2000)).unwrap();
-            memory.learn(scan(false, &[("a", content("old"))]), at(2900)).unwrap();
-            memory.learn(scan(false, &[]), at(3100)).unwrap();
+            memory.learn(&scan(false, &[]), at(2000)).unwrap();
+            memory.learn(&scan(false, &[("a", content("old"))]), at(2900)).unwrap();
+            memory.learn(&scan(false, &[]), at(3100)).unwrap();
             assert_eq!(file(&memory, "a").unwrap(), "old", "two absences that do not follow each other");
         }
     }
@@ -275,21 +306,21 @@ mod tests {
     fn a_new_file_is_absent_until_it_is_believed() {
         let mut memory = established();
         let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
-        memory.learn(pass(), at(2000)).unwrap();
+        memory.learn(&pass(), at(2000)).unwrap();
         assert_eq!(file(&memory, "b"), None);
         assert!(memory.due().is_some());
-        memory.learn(pass(), at(2400)).unwrap();
+        memory.learn(&pass(), at(2400)).unwrap();
         assert_eq!(file(&memory, "b").unwrap(), "new");
     }
 
     #[test]
     fn an_unreadable_file_keeps_its_last_good_content_and_is_named() {
         let mut memory = established();
-        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
+        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "old");
         assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
         let mut memory = Memory::new(PATIENCE);
-        memory.learn(scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
+        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "unreadable");
     }
 
@@ -300,7 +331,7 @@ mod tests {
         assert_eq!(file(&memory, "a").unwrap(), "old");
         // a tree that has just appeared
         for (moment, believed) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
-            memory.learn(scan(true, &[("b", content("x"))]), at(moment)).unwrap();
+            memory.learn(&scan(true, &[("b", content("x"))]), at(moment)).unwrap();
             assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
         }
     }
@@ -308,10 +339,11 @@ mod tests {
     #[test]
     fn an_ill_pass_teaches_nothing_and_breaks_agreement() {
         let mut memory = established();
-        memory.learn(scan(false, &[]), at(2000)).unwrap();
-        let ill = Scan { ill: Some("empty".into()), ..scan(false, &[]) };
-        assert_eq!(memory.learn(ill, at(2500)), Err("empty".into()));
-        memory.learn(scan(false, &[]), at(3100)).unwrap();
+        memory.learn(&scan(false, &[]), at(2000)).unwrap();
+        let mut ill = scan(false, &[]);
+        ill.place.ill = Some("empty".into());
+        assert_eq!(memory.learn(&ill, at(2500)), Err("empty".into()));
+        memory.learn(&scan(false, &[]), at(3100)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "old");
     }
 
@@ -320,15 +352,17 @@ mod tests {
         let mut memory = Memory::new(PATIENCE);
         let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
         for moment in [0, 1000, 2900] {
-            memory.learn(pass(), at(moment)).unwrap();
+            memory.learn(&pass(), at(moment)).unwrap();
             assert_eq!(file(&memory, "b").unwrap(), "unreadable", "at {moment}");
         }
-        memory.learn(pass(), at(3000)).unwrap();
+        memory.learn(&pass(), at(3000)).unwrap();
         assert_eq!(file(&memory, "b"), None);
         assert!(memory.due().is_none());
         // a plain directory is not what was mounted there
-        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(4000)).is_err());
+        let mut elsewhere = scan(false, &[]);
+        elsewhere.place.device = 8;
+        assert!(memory.learn(&elsewhere, at(4000)).is_err());
         assert_eq!(file(&memory, "a").unwrap(), "x");
-        assert!(memory.learn(Scan { device: 8, ..scan(false, &[]) }, at(9000)).is_err());
+        assert!(memory.learn(&elsewhere, at(9000)).is_err());
     }
 }

@@ -1,13 +1,15 @@
 //! Reading the configuration tree as the cluster file system demands: with a time limit, and believing nothing at once.
 //!
-//! `scan` makes one pass, in a worker process (`worker`); `memory` decides what to believe of a series of passes;
-//! [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
+//! `scan` makes one pass, in a worker process (`worker`) that also watches for writes (`watch`) and tells what is new
+//! (`sights`); `memory` decides what to believe of a series of passes; [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod facts;
 pub mod memory;
 mod resolver;
-pub mod scan;
+mod scan;
+mod sights;
+mod watch;
 pub mod worker;
 
 use crate::config::Report;
@@ -15,6 +17,7 @@ use crate::inputs::{File, Tree};
 use crate::system::bell::Bell;
 use crate::system::worker::{Received, Stuck, Worker};
 use memory::{Memory, Patience};
+use sights::Scan;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,8 @@ pub struct Manner {
     pub settle: Duration,
     /// Whether to watch for local writes.
     pub watch: bool,
+    /// How often all content is read anew, even where `stat` says that nothing has changed.
+    pub full_reading: Duration,
 }
 
 impl Manner {
@@ -45,6 +50,7 @@ impl Manner {
     pub const DAEMON: Manner = Manner {
         patience: Patience {
             content: Duration::from_millis(400),
+            closed: Duration::from_millis(50),
             absence: Duration::from_secs(1),
             appearance: Duration::from_secs(3),
         },
@@ -52,12 +58,14 @@ impl Manner {
         pause: Duration::from_millis(200),
         settle: Duration::from_secs(5),
         watch: true,
+        full_reading: Duration::from_secs(300),
     };
 
     /// Of a command that looks once: right when it is called right after a write.
     pub const COMMAND: Manner = Manner {
         patience: Patience {
             content: Duration::from_millis(50),
+            closed: Duration::from_millis(10),
             absence: Duration::from_millis(100),
             appearance: Duration::ZERO,
         },
@@ -65,6 +73,7 @@ impl Manner {
         pause: Duration::from_millis(10),
         settle: Duration::from_secs(2),
         watch: false,
+        full_reading: Duration::ZERO,
     };
 }
 
@@ -90,7 +99,10 @@ pub struct Reader {
     memory: Memory,
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
-    fingerprint: Option<u64>,
+    /// The last pass.
+    scan: Scan,
+    /// When all content was last read anew.
+    read_all: Option<Instant>,
     /// Whether the worker told of a write while it was asked something else.
     told: bool,
     took: Duration,
@@ -110,7 +122,8 @@ impl Reader {
             memory: Memory::new(manner.patience),
             worker: None,
             stuck: Vec::new(),
-            fingerprint: None,
+            scan: Scan::default(),
+            read_all: None,
             told: false,
             took: Duration::ZERO,
             start: Instant::now(),
@@ -134,16 +147,23 @@ impl Reader {
     /// # Errors
     /// When the tree cannot be believed; what is known of it stays.
     pub fn pass(&mut self) -> Result<(), Problem> {
-        let request = if self.manner.watch { worker::READ_AND_WATCH } else { worker::READ };
         let began = Instant::now();
+        let all = self.read_all.is_none_or(|then| then.elapsed() >= self.manner.full_reading);
+        let request = match (self.manner.watch, all) {
+            (false, _) => worker::READ,
+            (true, false) => worker::READ_AND_WATCH,
+            (true, true) => worker::READ_ALL_AND_WATCH,
+        };
         let answer = self.ask(request);
         self.took = began.elapsed();
-        let scan = match answer? {
-            Message::Scan(scan) => scan,
+        match answer? {
+            Message::News(news) => self.scan.take_in(news),
             other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
-        };
-        self.fingerprint = Some(scan.fingerprint);
-        self.memory.learn(scan, self.start.elapsed()).map_err(Problem::Ill)?;
+        }
+        if all {
+            self.read_all = Some(began);
+        }
+        self.memory.learn(&self.scan, self.start.elapsed()).map_err(Problem::Ill)?;
         let tree = self.tree();
         for path in scan::fixed(&self.node) {
             if let Some(File::Unreadable(reason)) = tree.files.get(&path) {
@@ -175,9 +195,15 @@ impl Reader {
     /// Whether a file has changed since the last pass, as far as `stat` shows. `false` in doubt: passes are made anyway.
     pub fn changed(&mut self) -> bool {
         match self.ask(worker::STAT) {
-            Ok(Message::Fingerprint(fingerprint)) => self.fingerprint != Some(fingerprint),
+            Ok(Message::Fingerprint(fingerprint)) => self.scan.place.fingerprint != fingerprint,
             _ => false,
         }
+    }
+
+    /// Whether each change since the last pass is told, so that `stat` would show nothing more.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.worker.is_some() && self.scan.place.watched && self.scan.place.ill.is_none()
     }
 
     /// Whether the last pass left nothing open.
@@ -264,6 +290,8 @@ impl Reader {
         if !self.stuck.is_empty() {
             return Err(Problem::Ill(self.hanging()));
         }
+        // its news are of what it has told before: nothing
+        self.scan = Scan::default();
         let args = [OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
         Worker::start(&self.program, "pve-firewall-reader", &args).map_err(|error| Problem::Ill(format!("{error:#}")))
     }

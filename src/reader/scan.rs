@@ -2,18 +2,23 @@
 //!
 //! Nothing stays open after a pass: an open file, directory or working directory below `/etc/pve` would stop pmxcfs
 //! from starting again after a crash.
-use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
+use super::sights::{Place, Scan, Seen, Sight, Writing};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
+    statfs,
+};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest file that pmxcfs holds, and that is read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
@@ -21,41 +26,11 @@ pub const LARGEST: u64 = 1 << 20;
 const RETRIES_MS: [u64; 6] = [0, 1, 5, 20, 50, 100];
 /// A file not modified for this long is not being written. pmxcfs has whole seconds, and may show them a second late.
 const AT_REST: Duration = Duration::from_secs(3);
-
-/// What a file showed in a pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seen {
-    /// Its content.
-    Content(Vec<u8>),
-    /// Spaced tries to open it and a listing of its folder both say that it is not there.
-    Absent,
-    /// It is there and cannot be read: why.
-    Failed(String),
-}
-
-/// A file in a pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sight {
-    /// What it showed.
-    pub seen: Seen,
-    /// Whether its time of modification is long enough ago that nobody is writing it.
-    pub at_rest: bool,
-}
-
-/// What a pass found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scan {
-    /// Why the pass does not show a healthy tree; with `None` there is positive evidence that it does.
-    pub ill: Option<String>,
-    /// Whether the tree is a FUSE mount, as pmxcfs is.
-    pub fuse: bool,
-    /// `st_dev` of the tree's root.
-    pub device: u64,
-    /// The files by their path below the root: those listed, those always looked for, and those of the pass before.
-    pub files: BTreeMap<String, Sight>,
-    /// The fingerprint of the tree, taken before anything was read.
-    pub fingerprint: u64,
-}
+/// OpenZFS, which the kernel's headers do not have.
+const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
+/// The file systems whose `stat` is exact and whose changes this kernel makes, each of which it tells a watch.
+const LOCAL: [FsType; 6] =
+    [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, ZFS_SUPER_MAGIC];
 
 /// The files that are always looked for, listed or not, and without whose content nothing is certain about any rule.
 #[must_use]
@@ -74,6 +49,8 @@ pub struct Scanner {
     node: String,
     /// What the pass before found: a name that vanishes is looked for again.
     expected: BTreeSet<String>,
+    /// Of a local file system, the content of the files that were at rest when they were read.
+    resting: BTreeMap<String, (Stat, Arc<[u8]>)>,
 }
 
 /// The names in the folders of interest.
@@ -83,71 +60,132 @@ struct Listing {
     node_folder: bool,
 }
 
+/// What stat(2) tells of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stat {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    size: u64,
+    /// In seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    /// The same of the last change of any of these.
+    changed: (i64, i64),
+}
+
+impl From<Metadata> for Stat {
+    fn from(meta: Metadata) -> Self {
+        Stat {
+            device: meta.dev(),
+            inode: meta.ino(),
+            mode: meta.mode(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+impl Stat {
+    /// Only regular files are opened: opening a device may do something, and a pipe may block.
+    fn require_file(&self) -> io::Result<()> {
+        let is_file = self.mode & libc::S_IFMT == libc::S_IFREG;
+        if is_file { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+    }
+}
+
+/// Whether a time is long enough ago. One in the future is not.
+fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
+    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return true };
+    let time = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
+    let age = time.and_then(|time| SystemTime::now().duration_since(time).ok());
+    age.is_some_and(|age| age >= AT_REST)
+}
+
 impl Scanner {
     /// A reader of the tree at `root` for one node.
     #[must_use]
     pub fn new(root: PathBuf, node: String) -> Self {
-        Scanner { root, node, expected: BTreeSet::new() }
+        Scanner { root, node, expected: BTreeSet::new(), resting: BTreeMap::new() }
     }
 
-    /// The folders to watch for local writes.
+    /// Where the tree is.
     #[must_use]
-    pub fn folders(&self) -> Vec<PathBuf> {
-        let node = format!("nodes/{}", self.node);
-        let below = ["firewall", "sdn/firewall", &node, &format!("{node}/qemu-server"), &format!("{node}/lxc")]
-            .map(|folder| self.root.join(folder));
-        std::iter::once(self.root.clone()).chain(below).collect()
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
-    /// A number that changes when a file's name, size, inode or time of modification does. Reads no content.
+    /// The folders to watch for local writes, by their path below the root.
+    #[must_use]
+    pub fn folders(&self) -> Vec<String> {
+        let node = format!("nodes/{}", self.node);
+        let (machines, containers) = (format!("{node}/qemu-server"), format!("{node}/lxc"));
+        let known = ["", "firewall", "sdn", "sdn/firewall", "nodes"].map(str::to_string);
+        known.into_iter().chain([node, machines, containers]).collect()
+    }
+
+    /// A number that changes when a file's name, size, inode or times do. Reads no content.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self.list() {
             Ok(listing) => {
-                for path in listing.files.iter().chain(&fixed(&self.node)) {
-                    let stat = fs::metadata(self.root.join(path))
-                        .map(|meta| (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.mode()));
-                    (path, stat.map_err(|error| error.raw_os_error())).hash(&mut hasher);
-                }
+                self.of_interest(&listing).iter().for_each(|path| note(path, &self.stat(path), &mut hasher));
             }
             Err(reason) => reason.hash(&mut hasher),
         }
         hasher.finish()
     }
 
-    /// Reads everything anew.
+    /// Makes the next pass read all content anew.
+    pub fn forget(&mut self) {
+        self.resting.clear();
+    }
+
+    /// Makes a pass. All content is read anew, but for files of a local file system that were at rest when they were read
+    /// and show the same `stat`.
     pub fn read(&mut self) -> Scan {
-        let mut scan = Scan { fingerprint: self.fingerprint(), ..Scan::default() };
+        let mut scan = Scan::default();
         if let Err(reason) = self.read_into(&mut scan) {
-            scan.ill = Some(reason);
+            scan.place.ill = Some(reason);
         }
         scan
     }
 
     fn read_into(&mut self, scan: &mut Scan) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.root.display());
-        scan.device = fs::metadata(&self.root).map_err(|error| cannot(&error))?.dev();
-        scan.fuse = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type() == FUSE_SUPER_MAGIC;
+        scan.place.device = fs::metadata(&self.root).map_err(|error| cannot(&error))?.dev();
+        let kind = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type();
+        scan.place.fuse = kind == FUSE_SUPER_MAGIC;
+        scan.place.watched = LOCAL.contains(&kind);
+        if !scan.place.watched {
+            self.forget();
+        }
         let listing = self.list()?;
+        let of_interest = self.of_interest(&listing);
+        let mut hasher = DefaultHasher::new();
         let mut missing = BTreeSet::new();
-        let wanted: BTreeSet<String> =
-            listing.files.iter().chain(&self.expected).cloned().chain(fixed(&self.node)).collect();
-        for path in wanted {
-            match self.look(&path) {
-                Some(sight) => drop(scan.files.insert(path, sight)),
-                None => drop(missing.insert(path)),
+        for path in of_interest.union(&self.expected.clone()) {
+            let stat = self.stat(path);
+            if of_interest.contains(path) {
+                note(path, &stat, &mut hasher);
+            }
+            match self.look(path, stat, &scan.place) {
+                Some(sight) => drop(scan.files.insert(path.clone(), sight)),
+                None => drop(missing.insert(path.clone())),
             }
         }
+        scan.place.fingerprint = hasher.finish();
         self.look_again(&listing, missing, scan)?;
         self.expected =
             scan.files.iter().filter(|(_, sight)| sight.seen != Seen::Absent).map(|(path, _)| path.clone()).collect();
+        self.resting.retain(|path, _| scan.files.contains_key(path));
         self.evidence(&listing, scan)
     }
 
     /// Settles which of the files that could not be opened are absent.
-    fn look_again(&self, listing: &Listing, mut missing: BTreeSet<String>, scan: &mut Scan) -> Result<(), String> {
-        let absent = || Sight { seen: Seen::Absent, at_rest: false };
+    fn look_again(&mut self, listing: &Listing, mut missing: BTreeSet<String>, scan: &mut Scan) -> Result<(), String> {
+        let absent = || Sight::without_content(Seen::Absent);
         let doubtful = |path: &String| listing.files.contains(path) || self.expected.contains(path);
         missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
         for pause in RETRIES_MS {
@@ -155,7 +193,7 @@ impl Scanner {
                 return Ok(());
             }
             sleep(Duration::from_millis(pause));
-            missing.retain(|path| match self.look(path) {
+            missing.retain(|path| match self.look(path, self.stat(path), &scan.place) {
                 Some(sight) => scan.files.insert(path.clone(), sight).is_some(),
                 None => true,
             });
@@ -163,7 +201,7 @@ impl Scanner {
         let now = self.list()?;
         for path in missing {
             let sight = if now.files.contains(&path) {
-                Sight { seen: Seen::Failed("it is listed, but there is nothing to open".into()), at_rest: false }
+                Sight::without_content(Seen::Failed("it is listed, but there is nothing to open".into()))
             } else {
                 absent()
             };
@@ -182,7 +220,7 @@ impl Scanner {
                 Err(_) => Err(format!("{root}/.vmlist is no complete JSON text")),
             },
             Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/.vmlist: {reason}")),
-            _ if scan.fuse => Err(format!("{root}/.vmlist is missing; is pve-cluster running?")),
+            _ if scan.place.fuse => Err(format!("{root}/.vmlist is missing; is pve-cluster running?")),
             _ if listing.node_folder => Ok(()),
             _ => Err(format!(
                 "{root} holds neither .vmlist nor nodes/{}; is pve-cluster running, and is that the node's name?",
@@ -227,34 +265,75 @@ impl Scanner {
         Ok(names.into_iter().flatten().collect())
     }
 
-    /// Reads a file; `None` on ENOENT.
-    fn look(&self, path: &str) -> Option<Sight> {
-        match self.open_and_read(path) {
-            Ok((content, at_rest)) => Some(Sight { seen: Seen::Content(content), at_rest }),
+    /// The files that are listed, and those that are always looked for.
+    fn of_interest(&self, listing: &Listing) -> BTreeSet<String> {
+        listing.files.iter().cloned().chain(fixed(&self.node)).collect()
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        fs::metadata(self.root.join(path)).map(Stat::from)
+    }
+
+    /// Reads a file of which `stat` told this; `None` on ENOENT.
+    fn look(&mut self, path: &str, stat: io::Result<Stat>, place: &Place) -> Option<Sight> {
+        if let (Ok(stat), Some((known, content))) = (&stat, self.resting.get(path))
+            && stat == known
+        {
+            return Some(Sight { seen: Seen::Content(content.clone()), writing: Writing::AtRest });
+        }
+        let file = if place.watched { stat.and_then(|stat| self.open(path, &stat)) } else { self.hold_and_open(path) };
+        match file.and_then(read) {
+            Ok((content, stat, writing)) => {
+                let rests = writing == Writing::AtRest && is_past(stat.changed);
+                if place.watched && rests && stat.device == place.device {
+                    self.resting.insert(path.to_string(), (stat, content.clone()));
+                }
+                Some(Sight { seen: Seen::Content(content), writing })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => Some(Sight { seen: Seen::Failed(error.to_string()), at_rest: false }),
+            Err(error) => Some(Sight::without_content(Seen::Failed(error.to_string()))),
         }
     }
 
-    fn open_and_read(&self, path: &str) -> io::Result<(Vec<u8>, bool)> {
-        // held first and opened then, so that its name is looked up once, and no device is opened
-        let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(self.root.join(path))?;
-        if !held.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let by_descriptor = format!("/proc/self/fd/{}", held.as_raw_fd());
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(by_descriptor)?;
-        let mut content = Vec::new();
-        (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
-        let meta = file.metadata()?;
-        if content.len() as u64 > LARGEST {
-            return Err(io::Error::other("it is larger than 1 MiB"));
-        }
-        let age = meta.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        let complete = meta.len() == content.len() as u64;
-        Ok((content, complete && age.is_some_and(|age| age >= AT_REST)))
+    fn open(&self, path: &str, stat: &Stat) -> io::Result<File> {
+        stat.require_file()?;
+        open_to_read(&self.root.join(path))
     }
+
+    /// Looks its name up only once, as each look-up may fail while it is renamed over.
+    fn hold_and_open(&self, path: &str) -> io::Result<File> {
+        let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(self.root.join(path))?;
+        Stat::from(held.metadata()?).require_file()?;
+        open_to_read(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref())
+    }
+}
+
+fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+fn read(mut file: File) -> io::Result<(Arc<[u8]>, Stat, Writing)> {
+    let mut content = Vec::new();
+    (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
+    let stat = Stat::from(file.metadata()?);
+    stat.require_file()?;
+    if content.len() as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    let complete = stat.size == content.len() as u64;
+    let writing = if complete && is_past(stat.modified) { Writing::AtRest } else { Writing::Perhaps };
+    Ok((content.into(), stat, writing))
+}
+
+fn note(path: &str, stat: &io::Result<Stat>, hasher: &mut DefaultHasher) {
+    (path, stat.as_ref().map_err(io::Error::raw_os_error)).hash(hasher);
+}
+
+/// Whether a change of this path below the root may matter.
+#[must_use]
+pub fn matters(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    [".vmlist", ".members", "corosync.conf"].contains(&path) || is_vnet_file(name) || is_guest_file(name)
 }
 
 /// What a `.vmlist` says for certain, also where it lists no guest.

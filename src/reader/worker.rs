@@ -3,11 +3,12 @@
 //! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/reader.rs` shows it), and ends with the mount.
-use super::scan::{Scan, Scanner};
+use super::scan::Scanner;
+use super::sights::{News, Scan, Writing};
+use super::watch::Watch;
 use crate::system::worker::write_frame;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -19,14 +20,16 @@ use std::path::PathBuf;
 pub const READ: u8 = b'r';
 /// Read everything, and tell of writes from now on.
 pub const READ_AND_WATCH: u8 = b'w';
+/// The same, without trust in `stat`: all content is read anew.
+pub const READ_ALL_AND_WATCH: u8 = b'a';
 /// Only look whether something changed.
 pub const STAT: u8 = b's';
 
 /// What the worker says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// Answer to [`READ`].
-    Scan(Scan),
+    /// Answer to [`READ`] and its like: what has changed since the last such answer of this process.
+    News(News),
     /// Answer to [`STAT`]: the fingerprint of the tree.
     Fingerprint(u64),
     /// Something was written; said once between two requests.
@@ -39,56 +42,71 @@ pub enum Message {
 /// When the process at the other side is gone.
 pub fn work(root: PathBuf, node: String) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
-    let mut scanner = Scanner::new(root, node);
-    let mut watch: Option<Inotify> = None;
-    let mut told = false;
+    let mut worker = Worker { scanner: Scanner::new(root, node), watch: None, sent: Scan::default(), told: false };
     loop {
-        if !wait(watch.as_ref()) {
-            let writes = watch.as_ref().is_some_and(|watch| watch.read_events().is_ok_and(|events| !events.is_empty()));
-            if writes && !std::mem::replace(&mut told, true) {
-                say(&Message::Written)?;
+        if wait(worker.watch.as_ref()) {
+            let mut request = [0];
+            if io::stdin().read(&mut request)? == 0 {
+                return Ok(());
             }
-            continue;
+            worker.answer(request[0])?;
+        } else {
+            worker.hear()?;
         }
-        let mut request = [0];
-        if io::stdin().read(&mut request)? == 0 {
-            return Ok(());
+    }
+}
+
+struct Worker {
+    scanner: Scanner,
+    watch: Option<Watch>,
+    /// The pass that was last answered with.
+    sent: Scan,
+    /// Whether the other side knows that something was written.
+    told: bool,
+}
+
+impl Worker {
+    fn answer(&mut self, request: u8) -> Result<()> {
+        self.told = false;
+        match request {
+            STAT => return say(&Message::Fingerprint(self.scanner.fingerprint())),
+            READ => {}
+            _ => self.watch = self.watch.take().or_else(Watch::new),
         }
-        told = false;
-        match request[0] {
-            STAT => say(&Message::Fingerprint(scanner.fingerprint()))?,
-            request => {
-                if request == READ_AND_WATCH {
-                    watch = watch.or_else(|| Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok());
-                }
-                // before reading, so that no write falls between
-                watch.iter().for_each(|watch| add_watches(watch, &scanner));
-                say(&Message::Scan(scanner.read()))?;
-            }
+        if request == READ_ALL_AND_WATCH {
+            self.scanner.forget();
         }
+        // before reading, so that no write falls between
+        let (root, folders) = (self.scanner.root(), self.scanner.folders());
+        let complete = self.watch.as_mut().is_some_and(|watch| watch.add(root, folders));
+        self.watch.as_mut().map(Watch::hear);
+        let mut scan = self.scanner.read();
+        scan.place.watched &= complete;
+        let written = self.watch.as_mut().is_some_and(Watch::hear);
+        if let Some(watch) = &self.watch {
+            let doubtful = scan.files.iter_mut().filter(|(_, sight)| sight.writing == Writing::Perhaps);
+            doubtful.filter(|(path, _)| watch.is_closed(path)).for_each(|(_, sight)| sight.writing = Writing::Closed);
+        }
+        say(&Message::News(News::between(&self.sent, &scan)))?;
+        self.sent = scan;
+        if written { self.tell() } else { Ok(()) }
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        if self.watch.as_mut().is_some_and(Watch::hear) { self.tell() } else { Ok(()) }
+    }
+
+    fn tell(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.told, true) { Ok(()) } else { say(&Message::Written) }
     }
 }
 
 /// Waits for a request (`true`) or an event of the watch.
-fn wait(watch: Option<&Inotify>) -> bool {
+fn wait(watch: Option<&Watch>) -> bool {
     let stdin = io::stdin();
     let mut fds = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     fds.extend(watch.map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
     poll(&mut fds, PollTimeout::NONE).is_ok() && fds[0].any().unwrap_or(true)
-}
-
-/// Adding a watch again is no change; after a mount or a new folder it is a new one.
-fn add_watches(watch: &Inotify, scanner: &Scanner) {
-    let writes = AddWatchFlags::IN_CLOSE_WRITE
-        | AddWatchFlags::IN_MOVED_TO
-        | AddWatchFlags::IN_MOVED_FROM
-        | AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_ONLYDIR;
-    for folder in scanner.folders() {
-        // a folder that is not there, or too many watches: the check every second serves
-        let _ = watch.add_watch(&folder, writes);
-    }
 }
 
 fn say(message: &Message) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The headers of IP sets.
 use super::Summary;
-use crate::nflog::netlink::{attributes, until_zero};
+use crate::nflog::netlink::{Attribute, attributes, until_zero};
 use crate::system::netlink::{NLM_F_DUMP, ask_netfilter};
 use anyhow::Result;
 use sha1::{Digest, Sha1};
@@ -36,13 +36,18 @@ fn add(sum: &mut Sha1, body: &[u8], ours: impl Fn(&str) -> bool) {
         return;
     }
     for (kind, content) in attributes(body) {
-        let within = (kind == DATA).then_some(content).unwrap_or_default();
-        let whole = (kind != DATA).then_some((kind, content));
-        for (kind, content) in whole.into_iter().chain(attributes(within).filter(|(kind, _)| *kind != REFERENCES)) {
-            sum.update(kind.to_ne_bytes());
-            sum.update(content);
+        if kind == DATA {
+            let steady = attributes(content).filter(|(kind, _)| *kind != REFERENCES);
+            steady.for_each(|attribute| add_attribute(sum, attribute));
+        } else {
+            add_attribute(sum, (kind, content));
         }
     }
+}
+
+fn add_attribute(sum: &mut Sha1, (kind, content): Attribute<'_>) {
+    sum.update(kind.to_ne_bytes());
+    sum.update(content);
 }
 
 #[cfg(test)]
