@@ -37,7 +37,7 @@ fn count_and_seed() -> (usize, RngSeed) {
 
 fn rules(ruleset: &Ruleset) -> usize {
     let tables = [&ruleset.filter.v4, &ruleset.filter.v6, &ruleset.raw.v4, &ruleset.raw.v6];
-    tables.iter().flat_map(|table| table.values()).map(|chain| chain.rules.len()).sum()
+    tables.iter().flat_map(|table| table.values()).map(|chain| chain.rules().len()).sum()
 }
 
 /// What one tree says, for whoever has to find out why it is refused.
@@ -60,7 +60,7 @@ fn every_tree_settles(variant: Variant) {
             let tree = kind.new_tree(&mut runner).unwrap().current();
             let ruleset = compile(&tree, &facts).ruleset;
             all_rules += rules(&ruleset);
-            bridge_rules += ruleset.bridge.values().map(|chain| chain.rules.len()).sum::<usize>();
+            bridge_rules += ruleset.bridge.values().map(|chain| chain.rules().len()).sum::<usize>();
             entries += ruleset.sets.values().map(|set| set.len()).sum::<usize>();
             updates += 1;
             // an update looks whether all is live as it is wanted

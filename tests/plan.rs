@@ -165,9 +165,9 @@ proptest! {
         for (at, line) in script.text.lines().enumerate() {
             if let Some((name, index)) = script.owner(at + 1) {
                 let chain = &wanted.filter.v4[name];
-                let expected = chain.rules.get(index).map(|rule| rule.line(name));
+                let expected = chain.rules().get(index).map(|rule| rule.line(name));
                 prop_assert!(expected.is_none_or(|expected| expected == line));
-                prop_assert_eq!(index == chain.rules.len(), line.contains("PVESIG:"));
+                prop_assert_eq!(index == chain.rules().len(), line.contains("PVESIG:"));
             } else {
                 prop_assert!(!line.starts_with("-A PVEFW") && !line.starts_with("-A tap"), "{}", line);
             }

@@ -38,15 +38,15 @@ fn others<R: Clone>(rules: &[R], left_out: &BTreeMap<usize, String>) -> Vec<R> {
 
 impl Rules for Chain {
     fn count(&self) -> usize {
-        self.rules.len()
+        self.rules().len()
     }
 
     fn line(&self, name: &ChainName, at: usize) -> String {
-        self.rules[at].line(name)
+        self.rules()[at].line(name)
     }
 
     fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
-        let mut rule: Rule = self.rules[at].clone();
+        let mut rule: Rule = self.rules()[at].clone();
         if let Target::Jump(chain) | Target::Goto(chain) = &mut rule.target {
             *chain = to.clone();
         }
@@ -54,7 +54,7 @@ impl Rules for Chain {
     }
 
     fn closes(&self, name: &ChainName, at: usize) -> bool {
-        match &self.rules[at].target {
+        match &self.rules()[at].target {
             Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
             // inspects what an ACCEPT behind it would let through; elsewhere it stands for ACCEPT
             Target::Nfqueue(_) => name.as_str() == "PVEFW-IPS",
@@ -65,25 +65,25 @@ impl Rules for Chain {
     }
 
     fn origin(&self, at: usize) -> &Origin {
-        &self.rules[at].origin
+        &self.rules()[at].origin
     }
 
     fn target(&self, at: usize) -> Option<&ChainName> {
-        match &self.rules[at].target {
+        match &self.rules()[at].target {
             Target::Jump(chain) | Target::Goto(chain) => Some(chain),
             _ => None,
         }
     }
 
     fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
-        self.rules[at].matches.iter().filter_map(|one| match one {
+        self.rules()[at].matches.iter().filter_map(|one| match one {
             Match::Set { name, .. } => Some(name),
             _ => None,
         })
     }
 
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
-        Chain { rules: others(&self.rules, left_out) }
+        Chain::new(others(self.rules(), left_out))
     }
 
     fn sign(&self, name: &ChainName) -> Signature {
@@ -93,15 +93,15 @@ impl Rules for Chain {
 
 impl Rules for BridgeChain {
     fn count(&self) -> usize {
-        self.rules.len()
+        self.rules().len()
     }
 
     fn line(&self, name: &ChainName, at: usize) -> String {
-        self.rules[at].line(name, MacStyle::Padded)
+        self.rules()[at].line(name, MacStyle::Padded)
     }
 
     fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
-        let mut rule: BridgeRule = self.rules[at].clone();
+        let mut rule: BridgeRule = self.rules()[at].clone();
         if let BridgeTarget::Jump(chain) = &mut rule.target {
             *chain = to.clone();
         }
@@ -109,15 +109,15 @@ impl Rules for BridgeChain {
     }
 
     fn closes(&self, _name: &ChainName, at: usize) -> bool {
-        matches!(self.rules[at].target, BridgeTarget::Drop | BridgeTarget::Jump(_))
+        matches!(self.rules()[at].target, BridgeTarget::Drop | BridgeTarget::Jump(_))
     }
 
     fn origin(&self, at: usize) -> &Origin {
-        &self.rules[at].origin
+        &self.rules()[at].origin
     }
 
     fn target(&self, at: usize) -> Option<&ChainName> {
-        match &self.rules[at].target {
+        match &self.rules()[at].target {
             BridgeTarget::Jump(chain) => Some(chain),
             _ => None,
         }
@@ -128,7 +128,7 @@ impl Rules for BridgeChain {
     }
 
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
-        BridgeChain { rules: others(&self.rules, left_out) }
+        BridgeChain::new(others(self.rules(), left_out))
     }
 
     fn sign(&self, name: &ChainName) -> Signature {

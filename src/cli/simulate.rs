@@ -64,7 +64,7 @@ fn notes(view: &View, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
         notes.push(format!("not given, so that rules about it do not match: {}", unknown.join(", ")));
     }
     if let Layer::Ip(family) = packet.layer
-        && view.compiled.ruleset.raw[family].values().any(|chain| !chain.rules.is_empty())
+        && view.compiled.ruleset.raw[family].values().any(|chain| !chain.rules().is_empty())
     {
         notes.push(
             "not simulated: the table raw, with its limit for SYN packets and its connection helpers".to_string(),

@@ -95,7 +95,7 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, det
         ipv6: family_counts(&compiled.ruleset, Family::V6),
         ebtables: Counts {
             chains: compiled.ruleset.bridge.len(),
-            rules: compiled.ruleset.bridge.values().map(|chain| chain.rules.len()).sum(),
+            rules: compiled.ruleset.bridge.values().map(|chain| chain.rules().len()).sum(),
         },
         tools: firewall.variants().to_string(),
         last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
@@ -121,7 +121,7 @@ fn family_counts(ruleset: &Ruleset, family: Family) -> FamilyCounts {
 }
 
 fn counts(table: &Table) -> Counts {
-    Counts { chains: table.len(), rules: table.values().map(|chain| chain.rules.len()).sum() }
+    Counts { chains: table.len(), rules: table.values().map(|chain| chain.rules().len()).sum() }
 }
 
 impl Overview {

@@ -29,7 +29,7 @@ impl Builder {
     }
 
     fn finish(self, chains: &mut Chains) {
-        chains.insert(self.name, Arc::new(BridgeChain { rules: self.rules }));
+        chains.insert(self.name, Arc::new(BridgeChain::new(self.rules)));
     }
 }
 

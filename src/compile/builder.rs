@@ -49,12 +49,13 @@ impl<'a> Builder<'a> {
     }
 
     /// A rule that is written with one blank where its match is empty.
-    pub fn plain(&mut self, matches: Vec<Match>, target: Target, origin: &Origin) {
-        self.rules.push(Rule { matches, target, wide: false, origin: origin.clone() });
+    pub fn plain(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+        self.rules.push(Rule { matches: matches.into(), target, wide: false, origin: origin.clone() });
     }
 
     /// A rule that keeps both blanks where its match is empty.
-    pub fn spec(&mut self, matches: Vec<Match>, target: Target, origin: &Origin) {
+    pub fn spec(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+        let matches = matches.into();
         let wide = matches.is_empty();
         self.rules.push(Rule { matches, target, wide, origin: origin.clone() });
     }
@@ -71,6 +72,7 @@ impl<'a> Builder<'a> {
 
     /// Puts the chain into its table.
     pub fn finish(self, table: &mut Table) {
-        table.insert(self.name, Arc::new(Chain { rules: self.rules }));
+        let chain = Chain::new(self.rules).signed(&self.name);
+        table.insert(self.name, Arc::new(chain));
     }
 }

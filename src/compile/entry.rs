@@ -16,7 +16,7 @@ impl FamilyCompiler<'_> {
         for (name, to) in [("PVEFW-INPUT", "PVEFW-HOST-IN"), ("PVEFW-OUTPUT", "PVEFW-HOST-OUT")] {
             let mut rules = self.chain(name);
             if host_on {
-                rules.plain(vec![], jump(to), &origin);
+                rules.plain([], jump(to), &origin);
             }
             rules.finish(&mut self.filter);
         }
@@ -24,11 +24,11 @@ impl FamilyCompiler<'_> {
         let origin = made("the way to the guests' chains");
         let mut rules = self.chain("PVEFW-FORWARD");
         if ips {
-            rules.plain(vec![established()], jump("PVEFW-IPS"), &made("IPS for established connections"));
+            rules.plain([established()], jump("PVEFW-IPS"), &made("IPS for established connections"));
         }
         conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
-        rules.plain(vec![entering(&guest_links())], jump("PVEFW-FWBR-IN"), &origin);
-        rules.plain(vec![leaving(&guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
+        rules.plain([entering(&guest_links())], jump("PVEFW-FWBR-IN"), &origin);
+        rules.plain([leaving(&guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
         rules.finish(&mut self.filter);
 
         let mut incoming = self.chain("PVEFW-FWBR-IN");
@@ -51,7 +51,7 @@ impl FamilyCompiler<'_> {
             for device in devices.iter().filter(|_| guest.options.ips) {
                 let leaving = Match::Physdev(Physdev::OutFirst(device.name.clone()));
                 let target = Target::Nfqueue(guest.options.ips_queues);
-                rules.plain(vec![leaving], target, &guest.options.lines.origin("ips"));
+                rules.plain([leaving], target, &guest.options.lines.origin("ips"));
                 any = true;
             }
         }
@@ -66,14 +66,14 @@ impl FamilyCompiler<'_> {
         let host = &self.world.host.options;
         if self.world.cluster.definitions.sets.contains_key("blacklist") {
             let set = set_name(0, "blacklist", self.family);
-            rules.plain(vec![source_in(&set)], jump("PVEFW-blacklist"), &made("set blacklist of cluster.fw"));
+            rules.plain([source_in(&set)], jump("PVEFW-blacklist"), &made("set blacklist of cluster.fw"));
         }
         if self.family == Family::V4 && host.nosmurfs {
             let fresh = Match::Conntrack(&[CtState::Invalid, CtState::New]);
-            rules.plain(vec![fresh], jump("PVEFW-smurfs"), &host.lines.origin("nosmurfs"));
+            rules.plain([fresh], jump("PVEFW-smurfs"), &host.lines.origin("nosmurfs"));
         }
         if host.tcpflags {
-            rules.plain(vec![tcp()], jump("PVEFW-tcpflags"), &host.lines.origin("tcpflags"));
+            rules.plain([tcp()], jump("PVEFW-tcpflags"), &host.lines.origin("tcpflags"));
         }
     }
 
@@ -85,7 +85,7 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain("PVEFW-blacklist");
         let level = self.world.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
-        rules.plain(vec![], Target::Drop, &origin);
+        rules.plain([], Target::Drop, &origin);
         rules.finish(&mut self.filter);
     }
 }

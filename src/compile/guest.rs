@@ -24,7 +24,7 @@ impl FamilyCompiler<'_> {
         let options = &guest.options;
         let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
         let mut rules = self.chain(&format!("{}-IN", device.name));
-        rules.plain(vec![], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::In);
         if options.ndp {
             self.ndp(&mut rules, Way::In, options.radv, &accept, &options.lines.origin("ndp"));
@@ -47,10 +47,10 @@ impl FamilyCompiler<'_> {
         let options = &guest.options;
         let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
         let mut rules = self.chain(&format!("{}-OUT", device.name));
-        rules.plain(vec![], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::Out);
         self.source_filters(&mut rules, vmid, guest, device);
-        rules.plain(vec![], set_mark(false), &options.lines.origin("enable"));
+        rules.plain([], set_mark(false), &options.lines.origin("enable"));
         if options.ndp {
             self.ndp(&mut rules, Way::Out, options.radv, &accept, &options.lines.origin("ndp"));
         }
@@ -89,7 +89,7 @@ impl FamilyCompiler<'_> {
     fn source_filters(&self, rules: &mut Builder<'_>, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
-            rules.plain(vec![Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
+            rules.plain([Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
         }
         if self.family == Family::V6 && !options.radv {
             let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, "router-advertisement")];
@@ -103,7 +103,7 @@ impl FamilyCompiler<'_> {
                 negated: true,
             });
             // without its set nothing is known to be allowed
-            rules.plain(foreign.into_iter().collect(), Target::Drop, &options.lines.origin("ipfilter"));
+            rules.plain(Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{FamilyCompiler, policy_message};
 use crate::config::{Verdict, Way};
 use crate::ruleset::{AddrType, Direction, Family, Interface, Match, Origin, Spelled, Target};
 use ipnet::IpNet;
+use std::sync::Arc;
 
 /// Ports that hosts of the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
 const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
@@ -31,7 +32,7 @@ impl FamilyCompiler<'_> {
             Way::Out => Match::OutInterface(lo),
             _ => Match::InInterface(lo),
         });
-        rules.plain(loopback.into_iter().collect(), Target::Accept, &made("the host's loopback traffic"));
+        rules.plain(Vec::from_iter(loopback), Target::Accept, &made("the host's loopback traffic"));
         conntrack_filter(&mut rules, true);
         if world.host.options.ndp {
             self.ndp(&mut rules, way, false, &Target::Return, &world.host.options.lines.origin("ndp"));
@@ -39,7 +40,7 @@ impl FamilyCompiler<'_> {
         if way == Way::In {
             self.input_filter(&mut rules);
         }
-        rules.plain(vec![proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
+        rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
         for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
             let place =
                 Place { file, way, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner: Owner::Host };
@@ -68,11 +69,11 @@ impl FamilyCompiler<'_> {
         if Family::of(network.value.addr()) != self.family {
             return;
         }
-        let Some(network) = Spelled::new(network.text(), vec![network.value]) else { return };
+        let Some(network) = Spelled::new(network.text(), vec![network.value]).map(Arc::new) else { return };
         for (first, last) in LOCAL {
             let origin = made(format!("default access to port {first} of local_network"));
             let to = Match::Address(Direction::Destination, network.clone());
-            rules.plain(vec![to, tcp(), port(Direction::Destination, first, last)], Target::Return, &origin);
+            rules.plain([to, tcp(), port(Direction::Destination, first, last)], Target::Return, &origin);
         }
     }
 
@@ -83,18 +84,18 @@ impl FamilyCompiler<'_> {
         if corosync.multicast {
             let [udp, ports] = ports();
             let multicast = Match::AddrType(Direction::Destination, AddrType::Multicast);
-            rules.plain(vec![multicast, udp, ports], Target::Return, &origin);
+            rules.plain([multicast, udp, ports], Target::Return, &origin);
         }
         for (mine, theirs) in corosync.pairs.iter().filter(|(mine, _)| Family::of(*mine) == self.family) {
             let address = |direction, address: &std::net::IpAddr| {
                 let nets = vec![IpNet::from(*address)];
-                Spelled::new(&address.to_string(), nets).map(|nets| Match::Address(direction, nets))
+                Spelled::new(&address.to_string(), nets).map(|nets| Match::Address(direction, nets.into()))
             };
             let ends = match way {
                 Way::Out => [address(Direction::Source, mine), address(Direction::Destination, theirs)],
                 _ => [address(Direction::Destination, mine), address(Direction::Source, theirs)],
             };
-            rules.plain(ends.into_iter().flatten().chain(ports()).collect(), Target::Return, &origin);
+            rules.plain(Vec::from_iter(ends.into_iter().flatten().chain(ports())), Target::Return, &origin);
         }
     }
 
@@ -111,16 +112,16 @@ impl FamilyCompiler<'_> {
     /// What happens to packets that no rule decides.
     pub(super) fn policy(&self, rules: &mut Builder<'_>, policy: Verdict, accept: Target, log: Log, origin: &Origin) {
         match policy {
-            Verdict::Accept => rules.spec(vec![], accept, origin),
+            Verdict::Accept => rules.spec([], accept, origin),
             Verdict::Drop => {
-                rules.plain(vec![], jump("PVEFW-Drop"), origin);
+                rules.plain([], jump("PVEFW-Drop"), origin);
                 rules.log(&[], log, origin);
-                rules.plain(vec![], Target::Drop, origin);
+                rules.plain([], Target::Drop, origin);
             }
             Verdict::Reject => {
-                rules.plain(vec![], jump("PVEFW-Reject"), origin);
+                rules.plain([], jump("PVEFW-Reject"), origin);
                 rules.log(&[], log, origin);
-                rules.plain(vec![], Target::Goto(chain("PVEFW-reject")), origin);
+                rules.plain([], Target::Goto(chain("PVEFW-reject")), origin);
             }
         }
     }
@@ -143,7 +144,7 @@ impl FamilyCompiler<'_> {
 /// Drops what belongs to no connection, accepts what belongs to one.
 pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
     if drop_invalid {
-        rules.plain(vec![invalid()], Target::Drop, &made("invalid connection state"));
+        rules.plain([invalid()], Target::Drop, &made("invalid connection state"));
     }
-    rules.plain(vec![established()], Target::Accept, &made("established connections"));
+    rules.plain([established()], Target::Accept, &made("established connections"));
 }

@@ -32,13 +32,13 @@ pub fn port(direction: Direction, first: u16, last: u16) -> Match {
 pub fn dports(ports: &[u16]) -> Match {
     let text = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let ports = ports.iter().map(|port| (*port, *port)).collect();
-    Match::Multiport(Direction::Destination, Spelled::new(&text, ports).expect("ports are a word"))
+    Match::Multiport(Direction::Destination, Spelled::new(&text, ports).expect("ports are a word").into())
 }
 
 /// `-s` or `-d` with a network that is spelled so.
 pub fn net(direction: Direction, text: &str) -> Match {
     let net: IpNet = text.parse().expect("a constant network");
-    Match::Address(direction, Spelled::new(text, vec![net]).expect("a network is a word"))
+    Match::Address(direction, Spelled::new(text, vec![net]).expect("a network is a word").into())
 }
 
 /// `-p icmp` or `-p icmpv6`

@@ -1,7 +1,7 @@
 //! The table raw: SYN-flood protection and conntrack helpers.
 use super::FamilyCompiler;
 use super::matches::{opening, port, proto};
-use crate::ruleset::{Direction, Family, Match, Target};
+use crate::ruleset::{Direction, Family, HashLimit, Match, Target};
 
 /// Defaults: packets a second, packets at once, seconds.
 const RATE: u64 = 200;
@@ -22,13 +22,13 @@ impl FamilyCompiler<'_> {
         }
         let mut rules = self.chain("PVEFW-PREROUTING");
         if host.protection_synflood {
-            let limit = Match::HashLimit {
+            let limit = HashLimit {
                 above: or(host.protection_synflood_rate, RATE),
                 burst: or(host.protection_synflood_burst, BURST),
                 source_mask: if self.family == Family::V4 { 32 } else { 64 },
                 expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
             };
-            let matches = opening(false).into_iter().chain([limit]).collect();
+            let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
             rules.plain(matches, Target::Drop, &host.lines.origin("protection_synflood"));
         }
         let origin = host.lines.origin("nf_conntrack_helpers");

@@ -98,7 +98,7 @@ impl Sets {
             for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
                 live.add(*net, *nomatch);
             }
-            self.live.insert(names[family].clone(), Arc::new(live));
+            self.live.insert(names[family].clone(), Arc::new(live.signed(&names[family])));
         }
     }
 

@@ -24,7 +24,7 @@ impl FamilyCompiler<'_> {
 
     fn set_accept_mark(&mut self) {
         let mut rules = self.chain("PVEFW-SET-ACCEPT-MARK");
-        rules.spec(vec![], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
+        rules.spec([], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
         rules.finish(&mut self.filter);
     }
 
@@ -34,11 +34,11 @@ impl FamilyCompiler<'_> {
         match self.family {
             Family::V4 => {
                 for kind in [AddrType::Broadcast, AddrType::Multicast, AddrType::Anycast] {
-                    rules.spec(vec![Match::AddrType(Direction::Destination, kind)], Target::Drop, &origin);
+                    rules.spec([Match::AddrType(Direction::Destination, kind)], Target::Drop, &origin);
                 }
-                rules.spec(vec![net(Direction::Destination, "224.0.0.0/4")], Target::Drop, &origin);
+                rules.spec([net(Direction::Destination, "224.0.0.0/4")], Target::Drop, &origin);
             }
-            Family::V6 => rules.spec(vec![net(Direction::Destination, "ff00::/8")], Target::Drop, &origin),
+            Family::V6 => rules.spec([net(Direction::Destination, "ff00::/8")], Target::Drop, &origin),
         }
         rules.finish(&mut self.filter);
     }
@@ -48,11 +48,11 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain("PVEFW-reject");
         // nobody is answered who did not ask for himself alone, and no error message is
         if self.family == Family::V4 {
-            rules.spec(vec![Match::AddrType(Direction::Destination, AddrType::Broadcast)], Target::Drop, &origin);
-            rules.spec(vec![net(Direction::Source, "224.0.0.0/4")], Target::Drop, &origin);
+            rules.spec([Match::AddrType(Direction::Destination, AddrType::Broadcast)], Target::Drop, &origin);
+            rules.spec([net(Direction::Source, "224.0.0.0/4")], Target::Drop, &origin);
         }
-        rules.spec(vec![icmp_proto(self.family)], Target::Drop, &origin);
-        let mut answer = |matches, with| rules.spec(matches, Target::Reject(with), &origin);
+        rules.spec([icmp_proto(self.family)], Target::Drop, &origin);
+        let mut answer = |matches: Vec<Match>, with| rules.spec(matches, Target::Reject(with), &origin);
         match self.family {
             Family::V4 => {
                 answer(vec![tcp()], RejectWith::TcpReset);
@@ -75,8 +75,8 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain(name);
         let dport = |first, last| port(Direction::Destination, first, last);
         let sport = |number| port(Direction::Source, number, number);
-        rules.spec(vec![tcp(), dport(43, 43)], jump("PVEFW-reject"), &origin("whois"));
-        rules.spec(vec![], jump("PVEFW-DropBroadcast"), &origin("broadcasts"));
+        rules.spec([tcp(), dport(43, 43)], jump("PVEFW-reject"), &origin("whois"));
+        rules.spec([], jump("PVEFW-DropBroadcast"), &origin("broadcasts"));
         let kinds = match self.family {
             Family::V4 => ["destination-unreachable", "source-quench", "time-exceeded"],
             Family::V6 => ["destination-unreachable", "time-exceeded", "packet-too-big"],
@@ -86,15 +86,15 @@ impl FamilyCompiler<'_> {
             let matches = vec![icmp_proto(self.family), module.clone(), icmp_type(self.family, kind)];
             rules.spec(matches, Target::Accept, &origin("ICMP that connections need"));
         }
-        rules.spec(vec![invalid()], Target::Drop, &origin("invalid connection state"));
+        rules.spec([invalid()], Target::Drop, &origin("invalid connection state"));
         let noise = origin("SMB noise");
-        rules.spec(vec![udp(), dports(&[135, 445])], smb.clone(), &noise);
-        rules.spec(vec![udp(), dport(137, 139)], smb.clone(), &noise);
-        rules.spec(vec![udp(), sport(137), dport(1024, 65535)], smb.clone(), &noise);
-        rules.spec(vec![tcp(), dports(&[135, 139, 445])], smb.clone(), &noise);
-        rules.spec(vec![udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
-        rules.spec(opening(true).into(), Target::Drop, &origin("TCP that opens no connection"));
-        rules.spec(vec![udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
+        rules.spec([udp(), dports(&[135, 445])], smb.clone(), &noise);
+        rules.spec([udp(), dport(137, 139)], smb.clone(), &noise);
+        rules.spec([udp(), sport(137), dport(1024, 65535)], smb.clone(), &noise);
+        rules.spec([tcp(), dports(&[135, 139, 445])], smb.clone(), &noise);
+        rules.spec([udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
+        rules.spec(opening(true), Target::Drop, &origin("TCP that opens no connection"));
+        rules.spec([udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
         rules.finish(&mut self.filter);
     }
 
@@ -109,10 +109,10 @@ impl FamilyCompiler<'_> {
         let tests = [(all, fin.and(psh).and(urg)), (all, TcpFlags::NONE), both(syn, rst), both(fin, syn)];
         for (mask, set) in tests {
             let flags = Match::TcpFlags { negated: false, mask, set };
-            rules.spec(vec![tcp(), Match::Module("tcp"), flags], logged(), &origin);
+            rules.spec([tcp(), Match::Module("tcp"), flags], logged(), &origin);
         }
         let [tcp, module, flags] = opening(false);
-        rules.spec(vec![tcp, module, port(Direction::Source, 0, 0), flags], logged(), &origin);
+        rules.spec([tcp, module, port(Direction::Source, 0, 0), flags], logged(), &origin);
         rules.finish(&mut self.filter);
     }
 
@@ -120,16 +120,16 @@ impl FamilyCompiler<'_> {
         let origin = made("standard chain PVEFW-smurfs: packets from broadcast addresses");
         let mut rules = self.chain("PVEFW-smurfs");
         let logged = || Target::Goto(chain("PVEFW-smurflog"));
-        rules.spec(vec![net(Direction::Source, "0.0.0.0/32")], Target::Return, &origin);
-        rules.spec(vec![Match::AddrType(Direction::Source, AddrType::Broadcast)], logged(), &origin);
-        rules.spec(vec![net(Direction::Source, "224.0.0.0/4")], logged(), &origin);
+        rules.spec([net(Direction::Source, "0.0.0.0/32")], Target::Return, &origin);
+        rules.spec([Match::AddrType(Direction::Source, AddrType::Broadcast)], logged(), &origin);
+        rules.spec([net(Direction::Source, "224.0.0.0/4")], logged(), &origin);
         rules.finish(&mut self.filter);
     }
 
     fn logged_drop(&mut self, name: &str, level: Option<u8>, origin: &Origin) {
         let mut rules = self.chain(name);
         rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
-        rules.spec(vec![], Target::Drop, origin);
+        rules.spec([], Target::Drop, origin);
         rules.finish(&mut self.filter);
     }
 }

@@ -71,8 +71,8 @@ impl FamilyCompiler<'_> {
         self.groups_in_use.insert(name.to_string());
         let origin = Origin::Line(place.file.clone(), rule.line);
         let direction = if place.way == Way::In { "IN" } else { "OUT" };
-        into.plain(interface.into_iter().collect(), jump(&format!("GROUP-{name}-{direction}")), &origin);
-        into.plain(vec![marked()], place.group_accept.clone(), &origin);
+        into.plain(Vec::from_iter(interface), jump(&format!("GROUP-{name}-{direction}")), &origin);
+        into.plain([marked()], place.group_accept.clone(), &origin);
     }
 
     fn verdict_rule(
@@ -118,7 +118,7 @@ impl FamilyCompiler<'_> {
                     Some(group) => Origin::Line(world.cluster.file.clone(), group.line),
                     None => super::builder::made(format!("security group {name}, which does not exist")),
                 };
-                rules.plain(vec![], super::matches::set_mark(false), &origin);
+                rules.plain([], super::matches::set_mark(false), &origin);
                 let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
                 let place = Place {
                     file: &world.cluster.file,

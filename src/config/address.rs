@@ -4,6 +4,7 @@ use crate::ruleset::{Family, Spelled};
 use crate::tables::databases::decimal;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The longest list of addresses that iptables takes, in bytes.
 const LONGEST_LIST: usize = 1023;
@@ -12,9 +13,9 @@ const LONGEST_LIST: usize = 1023;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Literal {
     /// Addresses and networks of one family.
-    Nets(Spelled<Vec<IpNet>>),
+    Nets(Arc<Spelled<Vec<IpNet>>>),
     /// All addresses from one to another, both included.
-    Range(Spelled<(IpAddr, IpAddr)>),
+    Range(Arc<Spelled<(IpAddr, IpAddr)>>),
 }
 
 impl Literal {
@@ -43,14 +44,14 @@ impl Literal {
         let spelled = || format!("invalid IP address: '{}'", shown(text));
         if let Some((first, last)) = text.split_once('-') {
             let range = range(first, last)?;
-            return Spelled::new(text, range).map(Literal::Range).ok_or_else(spelled);
+            return Spelled::new(text, range).map(|range| Literal::Range(range.into())).ok_or_else(spelled);
         }
         let nets: Vec<_> = parts.iter().map(|part| net(part)).collect::<Result<_, _>>()?;
         let mixed = nets.iter().any(|net| Family::of(net.addr()) != Family::of(nets[0].addr()));
         if mixed {
             return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", shown(text)));
         }
-        Spelled::new(text, nets).map(Literal::Nets).ok_or_else(spelled)
+        Spelled::new(text, nets).map(|nets| Literal::Nets(nets.into())).ok_or_else(spelled)
     }
 }
 

@@ -3,6 +3,7 @@ use super::text::shown;
 use crate::ruleset::{Family, IcmpType, Spelled};
 use crate::tables::databases::{Databases, decimal};
 use crate::tables::icmp;
+use std::sync::Arc;
 
 /// How many ports the multiport match takes, a range counting as two.
 const MOST_PORTS: usize = 15;
@@ -13,7 +14,7 @@ pub enum Ports {
     /// One port or one range, both ends included.
     One(Spelled<(u16, u16)>),
     /// Several, for the multiport match.
-    Several(Spelled<Vec<(u16, u16)>>),
+    Several(Arc<Spelled<Vec<(u16, u16)>>>),
 }
 
 /// The protocols that have ports, by number, with the name that services are listed under.
@@ -43,7 +44,7 @@ impl Ports {
         // iptables has no ports of its own for udplite, the multiport match has
         let spelled = match ports[..] {
             [one] if name != "udplite" => Spelled::new(text, one).map(Ports::One),
-            _ => Spelled::new(text, ports).map(Ports::Several),
+            _ => Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())),
         };
         spelled.ok_or_else(|| invalid(text))
     }

@@ -7,7 +7,7 @@
 //! rules back to them without a change of meaning.
 use super::compare::{Action, Plan, TablePlan};
 use super::live::{Live, TableName};
-use crate::ruleset::{Chain, Family, Match, Ruleset, SetName, Table};
+use crate::ruleset::{Chain, Family, Match, Rule, Ruleset, SetName, Table};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Live {
 }
 
 fn sets_of(chain: &Chain) -> impl Iterator<Item = &SetName> {
-    chain.rules.iter().flat_map(|rule| &rule.matches).filter_map(|one| match one {
+    chain.rules().iter().flat_map(|rule| &rule.matches).filter_map(|one| match one {
         Match::Set { name, .. } => Some(name),
         _ => None,
     })
@@ -132,8 +132,8 @@ fn looks_into(chain: &Chain, sets: &BTreeSet<SetName>) -> bool {
 }
 
 fn renamed(chain: &Chain, sets: &BTreeSet<SetName>) -> Chain {
-    let mut chain = chain.clone();
-    for one in chain.rules.iter_mut().flat_map(|rule| &mut rule.matches) {
+    let mut rules: Box<[Rule]> = chain.rules().into();
+    for one in rules.iter_mut().flat_map(|rule| &mut rule.matches) {
         if let Match::Set { name, .. } = one
             && sets.contains(name)
             && let Some(next) = next_name(name)
@@ -141,5 +141,5 @@ fn renamed(chain: &Chain, sets: &BTreeSet<SetName>) -> Chain {
             *name = next;
         }
     }
-    chain
+    Chain::new(rules)
 }

@@ -1,8 +1,9 @@
 //! Rules of ebtables(8) chains.
 use super::Origin;
 use super::names::{ChainName, Interface, Token};
+use super::text::{put, string};
 use ipnet::Ipv4Net;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -79,7 +80,7 @@ pub enum BridgeTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeRule {
     /// What must hold for a frame, in writing order.
-    pub matches: Vec<BridgeMatch>,
+    pub matches: Box<[BridgeMatch]>,
     /// What happens to it then.
     pub target: BridgeTarget,
     /// Where the rule comes from.
@@ -90,38 +91,47 @@ impl BridgeRule {
     /// The rule as a line of `ebtables-save`, in the spelling of a variant.
     #[must_use]
     pub fn line(&self, chain: &ChainName, style: MacStyle) -> String {
-        let matches: String = self.matches.iter().map(|one| format!(" {}", one.text(style))).collect();
-        format!("-A {chain}{matches} -j {}", self.target)
+        string(|out| self.put(chain, style, out))
+    }
+
+    /// Writes that line, without its end.
+    pub(super) fn put(&self, chain: &ChainName, style: MacStyle, out: &mut impl Write) -> fmt::Result {
+        put(out, &["-A ", chain.as_str()])?;
+        self.matches.iter().try_for_each(|one| one.put(style, out))?;
+        put(out, &[" -j ", self.target.text()])
     }
 }
 
 impl BridgeMatch {
-    fn text(&self, style: MacStyle) -> String {
+    fn put(&self, style: MacStyle, out: &mut impl Write) -> fmt::Result {
         match self {
-            BridgeMatch::Protocol(name) => format!("-p {name}"),
-            BridgeMatch::InInterface(interface) => format!("-i {interface}"),
-            BridgeMatch::OutInterface(interface) => format!("-o {interface}"),
-            BridgeMatch::NotFrom(MacAddr(octets)) => {
-                let octet = |octet: &u8| match style {
-                    MacStyle::Short => format!("{octet:x}"),
-                    MacStyle::Padded => format!("{octet:02x}"),
-                };
-                format!("-s ! {}", octets.each_ref().map(octet).join(":"))
-            }
-            BridgeMatch::ArpSource(net) if net.prefix_len() == 32 => format!("--arp-ip-src {}", net.addr()),
-            BridgeMatch::ArpSource(net) => format!("--arp-ip-src {}", net.trunc()),
+            BridgeMatch::Protocol(name) => put(out, &[" -p ", name.as_str()]),
+            BridgeMatch::InInterface(interface) => put(out, &[" -i ", interface.as_str()]),
+            BridgeMatch::OutInterface(interface) => put(out, &[" -o ", interface.as_str()]),
+            BridgeMatch::NotFrom(MacAddr([a, b, c, d, e, f])) => match style {
+                MacStyle::Short => write!(out, " -s ! {a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{f:x}"),
+                MacStyle::Padded => write!(out, " -s ! {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+            },
+            BridgeMatch::ArpSource(net) if net.prefix_len() == 32 => write!(out, " --arp-ip-src {}", net.addr()),
+            BridgeMatch::ArpSource(net) => write!(out, " --arp-ip-src {}", net.trunc()),
+        }
+    }
+}
+
+impl BridgeTarget {
+    fn text(&self) -> &str {
+        match self {
+            BridgeTarget::Accept => "ACCEPT",
+            BridgeTarget::Drop => "DROP",
+            BridgeTarget::Return => "RETURN",
+            BridgeTarget::Jump(chain) => chain.as_str(),
         }
     }
 }
 
 impl fmt::Display for BridgeTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BridgeTarget::Accept => f.write_str("ACCEPT"),
-            BridgeTarget::Drop => f.write_str("DROP"),
-            BridgeTarget::Return => f.write_str("RETURN"),
-            BridgeTarget::Jump(chain) => chain.fmt(f),
-        }
+        f.write_str(self.text())
     }
 }
 
@@ -133,7 +143,7 @@ mod tests {
     fn macs_are_written_as_each_variant_prints_them() {
         let mac: MacAddr = "BC:24:01:00:0f:30".parse().unwrap();
         let rule = BridgeRule {
-            matches: vec![BridgeMatch::NotFrom(mac)],
+            matches: [BridgeMatch::NotFrom(mac)].into(),
             target: BridgeTarget::Drop,
             origin: Origin::Made("test".into()),
         };

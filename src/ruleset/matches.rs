@@ -1,10 +1,12 @@
 //! The matches of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::{Interface, SetName, Spelled};
 use super::target::LogRate;
+use super::text::put;
 use super::{Family, MacAddr};
 use ipnet::IpNet;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Which end of a packet a match looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +28,10 @@ impl Direction {
     }
 
     /// `s` or `d`.
-    fn letter(self) -> char {
+    fn letter(self) -> &'static str {
         match self {
-            Direction::Source => 's',
-            Direction::Destination => 'd',
+            Direction::Source => "s",
+            Direction::Destination => "d",
         }
     }
 }
@@ -107,6 +109,8 @@ pub enum Physdev {
 }
 
 /// One match of a rule. A rule's matches all have to hold, and are written in their order.
+///
+/// What is large, or rules have in common, is held by reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// `-i`
@@ -114,9 +118,9 @@ pub enum Match {
     /// `-o`
     OutInterface(Interface),
     /// `-s` or `-d` with one address or network, or a list of them.
-    Address(Direction, Spelled<Vec<IpNet>>),
+    Address(Direction, Arc<Spelled<Vec<IpNet>>>),
     /// `-m iprange --src-range` or `--dst-range`, both ends included.
-    Range(Direction, Spelled<(IpAddr, IpAddr)>),
+    Range(Direction, Arc<Spelled<(IpAddr, IpAddr)>>),
     /// `-m set [!] --match-set NAME src|dst`
     Set {
         /// The set.
@@ -135,7 +139,7 @@ pub enum Match {
     /// `--sport` or `--dport` with one port or range, both ends included.
     Port(Direction, Spelled<(u16, u16)>),
     /// `--match multiport --sports` or `--dports` with at most 15 ports, a range counting as two.
-    Multiport(Direction, Spelled<Vec<(u16, u16)>>),
+    Multiport(Direction, Arc<Spelled<Vec<(u16, u16)>>>),
     /// `-m addrtype --src-type` or `--dst-type`
     AddrType(Direction, AddrType),
     /// `-m conntrack --ctstate`: any of these.
@@ -163,20 +167,28 @@ pub enum Match {
     /// `-m limit --limit RATE [--limit-burst N]`
     Limit(LogRate),
     /// `-m hashlimit`: above a rate of packets for each source network.
-    HashLimit {
-        /// Packets a second that are left through.
-        above: u64,
-        /// Packets that a source may send at once.
-        burst: u64,
-        /// The prefix length that makes a source.
-        source_mask: u8,
-        /// How long an idle source is remembered, in milliseconds.
-        expire: u64,
-    },
+    HashLimit(Box<HashLimit>),
 }
 
-fn join<T>(items: &[T], name: impl Fn(&T) -> &'static str) -> String {
-    items.iter().map(name).collect::<Vec<_>>().join(",")
+/// A limit for each source network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashLimit {
+    /// Packets a second that are left through.
+    pub above: u64,
+    /// Packets that a source may send at once.
+    pub burst: u64,
+    /// The prefix length that makes a source.
+    pub source_mask: u8,
+    /// How long an idle source is remembered, in milliseconds.
+    pub expire: u64,
+}
+
+/// Names with commas between them.
+fn list<'a>(out: &mut impl Write, names: impl Iterator<Item = &'a str>) -> fmt::Result {
+    for (at, name) in names.enumerate() {
+        put(out, &[if at > 0 { "," } else { "" }, name])?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for CtState {
@@ -185,6 +197,7 @@ impl fmt::Display for CtState {
     }
 }
 
+/// As iptables(8) and conntrack(8) write it.
 fn ct_name(state: &CtState) -> &'static str {
     match state {
         CtState::Invalid => "INVALID",
@@ -194,13 +207,13 @@ fn ct_name(state: &CtState) -> &'static str {
     }
 }
 
-impl fmt::Display for AddrType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl AddrType {
+    fn name(self) -> &'static str {
+        match self {
             AddrType::Broadcast => "BROADCAST",
             AddrType::Multicast => "MULTICAST",
             AddrType::Anycast => "ANYCAST",
-        })
+        }
     }
 }
 
@@ -209,57 +222,75 @@ impl fmt::Display for TcpFlags {
         if *self == TcpFlags::NONE {
             return f.write_str("NONE");
         }
-        let set: Vec<_> = (0..6).filter(|bit| self.0 & (1 << bit) != 0).collect();
-        f.write_str(&join(&set, |bit| Self::NAMES[*bit]))
+        list(f, (0..6).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]))
     }
 }
 
-impl fmt::Display for Physdev {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Physdev {
+    fn put(&self, out: &mut impl Write) -> fmt::Result {
         match self {
-            Physdev::In(device) => write!(f, "-m physdev --physdev-is-bridged --physdev-in {device}"),
-            Physdev::Out(device) => write!(f, "-m physdev --physdev-is-bridged --physdev-out {device}"),
-            Physdev::OutFirst(device) => write!(f, "-m physdev --physdev-out {device} --physdev-is-bridged"),
+            Physdev::In(device) => put(out, &["-m physdev --physdev-is-bridged --physdev-in ", device.as_str()]),
+            Physdev::Out(device) => put(out, &["-m physdev --physdev-is-bridged --physdev-out ", device.as_str()]),
+            Physdev::OutFirst(device) => {
+                put(out, &["-m physdev --physdev-out ", device.as_str(), " --physdev-is-bridged"])
+            }
         }
+    }
+}
+
+impl Match {
+    /// Writes it as iptables takes it.
+    pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
+        let not = |negated: bool| if negated { "! " } else { "" };
+        match self {
+            Match::InInterface(interface) => put(out, &["-i ", interface.as_str()]),
+            Match::OutInterface(interface) => put(out, &["-o ", interface.as_str()]),
+            Match::Address(direction, addresses) => put(out, &["-", direction.letter(), " ", addresses.text()]),
+            Match::Range(direction, range) => put(out, &["-m iprange --", direction.short(), "-range ", range.text()]),
+            Match::Set { name, direction, negated } => {
+                put(out, &["-m set ", not(*negated), "--match-set ", name.as_str(), " ", direction.short()])
+            }
+            Match::Protocol(protocol) => put(out, &["-p ", protocol.text()]),
+            Match::Module(name) => put(out, &["-m ", name]),
+            Match::Icmp(Family::V4, kind) => put(out, &["--icmp-type ", kind.text()]),
+            Match::Icmp(Family::V6, kind) => put(out, &["--icmpv6-type ", kind.text()]),
+            Match::Port(direction, ports) => put(out, &["--", direction.letter(), "port ", ports.text()]),
+            Match::Multiport(direction, ports) => {
+                put(out, &["--match multiport --", direction.letter(), "ports ", ports.text()])
+            }
+            Match::AddrType(direction, kind) => put(out, &["-m addrtype --", direction.short(), "-type ", kind.name()]),
+            Match::Conntrack(states) => {
+                out.write_str("-m conntrack --ctstate ")?;
+                list(out, states.iter().map(ct_name))
+            }
+            Match::Physdev(physdev) => physdev.put(out),
+            Match::NotFromMac(mac) => put(out, &["-m mac ! --mac-source ", mac.text()]),
+            Match::Mark { value, mask } => write!(out, "-m mark --mark {value:#010x}/{mask:#010x}"),
+            Match::TcpFlags { negated, mask, set } => write!(out, "{}--tcp-flags {mask} {set}", not(*negated)),
+            Match::Limit(rate) => {
+                out.write_str("-m limit ")?;
+                rate.put(out)
+            }
+            Match::HashLimit(limit) => limit.put(out),
+        }
+    }
+}
+
+impl HashLimit {
+    fn put(&self, out: &mut impl Write) -> fmt::Result {
+        let HashLimit { above, burst, source_mask, expire } = self;
+        write!(
+            out,
+            "-m hashlimit --hashlimit-above {above}/sec --hashlimit-burst {burst} --hashlimit-mode srcip \
+             --hashlimit-name syn --hashlimit-htable-size 2097152 --hashlimit-srcmask {source_mask} \
+             --hashlimit-htable-expire {expire}"
+        )
     }
 }
 
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Match::InInterface(interface) => write!(f, "-i {interface}"),
-            Match::OutInterface(interface) => write!(f, "-o {interface}"),
-            Match::Address(direction, addresses) => write!(f, "-{} {addresses}", direction.letter()),
-            Match::Range(direction, range) => write!(f, "-m iprange --{}-range {range}", direction.short()),
-            Match::Set { name, direction, negated } => {
-                let not = if *negated { "! " } else { "" };
-                write!(f, "-m set {not}--match-set {name} {}", direction.short())
-            }
-            Match::Protocol(protocol) => write!(f, "-p {protocol}"),
-            Match::Module(name) => write!(f, "-m {name}"),
-            Match::Icmp(Family::V4, kind) => write!(f, "--icmp-type {kind}"),
-            Match::Icmp(Family::V6, kind) => write!(f, "--icmpv6-type {kind}"),
-            Match::Port(direction, ports) => write!(f, "--{}port {ports}", direction.letter()),
-            Match::Multiport(direction, ports) => {
-                write!(f, "--match multiport --{}ports {ports}", direction.letter())
-            }
-            Match::AddrType(direction, kind) => write!(f, "-m addrtype --{}-type {kind}", direction.short()),
-            Match::Conntrack(states) => write!(f, "-m conntrack --ctstate {}", join(states, ct_name)),
-            Match::Physdev(physdev) => physdev.fmt(f),
-            Match::NotFromMac(mac) => write!(f, "-m mac ! --mac-source {mac}"),
-            Match::Mark { value, mask } => write!(f, "-m mark --mark {value:#010x}/{mask:#010x}"),
-            Match::TcpFlags { negated, mask, set } => {
-                let not = if *negated { "! " } else { "" };
-                write!(f, "{not}--tcp-flags {mask} {set}")
-            }
-            Match::Limit(rate) => write!(f, "-m limit {rate}"),
-            Match::HashLimit { above, burst, source_mask, expire } => write!(
-                f,
-                "-m hashlimit --hashlimit-above {above}/sec --hashlimit-burst {burst} --hashlimit-mode srcip \
-                 --hashlimit-name syn --hashlimit-htable-size 2097152 --hashlimit-srcmask {source_mask} \
-                 --hashlimit-htable-expire {expire}"
-            ),
-        }
+        self.put(f)
     }
 }
 
@@ -281,7 +312,10 @@ mod tests {
             (Match::TcpFlags { negated: false, mask: syn, set: TcpFlags::NONE }, "--tcp-flags FIN,SYN,RST,ACK NONE"),
             (Match::Conntrack(&[CtState::Related, CtState::Established]), "-m conntrack --ctstate RELATED,ESTABLISHED"),
             (
-                Match::Multiport(Direction::Destination, Spelled::new("80,http", vec![(80, 80), (80, 80)]).unwrap()),
+                Match::Multiport(
+                    Direction::Destination,
+                    Arc::new(Spelled::new("80,http", vec![(80, 80), (80, 80)]).unwrap()),
+                ),
                 "--match multiport --dports 80,http",
             ),
         ];

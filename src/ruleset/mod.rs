@@ -4,15 +4,18 @@
 //! text of one can never become a second one, and the simulator reads the very rules that the kernel gets.
 
 mod bridge;
+mod chain;
 mod matches;
 mod names;
 mod rule;
 mod set;
 mod signature;
 mod target;
+mod text;
 
 pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacAddr, MacStyle};
-pub use matches::{AddrType, CtState, Direction, IcmpType, Match, Physdev, TcpFlags};
+pub use chain::{BridgeChain, Chain};
+pub use matches::{AddrType, CtState, Direction, HashLimit, IcmpType, Match, Physdev, TcpFlags};
 pub use names::{ChainName, Interface, SetName, Spelled, Token};
 pub use rule::{Origin, Rule};
 pub use set::{Set, canonical_address, canonical_net};
@@ -67,46 +70,6 @@ impl<T> std::ops::IndexMut<Family> for PerFamily<T> {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
         }
-    }
-}
-
-/// A chain of an iptables table: its rules in order. Immutable once made, so that it can be shared and compared cheaply.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chain {
-    /// The rules, first to last.
-    pub rules: Vec<Rule>,
-}
-
-impl Chain {
-    /// The rules as `-A NAME …` lines, without the signature.
-    pub fn lines<'a>(&'a self, name: &'a ChainName) -> impl Iterator<Item = String> + 'a {
-        self.rules.iter().map(move |rule| rule.line(name))
-    }
-
-    /// The signature of the chain under this name.
-    #[must_use]
-    pub fn signature(&self, name: &ChainName) -> Signature {
-        signature_of(self.lines(name))
-    }
-}
-
-/// An ebtables chain: its rules in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BridgeChain {
-    /// The rules, first to last.
-    pub rules: Vec<BridgeRule>,
-}
-
-impl BridgeChain {
-    /// The rules as `-A NAME …` lines, in the spelling of an ebtables variant.
-    pub fn lines<'a>(&'a self, name: &'a ChainName, style: MacStyle) -> impl Iterator<Item = String> + 'a {
-        self.rules.iter().map(move |rule| rule.line(name, style))
-    }
-
-    /// The signature of the chain under this name, in the spelling of an ebtables variant.
-    #[must_use]
-    pub fn signature(&self, name: &ChainName, style: MacStyle) -> Signature {
-        signature_of(self.lines(name, style))
     }
 }
 

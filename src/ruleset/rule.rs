@@ -2,7 +2,8 @@
 use super::matches::Match;
 use super::names::ChainName;
 use super::target::Target;
-use std::fmt;
+use super::text::{put, string};
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Where a rule comes from, for reports and explanations.
@@ -23,11 +24,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A rule of an iptables chain.
+/// A rule of an iptables chain. A large node has a hundred thousand: its size matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// What must hold for a packet, in writing order.
-    pub matches: Vec<Match>,
+    pub matches: Box<[Match]>,
     /// What happens to it then.
     pub target: Target,
     /// Whether a second blank follows the chain, as on both sides of an empty match, `-A CHAIN  -j DROP`: signatures
@@ -41,17 +42,17 @@ impl Rule {
     /// The rule as a line of a restore script.
     #[must_use]
     pub fn line(&self, chain: &ChainName) -> String {
-        use fmt::Write;
-        let mut line = format!("-A {chain}");
-        let mut put = |part: &dyn fmt::Display| write!(line, " {part}").unwrap_or(());
-        if self.wide {
-            put(&"");
-        }
+        string(|out| self.put(chain, out))
+    }
+
+    /// Writes that line, without its end.
+    pub(super) fn put(&self, chain: &ChainName, out: &mut impl Write) -> fmt::Result {
+        put(out, &["-A ", chain.as_str(), if self.wide { "  " } else { " " }])?;
         for one in &self.matches {
-            put(one);
+            one.put(out)?;
+            out.write_str(" ")?;
         }
-        put(&self.target);
-        line
+        self.target.put(out)
     }
 }
 
@@ -64,11 +65,16 @@ mod tests {
     fn only_wide_rules_keep_both_blanks() {
         let chain = ChainName::new("X").unwrap();
         let origin = Origin::Made("test".into());
-        let mut rule = Rule { matches: vec![], target: Target::Drop, wide: true, origin };
+        let mut rule = Rule { matches: [].into(), target: Target::Drop, wide: true, origin };
         assert_eq!(rule.line(&chain), "-A X  -j DROP");
         rule.wide = false;
         assert_eq!(rule.line(&chain), "-A X -j DROP");
-        rule.matches.push(Match::InInterface(Interface::new("lo").unwrap()));
+        rule.matches = [Match::InInterface(Interface::new("lo").unwrap())].into();
         assert_eq!(rule.line(&chain), "-A X -i lo -j DROP");
+    }
+
+    #[test]
+    fn rules_are_small() {
+        assert!(size_of::<Rule>() <= 72 && size_of::<Match>() <= 32, "{} {}", size_of::<Rule>(), size_of::<Match>());
     }
 }

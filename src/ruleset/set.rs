@@ -1,22 +1,26 @@
 //! IP sets of type hash:net.
 use super::names::SetName;
-use super::signature::{Signature, signature_of};
+use super::signature::{Remembered, Signature};
+use super::text::{number, put, string};
 use super::{Family, Origin};
+use ecow::EcoString;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An IP set: networks of one family, some of which may be exceptions (`nomatch`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Set {
     /// The family of its entries.
     pub family: Family,
     /// The hash size, which is also the most entries that it takes: a power of two.
     pub size: u32,
     /// By the text of the entry, so in the order in which they are written.
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<EcoString, Entry>,
     /// Where the set comes from.
     pub origin: Origin,
+    signature: Remembered<SetName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +29,34 @@ struct Entry {
     nomatch: bool,
 }
 
+impl Entry {
+    fn put(self, text: &str, name: &SetName, out: &mut impl Write) -> fmt::Result {
+        put(out, &["add ", name.as_str(), " ", text, if self.nomatch { " nomatch" } else { "" }])
+    }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        (self.family, self.size, &self.entries, &self.origin)
+            == (other.family, other.size, &other.entries, &other.origin)
+    }
+}
+
+impl Eq for Set {}
+
 impl Set {
     /// An empty set with room for `count` entries: at least 64, and a power of two.
     #[must_use]
     pub fn new(family: Family, count: usize, origin: Origin) -> Self {
         let size = u32::try_from(count).unwrap_or(u32::MAX >> 1).max(64).next_power_of_two();
-        Set { family, size, entries: BTreeMap::new(), origin }
+        Set { family, size, entries: BTreeMap::new(), origin, signature: Remembered::default() }
     }
 
     /// Adds an entry as the kernel stores it, without host bits. One that is there already is replaced.
     pub fn add(&mut self, net: IpNet, nomatch: bool) {
         let net = net.trunc();
-        self.entries.insert(canonical_net(net), Entry { net, nomatch });
+        self.signature = Remembered::default();
+        self.entries.insert(canonical_net(net).into(), Entry { net, nomatch });
     }
 
     /// How many entries it has.
@@ -58,24 +78,40 @@ impl Set {
 
     /// The set under this name as `ipset restore` takes it: one `create`, then `add` lines.
     pub fn lines<'a>(&'a self, name: &'a SetName) -> impl Iterator<Item = String> + 'a {
+        let adds = self.entries.iter().map(move |(text, entry)| string(|out| entry.put(text, name, out)));
+        std::iter::once(string(|out| self.put_create(name, out))).chain(adds)
+    }
+
+    fn put_create(&self, name: &SetName, out: &mut impl Write) -> fmt::Result {
         let family = match self.family {
             Family::V4 => "inet",
             Family::V6 => "inet6",
         };
-        let size = self.size;
-        let create = format!("create {name} hash:net family {family} hashsize {size} maxelem {size} bucketsize 12");
-        std::iter::once(create).chain(self.entries.iter().map(move |(text, entry)| {
-            let nomatch = if entry.nomatch { " nomatch" } else { "" };
-            format!("add {name} {text}{nomatch}")
-        }))
+        put(out, &["create ", name.as_str(), " hash:net family ", family, " hashsize "])?;
+        number(out, self.size)?;
+        out.write_str(" maxelem ")?;
+        number(out, self.size)?;
+        out.write_str(" bucketsize 12")
     }
 
     /// The signature of the set under this name: that of its sorted lines.
     #[must_use]
     pub fn signature(&self, name: &SetName) -> Signature {
-        let mut lines: Vec<_> = self.lines(name).collect();
-        lines.sort_unstable();
-        signature_of(lines)
+        let make = || {
+            Signature::of_text(|out| {
+                // `add` sorts before `create`, and a blank before all that an entry can go on with
+                self.entries.iter().try_for_each(|(text, entry)| entry.put(text, name, out))?;
+                self.put_create(name, out)
+            })
+        };
+        self.signature.get(name, make)
+    }
+
+    /// The set, with its signature under this name made now and not when it is first asked for.
+    #[must_use]
+    pub fn signed(self, name: &SetName) -> Self {
+        let _ = self.signature(name);
+        self
     }
 
     /// Whether the kernel would find the address in the set: the longest prefix that holds it decides.
@@ -139,6 +175,15 @@ mod tests {
         let name = SetName::new("s").unwrap();
         let lines: Vec<_> = set.lines(&name).skip(1).collect();
         assert_eq!(lines, ["add s 10.1.1.1", "add s 10.1.2.0/24 nomatch"]);
+    }
+
+    #[test]
+    fn signatures_are_of_sorted_lines() {
+        let set = set(&[("10.1.1.1/32", true), ("10.1.1.10/32", false), ("10.1.1.0/31", true), ("10.1.1.1/32", true)]);
+        let name = SetName::new("s").unwrap();
+        let mut lines: Vec<_> = set.lines(&name).collect();
+        lines.sort_unstable();
+        assert_eq!(set.signature(&name), crate::ruleset::signature_of(lines));
     }
 
     #[test]

@@ -3,6 +3,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha1::{Digest, Sha1};
 use std::fmt;
+use std::sync::OnceLock;
 
 /// The SHA-1 of a chain's or set's lines, without line ends; shown as base64 without padding, 27 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +14,59 @@ impl Signature {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD_NO_PAD.decode(text).ok()?.try_into().ok().map(Signature)
+    }
+
+    /// The signature of the text that a function writes.
+    pub(super) fn of_text(write: impl FnOnce(&mut Signing) -> fmt::Result) -> Self {
+        let mut signing = Signing { sha: Sha1::new(), text: String::with_capacity(PIECE) };
+        // hashing takes everything
+        let _ = write(&mut signing);
+        signing.flush();
+        Signature(signing.sha.finalize().into())
+    }
+}
+
+/// How much text is hashed at once, in bytes.
+const PIECE: usize = 4096;
+
+/// Text that is hashed as it is written, and never there as a whole.
+pub(super) struct Signing {
+    sha: Sha1,
+    text: String,
+}
+
+impl Signing {
+    fn flush(&mut self) {
+        self.sha.update(self.text.as_bytes());
+        self.text.clear();
+    }
+}
+
+impl fmt::Write for Signing {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.text.len() + text.len() > PIECE {
+            self.flush();
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+/// The signature of something that never changes, under the name that it was first asked for: it has just one.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered<N>(OnceLock<(N, Signature)>);
+
+impl<N> Default for Remembered<N> {
+    fn default() -> Self {
+        Remembered(OnceLock::new())
+    }
+}
+
+impl<N: Clone + PartialEq> Remembered<N> {
+    /// The signature under a name, which is made where it is not remembered.
+    pub fn get(&self, name: &N, make: impl Fn() -> Signature) -> Signature {
+        let (of, signature) = self.0.get_or_init(|| (name.clone(), make()));
+        if of == name { *signature } else { make() }
     }
 }
 
@@ -40,6 +94,7 @@ pub fn signature_of<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Signat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     #[test]
     fn signatures_are_those_of_live_nodes() {
@@ -48,5 +103,21 @@ mod tests {
         assert_eq!(empty.to_string(), "2jmj7l5rSw0yVb/vlWAYkK/YBwk");
         assert_eq!(Signature::parse(&empty.to_string()), Some(empty));
         assert_eq!(Signature::parse("unknown"), None);
+    }
+
+    #[test]
+    fn pieces_of_any_size_are_one_text() {
+        for sizes in [vec![1; 9000], vec![4095, 1, 1], vec![4097], vec![10_000, 3], vec![]] {
+            let pieces: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
+            let signed = Signature::of_text(|out| pieces.iter().try_for_each(|piece| out.write_str(piece)));
+            assert_eq!(signed, signature_of([pieces.concat()]));
+        }
+    }
+
+    #[test]
+    fn another_name_has_another_signature() {
+        let remembered = Remembered::default();
+        let get = |name| remembered.get(&name, || signature_of([name]));
+        assert_eq!([get("a"), get("b"), get("a")], [signature_of(["a"]), signature_of(["b"]), signature_of(["a"])]);
     }
 }

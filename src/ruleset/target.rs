@@ -1,6 +1,7 @@
 //! The targets of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::{ChainName, Token};
-use std::fmt;
+use super::text::{number, put};
+use std::fmt::{self, Write};
 
 /// The answer to a rejected packet (`-j REJECT --reject-with`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,39 +100,65 @@ impl fmt::Display for RejectWith {
     }
 }
 
-impl fmt::Display for LogRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--limit {}", self.rate)?;
-        self.burst.map_or(Ok(()), |burst| write!(f, " --limit-burst {burst}"))
+impl LogRate {
+    pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
+        put(out, &["--limit ", self.rate.as_str()])?;
+        let Some(burst) = self.burst else { return Ok(()) };
+        out.write_str(" --limit-burst ")?;
+        number(out, burst)
     }
 }
 
-impl fmt::Display for LogPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ":{}:{}:{}: {}", self.vmid, self.level, self.chain, self.message)
+impl LogPrefix {
+    fn put(&self, out: &mut impl Write) -> fmt::Result {
+        out.write_str(":")?;
+        number(out, self.vmid)?;
+        out.write_str(":")?;
+        number(out, self.level.into())?;
+        put(out, &[":", self.chain.as_str(), ": ", self.message])
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Target {
+    /// Writes it as iptables takes it.
+    pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
         match self {
-            Target::Accept => f.write_str("-j ACCEPT"),
-            Target::Drop => f.write_str("-j DROP"),
-            Target::Return => f.write_str("-j RETURN"),
-            Target::Jump(chain) => write!(f, "-j {chain}"),
-            Target::Goto(chain) => write!(f, "-g {chain}"),
-            Target::Reject(with) => write!(f, "-j REJECT --reject-with {with}"),
-            Target::SetMark { value, mask } => write!(f, "-j MARK --set-mark {value:#010x}/{mask:#010x}"),
-            Target::SetConnmark(mark) => write!(f, "-j CONNMARK --set-mark {mark}"),
-            Target::Nflog(prefix) => write!(f, "-j NFLOG --nflog-prefix \"{prefix}\""),
-            Target::Nfqueue(Queue::Default) => f.write_str("-j NFQUEUE --queue-bypass"),
+            Target::Accept => out.write_str("-j ACCEPT"),
+            Target::Drop => out.write_str("-j DROP"),
+            Target::Return => out.write_str("-j RETURN"),
+            Target::Jump(chain) => put(out, &["-j ", chain.as_str()]),
+            Target::Goto(chain) => put(out, &["-g ", chain.as_str()]),
+            Target::Reject(with) => write!(out, "-j REJECT --reject-with {with}"),
+            Target::SetMark { value, mask } => write!(out, "-j MARK --set-mark {value:#010x}/{mask:#010x}"),
+            Target::SetConnmark(mark) => {
+                out.write_str("-j CONNMARK --set-mark ")?;
+                number(out, *mark)
+            }
+            Target::Nflog(prefix) => {
+                out.write_str("-j NFLOG --nflog-prefix \"")?;
+                prefix.put(out)?;
+                out.write_str("\"")
+            }
+            Target::Nfqueue(Queue::Default) => out.write_str("-j NFQUEUE --queue-bypass"),
             Target::Nfqueue(Queue::Number(number)) => {
-                write!(f, "-j NFQUEUE --queue-num {number} --queue-bypass")
+                write!(out, "-j NFQUEUE --queue-num {number} --queue-bypass")
             }
             Target::Nfqueue(Queue::Balance(first, last)) => {
-                write!(f, "-j NFQUEUE --queue-balance {first}:{last} --queue-bypass")
+                write!(out, "-j NFQUEUE --queue-balance {first}:{last} --queue-bypass")
             }
-            Target::CtHelper(name) => write!(f, "-j CT --helper {name}"),
+            Target::CtHelper(name) => put(out, &["-j CT --helper ", name]),
         }
     }
 }
+
+macro_rules! display {
+    ($($kind:ident)*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.put(f)
+            }
+        }
+    )*};
+}
+
+display!(LogRate LogPrefix Target);

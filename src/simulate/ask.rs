@@ -164,7 +164,7 @@ impl Situation<'_> {
                 packet.protocol == Packet::TCP && (packet.flags.0 & mask.0 == set.0) != *negated
             }
             // a single packet is above no rate
-            Match::HashLimit { .. } => false,
+            Match::HashLimit(_) => false,
         }
     }
 
@@ -216,7 +216,7 @@ fn within(port: u16, (first, last): (u16, u16)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::{Interface, Spelled, TcpFlags};
+    use crate::ruleset::{HashLimit, Interface, Spelled, TcpFlags};
 
     const HOP: fn() -> Hop = || Hop::Bridge { bridge: "vmbr0".into(), from: "a0".into(), to: "b0".into() };
 
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_not_known_matches_no_rule_about_it() {
         let unknown = Packet::new(Family::V4, Packet::UDP);
-        let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap();
+        let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap().into();
         let source = |text| Match::Address(Direction::Source, spelled(text));
         let port = |range| Match::Port(Direction::Destination, Spelled::new("p", range).unwrap());
         for one in [source("0.0.0.0/0"), port((0, 65535)), Match::AddrType(Direction::Source, AddrType::Broadcast)] {
@@ -271,7 +271,7 @@ mod tests {
         assert!(matches(&packet, 0, &flags(false, TcpFlags::SYN)));
         assert!(!matches(&packet, 0, &flags(true, TcpFlags::SYN)));
         assert!(!matches(&Packet::new(Family::V4, Packet::UDP), 0, &flags(true, TcpFlags::ACK)));
-        let flood = Match::HashLimit { above: 1, burst: 1, source_mask: 32, expire: 1000 };
+        let flood = Match::HashLimit(HashLimit { above: 1, burst: 1, source_mask: 32, expire: 1000 }.into());
         assert!(!matches(&packet, 0, &flood));
     }
 }

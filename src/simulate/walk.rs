@@ -37,7 +37,7 @@ impl Tables {
     /// Whether a chain is one that answers refused packets.
     fn answers(self, ruleset: &Ruleset, chain: &ChainName) -> bool {
         let Tables::Ip(family) = self else { return false };
-        let rules = ruleset.filter[family].get(chain).map_or(&[][..], |chain| &chain.rules);
+        let rules = ruleset.filter[family].get(chain).map_or(&[][..], |chain| chain.rules());
         rules.iter().any(|rule| matches!(rule.target, Target::Reject(_)))
     }
 
@@ -45,11 +45,11 @@ impl Tables {
         match self {
             Tables::Bridge => {
                 let (name, chain) = ruleset.bridge.get_key_value(chain)?;
-                Some((name, AnyRule::Bridge(chain.rules.get(index)?)))
+                Some((name, AnyRule::Bridge(chain.rules().get(index)?)))
             }
             Tables::Ip(family) => {
                 let (name, chain) = ruleset.filter[family].get_key_value(chain)?;
-                Some((name, AnyRule::Ip(chain.rules.get(index)?)))
+                Some((name, AnyRule::Ip(chain.rules().get(index)?)))
             }
         }
     }

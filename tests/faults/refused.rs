@@ -179,11 +179,11 @@ fn a_refused_ebtables_rule_costs_itself() {
     let mut host = Host::new("bridge", VARIANTS[0]);
     let mut wanted = node(&[100, 101]);
     let name = chain("tap100i0-OUT");
-    let mut rules = wanted.bridge[&name].rules.clone();
+    let mut rules = wanted.bridge[&name].rules().to_vec();
     let protocol = BridgeMatch::Protocol(Token::new("NOSUCHTYPE").unwrap());
     let origin = Origin::Line("100.fw".into(), 4);
-    rules.insert(1, BridgeRule { matches: vec![protocol], target: BridgeTarget::Accept, origin });
-    wanted.bridge.insert(name, std::sync::Arc::new(BridgeChain { rules }));
+    rules.insert(1, BridgeRule { matches: [protocol].into(), target: BridgeTarget::Accept, origin });
+    wanted.bridge.insert(name, std::sync::Arc::new(BridgeChain::new(rules)));
     let outcome = host.update(&wanted);
     assert_eq!(outcome.faults.len(), 1, "{:?}", texts(&outcome));
     assert!(texts(&outcome)[0].starts_with("ebtables: 100.fw:4: a rule is refused: "), "{:?}", texts(&outcome));

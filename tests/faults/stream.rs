@@ -50,7 +50,7 @@ impl Closed {
         let mut ruleset = crate::rulesets::node(&[100]);
         let name = |name: &str| format!("PVEFW-0-{name}-v4");
         let peer = Spelled::new(&PEER.to_string(), vec![format!("{PEER}/32").parse().unwrap()]).unwrap();
-        let dropping = || rule(vec![Match::Address(Direction::Source, peer.clone())], Target::Drop, 3);
+        let dropping = || rule(vec![Match::Address(Direction::Source, peer.clone().into())], Target::Drop, 3);
         let mut input: Vec<Rule> = Vec::new();
         for (stem, holds) in self.sets {
             input.push(rule(in_set(&name(stem)), Target::Drop, 4));

@@ -48,7 +48,7 @@ fn port() -> impl Strategy<Value = Vec<Match>> {
 fn matches(family: Family) -> impl Strategy<Value = Vec<Match>> {
     let address =
         (net(family), select(&[Direction::Source, Direction::Destination][..])).prop_map(|(net, direction)| {
-            vec![Match::Address(direction, Spelled::new(&net.to_string(), vec![net]).unwrap())]
+            vec![Match::Address(direction, Spelled::new(&net.to_string(), vec![net]).unwrap().into())]
         });
     let in_set = (select(&SETS[..]), any::<bool>()).prop_map(move |(name, negated)| {
         let name = set(&set_name(name, family));
@@ -101,11 +101,11 @@ fn table(family: Family) -> impl Strategy<Value = Table> {
         for (name, rules) in CHAINS.iter().zip(present.iter()) {
             let Some(rules) = rules else { continue };
             let rules = rules.iter().filter(|(_, target)| there(target));
-            let rules = rules.map(|(matches, target)| rule(matches.clone(), target.clone(), 1)).collect();
-            table.insert(chain(name), Arc::new(Chain { rules }));
+            let rules: Vec<_> = rules.map(|(matches, target)| rule(matches.clone(), target.clone(), 1)).collect();
+            table.insert(chain(name), Arc::new(Chain::new(rules)));
         }
-        let entry = names.iter().map(|name| rule(vec![], Target::Jump(chain(name)), 1)).collect();
-        table.insert(chain("PVEFW-FORWARD"), Arc::new(Chain { rules: entry }));
+        let entry: Vec<_> = names.iter().map(|name| rule(vec![], Target::Jump(chain(name)), 1)).collect();
+        table.insert(chain("PVEFW-FORWARD"), Arc::new(Chain::new(entry)));
         table
     })
 }
@@ -133,11 +133,15 @@ fn bridge() -> impl Strategy<Value = std::collections::BTreeMap<ChainName, Arc<B
         Just(vec![]),
     ];
     let target = select(vec![BridgeTarget::Accept, BridgeTarget::Drop, BridgeTarget::Return]);
-    let made = |(matches, target)| BridgeRule { matches, target, origin: Origin::Made("test".into()) };
+    let made = |(matches, target): (Vec<_>, _)| BridgeRule {
+        matches: matches.into(),
+        target,
+        origin: Origin::Made("test".into()),
+    };
     let names = select(&["PVEFW-FORWARD", "tap100i0-OUT", "tap100i0-OUT-ARP", "veth7i1-OUT-PROTO"][..]);
     btree_map(
         names.prop_map(chain),
-        vec((one, target).prop_map(made), 0..4).prop_map(|rules| Arc::new(BridgeChain { rules })),
+        vec((one, target).prop_map(made), 0..4).prop_map(|rules| Arc::new(BridgeChain::new(rules))),
         0..4,
     )
 }
@@ -146,8 +150,8 @@ fn bridge() -> impl Strategy<Value = std::collections::BTreeMap<ChainName, Arc<B
 pub fn ruleset() -> impl Strategy<Value = Ruleset> {
     let raw = |family| {
         vec(matches(family), 0..3).prop_map(|all| {
-            let rules = all.into_iter().map(|matches| rule(matches, Target::Drop, 1)).collect();
-            Table::from([(chain("PVEFW-PREROUTING"), Arc::new(Chain { rules }))])
+            let rules: Vec<_> = all.into_iter().map(|matches| rule(matches, Target::Drop, 1)).collect();
+            Table::from([(chain("PVEFW-PREROUTING"), Arc::new(Chain::new(rules)))])
         })
     };
     let raw = |family| proptest::option::of(raw(family)).prop_map(Option::unwrap_or_default);

@@ -17,7 +17,7 @@ pub fn interface(name: &str) -> Interface {
 
 /// A rule that a line of a file made.
 pub fn rule(matches: Vec<Match>, target: Target, line: u32) -> Rule {
-    Rule { wide: matches.is_empty(), matches, target, origin: Origin::Line("100.fw".into(), line) }
+    Rule { wide: matches.is_empty(), matches: matches.into(), target, origin: Origin::Line("100.fw".into(), line) }
 }
 
 pub fn tcp(port: u16) -> Vec<Match> {
@@ -30,12 +30,12 @@ pub fn in_set(name: &str) -> Vec<Match> {
 }
 
 pub fn put(table: &mut Table, name: &str, rules: Vec<Rule>) {
-    table.insert(chain(name), Arc::new(Chain { rules }));
+    table.insert(chain(name), Arc::new(Chain::new(rules)));
 }
 
 /// Appends a rule to a chain that is there.
 pub fn append(table: &mut Table, name: &str, rule: Rule) {
-    let mut rules = table[name].rules.clone();
+    let mut rules = table[name].rules().to_vec();
     rules.push(rule);
     put(table, name, rules);
 }
@@ -70,23 +70,30 @@ pub fn add_guest(ruleset: &mut Ruleset, vmid: u32) {
 }
 
 fn add_bridge_guest(ruleset: &mut Ruleset, device: &str) {
-    let bridge_rule = |matches, target| BridgeRule { matches, target, origin: Origin::Line("100.fw".into(), 2) };
+    let bridge_rule = |matches: Vec<_>, target| BridgeRule {
+        matches: matches.into(),
+        target,
+        origin: Origin::Line("100.fw".into(), 2),
+    };
     let out = chain(&format!("{device}-OUT"));
     let mac = "BC:24:01:00:0F:30".parse().unwrap();
     let rules = vec![
         bridge_rule(vec![BridgeMatch::NotFrom(mac)], BridgeTarget::Drop),
         bridge_rule(vec![], BridgeTarget::Accept),
     ];
-    ruleset.bridge.insert(out.clone(), Arc::new(BridgeChain { rules }));
-    let mut entry = ruleset.bridge["PVEFW-FWBR-OUT"].rules.clone();
+    ruleset.bridge.insert(out.clone(), Arc::new(BridgeChain::new(rules)));
+    let mut entry = ruleset.bridge["PVEFW-FWBR-OUT"].rules().to_vec();
     entry.push(bridge_rule(vec![BridgeMatch::InInterface(interface(device))], BridgeTarget::Jump(out)));
-    ruleset.bridge.insert(chain("PVEFW-FWBR-OUT"), Arc::new(BridgeChain { rules: entry }));
+    ruleset.bridge.insert(chain("PVEFW-FWBR-OUT"), Arc::new(BridgeChain::new(entry)));
 }
 
 /// The entry chains, with these guests behind them.
 pub fn node(guests: &[u32]) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    let plain = |matches, target| Rule { matches, target, wide: false, origin: Origin::Made("the firewall".into()) };
+    let plain = |matches: Vec<_>, target| {
+        let origin = Origin::Made("the firewall".into());
+        Rule { matches: matches.into(), target, wide: false, origin }
+    };
     for family in Family::ALL {
         let table = &mut ruleset.filter[family];
         put(table, "PVEFW-INPUT", vec![]);
@@ -104,11 +111,11 @@ pub fn node(guests: &[u32]) -> Ruleset {
         put(&mut ruleset.raw[family], "PVEFW-PREROUTING", if family == Family::V4 { vec![] } else { vec![drop] });
     }
     let entry = BridgeRule {
-        matches: vec![BridgeMatch::OutInterface(interface("fwln+"))],
+        matches: [BridgeMatch::OutInterface(interface("fwln+"))].into(),
         target: BridgeTarget::Jump(chain("PVEFW-FWBR-OUT")),
         origin: Origin::Made("the firewall".into()),
     };
-    ruleset.bridge.insert(chain("PVEFW-FORWARD"), Arc::new(BridgeChain { rules: vec![entry] }));
+    ruleset.bridge.insert(chain("PVEFW-FORWARD"), Arc::new(BridgeChain::new([entry])));
     ruleset.bridge.insert(chain("PVEFW-FWBR-OUT"), Arc::new(BridgeChain::default()));
     for vmid in guests {
         add_guest(&mut ruleset, *vmid);

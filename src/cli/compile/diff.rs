@@ -31,7 +31,7 @@ pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live, colour: Colo
         }
     }
     let bridge = |name: &str| -> Vec<&Origin> {
-        wanted.bridge.get(name).into_iter().flat_map(|chain| chain.rules.iter().map(|rule| &rule.origin)).collect()
+        wanted.bridge.get(name).into_iter().flat_map(|chain| chain.rules().iter().map(|rule| &rule.origin)).collect()
     };
     diff.part("ebtables", &plan.bridge.chains, Sides::of(&old, &new, |texts| &texts.bridge), bridge);
     let set = |name: &str| -> Vec<&Origin> {
@@ -63,7 +63,7 @@ fn origins(chain: &Chain) -> Vec<&Origin> {
         let many = |one: &Match| if let Match::Address(_, nets) = one { nets.value.len() } else { 1 };
         rule.matches.iter().map(many).product()
     };
-    chain.rules.iter().flat_map(|rule| vec![&rule.origin; lines(rule)]).collect()
+    chain.rules().iter().flat_map(|rule| vec![&rule.origin; lines(rule)]).collect()
 }
 
 struct Diff {

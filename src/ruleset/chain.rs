@@ -1,0 +1,100 @@
+//! Chains: their rules in order, and their signatures.
+use super::bridge::{BridgeRule, MacStyle};
+use super::names::ChainName;
+use super::rule::Rule;
+use super::signature::{Remembered, Signature};
+
+/// A chain of an iptables table. Immutable once made, so that it can be shared, compared cheaply, and remember its
+/// signature.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    rules: Box<[Rule]>,
+    signature: Remembered<ChainName>,
+}
+
+impl Chain {
+    /// A chain of these rules, first to last.
+    #[must_use]
+    pub fn new(rules: impl Into<Box<[Rule]>>) -> Self {
+        Chain { rules: rules.into(), signature: Remembered::default() }
+    }
+
+    /// The chain, with its signature under this name made now and not when it is first asked for.
+    #[must_use]
+    pub fn signed(self, name: &ChainName) -> Self {
+        let _ = self.signature(name);
+        self
+    }
+
+    /// The rules, first to last.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rules as `-A NAME …` lines, without the signature.
+    pub fn lines<'a>(&'a self, name: &'a ChainName) -> impl Iterator<Item = String> + 'a {
+        self.rules.iter().map(move |rule| rule.line(name))
+    }
+
+    /// The signature of the chain under this name.
+    #[must_use]
+    pub fn signature(&self, name: &ChainName) -> Signature {
+        let make = || Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(name, out)));
+        self.signature.get(name, make)
+    }
+}
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
+
+impl Eq for Chain {}
+
+/// An ebtables chain. Immutable once made.
+#[derive(Clone, Debug, Default)]
+pub struct BridgeChain {
+    rules: Box<[BridgeRule]>,
+    short: Remembered<ChainName>,
+    padded: Remembered<ChainName>,
+}
+
+impl BridgeChain {
+    /// A chain of these rules, first to last.
+    #[must_use]
+    pub fn new(rules: impl Into<Box<[BridgeRule]>>) -> Self {
+        BridgeChain { rules: rules.into(), short: Remembered::default(), padded: Remembered::default() }
+    }
+
+    /// The rules, first to last.
+    #[must_use]
+    pub fn rules(&self) -> &[BridgeRule] {
+        &self.rules
+    }
+
+    /// The rules as `-A NAME …` lines, in the spelling of an ebtables variant.
+    pub fn lines<'a>(&'a self, name: &'a ChainName, style: MacStyle) -> impl Iterator<Item = String> + 'a {
+        self.rules.iter().map(move |rule| rule.line(name, style))
+    }
+
+    /// The signature of the chain under this name, in the spelling of an ebtables variant.
+    #[must_use]
+    pub fn signature(&self, name: &ChainName, style: MacStyle) -> Signature {
+        let remembered = match style {
+            MacStyle::Short => &self.short,
+            MacStyle::Padded => &self.padded,
+        };
+        let make = || Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(name, style, out)));
+        remembered.get(name, make)
+    }
+}
+
+impl PartialEq for BridgeChain {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
+
+impl Eq for BridgeChain {}
