@@ -6,16 +6,19 @@ mod netns;
 mod node;
 #[path = "support/packets.rs"]
 mod packets;
+#[path = "support/paused.rs"]
+mod paused;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use node::{CLUSTER, GUEST, Node, until};
 use packets::Stream;
+use paused::Paused;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
 
@@ -68,6 +71,79 @@ fn no_packet_passes_over_restarts_upgrades_kills_and_a_second_daemon() {
     stream.await_packet();
 }
 
+/// The runs of tools in an update at which something happens: with `PVEFW_LONG_TESTS` all, else every second.
+fn chosen(runs: usize) -> impl Iterator<Item = usize> {
+    assert!(runs > 10, "an update runs tools: {runs}");
+    (1..=runs).step_by(if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 1 } else { 2 })
+}
+
+#[test]
+fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_update() {
+    let node = Node::new("pvefw-steps");
+    let paused = Paused::new(&node);
+    let stream = Stream::start(&node.netns);
+    let mut child = paused.start();
+    let before = stream.settled();
+    let exe = node.path("sbin/pve-firewall");
+    let runs = paused.runs_of(|| change(&node, 999));
+    for (round, run) in chosen(runs).enumerate() {
+        let port = 1000 + u16::try_from(run).unwrap();
+        let started = node.status().map(|status| status["started"].clone());
+        paused.arm(run);
+        change(&node, port);
+        paused.await_run();
+        if round % 2 == 0 {
+            // an upgrade of the program in place
+            fs::copy(&exe, node.path("sbin/new")).unwrap();
+            fs::rename(node.path("sbin/new"), &exe).unwrap();
+            signal(&child, Signal::SIGHUP);
+            paused.release();
+            until("the second life", || node.status().filter(|status| Some(&status["started"]) != started.as_ref()));
+        } else {
+            signal(&child, Signal::SIGKILL);
+            child.wait().unwrap();
+            // the tool outlives it, and ends when another daemon runs
+            child = node.command(&["start", "--foreground"]).spawn().unwrap();
+            paused.release();
+            live(&node, port);
+            signal(&child, Signal::SIGKILL);
+            child.wait().unwrap();
+            child = paused.start();
+        }
+        live(&node, port);
+        assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
+    }
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    stream.await_packet();
+}
+
+#[test]
+fn an_end_at_any_step_of_an_update_removes_the_rules() {
+    let node = Node::new("pvefw-ends");
+    let paused = Paused::new(&node);
+    let mut child = paused.start();
+    let runs = paused.runs_of(|| change(&node, 999));
+    for (round, run) in chosen(runs).enumerate() {
+        if round > 0 {
+            child = paused.start();
+        }
+        paused.arm(run);
+        change(&node, 1000 + u16::try_from(run).unwrap());
+        paused.await_run();
+        let stop = (round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
+        if stop.is_none() {
+            signal(&child, Signal::SIGTERM);
+        }
+        until("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
+        paused.release();
+        assert!(child.wait().unwrap().success());
+        assert!(stop.is_none_or(|mut stop| stop.wait().unwrap().success()), "run {run}: stop");
+        assert_eq!(node.ours(), "", "run {run} of {runs}");
+        assert_eq!(node.processes(), [0i32; 0]);
+    }
+}
+
 #[test]
 fn the_xtables_lock_held_by_others_delays_and_no_more() {
     for (seconds, refused) in [(3, false), (60, true)] {
@@ -103,6 +179,50 @@ fn the_xtables_lock_held_by_others_delays_and_no_more() {
         assert!(child.wait().unwrap().success());
         assert_eq!(node.ours(), "");
     }
+}
+
+/// The wall clock of the daemon and its tools jumps, by the file that libfaketime reads.
+#[test]
+fn a_clock_that_jumps_neither_opens_nor_delays() {
+    let node = Node::new("pvefw-clock");
+    let clock = node.path("clock");
+    let set = |offset: &str| {
+        fs::write(node.path("clock.new"), offset).unwrap();
+        fs::rename(node.path("clock.new"), &clock).unwrap();
+    };
+    set("+0");
+    let preload = fs::read_dir("/usr/lib").unwrap().flatten().map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
+    let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("LD_PRELOAD", preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+    // the other clocks go on, and times of modification are those of another node
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+    let mut child = command.spawn().unwrap();
+    node.until_live(SSH);
+    let mut rule = SSH.to_string();
+    for (port, days) in (23..).zip([400i64, -800, 36_500, -7_000, 0]) {
+        set(&format!("{days:+}d"));
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let jumped = |status: serde_json::Value| {
+            let told = status["updated"].as_i64().unwrap() - i64::try_from(real).unwrap();
+            (told.abs_diff(days * 86_400) < 3600).then_some(())
+        };
+        node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
+        let wanted = SSH.replace("22", &port.to_string());
+        until("the change", || {
+            let rules = node.rules();
+            assert!(rules.contains(&rule) || rules.contains(&wanted), "{days}: {rules}");
+            rules.contains(&wanted).then_some(())
+        });
+        until("an update by that clock", || node.status().and_then(jumped));
+        rule = wanted;
+    }
+    // the machine's own settings are not this namespace's to change
+    let faults = |line: &&String| line.contains("error") && !line.contains("cannot set /");
+    assert_eq!(node.log().iter().filter(faults).count(), 0, "{:#?}", node.log());
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
 }
 
 /// Starts the daemon where mounts that a script makes are its own.
