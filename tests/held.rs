@@ -16,7 +16,7 @@ use node::{CLUSTER, GUEST, Node, until};
 use packets::Stream;
 use paused::Paused;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{lchown, symlink};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -265,47 +265,81 @@ fn full_and_read_only_folders_keep_no_rule_from_being_live() {
     }
 }
 
-/// Every file that the daemon writes, with a symlink in its place.
-#[test]
-fn no_symlink_is_followed() {
-    let node = Node::new("pvefw-links");
-    let victim = node.path("victim");
-    fs::write(&victim, "untouched").unwrap();
-    let state = [
-        "ipsetcmdlist1",
-        "ipsetcmdlist2",
-        "ip4cmdlist",
-        "ip4cmdlistraw",
-        "ip6cmdlist",
-        "ip6cmdlistraw",
-        "ebtablescmdlist",
-        "log_nf_conntrack",
-        "last-good",
-        "ebtables.atomic",
-    ];
-    let state = state.iter().map(|name| format!("var/lib/pve-firewall/{name}"));
-    let run = ["pve-firewall.pid", "pve-firewall/status.json", "pve-firewall/daemon.lock", "lock/pvefw.lck"];
-    let run = run.iter().map(|name| format!("run/{name}"));
-    let flag = "run/proxmox-nftables-firewall-force-disable".to_string();
-    let all: Vec<String> = state.chain(run).chain([flag]).collect();
-    for path in &all {
-        fs::create_dir_all(node.path(path).parent().unwrap()).unwrap();
-        for link in [path.clone(), format!("{path}.new")] {
-            symlink(&victim, node.path(&link)).unwrap();
-        }
-    }
-    node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\n");
+/// The files that the daemon and its commands write, and with `.new` behind it the one that each is written as first.
+/// ebtables.atomic is written by ebtables-legacy alone, see `faults::ebtables_legacy_changes_a_copy`.
+const WRITTEN: [&str; 14] = [
+    "var/lib/pve-firewall/ipsetcmdlist1",
+    "var/lib/pve-firewall/ipsetcmdlist2",
+    "var/lib/pve-firewall/ip4cmdlist",
+    "var/lib/pve-firewall/ip4cmdlistraw",
+    "var/lib/pve-firewall/ip6cmdlist",
+    "var/lib/pve-firewall/ip6cmdlistraw",
+    "var/lib/pve-firewall/ebtablescmdlist",
+    "var/lib/pve-firewall/log_nf_conntrack",
+    "var/lib/pve-firewall/last-good",
+    "run/pve-firewall.pid",
+    "run/pve-firewall/status.json",
+    "run/pve-firewall/daemon.lock",
+    "run/lock/pvefw.lck",
+    "run/proxmox-nftables-firewall-force-disable",
+];
+
+/// Lets a daemon and the commands write whatever they write.
+fn write_everything(node: &Node) {
+    node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\nprotection_synflood: 1\n");
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
+    node.write("firewall/100.fw", &GUEST.replace("[RULES]", "layer2_protocols: IPv4,ARP\n[RULES]"));
     let mut child = node.command(&["start", "--foreground"]).spawn().unwrap();
     node.until_live(SSH);
     node.write("firewall/cluster.fw", CLUSTER);
-    change(&node, 23);
-    live(&node, 23);
+    change(node, 23);
+    live(node, 23);
     until("the status file", || node.status());
-    signal(&child, Signal::SIGTERM);
+    let stopped = node.run(&["stop"]);
     assert!(child.wait().unwrap().success());
-    assert_eq!(node.ours(), "");
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
-    let written = node.path("var/lib/pve-firewall/ip4cmdlist");
-    assert!(fs::symlink_metadata(written).unwrap().is_file(), "the link is replaced");
+    assert_eq!(node.ours(), "", "{stopped:?}");
+}
+
+#[test]
+fn no_symlink_is_followed() {
+    for owner in [0, 1234] {
+        let node = Node::new("pvefw-links");
+        let victim = node.path("victim");
+        fs::write(&victim, "untouched").unwrap();
+        for path in WRITTEN {
+            fs::create_dir_all(node.path(path).parent().unwrap()).unwrap();
+            for link in [node.path(path), node.path(&format!("{path}.new"))] {
+                symlink(&victim, &link).unwrap();
+                lchown(link, Some(owner), None).unwrap();
+            }
+        }
+        write_everything(&node);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        // a lock that is a link of root's is root's mistake, and is told; all others are replaced
+        let followed = node.logged("going without a lock");
+        assert_eq!(followed > 0, owner == 0, "{:#?}", node.log());
+        // of the flag, it is only asked whether it is there
+        let replaced = |path: &&&str| !path.ends_with("-force-disable") && (owner != 0 || !path.contains("lock"));
+        for path in WRITTEN.iter().filter(replaced) {
+            let there = fs::symlink_metadata(node.path(path)).map(|meta| meta.is_file());
+            assert!(there.unwrap_or(true), "{path}: a link is there still");
+        }
+    }
+}
+
+#[test]
+fn nothing_else_is_written() {
+    let node = Node::new("pvefw-written");
+    write_everything(&node);
+    let folders = ["etc", "run", "sbin", "usr", "var", "tmp"];
+    let files: Vec<String> =
+        folders.iter().flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}"))).collect();
+    let ours = |file: &&String| !file.starts_with("etc/pve/") && *file != "sbin/pve-firewall";
+    for file in files.iter().filter(ours) {
+        assert!(WRITTEN.contains(&file.as_str()), "{file}");
+    }
+    let gone = ["run/pve-firewall.pid", "run/pve-firewall/status.json"];
+    for file in WRITTEN.iter().filter(|file| !gone.contains(file)) {
+        assert!(node.path(file).exists(), "{file} is written indeed");
+    }
 }
