@@ -24,8 +24,8 @@ run: deps build
 test: deps test-deps
 	cargo test --locked
 
-# What the tests alone need: an IPS, an FTP server and client. Debian 12 has Suricata among its backports
-TEST_TOOLS := suricata vsftpd curl
+# What the tests alone need: an IPS, an FTP server and client, a clock that jumps. Debian 12 has Suricata among its backports
+TEST_TOOLS := suricata vsftpd curl faketime
 test-deps:
 	@for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	test -z "$$missing" && exit; \
@@ -38,7 +38,7 @@ test-deps:
 	fi; \
 	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \
 	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get install -y -qq --no-install-recommends vsftpd curl && \
+	apt-get install -y -qq --no-install-recommends vsftpd curl faketime && \
 	apt-get install -y -qq --no-install-recommends $$release suricata
 
 # Faults and hostile configurations, the long run: about two hours

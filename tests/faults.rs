@@ -2,6 +2,8 @@
 //!
 //! Needs root, netfilter, and the tools of `make deps`.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "faults/everywhere.rs"]
+mod everywhere;
 #[path = "kernel/host.rs"]
 mod host;
 #[path = "faults/killed.rs"]
@@ -32,9 +34,16 @@ fn main() {
         return killed::child();
     }
     let folder = standins::install();
-    let tests =
-        [tools::tests(), killed::tests(), refused::tests(), variants::tests(), stream::tests(), others::tests()]
-            .concat();
+    let tests = [
+        tools::tests(),
+        killed::tests(),
+        refused::tests(),
+        variants::tests(),
+        stream::tests(),
+        others::tests(),
+        everywhere::tests(),
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

@@ -363,3 +363,13 @@ fn details_of_conntrack_lines() {
         .with(18, &[0, 5]);
     assert_eq!(conntrack(request).unwrap(), "[DESTROY] ipv4     2 unknown  0 ESTABLISHED [ASSURED] mark=7 zone=5\n");
 }
+
+/// As conntrack(8) has it: from 0.9 s to 2.1 s are two seconds.
+#[test]
+fn the_time_of_a_connection_is_that_between_the_seconds_shown() {
+    let times = [(1, 900_000_000_u64), (2, 2_100_000_000)];
+    let times = times.map(|(kind, moment)| [&[12, 0, kind, 0][..], &moment.to_be_bytes()].concat()).concat();
+    let line = conntrack(Request::new(0x0102, 0, 0, &[2, 0, 0, 0]).with(20, &times)).unwrap();
+    let (start, stop) = ("[start=Mon Nov 23 00:00:00 2026]", "[stop=Mon Nov 23 00:00:02 2026]");
+    assert_eq!(line, format!("[DESTROY] ipv4     2 unknown  0 delta-time=2 {start} {stop}\n"));
+}

@@ -10,6 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use pve_firewall::inputs::File;
 use pve_firewall::reader::{Manner, Problem, Reader};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -234,28 +235,35 @@ fn times_of_modification_anywhere_mislead_nobody() {
 
 #[test]
 fn an_unreadable_file_keeps_its_last_good_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
-    fuse.change(|state| state.broken.extend(["firewall/100.fw".to_string()]));
-    reader.pass().unwrap();
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    let [report] = &reader.reports()[..] else { panic!("{:?}", reader.reports()) };
-    let text = report.to_string();
-    assert!(text.starts_with(&format!("{}/firewall/100.fw: cannot be read", dir.path().display())), "{text}");
-    // one that was never read is unreadable, and the others are there
-    let mut reader = self::reader(dir.path());
-    reader.settle().unwrap();
-    assert!(shown(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
-    assert_eq!(shown(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
-    // without cluster.fw nothing is known at all
-    fuse.change(|state| state.broken.extend(["firewall/cluster.fw".to_string()]));
-    let mut reader = self::reader(dir.path());
-    assert!(matches!(reader.settle(), Err(Problem::Ill(why)) if why.contains("firewall/cluster.fw: ")));
-    fuse.change(|state| state.broken.clear());
-    reader.settle().unwrap();
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    assert_eq!(reader.reports(), []);
+    let faults: [(&str, fn(&mut fuse::State) -> &mut BTreeSet<String>); 2] =
+        [("Input/output error", |state| &mut state.broken), ("Permission denied", |state| &mut state.forbidden)];
+    for (why, spoilt) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        let fuse = Fuse::mount(dir.path(), &FILES);
+        let mut reader = established(dir.path());
+        fuse.change(|state| assert!(spoilt(state).insert("firewall/100.fw".into())));
+        for _ in 0..3 {
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            let [report] = &reader.reports()[..] else { panic!("{:?}", reader.reports()) };
+            let text = report.to_string();
+            assert!(text.starts_with(&format!("{}/firewall/100.fw: cannot be read", dir.path().display())), "{text}");
+            assert!(text.contains(why), "{text}");
+        }
+        // one that was never read is unreadable, and the others are there
+        let mut reader = self::reader(dir.path());
+        reader.settle().unwrap();
+        assert!(shown(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
+        assert_eq!(shown(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
+        // without cluster.fw nothing is known at all
+        fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
+        let mut reader = self::reader(dir.path());
+        assert!(matches!(reader.settle(), Err(Problem::Ill(why)) if why.contains("firewall/cluster.fw: ")));
+        fuse.change(|state| spoilt(state).clear());
+        reader.settle().unwrap();
+        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+        assert_eq!(reader.reports(), []);
+    }
 }
 
 #[test]

@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("firewall/cluster.fw", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("cluster_fw", data));

@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("nodes/n1/lxc/200.conf", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("container_conf", data));

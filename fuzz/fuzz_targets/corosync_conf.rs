@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("corosync.conf", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("corosync_conf", data));

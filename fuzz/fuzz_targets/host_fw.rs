@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("nodes/n1/host.fw", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("host_fw", data));

@@ -1,40 +1,5 @@
 //! Any bytes as a datagram of packets: one line each, with its head and nothing that could be a second line.
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-use pve_firewall::nflog::lines::{Host, Lines};
-use pve_firewall::nflog::link::link_event;
-use pve_firewall::nflog::message::LoggedPacket;
-use pve_firewall::nflog::netlink::messages;
-use pve_firewall::nflog::time::LocalTime;
+mod support;
 
-struct Nowhere;
-
-impl Host for Nowhere {
-    fn interface(&mut self, index: u32) -> Option<&str> {
-        (index % 2 == 0).then_some("eth0")
-    }
-
-    fn now(&self) -> i64 {
-        0
-    }
-
-    fn local_time(&self, seconds: i64) -> LocalTime {
-        assert!((0..=253_402_300_799).contains(&seconds), "a time that no calendar holds");
-        LocalTime { year: 2026, month: 10, day: 23, weekday: 1, hour: 7, minute: 36, second: 59, offset: 0 }
-    }
-}
-
-fuzz_target!(|data: &[u8]| {
-    let mut lines = Lines::new(Nowhere);
-    for message in std::iter::once(data).chain(messages(data).map(|message| message.bytes)) {
-        let mut line = String::new();
-        lines.push_packet(&LoggedPacket::decode(message), &mut line);
-        let text = line.strip_suffix('\n').expect("a line end");
-        assert!(!text.contains(char::is_control), "{text:?}");
-        let words: Vec<&str> = text.split(' ').collect();
-        assert!(words.len() >= 6 && !text.ends_with(' '), "{text:?}");
-        assert!(words[0].parse::<u32>().is_ok() && words[1].parse::<u8>().is_ok_and(|level| level < 8), "{text:?}");
-        assert_eq!(words[3..5], ["23/Nov/2026:07:36:59", "+0000"]);
-    }
-    messages(data).for_each(|message| drop(link_event(message)));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("nflog_message", data));

@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("nodes/n1/qemu-server/100.conf", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("vm_conf", data));

@@ -2,4 +2,4 @@
 #![no_main]
 mod support;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| support::compile_with("sdn/firewall/vnet0.fw", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| support::run("vnet_fw", data));

@@ -245,10 +245,10 @@ impl<'a> Pass<'a> {
                 Err(error) => self.fault(part, error),
             }
         }
-        if let Ok(live) = &live.sets
-            && !sets.is_empty()
-        {
-            self.not_updated(Part::Sets, "set", sets.unfinished(live));
+        match &live.sets {
+            _ if sets.is_empty() => {}
+            Ok(live) => self.not_updated(Part::Sets, "set", sets.unfinished(live)),
+            Err(error) => self.fault(Part::Sets, error),
         }
     }
 

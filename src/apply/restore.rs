@@ -75,6 +75,8 @@ impl Restore<'_> {
             [b'-', ..] => run(&line.split_ascii_whitespace().collect::<Vec<_>>(), Some(at + 1)),
             _ => Ok(()),
         };
+        // one that is there already was left behind or planted, and would be followed if it were a link
+        let _ = files::remove(&self.atomic_file);
         let result = run(&["--atomic-save"], None)
             .and_then(|()| script.lines().enumerate().try_for_each(change))
             .and_then(|()| run(&["--atomic-commit"], None));

@@ -119,6 +119,41 @@ mod tests {
         );
     }
 
+    /// A file that can be read and not written.
+    fn sealed() -> fs::File {
+        use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        use std::io::Write;
+        let mut file = fs::File::from(memfd_create(c"sealed", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        file.write_all(b"7\n").unwrap();
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK)).unwrap();
+        file
+    }
+
+    #[test]
+    fn each_setting_may_fail_in_any_way_and_costs_itself() {
+        let sealed = sealed();
+        let sealed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
+        let all = || FILES.into_iter().chain(["module/nf_conntrack/parameters/hashsize"]);
+        let faults: [(&str, &dyn Fn(&Path)); 3] = [
+            ("the kernel does not have it; is its module loaded", &|_| {}),
+            ("Is a directory", &|path| fs::create_dir(path).unwrap()),
+            ("Operation not permitted", &|path| std::os::unix::fs::symlink(&sealed, path).unwrap()),
+        ];
+        for (broken, (reason, spoil)) in all().flat_map(|broken| faults.iter().map(move |fault| (broken, fault))) {
+            let dir = tempfile::tempdir().unwrap();
+            all().for_each(|name| fill(dir.path(), name, "7\n"));
+            fs::remove_file(dir.path().join(broken)).unwrap();
+            spoil(&dir.path().join(broken));
+            let told = sysctls(dir.path(), dir.path(), &Settings::default());
+            let [fault] = &told[..] else { panic!("{broken}: {told:?}") };
+            assert!(fault.to_string().contains(broken) && fault.to_string().contains(reason), "{fault}");
+            for other in all().filter(|other| *other != broken) {
+                assert_ne!(fs::read_to_string(dir.path().join(other)).unwrap(), "7\n", "{broken}: {other}");
+            }
+        }
+    }
+
     #[test]
     fn connection_logging_is_told_once() {
         let dir = tempfile::tempdir().unwrap();

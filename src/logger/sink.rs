@@ -1,7 +1,7 @@
 //! The log file: whole lines, each in one file, whatever rotates it and however full the disk is.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Appends to the log file.
@@ -105,8 +105,24 @@ impl Sink {
     }
 }
 
+/// A link of root's is followed, as a log may be kept elsewhere; what another user has put there is replaced.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let append = |path: &Path, flags| {
+        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW | flags).open(path)
+    };
+    match append(path, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {}
+        other => return other,
+    }
+    let link = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    if link.metadata()?.uid() != 0 {
+        fs::remove_file(path)?;
+        return append(path, libc::O_EXCL);
+    }
+    // the link that was looked at, whatever is in its place by now
+    let target = nix::fcntl::readlinkat(&link, "")?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    OpenOptions::new().append(true).create(true).mode(0o640).open(folder.join(target))
 }
 
 /// Writes everything, or tells how many bytes were written.
@@ -164,6 +180,26 @@ mod tests {
         sink.reopen().unwrap();
         sink.write("next\n").unwrap();
         assert_eq!(fs::read_to_string(sink.path()).unwrap(), "torn\nnext\n");
+    }
+
+    #[test]
+    fn a_link_is_followed_if_it_is_roots() {
+        use std::os::unix::fs::{lchown, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, victim) = (dir.path().join("elsewhere"), dir.path().join("victim"));
+        fs::create_dir(dir.path().join("log")).unwrap();
+        symlink("../elsewhere", dir.path().join("log/file")).unwrap();
+        let mut sink = sink(dir.path());
+        sink.write("one\n").unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "one\n");
+        fs::remove_file(sink.path()).unwrap();
+        symlink(&victim, sink.path()).unwrap();
+        lchown(sink.path(), Some(1234), None).expect("needs root");
+        sink.reopen().unwrap();
+        sink.write("two\n").unwrap();
+        assert!(!victim.exists());
+        assert!(fs::symlink_metadata(sink.path()).unwrap().is_file());
+        assert_eq!(fs::read_to_string(sink.path()).unwrap(), "two\n");
     }
 
     #[test]

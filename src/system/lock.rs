@@ -1,7 +1,7 @@
 //! Locks that exclude other runs of the same program.
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl FileLock {
     /// Takes the lock, waiting at most `patience`.
     ///
     /// # Errors
-    /// When the file cannot be opened (a symlink in its place included), or another process keeps the lock.
+    /// When the file cannot be opened (a symlink of our own in its place included), or another process keeps the lock.
     pub fn acquire(path: &Path, patience: Duration) -> Result<Self> {
         let deadline = Instant::now() + patience;
         loop {
@@ -60,7 +60,7 @@ impl FileLock {
 }
 
 /// Opens the file so that nobody else can lock it: whoever may open a file may lock it, for ever. `/run/lock` is open to
-/// all, so one that another user has put there is replaced.
+/// all, so a file or link that another user has put there is replaced.
 fn open(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -70,12 +70,16 @@ fn open(path: &Path) -> Result<File> {
         options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
         options
     };
+    let is_own = |meta: &Metadata| meta.uid() == nix::unistd::geteuid().as_raw();
     match options().open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) && !is_own(&fs::symlink_metadata(path)?) => {
+            fs::remove_file(path)?;
+        }
         Err(error) => return Err(error.into()),
         Ok(file) => {
             let meta = file.metadata()?;
-            if meta.uid() == nix::unistd::geteuid().as_raw() {
+            if is_own(&meta) {
                 if meta.mode() & 0o077 != 0 {
                     file.set_permissions(Permissions::from_mode(0o600))?;
                 }
@@ -128,5 +132,10 @@ mod tests {
         let path = dir.path().join("x.lck");
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(FileLock::acquire(&path, Duration::ZERO).is_err());
+        // one that another user has put there is replaced
+        std::os::unix::fs::lchown(&path, Some(1234), None).expect("needs root");
+        let lock = FileLock::acquire(&path, Duration::ZERO).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        drop(lock);
     }
 }

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("an_update_that_ends_after_any_step_is_completed", an_update_that_ends_after_any_step_is_completed),
         ("an_update_that_is_killed_at_any_step_is_completed", an_update_that_is_killed_at_any_step_is_completed),
         ("a_set_restore_that_ends_at_any_line_is_completed", a_set_restore_that_ends_at_any_line_is_completed),
+        ("a_program_that_is_not_installed_costs_its_part", a_program_that_is_not_installed_costs_its_part),
     ]
 }
 
@@ -24,12 +25,12 @@ pub fn is_child() -> bool {
     std::env::args().nth(1).as_deref() == Some(CHILD)
 }
 
-/// Updates in the namespace that it was started in: to [`new`], or to a target of [`crate::stream`].
+/// Updates in the namespace that it was started in: to [`new`], or to a target of [`crate::stream`]. Prints the faults.
 pub fn child() {
     let args: Vec<String> = std::env::args().collect();
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
     let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
-    firewall.update(&wanted);
+    firewall.update(&wanted).faults.iter().for_each(|fault| println!("{fault}"));
 }
 
 /// Runs [`child`] on a host, to its end.
@@ -37,7 +38,21 @@ pub fn run_child(host: &Host, variant: Variant, target: Option<usize>) -> ExitSt
     let program = std::env::current_exe().unwrap();
     let mut child: Command = host.netns.command(program.to_str().unwrap());
     child.arg(CHILD).arg(host.root.path()).arg(variant.to_string());
-    child.args(target.map(|target| target.to_string())).status().unwrap()
+    child.args(target.map(|target| target.to_string())).output().unwrap().status
+}
+
+/// Runs [`child`] where some programs are not installed, and returns the faults.
+fn run_child_without(host: &Host, variant: Variant, programs: &[String]) -> String {
+    // the mounts are those of `ip netns exec`, which has a mount namespace of its own
+    let script = "cd $1; shift; mkdir sbin; mount --bind /usr/sbin sbin; mount -t tmpfs none /usr/sbin
+        ln -s $PWD/sbin/* /usr/sbin; for program in $1; do rm /usr/sbin/$program; done; shift; exec \"$@\"";
+    let mut child: Command = host.netns.command("sh");
+    child.args(["-ec", script, "sh"]).arg(host.root.path()).arg(programs.join(" "));
+    child.arg(std::env::current_exe().unwrap()).arg(CHILD).arg(host.root.path()).arg(variant.to_string());
+    // without the stand-ins
+    let output = child.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn old() -> Ruleset {
@@ -131,5 +146,36 @@ fn a_set_restore_that_ends_at_any_line_is_completed() {
         stand_in(&mut host, "ipset", &script);
         assert!(!host.update(&new()).faults.is_empty());
         complete(host, &["ipset".into()]);
+    }
+}
+
+fn a_program_that_is_not_installed_costs_its_part() {
+    for variant in VARIANTS {
+        let of = |tool: &str| ["save", "restore"].map(|end| format!("{tool}-{variant}-{end}")).to_vec();
+        let ebtables = ["ebtables-nft-save", "ebtables-nft-restore"].map(String::from);
+        for missing in of("iptables").into_iter().chain(of("ip6tables")).chain(ebtables).chain(["ipset".into()]) {
+            let mut host = Host::new("absent", variant);
+            host.settle(&old());
+            let faults = run_child_without(&host, variant, std::slice::from_ref(&missing));
+            let told = format!("'{missing}' is not installed; install the Debian package that has it");
+            assert!(faults.contains(&told), "{missing}: {faults}");
+            for (of, live, chain) in [
+                ("iptables", host.saved("iptables", "-t filter"), ":tap102i0-IN "),
+                ("ip6tables", host.saved("ip6tables", "-t filter"), ":tap102i0-IN "),
+                ("ebtables", host.netns.exec("ebtables-nft-save"), ":tap102i0-OUT "),
+            ] {
+                let updated = !missing.starts_with(of);
+                assert!(!updated || live.contains(chain), "without {missing}: {of}\n{live}");
+            }
+            complete(host, &[]);
+        }
+        // nothing of a package
+        let mut host = Host::new("absent", variant);
+        host.settle(&old());
+        let package = [of("ip6tables"), vec![format!("ip6tables-{variant}"), "ip6tables".into()]].concat();
+        let faults = run_child_without(&host, variant, &package);
+        assert!(faults.contains("no variant of 'ip6tables' is installed"), "{faults}");
+        assert!(host.saved("iptables", "-t filter").contains(":tap102i0-IN "));
+        complete(host, &[]);
     }
 }

@@ -20,8 +20,8 @@ const THEIRS: &str =
     "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
     ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
 
-/// What they do to ours; `IPT` is iptables of the variant.
-const INTRUSIONS: [&str; 12] = [
+/// What they do to ours; `IPT` is iptables of the variant, and `SIX` ip6tables.
+const INTRUSIONS: [&str; 18] = [
     "IPT -F PVEFW-FORWARD",
     "IPT -F tap100i0-IN",
     "IPT -D FORWARD -j PVEFW-FORWARD",
@@ -33,11 +33,17 @@ const INTRUSIONS: [&str; 12] = [
     "IPT-save | grep -v -e PVEFW -e tap100i0 | IPT-restore",
     "ipset create x hash:net; ipset swap x PVEFW-100-friends-v4 2>/dev/null || ipset flush PVEFW-100-friends-v4; ipset destroy x",
     "IPT -F tap100i0-IN; ipset rename PVEFW-100-friends-v4 PVEFW-100-others-v4",
+    "IPT -E tap100i0-IN tap100i0-AWAY",
+    "echo '*filter\nCOMMIT' | IPT-restore",
+    "SIX -F tap100i0-IN; SIX -D FORWARD -j PVEFW-FORWARD",
+    "SIX -I tap100i0-IN -j ACCEPT",
+    "SIX -t raw -F PVEFW-PREROUTING",
+    "SIX -t raw -D PREROUTING -j PVEFW-PREROUTING",
     "ebtables-nft -F; ebtables-nft -D FORWARD -j PVEFW-FORWARD || true",
 ];
 
 fn shell(variant: Variant, script: &str) -> String {
-    script.replace("IPT", &format!("iptables-{variant}"))
+    script.replace("IPT", &format!("iptables-{variant}")).replace("SIX", &format!("ip6tables-{variant}"))
 }
 
 fn theirs(host: &Host) -> Vec<String> {
@@ -61,8 +67,12 @@ fn what_others_do_to_our_rules_is_mended() {
             let foreign = theirs(&host);
             host.settle(&wanted);
             assert_eq!(theirs(&host), foreign, "{intrusion}");
-            let live = host.saved("iptables", "-t filter");
-            assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{intrusion}: {live}");
+            for tool in ["iptables", "ip6tables"] {
+                let live = host.saved(tool, "-t filter");
+                assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{intrusion}: {live}");
+            }
+            // a chain that another program has renamed is its own
+            host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
         }
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-100-others-v4"));
     }
@@ -77,7 +87,8 @@ fn a_table_that_changes_under_way_is_mended() {
         host.settle(&node(&[100, 101]));
         let tool = restore("iptables", variant);
         let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
-        let once = once.replace(&format!("iptables-{variant}"), &format!("/usr/sbin/iptables-{variant}"));
+        // the tools, and not what stands in for them
+        let once = format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin; {once}");
         stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
         let mut wanted = node(&[100]);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));

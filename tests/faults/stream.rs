@@ -74,7 +74,12 @@ impl Closed {
     }
 }
 
-/// What a child updates to.
+/// What a move begins with.
+pub fn origin(number: usize) -> Ruleset {
+    MOVES[number].1.ruleset()
+}
+
+/// What it leads to.
 pub fn target(number: usize) -> Ruleset {
     MOVES[number].2.ruleset()
 }
@@ -93,7 +98,7 @@ fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
 }
 
 /// The stream was alive all the time, and was refused all the time.
-fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
+pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
     let passed = stream.settled() - before;
     assert_eq!(passed, 0, "{what}: packets got through");
     assert_eq!(host.remove().faults, []);

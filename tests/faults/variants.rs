@@ -85,9 +85,15 @@ fn a_variant_that_does_not_work_is_not_used() {
 fn ebtables_legacy_changes_a_copy() {
     let mut host = Host::new("eblegacy", Variant::Legacy);
     stand_in(&mut host, "ebtables-legacy", STAND_IN);
+    // the tool would follow a link in place of the copy
+    let (state, victim) = (host.root.path().join("var/lib/pve-firewall"), host.root.path().join("victim"));
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(&victim, "untouched").unwrap();
+    std::os::unix::fs::symlink(&victim, state.join("ebtables.atomic")).unwrap();
     let wanted = node(&[100, 101]);
     host.settle(&wanted);
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
     let log = crate::standins::notes(&host, "log");
     assert!(log.lines().all(|line| line.starts_with("--concurrent -t filter") || line == "--version"), "{log}");
     let table = crate::standins::notes(&host, "table");

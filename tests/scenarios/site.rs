@@ -1,4 +1,7 @@
 //! A node of the test bed on which the real daemon keeps a configuration live.
+#[path = "../support/wait.rs"]
+mod wait;
+
 use crate::netns::Netns;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
@@ -9,11 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
+pub use wait::{PATIENCE, until};
 
-/// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
 
 pub const CLUSTER: &str = "firewall/cluster.fw";
@@ -136,18 +137,6 @@ fn write(root: &Path, path: &str, text: &str) {
     let fresh = path.with_extension("tmp");
     fs::write(&fresh, text).unwrap();
     fs::rename(fresh, path).unwrap();
-}
-
-/// Waits until `condition` gives a value.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "in vain waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A server or the like in a namespace, ended when dropped.

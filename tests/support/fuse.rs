@@ -1,8 +1,8 @@
 //! A small FUSE file system in place of pmxcfs, with its faults on demand. Needs root and `/dev/fuse`.
 #![allow(dead_code, reason = "each test program uses a part")]
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, LockOwner,
-    MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,8 +16,10 @@ use std::time::{Duration, SystemTime};
 pub struct State {
     /// The files by their path below the root.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Files whose reading fails with EIO.
+    /// Files whose reading fails.
     pub broken: BTreeSet<String>,
+    /// Files that may not be opened.
+    pub forbidden: BTreeSet<String>,
     /// How many look-ups of a file fail with ENOENT before one succeeds, as during renames.
     pub misses: u32,
     missed: BTreeMap<String, u32>,
@@ -115,6 +117,14 @@ impl Filesystem for Shared {
         match state.attributes(&path) {
             Some(attributes) => reply.attr(&Duration::ZERO, &attributes),
             None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let state = self.answering();
+        match state.forbidden.contains(&state.path(number)) {
+            true => reply.error(Errno::EACCES),
+            false => reply.opened(FileHandle(0), FopenFlags::empty()),
         }
     }
 

@@ -1,27 +1,15 @@
 //! A `pvefw-logger` that runs in a namespace, with a directory of its own as root.
-#![allow(dead_code, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
+#![allow(dead_code, unused_imports, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
+#[path = "wait.rs"]
+mod wait;
+
 use crate::netns::Netns;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
-use std::time::{Duration, Instant};
-
-/// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until `condition` gives a value.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+pub use wait::{until, until_ok};
 
 /// A running logger; killed when dropped.
 pub struct Logger {

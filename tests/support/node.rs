@@ -1,5 +1,8 @@
 //! A node for tests: a network namespace, and a directory as root of all paths.
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
+#[path = "wait.rs"]
+mod wait;
+
 use crate::netns::Netns;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -8,11 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
+pub use wait::{PATIENCE, until};
 
-/// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
 
 /// The configuration of the tests: a VM and the host, all on.
@@ -28,18 +29,6 @@ pub const FILES: [(&str, &str); 4] = [
     ("firewall/100.fw", GUEST),
     ("nodes/n1/qemu-server/100.conf", CONF),
 ];
-
-/// Waits until `condition` gives a value.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "in vain waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A node; its daemon is killed and its namespace removed when it is dropped.
 pub struct Node {

@@ -1,12 +1,40 @@
-//! What must hold for any bytes in a file of the configuration, and for whatever a save tool prints.
-#![allow(dead_code, reason = "each target uses a part")]
+//! What must hold for any bytes in a file of the configuration, and for whatever a save tool prints. Each target is a row
+//! of [`TARGETS`]; the test `regressions` replays there what was found once.
+mod nflog;
+
 use pve_firewall::compile::{compile, names_to_resolve};
 use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::plan::{
-    Live, Plan, Readable, TableName, bridge_script, removed_sets_script, sets_script, table_script,
+    BridgeFormat, Live, Plan, Readable, TableName, bridge_script, read_bridge, read_sets, read_table,
+    removed_sets_script, sets_in_use, sets_script, table_script,
 };
 use pve_firewall::ruleset::{Family, MacStyle, Ruleset};
 use std::sync::LazyLock;
+
+/// All targets by name, and what each does with any bytes.
+pub const TARGETS: [(&str, fn(&[u8])); 14] = [
+    ("cluster_fw", |data| compile_with("firewall/cluster.fw", data)),
+    ("host_fw", |data| compile_with("nodes/n1/host.fw", data)),
+    ("guest_fw", |data| compile_with("firewall/100.fw", data)),
+    ("vnet_fw", |data| compile_with("sdn/firewall/vnet0.fw", data)),
+    ("vm_conf", |data| compile_with("nodes/n1/qemu-server/100.conf", data)),
+    ("container_conf", |data| compile_with("nodes/n1/lxc/200.conf", data)),
+    ("corosync_conf", |data| compile_with("corosync.conf", data)),
+    ("vmlist", |data| compile_with(".vmlist", data)),
+    ("members", |data| compile_with(".members", data)),
+    ("iptables_save", iptables_save),
+    ("ebtables_save", ebtables_save),
+    ("ipset_save", ipset_save),
+    ("nflog_message", nflog::packets),
+    ("conntrack_message", nflog::connections),
+];
+
+/// Does what a target does.
+#[allow(dead_code, reason = "for the targets; the replay goes through all")]
+pub fn run(target: &str, data: &[u8]) {
+    let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target of this name");
+    check(data);
+}
 
 /// A node that has something of everything, so that what the bytes say meets something to be about.
 const FILES: [(&str, &str); 8] = [
@@ -55,8 +83,37 @@ fn tree() -> Tree {
     }
 }
 
+/// The output of `iptables-save` and `ip6tables-save`.
+fn iptables_save(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    plan_with(|live| {
+        live.filter.v4 = readable(read_table(&text, TableName::Filter));
+        live.raw.v6 = readable(read_table(&text, TableName::Raw));
+    });
+}
+
+/// The output of `ebtables-save`, and of `ebtables -L`.
+fn ebtables_save(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for format in [BridgeFormat::Save, BridgeFormat::List] {
+        plan_with(|live| live.bridge = Ok(read_bridge(&text, format)));
+    }
+}
+
+/// The output of `ipset save`, and of `ipset -t list`.
+fn ipset_save(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    plan_with(|live| live.sets = Ok(read_sets(&text)));
+    drop(sets_in_use(&text));
+}
+
+/// A part that was read, or why it was not.
+fn readable<T>(read: Result<T, impl std::fmt::Display>) -> Readable<T> {
+    read.map_err(|error| error.to_string().into())
+}
+
 /// Compiles a tree with these bytes in one of its files.
-pub fn compile_with(path: &str, data: &[u8]) {
+fn compile_with(path: &str, data: &[u8]) {
     let mut tree = tree();
     tree.files.insert(path.into(), File::Content(data.into()));
     for name in names_to_resolve(&tree, "n1") {
@@ -100,7 +157,7 @@ static WANTED: LazyLock<Ruleset> = LazyLock::new(|| compile(&tree(), &FACTS).rul
 
 /// Plans what leads from a kernel in which one part is so to what is wanted, and to nothing: only names of ours are in
 /// the scripts, each in a line of its own.
-pub fn plan_with(put: impl Fn(&mut Live)) {
+fn plan_with(put: impl Fn(&mut Live)) {
     let mut live = Live::empty();
     put(&mut live);
     for wanted in [&*WANTED, &Ruleset::default()] {
@@ -142,14 +199,4 @@ fn check_script(text: &str, is_own: fn(&str) -> bool) {
         };
         assert!(is_own(named) && !line.contains(char::is_control), "{line:?}");
     }
-}
-
-/// The text that a tool printed, as it is taken.
-pub fn text(data: &[u8]) -> String {
-    String::from_utf8_lossy(data).into_owned()
-}
-
-/// A part that was read, or why it was not.
-pub fn readable<T>(read: Result<T, impl std::fmt::Display>) -> Readable<T> {
-    read.map_err(|error| error.to_string().into())
 }

@@ -94,7 +94,8 @@ impl Event<'_> {
 
     fn push_times(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         if let (Some(start), Some(stop)) = (self.start, self.stop) {
-            fields.number("delta-time=", stop.saturating_sub(start) / NANOSECONDS);
+            // between the seconds that are shown, not between the moments
+            fields.number("delta-time=", (stop / NANOSECONDS).saturating_sub(start / NANOSECONDS));
         }
         for (name, moment) in [("[start=", self.start), ("[stop=", self.stop)] {
             if let Some(moment) = moment {

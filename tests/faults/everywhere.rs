@@ -1,0 +1,142 @@
+//! Every run of every tool in an update, failing in every way: nothing opens, the other parts are updated, what is left
+//! undone is told, and the next update completes it.
+use crate::host::{Host, VARIANTS};
+use crate::packets::Stream;
+use crate::rulesets::add_guest;
+use crate::standins::{mend, notes, stand_in};
+use crate::stream::{origin, refused_all_along, target};
+use pve_firewall::apply::{Outcome, Variant};
+use pve_firewall::plan::Plan;
+use pve_firewall::ruleset::Ruleset;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![("any_run_of_any_tool_may_fail_in_any_way", any_run_of_any_tool_may_fail_in_any_way)]
+}
+
+/// What happens to a run in place of the tool; a script in which `$real` is the tool.
+const FAULTS: [(&str, &str); 9] = [
+    ("it fails", "echo 'out of order' >&2; exit 1"),
+    ("its output is empty", "$real \"$@\" >/dev/null"),
+    ("it is killed", "kill -9 $$"),
+    ("its output ends in the middle", "$real \"$@\" | head -n 7"),
+    ("a kernel module is missing", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"),
+    ("its output ends in the middle of a line", "$real \"$@\" | head -c 400"),
+    ("it cannot be executed", "exit 126"),
+    ("it hangs", "sleep 1000"),
+    ("it does nothing and tells of success", "cat >/dev/null"),
+];
+
+/// Long enough for a tool on a busy machine, and short enough to wait for one that hangs.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A run of a tool in an update: the so-manieth with these arguments.
+struct Run {
+    tool: String,
+    args: String,
+    number: usize,
+}
+
+fn tools(variant: Variant) -> Vec<String> {
+    let mut tools: Vec<String> = ["ebtables-nft-save", "ebtables-nft-restore", "ipset"].map(Into::into).into();
+    for tool in ["iptables", "ip6tables"] {
+        tools.extend(["save", "restore"].map(|end| format!("{tool}-{variant}-{end}")));
+    }
+    tools
+}
+
+/// A change in every part: an entry moves from a set to a rule, a guest goes, and another one comes.
+fn change() -> (Ruleset, Ruleset) {
+    let (mut old, mut new) = (origin(0), target(0));
+    add_guest(&mut old, 101);
+    add_guest(&mut new, 102);
+    (old, new)
+}
+
+/// All runs of a new process in its first update.
+fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
+    for tool in tools(variant) {
+        stand_in(&mut host, &tool, &format!("echo \"{tool} $*\" >>$dir/runs; exec $real \"$@\""));
+    }
+    host = host.successor();
+    assert_eq!(host.update(new).faults, []);
+    tools(variant).iter().for_each(|tool| mend(&host, tool));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for line in notes(&host, "runs").lines() {
+        *counts.entry(line.to_string()).or_default() += 1;
+    }
+    let run = |line: &str, number| {
+        let (tool, args) = line.split_once(' ').unwrap();
+        Run { tool: tool.into(), args: args.into(), number }
+    };
+    let runs = counts.iter().flat_map(|(line, count)| (1..=*count).map(move |number| run(line, number)));
+    (host, runs.collect())
+}
+
+/// What is wanted of the parts that a tool has nothing to do with is live.
+fn others_are_updated(host: &Host, run: &Run, what: &str) {
+    let parts = [
+        ("iptables-", host.saved("iptables", "-t filter"), ":tap102i0-IN "),
+        ("ip6tables-", host.saved("ip6tables", "-t filter"), ":tap102i0-IN "),
+        ("ebtables-", host.netns.exec("ebtables-nft-save"), ":tap102i0-OUT "),
+    ];
+    for (of, live, chain) in parts.into_iter().filter(|(of, ..)| !run.tool.starts_with(of)) {
+        assert!(live.contains(chain), "{what}: {of}\n{live}");
+    }
+}
+
+/// A fault is told, or there is none: nothing is left undone without a word.
+fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
+    let plan = Plan::new(new, &host.live());
+    assert!(!outcome.faults.is_empty() || plan.is_empty(), "{what}: nothing is said of {plan:?}");
+}
+
+/// With `PVEFW_LONG_TESTS` each fault at each run in both variants; else each run has one of them, one after the other.
+fn any_run_of_any_tool_may_fail_in_any_way() {
+    let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
+    let (old, new) = change();
+    let (mut cases, mut faulty) = (0, 0);
+    for (first, variant) in VARIANTS.into_iter().enumerate() {
+        let mut host = Host::new("everywhere", variant);
+        let stream = Stream::start(&host.netns);
+        host.settle(&old);
+        let before = stream.settled();
+        let (mut host, runs) = runs(host, variant, &new);
+        for (at, run) in runs.iter().enumerate() {
+            for (number, (fault, script)) in FAULTS.iter().enumerate() {
+                // of each run, the variants have faults of their own
+                if !all && number != (2 * at + first) % FAULTS.len() {
+                    continue;
+                }
+                cases += 1;
+                let what = format!("{} {} (run {}): {fault}", run.tool, run.args, run.number);
+                host.settle(&old);
+                let counter = format!("$dir/case-{cases}");
+                let script = format!(
+                    "if [ \"$*\" = '{}' ]; then echo >>{counter}; if [ $(grep -c '' {counter}) = {} ]; then {script}; exit $?; fi; fi\n\
+                     exec $real \"$@\"",
+                    run.args, run.number
+                );
+                stand_in(&mut host, &run.tool, &script);
+                host = host.successor();
+                host.firewall.set_time_limit(LIMIT);
+                let outcome = host.update(&new);
+                assert!(
+                    notes(&host, &format!("case-{cases}")).lines().count() >= run.number,
+                    "{what}: it came to that"
+                );
+                faulty += usize::from(!outcome.faults.is_empty());
+                others_are_updated(&host, run, &what);
+                told(&mut host, &outcome, &new, &what);
+                mend(&host, &run.tool);
+                // the next cycle of the same process
+                host.settle(&new);
+                assert_eq!(stream.settled(), before, "{what}: packets got through");
+            }
+        }
+        refused_all_along(host, &stream, before, "a tool that fails");
+    }
+    println!("{cases} cases, {faulty} with a fault to tell");
+    assert!(2 * faulty > cases, "{faulty} of {cases} cases are faults");
+}

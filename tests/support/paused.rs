@@ -1,0 +1,86 @@
+//! Tools of a daemon that stand still at a chosen run, so that something can happen in the middle of an update.
+use crate::node::{Node, until};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+const TOOLS: [&str; 7] = [
+    "iptables-legacy-save",
+    "iptables-legacy-restore",
+    "ip6tables-legacy-save",
+    "ip6tables-legacy-restore",
+    "ebtables-nft-save",
+    "ebtables-nft-restore",
+    "ipset",
+];
+
+/// The runs are counted from when it is armed; at the chosen one, the tool waits before it does anything.
+const SCRIPT: &str = "if [ -e $dir/armed ]; then
+    echo >>$dir/runs
+    if [ $(grep -c '' $dir/runs) -ge $(cat $dir/armed) ] && mkdir $dir/at-work 2>/dev/null; then
+        while [ ! -e $dir/go ]; do sleep 0.01; done
+    fi
+fi
+exec $real \"$@\"";
+
+/// Stand-ins for the tools of a node.
+pub struct Paused<'a> {
+    node: &'a Node,
+    folder: PathBuf,
+}
+
+impl<'a> Paused<'a> {
+    pub fn new(node: &'a Node) -> Self {
+        let folder = node.path("paused");
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        for tool in TOOLS {
+            let path = folder.join("bin").join(tool);
+            let script = format!("#!/bin/sh\nreal=/usr/sbin/{tool}; dir={}\n{SCRIPT}\n", folder.display());
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Paused { node, folder }
+    }
+
+    /// Lets a daemon use them, and waits for its first update.
+    pub fn start(&self) -> Child {
+        let mut command: Command = self.node.command(&["start", "--foreground"]);
+        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.folder.join("bin").display()));
+        let child = command.spawn().unwrap();
+        let pid = i64::from(child.id());
+        until("the first update", || self.node.status().filter(|status| status["pid"] == pid).map(drop));
+        child
+    }
+
+    /// The next update stops in the middle of this run of a tool.
+    pub fn arm(&self, run: usize) {
+        let _ = fs::remove_file(self.folder.join("armed"));
+        let _ = fs::remove_dir(self.folder.join("at-work"));
+        for name in ["runs", "go"] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+        fs::write(self.folder.join("fresh"), run.to_string()).unwrap();
+        fs::rename(self.folder.join("fresh"), self.folder.join("armed")).unwrap();
+    }
+
+    /// Waits until it has.
+    pub fn await_run(&self) {
+        until("the run of a tool", || self.folder.join("at-work").exists().then_some(()));
+    }
+
+    /// Lets the tool go on, and all after it.
+    pub fn release(&self) {
+        fs::write(self.folder.join("go"), "").unwrap();
+    }
+
+    /// How many tools are run for a change, by the daemon that runs.
+    pub fn runs_of(&self, change: impl FnOnce()) -> usize {
+        let told = || fs::read(self.node.path("run/pve-firewall/status.json")).ok();
+        self.arm(usize::MAX >> 1);
+        let before = told();
+        change();
+        until("the update", || (told() != before).then_some(()));
+        fs::read_to_string(self.folder.join("runs")).unwrap_or_default().lines().count()
+    }
+}
