@@ -9,6 +9,7 @@ use pve_firewall::plan::{
     removed_sets_script, sets_in_use, sets_script, table_script,
 };
 use pve_firewall::ruleset::{Family, MacStyle, Ruleset};
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 /// All targets by name, and what each does with any bytes.
@@ -96,20 +97,20 @@ fn iptables_save(data: &[u8]) {
 fn ebtables_save(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for format in [BridgeFormat::Save, BridgeFormat::List] {
-        plan_with(|live| live.bridge = Ok(read_bridge(&text, format)));
+        plan_with(|live| live.bridge = Ok(read_bridge(&text, format).into()));
     }
 }
 
 /// The output of `ipset save`, and of `ipset -t list`.
 fn ipset_save(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    plan_with(|live| live.sets = Ok(read_sets(&text)));
+    plan_with(|live| live.sets = Ok(read_sets(&text).into()));
     drop(sets_in_use(&text));
 }
 
 /// A part that was read, or why it was not.
-fn readable<T>(read: Result<T, impl std::fmt::Display>) -> Readable<T> {
-    read.map_err(|error| error.to_string().into())
+fn readable<T>(read: Result<T, impl std::fmt::Display>) -> Readable<Arc<T>> {
+    read.map(Arc::new).map_err(|error| error.to_string().into())
 }
 
 /// Compiles a tree with these bytes in one of its files.
