@@ -8,6 +8,8 @@ mod apply;
 mod arbitrary;
 #[path = "kernel/trees.rs"]
 mod compiled_trees;
+#[path = "kernel/evidence.rs"]
+mod evidence;
 #[path = "kernel/host.rs"]
 mod host;
 #[path = "support/netns.rs"]

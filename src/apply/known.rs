@@ -5,10 +5,11 @@
 //! summaries as they were, such as one rule in the place of another of the same size, shows only then.
 use super::read;
 use super::variants::{Tool, Variant, Variants};
-use crate::plan::{Live, Part, is_own_set};
-use crate::ruleset::Family;
+use crate::plan::{Action, Live, Part, TablePlan, is_own_set};
+use crate::ruleset::{ChainName, Family, Signature};
 use crate::system::netfilter::{self, Summary};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long after a change of our own everything is read again: in the next regular cycle.
@@ -20,6 +21,11 @@ pub(super) struct Known {
     live: Live,
     /// Taken before each part was read. A part without is read each time.
     evidence: BTreeMap<Part, Summary>,
+    /// The text that chains of iptables had when they were first seen with their signature: whoever edits a chain leaves
+    /// its signature as it was.
+    bodies: BTreeMap<(Part, ChainName), (Signature, u64)>,
+    /// The longest time between two full readings.
+    interval: Duration,
     /// When everything is to be read again.
     due: Instant,
 }
@@ -27,33 +33,78 @@ pub(super) struct Known {
 impl Known {
     /// Nothing is; from now on everything is read once in `interval` at least.
     pub fn nothing(interval: Duration) -> Self {
-        Known { live: Live::empty(), evidence: BTreeMap::new(), due: Instant::now() + interval }
+        let due = Instant::now() + interval;
+        Known { live: Live::empty(), evidence: BTreeMap::new(), bodies: BTreeMap::new(), interval, due }
     }
 
-    /// Whether everything is to be read again.
-    pub fn is_due(&self) -> bool {
-        Instant::now() >= self.due
+    /// Changes the longest time between two full readings.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.due = self.due.min(Instant::now() + interval);
+        self.interval = interval;
     }
 
-    /// The same after these parts may have been changed.
-    pub fn without(mut self, touched: &BTreeSet<Part>) -> Self {
+    /// Takes all that is known out: what is left knows nothing.
+    pub fn take(&mut self) -> Self {
+        let nothing = Known::nothing(self.interval);
+        std::mem::replace(self, nothing)
+    }
+
+    /// The same after these parts may have been changed, and these chains rewritten.
+    pub fn after(mut self, touched: &BTreeSet<Part>, rewritten: &[(Part, TablePlan)]) -> Self {
         if !touched.is_empty() {
             self.evidence.retain(|part, _| !touched.contains(part));
             self.due = self.due.min(Instant::now() + AFTER_CHANGE);
         }
+        for (part, plan) in rewritten {
+            let chains = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
+            for name in chains {
+                self.bodies.remove(&(*part, name.clone()));
+            }
+        }
         self
+    }
+
+    /// What was read of these parts may have been wrong: they are read again the next time.
+    pub fn doubt(&mut self, parts: impl IntoIterator<Item = Part>) {
+        for part in parts {
+            self.evidence.remove(&part);
+        }
     }
 
     /// What is live now; of what has not moved nothing is read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
+        if Instant::now() >= self.due {
+            self.evidence.clear();
+            self.due = Instant::now() + self.interval;
+        }
         let now: BTreeMap<Part, Summary> =
             Part::ALL.into_iter().filter_map(|part| Some((part, summary(part, variants)?))).collect();
         let before = std::mem::take(&mut self.evidence);
         let stale = |part| now.get(&part).is_none_or(|now| before.get(&part) != Some(now));
         read::refresh(&mut self.live, variants, limit, stale);
+        for part in Part::ALL.into_iter().filter(|part| stale(*part)) {
+            self.look_for_edits(part);
+        }
         let failed: Vec<Part> = self.live.faults().into_iter().map(|(part, _)| part).collect();
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
         self.live.clone()
+    }
+
+    /// A chain whose text is not what it was under the same signature has none that says anything.
+    fn look_for_edits(&mut self, part: Part) {
+        let Part::Table(table, family) = part else { return };
+        let Ok(live) = self.live.table_mut(table, family) else { return };
+        for (name, chain) in &mut Arc::make_mut(live).chains {
+            let Some(signature) = chain.signature else { continue };
+            let seen = (signature, chain.body);
+            let first = self.bodies.entry((part, name.clone())).or_insert(seen);
+            if first.0 != signature {
+                *first = seen;
+            } else if first.1 != chain.body {
+                chain.signature = None;
+            }
+        }
+        self.bodies.retain(|(of, name), _| *of != part || live.chains.contains_key(name));
     }
 }
 

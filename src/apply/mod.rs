@@ -50,9 +50,7 @@ const NAMED: usize = 10;
 pub struct Firewall {
     tools: Toolbox,
     refused: Refusals,
-    known: Option<Known>,
-    /// The longest time between two full readings.
-    full_reading: Duration,
+    known: Known,
 }
 
 /// What every step works with.
@@ -93,7 +91,7 @@ impl Firewall {
     }
 
     fn with(tools: Toolbox) -> Self {
-        Firewall { tools, refused: Refusals::default(), known: None, full_reading: FULL_READING }
+        Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING) }
     }
 
     /// Changes how long a tool may run before it is killed; by default 60 s.
@@ -109,18 +107,14 @@ impl Firewall {
 
     /// Changes how often everything is read though nothing seems to have moved; by default every five minutes.
     pub fn set_full_reading(&mut self, interval: Duration) {
-        self.full_reading = interval;
+        self.known.set_interval(interval);
     }
 
     /// What the kernel holds of ours; changes nothing. A part that cannot be read holds the reason. What was read before
     /// and has not moved since, as far as the kernel tells, is not read again.
     pub fn live(&mut self) -> Live {
         self.tools.variants.choose(self.tools.limit);
-        let known = self.known.take().filter(|known| !known.is_due());
-        let mut known = known.unwrap_or_else(|| Known::nothing(self.full_reading));
-        let live = known.refresh(&self.tools.variants, self.tools.limit);
-        self.known = Some(known);
-        live
+        self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
     /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
@@ -144,6 +138,12 @@ impl Firewall {
             self.carry_out(&plan, &mut pass);
         }
         let Pass { mut outcome, .. } = pass;
+        if outcome.changed || !outcome.faults.is_empty() {
+            // only what reads as it is wanted is certainly read right
+            let now = self.live();
+            let left = self.plan(wanted, &now);
+            self.known.doubt(left.parts());
+        }
         outcome.faults.extend(self.refused.faults());
         if outcome.faults.is_empty() {
             self.clear_variants(&self.tools.variants.stray(), &mut outcome);
@@ -178,7 +178,7 @@ impl Firewall {
         }
         pass.take_in(bridge);
         self.refused.join(of_bridge);
-        self.known = known.map(|known| known.without(&pass.touched));
+        self.known = known.after(&pass.touched, &pass.tried);
         let live = self.live();
         pass.verify(&live, &plan.sets);
         live

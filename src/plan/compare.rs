@@ -1,5 +1,5 @@
 //! What has to change so that the kernel holds what is wanted.
-use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveSets, LiveTable, Part, TableName};
+use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
 use crate::ruleset::{BridgeChain, ChainName, Family, MacStyle, PerFamily, Ruleset, SetName, Signature, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -103,7 +103,9 @@ impl Plan {
         }
         if let Ok(live) = &live.sets {
             let signatures = wanted.sets.iter().map(|(name, set)| (name, set.signature(name)));
-            let sets = planned(signatures, &live.sets, |signature| Some(*signature), &in_use, &BTreeSet::new());
+            let exists = |_: &SetName, live: &Signature, wanted| *live == wanted;
+            let live_signature = |live: &Signature| Some(*live);
+            let sets = planned(signatures, &live.sets, (exists, live_signature), &in_use, &BTreeSet::new());
             plan.sets = SetPlan { sets, stale: live.stale.clone() };
         }
         plan
@@ -112,7 +114,16 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables().all(TablePlan::is_empty) && self.bridge.is_empty() && self.sets.is_empty()
+        self.parts().next().is_none()
+    }
+
+    /// The parts where something is to be done.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| match part {
+            Part::Table(table, family) => !self.table(*table, *family).is_empty(),
+            Part::Bridge => !self.bridge.is_empty(),
+            Part::Sets => !self.sets.is_empty(),
+        })
     }
 
     /// The changes of a table of iptables.
@@ -130,10 +141,6 @@ impl Plan {
             TableName::Raw => &mut self.raw[family],
         }
     }
-
-    fn tables(&self) -> impl Iterator<Item = &TablePlan> {
-        Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|table| self.table(table, family)))
-    }
 }
 
 impl TablePlan {
@@ -141,7 +148,12 @@ impl TablePlan {
     #[must_use]
     pub fn new(wanted: &Table, live: &LiveTable, table: TableName, kept: &BTreeSet<ChainName>) -> Self {
         let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name)));
-        table_plan(signatures, live, kept, table.hooks())
+        // a signature says what was made, and the number of rules that nobody has added or removed any since
+        let exists = |name: &ChainName, chain: &LiveChain, signature| {
+            let rules = wanted.get(name).map(|chain| chain.expanded() + 1);
+            chain.signature == Some(signature) && Some(chain.rules) == rules
+        };
+        table_plan(signatures, live, kept, exists, table.hooks())
     }
 
     /// Compares the ebtables chains, spelled as the variant prints them.
@@ -152,7 +164,8 @@ impl TablePlan {
         kept: &BTreeSet<ChainName>,
     ) -> Self {
         let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name, live.style)));
-        table_plan(signatures, &live.table, kept, BRIDGE_HOOKS)
+        let exists = |_: &ChainName, chain: &LiveChain, signature| chain.signature == Some(signature);
+        table_plan(signatures, &live.table, kept, exists, BRIDGE_HOOKS)
     }
 
     /// Whether there is nothing to do.
@@ -174,7 +187,7 @@ impl TablePlan {
                 Action::Create | Action::Update | Action::Exists => {
                     chain.is_some_and(|chain| chain.signature == planned.signature)
                 }
-                Action::Delete => chain.is_none_or(|chain| !chain.filled && self.pinned.contains(name)),
+                Action::Delete => chain.is_none_or(|chain| chain.rules == 0 && self.pinned.contains(name)),
                 Action::Ignore => true,
             }
         };
@@ -246,14 +259,16 @@ fn table_plan<'a>(
     wanted: impl Iterator<Item = (&'a ChainName, Signature)>,
     live: &LiveTable,
     kept: &BTreeSet<ChainName>,
+    exists: impl Fn(&ChainName, &LiveChain, Signature) -> bool,
     hooks: &[&'static str],
 ) -> TablePlan {
     let reached = reached_from(live, kept);
-    let chains = planned(wanted, &live.chains, |chain| chain.signature, &reached, kept);
+    let signature = |chain: &LiveChain| chain.signature;
+    let chains = planned(wanted, &live.chains, (exists, signature), &reached, kept);
     let mut plan = TablePlan { chains, ..Default::default() };
     for (name, planned) in &mut plan.chains {
         if planned.action == Action::Delete && live.foreign.chains.contains(name) {
-            if live.chains.get(name).is_some_and(|chain| chain.filled) {
+            if live.chains.get(name).is_some_and(|chain| chain.rules > 0) {
                 plan.pinned.insert(name.clone());
             } else {
                 planned.action = Action::Ignore;
@@ -274,12 +289,12 @@ fn table_plan<'a>(
     plan
 }
 
-/// Compares by name and signature. What is live and not wanted stays if it is among `reached`; what is among `frozen`
+/// Compares by name, and by what tells whether a live one is as wanted. What is live and not wanted stays if it is among `reached`; what is among `frozen`
 /// stays in any case.
 fn planned<'a, N: Ord + Clone + 'a, L>(
     wanted: impl Iterator<Item = (&'a N, Signature)>,
     live: &BTreeMap<N, L>,
-    live_signature: impl Fn(&L) -> Option<Signature>,
+    (exists, live_signature): (impl Fn(&N, &L, Signature) -> bool, impl Fn(&L) -> Option<Signature>),
     reached: &BTreeSet<N>,
     frozen: &BTreeSet<N>,
 ) -> BTreeMap<N, Planned> {
@@ -287,7 +302,7 @@ fn planned<'a, N: Ord + Clone + 'a, L>(
         .map(|(name, signature)| {
             let action = match live.get(name) {
                 None => Action::Create,
-                Some(live) if live_signature(live) == Some(signature) => Action::Exists,
+                Some(live) if exists(name, live, signature) => Action::Exists,
                 Some(_) => Action::Update,
             };
             (name.clone(), Planned { action, signature: Some(signature) })

@@ -105,8 +105,10 @@ pub struct LiveTable {
 pub struct LiveChain {
     /// Its signature, if it has one.
     pub signature: Option<Signature>,
-    /// Whether it has any rule.
-    pub filled: bool,
+    /// How many rules it has, its signature among them.
+    pub rules: usize,
+    /// A sum over the text of its rules as the tool prints it, to be compared with others of this process.
+    pub body: u64,
     /// What its rules refer to.
     pub refers: References,
 }

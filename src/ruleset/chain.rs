@@ -9,6 +9,7 @@ use super::signature::{Remembered, Signature};
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     rules: Box<[Rule]>,
+    expanded: usize,
     signature: Remembered<ChainName>,
 }
 
@@ -16,7 +17,8 @@ impl Chain {
     /// A chain of these rules, first to last.
     #[must_use]
     pub fn new(rules: impl Into<Box<[Rule]>>) -> Self {
-        Chain { rules: rules.into(), signature: Remembered::default() }
+        let rules = rules.into();
+        Chain { expanded: rules.iter().map(Rule::expanded).sum(), rules, signature: Remembered::default() }
     }
 
     /// The chain, with its signature under this name made now and not when it is first asked for.
@@ -30,6 +32,12 @@ impl Chain {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// How many rules the tools make of it.
+    #[must_use]
+    pub fn expanded(&self) -> usize {
+        self.expanded
     }
 
     /// The rules as `-A NAME …` lines, without the signature.

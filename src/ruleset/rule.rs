@@ -45,6 +45,16 @@ impl Rule {
         string(|out| self.put(chain, out))
     }
 
+    /// How many rules the tools make of it: one for each pair of a source and a destination address.
+    #[must_use]
+    pub fn expanded(&self) -> usize {
+        let addresses = self.matches.iter().filter_map(|one| match one {
+            Match::Address(_, list) => Some(list.value.len()),
+            _ => None,
+        });
+        addresses.product()
+    }
+
     /// Writes that line, without its end.
     pub(super) fn put(&self, chain: &ChainName, out: &mut impl Write) -> fmt::Result {
         put(out, &["-A ", chain.as_str(), if self.wide { "  " } else { " " }])?;

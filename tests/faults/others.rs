@@ -5,6 +5,7 @@ use crate::standins::{mend, stand_in};
 use crate::tools::restore;
 use pve_firewall::apply::Variant;
 use pve_firewall::ruleset::Target;
+use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
@@ -54,25 +55,41 @@ fn theirs(host: &Host) -> Vec<String> {
         .collect()
 }
 
+/// What is ours, in whatever order it hangs in the tables.
+fn ours(host: &Host) -> Vec<String> {
+    let all = host.everything().into_iter().flat_map(|(part, lines)| {
+        let of_part = move |line: String| format!("{part}: {line}");
+        lines.into_iter().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).map(of_part)
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort();
+    all
+}
+
 fn what_others_do_to_our_rules_is_mended() {
     for variant in VARIANTS {
         let mut host = Host::new("others", variant);
         host.netns.exec(&shell(variant, THEIRS));
         let wanted = node(&[100]);
         host.settle(&wanted);
+        let settled = ours(&host);
         for intrusion in INTRUSIONS {
             let before = host.everything();
             host.netns.exec(&shell(variant, intrusion));
             assert_ne!(host.everything(), before, "{intrusion}");
             let foreign = theirs(&host);
+            // a new name is no change of a legacy table's size
+            let full = Duration::from_secs(if intrusion.starts_with("IPT -E") { 0 } else { 300 });
+            host.firewall.set_full_reading(full);
             host.settle(&wanted);
             assert_eq!(theirs(&host), foreign, "{intrusion}");
+            // a chain that another program has renamed is its own
+            host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
+            assert!(ours(&host) == settled, "{intrusion}: {:#?}", ours(&host));
             for tool in ["iptables", "ip6tables"] {
                 let live = host.saved(tool, "-t filter");
                 assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{intrusion}: {live}");
             }
-            // a chain that another program has renamed is its own
-            host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
         }
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-100-others-v4"));
     }

@@ -83,6 +83,7 @@ fn a_hanging_tool_is_killed() {
 
 fn what_cannot_be_read_is_not_touched() {
     let mut host = Host::new("unread", Variant::Legacy);
+    host.firewall.set_full_reading(Duration::ZERO);
     host.settle(&node(&[100]));
     for (tool, how, part) in [
         ("ip6tables-legacy-save", "exit 1", Part::Table(TableName::Filter, Family::V6)),

@@ -84,7 +84,7 @@ fn listed(text: &str) -> Chains<'_> {
 fn add_own(table: &mut LiveTable, name: ChainName, lines: &[Cow<'_, str>]) {
     let chain = table.chains.entry(name).or_default();
     chain.signature = Some(signature_of(lines));
-    chain.filled = !lines.is_empty();
+    chain.rules = lines.len();
     for line in lines {
         chain.refers.collect(line, is_own_bridge_chain);
     }

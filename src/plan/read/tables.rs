@@ -3,6 +3,7 @@ use super::super::live::{LiveTable, TableName};
 use super::super::own::is_own_chain;
 use super::{Unreadable, split_name};
 use crate::ruleset::{ChainName, Signature};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Reads one table from the output of `iptables-save` or `ip6tables-save`, of either variant.
 ///
@@ -33,13 +34,21 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
     let (chain, rule) = split_name(line);
     if let Some(chain) = live.chains.get_mut(chain) {
         chain.signature = signature(rule); // only the last rule's counts
-        chain.filled = true;
+        chain.rules += 1;
+        chain.body = sum(chain.body, rule);
         chain.refers.collect(rule, is_own_chain);
     } else if let Some(hook) = hook_of(table.hooks(), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
     } else {
         live.foreign.collect(rule, is_own_chain);
     }
+}
+
+/// The sum over one more rule.
+fn sum(before: u64, rule: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, rule).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn signature(rule: &str) -> Option<Signature> {
@@ -90,14 +99,14 @@ COMMIT
     fn a_table_is_read() {
         let live = read_table(SAVED, TableName::Filter).unwrap();
         let chains: Vec<_> =
-            live.chains.iter().map(|(name, c)| (name.as_str(), c.signature.is_some(), c.filled)).collect();
+            live.chains.iter().map(|(name, c)| (name.as_str(), c.signature.is_some(), c.rules)).collect();
         assert_eq!(
             chains,
             [
-                ("PVEFW-Drop", false, false),
-                ("PVEFW-INPUT", true, true),
-                ("tap100i0-IN", false, true), // somebody appended a rule behind the signature
-                ("tap100i0-OUT", false, true),
+                ("PVEFW-Drop", false, 0),
+                ("PVEFW-INPUT", true, 1),
+                ("tap100i0-IN", false, 3), // somebody appended a rule behind the signature
+                ("tap100i0-OUT", false, 1),
             ]
         );
         assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&"INPUT", &2)]);

@@ -1,0 +1,62 @@
+//! What has not moved is not read again: which edits of others are noticed at once, and which wait for a full reading.
+use crate::host::{Host, VARIANTS};
+use crate::rulesets::node;
+use pve_firewall::apply::Variant;
+use std::time::Duration;
+
+/// A node that is settled, and a firewall that has read it and trusts the evidence from now on.
+fn trusting(variant: Variant) -> Host {
+    let mut host = Host::new("evidence", variant);
+    host.settle(&node(&[100, 101]));
+    trusted(host)
+}
+
+fn trusted(host: Host) -> Host {
+    let mut host = host.successor();
+    host.firewall.set_full_reading(Duration::from_secs(3600));
+    host.settle(&node(&[100, 101]));
+    host
+}
+
+#[test]
+fn what_moves_is_noticed_in_the_next_update() {
+    for variant in VARIANTS {
+        let mut host = trusting(variant);
+        let before = host.everything();
+        for deed in [
+            "iptables-VARIANT -F tap100i0-IN",
+            "ip6tables-VARIANT -I tap100i0-IN -j ACCEPT",
+            "ip6tables-VARIANT -D FORWARD -j PVEFW-FORWARD",
+            "iptables-VARIANT -F; iptables-VARIANT -X",
+            "ipset flush PVEFW-100-friends-v4",
+            "ipset del PVEFW-100-friends-v4 10.0.0.0/24",
+            "ipset add PVEFW-100-friends-v4 192.0.2.0/24",
+            "ebtables-nft -F PVEFW-FORWARD",
+        ] {
+            host.netns.exec(&deed.replace("VARIANT", &variant.to_string()));
+            assert_ne!(host.everything(), before, "{deed}");
+            let outcome = host.update(&node(&[100, 101]));
+            assert!(outcome.changed && outcome.faults.is_empty(), "{variant}: {deed}: {outcome:?}");
+            assert_eq!(host.everything(), before, "{deed}");
+            // so that no full reading is due after this change
+            host = trusted(host);
+        }
+    }
+}
+
+/// A rule in the place of another is a transaction of nftables, and nothing to a legacy table's summary if both are of one
+/// size.
+#[test]
+fn a_rule_in_the_place_of_another_waits_for_a_full_reading_with_legacy() {
+    for variant in VARIANTS {
+        let mut host = trusting(variant);
+        let before = host.everything();
+        host.netns.exec(&format!("iptables-{variant} -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT"));
+        assert_ne!(host.everything(), before);
+        let noticed = host.update(&node(&[100, 101])).changed;
+        assert_eq!(noticed, variant == Variant::Nft);
+        host.firewall.set_full_reading(Duration::ZERO);
+        assert_eq!(host.update(&node(&[100, 101])).changed, !noticed, "{variant}");
+        assert_eq!(host.everything(), before);
+    }
+}
