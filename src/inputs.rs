@@ -4,12 +4,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A file of the configuration tree. One that is certainly absent or empty is not in the tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub enum File {
     /// Its content, any bytes.
     Content(Arc<[u8]>),
     /// It is there, or was, and cannot be read now: why. What depends on it keeps its live rules.
     Unreadable(Arc<str>),
+}
+
+impl PartialEq for File {
+    /// What is the very same is not looked at: in a tree that was read again most files are.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (File::Content(one), File::Content(other)) => Arc::ptr_eq(one, other) || one == other,
+            (File::Unreadable(one), File::Unreadable(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 /// The configuration tree (`/etc/pve`), read in one pass.
@@ -64,4 +75,16 @@ pub struct Facts {
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
     /// Devices of guests with an unreadable file whose rules are live (`tap100i0`): their live chains are kept.
     pub live_devices: Vec<String>,
+}
+
+impl Facts {
+    /// Whether these are the same facts, perhaps of another time.
+    #[must_use]
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;
+        let Facts { altnames, resolved, live_devices, .. } = self;
+        (node, routes_v4, routes_v6, services, protocols, ethertypes)
+            == (&other.node, &other.routes_v4, &other.routes_v6, &other.services, &other.protocols, &other.ethertypes)
+            && (altnames, resolved, live_devices) == (&other.altnames, &other.resolved, &other.live_devices)
+    }
 }

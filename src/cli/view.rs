@@ -1,11 +1,12 @@
 //! The configuration, read and compiled once: what the commands that only look go by.
 use super::{Context, output};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, Compiler};
 use crate::daemon::doubt::live_devices;
 use crate::inputs::{Facts, Tree};
 use crate::plan::Live;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
+use crate::system::process::processors;
 use anyhow::Result;
 
 /// Reads the configuration, and shows on stderr what cannot be read.
@@ -39,7 +40,7 @@ pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<Vie
     let tree = tree(context, &node)?;
     let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
     facts.live_devices = live_devices(&tree, live);
-    let compiled = compile(&tree, &facts);
+    let compiled = Compiler::new(processors()).compile(&tree, &facts);
     output::reports(&compiled.reports);
     Ok(View { tree, facts, compiled })
 }

@@ -2,16 +2,15 @@
 use super::builder::{chain, made};
 use super::matches::{ethertype, guest_links};
 use super::sets::ipfilter;
-use super::world::{Unit, World};
 use crate::config::Guest;
 use crate::node::Device;
 use crate::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName, Interface, Origin};
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-type Chains = BTreeMap<ChainName, Arc<BridgeChain>>;
+/// Chains that are made, in any order.
+pub type BridgeChains = Vec<(ChainName, Arc<BridgeChain>)>;
 
 /// A chain that is being made.
 struct Builder {
@@ -28,8 +27,8 @@ impl Builder {
         self.rules.push(BridgeRule { matches: matches.into_iter().collect(), target, origin: origin.clone() });
     }
 
-    fn finish(self, chains: &mut Chains) {
-        chains.insert(self.name, Arc::new(BridgeChain::new(self.rules)));
+    fn finish(self, chains: &mut BridgeChains) {
+        chains.push((self.name, Arc::new(BridgeChain::new(self.rules))));
     }
 }
 
@@ -41,12 +40,9 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
     [BridgeMatch::Protocol(ethertype(name))]
 }
 
-/// All ebtables chains.
-pub fn chains(world: &World) -> Chains {
-    let mut chains = Chains::new();
-    if !world.cluster.options.ebtables {
-        return chains;
-    }
+/// The entry chains, with the ways to the chains of these devices.
+pub fn entries(devices: &[Interface]) -> BridgeChains {
+    let mut chains = BridgeChains::new();
     let origin = made("the way to the guests' chains");
     let mut forward = Builder::new("PVEFW-FORWARD");
     forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables decides over IPv4"));
@@ -55,19 +51,23 @@ pub fn chains(world: &World) -> Chains {
     forward.finish(&mut chains);
 
     let mut outgoing = Builder::new("PVEFW-FWBR-OUT");
-    for device in world.units.iter().flat_map(Unit::handled) {
+    for device in devices {
         outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(&format!("{device}-OUT")), &origin);
     }
     outgoing.finish(&mut chains);
-    for (guest, devices) in world.units.iter().filter_map(Unit::enabled) {
-        for device in devices {
-            device_chains(guest, device, &mut chains);
-        }
+    chains
+}
+
+/// The chains of an enabled guest.
+pub fn guest(guest: &Guest, devices: &[Device]) -> BridgeChains {
+    let mut chains = BridgeChains::new();
+    for device in devices {
+        device_chains(guest, device, &mut chains);
     }
     chains
 }
 
-fn device_chains(guest: &Guest, device: &Device, chains: &mut Chains) {
+fn device_chains(guest: &Guest, device: &Device, chains: &mut BridgeChains) {
     let options = &guest.options;
     let name = format!("{}-OUT", device.name);
     let mut rules = Builder::new(&name);

@@ -1,6 +1,6 @@
 //! Building chains rule by rule.
 use crate::config::LogRatelimit;
-use crate::ruleset::{Chain, ChainName, LogPrefix, Match, Origin, Rule, Table, Target};
+use crate::ruleset::{Chain, ChainName, LogPrefix, Match, Origin, Rule, Target};
 use std::sync::Arc;
 
 /// The bit of a packet's mark that says: accepted.
@@ -35,6 +35,18 @@ pub struct Log {
     pub message: &'static str,
 }
 
+/// Chains that are made, in any order.
+pub type Chains = Vec<(ChainName, Arc<Chain>)>;
+
+/// Where chains are made, one after the other.
+#[derive(Default)]
+pub struct Workshop {
+    /// The finished ones.
+    pub chains: Chains,
+    /// Room for the rules of the next one.
+    room: Vec<Rule>,
+}
+
 /// A chain that is being made.
 pub struct Builder<'a> {
     name: ChainName,
@@ -44,8 +56,8 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// An empty chain.
-    pub fn new(name: &str, ratelimit: &'a LogRatelimit) -> Self {
-        Builder { name: chain(name), rules: Vec::new(), ratelimit }
+    pub fn new(name: &str, ratelimit: &'a LogRatelimit, workshop: &mut Workshop) -> Self {
+        Builder { name: chain(name), rules: std::mem::take(&mut workshop.room), ratelimit }
     }
 
     /// A rule that is written with one blank where its match is empty.
@@ -70,9 +82,20 @@ impl<'a> Builder<'a> {
         self.rules.push(Rule { matches, target: Target::Nflog(Box::new(prefix)), wide, origin: origin.clone() });
     }
 
-    /// Puts the chain into its table.
-    pub fn finish(self, table: &mut Table) {
-        let chain = Chain::new(self.rules).signed(&self.name);
-        table.insert(self.name, Arc::new(chain));
+    /// The same rules again.
+    pub fn extend(&mut self, rules: &[Rule]) {
+        self.rules.extend_from_slice(rules);
+    }
+
+    /// The rules so far, of what is only the head of chains.
+    pub fn into_rules(self) -> Vec<Rule> {
+        self.rules
+    }
+
+    /// Puts the chain to the others.
+    pub fn finish(mut self, workshop: &mut Workshop) {
+        let chain = Chain::new(self.rules.drain(..).collect::<Box<[Rule]>>()).signed(&self.name);
+        workshop.chains.push((self.name, Arc::new(chain)));
+        workshop.room = self.rules;
     }
 }

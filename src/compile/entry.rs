@@ -3,25 +3,25 @@ use super::builder::{Builder, Log, jump, made};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, guest_links, leaving, source_in, tcp};
 use super::sets::set_name;
+use super::world::World;
 use super::{FamilyCompiler, message};
-use crate::config::Verdict;
-use crate::ruleset::{CtState, Family, Match, Physdev, Target};
+use crate::config::{Guest, Verdict};
+use crate::ruleset::{CtState, Family, Interface, Match, Physdev, Rule, Target};
+
+const TO_GUESTS: &str = "the way to the guests' chains";
 
 impl FamilyCompiler<'_> {
-    /// PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD, and what they lead to for bridged packets.
-    pub(super) fn entries(&mut self) {
-        let world = self.world;
-        let host_on = world.host.options.enable;
+    /// PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD, and what they lead to but the guests' and the host's chains.
+    pub(super) fn entries(&mut self, world: &World, ips: bool) {
         let origin = made("the way to the host's chains");
         for (name, to) in [("PVEFW-INPUT", "PVEFW-HOST-IN"), ("PVEFW-OUTPUT", "PVEFW-HOST-OUT")] {
             let mut rules = self.chain(name);
-            if host_on {
+            if world.host.options.enable {
                 rules.plain([], jump(to), &origin);
             }
-            rules.finish(&mut self.filter);
+            rules.finish(&mut self.workshop);
         }
-        let ips = self.ips();
-        let origin = made("the way to the guests' chains");
+        let origin = made(TO_GUESTS);
         let mut rules = self.chain("PVEFW-FORWARD");
         if ips {
             rules.plain([established()], jump("PVEFW-IPS"), &made("IPS for established connections"));
@@ -29,42 +29,44 @@ impl FamilyCompiler<'_> {
         conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
         rules.plain([entering(&guest_links())], jump("PVEFW-FWBR-IN"), &origin);
         rules.plain([leaving(&guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
-        rules.finish(&mut self.filter);
-
-        let mut incoming = self.chain("PVEFW-FWBR-IN");
-        let mut outgoing = self.chain("PVEFW-FWBR-OUT");
-        self.input_filter(&mut incoming);
-        for device in world.units.iter().flat_map(super::world::Unit::handled) {
-            incoming.plain(vec![leaving(device)], jump(&format!("{device}-IN")), &origin);
-            outgoing.plain(vec![entering(device)], jump(&format!("{device}-OUT")), &origin);
-        }
-        incoming.finish(&mut self.filter);
-        outgoing.finish(&mut self.filter);
-        self.blacklist();
+        rules.finish(&mut self.workshop);
+        self.blacklist(world);
     }
 
-    /// PVEFW-IPS; whether there is any device for it.
-    fn ips(&mut self) -> bool {
-        let mut rules = self.chain("PVEFW-IPS");
-        let mut any = false;
-        for (guest, devices) in self.world.units.iter().filter_map(super::world::Unit::enabled) {
-            for device in devices.iter().filter(|_| guest.options.ips) {
-                let leaving = Match::Physdev(Physdev::OutFirst(device.name.clone()));
-                let target = Target::Nfqueue(guest.options.ips_queues);
-                rules.plain([leaving], target, &guest.options.lines.origin("ips"));
-                any = true;
-            }
+    /// PVEFW-FWBR-IN with this head, and PVEFW-FWBR-OUT: the ways to the chains of these devices.
+    pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
+        let origin = made(TO_GUESTS);
+        let mut incoming = self.chain("PVEFW-FWBR-IN");
+        let mut outgoing = self.chain("PVEFW-FWBR-OUT");
+        incoming.extend(head);
+        for device in devices {
+            incoming.plain([leaving(device)], jump(&format!("{device}-IN")), &origin);
+            outgoing.plain([entering(device)], jump(&format!("{device}-OUT")), &origin);
         }
-        if any {
-            rules.finish(&mut self.filter);
+        incoming.finish(&mut self.workshop);
+        outgoing.finish(&mut self.workshop);
+    }
+
+    /// What packets meet first in PVEFW-FWBR-IN.
+    pub(super) fn links_head(&mut self, world: &World) -> Vec<Rule> {
+        let mut head = self.chain("PVEFW-FWBR-IN");
+        self.input_filter(world, &mut head);
+        head.into_rules()
+    }
+
+    /// PVEFW-IPS, if there is any rule for it.
+    pub(super) fn ips(&mut self, to_queues: &[Rule]) {
+        if !to_queues.is_empty() {
+            let mut rules = self.chain("PVEFW-IPS");
+            rules.extend(to_queues);
+            rules.finish(&mut self.workshop);
         }
-        any
     }
 
     /// What is dropped before any rule is asked: blacklisted sources, smurfs, illegal TCP flags.
-    pub(super) fn input_filter(&self, rules: &mut Builder<'_>) {
-        let host = &self.world.host.options;
-        if self.world.cluster.definitions.sets.contains_key("blacklist") {
+    pub(super) fn input_filter(&self, world: &World, rules: &mut Builder<'_>) {
+        let host = &world.host.options;
+        if world.cluster.definitions.sets.contains_key("blacklist") {
             let set = set_name(0, "blacklist", self.family);
             rules.plain([source_in(&set)], jump("PVEFW-blacklist"), &made("set blacklist of cluster.fw"));
         }
@@ -77,15 +79,22 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn blacklist(&mut self) {
-        if !self.world.cluster.definitions.sets.contains_key("blacklist") {
+    fn blacklist(&mut self, world: &World) {
+        if !world.cluster.definitions.sets.contains_key("blacklist") {
             return;
         }
         let origin = made("set blacklist of cluster.fw");
         let mut rules = self.chain("PVEFW-blacklist");
-        let level = self.world.host.options.log_level_out;
+        let level = world.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
         rules.plain([], Target::Drop, &origin);
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
+}
+
+/// The rule that hands the packets to a device over to its guest's IPS.
+pub(super) fn to_queue(guest: &Guest, device: &Interface) -> Rule {
+    let matches = [Match::Physdev(Physdev::OutFirst(device.clone()))].into();
+    let origin = guest.options.lines.origin("ips");
+    Rule { matches, target: Target::Nfqueue(guest.options.ips_queues), wide: false, origin }
 }

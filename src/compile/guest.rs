@@ -9,14 +9,11 @@ use crate::node::Device;
 use crate::ruleset::{Direction, Family, Match, Target};
 
 impl FamilyCompiler<'_> {
-    /// Both chains of every device of every enabled guest.
-    pub(super) fn guests(&mut self) {
-        for unit in &self.world.units {
-            let Some((guest, devices)) = unit.enabled() else { continue };
-            for device in devices {
-                self.device_in(unit.listed.vmid, guest, device);
-                self.device_out(unit.listed.vmid, guest, device);
-            }
+    /// Both chains of every device of an enabled guest.
+    pub(super) fn guest(&mut self, vmid: u32, guest: &Guest, devices: &[Device]) {
+        for device in devices {
+            self.device_in(vmid, guest, device);
+            self.device_out(vmid, guest, device);
         }
     }
 
@@ -40,7 +37,7 @@ impl FamilyCompiler<'_> {
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
         self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
@@ -49,7 +46,7 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain(&format!("{}-OUT", device.name));
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::Out);
-        self.source_filters(&mut rules, vmid, guest, device);
+        self.source_filters(&mut rules, guest, device);
         rules.plain([], set_mark(false), &options.lines.origin("enable"));
         if options.ndp {
             self.ndp(&mut rules, Way::Out, options.radv, &accept, &options.lines.origin("ndp"));
@@ -65,7 +62,7 @@ impl FamilyCompiler<'_> {
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
         self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     /// The guest is a DHCP client.
@@ -86,7 +83,7 @@ impl FamilyCompiler<'_> {
     }
 
     /// What a guest must not send, whatever its rules: under a foreign MAC or IP address, or as a router.
-    fn source_filters(&self, rules: &mut Builder<'_>, vmid: u32, guest: &Guest, device: &Device) {
+    fn source_filters(&self, rules: &mut Builder<'_>, guest: &Guest, device: &Device) {
         let options = &guest.options;
         if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
             rules.plain([Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
@@ -97,11 +94,8 @@ impl FamilyCompiler<'_> {
         }
         if has_ipfilter(guest, device) {
             let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
-            let foreign = self.sets.name(vmid, &set, self.family).map(|name| Match::Set {
-                name,
-                direction: Direction::Source,
-                negated: true,
-            });
+            let foreign =
+                self.set_name(&set).map(|name| Match::Set { name, direction: Direction::Source, negated: true });
             // without its set nothing is known to be allowed
             rules.plain(Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
         }

@@ -1,8 +1,10 @@
 //! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::builder::{Builder, Log, chain, jump, made};
+use super::common::Node;
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::sets::set_name;
 use super::user::{Owner, Place};
+use super::world::World;
 use super::{FamilyCompiler, policy_message};
 use crate::config::{Verdict, Way};
 use crate::ruleset::{AddrType, Direction, Family, Interface, Match, Origin, Spelled, Target};
@@ -18,15 +20,15 @@ const COROSYNC: (u16, u16) = (5404, 5412);
 
 impl FamilyCompiler<'_> {
     /// Both chains of the host, if its firewall is on.
-    pub(super) fn host(&mut self) {
-        if self.world.host.options.enable {
-            self.host_chain(Way::In, "PVEFW-HOST-IN");
-            self.host_chain(Way::Out, "PVEFW-HOST-OUT");
+    pub(super) fn host(&mut self, node: &Node<'_>) {
+        if node.world.host.options.enable {
+            self.host_chain(node, Way::In, "PVEFW-HOST-IN");
+            self.host_chain(node, Way::Out, "PVEFW-HOST-OUT");
         }
     }
 
-    fn host_chain(&mut self, way: Way, name: &str) {
-        let world = self.world;
+    fn host_chain(&mut self, node: &Node<'_>, way: Way, name: &str) {
+        let world = node.world;
         let mut rules = self.chain(name);
         let loopback = Interface::new("lo").map(|lo| match way {
             Way::Out => Match::OutInterface(lo),
@@ -38,21 +40,21 @@ impl FamilyCompiler<'_> {
             self.ndp(&mut rules, way, false, &Target::Return, &world.host.options.lines.origin("ndp"));
         }
         if way == Way::In {
-            self.input_filter(&mut rules);
+            self.input_filter(world, &mut rules);
         }
         rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
         for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
-            let place =
-                Place { file, way, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner: Owner::Host };
+            let owner = Owner::Host(node.altnames);
+            let place = Place { file, way, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner };
             self.user_rules(section, &place, &mut rules);
         }
         match way {
-            Way::Out => self.local_network(&mut rules),
+            Way::Out => self.local_network(world, &mut rules),
             _ => self.management(&mut rules),
         }
-        self.corosync(&mut rules, way);
-        self.host_policy(&mut rules, way);
-        rules.finish(&mut self.filter);
+        self.corosync(node, &mut rules, way);
+        self.host_policy(world, &mut rules, way);
+        rules.finish(&mut self.workshop);
     }
 
     fn management(&self, rules: &mut Builder<'_>) {
@@ -64,8 +66,8 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn local_network(&self, rules: &mut Builder<'_>) {
-        let network = &self.world.cluster.local_network;
+    fn local_network(&self, world: &World, rules: &mut Builder<'_>) {
+        let network = &world.cluster.local_network;
         if Family::of(network.value.addr()) != self.family {
             return;
         }
@@ -77,8 +79,8 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn corosync(&self, rules: &mut Builder<'_>, way: Way) {
-        let Some(corosync) = &self.world.corosync else { return };
+    fn corosync(&self, node: &Node<'_>, rules: &mut Builder<'_>, way: Way) {
+        let Some(corosync) = node.corosync else { return };
         let origin = made("corosync.conf");
         let ports = || [udp(), port(Direction::Destination, COROSYNC.0, COROSYNC.1)];
         if corosync.multicast {
@@ -99,8 +101,8 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn host_policy(&self, rules: &mut Builder<'_>, way: Way) {
-        let (cluster, host) = (&self.world.cluster.options, &self.world.host.options);
+    fn host_policy(&self, world: &World, rules: &mut Builder<'_>, way: Way) {
+        let (cluster, host) = (&world.cluster.options, &world.host.options);
         let (policy, key, level) = match way {
             Way::Out => (cluster.policy_out, "policy_out", host.log_level_out),
             _ => (cluster.policy_in, "policy_in", host.log_level_in),

@@ -2,27 +2,34 @@
 
 mod bridge;
 mod builder;
+mod common;
+mod compiler;
 mod entry;
 mod guest;
 mod host;
 mod matches;
+mod network;
+mod parallel;
 mod raw;
 mod sets;
+mod share;
 mod standard;
 mod user;
 mod world;
 
-use crate::config::{HostOptions, Report, Verdict};
+pub use compiler::Compiler;
+pub use network::{CorosyncPeer, Localnet, names_to_resolve};
+
+use crate::config::{HostOptions, LogRatelimit, Report, Scope, SetRef, Verdict};
 use crate::inputs::{Facts, Tree};
-use crate::ruleset::{Family, Ruleset, Table};
-use builder::Builder;
-use sets::Sets;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use world::{Body, World};
+use crate::ruleset::{Family, Ruleset, SetName};
+use builder::{Builder, Chains, Workshop};
+use sets::SetNames;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What a configuration tree means for this node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     /// Whether the cluster option `enable` is on now. If not, the ruleset is empty.
     pub enabled: bool,
@@ -30,8 +37,8 @@ pub struct Compiled {
     pub expires: Option<u64>,
     /// Whether host.fw asks for the nftables backend (`nftables: 1`).
     pub nftables: bool,
-    /// The rules.
-    pub ruleset: Ruleset,
+    /// The rules. Shared with the compiler: those of an unchanged configuration are the very same.
+    pub ruleset: Arc<Ruleset>,
     /// The faults of all files, in the order of files and lines.
     pub reports: Vec<Report>,
     /// Kernel settings that go with the rules.
@@ -66,34 +73,6 @@ impl Default for Settings {
     }
 }
 
-/// The node's own network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Localnet {
-    /// The node's name.
-    pub node: String,
-    /// The node's address.
-    pub address: Option<IpAddr>,
-    /// The network of the routing table that the address is in.
-    pub detected: Option<String>,
-    /// The network in use, as it is written.
-    pub used: String,
-    /// Whether an alias `local_network` in cluster.fw names it.
-    pub user_defined: bool,
-    /// With a corosync.conf: every other node's addresses.
-    pub corosync: Option<Vec<CorosyncPeer>>,
-}
-
-/// An address of another node that corosync talks to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorosyncPeer {
-    /// The other node.
-    pub node: String,
-    /// Its address.
-    pub address: IpAddr,
-    /// The link's number.
-    pub link: u32,
-}
-
 /// How much of the node's guests is firewalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
@@ -106,59 +85,7 @@ pub struct Handled {
 /// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.
 #[must_use]
 pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
-    let mut reports = Vec::new();
-    let world = World::read(tree, facts, &mut reports);
-    let enabled = is_enabled(world.cluster.options.enable, facts.now);
-    let mut compiled = Compiled {
-        enabled,
-        expires: expiry(world.cluster.options.enable).filter(|_| enabled),
-        nftables: world.host.options.nftables,
-        settings: settings(&world.host.options),
-        localnet: world.localnet.clone(),
-        ..Compiled::default()
-    };
-    if enabled {
-        compiled.ruleset = ruleset(&world, facts, &mut reports);
-        compiled.handled = handled(&world);
-    }
-    // in the order of files and lines
-    reports.sort();
-    reports.dedup();
-    compiled.reports = reports;
-    compiled
-}
-
-fn ruleset(world: &World, facts: &Facts, reports: &mut Vec<Report>) -> Ruleset {
-    let sets = Sets::of(world, reports);
-    let mut ruleset = Ruleset { bridge: bridge::chains(world), ..Ruleset::default() };
-    for family in Family::ALL {
-        let compiler = FamilyCompiler {
-            world,
-            sets: &sets,
-            altnames: &facts.altnames,
-            family,
-            filter: Table::new(),
-            raw: Table::new(),
-            groups_in_use: BTreeSet::new(),
-        };
-        let (filter, raw) = compiler.run();
-        ruleset.filter[family] = filter;
-        ruleset.raw[family] = raw;
-    }
-    ruleset.sets = sets.live;
-    for unit in &world.units {
-        if let Body::Kept(devices) = &unit.body {
-            ruleset.kept.extend(devices.iter().flat_map(bridge::kept_chains));
-        }
-    }
-    ruleset
-}
-
-/// The host names that compiling needs the addresses of ([`Facts::resolved`]): those in corosync.conf, and the node's own where
-/// no file tells it.
-#[must_use]
-pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
-    world::names_to_resolve(tree, node)
+    Compiler::default().compile(tree, facts)
 }
 
 /// How long after its time an `enable: TIME` still holds, in seconds.
@@ -185,11 +112,6 @@ fn settings(host: &HostOptions) -> Settings {
     }
 }
 
-fn handled(world: &World) -> Handled {
-    let devices = world.units.iter().map(|unit| unit.handled().count()).filter(|count| *count > 0);
-    devices.fold(Handled::default(), |sum, count| Handled { guests: sum.guests + 1, devices: sum.devices + count })
-}
-
 /// What a log line says of a user's rule.
 fn message(verdict: Verdict) -> &'static str {
     match verdict {
@@ -208,29 +130,37 @@ fn policy_message(policy: Verdict) -> &'static str {
     }
 }
 
-/// The tables of one family in the making.
+/// Chains of one table and family in the making.
 struct FamilyCompiler<'a> {
-    world: &'a World,
-    sets: &'a Sets,
-    altnames: &'a BTreeMap<String, String>,
     family: Family,
-    filter: Table,
-    raw: Table,
+    ratelimit: &'a LogRatelimit,
+    cluster_sets: &'a SetNames,
+    guest_sets: &'a SetNames,
+    workshop: Workshop,
     groups_in_use: BTreeSet<String>,
 }
 
 impl<'a> FamilyCompiler<'a> {
-    fn chain(&self, name: &str) -> Builder<'a> {
-        Builder::new(name, &self.world.cluster.options.log_ratelimit)
+    fn new(family: Family, ratelimit: &'a LogRatelimit, cluster_sets: &'a SetNames, guest_sets: &'a SetNames) -> Self {
+        let (workshop, groups_in_use) = Default::default();
+        FamilyCompiler { family, ratelimit, cluster_sets, guest_sets, workshop, groups_in_use }
     }
 
-    fn run(mut self) -> (Table, Table) {
-        self.standard();
-        self.entries();
-        self.host();
-        self.guests();
-        self.groups();
-        self.raw();
-        (self.filter, self.raw)
+    fn chain(&mut self, name: &str) -> Builder<'a> {
+        Builder::new(name, self.ratelimit, &mut self.workshop)
+    }
+
+    /// The chains that were made.
+    fn chains(self) -> Chains {
+        self.workshop.chains
+    }
+
+    /// The name of a set in the kernel; `None` if the set is lost.
+    fn set_name(&self, reference: &SetRef) -> Option<SetName> {
+        let names = match reference.scope {
+            Scope::Cluster => self.cluster_sets,
+            Scope::Guest => self.guest_sets,
+        };
+        names.get(&reference.name, self.family).cloned()
     }
 }

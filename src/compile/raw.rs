@@ -1,6 +1,7 @@
 //! The table raw: SYN-flood protection and conntrack helpers.
 use super::FamilyCompiler;
 use super::matches::{opening, port, proto};
+use crate::config::HostOptions;
 use crate::ruleset::{Direction, Family, HashLimit, Match, Target};
 
 /// Defaults: packets a second, packets at once, seconds.
@@ -15,8 +16,7 @@ fn or(value: u64, default: u64) -> u64 {
 
 impl FamilyCompiler<'_> {
     /// PVEFW-PREROUTING, if there is anything for it.
-    pub(super) fn raw(&mut self) {
-        let host = &self.world.host.options;
+    pub(super) fn raw(&mut self, host: &HostOptions) {
         if !host.protection_synflood && host.nf_conntrack_helpers.is_empty() {
             return;
         }
@@ -43,6 +43,6 @@ impl FamilyCompiler<'_> {
                 );
             }
         }
-        rules.finish(&mut self.raw);
+        rules.finish(&mut self.workshop);
     }
 }

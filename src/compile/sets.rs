@@ -1,7 +1,6 @@
 //! IP sets: their names in the kernel, and what is in them.
 use super::builder::made;
-use super::world::World;
-use crate::config::{Alias, Guest, IpSet, Report, Scope, SetRef};
+use crate::config::{Alias, Cluster, Guest, IpSet, Report};
 use crate::node::Device;
 use crate::ruleset::{Family, Origin, PerFamily, Set, SetName};
 use ipnet::{IpNet, Ipv6Net};
@@ -28,12 +27,37 @@ fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// The sets of a configuration, and those that are lost because another has their name in the kernel.
-#[derive(Debug, Default)]
-pub struct Sets {
-    /// The sets by their names in the kernel.
-    pub live: BTreeMap<SetName, Arc<Set>>,
-    lost: BTreeSet<(u32, String)>,
+/// A set that a file defines, for both families.
+#[derive(Debug)]
+pub struct Defined {
+    /// Its name in the file.
+    pub name: String,
+    /// The file, and the line of its header there; 0 for a set that is there without being defined.
+    pub place: (Arc<str>, u32),
+    /// Its names in the kernel.
+    pub names: PerFamily<SetName>,
+    /// What it holds.
+    pub sets: PerFamily<Arc<Set>>,
+}
+
+impl Defined {
+    fn new(vmid: u32, name: &str, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
+        let origin = match set.line {
+            0 => made(format!("standard set {name} of {file}")),
+            line => Origin::Line(file.clone(), line),
+        };
+        let names = PerFamily { v4: set_name(vmid, name, Family::V4), v6: set_name(vmid, name, Family::V6) };
+        let entries: Vec<_> = set.entries.iter().map(|entry| (entry.net, entry.nomatch)).chain(extra.entries).collect();
+        let of = |family| {
+            let mut live = Set::new(family, set.lines + extra.count, origin.clone());
+            for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
+                live.add(*net, *nomatch);
+            }
+            Arc::new(live.signed(&names[family]))
+        };
+        let sets = PerFamily { v4: of(Family::V4), v6: of(Family::V6) };
+        Defined { name: name.to_string(), place: (file.clone(), set.line), names, sets }
+    }
 }
 
 /// What a set gets besides the lines of its section.
@@ -44,71 +68,80 @@ struct Extra {
     count: usize,
 }
 
+/// The sets of cluster.fw, by name.
+pub fn of_cluster(cluster: &Cluster) -> Vec<Defined> {
+    let sets = cluster.definitions.sets.iter();
+    sets.map(|(name, set)| {
+        let extra = if name == "management" { management(&cluster.local_network) } else { Extra::default() };
+        Defined::new(0, name, set, &cluster.file, extra)
+    })
+    .collect()
+}
+
+/// The sets of a guest, by name.
+pub fn of_guest(vmid: u32, guest: &Guest, devices: &[Device]) -> Vec<Defined> {
+    let mut all: BTreeMap<_, (Option<&IpSet>, Extra)> = BTreeMap::new();
+    for device in devices.iter().filter(|device| has_ipfilter(guest, device)) {
+        all.insert(ipfilter(device), (None, own_addresses(device)));
+    }
+    for (name, set) in &guest.definitions.sets {
+        all.entry(name.clone()).or_default().0 = Some(set);
+    }
+    let empty = IpSet::default();
+    all.into_iter()
+        .map(|(name, (set, extra))| Defined::new(vmid, &name, set.unwrap_or(&empty), &guest.file, extra))
+        .collect()
+}
+
+/// The sets of all files by their names in the kernel, put together one file after the other.
+#[derive(Debug, Default)]
+pub struct Sets {
+    /// The sets.
+    pub live: BTreeMap<SetName, Arc<Set>>,
+    /// Those that are lost because another has their name in the kernel.
+    pub reports: Vec<Report>,
+}
+
 impl Sets {
-    /// All sets: those of the cluster, then those of the guests by VMID, each by name.
-    pub fn of(world: &World, reports: &mut Vec<Report>) -> Self {
-        let mut sets = Sets::default();
-        let cluster = &world.cluster;
-        for (name, set) in &cluster.definitions.sets {
-            let extra = if name == "management" { management(&world.cluster.local_network) } else { Extra::default() };
-            sets.add(0, name, set, &cluster.file, extra, reports);
-        }
-        let mut guests: Vec<_> =
-            world.units.iter().filter_map(|unit| Some((unit.listed.vmid, unit.rules()?))).collect();
-        guests.sort_unstable_by_key(|(vmid, _)| *vmid);
-        for (vmid, (guest, devices)) in guests {
-            sets.add_guest(vmid, guest, devices, reports);
-        }
-        sets
+    /// Adds the sets of a file; gives the names of those that are lost.
+    pub fn add(&mut self, defined: &[Defined]) -> Lost {
+        let lost = defined.iter().filter(|one| !self.add_one(one));
+        lost.map(|one| one.name.clone()).collect()
     }
 
-    fn add_guest(&mut self, vmid: u32, guest: &Guest, devices: &[Device], reports: &mut Vec<Report>) {
-        let mut all = BTreeMap::new();
-        for device in devices {
-            if has_ipfilter(guest, device) {
-                all.insert(ipfilter(device), (IpSet::default(), own_addresses(device)));
-            }
-        }
-        for (name, set) in &guest.definitions.sets {
-            all.entry(name.clone()).or_default().0 = set.clone();
-        }
-        for (name, (set, extra)) in all {
-            self.add(vmid, &name, &set, &guest.file, extra, reports);
-        }
-    }
-
-    fn add(&mut self, vmid: u32, name: &str, set: &IpSet, file: &Arc<str>, extra: Extra, reports: &mut Vec<Report>) {
-        let names = PerFamily { v4: set_name(vmid, name, Family::V4), v6: set_name(vmid, name, Family::V6) };
-        let origin = match set.line {
-            0 => made(format!("standard set {name} of {file}")),
-            line => Origin::Line(file.clone(), line),
-        };
+    fn add_one(&mut self, Defined { name, place: (file, line), names, sets }: &Defined) -> bool {
         if let Some(taken) = Family::ALL.iter().find(|family| self.live.contains_key(&names[**family])) {
             let text = format!(
                 "ipset '{name}' is lost: its name in the kernel, {}, belongs to another set already; choose another name",
                 names[*taken]
             );
-            reports.push(Report::line(file, set.line, text));
-            self.lost.insert((vmid, name.to_string()));
-            return;
+            self.reports.push(Report::line(file, *line, text));
+            return false;
         }
-        let entries: Vec<_> = set.entries.iter().map(|entry| (entry.net, entry.nomatch)).chain(extra.entries).collect();
         for family in Family::ALL {
-            let mut live = Set::new(family, set.lines + extra.count, origin.clone());
-            for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
-                live.add(*net, *nomatch);
-            }
-            self.live.insert(names[family].clone(), Arc::new(live.signed(&names[family])));
+            self.live.insert(names[family].clone(), sets[family].clone());
         }
+        true
+    }
+}
+
+/// The names of a file's sets that are lost.
+pub type Lost = BTreeSet<String>;
+
+/// The names in the kernel of a file's sets, without those that are lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetNames(BTreeMap<String, PerFamily<SetName>>);
+
+impl SetNames {
+    /// The names of these sets.
+    pub fn of(defined: &[Defined], lost: &Lost) -> Self {
+        let there = defined.iter().filter(|one| !lost.contains(&one.name));
+        SetNames(there.map(|one| (one.name.clone(), one.names.clone())).collect())
     }
 
-    /// The name of a set in the kernel; `None` if the set is lost.
-    pub fn name(&self, vmid: u32, reference: &SetRef, family: Family) -> Option<SetName> {
-        let owner = match reference.scope {
-            Scope::Cluster => 0,
-            Scope::Guest => vmid,
-        };
-        (!self.lost.contains(&(owner, reference.name.clone()))).then(|| set_name(owner, &reference.name, family))
+    /// The name of a set; `None` if it is lost.
+    pub fn get(&self, name: &str, family: Family) -> Option<&SetName> {
+        self.0.get(name).map(|names| &names[family])
     }
 }
 

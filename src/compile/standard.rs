@@ -2,19 +2,18 @@
 use super::FamilyCompiler;
 use super::builder::{Log, chain, jump, made};
 use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
-use crate::config::Verdict;
+use crate::config::{HostOptions, Verdict};
 use crate::ruleset::{AddrType, Direction, Family, Match, Origin, RejectWith, Target, TcpFlags};
 
 impl FamilyCompiler<'_> {
     /// All standard chains.
-    pub(super) fn standard(&mut self) {
+    pub(super) fn standard(&mut self, host: &HostOptions) {
         self.set_accept_mark();
         self.drop_broadcast();
         self.reject();
         self.default_action("PVEFW-Drop", &Target::Drop);
         self.default_action("PVEFW-Reject", &jump("PVEFW-reject"));
         self.tcpflags();
-        let host = &self.world.host.options;
         self.logged_drop("PVEFW-logflags", host.tcp_flags_log_level, &host.lines.origin("tcp_flags_log_level"));
         if self.family == Family::V4 {
             self.smurfs();
@@ -25,7 +24,7 @@ impl FamilyCompiler<'_> {
     fn set_accept_mark(&mut self) {
         let mut rules = self.chain("PVEFW-SET-ACCEPT-MARK");
         rules.spec([], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn drop_broadcast(&mut self) {
@@ -40,7 +39,7 @@ impl FamilyCompiler<'_> {
             }
             Family::V6 => rules.spec([net(Direction::Destination, "ff00::/8")], Target::Drop, &origin),
         }
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn reject(&mut self) {
@@ -66,7 +65,7 @@ impl FamilyCompiler<'_> {
                 answer(vec![], RejectWith::Icmp6AdmProhibited);
             }
         }
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     /// What a DROP or REJECT policy does without a log line.
@@ -95,7 +94,7 @@ impl FamilyCompiler<'_> {
         rules.spec([udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
         rules.spec(opening(true), Target::Drop, &origin("TCP that opens no connection"));
         rules.spec([udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn tcpflags(&mut self) {
@@ -113,7 +112,7 @@ impl FamilyCompiler<'_> {
         }
         let [tcp, module, flags] = opening(false);
         rules.spec([tcp, module, port(Direction::Source, 0, 0), flags], logged(), &origin);
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn smurfs(&mut self) {
@@ -123,13 +122,13 @@ impl FamilyCompiler<'_> {
         rules.spec([net(Direction::Source, "0.0.0.0/32")], Target::Return, &origin);
         rules.spec([Match::AddrType(Direction::Source, AddrType::Broadcast)], logged(), &origin);
         rules.spec([net(Direction::Source, "224.0.0.0/4")], logged(), &origin);
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 
     fn logged_drop(&mut self, name: &str, level: Option<u8>, origin: &Origin) {
         let mut rules = self.chain(name);
         rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
         rules.spec([], Target::Drop, origin);
-        rules.finish(&mut self.filter);
+        rules.finish(&mut self.workshop);
     }
 }

@@ -2,8 +2,9 @@
 use super::builder::{Builder, Log, chain, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
-use crate::config::{Action, Rule, Verdict, VerdictRule, Way};
+use crate::config::{Action, Cluster, Rule, Verdict, VerdictRule, Way};
 use crate::ruleset::{Direction, Interface, Match, Origin, Target};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The chain that rules are put into, and what verdicts mean there.
@@ -13,7 +14,7 @@ pub struct Place<'a> {
     pub file: &'a Arc<str>,
     /// The direction of the chain.
     pub way: Way,
-    /// The guest, or 0: in log prefixes, and for the names of sets.
+    /// The guest, or 0: in log prefixes.
     pub vmid: u32,
     /// What ACCEPT means.
     pub accept: Target,
@@ -26,8 +27,8 @@ pub struct Place<'a> {
 /// Whose rules go into a chain.
 #[derive(Clone, Copy)]
 pub enum Owner<'a> {
-    /// The host's, where `-i` names an interface.
-    Host,
+    /// The host's, where `-i` names an interface, perhaps by another of its names.
+    Host(&'a BTreeMap<String, String>),
     /// A guest's, where `-i` names a device: this one is meant.
     Guest(&'a str),
     /// A group's, which have no interface.
@@ -40,7 +41,7 @@ impl FamilyCompiler<'_> {
         for rule in rules {
             let interface = match (place.owner, &rule.iface) {
                 (Owner::Guest(netid), Some(iface)) if iface != netid => continue,
-                (Owner::Host, Some(iface)) => self.interface(iface, place.way),
+                (Owner::Host(altnames), Some(iface)) => real_interface(iface, altnames, place.way),
                 _ => None,
             };
             match &rule.action {
@@ -51,13 +52,6 @@ impl FamilyCompiler<'_> {
                 Action::Verdict(_) => {}
             }
         }
-    }
-
-    /// `-i` or `-o` with the real name of an interface.
-    fn interface(&self, name: &str, way: Way) -> Option<Match> {
-        let real = self.altnames.get(name).map_or(name, String::as_str);
-        let interface = Interface::new(real)?;
-        Some(if way == Way::Out { Match::OutInterface(interface) } else { Match::InInterface(interface) })
     }
 
     fn group_rule(
@@ -83,13 +77,14 @@ impl FamilyCompiler<'_> {
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
-        let set = |reference: &_| self.sets.name(place.vmid, reference, self.family);
-        let mut common: Vec<_> = interface.into_iter().collect();
+        let set = |reference: &_| self.set_name(reference);
+        let mut matches = Vec::with_capacity(8);
+        matches.extend(interface);
         for (direction, one) in [(Direction::Source, &rule.source), (Direction::Destination, &rule.dest)] {
             if let Some(one) = one {
                 // a rule whose set is lost is lost with it; the set's report says so
                 let Some(one) = address(direction, one, set) else { return };
-                common.push(one);
+                matches.push(one);
             }
         }
         let origin = Origin::Line(place.file.clone(), line);
@@ -99,38 +94,37 @@ impl FamilyCompiler<'_> {
             Verdict::Reject => jump("PVEFW-reject"),
         };
         let log = Log { vmid: place.vmid, level: rule.log, message: message(rule.verdict) };
+        let common = matches.len();
         for one in &rule.terms[self.family] {
-            let mut matches = common.clone();
+            matches.truncate(common);
             term(one, &mut matches);
             into.log(&matches, log, &origin);
-            into.spec(matches, target.clone(), &origin);
+            into.spec(&matches[..], target.clone(), &origin);
         }
     }
 
-    /// The chains of the groups that rules use.
-    pub(super) fn groups(&mut self) {
-        let world = self.world;
-        for name in std::mem::take(&mut self.groups_in_use) {
-            for (way, direction) in [(Way::In, "IN"), (Way::Out, "OUT")] {
-                let mut rules = self.chain(&format!("GROUP-{name}-{direction}"));
-                let group = world.cluster.groups.get(&name);
-                let origin = match group {
-                    Some(group) => Origin::Line(world.cluster.file.clone(), group.line),
-                    None => super::builder::made(format!("security group {name}, which does not exist")),
-                };
-                rules.plain([], super::matches::set_mark(false), &origin);
-                let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
-                let place = Place {
-                    file: &world.cluster.file,
-                    way,
-                    vmid: 0,
-                    group_accept: accept.clone(),
-                    accept,
-                    owner: Owner::Group,
-                };
-                self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);
-                rules.finish(&mut self.filter);
-            }
+    /// The chains of a group.
+    pub(super) fn group(&mut self, name: &str, cluster: &Cluster) {
+        for (way, direction) in [(Way::In, "IN"), (Way::Out, "OUT")] {
+            let mut rules = self.chain(&format!("GROUP-{name}-{direction}"));
+            let group = cluster.groups.get(name);
+            let origin = match group {
+                Some(group) => Origin::Line(cluster.file.clone(), group.line),
+                None => super::builder::made(format!("security group {name}, which does not exist")),
+            };
+            rules.plain([], super::matches::set_mark(false), &origin);
+            let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
+            let place =
+                Place { file: &cluster.file, way, vmid: 0, group_accept: accept.clone(), accept, owner: Owner::Group };
+            self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);
+            rules.finish(&mut self.workshop);
         }
     }
+}
+
+/// `-i` or `-o` with the real name of an interface.
+fn real_interface(name: &str, altnames: &BTreeMap<String, String>, way: Way) -> Option<Match> {
+    let real = altnames.get(name).map_or(name, String::as_str);
+    let interface = Interface::new(real)?;
+    Some(if way == Way::Out { Match::OutInterface(interface) } else { Match::InInterface(interface) })
 }

@@ -46,7 +46,7 @@ impl Env {
         matches!(self, Env::Vm | Env::Ct)
     }
 
-    /// The types of rules that it may have.
+    /// Whether it may have rules of this type, in any case.
     fn allows(self, kind: &str) -> bool {
         let kinds: &[&str] = match self {
             Env::Cluster | Env::Host => &["in", "out", "forward", "group"],
@@ -54,7 +54,7 @@ impl Env {
             Env::Group => &["in", "out", "forward"],
             Env::Vnet => &["forward", "group"],
         };
-        kinds.contains(&kind)
+        kinds.iter().any(|known| known.eq_ignore_ascii_case(kind))
     }
 }
 
@@ -134,15 +134,16 @@ impl<'a> Check<'a> {
     }
 
     fn action(&mut self) -> Option<Action> {
-        let kind = self.raw.kind.to_ascii_lowercase();
+        let kind = self.raw.kind;
         let env = self.context.env;
-        if !env.allows(&kind) {
-            let text = format!("invalid rule type '{}' for rule_env '{}'", shown(&kind), env.name());
+        if !env.allows(kind) {
+            let text =
+                format!("invalid rule type '{}' for rule_env '{}'", shown(&kind.to_ascii_lowercase()), env.name());
             self.unknown("type", text, Sought::RuleType);
             return None;
         }
         self.iface();
-        let way = match kind.as_str() {
+        let way = match kind.to_ascii_lowercase().as_str() {
             "group" => return self.group(),
             "in" => Way::In,
             "out" => Way::Out,

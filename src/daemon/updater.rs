@@ -8,13 +8,14 @@ use super::orders::{Order, Orders};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
 use crate::apply::{Firewall, Outcome};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, Compiler};
 use crate::inputs::Tree;
 use crate::plan::{Part, TableName};
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Problem, Reader, this_program};
 use crate::ruleset::Family;
 use crate::system::lock::FileLock;
+use crate::system::process::processors;
 use crate::system::syslog::Severity;
 use crate::system::worker::Stuck;
 use std::any::Any;
@@ -47,6 +48,7 @@ pub struct Updater {
     log: Log,
     reader: Reader,
     facts: FactsSource,
+    compiler: Compiler,
     firewall: Firewall,
     journal: Journal,
     schedule: Schedule,
@@ -73,6 +75,7 @@ impl Updater {
             firewall,
             schedule: Schedule::new(&facts),
             facts,
+            compiler: Compiler::new(processors()),
             journal: Journal::default(),
             status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
             tree: None,
@@ -207,7 +210,7 @@ impl Updater {
     fn compile(&mut self, tree: &Tree) -> Compiled {
         let mut facts = self.facts.collect(tree);
         facts.live_devices = live_devices(tree, || self.firewall.live());
-        let compiled = compile(tree, &facts);
+        let compiled = self.compiler.compile(tree, &facts);
         let reports = compiled.reports.iter().map(Message::from).collect();
         self.journal.set(Topic::Configuration, reports, &self.log);
         compiled

@@ -1,16 +1,12 @@
 //! What makes no sense in the files that are not the firewall's own, but that it goes by.
-use super::{corosync, guests, members};
+use super::{corosync, members};
 use crate::config::Report;
 use crate::inputs::{File, Tree};
 
-/// Reports about `.members`, `.vmlist`, `corosync.conf`, and files that are checked only and cannot be read.
+/// Reports about `.members`, `corosync.conf`, and files that are checked only and cannot be read.
 pub fn faults(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
     if let Some(Err(fault)) = tree.content(".members").map(|text| members::node_address(text, node)) {
         reports.push(Report::file(&tree.label(".members"), fault));
-    }
-    for (id, fault) in tree.content(".vmlist").iter().flat_map(|text| guests::vmlist_faults(text, node)) {
-        reports
-            .push(Report::file(&tree.label(".vmlist"), format!("guest '{}' is left out: {fault}", id.escape_debug())));
     }
     if let Some(text) = tree.content("corosync.conf") {
         let file = tree.label("corosync.conf");

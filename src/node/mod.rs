@@ -1,13 +1,15 @@
 //! Facts about the node from text: its guests and their devices, the cluster's members, the local network, corosync.
 
 mod corosync;
+mod devices;
 mod faults;
 mod guests;
 mod localnet;
 mod members;
 
 pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
+pub use devices::{Device, Link, devices, links};
 pub use faults::faults;
-pub use guests::{Device, GuestKind, Link, Listed, devices, links, listed};
+pub use guests::{GuestKind, Listed, Listing, listed};
 pub use localnet::{broadcasts, detect};
 pub use members::node_address;

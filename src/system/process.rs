@@ -9,6 +9,12 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// How many threads can run at once.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Which side of [`into_background`] a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {

@@ -154,14 +154,14 @@ fn check_line(line: &str) {
     assert!(!outside.contains(['"', '\'', '\\', '$', '`', ';', '#']), "{line}");
 }
 
-static WANTED: LazyLock<Ruleset> = LazyLock::new(|| compile(&tree(), &FACTS).ruleset);
+static WANTED: LazyLock<Arc<Ruleset>> = LazyLock::new(|| compile(&tree(), &FACTS).ruleset);
 
 /// Plans what leads from a kernel in which one part is so to what is wanted, and to nothing: only names of ours are in
 /// the scripts, each in a line of its own.
 fn plan_with(put: impl Fn(&mut Live)) {
     let mut live = Live::empty();
     put(&mut live);
-    for wanted in [&*WANTED, &Ruleset::default()] {
+    for wanted in [&**WANTED, &Ruleset::default()] {
         let plan = Plan::new(wanted, &live);
         for family in Family::ALL {
             for table in TableName::ALL {

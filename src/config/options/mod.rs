@@ -208,13 +208,13 @@ pub(super) fn read<O: Options>(
 ) -> O {
     let mut options = O::default();
     if let Some(lines) = options.lines() {
-        lines.file = file.clone();
+        *lines = Lines::unset(O::ROWS.iter().map(|row| row.key), file);
     }
     for line in lines {
         match set(&mut options, *line, databases) {
             Ok(key) => {
                 if let Some(lines) = options.lines() {
-                    lines.by_key.insert(key, line.number);
+                    lines.set(key, file, line.number);
                 }
             }
             Err((text, word, sought)) => {
@@ -230,18 +230,17 @@ fn set<'a, O: Options>(
     options: &mut O,
     line: Line<'a>,
     databases: &Databases,
-) -> Result<String, (String, &'a str, Option<Sought>)> {
+) -> Result<&'static str, (String, &'a str, Option<Sought>)> {
     let unparsable = |word, sought| (format!("can't parse option '{}'", shown(line.text)), word, sought);
     let (key, value) = key_and_value(line.text).ok_or_else(|| unparsable(line.text, None))?;
-    let lower = key.to_ascii_lowercase();
-    let row = O::ROWS.iter().find(|row| row.key == lower);
+    let row = O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(key));
     let row = row.ok_or_else(|| unparsable(key, Some(Sought::Option(O::KIND))))?;
     let word = if value.is_empty() { line.text } else { value };
     (row.set)(options, value, databases).map_err(|fault| match fault {
         Fault::Unparsable => unparsable(word, None),
         Fault::Item(text, sought) => (text, word, Some(sought)),
     })?;
-    Ok(lower)
+    Ok(row.key)
 }
 
 #[cfg(test)]

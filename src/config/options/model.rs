@@ -2,25 +2,35 @@
 use crate::config::values::{LogRatelimit, Verdict};
 use crate::ruleset::{Origin, Queue, Token};
 use crate::tables::helpers::Helper;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Where each option was set: its line, by its key.
+/// Where each option was set: its line, or its default, by its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
-    pub(super) file: Arc<str>,
-    pub(super) by_key: BTreeMap<String, u32>,
-}
+pub struct Lines(Vec<(&'static str, Origin)>);
 
 impl Lines {
+    /// Those of a file that sets none of these options.
+    pub(super) fn unset(keys: impl Iterator<Item = &'static str>, file: &str) -> Self {
+        Lines(keys.map(|key| (key, default(key, file))).collect())
+    }
+
+    /// The option is set in a line.
+    pub(super) fn set(&mut self, key: &str, file: &Arc<str>, line: u32) {
+        if let Some((_, origin)) = self.0.iter_mut().find(|(known, _)| *known == key) {
+            *origin = Origin::Line(file.clone(), line);
+        }
+    }
+
     /// Where an option's value comes from: its line, or its default.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
-        match self.by_key.get(key) {
-            Some(line) => Origin::Line(self.file.clone(), *line),
-            None => Origin::Made(format!("default {key} of {}", self.file).into()),
-        }
+        let known = self.0.iter().find(|(known, _)| *known == key);
+        known.map_or_else(|| default(key, ""), |(_, origin)| origin.clone())
     }
+}
+
+fn default(key: &str, file: &str) -> Origin {
+    Origin::Made(format!("default {key} of {file}").into())
 }
 
 /// Options of cluster.fw.

@@ -1,0 +1,215 @@
+//! The compiler that remembers: what is made from unchanged parts of the inputs is used again.
+//!
+//! A guest's share of the ruleset depends on its own files and on a [`Basis`] that rarely changes; so do the parts that
+//! are no guest's. Each is kept beside what it was made from, and made anew when that differs. What comes out is the
+//! same as of a compiler that has seen nothing before, byte for byte.
+use super::common::{Groups, Links, Node, OwnChains};
+use super::network::{Localnet, Network};
+use super::parallel;
+use super::sets::{Lost, Sets};
+use super::share::{self, Share};
+use super::world::{self, Basis, World};
+use super::{Compiled, Handled, bridge, expiry, is_enabled, settings};
+use crate::config::Report;
+use crate::inputs::{Facts, Tree};
+use crate::node::Listing;
+use crate::ruleset::{Family, Ruleset};
+use crate::tables::databases::Databases;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Compiles a node's configuration again and again, at the cost of what has changed.
+#[derive(Default)]
+pub struct Compiler {
+    threads: usize,
+    memory: Option<Memory>,
+}
+
+impl Compiler {
+    /// A compiler that has seen nothing, and uses up to so many threads where there is much to do.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Compiler { threads, memory: None }
+    }
+
+    /// Compiles a configuration tree, as [`compile`](super::compile) does.
+    pub fn compile(&mut self, tree: &Tree, facts: &Facts) -> Compiled {
+        let memory = match self.memory.take() {
+            Some(memory) if memory.holds(tree, facts) => memory,
+            // what a panic leaves behind is never used again
+            old => Memory::next(old, tree, facts, self.threads),
+        };
+        let compiled = memory.compiled.clone();
+        self.memory = Some(memory);
+        compiled
+    }
+}
+
+/// All of one compilation that may serve the next one.
+struct Memory {
+    tree: Tree,
+    facts: Facts,
+    world: Arc<World>,
+    basis: Basis,
+    shares: Vec<Known>,
+    chains: Option<NodeChains>,
+    compiled: Compiled,
+}
+
+/// The chains that are no guest's.
+struct NodeChains {
+    own: OwnChains,
+    links: Links,
+    groups: Groups,
+}
+
+/// A share beside what it was made from.
+struct Known {
+    source: share::Source,
+    share: Arc<Share>,
+}
+
+impl Memory {
+    /// Whether the result for these inputs is known.
+    fn holds(&self, tree: &Tree, facts: &Facts) -> bool {
+        let enabled = is_enabled(self.world.cluster.options.enable, facts.now);
+        enabled == self.compiled.enabled && *tree == self.tree && facts.same_but_for_time(&self.facts)
+    }
+
+    fn next(old: Option<Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
+        let (old_facts, old_world, old_basis, old_shares, old_chains) = match old {
+            Some(old) => (Some(old.facts), Some(old.world), Some(old.basis), old.shares, old.chains),
+            None => (None, None, None, Vec::new(), None),
+        };
+        let databases = databases(old_world.as_deref(), old_facts.as_ref(), facts);
+        let network = Network::read(tree, facts);
+        let source = world::Source::of(tree, &facts.node, network.own(), databases);
+        let world = old_world.filter(|world| world.source == source);
+        let world = world.unwrap_or_else(|| Arc::new(World::read(tree, source)));
+        let enable = world.cluster.options.enable;
+        let enabled = is_enabled(enable, facts.now);
+
+        let basis = Basis::of(&world, enabled);
+        let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
+        drop(old_basis);
+        let guests = Listing::of(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
+        let sources = guests.guests.iter().filter_map(|listed| share::Source::of(listed, tree, facts)).collect();
+        let mut shares = shares(sources, old_shares, &basis, threads);
+
+        let mut reports = network.reports;
+        reports.extend(guests.reports(tree));
+        reports.extend_from_slice(&world.reports);
+        let mut compiled = Compiled {
+            enabled,
+            expires: expiry(enable).filter(|_| enabled),
+            nftables: world.host.options.nftables,
+            settings: settings(&world.host.options),
+            localnet: Localnet {
+                used: world.cluster.local_network.text().to_string(),
+                user_defined: world.cluster.own_local_network,
+                ..network.localnet
+            },
+            ..Compiled::default()
+        };
+        let mut chains = None;
+        if enabled {
+            let sets = sets(&world, &mut shares, &basis);
+            let ips = shares.iter().any(|known| !known.share.to_queues.is_empty());
+            let node = Node { world: &world, corosync: &network.corosync, altnames: &facts.altnames, ips };
+            let made = NodeChains::again(old_chains, &node, &shares);
+            reports.extend_from_slice(&sets.reports);
+            compiled.ruleset = Arc::new(ruleset(&made, &shares, sets));
+            compiled.handled = handled(&shares);
+            chains = Some(made);
+        }
+        reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
+        compiled.reports = in_order(reports);
+        Memory { tree: tree.clone(), facts: facts.clone(), world, basis, shares, chains, compiled }
+    }
+}
+
+impl NodeChains {
+    fn again(old: Option<Self>, node: &Node<'_>, shares: &[Known]) -> Self {
+        let (own, links, groups) = match old {
+            Some(old) => (Some(old.own), Some(old.links), old.groups),
+            None => (None, None, Groups::default()),
+        };
+        let shares = || shares.iter().map(|known| &known.share);
+        let devices = shares().flat_map(|share| share.devices.iter().cloned()).collect();
+        let to_queues = shares().flat_map(|share| share.to_queues.iter().cloned()).collect();
+        let own = OwnChains::again(own, node);
+        let in_use = own.groups.iter().chain(shares().flat_map(|share| &share.groups)).cloned().collect();
+        NodeChains { links: Links::again(links, node, devices, to_queues), groups: groups.again(node, in_use), own }
+    }
+}
+
+/// The name databases, read again if they differ.
+fn databases(old: Option<&World>, seen: Option<&Facts>, facts: &Facts) -> Arc<Databases> {
+    let same = |seen: &Facts| {
+        (&seen.protocols, &seen.services, &seen.ethertypes) == (&facts.protocols, &facts.services, &facts.ethertypes)
+    };
+    match old.zip(seen) {
+        Some((world, seen)) if same(seen) => world.source.databases.clone(),
+        _ => Arc::new(Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes)),
+    }
+}
+
+/// The shares of guests, in their order: those that are known, and the others made.
+fn shares(sources: Vec<share::Source>, old: Vec<Known>, basis: &Basis, threads: usize) -> Vec<Known> {
+    let mut old: BTreeMap<u32, Known> = old.into_iter().map(|known| (known.source.listed.vmid, known)).collect();
+    let known = |source: share::Source| match old.remove(&source.listed.vmid).filter(|old| old.source.is(&source)) {
+        Some(old) => (old.source, Some(old.share)),
+        None => (source, None),
+    };
+    let known: Vec<(share::Source, Option<Arc<Share>>)> = sources.into_iter().map(known).collect();
+    let missing: Vec<&share::Source> =
+        known.iter().filter(|(_, share)| share.is_none()).map(|(source, _)| source).collect();
+    let mut made = parallel::map(&missing, threads, |source| Arc::new(Share::make(source, basis))).into_iter();
+    let known = known.into_iter();
+    known.filter_map(|(source, share)| Some(Known { source, share: share.or_else(|| made.next())? })).collect()
+}
+
+/// The sets of all files: those of the cluster, then those of the guests by VMID. A share that looks into a set which is lost
+/// to another one's is made anew.
+fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
+    let mut sets = Sets::default();
+    sets.add(&world.sets);
+    let mut by_vmid: Vec<&mut Known> = shares.iter_mut().collect();
+    by_vmid.sort_unstable_by_key(|known| known.source.listed.vmid);
+    for known in by_vmid {
+        let lost: Lost = sets.add(&known.share.sets);
+        if known.source.lost != lost {
+            known.source.lost = lost;
+            known.share = Arc::new(Share::make(&known.source, basis));
+        }
+    }
+    sets
+}
+
+fn ruleset(node: &NodeChains, shares: &[Known], sets: Sets) -> Ruleset {
+    let shares = || shares.iter().map(|known| &known.share);
+    let mut ruleset = Ruleset { sets: sets.live, ..Ruleset::default() };
+    for family in Family::ALL {
+        let groups = node.groups.by_name.values().flat_map(|chains| &chains[family]);
+        let own = node.own.filter[family].iter().chain(&node.links.filter[family]).chain(groups);
+        let filter = own.chain(shares().flat_map(|share| &share.filter[family]));
+        ruleset.filter[family] = filter.cloned().collect();
+        ruleset.raw[family] = node.own.raw[family].iter().cloned().collect();
+    }
+    ruleset.bridge = node.links.bridge.iter().chain(shares().flat_map(|share| &share.bridge)).cloned().collect();
+    let kept = shares().filter(|share| share.kept).flat_map(|share| &share.devices);
+    ruleset.kept = kept.flat_map(bridge::kept_chains).collect();
+    ruleset
+}
+
+fn handled(shares: &[Known]) -> Handled {
+    let devices = shares.iter().map(|known| known.share.devices.len()).filter(|count| *count > 0);
+    devices.fold(Handled::default(), |sum, count| Handled { guests: sum.guests + 1, devices: sum.devices + count })
+}
+
+/// In the order of files and lines.
+fn in_order(mut reports: Vec<Report>) -> Vec<Report> {
+    reports.sort();
+    reports.dedup();
+    reports
+}

@@ -1,0 +1,57 @@
+//! Work on several processors.
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// How many items a thread takes at a time.
+const PORTION: usize = 16;
+/// With fewer items for each thread, starting one costs more than it saves.
+const WORTH: usize = 64;
+
+/// What is made of each item, in their order, by up to so many threads.
+pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = threads.min(items.len() / WORTH);
+    if threads < 2 {
+        return items.iter().map(make).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(PORTION, Ordering::Relaxed);
+            let portion = items.iter().skip(at).take(PORTION);
+            if portion.len() == 0 {
+                return done;
+            }
+            done.push((at, portion.map(&make).collect::<Vec<R>>()));
+        }
+    };
+    let mut portions = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut portions = work();
+        for other in others {
+            portions.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        portions
+    });
+    portions.sort_unstable_by_key(|(at, _)| *at);
+    portions.into_iter().flat_map(|(_, portion)| portion).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_the_items() {
+        for count in [0, 1, 63, 64, 1000] {
+            let items: Vec<usize> = (0..count).collect();
+            for threads in [0, 1, 2, 5] {
+                assert_eq!(
+                    map(&items, threads, |item| item * 2),
+                    items.iter().map(|item| item * 2).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The network devices of guests: their `.conf` files.
+use super::guests::{GuestKind, Listed};
+use crate::config::Report;
+use crate::ruleset::{Interface, MacAddr, Spelled};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A guest's network device with `firewall=1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its key in the guest's configuration: `net0`.
+    pub netid: String,
+    /// Its name on the host: `tap100i0`, `veth200i0`.
+    pub name: Interface,
+    /// Its MAC address; without one there is no MAC filter.
+    pub mac: Option<Spelled<MacAddr>>,
+    /// The addresses that a container's configuration gives it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The devices of a guest's configuration that are firewalled, in the order of rules: by netid as text.
+///
+/// Only the part before the first `[section]` counts, and of a key the last line. A `netN` that makes no sense costs that
+/// device alone, with a report.
+pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
+    let text = String::from_utf8_lossy(conf);
+    odd_lines(&text, |number, fault| reports.push(Report::line(file, number, fault)));
+    let mut devices = Vec::new();
+    for (netid, (number, value)) in nets(&text) {
+        let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
+        match device(netid, value, guest, &mut warn) {
+            Ok(device) => devices.extend(device),
+            Err(fault) => reports.push(Report::line(file, number, format!("{netid}: {fault}: no rules for it"))),
+        }
+    }
+    devices
+}
+
+/// How a network device of a guest is attached, firewalled or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The number in its key: 0 of `net0`.
+    pub index: u8,
+    /// Its name on the host: `tap100i0`, `veth200i0`.
+    pub name: String,
+    /// The bridge that it is on; without one it is on none.
+    pub bridge: Option<String>,
+    /// Whether it has `firewall=1`, and so a bridge of its own.
+    pub firewalled: bool,
+    /// The addresses that a container's configuration gives it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How all devices of a guest's configuration are attached, by number. What makes no sense is left out: [`devices`] tells.
+#[must_use]
+pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
+    let text = String::from_utf8_lossy(conf);
+    let link = |(netid, (_, value)): (&str, (u32, &str))| {
+        let (index, parts) = (net_number(netid)?, parts(value));
+        Some(Link {
+            index,
+            name: format!("{}{}i{index}", guest.kind.prefix(), guest.vmid),
+            bridge: parts.get("bridge").map(ToString::to_string),
+            firewalled: is_firewalled(&parts),
+            addresses: addresses(&parts, |_| {}),
+        })
+    };
+    let mut links: Vec<_> = nets(&text).into_iter().filter_map(link).collect();
+    links.sort_unstable_by_key(|link| link.index);
+    links
+}
+
+/// The numbered lines of the running configuration, which ends at the first section.
+fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    let lines = (1..).zip(text.lines().map(str::trim));
+    lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| !line.starts_with('#'))
+}
+
+/// Lines of which a device may have been lost: no text, or a device of a number that none has.
+fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
+    for (number, line) in running(text) {
+        let key = line.split(':').next().unwrap_or_default();
+        let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
+        if line.contains(|one: char| (one.is_control() && one != '\t') || one == '\u{fffd}') {
+            tell(number, "skip line - control character, or not valid UTF-8".to_string());
+        } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
+            tell(number, format!("skip line - '{}' is no network device: net0 to net255 are", key.escape_debug()));
+        }
+    }
+}
+
+/// The `netN` lines of the running configuration: by key, the last one with its line number.
+fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
+    let mut nets = BTreeMap::new();
+    for (number, line) in running(text) {
+        if let Some((key, value)) = line.split_once(':').filter(|(key, _)| net_number(key).is_some()) {
+            nets.insert(key, (number, value.trim()));
+        }
+    }
+    nets
+}
+
+/// The `key=value` parts of a `netN` line.
+fn parts(value: &str) -> BTreeMap<&str, &str> {
+    let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect()
+}
+
+fn is_firewalled(parts: &BTreeMap<&str, &str>) -> bool {
+    let on = |value: &&str| ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    parts.get("firewall").is_some_and(on)
+}
+
+fn net_number(key: &str) -> Option<u8> {
+    let digits = key.strip_prefix("net")?;
+    let plain = digits == "0" || !digits.starts_with('0');
+    (plain && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// The models of a VM's network card (qm.conf(5)).
+const MODELS: [&str; 14] = [
+    "e1000",
+    "e1000-82540em",
+    "e1000-82544gc",
+    "e1000-82545em",
+    "e1000e",
+    "i82551",
+    "i82557b",
+    "i82559er",
+    "ne2k_isa",
+    "ne2k_pci",
+    "pcnet",
+    "rtl8139",
+    "virtio",
+    "vmxnet3",
+];
+
+/// A device, or `None` if it is not firewalled.
+fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)) -> Result<Option<Device>, String> {
+    let parts = parts(value);
+    if !is_firewalled(&parts) {
+        let off = |value: &&str| ["0", "off", "no", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        return match parts.get("firewall").filter(|value| !off(value)) {
+            Some(value) => Err(format!("firewall='{}' is neither on nor off", value.escape_default())),
+            None => Ok(None),
+        };
+    }
+    let mac = match guest.kind {
+        GuestKind::Vm => {
+            let model = MODELS.iter().find_map(|model| parts.get(model));
+            if model.is_none() && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
+                return Err("no known network card model".to_string());
+            }
+            model.filter(|mac| !mac.is_empty()).or_else(|| parts.get("macaddr"))
+        }
+        GuestKind::Container if parts.get("name").is_none_or(|name| name.is_empty()) => {
+            return Err("no name=".to_string());
+        }
+        GuestKind::Container => parts.get("hwaddr"),
+    };
+    let mac = match mac {
+        None => None,
+        Some(text) => {
+            let mac = text.parse().ok().and_then(|mac| Spelled::new(text, mac));
+            Some(mac.ok_or_else(|| format!("'{}' is no MAC address", text.escape_default()))?)
+        }
+    };
+    let name = format!("{}{}i{}", guest.kind.prefix(), guest.vmid, &netid[3..]);
+    let name = Interface::new(&name).ok_or_else(|| format!("the device name {name} is longer than 15 characters"))?;
+    let addresses = match guest.kind {
+        GuestKind::Vm => Vec::new(),
+        GuestKind::Container => addresses(&parts, &mut *warn),
+    };
+    if mac.is_none() {
+        warn(format!("no MAC address: no MAC filter for {name}"));
+    }
+    Ok(Some(Device { netid: netid.to_string(), name, mac, addresses }))
+}
+
+/// The configured addresses of a container's device; what is no address is left out and told.
+fn addresses(parts: &BTreeMap<&str, &str>, mut fault: impl FnMut(String)) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for (key, words) in [("ip", &["dhcp", "manual"][..]), ("ip6", &["auto", "dhcp", "manual"][..])] {
+        let Some(value) = parts.get(key).filter(|value| !value.is_empty() && !words.contains(value)) else { continue };
+        let net: Option<IpNet> = value.parse().ok();
+        match net.map(|net| net.addr()).filter(|address| address.is_ipv4() == (key == "ip")) {
+            Some(address) => addresses.push(address),
+            None => fault(format!("'{}' is no network address for {key}", value.escape_default())),
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: GuestKind, conf: &str) -> (Vec<Device>, Vec<String>) {
+        let mut reports = Vec::new();
+        let devices = devices(conf.as_bytes(), &Listed::new(kind, 100), &"f".into(), &mut reports);
+        (devices, reports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn lines_that_may_have_been_devices_are_told() {
+        let (_, reports) = parse(
+            GuestKind::Vm,
+            "net300: virtio,firewall=1\nnet05: x\nna\u{0}me: x\nnetwork: y\n#\u{0}\n[s]\nnet999: z",
+        );
+        assert_eq!(
+            reports,
+            [
+                "f (line 1): skip line - 'net300' is no network device: net0 to net255 are",
+                "f (line 2): skip line - 'net05' is no network device: net0 to net255 are",
+                "f (line 3): skip line - control character, or not valid UTF-8",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_running_configuration_of_a_vm() {
+        let conf = "net0: virtio=BC:24:11:00:00:01,firewall=1\nnet1: virtio=BC:24:11:00:00:02\n\
+            net2: model=e1000,macaddr=bc:24:11:00:00:03,firewall=on,unknown=x\nnet10: virtio,firewall=yes\n\
+            net0: virtio=BC:24:11:00:00:09,firewall=1\n#net5: virtio,firewall=1\n[PENDING]\nnet3: virtio,firewall=1\n";
+        let (devices, reports) = parse(GuestKind::Vm, conf);
+        let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+        assert_eq!(names, ["tap100i0", "tap100i10", "tap100i2"]);
+        assert_eq!(devices[0].mac.as_ref().unwrap().text(), "BC:24:11:00:00:09");
+        assert_eq!(reports, ["f (line 4): net10: no MAC address: no MAC filter for tap100i10"]);
+    }
+
+    #[test]
+    fn a_device_that_makes_no_sense_is_lost_alone() {
+        let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1\nnet3: virtio=BC:24:11:00:00:04,firewall=\"1\"\nnet4: virtio,firewall=No";
+        let (devices, reports) = parse(GuestKind::Vm, conf);
+        assert_eq!(devices.len(), 1);
+        assert_eq!(
+            reports,
+            [
+                "f (line 1): net0: 'zz' is no MAC address: no rules for it",
+                "f (line 2): net1: no known network card model: no rules for it",
+                "f (line 4): net3: firewall='\\\"1\\\"' is neither on nor off: no rules for it",
+            ]
+        );
+    }
+
+    #[test]
+    fn links_are_those_of_all_devices() {
+        let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
+        let links = links(conf.as_bytes(), &Listed::new(GuestKind::Vm, 100));
+        let told: Vec<_> =
+            links.iter().map(|link| (link.name.as_str(), link.bridge.as_deref(), link.firewalled)).collect();
+        assert_eq!(
+            told,
+            [("tap100i2", Some("vmbr0"), true), ("tap100i3", None, false), ("tap100i10", Some("vmbr1"), false)]
+        );
+    }
+
+    #[test]
+    fn addresses_of_containers() {
+        let mac = "name=eth0,hwaddr=BC:24:11:AA:BB:CC,firewall=1";
+        for (rest, count) in
+            [("ip=10.0.0.1/24,ip6=fd00::1/64", 2), ("ip=dhcp,ip6=auto", 0), ("ip=manual", 0), ("ip=10.0.0.1", 0)]
+        {
+            let (devices, reports) = parse(GuestKind::Container, &format!("net0: {mac},{rest}"));
+            assert_eq!(devices.iter().map(|device| device.addresses.len()).sum::<usize>(), count, "{rest} {reports:?}");
+        }
+    }
+}
