@@ -9,6 +9,8 @@ mod change;
 mod entries;
 #[path = "node/first.rs"]
 mod first;
+#[path = "../tests/support/generated.rs"]
+mod generated;
 #[path = "node/idle.rs"]
 mod idle;
 #[path = "node/machine.rs"]
@@ -31,22 +33,24 @@ mod site;
 mod table;
 #[path = "node/tools.rs"]
 mod tools;
+#[path = "../tests/support/trees.rs"]
+mod trees;
 
 use site::Site;
 use std::process::ExitCode;
 use std::time::Instant;
-use table::Table;
+use table::{Question, Table};
 
 /// The numbers of guests that are measured.
 const SIZES: [usize; 4] = [10, 100, 500, 1000];
-const QUESTIONS: [&str; 5] = ["idle", "read", "first", "change", "memory"];
 
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run() {
         return code;
     }
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| QUESTIONS.contains(&word.as_str())).collect();
-    let asked = |question: &str| words.is_empty() || words.iter().any(|word| word == question);
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| Question::named(word).is_some()).collect();
+    let asked =
+        |question: Question| words.is_empty() || words.iter().any(|word| Question::named(word) == Some(question));
     let sizes = std::env::var("PVEFW_SIZES").map_or(SIZES.to_vec(), |sizes| {
         sizes.split(',').map(|size| size.parse().expect("PVEFW_SIZES=N,N,...")).collect()
     });
@@ -54,24 +58,25 @@ fn main() -> ExitCode {
     println!("{}\n", machine::line());
     let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
     let mut table = Table::new(sites.iter().map(Site::title).collect());
-    if asked("first") {
+    if asked(Question::First) {
         first::measure(&sites, &mut table);
     }
     sites.iter_mut().for_each(|site| site.start(&[]));
-    if asked("idle") {
-        idle::measure(&mut sites, &mut table);
-    }
-    if asked("change") {
+    let idle = asked(Question::Idle).then(|| idle::plain(&sites));
+    if asked(Question::Change) {
         change::with_daemon(&sites, &mut table);
     }
-    if asked("memory") {
+    if asked(Question::Memory) {
         memory::measure(&sites, &mut table);
     }
+    if let Some(plain) = idle {
+        idle::with_full_reading(plain, &mut sites, &mut table);
+    }
     sites.iter_mut().for_each(Site::stop);
-    if asked("change") {
+    if asked(Question::Change) {
         change::alone(&sites, &mut table);
     }
-    if asked("read") {
+    if asked(Question::Read) {
         read::measure(&sites, &mut table);
     }
     println!("{table}");

@@ -1,7 +1,7 @@
 //! One rule of one guest is added: from the write until the kernel has it.
 use crate::entries::Entries;
 use crate::site::{Site, VARIANT};
-use crate::table::{Table, median};
+use crate::table::{Question, Table, median};
 use crate::tools;
 use pve_firewall::apply::{Firewall, VariantChoice};
 use pve_firewall::compile::compile;
@@ -15,20 +15,28 @@ const RUNS: u16 = 5;
 
 /// With the real daemon, which has to notice the write first.
 pub fn with_daemon(sites: &[Site], table: &mut Table) {
-    table.heading("One rule changed, seen by the daemon", "a local write under 500 ms, a remote one under 1,500 ms");
+    eprintln!("changes of a rule, seen by the daemon ...");
+    table.heading(
+        Question::Change,
+        "One rule changed, seen by the daemon",
+        "a local write under 500 ms, a remote one under 1,500 ms",
+    );
     for (title, write) in [("local write", renamed as fn(&Site, &str, u16) -> Written), ("remote write", unnoticed)] {
         let times: Vec<Vec<Duration>> = sites.iter().map(|site| delays(site, write)).collect();
+        let longest = |times: &Vec<Duration>| times.iter().copied().max().unwrap_or_default();
         table.times(&format!("{title}, median"), &times.iter().cloned().map(median).collect::<Vec<_>>());
-        table.times(
-            &format!("{title}, longest"),
-            &times.into_iter().filter_map(|times| times.into_iter().max()).collect::<Vec<_>>(),
-        );
+        table.times(&format!("{title}, longest"), &times.iter().map(longest).collect::<Vec<_>>());
     }
 }
 
 /// What the daemon does then, in this process, against a bare save and restore of the table.
 pub fn alone(sites: &[Site], table: &mut Table) {
-    table.heading("One rule changed, without the delay", "at most 1.3 of a bare save and restore of its table");
+    eprintln!("changes of a rule ...");
+    table.heading(
+        Question::Change,
+        "One rule changed, without the delay",
+        "at most 1.3 of a bare save and restore of its table",
+    );
     let times: Vec<[Duration; 3]> = sites.iter().map(in_process).collect();
     let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<Duration>>();
     table.times("ours, until it is in the kernel", &column(0));

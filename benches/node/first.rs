@@ -1,7 +1,7 @@
 //! The first update of a node without rules, against bare restores of the same scripts.
 use crate::netns::Netns;
 use crate::site::{Site, VARIANT};
-use crate::table::{Table, median};
+use crate::table::{Question, Table, median};
 use crate::tools::{self, Cost};
 use pve_firewall::apply::{Firewall, VariantChoice};
 use pve_firewall::ruleset::Ruleset;
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 const RUNS: usize = 5;
 
 pub fn measure(sites: &[Site], table: &mut Table) {
-    table.heading("First update", "at most 1.2 of the bare restores");
+    eprintln!("first updates ...");
+    table.heading(Question::First, "First update", "at most 1.2 of the bare restores");
     let (mut all_ours, mut all_bare) = (Vec::new(), Vec::new());
     for site in sites {
         let ruleset = site.compiled().ruleset;

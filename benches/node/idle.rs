@@ -1,7 +1,7 @@
 //! A cycle of the daemon in which nothing has changed, against the four bare saves of the same rules.
 use crate::process;
 use crate::site::Site;
-use crate::table::{Table, median};
+use crate::table::{Question, Table, median};
 use crate::tools;
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -16,30 +16,40 @@ const SETTLING: Duration = Duration::from_secs(12);
 const FULL_IN_HOUR: u32 = 12;
 const HOUR: u32 = 360;
 
-pub fn measure(sites: &mut [Site], table: &mut Table) {
-    table.heading("Idle cycle, CPU time", "at most 0.125 of the four bare saves, averaged over an hour");
-    let (plain, mut saves) = follow(sites, CYCLES);
+/// What cycles without a full reading cost each node, and the bare saves meanwhile.
+pub struct Plain {
+    cycles: Vec<Duration>,
+    saves: Vec<Vec<Duration>>,
+}
+
+/// Follows daemons that have just been started.
+pub fn plain(sites: &[Site]) -> Plain {
+    eprintln!("idle cycles ...");
+    let (cycles, saves) = follow(sites, CYCLES);
+    Plain { cycles, saves }
+}
+
+/// Starts the daemons anew, so that they read everything in each cycle; and tells.
+pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
+    eprintln!("idle cycles with a full reading ...");
     // a daemon that reads everything in each cycle has no such option
     let knows = sites[0].node.ok(&["start", "--help"]).contains("--full-reading");
-    restart(sites, if knows { &["--full-reading", "1"] } else { &[] });
+    for site in &mut *sites {
+        site.stop();
+        site.start(if knows { &["--full-reading", "1"] } else { &[] });
+    }
     let (full, more) = follow(sites, FULL_CYCLES);
-    restart(sites, &[]);
-    saves.iter_mut().zip(more).for_each(|(saves, more)| saves.extend(more));
     let hour = |(plain, full): (&Duration, &Duration)| (*plain * (HOUR - FULL_IN_HOUR) + *full * FULL_IN_HOUR) / HOUR;
-    let hour: Vec<Duration> = plain.iter().zip(&full).map(hour).collect();
-    let saves: Vec<Duration> = saves.into_iter().map(median).collect();
-    table.times("a cycle", &plain);
+    let hour: Vec<Duration> = plain.cycles.iter().zip(&full).map(hour).collect();
+    let saves: Vec<Duration> =
+        plain.saves.into_iter().zip(more).map(|(some, more)| median([some, more].concat())).collect();
+    let target = "at most 0.125 of the four bare saves, averaged over an hour";
+    table.heading(Question::Idle, "Idle cycle, CPU time", target);
+    table.times("a cycle", &plain.cycles);
     table.times("a cycle that reads everything", &full);
     table.times("average over an hour", &hour);
     table.times("four bare saves", &saves);
     table.ratios(&hour, &saves);
-}
-
-fn restart(sites: &mut [Site], options: &[&str]) {
-    for site in sites {
-        site.stop();
-        site.start(options);
-    }
 }
 
 /// What a cycle costs each daemon, all of them followed at the same time. Meanwhile the tools are run now and then.

@@ -34,6 +34,12 @@ pub fn children(pid: i32) -> Vec<i32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
+/// The name that a process was started under.
+pub fn name(pid: i32) -> String {
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split('\0').next().unwrap_or_default().to_string()
+}
+
 /// `cutime` and `cstime` of proc_pid_stat(5).
 fn ended_children(pid: i32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,13 +1,13 @@
 //! Reading and compiling, as the daemon does it, against bare saves of the rules that come of it.
 use crate::site::Site;
-use crate::table::{Table, median, milliseconds};
+use crate::table::{Question, Table, median, milliseconds};
 use crate::tools;
 use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::ruleset::{Family, MacStyle};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-const RUNS: usize = 9;
+const RUNS: usize = 15;
 /// Where it must still be linear.
 const LARGE: usize = 5000;
 
@@ -21,7 +21,8 @@ struct Times {
 }
 
 pub fn measure(sites: &[Site], table: &mut Table) {
-    table.heading("Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
+    eprintln!("reading and compiling ...");
+    table.heading(Question::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
     let times: Vec<Times> = sites.iter().map(|site| run(site, true)).collect();
     let medians = |of: fn(&Times) -> &Vec<Duration>| times.iter().map(|times| median(of(times).clone())).collect();
     let (read, compile, sign): (Vec<_>, Vec<_>, Vec<_>) =

@@ -1,4 +1,5 @@
 //! A node with so many guests.
+use crate::generated;
 use crate::node::Node;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,8 +11,8 @@ use pve_firewall::reader::{Manner, Reader};
 use pve_firewall::system::root::Root;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::PathBuf;
+use std::process::Child;
 use std::time::Duration;
 
 /// What the daemon tells of itself.
@@ -37,9 +38,7 @@ impl Site {
     /// A node with the configuration of `tests/tools/gen.py`, with no rules yet.
     pub fn new(guests: usize) -> Self {
         let node = Node::bare("bench");
-        let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/gen.py");
-        let made = Command::new("python3").arg(generator).args([&guests.to_string(), "1"]).arg(node.config()).status();
-        assert!(made.is_ok_and(|status| status.success()), "the configuration of {guests} guests");
+        generated::write(guests, &node.config());
         Site { guests, node, daemon: None }
     }
 

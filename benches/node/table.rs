@@ -2,10 +2,28 @@
 use std::fmt;
 use std::time::Duration;
 
+/// What is asked, in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    Idle,
+    Read,
+    First,
+    Change,
+    Memory,
+}
+
+impl Question {
+    /// The question of this name on the command line.
+    pub fn named(word: &str) -> Option<Self> {
+        let questions = [Question::Idle, Question::Read, Question::First, Question::Change, Question::Memory];
+        questions.into_iter().find(|question| format!("{question:?}").eq_ignore_ascii_case(word))
+    }
+}
+
 /// Rows of figures, a column for each node.
 pub struct Table {
     columns: Vec<String>,
-    rows: Vec<(String, Vec<String>)>,
+    rows: Vec<(Question, String, Vec<String>)>,
 }
 
 impl Table {
@@ -13,14 +31,15 @@ impl Table {
         Table { columns, rows: Vec::new() }
     }
 
-    /// Begins the rows of one question, with what is to be reached.
-    pub fn heading(&mut self, title: &str, target: &str) {
-        eprintln!("{title} ...");
-        self.rows.push((format!("**{title}**: {target}"), vec![String::new(); self.columns.len()]));
+    /// Begins the rows of a question, with what is to be reached. The rows that follow are of the same question.
+    pub fn heading(&mut self, question: Question, title: &str, target: &str) {
+        let nothing = vec![String::new(); self.columns.len()];
+        self.rows.push((question, format!("**{title}**: {target}"), nothing));
     }
 
     pub fn row(&mut self, title: &str, figures: impl IntoIterator<Item = String>) {
-        self.rows.push((title.into(), figures.into_iter().collect()));
+        let question = self.rows.last().expect("a heading").0;
+        self.rows.push((question, title.into(), figures.into_iter().collect()));
     }
 
     /// Times in milliseconds.
@@ -40,7 +59,9 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| | {} |", self.columns.join(" | "))?;
         writeln!(f, "| --- |{}", " ---: |".repeat(self.columns.len()))?;
-        for (title, figures) in &self.rows {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|(question, ..)| *question);
+        for (_, title, figures) in rows {
             writeln!(f, "| {title} | {} |", figures.join(" | "))?;
         }
         Ok(())
