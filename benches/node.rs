@@ -9,6 +9,8 @@ mod change;
 mod entries;
 #[path = "node/first.rs"]
 mod first;
+#[path = "../tests/support/fuse.rs"]
+mod fuse;
 #[path = "../tests/support/generated.rs"]
 mod generated;
 #[path = "node/idle.rs"]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
     }
     sites.iter_mut().for_each(Site::stop);
     if asked(Question::Change) {
+        change::on_cluster_file_system(&mut sites, &mut table);
         change::alone(&sites, &mut table);
     }
     if asked(Question::Read) {

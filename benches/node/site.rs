@@ -1,19 +1,19 @@
 //! A node with so many guests.
+use crate::fuse::Fuse;
 use crate::generated;
 use crate::node::Node;
+use crate::trees;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::inputs::{Facts, Tree};
 use pve_firewall::reader::facts::FactsSource;
-use pve_firewall::reader::memory::Patience;
 use pve_firewall::reader::{Manner, Reader};
 use pve_firewall::system::root::Root;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
 
 /// What the daemon tells of itself.
 const STATUS: &str = "run/pve-firewall/status.json";
@@ -21,12 +21,6 @@ const STATUS: &str = "run/pve-firewall/status.json";
 const NODE: &str = "n1";
 /// The variant of iptables and ip6tables that is measured. ebtables falls back to nft where the kernel has no other.
 pub const VARIANT: &str = "legacy";
-
-/// Believes what it reads at once: the time until the daemon believes is measured by its own row.
-const AT_ONCE: Manner = Manner {
-    patience: Patience { content: Duration::ZERO, absence: Duration::ZERO, appearance: Duration::ZERO },
-    ..Manner::COMMAND
-};
 
 pub struct Site {
     pub guests: usize,
@@ -67,6 +61,15 @@ impl Site {
         i32::try_from(daemon.id()).expect("a process number")
     }
 
+    /// Puts a cluster file system with the same files over the configuration.
+    pub fn mount(&self) -> Fuse {
+        let config = self.node.config();
+        let tree = trees::from_folder(&config);
+        let content = |path| std::str::from_utf8(tree.content(path).unwrap_or_default()).expect("a text");
+        let files: Vec<(&str, &str)> = tree.files.keys().map(|path| (&**path, content(path))).collect();
+        Fuse::mount(&config, &files)
+    }
+
     /// Kills the daemon; the rules stay.
     pub fn stop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
@@ -75,10 +78,10 @@ impl Site {
         }
     }
 
-    /// A reader of the configuration, with its worker process.
+    /// A reader of the configuration as the daemon's, with its worker process.
     pub fn reader(&self) -> Reader {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
-        Reader::new(program, self.node.config(), NODE.into(), AT_ONCE, None)
+        Reader::new(program, self.node.config(), NODE.into(), Manner::DAEMON, None)
     }
 
     pub fn facts(&self) -> FactsSource {
