@@ -25,25 +25,28 @@ pub struct State {
     missed: BTreeMap<String, u32>,
     /// No request is answered.
     hanging: bool,
-    numbers: Vec<String>,
+    numbers: BTreeMap<String, INodeNo>,
+    paths: Vec<String>,
 }
 
 impl State {
     fn number(&mut self, path: &str) -> INodeNo {
-        let known = self.numbers.iter().position(|known| known == path);
-        let index = known.unwrap_or_else(|| {
-            self.numbers.push(path.to_string());
-            self.numbers.len() - 1
-        });
-        INodeNo(index as u64 + 1)
+        if let Some(known) = self.numbers.get(path) {
+            return *known;
+        }
+        self.paths.push(path.to_string());
+        let number = INodeNo(self.paths.len() as u64);
+        self.numbers.insert(path.to_string(), number);
+        number
     }
 
     fn path(&self, number: INodeNo) -> String {
-        self.numbers[usize::try_from(number.0 - 1).unwrap()].clone()
+        self.paths[usize::try_from(number.0 - 1).unwrap()].clone()
     }
 
     fn is_folder(&self, path: &str) -> bool {
-        path.is_empty() || self.files.keys().any(|file| file.starts_with(&format!("{path}/")))
+        let below = format!("{path}/");
+        path.is_empty() || self.files.range(below.clone()..).next().is_some_and(|(file, _)| file.starts_with(&below))
     }
 
     fn attributes(&mut self, path: &str) -> Option<FileAttr> {

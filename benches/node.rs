@@ -1,0 +1,88 @@
+//! What the firewall costs a node, against the bare tools on the same live state: `make bench`.
+//!
+//! Words select questions (`cargo bench --bench node -- idle change`), `PVEFW_SIZES=10,100` other numbers of guests. How
+//! each figure is taken is in `docs/performance.md`.
+#![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
+#[path = "node/change.rs"]
+mod change;
+#[path = "node/entries.rs"]
+mod entries;
+#[path = "node/first.rs"]
+mod first;
+#[path = "../tests/support/fuse.rs"]
+mod fuse;
+#[path = "../tests/support/generated.rs"]
+mod generated;
+#[path = "node/idle.rs"]
+mod idle;
+#[path = "node/machine.rs"]
+mod machine;
+#[path = "node/memory.rs"]
+mod memory;
+#[path = "../tests/support/netns.rs"]
+mod netns;
+#[path = "../tests/support/node.rs"]
+mod node;
+#[path = "node/process.rs"]
+mod process;
+#[path = "node/read.rs"]
+mod read;
+#[path = "node/sandbox.rs"]
+mod sandbox;
+#[path = "node/site.rs"]
+mod site;
+#[path = "node/table.rs"]
+mod table;
+#[path = "node/tools.rs"]
+mod tools;
+#[path = "../tests/support/trees.rs"]
+mod trees;
+
+use site::Site;
+use std::process::ExitCode;
+use std::time::Instant;
+use table::{Question, Table};
+
+/// The numbers of guests that are measured.
+const SIZES: [usize; 4] = [10, 100, 500, 1000];
+
+fn main() -> ExitCode {
+    if let Some(code) = sandbox::run() {
+        return code;
+    }
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| Question::named(word).is_some()).collect();
+    let asked =
+        |question: Question| words.is_empty() || words.iter().any(|word| Question::named(word) == Some(question));
+    let sizes = std::env::var("PVEFW_SIZES").map_or(SIZES.to_vec(), |sizes| {
+        sizes.split(',').map(|size| size.parse().expect("PVEFW_SIZES=N,N,...")).collect()
+    });
+    let began = Instant::now();
+    println!("{}\n", machine::line());
+    let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
+    let mut table = Table::new(sites.iter().map(Site::title).collect());
+    if asked(Question::First) {
+        first::measure(&sites, &mut table);
+    }
+    sites.iter_mut().for_each(|site| site.start(&[]));
+    let idle = asked(Question::Idle).then(|| idle::plain(&sites));
+    if asked(Question::Change) {
+        change::with_daemon(&sites, &mut table);
+    }
+    if asked(Question::Memory) {
+        memory::measure(&sites, &mut table);
+    }
+    if let Some(plain) = idle {
+        idle::with_full_reading(plain, &mut sites, &mut table);
+    }
+    sites.iter_mut().for_each(Site::stop);
+    if asked(Question::Change) {
+        change::on_cluster_file_system(&mut sites, &mut table);
+        change::alone(&sites, &mut table);
+    }
+    if asked(Question::Read) {
+        read::measure(&sites, &mut table);
+    }
+    println!("{table}");
+    println!("{}; measured in {} s", machine::load(), began.elapsed().as_secs());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,73 @@
+//! The first update of a node without rules, against bare restores of the same scripts.
+use crate::netns::Netns;
+use crate::site::{Site, VARIANT};
+use crate::table::{Question, Table, median};
+use crate::tools::{self, Cost};
+use pve_firewall::apply::{Firewall, VariantChoice};
+use pve_firewall::ruleset::Ruleset;
+use pve_firewall::system::root::Root;
+use std::ops::Add;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const RUNS: usize = 5;
+
+pub fn measure(sites: &[Site], table: &mut Table) {
+    eprintln!("first updates ...");
+    table.heading(Question::First, "First update", "at most 1.2 of the bare restores");
+    let (mut all_ours, mut all_bare) = (Vec::new(), Vec::new());
+    for site in sites {
+        let ruleset = site.compiled().ruleset;
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let (took, root) = update(&ruleset);
+            ours.push(took);
+            bare.push(restores(root.path()).wall);
+        }
+        all_ours.push(median(ours));
+        all_bare.push(median(bare));
+    }
+    table.times("ours", &all_ours);
+    table.times("bare restores of the same scripts", &all_bare);
+    table.ratios(&all_ours, &all_bare);
+}
+
+/// How long it takes in an empty namespace, and where its scripts are.
+fn update(ruleset: &Ruleset) -> (Duration, TempDir) {
+    let netns = Netns::new("bench-first");
+    let root = tempfile::tempdir().expect("a directory");
+    let choice: VariantChoice = VARIANT.parse().expect("a variant");
+    let mut firewall = Firewall::new(&Root::new(Some(root.path().into())), choice);
+    let took = netns.run(|| {
+        let began = Instant::now();
+        let outcome = firewall.update(ruleset);
+        assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);
+        began.elapsed()
+    });
+    leave(netns);
+    (took, root)
+}
+
+fn restores(root: &Path) -> Cost {
+    let netns = Netns::new("bench-bare");
+    let scripts = root.join("var/lib/pve-firewall");
+    let restored = [
+        ("ipset", "ipsetcmdlist1"),
+        ("iptables", "ip4cmdlist"),
+        ("iptables", "ip4cmdlistraw"),
+        ("ip6tables", "ip6cmdlist"),
+        ("ip6tables", "ip6cmdlistraw"),
+        ("ebtables", "ebtablescmdlist"),
+    ]
+    .map(|(tool, script)| tools::restore(&netns, tool, &scripts.join(script)));
+    leave(netns);
+    restored.into_iter().fold(Cost::default(), Add::add)
+}
+
+/// The kernel takes a namespace down in the background.
+fn leave(netns: Netns) {
+    drop(netns);
+    sleep(Duration::from_millis(500));
+}

@@ -1,0 +1,107 @@
+//! A node with so many guests.
+use crate::fuse::Fuse;
+use crate::generated;
+use crate::node::Node;
+use crate::trees;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::inputs::{Facts, Tree};
+use pve_firewall::reader::facts::FactsSource;
+use pve_firewall::reader::{Manner, Reader};
+use pve_firewall::system::root::Root;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Child;
+
+/// What the daemon tells of itself.
+const STATUS: &str = "run/pve-firewall/status.json";
+/// The name that `gen.py` gives the node.
+const NODE: &str = "n1";
+/// The variant of iptables and ip6tables that is measured. ebtables falls back to nft where the kernel has no other.
+pub const VARIANT: &str = "legacy";
+
+pub struct Site {
+    pub guests: usize,
+    pub node: Node,
+    daemon: Option<Child>,
+}
+
+impl Site {
+    /// A node with the configuration of `tests/tools/gen.py`, with no rules yet.
+    pub fn new(guests: usize) -> Self {
+        let node = Node::bare("bench");
+        generated::write(guests, &node.config());
+        Site { guests, node, daemon: None }
+    }
+
+    pub fn title(&self) -> String {
+        format!("{} guests", self.guests)
+    }
+
+    /// Starts the daemon and waits until its first update is done.
+    pub fn start(&mut self, options: &[&str]) {
+        let _ = fs::remove_file(self.node.path(STATUS));
+        let args = [&["start", "--foreground", "--variant", VARIANT], options].concat();
+        self.daemon = Some(self.node.command(&args).spawn().expect("the daemon"));
+        crate::node::until("the first update", || self.node.status().filter(|status| status["updated"] != 0));
+    }
+
+    /// Waits for the end of a cycle of the daemon, after which it tells of itself.
+    pub fn await_cycle(&self) {
+        let told = || fs::metadata(self.node.path(STATUS)).map(|file| file.ino()).ok();
+        let before = told();
+        crate::node::until("a cycle", || told().filter(|now| Some(*now) != before));
+    }
+
+    /// The daemon's process number.
+    pub fn daemon(&self) -> i32 {
+        let daemon = self.daemon.as_ref().expect("a daemon that runs");
+        i32::try_from(daemon.id()).expect("a process number")
+    }
+
+    /// Puts a cluster file system with the same files over the configuration.
+    pub fn mount(&self) -> Fuse {
+        let config = self.node.config();
+        let tree = trees::from_folder(&config);
+        let content = |path| std::str::from_utf8(tree.content(path).unwrap_or_default()).expect("a text");
+        let files: Vec<(&str, &str)> = tree.files.keys().map(|path| (&**path, content(path))).collect();
+        Fuse::mount(&config, &files)
+    }
+
+    /// Kills the daemon; the rules stay.
+    pub fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGKILL).expect("a daemon that runs");
+            daemon.wait().expect("the daemon's end");
+        }
+    }
+
+    /// A reader of the configuration as the daemon's, with its worker process.
+    pub fn reader(&self) -> Reader {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
+        Reader::new(program, self.node.config(), NODE.into(), Manner::DAEMON, None)
+    }
+
+    pub fn facts(&self) -> FactsSource {
+        FactsSource::new(self.root(), NODE.into())
+    }
+
+    /// The root of the node's paths.
+    pub fn root(&self) -> Root {
+        Root::new(Some(self.node.path("")))
+    }
+
+    /// The configuration as it is now.
+    pub fn inputs(&self) -> (Tree, Facts) {
+        let tree = self.reader().settle().expect("a healthy configuration");
+        let facts = self.facts().collect(&tree);
+        (tree, facts)
+    }
+
+    pub fn compiled(&self) -> Compiled {
+        let (tree, facts) = self.inputs();
+        compile(&tree, &facts)
+    }
+}

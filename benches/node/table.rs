@@ -1,0 +1,85 @@
+//! The table that is printed, and what its figures are made of.
+use std::fmt;
+use std::time::Duration;
+
+/// What is asked, in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    Idle,
+    Read,
+    First,
+    Change,
+    Memory,
+}
+
+impl Question {
+    /// The question of this name on the command line.
+    pub fn named(word: &str) -> Option<Self> {
+        let questions = [Question::Idle, Question::Read, Question::First, Question::Change, Question::Memory];
+        questions.into_iter().find(|question| format!("{question:?}").eq_ignore_ascii_case(word))
+    }
+}
+
+/// Rows of figures, a column for each node.
+pub struct Table {
+    columns: Vec<String>,
+    rows: Vec<(Question, String, Vec<String>)>,
+}
+
+impl Table {
+    pub fn new(columns: Vec<String>) -> Self {
+        Table { columns, rows: Vec::new() }
+    }
+
+    /// Begins the rows of a question, with what is to be reached. The rows that follow are of the same question.
+    pub fn heading(&mut self, question: Question, title: &str, target: &str) {
+        let nothing = vec![String::new(); self.columns.len()];
+        self.rows.push((question, format!("**{title}**: {target}"), nothing));
+    }
+
+    pub fn row(&mut self, title: &str, figures: impl IntoIterator<Item = String>) {
+        let question = self.rows.last().expect("a heading").0;
+        self.rows.push((question, title.into(), figures.into_iter().collect()));
+    }
+
+    /// Times in milliseconds.
+    pub fn times(&mut self, title: &str, times: &[Duration]) {
+        self.row(&format!("{title}, ms"), times.iter().map(|time| milliseconds(*time)));
+    }
+
+    /// The ratios of one row's times to another's.
+    pub fn ratios(&mut self, ours: &[Duration], bare: &[Duration]) {
+        let ratio =
+            |(ours, bare): (&Duration, &Duration)| format!("**{:.2}**", ours.as_secs_f64() / bare.as_secs_f64());
+        self.row("ratio", ours.iter().zip(bare).map(ratio));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| | {} |", self.columns.join(" | "))?;
+        writeln!(f, "| --- |{}", " ---: |".repeat(self.columns.len()))?;
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|(question, ..)| *question);
+        for (_, title, figures) in rows {
+            writeln!(f, "| {title} | {} |", figures.join(" | "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count.
+pub fn milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    match ms {
+        0.0..10.0 => format!("{ms:.2}"),
+        10.0..100.0 => format!("{ms:.1}"),
+        _ => format!("{ms:.0}"),
+    }
+}
+
+/// The middle one.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}

@@ -1,0 +1,116 @@
+//! The stages of an update, each alone: parse, compile, render, read what is live, plan. No root is needed.
+//!
+//! `cargo bench --bench stages -- compile` runs those whose name has a word in it.
+#![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
+#[path = "../tests/support/generated.rs"]
+mod generated;
+#[path = "../tests/support/trees.rs"]
+mod trees;
+
+use divan::Bencher;
+use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::config::{Alias, Cluster, Parser};
+use pve_firewall::inputs::Tree;
+use pve_firewall::plan::{LiveTable, TableName, TablePlan, read_table, table_script};
+use pve_firewall::ruleset::{Family, Spelled};
+use pve_firewall::tables::databases::Databases;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+
+/// The numbers of guests.
+const GUESTS: [usize; 3] = [10, 100, 1000];
+
+fn main() {
+    divan::main();
+}
+
+/// What the stages work on.
+struct Site {
+    tree: Tree,
+    compiled: Compiled,
+    /// What `iptables-save` and `ip6tables-save` print when the rules are live.
+    saved: [String; 2],
+}
+
+fn site(guests: usize) -> &'static Site {
+    static SITES: LazyLock<[Site; 3]> = LazyLock::new(|| GUESTS.map(Site::new));
+    let at = GUESTS.iter().position(|known| *known == guests).expect("a number of guests");
+    &SITES[at]
+}
+
+impl Site {
+    fn new(guests: usize) -> Self {
+        let tree = generated::tree(guests);
+        let compiled = compile(&tree, &trees::facts());
+        let saved = Family::ALL.map(|family| {
+            let script = script(&compiled, family, &LiveTable::default());
+            // what a save prints is what a restore takes, but for the lines that empty chains
+            script.lines().filter(|line| !line.starts_with("-F ")).flat_map(|line| [line, "\n"]).collect()
+        });
+        Site { tree, compiled, saved }
+    }
+
+    fn live(&self) -> [LiveTable; 2] {
+        [0, 1].map(|at| read_table(&self.saved[at], TableName::Filter).expect("a whole table"))
+    }
+}
+
+fn plan(compiled: &Compiled, family: Family, live: &LiveTable) -> TablePlan {
+    TablePlan::new(&compiled.ruleset.filter[family], live, TableName::Filter, &BTreeSet::new())
+}
+
+fn script(compiled: &Compiled, family: Family, live: &LiveTable) -> String {
+    table_script(&plan(compiled, family, live), &compiled.ruleset.filter[family], TableName::Filter).text
+}
+
+/// All `.fw` files that are compiled, to their models.
+#[divan::bench(args = GUESTS)]
+fn parse(bencher: Bencher<'_, '_>, guests: usize) {
+    let (site, facts) = (site(guests), trees::facts());
+    let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
+    bencher.bench(|| parsed(&site.tree, Parser { databases: &databases }));
+}
+
+fn parsed(tree: &Tree, parser: Parser<'_>) -> (Cluster, usize) {
+    let mut reports = Vec::new();
+    let network: Alias = Spelled::new("127.0.0.0/8", "127.0.0.0/8".parse().expect("a network")).expect("a word");
+    let content = |path: &str| tree.content(path).unwrap_or_default();
+    let cluster = parser.cluster(content("firewall/cluster.fw"), &tree.label("cluster.fw"), &network, &mut reports);
+    let mut rules = 0;
+    for path in tree.files.keys().filter(|path| path.starts_with("firewall/") && !path.ends_with("cluster.fw")) {
+        let file: Arc<str> = tree.label(path);
+        rules += parser.guest(content(path), &file, false, &cluster, &mut reports).rules.len();
+    }
+    (cluster, rules)
+}
+
+/// From the texts of the tree to a ruleset, with nothing remembered.
+#[divan::bench(args = GUESTS)]
+fn compile_all(bencher: Bencher<'_, '_>, guests: usize) {
+    let (site, facts) = (site(guests), trees::facts());
+    bencher.bench(|| compile(&site.tree, &facts));
+}
+
+/// The scripts for both tables `filter` of a node without rules.
+#[divan::bench(args = GUESTS)]
+fn render(bencher: Bencher<'_, '_>, guests: usize) {
+    let (site, nothing) = (site(guests), LiveTable::default());
+    bencher.bench(|| Family::ALL.map(|family| script(&site.compiled, family, &nothing)));
+}
+
+/// What is live, from what the save tools print.
+#[divan::bench(args = GUESTS)]
+fn read_live(bencher: Bencher<'_, '_>, guests: usize) {
+    let site = site(guests);
+    bencher.bench(|| site.live());
+}
+
+/// What is wanted against what is live, where nothing is to be done.
+#[divan::bench(args = GUESTS, name = "plan")]
+fn plan_settled(bencher: Bencher<'_, '_>, guests: usize) {
+    let site = site(guests);
+    let [v4, v6] = site.live();
+    let plans = || [plan(&site.compiled, Family::V4, &v4), plan(&site.compiled, Family::V6, &v6)];
+    assert!(plans().iter().all(TablePlan::is_empty), "the rules count as live");
+    bencher.bench(plans);
+}

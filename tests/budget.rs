@@ -1,0 +1,105 @@
+//! What compiling may cost, counted in allocations: the same on every machine, however busy it is.
+//!
+//! Ceilings are a few percent above what was counted when they were set. Who lowers the counts lowers the ceilings;
+//! `cargo test --test budget -- --nocapture` shows the counts.
+#![allow(unsafe_code, reason = "an allocator")]
+#[path = "support/generated.rs"]
+mod generated;
+#[path = "support/trees.rs"]
+mod trees;
+
+use pve_firewall::compile::compile;
+use pve_firewall::plan::{Live, Plan};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a stage may need for so many guests: allocations, and KiB held at the same time.
+const CEILINGS: [(&str, usize, u64, u64); 4] = [
+    ("compile", 100, 82_600, 4_260),
+    ("compile", 1000, 658_000, 38_100),
+    ("plan", 100, 49_700, 72),
+    ("plan", 1000, 422_000, 392),
+];
+
+/// The system's allocator, which counts.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static HELD: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
+
+impl Counting {
+    fn add(size: usize) {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        let held = HELD.fetch_add(size as u64, Relaxed) + size as u64;
+        PEAK.fetch_max(held, Relaxed);
+    }
+}
+
+// SAFETY: all is left to the system's allocator
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::add(layout.size());
+        // SAFETY: the caller keeps the contract
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        // SAFETY: the caller keeps the contract
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::add(size);
+        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        // SAFETY: the caller keeps the contract
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// Allocations, and KiB held at the same time.
+type Count = (u64, u64);
+
+fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
+    let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
+    PEAK.store(held, Relaxed);
+    let result = work();
+    (result, (ALLOCATIONS.load(Relaxed) - allocations, (PEAK.load(Relaxed) - held) / 1024))
+}
+
+/// The counts of all stages.
+fn stages(guests: usize) -> [(&'static str, Count); 2] {
+    let (tree, facts) = (generated::tree(guests), trees::facts());
+    // what is made once in a process does not count
+    let _ = compile(&generated::tree(1), &facts);
+    let (compiled, compiling) = count(|| compile(&tree, &facts));
+    let (plan, planning) = count(|| Plan::new(&compiled.ruleset, &Live::empty()));
+    assert!(compiled.handled.guests > 0 && !plan.is_empty());
+    [("compile", compiling), ("plan", planning)]
+}
+
+/// One test alone: another one's allocations would count here.
+#[test]
+fn compiling_keeps_to_its_budget() {
+    let counts: Vec<_> = [100, 1000].map(|guests| (guests, stages(guests))).into();
+    let mut beyond = Vec::new();
+    for (guests, stages) in &counts {
+        for (name, (allocations, held)) in stages {
+            let ceiling = CEILINGS.iter().find(|ceiling| (ceiling.0, ceiling.1) == (*name, *guests)).unwrap();
+            let line = format!("{name}, {guests} guests: {allocations} allocations, {held} KiB");
+            println!("{line}");
+            if *allocations > ceiling.2 || *held > ceiling.3 {
+                beyond.push(format!("{line}: more than {} and {}", ceiling.2, ceiling.3));
+            }
+        }
+    }
+    for ((name, small), (_, large)) in counts[0].1.iter().zip(&counts[1].1) {
+        if large.0 > small.0 * 10 || large.1 > small.1 * 10 {
+            beyond.push(format!("{name}: {small:?} for 100 guests, {large:?} for 1000"));
+        }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}
