@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests write files and wait")]
 #[path = "support/fuse.rs"]
 mod fuse;
+#[path = "support/wait.rs"]
+mod wait;
 
 use fuse::Fuse;
 use nix::mount::{MsFlags, mount};
@@ -17,6 +19,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use wait::until;
 
 const VMLIST: &str = r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu","version":1}}}"#;
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n";
@@ -202,9 +205,12 @@ fn times_of_modification_anywhere_mislead_nobody() {
     }
 }
 
+/// Files of a file system that misbehave in some way.
+type Files = fn(&mut fuse::State) -> &mut BTreeSet<String>;
+
 #[test]
 fn an_unreadable_file_keeps_its_last_good_content() {
-    let faults: [(&str, fn(&mut fuse::State) -> &mut BTreeSet<String>); 2] =
+    let faults: [(&str, Files); 2] =
         [("Input/output error", |state| &mut state.broken), ("Permission denied", |state| &mut state.forbidden)];
     for (why, spoilt) in faults {
         let dir = tempfile::tempdir().unwrap();
@@ -279,11 +285,7 @@ fn a_hanging_read_is_given_up_and_never_piles_up() {
     assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one report, not many: {texts:?}");
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     fuse.hang(false);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while reader.pass().is_err() {
-        assert!(Instant::now() < deadline, "it never recovers");
-        sleep(Duration::from_millis(20));
-    }
+    until("its recovery", || reader.pass().ok());
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     drop(reader);
     assert_eq!(workers(dir.path()), 0);
@@ -390,11 +392,7 @@ fn a_local_write_is_told_at_once_and_a_remote_one_shows_in_stat() {
     assert!(!reader.changed());
     write(dir.path(), "firewall/100.fw.tmp", "[RULES]\n");
     fs::rename(dir.path().join("firewall/100.fw.tmp"), dir.path().join("firewall/100.fw")).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !reader.written() {
-        assert!(Instant::now() < deadline, "no hint");
-        sleep(Duration::from_millis(5));
-    }
+    until("the hint", || reader.written().then_some(()));
     assert!(reader.changed());
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     assert!(!reader.changed());
