@@ -43,7 +43,7 @@ test-deps:
 
 # Faults and hostile configurations, the long run: about two hours
 long-tests: deps
-	PVEFW_LONG_TESTS=1 cargo test --locked --test faults --test held --test scale
+	PVEFW_LONG_TESTS=1 cargo test --locked --test faults --test held --test daemon --test scale
 	PVEFW_TREES=2600 cargo test --locked --test hostile -- --nocapture
 	PVEFW_CYCLES=10000 cargo test --locked --test cycles -- --nocapture
 

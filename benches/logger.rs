@@ -8,6 +8,8 @@ mod flood;
 mod logger;
 #[path = "../tests/support/netns.rs"]
 mod netns;
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 use flood::Sender;
 use logger::{Logger, until};

@@ -6,6 +6,8 @@ mod fuse;
 mod netns;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/wait.rs"]
+mod wait;
 
 use fuse::Fuse;
 use nix::sys::signal::{Signal, kill};

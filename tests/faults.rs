@@ -26,6 +26,8 @@ mod stream;
 mod tools;
 #[path = "faults/variants.rs"]
 mod variants;
+#[path = "support/wait.rs"]
+mod wait;
 
 use libtest_mimic::{Arguments, Trial};
 

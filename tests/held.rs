@@ -8,6 +8,8 @@ mod node;
 mod packets;
 #[path = "support/paused.rs"]
 mod paused;
+#[path = "support/wait.rs"]
+mod wait;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};

@@ -20,3 +20,5 @@ mod netns;
 mod packets;
 #[path = "logger_kernel/process.rs"]
 mod process;
+#[path = "support/wait.rs"]
+mod wait;

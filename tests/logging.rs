@@ -6,6 +6,8 @@ mod logger;
 mod netns;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/wait.rs"]
+mod wait;
 
 use logger::Logger;
 use netns::Netns;

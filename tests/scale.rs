@@ -13,6 +13,7 @@ use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::ruleset::Family;
 use std::fmt::Write;
+use std::time::Instant;
 use trees::facts;
 
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[group web]\nIN ACCEPT -p tcp -dport 80,443\n";
@@ -54,6 +55,12 @@ fn a_node_of_2000_guests_settles() {
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 2 } else { 1 };
     for variant in &VARIANTS[..count] {
         let mut host = Host::new("guests", *variant);
+        let mut timed = || {
+            let began = Instant::now();
+            assert_eq!(host.update(&compiled.ruleset).faults, []);
+            began.elapsed().as_secs_f64()
+        };
+        println!("{variant}: made live in {:.1} s, found to be so in {:.1} s", timed(), timed());
         host.settle(&compiled.ruleset);
         assert_eq!(host.saved("iptables", "-t filter").matches("\n:tap").count(), 4000);
         assert_eq!(host.remove().faults, []);

@@ -8,6 +8,8 @@ mod logger;
 #[path = "support/netns.rs"]
 mod netns;
 mod testbed;
+#[path = "support/wait.rs"]
+mod wait;
 
 #[path = "scenarios/connections.rs"]
 mod connections;

@@ -135,16 +135,18 @@ mod tests {
         let sealed = sealed();
         let sealed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
         let all = || FILES.into_iter().chain(["module/nf_conntrack/parameters/hashsize"]);
-        let faults: [(&str, &dyn Fn(&Path)); 3] = [
-            ("the kernel does not have it; is its module loaded", &|_| {}),
-            ("Is a directory", &|path| fs::create_dir(path).unwrap()),
-            ("Operation not permitted", &|path| std::os::unix::fs::symlink(&sealed, path).unwrap()),
-        ];
-        for (broken, (reason, spoil)) in all().flat_map(|broken| faults.iter().map(move |fault| (broken, fault))) {
+        let reasons =
+            ["the kernel does not have it; is its module loaded", "Is a directory", "Operation not permitted"];
+        let spoil = |reason: &str, path: &Path| match reason {
+            "Is a directory" => fs::create_dir(path).unwrap(),
+            "Operation not permitted" => std::os::unix::fs::symlink(&sealed, path).unwrap(),
+            _ => {}
+        };
+        for (broken, reason) in all().flat_map(|broken| reasons.map(|reason| (broken, reason))) {
             let dir = tempfile::tempdir().unwrap();
             all().for_each(|name| fill(dir.path(), name, "7\n"));
             fs::remove_file(dir.path().join(broken)).unwrap();
-            spoil(&dir.path().join(broken));
+            spoil(reason, &dir.path().join(broken));
             let told = sysctls(dir.path(), dir.path(), &Settings::default());
             let [fault] = &told[..] else { panic!("{broken}: {told:?}") };
             assert!(fault.to_string().contains(broken) && fault.to_string().contains(reason), "{fault}");

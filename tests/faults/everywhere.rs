@@ -131,7 +131,9 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                 told(&mut host, &outcome, &new, &what);
                 mend(&host, &run.tool);
                 // the next cycle of the same process
-                host.settle(&new);
+                assert_eq!(host.update(&new).faults, [], "{what}: and then");
+                let plan = Plan::new(&new, &host.live());
+                assert!(plan.is_empty(), "{what}: and then {plan:?}");
                 assert_eq!(stream.settled(), before, "{what}: packets got through");
             }
         }

@@ -3,11 +3,11 @@ use crate::host::{Host, VARIANTS};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
+use crate::wait::until;
 use pve_firewall::apply::{Firewall, Variant};
 use pve_firewall::ruleset::{Ruleset, Target};
 use pve_firewall::system::root::Root;
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
@@ -127,11 +127,8 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
                 host.settle(&old());
                 let tools = end_after(&mut host, variant, steps, fault);
                 assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
-                let deadline = Instant::now() + Duration::from_secs(30);
-                while fault.ends_with("late") && notes(&host, "late").is_empty() {
-                    assert!(Instant::now() < deadline, "the tool outlives its caller and ends");
-                    std::thread::yield_now();
-                }
+                let over = || !fault.ends_with("late") || !notes(&host, "late").is_empty();
+                until("the end of a tool that outlives its caller", || over().then_some(()));
                 complete(host, &tools);
             }
         }

@@ -61,12 +61,13 @@ fn a_hanging_tool_is_killed() {
     for tool in ["ipset", "ip6tables-legacy-restore", "ebtables-nft-restore", "ip6tables-legacy-save"] {
         let mut host = Host::new("hanging", Variant::Legacy);
         host.settle(&node(&[]));
-        host.firewall.set_time_limit(Duration::from_millis(500));
+        // enough for those that do not hang
+        host.firewall.set_time_limit(Duration::from_secs(2));
         stand_in(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
         let wanted = node(&[100]);
         let outcome = host.update(&wanted);
         assert!(
-            outcome.faults[0].to_string().contains("did not end within 0 s and was killed"),
+            outcome.faults[0].to_string().contains("did not end within 2 s and was killed"),
             "{:?}",
             outcome.faults
         );

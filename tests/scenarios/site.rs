@@ -1,11 +1,9 @@
 //! A node of the test bed on which the real daemon keeps a configuration live.
-#[path = "../support/wait.rs"]
-mod wait;
-
 use crate::netns::Netns;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
 use crate::testbed::{Bed, DEVICES, NODE};
+pub use crate::wait::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -13,7 +11,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
-pub use wait::{PATIENCE, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
 

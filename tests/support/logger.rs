@@ -1,15 +1,12 @@
 //! A `pvefw-logger` that runs in a namespace, with a directory of its own as root.
 #![allow(dead_code, unused_imports, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
-#[path = "wait.rs"]
-mod wait;
-
 use crate::netns::Netns;
+pub use crate::wait::{until, until_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
-pub use wait::{until, until_ok};
 
 /// A running logger; killed when dropped.
 pub struct Logger {

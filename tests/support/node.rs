@@ -1,9 +1,7 @@
 //! A node for tests: a network namespace, and a directory as root of all paths.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
-#[path = "wait.rs"]
-mod wait;
-
 use crate::netns::Netns;
+pub use crate::wait::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -12,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-pub use wait::{PATIENCE, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
 

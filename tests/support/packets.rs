@@ -1,11 +1,12 @@
 //! A stream of packets into a network namespace.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
+use crate::wait::until;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The address of the namespace under test.
 pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -56,11 +57,8 @@ impl Stream {
     }
 
     pub fn await_packet(&self) {
-        let (before, deadline) = (self.count(), Instant::now() + Duration::from_secs(30));
-        while self.count() == before {
-            assert!(Instant::now() < deadline, "no packet passes though none is refused");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let before = self.count();
+        until("a packet, as none is refused", || (self.count() > before).then_some(()));
     }
 
     /// How many packets have passed, once those that were accepted before now are counted.

@@ -12,8 +12,11 @@ use pve_firewall::ruleset::{Family, MacStyle, Ruleset};
 use std::sync::Arc;
 use std::sync::LazyLock;
 
+/// What is done with any bytes; it panics when something does not hold.
+pub type Check = fn(&[u8]);
+
 /// All targets by name, and what each does with any bytes.
-pub const TARGETS: [(&str, fn(&[u8])); 14] = [
+pub const TARGETS: [(&str, Check); 14] = [
     ("cluster_fw", |data| compile_with("firewall/cluster.fw", data)),
     ("host_fw", |data| compile_with("nodes/n1/host.fw", data)),
     ("guest_fw", |data| compile_with("firewall/100.fw", data)),
