@@ -1,7 +1,7 @@
 # Two commands: `make run` shows the firewall at work, `make test` runs every test.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test test-deps long-tests fuzz differential testbed bench bench-logger install deb test-package
+.PHONY: all deps build run test test-deps long-tests fuzz differential testbed bench bench-logger install deb deb-deps test-package
 
 TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
 PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
@@ -74,10 +74,10 @@ install: build
 	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service
 	install -Dm 0644 debian/sysctl.conf $(DESTDIR)/usr/lib/sysctl.d/pve-firewall.conf
 	install -Dm 0644 debian/modules.conf $(DESTDIR)/usr/lib/modules-load.d/pve-firewall-rs.conf
-	install -Dm 0644 debian/rotation $(DESTDIR)/usr/share/pve-firewall-rs/logrotate
+	install -Dm 0644 debian/rotation $(DESTDIR)/etc/logrotate.d/firewall-rs
 	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man8 man/pve-firewall.8 man/pvefw-logger.8
 	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man5 man/pve-firewall.fw.5
-	install -Dm 0644 -t $(DESTDIR)/usr/share/doc/pve-firewall-rs LICENSE README.md
+	install -Dm 0644 -t $(DESTDIR)/usr/share/doc/pve-firewall-rs README.md
 	mkdir -p $(DESTDIR)/usr/share/doc/pve-firewall-rs/examples
 	cp -r examples/pve $(DESTDIR)/usr/share/doc/pve-firewall-rs/examples/
 	mkdir -p $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)/usr/share/zsh/vendor-completions
@@ -87,13 +87,25 @@ install: build
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
 
 # The Debian package, in target/: of this version, and with the time of the last commit
-deb:
-	@command -v dh >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debhelper dpkg-dev fakeroot; }
+deb: deb-deps
 	printf '%s\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "pve-firewall-rs ($(VERSION)) unstable; urgency=medium" \
 		"$$(sed -n 's/^Maintainer: //p' debian/control)" "$$(git log -1 --format=%cD)" >debian/changelog
 	dpkg-buildpackage --root-command=fakeroot --target=binary --no-check-builddeps
 
-# The package in a throw-away Debian under a systemd of its own: installation, upgrade, removal, purge, the units.
-# The first run makes that Debian with debootstrap, once, under /var/cache/pve-firewall-rs
-test-package: deb
+# $(call needs,TOOLS,PACKAGES): installs the packages unless all tools are there
+needs = @for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $(2); }
+
+deb-deps:
+	$(call needs,dh dpkg-buildpackage fakeroot,debhelper dpkg-dev fakeroot)
+
+# The package in a throw-away Debian under a systemd of its own: installation, upgrade, removal, purge, the units. It is
+# built without a network: all that it takes from there are the crates and tools that are fetched before. The first run
+# makes that Debian with debootstrap, once, under /var/cache/pve-firewall-rs
+test-package: deb-deps
+	$(call needs,lintian debootstrap systemd-nspawn,lintian debootstrap systemd-container)
+	cargo fetch --quiet --locked
+	unshare --net $(MAKE) deb
+	lintian --allow-root --display-info --fail-on error,warning,info target/pve-firewall-rs_$(VERSION)_*.deb
 	tests/package/run.sh target/pve-firewall-rs_$(VERSION)_*.deb

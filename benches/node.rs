@@ -37,6 +37,8 @@ mod table;
 mod tools;
 #[path = "../tests/support/trees.rs"]
 mod trees;
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 use site::Site;
 use std::process::ExitCode;

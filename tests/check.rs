@@ -87,6 +87,20 @@ fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() 
 }
 
 #[test]
+fn a_file_whose_name_tells_nothing_is_told_by_its_content() {
+    let (tree, elsewhere) = (tree(), tempfile::tempdir().unwrap());
+    let new = elsewhere.path().join("new");
+    fs::write(&new, "[OPTIONS]\nenable: 1\nebtables: 0\n[RULES]\nIN SSH(ACCEPT)\n").unwrap();
+    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output().unwrap();
+    let told = format!(
+        "{}: the name does not tell what it is; by its content it is checked as firewall/cluster.fw\n",
+        new.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), told.trim_end());
+}
+
+#[test]
 fn hostile_lines_reach_no_terminal_as_they_are() {
     let tree = tree();
     let file = tree.path().join("firewall/100.fw");

@@ -67,12 +67,21 @@ fn status_tells_more_if_asked() {
     let root = with(&[]);
     for spelling in [["status", "--verbose"].as_slice(), &["status", "-verbose", "1"], &["-v", "status"]] {
         let text = prints(&root, spelling);
-        let heads: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
-        let wanted = ["Status", "Node", "Local network", "Guests", "IPv4", "IPv6", "ebtables", "Tools", "Last update"];
-        assert_eq!(heads[..wanted.len()], wanted, "{text}");
+        let heads: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap().trim_start()).collect();
+        let table = ["chains  rules  raw chains  raw rules  sets", "IPv4", "IPv6", "ebtables"];
+        let wanted = [
+            &["Status", "Node", "Local network", "Guests", "Devices", "Tools", "Last update"][..],
+            &table,
+            &["Faults"],
+        ]
+        .concat();
+        assert_eq!(heads, wanted, "{text}");
         // needs root: the tools that work here, though no daemon runs
-        assert!(text.contains("\nTools: iptables ") && !text.contains("iptables none"), "{text}");
-        assert!(text.contains("\nNode: n1\n") && text.contains("\nGuests: 1, devices: 1\n"), "{text}");
+        assert!(text.contains("\nTools:         iptables ") && !text.contains("iptables none"), "{text}");
+        assert!(
+            text.contains("\nNode:          n1\n") && text.contains("\nGuests:        1\nDevices:       1\n"),
+            "{text}"
+        );
     }
     assert_eq!(prints(&root, &["status", "--verbose", "0"]), "Status: enabled/stopped\n");
     let json: serde_json::Value = serde_json::from_str(&prints(&root, &["status", "--json"])).unwrap();
@@ -169,7 +178,11 @@ fn a_failure_is_one_line_that_says_what_to_do() {
     let config = empty.path().join("etc/pve");
     for command in ["status", "localnet"] {
         let (status, stdout, stderr) = run(empty.path(), &[command]);
-        let wanted = format!("ERROR: cannot read {}: No such file or directory (os error 2)\n", config.display());
+        let wanted = format!(
+            "ERROR: cannot read {}: No such file or directory (os error 2); '--config DIR' names a folder that holds \
+             firewall/ and nodes/\n",
+            config.display()
+        );
         assert_eq!((status, stdout.as_str(), stderr), (1, "", wanted));
     }
     fs::create_dir_all(&config).unwrap();

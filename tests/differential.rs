@@ -104,9 +104,10 @@ impl Judge {
                 let fate = self.wire.ask(probe);
                 assert!(
                     agrees(fate),
-                    "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {fate}\n{answer}\nreports: {:#?}",
+                    "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {fate}\n{}\nreports: {:#?}",
                     shown(&files),
                     answer.verdict,
+                    matched(&answer),
                     compiled.reports
                 );
             }
@@ -121,6 +122,12 @@ impl Judge {
 fn compiled(files: &BTreeMap<String, String>) -> Compiled {
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     compile(&trees::tree(&files), &trees::facts())
+}
+
+/// The rules that the simulator found to match, in order.
+fn matched(answer: &pve_firewall::simulate::Answer<'_>) -> String {
+    let steps = answer.hops.iter().flat_map(|hop| &hop.walks).flat_map(|walk| &walk.steps);
+    steps.filter(|step| step.matched).map(|step| step.line() + "\n").collect()
 }
 
 fn shown(files: &BTreeMap<String, String>) -> String {

@@ -124,16 +124,22 @@ fn verbose_shows_the_way_and_what_decided() {
 fn what_makes_no_sense_gets_a_clear_error() {
     let cases = [
         (2, "--to vmx", "a zone is host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>"),
-        (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>'"),
+        (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),
         (2, "--to vm100 --source 10.0.0.300", "invalid value '10.0.0.300' for '--source <A>'"),
-        (1, "--to vm102", "ERROR: there is no VM 102 on node demo"),
+        (1, "--to vm102", "ERROR: there is no VM 102 on node demo: its guests are vm100, ct101"),
         (1, "--to vm101", "ERROR: guest 101 is a container: say ct101"),
-        (1, "--to vm100i3", "ERROR: VM 100 has no network device net3"),
+        (1, "--to vm100i3", "ERROR: VM 100 has no network device net3: it has net0"),
         (1, "--from outside --to outside", "ERROR: what goes from outside to outside does not pass the node"),
         (1, "--from vm100 --to vm100i0", "ERROR: the packet does not leave its zone"),
         (1, "--to vm100 --protocol nonsense", "ERROR: there is no protocol 'nonsense' in /etc/protocols"),
+        (1, "--to vm100 --protocol tpc", "ERROR: there is no protocol 'tpc' in /etc/protocols: did you mean 'tcp'?"),
         (1, "--to vm100 --protocol gre --dport 1", "ERROR: the protocol 'gre' has no ports"),
-        (1, "--to vm100 --icmp-type nonsense", "ERROR: 'nonsense' is no ICMP type"),
+        (
+            1,
+            "--to vm100 --icmp-type nonsense",
+            "ERROR: 'nonsense' is no ICMP type; give a name, a number, or TYPE/CODE",
+        ),
+        (1, "--to vm100 --icmp-type echo-requst", "ERROR: 'echo-requst' is no ICMP type: did you mean 'echo-request'?"),
         (
             1,
             "--to vm100 --protocol udp --icmp-type 8",

@@ -7,6 +7,7 @@ use pve_firewall::apply::{Firewall, VariantChoice};
 use pve_firewall::compile::compile;
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::reader::Reader;
+use pve_firewall::ruleset::Ruleset;
 use std::fs;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -91,8 +92,8 @@ fn subject(site: &Site) -> String {
         let mut tree = tree.clone();
         let text = text(site, path) + &rule(1);
         tree.files.insert(path.clone(), File::Content(text.into_bytes().into()));
-        let mut after = compile(&tree, &facts).ruleset;
-        std::mem::replace(&mut after.filter.v4, before.filter.v4.clone()) != before.filter.v4 && after == before
+        let mut after = Ruleset::clone(&compile(&tree, &facts).ruleset);
+        std::mem::replace(&mut after.filter.v4, before.filter.v4.clone()) != before.filter.v4 && after == *before
     };
     let mut paths = (100..100 + site.guests).map(|vmid| format!("firewall/{vmid}.fw"));
     paths.find(changes_one_table).expect("a guest with rules")

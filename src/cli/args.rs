@@ -144,10 +144,10 @@ pub(super) struct SimulateOptions {
     #[arg(long, value_name = "A")]
     pub dest: Option<IpAddr>,
     /// The source port
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = port)]
     pub sport: Option<u16>,
     /// The destination port
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = port)]
     pub dport: Option<u16>,
     /// The ICMP or ICMPv6 type: a name, or a number; or type/code
     #[arg(long, value_name = "T")]
@@ -164,6 +164,10 @@ fn node_name(text: &str) -> Result<String, String> {
         return Err("a node's name has letters, digits and '-' only".into());
     }
     Ok(text.to_string())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port is a number from 0 to 65535".into())
 }
 
 /// Options that are on or off.

@@ -1,31 +1,48 @@
 //! `localnet`: the node's network as the firewall sees it.
+use super::style::{TITLE, paint};
 use super::{Context, output, view};
 use crate::compile::Localnet;
 use crate::plan::Live;
 use anyhow::Result;
-use std::fmt::Write;
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    output::data(&text(&view::compiled(context, Live::empty)?.localnet))
+    let localnet = view::compiled(context, Live::empty)?.localnet;
+    output::data(&text(&localnet, context.for_people()))
 }
 
-fn text(localnet: &Localnet) -> String {
+/// The rows, in columns or in the form that programs read.
+fn text(localnet: &Localnet, aligned: bool) -> String {
+    let how = if localnet.user_defined { "user defined" } else { "detected" };
     let address = localnet.address.map_or_else(|| "unknown".to_string(), |address| address.to_string());
     let detected = localnet.detected.as_deref().unwrap_or("127.0.0.0/8");
-    let how = if localnet.user_defined { "user defined" } else { "detected" };
-    let mut text = format!(
-        "local hostname: {}\nlocal IP address: {address}\nnetwork auto detect: {detected}\nusing {how} local_network: {}\n",
-        localnet.node, localnet.used
-    );
+    let rows = [
+        ["local hostname:".to_string(), localnet.node.clone()],
+        ["local IP address:".to_string(), address],
+        ["network auto detect:".to_string(), detected.to_string()],
+        [format!("using {how} local_network:"), localnet.used.clone()],
+    ];
+    let mut text = table(&rows, aligned);
     if let Some(peers) = &localnet.corosync {
-        text.push_str("\naccepting corosync traffic from/to:\n");
-        for peer in peers {
-            // writing to a String cannot fail
-            let _ = writeln!(text, " - {}: {} (link: {})", peer.node, peer.address, peer.link);
-        }
+        text += &format!("\n{}\n", paint(TITLE, "accepting corosync traffic from/to:"));
+        let peers = peers
+            .iter()
+            .map(|peer| [format!(" - {}:", peer.node), peer.address.to_string(), format!("(link: {})", peer.link)]);
+        let peers: Vec<_> = peers.collect();
+        text += &table(&peers, aligned);
         if peers.is_empty() {
-            text.push_str(" - no nodes found\n");
+            text += " - no nodes found\n";
         }
     }
     text
+}
+
+/// Rows of cells, with one blank between two; if aligned, each column as wide as its widest cell.
+fn table<const N: usize>(rows: &[[String; N]], aligned: bool) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().filter(|_| aligned).unwrap_or_default();
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> =
+            row.iter().enumerate().map(|(at, cell)| format!("{cell:width$}", width = width(at))).collect();
+        cells.join(" ").trim_end().to_string() + "\n"
+    };
+    rows.iter().map(line).collect()
 }

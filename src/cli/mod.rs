@@ -12,6 +12,7 @@ mod simulate;
 mod start;
 mod status;
 mod stop;
+mod style;
 mod view;
 
 pub use args::Cli;
@@ -48,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Context::new(cli.global).and_then(|context| dispatch(&context, cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(&format!("ERROR: {}", format!("{error:#}").replace('\n', " ")));
+            output::error(format!("{error:#}").replace('\n', " "));
             ExitCode::FAILURE
         }
     }
@@ -108,6 +109,11 @@ impl Context {
         let variant = global.variant.parse().map_err(anyhow::Error::msg)?;
         options.extend(["--variant".into(), global.variant.into()]);
         Ok(Context { root, config, node: global.node, variant, verbose: global.verbose, whole_system, options })
+    }
+
+    /// Whether columns are aligned, and rules shown with where they come from. Programs that read get the fixed form.
+    fn for_people(&self) -> bool {
+        self.verbose || output::is_terminal()
     }
 
     fn node(&self) -> Result<String> {

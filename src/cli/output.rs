@@ -1,23 +1,22 @@
 //! Standard output carries data, standard error everything else.
+use super::style::{BAD, paint};
 use crate::config::Report;
+use anstream::stream::{IsTerminal, RawStream};
+use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 
-/// Whether to use colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
-    /// With escape sequences.
-    Yes,
-    /// Text alone.
-    No,
+/// Colour goes to a terminal only, and to none whose user has set NO_COLOR (<https://no-color.org>). Programs that read get
+/// none whatever the environment says.
+fn coloured<S: RawStream>(stream: S) -> AutoStream<S> {
+    let choice = if stream.is_terminal() { AutoStream::choice(&stream) } else { ColorChoice::Never };
+    AutoStream::new(stream, choice)
 }
 
-impl Colour {
-    /// Colour goes to a terminal only, and to none whose user has set NO_COLOR (<https://no-color.org>).
-    pub fn of_stdout() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if io::stdout().is_terminal() && !unwanted { Colour::Yes } else { Colour::No }
-    }
+/// Whether it is a person who reads standard output.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Writes data. A reader that has gone (`| head`) is no failure.
@@ -25,7 +24,7 @@ impl Colour {
 /// # Errors
 /// When standard output cannot be written for another reason.
 pub(super) fn data(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = coloured(io::stdout().lock());
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
         _ => Ok(()),
@@ -34,7 +33,12 @@ pub(super) fn data(text: &str) -> Result<()> {
 
 /// Writes a line to standard error, if anybody listens.
 pub(super) fn note(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(coloured(io::stderr().lock()), "{line}");
+}
+
+/// Writes why the command failed.
+pub(super) fn error(why: impl Display) {
+    note(&format!("{} {why}", paint(BAD, "ERROR:")));
 }
 
 /// Writes reports to standard error.

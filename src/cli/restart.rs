@@ -23,10 +23,12 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let deadline = Instant::now() + RESTARTING;
     while started().is_none() || started() == before {
         if !process::lives(pid) {
-            bail!("the daemon ended instead of starting anew; see the system log, and run 'pve-firewall start'");
+            bail!(
+                "the daemon ended instead of starting anew; see 'journalctl -t pve-firewall', and run 'pve-firewall start'"
+            );
         }
         if Instant::now() > deadline {
-            bail!("the daemon (pid {pid}) did not start anew; see the system log");
+            bail!("the daemon (pid {pid}) did not start anew; see 'journalctl -t pve-firewall'");
         }
         sleep(Duration::from_millis(20));
     }

@@ -1,5 +1,6 @@
 //! `simulate`: one packet's way through the compiled ruleset.
 mod question;
+mod shown;
 mod zone;
 
 pub use zone::Zone;
@@ -13,7 +14,6 @@ use crate::ruleset::{Origin, Target};
 use crate::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use std::fmt::Write;
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     let view = view::read(context, Live::empty)?;
@@ -28,17 +28,17 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
         broadcasts: broadcasts(&view.facts.routes_v4),
     };
     let answer = simulate(&question);
-    let (shown, notes) = (shown(options, &packet), notes(&view, &packet, &answer));
+    let (known, notes) = (known(options, &packet), notes(&view, &packet, &answer));
     if options.json {
-        let object = object(&shown, &answer, &notes);
+        let object = object(&known, &answer, &notes);
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
         return output::data(&format!("{text}\n"));
     }
-    output::data(&text(&shown, &answer, &notes, context.verbose))
+    output::data(&shown::text(&known, &answer, &notes, context.verbose))
 }
 
 /// What is known of the packet, by name.
-fn shown(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, String)> {
+fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, String)> {
     let text = |value: Option<String>, name| value.map(|value| (name, value));
     let lines = [
         Some(("from", options.from.to_string())),
@@ -83,23 +83,7 @@ fn notes(view: &View, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
     notes
 }
 
-fn text(shown: &[(&str, String)], answer: &Answer<'_>, notes: &[String], verbose: bool) -> String {
-    // writing to a String cannot fail
-    let mut text = "Test packet:\n".to_string();
-    for (name, value) in shown {
-        let _ = writeln!(text, "  {name:8}: {value}");
-    }
-    if verbose {
-        let _ = write!(text, "{answer}");
-        for note in notes {
-            let _ = writeln!(text, "note: {note}");
-        }
-    }
-    let _ = writeln!(text, "ACTION: {}", answer.verdict);
-    text
-}
-
-fn object(shown: &[(&str, String)], answer: &Answer<'_>, notes: &[String]) -> Value {
+fn object(known: &[(&str, String)], answer: &Answer<'_>, notes: &[String]) -> Value {
     let rule = |step: &Step<'_>| json!({ "rule": step.line(), "origin": origin(step.rule.origin()) });
     let decided_by = answer.decision().map(|decision| {
         let callers: Vec<_> = decision.callers.iter().rev().map(rule).collect();
@@ -116,7 +100,7 @@ fn object(shown: &[(&str, String)], answer: &Answer<'_>, notes: &[String]) -> Va
         Verdict::Accept | Verdict::Drop => None,
     };
     json!({
-        "packet": shown.iter().map(|(name, value)| (name.to_string(), json!(value))).collect::<serde_json::Map<_, _>>(),
+        "packet": known.iter().map(|(name, value)| (name.to_string(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "action": answer.verdict.to_string(),
         "answered_with": answered_with,
         "decided_by": decided_by,

@@ -72,7 +72,10 @@ fn await_first_update(context: &Context, pid: i32) -> Result<()> {
             bail!("the daemon ended at once; 'pve-firewall start --debug' shows why");
         }
         if Instant::now() > deadline {
-            bail!("the daemon runs with pid {pid}, but has not said anything for {} s", STARTING.as_secs());
+            bail!(
+                "the daemon (pid {pid}) has said nothing for {} s; see 'journalctl -t pve-firewall'",
+                STARTING.as_secs()
+            );
         }
         sleep(Duration::from_millis(20));
     }

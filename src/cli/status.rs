@@ -1,5 +1,6 @@
 //! `status`: whether the firewall is enabled and running, and what it consists of.
 use super::args::StatusOptions;
+use super::style::{BAD, CHANGE, GOOD, PLACE, PLAIN, TITLE, paint};
 use super::{Context, output, view};
 use crate::apply::Firewall;
 use crate::compile::Compiled;
@@ -10,7 +11,6 @@ use crate::plan::{Live, Plan};
 use crate::ruleset::{Family, Ruleset, Table};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// All that there is to say: the object of `--json`.
@@ -126,8 +126,13 @@ fn counts(table: &Table) -> Counts {
 
 impl Overview {
     fn line(&self) -> String {
-        let pending = if self.pending_changes { " (pending changes)" } else { "" };
-        format!("Status: {}{pending}\n", self.status)
+        let style = match (self.enabled, self.running) {
+            (true, true) => GOOD,
+            (false, _) => CHANGE,
+            (true, false) => BAD,
+        };
+        let pending = if self.pending_changes { paint(CHANGE, " (pending changes)") } else { String::new() };
+        format!("Status: {}{pending}\n", paint(style, &self.status))
     }
 
     fn details(&self) -> String {
@@ -136,30 +141,75 @@ impl Overview {
             (Some(updated), Some(took)) => format!("{} s ago, took {took} ms", now.saturating_sub(updated)),
             _ => "unknown".to_string(),
         };
-        let mut text = format!(
-            "Node: {}\nLocal network: {}\nGuests: {}, devices: {}\nIPv4: {}\nIPv6: {}\nebtables: {}\nTools: {}\nLast update: {update}\n",
-            self.node, self.local_network, self.guests, self.devices, self.ipv4, self.ipv6, self.ebtables, self.tools,
-        );
-        if self.nftables {
-            text.push_str("Backend: nftables (proxmox-firewall); no rules of this program\n");
-        }
-        // writing to a String cannot fail
-        let _ = writeln!(text, "Faults: {}", self.faults.len());
+        let backend = self.nftables.then_some(("Backend", "nftables (proxmox-firewall); no rules of this program"));
+        let rows = [
+            ("Node", self.node.as_str()),
+            ("Local network", &self.local_network),
+            ("Guests", &self.guests.to_string()),
+            ("Devices", &self.devices.to_string()),
+            ("Tools", &self.tools),
+            ("Last update", &update),
+        ];
+        let row = |(name, value): (&str, &str)| format!("{:15}{value}\n", format!("{name}:"));
+        let mut text: String = rows.into_iter().chain(backend).map(row).collect();
+        text += &self.counts();
+        let style = if self.faults.is_empty() { PLAIN } else { BAD };
+        text += &row(("Faults", &paint(style, self.faults.len())));
         for fault in &self.faults {
-            let _ = writeln!(text, "  {}", fault.replace('\n', "\n  "));
+            text += &format!("  {}\n", with_place(fault).replace('\n', "\n  "));
         }
         text
     }
-}
 
-impl std::fmt::Display for FamilyCounts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "filter {}; raw {}; {} sets", self.filter, self.raw, self.sets)
+    /// The table of chains, rules and sets.
+    fn counts(&self) -> String {
+        let heads = ["", "chains", "rules", "raw chains", "raw rules", "sets"];
+        let family = |name, FamilyCounts { filter, raw, sets }: &FamilyCounts| {
+            let counts = [filter.chains, filter.rules, raw.chains, raw.rules, *sets].map(|count| count.to_string());
+            [vec![format!("{name}:")], counts.to_vec()].concat()
+        };
+        let Counts { chains, rules } = &self.ebtables;
+        let ebtables = vec!["ebtables:".to_string(), chains.to_string(), rules.to_string()];
+        let line = |cells: &[String]| -> String {
+            let numbers = cells.iter().zip(heads).skip(1);
+            let numbers: String =
+                numbers.map(|(cell, head)| format!("{cell:>width$}", width = head.len() + 2)).collect();
+            format!("{:13}{numbers}\n", cells[0])
+        };
+        let head = paint(TITLE, line(&heads.map(str::to_string)).trim_end()) + "\n";
+        head + &line(&family("IPv4", &self.ipv4)) + &line(&family("IPv6", &self.ipv6)) + &line(&ebtables)
     }
 }
 
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} chains, {} rules", self.chains, self.rules)
+/// A fault of a line with its place as `FILE:LINE`, where a report says `FILE (line LINE)`.
+fn with_place(fault: &str) -> String {
+    let parts = fault.split_once(" (line ").and_then(|(file, rest)| Some((file, rest.split_once(')')?)));
+    match parts {
+        Some((file, (line, text))) if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) => {
+            paint(PLACE, format_args!("{file}:{line}")) + text
+        }
+        _ => fault.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_files_and_lines() {
+        for (fault, shown) in [
+            (
+                "/etc/pve/firewall/100.fw (line 4): skip line - no section",
+                "/etc/pve/firewall/100.fw:4: skip line - no section",
+            ),
+            (
+                "f (line 4) - errors in rule parameters: IN X\n  action: x",
+                "f:4 - errors in rule parameters: IN X\n  action: x",
+            ),
+            ("f: cannot be read (line up)", "f: cannot be read (line up)"),
+        ] {
+            assert_eq!(anstream::adapter::strip_str(&with_place(fault)).to_string(), shown);
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let outcome = Firewall::new(&context.root, context.variant).remove();
     let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
     if !faults.is_empty() {
-        bail!("not every rule could be removed: {}", faults.join("; "));
+        bail!("not every rule could be removed: {}; mend that, and run 'pve-firewall stop' again", faults.join("; "));
     }
     Ok(())
 }

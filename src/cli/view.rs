@@ -7,7 +7,7 @@ use crate::plan::Live;
 use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
 use crate::system::process::processors;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 /// Reads the configuration, and shows on stderr what cannot be read.
 ///
@@ -16,9 +16,19 @@ use anyhow::Result;
 pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
     let program = this_program().to_path_buf();
     let mut reader = Reader::new(program, context.config.clone(), node.to_string(), Manner::COMMAND, None);
-    let tree = reader.settle()?;
+    let tree = reader.settle().map_err(|problem| with_advice(&problem.to_string(), context))?;
     output::reports(&reader.reports());
     Ok(tree)
+}
+
+/// Why the tree cannot be believed, and what to do about it.
+fn with_advice(problem: &str, context: &Context) -> anyhow::Error {
+    let advice = match context.whole_system {
+        _ if problem.ends_with('?') => "",
+        true => "; see 'systemctl status pve-cluster', or name another configuration with '--config DIR'",
+        false => "; '--config DIR' names a folder that holds firewall/ and nodes/",
+    };
+    anyhow!("{problem}{advice}")
 }
 
 /// The configuration as it was read, and what it compiles to.

@@ -94,28 +94,38 @@ fn alias(text: &str) -> Option<Alias> {
     Spelled::new(text, text.parse().ok()?)
 }
 
-/// Where in a tree a file belongs that may lie anywhere: by its path, and where that tells nothing, by its content.
+/// Where in a tree a file belongs that may lie anywhere.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path in the tree.
+    pub path: String,
+    /// Whether the content told its kind, for the name does not.
+    pub by_content: bool,
+}
+
+/// Where in a tree a file belongs: by its path, and where that tells nothing, by its content.
 #[must_use]
-pub fn place(path: &str, content: &[u8], node: &str) -> String {
+pub fn place(path: &str, content: &[u8], node: &str) -> Place {
     let mut folders = path.rsplit('/');
     let name = folders.next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
     let (folder, above) = (folders.next().unwrap_or_default(), folders.next().unwrap_or_default());
     let digits = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
-    let kind = match stem {
-        _ if folder == "firewall" && above == "sdn" => FileKind::Vnet,
-        "cluster" => FileKind::Cluster,
-        "host" => FileKind::Host,
-        _ if digits => FileKind::Guest,
-        _ => kind_of(&String::from_utf8_lossy(content)),
+    let named = match stem {
+        _ if folder == "firewall" && above == "sdn" => Some(FileKind::Vnet),
+        "cluster" => Some(FileKind::Cluster),
+        "host" => Some(FileKind::Host),
+        _ if digits => Some(FileKind::Guest),
+        _ => None,
     };
-    match kind {
+    let path = match named.unwrap_or_else(|| kind_of(&String::from_utf8_lossy(content))) {
         FileKind::Cluster => "firewall/cluster.fw".to_string(),
         FileKind::Host if above == "nodes" => format!("nodes/{folder}/host.fw"),
         FileKind::Host => format!("nodes/{node}/host.fw"),
         FileKind::Guest => format!("firewall/{stem}.fw"),
         FileKind::Vnet => format!("sdn/firewall/{stem}.fw"),
-    }
+    };
+    Place { path, by_content: named.is_none() }
 }
 
 /// The kind of file whose options and sections a text has.
@@ -149,6 +159,8 @@ mod tests {
             ("new.fw", "[OPTIONS]\nnosmurfs: 0\n", "nodes/n1/host.fw"),
             ("new.fw", "[OPTIONS]\nenable: 1\nmacfilter: 0\n", "firewall/new.fw"),
         ] {
+            let by_content = path == "new.fw";
+            let placed = Place { path: placed.to_string(), by_content };
             assert_eq!(place(path, content.as_bytes(), "n1"), placed, "{path} {content}");
         }
     }

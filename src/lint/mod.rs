@@ -11,6 +11,7 @@ mod suggest;
 mod unused;
 
 pub use files::place;
+pub use suggest::nearest;
 
 use crate::compile::compile;
 use crate::config::Report;

@@ -97,7 +97,7 @@ fn first_unknown<'a, I: Iterator<Item = &'a str>>(list: &str, known: impl Fn() -
 }
 
 /// The nearest of some words, if it is near.
-fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // who misspells a word seldom errs in its first letter
     let first = |text: &str| text.bytes().next().map(|byte| byte.to_ascii_lowercase());
     let best = known.into_iter().min_by_key(|known| (distance(word, known), first(word) != first(known)))?;

@@ -12,16 +12,19 @@ mod losses;
 mod sink;
 
 use crate::system::background::start_in_background;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use args::Args;
 use daemon::Daemon;
 
 /// Runs the logger until it is told to end; in the background unless asked otherwise.
 ///
 /// # Errors
-/// When it cannot start: another instance runs, or the kernel or the log file refuse. Later, when the kernel's sockets
+/// When it cannot start: it is not root, another instance runs, or the kernel or the log file refuse. Later, when the kernel's sockets
 /// break.
 pub fn run(args: &Args) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("the kernel hands packets to root only: run pvefw-logger as root");
+    }
     if args.stays_in_foreground() {
         return Daemon::start(args)?.run();
     }

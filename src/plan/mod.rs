@@ -13,7 +13,7 @@ mod script;
 mod stage;
 
 pub use compare::{Action, Plan, Planned, SetPlan, TablePlan};
-pub use listing::listing;
+pub use listing::{Block, Entry, Listing};
 pub use live::{Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, TableName};
 pub use own::{is_own_bridge_chain, is_own_chain, is_own_set};
 pub use read::{BridgeFormat, Unreadable, read_bridge, read_sets, read_table, sets_in_use};

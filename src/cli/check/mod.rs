@@ -29,14 +29,21 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     for file in &options.files {
         let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, &node);
-        given.push((tree.label(&place), file.as_path()));
-        tree.files.insert(place, File::Content(content.into()));
+        if place.by_content {
+            output::note(&format!(
+                "{}: the name does not tell what it is; by its content it is checked as {}",
+                file.display(),
+                place.path
+            ));
+        }
+        given.push((tree.label(&place.path), file.as_path()));
+        tree.files.insert(place.path, File::Content(content.into()));
     }
     let mut findings = lint::check(&tree, &facts.collect(&tree));
     if !given.is_empty() {
         findings = of_files(findings, &before, &given);
     }
-    let text = if options.json { shown::json(&findings)? } else { shown::text(&findings, output::Colour::of_stdout()) };
+    let text = if options.json { shown::json(&findings)? } else { shown::text(&findings) };
     output::data(&text)?;
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {

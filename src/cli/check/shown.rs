@@ -1,5 +1,5 @@
 //! Findings for people, with the line and a caret under the place, and for machines.
-use crate::cli::output::Colour;
+use crate::cli::style::{BAD, CHANGE, PLAIN, paint};
 use crate::config::{Mark, Severity};
 use crate::lint::Finding;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
@@ -8,17 +8,22 @@ use serde::Serialize;
 use std::ops::Range;
 
 /// All findings, each with its line, and a summary.
-pub fn text(findings: &[Finding], colour: Colour) -> String {
-    let renderer = if colour == Colour::Yes { Renderer::styled() } else { Renderer::plain() };
+pub fn text(findings: &[Finding]) -> String {
+    let renderer = Renderer::styled();
     let mut text = String::new();
     for finding in findings {
         text += &renderer.render(&[group(finding, &printable(&finding.line))]);
         text += "\n\n";
     }
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let plural = |count: usize, word: &str, style| {
+        paint(
+            if count > 0 { style } else { PLAIN },
+            format_args!("{count} {word}{}", if count == 1 { "" } else { "s" }),
+        )
+    };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    text + &format!("{}, {}\n", plural(errors, "fault"), plural(warnings, "warning"))
+    text + &format!("{}, {}\n", plural(errors, "fault", BAD), plural(warnings, "warning", CHANGE))
 }
 
 /// The line with a dot, as long in bytes, for each control character beyond ASCII: the renderer replaces those of ASCII.

@@ -1,25 +1,25 @@
 //! `compile --diff`: what would change on the node, chain by chain, with the line of the configuration behind it.
 use crate::apply::{Firewall, Lines, Texts, family_name};
-use crate::cli::output::Colour;
+use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::plan::{Action, Live, Plan, Planned, TableName};
 use crate::ruleset::{Chain, Family, Match, Origin, Rule, Ruleset};
 use anyhow::Result;
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
 /// How many lines around a change are shown.
 const AROUND: usize = 2;
 
 /// The differences between what is live and what is wanted; nothing where there are none.
-pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live, colour: Colour) -> Result<String> {
+pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live) -> Result<String> {
     let plan = Plan::new(wanted, live);
     if plan.is_empty() {
         return Ok("no changes\n".to_string());
     }
     let old = firewall.texts();
     let (new, outcome) = firewall.texts_of(wanted)?;
-    let mut diff = Diff { text: String::new(), colour };
+    let mut diff = Diff { text: String::new() };
     for family in Family::ALL {
         for table in TableName::ALL {
             let title = format!("{} {}", family_name(family), table.as_str());
@@ -40,7 +40,7 @@ pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live, colour: Colo
     };
     diff.part("ipset", &plan.sets.sets, Sides::of(&old, &new, |texts| &texts.sets), set);
     for fault in outcome.faults {
-        let _ = writeln!(diff.text, "would be refused: {fault}"); // a String takes everything
+        diff.text += &format!("{} {fault}\n", paint(CHANGE, "would be refused:"));
     }
     Ok(diff.text)
 }
@@ -68,7 +68,6 @@ fn origins(chain: &Chain) -> Vec<&Origin> {
 
 struct Diff {
     text: String,
-    colour: Colour,
 }
 
 impl Diff {
@@ -89,7 +88,7 @@ impl Diff {
             let origins = origins(&name);
             // where a rule was refused, lines and origins do not pair
             let origins = if origins.len() == new.len() { origins } else { Vec::new() };
-            self.line("1", &format!("{title}: {} {name}", planned.action), None);
+            self.text += &(paint(TITLE, format_args!("{title}: {} {name}", planned.action)) + "\n");
             self.chain(&old, &new, &origins);
             self.text.push('\n');
         }
@@ -99,28 +98,17 @@ impl Diff {
         let ops = capture_diff_slices(Algorithm::Myers, old, new);
         for (at, group) in similar::group_diff_ops(ops, AROUND).iter().enumerate() {
             if at > 0 {
-                self.line("2", "  ...", None);
+                self.text += &(paint(FAINT, "  ...") + "\n");
             }
             for change in group.iter().flat_map(|op: &DiffOp| op.iter_changes(old, new)) {
                 let (sign, style) = match change.tag() {
-                    ChangeTag::Delete => ('-', "31"),
-                    ChangeTag::Insert => ('+', "32"),
-                    ChangeTag::Equal => (' ', "0"),
+                    ChangeTag::Delete => ('-', BAD),
+                    ChangeTag::Insert => ('+', GOOD),
+                    ChangeTag::Equal => (' ', PLAIN),
                 };
                 let origin = change.new_index().filter(|_| sign == '+').and_then(|at| origins.get(at));
-                self.line(style, &format!("{sign} {}", change.value()), origin.copied());
+                self.text += &remarked(style, &format!("{sign} {}", change.value()), origin);
             }
         }
-    }
-
-    /// A line, with the place that it comes from in a column of its own.
-    fn line(&mut self, style: &str, text: &str, origin: Option<&Origin>) {
-        let origin = origin.map(|origin| format!("{:pad$}  # {origin}", "", pad = 80usize.saturating_sub(text.len())));
-        let origin = origin.unwrap_or_default();
-        // a String takes everything
-        let _ = match self.colour {
-            Colour::Yes => writeln!(self.text, "\x1b[{style}m{text}\x1b[0m\x1b[2m{origin}\x1b[0m"),
-            Colour::No => writeln!(self.text, "{text}{origin}"),
-        };
     }
 }

@@ -1,16 +1,17 @@
 //! `compile`: the compiled ruleset against the live one.
 mod diff;
+mod shown;
 
 use super::args::CompileOptions;
 use super::{Context, output, view};
 use crate::apply::Firewall;
-use crate::plan::{Live, listing};
+use crate::plan::{Listing, Live};
 use anyhow::{Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     if options.offline {
         let compiled = view::compiled(context, Live::empty)?;
-        return output::data(&listing(&compiled.ruleset, None, compiled.enabled));
+        return output::data(&text(context, &Listing::new(&compiled.ruleset, None, compiled.enabled)));
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("only root can look at the live rules; 'pve-firewall compile --offline' does without them");
@@ -19,13 +20,20 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     let live = firewall.live();
     let compiled = view::compiled(context, || live.clone())?;
     if options.diff {
-        output::data(&diff::text(&mut firewall, &compiled.ruleset, &live, output::Colour::of_stdout())?)?;
+        output::data(&diff::text(&mut firewall, &compiled.ruleset, &live)?)?;
     } else {
-        output::data(&listing(&compiled.ruleset, Some(&live), compiled.enabled))?;
+        output::data(&text(context, &Listing::new(&compiled.ruleset, Some(&live), compiled.enabled)))?;
     }
     let faults: Vec<String> = live.faults().iter().map(|(part, why)| format!("{part}: {why}")).collect();
     if !faults.is_empty() {
-        bail!("the live rules could not be read in full, and count as missing: {}", faults.join("; "));
+        bail!(
+            "the live rules could not be read in full, and count as missing: {}; mend that, and run it again",
+            faults.join("; ")
+        );
     }
     Ok(())
+}
+
+fn text(context: &Context, listing: &Listing<'_>) -> String {
+    if context.for_people() { shown::text(listing) } else { listing.to_string() }
 }

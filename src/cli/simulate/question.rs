@@ -2,6 +2,7 @@
 use super::zone::Located;
 use crate::cli::args::SimulateOptions;
 use crate::inputs::Facts;
+use crate::lint;
 use crate::ruleset::{Family, IcmpType};
 use crate::simulate::{Layer, Packet};
 use crate::tables::databases::Databases;
@@ -58,7 +59,10 @@ fn protocol(options: &SimulateOptions, family: Option<Family>, facts: &Facts) ->
         Some("arp") => return Ok(Packet::arp()),
         Some(name) => {
             let databases = Databases::parse(&facts.protocols, "", "");
-            databases.protocol(name).with_context(|| format!("there is no protocol '{name}' in /etc/protocols"))?
+            let near = || did_you_mean(name, databases.protocols());
+            databases
+                .protocol(name)
+                .with_context(|| format!("there is no protocol '{name}' in /etc/protocols{}", near()))?
         }
         None if options.icmp_type.is_some() && family == Some(Family::V6) => Packet::ICMPV6,
         None if options.icmp_type.is_some() => Packet::ICMP,
@@ -86,7 +90,12 @@ fn message(text: &str, packet: &Packet) -> Result<(u8, u8)> {
         (None, Some((kind, code))) => (number(kind), number(code)),
         (None, None) => (number(text), Some(0)),
     };
-    kind.zip(code).with_context(|| format!("'{text}' is no ICMP type; give a name, a number, or TYPE/CODE"))
+    let near = || did_you_mean(text, table.iter().map(|row| row.0));
+    kind.zip(code).with_context(|| format!("'{text}' is no ICMP type{}; give a name, a number, or TYPE/CODE", near()))
+}
+
+fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    lint::nearest(word, known).map_or_else(String::new, |near| format!(": did you mean '{near}'?"))
 }
 
 /// Whether a rule may have been passed over because an address is not known.

@@ -117,12 +117,13 @@ impl Zone {
 fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Result<Located> {
     let View { tree, facts, .. } = view;
     let name = |kind| if kind == GuestKind::Vm { "VM" } else { "container" };
+    let word = |kind| if kind == GuestKind::Vm { "vm" } else { "ct" };
     let guests = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
     let guest = guests.iter().find(|guest| guest.vmid == vmid);
-    let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}", name(kind), facts.node))?;
+    let here = || listing("its guests are", guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)));
+    let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here()))?;
     if guest.kind != kind {
-        let word = if guest.kind == GuestKind::Vm { "vm" } else { "ct" };
-        bail!("guest {vmid} is a {}: say {word}{vmid}", name(guest.kind));
+        bail!("guest {vmid} is a {}: say {}{vmid}", name(guest.kind), word(guest.kind));
     }
     let path = guest.conf(&facts.node);
     let conf = tree.content(&path).with_context(|| format!("{}/{path} cannot be read", tree.root))?;
@@ -130,13 +131,22 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let link = match index {
         None => links.into_iter().next().with_context(|| format!("{} {vmid} has no network device", name(kind)))?,
         Some(index) => {
+            let here = listing("it has", links.iter().map(|link| format!("net{}", link.index)));
             let link = links.into_iter().find(|link| link.index == index);
-            link.with_context(|| format!("{} {vmid} has no network device net{index}", name(kind)))?
+            link.with_context(|| format!("{} {vmid} has no network device net{index}{here}", name(kind)))?
         }
     };
     let Link { index, name: device, bridge, firewalled, addresses } = link;
     let bridge = bridge.with_context(|| format!("net{index} of {} {vmid} is on no bridge", name(kind)))?;
     Ok(Located { end: End::Guest(GuestPort { device, vmid, index, bridge, firewalled }), addresses })
+}
+
+/// What there is instead, if it is not too much to read.
+fn listing(what: &str, names: impl ExactSizeIterator<Item = String>) -> String {
+    match names.len() {
+        1..=12 => format!(": {what} {}", names.collect::<Vec<_>>().join(", ")),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,5 @@
+package PVE::Service::pve_firewall;
+use strict;
+use warnings;
+
+1;
