@@ -71,18 +71,27 @@ impl Known {
         }
     }
 
+    /// The parts that are to be read again.
+    pub fn moved(&self, variants: &Variants) -> BTreeSet<Part> {
+        self.moved_since(&summaries(variants))
+    }
+
+    fn moved_since(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
+        let due = Instant::now() >= self.due;
+        let holds = |part| now.get(&part).is_some_and(|now| self.evidence.get(&part) == Some(now));
+        Part::ALL.into_iter().filter(|part| due || !holds(*part)).collect()
+    }
+
     /// What is live now; of what has not moved nothing is read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
-        if Instant::now() >= self.due {
-            self.evidence.clear();
+        let now = summaries(variants);
+        let moved = self.moved_since(&now);
+        if moved.len() == Part::ALL.len() {
             self.due = Instant::now() + self.interval;
         }
-        let now: BTreeMap<Part, Summary> =
-            Part::ALL.into_iter().filter_map(|part| Some((part, summary(part, variants)?))).collect();
-        let before = std::mem::take(&mut self.evidence);
-        let stale = |part| now.get(&part).is_none_or(|now| before.get(&part) != Some(now));
-        read::refresh(&mut self.live, variants, limit, stale);
-        for part in Part::ALL.into_iter().filter(|part| stale(*part)) {
+        self.evidence.clear();
+        read::refresh(&mut self.live, variants, limit, |part| moved.contains(&part));
+        for part in moved {
             self.look_for_edits(part);
         }
         let failed: Vec<Part> = self.live.faults().into_iter().map(|(part, _)| part).collect();
@@ -106,6 +115,11 @@ impl Known {
         }
         self.bodies.retain(|(of, name), _| *of != part || live.chains.contains_key(name));
     }
+}
+
+/// The evidence about all parts, as it is now.
+fn summaries(variants: &Variants) -> BTreeMap<Part, Summary> {
+    Part::ALL.into_iter().filter_map(|part| Some((part, summary(part, variants)?))).collect()
 }
 
 /// The evidence about a part in the variant in use; `None` where the kernel gives none.

@@ -30,6 +30,7 @@ use known::Known;
 use refused::Refusals;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::thread::scope;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Firewall {
     tools: Toolbox,
     refused: Refusals,
     known: Known,
+    /// The rules that were live, all as wanted, when the kernel was last read.
+    settled: Option<Arc<Ruleset>>,
 }
 
 /// What every step works with.
@@ -91,7 +94,7 @@ impl Firewall {
     }
 
     fn with(tools: Toolbox) -> Self {
-        Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING) }
+        Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING), settled: None }
     }
 
     /// Changes how long a tool may run before it is killed; by default 60 s.
@@ -117,11 +120,25 @@ impl Firewall {
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
+    /// The same as [`Firewall::update`], with less effort where nothing has happened since the last call.
+    pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
+        let settled = self.settled.take_if(|settled| Arc::ptr_eq(settled, wanted));
+        if settled.is_some() && self.known.moved(&self.tools.variants).is_empty() && self.refused.is_empty() {
+            self.settled = settled;
+            return Outcome::default();
+        }
+        let outcome = self.update(wanted);
+        let is_settled = !outcome.changed && outcome.faults.is_empty();
+        self.settled = is_settled.then(|| wanted.clone());
+        outcome
+    }
+
     /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
     ///
     /// A rule that the tools refuse costs itself alone: it is left out, or where that would open something, its chain
     /// keeps its live rules. Until it is accepted, each update reports it.
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
+        self.settled = None;
         let live = self.live();
         let mut pass = Pass::new(wanted, &live);
         for (part, error) in live.faults() {

@@ -186,6 +186,11 @@ impl Refusals {
         });
     }
 
+    /// Whether no rule is known to be refused.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes out what is known of a part.
     pub fn split_off(&mut self, part: Part) -> Self {
         let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((of, _), _)| *of == part);

@@ -8,6 +8,7 @@ use crate::reader::facts::FactsSource;
 use crate::reader::{Manner, Reader, this_program};
 use crate::system::process::processors;
 use anyhow::{Result, anyhow};
+use std::sync::Arc;
 
 /// Reads the configuration, and shows on stderr what cannot be read.
 ///
@@ -18,7 +19,7 @@ pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
     let mut reader = Reader::new(program, context.config.clone(), node.to_string(), Manner::COMMAND, None);
     let tree = reader.settle().map_err(|problem| with_advice(&problem.to_string(), context))?;
     output::reports(&reader.reports());
-    Ok(tree)
+    Ok(Arc::unwrap_or_clone(tree))
 }
 
 /// Why the tree cannot be believed, and what to do about it.

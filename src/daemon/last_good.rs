@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const FORMAT: &[u8] = b"pve-firewall last good configuration, format 1\n";
 /// No tree that the reader takes comes near to this, in bytes.
@@ -30,7 +31,7 @@ pub struct LastGood {
     path: PathBuf,
     node: String,
     /// What was last written or read.
-    kept: Option<Tree>,
+    kept: Option<Arc<Tree>>,
 }
 
 impl LastGood {
@@ -50,7 +51,7 @@ impl LastGood {
     ///
     /// # Errors
     /// When the file cannot be written; the old one is then untouched.
-    pub fn keep(&mut self, tree: &Tree) -> Result<()> {
+    pub fn keep(&mut self, tree: &Arc<Tree>) -> Result<()> {
         if self.kept.as_ref() != Some(tree) {
             let body =
                 postcard::to_stdvec(&Content::of(tree, &self.node)).context("cannot encode the configuration")?;
@@ -67,7 +68,7 @@ impl LastGood {
     ///
     /// # Errors
     /// When the file is not certainly root's own, or not whole, or of another format or node.
-    pub fn load(&mut self) -> Result<Option<Tree>> {
+    pub fn load(&mut self) -> Result<Option<Arc<Tree>>> {
         let Some(file) = files::read_own(&self.path, LARGEST)? else { return Ok(None) };
         let rest = file.strip_prefix(FORMAT).context("it is of another format")?;
         let (told, body) = rest.split_at_checked(41).context("it is cut off")?;
@@ -77,7 +78,7 @@ impl LastGood {
         if content.node != self.node {
             bail!("it is of the node '{}'", content.node.escape_debug());
         }
-        let tree = content.into_tree();
+        let tree = Arc::new(content.into_tree());
         self.kept = Some(tree.clone());
         Ok(Some(tree))
     }
@@ -121,13 +122,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-    fn tree() -> Tree {
+    fn tree() -> Arc<Tree> {
         let content = File::Content(b"[OPTIONS]\nenable: 1\n\xff".as_slice().into());
         let files = [
             ("firewall/cluster.fw".to_string(), content),
             ("firewall/100.fw".to_string(), File::Unreadable("it is gone".into())),
         ];
-        Tree { root: "/etc/pve".into(), files: files.into() }
+        Tree { root: "/etc/pve".into(), files: files.into() }.into()
     }
 
     fn kept() -> (tempfile::TempDir, LastGood) {
@@ -147,8 +148,8 @@ mod tests {
         fs::remove_file(last.path()).unwrap();
         last.keep(&tree()).unwrap();
         assert!(!last.path().exists());
-        last.keep(&Tree::default()).unwrap();
-        assert_eq!(last.load().unwrap(), Some(Tree::default()));
+        last.keep(&Arc::default()).unwrap();
+        assert_eq!(last.load().unwrap(), Some(Arc::default()));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct Updater {
     schedule: Schedule,
     status: Status,
     /// The tree of the last update.
-    tree: Option<Tree>,
+    tree: Option<Arc<Tree>>,
     /// Whether that was read, and not kept from an earlier life.
     read: bool,
     last_good: LastGood,
@@ -181,7 +181,7 @@ impl Updater {
         self.journal.set(Topic::State, trouble.into_iter().collect(), &self.log);
     }
 
-    fn update(&mut self, tree: Tree, ill: bool) {
+    fn update(&mut self, tree: Arc<Tree>, ill: bool) {
         let began = Instant::now();
         let Some(lock) = self.lock() else { return self.schedule.hurry(RETRY) };
         let compiled = self.compile(&tree);
@@ -220,7 +220,7 @@ impl Updater {
         let mut faults: Vec<Message> = Vec::new();
         faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
         let outcome = match mode {
-            Mode::On => self.firewall.update(&compiled.ruleset),
+            Mode::On => self.firewall.maintain(&compiled.ruleset),
             Mode::Off | Mode::Nftables => self.clear(),
         };
         faults.extend(outcome.faults.iter().map(Message::failure));

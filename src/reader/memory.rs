@@ -131,6 +131,12 @@ impl Memory {
         self.files.values().filter_map(|known| known.shown.as_ref()).map(|shown| shown.due).min()
     }
 
+    /// Whether another pass that finds the same teaches nothing.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.established && self.due().is_none()
+    }
+
     /// The tree as it is believed to be.
     #[must_use]
     pub fn tree(&self, root: &str) -> Tree {

@@ -101,6 +101,8 @@ pub struct Reader {
     stuck: Vec<Stuck>,
     /// The last pass.
     scan: Scan,
+    /// What is believed after it, if it was healthy.
+    tree: Option<Arc<Tree>>,
     /// When all content was last read anew.
     read_all: Option<Instant>,
     /// Whether the worker told of a write while it was asked something else.
@@ -123,6 +125,7 @@ impl Reader {
             worker: None,
             stuck: Vec::new(),
             scan: Scan::default(),
+            tree: None,
             read_all: None,
             told: false,
             took: Duration::ZERO,
@@ -139,6 +142,7 @@ impl Reader {
 
     /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
     pub fn remember(&mut self, tree: &Tree) {
+        self.tree = None;
         self.memory.remember(tree);
     }
 
@@ -156,13 +160,18 @@ impl Reader {
         };
         let answer = self.ask(request);
         self.took = began.elapsed();
-        match answer? {
-            Message::News(news) => self.scan.take_in(news),
+        let news = match answer? {
+            Message::News(news) => news,
             other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
-        }
+        };
         if all {
             self.read_all = Some(began);
         }
+        if self.tree.is_some() && self.memory.is_settled() && news.are_none(&self.scan) {
+            return Ok(());
+        }
+        self.tree = None;
+        self.scan.take_in(news);
         self.memory.learn(&self.scan, self.start.elapsed()).map_err(Problem::Ill)?;
         let tree = self.tree();
         for path in scan::fixed(&self.node) {
@@ -170,6 +179,7 @@ impl Reader {
                 return Err(Problem::Ill(format!("cannot read {}/{path}: {reason}", tree.root)));
             }
         }
+        self.tree = Some(tree);
         Ok(())
     }
 
@@ -177,7 +187,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the tree cannot be believed for so long.
-    pub fn settle(&mut self) -> Result<Tree, Problem> {
+    pub fn settle(&mut self) -> Result<Arc<Tree>, Problem> {
         let deadline = Instant::now() + self.manner.settle;
         loop {
             let passed = self.pass();
@@ -224,11 +234,12 @@ impl Reader {
         self.memory.due().map(|due| due.saturating_sub(self.start.elapsed()))
     }
 
-    /// The tree as it is believed to be.
+    /// The tree as it is believed to be. The same value is given as long as nothing changes.
     #[must_use]
-    pub fn tree(&self) -> Tree {
+    pub fn tree(&self) -> Arc<Tree> {
         let root = self.config.to_string_lossy();
-        self.memory.tree(root.trim_end_matches('/'))
+        let tree = || self.memory.tree(root.trim_end_matches('/')).into();
+        self.tree.clone().unwrap_or_else(tree)
     }
 
     /// A report for each file that cannot be read now and whose last good content serves.

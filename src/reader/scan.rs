@@ -51,6 +51,21 @@ pub struct Scanner {
     expected: BTreeSet<String>,
     /// Of a local file system, the content of the files that were at rest when they were read.
     resting: BTreeMap<String, (Stat, Arc<[u8]>)>,
+    /// The last pass, if all that it found was at rest.
+    still: Option<Still>,
+}
+
+/// A pass over a tree at rest: for as long as every `stat` is the same, another would find the same.
+#[derive(Debug)]
+struct Still {
+    stats: Vec<(PathBuf, Stat)>,
+    scan: Arc<Scan>,
+}
+
+impl Still {
+    fn holds(&self) -> bool {
+        self.stats.iter().all(|(path, stat)| fs::metadata(path).is_ok_and(|meta| Stat::from(meta) == *stat))
+    }
 }
 
 /// The names in the folders of interest.
@@ -106,7 +121,7 @@ impl Scanner {
     /// A reader of the tree at `root` for one node.
     #[must_use]
     pub fn new(root: PathBuf, node: String) -> Self {
-        Scanner { root, node, expected: BTreeSet::new(), resting: BTreeMap::new() }
+        Scanner { root, node, expected: BTreeSet::new(), resting: BTreeMap::new(), still: None }
     }
 
     /// Where the tree is.
@@ -140,16 +155,51 @@ impl Scanner {
     /// Makes the next pass read all content anew.
     pub fn forget(&mut self) {
         self.resting.clear();
+        self.still = None;
     }
 
     /// Makes a pass. All content is read anew, but for files of a local file system that were at rest when they were read
     /// and show the same `stat`.
-    pub fn read(&mut self) -> Scan {
+    pub fn read(&mut self) -> Arc<Scan> {
+        if let Some(still) = self.still.as_ref().filter(|still| still.holds()) {
+            return still.scan.clone();
+        }
+        let folders = self.folders_at_rest();
         let mut scan = Scan::default();
         if let Err(reason) = self.read_into(&mut scan) {
             scan.place.ill = Some(reason);
         }
+        let scan = Arc::new(scan);
+        self.still = folders.and_then(|folders| self.still(folders, &scan));
         scan
+    }
+
+    /// The folders that are there, if nothing has come or gone in any of them for a while.
+    fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
+        let mut folders = Vec::new();
+        for path in self.folders().iter().map(|folder| self.root.join(folder)) {
+            match fs::metadata(&path).map(Stat::from) {
+                Ok(stat) if is_past(stat.changed) => folders.push((path, stat)),
+                // that it comes shows in its parent
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                _ => return None,
+            }
+        }
+        Some(folders)
+    }
+
+    fn still(&self, mut stats: Vec<(PathBuf, Stat)>, scan: &Arc<Scan>) -> Option<Still> {
+        if !scan.place.watched || scan.place.ill.is_some() {
+            return None;
+        }
+        for (path, sight) in &scan.files {
+            match (&sight.seen, self.resting.get(path)) {
+                (Seen::Absent, _) => {}
+                (Seen::Content(_), Some((stat, _))) => stats.push((self.root.join(path), *stat)),
+                _ => return None,
+            }
+        }
+        Some(Still { stats, scan: scan.clone() })
     }
 
     fn read_into(&mut self, scan: &mut Scan) -> Result<(), String> {

@@ -87,6 +87,9 @@ impl News {
     /// What `now` has and `before` has not.
     #[must_use]
     pub fn between(before: &Scan, now: &Scan) -> Self {
+        if std::ptr::eq(before, now) {
+            return News { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
+        }
         let told = |sight: &Sight| match &sight.seen {
             Seen::Content(content) => Told::Content(content.to_vec()),
             Seen::Absent => Told::Absent,
@@ -98,6 +101,14 @@ impl News {
             changed: changed.map(|(path, sight)| (path.clone(), told(sight), sight.writing)).collect(),
             gone: before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned().collect(),
         }
+    }
+}
+
+impl News {
+    /// Whether the pass found what the one before did.
+    #[must_use]
+    pub fn are_none(&self, before: &Scan) -> bool {
+        self.place == before.place && self.changed.is_empty() && self.gone.is_empty()
     }
 }
 

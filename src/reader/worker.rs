@@ -4,7 +4,7 @@
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/reader.rs` shows it), and ends with the mount.
 use super::scan::Scanner;
-use super::sights::{News, Scan, Writing};
+use super::sights::{News, Scan, Sight, Writing};
 use super::watch::Watch;
 use crate::system::worker::write_frame;
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Read everything.
 pub const READ: u8 = b'r';
@@ -42,7 +43,7 @@ pub enum Message {
 /// When the process at the other side is gone.
 pub fn work(root: PathBuf, node: String) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
-    let mut worker = Worker { scanner: Scanner::new(root, node), watch: None, sent: Scan::default(), told: false };
+    let mut worker = Worker { scanner: Scanner::new(root, node), watch: None, sent: Arc::default(), told: false };
     loop {
         if wait(worker.watch.as_ref()) {
             let mut request = [0];
@@ -60,7 +61,7 @@ struct Worker {
     scanner: Scanner,
     watch: Option<Watch>,
     /// The pass that was last answered with.
-    sent: Scan,
+    sent: Arc<Scan>,
     /// Whether the other side knows that something was written.
     told: bool,
 }
@@ -81,11 +82,12 @@ impl Worker {
         let complete = self.watch.as_mut().is_some_and(|watch| watch.add(root, folders));
         self.watch.as_mut().map(Watch::hear);
         let mut scan = self.scanner.read();
-        scan.place.watched &= complete;
         let written = self.watch.as_mut().is_some_and(Watch::hear);
+        if !complete && scan.place.watched {
+            Arc::make_mut(&mut scan).place.watched = false;
+        }
         if let Some(watch) = &self.watch {
-            let doubtful = scan.files.iter_mut().filter(|(_, sight)| sight.writing == Writing::Perhaps);
-            doubtful.filter(|(path, _)| watch.is_closed(path)).for_each(|(_, sight)| sight.writing = Writing::Closed);
+            mark_closed(&mut scan, watch);
         }
         say(&Message::News(News::between(&self.sent, &scan)))?;
         self.sent = scan;
@@ -98,6 +100,18 @@ impl Worker {
 
     fn tell(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.told, true) { Ok(()) } else { say(&Message::Written) }
+    }
+}
+
+fn mark_closed(scan: &mut Arc<Scan>, watch: &Watch) {
+    let closed = |(path, sight): &(&String, &Sight)| sight.writing == Writing::Perhaps && watch.is_closed(path);
+    let closed: Vec<String> = scan.files.iter().filter(closed).map(|(path, _)| path.clone()).collect();
+    if closed.is_empty() {
+        return;
+    }
+    let files = &mut Arc::make_mut(scan).files;
+    for path in closed {
+        files.entry(path).and_modify(|sight| sight.writing = Writing::Closed);
     }
 }
 
