@@ -91,8 +91,9 @@ fn subject(site: &Site) -> String {
         let mut tree = tree.clone();
         let text = text(site, path) + &rule(1);
         tree.files.insert(path.clone(), File::Content(text.into_bytes().into()));
-        let mut after = compile(&tree, &facts).ruleset;
-        std::mem::replace(&mut after.filter.v4, before.filter.v4.clone()) != before.filter.v4 && after == before
+        let after = compile(&tree, &facts).ruleset;
+        let others_as_before = after.filter.v6 == before.filter.v6 && after.raw == before.raw;
+        after.filter.v4 != before.filter.v4 && others_as_before && after.sets == before.sets
     };
     let mut paths = (100..100 + site.guests).map(|vmid| format!("firewall/{vmid}.fw"));
     paths.find(changes_one_table).expect("a guest with rules")
