@@ -13,6 +13,8 @@ mod first;
 mod fuse;
 #[path = "../tests/support/generated.rs"]
 mod generated;
+#[path = "node/guest.rs"]
+mod guest;
 #[path = "node/idle.rs"]
 mod idle;
 #[path = "node/machine.rs"]

@@ -10,8 +10,8 @@ use std::time::Duration;
 const CYCLES: u32 = 6;
 /// The same where everything is read in each.
 const FULL_CYCLES: u32 = 3;
-/// Until nothing is left to do after a start.
-const SETTLING: Duration = Duration::from_secs(12);
+/// Until nothing is left to do after a first update: one of the next cycles reads everything once more.
+const SETTLING: Duration = Duration::from_secs(22);
 /// Of the 360 cycles of an hour, everything is read in these: every five minutes.
 const FULL_IN_HOUR: u32 = 12;
 const HOUR: u32 = 360;
@@ -25,6 +25,7 @@ pub struct Plain {
 /// Follows daemons that have just been started.
 pub fn plain(sites: &[Site]) -> Plain {
     eprintln!("idle cycles ...");
+    sleep(SETTLING);
     let (cycles, saves) = follow(sites, CYCLES);
     Plain { cycles, saves }
 }
@@ -54,7 +55,6 @@ pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
 
 /// What a cycle costs each daemon, all of them followed at the same time. Meanwhile the tools are run now and then.
 fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
-    sleep(SETTLING);
     let mut saves = vec![Vec::new(); sites.len()];
     let costs = scope(|threads| {
         let followers: Vec<_> = sites.iter().map(|site| threads.spawn(|| cycle(site, cycles))).collect();

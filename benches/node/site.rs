@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
 
 /// What the daemon tells of itself.
 const STATUS: &str = "run/pve-firewall/status.json";
@@ -97,7 +98,7 @@ impl Site {
     pub fn inputs(&self) -> (Tree, Facts) {
         let tree = self.reader().settle().expect("a healthy configuration");
         let facts = self.facts().collect(&tree);
-        (tree, facts)
+        (Arc::unwrap_or_clone(tree), facts)
     }
 
     pub fn compiled(&self) -> Compiled {

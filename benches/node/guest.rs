@@ -1,0 +1,61 @@
+//! The guest to whose rules one is added.
+use crate::site::Site;
+use pve_firewall::compile::compile;
+use pve_firewall::inputs::{File, Tree};
+use pve_firewall::reader::Reader;
+use std::fs;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A guest in whose file a rule for IPv4 changes the IPv4 table and nothing else.
+pub struct Guest<'a> {
+    site: &'a Site,
+    /// Its file below the configuration's root.
+    pub file: String,
+}
+
+impl<'a> Guest<'a> {
+    pub fn of(site: &'a Site) -> Self {
+        let (tree, facts) = site.inputs();
+        let before = compile(&tree, &facts).ruleset;
+        let changes_one_table = |guest: &Guest<'_>| {
+            let mut tree = tree.clone();
+            tree.files.insert(guest.file.clone(), File::Content(guest.with_rule(0).into_bytes().into()));
+            let after = compile(&tree, &facts).ruleset;
+            let others_as_before = after.filter.v6 == before.filter.v6 && after.raw == before.raw;
+            after.filter.v4 != before.filter.v4 && others_as_before && after.sets == before.sets
+        };
+        let mut guests = (100..100 + site.guests).map(|vmid| Guest { site, file: format!("firewall/{vmid}.fw") });
+        guests.find(changes_one_table).expect("a guest with rules")
+    }
+
+    /// The file's text with one more rule; `gen.py` ends a guest's file with its rules.
+    pub fn with_rule(&self, number: u16) -> String {
+        let text = fs::read_to_string(self.site.node.config().join(&self.file)).expect("the guest's file");
+        format!("{text}IN ACCEPT -source 192.0.2.1 -p tcp -dport {}\n", 1 + number)
+    }
+
+    /// Replaces the file by one with one more rule, as PVE does on this node, and returns when it began to.
+    pub fn add_rule(&self, number: u16) -> Instant {
+        let text = self.with_rule(number);
+        let began = Instant::now();
+        self.site.node.write(&self.file, &text);
+        began
+    }
+}
+
+/// Makes passes until the tree is another one, and returns when the last of them began: before it, a file that was just
+/// written was not believed.
+pub fn believed(reader: &mut Reader, tree: &mut Arc<Tree>) -> Instant {
+    loop {
+        let began = Instant::now();
+        reader.pass().expect("a healthy configuration");
+        let now = reader.tree();
+        if now != *tree {
+            *tree = now;
+            return began;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
