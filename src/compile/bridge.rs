@@ -52,7 +52,7 @@ pub fn entries(devices: &[Interface]) -> BridgeChains {
 
     let mut outgoing = Builder::new("PVEFW-FWBR-OUT");
     for device in devices {
-        outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(&format!("{device}-OUT")), &origin);
+        outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(&[device.as_str(), "-OUT"].concat()), &origin);
     }
     outgoing.finish(&mut chains);
     chains

@@ -128,7 +128,7 @@ pub struct Groups {
 
 impl Groups {
     /// The chains of the groups of these names, those of before where they still hold.
-    pub fn again(self, node: &Node<'_>, names: BTreeSet<String>) -> Self {
+    pub fn again(self, node: &Node<'_>, names: BTreeSet<&String>) -> Self {
         let holds = self.world.as_ref().is_some_and(|world| Arc::ptr_eq(world, node.world));
         let mut old = if holds { self.by_name } else { BTreeMap::new() };
         let none = SetNames::default();
@@ -138,10 +138,7 @@ impl Groups {
             compiler.chains()
         };
         let make = |name: &str| PerFamily { v4: chains(name, Family::V4), v6: chains(name, Family::V6) };
-        let group = |name: String| {
-            let chains = old.remove(&name).unwrap_or_else(|| make(&name));
-            (name, chains)
-        };
+        let group = |name: &String| (name.clone(), old.remove(name).unwrap_or_else(|| make(name)));
         Groups { by_name: names.into_iter().map(group).collect(), world: Some(node.world.clone()) }
     }
 }

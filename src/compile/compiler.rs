@@ -15,7 +15,7 @@ use crate::inputs::{Facts, Tree};
 use crate::node::Listing;
 use crate::ruleset::{Family, Ruleset};
 use crate::tables::databases::Databases;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Compiles a node's configuration again and again, at the cost of what has changed.
@@ -51,6 +51,7 @@ struct Memory {
     facts: Facts,
     world: Arc<World>,
     basis: Basis,
+    guests: Arc<Listing>,
     shares: Vec<Known>,
     chains: Option<NodeChains>,
     compiled: Compiled,
@@ -77,11 +78,12 @@ impl Memory {
     }
 
     fn next(old: Option<Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
-        let (old_facts, old_world, old_basis, old_shares, old_chains) = match old {
-            Some(old) => (Some(old.facts), Some(old.world), Some(old.basis), old.shares, old.chains),
-            None => (None, None, None, Vec::new(), None),
+        let guests = listing(old.as_ref(), tree, facts);
+        let databases = databases(old.as_ref(), facts);
+        let (old_world, old_basis, old_shares, old_chains) = match old {
+            Some(old) => (Some(old.world), Some(old.basis), old.shares, old.chains),
+            None => (None, None, Vec::new(), None),
         };
-        let databases = databases(old_world.as_deref(), old_facts.as_ref(), facts);
         let network = Network::read(tree, facts);
         let source = world::Source::of(tree, &facts.node, network.own(), databases);
         let world = old_world.filter(|world| world.source == source);
@@ -92,7 +94,6 @@ impl Memory {
         let basis = Basis::of(&world, enabled);
         let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
         drop(old_basis);
-        let guests = Listing::of(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
         let sources = guests.guests.iter().filter_map(|listed| share::Source::of(listed, tree, facts)).collect();
         let mut shares = shares(sources, old_shares, &basis, threads);
 
@@ -124,7 +125,7 @@ impl Memory {
         }
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
         compiled.reports = in_order(reports);
-        Memory { tree: tree.clone(), facts: facts.clone(), world, basis, shares, chains, compiled }
+        Memory { tree: tree.clone(), facts: facts.clone(), world, basis, guests, shares, chains, compiled }
     }
 }
 
@@ -138,20 +139,33 @@ impl NodeChains {
         let devices = shares().flat_map(|share| share.devices.iter().cloned()).collect();
         let to_queues = shares().flat_map(|share| share.to_queues.iter().cloned()).collect();
         let own = OwnChains::again(own, node);
-        let in_use = own.groups.iter().chain(shares().flat_map(|share| &share.groups)).cloned().collect();
-        NodeChains { links: Links::again(links, node, devices, to_queues), groups: groups.again(node, in_use), own }
+        let in_use: BTreeSet<&String> = own.groups.iter().chain(shares().flat_map(|share| &share.groups)).collect();
+        let groups = groups.again(node, in_use);
+        NodeChains { links: Links::again(links, node, devices, to_queues), groups, own }
+    }
+}
+
+/// The guests of the node, read again if `.vmlist` differs.
+fn listing(old: Option<&Memory>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
+    let vmlist = tree.content(".vmlist");
+    let same = |old: &&Memory| {
+        let files = [tree, &old.tree].map(|tree| tree.files.get(".vmlist"));
+        files[0] == files[1] && old.facts.node == facts.node
+    };
+    match old.filter(|_| vmlist.is_some()).filter(same) {
+        Some(old) => old.guests.clone(),
+        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(String::as_str))),
     }
 }
 
 /// The name databases, read again if they differ.
-fn databases(old: Option<&World>, seen: Option<&Facts>, facts: &Facts) -> Arc<Databases> {
-    let same = |seen: &Facts| {
-        (&seen.protocols, &seen.services, &seen.ethertypes) == (&facts.protocols, &facts.services, &facts.ethertypes)
+fn databases(old: Option<&Memory>, facts: &Facts) -> Arc<Databases> {
+    let same = |old: &&Memory| {
+        let Facts { protocols, services, ethertypes, .. } = &old.facts;
+        (protocols, services, ethertypes) == (&facts.protocols, &facts.services, &facts.ethertypes)
     };
-    match old.zip(seen) {
-        Some((world, seen)) if same(seen) => world.source.databases.clone(),
-        _ => Arc::new(Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes)),
-    }
+    let read = || Arc::new(Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes));
+    old.filter(same).map_or_else(read, |old| old.world.source.databases.clone())
 }
 
 /// The shares of guests, in their order: those that are known, and the others made.

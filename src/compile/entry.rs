@@ -40,8 +40,8 @@ impl FamilyCompiler<'_> {
         let mut outgoing = self.chain("PVEFW-FWBR-OUT");
         incoming.extend(head);
         for device in devices {
-            incoming.plain([leaving(device)], jump(&format!("{device}-IN")), &origin);
-            outgoing.plain([entering(device)], jump(&format!("{device}-OUT")), &origin);
+            incoming.plain([leaving(device)], jump(&[device.as_str(), "-IN"].concat()), &origin);
+            outgoing.plain([entering(device)], jump(&[device.as_str(), "-OUT"].concat()), &origin);
         }
         incoming.finish(&mut self.workshop);
         outgoing.finish(&mut self.workshop);

@@ -20,7 +20,7 @@ impl FamilyCompiler<'_> {
     fn device_in(&mut self, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
-        let mut rules = self.chain(&format!("{}-IN", device.name));
+        let mut rules = self.chain(&[device.name.as_str(), "-IN"].concat());
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::In);
         if options.ndp {
@@ -43,7 +43,7 @@ impl FamilyCompiler<'_> {
     fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
-        let mut rules = self.chain(&format!("{}-OUT", device.name));
+        let mut rules = self.chain(&[device.name.as_str(), "-OUT"].concat());
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::Out);
         self.source_filters(&mut rules, guest, device);

@@ -62,10 +62,12 @@ impl FamilyCompiler<'_> {
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
-        self.groups_in_use.insert(name.to_string());
+        if !self.groups_in_use.contains(name) {
+            self.groups_in_use.insert(name.to_string());
+        }
         let origin = Origin::Line(place.file.clone(), rule.line);
         let direction = if place.way == Way::In { "IN" } else { "OUT" };
-        into.plain(Vec::from_iter(interface), jump(&format!("GROUP-{name}-{direction}")), &origin);
+        into.plain(Vec::from_iter(interface), jump(&["GROUP-", name, "-", direction].concat()), &origin);
         into.plain([marked()], place.group_accept.clone(), &origin);
     }
 

@@ -73,7 +73,7 @@ pub struct Context<'a> {
 
 /// Reads the rules of a section. Disabled rules are checked like others, and generate nothing.
 pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Rule> {
-    let mut rules = Vec::new();
+    let mut rules = Vec::with_capacity(lines.len());
     for line in lines {
         let raw = match RawRule::parse(*line) {
             Ok(raw) => raw,

@@ -21,6 +21,7 @@ pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as kno
 pub use ports::Ports;
 pub use report::{Mark, Report, Severity, Sought, Span};
 pub use rule::{Action, Address, Rule, Term, VerdictRule, Way};
+pub use text::is_plain;
 pub use values::{LogRatelimit, Verdict};
 
 use crate::tables::databases::Databases;

@@ -30,25 +30,39 @@ pub struct RawRule<'a> {
     pub log: Option<Option<u8>>,
 }
 
-const BLANK: [char; 2] = [' ', '\t'];
+/// Where the first blank is; lines are short, and this is faster than a search.
+fn blank(text: &str) -> Option<usize> {
+    text.bytes().position(|byte| matches!(byte, b' ' | b'\t'))
+}
+
+/// The text up to the first blank, and after it.
+fn split(text: &str) -> Option<(&str, &str)> {
+    blank(text).map(|at| (&text[..at], &text[at + 1..]))
+}
+
+/// The text without the blanks that it begins with.
+fn trimmed(text: &str) -> &str {
+    let start = text.bytes().position(|byte| !matches!(byte, b' ' | b'\t'));
+    &text[start.unwrap_or(text.len())..]
+}
 
 impl<'a> RawRule<'a> {
     /// `[|]TYPE ACTION [options] [# comment]`
     pub fn parse(line: Line<'a>) -> Result<Self, Unparsable<'a>> {
         let text = line.without_comment();
         let (enabled, text) = match text.strip_prefix('|') {
-            Some(rest) => (false, rest.trim_start_matches(BLANK)),
+            Some(rest) => (false, trimmed(rest)),
             None => (true, text),
         };
         let unparsable = |what, rest, word, sought| {
             let text = format!("unable to parse {what}: {}", shown(rest));
             Unparsable { text, word, sought }
         };
-        let (kind, rest) = text.split_once(BLANK).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType))?;
-        let rest = rest.trim_start_matches(BLANK);
-        let (action, mut rest) = rest.split_once(BLANK).unwrap_or((rest, ""));
+        let (kind, rest) = split(text).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType))?;
+        let rest = trimmed(rest);
+        let (action, mut rest) = split(rest).unwrap_or((rest, ""));
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
-        rest = rest.trim_start_matches(BLANK);
+        rest = trimmed(rest);
         while !rest.is_empty() {
             rest = rule.option(rest).map_err(|(word, sought)| unparsable("rule parameters", rest, word, sought))?;
         }
@@ -57,16 +71,14 @@ impl<'a> RawRule<'a> {
 
     /// Takes `-x value`, with one blank between, off the front; or tells the word that stands in the way.
     fn option(&mut self, text: &'a str) -> Result<&'a str, (&'a str, Sought)> {
-        let unknown = (text.split(BLANK).next().unwrap_or(text), Sought::RuleOption);
-        let (option, rest) = text.split_once(' ').ok_or(unknown.clone())?;
-        let (value, rest) = match rest.find(BLANK) {
-            Some(end) => rest.split_at(end),
-            None => (rest, ""),
-        };
+        let unknown = || (split(text).map_or(text, |(word, _)| word), Sought::RuleOption);
+        let end = text.bytes().position(|byte| byte == b' ').ok_or_else(unknown)?;
+        let (option, rest) = (&text[..end], &text[end + 1..]);
+        let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));
         if value.is_empty() {
-            return Err(unknown);
+            return Err(unknown());
         }
-        let rest = rest.trim_start_matches(BLANK);
+        let rest = trimmed(rest);
         let slot = match option {
             "-i" | "-iface" | "--iface" => &mut self.iface,
             "-p" | "-proto" | "--proto" => &mut self.proto,
@@ -79,7 +91,7 @@ impl<'a> RawRule<'a> {
                 self.log = Some(log_level(value).ok_or((value, Sought::LogLevel))?);
                 return Ok(rest);
             }
-            _ => return Err(unknown),
+            _ => return Err(unknown()),
         };
         *slot = Some(value);
         Ok(rest)

@@ -1,5 +1,6 @@
 //! Lines and sections of a configuration file.
 use super::report::{Report, Span};
+use memchr::memchr_iter;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -108,8 +109,27 @@ fn turns_text(one: char) -> bool {
     matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Whether a text is all printable ASCII and tabs, as most is: then nothing else needs to be looked for.
+pub fn is_plain(text: &str) -> bool {
+    // every byte is looked at, so many can be at once
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
+}
+
 fn blank_trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r'])
+    let other = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r');
+    let Some(start) = text.as_bytes().iter().position(other) else { return "" };
+    let end = text.as_bytes().iter().rposition(other).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// What stands between line ends.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    ends.scan(0, |start, end| {
+        let line = &text[*start..end];
+        *start = end + 1;
+        Some(line)
+    })
 }
 
 impl<'a> Sections<'a> {
@@ -117,7 +137,7 @@ impl<'a> Sections<'a> {
     pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere;
-        for (number, raw) in (1..).zip(text.split('\n')) {
+        for (number, raw) in (1..).zip(lines(text)) {
             let line = Line { number, text: blank_trimmed(raw), whole: raw };
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
@@ -185,7 +205,7 @@ impl<'a> Sections<'a> {
 
 /// What makes a line unfit to be looked at further.
 fn unreadable(text: &str) -> Option<String> {
-    if text.len() <= LONGEST_LINE && text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+    if text.len() <= LONGEST_LINE && is_plain(text) {
         return None;
     }
     if text.len() > LONGEST_LINE {

@@ -1,6 +1,6 @@
 //! The network devices of guests: their `.conf` files.
 use super::guests::{GuestKind, Listed};
-use crate::config::Report;
+use crate::config::{Report, is_plain};
 use crate::ruleset::{Interface, MacAddr, Spelled};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -80,10 +80,11 @@ fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
 
 /// Lines of which a device may have been lost: no text, or a device of a number that none has.
 fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
-    for (number, line) in running(text) {
+    for (number, line) in running(text).filter(|(_, line)| !is_plain(line) || line.starts_with("net")) {
         let key = line.split(':').next().unwrap_or_default();
         let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
-        if line.contains(|one: char| (one.is_control() && one != '\t') || one == '\u{fffd}') {
+        let odd = |one: char| (one.is_control() && one != '\t') || one == '\u{fffd}';
+        if !is_plain(line) && line.contains(odd) {
             tell(number, "skip line - control character, or not valid UTF-8".to_string());
         } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
             tell(number, format!("skip line - '{}' is no network device: net0 to net255 are", key.escape_debug()));
@@ -94,7 +95,7 @@ fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
 /// The `netN` lines of the running configuration: by key, the last one with its line number.
 fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
     let mut nets = BTreeMap::new();
-    for (number, line) in running(text) {
+    for (number, line) in running(text).filter(|(_, line)| line.starts_with("net")) {
         if let Some((key, value)) = line.split_once(':').filter(|(key, _)| net_number(key).is_some()) {
             nets.insert(key, (number, value.trim()));
         }

@@ -1,7 +1,7 @@
 //! Chains: their rules in order, and their signatures.
 use super::bridge::{BridgeRule, MacStyle};
 use super::names::ChainName;
-use super::rule::Rule;
+use super::rule::{Rule, append};
 use super::signature::{Remembered, Signature};
 
 /// A chain of an iptables table. Immutable once made, so that it can be shared, compared cheaply, and remember its
@@ -48,7 +48,10 @@ impl Chain {
     /// The signature of the chain under this name.
     #[must_use]
     pub fn signature(&self, name: &ChainName) -> Signature {
-        let make = || Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(name, out)));
+        let make = || {
+            let append = append(name);
+            Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(&append, out)))
+        };
         self.signature.get(name, make)
     }
 }

@@ -1,7 +1,7 @@
 //! The matches of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::{Interface, SetName, Spelled};
 use super::target::LogRate;
-use super::text::put;
+use super::text::{masked, put, show};
 use super::{Family, MacAddr};
 use ipnet::IpNet;
 use std::fmt::{self, Write};
@@ -229,46 +229,51 @@ impl fmt::Display for TcpFlags {
 impl Physdev {
     fn put(&self, out: &mut impl Write) -> fmt::Result {
         match self {
-            Physdev::In(device) => put(out, &["-m physdev --physdev-is-bridged --physdev-in ", device.as_str()]),
-            Physdev::Out(device) => put(out, &["-m physdev --physdev-is-bridged --physdev-out ", device.as_str()]),
+            Physdev::In(device) => put(out, &[" -m physdev --physdev-is-bridged --physdev-in ", device.as_str()]),
+            Physdev::Out(device) => put(out, &[" -m physdev --physdev-is-bridged --physdev-out ", device.as_str()]),
             Physdev::OutFirst(device) => {
-                put(out, &["-m physdev --physdev-out ", device.as_str(), " --physdev-is-bridged"])
+                put(out, &[" -m physdev --physdev-out ", device.as_str(), " --physdev-is-bridged"])
             }
         }
     }
 }
 
 impl Match {
-    /// Writes it as iptables takes it.
+    /// Writes it as iptables takes it, after a blank.
     pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
         let not = |negated: bool| if negated { "! " } else { "" };
         match self {
-            Match::InInterface(interface) => put(out, &["-i ", interface.as_str()]),
-            Match::OutInterface(interface) => put(out, &["-o ", interface.as_str()]),
-            Match::Address(direction, addresses) => put(out, &["-", direction.letter(), " ", addresses.text()]),
-            Match::Range(direction, range) => put(out, &["-m iprange --", direction.short(), "-range ", range.text()]),
+            Match::InInterface(interface) => put(out, &[" -i ", interface.as_str()]),
+            Match::OutInterface(interface) => put(out, &[" -o ", interface.as_str()]),
+            Match::Address(direction, addresses) => put(out, &[" -", direction.letter(), " ", addresses.text()]),
+            Match::Range(direction, range) => put(out, &[" -m iprange --", direction.short(), "-range ", range.text()]),
             Match::Set { name, direction, negated } => {
-                put(out, &["-m set ", not(*negated), "--match-set ", name.as_str(), " ", direction.short()])
+                put(out, &[" -m set ", not(*negated), "--match-set ", name.as_str(), " ", direction.short()])
             }
-            Match::Protocol(protocol) => put(out, &["-p ", protocol.text()]),
-            Match::Module(name) => put(out, &["-m ", name]),
-            Match::Icmp(Family::V4, kind) => put(out, &["--icmp-type ", kind.text()]),
-            Match::Icmp(Family::V6, kind) => put(out, &["--icmpv6-type ", kind.text()]),
-            Match::Port(direction, ports) => put(out, &["--", direction.letter(), "port ", ports.text()]),
+            Match::Protocol(protocol) => put(out, &[" -p ", protocol.text()]),
+            Match::Module(name) => put(out, &[" -m ", name]),
+            Match::Icmp(Family::V4, kind) => put(out, &[" --icmp-type ", kind.text()]),
+            Match::Icmp(Family::V6, kind) => put(out, &[" --icmpv6-type ", kind.text()]),
+            Match::Port(direction, ports) => put(out, &[" --", direction.letter(), "port ", ports.text()]),
             Match::Multiport(direction, ports) => {
-                put(out, &["--match multiport --", direction.letter(), "ports ", ports.text()])
+                put(out, &[" --match multiport --", direction.letter(), "ports ", ports.text()])
             }
-            Match::AddrType(direction, kind) => put(out, &["-m addrtype --", direction.short(), "-type ", kind.name()]),
+            Match::AddrType(direction, kind) => {
+                put(out, &[" -m addrtype --", direction.short(), "-type ", kind.name()])
+            }
             Match::Conntrack(states) => {
-                out.write_str("-m conntrack --ctstate ")?;
+                out.write_str(" -m conntrack --ctstate ")?;
                 list(out, states.iter().map(ct_name))
             }
             Match::Physdev(physdev) => physdev.put(out),
-            Match::NotFromMac(mac) => put(out, &["-m mac ! --mac-source ", mac.text()]),
-            Match::Mark { value, mask } => write!(out, "-m mark --mark {value:#010x}/{mask:#010x}"),
-            Match::TcpFlags { negated, mask, set } => write!(out, "{}--tcp-flags {mask} {set}", not(*negated)),
+            Match::NotFromMac(mac) => put(out, &[" -m mac ! --mac-source ", mac.text()]),
+            Match::Mark { value, mask } => {
+                out.write_str(" -m mark --mark ")?;
+                masked(out, *value, *mask)
+            }
+            Match::TcpFlags { negated, mask, set } => write!(out, " {}--tcp-flags {mask} {set}", not(*negated)),
             Match::Limit(rate) => {
-                out.write_str("-m limit ")?;
+                out.write_str(" -m limit")?;
                 rate.put(out)
             }
             Match::HashLimit(limit) => limit.put(out),
@@ -281,7 +286,7 @@ impl HashLimit {
         let HashLimit { above, burst, source_mask, expire } = self;
         write!(
             out,
-            "-m hashlimit --hashlimit-above {above}/sec --hashlimit-burst {burst} --hashlimit-mode srcip \
+            " -m hashlimit --hashlimit-above {above}/sec --hashlimit-burst {burst} --hashlimit-mode srcip \
              --hashlimit-name syn --hashlimit-htable-size 2097152 --hashlimit-srcmask {source_mask} \
              --hashlimit-htable-expire {expire}"
         )
@@ -290,7 +295,7 @@ impl HashLimit {
 
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.put(f)
+        show(f, |out| self.put(out))
     }
 }
 

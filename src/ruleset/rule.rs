@@ -42,7 +42,7 @@ impl Rule {
     /// The rule as a line of a restore script.
     #[must_use]
     pub fn line(&self, chain: &ChainName) -> String {
-        string(|out| self.put(chain, out))
+        string(|out| self.put(&append(chain), out))
     }
 
     /// How many rules the tools make of it: one for each pair of a source and a destination address.
@@ -55,15 +55,17 @@ impl Rule {
         addresses.product()
     }
 
-    /// Writes that line, without its end.
-    pub(super) fn put(&self, chain: &ChainName, out: &mut impl Write) -> fmt::Result {
-        put(out, &["-A ", chain.as_str(), if self.wide { "  " } else { " " }])?;
-        for one in &self.matches {
-            one.put(out)?;
-            out.write_str(" ")?;
-        }
+    /// Writes that line, which begins with [`append`], without its end.
+    pub(super) fn put(&self, append: &str, out: &mut impl Write) -> fmt::Result {
+        put(out, &[append, if self.wide { " " } else { "" }])?;
+        self.matches.iter().try_for_each(|one| one.put(out))?;
         self.target.put(out)
     }
+}
+
+/// What the line of a rule of this chain begins with.
+pub(super) fn append(chain: &ChainName) -> String {
+    ["-A ", chain.as_str()].concat()
 }
 
 #[cfg(test)]

@@ -133,7 +133,16 @@ pub fn canonical_address(address: IpAddr) -> String {
             let [.., a, b, c, d] = v6.octets();
             format!("::{a}.{b}.{c}.{d}")
         }
-        other => other.to_string(),
+        IpAddr::V6(v6) => v6.to_string(),
+        // most are such, and the formatter takes its time
+        IpAddr::V4(v4) => string(|out| {
+            let [a, b, c, d] = v4.octets();
+            number(out, a.into())?;
+            [b, c, d].into_iter().try_for_each(|octet| {
+                out.write_str(".")?;
+                number(out, octet.into())
+            })
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The targets of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::{ChainName, Token};
-use super::text::{number, put};
+use super::text::{masked, number, put, show};
 use std::fmt::{self, Write};
 
 /// The answer to a rejected packet (`-j REJECT --reject-with`).
@@ -102,7 +102,7 @@ impl fmt::Display for RejectWith {
 
 impl LogRate {
     pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
-        put(out, &["--limit ", self.rate.as_str()])?;
+        put(out, &[" --limit ", self.rate.as_str()])?;
         let Some(burst) = self.burst else { return Ok(()) };
         out.write_str(" --limit-burst ")?;
         number(out, burst)
@@ -120,33 +120,36 @@ impl LogPrefix {
 }
 
 impl Target {
-    /// Writes it as iptables takes it.
+    /// Writes it as iptables takes it, after a blank.
     pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
         match self {
-            Target::Accept => out.write_str("-j ACCEPT"),
-            Target::Drop => out.write_str("-j DROP"),
-            Target::Return => out.write_str("-j RETURN"),
-            Target::Jump(chain) => put(out, &["-j ", chain.as_str()]),
-            Target::Goto(chain) => put(out, &["-g ", chain.as_str()]),
-            Target::Reject(with) => write!(out, "-j REJECT --reject-with {with}"),
-            Target::SetMark { value, mask } => write!(out, "-j MARK --set-mark {value:#010x}/{mask:#010x}"),
+            Target::Accept => out.write_str(" -j ACCEPT"),
+            Target::Drop => out.write_str(" -j DROP"),
+            Target::Return => out.write_str(" -j RETURN"),
+            Target::Jump(chain) => put(out, &[" -j ", chain.as_str()]),
+            Target::Goto(chain) => put(out, &[" -g ", chain.as_str()]),
+            Target::Reject(with) => write!(out, " -j REJECT --reject-with {with}"),
+            Target::SetMark { value, mask } => {
+                out.write_str(" -j MARK --set-mark ")?;
+                masked(out, *value, *mask)
+            }
             Target::SetConnmark(mark) => {
-                out.write_str("-j CONNMARK --set-mark ")?;
+                out.write_str(" -j CONNMARK --set-mark ")?;
                 number(out, *mark)
             }
             Target::Nflog(prefix) => {
-                out.write_str("-j NFLOG --nflog-prefix \"")?;
+                out.write_str(" -j NFLOG --nflog-prefix \"")?;
                 prefix.put(out)?;
                 out.write_str("\"")
             }
-            Target::Nfqueue(Queue::Default) => out.write_str("-j NFQUEUE --queue-bypass"),
+            Target::Nfqueue(Queue::Default) => out.write_str(" -j NFQUEUE --queue-bypass"),
             Target::Nfqueue(Queue::Number(number)) => {
-                write!(out, "-j NFQUEUE --queue-num {number} --queue-bypass")
+                write!(out, " -j NFQUEUE --queue-num {number} --queue-bypass")
             }
             Target::Nfqueue(Queue::Balance(first, last)) => {
-                write!(out, "-j NFQUEUE --queue-balance {first}:{last} --queue-bypass")
+                write!(out, " -j NFQUEUE --queue-balance {first}:{last} --queue-bypass")
             }
-            Target::CtHelper(name) => put(out, &["-j CT --helper ", name]),
+            Target::CtHelper(name) => put(out, &[" -j CT --helper ", name]),
         }
     }
 }
@@ -155,7 +158,7 @@ macro_rules! display {
     ($($kind:ident)*) => {$(
         impl fmt::Display for $kind {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.put(f)
+                show(f, |out| self.put(out))
             }
         }
     )*};

@@ -30,7 +30,7 @@ impl Lines {
 }
 
 fn default(key: &str, file: &str) -> Origin {
-    Origin::Made(format!("default {key} of {file}").into())
+    Origin::Made(["default ", key, " of ", file].concat().into())
 }
 
 /// Options of cluster.fw.
