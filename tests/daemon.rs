@@ -257,6 +257,27 @@ fn an_emptied_tree_leaves_the_rules_and_is_reported_once() {
 }
 
 #[test]
+fn a_killed_cluster_file_system_leaves_the_rules_and_is_reported_once() {
+    let node = Node::bare("pvefw-abort");
+    let fuse = Fuse::mount(&node.config(), &FILES);
+    let child = node.start();
+    node.until_live(SSH);
+    let told = || node.log().into_iter().filter(|line| line.contains(node.config().to_str().unwrap())).count();
+    assert_eq!(told(), 0, "{:#?}", node.log());
+    fuse.kill();
+    until("the report", || (told() > 0).then_some(()));
+    // another program makes some cycles happen
+    for _ in 0..2 {
+        node.netns.exec("iptables-legacy -w -F tap100i0-IN");
+        node.until_live(SSH);
+    }
+    assert_eq!(told(), 1, "{:#?}", node.log());
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    terminate(child);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
 fn faults_of_the_configuration_are_logged_once_when_they_come_and_when_they_go() {
     let node = Node::new("pvefw-reports");
     node.write("firewall/100.fw", &format!("{GUEST}IN NONSENSE\n"));

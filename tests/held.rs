@@ -227,12 +227,13 @@ fn a_clock_that_jumps_neither_opens_nor_delays() {
     assert_eq!(node.ours(), "");
 }
 
-/// Starts the daemon where mounts that a script makes are its own.
-fn start_with_mounts(node: &Node, script: &str) -> Child {
-    let daemon = node.command(&["start", "--foreground"]);
+/// A command where mounts that a script makes are its own.
+fn with_mounts(node: &Node, script: &str, args: &[&str]) -> Command {
+    let plain = node.command(args);
     let mut command: Command = node.netns.command("sh");
     let run = format!("set -e; R={}; {script}; shift 3; exec \"$@\"", node.path("").display());
-    command.args(["-c", &run, "sh"]).args(daemon.get_args()).spawn().unwrap()
+    command.args(["-c", &run, "sh"]).args(plain.get_args());
+    command
 }
 
 #[test]
@@ -245,7 +246,8 @@ fn full_and_read_only_folders_keep_no_rule_from_being_live() {
     let read_only = |folder: &str| format!("mkdir -p $R/{folder}; mount -t tmpfs -o ro none $R/{folder}");
     for script in [full("var/lib"), read_only("var/lib"), full("run"), read_only("run")] {
         let node = Node::new("pvefw-full");
-        let mut child = start_with_mounts(&node, &script);
+        let start = || with_mounts(&node, &script, &["start", "--foreground"]).spawn().unwrap();
+        let mut child = start();
         node.until_live(SSH);
         change(&node, 23);
         live(&node, 23);
@@ -264,6 +266,13 @@ fn full_and_read_only_folders_keep_no_rule_from_being_live() {
         signal(&child, Signal::SIGTERM);
         assert!(child.wait().unwrap().success(), "{script}");
         assert_eq!(node.ours(), "");
+        // nor any rule live that is to go
+        child = start();
+        live(&node, 24);
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        let stopped = with_mounts(&node, &script, &["stop"]).output().unwrap();
+        assert_eq!(node.ours(), "", "{script}: {stopped:?}");
     }
 }
 

@@ -147,7 +147,7 @@ struct Refusal {
     texts: Vec<String>,
     /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
     keeps: bool,
-    /// Whether the sets could not be read then: a rule may have been refused for want of its set.
+    /// Whether a rule looks into a set that was not certainly live: it may have been refused for want of it.
     blind: bool,
     /// Until when this is believed.
     until: Instant,

@@ -1,7 +1,7 @@
 //! The steps that go through restore tools: the tables of iptables, and ebtables.
 use super::refused::{Chains, Lasting, Rules};
 use super::restore::Restore;
-use super::search::{self, Budget};
+use super::search::{self, Budget, Found};
 use super::variants::{Commands, Tool};
 use super::{Firewall, Outcome, Pass, STATE, Steps, Toolbox, read};
 use crate::plan::{Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script};
@@ -104,7 +104,13 @@ impl Steps<'_> {
                 return;
             }
             let found = self.refused.original_places(part, found);
-            let lasting = if pass.live.sets.is_ok() { Lasting::Yes } else { Lasting::UntilSetsAreRead };
+            // perhaps refused for want of a set, which was not certainly there before
+            let into_new_set = |(name, at, _): &Found| {
+                let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets(*at));
+                sets.any(|set| pass.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
+            };
+            let unseen = found.iter().any(into_new_set);
+            let lasting = if unseen { Lasting::UntilSetsAreRead } else { Lasting::Yes };
             self.refused.learn(part, step.wanted, step.live, found, lasting);
         }
     }

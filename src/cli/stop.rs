@@ -7,6 +7,7 @@ use crate::system::lock::FileLock;
 use crate::system::{process, systemd};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
+use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,11 @@ pub(super) fn run(context: &Context) -> Result<()> {
         stop_process(pid)?;
     }
     // whatever a daemon that was killed has left
-    let _lock = FileLock::acquire(&context.root.path("/run/lock/pvefw.lck"), LOCKING)?;
+    let _lock = match FileLock::acquire(&context.root.path("/run/lock/pvefw.lck"), LOCKING) {
+        // one that cannot be opened must not keep the rules live
+        Err(error) if error.is::<io::Error>() => None,
+        taken => Some(taken?),
+    };
     let outcome = Firewall::new(&context.root, context.variant).remove();
     let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
     if !faults.is_empty() {

@@ -59,15 +59,19 @@ pub(super) struct Daemon {
     losses: Losses,
     syslog: Syslog,
     // dropped last: the next instance may begin when all else is closed
-    _pid_file: PidFile,
-    _lock: FileLock,
+    _pid_file: Option<PidFile>,
+    _lock: Option<FileLock>,
 }
 
 impl Daemon {
     /// Opens everything, and writes the line that tells of the start.
     pub fn start(args: &Args) -> Result<Self> {
         let root = args.root();
-        let lock = FileLock::acquire(&root.path(LOCK), LOCK_PATIENCE).context("pvefw-logger runs already")?;
+        let mut syslog = Syslog::new(&root, "pvefw-logger", args.debug);
+        let lock = match FileLock::acquire(&root.path(LOCK), LOCK_PATIENCE) {
+            Err(error) if error.is::<io::Error>() => or_warn(Err(error), &mut syslog),
+            taken => Some(taken.context("pvefw-logger runs already")?),
+        };
         let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
         let path = root.path(LOG);
         let sink = Sink::open(path.clone()).with_context(|| format!("cannot open {}", path.display()))?;
@@ -81,8 +85,8 @@ impl Daemon {
             pending: String::with_capacity(2 * WRITE_SIZE),
             sink,
             losses: Losses::default(),
-            syslog: Syslog::new(&root, "pvefw-logger", args.debug),
-            _pid_file: PidFile::write(root.path(PID))?,
+            _pid_file: or_warn(PidFile::write(root.path(PID)), &mut syslog),
+            syslog,
             _lock: lock,
             root,
         };
@@ -271,6 +275,12 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// A `/run` that cannot be written must not leave the node without a log: of two loggers, the kernel refuses one.
+fn or_warn<T>(result: Result<T>, syslog: &mut Syslog) -> Option<T> {
+    let warn = |error| syslog.write(Severity::Warning, &format!("going on all the same: {error:#}"));
+    result.map_err(warn).ok()
 }
 
 fn skipped_text(entries: u64) -> String {

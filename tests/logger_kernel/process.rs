@@ -69,6 +69,28 @@ fn a_group_that_another_program_has_is_an_error() {
 }
 
 #[test]
+fn a_folder_that_is_full_or_read_only_keeps_no_line_from_the_log() {
+    for options in ["ro", "size=4k,nr_inodes=1"] {
+        let netns = flood::namespace("log-norun");
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let program = env!("CARGO_BIN_EXE_pvefw-logger");
+        // the mount is that of `ip netns exec`, which has a mount namespace of its own
+        let script = format!("mount -t tmpfs -o {options} none $1/run; exec {program} --foreground --root $1");
+        let mut child = netns.command("sh").args(["-ec", &script, "sh"]).arg(root.path()).spawn().unwrap();
+        let text = || fs::read_to_string(root.path().join("var/log/pve-firewall.log")).unwrap_or_default();
+        until("the start", || text().contains("starting pvefw logger").then_some(()));
+        netns.run(|| Sender::new(46).burst(5));
+        // a second one still finds that there is one
+        let other = tempfile::tempdir().unwrap();
+        assert_eq!(run(&netns, other.path(), &["--foreground"]).status.code(), Some(1));
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(packet_lines(&text()), 5);
+    }
+}
+
+#[test]
 fn debugging_prints_the_lines_too() {
     let netns = flood::namespace("log-debug");
     let root = tempfile::tempdir().unwrap();
