@@ -114,7 +114,7 @@ try "before: desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 command_of_the_tour start
 command_of_the_tour status
 command_of_the_tour localnet
-command_of_the_tour status --verbose | sed -n '2,9p'
+command_of_the_tour status --verbose | sed -n '2,11p'
 
 say "What iptables-save holds (a few of $(rules | grep -c '^-A') rules)"
 rules | grep -E '^-A (INPUT|FORWARD|OUTPUT|PVEFW-(INPUT|FORWARD|FWBR-OUT)|tap100i0-IN|GROUP-webserver-IN) '

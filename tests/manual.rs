@@ -104,3 +104,25 @@ fn commands_and_options_are_all_explained() {
     }
     assert!(seen > 20, "the grammar was not read");
 }
+
+#[test]
+fn examples_of_files_are_free_of_faults() {
+    let page = text("pve-firewall.fw.5");
+    let tree = tempfile::tempdir().unwrap();
+    let mut files = 0;
+    for block in page.split(".Bd -literal -offset indent\n").skip(1) {
+        let block = between(block, "", "\n.Ed");
+        let Some(path) = block.lines().next().and_then(|line| line.strip_prefix("# /etc/pve/")) else { continue };
+        let path = tree.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, block).unwrap();
+        files += 1;
+    }
+    assert!(files >= 2, "no examples");
+    fs::create_dir_all(tree.path().join("nodes/n1/qemu-server")).unwrap();
+    let conf = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\n";
+    fs::write(tree.path().join("nodes/n1/qemu-server/100.conf"), conf).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let output = check.args(["check", "--node", "n1", "--config"]).arg(tree.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

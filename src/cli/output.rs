@@ -7,11 +7,14 @@ use anyhow::{Context, Result};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-/// Colour goes to a terminal only, and to none whose user has set NO_COLOR (<https://no-color.org>). Programs that read get
-/// none whatever the environment says.
-fn coloured<S: RawStream>(stream: S) -> AutoStream<S> {
-    let choice = if stream.is_terminal() { AutoStream::choice(&stream) } else { ColorChoice::Never };
-    AutoStream::new(stream, choice)
+/// The text as a stream takes it. Colour goes to a terminal only, and to none whose user has set NO_COLOR
+/// (<https://no-color.org>). Programs that read get none whatever the environment says.
+fn styled(text: &str, stream: &impl RawStream) -> Vec<u8> {
+    let choice = if stream.is_terminal() { AutoStream::choice(stream) } else { ColorChoice::Never };
+    let mut styled = AutoStream::new(Vec::new(), choice);
+    // a vector takes everything
+    let _ = styled.write_all(text.as_bytes());
+    styled.into_inner()
 }
 
 /// Whether it is a person who reads standard output.
@@ -24,16 +27,17 @@ pub(super) fn is_terminal() -> bool {
 /// # Errors
 /// When standard output cannot be written for another reason.
 pub(super) fn data(text: &str) -> Result<()> {
-    let mut stdout = coloured(io::stdout().lock());
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(&styled(text, &stdout)).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
         _ => Ok(()),
     }
 }
 
-/// Writes a line to standard error, if anybody listens.
+/// Writes a line to standard error, if anybody listens; at once, for others may write there too.
 pub(super) fn note(line: &str) {
-    let _ = writeln!(coloured(io::stderr().lock()), "{line}");
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(&styled(&format!("{line}\n"), &stderr));
 }
 
 /// Writes why the command failed.

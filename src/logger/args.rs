@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// Writes the packets that the firewall's rules log to /var/log/pve-firewall.log
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pvefw-logger", version)]
+#[command(after_help = "Example: pvefw-logger --debug    # in the foreground, to see each packet that is logged")]
 pub struct Args {
     /// Stay in the foreground
     #[arg(short, long)]

@@ -51,6 +51,10 @@ holds 'an official package that restarts its units' install /test/official-6.0.6
 holds '  restarts ours' until_it ours_runs
 holds '  whose rules are in step' until_it in_step
 
+systemctl stop pve-firewall
+holds 'an upgrade of the official package leaves a stopped firewall alone' eval 'install /test/official-6.0.5.deb && ! active pve-firewall'
+systemctl start pve-firewall
+
 title 'Completion'
 completion() {
     eval "$(COMPLETE=bash pve-firewall)"
