@@ -7,7 +7,7 @@ use crate::daemon::{self, Setup};
 use crate::system::process::{Side, into_background, lives};
 use crate::system::systemd;
 use anyhow::{Context as _, Result, bail};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,8 +25,10 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
         return daemon::run(setup(context, options)?, &instance);
     }
     if context.whole_system && systemd::booted() {
-        if options.no_last_good {
-            bail!("where systemd runs, put START_OPTIONS=--no-last-good into /etc/default/pve-firewall");
+        let options = lasting(options);
+        if !options.is_empty() {
+            let options = options.join(OsStr::new(" "));
+            bail!("where systemd runs, put START_OPTIONS='{}' into /etc/default/pve-firewall", options.display());
         }
         // the service's process claims it for itself
         drop(instance);
@@ -44,8 +46,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let program = std::env::current_exe().context("cannot find out the path of this program")?;
     let manner = if options.debug { "--debug" } else { "--foreground" };
     let mut args: Vec<OsString> = vec!["start".into(), manner.into()];
-    args.extend(options.no_last_good.then(|| "--no-last-good".into()));
-    args.extend(["--full-reading".into(), options.full_reading.to_string().into()]);
+    args.extend(lasting(options));
     args.extend(context.options.clone());
     Ok(Setup {
         root: context.root.clone(),
@@ -57,6 +58,16 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
         full_reading: Duration::from_secs(options.full_reading),
         anew: (on_disk(program), args),
     })
+}
+
+/// The options that are the daemon's for all of its lives, as they are given on the command line.
+fn lasting(options: &StartOptions) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
+    args.extend(options.no_last_good.then(|| "--no-last-good".into()));
+    if options.full_reading != StartOptions::default().full_reading {
+        args.extend(["--full-reading".into(), options.full_reading.to_string().into()]);
+    }
+    args
 }
 
 /// Where the program was before it was replaced: the kernel marks the path of a deleted one.
