@@ -8,11 +8,12 @@ mod generated;
 mod trees;
 
 use divan::Bencher;
-use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::compile::{Compiled, Compiler, compile};
 use pve_firewall::config::{Alias, Cluster, Parser};
 use pve_firewall::inputs::Tree;
 use pve_firewall::plan::{LiveTable, TableName, TablePlan, read_table, table_script};
 use pve_firewall::ruleset::{Family, Spelled};
+use pve_firewall::system::process::processors;
 use pve_firewall::tables::databases::Databases;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -84,11 +85,38 @@ fn parsed(tree: &Tree, parser: Parser<'_>) -> (Cluster, usize) {
     (cluster, rules)
 }
 
+/// A compiler as the daemon has one.
+fn compiler() -> Compiler {
+    Compiler::new(processors())
+}
+
 /// From the texts of the tree to a ruleset, with nothing remembered.
 #[divan::bench(args = GUESTS)]
 fn compile_all(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
-    bencher.bench(|| compile(&site.tree, &facts));
+    bencher.bench(|| compiler().compile(&site.tree, &facts));
+}
+
+/// The same, where one guest's file has changed since the time before.
+#[divan::bench(args = GUESTS)]
+fn compile_one(bencher: Bencher<'_, '_>, guests: usize) {
+    let (site, facts) = (site(guests), trees::facts());
+    let trees = [1, 2].map(|port| generated::with_rule(&site.tree, port));
+    let (mut compiler, mut turn) = (compiler(), 0);
+    compiler.compile(&site.tree, &facts);
+    bencher.bench_local(|| {
+        turn = 1 - turn;
+        compiler.compile(&trees[turn], &facts)
+    });
+}
+
+/// The same, where nothing has changed.
+#[divan::bench(args = GUESTS)]
+fn compile_nothing(bencher: Bencher<'_, '_>, guests: usize) {
+    let (site, facts) = (site(guests), trees::facts());
+    let mut compiler = compiler();
+    compiler.compile(&site.tree, &facts);
+    bencher.bench_local(|| compiler.compile(&site.tree, &facts));
 }
 
 /// The scripts for both tables `filter` of a node without rules.

@@ -8,17 +8,21 @@ mod generated;
 #[path = "support/trees.rs"]
 mod trees;
 
-use pve_firewall::compile::compile;
+use pve_firewall::compile::Compiler;
 use pve_firewall::plan::{Live, Plan};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a stage may need for so many guests: allocations, and KiB held at the same time.
-const CEILINGS: [(&str, usize, u64, u64); 4] = [
-    ("compile", 100, 82_600, 4_260),
-    ("compile", 1000, 658_000, 38_100),
-    ("plan", 100, 49_700, 72),
-    ("plan", 1000, 422_000, 392),
+const CEILINGS: [(&str, usize, u64, u64); 8] = [
+    ("compile everything", 100, 64_700, 2_050),
+    ("compile everything", 1000, 493_000, 15_600),
+    ("compile one guest", 100, 3_380, 102),
+    ("compile one guest", 1000, 26_000, 992),
+    ("compile nothing", 100, 8, 1),
+    ("compile nothing", 1000, 8, 1),
+    ("plan", 100, 145, 54),
+    ("plan", 1000, 800, 392),
 ];
 
 /// The system's allocator, which counts.
@@ -70,15 +74,18 @@ fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
     (result, (ALLOCATIONS.load(Relaxed) - allocations, (PEAK.load(Relaxed) - held) / 1024))
 }
 
-/// The counts of all stages.
-fn stages(guests: usize) -> [(&'static str, Count); 2] {
+/// The counts of all stages, with one thread.
+fn stages(guests: usize) -> [(&'static str, Count); 4] {
     let (tree, facts) = (generated::tree(guests), trees::facts());
+    let (changed, mut compiler) = (generated::with_rule(&tree, 1), Compiler::new(1));
     // what is made once in a process does not count
-    let _ = compile(&generated::tree(1), &facts);
-    let (compiled, compiling) = count(|| compile(&tree, &facts));
+    Compiler::new(1).compile(&generated::tree(1), &facts);
+    let (compiled, everything) = count(|| compiler.compile(&tree, &facts));
+    let (other, one) = count(|| compiler.compile(&changed, &facts));
+    let (same, nothing) = count(|| compiler.compile(&changed, &facts));
     let (plan, planning) = count(|| Plan::new(&compiled.ruleset, &Live::empty()));
-    assert!(compiled.handled.guests > 0 && !plan.is_empty());
-    [("compile", compiling), ("plan", planning)]
+    assert!(compiled.handled.guests > 0 && other != compiled && other == same && !plan.is_empty());
+    [("compile everything", everything), ("compile one guest", one), ("compile nothing", nothing), ("plan", planning)]
 }
 
 /// One test alone: another one's allocations would count here.

@@ -1,12 +1,10 @@
 //! One rule of one guest is added: from the write until the kernel has it.
 use crate::entries::Entries;
 use crate::guest::{Guest, believed};
-use crate::site::{Site, VARIANT};
+use crate::site::{self, Site, VARIANT};
 use crate::table::{Question, Table, median};
 use crate::tools;
 use pve_firewall::apply::{Firewall, VariantChoice};
-use pve_firewall::compile::Compiler;
-use pve_firewall::system::process::processors;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -81,9 +79,8 @@ fn in_process(site: &Site) -> [Duration; 3] {
     let (guest, entries) = (Guest::of(site), Entries::new(netns));
     let choice: VariantChoice = VARIANT.parse().expect("a variant");
     let mut firewall = Firewall::new(&site.root(), choice);
-    let (mut reader, mut facts) = (site.reader(), site.facts());
+    let (mut reader, mut facts, mut compiler) = (site.reader(), site.facts(), site::compiler());
     let mut tree = reader.settle().expect("a healthy configuration");
-    let mut compiler = Compiler::new(processors());
     let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
     netns.run(|| firewall.update(&wanted));
     let mut times = [const { Vec::new() }; 3];

@@ -1,22 +1,24 @@
 //! Reading and compiling, as the daemon does it, against bare saves of the rules that come of it.
-use crate::site::Site;
+use crate::guest::{Guest, believed};
+use crate::site::{self, Site};
 use crate::table::{Question, Table, median, milliseconds};
 use crate::tools;
-use pve_firewall::compile::{Compiled, compile};
-use pve_firewall::ruleset::{Family, MacStyle};
-use std::hint::black_box;
+use pve_firewall::inputs::Tree;
 use std::time::{Duration, Instant};
 
-const RUNS: usize = 15;
+const RUNS: u16 = 15;
 /// Where it must still be linear.
 const LARGE: usize = 5000;
 
-/// The times of one node.
+/// The times of one node, each of reading and of compiling.
 #[derive(Default)]
 struct Times {
-    read: Vec<Duration>,
-    compile: Vec<Duration>,
-    sign: Vec<Duration>,
+    /// With nothing known.
+    everything: [Vec<Duration>; 2],
+    /// After a rule of one guest was added.
+    one_file: [Vec<Duration>; 2],
+    /// Nothing has changed.
+    nothing: [Vec<Duration>; 2],
     saves: Vec<Duration>,
 }
 
@@ -24,39 +26,50 @@ pub fn measure(sites: &[Site], table: &mut Table) {
     eprintln!("reading and compiling ...");
     table.heading(Question::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
     let times: Vec<Times> = sites.iter().map(|site| run(site, true)).collect();
-    let medians = |of: fn(&Times) -> &Vec<Duration>| times.iter().map(|times| median(of(times).clone())).collect();
-    let (read, compile, sign): (Vec<_>, Vec<_>, Vec<_>) =
-        (medians(|times| &times.read), medians(|times| &times.compile), medians(|times| &times.sign));
-    let saves: Vec<Duration> = medians(|times| &times.saves);
-    let both: Vec<Duration> = read.iter().zip(&compile).map(|(read, compile)| *read + *compile).collect();
-    table.times("read", &read);
-    table.times("compile", &compile);
-    table.times("signatures", &sign);
+    let saves: Vec<Duration> = times.iter().map(|times| median(times.saves.clone())).collect();
     table.times("two bare saves", &saves);
-    table.ratios(&both, &saves);
-    let large = run(&Site::new(LARGE), false);
-    let large = median(large.read) + median(large.compile);
-    let per_guest = |time: Duration, guests: usize| milliseconds(time * 1000 / u32::try_from(guests).expect("guests"));
-    let figures = sites.iter().zip(&both).map(|(site, time)| per_guest(*time, site.guests));
-    table.row(&format!("for 1,000 guests ({} with {LARGE} guests), ms", per_guest(large, LARGE)), figures);
+    for (title, of) in [
+        ("everything", (|times| &times.everything) as fn(&Times) -> &[Vec<Duration>; 2]),
+        ("one guest's file has changed", |times| &times.one_file),
+        ("nothing has changed", |times| &times.nothing),
+    ] {
+        let parts = |at: usize| times.iter().map(|times| median(of(times)[at].clone())).collect::<Vec<_>>();
+        let (read, compile) = (parts(0), parts(1));
+        table.times(&format!("{title}: read"), &read);
+        table.times(&format!("{title}: compile"), &compile);
+        let both: Vec<Duration> = read.iter().zip(&compile).map(|(read, compile)| *read + *compile).collect();
+        table.ratios(&both, &saves);
+    }
+    let per_thousand = |times: &Times, guests: usize| {
+        let both: Duration = times.everything.iter().map(|times| median(times.clone())).sum();
+        milliseconds(both * 1000 / u32::try_from(guests).expect("a number of guests"))
+    };
+    let large = per_thousand(&run(&Site::new(LARGE), false), LARGE);
+    let title = format!("everything, for each 1,000 guests ({large} where there are {LARGE}), ms");
+    table.row(&title, sites.iter().zip(&times).map(|(site, times)| per_thousand(times, site.guests)));
 }
 
 fn run(site: &Site, live: bool) -> Times {
-    let (mut reader, mut facts) = (site.reader(), site.facts());
-    reader.settle().expect("a healthy configuration");
+    let (mut facts, guest) = (site.facts(), Guest::of(site));
     let mut times = Times::default();
-    for _ in 0..RUNS {
-        let began = Instant::now();
-        reader.pass().expect("a healthy configuration");
-        let tree = reader.tree();
-        let facts = facts.collect(&tree);
-        times.read.push(began.elapsed());
-        let began = Instant::now();
-        let compiled = compile(&tree, &facts);
-        times.compile.push(began.elapsed());
-        let began = Instant::now();
-        sign(&compiled);
-        times.sign.push(began.elapsed());
+    let (mut reader, mut compiler) = (site.reader(), site::compiler());
+    let mut tree = reader.settle().expect("a healthy configuration");
+    compiler.compile(&tree, &facts.collect(&tree));
+    for number in 0..RUNS {
+        let mut fresh = site.reader();
+        let (read, known) = timed(|| fresh.pass().map(|()| fresh.tree()).expect("a healthy configuration"));
+        let (compile, _) = timed(|| site::compiler().compile(&known, &facts.collect(&known)));
+        push(&mut times.everything, read, compile);
+
+        guest.add_rule(number);
+        let read = believed(&mut reader, &mut tree).elapsed();
+        let (compile, _) = timed(|| compiler.compile(&tree, &facts.collect(&tree)));
+        push(&mut times.one_file, read, compile);
+
+        let (read, again): (_, Tree) =
+            timed(|| reader.pass().map(|()| reader.tree()).expect("a healthy configuration"));
+        let (compile, _) = timed(|| compiler.compile(&again, &facts.collect(&again)));
+        push(&mut times.nothing, read, compile);
         if live {
             let saves = ["iptables", "ip6tables"].map(|tool| tools::save(&site.node.netns, tool, &[]));
             times.saves.push(saves[0].wall + saves[1].wall);
@@ -65,18 +78,13 @@ fn run(site: &Site, live: bool) -> Times {
     times
 }
 
-/// The signatures of all chains and sets, for which they are rendered.
-fn sign(compiled: &Compiled) {
-    let ruleset = &compiled.ruleset;
-    for family in Family::ALL {
-        for (name, chain) in ruleset.filter[family].iter().chain(&ruleset.raw[family]) {
-            black_box(chain.signature(name));
-        }
-    }
-    for (name, chain) in &ruleset.bridge {
-        black_box(chain.signature(name, MacStyle::Short));
-    }
-    for (name, set) in &ruleset.sets {
-        black_box(set.signature(name));
-    }
+fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let began = Instant::now();
+    let result = work();
+    (began.elapsed(), result)
+}
+
+fn push(times: &mut [Vec<Duration>; 2], read: Duration, compile: Duration) {
+    times[0].push(read);
+    times[1].push(compile);
 }

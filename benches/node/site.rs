@@ -5,10 +5,11 @@ use crate::node::Node;
 use crate::trees;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::compile::{Compiled, Compiler, compile};
 use pve_firewall::inputs::{Facts, Tree};
 use pve_firewall::reader::facts::FactsSource;
 use pve_firewall::reader::{Manner, Reader};
+use pve_firewall::system::process::processors;
 use pve_firewall::system::root::Root;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -105,4 +106,9 @@ impl Site {
         let (tree, facts) = self.inputs();
         compile(&tree, &facts)
     }
+}
+
+/// A compiler as the daemon has one.
+pub fn compiler() -> Compiler {
+    Compiler::new(processors())
 }

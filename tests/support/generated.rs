@@ -1,7 +1,7 @@
 //! Configurations of any size, made by `tests/tools/gen.py`.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each program uses a part; it runs and reads files")]
 use crate::trees;
-use pve_firewall::inputs::Tree;
+use pve_firewall::inputs::{File, Tree};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,5 +19,15 @@ pub fn tree(guests: usize) -> Tree {
     let mut tree = trees::from_folder(folder.path());
     // the daemon reads of other nodes what is in the shared folder `firewall` only
     tree.files.retain(|path, _| !path.starts_with("nodes/") || path.starts_with("nodes/n1/"));
+    tree
+}
+
+/// The tree with one more rule of the first guest, for a port.
+pub fn with_rule(tree: &Tree, port: u16) -> Tree {
+    let (mut tree, file) = (tree.clone(), "firewall/100.fw");
+    let text = String::from_utf8_lossy(tree.content(file).expect("a guest's file"));
+    // gen.py ends a guest's file with its rules
+    let text = format!("{text}IN ACCEPT -source 192.0.2.1 -p tcp -dport {port}\n");
+    tree.files.insert(file.into(), File::Content(text.into_bytes().into()));
     tree
 }
