@@ -31,8 +31,11 @@ impl Plan {
             let rewritten = |name| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Ignore);
             let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
             let looked_into: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
+            // sets without a chain: perhaps the tool printed nothing, as it does where there is nothing
+            let blind = table.chains.is_empty();
             let changed = self.sets.with(Action::Update).filter(|name| {
-                looked_into.contains(name) && wanted.sets.get(*name).is_some_and(|set| set.family == family)
+                let seen = blind || looked_into.contains(name);
+                seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
             });
             let changed: BTreeSet<SetName> = changed.cloned().collect();
             if changed.len() > 1 || !plan.is_empty() {

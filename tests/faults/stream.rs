@@ -3,7 +3,7 @@
 use crate::host::{Host, VARIANTS};
 use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
-use crate::rulesets::{chain, in_set, put, rule, set, tcp};
+use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
 use pve_firewall::apply::Variant;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
         ("no_packet_passes_between_the_steps_of_an_update", no_packet_passes_between_the_steps_of_an_update),
+        ("no_packet_passes_where_a_table_reads_as_empty", no_packet_passes_where_a_table_reads_as_empty),
         ("no_packet_passes_wherever_an_update_fails", no_packet_passes_wherever_an_update_fails),
         ("no_packet_passes_wherever_an_update_is_killed", no_packet_passes_wherever_an_update_is_killed),
         ("a_set_stays_when_the_rule_that_takes_its_place_is_refused", a_set_stays_when_its_rule_is_refused),
@@ -106,19 +107,43 @@ pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &st
 }
 
 /// Before and after every tool, and every line of a script for sets, there is time for packets.
+fn slow_down(host: &mut Host, variant: Variant) {
+    let [tables, sets] = tools(variant);
+    stand_in(host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
+    let lines = "[ \"$1\" = restore ] || exec $real \"$@\"
+        while read -r line; do echo \"$line\" | $real restore || exit 1; sleep 0.01; done";
+    stand_in(host, &sets, lines);
+}
+
 fn no_packet_passes_between_the_steps_of_an_update() {
     for variant in VARIANTS {
         for (number, (what, _, new)) in MOVES.iter().enumerate() {
             let (mut host, stream, before) = refusing(number, variant);
-            let [tables, sets] = tools(variant);
-            stand_in(&mut host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
-            let lines = "[ \"$1\" = restore ] || exec $real \"$@\"
-                while read -r line; do echo \"$line\" | $real restore || exit 1; sleep 0.01; done";
-            stand_in(&mut host, &sets, lines);
+            slow_down(&mut host, variant);
             host.settle(&new.ruleset());
             assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
             refused_all_along(host, &stream, before, what);
         }
+    }
+}
+
+/// A tool that prints nothing and tells of success, as it does where there is nothing: what is live is not known then.
+fn no_packet_passes_where_a_table_reads_as_empty() {
+    for (number, (what, ..)) in MOVES.iter().enumerate() {
+        let variant = VARIANTS[number % 2];
+        let (mut host, stream, before) = refusing(number, variant);
+        slow_down(&mut host, variant);
+        let save = format!("iptables-{variant}-save");
+        stand_in(&mut host, &save, "exit 0");
+        let mut host = host.successor();
+        let mut wanted = target(number);
+        // a set that nothing looks into any more is there still, and changes
+        for name in origin(number).sets.into_keys() {
+            wanted.sets.entry(name).or_insert_with(|| addresses(3));
+        }
+        let _ = host.update(&wanted);
+        mend(&host, &save);
+        complete(host, variant, number, &stream, before, &format!("{what}, nothing is read"));
     }
 }
 
