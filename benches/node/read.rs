@@ -4,6 +4,7 @@ use crate::site::{self, Site};
 use crate::table::{Question, Table, median, milliseconds};
 use crate::tools;
 use pve_firewall::inputs::Tree;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const RUNS: u16 = 15;
@@ -66,7 +67,7 @@ fn run(site: &Site, live: bool) -> Times {
         let (compile, _) = timed(|| compiler.compile(&tree, &facts.collect(&tree)));
         push(&mut times.one_file, read, compile);
 
-        let (read, again): (_, Tree) =
+        let (read, again): (_, Arc<Tree>) =
             timed(|| reader.pass().map(|()| reader.tree()).expect("a healthy configuration"));
         let (compile, _) = timed(|| compiler.compile(&again, &facts.collect(&again)));
         push(&mut times.nothing, read, compile);
