@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Everything is read anew and compared with the kernel this often.
 const CYCLE: Duration = Duration::from_secs(10);
-/// `stat` looks for changes this often: writes of other nodes raise no event.
-const STAT: Duration = Duration::from_secs(1);
+/// `stat` looks for changes this often where not every change is told: writes of other nodes raise no event.
+const STAT: Duration = Duration::from_millis(700);
 /// The shortest time between the end of a pass and the next one; twice the time of the pass, if that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -2,7 +2,7 @@
 use super::resolver::Resolver;
 use crate::compile::names_to_resolve;
 use crate::inputs::{Facts, Tree};
-use crate::system::netlink;
+use crate::system::netlink::Altnames;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +21,10 @@ pub struct FactsSource {
     root: Root,
     node: String,
     resolver: Resolver,
-    /// The last good content of [`TABLES`], and the last good answer about altnames.
+    /// The last good content of [`TABLES`].
     tables: [String; 3],
+    interfaces: Option<Altnames>,
+    /// The last good answer about altnames.
     altnames: BTreeMap<String, String>,
 }
 
@@ -30,7 +32,8 @@ impl FactsSource {
     /// For the node of this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
-        FactsSource { root, node, resolver: Resolver::default(), tables: Default::default(), altnames: BTreeMap::new() }
+        let (resolver, tables, altnames) = Default::default();
+        FactsSource { root, node, resolver, tables, interfaces: None, altnames }
     }
 
     /// All facts as they are now, but for [`Facts::live_devices`], which only the kernel knows.
@@ -40,9 +43,7 @@ impl FactsSource {
                 *known = text;
             }
         }
-        if let Ok(altnames) = netlink::altnames() {
-            self.altnames = altnames;
-        }
+        self.ask_for_altnames();
         let [services, protocols, ethertypes] = self.tables.clone();
         Facts {
             node: self.node.clone(),
@@ -55,6 +56,15 @@ impl FactsSource {
             altnames: self.altnames.clone(),
             resolved: self.resolver.resolve(&names_to_resolve(tree, &self.node), RESOLVING),
             live_devices: Vec::new(),
+        }
+    }
+
+    fn ask_for_altnames(&mut self) {
+        // a socket that fails is opened anew the next time
+        let Ok(mut interfaces) = self.interfaces.take().map_or_else(Altnames::open, Ok) else { return };
+        if let Ok(altnames) = interfaces.current() {
+            self.altnames.clone_from(altnames);
+            self.interfaces = Some(interfaces);
         }
     }
 

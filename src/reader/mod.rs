@@ -49,7 +49,7 @@ impl Manner {
     /// Of the daemon: a change is believed within a second, and nothing is lost to a file that is being written.
     pub const DAEMON: Manner = Manner {
         patience: Patience {
-            content: Duration::from_millis(400),
+            content: Duration::from_millis(300),
             closed: Duration::from_millis(50),
             absence: Duration::from_secs(1),
             appearance: Duration::from_secs(3),

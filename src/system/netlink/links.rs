@@ -105,24 +105,59 @@ fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl FnMut(Mess
     socket.ask(sequence, request, buffer, take).context("the kernel does not tell the network interfaces")
 }
 
-/// The alternative names of all interfaces (`ip link property add … altname`), each with the name that it stands for.
-///
-/// # Errors
-/// When the kernel does not answer, or the interfaces change all the time.
-pub fn altnames() -> Result<BTreeMap<String, String>> {
-    let socket = Socket::open(SockProtocol::NetlinkRoute, 0, RECEIVE_BUFFER)?;
-    let mut buffer = vec![0; DATAGRAM];
-    for sequence in (1..).take(DUMPS) {
-        let mut altnames = BTreeMap::new();
-        let whole = dump(&socket, sequence, &mut buffer, |message| {
-            let (name, others) = link_altnames(message).unwrap_or_default();
-            altnames.extend(others.into_iter().map(|other| (other, name.clone())));
-        })?;
-        if whole {
-            return Ok(altnames);
-        }
+/// The alternative names of all interfaces (`ip link property add … altname`). The kernel is asked again only when it has
+/// told of a change: a node may have thousands of interfaces.
+#[derive(Debug)]
+pub struct Altnames {
+    socket: Socket,
+    /// Each with the name that it stands for.
+    names: BTreeMap<String, String>,
+    /// Whether something has changed since the names were told.
+    stale: bool,
+    sequence: u32,
+}
+
+impl Altnames {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the kernel has no such socket to give.
+    pub fn open() -> Result<Self> {
+        let socket = Socket::open(SockProtocol::NetlinkRoute, RTMGRP_LINK, RECEIVE_BUFFER)?;
+        Ok(Altnames { socket, names: BTreeMap::new(), stale: true, sequence: 0 })
     }
-    bail!("the network interfaces change too fast to be listed")
+
+    /// All of them, each with the name that it stands for.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, or the interfaces change all the time.
+    pub fn current(&mut self) -> Result<&BTreeMap<String, String>> {
+        let mut buffer = vec![0; DATAGRAM];
+        while self.socket.receive(&mut buffer)? != Received::Nothing {
+            self.stale = true;
+        }
+        for _ in 0..DUMPS {
+            if !self.stale {
+                return Ok(&self.names);
+            }
+            self.list(&mut buffer)?;
+        }
+        bail!("the network interfaces change too fast to be listed")
+    }
+
+    fn list(&mut self, buffer: &mut [u8]) -> Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let Altnames { socket, names, sequence, .. } = self;
+        let mut changed = false;
+        names.clear();
+        let whole = dump(socket, *sequence, buffer, |message| {
+            changed |= message.sequence != *sequence;
+            let (name, others) = link_altnames(message).unwrap_or_default();
+            names.extend(others.into_iter().map(|other| (other, name.clone())));
+        })?;
+        self.stale = changed || !whole;
+        Ok(())
+    }
 }
 
 impl AsFd for LinkNames {
@@ -170,6 +205,8 @@ mod tests {
     #[test]
     fn the_kernel_tells_altnames() {
         // which there are depends on the machine; the daemon's tests give an interface one
-        altnames().unwrap();
+        let mut altnames = Altnames::open().unwrap();
+        let first = altnames.current().unwrap().clone();
+        assert_eq!(altnames.current().unwrap(), &first);
     }
 }

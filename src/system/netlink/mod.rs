@@ -4,7 +4,7 @@ mod links;
 mod nflog;
 
 pub use conntrack::ConntrackEvents;
-pub use links::{LinkNames, altnames};
+pub use links::{Altnames, LinkNames};
 pub use nflog::Nflog;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};
