@@ -33,11 +33,9 @@ pub fn plain(sites: &[Site]) -> Plain {
 /// Starts the daemons anew, so that they read everything in each cycle; and tells.
 pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     eprintln!("idle cycles with a full reading ...");
-    // a daemon that reads everything in each cycle has no such option
-    let knows = sites[0].node.ok(&["start", "--help"]).contains("--full-reading");
     for site in &mut *sites {
         site.stop();
-        site.start(if knows { &["--full-reading", "1"] } else { &[] });
+        site.start(&["--full-reading", "1"]);
     }
     let (full, more) = follow(sites, FULL_CYCLES);
     let hour = |(plain, full): (&Duration, &Duration)| (*plain * (HOUR - FULL_IN_HOUR) + *full * FULL_IN_HOUR) / HOUR;

@@ -20,7 +20,10 @@ pub fn run() -> Option<ExitCode> {
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).expect("namespaces (the bench needs root)");
     let program = std::env::current_exe().expect("the path of this program");
     let path = std::env::var("PATH").unwrap_or_default();
-    let status = Command::new(program)
+    // before others: what else this machine does is no part of the figures
+    let status = Command::new("nice")
+        .args(["-n", "-15"])
+        .arg(program)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
         .env("PATH", format!("{path}:/usr/sbin:/sbin"))
