@@ -18,7 +18,7 @@ use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
 use crate::system::worker::{Stuck, timeout};
-use crate::system::{process, systemd};
+use crate::system::{memory, process, systemd};
 use anyhow::{Context, Result};
 use instance::Instance;
 use journal::Log;
@@ -65,6 +65,7 @@ const FLUSHING: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be set up. Once it runs, nothing makes it end but these signals.
 pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
+    memory::keep_little();
     // no working directory below the configuration tree: it would keep pmxcfs from starting again
     std::env::set_current_dir("/").context("cannot go to /")?;
     // before there is any thread, so that all inherit it

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod facts;
+mod look;
 pub mod memory;
 mod resolver;
 mod scan;

@@ -2,7 +2,8 @@
 //!
 //! Nothing stays open after a pass: an open file, directory or working directory below `/etc/pve` would stop pmxcfs
 //! from starting again after a crash.
-use super::sights::{Place, Scan, Seen, Sight, Writing};
+use super::look::{Look, Stat, look};
+use super::sights::{Place, Scan, Seen, Sight};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
     statfs,
@@ -10,22 +11,20 @@ use nix::sys::statfs::{
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread::{self, sleep};
+use std::time::Duration;
 
-/// The largest file that pmxcfs holds, and that is read, in bytes.
-pub const LARGEST: u64 = 1 << 20;
 /// ENOENT is believed after this many more tries, so many milliseconds apart: a rename makes a name vanish for moments.
 const RETRIES_MS: [u64; 6] = [0, 1, 5, 20, 50, 100];
-/// A file not modified for this long is not being written. pmxcfs has whole seconds, and may show them a second late.
-const AT_REST: Duration = Duration::from_secs(3);
+/// So many files are worth a second thread.
+const MANY: usize = 200;
 /// OpenZFS, which the kernel's headers do not have.
 const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
 /// The file systems whose `stat` is exact and whose changes this kernel makes, each of which it tells a watch.
@@ -64,7 +63,7 @@ struct Still {
 
 impl Still {
     fn holds(&self) -> bool {
-        self.stats.iter().all(|(path, stat)| fs::metadata(path).is_ok_and(|meta| Stat::from(meta) == *stat))
+        self.stats.iter().all(|(path, stat)| Stat::of(path).is_ok_and(|now| now == *stat))
     }
 }
 
@@ -73,48 +72,6 @@ impl Still {
 struct Listing {
     files: BTreeSet<String>,
     node_folder: bool,
-}
-
-/// What stat(2) tells of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stat {
-    device: u64,
-    inode: u64,
-    mode: u32,
-    size: u64,
-    /// In seconds and nanoseconds since 1970.
-    modified: (i64, i64),
-    /// The same of the last change of any of these.
-    changed: (i64, i64),
-}
-
-impl From<Metadata> for Stat {
-    fn from(meta: Metadata) -> Self {
-        Stat {
-            device: meta.dev(),
-            inode: meta.ino(),
-            mode: meta.mode(),
-            size: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
-}
-
-impl Stat {
-    /// Only regular files are opened: opening a device may do something, and a pipe may block.
-    fn require_file(&self) -> io::Result<()> {
-        let is_file = self.mode & libc::S_IFMT == libc::S_IFREG;
-        if is_file { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
-    }
-}
-
-/// Whether a time is long enough ago. One in the future is not.
-fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
-    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return true };
-    let time = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
-    let age = time.and_then(|time| SystemTime::now().duration_since(time).ok());
-    age.is_some_and(|age| age >= AT_REST)
 }
 
 impl Scanner {
@@ -145,7 +102,10 @@ impl Scanner {
         let mut hasher = DefaultHasher::new();
         match self.list() {
             Ok(listing) => {
-                self.of_interest(&listing).iter().for_each(|path| note(path, &self.stat(path), &mut hasher));
+                for path in self.of_interest(&listing) {
+                    let stat = Stat::of(&self.root.join(&path)).map_err(|error| error.raw_os_error());
+                    (path, stat).hash(&mut hasher);
+                }
             }
             Err(reason) => reason.hash(&mut hasher),
         }
@@ -178,8 +138,8 @@ impl Scanner {
     fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
         let mut folders = Vec::new();
         for path in self.folders().iter().map(|folder| self.root.join(folder)) {
-            match fs::metadata(&path).map(Stat::from) {
-                Ok(stat) if is_past(stat.changed) => folders.push((path, stat)),
+            match Stat::of(&path) {
+                Ok(stat) if stat.is_at_rest() => folders.push((path, stat)),
                 // that it comes shows in its parent
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 _ => return None,
@@ -213,18 +173,22 @@ impl Scanner {
         }
         let listing = self.list()?;
         let of_interest = self.of_interest(&listing);
+        let wanted: Vec<&String> = of_interest.union(&self.expected).collect();
+        let looks = self.look_at(&wanted, &scan.place);
         let mut hasher = DefaultHasher::new();
         let mut missing = BTreeSet::new();
-        for path in of_interest.union(&self.expected.clone()) {
-            let stat = self.stat(path);
+        let mut resting = Vec::new();
+        for (path, look) in wanted.into_iter().zip(looks) {
             if of_interest.contains(path) {
-                note(path, &stat, &mut hasher);
+                (path, look.stat).hash(&mut hasher);
             }
-            match self.look(path, stat, &scan.place) {
+            resting.extend(look.resting.map(|resting| (path.clone(), resting)));
+            match look.sight {
                 Some(sight) => drop(scan.files.insert(path.clone(), sight)),
                 None => drop(missing.insert(path.clone())),
             }
         }
+        self.resting.extend(resting);
         scan.place.fingerprint = hasher.finish();
         self.look_again(&listing, missing, scan)?;
         self.expected =
@@ -234,7 +198,7 @@ impl Scanner {
     }
 
     /// Settles which of the files that could not be opened are absent.
-    fn look_again(&mut self, listing: &Listing, mut missing: BTreeSet<String>, scan: &mut Scan) -> Result<(), String> {
+    fn look_again(&self, listing: &Listing, mut missing: BTreeSet<String>, scan: &mut Scan) -> Result<(), String> {
         let absent = || Sight::without_content(Seen::Absent);
         let doubtful = |path: &String| listing.files.contains(path) || self.expected.contains(path);
         missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
@@ -243,7 +207,7 @@ impl Scanner {
                 return Ok(());
             }
             sleep(Duration::from_millis(pause));
-            missing.retain(|path| match self.look(path, self.stat(path), &scan.place) {
+            missing.retain(|path| match self.look(path, &scan.place).sight {
                 Some(sight) => scan.files.insert(path.clone(), sight).is_some(),
                 None => true,
             });
@@ -320,63 +284,27 @@ impl Scanner {
         listing.files.iter().cloned().chain(fixed(&self.node)).collect()
     }
 
-    fn stat(&self, path: &str) -> io::Result<Stat> {
-        fs::metadata(self.root.join(path)).map(Stat::from)
+    fn look(&self, path: &str, place: &Place) -> Look {
+        look(&self.root.join(path), place, self.resting.get(path))
     }
 
-    /// Reads a file of which `stat` told this; `None` on ENOENT.
-    fn look(&mut self, path: &str, stat: io::Result<Stat>, place: &Place) -> Option<Sight> {
-        if let (Ok(stat), Some((known, content))) = (&stat, self.resting.get(path))
-            && stat == known
-        {
-            return Some(Sight { seen: Seen::Content(content.clone()), writing: Writing::AtRest });
+    /// Looks at many files, by two threads: most of the time is spent in the kernel.
+    fn look_at(&self, paths: &[&String], place: &Place) -> Vec<Look> {
+        let look = |paths: &[&String]| -> Vec<Look> { paths.iter().map(|path| self.look(path, place)).collect() };
+        if paths.len() < MANY {
+            return look(paths);
         }
-        let file = if place.watched { stat.and_then(|stat| self.open(path, &stat)) } else { self.hold_and_open(path) };
-        match file.and_then(read) {
-            Ok((content, stat, writing)) => {
-                let rests = writing == Writing::AtRest && is_past(stat.changed);
-                if place.watched && rests && stat.device == place.device {
-                    self.resting.insert(path.to_string(), (stat, content.clone()));
-                }
-                Some(Sight { seen: Seen::Content(content), writing })
+        let (first, second) = paths.split_at(paths.len() / 2);
+        thread::scope(|threads| {
+            let second = threads.spawn(|| look(second));
+            let mut looks = look(first);
+            match second.join() {
+                Ok(second) => looks.extend(second),
+                Err(panic) => resume_unwind(panic),
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => Some(Sight::without_content(Seen::Failed(error.to_string()))),
-        }
+            looks
+        })
     }
-
-    fn open(&self, path: &str, stat: &Stat) -> io::Result<File> {
-        stat.require_file()?;
-        open_to_read(&self.root.join(path))
-    }
-
-    /// Looks its name up only once, as each look-up may fail while it is renamed over.
-    fn hold_and_open(&self, path: &str) -> io::Result<File> {
-        let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(self.root.join(path))?;
-        Stat::from(held.metadata()?).require_file()?;
-        open_to_read(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref())
-    }
-}
-
-fn open_to_read(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
-}
-
-fn read(mut file: File) -> io::Result<(Arc<[u8]>, Stat, Writing)> {
-    let mut content = Vec::new();
-    (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
-    let stat = Stat::from(file.metadata()?);
-    stat.require_file()?;
-    if content.len() as u64 > LARGEST {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    let complete = stat.size == content.len() as u64;
-    let writing = if complete && is_past(stat.modified) { Writing::AtRest } else { Writing::Perhaps };
-    Ok((content.into(), stat, writing))
-}
-
-fn note(path: &str, stat: &io::Result<Stat>, hasher: &mut DefaultHasher) {
-    (path, stat.as_ref().map_err(io::Error::raw_os_error)).hash(hasher);
 }
 
 /// Whether a change of this path below the root may matter.

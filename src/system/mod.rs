@@ -8,6 +8,7 @@ pub mod bell;
 pub mod clock;
 pub mod files;
 pub mod lock;
+pub mod memory;
 pub mod namespace;
 pub mod netfilter;
 pub mod netlink;

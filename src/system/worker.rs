@@ -65,6 +65,8 @@ impl Worker {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let (input, output) = child.stdin.take().zip(child.stdout.take()).context("a process without its pipes")?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("cannot set up a pipe")?;
+        // fewer turns for a large answer; the usual size does as well
+        let _ = fcntl(&output, FcntlArg::F_SETPIPE_SZ(1 << 20));
         Ok(Worker { child, input, output, received: Vec::new() })
     }
 
