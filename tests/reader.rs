@@ -451,6 +451,30 @@ fn a_file_at_rest_is_read_when_anything_of_it_changes() {
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
 }
 
+/// Between the passes that read everything, only what `stat` shows as changed is read.
+#[test]
+fn a_look_reads_what_shows_as_changed_and_a_pass_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    let put = |text: &str| fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), text.into())));
+    let longer = format!("{GUEST}IN DROP\n");
+    put(&longer);
+    until("the longer file", || {
+        reader.look().unwrap();
+        (shown(&reader, "firewall/100.fw").as_deref() == Some(&*longer)).then_some(())
+    });
+    // of the same size, and of the same time
+    let hidden = longer.replace("DROP", "ECHO");
+    put(&hidden);
+    reader.look().unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*longer));
+    reader.pass().unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*hidden));
+    drop(reader);
+    fuse.unmount();
+}
+
 #[test]
 fn a_command_right_after_a_write_is_right() {
     let dir = plain();

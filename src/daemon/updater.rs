@@ -121,6 +121,7 @@ impl Updater {
         let read = match self.read {
             // nothing is known yet: rather wait a moment for certainty than act on half of it
             false => self.reader.settle().map(drop),
+            true if why == Why::Look => self.reader.look(),
             true => self.reader.pass(),
         };
         self.schedule.passed(self.reader.took(), why == Why::Cycle);

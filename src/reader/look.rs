@@ -89,7 +89,7 @@ pub(super) fn look(path: &Path, place: &Place, known: Option<&(Stat, Arc<[u8]>)>
     match file.and_then(|(file, stat)| read(file, &stat, place.watched)) {
         Ok((content, stat, writing)) => {
             let rests = writing == Writing::AtRest && stat.is_at_rest();
-            let resting = (place.watched && rests && stat.device == place.device).then(|| (stat, content.clone()));
+            let resting = (rests && stat.device == place.device).then(|| (stat, content.clone()));
             let sight = Sight { seen: Seen::Content(content), writing };
             Look { resting, ..seen(Some(sight)) }
         }

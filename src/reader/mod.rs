@@ -154,20 +154,33 @@ impl Reader {
     pub fn pass(&mut self) -> Result<(), Problem> {
         let began = Instant::now();
         let all = self.read_all.is_none_or(|then| then.elapsed() >= self.manner.full_reading);
-        let request = match (self.manner.watch, all) {
+        self.pass_by(match (self.manner.watch, all) {
             (false, _) => worker::READ,
             (true, false) => worker::READ_AND_WATCH,
             (true, true) => worker::READ_ALL_AND_WATCH,
-        };
+        })?;
+        if all {
+            self.read_all = Some(began);
+        }
+        Ok(())
+    }
+
+    /// Makes a pass between others, in which only what `stat` shows as changed is read anew.
+    ///
+    /// # Errors
+    /// As for [`Reader::pass`].
+    pub fn look(&mut self) -> Result<(), Problem> {
+        self.pass_by(worker::LOOK_AND_WATCH)
+    }
+
+    fn pass_by(&mut self, request: u8) -> Result<(), Problem> {
+        let began = Instant::now();
         let answer = self.ask(request);
         self.took = began.elapsed();
         let news = match answer? {
             Message::News(news) => news,
             other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
         };
-        if all {
-            self.read_all = Some(began);
-        }
         if self.tree.is_some() && self.memory.is_settled() && news.are_none(&self.scan) {
             return Ok(());
         }

@@ -48,10 +48,19 @@ pub struct Scanner {
     node: String,
     /// What the pass before found: a name that vanishes is looked for again.
     expected: BTreeSet<String>,
-    /// Of a local file system, the content of the files that were at rest when they were read.
+    /// The content of the files that were at rest when they were read.
     resting: BTreeMap<String, (Stat, Arc<[u8]>)>,
     /// The last pass, if all that it found was at rest.
     still: Option<Still>,
+}
+
+/// Where files that were at rest, and show the same `stat`, are not read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// On file systems of this node.
+    Local,
+    /// Everywhere, also where `stat` may be late: for a pass between those that read everything.
+    Everywhere,
 }
 
 /// A pass over a tree at rest: for as long as every `stat` is the same, another would find the same.
@@ -118,15 +127,14 @@ impl Scanner {
         self.still = None;
     }
 
-    /// Makes a pass. All content is read anew, but for files of a local file system that were at rest when they were read
-    /// and show the same `stat`.
-    pub fn read(&mut self) -> Arc<Scan> {
+    /// Makes a pass. All content is read anew, but for what is trusted to be as it was.
+    pub fn read(&mut self, trust: Trust) -> Arc<Scan> {
         if let Some(still) = self.still.as_ref().filter(|still| still.holds()) {
             return still.scan.clone();
         }
         let folders = self.folders_at_rest();
         let mut scan = Scan::default();
-        if let Err(reason) = self.read_into(&mut scan) {
+        if let Err(reason) = self.read_into(&mut scan, trust) {
             scan.place.ill = Some(reason);
         }
         let scan = Arc::new(scan);
@@ -162,13 +170,13 @@ impl Scanner {
         Some(Still { stats, scan: scan.clone() })
     }
 
-    fn read_into(&mut self, scan: &mut Scan) -> Result<(), String> {
+    fn read_into(&mut self, scan: &mut Scan, trust: Trust) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.root.display());
         scan.place.device = fs::metadata(&self.root).map_err(|error| cannot(&error))?.dev();
         let kind = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type();
         scan.place.fuse = kind == FUSE_SUPER_MAGIC;
         scan.place.watched = LOCAL.contains(&kind);
-        if !scan.place.watched {
+        if !scan.place.watched && trust == Trust::Local {
             self.forget();
         }
         let listing = self.list()?;

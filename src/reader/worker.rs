@@ -3,7 +3,7 @@
 //! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/reader.rs` shows it), and ends with the mount.
-use super::scan::Scanner;
+use super::scan::{Scanner, Trust};
 use super::sights::{News, Scan, Sight, Writing};
 use super::watch::Watch;
 use crate::system::worker::write_frame;
@@ -23,6 +23,8 @@ pub const READ: u8 = b'r';
 pub const READ_AND_WATCH: u8 = b'w';
 /// The same, without trust in `stat`: all content is read anew.
 pub const READ_ALL_AND_WATCH: u8 = b'a';
+/// The same, with trust in `stat` on any file system: only what it shows as changed is read anew.
+pub const LOOK_AND_WATCH: u8 = b'l';
 /// Only look whether something changed.
 pub const STAT: u8 = b's';
 
@@ -81,7 +83,8 @@ impl Worker {
         let (root, folders) = (self.scanner.root(), self.scanner.folders());
         let complete = self.watch.as_mut().is_some_and(|watch| watch.add(root, folders));
         self.watch.as_mut().map(Watch::hear);
-        let mut scan = self.scanner.read();
+        let trust = if request == LOOK_AND_WATCH { Trust::Everywhere } else { Trust::Local };
+        let mut scan = self.scanner.read(trust);
         let written = self.watch.as_mut().is_some_and(Watch::hear);
         if !complete && scan.place.watched {
             Arc::make_mut(&mut scan).place.watched = false;
