@@ -155,13 +155,14 @@ impl Firewall {
             self.carry_out(&plan, &mut pass);
         }
         let Pass { mut outcome, .. } = pass;
-        if outcome.changed || !outcome.faults.is_empty() {
+        let quiet = !outcome.changed && outcome.faults.is_empty();
+        outcome.faults.extend(self.refused.faults());
+        if !quiet {
             // only what reads as it is wanted is certainly read right
             let now = self.live();
             let left = self.plan(wanted, &now);
             self.known.doubt(left.parts());
         }
-        outcome.faults.extend(self.refused.faults());
         if outcome.faults.is_empty() {
             self.clear_variants(&self.tools.variants.stray(), &mut outcome);
         }
