@@ -102,9 +102,7 @@ impl News {
             gone: before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned().collect(),
         }
     }
-}
 
-impl News {
     /// Whether the pass found what the one before did.
     #[must_use]
     pub fn are_none(&self, before: &Scan) -> bool {
