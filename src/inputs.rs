@@ -1,37 +1,74 @@
 //! What compiling depends on, as texts and plain facts. The shell collects it, the core reads it.
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
+/// The content of a file, any bytes. It is shared: a copy costs nothing, nor does comparing with one, and in a tree that was
+/// read again most contents are copies.
+#[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
+pub struct Content(#[serde(with = "bytes")] Arc<[u8]>);
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        Content(bytes.into())
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Content(bytes.into())
+    }
+}
+
+/// All bytes at once, and not one by one.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::Bytes;
+    use std::sync::Arc;
+
+    pub fn serialize<S: Serializer>(content: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(content)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        <&'de Bytes>::deserialize(from).map(|bytes| Arc::from(&**bytes))
+    }
+}
+
 /// A file of the configuration tree. One that is certainly absent or empty is not in the tree.
-#[derive(Clone, Debug, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum File {
-    /// Its content, any bytes.
-    Content(Arc<[u8]>),
+    /// Its content.
+    Content(Content),
     /// It is there, or was, and cannot be read now: why. What depends on it keeps its live rules.
     Unreadable(Arc<str>),
 }
 
-impl PartialEq for File {
-    /// What is the very same is not looked at: in a tree that was read again most files are.
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (File::Content(one), File::Content(other)) => Arc::ptr_eq(one, other) || one == other,
-            (File::Unreadable(one), File::Unreadable(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
 /// The configuration tree (`/etc/pve`), read in one pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The folder that was read, without a final slash: reports name files by it.
     pub root: String,
     /// The files that matter, by their path below the root, such as `firewall/100.fw`:
     /// `.vmlist`, `.members`, `corosync.conf`, `firewall/*.fw`, `sdn/firewall/*.fw`, `nodes/NODE/host.fw`,
     /// `nodes/NODE/qemu-server/*.conf` and `nodes/NODE/lxc/*.conf` of the own node.
-    pub files: BTreeMap<String, File>,
+    pub files: BTreeMap<Arc<str>, File>,
 }
 
 impl Tree {

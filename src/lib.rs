@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The **core** turns bytes into values and text. It does no I/O, asks no clock and no environment, and logs nothing:
-//! the modules `tables`, `config`, `node`, `ruleset`, `compile`, `plan`, `simulate` and `nflog`.
+//! the modules `tables`, `config`, `node`, `ruleset`, `compile`, `plan`, `simulate` and `nflog`, with `parallel` for all of them.
 //!
 //! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
 //! opens sockets or says `unsafe`), and above it `apply`, `daemon`, `logger` and `cli`.
@@ -30,6 +30,7 @@ pub mod lint;
 pub mod logger;
 pub mod nflog;
 pub mod node;
+pub mod parallel;
 pub mod plan;
 pub mod reader;
 pub mod ruleset;

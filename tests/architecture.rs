@@ -10,15 +10,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ruleset", &[]),
     ("nflog", &[]),
     ("inputs", &[]),
+    ("parallel", &[]),
     ("config", &["tables", "ruleset"]),
     ("node", &["config", "inputs", "ruleset"]),
-    ("compile", &["config", "inputs", "node", "ruleset", "tables"]),
+    ("compile", &["config", "inputs", "node", "parallel", "ruleset", "tables"]),
     ("plan", &["ruleset"]),
     ("simulate", &["ruleset"]),
     ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
     // the shell
     ("system", &["nflog"]),
-    ("reader", &["compile", "config", "inputs", "node", "system"]),
+    ("reader", &["compile", "config", "inputs", "node", "parallel", "system"]),
     ("apply", &["compile", "config", "plan", "ruleset", "system"]),
     ("logger", &["nflog", "system"]),
     ("daemon", &["apply", "compile", "config", "inputs", "plan", "reader", "ruleset", "system"]),
@@ -33,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The core: bytes to values and text, without I/O, clock and environment.
 const CORE: &[&str] =
-    &["tables", "ruleset", "nflog", "inputs", "config", "node", "compile", "plan", "simulate", "lint"];
+    &["tables", "ruleset", "nflog", "inputs", "parallel", "config", "node", "compile", "plan", "simulate", "lint"];
 /// What the core must not name.
 const IMPURE: &[&str] = &[
     "std::fs",

@@ -219,7 +219,7 @@ fn colliding_names() -> (String, String) {
 fn a_guest_whose_file_cannot_be_read_keeps_its_devices() {
     let mut tree = trees::vm_tree("", "");
     let unreadable = pve_firewall::inputs::File::Unreadable("Input/output error".into());
-    tree.files.insert("firewall/100.fw".to_string(), unreadable);
+    tree.files.insert("firewall/100.fw".into(), unreadable);
     let facts = pve_firewall::inputs::Facts { live_devices: vec!["tap100i0".into(), "tap1000i0".into()], ..facts() };
     let compiled = compile(&tree, &facts);
     only_report(

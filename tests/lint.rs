@@ -17,7 +17,7 @@ fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
     };
     let mut tree = Tree { root: "/pve".to_string(), ..Tree::default() };
     for (path, content) in files {
-        tree.files.insert((*path).to_string(), File::Content(content.as_bytes().into()));
+        tree.files.insert((*path).into(), File::Content(content.as_bytes().into()));
     }
     check(&tree, &facts)
 }

@@ -131,7 +131,7 @@ fn the_files_of_interest_are_read_and_no_others() {
     let mut wanted: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
     wanted.extend(["sdn/firewall/vnet0.fw", "nodes/n1/lxc/101.conf", "corosync.conf"]);
     wanted.sort_unstable();
-    assert_eq!(tree.files.keys().collect::<Vec<_>>(), wanted);
+    assert_eq!(tree.files.keys().map(|path| &**path).collect::<Vec<_>>(), wanted);
     assert_eq!(reader.reports(), []);
 }
 

@@ -170,10 +170,10 @@ fn edit() -> impl Strategy<Value = Edit> {
 fn carry_out(edit: &Edit, tree: &mut Tree, facts: &mut Facts) {
     match edit {
         Edit::Put(path, content) => {
-            tree.files.insert((*path).to_string(), File::Content(text(path, content).into_bytes().into()));
+            tree.files.insert((*path).into(), File::Content(text(path, content).into_bytes().into()));
         }
         Edit::Remove(path) => drop(tree.files.remove(*path)),
-        Edit::Lose(path) => drop(tree.files.insert((*path).to_string(), File::Unreadable("no reason".into()))),
+        Edit::Lose(path) => drop(tree.files.insert((*path).into(), File::Unreadable("no reason".into()))),
         Edit::Now(now) => facts.now = *now,
         Edit::Altnames(set) => {
             let names = set.then(|| ("alt0".to_string(), "eno1".to_string()));
@@ -236,7 +236,7 @@ fn node(guests: u32) -> Tree {
 }
 
 fn put(tree: &mut Tree, path: &str, text: &str) {
-    tree.files.insert(path.to_string(), File::Content(text.as_bytes().into()));
+    tree.files.insert(path.into(), File::Content(text.as_bytes().into()));
 }
 
 /// The chains that two rulesets do not share, by family and name.

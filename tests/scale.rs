@@ -19,7 +19,7 @@ use trees::facts;
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[group web]\nIN ACCEPT -p tcp -dport 80,443\n";
 
 fn put(tree: &mut Tree, path: String, text: String) {
-    tree.files.insert(path, File::Content(text.into_bytes().into()));
+    tree.files.insert(path.into(), File::Content(text.into_bytes().into()));
 }
 
 /// A node of so many VMs with one device each.

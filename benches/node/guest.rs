@@ -21,7 +21,7 @@ impl<'a> Guest<'a> {
         let before = compile(&tree, &facts).ruleset;
         let changes_one_table = |guest: &Guest<'_>| {
             let mut tree = tree.clone();
-            tree.files.insert(guest.file.clone(), File::Content(guest.with_rule(0).into_bytes().into()));
+            tree.files.insert(guest.file.as_str().into(), File::Content(guest.with_rule(0).into_bytes().into()));
             let after = compile(&tree, &facts).ruleset;
             let others_as_before = after.filter.v6 == before.filter.v6 && after.raw == before.raw;
             after.filter.v4 != before.filter.v4 && others_as_before && after.sets == before.sets

@@ -5,7 +5,6 @@
 //! same as of a compiler that has seen nothing before, byte for byte.
 use super::common::{Groups, Links, Node, OwnChains};
 use super::network::{Localnet, Network};
-use super::parallel;
 use super::sets::{Lost, Sets};
 use super::share::{self, Share};
 use super::world::{self, Basis, World};
@@ -13,6 +12,7 @@ use super::{Compiled, Handled, bridge, expiry, is_enabled, settings};
 use crate::config::Report;
 use crate::inputs::{Facts, Tree};
 use crate::node::Listing;
+use crate::parallel;
 use crate::ruleset::{Family, Ruleset};
 use crate::tables::databases::Databases;
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,7 +154,7 @@ fn listing(old: Option<&Memory>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
     };
     match old.filter(|_| vmlist.is_some()).filter(same) {
         Some(old) => old.guests.clone(),
-        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(String::as_str))),
+        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),
     }
 }
 

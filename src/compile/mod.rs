@@ -9,7 +9,6 @@ mod guest;
 mod host;
 mod matches;
 mod network;
-mod parallel;
 mod raw;
 mod sets;
 mod share;

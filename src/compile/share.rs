@@ -26,8 +26,8 @@ pub struct Source {
 impl Source {
     /// What there is for a guest; `None` without a firewall file, or without a configuration: it is not firewalled at all.
     pub fn of(listed: &Listed, tree: &Tree, facts: &Facts) -> Option<Self> {
-        let fw = tree.files.get(&listed.fw())?.clone();
-        let conf = tree.files.get(&listed.conf(&facts.node))?.clone();
+        let fw = tree.files.get(listed.fw().as_str())?.clone();
+        let conf = tree.files.get(listed.conf(&facts.node).as_str())?.clone();
         let readable = |file: &File| matches!(file, File::Content(_));
         let live = if readable(&fw) && readable(&conf) { &[][..] } else { &facts.live_devices };
         let live = live.iter().filter(|device| listed.owns(device)).cloned().collect();

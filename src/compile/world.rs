@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Source {
     root: String,
     node: String,
-    files: Vec<(String, File)>,
+    files: Vec<(Arc<str>, File)>,
     /// The node's own network: the alias `local_network` where cluster.fw has none.
     network: Alias,
     /// The name databases.
@@ -20,11 +20,11 @@ pub struct Source {
 impl Source {
     /// What there is in a tree.
     pub fn of(tree: &Tree, node: &str, network: Alias, databases: Arc<Databases>) -> Self {
-        let start = "sdn/firewall/".to_string();
-        let vnets = tree.files.range(start.clone()..).take_while(|(path, _)| path.starts_with(&start));
+        let start = "sdn/firewall/";
+        let vnets = tree.files.range(Arc::from(start)..).take_while(|(path, _)| path.starts_with(start));
         let vnets = vnets.filter(|(path, _)| path.ends_with(".fw"));
         let own = ["firewall/cluster.fw".to_string(), format!("nodes/{node}/host.fw")];
-        let own = own.iter().filter_map(|path| tree.files.get_key_value(path));
+        let own = own.iter().filter_map(|path| tree.files.get_key_value(path.as_str()));
         let files = own.chain(vnets).map(|(path, file)| (path.clone(), file.clone())).collect();
         Source { root: tree.root.clone(), node: node.to_string(), files, network, databases }
     }

@@ -3,7 +3,7 @@
 //! The file holds the texts of the configuration tree and not rules: they are compiled anew, for the node as it is then. It
 //! is a line with the format's version, a line with the SHA-1 of the rest in hexadecimal digits, and the rest in
 //! postcard's format.
-use crate::inputs::{File, Tree};
+use crate::inputs::Tree;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::{Context, Result, bail, ensure};
@@ -18,11 +18,9 @@ const LARGEST: u64 = 256 << 20;
 
 /// What is in the file.
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct Kept {
     node: String,
-    root: String,
-    /// By path: the content, or why it was unreadable.
-    files: Vec<(String, Result<Vec<u8>, String>)>,
+    tree: Arc<Tree>,
 }
 
 /// The file of one node.
@@ -53,8 +51,8 @@ impl LastGood {
     /// When the file cannot be written; the old one is then untouched.
     pub fn keep(&mut self, tree: &Arc<Tree>) -> Result<()> {
         if self.kept.as_ref() != Some(tree) {
-            let body =
-                postcard::to_stdvec(&Content::of(tree, &self.node)).context("cannot encode the configuration")?;
+            let kept = Kept { node: self.node.clone(), tree: tree.clone() };
+            let body = postcard::to_stdvec(&kept).context("cannot encode the configuration")?;
             let sum = Sha1::digest(&body).into();
             let file = [FORMAT, hexadecimal(&sum).as_bytes(), b"\n", &body].concat();
             // the configuration of guests may hold secrets
@@ -74,11 +72,10 @@ impl LastGood {
         let (told, body) = rest.split_at_checked(41).context("it is cut off")?;
         let sum: [u8; 20] = Sha1::digest(body).into();
         ensure!(told == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
-        let content: Content = postcard::from_bytes(body).context("it is not understood")?;
-        if content.node != self.node {
-            bail!("it is of the node '{}'", content.node.escape_debug());
+        let Kept { node, tree } = postcard::from_bytes(body).context("it is not understood")?;
+        if node != self.node {
+            bail!("it is of the node '{}'", node.escape_debug());
         }
-        let tree = Arc::new(content.into_tree());
         self.kept = Some(tree.clone());
         Ok(Some(tree))
     }
@@ -92,26 +89,6 @@ impl LastGood {
     }
 }
 
-impl Content {
-    fn of(tree: &Tree, node: &str) -> Self {
-        let content = |file: &File| match file {
-            File::Content(content) => Ok(content.to_vec()),
-            File::Unreadable(reason) => Err(reason.to_string()),
-        };
-        let files = tree.files.iter().map(|(path, file)| (path.clone(), content(file))).collect();
-        Content { node: node.into(), root: tree.root.clone(), files }
-    }
-
-    fn into_tree(self) -> Tree {
-        let file = |content: Result<Vec<u8>, String>| match content {
-            Ok(content) => File::Content(content.into()),
-            Err(reason) => File::Unreadable(reason.into()),
-        };
-        let files = self.files.into_iter().map(|(path, content)| (path, file(content))).collect();
-        Tree { root: self.root, files }
-    }
-}
-
 fn hexadecimal(sum: &[u8; 20]) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -119,14 +96,15 @@ fn hexadecimal(sum: &[u8; 20]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::File;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     fn tree() -> Arc<Tree> {
         let content = File::Content(b"[OPTIONS]\nenable: 1\n\xff".as_slice().into());
         let files = [
-            ("firewall/cluster.fw".to_string(), content),
-            ("firewall/100.fw".to_string(), File::Unreadable("it is gone".into())),
+            ("firewall/cluster.fw".into(), content),
+            ("firewall/100.fw".into(), File::Unreadable("it is gone".into())),
         ];
         Tree { root: "/etc/pve".into(), files: files.into() }.into()
     }

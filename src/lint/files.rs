@@ -57,9 +57,9 @@ impl Files {
             (file, rules)
         });
         let vnets = vnets.collect();
-        let listed = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
-        let guests = paths("firewall/", ".fw").filter(|path| *path != "firewall/cluster.fw").map(|path| {
-            let here = listed.iter().find(|listed| listed.fw() == *path);
+        let listed = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(|path| &**path));
+        let guests = paths("firewall/", ".fw").filter(|path| &***path != "firewall/cluster.fw").map(|path| {
+            let here = listed.iter().find(|listed| *listed.fw() == **path);
             let container = here.is_some_and(|listed| listed.kind == node::GuestKind::Container);
             let guest = parser.guest(content(path), &tree.label(path), container, &cluster, reports);
             let conf = here.and_then(|listed| {

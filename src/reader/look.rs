@@ -1,15 +1,18 @@
 //! One look at one file.
+use super::listing::Entry;
 use super::sights::{Place, Seen, Sight, Writing};
+use crate::inputs::Content;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest file that pmxcfs holds, and that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// Most files have less, in bytes: it takes one call to read them.
+const ROOM: usize = 8 << 10;
 /// A file not modified for this long is not being written. pmxcfs has whole seconds, and may show them a second late.
 const AT_REST: Duration = Duration::from_secs(3);
 
@@ -65,6 +68,14 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     age.is_some_and(|age| age >= AT_REST)
 }
 
+/// A file that was at rest when it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Resting {
+    /// What it showed then.
+    pub stat: Stat,
+    content: Content,
+}
+
 /// What a look at a file showed.
 pub(super) struct Look {
     /// What `stat` told, or the number of its error.
@@ -72,64 +83,87 @@ pub(super) struct Look {
     /// `None` on ENOENT.
     pub sight: Option<Sight>,
     /// What is to be remembered of a file at rest.
-    pub resting: Option<(Stat, Arc<[u8]>)>,
+    pub resting: Option<Resting>,
 }
 
-/// Reads a file, unless it was at rest when it became `known` and shows the same `stat`.
-pub(super) fn look(path: &Path, place: &Place, known: Option<&(Stat, Arc<[u8]>)>) -> Look {
+/// Reads a file, unless it was at rest when it became `known` and shows the same `stat`. `entry` is what its folder lists.
+pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Resting>) -> Look {
+    if let Some(known) = known.filter(|known| Stat::of(path).is_ok_and(|now| now == known.stat)) {
+        let sight = Sight { seen: Seen::Content(known.content.clone()), writing: Writing::AtRest };
+        return Look { stat: Ok(known.stat), sight: Some(sight), resting: Some(known.clone()) };
+    }
+    // a file that is listed as a regular one is opened at once: if that fails, another look tells why
+    if place.watched
+        && entry == Entry::File
+        && let Ok((sight, stat)) = open(path).and_then(|file| read(file, place))
+    {
+        return Look::of_content(Ok(stat), sight, stat, place);
+    }
+    let (stat, file) = if place.watched { look_and_open(path) } else { hold_and_open(path) };
+    match file.and_then(|file| read(file, place)) {
+        Ok((sight, now)) => Look::of_content(stat, sight, now, place),
+        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, sight: None, resting: None },
+        Err(error) => {
+            let sight = Sight::without_content(Seen::Failed(error.to_string()));
+            Look { stat, sight: Some(sight), resting: None }
+        }
+    }
+}
+
+impl Look {
+    /// `stat` is of before the file was read, and `now` of after it.
+    fn of_content(stat: Result<Stat, Option<i32>>, sight: Sight, now: Stat, place: &Place) -> Self {
+        let rests = sight.writing == Writing::AtRest && now.is_at_rest() && now.device == place.device;
+        let resting = match &sight.seen {
+            Seen::Content(content) if rests => Some(Resting { stat: now, content: content.clone() }),
+            _ => None,
+        };
+        Look { stat, sight: Some(sight), resting }
+    }
+}
+
+type Opened = (Result<Stat, Option<i32>>, io::Result<File>);
+
+fn look_and_open(path: &Path) -> Opened {
     let stat = Stat::of(path);
     let told = stat.as_ref().map(|stat| *stat).map_err(io::Error::raw_os_error);
-    let seen = |sight| Look { stat: told, sight, resting: None };
-    if let (Ok(stat), Some((known, content))) = (&stat, known)
-        && stat == known
-    {
-        return seen(Some(Sight { seen: Seen::Content(content.clone()), writing: Writing::AtRest }));
-    }
-    let file = if place.watched { stat.and_then(|stat| open(path, stat)) } else { hold_and_open(path) };
-    match file.and_then(|(file, stat)| read(file, &stat, place.watched)) {
-        Ok((content, stat, writing)) => {
-            let rests = writing == Writing::AtRest && stat.is_at_rest();
-            let resting = (rests && stat.device == place.device).then(|| (stat, content.clone()));
-            let sight = Sight { seen: Seen::Content(content), writing };
-            Look { resting, ..seen(Some(sight)) }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => seen(None),
-        Err(error) => seen(Some(Sight::without_content(Seen::Failed(error.to_string())))),
-    }
-}
-
-fn open(path: &Path, stat: Stat) -> io::Result<(File, Stat)> {
-    stat.require_file()?;
-    Ok((open_to_read(path)?, stat))
+    (told, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
 }
 
 /// Looks its name up only once, as each look-up may fail while it is renamed over.
-fn hold_and_open(path: &Path) -> io::Result<(File, Stat)> {
-    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
-    let stat = Stat::from(held.metadata()?);
-    stat.require_file()?;
-    Ok((open_to_read(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref())?, stat))
+fn hold_and_open(path: &Path) -> Opened {
+    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
+    let held = held.and_then(|held| Ok((Stat::from(held.metadata()?), held)));
+    let stat = held.as_ref().map(|(stat, _)| *stat).map_err(io::Error::raw_os_error);
+    let file = held.and_then(|(stat, held)| {
+        stat.require_file()?;
+        open(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref())
+    });
+    (stat, file)
 }
 
-fn open_to_read(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-fn read(mut file: File, expected: &Stat, local: bool) -> io::Result<(Arc<[u8]>, Stat, Writing)> {
-    // with room to spare the end of the file shows at once: a local file system gives all that there is
-    let mut content = vec![0; usize::try_from(expected.size.min(LARGEST)).unwrap_or(0) + 64];
-    let count = file.read(&mut content)?;
-    let all = local && count < content.len();
-    content.truncate(count);
-    if !all {
+/// What is in a file, and its `stat` afterwards.
+fn read(mut file: File, place: &Place) -> io::Result<(Sight, Stat)> {
+    let mut room = [0; ROOM];
+    let count = file.read(&mut room)?;
+    // a local file system gives all that there is
+    let content: Content = if place.watched && count < ROOM {
+        room[..count].into()
+    } else {
+        let mut content = room[..count].to_vec();
         (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
-    }
+        content.into()
+    };
     let stat = Stat::from(file.metadata()?);
     stat.require_file()?;
-    if content.len() as u64 > LARGEST {
+    let length = content.len() as u64;
+    if length > LARGEST {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    let complete = stat.size == content.len() as u64;
-    let writing = if complete && is_past(stat.modified) { Writing::AtRest } else { Writing::Perhaps };
-    Ok((content.into(), stat, writing))
+    let writing = if stat.size == length && is_past(stat.modified) { Writing::AtRest } else { Writing::Perhaps };
+    Ok((Sight { seen: Seen::Content(content), writing }, stat))
 }

@@ -1,7 +1,7 @@
 //! What is believed of the tree, given what its passes showed: a file counts as changed, empty or absent only when
 //! passes some time apart agree, and until then its last good content serves.
 use super::sights::{Scan, Seen, Sight, Writing};
-use crate::inputs::{File, Tree};
+use crate::inputs::{Content, File, Tree};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub type Moment = Duration;
 #[derive(Debug)]
 pub struct Memory {
     patience: Patience,
-    files: BTreeMap<String, Known>,
+    files: BTreeMap<Arc<str>, Known>,
     place: Option<Place>,
     /// Whether a pass was learned in whose time absence could be believed.
     established: bool,
@@ -43,7 +43,7 @@ struct Place {
 #[derive(Debug, Default)]
 struct Known {
     /// The content that serves; an empty one stands for an empty or absent file. `None`: nothing certain is known.
-    good: Option<Arc<[u8]>>,
+    good: Option<Content>,
     /// Content that is shown in its stead.
     shown: Option<Shown>,
     /// Why the last pass could not read it.
@@ -53,7 +53,7 @@ struct Known {
 /// Content that is not believed yet.
 #[derive(Debug)]
 struct Shown {
-    content: Arc<[u8]>,
+    content: Content,
     since: Moment,
     /// When it is believed if it is still there.
     due: Moment,
@@ -101,14 +101,15 @@ impl Memory {
             known.learn(sight, now, &self.patience, complete);
         }
         // what earlier passes of an established tree did not mention was absent
-        let before = self.established.then(Arc::default);
-        for (path, sight) in mentioned {
-            if !self.files.contains_key(path) {
-                let mut known = Known { good: before.clone(), ..Known::default() };
-                known.learn(sight, now, &self.patience, complete);
-                self.files.insert(path.clone(), known);
-            }
-        }
+        let before = self.established.then(Content::default);
+        let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
+        let new = new.map(|(path, sight)| {
+            let mut known = Known { good: before.clone(), ..Known::default() };
+            known.learn(sight, now, &self.patience, complete);
+            (path.clone(), known)
+        });
+        let mut new: BTreeMap<Arc<str>, Known> = new.collect();
+        self.files.append(&mut new);
         self.files.retain(|path, known| mentioned.contains_key(path) || !known.is_gone());
         self.established = now >= complete;
         Ok(())
@@ -149,29 +150,29 @@ impl Memory {
         self.files
             .iter()
             .filter(|(_, known)| known.good.is_some())
-            .filter_map(|(path, known)| Some((path.as_str(), known.failed.as_deref()?)))
+            .filter_map(|(path, known)| Some((&**path, known.failed.as_deref()?)))
     }
 }
 
 impl Known {
     /// Takes in a sight. Before the moment `complete` nothing is absent.
     fn learn(&mut self, sight: &Sight, now: Moment, patience: &Patience, complete: Moment) {
-        let content: Arc<[u8]> = match &sight.seen {
+        let content = match &sight.seen {
             Seen::Failed(reason) => {
                 self.failed = Some(reason.clone());
                 self.shown = None;
                 return;
             }
-            Seen::Absent => Arc::default(),
+            Seen::Absent => Content::default(),
             Seen::Content(content) => content.clone(),
         };
         self.failed = None;
-        if self.good.as_ref().is_some_and(|good| is_same(good, &content)) {
+        if self.good.as_ref() == Some(&content) {
             self.shown = None;
             return;
         }
         let (content, since) = match self.shown.take() {
-            Some(shown) if is_same(&shown.content, &content) => (shown.content, shown.since),
+            Some(shown) if shown.content == content => (shown.content, shown.since),
             _ => (content, now),
         };
         let due = match (content.is_empty(), sight.writing) {
@@ -200,11 +201,6 @@ impl Known {
     }
 }
 
-/// Most content has not even been read anew.
-fn is_same(one: &Arc<[u8]>, other: &Arc<[u8]>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sights;
@@ -220,7 +216,7 @@ mod tests {
     /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
     fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
         let sight = |seen: &Seen| Sight::without_content(seen.clone());
-        let files = files.iter().map(|(path, seen)| ((*path).to_string(), sight(seen))).collect();
+        let files = files.iter().map(|(path, seen)| (Arc::from(*path), sight(seen))).collect();
         Scan { place: sights::Place { fuse, device: 7, ..Default::default() }, files }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod facts;
+mod listing;
 mod look;
 pub mod memory;
 mod resolver;
@@ -188,8 +189,8 @@ impl Reader {
         self.scan.take_in(news);
         self.memory.learn(&self.scan, self.start.elapsed()).map_err(Problem::Ill)?;
         let tree = self.tree();
-        for path in scan::fixed(&self.node) {
-            if let Some(File::Unreadable(reason)) = tree.files.get(&path) {
+        for path in listing::fixed(&self.node) {
+            if let Some(File::Unreadable(reason)) = tree.files.get(path.as_str()) {
                 return Err(Problem::Ill(format!("cannot read {}/{path}: {reason}", tree.root)));
             }
         }

@@ -1,13 +1,14 @@
 //! What a pass over the tree found, and how it is told to the process that asked: only what has changed since the pass before.
+use crate::inputs::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a file showed in a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seen {
     /// Its content.
-    Content(Arc<[u8]>),
+    Content(Content),
     /// Spaced tries to open it and a listing of its folder both say that it is not there.
     Absent,
     /// It is there and cannot be read: why.
@@ -26,7 +27,7 @@ pub enum Writing {
 }
 
 /// A file in a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
     /// What it showed.
     pub seen: Seen,
@@ -64,43 +65,28 @@ pub struct Scan {
     /// Of the tree as a whole.
     pub place: Place,
     /// The files by their path below the root: those listed, those always looked for, and those of the pass before.
-    pub files: BTreeMap<String, Sight>,
+    pub files: BTreeMap<Arc<str>, Sight>,
 }
 
 /// What a pass found that the one before did not.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct News {
     place: Place,
-    changed: Vec<(String, Told, Writing)>,
-    gone: Vec<String>,
-}
-
-/// [`Seen`] on its way.
-#[derive(Debug, Serialize, Deserialize)]
-enum Told {
-    Content(#[serde(with = "serde_bytes")] Vec<u8>),
-    Absent,
-    Failed(String),
+    changed: Vec<(Arc<str>, Sight)>,
+    gone: Vec<Arc<str>>,
 }
 
 impl News {
     /// What `now` has and `before` has not.
     #[must_use]
     pub fn between(before: &Scan, now: &Scan) -> Self {
-        if std::ptr::eq(before, now) {
-            return News { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
+        let mut news = News { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
+        if !std::ptr::eq(before, now) {
+            let changed = now.files.iter().filter(|(path, sight)| before.files.get(*path) != Some(sight));
+            news.changed.extend(changed.map(|(path, sight)| (path.clone(), sight.clone())));
+            news.gone.extend(before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned());
         }
-        let told = |sight: &Sight| match &sight.seen {
-            Seen::Content(content) => Told::Content(content.to_vec()),
-            Seen::Absent => Told::Absent,
-            Seen::Failed(reason) => Told::Failed(reason.clone()),
-        };
-        let changed = now.files.iter().filter(|(path, sight)| before.files.get(*path) != Some(sight));
-        News {
-            place: now.place.clone(),
-            changed: changed.map(|(path, sight)| (path.clone(), told(sight), sight.writing)).collect(),
-            gone: before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned().collect(),
-        }
+        news
     }
 
     /// Whether the pass found what the one before did.
@@ -117,14 +103,7 @@ impl Scan {
         for path in news.gone {
             self.files.remove(&path);
         }
-        for (path, told, writing) in news.changed {
-            let seen = match told {
-                Told::Content(content) => Seen::Content(content.into()),
-                Told::Absent => Seen::Absent,
-                Told::Failed(reason) => Seen::Failed(reason),
-            };
-            self.files.insert(path, Sight { seen, writing });
-        }
+        self.files.append(&mut news.changed.into_iter().collect());
     }
 }
 
@@ -141,7 +120,7 @@ mod tests {
         ];
         let writing = prop_oneof![Just(Writing::Perhaps), Just(Writing::Closed), Just(Writing::AtRest)];
         let sight = (seen, writing).prop_map(|(seen, writing)| Sight { seen, writing });
-        proptest::collection::btree_map("[a-d]", sight, 0..4)
+        proptest::collection::btree_map("[a-d]".prop_map(Arc::from), sight, 0..4)
             .prop_map(|files| Scan { place: Place { device: files.len() as u64, ..Place::default() }, files })
     }
 

@@ -1,5 +1,5 @@
 //! Watching the tree for writes of this node's processes: inotify(7).
-use super::scan::matters;
+use super::listing::matters;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -45,7 +46,9 @@ pub enum Message {
 /// When the process at the other side is gone.
 pub fn work(root: PathBuf, node: String) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
-    let mut worker = Worker { scanner: Scanner::new(root, node), watch: None, sent: Arc::default(), told: false };
+    let scanner = Scanner::new(root, node);
+    let output = io::stdout().as_fd().try_clone_to_owned().context("no standard output")?.into();
+    let mut worker = Worker { scanner, watch: None, sent: Arc::default(), told: false, output };
     loop {
         if wait(worker.watch.as_ref()) {
             let mut request = [0];
@@ -66,13 +69,15 @@ struct Worker {
     sent: Arc<Scan>,
     /// Whether the other side knows that something was written.
     told: bool,
+    /// Standard output, without a buffer.
+    output: File,
 }
 
 impl Worker {
     fn answer(&mut self, request: u8) -> Result<()> {
         self.told = false;
         match request {
-            STAT => return say(&Message::Fingerprint(self.scanner.fingerprint())),
+            STAT => return write_frame(&self.output, &Message::Fingerprint(self.scanner.fingerprint())),
             READ => {}
             _ => self.watch = self.watch.take().or_else(Watch::new),
         }
@@ -92,7 +97,7 @@ impl Worker {
         if let Some(watch) = &self.watch {
             mark_closed(&mut scan, watch);
         }
-        say(&Message::News(News::between(&self.sent, &scan)))?;
+        write_frame(&self.output, &Message::News(News::between(&self.sent, &scan)))?;
         self.sent = scan;
         if written { self.tell() } else { Ok(()) }
     }
@@ -102,13 +107,13 @@ impl Worker {
     }
 
     fn tell(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.told, true) { Ok(()) } else { say(&Message::Written) }
+        if std::mem::replace(&mut self.told, true) { Ok(()) } else { write_frame(&self.output, &Message::Written) }
     }
 }
 
 fn mark_closed(scan: &mut Arc<Scan>, watch: &Watch) {
-    let closed = |(path, sight): &(&String, &Sight)| sight.writing == Writing::Perhaps && watch.is_closed(path);
-    let closed: Vec<String> = scan.files.iter().filter(closed).map(|(path, _)| path.clone()).collect();
+    let closed = |(path, sight): &(&Arc<str>, &Sight)| sight.writing == Writing::Perhaps && watch.is_closed(path);
+    let closed: Vec<Arc<str>> = scan.files.iter().filter(closed).map(|(path, _)| path.clone()).collect();
     if closed.is_empty() {
         return;
     }
@@ -124,9 +129,4 @@ fn wait(watch: Option<&Watch>) -> bool {
     let mut fds = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     fds.extend(watch.map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
     poll(&mut fds, PollTimeout::NONE).is_ok() && fds[0].any().unwrap_or(true)
-}
-
-fn say(message: &Message) -> Result<()> {
-    let frame = postcard::to_stdvec(message).context("cannot encode a message")?;
-    write_frame(io::stdout().lock(), &frame).context("the reading side is gone")
 }

@@ -7,8 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use postcard::ser_flavors::Size;
+use postcard::serialize_with_flavor;
+use serde::Serialize;
 use std::ffi::OsStr;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -18,6 +21,9 @@ use std::time::{Duration, Instant};
 
 /// How long a killed worker may take to be gone before it counts as stuck.
 const DYING: Duration = Duration::from_millis(300);
+/// How much of a message is read or written at once, in bytes.
+const PORTION: usize = 1 << 16;
+const GONE: &str = "the reading side is gone";
 /// The longest message, in bytes: far more than a tree of thousands of files.
 const LONGEST: usize = 1 << 30;
 
@@ -109,7 +115,7 @@ impl Worker {
 
     /// Reads what has come; `false` at the end of the pipe.
     fn fill(&mut self) -> std::io::Result<bool> {
-        let mut buffer = [0; 1 << 16];
+        let mut buffer = [0; PORTION];
         loop {
             match self.output.read(&mut buffer) {
                 Ok(0) => return Ok(false),
@@ -171,15 +177,17 @@ impl Stuck {
     }
 }
 
-/// Writes a frame, as [`Worker`] reads it.
+/// Writes a message in postcard's format as a frame, as [`Worker`] reads it.
 ///
 /// # Errors
-/// When the other side is gone.
-pub fn write_frame(mut to: impl Write, message: &[u8]) -> std::io::Result<()> {
-    let length = u32::try_from(message.len()).map_err(|_| std::io::Error::from(ErrorKind::FileTooLarge))?;
-    to.write_all(&length.to_le_bytes())?;
-    to.write_all(message)?;
-    to.flush()
+/// When the other side is gone, or the message is too long.
+pub fn write_frame(to: impl Write, message: &impl Serialize) -> Result<()> {
+    let length = serialize_with_flavor(message, Size::default()).context("cannot encode a message")?;
+    let length = u32::try_from(length).context("a message is too long")?;
+    // the other side takes it in while it is made, and it is never here as a whole
+    let mut to = BufWriter::with_capacity(PORTION, to);
+    to.write_all(&length.to_le_bytes()).context(GONE)?;
+    postcard::to_io(message, &mut to).context(GONE)?.flush().context(GONE)
 }
 
 /// A duration for poll(2), rounded up to whole milliseconds.

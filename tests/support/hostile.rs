@@ -190,7 +190,7 @@ prop_compose! {
         let mut tree = Tree { root: "/etc/pve".to_string(), ..Tree::default() };
         for (path, content) in PATHS.iter().zip(contents) {
             if let Some(content) = content {
-                tree.files.insert((*path).to_string(), File::Content(content.into()));
+                tree.files.insert((*path).into(), File::Content(content.into()));
             }
         }
         tree

@@ -210,7 +210,7 @@ prop_compose! {
             )),
         ];
         let content = |text: String| File::Content(text.as_bytes().into());
-        let files = files.into_iter().map(|(path, text): (String, String)| (path, content(text))).collect();
+        let files = files.into_iter().map(|(path, text): (String, String)| (path.into(), content(text))).collect();
         Tree { root: "/etc/pve".into(), files }
     }
 }

@@ -11,7 +11,7 @@ pub fn tree(files: &[(&str, &str)]) -> Tree {
     let content = |text: &str| File::Content(text.as_bytes().into());
     Tree {
         root: "/etc/pve".to_string(),
-        files: files.iter().map(|(path, text)| ((*path).to_string(), content(text))).collect(),
+        files: files.iter().map(|(path, text)| ((*path).into(), content(text))).collect(),
     }
 }
 
@@ -29,7 +29,7 @@ pub fn from_folder(root: &Path) -> Tree {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                tree.files.insert(name, File::Content(fs::read(&path).unwrap().into()));
+                tree.files.insert(name.into(), File::Content(fs::read(&path).unwrap().into()));
             }
         }
     }

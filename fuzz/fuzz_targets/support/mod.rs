@@ -81,10 +81,7 @@ static FACTS: LazyLock<Facts> = LazyLock::new(|| {
 
 fn tree() -> Tree {
     let content = |text: &str| File::Content(text.as_bytes().into());
-    Tree {
-        root: "/etc/pve".into(),
-        files: FILES.iter().map(|(path, text)| ((*path).to_string(), content(text))).collect(),
-    }
+    Tree { root: "/etc/pve".into(), files: FILES.iter().map(|(path, text)| ((*path).into(), content(text))).collect() }
 }
 
 /// The output of `iptables-save` and `ip6tables-save`.

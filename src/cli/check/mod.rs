@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
             ));
         }
         given.push((tree.label(&place.path), file.as_path()));
-        tree.files.insert(place.path, File::Content(content.into()));
+        tree.files.insert(place.path.into(), File::Content(content.into()));
     }
     let mut findings = lint::check(&tree, &facts.collect(&tree));
     if !given.is_empty() {
@@ -59,10 +59,10 @@ fn other_hosts(tree: &mut Tree) -> Result<()> {
     let Ok(nodes) = fs::read_dir(&root) else { return Ok(()) };
     for node in nodes.flatten() {
         let path = format!("nodes/{}/host.fw", node.file_name().to_string_lossy());
-        if !tree.files.contains_key(&path)
+        if !tree.files.contains_key(path.as_str())
             && let Some(content) = files::read_optional(&node.path().join("host.fw"))?
         {
-            tree.files.insert(path, File::Content(content.into()));
+            tree.files.insert(path.into(), File::Content(content.into()));
         }
     }
     Ok(())

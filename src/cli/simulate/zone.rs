@@ -118,7 +118,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let View { tree, facts, .. } = view;
     let name = |kind| if kind == GuestKind::Vm { "VM" } else { "container" };
     let word = |kind| if kind == GuestKind::Vm { "vm" } else { "ct" };
-    let guests = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(String::as_str));
+    let guests = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(|path| &**path));
     let guest = guests.iter().find(|guest| guest.vmid == vmid);
     let here = || listing("its guests are", guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)));
     let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here()))?;
