@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a stage may need for so many guests: allocations, and KiB held at the same time.
 const CEILINGS: [(&str, usize, u64, u64); 8] = [
-    ("compile everything", 100, 64_700, 2_050),
-    ("compile everything", 1000, 493_000, 15_600),
-    ("compile one guest", 100, 3_380, 102),
-    ("compile one guest", 1000, 26_000, 992),
+    ("compile everything", 100, 47_300, 1_930),
+    ("compile everything", 1000, 327_000, 15_000),
+    ("compile one guest", 100, 1_230, 46),
+    ("compile one guest", 1000, 5_810, 255),
     ("compile nothing", 100, 8, 1),
     ("compile nothing", 1000, 8, 1),
-    ("plan", 100, 145, 54),
-    ("plan", 1000, 800, 392),
+    ("plan", 100, 142, 53),
+    ("plan", 1000, 800, 390),
 ];
 
 /// The system's allocator, which counts.

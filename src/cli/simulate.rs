@@ -133,6 +133,6 @@ fn hop(passage: &Passage<'_>) -> Value {
 fn origin(origin: &Origin) -> Value {
     match origin {
         Origin::Line(file, line) => json!({ "file": file.as_ref(), "line": line }),
-        Origin::Made(what) => json!({ "made_by": what.as_ref() }),
+        Origin::Made(what) => json!({ "made_by": what.as_str() }),
     }
 }

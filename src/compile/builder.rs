@@ -1,10 +1,14 @@
 //! Building chains rule by rule.
 use crate::config::LogRatelimit;
 use crate::ruleset::{Chain, ChainName, LogPrefix, Match, Origin, Rule, Target};
-use std::sync::Arc;
+use ecow::EcoString;
+use std::sync::{Arc, LazyLock};
 
 /// The bit of a packet's mark that says: accepted.
 pub const ACCEPT_MARK: u32 = 0x8000_0000;
+
+/// The chain that sets it.
+pub const SET_ACCEPT_MARK: &str = "PVEFW-SET-ACCEPT-MARK";
 
 /// The name of a chain of ours.
 ///
@@ -19,8 +23,14 @@ pub fn jump(name: &str) -> Target {
     Target::Jump(chain(name))
 }
 
+/// Goes to the chain that marks a packet as accepted.
+pub fn accept_by_mark() -> Target {
+    static CHAIN: LazyLock<ChainName> = LazyLock::new(|| chain(SET_ACCEPT_MARK));
+    Target::Goto(CHAIN.clone())
+}
+
 /// An origin that is no line of a file.
-pub fn made(what: impl Into<Arc<str>>) -> Origin {
+pub fn made(what: impl Into<EcoString>) -> Origin {
     Origin::Made(what.into())
 }
 
@@ -45,6 +55,8 @@ pub struct Workshop {
     pub chains: Chains,
     /// Room for the rules of the next one.
     room: Vec<Rule>,
+    /// Room for the matches of the next rule.
+    pub matches: Vec<Match>,
 }
 
 /// A chain that is being made.
@@ -94,7 +106,7 @@ impl<'a> Builder<'a> {
 
     /// Puts the chain to the others.
     pub fn finish(mut self, workshop: &mut Workshop) {
-        let chain = Chain::new(self.rules.drain(..).collect::<Box<[Rule]>>()).signed(&self.name);
+        let chain = Chain::new(self.rules.drain(..).collect::<Box<[Rule]>>());
         workshop.chains.push((self.name, Arc::new(chain)));
         workshop.room = self.rules;
     }

@@ -1,5 +1,5 @@
 //! The chains of guests' devices.
-use super::builder::{Builder, Log, chain};
+use super::builder::{Builder, Log, accept_by_mark};
 use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
 use super::sets::{has_ipfilter, ipfilter};
 use super::user::{Owner, Place};
@@ -42,7 +42,7 @@ impl FamilyCompiler<'_> {
 
     fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
-        let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
+        let accept = accept_by_mark();
         let mut rules = self.chain(&[device.name.as_str(), "-OUT"].concat());
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Way::Out);
@@ -75,7 +75,7 @@ impl FamilyCompiler<'_> {
             Family::V6 => (547, 546),
         };
         let (from, to, target) = match way {
-            Way::Out => (client, server, Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"))),
+            Way::Out => (client, server, accept_by_mark()),
             _ => (server, client, Target::Accept),
         };
         let matches = vec![udp(), port(Direction::Source, from, from), port(Direction::Destination, to, to)];

@@ -2,10 +2,12 @@
 use super::builder::ACCEPT_MARK;
 use crate::config::{Address, Literal, Ports, Term};
 use crate::ruleset::{
-    CtState, Direction, Family, IcmpType, Interface, Match, Physdev, SetName, Spelled, Target, TcpFlags, Token,
+    CtState, Direction, Family, IcmpType, Interface, Match, PerFamily, Physdev, SetName, Spelled, Target, TcpFlags,
+    Token,
 };
 use crate::tables::icmp;
 use ipnet::IpNet;
+use std::sync::LazyLock;
 
 /// `-p NAME` with a protocol that needs no database.
 pub fn proto(name: &str, number: u8) -> Match {
@@ -24,8 +26,12 @@ pub fn udp() -> Match {
 
 /// `--dport` or `--sport` with one port or range.
 pub fn port(direction: Direction, first: u16, last: u16) -> Match {
-    let text = if first == last { first.to_string() } else { format!("{first}:{last}") };
-    Match::Port(direction, Spelled::new(&text, (first, last)).expect("ports are a word"))
+    let mut number = itoa::Buffer::new();
+    let spelled = match first == last {
+        true => Spelled::new(number.format(first), (first, last)),
+        false => Spelled::new(&format!("{first}:{last}"), (first, last)),
+    };
+    Match::Port(direction, spelled.expect("ports are a word"))
 }
 
 /// `--match multiport --dports`
@@ -51,12 +57,14 @@ pub fn icmp_proto(family: Family) -> Match {
 
 /// `--icmp-type` or `--icmpv6-type` with a name of the tables.
 pub fn icmp_type(family: Family, name: &str) -> Match {
-    let table = match family {
-        Family::V4 => icmp::V4,
-        Family::V6 => icmp::V6,
-    };
-    let (kind, code) = icmp::find(table, name).expect("a name of the table");
-    Match::Icmp(family, Spelled::new(name, IcmpType { kind, code }).expect("a type's name is a word"))
+    // long names that every device's chains have: made once, they are shared
+    static NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
+        let named = |(name, kind, code): &icmp::Row| Spelled::new(name, IcmpType { kind: *kind, code: *code });
+        let all = |table: &[icmp::Row]| table.iter().filter_map(named).collect();
+        PerFamily { v4: all(icmp::V4), v6: all(icmp::V6) }
+    });
+    let named = NAMED[family].iter().find(|named| named.text() == name);
+    Match::Icmp(family, named.expect("a name of the table").clone())
 }
 
 /// `-m set --match-set NAME src`

@@ -53,7 +53,7 @@ impl Defined {
             for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
                 live.add(*net, *nomatch);
             }
-            Arc::new(live.signed(&names[family]))
+            Arc::new(live)
         };
         let sets = PerFamily { v4: of(Family::V4), v6: of(Family::V6) };
         Defined { name: name.to_string(), place: (file.clone(), set.line), names, sets }

@@ -1,6 +1,6 @@
 //! The standard chains, which every configuration has.
 use super::FamilyCompiler;
-use super::builder::{Log, chain, jump, made};
+use super::builder::{Log, SET_ACCEPT_MARK, chain, jump, made};
 use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
 use crate::config::{HostOptions, Verdict};
 use crate::ruleset::{AddrType, Direction, Family, Match, Origin, RejectWith, Target, TcpFlags};
@@ -22,7 +22,7 @@ impl FamilyCompiler<'_> {
     }
 
     fn set_accept_mark(&mut self) {
-        let mut rules = self.chain("PVEFW-SET-ACCEPT-MARK");
+        let mut rules = self.chain(SET_ACCEPT_MARK);
         rules.spec([], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
         rules.finish(&mut self.workshop);
     }

@@ -1,5 +1,5 @@
 //! User rules: rules of the configuration files, in the chains that they go into.
-use super::builder::{Builder, Log, chain, jump};
+use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
 use crate::config::{Action, Cluster, Rule, Verdict, VerdictRule, Way};
@@ -72,16 +72,17 @@ impl FamilyCompiler<'_> {
     }
 
     fn verdict_rule(
-        &self,
+        &mut self,
         rule: &VerdictRule,
         line: u32,
         interface: Option<Match>,
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
-        let set = |reference: &_| self.set_name(reference);
-        let mut matches = Vec::with_capacity(8);
+        let mut matches = std::mem::take(&mut self.workshop.matches);
+        matches.clear();
         matches.extend(interface);
+        let set = |reference: &_| self.set_name(reference);
         for (direction, one) in [(Direction::Source, &rule.source), (Direction::Destination, &rule.dest)] {
             if let Some(one) = one {
                 // a rule whose set is lost is lost with it; the set's report says so
@@ -103,6 +104,7 @@ impl FamilyCompiler<'_> {
             into.log(&matches, log, &origin);
             into.spec(&matches[..], target.clone(), &origin);
         }
+        self.workshop.matches = matches;
     }
 
     /// The chains of a group.
@@ -115,7 +117,7 @@ impl FamilyCompiler<'_> {
                 None => super::builder::made(format!("security group {name}, which does not exist")),
             };
             rules.plain([], super::matches::set_mark(false), &origin);
-            let accept = Target::Goto(chain("PVEFW-SET-ACCEPT-MARK"));
+            let accept = accept_by_mark();
             let place =
                 Place { file: &cluster.file, way, vmid: 0, group_accept: accept.clone(), accept, owner: Owner::Group };
             self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);

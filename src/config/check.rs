@@ -143,13 +143,12 @@ impl<'a> Check<'a> {
             return None;
         }
         self.iface();
-        let way = match kind.to_ascii_lowercase().as_str() {
-            "group" => return self.group(),
-            "in" => Way::In,
-            "out" => Way::Out,
-            _ => Way::Forward,
-        };
-        self.verdict_rule(way).map(Action::Verdict)
+        if kind.eq_ignore_ascii_case("group") {
+            return self.group();
+        }
+        let ways = [("in", Way::In), ("out", Way::Out)];
+        let way = ways.into_iter().find(|(word, _)| kind.eq_ignore_ascii_case(word));
+        self.verdict_rule(way.map_or(Way::Forward, |(_, way)| way)).map(Action::Verdict)
     }
 
     fn iface(&mut self) {

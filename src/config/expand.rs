@@ -18,15 +18,20 @@ pub fn terms(
 ) -> Result<PerFamily<Vec<Term>>, Faults> {
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
     let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
-    let fixed: Vec<&MacroRule> = applying().flat_map(|(_, rules)| rules).collect();
     // a macro that has nothing in the rule's family is held against what it has in the other
-    let faults = if fixed.is_empty() { conflicts(mac.v4.iter().chain(mac.v6), raw) } else { conflicts(fixed, raw) };
+    let faults = match applying().all(|(_, rules)| rules.is_empty()) {
+        true => conflicts(mac.v4.iter().chain(mac.v6), raw),
+        false => conflicts(applying().flat_map(|(_, rules)| rules), raw),
+    };
     if !faults.is_empty() {
         return Err(faults);
     }
     let mut terms = PerFamily::<Vec<Term>>::default();
     for (family, rules) in applying() {
-        terms[family] = rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<_, _>>()?;
+        terms[family].reserve_exact(rules.len());
+        for rule in rules {
+            terms[family].push(term(rule, raw, family, databases)?);
+        }
     }
     Ok(terms)
 }

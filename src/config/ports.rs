@@ -35,17 +35,18 @@ impl Ports {
         let Some(name) = with_ports(protocol.value) else {
             return Err(format!("protocol '{protocol}' does not support ports"));
         };
-        let parts: Vec<_> = text.split(',').collect();
-        let ports: Vec<_> = parts.iter().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
-        let count: usize = parts.iter().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
+        let parts = || text.split(',');
+        // iptables has no ports of its own for udplite, the multiport match has
+        let spelled = if parts().count() == 1 && name != "udplite" {
+            Spelled::new(text, port(text, name, databases)?).map(Ports::One)
+        } else {
+            let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
+            Spelled::new(text, ports).map(|ports| Ports::Several(ports.into()))
+        };
+        let count: usize = parts().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
         if count > MOST_PORTS {
             return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
         }
-        // iptables has no ports of its own for udplite, the multiport match has
-        let spelled = match ports[..] {
-            [one] if name != "udplite" => Spelled::new(text, one).map(Ports::One),
-            _ => Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())),
-        };
         spelled.ok_or_else(|| invalid(text))
     }
 }

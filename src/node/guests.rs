@@ -1,8 +1,10 @@
 //! The node's guests: `.vmlist`, or the guests' `.conf` files.
 use crate::config::Report;
 use crate::inputs::Tree;
+use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A virtual machine or a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,12 +92,12 @@ impl Listing {
         let mut listing = Listing::default();
         match vmlist {
             Some(vmlist) => {
-                for (id, guest) in entries(vmlist, node) {
-                    match guest {
-                        Ok(guest) => listing.guests.push(guest),
-                        Err(fault) => listing.faults.push((id, fault)),
-                    }
-                }
+                let mut add = |id: &str, of: Option<&str>, kind: Option<&str>| match own(node, id, of, kind) {
+                    Some(Ok(guest)) => listing.guests.push(guest),
+                    Some(Err(fault)) => listing.faults.push((id.to_string(), fault)),
+                    None => {}
+                };
+                entries(vmlist, &mut add);
             }
             None => listing.guests.extend(paths.filter_map(|path| by_path(path, node))),
         }
@@ -119,22 +121,45 @@ pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item =
     Listing::of(vmlist, node, paths).guests
 }
 
-/// The entries of `.vmlist` that are not known to be another node's.
-fn entries(vmlist: &[u8], node: &str) -> Vec<(String, Result<Listed, &'static str>)> {
+/// A `.vmlist` in which all makes sense.
+#[derive(Deserialize)]
+struct VmList<'a> {
+    #[serde(borrow)]
+    ids: BTreeMap<Cow<'a, str>, Entry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    node: Cow<'a, str>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+}
+
+/// The entries of `.vmlist`: the VMID as it is written, the node and the type, as far as they are words.
+fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)) {
+    if let Ok(list) = serde_json::from_slice::<VmList<'_>>(vmlist) {
+        list.ids.iter().for_each(|(id, entry)| add(id, Some(&entry.node), Some(&entry.r#type)));
+        return;
+    }
     let vmlist: Value = serde_json::from_slice(vmlist).unwrap_or_default();
-    let ids = vmlist.get("ids").and_then(Value::as_object).into_iter().flatten();
-    let of = |entry: &Value| entry.get("node").and_then(Value::as_str).map(str::to_string);
-    let own = ids.filter(|(_, entry)| of(entry).is_none_or(|of| of == node));
-    let guest = |id: &str, entry: &Value| {
-        of(entry).ok_or("it has no node")?;
-        let kind = match entry.get("type").and_then(Value::as_str) {
+    for (id, entry) in vmlist.get("ids").and_then(Value::as_object).into_iter().flatten() {
+        add(id, entry.get("node").and_then(Value::as_str), entry.get("type").and_then(Value::as_str));
+    }
+}
+
+/// The guest of an entry, or what is wrong with it; `None` if it is known to be another node's.
+fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Result<Listed, &'static str>> {
+    let guest = |of: Option<&str>| {
+        of.ok_or("it has no node")?;
+        let kind = match kind {
             Some("qemu") => GuestKind::Vm,
             Some("lxc") => GuestKind::Container,
             _ => return Err("its type is neither qemu nor lxc"),
         };
         vmid(id).map(|vmid| Listed::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
     };
-    own.map(|(id, entry)| (id.clone(), guest(id, entry))).collect()
+    of.is_none_or(|of| of == node).then(|| guest(of))
 }
 
 fn by_path(path: &str, node: &str) -> Option<Listed> {

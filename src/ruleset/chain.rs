@@ -1,7 +1,7 @@
 //! Chains: their rules in order, and their signatures.
 use super::bridge::{BridgeRule, MacStyle};
 use super::names::ChainName;
-use super::rule::{Rule, append};
+use super::rule::Rule;
 use super::signature::{Remembered, Signature};
 
 /// A chain of an iptables table. Immutable once made, so that it can be shared, compared cheaply, and remember its
@@ -19,13 +19,6 @@ impl Chain {
     pub fn new(rules: impl Into<Box<[Rule]>>) -> Self {
         let rules = rules.into();
         Chain { expanded: rules.iter().map(Rule::expanded).sum(), rules, signature: Remembered::default() }
-    }
-
-    /// The chain, with its signature under this name made now and not when it is first asked for.
-    #[must_use]
-    pub fn signed(self, name: &ChainName) -> Self {
-        let _ = self.signature(name);
-        self
     }
 
     /// The rules, first to last.
@@ -48,10 +41,7 @@ impl Chain {
     /// The signature of the chain under this name.
     #[must_use]
     pub fn signature(&self, name: &ChainName) -> Signature {
-        let make = || {
-            let append = append(name);
-            Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(&append, out)))
-        };
+        let make = || Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(name, out)));
         self.signature.get(name, make)
     }
 }

@@ -3,6 +3,7 @@ use super::matches::Match;
 use super::names::ChainName;
 use super::target::Target;
 use super::text::{put, string};
+use ecow::EcoString;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ pub enum Origin {
     /// A line of a file, counted from 1.
     Line(Arc<str>, u32),
     /// No line made it: what did, in words, such as `default policy_in of 100.fw`.
-    Made(Arc<str>),
+    Made(EcoString),
 }
 
 impl fmt::Display for Origin {
@@ -42,7 +43,7 @@ impl Rule {
     /// The rule as a line of a restore script.
     #[must_use]
     pub fn line(&self, chain: &ChainName) -> String {
-        string(|out| self.put(&append(chain), out))
+        string(|out| self.put(chain, out))
     }
 
     /// How many rules the tools make of it: one for each pair of a source and a destination address.
@@ -55,17 +56,12 @@ impl Rule {
         addresses.product()
     }
 
-    /// Writes that line, which begins with [`append`], without its end.
-    pub(super) fn put(&self, append: &str, out: &mut impl Write) -> fmt::Result {
-        put(out, &[append, if self.wide { " " } else { "" }])?;
+    /// Writes that line, without its end.
+    pub(super) fn put(&self, chain: &ChainName, out: &mut impl Write) -> fmt::Result {
+        put(out, &["-A ", chain.as_str(), if self.wide { " " } else { "" }])?;
         self.matches.iter().try_for_each(|one| one.put(out))?;
         self.target.put(out)
     }
-}
-
-/// What the line of a rule of this chain begins with.
-pub(super) fn append(chain: &ChainName) -> String {
-    ["-A ", chain.as_str()].concat()
 }
 
 #[cfg(test)]

@@ -107,13 +107,6 @@ impl Set {
         self.signature.get(name, make)
     }
 
-    /// The set, with its signature under this name made now and not when it is first asked for.
-    #[must_use]
-    pub fn signed(self, name: &SetName) -> Self {
-        let _ = self.signature(name);
-        self
-    }
-
     /// Whether the kernel would find the address in the set: the longest prefix that holds it decides.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

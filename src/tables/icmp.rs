@@ -1,7 +1,8 @@
 //! ICMP types by the names that iptables and ip6tables know, with their numbers (RFC 792, RFC 4443, RFC 4861).
 
 /// A name, the type, and the code where the name means one. The type is `None` for `any`.
-type Row = (&'static str, Option<u8>, Option<u8>);
+/// A name with its type and code; `None` is any.
+pub type Row = (&'static str, Option<u8>, Option<u8>);
 
 const fn kind(name: &'static str, kind: u8) -> Row {
     (name, Some(kind), None)

@@ -207,9 +207,6 @@ pub(super) fn read<O: Options>(
     reports: &mut Vec<Report>,
 ) -> O {
     let mut options = O::default();
-    if let Some(lines) = options.lines() {
-        *lines = Lines::unset(O::ROWS.iter().map(|row| row.key), file);
-    }
     for line in lines {
         match set(&mut options, *line, databases) {
             Ok(key) => {
@@ -221,6 +218,9 @@ pub(super) fn read<O: Options>(
                 reports.push(Report::line(file, line.number, text).at(line.span(word), sought));
             }
         }
+    }
+    if let Some(lines) = options.lines() {
+        lines.complete(O::ROWS.iter().map(|row| row.key), file);
     }
     options
 }

@@ -2,6 +2,7 @@
 use crate::config::values::{LogRatelimit, Verdict};
 use crate::ruleset::{Origin, Queue, Token};
 use crate::tables::helpers::Helper;
+use ecow::eco_format;
 use std::sync::Arc;
 
 /// Where each option was set: its line, or its default, by its key.
@@ -9,15 +10,18 @@ use std::sync::Arc;
 pub struct Lines(Vec<(&'static str, Origin)>);
 
 impl Lines {
-    /// Those of a file that sets none of these options.
-    pub(super) fn unset(keys: impl Iterator<Item = &'static str>, file: &str) -> Self {
-        Lines(keys.map(|key| (key, default(key, file))).collect())
+    /// The option is set in a line, and perhaps in an earlier one too.
+    pub(super) fn set(&mut self, key: &'static str, file: &Arc<str>, line: u32) {
+        self.0.retain(|(known, _)| *known != key);
+        self.0.push((key, Origin::Line(file.clone(), line)));
     }
 
-    /// The option is set in a line.
-    pub(super) fn set(&mut self, key: &str, file: &Arc<str>, line: u32) {
-        if let Some((_, origin)) = self.0.iter_mut().find(|(known, _)| *known == key) {
-            *origin = Origin::Line(file.clone(), line);
+    /// No line sets any other of these options.
+    pub(super) fn complete(&mut self, keys: impl Iterator<Item = &'static str>, file: &str) {
+        for key in keys {
+            if !self.0.iter().any(|(known, _)| *known == key) {
+                self.0.push((key, default(key, file)));
+            }
         }
     }
 
@@ -30,7 +34,7 @@ impl Lines {
 }
 
 fn default(key: &str, file: &str) -> Origin {
-    Origin::Made(["default ", key, " of ", file].concat().into())
+    Origin::Made(eco_format!("default {key} of {file}"))
 }
 
 /// Options of cluster.fw.
