@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 /// Everything is read anew and compared with the kernel this often.
 const CYCLE: Duration = Duration::from_secs(10);
-/// `stat` looks for changes this often where not every change is told: writes of other nodes raise no event.
-const STAT: Duration = Duration::from_millis(700);
-/// The shortest time between the end of a pass and the next one; twice the time of the pass, if that is longer.
+/// `stat` looks for changes this often where not every change is told: writes of other nodes raise no event. The kernel
+/// shows the `stat` of a file of pmxcfs for up to a second after it was asked for: half of that, and a bit, finds a new one as
+/// soon as can be.
+const STAT: Duration = Duration::from_millis(520);
+/// The shortest time between the end of a pass and the next one; after a pass between cycles twice the time that it took, if
+/// that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the updater is woken.
@@ -46,10 +49,13 @@ impl Schedule {
     /// Takes note of a pass that took so long, and was part of a full cycle or not.
     pub fn passed(&mut self, took: Duration, full: bool) {
         let now = Instant::now();
-        self.rest = now + PAUSE.max(2 * took).min(STAT);
-        self.stat = now + STAT;
+        // what was written during a pass may have been missed by it
+        self.stat = now + STAT.saturating_sub(took).max(PAUSE);
         if full {
+            self.rest = now + PAUSE;
             self.cycle = now + CYCLE;
+        } else {
+            self.rest = now + PAUSE.max(2 * took).min(STAT);
         }
     }
 
