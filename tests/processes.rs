@@ -114,7 +114,7 @@ impl Witness {
 
     /// What is wrong with the full reading after a change.
     fn reads_everything(&self, after: &str) -> Vec<String> {
-        until("a full reading", || self.log().exists().then_some(()));
+        until(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
         // either variant of ebtables, as the kernel has it
         let name = |line: String| if line.starts_with("ebtables-") { "ebtables".into() } else { line };
         let mut ran: Vec<String> = self.ran().into_iter().map(name).collect();

@@ -10,6 +10,8 @@ use std::time::Duration;
 const CYCLES: u32 = 6;
 /// The same where everything is read in each.
 const FULL_CYCLES: u32 = 3;
+/// How far apart cycles are.
+const CYCLE: Duration = Duration::from_secs(10);
 /// Until nothing is left to do after a first update: one of the next cycles reads everything once more.
 const SETTLING: Duration = Duration::from_secs(22);
 /// Of the 360 cycles of an hour, everything is read in these: every five minutes.
@@ -30,12 +32,12 @@ pub fn plain(sites: &[Site]) -> Plain {
     Plain { cycles, saves }
 }
 
-/// Starts the daemons anew, so that they read everything in each cycle; and tells.
+/// Starts the daemons anew, so that they read everything once a cycle; and tells.
 pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     eprintln!("idle cycles with a full reading ...");
     for site in &mut *sites {
         site.stop();
-        site.start(&["--full-reading", "1"]);
+        site.start(&["--full-reading", "10"]);
     }
     let (full, more) = follow(sites, FULL_CYCLES);
     let hour = |(plain, full): (&Duration, &Duration)| (*plain * (HOUR - FULL_IN_HOUR) + *full * FULL_IN_HOUR) / HOUR;
@@ -69,7 +71,9 @@ fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
 
 fn cycle(site: &Site, cycles: u32) -> Duration {
     site.await_cycle();
+    // in the middle between the ends of two cycles: parts of a full reading are read before and after
+    sleep(CYCLE / 2);
     let before = process::cpu(site.daemon());
-    (0..cycles).for_each(|_| site.await_cycle());
+    sleep(CYCLE * cycles);
     (process::cpu(site.daemon()) - before) / cycles
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long after a change of our own everything is read again: in the next regular cycle.
+/// How long after a change of our own everything is read again.
 const AFTER_CHANGE: Duration = Duration::from_secs(5);
 
 /// What is known of the kernel.
@@ -26,20 +26,22 @@ pub(super) struct Known {
     bodies: BTreeMap<(Part, ChainName), (Signature, u64)>,
     /// The longest time between two full readings.
     interval: Duration,
-    /// When everything is to be read again.
-    due: Instant,
+    /// When the next full reading is to begin.
+    next: Instant,
+    /// What is left of one that has begun.
+    unread: BTreeSet<Part>,
 }
 
 impl Known {
     /// Nothing is; from now on everything is read once in `interval` at least.
     pub fn nothing(interval: Duration) -> Self {
-        let due = Instant::now() + interval;
-        Known { live: Live::empty(), evidence: BTreeMap::new(), bodies: BTreeMap::new(), interval, due }
+        let (live, evidence, bodies, unread) = (Live::empty(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Known { live, evidence, bodies, interval, next: Instant::now() + interval, unread }
     }
 
     /// Changes the longest time between two full readings.
     pub fn set_interval(&mut self, interval: Duration) {
-        self.due = self.due.min(Instant::now() + interval);
+        self.next = self.next.min(Instant::now() + interval);
         self.interval = interval;
     }
 
@@ -53,7 +55,7 @@ impl Known {
     pub fn after(mut self, touched: &BTreeSet<Part>, rewritten: &[(Part, TablePlan)]) -> Self {
         if !touched.is_empty() {
             self.evidence.retain(|part, _| !touched.contains(part));
-            self.due = self.due.min(Instant::now() + AFTER_CHANGE);
+            self.next = self.next.min(Instant::now() + AFTER_CHANGE);
         }
         for (part, plan) in rewritten {
             let chains = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
@@ -71,32 +73,59 @@ impl Known {
         }
     }
 
-    /// The parts that are to be read again.
-    pub fn moved(&self, variants: &Variants) -> BTreeSet<Part> {
-        self.moved_since(&summaries(variants))
+    /// When a full reading is to begin, or to go on.
+    pub fn due(&self) -> Instant {
+        if self.unread.is_empty() { self.next } else { Instant::now() }
     }
 
-    fn moved_since(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
-        let due = Instant::now() >= self.due;
+    /// Whether it is time for that.
+    pub fn is_due(&self) -> bool {
+        !self.unread.is_empty() || Instant::now() >= self.next
+    }
+
+    /// Whether all is as it was read, as far as the kernel tells. A full reading that is due goes on by one part then, and
+    /// that must be as it was: so what is to be done meanwhile never waits for all parts.
+    pub fn holds(&mut self, variants: &Variants, limit: Duration) -> bool {
+        let now = summaries(variants);
+        self.moved(&now).is_empty() && (!self.is_due() || self.read_on(now, variants, limit))
+    }
+
+    fn moved(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
         let holds = |part| now.get(&part).is_some_and(|now| self.evidence.get(&part) == Some(now));
-        Part::ALL.into_iter().filter(|part| due || !holds(*part)).collect()
+        Part::ALL.into_iter().filter(|part| !holds(*part)).collect()
     }
 
     /// What is live now; of what has not moved nothing is read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
         let now = summaries(variants);
-        let moved = self.moved_since(&now);
+        let moved = self.moved(&now);
         if moved.len() == Part::ALL.len() {
-            self.due = Instant::now() + self.interval;
+            self.next = Instant::now() + self.interval;
+            self.unread.clear();
         }
+        self.read(&moved, now, variants, limit);
+        self.live.clone()
+    }
+
+    fn read_on(&mut self, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) -> bool {
+        if self.unread.is_empty() {
+            self.next = Instant::now() + self.interval;
+            self.unread.extend(Part::ALL);
+        }
+        let before = self.live.clone();
+        let part = self.unread.pop_first();
+        self.read(&part.into_iter().collect(), now, variants, limit);
+        self.live == before
+    }
+
+    /// Reads these parts; no other has moved by the evidence of before that.
+    fn read(&mut self, parts: &BTreeSet<Part>, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) {
+        // nothing is certain any more if this ends in a panic
         self.evidence.clear();
-        read::refresh(&mut self.live, variants, limit, |part| moved.contains(&part));
-        for part in moved {
-            self.look_for_edits(part);
-        }
+        read::refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
+        parts.iter().for_each(|part| self.look_for_edits(*part));
         let failed: Vec<Part> = self.live.faults().into_iter().map(|(part, _)| part).collect();
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
-        self.live.clone()
     }
 
     /// A chain whose text is not what it was under the same signature has none that says anything.

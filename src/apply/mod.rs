@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::thread::scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -120,17 +120,34 @@ impl Firewall {
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
-    /// The same as [`Firewall::update`], with less effort where nothing has happened since the last call.
+    /// The same as [`Firewall::update`], with less effort where nothing has happened since the last call. A full reading
+    /// that is due is made part by part, one in each call: nothing else has to wait for all of it.
     pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
-        let settled = self.settled.take_if(|settled| Arc::ptr_eq(settled, wanted));
-        if settled.is_some() && self.known.moved(&self.tools.variants).is_empty() && self.refused.is_empty() {
+        let settled = self.settled.take();
+        if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
+            && self.known.holds(&self.tools.variants, self.tools.limit)
+        {
             self.settled = settled;
             return Outcome::default();
         }
-        let outcome = self.update(wanted);
-        let is_settled = !outcome.changed && outcome.faults.is_empty();
-        self.settled = is_settled.then(|| wanted.clone());
+        if settled.is_none() {
+            self.read_what_is_due();
+        }
+        let (outcome, as_wanted) = self.bring_about(wanted);
+        self.settled = as_wanted.then(|| wanted.clone());
         outcome
+    }
+
+    /// When [`Firewall::maintain`] has a part of a full reading to make; `None` while it has other things to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.settled.as_ref().map(|_| self.known.due())
+    }
+
+    fn read_what_is_due(&mut self) {
+        if self.known.is_due() {
+            self.known.doubt(Part::ALL);
+        }
     }
 
     /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
@@ -139,6 +156,12 @@ impl Firewall {
     /// keeps its live rules. Until it is accepted, each update reports it.
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
         self.settled = None;
+        self.read_what_is_due();
+        self.bring_about(wanted).0
+    }
+
+    /// Also tells whether all is certainly as wanted then.
+    fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
         let live = self.live();
         let mut pass = Pass::new(wanted, &live);
         for (part, error) in live.faults() {
@@ -157,16 +180,19 @@ impl Firewall {
         let Pass { mut outcome, .. } = pass;
         let quiet = !outcome.changed && outcome.faults.is_empty();
         outcome.faults.extend(self.refused.faults());
+        let mut as_wanted = true;
         if !quiet {
             // only what reads as it is wanted is certainly read right
             let now = self.live();
             let left = self.plan(wanted, &now);
             self.known.doubt(left.parts());
+            as_wanted = left.is_empty();
         }
         if outcome.faults.is_empty() {
             self.clear_variants(&self.tools.variants.stray(), &mut outcome);
         }
-        outcome
+        as_wanted &= outcome.faults.is_empty() && self.refused.is_empty();
+        (outcome, as_wanted)
     }
 
     /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.

@@ -1,6 +1,5 @@
 //! When the updater does what.
 use crate::reader::Reader;
-use crate::reader::facts::FactsSource;
 use crate::system::bell::Bell;
 use crate::system::worker::timeout;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -13,6 +12,8 @@ const CYCLE: Duration = Duration::from_secs(10);
 /// shows the `stat` of a file of pmxcfs for up to a second after it was asked for: half of that, and a bit, finds a new one as
 /// soon as can be.
 const STAT: Duration = Duration::from_millis(520);
+/// The parts of a full reading of the kernel are read at least this far apart.
+const READ_ON: Duration = Duration::from_secs(1);
 /// The shortest time between the end of a pass and the next one; after a pass between cycles twice the time that it took, if
 /// that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,8 +25,10 @@ pub enum Why {
     Order,
     /// Something was written, or a change is to be confirmed: read, and act if it made a difference.
     Look,
-    /// The regular cycle, or another input changed: read, compare with the kernel, apply.
+    /// The regular cycle: read, compare with the kernel, apply.
     Cycle,
+    /// A full reading of the kernel goes on by one part.
+    ReadOn,
 }
 
 /// The times of the updater.
@@ -35,15 +38,16 @@ pub struct Schedule {
     stat: Instant,
     /// No pass before this: a program that writes all the time must not keep this one busy.
     rest: Instant,
-    tables: Vec<Option<(u64, u64, i64, i64)>>,
+    /// When a part of a full reading was last due.
+    read: Instant,
 }
 
 impl Schedule {
     /// The first cycle is due now.
     #[must_use]
-    pub fn new(facts: &FactsSource) -> Self {
+    pub fn new() -> Self {
         let now = Instant::now();
-        Schedule { cycle: now, stat: now, rest: now, tables: facts.fingerprint() }
+        Schedule { cycle: now, stat: now, rest: now, read: now }
     }
 
     /// Takes note of a pass that took so long, and was part of a full cycle or not.
@@ -65,10 +69,11 @@ impl Schedule {
         self.cycle = self.cycle.min(Instant::now() + after.min(CYCLE));
     }
 
-    /// Waits until there is something to do.
-    pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, facts: &FactsSource) -> Why {
+    /// Waits until there is something to do; a full reading of the kernel is due to begin, or to go on, at `full`.
+    pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, full: Option<Instant>) -> Why {
         let mut written = false;
         let confirm = reader.due().map(|due| Instant::now() + due);
+        let read_on = full.map(|full| full.max(self.read + READ_ON));
         loop {
             written |= reader.written();
             let now = Instant::now();
@@ -78,18 +83,18 @@ impl Schedule {
             if now >= self.rest && (written || confirm.is_some_and(|confirm| now >= confirm)) {
                 return Why::Look;
             }
-            if now >= self.stat {
+            if read_on.is_some_and(|read_on| now >= read_on) {
+                self.read = now;
+                return Why::ReadOn;
+            }
+            let stat = (!reader.is_watched()).then_some(self.stat);
+            if stat.is_some_and(|stat| now >= stat) {
                 self.stat = now + STAT;
-                let tables = facts.fingerprint();
-                if tables != self.tables {
-                    self.tables = tables;
-                    return Why::Cycle;
-                }
-                written |= !reader.is_watched() && reader.changed();
+                written |= reader.changed();
                 continue;
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
-            let until = self.cycle.min(self.stat).min(look.unwrap_or(self.cycle));
+            let until = [look, read_on, stat].into_iter().flatten().fold(self.cycle, Instant::min);
             let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));

@@ -69,12 +69,11 @@ impl Updater {
         let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), manner, bell);
         let mut firewall = Firewall::new(&setup.root, setup.variant);
         firewall.set_full_reading(setup.full_reading);
-        let facts = FactsSource::new(setup.root.clone(), setup.node.clone());
         Updater {
             reader: reader.inheriting(inherited),
             firewall,
-            schedule: Schedule::new(&facts),
-            facts,
+            schedule: Schedule::new(),
+            facts: FactsSource::new(setup.root.clone(), setup.node.clone()),
             compiler: Compiler::new(processors()),
             journal: Journal::default(),
             status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
@@ -103,7 +102,7 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
-            why = self.schedule.wait(self.orders.bell(), &mut self.reader, &self.facts);
+            why = self.schedule.wait(self.orders.bell(), &mut self.reader, self.firewall.due());
         }
     }
 
@@ -121,8 +120,8 @@ impl Updater {
         let read = match self.read {
             // nothing is known yet: rather wait a moment for certainty than act on half of it
             false => self.reader.settle().map(drop),
-            true if why == Why::Look => self.reader.look(),
-            true => self.reader.pass(),
+            true if why == Why::Cycle => self.reader.pass(),
+            true => self.reader.look(),
         };
         self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let healthy = match read {
@@ -142,10 +141,13 @@ impl Updater {
         let tree = if ill { self.tree.clone() } else { Some(tree) };
         self.read |= !ill;
         match tree {
-            Some(tree) if why == Why::Cycle || self.tree.as_ref() != Some(&tree) => self.update(tree, ill),
+            Some(tree) if why != Why::Look || self.tree.as_ref() != Some(&tree) => self.update(tree, ill),
             _ => {}
         }
-        self.tell();
+        // the next cycle tells what came of a part that was only read
+        if why != Why::ReadOn {
+            self.tell();
+        }
         self.orders.tell_updated();
     }
 

@@ -6,7 +6,6 @@ use crate::system::netlink::Altnames;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,16 +65,6 @@ impl FactsSource {
             self.altnames.clone_from(altnames);
             self.interfaces = Some(interfaces);
         }
-    }
-
-    /// Changes when one of the tables does.
-    #[must_use]
-    pub fn fingerprint(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
-        let stat = |path| {
-            let meta = fs::metadata(table(&self.root, path)).ok()?;
-            Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
-        };
-        TABLES.map(stat).to_vec()
     }
 }
 

@@ -1,8 +1,11 @@
 //! What has not moved is not read again: which edits of others are noticed at once, and which wait for a full reading.
 use crate::host::{Host, VARIANTS};
-use crate::rulesets::node;
-use pve_firewall::apply::Variant;
-use std::time::Duration;
+use crate::rulesets::{append, node, rule, tcp};
+use pve_firewall::apply::{Outcome, Variant};
+use pve_firewall::plan::Part;
+use pve_firewall::ruleset::{Ruleset, Target};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A node that is settled, and a firewall that has read it and trusts the evidence from now on.
 fn trusting(variant: Variant) -> Host {
@@ -59,4 +62,36 @@ fn a_rule_in_the_place_of_another_waits_for_a_full_reading_with_legacy() {
         assert_eq!(host.update(&node(&[100, 101])).changed, !noticed, "{variant}");
         assert_eq!(host.everything(), before);
     }
+}
+
+/// The daemon's full reading: nothing has to wait for all of it, and it comes to an end.
+#[test]
+fn a_full_reading_goes_on_by_one_part_a_call() {
+    fn maintain(host: &mut Host, wanted: &Arc<Ruleset>) -> Outcome {
+        let Host { netns, firewall, .. } = host;
+        netns.run(|| firewall.maintain(wanted))
+    }
+    let mut host = trusting(Variant::Legacy);
+    let (before, wanted) = (host.everything(), Arc::new(node(&[100, 101])));
+    assert!(!maintain(&mut host, &wanted).changed);
+    assert!(host.firewall.due().is_some_and(|due| due > Instant::now()));
+    let edit = |host: &Host| {
+        host.netns.exec("ip6tables-legacy -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT");
+        assert_ne!(host.everything(), before);
+    };
+    edit(&host);
+    assert!(!maintain(&mut host, &wanted).changed, "nothing is due");
+    host.firewall.set_full_reading(Duration::ZERO);
+    let mut calls = (1..=Part::ALL.len()).filter(|_| maintain(&mut host, &wanted).changed);
+    assert_eq!((calls.next(), calls.next()), (Some(2), None), "ip6tables' filter is the second part");
+    assert_eq!(host.everything(), before);
+
+    // an update does not make up for the parts that are left
+    assert!(!maintain(&mut host, &wanted).changed);
+    edit(&host);
+    let mut other = node(&[100, 101]);
+    append(&mut other.filter.v4, "tap101i0-OUT", rule(tcp(80), Target::Accept, 9));
+    let outcome = maintain(&mut host, &Arc::new(other));
+    assert!(outcome.changed && outcome.faults.is_empty(), "{outcome:?}");
+    assert_ne!(host.everything()["ip6tables filter"], before["ip6tables filter"]);
 }
