@@ -3,9 +3,11 @@ use super::read;
 use crate::plan::BridgeFormat;
 use crate::ruleset::Family;
 use crate::system::tools;
+use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::thread::scope;
 use std::time::Duration;
 
 /// An implementation of the iptables and ebtables tools.
@@ -114,6 +116,33 @@ impl Commands {
     }
 }
 
+/// What there is of a tool.
+struct Candidates {
+    /// The variants that work, and whether chains of ours are live in them; legacy first.
+    working: Vec<(Commands, bool)>,
+    /// Why others do not.
+    error: Arc<str>,
+}
+
+impl Candidates {
+    fn find(tool: Tool, limit: Duration) -> Self {
+        let mut working = Vec::new();
+        let mut error: Arc<str> = format!("no variant of '{}' is installed; install its package", tool.name()).into();
+        for variant in [Variant::Legacy, Variant::Nft] {
+            let Some(commands) = Commands::find(tool, variant, limit) else { continue };
+            match read::holds_ours(tool, &commands, limit) {
+                Ok(ours) => working.push((commands, ours)),
+                Err(reason) => error = reason,
+            }
+        }
+        Candidates { working, error }
+    }
+
+    fn defect(_: Box<dyn Any + Send>) -> Self {
+        Candidates { working: Vec::new(), error: "looking for it ended in a defect of this program".into() }
+    }
+}
+
 /// The variants in use: shown as `iptables legacy, ip6tables legacy, ebtables nft`.
 #[derive(Clone, Debug)]
 pub struct Variants {
@@ -148,24 +177,21 @@ impl Variants {
     /// Chooses for each tool that has no variant yet.
     pub(super) fn choose(&mut self, limit: Duration) {
         self.limit = limit;
-        for tool in Tool::ALL {
-            if !matches!(self.used[tool.index()], Some(Ok(_))) {
-                let chosen = self.choose_for(tool);
-                self.used[tool.index()] = Some(chosen);
-            }
+        let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
+        let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
+        let found: Vec<(Tool, Candidates)> = scope(|threads| {
+            let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || Candidates::find(tool, limit))));
+            // all are started before the first is waited for
+            let tried: Vec<_> = tried.collect();
+            tried.into_iter().map(|(tool, thread)| (tool, thread.join().unwrap_or_else(Candidates::defect))).collect()
+        });
+        for (tool, candidates) in found {
+            self.used[tool.index()] = Some(self.choose_among(candidates, tool));
         }
     }
 
-    fn choose_for(&mut self, tool: Tool) -> Result<Commands, Arc<str>> {
-        let mut working = Vec::new();
-        let mut error: Arc<str> = format!("no variant of '{}' is installed; install its package", tool.name()).into();
-        for variant in [Variant::Legacy, Variant::Nft] {
-            let Some(commands) = Commands::find(tool, variant, self.limit) else { continue };
-            match read::holds_ours(tool, &commands, self.limit) {
-                Ok(ours) => working.push((commands, ours)),
-                Err(reason) => error = reason,
-            }
-        }
+    fn choose_among(&mut self, candidates: Candidates, tool: Tool) -> Result<Commands, Arc<str>> {
+        let Candidates { mut working, error } = candidates;
         let asked = |commands: &Commands| self.choice == VariantChoice::Only(commands.variant);
         let at = match self.choice {
             VariantChoice::Auto => working.iter().position(|(_, ours)| *ours),
