@@ -89,8 +89,9 @@ impl Schedule {
             }
             let stat = (!reader.is_watched()).then_some(self.stat);
             if stat.is_some_and(|stat| now >= stat) {
-                self.stat = now + STAT;
                 written |= reader.changed();
+                // a slow file system is not asked all the time
+                self.stat = now + STAT.max(2 * now.elapsed());
                 continue;
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
