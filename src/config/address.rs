@@ -1,5 +1,5 @@
 //! Addresses, networks, ranges and lists of them, as rules, aliases and IP sets write them.
-use super::text::shown;
+use super::text::{cut, shown};
 use crate::ruleset::{Family, Spelled};
 use crate::tables::databases::decimal;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -34,19 +34,19 @@ impl Literal {
         if text.len() > LONGEST_LIST {
             return Err(format!("address list too long ({} bytes, at most {LONGEST_LIST})", text.len()));
         }
-        let parts: Vec<_> = text.split(',').collect();
-        if parts.len() > 1 && parts.contains(&"") {
+        let is_list = cut(text, b',').is_some();
+        if is_list && text.split(',').any(str::is_empty) {
             return Err("extraneous commas in list".to_string());
         }
-        if parts.len() > 1 && parts.iter().any(|part| part.contains('-')) {
-            return Err("you can't use a range in a list".to_string());
-        }
         let spelled = || format!("invalid IP address: '{}'", shown(text));
-        if let Some((first, last)) = text.split_once('-') {
+        if let Some((first, last)) = cut(text, b'-') {
+            if is_list {
+                return Err("you can't use a range in a list".to_string());
+            }
             let range = range(first, last)?;
             return Spelled::new(text, range).map(|range| Literal::Range(range.into())).ok_or_else(spelled);
         }
-        let nets: Vec<_> = parts.iter().map(|part| net(part)).collect::<Result<_, _>>()?;
+        let nets: Vec<_> = text.split(',').map(net).collect::<Result<_, _>>()?;
         let mixed = nets.iter().any(|net| Family::of(net.addr()) != Family::of(nets[0].addr()));
         if mixed {
             return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", shown(text)));
@@ -100,11 +100,11 @@ fn prefix(text: &str, longest: u8) -> Option<u8> {
 
 /// An address, or a network as address and prefix length; host bits are kept.
 pub fn cidr(text: &str) -> Option<IpNet> {
-    let (address, length) = match text.split_once('/') {
+    let (address, length) = match cut(text, b'/') {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
     };
-    if address.contains(':') {
+    if cut(address, b':').is_some() {
         let address: Ipv6Addr = address.parse().ok()?;
         let length = length.map_or(Some(128), |length| prefix(length, 128))?;
         Ipv6Net::new(address, length).ok().map(IpNet::V6)

@@ -6,7 +6,7 @@ use super::ports::{Ports, icmp_family, icmp_type};
 use super::report::{Fault, Report, Sought};
 use super::rule::{Action, Address, Rule, Term, VerdictRule, Way};
 use super::syntax::RawRule;
-use super::text::{LONGEST_GROUP, Line, is_name, shown};
+use super::text::{LONGEST_GROUP, Line, cut, is_name, shown};
 use super::values::Verdict;
 use crate::ruleset::{Family, Interface, PerFamily, Spelled};
 use crate::tables::databases::Databases;
@@ -85,7 +85,7 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
         };
         let mut check = Check { context, raw: &raw, faults: Vec::new(), family: None, alias_fault: None };
         let action = check.action();
-        let place = |part: &str| line.span(raw.word(part).unwrap_or(line.without_comment()));
+        let place = |part: &str| line.span(raw.word(part).unwrap_or(line.without_comment));
         if let Some(fault) = check.alias_fault {
             reports.push(Report::line(file, line.number, fault));
         } else if !check.faults.is_empty() {
@@ -224,7 +224,7 @@ impl<'a> Check<'a> {
 
     fn verdict(&mut self, way: Way) -> Option<(Verdict, Option<&'static Macro>)> {
         let action = self.raw.action;
-        let (mac, word) = match action.split_once('(').and_then(|(mac, rest)| Some((mac, rest.strip_suffix(')')?))) {
+        let (mac, word) = match cut(action, b'(').and_then(|(mac, rest)| Some((mac, rest.strip_suffix(')')?))) {
             Some((mac, word)) => (Some(mac), word),
             None => (None, action),
         };

@@ -1,7 +1,7 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
 use super::report::{Fault, Report, Sought};
-use super::text::{LONGEST_NAME, Line, Named, is_name, shown};
+use super::text::{LONGEST_NAME, Line, Named, cut, is_name, shown};
 use crate::ruleset::Spelled;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ impl<'a> Names<'a> {
         let cluster = |name: &str| pick(self.cluster, name).map(|found| (Scope::Cluster, found));
         let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (Scope::Guest, found));
         let reference = reference.to_ascii_lowercase();
-        match reference.split_once('/') {
+        match cut(&reference, b'/') {
             Some(("dc", name)) => cluster(name),
             Some(("guest", name)) => guest(name),
             Some(_) => None,
@@ -102,7 +102,7 @@ pub fn is_alias(text: &str) -> bool {
 
 /// A name without its `dc/` or `guest/`.
 pub fn unscoped(text: &str) -> &str {
-    match text.split_once('/') {
+    match cut(text, b'/') {
         Some((scope, name)) if ["dc", "guest", "sdn"].iter().any(|known| scope.eq_ignore_ascii_case(known)) => name,
         _ => text,
     }
@@ -120,7 +120,7 @@ pub fn alias(text: &str) -> Option<Alias> {
 pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -> BTreeMap<String, Alias> {
     let mut aliases = BTreeMap::new();
     for line in lines {
-        let words: Vec<_> = line.without_comment().split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+        let words: Vec<_> = line.without_comment.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         let (fault, word) = match words[..] {
             [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
                 Some(alias) => {
@@ -154,7 +154,7 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
     let mut seen = BTreeSet::new();
     let mut entries = Vec::new();
     for line in &section.lines {
-        let text = line.without_comment();
+        let text = line.without_comment;
         let (nomatch, word) = match text.strip_prefix('!') {
             Some(word) => (true, word.trim_start()),
             None => (false, text),
@@ -162,7 +162,7 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
         match entry(word, names, &mut seen) {
             Ok(net) => entries.push(SetEntry { net, nomatch }),
             Err(text) => {
-                let what = format!("ipset '{}': {}", section.name, shown(line.without_comment()));
+                let what = format!("ipset '{}': {}", section.name, shown(line.without_comment));
                 let sought = names.alias(word).is_none().then_some(Sought::Alias).filter(|_| is_alias(word));
                 let fault = Fault { part: "cidr", text, sought };
                 reports.push(Report::parts(file, line.number, what, vec![fault], |_| line.span(word)));

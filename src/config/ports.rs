@@ -1,5 +1,5 @@
 //! Ports and ICMP types, as rules and macros write them.
-use super::text::shown;
+use super::text::{cut, shown};
 use crate::ruleset::{Family, IcmpType, Spelled};
 use crate::tables::databases::{Databases, decimal};
 use crate::tables::icmp;
@@ -35,19 +35,18 @@ impl Ports {
         let Some(name) = with_ports(protocol.value) else {
             return Err(format!("protocol '{protocol}' does not support ports"));
         };
-        let parts = || text.split(',');
         // iptables has no ports of its own for udplite, the multiport match has
-        let spelled = if parts().count() == 1 && name != "udplite" {
-            Spelled::new(text, port(text, name, databases)?).map(Ports::One)
-        } else {
-            let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
-            Spelled::new(text, ports).map(|ports| Ports::Several(ports.into()))
-        };
+        if cut(text, b',').is_none() && name != "udplite" {
+            let one = port(text, name, databases)?;
+            return Spelled::new(text, one).map(Ports::One).ok_or_else(|| invalid(text));
+        }
+        let parts = || text.split(',');
+        let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
         let count: usize = parts().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
         if count > MOST_PORTS {
             return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
         }
-        spelled.ok_or_else(|| invalid(text))
+        Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())).ok_or_else(|| invalid(text))
     }
 }
 
@@ -60,7 +59,7 @@ fn port(text: &str, protocol: &str, databases: &Databases) -> Result<(u16, u16),
         let number = if text.is_empty() { None } else { decimal(text) };
         number.and_then(|number| u16::try_from(number).ok())
     };
-    if let Some((first, last)) = text.split_once(':') {
+    if let Some((first, last)) = cut(text, b':') {
         let first = number(first).ok_or_else(|| invalid(text))?;
         let last = number(last).ok_or_else(|| invalid(text))?;
         if first > last {

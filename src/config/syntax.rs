@@ -49,7 +49,7 @@ fn trimmed(text: &str) -> &str {
 impl<'a> RawRule<'a> {
     /// `[|]TYPE ACTION [options] [# comment]`
     pub fn parse(line: Line<'a>) -> Result<Self, Unparsable<'a>> {
-        let text = line.without_comment();
+        let text = line.without_comment;
         let (enabled, text) = match text.strip_prefix('|') {
             Some(rest) => (false, trimmed(rest)),
             None => (true, text),
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RawRule<'_>, String> {
-        RawRule::parse(Line { number: 1, text, whole: text }).map_err(|fault| fault.text)
+        RawRule::parse(Line::new(1, text)).map_err(|fault| fault.text)
     }
 
     #[test]

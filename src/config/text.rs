@@ -1,6 +1,6 @@
 //! Lines and sections of a configuration file.
 use super::report::{Report, Span};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -16,16 +16,18 @@ pub struct Line<'a> {
     pub number: u32,
     /// Its text: no control characters but tabs.
     pub text: &'a str,
-    /// The same with the blanks around it.
+    /// The text before the first `#`, without blanks around it.
+    pub without_comment: &'a str,
+    /// The text with the blanks around it.
     pub whole: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// The text before the first `#`, without blanks around it.
-    pub fn without_comment(&self) -> &'a str {
-        // lines are short: this is faster than a search
-        let end = self.text.bytes().position(|byte| byte == b'#').unwrap_or(self.text.len());
-        blank_trimmed(&self.text[..end])
+    /// A line as it stands in the file.
+    pub fn new(number: u32, whole: &'a str) -> Self {
+        let text = blank_trimmed(whole);
+        let without_comment = memchr(b'#', text.as_bytes()).map_or(text, |end| blank_trimmed(&text[..end]));
+        Line { number, text, without_comment, whole }
     }
 
     /// Where a part of the line stands in it. What is no part of it stands for the text as a whole.
@@ -115,6 +117,12 @@ pub fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
 }
 
+/// The text before and after the first such byte, which is an ASCII character. Words are short: a search would take longer
+/// to begin than this takes.
+pub fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    text.bytes().position(|byte| byte == at).map(|at| (&text[..at], &text[at + 1..]))
+}
+
 fn blank_trimmed(text: &str) -> &str {
     let other = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r');
     let Some(start) = text.as_bytes().iter().position(other) else { return "" };
@@ -138,11 +146,11 @@ impl<'a> Sections<'a> {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere;
         for (number, raw) in (1..).zip(lines(text)) {
-            let line = Line { number, text: blank_trimmed(raw), whole: raw };
+            let line = Line::new(number, raw);
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
             }
-            if let Some(fault) = unreadable(line.without_comment()) {
+            if let Some(fault) = unreadable(line.without_comment) {
                 reports.push(Report::line(file, number, fault));
                 continue;
             }
