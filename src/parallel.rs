@@ -8,6 +8,18 @@ const PORTION: usize = 16;
 /// With fewer items for each thread, starting one costs more than it saves.
 const WORTH: usize = 64;
 
+/// Two results, made side by side if there are two threads to do so.
+pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    if threads < 2 {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| resume_unwind(panic)), other)
+    })
+}
+
 /// What is made of each item, in their order, by up to so many threads.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = threads.min(items.len() / WORTH);
@@ -41,6 +53,14 @@ pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_results_come_back() {
+        for threads in [0, 1, 2] {
+            let text = "text".to_string();
+            assert_eq!(both(threads, || text.len(), || text.as_str()), (4, "text"));
+        }
+    }
 
     #[test]
     fn the_order_is_that_of_the_items() {

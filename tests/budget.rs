@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a stage may need for so many guests: allocations, and KiB held at the same time.
 const CEILINGS: [(&str, usize, u64, u64); 8] = [
-    ("compile everything", 100, 47_300, 1_930),
-    ("compile everything", 1000, 327_000, 15_000),
-    ("compile one guest", 100, 1_230, 46),
-    ("compile one guest", 1000, 5_810, 255),
+    ("compile everything", 100, 46_500, 1_930),
+    ("compile everything", 1000, 319_000, 15_000),
+    ("compile one guest", 100, 1_240, 49),
+    ("compile one guest", 1000, 5_820, 260),
     ("compile nothing", 100, 8, 1),
     ("compile nothing", 1000, 8, 1),
     ("plan", 100, 142, 53),

@@ -78,23 +78,30 @@ impl Memory {
     }
 
     fn next(old: Option<Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
-        let guests = listing(old.as_ref(), tree, facts);
-        let databases = databases(old.as_ref(), facts);
-        let (old_world, old_basis, old_shares, old_chains) = match old {
-            Some(old) => (Some(old.world), Some(old.basis), old.shares, old.chains),
-            None => (None, None, Vec::new(), None),
+        let known = old.as_ref();
+        let guests = || {
+            let guests = listing(known, tree, facts);
+            let sources = guests.guests.iter().filter_map(|listed| share::Source::of(listed, tree, facts));
+            let sources: Vec<share::Source> = sources.collect();
+            (guests, sources)
         };
-        let network = Network::read(tree, facts);
-        let source = world::Source::of(tree, &facts.node, network.own(), databases);
-        let world = old_world.filter(|world| world.source == source);
-        let world = world.unwrap_or_else(|| Arc::new(World::read(tree, source)));
+        let world = || {
+            let network = Network::read(tree, facts);
+            let source = world::Source::of(tree, &facts.node, network.own(), databases(known, facts));
+            let world = known.map(|old| &old.world).filter(|world| world.source == source).cloned();
+            (network, world.unwrap_or_else(|| Arc::new(World::read(tree, source))))
+        };
+        let ((guests, sources), (network, world)) = parallel::both(threads, guests, world);
+        let (old_basis, old_shares, old_chains) = match old {
+            Some(old) => (Some(old.basis), old.shares, old.chains),
+            None => (None, Vec::new(), None),
+        };
         let enable = world.cluster.options.enable;
         let enabled = is_enabled(enable, facts.now);
 
         let basis = Basis::of(&world, enabled);
         let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
         drop(old_basis);
-        let sources = guests.guests.iter().filter_map(|listed| share::Source::of(listed, tree, facts)).collect();
         let mut shares = shares(sources, old_shares, &basis, threads);
 
         let mut reports = network.reports;
@@ -117,9 +124,11 @@ impl Memory {
             let sets = sets(&world, &mut shares, &basis);
             let ips = shares.iter().any(|known| !known.share.to_queues.is_empty());
             let node = Node { world: &world, corosync: &network.corosync, altnames: &facts.altnames, ips };
-            let made = NodeChains::again(old_chains, &node, &shares);
             reports.extend_from_slice(&sets.reports);
-            compiled.ruleset = Arc::new(ruleset(&made, &shares, sets));
+            let of_node = || NodeChains::again(old_chains, &node, &shares);
+            let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&shares, sets));
+            made.join(&mut ruleset);
+            compiled.ruleset = Arc::new(ruleset);
             compiled.handled = handled(&shares);
             chains = Some(made);
         }
@@ -142,6 +151,17 @@ impl NodeChains {
         let in_use: BTreeSet<&String> = own.groups.iter().chain(shares().flat_map(|share| &share.groups)).collect();
         let groups = groups.again(node, in_use);
         NodeChains { links: Links::again(links, node, devices, to_queues), groups, own }
+    }
+
+    /// Puts them to the chains of guests.
+    fn join(&self, ruleset: &mut Ruleset) {
+        for family in Family::ALL {
+            let groups = self.groups.by_name.values().flat_map(|chains| &chains[family]);
+            let own = self.own.filter[family].iter().chain(&self.links.filter[family]).chain(groups);
+            ruleset.filter[family].extend(own.cloned());
+            ruleset.raw[family] = self.own.raw[family].iter().cloned().collect();
+        }
+        ruleset.bridge.extend(self.links.bridge.iter().cloned());
     }
 }
 
@@ -200,17 +220,14 @@ fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
     sets
 }
 
-fn ruleset(node: &NodeChains, shares: &[Known], sets: Sets) -> Ruleset {
+/// The sets, and the chains that are guests'.
+fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
     let shares = || shares.iter().map(|known| &known.share);
     let mut ruleset = Ruleset { sets: sets.live, ..Ruleset::default() };
     for family in Family::ALL {
-        let groups = node.groups.by_name.values().flat_map(|chains| &chains[family]);
-        let own = node.own.filter[family].iter().chain(&node.links.filter[family]).chain(groups);
-        let filter = own.chain(shares().flat_map(|share| &share.filter[family]));
-        ruleset.filter[family] = filter.cloned().collect();
-        ruleset.raw[family] = node.own.raw[family].iter().cloned().collect();
+        ruleset.filter[family] = shares().flat_map(|share| &share.filter[family]).cloned().collect();
     }
-    ruleset.bridge = node.links.bridge.iter().chain(shares().flat_map(|share| &share.bridge)).cloned().collect();
+    ruleset.bridge = shares().flat_map(|share| &share.bridge).cloned().collect();
     let kept = shares().filter(|share| share.kept).flat_map(|share| &share.devices);
     ruleset.kept = kept.flat_map(bridge::kept_chains).collect();
     ruleset
