@@ -85,7 +85,7 @@ await() {
 # The rules that are live, from the variant of iptables that holds them.
 rules() { in_node sh -c 'iptables-legacy-save -t filter; iptables-nft-save -t filter' 2>/dev/null; }
 signatures() { firewall compile 2>/dev/null | grep -E '^(create|exists|update) ' | cut -d' ' -f2-; }
-allows() { rules | grep -q -- "-A tap100i0-IN .*--dport $1 -j ACCEPT"; }
+allows() { rules | grep -- "-A tap100i0-IN .*--dport $1 -j ACCEPT" >/dev/null; }
 
 say "A node with a bridge, a VM, a container, and the administrator's desk"
 for namespace in "$node" "$vm" "$ct" "$desk"; do ip netns add "$namespace"; done
