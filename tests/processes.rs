@@ -41,7 +41,7 @@ const FULL_READING: [&str; 6] = [
 /// What happens, how one sees that the daemon has seen to it, and what it has run for that.
 type Case = (&'static str, fn(&Node), fn(&Node) -> bool, &'static [&'static str]);
 
-/// After a change of the rules, everything is read once more in one of the next cycles.
+/// Some seconds after a change of the rules, everything is read once more.
 const CASES: [Case; 4] = [
     ("two cycles without a change", |node| (0..2).for_each(|_| await_cycle(node)), |_| true, &[]),
     (

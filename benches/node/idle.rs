@@ -12,7 +12,7 @@ const CYCLES: u32 = 6;
 const FULL_CYCLES: u32 = 3;
 /// How far apart cycles are.
 const CYCLE: Duration = Duration::from_secs(10);
-/// Until nothing is left to do after a first update: one of the next cycles reads everything once more.
+/// Until nothing is left to do after a first update: some seconds later everything is read once more, part by part.
 const SETTLING: Duration = Duration::from_secs(22);
 /// Of the 360 cycles of an hour, everything is read in these: every five minutes.
 const FULL_IN_HOUR: u32 = 12;

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 /// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The longest time between two full readings of what is live.
-const FULL_READING: Duration = Duration::from_secs(300);
+pub const FULL_READING: Duration = Duration::from_secs(300);
 /// Where the scripts of the last update are kept.
 const STATE: &str = "/var/lib/pve-firewall";
 /// How many chains or sets of one part are named one by one when they could not be updated.

@@ -3,7 +3,7 @@ use super::Fault;
 use super::search::Found;
 use crate::plan::{Live, LiveTable, Part, TableName};
 use crate::ruleset::{
-    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, Family, MacStyle, Match, Origin, Rule, Ruleset, SetName,
+    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, Family, MacStyle, Origin, Rule, Ruleset, SetName,
     Signature, Target,
 };
 use std::borrow::Cow;
@@ -76,10 +76,7 @@ impl Rules for Chain {
     }
 
     fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
-        self.rules()[at].matches.iter().filter_map(|one| match one {
-            Match::Set { name, .. } => Some(name),
-            _ => None,
-        })
+        self.rules()[at].sets()
     }
 
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {

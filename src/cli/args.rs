@@ -93,7 +93,7 @@ pub(super) struct StartOptions {
 }
 
 /// In seconds.
-const FULL_READING: u64 = 300;
+const FULL_READING: u64 = crate::apply::FULL_READING.as_secs();
 
 impl Default for StartOptions {
     fn default() -> Self {

@@ -1,6 +1,6 @@
 //! The syntax of a rule's line: words, not yet their meaning.
 use super::report::Sought;
-use super::text::{Line, shown};
+use super::text::{Line, cut, shown};
 use super::values::log_level;
 
 /// A rule's line taken apart.
@@ -72,8 +72,7 @@ impl<'a> RawRule<'a> {
     /// Takes `-x value`, with one blank between, off the front; or tells the word that stands in the way.
     fn option(&mut self, text: &'a str) -> Result<&'a str, (&'a str, Sought)> {
         let unknown = || (split(text).map_or(text, |(word, _)| word), Sought::RuleOption);
-        let end = text.bytes().position(|byte| byte == b' ').ok_or_else(unknown)?;
-        let (option, rest) = (&text[..end], &text[end + 1..]);
+        let (option, rest) = cut(text, b' ').ok_or_else(unknown)?;
         let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));
         if value.is_empty() {
             return Err(unknown());

@@ -154,7 +154,7 @@ impl<'a> Sections<'a> {
                 reports.push(Report::line(file, number, fault));
                 continue;
             }
-            match header(line.text, kinds) {
+            match header(line, kinds) {
                 Some(header) => place = sections.open(line, header, file, reports),
                 None => sections.put(line, &place, file, reports),
             }
@@ -235,8 +235,8 @@ enum Header<'a> {
     Group(&'a str),
 }
 
-fn header(text: &str, kinds: Kinds) -> Option<Header<'_>> {
-    if let Some(keyword) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
+    if let Some(keyword) = line.text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         match keyword.to_ascii_lowercase().as_str() {
             "options" => return Some(Header::Options),
             "rules" => return Some(Header::Rules),
@@ -245,7 +245,7 @@ fn header(text: &str, kinds: Kinds) -> Option<Header<'_>> {
         }
     }
     // whatever stands for the name is taken for one: the lines under a bad name are not those of the section before
-    let inside = blank_trimmed(text.split('#').next()?).strip_prefix('[')?.strip_suffix(']')?;
+    let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
     match keyword.to_ascii_lowercase().as_str() {
         "ipset" if kinds.definitions => Some(Header::Set(blank_trimmed(name))),

@@ -124,10 +124,7 @@ impl Live {
 }
 
 fn sets_of(chain: &Chain) -> impl Iterator<Item = &SetName> {
-    chain.rules().iter().flat_map(|rule| &rule.matches).filter_map(|one| match one {
-        Match::Set { name, .. } => Some(name),
-        _ => None,
-    })
+    chain.rules().iter().flat_map(Rule::sets)
 }
 
 fn looks_into(chain: &Chain, sets: &BTreeSet<SetName>) -> bool {

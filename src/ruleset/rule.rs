@@ -1,6 +1,6 @@
 //! A rule: matches, a target, and where it comes from.
 use super::matches::Match;
-use super::names::ChainName;
+use super::names::{ChainName, SetName};
 use super::target::Target;
 use super::text::{put, string};
 use ecow::EcoString;
@@ -54,6 +54,14 @@ impl Rule {
             _ => None,
         });
         addresses.product()
+    }
+
+    /// The sets that it looks into.
+    pub fn sets(&self) -> impl Iterator<Item = &SetName> {
+        self.matches.iter().filter_map(|one| match one {
+            Match::Set { name, .. } => Some(name),
+            _ => None,
+        })
     }
 
     /// Writes that line, without its end.

@@ -2,7 +2,7 @@
 use crate::apply::{Firewall, Lines, Texts, family_name};
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::plan::{Action, Live, Plan, Planned, TableName};
-use crate::ruleset::{Chain, Family, Match, Origin, Rule, Ruleset};
+use crate::ruleset::{Chain, Family, Origin, Ruleset};
 use anyhow::Result;
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 use std::collections::BTreeMap;
@@ -59,11 +59,7 @@ impl<'a> Sides<'a> {
 
 /// Where each line of a chain comes from: the tools print a rule for each pair of addresses in its lists.
 fn origins(chain: &Chain) -> Vec<&Origin> {
-    let lines = |rule: &Rule| -> usize {
-        let many = |one: &Match| if let Match::Address(_, nets) = one { nets.value.len() } else { 1 };
-        rule.matches.iter().map(many).product()
-    };
-    chain.rules().iter().flat_map(|rule| vec![&rule.origin; lines(rule)]).collect()
+    chain.rules().iter().flat_map(|rule| vec![&rule.origin; rule.expanded()]).collect()
 }
 
 struct Diff {
