@@ -172,18 +172,20 @@ impl Firewall {
         }
         let plan = self.plan(wanted, &live);
         let entangled = plan.entangled(wanted, &live);
-        if !entangled.is_empty() {
-            self.update_in_two_steps(&entangled, &mut pass);
+        let after = if !entangled.is_empty() {
+            Some(self.update_in_two_steps(&entangled, &mut pass))
         } else if !plan.is_empty() {
-            self.carry_out(&plan, &mut pass);
-        }
+            Some(self.carry_out(&plan, &mut pass))
+        } else {
+            None
+        };
         let Pass { mut outcome, .. } = pass;
         let quiet = !outcome.changed && outcome.faults.is_empty();
         outcome.faults.extend(self.refused.faults());
         let mut as_wanted = true;
         if !quiet {
             // only what reads as it is wanted is certainly read right
-            let now = self.live();
+            let now = after.unwrap_or_else(|| self.live());
             let left = self.plan(wanted, &now);
             self.known.doubt(left.parts());
             as_wanted = left.is_empty();

@@ -18,8 +18,9 @@ impl Firewall {
         plan
     }
 
-    /// First to rules that look into the new content of these sets under other names, then back to their own.
-    pub(super) fn update_in_two_steps(&mut self, entangled: &BTreeSet<SetName>, pass: &mut Pass<'_>) {
+    /// First to rules that look into the new content of these sets under other names, then back to their own. Returns what
+    /// is live then.
+    pub(super) fn update_in_two_steps(&mut self, entangled: &BTreeSet<SetName>, pass: &mut Pass<'_>) -> Live {
         let wanted = pass.wanted;
         let staged = wanted.staged(entangled);
         let mut plan = self.plan(&staged, pass.live);
@@ -42,15 +43,14 @@ impl Firewall {
             plan.leave(family);
         }
         let mut second = Pass::new(&wanted, &live);
-        if !plan.is_empty() {
-            self.carry_out(&plan, &mut second);
-        }
+        let after = if plan.is_empty() { None } else { Some(self.carry_out(&plan, &mut second)) };
         for outcome in [first.outcome, second.outcome] {
             pass.outcome.changed |= outcome.changed;
             let new = outcome.faults.into_iter().filter(|fault| !pass.outcome.faults.contains(fault));
             let new: Vec<_> = new.collect();
             pass.outcome.faults.extend(new);
         }
+        after.unwrap_or(live)
     }
 }
 
