@@ -40,6 +40,30 @@ fn until_either(first: impl Fn() -> bool, second: impl Fn() -> bool) -> bool {
 }
 
 #[test]
+fn a_cluster_without_guests_has_a_firewall_and_follows_changes() {
+    let node = Node::bare("dm-young");
+    node.write(".vmlist", r#"{"version":1}"#);
+    node.write("firewall/cluster.fw", CLUSTER);
+    assert!(node.ok(&["check"]).contains("0 faults"));
+    assert!(node.ok(&["compile"]).contains("create PVEFW-INPUT"));
+    let daemon = node.start();
+    node.until_live("--dport 8006 -j RETURN");
+    // a guest comes, and the last one is deleted: its rules go, and the host's still follow their file
+    node.write("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n");
+    node.write("firewall/100.fw", "[OPTIONS]\nenable: 1\n");
+    node.write(".vmlist", r#"{"version":2,"ids":{"100":{"node":"n1","type":"qemu","version":2}}}"#);
+    node.until_live("tap100i0-IN");
+    fs::remove_file(node.config().join("nodes/n1/qemu-server/100.conf")).unwrap();
+    fs::remove_file(node.config().join("firewall/100.fw")).unwrap();
+    node.write(".vmlist", r#"{"version":3}"#);
+    until("the rules of the deleted guest are gone", || (!node.rules().contains("tap100i0")).then_some(()));
+    node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8007\n");
+    node.until_live("--dport 8007 -j RETURN");
+    assert!(node.ok(&["status"]).starts_with("Status: enabled/running"));
+    terminate(daemon);
+}
+
+#[test]
 fn it_starts_by_hand_follows_changes_and_stops() {
     let node = Node::new("pvefw-daemon");
     assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");

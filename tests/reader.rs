@@ -287,10 +287,29 @@ fn an_emptied_or_missing_tree_is_not_believed() {
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // a list of guests that is cut short is no sign of health either
     write(dir.path(), ".vmlist", &VMLIST[..20]);
-    assert!(why_ill(&mut reader).contains("no complete JSON"));
+    assert!(why_ill(&mut reader).contains("not a complete JSON"));
     for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
         write(dir.path(), ".vmlist", nothing);
         assert!(why_ill(&mut reader).contains("does not list guests"), "{nothing}");
+    }
+}
+
+#[test]
+fn a_cluster_without_guests_is_healthy() {
+    let dir = tempfile::tempdir().unwrap();
+    for fuse in [false, true] {
+        // what pmxcfs shows of a new node: no guest, and nothing of the firewall yet
+        let files = [(".vmlist", r#"{"version":1}"#), (".members", r#"{"nodename":"n1","version":0}"#)];
+        let mount = fuse.then(|| Fuse::mount(dir.path(), &files));
+        if !fuse {
+            files.iter().for_each(|(path, text)| write(dir.path(), path, text));
+        }
+        let mut reader = reader(dir.path());
+        let tree = reader.settle().unwrap();
+        assert!(reader.settled(), "{tree:?}");
+        assert_eq!(shown(&reader, "firewall/cluster.fw"), None);
+        drop(reader);
+        drop(mount);
     }
 }
 

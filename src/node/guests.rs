@@ -1,7 +1,8 @@
 //! The node's guests: `.vmlist`, or the guests' `.conf` files.
 use crate::config::Report;
 use crate::inputs::Tree;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +122,32 @@ pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item =
     Listing::of(vmlist, node, paths).guests
 }
 
+/// Whether `.vmlist` is a complete list of the cluster's guests. pmxcfs always writes its `version`, and leaves `ids` out
+/// where the cluster has no guest.
+///
+/// # Errors
+/// What is wrong with the text, to be put behind the file's name.
+pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
+    match serde_json::from_slice::<Summary>(vmlist) {
+        Ok(Summary { version: None, ids: None }) => Err("does not list guests: it has neither 'version' nor 'ids'".into()),
+        Ok(_) => Ok(()),
+        Err(error) if error.is_data() => Err(format!("does not list guests: {error}")),
+        Err(_) => Err("is not a complete JSON text".into()),
+    }
+}
+
+/// What shows that a `.vmlist` is complete. `ids` may be missing, but not null.
+#[derive(Deserialize)]
+struct Summary {
+    version: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    ids: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// A `.vmlist` in which all makes sense.
 #[derive(Deserialize)]
 struct VmList<'a> {
@@ -189,6 +216,20 @@ mod tests {
         assert_eq!(vmids(listed(Some(b"{"), "n1", paths.into_iter())), [0; 0]);
         let twice = ["nodes/n1/lxc/100.conf", "nodes/n1/qemu-server/100.conf", "nodes/n1/qemu-server/101.conf"];
         assert_eq!(vmids(listed(None, "n1", twice.into_iter())), [100, 101], "one number is one guest");
+    }
+
+    #[test]
+    fn a_list_without_guests_is_complete_and_half_a_list_is_not() {
+        for complete in [r#"{"version":7}"#, r#"{"version":7,"ids":{}}"#, r#"{"ids":{}}"#, "{\n\"version\": 1\n}\n"] {
+            assert_eq!(check_vmlist(complete.as_bytes()), Ok(()), "{complete}");
+        }
+        let half = r#"{"version":7,"ids":{"100":{"node":"n1","type":"qemu","version":5}}}"#;
+        for end in 0..half.len() {
+            assert!(check_vmlist(&half.as_bytes()[..end]).is_err(), "{}", &half[..end]);
+        }
+        for wrong in ["{}", "null", "[]", "7", r#"{"ids":null}"#, r#"{"version":1,"ids":null}"#, r#"{"version":"x"}"#] {
+            assert!(check_vmlist(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

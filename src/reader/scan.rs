@@ -5,13 +5,12 @@
 use super::listing::{Entry, Listing, folders};
 use super::look::{Look, Resting, Stat, look};
 use super::sights::{Place, Scan, Seen, Sight};
+use crate::node::check_vmlist;
 use crate::parallel;
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
     statfs,
 };
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -214,11 +213,7 @@ impl Scanner {
     fn evidence(&self, listing: &Listing, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
         match scan.files.get(".vmlist").map(|sight| &sight.seen) {
-            Some(Seen::Content(content)) => match serde_json::from_slice::<VmList>(content) {
-                Ok(_) => Ok(()),
-                Err(error) if error.is_data() => Err(format!("{root}/.vmlist does not list guests ('ids' is missing)")),
-                Err(_) => Err(format!("{root}/.vmlist is no complete JSON text")),
-            },
+            Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/.vmlist {error}")),
             Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/.vmlist: {reason}")),
             _ if scan.place.fuse => Err(format!("{root}/.vmlist is missing; is pve-cluster running?")),
             _ if listing.node_folder => Ok(()),
@@ -236,11 +231,4 @@ impl Scanner {
     fn look(&self, path: &str, entry: Entry, place: &Place) -> Look {
         look(&self.root.join(path), place, entry, self.resting.get(path))
     }
-}
-
-/// What a `.vmlist` says for certain, also where it lists no guest.
-#[derive(Deserialize)]
-struct VmList {
-    #[serde(rename = "ids")]
-    _ids: BTreeMap<String, IgnoredAny>,
 }
