@@ -129,7 +129,9 @@ pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item =
 /// What is wrong with the text, to be put behind the file's name.
 pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
     match serde_json::from_slice::<Summary>(vmlist) {
-        Ok(Summary { version: None, ids: None }) => Err("does not list guests: it has neither 'version' nor 'ids'".into()),
+        Ok(Summary { version: None, ids: None }) => {
+            Err("does not list guests: it has neither 'version' nor 'ids'".into())
+        }
         Ok(_) => Ok(()),
         Err(error) if error.is_data() => Err(format!("does not list guests: {error}")),
         Err(_) => Err("is not a complete JSON text".into()),

@@ -59,7 +59,7 @@ fn saved(text: &str) -> Chains<'_> {
         } else if let Some(chain) = line.strip_prefix(':') {
             chains.entry(split_name(chain).0).or_default();
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            chains.entry(split_name(rule).0).or_default().push(line.into());
+            chains.entry(split_name(rule).0).or_default().push(inversions_behind_options(line));
         }
     }
     chains
@@ -75,10 +75,25 @@ fn listed(text: &str) -> Chains<'_> {
             current = Some(name);
         } else if line.starts_with("Bridge table:") || line.is_empty() {
         } else if let Some(name) = current {
-            chains.entry(name).or_default().push(format!("-A {name} {line}").into());
+            chains.entry(name).or_default().push(format!("-A {name} {}", inversions_behind_options(line)).into());
         }
     }
     chains
+}
+
+/// The line with each `! -s MAC` as `-s ! MAC`: ebtables 1.8.10 and later print the former, those before the latter, which
+/// is how rules are written and signed.
+fn inversions_behind_options(line: &str) -> Cow<'_, str> {
+    if !line.contains("! -") {
+        return line.into();
+    }
+    let mut words: Vec<&str> = line.split(' ').collect();
+    for at in 1..words.len() {
+        if words[at - 1] == "!" && words[at].starts_with('-') {
+            words.swap(at - 1, at);
+        }
+    }
+    words.join(" ").into()
 }
 
 fn add_own(table: &mut LiveTable, name: ChainName, lines: &[Cow<'_, str>]) {
@@ -150,6 +165,25 @@ Bridge chain: tap100i0-OUT, entries: 1, policy: ACCEPT
         let forward = signature_of(["-A PVEFW-FORWARD -p IPv4 -j ACCEPT"]);
         assert_eq!(saved.table.chains["PVEFW-FORWARD"].signature, Some(forward));
         assert_eq!(read_bridge("", BridgeFormat::Save), LiveBridge::empty(MacStyle::Padded));
+    }
+
+    #[test]
+    fn both_spellings_of_an_inverted_match_are_one() {
+        let saved = |rule: &str| read_bridge(&format!("*filter\n-A tap1i0-OUT {rule}\n"), BridgeFormat::Save);
+        let listed = |rule: &str| read_bridge(&format!("Bridge chain: tap1i0-OUT,\n{rule}\n"), BridgeFormat::List);
+        for (today, before) in [
+            ("! -s 02:00:00:00:00:01 -j DROP", "-s ! 02:00:00:00:00:01 -j DROP"),
+            (
+                "-p ARP ! -s 2:0:0:0:0:1 ! --arp-ip-src 10.0.0.1 -j DROP",
+                "-p ARP -s ! 2:0:0:0:0:1 --arp-ip-src ! 10.0.0.1 -j DROP",
+            ),
+        ] {
+            assert_eq!(saved(today), saved(before));
+            assert_eq!(listed(today), listed(before));
+            let signature = signature_of([format!("-A tap1i0-OUT {before}")]);
+            assert_eq!(saved(today).table.chains["tap1i0-OUT"].signature, Some(signature));
+        }
+        assert_ne!(saved("! -s 02:00:00:00:00:01 -j DROP"), saved("-s 02:00:00:00:00:01 -j DROP"));
     }
 
     proptest! {
