@@ -8,13 +8,13 @@ mod generated;
 mod trees;
 
 use divan::Bencher;
-use pve_firewall::compile::{Compiled, Compiler, compile};
+use pve_firewall::builtin::databases::Databases;
 use pve_firewall::config::{Alias, Cluster, Parser};
 use pve_firewall::inputs::Tree;
-use pve_firewall::plan::{LiveTable, TableName, TablePlan, read_table, table_script};
-use pve_firewall::ruleset::{Family, Spelled};
+use pve_firewall::iptables::compile::{Compiled, Compiler, compile};
+use pve_firewall::iptables::plan::{LiveTable, TableName, TablePlan, read_table, table_script};
+use pve_firewall::iptables::ruleset::{Family, Spelled};
 use pve_firewall::system::process::processors;
-use pve_firewall::tables::databases::Databases;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 

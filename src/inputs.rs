@@ -107,7 +107,7 @@ pub struct Facts {
     pub ethertypes: String,
     /// Alternative interface names (`ip link property add … altname`), each with the name that it stands for.
     pub altnames: BTreeMap<String, String>,
-    /// Host names of the tree ([`crate::compile::names_to_resolve`]) with the addresses that they have, in the
+    /// Host names of the tree ([`crate::iptables::compile::names_to_resolve`]) with the addresses that they have, in the
     /// resolver's order. A name that has none is absent.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
     /// Devices of guests with an unreadable file whose rules are live (`tap100i0`): their live chains are kept.

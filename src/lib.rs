@@ -11,29 +11,25 @@
 //! ```
 //!
 //! The **core** turns bytes into values and text. It does no I/O, asks no clock and no environment, and logs nothing:
-//! the modules `tables`, `config`, `node`, `ruleset`, `compile`, `plan`, `simulate` and `nflog`, with `parallel` for all of them.
+//! the modules `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
 //!
 //! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
-//! opens sockets or says `unsafe`), and above it `apply`, `daemon`, `logger` and `cli`.
+//! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `daemon`, `logger` and `cli`.
 //!
 //! Which module may use which is written down in `tests/architecture.rs`, and held there.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
-pub mod apply;
+pub mod builtin;
 pub mod cli;
-pub mod compile;
 pub mod config;
 pub mod daemon;
 pub mod inputs;
+pub mod iptables;
 pub mod lint;
 pub mod logger;
 pub mod nflog;
 pub mod node;
 pub mod parallel;
-pub mod plan;
-pub mod reader;
-pub mod ruleset;
-pub mod simulate;
+pub mod pmxcfs;
 pub mod system;
-pub mod tables;

@@ -6,35 +6,36 @@ use std::path::{Path, PathBuf};
 /// A module, and those that it may use besides itself.
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
-    ("tables", &[]),
-    ("ruleset", &[]),
+    ("builtin", &[]),
     ("nflog", &[]),
     ("inputs", &[]),
     ("parallel", &[]),
-    ("config", &["tables", "ruleset"]),
-    ("node", &["config", "inputs", "ruleset"]),
-    ("compile", &["config", "inputs", "node", "parallel", "ruleset", "tables"]),
-    ("plan", &["ruleset"]),
-    ("simulate", &["ruleset"]),
-    ("lint", &["compile", "config", "inputs", "node", "ruleset", "simulate", "tables"]),
+    ("config", &["builtin", "iptables"]),
+    ("node", &["config", "inputs", "iptables"]),
+    ("lint", &["builtin", "config", "inputs", "iptables", "node"]),
     // the shell
+    ("iptables", &["builtin", "config", "inputs", "node", "parallel", "system"]),
     ("system", &["nflog"]),
-    ("reader", &["compile", "config", "inputs", "node", "parallel", "system"]),
-    ("apply", &["compile", "config", "plan", "ruleset", "system"]),
+    ("pmxcfs", &["config", "inputs", "iptables", "node", "parallel", "system"]),
     ("logger", &["nflog", "system"]),
-    ("daemon", &["apply", "compile", "config", "inputs", "plan", "reader", "ruleset", "system"]),
-    (
-        "cli",
-        &[
-            "apply", "compile", "config", "daemon", "inputs", "lint", "node", "plan", "reader", "ruleset", "simulate",
-            "system", "tables",
-        ],
-    ),
+    ("daemon", &["config", "inputs", "iptables", "pmxcfs", "system"]),
+    ("cli", &["builtin", "config", "daemon", "inputs", "iptables", "lint", "node", "pmxcfs", "system"]),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
-const CORE: &[&str] =
-    &["tables", "ruleset", "nflog", "inputs", "parallel", "config", "node", "compile", "plan", "simulate", "lint"];
+const CORE: &[&str] = &[
+    "builtin",
+    "nflog",
+    "inputs",
+    "parallel",
+    "config",
+    "node",
+    "lint",
+    "iptables/ruleset",
+    "iptables/compile",
+    "iptables/plan",
+    "iptables/simulate",
+];
 /// What the core must not name.
 const IMPURE: &[&str] = &[
     "std::fs",

@@ -8,8 +8,8 @@ mod generated;
 #[path = "support/trees.rs"]
 mod trees;
 
-use pve_firewall::compile::Compiler;
-use pve_firewall::plan::{Live, Plan};
+use pve_firewall::iptables::compile::Compiler;
+use pve_firewall::iptables::plan::{Live, Plan};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -4,8 +4,8 @@
 //! its signature, and the lines under it are its rules; where there are none, the signature alone counts.
 #![allow(clippy::disallowed_methods, reason = "tests read files")]
 use libtest_mimic::{Arguments, Failed, Trial};
-use pve_firewall::compile::{Compiled, compile};
-use pve_firewall::ruleset::{Family, MacStyle, Ruleset, Table};
+use pve_firewall::iptables::compile::{Compiled, compile};
+use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset, Table};
 use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::fs;
@@ -109,8 +109,8 @@ fn sections(text: &str) -> BTreeMap<String, Entries> {
 
 fn compiled_sections(ruleset: &Ruleset) -> BTreeMap<String, Entries> {
     let table = |table: &Table| -> Entries {
-        let entry = |(name, chain): (&_, &std::sync::Arc<pve_firewall::ruleset::Chain>)| {
-            let name: &pve_firewall::ruleset::ChainName = name;
+        let entry = |(name, chain): (&_, &std::sync::Arc<pve_firewall::iptables::ruleset::Chain>)| {
+            let name: &pve_firewall::iptables::ruleset::ChainName = name;
             (name.to_string(), (chain.signature(name).to_string(), chain.lines(name).collect()))
         };
         table.iter().map(entry).collect()

@@ -8,9 +8,9 @@ mod netns;
 mod trees;
 
 use host::Host;
-use pve_firewall::apply::{Outcome, Variant};
-use pve_firewall::compile::compile;
-use pve_firewall::reader::{Manner, Reader};
+use pve_firewall::iptables::apply::{Outcome, Variant};
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::pmxcfs::{Reader, ReaderConfig};
 use std::fs;
 use trees::facts;
 
@@ -40,7 +40,7 @@ fn nothing_grows_over_many_cycles() {
     write("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n");
     let mut host = Host::new("cycles", Variant::Legacy);
     let program = env!("CARGO_BIN_EXE_pve-firewall").into();
-    let mut reader = Reader::new(program, dir.path().to_path_buf(), "n1".into(), Manner::COMMAND, None);
+    let mut reader = Reader::new(program, dir.path().to_path_buf(), "n1".into(), ReaderConfig::COMMAND, None);
     reader.settle().unwrap();
     let mut before = None;
     for cycle in 0..cycles {

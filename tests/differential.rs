@@ -19,8 +19,8 @@ mod testbed;
 mod trees;
 
 use fastrand::Rng;
-use pve_firewall::apply::{Firewall, VariantChoice};
-use pve_firewall::compile::{Compiled, compile};
+use pve_firewall::iptables::apply::{Firewall, VariantChoice};
+use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -125,7 +125,7 @@ fn compiled(files: &BTreeMap<String, String>) -> Compiled {
 }
 
 /// The rules that the simulator found to match, in order.
-fn matched(answer: &pve_firewall::simulate::Answer<'_>) -> String {
+fn matched(answer: &pve_firewall::iptables::simulate::Answer<'_>) -> String {
     let steps = answer.hops.iter().flat_map(|hop| &hop.walks).flat_map(|walk| &walk.steps);
     steps.filter(|step| step.matched).map(|step| step.line() + "\n").collect()
 }

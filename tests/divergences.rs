@@ -4,12 +4,12 @@
 #[path = "support/trees.rs"]
 mod trees;
 
-use pve_firewall::compile::compile;
-use pve_firewall::ruleset::{Family, MacStyle};
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::iptables::ruleset::{Family, MacStyle};
 use trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
 
 /// The one report is about this line and says this.
-fn only_report(compiled: &pve_firewall::compile::Compiled, expected: &str) {
+fn only_report(compiled: &pve_firewall::iptables::compile::Compiled, expected: &str) {
     let reports = reports(compiled);
     assert!(reports.len() == 1 && reports[0].contains(expected), "{expected}: {reports:#?}");
 }

@@ -19,10 +19,10 @@ mod trees;
 use host::{Host, VARIANTS};
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use pve_firewall::apply::Variant;
-use pve_firewall::compile::compile;
 use pve_firewall::inputs::Tree;
-use pve_firewall::ruleset::{LogPrefix, Ruleset, Target};
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::iptables::ruleset::{LogPrefix, Ruleset, Target};
 
 /// How many trees each variant gets of each kind, one after the other: each is also a change from another one.
 /// `PVEFW_TREES=N` makes it N, from seeds of the time.

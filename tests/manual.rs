@@ -1,10 +1,10 @@
 //! The manual pages: well-formed, and true to the program's tables.
 #![allow(clippy::disallowed_methods, reason = "tests read files and run tools")]
 use clap::CommandFactory;
+use pve_firewall::builtin::helpers::HELPERS;
+use pve_firewall::builtin::macros::{MACROS, Macro, MacroRule};
 use pve_firewall::cli::Cli;
 use pve_firewall::config::{FileKind, known_options};
-use pve_firewall::tables::helpers::HELPERS;
-use pve_firewall::tables::macros::{MACROS, Macro, MacroRule};
 use std::fs;
 use std::process::Command;
 

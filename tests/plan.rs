@@ -5,8 +5,8 @@ mod arbitrary;
 mod rulesets;
 
 use proptest::prelude::*;
-use pve_firewall::plan::*;
-use pve_firewall::ruleset::{Family, Ruleset};
+use pve_firewall::iptables::plan::*;
+use pve_firewall::iptables::ruleset::{Family, Ruleset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

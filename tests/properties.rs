@@ -7,8 +7,8 @@ mod trees;
 
 use hostile::tree;
 use proptest::prelude::*;
-use pve_firewall::compile::compile;
-use pve_firewall::ruleset::{Family, MacStyle, Ruleset, Token};
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset, Token};
 use trees::facts;
 
 /// Every line that would reach a tool.

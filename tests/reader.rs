@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use pve_firewall::inputs::File;
-use pve_firewall::reader::{Manner, Problem, Reader};
+use pve_firewall::pmxcfs::{Problem, Reader, ReaderConfig};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -35,7 +35,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// How the daemon reads, but less patient with what hangs.
-const MANNER: Manner = Manner { limit: Duration::from_millis(700), ..Manner::DAEMON };
+const READING: ReaderConfig = ReaderConfig { limit: Duration::from_millis(700), ..ReaderConfig::DAEMON };
 
 fn plain() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -54,7 +54,7 @@ fn write(root: &Path, path: &str, text: &str) {
 
 fn reader(root: &Path) -> Reader {
     let program = env!("CARGO_BIN_EXE_pve-firewall").into();
-    Reader::new(program, root.to_path_buf(), "n1".into(), MANNER, None)
+    Reader::new(program, root.to_path_buf(), "n1".into(), READING, None)
 }
 
 /// A reader that knows the whole tree.
@@ -82,7 +82,7 @@ fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Durati
         let now = shown(reader, path);
         // a pass that ends too late, on a busy machine, shows nothing of the time before
         assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
-        sleep(MANNER.pause / 4);
+        sleep(READING.pause / 4);
     }
 }
 
@@ -97,7 +97,7 @@ fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Opt
         }
         assert_eq!(now.as_deref(), before);
         assert!(began.elapsed() < Duration::from_secs(30), "{path} never shows {after:?}");
-        sleep(MANNER.pause);
+        sleep(READING.pause);
     }
 }
 
@@ -159,7 +159,7 @@ fn a_file_that_vanishes_serves_until_that_is_certain() {
     let dir = plain();
     let mut reader = established(dir.path());
     // the times of this test are well below those that are promised
-    let brief = MANNER.patience.absence / 2;
+    let brief = READING.debounce.absence / 2;
     fs::rename(dir.path().join("firewall/100.fw"), dir.path().join("away")).unwrap();
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, brief);
     fs::rename(dir.path().join("away"), dir.path().join("firewall/100.fw")).unwrap();
@@ -167,7 +167,7 @@ fn a_file_that_vanishes_serves_until_that_is_certain() {
     assert!(reader.settled());
     fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
     let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), None);
-    assert!(took >= MANNER.patience.absence, "{took:?}");
+    assert!(took >= READING.debounce.absence, "{took:?}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn an_empty_file_counts_as_such_only_later() {
     let mut reader = established(dir.path());
     write(dir.path(), "firewall/cluster.fw", "");
     let took = until_shown(&mut reader, "firewall/cluster.fw", Some(CLUSTER), None);
-    assert!(took >= MANNER.patience.absence, "{took:?}");
+    assert!(took >= READING.debounce.absence, "{took:?}");
     write(dir.path(), "firewall/cluster.fw", CLUSTER);
     until_shown(&mut reader, "firewall/cluster.fw", None, Some(CLUSTER));
 }
@@ -332,7 +332,7 @@ fn the_directory_under_the_mount_is_not_the_tree() {
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // mounted again, it lacks files for a while
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
-    shown_throughout(&mut reader, "firewall/100.fw", GUEST, MANNER.patience.appearance / 2);
+    shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
     fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), b"[RULES]\n".into())));
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     drop(reader);

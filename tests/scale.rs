@@ -8,10 +8,10 @@ mod netns;
 mod trees;
 
 use host::{Host, VARIANTS};
-use pve_firewall::apply::Variant;
-use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::inputs::{File, Tree};
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::compile::{Compiled, compile};
+use pve_firewall::iptables::ruleset::Family;
 use std::fmt::Write;
 use std::time::Instant;
 use trees::facts;

@@ -4,7 +4,7 @@ use crate::guest::{Guest, believed};
 use crate::site::{self, Site, VARIANT};
 use crate::table::{Question, Table, median};
 use crate::tools;
-use pve_firewall::apply::{Firewall, VariantChoice};
+use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 

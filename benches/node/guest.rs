@@ -1,8 +1,8 @@
 //! The guest to whose rules one is added.
 use crate::site::Site;
-use pve_firewall::compile::compile;
 use pve_firewall::inputs::{File, Tree};
-use pve_firewall::reader::Reader;
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::pmxcfs::Reader;
 use std::fs;
 use std::sync::Arc;
 use std::thread::sleep;

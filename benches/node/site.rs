@@ -5,10 +5,10 @@ use crate::node::Node;
 use crate::trees;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pve_firewall::compile::{Compiled, Compiler, compile};
 use pve_firewall::inputs::{Facts, Tree};
-use pve_firewall::reader::facts::FactsSource;
-use pve_firewall::reader::{Manner, Reader};
+use pve_firewall::iptables::compile::{Compiled, Compiler, compile};
+use pve_firewall::pmxcfs::facts::FactsSource;
+use pve_firewall::pmxcfs::{Reader, ReaderConfig};
 use pve_firewall::system::process::processors;
 use pve_firewall::system::root::Root;
 use std::fs;
@@ -83,7 +83,7 @@ impl Site {
     /// A reader of the configuration as the daemon's, with its worker process.
     pub fn reader(&self) -> Reader {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
-        Reader::new(program, self.node.config(), NODE.into(), Manner::DAEMON, None)
+        Reader::new(program, self.node.config(), NODE.into(), ReaderConfig::DAEMON, None)
     }
 
     pub fn facts(&self) -> FactsSource {

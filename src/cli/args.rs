@@ -72,7 +72,7 @@ pub(super) enum Command {
     /// Trace one packet through the compiled ruleset, and tell what becomes of it
     #[command(after_help = "Example: pve-firewall simulate --to vm100 --dport 22 --source 192.0.2.7 --verbose")]
     Simulate(SimulateOptions),
-    #[command(name = crate::reader::WORKER_COMMAND, hide = true)]
+    #[command(name = crate::pmxcfs::WORKER_COMMAND, hide = true)]
     ReadTree { config: PathBuf, node: String },
 }
 
@@ -93,7 +93,7 @@ pub(super) struct StartOptions {
 }
 
 /// In seconds.
-const FULL_READING: u64 = crate::apply::FULL_READING.as_secs();
+const FULL_READING: u64 = crate::iptables::apply::FULL_READING.as_secs();
 
 impl Default for StartOptions {
     fn default() -> Self {

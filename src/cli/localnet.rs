@@ -1,12 +1,12 @@
 //! `localnet`: the node's network as the firewall sees it.
 use super::style::{TITLE, paint};
-use super::{Context, output, view};
-use crate::compile::Localnet;
-use crate::plan::Live;
+use super::{Context, load, output};
+use crate::iptables::compile::Localnet;
+use crate::iptables::plan::Live;
 use anyhow::Result;
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    let localnet = view::compiled(context, Live::empty)?.localnet;
+    let localnet = load::compiled(context, Live::empty)?.localnet;
     output::data(&text(&localnet, context.for_people()))
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod compile;
 mod complete;
+mod load;
 mod localnet;
 mod output;
 mod restart;
@@ -13,13 +14,12 @@ mod start;
 mod status;
 mod stop;
 mod style;
-mod view;
 
 pub use args::Cli;
 
-use crate::apply::VariantChoice;
-use crate::reader::facts::node_name;
-use crate::reader::worker;
+use crate::iptables::apply::VariantChoice;
+use crate::pmxcfs::facts::node_name;
+use crate::pmxcfs::worker;
 use crate::system::root::Root;
 use anyhow::{Context as _, Result, bail};
 use args::{Command, Global};

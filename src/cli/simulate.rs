@@ -1,22 +1,22 @@
 //! `simulate`: one packet's way through the compiled ruleset.
+mod endpoint;
 mod question;
-mod shown;
-mod zone;
+mod render;
 
-pub use zone::Zone;
+pub use endpoint::Zone;
 
 use super::args::SimulateOptions;
-use super::view::{self, View};
+use super::load::{self, View};
 use super::{Context, output};
+use crate::iptables::plan::Live;
+use crate::iptables::ruleset::{Origin, Target};
+use crate::iptables::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
 use crate::node::broadcasts;
-use crate::plan::Live;
-use crate::ruleset::{Origin, Target};
-use crate::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
-    let view = view::read(context, Live::empty)?;
+    let view = load::read(context, Live::empty)?;
     let (from, to) = Zone::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
     let ruleset = &view.compiled.ruleset;
@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
         return output::data(&format!("{text}\n"));
     }
-    output::data(&shown::text(&known, &answer, &notes, context.verbose))
+    output::data(&render::text(&known, &answer, &notes, context.verbose))
 }
 
 /// What is known of the packet, by name.

@@ -1,14 +1,14 @@
 //! `status`: whether the firewall is enabled and running, and what it consists of.
 use super::args::StatusOptions;
 use super::style::{BAD, CHANGE, GOOD, PLACE, PLAIN, TITLE, paint};
-use super::{Context, output, view};
-use crate::apply::Firewall;
-use crate::compile::Compiled;
+use super::{Context, load, output};
 use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
-use crate::plan::{Live, Plan};
-use crate::ruleset::{Family, Ruleset, Table};
+use crate::iptables::apply::Firewall;
+use crate::iptables::compile::Compiled;
+use crate::iptables::plan::{Live, Plan};
+use crate::iptables::ruleset::{Family, Ruleset, Table};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,7 +55,7 @@ struct Counts {
 
 pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
     let mut firewall = Firewall::new(&context.root, context.variant);
-    let compiled = view::compiled(context, || firewall.live())?;
+    let compiled = load::compiled(context, || firewall.live())?;
     let details = options.json || context.verbose;
     let overview = overview(context, &compiled, &mut firewall, details);
     if options.json {

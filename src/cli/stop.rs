@@ -1,8 +1,8 @@
 //! `stop`: stops the daemon and removes every rule of ours.
 use super::start::UNIT;
 use super::{Context, require_root};
-use crate::apply::Firewall;
 use crate::daemon::instance::running;
+use crate::iptables::apply::Firewall;
 use crate::system::lock::FileLock;
 use crate::system::{process, systemd};
 use anyhow::{Result, bail};

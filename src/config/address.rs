@@ -1,7 +1,7 @@
 //! Addresses, networks, ranges and lists of them, as rules, aliases and IP sets write them.
-use super::text::{cut, shown};
-use crate::ruleset::{Family, Spelled};
-use crate::tables::databases::decimal;
+use super::sections::{cut, shown};
+use crate::builtin::databases::decimal;
+use crate::iptables::ruleset::{Family, Spelled};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;

@@ -4,32 +4,32 @@
 //! a file does not matter: names are resolved when all of a file is known.
 
 mod address;
-mod check;
-mod expand;
+mod diagnostic;
+mod macros;
 mod names;
 mod options;
 mod ports;
-mod report;
+mod resolve;
 mod rule;
+mod sections;
 mod syntax;
-mod text;
 mod values;
 
 pub use address::Literal;
+pub use diagnostic::{Mark, Report, Severity, Sought, Span};
 pub use names::{Alias, Definitions, IpSet, Names, Scope, SetEntry, SetRef};
 pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as known_options};
 pub use ports::Ports;
-pub use report::{Mark, Report, Severity, Sought, Span};
-pub use rule::{Action, Address, Rule, Term, VerdictRule, Way};
-pub use text::is_plain;
+pub use rule::{Action, Address, Direction, Rule, Term, VerdictRule};
+pub use sections::is_plain;
 pub use values::{LogRatelimit, Verdict};
 
-use crate::tables::databases::Databases;
-use check::{Context, Env};
+use crate::builtin::databases::Databases;
 use options::VnetOptions;
+use resolve::{Context, Env};
+use sections::{Kinds, Sections, decode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use text::{Kinds, Sections, decode};
 
 /// The kinds of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,10 +118,10 @@ impl Parser<'_> {
         let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
         let names = Names { cluster: &known, guest: None };
         let context = |env| Context { env, names, databases: self.databases, has_group: &has_group };
-        let rules = check::rules(&sections.rules, context(Env::Cluster), file, reports);
+        let rules = resolve::rules(&sections.rules, context(Env::Cluster), file, reports);
         let mut groups = BTreeMap::new();
         for section in &sections.groups {
-            let rules = check::rules(&section.lines, context(Env::Group), file, reports);
+            let rules = resolve::rules(&section.lines, context(Env::Group), file, reports);
             groups.insert(section.name.clone(), Group { line: section.line, rules });
         }
         let file = file.clone();
@@ -138,7 +138,7 @@ impl Parser<'_> {
         Host {
             file: file.clone(),
             options: options::read(&sections.options, file, self.databases, reports),
-            rules: check::rules(&sections.rules, context, file, reports),
+            rules: resolve::rules(&sections.rules, context, file, reports),
         }
     }
 
@@ -162,7 +162,7 @@ impl Parser<'_> {
         let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env, names, databases: self.databases, has_group: &has_group };
-        let rules = check::rules(&sections.rules, context, file, reports);
+        let rules = resolve::rules(&sections.rules, context, file, reports);
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
@@ -174,6 +174,6 @@ impl Parser<'_> {
         let names = Names { cluster: &cluster.definitions, guest: None };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
-        check::rules(&sections.rules, context, file, reports)
+        resolve::rules(&sections.rules, context, file, reports)
     }
 }

@@ -1,8 +1,8 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
-use super::report::{Fault, Report, Sought};
-use super::text::{LONGEST_NAME, Line, Named, cut, is_name, shown};
-use crate::ruleset::Spelled;
+use super::diagnostic::{Fault, Report, Sought};
+use super::sections::{LONGEST_NAME, Line, Named, cut, is_name, shown};
+use crate::iptables::ruleset::Spelled;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Ports and ICMP types, as rules and macros write them.
-use super::text::{cut, shown};
-use crate::ruleset::{Family, IcmpType, Spelled};
-use crate::tables::databases::{Databases, decimal};
-use crate::tables::icmp;
+use super::sections::{cut, shown};
+use crate::builtin::databases::{Databases, decimal};
+use crate::builtin::icmp;
+use crate::iptables::ruleset::{Family, IcmpType, Spelled};
 use std::sync::Arc;
 
 /// How many ports the multiport match takes, a range counting as two.

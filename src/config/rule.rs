@@ -1,14 +1,14 @@
 //! Rules as they are understood: what the compiler gets.
 use super::address::Literal;
+use super::diagnostic::Span;
 use super::names::SetRef;
 use super::ports::Ports;
-use super::report::Span;
 use super::values::Verdict;
-use crate::ruleset::{Family, IcmpType, PerFamily, Spelled};
+use crate::iptables::ruleset::{Family, IcmpType, PerFamily, Spelled};
 
 /// The direction of a rule. FORWARD rules are checked and generate nothing: the nftables backend enforces them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// Towards the host or guest.
     In,
     /// From it.
@@ -43,7 +43,7 @@ pub struct Term {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictRule {
     /// Its direction.
-    pub way: Way,
+    pub direction: Direction,
     /// What happens to the packets.
     pub verdict: Verdict,
     /// Source address; `None` is any.

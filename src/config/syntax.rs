@@ -1,6 +1,6 @@
 //! The syntax of a rule's line: words, not yet their meaning.
-use super::report::Sought;
-use super::text::{Line, cut, shown};
+use super::diagnostic::Sought;
+use super::sections::{Line, cut, shown};
 use super::values::log_level;
 
 /// A rule's line taken apart.

@@ -1,5 +1,5 @@
 //! Values of options: levels, policies, numbers.
-use crate::ruleset::{LogRate, Queue, Token};
+use crate::iptables::ruleset::{LogRate, Queue, Token};
 
 /// What is done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

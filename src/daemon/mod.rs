@@ -1,30 +1,30 @@
 //! The daemon. Its main thread answers signals and the watchdog, and never does anything that can block; the updater's
-//! thread reads, compiles and applies, and is told to end by [`orders::Orders`].
+//! thread reads, compiles and applies, and is told to end by [`control::Orders`].
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
-pub mod doubt;
+mod control;
 pub mod instance;
-pub mod journal;
 pub mod last_good;
 pub mod mode;
-mod orders;
+pub mod problems;
 mod schedule;
 pub mod status;
+pub mod unreadable_guests;
 mod updater;
 
-use crate::apply::VariantChoice;
-use crate::system::bell::Bell;
+use crate::iptables::apply::VariantChoice;
 use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
+use crate::system::waker::Waker;
 use crate::system::worker::{Stuck, timeout};
-use crate::system::{memory, process, systemd};
+use crate::system::{malloc, process, systemd};
 use anyhow::{Context, Result};
+use control::{Order, Orders};
 use instance::Instance;
-use journal::Log;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use orders::{Order, Orders};
+use problems::Log;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ const FLUSHING: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be set up. Once it runs, nothing makes it end but these signals.
 pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
-    memory::keep_little();
+    malloc::keep_little();
     // no working directory below the configuration tree: it would keep pmxcfs from starting again
     std::env::set_current_dir("/").context("cannot go to /")?;
     // before there is any thread, so that all inherit it
@@ -77,7 +77,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
         log.write(Severity::Warning, &format!("'pve-firewall stop' may not find this daemon: {trouble}"));
     }
     log.write(Severity::Info, "starting server");
-    let mut supervisor = Supervisor { bell: Arc::new(Bell::new()?), setup, signals, log, stopping: false };
+    let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, stopping: false };
     supervisor.run();
     status::Status::remove(&supervisor.setup.root);
     supervisor.log.flush(FLUSHING);
@@ -90,7 +90,7 @@ struct Supervisor {
     signals: Signals,
     log: Log,
     /// Rung by the updater when it has news.
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     /// Whether a signal to stop has come. That is final.
     stopping: bool,
 }
@@ -127,7 +127,7 @@ impl Supervisor {
     }
 
     fn start(&self, inherited: Vec<Stuck>) -> Result<Running> {
-        let orders = Arc::new(Orders::new(self.bell.clone())?);
+        let orders = Arc::new(Orders::new(self.waker.clone())?);
         if self.stopping {
             orders.give(Order::Stop);
         }
@@ -145,10 +145,10 @@ impl Supervisor {
         loop {
             systemd::alive();
             let wait = if running.ordered.is_some() { Some(Duration::from_secs(1)) } else { interval };
-            let mut fds = [&self.signals.as_fd(), &self.bell.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+            let mut fds = [&self.signals.as_fd(), &self.waker.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
             // a failure (EINTR) is as a wake-up for nothing
             let _ = poll(&mut fds, wait.map_or(PollTimeout::NONE, timeout));
-            self.bell.hush();
+            self.waker.hush();
             while let Some(signal) = self.signals.take() {
                 self.obey(signal, &mut running);
             }

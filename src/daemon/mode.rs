@@ -1,5 +1,5 @@
 //! Whether there are to be rules at all.
-use crate::compile::Compiled;
+use crate::iptables::compile::Compiled;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;

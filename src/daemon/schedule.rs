@@ -1,6 +1,6 @@
 //! When the updater does what.
-use crate::reader::Reader;
-use crate::system::bell::Bell;
+use crate::pmxcfs::Reader;
+use crate::system::waker::Waker;
 use crate::system::worker::timeout;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
@@ -70,7 +70,7 @@ impl Schedule {
     }
 
     /// Waits until there is something to do; a full reading of the kernel is due to begin, or to go on, at `full`.
-    pub fn wait(&mut self, bell: &Bell, reader: &mut Reader, full: Option<Instant>) -> Why {
+    pub fn wait(&mut self, waker: &Waker, reader: &mut Reader, full: Option<Instant>) -> Why {
         let mut written = false;
         let confirm = reader.due().map(|due| Instant::now() + due);
         let read_on = full.map(|full| full.max(self.read + READ_ON));
@@ -96,7 +96,7 @@ impl Schedule {
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
             let until = [look, read_on, stat].into_iter().flatten().fold(self.cycle, Instant::min);
-            let mut fds = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+            let mut fds = vec![PollFd::new(waker.as_fd(), PollFlags::POLLIN)];
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }

@@ -1,19 +1,19 @@
 //! The updater: read, compile, compare, apply, again and again.
 use super::Setup;
-use super::doubt::live_devices;
-use super::journal::{Journal, Log, Message, Topic};
+use super::control::{Order, Orders};
 use super::last_good::LastGood;
 use super::mode::Mode;
-use super::orders::{Order, Orders};
+use super::problems::{Journal, Log, Message, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
-use crate::apply::{Firewall, Outcome};
-use crate::compile::{Compiled, Compiler};
+use super::unreadable_guests::live_devices;
 use crate::inputs::Tree;
-use crate::plan::{Part, TableName};
-use crate::reader::facts::FactsSource;
-use crate::reader::{Manner, Problem, Reader, this_program};
-use crate::ruleset::Family;
+use crate::iptables::apply::{Firewall, Outcome};
+use crate::iptables::compile::{Compiled, Compiler};
+use crate::iptables::plan::{Part, TableName};
+use crate::iptables::ruleset::Family;
+use crate::pmxcfs::facts::FactsSource;
+use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
 use crate::system::process::processors;
 use crate::system::syslog::Severity;
@@ -63,10 +63,10 @@ pub struct Updater {
 impl Updater {
     /// An updater that knows nothing yet. `inherited`: workers of an earlier life of this process.
     pub fn new(setup: Setup, orders: Arc<Orders>, log: Log, inherited: Vec<Stuck>) -> Self {
-        let bell = Some(orders.bell().clone());
+        let waker = Some(orders.waker().clone());
         let program = this_program().to_path_buf();
-        let manner = Manner { full_reading: setup.full_reading, ..Manner::DAEMON };
-        let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), manner, bell);
+        let config = ReaderConfig { full_reading: setup.full_reading, ..ReaderConfig::DAEMON };
+        let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), config, waker);
         let mut firewall = Firewall::new(&setup.root, setup.variant);
         firewall.set_full_reading(setup.full_reading);
         Updater {
@@ -102,7 +102,7 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
-            why = self.schedule.wait(self.orders.bell(), &mut self.reader, self.firewall.due());
+            why = self.schedule.wait(self.orders.waker(), &mut self.reader, self.firewall.due());
         }
     }
 

@@ -1,10 +1,10 @@
 //! A configuration that leaves nobody a way to manage the node.
 use super::files::Files;
-use crate::compile::Compiled;
-use crate::config::{Action, Address, Host, Literal, Report, Rule, Scope, Verdict, VerdictRule, Way};
+use crate::config::{Action, Address, Direction, Host, Literal, Report, Rule, Scope, Verdict, VerdictRule};
 use crate::inputs::Facts;
-use crate::ruleset::{Family, Origin};
-use crate::simulate::{self, End, Packet, Question};
+use crate::iptables::compile::Compiled;
+use crate::iptables::ruleset::{Family, Origin};
+use crate::iptables::simulate::{self, End, Packet, Question};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ fn management(files: &Files) -> Vec<IpAddr> {
 
 /// Addresses that a rule may let in.
 fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
-    if rule.verdict != Verdict::Accept || rule.way != Way::In {
+    if rule.verdict != Verdict::Accept || rule.direction != Direction::In {
         return Vec::new();
     }
     match &rule.source {

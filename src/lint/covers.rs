@@ -1,6 +1,6 @@
 //! Whether one rule leaves nothing for another.
 use crate::config::{Address, Cluster, Definitions, Literal, Ports, Scope, SetRef, Term, VerdictRule};
-use crate::ruleset::Family;
+use crate::iptables::ruleset::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -20,7 +20,9 @@ impl Sets<'_> {
     /// Whether every packet that `later` matches is matched by `earlier` as well. In doubt it is not.
     pub fn covers(&self, earlier: &VerdictRule, later: &VerdictRule) -> bool {
         let applies = Family::ALL.iter().any(|family| !later.terms[*family].is_empty());
-        applies && earlier.way == later.way && Family::ALL.iter().all(|family| self.covers_in(*family, earlier, later))
+        applies
+            && earlier.direction == later.direction
+            && Family::ALL.iter().all(|family| self.covers_in(*family, earlier, later))
     }
 
     fn covers_in(&self, family: Family, earlier: &VerdictRule, later: &VerdictRule) -> bool {
@@ -84,7 +86,7 @@ fn number(address: IpAddr) -> u128 {
 fn term_covers(wide: &Term, narrow: &Term) -> bool {
     let proto = wide.proto.as_ref().is_none_or(|wide| narrow.proto.as_ref().is_some_and(|one| one.value == wide.value));
     let icmp = wide.icmp_type.as_ref().is_none_or(|(_, wide)| {
-        let within = |kind: &crate::ruleset::IcmpType| {
+        let within = |kind: &crate::iptables::ruleset::IcmpType| {
             let kinds = wide.value.kind.is_none() || wide.value.kind == kind.kind;
             kinds && (wide.value.code.is_none() || wide.value.code == kind.code)
         };

@@ -1,9 +1,9 @@
 //! All files of a tree, understood: also those of other nodes and of guests that are not here.
+use crate::builtin::databases::Databases;
 use crate::config::{Alias, Cluster, Definitions, FileKind, Guest, Host, Parser, Report, Rule, known_options};
 use crate::inputs::{Facts, Tree};
+use crate::iptables::ruleset::Spelled;
 use crate::node::{self, Device};
-use crate::ruleset::Spelled;
-use crate::tables::databases::Databases;
 use std::sync::Arc;
 
 /// A guest's firewall file, and what is known of the guest.

@@ -1,8 +1,8 @@
 //! IP filters that keep a guest from sending under its own addresses.
 use super::files::{Files, GuestFile};
 use crate::config::{Guest, Report};
+use crate::iptables::ruleset::Origin;
 use crate::node::Device;
-use crate::ruleset::Origin;
 use ipnet::IpNet;
 use std::net::IpAddr;
 

@@ -13,10 +13,10 @@ mod unused;
 pub use files::place;
 pub use suggest::nearest;
 
-use crate::compile::compile;
+use crate::builtin::databases::Databases;
 use crate::config::Report;
 use crate::inputs::{Facts, Tree};
-use crate::tables::databases::Databases;
+use crate::iptables::compile::compile;
 use files::Files;
 use std::collections::BTreeMap;
 use std::sync::Arc;

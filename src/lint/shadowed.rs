@@ -1,8 +1,8 @@
 //! Rules that no packet reaches, because an earlier rule decides over all that they match.
 use super::covers::Sets;
 use super::files::{Files, Section};
-use crate::config::{Action, Report, Rule, Verdict, VerdictRule, Way};
-use crate::ruleset::Family;
+use crate::config::{Action, Direction, Report, Rule, Verdict, VerdictRule};
+use crate::iptables::ruleset::Family;
 
 /// How many rules of a section are looked at: comparing them takes the square of their number.
 const MOST: usize = 4096;
@@ -71,12 +71,12 @@ fn message(wide: &Met<'_>, rule: &Rule) -> String {
     if let Some((line, group)) = wide.group {
         place += &format!(" (group {group}, line {line} of cluster.fw)");
     }
-    let what = match wide.rule.way {
+    let what = match wide.rule.direction {
         _ if !is_unconditional(wide) => "everything that it matches",
         _ if matches!(rule.action, Action::Group(_)) => "everything that its rules match",
-        Way::In => "everything that comes in",
-        Way::Out => "everything that goes out",
-        Way::Forward => "everything that is forwarded",
+        Direction::In => "everything that comes in",
+        Direction::Out => "everything that goes out",
+        Direction::Forward => "everything that is forwarded",
     };
     format!("this rule is never reached: {place} {verb} {what} before it")
 }

@@ -1,10 +1,10 @@
 //! What a misspelt word may have meant.
+use crate::builtin::databases::Databases;
+use crate::builtin::helpers::HELPERS;
+use crate::builtin::icmp;
+use crate::builtin::macros::{self, MACROS};
 use crate::config::{Definitions, Sought, known_options};
-use crate::ruleset::Family;
-use crate::tables::databases::Databases;
-use crate::tables::helpers::HELPERS;
-use crate::tables::icmp;
-use crate::tables::macros::{self, MACROS};
+use crate::iptables::ruleset::Family;
 use std::collections::BTreeMap;
 
 /// The words that a file may use.

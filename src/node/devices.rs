@@ -1,7 +1,7 @@
 //! The network devices of guests: their `.conf` files.
 use super::guests::{GuestKind, Listed};
 use crate::config::{Report, is_plain};
-use crate::ruleset::{Interface, MacAddr, Spelled};
+use crate::iptables::ruleset::{Interface, MacAddr, Spelled};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -4,11 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod background;
-pub mod bell;
 pub mod clock;
 pub mod files;
 pub mod lock;
-pub mod memory;
+pub mod malloc;
 pub mod namespace;
 pub mod netfilter;
 pub mod netlink;
@@ -18,4 +17,5 @@ pub mod signals;
 pub mod syslog;
 pub mod systemd;
 pub mod tools;
+pub mod waker;
 pub mod worker;

@@ -1,5 +1,5 @@
 //! Processes for work that may block for ever: they answer requests over pipes, and can be given up.
-use super::bell::Bell;
+use super::waker::Waker;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -43,7 +43,7 @@ pub enum Received {
     Message(Vec<u8>),
     /// Nothing came in time.
     Late,
-    /// The bell was rung.
+    /// The waker was rung.
     Interrupted,
     /// The worker is gone.
     Closed,
@@ -81,8 +81,8 @@ impl Worker {
         let _ = self.input.write_all(&[request]);
     }
 
-    /// Waits for a message until `deadline`, or until the bell rings.
-    pub fn receive(&mut self, deadline: Instant, bell: Option<&Bell>) -> Received {
+    /// Waits for a message until `deadline`, or until the waker rings.
+    pub fn receive(&mut self, deadline: Instant, waker: Option<&Waker>) -> Received {
         loop {
             match self.fill() {
                 Ok(true) => {}
@@ -98,7 +98,7 @@ impl Worker {
                 return Received::Late;
             }
             let mut fds = vec![PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
-            fds.extend(bell.map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
+            fds.extend(waker.map(|waker| PollFd::new(waker.as_fd(), PollFlags::POLLIN)));
             // a failure of poll (EINTR) is as a wake-up for nothing
             let _ = poll(&mut fds, timeout(left));
             if fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false)) {

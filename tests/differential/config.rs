@@ -2,7 +2,7 @@
 use crate::pools::{self, once_in, pick};
 use crate::testbed::DEVICES;
 use fastrand::Rng;
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::ruleset::Family;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

@@ -4,8 +4,8 @@
 use crate::pools;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{self, DEVICES, Place};
-use pve_firewall::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
-use pve_firewall::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
+use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
+use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
 use std::net::IpAddr;
 
 /// Asks the simulator about a probe.

@@ -4,8 +4,8 @@ use crate::testbed::Place;
 use crate::testbed::probe::Probe;
 use crate::testbed::wire::PROTOCOLS;
 use fastrand::Rng;
-use pve_firewall::ruleset::{Family, MacAddr, TcpFlags};
-use pve_firewall::simulate::{Layer, Packet};
+use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
+use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::collections::BTreeSet;
 
 /// So many packets of different connections.

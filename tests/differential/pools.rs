@@ -1,6 +1,6 @@
 //! The words that random configurations and packets are made of: few, so that rules and packets meet.
 use fastrand::Rng;
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::ruleset::Family;
 
 /// One of several.
 pub fn pick<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a str {

@@ -5,9 +5,9 @@ use crate::packets::Stream;
 use crate::rulesets::add_guest;
 use crate::standins::{mend, notes, stand_in};
 use crate::stream::{origin, refused_all_along, target};
-use pve_firewall::apply::{Outcome, Variant};
-use pve_firewall::plan::{Action, Plan, TablePlan};
-use pve_firewall::ruleset::{Family, Ruleset};
+use pve_firewall::iptables::apply::{Outcome, Variant};
+use pve_firewall::iptables::plan::{Action, Plan, TablePlan};
+use pve_firewall::iptables::ruleset::{Family, Ruleset};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

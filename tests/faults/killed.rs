@@ -4,8 +4,8 @@ use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
 use crate::wait::until;
-use pve_firewall::apply::{Firewall, Variant};
-use pve_firewall::ruleset::{Ruleset, Target};
+use pve_firewall::iptables::apply::{Firewall, Variant};
+use pve_firewall::iptables::ruleset::{Ruleset, Target};
 use pve_firewall::system::root::Root;
 use std::process::{Command, ExitStatus};
 

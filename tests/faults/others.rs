@@ -3,8 +3,8 @@ use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
 use crate::tools::restore;
-use pve_firewall::apply::Variant;
-use pve_firewall::ruleset::Target;
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::ruleset::Target;
 use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {

@@ -2,9 +2,9 @@
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, chain, node, put, rule, tcp};
 use crate::standins::{mend, notes, refuse};
-use pve_firewall::apply::Outcome;
-use pve_firewall::plan::Plan;
-use pve_firewall::ruleset::{Match, Spelled, Target};
+use pve_firewall::iptables::apply::Outcome;
+use pve_firewall::iptables::plan::Plan;
+use pve_firewall::iptables::ruleset::{Match, Spelled, Target};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
@@ -175,7 +175,7 @@ fn many_refused_rules_are_found_in_few_runs() {
 }
 
 fn a_refused_ebtables_rule_costs_itself() {
-    use pve_firewall::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, Origin, Token};
+    use pve_firewall::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, Origin, Token};
     let mut host = Host::new("bridge", VARIANTS[0]);
     let mut wanted = node(&[100, 101]);
     let name = chain("tap100i0-OUT");

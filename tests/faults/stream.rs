@@ -6,8 +6,8 @@ use crate::packets::{PEER, Stream};
 use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
-use pve_firewall::apply::Variant;
-use pve_firewall::ruleset::*;
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::ruleset::*;
 use std::sync::Arc;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
@@ -51,7 +51,7 @@ impl Closed {
         let mut ruleset = crate::rulesets::node(&[100]);
         let name = |name: &str| format!("PVEFW-0-{name}-v4");
         let peer = Spelled::new(&PEER.to_string(), vec![format!("{PEER}/32").parse().unwrap()]).unwrap();
-        let dropping = || rule(vec![Match::Address(Direction::Source, peer.clone().into())], Target::Drop, 3);
+        let dropping = || rule(vec![Match::Address(Side::Source, peer.clone().into())], Target::Drop, 3);
         let mut input: Vec<Rule> = Vec::new();
         for (stem, holds) in self.sets {
             input.push(rule(in_set(&name(stem)), Target::Drop, 4));

@@ -2,9 +2,9 @@
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
-use pve_firewall::apply::{Outcome, Variant};
-use pve_firewall::plan::{Part, Plan, TableName};
-use pve_firewall::ruleset::{Family, Target};
+use pve_firewall::iptables::apply::{Outcome, Variant};
+use pve_firewall::iptables::plan::{Part, Plan, TableName};
+use pve_firewall::iptables::ruleset::{Family, Target};
 use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {

@@ -2,8 +2,8 @@
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::node;
 use crate::standins::{mend, stand_in};
-use pve_firewall::apply::{Firewall, Variant, VariantChoice};
-use pve_firewall::plan::Plan;
+use pve_firewall::iptables::apply::{Firewall, Variant, VariantChoice};
+use pve_firewall::iptables::plan::Plan;
 use pve_firewall::system::root::Root;
 
 pub fn tests() -> Vec<(&'static str, fn())> {

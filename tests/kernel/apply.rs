@@ -1,9 +1,9 @@
 //! Update and removal, beside what other programs have.
 use crate::host::{Host, VARIANTS, with_counters};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
-use pve_firewall::apply::Variant;
-use pve_firewall::plan::{Action, Plan};
-use pve_firewall::ruleset::{Family, Target};
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::plan::{Action, Plan};
+use pve_firewall::iptables::ruleset::{Family, Target};
 
 /// What other programs have in the same tables.
 const FOREIGN: &str = "

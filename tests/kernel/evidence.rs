@@ -1,9 +1,9 @@
 //! What has not moved is not read again: which edits of others are noticed at once, and which wait for a full reading.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
-use pve_firewall::apply::{Outcome, Variant};
-use pve_firewall::plan::Part;
-use pve_firewall::ruleset::{Ruleset, Target};
+use pve_firewall::iptables::apply::{Outcome, Variant};
+use pve_firewall::iptables::plan::Part;
+use pve_firewall::iptables::ruleset::{Ruleset, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
 //! A node for tests: a network namespace, a folder for state files, and a firewall that works there.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
-use pve_firewall::apply::{Firewall, Outcome, Variant, VariantChoice};
-use pve_firewall::plan::{Live, Plan};
-use pve_firewall::ruleset::Ruleset;
+use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
+use pve_firewall::iptables::plan::{Live, Plan};
+use pve_firewall::iptables::ruleset::Ruleset;
 use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
 

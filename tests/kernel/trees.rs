@@ -1,10 +1,10 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the reference.
 use crate::host::{Host, VARIANTS, with_counters};
 use crate::trees::{facts, from_folder};
-use pve_firewall::apply::{Outcome, Variant};
-use pve_firewall::compile::{Compiled, compile};
-use pve_firewall::plan::{Action, Plan, TablePlan};
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::apply::{Outcome, Variant};
+use pve_firewall::iptables::compile::{Compiled, compile};
+use pve_firewall::iptables::plan::{Action, Plan, TablePlan};
+use pve_firewall::iptables::ruleset::Family;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! What is written while the tree is read: when it is noticed, and when it is believed.
 use crate::fuse::Fuse;
 use crate::wait::until;
-use crate::{FILES, GUEST, MANNER, established, plain, shown, until_shown, write};
-use pve_firewall::reader::{Manner, Reader};
+use crate::{FILES, GUEST, READING, established, plain, shown, until_shown, write};
+use pve_firewall::pmxcfs::{Reader, ReaderConfig};
 use std::fs;
 use std::io::Write;
 use std::thread::sleep;
@@ -20,7 +20,7 @@ fn a_file_that_is_being_written_serves_when_it_is_complete() {
         for _ in 0..2 {
             reader.pass().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-            sleep(MANNER.patience.closed);
+            sleep(READING.debounce.closed);
         }
     }
     drop(file);
@@ -37,14 +37,14 @@ fn a_file_that_is_being_written_serves_when_it_is_complete() {
     }
     write(dir.path(), "firewall/100.fw", &longer);
     let took = until_shown(&mut reader, "firewall/100.fw", Some(&text), Some(&longer));
-    assert!(took >= MANNER.patience.closed, "{took:?}");
+    assert!(took >= READING.debounce.closed, "{took:?}");
 }
 
 /// Writes of other nodes raise no event.
 #[test]
 fn a_file_that_another_node_writes_serves_when_passes_agree() {
     let dir = plain();
-    let manner = Manner { watch: false, ..MANNER };
+    let manner = ReaderConfig { watch: false, ..READING };
     let program = env!("CARGO_BIN_EXE_pve-firewall").into();
     let mut reader = Reader::new(program, dir.path().into(), "n1".into(), manner, None);
     reader.settle().unwrap();
@@ -52,7 +52,7 @@ fn a_file_that_another_node_writes_serves_when_passes_agree() {
     let text = format!("{GUEST}IN DROP\n");
     write(dir.path(), "firewall/100.fw", &text);
     let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
-    assert!(took >= MANNER.patience.content, "{took:?}");
+    assert!(took >= READING.debounce.content, "{took:?}");
 }
 
 /// As after a clock that jumped, on this node or on the one that wrote the file.
@@ -70,7 +70,7 @@ fn times_of_modification_anywhere_mislead_nobody() {
         let time = if years < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         fs::File::options().write(true).open(&path).unwrap().set_modified(time.unwrap()).unwrap();
         let took = until_shown(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
-        assert!(years < 0 || took >= MANNER.patience.closed, "{years}: {took:?}");
+        assert!(years < 0 || took >= READING.debounce.closed, "{years}: {took:?}");
         before = text;
     }
 }
@@ -135,12 +135,12 @@ fn a_command_right_after_a_write_is_right() {
     for count in 0..10 {
         let text = format!("{GUEST}IN ACCEPT -p tcp -dport {count}\n");
         write(dir.path(), "firewall/100.fw", &text);
-        let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), Manner::COMMAND, None);
+        let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
         reader.settle().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&text[..]));
     }
     fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
-    let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), Manner::COMMAND, None);
+    let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
     reader.settle().unwrap();
     assert_eq!(shown(&reader, "firewall/100.fw"), None);
 }

@@ -3,7 +3,7 @@ use crate::site::{GUEST100, HOST, PATIENCE, Site};
 use crate::testbed::Place::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
-use pve_firewall::ruleset::{Family, TcpFlags};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::testbed::Place::Outside;
 use crate::testbed::frame::BROADCAST;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{CT200, FREE900, VM100};
-use pve_firewall::ruleset::{Family, MacAddr};
+use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
 /// Closed in both directions.

@@ -3,7 +3,7 @@ use crate::site::{CLUSTER, GUEST100, HOST, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{VM100, VM101};
-use pve_firewall::ruleset::{Family, TcpFlags};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 
 const OPEN: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
 

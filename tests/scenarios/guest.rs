@@ -3,7 +3,7 @@ use crate::site::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{CT200, FREE900, VM100, VM100_NET1, VM101};
-use pve_firewall::ruleset::{Family, RejectWith};
+use pve_firewall::iptables::ruleset::{Family, RejectWith};
 
 const BOTH: [Family; 2] = Family::ALL;
 

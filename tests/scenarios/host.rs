@@ -3,7 +3,7 @@ use crate::site::{CLUSTER, HOST, ON, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{VM100, VM100_NET1};
-use pve_firewall::ruleset::{Family, RejectWith, TcpFlags};
+use pve_firewall::iptables::ruleset::{Family, RejectWith, TcpFlags};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 

@@ -3,7 +3,7 @@ use crate::site::{GUEST100, Program, Site, until};
 use crate::testbed::Place::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::ruleset::Family;
 use std::fs;
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@ use crate::site::{CLUSTER, GUEST100, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
-use pve_firewall::ruleset::Family;
+use pve_firewall::iptables::ruleset::Family;
 
 const RULES: &str = "[OPTIONS]
 enable: 1

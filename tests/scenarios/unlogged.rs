@@ -4,7 +4,7 @@ use crate::site::{GUEST100, HOST, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::Probe;
 use crate::testbed::{Place, VM100};
-use pve_firewall::ruleset::{Family, TcpFlags};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 
 /// The traffic that no one wants to read of.
 fn noise(to: Place) -> Vec<Probe> {

@@ -4,7 +4,7 @@ use crate::rulesets::{chain, interface, rule, set};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
-use pve_firewall::ruleset::*;
+use pve_firewall::iptables::ruleset::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -33,26 +33,20 @@ fn net(family: Family) -> BoxedStrategy<ipnet::IpNet> {
 }
 
 fn port() -> impl Strategy<Value = Vec<Match>> {
-    (
-        select(&[("tcp", 6), ("udp", 17)][..]),
-        select(&[Direction::Source, Direction::Destination][..]),
-        any::<[u16; 2]>(),
-    )
-        .prop_map(|((name, number), direction, [a, b])| {
+    (select(&[("tcp", 6), ("udp", 17)][..]), select(&[Side::Source, Side::Destination][..]), any::<[u16; 2]>())
+        .prop_map(|((name, number), side, [a, b])| {
             let (low, high) = (a.min(b), a.max(b));
             let ports = Spelled::new(&format!("{low}:{high}"), (low, high)).unwrap();
-            vec![Match::Protocol(Spelled::new(name, number).unwrap()), Match::Port(direction, ports)]
+            vec![Match::Protocol(Spelled::new(name, number).unwrap()), Match::Port(side, ports)]
         })
 }
 
 fn matches(family: Family) -> impl Strategy<Value = Vec<Match>> {
-    let address =
-        (net(family), select(&[Direction::Source, Direction::Destination][..])).prop_map(|(net, direction)| {
-            vec![Match::Address(direction, Spelled::new(&net.to_string(), vec![net]).unwrap().into())]
-        });
+    let address = (net(family), select(&[Side::Source, Side::Destination][..]))
+        .prop_map(|(net, side)| vec![Match::Address(side, Spelled::new(&net.to_string(), vec![net]).unwrap().into())]);
     let in_set = (select(&SETS[..]), any::<bool>()).prop_map(move |(name, negated)| {
         let name = set(&set_name(name, family));
-        vec![Match::Set { name, direction: Direction::Source, negated }]
+        vec![Match::Set { name, side: Side::Source, negated }]
     });
     prop_oneof![
         2 => Just(vec![]),
@@ -62,7 +56,7 @@ fn matches(family: Family) -> impl Strategy<Value = Vec<Match>> {
         1 => Just(vec![Match::Conntrack(&[CtState::Related, CtState::Established])]),
         1 => Just(vec![Match::Physdev(Physdev::In(interface("fwln+")))]),
         1 => Just(vec![Match::Mark { value: 0x8000_0000, mask: 0x8000_0000 }]),
-        1 => Just(vec![Match::AddrType(Direction::Destination, AddrType::Multicast)]),
+        1 => Just(vec![Match::AddrType(Side::Destination, AddrType::Multicast)]),
     ]
 }
 

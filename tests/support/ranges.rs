@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use pve_firewall::builtin::{icmp, macros};
 use pve_firewall::inputs::{File, Tree};
-use pve_firewall::tables::{icmp, macros};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 

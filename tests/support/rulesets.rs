@@ -1,6 +1,6 @@
 //! Rulesets made by hand, in the form that compiled ones have.
 #![allow(dead_code, reason = "each test program uses a part")]
-use pve_firewall::ruleset::*;
+use pve_firewall::iptables::ruleset::*;
 use std::sync::Arc;
 
 pub fn chain(name: &str) -> ChainName {
@@ -17,16 +17,21 @@ pub fn interface(name: &str) -> Interface {
 
 /// A rule that a line of a file made.
 pub fn rule(matches: Vec<Match>, target: Target, line: u32) -> Rule {
-    Rule { wide: matches.is_empty(), matches: matches.into(), target, origin: Origin::Line("100.fw".into(), line) }
+    Rule {
+        double_space: matches.is_empty(),
+        matches: matches.into(),
+        target,
+        origin: Origin::Line("100.fw".into(), line),
+    }
 }
 
 pub fn tcp(port: u16) -> Vec<Match> {
     let protocol = Match::Protocol(Spelled::new("tcp", 6).unwrap());
-    vec![protocol, Match::Port(Direction::Destination, Spelled::new(&port.to_string(), (port, port)).unwrap())]
+    vec![protocol, Match::Port(Side::Destination, Spelled::new(&port.to_string(), (port, port)).unwrap())]
 }
 
 pub fn in_set(name: &str) -> Vec<Match> {
-    vec![Match::Set { name: set(name), direction: Direction::Source, negated: false }]
+    vec![Match::Set { name: set(name), side: Side::Source, negated: false }]
 }
 
 pub fn put(table: &mut Table, name: &str, rules: Vec<Rule>) {
@@ -92,7 +97,7 @@ pub fn node(guests: &[u32]) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let plain = |matches: Vec<_>, target| {
         let origin = Origin::Made("the firewall".into());
-        Rule { matches: matches.into(), target, wide: false, origin }
+        Rule { matches: matches.into(), target, double_space: false, origin }
     };
     for family in Family::ALL {
         let table = &mut ruleset.filter[family];

@@ -1,8 +1,8 @@
 //! Configuration trees from a folder or from a few lines of text, compiled.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test binary uses a part; tests read files")]
-use pve_firewall::compile::{Compiled, compile};
 use pve_firewall::inputs::{Facts, File, Tree};
-use pve_firewall::ruleset::{Family, MacStyle};
+use pve_firewall::iptables::compile::{Compiled, compile};
+use pve_firewall::iptables::ruleset::{Family, MacStyle};
 use std::fs;
 use std::path::Path;
 

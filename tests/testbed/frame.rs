@@ -5,8 +5,8 @@ use etherparse::{
     EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
     TcpHeader,
 };
-use pve_firewall::ruleset::{Family, MacAddr, TcpFlags};
-use pve_firewall::simulate::{Layer, Packet};
+use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
+use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::net::IpAddr;
 
 /// What every probe carries: these bytes, then its number.

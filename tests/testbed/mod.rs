@@ -15,8 +15,8 @@ pub mod probe;
 pub mod wire;
 
 use crate::netns::Netns;
-use pve_firewall::ruleset::MacAddr;
-use pve_firewall::simulate::{End, GuestPort};
+use pve_firewall::iptables::ruleset::MacAddr;
+use pve_firewall::iptables::simulate::{End, GuestPort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,7 +1,7 @@
 //! Probes: packets that are sent, and what became of them.
 use super::Place;
-use pve_firewall::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
-use pve_firewall::simulate::{Layer, Packet};
+use pve_firewall::iptables::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
+use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::fmt;
 use std::net::IpAddr;
 

@@ -2,13 +2,13 @@
 //! of [`TARGETS`]; the test `regressions` replays there what was found once.
 mod nflog;
 
-use pve_firewall::compile::{compile, names_to_resolve};
 use pve_firewall::inputs::{Facts, File, Tree};
-use pve_firewall::plan::{
+use pve_firewall::iptables::compile::{compile, names_to_resolve};
+use pve_firewall::iptables::plan::{
     BridgeFormat, Live, Plan, Readable, TableName, bridge_script, read_bridge, read_sets, read_table,
     removed_sets_script, sets_in_use, sets_script, table_script,
 };
-use pve_firewall::ruleset::{Family, MacStyle, Ruleset};
+use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset};
 use std::sync::Arc;
 use std::sync::LazyLock;
 
@@ -168,16 +168,16 @@ fn plan_with(put: impl Fn(&mut Live)) {
                 let plan = plan.table(table, family);
                 check_script(
                     &table_script(plan, wanted.table(table, family), table).text,
-                    pve_firewall::plan::is_own_chain,
+                    pve_firewall::iptables::plan::is_own_chain,
                 );
             }
         }
         check_script(
             &bridge_script(&plan.bridge, &wanted.bridge, MacStyle::Padded).text,
-            pve_firewall::plan::is_own_bridge_chain,
+            pve_firewall::iptables::plan::is_own_bridge_chain,
         );
-        check_script(&sets_script(&plan.sets, wanted, |_| false).text, pve_firewall::plan::is_own_set);
-        check_script(&removed_sets_script(&plan.sets, |_| false).text, pve_firewall::plan::is_own_set);
+        check_script(&sets_script(&plan.sets, wanted, |_| false).text, pve_firewall::iptables::plan::is_own_set);
+        check_script(&removed_sets_script(&plan.sets, |_| false).text, pve_firewall::iptables::plan::is_own_set);
     }
 }
 

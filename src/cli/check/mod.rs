@@ -1,20 +1,20 @@
 //! `check`: what is wrong in the configuration, or would be with other files in their place.
 use super::args::CheckOptions;
-use super::{Context, output, view};
+use super::{Context, load, output};
 use crate::config::Severity;
 use crate::inputs::{File, Tree};
 use crate::lint::{self, Finding};
-use crate::reader::facts::FactsSource;
+use crate::pmxcfs::facts::FactsSource;
 use crate::system::files;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::Path;
 
-mod shown;
+mod render;
 
 pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let node = context.node()?;
-    let mut tree = match view::tree(context, &node) {
+    let mut tree = match load::tree(context, &node) {
         Ok(tree) => tree,
         Err(problem) if options.files.is_empty() => return Err(problem),
         Err(problem) => {
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     if !given.is_empty() {
         findings = of_files(findings, &before, &given);
     }
-    let text = if options.json { shown::json(&findings)? } else { shown::text(&findings) };
+    let text = if options.json { render::json(&findings)? } else { render::text(&findings) };
     output::data(&text)?;
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {

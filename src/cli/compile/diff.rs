@@ -1,8 +1,8 @@
 //! `compile --diff`: what would change on the node, chain by chain, with the line of the configuration behind it.
-use crate::apply::{Firewall, Lines, Texts, family_name};
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
-use crate::plan::{Action, Live, Plan, Planned, TableName};
-use crate::ruleset::{Chain, Family, Origin, Ruleset};
+use crate::iptables::apply::{Firewall, Lines, Texts, family_name};
+use crate::iptables::plan::{Action, Live, Plan, Planned, TableName};
+use crate::iptables::ruleset::{Chain, Family, Origin, Ruleset};
 use anyhow::Result;
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 use std::collections::BTreeMap;

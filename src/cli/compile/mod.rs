@@ -1,16 +1,16 @@
 //! `compile`: the compiled ruleset against the live one.
 mod diff;
-mod shown;
+mod render;
 
 use super::args::CompileOptions;
-use super::{Context, output, view};
-use crate::apply::Firewall;
-use crate::plan::{Listing, Live};
+use super::{Context, load, output};
+use crate::iptables::apply::Firewall;
+use crate::iptables::plan::{Listing, Live};
 use anyhow::{Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     if options.offline {
-        let compiled = view::compiled(context, Live::empty)?;
+        let compiled = load::compiled(context, Live::empty)?;
         return output::data(&text(context, &Listing::new(&compiled.ruleset, None, compiled.enabled)));
     }
     if !nix::unistd::geteuid().is_root() {
@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     }
     let mut firewall = Firewall::new(&context.root, context.variant);
     let live = firewall.live();
-    let compiled = view::compiled(context, || live.clone())?;
+    let compiled = load::compiled(context, || live.clone())?;
     if options.diff {
         output::data(&diff::text(&mut firewall, &compiled.ruleset, &live)?)?;
     } else {
@@ -35,5 +35,5 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
 }
 
 fn text(context: &Context, listing: &Listing<'_>) -> String {
-    if context.for_people() { shown::text(listing) } else { listing.to_string() }
+    if context.for_people() { render::text(listing) } else { listing.to_string() }
 }

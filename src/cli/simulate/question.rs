@@ -1,12 +1,12 @@
 //! The packet that the options describe.
-use super::zone::Located;
+use super::endpoint::Located;
+use crate::builtin::databases::Databases;
+use crate::builtin::icmp;
 use crate::cli::args::SimulateOptions;
 use crate::inputs::Facts;
+use crate::iptables::ruleset::{Family, IcmpType};
+use crate::iptables::simulate::{Layer, Packet};
 use crate::lint;
-use crate::ruleset::{Family, IcmpType};
-use crate::simulate::{Layer, Packet};
-use crate::tables::databases::Databases;
-use crate::tables::icmp;
 use anyhow::{Context as _, Result, bail};
 use std::net::IpAddr;
 

@@ -4,12 +4,12 @@ mod model;
 pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines};
 
 use super::FileKind;
-use super::report::{Report, Sought};
-use super::text::{Line, shown};
+use super::diagnostic::{Report, Sought};
+use super::sections::{Line, shown};
 use super::values::{LogRatelimit, Verdict, boolean, integer, log_level, queues};
-use crate::ruleset::Token;
-use crate::tables::databases::Databases;
-use crate::tables::helpers;
+use crate::builtin::databases::Databases;
+use crate::builtin::helpers;
+use crate::iptables::ruleset::Token;
 pub(super) use model::VnetOptions;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What the options are, and their defaults.
+use crate::builtin::helpers::Helper;
 use crate::config::values::{LogRatelimit, Verdict};
-use crate::ruleset::{Origin, Queue, Token};
-use crate::tables::helpers::Helper;
+use crate::iptables::ruleset::{Origin, Queue, Token};
 use ecow::eco_format;
 use std::sync::Arc;
 

@@ -1,0 +1,34 @@
+//! The listing for people: aligned, in colour, and each rule with where it comes from.
+use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
+use crate::iptables::plan::{Action, Block, Entry, Listing};
+use anstyle::Style;
+
+/// The same as the listing that programs read, with the columns of each block aligned.
+pub fn text(listing: &Listing<'_>) -> String {
+    let blocks: Vec<String> = listing.blocks.iter().map(block).collect();
+    let style = if listing.changes { CHANGE } else { GOOD };
+    let summary: String = listing.summary().lines().map(|line| paint(style, line) + "\n").collect();
+    format!("{}\n{summary}", blocks.join("\n"))
+}
+
+fn block(block: &Block<'_>) -> String {
+    let mut text = paint(TITLE, &block.title) + "\n";
+    let width = block.entries.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
+    for Entry { action, name, signature, lines } in &block.entries {
+        // every action has six letters
+        text += &format!("{} {name:width$}  {}\n", paint(style(*action), action), paint(FAINT, signature));
+        for (line, origin) in lines {
+            text += &remarked(PLAIN, &format!("       {line}"), Some(origin));
+        }
+    }
+    text
+}
+
+fn style(action: Action) -> Style {
+    match action {
+        Action::Create => GOOD,
+        Action::Update => CHANGE,
+        Action::Delete => BAD,
+        Action::Exists | Action::Ignore => FAINT,
+    }
+}

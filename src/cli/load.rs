@@ -1,0 +1,65 @@
+//! The configuration, read and compiled once: what the commands that only look go by.
+use super::{Context, output};
+use crate::daemon::unreadable_guests::live_devices;
+use crate::inputs::{Facts, Tree};
+use crate::iptables::compile::{Compiled, Compiler};
+use crate::iptables::plan::Live;
+use crate::pmxcfs::facts::FactsSource;
+use crate::pmxcfs::{Reader, ReaderConfig, this_program};
+use crate::system::process::processors;
+use anyhow::{Result, anyhow};
+use std::sync::Arc;
+
+/// Reads the configuration, and shows on stderr what cannot be read.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
+    let program = this_program().to_path_buf();
+    let mut reader = Reader::new(program, context.config.clone(), node.to_string(), ReaderConfig::COMMAND, None);
+    let tree = reader.settle().map_err(|problem| with_advice(&problem.to_string(), context))?;
+    output::reports(&reader.reports());
+    Ok(Arc::unwrap_or_clone(tree))
+}
+
+/// Why the tree cannot be believed, and what to do about it.
+fn with_advice(problem: &str, context: &Context) -> anyhow::Error {
+    let advice = match context.whole_system {
+        _ if problem.ends_with('?') => "",
+        true => "; see 'systemctl status pve-cluster', or name another configuration with '--config DIR'",
+        false => "; '--config DIR' names a folder that holds firewall/ and nodes/",
+    };
+    anyhow!("{problem}{advice}")
+}
+
+/// The configuration as it was read, and what it compiles to.
+pub(super) struct View {
+    /// The files.
+    pub tree: Tree,
+    /// What the node told.
+    pub facts: Facts,
+    /// The outcome.
+    pub compiled: Compiled,
+}
+
+/// Reads and compiles the configuration, and shows its faults on stderr. `live` is asked only if it matters.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
+    let node = context.node()?;
+    let tree = tree(context, &node)?;
+    let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
+    facts.live_devices = live_devices(&tree, live);
+    let compiled = Compiler::new(processors()).compile(&tree, &facts);
+    output::reports(&compiled.reports);
+    Ok(View { tree, facts, compiled })
+}
+
+/// The same, where only the outcome matters.
+///
+/// # Errors
+/// When the configuration tree cannot be believed.
+pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
+    read(context, live).map(|view| view.compiled)
+}

@@ -1,0 +1,119 @@
+//! Macros with the parameters of the rule that uses them.
+use super::diagnostic::Fault;
+use super::ports::{Ports, icmp_type};
+use super::rule::Term;
+use super::syntax::RawRule;
+use crate::builtin::databases::Databases;
+use crate::builtin::macros::{Macro, MacroRule};
+use crate::iptables::ruleset::{Family, PerFamily, Spelled};
+
+type Faults = Vec<Fault>;
+
+/// The terms of a macro, with the rule's own words where the macro leaves them open, in one family or both.
+pub fn terms(
+    mac: &Macro,
+    raw: &RawRule<'_>,
+    only: Option<Family>,
+    databases: &Databases,
+) -> Result<PerFamily<Vec<Term>>, Faults> {
+    let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
+    let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
+    // a macro that has nothing in the rule's family is held against what it has in the other
+    let faults = match applying().all(|(_, rules)| rules.is_empty()) {
+        true => conflicts(mac.v4.iter().chain(mac.v6), raw),
+        false => conflicts(applying().flat_map(|(_, rules)| rules), raw),
+    };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut terms = PerFamily::<Vec<Term>>::default();
+    for (family, rules) in applying() {
+        terms[family].reserve_exact(rules.len());
+        for rule in rules {
+            terms[family].push(term(rule, raw, family, databases)?);
+        }
+    }
+    Ok(terms)
+}
+
+/// Parameters that the rules of a macro fix to another value.
+fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
+    let mut faults = Faults::new();
+    for rule in rules {
+        let pairs = [
+            ("proto", raw.proto.filter(|proto| *proto != "0"), Some(rule.proto)),
+            ("sport", raw.sport, rule.sport),
+            ("dport", raw.dport, rule.dport),
+            ("icmp-type", raw.icmp_type, rule.icmp_type),
+        ];
+        for (part, given, fixed) in pairs {
+            if let (Some(given), Some(fixed)) = (given, fixed)
+                && given != fixed
+                && !faults.iter().any(|known| known.part == part)
+            {
+                let text = format!("parameter '{part}' already define in macro (value = '{fixed}')");
+                faults.push(Fault::new(part, text));
+            }
+        }
+    }
+    faults
+}
+
+fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
+    let proto = databases.protocol(rule.proto).or_else(|| well_known(rule.proto));
+    let proto = proto.and_then(|number| Spelled::new(rule.proto, number)).ok_or_else(|| {
+        let text = format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto);
+        vec![Fault::new("macro", text)]
+    })?;
+    let ports = |part, text: Option<&str>| {
+        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
+            .transpose()
+    };
+    let sport = ports("sport", rule.sport.or(raw.sport))?;
+    let dport = ports("dport", rule.dport.or(raw.dport))?;
+    let icmp_type = rule.icmp_type.and_then(|text| icmp_type(text, family)).map(|kind| (family, kind));
+    Ok(Term { proto: Some(proto), sport, dport, icmp_type })
+}
+
+/// Macros work without `/etc/protocols`: iptables knows these names, and any number, by itself.
+fn well_known(protocol: &str) -> Option<u8> {
+    match protocol {
+        "icmp" => Some(1),
+        "tcp" => Some(6),
+        "udp" => Some(17),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin::macros::{self, MACROS};
+
+    #[test]
+    fn only_the_families_that_a_rule_applies_to_can_conflict() {
+        for (name, proto, only, counts) in [
+            ("Ping", "icmp", Some(Family::V4), Some((1, 0))),
+            ("Ping", "icmpv6", Some(Family::V6), Some((0, 1))),
+            ("Ping", "tcp", None, None),
+            ("Trcrt", "icmp", Some(Family::V4), None),
+            ("NeighborDiscovery", "icmpv6", Some(Family::V6), Some((0, 4))),
+            ("NeighborDiscovery", "icmp", Some(Family::V4), None),
+            ("HTTP", "tcp", None, Some((1, 1))),
+        ] {
+            let raw = RawRule { proto: Some(proto), ..RawRule::default() };
+            let terms = terms(macros::find(name).unwrap(), &raw, only, &Databases::default()).ok();
+            assert_eq!(terms.map(|terms| (terms.v4.len(), terms.v6.len())), counts, "{name} {proto}");
+        }
+    }
+
+    #[test]
+    fn every_macro_expands_without_the_system_databases() {
+        for mac in MACROS {
+            let terms = terms(mac, &RawRule::default(), None, &Databases::default()).unwrap();
+            assert_eq!((terms.v4.len(), terms.v6.len()), (mac.v4.len(), mac.v6.len()), "{}", mac.name);
+            let typed = terms.v4.iter().filter(|term| term.icmp_type.is_some()).count();
+            assert_eq!(typed, mac.v4.iter().filter(|rule| rule.icmp_type.is_some()).count(), "{}", mac.name);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The meaning of a rule's words, and what is wrong with them.
+use super::address::Literal;
+use super::diagnostic::{Fault, Report, Sought};
+use super::macros::terms;
+use super::names::{Names, is_alias, unscoped};
+use super::ports::{Ports, icmp_family, icmp_type};
+use super::rule::{Action, Address, Direction, Rule, Term, VerdictRule};
+use super::sections::{LONGEST_GROUP, Line, cut, is_name, shown};
+use super::syntax::RawRule;
+use super::values::Verdict;
+use crate::builtin::databases::Databases;
+use crate::builtin::macros::{self, Macro};
+use crate::iptables::ruleset::{Family, Interface, PerFamily, Spelled};
+use std::sync::Arc;
+
+/// The kind of file, or of section, that a rule stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Env {
+    /// `[RULES]` of cluster.fw.
+    Cluster,
+    /// `[RULES]` of host.fw.
+    Host,
+    /// `[RULES]` of a VM's file.
+    Vm,
+    /// `[RULES]` of a container's file.
+    Ct,
+    /// A group of cluster.fw.
+    Group,
+    /// `[RULES]` of a vnet's file.
+    Vnet,
+}
+
+impl Env {
+    fn name(self) -> &'static str {
+        match self {
+            Env::Cluster => "cluster",
+            Env::Host => "host",
+            Env::Vm => "vm",
+            Env::Ct => "ct",
+            Env::Group => "group",
+            Env::Vnet => "vnet",
+        }
+    }
+
+    fn is_guest(self) -> bool {
+        matches!(self, Env::Vm | Env::Ct)
+    }
+
+    /// Whether it may have rules of this type, in any case.
+    fn allows(self, kind: &str) -> bool {
+        let kinds: &[&str] = match self {
+            Env::Cluster | Env::Host => &["in", "out", "forward", "group"],
+            Env::Vm | Env::Ct => &["in", "out", "group"],
+            Env::Group => &["in", "out", "forward"],
+            Env::Vnet => &["forward", "group"],
+        };
+        kinds.iter().any(|known| known.eq_ignore_ascii_case(kind))
+    }
+}
+
+/// What a rule's words are looked up in.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Where the rule stands.
+    pub env: Env,
+    /// Aliases and IP sets.
+    pub names: Names<'a>,
+    /// Protocols and services.
+    pub databases: &'a Databases,
+    /// Whether cluster.fw has a group of this name, in lower case.
+    pub has_group: &'a dyn Fn(&str) -> bool,
+}
+
+/// Reads the rules of a section. Disabled rules are checked like others, and generate nothing.
+pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(lines.len());
+    for line in lines {
+        let raw = match RawRule::parse(*line) {
+            Ok(raw) => raw,
+            Err(fault) => {
+                let at = line.span(fault.word);
+                reports.push(Report::line(file, line.number, fault.text).at(at, Some(fault.sought)));
+                continue;
+            }
+        };
+        let mut check = Check { context, raw: &raw, faults: Vec::new(), family: None, alias_fault: None };
+        let action = check.action();
+        let place = |part: &str| line.span(raw.word(part).unwrap_or(line.without_comment));
+        if let Some(fault) = check.alias_fault {
+            reports.push(Report::line(file, line.number, fault));
+        } else if !check.faults.is_empty() {
+            let what = format!("rule parameters: {}", shown(line.text));
+            reports.push(Report::parts(file, line.number, what, check.faults, place));
+        } else if let Some(action) = action {
+            if let Action::Group(name) = &action
+                && !(context.has_group)(name)
+            {
+                let report = Report::line(file, line.number, format!("no such security group '{name}'"));
+                reports.push(report.at(place("action"), Some(Sought::Group)));
+            }
+            if !raw.enabled {
+                continue;
+            }
+            if raw.action == "DENY" || raw.action.ends_with("(DENY)") {
+                let warning = Report::warning(file, line.number, "action 'DENY' is taken for 'DROP': write DROP");
+                reports.push(warning.at(place("action"), None));
+            }
+            let iface = raw.iface.map(ToString::to_string);
+            rules.push(Rule { line: line.number, place: place("action"), iface, action });
+        }
+    }
+    rules
+}
+
+struct Check<'a> {
+    context: Context<'a>,
+    raw: &'a RawRule<'a>,
+    faults: Vec<Fault>,
+    /// The family that the words so far imply.
+    family: Option<Family>,
+    /// A conflict of families that an alias causes: reported apart.
+    alias_fault: Option<String>,
+}
+
+const MIXED: &str = "detected mixed ipv4/ipv6 addresses in rule";
+
+impl<'a> Check<'a> {
+    fn fault(&mut self, part: &'static str, text: impl Into<String>) {
+        self.faults.push(Fault::new(part, text));
+    }
+
+    fn unknown(&mut self, part: &'static str, text: impl Into<String>, sought: Sought) {
+        self.faults.push(Fault::unknown(part, text, sought));
+    }
+
+    fn action(&mut self) -> Option<Action> {
+        let kind = self.raw.kind;
+        let env = self.context.env;
+        if !env.allows(kind) {
+            let text =
+                format!("invalid rule type '{}' for rule_env '{}'", shown(&kind.to_ascii_lowercase()), env.name());
+            self.unknown("type", text, Sought::RuleType);
+            return None;
+        }
+        self.iface();
+        if kind.eq_ignore_ascii_case("group") {
+            return self.group();
+        }
+        let directions = [("in", Direction::In), ("out", Direction::Out)];
+        let direction = directions.into_iter().find(|(word, _)| kind.eq_ignore_ascii_case(word));
+        self.verdict_rule(direction.map_or(Direction::Forward, |(_, direction)| direction)).map(Action::Verdict)
+    }
+
+    fn iface(&mut self) {
+        let Some(iface) = self.raw.iface else { return };
+        let env = self.context.env;
+        if matches!(env, Env::Group | Env::Vnet) {
+            self.fault("type", "parameter -i not allowed for this rule type");
+        } else if env.is_guest() {
+            let number = iface.strip_prefix("net").unwrap_or_default();
+            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                self.fault("iface", r"value does not match the regex pattern 'net\d+'");
+            }
+        } else if !is_interface(iface) {
+            self.fault("iface", format!("invalid network interface name '{}'", shown(iface)));
+        }
+    }
+
+    fn group(&mut self) -> Option<Action> {
+        let raw = self.raw;
+        let name = raw.action;
+        if !is_name(name) {
+            self.fault("action", "invalid characters in security group name");
+        } else if name.len() > LONGEST_GROUP {
+            self.fault("action", "security group name too long");
+        }
+        let others = [
+            ("proto", raw.proto),
+            ("source", raw.source),
+            ("dest", raw.dest),
+            ("sport", raw.sport),
+            ("dport", raw.dport),
+            ("icmp-type", raw.icmp_type),
+            ("log", raw.log.map(|_| "")),
+        ];
+        for (part, given) in others {
+            if given.is_some() {
+                self.fault(part, "not allowed for a GROUP rule: put it into the rules of the group");
+            }
+        }
+        Some(Action::Group(name.to_ascii_lowercase()))
+    }
+
+    fn verdict_rule(&mut self, direction: Direction) -> Option<VerdictRule> {
+        let verdict = self.verdict(direction);
+        let proto = self.proto();
+        let dport = self.ports("dport", self.raw.dport, proto.as_ref());
+        let sport = self.ports("sport", self.raw.sport, proto.as_ref());
+        let icmp_type = self.icmp_type(proto.as_ref());
+        let source = self.address("source", self.raw.source);
+        let dest = self.address("dest", self.raw.dest);
+        let (verdict, mac) = verdict.filter(|_| self.faults.is_empty())?;
+        let terms = match mac {
+            Some(mac) => match terms(mac, self.raw, self.family, self.context.databases) {
+                Ok(terms) => terms,
+                Err(faults) => {
+                    self.faults = faults;
+                    return None;
+                }
+            },
+            None => self.per_family(|family| {
+                let icmp_type = icmp_type.as_ref().filter(|(of, _)| *of == family).cloned();
+                vec![Term { proto: proto.clone(), sport: sport.clone(), dport: dport.clone(), icmp_type }]
+            }),
+        };
+        Some(VerdictRule { direction, verdict, source, dest, terms, log: self.raw.log.flatten() })
+    }
+
+    /// Terms for the families that the rule applies to.
+    fn per_family(&self, terms: impl Fn(Family) -> Vec<Term>) -> PerFamily<Vec<Term>> {
+        let of = |family| if self.family.is_none_or(|own| own == family) { terms(family) } else { Vec::new() };
+        PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
+    }
+
+    fn verdict(&mut self, direction: Direction) -> Option<(Verdict, Option<&'static Macro>)> {
+        let action = self.raw.action;
+        let (mac, word) = match cut(action, b'(').and_then(|(mac, rest)| Some((mac, rest.strip_suffix(')')?))) {
+            Some((mac, word)) => (Some(mac), word),
+            None => (None, action),
+        };
+        let Some(verdict) = Verdict::of_rule(word).filter(|_| mac != Some("")) else {
+            self.unknown("action", format!("unknown action '{}'", shown(action)), Sought::Verdict);
+            return None;
+        };
+        let found = mac.and_then(macros::find);
+        if let (Some(name), None) = (mac, found) {
+            self.unknown("macro", format!("unknown macro '{}'", shown(name)), Sought::Macro);
+        }
+        if direction == Direction::Forward && verdict == Verdict::Reject {
+            self.fault("action", "cannot define REJECT rules on forward chain");
+        }
+        Some((verdict, found))
+    }
+
+    /// The protocol; 0 is as none.
+    fn proto(&mut self) -> Option<Spelled<u8>> {
+        let text = self.raw.proto.filter(|text| *text != "0")?;
+        let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
+        if known.is_none() {
+            self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
+        }
+        self.family = icmp_family(text);
+        known
+    }
+
+    fn ports(&mut self, part: &'static str, text: Option<&str>, proto: Option<&Spelled<u8>>) -> Option<Ports> {
+        let text = text?;
+        let Some(proto) = proto else {
+            self.fault(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
+            if self.raw.proto.is_none_or(|proto| proto == "0") {
+                self.fault("proto", format!("missing property - '{part}' requires this property"));
+            }
+            return None;
+        };
+        // the old way to write an ICMP type
+        if part == "dport" && icmp_family(proto.text()).is_some() {
+            return None;
+        }
+        match Ports::parse(text, proto, self.context.databases) {
+            Ok(ports) => Some(ports),
+            Err(fault) => {
+                self.unknown(part, fault, Sought::Service(proto.text().to_string()));
+                None
+            }
+        }
+    }
+
+    fn icmp_type(
+        &mut self,
+        proto: Option<&Spelled<u8>>,
+    ) -> Option<(Family, Spelled<crate::iptables::ruleset::IcmpType>)> {
+        let family = proto.and_then(|proto| icmp_family(proto.text()));
+        let text = match (self.raw.icmp_type, self.raw.dport, family) {
+            (Some(_), _, None) => {
+                self.fault("proto", "missing property - 'icmp-type' requires this property");
+                return None;
+            }
+            (Some(_), Some(_), Some(_)) => {
+                self.fault("icmp-type", "cannot be used together with dport");
+                return None;
+            }
+            (Some(text), None, Some(_)) | (None, Some(text), Some(_)) => text,
+            (None, _, _) => return None,
+        };
+        let family = family?;
+        let known = icmp_type(text, family);
+        if known.is_none() && self.raw.icmp_type.is_some() {
+            let proto = proto.map(Spelled::text).unwrap_or_default();
+            let text = format!("invalid icmp-type '{}' for proto '{proto}'", shown(text));
+            self.unknown("icmp-type", text, Sought::IcmpType(family));
+        } else if known.is_none() {
+            self.unknown("dport", format!("invalid port '{}'", shown(text)), Sought::IcmpType(family));
+        }
+        known.map(|known| (family, known))
+    }
+
+    fn address(&mut self, part: &'static str, text: Option<&str>) -> Option<Address> {
+        let text = text?;
+        let names = self.context.names;
+        if let Some(name) = text.strip_prefix('+') {
+            let set = names.set(name);
+            if set.is_none() {
+                self.unknown(part, format!("no such ipset '{}'", shown(unscoped(name))), Sought::Set);
+            }
+            return set.map(Address::Set);
+        }
+        let by_alias = is_alias(text);
+        let literal = if by_alias {
+            let found = names.alias(text).ok_or_else(|| format!("no such alias '{}'", shown(text)));
+            found.and_then(|found| Literal::parse(found.text()))
+        } else {
+            Literal::parse(text)
+        };
+        match literal {
+            Ok(literal) => {
+                let family = literal.family();
+                if self.family.is_none_or(|own| own == family) {
+                    self.family = Some(family);
+                } else if by_alias {
+                    self.alias_fault = Some(MIXED.to_string());
+                } else {
+                    self.fault(part, MIXED);
+                }
+                Some(Address::Literal(literal))
+            }
+            Err(fault) => {
+                self.faults.push(Fault { part, text: fault, sought: by_alias.then_some(Sought::Alias) });
+                None
+            }
+        }
+    }
+}
+
+/// A letter, then letters, digits and `_`, then perhaps `.N` or `:N`; at most 15 characters.
+fn is_interface(text: &str) -> bool {
+    let (name, unit) = match text.split_once(['.', ':']) {
+        Some((name, unit)) => (name, Some(unit)),
+        None => (text, None),
+    };
+    let word = name.len() > 1
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let digits = |unit: &str| !unit.is_empty() && unit.bytes().all(|byte| byte.is_ascii_digit());
+    word && unit.is_none_or(digits) && Interface::new(text).is_some()
+}

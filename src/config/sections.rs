@@ -1,0 +1,336 @@
+//! Lines and sections of a configuration file.
+use super::diagnostic::{Report, Span};
+use memchr::{memchr, memchr_iter};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The longest line that is read, in bytes.
+const LONGEST_LINE: usize = 65_536;
+/// How much of a line a report shows, in characters.
+const SHOWN: usize = 240;
+
+/// A line that is neither empty nor a comment, without blanks around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Counted from 1; every physical line counts.
+    pub number: u32,
+    /// Its text: no control characters but tabs.
+    pub text: &'a str,
+    /// The text before the first `#`, without blanks around it.
+    pub without_comment: &'a str,
+    /// The text with the blanks around it.
+    pub whole: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// A line as it stands in the file.
+    pub fn new(number: u32, whole: &'a str) -> Self {
+        let text = blank_trimmed(whole);
+        let without_comment = memchr(b'#', text.as_bytes()).map_or(text, |end| blank_trimmed(&text[..end]));
+        Line { number, text, without_comment, whole }
+    }
+
+    /// Where a part of the line stands in it. What is no part of it stands for the text as a whole.
+    pub fn span(&self, part: &str) -> Span {
+        let start = |part: &str| (part.as_ptr() as usize).checked_sub(self.whole.as_ptr() as usize);
+        let span = |part: &str| start(part).map(|start| Span { start, end: start + part.len() });
+        span(part).filter(|span| span.end <= self.whole.len()).or_else(|| span(self.text)).unwrap_or_default()
+    }
+}
+
+/// The kinds of sections that a file may have, besides OPTIONS and RULES which all have.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// `[ALIASES]` and `[IPSET name]`
+    pub definitions: bool,
+    /// `[GROUP name]`
+    pub groups: bool,
+}
+
+/// A section with a name: an IP set or a group.
+#[derive(Clone, Debug, Default)]
+pub struct Named<'a> {
+    /// The name in lower case.
+    pub name: String,
+    /// The line of the header.
+    pub line: u32,
+    /// What is in the section.
+    pub lines: Vec<Line<'a>>,
+}
+
+/// The lines of a file by section.
+#[derive(Debug, Default)]
+pub struct Sections<'a> {
+    /// `[OPTIONS]`
+    pub options: Vec<Line<'a>>,
+    /// `[ALIASES]`
+    pub aliases: Vec<Line<'a>>,
+    /// `[RULES]`
+    pub rules: Vec<Line<'a>>,
+    /// `[IPSET name]`; of two with one name the later is meant.
+    pub sets: Vec<Named<'a>>,
+    /// `[GROUP name]`; likewise.
+    pub groups: Vec<Named<'a>>,
+}
+
+enum Place {
+    Nowhere,
+    Options,
+    Aliases,
+    Rules,
+    Set,
+    Group,
+}
+
+/// The text of a file, without the byte order mark that some editors put in front: bytes that are no UTF-8 become U+FFFD,
+/// which no value may hold.
+pub fn decode(content: &[u8]) -> Cow<'_, str> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    // most is ASCII, which is checked much faster than it is mended
+    str::from_utf8(content).map_or_else(|_| String::from_utf8_lossy(content), Cow::Borrowed)
+}
+
+/// Text as a report may show it: on one line, printable, and not endless.
+pub fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for (count, one) in text.chars().enumerate() {
+        match one {
+            _ if count == SHOWN => {
+                out.push('…');
+                break;
+            }
+            one if one.is_control() || turns_text(one) => out.extend(one.escape_default()),
+            one => out.push(one),
+        }
+    }
+    out
+}
+
+/// Whether a character changes the direction of the text around it (UAX #9), so that a line reads as another.
+fn turns_text(one: char) -> bool {
+    matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a text is all printable ASCII and tabs, as most is: then nothing else needs to be looked for.
+pub fn is_plain(text: &str) -> bool {
+    // every byte is looked at, so many can be at once
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
+}
+
+/// The text before and after the first such byte, which is an ASCII character. Words are short: a search would take longer
+/// to begin than this takes.
+pub fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    text.bytes().position(|byte| byte == at).map(|at| (&text[..at], &text[at + 1..]))
+}
+
+fn blank_trimmed(text: &str) -> &str {
+    let other = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r');
+    let Some(start) = text.as_bytes().iter().position(other) else { return "" };
+    let end = text.as_bytes().iter().rposition(other).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// What stands between line ends.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    ends.scan(0, |start, end| {
+        let line = &text[*start..end];
+        *start = end + 1;
+        Some(line)
+    })
+}
+
+impl<'a> Sections<'a> {
+    /// Sorts the lines of a file into its sections, and reports those that belong to none.
+    pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
+        let mut sections = Sections::default();
+        let mut place = Place::Nowhere;
+        for (number, raw) in (1..).zip(lines(text)) {
+            let line = Line::new(number, raw);
+            if line.text.is_empty() || line.text.starts_with('#') {
+                continue;
+            }
+            if let Some(fault) = unreadable(line.without_comment) {
+                reports.push(Report::line(file, number, fault));
+                continue;
+            }
+            match header(line, kinds) {
+                Some(header) => place = sections.open(line, header, file, reports),
+                None => sections.put(line, &place, file, reports),
+            }
+        }
+        sections
+    }
+
+    fn open(&mut self, line: Line<'a>, header: Header<'a>, file: &Arc<str>, reports: &mut Vec<Report>) -> Place {
+        let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
+            let fault = if !is_name(name) {
+                format!("invalid {what} name '{}'", shown(name))
+            } else if name.len() > longest {
+                format!("{what} name too long")
+            } else {
+                return Some(Named { name: name.to_ascii_lowercase(), line: line.number, lines: Vec::new() });
+            };
+            reports.push(Report::line(file, line.number, fault));
+            None
+        };
+        match header {
+            Header::Options => Place::Options,
+            Header::Aliases => Place::Aliases,
+            Header::Rules => Place::Rules,
+            Header::Set(name) => match checked(name, "ipset", LONGEST_NAME, reports) {
+                Some(set) => {
+                    self.sets.push(set);
+                    Place::Set
+                }
+                None => Place::Nowhere,
+            },
+            Header::Group(name) => match checked(name, "security group", LONGEST_GROUP, reports) {
+                Some(group) => {
+                    self.groups.push(group);
+                    Place::Group
+                }
+                None => Place::Nowhere,
+            },
+        }
+    }
+
+    fn put(&mut self, line: Line<'a>, place: &Place, file: &Arc<str>, reports: &mut Vec<Report>) {
+        let lines = match place {
+            Place::Nowhere => None,
+            Place::Options => Some(&mut self.options),
+            Place::Aliases => Some(&mut self.aliases),
+            Place::Rules => Some(&mut self.rules),
+            Place::Set => self.sets.last_mut().map(|set| &mut set.lines),
+            Place::Group => self.groups.last_mut().map(|group| &mut group.lines),
+        };
+        match lines {
+            Some(lines) => lines.push(line),
+            None => reports.push(Report::line(file, line.number, "skip line - no section")),
+        }
+    }
+}
+
+/// What makes a line unfit to be looked at further.
+fn unreadable(text: &str) -> Option<String> {
+    if text.len() <= LONGEST_LINE && is_plain(text) {
+        return None;
+    }
+    if text.len() > LONGEST_LINE {
+        return Some(format!("skip line - longer than {LONGEST_LINE} bytes"));
+    }
+    if text.contains('\u{fffd}') {
+        return Some(format!("skip line - not valid UTF-8: {}", shown(text)));
+    }
+    text.chars()
+        .any(|one| one.is_control() && one != '\t')
+        .then(|| format!("skip line - control character: {}", shown(text)))
+}
+
+enum Header<'a> {
+    Options,
+    Aliases,
+    Rules,
+    Set(&'a str),
+    Group(&'a str),
+}
+
+fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
+    if let Some(keyword) = line.text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        match keyword.to_ascii_lowercase().as_str() {
+            "options" => return Some(Header::Options),
+            "rules" => return Some(Header::Rules),
+            "aliases" if kinds.definitions => return Some(Header::Aliases),
+            _ => {}
+        }
+    }
+    // whatever stands for the name is taken for one: the lines under a bad name are not those of the section before
+    let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
+    let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
+    match keyword.to_ascii_lowercase().as_str() {
+        "ipset" if kinds.definitions => Some(Header::Set(blank_trimmed(name))),
+        "group" if kinds.groups => Some(Header::Group(blank_trimmed(name))),
+        _ => None,
+    }
+}
+
+/// The longest name of an IP set or alias, in characters.
+pub const LONGEST_NAME: usize = 64;
+/// The longest name of a group, in characters: `GROUP-<name>-OUT` has to be a chain's name.
+pub const LONGEST_GROUP: usize = 18;
+
+/// Whether the text is a name: a letter, then one or more letters, digits, `_` and `-`.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && text.len() > 1
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sections(text: &str) -> (Sections<'_>, Vec<String>) {
+        let mut reports = Vec::new();
+        let kinds = Kinds { definitions: true, groups: true };
+        let sections = Sections::of(text, &"f".into(), kinds, &mut reports);
+        (sections, reports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn sections_continue_and_every_line_counts() {
+        let text = "[options]\r\n a: 1\n#\n\n[Rules]\nIN ACCEPT\n[OPTIONS]\nb: 2\n[ipset Web] # x\n1.1.1.1\n[group gg]#c\nIN DROP";
+        let (sections, reports) = sections(text);
+        assert_eq!(reports, [""; 0]);
+        let numbers: Vec<_> = sections.options.iter().map(|line| (line.number, line.text)).collect();
+        assert_eq!(numbers, [(2, "a: 1"), (8, "b: 2")]);
+        assert_eq!((sections.sets[0].name.as_str(), sections.sets[0].line), ("web", 9));
+        assert_eq!(sections.groups[0].lines.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_header_is_content() {
+        for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSETS ab]", "[GROUP gg] x", "[GROUP gg", "[RULES"] {
+            let whole = format!("[OPTIONS]\n{text}");
+            assert_eq!(sections(&whole).0.options.len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_under_a_bad_name_belongs_nowhere() {
+        for (header, name) in
+            [("[IPSET a b]", "a b"), ("[IPSET]", ""), ("[IPSET b]ar] # c", "b]ar"), ("[ipset x]", "x")]
+        {
+            let text = format!("[IPSET good]\n10.0.0.1\n{header}\n10.0.0.2\n");
+            let (sections, reports) = sections(&text);
+            assert_eq!(sections.sets[0].lines.len(), 1, "{header}");
+            let expected =
+                [format!("f (line 3): invalid ipset name '{name}'"), "f (line 4): skip line - no section".into()];
+            assert_eq!(reports, expected);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_header() {
+        assert_eq!(decode("\u{feff}[OPTIONS]".as_bytes()), "[OPTIONS]");
+    }
+
+    #[test]
+    fn hostile_lines_are_reported_and_skipped() {
+        let long = "x".repeat(10_000_000);
+        let text = format!("[RULES]\nIN\0ACCEPT\nIN \u{fffd}\n{long}\nIN ACCEPT # \u{fffd}\0\n");
+        let (sections, reports) = sections(&text);
+        assert_eq!(sections.rules.len(), 1);
+        assert_eq!(reports[0], "f (line 2): skip line - control character: IN\\u{0}ACCEPT");
+        assert_eq!(reports[1], "f (line 3): skip line - not valid UTF-8: IN \u{fffd}");
+        assert_eq!(reports[2], "f (line 4): skip line - longer than 65536 bytes");
+    }
+
+    #[test]
+    fn names() {
+        for (name, good) in [("ab", true), ("a-_9", true), ("a", false), ("9a", false), ("a.b", false), ("", false)] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Guests of which something cannot be read: the devices of theirs that have live rules keep them.
+use crate::inputs::{File, Tree};
+use crate::iptables::plan::Live;
+use crate::iptables::ruleset::Family;
+use std::collections::BTreeSet;
+
+/// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.
+#[must_use]
+pub fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
+    let doubtful: BTreeSet<&str> = tree
+        .files
+        .iter()
+        .filter(|(_, file)| matches!(file, File::Unreadable(_)))
+        .filter_map(|(path, _)| guest_of(path))
+        .collect();
+    if doubtful.is_empty() {
+        return Vec::new();
+    }
+    let live = live();
+    let tables = Family::ALL.into_iter().filter_map(|family| live.filter[family].as_ref().ok());
+    let chains = tables.flat_map(|table| table.chains.keys());
+    let devices = chains.filter_map(|chain| device_of(chain.as_str()));
+    let kept: BTreeSet<&str> =
+        devices.filter(|(guest, _)| doubtful.contains(guest)).map(|(_, device)| device).collect();
+    kept.into_iter().map(str::to_string).collect()
+}
+
+/// The guest that a file belongs to, by its VMID.
+fn guest_of(path: &str) -> Option<&str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let stem = match folder == "firewall" {
+        true => name.strip_suffix(".fw")?,
+        false => name.strip_suffix(".conf")?,
+    };
+    stem.bytes().all(|byte| byte.is_ascii_digit()).then_some(stem)
+}
+
+/// The guest and the device of a chain such as `tap100i0-IN`.
+fn device_of(chain: &str) -> Option<(&str, &str)> {
+    let device = chain.strip_suffix("-IN").or_else(|| chain.strip_suffix("-OUT"))?;
+    let numbers = device.strip_prefix("tap").or_else(|| device.strip_prefix("veth"))?;
+    Some((numbers.split_once('i')?.0, device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_its_guest_and_a_chain_its_device() {
+        assert_eq!(guest_of("firewall/100.fw"), Some("100"));
+        assert_eq!(guest_of("nodes/n1/lxc/7.conf"), Some("7"));
+        assert_eq!(guest_of("firewall/cluster.fw"), None);
+        assert_eq!(guest_of("nodes/n1/host.fw"), None);
+        assert_eq!(guest_of(".vmlist"), None);
+        assert_eq!(device_of("tap100i0-IN"), Some(("100", "tap100i0")));
+        assert_eq!(device_of("veth7i12-OUT"), Some(("7", "veth7i12")));
+        assert_eq!(device_of("PVEFW-HOST-IN"), None);
+    }
+}

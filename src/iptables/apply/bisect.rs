@@ -1,0 +1,180 @@
+//! Finding the rules that make a restore tool refuse a script, without touching a chain in use.
+//!
+//! Rules are tried in a chain that nothing goes to, so nothing opens or closes in between. Equal rules of several chains
+//! are tried as one, then halves, and halves of halves; the number of tries and the time are bounded.
+use super::quarantine::{Chains, Rules};
+use super::restore::{Failure, Restore};
+use crate::iptables::plan::Action;
+use crate::iptables::plan::{Part, Script, TableName, TablePlan};
+use crate::iptables::ruleset::ChainName;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How often a tool is run, and how long, in the search of one update and table.
+const TRIES: usize = 400;
+const TIME: Duration = Duration::from_secs(30);
+
+/// A refused rule: its chain, its place in it, and the reason.
+pub(super) type Found = (ChainName, usize, String);
+
+/// A rule as it is tried, and where the script has it.
+struct Candidate {
+    line: String,
+    places: Vec<(ChainName, usize)>,
+}
+
+/// What is left of an update's patience.
+pub(super) struct Budget {
+    tries: usize,
+    end: Instant,
+}
+
+impl Budget {
+    pub fn new() -> Self {
+        Budget { tries: TRIES, end: Instant::now() + TIME }
+    }
+
+    /// Whether another try may be made.
+    pub fn take(&mut self) -> bool {
+        self.tries = self.tries.saturating_sub(1);
+        self.tries > 0 && Instant::now() < self.end
+    }
+}
+
+struct Search<'a> {
+    restore: &'a Restore<'a>,
+    budget: &'a mut Budget,
+    names: [ChainName; 2],
+    /// A live chain from which the rules under trial are reached, by a rule that matches nothing.
+    from: Option<&'a ChainName>,
+    found: Vec<Found>,
+}
+
+/// The refused rules of a script. Empty if there is none to be found, or no time to find any.
+pub(super) fn refused<R: Rules>(
+    restore: &Restore<'_>,
+    failure: &Failure,
+    (plan, script, wanted): (&TablePlan, &Script<ChainName>, &Chains<R>),
+    budget: &mut Budget,
+) -> Vec<Found> {
+    let blamed = failure.line.and_then(|line| script.owner(line)).map(|(name, at)| (name.clone(), at));
+    let blamed = blamed.filter(|(name, at)| wanted.get(name).is_some_and(|chain| *at < chain.count()));
+    if restore.is_exact() {
+        return blamed.into_iter().map(|(name, at)| (name, at, failure.reason())).collect();
+    }
+    let dangling = dangling(plan, wanted);
+    if !dangling.is_empty() {
+        return dangling;
+    }
+    let Some(names) = names() else { return Vec::new() };
+    let changed = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
+    let mut candidates = candidates(changed, wanted, &names);
+    let mut search = Search { restore, budget, names, from: None, found: Vec::new() };
+    if !matches!(search.probe(&[]), Some(Ok(()))) {
+        return Vec::new(); // nothing can be tried now
+    }
+    // the tool knows best, if it is right
+    if let Some(place) = &blamed
+        && let Some(at) = candidates.iter().position(|candidate| candidate.places.contains(place))
+    {
+        let first = candidates.swap_remove(at);
+        search.halve(std::slice::from_ref(&first));
+    }
+    search.halve(&candidates);
+    if search.found.is_empty() {
+        // refused for where it stands, not for what it is
+        search.found.extend(blamed.map(|(name, at)| (name, at, failure.reason())));
+    }
+    if search.found.is_empty() && restore.part != Part::Bridge {
+        for chain in plan.with(Action::Update) {
+            search.from = Some(chain);
+            let own = self::candidates(std::iter::once(chain), wanted, &search.names);
+            search.halve(&own);
+        }
+    }
+    search.found
+}
+
+/// The rules that go to chains which are neither wanted nor live.
+fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Found> {
+    let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Delete);
+    let mut found = Vec::new();
+    for (name, chain) in wanted {
+        for at in 0..chain.count() {
+            if let Some(target) = chain.target(at).filter(|target| !there(target)) {
+                found.push((name.clone(), at, format!("there is no chain '{target}'")));
+            }
+        }
+    }
+    found
+}
+
+/// The chain that rules are tried in, and one for them to go to. By their names a later update knows and removes them.
+fn names() -> Option<[ChainName; 2]> {
+    Some([ChainName::new("PVEFW-TRY")?, ChainName::new("PVEFW-TRY-TO")?])
+}
+
+fn candidates<'a, R: Rules>(
+    chains: impl Iterator<Item = &'a ChainName>,
+    wanted: &Chains<R>,
+    [name, to]: &[ChainName; 2],
+) -> Vec<Candidate> {
+    let mut places: BTreeMap<String, Vec<(ChainName, usize)>> = BTreeMap::new();
+    for chain in chains {
+        let Some(rules) = wanted.get(chain) else { continue };
+        for at in 0..rules.count() {
+            places.entry(rules.probe(at, name, to)).or_default().push((chain.clone(), at));
+        }
+    }
+    places.into_iter().map(|(line, places)| Candidate { line, places }).collect()
+}
+
+impl Search<'_> {
+    /// Tries rules together. `None` if the budget is used up.
+    fn probe(&mut self, rules: &[Candidate]) -> Option<Result<(), Failure>> {
+        if !self.budget.take() {
+            return None;
+        }
+        let [name, to] = &self.names;
+        let (table, policy) = match self.restore.part {
+            Part::Table(TableName::Raw, _) => ("raw", "- [0:0]"),
+            Part::Bridge => ("filter", "ACCEPT"),
+            _ => ("filter", "- [0:0]"),
+        };
+        let mut script = format!("*{table}\n:{name} {policy}\n:{to} {policy}\n");
+        for rule in rules {
+            script.push_str(&rule.line);
+            script.push('\n');
+        }
+        // no mark has bits outside of its mask
+        let way = self.from.map(|from| format!("{from} -m mark --mark 0x1/0x0 -j {name}\n"));
+        let [hang, unhang] = ["-A", "-D"].map(|how| way.as_ref().map(|way| format!("{how} {way}")).unwrap_or_default());
+        script += &format!("{hang}COMMIT\n");
+        let result = self.restore.run(&script);
+        if result.is_ok() {
+            // what is left behind if this fails is removed by the next update
+            let _ = self.restore.run(&format!("*{table}\n{unhang}-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
+        }
+        Some(result)
+    }
+
+    fn halve(&mut self, rules: &[Candidate]) {
+        if rules.is_empty() {
+            return;
+        }
+        match self.probe(rules) {
+            Some(Err(failure)) if failure.is_verdict() => match rules {
+                [one] => {
+                    let reason = failure.reason();
+                    self.found.extend(one.places.iter().map(|(name, at)| (name.clone(), *at, reason.clone())));
+                }
+                _ => {
+                    let (left, right) = rules.split_at(rules.len() / 2);
+                    self.halve(left);
+                    self.halve(right);
+                }
+            },
+            _ => {}
+        }
+    }
+}

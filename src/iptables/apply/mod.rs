@@ -1,0 +1,310 @@
+//! Making a ruleset live: reads the kernel, plans, runs the restore tools, and looks whether it worked.
+//!
+//! The steps are independent: a tool that fails, hangs or is missing costs its own part, and the next update repairs it.
+//! Each step of iptables and ebtables is one transaction, and sets are swapped, so an update that is interrupted anywhere
+//! leaves every chain and set either as it was or as it is wanted.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
+
+mod bisect;
+mod dump;
+mod fault;
+mod live_cache;
+mod quarantine;
+mod read;
+mod restore;
+mod sets;
+mod settings;
+mod tables;
+mod two_phase;
+mod variants;
+
+pub use dump::{Lines, Texts, family_name};
+pub use fault::{Fault, Outcome};
+pub use variants::{Variant, VariantChoice, Variants};
+
+use crate::iptables::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
+use crate::iptables::ruleset::{Family, Ruleset, SetName};
+use crate::system::files;
+use crate::system::root::Root;
+use live_cache::Known;
+use quarantine::Refusals;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+/// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The longest time between two full readings of what is live.
+pub const FULL_READING: Duration = Duration::from_secs(300);
+/// Where the scripts of the last update are kept.
+const STATE: &str = "/var/lib/pve-firewall";
+/// How many chains or sets of one part are named one by one when they could not be updated.
+const NAMED: usize = 10;
+
+/// The node's firewall, as this process handles it. Keep one for the process's life: it remembers which variants of the
+/// tools are in use, and which rules the kernel refused.
+///
+/// Nothing here takes the lock that keeps other runs out; callers do.
+#[derive(Debug)]
+pub struct Firewall {
+    tools: Toolbox,
+    refused: Refusals,
+    known: Known,
+    /// The rules that were live, all as wanted, when the kernel was last read.
+    settled: Option<Arc<Ruleset>>,
+}
+
+/// What every step works with.
+#[derive(Debug)]
+struct Toolbox {
+    root: Root,
+    limit: Duration,
+    variants: Variants,
+    /// Whether scripts are kept for people to look at.
+    keeps_scripts: bool,
+}
+
+/// The steps of an update.
+struct Steps<'a> {
+    tools: &'a Toolbox,
+    refused: &'a mut Refusals,
+}
+
+/// One update under way.
+struct Pass<'a> {
+    wanted: &'a Ruleset,
+    live: &'a Live,
+    outcome: Outcome,
+    /// What was tried in the tables, to be compared with what is live afterwards.
+    tried: Vec<(Part, TablePlan)>,
+    /// The parts that may have been changed.
+    touched: BTreeSet<Part>,
+    /// The sets that could not be made or changed.
+    failed_sets: BTreeSet<SetName>,
+}
+
+impl Firewall {
+    /// Nothing is run yet. State files lie under `root`.
+    #[must_use]
+    pub fn new(root: &Root, variant: VariantChoice) -> Self {
+        let variants = Variants::new(variant);
+        Firewall::with(Toolbox { root: root.clone(), limit: TIME_LIMIT, variants, keeps_scripts: true })
+    }
+
+    fn with(tools: Toolbox) -> Self {
+        Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING), settled: None }
+    }
+
+    /// Changes how long a tool may run before it is killed; by default 60 s.
+    pub fn set_time_limit(&mut self, limit: Duration) {
+        self.tools.limit = limit;
+    }
+
+    /// The variants of the tools in use. They are chosen when the kernel is first read.
+    #[must_use]
+    pub fn variants(&self) -> &Variants {
+        &self.tools.variants
+    }
+
+    /// Changes how often everything is read though nothing seems to have moved; by default every five minutes.
+    pub fn set_full_reading(&mut self, interval: Duration) {
+        self.known.set_interval(interval);
+    }
+
+    /// What the kernel holds of ours; changes nothing. A part that cannot be read holds the reason. What was read before
+    /// and has not moved since, as far as the kernel tells, is not read again.
+    pub fn live(&mut self) -> Live {
+        self.tools.variants.choose(self.tools.limit);
+        self.known.refresh(&self.tools.variants, self.tools.limit)
+    }
+
+    /// The same as [`Firewall::update`], with less effort where nothing has happened since the last call. A full reading
+    /// that is due is made part by part, one in each call: nothing else has to wait for all of it.
+    pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
+        let settled = self.settled.take();
+        if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
+            && self.known.holds(&self.tools.variants, self.tools.limit)
+        {
+            self.settled = settled;
+            return Outcome::default();
+        }
+        if settled.is_none() {
+            self.read_what_is_due();
+        }
+        let (outcome, as_wanted) = self.bring_about(wanted);
+        self.settled = as_wanted.then(|| wanted.clone());
+        outcome
+    }
+
+    /// When [`Firewall::maintain`] has a part of a full reading to make; `None` while it has other things to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.settled.as_ref().map(|_| self.known.due())
+    }
+
+    fn read_what_is_due(&mut self) {
+        if self.known.is_due() {
+            self.known.doubt(Part::ALL);
+        }
+    }
+
+    /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
+    ///
+    /// A rule that the tools refuse costs itself alone: it is left out, or where that would open something, its chain
+    /// keeps its live rules. Until it is accepted, each update reports it.
+    pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
+        self.settled = None;
+        self.read_what_is_due();
+        self.bring_about(wanted).0
+    }
+
+    /// Also tells whether all is certainly as wanted then.
+    fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
+        let live = self.live();
+        let mut pass = Pass::new(wanted, &live);
+        for (part, error) in live.faults() {
+            // a node without layer 2 rules needs no ebtables
+            if part != Part::Bridge || !wanted.bridge.is_empty() {
+                pass.fault(part, error);
+            }
+        }
+        let plan = self.plan(wanted, &live);
+        let entangled = plan.entangled(wanted, &live);
+        let after = if !entangled.is_empty() {
+            Some(self.update_in_two_steps(&entangled, &mut pass))
+        } else if !plan.is_empty() {
+            Some(self.carry_out(&plan, &mut pass))
+        } else {
+            None
+        };
+        let Pass { mut outcome, .. } = pass;
+        let quiet = !outcome.changed && outcome.faults.is_empty();
+        outcome.faults.extend(self.refused.faults());
+        let mut as_wanted = true;
+        if !quiet {
+            // only what reads as it is wanted is certainly read right
+            let now = after.unwrap_or_else(|| self.live());
+            let left = self.plan(wanted, &now);
+            self.known.doubt(left.parts());
+            as_wanted = left.is_empty();
+        }
+        if outcome.faults.is_empty() {
+            self.clear_variants(&self.tools.variants.stray(), &mut outcome);
+        }
+        as_wanted &= outcome.faults.is_empty() && self.refused.is_empty();
+        (outcome, as_wanted)
+    }
+
+    /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.
+    pub fn remove(&mut self) -> Outcome {
+        self.refused = Refusals::default();
+        let mut outcome = self.update(&Ruleset::default());
+        self.clear_variants(&self.tools.variants.unused(), &mut outcome);
+        outcome
+    }
+
+    /// Returns what is live then.
+    fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) -> Live {
+        // nothing is known any more if this ends in a panic
+        let known = self.known.take();
+        let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
+        let mut bridge = Pass::new(pass.wanted, pass.live);
+        let mut update_bridge = || Steps { tools, refused: &mut of_bridge }.update_bridge(plan, &mut bridge);
+        let steps = Steps { tools, refused: &mut self.refused };
+        if tools.variants.ebtables_is_apart() {
+            scope(|threads| {
+                threads.spawn(update_bridge);
+                steps.update_layer_3(plan, pass);
+            });
+        } else {
+            steps.update_layer_3(plan, pass);
+            update_bridge();
+        }
+        pass.take_in(bridge);
+        self.refused.join(of_bridge);
+        self.known = known.after(&pass.touched, &pass.tried);
+        let live = self.live();
+        pass.verify(&live, &plan.sets);
+        live
+    }
+}
+
+impl Steps<'_> {
+    /// The sets, and the tables of iptables that look into them.
+    fn update_layer_3(mut self, plan: &Plan, pass: &mut Pass<'_>) {
+        self.update_sets(&plan.sets, pass);
+        for family in Family::ALL {
+            for table in TableName::ALL {
+                self.update_table(table, family, plan, pass);
+            }
+        }
+        self.remove_sets(&plan.sets, pass);
+    }
+}
+
+impl Toolbox {
+    /// Keeps a script for people to look at.
+    fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
+        if !self.keeps_scripts {
+            return;
+        }
+        if let Err(error) = files::replace(&self.root.path(STATE).join(name), script.as_bytes(), 0o600) {
+            outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
+        }
+    }
+}
+
+impl<'a> Pass<'a> {
+    fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
+        Pass {
+            wanted,
+            live,
+            outcome: Outcome::default(),
+            tried: Vec::new(),
+            touched: BTreeSet::new(),
+            failed_sets: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what was done of another part meanwhile.
+    fn take_in(&mut self, other: Pass<'_>) {
+        self.outcome.take_in(other.outcome);
+        self.tried.extend(other.tried);
+        self.touched.extend(other.touched);
+    }
+
+    fn fault(&mut self, part: Part, text: impl Display) {
+        self.outcome.faults.push(Fault::new(part, text));
+    }
+
+    /// Reports what is not as planned.
+    fn verify(&mut self, live: &Live, sets: &SetPlan) {
+        for (part, plan) in std::mem::take(&mut self.tried) {
+            let table = match part {
+                Part::Table(table, family) => live.table(table, family).as_deref(),
+                Part::Bridge | Part::Sets => live.bridge.as_ref().map(|bridge| &bridge.table),
+            };
+            match table {
+                Ok(table) => self.not_updated(part, "chain", plan.unfinished(table)),
+                Err(error) => self.fault(part, error),
+            }
+        }
+        match &live.sets {
+            _ if sets.is_empty() => {}
+            Ok(live) => self.not_updated(Part::Sets, "set", sets.unfinished(live)),
+            Err(error) => self.fault(Part::Sets, error),
+        }
+    }
+
+    fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
+        for name in names.by_ref().take(NAMED) {
+            self.fault(part, format_args!("unable to update {what} '{name}'"));
+        }
+        let more = names.count();
+        if more > 0 {
+            self.fault(part, format_args!("unable to update {more} more {what}s"));
+        }
+    }
+}

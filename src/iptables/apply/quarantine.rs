@@ -1,0 +1,289 @@
+//! Rules that the tools refuse: what is done without them, and for how long.
+use super::Fault;
+use super::bisect::Found;
+use crate::iptables::plan::{Live, LiveTable, Part, TableName};
+use crate::iptables::ruleset::{
+    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, Family, MacStyle, Origin, Rule, Ruleset, SetName,
+    Signature, Target,
+};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After this time a refused rule is tried again, though nothing has changed in its chain.
+const RETRY: Duration = Duration::from_secs(300);
+
+/// A chain of either kind, rule by rule.
+pub(super) trait Rules: Clone {
+    fn count(&self) -> usize;
+    fn line(&self, name: &ChainName, at: usize) -> String;
+    /// A rule that the tools accept exactly when they accept this one, in the chain `name`; where this one goes to
+    /// another chain, it goes to `to`.
+    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String;
+    /// Whether something might pass that should not if this rule were left out.
+    fn closes(&self, name: &ChainName, at: usize) -> bool;
+    fn origin(&self, at: usize) -> &Origin;
+    /// The chain that this rule goes to.
+    fn target(&self, at: usize) -> Option<&ChainName>;
+    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName>;
+    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self;
+    fn sign(&self, name: &ChainName) -> Signature;
+}
+
+fn others<R: Clone>(rules: &[R], left_out: &BTreeMap<usize, String>) -> Vec<R> {
+    let stays = |(at, _): &(usize, &R)| !left_out.contains_key(at);
+    rules.iter().enumerate().filter(stays).map(|(_, rule)| rule.clone()).collect()
+}
+
+impl Rules for Chain {
+    fn count(&self) -> usize {
+        self.rules().len()
+    }
+
+    fn line(&self, name: &ChainName, at: usize) -> String {
+        self.rules()[at].line(name)
+    }
+
+    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
+        let mut rule: Rule = self.rules()[at].clone();
+        if let Target::Jump(chain) | Target::Goto(chain) = &mut rule.target {
+            *chain = to.clone();
+        }
+        rule.line(name)
+    }
+
+    fn closes(&self, name: &ChainName, at: usize) -> bool {
+        match &self.rules()[at].target {
+            Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
+            // inspects what an ACCEPT behind it would let through; elsewhere it stands for ACCEPT
+            Target::Nfqueue(_) => name.as_str() == "PVEFW-IPS",
+            Target::SetMark { value, .. } => *value == 0,
+            Target::Jump(chain) | Target::Goto(chain) => chain.as_str() != "PVEFW-SET-ACCEPT-MARK",
+            Target::Drop | Target::Reject(_) => true,
+        }
+    }
+
+    fn origin(&self, at: usize) -> &Origin {
+        &self.rules()[at].origin
+    }
+
+    fn target(&self, at: usize) -> Option<&ChainName> {
+        match &self.rules()[at].target {
+            Target::Jump(chain) | Target::Goto(chain) => Some(chain),
+            _ => None,
+        }
+    }
+
+    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
+        self.rules()[at].sets()
+    }
+
+    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
+        Chain::new(others(self.rules(), left_out))
+    }
+
+    fn sign(&self, name: &ChainName) -> Signature {
+        self.signature(name)
+    }
+}
+
+impl Rules for BridgeChain {
+    fn count(&self) -> usize {
+        self.rules().len()
+    }
+
+    fn line(&self, name: &ChainName, at: usize) -> String {
+        self.rules()[at].line(name, MacStyle::Padded)
+    }
+
+    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
+        let mut rule: BridgeRule = self.rules()[at].clone();
+        if let BridgeTarget::Jump(chain) = &mut rule.target {
+            *chain = to.clone();
+        }
+        rule.line(name, MacStyle::Padded)
+    }
+
+    fn closes(&self, _name: &ChainName, at: usize) -> bool {
+        matches!(self.rules()[at].target, BridgeTarget::Drop | BridgeTarget::Jump(_))
+    }
+
+    fn origin(&self, at: usize) -> &Origin {
+        &self.rules()[at].origin
+    }
+
+    fn target(&self, at: usize) -> Option<&ChainName> {
+        match &self.rules()[at].target {
+            BridgeTarget::Jump(chain) => Some(chain),
+            _ => None,
+        }
+    }
+
+    fn sets(&self, _at: usize) -> impl Iterator<Item = &SetName> {
+        std::iter::empty()
+    }
+
+    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
+        BridgeChain::new(others(self.rules(), left_out))
+    }
+
+    fn sign(&self, name: &ChainName) -> Signature {
+        self.signature(name, MacStyle::Padded)
+    }
+}
+
+/// The refused rules of one chain.
+#[derive(Clone, Debug)]
+struct Refusal {
+    /// Of the chain with all its rules: when it changes, all are tried again.
+    signature: Signature,
+    /// The refused rules by their place in the chain, with the reasons.
+    reasons: BTreeMap<usize, String>,
+    /// One fault for each refused rule.
+    texts: Vec<String>,
+    /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
+    keeps: bool,
+    /// Whether a rule looks into a set that was not certainly live: it may have been refused for want of it.
+    blind: bool,
+    /// Until when this is believed.
+    until: Instant,
+}
+
+/// How long a refusal is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// In this update only.
+    No,
+    /// For some minutes.
+    Yes,
+    /// The same, but at most until the sets can be read again.
+    UntilSetsAreRead,
+}
+
+/// What is known of refused rules, by part and chain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusals(BTreeMap<(Part, ChainName), Refusal>);
+
+/// The chains of a part.
+pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
+
+impl Refusals {
+    /// Forgets what was learned of chains that have changed since, or too long ago.
+    pub fn forget_changed(&mut self, wanted: &Ruleset, live: &Live) {
+        let now = Instant::now();
+        self.0.retain(|(part, name), refusal| {
+            let signature = match part {
+                Part::Table(table, family) => wanted.table(*table, *family).get(name).map(|chain| chain.sign(name)),
+                Part::Bridge => wanted.bridge.get(name).map(|chain| chain.sign(name)),
+                Part::Sets => None,
+            };
+            let seeing = refusal.blind && live.sets.is_ok();
+            refusal.until > now && signature == Some(refusal.signature) && !seeing
+        });
+    }
+
+    /// Whether no rule is known to be refused.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes out what is known of a part.
+    pub fn split_off(&mut self, part: Part) -> Self {
+        let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((of, _), _)| *of == part);
+        self.0 = rest;
+        Refusals(off)
+    }
+
+    /// Puts it back.
+    pub fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Learns that rules of a chain are refused.
+    pub fn learn<R: Rules>(
+        &mut self,
+        part: Part,
+        wanted: &Chains<R>,
+        live: &LiveTable,
+        found: impl IntoIterator<Item = (ChainName, usize, String)>,
+        lasting: Lasting,
+    ) {
+        let until = if lasting == Lasting::No { Instant::now() } else { Instant::now() + RETRY };
+        for (name, at, reason) in found {
+            let Some(chain) = wanted.get(&name).filter(|chain| at < chain.count()) else { continue };
+            let fresh = || Refusal {
+                signature: chain.sign(&name),
+                reasons: BTreeMap::new(),
+                texts: Vec::new(),
+                keeps: false,
+                blind: false,
+                until,
+            };
+            let refusal = self.0.entry((part, name.clone())).or_insert_with(fresh);
+            refusal.until = refusal.until.min(until);
+            refusal.blind |= lasting == Lasting::UntilSetsAreRead;
+            refusal.keeps |= chain.closes(&name, at) && live.chains.contains_key(&name);
+            refusal.reasons.insert(at, reason);
+            refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&**chain, &name, *at, reason)).collect();
+        }
+    }
+
+    /// The places that rules of [`Refusals::accepted_in`] have in the chains with all their rules.
+    pub fn original_places(&self, part: Part, found: Vec<Found>) -> Vec<Found> {
+        let place = |(name, at, reason): Found| {
+            let left_out = self.0.get(&(part, name.clone())).map(|refusal| &refusal.reasons);
+            let mut stays = (0..).filter(|at| left_out.is_none_or(|left_out| !left_out.contains_key(at)));
+            let original = stays.nth(at).unwrap_or(at);
+            (name, original, reason)
+        };
+        found.into_iter().map(place).collect()
+    }
+
+    /// The live chains of a part that keep their rules.
+    pub fn kept(&self, part: Part) -> BTreeSet<ChainName> {
+        self.0
+            .iter()
+            .filter(|((of, _), refusal)| *of == part && refusal.keeps)
+            .map(|((_, name), _)| name.clone())
+            .collect()
+    }
+
+    /// The chains of a part without refused rules.
+    pub fn accepted_in<'a, R: Rules>(&self, part: Part, wanted: &'a Chains<R>) -> Cow<'a, Chains<R>> {
+        let mut accepted = Cow::Borrowed(wanted);
+        for ((_, name), refusal) in self.0.iter().filter(|((of, _), _)| *of == part) {
+            if let Some(chain) = wanted.get(name) {
+                accepted.to_mut().insert(name.clone(), Arc::new(chain.without(&refusal.reasons)));
+            }
+        }
+        accepted
+    }
+
+    /// The ruleset without refused rules.
+    pub fn accepted<'a>(&self, wanted: &'a Ruleset) -> Cow<'a, Ruleset> {
+        if self.0.is_empty() {
+            return Cow::Borrowed(wanted);
+        }
+        let mut accepted = wanted.clone();
+        for family in Family::ALL {
+            let part = |table| Part::Table(table, family);
+            accepted.filter[family] = self.accepted_in(part(TableName::Filter), &wanted.filter[family]).into_owned();
+            accepted.raw[family] = self.accepted_in(part(TableName::Raw), &wanted.raw[family]).into_owned();
+        }
+        accepted.bridge = self.accepted_in(Part::Bridge, &wanted.bridge).into_owned();
+        Cow::Owned(accepted)
+    }
+
+    /// One fault for each refused rule.
+    pub fn faults(&self) -> impl Iterator<Item = Fault> + '_ {
+        self.0.iter().flat_map(|((part, _), refusal)| {
+            let end = if refusal.keeps { "the chain keeps its live rules until this is mended" } else { "left out" };
+            refusal.texts.iter().map(move |text| Fault::new(*part, format_args!("{text}; {end}")))
+        })
+    }
+}
+
+fn text(chain: &impl Rules, name: &ChainName, at: usize, reason: &str) -> String {
+    format!("{}: a rule is refused: {reason}: {}", chain.origin(at), chain.line(name, at))
+}

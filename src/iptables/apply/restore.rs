@@ -1,0 +1,125 @@
+//! Running the restore tools of iptables and ebtables.
+use super::variants::{Commands, Variant};
+use crate::iptables::plan::Part;
+use crate::system::files;
+use crate::system::tools::{self, ToolError};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What each line of a script adds to the time that the tool may run: the nft variant needs about 1 ms for a rule where
+/// there are tens of thousands.
+const LINE_LIMIT: Duration = Duration::from_millis(5);
+
+/// A tool that takes scripts for one table.
+pub(super) struct Restore<'a> {
+    pub commands: &'a Commands,
+    pub part: Part,
+    pub limit: Duration,
+    /// Where ebtables-legacy builds the new table.
+    pub atomic_file: PathBuf,
+}
+
+/// Why a script was not carried out.
+pub(super) struct Failure {
+    pub error: ToolError,
+    /// The line that the tool blames, counted from 1.
+    pub line: Option<usize>,
+}
+
+impl Failure {
+    /// Whether the tool judged the script, and not the state of the system.
+    pub fn is_verdict(&self) -> bool {
+        let stderr = self.error.stderr();
+        let busy = ["xtables lock", "Resource temporarily unavailable", "Cannot allocate memory", "Permission denied"];
+        self.error.is_verdict() && !busy.iter().any(|text| stderr.contains(text))
+    }
+
+    /// The tool's reason, in a form that does not depend on the script's length.
+    pub fn reason(&self) -> String {
+        let stderr = self.error.stderr();
+        let line = stderr.lines().map(str::trim).find(|line| !line.is_empty() && !line.ends_with("(nf_tables):"));
+        let line = line.unwrap_or("no reason given");
+        if let Some((_, rest)) = line.split_once(" failed") {
+            let why =
+                rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(why, _)| format!(" ({why})"));
+            return format!("the kernel does not take it{}", why.unwrap_or_default());
+        }
+        line.split_once("): ").map_or(line, |(_, text)| text).to_string()
+    }
+}
+
+impl Restore<'_> {
+    /// Carries out a script as one transaction.
+    pub fn run(&self, script: &str) -> Result<(), Failure> {
+        let args: &[&str] = match (self.part, self.commands.variant) {
+            (Part::Bridge, Variant::Legacy) => return self.run_single(script),
+            (Part::Bridge, Variant::Nft) => &["--noflush"],
+            _ => &["-w", "10", "-n"],
+        };
+        let limit = self.limit + LINE_LIMIT * u32::try_from(script.lines().count()).unwrap_or(u32::MAX);
+        tools::run(&self.commands.restore, args, script, limit)
+            .map(drop)
+            .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
+    }
+
+    /// ebtables-legacy cannot restore a part of a table: single commands change a copy, which then replaces the table.
+    fn run_single(&self, script: &str) -> Result<(), Failure> {
+        let file = self.atomic_file.to_string_lossy();
+        let run = |args: &[&str], line| {
+            let all = [&["--concurrent", "-t", "filter", "--atomic-file", &*file], args].concat();
+            let ran = tools::run(&self.commands.single, &all, "", self.limit);
+            ran.map(drop).map_err(|error| Failure { error, line })
+        };
+        let change = |(at, line): (usize, &str)| match line.as_bytes() {
+            [b':', ..] => run(&["-N", line[1..].split(' ').next().unwrap_or_default()], Some(at + 1)),
+            [b'-', ..] => run(&line.split_ascii_whitespace().collect::<Vec<_>>(), Some(at + 1)),
+            _ => Ok(()),
+        };
+        // one that is there already was left behind or planted, and would be followed if it were a link
+        let _ = files::remove(&self.atomic_file);
+        let result = run(&["--atomic-save"], None)
+            .and_then(|()| script.lines().enumerate().try_for_each(change))
+            .and_then(|()| run(&["--atomic-commit"], None));
+        let _ = files::remove(&self.atomic_file);
+        result
+    }
+
+    /// Whether a blamed line is certainly the refused one: it was a command of its own.
+    pub fn is_exact(&self) -> bool {
+        self.part == Part::Bridge && self.commands.variant == Variant::Legacy
+    }
+}
+
+/// The first line number in the words of a restore tool: `Error occurred at line: N`, `line N: …`, `Error in line N: …`.
+pub(super) fn blamed_line(stderr: &str) -> Option<usize> {
+    stderr.lines().find_map(|line| {
+        let (_, rest) = line.split_once("line")?;
+        let rest = rest.trim_start_matches([':', ' ']);
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_in_what_the_tools_say() {
+        for (stderr, line) in [
+            (
+                "iptables-restore v1.8.9 (legacy): unknown option \"--bogus\"\nError occurred at line: 4\nTry `x -h'",
+                Some(4),
+            ),
+            ("iptables-restore: line 8 failed\n", Some(8)),
+            (
+                "iptables-nft-restore v1.8.9 (nf_tables): \nline 5: RULE_APPEND failed (Invalid argument): rule in chain A",
+                Some(5),
+            ),
+            ("ipset v7.17: Error in line 3: Element cannot be added to the set: it's already added", Some(3)),
+            ("Another app is currently holding the xtables lock.", None),
+            ("", None),
+        ] {
+            assert_eq!(blamed_line(stderr), line, "{stderr}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The steps of the IP sets: made and changed before the tables use them, removed when no table does.
+use super::bisect::Found;
+use super::quarantine::{Lasting, Rules};
+use super::restore::blamed_line;
+use super::{Pass, Steps};
+use crate::iptables::plan::{Action, Part, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script};
+use crate::iptables::ruleset::{Chain, ChainName, Family, SetName};
+use crate::system::tools::{self, ToolError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many sets may fail in one update before the rest is left for the next.
+const FAILURES: usize = 50;
+
+impl Steps<'_> {
+    /// Makes and changes sets. Rules that look into a set which could not be made are left to the next update.
+    pub(super) fn update_sets(&mut self, plan: &SetPlan, pass: &mut Pass<'_>) {
+        let wanted = pass.wanted;
+        if sets_script(plan, wanted, |_| false).text.is_empty() {
+            return;
+        }
+        let failed = self.restore_sets("ipsetcmdlist1", |skip| sets_script(plan, wanted, skip), pass);
+        for (name, (at, reason)) in &failed {
+            if *at > 0 {
+                // a half-made set must not be looked into; whatever stays is destroyed by the next update
+                let half = if plan.with(Action::Create).any(|new| new == name) { "" } else { "_swap" };
+                let _ = tools::run("ipset", &["destroy", &format!("{name}{half}")], "", self.tools.limit);
+            }
+            pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
+        }
+        let absent: BTreeSet<&SetName> = plan.with(Action::Create).filter(|name| failed.contains_key(*name)).collect();
+        self.leave_out_rules_of(&absent, pass);
+        pass.failed_sets.extend(failed.into_keys());
+    }
+
+    /// Removes the sets that are no longer wanted. A set that a rule still looks into stays as it is.
+    pub(super) fn remove_sets(&mut self, plan: &SetPlan, pass: &mut Pass<'_>) {
+        if plan.with(Action::Delete).next().is_none() {
+            return;
+        }
+        let used = match tools::run("ipset", &["-t", "list"], "", self.tools.limit) {
+            Ok(text) => sets_in_use(&text),
+            Err(error) => return pass.fault(Part::Sets, error),
+        };
+        for name in plan.with(Action::Delete).filter(|name| used.contains(*name)) {
+            pass.fault(Part::Sets, format_args!("set '{name}' stays: a rule still uses it"));
+        }
+        let script =
+            |skip: &dyn Fn(&SetName) -> bool| removed_sets_script(plan, |name| used.contains(name) || skip(name));
+        let failed = self.restore_sets("ipsetcmdlist2", script, pass);
+        for (name, (_, reason)) in failed {
+            pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
+        }
+    }
+
+    /// The kernel tools refuse rules that look into a set which is not there: they are left out for this update.
+    fn leave_out_rules_of(&mut self, absent: &BTreeSet<&SetName>, pass: &Pass<'_>) {
+        for (table, family) in TableName::ALL.into_iter().flat_map(|table| Family::ALL.map(|family| (table, family))) {
+            let (Ok(live), false) = (pass.live.table(table, family), absent.is_empty()) else { continue };
+            let wanted = pass.wanted.table(table, family);
+            let in_chain = |(name, chain): (&ChainName, &Arc<Chain>)| -> Vec<Found> {
+                let absent_in = |at| chain.sets(at).find(|set| absent.contains(set)).map(|set| (at, set));
+                let found = (0..chain.count()).filter_map(absent_in);
+                found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be made"))).collect()
+            };
+            let found = wanted.iter().flat_map(in_chain);
+            self.refused.learn(Part::Table(table, family), wanted, live, found, Lasting::No);
+        }
+    }
+
+    /// Runs a script of blocks, each a set's. `ipset restore` stops at the first bad line: what failed is skipped, and
+    /// the rest goes on. Returns what failed, with the how-manieth line of its block, and the reason.
+    fn restore_sets(
+        &self,
+        file: &str,
+        script: impl Fn(&dyn Fn(&SetName) -> bool) -> Script<SetName>,
+        pass: &mut Pass<'_>,
+    ) -> BTreeMap<SetName, (usize, String)> {
+        let mut failed: BTreeMap<SetName, (usize, String)> = BTreeMap::new();
+        let mut done: BTreeSet<SetName> = BTreeSet::new();
+        loop {
+            let part = script(&|name: &SetName| failed.contains_key(name) || done.contains(name));
+            if part.text.is_empty() {
+                return failed;
+            }
+            pass.touched.insert(Part::Sets);
+            if failed.is_empty() {
+                self.tools.keep(file, &part.text, &mut pass.outcome);
+            }
+            let Err(error) = tools::run("ipset", &["restore"], &part.text, self.tools.limit) else {
+                pass.outcome.changed = true;
+                return failed;
+            };
+            match blamed_line(error.stderr()).and_then(|line| part.owner(line)) {
+                Some((name, at)) if failed.len() < FAILURES => {
+                    done.extend(part.owners().take_while(|done| *done != name).cloned());
+                    pass.outcome.changed |= !done.is_empty();
+                    failed.insert(name.clone(), (at, reason(&error)));
+                }
+                None if error.is_verdict() => {
+                    let names = part.owners().map(|name| (name, script(&|other: &SetName| other != name).text));
+                    failed.extend(names.filter_map(|(name, script)| Some((name.clone(), self.restore_set(&script)?))));
+                    pass.outcome.changed = true;
+                    return failed;
+                }
+                _ => {
+                    pass.fault(Part::Sets, &error);
+                    failed.extend(part.owners().map(|name| (name.clone(), (0, "not updated".into()))));
+                    return failed;
+                }
+            }
+        }
+    }
+
+    /// Runs the block of one set, some lines of which may have been run already. Returns what [`Self::restore_sets`]
+    /// does.
+    fn restore_set(&self, script: &str) -> Option<(usize, String)> {
+        let error = tools::run("ipset", &["restore", "-exist"], script, self.tools.limit).err()?;
+        let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");
+        (!gone).then(|| (blamed_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))
+    }
+}
+
+fn reason(error: &ToolError) -> String {
+    let stderr = error.stderr().trim();
+    let text = stderr.split_once("Error in line ").map_or(stderr, |(_, rest)| rest);
+    match text.split_once(": ") {
+        Some((_, text)) => text.into(),
+        None if text.is_empty() => error.to_string(),
+        None => text.into(),
+    }
+}

@@ -1,0 +1,164 @@
+//! The steps that go through restore tools: the tables of iptables, and ebtables.
+use super::bisect::{self, Budget, Found};
+use super::quarantine::{Chains, Lasting, Rules};
+use super::restore::Restore;
+use super::variants::{Commands, Tool};
+use super::{Firewall, Outcome, Pass, STATE, Steps, Toolbox, read};
+use crate::iptables::plan::{
+    Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
+};
+use crate::iptables::ruleset::{ChainName, Family, Ruleset};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// What is live, the programs that change it, and of the variant in use the file that the last script is kept in and the
+/// plan.
+type To<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
+
+/// One part: what is wanted there, and how it is planned and written.
+struct Step<'a, R> {
+    restore: Restore<'a>,
+    /// The file that the last script is kept in, and the plan for the case that no rule is known to be refused.
+    first: Option<(&'static str, &'a TablePlan)>,
+    wanted: &'a Chains<R>,
+    live: &'a LiveTable,
+    plan: &'a dyn Fn(&Chains<R>, &BTreeSet<ChainName>) -> TablePlan,
+    script: &'a dyn Fn(&TablePlan, &Chains<R>) -> Script<ChainName>,
+}
+
+impl Steps<'_> {
+    /// One table of iptables.
+    pub(super) fn update_table(&mut self, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
+        let file = match (table, family) {
+            (TableName::Filter, Family::V4) => "ip4cmdlist",
+            (TableName::Raw, Family::V4) => "ip4cmdlistraw",
+            (TableName::Filter, Family::V6) => "ip6cmdlist",
+            (TableName::Raw, Family::V6) => "ip6cmdlistraw",
+        };
+        let Ok(commands) = self.tools.variants.commands(Tool::Iptables(family)).cloned() else { return };
+        let Ok(live) = pass.live.table(table, family) else { return };
+        self.apply_table(table, family, (live, &commands, Some((file, plan.table(table, family)))), pass);
+    }
+
+    /// The ebtables chains.
+    pub(super) fn update_bridge(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
+        let Ok(commands) = self.tools.variants.commands(Tool::Ebtables).cloned() else { return };
+        let Ok(live) = &pass.live.bridge else { return };
+        self.apply_bridge((live, &commands, Some(("ebtablescmdlist", &plan.bridge))), pass);
+    }
+
+    fn apply_table(&mut self, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
+        let (live, commands, first) = to;
+        let step = Step {
+            restore: self.tools.restore(Part::Table(table, family), commands),
+            first,
+            wanted: pass.wanted.table(table, family),
+            live,
+            plan: &|wanted, kept| TablePlan::new(wanted, live, table, kept),
+            script: &|plan, wanted| table_script(plan, wanted, table),
+        };
+        self.carry(&step, pass);
+    }
+
+    fn apply_bridge(&mut self, (live, commands, first): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
+        let step = Step {
+            restore: self.tools.restore(Part::Bridge, commands),
+            first,
+            wanted: &pass.wanted.bridge,
+            live: &live.table,
+            plan: &|wanted, kept| TablePlan::bridge(wanted, live, kept),
+            script: &|plan, wanted| bridge_script(plan, wanted, live.style),
+        };
+        self.carry(&step, pass);
+    }
+
+    /// Applies one part, without the rules that the tool refuses.
+    fn carry<R: Rules>(&mut self, step: &Step<'_, R>, pass: &mut Pass<'_>) {
+        let part = step.restore.part;
+        let mut budget = Budget::new();
+        loop {
+            let accepted = self.refused.accepted_in(part, step.wanted);
+            let plan = match (step.first, &accepted) {
+                (Some((_, plan)), Cow::Borrowed(_)) => plan.clone(),
+                _ => (step.plan)(&accepted, &(&self.refused.kept(part) | &pass.wanted.kept)),
+            };
+            if plan.is_empty() {
+                return;
+            }
+            let script = (step.script)(&plan, &accepted);
+            if let Some((file, _)) = step.first {
+                self.tools.keep(file, &script.text, &mut pass.outcome);
+            }
+            pass.touched.insert(part);
+            let Err(failure) = step.restore.run(&script.text) else {
+                pass.outcome.changed = true;
+                pass.tried.push((part, plan));
+                return;
+            };
+            let mut found = Vec::new();
+            // of a table that others have changed since it was read, the tool's verdict says nothing
+            if failure.is_verdict() && self.tools.reads_as(&step.restore, step.live) && budget.take() {
+                found = bisect::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
+            }
+            if found.is_empty() {
+                pass.fault(part, &failure.error);
+                pass.tried.push((part, plan));
+                return;
+            }
+            let found = self.refused.original_places(part, found);
+            // perhaps refused for want of a set, which was not certainly there before
+            let into_new_set = |(name, at, _): &Found| {
+                let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets(*at));
+                sets.any(|set| pass.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
+            };
+            let unseen = found.iter().any(into_new_set);
+            let lasting = if unseen { Lasting::UntilSetsAreRead } else { Lasting::Yes };
+            self.refused.learn(part, step.wanted, step.live, found, lasting);
+        }
+    }
+}
+
+impl Toolbox {
+    fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
+        let atomic_file = self.root.path(STATE).join("ebtables.atomic");
+        Restore { commands, part, limit: self.limit, atomic_file }
+    }
+
+    /// Whether a part still reads as it did.
+    fn reads_as(&self, restore: &Restore<'_>, live: &LiveTable) -> bool {
+        match restore.part {
+            Part::Table(table, _) => read::table(table, restore.commands, self.limit).is_ok_and(|now| now == *live),
+            _ => read::bridge(restore.commands, self.limit).is_ok_and(|now| now.table == *live),
+        }
+    }
+}
+
+impl Firewall {
+    /// Removes what is ours from variants that are not in use.
+    pub(super) fn clear_variants(&mut self, variants: &[(Tool, Commands)], outcome: &mut Outcome) {
+        let (nothing, empty) = (Ruleset::default(), Live::empty());
+        for (tool, commands) in variants {
+            let mut steps = Steps { tools: &self.tools, refused: &mut self.refused };
+            let mut pass = Pass::new(&nothing, &empty);
+            // a variant that cannot be read does not work here, and holds nothing
+            match tool {
+                Tool::Iptables(family) => {
+                    for table in TableName::ALL {
+                        if let Ok(live) = read::table(table, commands, self.tools.limit) {
+                            steps.apply_table(table, *family, (&live, commands, None), &mut pass);
+                        }
+                    }
+                }
+                Tool::Ebtables => {
+                    if let Ok(live) = read::bridge(commands, self.tools.limit) {
+                        steps.apply_bridge((&live, commands, None), &mut pass);
+                    }
+                }
+            }
+            if pass.outcome.faults.is_empty() {
+                self.tools.variants.forget(*tool);
+            }
+            outcome.take_in(pass.outcome);
+        }
+    }
+}

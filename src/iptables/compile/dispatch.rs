@@ -1,0 +1,100 @@
+//! The entry chains: where packets come from the kernel's hooks, and find the host's and the guests' chains.
+use super::builder::{Builder, Log, jump, made};
+use super::host::conntrack_filter;
+use super::matches::{entering, established, guest_links, leaving, source_in, tcp};
+use super::sets::set_name;
+use super::shared_config::World;
+use super::{FamilyCompiler, message};
+use crate::config::{Guest, Verdict};
+use crate::iptables::ruleset::{CtState, Family, Interface, Match, Physdev, Rule, Target};
+
+const TO_GUESTS: &str = "the jump to the guests' chains";
+
+impl FamilyCompiler<'_> {
+    /// PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD, and what they lead to but the guests' and the host's chains.
+    pub(super) fn entries(&mut self, world: &World, ips: bool) {
+        let origin = made("the jump to the host's chains");
+        for (name, to) in [("PVEFW-INPUT", "PVEFW-HOST-IN"), ("PVEFW-OUTPUT", "PVEFW-HOST-OUT")] {
+            let mut rules = self.chain(name);
+            if world.host.options.enable {
+                rules.plain([], jump(to), &origin);
+            }
+            rules.finish(&mut self.workshop);
+        }
+        let origin = made(TO_GUESTS);
+        let mut rules = self.chain("PVEFW-FORWARD");
+        if ips {
+            rules.plain([established()], jump("PVEFW-IPS"), &made("IPS for established connections"));
+        }
+        conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
+        rules.plain([entering(&guest_links())], jump("PVEFW-FWBR-IN"), &origin);
+        rules.plain([leaving(&guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
+        rules.finish(&mut self.workshop);
+        self.blacklist(world);
+    }
+
+    /// PVEFW-FWBR-IN with this head, and PVEFW-FWBR-OUT: the ways to the chains of these devices.
+    pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
+        let origin = made(TO_GUESTS);
+        let mut incoming = self.chain("PVEFW-FWBR-IN");
+        let mut outgoing = self.chain("PVEFW-FWBR-OUT");
+        incoming.extend(head);
+        for device in devices {
+            incoming.plain([leaving(device)], jump(&[device.as_str(), "-IN"].concat()), &origin);
+            outgoing.plain([entering(device)], jump(&[device.as_str(), "-OUT"].concat()), &origin);
+        }
+        incoming.finish(&mut self.workshop);
+        outgoing.finish(&mut self.workshop);
+    }
+
+    /// What packets meet first in PVEFW-FWBR-IN.
+    pub(super) fn links_head(&mut self, world: &World) -> Vec<Rule> {
+        let mut head = self.chain("PVEFW-FWBR-IN");
+        self.input_filter(world, &mut head);
+        head.into_rules()
+    }
+
+    /// PVEFW-IPS, if there is any rule for it.
+    pub(super) fn ips(&mut self, to_queues: &[Rule]) {
+        if !to_queues.is_empty() {
+            let mut rules = self.chain("PVEFW-IPS");
+            rules.extend(to_queues);
+            rules.finish(&mut self.workshop);
+        }
+    }
+
+    /// What is dropped before any rule is asked: blacklisted sources, smurfs, illegal TCP flags.
+    pub(super) fn input_filter(&self, world: &World, rules: &mut Builder<'_>) {
+        let host = &world.host.options;
+        if world.cluster.definitions.sets.contains_key("blacklist") {
+            let set = set_name(0, "blacklist", self.family);
+            rules.plain([source_in(&set)], jump("PVEFW-blacklist"), &made("set blacklist of cluster.fw"));
+        }
+        if self.family == Family::V4 && host.nosmurfs {
+            let fresh = Match::Conntrack(&[CtState::Invalid, CtState::New]);
+            rules.plain([fresh], jump("PVEFW-smurfs"), &host.lines.origin("nosmurfs"));
+        }
+        if host.tcpflags {
+            rules.plain([tcp()], jump("PVEFW-tcpflags"), &host.lines.origin("tcpflags"));
+        }
+    }
+
+    fn blacklist(&mut self, world: &World) {
+        if !world.cluster.definitions.sets.contains_key("blacklist") {
+            return;
+        }
+        let origin = made("set blacklist of cluster.fw");
+        let mut rules = self.chain("PVEFW-blacklist");
+        let level = world.host.options.log_level_out;
+        rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
+        rules.plain([], Target::Drop, &origin);
+        rules.finish(&mut self.workshop);
+    }
+}
+
+/// The rule that hands the packets to a device over to its guest's IPS.
+pub(super) fn to_queue(guest: &Guest, device: &Interface) -> Rule {
+    let matches = [Match::Physdev(Physdev::OutFirst(device.clone()))].into();
+    let origin = guest.options.lines.origin("ips");
+    Rule { matches, target: Target::Nfqueue(guest.options.ips_queues), double_space: false, origin }
+}

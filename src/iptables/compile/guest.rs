@@ -1,0 +1,102 @@
+//! The chains of guests' devices.
+use super::builder::{Builder, Log, accept_by_mark};
+use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
+use super::rules::{Owner, Place};
+use super::sets::{has_ipfilter, ipfilter};
+use super::{FamilyCompiler, policy_message};
+use crate::config::{Direction, Guest, Scope, SetRef};
+use crate::iptables::ruleset::{Family, Match, Side, Target};
+use crate::node::Device;
+
+impl FamilyCompiler<'_> {
+    /// Both chains of every device of an enabled guest.
+    pub(super) fn guest(&mut self, vmid: u32, guest: &Guest, devices: &[Device]) {
+        for device in devices {
+            self.device_in(vmid, guest, device);
+            self.device_out(vmid, guest, device);
+        }
+    }
+
+    fn device_in(&mut self, vmid: u32, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
+        let mut rules = self.chain(&[device.name.as_str(), "-IN"].concat());
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        self.dhcp(&mut rules, guest, Direction::In);
+        if options.ndp {
+            self.ndp(&mut rules, Direction::In, options.radv, &accept, &options.lines.origin("ndp"));
+        }
+        let place = Place {
+            file: &guest.file,
+            direction: Direction::In,
+            vmid,
+            accept: accept.clone(),
+            group_accept: accept.clone(),
+            owner: Owner::Guest(&device.netid),
+        };
+        self.user_rules(&guest.rules, &place, &mut rules);
+        let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
+        self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
+        rules.finish(&mut self.workshop);
+    }
+
+    fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        let accept = accept_by_mark();
+        let mut rules = self.chain(&[device.name.as_str(), "-OUT"].concat());
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        self.dhcp(&mut rules, guest, Direction::Out);
+        self.source_filters(&mut rules, guest, device);
+        rules.plain([], set_mark(false), &options.lines.origin("enable"));
+        if options.ndp {
+            self.ndp(&mut rules, Direction::Out, options.radv, &accept, &options.lines.origin("ndp"));
+        }
+        let place = Place {
+            file: &guest.file,
+            direction: Direction::Out,
+            vmid,
+            accept: accept.clone(),
+            group_accept: Target::Return,
+            owner: Owner::Guest(&device.netid),
+        };
+        self.user_rules(&guest.rules, &place, &mut rules);
+        let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
+        self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
+        rules.finish(&mut self.workshop);
+    }
+
+    /// The guest is a DHCP client.
+    fn dhcp(&self, rules: &mut Builder<'_>, guest: &Guest, direction: Direction) {
+        if !guest.options.dhcp {
+            return;
+        }
+        let (server, client) = match self.family {
+            Family::V4 => (67, 68),
+            Family::V6 => (547, 546),
+        };
+        let (from, to, target) = match direction {
+            Direction::Out => (client, server, accept_by_mark()),
+            _ => (server, client, Target::Accept),
+        };
+        let matches = vec![udp(), port(Side::Source, from, from), port(Side::Destination, to, to)];
+        rules.spec(matches, target, &guest.options.lines.origin("dhcp"));
+    }
+
+    /// What a guest must not send, whatever its rules: under a foreign MAC or IP address, or as a router.
+    fn source_filters(&self, rules: &mut Builder<'_>, guest: &Guest, device: &Device) {
+        let options = &guest.options;
+        if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
+            rules.plain([Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
+        }
+        if self.family == Family::V6 && !options.radv {
+            let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, "router-advertisement")];
+            rules.plain(matches, Target::Drop, &options.lines.origin("radv"));
+        }
+        if has_ipfilter(guest, device) {
+            let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
+            let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
+            // without its set nothing is known to be allowed
+            rules.plain(Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
+        }
+    }
+}

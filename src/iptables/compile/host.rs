@@ -1,0 +1,159 @@
+//! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
+use super::builder::{Builder, Log, chain, jump, made};
+use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
+use super::node_chains::Node;
+use super::rules::{Owner, Place};
+use super::sets::set_name;
+use super::shared_config::World;
+use super::{FamilyCompiler, policy_message};
+use crate::config::{Direction, Verdict};
+use crate::iptables::ruleset::{AddrType, Family, Interface, Match, Origin, Side, Spelled, Target};
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// Ports that hosts of the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
+const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
+/// Ports of other hosts that the host may reach on the local network.
+const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 3128)];
+/// Ports of corosync: one for each link of knet, and 5404 for older transports.
+const COROSYNC: (u16, u16) = (5404, 5412);
+
+impl FamilyCompiler<'_> {
+    /// Both chains of the host, if its firewall is on.
+    pub(super) fn host(&mut self, node: &Node<'_>) {
+        if node.world.host.options.enable {
+            self.host_chain(node, Direction::In, "PVEFW-HOST-IN");
+            self.host_chain(node, Direction::Out, "PVEFW-HOST-OUT");
+        }
+    }
+
+    fn host_chain(&mut self, node: &Node<'_>, direction: Direction, name: &str) {
+        let world = node.world;
+        let mut rules = self.chain(name);
+        let loopback = Interface::new("lo").map(|lo| match direction {
+            Direction::Out => Match::OutInterface(lo),
+            _ => Match::InInterface(lo),
+        });
+        rules.plain(Vec::from_iter(loopback), Target::Accept, &made("the host's loopback traffic"));
+        conntrack_filter(&mut rules, true);
+        if world.host.options.ndp {
+            self.ndp(&mut rules, direction, false, &Target::Return, &world.host.options.lines.origin("ndp"));
+        }
+        if direction == Direction::In {
+            self.input_filter(world, &mut rules);
+        }
+        rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
+        for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
+            let owner = Owner::Host(node.altnames);
+            let place = Place { file, direction, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner };
+            self.user_rules(section, &place, &mut rules);
+        }
+        match direction {
+            Direction::Out => self.local_network(world, &mut rules),
+            _ => self.management(&mut rules),
+        }
+        self.corosync(node, &mut rules, direction);
+        self.host_policy(world, &mut rules, direction);
+        rules.finish(&mut self.workshop);
+    }
+
+    fn management(&self, rules: &mut Builder<'_>) {
+        let set = set_name(0, "management", self.family);
+        for (first, last) in MANAGEMENT {
+            let origin = made(format!("default access to port {first} for the set management"));
+            let matches = vec![source_in(&set), tcp(), port(Side::Destination, first, last)];
+            rules.plain(matches, Target::Return, &origin);
+        }
+    }
+
+    fn local_network(&self, world: &World, rules: &mut Builder<'_>) {
+        let network = &world.cluster.local_network;
+        if Family::of(network.value.addr()) != self.family {
+            return;
+        }
+        let Some(network) = Spelled::new(network.text(), vec![network.value]).map(Arc::new) else { return };
+        for (first, last) in LOCAL {
+            let origin = made(format!("default access to port {first} of local_network"));
+            let to = Match::Address(Side::Destination, network.clone());
+            rules.plain([to, tcp(), port(Side::Destination, first, last)], Target::Return, &origin);
+        }
+    }
+
+    fn corosync(&self, node: &Node<'_>, rules: &mut Builder<'_>, direction: Direction) {
+        let Some(corosync) = node.corosync else { return };
+        let origin = made("corosync.conf");
+        let ports = || [udp(), port(Side::Destination, COROSYNC.0, COROSYNC.1)];
+        if corosync.multicast {
+            let [udp, ports] = ports();
+            let multicast = Match::AddrType(Side::Destination, AddrType::Multicast);
+            rules.plain([multicast, udp, ports], Target::Return, &origin);
+        }
+        for (mine, theirs) in corosync.pairs.iter().filter(|(mine, _)| Family::of(*mine) == self.family) {
+            let address = |side, address: &std::net::IpAddr| {
+                let nets = vec![IpNet::from(*address)];
+                Spelled::new(&address.to_string(), nets).map(|nets| Match::Address(side, nets.into()))
+            };
+            let ends = match direction {
+                Direction::Out => [address(Side::Source, mine), address(Side::Destination, theirs)],
+                _ => [address(Side::Destination, mine), address(Side::Source, theirs)],
+            };
+            rules.plain(Vec::from_iter(ends.into_iter().flatten().chain(ports())), Target::Return, &origin);
+        }
+    }
+
+    fn host_policy(&self, world: &World, rules: &mut Builder<'_>, direction: Direction) {
+        let (cluster, host) = (&world.cluster.options, &world.host.options);
+        let (policy, key, level) = match direction {
+            Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
+            _ => (cluster.policy_in, "policy_in", host.log_level_in),
+        };
+        let log = Log { vmid: 0, level, message: policy_message(policy) };
+        self.policy(rules, policy, Target::Return, log, &cluster.lines.origin(key));
+    }
+
+    /// What happens to packets that no rule decides.
+    pub(super) fn policy(&self, rules: &mut Builder<'_>, policy: Verdict, accept: Target, log: Log, origin: &Origin) {
+        match policy {
+            Verdict::Accept => rules.spec([], accept, origin),
+            Verdict::Drop => {
+                rules.plain([], jump("PVEFW-Drop"), origin);
+                rules.log(&[], log, origin);
+                rules.plain([], Target::Drop, origin);
+            }
+            Verdict::Reject => {
+                rules.plain([], jump("PVEFW-Reject"), origin);
+                rules.log(&[], log, origin);
+                rules.plain([], Target::Goto(chain("PVEFW-reject")), origin);
+            }
+        }
+    }
+
+    /// Neighbour discovery, in IPv6: what hosts need to find each other and a router.
+    pub(super) fn ndp(
+        &self,
+        rules: &mut Builder<'_>,
+        direction: Direction,
+        radv: bool,
+        target: &Target,
+        origin: &Origin,
+    ) {
+        if self.family == Family::V4 {
+            return;
+        }
+        let kinds = ["router-solicitation", "router-advertisement", "neighbor-solicitation", "neighbor-advertisement"];
+        for kind in kinds {
+            if kind != "router-advertisement" || direction == Direction::In || radv {
+                let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, kind)];
+                rules.plain(matches, target.clone(), origin);
+            }
+        }
+    }
+}
+
+/// Drops what belongs to no connection, accepts what belongs to one.
+pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
+    if drop_invalid {
+        rules.plain([invalid()], Target::Drop, &made("invalid connection state"));
+    }
+    rules.plain([established()], Target::Accept, &made("established connections"));
+}

@@ -1,0 +1,160 @@
+//! Matches that several chains use.
+use super::builder::ACCEPT_MARK;
+use crate::builtin::icmp;
+use crate::config::{Address, Literal, Ports, Term};
+use crate::iptables::ruleset::{
+    CtState, Family, IcmpType, Interface, Match, PerFamily, Physdev, SetName, Side, Spelled, Target, TcpFlags, Token,
+};
+use ipnet::IpNet;
+use std::sync::LazyLock;
+
+/// `-p NAME` with a protocol that needs no database.
+pub fn proto(name: &str, number: u8) -> Match {
+    Match::Protocol(Spelled::new(name, number).expect("a protocol's name is a word"))
+}
+
+/// `-p tcp`
+pub fn tcp() -> Match {
+    proto("tcp", 6)
+}
+
+/// `-p udp`
+pub fn udp() -> Match {
+    proto("udp", 17)
+}
+
+/// `--dport` or `--sport` with one port or range.
+pub fn port(side: Side, first: u16, last: u16) -> Match {
+    let mut number = itoa::Buffer::new();
+    let spelled = match first == last {
+        true => Spelled::new(number.format(first), (first, last)),
+        false => Spelled::new(&format!("{first}:{last}"), (first, last)),
+    };
+    Match::Port(side, spelled.expect("ports are a word"))
+}
+
+/// `--match multiport --dports`
+pub fn dports(ports: &[u16]) -> Match {
+    let text = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let ports = ports.iter().map(|port| (*port, *port)).collect();
+    Match::Multiport(Side::Destination, Spelled::new(&text, ports).expect("ports are a word").into())
+}
+
+/// `-s` or `-d` with a network that is spelled so.
+pub fn net(side: Side, text: &str) -> Match {
+    let net: IpNet = text.parse().expect("a constant network");
+    Match::Address(side, Spelled::new(text, vec![net]).expect("a network is a word").into())
+}
+
+/// `-p icmp` or `-p icmpv6`
+pub fn icmp_proto(family: Family) -> Match {
+    match family {
+        Family::V4 => proto("icmp", 1),
+        Family::V6 => proto("icmpv6", 58),
+    }
+}
+
+/// `--icmp-type` or `--icmpv6-type` with a name of the tables.
+pub fn icmp_type(family: Family, name: &str) -> Match {
+    // long names that every device's chains have: made once, they are shared
+    static NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
+        let named = |(name, kind, code): &icmp::Row| Spelled::new(name, IcmpType { kind: *kind, code: *code });
+        let all = |table: &[icmp::Row]| table.iter().filter_map(named).collect();
+        PerFamily { v4: all(icmp::V4), v6: all(icmp::V6) }
+    });
+    let named = NAMED[family].iter().find(|named| named.text() == name);
+    Match::Icmp(family, named.expect("a name of the table").clone())
+}
+
+/// `-m set --match-set NAME src`
+pub fn source_in(name: &SetName) -> Match {
+    Match::Set { name: name.clone(), side: Side::Source, negated: false }
+}
+
+/// `-m conntrack --ctstate INVALID`
+pub fn invalid() -> Match {
+    Match::Conntrack(&[CtState::Invalid])
+}
+
+/// `-m conntrack --ctstate RELATED,ESTABLISHED`
+pub fn established() -> Match {
+    Match::Conntrack(&[CtState::Related, CtState::Established])
+}
+
+/// `-m mark`: the packet is marked as accepted.
+pub fn marked() -> Match {
+    Match::Mark { value: ACCEPT_MARK, mask: ACCEPT_MARK }
+}
+
+/// `-j MARK`: sets or clears the mark of acceptance.
+pub fn set_mark(on: bool) -> Target {
+    Target::SetMark { value: if on { ACCEPT_MARK } else { 0 }, mask: ACCEPT_MARK }
+}
+
+/// `-m tcp [!] --tcp-flags FIN,SYN,RST,ACK SYN`: a packet that opens a connection, or one that does not.
+pub fn opening(negated: bool) -> [Match; 3] {
+    let mask = TcpFlags::FIN.and(TcpFlags::SYN).and(TcpFlags::RST).and(TcpFlags::ACK);
+    [tcp(), Match::Module("tcp"), Match::TcpFlags { negated, mask, set: TcpFlags::SYN }]
+}
+
+/// `-m physdev`: bridged, and entering by a port.
+pub fn entering(device: &Interface) -> Match {
+    Match::Physdev(Physdev::In(device.clone()))
+}
+
+/// `-m physdev`: bridged, and leaving by a port.
+pub fn leaving(device: &Interface) -> Match {
+    Match::Physdev(Physdev::Out(device.clone()))
+}
+
+/// The wildcard for the inner ends of the links to guests' bridges.
+pub fn guest_links() -> Interface {
+    Interface::new("fwln+").expect("a short word")
+}
+
+/// An ethertype for ebtables.
+pub fn ethertype(name: &str) -> Token {
+    Token::new(name).expect("an ethertype's name is a word")
+}
+
+/// A rule's source or destination; `None` if it refers to a set that is lost.
+pub fn address(
+    side: Side,
+    address: &Address,
+    set: impl Fn(&crate::config::SetRef) -> Option<SetName>,
+) -> Option<Match> {
+    Some(match address {
+        Address::Literal(Literal::Nets(nets)) => Match::Address(side, nets.clone()),
+        Address::Literal(Literal::Range(range)) => Match::Range(side, range.clone()),
+        Address::Set(reference) => Match::Set { name: set(reference)?, side, negated: false },
+    })
+}
+
+/// What a rule says of the protocol: ports in the order sport, dport, but a list of source ports last.
+pub fn term(term: &Term, matches: &mut Vec<Match>) {
+    let Some(proto) = &term.proto else { return };
+    matches.push(Match::Protocol(proto.clone()));
+    if let Some((family, kind)) = &term.icmp_type {
+        // ip6tables knows the module by each name of the protocol
+        let module = match (family, proto.text()) {
+            (Family::V4, _) => "icmp",
+            (Family::V6, "ipv6-icmp") => "ipv6-icmp",
+            (Family::V6, _) => "icmpv6",
+        };
+        matches.push(Match::Module(module));
+        matches.push(Match::Icmp(*family, kind.clone()));
+    }
+    let source = term.sport.as_ref().map(|ports| written(Side::Source, ports));
+    let dest = term.dport.as_ref().map(|ports| written(Side::Destination, ports));
+    match source {
+        Some(list @ Match::Multiport(..)) => matches.extend(dest.into_iter().chain([list])),
+        source => matches.extend(source.into_iter().chain(dest)),
+    }
+}
+
+fn written(side: Side, ports: &Ports) -> Match {
+    match ports {
+        Ports::One(ports) => Match::Port(side, ports.clone()),
+        Ports::Several(ports) => Match::Multiport(side, ports.clone()),
+    }
+}

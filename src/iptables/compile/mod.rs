@@ -1,0 +1,165 @@
+//! From configuration and node facts to rules: the only room that sees both worlds.
+
+mod builder;
+mod dispatch;
+mod ebtables;
+mod guest;
+mod guest_ruleset;
+mod host;
+mod incremental;
+mod matches;
+mod network;
+mod node_chains;
+mod raw;
+mod rules;
+mod sets;
+mod shared_config;
+mod standard;
+
+pub use incremental::Compiler;
+pub use network::{CorosyncPeer, Localnet, names_to_resolve};
+
+use crate::config::{HostOptions, LogRatelimit, Report, Scope, SetRef, Verdict};
+use crate::inputs::{Facts, Tree};
+use crate::iptables::ruleset::{Family, Ruleset, SetName};
+use builder::{Builder, Chains, Workshop};
+use sets::SetNames;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a configuration tree means for this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// Whether the cluster option `enable` is on now. If not, the ruleset is empty.
+    pub enabled: bool,
+    /// When it goes off by itself (`enable: TIME`), in seconds since 1970.
+    pub expires: Option<u64>,
+    /// Whether host.fw asks for the nftables backend (`nftables: 1`).
+    pub nftables: bool,
+    /// The rules. Shared with the compiler: those of an unchanged configuration are the very same.
+    pub ruleset: Arc<Ruleset>,
+    /// The faults of all files, in the order of files and lines.
+    pub reports: Vec<Report>,
+    /// Kernel settings that go with the rules.
+    pub settings: Settings,
+    /// The node's network as far as the firewall cares.
+    pub localnet: Localnet,
+    /// Guests and devices that have rules.
+    pub handled: Handled,
+}
+
+/// Kernel settings of host.fw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `net.nf_conntrack_max`, a multiple of 8192.
+    pub conntrack_max: u64,
+    /// `net.netfilter.nf_conntrack_tcp_timeout_established`, in seconds.
+    pub tcp_timeout_established: u64,
+    /// `net.netfilter.nf_conntrack_tcp_timeout_syn_recv`, in seconds.
+    pub tcp_timeout_syn_recv: u64,
+    /// Whether the log daemon writes connections.
+    pub log_conntrack: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            conntrack_max: 262_144,
+            tcp_timeout_established: 432_000,
+            tcp_timeout_syn_recv: 60,
+            log_conntrack: false,
+        }
+    }
+}
+
+/// How much of the node's guests is firewalled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// Guests with at least one device that has rules.
+    pub guests: usize,
+    /// Devices that have rules.
+    pub devices: usize,
+}
+
+/// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.
+#[must_use]
+pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
+    Compiler::default().compile(tree, facts)
+}
+
+/// How long after its time an `enable: TIME` still holds, in seconds.
+const GRACE: u64 = 60;
+
+/// 0 is off, 1 is on, and a larger number is on until a minute after that time.
+fn is_enabled(enable: u64, now: u64) -> bool {
+    enable != 0 && expiry(enable).is_none_or(|expiry| now < expiry)
+}
+
+/// The first second in which an `enable: TIME` no longer holds.
+fn expiry(enable: u64) -> Option<u64> {
+    (enable > 1).then(|| enable.saturating_add(GRACE).saturating_add(1))
+}
+
+fn settings(host: &HostOptions) -> Settings {
+    let default = Settings::default();
+    let or = |value: u64, default| if value == 0 { default } else { value };
+    Settings {
+        conntrack_max: host.nf_conntrack_max.max(default.conntrack_max).next_multiple_of(8192),
+        tcp_timeout_established: or(host.nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
+        tcp_timeout_syn_recv: or(host.nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
+        log_conntrack: host.log_nf_conntrack,
+    }
+}
+
+/// What a log line says of a user's rule.
+fn message(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "ACCEPT: ",
+        Verdict::Drop => "DROP: ",
+        Verdict::Reject => "REJECT: ",
+    }
+}
+
+/// What a log line says of a policy.
+fn policy_message(policy: Verdict) -> &'static str {
+    match policy {
+        Verdict::Accept => "policy ACCEPT: ",
+        Verdict::Drop => "policy DROP: ",
+        Verdict::Reject => "policy REJECT: ",
+    }
+}
+
+/// Chains of one table and family in the making.
+struct FamilyCompiler<'a> {
+    family: Family,
+    ratelimit: &'a LogRatelimit,
+    cluster_sets: &'a SetNames,
+    guest_sets: &'a SetNames,
+    workshop: Workshop,
+    groups_in_use: BTreeSet<String>,
+}
+
+impl<'a> FamilyCompiler<'a> {
+    fn new(family: Family, ratelimit: &'a LogRatelimit, cluster_sets: &'a SetNames, guest_sets: &'a SetNames) -> Self {
+        let (workshop, groups_in_use) = Default::default();
+        FamilyCompiler { family, ratelimit, cluster_sets, guest_sets, workshop, groups_in_use }
+    }
+
+    fn chain(&mut self, name: &str) -> Builder<'a> {
+        Builder::new(name, self.ratelimit, &mut self.workshop)
+    }
+
+    /// The chains that were made.
+    fn chains(self) -> Chains {
+        self.workshop.chains
+    }
+
+    /// The name of a set in the kernel; `None` if the set is lost.
+    fn set_name(&self, reference: &SetRef) -> Option<SetName> {
+        let names = match reference.scope {
+            Scope::Cluster => self.cluster_sets,
+            Scope::Guest => self.guest_sets,
+        };
+        names.get(&reference.name, self.family).cloned()
+    }
+}

@@ -1,0 +1,141 @@
+//! The node's own network, and corosync's.
+use crate::config::{Alias, Report};
+use crate::inputs::{Facts, Tree};
+use crate::iptables::ruleset::Spelled;
+use crate::node::{self, Corosync};
+use std::net::IpAddr;
+
+/// The network that counts as local where none is found.
+const NO_NETWORK: &str = "127.0.0.0/8";
+
+/// The node's own network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Localnet {
+    /// The node's name.
+    pub node: String,
+    /// The node's address.
+    pub address: Option<IpAddr>,
+    /// The network of the routing table that the address is in.
+    pub detected: Option<String>,
+    /// The network in use, as it is written.
+    pub used: String,
+    /// Whether an alias `local_network` in cluster.fw names it.
+    pub user_defined: bool,
+    /// With a corosync.conf: every other node's addresses.
+    pub corosync: Option<Vec<CorosyncPeer>>,
+}
+
+/// An address of another node that corosync talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorosyncPeer {
+    /// The other node.
+    pub node: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The link's number.
+    pub link: u32,
+}
+
+/// The addresses of corosync's links, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorosyncLinks {
+    /// Whether the transport uses multicast.
+    pub multicast: bool,
+    /// The own address and that of another node on the same link, by node and link.
+    pub pairs: Vec<(IpAddr, IpAddr)>,
+}
+
+/// What `.members`, `corosync.conf`, routes and resolver tell.
+pub struct Network {
+    /// The node's network, but for what cluster.fw says about it.
+    pub localnet: Localnet,
+    /// `corosync.conf`
+    pub corosync: Option<CorosyncLinks>,
+    /// The faults of the files.
+    pub reports: Vec<Report>,
+}
+
+impl Network {
+    /// Reads it.
+    pub fn read(tree: &Tree, facts: &Facts) -> Self {
+        let mut reports = Vec::new();
+        node::faults(tree, &facts.node, &mut reports);
+        let address = node_address(tree, facts);
+        let detected = address.and_then(|address| node::detect(address, &facts.routes_v4, &facts.routes_v6));
+        let corosync = corosync(tree);
+        let links =
+            |corosync: &Corosync| CorosyncLinks { multicast: corosync.multicast, pairs: pairs(corosync, facts) };
+        let localnet = Localnet {
+            node: facts.node.clone(),
+            address,
+            detected,
+            corosync: corosync.as_ref().map(|corosync| peers(corosync, facts)),
+            ..Localnet::default()
+        };
+        Network { localnet, corosync: corosync.as_ref().map(links), reports }
+    }
+
+    /// The network that was found, or else the loopback network.
+    pub fn own(&self) -> Alias {
+        let spelled = |text: &str| Spelled::new(text, text.parse().ok()?);
+        let loopback = || spelled(NO_NETWORK).expect("a constant network");
+        self.localnet.detected.as_deref().and_then(spelled).unwrap_or_else(loopback)
+    }
+}
+
+/// The host names that compiling needs the addresses of ([`Facts::resolved`]): those in corosync.conf, and the node's own where
+/// no file tells it.
+#[must_use]
+pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
+    let corosync = corosync(tree);
+    let links = corosync.iter().flat_map(Corosync::host_names).map(ToString::to_string);
+    let own = listed_address(tree, node).is_none().then(|| node.to_string());
+    let mut names: Vec<_> = links.chain(own).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn corosync(tree: &Tree) -> Option<Corosync> {
+    tree.content("corosync.conf").map(|text| Corosync::parse(&String::from_utf8_lossy(text)))
+}
+
+/// The address that `.members` tells.
+fn listed_address(tree: &Tree, node: &str) -> Option<IpAddr> {
+    tree.content(".members").and_then(|members| node::node_address(members, node).ok()?)
+}
+
+/// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.
+fn node_address(tree: &Tree, facts: &Facts) -> Option<IpAddr> {
+    let resolved = || facts.resolved.get(&facts.node)?.iter().copied().find(|address| !address.is_loopback());
+    listed_address(tree, &facts.node).or_else(resolved)
+}
+
+/// The address that stands for a link's value.
+fn resolve(corosync: &Corosync, value: &str, facts: &Facts) -> Option<IpAddr> {
+    let literal = value.parse().ok();
+    literal.or_else(|| corosync.ip_version.pick(facts.resolved.get(value)?))
+}
+
+fn peers(corosync: &Corosync, facts: &Facts) -> Vec<CorosyncPeer> {
+    let others = corosync.nodes.iter().filter(|(name, _)| **name != facts.node);
+    let peers = others.flat_map(|(name, node)| node.links.iter().map(move |(key, value)| (name, key, value)));
+    peers
+        .filter_map(|(name, key, value)| {
+            let (address, link) = (resolve(corosync, value, facts)?, node::link_number(key)?);
+            Some(CorosyncPeer { node: name.clone(), address, link })
+        })
+        .collect()
+}
+
+fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
+    let Some(own) = corosync.nodes.get(&facts.node) else { return Vec::new() };
+    let others = corosync.nodes.iter().filter(|(name, _)| **name != facts.node);
+    let links = others.flat_map(|(_, node)| &node.links);
+    links
+        .filter_map(|(key, theirs)| {
+            let (mine, theirs) = (resolve(corosync, own.links.get(key)?, facts)?, resolve(corosync, theirs, facts)?);
+            (mine.is_ipv4() == theirs.is_ipv4()).then_some((mine, theirs))
+        })
+        .collect()
+}

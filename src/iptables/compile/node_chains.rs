@@ -1,0 +1,144 @@
+//! The chains that are no guest's, each part as long as what it is made from stays the same.
+use super::FamilyCompiler;
+use super::builder::Chains;
+use super::ebtables::{self, BridgeChains};
+use super::network::CorosyncLinks;
+use super::sets::SetNames;
+use super::shared_config::World;
+use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the chains of the node itself are made from.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// The files of cluster and host.
+    pub world: &'a Arc<World>,
+    /// `corosync.conf`
+    pub corosync: &'a Option<CorosyncLinks>,
+    /// Other names of interfaces.
+    pub altnames: &'a BTreeMap<String, String>,
+    /// Whether there is a device with IPS.
+    pub ips: bool,
+}
+
+impl<'a> Node<'a> {
+    fn compiler<'b>(&'b self, family: Family, none: &'b SetNames) -> FamilyCompiler<'b> {
+        FamilyCompiler::new(family, &self.world.cluster.options.log_ratelimit, &self.world.set_names, none)
+    }
+}
+
+/// The chains of the node itself: standard chains, entries, the host's.
+pub struct OwnChains {
+    world: Arc<World>,
+    corosync: Option<CorosyncLinks>,
+    altnames: BTreeMap<String, String>,
+    ips: bool,
+    /// The table `filter`.
+    pub filter: PerFamily<Chains>,
+    /// The table `raw`.
+    pub raw: PerFamily<Chains>,
+    /// The groups that the host's rules use.
+    pub groups: BTreeSet<String>,
+}
+
+impl OwnChains {
+    /// Those of before where they still hold.
+    pub fn again(old: Option<Self>, node: &Node<'_>) -> Self {
+        old.filter(|old| old.hold(node)).unwrap_or_else(|| OwnChains::make(node))
+    }
+
+    fn hold(&self, node: &Node<'_>) -> bool {
+        Arc::ptr_eq(&self.world, node.world)
+            && self.ips == node.ips
+            && self.corosync == *node.corosync
+            && self.altnames == *node.altnames
+    }
+
+    fn make(node: &Node<'_>) -> Self {
+        let mut own = OwnChains {
+            world: node.world.clone(),
+            corosync: node.corosync.clone(),
+            altnames: node.altnames.clone(),
+            ips: node.ips,
+            filter: PerFamily::default(),
+            raw: PerFamily::default(),
+            groups: BTreeSet::new(),
+        };
+        let none = SetNames::default();
+        for family in Family::ALL {
+            let mut filter = node.compiler(family, &none);
+            filter.standard(&node.world.host.options);
+            filter.entries(node.world, node.ips);
+            filter.host(node);
+            let mut raw = node.compiler(family, &none);
+            raw.raw(&node.world.host.options);
+            own.groups.append(&mut filter.groups_in_use);
+            own.filter[family] = filter.chains();
+            own.raw[family] = raw.chains();
+        }
+        own
+    }
+}
+
+/// The ways to the chains of devices.
+pub struct Links {
+    devices: Vec<Interface>,
+    heads: PerFamily<Vec<Rule>>,
+    to_queues: Vec<Rule>,
+    ebtables: bool,
+    /// The chains of the table `filter`.
+    pub filter: PerFamily<Chains>,
+    /// The ebtables chains.
+    pub bridge: BridgeChains,
+}
+
+impl Links {
+    /// Those of before where they still hold: to these devices, and to the IPS by these rules.
+    pub fn again(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
+        let none = SetNames::default();
+        let head = |family| node.compiler(family, &none).links_head(node.world);
+        let heads = PerFamily { v4: head(Family::V4), v6: head(Family::V6) };
+        let ebtables = node.world.cluster.options.ebtables;
+        let holds = |old: &Self| {
+            (&old.devices, &old.heads, &old.to_queues, old.ebtables) == (&devices, &heads, &to_queues, ebtables)
+        };
+        if let Some(old) = old.filter(holds) {
+            return old;
+        }
+        let filter = |family| {
+            let mut compiler = node.compiler(family, &none);
+            compiler.links(&heads[family], &devices);
+            compiler.ips(&to_queues);
+            compiler.chains()
+        };
+        let filter = PerFamily { v4: filter(Family::V4), v6: filter(Family::V6) };
+        let bridge = if ebtables { ebtables::entries(&devices) } else { BridgeChains::new() };
+        Links { devices, heads, to_queues, ebtables, filter, bridge }
+    }
+}
+
+/// The chains of groups.
+#[derive(Default)]
+pub struct Groups {
+    world: Option<Arc<World>>,
+    /// The chains of the table `filter`, by group.
+    pub by_name: BTreeMap<String, PerFamily<Chains>>,
+}
+
+impl Groups {
+    /// The chains of the groups of these names, those of before where they still hold.
+    pub fn again(self, node: &Node<'_>, names: BTreeSet<&String>) -> Self {
+        let holds = self.world.as_ref().is_some_and(|world| Arc::ptr_eq(world, node.world));
+        let mut old = if holds { self.by_name } else { BTreeMap::new() };
+        let none = SetNames::default();
+        let chains = |name: &str, family| {
+            let mut compiler = node.compiler(family, &none);
+            compiler.group(name, &node.world.cluster);
+            compiler.chains()
+        };
+        let make = |name: &str| PerFamily { v4: chains(name, Family::V4), v6: chains(name, Family::V6) };
+        let group = |name: &String| (name.clone(), old.remove(name).unwrap_or_else(|| make(name)));
+        Groups { by_name: names.into_iter().map(group).collect(), world: Some(node.world.clone()) }
+    }
+}

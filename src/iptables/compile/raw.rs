@@ -1,0 +1,48 @@
+//! The table raw: SYN-flood protection and conntrack helpers.
+use super::FamilyCompiler;
+use super::matches::{opening, port, proto};
+use crate::config::HostOptions;
+use crate::iptables::ruleset::{Family, HashLimit, Match, Side, Target};
+
+/// Defaults: packets a second, packets at once, seconds.
+const RATE: u64 = 200;
+const BURST: u64 = 1000;
+const EXPIRE: u64 = 60;
+
+/// 0 stands for the default.
+fn or(value: u64, default: u64) -> u64 {
+    if value == 0 { default } else { value }
+}
+
+impl FamilyCompiler<'_> {
+    /// PVEFW-PREROUTING, if there is anything for it.
+    pub(super) fn raw(&mut self, host: &HostOptions) {
+        if !host.protection_synflood && host.nf_conntrack_helpers.is_empty() {
+            return;
+        }
+        let mut rules = self.chain("PVEFW-PREROUTING");
+        if host.protection_synflood {
+            let limit = HashLimit {
+                above: or(host.protection_synflood_rate, RATE),
+                burst: or(host.protection_synflood_burst, BURST),
+                source_mask: if self.family == Family::V4 { 32 } else { 64 },
+                expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
+            };
+            let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
+            rules.plain(matches, Target::Drop, &host.lines.origin("protection_synflood"));
+        }
+        let origin = host.lines.origin("nf_conntrack_helpers");
+        for helper in &host.nf_conntrack_helpers {
+            if self.family == Family::V4 || helper.v6 {
+                let (name, number) = helper.proto;
+                let port = port(Side::Destination, helper.port, helper.port);
+                rules.plain(
+                    vec![proto(name, number), Match::Module(name), port],
+                    Target::CtHelper(helper.name),
+                    &origin,
+                );
+            }
+        }
+        rules.finish(&mut self.workshop);
+    }
+}

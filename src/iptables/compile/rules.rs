@@ -1,0 +1,140 @@
+//! User rules: rules of the configuration files, in the chains that they go into.
+use super::builder::{Builder, Log, accept_by_mark, jump};
+use super::matches::{address, marked, term};
+use super::{FamilyCompiler, message};
+use crate::config::{Action, Cluster, Direction, Rule, Verdict, VerdictRule};
+use crate::iptables::ruleset::{Interface, Match, Origin, Side, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The chain that rules are put into, and what verdicts mean there.
+#[derive(Clone)]
+pub struct Place<'a> {
+    /// The file of the rules.
+    pub file: &'a Arc<str>,
+    /// The direction of the chain.
+    pub direction: Direction,
+    /// The guest, or 0: in log prefixes.
+    pub vmid: u32,
+    /// What ACCEPT means.
+    pub accept: Target,
+    /// What a packet that a group has accepted meets.
+    pub group_accept: Target,
+    /// Whose rules these are.
+    pub owner: Owner<'a>,
+}
+
+/// Whose rules go into a chain.
+#[derive(Clone, Copy)]
+pub enum Owner<'a> {
+    /// The host's, where `-i` names an interface, perhaps by another of its names.
+    Host(&'a BTreeMap<String, String>),
+    /// A guest's, where `-i` names a device: this one is meant.
+    Guest(&'a str),
+    /// A group's, which have no interface.
+    Group,
+}
+
+impl FamilyCompiler<'_> {
+    /// Puts the rules of one direction into a chain.
+    pub(super) fn user_rules(&mut self, rules: &[Rule], place: &Place<'_>, into: &mut Builder<'_>) {
+        for rule in rules {
+            let interface = match (place.owner, &rule.iface) {
+                (Owner::Guest(netid), Some(iface)) if iface != netid => continue,
+                (Owner::Host(altnames), Some(iface)) => real_interface(iface, altnames, place.direction),
+                _ => None,
+            };
+            match &rule.action {
+                Action::Group(name) => self.group_rule(name, rule, interface, place, into),
+                Action::Verdict(verdict) if verdict.direction == place.direction => {
+                    self.verdict_rule(verdict, rule.line, interface, place, into);
+                }
+                Action::Verdict(_) => {}
+            }
+        }
+    }
+
+    fn group_rule(
+        &mut self,
+        name: &str,
+        rule: &Rule,
+        interface: Option<Match>,
+        place: &Place<'_>,
+        into: &mut Builder<'_>,
+    ) {
+        if !self.groups_in_use.contains(name) {
+            self.groups_in_use.insert(name.to_string());
+        }
+        let origin = Origin::Line(place.file.clone(), rule.line);
+        let word = if place.direction == Direction::In { "IN" } else { "OUT" };
+        into.plain(Vec::from_iter(interface), jump(&["GROUP-", name, "-", word].concat()), &origin);
+        into.plain([marked()], place.group_accept.clone(), &origin);
+    }
+
+    fn verdict_rule(
+        &mut self,
+        rule: &VerdictRule,
+        line: u32,
+        interface: Option<Match>,
+        place: &Place<'_>,
+        into: &mut Builder<'_>,
+    ) {
+        let mut matches = std::mem::take(&mut self.workshop.matches);
+        matches.clear();
+        matches.extend(interface);
+        let set = |reference: &_| self.set_name(reference);
+        for (side, one) in [(Side::Source, &rule.source), (Side::Destination, &rule.dest)] {
+            if let Some(one) = one {
+                // a rule whose set is lost is lost with it; the set's report says so
+                let Some(one) = address(side, one, set) else { return };
+                matches.push(one);
+            }
+        }
+        let origin = Origin::Line(place.file.clone(), line);
+        let target = match rule.verdict {
+            Verdict::Accept => place.accept.clone(),
+            Verdict::Drop => Target::Drop,
+            Verdict::Reject => jump("PVEFW-reject"),
+        };
+        let log = Log { vmid: place.vmid, level: rule.log, message: message(rule.verdict) };
+        let common = matches.len();
+        for one in &rule.terms[self.family] {
+            matches.truncate(common);
+            term(one, &mut matches);
+            into.log(&matches, log, &origin);
+            into.spec(&matches[..], target.clone(), &origin);
+        }
+        self.workshop.matches = matches;
+    }
+
+    /// The chains of a group.
+    pub(super) fn group(&mut self, name: &str, cluster: &Cluster) {
+        for (direction, word) in [(Direction::In, "IN"), (Direction::Out, "OUT")] {
+            let mut rules = self.chain(&format!("GROUP-{name}-{word}"));
+            let group = cluster.groups.get(name);
+            let origin = match group {
+                Some(group) => Origin::Line(cluster.file.clone(), group.line),
+                None => super::builder::made(format!("security group {name}, which does not exist")),
+            };
+            rules.plain([], super::matches::set_mark(false), &origin);
+            let accept = accept_by_mark();
+            let place = Place {
+                file: &cluster.file,
+                direction,
+                vmid: 0,
+                group_accept: accept.clone(),
+                accept,
+                owner: Owner::Group,
+            };
+            self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);
+            rules.finish(&mut self.workshop);
+        }
+    }
+}
+
+/// `-i` or `-o` with the real name of an interface.
+fn real_interface(name: &str, altnames: &BTreeMap<String, String>, direction: Direction) -> Option<Match> {
+    let real = altnames.get(name).map_or(name, String::as_str);
+    let interface = Interface::new(real)?;
+    Some(if direction == Direction::Out { Match::OutInterface(interface) } else { Match::InInterface(interface) })
+}

@@ -1,0 +1,187 @@
+//! IP sets: their names in the kernel, and what is in them.
+use super::builder::made;
+use crate::config::{Alias, Cluster, Guest, IpSet, Report};
+use crate::iptables::ruleset::{Family, Origin, PerFamily, Set, SetName};
+use crate::node::Device;
+use ipnet::{IpNet, Ipv6Net};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+/// The longest name that is used as it is, in characters.
+const LONGEST: usize = 20;
+
+/// The name of a set in the kernel. The owner of cluster sets is 0. Long names are replaced by a hash.
+pub fn set_name(vmid: u32, name: &str, family: Family) -> SetName {
+    let version = match family {
+        Family::V4 => "v4",
+        Family::V6 => "v6",
+    };
+    let id = format!("{vmid}-{name}-{version}");
+    let id = if id.len() > LONGEST { format!("{:X}", fnv1a(id.as_bytes()) & 0x7fff_ffff) } else { id };
+    SetName::new(&format!("PVEFW-{id}")).expect("PVEFW- and at most 20 characters of a name")
+}
+
+/// FNV-1a, 32 bits.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A set that a file defines, for both families.
+#[derive(Debug)]
+pub struct Defined {
+    /// Its name in the file.
+    pub name: String,
+    /// The file, and the line of its header there; 0 for a set that is there without being defined.
+    pub place: (Arc<str>, u32),
+    /// Its names in the kernel.
+    pub names: PerFamily<SetName>,
+    /// What it holds.
+    pub sets: PerFamily<Arc<Set>>,
+}
+
+impl Defined {
+    fn new(vmid: u32, name: &str, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
+        let origin = match set.line {
+            0 => made(format!("standard set {name} of {file}")),
+            line => Origin::Line(file.clone(), line),
+        };
+        let names = PerFamily { v4: set_name(vmid, name, Family::V4), v6: set_name(vmid, name, Family::V6) };
+        let entries: Vec<_> = set.entries.iter().map(|entry| (entry.net, entry.nomatch)).chain(extra.entries).collect();
+        let of = |family| {
+            let mut live = Set::new(family, set.lines + extra.count, origin.clone());
+            for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
+                live.add(*net, *nomatch);
+            }
+            Arc::new(live)
+        };
+        let sets = PerFamily { v4: of(Family::V4), v6: of(Family::V6) };
+        Defined { name: name.to_string(), place: (file.clone(), set.line), names, sets }
+    }
+}
+
+/// What a set gets besides the lines of its section.
+#[derive(Default)]
+struct Extra {
+    entries: Vec<(IpNet, bool)>,
+    /// What they count for its size.
+    count: usize,
+}
+
+/// The sets of cluster.fw, by name.
+pub fn of_cluster(cluster: &Cluster) -> Vec<Defined> {
+    let sets = cluster.definitions.sets.iter();
+    sets.map(|(name, set)| {
+        let extra = if name == "management" { management(&cluster.local_network) } else { Extra::default() };
+        Defined::new(0, name, set, &cluster.file, extra)
+    })
+    .collect()
+}
+
+/// The sets of a guest, by name.
+pub fn of_guest(vmid: u32, guest: &Guest, devices: &[Device]) -> Vec<Defined> {
+    let mut all: BTreeMap<_, (Option<&IpSet>, Extra)> = BTreeMap::new();
+    for device in devices.iter().filter(|device| has_ipfilter(guest, device)) {
+        all.insert(ipfilter(device), (None, own_addresses(device)));
+    }
+    for (name, set) in &guest.definitions.sets {
+        all.entry(name.clone()).or_default().0 = Some(set);
+    }
+    let empty = IpSet::default();
+    all.into_iter()
+        .map(|(name, (set, extra))| Defined::new(vmid, &name, set.unwrap_or(&empty), &guest.file, extra))
+        .collect()
+}
+
+/// The sets of all files by their names in the kernel, put together one file after the other.
+#[derive(Debug, Default)]
+pub struct Sets {
+    /// The sets.
+    pub live: BTreeMap<SetName, Arc<Set>>,
+    /// Those that are lost because another has their name in the kernel.
+    pub reports: Vec<Report>,
+}
+
+impl Sets {
+    /// Adds the sets of a file; gives the names of those that are lost.
+    pub fn add(&mut self, defined: &[Defined]) -> Lost {
+        let lost = defined.iter().filter(|one| !self.add_one(one));
+        lost.map(|one| one.name.clone()).collect()
+    }
+
+    fn add_one(&mut self, Defined { name, place: (file, line), names, sets }: &Defined) -> bool {
+        if let Some(taken) = Family::ALL.iter().find(|family| self.live.contains_key(&names[**family])) {
+            let text = format!(
+                "ipset '{name}' is lost: its name in the kernel, {}, belongs to another set already; choose another name",
+                names[*taken]
+            );
+            self.reports.push(Report::line(file, *line, text));
+            return false;
+        }
+        for family in Family::ALL {
+            self.live.insert(names[family].clone(), sets[family].clone());
+        }
+        true
+    }
+}
+
+/// The names of a file's sets that are lost.
+pub type Lost = BTreeSet<String>;
+
+/// The names in the kernel of a file's sets, without those that are lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetNames(BTreeMap<String, PerFamily<SetName>>);
+
+impl SetNames {
+    /// The names of these sets.
+    pub fn of(defined: &[Defined], lost: &Lost) -> Self {
+        let there = defined.iter().filter(|one| !lost.contains(&one.name));
+        SetNames(there.map(|one| (one.name.clone(), one.names.clone())).collect())
+    }
+
+    /// The name of a set; `None` if it is lost.
+    pub fn get(&self, name: &str, family: Family) -> Option<&SetName> {
+        self.0.get(name).map(|names| &names[family])
+    }
+}
+
+/// The name of a device's filter set.
+pub fn ipfilter(device: &Device) -> String {
+    format!("ipfilter-{}", device.netid)
+}
+
+/// Whether the source addresses of a device are filtered: by a set of its own, or by the option.
+pub fn has_ipfilter(guest: &Guest, device: &Device) -> bool {
+    guest.options.ipfilter || guest.definitions.sets.contains_key(&ipfilter(device))
+}
+
+/// What a device's filter set always holds: the link-local address of its MAC and no other one, and a container's
+/// configured addresses.
+fn own_addresses(device: &Device) -> Extra {
+    let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
+    let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let configured = device.addresses.iter().map(|address| (IpNet::from(*address), false));
+    let entries: Vec<_> = link_local.into_iter().chain([(all_link_local.into(), true)]).chain(configured).collect();
+    Extra { count: entries.len(), entries }
+}
+
+fn management(local_network: &Alias) -> Extra {
+    Extra { entries: vec![(local_network.value, false)], count: 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_hashed() {
+        for (vmid, name, family, expected) in [
+            (0, "myset", Family::V4, "PVEFW-0-myset-v4"),
+            (100, "ipfilter-net0", Family::V6, "PVEFW-100-ipfilter-net0-v6"),
+            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V4, "PVEFW-26416E0"),
+            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V6, "PVEFW-4641A06"),
+        ] {
+            assert_eq!(set_name(vmid, name, family).as_str(), expected);
+        }
+    }
+}

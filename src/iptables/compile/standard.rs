@@ -1,0 +1,134 @@
+//! The standard chains, which every configuration has.
+use super::FamilyCompiler;
+use super::builder::{Log, SET_ACCEPT_MARK, chain, jump, made};
+use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
+use crate::config::{HostOptions, Verdict};
+use crate::iptables::ruleset::{AddrType, Family, Match, Origin, RejectWith, Side, Target, TcpFlags};
+
+impl FamilyCompiler<'_> {
+    /// All standard chains.
+    pub(super) fn standard(&mut self, host: &HostOptions) {
+        self.set_accept_mark();
+        self.drop_broadcast();
+        self.reject();
+        self.default_action("PVEFW-Drop", &Target::Drop);
+        self.default_action("PVEFW-Reject", &jump("PVEFW-reject"));
+        self.tcpflags();
+        self.logged_drop("PVEFW-logflags", host.tcp_flags_log_level, &host.lines.origin("tcp_flags_log_level"));
+        if self.family == Family::V4 {
+            self.smurfs();
+            self.logged_drop("PVEFW-smurflog", host.smurf_log_level, &host.lines.origin("smurf_log_level"));
+        }
+    }
+
+    fn set_accept_mark(&mut self) {
+        let mut rules = self.chain(SET_ACCEPT_MARK);
+        rules.spec([], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
+        rules.finish(&mut self.workshop);
+    }
+
+    fn drop_broadcast(&mut self) {
+        let origin = made("standard chain PVEFW-DropBroadcast: broadcast, multicast and anycast");
+        let mut rules = self.chain("PVEFW-DropBroadcast");
+        match self.family {
+            Family::V4 => {
+                for kind in [AddrType::Broadcast, AddrType::Multicast, AddrType::Anycast] {
+                    rules.spec([Match::AddrType(Side::Destination, kind)], Target::Drop, &origin);
+                }
+                rules.spec([net(Side::Destination, "224.0.0.0/4")], Target::Drop, &origin);
+            }
+            Family::V6 => rules.spec([net(Side::Destination, "ff00::/8")], Target::Drop, &origin),
+        }
+        rules.finish(&mut self.workshop);
+    }
+
+    fn reject(&mut self) {
+        let origin = made("standard chain PVEFW-reject");
+        let mut rules = self.chain("PVEFW-reject");
+        // nobody is answered who did not ask for himself alone, and no error message is
+        if self.family == Family::V4 {
+            rules.spec([Match::AddrType(Side::Destination, AddrType::Broadcast)], Target::Drop, &origin);
+            rules.spec([net(Side::Source, "224.0.0.0/4")], Target::Drop, &origin);
+        }
+        rules.spec([icmp_proto(self.family)], Target::Drop, &origin);
+        let mut answer = |matches: Vec<Match>, with| rules.spec(matches, Target::Reject(with), &origin);
+        match self.family {
+            Family::V4 => {
+                answer(vec![tcp()], RejectWith::TcpReset);
+                answer(vec![udp()], RejectWith::IcmpPortUnreachable);
+                answer(vec![icmp_proto(Family::V4)], RejectWith::IcmpHostUnreachable);
+                answer(vec![], RejectWith::IcmpHostProhibited);
+            }
+            Family::V6 => {
+                answer(vec![tcp()], RejectWith::TcpReset);
+                answer(vec![udp()], RejectWith::Icmp6PortUnreachable);
+                answer(vec![], RejectWith::Icmp6AdmProhibited);
+            }
+        }
+        rules.finish(&mut self.workshop);
+    }
+
+    /// What a DROP or REJECT policy does without a log line.
+    fn default_action(&mut self, name: &str, smb: &Target) {
+        let origin = |what: &str| made(format!("standard chain {name}: {what}"));
+        let mut rules = self.chain(name);
+        let dport = |first, last| port(Side::Destination, first, last);
+        let sport = |number| port(Side::Source, number, number);
+        rules.spec([tcp(), dport(43, 43)], jump("PVEFW-reject"), &origin("whois"));
+        rules.spec([], jump("PVEFW-DropBroadcast"), &origin("broadcasts"));
+        let kinds = match self.family {
+            Family::V4 => ["destination-unreachable", "source-quench", "time-exceeded"],
+            Family::V6 => ["destination-unreachable", "time-exceeded", "packet-too-big"],
+        };
+        let module = Match::Module(if self.family == Family::V4 { "icmp" } else { "icmpv6" });
+        for kind in kinds {
+            let matches = vec![icmp_proto(self.family), module.clone(), icmp_type(self.family, kind)];
+            rules.spec(matches, Target::Accept, &origin("ICMP that connections need"));
+        }
+        rules.spec([invalid()], Target::Drop, &origin("invalid connection state"));
+        let noise = origin("SMB noise");
+        rules.spec([udp(), dports(&[135, 445])], smb.clone(), &noise);
+        rules.spec([udp(), dport(137, 139)], smb.clone(), &noise);
+        rules.spec([udp(), sport(137), dport(1024, 65535)], smb.clone(), &noise);
+        rules.spec([tcp(), dports(&[135, 139, 445])], smb.clone(), &noise);
+        rules.spec([udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
+        rules.spec(opening(true), Target::Drop, &origin("TCP that opens no connection"));
+        rules.spec([udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
+        rules.finish(&mut self.workshop);
+    }
+
+    fn tcpflags(&mut self) {
+        let origin = made("standard chain PVEFW-tcpflags: illegal TCP flags");
+        let mut rules = self.chain("PVEFW-tcpflags");
+        let logged = || Target::Goto(chain("PVEFW-logflags"));
+        let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);
+        let (psh, ack, urg) = (TcpFlags::PSH, TcpFlags::ACK, TcpFlags::URG);
+        let all = fin.and(syn).and(rst).and(psh).and(ack).and(urg);
+        let both = |one: TcpFlags, other| (one.and(other), one.and(other));
+        let tests = [(all, fin.and(psh).and(urg)), (all, TcpFlags::NONE), both(syn, rst), both(fin, syn)];
+        for (mask, set) in tests {
+            let flags = Match::TcpFlags { negated: false, mask, set };
+            rules.spec([tcp(), Match::Module("tcp"), flags], logged(), &origin);
+        }
+        let [tcp, module, flags] = opening(false);
+        rules.spec([tcp, module, port(Side::Source, 0, 0), flags], logged(), &origin);
+        rules.finish(&mut self.workshop);
+    }
+
+    fn smurfs(&mut self) {
+        let origin = made("standard chain PVEFW-smurfs: packets from broadcast addresses");
+        let mut rules = self.chain("PVEFW-smurfs");
+        let logged = || Target::Goto(chain("PVEFW-smurflog"));
+        rules.spec([net(Side::Source, "0.0.0.0/32")], Target::Return, &origin);
+        rules.spec([Match::AddrType(Side::Source, AddrType::Broadcast)], logged(), &origin);
+        rules.spec([net(Side::Source, "224.0.0.0/4")], logged(), &origin);
+        rules.finish(&mut self.workshop);
+    }
+
+    fn logged_drop(&mut self, name: &str, level: Option<u8>, origin: &Origin) {
+        let mut rules = self.chain(name);
+        rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
+        rules.spec([], Target::Drop, origin);
+        rules.finish(&mut self.workshop);
+    }
+}

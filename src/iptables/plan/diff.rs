@@ -1,0 +1,321 @@
+//! What has to change so that the kernel holds what is wanted.
+use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
+use crate::iptables::ruleset::{
+    BridgeChain, ChainName, Family, MacStyle, PerFamily, Ruleset, SetName, Signature, Table,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// What happens to a chain or set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is not live.
+    Create,
+    /// It is live with the wanted signature.
+    Exists,
+    /// It is live with another signature, or none.
+    Update,
+    /// It is live and no longer wanted.
+    Delete,
+    /// It is live and stays as it is.
+    Ignore,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Create => "create",
+            Action::Exists => "exists",
+            Action::Update => "update",
+            Action::Delete => "delete",
+            Action::Ignore => "ignore",
+        })
+    }
+}
+
+/// A chain or set of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What happens to it.
+    pub action: Action,
+    /// The wanted signature; the live one of what is deleted or ignored, if it has any.
+    pub signature: Option<Signature>,
+}
+
+/// The changes of one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TablePlan {
+    /// All chains of ours, wanted or live.
+    pub chains: BTreeMap<ChainName, Planned>,
+    /// The built-in chains that lack their jump to our entry chain.
+    pub missing_hooks: Vec<&'static str>,
+    /// The built-in chains that have too many of them, and how many.
+    pub surplus_hooks: Vec<(&'static str, usize)>,
+    /// Deleted chains that rules of other programs go to: they are emptied only.
+    pub pinned: BTreeSet<ChainName>,
+}
+
+/// The changes of the IP sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetPlan {
+    /// All sets of ours, wanted or live.
+    pub sets: BTreeMap<SetName, Planned>,
+    /// Left behind by an update that was interrupted; to be destroyed.
+    pub stale: BTreeSet<SetName>,
+}
+
+/// The changes of all parts. A part that could not be read has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The table `filter`.
+    pub filter: PerFamily<TablePlan>,
+    /// The table `raw`.
+    pub raw: PerFamily<TablePlan>,
+    /// The ebtables chains.
+    pub bridge: TablePlan,
+    /// The IP sets.
+    pub sets: SetPlan,
+}
+
+impl Plan {
+    /// Compares what is wanted with what is live.
+    #[must_use]
+    pub fn new(wanted: &Ruleset, live: &Live) -> Self {
+        Plan::with_kept(wanted, live, |_| BTreeSet::new())
+    }
+
+    /// The same where, besides [`Ruleset::kept`], some live chains of single parts stay as they are.
+    #[must_use]
+    pub fn with_kept(wanted: &Ruleset, live: &Live, kept: impl Fn(Part) -> BTreeSet<ChainName>) -> Self {
+        let mut plan = Plan::default();
+        let mut in_use = BTreeSet::new();
+        let kept = |part| &kept(part) | &wanted.kept;
+        for family in Family::ALL {
+            for table in TableName::ALL {
+                if let Ok(live) = live.table(table, family) {
+                    let kept = kept(Part::Table(table, family));
+                    in_use.append(&mut sets_in_use(live, &kept));
+                    *plan.table_mut(table, family) = TablePlan::new(wanted.table(table, family), live, table, &kept);
+                }
+            }
+        }
+        if let Ok(bridge) = &live.bridge {
+            plan.bridge = TablePlan::bridge(&wanted.bridge, bridge, &kept(Part::Bridge));
+        }
+        if let Ok(live) = &live.sets {
+            let signatures = wanted.sets.iter().map(|(name, set)| (name, set.signature(name)));
+            let exists = |_: &SetName, live: &Signature, wanted| *live == wanted;
+            let live_signature = |live: &Signature| Some(*live);
+            let sets = planned(signatures, &live.sets, (exists, live_signature), &in_use, &BTreeSet::new());
+            plan.sets = SetPlan { sets, stale: live.stale.clone() };
+        }
+        plan
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts().next().is_none()
+    }
+
+    /// The parts where something is to be done.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| match part {
+            Part::Table(table, family) => !self.table(*table, *family).is_empty(),
+            Part::Bridge => !self.bridge.is_empty(),
+            Part::Sets => !self.sets.is_empty(),
+        })
+    }
+
+    /// The changes of a table of iptables.
+    #[must_use]
+    pub fn table(&self, table: TableName, family: Family) -> &TablePlan {
+        match table {
+            TableName::Filter => &self.filter[family],
+            TableName::Raw => &self.raw[family],
+        }
+    }
+
+    fn table_mut(&mut self, table: TableName, family: Family) -> &mut TablePlan {
+        match table {
+            TableName::Filter => &mut self.filter[family],
+            TableName::Raw => &mut self.raw[family],
+        }
+    }
+}
+
+impl TablePlan {
+    /// Compares one table of iptables. The live chains among `kept` stay as they are, and with them all that they go to.
+    #[must_use]
+    pub fn new(wanted: &Table, live: &LiveTable, table: TableName, kept: &BTreeSet<ChainName>) -> Self {
+        let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name)));
+        // a signature says what was made, and the number of rules that nobody has added or removed any since
+        let exists = |name: &ChainName, chain: &LiveChain, signature| {
+            let rules = wanted.get(name).map(|chain| chain.expanded() + 1);
+            chain.signature == Some(signature) && Some(chain.rules) == rules
+        };
+        table_plan(signatures, live, kept, exists, table.hooks())
+    }
+
+    /// Compares the ebtables chains, spelled as the variant prints them.
+    #[must_use]
+    pub fn bridge(
+        wanted: &BTreeMap<ChainName, Arc<BridgeChain>>,
+        live: &LiveBridge,
+        kept: &BTreeSet<ChainName>,
+    ) -> Self {
+        let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name, live.style)));
+        let exists = |_: &ChainName, chain: &LiveChain, signature| chain.signature == Some(signature);
+        table_plan(signatures, &live.table, kept, exists, BRIDGE_HOOKS)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.missing_hooks.is_empty() && self.surplus_hooks.is_empty() && settled(&self.chains)
+    }
+
+    /// The chains with this action.
+    pub fn with(&self, action: Action) -> impl Iterator<Item = &ChainName> {
+        self.chains.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
+    }
+
+    /// The chains that are not as planned in a table that was read after this plan was carried out.
+    pub fn unfinished<'a>(&'a self, live: &'a LiveTable) -> impl Iterator<Item = &'a ChainName> {
+        let finished = |name: &ChainName, planned: &Planned| {
+            let chain = live.chains.get(name);
+            match planned.action {
+                Action::Create | Action::Update | Action::Exists => {
+                    chain.is_some_and(|chain| chain.signature == planned.signature)
+                }
+                Action::Delete => chain.is_none_or(|chain| chain.rules == 0 && self.pinned.contains(name)),
+                Action::Ignore => true,
+            }
+        };
+        self.chains.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
+    }
+}
+
+impl SetPlan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stale.is_empty() && settled(&self.sets)
+    }
+
+    /// The sets with this action.
+    pub fn with(&self, action: Action) -> impl Iterator<Item = &SetName> {
+        self.sets.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
+    }
+
+    /// The wanted sets that are not as planned among those that were read after this plan was carried out.
+    pub fn unfinished<'a>(&'a self, live: &'a LiveSets) -> impl Iterator<Item = &'a SetName> {
+        let finished = |name: &SetName, planned: &Planned| match planned.action {
+            Action::Create | Action::Update | Action::Exists => live.sets.get(name).copied() == planned.signature,
+            Action::Delete | Action::Ignore => true,
+        };
+        self.sets.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
+    }
+}
+
+impl Ruleset {
+    /// The chains of a table of iptables.
+    #[must_use]
+    pub fn table(&self, table: TableName, family: Family) -> &crate::iptables::ruleset::Table {
+        match table {
+            TableName::Filter => &self.filter[family],
+            TableName::Raw => &self.raw[family],
+        }
+    }
+}
+
+/// How ebtables chains are spelled for a kernel.
+pub(super) fn bridge_style(live: &Live) -> MacStyle {
+    live.bridge.as_ref().map_or(MacStyle::Short, |bridge| bridge.style)
+}
+
+fn settled<N>(planned: &BTreeMap<N, Planned>) -> bool {
+    planned.values().all(|planned| matches!(planned.action, Action::Exists | Action::Ignore))
+}
+
+/// The live chains that `kept` chains go to, directly or through others.
+fn reached_from(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<ChainName> {
+    let mut reached = BTreeSet::new();
+    let mut open: Vec<&ChainName> = kept.iter().collect();
+    while let Some(name) = open.pop() {
+        let Some(chain) = live.chains.get(name) else { continue };
+        open.extend(chain.refers.chains.iter().filter(|next| reached.insert((*next).clone())));
+    }
+    reached
+}
+
+/// The sets that rules of other programs look into, and those of chains that stay.
+fn sets_in_use(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<SetName> {
+    let reached = reached_from(live, kept);
+    let chains = kept.union(&reached).filter_map(|name| live.chains.get(name)).map(|chain| &chain.refers);
+    chains.chain([&live.foreign]).flat_map(|refers| refers.sets.iter().cloned()).collect()
+}
+
+fn table_plan<'a>(
+    wanted: impl Iterator<Item = (&'a ChainName, Signature)>,
+    live: &LiveTable,
+    kept: &BTreeSet<ChainName>,
+    exists: impl Fn(&ChainName, &LiveChain, Signature) -> bool,
+    hooks: &[&'static str],
+) -> TablePlan {
+    let reached = reached_from(live, kept);
+    let signature = |chain: &LiveChain| chain.signature;
+    let chains = planned(wanted, &live.chains, (exists, signature), &reached, kept);
+    let mut plan = TablePlan { chains, ..Default::default() };
+    for (name, planned) in &mut plan.chains {
+        if planned.action == Action::Delete && live.foreign.chains.contains(name) {
+            if live.chains.get(name).is_some_and(|chain| chain.rules > 0) {
+                plan.pinned.insert(name.clone());
+            } else {
+                planned.action = Action::Ignore;
+            }
+        }
+    }
+    for hook in hooks {
+        let entry = plan.chains.get(format!("PVEFW-{hook}").as_str()).map(|planned| planned.action);
+        let stays = entry.is_some_and(|action| action != Action::Delete);
+        let wanted = usize::from(stays && (entry != Some(Action::Ignore) || live.hooks.contains_key(hook)));
+        let count = live.hooks.get(hook).copied().unwrap_or(0);
+        if count < wanted {
+            plan.missing_hooks.push(hook);
+        } else if count > wanted {
+            plan.surplus_hooks.push((hook, count - wanted));
+        }
+    }
+    plan
+}
+
+/// Compares by name, and by what tells whether a live one is as wanted. What is live and not wanted stays if it is among `reached`; what is among `frozen`
+/// stays in any case.
+fn planned<'a, N: Ord + Clone + 'a, L>(
+    wanted: impl Iterator<Item = (&'a N, Signature)>,
+    live: &BTreeMap<N, L>,
+    (exists, live_signature): (impl Fn(&N, &L, Signature) -> bool, impl Fn(&L) -> Option<Signature>),
+    reached: &BTreeSet<N>,
+    frozen: &BTreeSet<N>,
+) -> BTreeMap<N, Planned> {
+    let mut planned: BTreeMap<N, Planned> = wanted
+        .map(|(name, signature)| {
+            let action = match live.get(name) {
+                None => Action::Create,
+                Some(live) if exists(name, live, signature) => Action::Exists,
+                Some(_) => Action::Update,
+            };
+            (name.clone(), Planned { action, signature: Some(signature) })
+        })
+        .collect();
+    for (name, live) in live {
+        let stays = frozen.contains(name) || reached.contains(name);
+        if frozen.contains(name) || !planned.contains_key(name) {
+            let action = if stays { Action::Ignore } else { Action::Delete };
+            planned.insert(name.clone(), Planned { action, signature: live_signature(live) });
+        }
+    }
+    planned
+}

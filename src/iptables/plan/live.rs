@@ -1,0 +1,214 @@
+//! What the kernel holds of ours.
+use crate::iptables::ruleset::{ChainName, Family, MacStyle, PerFamily, SetName, Signature};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A table of iptables that rules go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableName {
+    /// `filter`
+    Filter,
+    /// `raw`
+    Raw,
+}
+
+impl TableName {
+    /// Both, in the order in which they are applied.
+    pub const ALL: [TableName; 2] = [TableName::Filter, TableName::Raw];
+
+    /// The name as iptables(8) takes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TableName::Filter => "filter",
+            TableName::Raw => "raw",
+        }
+    }
+
+    /// The built-in chains that jump to `PVEFW-` and their name.
+    #[must_use]
+    pub fn hooks(self) -> &'static [&'static str] {
+        match self {
+            TableName::Filter => &["INPUT", "OUTPUT", "FORWARD"],
+            TableName::Raw => &["PREROUTING"],
+        }
+    }
+}
+
+/// The built-in chain of ebtables that jumps to `PVEFW-FORWARD`.
+pub(super) const BRIDGE_HOOKS: &[&str] = &["FORWARD"];
+
+/// A part of the kernel's state that is read and written on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// A table of iptables or ip6tables.
+    Table(TableName, Family),
+    /// The table `filter` of ebtables.
+    Bridge,
+    /// The IP sets.
+    Sets,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Part; 6] = [
+        Part::Table(TableName::Filter, Family::V4),
+        Part::Table(TableName::Raw, Family::V4),
+        Part::Table(TableName::Filter, Family::V6),
+        Part::Table(TableName::Raw, Family::V6),
+        Part::Bridge,
+        Part::Sets,
+    ];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Table(table, Family::V4) => write!(f, "iptables {}", table.as_str()),
+            Part::Table(table, Family::V6) => write!(f, "ip6tables {}", table.as_str()),
+            Part::Bridge => f.write_str("ebtables"),
+            Part::Sets => f.write_str("ipset"),
+        }
+    }
+}
+
+/// What was read, or why it could not be.
+pub type Readable<T> = Result<T, Arc<str>>;
+
+/// What the kernel holds of ours, each part read or failed by itself. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The table `filter`.
+    pub filter: PerFamily<Readable<Arc<LiveTable>>>,
+    /// The table `raw`.
+    pub raw: PerFamily<Readable<Arc<LiveTable>>>,
+    /// The ebtables chains.
+    pub bridge: Readable<Arc<LiveBridge>>,
+    /// The IP sets.
+    pub sets: Readable<Arc<LiveSets>>,
+}
+
+/// Our chains of one table, and how they hang in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveTable {
+    /// Our chains.
+    pub chains: BTreeMap<ChainName, LiveChain>,
+    /// How often each built-in chain jumps to our entry chain; those that do not are absent.
+    pub hooks: BTreeMap<&'static str, usize>,
+    /// What of ours the rules of other programs refer to, the hooks aside.
+    pub foreign: References,
+}
+
+/// A chain of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveChain {
+    /// Its signature, if it has one.
+    pub signature: Option<Signature>,
+    /// How many rules it has, its signature among them.
+    pub rules: usize,
+    /// A sum over the text of its rules as the tool prints it, to be compared with others of this process.
+    pub body: u64,
+    /// What its rules refer to.
+    pub refers: References,
+}
+
+/// Own chains and sets that rules refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// The chains they go to.
+    pub chains: BTreeSet<ChainName>,
+    /// The sets they look addresses up in.
+    pub sets: BTreeSet<SetName>,
+}
+
+/// The table `filter` of ebtables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveBridge {
+    /// Our chains. Every one has a signature, as it is made from the lines that the tool prints.
+    pub table: LiveTable,
+    /// The chains of other programs, the built-in ones among them, with the signatures of their lines.
+    pub others: BTreeMap<String, Signature>,
+    /// How this variant of the tool spells MAC addresses.
+    pub style: MacStyle,
+}
+
+/// Our IP sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveSets {
+    /// The sets with the signatures of their lines.
+    pub sets: BTreeMap<SetName, Signature>,
+    /// Sets named `…_swap`, left behind by an update that was interrupted.
+    pub stale: BTreeSet<SetName>,
+}
+
+impl Live {
+    /// A kernel that holds nothing of ours.
+    #[must_use]
+    pub fn empty() -> Self {
+        let tables = || PerFamily { v4: Ok(Arc::default()), v6: Ok(Arc::default()) };
+        Live {
+            filter: tables(),
+            raw: tables(),
+            bridge: Ok(LiveBridge::empty(MacStyle::Short).into()),
+            sets: Ok(Arc::default()),
+        }
+    }
+
+    /// A table of iptables.
+    pub fn table(&self, table: TableName, family: Family) -> &Readable<Arc<LiveTable>> {
+        match table {
+            TableName::Filter => &self.filter[family],
+            TableName::Raw => &self.raw[family],
+        }
+    }
+
+    /// A table of iptables, to be replaced.
+    pub fn table_mut(&mut self, table: TableName, family: Family) -> &mut Readable<Arc<LiveTable>> {
+        match table {
+            TableName::Filter => &mut self.filter[family],
+            TableName::Raw => &mut self.raw[family],
+        }
+    }
+
+    /// The parts that could not be read, and why.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(Part, Arc<str>)> {
+        let mut faults = Vec::new();
+        let mut add = |part, error: Option<&Arc<str>>| faults.extend(error.map(|text| (part, text.clone())));
+        for family in Family::ALL {
+            for table in TableName::ALL {
+                add(Part::Table(table, family), self.table(table, family).as_ref().err());
+            }
+        }
+        add(Part::Bridge, self.bridge.as_ref().err());
+        add(Part::Sets, self.sets.as_ref().err());
+        faults
+    }
+
+    /// Whether a part holds anything of ours.
+    #[must_use]
+    pub fn holds(&self, part: Part) -> bool {
+        match part {
+            Part::Table(table, family) => self.table(table, family).as_ref().is_ok_and(|table| !table.is_bare()),
+            Part::Bridge => self.bridge.as_ref().is_ok_and(|bridge| !bridge.table.is_bare()),
+            Part::Sets => self.sets.as_ref().is_ok_and(|sets| !sets.sets.is_empty() || !sets.stale.is_empty()),
+        }
+    }
+}
+
+impl LiveTable {
+    /// Whether it holds nothing of ours.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.chains.is_empty() && self.hooks.is_empty()
+    }
+}
+
+impl LiveBridge {
+    /// A table without chains, of a variant that spells MAC addresses so.
+    #[must_use]
+    pub fn empty(style: MacStyle) -> Self {
+        LiveBridge { table: LiveTable::default(), others: BTreeMap::new(), style }
+    }
+}

@@ -1,0 +1,77 @@
+//! Readers for what the tools print. None copies a line, and none fails on text that it does not understand, but for text
+//! that was cut off.
+
+mod bridge;
+mod sets;
+mod tables;
+
+pub use bridge::{BridgeFormat, read_bridge};
+pub use sets::{read_sets, sets_in_use};
+pub use tables::read_table;
+
+use super::live::References;
+use super::names::is_own_set;
+use crate::iptables::ruleset::{ChainName, SetName};
+
+/// What a tool printed is not whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its output ends in the middle of table '{0}'")]
+pub struct Unreadable(pub String);
+
+impl References {
+    /// Adds what a rule refers to: the targets of `-j` and `-g` that `is_own` knows, and the sets of `--match-set`.
+    fn collect(&mut self, rule: &str, is_own: fn(&str) -> bool) {
+        let mut words = unquoted_words(rule);
+        while let Some(word) = words.next() {
+            match word {
+                "-j" | "-g" => {
+                    let name = words.next().filter(|name| is_own(name));
+                    self.chains.extend(name.filter(|name| !self.chains.contains(*name)).and_then(ChainName::new));
+                }
+                "--match-set" => {
+                    let name = words.next().filter(|name| is_own_set(name));
+                    self.sets.extend(name.filter(|name| !self.sets.contains(*name)).and_then(SetName::new));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The words of a rule outside of quotes, so that no comment passes for a target.
+fn unquoted_words(rule: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    rule.split_ascii_whitespace().filter(move |word| {
+        let bytes = word.as_bytes();
+        let quotes = (0..bytes.len()).filter(|at| bytes[*at] == b'"' && (*at == 0 || bytes[*at - 1] != b'\\')).count();
+        let inside = quoted || quotes > 0;
+        quoted ^= quotes % 2 == 1;
+        !inside
+    })
+}
+
+/// `(CHAIN, rest)` of the text behind `-A `.
+fn split_name(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or((text, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::plan::names::is_own_chain;
+
+    #[test]
+    fn references_are_found_outside_of_quotes() {
+        let mut refers = References::default();
+        for rule in [
+            r#"-m set --match-set PVEFW-0-a-v4 src -m comment --comment "x \" -j PVEFW-no -g" -j PVEFW-yes"#,
+            "-g GROUP-web-IN",
+            "-j ACCEPT",
+            "-m set ! --match-set other src -j",
+        ] {
+            refers.collect(rule, is_own_chain);
+        }
+        assert_eq!(refers.chains.iter().map(ChainName::as_str).collect::<Vec<_>>(), ["GROUP-web-IN", "PVEFW-yes"]);
+        assert_eq!(refers.sets.iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-0-a-v4"]);
+    }
+}

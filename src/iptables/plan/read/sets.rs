@@ -1,0 +1,127 @@
+//! The formats of `ipset save` and `ipset -t list`.
+use super::super::live::LiveSets;
+use super::super::names::is_own_set;
+use crate::iptables::ruleset::{SetName, signature_of};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Reads our sets from the output of `ipset save`.
+#[must_use]
+pub fn read_sets(text: &str) -> LiveSets {
+    let mut lines: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(command), Some(name)) = (words.next(), words.next()) else { continue };
+        if is_own_set(name) && matches!(command, "create" | "add") {
+            let line = if command == "create" { create_line(line) } else { line.trim_end().into() };
+            lines.entry(name).or_default().push(line);
+        }
+    }
+    let mut live = LiveSets::default();
+    for (name, mut lines) in lines {
+        let Some(name) = SetName::new(name) else { continue };
+        if name.as_str().ends_with("_swap") {
+            live.stale.insert(name);
+        } else {
+            lines.sort_unstable();
+            live.sets.insert(name, signature_of(lines));
+        }
+    }
+    live
+}
+
+/// A `create` line without `initval`, and with the hash size that the set was made with: it equals `maxelem`, and the
+/// kernel doubles it when a hash bucket overflows.
+fn create_line(line: &str) -> Cow<'_, str> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let value = |key: &str| words.iter().position(|word| *word == key).and_then(|at| words.get(at + 1).copied());
+    let grown = match (number(value("hashsize")), number(value("maxelem"))) {
+        (Some(hash), Some(max)) if hash > max => value("maxelem"),
+        _ => None,
+    };
+    let mut kept = Vec::with_capacity(words.len());
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        match (*word, grown) {
+            ("initval", _) => drop(rest.next()),
+            ("hashsize", Some(size)) => {
+                kept.extend([*word, size]);
+                rest.next();
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept.join(" ").into()
+}
+
+fn number(text: Option<&str>) -> Option<u32> {
+    text?.parse().ok()
+}
+
+/// The sets that rules refer to, from the output of `ipset -t list`.
+#[must_use]
+pub fn sets_in_use(text: &str) -> BTreeSet<SetName> {
+    let mut name = None;
+    let mut used = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(text) = line.strip_prefix("Name: ") {
+            name = SetName::new(text.trim_end());
+        } else if line.strip_prefix("References: ").is_some_and(|count| count.trim() != "0") {
+            used.extend(name.take());
+        }
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::ruleset::{Family, Origin, Set};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_set_that_grew_in_the_kernel_is_the_set_that_was_made() {
+        let mut set = Set::new(Family::V4, 2, Origin::Made("test".into()));
+        set.add("10.0.0.0/8".parse().unwrap(), false);
+        set.add("10.1.0.0/16".parse().unwrap(), true);
+        let name = SetName::new("PVEFW-0-a-v4").unwrap();
+        for size in ["64", "128", "1024"] {
+            let text = format!(
+                "create PVEFW-0-a-v4 hash:net family inet hashsize {size} maxelem 64 bucketsize 12 initval 0x55e1c2a5\n\
+                 add PVEFW-0-a-v4 10.1.0.0/16 nomatch \n\
+                 add PVEFW-0-a-v4 10.0.0.0/8\n\
+                 create other hash:net family inet hashsize 64 maxelem 64 bucketsize 12 initval 0x1\n\
+                 create PVEFW-0-b-v4_swap hash:net family inet hashsize 64 maxelem 64 bucketsize 12 initval 0x1\n"
+            );
+            let live = read_sets(&text);
+            assert_eq!(live.sets.iter().collect::<Vec<_>>(), [(&name, &set.signature(&name))], "hash size {size}");
+            assert_eq!(live.stale.iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-0-b-v4_swap"]);
+        }
+    }
+
+    #[test]
+    fn another_capacity_is_another_set() {
+        let sign = |max: u32| {
+            let text = format!("create PVEFW-x hash:net family inet hashsize 64 maxelem {max} bucketsize 12");
+            read_sets(&text).sets["PVEFW-x"]
+        };
+        assert_ne!(sign(64), sign(128));
+        assert_eq!(sign(64), sign(64));
+    }
+
+    #[test]
+    fn sets_in_use_are_told() {
+        let text =
+            "Name: PVEFW-a\nType: hash:net\nReferences: 0\n\nName: PVEFW-b\nReferences: 2\nNumber of entries: 0\n";
+        assert_eq!(sets_in_use(text).iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>) {
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = read_sets(&format!("create PVEFW-x {text}\nadd PVEFW-x {text}"));
+            let _ = sets_in_use(&format!("Name: {text}"));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the restore tools are given.
+use super::diff::{Action, Planned, SetPlan, TablePlan};
+use super::live::TableName;
+use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+/// Lines for a restore tool, and which of them belong to which chain or set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script<N> {
+    /// The lines.
+    pub text: String,
+    lines: usize,
+    /// The number of the first line of each block, ascending.
+    blocks: Vec<(usize, Option<N>)>,
+}
+
+impl<N: Clone> Script<N> {
+    fn new() -> Self {
+        Script { text: String::new(), lines: 0, blocks: Vec::new() }
+    }
+
+    fn line(&mut self, line: impl Display) {
+        let _ = writeln!(self.text, "{line}"); // writing to a String cannot fail
+        self.lines += 1;
+    }
+
+    /// The lines from the next one on belong to `owner`.
+    fn block(&mut self, owner: Option<N>) {
+        self.blocks.push((self.lines + 1, owner));
+    }
+
+    /// The chains or sets that have lines, in their order.
+    pub fn owners(&self) -> impl Iterator<Item = &N> {
+        self.blocks.iter().filter_map(|(_, owner)| owner.as_ref())
+    }
+
+    /// Whose line this is (counted from 1), and the how-manieth of its lines (counted from 0).
+    #[must_use]
+    pub fn owner(&self, line: usize) -> Option<(&N, usize)> {
+        let at = self.blocks.partition_point(|(first, _)| *first <= line).checked_sub(1)?;
+        let (first, owner) = &self.blocks[at];
+        owner.as_ref().map(|owner| (owner, line - first))
+    }
+}
+
+/// The script for `iptables-restore -n` that carries out the plan of one table. The blocks are the rules of the chains,
+/// each closed by its signature.
+#[must_use]
+pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Script<ChainName> {
+    let mut script = head(plan, table.as_str(), "- [0:0]");
+    for (name, planned) in changed(plan) {
+        script.line(format_args!("-F {name}"));
+        script.block(Some(name.clone()));
+        for line in wanted.get(name).iter().flat_map(|chain| chain.lines(name)) {
+            script.line(line);
+        }
+        if let Some(signature) = planned.signature {
+            script.line(format_args!("-A {name} -m comment --comment \"PVESIG:{signature}\""));
+        }
+        script.block(None);
+    }
+    tail(&mut script, plan);
+    script.line("COMMIT");
+    script
+}
+
+/// The script for `ebtables-restore --noflush` that carries out the plan of the ebtables chains.
+#[must_use]
+pub fn bridge_script(
+    plan: &TablePlan,
+    wanted: &BTreeMap<ChainName, Arc<BridgeChain>>,
+    style: MacStyle,
+) -> Script<ChainName> {
+    let mut script = head(plan, "filter", "ACCEPT");
+    for (name, _) in changed(plan) {
+        script.line(format_args!("-F {name}"));
+        script.block(Some(name.clone()));
+        for line in wanted.get(name).iter().flat_map(|chain| chain.lines(name, style)) {
+            script.line(line);
+        }
+        script.block(None);
+    }
+    tail(&mut script, plan);
+    script
+}
+
+fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
+    let mut script = Script::new();
+    script.line(format_args!("*{table}"));
+    for name in plan.with(Action::Create) {
+        script.line(format_args!(":{name} {policy}"));
+    }
+    for hook in &plan.missing_hooks {
+        script.line(format_args!("-A {hook} -j PVEFW-{hook}"));
+    }
+    script
+}
+
+fn tail(script: &mut Script<ChainName>, plan: &TablePlan) {
+    for (hook, count) in &plan.surplus_hooks {
+        for _ in 0..*count {
+            script.line(format_args!("-D {hook} -j PVEFW-{hook}"));
+        }
+    }
+    for name in plan.with(Action::Delete) {
+        script.line(format_args!("-F {name}"));
+    }
+    for name in plan.with(Action::Delete).filter(|name| !plan.pinned.contains(*name)) {
+        script.line(format_args!("-X {name}"));
+    }
+}
+
+fn changed(plan: &TablePlan) -> impl Iterator<Item = (&ChainName, &Planned)> {
+    plan.chains.iter().filter(|(_, planned)| matches!(planned.action, Action::Create | Action::Update))
+}
+
+/// The script for `ipset restore` that makes and changes sets, each a block, but not those that `skip` names.
+#[must_use]
+pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> bool) -> Script<SetName> {
+    let mut script = Script::new();
+    for name in plan.stale.iter().filter(|name| !skip(name)) {
+        script.block(Some(name.clone()));
+        script.line(format_args!("destroy {name}"));
+    }
+    for (action, name) in [Action::Create, Action::Update]
+        .into_iter()
+        .flat_map(|action| plan.with(action).map(move |name| (action, name)))
+    {
+        let Some(set) = wanted.sets.get(name).filter(|_| !skip(name)) else { continue };
+        script.block(Some(name.clone()));
+        if action == Action::Create {
+            set.lines(name).for_each(|line| script.line(line));
+        } else if let Some(swap) = SetName::new(&format!("{name}_swap")) {
+            set.lines(&swap).for_each(|line| script.line(line));
+            script.line(format_args!("swap {swap} {name}"));
+            script.line(format_args!("flush {swap}"));
+            script.line(format_args!("destroy {swap}"));
+        }
+    }
+    script
+}
+
+/// The script for `ipset restore` that removes the sets which are no longer wanted, each a block, but not those that
+/// `skip` names.
+#[must_use]
+pub fn removed_sets_script(plan: &SetPlan, skip: impl Fn(&SetName) -> bool) -> Script<SetName> {
+    let mut script = Script::new();
+    for name in plan.with(Action::Delete).filter(|name| !skip(name)) {
+        script.block(Some(name.clone()));
+        script.line(format_args!("flush {name}"));
+        script.line(format_args!("destroy {name}"));
+    }
+    script
+}

@@ -1,0 +1,96 @@
+//! A rule: matches, a target, and where it comes from.
+use super::matches::Match;
+use super::names::{ChainName, SetName};
+use super::target::Target;
+use super::text::{put, string};
+use ecow::EcoString;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+/// Where a rule comes from, for reports and explanations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a file, counted from 1.
+    Line(Arc<str>, u32),
+    /// No line made it: what did, in words, such as `default policy_in of 100.fw`.
+    Made(EcoString),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Line(file, line) => write!(f, "{file}:{line}"),
+            Origin::Made(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A rule of an iptables chain. A large node has a hundred thousand: its size matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What must hold for a packet, in writing order.
+    pub matches: Box<[Match]>,
+    /// What happens to it then.
+    pub target: Target,
+    /// Whether a second blank follows the chain, as on both sides of an empty match, `-A CHAIN  -j DROP`: signatures
+    /// cover it.
+    pub double_space: bool,
+    /// Where the rule comes from.
+    pub origin: Origin,
+}
+
+impl Rule {
+    /// The rule as a line of a restore script.
+    #[must_use]
+    pub fn line(&self, chain: &ChainName) -> String {
+        string(|out| self.put(chain, out))
+    }
+
+    /// How many rules the tools make of it: one for each pair of a source and a destination address.
+    #[must_use]
+    pub fn expanded(&self) -> usize {
+        let addresses = self.matches.iter().filter_map(|one| match one {
+            Match::Address(_, list) => Some(list.value.len()),
+            _ => None,
+        });
+        addresses.product()
+    }
+
+    /// The sets that it looks into.
+    pub fn sets(&self) -> impl Iterator<Item = &SetName> {
+        self.matches.iter().filter_map(|one| match one {
+            Match::Set { name, .. } => Some(name),
+            _ => None,
+        })
+    }
+
+    /// Writes that line, without its end.
+    pub(super) fn put(&self, chain: &ChainName, out: &mut impl Write) -> fmt::Result {
+        put(out, &["-A ", chain.as_str(), if self.double_space { " " } else { "" }])?;
+        self.matches.iter().try_for_each(|one| one.put(out))?;
+        self.target.put(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::ruleset::Interface;
+
+    #[test]
+    fn only_wide_rules_keep_both_blanks() {
+        let chain = ChainName::new("X").unwrap();
+        let origin = Origin::Made("test".into());
+        let mut rule = Rule { matches: [].into(), target: Target::Drop, double_space: true, origin };
+        assert_eq!(rule.line(&chain), "-A X  -j DROP");
+        rule.double_space = false;
+        assert_eq!(rule.line(&chain), "-A X -j DROP");
+        rule.matches = [Match::InInterface(Interface::new("lo").unwrap())].into();
+        assert_eq!(rule.line(&chain), "-A X -i lo -j DROP");
+    }
+
+    #[test]
+    fn rules_are_small() {
+        assert!(size_of::<Rule>() <= 72 && size_of::<Match>() <= 32, "{} {}", size_of::<Rule>(), size_of::<Match>());
+    }
+}

@@ -1,0 +1,212 @@
+//! IP sets of type hash:net.
+use super::names::SetName;
+use super::signature::{Remembered, Signature};
+use super::text::{number, put, string};
+use super::{Family, Origin};
+use ecow::EcoString;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// An IP set: networks of one family, some of which may be exceptions (`nomatch`).
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// The family of its entries.
+    pub family: Family,
+    /// The hash size, which is also the most entries that it takes: a power of two.
+    pub size: u32,
+    /// By the text of the entry, so in the order in which they are written.
+    entries: BTreeMap<EcoString, Entry>,
+    /// Where the set comes from.
+    pub origin: Origin,
+    signature: Remembered<SetName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    net: IpNet,
+    nomatch: bool,
+}
+
+impl Entry {
+    fn put(self, text: &str, name: &SetName, out: &mut impl Write) -> fmt::Result {
+        put(out, &["add ", name.as_str(), " ", text, if self.nomatch { " nomatch" } else { "" }])
+    }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        (self.family, self.size, &self.entries, &self.origin)
+            == (other.family, other.size, &other.entries, &other.origin)
+    }
+}
+
+impl Eq for Set {}
+
+impl Set {
+    /// An empty set with room for `count` entries: at least 64, and a power of two.
+    #[must_use]
+    pub fn new(family: Family, count: usize, origin: Origin) -> Self {
+        let size = u32::try_from(count).unwrap_or(u32::MAX >> 1).max(64).next_power_of_two();
+        Set { family, size, entries: BTreeMap::new(), origin, signature: Remembered::default() }
+    }
+
+    /// Adds an entry as the kernel stores it, without host bits. One that is there already is replaced.
+    pub fn add(&mut self, net: IpNet, nomatch: bool) {
+        let net = net.trunc();
+        self.signature = Remembered::default();
+        self.entries.insert(canonical_net(net).into(), Entry { net, nomatch });
+    }
+
+    /// How many entries it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The networks, each with whether it is an exception.
+    pub fn entries(&self) -> impl Iterator<Item = (IpNet, bool)> + '_ {
+        self.entries.values().map(|entry| (entry.net, entry.nomatch))
+    }
+
+    /// The set under this name as `ipset restore` takes it: one `create`, then `add` lines.
+    pub fn lines<'a>(&'a self, name: &'a SetName) -> impl Iterator<Item = String> + 'a {
+        let adds = self.entries.iter().map(move |(text, entry)| string(|out| entry.put(text, name, out)));
+        std::iter::once(string(|out| self.put_create(name, out))).chain(adds)
+    }
+
+    fn put_create(&self, name: &SetName, out: &mut impl Write) -> fmt::Result {
+        let family = match self.family {
+            Family::V4 => "inet",
+            Family::V6 => "inet6",
+        };
+        put(out, &["create ", name.as_str(), " hash:net family ", family, " hashsize "])?;
+        number(out, self.size)?;
+        out.write_str(" maxelem ")?;
+        number(out, self.size)?;
+        out.write_str(" bucketsize 12")
+    }
+
+    /// The signature of the set under this name: that of its sorted lines.
+    #[must_use]
+    pub fn signature(&self, name: &SetName) -> Signature {
+        let make = || {
+            Signature::of_text(|out| {
+                // `add` sorts before `create`, and a blank before all that an entry can go on with
+                self.entries.iter().try_for_each(|(text, entry)| entry.put(text, name, out))?;
+                self.put_create(name, out)
+            })
+        };
+        self.signature.get(name, make)
+    }
+
+    /// Whether the kernel would find the address in the set: the longest prefix that holds it decides.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.entries
+            .values()
+            .filter(|entry| entry.net.contains(&address))
+            .max_by_key(|entry| entry.net.prefix_len())
+            .is_some_and(|entry| !entry.nomatch)
+    }
+}
+
+/// An address as ipset(8) prints it, that is as inet_ntop(3) of the C library does.
+#[must_use]
+pub fn canonical_address(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(v6) if embeds_v4(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            format!("::{a}.{b}.{c}.{d}")
+        }
+        IpAddr::V6(v6) => v6.to_string(),
+        // most are such, and the formatter takes its time
+        IpAddr::V4(v4) => string(|out| {
+            let [a, b, c, d] = v4.octets();
+            number(out, a.into())?;
+            [b, c, d].into_iter().try_for_each(|octet| {
+                out.write_str(".")?;
+                number(out, octet.into())
+            })
+        }),
+    }
+}
+
+/// An "IPv4-compatible" address (RFC 4291, 2.5.5.1): six zero words, then a word that is not zero.
+fn embeds_v4(address: Ipv6Addr) -> bool {
+    let words = address.segments();
+    words[..6].iter().all(|word| *word == 0) && words[6] != 0
+}
+
+/// A network as ipset(8) prints it: canonical, and a whole address without its prefix length.
+#[must_use]
+pub fn canonical_net(net: IpNet) -> String {
+    let address = canonical_address(net.network());
+    if net.prefix_len() == net.max_prefix_len() { address } else { format!("{address}/{}", net.prefix_len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(entries: &[(&str, bool)]) -> Set {
+        let mut set = Set::new(Family::V4, entries.len(), Origin::Made("test".into()));
+        for (net, nomatch) in entries {
+            set.add(net.parse().unwrap(), *nomatch);
+        }
+        set
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two_from_64() {
+        for (count, size) in [(0, 64), (64, 64), (65, 128), (128, 128), (4097, 8192)] {
+            assert_eq!(Set::new(Family::V4, count, Origin::Made("test".into())).size, size);
+        }
+    }
+
+    #[test]
+    fn equal_entries_are_one_and_the_last_decides() {
+        let set = set(&[("10.1.2.3/24", false), ("10.1.2.77/24", true), ("10.1.1.1/32", false)]);
+        let name = SetName::new("s").unwrap();
+        let lines: Vec<_> = set.lines(&name).skip(1).collect();
+        assert_eq!(lines, ["add s 10.1.1.1", "add s 10.1.2.0/24 nomatch"]);
+    }
+
+    #[test]
+    fn signatures_are_of_sorted_lines() {
+        let set = set(&[("10.1.1.1/32", true), ("10.1.1.10/32", false), ("10.1.1.0/31", true), ("10.1.1.1/32", true)]);
+        let name = SetName::new("s").unwrap();
+        let mut lines: Vec<_> = set.lines(&name).collect();
+        lines.sort_unstable();
+        assert_eq!(set.signature(&name), crate::iptables::ruleset::signature_of(lines));
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let set = set(&[("10.0.0.0/8", false), ("10.1.0.0/16", true), ("10.1.2.3/32", false)]);
+        for (address, inside) in [("10.2.2.2", true), ("10.1.9.9", false), ("10.1.2.3", true), ("11.0.0.1", false)] {
+            assert_eq!(set.contains(address.parse().unwrap()), inside, "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_c_library_does() {
+        for (from, to) in [
+            ("2001:DB8:0:85A3:0:0:AC1F:8002", "2001:db8:0:85a3::ac1f:8002"),
+            ("::ffff:1.2.3.4", "::ffff:1.2.3.4"),
+            ("::1", "::1"),
+            ("::1:2", "::0.1.0.2"),
+            ("0:0:0:0:0:0:c0a8:1", "::192.168.0.1"),
+            ("2001:0:0:1:0:0:0:1", "2001:0:0:1::1"),
+        ] {
+            assert_eq!(canonical_address(from.parse().unwrap()), to);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Asking single rules: whether they match, and what they do then.
+use super::packet::{Layer, Packet};
+use super::path::Hop;
+use crate::iptables::ruleset::{
+    AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Family, Match, Origin, Physdev, RejectWith,
+    Rule, Ruleset, Side, Target,
+};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It arrives.
+    Accept,
+    /// It is lost.
+    Drop,
+    /// It is lost, and its sender is told.
+    Reject(RejectWith),
+}
+
+/// What a matching rule does.
+pub enum Effect<'a> {
+    /// The next rule is asked.
+    Continue,
+    Return,
+    Jump(&'a ChainName),
+    Goto(&'a ChainName),
+    Final(Verdict),
+}
+
+/// What rules are asked about: a packet at a hook, with the mark that it has got on its way.
+pub struct Situation<'a> {
+    pub ruleset: &'a Ruleset,
+    pub packet: &'a Packet,
+    pub broadcasts: &'a BTreeSet<Ipv4Addr>,
+    pub hop: &'a Hop,
+    /// What connection tracking says of the packet here.
+    pub state: Option<CtState>,
+    pub mark: u32,
+}
+
+/// A rule of either kind.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyRule<'a> {
+    /// Of iptables or ip6tables.
+    Ip(&'a Rule),
+    /// Of ebtables.
+    Bridge(&'a BridgeRule),
+}
+
+impl<'a> AnyRule<'a> {
+    /// Where the rule comes from.
+    #[must_use]
+    pub fn origin(self) -> &'a Origin {
+        match self {
+            AnyRule::Ip(rule) => &rule.origin,
+            AnyRule::Bridge(rule) => &rule.origin,
+        }
+    }
+
+    /// What the rule does, as its tool writes it: `-j DROP`.
+    #[must_use]
+    pub fn target(self) -> String {
+        match self {
+            AnyRule::Ip(rule) => rule.target.to_string(),
+            AnyRule::Bridge(rule) => format!("-j {}", rule.target),
+        }
+    }
+
+    pub(super) fn asks_for_mark(self) -> bool {
+        matches!(self, AnyRule::Ip(rule) if rule.matches.iter().any(|one| matches!(one, Match::Mark { .. })))
+    }
+
+    pub(super) fn matches(self, at: &Situation<'_>) -> bool {
+        match self {
+            AnyRule::Ip(rule) => rule.matches.iter().all(|one| at.matches(one)),
+            AnyRule::Bridge(rule) => rule.matches.iter().all(|one| at.matches_frame(one)),
+        }
+    }
+
+    /// What it does to a packet that it matches.
+    pub(super) fn effect(self, at: &mut Situation<'_>) -> Effect<'a> {
+        match self {
+            AnyRule::Ip(rule) => target_effect(&rule.target, at),
+            AnyRule::Bridge(rule) => match &rule.target {
+                BridgeTarget::Accept => Effect::Final(Verdict::Accept),
+                BridgeTarget::Drop => Effect::Final(Verdict::Drop),
+                BridgeTarget::Return => Effect::Return,
+                BridgeTarget::Jump(chain) => Effect::Jump(chain),
+            },
+        }
+    }
+}
+
+fn target_effect<'a>(target: &'a Target, at: &mut Situation<'_>) -> Effect<'a> {
+    match target {
+        // a queue without a listener is bypassed, and what a listener does is its own affair
+        Target::Accept | Target::Nfqueue(_) => Effect::Final(Verdict::Accept),
+        Target::Drop => Effect::Final(Verdict::Drop),
+        Target::Reject(with) => Effect::Final(Verdict::Reject(*with)),
+        Target::Return => Effect::Return,
+        Target::Jump(chain) => Effect::Jump(chain),
+        Target::Goto(chain) => Effect::Goto(chain),
+        Target::SetMark { value, mask } => {
+            at.mark = (at.mark & !mask) ^ value;
+            Effect::Continue
+        }
+        Target::SetConnmark(_) | Target::Nflog(_) | Target::CtHelper(_) => Effect::Continue,
+    }
+}
+
+impl Situation<'_> {
+    fn address(&self, side: Side) -> Option<IpAddr> {
+        match side {
+            Side::Source => self.packet.source,
+            Side::Destination => self.packet.dest,
+        }
+    }
+
+    fn port(&self, side: Side) -> Option<u16> {
+        match side {
+            Side::Source => self.packet.sport,
+            Side::Destination => self.packet.dport,
+        }
+    }
+
+    fn matches(&self, one: &Match) -> bool {
+        let packet = self.packet;
+        match one {
+            Match::InInterface(interface) => self.hop.entered_by().is_some_and(|name| interface.covers(name)),
+            Match::OutInterface(interface) => self.hop.left_by().is_some_and(|name| interface.covers(name)),
+            Match::Address(side, nets) => {
+                self.address(*side).is_some_and(|address| nets.value.iter().any(|net| net.contains(&address)))
+            }
+            Match::Range(side, range) => {
+                let (first, last) = range.value;
+                self.address(*side).is_some_and(|address| (first..=last).contains(&address))
+            }
+            Match::Set { name, side, negated } => {
+                let held = self.address(*side).zip(self.ruleset.sets.get(name));
+                held.is_some_and(|(address, set)| set.contains(address) != *negated)
+            }
+            Match::Protocol(protocol) => packet.protocol == protocol.value,
+            Match::Module(_) | Match::Limit(_) => true,
+            Match::Icmp(_, message) => {
+                let message = message.value;
+                let same = |wanted: Option<u8>, got: u8| wanted.is_none_or(|wanted| wanted == got);
+                match packet.icmp {
+                    Some((kind, code)) => same(message.kind, kind) && same(message.code, code),
+                    None => message.kind.is_none(),
+                }
+            }
+            Match::Port(side, ports) => self.port(*side).is_some_and(|port| within(port, ports.value)),
+            Match::Multiport(side, ports) => {
+                self.port(*side).is_some_and(|port| ports.value.iter().any(|range| within(port, *range)))
+            }
+            Match::AddrType(side, kind) => self.address(*side).is_some_and(|one| self.is_of(one, *kind)),
+            Match::Conntrack(states) => self.state.is_some_and(|state| states.contains(&state)),
+            Match::Physdev(physdev) => self.matches_port(physdev),
+            Match::NotFromMac(mac) => packet.mac.is_some_and(|one| one != mac.value),
+            Match::Mark { value, mask } => self.mark & mask == *value,
+            Match::TcpFlags { negated, mask, set } => {
+                packet.protocol == Packet::TCP && (packet.flags.0 & mask.0 == set.0) != *negated
+            }
+            // a single packet is above no rate
+            Match::HashLimit(_) => false,
+        }
+    }
+
+    fn matches_port(&self, physdev: &Physdev) -> bool {
+        let Hop::Bridge { from, to, .. } = self.hop else { return false };
+        match physdev {
+            Physdev::In(device) => device.covers(from),
+            Physdev::Out(device) | Physdev::OutFirst(device) => device.covers(to),
+        }
+    }
+
+    /// The type of an address by the node's routing tables, as inet_addr_type() and ipv6_addr_type() of Linux tell it.
+    fn is_of(&self, address: IpAddr, kind: AddrType) -> bool {
+        match (kind, address) {
+            (AddrType::Multicast, _) => address.is_multicast(),
+            (AddrType::Broadcast, IpAddr::V4(address)) => {
+                address.is_broadcast() || address.is_unspecified() || self.broadcasts.contains(&address)
+            }
+            (AddrType::Broadcast, IpAddr::V6(_)) | (AddrType::Anycast, _) => false,
+        }
+    }
+
+    fn matches_frame(&self, one: &BridgeMatch) -> bool {
+        let Hop::Bridge { from, to, .. } = self.hop else { return false };
+        match one {
+            BridgeMatch::Protocol(name) => {
+                let own = match self.packet.layer {
+                    Layer::Arp => "ARP",
+                    Layer::Ip(Family::V4) => "IPv4",
+                    Layer::Ip(Family::V6) => "IPv6",
+                };
+                name.as_str().eq_ignore_ascii_case(own)
+            }
+            BridgeMatch::InInterface(interface) => interface.covers(from),
+            BridgeMatch::OutInterface(interface) => interface.covers(to),
+            BridgeMatch::NotFrom(mac) => self.packet.mac.is_some_and(|one| one != *mac),
+            BridgeMatch::ArpSource(net) => match self.packet.source {
+                Some(IpAddr::V4(source)) => self.packet.layer == Layer::Arp && net.contains(&source),
+                _ => false,
+            },
+        }
+    }
+}
+
+fn within(port: u16, (first, last): (u16, u16)) -> bool {
+    (first..=last).contains(&port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::ruleset::{HashLimit, Interface, Spelled, TcpFlags};
+
+    const HOP: fn() -> Hop = || Hop::Bridge { bridge: "vmbr0".into(), from: "a0".into(), to: "b0".into() };
+
+    fn matches(packet: &Packet, mark: u32, one: &Match) -> bool {
+        let (ruleset, broadcasts, hop) = (Ruleset::default(), BTreeSet::new(), HOP());
+        Situation { ruleset: &ruleset, packet, broadcasts: &broadcasts, hop: &hop, state: packet.state, mark }
+            .matches(one)
+    }
+
+    #[test]
+    fn what_is_not_known_matches_no_rule_about_it() {
+        let unknown = Packet::new(Family::V4, Packet::UDP);
+        let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap().into();
+        let source = |text| Match::Address(Side::Source, spelled(text));
+        let port = |range| Match::Port(Side::Destination, Spelled::new("p", range).unwrap());
+        for one in [source("0.0.0.0/0"), port((0, 65535)), Match::AddrType(Side::Source, AddrType::Broadcast)] {
+            assert!(!matches(&unknown, 0, &one), "{one}");
+        }
+        let known = Packet {
+            source: Some("10.0.0.1".parse().unwrap()),
+            dport: Some(7),
+            ..Packet::new(Family::V4, Packet::UDP)
+        };
+        for one in [source("0.0.0.0/0"), source("10.0.0.1/32"), port((7, 7)), port((0, 65535))] {
+            assert!(matches(&known, 0, &one), "{one}");
+        }
+        assert!(!matches(&known, 0, &source("10.0.0.2/32")) && !matches(&known, 0, &port((8, 9))));
+    }
+
+    #[test]
+    fn ports_of_a_bridge_are_not_interfaces() {
+        let packet = Packet::new(Family::V6, Packet::TCP);
+        let device = |name| Interface::new(name).unwrap();
+        for (one, wanted) in [
+            (Match::InInterface(device("vmbr0")), true),
+            (Match::OutInterface(device("vmbr+")), true),
+            (Match::InInterface(device("a0")), false),
+            (Match::Physdev(Physdev::In(device("a0"))), true),
+            (Match::Physdev(Physdev::Out(device("b+"))), true),
+            (Match::Physdev(Physdev::In(device("b0"))), false),
+        ] {
+            assert_eq!(matches(&packet, 0, &one), wanted, "{one}");
+        }
+    }
+
+    #[test]
+    fn marks_flags_and_limits() {
+        let packet = Packet::new(Family::V4, Packet::TCP);
+        let marked = Match::Mark { value: 0x8000_0000, mask: 0x8000_0000 };
+        assert!(matches(&packet, 0x8000_0007, &marked) && !matches(&packet, 7, &marked));
+        let flags = |negated, set| Match::TcpFlags { negated, mask: TcpFlags::SYN.and(TcpFlags::ACK), set };
+        assert!(matches(&packet, 0, &flags(false, TcpFlags::SYN)));
+        assert!(!matches(&packet, 0, &flags(true, TcpFlags::SYN)));
+        assert!(!matches(&Packet::new(Family::V4, Packet::UDP), 0, &flags(true, TcpFlags::ACK)));
+        let flood = Match::HashLimit(HashLimit { above: 1, burst: 1, source_mask: 32, expire: 1000 }.into());
+        assert!(!matches(&packet, 0, &flood));
+    }
+}

@@ -1,0 +1,138 @@
+//! The packet that is asked about.
+use crate::iptables::ruleset::{CtState, Family, MacAddr, TcpFlags};
+use std::net::IpAddr;
+
+/// What kind of frame a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// An IP packet: iptables or ip6tables decides, after ebtables.
+    Ip(Family),
+    /// An ARP frame: ebtables alone decides. Its addresses are those that it talks about.
+    Arp,
+}
+
+/// A packet. What is `None` is not known: a rule that asks for it does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// IP or ARP.
+    pub layer: Layer,
+    /// The MAC address that it comes from; `None` is the sender's own.
+    pub mac: Option<MacAddr>,
+    /// The sender's address.
+    pub source: Option<IpAddr>,
+    /// The receiver's address.
+    pub dest: Option<IpAddr>,
+    /// The IP protocol, by number.
+    pub protocol: u8,
+    /// The source port, of a protocol that has ports.
+    pub sport: Option<u16>,
+    /// The destination port, of a protocol that has ports.
+    pub dport: Option<u16>,
+    /// The flags of a TCP packet.
+    pub flags: TcpFlags,
+    /// Type and code of an ICMP or ICMPv6 message.
+    pub icmp: Option<(u8, u8)>,
+    /// What connection tracking says of it; `None` is untracked, which no state matches.
+    pub state: Option<CtState>,
+}
+
+impl Packet {
+    /// ICMP, and ICMPv6.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+
+    /// A packet that begins a connection and of which nothing else is known: with TCP, a SYN.
+    #[must_use]
+    pub fn new(family: Family, protocol: u8) -> Self {
+        Packet {
+            layer: Layer::Ip(family),
+            mac: None,
+            source: None,
+            dest: None,
+            protocol,
+            sport: None,
+            dport: None,
+            flags: TcpFlags::SYN,
+            icmp: None,
+            state: Some(CtState::New),
+        }
+    }
+
+    /// An ARP frame.
+    #[must_use]
+    pub fn arp() -> Self {
+        Packet { layer: Layer::Arp, state: None, ..Packet::new(Family::V4, 0) }
+    }
+
+    /// Whether the answer to the packet would look just like it: from its second hook on, connection tracking takes it for
+    /// that answer.
+    pub(super) fn is_its_own_answer(&self) -> bool {
+        self.source.is_some() && self.source == self.dest && self.sport == self.dport && self.icmp.is_none()
+    }
+
+    /// Sets the state that the kernel's connection tracking gives a packet that belongs to no known connection.
+    ///
+    /// As in nf_conntrack_proto_tcp.c, _icmp.c and _icmpv6.c of Linux: TCP begins with a SYN, or is picked up by an ACK
+    /// (`nf_conntrack_tcp_loose`); an ICMP request is new, and any other message without a connection is invalid;
+    /// neighbour and listener discovery are not tracked.
+    #[must_use]
+    pub fn first_of_its_connection(mut self) -> Self {
+        self.state = match (self.layer, self.protocol, self.icmp) {
+            (Layer::Arp, ..) => None,
+            (Layer::Ip(_), Self::TCP, _) => Some(if opens(self.flags) { CtState::New } else { CtState::Invalid }),
+            (Layer::Ip(Family::V4), Self::ICMP, Some((kind, _))) => {
+                Some(if matches!(kind, 8 | 13 | 15 | 17) { CtState::New } else { CtState::Invalid })
+            }
+            (Layer::Ip(Family::V6), Self::ICMPV6, Some((kind, _))) => match kind {
+                130..=136 | 143 => None,
+                128 | 139 => Some(CtState::New),
+                _ => Some(CtState::Invalid),
+            },
+            (Layer::Ip(_), ..) => Some(CtState::New),
+        };
+        self
+    }
+}
+
+/// Whether a TCP packet with these flags can be the first that is seen of a connection. PSH does not matter.
+fn opens(flags: TcpFlags) -> bool {
+    let flags = TcpFlags(flags.0 & !TcpFlags::PSH.0);
+    let urgent = |one: TcpFlags| [one, one.and(TcpFlags::URG)];
+    urgent(TcpFlags::SYN).into_iter().chain(urgent(TcpFlags::ACK)).any(|one| one == flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_packets_are_in_the_state_that_the_kernel_gives_them() {
+        let state = |packet: Packet| packet.first_of_its_connection().state;
+        let tcp = |flags| Packet { flags, ..Packet::new(Family::V4, Packet::TCP) };
+        let (fin, syn, ack) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::ACK);
+        for flags in [syn, ack, syn.and(TcpFlags::URG), ack.and(TcpFlags::PSH)] {
+            assert_eq!(state(tcp(flags)), Some(CtState::New), "{flags}");
+        }
+        for flags in [TcpFlags::NONE, fin, syn.and(ack), syn.and(fin), TcpFlags::RST, fin.and(ack)] {
+            assert_eq!(state(tcp(flags)), Some(CtState::Invalid), "{flags}");
+        }
+        let message = |family, protocol, kind| Packet { icmp: Some((kind, 0)), ..Packet::new(family, protocol) };
+        for (family, protocol, kind, wanted) in [
+            (Family::V4, Packet::ICMP, 8, Some(CtState::New)),
+            (Family::V4, Packet::ICMP, 0, Some(CtState::Invalid)),
+            (Family::V4, Packet::ICMP, 3, Some(CtState::Invalid)),
+            (Family::V6, Packet::ICMPV6, 128, Some(CtState::New)),
+            (Family::V6, Packet::ICMPV6, 1, Some(CtState::Invalid)),
+            (Family::V6, Packet::ICMPV6, 135, None),
+        ] {
+            assert_eq!(state(message(family, protocol, kind)), wanted, "{protocol} {kind}");
+        }
+        assert_eq!(state(Packet::new(Family::V6, 132)), Some(CtState::New));
+        assert_eq!(state(Packet::arp()), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! Walking through the chains of one hook, rule by rule.
+use super::eval::{AnyRule, Effect, Situation, Verdict};
+use super::packet::Layer;
+use super::path::Hop;
+use crate::iptables::ruleset::{ChainName, Family, Ruleset, Target};
+
+/// The tables that decide at a hook: the table `filter` of one tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// ebtables.
+    Bridge,
+    /// iptables or ip6tables.
+    Ip(Family),
+}
+
+impl Tables {
+    /// Those that a packet meets at a hook, in order. Bridges ask ebtables first (`NF_BR_PRI_FILTER_BRIDGED`).
+    pub(super) fn at(hop: &Hop, layer: Layer) -> Vec<Self> {
+        let bridge = matches!(hop, Hop::Bridge { .. }).then_some(Tables::Bridge);
+        let ip = match layer {
+            Layer::Ip(family) => Some(Tables::Ip(family)),
+            Layer::Arp => None,
+        };
+        bridge.into_iter().chain(ip).collect()
+    }
+
+    /// The tool that shows these rules.
+    #[must_use]
+    pub fn tool(self) -> &'static str {
+        match self {
+            Tables::Bridge => "ebtables",
+            Tables::Ip(Family::V4) => "iptables",
+            Tables::Ip(Family::V6) => "ip6tables",
+        }
+    }
+
+    /// Whether a chain is one that answers refused packets.
+    fn answers(self, ruleset: &Ruleset, chain: &ChainName) -> bool {
+        let Tables::Ip(family) = self else { return false };
+        let rules = ruleset.filter[family].get(chain).map_or(&[][..], |chain| chain.rules());
+        rules.iter().any(|rule| matches!(rule.target, Target::Reject(_)))
+    }
+
+    fn rule<'a>(self, ruleset: &'a Ruleset, chain: &ChainName, index: usize) -> Option<(&'a ChainName, AnyRule<'a>)> {
+        match self {
+            Tables::Bridge => {
+                let (name, chain) = ruleset.bridge.get_key_value(chain)?;
+                Some((name, AnyRule::Bridge(chain.rules().get(index)?)))
+            }
+            Tables::Ip(family) => {
+                let (name, chain) = ruleset.filter[family].get_key_value(chain)?;
+                Some((name, AnyRule::Ip(chain.rules().get(index)?)))
+            }
+        }
+    }
+}
+
+/// A rule that was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// How many chains have been jumped into on the way to its own.
+    pub depth: usize,
+    /// Its chain.
+    pub chain: &'a ChainName,
+    /// The rule.
+    pub rule: AnyRule<'a>,
+    /// Whether it matched.
+    pub matched: bool,
+}
+
+/// What decided over a packet at a hook.
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
+    /// The rule whose doing it was.
+    pub cause: Step<'a>,
+    /// The rule that carried it out, in a chain that only answers, logs or marks; else the same.
+    pub rule: Step<'a>,
+    /// The rules that led into the chain of the cause, the outermost first.
+    pub callers: Vec<Step<'a>>,
+}
+
+/// The walk of a packet through the tables of one hook.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    /// Whose tables.
+    pub tables: Tables,
+    /// The rules that were asked, in order.
+    pub steps: Vec<Step<'a>>,
+    /// What became of the packet.
+    pub verdict: Verdict,
+    /// What decided; `None` if all rules left it to the hook's own policy.
+    pub decision: Option<Decision<'a>>,
+}
+
+/// A chain under way.
+struct Frame<'a> {
+    chain: ChainName,
+    next: usize,
+    depth: usize,
+    callers: Vec<Caller<'a>>,
+}
+
+/// A rule that led into a chain.
+#[derive(Clone)]
+struct Caller<'a> {
+    step: Step<'a>,
+    how: Call,
+}
+
+/// What a chain was entered for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// To ask its rules.
+    Jump,
+    /// To do what was decided, as all packets that come there are answered.
+    Errand,
+    /// To do what was decided, and not to come back (`-g`).
+    Goto,
+}
+
+/// Asks the rules of a hook, beginning with the chain that its own one leads to (`-A INPUT -j PVEFW-INPUT`).
+pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
+    let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
+    let Some(entry) = ChainName::new(&format!("PVEFW-{}", at.hop.hook())) else { return walk };
+    let mut frames = vec![Frame { chain: entry, next: 0, depth: 0, callers: Vec::new() }];
+    while let Some(frame) = frames.last_mut() {
+        let Some((chain, rule)) = tables.rule(ruleset, &frame.chain, frame.next) else {
+            walk.leave(frames.pop());
+            continue;
+        };
+        frame.next += 1;
+        let step = Step { depth: frame.depth, chain, rule, matched: rule.matches(at) };
+        walk.steps.push(step);
+        if !step.matched {
+            continue;
+        }
+        match rule.effect(at) {
+            Effect::Continue => {}
+            Effect::Return => {
+                walk.decide(step, &frame.callers);
+                frames.pop();
+            }
+            Effect::Final(verdict) => {
+                walk.verdict = verdict;
+                walk.decide(step, &frame.callers);
+                return walk;
+            }
+            Effect::Jump(to) => {
+                let how = if tables.answers(ruleset, to) { Call::Errand } else { Call::Jump };
+                let below = frame.below(to, step, how);
+                frames.push(below);
+            }
+            Effect::Goto(to) => *frame = frame.below(to, step, Call::Goto),
+        }
+    }
+    walk
+}
+
+impl<'a> Frame<'a> {
+    fn below(&self, chain: &ChainName, step: Step<'a>, how: Call) -> Self {
+        let callers = self.callers.iter().cloned().chain([Caller { step, how }]).collect();
+        let depth = self.depth + usize::from(how != Call::Goto);
+        Frame { chain: chain.clone(), next: 0, depth, callers }
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// A rule ends the walk through its chain. One that asks for the mark carries out what the rule that set it has decided.
+    fn decide(&mut self, rule: Step<'a>, callers: &[Caller<'a>]) {
+        if rule.rule.asks_for_mark() && self.decision.is_some() {
+            return;
+        }
+        let errands = callers.iter().rev().take_while(|caller| caller.how != Call::Jump).count();
+        let (led, sent) = callers.split_at(callers.len() - errands);
+        let cause = sent.first().map_or(rule, |caller| caller.step);
+        let callers = led.iter().map(|caller| caller.step).collect();
+        self.decision = Some(Decision { cause, rule, callers });
+    }
+
+    /// A chain is at its end. If it was entered for good, that says what a RETURN of its caller would.
+    fn leave(&mut self, frame: Option<Frame<'a>>) {
+        if let Some(mut frame) = frame
+            && frame.callers.last().is_some_and(|caller| caller.how == Call::Goto)
+            && let Some(caller) = frame.callers.pop()
+        {
+            self.decide(caller.step, &frame.callers);
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! What is believed of the tree, given what its passes showed: a file counts as changed, empty or absent only when
+//! passes some time apart agree, and until then its last good content serves.
+use super::snapshot::{Scan, Seen, Sight, Writing};
+use crate::inputs::{Content, File, Tree};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long passes have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debounce {
+    /// On content that was modified only just now.
+    pub content: Duration,
+    /// On content that its writer, a process of this node, has just closed or renamed into its place.
+    pub closed: Duration,
+    /// On a file being empty or absent.
+    pub absence: Duration,
+    /// How long after a FUSE tree appeared nothing is believed to be absent: pmxcfs starts with files missing.
+    pub appearance: Duration,
+}
+
+/// A time on a clock that only moves forward, since any fixed moment.
+pub type Moment = Duration;
+
+/// The memory of a tree.
+#[derive(Debug)]
+pub struct Memory {
+    debounce: Debounce,
+    files: BTreeMap<Arc<str>, Known>,
+    place: Option<Place>,
+    /// Whether a pass was learned in whose time absence could be believed.
+    established: bool,
+}
+
+/// What the tree was when it was last seen in good health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    fuse: bool,
+    device: u64,
+    since: Moment,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The content that serves; an empty one stands for an empty or absent file. `None`: nothing certain is known.
+    good: Option<Content>,
+    /// Content that is shown in its stead.
+    shown: Option<Shown>,
+    /// Why the last pass could not read it.
+    failed: Option<String>,
+}
+
+/// Content that is not believed yet.
+#[derive(Debug)]
+struct Shown {
+    content: Content,
+    since: Moment,
+    /// When it is believed if it is still there.
+    due: Moment,
+}
+
+impl Memory {
+    /// Remembers nothing.
+    #[must_use]
+    pub fn new(debounce: Debounce) -> Self {
+        Memory { debounce, files: BTreeMap::new(), place: None, established: false }
+    }
+
+    /// Takes in a tree that an earlier memory believed in: its content serves until passes show another.
+    pub fn remember(&mut self, tree: &Tree) {
+        for (path, file) in &tree.files {
+            if let File::Content(content) = file {
+                self.files.entry(path.clone()).or_default().good = Some(content.clone());
+            }
+        }
+    }
+
+    /// Takes in a pass.
+    ///
+    /// # Errors
+    /// Why the pass shows no healthy tree. Nothing is learned from it then.
+    pub fn learn(&mut self, scan: &Scan, now: Moment) -> Result<(), String> {
+        if let Some(reason) = &scan.place.ill {
+            self.forget_shown();
+            return Err(reason.clone());
+        }
+        let place = match self.place {
+            Some(place) if place.device == scan.place.device => place,
+            Some(Place { fuse: true, .. }) if !scan.place.fuse => {
+                self.forget_shown();
+                return Err("the cluster file system is not mounted; is pve-cluster running?".into());
+            }
+            _ => Place { fuse: scan.place.fuse, device: scan.place.device, since: now },
+        };
+        self.place = Some(place);
+        let complete = if place.fuse { place.since + self.debounce.appearance } else { Moment::ZERO };
+        let mentioned = &scan.files;
+        let absent = Sight::without_content(Seen::Absent);
+        for (path, known) in &mut self.files {
+            let sight = mentioned.get(path).unwrap_or(&absent);
+            known.learn(sight, now, &self.debounce, complete);
+        }
+        // what earlier passes of an established tree did not mention was absent
+        let before = self.established.then(Content::default);
+        let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
+        let new = new.map(|(path, sight)| {
+            let mut known = Known { good: before.clone(), ..Known::default() };
+            known.learn(sight, now, &self.debounce, complete);
+            (path.clone(), known)
+        });
+        let mut new: BTreeMap<Arc<str>, Known> = new.collect();
+        self.files.append(&mut new);
+        self.files.retain(|path, known| mentioned.contains_key(path) || !known.is_gone());
+        self.established = now >= complete;
+        Ok(())
+    }
+
+    /// After an interruption agreement starts anew: a tree that comes back is not the tree that went.
+    fn forget_shown(&mut self) {
+        if let Some(place) = &mut self.place {
+            // no device has this number, so the next healthy pass counts as an appearance
+            place.device = u64::MAX;
+        }
+        for known in self.files.values_mut() {
+            known.shown = None;
+        }
+    }
+
+    /// When the next pass can make a difference, because a file shows content that is not believed yet.
+    #[must_use]
+    pub fn due(&self) -> Option<Moment> {
+        self.files.values().filter_map(|known| known.shown.as_ref()).map(|shown| shown.due).min()
+    }
+
+    /// Whether another pass that finds the same teaches nothing.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.established && self.due().is_none()
+    }
+
+    /// The tree as it is believed to be.
+    #[must_use]
+    pub fn tree(&self, root: &str) -> Tree {
+        let files = self.files.iter().filter_map(|(path, known)| Some((path.clone(), known.file()?))).collect();
+        Tree { root: root.to_string(), files }
+    }
+
+    /// The files that could not be read in the last pass and whose last good content serves, each with the reason.
+    pub fn stale(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files
+            .iter()
+            .filter(|(_, known)| known.good.is_some())
+            .filter_map(|(path, known)| Some((&**path, known.failed.as_deref()?)))
+    }
+}
+
+impl Known {
+    /// Takes in a sight. Before the moment `complete` nothing is absent.
+    fn learn(&mut self, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
+        let content = match &sight.seen {
+            Seen::Failed(reason) => {
+                self.failed = Some(reason.clone());
+                self.shown = None;
+                return;
+            }
+            Seen::Absent => Content::default(),
+            Seen::Content(content) => content.clone(),
+        };
+        self.failed = None;
+        if self.good.as_ref() == Some(&content) {
+            self.shown = None;
+            return;
+        }
+        let (content, since) = match self.shown.take() {
+            Some(shown) if shown.content == content => (shown.content, shown.since),
+            _ => (content, now),
+        };
+        let due = match (content.is_empty(), sight.writing) {
+            (true, _) => complete.max(since + debounce.absence),
+            (false, Writing::AtRest) => now,
+            (false, Writing::Closed) => since + debounce.closed,
+            (false, Writing::Perhaps) => since + debounce.content,
+        };
+        match now >= due {
+            true => self.good = Some(content),
+            false => self.shown = Some(Shown { content, since, due }),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.shown.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
+    }
+
+    fn file(&self) -> Option<File> {
+        match (&self.good, &self.failed) {
+            (Some(good), _) if good.is_empty() => None,
+            (Some(good), _) => Some(File::Content(good.clone())),
+            (None, Some(reason)) => Some(File::Unreadable(reason.as_str().into())),
+            (None, None) => Some(File::Unreadable("it is being written, or is not there yet".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot;
+    use super::*;
+
+    const PATIENCE: Debounce = Debounce {
+        content: Duration::from_millis(400),
+        closed: Duration::from_millis(50),
+        absence: Duration::from_secs(1),
+        appearance: Duration::from_secs(3),
+    };
+
+    /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
+    fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
+        let sight = |seen: &Seen| Sight::without_content(seen.clone());
+        let files = files.iter().map(|(path, seen)| (Arc::from(*path), sight(seen))).collect();
+        Scan { place: snapshot::Place { fuse, device: 7, ..Default::default() }, files }
+    }
+
+    fn content(text: &str) -> Seen {
+        Seen::Content(text.as_bytes().into())
+    }
+
+    fn at(milliseconds: u64) -> Moment {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn file(memory: &Memory, path: &str) -> Option<String> {
+        memory.tree("/x").files.get(path).map(|file| match file {
+            File::Content(content) => String::from_utf8_lossy(content).into_owned(),
+            File::Unreadable(_) => "unreadable".into(),
+        })
+    }
+
+    /// A memory that has believed `a = "old"` since a second.
+    fn established() -> Memory {
+        let mut memory = Memory::new(PATIENCE);
+        for moment in [0, 1000] {
+            memory.learn(&scan(false, &[("a", content("old"))]), at(moment)).unwrap();
+        }
+        assert!(memory.due().is_none());
+        memory
+    }
+
+    #[test]
+    fn content_is_believed_when_passes_agree_long_enough() {
+        let mut memory = established();
+        // half of it, then all of it
+        for (moment, shown, believed) in
+            [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
+        {
+            memory.learn(&scan(false, &[("a", content(shown))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+        }
+        assert!(memory.due().is_none());
+    }
+
+    #[test]
+    fn a_file_at_rest_is_believed_at_once() {
+        let mut memory = Memory::new(PATIENCE);
+        let mut pass = scan(false, &[("a", content("x"))]);
+        pass.files.get_mut("a").unwrap().writing = Writing::AtRest;
+        memory.learn(&pass, at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+    }
+
+    #[test]
+    fn a_file_that_was_closed_is_believed_soon() {
+        let mut memory = established();
+        let pass = |text: &str, writing| {
+            let mut pass = scan(false, &[("a", content(text))]);
+            pass.files.get_mut("a").unwrap().writing = writing;
+            pass
+        };
+        for (moment, shown, writing, believed) in [
+            (2000, "ne", Writing::Closed, "old"),
+            // written on, and closed again
+            (2040, "new", Writing::Perhaps, "old"),
+            (2080, "new", Writing::Perhaps, "old"),
+            (2120, "new", Writing::Closed, "new"),
+        ] {
+            memory.learn(&pass(shown, writing), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+        }
+    }
+
+    #[test]
+    fn an_empty_or_absent_file_counts_as_such_after_a_second() {
+        for gone in [Seen::Absent, content("")] {
+            let mut memory = established();
+            for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
+                memory.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
+                assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+            }
+            // a pass that says nothing of a file says that it is absent
+            let mut memory = established();
+            memory.learn(&scan(false, &[]), at(2000)).unwrap();
+            memory.learn(&scan(false, &[("a", content("old"))]), at(2900)).unwrap();
+            memory.learn(&scan(false, &[]), at(3100)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap(), "old", "two absences that do not follow each other");
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_absent_until_it_is_believed() {
+        let mut memory = established();
+        let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
+        memory.learn(&pass(), at(2000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(memory.due().is_some());
+        memory.learn(&pass(), at(2400)).unwrap();
+        assert_eq!(file(&memory, "b").unwrap(), "new");
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_its_last_good_content_and_is_named() {
+        let mut memory = established();
+        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+        assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
+        let mut memory = Memory::new(PATIENCE);
+        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "unreadable");
+    }
+
+    #[test]
+    fn what_is_remembered_serves_until_a_tree_is_complete() {
+        let mut memory = Memory::new(PATIENCE);
+        memory.remember(&established().tree("/x"));
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+        // a tree that has just appeared
+        for (moment, believed) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
+            memory.learn(&scan(true, &[("b", content("x"))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+        }
+    }
+
+    #[test]
+    fn an_ill_pass_teaches_nothing_and_breaks_agreement() {
+        let mut memory = established();
+        memory.learn(&scan(false, &[]), at(2000)).unwrap();
+        let mut ill = scan(false, &[]);
+        ill.place.ill = Some("empty".into());
+        assert_eq!(memory.learn(&ill, at(2500)), Err("empty".into()));
+        memory.learn(&scan(false, &[]), at(3100)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "old");
+    }
+
+    #[test]
+    fn a_fuse_tree_that_has_just_appeared_lacks_nothing_yet() {
+        let mut memory = Memory::new(PATIENCE);
+        let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
+        for moment in [0, 1000, 2900] {
+            memory.learn(&pass(), at(moment)).unwrap();
+            assert_eq!(file(&memory, "b").unwrap(), "unreadable", "at {moment}");
+        }
+        memory.learn(&pass(), at(3000)).unwrap();
+        assert_eq!(file(&memory, "b"), None);
+        assert!(memory.due().is_none());
+        // a plain directory is not what was mounted there
+        let mut elsewhere = scan(false, &[]);
+        elsewhere.place.device = 8;
+        assert!(memory.learn(&elsewhere, at(4000)).is_err());
+        assert_eq!(file(&memory, "a").unwrap(), "x");
+        assert!(memory.learn(&elsewhere, at(9000)).is_err());
+    }
+}
