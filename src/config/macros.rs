@@ -39,12 +39,25 @@ pub fn terms(
 /// Parameters that the rules of a macro fix to another value.
 fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
     let mut faults = Faults::new();
-    for rule in rules {
+    let RawRule {
+        enabled: _,
+        kind: _,
+        action: _,
+        iface: _,
+        source: _,
+        dest: _,
+        log: _,
+        proto,
+        sport,
+        dport,
+        icmp_type,
+    } = raw;
+    for MacroRule { proto: fixed_proto, sport: fixed_sport, dport: fixed_dport, icmp_type: fixed_type } in rules {
         let pairs = [
-            ("proto", raw.proto.filter(|proto| *proto != "0"), Some(rule.proto)),
-            ("sport", raw.sport, rule.sport),
-            ("dport", raw.dport, rule.dport),
-            ("icmp-type", raw.icmp_type, rule.icmp_type),
+            ("proto", proto.filter(|proto| *proto != "0"), Some(*fixed_proto)),
+            ("sport", *sport, *fixed_sport),
+            ("dport", *dport, *fixed_dport),
+            ("icmp-type", *icmp_type, *fixed_type),
         ];
         for (part, given, fixed) in pairs {
             if let (Some(given), Some(fixed)) = (given, fixed)
@@ -60,18 +73,19 @@ fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'
 }
 
 fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
-    let proto = databases.protocol(rule.proto).or_else(|| well_known(rule.proto));
-    let proto = proto.and_then(|number| Spelled::new(rule.proto, number)).ok_or_else(|| {
-        let text = format!("the macro's protocol '{}' is not in /etc/protocols", rule.proto);
+    let MacroRule { proto: name, sport, dport, icmp_type: kind } = *rule;
+    let proto = databases.protocol(name).or_else(|| well_known(name));
+    let proto = proto.and_then(|number| Spelled::new(name, number)).ok_or_else(|| {
+        let text = format!("the macro's protocol '{name}' is not in /etc/protocols");
         vec![Fault::new("macro", text)]
     })?;
     let ports = |part, text: Option<&str>| {
         text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
             .transpose()
     };
-    let sport = ports("sport", rule.sport.or(raw.sport))?;
-    let dport = ports("dport", rule.dport.or(raw.dport))?;
-    let icmp_type = rule.icmp_type.and_then(|text| icmp_type(text, family)).map(|kind| (family, kind));
+    let sport = ports("sport", sport.or(raw.sport))?;
+    let dport = ports("dport", dport.or(raw.dport))?;
+    let icmp_type = kind.and_then(|text| icmp_type(text, family)).map(|kind| (family, kind));
     Ok(Term { proto: Some(proto), sport, dport, icmp_type })
 }
 

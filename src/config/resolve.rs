@@ -167,21 +167,21 @@ impl<'a> Check<'a> {
     }
 
     fn group(&mut self) -> Option<Action> {
-        let raw = self.raw;
-        let name = raw.action;
+        let RawRule { enabled: _, kind: _, action: name, iface: _, proto, source, dest, sport, dport, icmp_type, log } =
+            *self.raw;
         if !is_name(name) {
             self.fault("action", "invalid characters in security group name");
         } else if name.len() > LONGEST_GROUP {
             self.fault("action", "security group name too long");
         }
         let others = [
-            ("proto", raw.proto),
-            ("source", raw.source),
-            ("dest", raw.dest),
-            ("sport", raw.sport),
-            ("dport", raw.dport),
-            ("icmp-type", raw.icmp_type),
-            ("log", raw.log.map(|_| "")),
+            ("proto", proto),
+            ("source", source),
+            ("dest", dest),
+            ("sport", sport),
+            ("dport", dport),
+            ("icmp-type", icmp_type),
+            ("log", log.map(|_| "")),
         ];
         for (part, given) in others {
             if given.is_some() {
@@ -192,13 +192,17 @@ impl<'a> Check<'a> {
     }
 
     fn verdict_rule(&mut self, direction: Direction) -> Option<VerdictRule> {
+        #[rustfmt::skip]
+        let RawRule {
+            enabled: _, kind: _, action: _, iface: _, proto: _, icmp_type: _, source, dest, sport, dport, log,
+        } = *self.raw;
         let verdict = self.verdict(direction);
         let proto = self.proto();
-        let dport = self.ports("dport", self.raw.dport, proto.as_ref());
-        let sport = self.ports("sport", self.raw.sport, proto.as_ref());
+        let dport = self.ports("dport", dport, proto.as_ref());
+        let sport = self.ports("sport", sport, proto.as_ref());
         let icmp_type = self.icmp_type(proto.as_ref());
-        let source = self.address("source", self.raw.source);
-        let dest = self.address("dest", self.raw.dest);
+        let source = self.address("source", source);
+        let dest = self.address("dest", dest);
         let (verdict, mac) = verdict.filter(|_| self.faults.is_empty())?;
         let terms = match mac {
             Some(mac) => match terms(mac, self.raw, self.family, self.context.databases) {
@@ -213,7 +217,7 @@ impl<'a> Check<'a> {
                 vec![Term { proto: proto.clone(), sport: sport.clone(), dport: dport.clone(), icmp_type }]
             }),
         };
-        Some(VerdictRule { direction, verdict, source, dest, terms, log: self.raw.log.flatten() })
+        Some(VerdictRule { direction, verdict, source, dest, terms, log: log.flatten() })
     }
 
     /// Terms for the families that the rule applies to.

@@ -65,10 +65,11 @@ fn management(files: &Files) -> Vec<IpAddr> {
 
 /// Addresses that a rule may let in.
 fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
-    if rule.verdict != Verdict::Accept || rule.direction != Direction::In {
+    let VerdictRule { direction, verdict, source, dest: _, terms: _, log: _ } = rule;
+    if *verdict != Verdict::Accept || *direction != Direction::In {
         return Vec::new();
     }
-    match &rule.source {
+    match source {
         None => Vec::new(),
         Some(Address::Literal(Literal::Nets(nets))) => nets.value.iter().copied().map(of_net).collect(),
         Some(Address::Literal(Literal::Range(range))) => vec![range.value.0],

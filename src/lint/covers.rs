@@ -1,5 +1,5 @@
 //! Whether one rule leaves nothing for another.
-use crate::config::{Address, Cluster, Definitions, Literal, Ports, Scope, SetRef, Term, VerdictRule};
+use crate::config::{Address, Cluster, Definitions, Literal, Ports, Scope, SetEntry, SetRef, Term, VerdictRule};
 use crate::iptables::ruleset::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -19,18 +19,25 @@ type Interval = (u128, u128);
 impl Sets<'_> {
     /// Whether every packet that `later` matches is matched by `earlier` as well. In doubt it is not.
     pub fn covers(&self, earlier: &VerdictRule, later: &VerdictRule) -> bool {
-        let applies = Family::ALL.iter().any(|family| !later.terms[*family].is_empty());
-        applies
-            && earlier.direction == later.direction
-            && Family::ALL.iter().all(|family| self.covers_in(*family, earlier, later))
-    }
-
-    fn covers_in(&self, family: Family, earlier: &VerdictRule, later: &VerdictRule) -> bool {
-        let terms = |term| earlier.terms[family].iter().any(|wide| term_covers(wide, term));
-        later.terms[family].is_empty()
-            || later.terms[family].iter().all(terms)
-                && self.address_covers(family, earlier.source.as_ref(), later.source.as_ref())
-                && self.address_covers(family, earlier.dest.as_ref(), later.dest.as_ref())
+        // what a rule does with the packets that it matches plays no part
+        let VerdictRule { direction, verdict: _, source, dest, terms, log: _ } = later;
+        let VerdictRule {
+            direction: wide_direction,
+            verdict: _,
+            source: wide_source,
+            dest: wide_dest,
+            terms: wide_terms,
+            log: _,
+        } = earlier;
+        let covers_in = |family: Family| {
+            let covered = |term| wide_terms[family].iter().any(|wide| term_covers(wide, term));
+            terms[family].is_empty()
+                || terms[family].iter().all(covered)
+                    && self.address_covers(family, wide_source.as_ref(), source.as_ref())
+                    && self.address_covers(family, wide_dest.as_ref(), dest.as_ref())
+        };
+        let applies = Family::ALL.iter().any(|family| !terms[*family].is_empty());
+        applies && wide_direction == direction && Family::ALL.into_iter().all(covers_in)
     }
 
     fn address_covers(&self, family: Family, wide: Option<&Address>, narrow: Option<&Address>) -> bool {
@@ -61,8 +68,9 @@ impl Sets<'_> {
                 let set = self.set(reference)?;
                 // what the firewall itself adds to these, it knows
                 let extended = reference.name == "management" || reference.name.starts_with("ipfilter-");
-                let plain = !extended && !set.entries.iter().any(|entry| entry.nomatch);
-                plain.then(|| nets(&mut set.entries.iter().map(|entry| entry.net)))
+                let known: Option<Vec<IpNet>> =
+                    set.entries.iter().map(|SetEntry { net, nomatch }| (!nomatch).then_some(*net)).collect();
+                known.filter(|_| !extended).map(|known| nets(&mut known.into_iter()))
             }
         }
     }
@@ -84,18 +92,20 @@ fn number(address: IpAddr) -> u128 {
 }
 
 fn term_covers(wide: &Term, narrow: &Term) -> bool {
-    let proto = wide.proto.as_ref().is_none_or(|wide| narrow.proto.as_ref().is_some_and(|one| one.value == wide.value));
-    let icmp = wide.icmp_type.as_ref().is_none_or(|(_, wide)| {
+    let Term { proto, sport, dport, icmp_type } = narrow;
+    let Term { proto: wide_proto, sport: wide_sport, dport: wide_dport, icmp_type: wide_type } = wide;
+    let same_proto = wide_proto.as_ref().is_none_or(|wide| proto.as_ref().is_some_and(|one| one.value == wide.value));
+    let icmp = wide_type.as_ref().is_none_or(|(_, wide)| {
         let within = |kind: &crate::iptables::ruleset::IcmpType| {
             let kinds = wide.value.kind.is_none() || wide.value.kind == kind.kind;
             kinds && (wide.value.code.is_none() || wide.value.code == kind.code)
         };
-        narrow.icmp_type.as_ref().is_some_and(|(_, one)| within(&one.value))
+        icmp_type.as_ref().is_some_and(|(_, one)| within(&one.value))
     });
-    proto
+    same_proto
         && icmp
-        && ports_cover(wide.sport.as_ref(), narrow.sport.as_ref())
-        && ports_cover(wide.dport.as_ref(), narrow.dport.as_ref())
+        && ports_cover(wide_sport.as_ref(), sport.as_ref())
+        && ports_cover(wide_dport.as_ref(), dport.as_ref())
 }
 
 fn ports_cover(wide: Option<&Ports>, narrow: Option<&Ports>) -> bool {

@@ -1,7 +1,7 @@
 //! Rules that no packet reaches, because an earlier rule decides over all that they match.
 use super::covers::Sets;
 use super::files::{Files, Section};
-use crate::config::{Action, Direction, Report, Rule, Verdict, VerdictRule};
+use crate::config::{Action, Direction, Report, Rule, Term, Verdict, VerdictRule};
 use crate::iptables::ruleset::Family;
 
 /// How many rules of a section are looked at: comparing them takes the square of their number.
@@ -47,13 +47,15 @@ fn in_section(files: &Files, section: Section<'_>, reports: &mut Vec<Report>) {
 }
 
 fn met<'a>(files: &'a Files, by: &'a Rule) -> Vec<Met<'a>> {
-    let iface = by.iface.as_deref();
-    match &by.action {
+    let Rule { line: _, place: _, iface, action } = by;
+    let iface = iface.as_deref();
+    match action {
         Action::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
         Action::Group(name) => {
             let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
-            let verdict = |inner: &'a Rule| match &inner.action {
-                Action::Verdict(rule) => Some(Met { by, rule, iface, group: Some((inner.line, name)) }),
+            // rules of groups have no interface of their own
+            let verdict = |Rule { line, place: _, iface: _, action }: &'a Rule| match action {
+                Action::Verdict(rule) => Some(Met { by, rule, iface, group: Some((*line, name)) }),
                 Action::Group(_) => None,
             };
             rules.iter().filter_map(verdict).collect()
@@ -82,10 +84,7 @@ fn message(wide: &Met<'_>, rule: &Rule) -> String {
 }
 
 fn is_unconditional(met: &Met<'_>) -> bool {
-    let rule = met.rule;
-    let any = |family: Family| {
-        let open = |term: &crate::config::Term| term.proto.is_none() && term.sport.is_none() && term.dport.is_none();
-        rule.terms[family].iter().any(open)
-    };
-    met.iface.is_none() && rule.source.is_none() && rule.dest.is_none() && Family::ALL.into_iter().all(any)
+    let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = met.rule;
+    let any = |family: Family| terms[family].contains(&Term { proto: None, sport: None, dport: None, icmp_type: None });
+    met.iface.is_none() && source.is_none() && dest.is_none() && Family::ALL.into_iter().all(any)
 }

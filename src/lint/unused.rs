@@ -1,6 +1,6 @@
 //! IP sets and groups that hold nothing, or that nothing uses.
 use super::files::{Files, GuestFile};
-use crate::config::{Action, Address, Definitions, Report, Scope};
+use crate::config::{Action, Address, Definitions, Report, Rule, Scope, VerdictRule};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -61,14 +61,15 @@ fn used(files: &Files) -> Used<'_> {
     let mut used = Used::default();
     for section in files.sections() {
         for rule in section.rules {
-            let verdict = match &rule.action {
+            let Rule { line: _, place: _, iface: _, action } = rule;
+            let VerdictRule { direction: _, verdict: _, source, dest, terms: _, log: _ } = match action {
                 Action::Group(name) => {
                     used.groups.insert(name);
                     continue;
                 }
                 Action::Verdict(verdict) => verdict,
             };
-            for address in [&verdict.source, &verdict.dest].into_iter().flatten() {
+            for address in [source, dest].into_iter().flatten() {
                 match address {
                     Address::Set(set) if set.scope == Scope::Guest => used.guests.insert((section.file, &set.name)),
                     Address::Set(set) => used.cluster.insert(&set.name),

@@ -2,7 +2,7 @@
 use super::builder::{chain, made};
 use super::matches::{ethertype, guest_links};
 use super::sets::ipfilter;
-use crate::config::Guest;
+use crate::config::{Guest, SetEntry};
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName, Interface, Origin};
 use crate::node::Device;
 use ipnet::{IpNet, Ipv4Net};
@@ -108,7 +108,8 @@ fn arp_sources(guest: &Guest, device: &Device) -> Option<Vec<Ipv4Net>> {
         IpNet::V6(_) => None,
     };
     let entries = guest.definitions.sets.get(&ipfilter(device)).map(|set| set.entries.as_slice()).unwrap_or_default();
-    let listed: Vec<_> = entries.iter().filter_map(|entry| Some((v4(entry.net)?, entry.nomatch))).collect();
+    let listed = entries.iter().filter_map(|SetEntry { net, nomatch }| Some((v4(*net)?, *nomatch)));
+    let listed: Vec<_> = listed.collect();
     let own = device.addresses.iter().filter(|_| guest.options.ipfilter).filter_map(|address| match address {
         IpAddr::V4(address) => Some(Ipv4Net::from(*address)),
         IpAddr::V6(_) => None,

@@ -5,7 +5,7 @@ use super::dispatch::to_queue;
 use super::ebtables::{self, BridgeChains};
 use super::sets::{self, Defined, Lost, SetNames};
 use super::shared_config::Basis;
-use crate::config::{Guest, Parser, Report};
+use crate::config::{Guest, GuestOptions, Parser, Report};
 use crate::inputs::{Facts, File, Tree};
 use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
 use crate::node::{self, Device, GuestKind, Listed};
@@ -94,6 +94,12 @@ impl Share {
     }
 
     fn add_rules(&mut self, source: &Source, basis: &Basis, guest: &Guest, devices: &[Device]) {
+        // the options that the chains below are made from: a new one has to get its place there
+        #[rustfmt::skip]
+        let GuestOptions {
+            enable: _, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips, ips_queues: _, layer2_protocols: _,
+            policy_in: _, policy_out: _, log_level_in: _, log_level_out: _, lines: _,
+        } = &guest.options;
         self.devices = devices.iter().map(|device| device.name.clone()).collect();
         let own = SetNames::of(&self.sets, &source.lost);
         for family in Family::ALL {
@@ -105,7 +111,7 @@ impl Share {
         if basis.ebtables {
             self.bridge = ebtables::guest(guest, devices);
         }
-        if guest.options.ips {
+        if *ips {
             self.to_queues = self.devices.iter().map(|device| to_queue(guest, device)).collect();
         }
     }

@@ -132,9 +132,10 @@ pub fn address(
 
 /// What a rule says of the protocol: ports in the order sport, dport, but a list of source ports last.
 pub fn term(term: &Term, matches: &mut Vec<Match>) {
-    let Some(proto) = &term.proto else { return };
+    let Term { proto, sport, dport, icmp_type } = term;
+    let Some(proto) = proto else { return };
     matches.push(Match::Protocol(proto.clone()));
-    if let Some((family, kind)) = &term.icmp_type {
+    if let Some((family, kind)) = icmp_type {
         // ip6tables knows the module by each name of the protocol
         let module = match (family, proto.text()) {
             (Family::V4, _) => "icmp",
@@ -144,8 +145,8 @@ pub fn term(term: &Term, matches: &mut Vec<Match>) {
         matches.push(Match::Module(module));
         matches.push(Match::Icmp(*family, kind.clone()));
     }
-    let source = term.sport.as_ref().map(|ports| written(Side::Source, ports));
-    let dest = term.dport.as_ref().map(|ports| written(Side::Destination, ports));
+    let source = sport.as_ref().map(|ports| written(Side::Source, ports));
+    let dest = dport.as_ref().map(|ports| written(Side::Destination, ports));
     match source {
         Some(list @ Match::Multiport(..)) => matches.extend(dest.into_iter().chain([list])),
         source => matches.extend(source.into_iter().chain(dest)),

@@ -5,6 +5,7 @@ use super::ebtables::{self, BridgeChains};
 use super::network::CorosyncLinks;
 use super::sets::SetNames;
 use super::shared_config::World;
+use crate::config::HostOptions;
 use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +57,17 @@ impl OwnChains {
     }
 
     fn make(node: &Node<'_>) -> Self {
+        // the options that the chains below are made from: a new one has to get its place there, or in the settings
+        #[rustfmt::skip]
+        let HostOptions {
+            enable: _, nosmurfs: _, tcpflags: _, ndp: _, nf_conntrack_allow_invalid: _, protection_synflood: _,
+            protection_synflood_rate: _, protection_synflood_burst: _, nf_conntrack_tcp_timeout_syn_recv: _,
+            nf_conntrack_helpers: _, log_level_in: _, log_level_out: _, tcp_flags_log_level: _, smurf_log_level: _,
+            lines: _,
+            // kernel settings, the other backend, and what only that one enforces
+            nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, log_nf_conntrack: _, nftables: _,
+            log_level_forward: _,
+        } = &node.world.host.options;
         let mut own = OwnChains {
             world: node.world.clone(),
             corosync: node.corosync.clone(),

@@ -39,15 +39,16 @@ impl FamilyCompiler<'_> {
     /// Puts the rules of one direction into a chain.
     pub(super) fn user_rules(&mut self, rules: &[Rule], place: &Place<'_>, into: &mut Builder<'_>) {
         for rule in rules {
-            let interface = match (place.owner, &rule.iface) {
+            let Rule { line, place: _, iface, action } = rule;
+            let interface = match (place.owner, iface) {
                 (Owner::Guest(netid), Some(iface)) if iface != netid => continue,
                 (Owner::Host(altnames), Some(iface)) => real_interface(iface, altnames, place.direction),
                 _ => None,
             };
-            match &rule.action {
-                Action::Group(name) => self.group_rule(name, rule, interface, place, into),
+            match action {
+                Action::Group(name) => self.group_rule(name, *line, interface, place, into),
                 Action::Verdict(verdict) if verdict.direction == place.direction => {
-                    self.verdict_rule(verdict, rule.line, interface, place, into);
+                    self.verdict_rule(verdict, *line, interface, place, into);
                 }
                 Action::Verdict(_) => {}
             }
@@ -57,7 +58,7 @@ impl FamilyCompiler<'_> {
     fn group_rule(
         &mut self,
         name: &str,
-        rule: &Rule,
+        line: u32,
         interface: Option<Match>,
         place: &Place<'_>,
         into: &mut Builder<'_>,
@@ -65,7 +66,7 @@ impl FamilyCompiler<'_> {
         if !self.groups_in_use.contains(name) {
             self.groups_in_use.insert(name.to_string());
         }
-        let origin = Origin::Line(place.file.clone(), rule.line);
+        let origin = Origin::Line(place.file.clone(), line);
         let word = if place.direction == Direction::In { "IN" } else { "OUT" };
         into.plain(Vec::from_iter(interface), jump(&["GROUP-", name, "-", word].concat()), &origin);
         into.plain([marked()], place.group_accept.clone(), &origin);
@@ -79,11 +80,12 @@ impl FamilyCompiler<'_> {
         place: &Place<'_>,
         into: &mut Builder<'_>,
     ) {
+        let VerdictRule { direction: _, verdict, source, dest, terms, log } = rule;
         let mut matches = std::mem::take(&mut self.workshop.matches);
         matches.clear();
         matches.extend(interface);
         let set = |reference: &_| self.set_name(reference);
-        for (side, one) in [(Side::Source, &rule.source), (Side::Destination, &rule.dest)] {
+        for (side, one) in [(Side::Source, source), (Side::Destination, dest)] {
             if let Some(one) = one {
                 // a rule whose set is lost is lost with it; the set's report says so
                 let Some(one) = address(side, one, set) else { return };
@@ -91,14 +93,14 @@ impl FamilyCompiler<'_> {
             }
         }
         let origin = Origin::Line(place.file.clone(), line);
-        let target = match rule.verdict {
+        let target = match verdict {
             Verdict::Accept => place.accept.clone(),
             Verdict::Drop => Target::Drop,
             Verdict::Reject => jump("PVEFW-reject"),
         };
-        let log = Log { vmid: place.vmid, level: rule.log, message: message(rule.verdict) };
+        let log = Log { vmid: place.vmid, level: *log, message: message(*verdict) };
         let common = matches.len();
-        for one in &rule.terms[self.family] {
+        for one in &terms[self.family] {
             matches.truncate(common);
             term(one, &mut matches);
             into.log(&matches, log, &origin);

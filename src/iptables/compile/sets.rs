@@ -1,6 +1,6 @@
 //! IP sets: their names in the kernel, and what is in them.
 use super::builder::made;
-use crate::config::{Alias, Cluster, Guest, IpSet, Report};
+use crate::config::{Alias, Cluster, Guest, IpSet, Report, SetEntry};
 use crate::iptables::ruleset::{Family, Origin, PerFamily, Set, SetName};
 use crate::node::Device;
 use ipnet::{IpNet, Ipv6Net};
@@ -42,21 +42,23 @@ pub struct Defined {
 
 impl Defined {
     fn new(vmid: u32, name: &str, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
-        let origin = match set.line {
+        let IpSet { line, lines, entries } = set;
+        let origin = match *line {
             0 => made(format!("standard set {name} of {file}")),
             line => Origin::Line(file.clone(), line),
         };
         let names = PerFamily { v4: set_name(vmid, name, Family::V4), v6: set_name(vmid, name, Family::V6) };
-        let entries: Vec<_> = set.entries.iter().map(|entry| (entry.net, entry.nomatch)).chain(extra.entries).collect();
+        let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
+        let entries: Vec<_> = entries.chain(extra.entries).collect();
         let of = |family| {
-            let mut live = Set::new(family, set.lines + extra.count, origin.clone());
+            let mut live = Set::new(family, *lines + extra.count, origin.clone());
             for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
                 live.add(*net, *nomatch);
             }
             Arc::new(live)
         };
         let sets = PerFamily { v4: of(Family::V4), v6: of(Family::V6) };
-        Defined { name: name.to_string(), place: (file.clone(), set.line), names, sets }
+        Defined { name: name.to_string(), place: (file.clone(), *line), names, sets }
     }
 }
 

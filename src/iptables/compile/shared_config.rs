@@ -90,30 +90,41 @@ pub struct Basis {
 impl Basis {
     /// What guests see of the world.
     pub fn of(world: &World, enabled: bool) -> Self {
-        let Source { root, node, databases, .. } = &world.source;
+        let Source { root, node, files: _, network: _, databases } = &world.source;
+        let ClusterOptions {
+            enable: _,
+            ebtables,
+            policy_in: _,
+            policy_out: _,
+            policy_forward: _,
+            log_ratelimit,
+            lines: _,
+        } = &world.cluster.options;
         Basis {
             root: root.clone(),
             node: node.clone(),
             databases: databases.clone(),
             cluster: outline(&world.cluster),
             set_names: world.set_names.clone(),
-            ratelimit: world.cluster.options.log_ratelimit.clone(),
-            ebtables: world.cluster.options.ebtables,
+            ratelimit: log_ratelimit.clone(),
+            ebtables: *ebtables,
             enabled,
         }
     }
 }
 
 fn outline(cluster: &Cluster) -> Cluster {
-    let Definitions { aliases, sets } = &cluster.definitions;
+    // of what a new field holds, guests may have to see more than this
+    let Cluster { file, options: _, definitions, local_network, own_local_network, rules: _, groups } = cluster;
+    let Definitions { aliases, sets } = definitions;
     let sets = sets.keys().map(|name| (name.clone(), IpSet::default())).collect();
     Cluster {
-        file: cluster.file.clone(),
+        file: file.clone(),
         options: ClusterOptions::default(),
         definitions: Definitions { aliases: aliases.clone(), sets },
-        local_network: cluster.local_network.clone(),
-        own_local_network: cluster.own_local_network,
+        local_network: local_network.clone(),
+        own_local_network: *own_local_network,
         rules: Vec::new(),
-        groups: cluster.groups.keys().map(|name| (name.clone(), Group::default())).collect(),
+        groups: groups.keys().map(|name| (name.clone(), Group::default())).collect(),
     }
 }
