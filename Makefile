@@ -43,9 +43,10 @@ test-deps:
 
 # Faults and hostile configurations, the long run: about two hours
 long-tests: deps
-	PVEFW_LONG_TESTS=1 cargo test --locked --test faults --test held --test daemon --test scale
-	PVEFW_TREES=2600 cargo test --locked --test hostile -- --nocapture
-	PVEFW_CYCLES=10000 cargo test --locked --test cycles -- --nocapture
+	PVEFW_LONG_TESTS=1 cargo test --locked --test faults
+	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- held:: daemon:: scale::
+	PVEFW_TREES=2600 cargo test --locked --test kernel hostile:: -- --nocapture
+	PVEFW_CYCLES=10000 cargo test --locked --test resources cycles:: -- --nocapture
 
 # All fuzz targets of configuration and tools, five minutes each; needs cargo-fuzz and a nightly toolchain
 fuzz:
@@ -54,7 +55,7 @@ fuzz:
 # Simulator against kernel, the long run: 400 configurations, 150 packets of each; SEED=N begins elsewhere
 SEED ?= 1
 differential: deps
-	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test differential -- --nocapture
+	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test kernel differential:: -- --nocapture
 
 # The test bed to look around in: a shell on its node, until it is left
 testbed: deps

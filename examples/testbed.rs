@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a program for the terminal")]
 #[path = "../tests/support/netns.rs"]
 mod netns;
-#[path = "../tests/testbed/mod.rs"]
+#[path = "../tests/support/testbed/mod.rs"]
 mod testbed;
 
 use testbed::{Bed, Place};

@@ -16,7 +16,7 @@
 //! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
 //! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `daemon`, `logger` and `cli`.
 //!
-//! Which module may use which is written down in `tests/architecture.rs`, and held there.
+//! Which module may use which is written down in `tests/it/architecture.rs`, and held there.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 

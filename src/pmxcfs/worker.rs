@@ -2,7 +2,7 @@
 //!
 //! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
-//! tree from being unmounted nor pmxcfs from starting again (`tests/reader.rs` shows it), and ends with the mount.
+//! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
 use super::scan::{Scanner, Trust};
 use super::snapshot::{News, Scan, Sight, Writing};
 use super::watch::Watch;

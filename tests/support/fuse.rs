@@ -6,8 +6,10 @@ use fuser::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -176,7 +178,9 @@ impl Filesystem for Shared {
 pub struct Fuse {
     shared: Shared,
     session: Option<BackgroundSession>,
-    connection: String,
+    mounted_at: PathBuf,
+    /// What ends the connection when it is written to. It is opened at once: its path belongs to another mount later.
+    abort: File,
 }
 
 impl Fuse {
@@ -192,8 +196,8 @@ impl Fuse {
         config.mount_options = vec![MountOption::FSName("pmxcfs-test".into())];
         // the way of mount(2): needs root and /dev/fuse
         let session = fuser::spawn_mount(shared.clone(), at, &config).expect("mounting (needs root and /dev/fuse)");
-        let device = std::fs::metadata(at).unwrap().dev();
-        Fuse { shared, session: Some(session), connection: format!("/sys/fs/fuse/connections/{device}") }
+        let abort = open_abort(std::fs::metadata(at).unwrap().dev());
+        Fuse { shared, session: Some(session), mounted_at: at.to_path_buf(), abort }
     }
 
     /// Changes what it holds or how it misbehaves.
@@ -209,22 +213,32 @@ impl Fuse {
 
     /// As if the process behind it were killed: the mount stays, every access fails.
     pub fn kill(&self) {
-        let control = Path::new("/sys/fs/fuse/connections");
-        if std::fs::read_dir(control).unwrap().next().is_none() {
-            nix::mount::mount(Some("fusectl"), control, Some("fusectl"), nix::mount::MsFlags::empty(), None::<&str>)
-                .expect("mounting fusectl");
-        }
-        std::fs::write(format!("{}/abort", self.connection), "1").expect("aborting the connection");
+        (&self.abort).write_all(b"1").expect("aborting the connection");
     }
 
     /// Unmounts it the way that fails when anything in it is open.
     pub fn unmount(mut self) {
-        self.session.take().unwrap().umount_and_join().expect("unmounting");
+        nix::mount::umount(&self.mounted_at).expect("unmounting");
+        self.kill();
+        self.session.take().unwrap().join().expect("ending the session");
     }
+}
+
+/// Opens the file that aborts the connection of this device.
+fn open_abort(device: u64) -> File {
+    let control = Path::new("/sys/fs/fuse/connections");
+    if std::fs::read_dir(control).unwrap().next().is_none() {
+        nix::mount::mount(Some("fusectl"), control, Some("fusectl"), nix::mount::MsFlags::empty(), None::<&str>)
+            .expect("mounting fusectl");
+    }
+    File::options().write(true).open(control.join(format!("{device}/abort"))).expect("the connection's abort file")
 }
 
 impl Drop for Fuse {
     fn drop(&mut self) {
         self.hang(false);
+        // its end unmounts; a copy of the mount in another mount namespace needs the abort to end
+        drop(self.session.take());
+        let _ = (&self.abort).write_all(b"1");
     }
 }

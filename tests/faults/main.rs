@@ -1,0 +1,50 @@
+//! Tools that fail, hang or refuse: stand-ins first in PATH do what a test asks of them in its namespace.
+//!
+//! Needs root, netfilter, and the tools of `make deps`.
+#![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+mod everywhere;
+#[path = "../support/host.rs"]
+mod host;
+mod killed;
+#[path = "../support/netns.rs"]
+mod netns;
+mod others;
+#[path = "../support/packets.rs"]
+mod packets;
+mod refused;
+#[path = "../support/rulesets.rs"]
+mod rulesets;
+mod standins;
+mod stream;
+mod tools;
+mod variants;
+#[path = "../support/wait.rs"]
+mod wait;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    if killed::is_child() {
+        return killed::child();
+    }
+    let folder = standins::install();
+    let tests = [
+        tools::tests(),
+        killed::tests(),
+        refused::tests(),
+        variants::tests(),
+        stream::tests(),
+        others::tests(),
+        everywhere::tests(),
+    ]
+    .concat();
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    drop(folder);
+    conclusion.exit();
+}

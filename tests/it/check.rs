@@ -1,0 +1,120 @@
+//! `pve-firewall check`, from outside.
+use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\n";
+const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source +web\n";
+
+/// A sound configuration of node n1.
+fn tree() -> TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    for (path, content) in [
+        ("firewall/cluster.fw", CLUSTER),
+        ("firewall/100.fw", GUEST),
+        ("nodes/n1/host.fw", "[OPTIONS]\nnosmurfs: 1\n"),
+        ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\n"),
+    ] {
+        let path = tree.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    tree
+}
+
+/// Exit status and standard output.
+fn check(config: &Path, args: &[&str]) -> (i32, String) {
+    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let output = command.args(["--node", "n1", "--config"]).arg(config).arg("check").args(args).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_sound_configuration_passes() {
+    let tree = tree();
+    assert_eq!(check(tree.path(), &[]), (0, "0 faults, 0 warnings\n".to_string()));
+    assert_eq!(check(tree.path(), &["--json"]), (0, "[]\n".to_string()));
+}
+
+#[test]
+fn a_fault_is_shown_with_its_line_and_place() {
+    let tree = tree();
+    let file = tree.path().join("firewall/cluster.fw");
+    fs::write(&file, CLUSTER.replace("SSH", "SHH")).unwrap();
+    let shown = format!(
+        "error: errors in rule parameters: IN SHH(ACCEPT)\n --> {}:6:4\n  |\n6 | IN SHH(ACCEPT)\n  |    ^^^ unknown macro 'SHH': did you mean 'SSH'?\n\n1 fault, 0 warnings\n",
+        file.display()
+    );
+    assert_eq!(check(tree.path(), &[]), (1, shown));
+    let (status, json) = check(tree.path(), &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let place =
+        serde_json::json!({ "column": 4, "end": 7, "text": "unknown macro 'SHH'", "help": "did you mean 'SSH'?" });
+    assert_eq!((status, &json[0]["line"], &json[0]["severity"]), (1, &6.into(), &"error".into()));
+    assert_eq!(json[0]["places"], serde_json::json!([place]));
+}
+
+#[test]
+fn warnings_alone_are_no_failure() {
+    let tree = tree();
+    fs::write(tree.path().join("nodes/n1/host.fw"), "[RULES]\nOUT ACCEPT\nOUT DROP -p udp\n").unwrap();
+    let (status, text) = check(tree.path(), &[]);
+    assert_eq!(status, 0);
+    assert!(text.starts_with("warning: this rule is never reached: line 2 accepts everything that goes out"), "{text}");
+    assert!(text.ends_with("\n0 faults, 1 warning\n"), "{text}");
+}
+
+#[test]
+fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() {
+    let tree = tree();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let new = elsewhere.path().join("cluster.fw");
+    fs::write(&new, "[OPTIONS]\nenable: 1\nebtabels: 1\n").unwrap();
+    let (status, text) = check(tree.path(), &[new.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert!(text.contains(&format!("{}:3:1", new.display())) && text.contains("did you mean 'ebtables'?"), "{text}");
+    let guest = tree.path().join("firewall/100.fw");
+    assert!(text.contains(&format!("{}:4:19", guest.display())) && text.contains("no such ipset 'web'"), "{text}");
+    assert!(text.ends_with("\n2 faults, 0 warnings\n"), "{text}");
+    assert_eq!(fs::read_to_string(tree.path().join("firewall/cluster.fw")).unwrap(), CLUSTER, "nothing is written");
+    // what is wrong elsewhere already is not this file's
+    fs::write(&guest, "[RULES]\nIN NOPE\n").unwrap();
+    fs::write(&new, CLUSTER.replace("+web", "")).unwrap();
+    let (status, text) = check(tree.path(), &[new.to_str().unwrap()]);
+    assert_eq!((status, text.contains("100.fw")), (0, false), "{text}");
+}
+
+#[test]
+fn a_file_whose_name_tells_nothing_is_told_by_its_content() {
+    let (tree, elsewhere) = (tree(), tempfile::tempdir().unwrap());
+    let new = elsewhere.path().join("new");
+    fs::write(&new, "[OPTIONS]\nenable: 1\nebtables: 0\n[RULES]\nIN SSH(ACCEPT)\n").unwrap();
+    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output().unwrap();
+    let told = format!(
+        "{}: the name does not tell what it is; by its content it is checked as firewall/cluster.fw\n",
+        new.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), told.trim_end());
+}
+
+#[test]
+fn hostile_lines_reach_no_terminal_as_they_are() {
+    let tree = tree();
+    let file = tree.path().join("firewall/100.fw");
+    fs::write(&file, "[RULES]\nIN \u{1b}[31mRED\u{7}\nIN ACCEPT -source \u{202e}x\nIN \u{9b}31m\n").unwrap();
+    let (status, text) = check(tree.path(), &[]);
+    assert_eq!(status, 1);
+    let harmless = |one: char| one == '\n' || !(one.is_control() || ('\u{202a}'..='\u{202e}').contains(&one));
+    assert!(text.chars().all(harmless), "{text:?}");
+}
+
+#[test]
+fn without_a_configuration_there_is_nothing_to_check() {
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(check(empty.path(), &[]).0, 1);
+    let file = empty.path().join("100.fw");
+    fs::write(&file, "[OPTIONS]\nenable: 1\n").unwrap();
+    assert_eq!(check(empty.path(), &[file.to_str().unwrap()]), (0, "0 faults, 0 warnings\n".to_string()));
+}

@@ -1,0 +1,47 @@
+//! Completion, as bash itself asks for it.
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What bash offers for a line whose last word is to be completed.
+fn completions(line: &[&str]) -> Vec<String> {
+    let program = Path::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let script = r#"
+        eval "$(COMPLETE=bash pve-firewall)"
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
+        hook=$(complete -p pve-firewall)
+        hook=${hook##*-F }
+        "${hook%% *}" pve-firewall "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash").args(["-c", script, "bash"]).args(line).env("PATH", path).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|word| word.trim().to_string()).collect()
+}
+
+#[test]
+fn commands_and_options_are_offered() {
+    assert_eq!(completions(&["pve-firewall", "comp"]), ["compile"]);
+    assert_eq!(completions(&["pve-firewall", "compile", "--off"]), ["--offline"]);
+    assert_eq!(completions(&["pve-firewall", "--variant", "l"]), ["legacy"]);
+}
+
+#[test]
+fn files_are_offered_where_a_file_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cluster.fw"), "").unwrap();
+    let start = folder.path().join("clu").to_string_lossy().into_owned();
+    assert_eq!(completions(&["pve-firewall", "check", &start]), [folder.path().join("cluster.fw").to_str().unwrap()]);
+}
+
+#[test]
+fn hidden_commands_are_not_offered() {
+    assert!(!completions(&["pve-firewall", ""]).iter().any(|word| word == "read-tree"));
+}
+
+#[test]
+fn zsh_gets_a_hook_as_well() {
+    let output = Command::new(env!("CARGO_BIN_EXE_pve-firewall")).env("COMPLETE", "zsh").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("#compdef pve-firewall"));
+}

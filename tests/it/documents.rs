@@ -1,0 +1,65 @@
+//! What documents say of the tests: each test that `docs/faults.md` names is there.
+use regex::Regex;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+fn below(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+}
+
+/// The text of the module with this name below a folder: of `NAME.rs`, and of all files in the folder `NAME`.
+fn module(folder: &Path, name: &str) -> String {
+    let text = |path: PathBuf| match (path.is_dir(), path.file_stem().is_some_and(|stem| stem == name)) {
+        (true, true) => all_below(&path),
+        (true, false) => module(&path, name),
+        (false, true) if path.extension().is_some_and(|extension| extension == "rs") => read(path),
+        (false, _) => String::new(),
+    };
+    entries(folder).map(text).collect()
+}
+
+fn all_below(folder: &Path) -> String {
+    entries(folder).map(|path| if path.is_dir() { all_below(&path) } else { read(path) }).collect()
+}
+
+/// Whether a test of this name is declared: by `#[test]`, or in the list of a program that has its own `main`.
+fn declares(text: &str, test: &str) -> bool {
+    let function = Regex::new(&format!(r"#\[test\]\s+fn {test}\(")).unwrap();
+    function.is_match(text) || text.contains(&format!("(\"{test}\", "))
+}
+
+#[test]
+fn every_test_that_the_table_of_faults_names_is_there() {
+    let table = read("docs/faults.md");
+    let source = all_below(&below("src"));
+    let program = |name: &str| module(&below("tests"), name);
+    let name = Regex::new("`([a-z0-9_]+)(?:::([a-z0-9_]+))?`").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+    // a header, and the rows below it
+    let rows: Vec<&str> = rows.filter(|row| !row.ends_with("| test |")).collect();
+    let mut tests = 0;
+    for row in &rows {
+        let (_, cell) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        let of_units = cell.find("unit test").unwrap_or(cell.len());
+        for found in name.captures_iter(cell) {
+            let (whole, first) = (found.get(0).unwrap(), &found[1]);
+            let there = match found.get(2) {
+                Some(test) => declares(&program(first), test.as_str()),
+                None if whole.start() > of_units => declares(&source, first),
+                None => !program(first).is_empty(),
+            };
+            assert!(there, "there is no test {}: {row}", whole.as_str());
+            tests += 1;
+        }
+        assert!(name.is_match(cell) || cell.starts_with("the same"), "a row without a test: {row}");
+    }
+    assert!(rows.len() > 40 && tests > rows.len(), "{} rows, {tests} tests", rows.len());
+}

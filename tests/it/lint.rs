@@ -1,0 +1,210 @@
+//! What `check` finds in a tree, apart from how it is shown.
+use pve_firewall::inputs::{Facts, File, Tree};
+use pve_firewall::lint::{Finding, check};
+use std::fs;
+
+const CONF: &str = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nipconfig0: ip=10.0.0.5/24,gw=10.0.0.1\n";
+
+fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let facts = Facts {
+        node: "n1".to_string(),
+        services: read("/etc/services"),
+        protocols: read("/etc/protocols"),
+        ethertypes: read("/etc/ethertypes"),
+        ..Facts::default()
+    };
+    let mut tree = Tree { root: "/pve".to_string(), ..Tree::default() };
+    for (path, content) in files {
+        tree.files.insert((*path).into(), File::Content(content.as_bytes().into()));
+    }
+    check(&tree, &facts)
+}
+
+/// Each report without the folder, and the help for its marks.
+fn found(files: &[(&str, &str)]) -> Vec<String> {
+    let shown = |finding: Finding| {
+        let help: Vec<_> = finding.help.into_iter().flatten().collect();
+        let text = finding.report.to_string().replace("/pve/firewall/", "");
+        [vec![text], help].concat().join(" | ")
+    };
+    findings(files).into_iter().map(shown).collect()
+}
+
+fn cluster(text: &str) -> Vec<String> {
+    found(&[("firewall/cluster.fw", text)])
+}
+
+fn guest(text: &str) -> Vec<String> {
+    found(&[("firewall/100.fw", text), ("nodes/n1/qemu-server/100.conf", CONF)])
+}
+
+#[test]
+fn a_sound_configuration_has_no_findings() {
+    let text = "[OPTIONS]\nenable: 1\n[ALIASES]\nlan 10.0.0.0/24\n[IPSET web]\nlan\n[RULES]\nGROUP gg\n\
+        IN ACCEPT -source +web -p tcp -dport 80\nIN ACCEPT -source lan -p tcp -dport 80:90\nIN DROP -source 203.0.113.0/24\n[GROUP gg]\nIN SSH(ACCEPT)\n";
+    assert_eq!(cluster(text), [""; 0]);
+}
+
+#[test]
+fn rules_that_are_never_reached() {
+    for (rules, shadow) in [
+        ("IN DROP\nIN ACCEPT -p tcp", Some("line 2 drops everything that comes in before it")),
+        ("OUT REJECT\nOUT ACCEPT -p tcp", Some("line 2 rejects everything that goes out before it")),
+        ("IN DROP\nOUT ACCEPT -p tcp", None),
+        ("IN ACCEPT -p tcp\nIN DROP -p tcp -dport 22", Some("line 2 accepts everything that it matches before it")),
+        ("IN ACCEPT -p tcp -dport 20:30\nIN SSH(DROP)", Some("line 2 accepts everything that it matches before it")),
+        ("IN ACCEPT -p tcp -dport 20,22\nIN ACCEPT -p tcp -dport 21:22", None),
+        ("IN ACCEPT -p tcp -dport 53\nIN DNS(ACCEPT)", None),
+        ("IN ACCEPT -source 10.0.0.0/8\nIN DROP -source 10.1.2.3-10.1.2.9", Some("line 2 accepts")),
+        ("IN ACCEPT -source 10.0.0.0/8\nIN DROP -dest 10.1.2.3", None),
+        ("IN ACCEPT -source 0.0.0.0/0\nIN DROP", None),
+        ("IN ACCEPT -i vmbr0\nIN DROP", None),
+        ("IN ACCEPT -i vmbr0\nIN DROP -i vmbr0 -p udp", Some("line 2 accepts")),
+        ("IN Ping(ACCEPT)\nIN DROP -p icmp -icmp-type 8", Some("line 2 accepts")),
+        ("IN ACCEPT -p icmp -icmp-type 3\nIN DROP -p icmp -icmp-type port-unreachable", Some("line 2 accepts")),
+        ("IN ACCEPT -p icmp -icmp-type port-unreachable\nIN DROP -p icmp -icmp-type 3", None),
+        ("|IN DROP\nIN ACCEPT -p tcp", None),
+    ] {
+        let found = cluster(&format!("[RULES]\n{rules}\n"));
+        match shadow {
+            Some(shadow) => {
+                assert_eq!(found.len(), 1, "{rules}: {found:?}");
+                let start = format!("cluster.fw (line 3): this rule is never reached: {shadow}");
+                assert!(found[0].starts_with(&start), "{rules}: {found:?}");
+            }
+            None => assert_eq!(found, [""; 0], "{rules}"),
+        }
+    }
+}
+
+#[test]
+fn sets_and_groups_shadow_as_well() {
+    let text = "[IPSET net]\n10.0.0.0/8\n!10.9.0.0/16\n[IPSET all]\n10.0.0.0/8\n[GROUP gg]\nIN ACCEPT -source +all\n[RULES]\n\
+        IN DROP -source +net\nIN DROP -source 10.1.0.0/16\nGROUP gg\nIN DROP -source 10.2.0.0/16\nGROUP gg\n";
+    assert_eq!(
+        cluster(text),
+        [
+            "cluster.fw (line 12): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) accepts everything that it matches before it",
+            "cluster.fw (line 13): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) accepts everything that it matches before it",
+        ]
+    );
+}
+
+#[test]
+fn sets_and_groups_that_hold_nothing_or_serve_nothing() {
+    let text = "[IPSET idle]\n10.0.0.1\n[IPSET empty]\n[IPSET blacklist]\n[IPSET management]\n[GROUP idle]\nIN ACCEPT\n\
+        [GROUP empty]\n|IN ACCEPT\n[RULES]\nIN ACCEPT -source +empty\n";
+    assert_eq!(
+        cluster(text),
+        [
+            "cluster.fw (line 1): ipset 'idle' is used by no rule",
+            "cluster.fw (line 3): ipset 'empty' is empty: rules with it match nothing",
+            "cluster.fw (line 6): group 'idle' is used by no rule",
+            "cluster.fw (line 8): group 'empty' has no rule that works: it decides nothing",
+        ]
+    );
+    let used = [
+        ("firewall/cluster.fw", "[IPSET web]\n10.0.0.1\n[GROUP gg]\nIN ACCEPT\n"),
+        ("firewall/200.fw", "[RULES]\nIN DROP -source +dc/web\n"),
+        ("nodes/n2/host.fw", "[RULES]\nGROUP gg\n"),
+    ];
+    assert_eq!(found(&used), [""; 0], "files of guests and nodes elsewhere count");
+}
+
+#[test]
+fn ip_filters_without_the_guests_addresses() {
+    let lacks = "guest is configured with";
+    for (text, line, part) in [
+        ("[OPTIONS]\nenable: 1\nipfilter: 1\n", 3, "holds no address of the guest"),
+        ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.6\n", 3, lacks),
+        ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.0/24\n", 0, ""),
+        ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net1]\n10.0.0.0/24\n", 3, "the guest has no net1 with firewall=1"),
+        ("[OPTIONS]\nipfilter: 1\n", 0, ""),
+    ] {
+        let found = guest(text);
+        assert_eq!(found.len(), usize::from(line > 0), "{text}: {found:?}");
+        if let Some(found) = found.first() {
+            assert!(
+                found.starts_with(&format!("100.fw (line {line}): ")) && found.contains(part) | (part == lacks),
+                "{found}"
+            );
+            assert_eq!(part == lacks, found.contains("lacks 10.0.0.5, which the guest is configured with"), "{found}");
+        }
+    }
+    let container = "net0: name=eth0,hwaddr=02:00:00:00:00:01,firewall=1,ip=10.0.0.7/24";
+    let files = [("firewall/200.fw", "[OPTIONS]\nenable: 1\nipfilter: 1\n"), ("nodes/n1/lxc/200.conf", container)];
+    assert_eq!(found(&files), [""; 0], "a container's addresses are in the set by themselves");
+}
+
+#[test]
+fn nobody_is_locked_out_unawares() {
+    let locked = |what: &str| format!("nobody in the set management can reach {what} of the node any more");
+    for (rules, line) in [
+        ("IN ACCEPT -p tcp -dport 80", 0),
+        ("IN DROP -p udp", 0),
+        ("IN DROP", 4),
+        ("IN REJECT -p tcp -dport 22,8006", 4),
+        ("IN DROP -source +management", 4),
+        ("IN DROP -source 10.0.0.0/8", 0),
+        // somebody is let in, from an address of the rule's own
+        ("IN ACCEPT -source 192.0.2.7 -p tcp\nIN DROP", 0),
+        ("IN ACCEPT -i eno1 -p tcp\nIN DROP", 0),
+        ("GROUP admin\nIN DROP\n[GROUP admin]\nIN ACCEPT -source 192.0.2.8 -p tcp -dport 22,8006", 0),
+        ("IN ACCEPT -source 192.0.2.7 -p udp\nIN DROP", 5),
+    ] {
+        let found = cluster(&format!("[OPTIONS]\nenable: 1\n[RULES]\n{rules}\n"));
+        let expected: &[_] =
+            if line > 0 { &[locked("port 22 (SSH)"), locked("port 8006 (the web interface)")] } else { &[] };
+        assert_eq!(found.len(), expected.len(), "{rules}: {found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(&format!("cluster.fw (line {line}): {expected}")), "{rules}: {found}");
+        }
+    }
+    assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "a firewall that is off");
+    let off = [
+        ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n"),
+        ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n"),
+    ];
+    assert_eq!(found(&off), [""; 0], "a host whose firewall is off");
+}
+
+#[test]
+fn faults_come_with_what_was_perhaps_meant() {
+    for (text, expected) in [
+        ("[OPTIONS]\nenabel: 1\n", "can't parse option 'enabel: 1' | did you mean 'enable'?"),
+        ("[RULES]\nIN SHH(ACCEPT)\n", "unknown macro 'SHH' | did you mean 'SSH'?"),
+        ("[RULES]\nIN ACCEPT -sorce 10.0.0.1\n", "-sorce 10.0.0.1 | did you mean '-source'?"),
+        ("[RULES]\nGROUP webb\n[GROUP web]\nIN ACCEPT\n", "no such security group 'webb' | did you mean 'web'?"),
+        ("[RULES]\nIN ACCEPT -p tcp -dport htps\n", "invalid port 'htps' | did you mean 'https'?"),
+    ] {
+        let found = cluster(text);
+        assert!(found[0].ends_with(expected), "{found:?}");
+    }
+}
+
+#[test]
+fn marks_stand_under_the_word() {
+    for (line, word) in [
+        ("  IN SHH(ACCEPT) -p tcp # SHH", "SHH"),
+        ("IN ACCEPT -p tpc", "tpc"),
+        ("|IN ACCEPT\t-source +nope", "+nope"),
+        ("IN ACCEPT -log loud", "loud"),
+        ("FORWARD REJECT", "REJECT"),
+        ("IN DENY", "DENY"),
+        ("GROUP nope", "nope"),
+    ] {
+        let found = findings(&[("firewall/cluster.fw", &format!("[RULES]\n{line}\n"))]);
+        let finding = &found[0];
+        let span = finding.report.marks[0].span;
+        assert_eq!(finding.line, line);
+        assert_eq!(&line[span.start..span.end], word, "{line}");
+        assert_eq!(span.start, line.find(word).unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn ten_thousand_faults_are_found_in_one_go() {
+    let text = format!("[RULES]\n{}", "IN SHH(ACCEPT)\n".repeat(10_000));
+    assert_eq!(cluster(&text).len(), 10_000);
+}

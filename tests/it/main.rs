@@ -1,0 +1,29 @@
+//! Tests that need neither root nor netfilter, a module each.
+#![allow(clippy::disallowed_methods, reason = "tests read files and run programs")]
+#[path = "../support/arbitrary.rs"]
+mod arbitrary;
+#[path = "../support/hostile_trees.rs"]
+mod hostile_trees;
+#[path = "../support/nflog.rs"]
+mod nflog;
+#[path = "../support/rulesets.rs"]
+mod rulesets;
+#[path = "../support/trees.rs"]
+mod trees;
+
+mod architecture;
+mod check;
+mod completion;
+mod divergences;
+mod documents;
+mod lint;
+mod logger_cases;
+mod logger_properties;
+mod manual;
+mod plan;
+mod properties;
+mod readme;
+mod regressions;
+mod remembering;
+mod simulate;
+mod terminal;

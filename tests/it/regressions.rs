@@ -1,0 +1,48 @@
+//! What fuzzing has found once, replayed: each file in `tests/regressions/TARGET/` goes through that target of `fuzz/`.
+#[path = "../../fuzz/fuzz_targets/support/mod.rs"]
+mod support;
+
+use self::support::TARGETS;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn names(path: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder(path)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn targets() -> BTreeSet<String> {
+    TARGETS.iter().map(|(name, _)| (*name).to_string()).collect()
+}
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    let folders = names("tests/regressions");
+    assert!(!folders.is_empty() && folders.is_subset(&targets()), "each folder is a target's: {folders:?}");
+    for (target, check) in TARGETS.into_iter().filter(|(target, _)| folders.contains(*target)) {
+        let cases = format!("tests/regressions/{target}");
+        for case in names(&cases) {
+            // shown when the check panics
+            println!("{cases}/{case}");
+            check(&fs::read(folder(&cases).join(case)).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_target_has_its_program() {
+    let programs: BTreeSet<String> =
+        names("fuzz/fuzz_targets").iter().filter_map(|name| name.strip_suffix(".rs").map(String::from)).collect();
+    assert_eq!(programs, targets());
+    let manifest = fs::read_to_string(folder("fuzz/Cargo.toml")).unwrap();
+    for target in targets() {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "{target}");
+        let program = fs::read_to_string(folder("fuzz/fuzz_targets").join(format!("{target}.rs"))).unwrap();
+        assert!(program.contains(&format!("support::run(\"{target}\", data)")), "{program}");
+    }
+}

@@ -1,0 +1,164 @@
+//! The command `simulate`: exact output, what decides, and what makes no sense.
+use assert_cmd::Command;
+use serde_json::Value;
+use std::path::PathBuf;
+
+fn example() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pve")
+}
+
+/// Runs `simulate` on the example configuration; its status, stdout and stderr.
+fn run(args: &str) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    command.arg("simulate").args(args.split_whitespace()).arg("--config").arg(example()).args(["--node", "demo"]);
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[track_caller]
+fn object(args: &str) -> Value {
+    let (status, stdout, stderr) = run(&format!("{args} --json"));
+    assert_eq!((status, stderr.as_str()), (0, ""), "{args}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// What was decided, and by what: a place in a file below the configuration's root, or words.
+#[track_caller]
+fn decision(args: &str) -> (String, String) {
+    let object = object(args);
+    let origin = &object["decided_by"]["origin"];
+    let by = match (origin["file"].as_str(), &origin["line"]) {
+        (Some(file), line) => {
+            let file = file.strip_prefix(example().to_str().unwrap()).unwrap();
+            format!("{}:{line}", file.trim_start_matches('/'))
+        }
+        (None, _) => origin["made_by"].as_str().unwrap_or("nothing").replace(example().to_str().unwrap(), ""),
+    };
+    (object["action"].as_str().unwrap().to_string(), by)
+}
+
+#[test]
+fn the_output_is_the_packet_and_the_action() {
+    let (status, stdout, stderr) = run("--from outside --to vm100 --dport 22");
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert_eq!(
+        stdout,
+        "Test packet:\n  from    : outside\n  to      : vm100\n  proto   : tcp\n  dport   : 22\nACTION: DROP\n"
+    );
+}
+
+#[test]
+fn the_spellings_of_pve_are_understood() {
+    assert_eq!(run("-from outside -to vm100 -dport 22").1, run("--from outside --to vm100 --dport 22").1);
+    assert_eq!(run("--to vm100 -verbose 1").1, run("--to vm100 --verbose").1);
+}
+
+#[test]
+fn the_cause_is_a_line_of_the_configuration_or_a_default() {
+    let cases = [
+        ("--to vm100 --dport 80", "ACCEPT", "firewall/cluster.fw:22"),
+        ("--to vm100 --dport 22", "DROP", "firewall/100.fw:5"),
+        ("--to vm100 --dport 5432 --source 10.10.10.101", "ACCEPT", "firewall/100.fw:14"),
+        ("--to vm100 --dport 5432 --source 10.10.10.102", "DROP", "firewall/100.fw:5"),
+        ("--to vm100 --dport 139", "DROP", "standard chain PVEFW-Drop: SMB noise"),
+        ("--to ct101 --dport 22 --source 10.10.10.200", "ACCEPT", "firewall/101.fw:9"),
+        ("--to ct101 --dport 22", "REJECT", "firewall/101.fw:5"),
+        ("--to ct101 --protocol icmp --icmp-type echo-request", "DROP", "firewall/101.fw:5"),
+        ("--to ct101 --dport 22 --source 198.51.100.7", "DROP", "set blacklist of cluster.fw"),
+        ("--from ct101 --to vm100 --dport 80 --dest 10.10.10.100", "ACCEPT", "firewall/cluster.fw:22"),
+        ("--from ct101 --to vm100 --dport 80 --source 10.9.9.9", "DROP", "firewall/101.fw:4"),
+        ("--from ct101 --to outside --dport 25", "DROP", "firewall/101.fw:6"),
+        (
+            "--to host --dport 8006 --source 10.10.10.200",
+            "ACCEPT",
+            "default access to port 8006 for the set management",
+        ),
+        ("--to host --dport 9100 --source 10.10.10.210", "ACCEPT", "firewall/cluster.fw:26"),
+        ("--to host --icmp-type 8 --source 10.10.10.200", "ACCEPT", "firewall/cluster.fw:18"),
+        ("--to host --icmp-type destination-unreachable", "DROP", "invalid connection state"),
+        ("--from host --to vm100 --dport 443", "ACCEPT", "firewall/cluster.fw:23"),
+        ("--from host --to host --dport 1", "ACCEPT", "the host's loopback traffic"),
+        ("--from vmbr0/eno1 --to vm100i0 --dport 443 --source 2001:db8::1", "ACCEPT", "firewall/cluster.fw:23"),
+        ("--from ct101 --to vm100 --protocol arp", "ACCEPT", "firewall/101.fw:2"),
+        ("--from ct101 --to vm100 --protocol arp --source 10.10.10.100", "DROP", "firewall/101.fw:4"),
+    ];
+    let told: Vec<_> = cases.iter().map(|(args, ..)| (args, decision(args))).collect();
+    let wanted: Vec<_> = cases.iter().map(|(args, action, by)| (args, (action.to_string(), by.to_string()))).collect();
+    for (told, wanted) in told.iter().zip(&wanted).filter(|(told, wanted)| told != wanted) {
+        eprintln!("{told:?}, not {wanted:?}");
+    }
+    assert!(told == wanted);
+}
+
+#[test]
+fn the_answer_to_a_rejected_packet_is_told() {
+    assert_eq!(object("--to ct101 --dport 22")["answered_with"], "tcp-reset");
+    assert_eq!(
+        object("--to ct101 --dport 22 --source 2001:db8::1 --protocol udp")["answered_with"],
+        "icmp6-port-unreachable"
+    );
+    assert_eq!(object("--to vm100 --dport 22")["answered_with"], Value::Null);
+}
+
+#[test]
+fn verbose_shows_the_way_and_what_decided() {
+    let (_, stdout, _) = run("--to vm100 --dport 80 --verbose");
+    let wanted = [
+        "bridge vmbr0, from port outside to port fwpr100p0",
+        "bridge fwbr100i0, from port fwln100i0 to port tap100i0",
+        "    +     -A tap100i0-IN -j GROUP-webserver-IN",
+        "    +       -A GROUP-webserver-IN -p tcp --dport 80 -g PVEFW-SET-ACCEPT-MARK",
+        "/examples/pve/firewall/cluster.fw:22",
+        "ACTION: ACCEPT",
+    ];
+    let mut rest = stdout.as_str();
+    for line in wanted {
+        let (_, after) = rest.split_once(line).unwrap_or_else(|| panic!("no '{line}' in\n{stdout}"));
+        rest = after;
+    }
+}
+
+#[test]
+fn what_makes_no_sense_gets_a_clear_error() {
+    let cases = [
+        (2, "--to vmx", "a zone is host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>"),
+        (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),
+        (2, "--to vm100 --source 10.0.0.300", "invalid value '10.0.0.300' for '--source <A>'"),
+        (1, "--to vm102", "ERROR: there is no VM 102 on node demo: its guests are vm100, ct101"),
+        (1, "--to vm101", "ERROR: guest 101 is a container: say ct101"),
+        (1, "--to vm100i3", "ERROR: VM 100 has no network device net3: it has net0"),
+        (1, "--from outside --to outside", "ERROR: what goes from outside to outside does not pass the node"),
+        (1, "--from vm100 --to vm100i0", "ERROR: the packet does not leave its zone"),
+        (1, "--to vm100 --protocol nonsense", "ERROR: there is no protocol 'nonsense' in /etc/protocols"),
+        (1, "--to vm100 --protocol tpc", "ERROR: there is no protocol 'tpc' in /etc/protocols: did you mean 'tcp'?"),
+        (1, "--to vm100 --protocol gre --dport 1", "ERROR: the protocol 'gre' has no ports"),
+        (
+            1,
+            "--to vm100 --icmp-type nonsense",
+            "ERROR: 'nonsense' is no ICMP type; give a name, a number, or TYPE/CODE",
+        ),
+        (1, "--to vm100 --icmp-type echo-requst", "ERROR: 'echo-requst' is no ICMP type: did you mean 'echo-request'?"),
+        (
+            1,
+            "--to vm100 --protocol udp --icmp-type 8",
+            "ERROR: --icmp-type goes with the protocols icmp and icmpv6 only",
+        ),
+        (
+            1,
+            "--to vm100 --source 10.0.0.1 --dest fd00::1",
+            "ERROR: --source 10.0.0.1 and --dest fd00::1 are of different families",
+        ),
+        (1, "--to vm100 --protocol icmpv6 --source 10.0.0.1", "ERROR: 10.0.0.1 does not go with the protocol 'icmpv6'"),
+        (
+            1,
+            "--from vm100 --to ct101 --protocol arp --source fd00::1",
+            "ERROR: fd00::1 does not go with the protocol 'arp'",
+        ),
+    ];
+    for (wanted, args, text) in cases {
+        let (status, stdout, stderr) = run(args);
+        assert_eq!((status, stdout.as_str()), (wanted, ""), "{args}: {stderr}");
+        assert!(stderr.contains(text), "{args}: {stderr}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Output to a terminal: aligned, in colour, with places; and nothing of that where programs read.
+use nix::pty::openpty;
+use std::fs::File;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+const COMMANDS: [&str; 5] =
+    ["status --verbose", "compile --offline", "localnet", "simulate --to vm100 --dport 22 --verbose", "check"];
+
+/// A command on the example configuration, as a user has it whose terminal knows colours.
+fn command(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pve");
+    command.args(args.split(' ')).args(["--config", config, "--node", "demo"]).stdin(Stdio::null());
+    command.env("TERM", "xterm-256color");
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What a command writes to a terminal.
+fn on_terminal(mut command: Command) -> String {
+    let pty = openpty(None, None).unwrap();
+    let mut child = command.stdout(pty.slave.try_clone().unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    // the command's own end is held by the command alone
+    drop((command, pty.slave));
+    let mut text = Vec::new();
+    // a terminal that is left by its last program ends with an error
+    let _ = File::from(pty.master).read_to_end(&mut text);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(text).unwrap().replace("\r\n", "\n")
+}
+
+fn in_pipe(mut command: Command) -> String {
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+fn with(args: &str, variable: &str, value: &str) -> Command {
+    let mut command = command(args);
+    command.env(variable, value);
+    command
+}
+
+/// The text without colour: escape sequences that set it, and no others.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    for args in COMMANDS {
+        let coloured = on_terminal(command(args));
+        // a sound configuration has little to colour
+        assert!(args == "check" || args == "localnet" || coloured.contains("\u{1b}["), "{args}: {coloured}");
+        for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let text = on_terminal(with(args, variable, value));
+            assert_eq!(text, plain(&coloured), "{args} with {variable}");
+        }
+        for command in [command(args), with(args, "CLICOLOR_FORCE", "1")] {
+            let text = in_pipe(command);
+            assert!(!text.contains('\u{1b}'), "{args}: {text}");
+        }
+    }
+}
+
+#[test]
+fn faults_are_coloured_too() {
+    let config = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(config.path().join("firewall")).unwrap();
+    std::fs::create_dir_all(config.path().join("nodes/demo")).unwrap();
+    std::fs::write(config.path().join("firewall/cluster.fw"), "[OPTIONS]\nenable: 1\n[IPSET unused]\n").unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+        command.args(["check", "--node", "demo", "--config"]).arg(config.path()).stdin(Stdio::null());
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command
+    };
+    let (coloured, text) = (on_terminal(check()), in_pipe(check()));
+    assert!(coloured.contains("\u{1b}[") && text.contains("ipset 'unused' is used by no rule"), "{coloured}");
+    assert_eq!(plain(&coloured), text);
+}
+
+#[test]
+fn columns_are_aligned_for_people_and_fixed_for_programs() {
+    let column = |line: &str, what: &str| line.find(what).unwrap_or_else(|| panic!("no {what} in {line}"));
+    let (text, fixed) = (on_terminal(with("localnet", "NO_COLOR", "1")), in_pipe(command("localnet")));
+    assert!(fixed.starts_with("local hostname: demo\n"), "{fixed}");
+    let values: Vec<_> = text.lines().map(|line| line.rfind(' ').unwrap()).collect();
+    assert!(values.len() >= 4 && values.iter().all(|at| *at == values[0]), "{text}");
+    assert_eq!(text.split_whitespace().collect::<Vec<_>>(), fixed.split_whitespace().collect::<Vec<_>>());
+
+    let (text, fixed) =
+        (on_terminal(with("compile --offline", "NO_COLOR", "1")), in_pipe(command("compile --offline")));
+    assert!(fixed.contains("\ncreate tap100i0-IN (") && !fixed.contains('#'), "{fixed}");
+    // a rule and a chain of the same block
+    let rule = text.lines().find(|line| line.contains("-A tap100i0-IN -j GROUP-webserver-IN")).unwrap();
+    assert!(rule.ends_with("/examples/pve/firewall/100.fw:13") && column(rule, "#") == 98, "{rule}");
+    let heads: Vec<_> =
+        text.lines().filter(|line| line.starts_with("create tap") || line.starts_with("create veth")).collect();
+    let signature = |line: &&str| line.rfind(' ').unwrap();
+    assert_eq!(signature(&heads[0]), signature(&heads[1]), "{heads:?}");
+    // asked for, programs get the same
+    assert_eq!(in_pipe(command("compile --offline --verbose")), text);
+    assert_eq!(in_pipe(command("localnet --verbose")), on_terminal(with("localnet", "NO_COLOR", "1")));
+}
+
+#[test]
+fn rules_of_a_packets_way_are_shown_with_their_place() {
+    let text = in_pipe(command("simulate --to vm100 --dport 80 --verbose"));
+    let rule = text.lines().find(|line| line.contains("-A GROUP-webserver-IN -p tcp --dport 80")).unwrap();
+    assert!(
+        rule.starts_with("    + ")
+            && rule.ends_with("/examples/pve/firewall/cluster.fw:22")
+            && rule.find('#') == Some(98),
+        "{rule}"
+    );
+    let made = text.lines().find(|line| line.contains("-A PVEFW-FORWARD -m conntrack --ctstate INVALID")).unwrap();
+    assert!(!made.contains('#'), "{made}");
+}

@@ -1,0 +1,330 @@
+//! The daemon, with the real tools in a network namespace of its own. Needs root.
+mod watchdog;
+
+use crate::fuse::Fuse;
+use crate::node::{CLUSTER, FILES, GUEST, Node, until};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// Ends the daemon with SIGTERM, which must be a success.
+fn terminate(mut child: Child) {
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+}
+
+/// Waits for one of two things; whether it was the first.
+fn until_either(first: impl Fn() -> bool, second: impl Fn() -> bool) -> bool {
+    until("either", || if first() { Some(true) } else { second().then_some(false) })
+}
+
+#[test]
+fn a_cluster_without_guests_has_a_firewall_and_follows_changes() {
+    let node = Node::bare("dm-young");
+    node.write(".vmlist", r#"{"version":1}"#);
+    node.write("firewall/cluster.fw", CLUSTER);
+    assert!(node.ok(&["check"]).contains("0 faults"));
+    assert!(node.ok(&["compile"]).contains("create PVEFW-INPUT"));
+    let daemon = node.start();
+    node.until_live("--dport 8006 -j RETURN");
+    // a guest comes, and the last one is deleted: its rules go, and the host's still follow their file
+    node.write("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n");
+    node.write("firewall/100.fw", "[OPTIONS]\nenable: 1\n");
+    node.write(".vmlist", r#"{"version":2,"ids":{"100":{"node":"n1","type":"qemu","version":2}}}"#);
+    node.until_live("tap100i0-IN");
+    fs::remove_file(node.config().join("nodes/n1/qemu-server/100.conf")).unwrap();
+    fs::remove_file(node.config().join("firewall/100.fw")).unwrap();
+    node.write(".vmlist", r#"{"version":3}"#);
+    until("the rules of the deleted guest are gone", || (!node.rules().contains("tap100i0")).then_some(()));
+    node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8007\n");
+    node.until_live("--dport 8007 -j RETURN");
+    assert!(node.ok(&["status"]).starts_with("Status: enabled/running"));
+    terminate(daemon);
+}
+
+#[test]
+fn it_starts_by_hand_follows_changes_and_stops() {
+    let node = Node::new("pvefw-daemon");
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    assert_eq!(node.ok(&["start"]), "");
+    assert!(node.rules().contains(SSH), "live when the command returns: {}", node.rules());
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert!(node.ok(&["compile"]).ends_with("\nno changes\n"));
+    let pid = node.pid().unwrap();
+    let error = node.fails(&["start"]);
+    assert!(error.contains(&format!("running already, with pid {pid}")), "{error}");
+    // the daemon and the process that reads for it, and neither is in the configuration tree
+    assert_eq!(node.processes().len(), 2);
+    for pid in node.processes() {
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), std::path::Path::new("/"));
+    }
+    // three changes in less time than a regular cycle takes, sooner or later: they are noticed
+    let in_one_cycle = |round: u16| {
+        let began = Instant::now();
+        for port in (1000 + 3 * round..).take(3) {
+            node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
+            node.until_live(&SSH.replace("22", &port.to_string()));
+        }
+        began.elapsed() < Duration::from_secs(10)
+    };
+    assert!((0..6).any(in_one_cycle), "changes wait for the regular cycle");
+    assert_eq!(node.ok(&["stop"]), "");
+    assert_eq!(node.ours(), "");
+    assert_eq!(node.processes(), [0i32; 0]);
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    let left = ["lock/pvefw.lck", "pve-firewall/daemon.lock", "proxmox-nftables-firewall-force-disable"];
+    assert!(node.files("run").iter().all(|file| left.contains(&file.as_str())), "{:?}", node.files("run"));
+    let messages = ["starting server", "server shutting down", "clear PVE-generated firewall rules"];
+    for message in messages {
+        assert_eq!(node.logged(message), 1, "{message}: {:#?}", node.log());
+    }
+}
+
+#[test]
+fn an_altname_stands_for_its_interface() {
+    let node = Node::new("pvefw-altname");
+    node.netns.exec("ip link add wan0 type bridge && ip link property add dev wan0 altname uplink");
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}IN ACCEPT -i uplink -p tcp -dport 443\n"));
+    let child = node.start();
+    node.until_live("-A PVEFW-HOST-IN -i wan0 -p tcp -m tcp --dport 443 -j RETURN");
+    terminate(child);
+}
+
+#[test]
+fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
+    let node = Node::new("pvefw-restart");
+    node.ok(&["restart"]);
+    assert!(node.rules().contains(SSH), "started, as it was not running");
+    let pid = node.pid().unwrap();
+    let started = || node.status().map(|status| status["started"].clone());
+    let before = started();
+    let exe = node.path("sbin/pve-firewall");
+    fs::copy(&exe, node.path("sbin/new")).unwrap();
+    fs::rename(node.path("sbin/new"), &exe).unwrap();
+    assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it runs what is no longer on disk");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(Ordering::SeqCst) {
+                assert!(node.rules().contains(SSH), "a moment without rules");
+                looks += 1;
+            }
+            looks
+        });
+        node.ok(&["restart"]);
+        node.ok(&["-verbose", "1", "restart"]);
+        done.store(true, Ordering::SeqCst);
+        assert!(watcher.join().unwrap() > 2);
+    });
+    assert_eq!(node.pid(), Some(pid));
+    assert_ne!(started(), before);
+    assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe);
+    assert_eq!(node.processes().len(), 2, "no second reader");
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    // a program that is not there for a moment: it goes on as it is
+    fs::rename(&exe, node.path("sbin/away")).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+    node.until_logged("restart failed");
+    fs::rename(node.path("sbin/away"), &exe).unwrap();
+    node.write("firewall/100.fw", &GUEST.replace("22", "23"));
+    node.until_live(&SSH.replace("22", "23"));
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn of_two_that_start_at_once_one_is_the_daemon() {
+    let node = Node::new("pvefw-two");
+    let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
+    let succeeded = starters.into_iter().filter_map(|mut child| child.wait().unwrap().success().then_some(())).count();
+    assert_eq!(succeeded, 1);
+    assert_eq!(node.logged("starting server"), 1);
+    assert_eq!(node.processes().len(), 2);
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn stop_removes_what_a_killed_daemon_left() {
+    let node = Node::new("pvefw-killed");
+    let mut child = node.start();
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    assert!(node.rules().contains(SSH));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
+    // a stale pid file whose number belongs to another process
+    fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
+    node.ok(&["stop"]);
+    assert_eq!(node.ours(), "");
+    node.ok(&["start"]);
+    node.ok(&["stop"]);
+}
+
+#[test]
+fn a_lock_that_another_process_holds_delays_an_update_and_no_more() {
+    let node = Node::new("pvefw-lock");
+    fs::create_dir_all(node.path("run/lock")).unwrap();
+    let file = File::create(node.path("run/lock/pvefw.lck")).unwrap();
+    let lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+    let child = node.command(&["start", "--foreground"]).spawn().unwrap();
+    node.until_logged("another process holds the lock");
+    assert_eq!(node.ours(), "");
+    drop(lock);
+    node.until_live(SSH);
+    node.until_logged("no longer: status update error: another process holds the lock");
+    terminate(child);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn a_lock_file_that_another_user_keeps_locked_delays_nothing() {
+    let node = Node::new("pvefw-foreign");
+    fs::create_dir_all(node.path("run/lock")).unwrap();
+    let path = node.path("run/lock/pvefw.lck");
+    let lock = Flock::lock(File::create(&path).unwrap(), FlockArg::LockExclusive).unwrap();
+    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+    let child = node.start();
+    node.until_live(SSH);
+    assert_eq!(node.logged("another process holds the lock"), 0, "{:#?}", node.log());
+    assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "it is replaced");
+    assert_eq!(node.ok(&["restart"]), "");
+    terminate(child);
+    assert_eq!(node.ours(), "");
+    drop(lock);
+}
+
+#[test]
+fn rules_go_when_the_firewall_is_disabled_expires_or_leaves_to_nftables() {
+    let node = Node::new("pvefw-disabled");
+    let flag = node.path("run/proxmox-nftables-firewall-force-disable");
+    let child = node.start();
+    assert!(flag.exists());
+    let gone = || until("the end of the rules", || node.ours().is_empty().then_some(()));
+    node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
+    gone();
+    assert_eq!(node.ok(&["status"]), "Status: disabled/running\n");
+    assert!(node.ok(&["compile"]).ends_with("no changes\nfirewall disabled\n"));
+    assert!(flag.exists());
+    // on for some seconds more, which on a busy machine may be over at once: a minute of grace is part of what it means
+    let on_for = |seconds: &u64| {
+        let until = SystemTime::now() + Duration::from_secs(*seconds);
+        let enable = format!("enable: {}", until.duration_since(UNIX_EPOCH).unwrap().as_secs() - 60);
+        node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", &enable));
+        until_either(|| node.rules().contains(SSH), || SystemTime::now() > until)
+    };
+    assert!([4, 8, 16, 32].iter().any(on_for), "it is on until then");
+    gone();
+    node.write("firewall/cluster.fw", CLUSTER);
+    node.until_live(SSH);
+    node.write("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n");
+    until("the confirmed change", || node.ok(&["status", "--json"]).contains("\"nftables\": false").then_some(()));
+    node.until_live(SSH);
+    let backend = node.path("usr/libexec/proxmox/proxmox-firewall");
+    fs::create_dir_all(backend.parent().unwrap()).unwrap();
+    fs::write(&backend, "").unwrap();
+    fs::set_permissions(&backend, fs::Permissions::from_mode(0o755)).unwrap();
+    gone();
+    until("the end of the flag file", || (!flag.exists()).then_some(()));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    fs::remove_file(&backend).unwrap();
+    node.until_live(SSH);
+    assert!(flag.exists());
+    terminate(child);
+}
+
+#[test]
+fn an_emptied_tree_leaves_the_rules_and_is_reported_once() {
+    let node = Node::new("pvefw-emptied");
+    let child = node.start();
+    let away = node.path("away");
+    fs::rename(node.config(), &away).unwrap();
+    fs::create_dir(node.config()).unwrap();
+    node.until_logged("holds neither .vmlist nor nodes/n1");
+    let error = node.fails(&["status"]);
+    assert!(error.contains("is pve-cluster running"), "{error}");
+    // while others may touch the rules, they are repaired
+    node.netns.exec("iptables-legacy -w -F tap100i0-IN");
+    node.until_live(SSH);
+    fs::remove_dir(node.config()).unwrap();
+    fs::rename(&away, node.config()).unwrap();
+    node.until_logged("no longer: status update error:");
+    assert_eq!(
+        node.logged("holds neither .vmlist nor nodes/n1"),
+        2,
+        "when it came and when it went: {:#?}",
+        node.log()
+    );
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    terminate(child);
+}
+
+#[test]
+fn a_killed_cluster_file_system_leaves_the_rules_and_is_reported_once() {
+    let node = Node::bare("pvefw-abort");
+    let fuse = Fuse::mount(&node.config(), &FILES);
+    let child = node.start();
+    node.until_live(SSH);
+    let told = || node.log().into_iter().filter(|line| line.contains(node.config().to_str().unwrap())).count();
+    assert_eq!(told(), 0, "{:#?}", node.log());
+    fuse.kill();
+    until("the report", || (told() > 0).then_some(()));
+    // another program makes some cycles happen
+    for _ in 0..2 {
+        node.netns.exec("iptables-legacy -w -F tap100i0-IN");
+        node.until_live(SSH);
+    }
+    assert_eq!(told(), 1, "{:#?}", node.log());
+    assert_eq!(node.logged("clear PVE-generated"), 0);
+    terminate(child);
+    assert_eq!(node.ours(), "");
+}
+
+#[test]
+fn faults_of_the_configuration_are_logged_once_when_they_come_and_when_they_go() {
+    let node = Node::new("pvefw-reports");
+    node.write("firewall/100.fw", &format!("{GUEST}IN NONSENSE\n"));
+    let child = node.start();
+    let fault = "100.fw (line 5)";
+    for port in [23, 24] {
+        node.write("firewall/100.fw", &format!("{}IN NONSENSE\n", GUEST.replace("22", &port.to_string())));
+        node.until_live(&SSH.replace("22", &port.to_string()));
+    }
+    assert_eq!(node.logged(fault), 1, "{:#?}", node.log());
+    let faults = node.ok(&["status", "--verbose"]);
+    assert!(faults.contains("100.fw:5"), "{faults}");
+    node.write("firewall/100.fw", GUEST);
+    node.until_logged(&format!("no longer: {}/firewall/{fault}", node.config().display()));
+    assert_eq!(node.logged(fault), 2);
+    terminate(child);
+}
+
+#[test]
+fn a_guest_that_cannot_be_read_keeps_its_rules_over_a_restart() {
+    let node = Node::new("pvefw-unreadable");
+    let child = node.start();
+    let file = node.config().join("firewall/100.fw");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    node.until_logged("100.fw: cannot be read, its last good content stays in force");
+    node.ok(&["restart"]);
+    node.until_logged("it is not a regular file): guest 100 keeps its live rules");
+    node.write("firewall/cluster.fw", &CLUSTER.replace("8006", "8007"));
+    node.until_live("--dport 8007");
+    assert!(node.rules().contains(SSH), "{}", node.rules());
+    fs::remove_dir(&file).unwrap();
+    until("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
+    terminate(child);
+}

@@ -1,0 +1,104 @@
+//! What the service manager hears of the daemon, whatever holds its updates up.
+use super::{SSH, signal};
+use crate::fuse::Fuse;
+use crate::node::{self, CLUSTER, FILES, Node, until};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+
+/// What the daemon tells its service manager.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// The next message that holds a text.
+    fn await_message(&self, text: &str) {
+        self.0.set_read_timeout(Some(node::PATIENCE)).unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("in vain waited for {text}: {error}"));
+            if String::from_utf8_lossy(&buffer[..length]).contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what was said so far.
+    fn forget(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0; 4096]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+}
+
+#[test]
+fn a_hanging_tree_holds_up_neither_the_watchdog_nor_signals() {
+    let node = Node::bare("pvefw-hanging");
+    let fuse = Fuse::mount(&node.config(), &FILES);
+    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
+    let mut child = command.spawn().unwrap();
+    manager.await_message("READY=1");
+    assert!(node.rules().contains(SSH), "ready means that the rules are live");
+    fuse.hang(true);
+    node.until_logged("hangs; is pmxcfs stopped");
+    manager.forget();
+    // with `PVEFW_LONG_TESTS` for more than a minute
+    let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 250 } else { 5 };
+    for _ in 0..count {
+        manager.await_message("WATCHDOG=1");
+    }
+    assert_eq!(node.logged("hangs; is pmxcfs stopped"), 1, "{:#?}", node.log());
+    until("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    assert!(node.rules().contains(SSH));
+    // executing itself anew leaves the hanging reader behind, and makes no second one
+    signal(&child, Signal::SIGHUP);
+    manager.await_message("RELOADING=1");
+    manager.await_message("WATCHDOG=1");
+    until("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    assert!(node.rules().contains(SSH));
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+    fuse.hang(false);
+    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    fuse.unmount();
+}
+
+#[test]
+fn a_slow_tool_holds_up_neither_the_watchdog_nor_the_end() {
+    let node = Node::new("pvefw-slow");
+    // stands in for ipset, first in PATH: slow while the file `slow` is there
+    let (shims, slow) = (node.path("shims"), node.path("slow"));
+    fs::create_dir(&shims).unwrap();
+    let script = format!("#!/bin/sh\n[ -e {} ] && sleep 3\nexec /usr/sbin/ipset \"$@\"\n", slow.display());
+    fs::write(shims.join("ipset"), script).unwrap();
+    fs::set_permissions(shims.join("ipset"), fs::Permissions::from_mode(0o755)).unwrap();
+    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()));
+    command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
+    let child = command.spawn().unwrap();
+    manager.await_message("READY=1");
+    fs::write(&slow, "").unwrap();
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
+    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    manager.forget();
+    for _ in 0..10 {
+        manager.await_message("WATCHDOG=1");
+    }
+    node.until_logged("update took ");
+    // and once more, with the signal in the middle of it
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.2\n"));
+    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    signal(&child, Signal::SIGTERM);
+    manager.await_message("STOPPING=1");
+    manager.await_message("WATCHDOG=1");
+    fs::remove_file(&slow).unwrap();
+    let mut child = child;
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+    assert_eq!(node.processes(), [0i32; 0]);
+    assert_eq!(node.files("").iter().filter(|file| file.ends_with(".new")).count(), 0);
+}

@@ -1,0 +1,112 @@
+//! What must become of a probe by what the simulator says.
+//!
+//! The answer to a rejected packet is a packet itself, and meets the firewall on its own way back.
+use super::pools;
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::{self, DEVICES, Place};
+use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
+use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
+use std::net::IpAddr;
+
+/// Asks the simulator about a probe.
+pub fn ask<'a>(ruleset: &'a Ruleset, probe: &'a Probe) -> Answer<'a> {
+    question(ruleset, &probe.packet, probe.from.end(), probe.to.end())
+}
+
+fn question<'a>(ruleset: &'a Ruleset, packet: &'a Packet, from: End, to: End) -> Answer<'a> {
+    simulate(&Question { ruleset, packet, from, to, broadcasts: testbed::broadcasts() })
+}
+
+/// Whether the kernel did with the probe what it must.
+pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
+    let Verdict::Reject(with) = answer.verdict else {
+        return fate == if answer.verdict == Verdict::Accept { Fate::Arrived } else { Fate::Lost };
+    };
+    if is_odd(&probe.packet) {
+        return fate != Fate::Arrived;
+    }
+    let reset_for_reset = with == RejectWith::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
+    let told = !reset_for_reset && comes_back(ruleset, probe, answer, with);
+    fate == if told { Fate::Rejected(with) } else { Fate::Lost }
+}
+
+/// Whether a packet is from or to nobody or many: kernels differ in whether they answer those.
+fn is_odd(packet: &Packet) -> bool {
+    let single = |address: Option<IpAddr>| {
+        let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
+        address.is_some_and(|address| !address.is_multicast() && !address.is_unspecified()) && !many
+    };
+    !(single(packet.source) && single(packet.dest))
+}
+
+/// Whether an answer gets through to where it goes.
+///
+/// A packet that is stopped at its first hook leaves no connection behind that an ICMP error could be related to. And an RST
+/// ends the connection at the first hook that it meets (nf_conntrack_proto_tcp.c), so that on a guest's own bridge behind that
+/// it belongs to none. Any other answer belongs to the connection.
+fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
+    let reset = with == RejectWith::TcpReset;
+    let routed = answer.hops.iter().any(|passage| matches!(passage.hop, Hop::Route { .. }));
+    let to = match (answer.hops.len(), reset) {
+        (1, false) => owner(probe.packet.source),
+        (2 | 3, true) if routed => owner(probe.packet.source),
+        // bridges return it to where it came from, whatever it said of that
+        (3, true) => probe.from,
+        _ => return true,
+    };
+    if !is_firewalled(to) {
+        return true;
+    }
+    let packet = returned(&probe.packet, with, to);
+    let behind = End::Port { bridge: format!("vmbr{}", to.bridge()), port: "eno".to_string() };
+    question(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
+}
+
+/// The answer as a packet.
+fn returned(packet: &Packet, with: RejectWith, to: Place) -> Packet {
+    let (family, source, icmp) = match with {
+        RejectWith::TcpReset => {
+            let family = packet.dest.map_or(Family::V4, Family::of);
+            (family, packet.dest, None)
+        }
+        RejectWith::IcmpPortUnreachable => (Family::V4, None, Some((3, 3))),
+        RejectWith::IcmpHostUnreachable => (Family::V4, None, Some((3, 1))),
+        RejectWith::IcmpHostProhibited => (Family::V4, None, Some((3, 10))),
+        RejectWith::Icmp6PortUnreachable => (Family::V6, None, Some((1, 4))),
+        RejectWith::Icmp6AdmProhibited => (Family::V6, None, Some((1, 1))),
+    };
+    let protocol = match (icmp, family) {
+        (None, _) => Packet::TCP,
+        (Some(_), Family::V4) => Packet::ICMP,
+        (Some(_), Family::V6) => Packet::ICMPV6,
+    };
+    Packet {
+        source: source.or(Some(node_on(to.bridge(), family))),
+        dest: packet.source,
+        sport: packet.dport,
+        dport: packet.sport,
+        flags: TcpFlags::RST.and(TcpFlags::ACK),
+        icmp,
+        state: Some(CtState::Invalid),
+        ..Packet::new(family, protocol)
+    }
+}
+
+/// The node's address on a bridge.
+fn node_on(bridge: usize, family: Family) -> IpAddr {
+    let text = match family {
+        Family::V4 => format!("10.0.{bridge}.1"),
+        Family::V6 => format!("fd00:0:0:{bridge}::1"),
+    };
+    text.parse().expect("an address")
+}
+
+fn is_firewalled(place: Place) -> bool {
+    matches!(place, Place::Guest(index) if DEVICES[index].firewalled)
+}
+
+/// Where the node sends what is for an address.
+fn owner(address: Option<IpAddr>) -> Place {
+    let owns = |place: &Place| address.is_some_and(|address| place.addresses().contains(&address));
+    Place::ALL.into_iter().find(owns).unwrap_or(Place::Outside)
+}

@@ -1,0 +1,152 @@
+//! Random packets: such as the node could meet, honest and forged.
+use super::pools::{self, once_in, pick};
+use crate::testbed::Place;
+use crate::testbed::probe::Probe;
+use crate::testbed::wire::PROTOCOLS;
+use fastrand::Rng;
+use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
+use pve_firewall::iptables::simulate::{Layer, Packet};
+use std::collections::BTreeSet;
+
+/// So many packets of different connections.
+pub fn probes(rng: &mut Rng, count: usize) -> Vec<Probe> {
+    let mut seen = BTreeSet::new();
+    let mut probes = Vec::new();
+    while probes.len() < count {
+        let probe = probe(rng);
+        if seen.insert(probe.connection(probes.len())) {
+            probes.push(probe);
+        }
+    }
+    probes
+}
+
+fn ends(rng: &mut Rng) -> (Place, Place) {
+    loop {
+        let place = |rng: &mut Rng| Place::ALL[rng.usize(..Place::ALL.len())];
+        let (from, to) = (place(rng), place(rng));
+        if from != to {
+            return (from, to);
+        }
+    }
+}
+
+fn probe(rng: &mut Rng) -> Probe {
+    let (from, to) = ends(rng);
+    if !is_routed(from, to) && from != Place::Host && to != Place::Host && once_in(rng, 15) {
+        return forged(rng, Probe::arp(from, to));
+    }
+    let family = Family::ALL[rng.usize(..2)];
+    let probe = match rng.u32(..10) {
+        0..=3 => tcp(rng, from, to, family),
+        4 | 5 => udp(rng, from, to, family),
+        6 | 7 => icmp(rng, from, to, family),
+        8 => Probe::tcp(from, to, family, pools::PORTS[rng.usize(..pools::PORTS.len())]),
+        _ => Probe::new(from, to, family, PROTOCOLS[rng.usize(..PROTOCOLS.len())]),
+    };
+    // TCP and UDP without their ports are no packets
+    let probe = if probe.packet.sport.is_none() && matches!(probe.packet.protocol, Packet::TCP | Packet::UDP) {
+        probe.ports(33_000, 22)
+    } else {
+        probe
+    };
+    let probe = forged(rng, probe);
+    // what is routed goes to the node first, and where its address says then
+    if is_routed(from, to) { probe.towards(Place::Host.mac()) } else { elsewhere(rng, probe) }
+}
+
+/// Whether the node takes a packet from one bridge to the other.
+fn is_routed(from: Place, to: Place) -> bool {
+    from != Place::Host && to != Place::Host && from.bridge() != to.bridge()
+}
+
+fn port(rng: &mut Rng) -> u16 {
+    if once_in(rng, 5) { rng.u16(..) } else { pools::PORTS[rng.usize(..pools::PORTS.len())] }
+}
+
+fn tcp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+    let sport = if once_in(rng, 4) { port(rng) } else { rng.u16(1024..) };
+    let probe = Probe::new(from, to, family, Packet::TCP).ports(sport, port(rng));
+    if once_in(rng, 4) { probe.flags(TcpFlags(rng.u8(..64))) } else { probe }
+}
+
+fn udp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+    let probe = Probe::new(from, to, family, Packet::UDP);
+    match (rng.u32(..6), family) {
+        (0, Family::V4) => probe.ports(68, 67),
+        (1, Family::V4) => probe.ports(67, 68),
+        (0, Family::V6) => probe.ports(546, 547),
+        (1, Family::V6) => probe.ports(547, 546),
+        _ => {
+            let sport = if rng.bool() { port(rng) } else { rng.u16(1024..) };
+            probe.ports(sport, port(rng))
+        }
+    }
+}
+
+fn icmp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+    let kinds: &[u8] = match family {
+        Family::V4 => &[0, 3, 4, 5, 8, 11, 12, 13, 14, 17, 18],
+        Family::V6 => &[1, 2, 3, 4, 128, 129, 133, 134, 135, 136, 137],
+    };
+    let kind = kinds[rng.usize(..kinds.len())];
+    let protocol = if family == Family::V4 { Packet::ICMP } else { Packet::ICMPV6 };
+    let code = if matches!(kind, 1 | 3) && rng.bool() { rng.u8(..5) } else { 0 };
+    Probe::new(from, to, family, protocol).message(kind, code)
+}
+
+/// Some senders do not tell who they are.
+fn forged(rng: &mut Rng, probe: Probe) -> Probe {
+    let family = family(&probe.packet);
+    let from_host = probe.from == Place::Host;
+    let probe = match rng.u32(..6) {
+        0 if !from_host => probe.source(pick(rng, foreign(family))),
+        // a node neither takes nor routes what is from nobody or from many; bridges pass it
+        1 if !from_host && probe.to != Place::Host && !is_routed(probe.from, probe.to) && rng.bool() => {
+            let nobody = if family == Family::V4 { "0.0.0.0" } else { "::" };
+            let many = pools::shared(family);
+            let source = if rng.bool() { nobody } else { pick(rng, many) };
+            probe.source(source)
+        }
+        _ => probe,
+    };
+    if once_in(rng, 12) && !from_host {
+        let mac = MacAddr([0x02, 0x77, rng.u8(..), rng.u8(..), rng.u8(..), rng.u8(..)]);
+        return probe.mac(mac);
+    }
+    probe
+}
+
+/// Addresses that are not the node's.
+fn foreign(family: Family) -> &'static [&'static str] {
+    &pools::addresses(family)[1..]
+}
+
+/// Some packets go to other addresses than the receiver's first.
+fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
+    let family = family(&probe.packet);
+    match (probe.from, probe.to) {
+        (_, Place::Host) if once_in(rng, 8) => {
+            let local = if family == Family::V4 { ["10.0.0.255", "224.0.0.1"] } else { ["ff02::1", "fd00:0:0:1::1"] };
+            probe.dest(pick(rng, &local))
+        }
+        (_, Place::Host) | (Place::Host, Place::Guest(_)) => probe,
+        (Place::Host, _) if once_in(rng, 3) => {
+            let beyond = if family == Family::V4 { ["203.0.113.5", "10.0.0.51"] } else { ["2001:db8::5", "fd00::50"] };
+            probe.dest(pick(rng, &beyond))
+        }
+        (Place::Host, _) => probe,
+        // to himself: the answer would look the same
+        _ if once_in(rng, 20) => probe.returning(),
+        _ if once_in(rng, 4) => probe.dest(pick(rng, foreign(family))),
+        _ if once_in(rng, 4) => probe.dest(pick(rng, pools::shared(family))),
+        _ => probe,
+    }
+}
+
+fn family(packet: &Packet) -> Family {
+    match packet.layer {
+        Layer::Ip(family) => family,
+        Layer::Arp => Family::V4,
+    }
+}

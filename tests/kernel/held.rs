@@ -1,0 +1,344 @@
+//! What a daemon meets in its life while packets come that it refuses: none gets through, and it is never stuck. Needs root.
+use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::packets::Stream;
+use crate::paused::Paused;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::os::unix::fs::{lchown, symlink};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+fn change(node: &Node, port: u16) {
+    node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
+}
+
+fn live(node: &Node, port: u16) {
+    node.until_live(&SSH.replace("22", &port.to_string()));
+}
+
+#[test]
+fn no_packet_passes_over_restarts_upgrades_kills_and_a_second_daemon() {
+    let node = Node::new("pvefw-held");
+    let stream = Stream::start(&node.netns);
+    let mut child = node.start();
+    let before = stream.settled();
+    let exe = node.path("sbin/pve-firewall");
+    for round in 0..3u16 {
+        // an upgrade in place, in the middle of a change
+        change(&node, 1000 + round);
+        fs::copy(&exe, node.path("sbin/new")).unwrap();
+        fs::rename(node.path("sbin/new"), &exe).unwrap();
+        signal(&child, Signal::SIGHUP);
+        live(&node, 1000 + round);
+        // a second daemon does not start, by whatever way
+        assert!(node.fails(&["start"]).contains("running already"));
+        assert_eq!(node.command(&["start", "--foreground"]).output().unwrap().status.code(), Some(1));
+        // a kill at some moment of a change
+        change(&node, 2000 + round);
+        std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        // whose number then belongs to another process
+        fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
+        change(&node, 3000 + round);
+        child = node.start();
+        live(&node, 3000 + round);
+    }
+    assert_eq!(stream.settled(), before, "packets got through");
+    // the end, in the middle of a change: all rules go, and none comes back
+    change(&node, 4000);
+    assert_eq!(node.ok(&["stop"]), "");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+    stream.await_packet();
+}
+
+/// The runs of tools in an update at which something happens: a restore and a save of each family's table at least.
+fn chosen(runs: usize) -> impl Iterator<Item = usize> {
+    assert!(runs >= 4, "an update runs tools: {runs}");
+    1..=runs
+}
+
+#[test]
+fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_update() {
+    let node = Node::new("pvefw-steps");
+    let paused = Paused::new(&node);
+    let stream = Stream::start(&node.netns);
+    let mut child = paused.start();
+    let before = stream.settled();
+    let exe = node.path("sbin/pve-firewall");
+    let runs = paused.runs_of(|| change(&node, 999));
+    for (round, run) in chosen(runs).enumerate() {
+        let port = 1000 + u16::try_from(run).unwrap();
+        let started = node.status().map(|status| status["started"].clone());
+        paused.arm(run);
+        change(&node, port);
+        paused.await_run();
+        if round % 2 == 0 {
+            // an upgrade of the program in place
+            fs::copy(&exe, node.path("sbin/new")).unwrap();
+            fs::rename(node.path("sbin/new"), &exe).unwrap();
+            signal(&child, Signal::SIGHUP);
+            paused.release();
+            until("the second life", || node.status().filter(|status| Some(&status["started"]) != started.as_ref()));
+        } else {
+            signal(&child, Signal::SIGKILL);
+            child.wait().unwrap();
+            // the tool outlives it, and ends when another daemon runs
+            child = node.command(&["start", "--foreground"]).spawn().unwrap();
+            paused.release();
+            live(&node, port);
+            signal(&child, Signal::SIGKILL);
+            child.wait().unwrap();
+            child = paused.start();
+        }
+        live(&node, port);
+        assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
+    }
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    stream.await_packet();
+}
+
+#[test]
+fn an_end_at_any_step_of_an_update_removes_the_rules() {
+    let node = Node::new("pvefw-ends");
+    let paused = Paused::new(&node);
+    let mut child = paused.start();
+    let runs = paused.runs_of(|| change(&node, 999));
+    for (round, run) in chosen(runs).enumerate() {
+        if round > 0 {
+            child = paused.start();
+        }
+        paused.arm(run);
+        change(&node, 1000 + u16::try_from(run).unwrap());
+        paused.await_run();
+        let stop = (round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
+        if stop.is_none() {
+            signal(&child, Signal::SIGTERM);
+        }
+        until("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
+        paused.release();
+        assert!(child.wait().unwrap().success());
+        assert!(stop.is_none_or(|mut stop| stop.wait().unwrap().success()), "run {run}: stop");
+        assert_eq!(node.ours(), "", "run {run} of {runs}");
+        assert_eq!(node.processes(), [0i32; 0]);
+    }
+}
+
+#[test]
+fn the_xtables_lock_held_by_others_delays_and_no_more() {
+    for (seconds, refused) in [(3, false), (60, true)] {
+        let long = std::env::var_os("PVEFW_LONG_TESTS").is_some();
+        // the restore tools wait 10 s: 14 s show what 60 s do
+        let held = Duration::from_secs(if refused && !long { 14 } else { seconds });
+        let node = Node::new("pvefw-xtables");
+        let lock = node.path("run/xtables.lock");
+        fs::create_dir_all(node.path("run")).unwrap();
+        let file = File::create(&lock).unwrap();
+        let mut command = node.command(&["start", "--foreground"]);
+        // the tools' own lock, but not the machine's
+        let mut child = command.env("XTABLES_LOCKFILE", &lock).spawn().unwrap();
+        node.until_live(SSH);
+        let taken = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+        let began = Instant::now();
+        change(&node, 23);
+        let fault = "Another app is currently holding the xtables lock";
+        if refused {
+            node.until_logged(fault);
+        }
+        while began.elapsed() < held {
+            assert!(node.rules().contains(SSH), "the old rules stay");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        drop(taken);
+        live(&node, 23);
+        assert_eq!(node.logged(fault) > 0, refused, "{:#?}", node.log());
+        if refused {
+            node.until_logged("no longer: status update error: iptables filter");
+        }
+        signal(&child, Signal::SIGTERM);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(node.ours(), "");
+    }
+}
+
+/// The wall clock of the daemon and its tools jumps, by the file that libfaketime reads.
+#[test]
+fn a_clock_that_jumps_neither_opens_nor_delays() {
+    let node = Node::new("pvefw-clock");
+    let clock = node.path("clock");
+    let set = |offset: &str| {
+        fs::write(node.path("clock.new"), offset).unwrap();
+        fs::rename(node.path("clock.new"), &clock).unwrap();
+    };
+    set("+0");
+    let preload = fs::read_dir("/usr/lib").unwrap().flatten().map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
+    let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
+    let mut command = node.command(&["start", "--foreground"]);
+    command.env("LD_PRELOAD", preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+    // the other clocks go on, and times of modification are those of another node
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+    let mut child = command.spawn().unwrap();
+    node.until_live(SSH);
+    let mut rule = SSH.to_string();
+    for (port, days) in (23..).zip([400i64, -800, 36_500, -7_000, 0]) {
+        set(&format!("{days:+}d"));
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let jumped = |status: serde_json::Value| {
+            let told = status["updated"].as_i64().unwrap() - i64::try_from(real).unwrap();
+            (told.abs_diff(days * 86_400) < 3600).then_some(())
+        };
+        node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
+        let wanted = SSH.replace("22", &port.to_string());
+        until("the change", || {
+            let rules = node.rules();
+            assert!(rules.contains(&rule) || rules.contains(&wanted), "{days}: {rules}");
+            rules.contains(&wanted).then_some(())
+        });
+        until("an update by that clock", || node.status().and_then(jumped));
+        rule = wanted;
+    }
+    // the machine's own settings are not this namespace's to change
+    let faults = |line: &&String| line.contains("error") && !line.contains("cannot set /");
+    assert_eq!(node.log().iter().filter(faults).count(), 0, "{:#?}", node.log());
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "");
+}
+
+/// A command where mounts that a script makes are its own.
+fn with_mounts(node: &Node, script: &str, args: &[&str]) -> Command {
+    let plain = node.command(args);
+    let mut command: Command = node.netns.command("sh");
+    let run = format!("set -e; R={}; {script}; shift 3; exec \"$@\"", node.path("").display());
+    command.args(["-c", &run, "sh"]).args(plain.get_args());
+    command
+}
+
+#[test]
+fn full_and_read_only_folders_keep_no_rule_from_being_live() {
+    let full = |folder: &str| {
+        format!(
+            "mkdir -p $R/{folder}; mount -t tmpfs -o size=4k,nr_inodes=4 none $R/{folder}; head -c 8192 /dev/zero >$R/{folder}/fill 2>/dev/null || true"
+        )
+    };
+    let read_only = |folder: &str| format!("mkdir -p $R/{folder}; mount -t tmpfs -o ro none $R/{folder}");
+    for script in [full("var/lib"), read_only("var/lib"), full("run"), read_only("run")] {
+        let node = Node::new("pvefw-full");
+        let start = || with_mounts(&node, &script, &["start", "--foreground"]).spawn().unwrap();
+        let mut child = start();
+        node.until_live(SSH);
+        change(&node, 23);
+        live(&node, 23);
+        let told =
+            node.log().iter().filter(|line| line.contains("file system") || line.contains("o space left")).count();
+        assert!(told > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
+        change(&node, 24);
+        live(&node, 24);
+        // a script that is not kept is told of once an update, and there were three
+        let mut times = std::collections::BTreeMap::new();
+        for line in node.log() {
+            let text = line.split_once("]: ").map_or(line.clone(), |(_, text)| text.to_string());
+            *times.entry(text).or_insert(0) += 1;
+        }
+        assert!(times.values().all(|count| *count <= 3), "{script}: {times:#?}");
+        signal(&child, Signal::SIGTERM);
+        assert!(child.wait().unwrap().success(), "{script}");
+        assert_eq!(node.ours(), "");
+        // nor any rule live that is to go
+        child = start();
+        live(&node, 24);
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        let stopped = with_mounts(&node, &script, &["stop"]).output().unwrap();
+        assert_eq!(node.ours(), "", "{script}: {stopped:?}");
+    }
+}
+
+/// The files that the daemon and its commands write, and with `.new` behind it the one that each is written as first.
+/// ebtables.atomic is written by ebtables-legacy alone, see `faults::ebtables_legacy_changes_a_copy`.
+const WRITTEN: [&str; 14] = [
+    "var/lib/pve-firewall/ipsetcmdlist1",
+    "var/lib/pve-firewall/ipsetcmdlist2",
+    "var/lib/pve-firewall/ip4cmdlist",
+    "var/lib/pve-firewall/ip4cmdlistraw",
+    "var/lib/pve-firewall/ip6cmdlist",
+    "var/lib/pve-firewall/ip6cmdlistraw",
+    "var/lib/pve-firewall/ebtablescmdlist",
+    "var/lib/pve-firewall/log_nf_conntrack",
+    "var/lib/pve-firewall/last-good",
+    "run/pve-firewall.pid",
+    "run/pve-firewall/status.json",
+    "run/pve-firewall/daemon.lock",
+    "run/lock/pvefw.lck",
+    "run/proxmox-nftables-firewall-force-disable",
+];
+
+/// Lets a daemon and the commands write whatever they write.
+fn write_everything(node: &Node) {
+    node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\nprotection_synflood: 1\n");
+    node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
+    node.write("firewall/100.fw", &GUEST.replace("[RULES]", "layer2_protocols: IPv4,ARP\n[RULES]"));
+    let mut child = node.command(&["start", "--foreground"]).spawn().unwrap();
+    node.until_live(SSH);
+    node.write("firewall/cluster.fw", CLUSTER);
+    change(node, 23);
+    live(node, 23);
+    until("the status file", || node.status());
+    let stopped = node.run(&["stop"]);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(node.ours(), "", "{stopped:?}");
+}
+
+#[test]
+fn no_symlink_is_followed() {
+    for owner in [0, 1234] {
+        let node = Node::new("pvefw-links");
+        let victim = node.path("victim");
+        fs::write(&victim, "untouched").unwrap();
+        for path in WRITTEN {
+            fs::create_dir_all(node.path(path).parent().unwrap()).unwrap();
+            for link in [node.path(path), node.path(&format!("{path}.new"))] {
+                symlink(&victim, &link).unwrap();
+                lchown(link, Some(owner), None).unwrap();
+            }
+        }
+        write_everything(&node);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        // a lock that is a link of root's is root's mistake, and is told; all others are replaced
+        let followed = node.logged("going without a lock");
+        assert_eq!(followed > 0, owner == 0, "{:#?}", node.log());
+        // of the flag, it is only asked whether it is there
+        let replaced = |path: &&&str| !path.ends_with("-force-disable") && (owner != 0 || !path.contains("lock"));
+        for path in WRITTEN.iter().filter(replaced) {
+            let there = fs::symlink_metadata(node.path(path)).map(|meta| meta.is_file());
+            assert!(there.unwrap_or(true), "{path}: a link is there still");
+        }
+    }
+}
+
+#[test]
+fn nothing_else_is_written() {
+    let node = Node::new("pvefw-written");
+    write_everything(&node);
+    let folders = ["etc", "run", "sbin", "usr", "var", "tmp"];
+    let files: Vec<String> =
+        folders.iter().flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}"))).collect();
+    let ours = |file: &&String| !file.starts_with("etc/pve/") && *file != "sbin/pve-firewall";
+    for file in files.iter().filter(ours) {
+        assert!(WRITTEN.contains(&file.as_str()), "{file}");
+    }
+    let gone = ["run/pve-firewall.pid", "run/pve-firewall/status.json"];
+    for file in WRITTEN.iter().filter(|file| !gone.contains(file)) {
+        assert!(node.path(file).exists(), "{file} is written indeed");
+    }
+}

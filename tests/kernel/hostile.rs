@@ -1,0 +1,97 @@
+//! Any bytes in any file, and all that the files can say: what they compile to is taken by the real restore tools, whole,
+//! and settles.
+//!
+//! Needs root, netfilter, and the tools of `make deps`.
+use crate::host::{Host, VARIANTS};
+use crate::hostile_trees;
+use crate::ranges;
+use crate::rulesets;
+use crate::trees;
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use pve_firewall::inputs::Tree;
+use pve_firewall::iptables::apply::Variant;
+use pve_firewall::iptables::compile::compile;
+use pve_firewall::iptables::ruleset::{LogPrefix, Ruleset, Target};
+
+/// How many trees each variant gets of each kind, one after the other: each is also a change from another one.
+/// `PVEFW_TREES=N` makes it N, from seeds of the time.
+const TREES: usize = 40;
+
+fn count_and_seed() -> (usize, RngSeed) {
+    match std::env::var("PVEFW_TREES") {
+        Ok(count) => (count.parse().expect("PVEFW_TREES is a number"), RngSeed::Random),
+        Err(_) => (TREES, RngSeed::Fixed(1)),
+    }
+}
+
+fn rules(ruleset: &Ruleset) -> usize {
+    let tables = [&ruleset.filter.v4, &ruleset.filter.v6, &ruleset.raw.v4, &ruleset.raw.v6];
+    tables.iter().flat_map(|table| table.values()).map(|chain| chain.rules().len()).sum()
+}
+
+/// What one tree says, for whoever has to find out why it is refused.
+fn told(tree: &Tree) -> String {
+    let files = tree.files.keys().map(|path| {
+        format!("--- {path}\n{}\n", String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug())
+    });
+    files.collect()
+}
+
+fn every_tree_settles(variant: Variant) {
+    let facts = trees::facts();
+    let (count, rng_seed) = count_and_seed();
+    let mut runner = TestRunner::new(Config { rng_seed, ..Config::default() });
+    let mut host = Host::new("hostile", variant);
+    let (mut all_rules, mut bridge_rules, mut entries, mut updates) = (0, 0, 0, 0);
+    let kinds: [BoxedStrategy<Tree>; 2] = [hostile_trees::tree().boxed(), ranges::tree().boxed()];
+    for round in 0..count {
+        for kind in &kinds {
+            let tree = kind.new_tree(&mut runner).unwrap().current();
+            let ruleset = compile(&tree, &facts).ruleset;
+            all_rules += rules(&ruleset);
+            bridge_rules += ruleset.bridge.values().map(|chain| chain.rules().len()).sum::<usize>();
+            entries += ruleset.sets.values().map(|set| set.len()).sum::<usize>();
+            updates += 1;
+            // an update looks whether all is live as it is wanted
+            let outcome = host.update(&ruleset);
+            assert_eq!(outcome.faults, [], "{}", told(&tree));
+            if round % 20 == 0 {
+                host.settle(&ruleset);
+            }
+        }
+    }
+    println!(
+        "{variant}: {updates} configurations, {all_rules} rules, {bridge_rules} of ebtables, {entries} set entries"
+    );
+    assert!(all_rules > 100 * updates, "the trees compile to something: {all_rules} rules");
+    assert_eq!(host.remove().faults, []);
+}
+
+#[test]
+fn the_legacy_tools_take_whatever_compiles() {
+    every_tree_settles(Variant::Legacy);
+}
+
+#[test]
+fn the_nft_tools_take_whatever_compiles() {
+    every_tree_settles(Variant::Nft);
+}
+
+/// The longest prefix that iptables takes; what compiles stays below (`LogPrefix`).
+#[test]
+fn a_log_prefix_of_63_characters_is_taken() {
+    for variant in VARIANTS {
+        let mut host = Host::new("prefix", variant);
+        let chain = rulesets::chain("GROUP-group-of-eighteen1-OUT");
+        let message = "policy REJECT: xxx: ";
+        let prefix = LogPrefix { vmid: 999_999_999, level: 7, chain, message };
+        assert_eq!(prefix.to_string().len(), 63);
+        let mut wanted = rulesets::node(&[]);
+        let log = rulesets::rule(vec![], Target::Nflog(Box::new(prefix.clone())), 1);
+        rulesets::put(&mut wanted.filter.v4, "PVEFW-INPUT", vec![log.clone()]);
+        rulesets::put(&mut wanted.filter.v6, "PVEFW-INPUT", vec![log]);
+        host.settle(&wanted);
+        assert!(host.saved("iptables", "-t filter").contains(&prefix.to_string()));
+    }
+}

@@ -1,0 +1,53 @@
+//! Tests on the real kernel, with the real tools: a module each.
+//!
+//! Needs root, netfilter, FUSE, and the tools of `make deps`. Each test has namespaces of its own.
+#![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "../support/arbitrary.rs"]
+mod arbitrary;
+#[path = "../support/flood.rs"]
+mod flood;
+#[path = "../support/frames.rs"]
+mod frames;
+#[path = "../support/fuse.rs"]
+mod fuse;
+#[path = "../support/host.rs"]
+mod host;
+#[path = "../support/hostile_trees.rs"]
+mod hostile_trees;
+#[path = "../support/logger.rs"]
+mod logger;
+#[path = "../support/netns.rs"]
+mod netns;
+#[path = "../support/node.rs"]
+mod node;
+#[path = "../support/packets.rs"]
+mod packets;
+#[path = "../support/paused.rs"]
+mod paused;
+#[path = "../support/ranges.rs"]
+mod ranges;
+#[path = "../support/rulesets.rs"]
+mod rulesets;
+#[path = "../support/testbed/mod.rs"]
+mod testbed;
+#[path = "../support/trees.rs"]
+mod trees;
+#[path = "../support/wait.rs"]
+mod wait;
+
+mod apply;
+mod boot;
+mod cli;
+mod compiled_trees;
+mod daemon;
+mod diff;
+mod differential;
+mod evidence;
+mod held;
+mod hostile;
+mod logger_kernel;
+mod logging;
+mod processes;
+mod reader;
+mod scale;
+mod scenarios;

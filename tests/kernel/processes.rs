@@ -1,0 +1,160 @@
+//! Which programs the daemon runs, for what reason: none to see that nothing has changed. Needs root.
+use crate::node::{CLUSTER, GUEST, Node};
+use crate::wait::until;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+const TOOLS: [&str; 8] = [
+    "iptables-legacy-save",
+    "iptables-legacy-restore",
+    "ip6tables-legacy-save",
+    "ip6tables-legacy-restore",
+    "ebtables-legacy",
+    "ebtables-nft-save",
+    "ebtables-nft-restore",
+    "ipset",
+];
+/// What is read again of a table after a change of it.
+const FILTER: &str = "iptables-legacy-save -t filter";
+const RESTORE: &str = "iptables-legacy-restore -w 10 -n";
+/// Everything.
+const FULL_READING: [&str; 6] = [
+    "ebtables",
+    "ip6tables-legacy-save -t filter",
+    "ip6tables-legacy-save -t raw",
+    "ipset save",
+    "iptables-legacy-save -t filter",
+    "iptables-legacy-save -t raw",
+];
+
+/// What happens, how one sees that the daemon has seen to it, and what it has run for that.
+type Case = (&'static str, fn(&Node), fn(&Node) -> bool, &'static [&'static str]);
+
+/// Some seconds after a change of the rules, everything is read once more.
+const CASES: [Case; 4] = [
+    ("two cycles without a change", |node| (0..2).for_each(|_| await_cycle(node)), |_| true, &[]),
+    (
+        "a line is changed that makes no rule",
+        |node| {
+            node.write("firewall/cluster.fw", &format!("{CLUSTER}# a comment\n"));
+            await_cycle(node);
+        },
+        |_| true,
+        &[],
+    ),
+    (
+        "a rule of a guest is added",
+        |node| node.write("firewall/100.fw", &format!("{GUEST}IN ACCEPT -source 192.0.2.1 -p tcp -dport 80\n")),
+        |node| live(node, "--dport 80 "),
+        &[RESTORE, FILTER],
+    ),
+    (
+        "another program flushes a chain",
+        |node| drop(node.netns.exec("iptables-legacy -w -F tap100i0-IN")),
+        |node| live(node, "--dport 80 "),
+        &[FILTER, RESTORE, FILTER],
+    ),
+];
+
+/// Stand-ins of the tools that write down how they are run, and then are the tools.
+struct Witness {
+    folder: tempfile::TempDir,
+    daemon: Child,
+}
+
+impl Witness {
+    /// Starts a daemon with the stand-ins first in its PATH.
+    fn start(node: &Node) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for tool in TOOLS {
+            let log = folder.path().join("log");
+            let script = format!("#!/bin/sh\necho {tool} \"$@\" >>{}\nexec /usr/sbin/{tool} \"$@\"\n", log.display());
+            let path = folder.path().join(tool);
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:{}:/usr/sbin", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+        let args = ["start", "--foreground", "--variant", "legacy"];
+        let daemon = node.command(&args).env("PATH", path).spawn().unwrap();
+        node.until_live("tap100i0-IN");
+        let witness = Witness { folder, daemon };
+        witness.ran();
+        witness
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The command lines since this was last asked, once no more come.
+    fn ran(&self) -> Vec<String> {
+        let lines = || fs::read_to_string(self.log()).unwrap_or_default();
+        let (mut last, mut since) = (lines(), Instant::now());
+        until("the tools to rest", || {
+            let now = lines();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            (since.elapsed() > Duration::from_secs(2)).then_some(())
+        });
+        let _ = fs::remove_file(self.log());
+        last.lines().map(str::to_string).collect()
+    }
+
+    /// What is wrong with the full reading after a change.
+    fn reads_everything(&self, after: &str) -> Vec<String> {
+        until(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
+        // either variant of ebtables, as the kernel has it
+        let name = |line: String| if line.starts_with("ebtables-") { "ebtables".into() } else { line };
+        let mut ran: Vec<String> = self.ran().into_iter().map(name).collect();
+        ran.sort();
+        if ran == FULL_READING { vec![] } else { vec![format!("in a cycle after that ({after}): {ran:#?}")] }
+    }
+
+    /// Grows with every child that the daemon has waited for: the page faults of ended children, see proc_pid_stat(5).
+    fn of_ended_children(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(8).unwrap().parse().unwrap()
+    }
+
+    fn children(&self) -> String {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.daemon.id())).unwrap().flatten();
+        tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect()
+    }
+}
+
+/// Waits for the end of a cycle of the daemon, after which it tells of itself.
+fn await_cycle(node: &Node) {
+    let told = || node.status();
+    let before = told();
+    until("a cycle", || (told() != before).then_some(()));
+}
+
+fn live(node: &Node, text: &str) -> bool {
+    node.netns.exec("iptables-legacy-save -t filter").contains(text)
+}
+
+#[test]
+fn only_what_has_changed_is_written_and_read_again() {
+    let node = Node::new("processes");
+    let witness = Witness::start(&node);
+    let mut wrong = witness.reads_everything("the first update");
+    for (what, happen, seen_to, wanted) in CASES {
+        let (ended, children) = (witness.of_ended_children(), witness.children());
+        happen(&node);
+        until(what, || seen_to(&node).then_some(()));
+        let ran = witness.ran();
+        if ran != wanted {
+            wrong.push(format!("{what}: {ran:#?}"));
+        }
+        if !wanted.is_empty() {
+            wrong.extend(witness.reads_everything(what));
+        } else if (ended, children) != (witness.of_ended_children(), witness.children()) {
+            wrong.push(format!("{what}: another program was run"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,371 @@
+//! The configuration tree is read as the cluster file system demands: every fault of it, injected.
+mod writes;
+
+use crate::fuse;
+use crate::fuse::Fuse;
+use crate::wait::{PATIENCE, until};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use pve_firewall::inputs::File;
+use pve_firewall::pmxcfs::{Problem, Reader, ReaderConfig};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const VMLIST: &str = r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu","version":1}}}"#;
+const CLUSTER: &str = "[OPTIONS]\nenable: 1\n";
+const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22\n";
+const FILES: [(&str, &str); 5] = [
+    (".vmlist", VMLIST),
+    ("firewall/cluster.fw", CLUSTER),
+    ("firewall/100.fw", GUEST),
+    ("nodes/n1/host.fw", "[RULES]\n"),
+    ("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n"),
+];
+
+/// How the daemon reads, but less patient with what hangs.
+const READING: ReaderConfig = ReaderConfig { limit: Duration::from_millis(700), ..ReaderConfig::DAEMON };
+
+fn plain() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in FILES {
+        write(dir.path(), path, text);
+    }
+    dir
+}
+
+/// Writes in place, as an editor does.
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn reader(root: &Path) -> Reader {
+    let program = env!("CARGO_BIN_EXE_pve-firewall").into();
+    Reader::new(program, root.to_path_buf(), "n1".into(), READING, None)
+}
+
+/// A reader that knows the whole tree.
+fn established(root: &Path) -> Reader {
+    let mut reader = reader(root);
+    let tree = reader.settle().unwrap();
+    assert!(reader.settled(), "{tree:?}");
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    reader
+}
+
+/// What serves for a file: its content, or why there is none.
+fn shown(reader: &Reader, path: &str) -> Option<String> {
+    reader.tree().files.get(path).map(|file| match file {
+        File::Content(content) => String::from_utf8_lossy(content).into_owned(),
+        File::Unreadable(why) => format!("unreadable: {why}"),
+    })
+}
+
+/// Makes passes for a while, in which a file shows the same all along.
+fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        reader.pass().unwrap();
+        let now = shown(reader, path);
+        // a pass that ends too late, on a busy machine, shows nothing of the time before
+        assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
+        sleep(READING.pause / 4);
+    }
+}
+
+/// Makes passes until a file shows what it is to show, and never anything else than that and `before`.
+fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Option<&str>) -> Duration {
+    let began = Instant::now();
+    loop {
+        reader.pass().unwrap();
+        let now = shown(reader, path);
+        if now.as_deref() == after {
+            return began.elapsed();
+        }
+        assert_eq!(now.as_deref(), before);
+        assert!(began.elapsed() < Duration::from_secs(30), "{path} never shows {after:?}");
+        sleep(READING.pause);
+    }
+}
+
+fn why_ill(reader: &mut Reader) -> String {
+    match reader.pass() {
+        Err(Problem::Ill(why)) => why,
+        other => panic!("the tree should not be believed, but: {other:?}"),
+    }
+}
+
+/// The processes that read this tree.
+fn workers(root: &Path) -> usize {
+    let wanted = root.to_str().unwrap().as_bytes();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    commands.filter(|command| command.split(|byte| *byte == 0).any(|arg| arg == wanted)).count()
+}
+
+#[test]
+fn the_files_of_interest_are_read_and_no_others() {
+    let dir = plain();
+    for path in ["firewall/100.fw.tmp.77", "firewall/.100.fw.swp", "firewall/notes", "nodes/n2/host.fw", "user.cfg"] {
+        write(dir.path(), path, "x");
+    }
+    write(dir.path(), "sdn/firewall/vnet0.fw", "[OPTIONS]\n");
+    write(dir.path(), "nodes/n1/lxc/101.conf", "arch: amd64\n");
+    write(dir.path(), "corosync.conf", "totem {\n}\n");
+    let reader = established(dir.path());
+    let tree = reader.tree();
+    assert_eq!(tree.root, dir.path().to_str().unwrap());
+    let mut wanted: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
+    wanted.extend(["sdn/firewall/vnet0.fw", "nodes/n1/lxc/101.conf", "corosync.conf"]);
+    wanted.sort_unstable();
+    assert_eq!(tree.files.keys().map(|path| &**path).collect::<Vec<_>>(), wanted);
+    assert_eq!(reader.reports(), []);
+}
+
+#[test]
+fn enoent_during_renames_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    // one look-up of three succeeds
+    fuse.change(|state| state.misses = 2);
+    for _ in 0..10 {
+        reader.pass().unwrap();
+        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    }
+    drop(reader);
+    let mut reader = self::reader(dir.path());
+    reader.settle().unwrap();
+    assert_eq!(shown(&reader, "nodes/n1/host.fw").as_deref(), Some("[RULES]\n"), "also when it is new");
+    drop(reader);
+    fuse.unmount();
+}
+
+#[test]
+fn a_file_that_vanishes_serves_until_that_is_certain() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    // the times of this test are well below those that are promised
+    let brief = READING.debounce.absence / 2;
+    fs::rename(dir.path().join("firewall/100.fw"), dir.path().join("away")).unwrap();
+    shown_throughout(&mut reader, "firewall/100.fw", GUEST, brief);
+    fs::rename(dir.path().join("away"), dir.path().join("firewall/100.fw")).unwrap();
+    reader.pass().unwrap();
+    assert!(reader.settled());
+    fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
+    let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), None);
+    assert!(took >= READING.debounce.absence, "{took:?}");
+}
+
+#[test]
+fn an_empty_file_counts_as_such_only_later() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    write(dir.path(), "firewall/cluster.fw", "");
+    let took = until_shown(&mut reader, "firewall/cluster.fw", Some(CLUSTER), None);
+    assert!(took >= READING.debounce.absence, "{took:?}");
+    write(dir.path(), "firewall/cluster.fw", CLUSTER);
+    until_shown(&mut reader, "firewall/cluster.fw", None, Some(CLUSTER));
+}
+
+/// Files of a file system that misbehave in some way.
+type Files = fn(&mut fuse::State) -> &mut BTreeSet<String>;
+
+#[test]
+fn an_unreadable_file_keeps_its_last_good_content() {
+    let faults: [(&str, Files); 2] =
+        [("Input/output error", |state| &mut state.broken), ("Permission denied", |state| &mut state.forbidden)];
+    for (why, spoilt) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        let fuse = Fuse::mount(dir.path(), &FILES);
+        let mut reader = established(dir.path());
+        fuse.change(|state| assert!(spoilt(state).insert("firewall/100.fw".into())));
+        for _ in 0..3 {
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            let [report] = &reader.reports()[..] else { panic!("{:?}", reader.reports()) };
+            let text = report.to_string();
+            assert!(text.starts_with(&format!("{}/firewall/100.fw: cannot be read", dir.path().display())), "{text}");
+            assert!(text.contains(why), "{text}");
+        }
+        // one that was never read is unreadable, and the others are there
+        let mut reader = self::reader(dir.path());
+        reader.settle().unwrap();
+        assert!(shown(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
+        assert_eq!(shown(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
+        // without cluster.fw nothing is known at all
+        fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
+        let mut reader = self::reader(dir.path());
+        assert!(matches!(reader.settle(), Err(Problem::Ill(why)) if why.contains("firewall/cluster.fw: ")));
+        fuse.change(|state| spoilt(state).clear());
+        reader.settle().unwrap();
+        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+        assert_eq!(reader.reports(), []);
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_neither_blocks_nor_misleads() {
+    let dir = plain();
+    let firewall = dir.path().join("firewall");
+    mkfifo(&firewall.join("200.fw"), Mode::S_IRWXU).unwrap();
+    fs::create_dir(firewall.join("201.fw")).unwrap();
+    symlink("/dev/zero", firewall.join("202.fw")).unwrap();
+    symlink("203.fw", firewall.join("203.fw")).unwrap();
+    symlink("nowhere", firewall.join("204.fw")).unwrap();
+    fs::write(firewall.join("205.fw"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    fs::write(firewall.join("206.fw"), vec![b'#'; 1 << 20]).unwrap();
+    let mut reader = reader(dir.path());
+    reader.settle().unwrap();
+    for (guest, why) in [
+        (200, "it is not a regular file"),
+        (201, "it is not a regular file"),
+        (202, "it is not a regular file"),
+        (203, "Too many levels of symbolic links (os error 40)"),
+        (204, "it is listed, but there is nothing to open"),
+        (205, "it is larger than 1 MiB"),
+    ] {
+        let wanted = format!("unreadable: {why}");
+        assert_eq!(shown(&reader, &format!("firewall/{guest}.fw")), Some(wanted));
+    }
+    assert_eq!(shown(&reader, "firewall/206.fw").unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn a_hanging_read_is_given_up_and_never_piles_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    fuse.hang(true);
+    let mut texts = Vec::new();
+    for _ in 0..4 {
+        let began = Instant::now();
+        texts.push(why_ill(&mut reader));
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        assert!(workers(dir.path()) <= 1, "{} workers", workers(dir.path()));
+    }
+    assert!(texts[0].contains("hangs"), "{texts:?}");
+    assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one report, not many: {texts:?}");
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    fuse.hang(false);
+    until("its recovery", || reader.pass().ok());
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    drop(reader);
+    assert_eq!(workers(dir.path()), 0);
+}
+
+#[test]
+fn an_emptied_or_missing_tree_is_not_believed() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    for name in [".vmlist", "firewall", "nodes"] {
+        fs::rename(dir.path().join(name), dir.path().join(format!("{name}.away"))).unwrap();
+    }
+    assert!(why_ill(&mut reader).contains("holds neither .vmlist nor nodes/n1"));
+    assert!(matches!(self::reader(dir.path()).settle(), Err(Problem::Ill(_))));
+    for name in [".vmlist", "firewall", "nodes"] {
+        fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
+    }
+    reader.pass().unwrap();
+    let away = dir.path().with_extension("away");
+    fs::rename(dir.path(), &away).unwrap();
+    assert!(why_ill(&mut reader).contains("No such file or directory"));
+    fs::rename(&away, dir.path()).unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    // a list of guests that is cut short is no sign of health either
+    write(dir.path(), ".vmlist", &VMLIST[..20]);
+    assert!(why_ill(&mut reader).contains("not a complete JSON"));
+    for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
+        write(dir.path(), ".vmlist", nothing);
+        assert!(why_ill(&mut reader).contains("does not list guests"), "{nothing}");
+    }
+}
+
+#[test]
+fn a_cluster_without_guests_is_healthy() {
+    let dir = tempfile::tempdir().unwrap();
+    for fuse in [false, true] {
+        // what pmxcfs shows of a new node: no guest, and nothing of the firewall yet
+        let files = [(".vmlist", r#"{"version":1}"#), (".members", r#"{"nodename":"n1","version":0}"#)];
+        let mount = fuse.then(|| Fuse::mount(dir.path(), &files));
+        if !fuse {
+            files.iter().for_each(|(path, text)| write(dir.path(), path, text));
+        }
+        let mut reader = reader(dir.path());
+        let tree = reader.settle().unwrap();
+        assert!(reader.settled(), "{tree:?}");
+        assert_eq!(shown(&reader, "firewall/cluster.fw"), None);
+        drop(reader);
+        drop(mount);
+    }
+}
+
+#[test]
+fn a_plain_directory_without_a_list_of_guests_has_its_node_folder() {
+    let dir = plain();
+    fs::remove_file(dir.path().join(".vmlist")).unwrap();
+    established(dir.path());
+}
+
+#[test]
+fn the_directory_under_the_mount_is_not_the_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    // what would pass for a tree, if it were not known that one is mounted here
+    write(dir.path(), "nodes/n1/host.fw", "[RULES]\n");
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    fuse.unmount();
+    assert!(why_ill(&mut reader).contains("not mounted"));
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    // mounted again, it lacks files for a while
+    let fuse = Fuse::mount(dir.path(), &FILES[..2]);
+    shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
+    fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), b"[RULES]\n".into())));
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
+    drop(reader);
+    fuse.unmount();
+}
+
+#[test]
+fn an_empty_file_system_mounted_over_it_is_not_believed() {
+    let dir = plain();
+    std::thread::scope(|scope| {
+        // a mount namespace of this thread, and of the workers that it starts
+        scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (needs root)");
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+            let mut reader = established(dir.path());
+            mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+            assert!(why_ill(&mut reader).contains("holds neither"));
+            nix::mount::umount(dir.path()).expect("nothing keeps it busy");
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+        });
+    });
+}
+
+#[test]
+fn a_killed_cluster_file_system_is_not_believed_and_can_be_mounted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    fuse.kill();
+    let why = why_ill(&mut reader);
+    assert!(why.contains("os error 103") || why.contains("ECONNABORTED") || why.contains("os error 107"), "{why}");
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    // the reader is there, idle, with its watches: it does not keep the mount busy
+    assert_eq!(workers(dir.path()), 1);
+    nix::mount::umount(dir.path()).expect("nothing keeps it busy");
+    let again = Fuse::mount(dir.path(), &FILES);
+    reader.pass().unwrap();
+    drop(reader);
+    again.unmount();
+}

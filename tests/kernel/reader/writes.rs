@@ -1,0 +1,146 @@
+//! What is written while the tree is read: when it is noticed, and when it is believed.
+use super::{FILES, GUEST, READING, established, plain, shown, until_shown, write};
+use crate::fuse::Fuse;
+use crate::wait::until;
+use pve_firewall::pmxcfs::{Reader, ReaderConfig};
+use std::fs;
+use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
+
+#[test]
+fn a_file_that_is_being_written_serves_when_it_is_complete() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    let text = format!("{GUEST}IN DROP\nOUT ACCEPT\n");
+    // by a writer that keeps it open, and pauses
+    let mut file = fs::File::create(dir.path().join("firewall/100.fw")).unwrap();
+    for piece in text.as_bytes().chunks(16) {
+        file.write_all(piece).unwrap();
+        for _ in 0..2 {
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            sleep(READING.debounce.closed);
+        }
+    }
+    drop(file);
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    assert!(reader.settled());
+    // by one that opens it for each piece
+    let longer = format!("{text}IN ACCEPT -p udp\n");
+    for end in 0..longer.len() {
+        write(dir.path(), "firewall/100.fw", &longer[..end]);
+        if end % 8 == 0 {
+            reader.pass().unwrap();
+            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*text));
+        }
+    }
+    write(dir.path(), "firewall/100.fw", &longer);
+    let took = until_shown(&mut reader, "firewall/100.fw", Some(&text), Some(&longer));
+    assert!(took >= READING.debounce.closed, "{took:?}");
+}
+
+/// Writes of other nodes raise no event.
+#[test]
+fn a_file_that_another_node_writes_serves_when_passes_agree() {
+    let dir = plain();
+    let manner = ReaderConfig { watch: false, ..READING };
+    let program = env!("CARGO_BIN_EXE_pve-firewall").into();
+    let mut reader = Reader::new(program, dir.path().into(), "n1".into(), manner, None);
+    reader.settle().unwrap();
+    assert!(!reader.is_watched());
+    let text = format!("{GUEST}IN DROP\n");
+    write(dir.path(), "firewall/100.fw", &text);
+    let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    assert!(took >= READING.debounce.content, "{took:?}");
+}
+
+/// As after a clock that jumped, on this node or on the one that wrote the file.
+#[test]
+fn times_of_modification_anywhere_mislead_nobody() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    let path = dir.path().join("firewall/100.fw");
+    let mut before = GUEST.to_string();
+    for years in [-60i64, 60, -1, 1] {
+        let text = format!("{GUEST}# {years}\n");
+        write(dir.path(), "firewall/100.fw", &text);
+        let by = Duration::from_secs(years.unsigned_abs() * 365 * 86_400);
+        let now = std::time::SystemTime::now();
+        let time = if years < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time.unwrap()).unwrap();
+        let took = until_shown(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
+        assert!(years < 0 || took >= READING.debounce.closed, "{years}: {took:?}");
+        before = text;
+    }
+}
+
+#[test]
+fn a_local_write_is_told_at_once_and_a_remote_one_shows_in_stat() {
+    let dir = plain();
+    let mut reader = established(dir.path());
+    assert!(!reader.written());
+    assert!(!reader.changed());
+    write(dir.path(), "firewall/100.fw.tmp", "[RULES]\n");
+    fs::rename(dir.path().join("firewall/100.fw.tmp"), dir.path().join("firewall/100.fw")).unwrap();
+    until("the hint", || reader.written().then_some(()));
+    assert!(reader.changed());
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
+    assert!(!reader.changed());
+}
+
+/// Where every change is told, a file at rest is not read again: unless `stat` tells of anything at all.
+#[test]
+fn a_file_at_rest_is_read_when_anything_of_it_changes() {
+    let dir = plain();
+    let path = dir.path().join("firewall/100.fw");
+    sleep(Duration::from_secs(4));
+    let mut reader = established(dir.path());
+    assert!(reader.is_watched());
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let text = GUEST.replace("ACCEPT", "REJECT");
+    write(dir.path(), "firewall/100.fw", &text);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+}
+
+/// Between the passes that read everything, only what `stat` shows as changed is read.
+#[test]
+fn a_look_reads_what_shows_as_changed_and_a_pass_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let fuse = Fuse::mount(dir.path(), &FILES);
+    let mut reader = established(dir.path());
+    let put = |text: &str| fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), text.into())));
+    let longer = format!("{GUEST}IN DROP\n");
+    put(&longer);
+    until("the longer file", || {
+        reader.look().unwrap();
+        (shown(&reader, "firewall/100.fw").as_deref() == Some(&*longer)).then_some(())
+    });
+    // of the same size, and of the same time
+    let hidden = longer.replace("DROP", "ECHO");
+    put(&hidden);
+    reader.look().unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*longer));
+    reader.pass().unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*hidden));
+    drop(reader);
+    fuse.unmount();
+}
+
+#[test]
+fn a_command_right_after_a_write_is_right() {
+    let dir = plain();
+    let program = || env!("CARGO_BIN_EXE_pve-firewall").into();
+    for count in 0..10 {
+        let text = format!("{GUEST}IN ACCEPT -p tcp -dport {count}\n");
+        write(dir.path(), "firewall/100.fw", &text);
+        let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
+        reader.settle().unwrap();
+        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&text[..]));
+    }
+    fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
+    let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
+    reader.settle().unwrap();
+    assert_eq!(shown(&reader, "firewall/100.fw"), None);
+}

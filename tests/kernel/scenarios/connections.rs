@@ -1,0 +1,83 @@
+//! Connections: what belongs to one passes, also across updates; what belongs to none does not.
+use super::site::{GUEST100, HOST, PATIENCE, Site};
+use crate::testbed::Place::Outside;
+use crate::testbed::VM100;
+use crate::testbed::probe::{Fate, Probe};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+const OPEN: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
+const CLOSED: &str = "[OPTIONS]\nenable: 1\n";
+/// How long a packet that passes could take at most.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Both ends of a connection.
+struct Connection(TcpStream, TcpStream);
+
+impl Connection {
+    fn open(site: &Site, server: &TcpListener, wait: Duration) -> Option<Self> {
+        let address: SocketAddr = server.local_addr().unwrap();
+        let client = site.bed.outside.run(|| TcpStream::connect_timeout(&address, wait)).ok()?;
+        let (peer, _) = server.accept().unwrap();
+        for end in [&client, &peer] {
+            end.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        Some(Connection(client, peer))
+    }
+
+    /// Says something both ways.
+    #[track_caller]
+    fn talk(&mut self) {
+        let Connection(client, peer) = self;
+        let mut heard = [0; 4];
+        client.write_all(b"ping").unwrap();
+        peer.read_exact(&mut heard).unwrap();
+        peer.write_all(b"pong").unwrap();
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"pong");
+    }
+}
+
+#[test]
+fn a_connection_survives_updates_and_rules_hold_for_new_ones() {
+    let site = Site::new(&[(GUEST100, OPEN)]);
+    site.bed.wake();
+    let server = site.bed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
+    let mut first = Connection::open(&site, &server, PATIENCE).expect("the rule lets it in");
+    first.talk();
+    site.change(&[(GUEST100, CLOSED)]);
+    first.talk();
+    assert!(Connection::open(&site, &server, SOON).is_none(), "no rule lets a new one in");
+    site.change(&[(GUEST100, OPEN)]);
+    let mut second = Connection::open(&site, &server, PATIENCE).expect("the rule is back");
+    second.talk();
+    first.talk();
+}
+
+#[test]
+fn answers_come_in_and_nothing_else() {
+    let mut site = Site::new(&[(GUEST100, CLOSED)]);
+    let answer =
+        || Probe::tcp(Outside, VM100, Family::V4, 40_000).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
+    site.all(Fate::Lost, [answer()]);
+    site.all(Fate::Arrived, [Probe::tcp(VM100, Outside, Family::V4, 443)]);
+    site.next(answer(), Fate::Arrived);
+    let reply = || Probe::udp(Outside, VM100, Family::V6, 40_000).ports(53, 40_000);
+    site.all(Fate::Lost, [reply()]);
+    site.all(Fate::Arrived, [Probe::udp(VM100, Outside, Family::V6, 53)]);
+    site.next(reply(), Fate::Arrived);
+}
+
+#[test]
+fn invalid_packets_pass_only_where_they_are_allowed() {
+    let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
+    let invalid = || {
+        let tcp = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);
+        [tcp(1, TcpFlags::SYN.and(TcpFlags::ACK)), tcp(2, TcpFlags::RST), Probe::icmp(Outside, VM100, 0)]
+    };
+    site.all(Fate::Lost, invalid());
+    site.change(&[(HOST, "[OPTIONS]\nnf_conntrack_allow_invalid: 1\n")]);
+    site.all(Fate::Arrived, invalid());
+}

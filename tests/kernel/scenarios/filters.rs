@@ -1,0 +1,131 @@
+//! What a guest may send whatever its rules: its own addresses, DHCP, neighbour discovery, router advertisements.
+use super::site::{CLUSTER, GUEST100, GUEST200, ON, Site};
+use crate::testbed::Place::Outside;
+use crate::testbed::frame::BROADCAST;
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::{CT200, FREE900, VM100};
+use pve_firewall::iptables::ruleset::{Family, MacAddr};
+
+const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
+/// Closed in both directions.
+const CLOSED: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n";
+
+fn closed(more: &str) -> String {
+    format!("{CLOSED}{more}")
+}
+
+#[test]
+fn a_forged_mac_does_not_leave_the_guest() {
+    let mut site = Site::new(&[(GUEST100, ON)]);
+    let probes = |mac: Option<MacAddr>| {
+        let probes = [
+            Probe::tcp(VM100, Outside, Family::V4, 80),
+            Probe::tcp(VM100, Outside, Family::V6, 80),
+            Probe::icmpv6(VM100, Outside, 135),
+            Probe::arp(VM100, Outside),
+        ];
+        probes.map(|probe| mac.map_or_else(|| probe.clone(), |mac| probe.clone().mac(mac)))
+    };
+    site.all(Fate::Arrived, probes(None));
+    site.all(Fate::Lost, probes(Some(FORGED)));
+    site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nmacfilter: 0\n")]);
+    site.all(Fate::Arrived, probes(Some(FORGED)));
+}
+
+#[test]
+fn a_forged_address_does_not_leave_the_guest() {
+    let mut site = Site::new(&[(GUEST200, ON)]);
+    let v4 = |source| Probe::udp(CT200, Outside, Family::V4, 53).source(source);
+    let v6 = |source| Probe::udp(CT200, Outside, Family::V6, 53).source(source);
+    let own = "fe80::be24:11ff:fe00:c800";
+    site.all(Fate::Arrived, [v4("10.0.0.200"), v4("10.0.0.201"), v6(own), v6("fe80::1234"), v6("fd00::200")]);
+    site.change(&[(GUEST200, "[OPTIONS]\nenable: 1\nipfilter: 1\n")]);
+    site.all(Fate::Arrived, [v4("10.0.0.200"), v6(own)]);
+    site.all(Fate::Lost, [v4("10.0.0.201"), v4("10.0.0.100"), v6("fe80::1234"), v6("fd00::200")]);
+}
+
+#[test]
+fn a_set_ipfilter_says_what_a_device_may_use() {
+    let guest = "[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.96/28\n!10.0.0.101\nfd00::100\n";
+    let mut site = Site::new(&[(GUEST100, guest)]);
+    let udp = |family, source| Probe::udp(VM100, Outside, family, 53).source(source);
+    site.check(&[
+        (udp(Family::V4, "10.0.0.100"), Fate::Arrived),
+        (udp(Family::V4, "10.0.0.97"), Fate::Arrived),
+        (udp(Family::V4, "10.0.0.101"), Fate::Lost),
+        (udp(Family::V4, "10.0.0.113"), Fate::Lost),
+        (udp(Family::V6, "fd00::100"), Fate::Arrived),
+        (udp(Family::V6, "fd00::101"), Fate::Lost),
+        (udp(Family::V6, "fe80::be24:11ff:fe00:6400"), Fate::Arrived),
+        (udp(Family::V6, "fe80::1"), Fate::Lost),
+    ]);
+}
+
+#[test]
+fn arp_spoofing_does_not_leave_the_guest() {
+    let arp = |source| Probe::arp(CT200, Outside).source(source);
+    let mut site = Site::new(&[(GUEST200, ON)]);
+    site.all(Fate::Arrived, [arp("10.0.0.200"), arp("10.0.0.254")]);
+    site.change(&[(GUEST200, "[OPTIONS]\nenable: 1\nipfilter: 1\n")]);
+    site.check(&[
+        (arp("10.0.0.200"), Fate::Arrived),
+        (arp("10.0.0.200").towards(BROADCAST), Fate::Arrived),
+        (arp("10.0.0.254"), Fate::Lost),
+        (arp("10.0.0.254").towards(BROADCAST), Fate::Lost),
+        (Probe::arp(FREE900, CT200).source("10.0.0.254"), Fate::Arrived),
+    ]);
+    site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n")]);
+    site.all(Fate::Arrived, [arp("10.0.0.254")]);
+}
+
+#[test]
+fn other_protocols_of_the_link_pass_where_they_are_allowed() {
+    let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX\n")]);
+    site.all(Fate::Lost, [Probe::arp(VM100, Outside)]);
+    site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX,ARP\n")]);
+    site.all(Fate::Arrived, [Probe::arp(VM100, Outside)]);
+}
+
+#[test]
+fn dhcp_passes_unless_it_is_off() {
+    let mut site = Site::new(&[(GUEST100, CLOSED)]);
+    let probes = || {
+        let discover = Probe::udp(VM100, Outside, Family::V4, 67).ports(68, 67);
+        let offer = Probe::udp(Outside, VM100, Family::V4, 68).ports(67, 68);
+        [
+            discover.source("0.0.0.0").dest("255.255.255.255").towards(BROADCAST),
+            offer.dest("255.255.255.255").towards(BROADCAST),
+            Probe::udp(VM100, Outside, Family::V6, 547).ports(546, 547).dest("ff02::1:2"),
+            Probe::udp(Outside, VM100, Family::V6, 546).ports(547, 546),
+        ]
+    };
+    let server = || Probe::udp(VM100, Outside, Family::V4, 68).ports(67, 68);
+    site.all(Fate::Arrived, probes());
+    site.all(Fate::Lost, [server()]);
+    site.change(&[(GUEST100, &closed("dhcp: 0\n"))]);
+    site.all(Fate::Lost, probes());
+    site.change(&[(GUEST100, &closed("dhcp: 1\n"))]);
+    site.all(Fate::Arrived, probes());
+}
+
+#[test]
+fn neighbour_discovery_passes_unless_it_is_off() {
+    let mut site = Site::new(&[(GUEST100, CLOSED)]);
+    let out = |kind| Probe::icmpv6(VM100, Outside, kind);
+    let into = |kind| Probe::icmpv6(Outside, VM100, kind);
+    site.all(Fate::Arrived, [133, 135, 136].map(out));
+    site.all(Fate::Arrived, [133, 134, 135, 136].map(into));
+    site.all(Fate::Lost, [128, 137].map(out));
+    site.change(&[(GUEST100, &closed("ndp: 0\n"))]);
+    site.all(Fate::Lost, [133, 135, 136].map(out));
+    site.all(Fate::Lost, [133, 134, 135, 136].map(into));
+}
+
+#[test]
+fn only_a_guest_that_may_be_a_router_says_that_it_is_one() {
+    let mut site = Site::new(&[(GUEST100, ON)]);
+    let advertisement = || Probe::icmpv6(VM100, Outside, 134);
+    site.all(Fate::Lost, [advertisement(), advertisement().dest("ff02::1")]);
+    site.change(&[(GUEST100, &closed("radv: 1\n"))]);
+    site.all(Fate::Arrived, [advertisement(), advertisement().dest("ff02::1")]);
+}

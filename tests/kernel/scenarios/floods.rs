@@ -1,0 +1,64 @@
+//! Floods, smurfs, and TCP flags that make no sense.
+use super::site::{CLUSTER, GUEST100, HOST, Site};
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::{VM100, VM101};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
+
+const OPEN: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
+
+#[test]
+fn a_flood_of_syn_packets_is_thinned_for_its_sender_alone() {
+    let mut site = Site::new(&[(CLUSTER, OPEN), (HOST, "[OPTIONS]\nprotection_synflood: 0\n")]);
+    let flood = |source: &str| -> Vec<_> {
+        (0..300).map(|port| Probe::tcp(Outside, Host, Family::V4, 80).ports(20_000 + port, 80).source(source)).collect()
+    };
+    assert_eq!(site.arrivals(&flood("10.0.0.50")), 300);
+    let protection = "[OPTIONS]\nprotection_synflood: 1\nprotection_synflood_rate: 5\nprotection_synflood_burst: 20\n";
+    site.change(&[(HOST, protection)]);
+    let arrived = site.arrivals(&flood("10.0.0.51"));
+    // the burst, and what the rate lets through while the flood lasts
+    assert!((20..100).contains(&arrived), "{arrived} of 300");
+    assert!(site.arrivals(&flood("10.0.0.150")[..15]) == 15, "another sender has a limit of its own");
+    // only what opens connections counts
+    let others: Vec<_> =
+        (0..50).map(|port| Probe::udp(Outside, Host, Family::V4, 80).ports(20_000 + port, 80)).collect();
+    assert_eq!(site.arrivals(&others), 50);
+}
+
+#[test]
+fn smurfs_are_dropped_unless_they_are_allowed() {
+    let mut site = Site::new(&[(GUEST100, OPEN)]);
+    let probes = || {
+        ["10.0.0.255", "255.255.255.255", "224.1.2.3"]
+            .map(|source| Probe::udp(Outside, VM100, Family::V4, 7).source(source))
+    };
+    site.all(Fate::Lost, probes());
+    site.all(Fate::Arrived, [Probe::udp(Outside, VM100, Family::V4, 7).source("0.0.0.0")]);
+    site.change(&[(HOST, "[OPTIONS]\nnosmurfs: 0\n")]);
+    site.all(Fate::Arrived, probes());
+}
+
+#[test]
+fn illegal_flags_are_dropped_where_they_are_filtered() {
+    // without this option, connection tracking drops all of them already
+    let host = |more: &str| format!("[OPTIONS]\nnf_conntrack_allow_invalid: 1\n{more}");
+    let mut site = Site::new(&[(GUEST100, OPEN), (HOST, &host(""))]);
+    let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);
+    let xmas = fin.and(TcpFlags::PSH).and(TcpFlags::URG);
+    let illegal = || {
+        let probe = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);
+        [
+            probe(1, xmas),
+            probe(2, TcpFlags::NONE),
+            probe(3, syn.and(rst)),
+            probe(4, syn.and(fin)),
+            probe(5, syn).ports(0, 5),
+        ]
+    };
+    let legal = || [Probe::tcp(VM101, VM100, Family::V4, 6), Probe::tcp(Outside, VM100, Family::V4, 7).flags(fin)];
+    site.all(Fate::Arrived, illegal());
+    site.change(&[(HOST, &host("tcpflags: 1\n"))]);
+    site.all(Fate::Lost, illegal());
+    site.all(Fate::Arrived, legal());
+}

@@ -1,0 +1,58 @@
+//! FTP through the firewall: a real server in a guest, a real client outside.
+use super::site::{GUEST100, HOST, Program, Site, until};
+use crate::testbed::VM100;
+use std::fs;
+use std::path::Path;
+
+/// Only port 21 is open, and only what belongs to a connection leaves.
+const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN FTP(ACCEPT)\n";
+const GREETING: &str = "hello by FTP";
+/// curl(1): the transfer took too long.
+const TIMED_OUT: i32 = 28;
+
+fn server(site: &Site) -> Program {
+    let folder = site.root().join("ftp");
+    fs::create_dir_all(folder.join("files")).unwrap();
+    fs::write(folder.join("files/greeting"), GREETING).unwrap();
+    // the server's own user must get there
+    for folder in [site.root(), &folder] {
+        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder, everyone).unwrap();
+    }
+    let conf = folder.join("vsftpd.conf");
+    let files = folder.join("files");
+    let text = format!(
+        "listen=YES\nbackground=NO\nanonymous_enable=YES\nno_anon_password=YES\nlocal_enable=NO\nanon_root={0}\n\
+         secure_chroot_dir={0}\nconnect_from_port_20=YES\nseccomp_sandbox=NO\n",
+        files.display()
+    );
+    fs::write(&conf, text).unwrap();
+    Program::start(site.bed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
+}
+
+/// Gets the greeting with these options; curl's exit status and what it got.
+fn get(site: &Site, options: &[&str], seconds: &str) -> (i32, String) {
+    let mut command = site.bed.outside.command("curl");
+    command.args(["--silent", "--show-error", "--max-time", seconds]).args(options).arg("ftp://10.0.0.100/greeting");
+    let output = command.output().expect("curl; run make deps");
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+const PASSIVE: [&[&str]; 2] = [&["--disable-epsv"], &[]];
+const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-port", "-"]];
+
+#[test]
+fn the_conntrack_helper_opens_the_data_connection() {
+    assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
+    let site = Site::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
+    site.bed.wake();
+    let _server = server(&site);
+    until("the server", || (get(&site, PASSIVE[0], "5").0 == 0).then_some(()));
+    for options in PASSIVE.into_iter().chain(ACTIVE) {
+        assert_eq!(get(&site, options, "20"), (0, GREETING.to_string()), "{options:?}");
+    }
+    site.change(&[(HOST, "[OPTIONS]\n")]);
+    for options in [PASSIVE[0], ACTIVE[0]] {
+        assert_eq!(get(&site, options, "2"), (TIMED_OUT, String::new()), "{options:?}");
+    }
+}

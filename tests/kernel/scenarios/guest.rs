@@ -1,0 +1,103 @@
+//! Guests: policies in both directions, devices, and guests among themselves.
+use super::site::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Site};
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::{CT200, FREE900, VM100, VM100_NET1, VM101};
+use pve_firewall::iptables::ruleset::{Family, RejectWith};
+
+const BOTH: [Family; 2] = Family::ALL;
+
+#[test]
+fn by_default_nothing_comes_in_and_everything_goes_out() {
+    let mut site = Site::new(&[(GUEST100, ON), (GUEST200, ON)]);
+    for guest in [VM100, CT200] {
+        let to = |from, family| [Probe::tcp(from, guest, family, 22), Probe::udp(from, guest, family, 53)];
+        site.all(Fate::Lost, BOTH.into_iter().flat_map(|family| to(Outside, family)));
+        site.all(Fate::Lost, BOTH.into_iter().flat_map(|family| to(Host, family)));
+        let from = |family| [Probe::tcp(guest, Outside, family, 22), Probe::udp(guest, Outside, family, 53)];
+        site.all(Fate::Arrived, BOTH.into_iter().flat_map(from));
+        site.all(Fate::Lost, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
+    }
+}
+
+#[test]
+fn the_policies_are_what_the_options_say() {
+    let options = |policy_in: &str, policy_out: &str| {
+        format!(
+            "[OPTIONS]\nenable: 1\npolicy_in: {policy_in}\npolicy_out: {policy_out}\n[RULES]\nOUT ACCEPT -p tcp -dport 80\n"
+        )
+    };
+    let mut site = Site::new(&[(GUEST100, &options("ACCEPT", "DROP"))]);
+    for family in BOTH {
+        site.check(&[
+            (Probe::tcp(Outside, VM100, family, 22), Fate::Arrived),
+            (Probe::tcp(VM100, Outside, family, 22), Fate::Lost),
+            (Probe::tcp(VM100, Outside, family, 80), Fate::Arrived),
+        ]);
+    }
+    site.change(&[(GUEST100, &options("REJECT", "REJECT"))]);
+    site.check(&[
+        (Probe::tcp(Outside, VM100, Family::V4, 22), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(Outside, VM100, Family::V6, 22), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Outside, VM100, Family::V4, 22), Fate::Rejected(RejectWith::IcmpPortUnreachable)),
+        (Probe::udp(Outside, VM100, Family::V6, 22), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
+        (Probe::new(Outside, VM100, Family::V4, 47), Fate::Rejected(RejectWith::IcmpHostProhibited)),
+        (Probe::new(Outside, VM100, Family::V6, 47), Fate::Rejected(RejectWith::Icmp6AdmProhibited)),
+        (Probe::tcp(VM100, Outside, Family::V4, 22), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(VM100, Outside, Family::V6, 22), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(VM100, Outside, Family::V4, 80), Fate::Arrived),
+    ]);
+}
+
+#[test]
+fn a_guest_without_firewall_is_left_alone() {
+    // 101 is off, 200 has no file, and 900 no firewalled device
+    let off = "[OPTIONS]\nenable: 0\npolicy_out: DROP\n";
+    let mut site = Site::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
+    for guest in [VM101, CT200, FREE900] {
+        for family in BOTH {
+            site.all(Fate::Arrived, [Probe::tcp(Outside, guest, family, 22), Probe::udp(guest, Outside, family, 22)]);
+        }
+    }
+    site.all(Fate::Lost, [Probe::tcp(FREE900, VM100, Family::V4, 22)]);
+}
+
+#[test]
+fn each_device_has_its_own_rules() {
+    let guest = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN ACCEPT -i net0 -p tcp -dport 80\n\
+        IN ACCEPT -i net1 -p tcp -dport 81\nIN ACCEPT -p tcp -dport 82\nOUT ACCEPT -i net1\n";
+    let cluster = "[OPTIONS]\nenable: 1\n";
+    let mut site = Site::new(&[(CLUSTER, cluster), (GUEST100, guest)]);
+    let to = |device, port| Probe::tcp(Host, device, Family::V4, port);
+    site.check(&[
+        (to(VM100, 80), Fate::Arrived),
+        (to(VM100, 81), Fate::Lost),
+        (to(VM100, 82), Fate::Arrived),
+        (to(VM100_NET1, 80), Fate::Lost),
+        (to(VM100_NET1, 81), Fate::Arrived),
+        (to(VM100_NET1, 82), Fate::Arrived),
+        (Probe::tcp(VM100, Host, Family::V4, 8006), Fate::Lost),
+        (Probe::tcp(VM100_NET1, Host, Family::V4, 8006).source("10.0.0.51"), Fate::Arrived),
+    ]);
+}
+
+#[test]
+fn guests_meet_both_their_firewalls() {
+    let sender =
+        "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 80\nOUT ACCEPT -p tcp -dport 81\n";
+    let receiver = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -p tcp -dport 82\n\
+        IN REJECT -p udp -dport 83\n";
+    let mut site = Site::new(&[(GUEST100, sender), (GUEST101, receiver)]);
+    for family in BOTH {
+        let between = |port| Probe::tcp(VM100, VM101, family, port);
+        site.check(&[
+            (between(80), Fate::Arrived),
+            (between(81), Fate::Lost),
+            (between(82), Fate::Lost),
+            (Probe::tcp(CT200, VM101, family, 82), Fate::Arrived),
+            (Probe::tcp(VM101, FREE900, family, 1), Fate::Arrived),
+        ]);
+    }
+    let unreachable = Fate::Rejected(RejectWith::IcmpPortUnreachable);
+    site.all(unreachable, [Probe::udp(CT200, VM101, Family::V4, 83), Probe::udp(FREE900, VM101, Family::V4, 83)]);
+}

@@ -1,0 +1,162 @@
+//! The node's own traffic: default policies and their exceptions.
+use super::site::{CLUSTER, HOST, ON, Site};
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::{VM100, VM100_NET1};
+use pve_firewall::iptables::ruleset::{Family, RejectWith, TcpFlags};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+const IGMP: u8 = 2;
+/// A host of the local network, and one beyond it.
+const LOCAL: &str = "10.0.0.50";
+const REMOTE: &str = "203.0.113.5";
+
+fn to_host(port: u16) -> Probe {
+    Probe::tcp(Outside, Host, Family::V4, port)
+}
+
+#[test]
+fn from_the_local_network_only_management_comes_in() {
+    let mut site = Site::new(&[]);
+    let management = [8006, 5900, 5999, 3128, 22, 60_000, 60_050];
+    site.all(Fate::Arrived, management.map(|port| to_host(port).source(LOCAL)));
+    site.all(Fate::Lost, management.map(|port| to_host(port).source(REMOTE)));
+    site.all(Fate::Lost, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
+    site.all(Fate::Lost, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
+    site.all(Fate::Lost, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
+}
+
+#[test]
+fn the_set_management_lets_others_manage() {
+    let cluster = "[OPTIONS]\nenable: 1\n[IPSET management]\n203.0.113.5\n2001:db8::/32\n!2001:db8::6\n";
+    let mut site = Site::new(&[(CLUSTER, cluster)]);
+    let v6 = |source: &str| Probe::tcp(Outside, Host, Family::V6, 8006).source(source);
+    site.check(&[
+        (to_host(8006).source(REMOTE), Fate::Arrived),
+        (to_host(8006).source("203.0.113.6"), Fate::Lost),
+        (to_host(8006).source(LOCAL), Fate::Arrived),
+        (to_host(80).source(REMOTE), Fate::Lost),
+        (v6("2001:db8::5"), Fate::Arrived),
+        (v6("2001:db8::6"), Fate::Lost),
+    ]);
+}
+
+#[test]
+fn the_alias_local_network_can_be_overridden() {
+    let cluster = "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 203.0.113.0/24\n";
+    let mut site = Site::new(&[(CLUSTER, cluster)]);
+    site.check(&[(to_host(22).source(REMOTE), Fate::Arrived), (to_host(22).source(LOCAL), Fate::Lost)]);
+}
+
+#[test]
+fn igmp_and_errors_about_own_packets_come_in() {
+    let mut site = Site::new(&[]);
+    site.all(Fate::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
+    let errors = |kind| Probe::icmp(Outside, Host, kind);
+    // about nothing that the host has sent
+    site.all(Fate::Lost, [3, 4, 11].map(errors));
+    for kind in [3, 4, 11] {
+        // the packet that the errors of probes tell of
+        site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), Fate::Arrived)]);
+        site.next(errors(kind), Fate::Arrived);
+    }
+    site.all(Fate::Lost, [errors(8)]);
+}
+
+#[test]
+fn established_connections_and_loopback_pass_whatever_the_policies() {
+    let cluster = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 443\n";
+    let mut site = Site::new(&[(CLUSTER, cluster)]);
+    let answer = || to_host(0).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
+    site.all(Fate::Lost, [answer()]);
+    site.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), Fate::Arrived)]);
+    site.next(answer(), Fate::Arrived);
+    let heard = site.bed.node.run(|| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = server.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        peer.read_exact(&mut heard).unwrap();
+        heard
+    });
+    assert_eq!(&heard, b"hello");
+}
+
+#[test]
+fn a_closed_output_policy_lets_cluster_traffic_out() {
+    let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
+    let out = |port| Probe::tcp(Host, Outside, Family::V4, port);
+    site.all(Fate::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
+    site.all(Fate::Lost, [80, 443, 8007].map(out));
+    site.all(Fate::Lost, [8006, 22].map(|port| out(port).dest(REMOTE)));
+    site.all(Fate::Lost, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
+    site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: REJECT\n")]);
+    site.check(&[
+        (out(22), Fate::Arrived),
+        (out(80), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Host, Outside, Family::V6, 123), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
+    ]);
+    site.change(&[(CLUSTER, ON)]);
+    site.all(Fate::Arrived, [80, 443, 8007].map(out));
+}
+
+#[test]
+fn rejected_packets_are_answered() {
+    let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n")]);
+    let gre = |family| Probe::new(Outside, Host, family, 47);
+    site.check(&[
+        (to_host(80), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(Outside, Host, Family::V6, 80), Fate::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Outside, Host, Family::V4, 80), Fate::Rejected(RejectWith::IcmpPortUnreachable)),
+        (Probe::udp(Outside, Host, Family::V6, 80), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
+        (gre(Family::V4), Fate::Rejected(RejectWith::IcmpHostProhibited)),
+        (gre(Family::V6), Fate::Rejected(RejectWith::Icmp6AdmProhibited)),
+        (Probe::icmp(Outside, Host, 8), Fate::Lost),
+        (to_host(22), Fate::Arrived),
+    ]);
+}
+
+#[test]
+fn corosync_is_let_in_from_the_other_nodes() {
+    let corosync = "totem {\n  transport: udp\n}\nnodelist {\n  node {\n    name: n1\n    ring0_addr: 10.0.0.1\n  }\n  \
+        node {\n    name: n2\n    ring0_addr: 10.0.0.50\n  }\n}\n";
+    let mut site = Site::new(&[("corosync.conf", corosync)]);
+    let udp = |port, source| Probe::udp(Outside, Host, Family::V4, port).source(source);
+    site.all(Fate::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
+    site.all(Fate::Lost, [5403, 5413].map(|port| udp(port, LOCAL)));
+    site.all(Fate::Lost, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
+    // multicast of the cluster network, and of others
+    site.check(&[
+        (udp(5405, LOCAL).dest("224.0.0.1"), Fate::Arrived),
+        (udp(5400, LOCAL).dest("224.0.0.1"), Fate::Lost),
+    ]);
+    site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
+    let out = |port| Probe::udp(Host, Outside, Family::V4, port);
+    site.check(&[(out(5405).dest(LOCAL), Fate::Arrived), (out(5405).dest("10.0.0.51"), Fate::Lost)]);
+}
+
+#[test]
+fn rules_of_the_host_come_before_those_of_the_cluster_and_know_interfaces() {
+    let cluster = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -i vmbr1 -p tcp -dport 81\n";
+    let host = "[RULES]\nIN DROP -p tcp -dport 80 -source 10.0.0.50\n";
+    let mut site = Site::new(&[(CLUSTER, cluster), (HOST, host)]);
+    site.check(&[
+        (to_host(80), Fate::Arrived),
+        (to_host(80).source(LOCAL), Fate::Lost),
+        (Probe::tcp(VM100_NET1, Host, Family::V4, 81), Fate::Arrived),
+        (Probe::tcp(VM100, Host, Family::V4, 81), Fate::Lost),
+    ]);
+    site.change(&[(HOST, "[OPTIONS]\nenable: 0\n")]);
+    site.all(Fate::Arrived, [80, 81, 9999].map(to_host));
+}
+
+#[test]
+fn neighbours_and_routers_are_found_unless_ndp_is_off() {
+    let mut site = Site::new(&[]);
+    let kinds = [133, 134, 135, 136];
+    site.all(Fate::Arrived, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
+    site.change(&[(HOST, "[OPTIONS]\nndp: 0\n")]);
+    site.all(Fate::Lost, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
+}

@@ -1,0 +1,62 @@
+//! Suricata on the queue of a guest with `ips: 1`.
+use super::site::{GUEST100, Program, Site, until};
+use crate::testbed::Place::Outside;
+use crate::testbed::VM100;
+use crate::testbed::probe::{Fate, Probe};
+use pve_firewall::iptables::ruleset::Family;
+use std::fs;
+use std::path::PathBuf;
+
+const GUEST: &str = "[OPTIONS]\nenable: 1\nips: 1\nips_queues: 0\n[RULES]\nIN ACCEPT -p udp -dport 9000:9001\n";
+/// Port 9001 is let in by the firewall and refused by the signature; 9002 is refused by the firewall.
+const SIGNATURES: &str = r#"alert udp any any -> any 9000 (msg:"accepted"; sid:1; rev:1;)
+drop udp any any -> any 9001 (msg:"unwanted"; content:"pvefwTAG"; sid:2; rev:1;)
+alert udp any any -> any 9002 (msg:"refused"; sid:3; rev:1;)
+"#;
+const CONFIGURATION: &str = "%YAML 1.1
+---
+outputs:
+  - fast: {enabled: yes, filename: fast.log, append: yes}
+nfq: {mode: accept, fail-open: yes}
+host-mode: sniffer-only
+unix-command: {enabled: no}
+stats: {enabled: no}
+";
+
+/// Suricata, and the file with its alerts.
+fn suricata(site: &Site) -> (Program, PathBuf) {
+    let folder = site.root().join("suricata");
+    fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
+    fs::write(path("suricata.yaml"), CONFIGURATION).unwrap();
+    fs::write(path("test.rules"), SIGNATURES).unwrap();
+    let args = ["-c", &path("suricata.yaml"), "-S", &path("test.rules"), "-l", &path(""), "-q", "0"];
+    let program = Program::start(&site.bed.node, "suricata", &args);
+    let queues = || site.bed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
+    until("Suricata on its queue", || queues().is_ok_and(|text| !text.is_empty()).then_some(()));
+    (program, folder.join("fast.log"))
+}
+
+#[test]
+fn suricata_judges_what_the_firewall_accepts() {
+    let mut site = Site::new(&[(GUEST100, GUEST)]);
+    let mut number = 30_000;
+    let mut udp = |port| {
+        number += 1;
+        Probe::udp(Outside, VM100, Family::V4, port).ports(number, port)
+    };
+    // without an IPS the queue is bypassed
+    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Lost)]);
+    let (program, alerts) = suricata(&site);
+    let read = || fs::read_to_string(&alerts).unwrap_or_default();
+    until("the first packet that Suricata passes", || {
+        (site.arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
+    });
+    let before = read().matches("accepted").count();
+    site.check(&[(udp(9002), Fate::Lost), (udp(9001), Fate::Lost), (udp(9000), Fate::Arrived)]);
+    until("the alert", || (read().matches("accepted").count() > before).then_some(()));
+    let alerts = read();
+    assert!(alerts.contains("unwanted") && !alerts.contains("refused"), "{alerts}");
+    program.stop();
+    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Lost)]);
+}

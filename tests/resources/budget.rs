@@ -1,0 +1,110 @@
+//! What compiling may cost, counted in allocations: the same on every machine, however busy it is.
+//!
+//! Ceilings are a few percent above what was counted when they were set. Who lowers the counts lowers the ceilings;
+//! `cargo test --test resources budget -- --nocapture` shows the counts.
+#![allow(unsafe_code, reason = "an allocator")]
+
+use crate::generated;
+use crate::trees;
+use pve_firewall::iptables::compile::Compiler;
+use pve_firewall::iptables::plan::{Live, Plan};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a stage may need for so many guests: allocations, and KiB held at the same time.
+const CEILINGS: [(&str, usize, u64, u64); 8] = [
+    ("compile everything", 100, 46_500, 1_930),
+    ("compile everything", 1000, 319_000, 15_000),
+    ("compile one guest", 100, 1_240, 49),
+    ("compile one guest", 1000, 5_820, 260),
+    ("compile nothing", 100, 8, 1),
+    ("compile nothing", 1000, 8, 1),
+    ("plan", 100, 142, 53),
+    ("plan", 1000, 800, 390),
+];
+
+/// The system's allocator, which counts.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static HELD: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
+
+impl Counting {
+    fn add(size: usize) {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        let held = HELD.fetch_add(size as u64, Relaxed) + size as u64;
+        PEAK.fetch_max(held, Relaxed);
+    }
+}
+
+// SAFETY: all is left to the system's allocator
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::add(layout.size());
+        // SAFETY: the caller keeps the contract
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        // SAFETY: the caller keeps the contract
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::add(size);
+        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        // SAFETY: the caller keeps the contract
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// Allocations, and KiB held at the same time.
+type Count = (u64, u64);
+
+fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
+    let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
+    PEAK.store(held, Relaxed);
+    let result = work();
+    (result, (ALLOCATIONS.load(Relaxed) - allocations, (PEAK.load(Relaxed) - held) / 1024))
+}
+
+/// The counts of all stages, with one thread.
+fn stages(guests: usize) -> [(&'static str, Count); 4] {
+    let (tree, facts) = (generated::tree(guests), trees::facts());
+    let (changed, mut compiler) = (generated::with_rule(&tree, 1), Compiler::new(1));
+    // what is made once in a process does not count
+    Compiler::new(1).compile(&generated::tree(1), &facts);
+    let (compiled, everything) = count(|| compiler.compile(&tree, &facts));
+    let (other, one) = count(|| compiler.compile(&changed, &facts));
+    let (same, nothing) = count(|| compiler.compile(&changed, &facts));
+    let (plan, planning) = count(|| Plan::new(&compiled.ruleset, &Live::empty()));
+    assert!(compiled.handled.guests > 0 && other != compiled && other == same && !plan.is_empty());
+    [("compile everything", everything), ("compile one guest", one), ("compile nothing", nothing), ("plan", planning)]
+}
+
+#[test]
+fn compiling_keeps_to_its_budget() {
+    let _alone = crate::measure();
+    let counts: Vec<_> = [100, 1000].map(|guests| (guests, stages(guests))).into();
+    let mut beyond = Vec::new();
+    for (guests, stages) in &counts {
+        for (name, (allocations, held)) in stages {
+            let ceiling = CEILINGS.iter().find(|ceiling| (ceiling.0, ceiling.1) == (*name, *guests)).unwrap();
+            let line = format!("{name}, {guests} guests: {allocations} allocations, {held} KiB");
+            println!("{line}");
+            if *allocations > ceiling.2 || *held > ceiling.3 {
+                beyond.push(format!("{line}: more than {} and {}", ceiling.2, ceiling.3));
+            }
+        }
+    }
+    for ((name, small), (_, large)) in counts[0].1.iter().zip(&counts[1].1) {
+        if large.0 > small.0 * 10 || large.1 > small.1 * 10 {
+            beyond.push(format!("{name}: {small:?} for 100 guests, {large:?} for 1000"));
+        }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}

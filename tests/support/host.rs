@@ -1,0 +1,112 @@
+//! A node for tests: a network namespace, a folder for state files, and a firewall that works there.
+#![allow(dead_code, reason = "each test program uses a part")]
+use crate::netns::Netns;
+use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
+use pve_firewall::iptables::plan::{Live, Plan};
+use pve_firewall::iptables::ruleset::Ruleset;
+use pve_firewall::system::root::Root;
+use std::collections::BTreeMap;
+
+pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
+
+pub struct Host {
+    /// What is to be dropped before the namespace is.
+    pub guards: Vec<Box<dyn std::any::Any + Send>>,
+    pub netns: Netns,
+    pub root: tempfile::TempDir,
+    pub firewall: Firewall,
+    variant: Variant,
+}
+
+impl Host {
+    pub fn new(name: &str, variant: Variant) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let firewall = Firewall::new(&Root::new(Some(root.path().into())), VariantChoice::Only(variant));
+        Host { guards: Vec::new(), netns: Netns::new(name), root, firewall, variant }
+    }
+
+    /// Another process on the same node.
+    pub fn successor(self) -> Self {
+        let root = Root::new(Some(self.root.path().into()));
+        Host { firewall: Firewall::new(&root, VariantChoice::Only(self.variant)), ..self }
+    }
+
+    pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
+        self.netns.run(|| self.firewall.update(wanted))
+    }
+
+    /// Updates, which must succeed and leave nothing to do.
+    #[track_caller]
+    pub fn settle(&mut self, wanted: &Ruleset) {
+        let outcome = self.update(wanted);
+        assert_eq!(outcome.faults, []);
+        let live = self.live();
+        assert!(Plan::new(wanted, &live).is_empty(), "{:#?}", Plan::new(wanted, &live));
+        assert_eq!(self.update(wanted), Outcome::default(), "a second update finds nothing to do");
+    }
+
+    pub fn live(&mut self) -> Live {
+        self.netns.run(|| self.firewall.live())
+    }
+
+    pub fn remove(&mut self) -> Outcome {
+        self.netns.run(|| self.firewall.remove())
+    }
+
+    /// The output of a save tool of this host's variant.
+    pub fn saved(&self, tool: &str, args: &str) -> String {
+        self.netns.exec(&format!("{tool}-{}-save {args}", self.variant))
+    }
+
+    /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that told them.
+    pub fn everything(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all = BTreeMap::new();
+        for tool in ["iptables", "ip6tables"] {
+            for table in ["filter", "raw", "nat"] {
+                all.insert(format!("{tool} {table}"), lines(&self.saved(tool, &format!("-t {table}"))));
+            }
+        }
+        all.insert("ebtables".into(), lines(&self.netns.exec("ebtables-nft-save")));
+        all.insert("ipset".into(), lines(&self.netns.exec("ipset save | sed 's/ initval .*//' | sort")));
+        all
+    }
+
+    /// The rules of the table `filter` with their counters, by chain.
+    pub fn counters(&self, tool: &str) -> BTreeMap<String, Vec<String>> {
+        let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in self.saved(tool, "-c -t filter").lines().filter(|line| line.starts_with('[')) {
+            let chain = line.split(' ').nth(2).unwrap();
+            chains.entry(chain.into()).or_default().push(line.into());
+        }
+        chains
+    }
+}
+
+/// Gives each rule of the table `filter` packet and byte counters of its own, and returns them: a rule that is rewritten
+/// loses them.
+pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
+    let mut number = 0;
+    let mut numbered = String::new();
+    for line in host.saved(tool, "-c -t filter").lines() {
+        numbered += &match line.split_once("] ").filter(|(counter, _)| counter.starts_with('[')) {
+            Some((_, rule)) => {
+                number += 1;
+                format!("[{number}:{number}] {rule}\n")
+            }
+            None => format!("{line}\n"),
+        };
+    }
+    let file = host.root.path().join("numbered");
+    std::fs::write(&file, numbered).unwrap();
+    host.netns.exec(&format!("{tool}-{}-restore -w 60 -c <{}", host.variant, file.display()));
+    host.counters(tool)
+}
+
+/// What a table holds, but for built-in chains as the kernel makes them.
+fn lines(text: &str) -> Vec<String> {
+    let counters = |line: &str| line.split(" [").next().unwrap().to_string();
+    let bare = |line: &str| line.starts_with('#') || line == "COMMIT" || line.starts_with('*');
+    let built_in =
+        |line: &str| line.starts_with(':') && line.ends_with(" ACCEPT") && !line.contains(char::is_lowercase);
+    text.lines().filter(|line| !bare(line)).map(counters).filter(|line| !built_in(line)).collect()
+}
