@@ -14,6 +14,7 @@ mod fields;
 pub mod lines;
 pub mod link;
 pub mod message;
+pub mod neighbour;
 pub mod netlink;
 mod packet;
 pub mod prefix;

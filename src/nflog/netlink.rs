@@ -6,6 +6,8 @@ pub const HEADER: usize = 16;
 pub const NETFILTER_HEADER: usize = 4;
 
 const ATTRIBUTE_HEADER: usize = 4;
+/// `NLA_F_NESTED`: the attribute holds attributes.
+pub const NESTED: u16 = 0x8000;
 /// Takes `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` away.
 const ATTRIBUTE_TYPE: u16 = 0x3fff;
 
@@ -85,6 +87,19 @@ pub fn until_zero(content: &[u8]) -> &[u8] {
     content.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
+/// The bytes of an attribute, padded.
+#[must_use]
+pub fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
+    // requests carry attributes of a few bytes
+    let length = u16::try_from(ATTRIBUTE_HEADER + content.len()).unwrap_or(u16::MAX);
+    let mut bytes = Vec::with_capacity(aligned(usize::from(length)));
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(content);
+    bytes.resize(aligned(bytes.len()), 0);
+    bytes
+}
+
 /// Builds requests: a message with attributes, as the kernel wants it.
 #[derive(Clone, Debug)]
 pub struct Request(Vec<u8>);
@@ -106,12 +121,7 @@ impl Request {
     /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, kind: u16, content: &[u8]) -> Self {
-        // requests carry attributes of a few bytes
-        let length = u16::try_from(ATTRIBUTE_HEADER + content.len()).unwrap_or(u16::MAX);
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(content);
-        self.0.resize(aligned(self.0.len()), 0);
+        self.0.extend(attribute(kind, content));
         self
     }
 

@@ -1,5 +1,5 @@
 //! The text of an event, as `conntrack -E -o extended,ktimestamp` prints it.
-use super::{Change, Direction, Event, State};
+use super::{Change, Direction, Entry, Event, State};
 use crate::nflog::fields::Fields;
 use crate::nflog::text::printable;
 use crate::nflog::time::LocalTime;
@@ -44,6 +44,12 @@ impl Event<'_> {
             Change::New => "    [NEW]",
             Change::Destroy => "[DESTROY]",
         });
+        self.entry.push(fields, local);
+    }
+}
+
+impl Entry<'_> {
+    fn push(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         let (family, protocol) = (family_name(self.family), self.original.protocol);
         fields.put("", format_args!("{family:<8} {}", self.family));
         fields.put("", format_args!("{:<8} {protocol}", protocol_name(protocol)));

@@ -1,5 +1,9 @@
-//! Events of connection tracking (`linux/netfilter/nfnetlink_conntrack.h`), in the format of conntrack(8).
+//! Entries of connection tracking (`linux/netfilter/nfnetlink_conntrack.h`), and events about them in the format of
+//! conntrack(8).
+mod connection;
 mod format;
+
+pub use connection::{Connection, Detail, DirectionZones, Tuple};
 
 use super::netlink::{Message, NETFILTER_HEADER, attributes, be16, be32, be64, until_zero};
 
@@ -22,6 +26,12 @@ pub enum Change {
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     change: Change,
+    entry: Entry<'a>,
+}
+
+/// A tracked connection, as far as the kernel described it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry<'a> {
     /// `AF_INET` or `AF_INET6`.
     family: u8,
     original: Direction<'a>,
@@ -32,7 +42,11 @@ pub struct Event<'a> {
     state: Option<State>,
     mark: Option<u32>,
     usage: Option<u32>,
+    /// The kernel's number for the entry.
+    id: Option<u32>,
     zone: Option<u16>,
+    /// The attributes of the tuple of the connection that this one was expected by (`CTA_TUPLE_MASTER`).
+    master: &'a [u8],
     security_context: &'a [u8],
     helper: &'a [u8],
     /// Nanoseconds since the epoch.
@@ -74,27 +88,19 @@ impl<'a> Event<'a> {
             DELETE => Change::Destroy,
             _ => return None,
         };
-        let (header, rest) = message.body().split_first_chunk::<NETFILTER_HEADER>()?;
-        let mut event = Event {
-            change,
-            family: header[0],
-            original: Direction::default(),
-            reply: Direction::default(),
-            status: None,
-            timeout: None,
-            state: None,
-            mark: None,
-            usage: None,
-            zone: None,
-            security_context: &[],
-            helper: &[],
-            start: None,
-            stop: None,
-        };
+        Some(Event { change, entry: Entry::decode(message.body())? })
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Reads what follows the netlink header of a message; `None` if it is cut off.
+    fn decode(body: &'a [u8]) -> Option<Self> {
+        let (header, rest) = body.split_first_chunk::<NETFILTER_HEADER>()?;
+        let mut entry = Entry { family: header[0], ..Entry::default() };
         for (kind, content) in attributes(rest) {
-            event.take(kind, content);
+            entry.take(kind, content);
         }
-        Some(event)
+        Some(entry)
     }
 
     /// `CTA_…`
@@ -110,6 +116,8 @@ impl<'a> Event<'a> {
             9 => self.original.take_counters(content),
             10 => self.reply.take_counters(content),
             11 => self.usage = be32(content),
+            12 => self.id = be32(content),
+            14 => self.master = content,
             18 => self.zone = be16(content),
             19 => self.security_context = nested(content, 1).map_or(&[], until_zero),
             20 => {

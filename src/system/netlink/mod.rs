@@ -1,11 +1,15 @@
 //! Netlink sockets (netlink(7)): what nfnetlink_log, connection tracking and rtnetlink send.
 mod conntrack;
 mod links;
+mod neighbours;
 mod nflog;
+mod tracked;
 
 pub use conntrack::ConntrackEvents;
 pub use links::{Altnames, LinkNames};
+pub use neighbours::neighbours;
 pub use nflog::Nflog;
+pub use tracked::Tracked;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};
 use anyhow::{Context, Result, bail};
