@@ -14,7 +14,7 @@
 //! the modules `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
 //!
 //! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
-//! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `daemon`, `logger` and `cli`.
+//! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `trial`, `daemon`, `logger` and `cli`.
 //!
 //! Which module may use which is written down in `tests/it/architecture.rs`, and held there.
 #![warn(missing_docs)]
@@ -33,3 +33,4 @@ pub mod node;
 pub mod parallel;
 pub mod pmxcfs;
 pub mod system;
+pub mod trial;

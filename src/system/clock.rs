@@ -1,6 +1,9 @@
-//! The wall clock and the local time zone.
+//! The wall clock, the local time zone, and the clock of this boot.
 #![allow(unsafe_code, reason = "localtime_r(3)")]
 use crate::nflog::time::LocalTime;
+use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
+use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds since the epoch.
@@ -8,6 +11,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds since the machine was started, sleep included; no setting of the wall clock changes them.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn since_boot() -> Result<u64> {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock of this boot")?;
+    let nanoseconds = u64::try_from(time.tv_sec())?.saturating_mul(1_000_000_000);
+    Ok(nanoseconds.saturating_add(u64::try_from(time.tv_nsec())?))
+}
+
+/// The kernel's id of this boot.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn boot_id() -> Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the id of this boot")?;
+    Ok(text.trim().to_string())
 }
 
 /// This moment, in seconds since the epoch, on the local clock.

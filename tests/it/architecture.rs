@@ -17,8 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("system", &["nflog"]),
     ("pmxcfs", &["config", "inputs", "iptables", "node", "parallel", "system"]),
     ("logger", &["nflog", "system"]),
-    ("daemon", &["config", "inputs", "iptables", "pmxcfs", "system"]),
-    ("cli", &["builtin", "config", "daemon", "inputs", "iptables", "lint", "node", "pmxcfs", "system"]),
+    ("trial", &["inputs", "system"]),
+    ("daemon", &["config", "inputs", "iptables", "pmxcfs", "system", "trial"]),
+    ("cli", &["builtin", "config", "daemon", "inputs", "iptables", "lint", "node", "pmxcfs", "system", "trial"]),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
@@ -34,6 +35,7 @@ const CORE: &[&str] = &[
     "iptables/compile",
     "iptables/plan",
     "iptables/simulate",
+    "trial/model",
 ];
 /// What the core must not name.
 const IMPURE: &[&str] = &[

@@ -132,7 +132,8 @@ impl Tuple {
     /// The attributes of `CTA_TUPLE_ORIG` and its like.
     #[must_use]
     pub fn attributes(&self, zone: Option<u16>) -> Vec<u8> {
-        let pair = |kinds: [u16; 2], source: &[u8], dest: &[u8]| [attribute(kinds[0], source), attribute(kinds[1], dest)];
+        let pair =
+            |kinds: [u16; 2], source: &[u8], dest: &[u8]| [attribute(kinds[0], source), attribute(kinds[1], dest)];
         let addresses = match (self.source, self.dest) {
             (IpAddr::V4(source), IpAddr::V4(dest)) => pair([1, 2], &source.octets(), &dest.octets()),
             (source, dest) => pair([3, 4], &v6(source), &v6(dest)),
@@ -234,7 +235,8 @@ mod tests {
             tuple("192.0.2.7", "10.0.0.1", 89, Detail::None),
         ];
         let zones = [(0, None), (1, None), (0, Some(7))];
-        let all = tuples.into_iter().flat_map(|original| zones.map(|(zone, of_original)| (original, zone, of_original)));
+        let all =
+            tuples.into_iter().flat_map(|original| zones.map(|(zone, of_original)| (original, zone, of_original)));
         all.map(|(original, zone, of_original)| Connection {
             original,
             reply: Tuple { source: original.dest, dest: original.source, ..original },

@@ -42,7 +42,9 @@ impl Tracked {
             // an entry that moves in the kernel's table while it is read can come twice
             connections.extend(connection.filter(|one| one.id.is_none_or(|id| seen.insert(id))));
         };
-        self.socket.ask(self.sequence, request, &mut self.buffer, take).context("cannot list the tracked connections")?;
+        self.socket
+            .ask(self.sequence, request, &mut self.buffer, take)
+            .context("cannot list the tracked connections")?;
         Ok(connections)
     }
 

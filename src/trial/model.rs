@@ -1,0 +1,251 @@
+//! What a trial is, what it makes of a configuration tree, and when it is over.
+use crate::inputs::{Content, File, Tree};
+use serde::{Deserialize, Serialize};
+use sha1::Digest as _;
+use std::fmt;
+
+/// How long after its deadline a trial that is just being confirmed goes on, in nanoseconds: a process that writes to a
+/// cluster file system without an answer must not prolong it for ever.
+const CONFIRMING: u64 = 10_000_000_000;
+
+/// The SHA-1 of a file's content, in hexadecimal digits. An absent file is as an empty one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of a content.
+    #[must_use]
+    pub fn of(content: &[u8]) -> Self {
+        Digest(sha1::Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// A moment of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// The kernel's id of this boot.
+    pub boot: String,
+    /// Nanoseconds since the boot (`CLOCK_BOOTTIME`), which no setting of the clock changes.
+    pub now: u64,
+}
+
+/// A file on trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its path below the configuration's root, such as `firewall/cluster.fw`.
+    pub path: String,
+    /// The content of the file that it is in place of, when the trial began.
+    pub replaces: Digest,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// A trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The boot that it belongs to.
+    pub boot: String,
+    /// When it began, on the boot clock. No two trials of one boot begin at the same time, so this names it.
+    pub began: u64,
+    /// When it ends if it is not confirmed, on the boot clock.
+    pub deadline: u64,
+    /// The files, each of another path.
+    pub files: Vec<Candidate>,
+}
+
+/// Whether a trial goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its files are in force.
+    Runs,
+    /// The tree alone counts.
+    Over(End),
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The tree holds its files.
+    Confirmed,
+    /// Nobody confirmed it in time.
+    Expired,
+    /// The machine was started again.
+    Rebooted,
+    /// Somebody else has changed this file of the tree.
+    Changed(String),
+    /// It was taken back.
+    Reverted,
+}
+
+impl Trial {
+    /// Whether it goes on over this tree at this moment. `confirming`: a process is writing its files to their places, or
+    /// has done so and the tree does not show it yet.
+    #[must_use]
+    pub fn standing(&self, tree: &Tree, clock: &Clock, confirming: bool) -> Standing {
+        if self.boot != clock.boot {
+            return Standing::Over(End::Rebooted);
+        }
+        let mut written = 0;
+        for file in &self.files {
+            match file.state(tree) {
+                State::Written => written += 1,
+                State::Untouched => {}
+                State::Changed => return Standing::Over(End::Changed(file.path.clone())),
+            }
+        }
+        if written == self.files.len() {
+            return Standing::Over(End::Confirmed);
+        }
+        let deadline = if confirming { self.deadline.saturating_add(CONFIRMING) } else { self.deadline };
+        if clock.now >= deadline { Standing::Over(End::Expired) } else { Standing::Runs }
+    }
+
+    /// The tree with the files of the trial in place of its own.
+    #[must_use]
+    pub fn overlay(&self, tree: &Tree) -> Tree {
+        let mut tree = tree.clone();
+        for Candidate { path, content, replaces: _ } in &self.files {
+            match content.is_empty() {
+                // as everywhere in a tree
+                true => drop(tree.files.remove(path.as_str())),
+                false => drop(tree.files.insert(path.as_str().into(), File::Content(content.clone()))),
+            }
+        }
+        tree
+    }
+
+    /// Nanoseconds until the deadline; 0 once it has passed.
+    #[must_use]
+    pub fn left(&self, clock: &Clock) -> u64 {
+        if self.boot == clock.boot { self.deadline.saturating_sub(clock.now) } else { 0 }
+    }
+
+    /// The names of its files, as people say them: `cluster.fw, 100.fw`.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<&str> =
+            self.files.iter().map(|file| file.path.rsplit('/').next().unwrap_or(&file.path)).collect();
+        names.join(", ")
+    }
+}
+
+/// What has become of the file that a candidate is in place of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Untouched,
+    Written,
+    Changed,
+}
+
+impl Candidate {
+    fn state(&self, tree: &Tree) -> State {
+        let now = match tree.files.get(self.path.as_str()) {
+            // nothing is known of it
+            Some(File::Unreadable(_)) => return State::Untouched,
+            Some(File::Content(content)) => &content[..],
+            None => &[],
+        };
+        if *now == *self.content {
+            State::Written
+        } else if Digest::of(now) == self.replaces {
+            State::Untouched
+        } else {
+            State::Changed
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Confirmed => f.write_str("confirmed"),
+            End::Expired => f.write_str("reverted: it was not confirmed in time"),
+            End::Rebooted => f.write_str("reverted: the node was started again"),
+            End::Changed(path) => write!(f, "reverted: {path} was changed meanwhile"),
+            End::Reverted => f.write_str("reverted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let file = |(path, text): &(&str, &str)| ((*path).into(), File::Content(text.as_bytes().into()));
+        Tree { root: "/etc/pve".into(), files: files.iter().map(file).collect() }
+    }
+
+    fn clock(boot: &str, seconds: u64) -> Clock {
+        Clock { boot: boot.into(), now: seconds * SECOND }
+    }
+
+    fn candidate(path: &str, old: &str, new: &str) -> Candidate {
+        Candidate { path: path.into(), replaces: Digest::of(old.as_bytes()), content: new.as_bytes().into() }
+    }
+
+    /// Of two files, one of which is not there yet, from second 100 to second 160.
+    fn trial() -> Trial {
+        let files = vec![candidate("firewall/cluster.fw", "old", "new"), candidate("firewall/100.fw", "", "guest")];
+        Trial { boot: "b1".into(), began: 100 * SECOND, deadline: 160 * SECOND, files }
+    }
+
+    #[test]
+    fn a_trial_is_over_for_one_reason() {
+        let (cluster, guest) = ("firewall/cluster.fw", "firewall/100.fw");
+        let changed = |path: &str| Standing::Over(End::Changed(path.into()));
+        for (files, boot, second, confirming, standing) in [
+            (&[(cluster, "old")][..], "b1", 100, false, Standing::Runs),
+            (&[(cluster, "old")], "b1", 159, false, Standing::Runs),
+            (&[(cluster, "old")], "b1", 160, false, Standing::Over(End::Expired)),
+            // the boot clock of another boot says nothing
+            (&[(cluster, "old")], "b2", 120, false, Standing::Over(End::Rebooted)),
+            (&[(cluster, "other")], "b1", 120, false, changed(cluster)),
+            (&[], "b1", 120, false, changed(cluster)),
+            (&[(cluster, "old"), (guest, "other")], "b1", 120, false, changed(guest)),
+            // half written by a confirmation, whole
+            (&[(cluster, "new")], "b1", 120, false, Standing::Runs),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 120, false, Standing::Over(End::Confirmed)),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 900, false, Standing::Over(End::Confirmed)),
+            (&[(cluster, "new")], "b1", 160, false, Standing::Over(End::Expired)),
+            (&[(cluster, "new")], "b1", 160, true, Standing::Runs),
+            (&[(cluster, "old")], "b1", 169, true, Standing::Runs),
+            (&[(cluster, "old")], "b1", 170, true, Standing::Over(End::Expired)),
+            (&[(cluster, "new"), (guest, "other")], "b1", 120, true, changed(guest)),
+        ] {
+            assert_eq!(
+                trial().standing(&tree(files), &clock(boot, second), confirming),
+                standing,
+                "{files:?} {second}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_ends_no_trial() {
+        let mut tree = tree(&[]);
+        tree.files.insert("firewall/cluster.fw".into(), File::Unreadable("it is locked".into()));
+        assert_eq!(trial().standing(&tree, &clock("b1", 120), false), Standing::Runs);
+        let overlaid = trial().overlay(&tree);
+        assert_eq!(overlaid.content("firewall/cluster.fw"), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn the_files_of_a_trial_are_in_place_of_those_of_the_tree() {
+        let base = tree(&[("firewall/cluster.fw", "old"), ("firewall/101.fw", "kept")]);
+        let wanted = tree(&[("firewall/cluster.fw", "new"), ("firewall/100.fw", "guest"), ("firewall/101.fw", "kept")]);
+        assert_eq!(trial().overlay(&base), wanted);
+        let emptied = Trial { files: vec![candidate("firewall/cluster.fw", "old", "")], ..trial() };
+        assert_eq!(emptied.overlay(&base), tree(&[("firewall/101.fw", "kept")]));
+    }
+
+    #[test]
+    fn what_is_left_and_what_it_is_called() {
+        let left = [100, 118, 160, 170].map(|second| trial().left(&clock("b1", second)) / SECOND);
+        assert_eq!(left, [60, 42, 0, 0]);
+        assert_eq!(trial().left(&clock("b2", 0)), 0);
+        assert_eq!(trial().names(), "cluster.fw, 100.fw");
+    }
+}
