@@ -1,5 +1,7 @@
 //! Completion in the shell: the program itself tells what may follow (`COMPLETE=bash pve-firewall` prints the hook).
 use super::args::Cli;
+use crate::model::guest::GuestKind;
+use crate::paths::{CONFIG, NODES_FOLDER, TreeFile, guest_folder};
 use clap::{Arg, CommandFactory};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
@@ -7,8 +9,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-/// Where the nodes and guests of the cluster are named.
-const CONFIG: &str = "/etc/pve";
 /// Where the kernel names the node's interfaces.
 const INTERFACES: &str = "/sys/class/net";
 
@@ -35,10 +35,14 @@ fn nodes(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Where a packet may come from or go to: the host, the outside, guests, bridges with their ports.
 fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut zones = vec!["host".to_string(), "outside".to_string()];
-    for node in names(&Path::new(CONFIG).join("nodes")) {
-        for (folder, prefix) in [("qemu-server", "vm"), ("lxc", "ct")] {
-            let guests = names(&Path::new(CONFIG).join("nodes").join(&node).join(folder));
-            zones.extend(guests.iter().filter_map(|name| Some(format!("{prefix}{}", name.strip_suffix(".conf")?))));
+    for node in names(&Path::new(CONFIG).join(NODES_FOLDER)) {
+        for (kind, prefix) in [(GuestKind::Vm, "vm"), (GuestKind::Container, "ct")] {
+            let folder = guest_folder(&node, kind);
+            let guests = names(&Path::new(CONFIG).join(&folder));
+            zones.extend(guests.iter().filter_map(|name| match TreeFile::parse(&format!("{folder}/{name}")) {
+                Some(TreeFile::GuestConfig { id, .. }) => Some(format!("{prefix}{id}")),
+                _ => None,
+            }));
         }
     }
     for bridge in names(Path::new(INTERFACES)) {

@@ -99,7 +99,7 @@ impl Context {
         let dir = global.root.clone().map(absolute).transpose()?;
         let root = Root::new(dir.clone());
         let given = global.config.clone().map(absolute).transpose()?;
-        let config = given.clone().unwrap_or_else(|| root.path("/etc/pve"));
+        let config = given.clone().unwrap_or_else(|| root.path(crate::paths::CONFIG));
         let whole_system = root == Root::default() && given.is_none() && global.node.is_none();
         let mut options = Vec::new();
         let paths = [("--root", dir), ("--config", given), ("--node", global.node.clone().map(PathBuf::from))];

@@ -3,6 +3,7 @@ use super::start::UNIT;
 use super::{Context, require_root};
 use crate::daemon::instance::running;
 use crate::iptables::apply::Firewall;
+use crate::paths;
 use crate::system::lock::FileLock;
 use crate::system::{process, systemd};
 use anyhow::{Result, bail};
@@ -26,7 +27,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         stop_process(pid)?;
     }
     // whatever a daemon that was killed has left
-    let _lock = match FileLock::acquire(&context.root.path("/run/lock/pvefw.lck"), LOCKING) {
+    let _lock = match FileLock::acquire(&context.root.path(paths::UPDATE_LOCK), LOCKING) {
         // one that cannot be opened must not keep the rules live
         Err(error) if error.is::<io::Error>() => None,
         taken => Some(taken?),

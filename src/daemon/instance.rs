@@ -1,4 +1,5 @@
 //! One daemon at a time: its lock and its pid file.
+use crate::paths::{DAEMON_LOCK, PID_FILE};
 use crate::system::lock::FileLock;
 use crate::system::process::{self, PidFile};
 use crate::system::root::Root;
@@ -10,7 +11,7 @@ const PROGRAM: &str = "pve-firewall";
 
 /// The pid file's path on disk.
 fn pid_path(root: &Root) -> PathBuf {
-    root.path("/run/pve-firewall.pid")
+    root.path(PID_FILE)
 }
 
 /// The process number of the daemon that runs, if one does.
@@ -39,7 +40,7 @@ impl Instance {
             bail!("the daemon is running already, with pid {pid}; use 'pve-firewall restart' to start it anew");
         }
         let root = root.clone();
-        match FileLock::try_acquire(&root.path("/run/pve-firewall/daemon.lock")) {
+        match FileLock::try_acquire(&root.path(DAEMON_LOCK)) {
             Ok(Some(lock)) => Ok(Instance { root, _lock: Some(lock), without_lock: None }),
             Ok(None) => bail!("another daemon is just starting or stopping; see 'pve-firewall status'"),
             Err(error) => Ok(Instance { root, _lock: None, without_lock: Some(format!("{error:#}")) }),

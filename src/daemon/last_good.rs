@@ -4,6 +4,7 @@
 //! is a line with the format's version, a line with the SHA-1 of the rest in hexadecimal digits, and the rest in
 //! postcard's format.
 use crate::inputs::Tree;
+use crate::paths::LAST_GOOD;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::{Context, Result, bail, ensure};
@@ -36,7 +37,7 @@ impl LastGood {
     /// For a node with this root of paths.
     #[must_use]
     pub fn new(root: &Root, node: &str) -> Self {
-        LastGood { path: root.path("/var/lib/pve-firewall/last-good"), node: node.into(), kept: None }
+        LastGood { path: root.path(LAST_GOOD), node: node.into(), kept: None }
     }
 
     /// The file's path on disk.

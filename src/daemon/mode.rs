@@ -1,14 +1,10 @@
 //! Whether there are to be rules at all.
 use crate::iptables::compile::Compiled;
+use crate::paths::{NFTABLES_BACKEND, NFTABLES_DISABLED};
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
-
-/// The nftables backend, which takes over when host.fw says `nftables: 1` and it is there.
-const BACKEND: &str = "/usr/libexec/proxmox/proxmox-firewall";
-/// Keeps that backend from doing anything, as long as it exists.
-const FORCE_DISABLE: &str = "/run/proxmox-nftables-firewall-force-disable";
 
 /// What is to be done with the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +13,7 @@ pub enum Mode {
     On,
     /// It is off: no rule is to be live.
     Off,
-    /// The nftables backend is in charge: no rule of ours is to be live.
+    /// The nftables backend is in charge, as host.fw says `nftables: 1` and its program is there: no rule of ours is to be live.
     Nftables,
 }
 
@@ -27,7 +23,7 @@ impl Mode {
     pub fn of(compiled: &Compiled, root: &Root) -> Self {
         if !compiled.enabled {
             Mode::Off
-        } else if compiled.nftables && access(&root.path(BACKEND), AccessFlags::X_OK).is_ok() {
+        } else if compiled.nftables && access(&root.path(NFTABLES_BACKEND), AccessFlags::X_OK).is_ok() {
             Mode::Nftables
         } else {
             Mode::On
@@ -39,7 +35,7 @@ impl Mode {
     /// # Errors
     /// When it can neither be made nor removed.
     pub fn set_flag(self, root: &Root) -> Result<()> {
-        let flag = root.path(FORCE_DISABLE);
+        let flag = root.path(NFTABLES_DISABLED);
         match (self, flag.exists()) {
             (Mode::Nftables, true) => files::remove(&flag),
             (Mode::On | Mode::Off, false) => files::replace(&flag, b"", 0o644),
@@ -58,7 +54,7 @@ mod tests {
         let root = Root::new(Some(dir.path().into()));
         for mode in [Mode::On, Mode::Off, Mode::Nftables, Mode::Nftables, Mode::Off] {
             mode.set_flag(&root).unwrap();
-            assert_eq!(root.path(FORCE_DISABLE).exists(), mode != Mode::Nftables, "{mode:?}");
+            assert_eq!(root.path(NFTABLES_DISABLED).exists(), mode != Mode::Nftables, "{mode:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What the daemon tells of itself, in a file that `pve-firewall status` reads.
+use crate::paths::STATUS;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::{Context, Result};
@@ -23,7 +24,7 @@ pub struct Status {
 }
 
 fn path(root: &Root) -> PathBuf {
-    root.path("/run/pve-firewall/status.json")
+    root.path(STATUS)
 }
 
 impl Status {

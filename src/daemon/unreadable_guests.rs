@@ -2,6 +2,7 @@
 use crate::inputs::{File, Tree};
 use crate::iptables::plan::Live;
 use crate::iptables::ruleset::Family;
+use crate::paths::TreeFile;
 use std::collections::BTreeSet;
 
 /// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.
@@ -27,12 +28,10 @@ pub fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
 
 /// The guest that a file belongs to, by its VMID.
 fn guest_of(path: &str) -> Option<&str> {
-    let (folder, name) = path.rsplit_once('/')?;
-    let stem = match folder == "firewall" {
-        true => name.strip_suffix(".fw")?,
-        false => name.strip_suffix(".conf")?,
-    };
-    stem.bytes().all(|byte| byte.is_ascii_digit()).then_some(stem)
+    match TreeFile::parse(path)? {
+        TreeFile::Guest(id) | TreeFile::GuestConfig { id, .. } => Some(id),
+        _ => None,
+    }
 }
 
 /// The guest and the device of a chain such as `tap100i0-IN`.

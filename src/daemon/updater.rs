@@ -12,6 +12,7 @@ use crate::iptables::apply::{Firewall, Outcome};
 use crate::iptables::compile::{Compiled, Compiler};
 use crate::iptables::plan::{Part, TableName};
 use crate::iptables::ruleset::Family;
+use crate::paths::UPDATE_LOCK;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
@@ -288,7 +289,7 @@ impl Updater {
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.setup.root.path("/run/lock/pvefw.lck")
+        self.setup.root.path(UPDATE_LOCK)
     }
 
     /// Writes the status file.

@@ -5,6 +5,7 @@ use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
 use crate::iptables::ruleset::{Family, Origin};
 use crate::iptables::simulate::{self, End, Packet, Question};
+use crate::paths::TreeFile;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ const USUAL: &str = "vmbr0";
 
 /// Asks the compiled rules whether anybody whom they may let in reaches the node's SSH and web interface.
 pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
-    let own = format!("nodes/{}/host.fw", facts.node);
+    let own = TreeFile::Host(&facts.node).to_string();
     let host = files.hosts.iter().find(|host| host.file.ends_with(&own));
     let host_on = host.is_none_or(|host| host.options.enable);
     if !compiled.enabled || !host_on || compiled.nftables {

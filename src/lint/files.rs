@@ -3,7 +3,9 @@ use crate::builtin::databases::Databases;
 use crate::config::{Alias, Cluster, Definitions, FileKind, Guest, Host, Parser, Report, Rule, known_options};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::Spelled;
+use crate::model::guest::{GuestKind, parse_vmid};
 use crate::node::{self, Device};
+use crate::paths::{CLUSTER, FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
 use std::sync::Arc;
 
 /// A guest's firewall file, and what is known of the guest.
@@ -42,25 +44,23 @@ impl Files {
     pub fn read(tree: &Tree, facts: &Facts, databases: &Databases, network: &str, reports: &mut Vec<Report>) -> Self {
         let parser = Parser { databases };
         let content = |path: &str| tree.content(path).unwrap_or_default();
-        let path = "firewall/cluster.fw";
         let network = alias(network).or_else(|| alias("127.0.0.0/8")).expect("a constant network");
-        let cluster = parser.cluster(content(path), &tree.label(path), &network, reports);
-        let paths = |start: &'static str, end: &'static str| {
-            tree.files.keys().filter(move |path| path.starts_with(start) && path.ends_with(end))
+        let cluster = parser.cluster(content(CLUSTER), &tree.label(CLUSTER), &network, reports);
+        let paths = |wanted: fn(TreeFile<'_>) -> bool| {
+            tree.files.keys().filter(move |path| TreeFile::parse(path).is_some_and(wanted))
         };
-        let hosts =
-            paths("nodes/", "/host.fw").map(|path| parser.host(content(path), &tree.label(path), &cluster, reports));
-        let hosts = hosts.collect();
-        let vnets = paths("sdn/firewall/", ".fw").map(|path| {
+        let hosts = paths(|file| matches!(file, TreeFile::Host(_)));
+        let hosts = hosts.map(|path| parser.host(content(path), &tree.label(path), &cluster, reports)).collect();
+        let vnets = paths(|file| matches!(file, TreeFile::Vnet(_))).map(|path| {
             let file = tree.label(path);
             let rules = parser.vnet(content(path), &file, &cluster, reports);
             (file, rules)
         });
         let vnets = vnets.collect();
-        let listed = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(|path| &**path));
-        let guests = paths("firewall/", ".fw").filter(|path| &***path != "firewall/cluster.fw").map(|path| {
+        let listed = node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path));
+        let guests = paths(|file| matches!(file, TreeFile::Guest(_))).map(|path| {
             let here = listed.iter().find(|listed| *listed.fw() == **path);
-            let container = here.is_some_and(|listed| listed.kind == node::GuestKind::Container);
+            let container = here.is_some_and(|listed| listed.kind == GuestKind::Container);
             let guest = parser.guest(content(path), &tree.label(path), container, &cluster, reports);
             let conf = here.and_then(|listed| {
                 let path = listed.conf(&facts.node);
@@ -110,22 +110,21 @@ pub fn place(path: &str, content: &[u8], node: &str) -> Place {
     let name = folders.next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
     let (folder, above) = (folders.next().unwrap_or_default(), folders.next().unwrap_or_default());
-    let digits = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
     let named = match stem {
-        _ if folder == "firewall" && above == "sdn" => Some(FileKind::Vnet),
+        _ if folder == FIREWALL_FOLDER && above == SDN_FOLDER => Some(FileKind::Vnet),
         "cluster" => Some(FileKind::Cluster),
         "host" => Some(FileKind::Host),
-        _ if digits => Some(FileKind::Guest),
+        _ if parse_vmid(stem).is_some() => Some(FileKind::Guest),
         _ => None,
     };
-    let path = match named.unwrap_or_else(|| kind_of(&String::from_utf8_lossy(content))) {
-        FileKind::Cluster => "firewall/cluster.fw".to_string(),
-        FileKind::Host if above == "nodes" => format!("nodes/{folder}/host.fw"),
-        FileKind::Host => format!("nodes/{node}/host.fw"),
-        FileKind::Guest => format!("firewall/{stem}.fw"),
-        FileKind::Vnet => format!("sdn/firewall/{stem}.fw"),
+    let file = match named.unwrap_or_else(|| kind_of(&String::from_utf8_lossy(content))) {
+        FileKind::Cluster => TreeFile::Cluster,
+        FileKind::Host if above == NODES_FOLDER => TreeFile::Host(folder),
+        FileKind::Host => TreeFile::Host(node),
+        FileKind::Guest => TreeFile::Guest(stem),
+        FileKind::Vnet => TreeFile::Vnet(stem),
     };
-    Place { path, by_content: named.is_none() }
+    Place { path: file.to_string(), by_content: named.is_none() }
 }
 
 /// The kind of file whose options and sections a text has.

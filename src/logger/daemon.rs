@@ -7,6 +7,7 @@ use crate::nflog::conntrack::Event;
 use crate::nflog::lines::Lines;
 use crate::nflog::message::LoggedPacket;
 use crate::nflog::netlink::messages;
+use crate::paths::{LOG, LOG_CONNTRACK, LOGGER_LOCK, LOGGER_PID};
 use crate::system::files;
 use crate::system::lock::FileLock;
 use crate::system::netlink::{ConntrackEvents, LinkNames, Nflog, Received};
@@ -24,10 +25,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-const LOG: &str = "/var/log/pve-firewall.log";
-const PID: &str = "/run/pvefw-logger.pid";
-const LOCK: &str = "/run/lock/pvefw-logger.lck";
-const CONNTRACK_SWITCH: &str = "/var/lib/pve-firewall/log_nf_conntrack";
 /// An instance that ends may take a while to write what is queued.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -68,7 +65,7 @@ impl Daemon {
     pub fn start(args: &Args) -> Result<Self> {
         let root = args.root();
         let mut syslog = Syslog::new(&root, "pvefw-logger", args.debug);
-        let lock = match FileLock::acquire(&root.path(LOCK), LOCK_PATIENCE) {
+        let lock = match FileLock::acquire(&root.path(LOGGER_LOCK), LOCK_PATIENCE) {
             Err(error) if error.is::<io::Error>() => or_warn(Err(error), &mut syslog),
             taken => Some(taken.context("pvefw-logger runs already")?),
         };
@@ -85,7 +82,7 @@ impl Daemon {
             pending: String::with_capacity(2 * WRITE_SIZE),
             sink,
             losses: Losses::default(),
-            _pid_file: or_warn(PidFile::write(root.path(PID)), &mut syslog),
+            _pid_file: or_warn(PidFile::write(root.path(LOGGER_PID)), &mut syslog),
             syslog,
             _lock: lock,
             root,
@@ -244,7 +241,7 @@ impl Daemon {
     }
 
     fn conntrack_is_on(&mut self) -> bool {
-        match files::read_optional(&self.root.path(CONNTRACK_SWITCH)) {
+        match files::read_optional(&self.root.path(LOG_CONNTRACK)) {
             Ok(content) => content.is_some_and(|content| content.trim_ascii() == b"1"),
             Err(error) => {
                 self.syslog.write(Severity::Error, &format!("{error:#}"));

@@ -1,7 +1,8 @@
 //! The network devices of guests: their `.conf` files.
-use super::guests::{GuestKind, Listed};
+use super::guests::Listed;
 use crate::config::{Report, is_plain};
 use crate::iptables::ruleset::{Interface, MacAddr, Spelled};
+use crate::model::guest::{GuestDevice, GuestKind, parse_net_index};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -61,7 +62,7 @@ pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
         let (index, parts) = (net_number(netid)?, parts(value));
         Some(Link {
             index,
-            name: format!("{}{}i{index}", guest.kind.prefix(), guest.vmid),
+            name: GuestDevice { kind: guest.kind, vmid: guest.vmid, index }.to_string(),
             bridge: parts.get("bridge").map(ToString::to_string),
             firewalled: is_firewalled(&parts),
             addresses: addresses(&parts, |_| {}),
@@ -115,9 +116,7 @@ fn is_firewalled(parts: &BTreeMap<&str, &str>) -> bool {
 }
 
 fn net_number(key: &str) -> Option<u8> {
-    let digits = key.strip_prefix("net")?;
-    let plain = digits == "0" || !digits.starts_with('0');
-    (plain && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+    key.strip_prefix("net").and_then(parse_net_index)
 }
 
 /// The models of a VM's network card (qm.conf(5)).
@@ -168,7 +167,9 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
             Some(mac.ok_or_else(|| format!("'{}' is no MAC address", text.escape_default()))?)
         }
     };
-    let name = format!("{}{}i{}", guest.kind.prefix(), guest.vmid, &netid[3..]);
+    let Listed { kind, vmid, .. } = *guest;
+    let index = net_number(netid).ok_or("its number is not 0 to 255")?;
+    let name = GuestDevice { kind, vmid, index }.to_string();
     let name = Interface::new(&name).ok_or_else(|| format!("the device name {name} is longer than 15 characters"))?;
     let addresses = match guest.kind {
         GuestKind::Vm => Vec::new(),

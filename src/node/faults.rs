@@ -2,18 +2,20 @@
 use super::{corosync, members};
 use crate::config::Report;
 use crate::inputs::{File, Tree};
+use crate::paths::{COROSYNC, MEMBERS, TreeFile};
 
 /// Reports about `.members`, `corosync.conf`, and files that are checked only and cannot be read.
 pub fn faults(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
-    if let Some(Err(fault)) = tree.content(".members").map(|text| members::node_address(text, node)) {
-        reports.push(Report::file(&tree.label(".members"), fault));
+    if let Some(Err(fault)) = tree.content(MEMBERS).map(|text| members::node_address(text, node)) {
+        reports.push(Report::file(&tree.label(MEMBERS), fault));
     }
-    if let Some(text) = tree.content("corosync.conf") {
-        let file = tree.label("corosync.conf");
+    if let Some(text) = tree.content(COROSYNC) {
+        let file = tree.label(COROSYNC);
         let faults = corosync::faults(&String::from_utf8_lossy(text));
         reports.extend(faults.into_iter().map(|(line, fault)| Report::line(&file, line, fault)));
     }
-    for (path, file) in tree.files.iter().filter(|(path, _)| path.starts_with("sdn/firewall/")) {
+    let is_vnet = |path: &str| matches!(TreeFile::parse(path), Some(TreeFile::Vnet(_)));
+    for (path, file) in tree.files.iter().filter(|(path, _)| is_vnet(path)) {
         if let File::Unreadable(why) = file {
             reports.push(Report::file(&tree.label(path), format!("cannot be read: {why}")));
         }

@@ -1,39 +1,13 @@
 //! The node's guests: `.vmlist`, or the guests' `.conf` files.
 use crate::config::Report;
 use crate::inputs::Tree;
+use crate::model::guest::{GuestDevice, GuestKind, parse_vmid};
+use crate::paths::{TreeFile, VMLIST};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A virtual machine or a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GuestKind {
-    /// A QEMU virtual machine.
-    Vm,
-    /// An LXC container.
-    Container,
-}
-
-impl GuestKind {
-    /// The folder of the guests' files below `nodes/<node>/`.
-    #[must_use]
-    pub fn folder(self) -> &'static str {
-        match self {
-            GuestKind::Vm => "qemu-server",
-            GuestKind::Container => "lxc",
-        }
-    }
-
-    /// What the names of its devices on the host begin with.
-    pub(super) fn prefix(self) -> &'static str {
-        match self {
-            GuestKind::Vm => "tap",
-            GuestKind::Container => "veth",
-        }
-    }
-}
 
 /// A guest of the node. Ordered as rules are: VMs before containers, then by VMID as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,28 +27,20 @@ impl Listed {
     /// The guest's configuration file, below the tree's root.
     #[must_use]
     pub fn conf(&self, node: &str) -> String {
-        format!("nodes/{node}/{}/{}.conf", self.kind.folder(), self.vmid)
+        TreeFile::GuestConfig { node, kind: self.kind, id: &self.vmid_text }.to_string()
     }
 
     /// Whether a device on the host is the guest's.
     #[must_use]
     pub fn owns(&self, device: &str) -> bool {
-        let number = device.strip_prefix(self.kind.prefix()).and_then(|rest| rest.strip_prefix(&self.vmid_text));
-        number.is_some_and(|rest| rest.starts_with('i'))
+        GuestDevice::parse(device).is_some_and(|device| (device.kind, device.vmid) == (self.kind, self.vmid))
     }
 
     /// The guest's firewall file, below the tree's root.
     #[must_use]
     pub fn fw(&self) -> String {
-        format!("firewall/{}.fw", self.vmid)
+        TreeFile::Guest(&self.vmid_text).to_string()
     }
-}
-
-/// A VMID: up to nine digits, so that device names fit into 15 characters.
-fn vmid(text: &str) -> Option<u32> {
-    let plain =
-        (1..=9).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok())?
 }
 
 /// The guests of a node, and what in `.vmlist` may be others.
@@ -110,7 +76,7 @@ impl Listing {
 
     /// Reports about the entries that make no sense.
     pub fn reports(&self, tree: &Tree) -> impl Iterator<Item = Report> {
-        let file = tree.label(".vmlist");
+        let file = tree.label(VMLIST);
         let text = |(id, fault): &(String, _)| format!("guest '{}' is left out: {fault}", id.escape_debug());
         self.faults.iter().map(move |fault| Report::file(&file, text(fault)))
     }
@@ -186,16 +152,16 @@ fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Res
             Some("lxc") => GuestKind::Container,
             _ => return Err("its type is neither qemu nor lxc"),
         };
-        vmid(id).map(|vmid| Listed::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
+        parse_vmid(id).map(|vmid| Listed::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
     };
     of.is_none_or(|of| of == node).then(|| guest(of))
 }
 
-fn by_path(path: &str, node: &str) -> Option<Listed> {
-    let rest = path.strip_prefix("nodes/")?.strip_prefix(node)?.strip_prefix('/')?;
-    let (folder, file) = rest.split_once('/')?;
-    let kind = [GuestKind::Vm, GuestKind::Container].into_iter().find(|kind| kind.folder() == folder)?;
-    vmid(file.strip_suffix(".conf")?).map(|vmid| Listed::new(kind, vmid))
+fn by_path(path: &str, own_node: &str) -> Option<Listed> {
+    match TreeFile::parse(path)? {
+        TreeFile::GuestConfig { node, kind, id } if node == own_node => Some(Listed::new(kind, parse_vmid(id)?)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,6 @@ mod members;
 pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
 pub use devices::{Device, Link, devices, links};
 pub use faults::faults;
-pub use guests::{GuestKind, Listed, Listing, check_vmlist, listed};
+pub use guests::{Listed, Listing, check_vmlist, listed};
 pub use localnet::{broadcasts, detect};
 pub use members::node_address;

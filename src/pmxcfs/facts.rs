@@ -2,6 +2,7 @@
 use super::resolver::Resolver;
 use crate::inputs::{Facts, Tree};
 use crate::iptables::compile::names_to_resolve;
+use crate::paths;
 use crate::system::netlink::Altnames;
 use crate::system::root::Root;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How long the resolver may take. Later answers are used the next time.
 const RESOLVING: Duration = Duration::from_secs(3);
 /// The tables of `/etc` that compiling needs.
-const TABLES: [&str; 3] = ["/etc/services", "/etc/protocols", "/etc/ethertypes"];
+const TABLES: [&str; 3] = [paths::SERVICES, paths::PROTOCOLS, paths::ETHERTYPES];
 
 /// Collects [`Facts`] for one node.
 #[derive(Debug)]

@@ -1,34 +1,31 @@
 //! The files of interest: which they are, and what the listings of their folders show of them.
+use crate::model::guest::GuestKind;
+use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VNET_FOLDER, guest_folder, node_folder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The files of interest at the top of the tree.
-const TOP: [&str; 3] = [".vmlist", ".members", "corosync.conf"];
-
 /// The files that are always looked for, listed or not, and without whose content nothing is certain about any rule.
 #[must_use]
 pub fn fixed(node: &str) -> [String; 5] {
-    let [vmlist, members, corosync] = TOP.map(str::to_string);
-    [vmlist, members, corosync, "firewall/cluster.fw".into(), format!("nodes/{node}/host.fw")]
+    let host = TreeFile::Host(node);
+    [TreeFile::VmList, TreeFile::Members, TreeFile::Corosync, TreeFile::Cluster, host].map(|file| file.to_string())
 }
 
 /// The folders with files of interest, by their path below the root.
 #[must_use]
 pub fn folders(node: &str) -> Vec<String> {
-    let node = format!("nodes/{node}");
-    let (machines, containers) = (format!("{node}/qemu-server"), format!("{node}/lxc"));
-    let known = ["", "firewall", "sdn", "sdn/firewall", "nodes"].map(str::to_string);
-    known.into_iter().chain([node, machines, containers]).collect()
+    let known = ["", FIREWALL_FOLDER, SDN_FOLDER, VNET_FOLDER, NODES_FOLDER].map(str::to_string);
+    let guests = GuestKind::ALL.map(|kind| guest_folder(node, kind));
+    known.into_iter().chain([node_folder(node)]).chain(guests).collect()
 }
 
 /// Whether a change of this path below the root may matter.
 #[must_use]
 pub fn matters(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    TOP.contains(&path) || is_vnet_file(name) || is_guest_file(name)
+    TreeFile::parse(path).is_some_and(TreeFile::has_valid_name)
 }
 
 /// What the listing of a folder shows of a name.
@@ -58,34 +55,37 @@ impl Listing {
     /// When a folder that its parent lists cannot be listed.
     pub fn of(root: &Path, node: &str) -> Result<Self, String> {
         let mut found: Vec<(Arc<str>, Entry)> = Vec::new();
-        let mut keep = |folder: &str, names: Names, wanted: fn(&str) -> bool| {
-            let path = |name: &str| [folder, if folder.is_empty() { "" } else { "/" }, name].concat().into();
-            found.extend(names.0.iter().filter(|(name, _)| wanted(name)).map(|(name, entry)| (path(name), *entry)));
+        let mut keep = |folder: &str, names: Names| {
+            let path = |name: &str| [folder, if folder.is_empty() { "" } else { "/" }, name].concat();
+            let named = names.0.iter().map(|(name, entry)| (path(name), *entry));
+            let needed = named.filter(|(path, _)| TreeFile::parse(path).is_some_and(|file| file.is_needed_on(node)));
+            found.extend(needed.map(|(path, entry)| (path.into(), entry)));
         };
-        let mut node_folder = false;
+        let mut has_node_folder = false;
         let top = Names::of(root, "")?;
-        if top.contain("firewall") {
-            keep("firewall", Names::of(root, "firewall")?, is_firewall_file);
+        if top.contain(FIREWALL_FOLDER) {
+            keep(FIREWALL_FOLDER, Names::of(root, FIREWALL_FOLDER)?);
         }
-        if top.contain("sdn") && Names::of(root, "sdn")?.contain("firewall") {
-            keep("sdn/firewall", Names::of(root, "sdn/firewall")?, is_vnet_file);
+        if top.contain(SDN_FOLDER) && Names::of(root, SDN_FOLDER)?.contain(name_of(VNET_FOLDER)) {
+            keep(VNET_FOLDER, Names::of(root, VNET_FOLDER)?);
         }
-        if top.contain("nodes") && Names::of(root, "nodes")?.contain(node) {
-            node_folder = true;
-            let folder = format!("nodes/{node}");
+        if top.contain(NODES_FOLDER) && Names::of(root, NODES_FOLDER)?.contain(node) {
+            has_node_folder = true;
+            let folder = node_folder(node);
             let names = Names::of(root, &folder)?;
-            for kind in ["qemu-server", "lxc"].into_iter().filter(|kind| names.contain(kind)) {
-                let folder = format!("{folder}/{kind}");
-                keep(&folder, Names::of(root, &folder)?, is_guest_file);
+            for folder in GuestKind::ALL.map(|kind| guest_folder(node, kind)) {
+                if names.contain(name_of(&folder)) {
+                    keep(&folder, Names::of(root, &folder)?);
+                }
             }
-            keep(&folder, names, |name| name == "host.fw");
+            keep(&folder, names);
         }
-        keep("", top, |name| TOP.contains(&name));
+        keep("", top);
         let mut files: BTreeMap<Arc<str>, Entry> = found.into_iter().collect();
         for path in fixed(node) {
             files.entry(path.into()).or_insert(Entry::Unlisted);
         }
-        Ok(Listing { files, node_folder })
+        Ok(Listing { files, node_folder: has_node_folder })
     }
 
     /// Whether a folder lists this path.
@@ -116,20 +116,7 @@ impl Names {
     }
 }
 
-fn is_vmid(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn is_firewall_file(name: &str) -> bool {
-    name.strip_suffix(".fw").is_some_and(|stem| stem == "cluster" || is_vmid(stem))
-}
-
-fn is_vnet_file(name: &str) -> bool {
-    name.strip_suffix(".fw").is_some_and(|stem| {
-        !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    })
-}
-
-fn is_guest_file(name: &str) -> bool {
-    name.strip_suffix(".conf").is_some_and(is_vmid)
+/// The last name of a path.
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }

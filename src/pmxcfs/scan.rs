@@ -7,6 +7,7 @@ use super::read_file::{Look, Resting, Stat, look};
 use super::snapshot::{Place, Scan, Seen, Sight};
 use crate::node::check_vmlist;
 use crate::parallel;
+use crate::paths::{VMLIST, node_folder};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
     statfs,
@@ -212,14 +213,14 @@ impl Scanner {
     /// "Disabled" and "no guests" are believed only of a tree that shows a sign of life.
     fn evidence(&self, listing: &Listing, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
-        match scan.files.get(".vmlist").map(|sight| &sight.seen) {
-            Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/.vmlist {error}")),
-            Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/.vmlist: {reason}")),
-            _ if scan.place.fuse => Err(format!("{root}/.vmlist is missing; is pve-cluster running?")),
+        match scan.files.get(VMLIST).map(|sight| &sight.seen) {
+            Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/{VMLIST} {error}")),
+            Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/{VMLIST}: {reason}")),
+            _ if scan.place.fuse => Err(format!("{root}/{VMLIST} is missing; is pve-cluster running?")),
             _ if listing.node_folder => Ok(()),
             _ => Err(format!(
-                "{root} holds neither .vmlist nor nodes/{}; is pve-cluster running, and is that the node's name?",
-                self.node
+                "{root} holds neither {VMLIST} nor {}; is pve-cluster running, and is that the node's name?",
+                node_folder(&self.node)
             )),
         }
     }

@@ -56,7 +56,7 @@ impl TrialStore {
     /// The store of a node with this root of paths.
     #[must_use]
     pub fn new(root: &Root) -> Self {
-        TrialStore { folder: root.path("/run/pve-firewall/trial") }
+        TrialStore { folder: root.path(crate::paths::TRIAL) }
     }
 
     /// This moment.

@@ -6,28 +6,38 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
     ("builtin", &[]),
+    ("model", &[]),
     ("nflog", &[]),
     ("inputs", &[]),
     ("parallel", &[]),
+    ("paths", &["model"]),
     ("config", &["builtin", "iptables"]),
-    ("node", &["config", "inputs", "iptables"]),
-    ("lint", &["builtin", "config", "inputs", "iptables", "node"]),
+    ("node", &["config", "inputs", "iptables", "model", "paths"]),
+    ("lint", &["builtin", "config", "inputs", "iptables", "model", "node", "paths"]),
     // the shell
-    ("iptables", &["builtin", "config", "inputs", "node", "parallel", "system"]),
+    ("iptables", &["builtin", "config", "inputs", "model", "node", "parallel", "paths", "system"]),
     ("system", &["nflog"]),
-    ("pmxcfs", &["config", "inputs", "iptables", "node", "parallel", "system"]),
-    ("logger", &["nflog", "system"]),
-    ("trial", &["inputs", "system"]),
-    ("daemon", &["config", "inputs", "iptables", "pmxcfs", "system", "trial"]),
-    ("cli", &["builtin", "config", "daemon", "inputs", "iptables", "lint", "node", "pmxcfs", "system", "trial"]),
+    ("pmxcfs", &["config", "inputs", "iptables", "model", "node", "parallel", "paths", "system"]),
+    ("logger", &["nflog", "paths", "system"]),
+    ("trial", &["inputs", "paths", "system"]),
+    ("daemon", &["config", "inputs", "iptables", "paths", "pmxcfs", "system", "trial"]),
+    (
+        "cli",
+        &[
+            "builtin", "config", "daemon", "inputs", "iptables", "lint", "model", "node", "paths", "pmxcfs", "system",
+            "trial",
+        ],
+    ),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
 const CORE: &[&str] = &[
     "builtin",
+    "model",
     "nflog",
     "inputs",
     "parallel",
+    "paths",
     "config",
     "node",
     "lint",

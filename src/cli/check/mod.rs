@@ -4,6 +4,7 @@ use super::{Context, load, output};
 use crate::config::Severity;
 use crate::inputs::{File, Tree};
 use crate::lint::{self, Finding};
+use crate::paths::{NODES_FOLDER, TreeFile};
 use crate::pmxcfs::facts::FactsSource;
 use crate::system::files;
 use anyhow::{Context as _, Result, bail};
@@ -55,12 +56,12 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
 
 /// The host.fw files of other nodes, which compiling does not need.
 fn other_hosts(tree: &mut Tree) -> Result<()> {
-    let root = Path::new(&tree.root).join("nodes");
+    let root = Path::new(&tree.root).join(NODES_FOLDER);
     let Ok(nodes) = fs::read_dir(&root) else { return Ok(()) };
     for node in nodes.flatten() {
-        let path = format!("nodes/{}/host.fw", node.file_name().to_string_lossy());
+        let path = TreeFile::Host(&node.file_name().to_string_lossy()).to_string();
         if !tree.files.contains_key(path.as_str())
-            && let Some(content) = files::read_optional(&node.path().join("host.fw"))?
+            && let Some(content) = files::read_optional(&Path::new(&tree.root).join(&path))?
         {
             tree.files.insert(path.into(), File::Content(content.into()));
         }

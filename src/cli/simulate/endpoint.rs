@@ -1,7 +1,9 @@
 //! Zones: where a packet comes from and goes to.
 use crate::cli::load::View;
 use crate::iptables::simulate::{End, GuestPort};
-use crate::node::{self, GuestKind, Link};
+use crate::model::guest::{GuestKind, parse_net_index, parse_vmid};
+use crate::node::{self, Link};
+use crate::paths::VMLIST;
 use anyhow::{Context as _, Result, bail};
 use std::fmt;
 use std::net::IpAddr;
@@ -55,12 +57,11 @@ fn guest(text: &str) -> Option<Kind> {
     let kinds = [("vm", GuestKind::Vm), ("ct", GuestKind::Container)];
     let (kind, rest) = kinds.into_iter().find_map(|(word, kind)| Some((kind, text.strip_prefix(word)?)))?;
     let (vmid, index) = rest.split_once('i').map_or((rest, None), |(vmid, index)| (vmid, Some(index)));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(vmid) || !index.is_none_or(digits) {
-        return None;
-    }
-    let index = index.map(str::parse).transpose().ok()?;
-    Some(Kind::Guest { kind, vmid: vmid.parse().ok()?, index })
+    let index = match index {
+        Some(index) => Some(parse_net_index(index)?),
+        None => None,
+    };
+    Some(Kind::Guest { kind, vmid: parse_vmid(vmid)?, index })
 }
 
 /// The name of a network interface: up to 15 printable characters.
@@ -118,7 +119,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let View { tree, facts, .. } = view;
     let name = |kind| if kind == GuestKind::Vm { "VM" } else { "container" };
     let word = |kind| if kind == GuestKind::Vm { "vm" } else { "ct" };
-    let guests = node::listed(tree.content(".vmlist"), &facts.node, tree.files.keys().map(|path| &**path));
+    let guests = node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path));
     let guest = guests.iter().find(|guest| guest.vmid == vmid);
     let here = || listing("its guests are", guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)));
     let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here()))?;

@@ -39,7 +39,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The longest time between two full readings of what is live.
 pub const FULL_READING: Duration = Duration::from_secs(300);
 /// Where the scripts of the last update are kept.
-const STATE: &str = "/var/lib/pve-firewall";
 /// How many chains or sets of one part are named one by one when they could not be updated.
 const NAMED: usize = 10;
 
@@ -246,11 +245,11 @@ impl Steps<'_> {
 
 impl Toolbox {
     /// Keeps a script for people to look at.
-    fn keep(&self, name: &str, script: &str, outcome: &mut Outcome) {
+    fn keep(&self, path: &str, script: &str, outcome: &mut Outcome) {
         if !self.keeps_scripts {
             return;
         }
-        if let Err(error) = files::replace(&self.root.path(STATE).join(name), script.as_bytes(), 0o600) {
+        if let Err(error) = files::replace(&self.root.path(path), script.as_bytes(), 0o600) {
             outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
         }
     }

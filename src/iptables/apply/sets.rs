@@ -5,6 +5,7 @@ use super::restore::blamed_line;
 use super::{Pass, Steps};
 use crate::iptables::plan::{Action, Part, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script};
 use crate::iptables::ruleset::{Chain, ChainName, Family, SetName};
+use crate::paths::{SCRIPT_IPSET, SCRIPT_IPSET_REMOVED};
 use crate::system::tools::{self, ToolError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl Steps<'_> {
         if sets_script(plan, wanted, |_| false).text.is_empty() {
             return;
         }
-        let failed = self.restore_sets("ipsetcmdlist1", |skip| sets_script(plan, wanted, skip), pass);
+        let failed = self.restore_sets(SCRIPT_IPSET, |skip| sets_script(plan, wanted, skip), pass);
         for (name, (at, reason)) in &failed {
             if *at > 0 {
                 // a half-made set must not be looked into; whatever stays is destroyed by the next update
@@ -47,7 +48,7 @@ impl Steps<'_> {
         }
         let script =
             |skip: &dyn Fn(&SetName) -> bool| removed_sets_script(plan, |name| used.contains(name) || skip(name));
-        let failed = self.restore_sets("ipsetcmdlist2", script, pass);
+        let failed = self.restore_sets(SCRIPT_IPSET_REMOVED, script, pass);
         for (name, (_, reason)) in failed {
             pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
         }

@@ -1,14 +1,13 @@
 //! Kernel settings and files that go with the rules.
-use super::{Fault, Firewall, STATE};
+use super::{Fault, Firewall};
 use crate::iptables::compile::Settings;
+use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
 use crate::system::{files, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-
-const LOGGER_PID: &str = "/run/pvefw-logger.pid";
 
 impl Firewall {
     /// Writes the node's settings, each only where it differs, and tells the log daemon whether to write connections.
@@ -24,7 +23,7 @@ impl Firewall {
 
     fn log_conntrack(&self, wanted: bool) -> Result<(), Fault> {
         let fault = |error: anyhow::Error| Fault::general(format_args!("connections are not logged as set: {error:#}"));
-        let path = self.tools.root.path(STATE).join("log_nf_conntrack");
+        let path = self.tools.root.path(LOG_CONNTRACK);
         let content = files::read_optional(&path).map_err(fault)?;
         let now = content.is_some_and(|content| content.trim_ascii() == b"1");
         if now == wanted {

@@ -3,11 +3,12 @@ use super::bisect::{self, Budget, Found};
 use super::quarantine::{Chains, Lasting, Rules};
 use super::restore::Restore;
 use super::variants::{Commands, Tool};
-use super::{Firewall, Outcome, Pass, STATE, Steps, Toolbox, read};
+use super::{Firewall, Outcome, Pass, Steps, Toolbox, read};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
 use crate::iptables::ruleset::{ChainName, Family, Ruleset};
+use crate::paths;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -30,10 +31,10 @@ impl Steps<'_> {
     /// One table of iptables.
     pub(super) fn update_table(&mut self, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
         let file = match (table, family) {
-            (TableName::Filter, Family::V4) => "ip4cmdlist",
-            (TableName::Raw, Family::V4) => "ip4cmdlistraw",
-            (TableName::Filter, Family::V6) => "ip6cmdlist",
-            (TableName::Raw, Family::V6) => "ip6cmdlistraw",
+            (TableName::Filter, Family::V4) => paths::SCRIPT_IP4,
+            (TableName::Raw, Family::V4) => paths::SCRIPT_IP4_RAW,
+            (TableName::Filter, Family::V6) => paths::SCRIPT_IP6,
+            (TableName::Raw, Family::V6) => paths::SCRIPT_IP6_RAW,
         };
         let Ok(commands) = self.tools.variants.commands(Tool::Iptables(family)).cloned() else { return };
         let Ok(live) = pass.live.table(table, family) else { return };
@@ -44,7 +45,7 @@ impl Steps<'_> {
     pub(super) fn update_bridge(&mut self, plan: &Plan, pass: &mut Pass<'_>) {
         let Ok(commands) = self.tools.variants.commands(Tool::Ebtables).cloned() else { return };
         let Ok(live) = &pass.live.bridge else { return };
-        self.apply_bridge((live, &commands, Some(("ebtablescmdlist", &plan.bridge))), pass);
+        self.apply_bridge((live, &commands, Some((paths::SCRIPT_EBTABLES, &plan.bridge))), pass);
     }
 
     fn apply_table(&mut self, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
@@ -120,7 +121,7 @@ impl Steps<'_> {
 
 impl Toolbox {
     fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
-        let atomic_file = self.root.path(STATE).join("ebtables.atomic");
+        let atomic_file = self.root.path(paths::EBTABLES_ATOMIC);
         Restore { commands, part, limit: self.limit, atomic_file }
     }
 

@@ -8,7 +8,8 @@ use super::shared_config::Basis;
 use crate::config::{Guest, GuestOptions, Parser, Report};
 use crate::inputs::{Facts, File, Tree};
 use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
-use crate::node::{self, Device, GuestKind, Listed};
+use crate::model::guest::GuestKind;
+use crate::node::{self, Device, Listed};
 use std::collections::BTreeSet;
 
 /// What a share is made from, besides the basis.

@@ -8,6 +8,7 @@ use super::shared_config::World;
 use super::{FamilyCompiler, policy_message};
 use crate::config::{Direction, Verdict};
 use crate::iptables::ruleset::{AddrType, Family, Interface, Match, Origin, Side, Spelled, Target};
+use crate::paths;
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ impl FamilyCompiler<'_> {
 
     fn corosync(&self, node: &Node<'_>, rules: &mut Builder<'_>, direction: Direction) {
         let Some(corosync) = node.corosync else { return };
-        let origin = made("corosync.conf");
+        let origin = made(paths::COROSYNC);
         let ports = || [udp(), port(Side::Destination, COROSYNC.0, COROSYNC.1)];
         if corosync.multicast {
             let [udp, ports] = ports();

@@ -15,6 +15,7 @@ use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{Family, Ruleset};
 use crate::node::Listing;
 use crate::parallel;
+use crate::paths::VMLIST;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -167,9 +168,9 @@ impl NodeChains {
 
 /// The guests of the node, read again if `.vmlist` differs.
 fn listing(old: Option<&Memory>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
-    let vmlist = tree.content(".vmlist");
+    let vmlist = tree.content(VMLIST);
     let same = |old: &&Memory| {
-        let files = [tree, &old.tree].map(|tree| tree.files.get(".vmlist"));
+        let files = [tree, &old.tree].map(|tree| tree.files.get(VMLIST));
         files[0] == files[1] && old.facts.node == facts.node
     };
     match old.filter(|_| vmlist.is_some()).filter(same) {

@@ -3,6 +3,7 @@ use crate::config::{Alias, Report};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::Spelled;
 use crate::node::{self, Corosync};
+use crate::paths::{COROSYNC, MEMBERS};
 use std::net::IpAddr;
 
 /// The network that counts as local where none is found.
@@ -97,12 +98,12 @@ pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
 }
 
 fn corosync(tree: &Tree) -> Option<Corosync> {
-    tree.content("corosync.conf").map(|text| Corosync::parse(&String::from_utf8_lossy(text)))
+    tree.content(COROSYNC).map(|text| Corosync::parse(&String::from_utf8_lossy(text)))
 }
 
 /// The address that `.members` tells.
 fn listed_address(tree: &Tree, node: &str) -> Option<IpAddr> {
-    tree.content(".members").and_then(|members| node::node_address(members, node).ok()?)
+    tree.content(MEMBERS).and_then(|members| node::node_address(members, node).ok()?)
 }
 
 /// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.

@@ -3,6 +3,7 @@ use super::sets::{self, Defined, SetNames, Sets};
 use crate::builtin::databases::Databases;
 use crate::config::{Alias, Cluster, ClusterOptions, Definitions, Group, Host, IpSet, LogRatelimit, Parser, Report};
 use crate::inputs::{File, Tree};
+use crate::paths::{CLUSTER, TreeFile, VNET_FOLDER};
 use std::sync::Arc;
 
 /// What the world is read from.
@@ -20,14 +21,17 @@ pub struct Source {
 impl Source {
     /// What there is in a tree.
     pub fn of(tree: &Tree, node: &str, network: Alias, databases: Arc<Databases>) -> Self {
-        let start = "sdn/firewall/";
-        let vnets = tree.files.range(Arc::from(start)..).take_while(|(path, _)| path.starts_with(start));
-        let vnets = vnets.filter(|(path, _)| path.ends_with(".fw"));
-        let own = ["firewall/cluster.fw".to_string(), format!("nodes/{node}/host.fw")];
+        let below = tree.files.range(Arc::from(VNET_FOLDER)..).take_while(|(path, _)| path.starts_with(VNET_FOLDER));
+        let vnets = below.filter(|(path, _)| is_vnet(path));
+        let own = [CLUSTER.to_string(), TreeFile::Host(node).to_string()];
         let own = own.iter().filter_map(|path| tree.files.get_key_value(path.as_str()));
         let files = own.chain(vnets).map(|(path, file)| (path.clone(), file.clone())).collect();
         Source { root: tree.root.clone(), node: node.to_string(), files, network, databases }
     }
+}
+
+fn is_vnet(path: &str) -> bool {
+    matches!(TreeFile::parse(path), Some(TreeFile::Vnet(_)))
 }
 
 /// What is not any guest's own.
@@ -52,11 +56,10 @@ impl World {
         let mut reports = Vec::new();
         let parser = Parser { databases: &source.databases };
         let content = |path: &str| tree.content(path).unwrap_or_default();
-        let path = "firewall/cluster.fw";
-        let cluster = parser.cluster(content(path), &tree.label(path), &source.network, &mut reports);
-        let path = format!("nodes/{}/host.fw", source.node);
+        let cluster = parser.cluster(content(CLUSTER), &tree.label(CLUSTER), &source.network, &mut reports);
+        let path = TreeFile::Host(&source.node).to_string();
         let host = parser.host(content(&path), &tree.label(&path), &cluster, &mut reports);
-        for (path, _) in source.files.iter().filter(|(path, _)| path.starts_with("sdn/")) {
+        for (path, _) in source.files.iter().filter(|(path, _)| is_vnet(path)) {
             parser.vnet(content(path), &tree.label(path), &cluster, &mut reports);
         }
         let sets = sets::of_cluster(&cluster);

@@ -1,0 +1,106 @@
+//! Guests, their numbers and their network devices on the host.
+use std::fmt;
+
+/// A virtual machine or a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuestKind {
+    /// A QEMU virtual machine.
+    Vm,
+    /// An LXC container.
+    Container,
+}
+
+impl GuestKind {
+    /// Both, in the order of rules.
+    pub const ALL: [GuestKind; 2] = [GuestKind::Vm, GuestKind::Container];
+
+    /// What the names of its devices on the host begin with.
+    #[must_use]
+    pub fn device_prefix(self) -> &'static str {
+        match self {
+            GuestKind::Vm => "tap",
+            GuestKind::Container => "veth",
+        }
+    }
+}
+
+/// Reads a VMID: one to nine digits, the first of them not 0.
+///
+/// Proxmox VE assigns 100 to 999999999; with nine digits a device name fits into 15 characters.
+#[must_use]
+pub fn parse_vmid(text: &str) -> Option<u32> {
+    let plain =
+        (1..=9).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+/// Reads the number of a guest's network device, as in `net0`: 0 to 255, without leading zeros.
+#[must_use]
+pub fn parse_net_index(text: &str) -> Option<u8> {
+    let plain = text == "0" || !text.starts_with('0');
+    (plain && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// A guest's network device on the host, written as the kernel names it: `tap100i0`, `veth200i1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestDevice {
+    /// What the guest is.
+    pub kind: GuestKind,
+    /// The guest's number.
+    pub vmid: u32,
+    /// The number of the device: 0 of `net0`.
+    pub index: u8,
+}
+
+impl GuestDevice {
+    /// Reads a device's name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        GuestKind::ALL.into_iter().find_map(|kind| {
+            let (vmid, index) = name.strip_prefix(kind.device_prefix())?.split_once('i')?;
+            Some(GuestDevice { kind, vmid: parse_vmid(vmid)?, index: parse_net_index(index)? })
+        })
+    }
+
+    /// The bridge of its own that a firewalled device is on: `fwbr100i0`.
+    #[must_use]
+    pub fn bridge(&self) -> String {
+        format!("fwbr{}i{}", self.vmid, self.index)
+    }
+
+    /// The end of the link between this bridge and the guest's bridge that is a port of this one: `fwln100i0`.
+    #[must_use]
+    pub fn inner_link(&self) -> String {
+        format!("{INNER_LINK}{}i{}", self.vmid, self.index)
+    }
+
+    /// The end of this link that is a port of the guest's bridge: `fwpr100p0`.
+    #[must_use]
+    pub fn outer_link(&self) -> String {
+        format!("fwpr{}p{}", self.vmid, self.index)
+    }
+}
+
+/// What the names of all [`GuestDevice::inner_link`]s begin with.
+pub const INNER_LINK: &str = "fwln";
+
+impl fmt::Display for GuestDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}i{}", self.kind.device_prefix(), self.vmid, self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_names_are_read_as_they_are_written() {
+        for name in ["tap100i0", "veth200i12", "tap999999999i0", "veth1i255"] {
+            assert_eq!(GuestDevice::parse(name).map(|device| device.to_string()).as_deref(), Some(name));
+        }
+        for other in ["tap0100i0", "tap100", "tap100i", "tap100i00", "veth1i256", "eth0", "tap1000000000i0", "tapi0"] {
+            assert_eq!(GuestDevice::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The vocabulary of configuration and rules. Imports nothing of the crate.
+
+pub mod guest;

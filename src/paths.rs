@@ -1,0 +1,227 @@
+//! Where the files are that the firewall reads and writes: each path is written and recognised here alone.
+//!
+//! Absolute paths are below the root that the option `--root` gives ([`Root`](crate::system::root::Root)); a [`TreeFile`]
+//! is named by its path below the root of the configuration tree.
+use crate::model::guest::{GuestKind, parse_vmid};
+use std::fmt;
+
+/// The root of the configuration tree, where pmxcfs is mounted.
+pub const CONFIG: &str = "/etc/pve";
+/// The names of ports (services(5)).
+pub const SERVICES: &str = "/etc/services";
+/// The names of protocols (protocols(5)).
+pub const PROTOCOLS: &str = "/etc/protocols";
+/// The names of Ethernet protocols (ethertypes(5)).
+pub const ETHERTYPES: &str = "/etc/ethertypes";
+/// The lock that updates take; the Perl firewall takes the same one.
+pub const UPDATE_LOCK: &str = "/run/lock/pvefw.lck";
+/// The daemon's process number.
+pub const PID_FILE: &str = "/run/pve-firewall.pid";
+/// The lock of the one daemon that runs.
+pub const DAEMON_LOCK: &str = "/run/pve-firewall/daemon.lock";
+/// What `status --verbose` shows of the daemon.
+pub const STATUS: &str = "/run/pve-firewall/status.json";
+/// As long as this file is there, proxmox-firewall removes its rules and makes none.
+pub const NFTABLES_DISABLED: &str = "/run/proxmox-nftables-firewall-force-disable";
+/// The folder of the configuration on trial.
+pub const TRIAL: &str = "/run/pve-firewall/trial";
+/// The program of the nftables backend.
+pub const NFTABLES_BACKEND: &str = "/usr/libexec/proxmox/proxmox-firewall";
+/// The last good configuration.
+pub const LAST_GOOD: &str = "/var/lib/pve-firewall/last-good";
+/// Whether the log daemon writes connections: `0` or `1`.
+pub const LOG_CONNTRACK: &str = "/var/lib/pve-firewall/log_nf_conntrack";
+/// The last script for `iptables-restore`, table `filter`.
+pub const SCRIPT_IP4: &str = "/var/lib/pve-firewall/ip4cmdlist";
+/// The last script for `iptables-restore`, table `raw`.
+pub const SCRIPT_IP4_RAW: &str = "/var/lib/pve-firewall/ip4cmdlistraw";
+/// The last script for `ip6tables-restore`, table `filter`.
+pub const SCRIPT_IP6: &str = "/var/lib/pve-firewall/ip6cmdlist";
+/// The last script for `ip6tables-restore`, table `raw`.
+pub const SCRIPT_IP6_RAW: &str = "/var/lib/pve-firewall/ip6cmdlistraw";
+/// The last script for `ebtables-restore`.
+pub const SCRIPT_EBTABLES: &str = "/var/lib/pve-firewall/ebtablescmdlist";
+/// The last script for `ipset restore` that made sets.
+pub const SCRIPT_IPSET: &str = "/var/lib/pve-firewall/ipsetcmdlist1";
+/// The last script for `ipset restore` that removed sets.
+pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
+/// Where ebtables-legacy builds the new table.
+pub const EBTABLES_ATOMIC: &str = "/var/lib/pve-firewall/ebtables.atomic";
+/// The log of packets and connections.
+pub const LOG: &str = "/var/log/pve-firewall.log";
+/// The log daemon's process number.
+pub const LOGGER_PID: &str = "/run/pvefw-logger.pid";
+/// The lock of the one log daemon that runs.
+pub const LOGGER_LOCK: &str = "/run/lock/pvefw-logger.lck";
+
+/// `.vmlist`: the guests of the cluster.
+pub const VMLIST: &str = ".vmlist";
+/// `.members`: the nodes of the cluster and their addresses.
+pub const MEMBERS: &str = ".members";
+/// `corosync.conf`
+pub const COROSYNC: &str = "corosync.conf";
+/// `firewall/cluster.fw`
+pub const CLUSTER: &str = "firewall/cluster.fw";
+
+/// The folder of cluster.fw and of the guests' firewall files.
+pub const FIREWALL_FOLDER: &str = "firewall";
+/// The folder of SDN.
+pub const SDN_FOLDER: &str = "sdn";
+/// The folder of the vnets' firewall files.
+pub const VNET_FOLDER: &str = "sdn/firewall";
+/// The folder of the nodes' folders.
+pub const NODES_FOLDER: &str = "nodes";
+
+/// The name of a node's own firewall file.
+const HOST_FILE: &str = "host.fw";
+
+/// The folder of a node.
+#[must_use]
+pub fn node_folder(node: &str) -> String {
+    format!("{NODES_FOLDER}/{node}")
+}
+
+/// The folder of the configuration files of a node's guests, of one kind.
+#[must_use]
+pub fn guest_folder(node: &str, kind: GuestKind) -> String {
+    format!("{NODES_FOLDER}/{node}/{}", guest_folder_name(kind))
+}
+
+fn guest_folder_name(kind: GuestKind) -> &'static str {
+    match kind {
+        GuestKind::Vm => "qemu-server",
+        GuestKind::Container => "lxc",
+    }
+}
+
+/// A file of the configuration tree, written as its path below the tree's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeFile<'a> {
+    /// [`VMLIST`]
+    VmList,
+    /// [`MEMBERS`]
+    Members,
+    /// [`COROSYNC`]
+    Corosync,
+    /// [`CLUSTER`]
+    Cluster,
+    /// `nodes/<node>/host.fw`
+    Host(&'a str),
+    /// `firewall/<VMID>.fw`; the name may be any but `cluster`.
+    Guest(&'a str),
+    /// `sdn/firewall/<vnet>.fw`
+    Vnet(&'a str),
+    /// `nodes/<node>/qemu-server/<VMID>.conf`, or `lxc` for a container.
+    GuestConfig {
+        /// The node.
+        node: &'a str,
+        /// What the guest is.
+        kind: GuestKind,
+        /// The VMID; the name may be any.
+        id: &'a str,
+    },
+}
+
+impl<'a> TreeFile<'a> {
+    /// Recognises a path below the root of the tree.
+    #[must_use]
+    pub fn parse(path: &'a str) -> Option<Self> {
+        let fixed = match path {
+            VMLIST => Some(TreeFile::VmList),
+            MEMBERS => Some(TreeFile::Members),
+            COROSYNC => Some(TreeFile::Corosync),
+            CLUSTER => Some(TreeFile::Cluster),
+            _ => None,
+        };
+        if fixed.is_some() {
+            return fixed;
+        }
+        let (folder, name) = path.rsplit_once('/')?;
+        let stem = |extension| name.strip_suffix(extension).filter(|stem: &&str| !stem.is_empty());
+        if folder == FIREWALL_FOLDER {
+            return stem(".fw").map(TreeFile::Guest);
+        }
+        if folder == VNET_FOLDER {
+            return stem(".fw").map(TreeFile::Vnet);
+        }
+        let node = folder.strip_prefix(NODES_FOLDER)?.strip_prefix('/')?;
+        match node.split_once('/') {
+            None => (name == HOST_FILE).then_some(TreeFile::Host(node)),
+            Some((node, folder)) => {
+                let kind = GuestKind::ALL.into_iter().find(|kind| guest_folder_name(*kind) == folder)?;
+                stem(".conf").map(|id| TreeFile::GuestConfig { node, kind, id })
+            }
+        }
+    }
+
+    /// Whether the file is named as Proxmox VE names it: after a VMID, or a vnet in letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn has_valid_name(self) -> bool {
+        match self {
+            TreeFile::Guest(id) | TreeFile::GuestConfig { id, .. } => parse_vmid(id).is_some(),
+            TreeFile::Vnet(name) => {
+                name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            }
+            TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::Cluster | TreeFile::Host(_) => true,
+        }
+    }
+
+    /// Whether compiling for a node depends on the file.
+    #[must_use]
+    pub fn is_needed_on(self, own_node: &str) -> bool {
+        let of_node = match self {
+            TreeFile::Host(node) | TreeFile::GuestConfig { node, .. } => node == own_node,
+            _ => true,
+        };
+        of_node && self.has_valid_name()
+    }
+}
+
+impl fmt::Display for TreeFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TreeFile::VmList => f.write_str(VMLIST),
+            TreeFile::Members => f.write_str(MEMBERS),
+            TreeFile::Corosync => f.write_str(COROSYNC),
+            TreeFile::Cluster => f.write_str(CLUSTER),
+            TreeFile::Host(node) => write!(f, "{NODES_FOLDER}/{node}/{HOST_FILE}"),
+            TreeFile::Guest(id) => write!(f, "{FIREWALL_FOLDER}/{id}.fw"),
+            TreeFile::Vnet(name) => write!(f, "{VNET_FOLDER}/{name}.fw"),
+            TreeFile::GuestConfig { node, kind, id } => {
+                write!(f, "{NODES_FOLDER}/{node}/{}/{id}.conf", guest_folder_name(*kind))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_tree_are_recognised_as_they_are_written() {
+        for (path, needed) in [
+            (".vmlist", true),
+            (".members", true),
+            ("corosync.conf", true),
+            ("firewall/cluster.fw", true),
+            ("firewall/100.fw", true),
+            ("firewall/0100.fw", false),
+            ("firewall/new.fw", false),
+            ("sdn/firewall/vnet1.fw", true),
+            ("sdn/firewall/a b.fw", false),
+            ("nodes/n1/host.fw", true),
+            ("nodes/n2/host.fw", false),
+            ("nodes/n1/qemu-server/100.conf", true),
+            ("nodes/n1/lxc/7.conf", true),
+            ("nodes/n2/lxc/7.conf", false),
+            ("nodes/n1/lxc/x.conf", false),
+        ] {
+            let file = TreeFile::parse(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!((file.to_string().as_str(), file.is_needed_on("n1")), (path, needed));
+        }
+        for other in ["", "firewall", "firewall/.fw", "100.fw", "nodes/n1/100.conf", "nodes/host.fw", "a/.vmlist"] {
+            assert_eq!(TreeFile::parse(other), None, "{other}");
+        }
+    }
+}
