@@ -1,7 +1,7 @@
 //! The name databases of the system: protocols(5), services(5) and `/etc/ethertypes`.
 use std::collections::BTreeMap;
 
-/// What the three files say. Only the first name of a line counts, in its exact case.
+/// The entries of the three files. Only the first name of a line is used, case-sensitively.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Databases {
     protocols: BTreeMap<String, u8>,
@@ -16,7 +16,7 @@ struct Ethertypes {
 }
 
 impl Databases {
-    /// Reads the contents of `/etc/protocols`, `/etc/services` and `/etc/ethertypes`. Lines that make no sense are skipped.
+    /// Reads the contents of `/etc/protocols`, `/etc/services` and `/etc/ethertypes`. Malformed lines are skipped.
     #[must_use]
     pub fn parse(protocols: &str, services: &str, ethertypes: &str) -> Self {
         let protocols = rows(protocols).filter_map(|(name, value)| Some((name.to_string(), value.parse().ok()?)));
@@ -31,7 +31,7 @@ impl Databases {
         }
     }
 
-    /// The number of a protocol, by its name or by that number itself; `icmpv6` is known as well.
+    /// The number of a protocol, given by name or number; `icmpv6` is accepted as well.
     #[must_use]
     pub fn protocol(&self, name: &str) -> Option<u8> {
         if name == "icmpv6" {
@@ -43,7 +43,7 @@ impl Databases {
         })
     }
 
-    /// The port of a service with a protocol, by the protocol's name.
+    /// The port of a service for a protocol (by name).
     #[must_use]
     pub fn service(&self, name: &str, protocol: &str) -> Option<u16> {
         self.services.get(&(name.to_string(), protocol.to_string())).copied()
@@ -54,7 +54,7 @@ impl Databases {
         self.protocols.keys().map(String::as_str).chain(["icmpv6"])
     }
 
-    /// All services, each with its protocol's name.
+    /// All services, each with the name of its protocol.
     pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
         self.services.keys().map(|(service, protocol)| (service.as_str(), protocol.as_str()))
     }
@@ -76,7 +76,7 @@ impl Databases {
 impl Ethertypes {
     fn parse(text: &str) -> Self {
         let mut ethertypes = Ethertypes::default();
-        // codes below 0x600 are lengths, not types (IEEE 802.3), and ebtables takes none of them
+        // codes up to 0x600 are lengths, not types (IEEE 802.3), and ebtables rejects them
         let types = rows(text).filter_map(|(name, code)| Some((name, hexadecimal(code).filter(|code| *code > 0x600)?)));
         for (name, code) in types {
             ethertypes.by_name.entry(name.to_ascii_lowercase()).or_insert(code);
@@ -102,7 +102,7 @@ fn first_wins<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, V> 
     map
 }
 
-/// A decimal number without sign and leading zeros: the kernel tools take a leading zero for octal.
+/// A decimal number without sign and leading zeros: the tools parse a leading zero as octal.
 #[must_use]
 pub fn decimal(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn ethertypes_by_name_and_code_have_one_spelling() {
+    fn an_ethertype_by_name_or_code_has_one_printed_name() {
         for (name, printed) in [
             ("IPv6", Some("IPv6")),
             ("ipv6", Some("IPv6")),

@@ -1,15 +1,15 @@
-//! Helpers of connection tracking for protocols that open further connections.
+//! Connection tracking helpers, for protocols that open related connections.
 
-/// A helper, and the packets that get it (`-j CT --helper`).
+/// A helper, and the packets that it is assigned to (`-j CT --helper`).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Helper {
     /// Its name, in host.fw and in the kernel.
     pub name: &'static str,
-    /// The protocol that it listens to, with its number.
+    /// The transport protocol: name and number.
     pub proto: (&'static str, u8),
-    /// The port that it listens on.
+    /// The destination port.
     pub port: u16,
-    /// Whether it exists for IPv6 too.
+    /// Whether it supports IPv6 too.
     pub v6: bool,
 }
 
@@ -34,7 +34,7 @@ pub const HELPERS: &[Helper] = &[
     udp("tftp", 69, true),
 ];
 
-/// The helper of this name.
+/// The helper with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)

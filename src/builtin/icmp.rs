@@ -1,19 +1,18 @@
-//! ICMP types by the names that iptables and ip6tables know, with their numbers (RFC 792, RFC 4443, RFC 4861).
+//! The ICMP type names of iptables and ip6tables, with their numbers (RFC 792, RFC 4443, RFC 4861).
 
-/// A name, the type, and the code where the name means one. The type is `None` for `any`.
-/// A name with its type and code; `None` is any.
-pub type Row = (&'static str, Option<u8>, Option<u8>);
+/// A name with its type and code; `None` matches any.
+pub type IcmpName = (&'static str, Option<u8>, Option<u8>);
 
-const fn kind(name: &'static str, kind: u8) -> Row {
+const fn kind(name: &'static str, kind: u8) -> IcmpName {
     (name, Some(kind), None)
 }
 
-const fn code(name: &'static str, kind: u8, code: u8) -> Row {
+const fn code(name: &'static str, kind: u8, code: u8) -> IcmpName {
     (name, Some(kind), Some(code))
 }
 
-/// The names of IPv4.
-pub const V4: &[Row] = &[
+/// The names of ICMP.
+pub const V4: &[IcmpName] = &[
     ("any", None, None),
     kind("echo-reply", 0),
     kind("destination-unreachable", 3),
@@ -53,8 +52,8 @@ pub const V4: &[Row] = &[
     kind("address-mask-reply", 18),
 ];
 
-/// The names of IPv6.
-pub const V6: &[Row] = &[
+/// The names of ICMPv6.
+pub const V6: &[IcmpName] = &[
     kind("destination-unreachable", 1),
     code("no-route", 1, 0),
     code("communication-prohibited", 1, 1),
@@ -82,8 +81,8 @@ pub const V6: &[Row] = &[
     kind("redirect", 137),
 ];
 
-/// The type and code of a name of one of the tables.
+/// The type and code of a name in [`V4`] or [`V6`].
 #[must_use]
-pub fn find(table: &[Row], name: &str) -> Option<(Option<u8>, Option<u8>)> {
+pub fn find(table: &[IcmpName], name: &str) -> Option<(Option<u8>, Option<u8>)> {
     table.iter().find(|row| row.0 == name).map(|row| (row.1, row.2))
 }

@@ -1,22 +1,22 @@
-//! The macros: named sets of rules that a rule takes its protocol and ports from.
+//! The macros: named lists of rules with protocol and ports.
 
-/// A rule of a macro. What it leaves open, the rule that uses the macro may give.
+/// A rule of a macro. The rule that uses the macro may set the options that this one leaves unset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacroRule {
-    /// A name or number of `/etc/protocols`.
+    /// A name or number from `/etc/protocols`.
     pub proto: &'static str,
-    /// Source ports, as the rule option `sport` takes them.
+    /// Source ports, in the format of the rule option `sport`.
     pub sport: Option<&'static str>,
-    /// Destination ports, as the rule option `dport` takes them.
+    /// Destination ports, in the format of the rule option `dport`.
     pub dport: Option<&'static str>,
-    /// An ICMP type, as the rule option `icmp-type` takes it.
+    /// An ICMP type, in the format of the rule option `icmp-type`.
     pub icmp_type: Option<&'static str>,
 }
 
 /// A macro. One without rules for a family generates nothing there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Macro {
-    /// Its name; rules may write it in any case.
+    /// Its name; case-insensitive in rules.
     pub name: &'static str,
     /// Its rules for IPv4.
     pub v4: &'static [MacroRule],
@@ -44,11 +44,11 @@ const fn same(name: &'static str, rules: &'static [MacroRule]) -> Macro {
     Macro { name, v4: rules, v6: rules }
 }
 
-const fn apart(name: &'static str, v4: &'static [MacroRule], v6: &'static [MacroRule]) -> Macro {
+const fn per_family(name: &'static str, v4: &'static [MacroRule], v6: &'static [MacroRule]) -> Macro {
     Macro { name, v4, v6 }
 }
 
-/// The macro of this name, in any case.
+/// The macro with this name (case-insensitive).
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Macro> {
     MACROS.iter().find(|one| one.name.eq_ignore_ascii_case(name))
@@ -107,7 +107,7 @@ pub const MACROS: &[Macro] = &[
     same("POP3", &[port("tcp", "110")]),
     same("POP3S", &[port("tcp", "995")]),
     same("PPtP", &[proto("47"), port("tcp", "1723")]),
-    apart("Ping", &[icmp("icmp", "echo-request")], &[icmp("icmpv6", "echo-request")]),
+    per_family("Ping", &[icmp("icmp", "echo-request")], &[icmp("icmpv6", "echo-request")]),
     same("PostgreSQL", &[port("tcp", "5432")]),
     same("Printer", &[port("tcp", "515")]),
     same("RDP", &[port("tcp", "3389")]),
@@ -134,15 +134,15 @@ pub const MACROS: &[Macro] = &[
     same("Telnet", &[port("tcp", "23")]),
     same("Telnets", &[port("tcp", "992")]),
     same("Time", &[port("tcp", "37")]),
-    apart("Trcrt", &[port("udp", "33434:33524"), icmp("icmp", "echo-request")], &[port("udp", "33434:33524"), icmp("icmpv6", "echo-request")]),
+    per_family("Trcrt", &[port("udp", "33434:33524"), icmp("icmp", "echo-request")], &[port("udp", "33434:33524"), icmp("icmpv6", "echo-request")]),
     same("VNC", &[port("tcp", "5900:5999")]),
     same("VNCL", &[port("tcp", "5500")]),
     same("Web", &[port("tcp", "80"), port("tcp", "443")]),
     same("Webcache", &[port("tcp", "8080")]),
     same("Webmin", &[port("tcp", "10000")]),
     same("Whois", &[port("tcp", "43")]),
-    apart("DHCPv6", &[], &[ports("udp", "546:547", "546:547")]),
-    apart("NeighborDiscovery", &[], &[icmp("icmpv6", "router-solicitation"), icmp("icmpv6", "router-advertisement"), icmp("icmpv6", "neighbor-solicitation"), icmp("icmpv6", "neighbor-advertisement")]),
+    per_family("DHCPv6", &[], &[ports("udp", "546:547", "546:547")]),
+    per_family("NeighborDiscovery", &[], &[icmp("icmpv6", "router-solicitation"), icmp("icmpv6", "router-advertisement"), icmp("icmpv6", "neighbor-solicitation"), icmp("icmpv6", "neighbor-advertisement")]),
 ];
 
 #[cfg(test)]

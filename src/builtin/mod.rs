@@ -1,4 +1,4 @@
-//! What the firewall knows by heart, and the name databases of the system.
+//! Built-in tables (macros, ICMP names, conntrack helpers) and the name databases in /etc.
 
 pub mod databases;
 pub mod helpers;

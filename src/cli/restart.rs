@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     process::signal(pid, Signal::SIGHUP)?;
     let deadline = Instant::now() + RESTARTING;
     while started().is_none() || started() == before {
-        if !process::lives(pid) {
+        if !process::is_alive(pid) {
             bail!(
                 "the daemon ended instead of starting anew; see 'journalctl -t pve-firewall', and run 'pve-firewall start'"
             );

@@ -4,7 +4,7 @@ use super::{Context, require_root};
 use crate::daemon::instance::Instance;
 use crate::daemon::status::Status;
 use crate::daemon::{self, Setup};
-use crate::system::process::{Side, into_background, lives};
+use crate::system::process::{Forked, into_background, is_alive};
 use crate::system::systemd;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::{OsStr, OsString};
@@ -36,8 +36,8 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
     }
     let setup = setup(context, options)?;
     match into_background()? {
-        Side::Daemon => daemon::run(setup, &instance),
-        Side::Starter(pid) => await_first_update(context, pid),
+        Forked::Daemon => daemon::run(setup, &instance),
+        Forked::Parent(pid) => await_first_update(context, pid),
     }
 }
 
@@ -60,7 +60,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     })
 }
 
-/// The options that are the daemon's for all of its lives, as they are given on the command line.
+/// The options that are the daemon's for all of its is_alive, as they are given on the command line.
 fn lasting(options: &StartOptions) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     args.extend(options.no_last_good.then(|| "--no-last-good".into()));
@@ -79,7 +79,7 @@ fn on_disk(program: PathBuf) -> PathBuf {
 fn await_first_update(context: &Context, pid: i32) -> Result<()> {
     let deadline = Instant::now() + STARTING;
     while Status::read(&context.root, pid).is_none() {
-        if !lives(pid) {
+        if !is_alive(pid) {
             bail!("the daemon ended at once; 'pve-firewall start --debug' shows why");
         }
         if Instant::now() > deadline {

@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
 fn stop_process(pid: i32) -> Result<()> {
     process::signal(pid, Signal::SIGTERM)?;
     let deadline = Instant::now() + STOPPING;
-    while process::lives(pid) {
+    while process::is_alive(pid) {
         if Instant::now() > deadline {
             bail!("the daemon (pid {pid}) does not end; end it with 'kill -9 {pid}' and run 'pve-firewall stop' again");
         }

@@ -43,7 +43,7 @@ impl Orders {
     /// Gives an order. One to stop is never taken back.
     pub fn give(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
-        self.waker.ring();
+        self.waker.wake();
     }
 
     /// The order that holds.
@@ -63,7 +63,7 @@ impl Orders {
     /// The updater has made its first update, or tried to.
     pub fn tell_updated(&self) {
         self.updated.store(true, Ordering::SeqCst);
-        self.news.ring();
+        self.news.wake();
     }
 
     /// Whether it has.
@@ -74,7 +74,7 @@ impl Orders {
     /// The updater ends, if only by a panic.
     pub fn tell_ended(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        self.news.ring();
+        self.news.wake();
     }
 
     /// Whether it has.

@@ -35,7 +35,7 @@ impl Instance {
     /// # Errors
     /// When another daemon runs.
     pub fn claim(root: &Root) -> Result<Self> {
-        let own = process::own_number();
+        let own = process::own_pid();
         if let Some(pid) = running(root).filter(|pid| *pid != own) {
             bail!("the daemon is running already, with pid {pid}; use 'pve-firewall restart' to start it anew");
         }

@@ -68,7 +68,7 @@ impl LastGood {
     /// # Errors
     /// When the file is not certainly root's own, or not whole, or of another format or node.
     pub fn load(&mut self) -> Result<Option<Arc<Tree>>> {
-        let Some(file) = files::read_own(&self.path, LARGEST)? else { return Ok(None) };
+        let Some(file) = files::read_root_owned(&self.path, LARGEST)? else { return Ok(None) };
         let rest = file.strip_prefix(FORMAT).context("it is of another format")?;
         let (told, body) = rest.split_at_checked(41).context("it is cut off")?;
         let sum: [u8; 20] = Sha1::digest(body).into();

@@ -65,7 +65,7 @@ const FLUSHING: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be set up. Once it runs, nothing makes it end but these signals.
 pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
-    malloc::keep_little();
+    malloc::limit_free_memory();
     // no working directory below the configuration tree: it would keep pmxcfs from starting again
     std::env::set_current_dir("/").context("cannot go to /")?;
     // before there is any thread, so that all inherit it
@@ -148,7 +148,7 @@ impl Supervisor {
             let mut fds = [&self.signals.as_fd(), &self.waker.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
             // a failure (EINTR) is as a wake-up for nothing
             let _ = poll(&mut fds, wait.map_or(PollTimeout::NONE, timeout));
-            self.waker.hush();
+            self.waker.clear();
             while let Some(signal) = self.signals.take() {
                 self.obey(signal, &mut running);
             }

@@ -3,27 +3,27 @@ use crate::system::root::Root;
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Writes the packets that the firewall's rules log to /var/log/pve-firewall.log
+/// Write packets logged by firewall rules to /var/log/pve-firewall.log
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pvefw-logger", version)]
-#[command(after_help = "Example: pvefw-logger --debug    # in the foreground, to see each packet that is logged")]
+#[command(after_help = "Example: pvefw-logger --debug    # print each logged packet, in the foreground")]
 pub struct Args {
     /// Stay in the foreground
     #[arg(short, long)]
     pub foreground: bool,
-    /// Stay in the foreground, and print the lines as well
+    /// Stay in the foreground and print each line to stdout too
     #[arg(short, long)]
     pub debug: bool,
-    /// Log new and ended connections, whatever the host's firewall options say
+    /// Log new and closed connections regardless of the host's firewall options
     #[arg(long)]
     pub conntrack: bool,
-    /// Directory that stands before every path that is read or written
+    /// Directory prefixed to every path that is read or written
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 }
 
 impl Args {
-    /// Whether the process that was started does the work itself.
+    /// Whether the logger runs in the started process, without forking.
     #[must_use]
     pub fn stays_in_foreground(&self) -> bool {
         self.foreground || self.debug
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debugging_stays_in_the_foreground() {
+    fn debug_implies_foreground() {
         let foreground = |words: &[&str]| Args::try_parse_from(words).unwrap().stays_in_foreground();
         assert!(!foreground(&["pvefw-logger", "--conntrack"]));
         for option in ["-f", "--foreground", "-d", "--debug"] {

@@ -1,7 +1,7 @@
-//! The daemon's life: start, the wait for events, reload, end.
+//! The daemon: start, event loop, reload, stop.
 use super::args::Args;
+use super::dropped::DroppedEntries;
 use super::host::LocalHost;
-use super::losses::Losses;
 use super::sink::Sink;
 use crate::nflog::conntrack::Event;
 use crate::nflog::lines::Lines;
@@ -25,19 +25,19 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// An instance that ends may take a while to write what is queued.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the lock: an instance that is stopping may still be writing queued lines.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The NFLOG group of the firewall's rules.
 const GROUP: u16 = 0;
 /// `NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET`
 const PACKET: u16 = 0x0400;
-/// Datagrams read from a socket before the others have their turn.
+/// Maximum number of datagrams read from one socket before the next socket is read.
 const ROUND: usize = 64;
-/// Bytes of lines that are worth a write.
+/// Pending lines are written early when they reach this size, in bytes.
 const WRITE_SIZE: usize = 256 << 10;
 
-/// Levels of the daemon's own lines.
+/// Log levels of the daemon's own messages.
 const NOTICE: u8 = 5;
 const ERROR: u8 = 3;
 
@@ -50,24 +50,24 @@ pub(super) struct Daemon {
     nflog: Nflog,
     conntrack: Option<ConntrackEvents>,
     lines: Lines<LocalHost>,
-    /// Lines that are not written yet.
+    /// Lines that have not been written yet.
     pending: String,
     sink: Sink,
-    losses: Losses,
+    dropped: DroppedEntries,
     syslog: Syslog,
-    // dropped last: the next instance may begin when all else is closed
+    // dropped last: the next instance can start once all other fields are closed
     _pid_file: Option<PidFile>,
     _lock: Option<FileLock>,
 }
 
 impl Daemon {
-    /// Opens everything, and writes the line that tells of the start.
+    /// Opens all sockets and files, and logs the start.
     pub fn start(args: &Args) -> Result<Self> {
         let root = args.root();
         let mut syslog = Syslog::new(&root, "pvefw-logger", args.debug);
-        let lock = match FileLock::acquire(&root.path(LOGGER_LOCK), LOCK_PATIENCE) {
+        let lock = match FileLock::acquire(&root.path(LOGGER_LOCK), LOCK_TIMEOUT) {
             Err(error) if error.is::<io::Error>() => or_warn(Err(error), &mut syslog),
-            taken => Some(taken.context("pvefw-logger runs already")?),
+            taken => Some(taken.context("pvefw-logger is already running")?),
         };
         let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
         let path = root.path(LOG);
@@ -81,19 +81,19 @@ impl Daemon {
             lines: Lines::new(LocalHost(LinkNames::open()?)),
             pending: String::with_capacity(2 * WRITE_SIZE),
             sink,
-            losses: Losses::default(),
+            dropped: DroppedEntries::default(),
             _pid_file: or_warn(PidFile::write(root.path(LOGGER_PID)), &mut syslog),
             syslog,
             _lock: lock,
             root,
         };
-        daemon.tell(NOTICE, "starting pvefw logger");
+        daemon.log(NOTICE, "starting pvefw logger");
         daemon.switch_conntrack();
         daemon.flush();
         Ok(daemon)
     }
 
-    /// Writes lines until a signal ends it.
+    /// Writes lines until a signal stops it.
     pub fn run(mut self) -> Result<()> {
         notify(NotifyState::Ready);
         loop {
@@ -102,8 +102,8 @@ impl Daemon {
             self.read_packets(ROUND)?;
             self.read_events(ROUND)?;
             self.flush();
-            if self.losses.due().is_some_and(|due| due <= Instant::now()) {
-                self.report_losses();
+            if self.dropped.due().is_some_and(|due| due <= Instant::now()) {
+                self.report_dropped();
             }
             while let Some(signal) = self.signals.take() {
                 if signal != Signal::SIGHUP {
@@ -115,30 +115,30 @@ impl Daemon {
         }
     }
 
-    /// Sleeps until there is something to do; for ever, unless a report is due.
+    /// Sleeps until a descriptor is readable or a report is due.
     fn wait(&self) -> Result<()> {
         let always = [self.signals.as_fd(), self.nflog.as_fd(), self.lines.host().0.as_fd()];
         let sources = always.into_iter().chain(self.conntrack.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let timeout = self.losses.due().map(|due| TimeSpec::from_duration(due - Instant::now()));
+        let timeout = self.dropped.due().map(|due| TimeSpec::from_duration(due - Instant::now()));
         match ppoll(&mut fds, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno).context("cannot wait for packets"),
         }
     }
 
-    /// Turns up to this many datagrams of packets into lines; false if there may be more.
+    /// Formats up to this many datagrams of packets as lines; false if there may be more.
     fn read_packets(&mut self, datagrams: usize) -> Result<bool> {
         for _ in 0..datagrams {
             match self.nflog.receive()? {
                 Received::Datagram(datagram) => {
                     for message in messages(datagram).filter(|message| message.kind == PACKET) {
                         let packet = LoggedPacket::decode(message.bytes);
-                        self.losses.packet(packet.sequence);
+                        self.dropped.packet(packet.sequence);
                         self.lines.push_packet(&packet, &mut self.pending);
                     }
                 }
-                Received::Overflow => self.losses.overflow(),
+                Received::Overflow => self.dropped.overflow(),
                 Received::Nothing => return Ok(true),
             }
             if self.pending.len() >= WRITE_SIZE {
@@ -148,7 +148,7 @@ impl Daemon {
         Ok(false)
     }
 
-    /// As [`read_packets`](Self::read_packets), for conntrack events.
+    /// Like [`read_packets`](Self::read_packets), for conntrack events.
     fn read_events(&mut self, datagrams: usize) -> Result<bool> {
         let Some(conntrack) = &mut self.conntrack else { return Ok(true) };
         for _ in 0..datagrams {
@@ -158,7 +158,7 @@ impl Daemon {
                         self.lines.push_conntrack(&event, &mut self.pending);
                     }
                 }
-                Received::Overflow => self.losses.add(u64::from(conntrack.take_drops()?)),
+                Received::Overflow => self.dropped.add(u64::from(conntrack.take_drops()?)),
                 Received::Nothing => return Ok(true),
             }
         }
@@ -171,69 +171,68 @@ impl Daemon {
             return;
         }
         if self.echo {
-            // nobody may be reading
+            // stdout may be closed
             let _ = io::stdout().write_all(self.pending.as_bytes());
         }
         if let Err(failure) = self.sink.write(&self.pending) {
-            self.losses.add(failure.skipped);
-            self.tell_failure(failure.news);
+            self.dropped.add(failure.skipped);
+            self.report_failure(failure.first_error);
         }
         self.pending.clear();
     }
 
-    /// Writes the number of lost entries. While the file cannot be written, this is how its mending is noticed.
-    fn report_losses(&mut self) {
-        let skipped = self.losses.unreported();
+    /// Logs the number of dropped entries. While the file cannot be written, this also detects when it can again.
+    fn report_dropped(&mut self) {
+        let skipped = self.dropped.unreported();
         let text = skipped_text(skipped);
         let mut line = String::new();
         if skipped > 0 {
-            self.lines.push_own(ERROR, &text, &mut line);
+            self.lines.push_message(ERROR, &text, &mut line);
         }
         if let Err(failure) = self.sink.write(&line) {
-            self.tell_failure(failure.news);
-            return self.losses.postpone();
+            self.report_failure(failure.first_error);
+            return self.dropped.postpone();
         }
         if skipped > 0 {
             self.syslog.write(Severity::Error, &text);
-        } else if self.losses.overflow_of_unknown_size() {
-            let text =
-                "the queue of the kernel overflowed: the next packet will show how many log entries were skipped";
+        } else if self.dropped.overflow_size_unknown() {
+            let text = "the kernel's queue overflowed: the number of skipped log entries is known with the next packet";
             self.syslog.write(Severity::Error, text);
         }
-        self.losses.reported();
+        self.dropped.reported();
     }
 
-    fn tell_failure(&mut self, news: Option<io::Error>) {
-        self.losses.owe();
-        if let Some(error) = news {
+    fn report_failure(&mut self, first_error: Option<io::Error>) {
+        self.dropped.schedule();
+        if let Some(error) = first_error {
             let path = self.sink.path().display();
             let text = format!("cannot write to {path}: {error}; log entries are skipped until it can be written");
             self.syslog.write(Severity::Error, &text);
         }
     }
 
-    /// An own line, in the log and in syslog.
-    fn tell(&mut self, level: u8, text: &str) {
-        self.lines.push_own(level, text, &mut self.pending);
+    /// Logs a message of the daemon, in the log file and in syslog.
+    fn log(&mut self, level: u8, text: &str) {
+        self.lines.push_message(level, text, &mut self.pending);
         self.syslog.write(if level == ERROR { Severity::Error } else { Severity::Notice }, text);
     }
 
     /// SIGHUP: the log was rotated, or the conntrack switch changed.
     fn reload(&mut self) {
         if let Err(error) = self.sink.reopen() {
-            let text = format!("cannot open {} anew: {error}", self.sink.path().display());
+            let text = format!("cannot reopen {}: {error}", self.sink.path().display());
             self.syslog.write(Severity::Error, &text);
         }
         self.switch_conntrack();
     }
 
-    /// Begins or ends to listen to connection tracking, as the switch says.
+    /// Subscribes to conntrack events or unsubscribes, as the switch file says.
     fn switch_conntrack(&mut self) {
         let wanted = self.always_conntrack || self.conntrack_is_on();
         if wanted && self.conntrack.is_none() {
             match ConntrackEvents::subscribe() {
                 Ok(events) => self.conntrack = Some(events),
-                Err(error) => self.tell(ERROR, &format!("connections are not logged: {error:#}")),
+                Err(error) => self.log(ERROR, &format!("connections are not logged: {error:#}")),
             }
         } else if !wanted {
             self.conntrack = None;
@@ -250,10 +249,10 @@ impl Daemon {
         }
     }
 
-    /// Writes what the kernel still has, and ends.
+    /// Writes the entries that the kernel still has queued, and stops.
     fn end(mut self) -> Result<()> {
         notify(NotifyState::Stopping);
-        self.tell(NOTICE, "received terminate request (signal)");
+        self.log(NOTICE, "received terminate request (signal)");
         self.nflog.unbind()?;
         while !self.read_packets(ROUND)? {}
         if let Some(conntrack) = &self.conntrack {
@@ -261,12 +260,12 @@ impl Daemon {
         }
         while !self.read_events(ROUND)? {}
         self.flush();
-        if self.losses.due().is_some() || self.sink.is_failing() {
-            self.report_losses();
+        if self.dropped.due().is_some() || self.sink.is_failing() {
+            self.report_dropped();
         }
-        self.tell(NOTICE, "stopping pvefw logger");
+        self.log(NOTICE, "stopping pvefw logger");
         self.flush();
-        let skipped = self.losses.unreported();
+        let skipped = self.dropped.unreported();
         if skipped > 0 {
             self.syslog.write(Severity::Error, &skipped_text(skipped));
         }
@@ -274,9 +273,9 @@ impl Daemon {
     }
 }
 
-/// A `/run` that cannot be written must not leave the node without a log: of two loggers, the kernel refuses one.
+/// Without a writable `/run` the logger still starts: the kernel itself refuses a second logger.
 fn or_warn<T>(result: Result<T>, syslog: &mut Syslog) -> Option<T> {
-    let warn = |error| syslog.write(Severity::Warning, &format!("going on all the same: {error:#}"));
+    let warn = |error| syslog.write(Severity::Warning, &format!("continuing without: {error:#}"));
     result.map_err(warn).ok()
 }
 
@@ -284,7 +283,7 @@ fn skipped_text(entries: u64) -> String {
     format!("skipped {entries} log entries (queue full)")
 }
 
-/// Tells systemd, if it started us; without it there is nobody to miss the message.
+/// Notifies the service manager, if there is one.
 fn notify(state: NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }

@@ -1,4 +1,4 @@
-//! What this machine adds to a line.
+//! Interface names and clock of this machine.
 use crate::nflog::lines::Host;
 use crate::nflog::time::LocalTime;
 use crate::system::clock;

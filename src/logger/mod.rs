@@ -1,14 +1,14 @@
-//! The log daemon: packets of NFLOG group 0 and conntrack events in, lines of `/var/log/pve-firewall.log` out.
+//! The log daemon: writes packets of NFLOG group 0 and conntrack events to `/var/log/pve-firewall.log`.
 //!
-//! One thread waits for what comes first: packets, events, changed interfaces, signals. What has arrived is read to
-//! its end (up to a bound), turned into lines and written at once, so that the kernel's queue is the only one.
-//! No timer runs unless something is owed: a loss to be reported, or a line that could not be written.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock, files and standard output")]
+//! A single thread polls packets, conntrack events, link events and signals. It reads all queued datagrams (up to a
+//! limit), formats them and writes the lines at once, so that only the kernel queues.
+//! A timer runs only while dropped entries have to be reported or a line could not be written.
+#![allow(clippy::disallowed_methods, reason = "the daemon uses the clock, files and standard output")]
 
 pub mod args;
 mod daemon;
+mod dropped;
 mod host;
-mod losses;
 mod sink;
 
 use crate::system::background::start_in_background;
@@ -16,14 +16,14 @@ use anyhow::{Result, bail};
 use args::Args;
 use daemon::Daemon;
 
-/// Runs the logger until it is told to end; in the background unless asked otherwise.
+/// Runs the logger until a signal stops it, by default in the background.
 ///
 /// # Errors
-/// When it cannot start: it is not root, another instance runs, or the kernel or the log file refuse. Later, when the kernel's sockets
-/// break.
+/// When it cannot start: not root, another instance is running, a socket or the log file cannot be opened. Later, when a
+/// socket fails.
 pub fn run(args: &Args) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("the kernel hands packets to root only: run pvefw-logger as root");
+        bail!("only root can receive logged packets: run pvefw-logger as root");
     }
     if args.stays_in_foreground() {
         return Daemon::start(args)?.run();

@@ -1,4 +1,4 @@
-//! The log file: whole lines, each in one file, whatever rotates it and however full the disk is.
+//! The log file. Every line is complete and in a single file, also when the file is rotated or the disk is full.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,40 +9,40 @@ use std::path::{Path, PathBuf};
 pub(super) struct Sink {
     path: PathBuf,
     file: File,
-    /// A line of which the file took only a part, and how much of it. It is completed before anything else is written.
-    torn: Option<(Vec<u8>, usize)>,
+    /// A partially written line, and the number of bytes written. It is completed before the next write.
+    partial: Option<(Vec<u8>, usize)>,
     failing: bool,
 }
 
-/// A write that did not succeed.
+/// A failed write.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// Lines that are not in the file, and will not be.
+pub(super) struct WriteFailure {
+    /// Number of dropped lines.
     pub skipped: u64,
-    /// Why, the first time; nothing for the same trouble going on.
-    pub news: Option<io::Error>,
+    /// The error; `None` if the previous write failed too.
+    pub first_error: Option<io::Error>,
 }
 
 impl Sink {
-    /// Opens the file, creating it and its folder if need be.
+    /// Opens the file; creates it and its directory if needed.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
         }
         let file = open(&path)?;
-        Ok(Sink { path, file, torn: None, failing: false })
+        Ok(Sink { path, file, partial: None, failing: false })
     }
 
-    /// Opens the file anew, after it was moved away. A line that the old one took a part of goes wholly to the new one.
+    /// Reopens the file after rotation. A line that the old file has only in part is written to the new one in full.
     ///
     /// # Errors
-    /// When that fails; then lines go on to the old file.
+    /// When opening fails; further lines are then appended to the old file.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.file = open(&self.path)?;
-        if let Some((_, written)) = &mut self.torn {
+        if let Some((_, written)) = &mut self.partial {
             *written = 0;
         }
         Ok(())
@@ -51,25 +51,24 @@ impl Sink {
     /// Appends these lines, each with its line end.
     ///
     /// # Errors
-    /// With the number of lines that were lost. The file keeps only whole lines: one that was written in part is
-    /// completed by a later call.
-    pub fn write(&mut self, lines: &str) -> Result<(), Failure> {
-        let written = self.complete_torn().and_then(|()| append(&mut self.file, lines.as_bytes()).map_err(Some));
+    /// With the number of dropped lines. A partially written line is not dropped: a later call completes it.
+    pub fn write(&mut self, lines: &str) -> Result<(), WriteFailure> {
+        let written = self.complete_partial().and_then(|()| append(&mut self.file, lines.as_bytes()).map_err(Some));
         match written {
             Ok(()) => {
                 self.failing = false;
                 Ok(())
             }
-            Err(None) => Err(Failure { skipped: count(lines.as_bytes()), news: None }),
+            Err(None) => Err(WriteFailure { skipped: count(lines.as_bytes()), first_error: None }),
             Err(Some((done, error))) => {
-                let skipped = self.keep_torn(lines.as_bytes(), done);
-                let news = (!std::mem::replace(&mut self.failing, true)).then_some(error);
-                Err(Failure { skipped, news })
+                let skipped = self.keep_partial(lines.as_bytes(), done);
+                let first_error = (!std::mem::replace(&mut self.failing, true)).then_some(error);
+                Err(WriteFailure { skipped, first_error })
             }
         }
     }
 
-    /// The last write failed.
+    /// Whether the last write failed.
     pub fn is_failing(&self) -> bool {
         self.failing
     }
@@ -79,11 +78,11 @@ impl Sink {
         &self.path
     }
 
-    fn complete_torn(&mut self) -> Result<(), Option<(usize, io::Error)>> {
-        let Some((line, written)) = &mut self.torn else { return Ok(()) };
+    fn complete_partial(&mut self) -> Result<(), Option<(usize, io::Error)>> {
+        let Some((line, written)) = &mut self.partial else { return Ok(()) };
         match append(&mut self.file, &line[*written..]) {
             Ok(()) => {
-                self.torn = None;
+                self.partial = None;
                 Ok(())
             }
             Err((done, _)) => {
@@ -93,19 +92,19 @@ impl Sink {
         }
     }
 
-    /// Keeps the line that ends the written part if that is not the end of a line; returns the number of lines lost.
-    fn keep_torn(&mut self, lines: &[u8], done: usize) -> u64 {
+    /// Keeps a line that was written only in part; returns the number of dropped lines.
+    fn keep_partial(&mut self, lines: &[u8], done: usize) -> u64 {
         let start = lines[..done].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         if start == done {
             return count(&lines[done..]);
         }
         let end = lines[done..].iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| done + end + 1);
-        self.torn = Some((lines[start..end].to_vec(), done - start));
+        self.partial = Some((lines[start..end].to_vec(), done - start));
         count(&lines[end..])
     }
 }
 
-/// A link of root's is followed, as a log may be kept elsewhere; what another user has put there is replaced.
+/// A symlink owned by root is followed, so that the log can be kept elsewhere; another user's symlink is replaced.
 fn open(path: &Path) -> io::Result<File> {
     let append = |path: &Path, flags| {
         OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(libc::O_NOFOLLOW | flags).open(path)
@@ -119,13 +118,13 @@ fn open(path: &Path) -> io::Result<File> {
         fs::remove_file(path)?;
         return append(path, libc::O_EXCL);
     }
-    // the link that was looked at, whatever is in its place by now
+    // read the symlink that was checked, not one that may have replaced it since
     let target = nix::fcntl::readlinkat(&link, "")?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    OpenOptions::new().append(true).create(true).mode(0o640).open(folder.join(target))
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    OpenOptions::new().append(true).create(true).mode(0o640).open(directory.join(target))
 }
 
-/// Writes everything, or tells how many bytes were written.
+/// Writes all bytes; an error includes the number of bytes written.
 fn append(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut done = 0;
     while done < bytes.len() {
@@ -152,38 +151,38 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_completed_and_only_whole_lines_are_counted() {
+    fn a_partial_line_is_completed_and_dropped_lines_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path());
         let lines = b"one\ntwo\nthree\nfour\n";
-        for (done, skipped, torn) in [
+        for (done, skipped, partial) in [
             (0, 4, None),
             (1, 3, Some((&b"one\n"[..], 1))),
             (4, 3, None),
             (6, 2, Some((&b"two\n"[..], 2))),
             (18, 0, Some((&b"four\n"[..], 4))),
         ] {
-            sink.torn = None;
-            assert_eq!(sink.keep_torn(lines, done), skipped, "{done}");
-            assert_eq!(sink.torn, torn.map(|(line, done)| (line.to_vec(), done)), "{done}");
+            sink.partial = None;
+            assert_eq!(sink.keep_partial(lines, done), skipped, "{done}");
+            assert_eq!(sink.partial, partial.map(|(line, done)| (line.to_vec(), done)), "{done}");
         }
         sink.write("next\n").unwrap();
         assert_eq!(fs::read_to_string(sink.path()).unwrap(), "\nnext\n");
     }
 
     #[test]
-    fn a_torn_line_goes_wholly_to_a_new_file() {
+    fn a_partial_line_is_written_to_the_new_file_in_full() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path());
-        sink.torn = Some((b"torn\n".to_vec(), 3));
+        sink.partial = Some((b"partial\n".to_vec(), 3));
         fs::rename(sink.path(), dir.path().join("old")).unwrap();
         sink.reopen().unwrap();
         sink.write("next\n").unwrap();
-        assert_eq!(fs::read_to_string(sink.path()).unwrap(), "torn\nnext\n");
+        assert_eq!(fs::read_to_string(sink.path()).unwrap(), "partial\nnext\n");
     }
 
     #[test]
-    fn a_link_is_followed_if_it_is_roots() {
+    fn only_a_symlink_owned_by_root_is_followed() {
         use std::os::unix::fs::{lchown, symlink};
         let dir = tempfile::tempdir().unwrap();
         let (elsewhere, victim) = (dir.path().join("elsewhere"), dir.path().join("victim"));
@@ -203,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_news_once() {
+    fn a_full_disk_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sink(dir.path());
         sink.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let failure = sink.write("one\ntwo\n").unwrap_err();
-        assert_eq!((failure.skipped, failure.news.unwrap().kind()), (2, ErrorKind::StorageFull));
+        assert_eq!((failure.skipped, failure.first_error.unwrap().kind()), (2, ErrorKind::StorageFull));
         let failure = sink.write("three\n").unwrap_err();
-        assert_eq!((failure.skipped, failure.news.is_none(), sink.is_failing()), (1, true, true));
+        assert_eq!((failure.skipped, failure.first_error.is_none(), sink.is_failing()), (1, true, true));
         sink.reopen().unwrap();
         sink.write("four\n").unwrap();
         assert!(!sink.is_failing());

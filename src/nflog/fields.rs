@@ -12,13 +12,13 @@ impl Fields<'_> {
         self.0.push(' ');
     }
 
-    /// `name=value `, the value in decimal; `name` brings its `=`.
+    /// `name=value `, the value in decimal; `name` includes the `=`.
     pub fn number(&mut self, name: &str, value: impl itoa::Integer) {
         self.0.push_str(name);
         self.word(itoa::Buffer::new().format(value));
     }
 
-    /// `name=value ` in whatever form `value` has.
+    /// `name=value ` with a formatted value; `name` includes the `=`.
     pub fn put(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
         // writing to a String never fails
         let _ = write!(self.0, "{name}{value} ");
@@ -43,7 +43,7 @@ impl Fields<'_> {
         self.0.push(' ');
     }
 
-    /// Bytes in lower-case hexadecimal, with colons between them.
+    /// Bytes in lower-case hexadecimal, separated by colons.
     pub fn bytes(&mut self, name: &str, bytes: &[u8]) {
         const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         self.0.push_str(name);
@@ -67,9 +67,9 @@ impl Fields<'_> {
         self.0.push(' ');
     }
 
-    /// A header of which only this many bytes are there.
-    pub fn cut_short(&mut self, left: usize) {
-        self.number("LEN=", left);
+    /// A truncated header, of which `length` bytes are present.
+    pub fn truncated(&mut self, length: usize) {
+        self.number("LEN=", length);
         self.word("INVALID=LEN");
     }
 }

@@ -7,36 +7,36 @@ use super::prefix::Prefix;
 use super::text::printable;
 use super::time::LocalTime;
 
-/// What a line says that is not in the packet.
+/// Values of a log line that are not in the packet: interface names and times.
 pub trait Host {
     /// The name of the interface with this index, free of control characters.
     fn interface(&mut self, index: u32) -> Option<&str>;
     /// Seconds since the epoch.
     fn now(&self) -> i64;
-    /// This moment (seconds since the epoch) on the local clock.
+    /// Converts seconds since the epoch to local time.
     fn local_time(&self, seconds: i64) -> LocalTime;
 }
 
-/// Makes lines. Each ends in `\n`, and has no other line break.
+/// Formats log lines. Each ends in `\n` and contains no other line break.
 #[derive(Debug)]
 pub struct Lines<H> {
     host: H,
-    /// The last second that was written, and its text: packets come many a second.
+    /// The last second that was formatted, and its text: one second has many packets.
     stamp: (i64, String),
 }
 
 impl<H: Host> Lines<H> {
-    /// Lines as this host sees the packets.
+    /// Lines with the interface names and the clock of this host.
     pub fn new(host: H) -> Self {
         Lines { host, stamp: (i64::MIN, String::new()) }
     }
 
-    /// The host that was given.
+    /// The host passed to [`new`](Self::new).
     pub fn host(&self) -> &H {
         &self.host
     }
 
-    /// The host, to be changed.
+    /// The host passed to [`new`](Self::new), mutable.
     pub fn host_mut(&mut self) -> &mut H {
         &mut self.host
     }
@@ -60,8 +60,8 @@ impl<H: Host> Lines<H> {
         }
     }
 
-    /// Appends a line of the logger itself: `0 LOGID - TIME TEXT`.
-    pub fn push_own(&mut self, level: u8, text: &str, out: &mut String) {
+    /// Appends a message of the logger itself: `0 LOGID - TIME TEXT`.
+    pub fn push_message(&mut self, level: u8, text: &str, out: &mut String) {
         self.push_head(0, level, "-", None, out);
         out.push_str(&printable(text.as_bytes()));
         out.push('\n');
@@ -107,9 +107,9 @@ impl<H: Host> Lines<H> {
         if packet.mark != 0 {
             fields.number("mark=", packet.mark);
         }
-        // a line has something after its date, for readers that count words
+        // programs that split the line into words expect one after the date
         if out[head..].trim_end_matches(' ').is_empty() {
-            Fields(out).cut_short(packet.payload.len());
+            Fields(out).truncated(packet.payload.len());
         }
         end_line(out);
     }

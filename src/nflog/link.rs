@@ -1,4 +1,4 @@
-//! Network interfaces as rtnetlink(7) announces them.
+//! Network interface messages of rtnetlink(7).
 use super::netlink::{Message, attributes, until_zero};
 use super::text::printable;
 
@@ -11,18 +11,18 @@ const IFLA_ALT_IFNAME: u16 = 53;
 const INFO: usize = 16;
 const AF_UNSPEC: u8 = 0;
 
-/// What a message says about an interface.
+/// A change to a network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// It exists under this name; control characters in the name are already shown as `\xNN`.
+    /// The interface with this index has this name; control characters in the name are already escaped as `\xNN`.
     Named(u32, String),
-    /// It is gone.
-    Gone(u32),
+    /// The interface with this index was removed.
+    Removed(u32),
 }
 
-/// Reads a link message; `None` for any other.
+/// Decodes a link message; `None` for any other.
 ///
-/// A bridge announces the leaving of a port as `RTM_DELLINK` too, with a family: the interface itself stays.
+/// When a port leaves a bridge, the kernel also sends `RTM_DELLINK`, with a family: the interface itself still exists.
 #[must_use]
 pub fn link_event(message: Message<'_>) -> Option<LinkEvent> {
     let info = message.body().first_chunk::<INFO>()?;
@@ -35,12 +35,12 @@ pub fn link_event(message: Message<'_>) -> Option<LinkEvent> {
             let (_, name) = attributes(&message.body()[INFO..]).find(|(kind, _)| *kind == IFLA_IFNAME)?;
             Some(LinkEvent::Named(index, printable(until_zero(name)).into_owned()))
         }
-        RTM_DELLINK => Some(LinkEvent::Gone(index)),
+        RTM_DELLINK => Some(LinkEvent::Removed(index)),
         _ => None,
     }
 }
 
-/// The name of an interface and its alternative names; `None` for any other message than one of an interface that exists.
+/// The name of an interface and its alternative names; `None` unless the message is `RTM_NEWLINK`.
 #[must_use]
 pub fn link_altnames(message: Message<'_>) -> Option<(String, Vec<String>)> {
     let text = |name| printable(until_zero(name)).into_owned();
@@ -64,16 +64,16 @@ mod tests {
     }
 
     #[test]
-    fn names_come_and_go_but_a_port_that_leaves_its_bridge_stays() {
+    fn link_events_are_decoded_and_a_port_leaving_its_bridge_is_ignored() {
         let index = u32::from_ne_bytes([7, 0, 0, 0]);
         assert_eq!(event(RTM_NEWLINK, 0, b"tap100i0\0"), Some(LinkEvent::Named(index, "tap100i0".into())));
         assert_eq!(event(RTM_NEWLINK, 0, b"a\x1bb\0"), Some(LinkEvent::Named(index, "a\\x1bb".into())));
-        assert_eq!(event(RTM_DELLINK, 0, b"tap100i0\0"), Some(LinkEvent::Gone(index)));
+        assert_eq!(event(RTM_DELLINK, 0, b"tap100i0\0"), Some(LinkEvent::Removed(index)));
         assert_eq!(event(RTM_DELLINK, 7, b"tap100i0\0"), None);
     }
 
     #[test]
-    fn alternative_names_are_in_a_list_of_properties() {
+    fn alternative_names_are_decoded_from_the_property_list() {
         let prop = |name: &[u8]| {
             let length = u16::try_from(4 + name.len()).unwrap();
             let mut bytes = [length.to_ne_bytes(), IFLA_ALT_IFNAME.to_ne_bytes()].concat();

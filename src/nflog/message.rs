@@ -1,7 +1,7 @@
 //! A logged packet as nfnetlink_log sends it (`linux/netfilter/nfnetlink_log.h`).
 use super::netlink::{HEADER, NETFILTER_HEADER, attributes, be16, be32, until_zero};
 
-/// Seconds since the epoch at the end of the year 9999: no clock says more, and a date has four digits for the year.
+/// Seconds since the epoch at the end of the year 9999, the last that a date with a four-digit year can show.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// `NFULA_…`: the attributes of a logged packet.
@@ -26,39 +26,39 @@ const NFPROTO_NETDEV: u8 = 5;
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// The parts of a log message that a line is made of. What the message does not say is zero or empty.
+/// The attributes of a log message that appear in a line. An attribute that the message lacks is zero or empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoggedPacket<'a> {
-    /// `NFPROTO_…`: where the rule stood.
+    /// The rule's family, `NFPROTO_…`.
     pub family: u8,
     /// The frame's protocol (`ETH_P_…`).
     pub protocol: u16,
-    /// The hook's number in its family.
+    /// The hook number in its family.
     pub hook: u8,
-    /// The packet's mark.
+    /// The packet mark.
     pub mark: u32,
     /// When the packet arrived, in seconds since the epoch.
     pub timestamp: Option<i64>,
-    /// Index of the interface it came in by.
+    /// Index of the input interface.
     pub input: u32,
-    /// Index of the interface it goes out by.
+    /// Index of the output interface.
     pub output: u32,
-    /// Index of the bridge port it came in by.
+    /// Index of the input bridge port.
     pub physical_input: u32,
-    /// Index of the bridge port it goes out by.
+    /// Index of the output bridge port.
     pub physical_output: u32,
-    /// The link layer's header.
+    /// The link-layer header.
     pub link_header: &'a [u8],
-    /// The packet, from its network header on, as far as the kernel copied it.
+    /// The packet from its network header, truncated to the bytes that the kernel copied.
     pub payload: &'a [u8],
-    /// The rule's prefix, without the terminating zero.
+    /// The rule's log prefix, without the terminating zero.
     pub prefix: &'a [u8],
-    /// Counts the packets that the kernel logged to this group (`NFULNL_CFG_F_SEQ`): a gap is a loss.
+    /// Sequence number of the packets logged to this group (`NFULNL_CFG_F_SEQ`): a gap means dropped messages.
     pub sequence: Option<u32>,
 }
 
 impl<'a> LoggedPacket<'a> {
-    /// Reads a netlink message, its header included. Attributes that are unknown or of a wrong size are left out.
+    /// Decodes a netlink message including its header. Attributes that are unknown or have a wrong size are ignored.
     #[must_use]
     pub fn decode(message: &'a [u8]) -> Self {
         let mut packet = LoggedPacket { family: message.get(HEADER).copied().unwrap_or(0), ..Self::default() };
@@ -70,8 +70,8 @@ impl<'a> LoggedPacket<'a> {
         packet
     }
 
-    /// On their way out, the ARP and netdev families see a frame with its link header still in front, and the kernel
-    /// does not say so. An Ethernet header is known by its last field, which the message repeats.
+    /// On output, the payload of the ARP and netdev families begins with the link header, and the message has no
+    /// attribute for that. An Ethernet header is recognised by its EtherType, which the message repeats.
     fn split_frame(&mut self) {
         if !matches!((self.family, self.hook), (NFPROTO_ARP | NFPROTO_NETDEV, OUTGOING)) {
             return;
@@ -106,7 +106,7 @@ impl<'a> LoggedPacket<'a> {
     }
 }
 
-/// The seconds of a `struct nfulnl_msg_packet_timestamp`; `None` for a time that no calendar holds.
+/// The seconds of a `struct nfulnl_msg_packet_timestamp`; `None` outside the years 1970 to 9999.
 fn seconds(content: &[u8]) -> Option<i64> {
     let seconds = content.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes))?;
     (1..=LAST_SECOND).contains(&seconds).then_some(seconds)

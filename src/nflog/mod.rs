@@ -1,13 +1,13 @@
-//! Bytes from the kernel in, log lines out: NFLOG packets, conntrack events, link names.
+//! Formats NFLOG packets and conntrack events from netlink as log lines; decodes link names.
 //!
 //! ```text
 //! datagram ─▶ netlink ─▶ message ─▶ lines ─┬▶ prefix, time
 //!                    └─▶ conntrack ─▶      └▶ packet (IPv4, IPv6, ARP, protocols)
 //! ```
 //!
-//! Nothing here fails: whatever the bytes are, a packet gets its line, and nothing beyond the bytes given is read.
-//! Netlink is decoded here rather than by a crate because a line is made from borrowed bytes at several hundred
-//! thousand a second, and because a message that is malformed in one attribute must still be logged by the others.
+//! Decoding never fails: a packet with malformed bytes still gets a line, with the fields that could be decoded.
+//! Netlink is decoded here instead of by a crate because several hundred thousand lines a second are formatted from
+//! borrowed bytes, and because a message with one malformed attribute must still be logged with the others.
 
 pub mod conntrack;
 mod fields;

@@ -1,38 +1,38 @@
-//! The framing of netlink (netlink(7)): messages in a datagram, attributes in a message.
+//! Netlink framing (netlink(7)): messages in a datagram, attributes in a message.
 
 /// Bytes of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
-/// Bytes of `struct nfgenmsg`, which follows the header in every message of netfilter.
+/// Bytes of `struct nfgenmsg`, which follows the header in every netfilter message.
 pub const NETFILTER_HEADER: usize = 4;
 
 const ATTRIBUTE_HEADER: usize = 4;
-/// `NLA_F_NESTED`: the attribute holds attributes.
+/// `NLA_F_NESTED`: the attribute contains attributes.
 pub const NESTED: u16 = 0x8000;
-/// Takes `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` away.
+/// Masks out `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const ATTRIBUTE_TYPE: u16 = 0x3fff;
 
 /// One message of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// `nlmsg_type`; with netfilter, the subsystem is the upper byte.
+    /// `nlmsg_type`; its upper byte is the netfilter subsystem.
     pub kind: u16,
     /// `nlmsg_flags`, `NLM_F_…`.
     pub flags: u16,
-    /// `nlmsg_seq`, by which an answer names its request.
+    /// `nlmsg_seq`; an answer has the number of its request.
     pub sequence: u32,
     /// The whole message, header included.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// What follows the header.
+    /// The bytes after the header.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
     }
 }
 
-/// The messages of a datagram, up to the first whose stated length is impossible.
+/// The messages of a datagram, up to the first with an invalid length.
 pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let header = datagram.first_chunk::<HEADER>()?;
@@ -48,10 +48,10 @@ pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-/// An attribute: its type without flags, and its content.
+/// An attribute: its type without flags, and its value.
 pub type Attribute<'a> = (u16, &'a [u8]);
 
-/// The attributes in these bytes, up to the first whose stated length is impossible.
+/// The attributes in these bytes, up to the first with an invalid length.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
     std::iter::from_fn(move || {
         let header = bytes.first_chunk::<ATTRIBUTE_HEADER>()?;
@@ -67,7 +67,7 @@ fn aligned(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-/// A number in network byte order that fills the attribute; `None` for any other size.
+/// A number in network byte order; `None` if the attribute has another size.
 pub(super) fn be16(content: &[u8]) -> Option<u16> {
     content.try_into().ok().map(u16::from_be_bytes)
 }
@@ -82,7 +82,7 @@ pub(super) fn be64(content: &[u8]) -> Option<u64> {
     content.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// A string up to its terminating zero, or all of it where there is none.
+/// The string up to its terminating zero, or all of it without one.
 pub fn until_zero(content: &[u8]) -> &[u8] {
     content.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -90,7 +90,7 @@ pub fn until_zero(content: &[u8]) -> &[u8] {
 /// The bytes of an attribute, padded.
 #[must_use]
 pub fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
-    // requests carry attributes of a few bytes
+    // attributes of requests have a few bytes
     let length = u16::try_from(ATTRIBUTE_HEADER + content.len()).unwrap_or(u16::MAX);
     let mut bytes = Vec::with_capacity(aligned(usize::from(length)));
     bytes.extend(length.to_ne_bytes());
@@ -100,12 +100,12 @@ pub fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Builds requests: a message with attributes, as the kernel wants it.
+/// Builds a request: a netlink message with attributes.
 #[derive(Clone, Debug)]
 pub struct Request(Vec<u8>);
 
 impl Request {
-    /// A message of this type with these flags; `body` is what stands before the attributes.
+    /// A message of this type with these flags; `body` is the fixed header before the attributes.
     #[must_use]
     pub fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Self {
         let mut bytes = vec![0; 4];
@@ -125,7 +125,7 @@ impl Request {
         self
     }
 
-    /// The finished message, its length filled in.
+    /// The message with its length set.
     #[must_use]
     pub fn bytes(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_built_message_is_read_back() {
+    fn an_encoded_message_is_decoded_unchanged() {
         let bytes = Request::new(0x0400, 5, 7, &[2, 0, 0, 0]).with(10, b"abc").with(2, &[0, 0, 0, 9]).bytes();
         let mut two = bytes.clone();
         two.extend(&bytes);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_end_the_reading() {
+    fn decoding_stops_at_an_invalid_length() {
         assert_eq!(messages(&[0; 16]).count(), 0);
         assert_eq!(messages(&[255; 64]).count(), 0);
         assert_eq!(attributes(&[3, 0, 1, 0, 9]).count(), 0);

@@ -1,13 +1,13 @@
-//! The prefix of an NFLOG rule, by which a packet's line says whose rule it met: `:VMID:LOGID:CHAIN: MESSAGE`.
+//! The log prefix of an NFLOG rule, which names the guest and chain in a packet's log line: `:VMID:LOGID:CHAIN: MESSAGE`.
 use std::fmt;
 use thiserror::Error;
 
-/// Most bytes of a prefix that iptables and ebtables take.
+/// Maximum length of a prefix in iptables and ebtables, in bytes.
 pub const MAX_LENGTH: usize = 63;
-/// Most characters of a chain's name.
+/// Maximum length of a chain name, in characters.
 pub const MAX_CHAIN: usize = 28;
 
-/// What a prefix says.
+/// A parsed log prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<'a> {
     vmid: u32,
@@ -16,28 +16,28 @@ pub struct Prefix<'a> {
     message: &'a str,
 }
 
-/// Why no prefix can be made of some parts.
+/// Why a prefix is invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PrefixError {
-    /// There are eight levels.
+    /// The level is not 0 to 7.
     #[error("log level {0} is above 7")]
     Level(u8),
-    /// A chain has 1 to 28 characters, none of them a blank, a colon or a control character.
-    #[error("'{0}' is no name of a chain")]
+    /// A chain name has 1 to 28 characters, none of them a blank, a colon or a control character.
+    #[error("'{0}' is not a valid chain name")]
     Chain(String),
-    /// Tools and readers of the log would not get it back as it was.
-    #[error("the message '{}' has a control character", .0.escape_default())]
+    /// A control character would break the tools' input and the log line.
+    #[error("the message '{}' contains a control character", .0.escape_default())]
     Message(String),
-    /// The tools take 63 bytes.
-    #[error("the prefix '{0}' has more than 63 bytes")]
+    /// The tools accept 63 bytes.
+    #[error("the prefix '{0}' is longer than 63 bytes")]
     TooLong(String),
 }
 
 impl<'a> Prefix<'a> {
-    /// A prefix for a rule. `vmid` is 0 for the host, `level` is that of syslog(3), 0 (emerg) to 7 (debug).
+    /// A prefix for a rule. `vmid` is 0 for the host; `level` is a level of syslog(3), 0 (emerg) to 7 (debug).
     ///
     /// # Errors
-    /// When a line could not be read back, or the prefix is too long for the tools.
+    /// When a part is invalid, or the prefix is too long for the tools.
     pub fn new(vmid: u32, level: u8, chain: &'a str, message: &'a str) -> Result<Self, PrefixError> {
         if level > 7 {
             return Err(PrefixError::Level(level));
@@ -53,9 +53,9 @@ impl<'a> Prefix<'a> {
         if text.len() > MAX_LENGTH { Err(PrefixError::TooLong(text)) } else { Ok(prefix) }
     }
 
-    /// Reads a prefix; `None` if it has another form.
+    /// Parses a prefix; `None` if it has another form.
     ///
-    /// An empty VMID is 0. A VMID is a number of 32 bits, as ever: greater ones wrap around.
+    /// An empty VMID is 0. As in pve-firewall, a VMID has 32 bits: a greater number wraps around.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (vmid, rest) = text.strip_prefix(':')?.split_once(':')?;
@@ -69,7 +69,7 @@ impl<'a> Prefix<'a> {
         (digits && is_chain(chain)).then(|| Prefix { vmid: number(vmid), level, chain, message })
     }
 
-    /// The guest, or 0 for the host.
+    /// The guest's VMID, or 0 for the host.
     #[must_use]
     pub fn vmid(&self) -> u32 {
         self.vmid
@@ -81,13 +81,13 @@ impl<'a> Prefix<'a> {
         self.level
     }
 
-    /// The chain in which the rule stands.
+    /// The chain that contains the rule.
     #[must_use]
     pub fn chain(&self) -> &'a str {
         self.chain
     }
 
-    /// What the rule says of the packet, with the blank that separates it from the packet's fields.
+    /// The rule's message, including the blank before the packet's fields.
     #[must_use]
     pub fn message(&self) -> &'a str {
         self.message
@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_read_back_as_it_was_made() {
+    fn a_formatted_prefix_is_parsed_unchanged() {
         let prefix = Prefix::new(999_999_999, 6, "GROUP-web-IN", "policy REJECT: ").unwrap();
         assert_eq!(prefix.to_string(), ":999999999:6:GROUP-web-IN: policy REJECT: ");
         assert_eq!(Prefix::parse(&prefix.to_string()), Some(prefix));
     }
 
     #[test]
-    fn other_forms_are_no_prefix() {
+    fn other_forms_are_not_parsed_as_a_prefix() {
         for text in [
             "",
             "hello: ",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_prefix_is_refused() {
+    fn invalid_parts_are_refused() {
         let long = "x".repeat(52);
         assert_eq!(Prefix::new(100, 8, "c", ""), Err(PrefixError::Level(8)));
         for chain in ["", "a b", "a:b", "a\nb", "ccccccccccccccccccccccccccccc"] {

@@ -1,9 +1,9 @@
-//! Text that may stand in a log: no control characters, and addresses as inet_ntop(3) writes them.
+//! Text for a log line: without control characters, and with addresses in the format of inet_ntop(3).
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
-/// These bytes as text in which control characters, and bytes that are no UTF-8, are shown as `\xNN`.
+/// Converts bytes to text; control characters and bytes that are not UTF-8 are escaped as `\xNN`.
 pub(super) fn printable(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => Cow::Borrowed(text),
@@ -33,7 +33,7 @@ fn escape(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// Appends an IPv6 address. As the C library, and unlike `Display`, this writes IPv4-compatible addresses
+/// Appends an IPv6 address. Like the C library, and unlike `Display`, this formats IPv4-compatible addresses
 /// (`::1.2.3.4`, RFC 4291 section 2.5.5.1) with dots.
 pub(super) fn push_ipv6(bytes: [u8; 16], out: &mut String) {
     let address = Ipv6Addr::from(bytes);
@@ -51,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_and_stray_bytes_are_shown() {
-        for (bytes, shown) in [
+    fn control_characters_and_invalid_bytes_are_escaped() {
+        for (bytes, escaped) in [
             (&b"policy DROP: "[..], "policy DROP: "),
             (b"a\tb\x1b[31m\n", "a\\x09b\\x1b[31m\\x0a"),
             ("über".as_bytes(), "über"),
@@ -60,12 +60,12 @@ mod tests {
             ("\u{9b}".as_bytes(), "\\xc2\\x9b"),
             (b"\x7f\\", "\\x7f\\"),
         ] {
-            assert_eq!(printable(bytes), shown);
+            assert_eq!(printable(bytes), escaped);
         }
     }
 
     #[test]
-    fn addresses_are_written_as_by_the_c_library() {
+    fn addresses_are_formatted_as_by_the_c_library() {
         for text in ["::", "::1", "::1.2.3.4", "::ffff:1.2.3.4", "2001:db8::1:0:0:1", "1:0:2:3:4:5:6:7", "::0.1.0.0"] {
             let mut out = String::new();
             push_ipv6(text.parse::<Ipv6Addr>().unwrap().octets(), &mut out);

@@ -1,10 +1,10 @@
-//! Dates as the logs have them, with English names whatever the locale.
+//! Date formats of the logs, with English names in every locale.
 use std::fmt::Write;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/// A moment in the local time zone, in the units of `struct tm` (tm(3type)).
+/// A time in the local time zone, in the units of `struct tm` (tm(3type)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
     /// Full year, as 2026.
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms() {
+    fn both_formats() {
         let time =
             |offset| LocalTime { year: 2026, month: 10, day: 3, weekday: 2, hour: 7, minute: 6, second: 9, offset };
         for (offset, text) in [

@@ -17,7 +17,7 @@ pub mod worker;
 use crate::config::Report;
 use crate::inputs::{File, Tree};
 use crate::system::waker::Waker;
-use crate::system::worker::{Received, Stuck, Worker};
+use crate::system::worker::{Reply, Stuck, Worker};
 use snapshot::Scan;
 use stable_tree::{Debounce, Memory};
 use std::ffi::OsStr;
@@ -282,9 +282,9 @@ impl Reader {
     /// Whether the worker has told of a write since this was last asked.
     pub fn written(&mut self) -> bool {
         match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
-            Some(Received::Message(_)) => self.told = true,
-            Some(Received::Closed) => self.give_up(),
-            Some(Received::Late | Received::Interrupted) | None => {}
+            Some(Reply::Message(_)) => self.told = true,
+            Some(Reply::Closed) => self.give_up(),
+            Some(Reply::TimedOut | Reply::Interrupted) | None => {}
         }
         std::mem::take(&mut self.told)
     }
@@ -298,7 +298,7 @@ impl Reader {
         worker.send(request);
         let problem = loop {
             match worker.receive(deadline, self.waker.as_deref()) {
-                Received::Message(message) => match postcard::from_bytes(&message) {
+                Reply::Message(message) => match postcard::from_bytes(&message) {
                     Ok(Message::Written) => self.told = true,
                     Ok(answer) => {
                         self.worker = Some(worker);
@@ -306,9 +306,9 @@ impl Reader {
                     }
                     Err(error) => break Problem::Ill(format!("the reading process is not understood: {error}")),
                 },
-                Received::Late => break Problem::Ill(self.hanging()),
-                Received::Interrupted => break Problem::Interrupted,
-                Received::Closed => break Problem::Ill("the reading process has ended".into()),
+                Reply::TimedOut => break Problem::Ill(self.hanging()),
+                Reply::Interrupted => break Problem::Interrupted,
+                Reply::Closed => break Problem::Ill("the reading process has ended".into()),
             }
         };
         self.worker = Some(worker);
@@ -318,7 +318,7 @@ impl Reader {
 
     /// At most one worker at a time, one that hangs included.
     fn start_worker(&mut self) -> Result<Worker, Problem> {
-        self.stuck.retain(|stuck| !stuck.is_gone());
+        self.stuck.retain(|stuck| !stuck.has_ended());
         if !self.stuck.is_empty() {
             return Err(Problem::Ill(self.hanging()));
         }
@@ -329,7 +329,7 @@ impl Reader {
     }
 
     fn give_up(&mut self) {
-        self.stuck.extend(self.worker.take().and_then(Worker::give_up));
+        self.stuck.extend(self.worker.take().and_then(Worker::kill));
     }
 
     /// The same text however long it lasts, so that it is reported once.

@@ -13,10 +13,10 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Nanoseconds since the machine was started, sleep included; no setting of the wall clock changes them.
+/// Nanoseconds since boot, including suspend; independent of the wall clock.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When it cannot be read.
 pub fn since_boot() -> Result<u64> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock of this boot")?;
     let nanoseconds = u64::try_from(time.tv_sec())?.saturating_mul(1_000_000_000);
@@ -26,24 +26,24 @@ pub fn since_boot() -> Result<u64> {
 /// The kernel's id of this boot.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When it cannot be read.
 pub fn boot_id() -> Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the id of this boot")?;
     Ok(text.trim().to_string())
 }
 
-/// This moment, in seconds since the epoch, on the local clock.
+/// Converts seconds since the epoch to local time.
 ///
-/// A moment that the C library has no date for (from the year 2^31 on) is shown as the epoch.
+/// A time that the C library cannot convert (from the year 2^31) becomes the epoch.
 #[must_use]
 pub fn local_time(seconds: i64) -> LocalTime {
-    // SAFETY: a tm of zeros is valid: numbers, and a null pointer as the zone's name
+    // SAFETY: a zeroed tm is valid: integers, and a null pointer for the name of the time zone
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers lead to live values of the right types; localtime_r keeps neither
+    // SAFETY: both pointers are valid for the call; localtime_r stores neither
     if unsafe { libc::localtime_r(&raw const seconds, &raw mut tm) }.is_null() && seconds != 0 {
         return local_time(0);
     }
-    // the C library keeps these in their ranges
+    // the C library returns these in their ranges
     let small = |number: i32| u8::try_from(number).unwrap_or(0);
     LocalTime {
         year: tm.tm_year.saturating_add(1900),

@@ -1,33 +1,33 @@
-//! Writing files so that nobody sees half of one, and no planted link is followed.
+//! Replacing files atomically and reading them without following symlinks.
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Replaces `path` by `content` in one step (a new file renamed over the old one), making its folder if need be.
+/// Replaces `path` atomically: writes a new file and renames it over the old one. Creates the directory if needed.
 ///
 /// A symlink at `path` is replaced, never followed.
 ///
 /// # Errors
-/// When the folder cannot be made or the new file not be written; the old file is then untouched.
+/// When the directory cannot be created or the new file cannot be written; the old file is then unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let folder = path.parent().context("a path without a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut name = path.file_name().context("a path without a file name")?.to_os_string();
+    let directory = path.parent().context("the path has no directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut name = path.file_name().context("the path has no file name")?.to_os_string();
     name.push(".new");
-    let fresh = folder.join(name);
-    let written = write_fresh(&fresh, content, mode).and_then(|()| fs::rename(&fresh, path));
+    let new = directory.join(name);
+    let written = write_new(&new, content, mode).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        let _ = fs::remove_file(&fresh);
+        let _ = fs::remove_file(&new);
     }
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_fresh(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
     let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = match open() {
-        // left behind by a run that was killed, or planted
+        // left by a killed run, or created by another user
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
             open()?
@@ -37,10 +37,10 @@ fn write_fresh(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
     file.write_all(content)
 }
 
-/// The content of a file, or `None` where there is none.
+/// The content of a file, or `None` if it does not exist.
 ///
 /// # Errors
-/// Any failure to read other than the file's absence.
+/// When the file exists but cannot be read.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
@@ -49,30 +49,30 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The content of a file of at most `largest` bytes that nobody but root can have written; `None` where there is none.
-/// No symlink is followed.
+/// The content of a regular file that only root can write, of at most `limit` bytes; `None` if it does not exist.
+/// Symlinks are not followed.
 ///
 /// # Errors
-/// When it is no such file, or cannot be read.
-pub fn read_own(path: &Path, largest: u64) -> Result<Option<Vec<u8>>> {
+/// When it is any other file, or cannot be read.
+pub fn read_root_owned(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.context("it cannot be opened")?,
     };
-    let meta = file.metadata().context("it cannot be looked at")?;
-    ensure!(meta.is_file(), "it is no regular file");
-    ensure!(meta.uid() == 0 && meta.mode() & 0o022 == 0, "others than root can write it");
-    ensure!(meta.len() <= largest, "it is larger than {largest} bytes");
+    let meta = file.metadata().context("its metadata cannot be read")?;
+    ensure!(meta.is_file(), "it is not a regular file");
+    ensure!(meta.uid() == 0 && meta.mode() & 0o022 == 0, "users other than root can write it");
+    ensure!(meta.len() <= limit, "it is larger than {limit} bytes");
     let mut content = Vec::new();
-    file.take(largest).read_to_end(&mut content).context("it cannot be read")?;
+    file.take(limit).read_to_end(&mut content).context("it cannot be read")?;
     Ok(Some(content))
 }
 
-/// Removes a file; its absence is fine.
+/// Removes a file, if it exists.
 ///
 /// # Errors
-/// Any failure other than the file's absence.
+/// When it exists but cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replacing_leaves_no_second_file_and_follows_no_link() {
+    fn replacing_leaves_no_temporary_file_and_follows_no_symlink() {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         fs::write(&victim, "untouched").unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn absence_is_not_an_error() {
+    fn a_missing_file_is_not_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read_optional(&dir.path().join("none")).unwrap(), None);
         remove(&dir.path().join("none")).unwrap();

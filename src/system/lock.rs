@@ -1,4 +1,4 @@
-//! Locks that exclude other runs of the same program.
+//! File locks that prevent concurrent runs of the program.
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(50);
 
-/// An exclusive `flock` on a file; released when dropped, and by the kernel when the process dies.
+/// An exclusive flock(2) on a file; released on drop, and by the kernel when the process ends.
 #[derive(Debug)]
 pub struct FileLock {
     _file: Flock<File>,
@@ -18,12 +18,12 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock, waiting at most `patience`.
+    /// Takes the lock, waiting at most `timeout`.
     ///
     /// # Errors
-    /// When the file cannot be opened (a symlink of our own in its place included), or another process keeps the lock.
-    pub fn acquire(path: &Path, patience: Duration) -> Result<Self> {
-        let deadline = Instant::now() + patience;
+    /// When the file cannot be opened, is a symlink owned by this user, or is locked by another process until the timeout.
+    pub fn acquire(path: &Path, timeout: Duration) -> Result<Self> {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(lock) = Self::try_acquire(path)? {
                 return Ok(lock);
@@ -32,7 +32,7 @@ impl FileLock {
                 bail!(
                     "another process holds the lock {} (waited {} s); find it with 'fuser {0}'",
                     path.display(),
-                    patience.as_secs()
+                    timeout.as_secs()
                 );
             }
             sleep(RETRY);
@@ -42,7 +42,7 @@ impl FileLock {
     /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// When the file cannot be opened or locked for another reason than being held.
+    /// When the file cannot be opened, or locking fails although no other process holds the lock.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let file = open(path).with_context(|| format!("cannot open the lock file {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -59,8 +59,8 @@ impl FileLock {
     }
 }
 
-/// Opens the file so that nobody else can lock it: whoever may open a file may lock it, for ever. `/run/lock` is open to
-/// all, so a file or link that another user has put there is replaced.
+/// Opens the file with access for its owner alone, because any user who can open a file can lock it. `/run/lock` is
+/// writable for every user, so a file or symlink that another user has created there is replaced.
 fn open(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -89,7 +89,7 @@ fn open(path: &Path) -> Result<File> {
         }
     }
     match options().create_new(true).open(path) {
-        // another process was faster
+        // another process created it first
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(options().open(path)?),
         other => Ok(other?),
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_taker_gets_an_error_and_the_lock_after_release() {
+    fn a_second_lock_fails_until_the_first_is_released() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/lock/x.lck");
         let held = FileLock::acquire(&path, Duration::ZERO).unwrap();
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_open_the_file() {
+    fn other_users_cannot_open_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lck");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         drop(FileLock::acquire(&path, Duration::ZERO).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        // one that another user has put there and keeps locked
+        // a file that another user has created and locked
         std::os::unix::fs::chown(&path, Some(1234), None).expect("needs root");
         let held = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).unwrap();
         let lock = FileLock::acquire(&path, Duration::ZERO).unwrap();
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_the_lock_file_is_refused() {
+    fn a_symlink_in_place_of_the_lock_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lck");
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(FileLock::acquire(&path, Duration::ZERO).is_err());
-        // one that another user has put there is replaced
+        // a symlink that another user has created is replaced
         std::os::unix::fs::lchown(&path, Some(1234), None).expect("needs root");
         let lock = FileLock::acquire(&path, Duration::ZERO).unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_file());

@@ -1,20 +1,20 @@
-//! What the allocator keeps of memory that is free again.
+//! Limits on the freed memory that the allocator keeps.
 #![allow(unsafe_code, reason = "mallopt(3)")]
 
-/// Makes glibc's allocator keep little: a process that lives for months needs much memory only now and then.
+/// Makes glibc return freed memory to the kernel early: a daemon that runs for months needs much memory only rarely.
 ///
-/// To be called before there are other threads.
-pub fn keep_little() {
+/// Call it before starting other threads.
+pub fn limit_free_memory() {
     #[cfg(target_env = "gnu")]
     for (option, value) in [
-        // threads share what they free
+        // few arenas: threads reuse each other's freed memory
         (libc::M_ARENA_MAX, 2),
-        // in bytes: texts of tools and the like are given back as a whole
+        // in bytes: large buffers, such as the output of tools, are unmapped when freed
         (libc::M_MMAP_THRESHOLD, 256 << 10),
         (libc::M_TRIM_THRESHOLD, 2 << 20),
         (libc::M_TOP_PAD, 1 << 20),
     ] {
-        // SAFETY: mallopt takes two numbers; an option or value that it does not know changes nothing
+        // SAFETY: mallopt takes two integers; an unknown option or value has no effect
         unsafe { libc::mallopt(option, value) };
     }
 }

@@ -1,7 +1,7 @@
-//! Everything that touches the machine: files under a root, locks, signals, processes, syslog.
+//! Access to the operating system: files below a root directory, locks, signals, processes, sockets, syslog.
 //!
-//! The only module that may spawn, open sockets or say `unsafe`.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+//! The only module that may start processes, open sockets or use `unsafe`.
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 pub mod background;
 pub mod clock;

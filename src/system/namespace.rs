@@ -3,15 +3,16 @@ use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
 use std::thread::scope;
 
-/// Does something in a network namespace of its own, empty but for a loopback that is down. Processes started there are in
-/// it as well; it is gone with the last of them (network_namespaces(7)).
+/// Runs `work` in a new network namespace, whose only interface is a loopback that is down. Child processes inherit the
+/// namespace; the kernel frees it when the last process has ended (network_namespaces(7)).
 ///
 /// # Errors
-/// When there can be none, as without CAP_SYS_ADMIN.
-pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+/// When the namespace cannot be created, for example without CAP_SYS_ADMIN.
+pub fn in_new_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     let thread = || {
-        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
         Ok(work())
     };
-    scope(|threads| threads.spawn(thread).join()).map_err(|_| anyhow!("a defect of this program ended it"))?
+    scope(|threads| threads.spawn(thread).join())
+        .map_err(|_| anyhow!("the thread panicked; this is a bug in this program"))?
 }

@@ -1,4 +1,4 @@
-//! Going into the background, and the pid file.
+//! Background processes, signals, and the pid file.
 #![allow(unsafe_code, reason = "fork(2)")]
 use super::files;
 use anyhow::{Context, Result};
@@ -9,41 +9,41 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How many threads can run at once.
+/// The number of threads that can run in parallel.
 #[must_use]
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Which side of [`into_background`] a process is.
+/// The two processes after [`into_background`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The process that was started by hand; the daemon has this process number.
-    Starter(i32),
-    /// The daemon, in a session of its own, with `/dev/null` for its standard streams.
+pub enum Forked {
+    /// The parent; the daemon has this pid.
+    Parent(i32),
+    /// The daemon, in a new session, with `/dev/null` as its standard streams.
     Daemon,
 }
 
-/// Forks. To be called while the process has one thread only.
+/// Forks a daemon. Call it while the process has a single thread.
 ///
 /// # Errors
-/// When the kernel refuses to fork or to open a session.
-pub fn into_background() -> Result<Side> {
-    // SAFETY: callers have a single thread, so the child may do anything
+/// When fork(2) or setsid(2) fails.
+pub fn into_background() -> Result<Forked> {
+    // SAFETY: callers have a single thread, so the child may call any function
     if let ForkResult::Parent { child } = unsafe { fork() }.context("cannot fork")? {
-        return Ok(Side::Starter(child.as_raw()));
+        return Ok(Forked::Parent(child.as_raw()));
     }
     setsid().context("cannot open a session")?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("cannot open /dev/null")?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
-    Ok(Side::Daemon)
+    Ok(Forked::Daemon)
 }
 
-/// Replaces this process by a program, which inherits the process number, the signal mask and pending signals.
+/// Executes a program in this process (execve(2)); it inherits the pid, the signal mask and pending signals.
 ///
-/// Returns only when that fails.
+/// Returns only on failure.
 pub fn execute(program: &Path, args: &[OsString]) -> anyhow::Error {
     let args = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
     let error = match args.map(text).collect::<Result<Vec<CString>>>() {
@@ -57,37 +57,37 @@ pub fn execute(program: &Path, args: &[OsString]) -> anyhow::Error {
 }
 
 fn text(arg: &OsStr) -> Result<CString> {
-    CString::new(arg.as_bytes()).context("an argument with a NUL byte")
+    CString::new(arg.as_bytes()).context("an argument contains a NUL byte")
 }
 
 /// Sends a signal to a process.
 ///
 /// # Errors
-/// When it is gone, or belongs to somebody else.
+/// When it does not exist, or belongs to another user.
 pub fn signal(pid: i32, signal: Signal) -> Result<()> {
     kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to process {pid}"))
 }
 
-/// The number of this process.
+/// The pid of this process.
 #[must_use]
-pub fn own_number() -> i32 {
+pub fn own_pid() -> i32 {
     Pid::this().as_raw()
 }
 
-/// Whether a process with this number lives; a zombie does not.
+/// Whether a process with this pid exists and is not a zombie.
 #[must_use]
-pub fn lives(pid: i32) -> bool {
+pub fn is_alive(pid: i32) -> bool {
     // the state is the first field after the command in parentheses, see proc_pid_stat(5)
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// A pid file that is removed when dropped.
+/// A pid file that is removed on drop.
 #[derive(Debug)]
 pub struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Writes the number of this process.
+    /// Writes the pid of this process.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -103,9 +103,9 @@ impl Drop for PidFile {
     }
 }
 
-/// The live process that a pid file names, if its executable's name is `program`.
+/// The pid in a pid file, if that process exists and its executable's name is `program`.
 ///
-/// A stale file whose number now belongs to another program counts as no process.
+/// `None` also for a stale file whose pid now belongs to another program.
 #[must_use]
 pub fn running(pid_file: &Path, program: &str) -> Option<i32> {
     let pid: i32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_of_another_program_is_not_ours() {
+    fn a_pid_of_another_program_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
         fs::write(&path, "1\n").unwrap();

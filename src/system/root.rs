@@ -1,20 +1,20 @@
-//! The directory under which all of the program's paths lie.
+//! The directory that contains all paths of the program.
 use std::path::{Path, PathBuf};
 
-/// Prefix of every path that the programs read or write (`--root DIR`); by default `/`.
+/// Prefix of every path that the programs read or write (`--root DIR`); the default is `/`.
 ///
-/// `/proc` and `/sys` are the kernel's and are never prefixed (`spec/cli.md`).
+/// `/proc` and `/sys` belong to the kernel and are never prefixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root(Option<PathBuf>);
 
 impl Root {
-    /// `None` or `/` leaves paths as they are.
+    /// `None` or `/` leaves paths unchanged.
     #[must_use]
     pub fn new(dir: Option<PathBuf>) -> Self {
         Root(dir.filter(|dir| dir != Path::new("/")))
     }
 
-    /// The path on disk of an absolute path of the system.
+    /// Prefixes an absolute path.
     #[must_use]
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let absolute = absolute.as_ref();

@@ -1,18 +1,18 @@
-//! Signals as a file descriptor, so that they are events among others.
+//! Signals as a file descriptor for poll(2).
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// A set of blocked signals that are read one by one.
+/// Blocked signals, read from a signalfd(2).
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks these signals in the calling thread (and all threads it makes later) and opens the descriptor.
+    /// Blocks these signals in the calling thread (and all threads it starts later) and opens the descriptor.
     ///
     /// # Errors
-    /// When the kernel refuses either.
+    /// When either fails.
     pub fn block(signals: &[Signal]) -> Result<Self> {
         let set: SigSet = signals.iter().copied().collect();
         set.thread_block().context("cannot block signals")?;
@@ -21,7 +21,7 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// The next signal that has arrived, if any; never waits.
+    /// The next pending signal, if any; never blocks.
     #[must_use]
     pub fn take(&self) -> Option<Signal> {
         let info = self.0.read_signal().ok()??;

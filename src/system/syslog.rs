@@ -3,20 +3,20 @@ use super::root::Root;
 use std::path::PathBuf;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
-/// How serious a message is: the levels of syslog(3) that the programs use.
+/// The severity of a message: the levels of syslog(3) that the programs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Something failed; LOGID 3.
+    /// An error; LOGID 3.
     Error,
-    /// Something is probably not as it was meant; LOGID 4.
+    /// A probable mistake; LOGID 4.
     Warning,
-    /// A normal but noteworthy event; LOGID 5.
+    /// A normal but significant event; LOGID 5.
     Notice,
-    /// For information; LOGID 6.
+    /// An informational message; LOGID 6.
     Info,
 }
 
-/// A connection to the system log that is made anew when it breaks; a missing log costs messages, never the program.
+/// A connection to the system log, reopened when it breaks. Without a log daemon, messages are dropped.
 pub struct Syslog {
     ident: &'static str,
     socket: PathBuf,
@@ -25,19 +25,19 @@ pub struct Syslog {
 }
 
 impl Syslog {
-    /// Messages appear as `ident[pid]`, and on stderr too if `to_stderr`.
+    /// Messages are logged as `ident[pid]`, and printed to stderr too if `to_stderr`.
     #[must_use]
     pub fn new(root: &Root, ident: &'static str, to_stderr: bool) -> Self {
         Syslog { ident, socket: root.path("/dev/log"), to_stderr, logger: None }
     }
 
-    /// Writes one message; line breaks become blanks.
+    /// Logs one message; line breaks become blanks.
     pub fn write(&mut self, severity: Severity, message: &str) {
         if self.to_stderr {
             eprintln!("{message}");
         }
         let message = message.replace(['\n', '\r'], " ");
-        // a restarted syslogd leaves a dead socket behind: the second try opens a new one
+        // the socket is dead after a restart of syslogd: the second attempt opens a new one
         for _ in 0..2 {
             if self.logger.is_none() {
                 self.logger = syslog::unix_custom(self.formatter(), &self.socket).ok();

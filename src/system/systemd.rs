@@ -1,16 +1,16 @@
-//! The service manager: whether it runs, and what it is told (`sd_notify(3)`). Without one, telling does nothing.
+//! The service manager: whether it runs, and notifications to it (sd_notify(3)), which do nothing without one.
 use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Whether systemd runs on this machine, as `sd_booted(3)` finds out.
+/// Whether systemd runs on this machine (sd_booted(3)).
 #[must_use]
 pub fn booted() -> bool {
     sd_notify::booted().unwrap_or(false)
 }
 
-/// Runs `systemctl VERB UNIT` and waits for its end; its messages go where ours go.
+/// Runs `systemctl VERB UNIT` and waits for its end; it inherits standard error.
 ///
 /// # Errors
 /// When it cannot be run, or fails.
@@ -27,34 +27,34 @@ pub fn systemctl(verb: &str, unit: &str) -> Result<()> {
     Ok(())
 }
 
-/// The daemon is up, or up again after [`reloading`].
+/// Notifies that the daemon is ready, after its start or after [`reloading`].
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// The daemon is about to execute itself anew.
+/// Notifies that the daemon is about to re-execute itself.
 pub fn reloading() {
     let now = NotifyState::monotonic_usec_now();
-    tell(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
+    notify(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
 }
 
-/// The daemon is on its way out.
+/// Notifies that the daemon is stopping.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-/// The main thread is alive.
+/// Resets the watchdog.
 pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+    notify(&[NotifyState::Watchdog]);
 }
 
-/// How often [`alive`] must be called, if a watchdog waits for it: three times in its time.
+/// The interval for calling [`alive`] if the watchdog is enabled: a third of its timeout.
 #[must_use]
 pub fn alive_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|time| time / 3)
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    // a manager that does not listen must not keep the firewall from its work
+fn notify(state: &[NotifyState<'_>]) {
+    // the firewall works without the service manager
     let _ = sd_notify::notify(state);
 }

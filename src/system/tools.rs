@@ -1,4 +1,4 @@
-//! Running external tools: found through PATH, with a time limit, and never left behind.
+//! Running external tools: found through PATH, with a time limit; no process is left running.
 #![allow(unsafe_code, reason = "pidfd_open(2), and the signal mask of a child")]
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,33 +15,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Where system tools are, whatever PATH says.
+/// Directories of system tools, searched after PATH.
 const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Why a tool did not do what it was run for. The text says what to do about it.
+/// Why a tool failed. The text says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// No executable of this name is in PATH.
+    /// PATH has no executable with this name.
     #[error("'{0}' is not installed; install the Debian package that has it")]
     Missing(String),
-    /// The system could not start it.
+    /// The process could not be started.
     #[error("cannot run '{tool}': {error}")]
     Start {
         /// The tool.
         tool: String,
-        /// The system's reason.
+        /// The reason.
         error: io::Error,
     },
     /// It did not end in time, and was killed.
     #[error("'{tool}' did not end within {seconds} s and was killed; see whether another program blocks it")]
-    Late {
+    TimedOut {
         /// The tool.
         tool: String,
         /// The limit.
         seconds: u64,
     },
     /// It ended with an error.
-    #[error("'{tool}' failed ({}): {}", how(*.status), told(.stderr))]
+    #[error("'{tool}' failed ({}): {}", exit_text(*.status), first_lines(.stderr))]
     Failed {
         /// The tool.
         tool: String,
@@ -52,7 +52,7 @@ pub enum ToolError {
     },
 }
 
-fn how(status: ExitStatus) -> String {
+fn exit_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
@@ -60,30 +60,30 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// The first lines of what a tool said, on one line.
-fn told(stderr: &str) -> String {
+/// The first lines of a tool's standard error, joined into one line.
+fn first_lines(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Try `"));
     if lines().next().is_none() {
-        return "it gave no reason; run it by hand".into();
+        return "it printed no reason; run it by hand".into();
     }
     lines().take(3).collect::<Vec<_>>().join("; ")
 }
 
 impl ToolError {
-    /// What the tool wrote to standard error, if it got that far.
+    /// The tool's standard error; empty if it did not run to its end.
     #[must_use]
     pub fn stderr(&self) -> &str {
         if let ToolError::Failed { stderr, .. } = self { stderr } else { "" }
     }
 
-    /// Whether the tool judged its input, rather than not having run at all.
+    /// Whether the tool ran and exited with an error status, as it does for input that it refuses.
     #[must_use]
-    pub fn is_verdict(&self) -> bool {
+    pub fn is_exit_status(&self) -> bool {
         matches!(self, ToolError::Failed { status, .. } if status.code().is_some())
     }
 }
 
-/// The absolute path of a tool: the first executable file of this name in PATH, or in the system's own folders.
+/// The absolute path of a tool: the first executable file of this name in PATH, or in `SYSTEM_PATH`.
 #[must_use]
 pub fn find(tool: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| {
@@ -101,11 +101,11 @@ fn search_path() -> OsString {
 
 /// Runs a tool with `input` on its standard input and returns what it wrote to standard output.
 ///
-/// It runs with `LC_ALL=C` in a process group of its own. When it does not end within `limit`, the whole group is
-/// killed; what it left running in its group is killed in any case.
+/// It runs with `LC_ALL=C` in its own process group. When it has ended, or `limit` has passed, all processes of the group
+/// are killed.
 ///
 /// # Errors
-/// When the tool is missing, cannot be started, is too slow, or ends with another exit status than 0.
+/// When the tool is missing, cannot be started, exceeds the limit, or ends with an exit status other than 0.
 pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<String, ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
     let start = |error| ToolError::Start { tool: tool.into(), error };
@@ -113,14 +113,14 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
     let (mut stdout, mut stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
     let mut child = spawn(&program, args, [&stdin, &stdout, &stderr]).map_err(start)?;
     let status = wait(&mut child, limit).map_err(start)?;
-    let Some(status) = status else { return Err(ToolError::Late { tool: tool.into(), seconds: limit.as_secs() }) };
+    let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
     if status.success() {
         return content(&mut stdout).map_err(start);
     }
     Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut stderr).map_err(start)? })
 }
 
-/// A file without a name: unlike pipes it can neither block the tool nor be held open by a process that outlives it.
+/// A memfd: unlike a pipe it neither blocks the tool nor waits for background processes that keep it open.
 fn memory_file(content: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"tool", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(content)?;
@@ -144,10 +144,10 @@ fn spawn(program: &Path, args: &[&str], [stdin, stdout, stderr]: [&File; 3]) -> 
     command.spawn()
 }
 
-/// Waits for the child's end; `None` if it had to be killed. Reaps it in any case.
+/// Waits for the child's end and reaps it; `None` if it exceeded the limit and was killed.
 fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let ended = ended_within(child, limit);
-    // the number cannot belong to another group yet: the leader has not been reaped
+    // the group id cannot be reused yet: the leader has not been reaped
     if let Ok(group) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
@@ -159,7 +159,7 @@ fn ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
     // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the descriptor was just opened and is owned by nothing else
+    // SAFETY: the descriptor was just opened and has no other owner
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let deadline = Instant::now() + limit;
     loop {
@@ -192,27 +192,27 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_which_tool_and_how() {
+    fn errors_name_the_tool_and_its_exit_status() {
         let error = run("no-such-tool", &[], "", LIMIT).unwrap_err();
         assert_eq!(error.to_string(), "'no-such-tool' is not installed; install the Debian package that has it");
         let error = sh("echo first >&2; echo second >&2; exit 3", "", LIMIT).unwrap_err();
         assert_eq!(error.to_string(), "'sh' failed (exit status 3): first; second");
-        assert!(error.is_verdict() && error.stderr() == "first\nsecond\n");
+        assert!(error.is_exit_status() && error.stderr() == "first\nsecond\n");
         let error = sh("kill -9 $$", "", LIMIT).unwrap_err();
-        assert_eq!(error.to_string(), "'sh' failed (killed by signal 9): it gave no reason; run it by hand");
-        assert!(!error.is_verdict());
+        assert_eq!(error.to_string(), "'sh' failed (killed by signal 9): it printed no reason; run it by hand");
+        assert!(!error.is_exit_status());
     }
 
-    /// Whether a process is there and runs (a zombie does not).
+    /// Whether a process exists and is not a zombie.
     fn alive(pid: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
-    fn gone(pid: &str) {
+    fn await_end(pid: &str) {
         let deadline = Instant::now() + LIMIT;
         while alive(pid) {
-            assert!(Instant::now() < deadline, "process {pid} was left behind");
+            assert!(Instant::now() < deadline, "process {pid} was left running");
             std::thread::yield_now();
         }
     }
@@ -223,18 +223,18 @@ mod tests {
         let pids = dir.path().join("pids");
         let script = format!("sleep 1000 & echo $! $$ >{}; wait", pids.display());
         let error = sh(&script, "", Duration::from_millis(300)).unwrap_err();
-        assert!(matches!(error, ToolError::Late { .. }), "{error}");
-        std::fs::read_to_string(&pids).unwrap().split_whitespace().for_each(gone);
+        assert!(matches!(error, ToolError::TimedOut { .. }), "{error}");
+        std::fs::read_to_string(&pids).unwrap().split_whitespace().for_each(await_end);
     }
 
     #[test]
-    fn what_a_tool_leaves_running_is_killed() {
+    fn background_processes_of_a_tool_are_killed() {
         let pid = sh("sleep 1000 & echo $!", "", LIMIT).unwrap();
-        gone(pid.trim());
+        await_end(pid.trim());
     }
 
     #[test]
-    fn signals_that_we_block_reach_tools() {
+    fn tools_do_not_inherit_blocked_signals() {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
         let old = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).unwrap();

@@ -3,29 +3,29 @@ use anyhow::{Context, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// A waker that one thread rings and another waits for. It stays rung until it is hushed.
+/// An eventfd(2) that one thread signals and another polls. It stays signalled until it is cleared.
 #[derive(Debug)]
 pub struct Waker(EventFd);
 
 impl Waker {
-    /// A waker that is not rung.
+    /// A waker that is not signalled.
     ///
     /// # Errors
-    /// When the kernel has no descriptor to spare.
+    /// When the descriptor cannot be opened.
     pub fn new() -> Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Waker(EventFd::from_value_and_flags(0, flags).context("cannot open an event descriptor")?))
     }
 
-    /// Wakes whoever waits.
-    pub fn ring(&self) {
-        // fails only at 2^64 - 1 rings, when it is rung anyway
+    /// Signals it and wakes the waiting thread.
+    pub fn wake(&self) {
+        // fails only at 2^64 - 1 signals, when it is signalled anyway
         let _ = self.0.write(1);
     }
 
-    /// Makes it ready to be rung again.
-    pub fn hush(&self) {
-        // fails only when it is not rung
+    /// Clears the signal.
+    pub fn clear(&self) {
+        // fails only when it is not signalled
         let _ = self.0.read();
     }
 }

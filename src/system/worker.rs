@@ -1,4 +1,4 @@
-//! Processes for work that may block for ever: they answer requests over pipes, and can be given up.
+//! Processes for work that may block forever: they answer requests over pipes and can be killed.
 use super::waker::Waker;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -19,15 +19,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a killed worker may take to be gone before it counts as stuck.
-const DYING: Duration = Duration::from_millis(300);
+/// How long to wait for a killed worker before it counts as stuck.
+const KILL_TIMEOUT: Duration = Duration::from_millis(300);
 /// How much of a message is read or written at once, in bytes.
-const PORTION: usize = 1 << 16;
-const GONE: &str = "the reading side is gone";
+const CHUNK: usize = 1 << 16;
+const CLOSED: &str = "the other side has closed the pipe";
 /// The longest message, in bytes: far more than a tree of thousands of files.
 const LONGEST: usize = 1 << 30;
 
-/// A worker process. Its messages are frames: the length in four bytes, little-endian, and so many bytes.
+/// A worker process. Each of its messages is a frame: the length in four bytes, little-endian, then that many bytes.
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
@@ -36,25 +36,25 @@ pub struct Worker {
     received: Vec<u8>,
 }
 
-/// What [`Worker::receive`] ended with.
+/// The result of [`Worker::receive`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum Reply {
     /// A message.
     Message(Vec<u8>),
-    /// Nothing came in time.
-    Late,
-    /// The waker was rung.
+    /// The deadline passed.
+    TimedOut,
+    /// The waker was signalled.
     Interrupted,
-    /// The worker is gone.
+    /// The worker has ended.
     Closed,
 }
 
-/// A worker that was given up and killed, and lives on in a system call that cannot be interrupted.
+/// A killed worker that still exists because it is blocked in an uninterruptible system call.
 #[derive(Debug)]
 pub struct Stuck(Pid);
 
 impl Worker {
-    /// Starts a program under a name that ps(1) shows, in a process group of its own, so that Ctrl-C at a terminal
+    /// Starts a program under the given name (as ps(1) shows it), in its own process group, so that Ctrl-C at a terminal
     /// does not reach it.
     ///
     /// # Errors
@@ -69,53 +69,53 @@ impl Worker {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let (input, output) = child.stdin.take().zip(child.stdout.take()).context("a process without its pipes")?;
+        let (input, output) = child.stdin.take().zip(child.stdout.take()).context("the process has no pipes")?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("cannot set up a pipe")?;
-        // fewer turns for a large answer; the usual size does as well
+        // fewer reads for a large answer; optional
         let _ = fcntl(&output, FcntlArg::F_SETPIPE_SZ(1 << 20));
         Ok(Worker { child, input, output, received: Vec::new() })
     }
 
-    /// Sends a request of one byte. One that is dead shows so in [`Worker::receive`].
+    /// Sends a request of one byte. If the worker has ended, [`Worker::receive`] returns [`Reply::Closed`].
     pub fn send(&mut self, request: u8) {
         let _ = self.input.write_all(&[request]);
     }
 
-    /// Waits for a message until `deadline`, or until the waker rings.
-    pub fn receive(&mut self, deadline: Instant, waker: Option<&Waker>) -> Received {
+    /// Waits for a message until `deadline`, or until the waker is signalled.
+    pub fn receive(&mut self, deadline: Instant, waker: Option<&Waker>) -> Reply {
         loop {
             match self.fill() {
                 Ok(true) => {}
-                Ok(false) | Err(_) => return Received::Closed,
+                Ok(false) | Err(_) => return Reply::Closed,
             }
             match self.take_frame() {
-                Ok(Some(message)) => return Received::Message(message),
+                Ok(Some(message)) => return Reply::Message(message),
                 Ok(None) => {}
-                Err(()) => return Received::Closed,
+                Err(()) => return Reply::Closed,
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Received::Late;
+                return Reply::TimedOut;
             }
             let mut fds = vec![PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
             fds.extend(waker.map(|waker| PollFd::new(waker.as_fd(), PollFlags::POLLIN)));
-            // a failure of poll (EINTR) is as a wake-up for nothing
+            // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, timeout(left));
             if fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false)) {
-                return Received::Interrupted;
+                return Reply::Interrupted;
             }
         }
     }
 
-    /// Becomes readable when the worker has something to say.
+    /// Becomes readable when the worker has sent data or has ended.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
     }
 
-    /// Reads what has come; `false` at the end of the pipe.
+    /// Reads the available bytes; `false` at the end of the pipe.
     fn fill(&mut self) -> std::io::Result<bool> {
-        let mut buffer = [0; PORTION];
+        let mut buffer = [0; CHUNK];
         loop {
             match self.output.read(&mut buffer) {
                 Ok(0) => return Ok(false),
@@ -142,14 +142,14 @@ impl Worker {
         Ok(Some(frame))
     }
 
-    /// Kills it, and waits a moment for its end.
+    /// Kills it and waits briefly for its end; returns it as stuck if it does not end.
     #[must_use]
-    pub fn give_up(mut self) -> Option<Stuck> {
+    pub fn kill(mut self) -> Option<Stuck> {
         let _ = self.child.kill();
-        // process numbers are below 2^22, see proc_sys_kernel(5)
+        // pids are below 2^22, see proc_sys_kernel(5)
         let stuck = Stuck(Pid::from_raw(self.child.id() as libc::pid_t));
-        let deadline = Instant::now() + DYING;
-        while !stuck.is_gone() {
+        let deadline = Instant::now() + KILL_TIMEOUT;
+        while !stuck.has_ended() {
             if Instant::now() >= deadline {
                 return Some(stuck);
             }
@@ -160,14 +160,14 @@ impl Worker {
 }
 
 impl Stuck {
-    /// Takes note of its end, if it has ended.
+    /// Whether it has ended; reaps it.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        // any error means that it is no child of ours (any more)
+    pub fn has_ended(&self) -> bool {
+        // any error means that it is not, or no longer, a child of this process
         !matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
     }
 
-    /// The children that this process had before it executed itself anew: it can have left only such workers behind.
+    /// The children from before this process re-executed itself: only stuck workers can be left. Kills them again.
     #[must_use]
     pub fn inherited() -> Vec<Stuck> {
         let path = format!("/proc/self/task/{}/children", std::process::id());
@@ -177,17 +177,17 @@ impl Stuck {
     }
 }
 
-/// Writes a message in postcard's format as a frame, as [`Worker`] reads it.
+/// Writes a message in postcard's format as a frame for [`Worker`].
 ///
 /// # Errors
-/// When the other side is gone, or the message is too long.
+/// When the other side has closed the pipe, or the message is too long.
 pub fn write_frame(to: impl Write, message: &impl Serialize) -> Result<()> {
     let length = serialize_with_flavor(message, Size::default()).context("cannot encode a message")?;
     let length = u32::try_from(length).context("a message is too long")?;
-    // the other side takes it in while it is made, and it is never here as a whole
-    let mut to = BufWriter::with_capacity(PORTION, to);
-    to.write_all(&length.to_le_bytes()).context(GONE)?;
-    postcard::to_io(message, &mut to).context(GONE)?.flush().context(GONE)
+    // encoded directly into the pipe, so that the whole message is never in memory
+    let mut to = BufWriter::with_capacity(CHUNK, to);
+    to.write_all(&length.to_le_bytes()).context(CLOSED)?;
+    postcard::to_io(message, &mut to).context(CLOSED)?.flush().context(CLOSED)
 }
 
 /// A duration for poll(2), rounded up to whole milliseconds.

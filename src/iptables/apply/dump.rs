@@ -58,7 +58,7 @@ impl Firewall {
             keeps_scripts: false,
         };
         let mut apart = Firewall::with(tools);
-        namespace::apart(move || {
+        namespace::in_new_namespace(move || {
             let outcome = apart.update(wanted);
             (apart.texts(), outcome)
         })

@@ -31,7 +31,7 @@ impl Failure {
     pub fn is_verdict(&self) -> bool {
         let stderr = self.error.stderr();
         let busy = ["xtables lock", "Resource temporarily unavailable", "Cannot allocate memory", "Permission denied"];
-        self.error.is_verdict() && !busy.iter().any(|text| stderr.contains(text))
+        self.error.is_exit_status() && !busy.iter().any(|text| stderr.contains(text))
     }
 
     /// The tool's reason, in a form that does not depend on the script's length.

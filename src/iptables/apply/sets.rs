@@ -98,7 +98,7 @@ impl Steps<'_> {
                     pass.outcome.changed |= !done.is_empty();
                     failed.insert(name.clone(), (at, reason(&error)));
                 }
-                None if error.is_verdict() => {
+                None if error.is_exit_status() => {
                     let names = part.owners().map(|name| (name, script(&|other: &SetName| other != name).text));
                     failed.extend(names.filter_map(|(name, script)| Some((name.clone(), self.restore_set(&script)?))));
                     pass.outcome.changed = true;

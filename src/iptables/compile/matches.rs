@@ -58,8 +58,8 @@ pub fn icmp_proto(family: Family) -> Match {
 pub fn icmp_type(family: Family, name: &str) -> Match {
     // long names that every device's chains have: made once, they are shared
     static NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
-        let named = |(name, kind, code): &icmp::Row| Spelled::new(name, IcmpType { kind: *kind, code: *code });
-        let all = |table: &[icmp::Row]| table.iter().filter_map(named).collect();
+        let named = |(name, kind, code): &icmp::IcmpName| Spelled::new(name, IcmpType { kind: *kind, code: *code });
+        let all = |table: &[icmp::IcmpName]| table.iter().filter_map(named).collect();
         PerFamily { v4: all(icmp::V4), v6: all(icmp::V6) }
     });
     let named = NAMED[family].iter().find(|named| named.text() == name);

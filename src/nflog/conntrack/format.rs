@@ -38,7 +38,7 @@ const HARDWARE_OFFLOAD: u32 = 1 << 15;
 const NANOSECONDS: u64 = 1_000_000_000;
 
 impl Event<'_> {
-    /// Appends the event without its line end; `local` turns seconds since the epoch into a date.
+    /// Appends the event without a line end; `local` converts seconds since the epoch to local time.
     pub(in crate::nflog) fn push(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         fields.word(match self.change {
             Change::New => "    [NEW]",
@@ -100,13 +100,13 @@ impl Entry<'_> {
 
     fn push_times(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         if let (Some(start), Some(stop)) = (self.start, self.stop) {
-            // between the seconds that are shown, not between the moments
+            // conntrack(8) subtracts the whole seconds, not the nanoseconds
             fields.number("delta-time=", (stop / NANOSECONDS).saturating_sub(start / NANOSECONDS));
         }
         for (name, moment) in [("[start=", self.start), ("[stop=", self.stop)] {
             if let Some(moment) = moment {
                 fields.0.push_str(name);
-                // always fits: 64 bits of nanoseconds end in the year 2554
+                // cannot overflow: 2^64 nanoseconds end in the year 2554
                 local(i64::try_from(moment / NANOSECONDS).unwrap_or(0)).push_ctime(fields.0);
                 fields.word("]");
             }

@@ -1,4 +1,4 @@
-//! Entries of connection tracking (`linux/netfilter/nfnetlink_conntrack.h`), and events about them in the format of
+//! Connection tracking entries (`linux/netfilter/nfnetlink_conntrack.h`), and their events in the format of
 //! conntrack(8).
 mod connection;
 mod format;
@@ -10,19 +10,19 @@ use super::netlink::{Message, NETFILTER_HEADER, attributes, be16, be32, be64, un
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW` and `…_DELETE`.
 const NEW: u16 = 0x0100;
 const DELETE: u16 = 0x0102;
-/// `NLM_F_CREATE | NLM_F_EXCL`: without them the message tells of a change.
+/// `NLM_F_CREATE | NLM_F_EXCL`: a message without them reports an update of a known connection.
 const CREATED: u16 = 0x600;
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its first packet was seen.
+    /// The kernel created an entry for it.
     New,
-    /// It was forgotten.
+    /// The kernel deleted its entry.
     Destroy,
 }
 
-/// An event, as far as the kernel described it.
+/// An event with the attributes that the kernel sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     change: Change,
@@ -55,7 +55,7 @@ struct Entry<'a> {
     stop: Option<u64>,
 }
 
-/// Addresses, protocol and counters of one direction.
+/// Addresses, protocol and counters of one direction (original or reply).
 #[derive(Clone, Copy, Debug, Default)]
 struct Direction<'a> {
     source: &'a [u8],
@@ -71,7 +71,7 @@ struct Direction<'a> {
     bytes: Option<u64>,
 }
 
-/// The state of a protocol that has states, as the kernel numbers them.
+/// The protocol's connection state, by the kernel's number.
 #[derive(Clone, Copy, Debug)]
 enum State {
     Tcp(u8),
@@ -80,7 +80,7 @@ enum State {
 }
 
 impl<'a> Event<'a> {
-    /// Reads a message; `None` unless it tells of a new or forgotten connection.
+    /// Decodes a message; `None` unless it reports a created or deleted connection.
     #[must_use]
     pub fn decode(message: &Message<'a>) -> Option<Self> {
         let change = match message.kind {
@@ -177,7 +177,7 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// `CTA_PROTOINFO_…`: in each, the state is the first attribute.
+/// `CTA_PROTOINFO_…`: the state is the first attribute of each.
 fn state(content: &[u8]) -> Option<State> {
     let (kind, content) = attributes(content).next()?;
     let number = nested(content, 1)?.first().copied()?;

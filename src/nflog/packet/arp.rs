@@ -4,7 +4,7 @@ use crate::nflog::fields::Fields;
 pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     // type 2, protocol 2, lengths 2, operation 2, sender 6 + 4, target 6 + 4
     let Some(packet) = payload.first_chunk::<28>() else {
-        return fields.cut_short(payload.len());
+        return fields.truncated(payload.len());
     };
     fields.ipv4("SRC=", [packet[14], packet[15], packet[16], packet[17]]);
     fields.ipv4("DST=", [packet[24], packet[25], packet[26], packet[27]]);

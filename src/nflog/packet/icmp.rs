@@ -1,4 +1,4 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443, RFC 4861). Each returns `None`, having appended nothing, for a header cut short.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443, RFC 4861). For a truncated header, both append nothing and return `None`.
 use crate::nflog::fields::Fields;
 
 pub(super) fn v4(rest: &[u8], fields: &mut Fields<'_>) -> Option<()> {
@@ -21,7 +21,7 @@ pub(super) fn v6(rest: &[u8], fields: &mut Fields<'_>) -> Option<()> {
     const REDIRECT: u8 = 137;
     let header = rest.first_chunk::<8>()?;
     let (kind, code) = (header[0], header[1]);
-    // the two that are longer than the common header are looked at first: nothing is appended when they are cut short
+    // check the two longer headers first, so that nothing is appended for a truncated one
     let advertisement = rest.first_chunk::<16>().filter(|_| kind == ROUTER_ADVERTISEMENT);
     let redirect = rest.first_chunk::<40>().filter(|_| kind == REDIRECT);
     if (kind == ROUTER_ADVERTISEMENT && advertisement.is_none()) || (kind == REDIRECT && redirect.is_none()) {

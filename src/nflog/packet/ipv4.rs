@@ -8,7 +8,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     let Some(header) = payload.first_chunk::<20>() else {
-        return fields.cut_short(payload.len());
+        return fields.truncated(payload.len());
     };
     let length = usize::from(header[0] & 0x0f) * 4;
     let Some(rest) = payload.get(length..).filter(|_| length >= header.len()) else {

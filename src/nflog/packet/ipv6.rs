@@ -2,12 +2,12 @@
 use super::transport::{self, Version};
 use crate::nflog::fields::Fields;
 
-/// Extension headers shown in a line; a packet may hold thousands.
+/// Maximum number of extension headers in a line; a packet can have thousands.
 const MAX_SHOWN: usize = 16;
 
 pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     let Some((header, rest)) = payload.split_first_chunk::<40>() else {
-        return fields.cut_short(payload.len());
+        return fields.truncated(payload.len());
     };
     let word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
     let (source, rest_of_header) = header[8..].split_at(16);
@@ -21,16 +21,16 @@ pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     push_chain(header[6], rest, fields);
 }
 
-/// The extension headers from the first on, then the protocol.
+/// Appends the extension headers, then the protocol.
 fn push_chain(mut next: u8, mut rest: &[u8], fields: &mut Fields<'_>) {
     let mut shown = 0;
     while let Some(kind) = Extension::of(next) {
         let Some((header, tail)) = kind.split(rest) else {
             kind.push_name(next, fields);
-            return fields.cut_short(rest.len());
+            return fields.truncated(rest.len());
         };
         if shown < MAX_SHOWN && !kind.push(header, fields) {
-            return fields.cut_short(rest.len());
+            return fields.truncated(rest.len());
         }
         shown += 1;
         next = header[0];
@@ -44,7 +44,7 @@ fn push_chain(mut next: u8, mut rest: &[u8], fields: &mut Fields<'_>) {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extension {
-    /// Hop-by-hop, destination options and mobility: only named.
+    /// Hop-by-hop, destination options and mobility: only the name is logged.
     Named(&'static str),
     Routing,
     Fragment,
@@ -62,7 +62,7 @@ impl Extension {
         }
     }
 
-    /// The header and what follows it; `None` if it is longer than what is there.
+    /// Splits the bytes after this header; `None` if the header is truncated.
     fn split(self, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         let fixed = bytes.first_chunk::<8>()?;
         let length = match self {
@@ -72,7 +72,7 @@ impl Extension {
         bytes.split_at_checked(length)
     }
 
-    /// How a header that is cut short is called.
+    /// Appends the name of a truncated header.
     fn push_name(self, number: u8, fields: &mut Fields<'_>) {
         match self {
             Extension::Named(name) => fields.put("NEXTHDR=", format_args!("{name}")),
@@ -80,7 +80,7 @@ impl Extension {
         }
     }
 
-    /// Appends the header, which has at least 8 bytes; false if it is shorter than its type demands.
+    /// Appends the header, which has at least 8 bytes; false if it is too short for its type.
     fn push(self, header: &[u8], fields: &mut Fields<'_>) -> bool {
         match self {
             Extension::Named(name) => fields.put("NEXTHDR=", format_args!("{name}")),

@@ -1,4 +1,4 @@
-//! A packet's own fields, from its network header on.
+//! The fields of a packet, from its network header.
 mod arp;
 mod icmp;
 mod ipv4;
@@ -22,8 +22,8 @@ mod ethertype {
     pub const IPV6: u16 = 0x86dd;
 }
 
-/// Appends the packet's fields. Rules in the bridge and netdev families see every kind of frame, so there the frame
-/// says what it is; a protocol that is none of ours has no fields.
+/// Appends the packet's fields. The bridge and netdev families see every kind of frame, so there the EtherType decides;
+/// an unknown protocol has no fields.
 pub(super) fn push(packet: &LoggedPacket<'_>, fields: &mut Fields<'_>) {
     match (packet.family, packet.protocol) {
         (family::IPV4, _) => ipv4::push(packet.payload, fields),

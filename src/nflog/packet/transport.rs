@@ -1,4 +1,4 @@
-//! What an IP header carries.
+//! Transport protocols in an IP packet.
 use super::icmp;
 use crate::nflog::fields::Fields;
 
@@ -11,14 +11,14 @@ const AH: u8 = 51;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 
-/// Of the IP header that carries a protocol.
+/// IP version of the packet that contains the header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V4,
     V6,
 }
 
-/// Appends the protocol and the fields of its header; `None` for a later fragment, which holds no header.
+/// Appends the protocol and the fields of its header; `rest` is `None` for a later fragment, which has no header.
 pub(super) fn push(version: Version, protocol: u8, rest: Option<&[u8]>, fields: &mut Fields<'_>) {
     match name(version, protocol) {
         Some(name) => fields.word(name),
@@ -34,7 +34,7 @@ pub(super) fn push(version: Version, protocol: u8, rest: Option<&[u8]>, fields: 
         _ => Some(()),
     };
     if complete.is_none() {
-        fields.cut_short(rest.len());
+        fields.truncated(rest.len());
     }
 }
 

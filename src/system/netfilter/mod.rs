@@ -1,8 +1,8 @@
-//! Summaries of netfilter's state that the kernel gives without listing it: cheap, and different after most changes.
+//! Summaries of netfilter's state that are cheap to query and differ after most changes:
 //!
-//! - of a legacy table its size, its number of rules and where its built-in chains begin (`IPT_SO_GET_INFO`);
-//! - of nftables the generation, a number that every transaction raises (`NFT_MSG_GETGEN`);
-//! - of IP sets their headers: type, hash key, capacity, size, number of entries (`IPSET_CMD_LIST`).
+//! - a legacy table: its size, its number of rules and the offsets of its built-in chains (`IPT_SO_GET_INFO`);
+//! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
+//! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod generation;
 mod sets;
 mod xtables;
@@ -11,6 +11,6 @@ pub use generation::nftables;
 pub use sets::sets;
 pub use xtables::{ebtables, iptables};
 
-/// A summary. Two that are equal say that probably nothing has changed, two that differ that something has.
+/// A summary. If two differ, the state has changed; if they are equal, it probably has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary(Box<[u8]>);

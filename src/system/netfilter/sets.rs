@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 /// `NFNL_SUBSYS_IPSET << 8 | IPSET_CMD_LIST` (`linux/netfilter/ipset/ip_set.h`, as all below).
 const LIST: u16 = 6 << 8 | 7;
 const PROTOCOL: u16 = 1;
-/// The oldest protocol that kernels and tools of today share.
+/// The oldest protocol version that the supported kernels and tools accept.
 const PROTOCOL_VERSION: u8 = 6;
 const SETNAME: u16 = 2;
 const FLAGS: u16 = 6;
@@ -17,13 +17,13 @@ const FLAGS_NET: u16 = FLAGS | 1 << 14;
 /// `IPSET_FLAG_LIST_HEADER`: no entries.
 const HEADERS_ONLY: u32 = 1 << 2;
 const DATA: u16 = 7;
-/// Changes with the rules, not with the set.
+/// Depends on the rules, not on the set.
 const REFERENCES: u16 = 25;
 
 /// The summary of the sets whose names `ours` accepts.
 ///
 /// # Errors
-/// When the kernel has no IP sets, or the process not the right to ask (`CAP_NET_ADMIN`).
+/// When the kernel has no IP sets, or the process lacks `CAP_NET_ADMIN`.
 pub fn sets(ours: impl Fn(&str) -> bool) -> Result<Summary> {
     let request = [(PROTOCOL, &[PROTOCOL_VERSION][..]), (FLAGS_NET, &HEADERS_ONLY.to_be_bytes())];
     let sum: Sha1 = ask_netfilter(LIST, NLM_F_DUMP, &request, |sum, body| add(sum, body, &ours))?;
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::nflog::netlink::{HEADER, Request};
 
-    /// The attributes of a message about a set of this name, with this number of entries and references.
+    /// The attributes of a message about a set with this name, number of entries and number of references.
     fn header(name: &str, entries: u32, references: u32) -> Vec<u8> {
         const ELEMENTS: u16 = 24;
         let nested = Request::new(0, 0, 0, &[]).with(ELEMENTS, &entries.to_be_bytes());
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_of_our_sets_count_without_their_references() {
+    fn the_summary_covers_our_sets_without_their_reference_counts() {
         let one = sum(&[header("PVEFW-a", 1, 0)]);
         assert_eq!(one, sum(&[header("other", 9, 9), header("PVEFW-a", 1, 7)]));
         assert_ne!(one, sum(&[header("PVEFW-a", 2, 0)]));

@@ -1,5 +1,5 @@
 //! The summary of a table of ip_tables, ip6_tables or ebtables: getsockopt(2) as the legacy tools use it.
-#![allow(unsafe_code, reason = "getsockopt(2) with options that no crate knows")]
+#![allow(unsafe_code, reason = "getsockopt(2) with options that no crate supports")]
 use super::Summary;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -16,13 +16,13 @@ const NAME: usize = 32;
 const GETINFO: usize = NAME + 13 * 4;
 /// `struct ebt_replace` of a 64-bit kernel, in bytes.
 const EBT_REPLACE: usize = 120;
-/// Where its pointers begin: the name, valid_hooks, nentries and entries_size stand before, and padding.
+/// Offset of its first pointer: after the name, valid_hooks, nentries, entries_size and padding.
 const EBT_POINTERS: usize = 48;
 
-/// The summary of a table of iptables or ip6tables, legacy variant. The kernel loads the table's module if need be.
+/// The summary of a legacy table of iptables or ip6tables. The kernel loads the table's module if needed.
 ///
 /// # Errors
-/// When the kernel has no such table, or the process not the right to ask (`CAP_NET_ADMIN`).
+/// When the kernel has no such table, or the process lacks `CAP_NET_ADMIN`.
 pub fn iptables(table: &str, ipv6: bool) -> Result<Summary> {
     let (family, level) = match ipv6 {
         false => (AddressFamily::Inet, libc::IPPROTO_IP),
@@ -31,7 +31,7 @@ pub fn iptables(table: &str, ipv6: bool) -> Result<Summary> {
     ask::<GETINFO>(family, level, IPT_SO_GET_INFO, table).map(|info| Summary(info[..].into()))
 }
 
-/// The summary of a table of ebtables, legacy variant.
+/// The summary of a legacy table of ebtables.
 ///
 /// # Errors
 /// As for [`iptables`].
@@ -40,7 +40,7 @@ pub fn ebtables(table: &str) -> Result<Summary> {
     Ok(Summary(info[..EBT_POINTERS].into()))
 }
 
-/// Asks with a structure that begins with the table's name.
+/// Reads a socket option whose structure begins with the table name.
 fn ask<const SIZE: usize>(family: AddressFamily, level: i32, option: i32, table: &str) -> Result<[u8; SIZE]> {
     let socket =
         socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).context("cannot open a raw socket")?;
@@ -50,9 +50,9 @@ fn ask<const SIZE: usize>(family: AddressFamily, level: i32, option: i32, table:
         *byte = letter;
     }
     let mut length = libc::socklen_t::try_from(SIZE)?;
-    // SAFETY: the pointer leads to `length` bytes that may be written, and any bytes are a valid array
+    // SAFETY: the pointer is valid for writing `length` bytes, and any bytes are a valid array
     let result =
         unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, info.as_mut_ptr().cast(), &raw mut length) };
-    Errno::result(result).with_context(|| format!("the kernel tells nothing of the table '{table}'"))?;
+    Errno::result(result).with_context(|| format!("the kernel does not report the table '{table}'"))?;
     Ok(info)
 }

@@ -1,4 +1,4 @@
-//! The events of connection tracking.
+//! Connection tracking events.
 use super::{Received, Socket};
 use anyhow::Result;
 use nix::sys::socket::SockProtocol;
@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// Bits of `NFNLGRP_CONNTRACK_NEW` (1) and `NFNLGRP_CONNTRACK_DESTROY` (3).
 const GROUPS: u32 = 1 << 0 | 1 << 2;
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// The kernel sends each event by itself, in less than a page.
+/// Bytes of the receive buffer: the kernel sends each event in its own datagram, smaller than a page.
 const DATAGRAM: usize = 16 << 10;
 
-/// A socket that hears of new and forgotten connections.
+/// A socket that receives events of created and deleted connections.
 #[derive(Debug)]
 pub struct ConntrackEvents {
     socket: Socket,
@@ -19,7 +19,7 @@ pub struct ConntrackEvents {
 }
 
 impl ConntrackEvents {
-    /// Begins to listen.
+    /// Subscribes to the events.
     ///
     /// # Errors
     /// When the kernel refuses (no `CAP_NET_ADMIN`, or no connection tracking).
@@ -28,10 +28,10 @@ impl ConntrackEvents {
         Ok(ConntrackEvents { socket, buffer: vec![0; DATAGRAM].into_boxed_slice(), drops: 0 })
     }
 
-    /// The next datagram of events; never waits.
+    /// Receives the next datagram of events; never blocks.
     ///
     /// # Errors
-    /// When the socket is broken. An overflow is no error.
+    /// When reading from the socket fails. An overflow is not an error.
     pub fn receive(&mut self) -> Result<Received<'_>> {
         self.socket.receive(&mut self.buffer)
     }
@@ -39,13 +39,13 @@ impl ConntrackEvents {
     /// Events that the kernel dropped since the last call because the socket's buffer was full.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When the kernel does not report it.
     pub fn take_drops(&mut self) -> Result<u32> {
         let drops = self.socket.drops()?;
         Ok(drops.wrapping_sub(std::mem::replace(&mut self.drops, drops)))
     }
 
-    /// Hears nothing new; what was heard stays to be received.
+    /// Unsubscribes; events already queued can still be received.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -1,4 +1,4 @@
-//! The names of network interfaces: kept by rtnetlink's events, and the alternative ones.
+//! Names of network interfaces, updated from rtnetlink events, and their alternative names.
 use super::{DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Received, Socket};
 use crate::nflog::link::{LinkEvent, link_altnames, link_event};
 use crate::nflog::netlink::{Message, Request, messages};
@@ -12,12 +12,12 @@ const RTM_GETLINK: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const RECEIVE_BUFFER: usize = 2 << 20;
-/// Tries to get a dump that no change disturbed.
+/// Attempts to get a dump that was not interrupted by a change.
 const DUMPS: usize = 3;
-/// Names of removed interfaces that are still known: packets that they saw may yet be on their way to us.
-const REMEMBERED: usize = 256;
+/// Number of removed interfaces whose names are kept, for their packets that are still queued.
+const KEPT_REMOVED: usize = 256;
 
-/// Knows every interface of this network namespace by its index.
+/// The name of every interface in this network namespace by its index.
 #[derive(Debug)]
 pub struct LinkNames {
     socket: Socket,
@@ -28,7 +28,7 @@ pub struct LinkNames {
 }
 
 impl LinkNames {
-    /// Begins to listen, and learns the interfaces that exist.
+    /// Subscribes to link events and lists the existing interfaces.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -44,20 +44,20 @@ impl LinkNames {
         Ok(links)
     }
 
-    /// The name of an interface. One that is not known may be newer than the last [`update`](Self::update): the
-    /// events that have arrived are looked at before it counts as unknown.
+    /// The name of an interface. For an unknown index, queued events are processed first: the interface may be newer
+    /// than the last [`update`](Self::update).
     pub fn name(&mut self, index: u32) -> Option<&str> {
         if !self.names.contains_key(&index) {
-            // a broken socket shows in the next update
+            // the next update reports a broken socket
             let _ = self.update();
         }
         self.names.get(&index).map(String::as_str)
     }
 
-    /// Takes in the events that have arrived; never waits.
+    /// Processes the queued events; never blocks. After an overflow it lists all interfaces again.
     ///
     /// # Errors
-    /// When the socket is broken. After an overflow all interfaces are asked for anew.
+    /// When reading from the socket fails.
     pub fn update(&mut self) -> Result<()> {
         loop {
             match self.socket.receive(&mut self.buffer)? {
@@ -72,7 +72,7 @@ impl LinkNames {
         }
     }
 
-    /// Asks for all interfaces. Where they change faster than they can be told, the events complete the picture.
+    /// Lists all interfaces. If they keep changing, the last dump is used and the events correct it.
     fn reload(&mut self) -> Result<()> {
         for _ in 0..DUMPS {
             if self.dump()? {
@@ -82,7 +82,7 @@ impl LinkNames {
         Ok(())
     }
 
-    /// Asks for all interfaces; false if the answer must not be trusted, because they changed while it was given.
+    /// Lists all interfaces; false if a change interrupted the dump, so that it may be incomplete.
     fn dump(&mut self) -> Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let LinkNames { socket, names, removed, buffer, sequence } = self;
@@ -96,38 +96,38 @@ impl LinkNames {
     }
 }
 
-/// `RTM_GETLINK` for all interfaces: hands on each message that arrives meanwhile, events among them. False if the answer
-/// must not be trusted.
+/// `RTM_GETLINK` for all interfaces: passes each received message, including events, to `take`. False if the dump may be
+/// incomplete.
 fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl FnMut(Message<'_>)) -> Result<bool> {
-    // struct ifinfomsg, nothing chosen
+    // an empty struct ifinfomsg selects all interfaces
     let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; 16])
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    socket.ask(sequence, request, buffer, take).context("the kernel does not tell the network interfaces")
+    socket.ask(sequence, request, buffer, take).context("the kernel does not list the network interfaces")
 }
 
-/// The alternative names of all interfaces (`ip link property add … altname`). The kernel is asked again only when it has
-/// told of a change: a node may have thousands of interfaces.
+/// The alternative names of all interfaces (`ip link property add … altname`). They are listed again only after a link
+/// event, because a node may have thousands of interfaces.
 #[derive(Debug)]
 pub struct Altnames {
     socket: Socket,
-    /// Each with the name that it stands for.
+    /// The interface name of each alternative name.
     names: BTreeMap<String, String>,
-    /// Whether something has changed since the names were told.
+    /// Whether a link event has arrived since the names were listed.
     stale: bool,
     sequence: u32,
 }
 
 impl Altnames {
-    /// Begins to listen.
+    /// Subscribes to link events.
     ///
     /// # Errors
-    /// When the kernel has no such socket to give.
+    /// When the socket cannot be opened.
     pub fn open() -> Result<Self> {
         let socket = Socket::open(SockProtocol::NetlinkRoute, RTMGRP_LINK, RECEIVE_BUFFER)?;
         Ok(Altnames { socket, names: BTreeMap::new(), stale: true, sequence: 0 })
     }
 
-    /// All of them, each with the name that it stands for.
+    /// All alternative names, each with its interface name.
     ///
     /// # Errors
     /// When the kernel does not answer, or the interfaces change all the time.
@@ -172,10 +172,10 @@ fn apply(event: LinkEvent, names: &mut HashMap<u32, String>, removed: &mut VecDe
             removed.retain(|known| *known != index);
             names.insert(index, name);
         }
-        LinkEvent::Gone(index) => {
+        LinkEvent::Removed(index) => {
             removed.retain(|known| *known != index);
             removed.push_back(index);
-            while removed.len() > REMEMBERED {
+            while removed.len() > KEPT_REMOVED {
                 removed.pop_front().map(|oldest| names.remove(&oldest));
             }
         }
@@ -187,24 +187,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removed_interfaces_are_remembered_up_to_a_bound() {
+    fn names_of_removed_interfaces_are_kept_up_to_a_limit() {
         let (mut names, mut removed) = (HashMap::new(), VecDeque::new());
         for index in 1..=1000 {
             apply(LinkEvent::Named(index, format!("tap{index}i0")), &mut names, &mut removed);
-            apply(LinkEvent::Gone(index), &mut names, &mut removed);
+            apply(LinkEvent::Removed(index), &mut names, &mut removed);
         }
-        assert_eq!(names.len(), REMEMBERED);
+        assert_eq!(names.len(), KEPT_REMOVED);
         assert_eq!(names[&1000], "tap1000i0");
         apply(LinkEvent::Named(1000, "again".to_string()), &mut names, &mut removed);
         for index in 1001..=2000 {
-            apply(LinkEvent::Gone(index), &mut names, &mut removed);
+            apply(LinkEvent::Removed(index), &mut names, &mut removed);
         }
-        assert_eq!(names.get(&1000).map(String::as_str), Some("again"), "an index that is in use again stays");
+        assert_eq!(names.get(&1000).map(String::as_str), Some("again"), "the name of a reused index is kept");
     }
 
     #[test]
-    fn the_kernel_tells_altnames() {
-        // which there are depends on the machine; the daemon's tests give an interface one
+    fn altnames_are_listed() {
+        // the list depends on the machine; the daemon's tests add an altname to an interface
         let mut altnames = Altnames::open().unwrap();
         let first = altnames.current().unwrap().clone();
         assert_eq!(altnames.current().unwrap(), &first);

@@ -1,4 +1,4 @@
-//! Netlink sockets (netlink(7)): what nfnetlink_log, connection tracking and rtnetlink send.
+//! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking and rtnetlink.
 mod conntrack;
 mod links;
 mod neighbours;
@@ -22,35 +22,35 @@ use nix::sys::socket::{
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const NLM_F_REQUEST: u16 = 0x01;
-/// Let the answer end with a verdict.
+/// Requests an acknowledgement.
 pub const NLM_F_ACK: u16 = 0x04;
-/// List all there is.
+/// Lists all objects.
 pub const NLM_F_DUMP: u16 = 0x300;
-/// A dump during which what it lists has changed.
+/// The listed objects changed during the dump.
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// No datagram of a dump is larger, in bytes.
+/// The largest datagram of a dump, in bytes.
 const DATAGRAM: usize = 64 << 10;
-/// More than the kernel sends ahead of a reader in answer to a request, in bytes.
+/// Receive buffer for answers, in bytes: more than the kernel queues for one request.
 const ANSWER_BUFFER: usize = 256 << 10;
-/// Tries to get an answer that no change disturbed.
-const TRIES: u32 = 3;
-/// The kernel answers at once; a longer silence is a fault.
-const PATIENCE_MS: u16 = 5000;
+/// Attempts to get an answer that was not interrupted by a change.
+const ATTEMPTS: u32 = 3;
+/// How long to wait for an answer, in milliseconds; the kernel normally answers at once.
+const TIMEOUT_MS: u16 = 5000;
 
-/// What a read from a socket gave.
+/// The result of reading from a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A datagram of the kernel: one message or more.
+    /// A datagram from the kernel with one or more messages.
     Datagram(&'a [u8]),
-    /// The kernel had to drop messages because the socket's buffer was full (`ENOBUFS`); reading goes on.
+    /// The kernel dropped messages because the socket's buffer was full (`ENOBUFS`); reading can continue.
     Overflow,
-    /// There is nothing to read now.
+    /// The queue is empty.
     Nothing,
 }
 
-/// A socket that never blocks and hears nobody but the kernel.
+/// A non-blocking socket that accepts messages from the kernel only.
 #[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
@@ -69,7 +69,7 @@ impl Socket {
         Ok(Socket { fd, port })
     }
 
-    /// Leaves all multicast groups; what was received stays readable.
+    /// Leaves all multicast groups; queued messages can still be read.
     fn leave(&self) -> Result<()> {
         bind(self.fd.as_raw_fd(), &NetlinkAddr::new(self.port, 0)).context("cannot leave a netlink group")
     }
@@ -92,18 +92,18 @@ impl Socket {
         }
     }
 
-    /// Waits until there is something to read.
+    /// Waits until the socket is readable.
     fn wait(&self) -> Result<()> {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(PATIENCE_MS)) {
+        match poll(&mut fds, PollTimeout::from(TIMEOUT_MS)) {
             Ok(0) => bail!("the kernel does not answer on netlink"),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno).context("cannot wait for the kernel"),
         }
     }
 
-    /// Sends a request and hands on each message that arrives until it is answered: the messages of the answer, and of
-    /// the groups. False if the answer must not be trusted, as things changed while it was given.
+    /// Sends a request and passes each message to `take` until the answer is complete: messages of the answer, and of
+    /// the multicast groups. False if a change interrupted the answer, so that it may be incomplete.
     fn ask(
         &self,
         sequence: u32,
@@ -131,7 +131,7 @@ impl Socket {
                 match message.kind {
                     NLMSG_DONE if answer => return Ok(whole),
                     NLMSG_ERROR if answer => {
-                        let code = error_number(&message).context("a cut message")?;
+                        let code = error_number(&message).context("the kernel sent a truncated message")?;
                         return if code == 0 { Ok(whole) } else { Err(Errno::from_raw(-code).into()) };
                     }
                     _ => take(message),
@@ -146,7 +146,7 @@ impl Socket {
         const COUNTERS: usize = libc::SK_MEMINFO_DROPS as usize + 1;
         let mut counters = [0_u32; COUNTERS];
         let mut length = libc::socklen_t::try_from(size_of_val(&counters))?;
-        // SAFETY: the pointer leads to `length` writable bytes, and any bytes are valid numbers
+        // SAFETY: the pointer is valid for writing `length` bytes, and any bytes are valid integers
         let result = unsafe {
             libc::getsockopt(
                 self.fd.as_raw_fd(),
@@ -167,8 +167,8 @@ impl AsFd for Socket {
     }
 }
 
-/// The kernel's verdict on the request with this number, if the datagram holds it.
-fn verdict(datagram: &[u8], sequence: u32) -> Option<Result<(), Errno>> {
+/// The kernel's acknowledgement of the request with this sequence number, if the datagram contains it.
+fn acknowledgement(datagram: &[u8], sequence: u32) -> Option<Result<(), Errno>> {
     let answer = messages(datagram).find(|message| message.kind == NLMSG_ERROR && message.sequence == sequence)?;
     error_number(&answer).map(|code| if code == 0 { Ok(()) } else { Err(Errno::from_raw(-code)) })
 }
@@ -178,11 +178,11 @@ fn error_number(message: &Message<'_>) -> Option<i32> {
     message.bytes.get(HEADER..)?.first_chunk().map(|code| i32::from_ne_bytes(*code))
 }
 
-/// Asks a subsystem of netfilter: a request of this type and flags (`NLM_F_…`) with these attributes, of no address family.
-/// `take` gets the attributes of each message of the answer.
+/// Sends a request to a netfilter subsystem: this type, these flags (`NLM_F_…`) and attributes, address family unspecified.
+/// `take` receives the attributes of each message of the answer.
 ///
 /// # Errors
-/// When the kernel does not answer or refuses, or things change all the time.
+/// When the kernel does not answer or refuses, or every answer was interrupted by a change.
 pub fn ask_netfilter<T: Default>(
     kind: u16,
     flags: u16,
@@ -191,16 +191,16 @@ pub fn ask_netfilter<T: Default>(
 ) -> Result<T> {
     let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
     let mut buffer = vec![0; DATAGRAM];
-    for sequence in 1..=TRIES {
+    for sequence in 1..=ATTEMPTS {
         let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &[0; NETFILTER_HEADER]);
         let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
-        let mut told = T::default();
+        let mut answer = T::default();
         let whole = socket.ask(sequence, request, &mut buffer, |message| {
-            take(&mut told, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
+            take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
         })?;
         if whole {
-            return Ok(told);
+            return Ok(answer);
         }
     }
-    bail!("what is asked for changes too fast to be told")
+    bail!("netfilter's state changes too fast to be read")
 }

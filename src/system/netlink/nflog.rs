@@ -1,5 +1,5 @@
 //! The packets of an NFLOG group (`linux/netfilter/nfnetlink_log.h`).
-use super::{NLM_F_ACK, NLM_F_REQUEST, Received, Socket, verdict};
+use super::{NLM_F_ACK, NLM_F_REQUEST, Received, Socket, acknowledgement};
 use crate::nflog::netlink::Request;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -19,39 +19,39 @@ const FLAGS: u16 = 6;
 const CMD_BIND: u8 = 1;
 const CMD_UNBIND: u8 = 2;
 const COPY_PACKET: u8 = 2;
-/// `NFULNL_CFG_F_SEQ`: packets are numbered, so that each lost one is counted.
+/// `NFULNL_CFG_F_SEQ`: numbers the packets, so that dropped ones are counted.
 const SEQUENCE: u16 = 1;
 
-/// Bytes of each packet that are copied: all headers of any sane packet, and no more of its data than must be.
+/// Bytes copied of each packet: enough for the headers, with little payload.
 const COPY_RANGE: u32 = 2048;
-/// Bytes of a batch in the kernel. With its bookkeeping it just fits 32 KiB, the largest piece of memory that the
-/// kernel hands out readily.
+/// Bytes of a batch in the kernel. With its metadata it fits in 32 KiB, the largest allocation that the kernel does not
+/// consider costly.
 const BATCH_BYTES: u32 = 32_000;
-/// Packets in a batch; full ones are bounded by their bytes.
+/// Maximum number of packets in a batch; batches of large packets are limited by `BATCH_BYTES`.
 const BATCH_PACKETS: u32 = 256;
-/// How long a batch may wait for more packets, in hundredths of a second: a lone packet is seen soon.
+/// How long the kernel waits for more packets of a batch, in hundredths of a second.
 const BATCH_WAIT: u32 = 5;
-/// The queue between the kernel and us, in bytes (the kernel doubles it): over a second of 200,000 packets.
+/// The socket's receive buffer, in bytes (the kernel doubles it): over one second at 200,000 packets a second.
 const RECEIVE_BUFFER: usize = 32 << 20;
-/// Bytes that hold every datagram of this socket.
+/// Size of the largest datagram on this socket, in bytes.
 const DATAGRAM: usize = 128 << 10;
 
-/// A group of which this process gets the packets.
+/// An NFLOG group that this process receives.
 #[derive(Debug)]
 pub struct Nflog {
     socket: Socket,
     group: u16,
     sequence: u32,
     buffer: Box<[u8]>,
-    /// Packets that came between our request and its answer.
+    /// Datagrams received between the request and its answer.
     early: VecDeque<Vec<u8>>,
 }
 
 impl Nflog {
-    /// Takes a group; a group has one taker.
+    /// Binds to a group; only one process can be bound to it.
     ///
     /// # Errors
-    /// When another process has the group, or the kernel refuses (no `CAP_NET_ADMIN`).
+    /// When another process is bound to the group, or the kernel refuses (no `CAP_NET_ADMIN`).
     pub fn bind(group: u16) -> Result<Self> {
         let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, RECEIVE_BUFFER)?;
         let buffer = vec![0; DATAGRAM].into_boxed_slice();
@@ -67,17 +67,17 @@ impl Nflog {
             .with(QTHRESH, &BATCH_PACKETS.to_be_bytes())
             .with(FLAGS, &SEQUENCE.to_be_bytes());
         match nflog.ask(request)? {
-            // the answer for a group that has a taker; who lacks the right does not get this far
+            // another process is bound to the group; without CAP_NET_ADMIN opening the socket has already failed
             Err(Errno::EPERM | Errno::EBUSY) => bail!("another process receives NFLOG group {group}: stop it first"),
             other => other.with_context(|| format!("cannot receive NFLOG group {group}"))?,
         }
         Ok(nflog)
     }
 
-    /// The next datagram of log messages; never waits.
+    /// Receives the next datagram of log messages; never blocks.
     ///
     /// # Errors
-    /// When the socket is broken. An overflow is no error.
+    /// When reading from the socket fails. An overflow is not an error.
     pub fn receive(&mut self) -> Result<Received<'_>> {
         if let Some(datagram) = self.early.pop_front() {
             let length = datagram.len().min(self.buffer.len());
@@ -87,10 +87,10 @@ impl Nflog {
         self.socket.receive(&mut self.buffer)
     }
 
-    /// Gives the group up. The kernel hands out what it had batched, which stays to be received.
+    /// Unbinds from the group. The kernel flushes its batch; queued packets can still be received.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the request cannot be sent.
     pub fn unbind(&mut self) -> Result<()> {
         let request = self.request(0).with(CMD, &[CMD_UNBIND]);
         self.socket.send(&request.bytes())
@@ -99,7 +99,7 @@ impl Nflog {
     fn request(&mut self, flags: u16) -> Request {
         self.sequence += 1;
         let [high, low] = self.group.to_be_bytes();
-        // struct nfgenmsg: family, version 0, and the group as resource
+        // struct nfgenmsg: family, version 0, and the group as resource id
         Request::new(CONFIG, NLM_F_REQUEST | flags, self.sequence, &[0, 0, high, low])
     }
 
@@ -107,11 +107,11 @@ impl Nflog {
         self.socket.send(&request.bytes())?;
         loop {
             match self.socket.receive(&mut self.buffer)? {
-                Received::Datagram(datagram) => match verdict(datagram, self.sequence) {
-                    Some(verdict) => return Ok(verdict),
+                Received::Datagram(datagram) => match acknowledgement(datagram, self.sequence) {
+                    Some(result) => return Ok(result),
                     None => self.early.push_back(datagram.to_vec()),
                 },
-                Received::Overflow => bail!("the packets of NFLOG group {} came too fast to begin", self.group),
+                Received::Overflow => bail!("the socket of NFLOG group {} overflowed while binding", self.group),
                 Received::Nothing => self.socket.wait()?,
             }
         }

@@ -39,7 +39,7 @@ fn a_second_instance_waits_then_says_why_it_cannot_start() {
     let output = run(&netns, root.path(), &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(error.starts_with("ERROR: pvefw-logger runs already: "), "{error}");
+    assert!(error.starts_with("ERROR: pvefw-logger is already running: "), "{error}");
     let text = first.stop();
     assert_eq!(text.matches("starting pvefw logger").count(), 1);
 }
