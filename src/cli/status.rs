@@ -154,7 +154,7 @@ impl Overview {
         let mut text: String = rows.into_iter().chain(backend).map(row).collect();
         text += &self.counts();
         let style = if self.faults.is_empty() { PLAIN } else { BAD };
-        text += &row(("Faults", &paint(style, self.faults.len())));
+        text += &row(("Errors", &paint(style, self.faults.len())));
         for fault in &self.faults {
             text += &format!("  {}\n", with_place(fault).replace('\n', "\n  "));
         }

@@ -164,10 +164,10 @@ mod tests {
         };
         let path = dir.path().join("var/lib/pve-firewall/last-good");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
-        refused("others than root");
+        refused("users other than root");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         chown(&path, Some(1234), None).unwrap();
-        refused("others than root");
+        refused("users other than root");
         chown(&path, Some(0), None).unwrap();
         let elsewhere = dir.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
@@ -175,6 +175,6 @@ mod tests {
         refused("symbolic links");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        refused("no regular file");
+        refused("not a regular file");
     }
 }

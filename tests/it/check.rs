@@ -33,7 +33,7 @@ fn check(config: &Path, args: &[&str]) -> (i32, String) {
 #[test]
 fn a_sound_configuration_passes() {
     let tree = tree();
-    assert_eq!(check(tree.path(), &[]), (0, "0 faults, 0 warnings\n".to_string()));
+    assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
     assert_eq!(check(tree.path(), &["--json"]), (0, "[]\n".to_string()));
 }
 
@@ -43,7 +43,7 @@ fn a_fault_is_shown_with_its_line_and_place() {
     let file = tree.path().join("firewall/cluster.fw");
     fs::write(&file, CLUSTER.replace("SSH", "SHH")).unwrap();
     let shown = format!(
-        "error: errors in rule parameters: IN SHH(ACCEPT)\n --> {}:6:4\n  |\n6 | IN SHH(ACCEPT)\n  |    ^^^ unknown macro 'SHH': did you mean 'SSH'?\n\n1 fault, 0 warnings\n",
+        "error: errors in rule parameters: IN SHH(ACCEPT)\n --> {}:6:4\n  |\n6 | IN SHH(ACCEPT)\n  |    ^^^ unknown macro 'SHH': did you mean 'SSH'?\n\n1 error, 0 warnings\n",
         file.display()
     );
     assert_eq!(check(tree.path(), &[]), (1, shown));
@@ -62,7 +62,7 @@ fn warnings_alone_are_no_failure() {
     let (status, text) = check(tree.path(), &[]);
     assert_eq!(status, 0);
     assert!(text.starts_with("warning: this rule is never reached: line 2 accepts everything that goes out"), "{text}");
-    assert!(text.ends_with("\n0 faults, 1 warning\n"), "{text}");
+    assert!(text.ends_with("\n0 errors, 1 warning\n"), "{text}");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() 
     assert!(text.contains(&format!("{}:3:1", new.display())) && text.contains("did you mean 'ebtables'?"), "{text}");
     let guest = tree.path().join("firewall/100.fw");
     assert!(text.contains(&format!("{}:4:19", guest.display())) && text.contains("no such ipset 'web'"), "{text}");
-    assert!(text.ends_with("\n2 faults, 0 warnings\n"), "{text}");
+    assert!(text.ends_with("\n2 errors, 0 warnings\n"), "{text}");
     assert_eq!(fs::read_to_string(tree.path().join("firewall/cluster.fw")).unwrap(), CLUSTER, "nothing is written");
     // what is wrong elsewhere already is not this file's
     fs::write(&guest, "[RULES]\nIN NOPE\n").unwrap();
@@ -116,5 +116,5 @@ fn without_a_configuration_there_is_nothing_to_check() {
     assert_eq!(check(empty.path(), &[]).0, 1);
     let file = empty.path().join("100.fw");
     fs::write(&file, "[OPTIONS]\nenable: 1\n").unwrap();
-    assert_eq!(check(empty.path(), &[file.to_str().unwrap()]), (0, "0 faults, 0 warnings\n".to_string()));
+    assert_eq!(check(empty.path(), &[file.to_str().unwrap()]), (0, "0 errors, 0 warnings\n".to_string()));
 }

@@ -78,7 +78,7 @@ fn a_file_that_is_not_certainly_whole_and_ours_is_ignored_with_a_report() {
             fs::write(&file, flipped).unwrap();
         }),
         ("it is of another format", &|| fs::write(&file, "#!/bin/sh\n").unwrap()),
-        ("others than root can write it", &|| chown(&file, Some(1234), None).unwrap()),
+        ("users other than root can write it", &|| chown(&file, Some(1234), None).unwrap()),
         ("it cannot be opened", &|| {
             fs::rename(&file, node.path("elsewhere")).unwrap();
             std::os::unix::fs::symlink(node.path("elsewhere"), &file).unwrap();

@@ -49,8 +49,8 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {
         0 => Ok(()),
-        1 => bail!("what that line says is not done; mend it and check again"),
-        errors => bail!("what these {errors} lines say is not done; mend them and check again"),
+        1 => bail!("the line is ignored; fix it and check again"),
+        errors => bail!("the {errors} lines are ignored; fix them and check again"),
     }
 }
 

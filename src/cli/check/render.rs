@@ -23,7 +23,7 @@ pub fn text(findings: &[Finding]) -> String {
         )
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    text + &format!("{}, {}\n", plural(errors, "fault", BAD), plural(warnings, "warning", CHANGE))
+    text + &format!("{}, {}\n", plural(errors, "error", BAD), plural(warnings, "warning", CHANGE))
 }
 
 /// The line with a dot, as long in bytes, for each control character beyond ASCII: the renderer replaces those of ASCII.
