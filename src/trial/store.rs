@@ -89,13 +89,13 @@ impl TrialStore {
     /// # Errors
     /// When it is not certainly root's own, or not whole.
     pub fn load(&self) -> Result<Option<Trial>> {
-        let Some(text) = files::read_own(&self.manifest(), LARGEST)? else { return Ok(None) };
+        let Some(text) = files::read_root_owned(&self.manifest(), LARGEST)? else { return Ok(None) };
         let Manifest { format, boot, began, deadline, files } =
             serde_json::from_slice(&text).context("trial.json is not understood")?;
         ensure!(format == FORMAT, "trial.json is of another format");
         let candidate = |(number, listed): (usize, Listed)| {
             let Listed { path, replaces, holds } = listed;
-            let content = files::read_own(&self.candidate(number), LARGEST)?.unwrap_or_default();
+            let content = files::read_root_owned(&self.candidate(number), LARGEST)?.unwrap_or_default();
             ensure!(Digest::of(&content) == holds, "the content of {path} is not the one that was handed over");
             Ok(Candidate { path, replaces, content: content.into() })
         };
