@@ -285,7 +285,7 @@ enable: 1
         store.load().unwrap_err();
         store.begin(&trial("one")).unwrap();
         fs::set_permissions(store.manifest(), fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(store.load().unwrap_err().to_string().contains("others than root"));
+        assert!(store.load().unwrap_err().to_string().contains("users other than root"));
     }
 
     #[test]
