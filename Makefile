@@ -1,4 +1,4 @@
-# Two commands: `make run` shows the firewall at work, `make test` runs every test.
+# Two main targets: `make run` demonstrates the firewall, `make test` runs all tests.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: all deps build run test test-deps long-tests fuzz differential testbed bench bench-logger install deb deb-deps test-package
@@ -8,7 +8,7 @@ PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
 
 all: build
 
-# Debian's packages that the firewall and its tests use; nothing is asked of the network when all are there
+# Installs the Debian packages that the firewall and its tests need; no network access if all are installed
 deps:
 	@missing=; for tool in $(TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	test -e /etc/services || missing=1; \
@@ -17,14 +17,14 @@ deps:
 build:
 	cargo build --release --locked
 
-# the firewall at work on the configuration of examples/pve, in network namespaces
+# Runs the firewall with the configuration in examples/pve, in network namespaces
 run: deps build
 	@examples/tour.sh
 
 test: deps test-deps
 	cargo test --locked
 
-# What the tests alone need: an IPS, an FTP server and client, a clock that jumps. Debian 12 has Suricata among its backports
+# Packages for the tests only: an IPS, an FTP server and client, libfaketime. Debian 12 has Suricata in its backports
 TEST_TOOLS := suricata vsftpd curl faketime
 test-deps:
 	@for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
@@ -41,35 +41,35 @@ test-deps:
 	apt-get install -y -qq --no-install-recommends vsftpd curl faketime && \
 	apt-get install -y -qq --no-install-recommends $$release suricata
 
-# Faults and hostile configurations, the long run: about two hours
+# Long run of the fault injection and random configuration tests: about two hours
 long-tests: deps
 	PVEFW_LONG_TESTS=1 cargo test --locked --test faults
 	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- held:: daemon:: scale::
 	PVEFW_TREES=2600 cargo test --locked --test kernel hostile:: -- --nocapture
 	PVEFW_CYCLES=10000 cargo test --locked --test resources cycles:: -- --nocapture
 
-# All fuzz targets of configuration and tools, five minutes each; needs cargo-fuzz and a nightly toolchain
+# Runs the fuzz targets for configuration files and tool output, five minutes each; needs cargo-fuzz and a nightly toolchain
 fuzz:
 	fuzz/run
 
-# Simulator against kernel, the long run: 400 configurations, 150 packets of each; SEED=N begins elsewhere
+# Long comparison of simulator and kernel: 400 configurations with 150 packets each; SEED=N sets the random seed
 SEED ?= 1
 differential: deps
 	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test kernel differential:: -- --nocapture
 
-# The test bed to look around in: a shell on its node, until it is left
+# Opens a shell on the node of the test bed
 testbed: deps
 	cargo run --quiet --locked --example testbed
 
-# What the firewall costs a node of 10 to 1,000 guests, against the bare tools on the same rules: see docs/performance.md
+# Measures the cost for nodes of 10 to 1,000 guests, compared with the tools alone on the same rules: see docs/performance.md
 bench: deps
 	cargo bench --locked --bench node
 
-# Floods the logger in a network namespace of its own, for about a minute: what it loses, costs and needs
+# Floods the logger in a network namespace for about a minute and measures drops, CPU time and memory
 bench-logger: deps
 	cargo bench --locked --bench logger
 
-# Files of the package, under DESTDIR
+# Installs the files of the package below DESTDIR
 install: build
 	install -Dt $(DESTDIR)/usr/sbin target/release/pve-firewall target/release/pvefw-logger
 	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service
@@ -87,13 +87,13 @@ install: build
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
 
-# The Debian package, in target/: of this version, and with the time of the last commit
+# Builds the Debian package in target/, with this version and the time of the last commit
 deb: deb-deps
 	printf '%s\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "pve-firewall-rs ($(VERSION)) unstable; urgency=medium" \
 		"$$(sed -n 's/^Maintainer: //p' debian/control)" "$$(git log -1 --format=%cD)" >debian/changelog
 	dpkg-buildpackage --root-command=fakeroot --target=binary --no-check-builddeps
 
-# $(call needs,TOOLS,PACKAGES): installs the packages unless all tools are there
+# $(call needs,TOOLS,PACKAGES): installs the packages unless all tools are installed
 needs = @for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $(2); }
@@ -101,9 +101,9 @@ needs = @for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/
 deb-deps:
 	$(call needs,dh dpkg-buildpackage fakeroot,debhelper dpkg-dev fakeroot)
 
-# The package in a throw-away Debian under a systemd of its own: installation, upgrade, removal, purge, the units. It is
-# built without a network: all that it takes from there are the crates and tools that are fetched before. The first run
-# makes that Debian with debootstrap, once, under /var/cache/pve-firewall-rs
+# Tests the package in a Debian container with systemd: installation, upgrade, removal, purge, the units. The package is
+# built without network access; crates and tools are downloaded before. The first run creates the container's file system
+# with debootstrap below /var/cache/pve-firewall-rs
 test-package: deb-deps
 	$(call needs,lintian debootstrap systemd-nspawn,lintian debootstrap systemd-container)
 	cargo fetch --quiet --locked

@@ -1,7 +1,7 @@
-//! The test bed to look around in: `make testbed`.
+//! A shell in the test bed: `make testbed`.
 //!
-//! Makes the namespaces of the tests, gives everyone addresses, and starts a shell on the node. When the shell ends, all is
-//! removed.
+//! Creates the network namespaces of the tests, assigns addresses, and starts a shell on the node. Removes everything when
+//! the shell ends.
 #![allow(clippy::disallowed_methods, reason = "a program for the terminal")]
 #[path = "../tests/support/netns.rs"]
 mod netns;

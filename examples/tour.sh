@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A tour: the firewall at work on a small node, in network namespaces of its own. Nothing outside them is touched.
+# Demonstrates the firewall on a small node in network namespaces. Nothing outside them is changed.
 #
-# Needs root, and what `make deps` installs. Takes about half a minute.
+# Needs root and the packages of `make deps`. Takes about half a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -13,7 +13,7 @@ root=$(mktemp -d)
 servers=()
 
 if [ "$(id -u)" != 0 ]; then
-    echo "ERROR: the tour makes network namespaces: run it as root" >&2
+    echo "ERROR: creating network namespaces needs root: run this as root" >&2
     exit 1
 fi
 
@@ -33,9 +33,9 @@ say() { printf '\n%s=== %s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '%s$ %s%s\n' "$cyan" "$*" "$plain"; }
 in_node() { ip netns exec "$node" "$@"; }
 firewall() { in_node "$program" --root "$root" --node demo "$@"; }
-command_of_the_tour() { show "pve-firewall $*"; firewall "$@" 2>&1; }
+run_command() { show "pve-firewall $*"; firewall "$@" 2>&1; }
 
-# A veth pair between the bridge $2 of the node, where its end is named $1, and the namespace $3, with MAC $4 and address $5.
+# Adds a veth pair: $1 is a port of bridge $2 on the node; its peer is eth0 in namespace $3 with MAC $4 and address $5.
 plug() {
     ip -n "$node" link add "$1" type veth peer name eth0 netns "$3"
     ip -n "$node" link set "$1" master "$2" up
@@ -44,7 +44,7 @@ plug() {
     ip -n "$3" address add "$5/24" dev eth0
 }
 
-# The bridge that Proxmox VE puts between vmbr0 and a firewalled device of guest $1.
+# Adds the bridge that Proxmox VE creates between vmbr0 and a firewalled device of guest $1.
 firewall_bridge() {
     in_node ip link add "fwbr$1i0" type bridge
     in_node ip link add "fwln$1i0" type veth peer name "fwpr$1p0"
@@ -53,7 +53,7 @@ firewall_bridge() {
     in_node ip link set "fwbr$1i0" up
 }
 
-# A server in namespace $1 on port $2 that greets with $3. Perl is part of every Debian.
+# Starts a server in namespace $1 on port $2 that sends $3 to each client. Perl is installed on every Debian system.
 serve() {
     ip netns exec "$1" perl -MIO::Socket::INET -e '
         my $server = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die "$!\n";
@@ -61,28 +61,28 @@ serve() {
     servers+=($!)
 }
 
-# Connects from namespace $1 to address $2, port $3; says what came of it.
-knock() {
+# Connects from namespace $1 to address $2, port $3, and prints the result.
+probe() {
     local answer
     answer=$(ip netns exec "$1" timeout 2 bash -c "exec 3<>/dev/tcp/$2/$3; head -n 1 <&3" 2>/dev/null) || true
     [ -n "$answer" ] && echo "passes: '$answer'" || echo "no answer"
 }
 
-# Shows under the text $1 what comes of a connection.
+# Prints the text $1 and the result of a connection.
 try() {
     printf '%-58s ' "$1:"
-    knock "$2" "$3" "$4"
+    probe "$2" "$3" "$4"
 }
-answers() { [ "$(knock "$@")" != "no answer" ]; }
+answers() { [ "$(probe "$@")" != "no answer" ]; }
 
 # Waits up to 20 s until a command succeeds.
 await() {
     for _ in $(seq 400); do "$@" && return; sleep 0.05; done
-    echo "ERROR: in vain waited for: $*" >&2
+    echo "ERROR: timed out waiting for: $*" >&2
     exit 1
 }
 
-# The rules that are live, from the variant of iptables that holds them.
+# Prints the live rules of both variants of iptables.
 rules() { in_node sh -c 'iptables-legacy-save -t filter; iptables-nft-save -t filter' 2>/dev/null; }
 signatures() { firewall compile 2>/dev/null | grep -E '^(create|exists|update) ' | cut -d' ' -f2-; }
 allows() { rules | grep -- "-A tap100i0-IN .*--dport $1 -j ACCEPT" >/dev/null; }
@@ -108,48 +108,48 @@ show "find /etc/pve -type f"
 show "cat /etc/pve/firewall/100.fw"
 cat "$root/etc/pve/firewall/100.fw"
 
-say "The firewall is started"
+say "Start the firewall"
 for server in "$vm 10.10.10.100 5432" "$ct 10.10.10.101 22" "$node 10.10.10.1 9100"; do await answers $server; done
 try "before: desk -> VM 100, port 22" "$desk" 10.10.10.100 22
-command_of_the_tour start
-command_of_the_tour status
-command_of_the_tour localnet
-command_of_the_tour status --verbose | sed -n '2,11p'
+run_command start
+run_command status
+run_command localnet
+run_command status --verbose | sed -n '2,11p'
 
-say "What iptables-save holds (a few of $(rules | grep -c '^-A') rules)"
+say "Some of the $(rules | grep -c '^-A') rules in iptables-save"
 rules | grep -E '^-A (INPUT|FORWARD|OUTPUT|PVEFW-(INPUT|FORWARD|FWBR-OUT)|tap100i0-IN|GROUP-webserver-IN) '
 
 say "Packets"
 try "desk -> VM 100, port 80 (group webserver)" "$desk" 10.10.10.100 80
 try "desk -> VM 100, port 22 (no rule, policy DROP)" "$desk" 10.10.10.100 22
 try "container 101 -> VM 100, port 5432 (set friends)" "$ct" 10.10.10.100 5432
-try "desk -> VM 100, port 5432 (is no friend)" "$desk" 10.10.10.100 5432
+try "desk -> VM 100, port 5432 (not in set friends)" "$desk" 10.10.10.100 5432
 try "desk -> container 101, port 22 (macro SSH, alias admin)" "$desk" 10.10.10.101 22
-try "VM 100 -> container 101, port 22 (is not admin)" "$vm" 10.10.10.101 22
+try "VM 100 -> container 101, port 22 (not in alias admin)" "$vm" 10.10.10.101 22
 try "desk -> the node, port 9100 (alias admin)" "$desk" 10.10.10.1 9100
-try "VM 100 -> the node, port 9100 (is not admin)" "$vm" 10.10.10.1 9100
+try "VM 100 -> the node, port 9100 (not in alias admin)" "$vm" 10.10.10.1 9100
 
-say "One rule is switched on: '|IN SSH(ACCEPT)' loses its '|'"
+say "Enable a rule: remove the '|' from '|IN SSH(ACCEPT)'"
 before=$(signatures)
 file=$root/etc/pve/firewall/100.fw
 sed 's/^|IN SSH/IN SSH/' "$file" > "$file.tmp"
 changed=$(date +%s%N)
 mv "$file.tmp" "$file"
-command_of_the_tour status
+run_command status
 await allows 22
-echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "$before") chains and sets these were rewritten:"
+echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "$before") chains and sets, these were replaced:"
 comm -13 <(sort <<< "$before") <(signatures | sort) | sed 's/^/    /'
 rules | grep -E -- '^-A tap100i0-IN .*--dport 22 '
 try "desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 
-say "A fault is reported with its place, and costs its line alone"
+say "An invalid line is reported with file and line, and only that line is ignored"
 echo 'IN ACCEPT -source nobody -p tcp -dport 25' >> "$file"
-command_of_the_tour status
+run_command status
 
-say "The firewall is stopped"
-command_of_the_tour stop
+say "Stop the firewall"
+run_command stop
 show "pve-firewall status"
 firewall status 2>/dev/null
 echo "rules left: $(rules | grep -c 'PVEFW\|tap100' || true)"
 try "desk -> VM 100, port 22" "$desk" 10.10.10.100 22
-say "All namespaces and files of the tour are removed now."
+say "All namespaces and files of the demonstration are removed now."

@@ -1,4 +1,4 @@
-//! Any bytes as a datagram of conntrack events: at most one line each.
+//! Any bytes as a datagram of conntrack events: each gets at most one line.
 #![no_main]
 mod support;
 

@@ -1,4 +1,4 @@
-//! Any bytes as a datagram of packets: one line each, with its head and nothing that could be a second line.
+//! Any bytes as a datagram of packets: each gets exactly one line with a valid head.
 #![no_main]
 mod support;
 

@@ -37,7 +37,7 @@ impl Instance {
     pub fn claim(root: &Root) -> Result<Self> {
         let own = process::own_pid();
         if let Some(pid) = running(root).filter(|pid| *pid != own) {
-            bail!("the daemon is running already, with pid {pid}; use 'pve-firewall restart' to start it anew");
+            bail!("the daemon is already running, with pid {pid}; use 'pve-firewall restart' to restart it");
         }
         let root = root.clone();
         match FileLock::try_acquire(&root.path(DAEMON_LOCK)) {

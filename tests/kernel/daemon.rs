@@ -63,7 +63,7 @@ fn it_starts_by_hand_follows_changes_and_stops() {
     assert!(node.ok(&["compile"]).ends_with("\nno changes\n"));
     let pid = node.pid().unwrap();
     let error = node.fails(&["start"]);
-    assert!(error.contains(&format!("running already, with pid {pid}")), "{error}");
+    assert!(error.contains(&format!("already running, with pid {pid}")), "{error}");
     // the daemon and the process that reads for it, and neither is in the configuration tree
     assert_eq!(node.processes().len(), 2);
     for pid in node.processes() {

@@ -39,7 +39,7 @@ fn no_packet_passes_over_restarts_upgrades_kills_and_a_second_daemon() {
         signal(&child, Signal::SIGHUP);
         live(&node, 1000 + round);
         // a second daemon does not start, by whatever way
-        assert!(node.fails(&["start"]).contains("running already"));
+        assert!(node.fails(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output().unwrap().status.code(), Some(1));
         // a kill at some moment of a change
         change(&node, 2000 + round);

@@ -1,5 +1,5 @@
-//! What must hold for any bytes in a file of the configuration, and for whatever a save tool prints. Each target is a row
-//! of [`TARGETS`]; the test `regressions` replays there what was found once.
+//! Properties that must hold for any bytes in a configuration file or in the output of a save tool. Each target is a row
+//! of [`TARGETS`]; the test `regressions` replays earlier findings through them.
 mod nflog;
 
 use pve_firewall::inputs::{Facts, File, Tree};
@@ -12,10 +12,10 @@ use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset};
 use std::sync::Arc;
 use std::sync::LazyLock;
 
-/// What is done with any bytes; it panics when something does not hold.
+/// Checks the properties for these bytes; panics if one does not hold.
 pub type Check = fn(&[u8]);
 
-/// All targets by name, and what each does with any bytes.
+/// All targets by name.
 pub const TARGETS: [(&str, Check); 14] = [
     ("cluster_fw", |data| compile_with("firewall/cluster.fw", data)),
     ("host_fw", |data| compile_with("nodes/n1/host.fw", data)),
@@ -33,14 +33,14 @@ pub const TARGETS: [(&str, Check); 14] = [
     ("conntrack_message", nflog::connections),
 ];
 
-/// Does what a target does.
-#[allow(dead_code, reason = "for the targets; the replay goes through all")]
+/// Runs a target.
+#[allow(dead_code, reason = "used by the targets; the replay iterates over the table")]
 pub fn run(target: &str, data: &[u8]) {
     let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target of this name");
     check(data);
 }
 
-/// A node that has something of everything, so that what the bytes say meets something to be about.
+/// The configuration of a node that uses every kind of object, so that fuzzed references can resolve.
 const FILES: [(&str, &str); 8] = [
     (
         ".vmlist",
@@ -108,12 +108,12 @@ fn ipset_save(data: &[u8]) {
     drop(sets_in_use(&text));
 }
 
-/// A part that was read, or why it was not.
+/// A parsed part, or its error.
 fn readable<T>(read: Result<T, impl std::fmt::Display>) -> Readable<Arc<T>> {
     read.map(Arc::new).map_err(|error| error.to_string().into())
 }
 
-/// Compiles a tree with these bytes in one of its files.
+/// Compiles a tree with these bytes as one of its files.
 fn compile_with(path: &str, data: &[u8]) {
     let mut tree = tree();
     tree.files.insert(path.into(), File::Content(data.into()));
@@ -128,7 +128,7 @@ fn compile_with(path: &str, data: &[u8]) {
     }
 }
 
-/// Every line that would reach a tool.
+/// Every line that would be passed to a tool.
 fn lines(ruleset: &Ruleset) -> Vec<String> {
     let mut lines = Vec::new();
     for family in Family::ALL {
@@ -156,8 +156,8 @@ fn check_line(line: &str) {
 
 static WANTED: LazyLock<Arc<Ruleset>> = LazyLock::new(|| compile(&tree(), &FACTS).ruleset);
 
-/// Plans what leads from a kernel in which one part is so to what is wanted, and to nothing: only names of ours are in
-/// the scripts, each in a line of its own.
+/// Plans an update from these live rules to the wanted ruleset, and to an empty one: every line of the scripts names a
+/// single chain or set, and it is one of ours.
 fn plan_with(put: impl Fn(&mut Live)) {
     let mut live = Live::empty();
     put(&mut live);

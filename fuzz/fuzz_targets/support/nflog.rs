@@ -1,4 +1,4 @@
-//! What must hold for any bytes that the kernel's log and connection tracking might send.
+//! Properties that must hold for any bytes from nfnetlink_log and connection tracking.
 use pve_firewall::nflog::conntrack::Event;
 use pve_firewall::nflog::lines::{Host, Lines};
 use pve_firewall::nflog::link::link_event;
@@ -6,9 +6,9 @@ use pve_firewall::nflog::message::LoggedPacket;
 use pve_firewall::nflog::netlink::messages;
 use pve_firewall::nflog::time::LocalTime;
 
-struct Nowhere;
+struct FakeHost;
 
-impl Host for Nowhere {
+impl Host for FakeHost {
     fn interface(&mut self, index: u32) -> Option<&str> {
         index.is_multiple_of(2).then_some("eth0")
     }
@@ -18,14 +18,14 @@ impl Host for Nowhere {
     }
 
     fn local_time(&self, seconds: i64) -> LocalTime {
-        assert!((0..=253_402_300_799).contains(&seconds), "a time that no calendar holds");
+        assert!((0..=253_402_300_799).contains(&seconds), "a time after the year 9999");
         LocalTime { year: 2026, month: 10, day: 23, weekday: 1, hour: 7, minute: 36, second: 59, offset: 0 }
     }
 }
 
-/// A datagram of packets: one line each, with its head and nothing that could be a second line.
+/// Decodes a datagram of packets: each gets exactly one line with a valid head.
 pub fn packets(data: &[u8]) {
-    let mut lines = Lines::new(Nowhere);
+    let mut lines = Lines::new(FakeHost);
     for message in std::iter::once(data).chain(messages(data).map(|message| message.bytes)) {
         let mut line = String::new();
         lines.push_packet(&LoggedPacket::decode(message), &mut line);
@@ -39,9 +39,9 @@ pub fn packets(data: &[u8]) {
     messages(data).for_each(|message| drop(link_event(message)));
 }
 
-/// A datagram of conntrack events: at most one line each.
+/// Decodes a datagram of conntrack events: each gets at most one line.
 pub fn connections(data: &[u8]) {
-    let mut lines = Lines::new(Nowhere);
+    let mut lines = Lines::new(FakeHost);
     for event in messages(data).filter_map(|message| Event::decode(&message)) {
         let mut line = String::new();
         lines.push_conntrack(&event, &mut line);
