@@ -8,11 +8,14 @@ PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
 
 all: build
 
+# $(call needs,TOOLS,PACKAGES): installs the packages unless all tools are installed
+needs = @missing=; for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	test -z "$$missing" || scripts/install-packages $(2)
+
 # Installs the Debian packages that the firewall and its tests need; no network access if all are installed
 deps:
-	@missing=; for tool in $(TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
-	test -e /etc/services || missing=1; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); fi
+	$(call needs,$(TOOLS),$(PACKAGES))
+	@test -e /etc/services || scripts/install-packages netbase
 
 build:
 	cargo build --release --locked
@@ -24,22 +27,9 @@ run: deps build
 test: deps test-deps
 	cargo test --locked
 
-# Packages for the tests only: an IPS, an FTP server and client, libfaketime. Debian 12 has Suricata in its backports
-TEST_TOOLS := suricata vsftpd curl faketime
+# Packages for the tests only: an IPS, an FTP server and client, libfaketime
 test-deps:
-	@for tool in $(TEST_TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
-	test -z "$$missing" && exit; \
-	. /etc/os-release; backports=$$VERSION_CODENAME-backports; \
-	apt-get update -qq; \
-	if ! apt-cache madison suricata | grep -q .; then \
-		mirror=$$(apt-get indextargets --format '$$(REPO_URI)' "Codename: $$VERSION_CODENAME" 'Created-By: Packages' | head -n 1); \
-		echo "deb $$mirror $$backports main" >/etc/apt/sources.list.d/$$backports.list; \
-		apt-get update -qq; \
-	fi; \
-	apt-cache policy suricata | grep -q "$$backports" && release="--target-release=$$backports"; \
-	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get install -y -qq --no-install-recommends vsftpd curl faketime && \
-	apt-get install -y -qq --no-install-recommends $$release suricata
+	$(call needs,suricata vsftpd curl faketime,--no-install-recommends suricata vsftpd curl faketime)
 
 # Long run of the fault injection and random configuration tests: about two hours
 long-tests: deps
@@ -93,19 +83,14 @@ deb: deb-deps
 		"$$(sed -n 's/^Maintainer: //p' debian/control)" "$$(git log -1 --format=%cD)" >debian/changelog
 	dpkg-buildpackage --root-command=fakeroot --target=binary --no-check-builddeps
 
-# $(call needs,TOOLS,PACKAGES): installs the packages unless all tools are installed
-needs = @for tool in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
-	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $(2); }
-
 deb-deps:
-	$(call needs,dh dpkg-buildpackage fakeroot,debhelper dpkg-dev fakeroot)
+	$(call needs,dh dpkg-buildpackage fakeroot,--no-install-recommends debhelper dpkg-dev fakeroot)
 
 # Tests the package in a Debian container with systemd: installation, upgrade, removal, purge, the units. The package is
 # built without network access; crates and tools are downloaded before. The first run creates the container's file system
 # with debootstrap below /var/cache/pve-firewall-rs
 test-package: deb-deps
-	$(call needs,lintian debootstrap systemd-nspawn,lintian debootstrap systemd-container)
+	$(call needs,lintian debootstrap systemd-nspawn,--no-install-recommends lintian debootstrap systemd-container)
 	cargo fetch --quiet --locked
 	unshare --net $(MAKE) deb
 	lintian --allow-root --display-info --fail-on error,warning,info target/pve-firewall-rs_$(VERSION)_*.deb
