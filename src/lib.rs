@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The **core** turns bytes into values and text. It does no I/O, asks no clock and no environment, and logs nothing:
-//! the modules `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
+//! the modules `model`, `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
 //!
 //! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
 //! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `trial`, `daemon`, `logger` and `cli`.

@@ -1,6 +1,6 @@
 //! Standard output carries data, standard error everything else.
 use super::style::{BAD, paint};
-use crate::config::Report;
+use crate::model::Report;
 use anstream::stream::{IsTerminal, RawStream};
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result};

@@ -3,13 +3,14 @@ mod endpoint;
 mod question;
 mod render;
 
+use crate::model::Origin;
 pub use endpoint::Zone;
 
 use super::args::SimulateOptions;
 use super::load::{self, View};
 use super::{Context, output};
 use crate::iptables::plan::Live;
-use crate::iptables::ruleset::{Origin, Target};
+use crate::iptables::ruleset::Target;
 use crate::iptables::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
 use crate::node::broadcasts;
 use anyhow::{Context as _, Result};

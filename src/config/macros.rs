@@ -1,11 +1,10 @@
 //! Macros with the parameters of the rule that uses them.
-use super::diagnostic::Fault;
-use super::ports::{Ports, icmp_type};
+use super::ports::{self, icmp_type};
 use super::rule::Term;
 use super::syntax::RawRule;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{Macro, MacroRule};
-use crate::iptables::ruleset::{Family, PerFamily, Spelled};
+use crate::model::{Family, Fault, PerFamily, Spelled};
 
 type Faults = Vec<Fault>;
 
@@ -80,7 +79,7 @@ fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databas
         vec![Fault::new("macro", text)]
     })?;
     let ports = |part, text: Option<&str>| {
-        text.map(|text| Ports::parse(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
+        text.map(|text| ports::ports(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
             .transpose()
     };
     let sport = ports("sport", sport.or(raw.sport))?;

@@ -4,7 +4,6 @@
 //! a file does not matter: names are resolved when all of a file is known.
 
 mod address;
-mod diagnostic;
 mod macros;
 mod names;
 mod options;
@@ -15,34 +14,17 @@ mod sections;
 mod syntax;
 mod values;
 
-pub use address::Literal;
-pub use diagnostic::{Mark, Report, Severity, Sought, Span};
-pub use names::{Alias, Definitions, IpSet, Names, Scope, SetEntry, SetRef};
+pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as known_options};
-pub use ports::Ports;
-pub use rule::{Action, Address, Direction, Rule, Term, VerdictRule};
-pub use sections::is_plain;
-pub use values::{LogRatelimit, Verdict};
+pub use rule::{Action, Rule, Term, VerdictRule};
 
 use crate::builtin::databases::Databases;
+use crate::model::Report;
 use options::VnetOptions;
 use resolve::{Context, Env};
 use sections::{Kinds, Sections, decode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The kinds of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileKind {
-    /// `firewall/cluster.fw`
-    Cluster,
-    /// `nodes/<node>/host.fw`
-    Host,
-    /// `firewall/<VMID>.fw`
-    Guest,
-    /// `sdn/firewall/<vnet>.fw`
-    Vnet,
-}
 
 /// A group of cluster.fw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
-use super::diagnostic::{Fault, Report, Sought};
-use super::sections::{LONGEST_NAME, Line, Named, cut, is_name, shown};
-use crate::iptables::ruleset::Spelled;
+use super::sections::{LONGEST_NAME, Line, Named, cut, is_name};
+use crate::model::{Fault, Report, Scope, SetRef, Sought, Spelled, shown};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,24 +38,6 @@ pub struct Definitions {
     pub aliases: BTreeMap<String, Alias>,
     /// IP sets by name.
     pub sets: BTreeMap<String, IpSet>,
-}
-
-/// Whose definition a name means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// The definition in cluster.fw.
-    Cluster,
-    /// The definition in the guest's own file.
-    Guest,
-}
-
-/// A reference to an IP set that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetRef {
-    /// Whose set.
-    pub scope: Scope,
-    /// Its name in lower case.
-    pub name: String,
 }
 
 /// The definitions that names in a file may mean.

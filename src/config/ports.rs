@@ -1,21 +1,11 @@
 //! Ports and ICMP types, as rules and macros write them.
-use super::sections::{cut, shown};
+use super::sections::cut;
 use crate::builtin::databases::{Databases, decimal};
 use crate::builtin::icmp;
-use crate::iptables::ruleset::{Family, IcmpType, Spelled};
-use std::sync::Arc;
+use crate::model::{Family, IcmpType, Ports, Spelled, shown};
 
-/// How many ports the multiport match takes, a range counting as two.
+/// How many ports a list may have in the grammar of Proxmox, a range counting as two.
 const MOST_PORTS: usize = 15;
-
-/// The ports of one end of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ports {
-    /// One port or one range, both ends included.
-    One(Spelled<(u16, u16)>),
-    /// Several, for the multiport match.
-    Several(Arc<Spelled<Vec<(u16, u16)>>>),
-}
 
 /// The protocols that have ports, by number, with the name that services are listed under.
 fn with_ports(protocol: u8) -> Option<&'static str> {
@@ -29,25 +19,22 @@ fn with_ports(protocol: u8) -> Option<&'static str> {
     }
 }
 
-impl Ports {
-    /// Reads what stands behind `-dport` or `-sport` for a protocol.
-    pub fn parse(text: &str, protocol: &Spelled<u8>, databases: &Databases) -> Result<Self, String> {
-        let Some(name) = with_ports(protocol.value) else {
-            return Err(format!("protocol '{protocol}' does not support ports"));
-        };
-        // iptables has no ports of its own for udplite, the multiport match has
-        if cut(text, b',').is_none() && name != "udplite" {
-            let one = port(text, name, databases)?;
-            return Spelled::new(text, one).map(Ports::One).ok_or_else(|| invalid(text));
-        }
-        let parts = || text.split(',');
-        let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
-        let count: usize = parts().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
-        if count > MOST_PORTS {
-            return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
-        }
-        Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())).ok_or_else(|| invalid(text))
+/// Reads what stands behind `-dport` or `-sport` for a protocol.
+pub fn ports(text: &str, protocol: &Spelled<u8>, databases: &Databases) -> Result<Ports, String> {
+    let Some(name) = with_ports(protocol.value) else {
+        return Err(format!("protocol '{protocol}' does not support ports"));
+    };
+    if cut(text, b',').is_none() {
+        let one = port(text, name, databases)?;
+        return Spelled::new(text, one).map(Ports::One).ok_or_else(|| invalid(text));
     }
+    let parts = || text.split(',');
+    let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
+    let count: usize = parts().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
+    if count > MOST_PORTS {
+        return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
+    }
+    Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())).ok_or_else(|| invalid(text))
 }
 
 fn invalid(text: &str) -> String {
@@ -80,7 +67,7 @@ pub fn icmp_family(protocol: &str) -> Option<Family> {
     }
 }
 
-/// Reads an ICMP type: a name of the family's table, or a number. 255 is no type in IPv4: iptables takes it for any.
+/// Reads an ICMP type: a name of the family's table, or a number. 255 is reserved in IPv4 (RFC 2780), and any type to the tools.
 pub fn icmp_type(text: &str, family: Family) -> Option<Spelled<IcmpType>> {
     let (table, most) = match family {
         Family::V4 => (icmp::V4, 254),
@@ -101,7 +88,7 @@ mod tests {
     fn parse(text: &str, protocol: &str) -> Result<Ports, String> {
         let databases = Databases::parse("tcp 6 TCP\nudplite 136\nesp 50\n", "http 80/tcp\nntp 123/udp\n", "");
         let protocol = Spelled::new(protocol, databases.protocol(protocol).unwrap()).unwrap();
-        Ports::parse(text, &protocol, &databases)
+        ports(text, &protocol, &databases)
     }
 
     #[test]
@@ -109,10 +96,10 @@ mod tests {
         for (text, several) in
             [("80", false), ("0", false), ("80:85", false), ("http", false), ("80,443", true), ("http,8000:8080", true)]
         {
-            let ports = parse(text, "tcp").unwrap();
-            assert_eq!(matches!(ports, Ports::Several(_)), several, "{text}");
+            let read = parse(text, "tcp").unwrap();
+            assert_eq!(matches!(read, Ports::Several(_)), several, "{text}");
         }
-        assert!(matches!(parse("80", "udplite"), Ok(Ports::Several(_))));
+        assert!(matches!(parse("80", "udplite"), Ok(Ports::One(_))));
         assert!(parse("1,2,3,4,5,6,7,8,9,10,11,12,13,14:15", "6").is_ok());
     }
 

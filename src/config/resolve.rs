@@ -1,16 +1,17 @@
 //! The meaning of a rule's words, and what is wrong with them.
-use super::address::Literal;
-use super::diagnostic::{Fault, Report, Sought};
+use super::address::literal;
 use super::macros::terms;
 use super::names::{Names, is_alias, unscoped};
-use super::ports::{Ports, icmp_family, icmp_type};
-use super::rule::{Action, Address, Direction, Rule, Term, VerdictRule};
-use super::sections::{LONGEST_GROUP, Line, cut, is_name, shown};
+use super::ports::{icmp_family, icmp_type, ports};
+use super::rule::{Action, Rule, Term, VerdictRule};
+use super::sections::{LONGEST_GROUP, Line, cut, is_name};
 use super::syntax::RawRule;
-use super::values::Verdict;
+use super::values;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
-use crate::iptables::ruleset::{Family, Interface, PerFamily, Spelled};
+use crate::model::{
+    Address, Direction, Family, Fault, IcmpType, Interface, PerFamily, Ports, Report, Sought, Spelled, Verdict, shown,
+};
 use std::sync::Arc;
 
 /// The kind of file, or of section, that a rule stands in.
@@ -232,7 +233,7 @@ impl<'a> Check<'a> {
             Some((mac, word)) => (Some(mac), word),
             None => (None, action),
         };
-        let Some(verdict) = Verdict::of_rule(word).filter(|_| mac != Some("")) else {
+        let Some(verdict) = values::verdict(word).filter(|_| mac != Some("")) else {
             self.unknown("action", format!("unknown action '{}'", shown(action)), Sought::Verdict);
             return None;
         };
@@ -270,7 +271,7 @@ impl<'a> Check<'a> {
         if part == "dport" && icmp_family(proto.text()).is_some() {
             return None;
         }
-        match Ports::parse(text, proto, self.context.databases) {
+        match ports(text, proto, self.context.databases) {
             Ok(ports) => Some(ports),
             Err(fault) => {
                 self.unknown(part, fault, Sought::Service(proto.text().to_string()));
@@ -279,10 +280,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn icmp_type(
-        &mut self,
-        proto: Option<&Spelled<u8>>,
-    ) -> Option<(Family, Spelled<crate::iptables::ruleset::IcmpType>)> {
+    fn icmp_type(&mut self, proto: Option<&Spelled<u8>>) -> Option<(Family, Spelled<IcmpType>)> {
         let family = proto.and_then(|proto| icmp_family(proto.text()));
         let text = match (self.raw.icmp_type, self.raw.dport, family) {
             (Some(_), _, None) => {
@@ -319,13 +317,13 @@ impl<'a> Check<'a> {
             return set.map(Address::Set);
         }
         let by_alias = is_alias(text);
-        let literal = if by_alias {
+        let known = if by_alias {
             let found = names.alias(text).ok_or_else(|| format!("no such alias '{}'", shown(text)));
-            found.and_then(|found| Literal::parse(found.text()))
+            found.and_then(|found| literal(found.text()))
         } else {
-            Literal::parse(text)
+            literal(text)
         };
-        match literal {
+        match known {
             Ok(literal) => {
                 let family = literal.family();
                 if self.family.is_none_or(|own| own == family) {

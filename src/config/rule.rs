@@ -1,30 +1,5 @@
-//! Rules as they are understood: what the compiler gets.
-use super::address::Literal;
-use super::diagnostic::Span;
-use super::names::SetRef;
-use super::ports::Ports;
-use super::values::Verdict;
-use crate::iptables::ruleset::{Family, IcmpType, PerFamily, Spelled};
-
-/// The direction of a rule. FORWARD rules are checked and generate nothing: the nftables backend enforces them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Towards the host or guest.
-    In,
-    /// From it.
-    Out,
-    /// Through the host.
-    Forward,
-}
-
-/// A packet's source or destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// Addresses, networks, or a range; an alias too.
-    Literal(Literal),
-    /// An IP set.
-    Set(SetRef),
-}
+//! Rules as they are understood: what the compilers get.
+use crate::model::{Address, Direction, Family, IcmpType, PerFamily, Ports, Span, Spelled, Verdict};
 
 /// What a rule says about the protocol. A macro gives a rule several of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,11 @@
 //! Lines and sections of a configuration file.
-use super::diagnostic::{Report, Span};
+use crate::model::{Report, Span, is_plain, shown};
 use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 65_536;
-/// How much of a line a report shows, in characters.
-const SHOWN: usize = 240;
 
 /// A line that is neither empty nor a comment, without blanks around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,33 +86,6 @@ pub fn decode(content: &[u8]) -> Cow<'_, str> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     // most is ASCII, which is checked much faster than it is mended
     str::from_utf8(content).map_or_else(|_| String::from_utf8_lossy(content), Cow::Borrowed)
-}
-
-/// Text as a report may show it: on one line, printable, and not endless.
-pub fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for (count, one) in text.chars().enumerate() {
-        match one {
-            _ if count == SHOWN => {
-                out.push('…');
-                break;
-            }
-            one if one.is_control() || turns_text(one) => out.extend(one.escape_default()),
-            one => out.push(one),
-        }
-    }
-    out
-}
-
-/// Whether a character changes the direction of the text around it (UAX #9), so that a line reads as another.
-fn turns_text(one: char) -> bool {
-    matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Whether a text is all printable ASCII and tabs, as most is: then nothing else needs to be looked for.
-pub fn is_plain(text: &str) -> bool {
-    // every byte is looked at, so many can be at once
-    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
 }
 
 /// The text before and after the first such byte, which is an ASCII character. Words are short: a search would take longer

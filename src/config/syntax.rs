@@ -1,7 +1,7 @@
 //! The syntax of a rule's line: words, not yet their meaning.
-use super::diagnostic::Sought;
-use super::sections::{Line, cut, shown};
+use super::sections::{Line, cut};
 use super::values::log_level;
+use crate::model::{Sought, shown};
 
 /// A rule's line taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,34 +1,21 @@
 //! Values of options: levels, policies, numbers.
-use crate::iptables::ruleset::{LogRate, Queue, Token};
+use crate::model::{LogRate, LogRatelimit, Queue, Rate, Spelled, TimeUnit, Verdict};
 
-/// What is done with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Let it through.
-    Accept,
-    /// Lose it.
-    Drop,
-    /// Refuse it with an answer.
-    Reject,
+/// `ACCEPT`, `DROP` or `REJECT`, exactly; `DENY` is taken for DROP.
+pub(super) fn verdict(word: &str) -> Option<Verdict> {
+    match word {
+        "ACCEPT" => Some(Verdict::Accept),
+        "DROP" | "DENY" => Some(Verdict::Drop),
+        "REJECT" => Some(Verdict::Reject),
+        _ => None,
+    }
 }
 
-impl Verdict {
-    /// `ACCEPT`, `DROP` or `REJECT`, exactly; `DENY` is taken for DROP.
-    pub(super) fn of_rule(word: &str) -> Option<Self> {
-        match word {
-            "ACCEPT" => Some(Verdict::Accept),
-            "DROP" | "DENY" => Some(Verdict::Drop),
-            "REJECT" => Some(Verdict::Reject),
-            _ => None,
-        }
-    }
-
-    /// The value of a policy option, in any case.
-    pub(super) fn of_option(word: &str) -> Option<Self> {
-        match word.to_ascii_uppercase().as_str() {
-            "DENY" => None,
-            upper => Verdict::of_rule(upper),
-        }
+/// The value of a policy option, in any case.
+pub(super) fn policy(word: &str) -> Option<Verdict> {
+    match word.to_ascii_uppercase().as_str() {
+        "DENY" => None,
+        upper => verdict(upper),
     }
 }
 
@@ -57,63 +44,36 @@ pub(super) fn integer(value: &str) -> Option<u64> {
     digits.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
-/// How log rules are limited (`log_ratelimit`). `None` is no limit at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRatelimit(pub Option<LogRate>);
-
-impl Default for LogRatelimit {
-    fn default() -> Self {
-        LogRatelimit(log_rate("1/sec", None))
-    }
-}
-
-fn log_rate(rate: &str, burst: Option<u32>) -> Option<LogRate> {
-    Token::new(rate).map(|rate| LogRate { rate, burst })
-}
-
-/// What iptables takes at the most for `--limit`, in packets a second, and for `--limit-burst`.
-const MOST: u64 = 10_000;
-/// The burst that iptables takes where none is given.
-const BURST: u64 = 5;
-/// In how many seconds a burst must be made up for: the kernel counts the credits for it in 32 bits (xt_limit.c).
-const MADE_UP_FOR: u64 = 134_217;
-
-impl LogRatelimit {
-    /// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is none.
-    pub(super) fn parse(value: &str) -> Option<Self> {
-        let mut parts = value.split(',').map(str::trim);
-        let first = parts.next()?;
-        let enable = boolean(first.strip_prefix("enable=").unwrap_or(first))?;
-        let (mut rate, mut interval, mut burst) = ("1/sec".to_string(), 10_000, None);
-        for part in parts {
-            let (key, value) = part.split_once('=')?;
-            match key {
-                "rate" => (rate, interval) = Self::rate(value)?,
-                "burst" => burst = Some(integer(value).filter(|burst| *burst <= MOST)?).filter(|burst| *burst > 0),
-                _ => return None,
-            }
-        }
-        let seconds = burst.unwrap_or(BURST) * interval / 10_000;
-        if enable && seconds > MADE_UP_FOR {
-            return None;
-        }
-        let burst = burst.and_then(|burst| u32::try_from(burst).ok());
-        Some(LogRatelimit(if enable { log_rate(&rate, burst) } else { None }))
-    }
-
-    /// As iptables takes it, and the time between two packets in units of 100 µs.
-    fn rate(value: &str) -> Option<(String, u64)> {
-        let (count, unit) = value.split_once('/')?;
-        let seconds = match unit {
-            "second" => 1,
-            "minute" => 60,
-            "hour" => 3_600,
-            "day" => 86_400,
+/// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is none.
+pub(super) fn log_ratelimit(value: &str) -> Option<LogRatelimit> {
+    let mut parts = value.split(',').map(str::trim);
+    let first = parts.next()?;
+    let enable = boolean(first.strip_prefix("enable=").unwrap_or(first))?;
+    let (mut own, mut burst) = (None, None);
+    for part in parts {
+        let (key, value) = part.split_once('=')?;
+        match key {
+            "rate" => own = Some(rate(value)?),
+            "burst" => burst = Some(u32::try_from(integer(value)?).unwrap_or(u32::MAX)).filter(|burst| *burst > 0),
             _ => return None,
-        };
-        let count = integer(count).filter(|count| (1..=MOST * seconds).contains(count))?;
-        Some((format!("{count}/{unit}"), seconds * 10_000 / count))
+        }
     }
+    let default = LogRatelimit::default().0?.rate.clone();
+    let rate = LogRate { rate: own.unwrap_or(default), burst };
+    Some(LogRatelimit(enable.then(|| rate.into())))
+}
+
+fn rate(value: &str) -> Option<Spelled<Rate>> {
+    let (count, unit) = value.split_once('/')?;
+    let per = match unit {
+        "second" => TimeUnit::Second,
+        "minute" => TimeUnit::Minute,
+        "hour" => TimeUnit::Hour,
+        "day" => TimeUnit::Day,
+        _ => return None,
+    };
+    let packets = integer(count).filter(|count| *count > 0)?;
+    Spelled::new(&format!("{packets}/{unit}"), Rate { packets, per })
 }
 
 /// `N` or `N:M`, queues of NFQUEUE; 0 is the one that packets go to without a number.
@@ -134,29 +94,24 @@ mod tests {
     use super::*;
 
     fn limit(value: &str) -> Option<String> {
-        LogRatelimit::parse(value).map(|LogRatelimit(rate)| rate.map_or("off".into(), |rate| rate.to_string()))
+        log_ratelimit(value).map(|LogRatelimit(limit)| match limit.as_deref() {
+            None => "off".to_string(),
+            Some(LogRate { rate, burst }) => format!("{rate} {burst:?}"),
+        })
     }
 
     #[test]
     fn log_ratelimits() {
         for (value, text) in [
-            ("1", Some("--limit 1/sec")),
-            ("enable=1,rate=20/minute,burst=7", Some("--limit 20/minute --limit-burst 7")),
-            ("1,burst=0", Some("--limit 1/sec")),
+            ("1", Some("1/sec None")),
+            ("enable=1,rate=20/minute,burst=7", Some("20/minute Some(7)")),
+            ("1,burst=0", Some("1/sec None")),
             ("0,rate=1/day", Some("off")),
-            ("1,rate=1/day,burst=1", Some("--limit 1/day --limit-burst 1")),
-            ("1,rate=1/day,burst=2", None),
-            ("1,rate=1/day", None),
-            ("1,rate=8/day,burst=12", Some("--limit 8/day --limit-burst 12")),
-            ("1,rate=8/day,burst=13", None),
-            ("1,rate=5/day", Some("--limit 5/day")),
-            ("1,rate=1/hour,burst=37", Some("--limit 1/hour --limit-burst 37")),
-            ("1,rate=1/hour,burst=38", None),
+            ("1,rate=8/day,burst=13", Some("8/day Some(13)")),
+            ("1,burst=99999999999", Some("1/sec Some(4294967295)")),
             ("rate=5/day", None),
             ("1,rate=5", None),
             ("1,rate=0/second", None),
-            ("1,rate=10001/second", None),
-            ("1,burst=10001", None),
             ("1,rate=5/second -j ACCEPT", None),
             ("", None),
         ] {

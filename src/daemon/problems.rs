@@ -1,5 +1,5 @@
 //! What is wrong now, logged once when it appears and once when it is gone.
-use crate::config::{self, Report};
+use crate::model::{self, Report};
 use crate::system::root::Root;
 use crate::system::syslog::{Severity, Syslog};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +92,7 @@ impl Message {
 
 impl From<&Report> for Message {
     fn from(report: &Report) -> Self {
-        Message { text: report.to_string(), warning: report.severity == config::Severity::Warning }
+        Message { text: report.to_string(), warning: report.severity == model::Severity::Warning }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Guests of which something cannot be read: the devices of theirs that have live rules keep them.
 use crate::inputs::{File, Tree};
 use crate::iptables::plan::Live;
-use crate::iptables::ruleset::Family;
+use crate::model::Family;
 use crate::paths::TreeFile;
 use std::collections::BTreeSet;
 

@@ -11,7 +11,7 @@ use crate::inputs::Tree;
 use crate::iptables::apply::{Firewall, Outcome};
 use crate::iptables::compile::{Compiled, Compiler};
 use crate::iptables::plan::{Part, TableName};
-use crate::iptables::ruleset::Family;
+use crate::model::Family;
 use crate::paths::UPDATE_LOCK;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod compile;
+mod limits;
 pub mod plan;
 pub mod ruleset;
 pub mod simulate;

@@ -1,10 +1,10 @@
 //! A configuration that leaves nobody a way to manage the node.
 use super::files::Files;
-use crate::config::{Action, Address, Direction, Host, Literal, Report, Rule, Scope, Verdict, VerdictRule};
+use crate::config::{Action, Host, Rule, VerdictRule};
 use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
-use crate::iptables::ruleset::{Family, Origin};
 use crate::iptables::simulate::{self, End, Packet, Question};
+use crate::model::{Address, Direction, Family, Literal, Origin, Report, Scope, Verdict};
 use crate::paths::TreeFile;
 use ipnet::IpNet;
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! Whether one rule leaves nothing for another.
-use crate::config::{Address, Cluster, Definitions, Literal, Ports, Scope, SetEntry, SetRef, Term, VerdictRule};
-use crate::iptables::ruleset::Family;
+use crate::config::{Cluster, Definitions, SetEntry, Term, VerdictRule};
+use crate::model::{Address, Family, Literal, Ports, Scope, SetRef};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -96,7 +96,7 @@ fn term_covers(wide: &Term, narrow: &Term) -> bool {
     let Term { proto: wide_proto, sport: wide_sport, dport: wide_dport, icmp_type: wide_type } = wide;
     let same_proto = wide_proto.as_ref().is_none_or(|wide| proto.as_ref().is_some_and(|one| one.value == wide.value));
     let icmp = wide_type.as_ref().is_none_or(|(_, wide)| {
-        let within = |kind: &crate::iptables::ruleset::IcmpType| {
+        let within = |kind: &crate::model::IcmpType| {
             let kinds = wide.value.kind.is_none() || wide.value.kind == kind.kind;
             kinds && (wide.value.code.is_none() || wide.value.code == kind.code)
         };

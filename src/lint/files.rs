@@ -1,9 +1,9 @@
 //! All files of a tree, understood: also those of other nodes and of guests that are not here.
 use crate::builtin::databases::Databases;
-use crate::config::{Alias, Cluster, Definitions, FileKind, Guest, Host, Parser, Report, Rule, known_options};
+use crate::config::{Alias, Cluster, Definitions, Guest, Host, Parser, Rule, known_options};
 use crate::inputs::{Facts, Tree};
-use crate::iptables::ruleset::Spelled;
 use crate::model::guest::{GuestKind, parse_vmid};
+use crate::model::{FileKind, Report, Spelled};
 use crate::node::{self, Device};
 use crate::paths::{CLUSTER, FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! IP filters that keep a guest from sending under its own addresses.
 use super::files::{Files, GuestFile};
-use crate::config::{Guest, Report};
-use crate::iptables::ruleset::Origin;
+use crate::config::Guest;
+use crate::model::{Origin, Report};
 use crate::node::Device;
 use ipnet::IpNet;
 use std::net::IpAddr;

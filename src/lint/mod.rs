@@ -10,11 +10,11 @@ mod shadowed;
 mod suggest;
 mod unused;
 
+use crate::model::Report;
 pub use files::place;
 pub use suggest::nearest;
 
 use crate::builtin::databases::Databases;
-use crate::config::Report;
 use crate::inputs::{Facts, Tree};
 use crate::iptables::compile::compile;
 use files::Files;

@@ -1,8 +1,8 @@
 //! Rules that no packet reaches, because an earlier rule decides over all that they match.
 use super::covers::Sets;
 use super::files::{Files, Section};
-use crate::config::{Action, Direction, Report, Rule, Term, Verdict, VerdictRule};
-use crate::iptables::ruleset::Family;
+use crate::config::{Action, Rule, Term, VerdictRule};
+use crate::model::{Direction, Family, Report, Verdict};
 
 /// How many rules of a section are looked at: comparing them takes the square of their number.
 const MOST: usize = 4096;

@@ -3,8 +3,8 @@ use crate::builtin::databases::Databases;
 use crate::builtin::helpers::HELPERS;
 use crate::builtin::icmp;
 use crate::builtin::macros::{self, MACROS};
-use crate::config::{Definitions, Sought, known_options};
-use crate::iptables::ruleset::Family;
+use crate::config::{Definitions, known_options};
+use crate::model::{Family, Sought};
 use std::collections::BTreeMap;
 
 /// The words that a file may use.
@@ -120,7 +120,7 @@ fn is_near(word: &str, known: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FileKind;
+    use crate::model::FileKind;
 
     #[test]
     fn the_nearest_word_of_each_kind() {

@@ -1,6 +1,7 @@
 //! IP sets and groups that hold nothing, or that nothing uses.
 use super::files::{Files, GuestFile};
-use crate::config::{Action, Address, Definitions, Report, Rule, Scope, VerdictRule};
+use crate::config::{Action, Definitions, Rule, VerdictRule};
+use crate::model::{Address, Report, Scope};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

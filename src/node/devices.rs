@@ -1,8 +1,7 @@
 //! The network devices of guests: their `.conf` files.
 use super::guests::Listed;
-use crate::config::{Report, is_plain};
-use crate::iptables::ruleset::{Interface, MacAddr, Spelled};
 use crate::model::guest::{GuestDevice, GuestKind, parse_net_index};
+use crate::model::{Interface, MacAddr, Report, Spelled, is_plain};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! What makes no sense in the files that are not the firewall's own, but that it goes by.
 use super::{corosync, members};
-use crate::config::Report;
 use crate::inputs::{File, Tree};
+use crate::model::Report;
 use crate::paths::{COROSYNC, MEMBERS, TreeFile};
 
 /// Reports about `.members`, `corosync.conf`, and files that are checked only and cannot be read.

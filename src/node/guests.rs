@@ -1,6 +1,6 @@
 //! The node's guests: `.vmlist`, or the guests' `.conf` files.
-use crate::config::Report;
 use crate::inputs::Tree;
+use crate::model::Report;
 use crate::model::guest::{GuestDevice, GuestKind, parse_vmid};
 use crate::paths::{TreeFile, VMLIST};
 use serde::de::IgnoredAny;

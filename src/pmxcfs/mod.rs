@@ -14,8 +14,8 @@ pub mod stable_tree;
 mod watch;
 pub mod worker;
 
-use crate::config::Report;
 use crate::inputs::{File, Tree};
+use crate::model::Report;
 use crate::system::waker::Waker;
 use crate::system::worker::{Reply, Stuck, Worker};
 use snapshot::Scan;

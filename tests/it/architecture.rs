@@ -5,35 +5,32 @@ use std::path::{Path, PathBuf};
 /// A module, and those that it may use besides itself.
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
-    ("builtin", &[]),
     ("model", &[]),
+    ("builtin", &[]),
     ("nflog", &[]),
     ("inputs", &[]),
     ("parallel", &[]),
     ("paths", &["model"]),
-    ("config", &["builtin", "iptables"]),
-    ("node", &["config", "inputs", "iptables", "model", "paths"]),
+    ("config", &["builtin", "model"]),
+    ("node", &["inputs", "model", "paths"]),
     ("lint", &["builtin", "config", "inputs", "iptables", "model", "node", "paths"]),
     // the shell
     ("iptables", &["builtin", "config", "inputs", "model", "node", "parallel", "paths", "system"]),
     ("system", &["nflog"]),
-    ("pmxcfs", &["config", "inputs", "iptables", "model", "node", "parallel", "paths", "system"]),
+    ("pmxcfs", &["inputs", "iptables", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["config", "inputs", "iptables", "paths", "pmxcfs", "system", "trial"]),
+    ("daemon", &["inputs", "iptables", "model", "paths", "pmxcfs", "system", "trial"]),
     (
         "cli",
-        &[
-            "builtin", "config", "daemon", "inputs", "iptables", "lint", "model", "node", "paths", "pmxcfs", "system",
-            "trial",
-        ],
+        &["builtin", "daemon", "inputs", "iptables", "lint", "model", "node", "paths", "pmxcfs", "system", "trial"],
     ),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
 const CORE: &[&str] = &[
-    "builtin",
     "model",
+    "builtin",
     "nflog",
     "inputs",
     "parallel",
@@ -41,6 +38,7 @@ const CORE: &[&str] = &[
     "config",
     "node",
     "lint",
+    "iptables/limits",
     "iptables/ruleset",
     "iptables/compile",
     "iptables/plan",

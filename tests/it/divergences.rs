@@ -128,7 +128,7 @@ fn what_a_tool_would_refuse_is_a_fault_of_its_line() {
         ("[ALIASES]\nbad 1.2.3.4/33", "value does not look like a valid IP address or CIDR network"),
         ("[IPSET web]\n1.2.3.4/33", "cidr: value does not look like a valid IP address or CIDR network"),
         ("[ALIASES]\nall 0.0.0.0/0\n[IPSET web]\nall", "cidr: a zero prefix is not allowed in ipset entries"),
-        (&format!("[RULES]\nIN ACCEPT -source {list}"), "source: address list too long"),
+        (&format!("[RULES]\nIN ACCEPT -source {list}"), ": address list too long"),
         (&format!("[RULES]\nIN ACCEPT -p tcp -dport {ports}"), "dport: too many entries in port list"),
         ("[RULES]\nIN ACCEPT -i abcdefghijklmnop", "iface: invalid network interface name 'abcdefghijklmnop'"),
         ("[RULES]\nIN ACCEPT -p mptcp", "proto: unknown protocol 'mptcp'"),

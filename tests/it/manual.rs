@@ -3,7 +3,8 @@ use clap::CommandFactory;
 use pve_firewall::builtin::helpers::HELPERS;
 use pve_firewall::builtin::macros::{MACROS, Macro, MacroRule};
 use pve_firewall::cli::Cli;
-use pve_firewall::config::{FileKind, known_options};
+use pve_firewall::config::known_options;
+use pve_firewall::model::FileKind;
 use std::fs;
 use std::process::Command;
 

@@ -1,9 +1,9 @@
 //! `check`: what is wrong in the configuration, or would be with other files in their place.
 use super::args::CheckOptions;
 use super::{Context, load, output};
-use crate::config::Severity;
 use crate::inputs::{File, Tree};
 use crate::lint::{self, Finding};
+use crate::model::Severity;
 use crate::paths::{NODES_FOLDER, TreeFile};
 use crate::pmxcfs::facts::FactsSource;
 use crate::system::files;

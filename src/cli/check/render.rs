@@ -1,7 +1,7 @@
 //! Findings for people, with the line and a caret under the place, and for machines.
 use crate::cli::style::{BAD, CHANGE, PLAIN, paint};
-use crate::config::{Mark, Severity};
 use crate::lint::Finding;
+use crate::model::{Mark, Severity};
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use anyhow::Result;
 use serde::Serialize;

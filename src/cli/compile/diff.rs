@@ -2,7 +2,8 @@
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::iptables::apply::{Firewall, Lines, Texts, family_name};
 use crate::iptables::plan::{Action, Live, Plan, Planned, TableName};
-use crate::iptables::ruleset::{Chain, Family, Origin, Ruleset};
+use crate::iptables::ruleset::{Chain, Ruleset};
+use crate::model::{Family, Origin};
 use anyhow::Result;
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 use std::collections::BTreeMap;

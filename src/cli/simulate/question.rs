@@ -4,9 +4,9 @@ use crate::builtin::databases::Databases;
 use crate::builtin::icmp;
 use crate::cli::args::SimulateOptions;
 use crate::inputs::Facts;
-use crate::iptables::ruleset::{Family, IcmpType};
 use crate::iptables::simulate::{Layer, Packet};
 use crate::lint;
+use crate::model::{Family, IcmpType};
 use anyhow::{Context as _, Result, bail};
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! A packet and its way for people.
 use crate::cli::style::{BAD, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
-use crate::iptables::ruleset::Origin;
 use crate::iptables::simulate::{Answer, Decision, Passage, Step, Verdict, Walk};
+use crate::model::Origin;
 use anstyle::Style;
 
 /// What is known of the packet, by name; with `verbose` its way; what becomes of it.

@@ -3,13 +3,11 @@ mod model;
 
 pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines};
 
-use super::FileKind;
-use super::diagnostic::{Report, Sought};
-use super::sections::{Line, shown};
-use super::values::{LogRatelimit, Verdict, boolean, integer, log_level, queues};
+use super::sections::Line;
+use super::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers;
-use crate::iptables::ruleset::Token;
+use crate::model::{FileKind, Report, Sought, Token, Verdict, shown};
 pub(super) use model::VnetOptions;
 use std::sync::Arc;
 
@@ -31,17 +29,13 @@ fn level(value: &str) -> Option<Option<u8>> {
     if value.is_empty() { Some(None) } else { log_level(&value.to_ascii_lowercase()) }
 }
 
-/// A number that a kernel tool or setting takes up to a limit.
-fn at_most(value: &str, most: u64) -> Option<u64> {
-    integer(value).filter(|number| *number <= most)
-}
-
-/// What `--hashlimit-above` (packets a second) and `--hashlimit-burst` take at the most.
-const MOST_HASHLIMIT: u64 = 1_000_000;
 /// What the kernel's settings take at the most, less what rounding up to 8192 may add.
 const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
-/// What `--hashlimit-htable-expire` takes at the most, in seconds.
-const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
+
+/// A number for one of the kernel's settings.
+fn setting(value: &str) -> Option<u64> {
+    integer(value).filter(|number| *number <= MOST_SETTING)
+}
 
 /// An option: its key, its default as a file would spell it, and how its value is read.
 pub(super) struct Row<O> {
@@ -70,11 +64,11 @@ impl Options for ClusterOptions {
     const ROWS: &'static [Row<Self>] = &[
         row("enable", "0", |to, value, _| put(&mut to.enable, integer(value))),
         row("ebtables", "1", |to, value, _| put(&mut to.ebtables, boolean(value))),
-        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, Verdict::of_option(value))),
-        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, Verdict::of_option(value))),
-        row("policy_forward", "ACCEPT", |to, value, _| put(&mut to.policy_forward, Verdict::of_option(value))),
+        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, policy(value))),
+        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
+        row("policy_forward", "ACCEPT", |to, value, _| put(&mut to.policy_forward, policy(value))),
         row("log_ratelimit", "enable=1,rate=1/second,burst=5", |to, value, _| {
-            put(&mut to.log_ratelimit, LogRatelimit::parse(&value.to_ascii_lowercase()))
+            put(&mut to.log_ratelimit, log_ratelimit(&value.to_ascii_lowercase()))
         }),
     ];
 
@@ -99,19 +93,15 @@ impl Options for HostOptions {
         row("log_level_forward", "nolog", |to, value, _| put(&mut to.log_level_forward, level(value))),
         row("tcp_flags_log_level", "nolog", |to, value, _| put(&mut to.tcp_flags_log_level, level(value))),
         row("smurf_log_level", "nolog", |to, value, _| put(&mut to.smurf_log_level, level(value))),
-        row("nf_conntrack_max", "262144", |to, value, _| put(&mut to.nf_conntrack_max, at_most(value, MOST_SETTING))),
+        row("nf_conntrack_max", "262144", |to, value, _| put(&mut to.nf_conntrack_max, setting(value))),
         row("nf_conntrack_tcp_timeout_established", "432000", |to, value, _| {
-            put(&mut to.nf_conntrack_tcp_timeout_established, at_most(value, MOST_SETTING))
+            put(&mut to.nf_conntrack_tcp_timeout_established, setting(value))
         }),
         row("nf_conntrack_tcp_timeout_syn_recv", "60", |to, value, _| {
-            put(&mut to.nf_conntrack_tcp_timeout_syn_recv, at_most(value, MOST_EXPIRE))
+            put(&mut to.nf_conntrack_tcp_timeout_syn_recv, setting(value))
         }),
-        row("protection_synflood_rate", "200", |to, value, _| {
-            put(&mut to.protection_synflood_rate, at_most(value, MOST_HASHLIMIT))
-        }),
-        row("protection_synflood_burst", "1000", |to, value, _| {
-            put(&mut to.protection_synflood_burst, at_most(value, MOST_HASHLIMIT))
-        }),
+        row("protection_synflood_rate", "200", |to, value, _| put(&mut to.protection_synflood_rate, integer(value))),
+        row("protection_synflood_burst", "1000", |to, value, _| put(&mut to.protection_synflood_burst, integer(value))),
         // read by the reference and used by nothing
         row("protection_limit", "", |_, value, _| put(&mut 0, integer(value))),
         row("nf_conntrack_helpers", "", |to, value, _| {
@@ -140,8 +130,8 @@ impl Options for GuestOptions {
         row("ips", "0", |to, value, _| put(&mut to.ips, boolean(value))),
         row("log_level_in", "nolog", |to, value, _| put(&mut to.log_level_in, level(value))),
         row("log_level_out", "nolog", |to, value, _| put(&mut to.log_level_out, level(value))),
-        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, Verdict::of_option(value))),
-        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, Verdict::of_option(value))),
+        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, policy(value))),
+        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
         row("ips_queues", "0", |to, value, _| put(&mut to.ips_queues, queues(value))),
         row("layer2_protocols", "", |to, value, databases| {
             to.layer2_protocols = list(value, |name| {
@@ -162,7 +152,7 @@ impl Options for VnetOptions {
     const ROWS: &'static [Row<Self>] = &[
         row("enable", "0", |_, value, _| put(&mut false, boolean(value))),
         row("policy_forward", "ACCEPT", |_, value, _| {
-            let known = Verdict::of_option(value).filter(|policy| *policy != Verdict::Reject);
+            let known = policy(value).filter(|known| *known != Verdict::Reject);
             put(&mut Verdict::Accept, known)
         }),
         row("log_level_forward", "nolog", |_, value, _| put(&mut None, level(value))),

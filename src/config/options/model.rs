@@ -1,7 +1,6 @@
 //! What the options are, and their defaults.
 use crate::builtin::helpers::Helper;
-use crate::config::values::{LogRatelimit, Verdict};
-use crate::iptables::ruleset::{Origin, Queue, Token};
+use crate::model::{LogRatelimit, Origin, Queue, Token, Verdict};
 use ecow::eco_format;
 use std::sync::Arc;
 

@@ -2,7 +2,8 @@
 use super::variants::Tool;
 use super::{Firewall, Outcome, Toolbox};
 use crate::iptables::plan::TableName;
-use crate::iptables::ruleset::{Family, Ruleset};
+use crate::iptables::ruleset::Ruleset;
+use crate::model::Family;
 use crate::system::{namespace, tools};
 use anyhow::Result;
 use std::collections::BTreeMap;

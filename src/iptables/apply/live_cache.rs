@@ -6,7 +6,8 @@
 use super::read;
 use super::variants::{Tool, Variant, Variants};
 use crate::iptables::plan::{Action, Live, Part, TablePlan, is_own_set};
-use crate::iptables::ruleset::{ChainName, Family, Signature};
+use crate::iptables::ruleset::{ChainName, Signature};
+use crate::model::Family;
 use crate::system::netfilter::{self, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -18,12 +18,13 @@ mod tables;
 mod two_phase;
 mod variants;
 
+use crate::model::Family;
 pub use dump::{Lines, Texts, family_name};
 pub use fault::{Fault, Outcome};
 pub use variants::{Variant, VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
-use crate::iptables::ruleset::{Family, Ruleset, SetName};
+use crate::iptables::ruleset::{Ruleset, SetName};
 use crate::system::files;
 use crate::system::root::Root;
 use live_cache::Known;

@@ -3,9 +3,9 @@ use super::Fault;
 use super::bisect::Found;
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{
-    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, Family, MacStyle, Origin, Rule, Ruleset, SetName,
-    Signature, Target,
+    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, MacStyle, Rule, Ruleset, SetName, Signature, Target,
 };
+use crate::model::{Family, Origin};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

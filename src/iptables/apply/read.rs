@@ -3,7 +3,7 @@ use super::variants::{Commands, Tool, Variant, Variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, read_bridge, read_sets, read_table,
 };
-use crate::iptables::ruleset::Family;
+use crate::model::Family;
 use crate::system::tools;
 use std::fmt::Display;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use super::{Firewall, Outcome, Pass, Steps, Toolbox, read};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
-use crate::iptables::ruleset::{ChainName, Family, Ruleset};
+use crate::iptables::ruleset::{ChainName, Ruleset};
+use crate::model::Family;
 use crate::paths;
 use std::borrow::Cow;
 use std::collections::BTreeSet;

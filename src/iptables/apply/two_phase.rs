@@ -1,7 +1,8 @@
 //! Updates whose sets and rules must change together, which takes two steps; see [`Plan::entangled`].
 use super::{Firewall, Pass};
 use crate::iptables::plan::{Live, Part, Plan, TableName, next_name};
-use crate::iptables::ruleset::{Family, Ruleset, SetName};
+use crate::iptables::ruleset::{Ruleset, SetName};
+use crate::model::Family;
 use std::collections::BTreeSet;
 
 impl Firewall {

@@ -1,7 +1,7 @@
 //! Which of the two implementations of iptables, ip6tables and ebtables is in use.
 use super::read;
 use crate::iptables::plan::BridgeFormat;
-use crate::iptables::ruleset::Family;
+use crate::model::Family;
 use crate::system::tools;
 use std::any::Any;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Building chains rule by rule.
-use crate::config::LogRatelimit;
-use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Origin, Rule, Target};
+use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
+use crate::model::{LogRatelimit, Origin};
 use ecow::EcoString;
 use std::sync::{Arc, LazyLock};
 

@@ -5,8 +5,9 @@ use super::matches::{entering, established, guest_links, leaving, source_in, tcp
 use super::sets::set_name;
 use super::shared_config::World;
 use super::{FamilyCompiler, message};
-use crate::config::{Guest, Verdict};
-use crate::iptables::ruleset::{CtState, Family, Interface, Match, Physdev, Rule, Target};
+use crate::config::Guest;
+use crate::iptables::ruleset::{CtState, Match, Physdev, Rule, Target};
+use crate::model::{Family, Interface, Verdict};
 
 const TO_GUESTS: &str = "the jump to the guests' chains";
 

@@ -4,8 +4,9 @@ use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
 use super::rules::{Owner, Place};
 use super::sets::{has_ipfilter, ipfilter};
 use super::{FamilyCompiler, policy_message};
-use crate::config::{Direction, Guest, Scope, SetRef};
-use crate::iptables::ruleset::{Family, Match, Side, Target};
+use crate::config::Guest;
+use crate::iptables::ruleset::{Match, Side, Target};
+use crate::model::{Direction, Family, Scope, SetRef};
 use crate::node::Device;
 
 impl FamilyCompiler<'_> {

@@ -5,10 +5,12 @@ use super::dispatch::to_queue;
 use super::ebtables::{self, BridgeChains};
 use super::sets::{self, Defined, Lost, SetNames};
 use super::shared_config::Basis;
-use crate::config::{Guest, GuestOptions, Parser, Report};
+use crate::config::{Guest, GuestOptions, Parser};
 use crate::inputs::{Facts, File, Tree};
-use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
+use crate::iptables::limits;
+use crate::iptables::ruleset::Rule;
 use crate::model::guest::GuestKind;
+use crate::model::{Family, Interface, PerFamily, Report};
 use crate::node::{self, Device, Listed};
 use std::collections::BTreeSet;
 
@@ -84,11 +86,12 @@ impl Share {
         let parser = Parser { databases: &basis.databases };
         let container = listed.kind == GuestKind::Container;
         let guest = parser.guest(fw, &fw_label, container, &basis.cluster, &mut share.reports);
+        let guest = &*limits::guest(&guest, &mut share.reports);
         let devices = node::devices(conf, listed, &conf_label, &mut share.reports);
         if basis.enabled {
-            share.sets = sets::of_guest(listed.vmid, &guest, &devices);
+            share.sets = sets::of_guest(listed.vmid, guest, &devices);
             if guest.options.enable {
-                share.add_rules(source, basis, &guest, &devices);
+                share.add_rules(source, basis, guest, &devices);
             }
         }
         share

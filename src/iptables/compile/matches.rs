@@ -1,10 +1,9 @@
 //! Matches that several chains use.
 use super::builder::ACCEPT_MARK;
 use crate::builtin::icmp;
-use crate::config::{Address, Literal, Ports, Term};
-use crate::iptables::ruleset::{
-    CtState, Family, IcmpType, Interface, Match, PerFamily, Physdev, SetName, Side, Spelled, Target, TcpFlags, Token,
-};
+use crate::config::Term;
+use crate::iptables::ruleset::{CtState, Match, Physdev, SetName, Side, Target, TcpFlags};
+use crate::model::{Address, Family, IcmpType, Interface, Literal, PerFamily, Ports, Spelled, Token};
 use ipnet::IpNet;
 use std::sync::LazyLock;
 
@@ -118,11 +117,7 @@ pub fn ethertype(name: &str) -> Token {
 }
 
 /// A rule's source or destination; `None` if it refers to a set that is lost.
-pub fn address(
-    side: Side,
-    address: &Address,
-    set: impl Fn(&crate::config::SetRef) -> Option<SetName>,
-) -> Option<Match> {
+pub fn address(side: Side, address: &Address, set: impl Fn(&crate::model::SetRef) -> Option<SetName>) -> Option<Match> {
     Some(match address {
         Address::Literal(Literal::Nets(nets)) => Match::Address(side, nets.clone()),
         Address::Literal(Literal::Range(range)) => Match::Range(side, range.clone()),
@@ -145,16 +140,25 @@ pub fn term(term: &Term, matches: &mut Vec<Match>) {
         matches.push(Match::Module(module));
         matches.push(Match::Icmp(*family, kind.clone()));
     }
-    let source = sport.as_ref().map(|ports| written(Side::Source, ports));
-    let dest = dport.as_ref().map(|ports| written(Side::Destination, ports));
+    // iptables has no ports of its own for udplite, the multiport match has
+    let multiport = proto.value == UDPLITE;
+    let source = sport.as_ref().map(|ports| written(Side::Source, ports, multiport));
+    let dest = dport.as_ref().map(|ports| written(Side::Destination, ports, multiport));
     match source {
         Some(list @ Match::Multiport(..)) => matches.extend(dest.into_iter().chain([list])),
         source => matches.extend(source.into_iter().chain(dest)),
     }
 }
 
-fn written(side: Side, ports: &Ports) -> Match {
+/// The number of the protocol udplite.
+const UDPLITE: u8 = 136;
+
+fn written(side: Side, ports: &Ports, multiport: bool) -> Match {
     match ports {
+        Ports::One(ports) if multiport => {
+            let list = Spelled::new(ports.text(), vec![ports.value]).expect("it was a word before");
+            Match::Multiport(side, list.into())
+        }
         Ports::One(ports) => Match::Port(side, ports.clone()),
         Ports::Several(ports) => Match::Multiport(side, ports.clone()),
     }

@@ -16,12 +16,13 @@ mod sets;
 mod shared_config;
 mod standard;
 
+use crate::model::{Family, LogRatelimit, Report, Scope, SetRef, Verdict};
 pub use incremental::Compiler;
 pub use network::{CorosyncPeer, Localnet, names_to_resolve};
 
-use crate::config::{HostOptions, LogRatelimit, Report, Scope, SetRef, Verdict};
+use crate::config::HostOptions;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::ruleset::{Family, Ruleset, SetName};
+use crate::iptables::ruleset::{Ruleset, SetName};
 use builder::{Builder, Chains, Workshop};
 use sets::SetNames;
 use std::collections::BTreeSet;

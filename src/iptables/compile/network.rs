@@ -1,7 +1,7 @@
 //! The node's own network, and corosync's.
-use crate::config::{Alias, Report};
+use crate::config::Alias;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::ruleset::Spelled;
+use crate::model::{Report, Spelled};
 use crate::node::{self, Corosync};
 use crate::paths::{COROSYNC, MEMBERS};
 use std::net::IpAddr;

@@ -6,7 +6,8 @@ use super::network::CorosyncLinks;
 use super::sets::SetNames;
 use super::shared_config::World;
 use crate::config::HostOptions;
-use crate::iptables::ruleset::{Family, Interface, PerFamily, Rule};
+use crate::iptables::ruleset::Rule;
+use crate::model::{Family, Interface, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

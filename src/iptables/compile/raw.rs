@@ -2,7 +2,8 @@
 use super::FamilyCompiler;
 use super::matches::{opening, port, proto};
 use crate::config::HostOptions;
-use crate::iptables::ruleset::{Family, HashLimit, Match, Side, Target};
+use crate::iptables::ruleset::{HashLimit, Match, Side, Target};
+use crate::model::Family;
 
 /// Defaults: packets a second, packets at once, seconds.
 const RATE: u64 = 200;

@@ -2,8 +2,9 @@
 use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
-use crate::config::{Action, Cluster, Direction, Rule, Verdict, VerdictRule};
-use crate::iptables::ruleset::{Interface, Match, Origin, Side, Target};
+use crate::config::{Action, Cluster, Rule, VerdictRule};
+use crate::iptables::ruleset::{Match, Side, Target};
+use crate::model::{Direction, Interface, Origin, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! IP sets: their names in the kernel, and what is in them.
 use super::builder::made;
-use crate::config::{Alias, Cluster, Guest, IpSet, Report, SetEntry};
-use crate::iptables::ruleset::{Family, Origin, PerFamily, Set, SetName};
+use crate::config::{Alias, Cluster, Guest, IpSet, SetEntry};
+use crate::iptables::ruleset::{Set, SetName};
+use crate::model::{Family, Origin, PerFamily, Report};
 use crate::node::Device;
 use ipnet::{IpNet, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};

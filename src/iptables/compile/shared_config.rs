@@ -1,8 +1,10 @@
 //! The files of the cluster and the host understood, and what of them matters to guests.
 use super::sets::{self, Defined, SetNames, Sets};
 use crate::builtin::databases::Databases;
-use crate::config::{Alias, Cluster, ClusterOptions, Definitions, Group, Host, IpSet, LogRatelimit, Parser, Report};
+use crate::config::{Alias, Cluster, ClusterOptions, Definitions, Group, Host, IpSet, Parser};
 use crate::inputs::{File, Tree};
+use crate::iptables::limits;
+use crate::model::{LogRatelimit, Report};
 use crate::paths::{CLUSTER, TreeFile, VNET_FOLDER};
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ impl World {
         let cluster = parser.cluster(content(CLUSTER), &tree.label(CLUSTER), &source.network, &mut reports);
         let path = TreeFile::Host(&source.node).to_string();
         let host = parser.host(content(&path), &tree.label(&path), &cluster, &mut reports);
+        let cluster = limits::cluster(&cluster, &mut reports).into_owned();
+        let host = limits::host(&host, &mut reports).into_owned();
         for (path, _) in source.files.iter().filter(|(path, _)| is_vnet(path)) {
             parser.vnet(content(path), &tree.label(path), &cluster, &mut reports);
         }

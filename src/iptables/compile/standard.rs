@@ -2,8 +2,9 @@
 use super::FamilyCompiler;
 use super::builder::{Log, SET_ACCEPT_MARK, chain, jump, made};
 use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
-use crate::config::{HostOptions, Verdict};
-use crate::iptables::ruleset::{AddrType, Family, Match, Origin, RejectWith, Side, Target, TcpFlags};
+use crate::config::HostOptions;
+use crate::iptables::ruleset::{AddrType, Match, RejectWith, Side, Target, TcpFlags};
+use crate::model::{Family, Origin, Verdict};
 
 impl FamilyCompiler<'_> {
     /// All standard chains.

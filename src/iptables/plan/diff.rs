@@ -1,8 +1,7 @@
 //! What has to change so that the kernel holds what is wanted.
 use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
-use crate::iptables::ruleset::{
-    BridgeChain, ChainName, Family, MacStyle, PerFamily, Ruleset, SetName, Signature, Table,
-};
+use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
+use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The listing of the `compile` command.
 use super::diff::{Action, Plan, Planned, bridge_style};
 use super::live::{Live, TableName};
-use crate::iptables::ruleset::{Family, Origin, Ruleset};
+use crate::iptables::ruleset::Ruleset;
+use crate::model::{Family, Origin};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 

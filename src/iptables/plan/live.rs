@@ -1,5 +1,6 @@
 //! What the kernel holds of ours.
-use crate::iptables::ruleset::{ChainName, Family, MacStyle, PerFamily, SetName, Signature};
+use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature};
+use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

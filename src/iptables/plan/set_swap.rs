@@ -7,7 +7,8 @@
 //! rules back to them without a change of meaning.
 use super::diff::{Action, Plan, TablePlan};
 use super::live::{Live, TableName};
-use crate::iptables::ruleset::{Chain, Family, Match, Rule, Ruleset, SetName, Table};
+use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, Table};
+use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The matches of iptables(8) and iptables-extensions(8) that rules use.
-use super::names::{Interface, SetName, Spelled};
-use super::target::LogRate;
+use super::names::SetName;
+use super::target::put_rate;
 use super::text::{masked, put, show};
-use super::{Family, MacAddr};
+use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Spelled};
 use ipnet::IpNet;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
@@ -88,15 +88,6 @@ impl TcpFlags {
     }
 }
 
-/// ICMP messages by type and code (RFC 792, RFC 4443).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IcmpType {
-    /// The type; `None` is any message (`any` of iptables, IPv4 only).
-    pub kind: Option<u8>,
-    /// The code; `None` is any.
-    pub code: Option<u8>,
-}
-
 /// The bridge port that a bridged packet enters or leaves by (`-m physdev --physdev-is-bridged`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Physdev {
@@ -165,7 +156,7 @@ pub enum Match {
         set: TcpFlags,
     },
     /// `-m limit --limit RATE [--limit-burst N]`
-    Limit(LogRate),
+    Limit(Arc<LogRate>),
     /// `-m hashlimit`: above a rate of packets for each source network.
     HashLimit(Box<HashLimit>),
 }
@@ -272,7 +263,7 @@ impl Match {
             Match::TcpFlags { negated, mask, set } => write!(out, " {}--tcp-flags {mask} {set}", not(*negated)),
             Match::Limit(rate) => {
                 out.write_str(" -m limit")?;
-                rate.put(out)
+                put_rate(rate, out)
             }
             Match::HashLimit(limit) => limit.put(out),
         }

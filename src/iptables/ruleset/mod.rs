@@ -13,65 +13,20 @@ mod signature;
 mod target;
 mod text;
 
-pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacAddr, MacStyle};
+pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacStyle};
 pub use chain::{BridgeChain, Chain};
-pub use matches::{AddrType, CtState, HashLimit, IcmpType, Match, Physdev, Side, TcpFlags};
-pub use names::{ChainName, Interface, SetName, Spelled, Token};
-pub use rule::{Origin, Rule};
+pub use matches::{AddrType, CtState, HashLimit, Match, Physdev, Side, TcpFlags};
+pub use names::{ChainName, SetName};
+pub use rule::Rule;
 pub use set::{Set, canonical_address, canonical_net};
 pub use signature::{Signature, signature_of};
-pub use target::{LogPrefix, LogRate, Queue, RejectWith, Target};
+pub use target::{LogPrefix, RejectWith, Target};
+
+/// The words of the model that rules are made of.
+pub use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, Token};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// An IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4: iptables, `family inet`.
-    V4,
-    /// IPv6: ip6tables, `family inet6`.
-    V6,
-}
-
-impl Family {
-    /// Both, in the order in which everything is done for them.
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    /// The family of an address.
-    #[must_use]
-    pub fn of(address: std::net::IpAddr) -> Self {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-}
-
-/// A value for each family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerFamily<T> {
-    /// The value for IPv4.
-    pub v4: T,
-    /// The value for IPv6.
-    pub v6: T,
-}
-
-impl<T> std::ops::Index<Family> for PerFamily<T> {
-    type Output = T;
-    fn index(&self, family: Family) -> &T {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        }
-    }
-}
-
-impl<T> std::ops::IndexMut<Family> for PerFamily<T> {
-    fn index_mut(&mut self, family: Family) -> &mut T {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        }
-    }
-}
 
 /// The chains of one iptables table, by name.
 pub type Table = BTreeMap<ChainName, Arc<Chain>>;

@@ -3,27 +3,8 @@ use super::matches::Match;
 use super::names::{ChainName, SetName};
 use super::target::Target;
 use super::text::{put, string};
-use ecow::EcoString;
+use crate::model::Origin;
 use std::fmt::{self, Write};
-use std::sync::Arc;
-
-/// Where a rule comes from, for reports and explanations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A line of a file, counted from 1.
-    Line(Arc<str>, u32),
-    /// No line made it: what did, in words, such as `default policy_in of 100.fw`.
-    Made(EcoString),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Line(file, line) => write!(f, "{file}:{line}"),
-            Origin::Made(what) => f.write_str(what),
-        }
-    }
-}
 
 /// A rule of an iptables chain. A large node has a hundred thousand: its size matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +56,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iptables::ruleset::Interface;
+    use crate::model::Interface;
 
     #[test]
     fn only_wide_rules_keep_both_blanks() {

@@ -1,6 +1,7 @@
 //! The targets of iptables(8) and iptables-extensions(8) that rules use.
-use super::names::{ChainName, Token};
+use super::names::ChainName;
 use super::text::{masked, number, put, show};
+use crate::model::{LogRate, Queue};
 use std::fmt::{self, Write};
 
 /// The answer to a rejected packet (`-j REJECT --reject-with`).
@@ -20,15 +21,6 @@ pub enum RejectWith {
     Icmp6AdmProhibited,
 }
 
-/// How often a log rule may match: the options of `-m limit`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRate {
-    /// Packets a unit of time, such as `1/sec` or `20/minute`.
-    pub rate: Token,
-    /// Packets before the rate applies; without it iptables' own default, 5.
-    pub burst: Option<u32>,
-}
-
 /// What an NFLOG rule tells the log daemon: `:VMID:LOGID:CHAIN: MESSAGE`.
 ///
 /// At most 58 characters with a VMID of nine digits, of 63 that iptables takes.
@@ -42,17 +34,6 @@ pub struct LogPrefix {
     pub chain: ChainName,
     /// What the rule does to the packet, as `DROP: ` or `policy REJECT: `.
     pub message: &'static str,
-}
-
-/// The queues that packets go to for inspection (`-j NFQUEUE`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    /// The default queue, 0.
-    Default,
-    /// `--queue-num`
-    Number(u16),
-    /// `--queue-balance`, first and last.
-    Balance(u16, u16),
 }
 
 /// What happens to a packet that a rule matches.
@@ -100,13 +81,12 @@ impl fmt::Display for RejectWith {
     }
 }
 
-impl LogRate {
-    pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
-        put(out, &[" --limit ", self.rate.as_str()])?;
-        let Some(burst) = self.burst else { return Ok(()) };
-        out.write_str(" --limit-burst ")?;
-        number(out, burst)
-    }
+/// Writes the options of `-m limit`.
+pub(super) fn put_rate(LogRate { rate, burst }: &LogRate, out: &mut impl Write) -> fmt::Result {
+    put(out, &[" --limit ", rate.text()])?;
+    let Some(burst) = burst else { return Ok(()) };
+    out.write_str(" --limit-burst ")?;
+    number(out, *burst)
 }
 
 impl LogPrefix {
@@ -164,4 +144,4 @@ macro_rules! display {
     )*};
 }
 
-display!(LogRate LogPrefix Target);
+display!(LogPrefix Target);

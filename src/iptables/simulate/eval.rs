@@ -2,9 +2,10 @@
 use super::packet::{Layer, Packet};
 use super::path::Hop;
 use crate::iptables::ruleset::{
-    AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Family, Match, Origin, Physdev, RejectWith,
-    Rule, Ruleset, Side, Target,
+    AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Match, Physdev, RejectWith, Rule, Ruleset,
+    Side, Target,
 };
+use crate::model::{Family, Origin};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 

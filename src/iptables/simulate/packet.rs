@@ -1,5 +1,6 @@
 //! The packet that is asked about.
-use crate::iptables::ruleset::{CtState, Family, MacAddr, TcpFlags};
+use crate::iptables::ruleset::{CtState, TcpFlags};
+use crate::model::{Family, MacAddr};
 use std::net::IpAddr;
 
 /// What kind of frame a packet is.

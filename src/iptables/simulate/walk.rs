@@ -2,7 +2,8 @@
 use super::eval::{AnyRule, Effect, Situation, Verdict};
 use super::packet::Layer;
 use super::path::Hop;
-use crate::iptables::ruleset::{ChainName, Family, Ruleset, Target};
+use crate::iptables::ruleset::{ChainName, Ruleset, Target};
+use crate::model::Family;
 
 /// The tables that decide at a hook: the table `filter` of one tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,20 @@
 //! Reports of what is wrong in a file.
-use super::FileKind;
-use crate::iptables::ruleset::Family;
+use super::family::Family;
 use std::fmt;
 use std::sync::Arc;
+
+/// The kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// `firewall/cluster.fw`
+    Cluster,
+    /// `nodes/<node>/host.fw`
+    Host,
+    /// `firewall/<VMID>.fw`
+    Guest,
+    /// `sdn/firewall/<vnet>.fw`
+    Vnet,
+}
 
 /// How much a report matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,152 @@
+//! What iptables cannot take, though the grammar of Proxmox allows it: each is reported, and left out or replaced by the
+//! default.
+use crate::config::{Action, Cluster, Guest, Host, Rule, VerdictRule};
+use crate::model::{Address, Literal, LogRate, LogRatelimit, Origin, Report};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The longest list of addresses in a rule, in bytes: a buffer of the tools has 1,024 (`xshared.c`).
+const LONGEST_LIST: usize = 1023;
+/// The most packets a second that `--limit` takes, and the most that `--limit-burst` does (`libxt_limit.c`).
+const MOST_LIMIT: u64 = 10_000;
+/// The burst of `--limit` where none is given.
+const BURST: u64 = 5;
+/// In how many seconds a burst must be made up for: the kernel counts the credits for it in 32 bits (`xt_limit.c`).
+const MADE_UP_FOR: u64 = 134_217;
+/// The most packets a second that `--hashlimit-above` takes, and the most that `--hashlimit-burst` does.
+const MOST_HASHLIMIT: u64 = 1_000_000;
+/// The most seconds that `--hashlimit-htable-expire` takes: it counts milliseconds in 32 bits.
+const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
+
+/// cluster.fw as iptables can take it.
+pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, Cluster> {
+    let mut within = Cow::Borrowed(cluster);
+    if let Some(fault) = cluster.options.log_ratelimit.0.as_deref().and_then(beyond_limit) {
+        option("log_ratelimit", &fault, &cluster.options.lines.origin("log_ratelimit"), reports);
+        within.to_mut().options.log_ratelimit = LogRatelimit::default();
+    }
+    let groups = cluster.groups.values().map(|group| &group.rules);
+    let sections = [&cluster.rules].into_iter().chain(groups);
+    let beyond = sections.filter(|rules| report_rules(rules, &cluster.file, reports)).count();
+    if beyond > 0 {
+        let within = within.to_mut();
+        within.rules.retain(fits);
+        within.groups.values_mut().for_each(|group| group.rules.retain(fits));
+    }
+    within
+}
+
+/// host.fw as iptables can take it.
+pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
+    let mut within = Cow::Borrowed(host);
+    let (options, default) = (&host.options, crate::config::HostOptions::default());
+    let mut number = |key: &str, value: u64, most: u64| {
+        if value > most {
+            option(key, &format!("at most {most} with iptables"), &options.lines.origin(key), reports);
+        }
+        value > most
+    };
+    if number("protection_synflood_rate", options.protection_synflood_rate, MOST_HASHLIMIT) {
+        within.to_mut().options.protection_synflood_rate = default.protection_synflood_rate;
+    }
+    if number("protection_synflood_burst", options.protection_synflood_burst, MOST_HASHLIMIT) {
+        within.to_mut().options.protection_synflood_burst = default.protection_synflood_burst;
+    }
+    let syn_recv = options.nf_conntrack_tcp_timeout_syn_recv;
+    if number("nf_conntrack_tcp_timeout_syn_recv", syn_recv, MOST_EXPIRE) {
+        within.to_mut().options.nf_conntrack_tcp_timeout_syn_recv = default.nf_conntrack_tcp_timeout_syn_recv;
+    }
+    if report_rules(&host.rules, &host.file, reports) {
+        within.to_mut().rules.retain(fits);
+    }
+    within
+}
+
+/// A guest's file as iptables can take it.
+pub fn guest<'a>(guest: &'a Guest, reports: &mut Vec<Report>) -> Cow<'a, Guest> {
+    let mut within = Cow::Borrowed(guest);
+    if report_rules(&guest.rules, &guest.file, reports) {
+        within.to_mut().rules.retain(fits);
+    }
+    within
+}
+
+fn option(key: &str, fault: &str, origin: &Origin, reports: &mut Vec<Report>) {
+    if let Origin::Line(file, line) = origin {
+        reports.push(Report::line(file, *line, format!("{key}: {fault}; the default is used")));
+    }
+}
+
+/// What is wrong with a rate for log rules.
+fn beyond_limit(LogRate { rate, burst }: &LogRate) -> Option<String> {
+    let (packets, seconds) = (rate.value.packets, rate.value.per.seconds());
+    let burst = burst.map_or(BURST, u64::from);
+    if packets > MOST_LIMIT * seconds || burst > MOST_LIMIT {
+        return Some(format!("at most {MOST_LIMIT} packets a second, and a burst of {MOST_LIMIT}, with iptables"));
+    }
+    // between two packets, in units of 100 µs
+    let interval = seconds * 10_000 / packets;
+    let too_slow = burst * interval / 10_000 > MADE_UP_FOR;
+    too_slow.then(|| format!("a burst of {burst} at {rate} takes longer to make up for than iptables can count"))
+}
+
+/// Reports the rules that do not fit; whether there are any.
+fn report_rules(rules: &[Rule], file: &Arc<str>, reports: &mut Vec<Report>) -> bool {
+    let before = reports.len();
+    for rule in rules {
+        if let Some(length) = too_long(rule) {
+            let text = format!(
+                "address list too long ({length} bytes, at most {LONGEST_LIST} with iptables): put the addresses into \
+                 an IP set, or make two rules of it"
+            );
+            reports.push(Report::line(file, rule.line, text).at(rule.place, None));
+        }
+    }
+    reports.len() > before
+}
+
+fn fits(rule: &Rule) -> bool {
+    too_long(rule).is_none()
+}
+
+/// The length of an address list that is too long, in bytes.
+fn too_long(Rule { line: _, place: _, iface: _, action }: &Rule) -> Option<usize> {
+    let VerdictRule { direction: _, verdict: _, source, dest, terms: _, log: _ } = match action {
+        Action::Verdict(rule) => rule,
+        Action::Group(_) => return None,
+    };
+    let lengths = [source, dest].into_iter().flatten().filter_map(|address| match address {
+        Address::Literal(Literal::Nets(nets)) => Some(nets.text().len()),
+        Address::Literal(Literal::Range(_)) | Address::Set(_) => None,
+    });
+    lengths.filter(|length| *length > LONGEST_LIST).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Rate, Spelled, TimeUnit};
+
+    #[test]
+    fn rates_of_log_rules() {
+        use TimeUnit::{Day, Hour, Minute, Second};
+        for (packets, per, burst, fits) in [
+            (1, Second, None, true),
+            (20, Minute, Some(7), true),
+            (1, Day, Some(1), true),
+            (1, Day, Some(2), false),
+            (1, Day, None, false),
+            (8, Day, Some(12), true),
+            (8, Day, Some(13), false),
+            (5, Day, None, true),
+            (1, Hour, Some(37), true),
+            (1, Hour, Some(38), false),
+            (10_000, Second, Some(10_000), true),
+            (10_001, Second, None, false),
+            (1, Second, Some(10_001), false),
+        ] {
+            let rate = Spelled::new("x", Rate { packets, per }).unwrap();
+            assert_eq!(beyond_limit(&LogRate { rate, burst }).is_none(), fits, "{packets} {per:?} {burst:?}");
+        }
+    }
+}

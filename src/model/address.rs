@@ -1,0 +1,54 @@
+//! Sources and destinations of packets.
+use super::family::Family;
+use super::words::Spelled;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a rule may say literally about a packet's source or destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Literal {
+    /// Addresses and networks of one family.
+    Nets(Arc<Spelled<Vec<IpNet>>>),
+    /// All addresses from one to another, both included.
+    Range(Arc<Spelled<(IpAddr, IpAddr)>>),
+}
+
+impl Literal {
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
+        let address = match self {
+            Literal::Nets(nets) => nets.value.first().map(IpNet::addr),
+            Literal::Range(range) => Some(range.value.0),
+        };
+        // a list of addresses is never empty
+        address.map_or(Family::V4, Family::of)
+    }
+}
+
+/// Whose definition a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The definition in cluster.fw.
+    Cluster,
+    /// The definition in the guest's own file.
+    Guest,
+}
+
+/// A reference to an IP set that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRef {
+    /// Whose set.
+    pub scope: Scope,
+    /// Its name in lower case.
+    pub name: String,
+}
+
+/// A packet's source or destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Addresses, networks, or a range; an alias too.
+    Literal(Literal),
+    /// An IP set.
+    Set(SetRef),
+}

@@ -1,0 +1,22 @@
+//! Where a rule or set comes from.
+use ecow::EcoString;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a rule comes from, for reports and explanations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a file, counted from 1.
+    Line(Arc<str>, u32),
+    /// No line made it: what did, in words, such as `default policy_in of 100.fw`.
+    Made(EcoString),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Line(file, line) => write!(f, "{file}:{line}"),
+            Origin::Made(what) => f.write_str(what),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Queues of NFQUEUE.
+
+/// The queues that packets go to for inspection (`-j NFQUEUE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// The default queue, 0.
+    Default,
+    /// `--queue-num`
+    Number(u16),
+    /// `--queue-balance`, first and last.
+    Balance(u16, u16),
+}
