@@ -131,8 +131,9 @@ pub(super) struct CheckOptions {
 /// The packet, and where it comes from and goes to.
 #[derive(Debug, Args)]
 pub(super) struct SimulateOptions {
-    /// Where it comes from: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>
+    /// Where it comes from.
     #[arg(long, value_name = "ZONE", default_value = "outside")]
+    #[arg(help = "Where it comes from: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
     pub from: Zone,
     /// Where it goes to, likewise
     #[arg(long, value_name = "ZONE", default_value = "host")]

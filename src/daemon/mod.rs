@@ -1,5 +1,5 @@
 //! The daemon. Its main thread answers signals and the watchdog, and never does anything that can block; the updater's
-//! thread reads, compiles and applies, and is told to end by [`control::Orders`].
+//! thread reads, compiles and applies, and is told to end by `control::Orders`.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod control;

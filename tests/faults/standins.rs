@@ -25,6 +25,7 @@ const TOOLS: [&str; 13] = [
 ];
 
 /// Puts the stand-ins first in PATH. To be called before any thread is started.
+#[allow(unsafe_code, reason = "PATH is the process's")]
 pub fn install() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for tool in TOOLS {

@@ -221,7 +221,7 @@ impl SetPlan {
 impl Ruleset {
     /// The chains of a table of iptables.
     #[must_use]
-    pub fn table(&self, table: TableName, family: Family) -> &crate::iptables::ruleset::Table {
+    pub fn table(&self, table: TableName, family: Family) -> &Table {
         match table {
             TableName::Filter => &self.filter[family],
             TableName::Raw => &self.raw[family],

@@ -12,7 +12,7 @@ const IPT_SO_GET_INFO: i32 = 64;
 const EBT_SO_GET_INFO: i32 = 128;
 /// `XT_TABLE_MAXNAMELEN` and `EBT_TABLE_MAXNAMELEN`, in bytes.
 const NAME: usize = 32;
-/// `struct ipt_getinfo`, in bytes: the name, valid_hooks, hook_entry[5], underflow[5], num_entries, size.
+/// `struct ipt_getinfo`, in bytes: the name, valid_hooks, `hook_entry[5]`, `underflow[5]`, num_entries, size.
 const GETINFO: usize = NAME + 13 * 4;
 /// `struct ebt_replace` of a 64-bit kernel, in bytes.
 const EBT_REPLACE: usize = 120;
