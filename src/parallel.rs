@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_results_come_back() {
+    fn both_results_are_returned() {
         for threads in [0, 1, 2] {
             let text = "text".to_string();
             assert_eq!(both(threads, || text.len(), || text.as_str()), (4, "text"));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_the_items() {
+    fn results_are_in_the_order_of_the_items() {
         for count in [0, 1, 63, 64, 1000] {
             let items: Vec<usize> = (0..count).collect();
             for threads in [0, 1, 2, 5] {

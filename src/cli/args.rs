@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_pve_are_translated() {
+    fn option_syntax_of_pve_is_accepted() {
         let cases: &[(&str, &str)] = &[
             ("x status -verbose 1", "x status --verbose"),
             ("x status -verbose 0", "x status"),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_is_sound() {
+    fn the_grammar_is_complete() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }

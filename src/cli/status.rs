@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_files_and_lines() {
+    fn locations_are_files_and_lines() {
         for (fault, shown) in [
             (
                 "/etc/pve/firewall/100.fw (line 4): skip line - no section",

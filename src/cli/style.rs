@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remarks_stand_in_one_column_where_there_is_room() {
+    fn comments_are_aligned_in_one_column() {
         let column = |line: &str| remarked(PLAIN, line, Some("here")).find("\u{1b}[2m# here").unwrap();
         assert_eq!((column("a"), column("-A chain -j DROP")), (98, 98));
         assert_eq!(column(&"x".repeat(100)), 102);

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_rules_take() {
+    fn parameters_that_rules_accept() {
         for text in [
             "10.0.0.1",
             "10.0.0.0/8",
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rules_refuse() {
+    fn parameters_that_rules_refuse() {
         for (text, fault) in [
             ("10.0.0.300", "invalid IP address: "),
             ("10.0.0", "invalid IP address: "),

@@ -104,7 +104,7 @@ mod tests {
     use crate::builtin::macros::{self, MACROS};
 
     #[test]
-    fn only_the_families_that_a_rule_applies_to_can_conflict() {
+    fn conflicts_are_checked_for_the_families_of_the_rule_only() {
         for (name, proto, only, counts) in [
             ("Ping", "icmp", Some(Family::V4), Some((1, 0))),
             ("Ping", "icmpv6", Some(Family::V6), Some((0, 1))),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn unscoped_names_look_in_the_guest_first() {
+    fn unscoped_names_are_looked_up_in_the_guest_first() {
         let definitions = |address: &str| Definitions {
             aliases: BTreeMap::from([("both".to_string(), alias(address).unwrap())]),
             sets: BTreeMap::new(),

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_ports() {
+    fn errors_of_ports() {
         for (text, protocol, fault) in [
             ("70000", "tcp", "invalid port '70000'"),
             ("80,,81", "tcp", "invalid port ''"),

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_continue_and_every_line_counts() {
+    fn sections_can_be_continued_and_every_line_is_counted() {
         let text = "[options]\r\n a: 1\n#\n\n[Rules]\nIN ACCEPT\n[OPTIONS]\nb: 2\n[ipset Web] # x\n1.1.1.1\n[group gg]#c\nIN DROP";
         let (sections, reports) = sections(text);
         assert_eq!(reports, [""; 0]);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_content() {
+    fn a_line_that_is_not_a_header_is_content() {
         for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSETS ab]", "[GROUP gg] x", "[GROUP gg", "[RULES"] {
             let whole = format!("[OPTIONS]\n{text}");
             assert_eq!(sections(&whole).0.options.len(), 1, "{text}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_under_a_bad_name_belongs_nowhere() {
+    fn lines_below_an_invalid_section_header_are_ignored() {
         for (header, name) in
             [("[IPSET a b]", "a b"), ("[IPSET]", ""), ("[IPSET b]ar] # c", "b]ar"), ("[ipset x]", "x")]
         {
@@ -283,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_hides_no_header() {
+    fn a_byte_order_mark_before_a_header_is_ignored() {
         assert_eq!(decode("\u{feff}[OPTIONS]".as_bytes()), "[OPTIONS]");
     }
 
     #[test]
-    fn hostile_lines_are_reported_and_skipped() {
+    fn malicious_lines_are_reported_and_skipped() {
         let long = "x".repeat(10_000_000);
         let text = format!("[RULES]\nIN\0ACCEPT\nIN \u{fffd}\n{long}\nIN ACCEPT # \u{fffd}\0\n");
         let (sections, reports) = sections(&text);

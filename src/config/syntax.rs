@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn options_in_every_spelling_and_order() {
+    fn options_in_every_spelling_and_order_are_accepted() {
         let rule = parse("|in\tSSH(ACCEPT) --iface net0  -dport 22 -p tcp\t-log info --source +a # x # y").unwrap();
         assert!(!rule.enabled);
         assert_eq!((rule.kind, rule.action, rule.iface, rule.proto), ("in", "SSH(ACCEPT)", Some("net0"), Some("tcp")));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_what_could_not_be_read() {
+    fn errors_name_the_part_that_could_not_be_read() {
         for (text, fault) in [
             ("IN", "unable to parse rule: IN"),
             ("|IN # c", "unable to parse rule: IN"),

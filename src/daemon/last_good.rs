@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_loaded() {
+    fn a_stored_configuration_is_loaded() {
         let (_dir, mut last) = kept();
         assert_eq!(last.load().unwrap(), Some(tree()));
         assert_eq!(fs::metadata(last.path()).unwrap().permissions().mode() & 0o777, 0o600);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_or_not_ours_is_refused() {
+    fn an_incomplete_or_foreign_file_is_refused() {
         let (dir, mut last) = kept();
         let whole = fs::read(last.path()).unwrap();
         let mut refused = |content: &[u8], reason: &str| {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_could_write_is_refused() {
+    fn a_file_that_other_users_can_write_is_refused() {
         let (dir, mut last) = kept();
         let mut refused = |reason: &str| {
             let error = format!("{:#}", last.load().unwrap_err());

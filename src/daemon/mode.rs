@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_file_comes_and_goes() {
+    fn the_flag_file_is_created_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(Some(dir.path().into()));
         for mode in [Mode::On, Mode::Off, Mode::Nftables, Mode::Nftables, Mode::Off] {

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_logged_when_it_comes_and_when_it_goes() {
+    fn an_error_is_logged_when_it_occurs_and_when_it_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_daemon_that_does_not_read_holds_nobody_up() {
+    fn a_log_daemon_that_does_not_read_blocks_nothing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_faults_is_cut_short() {
+    fn a_flood_of_errors_is_truncated() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();

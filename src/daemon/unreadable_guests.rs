@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_names_its_guest_and_a_chain_its_device() {
+    fn guest_files_and_device_chains_are_recognised() {
         assert_eq!(guest_of("firewall/100.fw"), Some("100"));
         assert_eq!(guest_of("nodes/n1/lxc/7.conf"), Some("7"));
         assert_eq!(guest_of("firewall/cluster.fw"), None);

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_belongs_where_its_name_or_content_says() {
+    fn the_kind_of_a_file_is_derived_from_name_or_content() {
         for (path, content, placed) in [
             ("/etc/pve/firewall/cluster.fw", "", "firewall/cluster.fw"),
             ("cluster.fw.new", "", "firewall/cluster.fw"),

@@ -123,7 +123,7 @@ mod tests {
     use crate::model::FileKind;
 
     #[test]
-    fn the_nearest_word_of_each_kind() {
+    fn the_nearest_word_of_each_kind_is_suggested() {
         let databases = Databases::parse("tcp 6\nudp 17\n", "https 443/tcp\nntp 123/udp\n", "ARP 0806\nIPv4 0800\n");
         let mut cluster = Definitions::default();
         cluster.sets.insert("webservers".into(), crate::config::IpSet::default());

@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn only_neighbours_that_have_answered_count() {
+    fn only_resolved_neighbours_count() {
         let mac = [2, 0, 0, 0, 0, 9];
         let address: IpAddr = "10.0.0.9".parse().unwrap();
         for (state, known) in [(0x02, true), (0x04, true), (0x80, true), (0x01, false), (0x20, false)] {

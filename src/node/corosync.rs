@@ -183,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_no_part_of_a_name() {
+    fn control_characters_are_not_part_of_a_name() {
         let node = |name| format!("node {{\n name: {name}\n ring0_addr: 10.0.0.1\n}}\n");
         let text = format!("nodelist {{\n{}{}{}}}", node("n1"), node("n2\u{1b}[31m"), node("n3\u{fffd}"));
         assert_eq!(Corosync::parse(&text).nodes.keys().collect::<Vec<_>>(), ["n1"]);
     }
 
     #[test]
-    fn faults_have_their_line() {
+    fn errors_have_their_line() {
         let text = "totem {\n  version: 2\n  nonsense\n}\n}\nnodelist {\n # {\n node {\n  name: a\u{1b}b\n }\n";
         let faults: Vec<_> = faults(text).into_iter().map(|(line, text)| format!("{line} {text}")).collect();
         let expected = [
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_host_name_is_not_resolved() {
+    fn invalid_host_names_are_not_resolved() {
         let text = "nodelist {\n node {\n name: a\n ring0_addr: 10.1.0.11 \u{1}\0\n ring1_addr: host\n ring2_addr: a b\n }\n}\n";
         assert_eq!(Corosync::parse(text).host_names().collect::<Vec<_>>(), ["host"]);
     }

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_may_have_been_devices_are_told() {
+    fn lines_that_could_be_devices_are_reported() {
         let (_, reports) = parse(
             GuestKind::Vm,
             "net300: virtio,firewall=1\nnet05: x\nna\u{0}me: x\nnetwork: y\n#\u{0}\n[s]\nnet999: z",
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_configuration_of_a_vm() {
+    fn devices_are_read_from_the_running_configuration_of_a_vm() {
         let conf = "net0: virtio=BC:24:11:00:00:01,firewall=1\nnet1: virtio=BC:24:11:00:00:02\n\
             net2: model=e1000,macaddr=bc:24:11:00:00:03,firewall=on,unknown=x\nnet10: virtio,firewall=yes\n\
             net0: virtio=BC:24:11:00:00:09,firewall=1\n#net5: virtio,firewall=1\n[PENDING]\nnet3: virtio,firewall=1\n";
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_makes_no_sense_is_lost_alone() {
+    fn an_invalid_device_affects_no_other_device() {
         let conf = "net0: virtio=zz,firewall=1\nnet1: wrong=BC:24:11:00:00:02,firewall=1\nnet2: virtio=BC:24:11:00:00:03,firewall=1\nnet3: virtio=BC:24:11:00:00:04,firewall=\"1\"\nnet4: virtio,firewall=No";
         let (devices, reports) = parse(GuestKind::Vm, conf);
         assert_eq!(devices.len(), 1);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_those_of_all_devices() {
+    fn links_include_all_devices() {
         let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
         let links = links(conf.as_bytes(), &Listed::new(GuestKind::Vm, 100));
         let told: Vec<_> =

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guests_come_from_the_list_or_the_files() {
+    fn guests_are_read_from_the_list_or_the_files() {
         let list = br#"{"ids":{"101":{"node":"n1","type":"lxc"},"1000":{"node":"n1","type":"qemu"},
             "100":{"node":"n1","type":"qemu"},"102":{"node":"n2","type":"qemu"},"0x":{"node":"n1","type":"qemu"}}}"#;
         let vmids = |guests: Vec<Listed>| guests.iter().map(|guest| guest.vmid).collect::<Vec<_>>();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_guests_is_complete_and_half_a_list_is_not() {
+    fn a_list_without_guests_is_complete_and_a_truncated_list_is_not() {
         for complete in [r#"{"version":7}"#, r#"{"version":7,"ids":{}}"#, r#"{"ids":{}}"#, "{\n\"version\": 1\n}\n"] {
             assert_eq!(check_vmlist(complete.as_bytes()), Ok(()), "{complete}");
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_make_no_sense_are_told() {
+    fn invalid_entries_are_reported() {
         let list = br#"{"ids":{"100":{"node":"n1","type":"qemu"},"x":{"node":"n1","type":"qemu"},"7":{"type":"lxc"},
             "8":{"node":"n1","type":"jail"},"y":{"node":"n2"}}}"#;
         let faults: Vec<_> =

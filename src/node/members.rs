@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_address_is_found() {
+    fn the_address_of_the_node_is_found() {
         let text = br#"{"nodename":"n1","nodelist":{"n1":{"id":1,"ip":"10.0.0.1"},"n2":{"ip":"x"},"n4":{"ip":7}}}"#;
         assert_eq!(node_address(text, "n1"), Ok("10.0.0.1".parse().ok()));
         for (text, node) in [(&text[..], "n3"), (b"{\"nodelist\":[]}", "n1"), (b"{}", "n1")] {

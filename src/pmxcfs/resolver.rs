@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_local_names_resolve_and_forgotten_names_go() {
+    fn addresses_and_local_names_resolve_and_unused_names_are_dropped() {
         let mut resolver = Resolver::default();
         let limit = Duration::from_secs(30);
         let names = ["192.0.2.1", "localhost", "no such name"].map(String::from);

@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn news_make_the_pass_that_they_are_of(before in scans(), now in scans()) {
+        fn applying_changes_reproduces_the_read(before in scans(), now in scans()) {
             let news = News::between(&before, &now);
             let told: News = postcard::from_bytes(&postcard::to_stdvec(&news).unwrap()).unwrap();
             let mut scan = before;

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_believed_when_passes_agree_long_enough() {
+    fn content_is_accepted_when_reads_agree_long_enough() {
         let mut memory = established();
         // half of it, then all of it
         for (moment, shown, believed) in
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_at_rest_is_believed_at_once() {
+    fn an_unmodified_file_is_accepted_at_once() {
         let mut memory = Memory::new(PATIENCE);
         let mut pass = scan(false, &[("a", content("x"))]);
         pass.files.get_mut("a").unwrap().writing = Writing::AtRest;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_closed_is_believed_soon() {
+    fn a_closed_file_is_accepted_early() {
         let mut memory = established();
         let pass = |text: &str, writing| {
             let mut pass = scan(false, &[("a", content(text))]);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_absent_file_counts_as_such_after_a_second() {
+    fn an_empty_or_absent_file_is_accepted_after_a_second() {
         for gone in [Seen::Absent, content("")] {
             let mut memory = established();
             for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_absent_until_it_is_believed() {
+    fn a_new_file_is_absent_until_it_is_accepted() {
         let mut memory = established();
         let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
         memory.learn(&pass(), at(2000)).unwrap();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_file_keeps_its_last_good_content_and_is_named() {
+    fn an_unreadable_file_keeps_its_last_good_content_and_is_reported() {
         let mut memory = established();
         memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "old");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_serves_until_a_tree_is_complete() {
+    fn the_last_tree_is_used_until_a_new_tree_is_complete() {
         let mut memory = Memory::new(PATIENCE);
         memory.remember(&established().tree("/x"));
         assert_eq!(file(&memory, "a").unwrap(), "old");
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ill_pass_teaches_nothing_and_breaks_agreement() {
+    fn an_unhealthy_read_is_discarded_and_resets_the_timers() {
         let mut memory = established();
         memory.learn(&scan(false, &[]), at(2000)).unwrap();
         let mut ill = scan(false, &[]);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fuse_tree_that_has_just_appeared_lacks_nothing_yet() {
+    fn no_file_is_absent_in_a_newly_mounted_fuse_tree() {
         let mut memory = Memory::new(PATIENCE);
         let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
         for moment in [0, 1000, 2900] {

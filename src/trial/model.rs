@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_ends_no_trial() {
+    fn an_unreadable_file_does_not_end_a_trial() {
         let mut tree = tree(&[]);
         tree.files.insert("firewall/cluster.fw".into(), File::Unreadable("it is locked".into()));
         assert_eq!(trial().standing(&tree, &clock("b1", 120), false), Standing::Runs);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_and_what_it_is_called() {
+    fn remaining_time_and_name_of_a_trial() {
         let left = [100, 118, 160, 170].map(|second| trial().left(&clock("b1", second)) / SECOND);
         assert_eq!(left, [60, 42, 0, 0]);
         assert_eq!(trial().left(&clock("b2", 0)), 0);

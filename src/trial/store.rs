@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_is_kept_until_it_is_cleared() {
+    fn a_trial_is_stored_until_it_is_cleared() {
         let (_dir, store) = store();
         assert_eq!(store.load().unwrap(), None);
         let trial = trial(
@@ -262,7 +262,7 @@ enable: 1
     }
 
     #[test]
-    fn every_beginning_that_was_cut_off_is_no_trial() {
+    fn a_partially_written_trial_is_ignored() {
         let (_dir, store) = store();
         store.begin(&trial("one")).unwrap();
         // as after a kill before the manifest was written, and in the middle of a clearing
@@ -274,7 +274,7 @@ enable: 1
     }
 
     #[test]
-    fn a_trial_that_is_not_whole_or_not_ours_is_refused() {
+    fn an_incomplete_or_foreign_trial_is_refused() {
         let (_dir, store) = store();
         store.begin(&trial("one")).unwrap();
         fs::write(store.candidate(0), "other").unwrap();
@@ -289,7 +289,7 @@ enable: 1
     }
 
     #[test]
-    fn the_watch_tells_of_trials_alone() {
+    fn the_watch_reports_trials_only() {
         let (_dir, store) = store();
         let watch = store.watch().unwrap();
         assert!(!watch.moved());
@@ -306,7 +306,7 @@ enable: 1
     }
 
     #[test]
-    fn the_end_is_written_and_read_back() {
+    fn the_end_of_a_trial_is_stored_and_loaded() {
         for end in [End::Confirmed, End::Changed("firewall/100.fw".into())] {
             let text = serde_json::to_string(&end).unwrap();
             assert_eq!(serde_json::from_str::<End>(&text).unwrap(), end);

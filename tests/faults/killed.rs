@@ -14,7 +14,10 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("an_update_that_ends_after_any_step_is_completed", an_update_that_ends_after_any_step_is_completed),
         ("an_update_that_is_killed_at_any_step_is_completed", an_update_that_is_killed_at_any_step_is_completed),
         ("a_set_restore_that_ends_at_any_line_is_completed", a_set_restore_that_ends_at_any_line_is_completed),
-        ("a_program_that_is_not_installed_costs_its_part", a_program_that_is_not_installed_costs_its_part),
+        (
+            "a_program_that_is_not_installed_affects_only_its_part",
+            a_program_that_is_not_installed_affects_only_its_part,
+        ),
     ]
 }
 
@@ -146,7 +149,7 @@ fn a_set_restore_that_ends_at_any_line_is_completed() {
     }
 }
 
-fn a_program_that_is_not_installed_costs_its_part() {
+fn a_program_that_is_not_installed_affects_only_its_part() {
     for variant in VARIANTS {
         let of = |tool: &str| ["save", "restore"].map(|end| format!("{tool}-{variant}-{end}")).to_vec();
         let ebtables = ["ebtables-nft-save", "ebtables-nft-restore"].map(String::from);

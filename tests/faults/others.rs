@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
-        ("what_others_do_to_our_rules_is_mended", what_others_do_to_our_rules_is_mended),
-        ("a_table_that_changes_between_reading_and_writing_is_mended", a_table_that_changes_under_way_is_mended),
-        ("output_that_is_cut_short_opens_nothing", output_that_is_cut_short_opens_nothing),
-        ("a_missing_program_costs_its_part", a_missing_program_costs_its_part),
+        ("changes_by_other_programs_are_repaired", changes_by_other_programs_are_repaired),
+        ("a_table_that_changes_between_save_and_restore_is_repaired", a_table_that_changes_under_way_is_mended),
+        ("truncated_output_lets_no_packet_pass", truncated_output_lets_no_packet_pass),
+        ("a_missing_program_affects_only_its_part", a_missing_program_affects_only_its_part),
     ]
 }
 
@@ -66,7 +66,7 @@ fn ours(host: &Host) -> Vec<String> {
     all
 }
 
-fn what_others_do_to_our_rules_is_mended() {
+fn changes_by_other_programs_are_repaired() {
     for variant in VARIANTS {
         let mut host = Host::new("others", variant);
         host.netns.exec(&shell(variant, THEIRS));
@@ -117,7 +117,7 @@ fn a_table_that_changes_under_way_is_mended() {
 }
 
 /// A tool that ends early with success: what it did not say is not taken for absent where that would open anything.
-fn output_that_is_cut_short_opens_nothing() {
+fn truncated_output_lets_no_packet_pass() {
     for variant in VARIANTS {
         let tools = [format!("iptables-{variant}-save"), "ipset".into(), "ebtables-nft-save".into()];
         for tool in tools {
@@ -146,7 +146,7 @@ fn output_that_is_cut_short_opens_nothing() {
 }
 
 /// A program that is not there, or whose kernel module is not, at each place where one is run.
-fn a_missing_program_costs_its_part() {
+fn a_missing_program_affects_only_its_part() {
     for how in ["exit 127", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"] {
         for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", "ebtables-nft-restore"] {
             let mut host = Host::new("absent", Variant::Legacy);

@@ -10,10 +10,10 @@ pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
         ("a_refused_accept_is_left_out", a_refused_accept_is_left_out),
         ("a_chain_whose_refused_rule_drops_stays_live", a_chain_whose_refused_rule_drops_stays_live),
-        ("a_new_chain_is_made_without_its_refused_rule", a_new_chain_is_made_without_its_refused_rule),
-        ("what_the_kernel_itself_refuses_is_found", what_the_kernel_itself_refuses_is_found),
+        ("a_new_chain_is_created_without_its_refused_rule", a_new_chain_is_created_without_its_refused_rule),
+        ("rules_that_the_kernel_refuses_are_found", rules_that_the_kernel_refuses_are_found),
         ("many_refused_rules_are_found_in_few_runs", many_refused_rules_are_found_in_few_runs),
-        ("a_refused_ebtables_rule_costs_itself", a_refused_ebtables_rule_costs_itself),
+        ("a_refused_ebtables_rule_affects_only_itself", a_refused_ebtables_rule_affects_only_itself),
     ]
 }
 
@@ -87,7 +87,7 @@ fn a_chain_whose_refused_rule_drops_stays_live() {
     }
 }
 
-fn a_new_chain_is_made_without_its_refused_rule() {
+fn a_new_chain_is_created_without_its_refused_rule() {
     for variant in VARIANTS {
         let mut host = Host::new("fresh", variant);
         refuse(&mut host, &format!("ip6tables-{variant}-restore"), "dport 4444");
@@ -108,7 +108,7 @@ fn a_new_chain_is_made_without_its_refused_rule() {
 }
 
 /// A MAC match is refused where OUTPUT leads, a helper that the kernel lacks anywhere, and an option by the tool itself.
-fn what_the_kernel_itself_refuses_is_found() {
+fn rules_that_the_kernel_refuses_are_found() {
     for variant in VARIANTS {
         let mut host = Host::new("kernel", variant);
         let mut wanted = node(&[100]);
@@ -174,7 +174,7 @@ fn many_refused_rules_are_found_in_few_runs() {
     assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
 }
 
-fn a_refused_ebtables_rule_costs_itself() {
+fn a_refused_ebtables_rule_affects_only_itself() {
     use pve_firewall::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, Origin, Token};
     let mut host = Host::new("bridge", VARIANTS[0]);
     let mut wanted = node(&[100, 101]);

@@ -13,12 +13,12 @@ use std::sync::Arc;
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
         ("no_packet_passes_between_the_steps_of_an_update", no_packet_passes_between_the_steps_of_an_update),
-        ("no_packet_passes_where_a_table_reads_as_empty", no_packet_passes_where_a_table_reads_as_empty),
-        ("no_packet_passes_wherever_an_update_fails", no_packet_passes_wherever_an_update_fails),
-        ("no_packet_passes_wherever_an_update_is_killed", no_packet_passes_wherever_an_update_is_killed),
-        ("a_set_stays_when_the_rule_that_takes_its_place_is_refused", a_set_stays_when_its_rule_is_refused),
-        ("a_set_that_cannot_be_made_keeps_its_rules", a_set_that_cannot_be_made_keeps_its_rules),
-        ("a_set_stays_while_the_rules_of_its_family_cannot_be_read", a_set_stays_while_its_rules_cannot_be_read),
+        ("no_packet_passes_if_a_table_reads_as_empty", no_packet_passes_if_a_table_reads_as_empty),
+        ("no_packet_passes_if_an_update_fails_at_any_step", no_packet_passes_if_an_update_fails_at_any_step),
+        ("no_packet_passes_if_an_update_is_killed_at_any_step", no_packet_passes_if_an_update_is_killed_at_any_step),
+        ("a_set_is_kept_when_the_rule_that_replaces_it_is_refused", a_set_stays_when_its_rule_is_refused),
+        ("rules_of_a_set_that_cannot_be_created_are_kept", rules_of_a_set_that_cannot_be_created_are_kept),
+        ("a_set_is_kept_while_the_rules_of_its_family_cannot_be_read", a_set_stays_while_its_rules_cannot_be_read),
     ]
 }
 
@@ -128,7 +128,7 @@ fn no_packet_passes_between_the_steps_of_an_update() {
 }
 
 /// A tool that prints nothing and tells of success, as it does where there is nothing: what is live is not known then.
-fn no_packet_passes_where_a_table_reads_as_empty() {
+fn no_packet_passes_if_a_table_reads_as_empty() {
     for (number, (what, ..)) in MOVES.iter().enumerate() {
         let variant = VARIANTS[number % 2];
         let (mut host, stream, before) = refusing(number, variant);
@@ -171,7 +171,7 @@ fn chosen(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
     (0..MOVES.len()).filter(chosen).map(|number| (number, MOVES[number].0))
 }
 
-fn no_packet_passes_wherever_an_update_fails() {
+fn no_packet_passes_if_an_update_fails_at_any_step() {
     for (number, what) in chosen([0, 3]) {
         let variant = VARIANTS[number % 2];
         for steps in 0.. {
@@ -189,7 +189,7 @@ fn no_packet_passes_wherever_an_update_fails() {
     }
 }
 
-fn no_packet_passes_wherever_an_update_is_killed() {
+fn no_packet_passes_if_an_update_is_killed_at_any_step() {
     for (number, what) in chosen([2, 4]) {
         let variant = VARIANTS[(number + 1) % 2];
         for steps in 0.. {
@@ -227,7 +227,7 @@ fn a_set_stays_when_its_rule_is_refused() {
     }
 }
 
-fn a_set_that_cannot_be_made_keeps_its_rules() {
+fn rules_of_a_set_that_cannot_be_created_are_kept() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(2, variant);
         // the rule is in the chain that looks into the set

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
-        ("a_failing_restore_costs_its_part", a_failing_restore_costs_its_part),
+        ("a_failing_restore_affects_only_its_part", a_failing_restore_affects_only_its_part),
         ("a_hanging_tool_is_killed", a_hanging_tool_is_killed),
-        ("what_cannot_be_read_is_not_touched", what_cannot_be_read_is_not_touched),
-        ("one_bad_set_costs_itself", one_bad_set_costs_itself),
+        ("a_part_that_cannot_be_read_is_not_changed", a_part_that_cannot_be_read_is_not_changed),
+        ("one_invalid_set_affects_only_itself", one_invalid_set_affects_only_itself),
         ("a_chain_changed_behind_our_back_is_reported", a_chain_changed_behind_our_back_is_reported),
         ("unwritable_state_is_reported_only", unwritable_state_is_reported_only),
     ]
@@ -29,7 +29,7 @@ pub fn restore(tool: &str, variant: Variant) -> String {
     if tool == "ebtables" { "ebtables-nft-restore".into() } else { format!("{tool}-{variant}-restore") }
 }
 
-fn a_failing_restore_costs_its_part() {
+fn a_failing_restore_affects_only_its_part() {
     for variant in VARIANTS {
         let v4 = [TableName::Filter, TableName::Raw].map(|table| Part::Table(table, Family::V4));
         let v6 = [TableName::Filter, TableName::Raw].map(|table| Part::Table(table, Family::V6));
@@ -82,7 +82,7 @@ fn a_hanging_tool_is_killed() {
     }
 }
 
-fn what_cannot_be_read_is_not_touched() {
+fn a_part_that_cannot_be_read_is_not_changed() {
     let mut host = Host::new("unread", Variant::Legacy);
     host.firewall.set_full_reading(Duration::ZERO);
     host.settle(&node(&[100]));
@@ -108,7 +108,7 @@ fn what_cannot_be_read_is_not_touched() {
     }
 }
 
-fn one_bad_set_costs_itself() {
+fn one_invalid_set_affects_only_itself() {
     // the second one is refused without a word about the line
     for (variant, entry) in [(VARIANTS[0], "10.0.5.0/44"), (VARIANTS[1], "& bogus")] {
         let mut host = Host::new("badset", variant);

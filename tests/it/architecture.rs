@@ -98,7 +98,7 @@ fn modules_use_only_those_below_them() {
 }
 
 #[test]
-fn every_module_has_its_place() {
+fn every_module_is_in_the_table() {
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     for line in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
         let module = line.trim_end_matches(';');
@@ -107,7 +107,7 @@ fn every_module_has_its_place() {
 }
 
 #[test]
-fn the_core_is_pure() {
+fn the_core_does_no_io() {
     for file in CORE.iter().flat_map(|module| sources(module)) {
         let text = code(&file);
         for word in IMPURE {

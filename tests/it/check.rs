@@ -31,14 +31,14 @@ fn check(config: &Path, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_sound_configuration_passes() {
+fn a_valid_configuration_passes() {
     let tree = tree();
     assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
     assert_eq!(check(tree.path(), &["--json"]), (0, "[]\n".to_string()));
 }
 
 #[test]
-fn a_fault_is_shown_with_its_line_and_place() {
+fn an_error_is_shown_with_its_line_and_column() {
     let tree = tree();
     let file = tree.path().join("firewall/cluster.fw");
     fs::write(&file, CLUSTER.replace("SSH", "SHH")).unwrap();
@@ -56,7 +56,7 @@ fn a_fault_is_shown_with_its_line_and_place() {
 }
 
 #[test]
-fn warnings_alone_are_no_failure() {
+fn warnings_alone_do_not_fail() {
     let tree = tree();
     fs::write(tree.path().join("nodes/n1/host.fw"), "[RULES]\nOUT ACCEPT\nOUT DROP -p udp\n").unwrap();
     let (status, text) = check(tree.path(), &[]);
@@ -86,7 +86,7 @@ fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() 
 }
 
 #[test]
-fn a_file_whose_name_tells_nothing_is_told_by_its_content() {
+fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     let (tree, elsewhere) = (tree(), tempfile::tempdir().unwrap());
     let new = elsewhere.path().join("new");
     fs::write(&new, "[OPTIONS]\nenable: 1\nebtables: 0\n[RULES]\nIN SSH(ACCEPT)\n").unwrap();
@@ -100,7 +100,7 @@ fn a_file_whose_name_tells_nothing_is_told_by_its_content() {
 }
 
 #[test]
-fn hostile_lines_reach_no_terminal_as_they_are() {
+fn malicious_lines_are_escaped_for_terminals() {
     let tree = tree();
     let file = tree.path().join("firewall/100.fw");
     fs::write(&file, "[RULES]\nIN \u{1b}[31mRED\u{7}\nIN ACCEPT -source \u{202e}x\nIN \u{9b}31m\n").unwrap();

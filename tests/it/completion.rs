@@ -21,14 +21,14 @@ fn completions(line: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn commands_and_options_are_offered() {
+fn commands_and_options_are_completed() {
     assert_eq!(completions(&["pve-firewall", "comp"]), ["compile"]);
     assert_eq!(completions(&["pve-firewall", "compile", "--off"]), ["--offline"]);
     assert_eq!(completions(&["pve-firewall", "--variant", "l"]), ["legacy"]);
 }
 
 #[test]
-fn files_are_offered_where_a_file_is_meant() {
+fn files_are_completed_for_file_arguments() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("cluster.fw"), "").unwrap();
     let start = folder.path().join("clu").to_string_lossy().into_owned();
@@ -36,12 +36,12 @@ fn files_are_offered_where_a_file_is_meant() {
 }
 
 #[test]
-fn hidden_commands_are_not_offered() {
+fn hidden_commands_are_not_completed() {
     assert!(!completions(&["pve-firewall", ""]).iter().any(|word| word == "read-tree"));
 }
 
 #[test]
-fn zsh_gets_a_hook_as_well() {
+fn zsh_completion_is_generated() {
     let output = Command::new(env!("CARGO_BIN_EXE_pve-firewall")).env("COMPLETE", "zsh").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("#compdef pve-firewall"));
 }

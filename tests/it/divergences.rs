@@ -36,7 +36,7 @@ fn an_alias_in_a_filter_set_is_resolved_for_arp() {
 }
 
 #[test]
-fn more_spellings_are_understood() {
+fn more_spellings_are_accepted() {
     host_rule("IN DROP --iface vmbr0", Family::V4, "-i vmbr0 -j DROP");
     host_rule("IN DROP -iface vmbr0", Family::V4, "-i vmbr0 -j DROP");
     host_rule("IN DROP -p icmp -icmp-type 8", Family::V4, "-p icmp -m icmp --icmp-type 8 -j DROP");
@@ -50,7 +50,7 @@ fn more_spellings_are_understood() {
 }
 
 #[test]
-fn deny_means_drop_and_says_so() {
+fn deny_means_drop_with_a_warning() {
     host_rule("IN DENY -p tcp -dport 23", Family::V4, "-p tcp --dport 23 -j DROP");
     host_rule("IN Telnet(DENY) -log info", Family::V4, "-p tcp --dport 23 -j DROP");
     let compiled = cluster("[RULES]\nIN DENY -log err\n");
@@ -67,7 +67,7 @@ fn a_bad_log_ratelimit_leaves_the_default() {
 }
 
 #[test]
-fn what_the_kernel_prints_is_what_is_written() {
+fn rules_are_written_as_the_kernel_prints_them() {
     let compiled =
         vm("[IPSET web]\n10.1.2.3/24\n!10.1.2.0/24\n::ffff:1.2.3.4\n", "[IPSET ipfilter-net0]\n10.5.6.7/16\n");
     assert_eq!(entries(&compiled, "PVEFW-0-web-v4"), ["10.1.2.0/24 nomatch"]);
@@ -79,7 +79,7 @@ fn what_the_kernel_prints_is_what_is_written() {
 }
 
 #[test]
-fn group_names_are_folded_where_they_are_used() {
+fn group_names_are_case_insensitive_in_rules() {
     let compiled = cluster("[RULES]\nGROUP MyGrp\n[group mygrp]\nIN ACCEPT -p tcp -dport 80\n");
     assert_eq!(reports(&compiled), [""; 0]);
     assert_eq!(chain(&compiled, Family::V4, "GROUP-mygrp-IN").len(), 2);
@@ -113,14 +113,14 @@ fn a_device_without_a_mac_has_rules_and_no_mac_filter() {
 }
 
 #[test]
-fn port_0_is_port_0() {
+fn port_0_is_accepted() {
     host_rule("IN DROP -p tcp -dport 0", Family::V4, "-p tcp --dport 0 -j DROP");
     host_rule("IN DROP -p udp -sport 0", Family::V6, "-p udp --sport 0 -j DROP");
     host_rule("IN DROP -p udplite -dport 7", Family::V4, "-p udplite --match multiport --dports 7 -j DROP");
 }
 
 #[test]
-fn what_a_tool_would_refuse_is_a_fault_of_its_line() {
+fn values_that_a_tool_would_refuse_are_errors_of_their_line() {
     let list = ["10.0.0.1"; 114].join(",");
     let ports = (1..=16).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
     for (text, fault) in [
@@ -139,7 +139,7 @@ fn what_a_tool_would_refuse_is_a_fault_of_its_line() {
 }
 
 #[test]
-fn a_wrong_scope_costs_one_rule() {
+fn a_wrong_scope_affects_one_rule() {
     let cluster_text = "[IPSET web]\n10.0.0.1\n[group gg]\nIN ACCEPT -source +guest/web\nIN ACCEPT -p tcp -dport 80\n";
     let compiled = vm(cluster_text, "[RULES]\nIN ACCEPT -source +guest/web\nGROUP gg\n");
     let reports = reports(&compiled);
@@ -149,7 +149,7 @@ fn a_wrong_scope_costs_one_rule() {
 }
 
 #[test]
-fn the_order_in_a_file_does_not_matter() {
+fn the_order_of_sections_does_not_matter() {
     let compiled = vm(
         "[RULES]\nIN ACCEPT -source later -dest +set1\nIN ACCEPT -source local_network\nIN ACCEPT -source +management\n\
          [IPSET set1]\nlater\n[ALIASES]\nlater 10.0.0.1\n",
@@ -177,7 +177,7 @@ fn the_arp_filter_lists_each_allowed_address_once() {
 }
 
 #[test]
-fn every_ethertype_is_known_and_printed_by_name() {
+fn every_ethertype_is_printed_by_name() {
     let compiled = vm("", "layer2_protocols: ipv6,86DD,0806,802_1Q\n");
     let proto = bridge(&compiled, "tap100i0-OUT-PROTO", MacStyle::Padded);
     assert_eq!(proto, ["-p IPv6 -j RETURN", "-p IPv6 -j RETURN", "-p ARP -j RETURN", "-p 802_1Q -j RETURN", "-j DROP"]);
@@ -185,7 +185,7 @@ fn every_ethertype_is_known_and_printed_by_name() {
 }
 
 #[test]
-fn a_set_that_loses_its_name_costs_the_rules_that_use_it() {
+fn a_set_dropped_for_a_name_collision_drops_the_rules_that_use_it() {
     // both names hash to the same 31 bits
     let (one, other) = colliding_names();
     let text = format!("[RULES]\nIN ACCEPT -source +{other}\n[IPSET {one}]\n10.0.0.1\n[IPSET {other}]\n10.0.0.2\n");
@@ -213,7 +213,7 @@ fn colliding_names() -> (String, String) {
 }
 
 #[test]
-fn a_guest_whose_file_cannot_be_read_keeps_its_devices() {
+fn a_guest_with_an_unreadable_file_keeps_its_devices() {
     let mut tree = trees::vm_tree("", "");
     let unreadable = pve_firewall::inputs::File::Unreadable("Input/output error".into());
     tree.files.insert("firewall/100.fw".into(), unreadable);
@@ -230,7 +230,7 @@ fn a_guest_whose_file_cannot_be_read_keeps_its_devices() {
 }
 
 #[test]
-fn an_unknown_group_is_a_fault_of_its_line_wherever_it_stands() {
+fn an_unknown_group_is_an_error_of_its_line_in_every_file() {
     let fw = "[OPTIONS]\nenable: 0\n[RULES]\nGROUP nope\n|GROUP nope\nGROUP nope -i net7\n";
     let compiled = compile(
         &tree(&[
@@ -248,7 +248,7 @@ fn an_unknown_group_is_a_fault_of_its_line_wherever_it_stands() {
 }
 
 #[test]
-fn what_makes_no_sense_in_the_nodes_own_files_is_reported() {
+fn errors_in_the_nodes_own_files_are_reported() {
     let compiled = compile(
         &tree(&[
             ("firewall/cluster.fw", "\u{feff}[OPTIONS]\nenable: 1\n"),

@@ -37,7 +37,7 @@ fn declares(text: &str, test: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_the_table_of_faults_names_is_there() {
+fn every_test_in_the_table_of_failures_exists() {
     let table = read("docs/faults.md");
     let source = all_below(&below("src"));
     let program = |name: &str| module(&below("tests"), name);

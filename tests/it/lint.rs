@@ -40,14 +40,14 @@ fn guest(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_sound_configuration_has_no_findings() {
+fn a_valid_configuration_has_no_findings() {
     let text = "[OPTIONS]\nenable: 1\n[ALIASES]\nlan 10.0.0.0/24\n[IPSET web]\nlan\n[RULES]\nGROUP gg\n\
         IN ACCEPT -source +web -p tcp -dport 80\nIN ACCEPT -source lan -p tcp -dport 80:90\nIN DROP -source 203.0.113.0/24\n[GROUP gg]\nIN SSH(ACCEPT)\n";
     assert_eq!(cluster(text), [""; 0]);
 }
 
 #[test]
-fn rules_that_are_never_reached() {
+fn rules_that_are_never_reached_are_reported() {
     for (rules, shadow) in [
         ("IN DROP\nIN ACCEPT -p tcp", Some("line 2 drops everything that comes in before it")),
         ("OUT REJECT\nOUT ACCEPT -p tcp", Some("line 2 rejects everything that goes out before it")),
@@ -79,7 +79,7 @@ fn rules_that_are_never_reached() {
 }
 
 #[test]
-fn sets_and_groups_shadow_as_well() {
+fn sets_and_groups_can_shadow_rules() {
     let text = "[IPSET net]\n10.0.0.0/8\n!10.9.0.0/16\n[IPSET all]\n10.0.0.0/8\n[GROUP gg]\nIN ACCEPT -source +all\n[RULES]\n\
         IN DROP -source +net\nIN DROP -source 10.1.0.0/16\nGROUP gg\nIN DROP -source 10.2.0.0/16\nGROUP gg\n";
     assert_eq!(
@@ -92,7 +92,7 @@ fn sets_and_groups_shadow_as_well() {
 }
 
 #[test]
-fn sets_and_groups_that_hold_nothing_or_serve_nothing() {
+fn empty_and_unused_sets_and_groups_are_reported() {
     let text = "[IPSET idle]\n10.0.0.1\n[IPSET empty]\n[IPSET blacklist]\n[IPSET management]\n[GROUP idle]\nIN ACCEPT\n\
         [GROUP empty]\n|IN ACCEPT\n[RULES]\nIN ACCEPT -source +empty\n";
     assert_eq!(
@@ -113,7 +113,7 @@ fn sets_and_groups_that_hold_nothing_or_serve_nothing() {
 }
 
 #[test]
-fn ip_filters_without_the_guests_addresses() {
+fn ip_filters_without_the_guests_addresses_are_reported() {
     let lacks = "guest is configured with";
     for (text, line, part) in [
         ("[OPTIONS]\nenable: 1\nipfilter: 1\n", 3, "holds no address of the guest"),
@@ -138,7 +138,7 @@ fn ip_filters_without_the_guests_addresses() {
 }
 
 #[test]
-fn nobody_is_locked_out_unawares() {
+fn rules_that_block_all_management_access_are_reported() {
     let locked = |what: &str| format!("nobody in the set management can reach {what} of the node any more");
     for (rules, line) in [
         ("IN ACCEPT -p tcp -dport 80", 0),
@@ -170,7 +170,7 @@ fn nobody_is_locked_out_unawares() {
 }
 
 #[test]
-fn faults_come_with_what_was_perhaps_meant() {
+fn errors_have_suggestions() {
     for (text, expected) in [
         ("[OPTIONS]\nenabel: 1\n", "can't parse option 'enabel: 1' | did you mean 'enable'?"),
         ("[RULES]\nIN SHH(ACCEPT)\n", "unknown macro 'SHH' | did you mean 'SSH'?"),
@@ -184,7 +184,7 @@ fn faults_come_with_what_was_perhaps_meant() {
 }
 
 #[test]
-fn marks_stand_under_the_word() {
+fn carets_are_below_the_word() {
     for (line, word) in [
         ("  IN SHH(ACCEPT) -p tcp # SHH", "SHH"),
         ("IN ACCEPT -p tpc", "tpc"),
@@ -204,7 +204,7 @@ fn marks_stand_under_the_word() {
 }
 
 #[test]
-fn ten_thousand_faults_are_found_in_one_go() {
+fn ten_thousand_errors_are_found_in_one_run() {
     let text = format!("[RULES]\n{}", "IN SHH(ACCEPT)\n".repeat(10_000));
     assert_eq!(cluster(&text).len(), 10_000);
 }

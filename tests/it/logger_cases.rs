@@ -262,7 +262,7 @@ fn frames_of_the_netdev_family_are_read_by_their_protocol() {
 }
 
 #[test]
-fn frames_on_their_way_out_begin_with_their_link_header() {
+fn outgoing_frames_begin_with_their_link_header() {
     let header = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x06];
     let arp = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
     for family in [ARP, NETDEV] {
@@ -276,7 +276,7 @@ fn frames_on_their_way_out_begin_with_their_link_header() {
 }
 
 #[test]
-fn the_packets_own_time_is_shown_if_it_has_one() {
+fn the_timestamp_of_the_packet_is_used_if_present() {
     let at = |seconds: i64| {
         let time = [seconds.to_be_bytes(), [0; 8]].concat();
         let bytes = message(IPV4, 0x0800, &[]).with(3, &time).bytes();
@@ -300,7 +300,7 @@ fn a_message_without_payload_has_a_line() {
 }
 
 #[test]
-fn attributes_that_are_unknown_or_malformed_cost_no_others() {
+fn unknown_or_malformed_attributes_do_not_affect_others() {
     let request = message(IPV4, 0x0800, &ipv4(17, 0, &UDP)).with(99, b"?").with(2, &[0, 0, 9]).with(4, &[0, 0, 0, 7]);
     let mut bytes = request.bytes();
     // an attribute that claims more than there is
@@ -311,7 +311,7 @@ fn attributes_that_are_unknown_or_malformed_cost_no_others() {
 }
 
 #[test]
-fn a_prefix_holds_no_second_line() {
+fn a_prefix_cannot_contain_a_line_break() {
     for (prefix, line) in [
         (&b":100:6:c: a\nb \0"[..], format!("100 6 c {TIME} a\\x0ab mark=1\n")),
         (b"\n1 6 x \0", format!("0 6 - {TIME} \\x0a1 6 x mark=1\n")),
@@ -324,7 +324,7 @@ fn a_prefix_holds_no_second_line() {
 }
 
 #[test]
-fn parsers_of_the_log_find_their_fields() {
+fn log_parsers_find_their_fields() {
     let request = message(IPV4, 0x0800, &ipv4(17, 0, &UDP)).with(4, &[0, 0, 0, 1]).with(5, &[0, 0, 0, 2]);
     let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
     let request = request.with(6, &[0, 0, 0, 3]).with(7, &[0, 0, 0, 4]).with(16, &ethernet);
@@ -342,7 +342,7 @@ fn parsers_of_the_log_find_their_fields() {
 }
 
 #[test]
-fn only_new_and_forgotten_connections_have_lines() {
+fn only_created_and_deleted_connections_have_lines() {
     let created = Request::new(0x0100, 0x600, 0, &[2, 0, 0, 0]);
     assert_eq!(conntrack(created).unwrap(), "    [NEW] ipv4     2 unknown  0\n");
     assert_eq!(conntrack(Request::new(0x0100, 0, 0, &[2, 0, 0, 0])), None);
@@ -363,7 +363,7 @@ fn details_of_conntrack_lines() {
 
 /// As conntrack(8) has it: from 0.9 s to 2.1 s are two seconds.
 #[test]
-fn the_time_of_a_connection_is_that_between_the_seconds_shown() {
+fn the_duration_of_a_connection_is_the_difference_of_whole_seconds() {
     let times = [(1, 900_000_000_u64), (2, 2_100_000_000)];
     let times = times.map(|(kind, moment)| [&[12, 0, kind, 0][..], &moment.to_be_bytes()].concat()).concat();
     let line = conntrack(Request::new(0x0102, 0, 0, &[2, 0, 0, 0]).with(20, &times)).unwrap();

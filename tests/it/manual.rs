@@ -34,7 +34,7 @@ fn pages_are_well_formed() {
 }
 
 #[test]
-fn options_and_their_defaults_are_the_programs() {
+fn the_options_in_the_manual_match_the_program() {
     let page = text("pve-firewall.fw.5");
     let kinds = [
         (FileKind::Cluster, ".Ss cluster.fw\n"),
@@ -58,7 +58,7 @@ fn options_and_their_defaults_are_the_programs() {
 }
 
 #[test]
-fn macros_are_the_programs() {
+fn the_macros_in_the_manual_match_the_program() {
     let page = text("pve-firewall.fw.5");
     let table = between(&page, ".It Sy macro Ta Sy protocol and ports\n", ".El");
     let rows: Vec<&str> = table.lines().collect();
@@ -84,7 +84,7 @@ fn rule(one: &MacroRule) -> String {
 }
 
 #[test]
-fn helpers_are_the_programs() {
+fn the_helpers_in_the_manual_match_the_program() {
     let page = text("pve-firewall.fw.5");
     let names: Vec<_> = HELPERS.iter().map(|helper| helper.name).collect();
     assert!(page.contains(&format!(".Cm {} .", names.join(" , "))), "{names:?}");
@@ -106,7 +106,7 @@ fn commands_and_options_are_all_explained() {
 }
 
 #[test]
-fn examples_of_files_are_free_of_faults() {
+fn example_files_have_no_errors() {
     let page = text("pve-firewall.fw.5");
     let tree = tempfile::tempdir().unwrap();
     let mut files = 0;

@@ -139,7 +139,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_was_applied_needs_no_change(rulesets in proptest::collection::vec(arbitrary::ruleset(), 1..4)) {
+    fn an_applied_ruleset_needs_no_change(rulesets in proptest::collection::vec(arbitrary::ruleset(), 1..4)) {
         let mut kernel = FakeKernel::new();
         for wanted in &rulesets {
             kernel.apply(wanted);
@@ -155,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn lines_of_a_script_have_owners(wanted in arbitrary::ruleset()) {
+    fn lines_of_a_script_have_chains(wanted in arbitrary::ruleset()) {
         let live = Live::empty();
         let plan = Plan::new(&wanted, &live);
         let script = table_script(&plan.filter.v4, &wanted.filter.v4, TableName::Filter);

@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_in_a_file_becomes_more_than_a_word_of_a_script(tree in tree()) {
+    fn text_of_a_file_becomes_at_most_a_word_of_a_script(tree in tree()) {
         for line in lines(&compile(&tree, &facts()).ruleset) {
             prop_assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line:?}");
             let outside: String = match line.split_once(" --nflog-prefix \":") {
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn tokens_are_what_they_say(text in any::<String>()) {
+    fn tokens_display_their_text(text in any::<String>()) {
         if let Some(token) = Token::new(&text) {
             prop_assert!(token.as_str() == text && !text.contains([' ', '"', '\\', '\n']));
         }

@@ -22,7 +22,7 @@ fn examples(readme: &str) -> Vec<(&str, String)> {
 }
 
 #[test]
-fn commands_print_what_readme_shows() {
+fn commands_print_the_output_shown_in_readme() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let clone = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-r").arg(project.join("examples")).arg(clone.path()).status().unwrap();

@@ -21,7 +21,7 @@ fn targets() -> BTreeSet<String> {
 }
 
 #[test]
-fn what_was_found_once_stays_mended() {
+fn earlier_findings_stay_fixed() {
     let folders = names("tests/regressions");
     assert!(!folders.is_empty() && folders.is_subset(&targets()), "each folder is a target's: {folders:?}");
     for (target, check) in TARGETS.into_iter().filter(|(target, _)| folders.contains(*target)) {

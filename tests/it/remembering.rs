@@ -199,7 +199,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn what_is_remembered_changes_nothing(
+    fn incremental_compiling_equals_compiling_from_scratch(
         steps in vec(vec(edit(), 0..3), 5..25),
     ) {
         let (mut tree, mut facts) = (tree(&[]), facts());
@@ -250,7 +250,7 @@ fn made_anew(before: &Compiled, after: &Compiled) -> Vec<String> {
 }
 
 #[test]
-fn only_what_changed_is_made_anew() {
+fn only_changed_parts_are_compiled_again() {
     let (mut tree, mut facts) = (node(5), facts());
     let mut compiler = Compiler::new(1);
     let first = compiler.compile(&tree, &facts);
@@ -272,7 +272,7 @@ fn only_what_changed_is_made_anew() {
 }
 
 #[test]
-fn a_set_that_is_lost_to_another_ones_is_found_again() {
+fn a_set_dropped_for_a_name_collision_returns_when_the_collision_ends() {
     let mut tree = node(1);
     put(&mut tree, "firewall/100.fw", &text("firewall/100.fw", GUESTS[6]));
     let facts = facts();
@@ -290,7 +290,7 @@ fn a_set_that_is_lost_to_another_ones_is_found_again() {
 }
 
 #[test]
-fn many_threads_give_what_one_gives() {
+fn many_threads_give_the_same_result_as_one() {
     let (tree, facts) = (node(500), facts());
     let one = compile(&tree, &facts);
     assert_eq!(one.handled.guests, 500);

@@ -49,13 +49,13 @@ fn the_output_is_the_packet_and_the_action() {
 }
 
 #[test]
-fn the_spellings_of_pve_are_understood() {
+fn options_of_the_official_simulate_command_are_accepted() {
     assert_eq!(run("-from outside -to vm100 -dport 22").1, run("--from outside --to vm100 --dport 22").1);
     assert_eq!(run("--to vm100 -verbose 1").1, run("--to vm100 --verbose").1);
 }
 
 #[test]
-fn the_cause_is_a_line_of_the_configuration_or_a_default() {
+fn the_deciding_rule_has_a_file_and_line_or_a_default() {
     let cases = [
         ("--to vm100 --dport 80", "ACCEPT", "firewall/cluster.fw:22"),
         ("--to vm100 --dport 22", "DROP", "firewall/100.fw:5"),
@@ -92,7 +92,7 @@ fn the_cause_is_a_line_of_the_configuration_or_a_default() {
 }
 
 #[test]
-fn the_answer_to_a_rejected_packet_is_told() {
+fn the_reply_to_a_rejected_packet_is_shown() {
     assert_eq!(object("--to ct101 --dport 22")["answered_with"], "tcp-reset");
     assert_eq!(
         object("--to ct101 --dport 22 --source 2001:db8::1 --protocol udp")["answered_with"],
@@ -102,7 +102,7 @@ fn the_answer_to_a_rejected_packet_is_told() {
 }
 
 #[test]
-fn verbose_shows_the_way_and_what_decided() {
+fn verbose_shows_the_path_and_the_deciding_rule() {
     let (_, stdout, _) = run("--to vm100 --dport 80 --verbose");
     let wanted = [
         "bridge vmbr0, from port outside to port fwpr100p0",
@@ -120,7 +120,7 @@ fn verbose_shows_the_way_and_what_decided() {
 }
 
 #[test]
-fn what_makes_no_sense_gets_a_clear_error() {
+fn invalid_arguments_get_a_clear_error() {
     let cases = [
         (2, "--to vmx", "a zone is host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>"),
         (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),

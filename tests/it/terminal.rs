@@ -67,7 +67,7 @@ fn colour_is_for_terminals_that_want_it() {
 }
 
 #[test]
-fn faults_are_coloured_too() {
+fn errors_are_coloured_too() {
     let config = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(config.path().join("firewall")).unwrap();
     std::fs::create_dir_all(config.path().join("nodes/demo")).unwrap();
@@ -108,7 +108,7 @@ fn columns_are_aligned_for_people_and_fixed_for_programs() {
 }
 
 #[test]
-fn rules_of_a_packets_way_are_shown_with_their_place() {
+fn rules_on_the_path_of_a_packet_are_shown_with_their_location() {
     let text = in_pipe(command("simulate --to vm100 --dport 80 --verbose"));
     let rule = text.lines().find(|line| line.contains("-A GROUP-webserver-IN -p tcp --dport 80")).unwrap();
     assert!(

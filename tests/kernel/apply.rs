@@ -24,7 +24,7 @@ fn with_foreign_rules(name: &str, variant: Variant) -> Host {
 }
 
 #[test]
-fn update_and_removal_spare_what_is_not_ours() {
+fn update_and_removal_do_not_change_other_programs_rules() {
     for variant in VARIANTS {
         let mut host = with_foreign_rules("foreign", variant);
         let before = host.everything();
@@ -40,7 +40,7 @@ fn update_and_removal_spare_what_is_not_ours() {
 }
 
 #[test]
-fn a_changed_rule_rewrites_its_chain_alone() {
+fn a_changed_rule_rewrites_only_its_chain() {
     for variant in VARIANTS {
         let mut host = Host::new("counters", variant);
         let mut wanted = node(&[100, 101]);
@@ -66,7 +66,7 @@ fn a_changed_rule_rewrites_its_chain_alone() {
 }
 
 #[test]
-fn guests_come_and_go() {
+fn added_and_removed_guests_are_applied() {
     for variant in VARIANTS {
         let mut host = Host::new("guests", variant);
         host.settle(&node(&[100]));
@@ -106,7 +106,7 @@ fn a_set_grows_while_a_rule_uses_it() {
 }
 
 #[test]
-fn hooks_are_there_once() {
+fn each_hook_jump_exists_once() {
     for variant in VARIANTS {
         let mut host = Host::new("hooks", variant);
         let wanted = node(&[]);
@@ -125,7 +125,7 @@ fn hooks_are_there_once() {
 }
 
 #[test]
-fn chains_and_sets_of_kept_chains_stay() {
+fn chains_and_sets_of_kept_chains_are_not_removed() {
     for variant in VARIANTS {
         let mut host = Host::new("kept", variant);
         host.settle(&node(&[100, 101]));
@@ -143,7 +143,7 @@ fn chains_and_sets_of_kept_chains_stay() {
 }
 
 #[test]
-fn a_chain_that_another_programs_rule_goes_to_is_emptied_and_left() {
+fn a_chain_that_another_programs_rule_jumps_to_is_flushed_and_kept() {
     for variant in VARIANTS {
         let mut host = Host::new("pinned", variant);
         host.settle(&node(&[100]));
@@ -177,7 +177,7 @@ fn the_last_scripts_are_kept() {
 }
 
 #[test]
-fn any_ruleset_is_taken_by_the_real_tools() {
+fn the_real_tools_accept_any_ruleset() {
     use proptest::strategy::{Strategy, ValueTree};
     use proptest::test_runner::{Config, RngSeed, TestRunner};
     for variant in VARIANTS {

@@ -37,7 +37,7 @@ fn boot(node: &Node, args: &[&str]) -> Child {
 }
 
 #[test]
-fn the_last_good_rules_are_live_before_the_tree_is_there_and_replaced_then() {
+fn the_last_good_rules_are_live_until_the_tree_can_be_read() {
     let node = switched_off("pvefw-boot");
     // mounted, but nothing is in it yet
     let fuse = Fuse::mount(&node.config(), &[]);
@@ -66,7 +66,7 @@ fn the_last_good_rules_are_live_before_the_tree_is_there_and_replaced_then() {
 }
 
 #[test]
-fn a_file_that_is_not_certainly_whole_and_ours_is_ignored_with_a_report() {
+fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
     let node = switched_off("pvefw-corrupt");
     let file = last_good(&node);
     let whole = fs::read(&file).unwrap();
@@ -98,7 +98,7 @@ fn a_file_that_is_not_certainly_whole_and_ours_is_ignored_with_a_report() {
 }
 
 #[test]
-fn a_configuration_that_was_off_stays_off() {
+fn a_disabled_last_good_configuration_has_no_effect() {
     let node = Node::new("pvefw-bootoff");
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
     end(node.start());
@@ -112,7 +112,7 @@ fn a_configuration_that_was_off_stays_off() {
 }
 
 #[test]
-fn it_can_be_switched_off() {
+fn last_good_can_be_disabled() {
     let node = switched_off("pvefw-nolast");
     let mut child = boot(&node, &["--no-last-good"]);
     node.until_logged("holds neither .vmlist nor nodes/n1");

@@ -59,7 +59,7 @@ fn status_is_one_line() {
 }
 
 #[test]
-fn status_tells_more_if_asked() {
+fn verbose_status_shows_details() {
     let root = with(&[]);
     for spelling in [["status", "--verbose"].as_slice(), &["status", "-verbose", "1"], &["-v", "status"]] {
         let text = prints(&root, spelling);
@@ -111,7 +111,7 @@ fn compiling_without_the_kernel_creates_everything() {
 }
 
 #[test]
-fn faults_go_to_stderr_and_are_no_failure() {
+fn configuration_errors_go_to_stderr_with_exit_status_0() {
     let root = with(&[("firewall/100.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN NONSENSE\n")]);
     for args in [["status"].as_slice(), &["compile", "--offline"]] {
         let (status, stdout, stderr) = run(root.path(), args);
@@ -150,7 +150,7 @@ fn localnet_is_exact() {
 }
 
 #[test]
-fn the_configuration_can_be_elsewhere() {
+fn the_configuration_directory_can_be_chosen() {
     let root = with(&[]);
     let config = root.path().join("etc/pve");
     let mut command = Command::cargo_bin("pve-firewall").unwrap();
@@ -225,7 +225,7 @@ fn commands_that_only_read_write_nothing() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn a_closed_pipe_causes_no_panic() {
     let root = with(&[]);
     let program = cargo_bin("pve-firewall");
     let mut command = std::process::Command::new(program);
@@ -265,7 +265,7 @@ fn open_to_all(path: &Path) {
 }
 
 #[test]
-fn where_systemd_runs_the_service_is_started_and_stopped() {
+fn with_systemd_the_service_is_started_and_stopped() {
     // a /run of its own that looks as if systemd ran, and a stand-in for systemctl that takes notes
     let netns = Netns::new("pvefw-systemd");
     let dir = tempfile::tempdir().unwrap();

@@ -53,17 +53,17 @@ fn every_case_settles(variant: Variant) {
 }
 
 #[test]
-fn every_recorded_case_settles_with_legacy() {
+fn every_recorded_case_is_applied_completely_with_legacy() {
     every_case_settles(Variant::Legacy);
 }
 
 #[test]
-fn every_recorded_case_settles_with_nft() {
+fn every_recorded_case_is_applied_completely_with_nft() {
     every_case_settles(Variant::Nft);
 }
 
 #[test]
-fn a_node_of_fifty_guests_settles_and_changes_chain_by_chain() {
+fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
     for variant in VARIANTS {
         let dir = generated("50", "1");
         let mut host = Host::new("gen", variant);
@@ -133,7 +133,7 @@ const TAKEOVER: [(&str, &[&str], &[&str]); 5] = [
 ];
 
 #[test]
-fn a_node_of_the_reference_is_taken_over() {
+fn rules_of_the_official_daemon_are_taken_over() {
     for variant in VARIANTS {
         for (case, v4, v6) in TAKEOVER {
             let mut host = Host::new("takeover", variant);

@@ -30,7 +30,7 @@ fn until_either(first: impl Fn() -> bool, second: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn a_cluster_without_guests_has_a_firewall_and_follows_changes() {
+fn a_cluster_without_guests_has_a_firewall_and_applies_changes() {
     let node = Node::bare("dm-young");
     node.write(".vmlist", r#"{"version":1}"#);
     node.write("firewall/cluster.fw", CLUSTER);
@@ -54,7 +54,7 @@ fn a_cluster_without_guests_has_a_firewall_and_follows_changes() {
 }
 
 #[test]
-fn it_starts_by_hand_follows_changes_and_stops() {
+fn the_daemon_starts_applies_changes_and_stops() {
     let node = Node::new("pvefw-daemon");
     assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
     assert_eq!(node.ok(&["start"]), "");
@@ -92,7 +92,7 @@ fn it_starts_by_hand_follows_changes_and_stops() {
 }
 
 #[test]
-fn an_altname_stands_for_its_interface() {
+fn an_altname_is_replaced_by_its_interface() {
     let node = Node::new("pvefw-altname");
     node.netns.exec("ip link add wan0 type bridge && ip link property add dev wan0 altname uplink");
     node.write("firewall/cluster.fw", &format!("{CLUSTER}IN ACCEPT -i uplink -p tcp -dport 443\n"));
@@ -145,7 +145,7 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
 }
 
 #[test]
-fn of_two_that_start_at_once_one_is_the_daemon() {
+fn of_two_daemons_started_at_once_one_runs() {
     let node = Node::new("pvefw-two");
     let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
     let succeeded = starters.into_iter().filter_map(|mut child| child.wait().unwrap().success().then_some(())).count();
@@ -157,7 +157,7 @@ fn of_two_that_start_at_once_one_is_the_daemon() {
 }
 
 #[test]
-fn stop_removes_what_a_killed_daemon_left() {
+fn stop_removes_the_rules_of_a_killed_daemon() {
     let node = Node::new("pvefw-killed");
     let mut child = node.start();
     signal(&child, Signal::SIGKILL);
@@ -174,7 +174,7 @@ fn stop_removes_what_a_killed_daemon_left() {
 }
 
 #[test]
-fn a_lock_that_another_process_holds_delays_an_update_and_no_more() {
+fn a_lock_held_by_another_process_only_delays_an_update() {
     let node = Node::new("pvefw-lock");
     fs::create_dir_all(node.path("run/lock")).unwrap();
     let file = File::create(node.path("run/lock/pvefw.lck")).unwrap();
@@ -190,7 +190,7 @@ fn a_lock_that_another_process_holds_delays_an_update_and_no_more() {
 }
 
 #[test]
-fn a_lock_file_that_another_user_keeps_locked_delays_nothing() {
+fn a_lock_file_locked_by_another_user_delays_nothing() {
     let node = Node::new("pvefw-foreign");
     fs::create_dir_all(node.path("run/lock")).unwrap();
     let path = node.path("run/lock/pvefw.lck");
@@ -207,7 +207,7 @@ fn a_lock_file_that_another_user_keeps_locked_delays_nothing() {
 }
 
 #[test]
-fn rules_go_when_the_firewall_is_disabled_expires_or_leaves_to_nftables() {
+fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     let node = Node::new("pvefw-disabled");
     let flag = node.path("run/proxmox-nftables-firewall-force-disable");
     let child = node.start();
@@ -246,7 +246,7 @@ fn rules_go_when_the_firewall_is_disabled_expires_or_leaves_to_nftables() {
 }
 
 #[test]
-fn an_emptied_tree_leaves_the_rules_and_is_reported_once() {
+fn an_empty_tree_leaves_the_rules_and_is_reported_once() {
     let node = Node::new("pvefw-emptied");
     let child = node.start();
     let away = node.path("away");
@@ -293,7 +293,7 @@ fn a_killed_cluster_file_system_leaves_the_rules_and_is_reported_once() {
 }
 
 #[test]
-fn faults_of_the_configuration_are_logged_once_when_they_come_and_when_they_go() {
+fn configuration_errors_are_logged_once_when_they_occur_and_when_they_are_gone() {
     let node = Node::new("pvefw-reports");
     node.write("firewall/100.fw", &format!("{GUEST}IN NONSENSE\n"));
     let child = node.start();
@@ -312,7 +312,7 @@ fn faults_of_the_configuration_are_logged_once_when_they_come_and_when_they_go()
 }
 
 #[test]
-fn a_guest_that_cannot_be_read_keeps_its_rules_over_a_restart() {
+fn an_unreadable_guest_keeps_its_rules_across_a_restart() {
     let node = Node::new("pvefw-unreadable");
     let child = node.start();
     let file = node.config().join("firewall/100.fw");

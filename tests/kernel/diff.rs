@@ -56,7 +56,7 @@ fn changes<'a>(diff: &'a str, chain: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_change_shows_its_lines_and_where_they_come_from() {
+fn a_change_shows_its_lines_and_their_origin() {
     let node = Node::with(CLUSTER);
     let scripts = || fs::read_dir(node.root.path().join("var/lib/pve-firewall")).unwrap().count();
     let (before, saved) = (scripts(), node.netns.exec("iptables-save; ip6tables-save; ipset save"));
@@ -83,7 +83,7 @@ fn a_change_shows_its_lines_and_where_they_come_from() {
 }
 
 #[test]
-fn a_firewall_that_is_switched_off_loses_every_chain() {
+fn disabling_the_firewall_removes_every_chain() {
     let node = Node::with(CLUSTER);
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
     let diff = node.diff();

@@ -22,7 +22,7 @@ fn trusted(host: Host) -> Host {
 }
 
 #[test]
-fn what_moves_is_noticed_in_the_next_update() {
+fn live_changes_are_detected_in_the_next_update() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
         let before = host.everything();
@@ -50,7 +50,7 @@ fn what_moves_is_noticed_in_the_next_update() {
 /// A rule in the place of another is a transaction of nftables, and nothing to a legacy table's summary if both are of one
 /// size.
 #[test]
-fn a_rule_in_the_place_of_another_waits_for_a_full_reading_with_legacy() {
+fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
         let before = host.everything();
@@ -66,7 +66,7 @@ fn a_rule_in_the_place_of_another_waits_for_a_full_reading_with_legacy() {
 
 /// The daemon's full reading: nothing has to wait for all of it, and it comes to an end.
 #[test]
-fn a_full_reading_goes_on_by_one_part_a_call() {
+fn a_full_reading_covers_one_part_per_call() {
     fn maintain(host: &mut Host, wanted: &Arc<Ruleset>) -> Outcome {
         let Host { netns, firewall, .. } = host;
         netns.run(|| firewall.maintain(wanted))

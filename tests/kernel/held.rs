@@ -25,7 +25,7 @@ fn live(node: &Node, port: u16) {
 }
 
 #[test]
-fn no_packet_passes_over_restarts_upgrades_kills_and_a_second_daemon() {
+fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     let node = Node::new("pvefw-held");
     let stream = Stream::start(&node.netns);
     let mut child = node.start();
@@ -109,7 +109,7 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
 }
 
 #[test]
-fn an_end_at_any_step_of_an_update_removes_the_rules() {
+fn termination_at_any_step_of_an_update_removes_the_rules() {
     let node = Node::new("pvefw-ends");
     let paused = Paused::new(&node);
     let mut child = paused.start();
@@ -135,7 +135,7 @@ fn an_end_at_any_step_of_an_update_removes_the_rules() {
 }
 
 #[test]
-fn the_xtables_lock_held_by_others_delays_and_no_more() {
+fn an_xtables_lock_held_by_others_only_delays() {
     for (seconds, refused) in [(3, false), (60, true)] {
         let long = std::env::var_os("PVEFW_LONG_TESTS").is_some();
         // the restore tools wait 10 s: 14 s show what 60 s do
@@ -173,7 +173,7 @@ fn the_xtables_lock_held_by_others_delays_and_no_more() {
 
 /// The wall clock of the daemon and its tools jumps, by the file that libfaketime reads.
 #[test]
-fn a_clock_that_jumps_neither_opens_nor_delays() {
+fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let node = Node::new("pvefw-clock");
     let clock = node.path("clock");
     let set = |offset: &str| {
@@ -225,7 +225,7 @@ fn with_mounts(node: &Node, script: &str, args: &[&str]) -> Command {
 }
 
 #[test]
-fn full_and_read_only_folders_keep_no_rule_from_being_live() {
+fn rules_are_applied_with_full_or_read_only_directories() {
     let full = |folder: &str| {
         format!(
             "mkdir -p $R/{folder}; mount -t tmpfs -o size=4k,nr_inodes=4 none $R/{folder}; head -c 8192 /dev/zero >$R/{folder}/fill 2>/dev/null || true"
@@ -327,7 +327,7 @@ fn no_symlink_is_followed() {
 }
 
 #[test]
-fn nothing_else_is_written() {
+fn no_other_file_is_written() {
     let node = Node::new("pvefw-written");
     write_everything(&node);
     let folders = ["etc", "run", "sbin", "usr", "var", "tmp"];

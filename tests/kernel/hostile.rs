@@ -69,18 +69,18 @@ fn every_tree_settles(variant: Variant) {
 }
 
 #[test]
-fn the_legacy_tools_take_whatever_compiles() {
+fn the_legacy_tools_accept_every_compiled_ruleset() {
     every_tree_settles(Variant::Legacy);
 }
 
 #[test]
-fn the_nft_tools_take_whatever_compiles() {
+fn the_nft_tools_accept_every_compiled_ruleset() {
     every_tree_settles(Variant::Nft);
 }
 
 /// The longest prefix that iptables takes; what compiles stays below (`LogPrefix`).
 #[test]
-fn a_log_prefix_of_63_characters_is_taken() {
+fn a_log_prefix_of_63_characters_is_accepted() {
     for variant in VARIANTS {
         let mut host = Host::new("prefix", variant);
         let chain = rulesets::chain("GROUP-group-of-eighteen1-OUT");

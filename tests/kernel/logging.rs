@@ -54,7 +54,7 @@ fn tcp(from: &Netns, to: &str) {
 }
 
 #[test]
-fn rules_and_policies_log_what_they_do() {
+fn rules_and_policies_are_logged() {
     let Net { node, desk, guest } = Net::new();
     node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 1\nlog_ratelimit: 0\n");
     node.write("nodes/n1/host.fw", HOST);
@@ -102,7 +102,7 @@ fn rules_and_policies_log_what_they_do() {
 }
 
 #[test]
-fn an_option_of_the_host_starts_and_ends_the_log_of_connections() {
+fn the_host_option_enables_and_disables_logging_of_connections() {
     let Net { node, desk, .. } = Net::new();
     let logger = Logger::start(&node.netns, &node.path(""), &[]);
     node.ok(&["start"]);

@@ -138,7 +138,7 @@ fn live(node: &Node, text: &str) -> bool {
 }
 
 #[test]
-fn only_what_has_changed_is_written_and_read_again() {
+fn only_changed_parts_are_written_and_read_again() {
     let node = Node::new("processes");
     let witness = Witness::start(&node);
     let mut wrong = witness.reads_everything("the first update");

@@ -131,7 +131,7 @@ fn the_files_of_interest_are_read_and_no_others() {
 }
 
 #[test]
-fn enoent_during_renames_is_not_believed() {
+fn enoent_during_renames_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());
@@ -150,7 +150,7 @@ fn enoent_during_renames_is_not_believed() {
 }
 
 #[test]
-fn a_file_that_vanishes_serves_until_that_is_certain() {
+fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
     let dir = plain();
     let mut reader = established(dir.path());
     // the times of this test are well below those that are promised
@@ -166,7 +166,7 @@ fn a_file_that_vanishes_serves_until_that_is_certain() {
 }
 
 #[test]
-fn an_empty_file_counts_as_such_only_later() {
+fn an_empty_file_is_accepted_only_after_a_delay() {
     let dir = plain();
     let mut reader = established(dir.path());
     write(dir.path(), "firewall/cluster.fw", "");
@@ -213,7 +213,7 @@ fn an_unreadable_file_keeps_its_last_good_content() {
 }
 
 #[test]
-fn what_is_no_regular_file_neither_blocks_nor_misleads() {
+fn a_file_that_is_not_regular_does_not_block_reading() {
     let dir = plain();
     let firewall = dir.path().join("firewall");
     mkfifo(&firewall.join("200.fw"), Mode::S_IRWXU).unwrap();
@@ -240,7 +240,7 @@ fn what_is_no_regular_file_neither_blocks_nor_misleads() {
 }
 
 #[test]
-fn a_hanging_read_is_given_up_and_never_piles_up() {
+fn a_hanging_read_is_killed_and_at_most_one_exists() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());
@@ -263,7 +263,7 @@ fn a_hanging_read_is_given_up_and_never_piles_up() {
 }
 
 #[test]
-fn an_emptied_or_missing_tree_is_not_believed() {
+fn an_empty_or_missing_tree_is_unhealthy() {
     let dir = plain();
     let mut reader = established(dir.path());
     for name in [".vmlist", "firewall", "nodes"] {
@@ -316,7 +316,7 @@ fn a_plain_directory_without_a_list_of_guests_has_its_node_folder() {
 }
 
 #[test]
-fn the_directory_under_the_mount_is_not_the_tree() {
+fn the_directory_below_the_mount_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     // what would pass for a tree, if it were not known that one is mounted here
     write(dir.path(), "nodes/n1/host.fw", "[RULES]\n");
@@ -335,7 +335,7 @@ fn the_directory_under_the_mount_is_not_the_tree() {
 }
 
 #[test]
-fn an_empty_file_system_mounted_over_it_is_not_believed() {
+fn an_empty_file_system_mounted_over_it_is_unhealthy() {
     let dir = plain();
     std::thread::scope(|scope| {
         // a mount namespace of this thread, and of the workers that it starts
@@ -353,7 +353,7 @@ fn an_empty_file_system_mounted_over_it_is_not_believed() {
 }
 
 #[test]
-fn a_killed_cluster_file_system_is_not_believed_and_can_be_mounted_again() {
+fn a_killed_cluster_file_system_is_unhealthy_and_can_be_mounted_again() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());

@@ -42,7 +42,7 @@ fn clean(tree: &Tree) -> Compiled {
 
 /// `PVEFW_LONG_TESTS` adds the nft variant, which needs minutes for it.
 #[test]
-fn a_node_of_2000_guests_settles() {
+fn a_node_with_2000_guests_needs_no_second_update() {
     let compiled = clean(&node(2000));
     assert_eq!(compiled.handled.devices, 2000);
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 2 } else { 1 };
@@ -61,7 +61,7 @@ fn a_node_of_2000_guests_settles() {
 }
 
 #[test]
-fn a_set_of_65536_entries_and_a_guest_of_10000_rules_settle() {
+fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
     let mut tree = node(1);
     let mut cluster = CLUSTER.to_string() + "[IPSET large]\n";
     for at in 0..65_536 {

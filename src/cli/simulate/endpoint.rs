@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zones_are_words_of_their_own() {
+    fn zone_names_are_completed() {
         for good in ["host", "outside", "vm100", "vm100i1", "ct200i12", "vmbr0/eno1", "vmbr0/enp3s0.5"] {
             assert_eq!(good.parse::<Zone>().map(|zone| zone.to_string()).as_deref(), Ok(good));
         }

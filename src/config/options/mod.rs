@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_what_the_rows_say() {
+    fn defaults_match_the_option_table() {
         set_to_default::<ClusterOptions>();
         set_to_default::<HostOptions>();
         set_to_default::<GuestOptions>();

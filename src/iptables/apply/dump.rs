@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_by_chain_and_set() {
+    fn lines_are_grouped_by_chain_and_set() {
         let saved =
             "*filter\n:X - [0:0]\n-A X -j DROP\n-A X -m comment --comment \"PVESIG:abc\"\n-A Y -j ACCEPT\nCOMMIT\n";
         assert_eq!(chains(saved)["X"], ["-A X -j DROP"]);

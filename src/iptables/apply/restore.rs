@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_found_in_what_the_tools_say() {
+    fn line_numbers_are_found_in_error_messages_of_the_tools() {
         for (stderr, line) in [
             (
                 "iptables-restore v1.8.9 (legacy): unknown option \"--bogus\"\nError occurred at line: 4\nTry `x -h'",

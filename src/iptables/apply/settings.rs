@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_written_where_they_differ_and_a_missing_one_stops_nothing() {
+    fn sysctls_are_written_if_they_differ_and_a_missing_one_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         for name in &FILES[1..] {
             fill(dir.path(), name, "1\n");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_may_fail_in_any_way_and_costs_itself() {
+    fn each_failing_sysctl_affects_only_itself() {
         let sealed = sealed();
         let sealed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
         let all = || FILES.into_iter().chain(["module/nf_conntrack/parameters/hashsize"]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_logging_is_told_once() {
+    fn connection_logging_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let mut firewall = Firewall::new(&Root::new(Some(dir.path().into())), VariantChoice::Auto);
         let path = dir.path().join("var/lib/pve-firewall/log_nf_conntrack");

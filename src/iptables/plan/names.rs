@@ -80,7 +80,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn names_are_those_of_the_patterns(pieces in vec(select(&PIECES[..]), 0..7)) {
+        fn names_match_the_patterns(pieces in vec(select(&PIECES[..]), 0..7)) {
             static PATTERNS: LazyLock<[Regex; 2]> = LazyLock::new(patterns);
             let name = pieces.concat();
             prop_assert_eq!(is_own_chain(&name), PATTERNS[0].is_match(&name));

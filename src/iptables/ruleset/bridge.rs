@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macs_are_written_as_each_variant_prints_them() {
+    fn macs_are_printed_as_by_each_variant() {
         let mac: MacAddr = "BC:24:01:00:0f:30".parse().unwrap();
         let rule = BridgeRule {
             matches: [BridgeMatch::NotFrom(mac)].into(),

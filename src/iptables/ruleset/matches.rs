@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matches_are_written_as_iptables_takes_them() {
+    fn matches_are_written_in_iptables_syntax() {
         let set = SetName::new("PVEFW-0-x-v4").unwrap();
         let syn = TcpFlags::FIN.and(TcpFlags::SYN).and(TcpFlags::RST).and(TcpFlags::ACK);
         let cases = [

@@ -59,7 +59,7 @@ mod tests {
     use crate::model::Interface;
 
     #[test]
-    fn only_wide_rules_keep_both_blanks() {
+    fn only_double_space_rules_keep_both_blanks() {
         let chain = ChainName::new("X").unwrap();
         let origin = Origin::Made("test".into());
         let mut rule = Rule { matches: [].into(), target: Target::Drop, double_space: true, origin };

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_entries_are_one_and_the_last_decides() {
+    fn of_equal_entries_the_last_is_kept() {
         let set = set(&[("10.1.2.3/24", false), ("10.1.2.77/24", true), ("10.1.1.1/32", false)]);
         let name = SetName::new("s").unwrap();
         let lines: Vec<_> = set.lines(&name).skip(1).collect();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_of_sorted_lines() {
+    fn signatures_of_sets_use_sorted_lines() {
         let set = set(&[("10.1.1.1/32", true), ("10.1.1.10/32", false), ("10.1.1.0/31", true), ("10.1.1.1/32", true)]);
         let name = SetName::new("s").unwrap();
         let mut lines: Vec<_> = set.lines(&name).collect();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_decides() {
+    fn the_longest_matching_prefix_decides() {
         let set = set(&[("10.0.0.0/8", false), ("10.1.0.0/16", true), ("10.1.2.3/32", false)]);
         for (address, inside) in [("10.2.2.2", true), ("10.1.9.9", false), ("10.1.2.3", true), ("11.0.0.1", false)] {
             assert_eq!(set.contains(address.parse().unwrap()), inside, "{address}");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_written_as_the_c_library_does() {
+    fn addresses_are_printed_as_by_the_c_library() {
         for (from, to) in [
             ("2001:DB8:0:85A3:0:0:AC1F:8002", "2001:db8:0:85a3::ac1f:8002"),
             ("::ffff:1.2.3.4", "::ffff:1.2.3.4"),

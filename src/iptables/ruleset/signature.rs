@@ -105,7 +105,7 @@ mod tests {
     use std::fmt::Write;
 
     #[test]
-    fn signatures_are_those_of_live_nodes() {
+    fn signatures_match_recorded_nodes() {
         assert_eq!(signature_of(["-A PVEFW-INPUT -j PVEFW-HOST-IN"]).to_string(), "+5iMmLaxKXynOB/+5xibfx7WhFk");
         let empty = signature_of::<&str>([]);
         assert_eq!(empty.to_string(), "2jmj7l5rSw0yVb/vlWAYkK/YBwk");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_any_size_are_one_text() {
+    fn chunks_of_any_size_are_joined() {
         for sizes in [vec![1; 9000], vec![PIECE - 1, 1, 1], vec![3, PIECE + 1, 3], vec![PIECE, PIECE], vec![]] {
             let pieces: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
             let signed = Signature::of_text(|out| pieces.iter().try_for_each(|piece| out.write_str(piece)));

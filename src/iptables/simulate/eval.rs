@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_matches_no_rule_about_it() {
+    fn a_rule_about_an_unknown_field_does_not_match() {
         let unknown = Packet::new(Family::V4, Packet::UDP);
         let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap().into();
         let source = |text| Match::Address(Side::Source, spelled(text));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_a_bridge_are_not_interfaces() {
+    fn bridge_ports_are_not_ip_interfaces() {
         let packet = Packet::new(Family::V6, Packet::TCP);
         let device = |name| Interface::new(name).unwrap();
         for (one, wanted) in [

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_packets_are_in_the_state_that_the_kernel_gives_them() {
+    fn first_packets_have_the_conntrack_state_of_the_kernel() {
         let state = |packet: Packet| packet.first_of_its_connection().state;
         let tcp = |flags| Packet { flags, ..Packet::new(Family::V4, Packet::TCP) };
         let (fin, syn, ack) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::ACK);

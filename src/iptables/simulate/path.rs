@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pair_of_ends_has_its_way() {
+    fn each_pair_of_endpoints_has_its_path() {
         let outside = End::Port { bridge: "vmbr0".into(), port: "eno1".into() };
         assert_eq!(hops(&outside, &End::Host), ["host, in by vmbr0"]);
         assert_eq!(hops(&End::Host, &End::Host), ["host, out by lo", "host, in by lo"]);

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_names_the_one_connection() {
+    fn a_deletion_request_identifies_one_connection() {
         for connection in connections() {
             let bytes = connection.deletion(5, 9).bytes();
             let message = messages(&bytes).next().unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn tuples_are_shown_as_people_write_them() {
+    fn tuples_have_a_readable_form() {
         let shown: Vec<String> = connections().iter().step_by(3).map(|one| one.original.to_string()).collect();
         assert_eq!(
             shown,

@@ -32,7 +32,7 @@ impl Manager {
 }
 
 #[test]
-fn a_hanging_tree_holds_up_neither_the_watchdog_nor_signals() {
+fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     let node = Node::bare("pvefw-hanging");
     let fuse = Fuse::mount(&node.config(), &FILES);
     let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
@@ -67,7 +67,7 @@ fn a_hanging_tree_holds_up_neither_the_watchdog_nor_signals() {
 }
 
 #[test]
-fn a_slow_tool_holds_up_neither_the_watchdog_nor_the_end() {
+fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     let node = Node::new("pvefw-slow");
     // stands in for ipset, first in PATH: slow while the file `slow` is there
     let (shims, slow) = (node.path("shims"), node.path("slow"));

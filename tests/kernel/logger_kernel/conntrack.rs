@@ -107,7 +107,7 @@ fn icmpv6_echo() -> Vec<u8> {
 }
 
 #[test]
-fn lines_are_those_of_conntrack() {
+fn lines_match_the_output_of_conntrack() {
     for accounting in [false, true] {
         let netns = tracked("log-conntrack", accounting);
         // frames from outside are tracked at the input
@@ -197,7 +197,7 @@ fn asleep(logger: &Logger) -> bool {
 }
 
 #[test]
-fn lost_events_are_counted() {
+fn dropped_events_are_counted() {
     const EVENTS: u16 = 40_000;
     let netns = tracked("log-events", false);
     let root = tempfile::tempdir().unwrap();

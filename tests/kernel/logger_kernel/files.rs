@@ -14,7 +14,7 @@ fn whole_lines(text: &str) -> bool {
 }
 
 #[test]
-fn rotation_in_a_flood_puts_every_line_in_exactly_one_file() {
+fn rotation_during_a_flood_puts_every_line_in_exactly_one_file() {
     let netns = flood::namespace("log-rotate");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
@@ -73,7 +73,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_is_reported_once_and_logging_goes_on_when_there_is_room() {
+fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
     let netns = flood::namespace("log-full");
     let root = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(&root.path().join("var/log"), 1024 << 10);

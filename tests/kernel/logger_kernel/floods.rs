@@ -43,7 +43,7 @@ fn processor_time(logger: &Logger) -> String {
 }
 
 #[test]
-fn bursts_of_small_packets_lose_none() {
+fn bursts_of_small_packets_are_logged_without_drops() {
     let netns = flood::namespace("log-bursts");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
@@ -56,7 +56,7 @@ fn bursts_of_small_packets_lose_none() {
 }
 
 #[test]
-fn an_overflow_is_counted_exactly_and_logging_goes_on() {
+fn an_overflow_is_counted_exactly_and_logging_continues() {
     for length in [SMALL, LARGE] {
         let netns = flood::namespace("log-overflow");
         let root = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn an_idle_logger_sleeps() {
 }
 
 #[test]
-fn what_the_kernel_has_batched_is_written_at_the_end() {
+fn packets_batched_in_the_kernel_are_written_at_the_end() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let netns = flood::namespace("log-batched");
         let root = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn what_the_kernel_has_batched_is_written_at_the_end() {
 }
 
 #[test]
-fn sigterm_in_a_flood_loses_nothing_that_was_sent_before() {
+fn sigterm_during_a_flood_drops_no_earlier_packet() {
     let netns = flood::namespace("log-term");
     let root = tempfile::tempdir().unwrap();
     let mut logger = Logger::start(&netns, root.path(), &[]);

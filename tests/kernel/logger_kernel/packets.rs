@@ -17,7 +17,7 @@ fn stable(line: &str) -> String {
 }
 
 #[test]
-fn iptables_of_both_kinds_and_families() {
+fn summaries_of_both_variants_and_families_change() {
     let netns = Netns::new("log-tables");
     netns.exec("ip address add fd99::1/64 dev lo nodad");
     let tools = ["iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft"];
@@ -86,7 +86,7 @@ fn bridged() -> Bridged {
 }
 
 #[test]
-fn bridged_packets_name_the_bridge_and_its_ports() {
+fn lines_of_bridged_packets_have_the_bridge_and_its_ports() {
     let network = bridged();
     network.host.exec(
         "iptables -w -A FORWARD -m physdev --physdev-is-bridged --physdev-in tap100i0 \

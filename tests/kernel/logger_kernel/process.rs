@@ -14,7 +14,7 @@ fn run(netns: &Netns, root: &Path, options: &[&str]) -> Output {
 }
 
 #[test]
-fn without_options_it_goes_to_the_background_once_it_is_ready() {
+fn without_options_it_runs_in_the_background_once_it_is_ready() {
     let netns = flood::namespace("log-background");
     let root = tempfile::tempdir().unwrap();
     let output = run(&netns, root.path(), &[]);
@@ -32,7 +32,7 @@ fn without_options_it_goes_to_the_background_once_it_is_ready() {
 }
 
 #[test]
-fn a_second_instance_waits_then_says_why_it_cannot_start() {
+fn a_second_instance_waits_then_reports_why_it_cannot_start() {
     let netns = Netns::new("log-second");
     let root = tempfile::tempdir().unwrap();
     let first = Logger::start(&netns, root.path(), &[]);
@@ -45,7 +45,7 @@ fn a_second_instance_waits_then_says_why_it_cannot_start() {
 }
 
 #[test]
-fn a_second_instance_takes_over_when_the_first_ends_in_time() {
+fn a_second_instance_starts_when_the_first_ends_in_time() {
     let netns = Netns::new("log-restart");
     let root = tempfile::tempdir().unwrap();
     let first = Logger::start(&netns, root.path(), &[]);
@@ -56,7 +56,7 @@ fn a_second_instance_takes_over_when_the_first_ends_in_time() {
 }
 
 #[test]
-fn a_group_that_another_program_has_is_an_error() {
+fn a_group_bound_by_another_program_is_an_error() {
     let netns = Netns::new("log-group");
     let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let _first = Logger::start(&netns, root.path(), &[]);
@@ -69,7 +69,7 @@ fn a_group_that_another_program_has_is_an_error() {
 }
 
 #[test]
-fn a_folder_that_is_full_or_read_only_keeps_no_line_from_the_log() {
+fn a_full_or_read_only_directory_does_not_stop_logging() {
     for options in ["ro", "size=4k,nr_inodes=1"] {
         let netns = flood::namespace("log-norun");
         let root = tempfile::tempdir().unwrap();
@@ -91,7 +91,7 @@ fn a_folder_that_is_full_or_read_only_keeps_no_line_from_the_log() {
 }
 
 #[test]
-fn debugging_prints_the_lines_too() {
+fn debug_prints_the_lines_too() {
     let netns = flood::namespace("log-debug");
     let root = tempfile::tempdir().unwrap();
     let mut command = netns.command(env!("CARGO_BIN_EXE_pvefw-logger"));

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 #[test]
-fn a_file_that_is_being_written_serves_when_it_is_complete() {
+fn a_file_is_used_when_it_is_completely_written() {
     let dir = plain();
     let mut reader = established(dir.path());
     let text = format!("{GUEST}IN DROP\nOUT ACCEPT\n");
@@ -42,7 +42,7 @@ fn a_file_that_is_being_written_serves_when_it_is_complete() {
 
 /// Writes of other nodes raise no event.
 #[test]
-fn a_file_that_another_node_writes_serves_when_passes_agree() {
+fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
     let dir = plain();
     let manner = ReaderConfig { watch: false, ..READING };
     let program = env!("CARGO_BIN_EXE_pve-firewall").into();
@@ -57,7 +57,7 @@ fn a_file_that_another_node_writes_serves_when_passes_agree() {
 
 /// As after a clock that jumped, on this node or on the one that wrote the file.
 #[test]
-fn times_of_modification_anywhere_mislead_nobody() {
+fn arbitrary_modification_times_are_handled() {
     let dir = plain();
     let mut reader = established(dir.path());
     let path = dir.path().join("firewall/100.fw");
@@ -76,7 +76,7 @@ fn times_of_modification_anywhere_mislead_nobody() {
 }
 
 #[test]
-fn a_local_write_is_told_at_once_and_a_remote_one_shows_in_stat() {
+fn a_local_write_is_reported_at_once_and_a_remote_write_changes_stat() {
     let dir = plain();
     let mut reader = established(dir.path());
     assert!(!reader.written());
@@ -91,7 +91,7 @@ fn a_local_write_is_told_at_once_and_a_remote_one_shows_in_stat() {
 
 /// Where every change is told, a file at rest is not read again: unless `stat` tells of anything at all.
 #[test]
-fn a_file_at_rest_is_read_when_anything_of_it_changes() {
+fn an_unmodified_file_is_read_again_when_its_stat_changes() {
     let dir = plain();
     let path = dir.path().join("firewall/100.fw");
     sleep(Duration::from_secs(4));
@@ -106,7 +106,7 @@ fn a_file_at_rest_is_read_when_anything_of_it_changes() {
 
 /// Between the passes that read everything, only what `stat` shows as changed is read.
 #[test]
-fn a_look_reads_what_shows_as_changed_and_a_pass_everything() {
+fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());
@@ -129,7 +129,7 @@ fn a_look_reads_what_shows_as_changed_and_a_pass_everything() {
 }
 
 #[test]
-fn a_command_right_after_a_write_is_right() {
+fn a_command_right_after_a_write_uses_the_new_content() {
     let dir = plain();
     let program = || env!("CARGO_BIN_EXE_pve-firewall").into();
     for count in 0..10 {

@@ -41,7 +41,7 @@ impl Connection {
 }
 
 #[test]
-fn a_connection_survives_updates_and_rules_hold_for_new_ones() {
+fn an_established_connection_survives_updates_that_refuse_new_ones() {
     let site = Site::new(&[(GUEST100, OPEN)]);
     site.bed.wake();
     let server = site.bed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
@@ -57,7 +57,7 @@ fn a_connection_survives_updates_and_rules_hold_for_new_ones() {
 }
 
 #[test]
-fn answers_come_in_and_nothing_else() {
+fn replies_pass_and_new_connections_do_not() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let answer =
         || Probe::tcp(Outside, VM100, Family::V4, 40_000).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
@@ -71,7 +71,7 @@ fn answers_come_in_and_nothing_else() {
 }
 
 #[test]
-fn invalid_packets_pass_only_where_they_are_allowed() {
+fn invalid_packets_pass_only_if_enabled() {
     let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
     let invalid = || {
         let tcp = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);

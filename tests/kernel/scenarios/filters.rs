@@ -15,7 +15,7 @@ fn closed(more: &str) -> String {
 }
 
 #[test]
-fn a_forged_mac_does_not_leave_the_guest() {
+fn packets_with_a_spoofed_mac_are_dropped() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let probes = |mac: Option<MacAddr>| {
         let probes = [
@@ -33,7 +33,7 @@ fn a_forged_mac_does_not_leave_the_guest() {
 }
 
 #[test]
-fn a_forged_address_does_not_leave_the_guest() {
+fn packets_with_a_spoofed_address_are_dropped() {
     let mut site = Site::new(&[(GUEST200, ON)]);
     let v4 = |source| Probe::udp(CT200, Outside, Family::V4, 53).source(source);
     let v6 = |source| Probe::udp(CT200, Outside, Family::V6, 53).source(source);
@@ -45,7 +45,7 @@ fn a_forged_address_does_not_leave_the_guest() {
 }
 
 #[test]
-fn a_set_ipfilter_says_what_a_device_may_use() {
+fn an_ipfilter_set_lists_the_allowed_addresses() {
     let guest = "[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.96/28\n!10.0.0.101\nfd00::100\n";
     let mut site = Site::new(&[(GUEST100, guest)]);
     let udp = |family, source| Probe::udp(VM100, Outside, family, 53).source(source);
@@ -62,7 +62,7 @@ fn a_set_ipfilter_says_what_a_device_may_use() {
 }
 
 #[test]
-fn arp_spoofing_does_not_leave_the_guest() {
+fn spoofed_arp_is_dropped() {
     let arp = |source| Probe::arp(CT200, Outside).source(source);
     let mut site = Site::new(&[(GUEST200, ON)]);
     site.all(Fate::Arrived, [arp("10.0.0.200"), arp("10.0.0.254")]);
@@ -79,7 +79,7 @@ fn arp_spoofing_does_not_leave_the_guest() {
 }
 
 #[test]
-fn other_protocols_of_the_link_pass_where_they_are_allowed() {
+fn other_link_layer_protocols_pass_if_allowed() {
     let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX\n")]);
     site.all(Fate::Lost, [Probe::arp(VM100, Outside)]);
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX,ARP\n")]);
@@ -87,7 +87,7 @@ fn other_protocols_of_the_link_pass_where_they_are_allowed() {
 }
 
 #[test]
-fn dhcp_passes_unless_it_is_off() {
+fn dhcp_passes_unless_disabled() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let probes = || {
         let discover = Probe::udp(VM100, Outside, Family::V4, 67).ports(68, 67);
@@ -109,7 +109,7 @@ fn dhcp_passes_unless_it_is_off() {
 }
 
 #[test]
-fn neighbour_discovery_passes_unless_it_is_off() {
+fn neighbour_discovery_passes_unless_disabled() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let out = |kind| Probe::icmpv6(VM100, Outside, kind);
     let into = |kind| Probe::icmpv6(Outside, VM100, kind);
@@ -122,7 +122,7 @@ fn neighbour_discovery_passes_unless_it_is_off() {
 }
 
 #[test]
-fn only_a_guest_that_may_be_a_router_says_that_it_is_one() {
+fn only_a_guest_with_radv_sends_router_advertisements() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let advertisement = || Probe::icmpv6(VM100, Outside, 134);
     site.all(Fate::Lost, [advertisement(), advertisement().dest("ff02::1")]);

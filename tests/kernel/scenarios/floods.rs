@@ -8,7 +8,7 @@ use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 const OPEN: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
 
 #[test]
-fn a_flood_of_syn_packets_is_thinned_for_its_sender_alone() {
+fn a_syn_flood_is_limited_for_its_sender_only() {
     let mut site = Site::new(&[(CLUSTER, OPEN), (HOST, "[OPTIONS]\nprotection_synflood: 0\n")]);
     let flood = |source: &str| -> Vec<_> {
         (0..300).map(|port| Probe::tcp(Outside, Host, Family::V4, 80).ports(20_000 + port, 80).source(source)).collect()
@@ -27,7 +27,7 @@ fn a_flood_of_syn_packets_is_thinned_for_its_sender_alone() {
 }
 
 #[test]
-fn smurfs_are_dropped_unless_they_are_allowed() {
+fn smurfs_are_dropped_unless_disabled() {
     let mut site = Site::new(&[(GUEST100, OPEN)]);
     let probes = || {
         ["10.0.0.255", "255.255.255.255", "224.1.2.3"]
@@ -40,7 +40,7 @@ fn smurfs_are_dropped_unless_they_are_allowed() {
 }
 
 #[test]
-fn illegal_flags_are_dropped_where_they_are_filtered() {
+fn invalid_tcp_flags_are_dropped_if_enabled() {
     // without this option, connection tracking drops all of them already
     let host = |more: &str| format!("[OPTIONS]\nnf_conntrack_allow_invalid: 1\n{more}");
     let mut site = Site::new(&[(GUEST100, OPEN), (HOST, &host(""))]);

@@ -42,7 +42,7 @@ const PASSIVE: [&[&str]; 2] = [&["--disable-epsv"], &[]];
 const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-port", "-"]];
 
 #[test]
-fn the_conntrack_helper_opens_the_data_connection() {
+fn the_conntrack_helper_allows_the_data_connection() {
     assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
     let site = Site::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
     site.bed.wake();

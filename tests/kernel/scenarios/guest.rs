@@ -8,7 +8,7 @@ use pve_firewall::iptables::ruleset::{Family, RejectWith};
 const BOTH: [Family; 2] = Family::ALL;
 
 #[test]
-fn by_default_nothing_comes_in_and_everything_goes_out() {
+fn by_default_incoming_is_dropped_and_outgoing_accepted() {
     let mut site = Site::new(&[(GUEST100, ON), (GUEST200, ON)]);
     for guest in [VM100, CT200] {
         let to = |from, family| [Probe::tcp(from, guest, family, 22), Probe::udp(from, guest, family, 53)];
@@ -21,7 +21,7 @@ fn by_default_nothing_comes_in_and_everything_goes_out() {
 }
 
 #[test]
-fn the_policies_are_what_the_options_say() {
+fn the_policies_are_set_by_the_options() {
     let options = |policy_in: &str, policy_out: &str| {
         format!(
             "[OPTIONS]\nenable: 1\npolicy_in: {policy_in}\npolicy_out: {policy_out}\n[RULES]\nOUT ACCEPT -p tcp -dport 80\n"
@@ -50,7 +50,7 @@ fn the_policies_are_what_the_options_say() {
 }
 
 #[test]
-fn a_guest_without_firewall_is_left_alone() {
+fn a_guest_without_firewall_is_not_filtered() {
     // 101 is off, 200 has no file, and 900 no firewalled device
     let off = "[OPTIONS]\nenable: 0\npolicy_out: DROP\n";
     let mut site = Site::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
@@ -82,7 +82,7 @@ fn each_device_has_its_own_rules() {
 }
 
 #[test]
-fn guests_meet_both_their_firewalls() {
+fn traffic_between_guests_passes_both_firewalls() {
     let sender =
         "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 80\nOUT ACCEPT -p tcp -dport 81\n";
     let receiver = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -p tcp -dport 82\n\

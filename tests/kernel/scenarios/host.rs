@@ -17,7 +17,7 @@ fn to_host(port: u16) -> Probe {
 }
 
 #[test]
-fn from_the_local_network_only_management_comes_in() {
+fn from_the_local_network_only_management_is_accepted() {
     let mut site = Site::new(&[]);
     let management = [8006, 5900, 5999, 3128, 22, 60_000, 60_050];
     site.all(Fate::Arrived, management.map(|port| to_host(port).source(LOCAL)));
@@ -28,7 +28,7 @@ fn from_the_local_network_only_management_comes_in() {
 }
 
 #[test]
-fn the_set_management_lets_others_manage() {
+fn the_set_management_allows_management_access() {
     let cluster = "[OPTIONS]\nenable: 1\n[IPSET management]\n203.0.113.5\n2001:db8::/32\n!2001:db8::6\n";
     let mut site = Site::new(&[(CLUSTER, cluster)]);
     let v6 = |source: &str| Probe::tcp(Outside, Host, Family::V6, 8006).source(source);
@@ -50,7 +50,7 @@ fn the_alias_local_network_can_be_overridden() {
 }
 
 #[test]
-fn igmp_and_errors_about_own_packets_come_in() {
+fn igmp_and_icmp_errors_are_accepted() {
     let mut site = Site::new(&[]);
     site.all(Fate::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
     let errors = |kind| Probe::icmp(Outside, Host, kind);
@@ -85,7 +85,7 @@ fn established_connections_and_loopback_pass_whatever_the_policies() {
 }
 
 #[test]
-fn a_closed_output_policy_lets_cluster_traffic_out() {
+fn cluster_traffic_passes_with_output_policy_drop() {
     let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::tcp(Host, Outside, Family::V4, port);
     site.all(Fate::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
@@ -103,7 +103,7 @@ fn a_closed_output_policy_lets_cluster_traffic_out() {
 }
 
 #[test]
-fn rejected_packets_are_answered() {
+fn rejected_packets_get_a_reply() {
     let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n")]);
     let gre = |family| Probe::new(Outside, Host, family, 47);
     site.check(&[
@@ -119,7 +119,7 @@ fn rejected_packets_are_answered() {
 }
 
 #[test]
-fn corosync_is_let_in_from_the_other_nodes() {
+fn corosync_is_accepted_from_the_other_nodes() {
     let corosync = "totem {\n  transport: udp\n}\nnodelist {\n  node {\n    name: n1\n    ring0_addr: 10.0.0.1\n  }\n  \
         node {\n    name: n2\n    ring0_addr: 10.0.0.50\n  }\n}\n";
     let mut site = Site::new(&[("corosync.conf", corosync)]);
@@ -138,7 +138,7 @@ fn corosync_is_let_in_from_the_other_nodes() {
 }
 
 #[test]
-fn rules_of_the_host_come_before_those_of_the_cluster_and_know_interfaces() {
+fn rules_of_the_host_precede_those_of_the_cluster_and_match_interfaces() {
     let cluster = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -i vmbr1 -p tcp -dport 81\n";
     let host = "[RULES]\nIN DROP -p tcp -dport 80 -source 10.0.0.50\n";
     let mut site = Site::new(&[(CLUSTER, cluster), (HOST, host)]);
@@ -153,7 +153,7 @@ fn rules_of_the_host_come_before_those_of_the_cluster_and_know_interfaces() {
 }
 
 #[test]
-fn neighbours_and_routers_are_found_unless_ndp_is_off() {
+fn neighbour_and_router_discovery_pass_unless_ndp_is_disabled() {
     let mut site = Site::new(&[]);
     let kinds = [133, 134, 135, 136];
     site.all(Fate::Arrived, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));

@@ -38,7 +38,7 @@ fn suricata(site: &Site) -> (Program, PathBuf) {
 }
 
 #[test]
-fn suricata_judges_what_the_firewall_accepts() {
+fn suricata_inspects_accepted_packets() {
     let mut site = Site::new(&[(GUEST100, GUEST)]);
     let mut number = 30_000;
     let mut udp = |port| {

@@ -57,7 +57,7 @@ fn tcp(port: u16, source: &str) -> Probe {
 }
 
 #[test]
-fn rules_match_what_they_name() {
+fn rules_match_their_parameters() {
     let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
     let passes = [
         tcp(80, "10.0.0.51"),
@@ -108,7 +108,7 @@ fn rules_match_what_they_name() {
 }
 
 #[test]
-fn the_blacklist_holds_for_host_and_guests() {
+fn the_blacklist_applies_to_host_and_guests() {
     let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
     let to_host = |source| Probe::tcp(Outside, Host, Family::V4, 80).source(source);
     site.check(&[

@@ -32,7 +32,7 @@ fn noise(to: Place) -> Vec<Probe> {
 }
 
 #[test]
-fn noise_is_dropped_without_a_line_and_the_rest_with_one() {
+fn noise_is_dropped_without_logging_and_the_rest_is_logged() {
     let host = "[OPTIONS]\nlog_level_in: info\n";
     let guest = "[OPTIONS]\nenable: 1\nlog_level_in: info\n[RULES]\nIN DROP -p tcp -dport 23 -log warning\n";
     let mut site = Site::new(&[(HOST, host), (GUEST100, guest)]);

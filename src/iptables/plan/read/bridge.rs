@@ -156,7 +156,7 @@ Bridge chain: tap100i0-OUT, entries: 1, policy: ACCEPT
 ";
 
     #[test]
-    fn both_formats_say_the_same() {
+    fn both_formats_parse_equally() {
         let saved = read_bridge(SAVED, BridgeFormat::Save);
         assert_eq!(saved, LiveBridge { style: MacStyle::Padded, ..read_bridge(LISTED, BridgeFormat::List) });
         assert_eq!(saved.others.keys().collect::<Vec<_>>(), ["FOREIGN", "FORWARD", "INPUT", "OUTPUT"]);
@@ -168,7 +168,7 @@ Bridge chain: tap100i0-OUT, entries: 1, policy: ACCEPT
     }
 
     #[test]
-    fn both_spellings_of_an_inverted_match_are_one() {
+    fn both_spellings_of_an_inverted_match_are_equal() {
         let saved = |rule: &str| read_bridge(&format!("*filter\n-A tap1i0-OUT {rule}\n"), BridgeFormat::Save);
         let listed = |rule: &str| read_bridge(&format!("Bridge chain: tap1i0-OUT,\n{rule}\n"), BridgeFormat::List);
         for (today, before) in [

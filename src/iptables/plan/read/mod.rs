@@ -61,7 +61,7 @@ mod tests {
     use crate::iptables::plan::names::is_own_chain;
 
     #[test]
-    fn references_are_found_outside_of_quotes() {
+    fn set_references_are_found_outside_quotes() {
         let mut refers = References::default();
         for rule in [
             r#"-m set --match-set PVEFW-0-a-v4 src -m comment --comment "x \" -j PVEFW-no -g" -j PVEFW-yes"#,

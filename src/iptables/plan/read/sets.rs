@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_set_that_grew_in_the_kernel_is_the_set_that_was_made() {
+    fn a_set_that_grew_in_the_kernel_is_unchanged() {
         let mut set = Set::new(Family::V4, 2, Origin::Made("test".into()));
         set.add("10.0.0.0/8".parse().unwrap(), false);
         set.add("10.1.0.0/16".parse().unwrap(), true);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn another_capacity_is_another_set() {
+    fn a_set_with_another_capacity_is_created_again() {
         let sign = |max: u32| {
             let text = format!("create PVEFW-x hash:net family inet hashsize 64 maxelem {max} bucketsize 12");
             read_sets(&text).sets["PVEFW-x"]
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_in_use_are_told() {
+    fn sets_in_use_are_listed() {
         let text =
             "Name: PVEFW-a\nType: hash:net\nReferences: 0\n\nName: PVEFW-b\nReferences: 2\nNumber of entries: 0\n";
         assert_eq!(sets_in_use(text).iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-b"]);

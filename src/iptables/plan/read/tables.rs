@@ -117,7 +117,7 @@ COMMIT
     }
 
     #[test]
-    fn output_that_was_cut_off_is_no_state() {
+    fn truncated_output_is_an_error() {
         let cut = &SAVED[..SAVED.find("-A tap100i0-OUT").unwrap()];
         assert_eq!(read_table(cut, TableName::Filter), Err(Unreadable("filter".into())));
         assert!(read_table("", TableName::Filter).unwrap().is_bare());
