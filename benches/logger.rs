@@ -1,6 +1,6 @@
-//! How fast the logger is: packets lost at fixed rates and at full speed, processor time a line, memory, wake-ups.
+//! Performance of the logger: dropped packets at fixed rates and at full speed, CPU time per line, memory, wake-ups.
 //!
-//! Sender and logger share the machine's cores, as a flooded host and its logger do.
+//! Sender and logger share the machine's cores, as on a flooded host.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "../tests/support/flood.rs"]
 mod flood;
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// Context switches of an idle logger within 5 s: each is a wake-up.
+/// Context switches of an idle logger in 5 s, each a wake-up.
 fn idle() -> u64 {
     let netns = flood::namespace("bench");
     let root = tempfile::tempdir().expect("a directory");
@@ -54,7 +54,7 @@ fn idle() -> u64 {
     status(logger.pid(), "voluntary_ctxt_switches:") - before
 }
 
-/// The longest time of five from sending a packet to its line.
+/// The longest of five delays between sending a packet and its line.
 fn lone_packet() -> Duration {
     let netns = flood::namespace("bench");
     let root = tempfile::tempdir().expect("a directory");
@@ -84,7 +84,7 @@ fn flood(length: usize, rate: usize, duration: Duration) {
     let log = logger.log();
     logger.end();
     let (written, lost) = count(&log);
-    // one more packet ended the flood
+    // without the packet sent after the flood
     let sent = sent + 1;
     let wanted = if rate == usize::MAX { "all".to_string() } else { rate.to_string() };
     let exact = if written + lost == sent { "" } else { "  NOT EXACT" };
@@ -106,7 +106,7 @@ fn at_full_speed(sender: &Sender, duration: Duration) -> usize {
     sent
 }
 
-/// Waits until the logger has caught up, then sends the packet whose number shows the last loss.
+/// Waits until the logger has caught up, then sends a packet whose sequence number reveals the last drops.
 fn settle(netns: &Netns, logger: &Logger) {
     let size = || fs::metadata(logger.log()).map_or(0, |file| file.len());
     let mut last = (0, Instant::now());
@@ -122,7 +122,7 @@ fn settle(netns: &Netns, logger: &Logger) {
     until("the last packet", || quiet(&mut last));
 }
 
-/// Lines of packets, and entries reported as lost.
+/// Lines of packets, and entries reported as skipped.
 fn count(log: &Path) -> (usize, usize) {
     let mut counts = (0, 0);
     for line in BufReader::new(fs::File::open(log).expect("the log")).lines().map_while(Result::ok) {
@@ -132,13 +132,13 @@ fn count(log: &Path) -> (usize, usize) {
     counts
 }
 
-/// Time on a processor, from the scheduler's own count (proc_pid_schedstat(5)).
+/// CPU time from the scheduler's statistics (proc_pid_schedstat(5)).
 fn cpu(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("the scheduler's counts");
     Duration::from_nanos(text.split(' ').next().and_then(|word| word.parse().ok()).expect("nanoseconds"))
 }
 
-/// A number of /proc/PID/status.
+/// A number in /proc/PID/status.
 fn status(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's state");
     let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a known name");

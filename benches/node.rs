@@ -1,7 +1,7 @@
-//! What the firewall costs a node, against the bare tools on the same live state: `make bench`.
+//! Cost of the firewall compared with the tools alone on the same live state: `make bench`.
 //!
-//! Words select questions (`cargo bench --bench node -- idle change`), `PVEFW_SIZES=10,100` other numbers of guests. How
-//! each figure is taken is in `docs/performance.md`.
+//! Arguments select measurements (`cargo bench --bench node -- idle change`), `PVEFW_SIZES=10,100` sets the numbers of
+//! guests. `docs/performance.md` describes the method.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "node/change.rs"]
 mod change;
@@ -47,7 +47,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use table::{Question, Table};
 
-/// The numbers of guests that are measured.
+/// The measured numbers of guests.
 const SIZES: [usize; 4] = [10, 100, 500, 1000];
 
 fn main() -> ExitCode {

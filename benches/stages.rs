@@ -1,6 +1,6 @@
-//! The stages of an update, each alone: parse, compile, render, read what is live, plan. No root is needed.
+//! The separate stages of an update: parse, compile, render, read live rules, plan. Root is not needed.
 //!
-//! `cargo bench --bench stages -- compile` runs those whose name has a word in it.
+//! `cargo bench --bench stages -- compile` runs the stages whose name contains the word.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "../tests/support/generated.rs"]
 mod generated;
@@ -25,11 +25,11 @@ fn main() {
     divan::main();
 }
 
-/// What the stages work on.
+/// The input of the stages.
 struct Site {
     tree: Tree,
     compiled: Compiled,
-    /// What `iptables-save` and `ip6tables-save` print when the rules are live.
+    /// The output of `iptables-save` and `ip6tables-save` when the rules are live.
     saved: [String; 2],
 }
 
@@ -45,7 +45,7 @@ impl Site {
         let compiled = compile(&tree, &trees::facts());
         let saved = Family::ALL.map(|family| {
             let script = script(&compiled, family, &LiveTable::default());
-            // what a save prints is what a restore takes, but for the lines that empty chains
+            // a save prints the same lines as the restore script, except those that flush chains
             script.lines().filter(|line| !line.starts_with("-F ")).flat_map(|line| [line, "\n"]).collect()
         });
         Site { tree, compiled, saved }
@@ -64,7 +64,7 @@ fn script(compiled: &Compiled, family: Family, live: &LiveTable) -> String {
     table_script(&plan(compiled, family, live), &compiled.ruleset.filter[family], TableName::Filter).text
 }
 
-/// All `.fw` files that are compiled, to their models.
+/// Parses all compiled `.fw` files.
 #[divan::bench(args = GUESTS)]
 fn parse(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
@@ -85,19 +85,19 @@ fn parsed(tree: &Tree, parser: Parser<'_>) -> (Cluster, usize) {
     (cluster, rules)
 }
 
-/// A compiler as the daemon has one.
+/// A compiler configured as in the daemon.
 fn compiler() -> Compiler {
     Compiler::new(processors())
 }
 
-/// From the texts of the tree to a ruleset, with nothing remembered.
+/// Compiles the tree with empty caches.
 #[divan::bench(args = GUESTS)]
 fn compile_all(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
     bencher.bench(|| compiler().compile(&site.tree, &facts));
 }
 
-/// The same, where one guest's file has changed since the time before.
+/// Compiles after a change of one guest's file.
 #[divan::bench(args = GUESTS)]
 fn compile_one(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
@@ -110,7 +110,7 @@ fn compile_one(bencher: Bencher<'_, '_>, guests: usize) {
     });
 }
 
-/// The same, where nothing has changed.
+/// Compiles without a change.
 #[divan::bench(args = GUESTS)]
 fn compile_nothing(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
@@ -119,26 +119,26 @@ fn compile_nothing(bencher: Bencher<'_, '_>, guests: usize) {
     bencher.bench_local(|| compiler.compile(&site.tree, &facts));
 }
 
-/// The scripts for both tables `filter` of a node without rules.
+/// Renders the scripts for both `filter` tables of a node without rules.
 #[divan::bench(args = GUESTS)]
 fn render(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, nothing) = (site(guests), LiveTable::default());
     bencher.bench(|| Family::ALL.map(|family| script(&site.compiled, family, &nothing)));
 }
 
-/// What is live, from what the save tools print.
+/// Parses the output of the save tools.
 #[divan::bench(args = GUESTS)]
 fn read_live(bencher: Bencher<'_, '_>, guests: usize) {
     let site = site(guests);
     bencher.bench(|| site.live());
 }
 
-/// What is wanted against what is live, where nothing is to be done.
+/// Plans an update when the live rules are up to date.
 #[divan::bench(args = GUESTS, name = "plan")]
 fn plan_settled(bencher: Bencher<'_, '_>, guests: usize) {
     let site = site(guests);
     let [v4, v6] = site.live();
     let plans = || [plan(&site.compiled, Family::V4, &v4), plan(&site.compiled, Family::V6, &v6)];
-    assert!(plans().iter().all(TablePlan::is_empty), "the rules count as live");
+    assert!(plans().iter().all(TablePlan::is_empty), "the plan is empty");
     bencher.bench(plans);
 }

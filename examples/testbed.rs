@@ -12,7 +12,7 @@ use testbed::{Bed, Place};
 
 fn main() {
     let bed = Bed::new("pvefw-bed");
-    bed.wake();
+    bed.assign_addresses();
     println!("A node with bridges, guests and an outside. Namespaces (ip netns exec NAME …) and addresses:");
     for place in Place::ALL {
         let [v4, v6] = place.addresses();

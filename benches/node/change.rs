@@ -1,6 +1,6 @@
-//! One rule of one guest is added: from the write until the kernel has it.
+//! Adding a rule to a guest: the time from the write until the rule is in the kernel.
 use crate::entries::Entries;
-use crate::guest::{Guest, believed};
+use crate::guest::{Guest, accepted};
 use crate::site::{self, Site, VARIANT};
 use crate::table::{Question, Table, median};
 use crate::tools;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 const RUNS: u16 = 5;
 
-/// With the real daemon, which has to notice the write first: a local one on a plain directory.
+/// With the real daemon, including the detection of a local write to a plain directory.
 pub fn with_daemon(sites: &[Site], table: &mut Table) {
     eprintln!("changes of a rule, seen by the daemon ...");
     let delays = sites.iter().map(|site| delays(site, |guest, number| guest.add_rule(number))).collect();
-    tell(delays, "One rule changed, by a local write that the daemon sees", "under 500 ms", table);
+    report(delays, "One rule changed, by a local write that the daemon sees", "under 500 ms", table);
 }
 
-/// The same on a cluster file system that another node writes to: no event tells of it, and the daemon has to look.
+/// The same for a write by another node on a cluster file system: the daemon gets no event and has to poll.
 pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
     eprintln!("changes of a rule on another node ...");
     let on_fuse = |site: &mut Site| {
@@ -33,17 +33,17 @@ pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
         delays
     };
     let delays = sites.iter_mut().map(on_fuse).collect();
-    tell(delays, "One rule changed, by another node's write that the daemon looks for", "under 1,500 ms", table);
+    report(delays, "One rule changed, by another node's write that the daemon looks for", "under 1,500 ms", table);
 }
 
-fn tell(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Table) {
+fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Table) {
     let longest = |delays: &Vec<Duration>| delays.iter().copied().max().unwrap_or_default();
     table.heading(Question::Change, title, target);
     table.times("median", &delays.iter().cloned().map(median).collect::<Vec<_>>());
     table.times("longest", &delays.iter().map(longest).collect::<Vec<_>>());
 }
 
-/// What the daemon does then, in this process, against a bare save and restore of the table.
+/// The daemon's work without the delay, in this process, compared with a save and restore of the table.
 pub fn alone(sites: &[Site], table: &mut Table) {
     eprintln!("changes of a rule ...");
     table.heading(
@@ -59,11 +59,11 @@ pub fn alone(sites: &[Site], table: &mut Table) {
     table.ratios(&column(0), &column(2));
 }
 
-/// From writes until the kernel has the rule. `write` adds the rule of a number, and returns when it began to.
+/// The times from each write until the rule is in the kernel. `write` adds a rule and returns the time before the write.
 fn delays(site: &Site, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
     let (guest, entries) = (Guest::of(site), Entries::new(&site.node.netns));
     let delay = |number| {
-        // at any moment of the daemon's second
+        // at a random point of the daemon's polling interval
         sleep(Duration::from_millis(fastrand::u64(1000..2000)));
         let before = entries.count();
         let began = write(&guest, number);
@@ -72,8 +72,8 @@ fn delays(site: &Site, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Durati
     (0..RUNS).map(delay).collect()
 }
 
-/// From the pass over the files that shows the new one to the kernel, and to the end of the update; and the time of the
-/// bare tools.
+/// From reading the new file until the rule is in the kernel, and until the end of the update; and the time of the tools
+/// alone.
 fn in_process(site: &Site) -> [Duration; 3] {
     let netns = &site.node.netns;
     let (guest, entries) = (Guest::of(site), Entries::new(netns));
@@ -89,7 +89,7 @@ fn in_process(site: &Site) -> [Duration; 3] {
         guest.add_rule(number);
         let (began, seen) = scope(|threads| {
             let seen = threads.spawn(|| entries.changed(before));
-            let began = believed(&mut reader, &mut tree);
+            let began = accepted(&mut reader, &mut tree);
             let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
             let outcome = netns.run(|| firewall.update(&wanted));
             assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);

@@ -1,4 +1,4 @@
-//! When a rule is in the kernel, without a tool that is as slow as what is measured.
+//! Detects a rule in the kernel without running a tool, which would be too slow.
 #![allow(unsafe_code, reason = "getsockopt(2) of iptables")]
 use crate::netns::Netns;
 use std::mem::{size_of, zeroed};
@@ -21,7 +21,7 @@ struct Info {
     size: u32,
 }
 
-/// Watches the IPv4 table `filter` of a namespace.
+/// Polls the IPv4 table `filter` of a namespace.
 pub struct Entries(OwnedFd);
 
 impl Entries {
@@ -29,28 +29,28 @@ impl Entries {
         // SAFETY: socket(2) takes integers and returns a new descriptor or -1
         let socket = netns.run(|| unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW) });
         assert!(socket >= 0, "a raw socket: {}", std::io::Error::last_os_error());
-        // SAFETY: the descriptor was just opened and is owned by nothing else
+        // SAFETY: the descriptor was just opened and has no other owner
         Entries(unsafe { OwnedFd::from_raw_fd(socket) })
     }
 
-    /// How many entries the table has.
+    /// The number of entries in the table.
     pub fn count(&self) -> u32 {
-        // SAFETY: all zeroes are a value of every field
+        // SAFETY: zero is valid for every field
         let mut info: Info = unsafe { zeroed() };
         info.name[..6].copy_from_slice(b"filter");
         let mut length = size_of::<Info>() as libc::socklen_t;
         let (fd, at) = (self.0.as_raw_fd(), (&raw mut info).cast());
-        // SAFETY: `at` points to `length` bytes, and the kernel writes no more
+        // SAFETY: `at` is valid for writing `length` bytes
         let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_IP, GET_INFO, at, &raw mut length) };
         assert_eq!(result, 0, "the table's summary: {}", std::io::Error::last_os_error());
         info.num_entries
     }
 
-    /// Waits until the number is another one, and returns when that was seen.
+    /// Waits until the number changes, and returns that time.
     pub fn changed(&self, from: u32) -> Instant {
         let deadline = Instant::now() + PATIENCE;
         while self.count() == from {
-            assert!(Instant::now() < deadline, "the rule does not come");
+            assert!(Instant::now() < deadline, "timed out waiting for the rule");
             sleep(Duration::from_millis(1));
         }
         Instant::now()

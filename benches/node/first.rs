@@ -1,4 +1,4 @@
-//! The first update of a node without rules, against bare restores of the same scripts.
+//! The first update of a node without rules, compared with restores of the same scripts by the tools alone.
 use crate::netns::Netns;
 use crate::site::{Site, VARIANT};
 use crate::table::{Question, Table, median};
@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Fewer where one takes seconds: the whole bench is to take minutes.
+/// Fewer runs if one takes seconds, to keep the bench within minutes.
 fn runs(guests: usize) -> usize {
     if guests < 500 { 7 } else { 3 }
 }
@@ -37,7 +37,7 @@ pub fn measure(sites: &[Site], table: &mut Table) {
     table.ratios(&all_ours, &all_bare);
 }
 
-/// How long it takes in an empty namespace, and where its scripts are.
+/// The time of an update in an empty namespace, and the directory of its scripts.
 fn update(ruleset: &Ruleset) -> (Duration, TempDir) {
     let netns = Netns::new("bench-first");
     let root = tempfile::tempdir().expect("a directory");
@@ -69,7 +69,7 @@ fn restores(root: &Path) -> Cost {
     restored.into_iter().fold(Cost::default(), Add::add)
 }
 
-/// The kernel takes a namespace down in the background.
+/// Removes a namespace and waits, as the kernel frees it in the background.
 fn leave(netns: Netns) {
     drop(netns);
     sleep(Duration::from_millis(500));

@@ -1,4 +1,4 @@
-//! The guest to whose rules one is added.
+//! The guest that gets an additional rule.
 use crate::site::Site;
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::iptables::compile::compile;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A guest in whose file a rule for IPv4 changes the IPv4 table and nothing else.
+/// A guest for which an additional IPv4 rule changes only the IPv4 table.
 pub struct Guest<'a> {
     site: &'a Site,
-    /// Its file below the configuration's root.
+    /// Its file below the configuration directory.
     pub file: String,
 }
 
@@ -30,13 +30,13 @@ impl<'a> Guest<'a> {
         guests.find(changes_one_table).expect("a guest with rules")
     }
 
-    /// The file's text with one more rule; `gen.py` ends a guest's file with its rules.
+    /// The file's text with one more rule; a guest's file from `gen.py` ends with its rules.
     pub fn with_rule(&self, number: u16) -> String {
         let text = fs::read_to_string(self.site.node.config().join(&self.file)).expect("the guest's file");
         format!("{text}IN ACCEPT -source 192.0.2.1 -p tcp -dport {}\n", 1 + number)
     }
 
-    /// Replaces the file by one with one more rule, as PVE does on this node, and returns when it began to.
+    /// Replaces the file by one with one more rule, as PVE does on this node, and returns the time before the write.
     pub fn add_rule(&self, number: u16) -> Instant {
         let text = self.with_rule(number);
         let began = Instant::now();
@@ -45,9 +45,9 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// Makes passes until the tree is another one, and returns when the last of them began: before it, a file that was just
-/// written was not believed.
-pub fn believed(reader: &mut Reader, tree: &mut Arc<Tree>) -> Instant {
+/// Reads the configuration until the tree has changed, and returns when the last read began: earlier reads do not accept a
+/// file that was just written.
+pub fn accepted(reader: &mut Reader, tree: &mut Arc<Tree>) -> Instant {
     loop {
         let began = Instant::now();
         reader.pass().expect("a healthy configuration");

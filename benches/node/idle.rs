@@ -1,4 +1,4 @@
-//! A cycle of the daemon in which nothing has changed, against the four bare saves of the same rules.
+//! A cycle of the daemon without changes, compared with the four save tools on the same rules.
 use crate::process;
 use crate::site::Site;
 use crate::table::{Question, Table, median};
@@ -6,25 +6,25 @@ use crate::tools;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-/// How many cycles are measured: some minutes would be better, but the whole bench has ten.
+/// Number of measured cycles; limited by the total time of the bench.
 const CYCLES: u32 = 6;
-/// The same where everything is read in each.
+/// The same with a full reading in each.
 const FULL_CYCLES: u32 = 3;
-/// How far apart cycles are.
+/// Interval of cycles.
 const CYCLE: Duration = Duration::from_secs(10);
-/// Until nothing is left to do after a first update: some seconds later everything is read once more, part by part.
+/// Time until the daemon is idle after a first update, which is followed by a full reading.
 const SETTLING: Duration = Duration::from_secs(22);
-/// Of the 360 cycles of an hour, everything is read in these: every five minutes.
+/// Number of full readings per hour (every five minutes) in its 360 cycles.
 const FULL_IN_HOUR: u32 = 12;
 const HOUR: u32 = 360;
 
-/// What cycles without a full reading cost each node, and the bare saves meanwhile.
+/// The cost of cycles without a full reading on each node, and of the save tools meanwhile.
 pub struct Plain {
     cycles: Vec<Duration>,
     saves: Vec<Vec<Duration>>,
 }
 
-/// Follows daemons that have just been started.
+/// Measures daemons that have just been started.
 pub fn plain(sites: &[Site]) -> Plain {
     eprintln!("idle cycles ...");
     sleep(SETTLING);
@@ -32,7 +32,7 @@ pub fn plain(sites: &[Site]) -> Plain {
     Plain { cycles, saves }
 }
 
-/// Starts the daemons anew, so that they read everything once a cycle; and tells.
+/// Restarts the daemons with a full reading in every cycle, measures them, and adds the rows.
 pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     eprintln!("idle cycles with a full reading ...");
     for site in &mut *sites {
@@ -53,7 +53,7 @@ pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     table.ratios(&hour, &saves);
 }
 
-/// What a cycle costs each daemon, all of them followed at the same time. Meanwhile the tools are run now and then.
+/// The cost of a cycle for each daemon, measured in parallel. Meanwhile the tools are run at intervals.
 fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
     let mut saves = vec![Vec::new(); sites.len()];
     let costs = scope(|threads| {
@@ -71,7 +71,7 @@ fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
 
 fn cycle(site: &Site, cycles: u32) -> Duration {
     site.await_cycle();
-    // in the middle between the ends of two cycles: parts of a full reading are read before and after
+    // start in the middle of a cycle, between the parts of a full reading
     sleep(CYCLE / 2);
     let before = process::cpu(site.daemon());
     sleep(CYCLE * cycles);

@@ -1,4 +1,4 @@
-//! What it is measured on.
+//! A description of the machine.
 use crate::tools;
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ pub fn line() -> String {
     format!("{model}, {cores} cores, Linux {}; {}; {}", kernel.trim(), versions.join(", "), load())
 }
 
-/// How busy the machine is besides.
+/// The load average.
 pub fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!("load average {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "))

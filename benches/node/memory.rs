@@ -18,7 +18,7 @@ pub fn measure(sites: &[Site], table: &mut Table) {
     table.row("the reading process's peak", figures(row("VmHWM:", reading).collect()));
 }
 
-/// The daemon's reading process, and none of the tools that it may be running.
+/// The daemon's reading process, without tools that it may be running.
 fn reading(site: &Site) -> Vec<i32> {
     children(site.daemon()).into_iter().filter(|pid| name(*pid) == "pve-firewall-reader").collect()
 }

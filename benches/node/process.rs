@@ -1,4 +1,4 @@
-//! What processes have cost so far.
+//! CPU time and memory of processes.
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use nix::time::clock_getcpuclockid;
@@ -6,19 +6,19 @@ use nix::unistd::Pid;
 use std::fs;
 use std::time::Duration;
 
-/// The processor time of a process and all its children, those that have ended included.
+/// The CPU time of a process and all its children, including ended ones.
 ///
-/// The clock of a process counts its threads to the nanosecond. Children that have ended are counted by the kernel in
-/// ticks of 10 ms, rounded once for all of them.
+/// The clock of a process has nanosecond resolution. The kernel counts ended children in ticks of 10 ms, rounded once for
+/// all of them.
 pub fn cpu(pid: i32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(pid)).and_then(|clock| clock.now());
-    // one that is just ending is among those that have ended
+    // a child that is just ending is counted with the ended ones
     let own = clock.map_or(Duration::ZERO, Duration::from);
     let living: Duration = children(pid).into_iter().map(cpu).sum();
     own + ended_children(pid) + living
 }
 
-/// The processor time of the ended children of this process.
+/// The CPU time of the ended children of this process.
 pub fn own_children() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage(2)");
     [usage.user_time(), usage.system_time()]
@@ -27,14 +27,14 @@ pub fn own_children() -> Duration {
         .sum()
 }
 
-/// The children of a process that live.
+/// The running children of a process.
 pub fn children(pid: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// The name that a process was started under.
+/// The name of a process (argv[0]).
 pub fn name(pid: i32) -> String {
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     command.split('\0').next().unwrap_or_default().to_string()
@@ -48,7 +48,7 @@ fn ended_children(pid: i32) -> Duration {
     Duration::from_millis(10) * u32::try_from(ticks).expect("less than a year")
 }
 
-/// A line of /proc/PID/status that is in KiB, in MB.
+/// A value in KiB from /proc/PID/status, in MB.
 pub fn memory(pid: i32, name: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process that lives");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a known name");

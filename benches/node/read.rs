@@ -1,5 +1,5 @@
-//! Reading and compiling, as the daemon does it, against bare saves of the rules that come of it.
-use crate::guest::{Guest, believed};
+//! Reading and compiling as in the daemon, compared with saves of the compiled rules.
+use crate::guest::{Guest, accepted};
 use crate::site::{self, Site};
 use crate::table::{Question, Table, median, milliseconds};
 use crate::tools;
@@ -9,17 +9,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const RUNS: u16 = 15;
-/// Where it must still be linear.
+/// The number of guests up to which the cost must be linear.
 const LARGE: usize = 5000;
 
-/// The times of one node, each of reading and of compiling.
+/// The times of reading and of compiling on one node.
 #[derive(Default)]
 struct Times {
-    /// With nothing known.
+    /// With empty caches.
     everything: [Vec<Duration>; 2],
-    /// After a rule of one guest was added.
+    /// After a rule was added to one guest.
     one_file: [Vec<Duration>; 2],
-    /// Nothing has changed.
+    /// Without a change.
     nothing: [Vec<Duration>; 2],
     saves: Vec<Duration>,
 }
@@ -47,7 +47,7 @@ pub fn measure(sites: &[Site], table: &mut Table) {
         milliseconds(both * 1000 / u32::try_from(guests).expect("a number of guests"))
     };
     let large = Site::new(LARGE);
-    // a single pass believes only what has been at rest for a while
+    // a single read accepts only files that have not been modified for a while
     sleep(Duration::from_secs(4));
     let large = per_thousand(&run(&large, false), LARGE);
     let title = format!("everything, for each 1,000 guests ({large} where there are {LARGE}), ms");
@@ -63,13 +63,13 @@ fn run(site: &Site, live: bool) -> Times {
     for number in 0..RUNS {
         let mut fresh = site.reader();
         let (read, known) = timed(|| fresh.pass().map(|()| fresh.tree()).expect("a healthy configuration"));
-        // kept over the measurement, as the daemon keeps it
+        // kept during the measurement, as in the daemon
         let mut cold = site::compiler();
         let (compile, _) = timed(|| cold.compile(&known, &facts.collect(&known)));
         push(&mut times.everything, read, compile);
 
         guest.add_rule(number);
-        let read = believed(&mut reader, &mut tree).elapsed();
+        let read = accepted(&mut reader, &mut tree).elapsed();
         let (compile, _) = timed(|| compiler.compile(&tree, &facts.collect(&tree)));
         push(&mut times.one_file, read, compile);
 

@@ -1,4 +1,4 @@
-//! A node with so many guests.
+//! A node with a given number of guests.
 use crate::fuse::Fuse;
 use crate::generated;
 use crate::node::Node;
@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
 
-/// What the daemon tells of itself.
+/// The daemon's status file.
 const STATUS: &str = "run/pve-firewall/status.json";
-/// The name that `gen.py` gives the node.
+/// The name of the node in `gen.py`.
 const NODE: &str = "n1";
-/// The variant of iptables and ip6tables that is measured. ebtables falls back to nft where the kernel has no other.
+/// The measured variant of iptables and ip6tables. ebtables falls back to nft if the kernel has no legacy variant.
 pub const VARIANT: &str = "legacy";
 
 pub struct Site {
@@ -31,7 +31,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A node with the configuration of `tests/tools/gen.py`, with no rules yet.
+    /// A node with a configuration from `tests/tools/gen.py` and without rules.
     pub fn new(guests: usize) -> Self {
         let node = Node::bare("bench");
         generated::write(guests, &node.config());
@@ -50,20 +50,20 @@ impl Site {
         crate::node::until("the first update", || self.node.status().filter(|status| status["updated"] != 0));
     }
 
-    /// Waits for the end of a cycle of the daemon, after which it tells of itself.
+    /// Waits for the end of a cycle of the daemon, after which it writes its status.
     pub fn await_cycle(&self) {
         let told = || fs::metadata(self.node.path(STATUS)).map(|file| file.ino()).ok();
         let before = told();
         crate::node::until("a cycle", || told().filter(|now| Some(*now) != before));
     }
 
-    /// The daemon's process number.
+    /// The pid of the daemon.
     pub fn daemon(&self) -> i32 {
-        let daemon = self.daemon.as_ref().expect("a daemon that runs");
-        i32::try_from(daemon.id()).expect("a process number")
+        let daemon = self.daemon.as_ref().expect("a running daemon");
+        i32::try_from(daemon.id()).expect("a pid")
     }
 
-    /// Puts a cluster file system with the same files over the configuration.
+    /// Mounts a cluster file system with the same files over the configuration.
     pub fn mount(&self) -> Fuse {
         let config = self.node.config();
         let tree = trees::from_folder(&config);
@@ -72,15 +72,15 @@ impl Site {
         Fuse::mount(&config, &files)
     }
 
-    /// Kills the daemon; the rules stay.
+    /// Kills the daemon; the rules stay in place.
     pub fn stop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGKILL).expect("a daemon that runs");
+            kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGKILL).expect("a running daemon");
             daemon.wait().expect("the daemon's end");
         }
     }
 
-    /// A reader of the configuration as the daemon's, with its worker process.
+    /// A reader of the configuration with a worker process, as in the daemon.
     pub fn reader(&self) -> Reader {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
         Reader::new(program, self.node.config(), NODE.into(), ReaderConfig::DAEMON, None)
@@ -95,7 +95,7 @@ impl Site {
         Root::new(Some(self.node.path("")))
     }
 
-    /// The configuration as it is now.
+    /// The current configuration.
     pub fn inputs(&self) -> (Tree, Facts) {
         let tree = self.reader().settle().expect("a healthy configuration");
         let facts = self.facts().collect(&tree);
@@ -108,7 +108,7 @@ impl Site {
     }
 }
 
-/// A compiler as the daemon has one.
+/// A compiler configured as in the daemon.
 pub fn compiler() -> Compiler {
     Compiler::new(processors())
 }

@@ -1,10 +1,10 @@
-//! The table that is printed, and what its figures are made of.
+//! The printed table, and helpers for its figures.
 use std::fmt;
 use std::time::Duration;
 
-/// What is asked, in the order of the table.
+/// The measurements, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Question {
+pub enum Measurement {
     Idle,
     Read,
     First,
@@ -12,18 +12,19 @@ pub enum Question {
     Memory,
 }
 
-impl Question {
-    /// The question of this name on the command line.
+impl Measurement {
+    /// The measurement with this name on the command line.
     pub fn named(word: &str) -> Option<Self> {
-        let questions = [Question::Idle, Question::Read, Question::First, Question::Change, Question::Memory];
-        questions.into_iter().find(|question| format!("{question:?}").eq_ignore_ascii_case(word))
+        let measurements =
+            [Measurement::Idle, Measurement::Read, Measurement::First, Measurement::Change, Measurement::Memory];
+        measurements.into_iter().find(|measurement| format!("{measurement:?}").eq_ignore_ascii_case(word))
     }
 }
 
-/// Rows of figures, a column for each node.
+/// Rows of figures with a column for each node.
 pub struct Table {
     columns: Vec<String>,
-    rows: Vec<(Question, String, Vec<String>)>,
+    rows: Vec<(Measurement, String, Vec<String>)>,
 }
 
 impl Table {
@@ -31,15 +32,15 @@ impl Table {
         Table { columns, rows: Vec::new() }
     }
 
-    /// Begins the rows of a question, with what is to be reached. The rows that follow are of the same question.
-    pub fn heading(&mut self, question: Question, title: &str, target: &str) {
+    /// Begins the rows of a measurement, with its limit. The following rows belong to it.
+    pub fn heading(&mut self, measurement: Measurement, title: &str, target: &str) {
         let nothing = vec![String::new(); self.columns.len()];
-        self.rows.push((question, format!("**{title}**: {target}"), nothing));
+        self.rows.push((measurement, format!("**{title}**: {target}"), nothing));
     }
 
     pub fn row(&mut self, title: &str, figures: impl IntoIterator<Item = String>) {
-        let question = self.rows.last().expect("a heading").0;
-        self.rows.push((question, title.into(), figures.into_iter().collect()));
+        let measurement = self.rows.last().expect("a heading").0;
+        self.rows.push((measurement, title.into(), figures.into_iter().collect()));
     }
 
     /// Times in milliseconds.
@@ -60,7 +61,7 @@ impl fmt::Display for Table {
         writeln!(f, "| | {} |", self.columns.join(" | "))?;
         writeln!(f, "| --- |{}", " ---: |".repeat(self.columns.len()))?;
         let mut rows: Vec<_> = self.rows.iter().collect();
-        rows.sort_by_key(|(question, ..)| *question);
+        rows.sort_by_key(|(measurement, ..)| *measurement);
         for (_, title, figures) in rows {
             writeln!(f, "| {title} | {} |", figures.join(" | "))?;
         }
@@ -68,7 +69,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Three digits that count.
+/// Rounded to three significant digits.
 pub fn milliseconds(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
     match ms {
@@ -78,7 +79,7 @@ pub fn milliseconds(time: Duration) -> String {
     }
 }
 
-/// The middle one.
+/// The median.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]

@@ -1,4 +1,4 @@
-//! The bare tools, as somebody would run them by hand.
+//! The tools alone, as run by hand.
 use crate::netns::Netns;
 use crate::process;
 use crate::site::VARIANT;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What something cost.
+/// The cost of a run.
 #[derive(Clone, Copy, Default)]
 pub struct Cost {
     pub wall: Duration,
@@ -23,9 +23,9 @@ impl Add for Cost {
     }
 }
 
-/// The tool of the variant that is measured: `iptables` is `iptables-legacy`, with `-save` or `-restore` behind it.
+/// The tool of the measured variant: `iptables` becomes `iptables-legacy`, followed by `-save` or `-restore`.
 pub fn name(tool: &str, action: &str) -> String {
-    // the variant that the firewall falls back to on a kernel without the other
+    // the firewall falls back to this variant on a kernel without legacy ebtables
     let variant = if tool == "ebtables" && !has_legacy_ebtables() { "nft" } else { VARIANT };
     format!("{tool}-{variant}{action}")
 }
@@ -35,7 +35,7 @@ fn has_legacy_ebtables() -> bool {
     listed.is_ok_and(|output| output.status.success())
 }
 
-/// Runs a command in a namespace, with a file as its input, and its output to nowhere.
+/// Runs a command in a namespace with a file as its input, and discards its output.
 pub fn run(netns: &Netns, program: &str, args: &[&str], input: Option<&Path>) -> Cost {
     let stdin = input.map_or(Stdio::null(), |file| File::open(file).expect("a script").into());
     netns.run(|| {
@@ -48,7 +48,7 @@ pub fn run(netns: &Netns, program: &str, args: &[&str], input: Option<&Path>) ->
     })
 }
 
-/// A tool that prints all that it manages.
+/// Runs a save tool.
 pub fn save(netns: &Netns, tool: &str, args: &[&str]) -> Cost {
     match tool {
         "ipset" => run(netns, "ipset", &["save"], None),
@@ -56,13 +56,13 @@ pub fn save(netns: &Netns, tool: &str, args: &[&str]) -> Cost {
     }
 }
 
-/// The four bare saves.
+/// Runs the four save tools.
 pub fn four_saves(netns: &Netns) -> Cost {
     let saves = ["iptables", "ip6tables", "ebtables", "ipset"].map(|tool| save(netns, tool, &[]));
     saves.into_iter().fold(Cost::default(), Add::add)
 }
 
-/// A restore of a script that the firewall has kept.
+/// Restores a script that the firewall has kept.
 pub fn restore(netns: &Netns, tool: &str, script: &Path) -> Cost {
     match tool {
         "ipset" => run(netns, "ipset", &["restore"], Some(script)),

@@ -1,8 +1,8 @@
-//! The walls of the house: which module may use which, and that the core stays pure.
+//! Dependencies between modules, and the absence of I/O in the core.
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module, and those that it may use besides itself.
+/// A module, and the other modules that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
     ("model", &[]),

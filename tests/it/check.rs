@@ -1,4 +1,4 @@
-//! `pve-firewall check`, from outside.
+//! The command `pve-firewall check`.
 use assert_cmd::Command;
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\n";
 const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source +web\n";
 
-/// A sound configuration of node n1.
+/// A valid configuration for node n1.
 fn tree() -> TempDir {
     let tree = tempfile::tempdir().unwrap();
     for (path, content) in [
@@ -78,7 +78,7 @@ fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() 
     assert!(text.contains(&format!("{}:4:19", guest.display())) && text.contains("no such ipset 'web'"), "{text}");
     assert!(text.ends_with("\n2 errors, 0 warnings\n"), "{text}");
     assert_eq!(fs::read_to_string(tree.path().join("firewall/cluster.fw")).unwrap(), CLUSTER, "nothing is written");
-    // what is wrong elsewhere already is not this file's
+    // existing errors in other files are not reported
     fs::write(&guest, "[RULES]\nIN NOPE\n").unwrap();
     fs::write(&new, CLUSTER.replace("+web", "")).unwrap();
     let (status, text) = check(tree.path(), &[new.to_str().unwrap()]);

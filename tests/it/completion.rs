@@ -1,9 +1,9 @@
-//! Completion, as bash itself asks for it.
+//! Shell completion, called as by bash.
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What bash offers for a line whose last word is to be completed.
+/// The completions in bash for the last word of a line.
 fn completions(line: &[&str]) -> Vec<String> {
     let program = Path::new(env!("CARGO_BIN_EXE_pve-firewall"));
     let script = r#"

@@ -1,17 +1,17 @@
-//! Where this firewall means to differ from the one that it replaces, in what it compiles. One test for each difference
-//! that the recorded cases do not cover.
+//! Intended differences between the rules of this firewall and of the official one. One test for each difference that the
+//! recorded cases do not cover.
 use crate::trees;
 use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::ruleset::{Family, MacStyle};
 
-/// The one report is about this line and says this.
+/// Checks that there is exactly one report with this text.
 fn only_report(compiled: &pve_firewall::iptables::compile::Compiled, expected: &str) {
     let reports = reports(compiled);
     assert!(reports.len() == 1 && reports[0].contains(expected), "{expected}: {reports:#?}");
 }
 
-/// The host's chain has this rule.
+/// Checks that the host's chain contains this rule.
 fn host_rule(rules: &str, family: Family, expected: &str) {
     let compiled = cluster(&format!("[RULES]\n{rules}"));
     let chain = chain(&compiled, family, "PVEFW-HOST-IN");
@@ -186,7 +186,7 @@ fn every_ethertype_is_printed_by_name() {
 
 #[test]
 fn a_set_dropped_for_a_name_collision_drops_the_rules_that_use_it() {
-    // both names hash to the same 31 bits
+    // both names have the same 31-bit hash
     let (one, other) = colliding_names();
     let text = format!("[RULES]\nIN ACCEPT -source +{other}\n[IPSET {one}]\n10.0.0.1\n[IPSET {other}]\n10.0.0.2\n");
     let compiled = cluster(&text);
@@ -198,7 +198,7 @@ fn a_set_dropped_for_a_name_collision_drops_the_rules_that_use_it() {
     assert_eq!(used, 5, "only the five rules for management use a set");
 }
 
-/// Two set names, in order, whose IPv4 sets get the same name in the kernel.
+/// Two set names in order whose IPv4 sets have the same name in the kernel.
 fn colliding_names() -> (String, String) {
     let mut seen = std::collections::HashMap::new();
     for number in 0_u32.. {
@@ -258,7 +258,7 @@ fn errors_in_the_nodes_own_files_are_reported() {
         ]),
         &facts(),
     );
-    assert!(compiled.enabled, "a byte order mark is no text");
+    assert!(compiled.enabled, "a byte order mark is ignored");
     assert_eq!(
         reports(&compiled),
         [

@@ -1,4 +1,4 @@
-//! What `check` finds in a tree, apart from how it is shown.
+//! The findings of `check`.
 use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::lint::{Finding, check};
 use std::fs;
@@ -21,7 +21,7 @@ fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
     check(&tree, &facts)
 }
 
-/// Each report without the folder, and the help for its marks.
+/// Each report without the directory, with the suggestions.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let shown = |finding: Finding| {
         let help: Vec<_> = finding.help.into_iter().flatten().collect();
@@ -109,7 +109,7 @@ fn empty_and_unused_sets_and_groups_are_reported() {
         ("firewall/200.fw", "[RULES]\nIN DROP -source +dc/web\n"),
         ("nodes/n2/host.fw", "[RULES]\nGROUP gg\n"),
     ];
-    assert_eq!(found(&used), [""; 0], "files of guests and nodes elsewhere count");
+    assert_eq!(found(&used), [""; 0], "files of other nodes and their guests are considered");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn ip_filters_without_the_guests_addresses_are_reported() {
     }
     let container = "net0: name=eth0,hwaddr=02:00:00:00:00:01,firewall=1,ip=10.0.0.7/24";
     let files = [("firewall/200.fw", "[OPTIONS]\nenable: 1\nipfilter: 1\n"), ("nodes/n1/lxc/200.conf", container)];
-    assert_eq!(found(&files), [""; 0], "a container's addresses are in the set by themselves");
+    assert_eq!(found(&files), [""; 0], "a container's addresses are always in the set");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn rules_that_block_all_management_access_are_reported() {
         ("IN REJECT -p tcp -dport 22,8006", 4),
         ("IN DROP -source +management", 4),
         ("IN DROP -source 10.0.0.0/8", 0),
-        // somebody is let in, from an address of the rule's own
+        // another rule accepts access from one address
         ("IN ACCEPT -source 192.0.2.7 -p tcp\nIN DROP", 0),
         ("IN ACCEPT -i eno1 -p tcp\nIN DROP", 0),
         ("GROUP admin\nIN DROP\n[GROUP admin]\nIN ACCEPT -source 192.0.2.8 -p tcp -dport 22,8006", 0),
@@ -161,12 +161,12 @@ fn rules_that_block_all_management_access_are_reported() {
             assert!(found.starts_with(&format!("cluster.fw (line {line}): {expected}")), "{rules}: {found}");
         }
     }
-    assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "a firewall that is off");
+    assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "the firewall is disabled");
     let off = [
         ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n"),
         ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n"),
     ];
-    assert_eq!(found(&off), [""; 0], "a host whose firewall is off");
+    assert_eq!(found(&off), [""; 0], "the host's firewall is disabled");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The line of every kind of packet: recorded messages of the kernel, and packets made for one rule each.
+//! The line of every kind of packet: recorded messages of the kernel, and synthetic packets.
 use crate::nflog::{TIME, conntrack, fields_of, ipv4, ipv6, line_of, message};
 use pve_firewall::nflog::netlink::Request;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ const NETDEV: u8 = 5;
 const BRIDGE: u8 = 7;
 const IPV6: u8 = 10;
 
-/// What the older logger wrote, and we do not: see the names.
+/// Intended differences from the official logger, by name.
 const CORRECTED: [(&str, &str, &str); 4] = [
     ("v4-prefix-vmid-over-i32", "-2147483648 6 c", "2147483648 6 c"),
     ("v4-prefix-vmid-u32max", "-1 6 c", "4294967295 6 c"),
@@ -49,19 +49,19 @@ fn recorded_messages_give_the_recorded_lines() {
             corrected += 1;
         }
         let message = unhex(&case.nflog_msg_hex);
-        let line = at_standing_time(&line_of(&message, case.ifnames));
+        let line = at_fixed_time(&line_of(&message, case.ifnames));
         assert_eq!(line, format!("{}\n", expected.trim_end()), "{}", case.name);
     }
     assert_eq!(corrected, CORRECTED.len());
 }
 
-/// The line with its date, whatever it is, replaced by the one of the standing clock.
-fn at_standing_time(line: &str) -> String {
+/// The line with its date replaced by that of the fixed clock.
+fn at_fixed_time(line: &str) -> String {
     let date = regex::Regex::new(r"\d\d/Nov/2026:\d\d:\d\d:\d\d \+0000").unwrap();
     date.replace(line, TIME).into_owned()
 }
 
-/// The fields from `PROTO=` (or what stands in its place) on, for a packet from 10.0.0.1 to 10.0.0.2.
+/// The fields from `PROTO=` (or its replacement) on, for a packet from 10.0.0.1 to 10.0.0.2.
 fn v4_fields(protocol: u8, fragment: u16, rest: &[u8]) -> String {
     let fields = fields_of(message(IPV4, 0x0800, &ipv4(protocol, fragment, rest)));
     let head = format!("SRC=10.0.0.1 DST=10.0.0.2 LEN={} TOS=0x00 PREC=0x00 TTL=64 ID=4660 ", 20 + rest.len());
@@ -83,7 +83,7 @@ fn ipv4_fragments_and_protocols() {
         (17, 0x4000, &UDP[..], "DF PROTO=UDP SPT=53 DPT=54 LEN=8"),
         (17, 0x2000, &UDP, "MF PROTO=UDP SPT=53 DPT=54 LEN=8"),
         (17, 0x6000, &UDP, "DF MF PROTO=UDP SPT=53 DPT=54 LEN=8"),
-        // later fragments have no ports, whatever their first bytes
+        // later fragments have no ports, regardless of their first bytes
         (17, 0x00b9, &UDP, "FRAG=185 PROTO=UDP"),
         (17, 0x3fff, &UDP, "FRAG=8191 MF PROTO=UDP"),
         (6, 0x0001, &[], "FRAG=1 PROTO=TCP"),
@@ -92,7 +92,7 @@ fn ipv4_fragments_and_protocols() {
         (50, 0, &[1], "PROTO=ESP"),
         (2, 0, &[], "PROTO=IGMP"),
         (58, 0, &[], "PROTO=58"),
-        // a packet that ends with its IPv4 header is not invalid itself
+        // a packet that ends after its IPv4 header is valid
         (6, 0, &[], "PROTO=TCP LEN=0 INVALID=LEN"),
         (1, 0, &[], "PROTO=ICMP LEN=0 INVALID=LEN"),
         (47, 0, &[], "PROTO=47"),
@@ -143,7 +143,7 @@ fn icmpv6_kinds() {
         (&[128, 7, 0, 0, 0, 1, 0, 2][..], "TYPE=128 CODE=7 ID=1 SEQ=2"),
         (&[129, 0, 0, 0, 0, 1, 0, 2], "TYPE=129 CODE=0 ID=1 SEQ=2"),
         (&[2, 1, 0, 0, 0, 0, 5, 0xdc], "TYPE=2 CODE=1 MTU=1500"),
-        // the kind is its code, not the pointer
+        // the problem is shown by its code, not by the pointer
         (&[4, 0, 0, 0, 0, 0, 0, 2], "TYPE=4 CODE=0 PARAMETER=HEADER"),
         (&[4, 1, 0, 0, 0, 0, 0, 40], "TYPE=4 CODE=1 PARAMETER=NEXTHEADER"),
         (&[4, 2, 0, 0, 0, 0, 0, 0], "TYPE=4 CODE=2 PARAMETER=OPTION"),
@@ -159,7 +159,7 @@ fn icmpv6_kinds() {
     }
 }
 
-/// An extension header of 8 bytes that is followed by `next`.
+/// An extension header of 8 bytes with this next header.
 fn extension(next: u8, rest: [u8; 6]) -> Vec<u8> {
     [[next, 0].as_slice(), &rest].concat()
 }
@@ -175,22 +175,22 @@ fn ipv6_header_fields() {
 #[test]
 fn ipv6_fragments() {
     for (fields_of_header, rest, fields) in [
-        // the first: offset 0, more to come, ports
+        // the first fragment: offset 0, MF set, ports
         ([0, 1, 0xff, 0xff, 0xff, 0xff], &UDP[..], "FRAG=0 ID=4294967295 MF PROTO=UDP SPT=53 DPT=54 LEN=8"),
         ([5, 0xa8, 0, 0, 0, 1], &UDP, "FRAG=181 ID=1 PROTO=UDP"),
         ([5, 0xa9, 0, 0, 0, 1], &UDP, "FRAG=181 ID=1 MF PROTO=UDP"),
-        // the last, with an offset that the reserved bits are no part of
+        // the last fragment; the reserved bits are not part of the offset
         ([0, 6, 0, 0, 0, 2], &[], "FRAG=0 ID=2 PROTO=UDP LEN=0 INVALID=LEN"),
     ] {
         let mut header = extension(17, fields_of_header);
-        // reserved, not a length
+        // the second byte is reserved, not a length
         header[1] = 200;
         header.extend(rest);
         assert_eq!(v6_fields(44, &header), fields);
     }
     let mut later = extension(60, [0, 8, 0, 0, 0, 1]);
     later.extend([0; 16]);
-    assert_eq!(v6_fields(44, &later), "FRAG=1 ID=1 PROTO=60", "data of a later fragment is no header");
+    assert_eq!(v6_fields(44, &later), "FRAG=1 ID=1 PROTO=60", "data of a later fragment is not a header");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn the_timestamp_of_the_packet_is_used_if_present() {
         line_of(&bytes, BTreeMap::new()).split(' ').nth(3).unwrap().to_string()
     };
     assert_eq!(at(1_795_419_420), "23/Nov/2026:07:37:00");
-    // no time, and times that no calendar holds: the clock's
+    // without a timestamp, or with one out of range: the time of the clock
     for none in [0, -1, i64::MAX, i64::MIN, 253_402_300_800] {
         assert_eq!(at(none), "23/Nov/2026:07:36:59");
     }
@@ -303,10 +303,10 @@ fn a_message_without_payload_has_a_line() {
 fn unknown_or_malformed_attributes_do_not_affect_others() {
     let request = message(IPV4, 0x0800, &ipv4(17, 0, &UDP)).with(99, b"?").with(2, &[0, 0, 9]).with(4, &[0, 0, 0, 7]);
     let mut bytes = request.bytes();
-    // an attribute that claims more than there is
+    // an attribute whose length exceeds the message
     bytes.extend([200, 0, 2, 0, 0, 0, 0, 9]);
     let line = line_of(&bytes, BTreeMap::new());
-    assert!(line.contains("policy DROP: IN=7 SRC=10.0.0.1 "), "an unknown index is shown itself: {line}");
+    assert!(line.contains("policy DROP: IN=7 SRC=10.0.0.1 "), "an unknown index is shown as a number: {line}");
     assert!(line.ends_with("PROTO=UDP SPT=53 DPT=54 LEN=8\n"), "{line}");
 }
 
@@ -331,7 +331,7 @@ fn log_parsers_find_their_fields() {
     let names = ["fwbr100i0", "fwbr100i0", "fwln100i0", "tap100i0"];
     let names = (1..).zip(names.map(String::from)).collect();
     let line = line_of(&request.bytes(), names);
-    // the order of CrowdSec's pattern for this log
+    // the order of fields in CrowdSec's pattern for this log
     let pattern = r"^(?P<vmid>\d+) (?P<loglevel>\d) (?P<chain>\S+)-(IN|OUT) (?P<date>\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}) (policy )?(?P<action>ACCEPT|DROP|REJECT): (IN=\S+ )?(OUT=\S+ )?(PHYSIN=\S+ )?(PHYSOUT=\S+ )?(MAC=\S+ )?SRC=\S+ DST=\S+ LEN=\d+ .*PROTO=UDP SPT=53 DPT=54 LEN=8\n$";
     assert!(regex::Regex::new(pattern).unwrap().is_match(&line), "{line}");
     // the web interface splits at single blanks, and shows a guest the lines that begin with its VMID
@@ -361,7 +361,7 @@ fn details_of_conntrack_lines() {
     assert_eq!(conntrack(request).unwrap(), "[DESTROY] ipv4     2 unknown  0 ESTABLISHED [ASSURED] mark=7 zone=5\n");
 }
 
-/// As conntrack(8) has it: from 0.9 s to 2.1 s are two seconds.
+/// As in conntrack(8): from 0.9 s to 2.1 s is two seconds.
 #[test]
 fn the_duration_of_a_connection_is_the_difference_of_whole_seconds() {
     let times = [(1, 900_000_000_u64), (2, 2_100_000_000)];

@@ -1,4 +1,4 @@
-//! Whatever the bytes are: one line, with its head, and nothing that could be taken for another.
+//! Any bytes result in exactly one line with a valid head.
 use crate::nflog::{conntrack, line_of, message};
 use proptest::prelude::*;
 use pve_firewall::nflog::netlink::Request;
@@ -18,7 +18,7 @@ proptest! {
         prefix in prop::collection::vec(any::<u8>(), 0..64),
         mut payload in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        // half way to a valid packet
+        // an almost valid packet
         for (at, value) in [(0, if family == 10 { 0x60 } else { 0x45 }), (6, next), (9, next)] {
             if let Some(byte) = payload.get_mut(at) {
                 *byte = value;
@@ -35,7 +35,7 @@ proptest! {
     }
 }
 
-/// One line, no control characters, six fields at least: VMID, LOGID, chain, date, zone, and what there is to say.
+/// Checks for one line without control characters, with at least VMID, LOGID, chain, date, time zone and one more field.
 fn check_line(line: &str) -> Result<(), TestCaseError> {
     let text = line.strip_suffix('\n').ok_or_else(|| TestCaseError::fail("no line end"))?;
     prop_assert!(!text.contains(char::is_control), "{text:?}");

@@ -1,4 +1,4 @@
-//! Tests that need neither root nor netfilter, a module each.
+//! Tests that need neither root nor netfilter.
 #![allow(clippy::disallowed_methods, reason = "tests read files and run programs")]
 #[path = "../support/arbitrary.rs"]
 mod arbitrary;

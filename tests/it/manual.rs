@@ -1,4 +1,4 @@
-//! The manual pages: well-formed, and true to the program's tables.
+//! The manual pages are well-formed and match the program's tables.
 use clap::CommandFactory;
 use pve_firewall::builtin::helpers::HELPERS;
 use pve_firewall::builtin::macros::{MACROS, Macro, MacroRule};
@@ -18,7 +18,7 @@ fn text(page: &str) -> String {
     fs::read_to_string(path(page)).unwrap()
 }
 
-/// What stands between two lines.
+/// The text between two lines.
 fn between<'a>(text: &'a str, first: &str, last: &str) -> &'a str {
     let (_, rest) = text.split_once(first).unwrap_or_else(|| panic!("no {first}"));
     rest.split_once(last).unwrap_or_else(|| panic!("no {last} after {first}")).0
@@ -46,7 +46,7 @@ fn the_options_in_the_manual_match_the_program() {
         let section = between(&page, title, "\n.El");
         let items = section.split(".It Cm ").skip(1).map(|item| {
             let key = item.split_once(' ').unwrap().0;
-            // a default stands in the head of an item, before its first sentence
+            // the default is in the head of an item, before its first sentence
             let head = item.lines().take_while(|line| *line == item.lines().next().unwrap() || line.starts_with('.'));
             let head = head.collect::<Vec<_>>().join("\n");
             let default = head.split_once("default: ").map_or("", |(_, rest)| rest.lines().next().unwrap());

@@ -1,4 +1,4 @@
-//! Plans and scripts against a kernel of text that keeps the real one's rules.
+//! Plans and scripts, applied to a simulated kernel with the restrictions of the real one.
 use crate::arbitrary;
 use crate::rulesets;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ impl FakeTable {
         self.0.values().flatten().any(|rule| rule.split(' ').any(|word| word == chain))
     }
 
-    /// Carries out a script, line by line, as strictly as the kernel.
+    /// Executes a script line by line, as strictly as the kernel.
     fn restore(&mut self, script: &str) {
         for line in script.lines() {
             let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -41,7 +41,7 @@ impl FakeTable {
                 _ if command.starts_with('*') => {}
                 _ => {
                     let chain = command.strip_prefix(':').unwrap_or_else(|| panic!("{line}"));
-                    assert!(self.0.insert(chain.into(), vec![]).is_none(), "{line}: there already");
+                    assert!(self.0.insert(chain.into(), vec![]).is_none(), "{line}: exists already");
                 }
             }
         }
@@ -64,10 +64,12 @@ impl FakeSets {
             let words: Vec<&str> = line.split(' ').collect();
             let name = words[1].to_string();
             match words[0] {
-                "create" => assert!(self.0.insert(name, vec![words[2..].join(" ")]).is_none(), "{line}: there already"),
+                "create" => {
+                    assert!(self.0.insert(name, vec![words[2..].join(" ")]).is_none(), "{line}: exists already")
+                }
                 "add" => self.0.get_mut(&name).unwrap().push(words[2..].join(" ")),
                 "flush" => self.0.get_mut(&name).unwrap().truncate(1),
-                "destroy" => assert!(self.0.remove(&name).is_some(), "{line}: not there"),
+                "destroy" => assert!(self.0.remove(&name).is_some(), "{line}: does not exist"),
                 "swap" => {
                     let [a, b] = [&name, words[2]].map(|name| self.0.remove(name).unwrap());
                     self.0.insert(name, b);

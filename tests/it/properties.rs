@@ -1,11 +1,11 @@
-//! What must hold for any bytes in any file.
+//! Properties that hold for any bytes in any file.
 use crate::hostile_trees::tree;
 use crate::trees::facts;
 use proptest::prelude::*;
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset, Token};
 
-/// Every line that would reach a tool.
+/// Every line that would be passed to a tool.
 fn lines(ruleset: &Ruleset) -> Vec<String> {
     let mut lines = Vec::new();
     for family in Family::ALL {

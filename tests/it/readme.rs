@@ -1,10 +1,10 @@
-//! What README shows is what the commands print.
+//! The commands in README print the output shown there.
 use regex::Regex;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The commands of README that stand behind a `$`, each with what it shows, in order.
+/// The commands in README after a `$`, each with the output shown, in order.
 fn examples(readme: &str) -> Vec<(&str, String)> {
     let mut examples: Vec<(&str, String)> = Vec::new();
     for block in readme.split("\n```\n").skip(1).step_by(2) {
@@ -38,7 +38,7 @@ fn commands_print_the_output_shown_in_readme() {
         let output =
             Command::new("sh").args(["-c", &format!("{command} 2>&1")]).current_dir(clone.path()).output().unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
-        // an ellipsis stands for anything
+        // an ellipsis matches any text
         let wanted = format!("(?s)^{}$", regex::escape(&shown).replace('…', ".*"));
         assert!(Regex::new(&wanted).unwrap().is_match(&output), "{command} prints\n{output}");
     }

@@ -1,4 +1,4 @@
-//! What fuzzing has found once, replayed: each file in `tests/regressions/TARGET/` goes through that target of `fuzz/`.
+//! Earlier findings of fuzzing: each file in `tests/regressions/TARGET/` is replayed through that target of `fuzz/`.
 #[path = "../../fuzz/fuzz_targets/support/mod.rs"]
 mod support;
 
@@ -23,11 +23,14 @@ fn targets() -> BTreeSet<String> {
 #[test]
 fn earlier_findings_stay_fixed() {
     let folders = names("tests/regressions");
-    assert!(!folders.is_empty() && folders.is_subset(&targets()), "each folder is a target's: {folders:?}");
+    assert!(
+        !folders.is_empty() && folders.is_subset(&targets()),
+        "each directory has the name of a target: {folders:?}"
+    );
     for (target, check) in TARGETS.into_iter().filter(|(target, _)| folders.contains(*target)) {
         let cases = format!("tests/regressions/{target}");
         for case in names(&cases) {
-            // shown when the check panics
+            // printed if the check panics
             println!("{cases}/{case}");
             check(&fs::read(folder(&cases).join(case)).unwrap());
         }

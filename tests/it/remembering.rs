@@ -1,5 +1,5 @@
-//! The compiler that remembers gives what one gives that has seen nothing before, whatever changes in between; and makes
-//! nothing anew without need.
+//! The incremental compiler gives the same result as a new one for any sequence of changes, and compiles only changed parts
+//! again.
 use crate::trees;
 use crate::trees::{facts, tree};
 use proptest::collection::vec;
@@ -11,7 +11,7 @@ use pve_firewall::iptables::ruleset::{Family, MacStyle};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
-/// Until when `enable: TIME` of one of the cluster files holds.
+/// The time in `enable: TIME` of one of the cluster files.
 const TIME: u64 = 1_790_000_000;
 
 const CLUSTERS: [&str; 9] = [
@@ -76,7 +76,7 @@ const MEMBERS: [&str; 3] = [
 const ROUTES: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
     vmbr0\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
 
-/// A file that may change, and what may be in it.
+/// A file, and its possible contents.
 const FILES: [(&str, &[&str]); 14] = [
     ("firewall/cluster.fw", &CLUSTERS),
     ("nodes/n1/host.fw", &HOSTS),
@@ -94,7 +94,7 @@ const FILES: [(&str, &[&str]); 14] = [
     ("firewall/x.fw", &GUESTS),
 ];
 
-/// What is in the files at first.
+/// The initial contents.
 const START: [(&str, usize); 9] = [
     ("firewall/cluster.fw", 8),
     ("nodes/n1/host.fw", 2),
@@ -107,10 +107,10 @@ const START: [(&str, usize); 9] = [
     ("corosync.conf", 0),
 ];
 
-/// Names of sets that cluster.fw and guest 100 have, and guests 100 and 200, and that the kernel would know by one name.
+/// Names of sets whose names in the kernel collide: of cluster.fw and guest 100, and of guests 100 and 200.
 static COLLIDING: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
     let name = |at: u32| format!("a-rather-long-name-{at}");
-    // the compiler's own hash, of which 31 bits count
+    // the compiler's hash, of which 31 bits are used
     let hash = |owner: &str, at| {
         let fnv = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         format!("{owner}-{}-v4", name(at)).bytes().fold(0x811c_9dc5, fnv) << 1
@@ -122,7 +122,7 @@ static COLLIDING: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
     })
 });
 
-/// A text with names of sets in place of `{A}`, `{B}` and the cluster's `{C}`.
+/// A text with set names in place of `{A}`, `{B}` and `{C}` (the cluster's).
 fn text(path: &str, text: &str) -> String {
     let [(first, cluster), (second, of_200)] = &*COLLIDING;
     let (a, b) = match path {
@@ -133,7 +133,7 @@ fn text(path: &str, text: &str) -> String {
     text.replace("{A}", a).replace("{B}", b).replace("{C}", cluster)
 }
 
-/// Something that changes from one compilation to the next.
+/// A change between two compilations.
 #[derive(Clone, Debug)]
 enum Edit {
     Put(&'static str, &'static str),
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// A node of so many VMs, each with a set of its own.
+/// A node with this number of VMs, each with its own set.
 fn node(guests: u32) -> Tree {
     let mut tree = tree(&[("firewall/cluster.fw", CLUSTERS[3])]);
     for vmid in 100..100 + guests {
@@ -237,16 +237,16 @@ fn put(tree: &mut Tree, path: &str, text: &str) {
 }
 
 /// The chains that two rulesets do not share, by family and name.
-fn made_anew(before: &Compiled, after: &Compiled) -> Vec<String> {
-    let mut anew = Vec::new();
+fn compiled_again(before: &Compiled, after: &Compiled) -> Vec<String> {
+    let mut again = Vec::new();
     for family in Family::ALL {
         for (name, chain) in &after.ruleset.filter[family] {
             if before.ruleset.filter[family].get(name).is_none_or(|old| !Arc::ptr_eq(old, chain)) {
-                anew.push(format!("{family:?} {name}"));
+                again.push(format!("{family:?} {name}"));
             }
         }
     }
-    anew
+    again
 }
 
 #[test]
@@ -256,18 +256,18 @@ fn only_changed_parts_are_compiled_again() {
     let first = compiler.compile(&tree, &facts);
     facts.now += 1000;
     let second = compiler.compile(&tree.clone(), &facts);
-    assert!(Arc::ptr_eq(&first.ruleset, &second.ruleset), "time alone changes nothing");
+    assert!(Arc::ptr_eq(&first.ruleset, &second.ruleset), "the time alone changes nothing");
 
     put(&mut tree, "firewall/102.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n");
     let third = compiler.compile(&tree, &facts);
     let of_guest = ["V4 tap102i0-IN", "V4 tap102i0-OUT", "V6 tap102i0-IN", "V6 tap102i0-OUT"];
-    assert_eq!(made_anew(&second, &third), of_guest);
+    assert_eq!(compiled_again(&second, &third), of_guest);
 
     put(&mut tree, "firewall/cluster.fw", &CLUSTERS[3].replace("SSH", "HTTP").replace("10.1.1.1", "10.1.1.9"));
     let fourth = compiler.compile(&tree, &facts);
-    let anew = made_anew(&third, &fourth);
-    assert!(anew.iter().any(|name| name == "V4 GROUP-gg-IN"), "{anew:?}");
-    assert!(!anew.iter().any(|name| name.contains("tap") || name.contains("FWBR")), "{anew:?}");
+    let again = compiled_again(&third, &fourth);
+    assert!(again.iter().any(|name| name == "V4 GROUP-gg-IN"), "{again:?}");
+    assert!(!again.iter().any(|name| name.contains("tap") || name.contains("FWBR")), "{again:?}");
     assert_eq!(fourth, compile(&tree, &facts));
 }
 
@@ -284,7 +284,7 @@ fn a_set_dropped_for_a_name_collision_returns_when_the_collision_ends() {
     };
     assert_eq!(rules(&tree), 2);
     put(&mut tree, "firewall/cluster.fw", &text("firewall/cluster.fw", CLUSTERS[8]));
-    assert_eq!(rules(&tree), 2, "the guest's is lost, the cluster's is there");
+    assert_eq!(rules(&tree), 2, "the guest's is dropped, the cluster's is kept");
     put(&mut tree, "firewall/cluster.fw", CLUSTERS[3]);
     assert_eq!(rules(&tree), 2);
 }

@@ -1,4 +1,4 @@
-//! The command `simulate`: exact output, what decides, and what makes no sense.
+//! The command `simulate`: exact output, the deciding rule, and invalid arguments.
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ fn object(args: &str) -> Value {
     serde_json::from_str(&stdout).unwrap()
 }
 
-/// What was decided, and by what: a place in a file below the configuration's root, or words.
+/// The verdict, and the origin of the deciding rule: a file and line, or a description.
 #[track_caller]
 fn decision(args: &str) -> (String, String) {
     let object = object(args);

@@ -1,4 +1,4 @@
-//! Output to a terminal: aligned, in colour, with places; and nothing of that where programs read.
+//! Output to a terminal is aligned, in colour, and has locations; output to programs is plain.
 use nix::pty::openpty;
 use std::fs::File;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 const COMMANDS: [&str; 5] =
     ["status --verbose", "compile --offline", "localnet", "simulate --to vm100 --dport 22 --verbose", "check"];
 
-/// A command on the example configuration, as a user has it whose terminal knows colours.
+/// A command on the example configuration, in the environment of a terminal with colours.
 fn command(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pve");
@@ -19,14 +19,14 @@ fn command(args: &str) -> Command {
     command
 }
 
-/// What a command writes to a terminal.
+/// The output of a command on a terminal.
 fn on_terminal(mut command: Command) -> String {
     let pty = openpty(None, None).unwrap();
     let mut child = command.stdout(pty.slave.try_clone().unwrap()).stderr(Stdio::null()).spawn().unwrap();
-    // the command's own end is held by the command alone
+    // only the command keeps the terminal's other end open
     drop((command, pty.slave));
     let mut text = Vec::new();
-    // a terminal that is left by its last program ends with an error
+    // reading from a terminal fails once its last program has ended
     let _ = File::from(pty.master).read_to_end(&mut text);
     assert!(child.wait().unwrap().success());
     String::from_utf8(text).unwrap().replace("\r\n", "\n")
@@ -53,7 +53,7 @@ fn plain(text: &str) -> String {
 fn colour_is_for_terminals_that_want_it() {
     for args in COMMANDS {
         let coloured = on_terminal(command(args));
-        // a sound configuration has little to colour
+        // a valid configuration has little to colour
         assert!(args == "check" || args == "localnet" || coloured.contains("\u{1b}["), "{args}: {coloured}");
         for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
             let text = on_terminal(with(args, variable, value));
@@ -102,7 +102,7 @@ fn columns_are_aligned_for_people_and_fixed_for_programs() {
         text.lines().filter(|line| line.starts_with("create tap") || line.starts_with("create veth")).collect();
     let signature = |line: &&str| line.rfind(' ').unwrap();
     assert_eq!(signature(&heads[0]), signature(&heads[1]), "{heads:?}");
-    // asked for, programs get the same
+    // with --verbose, programs get the same output
     assert_eq!(in_pipe(command("compile --offline --verbose")), text);
     assert_eq!(in_pipe(command("localnet --verbose")), on_terminal(with("localnet", "NO_COLOR", "1")));
 }

@@ -1,7 +1,7 @@
-//! What compiling may cost, counted in allocations: the same on every machine, however busy it is.
+//! Limits on the allocations of compiling, which do not depend on the machine or its load.
 //!
-//! Ceilings are a few percent above what was counted when they were set. Who lowers the counts lowers the ceilings;
-//! `cargo test --test resources budget -- --nocapture` shows the counts.
+//! The limits are a few percent above the counts at the time they were set. A change that lowers the counts also lowers the
+//! limits; `cargo test --test resources budget -- --nocapture` shows the counts.
 #![allow(unsafe_code, reason = "an allocator")]
 
 use crate::generated;
@@ -11,7 +11,7 @@ use pve_firewall::iptables::plan::{Live, Plan};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a stage may need for so many guests: allocations, and KiB held at the same time.
+/// The limits of a stage for a number of guests: allocations, and peak memory in KiB.
 const CEILINGS: [(&str, usize, u64, u64); 8] = [
     ("compile everything", 100, 46_500, 1_930),
     ("compile everything", 1000, 319_000, 15_000),
@@ -23,7 +23,7 @@ const CEILINGS: [(&str, usize, u64, u64); 8] = [
     ("plan", 1000, 800, 390),
 ];
 
-/// The system's allocator, which counts.
+/// The system's allocator with counters.
 struct Counting;
 
 #[global_allocator]
@@ -40,29 +40,29 @@ impl Counting {
     }
 }
 
-// SAFETY: all is left to the system's allocator
+// SAFETY: every call is delegated to the system's allocator
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Counting::add(layout.size());
-        // SAFETY: the caller keeps the contract
+        // SAFETY: the caller upholds the contract
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: the caller keeps the contract
+        // SAFETY: the caller upholds the contract
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Counting::add(size);
         HELD.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: the caller keeps the contract
+        // SAFETY: the caller upholds the contract
         unsafe { System.realloc(at, layout, size) }
     }
 }
 
-/// Allocations, and KiB held at the same time.
+/// Allocations, and peak memory in KiB.
 type Count = (u64, u64);
 
 fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
@@ -76,7 +76,7 @@ fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
 fn stages(guests: usize) -> [(&'static str, Count); 4] {
     let (tree, facts) = (generated::tree(guests), trees::facts());
     let (changed, mut compiler) = (generated::with_rule(&tree, 1), Compiler::new(1));
-    // what is made once in a process does not count
+    // allocations made once per process are not counted
     Compiler::new(1).compile(&generated::tree(1), &facts);
     let (compiled, everything) = count(|| compiler.compile(&tree, &facts));
     let (other, one) = count(|| compiler.compile(&changed, &facts));

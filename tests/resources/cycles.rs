@@ -1,4 +1,4 @@
-//! A long life: neither memory nor descriptors nor processes grow. Needs root.
+//! Memory, descriptors and processes do not grow over many cycles. Needs root.
 use crate::host::Host;
 use crate::trees::facts;
 use pve_firewall::iptables::apply::{Outcome, Variant};

@@ -1,4 +1,4 @@
-//! Tests that measure their own process: one at a time, and apart from all others.
+//! Tests that measure their own process: one at a time, and in a separate program.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "../support/generated.rs"]
 mod generated;
@@ -14,9 +14,9 @@ mod cycles;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Waits until no other test measures, and keeps others from it.
+/// Waits until no other test is measuring, and blocks others from starting.
 fn measure() -> MutexGuard<'static, ()> {
     static MEASURING: Mutex<()> = Mutex::new(());
-    // a test that failed has ended its measurement
+    // a failed test has ended its measurement
     MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
 }

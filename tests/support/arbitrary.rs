@@ -1,4 +1,4 @@
-//! Arbitrary rulesets that the kernel takes.
+//! Arbitrary rulesets that the kernel accepts.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::rulesets::{chain, interface, rule, set};
 use proptest::collection::{btree_map, vec};
@@ -21,7 +21,7 @@ const CHAINS: [&str; 8] = [
 const SETS: [&str; 3] = ["PVEFW-0-management", "PVEFW-100-ipfilter-net0", "PVEFW-1A2B3C4"];
 
 fn net(family: Family) -> BoxedStrategy<ipnet::IpNet> {
-    // a set of type hash:net takes no prefix of length 0
+    // a set of type hash:net refuses a prefix of length 0
     match family {
         Family::V4 => (any::<u32>(), 1..=32u8)
             .prop_map(|(bits, length)| ipnet::IpNet::new(IpAddr::V4(Ipv4Addr::from_bits(bits)), length).unwrap())
@@ -60,7 +60,7 @@ fn matches(family: Family) -> impl Strategy<Value = Vec<Match>> {
     ]
 }
 
-/// Jumps lead to chains that come later in `CHAINS`, so there are no loops.
+/// Jumps only to chains later in `CHAINS`, so that there are no loops.
 fn target(index: usize) -> impl Strategy<Value = Target> {
     let later: Vec<Target> = CHAINS[index + 1..].iter().map(|name| Target::Jump(chain(name))).collect();
     let log = LogPrefix { vmid: 100, level: 6, chain: chain("tap100i0-IN"), message: "DROP: " };

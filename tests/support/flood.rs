@@ -1,4 +1,4 @@
-//! Many small packets, in a network namespace whose rules log every one.
+//! Floods of small packets in a network namespace with a rule that logs each.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
 use crate::netns::Netns;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
@@ -7,14 +7,14 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// Packets handed to the kernel by one system call.
+/// Packets per system call.
 const BATCH: usize = 64;
 /// Bytes of the headers of IPv4 and UDP.
 const HEADERS: usize = 28;
 
-/// A namespace with a loopback that swallows packets, and a rule that logs each one with the prefix of a policy.
+/// A namespace with a loopback interface, and a rule that logs each packet with the prefix of a policy.
 ///
-/// The rule runs while the packet is sent: when the sender is done, all is logged.
+/// The rule is evaluated during the send: when the sender has returned, all packets are logged.
 pub fn namespace(name: &str) -> Netns {
     let netns = Netns::new(name);
     netns.exec(
@@ -25,14 +25,14 @@ pub fn namespace(name: &str) -> Netns {
     netns
 }
 
-/// A sender of UDP packets; to be made and used inside the namespace.
+/// A sender of UDP packets; create and use it inside the namespace.
 pub struct Sender {
     socket: UdpSocket,
     data: Vec<u8>,
 }
 
 impl Sender {
-    /// Packets of `length` bytes, headers included.
+    /// Packets of `length` bytes including headers.
     pub fn new(length: usize) -> Self {
         let socket = UdpSocket::bind("10.99.0.1:40000").expect("the sender's socket");
         socket.connect("10.99.0.1:9").expect("the sender's destination");
@@ -55,7 +55,7 @@ impl Sender {
         }
     }
 
-    /// Sends `rate` packets a second for a while; returns how many.
+    /// Sends `rate` packets per second for `duration`; returns their number.
     pub fn sustain(&self, rate: usize, duration: Duration) -> usize {
         let start = Instant::now();
         let total = rate * usize::try_from(duration.as_millis()).expect("a short time") / 1000;

@@ -1,4 +1,4 @@
-//! A small FUSE file system in place of pmxcfs, with its faults on demand. Needs root and `/dev/fuse`.
+//! A small FUSE file system in place of pmxcfs that fails on demand. Needs root and `/dev/fuse`.
 #![allow(dead_code, reason = "each test program uses a part")]
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-/// What the file system holds, and how it misbehaves.
+/// The files and the injected failures.
 #[derive(Default)]
 pub struct State {
     /// The files by their path below the root.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Files whose reading fails.
+    /// Files that fail on read.
     pub broken: BTreeSet<String>,
-    /// Files that may not be opened.
+    /// Files that fail on open.
     pub forbidden: BTreeSet<String>,
-    /// How many look-ups of a file fail with ENOENT before one succeeds, as during renames.
+    /// How many lookups of a file fail with ENOENT before one succeeds, as during renames.
     pub misses: u32,
     missed: BTreeMap<String, u32>,
-    /// No request is answered.
+    /// Whether all requests hang.
     hanging: bool,
     numbers: BTreeMap<String, INodeNo>,
     paths: Vec<String>,
@@ -80,7 +80,7 @@ impl State {
         })
     }
 
-    /// Whether this look-up is one of those that miss.
+    /// Whether this lookup has to fail.
     fn misses(&mut self, path: &str) -> bool {
         let missed = self.missed.entry(path.to_string()).or_default();
         *missed = (*missed + 1) % (self.misses + 1);
@@ -92,7 +92,7 @@ impl State {
 struct Shared(Arc<(Mutex<State>, Condvar)>);
 
 impl Shared {
-    /// The state, once no hang holds the request up.
+    /// Waits while requests hang, then returns the state.
     fn answering(&self) -> MutexGuard<'_, State> {
         let (state, released) = &*self.0;
         released.wait_while(state.lock().unwrap(), |state| state.hanging).unwrap()
@@ -179,12 +179,12 @@ pub struct Fuse {
     shared: Shared,
     session: Option<BackgroundSession>,
     mounted_at: PathBuf,
-    /// What ends the connection when it is written to. It is opened at once: its path belongs to another mount later.
+    /// Writing to it aborts the connection. Opened at mount time, because its path can belong to another mount later.
     abort: File,
 }
 
 impl Fuse {
-    /// Mounts one that holds these files.
+    /// Mounts a file system with these files.
     pub fn mount(at: &Path, files: &[(&str, &str)]) -> Self {
         let shared = Shared::default();
         {
@@ -194,29 +194,29 @@ impl Fuse {
         }
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("pmxcfs-test".into())];
-        // the way of mount(2): needs root and /dev/fuse
+        // uses mount(2): needs root and /dev/fuse
         let session = fuser::spawn_mount(shared.clone(), at, &config).expect("mounting (needs root and /dev/fuse)");
         let abort = open_abort(std::fs::metadata(at).unwrap().dev());
         Fuse { shared, session: Some(session), mounted_at: at.to_path_buf(), abort }
     }
 
-    /// Changes what it holds or how it misbehaves.
+    /// Changes files or injected failures.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.0.0.lock().unwrap());
     }
 
-    /// From now on no request is answered, or all are again.
+    /// Makes all requests hang, or resumes them.
     pub fn hang(&self, hanging: bool) {
         self.change(|state| state.hanging = hanging);
         self.shared.0.1.notify_all();
     }
 
-    /// As if the process behind it were killed: the mount stays, every access fails.
+    /// Aborts the connection, as if its process were killed: it stays mounted, and every access fails.
     pub fn kill(&self) {
         (&self.abort).write_all(b"1").expect("aborting the connection");
     }
 
-    /// Unmounts it the way that fails when anything in it is open.
+    /// Unmounts it with umount(2), which fails if a file is open.
     pub fn unmount(mut self) {
         nix::mount::umount(&self.mounted_at).expect("unmounting");
         self.kill();

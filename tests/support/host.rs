@@ -1,4 +1,4 @@
-//! A node for tests: a network namespace, a folder for state files, and a firewall that works there.
+//! A node for tests: a network namespace, a directory for state files, and a firewall.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
 
 pub struct Host {
-    /// What is to be dropped before the namespace is.
+    /// Resources to drop before the namespace.
     pub guards: Vec<Box<dyn std::any::Any + Send>>,
     pub netns: Netns,
     pub root: tempfile::TempDir,
@@ -35,14 +35,14 @@ impl Host {
         self.netns.run(|| self.firewall.update(wanted))
     }
 
-    /// Updates, which must succeed and leave nothing to do.
+    /// Updates and checks that a second update has nothing to do.
     #[track_caller]
     pub fn settle(&mut self, wanted: &Ruleset) {
         let outcome = self.update(wanted);
         assert_eq!(outcome.faults, []);
         let live = self.live();
         assert!(Plan::new(wanted, &live).is_empty(), "{:#?}", Plan::new(wanted, &live));
-        assert_eq!(self.update(wanted), Outcome::default(), "a second update finds nothing to do");
+        assert_eq!(self.update(wanted), Outcome::default(), "a second update has nothing to do");
     }
 
     pub fn live(&mut self) -> Live {
@@ -58,7 +58,7 @@ impl Host {
         self.netns.exec(&format!("{tool}-{}-save {args}", self.variant))
     }
 
-    /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that told them.
+    /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that lists them.
     pub fn everything(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
         for tool in ["iptables", "ip6tables"] {
@@ -82,8 +82,8 @@ impl Host {
     }
 }
 
-/// Gives each rule of the table `filter` packet and byte counters of its own, and returns them: a rule that is rewritten
-/// loses them.
+/// Sets different packet and byte counters for each rule of the table `filter` and returns them: replacing a rule resets
+/// them.
 pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     let mut number = 0;
     let mut numbered = String::new();
@@ -102,7 +102,7 @@ pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     host.counters(tool)
 }
 
-/// What a table holds, but for built-in chains as the kernel makes them.
+/// The lines of a table without unchanged built-in chains.
 fn lines(text: &str) -> Vec<String> {
     let counters = |line: &str| line.split(" [").next().unwrap().to_string();
     let bare = |line: &str| line.starts_with('#') || line == "COMMIT" || line.starts_with('*');

@@ -1,4 +1,4 @@
-//! Configuration trees of valid lines, near misses, what might break out of a script, and any bytes.
+//! Configuration trees with valid lines, almost valid lines, text that could escape from a script, and any bytes.
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pve_firewall::inputs::{File, Tree};
@@ -18,7 +18,7 @@ const PATHS: [&str; 12] = [
     "firewall/300.fw",
 ];
 
-/// Words that lines are made of: valid ones, near misses, and what might break out of a script.
+/// Words for lines: valid ones, almost valid ones, and text that could escape from a script.
 const WORDS: &[&str] = &[
     "[OPTIONS]",
     "[RULES]",
@@ -107,7 +107,7 @@ const WORDS: &[&str] = &[
     "\u{85}",
 ];
 
-/// The parameters of a rule, most of which fit together.
+/// Parameters of a rule, most of which can be combined.
 const PARAMETERS: &[&str] = &[
     "",
     "-p tcp",
@@ -148,7 +148,7 @@ const PARAMETERS: &[&str] = &[
     "-p ipv6-icmp -icmp-type 255",
 ];
 
-/// A rule that is probably valid, perhaps with a word behind it that is not.
+/// A rule that is probably valid, sometimes followed by an invalid word.
 fn rule() -> impl Strategy<Value = Vec<u8>> {
     let start = prop::sample::select(&["IN", "OUT", "|IN", "in", "FORWARD"][..]);
     let action = prop::sample::select(
@@ -185,7 +185,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 }
 
 prop_compose! {
-    /// A tree for node `n1` with a VM, two containers and a vnet, most files of which are there.
+    /// A tree for node `n1` with a VM, two containers and a vnet; most of its files exist.
     pub fn tree()(contents in vec(prop::option::weighted(0.8, content()), PATHS.len())) -> Tree {
         let mut tree = Tree { root: "/etc/pve".to_string(), ..Tree::default() };
         for (path, content) in PATHS.iter().zip(contents) {

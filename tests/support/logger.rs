@@ -1,4 +1,4 @@
-//! A `pvefw-logger` that runs in a namespace, with a directory of its own as root.
+//! A `pvefw-logger` in a network namespace with its own root directory.
 #![allow(dead_code, unused_imports, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
 use crate::netns::Netns;
 pub use crate::wait::{until, until_ok};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 
-/// A running logger; killed when dropped.
+/// A running logger; killed on drop.
 pub struct Logger {
     child: Child,
     root: PathBuf,
@@ -24,7 +24,7 @@ impl Logger {
         logger
     }
 
-    /// Starts the logger, and does not wait.
+    /// Starts the logger without waiting.
     pub fn spawn(netns: &Netns, root: &Path, options: &[&str]) -> Self {
         let dir = root.to_str().expect("a path in UTF-8");
         let args = [&["--foreground", "--root", dir], options].concat();
@@ -32,7 +32,7 @@ impl Logger {
         Logger { child, root: root.to_path_buf() }
     }
 
-    /// The process number.
+    /// The pid.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -42,7 +42,7 @@ impl Logger {
         self.root.join("var/log/pve-firewall.log")
     }
 
-    /// The log, or nothing where there is none.
+    /// The content of the log; empty if it does not exist.
     pub fn text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
@@ -51,7 +51,7 @@ impl Logger {
     pub fn line_with(&self, part: &str) -> String {
         until(&format!("a line with '{part}' in the log {}", self.log().display()), || {
             let text = self.text();
-            // only whole lines
+            // complete lines only
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
             whole.lines().find(|line| line.contains(part)).map(str::to_string)
         })
@@ -62,18 +62,18 @@ impl Logger {
             .expect("signalling the logger");
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end.
     pub fn wait(&mut self) -> ExitStatus {
         until("the logger's end", || self.child.try_wait().expect("the logger's state"))
     }
 
-    /// Ends it with SIGTERM.
+    /// Stops it with SIGTERM.
     pub fn end(&mut self) {
         self.signal(Signal::SIGTERM);
         assert!(self.wait().success(), "the logger failed");
     }
 
-    /// Ends it with SIGTERM, and returns the log.
+    /// Stops it with SIGTERM and returns the log.
     pub fn stop(mut self) -> String {
         self.end();
         self.text()
@@ -91,12 +91,12 @@ fn starts(log: &Path) -> usize {
     fs::read_to_string(log).unwrap_or_default().matches("starting pvefw logger\n").count()
 }
 
-/// The lines of packets of the flood's rule.
+/// The number of lines from the flood's rule.
 pub fn packet_lines(text: &str) -> usize {
     text.lines().filter(|line| line.starts_with("100 6 tap100i0-IN ")).count()
 }
 
-/// The sum of the entries that are reported as lost.
+/// The total number of entries reported as skipped.
 pub fn skipped(text: &str) -> usize {
     let reports = text.lines().filter_map(|line| line.split_once(" skipped ")?.1.split_once(" log entries"));
     reports.map(|(number, _)| number.parse::<usize>().expect("a number")).sum()

@@ -1,4 +1,4 @@
-//! Network namespaces for tests: made under a name of their own, removed when dropped.
+//! Network namespaces for tests: created with a unique name, removed on drop.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
@@ -12,7 +12,7 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes a namespace whose name begins with `name` and is unique on this machine; its loopback is up.
+    /// Creates a namespace whose name begins with `name` and is unique on this machine; its loopback is up.
     pub fn new(name: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -22,31 +22,31 @@ impl Netns {
         netns
     }
 
-    /// The name by which `ip netns` knows it.
+    /// Its name for `ip netns`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A command, not yet started, that will run inside.
+    /// A command to run inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
-    /// Runs a command line in a shell inside, and returns what it printed. Its failure fails the test.
+    /// Runs a shell command inside and returns its output; panics if it fails.
     pub fn exec(&self, line: &str) -> String {
         let output = run(self.command("sh").args(["-ec", line]));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Starts a program inside; its process is the program itself.
+    /// Starts a program inside; the child process is the program itself.
     pub fn spawn(&self, program: &str, args: &[&str]) -> Child {
         let mut command = self.command(program);
         command.args(args).spawn().unwrap_or_else(|error| panic!("{program}: {error}"))
     }
 
-    /// Runs a closure inside, on a thread of its own; sockets that it returns stay in the namespace.
+    /// Runs a closure inside, in a new thread; sockets that it returns stay in the namespace.
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! NFLOG messages made by hand, and a host with a standing clock.
+//! Synthetic NFLOG messages, and a host with a fixed clock.
 #![allow(dead_code, reason = "each test program uses a part")]
 use pve_firewall::nflog::conntrack::Event;
 use pve_firewall::nflog::lines::{Host, Lines};
@@ -7,13 +7,13 @@ use pve_firewall::nflog::netlink::{Request, messages};
 use pve_firewall::nflog::time::LocalTime;
 use std::collections::BTreeMap;
 
-/// What [`TestHost`] says the time is.
+/// The time of [`TestHost`].
 pub const TIME: &str = "23/Nov/2026:07:36:59 +0000";
 
 /// [`TIME`] in seconds since the epoch.
 const NOW: i64 = 1_795_419_419;
 
-/// Knows some interfaces; its clock stands at [`TIME`], and every day is that day.
+/// A host with these interfaces; its clock is fixed at [`TIME`].
 #[derive(Debug, Default)]
 pub struct TestHost(pub BTreeMap<u32, String>);
 
@@ -40,7 +40,7 @@ pub fn line_of(message: &[u8], interfaces: BTreeMap<u32, String>) -> String {
     out
 }
 
-/// A message as nfnetlink_log makes it, of a family, a frame's protocol and a packet.
+/// A message of nfnetlink_log with a family, the frame's protocol and a packet.
 pub fn message(family: u8, protocol: u16, payload: &[u8]) -> Request {
     let [high, low] = protocol.to_be_bytes();
     Request::new(0x0400, 0, 0, &[family, 0, 0, 0])
@@ -49,7 +49,7 @@ pub fn message(family: u8, protocol: u16, payload: &[u8]) -> Request {
         .with(9, payload)
 }
 
-/// What follows the message in the line of this request, without the line end.
+/// The fields in the line of this request, without the line end.
 pub fn fields_of(request: Request) -> String {
     let line = line_of(&request.bytes(), BTreeMap::new());
     let head = format!("100 6 tap100i0-IN {TIME} policy DROP: ");

@@ -1,4 +1,4 @@
-//! A node for tests: a network namespace, and a directory as root of all paths.
+//! A node for tests: a network namespace, and a root directory for all paths.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 use crate::netns::Netns;
 pub use crate::wait::{PATIENCE, until};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
 
-/// The configuration of the tests: a VM and the host, all on.
+/// The configuration of the tests: a VM and the host, both enabled.
 pub const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8006\n";
 pub const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22\n";
 const VMLIST: &str = r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu","version":1}}}"#;
@@ -27,7 +27,7 @@ pub const FILES: [(&str, &str); 4] = [
     ("nodes/n1/qemu-server/100.conf", CONF),
 ];
 
-/// A node; its daemon is killed and its namespace removed when it is dropped.
+/// A node; on drop, its daemon is killed and its namespace removed.
 pub struct Node {
     pub netns: Netns,
     root: TempDir,
@@ -36,7 +36,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with the files of [`FILES`] in place.
+    /// A node with the files in [`FILES`].
     pub fn new(name: &str) -> Self {
         let node = Self::bare(name);
         for (path, text) in FILES {
@@ -51,7 +51,7 @@ impl Node {
         for folder in ["dev", "etc/pve", "run", "sbin"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        // a program of its own, so that a test can replace it
+        // a copy of the program that a test can replace
         let program = root.path().join("sbin/pve-firewall");
         fs::copy(PROGRAM, &program).unwrap();
         let socket = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
@@ -66,7 +66,7 @@ impl Node {
         Node { netns: Netns::new(name), root, log, program }
     }
 
-    /// The path on disk of a path of the node.
+    /// The path on disk for a path of the node.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
@@ -85,7 +85,7 @@ impl Node {
         fs::rename(fresh, path).unwrap();
     }
 
-    /// A command of the program, not yet run.
+    /// A command of the program.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.netns.command(self.program.to_str().unwrap());
         command.args(args).arg("--root").arg(self.root.path()).args(["--node", "n1"]).stdin(Stdio::null());
@@ -97,7 +97,7 @@ impl Node {
         self.command(args).output().unwrap()
     }
 
-    /// Runs a command that must succeed, and returns what it printed.
+    /// Runs a command that must succeed, and returns its output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -122,12 +122,12 @@ impl Node {
         child
     }
 
-    /// The daemon's process number.
+    /// The pid of the daemon.
     pub fn pid(&self) -> Option<i32> {
         fs::read_to_string(self.path("run/pve-firewall.pid")).ok()?.trim().parse().ok()
     }
 
-    /// What the daemon tells of itself.
+    /// The status that the daemon reports.
     pub fn status(&self) -> Option<serde_json::Value> {
         serde_json::from_str(&fs::read_to_string(self.path("run/pve-firewall/status.json")).ok()?).ok()
     }
@@ -142,7 +142,7 @@ impl Node {
         until(&format!("'{text}' in the rules"), || self.rules().contains(text).then_some(()));
     }
 
-    /// All that is live of ours, of whatever kind; nothing is the empty text.
+    /// All live rules and sets of ours; empty if there are none.
     pub fn ours(&self) -> String {
         let all = self.netns.exec(
             "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save

@@ -1,4 +1,4 @@
-//! A stream of packets into a network namespace.
+//! A stream of packets to a network namespace.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
 use crate::wait::until;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 /// The address of the namespace under test.
 pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// Where the packets come from.
+/// The source address.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7777;
 
-/// Packets from another namespace to a socket on the host, about one each millisecond.
+/// Packets from another namespace to a socket on the host, about one per millisecond.
 pub struct Stream {
     received: Arc<AtomicU64>,
     done: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ impl Stream {
         let end = done.clone();
         let sender = std::thread::spawn(move || {
             while !end.load(Ordering::SeqCst) {
-                let _ = sender.send_to(b"x", (HERE, PORT)); // refused by an answer now and then
+                let _ = sender.send_to(b"x", (HERE, PORT)); // fails when an ICMP error has arrived
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -58,10 +58,10 @@ impl Stream {
 
     pub fn await_packet(&self) {
         let before = self.count();
-        until("a packet, as none is refused", || (self.count() > before).then_some(()));
+        until("a packet that is accepted", || (self.count() > before).then_some(()));
     }
 
-    /// How many packets have passed, once those that were accepted before now are counted.
+    /// The number of accepted packets, after those accepted earlier have been counted.
     pub fn settled(&self) -> u64 {
         loop {
             let before = self.count();

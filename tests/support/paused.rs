@@ -1,4 +1,4 @@
-//! Tools of a daemon that stand still at a chosen run, so that something can happen in the middle of an update.
+//! Tools of a daemon that pause at a chosen run, so that a test can act in the middle of an update.
 use crate::node::{Node, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ const TOOLS: [&str; 7] = [
     "ipset",
 ];
 
-/// The runs are counted from when it is armed; at the chosen one, the tool waits before it does anything.
+/// Counts the runs once armed; at the chosen one, the tool waits before it does anything.
 const SCRIPT: &str = "if [ -e $dir/armed ]; then
     echo >>$dir/runs
     if [ $(grep -c '' $dir/runs) -ge $(cat $dir/armed) ] && mkdir $dir/at-work 2>/dev/null; then
@@ -24,7 +24,7 @@ const SCRIPT: &str = "if [ -e $dir/armed ]; then
 fi
 exec $real \"$@\"";
 
-/// Stand-ins for the tools of a node.
+/// Wrappers for the tools of a node.
 pub struct Paused<'a> {
     node: &'a Node,
     folder: PathBuf,
@@ -43,7 +43,7 @@ impl<'a> Paused<'a> {
         Paused { node, folder }
     }
 
-    /// Lets a daemon use them, and waits for its first update.
+    /// Starts a daemon that uses them, and waits for its first update.
     pub fn start(&self) -> Child {
         let mut command: Command = self.node.command(&["start", "--foreground"]);
         command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.folder.join("bin").display()));
@@ -53,7 +53,7 @@ impl<'a> Paused<'a> {
         child
     }
 
-    /// The next update stops in the middle of this run of a tool.
+    /// Makes the next update pause at this run of a tool.
     pub fn arm(&self, run: usize) {
         let _ = fs::remove_file(self.folder.join("armed"));
         let _ = fs::remove_dir(self.folder.join("at-work"));
@@ -64,23 +64,23 @@ impl<'a> Paused<'a> {
         fs::rename(self.folder.join("fresh"), self.folder.join("armed")).unwrap();
     }
 
-    /// Waits until it has.
+    /// Waits until it has paused.
     pub fn await_run(&self) {
         until("the run of a tool", || self.folder.join("at-work").exists().then_some(()));
     }
 
-    /// Lets the tool go on, and all after it.
+    /// Resumes the tool and all following ones.
     pub fn release(&self) {
         fs::write(self.folder.join("go"), "").unwrap();
     }
 
-    /// How many tools are run for a change, by the daemon that runs.
+    /// The number of tool runs that the daemon needs for a change.
     pub fn runs_of(&self, change: impl FnOnce()) -> usize {
-        let told = || fs::read(self.node.path("run/pve-firewall/status.json")).ok();
+        let status = || fs::read(self.node.path("run/pve-firewall/status.json")).ok();
         self.arm(usize::MAX >> 1);
         let before = told();
         change();
-        until("the update", || (told() != before).then_some(()));
+        until("the update", || (status() != before).then_some(()));
         fs::read_to_string(self.folder.join("runs")).unwrap_or_default().lines().count()
     }
 }

@@ -1,5 +1,5 @@
-//! Configurations over the full range of what the files can say: every protocol, service, macro and type, any port, range
-//! and list, any address, names as long as may be and longer, all log levels and options.
+//! Configurations over the full range of valid values: every protocol, service, macro and type, any port, range and list,
+//! any address, names of maximum length and longer, all log levels and options.
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -8,7 +8,7 @@ use pve_firewall::inputs::{File, Tree};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-/// The names in a table of `/etc`, and their second names.
+/// The names and aliases in a database of `/etc`.
 fn names(path: &str) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}; run make deps"));
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -20,7 +20,7 @@ static PROTOCOLS: LazyLock<Vec<String>> = LazyLock::new(|| names("/etc/protocols
 static SERVICES: LazyLock<Vec<String>> = LazyLock::new(|| names("/etc/services"));
 
 const LEVELS: [&str; 10] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog", "nonsense"];
-/// As long as the configuration lets them be, and the kernel too.
+/// Names with the maximum length in the configuration and in the kernel.
 const GROUP: &str = "group-of-eighteen1";
 const LONG: &str = "a-name-of-sixty-four-characters-that-only-a-hash-of-it-fits-in-x";
 const VM: u32 = 999_999_999;
@@ -110,7 +110,7 @@ fn rule() -> impl Strategy<Value = String> {
         3 => (select(macros), verdict).prop_map(|(name, verdict)| format!("{name}({verdict})")),
     ];
     let verdict = (select(&["IN", "OUT"][..]), action, vec(parameter(), 0..4))
-        .prop_map(|(way, action, parameters)| format!("{way} {action} {}", parameters.join(" ")));
+        .prop_map(|(direction, action, parameters)| format!("{direction} {action} {}", parameters.join(" ")));
     prop_oneof![9 => verdict, 1 => Just(format!("GROUP {GROUP}"))]
 }
 
@@ -119,7 +119,7 @@ fn rules() -> impl Strategy<Value = String> {
 }
 
 fn entries() -> impl Strategy<Value = String> {
-    let entry = prop_oneof![v4(), v6()].prop_filter("sets take no ranges and lists", |text| !text.contains([',', '-']));
+    let entry = prop_oneof![v4(), v6()].prop_filter("sets refuse ranges and lists", |text| !text.contains([',', '-']));
     vec((entry, any::<bool>()), 0..20)
         .prop_map(|all| all.iter().map(|(net, not)| format!("{}{net}\n", if *not { "!" } else { "" })).collect())
 }

@@ -1,4 +1,4 @@
-//! Rulesets made by hand, in the form that compiled ones have.
+//! Hand-written rulesets in the form of compiled ones.
 #![allow(dead_code, reason = "each test program uses a part")]
 use pve_firewall::iptables::ruleset::*;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub fn interface(name: &str) -> Interface {
     Interface::new(name).unwrap()
 }
 
-/// A rule that a line of a file made.
+/// A rule with a line of a file as its origin.
 pub fn rule(matches: Vec<Match>, target: Target, line: u32) -> Rule {
     Rule {
         double_space: matches.is_empty(),
@@ -38,7 +38,7 @@ pub fn put(table: &mut Table, name: &str, rules: Vec<Rule>) {
     table.insert(chain(name), Arc::new(Chain::new(rules)));
 }
 
-/// Appends a rule to a chain that is there.
+/// Appends a rule to an existing chain.
 pub fn append(table: &mut Table, name: &str, rule: Rule) {
     let mut rules = table[name].rules().to_vec();
     rules.push(rule);
@@ -92,7 +92,7 @@ fn add_bridge_guest(ruleset: &mut Ruleset, device: &str) {
     ruleset.bridge.insert(chain("PVEFW-FWBR-OUT"), Arc::new(BridgeChain::new(entry)));
 }
 
-/// The entry chains, with these guests behind them.
+/// The chains of the node, and of these guests.
 pub fn node(guests: &[u32]) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let plain = |matches: Vec<_>, target| {

@@ -20,14 +20,14 @@ fn question<'a>(ruleset: &'a Ruleset, packet: &'a Packet, from: End, to: End) ->
 /// Whether the kernel did with the probe what it must.
 pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
     let Verdict::Reject(with) = answer.verdict else {
-        return fate == if answer.verdict == Verdict::Accept { Fate::Arrived } else { Fate::Lost };
+        return fate == if answer.verdict == Verdict::Accept { Fate::Arrived } else { Fate::Dropped };
     };
     if is_odd(&probe.packet) {
         return fate != Fate::Arrived;
     }
     let reset_for_reset = with == RejectWith::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
     let told = !reset_for_reset && comes_back(ruleset, probe, answer, with);
-    fate == if told { Fate::Rejected(with) } else { Fate::Lost }
+    fate == if told { Fate::Rejected(with) } else { Fate::Dropped }
 }
 
 /// Whether a packet is from or to nobody or many: kernels differ in whether they answer those.

@@ -43,7 +43,7 @@ impl Connection {
 #[test]
 fn an_established_connection_survives_updates_that_refuse_new_ones() {
     let site = Site::new(&[(GUEST100, OPEN)]);
-    site.bed.wake();
+    site.bed.assign_addresses();
     let server = site.bed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
     let mut first = Connection::open(&site, &server, PATIENCE).expect("the rule lets it in");
     first.talk();
@@ -61,11 +61,11 @@ fn replies_pass_and_new_connections_do_not() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let answer =
         || Probe::tcp(Outside, VM100, Family::V4, 40_000).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
-    site.all(Fate::Lost, [answer()]);
+    site.all(Fate::Dropped, [answer()]);
     site.all(Fate::Arrived, [Probe::tcp(VM100, Outside, Family::V4, 443)]);
     site.next(answer(), Fate::Arrived);
     let reply = || Probe::udp(Outside, VM100, Family::V6, 40_000).ports(53, 40_000);
-    site.all(Fate::Lost, [reply()]);
+    site.all(Fate::Dropped, [reply()]);
     site.all(Fate::Arrived, [Probe::udp(VM100, Outside, Family::V6, 53)]);
     site.next(reply(), Fate::Arrived);
 }
@@ -77,7 +77,7 @@ fn invalid_packets_pass_only_if_enabled() {
         let tcp = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);
         [tcp(1, TcpFlags::SYN.and(TcpFlags::ACK)), tcp(2, TcpFlags::RST), Probe::icmp(Outside, VM100, 0)]
     };
-    site.all(Fate::Lost, invalid());
+    site.all(Fate::Dropped, invalid());
     site.change(&[(HOST, "[OPTIONS]\nnf_conntrack_allow_invalid: 1\n")]);
     site.all(Fate::Arrived, invalid());
 }

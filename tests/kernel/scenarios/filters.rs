@@ -27,7 +27,7 @@ fn packets_with_a_spoofed_mac_are_dropped() {
         probes.map(|probe| mac.map_or_else(|| probe.clone(), |mac| probe.clone().mac(mac)))
     };
     site.all(Fate::Arrived, probes(None));
-    site.all(Fate::Lost, probes(Some(FORGED)));
+    site.all(Fate::Dropped, probes(Some(FORGED)));
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nmacfilter: 0\n")]);
     site.all(Fate::Arrived, probes(Some(FORGED)));
 }
@@ -41,7 +41,7 @@ fn packets_with_a_spoofed_address_are_dropped() {
     site.all(Fate::Arrived, [v4("10.0.0.200"), v4("10.0.0.201"), v6(own), v6("fe80::1234"), v6("fd00::200")]);
     site.change(&[(GUEST200, "[OPTIONS]\nenable: 1\nipfilter: 1\n")]);
     site.all(Fate::Arrived, [v4("10.0.0.200"), v6(own)]);
-    site.all(Fate::Lost, [v4("10.0.0.201"), v4("10.0.0.100"), v6("fe80::1234"), v6("fd00::200")]);
+    site.all(Fate::Dropped, [v4("10.0.0.201"), v4("10.0.0.100"), v6("fe80::1234"), v6("fd00::200")]);
 }
 
 #[test]
@@ -52,12 +52,12 @@ fn an_ipfilter_set_lists_the_allowed_addresses() {
     site.check(&[
         (udp(Family::V4, "10.0.0.100"), Fate::Arrived),
         (udp(Family::V4, "10.0.0.97"), Fate::Arrived),
-        (udp(Family::V4, "10.0.0.101"), Fate::Lost),
-        (udp(Family::V4, "10.0.0.113"), Fate::Lost),
+        (udp(Family::V4, "10.0.0.101"), Fate::Dropped),
+        (udp(Family::V4, "10.0.0.113"), Fate::Dropped),
         (udp(Family::V6, "fd00::100"), Fate::Arrived),
-        (udp(Family::V6, "fd00::101"), Fate::Lost),
+        (udp(Family::V6, "fd00::101"), Fate::Dropped),
         (udp(Family::V6, "fe80::be24:11ff:fe00:6400"), Fate::Arrived),
-        (udp(Family::V6, "fe80::1"), Fate::Lost),
+        (udp(Family::V6, "fe80::1"), Fate::Dropped),
     ]);
 }
 
@@ -70,8 +70,8 @@ fn spoofed_arp_is_dropped() {
     site.check(&[
         (arp("10.0.0.200"), Fate::Arrived),
         (arp("10.0.0.200").towards(BROADCAST), Fate::Arrived),
-        (arp("10.0.0.254"), Fate::Lost),
-        (arp("10.0.0.254").towards(BROADCAST), Fate::Lost),
+        (arp("10.0.0.254"), Fate::Dropped),
+        (arp("10.0.0.254").towards(BROADCAST), Fate::Dropped),
         (Probe::arp(FREE900, CT200).source("10.0.0.254"), Fate::Arrived),
     ]);
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n")]);
@@ -81,7 +81,7 @@ fn spoofed_arp_is_dropped() {
 #[test]
 fn other_link_layer_protocols_pass_if_allowed() {
     let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX\n")]);
-    site.all(Fate::Lost, [Probe::arp(VM100, Outside)]);
+    site.all(Fate::Dropped, [Probe::arp(VM100, Outside)]);
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX,ARP\n")]);
     site.all(Fate::Arrived, [Probe::arp(VM100, Outside)]);
 }
@@ -101,9 +101,9 @@ fn dhcp_passes_unless_disabled() {
     };
     let server = || Probe::udp(VM100, Outside, Family::V4, 68).ports(67, 68);
     site.all(Fate::Arrived, probes());
-    site.all(Fate::Lost, [server()]);
+    site.all(Fate::Dropped, [server()]);
     site.change(&[(GUEST100, &closed("dhcp: 0\n"))]);
-    site.all(Fate::Lost, probes());
+    site.all(Fate::Dropped, probes());
     site.change(&[(GUEST100, &closed("dhcp: 1\n"))]);
     site.all(Fate::Arrived, probes());
 }
@@ -115,17 +115,17 @@ fn neighbour_discovery_passes_unless_disabled() {
     let into = |kind| Probe::icmpv6(Outside, VM100, kind);
     site.all(Fate::Arrived, [133, 135, 136].map(out));
     site.all(Fate::Arrived, [133, 134, 135, 136].map(into));
-    site.all(Fate::Lost, [128, 137].map(out));
+    site.all(Fate::Dropped, [128, 137].map(out));
     site.change(&[(GUEST100, &closed("ndp: 0\n"))]);
-    site.all(Fate::Lost, [133, 135, 136].map(out));
-    site.all(Fate::Lost, [133, 134, 135, 136].map(into));
+    site.all(Fate::Dropped, [133, 135, 136].map(out));
+    site.all(Fate::Dropped, [133, 134, 135, 136].map(into));
 }
 
 #[test]
 fn only_a_guest_with_radv_sends_router_advertisements() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let advertisement = || Probe::icmpv6(VM100, Outside, 134);
-    site.all(Fate::Lost, [advertisement(), advertisement().dest("ff02::1")]);
+    site.all(Fate::Dropped, [advertisement(), advertisement().dest("ff02::1")]);
     site.change(&[(GUEST100, &closed("radv: 1\n"))]);
     site.all(Fate::Arrived, [advertisement(), advertisement().dest("ff02::1")]);
 }

@@ -33,7 +33,7 @@ fn smurfs_are_dropped_unless_disabled() {
         ["10.0.0.255", "255.255.255.255", "224.1.2.3"]
             .map(|source| Probe::udp(Outside, VM100, Family::V4, 7).source(source))
     };
-    site.all(Fate::Lost, probes());
+    site.all(Fate::Dropped, probes());
     site.all(Fate::Arrived, [Probe::udp(Outside, VM100, Family::V4, 7).source("0.0.0.0")]);
     site.change(&[(HOST, "[OPTIONS]\nnosmurfs: 0\n")]);
     site.all(Fate::Arrived, probes());
@@ -59,6 +59,6 @@ fn invalid_tcp_flags_are_dropped_if_enabled() {
     let legal = || [Probe::tcp(VM101, VM100, Family::V4, 6), Probe::tcp(Outside, VM100, Family::V4, 7).flags(fin)];
     site.all(Fate::Arrived, illegal());
     site.change(&[(HOST, &host("tcpflags: 1\n"))]);
-    site.all(Fate::Lost, illegal());
+    site.all(Fate::Dropped, illegal());
     site.all(Fate::Arrived, legal());
 }

@@ -45,7 +45,7 @@ const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-p
 fn the_conntrack_helper_allows_the_data_connection() {
     assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
     let site = Site::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
-    site.bed.wake();
+    site.bed.assign_addresses();
     let _server = server(&site);
     until("the server", || (get(&site, PASSIVE[0], "5").0 == 0).then_some(()));
     for options in PASSIVE.into_iter().chain(ACTIVE) {

@@ -12,11 +12,11 @@ fn by_default_incoming_is_dropped_and_outgoing_accepted() {
     let mut site = Site::new(&[(GUEST100, ON), (GUEST200, ON)]);
     for guest in [VM100, CT200] {
         let to = |from, family| [Probe::tcp(from, guest, family, 22), Probe::udp(from, guest, family, 53)];
-        site.all(Fate::Lost, BOTH.into_iter().flat_map(|family| to(Outside, family)));
-        site.all(Fate::Lost, BOTH.into_iter().flat_map(|family| to(Host, family)));
+        site.all(Fate::Dropped, BOTH.into_iter().flat_map(|family| to(Outside, family)));
+        site.all(Fate::Dropped, BOTH.into_iter().flat_map(|family| to(Host, family)));
         let from = |family| [Probe::tcp(guest, Outside, family, 22), Probe::udp(guest, Outside, family, 53)];
         site.all(Fate::Arrived, BOTH.into_iter().flat_map(from));
-        site.all(Fate::Lost, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
+        site.all(Fate::Dropped, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
     }
 }
 
@@ -31,7 +31,7 @@ fn the_policies_are_set_by_the_options() {
     for family in BOTH {
         site.check(&[
             (Probe::tcp(Outside, VM100, family, 22), Fate::Arrived),
-            (Probe::tcp(VM100, Outside, family, 22), Fate::Lost),
+            (Probe::tcp(VM100, Outside, family, 22), Fate::Dropped),
             (Probe::tcp(VM100, Outside, family, 80), Fate::Arrived),
         ]);
     }
@@ -59,7 +59,7 @@ fn a_guest_without_firewall_is_not_filtered() {
             site.all(Fate::Arrived, [Probe::tcp(Outside, guest, family, 22), Probe::udp(guest, Outside, family, 22)]);
         }
     }
-    site.all(Fate::Lost, [Probe::tcp(FREE900, VM100, Family::V4, 22)]);
+    site.all(Fate::Dropped, [Probe::tcp(FREE900, VM100, Family::V4, 22)]);
 }
 
 #[test]
@@ -71,12 +71,12 @@ fn each_device_has_its_own_rules() {
     let to = |device, port| Probe::tcp(Host, device, Family::V4, port);
     site.check(&[
         (to(VM100, 80), Fate::Arrived),
-        (to(VM100, 81), Fate::Lost),
+        (to(VM100, 81), Fate::Dropped),
         (to(VM100, 82), Fate::Arrived),
-        (to(VM100_NET1, 80), Fate::Lost),
+        (to(VM100_NET1, 80), Fate::Dropped),
         (to(VM100_NET1, 81), Fate::Arrived),
         (to(VM100_NET1, 82), Fate::Arrived),
-        (Probe::tcp(VM100, Host, Family::V4, 8006), Fate::Lost),
+        (Probe::tcp(VM100, Host, Family::V4, 8006), Fate::Dropped),
         (Probe::tcp(VM100_NET1, Host, Family::V4, 8006).source("10.0.0.51"), Fate::Arrived),
     ]);
 }
@@ -92,8 +92,8 @@ fn traffic_between_guests_passes_both_firewalls() {
         let between = |port| Probe::tcp(VM100, VM101, family, port);
         site.check(&[
             (between(80), Fate::Arrived),
-            (between(81), Fate::Lost),
-            (between(82), Fate::Lost),
+            (between(81), Fate::Dropped),
+            (between(82), Fate::Dropped),
             (Probe::tcp(CT200, VM101, family, 82), Fate::Arrived),
             (Probe::tcp(VM101, FREE900, family, 1), Fate::Arrived),
         ]);

@@ -21,10 +21,10 @@ fn from_the_local_network_only_management_is_accepted() {
     let mut site = Site::new(&[]);
     let management = [8006, 5900, 5999, 3128, 22, 60_000, 60_050];
     site.all(Fate::Arrived, management.map(|port| to_host(port).source(LOCAL)));
-    site.all(Fate::Lost, management.map(|port| to_host(port).source(REMOTE)));
-    site.all(Fate::Lost, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
-    site.all(Fate::Lost, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
-    site.all(Fate::Lost, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
+    site.all(Fate::Dropped, management.map(|port| to_host(port).source(REMOTE)));
+    site.all(Fate::Dropped, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
+    site.all(Fate::Dropped, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
+    site.all(Fate::Dropped, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
 }
 
 #[test]
@@ -34,11 +34,11 @@ fn the_set_management_allows_management_access() {
     let v6 = |source: &str| Probe::tcp(Outside, Host, Family::V6, 8006).source(source);
     site.check(&[
         (to_host(8006).source(REMOTE), Fate::Arrived),
-        (to_host(8006).source("203.0.113.6"), Fate::Lost),
+        (to_host(8006).source("203.0.113.6"), Fate::Dropped),
         (to_host(8006).source(LOCAL), Fate::Arrived),
-        (to_host(80).source(REMOTE), Fate::Lost),
+        (to_host(80).source(REMOTE), Fate::Dropped),
         (v6("2001:db8::5"), Fate::Arrived),
-        (v6("2001:db8::6"), Fate::Lost),
+        (v6("2001:db8::6"), Fate::Dropped),
     ]);
 }
 
@@ -46,7 +46,7 @@ fn the_set_management_allows_management_access() {
 fn the_alias_local_network_can_be_overridden() {
     let cluster = "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 203.0.113.0/24\n";
     let mut site = Site::new(&[(CLUSTER, cluster)]);
-    site.check(&[(to_host(22).source(REMOTE), Fate::Arrived), (to_host(22).source(LOCAL), Fate::Lost)]);
+    site.check(&[(to_host(22).source(REMOTE), Fate::Arrived), (to_host(22).source(LOCAL), Fate::Dropped)]);
 }
 
 #[test]
@@ -55,13 +55,13 @@ fn igmp_and_icmp_errors_are_accepted() {
     site.all(Fate::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
     let errors = |kind| Probe::icmp(Outside, Host, kind);
     // about nothing that the host has sent
-    site.all(Fate::Lost, [3, 4, 11].map(errors));
+    site.all(Fate::Dropped, [3, 4, 11].map(errors));
     for kind in [3, 4, 11] {
         // the packet that the errors of probes tell of
         site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), Fate::Arrived)]);
         site.next(errors(kind), Fate::Arrived);
     }
-    site.all(Fate::Lost, [errors(8)]);
+    site.all(Fate::Dropped, [errors(8)]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn established_connections_and_loopback_pass_whatever_the_policies() {
     let cluster = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 443\n";
     let mut site = Site::new(&[(CLUSTER, cluster)]);
     let answer = || to_host(0).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
-    site.all(Fate::Lost, [answer()]);
+    site.all(Fate::Dropped, [answer()]);
     site.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), Fate::Arrived)]);
     site.next(answer(), Fate::Arrived);
     let heard = site.bed.node.run(|| {
@@ -89,9 +89,9 @@ fn cluster_traffic_passes_with_output_policy_drop() {
     let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::tcp(Host, Outside, Family::V4, port);
     site.all(Fate::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
-    site.all(Fate::Lost, [80, 443, 8007].map(out));
-    site.all(Fate::Lost, [8006, 22].map(|port| out(port).dest(REMOTE)));
-    site.all(Fate::Lost, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
+    site.all(Fate::Dropped, [80, 443, 8007].map(out));
+    site.all(Fate::Dropped, [8006, 22].map(|port| out(port).dest(REMOTE)));
+    site.all(Fate::Dropped, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: REJECT\n")]);
     site.check(&[
         (out(22), Fate::Arrived),
@@ -113,7 +113,7 @@ fn rejected_packets_get_a_reply() {
         (Probe::udp(Outside, Host, Family::V6, 80), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
         (gre(Family::V4), Fate::Rejected(RejectWith::IcmpHostProhibited)),
         (gre(Family::V6), Fate::Rejected(RejectWith::Icmp6AdmProhibited)),
-        (Probe::icmp(Outside, Host, 8), Fate::Lost),
+        (Probe::icmp(Outside, Host, 8), Fate::Dropped),
         (to_host(22), Fate::Arrived),
     ]);
 }
@@ -125,16 +125,16 @@ fn corosync_is_accepted_from_the_other_nodes() {
     let mut site = Site::new(&[("corosync.conf", corosync)]);
     let udp = |port, source| Probe::udp(Outside, Host, Family::V4, port).source(source);
     site.all(Fate::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
-    site.all(Fate::Lost, [5403, 5413].map(|port| udp(port, LOCAL)));
-    site.all(Fate::Lost, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
+    site.all(Fate::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
+    site.all(Fate::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
     // multicast of the cluster network, and of others
     site.check(&[
         (udp(5405, LOCAL).dest("224.0.0.1"), Fate::Arrived),
-        (udp(5400, LOCAL).dest("224.0.0.1"), Fate::Lost),
+        (udp(5400, LOCAL).dest("224.0.0.1"), Fate::Dropped),
     ]);
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::udp(Host, Outside, Family::V4, port);
-    site.check(&[(out(5405).dest(LOCAL), Fate::Arrived), (out(5405).dest("10.0.0.51"), Fate::Lost)]);
+    site.check(&[(out(5405).dest(LOCAL), Fate::Arrived), (out(5405).dest("10.0.0.51"), Fate::Dropped)]);
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn rules_of_the_host_precede_those_of_the_cluster_and_match_interfaces() {
     let mut site = Site::new(&[(CLUSTER, cluster), (HOST, host)]);
     site.check(&[
         (to_host(80), Fate::Arrived),
-        (to_host(80).source(LOCAL), Fate::Lost),
+        (to_host(80).source(LOCAL), Fate::Dropped),
         (Probe::tcp(VM100_NET1, Host, Family::V4, 81), Fate::Arrived),
-        (Probe::tcp(VM100, Host, Family::V4, 81), Fate::Lost),
+        (Probe::tcp(VM100, Host, Family::V4, 81), Fate::Dropped),
     ]);
     site.change(&[(HOST, "[OPTIONS]\nenable: 0\n")]);
     site.all(Fate::Arrived, [80, 81, 9999].map(to_host));
@@ -158,5 +158,5 @@ fn neighbour_and_router_discovery_pass_unless_ndp_is_disabled() {
     let kinds = [133, 134, 135, 136];
     site.all(Fate::Arrived, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
     site.change(&[(HOST, "[OPTIONS]\nndp: 0\n")]);
-    site.all(Fate::Lost, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
+    site.all(Fate::Dropped, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
 }

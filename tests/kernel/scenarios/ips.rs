@@ -46,17 +46,17 @@ fn suricata_inspects_accepted_packets() {
         Probe::udp(Outside, VM100, Family::V4, port).ports(number, port)
     };
     // without an IPS the queue is bypassed
-    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Lost)]);
+    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
     let (program, alerts) = suricata(&site);
     let read = || fs::read_to_string(&alerts).unwrap_or_default();
     until("the first packet that Suricata passes", || {
         (site.arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
     });
     let before = read().matches("accepted").count();
-    site.check(&[(udp(9002), Fate::Lost), (udp(9001), Fate::Lost), (udp(9000), Fate::Arrived)]);
+    site.check(&[(udp(9002), Fate::Dropped), (udp(9001), Fate::Dropped), (udp(9000), Fate::Arrived)]);
     until("the alert", || (read().matches("accepted").count() > before).then_some(()));
     let alerts = read();
     assert!(alerts.contains("unwanted") && !alerts.contains("refused"), "{alerts}");
     program.stop();
-    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Lost)]);
+    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
 }

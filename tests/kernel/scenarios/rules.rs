@@ -104,7 +104,7 @@ fn rules_match_their_parameters() {
         tcp(9000, "10.0.0.50"),
         tcp(9001, "10.0.0.51").dest("10.0.0.99"),
     ];
-    site.all(Fate::Lost, lost);
+    site.all(Fate::Dropped, lost);
 }
 
 #[test]
@@ -112,10 +112,10 @@ fn the_blacklist_applies_to_host_and_guests() {
     let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
     let to_host = |source| Probe::tcp(Outside, Host, Family::V4, 80).source(source);
     site.check(&[
-        (tcp(80, "203.0.113.66"), Fate::Lost),
-        (tcp(80, "2001:db8::66"), Fate::Lost),
+        (tcp(80, "203.0.113.66"), Fate::Dropped),
+        (tcp(80, "2001:db8::66"), Fate::Dropped),
         (tcp(80, "203.0.113.67"), Fate::Arrived),
-        (to_host("203.0.113.66"), Fate::Lost),
+        (to_host("203.0.113.66"), Fate::Dropped),
         (to_host("203.0.113.67"), Fate::Arrived),
         // it is about those who come in, not about those whom guests send to
         (Probe::tcp(VM100, Outside, Family::V4, 80).dest("203.0.113.66"), Fate::Arrived),
@@ -127,9 +127,9 @@ fn the_first_rule_that_matches_decides() {
     let guest = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 80\nIN ACCEPT\nOUT DROP -p udp\nOUT ACCEPT\n";
     let mut site = Site::new(&[(GUEST100, guest)]);
     site.check(&[
-        (tcp(80, "10.0.0.50"), Fate::Lost),
+        (tcp(80, "10.0.0.50"), Fate::Dropped),
         (tcp(81, "10.0.0.50"), Fate::Arrived),
-        (Probe::udp(VM100, Outside, Family::V4, 81), Fate::Lost),
+        (Probe::udp(VM100, Outside, Family::V4, 81), Fate::Dropped),
         (Probe::tcp(VM100, Outside, Family::V4, 81), Fate::Arrived),
     ]);
 }

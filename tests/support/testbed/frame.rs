@@ -9,7 +9,7 @@ use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
 use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::net::IpAddr;
 
-/// What every probe carries: these bytes, then its number.
+/// The payload of every probe: these bytes, then its number.
 const MAGIC: &[u8; 8] = b"pvefwTAG";
 
 /// The tag of a probe.
@@ -17,7 +17,7 @@ fn tag(number: u32) -> Vec<u8> {
     [&MAGIC[..], &number.to_be_bytes()].concat()
 }
 
-/// The number of the probe whose tag is in the bytes.
+/// The number of the probe whose tag is in these bytes.
 pub fn tagged(bytes: &[u8]) -> Option<u32> {
     let at = bytes.windows(MAGIC.len()).position(|window| window == MAGIC)?;
     let number = bytes.get(at + MAGIC.len()..)?.first_chunk()?;
@@ -55,7 +55,7 @@ pub fn ip(packet: &Packet, number: u32) -> Vec<u8> {
                 flow_label: Ipv6FlowLabel::ZERO,
                 payload_length: 0,
                 next_header: IpNumber(packet.protocol),
-                // neighbour discovery takes no other (RFC 4861)
+                // neighbour discovery requires this hop limit (RFC 4861)
                 hop_limit: 255,
                 source: source.octets(),
                 destination: dest.octets(),
@@ -84,8 +84,8 @@ pub fn ip(packet: &Packet, number: u32) -> Vec<u8> {
     bytes
 }
 
-/// What any other protocol carries: enough zeroes for its header, with the sum that the kernel asks for before it answers
-/// (nf_ip_checksum() and nf_ip6_checksum() of Linux).
+/// The payload of any other protocol: zeros for its header, and the checksum that the kernel verifies before it replies
+/// (nf_ip_checksum() and nf_ip6_checksum() in Linux).
 fn body(packet: &Packet, tag: &[u8]) -> Vec<u8> {
     let mut body = [&[0; 16][..], tag].concat();
     let mut sum = Sum16BitWords::new().add_slice(&body);
@@ -101,12 +101,12 @@ fn body(packet: &Packet, tag: &[u8]) -> Vec<u8> {
     body
 }
 
-/// Identifier and sequence number of an echo request; no one looks at them in other messages.
+/// Identifier and sequence number of an echo request; unused in other messages.
 fn id(number: u32) -> [u8; 4] {
     number.to_be_bytes()
 }
 
-/// An error message tells of a packet that nobody has sent; anything else is the tag behind an address.
+/// An error message quotes a packet that was never sent; any other message is an address followed by the tag.
 fn icmp_body(packet: &Packet, kind: u8, tag: &[u8]) -> Vec<u8> {
     let error = match packet.layer {
         Layer::Ip(Family::V4) => matches!(kind, 3 | 4 | 5 | 11 | 12),
@@ -142,7 +142,7 @@ fn tcp(flags: TcpFlags, sport: u16, dport: u16) -> TcpHeader {
     header
 }
 
-/// An ARP request (RFC 826), with the tag behind it.
+/// An ARP request (RFC 826), followed by the tag.
 fn arp(packet: &Packet, from: MacAddr, number: u32) -> Vec<u8> {
     let octets = |of| match address(of) {
         IpAddr::V4(address) => address.octets(),
@@ -153,5 +153,5 @@ fn arp(packet: &Packet, from: MacAddr, number: u32) -> Vec<u8> {
     [&head[..], &from.0[..], &source[..], &[0; 6][..], &dest[..], &tag(number)[..]].concat()
 }
 
-/// Where the broadcasts of a link go.
+/// The broadcast address of a link.
 pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);

@@ -1,4 +1,4 @@
-//! A node with bridges, guests and an outside, in network namespaces that are removed when it is dropped.
+//! A node with bridges, guests and an external host, in network namespaces that are removed on drop.
 //!
 //! ```text
 //! outside: eth0 ── eno1 ─ vmbr0 ─ fwpr100p0 = fwln100i0 ─ fwbr100i0 ─ tap100i0 ── eth0 of guest 100
@@ -7,8 +7,8 @@
 //! outside: eth1 ── eno2 ─ vmbr1 ─ fwpr100p1 = fwln100i1 ─ fwbr100i1 ─ tap100i1 ── eth1 of guest 100
 //! ```
 //!
-//! The node alone has addresses, unless [`Bed::wake`] gives them to the others as well: so nothing answers a probe but the
-//! firewall and the node itself.
+//! Only the node has addresses until [`Bed::assign_addresses`] adds them to the others. So only the firewall and the node
+//! reply to probes.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
 pub mod frame;
 pub mod probe;
@@ -46,12 +46,12 @@ pub const DEVICES: [Device; 5] = [
 /// The name of the node.
 pub const NODE: &str = "n1";
 
-/// Where a packet may come from and go to.
+/// Source or destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// The node.
     Host,
-    /// Behind the uplink of vmbr0.
+    /// The external host at the uplink of vmbr0.
     Outside,
     /// One of [`DEVICES`].
     Guest(usize),
@@ -91,7 +91,7 @@ fn v4(device: &Device) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, u8::try_from(device.bridge).unwrap(), u8::try_from(device.host_part()).unwrap())
 }
 
-/// A MAC address as configuration files have it.
+/// A MAC address in the format of configuration files.
 pub fn text(mac: MacAddr) -> String {
     mac.0.map(|octet| format!("{octet:02X}")).join(":")
 }
@@ -99,7 +99,7 @@ pub fn text(mac: MacAddr) -> String {
 impl Place {
     pub const ALL: [Place; 7] = [Place::Host, Place::Outside, VM100, VM100_NET1, VM101, CT200, FREE900];
 
-    /// The bridge that it is on.
+    /// The number of its bridge.
     pub fn bridge(self) -> usize {
         match self {
             Place::Host | Place::Outside => 0,
@@ -125,7 +125,7 @@ impl Place {
         [v4.into(), format!("fd00:0:0:{}::{last}", self.bridge()).parse().unwrap()]
     }
 
-    /// Further addresses that the node believes to be there.
+    /// Further addresses in the node's neighbour tables.
     pub fn further(self) -> Vec<IpAddr> {
         let texts: &[&str] = match self {
             Place::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50"],
@@ -173,9 +173,9 @@ pub struct Bed {
     pub guests: BTreeMap<u32, Netns>,
 }
 
-/// What keeps a namespace from talking by itself.
+/// Prevents a namespace from sending unsolicited packets.
 const QUIET: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
-/// The node routes, and talks IPv6, but speaks only when spoken to; it answers every refused packet.
+/// The node forwards packets and has IPv6, but sends no unsolicited packets; it replies to every rejected packet.
 const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.autoconf=0 \
     net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.router_solicitations=0 \
     net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 \
@@ -183,7 +183,7 @@ const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.i
     net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
 
 impl Bed {
-    /// Makes everything; `name` is the beginning of the namespaces' names.
+    /// Creates the namespaces; their names begin with `name`.
     pub fn new(name: &str) -> Self {
         let quiet = |part: &str| {
             let netns = Netns::new(&format!("{name}{part}"));
@@ -200,7 +200,7 @@ impl Bed {
         bed
     }
 
-    /// The namespace that a place is in.
+    /// The namespace of a place.
     pub fn netns(&self, place: Place) -> &Netns {
         match place {
             Place::Host => &self.node,
@@ -213,7 +213,7 @@ impl Bed {
         let mut script = String::new();
         for bridge in 0..2 {
             let uplink = bridge + 1;
-            // the host's MAC is the same on each bridge
+            // the host has the same MAC address on each bridge
             write!(
                 script,
                 "ip link add vmbr{bridge} address {} type bridge mcast_snooping 0 forward_delay 0\n\
@@ -231,7 +231,7 @@ impl Bed {
         for device in &DEVICES {
             self.attach(device, &mut script);
         }
-        self.acquaint(&mut script);
+        self.fill_tables(&mut script);
         script
     }
 
@@ -260,8 +260,8 @@ impl Bed {
         }
     }
 
-    /// Tells the bridges where everyone is, and the node who has which address, so that nothing needs to be asked or flooded.
-    fn acquaint(&self, script: &mut String) {
+    /// Fills the bridges' forwarding databases and the node's neighbour tables, so that nothing is resolved or flooded.
+    fn fill_tables(&self, script: &mut String) {
         for place in Place::ALL {
             let mac = text(place.mac());
             if place != Place::Host {
@@ -287,7 +287,7 @@ impl Bed {
         let outside = Place::Outside.addresses();
         writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
-        // the machine's name servers are not here, which is better known at once than after some seconds
+        // the machine's name servers are not reachable here: fail at once instead of after a timeout
         for server in std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines() {
             if let Some(server) = server.strip_prefix("nameserver ") {
                 writeln!(script, "ip route add unreachable {}", server.trim()).unwrap();
@@ -295,8 +295,8 @@ impl Bed {
         }
     }
 
-    /// Gives guests and outside their addresses: from here on they answer as hosts do.
-    pub fn wake(&self) {
+    /// Adds the addresses of the guests and the external host, which then reply like hosts.
+    pub fn assign_addresses(&self) {
         for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
             let (interface, [v4, v6]) = (place.interface(), place.addresses());
             self.netns(place).exec(&format!(
@@ -308,7 +308,7 @@ impl Bed {
     }
 }
 
-/// The port of `vmbrX` that leads to a device.
+/// The port of `vmbrX` for a device.
 fn port_of(device: &Device) -> String {
     if device.firewalled { format!("fwpr{}p{}", device.vmid, device.index) } else { device.name() }
 }

@@ -1,32 +1,32 @@
-//! Probes: packets that are sent, and what became of them.
+//! Probes: packets and their observed result.
 use super::Place;
 use pve_firewall::iptables::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
 use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::fmt;
 use std::net::IpAddr;
 
-/// A packet with where it goes.
+/// A packet with its source and destination.
 #[derive(Clone, Debug)]
 pub struct Probe {
     pub from: Place,
     pub to: Place,
-    /// The MAC address that it goes to; `None` is the receiver's own.
+    /// The destination MAC address; `None` is that of the receiver.
     pub to_mac: Option<MacAddr>,
     pub packet: Packet,
 }
 
-/// What connection tracking knows a connection by: the protocol, both ends, and the number of an ICMP message.
+/// The key of a connection in connection tracking: the protocol, both endpoints, and the number of an ICMP message.
 pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
 
-/// What became of a probe.
+/// The observed result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It arrived.
     Arrived,
-    /// It did not, and its sender was told so.
+    /// It did not arrive, and its sender got a reply.
     Rejected(RejectWith),
-    /// It did not, and no one said so.
-    Lost,
+    /// It did not arrive, without a reply.
+    Dropped,
 }
 
 impl fmt::Display for Fate {
@@ -34,7 +34,7 @@ impl fmt::Display for Fate {
         match self {
             Fate::Arrived => f.write_str("arrived"),
             Fate::Rejected(with) => write!(f, "rejected with {with}"),
-            Fate::Lost => f.write_str("lost"),
+            Fate::Dropped => f.write_str("dropped"),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Probe {
         self
     }
 
-    /// From an address and port to the same.
+    /// From an address and port back to them.
     #[must_use]
     pub fn returning(mut self) -> Self {
         (self.packet.dest, self.packet.dport) = (self.packet.source, self.packet.sport);
@@ -127,19 +127,19 @@ impl Probe {
         self
     }
 
-    /// What makes it the same to connection tracking as another one: both in one batch would be one connection.
+    /// Its key in connection tracking: probes with equal keys in one batch would be one connection.
     pub fn connection(&self, number: usize) -> Connection {
         let packet = &self.packet;
         let mut ends = [(packet.source, packet.sport), (packet.dest, packet.dport)];
         ends.sort_unstable();
-        // each message has an identifier of its own
+        // each message has its own identifier
         let message = if packet.icmp.is_some() || packet.layer == Layer::Arp { number + 1 } else { 0 };
         (packet.protocol, ends, message)
     }
 }
 
 fn parsed(address: &str) -> IpAddr {
-    address.parse().unwrap_or_else(|_| panic!("'{address}' is no address"))
+    address.parse().unwrap_or_else(|_| panic!("'{address}' is not an address"))
 }
 
 impl fmt::Display for Probe {

@@ -1,4 +1,4 @@
-//! Sending probes and listening everywhere for what becomes of them.
+//! Sends probes and captures packets in all namespaces to determine their result.
 use super::frame::{self, tagged};
 use super::probe::{Fate, Probe};
 use super::{Bed, Place};
@@ -14,23 +14,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// The protocols that the node listens for. Not AH and the like, which IPv6 takes for its own headers.
+/// The protocols of the node's raw sockets. Not AH and other IPv6 extension headers.
 pub const PROTOCOLS: [u8; 7] = [2, 6, 17, 47, 50, 89, 112];
-/// How long everything must be quiet before what has not arrived is lost.
+/// Packets that have not arrived after this time without traffic count as dropped.
 const QUIET: Duration = Duration::from_millis(40);
 /// All frames: `ETH_P_ALL` of packet(7).
 const ETH_P_ALL: u16 = 3;
-/// A frame that the socket's own side has sent: `PACKET_OUTGOING` of packet(7).
+/// A frame sent by this host: `PACKET_OUTGOING` of packet(7).
 const OUTGOING: u8 = 4;
 
-/// What a socket hears.
+/// The kind of packets that a socket receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Heard {
     /// Ethernet frames.
     Frames,
     /// IPv4 packets with their header.
     V4,
-    /// What is behind the IPv6 header.
+    /// IPv6 payloads without their header.
     V6(u8),
 }
 
@@ -42,15 +42,15 @@ pub struct Wire {
     number: u32,
 }
 
-/// A packet as it was heard.
+/// A captured packet.
 struct Seen<'a> {
     place: Place,
-    /// The sender of an IP packet.
+    /// The source of an IP packet.
     source: Option<IpAddr>,
-    /// Its receiver, where it is known.
+    /// Its destination, if known.
     dest: Option<IpAddr>,
     protocol: u8,
-    /// What is behind the IP header.
+    /// The payload of the IP packet.
     body: &'a [u8],
 }
 
@@ -78,15 +78,15 @@ impl Wire {
         self.ask_all(std::slice::from_ref(probe), QUIET * 5)[0]
     }
 
-    /// Sends probes, no two of one connection, and tells what became of each.
+    /// Sends probes, no two of the same connection, and returns the result of each.
     pub fn ask_many(&mut self, probes: &[Probe]) -> Vec<Fate> {
         self.ask_all(probes, QUIET)
     }
 
     fn ask_all(&mut self, probes: &[Probe], quiet: Duration) -> Vec<Fate> {
         let first = self.number;
-        let mut fates = vec![Fate::Lost; probes.len()];
-        // few at a time, so that no queue overflows
+        let mut fates = vec![Fate::Dropped; probes.len()];
+        // in small batches, so that no queue overflows
         for (start, chunk) in (0..).step_by(32).zip(probes.chunks(32)) {
             for (index, probe) in (start..).zip(chunk) {
                 self.send(probe, first + index);
@@ -106,7 +106,7 @@ impl Wire {
                 Layer::Arp => panic!("the node sends its ARP requests itself"),
             };
             let to = SocketAddr::new(dest.expect("a packet on the wire has addresses"), 0);
-            // a packet that the firewall drops on its way out is an error of sending
+            // sending fails for a packet that the firewall drops on output
             let _ = socket.send_to(&frame::ip(&probe.packet, number), &to.into());
             return;
         };
@@ -114,7 +114,7 @@ impl Wire {
         socket.send(&frame::frame(probe, number)).expect("sending a frame");
     }
 
-    /// Listens until nothing has been heard for a while.
+    /// Captures until there has been no packet for a while.
     fn listen(&self, probes: &[Probe], first: u32, quiet: Duration, fates: &mut [Fate]) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let timeout = PollTimeout::try_from(quiet).expect("a short time");
@@ -132,7 +132,7 @@ impl Wire {
         panic!("the namespaces did not become quiet");
     }
 
-    /// Reads what a socket has.
+    /// Reads all queued packets of a socket.
     fn hear(&self, place: Place, heard: Heard, socket: &Socket, mut note: impl FnMut(&Seen<'_>)) {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
@@ -186,7 +186,7 @@ fn prepared(socket: Socket) -> Socket {
 
 fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
-    // ARP, or what the parser takes for damaged
+    // ARP, or a packet that the parser considers invalid
     packet_seen(place, sliced).or(Some(Seen { place, source: None, dest: None, protocol: 0, body: bytes }))
 }
 
@@ -205,7 +205,7 @@ fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen
     Some(Seen { place, source: Some(source), dest: Some(dest), protocol: payload.ip_number.0, body: payload.payload })
 }
 
-/// What a heard packet says of the probes.
+/// Records the result that a captured packet shows.
 fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
     let Some(number) = tagged(seen.body) else {
         if seen.protocol == Packet::TCP {
@@ -221,7 +221,7 @@ fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
     let own = seen.source.is_none() || seen.source == probe.packet.source;
     if seen.place == probe.to && own {
         fates[index] = Fate::Arrived;
-    } else if fates[index] == Fate::Lost
+    } else if fates[index] == Fate::Dropped
         && let Some(with) = rejection(seen.protocol, seen.body)
         && !(own && probe.packet.icmp.is_some())
     {
@@ -229,7 +229,7 @@ fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
     }
 }
 
-/// A TCP RST is the answer to the probe that went the other way.
+/// A TCP RST is the reply to the probe in the opposite direction.
 fn note_reset(seen: &Seen<'_>, probes: &[Probe], fates: &mut [Fate]) {
     let Ok(tcp) = TcpHeaderSlice::from_slice(seen.body) else { return };
     if !tcp.rst() {
@@ -239,13 +239,13 @@ fn note_reset(seen: &Seen<'_>, probes: &[Probe], fates: &mut [Fate]) {
         let Packet { protocol, source, dest, sport, dport, .. } = probe.packet;
         let ends = dest == seen.source && (seen.dest.is_none() || source == seen.dest);
         let answers = ends && dport == Some(tcp.source_port()) && sport == Some(tcp.destination_port());
-        if protocol == Packet::TCP && answers && *fate == Fate::Lost {
+        if protocol == Packet::TCP && answers && *fate == Fate::Dropped {
             *fate = Fate::Rejected(RejectWith::TcpReset);
         }
     }
 }
 
-/// What an ICMP error says.
+/// The kind of rejection in an ICMP error.
 fn rejection(protocol: u8, body: &[u8]) -> Option<RejectWith> {
     match (protocol, *body.first()?, *body.get(1)?) {
         (Packet::ICMP, 3, 1) => Some(RejectWith::IcmpHostUnreachable),
