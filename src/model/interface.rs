@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plus_covers_all_that_begin_so() {
+    fn a_plus_sign_matches_all_interfaces_with_that_prefix() {
         let wild = Interface::new("fwln+").unwrap();
         assert!(wild.covers("fwln100i0") && wild.covers("fwln") && !wild.covers("fwl"));
         assert!(!Interface::new("eth0").unwrap().covers("eth01"));

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_addresses_come_from_the_mac() {
+    fn link_local_addresses_are_derived_from_the_mac() {
         let mac: MacAddr = "BC:24:11:10:20:30".parse().unwrap();
         assert_eq!(mac.link_local().to_string(), "fe80::be24:11ff:fe10:2030");
     }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_one_harmless_word() {
+    fn a_token_is_a_single_word_without_special_characters() {
         for good in ["tcp", "10.0.0.0/8,fd00::1", "eth0:1", "fwln+", "80:85", "802_1Q"] {
             assert!(Token::new(good).is_some(), "{good}");
         }

@@ -34,7 +34,7 @@ fn a_cluster_without_guests_has_a_firewall_and_applies_changes() {
     let node = Node::bare("dm-young");
     node.write(".vmlist", r#"{"version":1}"#);
     node.write("firewall/cluster.fw", CLUSTER);
-    assert!(node.ok(&["check"]).contains("0 faults"));
+    assert!(node.ok(&["check"]).contains("0 errors"));
     assert!(node.ok(&["compile"]).contains("create PVEFW-INPUT"));
     let daemon = node.start();
     node.until_live("--dport 8006 -j RETURN");

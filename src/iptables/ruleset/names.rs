@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_the_kernels_limits() {
+    fn names_are_limited_as_in_the_kernel() {
         assert!(ChainName::new(&"x".repeat(28)).is_some());
         assert!(ChainName::new(&"x".repeat(29)).is_none());
         assert!(SetName::new(&"x".repeat(32)).is_none());
