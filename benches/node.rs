@@ -45,7 +45,7 @@ mod wait;
 use site::Site;
 use std::process::ExitCode;
 use std::time::Instant;
-use table::{Question, Table};
+use table::{Measurement, Table};
 
 /// The measured numbers of guests.
 const SIZES: [usize; 4] = [10, 100, 500, 1000];
@@ -54,9 +54,10 @@ fn main() -> ExitCode {
     if let Some(code) = sandbox::run() {
         return code;
     }
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| Question::named(word).is_some()).collect();
-    let asked =
-        |question: Question| words.is_empty() || words.iter().any(|word| Question::named(word) == Some(question));
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| Measurement::named(word).is_some()).collect();
+    let asked = |measurement: Measurement| {
+        words.is_empty() || words.iter().any(|word| Measurement::named(word) == Some(measurement))
+    };
     let sizes = std::env::var("PVEFW_SIZES").map_or(SIZES.to_vec(), |sizes| {
         sizes.split(',').map(|size| size.parse().expect("PVEFW_SIZES=N,N,...")).collect()
     });
@@ -64,26 +65,26 @@ fn main() -> ExitCode {
     println!("{}\n", machine::line());
     let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
     let mut table = Table::new(sites.iter().map(Site::title).collect());
-    if asked(Question::First) {
+    if asked(Measurement::First) {
         first::measure(&sites, &mut table);
     }
     sites.iter_mut().for_each(|site| site.start(&[]));
-    let idle = asked(Question::Idle).then(|| idle::plain(&sites));
-    if asked(Question::Change) {
+    let idle = asked(Measurement::Idle).then(|| idle::plain(&sites));
+    if asked(Measurement::Change) {
         change::with_daemon(&sites, &mut table);
     }
-    if asked(Question::Memory) {
+    if asked(Measurement::Memory) {
         memory::measure(&sites, &mut table);
     }
     if let Some(plain) = idle {
         idle::with_full_reading(plain, &mut sites, &mut table);
     }
     sites.iter_mut().for_each(Site::stop);
-    if asked(Question::Change) {
+    if asked(Measurement::Change) {
         change::on_cluster_file_system(&mut sites, &mut table);
         change::alone(&sites, &mut table);
     }
-    if asked(Question::Read) {
+    if asked(Measurement::Read) {
         read::measure(&sites, &mut table);
     }
     println!("{table}");

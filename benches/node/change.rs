@@ -2,7 +2,7 @@
 use crate::entries::Entries;
 use crate::guest::{Guest, accepted};
 use crate::site::{self, Site, VARIANT};
-use crate::table::{Question, Table, median};
+use crate::table::{Measurement, Table, median};
 use crate::tools;
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use std::thread::{scope, sleep};
@@ -38,7 +38,7 @@ pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
 
 fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Table) {
     let longest = |delays: &Vec<Duration>| delays.iter().copied().max().unwrap_or_default();
-    table.heading(Question::Change, title, target);
+    table.heading(Measurement::Change, title, target);
     table.times("median", &delays.iter().cloned().map(median).collect::<Vec<_>>());
     table.times("longest", &delays.iter().map(longest).collect::<Vec<_>>());
 }
@@ -47,7 +47,7 @@ fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Tab
 pub fn alone(sites: &[Site], table: &mut Table) {
     eprintln!("changes of a rule ...");
     table.heading(
-        Question::Change,
+        Measurement::Change,
         "One rule changed, without the delay",
         "at most 1.3 of a bare save and restore of its table",
     );

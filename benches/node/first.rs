@@ -1,7 +1,7 @@
 //! The first update of a node without rules, compared with restores of the same scripts by the tools alone.
 use crate::netns::Netns;
 use crate::site::{Site, VARIANT};
-use crate::table::{Question, Table, median};
+use crate::table::{Measurement, Table, median};
 use crate::tools::{self, Cost};
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use pve_firewall::iptables::ruleset::Ruleset;
@@ -19,7 +19,7 @@ fn runs(guests: usize) -> usize {
 
 pub fn measure(sites: &[Site], table: &mut Table) {
     eprintln!("first updates ...");
-    table.heading(Question::First, "First update", "at most 1.2 of the bare restores");
+    table.heading(Measurement::First, "First update", "at most 1.2 of the bare restores");
     let (mut all_ours, mut all_bare) = (Vec::new(), Vec::new());
     for site in sites {
         let ruleset = site.compiled().ruleset;

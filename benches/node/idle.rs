@@ -1,7 +1,7 @@
 //! A cycle of the daemon without changes, compared with the four save tools on the same rules.
 use crate::process;
 use crate::site::Site;
-use crate::table::{Question, Table, median};
+use crate::table::{Measurement, Table, median};
 use crate::tools;
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     let saves: Vec<Duration> =
         plain.saves.into_iter().zip(more).map(|(some, more)| median([some, more].concat())).collect();
     let target = "at most 0.125 of the four bare saves, averaged over an hour";
-    table.heading(Question::Idle, "Idle cycle, CPU time", target);
+    table.heading(Measurement::Idle, "Idle cycle, CPU time", target);
     table.times("a cycle", &plain.cycles);
     table.times("a cycle that reads everything", &full);
     table.times("average over an hour", &hour);

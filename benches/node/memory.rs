@@ -1,11 +1,11 @@
 //! The memory of the daemon and of its reading process.
 use crate::process::{children, memory, name};
 use crate::site::Site;
-use crate::table::{Question, Table};
+use crate::table::{Measurement, Table};
 
 pub fn measure(sites: &[Site], table: &mut Table) {
     table.heading(
-        Question::Memory,
+        Measurement::Memory,
         "Memory, MB",
         "a peak under 48 with 1,000 guests, under 8 with 10 guests when idle",
     );

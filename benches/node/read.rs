@@ -1,7 +1,7 @@
 //! Reading and compiling as in the daemon, compared with saves of the compiled rules.
 use crate::guest::{Guest, accepted};
 use crate::site::{self, Site};
-use crate::table::{Question, Table, median, milliseconds};
+use crate::table::{Measurement, Table, median, milliseconds};
 use crate::tools;
 use pve_firewall::inputs::Tree;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct Times {
 
 pub fn measure(sites: &[Site], table: &mut Table) {
     eprintln!("reading and compiling ...");
-    table.heading(Question::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
+    table.heading(Measurement::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
     let times: Vec<Times> = sites.iter().map(|site| run(site, true)).collect();
     let saves: Vec<Duration> = times.iter().map(|times| median(times.saves.clone())).collect();
     table.times("two bare saves", &saves);

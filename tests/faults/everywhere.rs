@@ -1,5 +1,5 @@
-//! Every run of every tool in an update, failing in every way: nothing opens, the other parts are updated, what is left
-//! undone is told, and the next update completes it.
+//! Every run of every tool in an update fails in every way: no refused packet passes, the other parts are updated, an
+//! incomplete update is reported, and the next update completes it.
 use crate::host::{Host, VARIANTS};
 use crate::packets::Stream;
 use crate::rulesets::add_guest;
@@ -15,7 +15,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
     vec![("any_run_of_any_tool_may_fail_in_any_way", any_run_of_any_tool_may_fail_in_any_way)]
 }
 
-/// What happens to a run in place of the tool; a script in which `$real` is the tool.
+/// Scripts that replace a run of the tool; `$real` is the tool.
 const FAULTS: [(&str, &str); 9] = [
     ("it fails", "echo 'out of order' >&2; exit 1"),
     ("its output is empty", "$real \"$@\" >/dev/null"),
@@ -25,13 +25,13 @@ const FAULTS: [(&str, &str); 9] = [
     ("its output ends in the middle of a line", "$real \"$@\" | head -c 400"),
     ("it cannot be executed", "exit 126"),
     ("it hangs", "sleep 1000"),
-    ("it does nothing and tells of success", "cat >/dev/null"),
+    ("it does nothing and exits with 0", "cat >/dev/null"),
 ];
 
-/// Long enough for a tool on a busy machine, and short enough to wait for one that hangs.
+/// The time limit of tools: long enough for a busy machine, and short enough for a hanging tool.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A run of a tool in an update: the so-manieth with these arguments.
+/// A run of a tool in an update: the nth with these arguments.
 struct Run {
     tool: String,
     args: String,
@@ -46,7 +46,7 @@ fn tools(variant: Variant) -> Vec<String> {
     tools
 }
 
-/// A change in every part: an entry moves from a set to a rule, a guest goes, and another one comes.
+/// A change in every part: an entry moves from a set to a rule, one guest is removed and another added.
 fn change() -> (Ruleset, Ruleset) {
     let (mut old, mut new) = (origin(0), target(0));
     add_guest(&mut old, 101);
@@ -74,7 +74,7 @@ fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
     (host, runs.collect())
 }
 
-/// What is wanted of the parts that a tool has nothing to do with is live.
+/// Checks that the parts that do not use a tool are updated.
 fn others_are_updated(host: &Host, run: &Run, what: &str) {
     let parts = [
         ("iptables-", host.saved("iptables", "-t filter"), ":tap102i0-IN "),
@@ -86,8 +86,8 @@ fn others_are_updated(host: &Host, run: &Run, what: &str) {
     }
 }
 
-/// A fault is told, or there is none: nothing is left undone without a word, but for what does nothing: a set that nothing
-/// looks into, and a hook that is there twice.
+/// Checks that an incomplete update is reported, except for differences without effect: an unused set, or a duplicate jump
+/// from a built-in chain.
 fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
     let plan = Plan::new(new, &host.live());
     let tables = Family::ALL.into_iter().flat_map(|family| [&plan.filter[family], &plan.raw[family]]);
@@ -97,10 +97,10 @@ fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
     };
     let done = tables.chain([&plan.bridge]).all(settled)
         && changes[..2].iter().all(|action| plan.sets.with(*action).next().is_none());
-    assert!(!outcome.faults.is_empty() || done, "{what}: nothing is said of {plan:?}");
+    assert!(!outcome.faults.is_empty() || done, "{what}: not reported: {plan:?}");
 }
 
-/// With `PVEFW_LONG_TESTS` each fault at each run in both variants; else each run has one of them, one after the other.
+/// With `PVEFW_LONG_TESTS` each failure at each run in both variants; otherwise each run fails in one way, in turn.
 fn any_run_of_any_tool_may_fail_in_any_way() {
     let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
     let (old, new) = change();
@@ -113,7 +113,7 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
         let (mut host, runs) = runs(host, variant, &new);
         for (at, run) in runs.iter().enumerate() {
             for (number, (fault, script)) in FAULTS.iter().enumerate() {
-                // of each run, the variants have faults of their own
+                // for each run, the variants fail in different ways
                 if !all && number != (2 * at + first) % FAULTS.len() {
                     continue;
                 }
@@ -139,14 +139,14 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                 told(&mut host, &outcome, &new, &what);
                 mend(&host, &run.tool);
                 // the next cycle of the same process
-                assert_eq!(host.update(&new).faults, [], "{what}: and then");
+                assert_eq!(host.update(&new).faults, [], "{what}: next update");
                 let plan = Plan::new(&new, &host.live());
-                assert!(plan.is_empty(), "{what}: and then {plan:?}");
-                assert_eq!(stream.settled(), before, "{what}: packets got through");
+                assert!(plan.is_empty(), "{what}: next update: {plan:?}");
+                assert_eq!(stream.settled(), before, "{what}: packets passed");
             }
         }
         refused_all_along(host, &stream, before, "a tool that fails");
     }
     println!("{cases} cases, {faulty} with a fault to tell");
-    assert!(2 * faulty > cases, "{faulty} of {cases} cases are faults");
+    assert!(2 * faulty > cases, "{faulty} of {cases} cases are errors");
 }

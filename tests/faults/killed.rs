@@ -1,4 +1,4 @@
-//! An update that ends anywhere, by a fault or by SIGKILL, opens nothing, and the next one completes it.
+//! An update that ends at any step, by a failure or by SIGKILL: no refused packet passes, and the next update completes it.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
@@ -28,7 +28,7 @@ pub fn is_child() -> bool {
     std::env::args().nth(1).as_deref() == Some(CHILD)
 }
 
-/// Updates in the namespace that it was started in: to [`new`], or to a target of [`crate::stream`]. Prints the faults.
+/// Updates the namespace that it was started in: to [`new`], or to a target of [`crate::stream`]. Prints the errors.
 pub fn child() {
     let args: Vec<String> = std::env::args().collect();
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
@@ -44,9 +44,9 @@ pub fn run_child(host: &Host, variant: Variant, target: Option<usize>) -> ExitSt
     child.args(target.map(|target| target.to_string())).output().unwrap().status
 }
 
-/// Runs [`child`] where some programs are not installed, and returns the faults.
+/// Runs [`child`] without some of the programs, and returns the errors.
 fn run_child_without(host: &Host, variant: Variant, programs: &[String]) -> String {
-    // the mounts are those of `ip netns exec`, which has a mount namespace of its own
+    // `ip netns exec` creates a mount namespace
     let script = "cd $1; shift; mkdir sbin; mount --bind /usr/sbin sbin; mount -t tmpfs none /usr/sbin
         ln -s $PWD/sbin/* /usr/sbin; for program in $1; do rm /usr/sbin/$program; done; shift; exec \"$@\"";
     let mut child: Command = host.netns.command("sh");
@@ -62,7 +62,7 @@ fn old() -> Ruleset {
     node(&[100, 101])
 }
 
-/// A rule more, a set that grew, a guest less and another one more.
+/// An added rule, a larger set, a removed guest and an added guest.
 fn new() -> Ruleset {
     let mut new = node(&[100]);
     add_guest(&mut new, 102);
@@ -71,7 +71,7 @@ fn new() -> Ruleset {
     new
 }
 
-/// A drop that the old and the new configuration have, and the way to it.
+/// A DROP rule in the old and the new configuration, and the jumps to it.
 #[track_caller]
 fn assert_closed(host: &Host) {
     let saved = host.saved("iptables", "-t filter");
@@ -85,11 +85,11 @@ fn assert_closed(host: &Host) {
     }
 }
 
-/// How many runs of tools the update takes that change anything. As a set and a rule change that belong together: new
-/// sets, two families, sets that go, ebtables; the changed set, its family, the set under the other name.
+/// The number of tool runs in the update that change something. As a set changes together with a rule that uses it: new
+/// sets, two families, removed sets, ebtables; the changed set, its family, the set with the temporary name.
 const STEPS: usize = 8;
 
-/// Lets `fault` happen in place of every such run after the first `steps`. Returns the tools that stand in.
+/// Replaces every such run after the first `steps` with `fault`. Returns the replaced tools.
 fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Vec<String> {
     let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
     let mut tools: Vec<String> = ["iptables", "ip6tables", "ebtables"].map(|tool| restore(tool, variant)).into();

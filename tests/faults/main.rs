@@ -1,4 +1,4 @@
-//! Tools that fail, hang or refuse: stand-ins first in PATH do what a test asks of them in its namespace.
+//! Tools that fail, hang or refuse: scripts first in PATH inject the failures of a test in its namespace.
 //!
 //! Needs root, netfilter, and the tools of `make deps`.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]

@@ -1,4 +1,4 @@
-//! Other programs at work on the same tables: what they do to our rules is mended in the next cycle, and theirs stay.
+//! Other programs that change the same tables: changes to our rules are repaired in the next cycle, and their rules are kept.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
@@ -16,12 +16,12 @@ pub fn tests() -> Vec<(&'static str, fn())> {
     ]
 }
 
-/// What others have beside us.
+/// Rules and sets of other programs.
 const THEIRS: &str =
     "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
     ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
 
-/// What they do to ours; `IPT` is iptables of the variant, and `SIX` ip6tables.
+/// Their changes to our rules; `IPT` is iptables of the variant, and `SIX` ip6tables.
 const INTRUSIONS: [&str; 18] = [
     "IPT -F PVEFW-FORWARD",
     "IPT -F tap100i0-IN",
@@ -55,7 +55,7 @@ fn theirs(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// What is ours, in whatever order it hangs in the tables.
+/// Our rules, in any order.
 fn ours(host: &Host) -> Vec<String> {
     let all = host.everything().into_iter().flat_map(|(part, lines)| {
         let of_part = move |line: String| format!("{part}: {line}");
@@ -78,12 +78,12 @@ fn changes_by_other_programs_are_repaired() {
             host.netns.exec(&shell(variant, intrusion));
             assert_ne!(host.everything(), before, "{intrusion}");
             let foreign = theirs(&host);
-            // a new name is no change of a legacy table's size
+            // renaming does not change the size of a legacy table
             let full = Duration::from_secs(if intrusion.starts_with("IPT -E") { 0 } else { 300 });
             host.firewall.set_full_reading(full);
             host.settle(&wanted);
             assert_eq!(theirs(&host), foreign, "{intrusion}");
-            // a chain that another program has renamed is its own
+            // a chain that another program has renamed belongs to it
             host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
             assert!(ours(&host) == settled, "{intrusion}: {:#?}", ours(&host));
             for tool in ["iptables", "ip6tables"] {
@@ -95,7 +95,7 @@ fn changes_by_other_programs_are_repaired() {
     }
 }
 
-/// The restore finds another table than the one that was read.
+/// The table changes between save and restore.
 fn a_table_that_changes_under_way_is_mended() {
     for (number, intrusion) in INTRUSIONS.iter().enumerate() {
         let variant = VARIANTS[number % 2];
@@ -104,19 +104,19 @@ fn a_table_that_changes_under_way_is_mended() {
         host.settle(&node(&[100, 101]));
         let tool = restore("iptables", variant);
         let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
-        // the tools, and not what stands in for them
+        // the tools, not the scripts that replace them
         let once = format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin; {once}");
         stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
         let mut wanted = node(&[100]);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
-        // whether this update fails or not, the next one finds the truth
+        // whether this update fails or not, the next one reads the current state
         host.update(&wanted);
         mend(&host, &tool);
         host.settle(&wanted);
     }
 }
 
-/// A tool that ends early with success: what it did not say is not taken for absent where that would open anything.
+/// A tool exits early with status 0: missing output does not count as absent if that would accept more packets.
 fn truncated_output_lets_no_packet_pass() {
     for variant in VARIANTS {
         let tools = [format!("iptables-{variant}-save"), "ipset".into(), "ebtables-nft-save".into()];
@@ -145,7 +145,7 @@ fn truncated_output_lets_no_packet_pass() {
     }
 }
 
-/// A program that is not there, or whose kernel module is not, at each place where one is run.
+/// Every program is missing, or its kernel module is, at each run.
 fn a_missing_program_affects_only_its_part() {
     for how in ["exit 127", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"] {
         for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", "ebtables-nft-restore"] {

@@ -1,4 +1,4 @@
-//! Rules that the tools refuse cost themselves, and open nothing.
+//! Rules that the tools refuse affect only themselves, and no additional packet passes.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, chain, node, put, rule, tcp};
 use crate::standins::{mend, notes, refuse};
@@ -39,17 +39,17 @@ fn a_refused_accept_is_left_out() {
         assert_eq!(texts(&outcome), [expected], "{variant}");
         let saved = host.saved("iptables", "-t filter");
         assert!(saved.contains("-A tap100i0-IN -p tcp -m tcp --dport 80 -j DROP") && !saved.contains("PVEFW-TRY"));
-        // a standing fault is told again, and costs no further run
+        // a persisting error is reported again, without further runs
         let before = (host.everything(), runs(&host));
         assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults.clone() });
         assert_eq!((host.everything(), runs(&host)), before);
-        // another process finds it anew, and rewrites nothing
+        // another process finds it again, and rewrites nothing
         let mut next = host.successor();
         assert_eq!(texts(&next.update(&wanted)), [expected]);
         assert_eq!(next.everything(), before.0);
-        // the live chain does not pass for the whole one
+        // the live chain does not count as the complete one
         assert!(!Plan::new(&wanted, &next.live()).is_empty());
-        // when the chain changes, all is tried again
+        // when the chain changes, all rules are tried again
         mend(&next, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
         next.settle(&wanted);
@@ -107,7 +107,7 @@ fn a_new_chain_is_created_without_its_refused_rule() {
     }
 }
 
-/// A MAC match is refused where OUTPUT leads, a helper that the kernel lacks anywhere, and an option by the tool itself.
+/// A MAC match is refused in a chain called from OUTPUT, an unknown helper by the kernel, and an unknown option by the tool.
 fn rules_that_the_kernel_refuses_are_found() {
     for variant in VARIANTS {
         let mut host = Host::new("kernel", variant);
@@ -158,7 +158,7 @@ fn many_refused_rules_are_found_in_few_runs() {
     refuse(&mut host, "iptables-legacy-restore", "dport 44[0-9][0-9]");
     let mut wanted = node(&guests);
     for guest in &guests {
-        // the same rule in each guest, and one of its own in some
+        // the same rule in each guest, and a different one in some
         append(&mut wanted.filter.v4, &format!("tap{guest}i0-IN"), rule(tcp(4400), Target::Accept, 20));
         if guest % 6 == 0 {
             append(

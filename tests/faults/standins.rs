@@ -1,5 +1,5 @@
-//! Programs that stand in for the tools. Each looks for a script of its name in a folder that belongs to the network
-//! namespace it runs in; where there is none, the real tool runs.
+//! Wrappers that replace the tools. Each runs the script with its name in a directory for the current network namespace;
+//! without one, it runs the real tool.
 use crate::host::Host;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,8 +24,8 @@ const TOOLS: [&str; 13] = [
     "ipset",
 ];
 
-/// Puts the stand-ins first in PATH. To be called before any thread is started.
-#[allow(unsafe_code, reason = "PATH is the process's")]
+/// Puts the wrappers first in PATH. Call it before starting threads.
+#[allow(unsafe_code, reason = "changes the environment")]
 pub fn install() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for tool in TOOLS {
@@ -44,14 +44,14 @@ pub fn install() -> tempfile::TempDir {
 }
 
 fn write(path: &Path, script: &str) {
-    // a name that nobody runs yet: a file that is open for writing cannot be executed
+    // write under a temporary name: a file that is open for writing cannot be executed
     let fresh = path.with_extension("new");
     fs::write(&fresh, script).unwrap();
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&fresh, path).unwrap();
 }
 
-/// A folder of stand-ins, gone before another namespace can get the same number.
+/// A directory of scripts, removed before another namespace can get the same number.
 struct OwnFolder(PathBuf);
 
 impl Drop for OwnFolder {
@@ -65,7 +65,7 @@ fn own_folder(host: &Host) -> PathBuf {
     FOLDER.get().unwrap().join(namespace)
 }
 
-/// Lets a shell script run in place of a tool. In it, `$real` is the tool, and `$dir` a folder for notes.
+/// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for notes.
 pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
     let folder = own_folder(host);
     if host.guards.is_empty() {
@@ -76,17 +76,17 @@ pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
     write(&folder.join(tool), &script);
 }
 
-/// Lets the real tool run again.
+/// Restores the real tool.
 pub fn mend(host: &Host, tool: &str) {
     fs::remove_file(own_folder(host).join(tool)).unwrap();
 }
 
-/// What stand-ins noted in a file.
+/// The content of a file written by scripts.
 pub fn notes(host: &Host, name: &str) -> String {
     fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
 }
 
-/// The tool refuses scripts that hold a text, as the kernel does: all of it, and without a word about which line.
+/// Makes the tool refuse restore scripts that contain a text, as the kernel does: completely, and without a line number.
 pub fn refuse(host: &mut Host, tool: &str, text: &str) {
     let script = format!(
         "script=$(mktemp); trap 'rm -f $script' EXIT; cat >$script; echo >>$dir/runs\n\

@@ -1,5 +1,5 @@
-//! A stream of packets that the old and the new configuration refuse: none gets through at any moment of an update,
-//! however long its steps take and wherever it ends.
+//! A stream of packets that the old and the new configuration refuse: none passes at any time of an update, however long its
+//! steps take and wherever it ends.
 use crate::host::{Host, VARIANTS};
 use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
@@ -22,11 +22,11 @@ pub fn tests() -> Vec<(&'static str, fn())> {
     ]
 }
 
-/// Refuses the stream by a set, by a rule, or by both.
+/// Sets and rules that refuse the stream.
 struct Closed {
-    /// The sets that PVEFW-INPUT drops the members of, each with whether it holds the peer.
+    /// The sets whose members PVEFW-INPUT drops, each with whether it contains the peer.
     sets: &'static [(&'static str, bool)],
-    /// The chain that a rule which drops the peer's address is in.
+    /// The chain with a rule that drops the peer's address.
     rule: Option<&'static str>,
 }
 
@@ -34,7 +34,7 @@ const fn closed(sets: &'static [(&'static str, bool)], rule: Option<&'static str
     Closed { sets, rule }
 }
 
-/// What refuses the stream before and after an update.
+/// The sets and rules that refuse the stream before and after an update.
 const MOVES: [(&str, Closed, Closed); 8] = [
     ("from a set to a rule", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-INPUT"))),
     ("from a set to a rule elsewhere", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-HOST-IN"))),
@@ -75,12 +75,12 @@ impl Closed {
     }
 }
 
-/// What a move begins with.
+/// The start of a move.
 pub fn origin(number: usize) -> Ruleset {
     MOVES[number].1.ruleset()
 }
 
-/// What it leads to.
+/// The end of a move.
 pub fn target(number: usize) -> Ruleset {
     MOVES[number].2.ruleset()
 }
@@ -89,7 +89,7 @@ fn tools(variant: Variant) -> [String; 2] {
     [restore("iptables", variant), "ipset".into()]
 }
 
-/// A host that refuses the stream by the first of a move.
+/// A host that refuses the stream with the start of a move.
 fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     let mut host = Host::new("stream", variant);
     let stream = Stream::start(&host.netns);
@@ -98,15 +98,15 @@ fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     (host, stream, before)
 }
 
-/// The stream was alive all the time, and was refused all the time.
+/// Checks that the stream was sent all the time, and refused all the time.
 pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
     let passed = stream.settled() - before;
-    assert_eq!(passed, 0, "{what}: packets got through");
+    assert_eq!(passed, 0, "{what}: packets passed");
     assert_eq!(host.remove().faults, []);
     stream.await_packet();
 }
 
-/// Before and after every tool, and every line of a script for sets, there is time for packets.
+/// Delays before and after every tool, and every line of a script for sets, let packets arrive in between.
 fn slow_down(host: &mut Host, variant: Variant) {
     let [tables, sets] = tools(variant);
     stand_in(host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
@@ -127,7 +127,7 @@ fn no_packet_passes_between_the_steps_of_an_update() {
     }
 }
 
-/// A tool that prints nothing and tells of success, as it does where there is nothing: what is live is not known then.
+/// A save prints nothing and exits with 0, as for an empty table: the live rules are then unknown.
 fn no_packet_passes_if_a_table_reads_as_empty() {
     for (number, (what, ..)) in MOVES.iter().enumerate() {
         let variant = VARIANTS[number % 2];
@@ -137,7 +137,7 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
         stand_in(&mut host, &save, "exit 0");
         let mut host = host.successor();
         let mut wanted = target(number);
-        // a set that nothing looks into any more is there still, and changes
+        // a set that is no longer used still exists, and changes
         for name in origin(number).sets.into_keys() {
             wanted.sets.entry(name).or_insert_with(|| addresses(3));
         }
@@ -147,7 +147,7 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
     }
 }
 
-/// Lets `fault` happen in place of every run that changes something after the first `steps`.
+/// Replaces every run that changes something after the first `steps` with `fault`.
 fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
     let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
     let [tables, sets] = tools(variant);
@@ -164,7 +164,7 @@ fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before
     refused_all_along(next, stream, before, what);
 }
 
-/// The moves that are tried at every step; with `PVEFW_LONG_TESTS` all.
+/// The moves that are tested at every step; with `PVEFW_LONG_TESTS` all.
 fn chosen(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
     let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
     let chosen = move |number: &usize| all || some.contains(number);
@@ -178,7 +178,7 @@ fn no_packet_passes_if_an_update_fails_at_any_step() {
             let (mut host, stream, before) = refusing(number, variant);
             end_after(&mut host, variant, steps, ":");
             let failed = !host.update(&target(number)).faults.is_empty();
-            // a second try that fails in the same way, while all goes on
+            // a second update that fails in the same way
             let _ = host.update(&target(number));
             complete(host, variant, number, &stream, before, &format!("{what}, failing after {steps} steps"));
             if !failed {
@@ -206,13 +206,13 @@ fn no_packet_passes_if_an_update_is_killed_at_any_step() {
     }
 }
 
-/// The rule's chain keeps its live rules, which look into the set: the set keeps its entry, until the rule is accepted.
+/// The rule's chain keeps its live rules, which use the set: the set keeps its entry until the rule is accepted.
 fn a_set_stays_when_its_rule_is_refused() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(0, variant);
         let tool = restore("iptables", variant);
         crate::standins::refuse(&mut host, &tool, &format!("-s {PEER} -j DROP"));
-        // what is known of the refused rule from the update before must lead to the same
+        // with the refused rule known from the update before, the result must be the same
         for _ in 0..3 {
             let outcome = host.update(&target(0));
             let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -230,7 +230,7 @@ fn a_set_stays_when_its_rule_is_refused() {
 fn rules_of_a_set_that_cannot_be_created_are_kept() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(2, variant);
-        // the rule is in the chain that looks into the set
+        // the rule is in the chain that uses the set
         host.settle(&closed(&[("a", false)], Some("PVEFW-INPUT")).ruleset());
         let spoil = "sed 's:^\\(add PVEFW-0-a-v4[^ ]*\\) 10.77.*:\\1 bogus:'";
         stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));

@@ -1,4 +1,4 @@
-//! A tool that fails, hangs or is missing costs its own part, and the next update repairs it.
+//! A tool that fails, hangs or is missing affects only its own part, and the next update repairs it.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
@@ -49,7 +49,11 @@ fn a_failing_restore_affects_only_its_part() {
                 assert_eq!(plan.filter.v6.is_empty(), !failing.contains(&v6[0]));
                 assert_eq!(plan.bridge.is_empty(), !failing.contains(&Part::Bridge));
                 assert!(plan.sets.is_empty());
-                assert_eq!(host.update(&wanted).faults, outcome.faults, "a standing fault reads the same each time");
+                assert_eq!(
+                    host.update(&wanted).faults,
+                    outcome.faults,
+                    "a persisting error has the same text each time"
+                );
                 mend(&host, &tool);
                 host.settle(&wanted);
             }
@@ -61,7 +65,7 @@ fn a_hanging_tool_is_killed() {
     for tool in ["ipset", "ip6tables-legacy-restore", "ebtables-nft-restore", "ip6tables-legacy-save"] {
         let mut host = Host::new("hanging", Variant::Legacy);
         host.settle(&node(&[]));
-        // enough for those that do not hang
+        // long enough for tools that do not hang
         host.firewall.set_time_limit(Duration::from_secs(2));
         stand_in(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
         let wanted = node(&[100]);
@@ -74,7 +78,7 @@ fn a_hanging_tool_is_killed() {
         assert!(host.saved("iptables", "-t filter").contains(":tap100i0-IN"), "{tool}: IPv4 is updated");
         for pid in crate::standins::notes(&host, "pids").split_whitespace() {
             let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
-            assert!(!running, "{tool}: process {pid} was left behind");
+            assert!(!running, "{tool}: process {pid} was left running");
         }
         mend(&host, tool);
         host.firewall.set_time_limit(Duration::from_secs(60));
@@ -109,7 +113,7 @@ fn a_part_that_cannot_be_read_is_not_changed() {
 }
 
 fn one_invalid_set_affects_only_itself() {
-    // the second one is refused without a word about the line
+    // the second one is refused without a line number
     for (variant, entry) in [(VARIANTS[0], "10.0.5.0/44"), (VARIANTS[1], "& bogus")] {
         let mut host = Host::new("badset", variant);
         let wanted = node(&[100, 101, 102]);
@@ -125,7 +129,7 @@ fn one_invalid_set_affects_only_itself() {
         assert!(
             saved.contains("-A tap101i0-IN -p tcp -m tcp --dport 23 -j DROP") && !saved.contains("PVEFW-101-friends")
         );
-        assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no half-made set is left");
+        assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no incomplete set is left");
         assert_eq!(host.update(&wanted).faults, outcome.faults);
         mend(&host, "ipset");
         host.settle(&wanted);

@@ -1,4 +1,4 @@
-//! Which variant of the tools is used, and what becomes of rules in the other.
+//! The selection of the tools' variant, and the removal of rules in the other variant.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::node;
 use crate::standins::{mend, stand_in};
@@ -45,7 +45,7 @@ fn the_other_variant_is_cleared_after_an_update() {
         let wanted = node(&[100]);
         host.settle(&wanted);
         let mut other = choosing(&host, VariantChoice::Only(to));
-        // the old rules stay until the new ones are complete
+        // the old rules stay in place until the new ones are complete
         let tool = format!("ip6tables-{to}-restore");
         stand_in(&mut host, &tool, "exit 3");
         assert!(!host.netns.run(|| other.update(&wanted)).faults.is_empty());
@@ -81,11 +81,11 @@ fn a_variant_that_does_not_work_is_not_used() {
     assert!(faults[0].to_string().contains("the legacy variant of 'ip6tables' does not work here"), "{}", faults[0]);
 }
 
-/// A stand-in keeps the table in a file, as the kernel would: this kernel has no legacy ebtables.
+/// A script keeps the table in a file, in place of the kernel, which may lack legacy ebtables.
 fn ebtables_legacy_changes_a_copy() {
     let mut host = Host::new("eblegacy", Variant::Legacy);
     stand_in(&mut host, "ebtables-legacy", STAND_IN);
-    // the tool would follow a link in place of the copy
+    // the tool would follow a symlink in place of the copy
     let (state, victim) = (host.root.path().join("var/lib/pve-firewall"), host.root.path().join("victim"));
     std::fs::create_dir_all(&state).unwrap();
     std::fs::write(&victim, "untouched").unwrap();

@@ -1,11 +1,11 @@
-//! Update and removal, beside what other programs have.
+//! Update and removal next to rules of other programs.
 use crate::host::{Host, VARIANTS, with_counters};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::plan::{Action, Plan};
 use pve_firewall::iptables::ruleset::{Family, Target};
 
-/// What other programs have in the same tables.
+/// Rules and sets of other programs.
 const FOREIGN: &str = "
     for t in iptables ip6tables; do
         $t-VARIANT -N f2b-sshd; $t-VARIANT -A f2b-sshd -j RETURN
@@ -34,7 +34,7 @@ fn update_and_removal_do_not_change_other_programs_rules() {
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         host.settle(&wanted);
         assert_eq!(host.remove().faults, []);
-        assert_eq!(host.everything(), before, "{variant}: nothing of ours is left, and nothing else is gone");
+        assert_eq!(host.everything(), before, "{variant}: only our rules and sets are removed");
         assert!(!host.remove().changed);
     }
 }
@@ -93,12 +93,12 @@ fn a_set_grows_while_a_rule_uses_it() {
             let live = host.netns.exec("ipset save PVEFW-100-friends-v4 | grep -c ^add || true");
             assert_eq!(live.trim(), count.to_string());
         }
-        // as after a kill between the restore's lines
+        // as after a kill between two lines of the restore
         host.netns.exec("ipset create PVEFW-100-friends-v4_swap hash:net; ipset create PVEFW-9-old-v4_swap hash:net");
         wanted.sets.insert(name.clone(), addresses(70));
         host.settle(&wanted);
         assert!(!host.netns.exec("ipset save").contains("_swap"));
-        // still the same set for the rule
+        // the rule still uses the same set
         host.netns.exec("ipset add PVEFW-100-friends-v4 192.0.2.1");
         assert!(!Plan::new(&wanted, &host.live()).sets.is_empty());
         host.settle(&wanted);
@@ -134,7 +134,7 @@ fn chains_and_sets_of_kept_chains_are_not_removed() {
         let kept = ["PVEFW-FWBR-IN", "PVEFW-FWBR-OUT"];
         wanted.kept = kept.iter().map(|name| crate::rulesets::chain(name)).collect();
         let outcome = host.update(&wanted);
-        assert_eq!(outcome, Default::default(), "{variant}: the chains, sets and layer 2 chains that they go to stay");
+        assert_eq!(outcome, Default::default(), "{variant}: the chains and sets that they use are kept");
         assert_eq!(host.everything(), before);
         let plan = Plan::new(&wanted, &host.live());
         assert_eq!(plan.filter[Family::V4].chains["tap100i0-IN"].action, Action::Ignore);

@@ -1,4 +1,4 @@
-//! A boot in which the cluster file system is late: the last good configuration is in force until it is there. Needs root.
+//! A boot before the cluster file system is mounted: the last good configuration is applied until then. Needs root.
 use crate::fuse::Fuse;
 use crate::node::{CLUSTER, FILES, GUEST, Node, until};
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +20,7 @@ fn end(mut child: Child) {
     assert!(child.wait().unwrap().success());
 }
 
-/// A node that ran with its configuration, and is switched off: no rule is live, and no tree is there.
+/// A node that has run with its configuration and is shut down: no rule is live, and there is no configuration tree.
 fn switched_off(name: &str) -> Node {
     let node = Node::new(name);
     let child = node.start();
@@ -39,24 +39,24 @@ fn boot(node: &Node, args: &[&str]) -> Child {
 #[test]
 fn the_last_good_rules_are_live_until_the_tree_can_be_read() {
     let node = switched_off("pvefw-boot");
-    // mounted, but nothing is in it yet
+    // mounted, but still empty
     let fuse = Fuse::mount(&node.config(), &[]);
     let child = node.start();
-    assert!(node.rules().contains(SSH), "when it says that it is ready");
+    assert!(node.rules().contains(SSH), "when it reports readiness");
     assert_eq!(node.logged("the last good configuration is in force until"), 1);
     let missing = ".vmlist is missing; is pve-cluster running?";
     node.until_logged(missing);
-    // whatever others do to the rules is mended
+    // changes by other programs are repaired
     node.netns.exec("iptables-legacy -w -F tap100i0-IN");
     node.until_live(SSH);
-    // the files come one after the other, and one was changed meanwhile
+    // the files appear one after the other, and one has changed
     let changed = GUEST.replace("22", "23");
     let add = |path: &str, text: &str| fuse.change(|state| drop(state.files.insert(path.into(), text.into())));
     add(FILES[0].0, FILES[0].1);
     add(FILES[1].0, FILES[1].1);
-    // for three seconds nothing that was known counts as absent
+    // for three seconds no known file counts as absent
     std::thread::sleep(Duration::from_millis(500));
-    assert!(node.rules().contains(SSH), "a guest whose files are not there yet keeps its rules");
+    assert!(node.rules().contains(SSH), "a guest whose files are still missing keeps its rules");
     add(FILES[2].0, &changed);
     add(FILES[3].0, FILES[3].1);
     node.until_live(&SSH.replace("22", "23"));
@@ -90,11 +90,11 @@ fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
         spoil();
         let child = boot(&node, &[]);
         node.until_logged(&format!("is ignored: {reason}"));
-        until("the first look", || (node.logged("holds neither .vmlist nor nodes/n1") > number).then_some(()));
+        until("the first read", || (node.logged("holds neither .vmlist nor nodes/n1") > number).then_some(()));
         assert_eq!(node.ours(), "", "{reason}");
         end(child);
     }
-    assert_eq!(fs::read(node.path("elsewhere")).unwrap(), whole, "no link is followed");
+    assert_eq!(fs::read(node.path("elsewhere")).unwrap(), whole, "no symlink is followed");
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn last_good_can_be_disabled() {
     let mut child = boot(&node, &["--no-last-good"]);
     node.until_logged("holds neither .vmlist nor nodes/n1");
     assert_eq!(node.ours(), "");
-    assert!(!last_good(&node).exists(), "no copy stays behind");
+    assert!(!last_good(&node).exists(), "no copy is left");
     fs::remove_dir(node.config()).unwrap();
     fs::rename(node.path("away"), node.config()).unwrap();
     node.until_live(SSH);
-    // also when it executes itself anew
+    // also when it re-executes itself
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
-    until("the second life", || (node.logged("starting server") == 3).then_some(()));
+    until("the re-executed daemon", || (node.logged("starting server") == 3).then_some(()));
     node.write("firewall/100.fw", &GUEST.replace("22", "23"));
     node.until_live(&SSH.replace("22", "23"));
     assert!(!last_good(&node).exists());

@@ -16,7 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n"),
 ];
 
-/// A root with these files in its `/etc/pve`.
+/// A root directory with these files in its `/etc/pve`.
 fn root(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -44,7 +44,7 @@ fn run(root: &Path, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// What a successful command without any report prints.
+/// The output of a successful command without reports.
 fn prints(root: &TempDir, args: &[&str]) -> String {
     let (status, stdout, stderr) = run(root.path(), args);
     assert_eq!((status, stderr.as_str()), (0, ""), "{args:?}");
@@ -72,7 +72,7 @@ fn verbose_status_shows_details() {
         ]
         .concat();
         assert_eq!(heads, wanted, "{text}");
-        // needs root: the tools that work here, though no daemon runs
+        // as root, the working tools are shown without a daemon too
         assert!(text.contains("\nTools:         iptables ") && !text.contains("iptables none"), "{text}");
         assert!(
             text.contains("\nNode:          n1\n") && text.contains("\nGuests:        1\nDevices:       1\n"),
@@ -124,7 +124,7 @@ fn configuration_errors_go_to_stderr_with_exit_status_0() {
 
 #[test]
 fn localnet_is_exact() {
-    // needs root: a namespace whose routes are known
+    // a namespace with known routes; needs root
     let netns = Netns::new("pvefw-localnet");
     netns.exec("ip link add vmbr0 type bridge && ip address add 192.0.2.10/20 dev vmbr0 && ip link set vmbr0 up");
     let prints = |extra: &[(&'static str, &'static str)]| {
@@ -156,7 +156,7 @@ fn the_configuration_directory_can_be_chosen() {
     let mut command = Command::cargo_bin("pve-firewall").unwrap();
     let output = command.args(["-node", "n1", "status", "--config"]).arg(&config).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "Status: enabled/stopped\n");
-    // relative as well, and the services of a root are its own
+    // a relative path is accepted too, and the services database is read below the root
     fs::create_dir_all(root.path().join("etc")).unwrap();
     fs::write(root.path().join("etc/services"), "myport 4711/tcp\n").unwrap();
     fs::write(config.join("firewall/100.fw"), "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport myport\n")
@@ -240,7 +240,7 @@ fn a_closed_pipe_causes_no_panic() {
 
 #[test]
 fn commands_that_change_something_need_root() {
-    // the tests run as root: here it is nobody who calls
+    // the tests run as root: run this as user nobody
     let root = tempfile::tempdir().unwrap();
     fs::copy(cargo_bin("pve-firewall"), root.path().join("pve-firewall")).unwrap();
     open_to_all(root.path());
@@ -266,7 +266,7 @@ fn open_to_all(path: &Path) {
 
 #[test]
 fn with_systemd_the_service_is_started_and_stopped() {
-    // a /run of its own that looks as if systemd ran, and a stand-in for systemctl that takes notes
+    // a /run that simulates systemd, and a script in place of systemctl that logs its arguments
     let netns = Netns::new("pvefw-systemd");
     let dir = tempfile::tempdir().unwrap();
     let (notes, shim) = (dir.path().join("notes"), dir.path().join("systemctl"));

@@ -1,4 +1,4 @@
-//! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the reference.
+//! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the official daemon.
 use crate::host::{Host, VARIANTS, with_counters};
 use crate::trees::{facts, from_folder};
 use pve_firewall::iptables::apply::{Outcome, Variant};
@@ -17,7 +17,7 @@ fn compiled(root: &Path) -> Compiled {
     compile(&from_folder(root), &facts())
 }
 
-/// A tree of a node with guests; gone when dropped.
+/// The configuration of a node with guests; removed on drop.
 fn generated(guests: &str, seed: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/gen.py");
@@ -26,7 +26,7 @@ fn generated(guests: &str, seed: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Replaces text in a file of a tree; it must be there.
+/// Replaces text in a file; the text must be present.
 fn edit(root: &Path, file: &str, from: &str, to: &str) {
     let path = root.join(file);
     let text = fs::read_to_string(&path).unwrap();
@@ -97,7 +97,7 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
             assert!(changed.contains(&name) || rules == before[&name], "{variant}: {name} keeps its counters");
         }
 
-        // a guest is switched off, and on again
+        // a guest is disabled, and enabled again
         let live_with_guest = host.everything();
         edit(dir.path(), &file, "enable: 1", "enable: 0");
         host.settle(&compiled(dir.path()).ruleset);
@@ -114,7 +114,7 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
     }
 }
 
-/// The chains that differ from the reference's, by divergences 1 (corosync ports), 2 and 3 (the standard chains in IPv4),
+/// The chains that differ from the official ones: 1 (corosync ports), 2 and 3 (the standard chains in IPv4),
 /// and 4 (log prefixes in IPv6, in groups, and on a guest's second device).
 const TAKEOVER: [(&str, &[&str], &[&str]); 5] = [
     ("corosync-knet", &["PVEFW-Drop", "PVEFW-HOST-IN", "PVEFW-HOST-OUT", "PVEFW-Reject"], &[]),

@@ -1,4 +1,4 @@
-//! The daemon, with the real tools in a network namespace of its own. Needs root.
+//! The daemon, with the real tools in a network namespace. Needs root.
 mod watchdog;
 
 use crate::fuse::Fuse;
@@ -18,13 +18,13 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }
 
-/// Ends the daemon with SIGTERM, which must be a success.
+/// Stops the daemon with SIGTERM; it must exit with 0.
 fn terminate(mut child: Child) {
     signal(&child, Signal::SIGTERM);
     assert!(child.wait().unwrap().success());
 }
 
-/// Waits for one of two things; whether it was the first.
+/// Waits for one of two conditions; returns whether it was the first.
 fn until_either(first: impl Fn() -> bool, second: impl Fn() -> bool) -> bool {
     until("either", || if first() { Some(true) } else { second().then_some(false) })
 }
@@ -38,7 +38,7 @@ fn a_cluster_without_guests_has_a_firewall_and_applies_changes() {
     assert!(node.ok(&["compile"]).contains("create PVEFW-INPUT"));
     let daemon = node.start();
     node.until_live("--dport 8006 -j RETURN");
-    // a guest comes, and the last one is deleted: its rules go, and the host's still follow their file
+    // a guest is added, then the last one is deleted: its rules are removed, and changes for the host are still applied
     node.write("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n");
     node.write("firewall/100.fw", "[OPTIONS]\nenable: 1\n");
     node.write(".vmlist", r#"{"version":2,"ids":{"100":{"node":"n1","type":"qemu","version":2}}}"#);
@@ -64,12 +64,12 @@ fn the_daemon_starts_applies_changes_and_stops() {
     let pid = node.pid().unwrap();
     let error = node.fails(&["start"]);
     assert!(error.contains(&format!("already running, with pid {pid}")), "{error}");
-    // the daemon and the process that reads for it, and neither is in the configuration tree
+    // the daemon and its reading process, neither with its working directory in the configuration tree
     assert_eq!(node.processes().len(), 2);
     for pid in node.processes() {
         assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), std::path::Path::new("/"));
     }
-    // three changes in less time than a regular cycle takes, sooner or later: they are noticed
+    // three changes within one regular cycle, in one of several attempts: they are detected
     let in_one_cycle = |round: u16| {
         let began = Instant::now();
         for port in (1000 + 3 * round..).take(3) {
@@ -105,20 +105,20 @@ fn an_altname_is_replaced_by_its_interface() {
 fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
     let node = Node::new("pvefw-restart");
     node.ok(&["restart"]);
-    assert!(node.rules().contains(SSH), "started, as it was not running");
+    assert!(node.rules().contains(SSH), "started, because it was not running");
     let pid = node.pid().unwrap();
     let started = || node.status().map(|status| status["started"].clone());
     let before = started();
     let exe = node.path("sbin/pve-firewall");
     fs::copy(&exe, node.path("sbin/new")).unwrap();
     fs::rename(node.path("sbin/new"), &exe).unwrap();
-    assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it runs what is no longer on disk");
+    assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it still runs the old program");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut looks = 0;
             while !done.load(Ordering::SeqCst) {
-                assert!(node.rules().contains(SSH), "a moment without rules");
+                assert!(node.rules().contains(SSH), "the rules are missing");
                 looks += 1;
             }
             looks
@@ -131,9 +131,9 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
     assert_eq!(node.pid(), Some(pid));
     assert_ne!(started(), before);
     assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe);
-    assert_eq!(node.processes().len(), 2, "no second reader");
+    assert_eq!(node.processes().len(), 2, "no second reading process");
     assert_eq!(node.logged("clear PVE-generated"), 0);
-    // a program that is not there for a moment: it goes on as it is
+    // without the program file the daemon continues
     fs::rename(&exe, node.path("sbin/away")).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
     node.until_logged("restart failed");
@@ -162,10 +162,10 @@ fn stop_removes_the_rules_of_a_killed_daemon() {
     let mut child = node.start();
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();
-    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    until("the end of the reading process", || node.processes().is_empty().then_some(()));
     assert!(node.rules().contains(SSH));
     assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");
-    // a stale pid file whose number belongs to another process
+    // a stale pid file whose pid belongs to another process
     fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
     node.ok(&["stop"]);
     assert_eq!(node.ours(), "");
@@ -218,14 +218,14 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     assert_eq!(node.ok(&["status"]), "Status: disabled/running\n");
     assert!(node.ok(&["compile"]).ends_with("no changes\nfirewall disabled\n"));
     assert!(flag.exists());
-    // on for some seconds more, which on a busy machine may be over at once: a minute of grace is part of what it means
+    // enabled for some more seconds, which may already have passed on a busy machine; it ends one minute after the given time
     let on_for = |seconds: &u64| {
         let until = SystemTime::now() + Duration::from_secs(*seconds);
         let enable = format!("enable: {}", until.duration_since(UNIX_EPOCH).unwrap().as_secs() - 60);
         node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", &enable));
         until_either(|| node.rules().contains(SSH), || SystemTime::now() > until)
     };
-    assert!([4, 8, 16, 32].iter().any(on_for), "it is on until then");
+    assert!([4, 8, 16, 32].iter().any(on_for), "it is enabled until then");
     gone();
     node.write("firewall/cluster.fw", CLUSTER);
     node.until_live(SSH);
@@ -255,7 +255,7 @@ fn an_empty_tree_leaves_the_rules_and_is_reported_once() {
     node.until_logged("holds neither .vmlist nor nodes/n1");
     let error = node.fails(&["status"]);
     assert!(error.contains("is pve-cluster running"), "{error}");
-    // while others may touch the rules, they are repaired
+    // rules changed by other programs are repaired
     node.netns.exec("iptables-legacy -w -F tap100i0-IN");
     node.until_live(SSH);
     fs::remove_dir(node.config()).unwrap();
@@ -281,7 +281,7 @@ fn a_killed_cluster_file_system_leaves_the_rules_and_is_reported_once() {
     assert_eq!(told(), 0, "{:#?}", node.log());
     fuse.kill();
     until("the report", || (told() > 0).then_some(()));
-    // another program makes some cycles happen
+    // changes by another program trigger some cycles
     for _ in 0..2 {
         node.netns.exec("iptables-legacy -w -F tap100i0-IN");
         node.until_live(SSH);

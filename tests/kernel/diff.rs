@@ -11,7 +11,7 @@ struct Node {
 }
 
 impl Node {
-    /// A node whose rules are live, those of `cluster`, and whose daemon is gone.
+    /// A node with the live rules of `cluster`, whose daemon has been killed.
     fn with(cluster: &str) -> Node {
         let node = Node { netns: Netns::new("pvefw-diff"), root: tempfile::tempdir().unwrap() };
         node.write("nodes/n1/host.fw", "[OPTIONS]\nnosmurfs: 1\n");
@@ -20,7 +20,7 @@ impl Node {
         let mut daemon = node.netns.spawn(env!("CARGO_BIN_EXE_pve-firewall"), &args);
         let deadline = Instant::now() + Duration::from_secs(30);
         while node.diff() != "no changes\n" {
-            assert!(Instant::now() < deadline, "the rules do not become live");
+            assert!(Instant::now() < deadline, "timed out waiting for the rules");
         }
         // SIGKILL leaves the rules in place
         daemon.kill().unwrap();
@@ -49,7 +49,7 @@ impl Node {
 
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\nIN DROP -source +web\n";
 
-/// The changed lines below a chain's heading.
+/// The changed lines of a chain.
 fn changes<'a>(diff: &'a str, chain: &str) -> Vec<&'a str> {
     let lines = diff.lines().skip_while(|line| *line != chain).skip(1).take_while(|line| !line.is_empty());
     lines.filter(|line| line.starts_with(['+', '-'])).collect()
@@ -75,7 +75,7 @@ fn a_change_shows_its_lines_and_their_origin() {
     assert_eq!(set[0], "- add PVEFW-0-web-v4 10.0.0.1");
     assert!(set[1].starts_with("+ add PVEFW-0-web-v4 10.0.0.2 ") && set[1].ends_with(&format!("# {file}:3")), "{diff}");
     assert!(!diff.contains("PVEFW-Drop\n") && !diff.contains('\u{1b}'), "{diff}");
-    // nothing is done
+    // nothing is changed
     let counters =
         |text: &str| text.lines().filter(|line| !line.starts_with(['#', ':'])).map(str::to_string).collect::<Vec<_>>();
     assert_eq!(counters(&node.netns.exec("iptables-save; ip6tables-save; ipset save")), counters(&saved));

@@ -1,8 +1,8 @@
-//! Random configurations and packets, asked of the simulator and of the kernel: they agree on every one.
+//! Random configurations and packets: the simulator and the kernel give the same verdict for each.
 //!
-//! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` sets how many configurations and how many packets of each, and `DIFFERENTIAL_SEED`
-//! where to begin. Each configuration has a seed of its own, which is printed with a disagreement: with that seed and
-//! `DIFFERENTIAL=1,…` it comes again. Needs root, netfilter, and the tools of `make deps`.
+//! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` sets the number of configurations and of packets for each, `DIFFERENTIAL_SEED` the
+//! first seed. A failure prints the seed of its configuration; with that seed and `DIFFERENTIAL=1,…` it can be repeated.
+//! Needs root, netfilter, and the tools of `make deps`.
 mod config;
 mod fate;
 mod packets;
@@ -18,7 +18,7 @@ use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Configurations and packets of each, where the environment says nothing.
+/// Default number of configurations, and of packets for each.
 const SHORT: (u64, usize) = (80, 80);
 const SEED: u64 = 20_240_425;
 
@@ -41,15 +41,15 @@ fn simulator_and_kernel_agree() {
     judge.tally.each_is_there();
 }
 
-/// How many packets had which answer.
+/// The number of packets by verdict.
 #[derive(Default)]
 struct Tally(BTreeMap<String, usize>);
 
 impl Tally {
-    /// A run that sees no packet of a kind has not compared it.
+    /// Checks that each verdict occurred; otherwise it has not been compared.
     fn each_is_there(&self) {
         for verdict in ["ACCEPT", "DROP", "REJECT"] {
-            assert!(self.0.contains_key(verdict), "no packet was answered with {verdict}");
+            assert!(self.0.contains_key(verdict), "no packet had the verdict {verdict}");
         }
     }
 }
@@ -89,7 +89,7 @@ impl Judge {
             let answer = fate::ask(&compiled.ruleset, probe);
             let agrees = |fate| fate::agrees(&compiled.ruleset, probe, &answer, fate);
             *self.tally.0.entry(answer.verdict.to_string()).or_default() += 1;
-            // a packet that came late in a batch gets a chance alone
+            // a packet may have arrived late in its batch: send it again alone
             if !agrees(fate) {
                 self.forget_connections();
                 let fate = self.wire.ask(probe);
@@ -115,7 +115,7 @@ fn compiled(files: &BTreeMap<String, String>) -> Compiled {
     compile(&trees::tree(&files), &trees::facts())
 }
 
-/// The rules that the simulator found to match, in order.
+/// The rules that matched in the simulator, in order.
 fn matched(answer: &pve_firewall::iptables::simulate::Answer<'_>) -> String {
     let steps = answer.hops.iter().flat_map(|hop| &hop.walks).flat_map(|walk| &walk.steps);
     steps.filter(|step| step.matched).map(|step| step.line() + "\n").collect()

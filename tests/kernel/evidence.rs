@@ -1,4 +1,4 @@
-//! What has not moved is not read again: which edits of others are noticed at once, and which wait for a full reading.
+//! Unchanged parts are not read again: which changes by other programs are detected at once, and which by a full reading.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, node, rule, tcp};
 use pve_firewall::iptables::apply::{Outcome, Variant};
@@ -7,7 +7,7 @@ use pve_firewall::iptables::ruleset::{Ruleset, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A node that is settled, and a firewall that has read it and trusts the evidence from now on.
+/// A node without pending changes, and a firewall that has read it and relies on the kernel's summaries from now on.
 fn trusting(variant: Variant) -> Host {
     let mut host = Host::new("evidence", variant);
     host.settle(&node(&[100, 101]));
@@ -41,14 +41,13 @@ fn live_changes_are_detected_in_the_next_update() {
             let outcome = host.update(&node(&[100, 101]));
             assert!(outcome.changed && outcome.faults.is_empty(), "{variant}: {deed}: {outcome:?}");
             assert_eq!(host.everything(), before, "{deed}");
-            // so that no full reading is due after this change
+            // prevents a full reading after this change
             host = trusted(host);
         }
     }
 }
 
-/// A rule in the place of another is a transaction of nftables, and nothing to a legacy table's summary if both are of one
-/// size.
+/// Replacing a rule is a transaction in nftables, but does not change the summary of a legacy table if the size is the same.
 #[test]
 fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     for variant in VARIANTS {
@@ -64,7 +63,7 @@ fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     }
 }
 
-/// The daemon's full reading: nothing has to wait for all of it, and it comes to an end.
+/// The daemon's full reading is split into parts, and it ends.
 #[test]
 fn a_full_reading_covers_one_part_per_call() {
     fn maintain(host: &mut Host, wanted: &Arc<Ruleset>) -> Outcome {
@@ -86,7 +85,7 @@ fn a_full_reading_covers_one_part_per_call() {
     assert_eq!((calls.next(), calls.next()), (Some(2), None), "ip6tables' filter is the second part");
     assert_eq!(host.everything(), before);
 
-    // an update does not make up for the parts that are left
+    // an update does not read the remaining parts
     assert!(!maintain(&mut host, &wanted).changed);
     edit(&host);
     let mut other = node(&[100, 101]);

@@ -1,4 +1,4 @@
-//! What a daemon meets in its life while packets come that it refuses: none gets through, and it is never stuck. Needs root.
+//! Restarts, kills, locks and clock jumps while refused packets arrive: none passes, and the daemon never hangs. Needs root.
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::packets::Stream;
 use crate::paused::Paused;
@@ -32,28 +32,28 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     let before = stream.settled();
     let exe = node.path("sbin/pve-firewall");
     for round in 0..3u16 {
-        // an upgrade in place, in the middle of a change
+        // the program is replaced in the middle of a change
         change(&node, 1000 + round);
         fs::copy(&exe, node.path("sbin/new")).unwrap();
         fs::rename(node.path("sbin/new"), &exe).unwrap();
         signal(&child, Signal::SIGHUP);
         live(&node, 1000 + round);
-        // a second daemon does not start, by whatever way
+        // a second daemon does not start in any way
         assert!(node.fails(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output().unwrap().status.code(), Some(1));
-        // a kill at some moment of a change
+        // a kill at a random time of a change
         change(&node, 2000 + round);
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
         signal(&child, Signal::SIGKILL);
         child.wait().unwrap();
-        // whose number then belongs to another process
+        // then its pid belongs to another process
         fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
         change(&node, 3000 + round);
         child = node.start();
         live(&node, 3000 + round);
     }
     assert_eq!(stream.settled(), before, "packets got through");
-    // the end, in the middle of a change: all rules go, and none comes back
+    // termination in the middle of a change: all rules are removed, and none is added again
     change(&node, 4000);
     assert_eq!(node.ok(&["stop"]), "");
     assert!(child.wait().unwrap().success());
@@ -61,7 +61,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     stream.await_packet();
 }
 
-/// The runs of tools in an update at which something happens: a restore and a save of each family's table at least.
+/// The number of tool runs in an update: at least a restore and a save of each family's table.
 fn chosen(runs: usize) -> impl Iterator<Item = usize> {
     assert!(runs >= 4, "an update runs tools: {runs}");
     1..=runs
@@ -83,7 +83,7 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
         change(&node, port);
         paused.await_run();
         if round % 2 == 0 {
-            // an upgrade of the program in place
+            // the program is replaced
             fs::copy(&exe, node.path("sbin/new")).unwrap();
             fs::rename(node.path("sbin/new"), &exe).unwrap();
             signal(&child, Signal::SIGHUP);
@@ -92,7 +92,7 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
         } else {
             signal(&child, Signal::SIGKILL);
             child.wait().unwrap();
-            // the tool outlives it, and ends when another daemon runs
+            // the tool outlives the daemon, and ends when another daemon runs
             child = node.command(&["start", "--foreground"]).spawn().unwrap();
             paused.release();
             live(&node, port);
@@ -138,14 +138,14 @@ fn termination_at_any_step_of_an_update_removes_the_rules() {
 fn an_xtables_lock_held_by_others_only_delays() {
     for (seconds, refused) in [(3, false), (60, true)] {
         let long = std::env::var_os("PVEFW_LONG_TESTS").is_some();
-        // the restore tools wait 10 s: 14 s show what 60 s do
+        // the restore tools wait 10 s, so 14 s are sufficient
         let held = Duration::from_secs(if refused && !long { 14 } else { seconds });
         let node = Node::new("pvefw-xtables");
         let lock = node.path("run/xtables.lock");
         fs::create_dir_all(node.path("run")).unwrap();
         let file = File::create(&lock).unwrap();
         let mut command = node.command(&["start", "--foreground"]);
-        // the tools' own lock, but not the machine's
+        // the xtables lock in this mount namespace only
         let mut child = command.env("XTABLES_LOCKFILE", &lock).spawn().unwrap();
         node.until_live(SSH);
         let taken = Flock::lock(file, FlockArg::LockExclusive).unwrap();
@@ -156,7 +156,7 @@ fn an_xtables_lock_held_by_others_only_delays() {
             node.until_logged(fault);
         }
         while began.elapsed() < held {
-            assert!(node.rules().contains(SSH), "the old rules stay");
+            assert!(node.rules().contains(SSH), "the old rules stay in place");
             std::thread::sleep(Duration::from_millis(200));
         }
         drop(taken);
@@ -171,7 +171,7 @@ fn an_xtables_lock_held_by_others_only_delays() {
     }
 }
 
-/// The wall clock of the daemon and its tools jumps, by the file that libfaketime reads.
+/// The wall clock of the daemon and its tools jumps, controlled by the file that libfaketime reads.
 #[test]
 fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let node = Node::new("pvefw-clock");
@@ -185,7 +185,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
     let mut command = node.command(&["start", "--foreground"]);
     command.env("LD_PRELOAD", preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
-    // the other clocks go on, and times of modification are those of another node
+    // the other clocks continue, and modification times are not changed
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
     let mut child = command.spawn().unwrap();
     node.until_live(SSH);
@@ -207,7 +207,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
         until("an update by that clock", || node.status().and_then(jumped));
         rule = wanted;
     }
-    // the machine's own settings are not this namespace's to change
+    // sysctls of the machine cannot be changed in this namespace
     let faults = |line: &&String| line.contains("error") && !line.contains("cannot set /");
     assert_eq!(node.log().iter().filter(faults).count(), 0, "{:#?}", node.log());
     signal(&child, Signal::SIGTERM);
@@ -215,7 +215,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     assert_eq!(node.ours(), "");
 }
 
-/// A command where mounts that a script makes are its own.
+/// A command in a private mount namespace.
 fn with_mounts(node: &Node, script: &str, args: &[&str]) -> Command {
     let plain = node.command(args);
     let mut command: Command = node.netns.command("sh");
@@ -244,7 +244,7 @@ fn rules_are_applied_with_full_or_read_only_directories() {
         assert!(told > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
         change(&node, 24);
         live(&node, 24);
-        // a script that is not kept is told of once an update, and there were three
+        // a script that is not kept is reported once per update, and there were three
         let mut times = std::collections::BTreeMap::new();
         for line in node.log() {
             let text = line.split_once("]: ").map_or(line.clone(), |(_, text)| text.to_string());
@@ -254,7 +254,7 @@ fn rules_are_applied_with_full_or_read_only_directories() {
         signal(&child, Signal::SIGTERM);
         assert!(child.wait().unwrap().success(), "{script}");
         assert_eq!(node.ours(), "");
-        // nor any rule live that is to go
+        // and all rules are removed
         child = start();
         live(&node, 24);
         signal(&child, Signal::SIGKILL);
@@ -264,7 +264,7 @@ fn rules_are_applied_with_full_or_read_only_directories() {
     }
 }
 
-/// The files that the daemon and its commands write, and with `.new` behind it the one that each is written as first.
+/// The files that the daemon and its commands write, and the temporary file of each with `.new` appended.
 /// ebtables.atomic is written by ebtables-legacy alone, see `faults::ebtables_legacy_changes_a_copy`.
 const WRITTEN: [&str; 14] = [
     "var/lib/pve-firewall/ipsetcmdlist1",
@@ -283,7 +283,7 @@ const WRITTEN: [&str; 14] = [
     "run/proxmox-nftables-firewall-force-disable",
 ];
 
-/// Lets a daemon and the commands write whatever they write.
+/// Runs a daemon and the commands so that they write their files.
 fn write_everything(node: &Node) {
     node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\nprotection_synflood: 1\n");
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
@@ -314,14 +314,14 @@ fn no_symlink_is_followed() {
         }
         write_everything(&node);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
-        // a lock that is a link of root's is root's mistake, and is told; all others are replaced
+        // a lock that is a symlink owned by root is reported as an error; all others are replaced
         let followed = node.logged("going without a lock");
         assert_eq!(followed > 0, owner == 0, "{:#?}", node.log());
-        // of the flag, it is only asked whether it is there
+        // only the existence of the flag is checked
         let replaced = |path: &&&str| !path.ends_with("-force-disable") && (owner != 0 || !path.contains("lock"));
         for path in WRITTEN.iter().filter(replaced) {
             let there = fs::symlink_metadata(node.path(path)).map(|meta| meta.is_file());
-            assert!(there.unwrap_or(true), "{path}: a link is there still");
+            assert!(there.unwrap_or(true), "{path}: it is still a symlink");
         }
     }
 }
@@ -339,6 +339,6 @@ fn no_other_file_is_written() {
     }
     let gone = ["run/pve-firewall.pid", "run/pve-firewall/status.json"];
     for file in WRITTEN.iter().filter(|file| !gone.contains(file)) {
-        assert!(node.path(file).exists(), "{file} is written indeed");
+        assert!(node.path(file).exists(), "{file} is written");
     }
 }

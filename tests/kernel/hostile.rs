@@ -1,5 +1,5 @@
-//! Any bytes in any file, and all that the files can say: what they compile to is taken by the real restore tools, whole,
-//! and settles.
+//! Any bytes in any file, and the full range of valid values: the real restore tools accept every compiled ruleset, and a
+//! second update has nothing to do.
 //!
 //! Needs root, netfilter, and the tools of `make deps`.
 use crate::host::{Host, VARIANTS};
@@ -14,8 +14,7 @@ use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::ruleset::{LogPrefix, Ruleset, Target};
 
-/// How many trees each variant gets of each kind, one after the other: each is also a change from another one.
-/// `PVEFW_TREES=N` makes it N, from seeds of the time.
+/// Number of trees of each kind for each variant, applied one after the other. `PVEFW_TREES=N` sets it, with random seeds.
 const TREES: usize = 40;
 
 fn count_and_seed() -> (usize, RngSeed) {
@@ -30,7 +29,7 @@ fn rules(ruleset: &Ruleset) -> usize {
     tables.iter().flat_map(|table| table.values()).map(|chain| chain.rules().len()).sum()
 }
 
-/// What one tree says, for whoever has to find out why it is refused.
+/// The content of a tree, for debugging.
 fn told(tree: &Tree) -> String {
     let files = tree.files.keys().map(|path| {
         format!("--- {path}\n{}\n", String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug())
@@ -53,7 +52,7 @@ fn every_tree_settles(variant: Variant) {
             bridge_rules += ruleset.bridge.values().map(|chain| chain.rules().len()).sum::<usize>();
             entries += ruleset.sets.values().map(|set| set.len()).sum::<usize>();
             updates += 1;
-            // an update looks whether all is live as it is wanted
+            // the update verifies that all rules are live
             let outcome = host.update(&ruleset);
             assert_eq!(outcome.faults, [], "{}", told(&tree));
             if round % 20 == 0 {
@@ -78,7 +77,7 @@ fn the_nft_tools_accept_every_compiled_ruleset() {
     every_tree_settles(Variant::Nft);
 }
 
-/// The longest prefix that iptables takes; what compiles stays below (`LogPrefix`).
+/// The longest prefix that iptables accepts; compiled prefixes are shorter (`LogPrefix`).
 #[test]
 fn a_log_prefix_of_63_characters_is_accepted() {
     for variant in VARIANTS {

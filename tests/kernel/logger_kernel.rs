@@ -1,4 +1,4 @@
-//! The logger against the kernel: packets in, lines out, and everything that goes wrong between them.
+//! The logger with the real kernel: logged packets, their lines, and failures.
 //!
 //! Needs root, netfilter, and the tools of `make deps`. Each test has network namespaces of its own.
 mod conntrack;

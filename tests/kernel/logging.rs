@@ -1,11 +1,11 @@
-//! Both programs together: what a rule or policy logs is found in the log file. Needs root, netfilter and `make deps`.
+//! Both programs together: packets logged by rules and policies are in the log file. Needs root, netfilter and `make deps`.
 use crate::logger::Logger;
 use crate::netns::Netns;
 use crate::node::{Node, until};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// How long a packet that must not be logged is given to be logged all the same, after one that was sent behind it.
+/// How long to wait for the line of a packet that must not be logged, after a later packet has been logged.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
 const HOST: &str = "[OPTIONS]\nlog_level_in: warning\n[RULES]\n\
@@ -16,7 +16,7 @@ const GUEST: &str = "[OPTIONS]\nenable: 1\nlog_level_in: err\nlog_level_out: cri
     IN SSH(ACCEPT) -log info\n\
     OUT DROP -p udp -dport 9 -log alert\n";
 
-/// A node with a VM 100 behind its bridges, and a desk on the same bridge.
+/// A node with VM 100 behind its bridges, and a client on the same bridge.
 struct Net {
     node: Node,
     desk: Netns,
@@ -47,7 +47,7 @@ fn udp(from: &Netns, to: &str) {
     from.run(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", to).map(drop)).unwrap();
 }
 
-/// Tries to open a connection; whether that works is another test's business.
+/// Tries to open a connection; other tests check whether it succeeds.
 fn tcp(from: &Netns, to: &str) {
     let address: SocketAddr = to.parse().unwrap();
     from.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).map(drop).unwrap_or(()));
@@ -70,7 +70,7 @@ fn rules_and_policies_are_logged() {
     udp(&desk, "10.77.0.1:7000");
     let line = logger.line_with("DPT=7000");
     assert!(line.starts_with("0 7 PVEFW-HOST-IN ") && line.contains(" REJECT: IN=vmbr0 "), "{line}");
-    // no line for nolog, nor for what the standard chains drop without a word: SMB and UPnP noise
+    // no line for nolog, nor for traffic that the standard chains drop without logging: SMB and UPnP noise
     for port in [7001, 137, 445, 1900] {
         udp(&desk, &format!("10.77.0.1:{port}"));
     }
@@ -78,7 +78,7 @@ fn rules_and_policies_are_logged() {
     let line = logger.line_with("DPT=5000");
     assert!(line.starts_with("0 4 PVEFW-HOST-IN ") && line.contains(" policy DROP: IN=vmbr0 "), "{line}");
 
-    // the VM, with its number in front, and its bridge ports
+    // the VM, with its VMID and its bridge ports
     tcp(&desk, "10.77.0.100:22");
     let line = logger.line_with("DPT=22");
     assert!(line.starts_with("100 6 tap100i0-IN ") && line.contains(" ACCEPT: IN=fwbr100i0 OUT=fwbr100i0 "), "{line}");
@@ -97,7 +97,7 @@ fn rules_and_policies_are_logged() {
         assert!(!log.contains(quiet), "{quiet}\n{log}");
     }
     let dropped = log.lines().filter(|line| line.contains("policy DROP: IN")).count();
-    assert!(dropped >= 2, "what people grep for\n{log}");
+    assert!(dropped >= 2, "DROP: lines\n{log}");
     node.ok(&["stop"]);
 }
 
@@ -107,7 +107,7 @@ fn the_host_option_enables_and_disables_logging_of_connections() {
     let logger = Logger::start(&node.netns, &node.path(""), &[]);
     node.ok(&["start"]);
     let connections = || logger.text().matches("[NEW] ipv4     2 udp ").count();
-    // conntrack makes entries only where a rule looks at them, which the firewall's do
+    // the kernel tracks connections only if a rule uses connection tracking, as the firewall's rules do
     udp(&desk, "10.77.0.1:6000");
     std::thread::sleep(AFTERWARDS);
     assert_eq!(connections(), 0);

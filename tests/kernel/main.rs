@@ -1,4 +1,4 @@
-//! Tests on the real kernel, with the real tools: a module each.
+//! Tests with the real kernel and tools.
 //!
 //! Needs root, netfilter, FUSE, and the tools of `make deps`. Each test has namespaces of its own.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]

@@ -1,4 +1,4 @@
-//! Which programs the daemon runs, for what reason: none to see that nothing has changed. Needs root.
+//! The programs that the daemon runs for each reason: none in a cycle without changes. Needs root.
 use crate::node::{CLUSTER, GUEST, Node};
 use crate::wait::until;
 use std::fs;
@@ -17,10 +17,10 @@ const TOOLS: [&str; 8] = [
     "ebtables-nft-restore",
     "ipset",
 ];
-/// What is read again of a table after a change of it.
+/// The runs to read a table again after it has changed.
 const FILTER: &str = "iptables-legacy-save -t filter";
 const RESTORE: &str = "iptables-legacy-restore -w 10 -n";
-/// Everything.
+/// The runs of a full reading.
 const FULL_READING: [&str; 6] = [
     "ebtables",
     "ip6tables-legacy-save -t filter",
@@ -30,10 +30,10 @@ const FULL_READING: [&str; 6] = [
     "iptables-legacy-save -t raw",
 ];
 
-/// What happens, how one sees that the daemon has seen to it, and what it has run for that.
+/// An action, the condition that shows that the daemon has handled it, and the expected runs.
 type Case = (&'static str, fn(&Node), fn(&Node) -> bool, &'static [&'static str]);
 
-/// Some seconds after a change of the rules, everything is read once more.
+/// A full reading follows some seconds after a change of the rules.
 const CASES: [Case; 4] = [
     ("two cycles without a change", |node| (0..2).for_each(|_| await_cycle(node)), |_| true, &[]),
     (
@@ -59,14 +59,14 @@ const CASES: [Case; 4] = [
     ),
 ];
 
-/// Stand-ins of the tools that write down how they are run, and then are the tools.
+/// Wrappers of the tools that log their command lines and execute the tools.
 struct Witness {
     folder: tempfile::TempDir,
     daemon: Child,
 }
 
 impl Witness {
-    /// Starts a daemon with the stand-ins first in its PATH.
+    /// Starts a daemon with the wrappers first in its PATH.
     fn start(node: &Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for tool in TOOLS {
@@ -89,7 +89,7 @@ impl Witness {
         self.folder.path().join("log")
     }
 
-    /// The command lines since this was last asked, once no more come.
+    /// The command lines since the last call, once no more are added.
     fn ran(&self) -> Vec<String> {
         let lines = || fs::read_to_string(self.log()).unwrap_or_default();
         let (mut last, mut since) = (lines(), Instant::now());
@@ -104,17 +104,17 @@ impl Witness {
         last.lines().map(str::to_string).collect()
     }
 
-    /// What is wrong with the full reading after a change.
+    /// The differences from the expected full reading after a change.
     fn reads_everything(&self, after: &str) -> Vec<String> {
         until(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
-        // either variant of ebtables, as the kernel has it
+        // the variant of ebtables depends on the kernel
         let name = |line: String| if line.starts_with("ebtables-") { "ebtables".into() } else { line };
         let mut ran: Vec<String> = self.ran().into_iter().map(name).collect();
         ran.sort();
         if ran == FULL_READING { vec![] } else { vec![format!("in a cycle after that ({after}): {ran:#?}")] }
     }
 
-    /// Grows with every child that the daemon has waited for: the page faults of ended children, see proc_pid_stat(5).
+    /// The page faults of ended children, which grow with every child of the daemon; see proc_pid_stat(5).
     fn of_ended_children(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.id())).unwrap();
         stat.rsplit_once(") ").unwrap().1.split(' ').nth(8).unwrap().parse().unwrap()
@@ -126,7 +126,7 @@ impl Witness {
     }
 }
 
-/// Waits for the end of a cycle of the daemon, after which it tells of itself.
+/// Waits for the end of a cycle of the daemon, after which it writes its status.
 fn await_cycle(node: &Node) {
     let told = || node.status();
     let before = told();

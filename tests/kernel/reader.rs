@@ -1,4 +1,4 @@
-//! The configuration tree is read as the cluster file system demands: every fault of it, injected.
+//! Reading the configuration tree with injected failures of the cluster file system.
 mod writes;
 
 use crate::fuse;
@@ -29,7 +29,7 @@ const FILES: [(&str, &str); 5] = [
     ("nodes/n1/qemu-server/100.conf", "net0: virtio=02:00:00:00:00:01,bridge=vmbr0,firewall=1\n"),
 ];
 
-/// How the daemon reads, but less patient with what hangs.
+/// The daemon's configuration with a shorter timeout for hanging reads.
 const READING: ReaderConfig = ReaderConfig { limit: Duration::from_millis(700), ..ReaderConfig::DAEMON };
 
 fn plain() -> TempDir {
@@ -40,7 +40,7 @@ fn plain() -> TempDir {
     dir
 }
 
-/// Writes in place, as an editor does.
+/// Writes a file in place, as an editor does.
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -52,7 +52,7 @@ fn reader(root: &Path) -> Reader {
     Reader::new(program, root.to_path_buf(), "n1".into(), READING, None)
 }
 
-/// A reader that knows the whole tree.
+/// A reader that has read the whole tree.
 fn established(root: &Path) -> Reader {
     let mut reader = reader(root);
     let tree = reader.settle().unwrap();
@@ -61,7 +61,7 @@ fn established(root: &Path) -> Reader {
     reader
 }
 
-/// What serves for a file: its content, or why there is none.
+/// The current content of a file, or the error.
 fn shown(reader: &Reader, path: &str) -> Option<String> {
     reader.tree().files.get(path).map(|file| match file {
         File::Content(content) => String::from_utf8_lossy(content).into_owned(),
@@ -69,19 +69,19 @@ fn shown(reader: &Reader, path: &str) -> Option<String> {
     })
 }
 
-/// Makes passes for a while, in which a file shows the same all along.
+/// Reads for a while and checks that a file does not change.
 fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
         reader.pass().unwrap();
         let now = shown(reader, path);
-        // a pass that ends too late, on a busy machine, shows nothing of the time before
+        // a read that ends too late, on a busy machine, proves nothing
         assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
         sleep(READING.pause / 4);
     }
 }
 
-/// Makes passes until a file shows what it is to show, and never anything else than that and `before`.
+/// Reads until a file has the content `after`; until then it must have the content `before`.
 fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Option<&str>) -> Duration {
     let began = Instant::now();
     loop {
@@ -91,7 +91,7 @@ fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Opt
             return began.elapsed();
         }
         assert_eq!(now.as_deref(), before);
-        assert!(began.elapsed() < Duration::from_secs(30), "{path} never shows {after:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{path} never becomes {after:?}");
         sleep(READING.pause);
     }
 }
@@ -135,7 +135,7 @@ fn enoent_during_renames_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());
-    // one look-up of three succeeds
+    // one lookup of three succeeds
     fuse.change(|state| state.misses = 2);
     for _ in 0..10 {
         reader.pass().unwrap();
@@ -153,7 +153,7 @@ fn enoent_during_renames_is_ignored() {
 fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
     let dir = plain();
     let mut reader = established(dir.path());
-    // the times of this test are well below those that are promised
+    // this test uses shorter times than the daemon
     let brief = READING.debounce.absence / 2;
     fs::rename(dir.path().join("firewall/100.fw"), dir.path().join("away")).unwrap();
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, brief);
@@ -176,7 +176,7 @@ fn an_empty_file_is_accepted_only_after_a_delay() {
     until_shown(&mut reader, "firewall/cluster.fw", None, Some(CLUSTER));
 }
 
-/// Files of a file system that misbehave in some way.
+/// Files of a file system that fail in some way.
 type Files = fn(&mut fuse::State) -> &mut BTreeSet<String>;
 
 #[test]
@@ -196,12 +196,12 @@ fn an_unreadable_file_keeps_its_last_good_content() {
             assert!(text.starts_with(&format!("{}/firewall/100.fw: cannot be read", dir.path().display())), "{text}");
             assert!(text.contains(why), "{text}");
         }
-        // one that was never read is unreadable, and the others are there
+        // a file that was never read is unreadable, and the others are available
         let mut reader = self::reader(dir.path());
         reader.settle().unwrap();
         assert!(shown(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
         assert_eq!(shown(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
-        // without cluster.fw nothing is known at all
+        // without cluster.fw the tree is unhealthy
         fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
         let mut reader = self::reader(dir.path());
         assert!(matches!(reader.settle(), Err(Problem::Ill(why)) if why.contains("firewall/cluster.fw: ")));
@@ -280,7 +280,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
     assert!(why_ill(&mut reader).contains("No such file or directory"));
     fs::rename(&away, dir.path()).unwrap();
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    // a list of guests that is cut short is no sign of health either
+    // a truncated list of guests is unhealthy too
     write(dir.path(), ".vmlist", &VMLIST[..20]);
     assert!(why_ill(&mut reader).contains("not a complete JSON"));
     for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
@@ -293,7 +293,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
 fn a_cluster_without_guests_is_healthy() {
     let dir = tempfile::tempdir().unwrap();
     for fuse in [false, true] {
-        // what pmxcfs shows of a new node: no guest, and nothing of the firewall yet
+        // a new node in pmxcfs: no guests and no firewall files
         let files = [(".vmlist", r#"{"version":1}"#), (".members", r#"{"nodename":"n1","version":0}"#)];
         let mount = fuse.then(|| Fuse::mount(dir.path(), &files));
         if !fuse {
@@ -318,14 +318,14 @@ fn a_plain_directory_without_a_list_of_guests_has_its_node_folder() {
 #[test]
 fn the_directory_below_the_mount_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
-    // what would pass for a tree, if it were not known that one is mounted here
+    // would be a valid tree, if it were not known that a file system is mounted here
     write(dir.path(), "nodes/n1/host.fw", "[RULES]\n");
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = established(dir.path());
     fuse.unmount();
     assert!(why_ill(&mut reader).contains("not mounted"));
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    // mounted again, it lacks files for a while
+    // mounted again, files are missing for a while
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
     fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), b"[RULES]\n".into())));
@@ -338,7 +338,7 @@ fn the_directory_below_the_mount_is_not_used() {
 fn an_empty_file_system_mounted_over_it_is_unhealthy() {
     let dir = plain();
     std::thread::scope(|scope| {
-        // a mount namespace of this thread, and of the workers that it starts
+        // a mount namespace for this thread and the workers that it starts
         scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (needs root)");
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
@@ -361,7 +361,7 @@ fn a_killed_cluster_file_system_is_unhealthy_and_can_be_mounted_again() {
     let why = why_ill(&mut reader);
     assert!(why.contains("os error 103") || why.contains("ECONNABORTED") || why.contains("os error 107"), "{why}");
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    // the reader is there, idle, with its watches: it does not keep the mount busy
+    // the idle reading process with its watches does not keep the mount busy
     assert_eq!(workers(dir.path()), 1);
     nix::mount::umount(dir.path()).expect("nothing keeps it busy");
     let again = Fuse::mount(dir.path(), &FILES);

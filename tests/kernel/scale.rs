@@ -1,4 +1,4 @@
-//! Large nodes, and long lives: what must neither fail nor grow. Needs root.
+//! Large nodes. Needs root.
 use crate::host::{Host, VARIANTS};
 use crate::trees;
 use crate::trees::facts;
@@ -15,7 +15,7 @@ fn put(tree: &mut Tree, path: String, text: String) {
     tree.files.insert(path.into(), File::Content(text.into_bytes().into()));
 }
 
-/// A node of so many VMs with one device each.
+/// A node with a given number of VMs with one device each.
 fn node(guests: u32) -> Tree {
     let mut tree = Tree { root: "/etc/pve".into(), ..Tree::default() };
     let ids: Vec<String> =
@@ -67,7 +67,7 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
     for at in 0..65_536 {
         writeln!(cluster, "10.{}.{}.1", at / 256, at % 256).unwrap();
     }
-    // at most 1 MiB, as files of the cluster file system are
+    // at most 1 MiB, the limit of the cluster file system
     assert!(cluster.len() < 1 << 20);
     put(&mut tree, "firewall/cluster.fw".into(), cluster);
     let mut guest = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -source +dc/large\n".to_string();
@@ -85,11 +85,11 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
     }
 }
 
-/// Two names of sets whose hashes are equal: the first has its set, the other is lost with a report, and with it the
-/// rules that look into it, but nothing else.
+/// Two set names with equal hashes: the first set is created; the other is dropped with a report, together with the rules
+/// that use it.
 #[test]
 fn sets_whose_names_collide_do_not_mix() {
-    // FNV-1a of `0-NAME-v4`, of which 31 bits count; found by a search
+    // FNV-1a of `0-NAME-v4`, of which 31 bits are used; found by a search
     let names = colliding();
     let mut tree = node(1);
     let cluster = format!(
@@ -108,7 +108,7 @@ fn sets_whose_names_collide_do_not_mix() {
     Host::new("collide", Variant::Legacy).settle(&compiled.ruleset);
 }
 
-/// Two names of sets that have the same name in the kernel for IPv4.
+/// Two set names whose IPv4 sets have the same name in the kernel.
 fn colliding() -> [String; 2] {
     let hash = |text: &str| {
         text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))

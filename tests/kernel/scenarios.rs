@@ -1,5 +1,5 @@
-//! The promises of the firewall's manual, shown by packets: the real daemon keeps a configuration live on a node of network
-//! namespaces, and packets arrive there or do not.
+//! The behaviour described in the manual, tested with packets: the real daemon applies a configuration on a node in network
+//! namespaces, and packets arrive or are refused.
 //!
 //! Needs root, netfilter, and the tools of `make deps`. Each test has namespaces of its own.
 mod connections;

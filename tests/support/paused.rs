@@ -78,7 +78,7 @@ impl<'a> Paused<'a> {
     pub fn runs_of(&self, change: impl FnOnce()) -> usize {
         let status = || fs::read(self.node.path("run/pve-firewall/status.json")).ok();
         self.arm(usize::MAX >> 1);
-        let before = told();
+        let before = status();
         change();
         until("the update", || (status() != before).then_some(()));
         fs::read_to_string(self.folder.join("runs")).unwrap_or_default().lines().count()

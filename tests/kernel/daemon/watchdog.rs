@@ -1,4 +1,4 @@
-//! What the service manager hears of the daemon, whatever holds its updates up.
+//! The daemon's notifications to the service manager while updates are blocked.
 use super::{SSH, signal};
 use crate::fuse::Fuse;
 use crate::node::{self, CLUSTER, FILES, Node, until};
@@ -7,11 +7,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
-/// What the daemon tells its service manager.
+/// The daemon's notifications to the service manager.
 struct Manager(UnixDatagram);
 
 impl Manager {
-    /// The next message that holds a text.
+    /// The next message that contains a text.
     fn await_message(&self, text: &str) {
         self.0.set_read_timeout(Some(node::PATIENCE)).unwrap();
         let mut buffer = [0; 4096];
@@ -23,7 +23,7 @@ impl Manager {
         }
     }
 
-    /// Forgets what was said so far.
+    /// Discards the messages received so far.
     fn forget(&self) {
         self.0.set_nonblocking(true).unwrap();
         while self.0.recv(&mut [0; 4096]).is_ok() {}
@@ -44,7 +44,7 @@ fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     fuse.hang(true);
     node.until_logged("hangs; is pmxcfs stopped");
     manager.forget();
-    // with `PVEFW_LONG_TESTS` for more than a minute
+    // with `PVEFW_LONG_TESTS` for over a minute
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 250 } else { 5 };
     for _ in 0..count {
         manager.await_message("WATCHDOG=1");
@@ -52,7 +52,7 @@ fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     assert_eq!(node.logged("hangs; is pmxcfs stopped"), 1, "{:#?}", node.log());
     until("one reader at most", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
-    // executing itself anew leaves the hanging reader behind, and makes no second one
+    // the re-executed daemon does not start a second reading process while the hanging one exists
     signal(&child, Signal::SIGHUP);
     manager.await_message("RELOADING=1");
     manager.await_message("WATCHDOG=1");
@@ -69,7 +69,7 @@ fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
 #[test]
 fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     let node = Node::new("pvefw-slow");
-    // stands in for ipset, first in PATH: slow while the file `slow` is there
+    // replaces ipset, first in PATH: slow while the file `slow` exists
     let (shims, slow) = (node.path("shims"), node.path("slow"));
     fs::create_dir(&shims).unwrap();
     let script = format!("#!/bin/sh\n[ -e {} ] && sleep 3\nexec /usr/sbin/ipset \"$@\"\n", slow.display());
@@ -89,7 +89,7 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
         manager.await_message("WATCHDOG=1");
     }
     node.until_logged("update took ");
-    // and once more, with the signal in the middle of it
+    // again, with the signal in the middle of it
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.2\n"));
     until("the slow tool", || (node.processes().len() > 2).then_some(()));
     signal(&child, Signal::SIGTERM);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const ACTIONS: [&str; 3] = ["ACCEPT", "DROP", "REJECT"];
-/// Sets, by the file that has them.
+/// Sets by their file.
 const CLUSTER_SETS: [&str; 4] = ["web", "friends", "management", "blacklist"];
 const GUEST_SETS: [&str; 2] = ["own", "web"];
 
@@ -45,7 +45,7 @@ fn cluster(rng: &mut Rng) -> String {
         text += "local_network 203.0.113.0/24\n";
     }
     for set in CLUSTER_SETS {
-        // rules may refer to the first three; a blacklist is there only sometimes
+        // rules may refer to the first three; the blacklist is optional
         if set != "blacklist" || once_in(rng, 3) {
             let most = if set == "blacklist" { 2 } else { 6 };
             writeln!(text, "[IPSET {set}]").unwrap();
@@ -61,7 +61,7 @@ fn cluster(rng: &mut Rng) -> String {
     text
 }
 
-/// Where rules stand: what they may refer to.
+/// The section of a rule, which determines what it may refer to.
 struct Scope {
     ifaces: &'static [&'static str],
     groups: bool,
@@ -121,7 +121,7 @@ fn guest(rng: &mut Rng) -> String {
     text
 }
 
-/// Lines of an IP set; one that is there twice is reported, and counts once.
+/// Lines of an IP set; a duplicate is reported and ignored.
 fn entries(rng: &mut Rng, text: &mut String, most: usize) {
     for _ in 0..rng.usize(..=most) {
         let family = Family::ALL[rng.usize(..2)];

@@ -1,6 +1,6 @@
-//! What must become of a probe by what the simulator says.
+//! The expected result of a probe according to the simulator.
 //!
-//! The answer to a rejected packet is a packet itself, and meets the firewall on its own way back.
+//! The reply to a rejected packet is filtered on its own path back.
 use super::pools;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{self, DEVICES, Place};
@@ -8,7 +8,7 @@ use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpF
 use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
 use std::net::IpAddr;
 
-/// Asks the simulator about a probe.
+/// Simulates a probe.
 pub fn ask<'a>(ruleset: &'a Ruleset, probe: &'a Probe) -> Answer<'a> {
     question(ruleset, &probe.packet, probe.from.end(), probe.to.end())
 }
@@ -17,7 +17,7 @@ fn question<'a>(ruleset: &'a Ruleset, packet: &'a Packet, from: End, to: End) ->
     simulate(&Question { ruleset, packet, from, to, broadcasts: testbed::broadcasts() })
 }
 
-/// Whether the kernel did with the probe what it must.
+/// Whether the kernel's result is the expected one.
 pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
     let Verdict::Reject(with) = answer.verdict else {
         return fate == if answer.verdict == Verdict::Accept { Fate::Arrived } else { Fate::Dropped };
@@ -30,7 +30,7 @@ pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate)
     fate == if told { Fate::Rejected(with) } else { Fate::Dropped }
 }
 
-/// Whether a packet is from or to nobody or many: kernels differ in whether they answer those.
+/// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
 fn is_odd(packet: &Packet) -> bool {
     let single = |address: Option<IpAddr>| {
         let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
@@ -39,18 +39,18 @@ fn is_odd(packet: &Packet) -> bool {
     !(single(packet.source) && single(packet.dest))
 }
 
-/// Whether an answer gets through to where it goes.
+/// Whether a reply reaches its destination.
 ///
-/// A packet that is stopped at its first hook leaves no connection behind that an ICMP error could be related to. And an RST
-/// ends the connection at the first hook that it meets (nf_conntrack_proto_tcp.c), so that on a guest's own bridge behind that
-/// it belongs to none. Any other answer belongs to the connection.
+/// A packet that is rejected at its first hook creates no connection that an ICMP error could be related to. An RST ends the
+/// connection at its first hook (nf_conntrack_proto_tcp.c), so that on the next bridge it belongs to none. Any other reply
+/// belongs to the connection.
 fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
     let reset = with == RejectWith::TcpReset;
     let routed = answer.hops.iter().any(|passage| matches!(passage.hop, Hop::Route { .. }));
     let to = match (answer.hops.len(), reset) {
         (1, false) => owner(probe.packet.source),
         (2 | 3, true) if routed => owner(probe.packet.source),
-        // bridges return it to where it came from, whatever it said of that
+        // bridges send it back to the actual sender, regardless of its source address
         (3, true) => probe.from,
         _ => return true,
     };
@@ -62,7 +62,7 @@ fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejec
     question(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
 }
 
-/// The answer as a packet.
+/// The reply as a packet.
 fn returned(packet: &Packet, with: RejectWith, to: Place) -> Packet {
     let (family, source, icmp) = match with {
         RejectWith::TcpReset => {
@@ -105,7 +105,7 @@ fn is_firewalled(place: Place) -> bool {
     matches!(place, Place::Guest(index) if DEVICES[index].firewalled)
 }
 
-/// Where the node sends what is for an address.
+/// The node's route to an address.
 fn owner(address: Option<IpAddr>) -> Place {
     let owns = |place: &Place| address.is_some_and(|address| place.addresses().contains(&address));
     Place::ALL.into_iter().find(owns).unwrap_or(Place::Outside)

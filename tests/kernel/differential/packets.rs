@@ -1,4 +1,4 @@
-//! Random packets: such as the node could meet, honest and forged.
+//! Random packets that a node could receive, valid and spoofed.
 use super::pools::{self, once_in, pick};
 use crate::testbed::Place;
 use crate::testbed::probe::Probe;
@@ -8,7 +8,7 @@ use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
 use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::collections::BTreeSet;
 
-/// So many packets of different connections.
+/// Generates packets of different connections.
 pub fn probes(rng: &mut Rng, count: usize) -> Vec<Probe> {
     let mut seen = BTreeSet::new();
     let mut probes = Vec::new();
@@ -44,18 +44,18 @@ fn probe(rng: &mut Rng) -> Probe {
         8 => Probe::tcp(from, to, family, pools::PORTS[rng.usize(..pools::PORTS.len())]),
         _ => Probe::new(from, to, family, PROTOCOLS[rng.usize(..PROTOCOLS.len())]),
     };
-    // TCP and UDP without their ports are no packets
+    // TCP and UDP packets need ports
     let probe = if probe.packet.sport.is_none() && matches!(probe.packet.protocol, Packet::TCP | Packet::UDP) {
         probe.ports(33_000, 22)
     } else {
         probe
     };
     let probe = forged(rng, probe);
-    // what is routed goes to the node first, and where its address says then
+    // a routed packet is sent to the node first
     if is_routed(from, to) { probe.towards(Place::Host.mac()) } else { elsewhere(rng, probe) }
 }
 
-/// Whether the node takes a packet from one bridge to the other.
+/// Whether the node routes a packet from one bridge to the other.
 fn is_routed(from: Place, to: Place) -> bool {
     from != Place::Host && to != Place::Host && from.bridge() != to.bridge()
 }
@@ -95,13 +95,13 @@ fn icmp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
     Probe::new(from, to, family, protocol).message(kind, code)
 }
 
-/// Some senders do not tell who they are.
+/// Some packets have a spoofed source.
 fn forged(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
     let from_host = probe.from == Place::Host;
     let probe = match rng.u32(..6) {
         0 if !from_host => probe.source(pick(rng, foreign(family))),
-        // a node neither takes nor routes what is from nobody or from many; bridges pass it
+        // a node drops packets with an unspecified or multicast source; bridges forward them
         1 if !from_host && probe.to != Place::Host && !is_routed(probe.from, probe.to) && rng.bool() => {
             let nobody = if family == Family::V4 { "0.0.0.0" } else { "::" };
             let many = pools::shared(family);
@@ -122,7 +122,7 @@ fn foreign(family: Family) -> &'static [&'static str] {
     &pools::addresses(family)[1..]
 }
 
-/// Some packets go to other addresses than the receiver's first.
+/// Some packets have another destination than the receiver's first address.
 fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
     match (probe.from, probe.to) {
@@ -136,7 +136,7 @@ fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
             probe.dest(pick(rng, &beyond))
         }
         (Place::Host, _) => probe,
-        // to himself: the answer would look the same
+        // not to the sender itself: the reply would look the same
         _ if once_in(rng, 20) => probe.returning(),
         _ if once_in(rng, 4) => probe.dest(pick(rng, foreign(family))),
         _ if once_in(rng, 4) => probe.dest(pick(rng, pools::shared(family))),

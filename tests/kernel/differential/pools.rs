@@ -1,4 +1,4 @@
-//! The words that random configurations and packets are made of: few, so that rules and packets meet.
+//! Values for random configurations and packets: few, so that rules match packets.
 use fastrand::Rng;
 use pve_firewall::iptables::ruleset::Family;
 
@@ -12,7 +12,7 @@ pub fn once_in(rng: &mut Rng, n: u32) -> bool {
     rng.u32(..n) == 0
 }
 
-/// Addresses of senders and receivers: of the places of the test bed, and of no one.
+/// Source and destination addresses: those of the test bed, and unused ones.
 pub fn addresses(family: Family) -> &'static [&'static str] {
     match family {
         Family::V4 => &[
@@ -43,7 +43,7 @@ pub fn addresses(family: Family) -> &'static [&'static str] {
     }
 }
 
-/// Networks that hold some of the addresses.
+/// Networks that contain some of the addresses.
 pub fn networks(family: Family) -> &'static [&'static str] {
     match family {
         Family::V4 => &[
@@ -65,7 +65,7 @@ pub const RANGES: [&[&str]; 2] = [
     &["fd00::50-fd00::100", "2001:db8::1-2001:db8::ffff"],
 ];
 
-/// Addresses that are nobody's alone.
+/// Addresses that are not unicast.
 pub fn shared(family: Family) -> &'static [&'static str] {
     match family {
         Family::V4 => &["10.0.0.255", "255.255.255.255", "224.0.0.251", "239.1.2.3", "10.0.1.255"],

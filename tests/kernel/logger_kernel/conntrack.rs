@@ -1,4 +1,4 @@
-//! Connections: the same lines as conntrack(8) prints beside us.
+//! Connections: the lines match those of conntrack(8) running in parallel.
 use crate::frames;
 use crate::logger::{Logger, skipped, until, until_ok};
 use crate::netns::Netns;
@@ -43,12 +43,12 @@ impl Drop for Reference {
 }
 
 fn conntrack_lines(text: &str) -> BTreeSet<String> {
-    // who asked for the removal is known to conntrack(8) alone: it is no part of the connection
+    // only conntrack(8) prints the program that deleted the connection
     let strip = |line: &str| line.split(" [USERSPACE]").next().unwrap_or_default().trim_end().to_string();
     text.lines().filter(|line| line.starts_with("    [NEW]") || line.starts_with("[DESTROY]")).map(strip).collect()
 }
 
-/// Sends an IPv4 packet to ourselves; the kernel adds the checksum of its header.
+/// Sends an IPv4 packet to this host; the kernel sets the header checksum.
 fn send_ipv4(protocol: u8, rest: &[u8]) {
     let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1];
     packet.extend(rest);
@@ -78,7 +78,7 @@ fn connect(netns: &Netns) {
             drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             drop(listener.accept().unwrap());
         }
-        // nobody listens: refused, and for TCP reset
+        // the port is closed: refused, and reset for TCP
         assert!(TcpStream::connect("127.0.0.1:81").is_err());
         for (from, to) in [("127.0.0.1:4001", "127.0.0.1:4001"), ("[::1]:4002", "[::1]:4003")] {
             UdpSocket::bind(from).unwrap().send_to(b"hello", to).unwrap();
@@ -124,13 +124,13 @@ fn lines_match_the_output_of_conntrack() {
         let output = root.path().join("conntrack.txt");
         let reference = Reference::start(&netns, &output);
         let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
-        // it is ready when it prints what it hears
+        // it is ready when it prints events
         until("conntrack", || {
             netns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"", "127.0.0.1:9").unwrap());
             fs::read_to_string(&output).unwrap().contains("[NEW]").then_some(())
         });
         connect(&netns);
-        // so that a duration is not zero
+        // for a duration greater than zero
         std::thread::sleep(std::time::Duration::from_millis(1100));
         netns.exec("conntrack -D");
         let seen = |text: &str| {
@@ -142,7 +142,7 @@ fn lines_match_the_output_of_conntrack() {
         until("the end of all connections", || {
             (seen(&fs::read_to_string(&output).unwrap()) && seen(&logger.text())).then_some(())
         });
-        // those before conntrack(8) listened are ours alone
+        // events before the start of conntrack(8) are only in our log
         let early = |line: &str| line.contains(" dport=9 ") && line.starts_with("    [NEW]");
         let theirs = until_ok("the same lines of both", || {
             let theirs = conntrack_lines(&fs::read_to_string(&output).unwrap());
@@ -174,11 +174,11 @@ fn the_switch_of_the_host_is_read_at_the_start_and_at_sighup() {
     logger.line_with(" dport=1001 ");
     for (content, port, logged) in [("0\n", 1002, false), ("1\n", 1003, true)] {
         fs::write(&switch, content).unwrap();
-        // the reload is over when the log is there again
+        // the reload is complete when the log exists again
         fs::rename(logger.log(), logger.log().with_extension("1")).unwrap();
         logger.signal(Signal::SIGHUP);
         until("the reload", || logger.log().exists().then_some(()));
-        // the switch is read right after: a signal more, and it is certain
+        // the switch is read right after that: a second signal makes sure
         logger.signal(Signal::SIGHUP);
         until("the second reload", || asleep(&logger).then_some(()));
         send(port);
@@ -189,7 +189,7 @@ fn the_switch_of_the_host_is_read_at_the_start_and_at_sighup() {
     assert!(!logger.stop().contains(" dport=1002 "));
 }
 
-/// The process waits for something to do.
+/// Whether the process is sleeping.
 fn asleep(logger: &Logger) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", logger.pid())).unwrap();
     let pending = fs::read_to_string(format!("/proc/{}/status", logger.pid())).unwrap();
@@ -206,7 +206,7 @@ fn dropped_events_are_counted() {
     netns.run(|| {
         let socket = UdpSocket::bind("127.0.0.1:65000").unwrap();
         for port in 1..=EVENTS {
-            // whoever refused the last packet
+            // an ICMP error of the previous packet
             let _ = socket.send_to(b"", ("127.0.0.1", port));
         }
     });

@@ -54,7 +54,7 @@ fn copytruncate_leaves_no_hole_and_logging_goes_on() {
     assert!(text.starts_with("100 6 tap100i0-IN "), "{}", &text[..100]);
 }
 
-/// A small file system; unmounted when dropped.
+/// A small file system; unmounted on drop.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -90,7 +90,7 @@ fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
         messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
         messages.last().cloned()
     };
-    // about 80 lines fit: unless chance will have it, the write is cut in the middle of one
+    // about 80 lines fit, so the write most likely stops in the middle of one
     netns.run(|| Sender::new(46).burst(1000));
     until("the report of the failure", || receive().filter(|message| message.contains("cannot write to ")));
     netns.run(|| Sender::new(46).burst(200));
@@ -98,7 +98,7 @@ fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
     let written = packet_lines(&full);
     assert!((1..300).contains(&written), "{written}");
     fs::remove_file(&ballast).unwrap();
-    // without a further packet: the report itself finds the room
+    // without a further packet: the report itself detects the free space
     let line = logger.line_with(" skipped ");
     assert!(line.starts_with("0 3 - ") && line.ends_with(" log entries (queue full)"), "{line}");
     netns.run(|| Sender::new(46).burst(1));
@@ -109,7 +109,7 @@ fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
     assert!(whole_lines(&text));
     for line in text.lines() {
         let own = line.starts_with("0 ");
-        assert!(own || (line.starts_with("100 6 ") && line.ends_with(" LEN=26")), "a torn line: {line}");
+        assert!(own || (line.starts_with("100 6 ") && line.ends_with(" LEN=26")), "a partial line: {line}");
     }
     logger.stop();
     while receive().is_some() {}

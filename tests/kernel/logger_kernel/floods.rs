@@ -1,4 +1,4 @@
-//! More packets than anybody can take.
+//! More packets than the logger can process.
 use crate::flood::{self, Sender};
 use crate::logger::{Logger, packet_lines, skipped, until};
 use crate::netns::Netns;
@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Duration;
 
-/// Bytes of a packet, headers included.
+/// Bytes of a packet including headers.
 const SMALL: usize = 46;
 const LARGE: usize = 1400;
 
@@ -14,7 +14,7 @@ fn burst(netns: &Netns, length: usize, packets: usize) {
     netns.run(|| Sender::new(length).burst(packets));
 }
 
-/// Waits until all of these packets are written or reported as lost.
+/// Waits until all of these packets are written or reported as skipped.
 fn settled(logger: &Logger, packets: usize) -> String {
     until(&format!("{packets} packets"), || {
         let text = logger.text();
@@ -22,7 +22,7 @@ fn settled(logger: &Logger, packets: usize) -> String {
     })
 }
 
-/// Waits until the logger does nothing any more.
+/// Waits until the logger is idle.
 fn quiet(logger: &Logger) -> (String, String) {
     let mut last = (sleeps(logger), processor_time(logger));
     until("the logger to rest", || {
@@ -32,7 +32,7 @@ fn quiet(logger: &Logger) -> (String, String) {
     })
 }
 
-/// Context switches by which the process went to sleep.
+/// Voluntary context switches of the process.
 fn sleeps(logger: &Logger) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", logger.pid())).unwrap();
     status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_string()
@@ -61,11 +61,11 @@ fn an_overflow_is_counted_exactly_and_logging_continues() {
         let netns = flood::namespace("log-overflow");
         let root = tempfile::tempdir().unwrap();
         let logger = Logger::start(&netns, root.path(), &[]);
-        // a logger that gets no processor time: the kernel's queue fills, and overflows
+        // a stopped logger: the kernel's queue overflows
         logger.signal(Signal::SIGSTOP);
         burst(&netns, length, 450_000);
         logger.signal(Signal::SIGCONT);
-        // the queue has room again once all of it was read; then one packet's number shows the loss
+        // once the queue has been read, the sequence number of the next packet shows the drops
         until("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
         let mut extra = 0;
         let text = until("the report", || {
@@ -76,7 +76,7 @@ fn an_overflow_is_counted_exactly_and_logging_continues() {
         assert!(text.contains("\n0 3 - "), "an error's level");
         let text = settled(&logger, 450_000 + extra);
         assert_eq!(packet_lines(&text) + skipped(&text), 450_000 + extra);
-        // after that, it neither spins nor misses a packet
+        // after that, it neither spins nor drops a packet
         quiet(&logger);
         burst(&netns, length, 100);
         let text = settled(&logger, 450_000 + extra + 100);
@@ -105,7 +105,7 @@ fn packets_batched_in_the_kernel_are_written_at_the_end() {
         let root = tempfile::tempdir().unwrap();
         let mut logger = Logger::start(&netns, root.path(), &[]);
         burst(&netns, SMALL, 3);
-        // at once: the batch has not been handed out yet
+        // at once, before the kernel has flushed the batch
         logger.signal(signal);
         assert!(logger.wait().success());
         let text = logger.text();

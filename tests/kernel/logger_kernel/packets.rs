@@ -1,15 +1,15 @@
-//! Packets through the rules of every tool.
+//! Packets logged by rules of every tool.
 use crate::frames;
 use crate::logger::{Logger, until};
 use crate::netns::Netns;
 use std::net::UdpSocket;
 
-/// Sends one UDP packet with these bytes, from a given address.
+/// Sends a UDP packet with this payload and source address.
 fn send(netns: &Netns, from: &str, to: &str, data: &[u8]) {
     netns.run(|| UdpSocket::bind(from).unwrap().send_to(data, to).unwrap());
 }
 
-/// A line without its date and what the kernel chooses.
+/// A line without its date and values chosen by the kernel.
 fn stable(line: &str) -> String {
     let date = regex::Regex::new(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}").unwrap();
     let chosen = regex::Regex::new(r" (ID|FLOWLBL)=\d+").unwrap();
@@ -52,7 +52,7 @@ fn summaries_of_both_variants_and_families_change() {
     }
 }
 
-/// A host with a guest and the outside on a bridge; the guest's address is 10.99.0.1.
+/// A host with a guest and an external host on a bridge; the guest's address is 10.99.0.1.
 struct Bridged {
     host: Netns,
     guest: Netns,
@@ -80,7 +80,7 @@ fn bridged() -> Bridged {
     };
     end(&guest, 1, 2);
     end(&outside, 2, 1);
-    // a port forwards once the bridge has seen its carrier
+    // a port forwards once its carrier is up
     until("the bridge's ports", || host.exec("bridge link").matches("state forwarding").nth(1).map(drop));
     Bridged { host, guest, _outside: outside }
 }
@@ -109,13 +109,13 @@ fn bridge_rules_log_every_kind_of_frame() {
     // ebtables refuses a group of 0, and makes 1 of none; of 65536, the kernel's 16 bits keep 0
     let rule = "-i tap100i0 --nflog-group 65536 --nflog-prefix ':100:6:tap100i0-OUT: DROP: '";
     network.host.exec(&format!("ebtables -A FORWARD {rule}"));
-    // which would drop a malformed packet before the rule
+    // connection tracking would drop a malformed packet before the rule
     network.host.exec("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&network.host, root.path(), &[]);
     let head = "100 6 tap100i0-OUT DATE DROP: IN=fwbr100i0 OUT=fwbr100i0 PHYSIN=tap100i0 PHYSOUT=fwln100i0 \
                 MAC=02:00:00:00:00:02:02:00:00:00:00:01:";
-    // a frame that ends with its header killed older loggers: a message without payload
+    // a frame without payload; it crashes the official logger
     network.guest.run(|| frames::send("eth0", &frames::ethernet(0x88b5)));
     assert_eq!(stable(&logger.line_with(":88:b5")), format!("{head}88:b5"));
     network.guest.run(|| frames::send("eth0", &frames::ethernet(0x0800)));
@@ -166,7 +166,7 @@ fn interface_names_follow_renames_additions_and_removals() {
     add("third");
     send(&host, "0.0.0.0:0", "10.99.0.2:1003", b"");
     assert!(logger.line_with("DPT=1003").contains(" OUT=third "));
-    // removed while its packet waits in the kernel
+    // removed while its packet is queued in the kernel
     send(&host, "0.0.0.0:0", "10.99.0.2:1004", b"");
     host.exec("ip link del third");
     assert!(logger.line_with("DPT=1004").contains(" OUT=third "));

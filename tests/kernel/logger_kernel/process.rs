@@ -1,4 +1,4 @@
-//! Starting, ending, and starting twice.
+//! Start, stop, and a second instance.
 use crate::flood::{self, Sender};
 use crate::logger::{Logger, packet_lines, until};
 use crate::netns::Netns;
@@ -75,13 +75,13 @@ fn a_full_or_read_only_directory_does_not_stop_logging() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("run")).unwrap();
         let program = env!("CARGO_BIN_EXE_pvefw-logger");
-        // the mount is that of `ip netns exec`, which has a mount namespace of its own
+        // `ip netns exec` creates a mount namespace
         let script = format!("mount -t tmpfs -o {options} none $1/run; exec {program} --foreground --root $1");
         let mut child = netns.command("sh").args(["-ec", &script, "sh"]).arg(root.path()).spawn().unwrap();
         let text = || fs::read_to_string(root.path().join("var/log/pve-firewall.log")).unwrap_or_default();
         until("the start", || text().contains("starting pvefw logger").then_some(()));
         netns.run(|| Sender::new(46).burst(5));
-        // a second one still finds that there is one
+        // a second instance still detects the first
         let other = tempfile::tempdir().unwrap();
         assert_eq!(run(&netns, other.path(), &["--foreground"]).status.code(), Some(1));
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();

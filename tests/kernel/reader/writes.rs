@@ -1,4 +1,4 @@
-//! What is written while the tree is read: when it is noticed, and when it is believed.
+//! Writes while the tree is read: when they are detected, and when they are accepted.
 use super::{FILES, GUEST, READING, established, plain, shown, until_shown, write};
 use crate::fuse::Fuse;
 use crate::wait::until;
@@ -13,7 +13,7 @@ fn a_file_is_used_when_it_is_completely_written() {
     let dir = plain();
     let mut reader = established(dir.path());
     let text = format!("{GUEST}IN DROP\nOUT ACCEPT\n");
-    // by a writer that keeps it open, and pauses
+    // by a writer that keeps the file open and pauses
     let mut file = fs::File::create(dir.path().join("firewall/100.fw")).unwrap();
     for piece in text.as_bytes().chunks(16) {
         file.write_all(piece).unwrap();
@@ -26,7 +26,7 @@ fn a_file_is_used_when_it_is_completely_written() {
     drop(file);
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
     assert!(reader.settled());
-    // by one that opens it for each piece
+    // by a writer that opens the file for each part
     let longer = format!("{text}IN ACCEPT -p udp\n");
     for end in 0..longer.len() {
         write(dir.path(), "firewall/100.fw", &longer[..end]);
@@ -40,7 +40,7 @@ fn a_file_is_used_when_it_is_completely_written() {
     assert!(took >= READING.debounce.closed, "{took:?}");
 }
 
-/// Writes of other nodes raise no event.
+/// Writes by other nodes cause no inotify event.
 #[test]
 fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
     let dir = plain();
@@ -55,7 +55,7 @@ fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
     assert!(took >= READING.debounce.content, "{took:?}");
 }
 
-/// As after a clock that jumped, on this node or on the one that wrote the file.
+/// As after a clock jump on this node or on the writing node.
 #[test]
 fn arbitrary_modification_times_are_handled() {
     let dir = plain();
@@ -89,7 +89,7 @@ fn a_local_write_is_reported_at_once_and_a_remote_write_changes_stat() {
     assert!(!reader.changed());
 }
 
-/// Where every change is told, a file at rest is not read again: unless `stat` tells of anything at all.
+/// With inotify, an unmodified file is not read again unless its `stat` has changed.
 #[test]
 fn an_unmodified_file_is_read_again_when_its_stat_changes() {
     let dir = plain();
@@ -104,7 +104,7 @@ fn an_unmodified_file_is_read_again_when_its_stat_changes() {
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
 }
 
-/// Between the passes that read everything, only what `stat` shows as changed is read.
+/// Between full reads, only files whose `stat` has changed are read.
 #[test]
 fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
         reader.look().unwrap();
         (shown(&reader, "firewall/100.fw").as_deref() == Some(&*longer)).then_some(())
     });
-    // of the same size, and of the same time
+    // with the same size and modification time
     let hidden = longer.replace("DROP", "ECHO");
     put(&hidden);
     reader.look().unwrap();

@@ -1,4 +1,4 @@
-//! Connections: what belongs to one passes, also across updates; what belongs to none does not.
+//! Connections: packets of an established one pass, also after updates; other packets do not.
 use super::site::{GUEST100, HOST, PATIENCE, Site};
 use crate::testbed::Place::Outside;
 use crate::testbed::VM100;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const OPEN: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
 const CLOSED: &str = "[OPTIONS]\nenable: 1\n";
-/// How long a packet that passes could take at most.
+/// Maximum time of an accepted packet.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Both ends of a connection.
@@ -27,7 +27,7 @@ impl Connection {
         Some(Connection(client, peer))
     }
 
-    /// Says something both ways.
+    /// Sends data in both directions.
     #[track_caller]
     fn talk(&mut self) {
         let Connection(client, peer) = self;
@@ -45,11 +45,11 @@ fn an_established_connection_survives_updates_that_refuse_new_ones() {
     let site = Site::new(&[(GUEST100, OPEN)]);
     site.bed.assign_addresses();
     let server = site.bed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
-    let mut first = Connection::open(&site, &server, PATIENCE).expect("the rule lets it in");
+    let mut first = Connection::open(&site, &server, PATIENCE).expect("the rule accepts it");
     first.talk();
     site.change(&[(GUEST100, CLOSED)]);
     first.talk();
-    assert!(Connection::open(&site, &server, SOON).is_none(), "no rule lets a new one in");
+    assert!(Connection::open(&site, &server, SOON).is_none(), "no rule accepts a new one");
     site.change(&[(GUEST100, OPEN)]);
     let mut second = Connection::open(&site, &server, PATIENCE).expect("the rule is back");
     second.talk();

@@ -1,4 +1,4 @@
-//! What a guest may send whatever its rules: its own addresses, DHCP, neighbour discovery, router advertisements.
+//! Filters for guests' traffic regardless of rules: source addresses, DHCP, neighbour discovery, router advertisements.
 use super::site::{CLUSTER, GUEST100, GUEST200, ON, Site};
 use crate::testbed::Place::Outside;
 use crate::testbed::frame::BROADCAST;
@@ -7,7 +7,7 @@ use crate::testbed::{CT200, FREE900, VM100};
 use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
-/// Closed in both directions.
+/// Policy DROP in both directions.
 const CLOSED: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n";
 
 fn closed(more: &str) -> String {

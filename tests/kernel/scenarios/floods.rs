@@ -1,4 +1,4 @@
-//! Floods, smurfs, and TCP flags that make no sense.
+//! SYN floods, smurfs, and invalid TCP flags.
 use super::site::{CLUSTER, GUEST100, HOST, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
@@ -17,10 +17,10 @@ fn a_syn_flood_is_limited_for_its_sender_only() {
     let protection = "[OPTIONS]\nprotection_synflood: 1\nprotection_synflood_rate: 5\nprotection_synflood_burst: 20\n";
     site.change(&[(HOST, protection)]);
     let arrived = site.arrivals(&flood("10.0.0.51"));
-    // the burst, and what the rate lets through while the flood lasts
+    // the burst, and the packets allowed by the rate during the flood
     assert!((20..100).contains(&arrived), "{arrived} of 300");
-    assert!(site.arrivals(&flood("10.0.0.150")[..15]) == 15, "another sender has a limit of its own");
-    // only what opens connections counts
+    assert!(site.arrivals(&flood("10.0.0.150")[..15]) == 15, "another sender has its own limit");
+    // only packets that open connections count
     let others: Vec<_> =
         (0..50).map(|port| Probe::udp(Outside, Host, Family::V4, 80).ports(20_000 + port, 80)).collect();
     assert_eq!(site.arrivals(&others), 50);
@@ -41,7 +41,7 @@ fn smurfs_are_dropped_unless_disabled() {
 
 #[test]
 fn invalid_tcp_flags_are_dropped_if_enabled() {
-    // without this option, connection tracking drops all of them already
+    // without this option, connection tracking would drop all of them
     let host = |more: &str| format!("[OPTIONS]\nnf_conntrack_allow_invalid: 1\n{more}");
     let mut site = Site::new(&[(GUEST100, OPEN), (HOST, &host(""))]);
     let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);

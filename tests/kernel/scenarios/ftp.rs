@@ -1,10 +1,10 @@
-//! FTP through the firewall: a real server in a guest, a real client outside.
+//! FTP through the firewall: a real server in a guest, a real client on the external host.
 use super::site::{GUEST100, HOST, Program, Site, until};
 use crate::testbed::VM100;
 use std::fs;
 use std::path::Path;
 
-/// Only port 21 is open, and only what belongs to a connection leaves.
+/// Only port 21 is accepted, and outgoing only packets of established connections.
 const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN FTP(ACCEPT)\n";
 const GREETING: &str = "hello by FTP";
 /// curl(1): the transfer took too long.
@@ -14,7 +14,7 @@ fn server(site: &Site) -> Program {
     let folder = site.root().join("ftp");
     fs::create_dir_all(folder.join("files")).unwrap();
     fs::write(folder.join("files/greeting"), GREETING).unwrap();
-    // the server's own user must get there
+    // the server's user needs access
     for folder in [site.root(), &folder] {
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder, everyone).unwrap();
@@ -30,7 +30,7 @@ fn server(site: &Site) -> Program {
     Program::start(site.bed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
 }
 
-/// Gets the greeting with these options; curl's exit status and what it got.
+/// Downloads the file with these options; returns curl's exit status and output.
 fn get(site: &Site, options: &[&str], seconds: &str) -> (i32, String) {
     let mut command = site.bed.outside.command("curl");
     command.args(["--silent", "--show-error", "--max-time", seconds]).args(options).arg("ftp://10.0.0.100/greeting");

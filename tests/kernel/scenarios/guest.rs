@@ -1,4 +1,4 @@
-//! Guests: policies in both directions, devices, and guests among themselves.
+//! Guests: policies in both directions, devices, and traffic between guests.
 use super::site::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
@@ -51,7 +51,7 @@ fn the_policies_are_set_by_the_options() {
 
 #[test]
 fn a_guest_without_firewall_is_not_filtered() {
-    // 101 is off, 200 has no file, and 900 no firewalled device
+    // 101 is disabled, 200 has no file, and 900 no firewalled device
     let off = "[OPTIONS]\nenable: 0\npolicy_out: DROP\n";
     let mut site = Site::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
     for guest in [VM101, CT200, FREE900] {

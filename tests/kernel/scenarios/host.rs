@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 const IGMP: u8 = 2;
-/// A host of the local network, and one beyond it.
+/// A host in the local network, and one outside.
 const LOCAL: &str = "10.0.0.50";
 const REMOTE: &str = "203.0.113.5";
 
@@ -54,10 +54,10 @@ fn igmp_and_icmp_errors_are_accepted() {
     let mut site = Site::new(&[]);
     site.all(Fate::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
     let errors = |kind| Probe::icmp(Outside, Host, kind);
-    // about nothing that the host has sent
+    // not related to a packet of the host
     site.all(Fate::Dropped, [3, 4, 11].map(errors));
     for kind in [3, 4, 11] {
-        // the packet that the errors of probes tell of
+        // the packet quoted in the probes' ICMP errors
         site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), Fate::Arrived)]);
         site.next(errors(kind), Fate::Arrived);
     }
@@ -127,7 +127,7 @@ fn corosync_is_accepted_from_the_other_nodes() {
     site.all(Fate::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
     site.all(Fate::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
     site.all(Fate::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
-    // multicast of the cluster network, and of others
+    // multicast from the cluster network, and from others
     site.check(&[
         (udp(5405, LOCAL).dest("224.0.0.1"), Fate::Arrived),
         (udp(5400, LOCAL).dest("224.0.0.1"), Fate::Dropped),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 const GUEST: &str = "[OPTIONS]\nenable: 1\nips: 1\nips_queues: 0\n[RULES]\nIN ACCEPT -p udp -dport 9000:9001\n";
-/// Port 9001 is let in by the firewall and refused by the signature; 9002 is refused by the firewall.
+/// Port 9001 is accepted by the firewall and dropped by Suricata's signature; 9002 is dropped by the firewall.
 const SIGNATURES: &str = r#"alert udp any any -> any 9000 (msg:"accepted"; sid:1; rev:1;)
 drop udp any any -> any 9001 (msg:"unwanted"; content:"pvefwTAG"; sid:2; rev:1;)
 alert udp any any -> any 9002 (msg:"refused"; sid:3; rev:1;)

@@ -1,4 +1,4 @@
-//! What rules may say: groups, macros, aliases, sets, ranges, lists, ports, ICMP types.
+//! Rule parameters: groups, macros, aliases, sets, ranges, lists, ports, ICMP types.
 use super::site::{CLUSTER, GUEST100, Site};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::VM100;
@@ -117,7 +117,7 @@ fn the_blacklist_applies_to_host_and_guests() {
         (tcp(80, "203.0.113.67"), Fate::Arrived),
         (to_host("203.0.113.66"), Fate::Dropped),
         (to_host("203.0.113.67"), Fate::Arrived),
-        // it is about those who come in, not about those whom guests send to
+        // it applies to source addresses of incoming packets, not to destinations of guests
         (Probe::tcp(VM100, Outside, Family::V4, 80).dest("203.0.113.66"), Fate::Arrived),
     ]);
 }

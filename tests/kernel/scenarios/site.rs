@@ -1,4 +1,4 @@
-//! A node of the test bed on which the real daemon keeps a configuration live.
+//! The node of the test bed with a running daemon.
 use crate::netns::Netns;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
@@ -19,10 +19,10 @@ pub const HOST: &str = "nodes/n1/host.fw";
 pub const GUEST100: &str = "firewall/100.fw";
 pub const GUEST101: &str = "firewall/101.fw";
 pub const GUEST200: &str = "firewall/200.fw";
-/// An enabled firewall, with nothing else said.
+/// An enabled firewall with default options.
 pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 
-/// The test bed under a running daemon.
+/// The test bed with a running daemon.
 pub struct Site {
     pub bed: Bed,
     wire: Wire,
@@ -31,7 +31,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts the daemon on an enabled firewall and these files, and waits until they are live.
+    /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
@@ -59,12 +59,12 @@ impl Site {
         site
     }
 
-    /// The directory that is the node's root.
+    /// The root directory of the node.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// Changes files, and waits until they are live.
+    /// Changes files, and waits until their rules are live.
     pub fn change(&self, files: &[(&str, &str)]) {
         for (path, text) in files {
             write(self.root.path(), path, text);
@@ -81,7 +81,7 @@ impl Site {
         });
     }
 
-    /// Sends packets of different connections; each must meet its fate.
+    /// Sends packets of different connections and checks the result of each.
     #[track_caller]
     pub fn check(&mut self, cases: &[(Probe, Fate)]) {
         self.bed.node.exec("conntrack -F 2>/dev/null");
@@ -94,21 +94,21 @@ impl Site {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
-    /// The same fate for all.
+    /// Checks the same result for all packets.
     #[track_caller]
     pub fn all(&mut self, fate: Fate, probes: impl IntoIterator<Item = Probe>) {
         let cases: Vec<_> = probes.into_iter().map(|probe| (probe, fate)).collect();
         self.check(&cases);
     }
 
-    /// One packet, after whatever was sent before it.
+    /// Sends one packet after all earlier ones.
     #[track_caller]
     pub fn next(&mut self, probe: Probe, fate: Fate) {
         let seen = self.wire.ask(&probe);
         assert_eq!(seen, fate, "{probe}");
     }
 
-    /// Sends packets, and tells how many arrive.
+    /// Sends packets, and returns how many arrive.
     pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
         self.wire.ask_many(probes).into_iter().filter(|fate| *fate == Fate::Arrived).count()
     }
@@ -122,7 +122,7 @@ impl Drop for Site {
 
 /// Ends a process.
 pub fn stop(child: &mut Child) {
-    // it may have ended by itself
+    // it may already have ended
     let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
     let _ = child.wait();
 }
@@ -136,7 +136,7 @@ fn write(root: &Path, path: &str, text: &str) {
     fs::rename(fresh, path).unwrap();
 }
 
-/// A server or the like in a namespace, ended when dropped.
+/// A process in a namespace, terminated on drop.
 pub struct Program(Child);
 
 impl Program {
@@ -146,7 +146,7 @@ impl Program {
         Program(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; run make deps")))
     }
 
-    /// Ends it now.
+    /// Terminates it.
     pub fn stop(self) {}
 }
 

@@ -1,4 +1,4 @@
-//! What a policy drops without a log line, and what it logs.
+//! Traffic that a policy drops without logging, and traffic that it logs.
 use super::site::{GUEST100, HOST, Site};
 use crate::logger::Logger;
 use crate::testbed::Place::{Host, Outside};
@@ -6,7 +6,7 @@ use crate::testbed::probe::Probe;
 use crate::testbed::{Place, VM100};
 use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 
-/// The traffic that no one wants to read of.
+/// Noise that is not logged.
 fn noise(to: Place) -> Vec<Probe> {
     let udp = |sport, dport| Probe::udp(Outside, to, Family::V4, dport).ports(sport, dport);
     let tcp = |dport| Probe::tcp(Outside, to, Family::V4, dport);
@@ -39,7 +39,7 @@ fn noise_is_dropped_without_logging_and_the_rest_is_logged() {
     let logger = Logger::start(&site.bed.node, site.root(), &[]);
     for (to, place) in [(Host, "0 6 PVEFW-HOST-IN "), (VM100, "100 6 tap100i0-IN ")] {
         assert_eq!(site.arrivals(&noise(to)), 0);
-        // what follows the noise: when it is in the log, the noise would be
+        // a packet after the noise: when it is in the log, the noise would be too
         assert_eq!(site.arrivals(&[Probe::tcp(Outside, to, Family::V4, 9999)]), 0);
         let line = logger.line_with(&format!(" policy DROP: IN={}", if to == Host { "vmbr0" } else { "fwbr100i0" }));
         assert!(line.starts_with(place) && line.contains("DPT=9999"), "{line}");

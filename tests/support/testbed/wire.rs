@@ -25,7 +25,7 @@ const OUTGOING: u8 = 4;
 
 /// The kind of packets that a socket receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum PacketKind {
     /// Ethernet frames.
     Frames,
     /// IPv4 packets with their header.
@@ -36,14 +36,14 @@ enum Heard {
 
 /// Sockets at all places of a bed.
 pub struct Wire {
-    ears: Vec<(Place, Heard, Socket)>,
+    sockets: Vec<(Place, PacketKind, Socket)>,
     speakers: BTreeMap<Place, usize>,
     host: [Socket; 2],
     number: u32,
 }
 
 /// A captured packet.
-struct Seen<'a> {
+struct Captured<'a> {
     place: Place,
     /// The source of an IP packet.
     source: Option<IpAddr>,
@@ -56,21 +56,21 @@ struct Seen<'a> {
 
 impl Wire {
     pub fn new(bed: &Bed) -> Self {
-        let mut ears = Vec::new();
+        let mut sockets = Vec::new();
         let mut speakers = BTreeMap::new();
         for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
-            speakers.insert(place, ears.len());
-            ears.push((place, Heard::Frames, bed.netns(place).run(|| packet_socket(&place.interface()))));
+            speakers.insert(place, sockets.len());
+            sockets.push((place, PacketKind::Frames, bed.netns(place).run(|| packet_socket(&place.interface()))));
         }
         let raw = |family: Family, protocol: u8| bed.node.run(|| raw_socket(family, protocol));
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
-            ears.push((Place::Host, Heard::V4, raw(Family::V4, protocol)));
+            sockets.push((Place::Host, PacketKind::V4, raw(Family::V4, protocol)));
         }
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMPV6]) {
-            ears.push((Place::Host, Heard::V6(protocol), raw(Family::V6, protocol)));
+            sockets.push((Place::Host, PacketKind::V6(protocol), raw(Family::V6, protocol)));
         }
         // IPPROTO_RAW: packets with their headers (raw(7))
-        Wire { ears, speakers, host: [raw(Family::V4, 255), raw(Family::V6, 255)], number: 0 }
+        Wire { sockets, speakers, host: [raw(Family::V4, 255), raw(Family::V6, 255)], number: 0 }
     }
 
     /// Sends one probe.
@@ -110,7 +110,7 @@ impl Wire {
             let _ = socket.send_to(&frame::ip(&probe.packet, number), &to.into());
             return;
         };
-        let (_, _, socket) = &self.ears[self.speakers[&probe.from]];
+        let (_, _, socket) = &self.sockets[self.speakers[&probe.from]];
         socket.send(&frame::frame(probe, number)).expect("sending a frame");
     }
 
@@ -120,20 +120,20 @@ impl Wire {
         let timeout = PollTimeout::try_from(quiet).expect("a short time");
         while Instant::now() < deadline {
             let mut fds: Vec<_> =
-                self.ears.iter().map(|(_, _, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+                self.sockets.iter().map(|(_, _, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
             if poll(&mut fds, timeout).expect("polling sockets") == 0 {
                 return;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            for ((place, heard, socket), _) in self.ears.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.hear(*place, *heard, socket, |seen| note(seen, probes, first, fates));
+            for ((place, kind, socket), _) in self.sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.read_queued(*place, *kind, socket, |seen| note(seen, probes, first, fates));
             }
         }
         panic!("the namespaces did not become quiet");
     }
 
     /// Reads all queued packets of a socket.
-    fn hear(&self, place: Place, heard: Heard, socket: &Socket, mut note: impl FnMut(&Seen<'_>)) {
+    fn read_queued(&self, place: Place, kind: PacketKind, socket: &Socket, mut note: impl FnMut(&Captured<'_>)) {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
             let from = from.unwrap_or_else(|| panic!("a packet without a sender"));
@@ -141,10 +141,10 @@ impl Wire {
                 continue;
             }
             let bytes = &buffer[..length];
-            let seen = match heard {
-                Heard::Frames => frame_seen(place, bytes),
-                Heard::V4 => packet_seen(place, LaxSlicedPacket::from_ip(bytes).ok()),
-                Heard::V6(protocol) => from.as_sockaddr_in6().map(|source| Seen {
+            let seen = match kind {
+                PacketKind::Frames => frame_seen(place, bytes),
+                PacketKind::V4 => packet_seen(place, LaxSlicedPacket::from_ip(bytes).ok()),
+                PacketKind::V6(protocol) => from.as_sockaddr_in6().map(|source| Captured {
                     place,
                     source: Some(source.ip().into()),
                     dest: None,
@@ -184,13 +184,13 @@ fn prepared(socket: Socket) -> Socket {
     socket
 }
 
-fn frame_seen(place: Place, bytes: &[u8]) -> Option<Seen<'_>> {
+fn frame_seen(place: Place, bytes: &[u8]) -> Option<Captured<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     // ARP, or a packet that the parser considers invalid
-    packet_seen(place, sliced).or(Some(Seen { place, source: None, dest: None, protocol: 0, body: bytes }))
+    packet_seen(place, sliced).or(Some(Captured { place, source: None, dest: None, protocol: 0, body: bytes }))
 }
 
-fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen<'_>> {
+fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
     let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
         LaxNetSlice::Ipv4(ip) => {
             let header = ip.header();
@@ -202,11 +202,17 @@ fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Seen
         }
         _ => return None,
     };
-    Some(Seen { place, source: Some(source), dest: Some(dest), protocol: payload.ip_number.0, body: payload.payload })
+    Some(Captured {
+        place,
+        source: Some(source),
+        dest: Some(dest),
+        protocol: payload.ip_number.0,
+        body: payload.payload,
+    })
 }
 
 /// Records the result that a captured packet shows.
-fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
+fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
     let Some(number) = tagged(seen.body) else {
         if seen.protocol == Packet::TCP {
             note_reset(seen, probes, fates);
@@ -230,7 +236,7 @@ fn note(seen: &Seen<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
 }
 
 /// A TCP RST is the reply to the probe in the opposite direction.
-fn note_reset(seen: &Seen<'_>, probes: &[Probe], fates: &mut [Fate]) {
+fn note_reset(seen: &Captured<'_>, probes: &[Probe], fates: &mut [Fate]) {
     let Ok(tcp) = TcpHeaderSlice::from_slice(seen.body) else { return };
     if !tcp.rst() {
         return;
