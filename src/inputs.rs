@@ -1,11 +1,11 @@
-//! What compiling depends on, as texts and plain facts. The shell collects it, the core reads it.
+//! The inputs of compiling: file contents and facts about the node. Modules with I/O collect them for the core.
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The content of a file, any bytes. It is shared: a copy costs nothing, nor does comparing with one, and in a tree that was
+/// The content of a file, any bytes. Shared, so that copying it, and comparing it with a copy, is cheap: in a tree that was
 /// read again most contents are copies.
 #[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
 pub struct Content(#[serde(with = "bytes")] Arc<[u8]>);
@@ -36,7 +36,7 @@ impl From<Vec<u8>> for Content {
     }
 }
 
-/// All bytes at once, and not one by one.
+/// Serialises all bytes at once instead of one by one.
 mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};
     use serde_bytes::Bytes;
@@ -51,21 +51,21 @@ mod bytes {
     }
 }
 
-/// A file of the configuration tree. One that is certainly absent or empty is not in the tree.
+/// A file of the configuration tree. A file known to be absent or empty is not in the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum File {
     /// Its content.
     Content(Content),
-    /// It is there, or was, and cannot be read now: why. What depends on it keeps its live rules.
+    /// The file exists, or existed, but cannot be read, with the reason. Whatever depends on it keeps its live rules.
     Unreadable(Arc<str>),
 }
 
-/// The configuration tree (`/etc/pve`), read in one pass.
+/// The configuration tree (`/etc/pve`) from one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
-    /// The folder that was read, without a final slash: reports name files by it.
+    /// The directory that was read, without a trailing slash; reports use it in file names.
     pub root: String,
-    /// The files that matter, by their path below the root, such as `firewall/100.fw`:
+    /// The relevant files by their path below the root, such as `firewall/100.fw`:
     /// `.vmlist`, `.members`, `corosync.conf`, `firewall/*.fw`, `sdn/firewall/*.fw`, `nodes/NODE/host.fw`,
     /// `nodes/NODE/qemu-server/*.conf` and `nodes/NODE/lxc/*.conf` of the own node.
     pub files: BTreeMap<Arc<str>, File>,
@@ -88,12 +88,12 @@ impl Tree {
     }
 }
 
-/// What the node itself tells, apart from its configuration tree.
+/// Facts about the node that are not in the configuration tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The node's name: the host name up to the first dot, or what `--node` gives.
+    /// The node's name: the host name up to the first dot, or the argument of `--node`.
     pub node: String,
-    /// Now, in seconds since 1970 (UTC): `enable: N` may be a time.
+    /// The current time in seconds since 1970 (UTC): `enable: N` may be a time.
     pub now: u64,
     /// The content of `/proc/net/route`.
     pub routes_v4: String,
@@ -105,19 +105,19 @@ pub struct Facts {
     pub protocols: String,
     /// The content of `/etc/ethertypes`.
     pub ethertypes: String,
-    /// Alternative interface names (`ip link property add … altname`), each with the name that it stands for.
+    /// Alternative interface names (`ip link property add … altname`), each with the name of the interface.
     pub altnames: BTreeMap<String, String>,
-    /// Host names of the tree ([`crate::iptables::compile::names_to_resolve`]) with the addresses that they have, in the
-    /// resolver's order. A name that has none is absent.
+    /// Host names of the tree ([`crate::iptables::compile::names_to_resolve`]) with their addresses, in the
+    /// resolver's order. A name without addresses is absent.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
-    /// Devices of guests with an unreadable file whose rules are live (`tap100i0`): their live chains are kept.
+    /// Devices with live rules of guests with an unreadable file (`tap100i0`): their live chains are kept.
     pub live_devices: Vec<String>,
 }
 
 impl Facts {
-    /// Whether these are the same facts, perhaps of another time.
+    /// Whether these are the same facts except for the time.
     #[must_use]
-    pub fn same_but_for_time(&self, other: &Self) -> bool {
+    pub fn equal_except_time(&self, other: &Self) -> bool {
         let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;
         let Facts { altnames, resolved, live_devices, .. } = self;
         (node, routes_v4, routes_v6, services, protocols, ethertypes)

@@ -1,6 +1,6 @@
-//! The Proxmox VE firewall: configuration in, a live netfilter ruleset out; dropped packets in, log lines out.
+//! The Proxmox VE firewall: compiles configuration files to netfilter rules, and logs packets.
 //!
-//! Data flows one way:
+//! Data flow:
 //!
 //! ```text
 //! /etc/pve files ─▶ config ─┐
@@ -10,13 +10,12 @@
 //! kernel NFLOG ─▶ logger ─▶ nflog ─▶ pve-firewall.log
 //! ```
 //!
-//! The **core** turns bytes into values and text. It does no I/O, asks no clock and no environment, and logs nothing:
+//! The **core** converts bytes to values and text. It does no I/O and no logging, and uses neither clock nor environment:
 //! the modules `model`, `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
 //!
-//! The **shell** reads files, runs tools and talks to the kernel: `system` (the only module that spawns,
-//! opens sockets or says `unsafe`), and above it `iptables::apply`, `pmxcfs`, `trial`, `daemon`, `logger` and `cli`.
+//! The other modules do I/O: `system` (the only module that starts processes, opens sockets or uses `unsafe`), and above it `iptables::apply`, `pmxcfs`, `trial`, `daemon`, `logger` and `cli`.
 //!
-//! Which module may use which is written down in `tests/it/architecture.rs`, and held there.
+//! `tests/it/architecture.rs` lists and tests which module may use which.
 
 pub mod builtin;
 pub mod cli;

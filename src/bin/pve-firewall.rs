@@ -1,4 +1,4 @@
-//! The `pve-firewall` command: compiles the firewall configuration and keeps it live.
+//! The program `pve-firewall`: compiles the firewall configuration and applies it.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

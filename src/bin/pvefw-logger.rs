@@ -1,4 +1,4 @@
-//! The `pvefw-logger` command: writes the packets that NFLOG rules report to the firewall log.
+//! The program `pvefw-logger`: writes packets logged by NFLOG rules to the firewall log.
 use clap::Parser;
 use pve_firewall::logger::{self, args::Args};
 use std::process::ExitCode;

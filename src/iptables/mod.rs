@@ -1,4 +1,4 @@
-//! The first backend: iptables, ip6tables, ipset and ebtables.
+//! The backend for iptables, ip6tables, ipset and ebtables.
 
 pub mod apply;
 pub mod compile;

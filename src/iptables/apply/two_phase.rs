@@ -36,8 +36,7 @@ impl Firewall {
         let mut plan = self.plan(&wanted, &live);
         plan.hold(&failed);
         // only a chain whose rules stay, as one of the new ones is refused, has not gone over
-        let stays =
-            |name: &&SetName| live.looks_into(name) && next_name(name).is_none_or(|next| !live.looks_into(&next));
+        let stays = |name: &&SetName| live.uses_set(name) && next_name(name).is_none_or(|next| !live.uses_set(&next));
         plan.hold(entangled.iter().filter(stays));
         for family in Family::ALL.into_iter().filter(|family| first.has_failed(*family)) {
             plan.hold(wanted.sets_of(family));

@@ -75,7 +75,7 @@ impl Memory {
     /// Whether the result for these inputs is known.
     fn holds(&self, tree: &Tree, facts: &Facts) -> bool {
         let enabled = is_enabled(self.world.cluster.options.enable, facts.now);
-        enabled == self.compiled.enabled && *tree == self.tree && facts.same_but_for_time(&self.facts)
+        enabled == self.compiled.enabled && *tree == self.tree && facts.equal_except_time(&self.facts)
     }
 
     fn next(old: Option<Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {

@@ -1,4 +1,4 @@
-//! What has to change so that the kernel holds what is wanted.
+//! The changes that make the live rules equal to the wanted ones.
 use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
 use crate::model::{Family, PerFamily};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// What happens to a chain or set.
+/// The action for a chain or set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It is not live.
@@ -17,7 +17,7 @@ pub enum Action {
     Update,
     /// It is live and no longer wanted.
     Delete,
-    /// It is live and stays as it is.
+    /// It is live and is not changed.
     Ignore,
 }
 
@@ -36,9 +36,9 @@ impl fmt::Display for Action {
 /// A chain or set of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// What happens to it.
+    /// The action.
     pub action: Action,
-    /// The wanted signature; the live one of what is deleted or ignored, if it has any.
+    /// The wanted signature; for deleted and ignored ones the live signature, if any.
     pub signature: Option<Signature>,
 }
 
@@ -49,9 +49,9 @@ pub struct TablePlan {
     pub chains: BTreeMap<ChainName, Planned>,
     /// The built-in chains that lack their jump to our entry chain.
     pub missing_hooks: Vec<&'static str>,
-    /// The built-in chains that have too many of them, and how many.
+    /// The built-in chains with duplicate jumps, and their number.
     pub surplus_hooks: Vec<(&'static str, usize)>,
-    /// Deleted chains that rules of other programs go to: they are emptied only.
+    /// Deleted chains that rules of other programs jump to: they are only flushed.
     pub pinned: BTreeSet<ChainName>,
 }
 
@@ -60,11 +60,11 @@ pub struct TablePlan {
 pub struct SetPlan {
     /// All sets of ours, wanted or live.
     pub sets: BTreeMap<SetName, Planned>,
-    /// Left behind by an update that was interrupted; to be destroyed.
+    /// Left by an interrupted update; to be destroyed.
     pub stale: BTreeSet<SetName>,
 }
 
-/// The changes of all parts. A part that could not be read has none.
+/// The changes of all parts. A part that could not be read has no changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The table `filter`.
@@ -78,13 +78,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compares what is wanted with what is live.
+    /// Compares the wanted with the live rules.
     #[must_use]
     pub fn new(wanted: &Ruleset, live: &Live) -> Self {
         Plan::with_kept(wanted, live, |_| BTreeSet::new())
     }
 
-    /// The same where, besides [`Ruleset::kept`], some live chains of single parts stay as they are.
+    /// Like [`new`](Self::new), but besides [`Ruleset::kept`], some live chains of single parts are kept unchanged.
     #[must_use]
     pub fn with_kept(wanted: &Ruleset, live: &Live, kept: impl Fn(Part) -> BTreeSet<ChainName>) -> Self {
         let mut plan = Plan::default();
@@ -118,7 +118,7 @@ impl Plan {
         self.parts().next().is_none()
     }
 
-    /// The parts where something is to be done.
+    /// The parts with changes.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
         Part::ALL.into_iter().filter(|part| match part {
             Part::Table(table, family) => !self.table(*table, *family).is_empty(),
@@ -127,7 +127,7 @@ impl Plan {
         })
     }
 
-    /// The changes of a table of iptables.
+    /// The changes of an iptables table.
     #[must_use]
     pub fn table(&self, table: TableName, family: Family) -> &TablePlan {
         match table {
@@ -145,11 +145,11 @@ impl Plan {
 }
 
 impl TablePlan {
-    /// Compares one table of iptables. The live chains among `kept` stay as they are, and with them all that they go to.
+    /// Compares one iptables table. The live chains in `kept` are not changed, nor are the chains that they jump to.
     #[must_use]
     pub fn new(wanted: &Table, live: &LiveTable, table: TableName, kept: &BTreeSet<ChainName>) -> Self {
         let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name)));
-        // a signature says what was made, and the number of rules that nobody has added or removed any since
+        // the signature identifies the generated rules, and the number of rules detects later additions and deletions
         let exists = |name: &ChainName, chain: &LiveChain, signature| {
             let rules = wanted.get(name).map(|chain| chain.expanded() + 1);
             chain.signature == Some(signature) && Some(chain.rules) == rules
@@ -157,7 +157,7 @@ impl TablePlan {
         table_plan(signatures, live, kept, exists, table.hooks())
     }
 
-    /// Compares the ebtables chains, spelled as the variant prints them.
+    /// Compares the ebtables chains, with MAC addresses in the format of the variant.
     #[must_use]
     pub fn bridge(
         wanted: &BTreeMap<ChainName, Arc<BridgeChain>>,
@@ -180,7 +180,7 @@ impl TablePlan {
         self.chains.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
     }
 
-    /// The chains that are not as planned in a table that was read after this plan was carried out.
+    /// The chains that differ from the plan in a table that was read after the update.
     pub fn unfinished<'a>(&'a self, live: &'a LiveTable) -> impl Iterator<Item = &'a ChainName> {
         let finished = |name: &ChainName, planned: &Planned| {
             let chain = live.chains.get(name);
@@ -208,7 +208,7 @@ impl SetPlan {
         self.sets.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
     }
 
-    /// The wanted sets that are not as planned among those that were read after this plan was carried out.
+    /// The wanted sets that differ from the plan in sets that were read after the update.
     pub fn unfinished<'a>(&'a self, live: &'a LiveSets) -> impl Iterator<Item = &'a SetName> {
         let finished = |name: &SetName, planned: &Planned| match planned.action {
             Action::Create | Action::Update | Action::Exists => live.sets.get(name).copied() == planned.signature,
@@ -219,7 +219,7 @@ impl SetPlan {
 }
 
 impl Ruleset {
-    /// The chains of a table of iptables.
+    /// The chains of an iptables table.
     #[must_use]
     pub fn table(&self, table: TableName, family: Family) -> &Table {
         match table {
@@ -229,7 +229,7 @@ impl Ruleset {
     }
 }
 
-/// How ebtables chains are spelled for a kernel.
+/// The format of MAC addresses in live ebtables chains.
 pub(super) fn bridge_style(live: &Live) -> MacStyle {
     live.bridge.as_ref().map_or(MacStyle::Short, |bridge| bridge.style)
 }
@@ -238,7 +238,7 @@ fn settled<N>(planned: &BTreeMap<N, Planned>) -> bool {
     planned.values().all(|planned| matches!(planned.action, Action::Exists | Action::Ignore))
 }
 
-/// The live chains that `kept` chains go to, directly or through others.
+/// The live chains that `kept` chains jump to, directly or indirectly.
 fn reached_from(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<ChainName> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&ChainName> = kept.iter().collect();
@@ -249,7 +249,7 @@ fn reached_from(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<ChainN
     reached
 }
 
-/// The sets that rules of other programs look into, and those of chains that stay.
+/// The sets used by rules of other programs and by kept chains.
 fn sets_in_use(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<SetName> {
     let reached = reached_from(live, kept);
     let chains = kept.union(&reached).filter_map(|name| live.chains.get(name)).map(|chain| &chain.refers);
@@ -290,8 +290,8 @@ fn table_plan<'a>(
     plan
 }
 
-/// Compares by name, and by what tells whether a live one is as wanted. What is live and not wanted stays if it is among `reached`; what is among `frozen`
-/// stays in any case.
+/// Diffs wanted against live by name. A live item that is not wanted is kept if it is in `reached`; an item in `frozen` is
+/// always kept.
 fn planned<'a, N: Ord + Clone + 'a, L>(
     wanted: impl Iterator<Item = (&'a N, Signature)>,
     live: &BTreeMap<N, L>,

@@ -6,13 +6,13 @@ use crate::model::{Family, Origin};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-/// What is wanted against what is live. Shown in the form that other programs read: six blocks, then whether anything
-/// differs.
+/// Wanted rules compared with live rules. `Display` prints the format that other programs parse: six blocks, then whether
+/// anything differs.
 #[derive(Debug)]
 pub struct Listing<'a> {
-    /// The parts, in the order in which they are shown.
+    /// The parts, in the order of the output.
     pub blocks: Vec<Block<'a>>,
-    /// Whether there is anything to do.
+    /// Whether there are changes.
     pub changes: bool,
     /// Whether the firewall is enabled.
     pub enabled: bool,
@@ -21,28 +21,28 @@ pub struct Listing<'a> {
 /// A part: the sets, a table, or the chains of ebtables.
 #[derive(Debug)]
 pub struct Block<'a> {
-    /// Its headline.
+    /// Its title.
     pub title: String,
-    /// First what is wanted, by name; then what is only live, by name.
+    /// The wanted items by name, then those that are only live by name.
     pub entries: Vec<Entry<'a>>,
 }
 
 /// A chain or set.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// What would be done to it.
+    /// The action of an update.
     pub action: Action,
     /// Its name.
     pub name: String,
     /// The signature, or `unknown`.
     pub signature: String,
-    /// Its lines, each with where it comes from; none of what is deleted or ignored.
+    /// Its lines with their origins; empty for deleted and ignored items.
     pub lines: Vec<(String, &'a Origin)>,
 }
 
 impl<'a> Listing<'a> {
-    /// `live` is `None` where the kernel is not looked at, and everything is to be created. The block of a part that could
-    /// not be read is empty: a caller reports [`Live::faults`].
+    /// Without `live` rules, everything is to be created. The block of a part that could not be read is empty: the caller
+    /// reports [`Live::faults`].
     #[must_use]
     pub fn new(wanted: &'a Ruleset, live: Option<&Live>, enabled: bool) -> Self {
         let nothing = Live::empty();

@@ -1,11 +1,11 @@
-//! What the kernel holds of ours.
+//! Our live chains and sets in the kernel.
 use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature};
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// A table of iptables that rules go to.
+/// An iptables table with rules of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableName {
     /// `filter`
@@ -18,7 +18,7 @@ impl TableName {
     /// Both, in the order in which they are applied.
     pub const ALL: [TableName; 2] = [TableName::Filter, TableName::Raw];
 
-    /// The name as iptables(8) takes it.
+    /// The name for iptables(8).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,10 +40,10 @@ impl TableName {
 /// The built-in chain of ebtables that jumps to `PVEFW-FORWARD`.
 pub(super) const BRIDGE_HOOKS: &[&str] = &["FORWARD"];
 
-/// A part of the kernel's state that is read and written on its own.
+/// A part of the live state that is read and written separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// A table of iptables or ip6tables.
+    /// An iptables or ip6tables table.
     Table(TableName, Family),
     /// The table `filter` of ebtables.
     Bridge,
@@ -74,10 +74,10 @@ impl fmt::Display for Part {
     }
 }
 
-/// What was read, or why it could not be.
+/// A part that was read, or the error.
 pub type Readable<T> = Result<T, Arc<str>>;
 
-/// What the kernel holds of ours, each part read or failed by itself. Cheap to clone.
+/// The live state of all parts; each part was read separately, or failed. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// The table `filter`.
@@ -90,14 +90,14 @@ pub struct Live {
     pub sets: Readable<Arc<LiveSets>>,
 }
 
-/// Our chains of one table, and how they hang in it.
+/// Our chains of one table, and the jumps to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveTable {
     /// Our chains.
     pub chains: BTreeMap<ChainName, LiveChain>,
-    /// How often each built-in chain jumps to our entry chain; those that do not are absent.
+    /// The number of jumps from each built-in chain to our entry chain; chains without one are absent.
     pub hooks: BTreeMap<&'static str, usize>,
-    /// What of ours the rules of other programs refer to, the hooks aside.
+    /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
 }
 
@@ -106,31 +106,31 @@ pub struct LiveTable {
 pub struct LiveChain {
     /// Its signature, if it has one.
     pub signature: Option<Signature>,
-    /// How many rules it has, its signature among them.
+    /// The number of its rules, including the signature.
     pub rules: usize,
-    /// A sum over the text of its rules as the tool prints it, to be compared with others of this process.
+    /// A hash of the rules as the tool prints them, comparable within this process.
     pub body: u64,
-    /// What its rules refer to.
+    /// The chains and sets that its rules refer to.
     pub refers: References,
 }
 
-/// Own chains and sets that rules refer to.
+/// Our chains and sets that rules refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
-    /// The chains they go to.
+    /// The chains that they jump to.
     pub chains: BTreeSet<ChainName>,
-    /// The sets they look addresses up in.
+    /// The sets that they match against.
     pub sets: BTreeSet<SetName>,
 }
 
 /// The table `filter` of ebtables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveBridge {
-    /// Our chains. Every one has a signature, as it is made from the lines that the tool prints.
+    /// Our chains, with signatures computed from the lines that the tool prints.
     pub table: LiveTable,
-    /// The chains of other programs, the built-in ones among them, with the signatures of their lines.
+    /// The chains of other programs, including built-in chains, with the signatures of their lines.
     pub others: BTreeMap<String, Signature>,
-    /// How this variant of the tool spells MAC addresses.
+    /// The format of MAC addresses in this variant.
     pub style: MacStyle,
 }
 
@@ -139,12 +139,12 @@ pub struct LiveBridge {
 pub struct LiveSets {
     /// The sets with the signatures of their lines.
     pub sets: BTreeMap<SetName, Signature>,
-    /// Sets named `…_swap`, left behind by an update that was interrupted.
+    /// Sets named `…_swap`, left by an interrupted update.
     pub stale: BTreeSet<SetName>,
 }
 
 impl Live {
-    /// A kernel that holds nothing of ours.
+    /// A kernel without rules and sets of ours.
     #[must_use]
     pub fn empty() -> Self {
         let tables = || PerFamily { v4: Ok(Arc::default()), v6: Ok(Arc::default()) };
@@ -156,7 +156,7 @@ impl Live {
         }
     }
 
-    /// A table of iptables.
+    /// An iptables table.
     pub fn table(&self, table: TableName, family: Family) -> &Readable<Arc<LiveTable>> {
         match table {
             TableName::Filter => &self.filter[family],
@@ -164,7 +164,7 @@ impl Live {
         }
     }
 
-    /// A table of iptables, to be replaced.
+    /// An iptables table, mutable.
     pub fn table_mut(&mut self, table: TableName, family: Family) -> &mut Readable<Arc<LiveTable>> {
         match table {
             TableName::Filter => &mut self.filter[family],
@@ -172,7 +172,7 @@ impl Live {
         }
     }
 
-    /// The parts that could not be read, and why.
+    /// The parts that could not be read, with the errors.
     #[must_use]
     pub fn faults(&self) -> Vec<(Part, Arc<str>)> {
         let mut faults = Vec::new();
@@ -187,7 +187,7 @@ impl Live {
         faults
     }
 
-    /// Whether a part holds anything of ours.
+    /// Whether a part has chains or sets of ours.
     #[must_use]
     pub fn holds(&self, part: Part) -> bool {
         match part {
@@ -199,7 +199,7 @@ impl Live {
 }
 
 impl LiveTable {
-    /// Whether it holds nothing of ours.
+    /// Whether no part has chains or sets of ours.
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.chains.is_empty() && self.hooks.is_empty()
@@ -207,7 +207,7 @@ impl LiveTable {
 }
 
 impl LiveBridge {
-    /// A table without chains, of a variant that spells MAC addresses so.
+    /// A table without chains, of a variant with this format of MAC addresses.
     #[must_use]
     pub fn empty(style: MacStyle) -> Self {
         LiveBridge { table: LiveTable::default(), others: BTreeMap::new(), style }

@@ -1,8 +1,7 @@
-//! From wanted rules to the text that makes them live: what the `*-save` tools print is read into [`Live`], compared
-//! with a [`Ruleset`](crate::iptables::ruleset::Ruleset) into a [`Plan`], and written as [`Script`]s for the restore tools.
+//! Plans updates: the output of the `*-save` tools is parsed to [`Live`], compared with a
+//! [`Ruleset`](crate::iptables::ruleset::Ruleset) to get a [`Plan`], and rendered as [`Script`]s for the restore tools.
 //!
-//! Chains and sets are compared by signature. Rule bodies of the kernel are never parsed, but for the chains and sets
-//! that a rule refers to.
+//! Chains and sets are compared by signature. Live rules are not parsed, except for the chains and sets that they refer to.
 
 mod diff;
 mod listing;

@@ -1,4 +1,4 @@
-//! What the restore tools are given.
+//! Scripts for the restore tools.
 use super::diff::{Action, Planned, SetPlan, TablePlan};
 use super::live::TableName;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
-/// Lines for a restore tool, and which of them belong to which chain or set.
+/// Lines for a restore tool, and the chain or set of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script<N> {
     /// The lines.
@@ -26,17 +26,17 @@ impl<N: Clone> Script<N> {
         self.lines += 1;
     }
 
-    /// The lines from the next one on belong to `owner`.
+    /// Assigns the following lines to `owner`.
     fn block(&mut self, owner: Option<N>) {
         self.blocks.push((self.lines + 1, owner));
     }
 
-    /// The chains or sets that have lines, in their order.
+    /// The chains or sets with lines, in the order of the script.
     pub fn owners(&self) -> impl Iterator<Item = &N> {
         self.blocks.iter().filter_map(|(_, owner)| owner.as_ref())
     }
 
-    /// Whose line this is (counted from 1), and the how-manieth of its lines (counted from 0).
+    /// The owner of a line (counted from 1), and the index of the line in its block (counted from 0).
     #[must_use]
     pub fn owner(&self, line: usize) -> Option<(&N, usize)> {
         let at = self.blocks.partition_point(|(first, _)| *first <= line).checked_sub(1)?;
@@ -45,8 +45,8 @@ impl<N: Clone> Script<N> {
     }
 }
 
-/// The script for `iptables-restore -n` that carries out the plan of one table. The blocks are the rules of the chains,
-/// each closed by its signature.
+/// The script for `iptables-restore -n` that applies the plan of one table. The blocks are the rules of the chains, each
+/// followed by its signature.
 #[must_use]
 pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Script<ChainName> {
     let mut script = head(plan, table.as_str(), "- [0:0]");
@@ -66,7 +66,7 @@ pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Scrip
     script
 }
 
-/// The script for `ebtables-restore --noflush` that carries out the plan of the ebtables chains.
+/// The script for `ebtables-restore --noflush` that applies the plan of the ebtables chains.
 #[must_use]
 pub fn bridge_script(
     plan: &TablePlan,
@@ -116,7 +116,7 @@ fn changed(plan: &TablePlan) -> impl Iterator<Item = (&ChainName, &Planned)> {
     plan.chains.iter().filter(|(_, planned)| matches!(planned.action, Action::Create | Action::Update))
 }
 
-/// The script for `ipset restore` that makes and changes sets, each a block, but not those that `skip` names.
+/// The script for `ipset restore` that creates and changes sets, one block each, except those for which `skip` is true.
 #[must_use]
 pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> bool) -> Script<SetName> {
     let mut script = Script::new();
@@ -142,8 +142,8 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
     script
 }
 
-/// The script for `ipset restore` that removes the sets which are no longer wanted, each a block, but not those that
-/// `skip` names.
+/// The script for `ipset restore` that removes the sets that are no longer wanted, one block each, except those for which
+/// `skip` is true.
 #[must_use]
 pub fn removed_sets_script(plan: &SetPlan, skip: impl Fn(&SetName) -> bool) -> Script<SetName> {
     let mut script = Script::new();

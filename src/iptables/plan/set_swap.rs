@@ -1,10 +1,10 @@
-//! Sets that change together with the rules that look into them, or with each other.
+//! Sets that change together with the rules that use them, or with each other.
 //!
-//! A table is replaced in one step and so is a set, but nothing replaces both, or two sets, in one. An entry that moves
-//! from a set into a rule, or into another set, would be in neither for a moment, and a packet might pass that the old and
-//! the new configuration refuse. So the new content of such sets is made under other names first, and the table goes over
-//! to these together with its own change. Then nothing looks into the sets themselves, and a second update brings the
-//! rules back to them without a change of meaning.
+//! A table is replaced in one transaction, and a set with one swap, but a table and a set, or two sets, cannot be replaced
+//! together. If an entry moved from a set to a rule or to another set, it would be in neither for a moment, and a packet
+//! could pass that the old and the new configuration refuse. So the new content of such sets is first created under other
+//! names, and the table switches to these together with its own change. Then no rule uses the original sets, and a second
+//! update switches the rules back to them without changing their meaning.
 use super::diff::{Action, Plan, TablePlan};
 use super::live::{Live, TableName};
 use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, Table};
@@ -12,17 +12,17 @@ use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What is appended to the name of a set for the time between the two steps. No name of ours is too long for it.
+/// The suffix of a set's name between the two updates. Our set names are short enough for it.
 const NEXT: &str = "_next";
 
-/// The name under which the new content of a set is made first.
+/// The temporary name for the new content of a set.
 #[must_use]
 pub fn next_name(name: &SetName) -> Option<SetName> {
     SetName::new(&format!("{name}{NEXT}"))
 }
 
 impl Plan {
-    /// The sets that must not change before the rules do, nor after.
+    /// The sets that must change together with the rules.
     #[must_use]
     pub fn entangled(&self, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
         let mut entangled = BTreeSet::new();
@@ -32,7 +32,7 @@ impl Plan {
             let rewritten = |name| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Ignore);
             let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
             let looked_into: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
-            // sets without a chain: perhaps the tool printed nothing, as it does where there is nothing
+            // sets without a chain: the tool may have failed and printed nothing, as for an empty table
             let blind = table.chains.is_empty();
             let changed = self.sets.with(Action::Update).filter(|name| {
                 let seen = blind || looked_into.contains(name);
@@ -46,8 +46,8 @@ impl Plan {
         entangled
     }
 
-    /// The sets that only chains look into which stay as they are: what moves from such a set into a rule is not to be in
-    /// neither of them. A set that others look into as well is not held up by one chain.
+    /// The sets used only by kept chains; they are kept too, because an entry that moves from such a set to a rule would
+    /// otherwise be in neither. A set that is used by other chains too is not kept.
     #[must_use]
     pub fn frozen(&self, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
         let mut frozen = BTreeSet::new();
@@ -67,7 +67,7 @@ impl Plan {
         frozen
     }
 
-    /// Leaves sets that would change as they are.
+    /// Removes the changes of these sets.
     pub fn hold<'a>(&mut self, sets: impl IntoIterator<Item = &'a SetName>) {
         for name in sets {
             if let Some(planned) = self.sets.sets.get_mut(name).filter(|planned| planned.action == Action::Update) {
@@ -76,7 +76,7 @@ impl Plan {
         }
     }
 
-    /// Leaves the tables of a family as they are.
+    /// Removes the changes of the tables of a family.
     pub fn leave(&mut self, family: Family) {
         self.filter[family] = TablePlan::default();
         self.raw[family] = TablePlan::default();
@@ -84,7 +84,7 @@ impl Plan {
 }
 
 impl Ruleset {
-    /// The same rules, looking into the sets of these names under other names. The sets themselves are there as well.
+    /// The same rules, using these sets under their temporary names. The original sets are included as well.
     #[must_use]
     pub fn staged(&self, sets: &BTreeSet<SetName>) -> Self {
         let mut staged = self.clone();
@@ -92,7 +92,7 @@ impl Ruleset {
             staged.sets.extend(next_name(name).map(|next| (next, set.clone())));
         }
         for family in Family::ALL {
-            for chain in staged.filter[family].values_mut().filter(|chain| looks_into(chain, sets)) {
+            for chain in staged.filter[family].values_mut().filter(|chain| uses_set(chain, sets)) {
                 *chain = Arc::new(renamed(chain, sets));
             }
         }
@@ -104,10 +104,10 @@ impl Ruleset {
         self.sets.iter().filter(move |(_, set)| set.family == family).map(|(name, _)| name)
     }
 
-    /// Keeps the live content of the chains that look into these sets.
+    /// Keeps the live rules of the chains that use these sets.
     pub fn keep_chains_of(&mut self, sets: &BTreeSet<SetName>) {
         let of = |table: &Table| -> Vec<_> {
-            table.iter().filter(|(_, chain)| looks_into(chain, sets)).map(|(name, _)| name.clone()).collect()
+            table.iter().filter(|(_, chain)| uses_set(chain, sets)).map(|(name, _)| name.clone()).collect()
         };
         for family in Family::ALL {
             self.kept.extend(of(&self.filter[family]));
@@ -116,9 +116,9 @@ impl Ruleset {
 }
 
 impl Live {
-    /// Whether a chain of ours looks into a set.
+    /// Whether a chain of ours uses a set.
     #[must_use]
-    pub fn looks_into(&self, set: &SetName) -> bool {
+    pub fn uses_set(&self, set: &SetName) -> bool {
         let tables = Family::ALL.into_iter().filter_map(|family| self.filter[family].as_ref().ok());
         tables.flat_map(|table| table.chains.values()).any(|chain| chain.refers.sets.contains(set))
     }
@@ -128,7 +128,7 @@ fn sets_of(chain: &Chain) -> impl Iterator<Item = &SetName> {
     chain.rules().iter().flat_map(Rule::sets)
 }
 
-fn looks_into(chain: &Chain, sets: &BTreeSet<SetName>) -> bool {
+fn uses_set(chain: &Chain, sets: &BTreeSet<SetName>) -> bool {
     sets_of(chain).any(|name| sets.contains(name))
 }
 

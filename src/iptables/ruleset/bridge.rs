@@ -5,7 +5,7 @@ use crate::model::{Interface, MacAddr, Origin, Token};
 use ipnet::Ipv4Net;
 use std::fmt::{self, Write};
 
-/// How a variant of `ebtables-save` prints MAC addresses.
+/// The format of MAC addresses in a variant of `ebtables-save`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacStyle {
     /// Without leading zeros: the legacy tool.
@@ -17,44 +17,44 @@ pub enum MacStyle {
 /// One match of an ebtables rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BridgeMatch {
-    /// `-p`, by a name of `/etc/ethertypes`, or a code that has none.
+    /// `-p`, with a name from `/etc/ethertypes`, or a code without a name.
     Protocol(Token),
     /// `-i`
     InInterface(Interface),
     /// `-o`
     OutInterface(Interface),
-    /// `-s ! MAC`: the frame comes from another address.
+    /// `-s ! MAC`: the frame has another source address.
     NotFrom(MacAddr),
     /// `--arp-ip-src`
     ArpSource(Ipv4Net),
 }
 
-/// What happens to a frame that a rule matches.
+/// The target of an ebtables rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BridgeTarget {
-    /// Lets it through.
+    /// Accepts the frame.
     Accept,
-    /// Loses it.
+    /// Drops the frame.
     Drop,
-    /// Goes back to the chain that jumped here.
+    /// Returns to the calling chain.
     Return,
-    /// Goes on in a chain and comes back.
+    /// Jumps to a chain.
     Jump(ChainName),
 }
 
 /// A rule of an ebtables chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeRule {
-    /// What must hold for a frame, in writing order.
+    /// The matches, in the order of the text.
     pub matches: Box<[BridgeMatch]>,
-    /// What happens to it then.
+    /// The target.
     pub target: BridgeTarget,
-    /// Where the rule comes from.
+    /// The origin of the rule.
     pub origin: Origin,
 }
 
 impl BridgeRule {
-    /// The rule as a line of `ebtables-save`, in the spelling of a variant.
+    /// The rule as a line of `ebtables-save`, in the format of a variant.
     #[must_use]
     pub fn line(&self, chain: &ChainName, style: MacStyle) -> String {
         string(|out| self.put(chain, style, out))

@@ -4,8 +4,7 @@ use super::names::ChainName;
 use super::rule::Rule;
 use super::signature::{Remembered, Signature};
 
-/// A chain of an iptables table. Immutable once made, so that it can be shared, compared cheaply, and remember its
-/// signature.
+/// A chain of an iptables table. Immutable, so that it can be shared, compared cheaply, and cache its signature.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     rules: Box<[Rule]>,
@@ -27,7 +26,7 @@ impl Chain {
         &self.rules
     }
 
-    /// How many rules the tools make of it.
+    /// The number of rules in the kernel.
     #[must_use]
     pub fn expanded(&self) -> usize {
         self.expanded
@@ -38,7 +37,7 @@ impl Chain {
         self.rules.iter().map(move |rule| rule.line(name))
     }
 
-    /// The signature of the chain under this name.
+    /// The signature of the chain with this name.
     #[must_use]
     pub fn signature(&self, name: &ChainName) -> Signature {
         let make = || Signature::of_text(|out| self.rules.iter().try_for_each(|rule| rule.put(name, out)));
@@ -54,7 +53,7 @@ impl PartialEq for Chain {
 
 impl Eq for Chain {}
 
-/// An ebtables chain. Immutable once made.
+/// An ebtables chain. Immutable.
 #[derive(Clone, Debug, Default)]
 pub struct BridgeChain {
     rules: Box<[BridgeRule]>,
@@ -75,12 +74,12 @@ impl BridgeChain {
         &self.rules
     }
 
-    /// The rules as `-A NAME …` lines, in the spelling of an ebtables variant.
+    /// The rules as `-A NAME …` lines, in the format of an ebtables variant.
     pub fn lines<'a>(&'a self, name: &'a ChainName, style: MacStyle) -> impl Iterator<Item = String> + 'a {
         self.rules.iter().map(move |rule| rule.line(name, style))
     }
 
-    /// The signature of the chain under this name, in the spelling of an ebtables variant.
+    /// The signature of the chain with this name, in the format of an ebtables variant.
     #[must_use]
     pub fn signature(&self, name: &ChainName, style: MacStyle) -> Signature {
         let remembered = match style {

@@ -8,12 +8,12 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Which end of a packet a match looks at.
+/// Source or destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The sender.
+    /// The source.
     Source,
-    /// The receiver.
+    /// The destination.
     Destination,
 }
 
@@ -39,17 +39,17 @@ impl Side {
 /// A state of connection tracking (`-m conntrack --ctstate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CtState {
-    /// The packet belongs to no connection that makes sense.
+    /// The packet is not associated with a known connection (`INVALID`).
     Invalid,
-    /// The packet begins a connection.
+    /// The packet starts a new connection.
     New,
-    /// The packet begins a connection that another one announced.
+    /// The packet starts a connection that is associated with an existing one.
     Related,
-    /// The connection has seen packets both ways.
+    /// The connection has seen packets in both directions.
     Established,
 }
 
-/// A type of address by the routing table (`-m addrtype`).
+/// A type of address in the routing table (`-m addrtype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddrType {
     /// A broadcast address of a local network.
@@ -81,27 +81,27 @@ impl TcpFlags {
     /// No flag.
     pub const NONE: TcpFlags = TcpFlags(0);
 
-    /// These flags and others.
+    /// These flags combined with others.
     #[must_use]
     pub const fn and(self, other: TcpFlags) -> TcpFlags {
         TcpFlags(self.0 | other.0)
     }
 }
 
-/// The bridge port that a bridged packet enters or leaves by (`-m physdev --physdev-is-bridged`).
+/// The input or output port of a bridged packet (`-m physdev --physdev-is-bridged`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Physdev {
     /// `--physdev-is-bridged --physdev-in DEV`
     In(Interface),
     /// `--physdev-is-bridged --physdev-out DEV`
     Out(Interface),
-    /// `--physdev-out DEV --physdev-is-bridged`: as [`Physdev::Out`], in the order that the IPS rules are written in.
+    /// `--physdev-out DEV --physdev-is-bridged`: like [`Physdev::Out`], in the order used by IPS rules.
     OutFirst(Interface),
 }
 
-/// One match of a rule. A rule's matches all have to hold, and are written in their order.
+/// One match of a rule. All matches of a rule must be true; they are written in this order.
 ///
-/// What is large, or rules have in common, is held by reference.
+/// Large values, and values shared by rules, are stored by reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// `-i`
@@ -116,14 +116,14 @@ pub enum Match {
     Set {
         /// The set.
         name: SetName,
-        /// Which address is looked up.
+        /// The address that is matched against the set.
         side: Side,
         /// Whether the address must *not* be in the set.
         negated: bool,
     },
-    /// `-p`, by the number of `/etc/protocols`.
+    /// `-p`, by the number in `/etc/protocols`.
     Protocol(Spelled<u8>),
-    /// `-m NAME`: loads the options of a protocol.
+    /// `-m NAME`: loads the match of a protocol.
     Module(&'static str),
     /// `--icmp-type` in IPv4, `--icmpv6-type` in IPv6.
     Icmp(Family, Spelled<IcmpType>),
@@ -137,7 +137,7 @@ pub enum Match {
     Conntrack(&'static [CtState]),
     /// `-m physdev`
     Physdev(Physdev),
-    /// `-m mac ! --mac-source`: the frame comes from another address.
+    /// `-m mac ! --mac-source`: the frame has another source address.
     NotFromMac(Spelled<MacAddr>),
     /// `-m mark --mark VALUE/MASK`
     Mark {
@@ -148,33 +148,33 @@ pub enum Match {
     },
     /// `[!] --tcp-flags MASK SET`
     TcpFlags {
-        /// Whether the comparison must fail.
+        /// Whether the match is inverted.
         negated: bool,
         /// The flags that are compared.
         mask: TcpFlags,
-        /// Those of them that are set.
+        /// The flags that must be set.
         set: TcpFlags,
     },
     /// `-m limit --limit RATE [--limit-burst N]`
     Limit(Arc<LogRate>),
-    /// `-m hashlimit`: above a rate of packets for each source network.
+    /// `-m hashlimit`: above a rate for each source network.
     HashLimit(Box<HashLimit>),
 }
 
 /// A limit for each source network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashLimit {
-    /// Packets a second that are left through.
+    /// Packets per second.
     pub above: u64,
-    /// Packets that a source may send at once.
+    /// The burst of a source, in packets.
     pub burst: u64,
-    /// The prefix length that makes a source.
+    /// The prefix length of a source network.
     pub source_mask: u8,
-    /// How long an idle source is remembered, in milliseconds.
+    /// When the entry of an idle source expires, in milliseconds.
     pub expire: u64,
 }
 
-/// Names with commas between them.
+/// Writes names separated by commas.
 fn list<'a>(out: &mut impl Write, names: impl Iterator<Item = &'a str>) -> fmt::Result {
     for (at, name) in names.enumerate() {
         put(out, &[if at > 0 { "," } else { "" }, name])?;
@@ -188,7 +188,7 @@ impl fmt::Display for CtState {
     }
 }
 
-/// As iptables(8) and conntrack(8) write it.
+/// The name in iptables(8) and conntrack(8).
 fn ct_name(state: &CtState) -> &'static str {
     match state {
         CtState::Invalid => "INVALID",
@@ -230,7 +230,7 @@ impl Physdev {
 }
 
 impl Match {
-    /// Writes it as iptables takes it, after a blank.
+    /// Writes it in iptables syntax, after a blank.
     pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
         let not = |negated: bool| if negated { "! " } else { "" };
         match self {

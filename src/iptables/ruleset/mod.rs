@@ -1,7 +1,7 @@
-//! The language of netfilter rules, typed; text is made at its edge.
+//! Typed netfilter rules, rendered to text last.
 //!
-//! Knows iptables(8), iptables-extensions(8), ebtables(8) and ipset(8), and nothing of Proxmox. A rule is a value, so the
-//! text of one can never become a second one, and the simulator reads the very rules that the kernel gets.
+//! Covers the used parts of iptables(8), iptables-extensions(8), ebtables(8) and ipset(8), independently of Proxmox. A rule
+//! is a typed value, so its text cannot become a second rule, and the simulator evaluates the same rules as the kernel.
 
 mod bridge;
 mod chain;
@@ -22,7 +22,7 @@ pub use set::{Set, canonical_address, canonical_net};
 pub use signature::{Signature, signature_of};
 pub use target::{LogPrefix, RejectWith, Target};
 
-/// The words of the model that rules are made of.
+/// Types of the model that are used in rules.
 pub use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, Token};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// The chains of one iptables table, by name.
 pub type Table = BTreeMap<ChainName, Arc<Chain>>;
 
-/// Everything that a configuration compiles to. Empty where the firewall is disabled.
+/// The result of compiling a configuration. Empty if the firewall is disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// The table `filter`.
@@ -42,6 +42,6 @@ pub struct Ruleset {
     pub bridge: BTreeMap<ChainName, Arc<BridgeChain>>,
     /// The IP sets.
     pub sets: BTreeMap<SetName, Arc<Set>>,
-    /// Chains, of any table, whose live content stays as it is because nothing certain is known about them.
+    /// Chains of any table whose live rules are kept, because their configuration cannot be read.
     pub kept: BTreeSet<ChainName>,
 }

@@ -9,7 +9,7 @@ macro_rules! name {
         pub struct $name(Token);
 
         impl $name {
-            /// The longest name that the kernel tools take, in bytes.
+            /// The maximum length of a name in the kernel, in bytes.
             pub const MAX: usize = $length;
 
             /// `None` if the text is too long, or not a [`Token`].

@@ -1,4 +1,4 @@
-//! A rule: matches, a target, and where it comes from.
+//! A rule: matches, a target, and an origin.
 use super::matches::Match;
 use super::names::{ChainName, SetName};
 use super::target::Target;
@@ -9,14 +9,14 @@ use std::fmt::{self, Write};
 /// A rule of an iptables chain. A large node has a hundred thousand: its size matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What must hold for a packet, in writing order.
+    /// The matches, in the order of the text.
     pub matches: Box<[Match]>,
-    /// What happens to it then.
+    /// The target.
     pub target: Target,
-    /// Whether a second blank follows the chain, as on both sides of an empty match, `-A CHAIN  -j DROP`: signatures
-    /// cover it.
+    /// Whether the chain name is followed by two blanks, `-A CHAIN  -j DROP`, as in pve-firewall for some rules without a
+    /// match; signatures depend on it.
     pub double_space: bool,
-    /// Where the rule comes from.
+    /// The origin of the rule.
     pub origin: Origin,
 }
 
@@ -27,7 +27,7 @@ impl Rule {
         string(|out| self.put(chain, out))
     }
 
-    /// How many rules the tools make of it: one for each pair of a source and a destination address.
+    /// The number of rules in the kernel: one for each pair of a source and a destination address.
     #[must_use]
     pub fn expanded(&self) -> usize {
         let addresses = self.matches.iter().filter_map(|one| match one {
@@ -37,7 +37,7 @@ impl Rule {
         addresses.product()
     }
 
-    /// The sets that it looks into.
+    /// The sets that it uses.
     pub fn sets(&self) -> impl Iterator<Item = &SetName> {
         self.matches.iter().filter_map(|one| match one {
             Match::Set { name, .. } => Some(name),

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IP set: networks of one family, some of which may be exceptions (`nomatch`).
+/// An IP set: networks of one family, some of which may be excluded (`nomatch`).
 #[derive(Clone, Debug)]
 pub struct Set {
     /// The family of its entries.
     pub family: Family,
-    /// The hash size, which is also the most entries that it takes: a power of two.
+    /// The hash size and maximum number of entries: a power of two.
     pub size: u32,
-    /// By the text of the entry, so in the order in which they are written.
+    /// Sorted by the text of the entry, which is the order of the lines.
     entries: BTreeMap<EcoString, Entry>,
-    /// Where the set comes from.
+    /// The origin of the set.
     pub origin: Origin,
     signature: Remembered<SetName>,
 }
@@ -45,38 +45,38 @@ impl PartialEq for Set {
 impl Eq for Set {}
 
 impl Set {
-    /// An empty set with room for `count` entries: at least 64, and a power of two.
+    /// An empty set with space for `count` entries, rounded up to a power of two of at least 64.
     #[must_use]
     pub fn new(family: Family, count: usize, origin: Origin) -> Self {
         let size = u32::try_from(count).unwrap_or(u32::MAX >> 1).max(64).next_power_of_two();
         Set { family, size, entries: BTreeMap::new(), origin, signature: Remembered::default() }
     }
 
-    /// Adds an entry as the kernel stores it, without host bits. One that is there already is replaced.
+    /// Adds an entry without host bits, as the kernel stores it. Replaces an existing one.
     pub fn add(&mut self, net: IpNet, nomatch: bool) {
         let net = net.trunc();
         self.signature = Remembered::default();
         self.entries.insert(canonical_net(net).into(), Entry { net, nomatch });
     }
 
-    /// How many entries it has.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it has no entry.
+    /// Whether it has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The networks, each with whether it is an exception.
+    /// The networks, each with its `nomatch` flag.
     pub fn entries(&self) -> impl Iterator<Item = (IpNet, bool)> + '_ {
         self.entries.values().map(|entry| (entry.net, entry.nomatch))
     }
 
-    /// The set under this name as `ipset restore` takes it: one `create`, then `add` lines.
+    /// The set with this name as lines for `ipset restore`: one `create`, then `add` lines.
     pub fn lines<'a>(&'a self, name: &'a SetName) -> impl Iterator<Item = String> + 'a {
         let adds = self.entries.iter().map(move |(text, entry)| string(|out| entry.put(text, name, out)));
         std::iter::once(string(|out| self.put_create(name, out))).chain(adds)
@@ -94,12 +94,12 @@ impl Set {
         out.write_str(" bucketsize 12")
     }
 
-    /// The signature of the set under this name: that of its sorted lines.
+    /// The signature of the set with this name, computed from its sorted lines.
     #[must_use]
     pub fn signature(&self, name: &SetName) -> Signature {
         let make = || {
             Signature::of_text(|out| {
-                // `add` sorts before `create`, and a blank before all that an entry can go on with
+                // `add` sorts before `create`, and a blank before any character of an entry
                 self.entries.iter().try_for_each(|(text, entry)| entry.put(text, name, out))?;
                 self.put_create(name, out)
             })
@@ -107,7 +107,7 @@ impl Set {
         self.signature.get(name, make)
     }
 
-    /// Whether the kernel would find the address in the set: the longest prefix that holds it decides.
+    /// Whether the address matches the set: the longest matching prefix decides, as in the kernel.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.entries
@@ -118,7 +118,7 @@ impl Set {
     }
 }
 
-/// An address as ipset(8) prints it, that is as inet_ntop(3) of the C library does.
+/// An address as printed by ipset(8), in the format of inet_ntop(3).
 #[must_use]
 pub fn canonical_address(address: IpAddr) -> String {
     match address {
@@ -127,7 +127,7 @@ pub fn canonical_address(address: IpAddr) -> String {
             format!("::{a}.{b}.{c}.{d}")
         }
         IpAddr::V6(v6) => v6.to_string(),
-        // most are such, and the formatter takes its time
+        // the common case, faster than the formatter
         IpAddr::V4(v4) => string(|out| {
             let [a, b, c, d] = v4.octets();
             number(out, a.into())?;
@@ -145,7 +145,7 @@ fn embeds_v4(address: Ipv6Addr) -> bool {
     words[..6].iter().all(|word| *word == 0) && words[6] != 0
 }
 
-/// A network as ipset(8) prints it: canonical, and a whole address without its prefix length.
+/// A network as printed by ipset(8): canonical, and a single address without prefix length.
 #[must_use]
 pub fn canonical_net(net: IpNet) -> String {
     let address = canonical_address(net.network());

@@ -1,4 +1,4 @@
-//! Signatures: what tells a chain or set that is live from one that is wanted.
+//! Signatures, by which live and wanted chains and sets are compared.
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha1::{Digest, Sha1};
@@ -10,29 +10,29 @@ use std::sync::OnceLock;
 pub struct Signature([u8; 20]);
 
 impl Signature {
-    /// Reads a signature as it is shown; `None` if the text is not one.
+    /// Parses a signature; `None` if the text is not valid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD_NO_PAD.decode(text).ok()?.try_into().ok().map(Signature)
     }
 
-    /// The signature of the text that a function writes.
+    /// The signature of the text written by a function.
     pub(super) fn of_text(write: impl FnOnce(&mut Signing) -> fmt::Result) -> Self {
         let mut signing = Signing { sha: Sha1::new(), text: [0; PIECE], length: 0 };
-        // hashing takes everything
+        // hashing never fails
         let _ = write(&mut signing);
         signing.flush();
         Signature(signing.sha.finalize().into())
     }
 }
 
-/// How much text is hashed at once, in bytes.
+/// The size of the hash buffer, in bytes.
 const PIECE: usize = 1024;
 
-/// Text that is hashed as it is written, and never there as a whole.
+/// Hashes text as it is written, without keeping it.
 pub(super) struct Signing {
     sha: Sha1,
-    /// What is written and not hashed yet, in its first `length` bytes.
+    /// Text that is not hashed yet, in the first `length` bytes.
     text: [u8; PIECE],
     length: usize,
 }
@@ -60,7 +60,7 @@ impl fmt::Write for Signing {
     }
 }
 
-/// The signature of something that never changes, under the name that it was first asked for: it has just one.
+/// The cached signature of an immutable item with the name of the first call; an item has a single name.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered<N>(OnceLock<(N, Signature)>);
 
@@ -71,7 +71,7 @@ impl<N> Default for Remembered<N> {
 }
 
 impl<N: Clone + PartialEq> Remembered<N> {
-    /// The signature under a name, which is made where it is not remembered.
+    /// The signature for a name; computed if it is not cached.
     pub fn get(&self, name: &N, make: impl Fn() -> Signature) -> Signature {
         let (of, signature) = self.0.get_or_init(|| (name.clone(), make()));
         if of == name { *signature } else { make() }

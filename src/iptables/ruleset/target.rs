@@ -4,7 +4,7 @@ use super::text::{masked, number, put, show};
 use crate::model::{LogRate, Queue};
 use std::fmt::{self, Write};
 
-/// The answer to a rejected packet (`-j REJECT --reject-with`).
+/// The reply to a rejected packet (`-j REJECT --reject-with`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectWith {
     /// A TCP RST.
@@ -21,35 +21,35 @@ pub enum RejectWith {
     Icmp6AdmProhibited,
 }
 
-/// What an NFLOG rule tells the log daemon: `:VMID:LOGID:CHAIN: MESSAGE`.
+/// The log prefix of an NFLOG rule: `:VMID:LOGID:CHAIN: MESSAGE`.
 ///
-/// At most 58 characters with a VMID of nine digits, of 63 that iptables takes.
+/// At most 58 characters with a VMID of nine digits; iptables accepts 63.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPrefix {
-    /// The guest, or 0 for the host, groups and the cluster.
+    /// The guest's VMID, or 0 for the host, groups and the cluster.
     pub vmid: u32,
     /// The log level, 0 (emergency) to 7 (debug).
     pub level: u8,
-    /// The chain that logs.
+    /// The chain of the rule.
     pub chain: ChainName,
-    /// What the rule does to the packet, as `DROP: ` or `policy REJECT: `.
+    /// The verdict, such as `DROP: ` or `policy REJECT: `.
     pub message: &'static str,
 }
 
-/// What happens to a packet that a rule matches.
+/// The target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Lets it through.
+    /// Accepts the packet.
     Accept,
-    /// Loses it.
+    /// Drops the packet.
     Drop,
-    /// Goes back to the chain that jumped here.
+    /// Returns to the calling chain.
     Return,
-    /// `-j CHAIN`: goes on in a chain and comes back.
+    /// `-j CHAIN`: jumps to a chain.
     Jump(ChainName),
-    /// `-g CHAIN`: goes on in a chain for good.
+    /// `-g CHAIN`: goes to a chain without returning.
     Goto(ChainName),
-    /// Refuses it with an answer.
+    /// Rejects the packet with a reply.
     Reject(RejectWith),
     /// `-j MARK --set-mark VALUE/MASK`
     SetMark {
@@ -62,9 +62,9 @@ pub enum Target {
     SetConnmark(u32),
     /// `-j NFLOG --nflog-prefix`
     Nflog(Box<LogPrefix>),
-    /// `-j NFQUEUE … --queue-bypass`: to a program that decides; through where none listens.
+    /// `-j NFQUEUE … --queue-bypass`: passes the packet to a program, and accepts it without one.
     Nfqueue(Queue),
-    /// `-j CT --helper NAME`: gives the connection a helper.
+    /// `-j CT --helper NAME`: assigns a conntrack helper.
     CtHelper(&'static str),
 }
 
@@ -100,7 +100,7 @@ impl LogPrefix {
 }
 
 impl Target {
-    /// Writes it as iptables takes it, after a blank.
+    /// Writes it in iptables syntax, after a blank.
     pub(super) fn put(&self, out: &mut impl Write) -> fmt::Result {
         match self {
             Target::Accept => out.write_str(" -j ACCEPT"),

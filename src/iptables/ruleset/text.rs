@@ -1,7 +1,7 @@
-//! Making text of values, of which a large node has megabytes: without an allocation or a formatter for each piece.
+//! Fast text output without allocations and formatters: the rules of a large node have megabytes of text.
 use std::fmt::{self, Write};
 
-/// Writes pieces one after another.
+/// Writes strings one after another.
 pub(super) fn put(out: &mut impl Write, pieces: &[&str]) -> fmt::Result {
     pieces.iter().try_for_each(|piece| out.write_str(piece))
 }
@@ -19,15 +19,15 @@ pub(super) fn masked(out: &mut impl Write, value: u32, mask: u32) -> fmt::Result
     out.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
-/// Shows something by the function that writes it after a blank.
+/// Implements `Display` with a function that writes a leading blank.
 pub(super) fn show(f: &mut fmt::Formatter<'_>, write: impl FnOnce(&mut String) -> fmt::Result) -> fmt::Result {
     f.write_str(string(write).trim_start_matches(' '))
 }
 
-/// The text that a writing function makes.
+/// The text written by a function.
 pub(super) fn string(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
     let mut text = String::new();
-    // a String takes everything
+    // writing to a String never fails
     let _ = write(&mut text);
     text
 }

@@ -1,4 +1,4 @@
-//! Asking single rules: whether they match, and what they do then.
+//! Evaluates single rules: whether they match, and their effect.
 use super::packet::{Layer, Packet};
 use super::path::Hop;
 use crate::iptables::ruleset::{
@@ -9,20 +9,20 @@ use crate::model::{Family, Origin};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What becomes of a packet.
+/// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It arrives.
+    /// It is accepted.
     Accept,
-    /// It is lost.
+    /// It is dropped.
     Drop,
-    /// It is lost, and its sender is told.
+    /// It is rejected with a reply to its sender.
     Reject(RejectWith),
 }
 
-/// What a matching rule does.
+/// The effect of a matching rule.
 pub enum Effect<'a> {
-    /// The next rule is asked.
+    /// Continues with the next rule.
     Continue,
     Return,
     Jump(&'a ChainName),
@@ -30,13 +30,13 @@ pub enum Effect<'a> {
     Final(Verdict),
 }
 
-/// What rules are asked about: a packet at a hook, with the mark that it has got on its way.
+/// The state that rules are evaluated with: a packet at a hook, with its current mark.
 pub struct Situation<'a> {
     pub ruleset: &'a Ruleset,
     pub packet: &'a Packet,
     pub broadcasts: &'a BTreeSet<Ipv4Addr>,
     pub hop: &'a Hop,
-    /// What connection tracking says of the packet here.
+    /// The conntrack state of the packet at this hook.
     pub state: Option<CtState>,
     pub mark: u32,
 }
@@ -51,7 +51,7 @@ pub enum AnyRule<'a> {
 }
 
 impl<'a> AnyRule<'a> {
-    /// Where the rule comes from.
+    /// The origin of the rule.
     #[must_use]
     pub fn origin(self) -> &'a Origin {
         match self {
@@ -60,7 +60,7 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// What the rule does, as its tool writes it: `-j DROP`.
+    /// The target in the syntax of its tool: `-j DROP`.
     #[must_use]
     pub fn target(self) -> String {
         match self {
@@ -80,7 +80,7 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// What it does to a packet that it matches.
+    /// Its effect on a matching packet.
     pub(super) fn effect(self, at: &mut Situation<'_>) -> Effect<'a> {
         match self {
             AnyRule::Ip(rule) => target_effect(&rule.target, at),
@@ -96,7 +96,7 @@ impl<'a> AnyRule<'a> {
 
 fn target_effect<'a>(target: &'a Target, at: &mut Situation<'_>) -> Effect<'a> {
     match target {
-        // a queue without a listener is bypassed, and what a listener does is its own affair
+        // a queue without a program is bypassed; the verdict of a program is not simulated
         Target::Accept | Target::Nfqueue(_) => Effect::Final(Verdict::Accept),
         Target::Drop => Effect::Final(Verdict::Drop),
         Target::Reject(with) => Effect::Final(Verdict::Reject(*with)),
@@ -164,7 +164,7 @@ impl Situation<'_> {
             Match::TcpFlags { negated, mask, set } => {
                 packet.protocol == Packet::TCP && (packet.flags.0 & mask.0 == set.0) != *negated
             }
-            // a single packet is above no rate
+            // a single packet does not exceed a rate
             Match::HashLimit(_) => false,
         }
     }
@@ -177,7 +177,7 @@ impl Situation<'_> {
         }
     }
 
-    /// The type of an address by the node's routing tables, as inet_addr_type() and ipv6_addr_type() of Linux tell it.
+    /// The type of an address in the node's routing tables, like inet_addr_type() and ipv6_addr_type() in Linux.
     fn is_of(&self, address: IpAddr, kind: AddrType) -> bool {
         match (kind, address) {
             (AddrType::Multicast, _) => address.is_multicast(),

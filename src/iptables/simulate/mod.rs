@@ -1,7 +1,7 @@
-//! What becomes of a packet, and why: the compiled rules are asked as the kernel asks them.
+//! Simulates a packet: evaluates the compiled rules like the kernel, and records the deciding rule.
 //!
-//! A packet meets hooks on its way through the node ([`way`]); at each, ebtables (on bridges) and then iptables decide. The
-//! table `raw` is not asked: it limits floods and gives connections helpers, and neither stops a single packet.
+//! A packet traverses hooks on its path through the node ([`path_between`]); at each, ebtables (on bridges) and then iptables are
+//! evaluated. The table `raw` is not: it limits floods and assigns helpers, neither of which drops a single packet.
 
 mod eval;
 mod packet;
@@ -11,7 +11,7 @@ mod walk;
 
 pub use eval::{AnyRule, Verdict};
 pub use packet::{Layer, Packet};
-pub use path::{End, GuestPort, Hop, way};
+pub use path::{End, GuestPort, Hop, path_between};
 pub use walk::{Decision, Step, Tables, Walk};
 
 use crate::iptables::ruleset::{CtState, Ruleset};
@@ -19,27 +19,27 @@ use eval::Situation;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// What is asked of a ruleset.
+/// A packet to simulate with a ruleset.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// The compiled rules.
     pub ruleset: &'a Ruleset,
     /// The packet.
     pub packet: &'a Packet,
-    /// Where it comes from.
+    /// Its source.
     pub from: End,
-    /// Where it goes to.
+    /// Its destination.
     pub to: End,
-    /// The broadcast addresses of the node's networks. 255.255.255.255 and 0.0.0.0 need no mention.
+    /// The broadcast addresses of the node's networks, without 255.255.255.255 and 0.0.0.0.
     pub broadcasts: BTreeSet<Ipv4Addr>,
 }
 
-/// The answer: the way that the packet took, up to where it was stopped.
+/// The result: the path of the packet, up to the hook that refused it.
 #[derive(Debug)]
 pub struct Answer<'a> {
-    /// What becomes of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The hooks that it met.
+    /// The traversed hooks.
     pub hops: Vec<Passage<'a>>,
 }
 
@@ -48,26 +48,26 @@ pub struct Answer<'a> {
 pub struct Passage<'a> {
     /// The hook.
     pub hop: Hop,
-    /// The tables that were asked there, in order.
+    /// The evaluated tables, in order.
     pub walks: Vec<Walk<'a>>,
 }
 
 impl<'a> Answer<'a> {
-    /// What decided: the rule that stopped the packet, or the last one that let it pass; `None` where no rule had an
-    /// opinion, and the hooks' own policy let it pass.
+    /// The decision: by the rule that refused the packet, or by the last one that accepted it; `None` if no rule decided and
+    /// the policies of the built-in chains accepted it.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision<'a>> {
-        // ebtables lets IP packets pass to iptables, which is no opinion
+        // ebtables accepts all IP packets, which decides nothing
         self.hops.iter().rev().filter_map(|hop| hop.walks.last()).find_map(|walk| walk.decision.as_ref())
     }
 }
 
-/// Follows a packet on its way.
+/// Simulates a packet on its path.
 #[must_use]
 pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
     let (mut mark, mut state) = (0, question.packet.state);
-    for hop in way(&question.from, &question.to) {
+    for hop in path_between(&question.from, &question.to) {
         let mut at = Situation {
             ruleset: question.ruleset,
             packet: question.packet,

@@ -1,39 +1,39 @@
-//! The packet that is asked about.
+//! The simulated packet.
 use crate::iptables::ruleset::{CtState, TcpFlags};
 use crate::model::{Family, MacAddr};
 use std::net::IpAddr;
 
-/// What kind of frame a packet is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// An IP packet: iptables or ip6tables decides, after ebtables.
+    /// An IP packet: filtered by ebtables, then by iptables or ip6tables.
     Ip(Family),
-    /// An ARP frame: ebtables alone decides. Its addresses are those that it talks about.
+    /// An ARP frame: filtered by ebtables only. Its addresses are the protocol addresses in the ARP packet.
     Arp,
 }
 
-/// A packet. What is `None` is not known: a rule that asks for it does not match.
+/// A packet. A field that is `None` is unknown: a rule with a match on it does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// IP or ARP.
     pub layer: Layer,
-    /// The MAC address that it comes from; `None` is the sender's own.
+    /// The source MAC address; `None` is that of the sender.
     pub mac: Option<MacAddr>,
-    /// The sender's address.
+    /// The source address.
     pub source: Option<IpAddr>,
-    /// The receiver's address.
+    /// The destination address.
     pub dest: Option<IpAddr>,
     /// The IP protocol, by number.
     pub protocol: u8,
-    /// The source port, of a protocol that has ports.
+    /// The source port, for protocols with ports.
     pub sport: Option<u16>,
-    /// The destination port, of a protocol that has ports.
+    /// The destination port, for protocols with ports.
     pub dport: Option<u16>,
     /// The flags of a TCP packet.
     pub flags: TcpFlags,
     /// Type and code of an ICMP or ICMPv6 message.
     pub icmp: Option<(u8, u8)>,
-    /// What connection tracking says of it; `None` is untracked, which no state matches.
+    /// The conntrack state; `None` is untracked, which matches no state.
     pub state: Option<CtState>,
 }
 
@@ -47,7 +47,7 @@ impl Packet {
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
 
-    /// A packet that begins a connection and of which nothing else is known: with TCP, a SYN.
+    /// A packet that starts a connection, with all other fields unknown; with TCP, a SYN.
     #[must_use]
     pub fn new(family: Family, protocol: u8) -> Self {
         Packet {
@@ -70,17 +70,17 @@ impl Packet {
         Packet { layer: Layer::Arp, state: None, ..Packet::new(Family::V4, 0) }
     }
 
-    /// Whether the answer to the packet would look just like it: from its second hook on, connection tracking takes it for
-    /// that answer.
+    /// Whether a reply to the packet would be identical to it: at its second hook, connection tracking takes it for the
+    /// reply.
     pub(super) fn is_its_own_answer(&self) -> bool {
         self.source.is_some() && self.source == self.dest && self.sport == self.dport && self.icmp.is_none()
     }
 
-    /// Sets the state that the kernel's connection tracking gives a packet that belongs to no known connection.
+    /// Sets the conntrack state of a packet that belongs to no known connection.
     ///
-    /// As in nf_conntrack_proto_tcp.c, _icmp.c and _icmpv6.c of Linux: TCP begins with a SYN, or is picked up by an ACK
-    /// (`nf_conntrack_tcp_loose`); an ICMP request is new, and any other message without a connection is invalid;
-    /// neighbour and listener discovery are not tracked.
+    /// As in nf_conntrack_proto_tcp.c, _icmp.c and _icmpv6.c of Linux: a TCP connection starts with a SYN, or is picked up
+    /// by an ACK (`nf_conntrack_tcp_loose`); an ICMP request is new, and any other ICMP message without a connection is
+    /// invalid; neighbour and listener discovery are not tracked.
     #[must_use]
     pub fn first_of_its_connection(mut self) -> Self {
         self.state = match (self.layer, self.protocol, self.icmp) {
@@ -100,7 +100,7 @@ impl Packet {
     }
 }
 
-/// Whether a TCP packet with these flags can be the first that is seen of a connection. PSH does not matter.
+/// Whether a TCP packet with these flags can create a connection. PSH is ignored.
 fn opens(flags: TcpFlags) -> bool {
     let flags = TcpFlags(flags.0 & !TcpFlags::PSH.0);
     let urgent = |one: TcpFlags| [one, one.and(TcpFlags::URG)];

@@ -1,15 +1,15 @@
-//! The way of a packet through the node: which hooks of which bridges it meets.
+//! The path of a packet through the node: the hooks of the bridges that it traverses.
 //!
-//! A firewalled device sits on a bridge of its own, `vmbrX - fwpr<id>p<n> = fwln<id>i<n> - fwbr<id>i<n> - tap<id>i<n>`; any
+//! A firewalled device is a port of its own bridge, `vmbrX - fwpr<id>p<n> = fwln<id>i<n> - fwbr<id>i<n> - tap<id>i<n>`; any
 //! other device is a port of `vmbrX` itself.
 use std::fmt;
 
-/// Where a packet comes from or goes to.
+/// Source or destination of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The node itself.
     Host,
-    /// What lies behind a port of a bridge, such as the uplink.
+    /// The network at a port of a bridge, such as the uplink.
     Port {
         /// The bridge.
         bridge: String,
@@ -20,18 +20,18 @@ pub enum End {
     Guest(GuestPort),
 }
 
-/// A guest's device and how it is attached.
+/// A guest's device and its bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestPort {
     /// Its name on the node: `tap100i0`, `veth200i1`.
     pub device: String,
-    /// The guest's number.
+    /// The VMID.
     pub vmid: u32,
-    /// The device's number.
+    /// The index of the device.
     pub index: u8,
-    /// The bridge that it is attached to, directly or through its own one.
+    /// The bridge that it is attached to, directly or through its own bridge.
     pub bridge: String,
-    /// Whether it has a bridge of its own, where the firewall looks (`firewall=1`).
+    /// Whether it has its own bridge, on which the firewall filters (`firewall=1`).
     pub firewalled: bool,
 }
 
@@ -40,50 +40,50 @@ impl GuestPort {
         format!("fwbr{}i{}", self.vmid, self.index)
     }
 
-    /// The port of its own bridge that leads to `vmbrX`.
+    /// The port of its own bridge towards `vmbrX`.
     fn inner(&self) -> String {
         format!("fwln{}i{}", self.vmid, self.index)
     }
 
-    /// The port of `vmbrX` that leads to it.
+    /// The port of `vmbrX` towards it.
     fn outer(&self) -> String {
         if self.firewalled { format!("fwpr{}p{}", self.vmid, self.index) } else { self.device.clone() }
     }
 }
 
-/// A hook of the kernel that a packet meets.
+/// A netfilter hook on the path of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hop {
-    /// It crosses a bridge from port to port: FORWARD.
+    /// A bridge forwards it from port to port: FORWARD.
     Bridge {
         /// The bridge.
         bridge: String,
-        /// The port that it enters by.
+        /// The input port.
         from: String,
-        /// The port that it leaves by.
+        /// The output port.
         to: String,
     },
     /// The node routes it from one interface to another: FORWARD, not bridged.
     Route {
-        /// The interface that it enters by.
+        /// The input interface.
         from: String,
-        /// The interface that it leaves by.
+        /// The output interface.
         to: String,
     },
     /// It is for the node itself: INPUT.
     Input {
-        /// The interface that it enters by.
+        /// The input interface.
         interface: String,
     },
     /// It is from the node itself: OUTPUT.
     Output {
-        /// The interface that it leaves by.
+        /// The output interface.
         interface: String,
     },
 }
 
 impl Hop {
-    /// The chain that the hook begins with.
+    /// The built-in chain of the hook.
     #[must_use]
     pub fn hook(&self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Hop {
         }
     }
 
-    /// The interface that the packet enters by, as rules name it: of a bridged packet, the bridge.
+    /// The input interface as rules match it: for a bridged packet, the bridge.
     #[must_use]
     pub fn entered_by(&self) -> Option<&str> {
         match self {
@@ -104,7 +104,7 @@ impl Hop {
         }
     }
 
-    /// The interface that the packet leaves by, as rules name it: of a bridged packet, the bridge.
+    /// The output interface as rules match it: for a bridged packet, the bridge.
     #[must_use]
     pub fn left_by(&self) -> Option<&str> {
         match self {
@@ -121,15 +121,15 @@ impl fmt::Display for Hop {
         match self {
             Hop::Bridge { bridge, from, to } => write!(f, "bridge {bridge}, from port {from} to port {to}"),
             Hop::Route { from, to } => write!(f, "host, routed from {from} to {to}"),
-            Hop::Input { interface } => write!(f, "host, in by {interface}"),
-            Hop::Output { interface } => write!(f, "host, out by {interface}"),
+            Hop::Input { interface } => write!(f, "host, input on {interface}"),
+            Hop::Output { interface } => write!(f, "host, output on {interface}"),
         }
     }
 }
 
-/// The hooks that a packet meets between two ends; none where it does not cross the node.
+/// The hooks on the path between two endpoints; none if the path does not cross the node.
 #[must_use]
-pub fn way(from: &End, to: &End) -> Vec<Hop> {
+pub fn path_between(from: &End, to: &End) -> Vec<Hop> {
     let mut hops = Vec::new();
     if from == to && *from != End::Host {
         return hops;
@@ -157,7 +157,7 @@ pub fn way(from: &End, to: &End) -> Vec<Hop> {
     hops
 }
 
-/// The bridge and its port that lead to an end; `None` for the node itself.
+/// The bridge and port of an endpoint; `None` for the node itself.
 fn attached(end: &End) -> Option<(String, String)> {
     match end {
         End::Host => None,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn hops(from: &End, to: &End) -> Vec<String> {
-        way(from, to).iter().map(ToString::to_string).collect()
+        path_between(from, to).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         );
         assert_eq!(
             hops(&End::Host, &guest(100, "vmbr1", true)),
-            ["host, out by vmbr1", "bridge fwbr100i0, from port fwln100i0 to port tap100i0"]
+            ["host, output on vmbr1", "bridge fwbr100i0, from port fwln100i0 to port tap100i0"]
         );
         assert!(hops(&outside, &outside).is_empty());
     }

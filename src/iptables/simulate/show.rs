@@ -27,7 +27,7 @@ impl Step<'_> {
 }
 
 impl Decision<'_> {
-    /// Whether another rule than the cause did it.
+    /// Whether another rule than the cause gave the verdict.
     #[must_use]
     pub fn is_carried_out_elsewhere(&self) -> bool {
         self.cause.chain != self.rule.chain

@@ -1,4 +1,4 @@
-//! Walking through the chains of one hook, rule by rule.
+//! Evaluates the chains of one hook, rule by rule.
 use super::eval::{AnyRule, Effect, Situation, Verdict};
 use super::packet::Layer;
 use super::path::Hop;
@@ -15,7 +15,7 @@ pub enum Tables {
 }
 
 impl Tables {
-    /// Those that a packet meets at a hook, in order. Bridges ask ebtables first (`NF_BR_PRI_FILTER_BRIDGED`).
+    /// The tables evaluated at a hook, in order. On bridges ebtables is first (`NF_BR_PRI_FILTER_BRIDGED`).
     pub(super) fn at(hop: &Hop, layer: Layer) -> Vec<Self> {
         let bridge = matches!(hop, Hop::Bridge { .. }).then_some(Tables::Bridge);
         let ip = match layer {
@@ -25,7 +25,7 @@ impl Tables {
         bridge.into_iter().chain(ip).collect()
     }
 
-    /// The tool that shows these rules.
+    /// The tool for these rules.
     #[must_use]
     pub fn tool(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Tables {
         }
     }
 
-    /// Whether a chain is one that answers refused packets.
+    /// Whether a chain rejects packets with a reply.
     fn answers(self, ruleset: &Ruleset, chain: &ChainName) -> bool {
         let Tables::Ip(family) = self else { return false };
         let rules = ruleset.filter[family].get(chain).map_or(&[][..], |chain| chain.rules());
@@ -56,10 +56,10 @@ impl Tables {
     }
 }
 
-/// A rule that was asked.
+/// An evaluated rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// How many chains have been jumped into on the way to its own.
+    /// The number of jumps to its chain.
     pub depth: usize,
     /// Its chain.
     pub chain: &'a ChainName,
@@ -69,31 +69,31 @@ pub struct Step<'a> {
     pub matched: bool,
 }
 
-/// What decided over a packet at a hook.
+/// The decision on a packet at a hook.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
-    /// The rule whose doing it was.
+    /// The rule that caused it.
     pub cause: Step<'a>,
-    /// The rule that carried it out, in a chain that only answers, logs or marks; else the same.
+    /// The rule that gave the verdict: in a chain that only replies, logs or marks; otherwise the cause itself.
     pub rule: Step<'a>,
-    /// The rules that led into the chain of the cause, the outermost first.
+    /// The rules that jumped to the chain of the cause, outermost first.
     pub callers: Vec<Step<'a>>,
 }
 
-/// The walk of a packet through the tables of one hook.
+/// The evaluation of a packet in the tables of one hook.
 #[derive(Debug)]
 pub struct Walk<'a> {
-    /// Whose tables.
+    /// The tables.
     pub tables: Tables,
-    /// The rules that were asked, in order.
+    /// The evaluated rules, in order.
     pub steps: Vec<Step<'a>>,
-    /// What became of the packet.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What decided; `None` if all rules left it to the hook's own policy.
+    /// The decision; `None` if the policy of the built-in chain decided.
     pub decision: Option<Decision<'a>>,
 }
 
-/// A chain under way.
+/// A chain that is being evaluated.
 struct Frame<'a> {
     chain: ChainName,
     next: usize,
@@ -101,25 +101,25 @@ struct Frame<'a> {
     callers: Vec<Caller<'a>>,
 }
 
-/// A rule that led into a chain.
+/// A rule that jumped to a chain.
 #[derive(Clone)]
 struct Caller<'a> {
     step: Step<'a>,
     how: Call,
 }
 
-/// What a chain was entered for.
+/// The reason for entering a chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
-    /// To ask its rules.
+    /// To evaluate its rules.
     Jump,
-    /// To do what was decided, as all packets that come there are answered.
+    /// To execute a decision: the chain rejects all packets.
     Errand,
-    /// To do what was decided, and not to come back (`-g`).
+    /// To execute a decision without returning (`-g`).
     Goto,
 }
 
-/// Asks the rules of a hook, beginning with the chain that its own one leads to (`-A INPUT -j PVEFW-INPUT`).
+/// Evaluates the rules of a hook, beginning with the chain that its built-in chain jumps to (`-A INPUT -j PVEFW-INPUT`).
 pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
     let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
     let Some(entry) = ChainName::new(&format!("PVEFW-{}", at.hop.hook())) else { return walk };
@@ -166,7 +166,7 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A rule ends the walk through its chain. One that asks for the mark carries out what the rule that set it has decided.
+    /// Records a terminating rule. A rule that matches the mark executes the decision of the rule that set it.
     fn decide(&mut self, rule: Step<'a>, callers: &[Caller<'a>]) {
         if rule.rule.asks_for_mark() && self.decision.is_some() {
             return;
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
         self.decision = Some(Decision { cause, rule, callers });
     }
 
-    /// A chain is at its end. If it was entered for good, that says what a RETURN of its caller would.
+    /// Ends a chain. After a goto, this acts like a RETURN in its caller.
     fn leave(&mut self, frame: Option<Frame<'a>>) {
         if let Some(mut frame) = frame
             && frame.callers.last().is_some_and(|caller| caller.how == Call::Goto)

@@ -17,7 +17,7 @@ pub enum BridgeFormat {
 }
 
 impl BridgeFormat {
-    /// How the variant that has this format spells MAC addresses.
+    /// The format of MAC addresses in the variant with this output.
     #[must_use]
     pub fn mac_style(self) -> MacStyle {
         match self {
@@ -30,7 +30,7 @@ impl BridgeFormat {
 /// The lines of each chain as `-A CHAIN RULE`, by chain.
 type Chains<'a> = BTreeMap<&'a str, Vec<Cow<'a, str>>>;
 
-/// Reads the table `filter` of ebtables.
+/// Parses the ebtables table `filter`.
 #[must_use]
 pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
     let chains = match format {
@@ -81,8 +81,8 @@ fn listed(text: &str) -> Chains<'_> {
     chains
 }
 
-/// The line with each `! -s MAC` as `-s ! MAC`: ebtables 1.8.10 and later print the former, those before the latter, which
-/// is how rules are written and signed.
+/// Replaces each `! -s MAC` by `-s ! MAC`. ebtables 1.8.10 and later print the former; rules are written and signed in the
+/// latter, older form.
 fn inversions_behind_options(line: &str) -> Cow<'_, str> {
     if !line.contains("! -") {
         return line.into();

@@ -1,5 +1,4 @@
-//! Readers for what the tools print. None copies a line, and none fails on text that it does not understand, but for text
-//! that was cut off.
+//! Parsers for the output of the tools. They copy no lines, ignore unknown text, and only fail on truncated output.
 
 mod bridge;
 mod sets;
@@ -13,13 +12,13 @@ use super::live::References;
 use super::names::is_own_set;
 use crate::iptables::ruleset::{ChainName, SetName};
 
-/// What a tool printed is not whole.
+/// The output of a tool is truncated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its output ends in the middle of table '{0}'")]
 pub struct Unreadable(pub String);
 
 impl References {
-    /// Adds what a rule refers to: the targets of `-j` and `-g` that `is_own` knows, and the sets of `--match-set`.
+    /// Adds the references of a rule: targets of `-j` and `-g` for which `is_own` is true, and sets of `--match-set`.
     fn collect(&mut self, rule: &str, is_own: fn(&str) -> bool) {
         let mut words = unquoted_words(rule);
         while let Some(word) = words.next() {
@@ -38,7 +37,7 @@ impl References {
     }
 }
 
-/// The words of a rule outside of quotes, so that no comment passes for a target.
+/// The words of a rule outside of quotes, so that a comment is not taken for a target.
 fn unquoted_words(rule: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     rule.split_ascii_whitespace().filter(move |word| {
@@ -50,7 +49,7 @@ fn unquoted_words(rule: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `(CHAIN, rest)` of the text behind `-A `.
+/// `(CHAIN, rest)` of the text after `-A `.
 fn split_name(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }

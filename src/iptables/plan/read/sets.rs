@@ -5,7 +5,7 @@ use crate::iptables::ruleset::{SetName, signature_of};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads our sets from the output of `ipset save`.
+/// Parses our sets in the output of `ipset save`.
 #[must_use]
 pub fn read_sets(text: &str) -> LiveSets {
     let mut lines: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
@@ -30,8 +30,8 @@ pub fn read_sets(text: &str) -> LiveSets {
     live
 }
 
-/// A `create` line without `initval`, and with the hash size that the set was made with: it equals `maxelem`, and the
-/// kernel doubles it when a hash bucket overflows.
+/// A `create` line without `initval`, and with the original hash size, which equals `maxelem`: the kernel doubles it when a
+/// hash bucket overflows.
 fn create_line(line: &str) -> Cow<'_, str> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let value = |key: &str| words.iter().position(|word| *word == key).and_then(|at| words.get(at + 1).copied());
@@ -58,7 +58,7 @@ fn number(text: Option<&str>) -> Option<u32> {
     text?.parse().ok()
 }
 
-/// The sets that rules refer to, from the output of `ipset -t list`.
+/// The sets that rules refer to, parsed from the output of `ipset -t list`.
 #[must_use]
 pub fn sets_in_use(text: &str) -> BTreeSet<SetName> {
     let mut name = None;

@@ -5,12 +5,12 @@ use super::{Unreadable, split_name};
 use crate::iptables::ruleset::{ChainName, Signature};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Reads one table from the output of `iptables-save` or `ip6tables-save`, of either variant.
+/// Parses one table in the output of `iptables-save` or `ip6tables-save`, in either variant.
 ///
-/// No output at all is an empty table: the nft variant prints nothing of a table that nobody has used.
+/// No output is an empty table: the nft variant prints nothing for a table that has never been used.
 ///
 /// # Errors
-/// When the table has no `COMMIT`: the tool ended before it was done.
+/// When the table has no `COMMIT`, because the output is truncated.
 pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable> {
     let mut live = LiveTable::default();
     let mut inside = false;
@@ -33,7 +33,7 @@ pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable>
 fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
     let (chain, rule) = split_name(line);
     if let Some(chain) = live.chains.get_mut(chain) {
-        chain.signature = signature(rule); // only the last rule's counts
+        chain.signature = signature(rule); // only the signature in the last rule is valid
         chain.rules += 1;
         chain.body = sum(chain.body, rule);
         chain.refers.collect(rule, is_own_chain);
@@ -44,7 +44,7 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
     }
 }
 
-/// The sum over one more rule.
+/// Adds a rule to the hash.
 fn sum(before: u64, rule: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (before, rule).hash(&mut hasher);
@@ -56,7 +56,7 @@ fn signature(rule: &str) -> Option<Signature> {
     Signature::parse(text)
 }
 
-/// The built-in chain whose jump to our entry chain this rule is.
+/// The built-in chain, if this rule is its jump to our entry chain.
 pub(super) fn hook_of(hooks: &[&'static str], chain: &str, rule: &str) -> Option<&'static str> {
     let hook = hooks.iter().find(|hook| **hook == chain)?;
     (rule.trim_end().strip_prefix("-j PVEFW-") == Some(hook)).then_some(*hook)
@@ -105,7 +105,7 @@ COMMIT
             [
                 ("PVEFW-Drop", false, 0),
                 ("PVEFW-INPUT", true, 1),
-                ("tap100i0-IN", false, 3), // somebody appended a rule behind the signature
+                ("tap100i0-IN", false, 3), // another program appended a rule after the signature
                 ("tap100i0-OUT", false, 1),
             ]
         );
