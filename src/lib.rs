@@ -19,6 +19,7 @@
 
 pub mod builtin;
 pub mod cli;
+pub mod connections;
 pub mod config;
 pub mod daemon;
 pub mod inputs;

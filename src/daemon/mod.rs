@@ -9,6 +9,7 @@ pub mod mode;
 pub mod problems;
 mod schedule;
 pub mod status;
+pub mod trials;
 pub mod unreadable_guests;
 mod updater;
 

@@ -72,6 +72,8 @@ pub enum Topic {
     Kernel,
     /// Files of the daemon's own.
     State,
+    /// A trial that is handed over.
+    Trial,
 }
 
 /// A message that is true for a time.

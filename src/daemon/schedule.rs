@@ -1,4 +1,5 @@
 //! When the updater does what.
+use super::trials::Trials;
 use crate::pmxcfs::Reader;
 use crate::system::waker::Waker;
 use crate::system::worker::timeout;
@@ -29,6 +30,8 @@ pub enum Why {
     Cycle,
     /// A full reading of the kernel goes on by one part.
     ReadOn,
+    /// A trial may have begun or ended: act by it.
+    Trial,
 }
 
 /// The times of the updater.
@@ -70,15 +73,19 @@ impl Schedule {
     }
 
     /// Waits until there is something to do; a full reading of the kernel is due to begin, or to go on, at `full`.
-    pub fn wait(&mut self, waker: &Waker, reader: &mut Reader, full: Option<Instant>) -> Why {
-        let mut written = false;
+    pub fn wait(&mut self, waker: &Waker, reader: &mut Reader, trials: &Trials, full: Option<Instant>) -> Why {
+        let (mut written, mut trial) = (false, false);
         let confirm = reader.due().map(|due| Instant::now() + due);
         let read_on = full.map(|full| full.max(self.read + READ_ON));
         loop {
             written |= reader.written();
+            trial |= trials.moved();
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
+            }
+            if now >= self.rest && trial {
+                return Why::Trial;
             }
             if now >= self.rest && (written || confirm.is_some_and(|confirm| now >= confirm)) {
                 return Why::Look;
@@ -95,8 +102,12 @@ impl Schedule {
                 continue;
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
-            let until = [look, read_on, stat].into_iter().flatten().fold(self.cycle, Instant::min);
+            let trial_due = if trial { Some(self.rest) } else { trials.due() };
+            let until = [look, read_on, stat, trial_due].into_iter().flatten().fold(self.cycle, Instant::min);
             let mut fds = vec![PollFd::new(waker.as_fd(), PollFlags::POLLIN)];
+            if !trial {
+                fds.extend(trials.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            }
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }

@@ -1,4 +1,5 @@
 //! What the daemon tells of itself, in a file that `pve-firewall status` reads.
+use super::trials::{Ended, TrialStatus};
 use crate::paths::STATUS;
 use crate::system::files;
 use crate::system::root::Root;
@@ -21,6 +22,12 @@ pub struct Status {
     pub changed: Option<u64>,
     /// What is wrong now.
     pub faults: Vec<String>,
+    /// The trial under way.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
+    /// How the last trial ended.
+    #[serde(default)]
+    pub last_trial: Option<Ended>,
 }
 
 fn path(root: &Root) -> PathBuf {

@@ -6,6 +6,7 @@ use super::mode::Mode;
 use super::problems::{Journal, Log, Message, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
+use super::trials::Trials;
 use super::unreadable_guests::live_devices;
 use crate::inputs::Tree;
 use crate::iptables::apply::{Firewall, Outcome};
@@ -59,6 +60,7 @@ pub struct Updater {
     /// Whether that was read, and not kept from an earlier life.
     read: bool,
     last_good: LastGood,
+    trials: Trials,
 }
 
 impl Updater {
@@ -81,6 +83,7 @@ impl Updater {
             tree: None,
             read: false,
             last_good: LastGood::new(&setup.root, &setup.node),
+            trials: Trials::new(&setup.root),
             setup,
             orders,
             log,
@@ -103,7 +106,7 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
-            why = self.schedule.wait(self.orders.waker(), &mut self.reader, self.firewall.due());
+            why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, self.firewall.due());
         }
     }
 
@@ -188,7 +191,9 @@ impl Updater {
     fn update(&mut self, tree: Arc<Tree>, ill: bool) {
         let began = Instant::now();
         let Some(lock) = self.lock() else { return self.schedule.hurry(RETRY) };
-        let compiled = self.compile(&tree);
+        let enforced = self.trials.enforced(&tree, !ill, &self.log);
+        self.journal.set(Topic::Trial, self.trials.problems(), &self.log);
+        let compiled = self.compile(&enforced);
         let mode = Mode::of(&compiled, &self.setup.root);
         if let Some(expires) = compiled.expires {
             self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
@@ -294,6 +299,7 @@ impl Updater {
 
     /// Writes the status file.
     fn tell(&mut self) {
+        (self.status.trial, self.status.last_trial) = (self.trials.status(), self.trials.ended());
         self.status.faults = self.journal.texts().map(str::to_string).collect();
         // only `status --verbose` misses it
         let _ = self.status.write(&self.setup.root);

@@ -49,7 +49,9 @@ pub struct Link {
     pub bridge: Option<String>,
     /// Whether it has `firewall=1`, and so a bridge of its own.
     pub firewalled: bool,
-    /// The addresses that a container's configuration gives it.
+    /// Its MAC address.
+    pub mac: Option<MacAddr>,
+    /// The addresses that the configuration gives it: a container's own line, or a VM's `ipconfigN` for cloud-init.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -57,14 +59,26 @@ pub struct Link {
 #[must_use]
 pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
     let text = String::from_utf8_lossy(conf);
+    let ipconfigs: BTreeMap<&str, &str> = running(&text)
+        .filter_map(|(_, line)| line.split_once(':'))
+        .filter_map(|(key, value)| Some((key.strip_prefix("ipconfig")?, value.trim())))
+        .collect();
     let link = |(netid, (_, value)): (&str, (u32, &str))| {
         let (index, parts) = (net_number(netid)?, parts(value));
+        let addresses = match guest.kind {
+            GuestKind::Container => addresses(&parts, |_| {}),
+            GuestKind::Vm => {
+                let ipconfig = ipconfigs.get(&netid["net".len()..]).copied().unwrap_or_default();
+                addresses(&self::parts(ipconfig), |_| {})
+            }
+        };
         Some(Link {
             index,
             name: GuestDevice { kind: guest.kind, vmid: guest.vmid, index }.to_string(),
             bridge: parts.get("bridge").map(ToString::to_string),
             firewalled: is_firewalled(&parts),
-            addresses: addresses(&parts, |_| {}),
+            mac: mac_text(&parts, guest.kind).and_then(|mac| mac.parse().ok()),
+            addresses,
         })
     };
     let mut links: Vec<_> = nets(&text).into_iter().filter_map(link).collect();
@@ -146,20 +160,19 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
             None => Ok(None),
         };
     }
-    let mac = match guest.kind {
+    match guest.kind {
         GuestKind::Vm => {
-            let model = MODELS.iter().find_map(|model| parts.get(model));
-            if model.is_none() && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
+            let known = MODELS.iter().any(|model| parts.contains_key(model));
+            if !known && !parts.get("model").is_some_and(|model| MODELS.contains(model)) {
                 return Err("no known network card model".to_string());
             }
-            model.filter(|mac| !mac.is_empty()).or_else(|| parts.get("macaddr"))
         }
         GuestKind::Container if parts.get("name").is_none_or(|name| name.is_empty()) => {
             return Err("no name=".to_string());
         }
-        GuestKind::Container => parts.get("hwaddr"),
-    };
-    let mac = match mac {
+        GuestKind::Container => {}
+    }
+    let mac = match mac_text(&parts, guest.kind) {
         None => None,
         Some(text) => {
             let mac = text.parse().ok().and_then(|mac| Spelled::new(text, mac));
@@ -178,6 +191,17 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
         warn(format!("no MAC address: no MAC filter for {name}"));
     }
     Ok(Some(Device { netid: netid.to_string(), name, mac, addresses }))
+}
+
+/// The MAC address of a device, as it is written: a VM's behind its model or `macaddr=`, a container's behind `hwaddr=`.
+fn mac_text<'a>(parts: &BTreeMap<&str, &'a str>, kind: GuestKind) -> Option<&'a str> {
+    match kind {
+        GuestKind::Vm => {
+            let model = MODELS.iter().find_map(|model| parts.get(model)).filter(|mac| !mac.is_empty());
+            model.or_else(|| parts.get("macaddr")).copied()
+        }
+        GuestKind::Container => parts.get("hwaddr").copied(),
+    }
 }
 
 /// The configured addresses of a container's device; what is no address is left out and told.
@@ -257,6 +281,20 @@ mod tests {
             told,
             [("tap100i2", Some("vmbr0"), true), ("tap100i3", None, false), ("tap100i10", Some("vmbr1"), false)]
         );
+    }
+
+    #[test]
+    fn links_have_the_addresses_that_the_configuration_gives_them() {
+        let told = |kind, conf: &str| {
+            let links = links(conf.as_bytes(), &Listed::new(kind, 100));
+            let text = |link: &Link| format!("{:?} {:?}", link.mac.map(|mac| mac.0[5]), link.addresses);
+            links.iter().map(text).collect::<Vec<_>>()
+        };
+        let conf = "net0: virtio=BC:24:11:00:00:09\nnet1: model=e1000,macaddr=BC:24:11:00:00:0A\nnet2: virtio\n\
+            ipconfig0: ip=10.0.0.5/24,gw=10.0.0.1,ip6=fd00::5/64\nipconfig1: ip=dhcp,ip6=auto\n";
+        assert_eq!(told(GuestKind::Vm, conf), ["Some(9) [10.0.0.5, fd00::5]", "Some(10) []", "None []"]);
+        let conf = "net0: name=eth0,hwaddr=BC:24:11:00:00:09,ip=10.0.0.5/24\nipconfig0: ip=10.0.0.6/24\n";
+        assert_eq!(told(GuestKind::Container, conf), ["Some(9) [10.0.0.5]"]);
     }
 
     #[test]

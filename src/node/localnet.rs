@@ -1,8 +1,9 @@
 //! The local network: which route of the node its own address lies in.
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use super::routes;
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: the first that contains it, other
 /// than a default route. An IPv6 network is written as there, in eight groups of four digits.
@@ -10,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<String> {
     let found = |net: &IpNet| net.prefix_len() > 0 && net.contains(&address);
     match address {
-        IpAddr::V4(_) => routes_v4.lines().filter_map(route_v4).find(found).map(|net| net.to_string()),
-        IpAddr::V6(_) => routes_v6.lines().filter_map(route_v6).find(found).map(|net| spelled_out(&net)),
+        IpAddr::V4(_) => routes::v4(routes_v4).map(|route| route.net).find(found).map(|net| net.to_string()),
+        IpAddr::V6(_) => routes::v6(routes_v6).map(|route| route.net).find(found).map(|net| spelled_out(&net)),
     }
 }
 
@@ -19,32 +20,12 @@ pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<Strin
 /// loopback network's.
 #[must_use]
 pub fn broadcasts(routes_v4: &str) -> BTreeSet<Ipv4Addr> {
-    let without_gateway = |line: &&str| line.split_whitespace().nth(2) == Some("00000000");
-    let networks = routes_v4.lines().filter(without_gateway).filter_map(route_v4);
+    let networks = routes::v4(routes_v4).filter(|route| !route.by_gateway).map(|route| route.net);
     let broadcast = |net: IpNet| match net {
         IpNet::V4(net) if (1..=30).contains(&net.prefix_len()) => Some(net.broadcast()),
         _ => None,
     };
     networks.filter_map(broadcast).chain([Ipv4Addr::new(127, 255, 255, 255)]).collect()
-}
-
-/// A line of `/proc/net/route`: destination and mask are the third and eighth word, in the machine's byte order.
-fn route_v4(line: &str) -> Option<IpNet> {
-    let words: Vec<_> = line.split_whitespace().collect();
-    let address = |index: usize| {
-        let number = u32::from_str_radix(words.get(index)?, 16).ok()?;
-        Some(Ipv4Addr::from(number.to_ne_bytes()))
-    };
-    Ipv4Net::with_netmask(address(1)?, address(7)?).ok().map(IpNet::V4)
-}
-
-/// A line of `/proc/net/ipv6_route`: destination and prefix length are the first two words.
-fn route_v6(line: &str) -> Option<IpNet> {
-    let mut words = line.split_whitespace();
-    let address = words.next().filter(|word| word.len() == 32)?;
-    let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
-    let prefix = u8::from_str_radix(words.next()?, 16).ok()?;
-    Ipv6Net::new(address, prefix).ok().map(IpNet::V6)
 }
 
 fn spelled_out(net: &IpNet) -> String {

@@ -6,6 +6,7 @@ mod faults;
 mod guests;
 mod localnet;
 mod members;
+pub mod routes;
 
 pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
 pub use devices::{Device, Link, devices, links};

@@ -7,6 +7,11 @@ use std::fmt;
 /// How long after its deadline a trial that is just being confirmed goes on, in nanoseconds: a process that writes to a
 /// cluster file system without an answer must not prolong it for ever.
 const CONFIRMING: u64 = 10_000_000_000;
+/// The same for one that was confirmed, until the tree shows it.
+const CONFIRMED: u64 = 60_000_000_000;
+/// How long after its beginning a trial goes on over a tree that shows another content than it replaces, in nanoseconds:
+/// who began it may have read a change that others believe only later.
+const SETTLING: u64 = 3_000_000_000;
 
 /// The SHA-1 of a file's content, in hexadecimal digits. An absent file is as an empty one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,17 @@ pub struct Trial {
     pub files: Vec<Candidate>,
 }
 
+/// How far a confirmation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// There is none.
+    None,
+    /// A process is writing the files to their places.
+    UnderWay,
+    /// They are there, whether or not the tree shows it yet.
+    Done,
+}
+
 /// Whether a trial goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -78,10 +94,14 @@ pub enum End {
 }
 
 impl Trial {
-    /// Whether it goes on over this tree at this moment. `confirming`: a process is writing its files to their places, or
-    /// has done so and the tree does not show it yet.
+    /// Whether it goes on over this tree at this moment. `confirmation` is asked for only if it matters.
     #[must_use]
-    pub fn standing(&self, tree: &Tree, clock: &Clock, confirming: bool) -> Standing {
+    pub fn standing(
+        &self,
+        tree: &Tree,
+        clock: &Clock,
+        confirmation: impl FnOnce() -> Confirmation,
+    ) -> Standing {
         if self.boot != clock.boot {
             return Standing::Over(End::Rebooted);
         }
@@ -90,14 +110,28 @@ impl Trial {
             match file.state(tree) {
                 State::Written => written += 1,
                 State::Untouched => {}
+                State::Changed if self.is_settling(clock) => {}
                 State::Changed => return Standing::Over(End::Changed(file.path.clone())),
             }
         }
         if written == self.files.len() {
             return Standing::Over(End::Confirmed);
         }
-        let deadline = if confirming { self.deadline.saturating_add(CONFIRMING) } else { self.deadline };
-        if clock.now >= deadline { Standing::Over(End::Expired) } else { Standing::Runs }
+        if clock.now < self.deadline {
+            return Standing::Runs;
+        }
+        let longer = match confirmation() {
+            Confirmation::None => 0,
+            Confirmation::UnderWay => CONFIRMING,
+            Confirmation::Done => CONFIRMED,
+        };
+        if clock.now < self.deadline.saturating_add(longer) { Standing::Runs } else { Standing::Over(End::Expired) }
+    }
+
+    /// Whether it has just begun, so that the tree may not yet show what it replaces.
+    #[must_use]
+    pub fn is_settling(&self, clock: &Clock) -> bool {
+        clock.now < self.began.saturating_add(SETTLING)
     }
 
     /// The tree with the files of the trial in place of its own.
@@ -172,6 +206,9 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const NONE: Confirmation = Confirmation::None;
+    const UNDER_WAY: Confirmation = Confirmation::UnderWay;
+    const DONE: Confirmation = Confirmation::Done;
 
     fn tree(files: &[(&str, &str)]) -> Tree {
         let file = |(path, text): &(&str, &str)| ((*path).into(), File::Content(text.as_bytes().into()));
@@ -196,30 +233,33 @@ mod tests {
     fn a_trial_is_over_for_one_reason() {
         let (cluster, guest) = ("firewall/cluster.fw", "firewall/100.fw");
         let changed = |path: &str| Standing::Over(End::Changed(path.into()));
-        for (files, boot, second, confirming, standing) in [
-            (&[(cluster, "old")][..], "b1", 100, false, Standing::Runs),
-            (&[(cluster, "old")], "b1", 159, false, Standing::Runs),
-            (&[(cluster, "old")], "b1", 160, false, Standing::Over(End::Expired)),
+        for (files, boot, second, confirmation, standing) in [
+            (&[(cluster, "old")][..], "b1", 100, NONE, Standing::Runs),
+            (&[(cluster, "old")], "b1", 159, NONE, Standing::Runs),
+            (&[(cluster, "old")], "b1", 160, NONE, Standing::Over(End::Expired)),
             // the boot clock of another boot says nothing
-            (&[(cluster, "old")], "b2", 120, false, Standing::Over(End::Rebooted)),
-            (&[(cluster, "other")], "b1", 120, false, changed(cluster)),
-            (&[], "b1", 120, false, changed(cluster)),
-            (&[(cluster, "old"), (guest, "other")], "b1", 120, false, changed(guest)),
+            (&[(cluster, "old")], "b2", 120, NONE, Standing::Over(End::Rebooted)),
+            (&[(cluster, "other")], "b1", 120, NONE, changed(cluster)),
+            (&[], "b1", 120, NONE, changed(cluster)),
+            (&[(cluster, "old"), (guest, "other")], "b1", 120, NONE, changed(guest)),
             // half written by a confirmation, whole
-            (&[(cluster, "new")], "b1", 120, false, Standing::Runs),
-            (&[(cluster, "new"), (guest, "guest")], "b1", 120, false, Standing::Over(End::Confirmed)),
-            (&[(cluster, "new"), (guest, "guest")], "b1", 900, false, Standing::Over(End::Confirmed)),
-            (&[(cluster, "new")], "b1", 160, false, Standing::Over(End::Expired)),
-            (&[(cluster, "new")], "b1", 160, true, Standing::Runs),
-            (&[(cluster, "old")], "b1", 169, true, Standing::Runs),
-            (&[(cluster, "old")], "b1", 170, true, Standing::Over(End::Expired)),
-            (&[(cluster, "new"), (guest, "other")], "b1", 120, true, changed(guest)),
+            (&[(cluster, "new")], "b1", 120, NONE, Standing::Runs),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 120, NONE, Standing::Over(End::Confirmed)),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 900, NONE, Standing::Over(End::Confirmed)),
+            (&[(cluster, "new")], "b1", 160, NONE, Standing::Over(End::Expired)),
+            (&[(cluster, "new")], "b1", 160, UNDER_WAY, Standing::Runs),
+            (&[(cluster, "old")], "b1", 169, UNDER_WAY, Standing::Runs),
+            (&[(cluster, "old")], "b1", 170, UNDER_WAY, Standing::Over(End::Expired)),
+            (&[(cluster, "new"), (guest, "other")], "b1", 120, UNDER_WAY, changed(guest)),
+            (&[(cluster, "old")], "b1", 219, DONE, Standing::Runs),
+            (&[(cluster, "old")], "b1", 220, DONE, Standing::Over(End::Expired)),
+            (&[(cluster, "other")], "b1", 120, DONE, changed(cluster)),
+            // a change that is not yet believed
+            (&[(cluster, "older")], "b1", 102, NONE, Standing::Runs),
+            (&[(cluster, "older")], "b1", 103, NONE, changed(cluster)),
         ] {
-            assert_eq!(
-                trial().standing(&tree(files), &clock(boot, second), confirming),
-                standing,
-                "{files:?} {second}"
-            );
+            let now = trial().standing(&tree(files), &clock(boot, second), || confirmation);
+            assert_eq!(now, standing, "{files:?} {second}");
         }
     }
 
@@ -227,7 +267,7 @@ mod tests {
     fn an_unreadable_file_does_not_end_a_trial() {
         let mut tree = tree(&[]);
         tree.files.insert("firewall/cluster.fw".into(), File::Unreadable("it is locked".into()));
-        assert_eq!(trial().standing(&tree, &clock("b1", 120), false), Standing::Runs);
+        assert_eq!(trial().standing(&tree, &clock("b1", 120), || NONE), Standing::Runs);
         let overlaid = trial().overlay(&tree);
         assert_eq!(overlaid.content("firewall/cluster.fw"), Some(&b"new"[..]));
     }

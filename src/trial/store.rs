@@ -3,7 +3,7 @@
 //! It holds the candidates under their numbers, and `trial.json`, which is written last and removed first: a trial is there
 //! if that file is. A process that is killed in between leaves files that mean nothing. The folder itself stays, so that the
 //! daemon can watch it.
-use super::model::{Candidate, Clock, Digest, Trial};
+use super::model::{Candidate, Clock, Confirmation, Digest, Trial};
 use crate::system::lock::FileLock;
 use crate::system::root::Root;
 use crate::system::{clock, files};
@@ -76,9 +76,7 @@ impl TrialStore {
         FileLock::acquire(&self.folder.join(LOCK), patience)
     }
 
-    /// Whether a process has that lock.
-    #[must_use]
-    pub fn is_locked(&self) -> bool {
+    fn is_locked(&self) -> bool {
         // what cannot be asked is not known to be locked
         let lock = self.folder.join(LOCK);
         lock.exists() && matches!(FileLock::try_acquire(&lock), Ok(None))
@@ -139,10 +137,16 @@ impl TrialStore {
         files::replace(&self.mark(), b"", 0o600)
     }
 
-    /// Whether it is marked so.
+    /// How far a confirmation is.
     #[must_use]
-    pub fn is_confirmed(&self) -> bool {
-        self.mark().exists()
+    pub fn confirmation(&self) -> Confirmation {
+        if self.mark().exists() {
+            Confirmation::Done
+        } else if self.is_locked() {
+            Confirmation::UnderWay
+        } else {
+            Confirmation::None
+        }
     }
 
     /// Ends the trial, if there is one.
@@ -253,11 +257,11 @@ enable: 1
         store.begin(&trial).unwrap();
         assert_eq!(store.load().unwrap(), Some(trial.clone()));
         assert_eq!(fs::metadata(&store.folder).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), false), Standing::Runs);
+        assert_eq!(trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None), Standing::Runs);
         store.mark_confirmed().unwrap();
-        assert!(store.is_confirmed());
+        assert_eq!(store.confirmation(), Confirmation::Done);
         store.clear().unwrap();
-        assert_eq!((store.load().unwrap(), store.is_confirmed()), (None, false));
+        assert_eq!((store.load().unwrap(), store.confirmation()), (None, Confirmation::None));
         store.clear().unwrap();
     }
 
@@ -294,9 +298,9 @@ enable: 1
         let watch = store.watch().unwrap();
         assert!(!watch.moved());
         let lock = store.lock(Duration::ZERO).unwrap();
-        assert!(store.is_locked() && !watch.moved());
+        assert_eq!((store.confirmation(), watch.moved()), (Confirmation::UnderWay, false));
         drop(lock);
-        assert!(!store.is_locked());
+        assert_eq!(store.confirmation(), Confirmation::None);
         store.begin(&trial("one")).unwrap();
         assert!(watch.moved() && !watch.moved());
         store.mark_confirmed().unwrap();

@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["builtin", "model"]),
     ("node", &["inputs", "model", "paths"]),
     ("lint", &["builtin", "config", "inputs", "iptables", "model", "node", "paths"]),
+    ("connections", &["inputs", "iptables", "model", "nflog", "node", "parallel", "paths"]),
     // the shell
     ("iptables", &["builtin", "config", "inputs", "model", "node", "parallel", "paths", "system"]),
     ("system", &["nflog"]),
@@ -39,6 +40,7 @@ const CORE: &[&str] = &[
     "node",
     "lint",
     "iptables/limits",
+    "connections",
     "iptables/ruleset",
     "iptables/compile",
     "iptables/plan",

@@ -137,7 +137,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
             link.with_context(|| format!("{} {vmid} has no network device net{index}{here}", name(kind)))?
         }
     };
-    let Link { index, name: device, bridge, firewalled, addresses } = link;
+    let Link { index, name: device, bridge, firewalled, mac: _, addresses } = link;
     let bridge = bridge.with_context(|| format!("net{index} of {} {vmid} is on no bridge", name(kind)))?;
     Ok(Located { end: End::Guest(GuestPort { device, vmid, index, bridge, firewalled }), addresses })
 }

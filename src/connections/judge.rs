@@ -1,0 +1,190 @@
+//! How a tracked connection is put to the simulator: as the packet that began it.
+use super::network::{Network, Owner};
+use crate::iptables::ruleset::Family;
+use crate::iptables::simulate::{End, GuestPort, Packet};
+use crate::nflog::conntrack::{Connection, Detail, Tuple};
+use std::fmt;
+use std::net::IpAddr;
+
+/// A connection's first packet, and where it came from and went to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The packet.
+    pub packet: Packet,
+    /// Where it came from.
+    pub from: End,
+    /// Where it went to.
+    pub to: End,
+}
+
+/// Why nothing can be said of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unjudged {
+    /// Neither end is known to be the node's or that of a guest of this node.
+    Elsewhere,
+    /// An address of it is that of several guests.
+    Several,
+    /// It goes to a group: multicast or broadcast.
+    Group,
+    /// Its addresses are translated so that the guest's rules and the host's see different ones.
+    Translated,
+    /// It is related to a connection that is not known any more.
+    Orphan,
+}
+
+impl Beginning {
+    /// How a connection began.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    pub fn of(connection: &Connection, network: &Network) -> Result<Self, Unjudged> {
+        let Connection { original, reply, .. } = connection;
+        let dest_translated = reply.source != original.dest || ports(reply).0 != ports(original).1;
+        let source_translated = reply.dest != original.source || ports(reply).1 != ports(original).0;
+        // what the table `filter` sees: DNAT is done before, SNAT behind it
+        let (dest, dport) = match dest_translated {
+            true => (reply.source, ports(reply).0),
+            false => (original.dest, ports(original).1),
+        };
+        let (one, other) = (network.owner(original.source), network.owner(dest));
+        let firewalled = |owner| matches!(owner, Owner::Guest(port) if port.firewalled);
+        if (dest_translated && firewalled(one)) || (source_translated && firewalled(other)) {
+            return Err(Unjudged::Translated);
+        }
+        let (from, to) = ends(network, (one, original.source), (other, dest))?;
+        let icmp = match original.detail {
+            Detail::Icmp { kind, code, .. } => Some((kind, code)),
+            Detail::Ports { .. } | Detail::Keys { .. } | Detail::None => None,
+        };
+        let packet = Packet {
+            source: Some(original.source),
+            dest: Some(dest),
+            sport: ports(original).0,
+            dport,
+            icmp,
+            ..Packet::new(Family::of(original.source), original.protocol)
+        };
+        Ok(Beginning { packet: packet.first_of_its_connection(), from, to })
+    }
+}
+
+/// The ports of a tuple, source first.
+fn ports(tuple: &Tuple) -> (Option<u16>, Option<u16>) {
+    match tuple.detail {
+        Detail::Ports { source, dest } => (Some(source), Some(dest)),
+        Detail::Keys { .. } | Detail::Icmp { .. } | Detail::None => (None, None),
+    }
+}
+
+fn ends(
+    network: &Network,
+    (one, source): (Owner<'_>, IpAddr),
+    (other, dest): (Owner<'_>, IpAddr),
+) -> Result<(End, End), Unjudged> {
+    let guest = |port: &GuestPort| End::Guest(port.clone());
+    // outside lies behind the bridge that the guest is on
+    let beyond = |port: &GuestPort| End::Port { bridge: port.bridge.clone(), port: "outside".to_string() };
+    Ok(match (one, other) {
+        (Owner::Several, _) | (_, Owner::Several) => return Err(Unjudged::Several),
+        (Owner::Group, _) | (_, Owner::Group) => return Err(Unjudged::Group),
+        (Owner::Elsewhere, Owner::Elsewhere) => return Err(Unjudged::Elsewhere),
+        (Owner::Host, Owner::Host) => (End::Host, End::Host),
+        (Owner::Host, Owner::Elsewhere) => (End::Host, network.outside(dest)),
+        (Owner::Elsewhere, Owner::Host) => (network.outside(source), End::Host),
+        (Owner::Host, Owner::Guest(port)) => (End::Host, guest(port)),
+        (Owner::Guest(port), Owner::Host) => (guest(port), End::Host),
+        (Owner::Guest(port), Owner::Elsewhere) => (guest(port), beyond(port)),
+        (Owner::Elsewhere, Owner::Guest(port)) => (beyond(port), guest(port)),
+        (Owner::Guest(one), Owner::Guest(other)) => (guest(one), guest(other)),
+    })
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unjudged::Elsewhere => "between addresses that are not known to be the node's or a guest's of this node",
+            Unjudged::Several => "of an address that several guests have",
+            Unjudged::Group => "to multicast and broadcast addresses",
+            Unjudged::Translated => "whose addresses are translated between the guest's and the host's rules",
+            Unjudged::Orphan => "related to a connection that is over",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::tests::network;
+    use super::*;
+    use crate::nflog::conntrack::DirectionZones;
+
+    fn tuple(source: &str, dest: &str) -> Tuple {
+        let ends = [source, dest].map(|text| text.parse::<std::net::SocketAddr>().unwrap());
+        let detail = Detail::Ports { source: ends[0].port(), dest: ends[1].port() };
+        Tuple { source: ends[0].ip(), dest: ends[1].ip(), protocol: 6, detail }
+    }
+
+    fn connection(original: Tuple, reply: Tuple) -> Connection {
+        Connection {
+            original,
+            reply,
+            master: None,
+            zone: 0,
+            direction_zones: DirectionZones::default(),
+            id: Some(1),
+            answered: true,
+            over: false,
+        }
+    }
+
+    fn judged(original: (&str, &str), reply: (&str, &str)) -> String {
+        let connection = connection(tuple(original.0, original.1), tuple(reply.0, reply.1));
+        let name = |end: End| match end {
+            End::Host => "host".to_string(),
+            End::Port { bridge, port } => format!("{bridge}/{port}"),
+            End::Guest(port) => port.device,
+        };
+        match Beginning::of(&connection, &network()) {
+            Ok(Beginning { packet, from, to }) => {
+                let (dest, dport) = (packet.dest.unwrap(), packet.dport.unwrap());
+                format!("{} {}: {dest} {dport}", name(from), name(to))
+            }
+            Err(why) => format!("{why:?}"),
+        }
+    }
+
+    #[test]
+    fn each_pair_of_ends_has_its_way() {
+        for (source, dest, way) in [
+            ("10.0.0.7:40000", "10.0.0.1:22", "vmbr0/outside host: 10.0.0.1 22"),
+            ("192.0.2.7:40000", "10.0.0.1:22", "eno2/outside host: 10.0.0.1 22"),
+            ("10.0.0.1:40000", "192.0.2.7:22", "host eno2/outside: 192.0.2.7 22"),
+            ("127.0.0.1:40000", "127.0.0.1:85", "host host: 127.0.0.1 85"),
+            ("10.0.0.7:40000", "10.0.0.100:22", "vmbr0/outside tap100i0: 10.0.0.100 22"),
+            ("10.0.0.200:40000", "192.0.2.7:22", "veth200i0 vmbr0/outside: 192.0.2.7 22"),
+            ("10.0.0.100:40000", "10.0.0.200:22", "tap100i0 veth200i0: 10.0.0.200 22"),
+            ("10.0.0.1:40000", "10.0.1.101:22", "host tap101i0: 10.0.1.101 22"),
+            ("10.0.0.7:40000", "192.0.2.7:22", "Elsewhere"),
+            ("10.0.0.7:40000", "10.0.0.255:137", "Group"),
+        ] {
+            assert_eq!(judged((source, dest), (dest, source)), way, "{source} {dest}");
+        }
+    }
+
+    #[test]
+    fn translated_addresses_are_those_that_the_rules_see() {
+        // a port of the node that leads to a guest
+        let (outside, node, guest) = ("192.0.2.7:40000", "10.0.0.1:8080", "10.0.0.100:80");
+        assert_eq!(judged((outside, node), (guest, outside)), "vmbr0/outside tap100i0: 10.0.0.100 80");
+        // the same, with the guest's answers forced through the node
+        assert_eq!(judged((outside, node), (guest, "10.0.0.1:40000")), "Translated");
+        // a port of the node that leads to another one
+        assert_eq!(judged((outside, node), ("10.0.0.1:80", outside)), "eno2/outside host: 10.0.0.1 80");
+        // a guest behind the node's address
+        assert_eq!(
+            judged(("10.0.0.100:40000", "192.0.2.7:80"), ("192.0.2.7:80", "10.0.0.1:40000")),
+            "tap100i0 vmbr0/outside: 192.0.2.7 80"
+        );
+        // a guest that is led elsewhere
+        assert_eq!(judged(("10.0.0.100:40000", "192.0.2.7:80"), ("10.0.0.7:80", "10.0.0.100:40000")), "Translated");
+    }
+}

@@ -1,0 +1,213 @@
+//! Whose an address is: the node's, a guest's, or somebody's elsewhere.
+//!
+//! Connection tracking knows addresses and no devices. What is known of the addresses of guests comes from their
+//! configuration, from the node's neighbours by their MAC addresses, and from IPv6 addresses that are made of one.
+use crate::inputs::Tree;
+use crate::iptables::ruleset::MacAddr;
+use crate::iptables::simulate::{End, GuestPort};
+use crate::node::routes::{Route, interface_to};
+use crate::node::{self, Link, routes};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The interface that the node is reached by where no route says it.
+const USUAL: &str = "vmbr0";
+
+/// What the kernel says of the node's network.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The node's own addresses.
+    pub own: BTreeSet<IpAddr>,
+    /// The IP and MAC addresses of its neighbours.
+    pub neighbours: Vec<(IpAddr, [u8; 6])>,
+    /// The content of `/proc/net/route`.
+    pub routes_v4: String,
+    /// The content of `/proc/net/ipv6_route`.
+    pub routes_v6: String,
+}
+
+/// Who has which address.
+#[derive(Debug)]
+pub struct Network {
+    own: BTreeSet<IpAddr>,
+    ports: Vec<GuestPort>,
+    /// By address, which of `ports` has it; `None` where several do.
+    guests: HashMap<IpAddr, Option<usize>>,
+    macs: HashMap<[u8; 6], Option<usize>>,
+    routes: Vec<Route>,
+    broadcasts: BTreeSet<Ipv4Addr>,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// The node's.
+    Host,
+    /// That of a guest's device.
+    Guest(&'a GuestPort),
+    /// Of several devices.
+    Several,
+    /// Somebody's whom the node knows by a route at most.
+    Elsewhere,
+    /// A group's: multicast or broadcast.
+    Group,
+}
+
+impl Network {
+    /// The network of this node with the guests that its configuration names.
+    #[must_use]
+    pub fn new(tree: &Tree, node: &str, surroundings: Surroundings) -> Self {
+        let Surroundings { own, neighbours, routes_v4, routes_v6 } = surroundings;
+        let mut network = Network {
+            own,
+            ports: Vec::new(),
+            guests: HashMap::new(),
+            macs: HashMap::new(),
+            routes: routes::v4(&routes_v4).chain(routes::v6(&routes_v6)).collect(),
+            broadcasts: node::broadcasts(&routes_v4),
+        };
+        for guest in node::listed(tree.content(".vmlist"), node, tree.files.keys().map(|path| &**path)) {
+            let conf = tree.content(&guest.conf(node)).unwrap_or_default();
+            for link in node::links(conf, &guest) {
+                network.add(guest.vmid, link);
+            }
+        }
+        // what a guest's configuration says counts more than what its neighbours have heard
+        let heard: BTreeMap<IpAddr, Option<usize>> =
+            neighbours.iter().filter_map(|(address, mac)| Some((*address, *network.macs.get(mac)?))).collect();
+        for (address, port) in heard {
+            network.guests.entry(address).or_insert(port);
+        }
+        network
+    }
+
+    fn add(&mut self, vmid: u32, link: Link) {
+        let Link { index, name: device, bridge, firewalled, mac, addresses } = link;
+        // a device on no bridge has no connections
+        let Some(bridge) = bridge else { return };
+        let port = self.ports.len();
+        self.ports.push(GuestPort { device, vmid, index, bridge, firewalled });
+        for address in addresses {
+            self.guests.entry(address).and_modify(|known| *known = None).or_insert(Some(port));
+        }
+        if let Some(MacAddr(mac)) = mac {
+            self.macs.entry(mac).and_modify(|known| *known = None).or_insert(Some(port));
+        }
+    }
+
+    /// Whose an address is.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Owner<'_> {
+        let group = match address {
+            IpAddr::V4(v4) => v4.is_broadcast() || v4.is_unspecified() || self.broadcasts.contains(&v4),
+            IpAddr::V6(v6) => v6.is_unspecified(),
+        };
+        if group || address.is_multicast() {
+            return Owner::Group;
+        }
+        if address.is_loopback() || self.own.contains(&address) {
+            return Owner::Host;
+        }
+        let of_mac = || mac_within(address).and_then(|mac| self.macs.get(&mac));
+        match self.guests.get(&address).or_else(of_mac) {
+            Some(Some(port)) => Owner::Guest(&self.ports[*port]),
+            Some(None) => Owner::Several,
+            None => Owner::Elsewhere,
+        }
+    }
+
+    /// Elsewhere, as the node reaches this address.
+    #[must_use]
+    pub fn outside(&self, address: IpAddr) -> End {
+        let interface = interface_to(&self.routes, address).unwrap_or(USUAL);
+        End::Port { bridge: interface.to_string(), port: "outside".to_string() }
+    }
+
+    /// The broadcast addresses of the node's networks.
+    #[must_use]
+    pub fn broadcasts(&self) -> &BTreeSet<Ipv4Addr> {
+        &self.broadcasts
+    }
+}
+
+/// The MAC address that an IPv6 address is made of (RFC 4291, appendix A), if it may be.
+fn mac_within(address: IpAddr) -> Option<[u8; 6]> {
+    let octets = match address {
+        IpAddr::V4(_) => return None,
+        IpAddr::V6(address) => Ipv6Addr::octets(&address),
+    };
+    match octets[8..] {
+        [first, b, c, 0xff, 0xfe, d, e, f] => Some([first ^ 0x02, b, c, d, e, f]),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::inputs::File;
+
+    /// A node with the address 10.0.0.1, two VMs and a container.
+    pub fn network() -> Network {
+        let files = [
+            ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:00:64,bridge=vmbr0,firewall=1\n"),
+            ("nodes/n1/qemu-server/101.conf", "net0: virtio=BC:24:11:00:00:65,bridge=vmbr1\nipconfig0: ip=10.0.1.101/24\n"),
+            ("nodes/n1/lxc/200.conf", "net0: name=eth0,hwaddr=BC:24:11:00:00:C8,bridge=vmbr0,firewall=1,ip=10.0.0.200/24\n"),
+        ];
+        let file = |(path, text): (&str, &str)| (path.into(), File::Content(text.as_bytes().into()));
+        let tree = Tree { root: "/etc/pve".into(), files: files.map(file).into() };
+        let surroundings = Surroundings {
+            own: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
+            neighbours: vec![
+                ("10.0.0.100".parse().unwrap(), [0xbc, 0x24, 0x11, 0, 0, 0x64]),
+                ("10.0.0.7".parse().unwrap(), [2, 0, 0, 0, 0, 7]),
+                // a lie about an address that the configuration has given away
+                ("10.0.0.200".parse().unwrap(), [0xbc, 0x24, 0x11, 0, 0, 0x64]),
+            ],
+            routes_v4: "i\tD\tG\tF\tR\tU\tM\tMask\n\
+                eno2\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                vmbr0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+                .into(),
+            routes_v6: String::new(),
+        };
+        Network::new(&tree, "n1", surroundings)
+    }
+
+    #[test]
+    fn an_address_is_the_nodes_or_a_guests_or_elsewhere() {
+        let network = network();
+        let of = |address: &str| match network.owner(address.parse().unwrap()) {
+            Owner::Guest(port) => port.device.clone(),
+            other => format!("{other:?}"),
+        };
+        for (address, owner) in [
+            ("10.0.0.1", "Host"),
+            ("127.3.2.1", "Host"),
+            ("fd00::1", "Host"),
+            ("10.0.0.100", "tap100i0"),
+            ("10.0.1.101", "tap101i0"),
+            ("10.0.0.200", "veth200i0"),
+            // by the MAC address in it
+            ("fd00::be24:11ff:fe00:64", "tap100i0"),
+            ("fe80::be24:11ff:fe00:c8", "veth200i0"),
+            ("fd00::be24:11ff:fe00:99", "Elsewhere"),
+            ("10.0.0.7", "Elsewhere"),
+            ("10.0.0.255", "Group"),
+            ("224.0.0.251", "Group"),
+            ("255.255.255.255", "Group"),
+            ("ff02::1", "Group"),
+            ("0.0.0.0", "Group"),
+        ] {
+            assert_eq!(of(address), owner, "{address}");
+        }
+    }
+
+    #[test]
+    fn outside_is_where_a_route_leads() {
+        let network = network();
+        for (address, interface) in [("10.0.0.7", "vmbr0"), ("192.0.2.7", "eno2"), ("fd01::7", "vmbr0")] {
+            let End::Port { bridge, .. } = network.outside(address.parse().unwrap()) else { panic!() };
+            assert_eq!(bridge, interface, "{address}");
+        }
+    }
+}

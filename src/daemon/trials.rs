@@ -1,0 +1,166 @@
+//! The daemon's part in a trial: its files are enforced in place of those of the tree, until it is over.
+use super::problems::{Log, Message};
+use crate::inputs::Tree;
+use crate::system::root::Root;
+use crate::system::syslog::Severity;
+use crate::trial::{Clock, End, Standing, Trial, TrialStore, Watch};
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How soon a trial is looked at again of which something is still open: its deadline has passed while it is confirmed, or
+/// the tree does not yet show what it replaces.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What the daemon says of a trial under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialStatus {
+    /// Which trial: when it began, in nanoseconds on the boot clock.
+    pub began: u64,
+    /// When it ends if it is not confirmed, in nanoseconds on the boot clock.
+    pub deadline: u64,
+    /// The paths of its files below the configuration's root.
+    pub files: Vec<String>,
+}
+
+/// How the last trial ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which trial: when it began, in nanoseconds on the boot clock.
+    pub began: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// The trial under way, and the one before.
+#[derive(Debug)]
+pub struct Trials {
+    store: TrialStore,
+    watch: Option<Watch>,
+    current: Option<Trial>,
+    /// The tree with the files of the current trial, beside the tree without.
+    overlaid: Option<(Arc<Tree>, Arc<Tree>)>,
+    due: Option<Instant>,
+    /// The trial that ended last, and how.
+    ended: Option<(Trial, End)>,
+    trouble: Option<String>,
+}
+
+impl Trials {
+    /// Those of a node with this root of paths.
+    #[must_use]
+    pub fn new(root: &Root) -> Self {
+        let store = TrialStore::new(root);
+        Trials { store, watch: None, current: None, overlaid: None, due: None, ended: None, trouble: None }
+    }
+
+    /// What is to be in force: the tree, with the files of a trial in place of its own. A tree that is not `certain` is an
+    /// older one, and says nothing about what has become of the files.
+    pub fn enforced(&mut self, tree: &Arc<Tree>, certain: bool, log: &Log) -> Arc<Tree> {
+        if self.watch.is_none() {
+            // without a watch a trial is found in the next cycle
+            self.watch = self.store.watch().ok();
+        }
+        match self.look(tree, certain, log) {
+            Ok(()) => self.trouble = None,
+            Err(error) => {
+                self.trouble = Some(format!("the trial in /run/pve-firewall/trial is ignored: {error:#}"));
+                self.current = None;
+            }
+        }
+        let Some(trial) = &self.current else {
+            self.overlaid = None;
+            return tree.clone();
+        };
+        match &self.overlaid {
+            Some((below, overlaid)) if Arc::ptr_eq(below, tree) => overlaid.clone(),
+            _ => {
+                let overlaid = Arc::new(trial.overlay(tree));
+                self.overlaid = Some((tree.clone(), overlaid.clone()));
+                overlaid
+            }
+        }
+    }
+
+    fn look(&mut self, tree: &Tree, certain: bool, log: &Log) -> anyhow::Result<()> {
+        let ended = |ended: &(Trial, End), trial: &Trial| ended.0 == *trial;
+        let Some(trial) = self.store.load()? else {
+            if let Some(trial) = self.current.take() {
+                self.over(trial, End::Reverted, log);
+            }
+            return Ok(());
+        };
+        if self.ended.as_ref().is_some_and(|known| ended(known, &trial)) {
+            // it could not be removed; that it is over is known
+            return self.store.clear();
+        }
+        let clock = TrialStore::clock()?;
+        match trial.standing(tree, &clock, || self.store.confirmation()) {
+            Standing::Over(End::Changed(_) | End::Confirmed) if !certain => self.take_up(trial, &clock, log),
+            Standing::Runs => self.take_up(trial, &clock, log),
+            Standing::Over(end) => {
+                self.current = None;
+                self.over(trial, end, log);
+                self.store.clear()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, trial: Trial, clock: &Clock, log: &Log) {
+        let left = Duration::from_nanos(trial.left(clock));
+        let open = left.is_zero() || trial.is_settling(clock);
+        self.due = Some(Instant::now() + if open { AGAIN } else { left });
+        if self.current.as_ref() != Some(&trial) {
+            let text = format!("trial of {}: in force for {} s", trial.names(), left.as_secs_f64().ceil());
+            log.write(Severity::Notice, &text);
+            (self.current, self.overlaid) = (Some(trial), None);
+        }
+    }
+
+    fn over(&mut self, trial: Trial, end: End, log: &Log) {
+        let severity = if matches!(end, End::Changed(_)) { Severity::Warning } else { Severity::Notice };
+        log.write(severity, &format!("trial of {}: {end}", trial.names()));
+        (self.due, self.ended) = (None, Some((trial, end)));
+    }
+
+    /// Whether a trial may have begun, or its deadline has come.
+    #[must_use]
+    pub fn moved(&self) -> bool {
+        // all events are taken in any case
+        self.watch.as_ref().is_some_and(Watch::moved) | self.due.is_some_and(|due| Instant::now() >= due)
+    }
+
+    /// When the trial under way is to be looked at again.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A descriptor that is readable when a trial may have begun or ended.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What is to be said of the trial under way.
+    #[must_use]
+    pub fn status(&self) -> Option<TrialStatus> {
+        let Trial { boot: _, began, deadline, files } = self.current.as_ref()?;
+        let files = files.iter().map(|file| file.path.clone()).collect();
+        Some(TrialStatus { began: *began, deadline: *deadline, files })
+    }
+
+    /// How the last one ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended.as_ref().map(|(trial, end)| Ended { began: trial.began, end: end.clone() })
+    }
+
+    /// What is wrong with a trial that is handed over.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Message> {
+        self.trouble.iter().map(Message::failure).collect()
+    }
+}
