@@ -19,8 +19,8 @@
 
 pub mod builtin;
 pub mod cli;
-pub mod connections;
 pub mod config;
+pub mod connections;
 pub mod daemon;
 pub mod inputs;
 pub mod iptables;

@@ -7,6 +7,7 @@ use crate::iptables::ruleset::MacAddr;
 use crate::iptables::simulate::{End, GuestPort};
 use crate::node::routes::{Route, interface_to};
 use crate::node::{self, Link, routes};
+use crate::paths::VMLIST;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,7 +67,7 @@ impl Network {
             routes: routes::v4(&routes_v4).chain(routes::v6(&routes_v6)).collect(),
             broadcasts: node::broadcasts(&routes_v4),
         };
-        for guest in node::listed(tree.content(".vmlist"), node, tree.files.keys().map(|path| &**path)) {
+        for guest in node::listed(tree.content(VMLIST), node, tree.files.keys().map(|path| &**path)) {
             let conf = tree.content(&guest.conf(node)).unwrap_or_default();
             for link in node::links(conf, &guest) {
                 network.add(guest.vmid, link);
@@ -151,8 +152,14 @@ pub(super) mod tests {
     pub fn network() -> Network {
         let files = [
             ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:00:64,bridge=vmbr0,firewall=1\n"),
-            ("nodes/n1/qemu-server/101.conf", "net0: virtio=BC:24:11:00:00:65,bridge=vmbr1\nipconfig0: ip=10.0.1.101/24\n"),
-            ("nodes/n1/lxc/200.conf", "net0: name=eth0,hwaddr=BC:24:11:00:00:C8,bridge=vmbr0,firewall=1,ip=10.0.0.200/24\n"),
+            (
+                "nodes/n1/qemu-server/101.conf",
+                "net0: virtio=BC:24:11:00:00:65,bridge=vmbr1\nipconfig0: ip=10.0.1.101/24\n",
+            ),
+            (
+                "nodes/n1/lxc/200.conf",
+                "net0: name=eth0,hwaddr=BC:24:11:00:00:C8,bridge=vmbr0,firewall=1,ip=10.0.0.200/24\n",
+            ),
         ];
         let file = |(path, text): (&str, &str)| (path.into(), File::Content(text.as_bytes().into()));
         let tree = Tree { root: "/etc/pve".into(), files: files.map(file).into() };

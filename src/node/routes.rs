@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn the_longest_route_leads_to_an_address() {
         let routes: Vec<Route> = v4(V4).chain(v6(V6)).collect();
-        assert_eq!(routes.iter().map(|route| route.by_gateway).collect::<Vec<_>>(), [true, false, false, false, false, true]);
+        assert_eq!(
+            routes.iter().map(|route| route.by_gateway).collect::<Vec<_>>(),
+            [true, false, false, false, false, true]
+        );
         for (address, interface) in [
             ("192.0.2.7", Some("vmbr0")),
             ("10.200.0.7", Some("vmbr1")),

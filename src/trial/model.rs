@@ -96,12 +96,7 @@ pub enum End {
 impl Trial {
     /// Whether it goes on over this tree at this moment. `confirmation` is asked for only if it matters.
     #[must_use]
-    pub fn standing(
-        &self,
-        tree: &Tree,
-        clock: &Clock,
-        confirmation: impl FnOnce() -> Confirmation,
-    ) -> Standing {
+    pub fn standing(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> Standing {
         if self.boot != clock.boot {
             return Standing::Over(End::Rebooted);
         }

@@ -257,7 +257,10 @@ enable: 1
         store.begin(&trial).unwrap();
         assert_eq!(store.load().unwrap(), Some(trial.clone()));
         assert_eq!(fs::metadata(&store.folder).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None), Standing::Runs);
+        assert_eq!(
+            trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None),
+            Standing::Runs
+        );
         store.mark_confirmed().unwrap();
         assert_eq!(store.confirmation(), Confirmation::Done);
         store.clear().unwrap();
