@@ -66,6 +66,22 @@ pub(super) enum Command {
         after_help = "Example: pve-firewall check /root/cluster.fw    # before it takes the place of the live one"
     )]
     Check(CheckOptions),
+    /// Show what files would change, and which of the connections that are alive now they would refuse
+    #[command(after_help = "Example: pve-firewall preview /root/cluster.fw    # whom would this cut off?")]
+    Preview(PreviewOptions),
+    /// Put files in force for a time: unless they are confirmed, the configuration counts again
+    #[command(
+        after_help = "Example: pve-firewall try --for 120 /root/cluster.fw    # reverts itself, whatever happens"
+    )]
+    Try(TryOptions),
+    /// Write the files on trial to their places in the configuration
+    #[command(
+        after_help = "Example: pve-firewall confirm    # from another session, to be sure that one still gets in"
+    )]
+    Confirm,
+    /// End a trial before its time: the configuration counts again
+    #[command(after_help = "Example: pve-firewall revert")]
+    Revert,
     /// Show the node's network as the firewall sees it
     #[command(after_help = "Example: pve-firewall localnet")]
     Localnet,
@@ -128,6 +144,46 @@ pub(super) struct CheckOptions {
     pub json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PreviewOptions {
+    /// Files in place of those of the configuration, such as a new cluster.fw, host.fw or 100.fw
+    #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Show each change line by line
+    #[arg(long)]
+    pub diff: bool,
+    /// Succeed in spite of errors, and though your own connection would be refused
+    #[arg(long)]
+    pub force: bool,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "diff")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TryOptions {
+    /// Files in place of those of the configuration, such as a new cluster.fw, host.fw or 100.fw
+    #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// How long they are in force unless they are confirmed
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = TRIAL, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TRIAL))]
+    pub seconds: u64,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Show each change line by line
+    #[arg(long)]
+    pub diff: bool,
+    /// Go on in spite of errors, and though your own connection would be refused
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// In seconds.
+const TRIAL: u64 = 60;
+/// A day, in seconds: what shall last longer is to be confirmed.
+const LONGEST_TRIAL: u64 = 86_400;
+
 /// The packet, and where it comes from and goes to.
 #[derive(Debug, Args)]
 pub(super) struct SimulateOptions {
@@ -175,7 +231,8 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 /// Options that are on or off.
-const SWITCHES: [&str; 7] = ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff"];
+const SWITCHES: [&str; 9] =
+    ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff", "--yes", "--force"];
 
 /// Translates PVE's spellings: one dash for two, and `1` or `0` behind an option that is on or off.
 pub(super) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

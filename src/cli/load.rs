@@ -7,6 +7,7 @@ use crate::iptables::plan::Live;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
 use crate::system::process::processors;
+use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, anyhow};
 use std::sync::Arc;
 
@@ -48,12 +49,36 @@ pub(super) struct View {
 /// When the configuration tree cannot be believed.
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
-    let tree = tree(context, &node)?;
-    let mut facts = FactsSource::new(context.root.clone(), node).collect(&tree);
-    facts.live_devices = live_devices(&tree, live);
-    let compiled = Compiler::new(processors()).compile(&tree, &facts);
+    let tree = with_trial(context, tree(context, &node)?);
+    let (compiled, facts) = compile(&tree, &mut FactsSource::new(context.root.clone(), node), live);
     output::reports(&compiled.reports);
     Ok(View { tree, facts, compiled })
+}
+
+/// What a tree compiles to, and the facts that this took.
+pub(super) fn compile(tree: &Tree, facts: &mut FactsSource, live: impl FnOnce() -> Live) -> (Compiled, Facts) {
+    let mut facts = facts.collect(tree);
+    facts.live_devices = live_devices(tree, live);
+    (Compiler::new(processors()).compile(tree, &facts), facts)
+}
+
+/// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.
+fn with_trial(context: &Context, tree: Tree) -> Tree {
+    trial(context).map_or_else(|| tree.clone(), |trial| trial.overlay(&tree))
+}
+
+/// The trial under way; `None` also where it cannot be read.
+fn trial(context: &Context) -> Option<Trial> {
+    let trial = TrialStore::new(&context.root).load().ok()??;
+    let clock = TrialStore::clock().ok()?;
+    (trial.left(&clock) > 0).then_some(trial)
+}
+
+/// Says on stderr that what is shown is on trial, if it is.
+pub(super) fn note_trial(context: &Context) {
+    if let Some(trial) = trial(context) {
+        output::note(&format!("a trial is under way: what is shown goes by {} on trial", trial.names()));
+    }
 }
 
 /// The same, where only the outcome matters.

@@ -2,18 +2,21 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod args;
+mod candidates;
 mod check;
 mod compile;
 mod complete;
 mod load;
 mod localnet;
 mod output;
+mod preview;
 mod restart;
 mod simulate;
 mod start;
 mod status;
 mod stop;
 mod style;
+mod trial;
 
 pub use args::Cli;
 
@@ -31,7 +34,8 @@ use std::process::ExitCode;
 
 /// Runs the command that these arguments ask for, the program's name first.
 ///
-/// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage.
+/// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage, 3 for a trial that was
+/// not confirmed.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     complete::answer();
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
@@ -47,7 +51,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match Context::new(cli.global).and_then(|context| dispatch(&context, cli.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             output::error(format!("{error:#}").replace('\n', " "));
             ExitCode::FAILURE
@@ -64,7 +68,7 @@ fn nearest_only(error: &mut clap::Error) {
     }
 }
 
-fn dispatch(context: &Context, command: Command) -> Result<()> {
+fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Start(options) => start::run(context, &options),
         Command::Stop => stop::run(context),
@@ -72,10 +76,15 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Status(options) => status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
         Command::Check(options) => check::run(context, &options),
+        Command::Preview(options) => preview::run(context, &options),
+        Command::Try(options) => return trial::attempt(context, &options),
+        Command::Confirm => trial::confirm(context),
+        Command::Revert => trial::revert(context),
         Command::Localnet => localnet::run(context),
         Command::Simulate(options) => simulate::run(context, &options),
         Command::ReadTree { config, node } => worker::work(config, node),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// What the global options say.

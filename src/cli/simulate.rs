@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
+    load::note_trial(context);
     let view = load::read(context, Live::empty)?;
     let (from, to) = Zone::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;

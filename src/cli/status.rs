@@ -5,11 +5,13 @@ use super::{Context, load, output};
 use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
+use crate::daemon::trials::TrialStatus;
 use crate::iptables::apply::Firewall;
 use crate::iptables::compile::Compiled;
 use crate::iptables::plan::{Live, Plan};
 use crate::iptables::ruleset::{Ruleset, Table};
 use crate::model::Family;
+use crate::trial::TrialStore;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +27,8 @@ struct Overview {
     pending_changes: bool,
     /// Whether the nftables backend is in charge.
     nftables: bool,
+    /// The trial under way.
+    trial: Option<TrialLeft>,
     node: String,
     local_network: String,
     guests: usize,
@@ -39,6 +43,27 @@ struct Overview {
     update_duration_ms: Option<u64>,
     /// What the daemon says is wrong, or, where none runs, what compiling says.
     faults: Vec<String>,
+}
+
+/// A trial under way.
+#[derive(Serialize)]
+struct TrialLeft {
+    /// The paths of its files below the configuration's root.
+    files: Vec<String>,
+    /// In seconds.
+    left: u64,
+}
+
+impl TrialLeft {
+    fn of(trial: TrialStatus) -> Option<Self> {
+        let left = trial.deadline.saturating_sub(TrialStore::clock().ok()?.now);
+        Some(TrialLeft { files: trial.files, left: left.div_ceil(1_000_000_000) })
+    }
+
+    fn line(&self) -> String {
+        let names: Vec<&str> = self.files.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
+        format!("{}, {} s left", names.join(", "), self.left)
+    }
 }
 
 #[derive(Serialize)]
@@ -88,6 +113,7 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, det
         running: pid.is_some(),
         pending_changes: pid.is_some() && live.is_some_and(|live| differs(compiled, mode, &live)),
         nftables: mode == Mode::Nftables,
+        trial: told.as_ref().and_then(|told| told.trial.clone()).and_then(TrialLeft::of),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
         guests: compiled.handled.guests,
@@ -133,7 +159,8 @@ impl Overview {
             (true, false) => BAD,
         };
         let pending = if self.pending_changes { paint(CHANGE, " (pending changes)") } else { String::new() };
-        format!("Status: {}{pending}\n", paint(style, &self.status))
+        let trial = self.trial.as_ref().map(|trial| format!("Trial: {}\n", paint(CHANGE, trial.line())));
+        format!("Status: {}{pending}\n{}", paint(style, &self.status), trial.unwrap_or_default())
     }
 
     fn details(&self) -> String {

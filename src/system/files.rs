@@ -3,7 +3,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Replaces `path` atomically: writes a new file and renames it over the old one. Creates the directory if needed.
 ///
@@ -12,16 +12,49 @@ use std::path::Path;
 /// # Errors
 /// When the directory cannot be created or the new file cannot be written; the old file is then unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let directory = path.parent().context("the path has no directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let mut name = path.file_name().context("the path has no file name")?.to_os_string();
-    name.push(".new");
-    let new = directory.join(name);
-    let written = write_new(&new, content, mode).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
+    Staged::write(path, content, mode)?.commit()
+}
+
+/// A new file that is written beside the one that it is to replace. Unless it is committed, it is removed when dropped.
+#[derive(Debug)]
+pub struct Staged {
+    new: PathBuf,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl Staged {
+    /// Writes the new file, under the name of `path` with `.new`. Creates the directory if needed.
+    ///
+    /// # Errors
+    /// When the directory cannot be created or the new file cannot be written.
+    pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<Self> {
+        let directory = path.parent().context("the path has no directory")?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        let mut name = path.file_name().context("the path has no file name")?.to_os_string();
+        name.push(".new");
+        let staged = Staged { new: directory.join(name), path: path.to_path_buf(), committed: false };
+        write_new(&staged.new, content, mode).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(staged)
     }
-    written.with_context(|| format!("cannot write {}", path.display()))
+
+    /// Renames it over the old one.
+    ///
+    /// # Errors
+    /// When that is refused; the old file is then unchanged.
+    pub fn commit(mut self) -> Result<()> {
+        fs::rename(&self.new, &self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.new);
+        }
+    }
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {

@@ -3,6 +3,7 @@
 //! The only module that may start processes, open sockets or use `unsafe`.
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
+pub mod addresses;
 pub mod background;
 pub mod clock;
 pub mod files;
@@ -13,6 +14,7 @@ pub mod netfilter;
 pub mod netlink;
 pub mod process;
 pub mod root;
+pub mod session;
 pub mod signals;
 pub mod syslog;
 pub mod systemd;

@@ -24,7 +24,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("daemon", &["inputs", "iptables", "model", "paths", "pmxcfs", "system", "trial"]),
     (
         "cli",
-        &["builtin", "daemon", "inputs", "iptables", "lint", "model", "node", "paths", "pmxcfs", "system", "trial"],
+        &[
+            "builtin",
+            "connections",
+            "daemon",
+            "inputs",
+            "iptables",
+            "lint",
+            "model",
+            "nflog",
+            "node",
+            "paths",
+            "pmxcfs",
+            "system",
+            "trial",
+        ],
     ),
 ];
 

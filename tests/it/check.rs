@@ -93,7 +93,7 @@ fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     let mut command = Command::cargo_bin("pve-firewall").unwrap();
     let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output().unwrap();
     let told = format!(
-        "{}: the name does not tell what it is; by its content it is checked as firewall/cluster.fw\n",
+        "{}: the name does not say what it is; by its content it is taken as firewall/cluster.fw\n",
         new.display()
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), told.trim_end());

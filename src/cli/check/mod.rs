@@ -1,17 +1,18 @@
 //! `check`: what is wrong in the configuration, or would be with other files in their place.
 use super::args::CheckOptions;
+use super::candidates::Candidates;
 use super::{Context, load, output};
 use crate::inputs::{File, Tree};
-use crate::lint::{self, Finding};
+use crate::lint;
 use crate::model::Severity;
 use crate::paths::{NODES_FOLDER, TreeFile};
 use crate::pmxcfs::facts::FactsSource;
 use crate::system::files;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::fs;
 use std::path::Path;
 
-mod render;
+pub(super) mod render;
 
 pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let node = context.node()?;
@@ -25,25 +26,11 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     };
     other_hosts(&mut tree)?;
     let mut facts = FactsSource::new(context.root.clone(), node.clone());
-    let before = if options.files.is_empty() { Vec::new() } else { lint::check(&tree, &facts.collect(&tree)) };
-    let mut given = Vec::new();
-    for file in &options.files {
-        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, &node);
-        if place.by_content {
-            output::note(&format!(
-                "{}: the name does not tell what it is; by its content it is checked as {}",
-                file.display(),
-                place.path
-            ));
-        }
-        given.push((tree.label(&place.path), file.as_path()));
-        tree.files.insert(place.path.into(), File::Content(content.into()));
-    }
-    let mut findings = lint::check(&tree, &facts.collect(&tree));
-    if !given.is_empty() {
-        findings = of_files(findings, &before, &given);
-    }
+    let candidates = Candidates::read(&options.files, &node)?;
+    let findings = match options.files.is_empty() {
+        true => lint::check(&tree, &facts.collect(&tree)),
+        false => candidates.findings(&tree, &mut facts),
+    };
     let text = if options.json { render::json(&findings)? } else { render::text(&findings) };
     output::data(&text)?;
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
@@ -67,18 +54,4 @@ fn other_hosts(tree: &mut Tree) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is found in the given files, under their own names, and what is new elsewhere because of them.
-fn of_files(findings: Vec<Finding>, before: &[Finding], given: &[(std::sync::Arc<str>, &Path)]) -> Vec<Finding> {
-    let mut kept = Vec::new();
-    for mut finding in findings {
-        if let Some((_, file)) = given.iter().find(|(label, _)| *label == finding.report.file) {
-            finding.report.file = file.to_string_lossy().into();
-        } else if before.contains(&finding) {
-            continue;
-        }
-        kept.push(finding);
-    }
-    kept
 }

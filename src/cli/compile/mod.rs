@@ -1,5 +1,5 @@
 //! `compile`: the compiled ruleset against the live one.
-mod diff;
+pub(super) mod diff;
 mod render;
 
 use super::args::CompileOptions;
@@ -9,6 +9,7 @@ use crate::iptables::plan::{Listing, Live};
 use anyhow::{Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
+    load::note_trial(context);
     if options.offline {
         let compiled = load::compiled(context, Live::empty)?;
         return output::data(&text(context, &Listing::new(&compiled.ruleset, None, compiled.enabled)));

@@ -130,7 +130,7 @@ impl Memory {
             let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&shares, sets));
             made.join(&mut ruleset);
             compiled.ruleset = Arc::new(ruleset);
-            compiled.handled = handled(&shares);
+            compiled.handled = Handled { host: world.host.options.enable, ..handled(&shares) };
             chains = Some(made);
         }
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
@@ -237,7 +237,11 @@ fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
 
 fn handled(shares: &[Known]) -> Handled {
     let devices = shares.iter().map(|known| known.share.devices.len()).filter(|count| *count > 0);
-    devices.fold(Handled::default(), |sum, count| Handled { guests: sum.guests + 1, devices: sum.devices + count })
+    devices.fold(Handled::default(), |sum, count| Handled {
+        guests: sum.guests + 1,
+        devices: sum.devices + count,
+        ..sum
+    })
 }
 
 /// In the order of files and lines.

@@ -73,13 +73,15 @@ impl Default for Settings {
     }
 }
 
-/// How much of the node's guests is firewalled.
+/// How much of the node and its guests is firewalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
     /// Guests with at least one device that has rules.
     pub guests: usize,
     /// Devices that have rules.
     pub devices: usize,
+    /// Whether the node itself has rules.
+    pub host: bool,
 }
 
 /// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.

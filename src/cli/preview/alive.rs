@@ -1,0 +1,77 @@
+//! The connections that are alive now.
+use crate::connections::Surroundings;
+use crate::inputs::Facts;
+use crate::nflog::conntrack::{Connection, Detail, DirectionZones, Tuple};
+use crate::system::addresses;
+use crate::system::netlink::{Tracked, neighbours};
+use crate::system::session::{self, ADMIN_PORTS};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// What the kernel knows of connections.
+pub(in crate::cli) struct Alive {
+    /// All that are tracked, and the caller's own.
+    pub connections: Vec<Connection>,
+    /// Why the kernel's connections are not known.
+    pub trouble: Option<String>,
+    own: BTreeSet<Tuple>,
+    /// Whether each connection to a port of administration may be the caller's.
+    somewhere: bool,
+}
+
+impl Alive {
+    /// Asks the kernel.
+    pub(super) fn now() -> Self {
+        let listed = Tracked::open().and_then(|mut tracked| tracked.list());
+        let (mut connections, trouble) = match listed {
+            Ok(connections) => (connections, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        let session = session::own();
+        let own: BTreeSet<Tuple> = session.connections.iter().map(|(client, server)| tcp(*client, *server)).collect();
+        let known: BTreeSet<Tuple> = connections.iter().map(|one| one.original).collect();
+        // where nothing is filtered, nothing is tracked
+        connections.extend(own.difference(&known).map(|original| untracked(*original)));
+        Alive { connections, trouble, own, somewhere: session.somewhere }
+    }
+
+    /// Whether a connection is the one that the caller works over, or may be.
+    pub(super) fn is_own(&self, connection: &Connection) -> bool {
+        let Tuple { protocol, detail, .. } = connection.original;
+        let admin = matches!(detail, Detail::Ports { dest, .. } if ADMIN_PORTS.contains(&dest));
+        self.own.contains(&connection.original) || (self.somewhere && protocol == 6 && admin && connection.answered)
+    }
+
+    /// The node's network.
+    pub(super) fn surroundings(&self, facts: &Facts) -> Surroundings {
+        Surroundings {
+            own: addresses::own(),
+            // without them fewer guests are known by their addresses
+            neighbours: neighbours().unwrap_or_default(),
+            routes_v4: facts.routes_v4.clone(),
+            routes_v6: facts.routes_v6.clone(),
+        }
+    }
+}
+
+fn tcp(client: SocketAddr, server: SocketAddr) -> Tuple {
+    let detail = Detail::Ports { source: client.port(), dest: server.port() };
+    Tuple { source: client.ip(), dest: server.ip(), protocol: 6, detail }
+}
+
+fn untracked(original: Tuple) -> Connection {
+    let detail = match original.detail {
+        Detail::Ports { source, dest } => Detail::Ports { source: dest, dest: source },
+        other => other,
+    };
+    Connection {
+        original,
+        reply: Tuple { source: original.dest, dest: original.source, detail, ..original },
+        master: None,
+        zone: 0,
+        direction_zones: DirectionZones::default(),
+        id: None,
+        answered: true,
+        over: false,
+    }
+}

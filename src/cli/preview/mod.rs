@@ -1,0 +1,196 @@
+//! `preview`: what would change with other files in place of those of the configuration, and which connections that are alive
+//! now would be refused.
+mod alive;
+mod render;
+
+pub(super) use alive::Alive;
+
+use super::args::PreviewOptions;
+use super::candidates::Candidates;
+use super::compile::diff;
+use super::{Context, check, load, output, require_root};
+use crate::config::Severity;
+use crate::connections::{Comparison, Network, compare};
+use crate::inputs::{File, Tree};
+use crate::iptables::apply::{Firewall, family_name};
+use crate::iptables::compile::Compiled;
+use crate::iptables::plan::{Action, Plan, Planned, TableName};
+use crate::iptables::ruleset::{Family, Origin};
+use crate::lint::Finding;
+use crate::pmxcfs::facts::FactsSource;
+use crate::system::process::processors;
+use crate::trial::TrialStore;
+use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
+    require_root("preview")?;
+    let preview = Preview::make(context, &options.files)?;
+    let text = if options.json { render::json(&preview)? } else { preview.text(options.diff) };
+    output::data(&text)?;
+    preview.permit(options.force)
+}
+
+/// A chain or set that would change.
+pub(super) struct Change {
+    /// Its part, such as `iptables filter`.
+    pub part: String,
+    /// What would be done to it.
+    pub action: Action,
+    /// Its name.
+    pub name: String,
+}
+
+/// What the candidates would do.
+pub(super) struct Preview {
+    /// The candidates.
+    pub candidates: Candidates,
+    /// The tree without them.
+    pub tree: Tree,
+    /// What `check` finds.
+    findings: Vec<Finding>,
+    changes: Vec<Change>,
+    /// The changes line by line.
+    diff: String,
+    /// What opens.
+    warnings: Vec<String>,
+    /// The connections that are alive, and what becomes of them.
+    alive: Alive,
+    comparison: Comparison,
+}
+
+impl Preview {
+    /// Checks and compiles the candidates, and puts the connections that are alive to both rulesets.
+    ///
+    /// # Errors
+    /// When a candidate has no place in the configuration, or the tree or the live rules cannot be read.
+    pub(super) fn make(context: &Context, files: &[PathBuf]) -> Result<Self> {
+        let node = context.node()?;
+        let candidates = Candidates::read(files, &node)?;
+        candidates.only_for(&node)?;
+        let tree = load::tree(context, &node)?;
+        for given in &candidates.0 {
+            if let Some(File::Unreadable(why)) = tree.files.get(given.path.as_str()) {
+                bail!("{} cannot be read: {why}", tree.label(&given.path));
+            }
+        }
+        let mut facts = FactsSource::new(context.root.clone(), node.clone());
+        let findings = candidates.findings(&tree, &mut facts);
+        let mut firewall = Firewall::new(&context.root, context.variant);
+        let live = firewall.live();
+        // the rules in force are those of a trial, if one is under way
+        let in_force = TrialStore::new(&context.root).load().ok().flatten();
+        let in_force = in_force.map_or_else(|| tree.clone(), |trial| trial.overlay(&tree));
+        let before = load::compile(&in_force, &mut facts, || live.clone()).0;
+        let (after, asked) = load::compile(&candidates.over(&tree), &mut facts, || live.clone());
+        let plan = Plan::new(&after.ruleset, &live);
+        let alive = Alive::now();
+        let network = Network::new(&tree, &node, alive.surroundings(&asked));
+        let comparison = compare(&alive.connections, &network, &before.ruleset, &after.ruleset, processors());
+        Ok(Preview {
+            findings,
+            changes: changes(&plan),
+            diff: diff::text(&mut firewall, &after.ruleset, &live)?,
+            warnings: warnings(&before, &after),
+            alive,
+            comparison,
+            candidates,
+            tree,
+        })
+    }
+
+    /// For people to read; the changes are shown line by line with `diff`.
+    pub(super) fn text(&self, diff: bool) -> String {
+        render::text(self, diff)
+    }
+
+    /// Whether the files differ from those of the tree.
+    pub(super) fn changes_files(&self) -> bool {
+        let same = |path: &str, content: &[u8]| self.tree.content(path).unwrap_or_default() == content;
+        self.candidates.0.iter().any(|given| !same(&given.path, &given.content))
+    }
+
+    /// Refuses what has errors, and what the caller would shut himself out with.
+    ///
+    /// # Errors
+    /// In these two cases, unless they are forced.
+    pub(super) fn permit(&self, force: bool) -> Result<()> {
+        if force {
+            return Ok(());
+        }
+        let errors = self.findings.iter().filter(|finding| finding.report.severity == Severity::Error).count();
+        if errors > 0 {
+            output::note(check::render::text(&self.findings).trim_end());
+            let lines =
+                if errors == 1 { "1 line is ignored".to_string() } else { format!("{errors} lines are ignored") };
+            bail!("{lines}; fix it and try again, or go on with '--force'");
+        }
+        let own = self.comparison.refused.iter().find(|one| self.alive.is_own(&one.connection));
+        if let Some(own) = own {
+            let by = self.origin(&own.origin);
+            bail!(
+                "this would end the connection that you are using: {} ({by}); add a rule that accepts it, or go on with \
+                 '--force'",
+                own.connection.original
+            );
+        }
+        Ok(())
+    }
+
+    /// Where a rule comes from, with candidates under their own names.
+    fn origin(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Line(file, line) => match self.candidates.name_of(&self.tree, file) {
+                Some(name) => format!("{name}:{line}"),
+                None => origin.to_string(),
+            },
+            Origin::Made(_) => origin.to_string(),
+        }
+    }
+}
+
+/// What would be made, changed and removed.
+fn changes(plan: &Plan) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|table| (family, table)));
+    for (family, table) in tables {
+        let part = format!("{} {}", family_name(family), table.as_str());
+        collect(&part, &plan.table(table, family).chains, &mut changes);
+    }
+    collect("ebtables", &plan.bridge.chains, &mut changes);
+    collect("ipset", &plan.sets.sets, &mut changes);
+    changes
+}
+
+fn collect<N: Display>(part: &str, planned: &BTreeMap<N, Planned>, changes: &mut Vec<Change>) {
+    for (name, planned) in planned {
+        if matches!(planned.action, Action::Create | Action::Update | Action::Delete) {
+            changes.push(Change { part: part.to_string(), action: planned.action, name: name.to_string() });
+        }
+    }
+}
+
+/// What the change opens as a whole.
+fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if before.enabled && !after.enabled {
+        warnings.push(
+            "the firewall is disabled: everything opens, here and, once confirmed, on every node of the cluster".into(),
+        );
+        return warnings;
+    }
+    if before.handled.host && !after.handled.host {
+        warnings.push("the firewall of the node itself is disabled: every port of the node opens".into());
+    }
+    let lost = before.handled.devices.saturating_sub(after.handled.devices);
+    if lost > 0 {
+        let devices = if lost == 1 { "1 network device".to_string() } else { format!("{lost} network devices") };
+        warnings.push(format!("{devices} of guests have no rules any more: everything passes there"));
+    }
+    if !before.nftables && after.nftables {
+        warnings.push("nftables: 1 hands the node over to the other backend, which is not simulated here".into());
+    }
+    warnings
+}

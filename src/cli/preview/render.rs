@@ -1,0 +1,115 @@
+//! A preview for people, and for programs.
+use super::{Change, Preview};
+use crate::cli::style::{BAD, CHANGE, FAINT, TITLE, paint};
+use crate::connections::Refused;
+use crate::iptables::plan::Action;
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+/// How many connections are named.
+const NAMED: usize = 20;
+/// How many changed chains and sets are named.
+const CHANGES: usize = 20;
+
+/// For people.
+pub(super) fn text(preview: &Preview, diff: bool) -> String {
+    let mut text = String::new();
+    for warning in &preview.warnings {
+        text += &format!("{}\n", paint(BAD, format_args!("WARNING: {warning}")));
+    }
+    text += &changes(&preview.changes);
+    if diff {
+        text += &preview.diff;
+    }
+    text + &connections(preview)
+}
+
+fn changes(changes: &[Change]) -> String {
+    let count = |set: bool| changes.iter().filter(|change| (change.part == "ipset") == set).count();
+    let (chains, sets) = (count(false), count(true));
+    if changes.is_empty() {
+        return "No chain and no set changes on this node\n".to_string();
+    }
+    let mut text = paint(TITLE, format_args!("{} and {}:", number(chains, "chain"), number(sets, "set"))) + "\n";
+    for Change { part, action, name } in changes.iter().take(CHANGES) {
+        text += &format!("  {} {part}: {name}\n", paint(CHANGE, word(*action)));
+    }
+    text + &more(changes.len(), CHANGES)
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Create => "create",
+        Action::Delete => "delete",
+        Action::Update | Action::Exists | Action::Ignore => "update",
+    }
+}
+
+fn number(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn more(all: usize, shown: usize) -> String {
+    if all > shown { format!("  and {} more\n", all - shown) } else { String::new() }
+}
+
+fn connections(preview: &Preview) -> String {
+    let comparison = &preview.comparison;
+    if let Some(trouble) = &preview.alive.trouble {
+        return format!("Connections: {trouble}\n");
+    }
+    let (refused, judged) = (comparison.refused.len(), number(comparison.judged, "connection"));
+    let mut text = match refused {
+        0 => format!("Of {judged} none would be refused\n"),
+        1 => paint(BAD, format_args!("Of {judged} 1 would be refused if it began now:")) + "\n",
+        _ => paint(BAD, format_args!("Of {judged} {refused} would be refused if they began now:")) + "\n",
+    };
+    for one in comparison.refused.iter().take(NAMED) {
+        text += &line(preview, one);
+    }
+    text += &more(refused, NAMED);
+    for (why, count) in &comparison.unjudged {
+        text += &(paint(FAINT, format_args!("Not judged: {} {why}", number(*count, "connection"))) + "\n");
+    }
+    text
+}
+
+fn line(preview: &Preview, one: &Refused) -> String {
+    let zone = if one.connection.zone == 0 { String::new() } else { format!(" (zone {})", one.connection.zone) };
+    let whose = one.guest.map_or_else(|| "this node".to_string(), |vmid| format!("guest {vmid}"));
+    let own = if preview.alive.is_own(&one.connection) { ", your own session" } else { "" };
+    let (tuple, by) = (one.connection.original, preview.origin(&one.origin));
+    format!("  {tuple}{zone}  {whose}{own}: {} by {by}\n", one.verdict)
+}
+
+/// For programs.
+pub(super) fn json(preview: &Preview) -> Result<String> {
+    let change = |change: &Change| json!({ "part": change.part, "action": word(change.action), "name": change.name });
+    let refused = |one: &Refused| {
+        json!({
+            "connection": one.connection.original.to_string(),
+            "source": one.connection.original.source,
+            "dest": one.connection.original.dest,
+            "zone": one.connection.zone,
+            "guest": one.guest,
+            "own_session": preview.alive.is_own(&one.connection),
+            "action": one.verdict.to_string(),
+            "origin": preview.origin(&one.origin),
+        })
+    };
+    let unjudged: serde_json::Map<String, serde_json::Value> =
+        preview.comparison.unjudged.iter().map(|(why, count)| (why.to_string(), json!(count))).collect();
+    let object = json!({
+        "files": preview.candidates.0.iter().map(|given| given.path.as_str()).collect::<Vec<_>>(),
+        "warnings": preview.warnings,
+        "changes": preview.changes.iter().map(change).collect::<Vec<_>>(),
+        "connections": {
+            "judged": preview.comparison.judged,
+            "refused": preview.comparison.refused.iter().map(refused).collect::<Vec<_>>(),
+            "not_judged": unjudged,
+            "trouble": preview.alive.trouble,
+        },
+    });
+    let text = serde_json::to_string_pretty(&object).context("cannot encode the preview")?;
+    Ok(format!("{text}\n"))
+}

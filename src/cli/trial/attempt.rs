@@ -1,0 +1,188 @@
+//! `try`: puts files on trial, and waits for what becomes of them.
+use super::{ACTING, LOCKING, LOOKING, confirm, outcome, revert, seconds};
+use crate::cli::args::TryOptions;
+use crate::cli::preview::Preview;
+use crate::cli::{Context, output, require_root};
+use crate::daemon::instance::running;
+use crate::system::signals::Signals;
+use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
+use anyhow::{Context as _, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The exit status for a trial that was not confirmed.
+const REVERTED: u8 = 3;
+/// How long after its deadline the daemon may take to end a trial, in nanoseconds.
+const ENDING: u64 = 60_000_000_000;
+/// How often the countdown is shown.
+const COUNTDOWN: Duration = Duration::from_millis(250);
+
+pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<ExitCode> {
+    require_root("try")?;
+    let store = TrialStore::new(&context.root);
+    refuse_second(&store)?;
+    if running(&context.root).is_none() {
+        bail!("the daemon is not running, and nobody would end the trial: run 'pve-firewall start' first");
+    }
+    let preview = Preview::make(context, &options.files)?;
+    let people = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if people || options.diff || context.verbose {
+        output::data(&preview.text(options.diff))?;
+    }
+    preview.permit(options.force)?;
+    if !preview.changes_files() {
+        bail!("there is nothing to try: the files are as those of the configuration");
+    }
+    if people && !options.yes && !agreed(options.seconds)? {
+        bail!("nothing is tried");
+    }
+    let trial = begin(&store, &preview, options.seconds)?;
+    await_daemon(context, &store, &trial)?;
+    let mut wait = Wait { context, store: &store, trial: &trial, people, listens: people };
+    let end = wait.for_end()?;
+    wait.say(&end);
+    Ok(match end {
+        End::Confirmed => ExitCode::SUCCESS,
+        _ => ExitCode::from(REVERTED),
+    })
+}
+
+/// Names the trial that is under way.
+fn refuse_second(store: &TrialStore) -> Result<()> {
+    let Some(trial) = store.load()? else { return Ok(()) };
+    let clock = TrialStore::clock()?;
+    if trial.left(&clock) == 0 {
+        return Ok(());
+    }
+    bail!(
+        "a trial is under way: {}, {} s left; end it with 'pve-firewall confirm' or 'pve-firewall revert'",
+        trial.names(),
+        seconds(trial.left(&clock))
+    )
+}
+
+fn agreed(seconds: u64) -> Result<bool> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "Try this for {seconds} s? [y/N] ").and_then(|()| stderr.flush()).context("cannot ask")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
+    let _lock = store.lock(LOCKING)?;
+    refuse_second(store)?;
+    let clock = TrialStore::clock()?;
+    let candidate = |given: &crate::cli::candidates::Given| Candidate {
+        path: given.path.clone(),
+        replaces: Digest::of(preview.tree.content(&given.path).unwrap_or_default()),
+        content: given.content.clone(),
+    };
+    let differs = |one: &Candidate| Digest::of(&one.content) != one.replaces;
+    let trial = Trial {
+        boot: clock.boot.clone(),
+        began: clock.now,
+        deadline: clock.now.saturating_add(seconds.saturating_mul(1_000_000_000)),
+        files: preview.candidates.0.iter().map(candidate).filter(differs).collect(),
+    };
+    debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), Standing::Runs);
+    store.begin(&trial).context("the files cannot be handed to the daemon")?;
+    Ok(trial)
+}
+
+fn await_daemon(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
+    let deadline = Instant::now() + ACTING;
+    while !outcome::is_in_force(context, trial) && outcome::of(context, store, trial).is_none() {
+        if running(&context.root).is_none() || Instant::now() > deadline {
+            store.clear()?;
+            bail!("the daemon does not take the files up; see 'pve-firewall status --verbose'");
+        }
+        sleep(LOOKING);
+    }
+    Ok(())
+}
+
+/// What is waited with.
+struct Wait<'a> {
+    context: &'a Context,
+    store: &'a TrialStore,
+    trial: &'a Trial,
+    /// Whether somebody looks on.
+    people: bool,
+    /// Whether somebody may press a key.
+    listens: bool,
+}
+
+impl Wait<'_> {
+    fn for_end(&mut self) -> Result<End> {
+        let signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
+        let watch = self.store.watch().ok();
+        loop {
+            if let Some(end) = outcome::of(self.context, self.store, self.trial) {
+                return Ok(end);
+            }
+            self.count_down()?;
+            let stdin = io::stdin();
+            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            if self.listens {
+                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            }
+            fds.extend(watch.as_ref().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+            // a failure (EINTR) is as a wake-up for nothing
+            let _ = poll(&mut fds, PollTimeout::try_from(COUNTDOWN).unwrap_or(PollTimeout::ZERO));
+            let key = self.listens && fds[1].any().unwrap_or(false);
+            let _ = watch.as_ref().map(crate::trial::Watch::moved);
+            match signals.take() {
+                Some(Signal::SIGINT) => {
+                    revert::take_back(self.context, self.store, self.trial)?;
+                    return Ok(End::Reverted);
+                }
+                // the terminal may be gone because of the trial; whoever logs in again can still confirm it
+                Some(_) => bail!("'pve-firewall try' was ended; the trial goes on until its deadline"),
+                None => {}
+            }
+            if key {
+                self.read_key();
+            }
+        }
+    }
+
+    fn read_key(&mut self) {
+        let mut line = String::new();
+        match io::stdin().lock().read_line(&mut line) {
+            // a terminal that is gone
+            Ok(0) | Err(_) => self.listens = false,
+            Ok(_) => {
+                if let Err(error) = confirm::confirm(self.context) {
+                    output::error(format!("{error:#}").replace('\n', " "));
+                }
+            }
+        }
+    }
+
+    fn count_down(&self) -> Result<()> {
+        let clock = TrialStore::clock()?;
+        if clock.now > self.trial.deadline.saturating_add(ENDING) {
+            bail!("the daemon does not end the trial; run 'pve-firewall start', or 'pve-firewall status --verbose'");
+        }
+        if self.people {
+            let left = seconds(self.trial.left(&clock));
+            let names = self.trial.names();
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r{names}: {left} s left. Enter confirms, Ctrl-C reverts \u{1b}[K");
+            let _ = stderr.flush();
+        }
+        Ok(())
+    }
+
+    fn say(&self, end: &End) {
+        if self.people {
+            output::note(&format!("\r{}: {end}\u{1b}[K", self.trial.names()));
+        }
+    }
+}

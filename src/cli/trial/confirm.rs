@@ -1,0 +1,121 @@
+//! `confirm`: the files on trial become those of the configuration.
+use super::{ACTING, LOCKING, LOOKING, outcome};
+use crate::cli::{Context, load, output, require_root};
+use crate::daemon::instance::running;
+use crate::system::files::Staged;
+use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Instant;
+
+/// The permissions of a file that is not there yet, as pmxcfs gives them.
+const MODE: u32 = 0o640;
+
+pub(in crate::cli) fn run(context: &Context) -> Result<()> {
+    require_root("confirm")?;
+    confirm(context)
+}
+
+/// Writes the files of the trial under way to their places, and sees it end.
+///
+/// # Errors
+/// When there is none, or it is over, or a file was changed meanwhile or cannot be written. The trial then goes on.
+pub(super) fn confirm(context: &Context) -> Result<()> {
+    let store = TrialStore::new(&context.root);
+    let lock = store.lock(LOCKING)?;
+    let Some(trial) = store.load()? else {
+        bail!("no trial is under way; 'pve-firewall try FILE' begins one");
+    };
+    let tree = load::tree(context, &context.node()?)?;
+    match trial.standing(&tree, &TrialStore::clock()?, || Confirmation::None) {
+        Standing::Runs | Standing::Over(End::Confirmed) => {}
+        Standing::Over(end) => bail!("the trial of {} is over: {end}", trial.names()),
+    }
+    let written = write(&context.config, &trial)?;
+    // from here on no deadline counts: the tree will show the files
+    store.mark_confirmed().context("the files are written, and the trial could not be marked as confirmed")?;
+    drop(lock);
+    for path in written {
+        output::data(&format!("Confirmed: {}\n", path.display()))?;
+    }
+    see_end(context, &store, &trial)
+}
+
+/// Writes all files, or none as far as the file system allows; returns where they are.
+fn write(config: &Path, trial: &Trial) -> Result<Vec<PathBuf>> {
+    let mut staged = Vec::new();
+    for Candidate { path, replaces, content } in &trial.files {
+        let place = config.join(path);
+        let old = match fs::read(&place) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            other => Some(other.with_context(|| format!("cannot read {}", place.display()))?),
+        };
+        let now = old.as_deref().unwrap_or_default();
+        if Digest::of(now) != *replaces && *now != **content {
+            bail!(
+                "{} is no longer the file that the trial replaced: nothing is written; 'pve-firewall revert' ends the trial",
+                place.display()
+            );
+        }
+        let mode = fs::metadata(&place).map_or(MODE, |meta| meta.permissions().mode() & 0o777);
+        let new = Staged::write(&place, content, mode).map_err(|error| not_written(&error))?;
+        staged.push((place, old, new, mode));
+    }
+    let mut written: Vec<(PathBuf, Option<Vec<u8>>, u32)> = Vec::new();
+    for (place, old, new, mode) in staged {
+        if let Err(error) = new.commit() {
+            let back = take_back(&written);
+            return Err(not_written(&error).context(back));
+        }
+        written.push((place, old, mode));
+    }
+    Ok(written.into_iter().map(|(place, ..)| place).collect())
+}
+
+fn not_written(error: &anyhow::Error) -> anyhow::Error {
+    let refused = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let advice = match refused.last().map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
+            " (without a quorum of the cluster's nodes /etc/pve is read-only: 'pvecm status')"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("{error:#}{advice}; the trial goes on until its deadline, nothing is confirmed")
+}
+
+/// Puts back what was there before the first files were written; says what could not be.
+fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
+    let mut left = Vec::new();
+    for (place, old, mode) in written {
+        let back = match old {
+            Some(old) => Staged::write(place, old, *mode).and_then(Staged::commit),
+            None => fs::remove_file(place).map_err(Into::into),
+        };
+        if back.is_err() {
+            left.push(place.display().to_string());
+        }
+    }
+    match left.is_empty() {
+        true => "no file is changed".to_string(),
+        false => format!("these files are written, and could not be taken back: {}", left.join(", ")),
+    }
+}
+
+/// Waits until the daemon goes by the tree, which has the files then.
+fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
+    let deadline = Instant::now() + ACTING;
+    loop {
+        match outcome::of(context, store, trial) {
+            Some(End::Confirmed) => return Ok(()),
+            Some(end) => bail!("the trial of {} ended meanwhile: {end}", trial.names()),
+            None if running(&context.root).is_none() => return store.clear(),
+            None if Instant::now() > deadline => {
+                bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")
+            }
+            None => sleep(LOOKING),
+        }
+    }
+}
