@@ -51,3 +51,4 @@ mod processes;
 mod reader;
 mod scale;
 mod scenarios;
+mod trials;

@@ -30,6 +30,11 @@ fn said_by_daemon(context: &Context, trial: &Trial) -> Option<End> {
     status.last_trial.filter(|Ended { began, .. }| *began == trial.began).map(|ended| ended.end)
 }
 
+/// Whether the daemon says that a trial is over.
+pub(super) fn is_over(context: &Context, trial: &Trial) -> bool {
+    said_by_daemon(context, trial).is_some()
+}
+
 /// Whether the daemon enforces a trial.
 pub(super) fn is_in_force(context: &Context, trial: &Trial) -> bool {
     let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));

@@ -5,7 +5,10 @@ use crate::daemon::instance::running;
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, bail};
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the daemon may take to say that it has taken a trial up.
+const UNSEEN: Duration = Duration::from_secs(3);
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
     require_root("revert")?;
@@ -28,8 +31,12 @@ pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) ->
     // one that cannot be locked, as on a full file system, is ended all the same
     let _lock = store.lock(LOCKING);
     store.clear()?;
-    let deadline = Instant::now() + ACTING;
-    while outcome::is_in_force(context, trial) {
+    let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
+    while running(&context.root).is_some() && !outcome::is_over(context, trial) {
+        // one that the daemon has not yet seen, it never will
+        if began.elapsed() > UNSEEN && !outcome::is_in_force(context, trial) {
+            break;
+        }
         if Instant::now() > deadline {
             bail!("the trial is ended, but the daemon does not act; see 'pve-firewall status --verbose'");
         }

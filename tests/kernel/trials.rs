@@ -1,0 +1,246 @@
+//! A configuration on trial: it is in force until it is confirmed or its time is over, whatever happens meanwhile.
+use crate::node::{CLUSTER, GUEST, Node, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::process::{Child, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+mod withstand;
+
+/// A rule of the configuration's own guest, and one of the candidate.
+pub const OLD: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
+pub const NEW: &str = "-A tap100i0-IN -p tcp -m tcp --dport 2222 -j ACCEPT";
+
+/// A node with a running daemon, and a candidate for guest 100.
+pub fn site(name: &str) -> (Node, Child) {
+    let node = Node::new(name);
+    let daemon = node.start();
+    candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    (node, daemon)
+}
+
+/// A file outside of the configuration; its path on disk.
+pub fn candidate(node: &Node, name: &str, text: &str) -> String {
+    let path = node.path("root").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+/// `try` in a script, on the way.
+pub fn attempt(node: &Node, seconds: u64, files: &[&str]) -> Child {
+    let seconds = seconds.to_string();
+    let files: Vec<String> = files.iter().map(|name| node.path("root").join(name).to_str().unwrap().into()).collect();
+    let mut args = vec!["try", "--for", &seconds];
+    args.extend(files.iter().map(String::as_str));
+    node.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Its end: the status, and that it was silent if it was to be.
+#[track_caller]
+pub fn ended(child: Child, status: i32) {
+    let output: Output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b""[..], &b""[..]), "{output:?}");
+}
+
+pub fn stop(node: &Node, mut daemon: Child) {
+    kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    daemon.wait().unwrap();
+    assert_eq!(node.ours(), "");
+}
+
+/// The trial that the daemon tells of.
+pub fn trial(node: &Node) -> Option<serde_json::Value> {
+    node.status().map(|status| status["trial"].clone()).filter(|trial| !trial.is_null())
+}
+
+#[test]
+fn a_trial_that_nobody_confirms_ends_at_its_deadline() {
+    let (node, daemon) = site("pvefw-try");
+    let began = Instant::now();
+    let attempt = attempt(&node, 4, &["100.fw"]);
+    node.until_live(NEW);
+    assert!(!node.rules().contains(OLD));
+    let status = node.ok(&["status"]);
+    let (first, second) = status.split_once('\n').unwrap();
+    assert_eq!(first, "Status: enabled/running", "nothing is pending: what is on trial is wanted");
+    assert!(second.starts_with("Trial: 100.fw, ") && second.ends_with(" s left\n"), "{status}");
+    let json: serde_json::Value = serde_json::from_str(&node.ok(&["status", "--json"])).unwrap();
+    assert_eq!(json["trial"]["files"][0], "firewall/100.fw");
+    assert!(json["trial"]["left"].as_u64().is_some_and(|left| left <= 4));
+    ended(attempt, 3);
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    node.until_live(OLD);
+    assert!(!node.rules().contains(NEW));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert_eq!(node.logged("trial of 100.fw: reverted: it was not confirmed in time"), 1);
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_confirmed_trial_goes_on_without_a_moment_of_the_old_rules() {
+    let (node, daemon) = site("pvefw-confirm");
+    let attempt = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let looks = threads.spawn(|| {
+            let mut looks = 0;
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                assert!(node.rules().contains(NEW), "a moment of the old rules");
+                looks += 1;
+            }
+            looks
+        });
+        let said = node.ok(&["confirm"]);
+        assert_eq!(said, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
+        ended(attempt, 0);
+        sleep(Duration::from_secs(2));
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(looks.join().unwrap() > 10);
+    });
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
+    assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
+    assert!(node.fails(&["confirm"]).contains("no trial is under way"));
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_trial_is_taken_back_at_once() {
+    let (node, daemon) = site("pvefw-revert");
+    let attempt = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    assert_eq!(node.ok(&["revert"]), "Reverted: 100.fw\n");
+    assert!(node.rules().contains(OLD), "the command waits for the rules");
+    ended(attempt, 3);
+    assert!(node.fails(&["revert"]).contains("no trial is under way"));
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_trial_has_several_files_and_all_are_confirmed() {
+    let (node, daemon) = site("pvefw-several");
+    candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
+    candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
+    let attempt = attempt(&node, 600, &["100.fw", "cluster.fw", "host.fw"]);
+    node.until_live(NEW);
+    node.until_live("--dport 8007");
+    assert!(node.ok(&["status"]).contains("Trial: 100.fw, cluster.fw, host.fw, "));
+    let said = node.ok(&["confirm"]);
+    assert_eq!(said.lines().count(), 3, "{said}");
+    ended(attempt, 0);
+    assert_eq!(fs::read_to_string(node.config().join("nodes/n1/host.fw")).unwrap(), "[OPTIONS]\nnosmurfs: 0\n");
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_change_of_the_file_under_a_trial_ends_it() {
+    let (node, daemon) = site("pvefw-under");
+    let attempt = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    // past the time in which the tree may lag behind
+    sleep(Duration::from_secs(4));
+    // another guest's file changes nothing about it
+    node.write("firewall/101.fw", GUEST);
+    sleep(Duration::from_secs(1));
+    assert!(trial(&node).is_some());
+    node.write("firewall/100.fw", &GUEST.replace("22", "23"));
+    node.until_live("-A tap100i0-IN -p tcp -m tcp --dport 23 -j ACCEPT");
+    node.until_logged("trial of 100.fw: reverted: firewall/100.fw was changed meanwhile");
+    ended(attempt, 3);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_file_that_was_changed_at_the_last_moment_is_not_overwritten() {
+    let (node, daemon) = site("pvefw-race");
+    candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
+    let attempt = attempt(&node, 600, &["cluster.fw", "100.fw"]);
+    node.until_live(NEW);
+    let changed = GUEST.replace("22", "23");
+    // the daemon does not see it: it is stopped
+    let pid = Pid::from_raw(node.pid().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    node.write("firewall/100.fw", &changed);
+    let error = node.fails(&["confirm"]);
+    assert!(error.contains("firewall/100.fw"), "{error}");
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), changed);
+    assert_eq!(fs::read_to_string(node.config().join("firewall/cluster.fw")).unwrap(), CLUSTER);
+    ended(attempt, 3);
+    stop(&node, daemon);
+}
+
+#[test]
+fn what_cannot_be_tried_is_refused() {
+    let node = Node::new("pvefw-refused");
+    let guest = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    assert!(node.fails(&["try", &guest]).contains("the daemon is not running"));
+    let daemon = node.start();
+    let unnamed = candidate(&node, "mine.txt", "[OPTIONS]\nenable: 1\nmacfilter: 0\n");
+    for command in ["try", "preview"] {
+        let output = node.run(&[command, &unnamed]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("mine.txt is named like no file of the configuration"), "{error}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let other = candidate(&node, "nodes/n2/host.fw", "[OPTIONS]\nenable: 1\n");
+    assert!(node.fails(&["try", &other]).contains("is for the node n2"));
+    assert!(node.fails(&["try", "/nowhere/100.fw"]).contains("cannot read /nowhere/100.fw"));
+    let same = candidate(&node, "same/100.fw", GUEST);
+    assert!(node.fails(&["try", &same]).contains("there is nothing to try"));
+    assert!(node.fails(&["try", &guest, &same]).contains("both in place of firewall/100.fw"));
+    let wrong = candidate(&node, "wrong/100.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN SHH(ACCEPT)\n");
+    let output = node.run(&["try", &wrong]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("unknown macro 'SHH'") && error.contains("--force"), "{error}");
+    assert_eq!((output.status.code(), trial(&node)), (Some(1), None));
+    // as it is, if it must be
+    let forced = node.command(&["try", "--force", "--for", "1", &wrong]).spawn().unwrap();
+    assert_eq!(forced.wait_with_output().unwrap().status.code(), Some(3));
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_second_trial_is_refused_and_hears_of_the_first() {
+    let (node, daemon) = site("pvefw-second");
+    let first = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    let cluster = candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
+    let error = node.fails(&["try", &cluster]);
+    assert!(error.contains("a trial is under way: 100.fw, ") && error.contains("s left"), "{error}");
+    assert!(trial(&node).is_some() && !node.rules().contains("--dport 8007"));
+    node.ok(&["revert"]);
+    ended(first, 3);
+    // of two that begin at the same time, one is
+    let both = [attempt(&node, 2, &["100.fw"]), attempt(&node, 2, &["cluster.fw"])];
+    let mut codes = both.map(|child| child.wait_with_output().unwrap().status.code().unwrap());
+    codes.sort_unstable();
+    assert_eq!(codes, [1, 3]);
+    stop(&node, daemon);
+}
+
+#[test]
+fn what_opens_everything_is_warned_of() {
+    let (node, daemon) = site("pvefw-opens");
+    let open = candidate(&node, "cluster.fw", "[OPTIONS]\nenable: 0\n");
+    let text = node.ok(&["preview", &open]);
+    assert!(text.starts_with("WARNING: the firewall is disabled: everything opens"), "{text}");
+    let host = candidate(&node, "host.fw", "[OPTIONS]\nenable: 0\n");
+    assert!(node.ok(&["preview", &host]).contains("WARNING: the firewall of the node itself is disabled"));
+    let guest = candidate(&node, "100.fw", "[OPTIONS]\nenable: 0\n");
+    assert!(node.ok(&["preview", &guest]).contains("WARNING: 1 network device of guests have no rules any more"));
+    // it is tried all the same, and everything is closed again
+    let attempt = attempt(&node, 3, &["cluster.fw"]);
+    until("an open firewall", || node.ours().is_empty().then_some(()));
+    ended(attempt, 3);
+    node.until_live(OLD);
+    stop(&node, daemon);
+}

@@ -1,0 +1,257 @@
+//! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
+use super::{NEW, OLD, attempt, candidate, ended, site, stop, trial};
+use crate::node::{CLUSTER, GUEST, Node, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn end_with(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
+    let (node, mut daemon) = site("pvefw-killed");
+    let began = Instant::now();
+    let attempt = attempt(&node, 12, &["100.fw"]);
+    node.until_live(NEW);
+    for signal in [Signal::SIGKILL, Signal::SIGHUP, Signal::SIGKILL] {
+        let before = node.status().unwrap()["started"].clone();
+        end_with(&daemon, signal);
+        if signal == Signal::SIGKILL {
+            daemon.wait().unwrap();
+            daemon = node.command(&["start", "--foreground"]).spawn().unwrap();
+        }
+        until("another life", || {
+            assert!(node.rules().contains(NEW) && !node.rules().contains(OLD));
+            node.status().filter(|status| status["started"] != before)
+        });
+        assert!(trial(&node).is_some(), "{:?}", began.elapsed());
+    }
+    assert!(began.elapsed() < Duration::from_secs(12), "the machine is too busy for this test");
+    ended(attempt, 3);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    node.until_live(OLD);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_daemon_that_comes_back_after_the_deadline_goes_by_the_tree() {
+    let (node, mut daemon) = site("pvefw-late");
+    let mut attempt = attempt(&node, 3, &["100.fw"]);
+    node.until_live(NEW);
+    end_with(&daemon, Signal::SIGKILL);
+    daemon.wait().unwrap();
+    sleep(Duration::from_secs(4));
+    assert!(node.rules().contains(NEW), "nobody is there to end it");
+    let error = node.fails(&["confirm"]);
+    assert!(error.contains("not confirmed in time"), "{error}");
+    daemon = node.start();
+    node.until_live(OLD);
+    assert!(!node.rules().contains(NEW));
+    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_trial_of_another_boot_is_none() {
+    let (node, mut daemon) = site("pvefw-reboot");
+    let mut attempt = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    end_with(&daemon, Signal::SIGKILL);
+    daemon.wait().unwrap();
+    // as if /run had outlived the machine; the clock of the new boot says nothing about the deadline
+    let path = node.path("run/pve-firewall/trial/trial.json");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let other = text.replace(boot.trim(), "00000000-0000-0000-0000-000000000000");
+    assert_ne!(text, other);
+    fs::write(&path, other).unwrap();
+    daemon = node.start();
+    node.until_live(OLD);
+    node.until_logged("trial of 100.fw: reverted: the node was started again");
+    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    assert!(!path.exists());
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_clock_that_jumps_does_not_move_the_deadline() {
+    let node = Node::new("pvefw-jump");
+    let clock = node.path("clock");
+    let set = |offset: &str| {
+        fs::write(node.path("clock.new"), offset).unwrap();
+        fs::rename(node.path("clock.new"), &clock).unwrap();
+    };
+    set("+0");
+    let preload = fs::read_dir("/usr/lib").unwrap().flatten().map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
+    let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
+    let jumping = |args: &[&str]| {
+        let mut command = node.command(args);
+        command.env("LD_PRELOAD", &preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+        command
+    };
+    let daemon = jumping(&["start", "--foreground"]).spawn().unwrap();
+    node.until_live(OLD);
+    let file = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    let began = Instant::now();
+    let mut attempt = jumping(&["try", "--for", "10", &file]).spawn().unwrap();
+    node.until_live(NEW);
+    for days in [400, -800] {
+        set(&format!("{days:+}d"));
+        sleep(Duration::from_secs(1));
+        assert!(node.rules().contains(NEW), "{days}");
+    }
+    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    let took = began.elapsed().as_secs();
+    assert!((10..40).contains(&took), "{took}");
+    node.until_live(OLD);
+    stop(&node, daemon);
+}
+
+/// The mounts of the node are those of this process's own namespace.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(node: &Node, folder: &str, options: &str) -> Self {
+        let path = node.path(folder);
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path).status().unwrap();
+        assert!(status.success());
+        Mount(path)
+    }
+
+    fn remount(&self, options: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_read_only_configuration_is_not_confirmed_and_the_trial_goes_on() {
+    let node = Node::new("pvefw-quorum");
+    let mount = Mount::new(&node, "etc/pve/firewall", "size=1m");
+    node.write("firewall/cluster.fw", CLUSTER);
+    node.write("firewall/100.fw", GUEST);
+    let daemon = node.start();
+    candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    node.until_live(OLD);
+    let attempt = attempt(&node, 8, &["100.fw"]);
+    node.until_live(NEW);
+    mount.remount("ro");
+    let error = node.fails(&["confirm"]);
+    assert!(error.contains("without a quorum") && error.contains("the trial goes on until its deadline"), "{error}");
+    assert!(trial(&node).is_some() && node.rules().contains(NEW));
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
+    ended(attempt, 3);
+    node.until_live(OLD);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_full_run_begins_no_trial_and_ends_each() {
+    let node = Node::new("pvefw-full-run");
+    fs::create_dir_all(node.path("run/pve-firewall")).unwrap();
+    let _mount = Mount::new(&node, "run/pve-firewall", "size=128k");
+    let daemon = node.start();
+    let large = format!("{}{}", GUEST.replace("22", "2222"), "# comment\n".repeat(20_000));
+    let large = candidate(&node, "large/100.fw", &large);
+    let error = node.fails(&["try", &large]);
+    assert!(error.contains("the files cannot be handed to the daemon") && error.contains("No space left"), "{error}");
+    assert!(trial(&node).is_none() && node.rules().contains(OLD));
+    assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
+    candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    let first = attempt(&node, 600, &["100.fw"]);
+    node.until_live(NEW);
+    let fill = node.path("run/pve-firewall/fill");
+    let _ = fs::write(&fill, vec![0; 1 << 20]);
+    // the candidate is in force from the daemon's memory or file, and is taken back without a byte to write
+    assert!(node.rules().contains(NEW));
+    let _ = node.run(&["revert"]);
+    node.until_live(OLD);
+    fs::remove_file(&fill).unwrap();
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(3));
+    stop(&node, daemon);
+}
+
+/// A command that is killed when it makes the given one of the system calls that change anything, counted from 1.
+fn killed_at(node: &Node, call: usize, args: &[&str]) -> bool {
+    let plain = node.command(args);
+    let words: Vec<_> = plain.get_args().collect();
+    // ip netns exec NAME program …
+    let (netns, program) = words.split_at(3);
+    let inject = format!("inject=rename,unlink,write,fchmod,chmod,mkdir:signal=SIGKILL:when={call}");
+    let mut command = Command::new("ip");
+    command.args(netns).args(["strace", "-o", "/dev/null", "-e", "trace=rename,unlink,write,fchmod,chmod,mkdir", "-e"]);
+    command.arg(inject).args(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().unwrap();
+    // strace ends as the command did
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+}
+
+#[test]
+fn a_try_that_is_killed_at_any_step_is_a_trial_or_none() {
+    let (node, daemon) = site("pvefw-kill-try");
+    let file = node.path("root/100.fw").to_str().unwrap().to_string();
+    let mut began = 0;
+    for call in 1.. {
+        let killed = killed_at(&node, call, &["try", "--for", "2", &file]);
+        // it is whole or not there: either way it is over soon, and another one can begin
+        began += usize::from(node.path("run/pve-firewall/trial/trial.json").exists());
+        until("no trial", || {
+            (trial(&node).is_none() && !node.path("run/pve-firewall/trial/trial.json").exists()).then_some(())
+        });
+        node.until_live(OLD);
+        if !killed {
+            assert!(call > 5, "{call}");
+            break;
+        }
+    }
+    assert!(began > 0, "one was killed with the trial under way");
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_confirmation_that_is_killed_at_any_step_leaves_the_old_files_or_the_new_ones() {
+    let (node, daemon) = site("pvefw-kill-conf");
+    let file = node.path("root/100.fw").to_str().unwrap().to_string();
+    let place = node.config().join("firewall/100.fw");
+    let (mut old, mut new) = (0, 0);
+    for call in 1.. {
+        node.write("firewall/100.fw", GUEST);
+        node.until_live(OLD);
+        sleep(Duration::from_millis(500));
+        let attempt = node.command(&["try", "--for", "4", &file]).stderr(Stdio::null()).spawn().unwrap();
+        node.until_live(NEW);
+        let killed = killed_at(&node, call, &["confirm"]);
+        let written = fs::read_to_string(&place).unwrap();
+        let status = attempt.wait_with_output().unwrap().status.code();
+        match written == GUEST {
+            true => {
+                assert_eq!(status, Some(3), "{call}");
+                node.until_live(OLD);
+                old += 1;
+            }
+            false => {
+                assert_eq!(written, GUEST.replace("22", "2222"), "{call}");
+                assert_eq!(status, Some(0), "{call}");
+                node.until_live(NEW);
+                new += 1;
+            }
+        }
+        if !killed {
+            break;
+        }
+    }
+    assert!(old > 0 && new > 1, "{old} {new}");
+    stop(&node, daemon);
+}
