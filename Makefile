@@ -27,9 +27,9 @@ run: deps build
 test: deps test-deps
 	cargo test --locked
 
-# Packages for the tests only: an IPS, an FTP server and client, libfaketime
+# Packages for the tests only: an IPS, an FTP server and client, libfaketime, strace (kills at system calls), an SSH server
 test-deps:
-	$(call needs,suricata vsftpd curl faketime,--no-install-recommends suricata vsftpd curl faketime)
+	$(call needs,suricata vsftpd curl faketime strace sshd,--no-install-recommends suricata vsftpd curl faketime strace openssh-server openssh-client)
 
 # Long run of the fault injection and random configuration tests: about two hours
 long-tests: deps

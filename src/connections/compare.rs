@@ -1,8 +1,9 @@
 //! Which connections one ruleset accepts and another one refuses.
 use super::judge::{Beginning, Unjudged};
 use super::network::Network;
-use crate::iptables::ruleset::{Origin, Ruleset};
+use crate::iptables::ruleset::Ruleset;
 use crate::iptables::simulate::{End, Question, Verdict, simulate};
+use crate::model::Origin;
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
 use std::collections::{BTreeMap, HashMap};

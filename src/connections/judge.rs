@@ -1,7 +1,7 @@
 //! How a tracked connection is put to the simulator: as the packet that began it.
 use super::network::{Network, Owner};
-use crate::iptables::ruleset::Family;
 use crate::iptables::simulate::{End, GuestPort, Packet};
+use crate::model::Family;
 use crate::nflog::conntrack::{Connection, Detail, Tuple};
 use std::fmt;
 use std::net::IpAddr;

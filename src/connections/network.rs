@@ -3,8 +3,8 @@
 //! Connection tracking knows addresses and no devices. What is known of the addresses of guests comes from their
 //! configuration, from the node's neighbours by their MAC addresses, and from IPv6 addresses that are made of one.
 use crate::inputs::Tree;
-use crate::iptables::ruleset::MacAddr;
 use crate::iptables::simulate::{End, GuestPort};
+use crate::model::MacAddr;
 use crate::node::routes::{Route, interface_to};
 use crate::node::{self, Link, routes};
 use crate::paths::VMLIST;
