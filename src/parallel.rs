@@ -1,14 +1,14 @@
-//! Work on several processors.
+//! Work in several threads.
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// How many items a thread takes at a time.
+/// Number of items that a thread takes at a time.
 const PORTION: usize = 16;
-/// With fewer items for each thread, starting one costs more than it saves.
+/// With fewer items per thread, starting a thread costs more than it saves.
 const WORTH: usize = 64;
 
-/// Two results, made side by side if there are two threads to do so.
+/// Computes two results, in parallel if two threads are allowed.
 pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
     if threads < 2 {
         return (one(), other());
@@ -20,7 +20,7 @@ pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: i
     })
 }
 
-/// What is made of each item, in their order, by up to so many threads.
+/// Maps the items with up to `threads` threads; the results are in the order of the items.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = threads.min(items.len() / WORTH);
     if threads < 2 {

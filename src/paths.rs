@@ -1,27 +1,27 @@
-//! Where the files are that the firewall reads and writes: each path is written and recognised here alone.
+//! Paths of all files that the firewall reads and writes; they are formatted and parsed in this module only.
 //!
-//! Absolute paths are below the root that the option `--root` gives ([`Root`](crate::system::root::Root)); a [`TreeFile`]
-//! is named by its path below the root of the configuration tree.
+//! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root::Root)); a [`TreeFile`]
+//! is a path relative to the configuration tree.
 use crate::model::guest::{GuestKind, parse_vmid};
 use std::fmt;
 
 /// The root of the configuration tree, where pmxcfs is mounted.
 pub const CONFIG: &str = "/etc/pve";
-/// The names of ports (services(5)).
+/// The services database (services(5)).
 pub const SERVICES: &str = "/etc/services";
-/// The names of protocols (protocols(5)).
+/// The protocols database (protocols(5)).
 pub const PROTOCOLS: &str = "/etc/protocols";
-/// The names of Ethernet protocols (ethertypes(5)).
+/// The ethertypes database (ethertypes(5)).
 pub const ETHERTYPES: &str = "/etc/ethertypes";
-/// The lock that updates take; the Perl firewall takes the same one.
+/// The lock for updates, shared with the official firewall.
 pub const UPDATE_LOCK: &str = "/run/lock/pvefw.lck";
-/// The daemon's process number.
+/// The pid file of the daemon.
 pub const PID_FILE: &str = "/run/pve-firewall.pid";
-/// The lock of the one daemon that runs.
+/// The lock of the running daemon.
 pub const DAEMON_LOCK: &str = "/run/pve-firewall/daemon.lock";
-/// What `status --verbose` shows of the daemon.
+/// The daemon's status for `status --verbose`.
 pub const STATUS: &str = "/run/pve-firewall/status.json";
-/// As long as this file is there, proxmox-firewall removes its rules and makes none.
+/// While this file exists, proxmox-firewall removes its rules and creates none.
 pub const NFTABLES_DISABLED: &str = "/run/proxmox-nftables-firewall-force-disable";
 /// The folder of the configuration on trial.
 pub const TRIAL: &str = "/run/pve-firewall/trial";
@@ -41,7 +41,7 @@ pub const SCRIPT_IP6: &str = "/var/lib/pve-firewall/ip6cmdlist";
 pub const SCRIPT_IP6_RAW: &str = "/var/lib/pve-firewall/ip6cmdlistraw";
 /// The last script for `ebtables-restore`.
 pub const SCRIPT_EBTABLES: &str = "/var/lib/pve-firewall/ebtablescmdlist";
-/// The last script for `ipset restore` that made sets.
+/// The last script for `ipset restore` that created sets.
 pub const SCRIPT_IPSET: &str = "/var/lib/pve-firewall/ipsetcmdlist1";
 /// The last script for `ipset restore` that removed sets.
 pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
@@ -49,9 +49,9 @@ pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
 pub const EBTABLES_ATOMIC: &str = "/var/lib/pve-firewall/ebtables.atomic";
 /// The log of packets and connections.
 pub const LOG: &str = "/var/log/pve-firewall.log";
-/// The log daemon's process number.
+/// The pid file of the log daemon.
 pub const LOGGER_PID: &str = "/run/pvefw-logger.pid";
-/// The lock of the one log daemon that runs.
+/// The lock of the running log daemon.
 pub const LOGGER_LOCK: &str = "/run/lock/pvefw-logger.lck";
 
 /// `.vmlist`: the guests of the cluster.
@@ -94,7 +94,7 @@ fn guest_folder_name(kind: GuestKind) -> &'static str {
     }
 }
 
-/// A file of the configuration tree, written as its path below the tree's root.
+/// A file of the configuration tree; `Display` gives its path relative to the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeFile<'a> {
     /// [`VMLIST`]
@@ -115,7 +115,7 @@ pub enum TreeFile<'a> {
     GuestConfig {
         /// The node.
         node: &'a str,
-        /// What the guest is.
+        /// The kind of the guest.
         kind: GuestKind,
         /// The VMID; the name may be any.
         id: &'a str,
@@ -123,7 +123,7 @@ pub enum TreeFile<'a> {
 }
 
 impl<'a> TreeFile<'a> {
-    /// Recognises a path below the root of the tree.
+    /// Parses a path relative to the tree.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let fixed = match path {
@@ -154,7 +154,7 @@ impl<'a> TreeFile<'a> {
         }
     }
 
-    /// Whether the file is named as Proxmox VE names it: after a VMID, or a vnet in letters, digits, `-` and `_`.
+    /// Whether Proxmox VE would use this file name: with a VMID, or a vnet name of letters, digits, `-` and `_`.
     #[must_use]
     pub fn has_valid_name(self) -> bool {
         match self {

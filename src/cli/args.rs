@@ -1,4 +1,4 @@
-//! The grammar of the command line.
+//! The command line options.
 use super::simulate::Zone;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
@@ -6,12 +6,10 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Compiles the Proxmox VE firewall configuration to netfilter rules, and keeps them live
+/// Compile the Proxmox VE firewall configuration to netfilter rules and apply them
 #[derive(Debug, Parser)]
 #[command(name = "pve-firewall", version, arg_required_else_help = true, subcommand_required = true)]
-#[command(
-    after_help = "Example: pve-firewall status --verbose    # is all well? 'pve-firewall help COMMAND' has more of them"
-)]
+#[command(after_help = "Example: pve-firewall status --verbose    # see 'pve-firewall help COMMAND' for more examples")]
 pub struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
@@ -19,24 +17,24 @@ pub struct Cli {
     pub(super) command: Command,
 }
 
-/// Options of every command.
+/// Options for all commands.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Prefix of every path that is read or written, but for /proc and /sys. A root without /etc/services,
-    /// /etc/protocols or /etc/ethertypes uses the system's
+    /// Prefix for every path that is read or written, except /proc and /sys. If DIR has no /etc/services,
+    /// /etc/protocols or /etc/ethertypes, the system's are used
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub root: Option<PathBuf>,
-    /// The configuration's root, instead of /etc/pve
+    /// Configuration directory, instead of /etc/pve
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub config: Option<PathBuf>,
-    /// The node's name, instead of the host name up to the first dot
+    /// Name of the node, instead of the host name up to the first dot
     #[arg(long, global = true, value_name = "NODE", value_parser = node_name)]
     pub node: Option<String>,
-    /// Say more
+    /// Print more details
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// The variant of iptables, ip6tables and ebtables that is used: auto takes the one whose rules are live, else
-    /// legacy where the kernel has it
+    /// Variant of iptables, ip6tables and ebtables: auto selects the one with live rules, otherwise legacy if the
+    /// kernel supports it
     #[arg(long, global = true, value_name = "VARIANT", default_value = VARIANTS[0])]
     #[arg(value_parser = PossibleValuesParser::new(VARIANTS))]
     pub variant: String,
@@ -46,25 +44,23 @@ const VARIANTS: [&str; 3] = ["auto", "legacy", "nft"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start the daemon; where systemd runs, through systemd
-    #[command(after_help = "Example: pve-firewall start --debug    # in the foreground, to see what it does")]
+    /// Start the daemon, with systemd if it is running
+    #[command(after_help = "Example: pve-firewall start --debug    # in the foreground, with messages on stderr")]
     Start(StartOptions),
     /// Stop the daemon and remove every rule of the firewall
-    #[command(after_help = "Example: pve-firewall stop    # the node and its guests are open then")]
+    #[command(after_help = "Example: pve-firewall stop    # the node and its guests are then unprotected")]
     Stop,
-    /// Let the daemon execute itself anew, with all rules in place; start it if it is not running
-    #[command(after_help = "Example: pve-firewall restart    # after the program was replaced by hand")]
+    /// Re-execute the daemon; the rules stay in place. Starts it if it is not running
+    #[command(after_help = "Example: pve-firewall restart    # after replacing the program by hand")]
     Restart,
-    /// Show whether the firewall is enabled and the daemon running, and whether changes are pending
+    /// Show whether the firewall is enabled, the daemon is running, and changes are pending
     #[command(after_help = "Example: pve-firewall status --verbose")]
     Status(StatusOptions),
-    /// Print the compiled ruleset against the live one
-    #[command(after_help = "Example: pve-firewall compile | grep -A20 tap100i0-IN    # what guest 100 lets in")]
+    /// Print the compiled ruleset and compare it with the live rules
+    #[command(after_help = "Example: pve-firewall compile | grep -A20 tap100i0-IN    # rules for packets to guest 100")]
     Compile(CompileOptions),
-    /// Check the configuration, and change nothing: faults, and what is legal but surely not meant
-    #[command(
-        after_help = "Example: pve-firewall check /root/cluster.fw    # before it takes the place of the live one"
-    )]
+    /// Check the configuration for errors and likely mistakes; changes nothing
+    #[command(after_help = "Example: pve-firewall check /root/cluster.fw    # before replacing the one in /etc/pve")]
     Check(CheckOptions),
     /// Show what files would change, and which of the connections that are alive now they would refuse
     #[command(after_help = "Example: pve-firewall preview /root/cluster.fw    # whom would this cut off?")]
@@ -82,10 +78,10 @@ pub(super) enum Command {
     /// End a trial before its time: the configuration counts again
     #[command(after_help = "Example: pve-firewall revert")]
     Revert,
-    /// Show the node's network as the firewall sees it
+    /// Show the node's address, the local network and the corosync peers
     #[command(after_help = "Example: pve-firewall localnet")]
     Localnet,
-    /// Trace one packet through the compiled ruleset, and tell what becomes of it
+    /// Trace one packet through the compiled ruleset and print the verdict
     #[command(after_help = "Example: pve-firewall simulate --to vm100 --dport 22 --source 192.0.2.7 --verbose")]
     Simulate(SimulateOptions),
     #[command(name = crate::pmxcfs::WORKER_COMMAND, hide = true)]
@@ -97,13 +93,13 @@ pub(super) struct StartOptions {
     /// Stay in the foreground and log to stderr too
     #[arg(long)]
     pub debug: bool,
-    /// Stay in the foreground, as a service manager wants it
+    /// Stay in the foreground, for a service manager
     #[arg(long)]
     pub foreground: bool,
-    /// Keep no copy of the last good configuration, which is in force after a boot until /etc/pve is there
+    /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
     pub no_last_good: bool,
-    /// Read all live rules and all files anew at least this often, though nothing seems to have changed
+    /// Read all live rules and all files again at least this often, even without a detected change
     #[arg(long, value_name = "SECONDS", default_value_t = FULL_READING, value_parser = clap::value_parser!(u64).range(1..=FULL_READING))]
     pub full_reading: u64,
 }
@@ -126,10 +122,10 @@ pub(super) struct StatusOptions {
 
 #[derive(Debug, Args)]
 pub(super) struct CompileOptions {
-    /// Do not look at the kernel: everything is to be created. Needs no privileges
+    /// Do not read the live rules: everything is to be created. Needs no privileges
     #[arg(long)]
     pub offline: bool,
-    /// Show what would change instead: each chain line by line, with the line of the configuration behind a change
+    /// Show the changed lines of each chain instead, with the configuration line that causes each change
     #[arg(long, conflicts_with = "offline")]
     pub diff: bool,
 }
@@ -184,44 +180,44 @@ const TRIAL: u64 = 60;
 /// A day, in seconds: what shall last longer is to be confirmed.
 const LONGEST_TRIAL: u64 = 86_400;
 
-/// The packet, and where it comes from and goes to.
+/// The packet, its source and its destination.
 #[derive(Debug, Args)]
 pub(super) struct SimulateOptions {
-    /// Where it comes from.
+    /// The source.
     #[arg(long, value_name = "ZONE", default_value = "outside")]
-    #[arg(help = "Where it comes from: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
+    #[arg(help = "Source: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
     pub from: Zone,
-    /// Where it goes to, likewise
+    /// Destination, in the same format
     #[arg(long, value_name = "ZONE", default_value = "host")]
     pub to: Zone,
-    /// A name or number of /etc/protocols, or arp; tcp if nothing else is said. TCP is a SYN
+    /// Name or number from /etc/protocols, or arp; default: tcp. A TCP packet is a SYN
     #[arg(long, value_name = "P")]
     pub protocol: Option<String>,
-    /// The source address; a rule that asks for what is not known does not match
+    /// Source address; a rule with a match on an unknown field does not match
     #[arg(long, value_name = "A")]
     pub source: Option<IpAddr>,
-    /// The destination address
+    /// Destination address
     #[arg(long, value_name = "A")]
     pub dest: Option<IpAddr>,
-    /// The source port
+    /// Source port
     #[arg(long, value_name = "N", value_parser = port)]
     pub sport: Option<u16>,
-    /// The destination port
+    /// Destination port
     #[arg(long, value_name = "N", value_parser = port)]
     pub dport: Option<u16>,
-    /// The ICMP or ICMPv6 type: a name, or a number; or type/code
+    /// ICMP or ICMPv6 type: a name, a number, or type/code
     #[arg(long, value_name = "T")]
     pub icmp_type: Option<String>,
-    /// Print one JSON object with the whole way
+    /// Print one JSON object with the whole path
     #[arg(long)]
     pub json: bool,
 }
 
-/// A node's name is the name of a folder.
+/// A node name is used as the name of a directory.
 fn node_name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if text.is_empty() || !text.bytes().all(plain) {
-        return Err("a node's name has letters, digits and '-' only".into());
+        return Err("a node name may only contain letters, digits and '-'".into());
     }
     Ok(text.to_string())
 }
@@ -230,11 +226,11 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port is a number from 0 to 65535".into())
 }
 
-/// Options that are on or off.
+/// Boolean options.
 const SWITCHES: [&str; 9] =
     ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff", "--yes", "--force"];
 
-/// Translates PVE's spellings: one dash for two, and `1` or `0` behind an option that is on or off.
+/// Accepts the syntax of PVE: a single dash, and `1` or `0` after a boolean option.
 pub(super) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut translated = Vec::new();
     let mut args = args.into_iter().map(with_two_dashes).peekable();

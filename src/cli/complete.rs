@@ -1,4 +1,4 @@
-//! Completion in the shell: the program itself tells what may follow (`COMPLETE=bash pve-firewall` prints the hook).
+//! Shell completion by the program itself (`COMPLETE=bash pve-firewall` prints the shell function).
 use super::args::Cli;
 use crate::model::guest::GuestKind;
 use crate::paths::{CONFIG, NODES_FOLDER, TreeFile, guest_folder};
@@ -9,16 +9,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-/// Where the kernel names the node's interfaces.
+/// The kernel's directory of network interfaces.
 const INTERFACES: &str = "/sys/class/net";
 
-/// Answers the shell and ends the process, if it is the shell that asks.
+/// Prints completions and exits if the shell has called the program for completion.
 pub fn answer() {
     let grammar = || Cli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
     CompleteEnv::with_factory(grammar).bin("pve-firewall").completer("pve-firewall").complete();
 }
 
-/// What an option's value may be, by the name that the grammar has for it.
+/// The completions of an option's value, by the value's name.
 fn with_candidates(arg: Arg) -> Arg {
     match arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str) {
         Some("NODE") => arg.add(ArgValueCompleter::new(nodes)),
@@ -32,7 +32,7 @@ fn nodes(current: &OsStr) -> Vec<CompletionCandidate> {
     beginning(current, names(&Path::new(CONFIG).join("nodes")))
 }
 
-/// Where a packet may come from or go to: the host, the outside, guests, bridges with their ports.
+/// The zones of a packet: host, outside, guests, bridges with their ports.
 fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut zones = vec!["host".to_string(), "outside".to_string()];
     for node in names(&Path::new(CONFIG).join(NODES_FOLDER)) {
@@ -52,7 +52,7 @@ fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
     beginning(current, zones)
 }
 
-/// The names in a folder, sorted; none if it cannot be read.
+/// The names in a directory, sorted; none if it cannot be read.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();

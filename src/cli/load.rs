@@ -1,4 +1,4 @@
-//! The configuration, read and compiled once: what the commands that only look go by.
+//! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
 use crate::daemon::unreadable_guests::live_devices;
 use crate::inputs::{Facts, Tree};
@@ -11,10 +11,10 @@ use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, anyhow};
 use std::sync::Arc;
 
-/// Reads the configuration, and shows on stderr what cannot be read.
+/// Reads the configuration; prints unreadable files to stderr.
 ///
 /// # Errors
-/// When the configuration tree cannot be believed.
+/// When the configuration tree is unhealthy.
 pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
     let program = this_program().to_path_buf();
     let mut reader = Reader::new(program, context.config.clone(), node.to_string(), ReaderConfig::COMMAND, None);
@@ -23,30 +23,30 @@ pub(super) fn tree(context: &Context, node: &str) -> Result<Tree> {
     Ok(Arc::unwrap_or_clone(tree))
 }
 
-/// Why the tree cannot be believed, and what to do about it.
+/// The error for an unhealthy configuration tree, with advice.
 fn with_advice(problem: &str, context: &Context) -> anyhow::Error {
     let advice = match context.whole_system {
         _ if problem.ends_with('?') => "",
         true => "; see 'systemctl status pve-cluster', or name another configuration with '--config DIR'",
-        false => "; '--config DIR' names a folder that holds firewall/ and nodes/",
+        false => "; '--config DIR' must be a directory with firewall/ and nodes/",
     };
     anyhow!("{problem}{advice}")
 }
 
-/// The configuration as it was read, and what it compiles to.
+/// The configuration and the compiled result.
 pub(super) struct View {
     /// The files.
     pub tree: Tree,
-    /// What the node told.
+    /// The facts about the node.
     pub facts: Facts,
-    /// The outcome.
+    /// The compiled result.
     pub compiled: Compiled,
 }
 
-/// Reads and compiles the configuration, and shows its faults on stderr. `live` is asked only if it matters.
+/// Reads and compiles the configuration, and prints reports to stderr. `live` is called only if needed.
 ///
 /// # Errors
-/// When the configuration tree cannot be believed.
+/// When the configuration tree is unhealthy.
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
     let tree = with_trial(context, tree(context, &node)?);
@@ -81,10 +81,10 @@ pub(super) fn note_trial(context: &Context) {
     }
 }
 
-/// The same, where only the outcome matters.
+/// Like [`view`], but returns only the compiled result.
 ///
 /// # Errors
-/// When the configuration tree cannot be believed.
+/// When the configuration tree is unhealthy.
 pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
     read(context, live).map(|view| view.compiled)
 }

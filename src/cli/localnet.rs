@@ -1,4 +1,4 @@
-//! `localnet`: the node's network as the firewall sees it.
+//! `localnet`: the node's address, the local network, and the corosync peers.
 use super::style::{TITLE, paint};
 use super::{Context, load, output};
 use crate::iptables::compile::Localnet;
@@ -10,7 +10,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     output::data(&text(&localnet, context.for_people()))
 }
 
-/// The rows, in columns or in the form that programs read.
+/// The output, in columns or in the fixed format for programs.
 fn text(localnet: &Localnet, aligned: bool) -> String {
     let how = if localnet.user_defined { "user defined" } else { "detected" };
     let address = localnet.address.map_or_else(|| "unknown".to_string(), |address| address.to_string());
@@ -36,7 +36,7 @@ fn text(localnet: &Localnet, aligned: bool) -> String {
     text
 }
 
-/// Rows of cells, with one blank between two; if aligned, each column as wide as its widest cell.
+/// Rows of cells separated by a blank; if aligned, each column is as wide as its widest cell.
 fn table<const N: usize>(rows: &[[String; N]], aligned: bool) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().filter(|_| aligned).unwrap_or_default();
     let line = |row: &[String; N]| {

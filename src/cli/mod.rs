@@ -1,5 +1,5 @@
-//! The `pve-firewall` command. A file for each of its commands; `args` is its grammar.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+//! The program `pve-firewall`, with a file for each command; `args` defines the options.
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod args;
 mod candidates;
@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the command that these arguments ask for, the program's name first.
+/// Runs the command given by these arguments, the first of which is the program name.
 ///
 /// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage, 3 for a trial that was
 /// not confirmed.
@@ -42,7 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(mut error) => {
             nearest_only(&mut error);
-            // a closed stream is no reason to fail in another way
+            // a closed stream does not change the exit status
             let _ = error.print();
             if error.use_stderr() && error.get(ContextKind::Usage).is_none() {
                 output::note(&Cli::command().render_usage().to_string());
@@ -59,7 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Of several commands that an unknown one may stand for, only the nearest is suggested: clap puts it last.
+/// Suggests only the nearest command for an unknown one, which clap lists last.
 fn nearest_only(error: &mut clap::Error) {
     if let Some(ContextValue::Strings(names)) = error.get(ContextKind::SuggestedSubcommand)
         && let Some(nearest) = names.last().cloned()
@@ -87,23 +87,23 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// What the global options say.
+/// The values of the global options.
 struct Context {
     root: Root,
     config: PathBuf,
     node: Option<String>,
     variant: VariantChoice,
     verbose: bool,
-    /// Whether this is about the node itself, whose daemon systemd runs, and not about another root or configuration.
+    /// Whether the command applies to the node itself, with its systemd units, and not to another root or configuration.
     whole_system: bool,
-    /// The options, as they are given to a process that works on the same.
+    /// The options, as arguments for another process.
     options: Vec<OsString>,
 }
 
 impl Context {
     fn new(global: Global) -> Result<Self> {
         let absolute = |dir: PathBuf| {
-            std::path::absolute(&dir).with_context(|| format!("{} is no directory's name", dir.display()))
+            std::path::absolute(&dir).with_context(|| format!("{} is not a valid directory name", dir.display()))
         };
         let dir = global.root.clone().map(absolute).transpose()?;
         let root = Root::new(dir.clone());
@@ -120,7 +120,7 @@ impl Context {
         Ok(Context { root, config, node: global.node, variant, verbose: global.verbose, whole_system, options })
     }
 
-    /// Whether columns are aligned, and rules shown with where they come from. Programs that read get the fixed form.
+    /// Whether to align columns and show the origins of rules. Programs get the fixed format.
     fn for_people(&self) -> bool {
         self.verbose || output::is_terminal()
     }
@@ -130,7 +130,7 @@ impl Context {
     }
 }
 
-/// Commands that change something need root's rights.
+/// Checks that the user is root, for commands that change something.
 fn require_root(command: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("'pve-firewall {command}' must be run as root");

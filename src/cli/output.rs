@@ -1,4 +1,4 @@
-//! Standard output carries data, standard error everything else.
+//! Output: data to standard output, everything else to standard error.
 use super::style::{BAD, paint};
 use crate::model::Report;
 use anstream::stream::{IsTerminal, RawStream};
@@ -7,22 +7,22 @@ use anyhow::{Context, Result};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-/// The text as a stream takes it. Colour goes to a terminal only, and to none whose user has set NO_COLOR
-/// (<https://no-color.org>). Programs that read get none whatever the environment says.
+/// The text for a stream. Colour is kept only for a terminal, unless NO_COLOR is set (<https://no-color.org>). Output to
+/// programs never has colour.
 fn styled(text: &str, stream: &impl RawStream) -> Vec<u8> {
     let choice = if stream.is_terminal() { AutoStream::choice(stream) } else { ColorChoice::Never };
     let mut styled = AutoStream::new(Vec::new(), choice);
-    // a vector takes everything
+    // writing to a vector never fails
     let _ = styled.write_all(text.as_bytes());
     styled.into_inner()
 }
 
-/// Whether it is a person who reads standard output.
+/// Whether standard output is a terminal.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Writes data. A reader that has gone (`| head`) is no failure.
+/// Writes data. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// When standard output cannot be written for another reason.
@@ -34,13 +34,13 @@ pub(super) fn data(text: &str) -> Result<()> {
     }
 }
 
-/// Writes a line to standard error, if anybody listens; at once, for others may write there too.
+/// Writes a line to standard error in one write, because other processes may write there too; ignores failures.
 pub(super) fn note(line: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(&styled(&format!("{line}\n"), &stderr));
 }
 
-/// Writes why the command failed.
+/// Writes the error of a failed command.
 pub(super) fn error(why: impl Display) {
     note(&format!("{} {why}", paint(BAD, "ERROR:")));
 }

@@ -1,4 +1,4 @@
-//! `restart`: lets the daemon execute itself anew, and starts it if it is not running.
+//! `restart`: makes the daemon re-execute itself, or starts it if it is not running.
 use super::args::StartOptions;
 use super::{Context, require_root, start};
 use crate::daemon::instance::running;
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the daemon may take to finish an update, and to make its first one anew.
+/// How long to wait for the daemon to finish an update, re-execute itself and make its first update.
 const RESTARTING: Duration = Duration::from_secs(150);
 
 pub(super) fn run(context: &Context) -> Result<()> {
@@ -24,11 +24,11 @@ pub(super) fn run(context: &Context) -> Result<()> {
     while started().is_none() || started() == before {
         if !process::is_alive(pid) {
             bail!(
-                "the daemon ended instead of starting anew; see 'journalctl -t pve-firewall', and run 'pve-firewall start'"
+                "the daemon ended instead of re-executing itself; see 'journalctl -t pve-firewall', and run 'pve-firewall start'"
             );
         }
         if Instant::now() > deadline {
-            bail!("the daemon (pid {pid}) did not start anew; see 'journalctl -t pve-firewall'");
+            bail!("the daemon (pid {pid}) did not re-execute itself; see 'journalctl -t pve-firewall'");
         }
         sleep(Duration::from_millis(20));
     }

@@ -1,4 +1,4 @@
-//! `simulate`: one packet's way through the compiled ruleset.
+//! `simulate`: traces one packet through the compiled ruleset.
 mod endpoint;
 mod question;
 mod render;
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     output::data(&render::text(&known, &answer, &notes, context.verbose))
 }
 
-/// What is known of the packet, by name.
+/// The known fields of the packet by name.
 fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, String)> {
     let text = |value: Option<String>, name| value.map(|value| (name, value));
     let lines = [
@@ -55,32 +55,30 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
     lines.into_iter().flatten().collect()
 }
 
-/// What the verdict does not say by itself.
+/// Notes that explain the verdict.
 fn notes(view: &View, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if !view.compiled.enabled {
-        notes.push("the firewall is disabled, so everything passes".to_string());
+        notes.push("the firewall is disabled, so every packet is accepted".to_string());
     }
     let unknown = question::unknown(packet);
     if !unknown.is_empty() {
-        notes.push(format!("not given, so that rules about it do not match: {}", unknown.join(", ")));
+        notes.push(format!("not given, so rules with a match on it do not match: {}", unknown.join(", ")));
     }
     if let Layer::Ip(family) = packet.layer
         && view.compiled.ruleset.raw[family].values().any(|chain| !chain.rules().is_empty())
     {
-        notes.push(
-            "not simulated: the table raw, with its limit for SYN packets and its connection helpers".to_string(),
-        );
+        notes.push("not simulated: the table raw, with its SYN flood limit and conntrack helpers".to_string());
     }
     if packet.layer == Layer::Arp {
-        notes.push("ARP meets the rules of ebtables only".to_string());
+        notes.push("ARP is filtered by ebtables only".to_string());
     }
     let queued = |walk: &Walk<'_>| {
         let rule = walk.decision.as_ref().map(|decision| decision.rule.rule);
         matches!(rule, Some(AnyRule::Ip(rule)) if matches!(rule.target, Target::Nfqueue(_)))
     };
     if answer.hops.iter().flat_map(|hop| &hop.walks).any(queued) {
-        notes.push("accepted, and handed to an IPS by NFQUEUE: one that listens there may still drop it".to_string());
+        notes.push("accepted, and sent to an IPS with NFQUEUE, which may still drop it".to_string());
     }
     notes
 }
@@ -131,7 +129,7 @@ fn hop(passage: &Passage<'_>) -> Value {
     json!({ "hop": passage.hop.to_string(), "tables": passage.walks.iter().map(table).collect::<Vec<_>>() })
 }
 
-/// A line of a file, or what else made a rule.
+/// The origin of a rule: file and line, or a description.
 fn origin(origin: &Origin) -> Value {
     match origin {
         Origin::Line(file, line) => json!({ "file": file.as_ref(), "line": line }),

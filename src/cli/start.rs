@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// The service's name.
 pub(super) const UNIT: &str = "pve-firewall.service";
-/// How long a start by hand waits for the first update.
+/// How long a manual start waits for the first update.
 const STARTING: Duration = Duration::from_secs(60);
 
 pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
@@ -28,9 +28,9 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
         let options = lasting(options);
         if !options.is_empty() {
             let options = options.join(OsStr::new(" "));
-            bail!("where systemd runs, put START_OPTIONS='{}' into /etc/default/pve-firewall", options.display());
+            bail!("with systemd, set START_OPTIONS='{}' in /etc/default/pve-firewall", options.display());
         }
-        // the service's process claims it for itself
+        // the process of the service takes the lock itself
         drop(instance);
         return systemd::systemctl("start", UNIT);
     }
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
     }
 }
 
-/// What the daemon works on, and how it comes to work on the same again.
+/// The daemon's setup, and the command line to re-execute it.
 fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let program = std::env::current_exe().context("cannot find out the path of this program")?;
     let manner = if options.debug { "--debug" } else { "--foreground" };
@@ -60,7 +60,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     })
 }
 
-/// The options that are the daemon's for all of its is_alive, as they are given on the command line.
+/// The daemon's options that apply after re-execution too, as command line arguments.
 fn lasting(options: &StartOptions) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     args.extend(options.no_last_good.then(|| "--no-last-good".into()));
@@ -70,7 +70,7 @@ fn lasting(options: &StartOptions) -> Vec<OsString> {
     args
 }
 
-/// Where the program was before it was replaced: the kernel marks the path of a deleted one.
+/// The path of the program without the kernel's mark for a deleted file.
 fn on_disk(program: PathBuf) -> PathBuf {
     let text = program.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
     text.unwrap_or(program)
@@ -84,7 +84,7 @@ fn await_first_update(context: &Context, pid: i32) -> Result<()> {
         }
         if Instant::now() > deadline {
             bail!(
-                "the daemon (pid {pid}) has said nothing for {} s; see 'journalctl -t pve-firewall'",
+                "the daemon (pid {pid}) is not ready after {} s; see 'journalctl -t pve-firewall'",
                 STARTING.as_secs()
             );
         }

@@ -1,4 +1,4 @@
-//! `status`: whether the firewall is enabled and running, and what it consists of.
+//! `status`: the state of the firewall.
 use super::args::StatusOptions;
 use super::style::{BAD, CHANGE, GOOD, PLACE, PLAIN, TITLE, paint};
 use super::{Context, load, output};
@@ -16,16 +16,16 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// All that there is to say: the object of `--json`.
+/// All details: the object of `--json`.
 #[derive(Serialize)]
 struct Overview {
-    /// The word of the one line, such as `enabled/running`.
+    /// The state, such as `enabled/running`.
     status: String,
     enabled: bool,
     running: bool,
-    /// Whether the daemon runs, and live and compiled differ.
+    /// Whether the daemon is running, and live and compiled rules differ.
     pending_changes: bool,
-    /// Whether the nftables backend is in charge.
+    /// Whether the nftables backend is used.
     nftables: bool,
     /// The trial under way.
     trial: Option<TrialLeft>,
@@ -37,11 +37,11 @@ struct Overview {
     ipv6: FamilyCounts,
     ebtables: Counts,
     tools: String,
-    /// When the daemon last made an update, in seconds since 1970.
+    /// The time of the daemon's last update, in seconds since 1970.
     last_update: Option<u64>,
-    /// How long that took, in milliseconds.
+    /// Its duration in milliseconds.
     update_duration_ms: Option<u64>,
-    /// What the daemon says is wrong, or, where none runs, what compiling says.
+    /// The errors reported by the daemon, or by compiling if no daemon is running.
     faults: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, det
     let mode = Mode::of(compiled, &context.root);
     let told = pid.and_then(|pid| Status::read(&context.root, pid));
     let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
-    // the kernel is asked only if it matters: for changes, and for which tools work here
+    // live rules are read only if needed: to find changes, and working tools
     let live = (pid.is_some() || (details && nix::unistd::geteuid().is_root())).then(|| firewall.live());
     let word = |yes, one: &'static str, other: &'static str| if yes { one } else { other };
     Overview {
@@ -209,7 +209,7 @@ impl Overview {
     }
 }
 
-/// A fault of a line with its place as `FILE:LINE`, where a report says `FILE (line LINE)`.
+/// Replaces the `FILE (line LINE)` of a report by `FILE:LINE`.
 fn with_place(fault: &str) -> String {
     let parts = fault.split_once(" (line ").and_then(|(file, rest)| Some((file, rest.split_once(')')?)));
     match parts {

@@ -1,4 +1,4 @@
-//! `stop`: stops the daemon and removes every rule of ours.
+//! `stop`: stops the daemon and removes all our rules.
 use super::start::UNIT;
 use super::{Context, require_root};
 use crate::daemon::instance::running;
@@ -12,9 +12,9 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the daemon may take to finish an update and to remove the rules.
+/// How long to wait for the daemon to finish an update and remove the rules.
 const STOPPING: Duration = Duration::from_secs(150);
-/// How long the lock is waited for.
+/// How long to wait for the lock.
 const LOCKING: Duration = Duration::from_secs(10);
 
 pub(super) fn run(context: &Context) -> Result<()> {
@@ -22,20 +22,20 @@ pub(super) fn run(context: &Context) -> Result<()> {
     if context.whole_system && systemd::booted() {
         systemd::systemctl("stop", UNIT)?;
     }
-    // one that was started by hand, or is not there at all
+    // a daemon that was started by hand, or none
     if let Some(pid) = running(&context.root) {
         stop_process(pid)?;
     }
-    // whatever a daemon that was killed has left
+    // rules that a killed daemon has left
     let _lock = match FileLock::acquire(&context.root.path(paths::UPDATE_LOCK), LOCKING) {
-        // one that cannot be opened must not keep the rules live
+        // remove the rules even if the lock file cannot be opened
         Err(error) if error.is::<io::Error>() => None,
         taken => Some(taken?),
     };
     let outcome = Firewall::new(&context.root, context.variant).remove();
     let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
     if !faults.is_empty() {
-        bail!("not every rule could be removed: {}; mend that, and run 'pve-firewall stop' again", faults.join("; "));
+        bail!("some rules could not be removed: {}; fix this and run 'pve-firewall stop' again", faults.join("; "));
     }
     Ok(())
 }
@@ -45,7 +45,9 @@ fn stop_process(pid: i32) -> Result<()> {
     let deadline = Instant::now() + STOPPING;
     while process::is_alive(pid) {
         if Instant::now() > deadline {
-            bail!("the daemon (pid {pid}) does not end; end it with 'kill -9 {pid}' and run 'pve-firewall stop' again");
+            bail!(
+                "the daemon (pid {pid}) does not end; kill it with 'kill -9 {pid}' and run 'pve-firewall stop' again"
+            );
         }
         sleep(Duration::from_millis(20));
     }

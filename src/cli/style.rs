@@ -1,33 +1,33 @@
-//! How output looks to people.
+//! Styles of terminal output.
 //!
-//! Styles are always written; `output` takes them away where the reader is no terminal that wants them.
+//! Styles are always written; `output` removes them unless standard output is a terminal with colours.
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 
-/// What heads a part.
+/// Titles.
 pub(super) const TITLE: Style = Style::new().bold();
-/// As it should be; what is added, what passes.
+/// Correct, added, accepted.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// Different from what is wanted, for now.
+/// Changed, pending.
 pub(super) const CHANGE: Style = AnsiColor::Yellow.on_default();
-/// Not as it should be; what is removed, what is refused.
+/// Wrong, removed, refused.
 pub(super) const BAD: Style = AnsiColor::Red.on_default();
-/// What may be skipped in reading.
+/// Details.
 pub(super) const FAINT: Style = Style::new().dimmed();
-/// Places in files, between parts.
+/// Locations in files.
 pub(super) const PLACE: Style = AnsiColor::Cyan.on_default();
-/// Everything else.
+/// Normal text.
 pub(super) const PLAIN: Style = Style::new();
 
-/// The column that remarks stand in.
+/// The column of comments.
 const REMARKS: usize = 96;
 
-/// Something in a style.
+/// Formats a value in a style.
 pub(super) fn paint(style: Style, what: impl Display) -> String {
     if style == PLAIN { what.to_string() } else { format!("{style}{what}{style:#}") }
 }
 
-/// A line in a style, with a remark (such as where it comes from) in a column of its own.
+/// A line in a style, with a comment (such as its origin) in a separate column.
 pub(super) fn remarked(style: Style, line: &str, remark: Option<impl Display>) -> String {
     let painted = paint(style, line);
     let Some(remark) = remark else { return painted + "\n" };

@@ -1,4 +1,4 @@
-//! A configuration that leaves nobody a way to manage the node.
+//! Configurations that block all management access to the node.
 use super::files::Files;
 use crate::config::{Action, Host, Rule, VerdictRule};
 use crate::inputs::Facts;
@@ -10,12 +10,12 @@ use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The ports that an administrator needs, and what they are.
+/// The ports for management, with the names of their services.
 const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
-/// The interface that the node's address is on where no rule names one.
+/// The interface of the node's address if no rule names one.
 const USUAL: &str = "vmbr0";
 
-/// Asks the compiled rules whether anybody whom they may let in reaches the node's SSH and web interface.
+/// Simulates connections from all addresses that rules may accept to the node's SSH and web interface.
 pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
     let own = TreeFile::Host(&facts.node).to_string();
     let host = files.hosts.iter().find(|host| host.file.ends_with(&own));
@@ -45,7 +45,7 @@ pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut V
     }
 }
 
-/// All rules of the host, those of groups among them.
+/// All rules of the host, including those of groups.
 fn rules<'a>(files: &'a Files, host: Option<&'a Host>) -> Vec<&'a VerdictRule> {
     let own = host.map_or(&[][..], |host| &host.rules);
     let groups = files.cluster.groups.values().flat_map(|group| &group.rules);
@@ -56,7 +56,7 @@ fn rules<'a>(files: &'a Files, host: Option<&'a Host>) -> Vec<&'a VerdictRule> {
     own.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
 }
 
-/// An address of each part of the set `management`.
+/// An address of each entry of the set `management`.
 fn management(files: &Files) -> Vec<IpAddr> {
     let definitions = &files.cluster.definitions;
     let entries = definitions.sets.get("management").into_iter().flat_map(|set| &set.entries);
@@ -64,7 +64,7 @@ fn management(files: &Files) -> Vec<IpAddr> {
     nets.chain([files.cluster.local_network.value]).map(of_net).collect()
 }
 
-/// Addresses that a rule may let in.
+/// Addresses that a rule may accept.
 fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
     let VerdictRule { direction, verdict, source, dest: _, terms: _, log: _ } = rule;
     if *verdict != Verdict::Accept || *direction != Direction::In {
@@ -82,12 +82,12 @@ fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
     }
 }
 
-/// An address that a host of a network may have.
+/// A host address in a network.
 fn of_net(net: IpNet) -> IpAddr {
     net.hosts().next().unwrap_or(net.addr())
 }
 
-/// The interfaces that rules of the host name, and the usual one.
+/// The interfaces named by rules of the host, and the default one.
 fn interfaces<'a>(files: &'a Files, host: Option<&'a Host>, facts: &'a Facts) -> BTreeSet<&'a str> {
     let own = host.map_or(&[][..], |host| &host.rules);
     let named = own.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
@@ -95,7 +95,7 @@ fn interfaces<'a>(files: &'a Files, host: Option<&'a Host>, facts: &'a Facts) ->
     named.map(real).chain([USUAL]).collect()
 }
 
-/// Whether a connection reaches a port of the node; if not, where the rule comes from that keeps it out.
+/// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
 fn reach(compiled: &Compiled, source: IpAddr, interface: &str, port: u16) -> Result<(), Option<Origin>> {
     let packet = Packet {
         source: Some(source),

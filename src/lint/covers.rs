@@ -1,25 +1,25 @@
-//! Whether one rule leaves nothing for another.
+//! Whether one rule matches every packet of another.
 use crate::config::{Cluster, Definitions, SetEntry, Term, VerdictRule};
 use crate::model::{Address, Family, Literal, Ports, Scope, SetRef};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The definitions that the rules' sets are looked up in.
+/// The files in which sets are looked up.
 #[derive(Clone, Copy)]
 pub struct Sets<'a> {
     /// cluster.fw
     pub cluster: &'a Cluster,
-    /// The guest's own, in a guest's file.
+    /// The guest's file, for its rules.
     pub guest: Option<&'a Definitions>,
 }
 
-/// First and last address, as numbers of one family.
+/// First and last address of one family, as numbers.
 type Interval = (u128, u128);
 
 impl Sets<'_> {
-    /// Whether every packet that `later` matches is matched by `earlier` as well. In doubt it is not.
+    /// Whether every packet that `later` matches is also matched by `earlier`. False if in doubt.
     pub fn covers(&self, earlier: &VerdictRule, later: &VerdictRule) -> bool {
-        // what a rule does with the packets that it matches plays no part
+        // the action of the rules is not relevant
         let VerdictRule { direction, verdict: _, source, dest, terms, log: _ } = later;
         let VerdictRule {
             direction: wide_direction,
@@ -51,7 +51,7 @@ impl Sets<'_> {
         narrow.iter().all(|(first, last)| wide.iter().any(|(from, to)| from <= first && last <= to))
     }
 
-    /// The addresses of a family; `None` where they are not known for certain.
+    /// The addresses of a family; `None` if they are not completely known.
     fn intervals(&self, family: Family, address: &Address) -> Option<Vec<Interval>> {
         let nets = |nets: &mut dyn Iterator<Item = IpNet>| -> Vec<Interval> {
             nets.filter(|net| Family::of(net.addr()) == family)
@@ -66,7 +66,7 @@ impl Sets<'_> {
             }
             Address::Set(reference) => {
                 let set = self.set(reference)?;
-                // what the firewall itself adds to these, it knows
+                // the firewall itself adds entries to these sets
                 let extended = reference.name == "management" || reference.name.starts_with("ipfilter-");
                 let known: Option<Vec<IpNet>> =
                     set.entries.iter().map(|SetEntry { net, nomatch }| (!nomatch).then_some(*net)).collect();

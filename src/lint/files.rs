@@ -1,4 +1,4 @@
-//! All files of a tree, understood: also those of other nodes and of guests that are not here.
+//! All parsed files of a tree, including those of other nodes and their guests.
 use crate::builtin::databases::Databases;
 use crate::config::{Alias, Cluster, Definitions, Guest, Host, Parser, Rule, known_options};
 use crate::inputs::{Facts, Tree};
@@ -8,11 +8,11 @@ use crate::node::{self, Device};
 use crate::paths::{CLUSTER, FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
 use std::sync::Arc;
 
-/// A guest's firewall file, and what is known of the guest.
+/// A guest's firewall file, and its devices.
 pub struct GuestFile {
     /// The firewall file.
     pub guest: Guest,
-    /// The devices, and the text of the guest's configuration: of a guest of this node.
+    /// The devices, and the text of the guest's configuration, if it is on this node.
     pub conf: Option<(Vec<Device>, String)>,
 }
 
@@ -28,19 +28,19 @@ pub struct Files {
     pub vnets: Vec<(Arc<str>, Vec<Rule>)>,
 }
 
-/// Rules that follow one another in a file.
+/// A list of consecutive rules in a file.
 #[derive(Clone, Copy)]
 pub struct Section<'a> {
     /// The file.
     pub file: &'a Arc<str>,
     /// The rules.
     pub rules: &'a [Rule],
-    /// What the file itself defines, if it is a guest's.
+    /// The definitions in the file, if it is a guest's.
     pub guest: Option<&'a Definitions>,
 }
 
 impl Files {
-    /// Reads all files of the tree; `network` is the local network as it is written.
+    /// Parses all files of the tree; `network` is the local network as text.
     pub fn read(tree: &Tree, facts: &Facts, databases: &Databases, network: &str, reports: &mut Vec<Report>) -> Self {
         let parser = Parser { databases };
         let content = |path: &str| tree.content(path).unwrap_or_default();
@@ -74,7 +74,7 @@ impl Files {
         Files { cluster, hosts, guests, vnets }
     }
 
-    /// Every section of rules of every file, groups included.
+    /// Every list of rules in every file, including groups.
     pub fn sections(&self) -> impl Iterator<Item = Section<'_>> {
         let cluster = &self.cluster;
         let groups = cluster.groups.values().map(|group| &group.rules);
@@ -94,16 +94,16 @@ fn alias(text: &str) -> Option<Alias> {
     Spelled::new(text, text.parse().ok()?)
 }
 
-/// Where in a tree a file belongs that may lie anywhere.
+/// The path in the tree for a file at any location.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its path in the tree.
     pub path: String,
-    /// Whether the content told its kind, for the name does not.
+    /// Whether the kind was derived from the content instead of the name.
     pub by_content: bool,
 }
 
-/// Where in a tree a file belongs: by its path, and where that tells nothing, by its content.
+/// Finds the path in the tree for a file, by its path, or else by its content.
 #[must_use]
 pub fn place(path: &str, content: &[u8], node: &str) -> Place {
     let mut folders = path.rsplit('/');
@@ -127,7 +127,7 @@ pub fn place(path: &str, content: &[u8], node: &str) -> Place {
     Place { path: file.to_string(), by_content: named.is_none() }
 }
 
-/// The kind of file whose options and sections a text has.
+/// The kind of file with the options and sections in a text.
 fn kind_of(text: &str) -> FileKind {
     let lines = || text.lines().map(|line| line.trim().to_ascii_lowercase());
     if lines().any(|line| line.starts_with("[group ")) {
@@ -136,7 +136,7 @@ fn kind_of(text: &str) -> FileKind {
     let keys: Vec<_> = lines().filter_map(|line| line.split_once(':').map(|(key, _)| key.to_string())).collect();
     let known = |kind| keys.iter().filter(|key| known_options(kind).iter().any(|(known, _)| known == key)).count();
     let kinds = [FileKind::Vnet, FileKind::Host, FileKind::Cluster, FileKind::Guest];
-    // of several that fit as well, the last
+    // of several equally good kinds, the last
     kinds.into_iter().max_by_key(|kind| known(*kind)).unwrap_or(FileKind::Guest)
 }
 

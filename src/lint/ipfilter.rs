@@ -1,4 +1,4 @@
-//! IP filters that keep a guest from sending under its own addresses.
+//! IP filters that block a guest's own addresses.
 use super::files::{Files, GuestFile};
 use crate::config::Guest;
 use crate::model::{Origin, Report};
@@ -6,7 +6,7 @@ use crate::node::Device;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Looks at every filtered device of the node's guests.
+/// Checks every filtered device of the node's guests.
 pub fn ipfilter(files: &Files, reports: &mut Vec<Report>) {
     for GuestFile { guest, conf } in &files.guests {
         let Some((devices, conf)) = conf.as_ref().filter(|_| guest.options.enable) else { continue };
@@ -37,7 +37,7 @@ fn of_device(guest: &Guest, device: &Device, conf: &str, reports: &mut Vec<Repor
         return;
     }
     for own in cloud_init(conf, netid) {
-        // what a container is configured with is in the set by itself
+        // a container's configured addresses are always in the set
         if !device.addresses.contains(&own) && !allowed.iter().any(|net| net.contains(&own)) {
             warn(format!(
                 "the IP filter of {netid} lacks {own}, which the guest is configured with: nothing that it sends from \
@@ -47,7 +47,7 @@ fn of_device(guest: &Guest, device: &Device, conf: &str, reports: &mut Vec<Repor
     }
 }
 
-/// The addresses that cloud-init gives a VM's device (qm(1), `ipconfigN`).
+/// The addresses of a VM's device configured with cloud-init (qm(1), `ipconfigN`).
 fn cloud_init(conf: &str, netid: &str) -> Vec<IpAddr> {
     let key = netid.replace("net", "ipconfig");
     let running = conf.lines().map(str::trim).take_while(|line| !line.starts_with('['));

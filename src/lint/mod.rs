@@ -1,6 +1,6 @@
-//! What is wrong in a configuration, and what is legal but surely not meant.
+//! Errors and likely mistakes in a configuration.
 //!
-//! Faults come from `config` and `compile`; here they get suggestions, and the lints are added: a file for each.
+//! Errors come from `config` and `compile`; this module adds suggestions to them, and the lints, with a file for each.
 
 mod access;
 mod covers;
@@ -22,18 +22,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use suggest::Vocabulary;
 
-/// A report, and what may help.
+/// A report with suggestions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// The report.
     pub report: Report,
-    /// The line that it is about, as it stands in the file; empty for a report about a file as a whole.
+    /// The text of the line; empty for a report about a whole file.
     pub line: String,
-    /// For each of its marks, what the word there may have meant.
+    /// A suggestion for each of its marks.
     pub help: Vec<Option<String>>,
 }
 
-/// Checks all files of a tree as they are for this node, in the order of files and lines.
+/// Checks all files of a tree for this node, in the order of files and lines.
 #[must_use]
 pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     let compiled = compile(tree, facts);
@@ -45,7 +45,7 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     ipfilter::ipfilter(&files, &mut reports);
     access::access(&files, &compiled, facts, &mut reports);
     reports.sort();
-    // what is compiled for this node was read twice
+    // files compiled for this node are parsed twice
     reports.dedup();
     let mut texts = Texts { tree, by_file: BTreeMap::new() };
     reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &databases)).collect()
@@ -67,7 +67,7 @@ fn finding(line: String, report: Report, files: &Files, databases: &Databases) -
     Finding { report, line, help }
 }
 
-/// The lines of the files that reports are about.
+/// The lines of the files in reports.
 struct Texts<'a> {
     tree: &'a Tree,
     by_file: BTreeMap<Arc<str>, Vec<String>>,

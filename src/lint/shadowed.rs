@@ -1,24 +1,24 @@
-//! Rules that no packet reaches, because an earlier rule decides over all that they match.
+//! Rules that are never reached, because an earlier rule matches all their packets.
 use super::covers::Sets;
 use super::files::{Files, Section};
 use crate::config::{Action, Rule, Term, VerdictRule};
 use crate::model::{Direction, Family, Report, Verdict};
 
-/// How many rules of a section are looked at: comparing them takes the square of their number.
+/// Maximum number of rules compared in a list, because the time is quadratic.
 const MOST: usize = 4096;
 
-/// A rule as packets meet it: those of a group in place of the rule that names it.
+/// A rule in order of evaluation, with GROUP rules replaced by the rules of the group.
 #[derive(Clone, Copy)]
 struct Met<'a> {
-    /// The section's rule.
+    /// The rule in the list.
     by: &'a Rule,
     rule: &'a VerdictRule,
     iface: Option<&'a str>,
-    /// The line in cluster.fw and the name, if a group brought it.
+    /// The line in cluster.fw and the name of the group, for a rule of a group.
     group: Option<(u32, &'a str)>,
 }
 
-/// Looks through all sections of rules.
+/// Checks all lists of rules.
 pub fn shadowed(files: &Files, reports: &mut Vec<Report>) {
     for section in files.sections() {
         in_section(files, section, reports);
@@ -53,7 +53,7 @@ fn met<'a>(files: &'a Files, by: &'a Rule) -> Vec<Met<'a>> {
         Action::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
         Action::Group(name) => {
             let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
-            // rules of groups have no interface of their own
+            // rules of groups cannot have an interface
             let verdict = |Rule { line, place: _, iface: _, action }: &'a Rule| match action {
                 Action::Verdict(rule) => Some(Met { by, rule, iface, group: Some((*line, name)) }),
                 Action::Group(_) => None,
@@ -74,13 +74,13 @@ fn message(wide: &Met<'_>, rule: &Rule) -> String {
         place += &format!(" (group {group}, line {line} of cluster.fw)");
     }
     let what = match wide.rule.direction {
-        _ if !is_unconditional(wide) => "everything that it matches",
-        _ if matches!(rule.action, Action::Group(_)) => "everything that its rules match",
-        Direction::In => "everything that comes in",
-        Direction::Out => "everything that goes out",
-        Direction::Forward => "everything that is forwarded",
+        _ if !is_unconditional(wide) => "all packets that it matches",
+        _ if matches!(rule.action, Action::Group(_)) => "all packets that its rules match",
+        Direction::In => "all incoming packets",
+        Direction::Out => "all outgoing packets",
+        Direction::Forward => "all forwarded packets",
     };
-    format!("this rule is never reached: {place} {verb} {what} before it")
+    format!("this rule is never reached: {place} already {verb} {what}")
 }
 
 fn is_unconditional(met: &Met<'_>) -> bool {

@@ -1,4 +1,4 @@
-//! What a misspelt word may have meant.
+//! Suggestions for misspelt words.
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers::HELPERS;
 use crate::builtin::icmp;
@@ -7,11 +7,11 @@ use crate::config::{Definitions, known_options};
 use crate::model::{Family, Sought};
 use std::collections::BTreeMap;
 
-/// The words that a file may use.
+/// The names that a file can use.
 pub struct Vocabulary<'a> {
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
-    /// Aliases and sets, by the scope that may stand before a name; the nearest scope first.
+    /// Aliases and sets by scope prefix, the nearest scope first.
     pub scopes: Vec<(&'static str, &'a Definitions)>,
     /// The security groups.
     pub groups: Vec<&'a str>,
@@ -24,7 +24,7 @@ const RULE_OPTIONS: [&str; 10] =
 const LEVELS: [&str; 9] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog"];
 
 impl Vocabulary<'_> {
-    /// The known word that is nearest to one which was not found, if any is near: what to say about it.
+    /// The suggestion for an unknown word, if a similar word is known.
     pub fn help(&self, word: &str, sought: &Sought) -> Option<String> {
         let found = match sought {
             Sought::Option(kind) => nearest(word, known_options(*kind).into_iter().map(|(key, _)| key)),
@@ -47,7 +47,7 @@ impl Vocabulary<'_> {
         found.filter(|found| found != word).map(|found| format!("did you mean '{found}'?"))
     }
 
-    /// A service of the list that is none of the protocol.
+    /// A service in the list that does not exist for the protocol.
     fn service(&self, ports: &str, protocol: &str) -> Option<String> {
         let known = |name: &str| self.databases.service(name, protocol).is_some();
         let named = |part: &&str| part.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -59,7 +59,7 @@ impl Vocabulary<'_> {
         nearest(unknown, services).map(|found| format!("did you mean '{found}'?"))
     }
 
-    /// A set or alias by its name, spelled with its scope where that is what was wrong.
+    /// A similar set or alias, with its scope if that was wrong.
     fn named<T>(&self, word: &str, sign: &str, pick: impl Fn(&Definitions) -> &BTreeMap<String, T>) -> Option<String> {
         let name = word.rsplit('/').next().unwrap_or(word);
         let all = self.scopes.iter().flat_map(|(scope, known)| pick(known).keys().map(move |name| (scope, name)));
@@ -71,7 +71,7 @@ impl Vocabulary<'_> {
     }
 }
 
-/// ACCEPT, DROP or REJECT, where a macro or another word stands for them.
+/// ACCEPT, DROP or REJECT in place of a macro or another word.
 fn verdict(word: &str) -> Option<String> {
     if let Some(known) = macros::find(word) {
         return Some(format!("{}(ACCEPT)", known.name));
@@ -90,23 +90,23 @@ fn icmp_types(family: Family) -> impl Iterator<Item = &'static str> {
     table.iter().map(|row| row.0)
 }
 
-/// For the first word of a comma list that is unknown.
+/// The suggestion for the first unknown word of a comma-separated list.
 fn first_unknown<'a, I: Iterator<Item = &'a str>>(list: &str, known: impl Fn() -> I) -> Option<String> {
     let unknown = |word: &&str| !known().any(|known| known.eq_ignore_ascii_case(word));
     nearest(list.split(',').map(str::trim).find(unknown)?, known())
 }
 
-/// The nearest of some words, if it is near.
+/// The most similar of the words, if it is similar enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // who misspells a word seldom errs in its first letter
+    // the first letter of a misspelt word is usually right
     let first = |text: &str| text.bytes().next().map(|byte| byte.to_ascii_lowercase());
     let best = known.into_iter().min_by_key(|known| (distance(word, known), first(word) != first(known)))?;
     is_near(word, best).then(|| best.to_string())
 }
 
-/// How many letters are wrong, missing, too many or swapped.
+/// The number of wrong, missing, additional or swapped letters.
 fn distance(word: &str, known: &str) -> usize {
-    // no word of the language is that long, and a stranger's line may be
+    // no keyword is that long, but a line in a file can be
     if word.len() > 80 {
         return usize::MAX;
     }

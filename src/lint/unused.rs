@@ -1,14 +1,14 @@
-//! IP sets and groups that hold nothing, or that nothing uses.
+//! Empty and unused IP sets and groups.
 use super::files::{Files, GuestFile};
 use crate::config::{Action, Definitions, Rule, VerdictRule};
 use crate::model::{Address, Report, Scope};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The sets of cluster.fw that the firewall itself uses.
+/// The sets of cluster.fw with a special meaning.
 const STANDARD: [&str; 2] = ["management", "blacklist"];
 
-/// What rules refer to: sets of cluster.fw, sets of each guest's file, groups.
+/// The references in rules: sets of cluster.fw, sets of each guest's file, groups.
 #[derive(Default)]
 struct Used<'a> {
     cluster: BTreeSet<&'a str>,
@@ -16,7 +16,7 @@ struct Used<'a> {
     groups: BTreeSet<&'a str>,
 }
 
-/// Looks through the sets and groups of all files.
+/// Checks the sets and groups of all files.
 pub fn unused(files: &Files, reports: &mut Vec<Report>) {
     let used = used(files);
     let cluster = &files.cluster;
@@ -25,9 +25,9 @@ pub fn unused(files: &Files, reports: &mut Vec<Report>) {
     for (name, group) in &cluster.groups {
         let mut warn = |text: &str| reports.push(Report::warning(&cluster.file, group.line, text));
         if group.rules.is_empty() {
-            warn(&format!("group '{name}' has no rule that works: it decides nothing"));
+            warn(&format!("group '{name}' has no valid rule: it has no effect"));
         } else if !used.groups.contains(name.as_str()) {
-            warn(&format!("group '{name}' is used by no rule"));
+            warn(&format!("group '{name}' is not used by any rule"));
         }
     }
     for GuestFile { guest, conf } in &files.guests {
@@ -41,19 +41,17 @@ pub fn unused(files: &Files, reports: &mut Vec<Report>) {
 }
 
 fn sets(definitions: &Definitions, file: &Arc<str>, is_used: impl Fn(&str) -> bool, reports: &mut Vec<Report>) {
-    // line 0: there without being defined
+    // line 0: exists without a definition
     for (name, set) in definitions.sets.iter().filter(|(_, set)| set.line > 0) {
         let mut warn = |text: String| reports.push(Report::warning(file, set.line, text));
         let filter = name.strip_prefix("ipfilter-");
         if !is_used(name) {
             match filter {
-                Some(netid) => {
-                    warn(format!("ipset '{name}' filters nothing: the guest has no {netid} with firewall=1"))
-                }
-                None => warn(format!("ipset '{name}' is used by no rule")),
+                Some(netid) => warn(format!("ipset '{name}' has no effect: the guest has no {netid} with firewall=1")),
+                None => warn(format!("ipset '{name}' is not used by any rule")),
             }
         } else if set.entries.is_empty() && filter.is_none() && !STANDARD.contains(&name.as_str()) {
-            warn(format!("ipset '{name}' is empty: rules with it match nothing"));
+            warn(format!("ipset '{name}' is empty: rules with it match no packet"));
         }
     }
 }

@@ -5,12 +5,12 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a rule may say literally about a packet's source or destination.
+/// A literal source or destination in a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Literal {
     /// Addresses and networks of one family.
     Nets(Arc<Spelled<Vec<IpNet>>>),
-    /// All addresses from one to another, both included.
+    /// A range of addresses, including both ends.
     Range(Arc<Spelled<(IpAddr, IpAddr)>>),
 }
 
@@ -26,7 +26,7 @@ impl Literal {
     }
 }
 
-/// Whose definition a name means.
+/// The scope of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// The definition in cluster.fw.
@@ -38,7 +38,7 @@ pub enum Scope {
 /// A reference to an IP set that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetRef {
-    /// Whose set.
+    /// The scope.
     pub scope: Scope,
     /// Its name in lower case.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct SetRef {
 /// A packet's source or destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Addresses, networks, or a range; an alias too.
+    /// Addresses, networks, or a range, also from an alias.
     Literal(Literal),
     /// An IP set.
     Set(SetRef),

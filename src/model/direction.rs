@@ -3,10 +3,10 @@
 /// The direction of a rule. FORWARD rules are checked and generate nothing: the nftables backend enforces them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Towards the host or guest.
+    /// Incoming packets of the host or guest.
     In,
-    /// From it.
+    /// Outgoing packets.
     Out,
-    /// Through the host.
+    /// Forwarded packets.
     Forward,
 }

@@ -10,7 +10,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both, in the order in which everything is done for them.
+    /// Both, in the order of processing.
     pub const ALL: [Family; 2] = [Family::V4, Family::V6];
 
     /// The family of an address.

@@ -14,7 +14,7 @@ impl GuestKind {
     /// Both, in the order of rules.
     pub const ALL: [GuestKind; 2] = [GuestKind::Vm, GuestKind::Container];
 
-    /// What the names of its devices on the host begin with.
+    /// The prefix of its device names on the host.
     #[must_use]
     pub fn device_prefix(self) -> &'static str {
         match self {
@@ -24,9 +24,9 @@ impl GuestKind {
     }
 }
 
-/// Reads a VMID: one to nine digits, the first of them not 0.
+/// Parses a VMID: one to nine digits, not beginning with 0.
 ///
-/// Proxmox VE assigns 100 to 999999999; with nine digits a device name fits into 15 characters.
+/// Proxmox VE assigns 100 to 999999999; with nine digits a device name has at most 15 characters.
 #[must_use]
 pub fn parse_vmid(text: &str) -> Option<u32> {
     let plain =
@@ -34,26 +34,26 @@ pub fn parse_vmid(text: &str) -> Option<u32> {
     plain.then(|| text.parse().ok())?
 }
 
-/// Reads the number of a guest's network device, as in `net0`: 0 to 255, without leading zeros.
+/// Parses the index of a guest's network device, as in `net0`: 0 to 255, without leading zeros.
 #[must_use]
 pub fn parse_net_index(text: &str) -> Option<u8> {
     let plain = text == "0" || !text.starts_with('0');
     (plain && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
-/// A guest's network device on the host, written as the kernel names it: `tap100i0`, `veth200i1`.
+/// A guest's network device on the host; `Display` gives its name: `tap100i0`, `veth200i1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GuestDevice {
-    /// What the guest is.
+    /// The kind of the guest.
     pub kind: GuestKind,
-    /// The guest's number.
+    /// The VMID.
     pub vmid: u32,
-    /// The number of the device: 0 of `net0`.
+    /// The index of the device: 0 for `net0`.
     pub index: u8,
 }
 
 impl GuestDevice {
-    /// Reads a device's name.
+    /// Parses a device name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         GuestKind::ALL.into_iter().find_map(|kind| {
@@ -62,26 +62,26 @@ impl GuestDevice {
         })
     }
 
-    /// The bridge of its own that a firewalled device is on: `fwbr100i0`.
+    /// The separate bridge of a firewalled device: `fwbr100i0`.
     #[must_use]
     pub fn bridge(&self) -> String {
         format!("fwbr{}i{}", self.vmid, self.index)
     }
 
-    /// The end of the link between this bridge and the guest's bridge that is a port of this one: `fwln100i0`.
+    /// The port of this bridge towards the guest's bridge: `fwln100i0`.
     #[must_use]
     pub fn inner_link(&self) -> String {
         format!("{INNER_LINK}{}i{}", self.vmid, self.index)
     }
 
-    /// The end of this link that is a port of the guest's bridge: `fwpr100p0`.
+    /// The port of the guest's bridge towards this bridge: `fwpr100p0`.
     #[must_use]
     pub fn outer_link(&self) -> String {
         format!("fwpr{}p{}", self.vmid, self.index)
     }
 }
 
-/// What the names of all [`GuestDevice::inner_link`]s begin with.
+/// The prefix of all [`GuestDevice::inner_link`] names.
 pub const INNER_LINK: &str = "fwln";
 
 impl fmt::Display for GuestDevice {

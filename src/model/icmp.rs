@@ -5,6 +5,6 @@
 pub struct IcmpType {
     /// The type; `None` is any message (`any` of iptables, IPv4 only).
     pub kind: Option<u8>,
-    /// The code; `None` is any.
+    /// The code; `None` is any code.
     pub code: Option<u8>,
 }

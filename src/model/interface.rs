@@ -2,12 +2,12 @@
 use super::words::Token;
 use std::fmt;
 
-/// An interface, or with a final `+` all whose names begin so: at most 15 characters (`IFNAMSIZ`).
+/// An interface name, or a prefix of names with a trailing `+`: at most 15 characters (`IFNAMSIZ`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface(Token);
 
 impl Interface {
-    /// The longest name that the kernel takes, in bytes.
+    /// The maximum length of a name in the kernel, in bytes.
     pub const MAX: usize = 15;
 
     /// `None` if the text is too long, or not a [`Token`].
@@ -22,7 +22,7 @@ impl Interface {
         self.0.as_str()
     }
 
-    /// Whether this names the interface.
+    /// Whether this name matches the interface.
     #[must_use]
     pub fn covers(&self, interface: &str) -> bool {
         match self.as_str().strip_suffix('+') {

@@ -1,4 +1,4 @@
-//! How often log rules write a line.
+//! Rate limits of log rules.
 use super::words::Spelled;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// How long it is, in seconds.
+    /// Its length in seconds.
     #[must_use]
     pub fn seconds(self) -> u64 {
         match self {
@@ -28,25 +28,25 @@ impl TimeUnit {
     }
 }
 
-/// A number of packets in a unit of time.
+/// A number of packets per unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many packets.
+    /// The number of packets.
     pub packets: u64,
-    /// In which time.
+    /// The unit of time.
     pub per: TimeUnit,
 }
 
-/// How often a log rule may match.
+/// The rate limit of a log rule (`-m limit`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRate {
-    /// As iptables takes it: `1/sec`, `20/minute`.
+    /// In iptables syntax: `1/sec`, `20/minute`.
     pub rate: Spelled<Rate>,
-    /// Packets before the rate applies; without it 5, the default of the tools.
+    /// The burst in packets; `None` is the default of the tools, 5.
     pub burst: Option<u32>,
 }
 
-/// How log rules are limited (`log_ratelimit`). `None` is no limit at all.
+/// The option `log_ratelimit`. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRatelimit(pub Option<Arc<LogRate>>);
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// The link-local IPv6 address that a host with this MAC gives itself (modified EUI-64, RFC 4291 appendix A).
+    /// The link-local IPv6 address for this MAC address (modified EUI-64, RFC 4291 appendix A).
     #[must_use]
     pub fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
@@ -19,7 +19,7 @@ impl MacAddr {
 impl FromStr for MacAddr {
     type Err = ();
 
-    /// Reads six pairs of hexadecimal digits with colons between them.
+    /// Parses six pairs of hexadecimal digits separated by colons.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut octets = [0; 6];
         let mut parts = text.split(':');

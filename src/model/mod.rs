@@ -1,4 +1,4 @@
-//! The vocabulary of the configuration and of both backends: words, addresses, ports, verdicts, and reports about files.
+//! Types shared by the configuration and both backends: words, addresses, ports, verdicts, and reports about files.
 
 mod address;
 mod direction;

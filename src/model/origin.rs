@@ -1,14 +1,14 @@
-//! Where a rule or set comes from.
+//! The origin of a rule or set.
 use ecow::EcoString;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a rule comes from, for reports and explanations.
+/// The origin of a rule or set, for reports and explanations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A line of a file, counted from 1.
     Line(Arc<str>, u32),
-    /// No line made it: what did, in words, such as `default policy_in of 100.fw`.
+    /// Generated without a line; a description, such as `default policy_in of 100.fw`.
     Made(EcoString),
 }
 

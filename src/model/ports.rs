@@ -2,11 +2,11 @@
 use super::words::Spelled;
 use std::sync::Arc;
 
-/// The ports of one end of a packet.
+/// Source or destination ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {
-    /// One port or one range, both ends included.
+    /// One port or one range, including both ends.
     One(Spelled<(u16, u16)>),
-    /// A list of them.
+    /// A list of ports and ranges.
     Several(Arc<Spelled<Vec<(u16, u16)>>>),
 }

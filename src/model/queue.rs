@@ -1,6 +1,6 @@
-//! Queues of NFQUEUE.
+//! NFQUEUE queues.
 
-/// The queues that packets go to for inspection (`-j NFQUEUE`).
+/// The queues that packets are sent to for inspection (`-j NFQUEUE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// The default queue, 0.

@@ -1,4 +1,4 @@
-//! Reports of what is wrong in a file.
+//! Reports of errors and warnings in files.
 use super::family::Family;
 use std::fmt;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ pub enum FileKind {
     Vnet,
 }
 
-/// How much a report matters.
+/// The severity of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Something is lost: the line generates nothing.
+    /// The line is ignored.
     Error,
-    /// It works, and is perhaps not what was meant.
+    /// The line is valid but may be a mistake.
     Warning,
 }
 
-/// A part of a line, in bytes from the line's first one, blanks before its text included.
+/// A part of a line, in bytes from its beginning, including leading blanks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// Its first byte, counted from 0.
+    /// The first byte, counted from 0.
     pub start: usize,
-    /// The byte after its last one.
+    /// The byte after the last one.
     pub end: usize,
 }
 
-/// What a word was looked up in, and not found.
+/// The list in which an unknown word was looked up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sought {
     /// The options of a kind of file.
@@ -67,73 +67,73 @@ pub enum Sought {
     Ethertype,
 }
 
-/// The place in a line that a report is about. A report's text does not show it.
+/// The part of a line that a report refers to. It is not part of the report's text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// Where.
+    /// The part.
     pub span: Span,
-    /// What is said about it, where the report says more than one thing.
+    /// The message for this part, if the report has several.
     pub label: String,
-    /// What the word at this place was looked up in.
+    /// The list in which the word was looked up.
     pub sought: Option<Sought>,
 }
 
-/// What is wrong with a part of a rule or entry.
+/// An error in a part of a rule or entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The part's name.
     pub part: &'static str,
-    /// What is wrong.
+    /// The message.
     pub text: String,
-    /// What its word was looked up in.
+    /// The list in which its word was looked up.
     pub sought: Option<Sought>,
 }
 
 impl Fault {
-    /// A fault of a part.
+    /// An error in a part.
     pub fn new(part: &'static str, text: impl Into<String>) -> Self {
         Fault { part, text: text.into(), sought: None }
     }
 
-    /// A fault of a part whose word is unknown.
+    /// An unknown word in a part.
     pub fn unknown(part: &'static str, text: impl Into<String>, sought: Sought) -> Self {
         Fault { sought: Some(sought), ..Fault::new(part, text) }
     }
 }
 
-/// A fault of a file, one of its lines, or a part of a line. Shown as `FILE (line N): TEXT`.
+/// An error or warning about a file, one of its lines, or parts of a line. Shown as `FILE (line N): TEXT`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Report {
     /// The file, by the path that was read.
     pub file: Arc<str>,
-    /// The line, counted from 1; `None` for a fault of the file as a whole.
+    /// The line, counted from 1; `None` for the file as a whole.
     pub line: Option<u32>,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What follows the place: `: TEXT`, or ` - errors in …` and an indented line for each fault.
+    /// The text after file and line: `: TEXT`, or ` - errors in …` and an indented line for each error.
     pub text: String,
-    /// The places in the line that it is about; none if it is about the whole line.
+    /// The parts of the line that it refers to; none for the whole line.
     pub marks: Vec<Mark>,
 }
 
 impl Report {
-    /// A fault of one line.
+    /// An error in a line.
     pub fn line(file: &Arc<str>, line: u32, text: impl fmt::Display) -> Self {
         Report { line: Some(line), ..Report::file(file, text) }
     }
 
-    /// Something about one line that works, and is perhaps not what was meant.
+    /// A warning about a valid line that may be a mistake.
     pub fn warning(file: &Arc<str>, line: u32, text: impl fmt::Display) -> Self {
         Report { severity: Severity::Warning, ..Report::line(file, line, text) }
     }
 
-    /// A fault of a file as a whole.
+    /// An error of a file as a whole.
     pub fn file(file: &Arc<str>, text: impl fmt::Display) -> Self {
         let (file, text) = (file.clone(), format!(": {text}"));
         Report { file, line: None, severity: Severity::Error, text, marks: Vec::new() }
     }
 
-    /// A line that parses but whose parts have faults; `at` tells where a part stands.
+    /// A line with errors in its parts; `at` returns the position of a part.
     pub fn parts(
         file: &Arc<str>,
         line: u32,
@@ -150,7 +150,7 @@ impl Report {
         report
     }
 
-    /// The report with the one place in the line that it is about.
+    /// Sets the part of the line that the report refers to.
     #[must_use]
     pub fn at(mut self, span: Span, sought: Option<Sought>) -> Self {
         self.marks = vec![Mark { span, label: String::new(), sought }];

@@ -1,9 +1,9 @@
-//! Text from files, in reports.
+//! Text from files for reports.
 
-/// How much of a line a report shows, in characters.
+/// The maximum length of a line in a report, in characters.
 const SHOWN: usize = 240;
 
-/// Text as a report may show it: on one line, printable, and not endless.
+/// Text for a report: on one line, printable, and truncated.
 pub fn shown(text: &str) -> String {
     let mut out = String::new();
     for (count, one) in text.chars().enumerate() {
@@ -19,13 +19,13 @@ pub fn shown(text: &str) -> String {
     out
 }
 
-/// Whether a character changes the direction of the text around it (UAX #9), so that a line reads as another.
+/// Whether a character is bidirectional formatting (UAX #9), which could make a line look different.
 fn turns_text(one: char) -> bool {
     matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text is all printable ASCII and tabs, as most is: then nothing else needs to be looked for.
+/// Whether a text consists of printable ASCII and tabs, the common case, and needs no further checks.
 pub fn is_plain(text: &str) -> bool {
-    // every byte is looked at, so many can be at once
+    // without an early exit the loop can be vectorised
     text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
 }

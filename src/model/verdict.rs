@@ -1,12 +1,12 @@
-//! What is done with packets.
+//! Verdicts on packets.
 
-/// What is done with a packet.
+/// A verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Let it through.
+    /// Accept the packet.
     Accept,
-    /// Lose it.
+    /// Drop the packet.
     Drop,
-    /// Refuse it with an answer.
+    /// Reject the packet with a reply.
     Reject,
 }

@@ -1,11 +1,11 @@
-//! Words: checked once when made, so that what reaches a tool's script is one word and nothing else.
+//! Words, checked on construction, so that text from a file reaches a tool's script only as a single word.
 use ecow::EcoString;
 use std::fmt;
 
-/// A word that may stand in a restore script or on a command line as it is: printable ASCII without blanks, quotes and
+/// A word that can be used unquoted in a restore script or on a command line: printable ASCII without blanks, quotes and
 /// backslashes, not empty, not beginning with `-`.
 ///
-/// There are hundreds of thousands, and nearly all have at most 15 bytes: these are held without an allocation.
+/// There are hundreds of thousands, most of at most 15 bytes, which are stored without an allocation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(EcoString);
 
@@ -36,11 +36,11 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A value beside the user's spelling of it: rules are written as the user spelled them, and understood by value.
+/// A value with the user's spelling: rules are rendered with the spelling, and evaluated by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spelled<T> {
     text: Token,
-    /// What the text means.
+    /// The value.
     pub value: T,
 }
 

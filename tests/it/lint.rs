@@ -49,20 +49,20 @@ fn a_valid_configuration_has_no_findings() {
 #[test]
 fn rules_that_are_never_reached_are_reported() {
     for (rules, shadow) in [
-        ("IN DROP\nIN ACCEPT -p tcp", Some("line 2 drops everything that comes in before it")),
-        ("OUT REJECT\nOUT ACCEPT -p tcp", Some("line 2 rejects everything that goes out before it")),
+        ("IN DROP\nIN ACCEPT -p tcp", Some("line 2 already drops all incoming packets")),
+        ("OUT REJECT\nOUT ACCEPT -p tcp", Some("line 2 already rejects all outgoing packets")),
         ("IN DROP\nOUT ACCEPT -p tcp", None),
-        ("IN ACCEPT -p tcp\nIN DROP -p tcp -dport 22", Some("line 2 accepts everything that it matches before it")),
-        ("IN ACCEPT -p tcp -dport 20:30\nIN SSH(DROP)", Some("line 2 accepts everything that it matches before it")),
+        ("IN ACCEPT -p tcp\nIN DROP -p tcp -dport 22", Some("line 2 already accepts all packets that it matches")),
+        ("IN ACCEPT -p tcp -dport 20:30\nIN SSH(DROP)", Some("line 2 already accepts all packets that it matches")),
         ("IN ACCEPT -p tcp -dport 20,22\nIN ACCEPT -p tcp -dport 21:22", None),
         ("IN ACCEPT -p tcp -dport 53\nIN DNS(ACCEPT)", None),
-        ("IN ACCEPT -source 10.0.0.0/8\nIN DROP -source 10.1.2.3-10.1.2.9", Some("line 2 accepts")),
+        ("IN ACCEPT -source 10.0.0.0/8\nIN DROP -source 10.1.2.3-10.1.2.9", Some("line 2 already accepts")),
         ("IN ACCEPT -source 10.0.0.0/8\nIN DROP -dest 10.1.2.3", None),
         ("IN ACCEPT -source 0.0.0.0/0\nIN DROP", None),
         ("IN ACCEPT -i vmbr0\nIN DROP", None),
-        ("IN ACCEPT -i vmbr0\nIN DROP -i vmbr0 -p udp", Some("line 2 accepts")),
-        ("IN Ping(ACCEPT)\nIN DROP -p icmp -icmp-type 8", Some("line 2 accepts")),
-        ("IN ACCEPT -p icmp -icmp-type 3\nIN DROP -p icmp -icmp-type port-unreachable", Some("line 2 accepts")),
+        ("IN ACCEPT -i vmbr0\nIN DROP -i vmbr0 -p udp", Some("line 2 already accepts")),
+        ("IN Ping(ACCEPT)\nIN DROP -p icmp -icmp-type 8", Some("line 2 already accepts")),
+        ("IN ACCEPT -p icmp -icmp-type 3\nIN DROP -p icmp -icmp-type port-unreachable", Some("line 2 already accepts")),
         ("IN ACCEPT -p icmp -icmp-type port-unreachable\nIN DROP -p icmp -icmp-type 3", None),
         ("|IN DROP\nIN ACCEPT -p tcp", None),
     ] {
@@ -85,8 +85,8 @@ fn sets_and_groups_can_shadow_rules() {
     assert_eq!(
         cluster(text),
         [
-            "cluster.fw (line 12): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) accepts everything that it matches before it",
-            "cluster.fw (line 13): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) accepts everything that it matches before it",
+            "cluster.fw (line 12): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) already accepts all packets that it matches",
+            "cluster.fw (line 13): this rule is never reached: line 11 (group gg, line 7 of cluster.fw) already accepts all packets that it matches",
         ]
     );
 }
@@ -98,10 +98,10 @@ fn empty_and_unused_sets_and_groups_are_reported() {
     assert_eq!(
         cluster(text),
         [
-            "cluster.fw (line 1): ipset 'idle' is used by no rule",
-            "cluster.fw (line 3): ipset 'empty' is empty: rules with it match nothing",
-            "cluster.fw (line 6): group 'idle' is used by no rule",
-            "cluster.fw (line 8): group 'empty' has no rule that works: it decides nothing",
+            "cluster.fw (line 1): ipset 'idle' is not used by any rule",
+            "cluster.fw (line 3): ipset 'empty' is empty: rules with it match no packet",
+            "cluster.fw (line 6): group 'idle' is not used by any rule",
+            "cluster.fw (line 8): group 'empty' has no valid rule: it has no effect",
         ]
     );
     let used = [

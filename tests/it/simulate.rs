@@ -126,9 +126,9 @@ fn invalid_arguments_get_a_clear_error() {
         (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),
         (2, "--to vm100 --source 10.0.0.300", "invalid value '10.0.0.300' for '--source <A>'"),
         (1, "--to vm102", "ERROR: there is no VM 102 on node demo: its guests are vm100, ct101"),
-        (1, "--to vm101", "ERROR: guest 101 is a container: say ct101"),
+        (1, "--to vm101", "ERROR: guest 101 is a container: use ct101"),
         (1, "--to vm100i3", "ERROR: VM 100 has no network device net3: it has net0"),
-        (1, "--from outside --to outside", "ERROR: what goes from outside to outside does not pass the node"),
+        (1, "--from outside --to outside", "ERROR: a packet from outside to outside does not cross the node"),
         (1, "--from vm100 --to vm100i0", "ERROR: the packet does not leave its zone"),
         (1, "--to vm100 --protocol nonsense", "ERROR: there is no protocol 'nonsense' in /etc/protocols"),
         (1, "--to vm100 --protocol tpc", "ERROR: there is no protocol 'tpc' in /etc/protocols: did you mean 'tcp'?"),
@@ -136,9 +136,13 @@ fn invalid_arguments_get_a_clear_error() {
         (
             1,
             "--to vm100 --icmp-type nonsense",
-            "ERROR: 'nonsense' is no ICMP type; give a name, a number, or TYPE/CODE",
+            "ERROR: 'nonsense' is not an ICMP type; give a name, a number, or TYPE/CODE",
         ),
-        (1, "--to vm100 --icmp-type echo-requst", "ERROR: 'echo-requst' is no ICMP type: did you mean 'echo-request'?"),
+        (
+            1,
+            "--to vm100 --icmp-type echo-requst",
+            "ERROR: 'echo-requst' is not an ICMP type: did you mean 'echo-request'?",
+        ),
         (
             1,
             "--to vm100 --protocol udp --icmp-type 8",
@@ -149,11 +153,15 @@ fn invalid_arguments_get_a_clear_error() {
             "--to vm100 --source 10.0.0.1 --dest fd00::1",
             "ERROR: --source 10.0.0.1 and --dest fd00::1 are of different families",
         ),
-        (1, "--to vm100 --protocol icmpv6 --source 10.0.0.1", "ERROR: 10.0.0.1 does not go with the protocol 'icmpv6'"),
+        (
+            1,
+            "--to vm100 --protocol icmpv6 --source 10.0.0.1",
+            "ERROR: 10.0.0.1 cannot be used with the protocol 'icmpv6'",
+        ),
         (
             1,
             "--from vm100 --to ct101 --protocol arp --source fd00::1",
-            "ERROR: fd00::1 does not go with the protocol 'arp'",
+            "ERROR: fd00::1 cannot be used with the protocol 'arp'",
         ),
     ];
     for (wanted, args, text) in cases {

@@ -79,7 +79,7 @@ fn errors_are_coloured_too() {
         command
     };
     let (coloured, text) = (on_terminal(check()), in_pipe(check()));
-    assert!(coloured.contains("\u{1b}[") && text.contains("ipset 'unused' is used by no rule"), "{coloured}");
+    assert!(coloured.contains("\u{1b}[") && text.contains("ipset 'unused' is not used by any rule"), "{coloured}");
     assert_eq!(plain(&coloured), text);
 }
 

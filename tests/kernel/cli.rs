@@ -175,7 +175,7 @@ fn a_failure_is_one_line_that_says_what_to_do() {
     for command in ["status", "localnet"] {
         let (status, stdout, stderr) = run(empty.path(), &[command]);
         let wanted = format!(
-            "ERROR: cannot read {}: No such file or directory (os error 2); '--config DIR' names a folder that holds \
+            "ERROR: cannot read {}: No such file or directory (os error 2); '--config DIR' must be a directory with \
              firewall/ and nodes/\n",
             config.display()
         );
@@ -210,7 +210,7 @@ fn wrong_usage_is_status_2_with_the_usage() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: pve-firewall"));
     let (status, _, stderr) = run(root.path(), &["status", "--node", "../n2"]);
-    assert!(status == 2 && stderr.contains("letters, digits and '-' only"), "{stderr}");
+    assert!(status == 2 && stderr.contains("may only contain letters, digits and '-'"), "{stderr}");
     assert!(stderr.contains("Usage: pve-firewall"), "{stderr}");
 }
 
@@ -251,7 +251,7 @@ fn commands_that_change_something_need_root() {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let wanted = match command {
             "compile" => {
-                "ERROR: only root can look at the live rules; 'pve-firewall compile --offline' does without them\n"
+                "ERROR: only root can read the live rules; 'pve-firewall compile --offline' does not need them\n"
             }
             _ => &format!("ERROR: 'pve-firewall {command}' must be run as root\n"),
         };

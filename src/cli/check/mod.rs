@@ -1,4 +1,4 @@
-//! `check`: what is wrong in the configuration, or would be with other files in their place.
+//! `check`: checks the configuration, or given files in place of those of the configuration.
 use super::args::CheckOptions;
 use super::candidates::Candidates;
 use super::{Context, load, output};
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     }
 }
 
-/// The host.fw files of other nodes, which compiling does not need.
+/// Adds the host.fw files of other nodes, which are not needed for compiling.
 fn other_hosts(tree: &mut Tree) -> Result<()> {
     let root = Path::new(&tree.root).join(NODES_FOLDER);
     let Ok(nodes) = fs::read_dir(&root) else { return Ok(()) };

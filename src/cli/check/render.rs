@@ -1,4 +1,4 @@
-//! Findings for people, with the line and a caret under the place, and for machines.
+//! Output of findings as text, with carets below the line, and as JSON.
 use crate::cli::style::{BAD, CHANGE, PLAIN, paint};
 use crate::lint::Finding;
 use crate::model::{Mark, Severity};
@@ -26,7 +26,7 @@ pub fn text(findings: &[Finding]) -> String {
     text + &format!("{}, {}\n", plural(errors, "error", BAD), plural(warnings, "warning", CHANGE))
 }
 
-/// The line with a dot, as long in bytes, for each control character beyond ASCII: the renderer replaces those of ASCII.
+/// Replaces each control character beyond ASCII by a dot with the same length in bytes; the renderer replaces ASCII ones.
 fn printable(line: &str) -> String {
     line.replace(|one: char| ('\u{80}'..='\u{9f}').contains(&one), "\u{b7}")
 }
@@ -49,7 +49,7 @@ fn group<'a>(finding: &'a Finding, line: &'a str) -> Group<'a> {
     group.element(snippet)
 }
 
-/// What a report says of the line as a whole: its parts are said at their places.
+/// The text of a report for the whole line; the texts for its parts are shown at the carets.
 fn title(text: &str) -> &str {
     let text = text.trim_start_matches([':', ' ', '-']);
     text.split('\n').next().unwrap_or(text)
@@ -84,7 +84,7 @@ struct Place<'a> {
 /// All findings as a JSON array, each with the keys `file`, `line`, `severity`, `text` and `places`.
 ///
 /// # Errors
-/// None that can happen: all keys are text.
+/// Never, as all keys are strings.
 pub fn json(findings: &[Finding]) -> Result<String> {
     let entries: Vec<_> = findings.iter().map(entry).collect();
     Ok(serde_json::to_string_pretty(&entries)? + "\n")

@@ -1,4 +1,4 @@
-//! `compile --diff`: what would change on the node, chain by chain, with the line of the configuration behind it.
+//! `compile --diff`: the changes on the node for each chain, with the configuration line that causes each.
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::iptables::apply::{Firewall, Lines, Texts, family_name};
 use crate::iptables::plan::{Action, Live, Plan, Planned, TableName};
@@ -9,10 +9,10 @@ use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// How many lines around a change are shown.
+/// Number of context lines around a change.
 const AROUND: usize = 2;
 
-/// The differences between what is live and what is wanted; nothing where there are none.
+/// The differences between live and wanted rules.
 pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live) -> Result<String> {
     let plan = Plan::new(wanted, live);
     if plan.is_empty() {
@@ -46,7 +46,7 @@ pub fn text(firewall: &mut Firewall, wanted: &Ruleset, live: &Live) -> Result<St
     Ok(diff.text)
 }
 
-/// The lines of a part as they are and as they would be.
+/// The live and the wanted lines of a part.
 struct Sides<'a> {
     old: Option<&'a Lines>,
     new: Option<&'a Lines>,
@@ -58,7 +58,7 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// Where each line of a chain comes from: the tools print a rule for each pair of addresses in its lists.
+/// The origin of each line of a chain: the tools print a rule for each pair of addresses in its lists.
 fn origins(chain: &Chain) -> Vec<&Origin> {
     chain.rules().iter().flat_map(|rule| vec![&rule.origin; rule.expanded()]).collect()
 }
@@ -83,7 +83,7 @@ impl Diff {
             let lines = |side: Option<&Lines>| side.and_then(|side| side.get(&name)).cloned().unwrap_or_default();
             let (old, new) = (lines(sides.old), lines(sides.new));
             let origins = origins(&name);
-            // where a rule was refused, lines and origins do not pair
+            // if a rule was refused, lines and origins do not correspond
             let origins = if origins.len() == new.len() { origins } else { Vec::new() };
             self.text += &(paint(TITLE, format_args!("{title}: {} {name}", planned.action)) + "\n");
             self.chain(&old, &new, &origins);

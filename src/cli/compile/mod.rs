@@ -1,4 +1,4 @@
-//! `compile`: the compiled ruleset against the live one.
+//! `compile`: prints the compiled ruleset and compares it with the live rules.
 pub(super) mod diff;
 mod render;
 
@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
         return output::data(&text(context, &Listing::new(&compiled.ruleset, None, compiled.enabled)));
     }
     if !nix::unistd::geteuid().is_root() {
-        bail!("only root can look at the live rules; 'pve-firewall compile --offline' does without them");
+        bail!("only root can read the live rules; 'pve-firewall compile --offline' does not need them");
     }
     let mut firewall = Firewall::new(&context.root, context.variant);
     let live = firewall.live();
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     let faults: Vec<String> = live.faults().iter().map(|(part, why)| format!("{part}: {why}")).collect();
     if !faults.is_empty() {
         bail!(
-            "the live rules could not be read in full, and count as missing: {}; mend that, and run it again",
+            "some live rules could not be read and are shown as missing: {}; fix this and run the command again",
             faults.join("; ")
         );
     }

@@ -1,9 +1,9 @@
-//! The listing for people: aligned, in colour, and each rule with where it comes from.
+//! The listing for a terminal: aligned, in colour, with the origin of each rule.
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::iptables::plan::{Action, Block, Entry, Listing};
 use anstyle::Style;
 
-/// The same as the listing that programs read, with the columns of each block aligned.
+/// The listing with the columns of each block aligned.
 pub fn text(listing: &Listing<'_>) -> String {
     let blocks: Vec<String> = listing.blocks.iter().map(block).collect();
     let style = if listing.changes { CHANGE } else { GOOD };

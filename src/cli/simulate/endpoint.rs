@@ -1,4 +1,4 @@
-//! Zones: where a packet comes from and goes to.
+//! Endpoints: source and destination of a packet.
 use crate::cli::load::View;
 use crate::iptables::simulate::{End, GuestPort};
 use crate::model::guest::{GuestKind, parse_net_index, parse_vmid};
@@ -9,10 +9,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The bridge whose uplink leads outside, where the other end is on none.
+/// The bridge whose uplink is used for outside if the other endpoint is not on a bridge.
 const BRIDGE: &str = "vmbr0";
 
-/// A zone as it is written on the command line.
+/// A zone given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone {
     text: String,
@@ -27,17 +27,17 @@ enum Kind {
     Guest { kind: GuestKind, vmid: u32, index: Option<u8> },
 }
 
-/// A zone found in the configuration.
+/// A zone resolved with the configuration.
 pub(super) struct Located {
     pub end: End,
-    /// The addresses that are known to be there.
+    /// The known addresses of the endpoint.
     pub addresses: Vec<IpAddr>,
 }
 
 impl FromStr for Zone {
     type Err = String;
 
-    /// Reads `host`, `outside`, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`.
+    /// Parses `host`, `outside`, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`.
     fn from_str(text: &str) -> Result<Self, String> {
         let kind = match (text, text.split_once('/')) {
             ("host", _) => Some(Kind::Host),
@@ -76,13 +76,13 @@ impl fmt::Display for Zone {
 }
 
 impl Zone {
-    /// Finds both ends of a way. Outside lies behind the bridge that the other end is on.
+    /// Resolves both endpoints. Outside is at the uplink of the other endpoint's bridge.
     ///
     /// # Errors
     /// When there is no such guest or device, or the packet would not cross the node.
     pub(super) fn locate(from: &Zone, to: &Zone, view: &View) -> Result<(Located, Located)> {
         if from.kind == Kind::Outside && to.kind == Kind::Outside {
-            bail!("what goes from outside to outside does not pass the node; name a guest or the host");
+            bail!("a packet from outside to outside does not cross the node; give a guest or the host");
         }
         let (one, other) = (from.find(view, None)?, to.find(view, None)?);
         let bridge = |located: &Located| match &located.end {
@@ -124,7 +124,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let here = || listing("its guests are", guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)));
     let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here()))?;
     if guest.kind != kind {
-        bail!("guest {vmid} is a {}: say {}{vmid}", name(guest.kind), word(guest.kind));
+        bail!("guest {vmid} is a {}: use {}{vmid}", name(guest.kind), word(guest.kind));
     }
     let path = guest.conf(&facts.node);
     let conf = tree.content(&path).with_context(|| format!("{}/{path} cannot be read", tree.root))?;
@@ -138,11 +138,11 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
         }
     };
     let Link { index, name: device, bridge, firewalled, mac: _, addresses } = link;
-    let bridge = bridge.with_context(|| format!("net{index} of {} {vmid} is on no bridge", name(kind)))?;
+    let bridge = bridge.with_context(|| format!("net{index} of {} {vmid} is not attached to a bridge", name(kind)))?;
     Ok(Located { end: End::Guest(GuestPort { device, vmid, index, bridge, firewalled }), addresses })
 }
 
-/// What there is instead, if it is not too much to read.
+/// The existing names, if there are only a few.
 fn listing(what: &str, names: impl ExactSizeIterator<Item = String>) -> String {
     match names.len() {
         1..=12 => format!(": {what} {}", names.collect::<Vec<_>>().join(", ")),

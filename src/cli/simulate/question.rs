@@ -1,4 +1,4 @@
-//! The packet that the options describe.
+//! The packet described by the options.
 use super::endpoint::Located;
 use crate::builtin::databases::Databases;
 use crate::builtin::icmp;
@@ -13,10 +13,10 @@ use std::net::IpAddr;
 /// The protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 
-/// The packet, with its addresses where they are known.
+/// The packet, with its addresses if known.
 ///
 /// # Errors
-/// When the options contradict each other, or name what does not exist.
+/// When the options contradict each other, or a name does not exist.
 pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, facts: &Facts) -> Result<Packet> {
     let (source, dest) = (options.source, options.dest);
     if let (Some(source), Some(dest)) = (source, dest)
@@ -31,20 +31,20 @@ pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, fa
         Layer::Arp => Family::V4,
     };
     if let Some(address) = source.or(dest).filter(|address| Family::of(*address) != own) {
-        bail!("{address} does not go with the protocol '{}'", name(options, &packet));
+        bail!("{address} cannot be used with the protocol '{}'", name(options, &packet));
     }
     let known = |located: &Located| located.addresses.iter().copied().find(|address| Family::of(*address) == own);
     packet.source = source.or_else(|| known(from));
     packet.dest = dest.or_else(|| known(to));
     if (options.sport.is_some() || options.dport.is_some()) && !WITH_PORTS.contains(&packet.protocol) {
-        bail!("the protocol '{}' has no ports: leave out --sport and --dport", name(options, &packet));
+        bail!("the protocol '{}' has no ports: omit --sport and --dport", name(options, &packet));
     }
     (packet.sport, packet.dport) = (options.sport, options.dport);
     packet.icmp = options.icmp_type.as_deref().map(|text| message(text, &packet)).transpose()?;
     Ok(packet.first_of_its_connection())
 }
 
-/// The protocol's name for the user: as given, or what is taken.
+/// The name of the protocol: as given, or the default.
 pub(super) fn name(options: &SimulateOptions, packet: &Packet) -> String {
     let taken = match (packet.layer, packet.protocol) {
         (Layer::Ip(_), Packet::ICMP) => "icmp",
@@ -91,14 +91,15 @@ fn message(text: &str, packet: &Packet) -> Result<(u8, u8)> {
         (None, None) => (number(text), Some(0)),
     };
     let near = || did_you_mean(text, table.iter().map(|row| row.0));
-    kind.zip(code).with_context(|| format!("'{text}' is no ICMP type{}; give a name, a number, or TYPE/CODE", near()))
+    kind.zip(code)
+        .with_context(|| format!("'{text}' is not an ICMP type{}; give a name, a number, or TYPE/CODE", near()))
 }
 
 fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     lint::nearest(word, known).map_or_else(String::new, |near| format!(": did you mean '{near}'?"))
 }
 
-/// Whether a rule may have been passed over because an address is not known.
+/// Whether a rule may not have matched because an address is unknown.
 pub(super) fn unknown(packet: &Packet) -> Vec<&'static str> {
     let address = |address: Option<IpAddr>, name| address.is_none().then_some(name);
     let ports = WITH_PORTS.contains(&packet.protocol) && packet.layer != Layer::Arp;

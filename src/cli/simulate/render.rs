@@ -1,10 +1,10 @@
-//! A packet and its way for people.
+//! Text output of a simulation.
 use crate::cli::style::{BAD, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
 use crate::iptables::simulate::{Answer, Decision, Passage, Step, Verdict, Walk};
 use crate::model::Origin;
 use anstyle::Style;
 
-/// What is known of the packet, by name; with `verbose` its way; what becomes of it.
+/// The known fields of the packet; with `verbose` its path; the verdict.
 pub fn text(packet: &[(&str, String)], answer: &Answer<'_>, notes: &[String], verbose: bool) -> String {
     let mut text = paint(TITLE, "Test packet:") + "\n";
     for (name, value) in packet {
@@ -26,7 +26,7 @@ fn style(verdict: Verdict) -> Style {
     if verdict == Verdict::Accept { GOOD } else { BAD }
 }
 
-/// A hook, with every rule that was asked there.
+/// A hook with its evaluated rules.
 fn passage(passage: &Passage<'_>) -> String {
     let mut text = paint(TITLE, &passage.hop) + "\n";
     for walk in &passage.walks {
@@ -37,7 +37,7 @@ fn passage(passage: &Passage<'_>) -> String {
     text
 }
 
-/// A rule under the depth of its chain, with a `+` in front if it matched, and where it comes from if a file says so.
+/// A rule, indented by the depth of its chain, with a leading `+` if it matched, and with file and line.
 fn step(step: &Step<'_>) -> String {
     let (mark, style) = if step.matched { ('+', PLAIN) } else { (' ', FAINT) };
     let line = format!("    {mark} {:indent$}{}", "", step.line(), indent = 2 * step.depth);
@@ -45,7 +45,7 @@ fn step(step: &Step<'_>) -> String {
 }
 
 fn outcome(walk: &Walk<'_>) -> String {
-    let by = if walk.decision.is_some() { "" } else { " (no rule decides; the policy of the hook)" };
+    let by = if walk.decision.is_some() { "" } else { " (no rule decides; policy of the built-in chain)" };
     format!("    {}: {}{by}\n", walk.tables.tool(), verdict(walk.verdict))
 }
 
@@ -53,7 +53,7 @@ fn decided(answer: &Answer<'_>) -> String {
     let mut text = paint(TITLE, "decided by:");
     match answer.decision() {
         Some(decision) => text += &format!(" {}\n{}", decision.cause.rule.origin(), causes(decision)),
-        None => text += " no rule; what no rule of the firewall is about passes\n",
+        None => text += " no rule; packets that match no rule of the firewall are accepted\n",
     }
     if let Verdict::Reject(with) = answer.verdict {
         text += &format!("answered with: {with}\n");
@@ -61,7 +61,7 @@ fn decided(answer: &Answer<'_>) -> String {
     text
 }
 
-/// The rule that decided, and those that led to it, from the inside out.
+/// The deciding rule, and the rules that jumped to its chain, innermost first.
 fn causes(decision: &Decision<'_>) -> String {
     let mut text = format!("  {}\n", decision.cause.line());
     if decision.is_carried_out_elsewhere() {
