@@ -45,7 +45,7 @@ impl Candidates {
                 let name = file.display();
                 let taken = &place.path;
                 output::note(&format!(
-                    "{name}: the name does not say what it is; by its content it is taken as {taken}"
+                    "{name}: the kind of this file is not clear from its name; according to its content it is taken as {taken}"
                 ));
             }
             let by_content = place.by_content;

@@ -1,11 +1,11 @@
-//! Addresses, networks, ranges and lists of them, as rules, aliases and IP sets write them.
+//! Addresses, networks, ranges and lists of them in rules, aliases and IP sets.
 use super::sections::cut;
 use crate::builtin::databases::decimal;
 use crate::model::{Family, Literal, Spelled, shown};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Reads what stands behind `-source` or `-dest`, where it is neither a set nor an alias.
+/// Parses the value of `-source` or `-dest` that is neither a set nor an alias.
 pub fn literal(text: &str) -> Result<Literal, String> {
     let is_list = cut(text, b',').is_some();
     if is_list && text.split(',').any(str::is_empty) {
@@ -43,7 +43,7 @@ fn invalid(text: &str) -> String {
     format!("invalid IP address: '{}' is neither an address nor a network", shown(text))
 }
 
-/// An address or network as iptables takes it: besides CIDR a dotted mask, and fewer than four parts before a prefix.
+/// Parses an address or network in iptables syntax: CIDR, a dotted mask, and fewer than four parts before a prefix.
 fn net(text: &str) -> Result<IpNet, String> {
     cidr(text).or_else(|| loose_v4(text)).ok_or_else(|| invalid(text))
 }
@@ -70,7 +70,7 @@ fn prefix(text: &str, longest: u8) -> Option<u8> {
     u8::try_from(number).ok().filter(|prefix| *prefix <= longest)
 }
 
-/// An address, or a network as address and prefix length; host bits are kept.
+/// Parses an address, or a network as address and prefix length; host bits are kept.
 pub fn cidr(text: &str) -> Option<IpNet> {
     let (address, length) = match cut(text, b'/') {
         Some((address, length)) => (address, Some(length)),

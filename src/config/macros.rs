@@ -1,4 +1,4 @@
-//! Macros with the parameters of the rule that uses them.
+//! Combines macros with the parameters of the rule that uses them.
 use super::ports::{self, icmp_type};
 use super::rule::Term;
 use super::syntax::RawRule;
@@ -8,7 +8,7 @@ use crate::model::{Family, Fault, PerFamily, Spelled};
 
 type Faults = Vec<Fault>;
 
-/// The terms of a macro, with the rule's own words where the macro leaves them open, in one family or both.
+/// The terms of a macro, with the rule's parameters where the macro sets none, for one or both families.
 pub fn terms(
     mac: &Macro,
     raw: &RawRule<'_>,
@@ -17,7 +17,7 @@ pub fn terms(
 ) -> Result<PerFamily<Vec<Term>>, Faults> {
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
     let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
-    // a macro that has nothing in the rule's family is held against what it has in the other
+    // a macro without rules for the rule's family is checked with its rules for the other
     let faults = match applying().all(|(_, rules)| rules.is_empty()) {
         true => conflicts(mac.v4.iter().chain(mac.v6), raw),
         false => conflicts(applying().flat_map(|(_, rules)| rules), raw),
@@ -35,7 +35,7 @@ pub fn terms(
     Ok(terms)
 }
 
-/// Parameters that the rules of a macro fix to another value.
+/// Parameters for which the rules of a macro set another value.
 fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
     let mut faults = Faults::new();
     let RawRule {
@@ -88,7 +88,7 @@ fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databas
     Ok(Term { proto: Some(proto), sport, dport, icmp_type })
 }
 
-/// Macros work without `/etc/protocols`: iptables knows these names, and any number, by itself.
+/// Macros work without `/etc/protocols`: iptables accepts these names, and any number, without it.
 fn well_known(protocol: &str) -> Option<u8> {
     match protocol {
         "icmp" => Some(1),

@@ -1,7 +1,7 @@
-//! The configuration files: text to a model and reports.
+//! Parses the configuration files to a model and reports.
 //!
-//! Parsing never fails as a whole: a bad line is reported and skipped, and nothing else is lost. The order of sections in
-//! a file does not matter: names are resolved when all of a file is known.
+//! Parsing never fails as a whole: an invalid line is reported and skipped, and does not affect others. The order of
+//! sections in a file does not matter: names are resolved after the whole file has been parsed.
 
 mod address;
 mod macros;
@@ -38,11 +38,11 @@ pub struct Group {
 /// `firewall/cluster.fw`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// The file, by the path that was read.
+    /// The path of the file.
     pub file: Arc<str>,
     /// `[OPTIONS]`
     pub options: ClusterOptions,
-    /// `[ALIASES]` and the IP sets, with `local_network` and `management` in any case.
+    /// `[ALIASES]` and the IP sets; always include `local_network` and `management`.
     pub definitions: Definitions,
     /// The alias `local_network`: the file's own, or the node's.
     pub local_network: Alias,
@@ -57,7 +57,7 @@ pub struct Cluster {
 /// `nodes/<node>/host.fw`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// The file, by the path that was read.
+    /// The path of the file.
     pub file: Arc<str>,
     /// `[OPTIONS]`
     pub options: HostOptions,
@@ -68,7 +68,7 @@ pub struct Host {
 /// `firewall/<VMID>.fw`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guest {
-    /// The file, by the path that was read.
+    /// The path of the file.
     pub file: Arc<str>,
     /// `[OPTIONS]`
     pub options: GuestOptions,

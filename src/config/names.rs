@@ -8,30 +8,30 @@ use std::sync::Arc;
 
 const NO_ADDRESS: &str = "value does not look like a valid IP address or CIDR network";
 
-/// An alias: the user's spelling of an address or network, without `/32` and `/128`.
+/// An alias: an address or network with the user's spelling, without `/32` and `/128`.
 pub type Alias = Spelled<IpNet>;
 
 /// An entry of an IP set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetEntry {
-    /// The address or network, host bits as written.
+    /// The address or network, including host bits.
     pub net: IpNet,
-    /// Whether it is an exception (`!`).
+    /// Whether it is excluded (`!`).
     pub nomatch: bool,
 }
 
-/// An IP set as a file defines it.
+/// The definition of an IP set in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IpSet {
-    /// The line of its header; 0 for one that is there without being defined.
+    /// The line of its header; 0 for a set that exists without a definition.
     pub line: u32,
-    /// How many lines it has, faulty ones too: they count for its size.
+    /// The number of its lines, including invalid ones, which count for its size.
     pub lines: usize,
     /// Its valid entries, in the order of the file.
     pub entries: Vec<SetEntry>,
 }
 
-/// What a file defines.
+/// The definitions in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Definitions {
     /// Aliases by name.
@@ -40,17 +40,17 @@ pub struct Definitions {
     pub sets: BTreeMap<String, IpSet>,
 }
 
-/// The definitions that names in a file may mean.
+/// The definitions in which the names of a file are looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
-    /// Those of cluster.fw.
+    /// The definitions in cluster.fw.
     pub cluster: &'a Definitions,
-    /// Those of the guest's own file, in a guest's file.
+    /// The definitions in the guest's file, for a guest's file.
     pub guest: Option<&'a Definitions>,
 }
 
 impl<'a> Names<'a> {
-    /// The definition that has a name: where the prefix says, or the guest's first and then the cluster's.
+    /// Looks up a name: in the scope of its prefix, or in the guest's file first and then in cluster.fw.
     fn find<T>(&self, reference: &str, pick: impl Fn(&'a Definitions, &str) -> Option<T>) -> Option<(Scope, T)> {
         let cluster = |name: &str| pick(self.cluster, name).map(|found| (Scope::Cluster, found));
         let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (Scope::Guest, found));
@@ -63,12 +63,12 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The alias of this name.
+    /// The alias with this name.
     pub fn alias(&self, reference: &str) -> Option<&'a Alias> {
         self.find(reference, |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
     }
 
-    /// The IP set of this name, which stands behind the `+`.
+    /// The IP set with this name (without the `+`).
     pub fn set(&self, reference: &str) -> Option<SetRef> {
         let (scope, name) =
             self.find(reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether the text can only be meant as the name of an alias.
+/// Whether the text can only be the name of an alias.
 pub fn is_alias(text: &str) -> bool {
     is_name(unscoped(text))
 }
@@ -89,7 +89,7 @@ pub fn unscoped(text: &str) -> &str {
     }
 }
 
-/// An address or network, without the prefix length of a whole address.
+/// An address or network, without the prefix length of a single address.
 pub fn alias(text: &str) -> Option<Alias> {
     let net = cidr(text)?;
     let whole = net.prefix_len() == net.max_prefix_len();
@@ -97,7 +97,7 @@ pub fn alias(text: &str) -> Option<Alias> {
     Spelled::new(spelling, net)
 }
 
-/// Reads `[ALIASES]`.
+/// Parses `[ALIASES]`.
 pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -> BTreeMap<String, Alias> {
     let mut aliases = BTreeMap::new();
     for line in lines {
@@ -117,7 +117,7 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
     aliases
 }
 
-/// Reads the IP sets of a file, whose aliases are known by now. Of two sets with one name the later counts.
+/// Parses the IP sets of a file, after its aliases. Of two sets with the same name the later one is used.
 pub fn sets(
     sections: &[Named<'_>],
     names: Names<'_>,

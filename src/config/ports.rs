@@ -1,4 +1,4 @@
-//! Ports and ICMP types, as rules and macros write them.
+//! Ports and ICMP types in rules and macros.
 use super::sections::cut;
 use crate::builtin::databases::{Databases, decimal};
 use crate::builtin::icmp;
@@ -7,7 +7,7 @@ use crate::model::{Family, IcmpType, Ports, Spelled, shown};
 /// How many ports a list may have in the grammar of Proxmox, a range counting as two.
 const MOST_PORTS: usize = 15;
 
-/// The protocols that have ports, by number, with the name that services are listed under.
+/// The protocols with ports by number, with their names in the services database.
 fn with_ports(protocol: u8) -> Option<&'static str> {
     match protocol {
         6 => Some("tcp"),
@@ -19,7 +19,7 @@ fn with_ports(protocol: u8) -> Option<&'static str> {
     }
 }
 
-/// Reads what stands behind `-dport` or `-sport` for a protocol.
+/// Parses the value of `-dport` or `-sport` for a protocol.
 pub fn ports(text: &str, protocol: &Spelled<u8>, databases: &Databases) -> Result<Ports, String> {
     let Some(name) = with_ports(protocol.value) else {
         return Err(format!("protocol '{protocol}' does not support ports"));
@@ -58,7 +58,7 @@ fn port(text: &str, protocol: &str, databases: &Databases) -> Result<(u16, u16),
     Ok((one, one))
 }
 
-/// The family whose ICMP a protocol is, going by the names that mean it.
+/// The family of an ICMP protocol, by name.
 pub fn icmp_family(protocol: &str) -> Option<Family> {
     match protocol {
         "icmp" => Some(Family::V4),
@@ -67,7 +67,7 @@ pub fn icmp_family(protocol: &str) -> Option<Family> {
     }
 }
 
-/// Reads an ICMP type: a name of the family's table, or a number. 255 is reserved in IPv4 (RFC 2780), and any type to the tools.
+/// Parses an ICMP type: a name of the family, or a number. 255 is reserved in IPv4 (RFC 2780), and `any` for the tools.
 pub fn icmp_type(text: &str, family: Family) -> Option<Spelled<IcmpType>> {
     let (table, most) = match family {
         Family::V4 => (icmp::V4, 254),

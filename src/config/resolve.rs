@@ -1,4 +1,4 @@
-//! The meaning of a rule's words, and what is wrong with them.
+//! Resolves and checks the words of a rule.
 use super::address::literal;
 use super::macros::terms;
 use super::names::{Names, is_alias, unscoped};
@@ -14,7 +14,7 @@ use crate::model::{
 };
 use std::sync::Arc;
 
-/// The kind of file, or of section, that a rule stands in.
+/// The kind of file or section that contains a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Env {
     /// `[RULES]` of cluster.fw.
@@ -47,7 +47,7 @@ impl Env {
         matches!(self, Env::Vm | Env::Ct)
     }
 
-    /// Whether it may have rules of this type, in any case.
+    /// Whether it may contain rules of this type (case-insensitive).
     fn allows(self, kind: &str) -> bool {
         let kinds: &[&str] = match self {
             Env::Cluster | Env::Host => &["in", "out", "forward", "group"],
@@ -59,20 +59,20 @@ impl Env {
     }
 }
 
-/// What a rule's words are looked up in.
+/// The data in which the words of a rule are looked up.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Where the rule stands.
+    /// The section of the rule.
     pub env: Env,
     /// Aliases and IP sets.
     pub names: Names<'a>,
     /// Protocols and services.
     pub databases: &'a Databases,
-    /// Whether cluster.fw has a group of this name, in lower case.
+    /// Whether cluster.fw has a group with this name, in lower case.
     pub has_group: &'a dyn Fn(&str) -> bool,
 }
 
-/// Reads the rules of a section. Disabled rules are checked like others, and generate nothing.
+/// Parses the rules of a section. Disabled rules are checked too, but generate nothing.
 pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(lines.len());
     for line in lines {
@@ -103,7 +103,7 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
                 continue;
             }
             if raw.action == "DENY" || raw.action.ends_with("(DENY)") {
-                let warning = Report::warning(file, line.number, "action 'DENY' is taken for 'DROP': write DROP");
+                let warning = Report::warning(file, line.number, "action 'DENY' is treated as 'DROP': use DROP");
                 reports.push(warning.at(place("action"), None));
             }
             let iface = raw.iface.map(ToString::to_string);
@@ -117,9 +117,9 @@ struct Check<'a> {
     context: Context<'a>,
     raw: &'a RawRule<'a>,
     faults: Vec<Fault>,
-    /// The family that the words so far imply.
+    /// The family implied by the words so far.
     family: Option<Family>,
-    /// A conflict of families that an alias causes: reported apart.
+    /// A conflict of families caused by an alias, which has a separate report.
     alias_fault: Option<String>,
 }
 
@@ -186,7 +186,7 @@ impl<'a> Check<'a> {
         ];
         for (part, given) in others {
             if given.is_some() {
-                self.fault(part, "not allowed for a GROUP rule: put it into the rules of the group");
+                self.fault(part, "not allowed in a GROUP rule: use it in the rules of the group");
             }
         }
         Some(Action::Group(name.to_ascii_lowercase()))
@@ -247,7 +247,7 @@ impl<'a> Check<'a> {
         Some((verdict, found))
     }
 
-    /// The protocol; 0 is as none.
+    /// The protocol; 0 is the same as none.
     fn proto(&mut self) -> Option<Spelled<u8>> {
         let text = self.raw.proto.filter(|text| *text != "0")?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
@@ -267,7 +267,7 @@ impl<'a> Check<'a> {
             }
             return None;
         };
-        // the old way to write an ICMP type
+        // the older syntax for an ICMP type
         if part == "dport" && icmp_family(proto.text()).is_some() {
             return None;
         }
@@ -343,7 +343,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A letter, then letters, digits and `_`, then perhaps `.N` or `:N`; at most 15 characters.
+/// A letter, then letters, digits and `_`, then optionally `.N` or `:N`; at most 15 characters.
 fn is_interface(text: &str) -> bool {
     let (name, unit) = match text.split_once(['.', ':']) {
         Some((name, unit)) => (name, Some(unit)),

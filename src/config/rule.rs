@@ -1,7 +1,7 @@
-//! Rules as they are understood: what the compilers get.
+//! The model of rules, the input of the compilers.
 use crate::model::{Address, Direction, Family, IcmpType, PerFamily, Ports, Span, Spelled, Verdict};
 
-/// What a rule says about the protocol. A macro gives a rule several of these.
+/// The protocol part of a rule. A rule with a macro can have several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Term {
     /// The protocol; `None` is any.
@@ -19,36 +19,36 @@ pub struct Term {
 pub struct VerdictRule {
     /// Its direction.
     pub direction: Direction,
-    /// What happens to the packets.
+    /// The verdict.
     pub verdict: Verdict,
     /// Source address; `None` is any.
     pub source: Option<Address>,
     /// Destination address; `None` is any.
     pub dest: Option<Address>,
-    /// What it says about the protocol, in each family; empty in a family that it does not apply to.
+    /// The protocol parts for each family; empty for a family that the rule does not apply to.
     pub terms: PerFamily<Vec<Term>>,
-    /// The level at which it logs.
+    /// The log level.
     pub log: Option<u8>,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It decides over packets.
+    /// A verdict on packets.
     Verdict(VerdictRule),
-    /// It applies a group, by its name in lower case.
+    /// A group by its name in lower case.
     Group(String),
 }
 
-/// An enabled rule without faults.
+/// A valid and enabled rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its line.
     pub line: u32,
-    /// Where its action stands in the line.
+    /// The position of its action in the line.
     pub place: Span,
-    /// The interface that it is limited to: a netid for guests.
+    /// The interface; a netid for guests.
     pub iface: Option<String>,
-    /// What it does.
+    /// The action.
     pub action: Action,
 }

@@ -4,31 +4,31 @@ use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The longest line that is read, in bytes.
+/// The maximum length of a line, in bytes.
 const LONGEST_LINE: usize = 65_536;
 
-/// A line that is neither empty nor a comment, without blanks around it.
+/// A line that is neither empty nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Counted from 1; every physical line counts.
+    /// The line number, counted from 1.
     pub number: u32,
-    /// Its text: no control characters but tabs.
+    /// The trimmed text, without control characters except tabs.
     pub text: &'a str,
-    /// The text before the first `#`, without blanks around it.
+    /// The trimmed text before the first `#`.
     pub without_comment: &'a str,
-    /// The text with the blanks around it.
+    /// The untrimmed text.
     pub whole: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// A line as it stands in the file.
+    /// A line of a file.
     pub fn new(number: u32, whole: &'a str) -> Self {
         let text = blank_trimmed(whole);
         let without_comment = memchr(b'#', text.as_bytes()).map_or(text, |end| blank_trimmed(&text[..end]));
         Line { number, text, without_comment, whole }
     }
 
-    /// Where a part of the line stands in it. What is no part of it stands for the text as a whole.
+    /// The position of a part in the line; the whole text if it is not a part of it.
     pub fn span(&self, part: &str) -> Span {
         let start = |part: &str| (part.as_ptr() as usize).checked_sub(self.whole.as_ptr() as usize);
         let span = |part: &str| start(part).map(|start| Span { start, end: start + part.len() });
@@ -36,7 +36,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The kinds of sections that a file may have, besides OPTIONS and RULES which all have.
+/// The kinds of sections that a file can have besides OPTIONS and RULES.
 #[derive(Clone, Copy, Debug)]
 pub struct Kinds {
     /// `[ALIASES]` and `[IPSET name]`
@@ -52,7 +52,7 @@ pub struct Named<'a> {
     pub name: String,
     /// The line of the header.
     pub line: u32,
-    /// What is in the section.
+    /// The lines of the section.
     pub lines: Vec<Line<'a>>,
 }
 
@@ -65,7 +65,7 @@ pub struct Sections<'a> {
     pub aliases: Vec<Line<'a>>,
     /// `[RULES]`
     pub rules: Vec<Line<'a>>,
-    /// `[IPSET name]`; of two with one name the later is meant.
+    /// `[IPSET name]`; of two with the same name the later one is used.
     pub sets: Vec<Named<'a>>,
     /// `[GROUP name]`; likewise.
     pub groups: Vec<Named<'a>>,
@@ -80,16 +80,15 @@ enum Place {
     Group,
 }
 
-/// The text of a file, without the byte order mark that some editors put in front: bytes that are no UTF-8 become U+FFFD,
-/// which no value may hold.
+/// The text of a file, without the byte order mark of some editors. Bytes that are not UTF-8 become U+FFFD, which is not
+/// allowed in any value.
 pub fn decode(content: &[u8]) -> Cow<'_, str> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    // most is ASCII, which is checked much faster than it is mended
+    // most files are ASCII, for which a check is much faster than a conversion
     str::from_utf8(content).map_or_else(|_| String::from_utf8_lossy(content), Cow::Borrowed)
 }
 
-/// The text before and after the first such byte, which is an ASCII character. Words are short: a search would take longer
-/// to begin than this takes.
+/// The text before and after the first occurrence of an ASCII byte. For short words a loop is faster than memchr.
 pub fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     text.bytes().position(|byte| byte == at).map(|at| (&text[..at], &text[at + 1..]))
 }
@@ -101,7 +100,7 @@ fn blank_trimmed(text: &str) -> &str {
     &text[start..end]
 }
 
-/// What stands between line ends.
+/// The lines without line ends.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
     ends.scan(0, |start, end| {
@@ -112,7 +111,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl<'a> Sections<'a> {
-    /// Sorts the lines of a file into its sections, and reports those that belong to none.
+    /// Splits a file into sections, and reports lines outside of sections.
     pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere;
@@ -182,7 +181,7 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// What makes a line unfit to be looked at further.
+/// The error of a line that cannot be parsed at all.
 fn unreadable(text: &str) -> Option<String> {
     if text.len() <= LONGEST_LINE && is_plain(text) {
         return None;
@@ -215,7 +214,7 @@ fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
             _ => {}
         }
     }
-    // whatever stands for the name is taken for one: the lines under a bad name are not those of the section before
+    // any text is accepted as a name here, so that the lines below an invalid name do not belong to the section before
     let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
     match keyword.to_ascii_lowercase().as_str() {
@@ -225,9 +224,9 @@ fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
     }
 }
 
-/// The longest name of an IP set or alias, in characters.
+/// The maximum length of the name of an IP set or alias, in characters.
 pub const LONGEST_NAME: usize = 64;
-/// The longest name of a group, in characters: `GROUP-<name>-OUT` has to be a chain's name.
+/// The maximum length of the name of a group, in characters: `GROUP-<name>-OUT` must be a valid chain name.
 pub const LONGEST_GROUP: usize = 18;
 
 /// Whether the text is a name: a letter, then one or more letters, digits, `_` and `-`.

@@ -1,16 +1,16 @@
-//! The syntax of a rule's line: words, not yet their meaning.
+//! The syntax of a rule line; its words are not resolved.
 use super::sections::{Line, cut};
 use super::values::log_level;
 use crate::model::{Sought, shown};
 
-/// A rule's line taken apart.
+/// The words of a rule line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawRule<'a> {
-    /// Whether the line is without a leading `|`.
+    /// Whether the line has no leading `|`.
     pub enabled: bool,
-    /// IN, OUT, FORWARD or GROUP, in any case; or what stands in its place.
+    /// The first word: IN, OUT, FORWARD or GROUP (case-insensitive), or an invalid type.
     pub kind: &'a str,
-    /// What stands in the action's place: `ACCEPT`, `SSH(ACCEPT)`, the name of a group.
+    /// The second word: `ACCEPT`, `SSH(ACCEPT)`, or the name of a group.
     pub action: &'a str,
     /// `-i`
     pub iface: Option<&'a str>,
@@ -26,21 +26,21 @@ pub struct RawRule<'a> {
     pub dport: Option<&'a str>,
     /// `-icmp-type`
     pub icmp_type: Option<&'a str>,
-    /// `-log`, already understood: `Some(None)` is `nolog`.
+    /// `-log`, parsed: `Some(None)` is `nolog`.
     pub log: Option<Option<u8>>,
 }
 
-/// Where the first blank is; lines are short, and this is faster than a search.
+/// The position of the first blank; for short lines a loop is faster than memchr.
 fn blank(text: &str) -> Option<usize> {
     text.bytes().position(|byte| matches!(byte, b' ' | b'\t'))
 }
 
-/// The text up to the first blank, and after it.
+/// The text before and after the first blank.
 fn split(text: &str) -> Option<(&str, &str)> {
     blank(text).map(|at| (&text[..at], &text[at + 1..]))
 }
 
-/// The text without the blanks that it begins with.
+/// The text without leading blanks.
 fn trimmed(text: &str) -> &str {
     let start = text.bytes().position(|byte| !matches!(byte, b' ' | b'\t'));
     &text[start.unwrap_or(text.len())..]
@@ -69,7 +69,7 @@ impl<'a> RawRule<'a> {
         Ok(rule)
     }
 
-    /// Takes `-x value`, with one blank between, off the front; or tells the word that stands in the way.
+    /// Parses a leading `-x value` with one blank in between; the error has the offending word.
     fn option(&mut self, text: &'a str) -> Result<&'a str, (&'a str, Sought)> {
         let unknown = || (split(text).map_or(text, |(word, _)| word), Sought::RuleOption);
         let (option, rest) = cut(text, b' ').ok_or_else(unknown)?;
@@ -96,7 +96,7 @@ impl<'a> RawRule<'a> {
         Ok(rest)
     }
 
-    /// The word that a part of a report means: the part's name is that of an option, `type`, `action` or `macro`.
+    /// The word for the part of a report: the name of an option, `type`, `action` or `macro`.
     pub fn word(&self, part: &str) -> Option<&'a str> {
         match part {
             "type" => Some(self.kind),
@@ -114,14 +114,14 @@ impl<'a> RawRule<'a> {
     }
 }
 
-/// A line that is no rule.
+/// A line that is not a rule.
 #[derive(Debug)]
 pub struct Unparsable<'a> {
     /// The text of a report.
     pub text: String,
-    /// The word that stands in the way.
+    /// The offending word.
     pub word: &'a str,
-    /// What may be there instead.
+    /// The list of valid words.
     pub sought: Sought,
 }
 

@@ -1,7 +1,7 @@
 //! Values of options: levels, policies, numbers.
 use crate::model::{LogRate, LogRatelimit, Queue, Rate, Spelled, TimeUnit, Verdict};
 
-/// `ACCEPT`, `DROP` or `REJECT`, exactly; `DENY` is taken for DROP.
+/// `ACCEPT`, `DROP` or `REJECT` (case-sensitive); `DENY` is treated as DROP.
 pub(super) fn verdict(word: &str) -> Option<Verdict> {
     match word {
         "ACCEPT" => Some(Verdict::Accept),
@@ -11,7 +11,7 @@ pub(super) fn verdict(word: &str) -> Option<Verdict> {
     }
 }
 
-/// The value of a policy option, in any case.
+/// The value of a policy option (case-insensitive).
 pub(super) fn policy(word: &str) -> Option<Verdict> {
     match word.to_ascii_uppercase().as_str() {
         "DENY" => None,
@@ -21,7 +21,7 @@ pub(super) fn policy(word: &str) -> Option<Verdict> {
 
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
-/// A log level by its word in lower case: 0 (`emerg`) to 7 (`debug`), or `Some(None)` for `nolog`.
+/// A log level by name in lower case: 0 (`emerg`) to 7 (`debug`), or `Some(None)` for `nolog`.
 pub(super) fn log_level(word: &str) -> Option<Option<u8>> {
     if word == "nolog" {
         return Some(None);
@@ -38,13 +38,13 @@ pub(super) fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// A whole number in decimal digits; one that does not fit counts as the largest.
+/// A decimal number; saturates at the largest value.
 pub(super) fn integer(value: &str) -> Option<u64> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
-/// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is none.
+/// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is the same as none.
 pub(super) fn log_ratelimit(value: &str) -> Option<LogRatelimit> {
     let mut parts = value.split(',').map(str::trim);
     let first = parts.next()?;
@@ -76,14 +76,14 @@ fn rate(value: &str) -> Option<Spelled<Rate>> {
     Spelled::new(&format!("{packets}/{unit}"), Rate { packets, per })
 }
 
-/// `N` or `N:M`, queues of NFQUEUE; 0 is the one that packets go to without a number.
+/// `N` or `N:M`, NFQUEUE queues; 0 is the default queue.
 pub(super) fn queues(value: &str) -> Option<Queue> {
     let number = |text: &str| integer(text).and_then(|number| u16::try_from(number).ok());
     match value.split_once(':') {
         None => number(value).map(|number| if number == 0 { Queue::Default } else { Queue::Number(number) }),
         Some((first, last)) => {
             let (first, last) = (number(first)?, number(last)?);
-            // the kernel counts the queues in 16 bits
+            // queue numbers have 16 bits
             (first < last && last - first < u16::MAX).then_some(Queue::Balance(first, last))
         }
     }

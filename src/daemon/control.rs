@@ -1,52 +1,52 @@
-//! What the main thread and the updater tell each other.
+//! Communication between the main thread and the updater.
 use crate::system::waker::Waker;
 use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// What the updater is to do.
+/// The task of the updater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// Keep the rules up to date.
     Work,
-    /// Finish the update under way, and end; the rules stay.
+    /// Finish the current update and end; the rules stay in place.
     Leave,
-    /// Finish the update under way, remove the rules, and end.
+    /// Finish the current update, remove the rules, and end.
     Stop,
 }
 
-/// Orders to the updater, and its news.
+/// Orders to the updater, and its state.
 #[derive(Debug)]
 pub struct Orders {
     order: AtomicU8,
     waker: Arc<Waker>,
     updated: AtomicBool,
     ended: AtomicBool,
-    news: Arc<Waker>,
+    state_changed: Arc<Waker>,
 }
 
 impl Orders {
-    /// Orders to work; `news` is rung by the updater.
+    /// Initial orders; the updater signals `state_changed` when its state changes.
     ///
     /// # Errors
-    /// When the kernel has no descriptor to spare.
-    pub fn new(news: Arc<Waker>) -> Result<Self> {
+    /// When the event descriptor cannot be opened.
+    pub fn new(state_changed: Arc<Waker>) -> Result<Self> {
         Ok(Orders {
             order: AtomicU8::new(Order::Work as u8),
             waker: Arc::new(Waker::new()?),
             updated: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            news,
+            state_changed,
         })
     }
 
-    /// Gives an order. One to stop is never taken back.
+    /// Sets the order. An order to end is never reverted.
     pub fn give(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
         self.waker.wake();
     }
 
-    /// The order that holds.
+    /// The current order.
     pub fn current(&self) -> Order {
         match self.order.load(Ordering::SeqCst) {
             order if order == Order::Work as u8 => Order::Work,
@@ -55,29 +55,29 @@ impl Orders {
         }
     }
 
-    /// Rung, and never hushed, when there is an order to end.
+    /// Signalled, and never cleared, once there is an order to end.
     pub fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
-    /// The updater has made its first update, or tried to.
+    /// Records that the updater has attempted its first update.
     pub fn tell_updated(&self) {
         self.updated.store(true, Ordering::SeqCst);
-        self.news.wake();
+        self.state_changed.wake();
     }
 
-    /// Whether it has.
+    /// Whether that was recorded.
     pub fn updated(&self) -> bool {
         self.updated.load(Ordering::SeqCst)
     }
 
-    /// The updater ends, if only by a panic.
+    /// Records that the updater has ended, also by a panic.
     pub fn tell_ended(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        self.news.wake();
+        self.state_changed.wake();
     }
 
-    /// Whether it has.
+    /// Whether that was recorded.
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }

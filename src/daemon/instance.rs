@@ -1,4 +1,4 @@
-//! One daemon at a time: its lock and its pid file.
+//! The lock and the pid file that ensure a single daemon.
 use crate::paths::{DAEMON_LOCK, PID_FILE};
 use crate::system::lock::FileLock;
 use crate::system::process::{self, PidFile};
@@ -6,7 +6,7 @@ use crate::system::root::Root;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
-/// The name of the program, by which a pid file is checked.
+/// The name of the program, to verify a pid file.
 const PROGRAM: &str = "pve-firewall";
 
 /// The pid file's path on disk.
@@ -14,26 +14,26 @@ fn pid_path(root: &Root) -> PathBuf {
     root.path(PID_FILE)
 }
 
-/// The process number of the daemon that runs, if one does.
+/// The pid of the running daemon, if any.
 #[must_use]
 pub fn running(root: &Root) -> Option<i32> {
     process::running(&pid_path(root), PROGRAM)
 }
 
-/// The right to be the daemon. Kept over a fork; the kernel releases it with the process.
+/// The lock of the daemon. Inherited by fork(2); the kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct Instance {
     root: Root,
     _lock: Option<FileLock>,
-    /// Why there is no lock: a `/run` that cannot be written must not leave the node without a firewall.
+    /// The error if the lock could not be taken: the firewall starts even if `/run` cannot be written.
     pub without_lock: Option<String>,
 }
 
 impl Instance {
-    /// Claims the right.
+    /// Takes the lock.
     ///
     /// # Errors
-    /// When another daemon runs.
+    /// When another daemon is running.
     pub fn claim(root: &Root) -> Result<Self> {
         let own = process::own_pid();
         if let Some(pid) = running(root).filter(|pid| *pid != own) {
@@ -42,12 +42,12 @@ impl Instance {
         let root = root.clone();
         match FileLock::try_acquire(&root.path(DAEMON_LOCK)) {
             Ok(Some(lock)) => Ok(Instance { root, _lock: Some(lock), without_lock: None }),
-            Ok(None) => bail!("another daemon is just starting or stopping; see 'pve-firewall status'"),
+            Ok(None) => bail!("another daemon is starting or stopping; see 'pve-firewall status'"),
             Err(error) => Ok(Instance { root, _lock: None, without_lock: Some(format!("{error:#}")) }),
         }
     }
 
-    /// Writes the pid file of this process. It goes when the value is dropped.
+    /// Writes the pid file of this process. It is removed on drop.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,8 +1,8 @@
-//! The last good configuration, kept in the state folder for a boot in which the cluster file system is late.
+//! The last good configuration, kept in the state directory for a boot before the cluster file system is mounted.
 //!
-//! The file holds the texts of the configuration tree and not rules: they are compiled anew, for the node as it is then. It
-//! is a line with the format's version, a line with the SHA-1 of the rest in hexadecimal digits, and the rest in
-//! postcard's format.
+//! The file contains the configuration files and not rules, which are compiled again for the current state of the node. Its
+//! format: a line with the version, a line with the SHA-1 of the rest in hexadecimal digits, and the rest in postcard's
+//! format.
 use crate::inputs::Tree;
 use crate::paths::LAST_GOOD;
 use crate::system::files;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const FORMAT: &[u8] = b"pve-firewall last good configuration, format 1\n";
-/// No tree that the reader takes comes near to this, in bytes.
+/// The maximum size of the file in bytes, far more than any accepted tree.
 const LARGEST: u64 = 256 << 20;
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     node: String,
@@ -29,12 +29,12 @@ struct Kept {
 pub struct LastGood {
     path: PathBuf,
     node: String,
-    /// What was last written or read.
+    /// The content that was last written or read.
     kept: Option<Arc<Tree>>,
 }
 
 impl LastGood {
-    /// For a node with this root of paths.
+    /// For a node with this root directory.
     #[must_use]
     pub fn new(root: &Root, node: &str) -> Self {
         LastGood { path: root.path(LAST_GOOD), node: node.into(), kept: None }
@@ -46,34 +46,34 @@ impl LastGood {
         &self.path
     }
 
-    /// Keeps a tree, if it differs from the one that is kept.
+    /// Writes a tree, if it differs from the current one.
     ///
     /// # Errors
-    /// When the file cannot be written; the old one is then untouched.
+    /// When the file cannot be written; the old one is then unchanged.
     pub fn keep(&mut self, tree: &Arc<Tree>) -> Result<()> {
         if self.kept.as_ref() != Some(tree) {
             let kept = Kept { node: self.node.clone(), tree: tree.clone() };
             let body = postcard::to_stdvec(&kept).context("cannot encode the configuration")?;
             let sum = Sha1::digest(&body).into();
             let file = [FORMAT, hexadecimal(&sum).as_bytes(), b"\n", &body].concat();
-            // the configuration of guests may hold secrets
+            // the configuration of guests can contain secrets
             files::replace(&self.path, &file, 0o600)?;
             self.kept = Some(tree.clone());
         }
         Ok(())
     }
 
-    /// The tree that was kept, or `None` if there is none.
+    /// Reads the tree; `None` if the file does not exist.
     ///
     /// # Errors
-    /// When the file is not certainly root's own, or not whole, or of another format or node.
+    /// When the file is not owned by root, incomplete, or of another format or node.
     pub fn load(&mut self) -> Result<Option<Arc<Tree>>> {
         let Some(file) = files::read_root_owned(&self.path, LARGEST)? else { return Ok(None) };
-        let rest = file.strip_prefix(FORMAT).context("it is of another format")?;
-        let (told, body) = rest.split_at_checked(41).context("it is cut off")?;
+        let rest = file.strip_prefix(FORMAT).context("it has another format")?;
+        let (told, body) = rest.split_at_checked(41).context("it is truncated")?;
         let sum: [u8; 20] = Sha1::digest(body).into();
         ensure!(told == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
-        let Kept { node, tree } = postcard::from_bytes(body).context("it is not understood")?;
+        let Kept { node, tree } = postcard::from_bytes(body).context("it cannot be decoded")?;
         if node != self.node {
             bail!("it is of the node '{}'", node.escape_debug());
         }
@@ -84,7 +84,7 @@ impl LastGood {
     /// Removes the file.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove(&self) -> Result<()> {
         files::remove(&self.path)
     }
@@ -142,7 +142,7 @@ mod tests {
         };
         refused(b"", "another format");
         refused(b"pve-firewall last good configuration, format 2\n", "another format");
-        refused(&whole[..FORMAT.len() + 20], "cut off");
+        refused(&whole[..FORMAT.len() + 20], "truncated");
         for at in FORMAT.len()..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 4;

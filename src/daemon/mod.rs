@@ -1,6 +1,6 @@
-//! The daemon. Its main thread answers signals and the watchdog, and never does anything that can block; the updater's
-//! thread reads, compiles and applies, and is told to end by `control::Orders`.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+//! The daemon. Its main thread handles signals and the watchdog and never blocks; the updater thread reads, compiles and
+//! applies the configuration, and is controlled by `control::Orders`.
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod control;
 pub mod instance;
@@ -34,10 +34,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use updater::{Ended, Updater};
 
-/// What the daemon works on.
+/// The parameters of the daemon.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where all of its paths lie.
+    /// The root directory of its paths.
     pub root: Root,
     /// The configuration tree, an absolute path.
     pub config: PathBuf,
@@ -45,31 +45,31 @@ pub struct Setup {
     pub node: String,
     /// The variant of the tools.
     pub variant: VariantChoice,
-    /// Whether messages go to stderr too.
+    /// Whether to log to stderr too.
     pub debug: bool,
-    /// Whether the last good configuration is kept for a boot without `/etc/pve`.
+    /// Whether to keep the last good configuration for a boot without `/etc/pve`.
     pub keep_last_good: bool,
-    /// The longest time between two full readings of what is live, and of the configuration.
+    /// The maximum time between two full readings of the live rules and the configuration.
     pub full_reading: Duration,
-    /// How this process can be executed anew: the program on disk and its arguments.
+    /// The command line to re-execute this process: the program on disk and its arguments.
     pub anew: (PathBuf, Vec<OsString>),
 }
 
-/// How long the updater may take to end before the daemon goes without it. Its tools have limits of their own.
+/// How long to wait for the updater to end. Its tools have their own timeouts.
 const ENDING: Duration = Duration::from_secs(120);
 
-/// How long the log may take at the end.
+/// How long to wait for the log at the end.
 const FLUSHING: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP replaces the process, and then this does not return.
 ///
 /// # Errors
-/// When it cannot be set up. Once it runs, nothing makes it end but these signals.
+/// When it cannot be set up. Once it is running, only these signals end it.
 pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     malloc::limit_free_memory();
-    // no working directory below the configuration tree: it would keep pmxcfs from starting again
-    std::env::set_current_dir("/").context("cannot go to /")?;
-    // before there is any thread, so that all inherit it
+    // a working directory below the configuration tree would prevent pmxcfs from starting again
+    std::env::set_current_dir("/").context("cannot change to /")?;
+    // before starting threads, which inherit it
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
     let log = Log::new(&setup.root, setup.debug);
     let pid_file = instance.pid_file();
@@ -90,17 +90,17 @@ struct Supervisor {
     setup: Setup,
     signals: Signals,
     log: Log,
-    /// Rung by the updater when it has news.
+    /// Signalled by the updater when its state changes.
     waker: Arc<Waker>,
-    /// Whether a signal to stop has come. That is final.
+    /// Whether a signal to stop has been received. Never reset.
     stopping: bool,
 }
 
-/// An updater at work.
+/// A running updater.
 struct Running {
     thread: JoinHandle<Ended>,
     orders: Arc<Orders>,
-    /// When its end was ordered.
+    /// When it was ordered to end.
     ordered: Option<Instant>,
     ready: bool,
 }
@@ -119,7 +119,7 @@ impl Supervisor {
             };
             match ended {
                 Some(Ended::Removed) => return,
-                // given up on: it does not end although it was told to
+                // it did not end in time
                 None if self.stopping => return,
                 Some(Ended::Left) if !self.stopping => self.execute_anew(),
                 _ => {}
@@ -140,14 +140,14 @@ impl Supervisor {
         Ok(Running { thread, orders, ordered: self.stopping.then(Instant::now), ready: false })
     }
 
-    /// Stays with an updater until it ends; `None` when it fails, or must be given up.
+    /// Waits for an updater to end; `None` if it fails or does not end in time.
     fn supervise(&mut self, mut running: Running) -> Option<Ended> {
         let interval = systemd::alive_interval();
         loop {
             systemd::alive();
             let wait = if running.ordered.is_some() { Some(Duration::from_secs(1)) } else { interval };
             let mut fds = [&self.signals.as_fd(), &self.waker.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
-            // a failure (EINTR) is as a wake-up for nothing
+            // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, wait.map_or(PollTimeout::NONE, timeout));
             self.waker.clear();
             while let Some(signal) = self.signals.take() {
@@ -160,7 +160,7 @@ impl Supervisor {
                 return running.thread.join().ok();
             }
             if running.ordered.is_some_and(|since| since.elapsed() > ENDING) {
-                self.log.write(Severity::Error, "the update that is under way does not end; going without it");
+                self.log.write(Severity::Error, "the current update does not end; continuing without it");
                 return None;
             }
         }
@@ -182,13 +182,13 @@ impl Supervisor {
         running.orders.give(order);
     }
 
-    /// Replaces this process by the program on disk, which an upgrade may have changed. Returns only on failure.
+    /// Executes the program on disk, which an upgrade may have replaced, in this process. Returns only on failure.
     fn execute_anew(&self) {
         systemd::reloading();
         self.log.flush(FLUSHING);
         let (program, args) = &self.setup.anew;
         let error = process::execute(program, args);
-        self.log.write(Severity::Error, &format!("restart failed, going on as before: {error:#}"));
+        self.log.write(Severity::Error, &format!("restart failed, continuing as before: {error:#}"));
         systemd::ready();
     }
 }

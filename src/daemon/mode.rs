@@ -1,4 +1,4 @@
-//! Whether there are to be rules at all.
+//! Whether the firewall is enabled, and by which backend.
 use crate::iptables::compile::Compiled;
 use crate::paths::{NFTABLES_BACKEND, NFTABLES_DISABLED};
 use crate::system::files;
@@ -6,19 +6,19 @@ use crate::system::root::Root;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
 
-/// What is to be done with the rules.
+/// The mode of the firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The firewall is on: the compiled rules are to be live.
+    /// Enabled: the compiled rules are applied.
     On,
-    /// It is off: no rule is to be live.
+    /// Disabled: all rules are removed.
     Off,
-    /// The nftables backend is in charge, as host.fw says `nftables: 1` and its program is there: no rule of ours is to be live.
+    /// host.fw has `nftables: 1` and proxmox-firewall is installed: all our rules are removed.
     Nftables,
 }
 
 impl Mode {
-    /// The mode that a configuration asks for on this node.
+    /// The mode of a configuration on this node.
     #[must_use]
     pub fn of(compiled: &Compiled, root: &Root) -> Self {
         if !compiled.enabled {
@@ -30,10 +30,10 @@ impl Mode {
         }
     }
 
-    /// Makes the flag file that keeps the nftables backend quiet exist, or not.
+    /// Creates or removes the flag file that disables the nftables backend.
     ///
     /// # Errors
-    /// When it can neither be made nor removed.
+    /// When it cannot be created or removed.
     pub fn set_flag(self, root: &Root) -> Result<()> {
         let flag = root.path(NFTABLES_DISABLED);
         match (self, flag.exists()) {

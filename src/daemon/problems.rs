@@ -1,4 +1,4 @@
-//! What is wrong now, logged once when it appears and once when it is gone.
+//! Current errors, each logged once when it occurs and once when it is gone.
 use crate::model::{self, Report};
 use crate::system::root::Root;
 use crate::system::syslog::{Severity, Syslog};
@@ -7,20 +7,20 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// The most messages that one change of a topic may log: a guest's owner must not flood the node's log.
+/// Maximum number of messages logged per change of a topic, so that a guest's owner cannot flood the node's log.
 const MOST: usize = 200;
 
-/// How many messages may wait for a log daemon that does not read.
+/// Maximum number of messages queued for a log daemon that does not read.
 const WAITING: usize = 1000;
 
-/// The system log, shared by the threads of the daemon. None of them waits for a log daemon that hangs: a thread of its
-/// own does, and what comes meanwhile is lost when it is too much.
+/// The system log, shared by the threads of the daemon. A separate thread writes, so that a hanging log daemon blocks none
+/// of them; if its queue is full, messages are dropped.
 #[derive(Clone)]
 pub struct Log(SyncSender<Item>);
 
 enum Item {
     Message(Severity, String),
-    /// All that came before is written.
+    /// Requests a reply when all earlier messages have been written.
     Flushed(Sender<()>),
 }
 
@@ -34,23 +34,23 @@ impl Log {
             for item in receiver {
                 match item {
                     Item::Message(severity, text) => syslog.write(severity, &text),
-                    // nobody may be waiting any more
+                    // the receiver may have stopped waiting
                     Item::Flushed(done) => drop(done.send(())),
                 }
             }
         };
-        // without a thread to be had the firewall works on without a log
+        // if the thread cannot be started, the firewall works without a log
         let _ = thread::Builder::new().name("log".into()).spawn(write);
         Log(sender)
     }
 
-    /// Writes one message, soon.
+    /// Queues one message.
     pub fn write(&self, severity: Severity, message: &str) {
-        // fails when too much waits
+        // fails if the queue is full
         let _ = self.0.try_send(Item::Message(severity, message.to_string()));
     }
 
-    /// Waits until all is written, or for `limit`.
+    /// Waits until all messages are written, at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, flushed) = channel();
         if self.0.try_send(Item::Flushed(done)).is_ok() {
@@ -59,34 +59,34 @@ impl Log {
     }
 }
 
-/// What messages are about; each topic is known or unknown as a whole.
+/// The topic of messages; the messages of a topic are replaced together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// Reading the configuration tree.
     Tree,
-    /// What is in the tree.
+    /// The content of the tree.
     Configuration,
-    /// The update as a whole: its lock, its bugs.
+    /// The update as a whole: its lock, internal errors.
     Update,
     /// The kernel and its tools.
     Kernel,
-    /// Files of the daemon's own.
+    /// The daemon's own files.
     State,
     /// A trial that is handed over.
     Trial,
 }
 
-/// A message that is true for a time.
+/// A current error or warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Message {
     /// The text.
     pub text: String,
-    /// Whether it is a warning only.
+    /// Whether it is only a warning.
     pub warning: bool,
 }
 
 impl Message {
-    /// Something that keeps an update from being complete.
+    /// An error that prevents a complete update.
     pub fn failure(reason: impl std::fmt::Display) -> Self {
         Message { text: format!("status update error: {reason}"), warning: false }
     }
@@ -98,12 +98,12 @@ impl From<&Report> for Message {
     }
 }
 
-/// The messages that are true now.
+/// The current messages.
 #[derive(Default)]
 pub struct Journal(BTreeMap<Topic, Vec<Message>>);
 
 impl Journal {
-    /// Replaces what is true about a topic, and logs what is new and what is gone.
+    /// Replaces the messages of a topic, and logs new and resolved ones.
     pub fn set(&mut self, topic: Topic, now: Vec<Message>, log: &Log) {
         let before = self.0.insert(topic, now).unwrap_or_default();
         let now = &self.0[&topic];
@@ -122,17 +122,17 @@ impl Journal {
             }
         }
         if left > 0 {
-            log.write(Severity::Warning, &format!("and {left} more messages; 'pve-firewall compile' shows all faults"));
+            log.write(Severity::Warning, &format!("and {left} more messages; 'pve-firewall compile' shows all errors"));
         }
     }
 
-    /// Whether nothing was wrong with a topic when it was last looked at.
+    /// Whether a topic has no messages.
     #[must_use]
     pub fn is_clear(&self, topic: Topic) -> bool {
         self.0.get(&topic).is_none_or(Vec::is_empty)
     }
 
-    /// All that is wrong now, one text each.
+    /// The texts of all current messages.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.values().flatten().map(|message| message.text.as_str())
     }
@@ -143,14 +143,14 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
 
-    /// The next messages, so many at most, as long as there are any.
+    /// Receives up to this many messages.
     fn received(socket: &UnixDatagram, count: usize) -> Vec<String> {
         let mut buffer = [0; 4096];
         let next = || socket.recv(&mut buffer).ok().map(|length| text(&buffer[..length]));
         std::iter::from_fn(next).take(count).collect()
     }
 
-    /// The message without time and process number.
+    /// The message without time and pid.
     fn text(line: &[u8]) -> String {
         String::from_utf8_lossy(line).split_once("]: ").unwrap().1.to_string()
     }

@@ -1,4 +1,4 @@
-//! When the updater does what.
+//! The schedule of the updater.
 use super::trials::Trials;
 use crate::pmxcfs::Reader;
 use crate::system::waker::Waker;
@@ -7,28 +7,27 @@ use nix::poll::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Everything is read anew and compared with the kernel this often.
+/// Interval of regular cycles, which read the configuration and compare the live rules.
 const CYCLE: Duration = Duration::from_secs(10);
-/// `stat` looks for changes this often where not every change is told: writes of other nodes raise no event. The kernel
-/// shows the `stat` of a file of pmxcfs for up to a second after it was asked for: half of that, and a bit, finds a new one as
-/// soon as can be.
+/// Interval of polling with `stat` on file systems where not every change causes an event, such as writes by other nodes.
+/// The kernel caches the `stat` of a pmxcfs file for up to one second; slightly more than half of that detects a change
+/// early.
 const STAT: Duration = Duration::from_millis(520);
-/// The parts of a full reading of the kernel are read at least this far apart.
+/// Minimum time between the parts of a full reading of the live rules.
 const READ_ON: Duration = Duration::from_secs(1);
-/// The shortest time between the end of a pass and the next one; after a pass between cycles twice the time that it took, if
-/// that is longer.
+/// Minimum time between two reads; after a read between cycles twice its duration, if that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Why the updater is woken.
+/// The reason for waking the updater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// There is an order to end.
     Order,
-    /// Something was written, or a change is to be confirmed: read, and act if it made a difference.
+    /// A file was written, or a change has to be confirmed: read, and update if something has changed.
     Look,
     /// The regular cycle: read, compare with the kernel, apply.
     Cycle,
-    /// A full reading of the kernel goes on by one part.
+    /// Read the next part of a full reading.
     ReadOn,
     /// A trial may have begun or ended: act by it.
     Trial,
@@ -39,24 +38,24 @@ pub enum Why {
 pub struct Schedule {
     cycle: Instant,
     stat: Instant,
-    /// No pass before this: a program that writes all the time must not keep this one busy.
+    /// The earliest time of the next read, so that a program that writes continuously does not keep the updater busy.
     rest: Instant,
     /// When a part of a full reading was last due.
     read: Instant,
 }
 
 impl Schedule {
-    /// The first cycle is due now.
+    /// A schedule with the first cycle due now.
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
         Schedule { cycle: now, stat: now, rest: now, read: now }
     }
 
-    /// Takes note of a pass that took so long, and was part of a full cycle or not.
+    /// Records a read with its duration, and whether it was part of a regular cycle.
     pub fn passed(&mut self, took: Duration, full: bool) {
         let now = Instant::now();
-        // what was written during a pass may have been missed by it
+        // the read may have missed writes during it
         self.stat = now + STAT.saturating_sub(took).max(PAUSE);
         if full {
             self.rest = now + PAUSE;
@@ -66,13 +65,13 @@ impl Schedule {
         }
     }
 
-    /// Moves the next cycle forward, to `after` from now at the latest.
+    /// Schedules the next cycle in `after` at the latest.
     pub fn hurry(&mut self, after: Duration) {
-        // later than the next regular cycle changes nothing, however much later
+        // a time after the next regular cycle has no effect
         self.cycle = self.cycle.min(Instant::now() + after.min(CYCLE));
     }
 
-    /// Waits until there is something to do; a full reading of the kernel is due to begin, or to go on, at `full`.
+    /// Waits until something is due; the next part of a full reading is due at `full`.
     pub fn wait(&mut self, waker: &Waker, reader: &mut Reader, trials: &Trials, full: Option<Instant>) -> Why {
         let (mut written, mut trial) = (false, false);
         let confirm = reader.due().map(|due| Instant::now() + due);
@@ -97,7 +96,7 @@ impl Schedule {
             let stat = (!reader.is_watched()).then_some(self.stat);
             if stat.is_some_and(|stat| now >= stat) {
                 written |= reader.changed();
-                // a slow file system is not asked all the time
+                // poll a slow file system less often
                 self.stat = now + STAT.max(2 * now.elapsed());
                 continue;
             }
@@ -111,7 +110,7 @@ impl Schedule {
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }
-            // a failure (EINTR) is as a wake-up for nothing
+            // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
             if fds[0].any().unwrap_or(false) {
                 return Why::Order;

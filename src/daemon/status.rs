@@ -1,4 +1,4 @@
-//! What the daemon tells of itself, in a file that `pve-firewall status` reads.
+//! The daemon's status file, read by `pve-firewall status`.
 use super::trials::{Ended, TrialStatus};
 use crate::paths::STATUS;
 use crate::system::files;
@@ -10,17 +10,17 @@ use std::path::PathBuf;
 /// The state of a running daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its process number.
+    /// Its pid.
     pub pid: u32,
-    /// When it began, or executed itself anew, in nanoseconds since 1970.
+    /// When it started or re-executed itself, in nanoseconds since 1970.
     pub started: u64,
     /// When its last update ended, in seconds since 1970.
     pub updated: u64,
-    /// How long that update took, in milliseconds.
+    /// The duration of that update, in milliseconds.
     pub duration: u64,
     /// When an update last changed something in the kernel, in seconds since 1970.
     pub changed: Option<u64>,
-    /// What is wrong now.
+    /// The current errors.
     pub faults: Vec<String>,
     /// The trial under way.
     #[serde(default)]
@@ -35,7 +35,7 @@ fn path(root: &Root) -> PathBuf {
 }
 
 impl Status {
-    /// Writes it, in one step.
+    /// Writes the file atomically.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -44,7 +44,7 @@ impl Status {
         files::replace(&path(root), &text, 0o644)
     }
 
-    /// What the daemon with this process number last wrote.
+    /// Reads the status of the daemon with this pid.
     #[must_use]
     pub fn read(root: &Root, pid: i32) -> Option<Status> {
         let text = files::read_optional(&path(root)).ok()??;
@@ -52,9 +52,9 @@ impl Status {
         (i32::try_from(status.pid) == Ok(pid)).then_some(status)
     }
 
-    /// Removes the file, as the daemon's last act.
+    /// Removes the file when the daemon ends.
     pub fn remove(root: &Root) {
-        // one that stays is known by its process number to be old
+        // a file that is left is recognised as old by its pid
         let _ = files::remove(&path(root));
     }
 }

@@ -1,11 +1,11 @@
-//! Guests of which something cannot be read: the devices of theirs that have live rules keep them.
+//! Guests with unreadable files: their devices keep their live rules.
 use crate::inputs::{File, Tree};
 use crate::iptables::plan::Live;
 use crate::model::Family;
 use crate::paths::TreeFile;
 use std::collections::BTreeSet;
 
-/// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.
+/// The devices with live rules of guests with an unreadable file. The kernel is read only if there are any.
 #[must_use]
 pub fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
     let doubtful: BTreeSet<&str> = tree
@@ -26,7 +26,7 @@ pub fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
     kept.into_iter().map(str::to_string).collect()
 }
 
-/// The guest that a file belongs to, by its VMID.
+/// The VMID of the guest that a file belongs to.
 fn guest_of(path: &str) -> Option<&str> {
     match TreeFile::parse(path)? {
         TreeFile::Guest(id) | TreeFile::GuestConfig { id, .. } => Some(id),
@@ -34,7 +34,7 @@ fn guest_of(path: &str) -> Option<&str> {
     }
 }
 
-/// The guest and the device of a chain such as `tap100i0-IN`.
+/// The VMID and the device of a chain such as `tap100i0-IN`.
 fn device_of(chain: &str) -> Option<(&str, &str)> {
     let device = chain.strip_suffix("-IN").or_else(|| chain.strip_suffix("-OUT"))?;
     let numbers = device.strip_prefix("tap").or_else(|| device.strip_prefix("veth"))?;

@@ -1,4 +1,4 @@
-//! The updater: read, compile, compare, apply, again and again.
+//! The updater: a loop that reads, compiles, compares and applies.
 use super::Setup;
 use super::control::{Order, Orders};
 use super::last_good::LastGood;
@@ -27,19 +27,19 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long the lock is waited for.
+/// How long to wait for the lock.
 const LOCKING: Duration = Duration::from_secs(10);
 /// An update that takes longer is logged.
 const SLOW: Duration = Duration::from_secs(5);
-/// After a first failure the next try is made this soon; those after it come with the regular cycle.
+/// The delay of the retry after a first failure; later retries are made in regular cycles.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How an updater ended.
+/// How the updater ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The rules are removed, as far as the kernel let them be.
+    /// The rules were removed, as far as possible.
     Removed,
-    /// The rules stay.
+    /// The rules stay in place.
     Left,
 }
 
@@ -57,14 +57,14 @@ pub struct Updater {
     status: Status,
     /// The tree of the last update.
     tree: Option<Arc<Tree>>,
-    /// Whether that was read, and not kept from an earlier life.
+    /// Whether that was read by this process, not loaded from the last good configuration.
     read: bool,
     last_good: LastGood,
     trials: Trials,
 }
 
 impl Updater {
-    /// An updater that knows nothing yet. `inherited`: workers of an earlier life of this process.
+    /// An updater with empty caches. `inherited`: workers from before this process re-executed itself.
     pub fn new(setup: Setup, orders: Arc<Orders>, log: Log, inherited: Vec<Stuck>) -> Self {
         let waker = Some(orders.waker().clone());
         let program = this_program().to_path_buf();
@@ -90,7 +90,7 @@ impl Updater {
         }
     }
 
-    /// Works until there is an order to end.
+    /// Runs until there is an order to end.
     pub fn run(mut self) -> Ended {
         let guard = EndGuard(self.orders.clone());
         let mut why = Why::Cycle;
@@ -110,7 +110,7 @@ impl Updater {
         }
     }
 
-    /// Does something of which a bug must not end the daemon.
+    /// Runs a step; a panic is reported and does not end the daemon.
     fn guarded(&mut self, action: impl FnOnce(&mut Self)) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
             let message = Message::failure(format_args!("internal error: {}", panic_text(&*panic)));
@@ -119,10 +119,10 @@ impl Updater {
         }
     }
 
-    /// One pass over the tree, and an update if it is due or the pass made a difference.
+    /// Reads the tree, and updates if an update is due or the tree has changed.
     fn cycle(&mut self, why: Why) {
         let read = match self.read {
-            // nothing is known yet: rather wait a moment for certainty than act on half of it
+            // at the start, wait until the tree is completely read
             false => self.reader.settle().map(drop),
             true if why == Why::Cycle => self.reader.pass(),
             true => self.reader.look(),
@@ -141,21 +141,21 @@ impl Updater {
         let stale = self.reader.reports();
         let (ill, tree) = (!healthy.is_empty(), self.reader.tree());
         self.journal.set(Topic::Tree, healthy.into_iter().chain(stale.iter().map(Message::from)).collect(), &self.log);
-        // without a healthy tree the last good one is still enforced: others may have touched the rules
+        // with an unhealthy tree the last good one is still applied, because other programs may have changed the rules
         let tree = if ill { self.tree.clone() } else { Some(tree) };
         self.read |= !ill;
         match tree {
             Some(tree) if why != Why::Look || self.tree.as_ref() != Some(&tree) => self.update(tree, ill),
             _ => {}
         }
-        // the next cycle tells what came of a part that was only read
+        // the next cycle reports errors of a part that was only read
         if why != Why::ReadOn {
             self.tell();
         }
         self.orders.tell_updated();
     }
 
-    /// After a boot, what was last in force is so again at once: `/etc/pve` may take its time.
+    /// After a boot, applies the last good configuration at once, before `/etc/pve` is mounted.
     fn recover(&mut self) {
         if !self.setup.keep_last_good {
             let removed = self.last_good.remove().err();
@@ -252,9 +252,9 @@ impl Updater {
         outcome
     }
 
-    /// Removes the rules, as the daemon's last act.
+    /// Removes the rules when the daemon ends.
     fn remove(&mut self) {
-        // after so long a wait the rules go without the lock: whoever stops the firewall wants them gone
+        // after the timeout, remove the rules without the lock: the firewall was ordered to stop
         let deadline = Instant::now() + LOCKING;
         let lock = self.try_lock(|| Instant::now() < deadline);
         self.log.write(Severity::Info, "clear PVE-generated firewall rules");
@@ -263,7 +263,7 @@ impl Updater {
         self.journal.set(Topic::Kernel, outcome.faults.iter().map(Message::failure).collect(), &self.log);
     }
 
-    /// The lock against other programs; `None` when there is an order to end, or another process keeps it.
+    /// Takes the lock; `None` if there is an order to end, or another process holds the lock.
     fn lock(&mut self) -> Option<Option<FileLock>> {
         let deadline = Instant::now() + LOCKING;
         let orders = self.orders.clone();
@@ -276,8 +276,8 @@ impl Updater {
                 (None, Some(Message::failure(text)))
             }
             Ok(Some(lock)) => (Some(Some(lock)), None),
-            // a lock file that cannot be opened must not leave the node without updates
-            Err(error) => (Some(None), Some(Message::failure(format_args!("going without a lock: {error:#}")))),
+            // update even if the lock file cannot be opened
+            Err(error) => (Some(None), Some(Message::failure(format_args!("continuing without a lock: {error:#}")))),
         };
         self.journal.set(Topic::Update, trouble.into_iter().collect(), &self.log);
         lock
@@ -301,12 +301,12 @@ impl Updater {
     fn tell(&mut self) {
         (self.status.trial, self.status.last_trial) = (self.trials.status(), self.trials.ended());
         self.status.faults = self.journal.texts().map(str::to_string).collect();
-        // only `status --verbose` misses it
+        // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root);
     }
 }
 
-/// Tells of the end also when a panic makes it.
+/// Records the end of the updater, also after a panic.
 struct EndGuard(Arc<Orders>);
 
 impl Drop for EndGuard {

@@ -19,11 +19,11 @@ pub enum IpVersion {
 /// A node of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CorosyncNode {
-    /// Its addresses or host names, by the key as it is spelled: `ring0_addr`, `link1_addr`.
+    /// Its addresses or host names by key: `ring0_addr`, `link1_addr`.
     pub links: BTreeMap<String, String>,
 }
 
-/// What matters of `corosync.conf`.
+/// The relevant settings of `corosync.conf`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corosync {
     /// The nodes by name.
@@ -35,7 +35,7 @@ pub struct Corosync {
 }
 
 impl IpVersion {
-    /// The address to use of those that a host name has, in the resolver's order.
+    /// Selects one of the addresses of a host name, which are in the resolver's order.
     #[must_use]
     pub fn pick(self, addresses: &[IpAddr]) -> Option<IpAddr> {
         let v4 = || addresses.iter().copied().find(IpAddr::is_ipv4);
@@ -49,7 +49,7 @@ impl IpVersion {
     }
 }
 
-/// The number in a link's key, as in `ring0_addr`.
+/// The link number in a key such as `ring0_addr`.
 #[must_use]
 pub fn link_number(key: &str) -> Option<u32> {
     let rest = key.strip_prefix("ring").or_else(|| key.strip_prefix("link"))?;
@@ -63,7 +63,7 @@ enum Word<'a> {
 }
 
 impl Corosync {
-    /// Reads the file; what makes no sense in it is passed over.
+    /// Parses the file; invalid parts are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut corosync = Corosync::default();
@@ -110,7 +110,7 @@ impl Corosync {
         }
     }
 
-    /// The host names among the links' addresses; no resolver is asked for what cannot be one.
+    /// The host names among the link addresses; invalid names are not resolved.
     pub fn host_names(&self) -> impl Iterator<Item = &str> {
         let values = self.nodes.values().flat_map(|node| node.links.values()).map(String::as_str);
         let plain = |value: &&str| value.bytes().all(|byte| byte.is_ascii_graphic()) && value.len() < 256;
@@ -118,7 +118,7 @@ impl Corosync {
     }
 }
 
-/// What makes no sense in the file, with its line.
+/// The errors in the file, with their lines.
 #[must_use]
 pub fn faults(text: &str) -> Vec<(u32, String)> {
     let mut faults = Vec::new();
@@ -128,14 +128,14 @@ pub fn faults(text: &str) -> Vec<(u32, String)> {
             Ok(Word::Open(_)) => open.push(line),
             Ok(Word::Close) if open.pop().is_none() => faults.push((line, "'}' without a '{'".to_string())),
             Ok(_) => {}
-            Err(rest) => faults.push((line, format!("not understood: {}", rest.escape_debug()))),
+            Err(rest) => faults.push((line, format!("invalid line: {}", rest.escape_debug()))),
         }
     }
-    faults.extend(open.into_iter().map(|line| (line, "'{' that is never closed".to_string())));
+    faults.extend(open.into_iter().map(|line| (line, "'{' without a '}'".to_string())));
     faults
 }
 
-/// `name {`, `}` and `key: value`, several of which may share a line, with its number; or what is none of these.
+/// `name {`, `}` and `key: value`, several of which can be in a line, with the line number; or an invalid text.
 fn words(text: &str) -> impl Iterator<Item = (u32, Result<Word<'_>, &str>)> {
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.starts_with('#'));
     lines.flat_map(|(number, mut rest)| {
@@ -143,7 +143,7 @@ fn words(text: &str) -> impl Iterator<Item = (u32, Result<Word<'_>, &str>)> {
         while let Some(end) = rest.find(['{', '}']) {
             let (before, after) = rest.split_at(end);
             if after.starts_with('{') {
-                // the section's name is the last word; a pair may stand before it
+                // the section's name is the last word; a pair can precede it
                 let name = before.split_whitespace().next_back().unwrap_or_default();
                 words.push(Ok(Word::Open(name)));
             } else {
@@ -157,7 +157,7 @@ fn words(text: &str) -> impl Iterator<Item = (u32, Result<Word<'_>, &str>)> {
     })
 }
 
-/// A pair, unless it holds what neither a name nor an address has, and what must not reach a terminal.
+/// A pair, unless it contains control characters or invalid UTF-8.
 fn pair(text: &str) -> Option<Result<Word<'_>, &str>> {
     let text = Some(text.trim()).filter(|text| !text.is_empty())?;
     let plain = !text.contains(|one: char| (one.is_control() && one != '\t') || one == '\u{fffd}');
@@ -194,10 +194,10 @@ mod tests {
         let text = "totem {\n  version: 2\n  nonsense\n}\n}\nnodelist {\n # {\n node {\n  name: a\u{1b}b\n }\n";
         let faults: Vec<_> = faults(text).into_iter().map(|(line, text)| format!("{line} {text}")).collect();
         let expected = [
-            "3 not understood: nonsense",
+            "3 invalid line: nonsense",
             "5 '}' without a '{'",
-            r"9 not understood: name: a\u{1b}b",
-            "6 '{' that is never closed",
+            r"9 invalid line: name: a\u{1b}b",
+            "6 '{' without a '}'",
         ];
         assert_eq!(faults, expected);
         assert_eq!(super::faults("totem { a: b }\n\n# x\nlogging {\n}\n"), []);

@@ -1,4 +1,4 @@
-//! The network devices of guests: their `.conf` files.
+//! The network devices in guests' `.conf` files.
 use super::guests::Listed;
 use crate::model::guest::{GuestDevice, GuestKind, parse_net_index};
 use crate::model::{Interface, MacAddr, Report, Spelled, is_plain};
@@ -16,14 +16,14 @@ pub struct Device {
     pub name: Interface,
     /// Its MAC address; without one there is no MAC filter.
     pub mac: Option<Spelled<MacAddr>>,
-    /// The addresses that a container's configuration gives it.
+    /// The addresses in a container's configuration.
     pub addresses: Vec<IpAddr>,
 }
 
-/// The devices of a guest's configuration that are firewalled, in the order of rules: by netid as text.
+/// The firewalled devices in a guest's configuration, in the order of rules: by netid as text.
 ///
-/// Only the part before the first `[section]` counts, and of a key the last line. A `netN` that makes no sense costs that
-/// device alone, with a report.
+/// Only the part before the first `[section]` is used, and the last line of each key. An invalid `netN` is reported and
+/// affects only that device.
 pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
     odd_lines(&text, |number, fault| reports.push(Report::line(file, number, fault)));
@@ -38,16 +38,16 @@ pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<R
     devices
 }
 
-/// How a network device of a guest is attached, firewalled or not.
+/// The attachment of a guest's network device, firewalled or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The number in its key: 0 of `net0`.
+    /// The index in its key: 0 for `net0`.
     pub index: u8,
     /// Its name on the host: `tap100i0`, `veth200i0`.
     pub name: String,
-    /// The bridge that it is on; without one it is on none.
+    /// The bridge that it is attached to, if any.
     pub bridge: Option<String>,
-    /// Whether it has `firewall=1`, and so a bridge of its own.
+    /// Whether it has `firewall=1`, and so its own bridge.
     pub firewalled: bool,
     /// Its MAC address.
     pub mac: Option<MacAddr>,
@@ -55,7 +55,7 @@ pub struct Link {
     pub addresses: Vec<IpAddr>,
 }
 
-/// How all devices of a guest's configuration are attached, by number. What makes no sense is left out: [`devices`] tells.
+/// The attachments of all devices in a guest's configuration, by number. Invalid ones are omitted; [`devices`] reports them.
 #[must_use]
 pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
     let text = String::from_utf8_lossy(conf);
@@ -86,13 +86,13 @@ pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
     links
 }
 
-/// The numbered lines of the running configuration, which ends at the first section.
+/// The numbered lines of the current configuration, which ends at the first section.
 fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let lines = (1..).zip(text.lines().map(str::trim));
     lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| !line.starts_with('#'))
 }
 
-/// Lines of which a device may have been lost: no text, or a device of a number that none has.
+/// Reports lines that could be devices: unreadable lines, and devices with an invalid number.
 fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
     for (number, line) in running(text).filter(|(_, line)| !is_plain(line) || line.starts_with("net")) {
         let key = line.split(':').next().unwrap_or_default();
@@ -101,12 +101,12 @@ fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
         if !is_plain(line) && line.contains(odd) {
             tell(number, "skip line - control character, or not valid UTF-8".to_string());
         } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
-            tell(number, format!("skip line - '{}' is no network device: net0 to net255 are", key.escape_debug()));
+            tell(number, format!("skip line - '{}' is not a network device: use net0 to net255", key.escape_debug()));
         }
     }
 }
 
-/// The `netN` lines of the running configuration: by key, the last one with its line number.
+/// The `netN` lines of the current configuration: the last one of each key, with its line number.
 fn nets(text: &str) -> BTreeMap<&str, (u32, &str)> {
     let mut nets = BTreeMap::new();
     for (number, line) in running(text).filter(|(_, line)| line.starts_with("net")) {
@@ -176,7 +176,7 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
         None => None,
         Some(text) => {
             let mac = text.parse().ok().and_then(|mac| Spelled::new(text, mac));
-            Some(mac.ok_or_else(|| format!("'{}' is no MAC address", text.escape_default()))?)
+            Some(mac.ok_or_else(|| format!("'{}' is not a MAC address", text.escape_default()))?)
         }
     };
     let Listed { kind, vmid, .. } = *guest;
@@ -204,7 +204,7 @@ fn mac_text<'a>(parts: &BTreeMap<&str, &'a str>, kind: GuestKind) -> Option<&'a 
     }
 }
 
-/// The configured addresses of a container's device; what is no address is left out and told.
+/// The configured addresses of a container's device; invalid ones are reported.
 fn addresses(parts: &BTreeMap<&str, &str>, mut fault: impl FnMut(String)) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for (key, words) in [("ip", &["dhcp", "manual"][..]), ("ip6", &["auto", "dhcp", "manual"][..])] {
@@ -212,7 +212,7 @@ fn addresses(parts: &BTreeMap<&str, &str>, mut fault: impl FnMut(String)) -> Vec
         let net: Option<IpNet> = value.parse().ok();
         match net.map(|net| net.addr()).filter(|address| address.is_ipv4() == (key == "ip")) {
             Some(address) => addresses.push(address),
-            None => fault(format!("'{}' is no network address for {key}", value.escape_default())),
+            None => fault(format!("'{}' is not a network address for {key}", value.escape_default())),
         }
     }
     addresses
@@ -237,8 +237,8 @@ mod tests {
         assert_eq!(
             reports,
             [
-                "f (line 1): skip line - 'net300' is no network device: net0 to net255 are",
-                "f (line 2): skip line - 'net05' is no network device: net0 to net255 are",
+                "f (line 1): skip line - 'net300' is not a network device: use net0 to net255",
+                "f (line 2): skip line - 'net05' is not a network device: use net0 to net255",
                 "f (line 3): skip line - control character, or not valid UTF-8",
             ]
         );
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(
             reports,
             [
-                "f (line 1): net0: 'zz' is no MAC address: no rules for it",
+                "f (line 1): net0: 'zz' is not a MAC address: no rules for it",
                 "f (line 2): net1: no known network card model: no rules for it",
                 "f (line 4): net3: firewall='\\\"1\\\"' is neither on nor off: no rules for it",
             ]

@@ -1,10 +1,10 @@
-//! What makes no sense in the files that are not the firewall's own, but that it goes by.
+//! Errors in cluster files that the firewall reads but that do not belong to it.
 use super::{corosync, members};
 use crate::inputs::{File, Tree};
 use crate::model::Report;
 use crate::paths::{COROSYNC, MEMBERS, TreeFile};
 
-/// Reports about `.members`, `corosync.conf`, and files that are checked only and cannot be read.
+/// Reports about `.members`, `corosync.conf`, and unreadable files that are only checked.
 pub fn faults(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
     if let Some(Err(fault)) = tree.content(MEMBERS).map(|text| members::node_address(text, node)) {
         reports.push(Report::file(&tree.label(MEMBERS), fault));

@@ -1,4 +1,4 @@
-//! The node's guests: `.vmlist`, or the guests' `.conf` files.
+//! The node's guests, from `.vmlist` or from the guests' `.conf` files.
 use crate::inputs::Tree;
 use crate::model::Report;
 use crate::model::guest::{GuestDevice, GuestKind, parse_vmid};
@@ -9,13 +9,13 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A guest of the node. Ordered as rules are: VMs before containers, then by VMID as text.
+/// A guest of the node, in the order of rules: VMs before containers, then by VMID as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
-    /// What it is.
+    /// The kind.
     pub kind: GuestKind,
     vmid_text: String,
-    /// Its number.
+    /// The VMID.
     pub vmid: u32,
 }
 
@@ -24,36 +24,36 @@ impl Listed {
         Listed { kind, vmid_text: vmid.to_string(), vmid }
     }
 
-    /// The guest's configuration file, below the tree's root.
+    /// The guest's configuration file, relative to the tree.
     #[must_use]
     pub fn conf(&self, node: &str) -> String {
         TreeFile::GuestConfig { node, kind: self.kind, id: &self.vmid_text }.to_string()
     }
 
-    /// Whether a device on the host is the guest's.
+    /// Whether a device on the host belongs to the guest.
     #[must_use]
     pub fn owns(&self, device: &str) -> bool {
         GuestDevice::parse(device).is_some_and(|device| (device.kind, device.vmid) == (self.kind, self.vmid))
     }
 
-    /// The guest's firewall file, below the tree's root.
+    /// The guest's firewall file, relative to the tree.
     #[must_use]
     pub fn fw(&self) -> String {
         TreeFile::Guest(&self.vmid_text).to_string()
     }
 }
 
-/// The guests of a node, and what in `.vmlist` may be others.
+/// The guests of a node, and the invalid entries of `.vmlist`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The guests, in the order of rules.
     pub guests: Vec<Listed>,
-    /// The entries that make no sense: the VMID as it is written, and what is wrong.
+    /// The invalid entries: the text of the VMID, and the error.
     faults: Vec<(String, &'static str)>,
 }
 
 impl Listing {
-    /// The guests by `.vmlist`, or without one by their files, given as paths below the tree's root.
+    /// The guests in `.vmlist`, or without it those with files, given as paths relative to the tree.
     #[must_use]
     pub fn of<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Self {
         let mut listing = Listing::default();
@@ -74,25 +74,25 @@ impl Listing {
         listing
     }
 
-    /// Reports about the entries that make no sense.
+    /// Reports about invalid entries.
     pub fn reports(&self, tree: &Tree) -> impl Iterator<Item = Report> {
         let file = tree.label(VMLIST);
-        let text = |(id, fault): &(String, _)| format!("guest '{}' is left out: {fault}", id.escape_debug());
+        let text = |(id, fault): &(String, _)| format!("guest '{}' is ignored: {fault}", id.escape_debug());
         self.faults.iter().map(move |fault| Report::file(&file, text(fault)))
     }
 }
 
-/// The guests of a node: by `.vmlist`, or without one by their files, given as paths below the tree's root.
+/// The guests of a node: in `.vmlist`, or without it those with files, given as paths relative to the tree.
 #[must_use]
 pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<Listed> {
     Listing::of(vmlist, node, paths).guests
 }
 
-/// Whether `.vmlist` is a complete list of the cluster's guests. pmxcfs always writes its `version`, and leaves `ids` out
-/// where the cluster has no guest.
+/// Checks that `.vmlist` is a complete list of the cluster's guests. pmxcfs always writes `version`, and omits `ids` if the
+/// cluster has no guests.
 ///
 /// # Errors
-/// What is wrong with the text, to be put behind the file's name.
+/// The error text, to be appended to the file name.
 pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
     match serde_json::from_slice::<Summary>(vmlist) {
         Ok(Summary { version: None, ids: None }) => {
@@ -100,11 +100,11 @@ pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
         }
         Ok(_) => Ok(()),
         Err(error) if error.is_data() => Err(format!("does not list guests: {error}")),
-        Err(_) => Err("is not a complete JSON text".into()),
+        Err(_) => Err("is not complete JSON".into()),
     }
 }
 
-/// What shows that a `.vmlist` is complete. `ids` may be missing, but not null.
+/// The fields that show that a `.vmlist` is complete. `ids` may be missing, but not null.
 #[derive(Deserialize)]
 struct Summary {
     version: Option<u64>,
@@ -116,7 +116,7 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Op
     T::deserialize(from).map(Some)
 }
 
-/// A `.vmlist` in which all makes sense.
+/// A `.vmlist` without invalid entries.
 #[derive(Deserialize)]
 struct VmList<'a> {
     #[serde(borrow)]
@@ -131,7 +131,7 @@ struct Entry<'a> {
     r#type: Cow<'a, str>,
 }
 
-/// The entries of `.vmlist`: the VMID as it is written, the node and the type, as far as they are words.
+/// The entries of `.vmlist`: the text of the VMID, and the node and type if they are strings.
 fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)) {
     if let Ok(list) = serde_json::from_slice::<VmList<'_>>(vmlist) {
         list.ids.iter().for_each(|(id, entry)| add(id, Some(&entry.node), Some(&entry.r#type)));
@@ -143,7 +143,7 @@ fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)
     }
 }
 
-/// The guest of an entry, or what is wrong with it; `None` if it is known to be another node's.
+/// The guest of an entry, or the error; `None` if it belongs to another node.
 fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Result<Listed, &'static str>> {
     let guest = |of: Option<&str>| {
         of.ok_or("it has no node")?;

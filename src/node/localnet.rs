@@ -1,12 +1,12 @@
-//! The local network: which route of the node its own address lies in.
+//! The local network: the route that contains the node's address.
 use super::routes;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: the first that contains it, other
-/// than a default route. An IPv6 network is written as there, in eight groups of four digits.
+/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: the first route that contains it,
+/// except default routes. An IPv6 network is formatted as in that file, in eight groups of four digits.
 #[must_use]
 pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<String> {
     let found = |net: &IpNet| net.prefix_len() > 0 && net.contains(&address);
@@ -16,8 +16,8 @@ pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<Strin
     }
 }
 
-/// The broadcast addresses of the networks that the node is on: those of `/proc/net/route` without a gateway, and the
-/// loopback network's.
+/// The broadcast addresses of the node's networks: of the routes in `/proc/net/route` without a gateway, and of the loopback
+/// network.
 #[must_use]
 pub fn broadcasts(routes_v4: &str) -> BTreeSet<Ipv4Addr> {
     let networks = routes::v4(routes_v4).filter(|route| !route.by_gateway).map(|route| route.net);
@@ -33,7 +33,7 @@ fn spelled_out(net: &IpNet) -> String {
     let mut text = String::new();
     for (index, group) in address.segments().iter().enumerate() {
         let colon = if index == 0 { "" } else { ":" };
-        // writing to a String does not fail
+        // writing to a String never fails
         let _ = write!(text, "{colon}{group:04x}");
     }
     let _ = write!(text, "/{}", net.prefix_len());

@@ -2,15 +2,15 @@
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// The address of a node by `.members` (`nodelist.<node>.ip`); `None` if it lists none.
+/// The address of a node in `.members` (`nodelist.<node>.ip`); `None` if it has none.
 ///
 /// # Errors
-/// What makes no sense: the file as a whole, or the address.
+/// When the file or the address is invalid.
 pub fn node_address(members: &[u8], node: &str) -> Result<Option<IpAddr>, String> {
-    let members: Value = serde_json::from_slice(members).map_err(|error| format!("no JSON text: {error}"))?;
+    let members: Value = serde_json::from_slice(members).map_err(|error| format!("invalid JSON: {error}"))?;
     let Some(address) = members.get("nodelist").and_then(|list| list.get(node)?.get("ip")) else { return Ok(None) };
     let parsed = address.as_str().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| format!("the address of node '{node}', {address}, is none"))
+    parsed.map(Some).ok_or_else(|| format!("{address} is not an address (node '{node}')"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Facts about the node from text: its guests and their devices, the cluster's members, the local network, corosync.
+//! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync.
 
 mod corosync;
 mod devices;

@@ -96,7 +96,7 @@ fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     let mut command = Command::cargo_bin("pve-firewall").unwrap();
     let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output().unwrap();
     let told = format!(
-        "{}: the name does not say what it is; by its content it is taken as firewall/cluster.fw\n",
+        "{}: the kind of this file is not clear from its name; according to its content it is taken as firewall/cluster.fw\n",
         new.display()
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), told.trim_end());

@@ -54,7 +54,7 @@ fn deny_means_drop_with_a_warning() {
     host_rule("IN DENY -p tcp -dport 23", Family::V4, "-p tcp --dport 23 -j DROP");
     host_rule("IN Telnet(DENY) -log info", Family::V4, "-p tcp --dport 23 -j DROP");
     let compiled = cluster("[RULES]\nIN DENY -log err\n");
-    only_report(&compiled, "(line 4): action 'DENY' is taken for 'DROP'");
+    only_report(&compiled, "(line 4): action 'DENY' is treated as 'DROP'");
     let log = &chain(&compiled, Family::V6, "PVEFW-HOST-IN");
     assert!(log.iter().any(|rule| rule.ends_with("\":0:3:PVEFW-HOST-IN: DROP: \"")), "{log:#?}");
 }
@@ -262,10 +262,10 @@ fn errors_in_the_nodes_own_files_are_reported() {
     assert_eq!(
         reports(&compiled),
         [
-            "/etc/pve/.members: the address of node 'n1', \"nowhere\", is none",
-            "/etc/pve/.vmlist: guest '100' is left out: its type is neither qemu nor lxc",
-            "/etc/pve/corosync.conf (line 1): '{' that is never closed",
-            "/etc/pve/corosync.conf (line 2): not understood: garbage",
+            "/etc/pve/.members: \"nowhere\" is not an address (node 'n1')",
+            "/etc/pve/.vmlist: guest '100' is ignored: its type is neither qemu nor lxc",
+            "/etc/pve/corosync.conf (line 1): '{' without a '}'",
+            "/etc/pve/corosync.conf (line 2): invalid line: garbage",
         ]
     );
 }

@@ -71,13 +71,13 @@ fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
     let file = last_good(&node);
     let whole = fs::read(&file).unwrap();
     let spoil: [(&str, &dyn Fn()); 5] = [
-        ("it is cut off", &|| fs::write(&file, &whole[..60]).unwrap()),
+        ("it is truncated", &|| fs::write(&file, &whole[..60]).unwrap()),
         ("its checksum is wrong", &|| {
             let mut flipped = whole.clone();
             *flipped.last_mut().unwrap() ^= 1;
             fs::write(&file, flipped).unwrap();
         }),
-        ("it is of another format", &|| fs::write(&file, "#!/bin/sh\n").unwrap()),
+        ("it has another format", &|| fs::write(&file, "#!/bin/sh\n").unwrap()),
         ("users other than root can write it", &|| chown(&file, Some(1234), None).unwrap()),
         ("it cannot be opened", &|| {
             fs::rename(&file, node.path("elsewhere")).unwrap();

@@ -282,7 +282,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // a truncated list of guests is unhealthy too
     write(dir.path(), ".vmlist", &VMLIST[..20]);
-    assert!(why_ill(&mut reader).contains("not a complete JSON"));
+    assert!(why_ill(&mut reader).contains("not complete JSON"));
     for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
         write(dir.path(), ".vmlist", nothing);
         assert!(why_ill(&mut reader).contains("does not list guests"), "{nothing}");

@@ -1,15 +1,15 @@
-//! What the options are, and their defaults.
+//! The options and their defaults.
 use crate::builtin::helpers::Helper;
 use crate::model::{LogRatelimit, Origin, Queue, Token, Verdict};
 use ecow::eco_format;
 use std::sync::Arc;
 
-/// Where each option was set: its line, or its default, by its key.
+/// The origin of each option by key: its line, or its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(Vec<(&'static str, Origin)>);
 
 impl Lines {
-    /// The option is set in a line, and perhaps in an earlier one too.
+    /// Records the line of an option; replaces an earlier one.
     pub(super) fn set(&mut self, key: &'static str, file: &Arc<str>, line: u32) {
         self.0.retain(|(known, _)| *known != key);
         self.0.push((key, Origin::Line(file.clone(), line)));
@@ -24,7 +24,7 @@ impl Lines {
         }
     }
 
-    /// Where an option's value comes from: its line, or its default.
+    /// The origin of an option's value: its line, or its default.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         let known = self.0.iter().find(|(known, _)| *known == key);
@@ -39,26 +39,26 @@ fn default(key: &str, file: &str) -> Origin {
 /// Options of cluster.fw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {
-    /// 0 is off, 1 on; a larger number is a time in seconds since 1970: on until 60 s after it.
+    /// 0 is off, 1 is on; a larger number is a time in seconds since 1970: on until 60 s after it.
     pub enable: u64,
-    /// Whether there are ebtables rules.
+    /// Whether to generate ebtables rules.
     pub ebtables: bool,
-    /// What the host does with incoming packets that no rule decides.
+    /// The host's policy for incoming packets.
     pub policy_in: Verdict,
-    /// Likewise with outgoing ones.
+    /// The host's policy for outgoing packets.
     pub policy_out: Verdict,
-    /// Likewise with forwarded ones; only the nftables backend enforces it.
+    /// The host's policy for forwarded packets; enforced by the nftables backend only.
     pub policy_forward: Verdict,
-    /// How log rules are limited.
+    /// The rate limit of log rules.
     pub log_ratelimit: LogRatelimit,
-    /// Where each was set.
+    /// The origin of each option.
     pub lines: Lines,
 }
 
 /// Options of host.fw. A log level of `None` logs nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the options, which the manual explains")]
-#[expect(clippy::struct_excessive_bools, reason = "so many switches there are")]
+#[expect(clippy::struct_excessive_bools, reason = "one field for each option")]
 pub struct HostOptions {
     pub enable: bool,
     pub nosmurfs: bool,
@@ -84,14 +84,14 @@ pub struct HostOptions {
     /// Packets; 0 is the default.
     pub protection_synflood_burst: u64,
     pub nf_conntrack_helpers: Vec<&'static Helper>,
-    /// Where each was set.
+    /// The origin of each option.
     pub lines: Lines,
 }
 
 /// Options of a guest. A log level of `None` logs nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the options, which the manual explains")]
-#[expect(clippy::struct_excessive_bools, reason = "so many switches there are")]
+#[expect(clippy::struct_excessive_bools, reason = "one field for each option")]
 pub struct GuestOptions {
     pub enable: bool,
     pub dhcp: bool,
@@ -107,7 +107,7 @@ pub struct GuestOptions {
     pub ips_queues: Queue,
     /// Names as ebtables prints them.
     pub layer2_protocols: Vec<Token>,
-    /// Where each was set.
+    /// The origin of each option.
     pub lines: Lines,
 }
 
