@@ -28,6 +28,7 @@ pub mod lint;
 pub mod logger;
 pub mod model;
 pub mod nflog;
+pub mod nftables;
 pub mod node;
 pub mod parallel;
 pub mod paths;

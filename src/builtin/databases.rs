@@ -73,6 +73,16 @@ impl Databases {
     }
 }
 
+impl Databases {
+    /// The code of an ethertype, given as for [`Databases::ethertype`].
+    #[must_use]
+    pub fn ethertype_code(&self, name: &str) -> Option<u16> {
+        let Ethertypes { by_name, by_code } = &self.ethertypes;
+        let code = by_name.get(&name.to_ascii_lowercase()).copied().or_else(|| hexadecimal(name))?;
+        by_code.contains_key(&code).then_some(code)
+    }
+}
+
 impl Ethertypes {
     fn parse(text: &str) -> Self {
         let mut ethertypes = Ethertypes::default();

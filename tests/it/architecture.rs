@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("connections", &["inputs", "iptables", "model", "nflog", "node", "parallel", "paths"]),
     // the shell
     ("iptables", &["builtin", "config", "inputs", "model", "node", "parallel", "paths", "system"]),
+    ("nftables", &["builtin", "config", "model", "nflog", "node", "system"]),
     ("system", &["nflog"]),
     ("pmxcfs", &["inputs", "iptables", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
@@ -59,6 +60,9 @@ const CORE: &[&str] = &[
     "iptables/compile",
     "iptables/plan",
     "iptables/simulate",
+    "nftables/ruleset",
+    "nftables/compile",
+    "nftables/plan",
     "trial/model",
 ];
 /// What the core must not name.

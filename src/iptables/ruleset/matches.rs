@@ -2,7 +2,7 @@
 use super::names::SetName;
 use super::target::put_rate;
 use super::text::{masked, put, show};
-use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Spelled};
+use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Spelled, TcpFlags};
 use ipnet::IpNet;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
@@ -58,34 +58,6 @@ pub enum AddrType {
     Multicast,
     /// An anycast address.
     Anycast,
-}
-
-/// A set of TCP flags, the bits of the header's thirteenth byte (RFC 9293).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpFlags(pub u8);
-
-impl TcpFlags {
-    const NAMES: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
-    /// FIN
-    pub const FIN: TcpFlags = TcpFlags(1);
-    /// SYN
-    pub const SYN: TcpFlags = TcpFlags(2);
-    /// RST
-    pub const RST: TcpFlags = TcpFlags(4);
-    /// PSH
-    pub const PSH: TcpFlags = TcpFlags(8);
-    /// ACK
-    pub const ACK: TcpFlags = TcpFlags(16);
-    /// URG
-    pub const URG: TcpFlags = TcpFlags(32);
-    /// No flag.
-    pub const NONE: TcpFlags = TcpFlags(0);
-
-    /// These flags combined with others.
-    #[must_use]
-    pub const fn and(self, other: TcpFlags) -> TcpFlags {
-        TcpFlags(self.0 | other.0)
-    }
 }
 
 /// The input or output port of a bridged packet (`-m physdev --physdev-is-bridged`).
@@ -205,15 +177,6 @@ impl AddrType {
             AddrType::Multicast => "MULTICAST",
             AddrType::Anycast => "ANYCAST",
         }
-    }
-}
-
-impl fmt::Display for TcpFlags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == TcpFlags::NONE {
-            return f.write_str("NONE");
-        }
-        list(f, (0..6).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]))
     }
 }
 

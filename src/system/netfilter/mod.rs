@@ -4,9 +4,11 @@
 //! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod generation;
+mod nftables;
 mod sets;
 mod xtables;
 
+pub use self::nftables::{NftObjects, nft_generation, nft_list};
 pub use generation::nftables;
 pub use sets::sets;
 pub use xtables::{ebtables, iptables};

@@ -187,12 +187,28 @@ pub fn ask_netfilter<T: Default>(
     kind: u16,
     flags: u16,
     attributes: &[Attribute<'_>],
+    take: impl FnMut(&mut T, &[u8]),
+) -> Result<T> {
+    ask_netfilter_about(0, kind, flags, attributes, take)
+}
+
+/// As [`ask_netfilter`], of an address family (`NFPROTO_…`).
+///
+/// # Errors
+/// As for [`ask_netfilter`].
+pub fn ask_netfilter_about<T: Default>(
+    family: u8,
+    kind: u16,
+    flags: u16,
+    attributes: &[Attribute<'_>],
     mut take: impl FnMut(&mut T, &[u8]),
 ) -> Result<T> {
     let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
     let mut buffer = vec![0; DATAGRAM];
+    let mut header = [0; NETFILTER_HEADER];
+    header[0] = family;
     for sequence in 1..=ATTEMPTS {
-        let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &[0; NETFILTER_HEADER]);
+        let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &header);
         let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
         let mut answer = T::default();
         let whole = socket.ask(sequence, request, &mut buffer, |message| {

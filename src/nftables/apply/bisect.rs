@@ -1,0 +1,129 @@
+//! Finding the rules that make nft refuse a script.
+//!
+//! nft names lines that were refused. One line is believed; of several, and where it names none, rules are tried by halves
+//! with `nft -c`, which asks the kernel and changes nothing.
+use crate::nftables::names::TableName;
+use crate::nftables::plan::{ChainChange, Plan, Script, script};
+use crate::nftables::ruleset::{Chain, Ruleset};
+use crate::system::tools::{self, ToolError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many refusals are looked for in one update.
+pub const MOST_TRIES: usize = 100;
+/// How often, and how long, rules are tried by halves for one refusal.
+const HALVES: usize = 60;
+const TIME: Duration = Duration::from_secs(30);
+
+/// A refused rule: its table and chain, its index there, and the reason.
+pub type Refused = (TableName, String, usize, String);
+
+/// The refused rules of a script. Empty if there is none to be found.
+pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError, limit: Duration) -> Vec<Refused> {
+    let mut blamed = blamed(script, error.stderr());
+    if blamed.len() == 1 {
+        return blamed;
+    }
+    let mut search = Search { plan, wanted, limit, tries: HALVES, end: Instant::now() + TIME, found: Vec::new() };
+    // what is refused without any of its rules is not refused for a rule
+    if search.accepts(&BTreeSet::new()).is_ok() {
+        let named: Vec<Place> = blamed.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
+        search.halve(&named);
+        if search.found.is_empty() {
+            search.halve(&written(plan, wanted));
+        }
+    }
+    if search.found.is_empty() {
+        // refused together with others: without one of them they may be accepted
+        blamed.truncate(1);
+        return blamed;
+    }
+    search.found
+}
+
+/// The rules in the lines that an error message names: `/dev/stdin:LINE:COLUMN-COLUMN: Error: …`.
+fn blamed(script: &Script, stderr: &str) -> Vec<Refused> {
+    let mut blamed = Vec::new();
+    for message in stderr.lines().filter(|line| line.contains("Error: ")) {
+        let Some((place, reason)) = message.split_once(": Error: ") else { continue };
+        let mut numbers = place.rsplit(':');
+        let line = numbers.nth(1).and_then(|line| line.parse().ok());
+        if let Some((table, chain, at)) = line.and_then(|line| script.owner(line)) {
+            let one = (table, chain.to_string(), at, reason.trim().to_string());
+            if !blamed.contains(&one) {
+                blamed.push(one);
+            }
+        }
+    }
+    blamed
+}
+
+type Place = (TableName, String, usize);
+
+/// The rules that a plan writes.
+fn written(plan: &Plan, wanted: &Ruleset) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (name, changes) in &plan.tables {
+        for (chain, _) in changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete) {
+            let count = wanted
+                .tables
+                .get(name)
+                .and_then(|table| table.chains.get(chain.as_str()))
+                .map_or(0, |chain| chain.rules().len());
+            places.extend((0..count).map(|at| (*name, chain.clone(), at)));
+        }
+    }
+    places
+}
+
+struct Search<'a> {
+    plan: &'a Plan,
+    wanted: &'a Ruleset,
+    limit: Duration,
+    tries: usize,
+    end: Instant,
+    found: Vec<Refused>,
+}
+
+impl Search<'_> {
+    /// Whether the script is accepted with these rules alone; else the reason.
+    fn accepts(&mut self, rules: &BTreeSet<Place>) -> Result<(), String> {
+        self.tries = self.tries.saturating_sub(1);
+        if self.tries == 0 || Instant::now() > self.end {
+            return Ok(());
+        }
+        let mut wanted = self.wanted.clone();
+        let mut plan = self.plan.clone();
+        for (name, table) in &mut wanted.tables {
+            let Some(changes) = plan.tables.get_mut(name) else { continue };
+            for (chain, content) in &mut table.chains {
+                let Some(change) = changes.chains.get_mut(chain.as_str()) else { continue };
+                let stays = |at: &usize| rules.contains(&(*name, chain.as_str().to_string(), *at));
+                let rules: Vec<_> =
+                    (0..content.rules().len()).filter(stays).map(|at| content.rules()[at].clone()).collect();
+                *content = Arc::new(Chain::new(content.hook(), rules));
+                if matches!(change, ChainChange::Edit(_)) {
+                    *change = ChainChange::Rewrite;
+                }
+            }
+        }
+        match tools::run("nft", &["-c", "-f", "-"], &script(&plan, &wanted).text, self.limit) {
+            Err(error) if error.is_exit_status() => Err(error.stderr().lines().next().unwrap_or_default().to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn halve(&mut self, rules: &[Place]) {
+        let Err(reason) = self.accepts(&rules.iter().cloned().collect()) else { return };
+        match rules {
+            [] => {}
+            [(table, chain, at)] => self.found.push((*table, chain.clone(), *at, reason)),
+            _ => {
+                let (left, right) = rules.split_at(rules.len() / 2);
+                self.halve(left);
+                self.halve(right);
+            }
+        }
+    }
+}

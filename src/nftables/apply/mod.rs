@@ -1,0 +1,238 @@
+//! Making a ruleset live: one transaction of what has changed, and none if nothing has.
+//!
+//! The evidence that nothing has moved is the generation of nftables: while it is that of the last transaction of this
+//! process, the kernel holds what is known.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
+
+mod bisect;
+mod quarantine;
+
+use super::live;
+use super::names::TableName;
+use super::plan::{ChainChange, Known, Plan, diff, script};
+use super::ruleset::Ruleset;
+use crate::system::netfilter::nft_generation;
+use crate::system::tools::{self, ToolError};
+use anyhow::Result;
+use quarantine::Quarantine;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long nft may run.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// With more changed chains than this, all is read back at once.
+const READ_ONE_BY_ONE: usize = 64;
+
+/// What an update did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// What could not be done, a text each.
+    pub faults: Vec<String>,
+}
+
+/// The node's nftables firewall, as this process handles it. Keep one for the process's life: it remembers what it has made.
+///
+/// Nothing here takes the lock that keeps other runs out; callers do.
+#[derive(Debug)]
+pub struct Firewall {
+    limit: Duration,
+    known: Option<(u32, Known)>,
+    /// The rules that were live, all as wanted, at that generation.
+    settled: Option<(u32, Arc<Ruleset>)>,
+    quarantine: Quarantine,
+}
+
+impl Default for Firewall {
+    fn default() -> Self {
+        Firewall { limit: TIME_LIMIT, known: None, settled: None, quarantine: Quarantine::default() }
+    }
+}
+
+impl Firewall {
+    /// Changes how long nft may run before it is killed; by default 60 s.
+    pub fn set_time_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Makes a ruleset live, and reports what could not be done.
+    ///
+    /// A rule that the kernel refuses costs itself alone: it is left out, or where that would open something, its chain
+    /// keeps its live rules. Until it is accepted, each update reports it.
+    pub fn update(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Err(error) = self.bring_about(wanted, &mut outcome) {
+            self.known = None;
+            self.settled = None;
+            outcome.faults.push(format!("{error:#}"));
+        }
+        outcome.faults.extend(self.quarantine.faults());
+        outcome
+    }
+
+    /// Deletes both tables.
+    pub fn remove(&mut self) -> Outcome {
+        self.quarantine = Quarantine::default();
+        self.update(&Arc::new(Ruleset::default()))
+    }
+
+    /// What an update would change; changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn plan(&mut self, wanted: &Ruleset) -> Result<Plan> {
+        let (_, known) = read(&mut self.known)?;
+        Ok(diff(wanted, known, &handles))
+    }
+
+    fn bring_about(&mut self, wanted: &Arc<Ruleset>, outcome: &mut Outcome) -> Result<()> {
+        if let Some((generation, settled)) = &self.settled
+            && Arc::ptr_eq(settled, wanted)
+            && self.quarantine.is_empty()
+            && nft_generation().ok() == Some(*generation)
+        {
+            return Ok(());
+        }
+        self.settled = None;
+        self.quarantine.forget_changed(wanted);
+        let mut tries = 0;
+        let generation = loop {
+            let (generation, known) = read(&mut self.known)?;
+            let accepted = self.quarantine.accepted(wanted);
+            let plan = diff(&accepted, known, &handles);
+            if plan.is_empty() {
+                break generation;
+            }
+            let script = script(&plan, &accepted);
+            match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
+                Ok(_) => {
+                    outcome.changed = true;
+                    break self.verify(generation, &plan, &accepted, outcome)?;
+                }
+                Err(error) if error.is_exit_status() && tries < bisect::MOST_TRIES => {
+                    tries += 1;
+                    let refused = bisect::refused(&plan, &accepted, &script, &error, self.limit);
+                    if refused.is_empty() {
+                        return Err(error.into());
+                    }
+                    let (_, known) = read(&mut self.known)?;
+                    self.quarantine.learn(wanted, &accepted, known, refused);
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        if outcome.faults.is_empty() {
+            self.settled = Some((generation, wanted.clone()));
+        }
+        Ok(())
+    }
+
+    /// Reads back what a transaction has made.
+    fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset, outcome: &mut Outcome) -> Result<u32> {
+        let now = nft_generation()?;
+        let changed: usize = plan.tables.values().map(|table| table.chains.len()).sum();
+        let alone = now == before.wrapping_add(1) && changed <= READ_ONE_BY_ONE;
+        let in_place = plan.tables.values().all(|table| table.wanted && !table.deletes_table);
+        match self.known.take() {
+            Some((_, mut known)) if alone && in_place => {
+                for (name, changes) in &plan.tables {
+                    read_back(*name, changes, &mut known)?;
+                }
+                self.known = Some((now, known));
+            }
+            old => {
+                let (generation, live) = read_at_rest()?;
+                let mut known = Known::of(live, old.as_ref().map(|(_, known)| known));
+                if generation == before.wrapping_add(1) {
+                    forgive(plan, &mut known);
+                }
+                self.known = Some((generation, known));
+            }
+        }
+        let Some((generation, known)) = &mut self.known else { return Ok(now) };
+        for (name, changes) in &plan.tables {
+            let made = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
+            for (chain, _) in made.filter(|_| changes.wanted) {
+                let live = known.tables.get_mut(name).and_then(|table| table.chains.get_mut(chain));
+                let wanted = wanted.tables.get(name).and_then(|table| table.chains.get(chain.as_str()));
+                match (live, wanted) {
+                    (Some(live), Some(wanted)) if live.is(wanted) => live.made = Some(wanted.clone()),
+                    _ => outcome.faults.push(format!("unable to update chain '{chain}' of table {name}")),
+                }
+            }
+        }
+        Ok(*generation)
+    }
+}
+
+/// What the kernel holds, and the generation. It is read if something has moved since it was last read.
+fn read(known: &mut Option<(u32, Known)>) -> Result<(u32, &Known)> {
+    let now = nft_generation()?;
+    if known.as_ref().is_none_or(|(generation, _)| *generation != now) {
+        let before = known.take();
+        let (generation, live) = read_at_rest()?;
+        *known = Some((generation, Known::of(live, before.as_ref().map(|(_, known)| known))));
+    }
+    let (generation, known) = known.get_or_insert_with(|| (now, Known::default()));
+    Ok((*generation, known))
+}
+
+fn failed(error: ToolError) -> anyhow::Error {
+    anyhow::Error::from(error).context("the tables were not changed")
+}
+
+/// Chains that a transaction of this process has changed are not edited by somebody else.
+fn forgive(plan: &Plan, known: &mut Known) {
+    for (name, changes) in &plan.tables {
+        let Some(table) = known.tables.get_mut(name) else { continue };
+        for chain in changes.chains.keys() {
+            if let Some(chain) = table.chains.get_mut(chain) {
+                chain.edited = false;
+            }
+        }
+    }
+}
+
+/// What the kernel holds, with the generation that all of it was read at.
+fn read_at_rest() -> Result<(u32, live::Live)> {
+    const TRIES: u32 = 5;
+    let mut before = nft_generation()?;
+    for _ in 0..TRIES {
+        let live = live::read()?;
+        let after = nft_generation()?;
+        if before == after {
+            return Ok((after, live));
+        }
+        before = after;
+    }
+    anyhow::bail!("other programs change nftables too fast for it to be read")
+}
+
+/// The handles of a chain's live rules.
+fn handles(table: TableName, chain: &str) -> Option<Vec<u64>> {
+    let rules = live::chain_rules(table, chain).ok()?;
+    Some(rules.iter().map(|rule| rule.handle).collect())
+}
+
+/// Reads the changed parts of a table.
+fn read_back(name: TableName, changes: &super::plan::TablePlan, known: &mut Known) -> Result<()> {
+    let (chains, sets, objects) = live::read_parts(
+        name,
+        changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name.as_str()),
+        changes.sets.keys().chain(changes.elements.keys()).map(String::as_str),
+    )?;
+    let table = known.tables.entry(name).or_default();
+    for chain in changes.chains.keys() {
+        table.chains.remove(chain);
+    }
+    for set in changes.sets.keys() {
+        table.sets.remove(set);
+    }
+    table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), super::plan::KnownChain::new(chain))));
+    table.sets.extend(sets);
+    if !changes.new_objects.is_empty() || !changes.old_objects.is_empty() {
+        table.objects = objects;
+    }
+    Ok(())
+}

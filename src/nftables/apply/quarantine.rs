@@ -1,0 +1,127 @@
+//! Rules that the kernel refuses: what is done without them, and for how long.
+use super::bisect::Refused;
+use crate::nftables::names::{Name, TableName};
+use crate::nftables::plan::Known;
+use crate::nftables::ruleset::{Action, Chain, Ruleset, Signature};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After this time a refused rule is tried again, though nothing has changed in its chain.
+const RETRY: Duration = Duration::from_secs(300);
+
+/// The refused rules of one chain.
+#[derive(Clone, Debug)]
+struct Refusal {
+    /// Of the chain with all its rules: when it changes, all are tried again.
+    signature: Signature,
+    /// The refused rules by their index in the chain with all its rules, with the reasons.
+    reasons: BTreeMap<usize, String>,
+    /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
+    keeps: bool,
+    /// One fault for each refused rule.
+    texts: Vec<String>,
+    /// Until when this is believed.
+    until: Instant,
+}
+
+/// What is known of refused rules.
+#[derive(Clone, Debug, Default)]
+pub struct Quarantine(BTreeMap<(TableName, Name), Refusal>);
+
+impl Quarantine {
+    /// Whether no rule is known to be refused.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets what was learned of chains that have changed since, or too long ago.
+    pub fn forget_changed(&mut self, wanted: &Ruleset) {
+        let now = Instant::now();
+        self.0.retain(|(table, name), refusal| {
+            let chain = wanted.tables.get(table).and_then(|table| table.chains.get(name));
+            refusal.until > now && chain.is_some_and(|chain| chain.signature() == refusal.signature)
+        });
+    }
+
+    /// Learns which rules of the accepted ones were refused all the same.
+    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &Known, refused: Vec<Refused>) {
+        for (table, name, at, reason) in refused {
+            let chain = |ruleset: &Ruleset| {
+                let found = ruleset.tables.get(&table)?.chains.get_key_value(name.as_str());
+                found.map(|(name, chain)| (name.clone(), chain.clone()))
+            };
+            let (Some((name, all)), Some(_)) = (chain(wanted), chain(accepted)) else { continue };
+            let live = known.tables.get(&table).is_some_and(|table| table.chains.contains_key(name.as_str()));
+            let key = (table, name.clone());
+            let fresh = || Refusal {
+                signature: all.signature(),
+                reasons: BTreeMap::new(),
+                keeps: false,
+                texts: Vec::new(),
+                until: Instant::now() + RETRY,
+            };
+            let refusal = self.0.entry(key).or_insert_with(fresh);
+            let mut stays = (0..all.rules().len()).filter(|at| !refusal.reasons.contains_key(at));
+            let Some(at) = stays.nth(at) else { continue };
+            refusal.keeps |= live && closes(&all.rules()[at].action);
+            refusal.reasons.insert(at, reason);
+            refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&all, &name, *at, reason)).collect();
+        }
+    }
+
+    /// The ruleset without refused rules, in which chains that keep their live rules are named as such.
+    pub fn accepted<'a>(&self, wanted: &'a Arc<Ruleset>) -> Cow<'a, Ruleset> {
+        if self.0.is_empty() {
+            return Cow::Borrowed(wanted);
+        }
+        let mut accepted = Ruleset::clone(wanted);
+        for ((table, name), refusal) in &self.0 {
+            let Some(chain) = accepted.tables.get_mut(table).and_then(|table| table.chains.get_mut(name)) else {
+                continue;
+            };
+            *chain = without(chain, &refusal.reasons);
+            if refusal.keeps {
+                accepted.kept_chains.insert((*table, name.clone()));
+            }
+        }
+        Cow::Owned(accepted)
+    }
+
+    /// One fault for each refused rule.
+    pub fn faults(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.values().flat_map(|refusal| {
+            let end = if refusal.keeps { "the chain keeps its live rules until this is fixed" } else { "left out" };
+            refusal.texts.iter().map(move |text| format!("{text}; {end}"))
+        })
+    }
+}
+
+fn without(chain: &Chain, left_out: &BTreeMap<usize, String>) -> Arc<Chain> {
+    let rules = chain.rules().iter().enumerate().filter(|(at, _)| !left_out.contains_key(at));
+    Arc::new(Chain::new(chain.hook(), rules.map(|(_, rule)| rule.clone()).collect::<Vec<_>>()))
+}
+
+fn text(chain: &Chain, name: &Name, at: usize, reason: &str) -> String {
+    let rule = &chain.rules()[at];
+    format!("{}: a rule of chain {name} is refused: {reason}: {}", rule.origin, rule.text())
+}
+
+/// Whether something might pass that should not if a rule of this action were left out.
+fn closes(action: &Action) -> bool {
+    match action {
+        Action::Accept
+        | Action::Return
+        | Action::Log(_)
+        | Action::CtMark(_)
+        | Action::CtHelper(_)
+        | Action::Queue(..) => false,
+        Action::Drop
+        | Action::Jump(_)
+        | Action::Goto(_)
+        | Action::Reject(_)
+        | Action::DropAbove { .. }
+        | Action::VerdictMap(..) => true,
+    }
+}

@@ -1,0 +1,139 @@
+//! Building chains rule by rule.
+use super::Part;
+use crate::model::{Family, Interface, MacAddr, Origin};
+use crate::nftables::names::Name;
+use crate::nftables::ruleset::{Action, Addresses, Chain, CtState, End, Hook, Interval, Limit, LogPrefix, Match, Rule};
+use ecow::EcoString;
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// An origin that is no line of a file.
+pub fn made(what: impl Into<EcoString>) -> Origin {
+    Origin::Made(what.into())
+}
+
+/// The name of a chain of this program's own.
+pub fn chain(name: &'static str) -> Name {
+    Name::fixed(name)
+}
+
+/// A jump to a chain of this program's own.
+pub fn jump(name: &'static str) -> Action {
+    Action::Jump(chain(name))
+}
+
+/// Goes on in a chain of this program's own for good.
+pub fn goto(name: &'static str) -> Action {
+    Action::Goto(chain(name))
+}
+
+/// When and how a rule logs.
+#[derive(Clone)]
+pub struct Log {
+    /// The guest, or 0.
+    pub vmid: u32,
+    /// The level; `None` does not log.
+    pub level: Option<u8>,
+    /// What the log line says of the rule.
+    pub message: &'static str,
+}
+
+/// A chain that is being made.
+pub struct Builder<'a> {
+    name: Name,
+    hook: Option<Hook>,
+    rules: Vec<Rule>,
+    limit: &'a Option<Limit>,
+}
+
+impl<'a> Builder<'a> {
+    /// An empty chain, whose log rules have a limit.
+    pub fn new(name: Name, limit: &'a Option<Limit>) -> Self {
+        Builder { name, hook: None, rules: Vec::new(), limit }
+    }
+
+    /// An empty base chain without log rules.
+    pub fn base(name: &'static str, hook: &'static str, priority: i32) -> Builder<'static> {
+        Builder { hook: Some(Hook { name: hook, priority }), ..Builder::new(chain(name), &None) }
+    }
+
+    /// An empty chain of this program's own, without log rules.
+    pub fn own(name: &'static str) -> Builder<'static> {
+        Builder::new(chain(name), &None)
+    }
+
+    /// Adds a rule.
+    pub fn rule(&mut self, matches: impl Into<Box<[Match]>>, action: Action, origin: &Origin) {
+        self.rules.push(Rule { matches: matches.into(), action, origin: origin.clone() });
+    }
+
+    /// Adds the rule that logs what a rule with the same matches is about to do.
+    pub fn log(&mut self, matches: &[Match], log: &Log, origin: &Origin) {
+        let Some(level) = log.level else { return };
+        let prefix = LogPrefix { vmid: log.vmid, level, chain: self.name.clone(), message: log.message };
+        self.rule(matches, Action::Log(Box::new((prefix, self.limit.clone()))), origin);
+    }
+
+    /// Puts the chain to the others.
+    pub fn finish(self, part: &mut Part) {
+        part.chains.insert(self.name, Arc::new(Chain::new(self.hook, self.rules)));
+    }
+}
+
+/// An address, network or range at one end of a packet.
+pub fn address(end: End, interval: impl Into<Interval>) -> Match {
+    Match::Address { end, negated: false, addresses: Addresses::Interval(Box::new(interval.into())) }
+}
+
+/// A network that is spelled so.
+pub fn net(end: End, text: &str) -> Match {
+    address(end, text.parse::<IpNet>().expect("a constant network"))
+}
+
+/// A set at one end of a packet.
+pub fn set(end: End, family: Family, name: Name) -> Match {
+    Match::Address { end, negated: false, addresses: Addresses::Set(family, name) }
+}
+
+/// A port or range of TCP.
+pub fn tcp(end: End, first: u16, last: u16) -> Match {
+    Match::Port { protocol: 6, end, ports: (first, last) }
+}
+
+/// A port or range of UDP.
+pub fn udp(end: End, first: u16, last: u16) -> Match {
+    Match::Port { protocol: 17, end, ports: (first, last) }
+}
+
+/// An ICMP message of a family, with what must stand before it.
+pub fn icmp(family: Family, kind: u8) -> [Match; 3] {
+    [Match::Family(family), icmp_protocol(family), Match::Icmp { family, kind, code: None }]
+}
+
+/// ICMP or ICMPv6.
+pub fn icmp_protocol(family: Family) -> Match {
+    Match::Protocol(match family {
+        Family::V4 => 1,
+        Family::V6 => 58,
+    })
+}
+
+/// The packet belongs to a connection, or begins one that another announced.
+pub fn known() -> Match {
+    Match::Ct(CtState::Known)
+}
+
+/// The device, where a chain is for several.
+pub fn only(one: Option<Match>, rest: impl IntoIterator<Item = Match>) -> Vec<Match> {
+    one.into_iter().chain(rest).collect()
+}
+
+/// Frames and ARP messages from other MAC addresses than this.
+pub fn foreign_mac(mac: MacAddr) -> [Vec<Match>; 2] {
+    [vec![Match::NotFromMac(mac)], vec![Match::Arp, Match::NotArpMac(mac)]]
+}
+
+/// The loopback interface.
+pub fn loopback() -> Interface {
+    Interface::new("lo").expect("a short word")
+}

@@ -1,0 +1,128 @@
+//! What a guest must not send, whatever its rules: under a foreign MAC or IP address, or of another protocol.
+use super::Part;
+use super::builder::{Builder, foreign_mac, only};
+use super::lists::WRITTEN_OUT;
+use super::sets::{add_guest_set, written};
+use crate::builtin::databases::Databases;
+use crate::config::Guest;
+use crate::model::{Family, Origin};
+use crate::nftables::names::Name;
+use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
+use crate::node::Device;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+
+/// Drops frames of a device with another MAC address than its own.
+pub fn mac(guest: &Guest, device: &Device, on: Option<&Match>, into: &mut Builder<'_>) {
+    if let Some(mac) = device.mac.as_ref().filter(|_| guest.options.macfilter) {
+        for matches in foreign_mac(mac.value) {
+            into.rule(only(on.cloned(), matches), Action::Drop, &guest.options.lines.origin("macfilter"));
+        }
+    }
+}
+
+/// Drops packets and ARP messages of a device with another IP address than its own ones, if they are filtered: by the
+/// option `ipfilter`, or by a set of the device.
+pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &mut Part, into: &mut Builder<'_>) {
+    let name = format!("ipfilter-{}", device.netid);
+    let set = guest.definitions.sets.get(&name);
+    if set.is_none() && !guest.options.ipfilter {
+        return;
+    }
+    let origin = match set {
+        Some(set) if set.line > 0 => Origin::Line(guest.file.clone(), set.line),
+        _ => guest.options.lines.origin("ipfilter"),
+    };
+    let written: Vec<(IpNet, bool)> = set.into_iter().flat_map(written).collect();
+    // what is written comes last, and so decides over what is implied
+    let entries: Vec<_> = implied(device).into_iter().chain(written.iter().copied()).collect();
+    for family in Family::ALL {
+        let allowed = IntervalSet::of_entries(family, entries.iter().copied());
+        let outside = |addresses| Match::Address { end: End::Source, negated: true, addresses };
+        let set = (allowed.intervals().len() > WRITTEN_OUT)
+            .then(|| add_guest_set(vmid, &name, family, &allowed, &guest.file, part))
+            .flatten();
+        let matches: Vec<Match> = match set {
+            Some(set) => vec![outside(Addresses::Set(family, set))],
+            None if allowed.is_empty() => vec![Match::Family(family)],
+            None => {
+                let one = |interval| outside(Addresses::Interval(Box::new(interval)));
+                allowed.intervals().iter().copied().map(one).collect()
+            }
+        };
+        if !allowed.intervals().first().is_some_and(Interval::is_everything) {
+            into.rule(only(on.cloned(), matches), Action::Drop, &origin);
+        }
+    }
+    if let Some(matches) = arp(vmid, &name, guest, device, &written, part) {
+        into.rule(only(on.cloned(), matches), Action::Drop, &origin);
+    }
+}
+
+/// What an ARP message of a device matches that names a foreign sender; `None` if it may name any, because the filter has no
+/// IPv4 address.
+fn arp(
+    vmid: u32,
+    name: &str,
+    guest: &Guest,
+    device: &Device,
+    written: &[(IpNet, bool)],
+    part: &mut Part,
+) -> Option<Vec<Match>> {
+    let own = device.addresses.iter().map(|address| (IpNet::from(*address), false));
+    let entries: Vec<_> = written.iter().copied().chain(own).filter(|(net, _)| net.addr().is_ipv4()).collect();
+    if entries.is_empty() {
+        return None;
+    }
+    let senders = IntervalSet::union(entries.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| net.trunc().into()));
+    // a probe for a duplicate address names none (RFC 5227)
+    let unspecified = Ipv4Addr::UNSPECIFIED;
+    let mut matches = vec![Match::Arp, Match::NotArpSource(unspecified, unspecified)];
+    if senders.intervals().len() > WRITTEN_OUT {
+        let set: Option<Name> = add_guest_set(vmid, &format!("{name}-arp"), Family::V4, &senders, &guest.file, part);
+        matches.extend(set.map(Match::NotArpSourceIn));
+    } else {
+        matches.extend(senders.intervals().iter().filter_map(|interval| match interval.ends() {
+            (IpAddr::V4(first), IpAddr::V4(last)) => Some(Match::NotArpSource(first, last)),
+            _ => None,
+        }));
+    }
+    Some(matches)
+}
+
+/// What a filter allows that nobody writes: the link-local address of the device's MAC and no other one, the configured
+/// addresses of a container, and no address, as duplicate address detection of IPv6 has.
+fn implied(device: &Device) -> Vec<(IpNet, bool)> {
+    let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
+    let configured = device.addresses.iter().map(|address| (IpNet::from(*address), false));
+    let unspecified = (IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), false);
+    [(all_link_local.into(), true), unspecified].into_iter().chain(link_local).chain(configured).collect()
+}
+
+/// Lets only the protocols of `layer2_protocols` through, if it lists any. Those that are not IP are accepted, and packets of
+/// IP meet the guest's rules. What a tagged frame carries counts; with the tag's own ethertype in the list, all of it.
+pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
+    let listed = &guest.options.layer2_protocols;
+    if listed.is_empty() {
+        return;
+    }
+    let origin = guest.options.lines.origin("layer2_protocols");
+    let codes: Vec<u16> = listed.iter().filter_map(|name| databases.ethertype_code(name.as_str())).collect();
+    for code in codes.iter().copied().filter(|code| ![IPV4, IPV6, VLAN].contains(code)) {
+        into.rule([Match::Ethertype { negated: false, code }], Action::Accept, &origin);
+    }
+    let mut other = Vec::new();
+    other.extend(
+        [IPV4, IPV6]
+            .into_iter()
+            .filter(|code| codes.contains(code))
+            .map(|code| Match::Ethertype { negated: true, code }),
+    );
+    other.extend(codes.contains(&VLAN).then_some(Match::NotTagged));
+    into.rule(other, Action::Drop, &origin);
+}

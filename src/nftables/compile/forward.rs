@@ -1,0 +1,77 @@
+//! What passes through the node: routed packets, and the packets of vnets.
+use super::builder::{Builder, Log, goto, jump, made};
+use super::rules::{Limited, Place, put};
+use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
+use super::{Node, Part, Shared, Vnet, policy_message, real_interface};
+use crate::config::Rule;
+use crate::model::{Direction, Origin, Verdict};
+use crate::nftables::names::{TableName, bridge_chain, cluster_chain, host_chain};
+use crate::nftables::ruleset::Action;
+use std::sync::Arc;
+
+/// The chains of what the node routes.
+pub fn routed(node: &Node<'_>, shared: &Shared) -> Part {
+    let mut part = Part::default();
+    let mut base = Builder::base("forward", "forward", 0);
+    base.rule([], jump(CONNTRACK), &node.host.options.lines.origin("nf_conntrack_allow_invalid"));
+    base.rule([], Action::Jump(host_chain(Direction::Forward)), &made("the rules of host.fw"));
+    base.rule([], Action::Jump(cluster_chain(Direction::Forward)), &made("the rules of cluster.fw"));
+    base.finish(&mut part);
+    let mut rules = Builder::new(host_chain(Direction::Forward), &shared.limit);
+    user_rules(node, shared, &node.host.file, &node.host.rules, &mut part, &mut rules);
+    rules.finish(&mut part);
+    let mut rules = Builder::new(cluster_chain(Direction::Forward), &shared.limit);
+    user_rules(node, shared, &node.cluster.file, &node.cluster.rules, &mut part, &mut rules);
+    let options = &node.cluster.options;
+    let level = node.host.options.log_level_forward;
+    policy(options.policy_forward, goto(REJECT), level, &options.lines.origin("policy_forward"), &mut rules);
+    rules.finish(&mut part);
+    part
+}
+
+/// The chains of vnets that are on.
+pub fn vnets(node: &Node<'_>, shared: &Shared, table: TableName) -> Part {
+    let mut part = Part::default();
+    for vnet in node.vnets.iter().filter(|vnet| vnet.enable) {
+        let Some(name) = bridge_chain(vnet.name) else { continue };
+        let Vnet { name: _, file, enable: _, policy: verdict, level, origin, rules } = vnet;
+        let mut chain = Builder::new(name, &shared.limit);
+        chain.rule([], jump(BEFORE_BRIDGE), origin);
+        user_rules(node, shared, file, rules, &mut part, &mut chain);
+        let reject = if table == TableName::Guests { Action::Drop } else { goto(REJECT) };
+        policy(*verdict, reject, *level, origin, &mut chain);
+        chain.finish(&mut part);
+    }
+    part
+}
+
+fn user_rules(
+    node: &Node<'_>,
+    shared: &Shared,
+    file: &Arc<str>,
+    rules: &[Rule],
+    part: &mut Part,
+    into: &mut Builder<'_>,
+) {
+    let place = Place {
+        file,
+        direction: Direction::Forward,
+        vmid: 0,
+        accept: Action::Accept,
+        reject: Action::Drop,
+        queues: None,
+        guest_sets: None,
+        interface: &|name| real_interface(name, node.altnames).map_or(Limited::Nothing, |name| Limited::To(Some(name))),
+    };
+    put(rules, &place, shared, part, into);
+}
+
+fn policy(verdict: Verdict, reject: Action, level: Option<u8>, origin: &Origin, into: &mut Builder<'_>) {
+    into.log(&[], &Log { vmid: 0, level, message: policy_message(verdict) }, origin);
+    let action = match verdict {
+        Verdict::Accept => Action::Accept,
+        Verdict::Drop => Action::Drop,
+        Verdict::Reject => reject,
+    };
+    into.rule([], action, origin);
+}

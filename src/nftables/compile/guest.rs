@@ -1,0 +1,151 @@
+//! The chains of guests: what is sent to them, and what they send.
+use super::builder::{Builder, Log, goto, icmp, jump, known};
+use super::rules::{Limited, Place, put};
+use super::sets::{GuestSets, of_guest};
+use super::standard::{
+    ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
+    BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, NDP_IN, PRE_VM_IN, PRE_VM_OUT, REJECT, policy,
+};
+use super::{GuestInput, Part, Shared, filters, policy_message};
+use crate::builtin::databases::Databases;
+use crate::model::{Direction, Family, Interface, Queue, Verdict};
+use crate::nftables::names::guest_chain;
+use crate::nftables::ruleset::{Action, Match};
+use crate::node::Device;
+
+/// All that comes from a guest's own files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestPart {
+    /// The guest.
+    pub vmid: u32,
+    /// Its devices that have rules.
+    pub devices: Vec<Interface>,
+    /// Its chains and sets.
+    pub part: Part,
+}
+
+impl GuestPart {
+    /// Makes it.
+    #[must_use]
+    pub fn make(input: &GuestInput<'_>, shared: &Shared, databases: &Databases) -> Self {
+        let sets = of_guest(input.guest);
+        let mut part = Part::default();
+        let guest = Making { input, shared, sets: &sets };
+        guest.incoming(&mut part);
+        guest.outgoing(databases, &mut part);
+        let devices = input.devices.iter().map(|device| device.name.clone()).collect();
+        GuestPart { vmid: input.vmid, devices, part }
+    }
+}
+
+/// A guest whose chains are being made.
+struct Making<'a> {
+    input: &'a GuestInput<'a>,
+    shared: &'a Shared,
+    sets: &'a GuestSets,
+}
+
+impl Making<'_> {
+    fn incoming(&self, part: &mut Part) {
+        let GuestInput { vmid, guest, devices: _ } = self.input;
+        let options = &guest.options;
+        let queues = options.ips.then_some(match options.ips_queues {
+            Queue::Default => (0, 0),
+            Queue::Number(number) => (number, number),
+            Queue::Balance(first, last) => (first, last),
+        });
+        let accept = queues.map_or(Action::Accept, |(first, last)| Action::Queue(first, last));
+        let mut chain = Builder::new(guest_chain(*vmid, Direction::In), &self.shared.limit);
+        if queues.is_some() {
+            let origin = options.lines.origin("ips");
+            if self.shared.blacklist {
+                chain.rule([], jump(CHECK_BLACKLIST), &origin);
+            }
+            chain.rule([known()], accept.clone(), &origin);
+        }
+        let origin = options.lines.origin("enable");
+        chain.rule([], jump(PRE_VM_IN), &origin);
+        let dhcp = if options.dhcp { ALLOW_DHCP_IN } else { BLOCK_DHCP_IN };
+        chain.rule([], jump(dhcp), &options.lines.origin("dhcp"));
+        let ndp = options.lines.origin("ndp");
+        match (options.ndp, queues) {
+            (false, _) => chain.rule([], jump(BLOCK_NDP_IN), &ndp),
+            (true, None) => chain.rule([], jump(ALLOW_NDP_IN), &ndp),
+            (true, Some(_)) => {
+                NDP_IN.iter().for_each(|kind| chain.rule(icmp(Family::V6, *kind), accept.clone(), &ndp));
+            }
+        }
+        chain.rule([], Action::CtMark(*vmid), &origin);
+        // the kernel has no reject behind a bridge
+        let (accept, reject) = (accept, Action::Drop);
+        self.rules(Direction::In, accept.clone(), reject.clone(), queues, part, &mut chain);
+        let log = Log { vmid: *vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
+        policy(options.policy_in, accept, reject, &log, &options.lines.origin("policy_in"), &mut chain);
+        chain.finish(part);
+    }
+
+    fn outgoing(&self, databases: &Databases, part: &mut Part) {
+        let GuestInput { vmid, guest, devices } = self.input;
+        let options = &guest.options;
+        let mut chain = Builder::new(guest_chain(*vmid, Direction::Out), &self.shared.limit);
+        let on = |device: &Device| (devices.len() > 1).then(|| Match::InInterface(device.name.clone()));
+        for device in *devices {
+            filters::mac(guest, device, on(device).as_ref(), &mut chain);
+        }
+        let dhcp = if options.dhcp { ALLOW_DHCP_OUT } else { BLOCK_DHCP_OUT };
+        chain.rule([], jump(dhcp), &options.lines.origin("dhcp"));
+        if !options.radv {
+            chain.rule([], jump(BLOCK_RA_OUT), &options.lines.origin("radv"));
+        }
+        for device in *devices {
+            filters::ip(*vmid, guest, device, on(device).as_ref(), part, &mut chain);
+        }
+        filters::layer2(guest, databases, &mut chain);
+        let origin = options.lines.origin("enable");
+        chain.rule([], jump(PRE_VM_OUT), &origin);
+        if options.radv {
+            chain.rule([], jump(ALLOW_RA_OUT), &options.lines.origin("radv"));
+        }
+        let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };
+        chain.rule([], jump(ndp), &options.lines.origin("ndp"));
+        chain.rule([], Action::CtMark(*vmid), &origin);
+        self.rules(Direction::Out, Action::Accept, goto(REJECT), None, part, &mut chain);
+        let log = Log { vmid: *vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
+        let origin = options.lines.origin("policy_out");
+        policy(options.policy_out, Action::Accept, goto(REJECT), &log, &origin, &mut chain);
+        chain.finish(part);
+    }
+
+    fn rules(
+        &self,
+        direction: Direction,
+        accept: Action,
+        reject: Action,
+        queues: Option<(u16, u16)>,
+        part: &mut Part,
+        chain: &mut Builder<'_>,
+    ) {
+        let GuestInput { vmid, guest, devices } = self.input;
+        let interface = |netid: &str| match devices.iter().find(|device| device.netid == netid) {
+            None => Limited::Nothing,
+            Some(_) if devices.len() == 1 => Limited::To(None),
+            Some(device) => Limited::To(Some(device.name.clone())),
+        };
+        let place = Place {
+            file: &guest.file,
+            direction,
+            vmid: *vmid,
+            accept,
+            reject,
+            queues,
+            guest_sets: Some(self.sets),
+            interface: &interface,
+        };
+        put(&guest.rules, &place, self.shared, part, chain);
+    }
+}
+
+/// Whether a policy closes.
+pub fn closes(policy: Verdict) -> bool {
+    matches!(policy, Verdict::Drop | Verdict::Reject)
+}

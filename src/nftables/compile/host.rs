@@ -1,0 +1,152 @@
+//! What the node itself receives and sends.
+use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
+use super::rules::{Limited, Place, put};
+use super::standard::{
+    ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
+    input_filter, policy,
+};
+use super::{Corosync, Node, Part, Shared, policy_message, real_interface};
+use crate::model::{Direction, Family, Origin};
+use crate::nftables::names::{SetOwner, cluster_chain, host_chain, set_name};
+use crate::nftables::ruleset::{Action, End, Match};
+
+/// Ports that the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
+const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
+/// Ports of other hosts that the host may reach on the local network.
+const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 3128)];
+/// The ports of migration.
+const MIGRATION: (u16, u16) = (60000, 60050);
+/// Ports of corosync: one for each link of knet, and 5404 for older transports.
+const COROSYNC: (u16, u16) = (5404, 5412);
+const ACCEPT_MANAGEMENT: &str = "accept-management";
+const IGMP: u8 = 2;
+
+/// The chains of the host.
+pub fn make(node: &Node<'_>, shared: &Shared) -> Part {
+    let mut part = Part::default();
+    input(node, shared, &mut part);
+    output(node, &mut part);
+    management(shared, &mut part);
+    for direction in [Direction::In, Direction::Out] {
+        let mut rules = Builder::new(host_chain(direction), &shared.limit);
+        user_rules(node, shared, direction, &node.host.file, &node.host.rules, &mut part, &mut rules);
+        rules.finish(&mut part);
+        let mut rules = Builder::new(cluster_chain(direction), &shared.limit);
+        user_rules(node, shared, direction, &node.cluster.file, &node.cluster.rules, &mut part, &mut rules);
+        match direction {
+            Direction::Out => local_network(node, &mut rules),
+            _ => MANAGEMENT.iter().for_each(|(first, last)| {
+                let origin = made("default access of the set management");
+                rules.rule([tcp(End::Destination, *first, *last)], jump(ACCEPT_MANAGEMENT), &origin);
+            }),
+        }
+        if let Some(corosync) = node.corosync {
+            links(corosync, direction, &mut rules);
+        }
+        host_policy(node, direction, &mut rules);
+        rules.finish(&mut part);
+    }
+    part
+}
+
+fn input(node: &Node<'_>, shared: &Shared, part: &mut Part) {
+    let options = &node.host.options;
+    let mut rules = Builder::base("input", "input", 0);
+    rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    if shared.blacklist {
+        rules.rule([], jump(CHECK_BLACKLIST), &made("set blacklist of cluster.fw"));
+    }
+    rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
+    rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
+    let ndp = if options.ndp { ALLOW_NDP_IN } else { BLOCK_NDP_IN };
+    rules.rule([], jump(ndp), &options.lines.origin("ndp"));
+    input_filter(node, &mut rules);
+    rules.rule([Match::Protocol(IGMP)], Action::Accept, &made("IGMP of the host"));
+    rules.rule([], Action::Jump(host_chain(Direction::In)), &made("the rules of host.fw"));
+    rules.rule([], Action::Jump(cluster_chain(Direction::In)), &made("the rules of cluster.fw"));
+    rules.finish(part);
+}
+
+fn output(node: &Node<'_>, part: &mut Part) {
+    let options = &node.host.options;
+    let mut rules = Builder::base("output", "output", 0);
+    rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
+    rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
+    let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };
+    rules.rule([], jump(ndp), &options.lines.origin("ndp"));
+    rules.rule([Match::Protocol(IGMP)], Action::Accept, &made("IGMP of the host"));
+    rules.rule([], Action::Jump(host_chain(Direction::Out)), &made("the rules of host.fw"));
+    rules.rule([], Action::Jump(cluster_chain(Direction::Out)), &made("the rules of cluster.fw"));
+    rules.finish(part);
+}
+
+fn user_rules(
+    node: &Node<'_>,
+    shared: &Shared,
+    direction: Direction,
+    file: &std::sync::Arc<str>,
+    section: &[crate::config::Rule],
+    part: &mut Part,
+    into: &mut Builder<'_>,
+) {
+    let place = Place {
+        file,
+        direction,
+        vmid: 0,
+        accept: Action::Accept,
+        reject: goto(REJECT),
+        queues: None,
+        guest_sets: None,
+        interface: &|name| real_interface(name, node.altnames).map_or(Limited::Nothing, |name| Limited::To(Some(name))),
+    };
+    put(section, &place, shared, part, into);
+}
+
+/// Accepts what comes from the set `management`.
+fn management(shared: &Shared, part: &mut Part) {
+    let origin = made("set management of cluster.fw");
+    let mut rules = Builder::new(chain(ACCEPT_MANAGEMENT), &shared.limit);
+    let families = shared.sets.get("management");
+    for family in Family::ALL.into_iter().filter(|family| families.is_some_and(|families| families[*family])) {
+        if let Some(name) = set_name(SetOwner::Cluster, "management", family) {
+            rules.rule([set(End::Source, family, name)], Action::Accept, &origin);
+        }
+    }
+    part.cluster_sets.insert("management".to_string());
+    rules.finish(part);
+}
+
+/// The ports of other hosts on the local network, with those of migration where the policy closes.
+fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
+    let network = node.cluster.local_network.value;
+    let migration = Some(MIGRATION).filter(|_| super::guest::closes(node.cluster.options.policy_out));
+    for (first, last) in LOCAL.into_iter().chain(migration) {
+        let origin = made("default access to local_network");
+        rules.rule([address(End::Destination, network), tcp(End::Destination, first, last)], Action::Accept, &origin);
+    }
+}
+
+fn links(corosync: Corosync<'_>, direction: Direction, rules: &mut Builder<'_>) {
+    let origin: Origin = made("corosync.conf");
+    let ports = || udp(End::Destination, COROSYNC.0, COROSYNC.1);
+    if corosync.multicast {
+        for groups in ["224.0.0.0/4", "ff00::/8"] {
+            rules.rule([net(End::Destination, groups), ports()], Action::Accept, &origin);
+        }
+    }
+    for (mine, theirs) in corosync.pairs {
+        let (from, to) = if direction == Direction::Out { (mine, theirs) } else { (theirs, mine) };
+        rules.rule([address(End::Source, *from), address(End::Destination, *to), ports()], Action::Accept, &origin);
+    }
+}
+
+fn host_policy(node: &Node<'_>, direction: Direction, rules: &mut Builder<'_>) {
+    let (cluster, host) = (&node.cluster.options, &node.host.options);
+    let (verdict, key, level) = match direction {
+        Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
+        _ => (cluster.policy_in, "policy_in", host.log_level_in),
+    };
+    let log = Log { vmid: 0, level, message: policy_message(verdict) };
+    policy(verdict, Action::Accept, goto(REJECT), &log, &cluster.lines.origin(key), rules);
+}

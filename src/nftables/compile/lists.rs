@@ -1,0 +1,123 @@
+//! Lists of addresses and ports: written out as several rules if they are short, else as named sets.
+//!
+//! A set costs with the number of sets in its table, and a rule hardly anything, so a set pays off for long lists alone.
+use super::Part;
+use super::builder::made;
+use crate::model::Family;
+use crate::nftables::names::{address_list, port_list};
+use crate::nftables::ruleset::{Addresses, End, IntervalSet, Match, Set, SetKind};
+use sha1::{Digest, Sha1};
+use std::sync::Arc;
+
+/// The most rules that one rule of the configuration is written out as, for each of its parts.
+pub const WRITTEN_OUT: usize = 8;
+
+/// What a packet must match one of.
+pub enum OneOf {
+    /// Addresses of a family.
+    Addresses(End, Family, IntervalSet),
+    /// Ports of a protocol: ranges in order that neither overlap nor touch.
+    Ports(u8, End, Vec<(u16, u16)>),
+}
+
+impl OneOf {
+    /// How many rules it is written out as.
+    fn count(&self) -> usize {
+        match self {
+            OneOf::Addresses(_, _, set) => set.intervals().len(),
+            OneOf::Ports(_, _, ranges) => ranges.len(),
+        }
+    }
+
+    fn each(&self) -> Vec<Match> {
+        match self {
+            OneOf::Addresses(end, _, set) => {
+                set.intervals().iter().map(|interval| super::builder::address(*end, *interval)).collect()
+            }
+            OneOf::Ports(protocol, end, ranges) => {
+                let port = |ports: &(u16, u16)| Match::Port { protocol: *protocol, end: *end, ports: *ports };
+                ranges.iter().map(port).collect()
+            }
+        }
+    }
+
+    /// The match of a set of its content, which is put to the part's sets.
+    fn as_set(&self, part: &mut Part) -> Match {
+        let (name, kind, one) = match self {
+            OneOf::Addresses(end, family, set) => {
+                let name = address_list(*family, digest(set.intervals().iter().map(|one| format!("{:?}", one.ends()))));
+                let addresses = Addresses::Set(*family, name.clone());
+                let kind = SetKind::Addresses(*family, set.clone());
+                (name, kind, Match::Address { end: *end, negated: false, addresses })
+            }
+            OneOf::Ports(protocol, end, ranges) => {
+                let name = port_list(digest(ranges.iter().map(|range| format!("{range:?}"))));
+                let one = Match::PortIn { protocol: *protocol, end: *end, set: name.clone() };
+                (name, SetKind::Ports(ranges.clone()), one)
+            }
+        };
+        let origin = made("a list of rules");
+        part.sets.entry(name).or_insert_with(|| Arc::new(Set { kind, origin }));
+        one
+    }
+}
+
+fn digest(pieces: impl Iterator<Item = String>) -> u64 {
+    let mut sha = Sha1::new();
+    pieces.for_each(|piece| sha.update(piece));
+    let bytes = sha.finalize();
+    u64::from_be_bytes(*bytes.first_chunk().expect("20 bytes"))
+}
+
+/// All combinations of one of each, at most [`WRITTEN_OUT`]: the longest lists become sets. None if a list is empty.
+pub fn combinations(lists: &[OneOf], part: &mut Part) -> Vec<Vec<Match>> {
+    let mut counts: Vec<usize> = lists.iter().map(OneOf::count).collect();
+    while counts.iter().product::<usize>() > WRITTEN_OUT
+        && let Some(longest) = counts.iter_mut().max()
+    {
+        *longest = 1;
+    }
+    let mut all = vec![Vec::new()];
+    for (list, count) in lists.iter().zip(counts) {
+        let each = if count < list.count() { vec![list.as_set(part)] } else { list.each() };
+        let extended =
+            |matches: Vec<Match>| each.iter().map(move |one| [&matches[..], std::slice::from_ref(one)].concat());
+        all = all.into_iter().flat_map(extended).collect();
+    }
+    all
+}
+
+/// Ranges in order, those that overlap or touch as one.
+pub fn merged_ports(ranges: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::with_capacity(sorted.len());
+    for (first, last) in sorted {
+        match merged.last_mut() {
+            Some((_, end)) if *end == u16::MAX || first <= *end + 1 => *end = (*end).max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_touch_are_one_range() {
+        assert_eq!(merged_ports(&[(80, 80), (22, 22), (81, 90), (85, 95)]), [(22, 22), (80, 95)]);
+        assert_eq!(merged_ports(&[(0, u16::MAX), (5, 5)]), [(0, u16::MAX)]);
+    }
+
+    #[test]
+    fn long_lists_become_sets_and_short_ones_rules() {
+        let ports = |count: u16| OneOf::Ports(6, End::Destination, (0..count).map(|at| (10 * at, 10 * at)).collect());
+        for (lists, rules, sets) in [(vec![ports(8)], 8, 0), (vec![ports(9)], 1, 1), (vec![ports(3), ports(4)], 3, 1)] {
+            let mut part = Part::default();
+            assert_eq!((combinations(&lists, &mut part).len(), part.sets.len()), (rules, sets));
+        }
+        assert!(combinations(&[ports(0), ports(9)], &mut Part::default()).is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! The ways from the kernel's hooks to the chains of guests and vnets: one lookup in a map, however many there are.
+use super::builder::{Builder, chain, made};
+use super::{GuestPart, Node, Part};
+use crate::model::{Direction, Interface, TcpFlags};
+use crate::nftables::names::{BRIDGE_MAP, Name, VM_MAP_IN, VM_MAP_OUT, bridge_chain, guest_chain};
+use crate::nftables::ruleset::{Action, CtState, Map, MapKey, Match, Table, VerdictTarget};
+use std::sync::Arc;
+
+/// The ways to the chains of vnets, for what the node itself receives from them and sends to them.
+pub fn of_host(node: &Node<'_>, table: &mut Table) {
+    let mut part = Part::default();
+    let map = bridges(node, MapKey::InInterface);
+    if map.elements.is_empty() {
+        return;
+    }
+    table.maps.insert(chain(BRIDGE_MAP), map);
+    let hooks = [
+        ("host-bridge-input", "input", -1, MapKey::InInterface),
+        ("host-bridge-output", "output", 1, MapKey::OutInterface),
+    ];
+    for (name, hook, priority, key) in hooks {
+        let mut base = Builder::base(name, hook, priority);
+        base.rule([], Action::VerdictMap(key, chain(BRIDGE_MAP)), &made("the way to the chains of vnets"));
+        base.finish(&mut part);
+    }
+    table.chains.extend(part.chains);
+}
+
+/// The ways to the chains of guests and vnets in the bridges.
+pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) {
+    let mut part = Part::default();
+    let origin = made("the way to the chains of guests");
+    let mut outgoing = Builder::base("vm-out", "prerouting", 0);
+    outgoing.rule([], Action::VerdictMap(MapKey::InInterface, chain(VM_MAP_OUT)), &origin);
+    outgoing.finish(&mut part);
+    let mut incoming = Builder::base("vm-in", "postrouting", 0);
+    let reset = Match::TcpFlags { negated: false, mask: TcpFlags::RST, set: TcpFlags::RST };
+    let answer = [Match::MadeHere, Match::Ct(CtState::Invalid), reset];
+    incoming.rule(answer, Action::Accept, &made("the answer of a rule that rejects, which has no connection"));
+    incoming.rule([], Action::VerdictMap(MapKey::OutInterface, chain(VM_MAP_IN)), &origin);
+    incoming.finish(&mut part);
+    for (name, key, direction) in
+        [(VM_MAP_IN, MapKey::OutInterface, Direction::In), (VM_MAP_OUT, MapKey::InInterface, Direction::Out)]
+    {
+        let element = |guest: &GuestPart, device: &Interface| {
+            (device.clone(), VerdictTarget::Goto(guest_chain(guest.vmid, direction)))
+        };
+        let devices = guests.iter().flat_map(|guest| guest.devices.iter().map(move |device| element(guest, device)));
+        table.maps.insert(chain(name), Map { key, elements: devices.collect() });
+    }
+    let map = bridges(node, MapKey::Bridges);
+    if !map.elements.is_empty() {
+        table.maps.insert(chain(BRIDGE_MAP), map);
+        let mut forward = Builder::base("forward", "forward", 0);
+        let action = Action::VerdictMap(MapKey::Bridges, chain(BRIDGE_MAP));
+        forward.rule([], action, &made("the way to the chains of vnets"));
+        forward.finish(&mut part);
+    }
+    table.chains.extend(part.chains);
+}
+
+fn bridges(node: &Node<'_>, key: MapKey) -> Map {
+    let vnets = node.vnets.iter().filter(|vnet| vnet.enable);
+    let element = |name: &str| -> Option<(Interface, VerdictTarget)> {
+        let chain: Name = bridge_chain(name)?;
+        Some((Interface::new(name)?, VerdictTarget::Jump(chain)))
+    };
+    Map { key, elements: vnets.filter_map(|vnet| element(vnet.name)).collect() }
+}

@@ -1,0 +1,227 @@
+//! From the configuration to the two tables.
+//!
+//! `incremental` keeps what is made: a guest's part is made from its own files and a small [`Shared`], and the node's part
+//! from the files of cluster and host. `rules` turns a rule of the configuration into rules of nft, `filters` is what
+//! protects against spoofed sources, `standard` the chains that every configuration has.
+mod builder;
+mod filters;
+mod forward;
+mod groups;
+mod guest;
+mod host;
+mod lists;
+mod maps;
+mod protection;
+mod rules;
+mod sets;
+mod standard;
+
+pub use guest::GuestPart;
+pub use sets::SetFamilies;
+
+use super::names::{Name, TableName};
+use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
+use crate::builtin::databases::Databases;
+use crate::config::{Cluster, Guest, Host, Rule};
+use crate::model::{Interface, LogRate, LogRatelimit, Origin, Verdict};
+use crate::node::Device;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What is not any guest's own.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// `firewall/cluster.fw`
+    pub cluster: &'a Cluster,
+    /// `nodes/<node>/host.fw`
+    pub host: &'a Host,
+    /// `sdn/firewall/*.fw`
+    pub vnets: &'a [Vnet<'a>],
+    /// The networks of the addresses that the node's name resolves to.
+    pub networks: &'a [IpNet],
+    /// The links of corosync; `None` without a corosync.conf.
+    pub corosync: Option<Corosync<'a>>,
+    /// Alternative interface names, each with the name that it stands for.
+    pub altnames: &'a BTreeMap<String, String>,
+    /// Protocols, services and ethertypes.
+    pub databases: &'a Databases,
+}
+
+/// The links of corosync.
+#[derive(Clone, Copy)]
+pub struct Corosync<'a> {
+    /// Whether the transport uses multicast.
+    pub multicast: bool,
+    /// The own address and that of another node on the same link.
+    pub pairs: &'a [(IpAddr, IpAddr)],
+}
+
+/// `sdn/firewall/<vnet>.fw`
+#[derive(Clone, Copy)]
+pub struct Vnet<'a> {
+    /// The vnet, which is the name of its bridge.
+    pub name: &'a str,
+    /// The file, by the path that was read.
+    pub file: &'a Arc<str>,
+    /// Whether it is on.
+    pub enable: bool,
+    /// What happens to packets that no rule decides.
+    pub policy: Verdict,
+    /// The level at which that is logged.
+    pub level: Option<u8>,
+    /// Where the policy comes from.
+    pub origin: &'a Origin,
+    /// `[RULES]`
+    pub rules: &'a [Rule],
+}
+
+/// A guest with a firewall file.
+#[derive(Clone, Copy)]
+pub struct GuestInput<'a> {
+    /// Its number.
+    pub vmid: u32,
+    /// Its file.
+    pub guest: &'a Guest,
+    /// Its devices with `firewall=1`.
+    pub devices: &'a [Device],
+}
+
+/// What the rules of guests are made from besides the guests' own files. As long as it is the same, a guest's rules change
+/// with these alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shared {
+    /// The sets of the cluster, with the families that each has addresses of.
+    pub sets: SetFamilies,
+    /// The security groups.
+    pub groups: BTreeSet<String>,
+    /// How log rules are limited.
+    pub limit: Option<Limit>,
+    /// Whether there is a set `blacklist`.
+    pub blacklist: bool,
+}
+
+impl Shared {
+    /// What guests see of a node.
+    #[must_use]
+    pub fn of(node: &Node<'_>) -> Self {
+        Shared {
+            sets: sets::families(node),
+            groups: node.cluster.groups.keys().cloned().collect(),
+            limit: limit(&node.cluster.options.log_ratelimit),
+            blacklist: node.cluster.definitions.sets.contains_key("blacklist"),
+        }
+    }
+}
+
+/// A part of a table in the making, and what it needs of the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its chains.
+    pub chains: BTreeMap<Name, Arc<Chain>>,
+    /// Its sets: of guests, and long lists of rules.
+    pub sets: BTreeMap<Name, Arc<Set>>,
+    /// The sets of the cluster that its rules are about.
+    pub cluster_sets: BTreeSet<String>,
+    /// The groups that its rules use.
+    pub groups: BTreeSet<groups::Use>,
+}
+
+impl Part {
+    /// Adds another one's content.
+    fn join(&mut self, other: &Part) {
+        let Part { chains, sets, cluster_sets, groups } = other;
+        self.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
+        self.sets.extend(sets.iter().map(|(name, set)| (name.clone(), set.clone())));
+        self.cluster_sets.extend(cluster_sets.iter().cloned());
+        self.groups.extend(groups.iter().cloned());
+    }
+}
+
+/// Compiles a node's configuration: the node's own part, and those of its guests.
+#[must_use]
+pub fn compile(node: &Node<'_>, guests: &[GuestInput<'_>]) -> Ruleset {
+    let shared = Shared::of(node);
+    let parts: Vec<_> = guests
+        .iter()
+        .filter(|input| input.guest.options.enable)
+        .map(|input| Arc::new(GuestPart::make(input, &shared, node.databases)))
+        .collect();
+    assemble(node, &shared, &parts)
+}
+
+/// Puts the parts together with what is not any guest's.
+#[must_use]
+pub fn assemble(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    if node.host.options.enable {
+        ruleset.tables.insert(TableName::Host, host_table(node, shared));
+    }
+    ruleset.tables.insert(TableName::Guests, guests_table(node, shared, guests));
+    ruleset
+}
+
+fn host_table(node: &Node<'_>, shared: &Shared) -> Table {
+    let mut part = standard::host(node, shared);
+    part.join(&host::make(node, shared));
+    part.join(&forward::routed(node, shared));
+    part.join(&forward::vnets(node, shared, TableName::Host));
+    let mut table = Table::default();
+    protection::add(node, &mut table);
+    maps::of_host(node, &mut table);
+    finish(node, shared, TableName::Host, part, &mut table);
+    table
+}
+
+fn guests_table(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Table {
+    let mut part = standard::guests(node, shared);
+    guests.iter().for_each(|guest| part.join(&guest.part));
+    part.join(&forward::vnets(node, shared, TableName::Guests));
+    let mut table = Table::default();
+    maps::of_guests(node, guests, &mut table);
+    finish(node, shared, TableName::Guests, part, &mut table);
+    table
+}
+
+/// Adds what a part needs of the groups and of the cluster's sets.
+fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: Part, table: &mut Table) {
+    let groups = groups::make(node, shared, name, &part.groups);
+    part.join(&groups);
+    for set in &part.cluster_sets {
+        part.sets.extend(sets::of_cluster(node, set));
+    }
+    table.chains.extend(part.chains);
+    table.sets.extend(part.sets);
+}
+
+/// A limit as nft takes it.
+fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
+    const BURST: u32 = 5;
+    let LogRate { rate, burst } = ratelimit.0.as_deref()?;
+    let rate = rate.value;
+    Some(Limit { rate, burst: burst.unwrap_or(BURST) })
+}
+
+/// What a log line says of a user's rule.
+fn message(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "ACCEPT: ",
+        Verdict::Drop => "DROP: ",
+        Verdict::Reject => "REJECT: ",
+    }
+}
+
+/// What a log line says of a policy.
+fn policy_message(policy: Verdict) -> &'static str {
+    match policy {
+        Verdict::Accept => "policy ACCEPT: ",
+        Verdict::Drop => "policy DROP: ",
+        Verdict::Reject => "policy REJECT: ",
+    }
+}
+
+/// The name of the interface that a name stands for.
+fn real_interface(name: &str, altnames: &BTreeMap<String, String>) -> Option<Interface> {
+    Interface::new(altnames.get(name).map_or(name, String::as_str))
+}

@@ -1,0 +1,231 @@
+//! Rules of the configuration, in the chains that they go into.
+use super::builder::{Builder, Log, icmp_protocol};
+use super::lists::{OneOf, combinations, merged_ports};
+use super::sets::GuestSets;
+use super::{Part, Shared, groups, message};
+use crate::config::{Action as RuleAction, Rule, Term, VerdictRule};
+use crate::model::{Address, Direction, Family, IcmpType, Interface, Literal, Origin, Ports, Scope, SetRef, Verdict};
+use crate::nftables::names::{SetOwner, set_name};
+use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
+use std::sync::Arc;
+
+/// The chain that rules are put into, and what verdicts mean there.
+pub struct Place<'a> {
+    /// The file of the rules.
+    pub file: &'a Arc<str>,
+    /// The direction of the chain.
+    pub direction: Direction,
+    /// The guest, or 0: in log prefixes.
+    pub vmid: u32,
+    /// What ACCEPT means.
+    pub accept: Action,
+    /// What REJECT means.
+    pub reject: Action,
+    /// The queues of a guest whose accepted packets are inspected.
+    pub queues: Option<(u16, u16)>,
+    /// The sets of the guest's own file.
+    pub guest_sets: Option<&'a GuestSets>,
+    /// The devices that `-i` may mean; what it means if it is none of them.
+    pub interface: &'a dyn Fn(&str) -> Limited,
+}
+
+/// What the interface of a rule limits it to.
+pub enum Limited {
+    /// Packets of this interface.
+    To(Option<Interface>),
+    /// No packet that comes here.
+    Nothing,
+}
+
+/// The addresses that one end of a packet may have.
+enum Choice {
+    /// One of these, which may be none.
+    List(IntervalSet),
+    /// Those of a set.
+    Set(Match),
+}
+
+/// Puts the rules of one direction into a chain.
+pub fn put(rules: &[Rule], place: &Place<'_>, shared: &Shared, part: &mut Part, into: &mut Builder<'_>) {
+    for rule in rules {
+        let Rule { line, place: _, iface, action } = rule;
+        let origin = Origin::Line(place.file.clone(), *line);
+        let interface = match iface.as_deref().map(place.interface) {
+            Some(Limited::Nothing) => continue,
+            Some(Limited::To(interface)) => interface,
+            None => None,
+        };
+        let limited = interface.map(|name| match place.direction {
+            Direction::In if place.vmid != 0 => Match::OutInterface(name),
+            Direction::Out if place.vmid != 0 => Match::InInterface(name),
+            Direction::Out => Match::OutInterface(name),
+            Direction::In | Direction::Forward => Match::InInterface(name),
+        });
+        match action {
+            RuleAction::Group(_) if place.direction == Direction::Forward && limited.is_some() => {}
+            RuleAction::Group(name) => {
+                // a group that does not exist decides over no packet
+                if let Some((group, chain)) = groups::find(name, place, shared) {
+                    into.rule(Vec::from_iter(limited), Action::Jump(chain), &origin);
+                    part.groups.insert(group);
+                }
+            }
+            RuleAction::Verdict(rule) if rule.direction == place.direction => {
+                verdict_rule(rule, limited, &origin, place, shared, part, into);
+            }
+            RuleAction::Verdict(_) => {}
+        }
+    }
+}
+
+fn verdict_rule(
+    rule: &VerdictRule,
+    limited: Option<Match>,
+    origin: &Origin,
+    place: &Place<'_>,
+    shared: &Shared,
+    part: &mut Part,
+    into: &mut Builder<'_>,
+) {
+    let VerdictRule { direction: _, verdict, source: _, dest: _, terms: _, log } = rule;
+    let action = match verdict {
+        Verdict::Accept => place.accept.clone(),
+        Verdict::Drop => Action::Drop,
+        Verdict::Reject => place.reject.clone(),
+    };
+    let log = Log { vmid: place.vmid, level: *log, message: message(*verdict) };
+    for interface in interfaces(limited, *verdict, place.direction) {
+        for rest in alternatives(rule, place, shared, part) {
+            let matches: Vec<_> = interface.iter().cloned().chain(rest).collect();
+            into.log(&matches, &log, origin);
+            into.rule(matches, action.clone(), origin);
+        }
+    }
+}
+
+/// What a rule with an interface is limited to. A rule for forwarded packets does not say which of the two interfaces is
+/// meant: one that closes is applied to both, and one that opens to none.
+fn interfaces(limited: Option<Match>, verdict: Verdict, direction: Direction) -> Vec<Option<Match>> {
+    match (direction, verdict, limited) {
+        (Direction::Forward, Verdict::Accept, Some(_)) => Vec::new(),
+        (Direction::Forward, _, Some(Match::InInterface(name))) => {
+            vec![Some(Match::InInterface(name.clone())), Some(Match::OutInterface(name))]
+        }
+        (_, _, limited) => vec![limited],
+    }
+}
+
+/// The matches of each rule that a rule of the configuration becomes; none if no packet can match it.
+fn alternatives(rule: &VerdictRule, place: &Place<'_>, shared: &Shared, part: &mut Part) -> Vec<Vec<Match>> {
+    let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = rule;
+    let mut all = Vec::new();
+    if source.is_none() && dest.is_none() {
+        for one in &terms.v4 {
+            let family = if terms.v6.contains(one) { None } else { Some(Family::V4) };
+            all.extend(of_term(one, family, Vec::new(), part));
+        }
+        for one in terms.v6.iter().filter(|one| !terms.v4.contains(one)) {
+            all.extend(of_term(one, Some(Family::V6), Vec::new(), part));
+        }
+        return all;
+    }
+    for family in Family::ALL {
+        for one in &terms[family] {
+            let mut choices = Vec::new();
+            for (end, address) in [(End::Source, source), (End::Destination, dest)] {
+                choices
+                    .extend(address.as_ref().map(|address| (end, choice(address, end, family, place, shared, part))));
+            }
+            all.extend(of_term(one, Some(family), choices, part));
+        }
+    }
+    all
+}
+
+/// The matches of one term, with the addresses that the packet may have.
+fn of_term(term: &Term, family: Option<Family>, addresses: Vec<(End, Choice)>, part: &mut Part) -> Vec<Vec<Match>> {
+    let Term { proto, sport, dport, icmp_type } = term;
+    let mut head = Vec::new();
+    let mut lists = Vec::new();
+    let mut guarded = false;
+    for (end, choice) in addresses {
+        match choice {
+            Choice::List(set) if set.intervals().first().is_some_and(Interval::is_everything) => {}
+            Choice::List(set) => {
+                guarded = true;
+                lists.extend(family.map(|family| OneOf::Addresses(end, family, set)));
+            }
+            Choice::Set(one) => {
+                guarded = true;
+                head.push(one);
+            }
+        }
+    }
+    if let Some(family) = family.filter(|_| !guarded) {
+        head.push(Match::Family(family));
+    }
+    let mut ported = false;
+    if let Some(proto) = proto {
+        for (end, ports) in [(End::Source, sport), (End::Destination, dport)] {
+            let Some(ports) = ports else { continue };
+            let ranges = merged_ports(&match ports {
+                Ports::One(range) => vec![range.value],
+                Ports::Several(ranges) => ranges.value.clone(),
+            });
+            if ranges != [(0, u16::MAX)] {
+                ported = true;
+                lists.push(OneOf::Ports(proto.value, end, ranges));
+            }
+        }
+    }
+    let mut tail = Vec::new();
+    match (proto, icmp_type) {
+        (_, Some((family, kind))) => {
+            tail.push(icmp_protocol(*family));
+            let IcmpType { kind, code } = kind.value;
+            tail.extend(kind.map(|kind| Match::Icmp { family: *family, kind, code }));
+        }
+        (Some(proto), None) if !ported => tail.push(Match::Protocol(proto.value)),
+        _ => {}
+    }
+    let combined = combinations(&lists, part).into_iter();
+    combined.map(|middle| [&head[..], &middle, &tail].concat()).collect()
+}
+
+/// The addresses of a family that one end of a packet may have.
+fn choice(address: &Address, end: End, family: Family, place: &Place<'_>, shared: &Shared, part: &mut Part) -> Choice {
+    let none = || Choice::List(IntervalSet::default());
+    let set = match address {
+        Address::Literal(literal) => return Choice::List(literal_addresses(literal, family)),
+        Address::Set(set) => set,
+    };
+    let SetRef { scope, name } = set;
+    let named = match (scope, place.guest_sets) {
+        (Scope::Cluster, _) => {
+            if !shared.sets.get(name).is_some_and(|families| families[family]) {
+                return none();
+            }
+            part.cluster_sets.insert(name.clone());
+            set_name(SetOwner::Cluster, name, family)
+        }
+        (Scope::Guest, Some(sets)) => {
+            let Some(content) = sets.get(name).map(|families| &families[family]) else { return none() };
+            if content.intervals().len() <= super::lists::WRITTEN_OUT {
+                return Choice::List(content.clone());
+            }
+            super::sets::add_guest_set(place.vmid, name, family, content, place.file, part)
+        }
+        (Scope::Guest, None) => return none(),
+    };
+    named.map_or_else(none, |name| {
+        Choice::Set(Match::Address { end, negated: false, addresses: Addresses::Set(family, name) })
+    })
+}
+
+fn literal_addresses(literal: &Literal, family: Family) -> IntervalSet {
+    let intervals: Vec<Interval> = match literal {
+        Literal::Nets(nets) => nets.value.iter().map(|net| Interval::from(*net)).collect(),
+        Literal::Range(range) => Interval::new(range.value.0, range.value.1).into_iter().collect(),
+    };
+    IntervalSet::union(intervals.into_iter().filter(|interval| interval.family() == family))
+}

@@ -1,0 +1,85 @@
+//! IP sets of the configuration as sets of nft.
+use super::{Node, Part};
+use crate::config::{Guest, IpSet};
+use crate::model::{Family, Origin, PerFamily};
+use crate::nftables::names::{Name, SetOwner, set_name};
+use crate::nftables::ruleset::{IntervalSet, Set, SetKind};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// For each set whether it has addresses of a family.
+pub type SetFamilies = BTreeMap<String, PerFamily<bool>>;
+
+/// For each set of a guest what it holds.
+pub type GuestSets = BTreeMap<String, PerFamily<IntervalSet>>;
+
+/// The families of the cluster's sets.
+pub fn families(node: &Node<'_>) -> SetFamilies {
+    let sets = node.cluster.definitions.sets.iter();
+    sets.map(|(name, set)| {
+        let has = |family| !content(node, name, set, family).is_empty();
+        (name.clone(), PerFamily { v4: has(Family::V4), v6: has(Family::V6) })
+    })
+    .collect()
+}
+
+/// A set of the cluster in both families, as far as it has addresses of them.
+pub fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
+    let Some(set) = node.cluster.definitions.sets.get(name) else { return Vec::new() };
+    let origin = match set.line {
+        0 => Origin::Made(format!("standard set {name} of {}", node.cluster.file).into()),
+        line => Origin::Line(node.cluster.file.clone(), line),
+    };
+    let one = |family| {
+        let content = content(node, name, set, family);
+        let set = Set { kind: SetKind::Addresses(family, content), origin: origin.clone() };
+        Some((set_name(SetOwner::Cluster, name, family)?, Arc::new(set)))
+    };
+    Family::ALL.into_iter().filter_map(one).collect()
+}
+
+fn content(node: &Node<'_>, name: &str, set: &IpSet, family: Family) -> IntervalSet {
+    let implied = if name == "management" { management(node) } else { Vec::new() };
+    // what is written comes last, and so decides over what is implied
+    let implied = implied.into_iter().map(|net| (net, false));
+    IntervalSet::of_entries(family, implied.chain(written(set)))
+}
+
+/// The networks that may always manage the node: the alias `local_network` of cluster.fw, else those of its addresses.
+fn management(node: &Node<'_>) -> Vec<IpNet> {
+    match node.cluster.own_local_network {
+        false if !node.networks.is_empty() => node.networks.to_vec(),
+        _ => vec![node.cluster.local_network.value],
+    }
+}
+
+/// The entries of a set, each with whether it is an exception.
+pub fn written(set: &IpSet) -> impl Iterator<Item = (IpNet, bool)> + '_ {
+    set.entries.iter().map(|entry| (entry.net, entry.nomatch))
+}
+
+/// The sets of a guest's file.
+pub fn of_guest(guest: &Guest) -> GuestSets {
+    let both = |set: &IpSet| PerFamily {
+        v4: IntervalSet::of_entries(Family::V4, written(set)),
+        v6: IntervalSet::of_entries(Family::V6, written(set)),
+    };
+    guest.definitions.sets.iter().map(|(name, set)| (name.clone(), both(set))).collect()
+}
+
+/// Adds a set of a guest to a part, and gives its name.
+pub fn add_guest_set(
+    vmid: u32,
+    name: &str,
+    family: Family,
+    content: &IntervalSet,
+    file: &Arc<str>,
+    part: &mut Part,
+) -> Option<Name> {
+    let name = set_name(SetOwner::Guest(vmid), name, family)?;
+    let origin = Origin::Made(format!("IP set of {file}").into());
+    let set = Set { kind: SetKind::Addresses(family, content.clone()), origin };
+    part.sets.insert(name.clone(), Arc::new(set));
+    Some(name)
+}

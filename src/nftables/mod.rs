@@ -1,0 +1,9 @@
+//! The second backend: the configuration as nftables rules, in two tables of its own.
+//!
+//! `ruleset` is the typed language of nft(8), `compile` makes it from the configuration.
+pub mod apply;
+pub mod compile;
+pub mod live;
+pub mod names;
+pub mod plan;
+pub mod ruleset;

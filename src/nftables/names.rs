@@ -1,0 +1,223 @@
+//! The names in the two tables of this backend: one writer of each, and one reader.
+//!
+//! Names are unquoted in nft's scripts, so they hold nothing but letters, digits, `_`, `-`, `.` and `/`.
+use crate::model::{Direction, Family};
+use ecow::{EcoString, eco_format};
+use std::fmt;
+
+/// The longest name that the kernel takes (`NFT_NAME_MAXLEN`, less its final zero), in bytes.
+const LONGEST: usize = 255;
+
+/// The name of a chain, set, map or helper in a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(EcoString);
+
+impl Name {
+    /// `None` if nft does not take the text as a name: a letter, then letters, digits and `_-./`; at most 255 bytes.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let letter = text.starts_with(|first: char| first.is_ascii_alphabetic());
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+        (letter && text.len() <= LONGEST && text.bytes().all(plain)).then(|| Name(text.into()))
+    }
+
+    /// A name of this program's own.
+    pub(super) fn fixed(text: &'static str) -> Self {
+        Name::new(text).expect("a constant name is a word")
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// The two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableName {
+    /// `inet proxmox-firewall`: what the node receives, sends and routes.
+    Host,
+    /// `bridge proxmox-firewall-guests`: what guests send and receive, and what is bridged.
+    Guests,
+}
+
+impl TableName {
+    /// Both, in the order in which they are written.
+    pub const ALL: [TableName; 2] = [TableName::Host, TableName::Guests];
+
+    /// The address family of the table, as nft names it.
+    #[must_use]
+    pub fn family(self) -> &'static str {
+        match self {
+            TableName::Host => "inet",
+            TableName::Guests => "bridge",
+        }
+    }
+
+    /// The name without the family.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TableName::Host => "proxmox-firewall",
+            TableName::Guests => "proxmox-firewall-guests",
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    /// `inet proxmox-firewall`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.family(), self.as_str())
+    }
+}
+
+/// `in`, `out` or `forward`, as the names of chains end.
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+        Direction::Forward => "forward",
+    }
+}
+
+/// `guest-100-in`: the rules of a guest.
+#[must_use]
+pub fn guest_chain(vmid: u32, direction: Direction) -> Name {
+    Name(eco_format!("guest-{vmid}-{}", word(direction)))
+}
+
+/// The guest whose chain a name is.
+#[must_use]
+pub fn guest_of_chain(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix("guest-")?;
+    let (vmid, direction) = rest.split_once('-')?;
+    ["in", "out"].contains(&direction).then(|| vmid.parse().ok())?
+}
+
+/// `group-web-in`: the rules of a security group, by its name in the configuration (letters, digits, `_` and `-`).
+#[must_use]
+pub fn group_chain(group: &str, direction: Direction) -> Name {
+    Name(eco_format!("group-{group}-{}", word(direction)))
+}
+
+/// `group-web-in/queue-0-3`: the same rules for guests whose accepted packets are inspected (`ips: 1`).
+#[must_use]
+pub fn group_chain_to_queue(group: &str, (first, last): (u16, u16)) -> Name {
+    Name(eco_format!("group-{group}-in/queue-{first}-{last}"))
+}
+
+/// `bridge-vnet0`: the rules of an SDN vnet; `None` if no bridge can have that name.
+#[must_use]
+pub fn bridge_chain(vnet: &str) -> Option<Name> {
+    Name::new(&format!("bridge-{vnet}")).filter(|_| vnet.len() <= 15)
+}
+
+/// `host-in`: the rules of host.fw.
+#[must_use]
+pub fn host_chain(direction: Direction) -> Name {
+    Name(eco_format!("host-{}", word(direction)))
+}
+
+/// `cluster-in`: the rules of cluster.fw, and the policy behind them.
+#[must_use]
+pub fn cluster_chain(direction: Direction) -> Name {
+    Name(eco_format!("cluster-{}", word(direction)))
+}
+
+/// Whose set a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SetOwner {
+    /// cluster.fw: `dc`.
+    Cluster,
+    /// A guest's file: `guest-100`.
+    Guest(u32),
+    /// The SDN configuration: `sdn`.
+    Sdn,
+}
+
+/// `v4-dc/management`: a set of the configuration, in one family.
+#[must_use]
+pub fn set_name(owner: SetOwner, name: &str, family: Family) -> Option<Name> {
+    let version = version(family);
+    match owner {
+        SetOwner::Cluster => Name::new(&format!("{version}-dc/{name}")),
+        SetOwner::Guest(vmid) => Name::new(&format!("{version}-guest-{vmid}/{name}")),
+        SetOwner::Sdn => Name::new(&format!("{version}-sdn/{name}")),
+    }
+}
+
+/// `v4-list/0123456789abcdef`: a long list of addresses of a rule, named by its content.
+#[must_use]
+pub fn address_list(family: Family, digest: u64) -> Name {
+    Name(eco_format!("{}-list/{digest:016x}", version(family)))
+}
+
+/// `ports/0123456789abcdef`: a long list of ports of a rule, named by its content.
+#[must_use]
+pub fn port_list(digest: u64) -> Name {
+    Name(eco_format!("ports/{digest:016x}"))
+}
+
+/// `v4-synflood-limit`: the sources of connections, each with its limit.
+#[must_use]
+pub fn synflood_set(family: Family) -> Name {
+    Name(eco_format!("{}-synflood-limit", version(family)))
+}
+
+/// `helper-ftp-tcp`: a connection tracking helper.
+#[must_use]
+pub fn helper_object(helper: &str, protocol: &str) -> Option<Name> {
+    Name::new(&format!("helper-{helper}-{protocol}"))
+}
+
+fn version(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "v4",
+        Family::V6 => "v6",
+    }
+}
+
+/// The map from devices to the chains of what is sent to them.
+pub const VM_MAP_IN: &str = "vm-map-in";
+/// The map from devices to the chains of what they send.
+pub const VM_MAP_OUT: &str = "vm-map-out";
+/// The map from bridges to the chains of vnets, in each table.
+pub const BRIDGE_MAP: &str = "bridge-map";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_nft_takes_without_quotes() {
+        for good in ["v4-dc/management", "guest-100-in", "a", "bridge-eth0.100", "ports/0f"] {
+            assert!(Name::new(good).is_some(), "{good}");
+        }
+        for bad in ["", "9a", "a b", "a;b", "a\"", "ü", "-a", "a*", "a:1", "$a"] {
+            assert!(Name::new(bad).is_none(), "{bad}");
+        }
+        assert!(Name::new(&"x".repeat(256)).is_none());
+    }
+
+    #[test]
+    fn chains_of_guests_are_recognised() {
+        assert_eq!(guest_of_chain(guest_chain(100, Direction::Out).as_str()), Some(100));
+        for other in ["guest-100", "guest-x-in", "group-a-in", "guest-1-on", "guest-100-in/x"] {
+            assert_eq!(guest_of_chain(other), None, "{other}");
+        }
+        assert!(bridge_chain("a-name-of-16-byt").is_none() && bridge_chain("vnet0").is_some());
+    }
+}

@@ -1,0 +1,282 @@
+//! Wanted against live, by name.
+use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
+use super::known::{Known, KnownChain, KnownTable};
+use crate::model::Interface;
+use crate::nftables::names::{TableName, guest_of_chain};
+use crate::nftables::ruleset::{Chain, Map, Rule, Ruleset, Table};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The chain by whose signature a table is known as ours: every configuration has it, in both tables.
+const OWN: &str = "conntrack";
+
+/// What has to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// By table; a table that stays as it is has none.
+    pub tables: BTreeMap<TableName, TablePlan>,
+}
+
+impl Plan {
+    /// Whether all is as wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+}
+
+/// What has to change in a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TablePlan {
+    /// Whether the live table is deleted first.
+    pub deletes_table: bool,
+    /// Whether there is a table afterwards.
+    pub wanted: bool,
+    /// The chains that change.
+    pub chains: BTreeMap<String, ChainChange>,
+    /// The sets that change, and those that packets fill.
+    pub sets: BTreeMap<String, SetChange>,
+    /// The elements of maps that are deleted, and those that are added, by map.
+    pub elements: BTreeMap<String, (Vec<Interface>, Vec<Interface>)>,
+    /// The helpers that are added.
+    pub new_objects: BTreeSet<String>,
+    /// The helpers and other objects that are deleted.
+    pub old_objects: BTreeSet<String>,
+}
+
+/// What happens to a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainChange {
+    /// It is added.
+    Create,
+    /// All its rules are replaced.
+    Rewrite,
+    /// Some of its rules are, in order.
+    Edit(Vec<Edit>),
+    /// It is deleted.
+    Delete,
+}
+
+/// A change of one rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// The live rule of this handle is deleted.
+    Delete(u64),
+    /// The wanted rule of this index is put before the live one of this handle, or to the end.
+    Insert(usize, Option<u64>),
+}
+
+/// What happens to a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetChange {
+    /// It is added.
+    Create,
+    /// Its elements are replaced.
+    Refill,
+    /// It is deleted and added: it is another kind of set.
+    Recreate,
+    /// It is deleted.
+    Delete,
+}
+
+/// The live handles of a chain's rules, if they are still those that are known.
+pub type Handles<'a> = &'a dyn Fn(TableName, &str) -> Option<Vec<u64>>;
+
+/// What has to change in the kernel.
+#[must_use]
+pub fn diff(wanted: &Ruleset, known: &Known, handles: Handles<'_>) -> Plan {
+    let mut plan = Plan::default();
+    for name in TableName::ALL {
+        let live = known.tables.get(&name);
+        let changes = match (wanted.tables.get(&name), live) {
+            (None, None) => continue,
+            (None, Some(_)) => TablePlan { deletes_table: true, ..TablePlan::default() },
+            (Some(wanted), None) => all_of(wanted),
+            (Some(table), Some(live)) if !fits(table, live) => TablePlan { deletes_table: true, ..all_of(table) },
+            (Some(table), Some(live)) => Differ { name, wanted: table, live, ruleset: wanted, handles }.diff(),
+        };
+        if changes != (TablePlan { wanted: true, ..TablePlan::default() }) {
+            plan.tables.insert(name, changes);
+        }
+    }
+    plan
+}
+
+/// A table that is not there.
+fn all_of(wanted: &Table) -> TablePlan {
+    let text = |name: &crate::nftables::names::Name| name.as_str().to_string();
+    let sets = wanted.sets.keys().chain(wanted.dynamic_sets.keys()).chain(wanted.maps.keys());
+    let elements = |(name, map): (&_, &Map)| (text(name), (Vec::new(), map.elements.keys().cloned().collect()));
+    TablePlan {
+        deletes_table: false,
+        wanted: true,
+        chains: wanted.chains.keys().map(|name| (text(name), ChainChange::Create)).collect(),
+        sets: sets.map(|name| (text(name), SetChange::Create)).collect(),
+        elements: wanted.maps.iter().filter(|(_, map)| !map.elements.is_empty()).map(elements).collect(),
+        new_objects: wanted.helpers.keys().map(text).collect(),
+        old_objects: BTreeSet::new(),
+    }
+}
+
+/// Whether a live table can become the wanted one step by step: it is one of this program, and no hook or map is another.
+fn fits(wanted: &Table, live: &KnownTable) -> bool {
+    let ours = live.chains.get(OWN).is_some_and(|chain| chain.signature.is_some());
+    let hooks = wanted.chains.iter().all(|(name, chain)| {
+        live.chains.get(name.as_str()).is_none_or(|live| live.hook == hook_number(chain) && !live.drops)
+    });
+    let maps =
+        wanted.maps.iter().all(|(name, map)| live.sets.get(name.as_str()).is_none_or(|live| fits_map(live, map)));
+    ours && hooks && maps && !live.dormant
+}
+
+/// A hook as the kernel numbers it (`NF_INET_PRE_ROUTING`, …), and its priority.
+fn hook_number(chain: &Chain) -> Option<(u32, i32)> {
+    let hook = chain.hook()?;
+    let names = ["prerouting", "input", "forward", "output", "postrouting"];
+    let at = names.iter().position(|name| *name == hook.name)?;
+    Some((u32::try_from(at).ok()?, hook.priority))
+}
+
+struct Differ<'a> {
+    name: TableName,
+    wanted: &'a Table,
+    live: &'a KnownTable,
+    ruleset: &'a Ruleset,
+    handles: Handles<'a>,
+}
+
+impl Differ<'_> {
+    fn diff(&self) -> TablePlan {
+        let mut plan = TablePlan { wanted: true, ..TablePlan::default() };
+        self.sets(&mut plan);
+        self.chains(&mut plan);
+        self.maps(&mut plan);
+        for name in self.wanted.helpers.keys().filter(|name| !self.live.objects.contains(name.as_str())) {
+            plan.new_objects.insert(name.as_str().to_string());
+        }
+        let stale = self.live.objects.iter().filter(|name| !self.wanted.helpers.contains_key(name.as_str()));
+        plan.old_objects = stale.cloned().collect();
+        plan
+    }
+
+    fn sets(&self, plan: &mut TablePlan) {
+        for (name, set) in &self.wanted.sets {
+            let change = match self.live.sets.get(name.as_str()) {
+                None => SetChange::Create,
+                Some(live) if !fits_set(live, set) => SetChange::Recreate,
+                Some(live) if !same_elements(live, set) => SetChange::Refill,
+                Some(_) => continue,
+            };
+            plan.sets.insert(name.as_str().to_string(), change);
+        }
+        for (name, set) in &self.wanted.dynamic_sets {
+            let change = match self.live.sets.get(name.as_str()) {
+                None => SetChange::Create,
+                Some(live) if !fits_dynamic(live, set) => SetChange::Recreate,
+                Some(_) => continue,
+            };
+            plan.sets.insert(name.as_str().to_string(), change);
+        }
+        for name in self.wanted.maps.keys().filter(|name| !self.live.sets.contains_key(name.as_str())) {
+            plan.sets.insert(name.as_str().to_string(), SetChange::Create);
+        }
+        // live chains that stay may be about any set
+        for name in self.live.sets.keys().filter(|_| !self.ruleset.keeps_live_chains()) {
+            let Table { chains: _, sets, maps, dynamic_sets, helpers: _ } = self.wanted;
+            let name = name.as_str();
+            if !sets.contains_key(name) && !maps.contains_key(name) && !dynamic_sets.contains_key(name) {
+                plan.sets.insert(name.to_string(), SetChange::Delete);
+            }
+        }
+    }
+
+    fn chains(&self, plan: &mut TablePlan) {
+        let recreated = |name: &str| plan.sets.get(name) == Some(&SetChange::Recreate);
+        for (name, chain) in &self.wanted.chains {
+            let change = match self.live.chains.get(name.as_str()) {
+                None => ChainChange::Create,
+                Some(_) if self.ruleset.kept_chains.contains(&(self.name, name.clone())) => continue,
+                Some(_) if uses(chain, &recreated) => ChainChange::Rewrite,
+                Some(live) if live.is(chain) => continue,
+                Some(live) => self.change(name.as_str(), live, chain),
+            };
+            plan.chains.insert(name.as_str().to_string(), change);
+        }
+        for name in self.live.chains.keys().filter(|name| !self.wanted.chains.contains_key(name.as_str())) {
+            // live chains that stay may lead to any other
+            let kept = match guest_of_chain(name) {
+                Some(vmid) => self.ruleset.kept.contains(&vmid),
+                None => self.ruleset.keeps_live_chains(),
+            };
+            if !kept {
+                plan.chains.insert(name.clone(), ChainChange::Delete);
+            }
+        }
+    }
+
+    /// How a live chain becomes the wanted one: rule by rule, if the kernel keeps a state for one that stays.
+    fn change(&self, name: &str, live: &KnownChain, wanted: &Chain) -> ChainChange {
+        let Some(made) = live.made.as_ref().filter(|made| made.rules().iter().any(|rule| rule.action.has_state()))
+        else {
+            return ChainChange::Rewrite;
+        };
+        let handles = (self.handles)(self.name, name).filter(|handles| handles.len() == made.rules().len());
+        handles.map_or(ChainChange::Rewrite, |handles| edits(made.rules(), wanted.rules(), &handles))
+    }
+
+    fn maps(&self, plan: &mut TablePlan) {
+        for (name, map) in &self.wanted.maps {
+            let live = self.live.sets.get(name.as_str()).map_or(&[][..], |live| &live.elements);
+            let live: BTreeMap<&[u8], _> = live.iter().map(|element| (&element.key[..], element)).collect();
+            let (mut old, mut new) = (Vec::new(), Vec::new());
+            for (interface, target) in &map.elements {
+                match live.get(&map_key(map.key, interface)[..]) {
+                    Some(element) if same_verdict(element, target) => continue,
+                    Some(_) => old.push(interface.clone()),
+                    None => {}
+                }
+                new.push(interface.clone());
+            }
+            for (key, element) in &live {
+                let Some(interface) = key_name(key) else { continue };
+                let chain = element.verdict.as_ref().map_or("", |(_, chain)| chain);
+                let kept = guest_of_chain(chain).is_some_and(|vmid| self.ruleset.kept.contains(&vmid));
+                if !map.elements.contains_key(&interface) && !kept {
+                    old.push(interface);
+                }
+            }
+            if !old.is_empty() || !new.is_empty() {
+                plan.elements.insert(name.as_str().to_string(), (old, new));
+            }
+        }
+    }
+}
+
+fn uses(chain: &Arc<Chain>, recreated: &dyn Fn(&str) -> bool) -> bool {
+    chain.sets().any(|name| recreated(name.as_str()))
+}
+
+/// The changes of single rules, if a rule that stays has a state. The last rule has the chain's signature, and always changes.
+fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64]) -> ChainChange {
+    let texts = |rules: &[Rule], end: &str| {
+        let mut texts: Vec<String> = rules.iter().map(Rule::text).collect();
+        if let Some(last) = texts.last_mut() {
+            *last = end.to_string();
+        }
+        texts
+    };
+    let (before, after) = (texts(live, "live"), texts(wanted, "wanted"));
+    let mut edits = Vec::new();
+    let mut keeps_state = false;
+    for operation in similar::capture_diff_slices(similar::Algorithm::Myers, &before, &after) {
+        let (tag, old, new) = operation.as_tag_tuple();
+        if tag == similar::DiffTag::Equal {
+            keeps_state |= live[old].iter().any(|rule| rule.action.has_state());
+            continue;
+        }
+        let next = handles.get(old.end).copied();
+        edits.extend(old.map(|at| Edit::Delete(handles[at])));
+        edits.extend(new.map(|at| Edit::Insert(at, next)));
+    }
+    if keeps_state { ChainChange::Edit(edits) } else { ChainChange::Rewrite }
+}

@@ -1,0 +1,9 @@
+//! What has to change, so that what is live becomes what is wanted, and the script for nft that does it in one transaction.
+mod diff;
+mod elements;
+mod known;
+mod script;
+
+pub use diff::{ChainChange, Edit, Plan, SetChange, TablePlan, diff};
+pub use known::{Known, KnownChain, KnownTable};
+pub use script::{Script, script};

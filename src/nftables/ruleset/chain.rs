@@ -1,0 +1,85 @@
+//! Rules and chains.
+use super::action::Action;
+use super::matches::Match;
+use super::signature::Signature;
+use crate::model::Origin;
+use crate::nftables::names::Name;
+use std::sync::OnceLock;
+
+/// A hook that a base chain hangs on. Its policy is always accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// `prerouting`, `input`, `forward`, `output` or `postrouting`.
+    pub name: &'static str,
+    /// When it is asked there: the lower first. In the family inet `filter` is 0, `raw` is -300.
+    pub priority: i32,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What must hold of a packet.
+    pub matches: Box<[Match]>,
+    /// What happens to it then.
+    pub action: Action,
+    /// Where the rule comes from.
+    pub origin: Origin,
+}
+
+/// A chain. It does not change once it is made.
+#[derive(Debug)]
+pub struct Chain {
+    hook: Option<Hook>,
+    rules: Box<[Rule]>,
+    signature: OnceLock<Signature>,
+}
+
+impl Clone for Chain {
+    fn clone(&self) -> Self {
+        Chain::new(self.hook, self.rules.clone())
+    }
+}
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        (self.hook, &self.rules) == (other.hook, &other.rules)
+    }
+}
+
+impl Eq for Chain {}
+
+impl Chain {
+    /// A chain of these rules; a base chain with a hook.
+    #[must_use]
+    pub fn new(hook: Option<Hook>, rules: impl Into<Box<[Rule]>>) -> Self {
+        Chain { hook, rules: rules.into(), signature: OnceLock::new() }
+    }
+
+    /// The hook of a base chain.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        self.hook
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The signature of its rules' text, comments included.
+    #[must_use]
+    pub fn signature(&self) -> Signature {
+        *self.signature.get_or_init(|| Signature::of(self.rules.iter().map(Rule::text)))
+    }
+
+    /// The chains that its rules lead to.
+    pub fn targets(&self) -> impl Iterator<Item = &Name> {
+        self.rules.iter().filter_map(|rule| rule.action.target())
+    }
+
+    /// The sets that its rules are about.
+    pub fn sets(&self) -> impl Iterator<Item = &Name> {
+        self.rules.iter().flat_map(|rule| rule.matches.iter().filter_map(Match::set))
+    }
+}

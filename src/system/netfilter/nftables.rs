@@ -1,0 +1,60 @@
+//! Reading nftables over netlink: the generation, and what tables hold.
+use crate::nflog::netlink::attributes;
+use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_about};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+
+/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of each type.
+const SUBSYSTEM: u16 = 10 << 8;
+/// `NFT_MSG_GETGEN`
+const GETGEN: u16 = 16;
+const NFTA_GEN_ID: u16 = 1;
+
+/// What a table holds (`linux/netfilter/nf_tables.h`: the number is that of the request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum NftObjects {
+    /// `NFT_MSG_GETTABLE`
+    Tables = 1,
+    /// `NFT_MSG_GETCHAIN`
+    Chains = 4,
+    /// `NFT_MSG_GETRULE`
+    Rules = 7,
+    /// `NFT_MSG_GETSET`
+    Sets = 10,
+    /// `NFT_MSG_GETSETELEM`
+    Elements = 13,
+    /// `NFT_MSG_GETOBJ`
+    Objects = 19,
+}
+
+/// The generation of nftables in this network namespace. Each transaction on any of its tables raises it by one.
+///
+/// # Errors
+/// When the kernel has no nftables, or the process not the right to ask (`CAP_NET_ADMIN`).
+pub fn nft_generation() -> Result<u32> {
+    let id: Option<u32> = ask_netfilter(SUBSYSTEM | GETGEN, NLM_F_ACK, &[], |id, body| {
+        let found = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID);
+        *id = found.and_then(|(_, id)| id.try_into().ok()).map(u32::from_be_bytes);
+    })?;
+    id.context("the kernel does not say the generation of nftables")
+}
+
+/// Lists objects of an address family (`NFPROTO_…`): `take` gets the attributes of each. `of` are the attributes that say of
+/// which table, chain or set; their types are those of the objects. What does not exist holds nothing.
+///
+/// # Errors
+/// When the kernel has no nftables, the process not the right to ask, or things change all the time.
+pub fn nft_list<T: Default>(
+    what: NftObjects,
+    family: u8,
+    of: &[(u16, &str)],
+    take: impl FnMut(&mut T, &[u8]),
+) -> Result<T> {
+    let texts: Vec<(u16, Vec<u8>)> = of.iter().map(|(kind, text)| (*kind, [text.as_bytes(), &[0]].concat())).collect();
+    let of: Vec<(u16, &[u8])> = texts.iter().map(|(kind, text)| (*kind, &text[..])).collect();
+    match ask_netfilter_about(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
+        Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(T::default()),
+        listed => listed,
+    }
+}

@@ -1,0 +1,207 @@
+//! Updates on the real kernel. The table of the host alone: not every kernel tracks connections in bridges.
+use crate::netns::Netns;
+use crate::{nft_trees, trees};
+use pve_firewall::nftables::apply::{Firewall, Outcome};
+use pve_firewall::nftables::names::{Name, TableName};
+use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset};
+use std::sync::Arc;
+
+/// The host's rules of a tree in which cluster.fw says this besides `enable: 1`.
+fn host(cluster: &str) -> Arc<Ruleset> {
+    let mut ruleset = nft_trees::rules(&trees::vm_tree(cluster, ""), &nft_trees::facts());
+    ruleset.tables.remove(&TableName::Guests);
+    Arc::new(ruleset)
+}
+
+struct Node {
+    netns: Netns,
+    firewall: Firewall,
+}
+
+impl Node {
+    fn new(name: &str) -> Self {
+        Node { netns: Netns::new(name), firewall: Firewall::default() }
+    }
+
+    fn update(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
+        let firewall = &mut self.firewall;
+        self.netns.run(|| firewall.update(wanted))
+    }
+
+    /// Updates, and expects that it works and that there is nothing left to do.
+    fn settle(&mut self, wanted: &Arc<Ruleset>) {
+        assert_eq!(self.update(wanted), Outcome { changed: true, faults: vec![] });
+        let generation = self.generation();
+        assert_eq!(self.update(wanted), Outcome::default());
+        assert_eq!(self.generation(), generation, "an update without a change makes no transaction");
+    }
+
+    fn generation(&self) -> u32 {
+        self.netns.run(|| pve_firewall::system::netfilter::nft_generation().unwrap())
+    }
+
+    fn list(&self) -> String {
+        self.netns.exec("nft -a list ruleset")
+    }
+
+    fn chain(&self, name: &str) -> Vec<String> {
+        let listed = self.netns.exec(&format!("nft -a list chain inet proxmox-firewall {name}"));
+        listed.lines().filter(|line| line.contains("handle") && !line.contains("chain ")).map(str::to_string).collect()
+    }
+}
+
+const RULES: &str = "[IPSET web]\n10.0.0.0/24\n!10.0.0.7\n[RULES]\nIN DROP -p tcp -dport 23 -log info\n\
+    IN ACCEPT -p tcp -dport 80 -source +web\n";
+
+#[test]
+fn what_is_live_is_not_touched_and_a_new_process_takes_it_over() {
+    let mut node = Node::new("nft-adopt");
+    let wanted = host(RULES);
+    node.settle(&wanted);
+    let before = node.list();
+    assert!(before.contains("10.0.0.0-10.0.0.6, 10.0.0.8-10.0.0.255"), "{before}");
+    node.firewall = Firewall::default();
+    assert_eq!(node.update(&host(RULES)), Outcome::default());
+    assert_eq!(node.list(), before);
+    let firewall = &mut node.firewall;
+    assert_eq!(node.netns.run(|| firewall.remove()), Outcome { changed: true, faults: vec![] });
+    assert_eq!(node.list(), "");
+}
+
+#[test]
+fn rules_that_stay_keep_their_state_in_a_chain_that_changes() {
+    let mut node = Node::new("nft-edit");
+    node.settle(&host(RULES));
+    let before = node.chain("cluster-in");
+    // another line in front moves all others
+    node.settle(&host(&RULES.replace("[RULES]\n", "[RULES]\nIN ACCEPT -p tcp -dport 22\n")));
+    let after = node.chain("cluster-in");
+    let log = |lines: &[String]| lines.iter().find(|line| line.contains("log prefix")).cloned();
+    assert_eq!(log(&before), log(&after), "the same handle: the rule and its limit are the same");
+    assert!(after[0].contains("tcp dport 22 accept comment \"cluster.fw:7\""), "{after:?}");
+    assert!(after.iter().any(|line| line.contains("tcp dport 80 accept comment \"cluster.fw:9\"")), "{after:?}");
+    assert_eq!(after.len(), before.len() + 1);
+}
+
+#[test]
+fn sets_change_without_their_rules() {
+    let mut node = Node::new("nft-sets");
+    node.settle(&host(RULES));
+    let before = node.chain("cluster-in");
+    node.settle(&host(&RULES.replace("10.0.0.0/24", "10.0.0.0/16")));
+    assert_eq!(node.chain("cluster-in"), before);
+    assert!(node.list().contains("10.0.0.8-10.0.255.255"));
+    node.settle(&host(""));
+    assert!(!node.list().contains("v4-dc/web"), "a set that no rule uses is deleted");
+}
+
+#[test]
+fn what_others_do_to_the_tables_is_undone_and_their_own_tables_are_left_alone() {
+    let mut node = Node::new("nft-others");
+    let wanted = host(RULES);
+    node.settle(&wanted);
+    let before = node.netns.exec("nft list ruleset");
+    node.netns.exec("nft 'table inet mine { chain guest-100-in { type filter hook input priority 5; drop; }; }'");
+    assert_eq!(node.update(&wanted), Outcome::default(), "a table of another program is none of ours");
+    for change in [
+        "flush chain inet proxmox-firewall input",
+        "insert rule inet proxmox-firewall cluster-in accept",
+        "add rule inet proxmox-firewall host-in accept comment \\\"PVESIG:0123456789abcdef0123456789abcdef\\\"",
+        "delete element inet proxmox-firewall v4-dc/web { 10.0.0.8-10.0.0.255 }",
+        "add element inet proxmox-firewall v4-dc/management { 0.0.0.0-9.255.255.255 }",
+        "chain inet proxmox-firewall other { type filter hook input priority -9; accept; }",
+        "add set inet proxmox-firewall stray { type ipv4_addr; }",
+        "delete table inet proxmox-firewall",
+        "add table inet proxmox-firewall { flags dormant; }",
+        "chain inet proxmox-firewall input { policy drop; }",
+    ] {
+        node.netns.exec(&format!("echo \"{change}\" | nft -f -"));
+        assert_eq!(node.update(&wanted), Outcome { changed: true, faults: vec![] }, "{change}");
+        let mut now = node.netns.exec("nft list ruleset");
+        let mine = now.find("table inet mine").expect("the other program's table");
+        let end = now[mine..].find("\n}\n").unwrap() + mine + 3;
+        now.replace_range(mine..end, "");
+        assert_eq!(now.trim(), before.trim(), "{change}");
+    }
+}
+
+#[test]
+fn the_content_of_another_program_is_replaced_as_a_whole() {
+    let mut node = Node::new("nft-peer");
+    node.netns.exec(
+        "nft 'table inet proxmox-firewall { set v4-dc/web { type ipv4_addr; flags interval; auto-merge
+ }
+        chain input { type filter hook input priority 0; policy accept; jump cluster-in; }
+        chain cluster-in { ip saddr @v4-dc/web accept; drop; }
+        }
+        table bridge proxmox-firewall-guests { chain x { }
+ }'",
+    );
+    node.settle(&host(RULES));
+    let listed = node.list();
+    assert!(!listed.contains("auto-merge") && !listed.contains("proxmox-firewall-guests"), "{listed}");
+}
+
+/// The rules with one more in front of a chain.
+fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -> Arc<Ruleset> {
+    let mut wanted = wanted.clone();
+    let origin = pve_firewall::model::Origin::Line("/etc/pve/firewall/cluster.fw".into(), 77);
+    let rule = Rule { matches: matches.into(), action, origin };
+    let chains = &mut wanted.tables.get_mut(&TableName::Host).unwrap().chains;
+    let (name, old) = chains.get_key_value(chain).map(|(name, chain)| (name.clone(), chain.clone())).unwrap();
+    let rules: Vec<_> = [rule].into_iter().chain(old.rules().iter().cloned()).collect();
+    chains.insert(name, Arc::new(Chain::new(old.hook(), rules)));
+    Arc::new(wanted)
+}
+
+#[test]
+fn a_refused_rule_costs_itself_and_opens_nothing() {
+    let wanted = host(RULES);
+    let absent = Name::new("absent").unwrap();
+    let in_set = Match::PortIn { protocol: 6, end: pve_firewall::nftables::ruleset::End::Source, set: absent.clone() };
+    for (matches, action, keeps) in [
+        (vec![in_set.clone()], Action::Accept, false),
+        (vec![in_set], Action::Drop, true),
+        (vec![], Action::Jump(absent), true),
+    ] {
+        let refused = with_rule(&wanted, "host-in", &matches, action.clone());
+        // not yet live: the chain is made without the rule
+        let mut node = Node::new("nft-refused");
+        let outcome = node.update(&refused);
+        assert!(outcome.changed && outcome.faults.len() == 1, "{action:?} {outcome:?}");
+        assert!(outcome.faults[0].starts_with("/etc/pve/firewall/cluster.fw:77: a rule of chain host-in is refused: "));
+        assert!(outcome.faults[0].ends_with("; left out"), "{outcome:?}");
+        assert_eq!(node.chain("cluster-in").len(), wanted.tables[&TableName::Host].chains["cluster-in"].rules().len());
+        assert_eq!(node.update(&refused), Outcome { changed: false, ..outcome }, "it is not tried in each update");
+        // live: a chain keeps its rules where the refused one closes
+        let mut node = Node::new("nft-refused");
+        node.settle(&with_rule(&wanted, "host-in", &[], Action::Drop));
+        let before = node.chain("host-in");
+        let outcome = node.update(&refused);
+        assert_eq!(outcome.faults.len(), 1);
+        assert_eq!(node.chain("host-in") == before, keeps, "{action:?} {outcome:?}");
+        assert_eq!(node.update(&wanted).faults, [""; 0]);
+        assert_eq!(node.chain("host-in"), [""; 0]);
+    }
+}
+
+#[test]
+fn a_rule_that_is_refused_for_its_place_is_found() {
+    // the kernel refuses a reject where no answer can be sent, and does so for the chain that leads there
+    let mut wanted = Ruleset::clone(&host(""));
+    let table = wanted.tables.get_mut(&TableName::Host).unwrap();
+    let origin = pve_firewall::model::Origin::Made("test".into());
+    let rule = |action| Rule { matches: [].into(), action, origin: origin.clone() };
+    let chain = |hook, rules: Vec<Rule>| Arc::new(Chain::new(hook, rules));
+    let hook = Some(Hook { name: "postrouting", priority: 0 });
+    table.chains.insert(
+        Name::new("last").unwrap(),
+        chain(hook, vec![rule(Action::Reject(Rejection::TcpReset)), rule(Action::Accept)]),
+    );
+    let wanted = Arc::new(wanted);
+    let mut node = Node::new("nft-place");
+    let outcome = node.update(&wanted);
+    assert!(outcome.changed && outcome.faults.len() == 1, "{outcome:?}");
+    assert!(outcome.faults[0].contains("reject with tcp reset"), "{outcome:?}");
+    assert!(node.list().contains("chain cluster-in"));
+}

@@ -1,0 +1,11 @@
+//! The nftables backend: compiled trees, and updates on the real kernel, in network namespaces: root required.
+#![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "../support/netns.rs"]
+mod netns;
+#[path = "../support/nft_trees.rs"]
+mod nft_trees;
+#[path = "../support/trees.rs"]
+mod trees;
+
+mod apply;
+mod rules;

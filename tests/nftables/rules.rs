@@ -1,0 +1,119 @@
+//! What rules of the configuration become.
+use crate::{nft_trees, trees};
+use pve_firewall::nftables::names::TableName;
+use pve_firewall::nftables::ruleset::{Ruleset, SetKind};
+
+/// The rules of a chain, without what every guest has before its own rules.
+fn chain(ruleset: &Ruleset, table: TableName, name: &str) -> Vec<String> {
+    let chain = &ruleset.tables[&table].chains[name];
+    let mut lines: Vec<String> = Vec::new();
+    for rule in chain.rules() {
+        let mut text = String::new();
+        rule.put(&mut text);
+        lines.push(text);
+    }
+    let own = lines.iter().position(|line| line.starts_with("ct mark set"));
+    lines.split_off(own.map_or(0, |at| at + 1))
+}
+
+/// The rules that a guest's incoming rules become, without the policy.
+fn incoming(cluster: &str, rules: &str) -> Vec<String> {
+    let ruleset =
+        nft_trees::rules(&trees::vm_tree(cluster, &format!("policy_in: ACCEPT\n{rules}")), &nft_trees::facts());
+    let mut lines = chain(&ruleset, TableName::Guests, "guest-100-in");
+    assert_eq!(lines.pop().as_deref(), Some("accept"));
+    lines
+}
+
+#[test]
+fn each_kind_of_match_becomes_what_it_says() {
+    let cluster =
+        "[ALIASES]\nten 10.0.0.0/8\n[IPSET both]\n10.1.0.0/16\n!10.1.2.0/24\nfd00::/8\n[IPSET six]\nfd01::/16\n";
+    for (rule, expected) in [
+        ("IN DROP", &["drop"][..]),
+        ("IN DROP -p tcp -dport 22", &["tcp dport 22 drop"]),
+        ("IN DROP -p tcp -dport 80,81,443", &["tcp dport 80-81 drop", "tcp dport 443 drop"]),
+        ("IN DROP -p udp -sport 53 -dport 1024:65535", &["udp sport 53 udp dport 1024-65535 drop"]),
+        ("IN DROP -p tcp -dport 0:65535", &["meta l4proto 6 drop"]),
+        ("IN DROP -p gre", &["meta l4proto 47 drop"]),
+        ("IN DROP -p icmp", &["meta protocol ip meta l4proto 1 drop"]),
+        (
+            "IN DROP -p icmp -icmp-type host-unreachable",
+            &["meta protocol ip meta l4proto 1 icmp type 3 icmp code 1 drop"],
+        ),
+        ("IN DROP -p icmpv6 -icmp-type 135", &["meta protocol ip6 meta l4proto 58 icmpv6 type 135 drop"]),
+        ("IN DROP -source ten", &["ip saddr 10.0.0.0/8 drop"]),
+        ("IN DROP -source 10.1.2.3/24 -p tcp", &["ip saddr 10.1.2.0/24 meta l4proto 6 drop"]),
+        ("IN DROP -source 0.0.0.0/0", &["meta protocol ip drop"]),
+        ("IN DROP -dest 10.0.0.1-10.0.0.6", &["ip daddr 10.0.0.1-10.0.0.6 drop"]),
+        ("IN DROP -dest fd00::1,fd00::3", &["ip6 daddr fd00::1 drop", "ip6 daddr fd00::3 drop"]),
+        ("IN DROP -source +both", &["ip saddr @v4-dc/both drop", "ip6 saddr @v6-dc/both drop"]),
+        ("IN DROP -source +six", &["ip6 saddr @v6-dc/six drop"]),
+        ("IN DROP -source +both -dest 10.9.9.9", &["ip saddr @v4-dc/both ip daddr 10.9.9.9 drop"]),
+        ("IN DROP -source +six -dest 10.9.9.9", &[]),
+        (
+            "IN Ping(DROP)",
+            &[
+                "meta protocol ip meta l4proto 1 icmp type 8 drop",
+                "meta protocol ip6 meta l4proto 58 icmpv6 type 128 drop",
+            ],
+        ),
+        ("IN Ping(DROP) -source 10.0.0.0/24", &["ip saddr 10.0.0.0/24 meta l4proto 1 icmp type 8 drop"]),
+        ("IN DROP -i net0 -p tcp -dport 22", &["tcp dport 22 drop"]),
+        ("IN DROP -i net1 -p tcp -dport 22", &[]),
+        ("IN REJECT -p tcp -dport 22", &["tcp dport 22 drop"]),
+        ("OUT DROP -p tcp -dport 22", &[]),
+    ] {
+        assert_eq!(incoming(cluster, &format!("[RULES]\n{rule}")), expected, "{rule}");
+    }
+}
+
+#[test]
+fn long_lists_are_sets_and_guests_small_sets_are_written_out() {
+    let list: Vec<String> = (1..=9).map(|at| format!("10.0.{at}.7")).collect();
+    let guest = format!("[IPSET few]\n10.0.0.1\n10.0.0.9\n[IPSET many]\n{}\n[RULES]\n", list.join("\n"));
+    let rules = format!("{guest}IN DROP -source {}\nIN DROP -source +few\nIN DROP -source +many", list.join(","));
+    let lines = incoming("", &rules);
+    assert!(lines[0].starts_with("ip saddr @v4-list/") && lines[0].ends_with(" drop"), "{lines:?}");
+    assert_eq!(lines[1..], ["ip saddr 10.0.0.1 drop", "ip saddr 10.0.0.9 drop", "ip saddr @v4-guest-100/many drop"]);
+}
+
+#[test]
+fn sets_hold_what_the_longest_prefix_decides() {
+    let tree = trees::vm_tree("[IPSET set]\n10.0.0.0/24\n!10.0.0.0/30\n10.0.0.1\n", "[RULES]\nIN ACCEPT -source +set");
+    let ruleset = nft_trees::rules(&tree, &nft_trees::facts());
+    let set = &ruleset.tables[&TableName::Guests].sets["v4-dc/set"];
+    assert_eq!(set.elements(), "10.0.0.1, 10.0.0.4-10.0.0.255");
+    assert!(matches!(&set.kind, SetKind::Addresses(..)));
+}
+
+#[test]
+fn logs_name_the_chain_the_action_and_the_policy() {
+    let cluster = "log_ratelimit: 1,rate=10/minute,burst=20\n[GROUP gg]\nIN DROP -p tcp -dport 1 -log err\n";
+    let guest = "log_level_in: warning\n[RULES]\nIN REJECT -log info\nGROUP gg";
+    let ruleset = nft_trees::rules(&trees::vm_tree(cluster, guest), &nft_trees::facts());
+    let limit = "limit rate 10/minute burst 20 packets log prefix";
+    assert_eq!(
+        chain(&ruleset, TableName::Guests, "guest-100-in"),
+        [
+            &format!(r#"{limit} ":100:6:guest-100-in: REJECT: " group 0"#),
+            "drop",
+            "jump group-gg-in",
+            "jump policy-drop",
+            &format!(r#"{limit} ":100:4:guest-100-in: policy DROP: " group 0"#),
+            "drop",
+        ]
+    );
+    let group = chain(&ruleset, TableName::Guests, "group-gg-in");
+    assert_eq!(group[0], format!(r#"tcp dport 1 {limit} ":0:3:group-gg-in: DROP: " group 0"#));
+}
+
+#[test]
+fn a_forward_rule_with_an_interface_closes_both_ways_and_opens_none() {
+    let rules = "[RULES]\nFORWARD DROP -i eth0\nFORWARD ACCEPT -i eth1\nFORWARD ACCEPT -p tcp -dport 80";
+    let ruleset = nft_trees::rules(&trees::vm_tree(rules, ""), &nft_trees::facts());
+    assert_eq!(
+        chain(&ruleset, TableName::Host, "cluster-forward"),
+        [r#"iifname "eth0" drop"#, r#"oifname "eth0" drop"#, "tcp dport 80 accept", "accept"]
+    );
+}
