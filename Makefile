@@ -1,7 +1,7 @@
 # Two main targets: `make run` demonstrates the firewall, `make test` runs all tests.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build run test test-deps long-tests fuzz differential testbed bench bench-logger install deb deb-deps test-package
+.PHONY: all deps build run test test-deps lab kernel-tests long-tests fuzz differential testbed bench bench-logger install deb deb-deps test-package
 
 TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
 PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
@@ -31,12 +31,23 @@ test: deps test-deps
 test-deps:
 	$(call needs,suricata vsftpd curl faketime strace sshd,--no-install-recommends suricata vsftpd curl faketime strace openssh-server openssh-client)
 
-# Long run of the fault injection and random configuration tests: about two hours
+# Long run of the fault injection and random configuration tests, two hours, then under the kernels of Debian 12 and 13
 long-tests: deps
 	PVEFW_LONG_TESTS=1 cargo test --locked --test faults
 	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- held:: daemon:: scale::
 	PVEFW_TREES=2600 cargo test --locked --test kernel hostile:: -- --nocapture
 	PVEFW_CYCLES=10000 cargo test --locked --test resources cycles:: -- --nocapture
+	tests/lab/run.sh --long $(SUITES)
+
+# Runs the tests of kernel and tools under the kernels of Debian 12 and 13, emulated by QEMU without KVM. The first run creates the
+# images with mmdebstrap below /var/cache/pve-firewall-rs/lab; later runs need no network access. See tests/lab/run.sh
+SUITES := bookworm trixie
+lab: deps
+	tests/lab/run.sh $(SUITES)
+
+# Runs the same test programs without emulation; the kernel must have all modules that tests/lab/tests.sh lists
+kernel-tests: deps test-deps
+	tests/lab/run.sh here
 
 # Runs the fuzz targets for configuration files and tool output, five minutes each; needs cargo-fuzz and a nightly toolchain
 fuzz:
@@ -88,10 +99,10 @@ deb-deps:
 
 # Tests the package in a Debian container with systemd: installation, upgrade, removal, purge, the units. The package is
 # built without network access; crates and tools are downloaded before. The first run creates the container's file system
-# with debootstrap below /var/cache/pve-firewall-rs
+# with mmdebstrap, one for each release, below /var/cache/pve-firewall-rs
 test-package: deb-deps
-	$(call needs,lintian debootstrap systemd-nspawn,--no-install-recommends lintian debootstrap systemd-container)
+	$(call needs,lintian mmdebstrap systemd-nspawn,--no-install-recommends lintian mmdebstrap systemd-container)
 	cargo fetch --quiet --locked
 	unshare --net $(MAKE) deb
 	lintian --allow-root --display-info --fail-on error,warning,info target/pve-firewall-rs_$(VERSION)_*.deb
-	tests/package/run.sh target/pve-firewall-rs_$(VERSION)_*.deb
+	for suite in $(SUITES); do tests/package/run.sh target/pve-firewall-rs_$(VERSION)_*.deb $$suite || exit; done

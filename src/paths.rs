@@ -45,8 +45,8 @@ pub const SCRIPT_EBTABLES: &str = "/var/lib/pve-firewall/ebtablescmdlist";
 pub const SCRIPT_IPSET: &str = "/var/lib/pve-firewall/ipsetcmdlist1";
 /// The last script for `ipset restore` that removed sets.
 pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
-/// Where ebtables-legacy builds the new table.
-pub const EBTABLES_ATOMIC: &str = "/var/lib/pve-firewall/ebtables.atomic";
+/// The lock that ebtables-legacy takes with `--concurrent`.
+pub const EBTABLES_LOCK: &str = "/var/lib/ebtables/lock";
 /// The log of packets and connections.
 pub const LOG: &str = "/var/log/pve-firewall.log";
 /// The pid file of the log daemon.

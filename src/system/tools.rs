@@ -107,11 +107,19 @@ fn search_path() -> OsString {
 /// # Errors
 /// When the tool is missing, cannot be started, exceeds the limit, or ends with an exit status other than 0.
 pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<String, ToolError> {
+    let stdin = memory_file(input.as_bytes()).map_err(|error| ToolError::Start { tool: tool.into(), error })?;
+    run_on(tool, args, &stdin, limit)
+}
+
+/// The same with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<String, ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
     let start = |error| ToolError::Start { tool: tool.into(), error };
-    let stdin = memory_file(input.as_bytes()).map_err(start)?;
     let (mut stdout, mut stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
-    let mut child = spawn(&program, args, [&stdin, &stdout, &stderr]).map_err(start)?;
+    let mut child = spawn(&program, args, [stdin, &stdout, &stderr]).map_err(start)?;
     let status = wait(&mut child, limit).map_err(start)?;
     let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
     if status.success() {
@@ -121,7 +129,10 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
 }
 
 /// A memfd: unlike a pipe it neither blocks the tool nor waits for background processes that keep it open.
-fn memory_file(content: &[u8]) -> io::Result<File> {
+///
+/// # Errors
+/// When there is no memory or no descriptor for it.
+pub fn memory_file(content: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"tool", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(content)?;
     file.rewind()?;

@@ -1,5 +1,5 @@
 //! Other programs that change the same tables: changes to our rules are repaired in the next cycle, and their rules are kept.
-use crate::host::{Host, VARIANTS};
+use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
 use crate::tools::restore;
@@ -21,7 +21,7 @@ const THEIRS: &str =
     "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
     ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
 
-/// Their changes to our rules; `IPT` is iptables of the variant, and `SIX` ip6tables.
+/// Their changes to our rules: see [`shell`].
 const INTRUSIONS: [&str; 18] = [
     "IPT -F PVEFW-FORWARD",
     "IPT -F tap100i0-IN",
@@ -40,12 +40,8 @@ const INTRUSIONS: [&str; 18] = [
     "SIX -I tap100i0-IN -j ACCEPT",
     "SIX -t raw -F PVEFW-PREROUTING",
     "SIX -t raw -D PREROUTING -j PVEFW-PREROUTING",
-    "ebtables-nft -F; ebtables-nft -D FORWARD -j PVEFW-FORWARD || true",
+    "EBT -F; EBT -D FORWARD -j PVEFW-FORWARD || true",
 ];
-
-fn shell(variant: Variant, script: &str) -> String {
-    script.replace("IPT", &format!("iptables-{variant}")).replace("SIX", &format!("ip6tables-{variant}"))
-}
 
 fn theirs(host: &Host) -> Vec<String> {
     let all = host.saved("iptables", "") + &host.netns.exec("ipset save theirs | sed 's/ initval .*//'");
@@ -119,7 +115,8 @@ fn a_table_that_changes_under_way_is_mended() {
 /// A tool exits early with status 0: missing output does not count as absent if that would accept more packets.
 fn truncated_output_lets_no_packet_pass() {
     for variant in VARIANTS {
-        let tools = [format!("iptables-{variant}-save"), "ipset".into(), "ebtables-nft-save".into()];
+        let tools =
+            [format!("iptables-{variant}-save"), "ipset".into(), format!("ebtables-{}-save", ebtables(variant))];
         for tool in tools {
             for lines in [0, 3, 12] {
                 let mut host = Host::new("short", variant);
@@ -148,7 +145,8 @@ fn truncated_output_lets_no_packet_pass() {
 /// Every program is missing, or its kernel module is, at each run.
 fn a_missing_program_affects_only_its_part() {
     for how in ["exit 127", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"] {
-        for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", "ebtables-nft-restore"] {
+        let bridge = restore("ebtables", Variant::Legacy);
+        for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", &bridge] {
             let mut host = Host::new("absent", Variant::Legacy);
             host.settle(&node(&[100]));
             stand_in(&mut host, tool, how);

@@ -187,7 +187,7 @@ fn a_refused_ebtables_rule_affects_only_itself() {
     let outcome = host.update(&wanted);
     assert_eq!(outcome.faults.len(), 1, "{:?}", texts(&outcome));
     assert!(texts(&outcome)[0].starts_with("ebtables: 100.fw:4: a rule is refused: "), "{:?}", texts(&outcome));
-    let saved = host.netns.exec("ebtables-nft-save");
+    let saved = host.saved_bridge();
     assert!(saved.contains("-A tap101i0-OUT -j ACCEPT") && saved.contains("-A tap100i0-OUT -j ACCEPT"), "{saved}");
     assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
 }

@@ -60,6 +60,24 @@ impl Drop for OwnFolder {
     }
 }
 
+/// The program that a stand-in is for. `ebtables-legacy` reads and changes its table itself, so the names of its save and
+/// restore stand for those runs of it that read the table, and for the others.
+pub fn program(tool: &str) -> &str {
+    match tool {
+        "ebtables-legacy-save" | "ebtables-legacy-restore" => "ebtables-legacy",
+        other => other,
+    }
+}
+
+/// What precedes the script of a stand-in: where it is not for this run, the real tool runs.
+fn only_if_meant(tool: &str) -> &str {
+    match tool {
+        "ebtables-legacy-save" => "case \"$*\" in *-L) ;; *) exec $real \"$@\";; esac",
+        "ebtables-legacy-restore" => "case \"$*\" in *-L | --version) exec $real \"$@\";; esac",
+        _ => "",
+    }
+}
+
 fn own_folder(host: &Host) -> PathBuf {
     let namespace = host.netns.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
     FOLDER.get().unwrap().join(namespace)
@@ -72,13 +90,14 @@ pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
         fs::create_dir(&folder).unwrap();
         host.guards.push(Box::new(OwnFolder(folder.clone())));
     }
-    let script = format!("#!/bin/sh\nreal=/usr/sbin/{tool}; dir={}\n{script}\n", folder.display());
-    write(&folder.join(tool), &script);
+    let (program, guard) = (program(tool), only_if_meant(tool));
+    let script = format!("#!/bin/sh\nreal=/usr/sbin/{program}; dir={}\n{guard}\n{script}\n", folder.display());
+    write(&folder.join(program), &script);
 }
 
 /// Restores the real tool.
 pub fn mend(host: &Host, tool: &str) {
-    fs::remove_file(own_folder(host).join(tool)).unwrap();
+    fs::remove_file(own_folder(host).join(program(tool))).unwrap();
 }
 
 /// The content of a file written by scripts.

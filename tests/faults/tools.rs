@@ -1,7 +1,7 @@
 //! A tool that fails, hangs or is missing affects only its own part, and the next update repairs it.
-use crate::host::{Host, VARIANTS};
+use crate::host::{Host, VARIANTS, ebtables};
 use crate::rulesets::{append, node, rule, tcp};
-use crate::standins::{mend, stand_in};
+use crate::standins::{mend, program, stand_in};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Part, Plan, TableName};
 use pve_firewall::iptables::ruleset::{Family, Target};
@@ -25,8 +25,10 @@ fn parts(outcome: &Outcome) -> Vec<Part> {
     parts
 }
 
+/// The stand-in for what changes the rules of a tool.
 pub fn restore(tool: &str, variant: Variant) -> String {
-    if tool == "ebtables" { "ebtables-nft-restore".into() } else { format!("{tool}-{variant}-restore") }
+    let variant = if tool == "ebtables" { ebtables(variant) } else { variant };
+    format!("{tool}-{variant}-restore")
 }
 
 fn a_failing_restore_affects_only_its_part() {
@@ -41,7 +43,7 @@ fn a_failing_restore_affects_only_its_part() {
                 let wanted = node(&[100]);
                 let outcome = host.update(&wanted);
                 assert_eq!(parts(&outcome), failing, "{tool}: {how}: {:?}", outcome.faults);
-                assert!(outcome.faults[0].to_string().contains(&tool), "{}", outcome.faults[0]);
+                assert!(outcome.faults[0].to_string().contains(program(&tool)), "{}", outcome.faults[0]);
                 let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
                 assert!(text.contains("unable to update chain 'PVEFW-FORWARD'"), "{text}");
                 let plan = Plan::new(&wanted, &host.live());
@@ -62,7 +64,7 @@ fn a_failing_restore_affects_only_its_part() {
 }
 
 fn a_hanging_tool_is_killed() {
-    for tool in ["ipset", "ip6tables-legacy-restore", "ebtables-nft-restore", "ip6tables-legacy-save"] {
+    for tool in ["ipset", "ip6tables-legacy-restore", &restore("ebtables", Variant::Legacy), "ip6tables-legacy-save"] {
         let mut host = Host::new("hanging", Variant::Legacy);
         host.settle(&node(&[]));
         // long enough for tools that do not hang
@@ -93,7 +95,7 @@ fn a_part_that_cannot_be_read_is_not_changed() {
     for (tool, how, part) in [
         ("ip6tables-legacy-save", "exit 1", Part::Table(TableName::Filter, Family::V6)),
         ("iptables-legacy-save", "$real \"$@\" | head -n 9", Part::Table(TableName::Filter, Family::V4)),
-        ("ebtables-nft-save", "exit 1", Part::Bridge),
+        (&format!("ebtables-{}-save", ebtables(Variant::Legacy)), "exit 1", Part::Bridge),
         ("ipset", "exit 1", Part::Sets),
     ] {
         let before = host.everything();

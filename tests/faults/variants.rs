@@ -1,10 +1,12 @@
 //! The selection of the tools' variant, and the removal of rules in the other variant.
-use crate::host::{Host, VARIANTS};
+use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rulesets::node;
 use crate::standins::{mend, stand_in};
-use pve_firewall::iptables::apply::{Firewall, Variant, VariantChoice};
+use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::system::root::Root;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
@@ -12,12 +14,18 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("the_other_variant_is_cleared_after_an_update", the_other_variant_is_cleared_after_an_update),
         ("removal_clears_both_variants", removal_clears_both_variants),
         ("a_variant_that_does_not_work_is_not_used", a_variant_that_does_not_work_is_not_used),
+        ("a_variant_that_fails_at_start_is_cleared_later", a_variant_that_fails_at_start_is_cleared_later),
+        ("rules_that_come_up_in_the_other_variant_are_removed", rules_that_come_up_in_the_other_variant_are_removed),
         ("ebtables_legacy_changes_a_copy", ebtables_legacy_changes_a_copy),
     ]
 }
 
 fn choosing(host: &Host, choice: VariantChoice) -> Firewall {
     Firewall::new(&Root::new(Some(host.root.path().into())), choice)
+}
+
+fn told(outcome: &Outcome) -> Vec<String> {
+    outcome.faults.iter().map(ToString::to_string).collect()
 }
 
 fn saved(host: &Host, variant: Variant) -> String {
@@ -30,18 +38,24 @@ fn the_variant_with_live_chains_wins() {
         host.settle(&node(&[100]));
         let mut auto = choosing(&host, VariantChoice::Auto);
         assert!(host.netns.run(|| Plan::new(&node(&[100]), &auto.live())).is_empty());
-        assert_eq!(auto.variants().to_string(), format!("iptables {variant}, ip6tables {variant}, ebtables nft"));
+        assert_eq!(
+            auto.variants().to_string(),
+            format!("iptables {variant}, ip6tables {variant}, ebtables {}", ebtables(variant))
+        );
     }
     let host = Host::new("auto", Variant::Nft);
     let mut auto = choosing(&host, VariantChoice::Auto);
     host.netns.run(|| auto.live());
-    assert_eq!(auto.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables nft");
+    assert_eq!(
+        auto.variants().to_string(),
+        format!("iptables legacy, ip6tables legacy, ebtables {}", ebtables(Variant::Legacy))
+    );
 }
 
 fn the_other_variant_is_cleared_after_an_update() {
     for [from, to] in [VARIANTS, [Variant::Nft, Variant::Legacy]] {
         let mut host = Host::new("move", from);
-        host.netns.exec(&format!("iptables-{from} -N mine"));
+        host.netns.exec(&shell(from, "IPT -N mine"));
         let wanted = node(&[100]);
         host.settle(&wanted);
         let mut other = choosing(&host, VariantChoice::Only(to));
@@ -72,36 +86,101 @@ fn removal_clears_both_variants() {
 
 fn a_variant_that_does_not_work_is_not_used() {
     let mut host = Host::new("broken", Variant::Nft);
-    stand_in(&mut host, "ip6tables-legacy-save", "echo 'no kernel support' >&2; exit 3");
+    stand_in(&mut host, "ip6tables-legacy-save", "echo 'out of order' >&2; exit 3");
     let mut auto = choosing(&host, VariantChoice::Auto);
-    assert_eq!(host.netns.run(|| auto.update(&node(&[100]))).faults, []);
-    assert_eq!(auto.variants().to_string(), "iptables legacy, ip6tables nft, ebtables nft");
+    let wanted = node(&[100]);
+    // nobody knows what it holds, for the kernel has such tables
+    let faults = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
+        'ip6tables-legacy-save' failed (exit status 3): out of order"];
+    for _ in 0..2 {
+        assert_eq!(told(&host.netns.run(|| auto.update(&wanted))), faults);
+    }
+    let ebtables = ebtables(Variant::Legacy);
+    assert_eq!(auto.variants().to_string(), format!("iptables legacy, ip6tables nft, ebtables {ebtables}"));
+    assert!(saved(&host, Variant::Nft).contains(":tap100i0-IN"));
     let mut legacy = choosing(&host, VariantChoice::Only(Variant::Legacy));
-    let faults = host.netns.run(|| legacy.update(&node(&[100]))).faults;
-    assert!(faults[0].to_string().contains("the legacy variant of 'ip6tables' does not work here"), "{}", faults[0]);
+    let faults = told(&host.netns.run(|| legacy.update(&wanted)));
+    assert!(faults[0].contains("the legacy variant of 'ip6tables' does not work here"), "{}", faults[0]);
+    mend(&host, "ip6tables-legacy-save");
+    assert_eq!(told(&host.netns.run(|| auto.update(&wanted))), [""; 0]);
 }
 
-/// A script keeps the table in a file, in place of the kernel, which may lack legacy ebtables.
+/// A run that fails while a new process begins makes it use the other variant, and not forget the rules in this one.
+fn a_variant_that_fails_at_start_is_cleared_later() {
+    let reads = |variant| ["iptables", "ip6tables"].map(|tool| format!("{tool}-{variant}-save"));
+    for variant in VARIANTS {
+        // a kernel without legacy ebtables leaves no choice there
+        let chosen = VARIANTS.map(ebtables) == VARIANTS;
+        let bridge = chosen.then(|| format!("ebtables-{variant}-save"));
+        for tool in reads(variant).into_iter().chain(bridge) {
+            for how in ["kill -9 $$", "sleep 1000", "exit 1"] {
+                let mut host = Host::new("start", variant);
+                let wanted = node(&[100]);
+                host.settle(&wanted);
+                stand_in(&mut host, &tool, how);
+                let mut auto = choosing(&host, VariantChoice::Auto);
+                auto.set_time_limit(Duration::from_secs(2));
+                let outcome = host.netns.run(|| auto.update(&wanted));
+                let text = told(&outcome).join("\n");
+                assert!(text.contains("which is not in use, may hold rules of this firewall"), "{tool}: {how}: {text}");
+                mend(&host, &tool);
+                auto.set_time_limit(Duration::from_secs(60));
+                let outcome = host.netns.run(|| auto.update(&wanted));
+                assert_eq!((told(&outcome), outcome.changed), (vec![], true), "{tool}: {how}: it is cleared");
+                let live = match tool.strip_suffix("-save").unwrap() {
+                    "ebtables-legacy" => host.netns.exec("ebtables-legacy -L"),
+                    _ => host.netns.exec(&tool),
+                };
+                assert!(!live.contains("PVEFW"), "{tool}: {how}: {live}");
+                assert_eq!(host.netns.run(|| auto.update(&wanted)), Outcome::default());
+            }
+        }
+    }
+}
+
+/// Another program, or one of another version, may make its rules in the variant that is not in use.
+fn rules_that_come_up_in_the_other_variant_are_removed() {
+    for [used, other] in [VARIANTS, [Variant::Nft, Variant::Legacy]] {
+        let mut host = Host::new("later", used);
+        let wanted = Arc::new(node(&[100]));
+        host.settle(&wanted);
+        host.firewall.set_full_reading(Duration::ZERO);
+        for deed in
+            ["IPT -N PVEFW-INPUT; IPT -A INPUT -j PVEFW-INPUT", "SIX -N tap100i0-IN; SIX -A tap100i0-IN -j DROP"]
+        {
+            host.netns.exec(&shell(other, deed));
+            assert!(saved(&host, other).contains(":PVEFW-INPUT") || saved(&host, other).contains(":tap100i0-IN"));
+            let Host { netns, firewall, .. } = &mut host;
+            assert_eq!(netns.run(|| firewall.maintain(&wanted).faults), []);
+            let left = saved(&host, other);
+            assert!(!left.contains("PVEFW") && !left.contains("tap100i0"), "{left}");
+        }
+    }
+}
+
+/// A stand-in keeps the table in a file, as a kernel would that has no legacy ebtables.
 fn ebtables_legacy_changes_a_copy() {
     let mut host = Host::new("eblegacy", Variant::Legacy);
-    stand_in(&mut host, "ebtables-legacy", STAND_IN);
-    // the tool would follow a symlink in place of the copy
-    let (state, victim) = (host.root.path().join("var/lib/pve-firewall"), host.root.path().join("victim"));
-    std::fs::create_dir_all(&state).unwrap();
-    std::fs::write(&victim, "untouched").unwrap();
-    std::os::unix::fs::symlink(&victim, state.join("ebtables.atomic")).unwrap();
+    // wherever the state cannot be kept, as the copy is none of it
+    std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
+    std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
+    let lock = host.root.path().join("var/lib/ebtables/lock");
+    stand_in(&mut host, "ebtables-legacy", &format!("lock={}\n{STAND_IN}", lock.display()));
     let wanted = node(&[100, 101]);
-    host.settle(&wanted);
+    let kept = |fault: &String| fault.contains("the last script is not kept");
+    assert!(told(&host.update(&wanted)).iter().all(kept));
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
-    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
     let log = crate::standins::notes(&host, "log");
-    assert!(log.lines().all(|line| line.starts_with("--concurrent -t filter") || line == "--version"), "{log}");
+    assert!(log.contains("--atomic-commit") && !log.contains("free"), "the lock is held all along: {log}");
     let table = crate::standins::notes(&host, "table");
     assert!(table.contains("tap101i0-OUT -s ! bc:24:1:0:f:30 -j DROP"), "{table}");
-    host.settle(&node(&[100]));
+    // where there can be no lock, there are rules all the same
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    assert!(told(&host.update(&node(&[100]))).iter().all(kept));
     let table = crate::standins::notes(&host, "table");
     assert!(!table.contains("tap101i0"), "{table}");
-    assert_eq!(host.remove().faults, []);
+    assert!(told(&host.remove()).iter().all(kept));
     assert_eq!(crate::standins::notes(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
 }
 
@@ -109,19 +188,19 @@ fn ebtables_legacy_changes_a_copy() {
 const STAND_IN: &str = r#"
 echo "$*" >>$dir/log
 table=$dir/table; [ -e $table ] || printf ':INPUT\n:FORWARD\n:OUTPUT\n' >$table
-[ "$1 $2 $3" = "--concurrent -t filter" ] || exit 1
-shift 3
+[ "$1 $2" = "-t filter" ] || exit 1
+shift 2
 file=$table
-if [ "$1" = --atomic-file ]; then file=$2; shift 2; fi
-without() { grep -v -x -F -e "$1" $file >$file.new; cat $file.new >$file; rm -f $file.new; }
+if [ "$1" = --atomic-file ]; then file=$2; shift 2; flock -n $lock echo free >>$dir/log; fi
+without() { grep -v -x -F -e "$1" $file >$dir/new; cat $dir/new >$file; }
 command=$1; chain=$2; shift; [ $# = 0 ] || shift
 case $command in
-    --atomic-save) cp $table $file;;
+    --atomic-save) cat $table >$file;;
     --atomic-commit) cat $file >$table;;
     -N) echo ":$chain" >>$file;;
     -A) grep -q -x -e ":$chain" $file || exit 1; echo "$chain $*" >>$file;;
     -D) without "$chain $*";;
-    -F) grep -v -e "^$chain " $file >$file.new; cat $file.new >$file; rm -f $file.new;;
+    -F) grep -v -e "^$chain " $file >$dir/new; cat $dir/new >$file;;
     -X) if grep -q -e "-j $chain\$" $file; then exit 1; fi; without ":$chain";;
     -L) echo 'Bridge table: filter'
         sed -n 's/^://p' $file | while read -r name; do

@@ -1,5 +1,5 @@
 //! Update and removal next to rules of other programs.
-use crate::host::{Host, VARIANTS, with_counters};
+use crate::host::{Host, VARIANTS, shell, with_counters};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::plan::{Action, Plan};
@@ -7,19 +7,19 @@ use pve_firewall::iptables::ruleset::{Family, Target};
 
 /// Rules and sets of other programs.
 const FOREIGN: &str = "
-    for t in iptables ip6tables; do
-        $t-VARIANT -N f2b-sshd; $t-VARIANT -A f2b-sshd -j RETURN
-        $t-VARIANT -A INPUT -p tcp --dport 22 -j f2b-sshd; $t-VARIANT -P FORWARD DROP
-        $t-VARIANT -t raw -A PREROUTING -i lo -j ACCEPT
-        $t-VARIANT -t nat -N PVEFW-nat; $t-VARIANT -t nat -A POSTROUTING -o eth7 -j MASQUERADE
+    for t in 'IPT' 'SIX'; do
+        $t -N f2b-sshd; $t -A f2b-sshd -j RETURN
+        $t -A INPUT -p tcp --dport 22 -j f2b-sshd; $t -P FORWARD DROP
+        $t -t raw -A PREROUTING -i lo -j ACCEPT
+        $t -t nat -N PVEFW-nat; $t -t nat -A POSTROUTING -o eth7 -j MASQUERADE
     done
-    ebtables-nft -N mine; ebtables-nft -A mine -p ARP -j ACCEPT; ebtables-nft -A FORWARD -i eth7 -j mine
+    EBT -N mine; EBT -A mine -p ARP -j ACCEPT; EBT -A FORWARD -i eth7 -j mine
     ipset create blocklist hash:ip; ipset add blocklist 192.0.2.1
-    iptables-VARIANT -A INPUT -m set --match-set blocklist src -j DROP";
+    IPT -A INPUT -m set --match-set blocklist src -j DROP";
 
 fn with_foreign_rules(name: &str, variant: Variant) -> Host {
     let host = Host::new(name, variant);
-    host.netns.exec(&FOREIGN.replace("VARIANT", &variant.to_string()));
+    host.netns.exec(&shell(variant, FOREIGN));
     host
 }
 
@@ -111,9 +111,8 @@ fn each_hook_jump_exists_once() {
         let mut host = Host::new("hooks", variant);
         let wanted = node(&[]);
         host.settle(&wanted);
-        host.netns
-            .exec(&format!("iptables-{variant} -A INPUT -j PVEFW-INPUT; iptables-{variant} -D OUTPUT -j PVEFW-OUTPUT"));
-        host.netns.exec("ebtables-nft -A FORWARD -j PVEFW-FORWARD; ebtables-nft -A FORWARD -j PVEFW-FORWARD");
+        host.netns.exec(&shell(variant, "IPT -A INPUT -j PVEFW-INPUT; IPT -D OUTPUT -j PVEFW-OUTPUT"));
+        host.netns.exec(&shell(variant, "EBT -A FORWARD -j PVEFW-FORWARD; EBT -A FORWARD -j PVEFW-FORWARD"));
         host.settle(&wanted);
         let live = host.live();
         assert_eq!(
@@ -147,7 +146,7 @@ fn a_chain_that_another_programs_rule_jumps_to_is_flushed_and_kept() {
     for variant in VARIANTS {
         let mut host = Host::new("pinned", variant);
         host.settle(&node(&[100]));
-        host.netns.exec(&format!("iptables-{variant} -A INPUT -i eth9 -j tap100i0-OUT"));
+        host.netns.exec(&shell(variant, "IPT -A INPUT -i eth9 -j tap100i0-OUT"));
         host.settle(&node(&[]));
         assert!(host.saved("iptables", "").contains(":tap100i0-OUT -"));
         host.settle(&node(&[100]));

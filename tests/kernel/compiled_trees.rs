@@ -1,5 +1,5 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the official daemon.
-use crate::host::{Host, VARIANTS, with_counters};
+use crate::host::{Host, VARIANTS, shell, with_counters};
 use crate::trees::{facts, from_folder};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::compile::{Compiled, compile};
@@ -139,11 +139,14 @@ fn rules_of_the_official_daemon_are_taken_over() {
             let mut host = Host::new("takeover", variant);
             let dir = conformance(&format!("takeover/{case}"));
             let dir = dir.display();
-            host.netns.exec(&format!(
-                "ipset restore <{dir}/ipset_create
-                iptables-{variant}-restore -n <{dir}/ip4; iptables-{variant}-restore -n <{dir}/ip4raw
-                ip6tables-{variant}-restore -n <{dir}/ip6; ip6tables-{variant}-restore -n <{dir}/ip6raw
-                ebtables-nft-restore <{dir}/ebtables"
+            host.netns.exec(&shell(
+                variant,
+                &format!(
+                    "ipset restore <{dir}/ipset_create
+                IPT-restore -n <{dir}/ip4; IPT-restore -n <{dir}/ip4raw
+                SIX-restore -n <{dir}/ip6; SIX-restore -n <{dir}/ip6raw
+                EBT-restore <{dir}/ebtables"
+                ),
             ));
             let wanted = compiled(&conformance(&format!("cases/{case}/pve"))).ruleset;
             let plan = Plan::new(&wanted, &host.live());

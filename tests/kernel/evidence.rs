@@ -1,5 +1,5 @@
 //! Unchanged parts are not read again: which changes by other programs are detected at once, and which by a full reading.
-use crate::host::{Host, VARIANTS};
+use crate::host::{Host, VARIANTS, shell};
 use crate::rulesets::{append, node, rule, tcp};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::Part;
@@ -27,16 +27,16 @@ fn live_changes_are_detected_in_the_next_update() {
         let mut host = trusting(variant);
         let before = host.everything();
         for deed in [
-            "iptables-VARIANT -F tap100i0-IN",
-            "ip6tables-VARIANT -I tap100i0-IN -j ACCEPT",
-            "ip6tables-VARIANT -D FORWARD -j PVEFW-FORWARD",
-            "iptables-VARIANT -F; iptables-VARIANT -X",
+            "IPT -F tap100i0-IN",
+            "SIX -I tap100i0-IN -j ACCEPT",
+            "SIX -D FORWARD -j PVEFW-FORWARD",
+            "IPT -F; IPT -X",
             "ipset flush PVEFW-100-friends-v4",
             "ipset del PVEFW-100-friends-v4 10.0.0.0/24",
             "ipset add PVEFW-100-friends-v4 192.0.2.0/24",
-            "ebtables-nft -F PVEFW-FORWARD",
+            "EBT -F PVEFW-FORWARD",
         ] {
-            host.netns.exec(&deed.replace("VARIANT", &variant.to_string()));
+            host.netns.exec(&shell(variant, deed));
             assert_ne!(host.everything(), before, "{deed}");
             let outcome = host.update(&node(&[100, 101]));
             assert!(outcome.changed && outcome.faults.is_empty(), "{variant}: {deed}: {outcome:?}");
@@ -53,7 +53,7 @@ fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
         let before = host.everything();
-        host.netns.exec(&format!("iptables-{variant} -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT"));
+        host.netns.exec(&shell(variant, "IPT -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT"));
         assert_ne!(host.everything(), before);
         let noticed = host.update(&node(&[100, 101])).changed;
         assert_eq!(noticed, variant == Variant::Nft);
@@ -75,7 +75,7 @@ fn a_full_reading_covers_one_part_per_call() {
     assert!(!maintain(&mut host, &wanted).changed);
     assert!(host.firewall.due().is_some_and(|due| due > Instant::now()));
     let edit = |host: &Host| {
-        host.netns.exec("ip6tables-legacy -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT");
+        host.netns.exec("ip6tables-legacy -w 60 -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT");
         assert_ne!(host.everything(), before);
     };
     edit(&host);

@@ -14,12 +14,15 @@ use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::ruleset::{LogPrefix, Ruleset, Target};
 
-/// Number of trees of each kind for each variant, applied one after the other. `PVEFW_TREES=N` sets it, with random seeds.
+/// Number of trees of each kind for each variant, applied one after the other. `PVEFW_TREES=N` sets it, with random seeds;
+/// with `PVEFW_SHORT_TESTS` there are a few.
 const TREES: usize = 40;
+const FEW_TREES: usize = 8;
 
 fn count_and_seed() -> (usize, RngSeed) {
     match std::env::var("PVEFW_TREES") {
         Ok(count) => (count.parse().expect("PVEFW_TREES is a number"), RngSeed::Random),
+        Err(_) if std::env::var_os("PVEFW_SHORT_TESTS").is_some() => (FEW_TREES, RngSeed::Fixed(1)),
         Err(_) => (TREES, RngSeed::Fixed(1)),
     }
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The package in a throw-away Debian, booted with its own systemd: run.sh PACKAGE.deb
+# The package in a throw-away Debian, booted with its own systemd: run.sh PACKAGE.deb SUITE
 #
-# Needs root, debootstrap and systemd-nspawn. The Debian is made once, under /var/cache/pve-firewall-rs.
+# SUITE is the release: bookworm or trixie. Needs root, mmdebstrap and systemd-nspawn. The Debian is made once, under
+# /var/cache/pve-firewall-rs. It runs on this machine's kernel.
 set -euo pipefail
 package=$(realpath "$1")
+suite=$2
 cd "$(dirname "$0")"
-suite=bookworm
+source ../debian.sh
 version=$(dpkg-deb -f "$package" Version)
 # it takes about a minute and a half where there is nothing else to do
 limit=600
@@ -16,16 +18,12 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 # A Debian with what the package and these tests need, for as long as they need the same
-packages=systemd,systemd-sysv,dbus,logrotate,$(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/ //g')
+packages="systemd systemd-sysv dbus logrotate $(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/,/ /g')"
 base=/var/cache/pve-firewall-rs/$suite-$(sha1sum <<<"$packages" | cut -c 1-8)
 if [ ! -e "$base/complete" ]; then
     rm -rf "$base"
     mkdir -p "$base"
-    # the mirror that this machine is set up for
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
-    debootstrap --variant=minbase --include="$packages" "$suite" "$base/root" ${mirror:+"$mirror"} >"$base/log" 2>&1 ||
-        { tail "$base/log" >&2; exit 1; }
-    rm -rf "$base"/root/var/cache/apt/archives/*.deb "$base"/root/var/lib/apt/lists/*
+    make_debian "$suite" "$base/root" "$packages" 2>"$base/log" || { tail "$base/log" >&2; exit 1; }
     touch "$base/complete"
 fi
 

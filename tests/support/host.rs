@@ -6,8 +6,30 @@ use pve_firewall::iptables::plan::{Live, Plan};
 use pve_firewall::iptables::ruleset::Ruleset;
 use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::OnceLock;
 
 pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
+
+/// The variant of ebtables that is used beside a variant of iptables: the same, unless the kernel has no legacy ebtables.
+pub fn ebtables(variant: Variant) -> Variant {
+    static LEGACY: OnceLock<bool> = OnceLock::new();
+    let works = || Command::new("/usr/sbin/ebtables-legacy").arg("-L").output().is_ok_and(|ran| ran.status.success());
+    if variant == Variant::Legacy && *LEGACY.get_or_init(works) { Variant::Legacy } else { Variant::Nft }
+}
+
+/// A shell script with the names of a variant's programs in place of `IPT` (iptables), `SIX` (ip6tables) and `EBT` (ebtables),
+/// which wait for the xtables lock: other tests take it, too.
+pub fn shell(variant: Variant, script: &str) -> String {
+    let mut script = script.to_string();
+    for (short, tool) in [("IPT", "iptables"), ("SIX", "ip6tables")] {
+        let tool = format!("{tool}-{variant}");
+        script = script.replace(&format!("{short}-save"), &format!("{tool}-save"));
+        script = script.replace(&format!("{short}-restore"), &format!("{tool}-restore -w 60"));
+        script = script.replace(short, &format!("{tool} -w 60"));
+    }
+    script.replace("EBT", &format!("ebtables-{}", ebtables(variant)))
+}
 
 pub struct Host {
     /// Resources to drop before the namespace.
@@ -58,6 +80,14 @@ impl Host {
         self.netns.exec(&format!("{tool}-{}-save {args}", self.variant))
     }
 
+    /// The chains and rules of ebtables, as `ebtables-nft-save` prints them.
+    pub fn saved_bridge(&self) -> String {
+        match ebtables(self.variant) {
+            Variant::Nft => self.netns.exec("ebtables-nft-save"),
+            Variant::Legacy => as_saved(&self.netns.exec("ebtables-legacy -L")),
+        }
+    }
+
     /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that lists them.
     pub fn everything(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
@@ -66,7 +96,7 @@ impl Host {
                 all.insert(format!("{tool} {table}"), lines(&self.saved(tool, &format!("-t {table}"))));
             }
         }
-        all.insert("ebtables".into(), lines(&self.netns.exec("ebtables-nft-save")));
+        all.insert("ebtables".into(), lines(&self.saved_bridge()));
         all.insert("ipset".into(), lines(&self.netns.exec("ipset save | sed 's/ initval .*//' | sort")));
         all
     }
@@ -100,6 +130,21 @@ pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     std::fs::write(&file, numbered).unwrap();
     host.netns.exec(&format!("{tool}-{}-restore -w 60 -c <{}", host.variant, file.display()));
     host.counters(tool)
+}
+
+/// What `ebtables-legacy -L` prints, in the form of a save.
+fn as_saved(listed: &str) -> String {
+    let (mut saved, mut chain) = (String::from("*filter\n"), "");
+    for line in listed.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with("Bridge table")) {
+        saved += &match line.strip_prefix("Bridge chain: ").map(|head| head.split(", ").collect::<Vec<_>>()) {
+            Some(head) => {
+                chain = head[0];
+                format!(":{chain} {}\n", head[2].trim_start_matches("policy: "))
+            }
+            None => format!("-A {chain} {line}\n"),
+        };
+    }
+    saved
 }
 
 /// The lines of a table without unchanged built-in chains.

@@ -146,7 +146,7 @@ impl Node {
     pub fn ours(&self) -> String {
         let all = self.netns.exec(
             "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save
-             do $save 2>/dev/null; done; ebtables-nft-save; ipset save",
+             do $save 2>/dev/null; done; ebtables-nft-save; ebtables-legacy -L 2>/dev/null || true; ipset save",
         );
         all.lines().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).collect::<Vec<_>>().join("\n")
     }

@@ -55,7 +55,7 @@ impl Firewall {
         let tools = Toolbox {
             root: self.tools.root.clone(),
             limit: self.tools.limit,
-            variants: self.tools.variants.clone(),
+            variants: self.tools.variants.for_another_namespace(),
             keeps_scripts: false,
         };
         let mut apart = Firewall::with(tools);

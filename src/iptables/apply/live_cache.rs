@@ -46,6 +46,11 @@ impl Known {
         self.interval = interval;
     }
 
+    /// The longest time between two full readings.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Takes all that is known out: what is left knows nothing.
     pub fn take(&mut self) -> Self {
         let nothing = Known::nothing(self.interval);

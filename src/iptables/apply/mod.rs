@@ -9,6 +9,7 @@ mod bisect;
 mod dump;
 mod fault;
 mod live_cache;
+mod others;
 mod quarantine;
 mod read;
 mod restore;
@@ -126,6 +127,7 @@ impl Firewall {
         let settled = self.settled.take();
         if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
             && self.known.holds(&self.tools.variants, self.tools.limit)
+            && self.others_hold_nothing()
         {
             self.settled = settled;
             return Outcome::default();
@@ -142,6 +144,13 @@ impl Firewall {
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.settled.as_ref().map(|_| self.known.due())
+    }
+
+    /// Whether no variant that is not in use holds anything of ours; those whose full reading is due are read.
+    fn others_hold_nothing(&mut self) -> bool {
+        let variants = &mut self.tools.variants;
+        variants.refresh_others(Instant::now(), self.known.interval(), self.tools.limit);
+        variants.stray().is_empty() && variants.faults().next().is_none()
     }
 
     fn read_what_is_due(&mut self) {
@@ -162,6 +171,7 @@ impl Firewall {
 
     /// Also tells whether all is certainly as wanted then.
     fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
+        let begun = Instant::now();
         let live = self.live();
         let mut pass = Pass::new(wanted, &live);
         for (part, error) in live.faults() {
@@ -190,9 +200,12 @@ impl Firewall {
             self.known.doubt(left.parts());
             as_wanted = left.is_empty();
         }
+        // after what is in use: a tool that hangs must not hold that up
+        self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
         if outcome.faults.is_empty() {
             self.clear_variants(&self.tools.variants.stray(), &mut outcome);
         }
+        outcome.faults.extend(self.tools.variants.faults());
         as_wanted &= outcome.faults.is_empty() && self.refused.is_empty();
         (outcome, as_wanted)
     }

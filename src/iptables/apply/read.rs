@@ -50,7 +50,7 @@ pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> R
 pub(super) fn bridge(commands: &Commands, limit: Duration) -> Readable<LiveBridge> {
     // ebtables-legacy-save asks whatever 'ebtables' is, and lists nothing where tables are built into the kernel
     let text = match commands.variant {
-        Variant::Legacy => tools::run(&commands.single, &["--concurrent", "-t", "filter", "-L"], "", limit),
+        Variant::Legacy => tools::run(&commands.single, &["-t", "filter", "-L"], "", limit),
         Variant::Nft => tools::run(&commands.save, &[], "", limit),
     };
     text.map(|text| read_bridge(&text, commands.bridge_format())).map_err(shared)

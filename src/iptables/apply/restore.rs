@@ -1,8 +1,10 @@
 //! Running the restore tools of iptables and ebtables.
 use super::variants::{Commands, Variant};
 use crate::iptables::plan::Part;
-use crate::system::files;
+use crate::system::lock::FileLock;
 use crate::system::tools::{self, ToolError};
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,13 +12,16 @@ use std::time::Duration;
 /// there are tens of thousands.
 const LINE_LIMIT: Duration = Duration::from_millis(5);
 
+/// How long ebtables-legacy is kept waiting by others; as the restore tools of iptables wait.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
 /// A tool that takes scripts for one table.
 pub(super) struct Restore<'a> {
     pub commands: &'a Commands,
     pub part: Part,
     pub limit: Duration,
-    /// Where ebtables-legacy builds the new table.
-    pub atomic_file: PathBuf,
+    /// What keeps other runs of ebtables-legacy out.
+    pub ebtables_lock: PathBuf,
 }
 
 /// Why a script was not carried out.
@@ -62,26 +67,35 @@ impl Restore<'_> {
             .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
     }
 
-    /// ebtables-legacy cannot restore a part of a table: single commands change a copy, which then replaces the table.
+    /// ebtables-legacy cannot restore a part of a table: single commands change a copy, which then replaces the table. The
+    /// copy is a file without a name, so that no folder has to be writable for it.
     fn run_single(&self, script: &str) -> Result<(), Failure> {
-        let file = self.atomic_file.to_string_lossy();
-        let run = |args: &[&str], line| {
-            let all = [&["--concurrent", "-t", "filter", "--atomic-file", &*file], args].concat();
-            let ran = tools::run(&self.commands.single, &all, "", self.limit);
+        let cannot_start =
+            |error| Failure { error: ToolError::Start { tool: self.commands.single.clone(), error }, line: None };
+        let _lock = self.lock_ebtables().map_err(|error| cannot_start(io::Error::other(format!("{error:#}"))))?;
+        let run = |copy: &File, args: &[&str], line| {
+            let all = [&["-t", "filter", "--atomic-file", "/proc/self/fd/0"], args].concat();
+            let ran = tools::run_on(&self.commands.single, &all, copy, self.limit);
             ran.map(drop).map_err(|error| Failure { error, line })
         };
-        let change = |(at, line): (usize, &str)| match line.as_bytes() {
-            [b':', ..] => run(&["-N", line[1..].split(' ').next().unwrap_or_default()], Some(at + 1)),
-            [b'-', ..] => run(&line.split_ascii_whitespace().collect::<Vec<_>>(), Some(at + 1)),
+        let change = |copy: &File, (at, line): (usize, &str)| match line.as_bytes() {
+            [b':', ..] => run(copy, &["-N", line[1..].split(' ').next().unwrap_or_default()], Some(at + 1)),
+            [b'-', ..] => run(copy, &line.split_ascii_whitespace().collect::<Vec<_>>(), Some(at + 1)),
             _ => Ok(()),
         };
-        // one that is there already was left behind or planted, and would be followed if it were a link
-        let _ = files::remove(&self.atomic_file);
-        let result = run(&["--atomic-save"], None)
-            .and_then(|()| script.lines().enumerate().try_for_each(change))
-            .and_then(|()| run(&["--atomic-commit"], None));
-        let _ = files::remove(&self.atomic_file);
-        result
+        let copy = tools::memory_file(b"").map_err(cannot_start)?;
+        run(&copy, &["--atomic-save"], None)?;
+        script.lines().enumerate().try_for_each(|line| change(&copy, line))?;
+        run(&copy, &["--atomic-commit"], None)
+    }
+
+    /// Keeps others from changing the table between the copy and the replacement. Not by `--concurrent`, which locks for each
+    /// command alone, and fails where the lock file cannot be made: then it goes without a lock.
+    fn lock_ebtables(&self) -> anyhow::Result<Option<FileLock>> {
+        match FileLock::try_acquire(&self.ebtables_lock) {
+            Ok(None) => FileLock::acquire(&self.ebtables_lock, LOCK_WAIT).map(Some),
+            taken => Ok(taken.unwrap_or_default()),
+        }
     }
 
     /// Whether a blamed line is certainly the refused one: it was a command of its own.

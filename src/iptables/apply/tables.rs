@@ -3,7 +3,7 @@ use super::bisect::{self, Budget, Found};
 use super::quarantine::{Chains, Lasting, Rules};
 use super::restore::Restore;
 use super::variants::{Commands, Tool};
-use super::{Firewall, Outcome, Pass, Steps, Toolbox, read};
+use super::{Firewall, Outcome, Pass, Steps, Toolbox, others, read};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
@@ -122,8 +122,7 @@ impl Steps<'_> {
 
 impl Toolbox {
     fn restore<'a>(&self, part: Part, commands: &'a Commands) -> Restore<'a> {
-        let atomic_file = self.root.path(paths::EBTABLES_ATOMIC);
-        Restore { commands, part, limit: self.limit, atomic_file }
+        Restore { commands, part, limit: self.limit, ebtables_lock: self.root.path(paths::EBTABLES_LOCK) }
     }
 
     /// Whether a part still reads as it did.
@@ -142,23 +141,24 @@ impl Firewall {
         for (tool, commands) in variants {
             let mut steps = Steps { tools: &self.tools, refused: &mut self.refused };
             let mut pass = Pass::new(&nothing, &empty);
-            // a variant that cannot be read does not work here, and holds nothing
             match tool {
                 Tool::Iptables(family) => {
                     for table in TableName::ALL {
-                        if let Ok(live) = read::table(table, commands, self.tools.limit) {
-                            steps.apply_table(table, *family, (&live, commands, None), &mut pass);
+                        match read::table(table, commands, self.tools.limit) {
+                            Ok(live) => steps.apply_table(table, *family, (&live, commands, None), &mut pass),
+                            Err(_) if others::is_absent(*tool, commands.variant) => {}
+                            Err(error) => pass.fault(Part::Table(table, *family), error),
                         }
                     }
                 }
-                Tool::Ebtables => {
-                    if let Ok(live) = read::bridge(commands, self.tools.limit) {
-                        steps.apply_bridge((&live, commands, None), &mut pass);
-                    }
-                }
+                Tool::Ebtables => match read::bridge(commands, self.tools.limit) {
+                    Ok(live) => steps.apply_bridge((&live, commands, None), &mut pass),
+                    Err(_) if others::is_absent(*tool, commands.variant) => {}
+                    Err(error) => pass.fault(Part::Bridge, error),
+                },
             }
             if pass.outcome.faults.is_empty() {
-                self.tools.variants.forget(*tool);
+                self.tools.variants.cleared(*tool, commands.variant);
             }
             outcome.take_in(pass.outcome);
         }

@@ -1,14 +1,14 @@
 //! Which of the two implementations of iptables, ip6tables and ebtables is in use.
-use super::read;
+use super::fault::Fault;
+use super::others::{Holds, Read};
 use crate::iptables::plan::BridgeFormat;
 use crate::model::Family;
 use crate::system::tools;
-use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An implementation of the iptables and ebtables tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,31 +116,11 @@ impl Commands {
     }
 }
 
-/// What there is of a tool.
-struct Candidates {
-    /// The variants that work, and whether chains of ours are live in them; legacy first.
-    working: Vec<(Commands, bool)>,
-    /// Why others do not.
-    error: Arc<str>,
-}
-
-impl Candidates {
-    fn find(tool: Tool, limit: Duration) -> Self {
-        let mut working = Vec::new();
-        let mut error: Arc<str> = format!("no variant of '{}' is installed; install its package", tool.name()).into();
-        for variant in [Variant::Legacy, Variant::Nft] {
-            let Some(commands) = Commands::find(tool, variant, limit) else { continue };
-            match read::holds_ours(tool, &commands, limit) {
-                Ok(ours) => working.push((commands, ours)),
-                Err(reason) => error = reason,
-            }
-        }
-        Candidates { working, error }
-    }
-
-    fn defect(_: Box<dyn Any + Send>) -> Self {
-        Candidates { working: Vec::new(), error: "looking for it ended in a defect of this program".into() }
-    }
+/// The installed variants of a tool, legacy first, each as it was just read.
+fn candidates(tool: Tool, limit: Duration) -> Vec<Read> {
+    let installed =
+        [Variant::Legacy, Variant::Nft].into_iter().filter_map(|variant| Commands::find(tool, variant, limit));
+    installed.map(|commands| Read::new(tool, commands, limit)).collect()
 }
 
 /// The variants in use: shown as `iptables legacy, ip6tables legacy, ebtables nft`.
@@ -148,14 +128,18 @@ impl Candidates {
 pub struct Variants {
     choice: VariantChoice,
     used: [Option<Result<Commands, Arc<str>>>; 3],
-    /// Those in which our chains were live as well when the choice was made.
-    stray: Vec<(Tool, Commands)>,
-    limit: Duration,
+    /// Those that are installed and not in use.
+    others: Vec<Read>,
 }
 
 impl Variants {
     pub(super) fn new(choice: VariantChoice) -> Self {
-        Variants { choice, used: [const { None }; 3], stray: Vec::new(), limit: Duration::ZERO }
+        Variants { choice, used: [const { None }; 3], others: Vec::new() }
+    }
+
+    /// The same for another network namespace, where the others hold nothing.
+    pub(super) fn for_another_namespace(&self) -> Self {
+        Variants { choice: self.choice, used: self.used.clone(), others: Vec::new() }
     }
 
     /// The programs in use for a tool, or why there are none.
@@ -176,61 +160,72 @@ impl Variants {
 
     /// Chooses for each tool that has no variant yet.
     pub(super) fn choose(&mut self, limit: Duration) {
-        self.limit = limit;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
         let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
-        let found: Vec<(Tool, Candidates)> = scope(|threads| {
-            let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || Candidates::find(tool, limit))));
+        let found: Vec<(Tool, Vec<Read>)> = scope(|threads| {
+            let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || candidates(tool, limit))));
             // all are started before the first is waited for
             let tried: Vec<_> = tried.collect();
-            tried.into_iter().map(|(tool, thread)| (tool, thread.join().unwrap_or_else(Candidates::defect))).collect()
+            tried.into_iter().map(|(tool, thread)| (tool, thread.join().unwrap_or_default())).collect()
         });
-        for (tool, candidates) in found {
-            self.used[tool.index()] = Some(self.choose_among(candidates, tool));
+        for (tool, mut candidates) in found {
+            self.others.retain(|other| other.tool != tool);
+            let chosen = self.choose_among(&candidates, tool).map(|at| candidates.remove(at).commands);
+            self.used[tool.index()] = Some(chosen);
+            self.others.extend(candidates);
         }
     }
 
-    fn choose_among(&mut self, candidates: Candidates, tool: Tool) -> Result<Commands, Arc<str>> {
-        let Candidates { mut working, error } = candidates;
-        let asked = |commands: &Commands| self.choice == VariantChoice::Only(commands.variant);
-        let at = match self.choice {
-            VariantChoice::Auto => working.iter().position(|(_, ours)| *ours),
-            VariantChoice::Only(_) => working.iter().position(|(commands, _)| asked(commands)),
-        };
-        let at = match (at, self.choice, tool) {
-            (Some(at), _, _) => at,
+    /// The place of the variant to use.
+    fn choose_among(&self, candidates: &[Read], tool: Tool) -> Result<usize, Arc<str>> {
+        let name = tool.name();
+        let error = candidates.iter().rev().find_map(|read| match &read.holds {
+            Holds::Absent(reason) | Holds::Unread(reason) => Some(reason.clone()),
+            Holds::Ours | Holds::NoneOfOurs => None,
+        });
+        let error = error.unwrap_or_else(|| format!("no variant of '{name}' is installed; install its package").into());
+        let works = |read: &Read| matches!(read.holds, Holds::Ours | Holds::NoneOfOurs);
+        let preferred = candidates.iter().position(|read| match self.choice {
+            VariantChoice::Auto => matches!(read.holds, Holds::Ours),
+            VariantChoice::Only(variant) => works(read) && read.commands.variant == variant,
+        });
+        match (preferred, self.choice, tool) {
+            (Some(at), ..) => Ok(at),
             (None, VariantChoice::Only(variant), Tool::Iptables(_)) => {
-                return Err(format!("the {variant} variant of '{}' does not work here: {error}", tool.name()).into());
+                Err(format!("the {variant} variant of '{name}' does not work here: {error}").into())
             }
-            (None, _, _) if working.is_empty() => return Err(error),
-            (None, _, _) => 0,
-        };
-        let (chosen, _) = working.swap_remove(at);
-        self.stray.retain(|(stray, _)| *stray != tool);
-        self.stray.extend(working.into_iter().filter(|(_, ours)| *ours).map(|(commands, _)| (tool, commands)));
-        Ok(chosen)
+            (None, ..) => candidates.iter().position(works).ok_or(error),
+        }
     }
 
-    /// Variants that are not in use, but held chains of ours when the choice was made.
+    /// Reads the variants that are not in use again, where that is due: see [`Read::refresh`].
+    pub(super) fn refresh_others(&mut self, begun: Instant, interval: Duration, limit: Duration) {
+        self.others.iter_mut().for_each(|other| other.refresh(begun, interval, limit));
+    }
+
+    /// Variants that are not in use, but hold chains of ours.
     pub(super) fn stray(&self) -> Vec<(Tool, Commands)> {
-        self.stray.clone()
+        let stray = self.others.iter().filter(|other| matches!(other.holds, Holds::Ours));
+        stray.map(|other| (other.tool, other.commands.clone())).collect()
     }
 
     /// All installed variants that are not in use.
     pub(super) fn unused(&self) -> Vec<(Tool, Commands)> {
-        let mut unused = Vec::new();
-        for tool in Tool::ALL {
-            let used = self.commands(tool).ok().map(|commands| commands.variant);
-            for variant in [Variant::Legacy, Variant::Nft].into_iter().filter(|variant| used != Some(*variant)) {
-                unused.extend(Commands::find(tool, variant, self.limit).map(|commands| (tool, commands)));
-            }
-        }
-        unused
+        self.others.iter().map(|other| (other.tool, other.commands.clone())).collect()
     }
 
-    /// Notes that nothing of ours is left in the other variant of a tool.
-    pub(super) fn forget(&mut self, tool: Tool) {
-        self.stray.retain(|(stray, _)| *stray != tool);
+    /// What cannot be read of tools that have another variant in use; of the rest, the error of choosing says so.
+    pub(super) fn faults(&self) -> impl Iterator<Item = Fault> {
+        self.others.iter().filter(|other| self.commands(other.tool).is_ok()).filter_map(Read::fault)
+    }
+
+    /// Notes that nothing of ours is left in a variant that is not in use.
+    pub(super) fn cleared(&mut self, tool: Tool, variant: Variant) {
+        for other in &mut self.others {
+            if other.tool == tool && other.commands.variant == variant {
+                other.holds = Holds::NoneOfOurs;
+            }
+        }
     }
 }
 

@@ -16,3 +16,12 @@ pub use xtables::{ebtables, iptables};
 /// A summary. If two differ, the state has changed; if they are equal, it probably has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary(Box<[u8]>);
+
+/// Whether an error of asking for a summary says that the kernel has no such thing: the module is not there, or the table.
+#[must_use]
+pub fn is_absent(error: &anyhow::Error) -> bool {
+    use nix::errno::Errno::{EAFNOSUPPORT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT};
+    // EINVAL is the answer of nfnetlink for a subsystem that it has not
+    let absent = [EAFNOSUPPORT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT];
+    error.downcast_ref().is_some_and(|errno| absent.contains(errno))
+}

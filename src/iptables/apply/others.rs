@@ -1,0 +1,106 @@
+//! The variants of the tools that are not in use. Rules of ours in one of them stay in force beside those in use, so each is
+//! read once, and again while it cannot be read or when the kernel says that something has moved there.
+use super::fault::Fault;
+use super::read;
+use super::variants::{Commands, Tool, Variant};
+use crate::iptables::plan::{Part, TableName};
+use crate::iptables::ruleset::Family;
+use crate::system::netfilter::{self, Summary};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a variant of a tool holds.
+#[derive(Clone, Debug)]
+pub(super) enum Holds {
+    /// Chains of ours.
+    Ours,
+    /// Perhaps rules, but none of ours.
+    NoneOfOurs,
+    /// The kernel has no such tables, and so no rules in them: the tool's error.
+    Absent(Arc<str>),
+    /// It cannot be read, though the kernel has such tables: the tool's error.
+    Unread(Arc<str>),
+}
+
+/// A variant of a tool as it was last read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub tool: Tool,
+    pub commands: Commands,
+    pub holds: Holds,
+    /// Taken before it was read.
+    evidence: Vec<Summary>,
+    at: Instant,
+}
+
+impl Read {
+    pub fn new(tool: Tool, commands: Commands, limit: Duration) -> Self {
+        let at = Instant::now();
+        let before = evidence(tool, commands.variant);
+        let holds = match read::holds_ours(tool, &commands, limit) {
+            Ok(true) => Holds::Ours,
+            Ok(false) => Holds::NoneOfOurs,
+            // the tool has tried to load the modules
+            Err(reason) => match evidence(tool, commands.variant) {
+                Ok(found) if found.is_empty() => Holds::Absent(reason),
+                _ => Holds::Unread(reason),
+            },
+        };
+        Read { tool, commands, holds, evidence: before.unwrap_or_default(), at }
+    }
+
+    /// Reads it again, unless that was done after `begun`, or it could be read less than `interval` ago, or nothing has
+    /// moved there since.
+    pub fn refresh(&mut self, begun: Instant, interval: Duration, limit: Duration) {
+        let due = match self.holds {
+            Holds::Unread(_) => self.at < begun,
+            _ => {
+                self.is_due(interval) && evidence(self.tool, self.commands.variant).ok() != Some(self.evidence.clone())
+            }
+        };
+        if due {
+            *self = Read::new(self.tool, self.commands.clone(), limit);
+        } else if self.is_due(interval) {
+            self.at = Instant::now();
+        }
+    }
+
+    fn is_due(&self, interval: Duration) -> bool {
+        self.at.elapsed() >= interval
+    }
+
+    /// What the user has to know while it cannot be read.
+    pub fn fault(&self) -> Option<Fault> {
+        let Holds::Unread(reason) = &self.holds else { return None };
+        let part = match self.tool {
+            Tool::Iptables(family) => Part::Table(TableName::Filter, family),
+            Tool::Ebtables => Part::Bridge,
+        };
+        let variant = self.commands.variant;
+        Some(Fault::new(
+            part,
+            format_args!("the {variant} variant, which is not in use, may hold rules of this firewall: {reason}"),
+        ))
+    }
+}
+
+/// The summaries of the tables of a variant; none where the kernel has no such table.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+fn evidence(tool: Tool, variant: Variant) -> anyhow::Result<Vec<Summary>> {
+    let summaries = match (variant, tool) {
+        (Variant::Nft, _) => vec![netfilter::nftables()],
+        (Variant::Legacy, Tool::Ebtables) => vec![netfilter::ebtables("filter")],
+        (Variant::Legacy, Tool::Iptables(family)) => {
+            TableName::ALL.map(|table| netfilter::iptables(table.as_str(), family == Family::V6)).into()
+        }
+    };
+    let there = summaries.into_iter().filter(|summary| !summary.as_ref().is_err_and(netfilter::is_absent));
+    there.collect()
+}
+
+/// Whether the kernel certainly has no table of a variant, and so no rules in it.
+pub(super) fn is_absent(tool: Tool, variant: Variant) -> bool {
+    evidence(tool, variant).is_ok_and(|found| found.is_empty())
+}

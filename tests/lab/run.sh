@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the tests that are about the kernel in the lab: run.sh [--long] [SUITE|here]...
+#
+# Each SUITE is a Debian release, by default bookworm and trixie, one after the other; `here` is this machine without emulation.
+# GROUPS in the environment runs only some of the groups of tests.sh.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+lab=tests/lab long=()
+# a hang shows, and the slowest group on two busy cores does not count as one
+limit=1800
+if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
+(($#)) || set -- bookworm trixie
+
+folder=${CARGO_TARGET_DIR:-target}
+mkdir -p "$folder"
+folder=$(realpath "$folder") programs=$folder/lab
+cargo test --no-run --locked --test kernel --test faults --test resources 2>&1 | tee "$programs.log" |
+    sed -n 's|.*Executable tests/\([a-z]*\)/main.rs (\(.*\))|\1=\2|p' >"$programs"
+[[ $(wc -l <"$programs") == 3 ]] || { cat "$programs.log" >&2 && exit 1; }
+read -ra groups <<<"${GROUPS:-}"
+
+failed=()
+for suite in "$@"; do
+    began=$SECONDS
+    echo "##### $suite"
+    if [[ $suite == here ]]; then
+        "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
+    else
+        "$lab/boot.sh" --limit "$limit" --share "$folder" "$suite" "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" ||
+            failed+=("$suite")
+        ((${#groups[@]})) || "$lab/boot.sh" --limit 300 --share "$folder" --systemd "$suite" "$lab/unit.sh" "$folder/debug" ||
+            failed+=("$suite: unit")
+    fi
+    echo "##### $suite took $((SECONDS - began)) s"
+done
+((${#failed[@]} == 0)) || { printf 'ERROR: tests failed in %s\n' "${failed[@]}" >&2; exit 1; }

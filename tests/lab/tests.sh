@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs the tests that are about the kernel and its tools on the kernel of this machine: tests.sh [--long] PROGRAMS [GROUP...]
+#
+# PROGRAMS is a file with the paths of the test programs, as run.sh makes it; a GROUP is a line of the list below. Needs root, the
+# tools of `make deps test-deps`, and the kernel modules that are asked for first.
+set -euo pipefail
+long=''
+if [[ $1 == --long ]]; then long=1 && shift; fi
+source "$1" && shift
+
+# what they test, the program, and the names that the tests of it begin with
+groups=(
+    'trees kernel compiled_trees::'
+    'kernel kernel apply:: evidence:: diff:: hostile::'
+    'scenarios kernel scenarios:: logging::'
+    'differential kernel differential::'
+    'faults faults'
+    'logger kernel logger_kernel::'
+    'daemon kernel boot:: cli:: daemon:: held:: processes:: reader::'
+    'cycles resources cycles::'
+)
+modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtable_filter nf_tables nf_conntrack_bridge
+    nft_reject_bridge nft_meta_bridge ip_set br_netfilter nfnetlink_log nf_conntrack fuse)
+# an emulated machine gets fewer rounds, not more time for each
+if [[ $long ]]; then
+    groups+=('scale kernel scale::')
+    export PVEFW_LONG_TESTS=1 DIFFERENTIAL=60,80
+else
+    export PVEFW_SHORT_TESTS=1 DIFFERENTIAL=6,60 PVEFW_CYCLES=20
+fi
+
+for module in "${modules[@]}"; do
+    modprobe -q "$module" || { echo "ERROR: this kernel has no module '$module'" >&2; exit 1; }
+done
+uname -sr
+for tool in 'iptables-legacy --version' 'iptables-nft --version' 'ipset --version' 'ebtables-legacy --version' \
+    'conntrack --version' 'nft --version'; do
+    $tool 2>&1 | head -n 1
+done
+
+failed=()
+for group in "${groups[@]}"; do
+    read -r name program tests <<<"$group"
+    if (($#)) && [[ " $* " != *" $name "* ]]; then continue; fi
+    began=$SECONDS
+    echo "=== $name"
+    # shellcheck disable=SC2086 # one word is one name
+    "${!program}" --test-threads="$(nproc)" $tests || failed+=("$name")
+    echo "=== $name took $((SECONDS - began)) s"
+done
+((${#failed[@]} == 0)) || { echo "ERROR: failed: ${failed[*]}" >&2; exit 1; }

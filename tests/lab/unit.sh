@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The daemon under its own unit, on a machine of the lab with systemd: unit.sh FOLDER, where the programs are
+#
+# The official program has left its rules in the legacy variants, layer 2 as well.
+set -euo pipefail
+programs=$1
+fail() {
+    echo "ERROR: $*" >&2
+    journalctl --no-pager -u pve-firewall >&2
+    exit 1
+}
+hostname n1
+install -t /usr/sbin "$programs/pve-firewall" "$programs/pvefw-logger"
+install -m 644 -t /etc/systemd/system pve-firewall.service
+mkdir -p /etc/pve
+cp -r tests/conformance/cases/defaults-vm-ct/pve/. /etc/pve/
+rules=tests/conformance/takeover/defaults-vm-ct
+ipset restore <$rules/ipset_create
+for family in 4 6; do
+    iptables=$([[ $family == 4 ]] && echo iptables || echo ip6tables)
+    "$iptables-legacy-restore" -n <"$rules/ip$family"
+    "$iptables-legacy-restore" -n <"$rules/ip${family}raw"
+done
+ebtables-legacy-restore <$rules/ebtables
+rm -rf /var/lib/ebtables
+mac() { ebtables-legacy -L tap100i0-OUT | grep -o 'bc:24:.*' | head -n 1; }
+before=$(mac)
+systemctl daemon-reload
+systemctl start pve-firewall
+
+pve-firewall status --verbose
+pve-firewall status --verbose | grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' || fail 'other variants'
+[[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'no lock for ebtables-legacy'
+[[ $(mac) == "$before" ]] || fail "a filter of MAC addresses has changed: $before, $(mac)"
+# a guest's new address
+sed -i "s/BC:24:11:[0-9A-F:]*/BC:24:11:00:00:77/" /etc/pve/nodes/n1/qemu-server/100.conf
+for ((second = 0; second < 30; second++)); do
+    if mac | grep -q '0:0:77'; then break; fi
+    sleep 1
+done
+mac | grep -q '0:0:77' || fail "the new address is not live: $(ebtables-legacy -L)"
+if ebtables-nft-save | grep -q PVEFW; then fail 'there are rules in the nft variant'; fi
+systemctl stop pve-firewall
+if { ebtables-legacy -L && iptables-legacy-save && ip6tables-legacy-save && ebtables-nft-save; } | grep -e PVEFW -e tap100; then
+    fail 'rules are left'
+fi
+if journalctl --no-pager -u pve-firewall -p warning | grep -v '^--' | grep -e ebtables -e kept; then fail 'complaints'; fi
+echo 'the unit works'
