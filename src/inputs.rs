@@ -107,7 +107,7 @@ pub struct Facts {
     pub ethertypes: String,
     /// Alternative interface names (`ip link property add … altname`), each with the name of the interface.
     pub altnames: BTreeMap<String, String>,
-    /// Host names of the tree ([`crate::iptables::compile::names_to_resolve`]) with their addresses, in the
+    /// Host names of the tree ([`crate::node::names_to_resolve`]) with their addresses, in the
     /// resolver's order. A name without addresses is absent.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
     /// Devices with live rules of guests with an unreadable file (`tap100i0`): their live chains are kept.

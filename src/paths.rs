@@ -3,7 +3,7 @@
 //! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root::Root)); a [`TreeFile`]
 //! is a path relative to the configuration tree.
 use crate::model::guest::{GuestKind, parse_vmid};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// The root of the configuration tree, where pmxcfs is mounted.
 pub const CONFIG: &str = "/etc/pve";
@@ -164,6 +164,15 @@ impl<'a> TreeFile<'a> {
             }
             TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::Cluster | TreeFile::Host(_) => true,
         }
+    }
+
+    /// The path as text, in one allocation: a large node has thousands.
+    #[must_use]
+    pub fn path(self) -> String {
+        let mut text = String::with_capacity(48);
+        // a String takes everything
+        let _ = write!(text, "{self}");
+        text
     }
 
     /// Whether compiling for a node depends on the file.

@@ -1,8 +1,8 @@
 //! `localnet`: the node's address, the local network, and the corosync peers.
 use super::style::{TITLE, paint};
 use super::{Context, load, output};
-use crate::iptables::compile::Localnet;
 use crate::iptables::plan::Live;
+use crate::node::Localnet;
 use anyhow::Result;
 
 pub(super) fn run(context: &Context) -> Result<()> {

@@ -4,6 +4,8 @@
 //! sections in a file does not matter: names are resolved after the whole file has been parsed.
 
 mod address;
+mod cache;
+mod configuration;
 mod macros;
 mod names;
 mod options;
@@ -14,13 +16,14 @@ mod sections;
 mod syntax;
 mod values;
 
+pub use cache::ConfigCache;
+pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
-pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, known as known_options};
+pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions, known as known_options};
 pub use rule::{Action, Rule, Term, VerdictRule};
 
 use crate::builtin::databases::Databases;
 use crate::model::Report;
-use options::VnetOptions;
 use resolve::{Context, Env};
 use sections::{Kinds, Sections, decode};
 use std::collections::BTreeMap;
@@ -74,6 +77,17 @@ pub struct Guest {
     pub options: GuestOptions,
     /// `[ALIASES]` and the IP sets.
     pub definitions: Definitions,
+    /// `[RULES]`
+    pub rules: Vec<Rule>,
+}
+
+/// `sdn/firewall/<vnet>.fw`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vnet {
+    /// The file, by the path that was read.
+    pub file: Arc<str>,
+    /// `[OPTIONS]`
+    pub options: VnetOptions,
     /// `[RULES]`
     pub rules: Vec<Rule>,
 }
@@ -148,14 +162,17 @@ impl Parser<'_> {
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
-    /// Checks the file of an SDN vnet, which only the nftables backend enforces, and gives its rules.
-    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vec<Rule> {
+    /// Reads the file of an SDN vnet.
+    pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vnet {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
-        options::read::<VnetOptions>(&sections.options, file, self.databases, reports);
         let names = Names { cluster: &cluster.definitions, guest: None };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
-        resolve::rules(&sections.rules, context, file, reports)
+        Vnet {
+            file: file.clone(),
+            options: options::read(&sections.options, file, self.databases, reports),
+            rules: resolve::rules(&sections.rules, context, file, reports),
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! Configurations that block all management access to the node.
 use super::files::Files;
-use crate::config::{Action, Host, Rule, VerdictRule};
+use crate::config::{Action, Rule, VerdictRule};
 use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
 use crate::iptables::simulate::{self, End, Packet, Question};
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, Scope, Verdict};
-use crate::paths::TreeFile;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,17 +15,14 @@ const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
 const USUAL: &str = "vmbr0";
 
 /// Simulates connections from all addresses that rules may accept to the node's SSH and web interface.
-pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
-    let own = TreeFile::Host(&facts.node).to_string();
-    let host = files.hosts.iter().find(|host| host.file.ends_with(&own));
-    let host_on = host.is_none_or(|host| host.options.enable);
-    if !compiled.enabled || !host_on || compiled.nftables {
+pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
+    if !compiled.enabled || !files.host.options.enable || compiled.nftables {
         return;
     }
-    let rules = rules(files, host);
+    let rules = rules(files);
     let management = management(files);
     let sources = || management.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
-    let interfaces: BTreeSet<&str> = interfaces(files, host, facts);
+    let interfaces: BTreeSet<&str> = interfaces(files, facts);
     for (port, what) in PORTS {
         let reaches =
             |source: IpAddr| interfaces.iter().any(|interface| reach(compiled, source, interface, port).is_ok());
@@ -46,18 +42,17 @@ pub fn access(files: &Files, compiled: &Compiled, facts: &Facts, reports: &mut V
 }
 
 /// All rules of the host, including those of groups.
-fn rules<'a>(files: &'a Files, host: Option<&'a Host>) -> Vec<&'a VerdictRule> {
-    let own = host.map_or(&[][..], |host| &host.rules);
+fn rules<'a>(files: &'a Files<'a>) -> Vec<&'a VerdictRule> {
     let groups = files.cluster.groups.values().flat_map(|group| &group.rules);
     let verdict = |rule: &'a Rule| match &rule.action {
         Action::Verdict(verdict) => Some(verdict),
         Action::Group(_) => None,
     };
-    own.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
+    files.host.rules.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
 }
 
 /// An address of each entry of the set `management`.
-fn management(files: &Files) -> Vec<IpAddr> {
+fn management(files: &Files<'_>) -> Vec<IpAddr> {
     let definitions = &files.cluster.definitions;
     let entries = definitions.sets.get("management").into_iter().flat_map(|set| &set.entries);
     let nets = entries.filter(|entry| !entry.nomatch).map(|entry| entry.net);
@@ -65,7 +60,7 @@ fn management(files: &Files) -> Vec<IpAddr> {
 }
 
 /// Addresses that a rule may accept.
-fn accepted(files: &Files, rule: &VerdictRule) -> Vec<IpAddr> {
+fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
     let VerdictRule { direction, verdict, source, dest: _, terms: _, log: _ } = rule;
     if *verdict != Verdict::Accept || *direction != Direction::In {
         return Vec::new();
@@ -88,9 +83,8 @@ fn of_net(net: IpNet) -> IpAddr {
 }
 
 /// The interfaces named by rules of the host, and the default one.
-fn interfaces<'a>(files: &'a Files, host: Option<&'a Host>, facts: &'a Facts) -> BTreeSet<&'a str> {
-    let own = host.map_or(&[][..], |host| &host.rules);
-    let named = own.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
+fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
+    let named = files.host.rules.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
     let real = |name: &'a str| facts.altnames.get(name).map_or(name, String::as_str);
     named.map(real).chain([USUAL]).collect()
 }

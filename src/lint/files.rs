@@ -1,31 +1,39 @@
 //! All parsed files of a tree, including those of other nodes and their guests.
-use crate::builtin::databases::Databases;
-use crate::config::{Alias, Cluster, Definitions, Guest, Host, Parser, Rule, known_options};
-use crate::inputs::{Facts, Tree};
-use crate::model::guest::{GuestKind, parse_vmid};
-use crate::model::{FileKind, Report, Spelled};
-use crate::node::{self, Device};
-use crate::paths::{CLUSTER, FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
+use crate::config::{Cluster, Configuration, Definitions, Guest, GuestFiles, Host, Parser, Rule, Vnet, known_options};
+use crate::inputs::Tree;
+use crate::model::guest::parse_vmid;
+use crate::model::{FileKind, Report};
+use crate::node::Device;
+use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A guest's firewall file, and its devices.
-pub struct GuestFile {
+/// A guest's firewall file, and what is known of the guest.
+pub struct GuestFile<'a> {
     /// The firewall file.
-    pub guest: Guest,
-    /// The devices, and the text of the guest's configuration, if it is on this node.
-    pub conf: Option<(Vec<Device>, String)>,
+    pub guest: &'a Guest,
+    /// The devices, and the text of the guest's configuration: of a guest of this node.
+    pub conf: Option<(&'a [Device], String)>,
 }
 
 /// All files.
-pub struct Files {
+pub struct Files<'a> {
     /// `firewall/cluster.fw`
-    pub cluster: Cluster,
-    /// `nodes/*/host.fw`
-    pub hosts: Vec<Host>,
+    pub cluster: &'a Cluster,
+    /// `nodes/<node>/host.fw` of this node.
+    pub host: &'a Host,
+    /// Those of other nodes.
+    pub other_hosts: &'a [Host],
     /// `firewall/<VMID>.fw`
-    pub guests: Vec<GuestFile>,
-    /// `sdn/firewall/*.fw`: each file's rules.
-    pub vnets: Vec<(Arc<str>, Vec<Rule>)>,
+    pub guests: Vec<GuestFile<'a>>,
+    /// `sdn/firewall/*.fw`
+    pub vnets: Vec<&'a Vnet>,
+}
+
+/// The files that the configuration of this node is not made from.
+pub struct OtherFiles {
+    hosts: Vec<Host>,
+    guests: Vec<Guest>,
 }
 
 /// A list of consecutive rules in a file.
@@ -39,48 +47,62 @@ pub struct Section<'a> {
     pub guest: Option<&'a Definitions>,
 }
 
-impl Files {
-    /// Parses all files of the tree; `network` is the local network as text.
-    pub fn read(tree: &Tree, facts: &Facts, databases: &Databases, network: &str, reports: &mut Vec<Report>) -> Self {
-        let parser = Parser { databases };
-        let content = |path: &str| tree.content(path).unwrap_or_default();
-        let network = alias(network).or_else(|| alias("127.0.0.0/8")).expect("a constant network");
-        let cluster = parser.cluster(content(CLUSTER), &tree.label(CLUSTER), &network, reports);
-        let paths = |wanted: fn(TreeFile<'_>) -> bool| {
-            tree.files.keys().filter(move |path| TreeFile::parse(path).is_some_and(wanted))
-        };
-        let hosts = paths(|file| matches!(file, TreeFile::Host(_)));
-        let hosts = hosts.map(|path| parser.host(content(path), &tree.label(path), &cluster, reports)).collect();
-        let vnets = paths(|file| matches!(file, TreeFile::Vnet(_))).map(|path| {
-            let file = tree.label(path);
-            let rules = parser.vnet(content(path), &file, &cluster, reports);
-            (file, rules)
+impl OtherFiles {
+    /// Reads the files of other nodes, and of guests that are not here.
+    pub fn read(tree: &Tree, configuration: &Configuration, reports: &mut Vec<Report>) -> Self {
+        let parser = Parser { databases: &configuration.databases };
+        let cluster = &configuration.cluster;
+        let known: BTreeSet<String> = configuration.guests.iter().map(|guest| guest.listed.fw()).collect();
+        let (mut hosts, mut guests) = (Vec::new(), Vec::new());
+        for path in tree.files.keys() {
+            let (content, label) = (tree.content(path).unwrap_or_default(), tree.label(path));
+            match TreeFile::parse(path) {
+                Some(TreeFile::Host(node)) if node != configuration.node => {
+                    hosts.push(parser.host(content, &label, cluster, reports));
+                }
+                Some(TreeFile::Guest(_)) if !known.contains(&**path) => {
+                    guests.push(parser.guest(content, &label, false, cluster, reports));
+                }
+                _ => {}
+            }
+        }
+        OtherFiles { hosts, guests }
+    }
+}
+
+impl<'a> Files<'a> {
+    /// All files of the tree.
+    pub fn of(tree: &Tree, configuration: &'a Configuration, other: &'a OtherFiles) -> Self {
+        let Configuration { node, cluster, host, vnets, guests, .. } = configuration;
+        let own = guests.iter().filter_map(|config| match &config.files {
+            GuestFiles::Read { firewall, devices } => {
+                let conf = tree.content(&config.listed.conf(node)).unwrap_or_default();
+                let conf = Some((devices.as_slice(), String::from_utf8_lossy(conf).into_owned()));
+                Some(GuestFile { guest: firewall, conf })
+            }
+            GuestFiles::Unreadable { .. } => None,
         });
-        let vnets = vnets.collect();
-        let listed = node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path));
-        let guests = paths(|file| matches!(file, TreeFile::Guest(_))).map(|path| {
-            let here = listed.iter().find(|listed| *listed.fw() == **path);
-            let container = here.is_some_and(|listed| listed.kind == GuestKind::Container);
-            let guest = parser.guest(content(path), &tree.label(path), container, &cluster, reports);
-            let conf = here.and_then(|listed| {
-                let path = listed.conf(&facts.node);
-                let conf = tree.content(&path)?;
-                let devices = node::devices(conf, listed, &tree.label(&path), reports);
-                Some((devices, String::from_utf8_lossy(conf).into_owned()))
-            });
-            GuestFile { guest, conf }
-        });
-        let guests = guests.collect();
-        Files { cluster, hosts, guests, vnets }
+        let others = other.guests.iter().map(|guest| GuestFile { guest, conf: None });
+        Files {
+            cluster,
+            host,
+            other_hosts: &other.hosts,
+            guests: own.chain(others).collect(),
+            vnets: vnets.values().map(|vnet| &vnet.value).collect(),
+        }
     }
 
     /// Every list of rules in every file, including groups.
     pub fn sections(&self) -> impl Iterator<Item = Section<'_>> {
-        let cluster = &self.cluster;
+        let cluster = self.cluster;
         let groups = cluster.groups.values().map(|group| &group.rules);
         let own = groups.chain([&cluster.rules]).map(|rules| Section { file: &cluster.file, rules, guest: None });
-        let hosts = self.hosts.iter().map(|host| Section { file: &host.file, rules: &host.rules, guest: None });
-        let vnets = self.vnets.iter().map(|(file, rules)| Section { file, rules, guest: None });
+        let hosts = [self.host].into_iter().chain(self.other_hosts).map(|host| Section {
+            file: &host.file,
+            rules: &host.rules,
+            guest: None,
+        });
+        let vnets = self.vnets.iter().map(|vnet| Section { file: &vnet.file, rules: &vnet.rules, guest: None });
         let guests = self.guests.iter().map(|GuestFile { guest, .. }| Section {
             file: &guest.file,
             rules: &guest.rules,
@@ -88,10 +110,6 @@ impl Files {
         });
         own.chain(hosts).chain(guests).chain(vnets)
     }
-}
-
-fn alias(text: &str) -> Option<Alias> {
-    Spelled::new(text, text.parse().ok()?)
 }
 
 /// The path in the tree for a file at any location.

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Checks every filtered device of the node's guests.
-pub fn ipfilter(files: &Files, reports: &mut Vec<Report>) {
+pub fn ipfilter(files: &Files<'_>, reports: &mut Vec<Report>) {
     for GuestFile { guest, conf } in &files.guests {
         let Some((devices, conf)) = conf.as_ref().filter(|_| guest.options.enable) else { continue };
-        for device in devices {
+        for device in *devices {
             of_device(guest, device, conf, reports);
         }
     }

@@ -15,9 +15,10 @@ pub use files::place;
 pub use suggest::nearest;
 
 use crate::builtin::databases::Databases;
+use crate::config::ConfigCache;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::compile::compile;
-use files::Files;
+use crate::iptables::compile::Compiler;
+use files::{Files, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use suggest::Vocabulary;
@@ -36,22 +37,22 @@ pub struct Finding {
 /// Checks all files of a tree for this node, in the order of files and lines.
 #[must_use]
 pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
-    let compiled = compile(tree, facts);
-    let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
+    let configuration = ConfigCache::default().read(tree, facts);
+    let compiled = Compiler::default().compile_configuration(&configuration, facts);
     let mut reports = compiled.reports.clone();
-    let files = Files::read(tree, facts, &databases, &compiled.localnet.used, &mut reports);
+    let other = OtherFiles::read(tree, &configuration, &mut reports);
+    let files = Files::of(tree, &configuration, &other);
     shadowed::shadowed(&files, &mut reports);
     unused::unused(&files, &mut reports);
     ipfilter::ipfilter(&files, &mut reports);
     access::access(&files, &compiled, facts, &mut reports);
     reports.sort();
-    // files compiled for this node are parsed twice
     reports.dedup();
     let mut texts = Texts { tree, by_file: BTreeMap::new() };
-    reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &databases)).collect()
+    reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &configuration.databases)).collect()
 }
 
-fn finding(line: String, report: Report, files: &Files, databases: &Databases) -> Finding {
+fn finding(line: String, report: Report, files: &Files<'_>, databases: &Databases) -> Finding {
     let guest = files.guests.iter().find(|one| one.guest.file == report.file);
     let guest = guest.map(|one| ("guest/", &one.guest.definitions));
     let words = Vocabulary {

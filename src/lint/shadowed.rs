@@ -19,14 +19,14 @@ struct Met<'a> {
 }
 
 /// Checks all lists of rules.
-pub fn shadowed(files: &Files, reports: &mut Vec<Report>) {
+pub fn shadowed(files: &Files<'_>, reports: &mut Vec<Report>) {
     for section in files.sections() {
         in_section(files, section, reports);
     }
 }
 
-fn in_section(files: &Files, section: Section<'_>, reports: &mut Vec<Report>) {
-    let sets = Sets { cluster: &files.cluster, guest: section.guest };
+fn in_section(files: &Files<'_>, section: Section<'_>, reports: &mut Vec<Report>) {
+    let sets = Sets { cluster: files.cluster, guest: section.guest };
     let mut earlier: Vec<Met<'_>> = Vec::new();
     for rule in section.rules {
         let met = met(files, rule);
@@ -46,7 +46,7 @@ fn in_section(files: &Files, section: Section<'_>, reports: &mut Vec<Report>) {
     }
 }
 
-fn met<'a>(files: &'a Files, by: &'a Rule) -> Vec<Met<'a>> {
+fn met<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<Met<'a>> {
     let Rule { line: _, place: _, iface, action } = by;
     let iface = iface.as_deref();
     match action {

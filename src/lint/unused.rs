@@ -17,7 +17,7 @@ struct Used<'a> {
 }
 
 /// Checks the sets and groups of all files.
-pub fn unused(files: &Files, reports: &mut Vec<Report>) {
+pub fn unused(files: &Files<'_>, reports: &mut Vec<Report>) {
     let used = used(files);
     let cluster = &files.cluster;
     let is_used = |name: &str| STANDARD.contains(&name) || used.cluster.contains(name);
@@ -56,7 +56,7 @@ fn sets(definitions: &Definitions, file: &Arc<str>, is_used: impl Fn(&str) -> bo
     }
 }
 
-fn used(files: &Files) -> Used<'_> {
+fn used<'a>(files: &'a Files<'a>) -> Used<'a> {
     let mut used = Used::default();
     for section in files.sections() {
         for rule in section.rules {

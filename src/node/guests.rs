@@ -27,7 +27,7 @@ impl Listed {
     /// The guest's configuration file, relative to the tree.
     #[must_use]
     pub fn conf(&self, node: &str) -> String {
-        TreeFile::GuestConfig { node, kind: self.kind, id: &self.vmid_text }.to_string()
+        TreeFile::GuestConfig { node, kind: self.kind, id: &self.vmid_text }.path()
     }
 
     /// Whether a device on the host belongs to the guest.
@@ -39,7 +39,7 @@ impl Listed {
     /// The guest's firewall file, relative to the tree.
     #[must_use]
     pub fn fw(&self) -> String {
-        TreeFile::Guest(&self.vmid_text).to_string()
+        TreeFile::Guest(&self.vmid_text).path()
     }
 }
 

@@ -6,11 +6,11 @@ mod faults;
 mod guests;
 mod localnet;
 mod members;
+mod network;
 pub mod routes;
 
 pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
 pub use devices::{Device, Link, devices, links};
-pub use faults::faults;
 pub use guests::{Listed, Listing, check_vmlist, listed};
 pub use localnet::{broadcasts, detect};
-pub use members::node_address;
+pub use network::{CorosyncLinks, CorosyncPeer, Localnet, Network, names_to_resolve};

@@ -1,7 +1,7 @@
 //! What the node itself tells: names, routes, the system's tables.
 use super::resolver::Resolver;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::compile::names_to_resolve;
+use crate::node::names_to_resolve;
 use crate::paths;
 use crate::system::netlink::Altnames;
 use crate::system::root::Root;

@@ -61,7 +61,7 @@ pub fn rules(tree: &Tree, facts: &Facts) -> Ruleset {
         .keys()
         .filter_map(|path| Some((path, path.strip_prefix("sdn/firewall/")?.strip_suffix(".fw")?)))
         .map(|(path, name)| {
-            let rules = parser.vnet(content(path), &tree.label(path), &cluster, &mut reports);
+            let rules = parser.vnet(content(path), &tree.label(path), &cluster, &mut reports).rules;
             (name.to_string(), tree.label(path), vnet_options(content(path)), rules)
         })
         .collect();

@@ -3,12 +3,13 @@
 mod nflog;
 
 use pve_firewall::inputs::{Facts, File, Tree};
-use pve_firewall::iptables::compile::{compile, names_to_resolve};
+use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::plan::{
     BridgeFormat, Live, Plan, Readable, TableName, bridge_script, read_bridge, read_sets, read_table,
     removed_sets_script, sets_in_use, sets_script, table_script,
 };
 use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset};
+use pve_firewall::node::names_to_resolve;
 use std::sync::Arc;
 use std::sync::LazyLock;
 

@@ -1,14 +1,13 @@
 //! The `[OPTIONS]` of each kind of file.
 mod model;
 
-pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines};
+pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions};
 
 use super::sections::Line;
 use super::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers;
 use crate::model::{FileKind, Report, Sought, Token, Verdict, shown};
-pub(super) use model::VnetOptions;
 use std::sync::Arc;
 
 /// Why a value is bad.
@@ -56,7 +55,7 @@ const fn row<O>(
 pub(super) trait Options: Default + 'static {
     const KIND: FileKind;
     const ROWS: &'static [Row<Self>];
-    fn lines(&mut self) -> Option<&mut Lines>;
+    fn lines(&mut self) -> &mut Lines;
 }
 
 impl Options for ClusterOptions {
@@ -72,8 +71,8 @@ impl Options for ClusterOptions {
         }),
     ];
 
-    fn lines(&mut self) -> Option<&mut Lines> {
-        Some(&mut self.lines)
+    fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
     }
 }
 
@@ -113,8 +112,8 @@ impl Options for HostOptions {
         }),
     ];
 
-    fn lines(&mut self) -> Option<&mut Lines> {
-        Some(&mut self.lines)
+    fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
     }
 }
 
@@ -142,24 +141,24 @@ impl Options for GuestOptions {
         }),
     ];
 
-    fn lines(&mut self) -> Option<&mut Lines> {
-        Some(&mut self.lines)
+    fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
     }
 }
 
 impl Options for VnetOptions {
     const KIND: FileKind = FileKind::Vnet;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", |_, value, _| put(&mut false, boolean(value))),
-        row("policy_forward", "ACCEPT", |_, value, _| {
+        row("enable", "0", |to, value, _| put(&mut to.enable, boolean(value))),
+        row("policy_forward", "ACCEPT", |to, value, _| {
             let known = policy(value).filter(|known| *known != Verdict::Reject);
-            put(&mut Verdict::Accept, known)
+            put(&mut to.policy_forward, known)
         }),
-        row("log_level_forward", "nolog", |_, value, _| put(&mut None, level(value))),
+        row("log_level_forward", "nolog", |to, value, _| put(&mut to.log_level_forward, level(value))),
     ];
 
-    fn lines(&mut self) -> Option<&mut Lines> {
-        None
+    fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
     }
 }
 
@@ -200,18 +199,14 @@ pub(super) fn read<O: Options>(
     for line in lines {
         match set(&mut options, *line, databases) {
             Ok(key) => {
-                if let Some(lines) = options.lines() {
-                    lines.set(key, file, line.number);
-                }
+                options.lines().set(key, file, line.number);
             }
             Err((text, word, sought)) => {
                 reports.push(Report::line(file, line.number, text).at(line.span(word), sought));
             }
         }
     }
-    if let Some(lines) = options.lines() {
-        lines.complete(O::ROWS.iter().map(|row| row.key), file);
-    }
+    options.lines().complete(O::ROWS.iter().map(|row| row.key), file);
     options
 }
 
@@ -254,5 +249,6 @@ mod tests {
         set_to_default::<ClusterOptions>();
         set_to_default::<HostOptions>();
         set_to_default::<GuestOptions>();
+        set_to_default::<VnetOptions>();
     }
 }

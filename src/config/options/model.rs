@@ -111,9 +111,24 @@ pub struct GuestOptions {
     pub lines: Lines,
 }
 
-/// Options of an SDN vnet. Checked only: the nftables backend enforces them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VnetOptions;
+/// Options of an SDN vnet, which only the nftables backend enforces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VnetOptions {
+    /// Whether its rules are enforced.
+    pub enable: bool,
+    /// What happens to forwarded packets that no rule decides: ACCEPT or DROP.
+    pub policy_forward: Verdict,
+    /// The level at which the policy logs; `None` logs nothing.
+    pub log_level_forward: Option<u8>,
+    /// Where each was set.
+    pub lines: Lines,
+}
+
+impl Default for VnetOptions {
+    fn default() -> Self {
+        VnetOptions { enable: false, policy_forward: Verdict::Accept, log_level_forward: None, lines: Lines::default() }
+    }
+}
 
 impl Default for ClusterOptions {
     fn default() -> Self {

@@ -1,10 +1,9 @@
 //! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::builder::{Builder, Log, chain, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
-use super::node_chains::Node;
 use super::rules::{Owner, Place};
 use super::sets::set_name;
-use super::shared_config::World;
+use super::shared_config::{Node, World};
 use super::{FamilyCompiler, policy_message};
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Direction, Family, Interface, Origin, Spelled, Verdict};

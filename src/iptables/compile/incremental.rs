@@ -1,21 +1,19 @@
-//! The compiler that remembers: what is made from unchanged parts of the inputs is used again.
+//! The compiler that remembers: what is made from unchanged parts of the configuration is used again.
 //!
-//! A guest's share of the ruleset depends on its own files and on a [`Basis`] that rarely changes; so do the parts that
-//! are no guest's. Each is kept beside what it was made from, and made anew when that differs. What comes out is the
+//! A guest's share of the ruleset depends on what its own files say and on a [`Basis`] that rarely changes; so do the parts
+//! that are no guest's. Each is kept beside what it was made from, and made again when that differs. What comes out is the
 //! same as of a compiler that has seen nothing before, byte for byte.
-use super::guest_ruleset::{self, Share};
-use super::network::{Localnet, Network};
-use super::node_chains::{Groups, Links, Node, OwnChains};
+use super::guest_ruleset::Share;
+use super::node_chains::{Groups, Links, OwnChains};
 use super::sets::{Lost, Sets};
-use super::shared_config::{self, Basis, World};
+use super::shared_config::{Basis, Node, World};
 use super::{Compiled, Handled, ebtables, expiry, is_enabled, settings};
-use crate::builtin::databases::Databases;
+use crate::config::{ConfigCache, Configuration, GuestConfig};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::Ruleset;
 use crate::model::{Family, Report};
-use crate::node::Listing;
+use crate::node::Localnet;
 use crate::parallel;
-use crate::paths::VMLIST;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,6 +21,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Compiler {
     threads: usize,
+    cache: ConfigCache,
     memory: Option<Memory>,
 }
 
@@ -30,15 +29,21 @@ impl Compiler {
     /// A compiler that has seen nothing, and uses up to so many threads where there is much to do.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        Compiler { threads, memory: None }
+        Compiler { threads, cache: ConfigCache::new(threads), memory: None }
     }
 
-    /// Compiles a configuration tree, as [`compile`](super::compile) does.
+    /// Reads and compiles a configuration tree, as [`compile`](super::compile) does.
     pub fn compile(&mut self, tree: &Tree, facts: &Facts) -> Compiled {
+        let configuration = self.cache.read(tree, facts);
+        self.compile_configuration(&configuration, facts)
+    }
+
+    /// Compiles a configuration; of the facts only time and interfaces matter.
+    pub fn compile_configuration(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Compiled {
         let memory = match self.memory.take() {
-            Some(memory) if memory.holds(tree, facts) => memory,
+            Some(memory) if memory.holds(configuration, facts) => memory,
             // what a panic leaves behind is never used again
-            old => Memory::next(old, tree, facts, self.threads),
+            old => Memory::next(old, configuration, facts, self.threads),
         };
         let compiled = memory.compiled.clone();
         self.memory = Some(memory);
@@ -48,11 +53,10 @@ impl Compiler {
 
 /// All of one compilation that may serve the next one.
 struct Memory {
-    tree: Tree,
-    facts: Facts,
+    configuration: Arc<Configuration>,
+    altnames: BTreeMap<String, String>,
     world: Arc<World>,
     basis: Basis,
-    guests: Arc<Listing>,
     shares: Vec<Known>,
     chains: Option<NodeChains>,
     compiled: Compiled,
@@ -67,32 +71,23 @@ struct NodeChains {
 
 /// A share beside what it was made from.
 struct Known {
-    source: guest_ruleset::Source,
+    guest: Arc<GuestConfig>,
+    /// Its sets that are lost.
+    lost: Lost,
     share: Arc<Share>,
 }
 
 impl Memory {
     /// Whether the result for these inputs is known.
-    fn holds(&self, tree: &Tree, facts: &Facts) -> bool {
-        let enabled = is_enabled(self.world.cluster.options.enable, facts.now);
-        enabled == self.compiled.enabled && *tree == self.tree && facts.equal_except_time(&self.facts)
+    fn holds(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
+        let enabled = is_enabled(configuration.cluster.options.enable, facts.now);
+        Arc::ptr_eq(&self.configuration, configuration)
+            && enabled == self.compiled.enabled
+            && self.altnames == facts.altnames
     }
 
-    fn next(old: Option<Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
-        let known = old.as_ref();
-        let guests = || {
-            let guests = listing(known, tree, facts);
-            let sources = guests.guests.iter().filter_map(|listed| guest_ruleset::Source::of(listed, tree, facts));
-            let sources: Vec<guest_ruleset::Source> = sources.collect();
-            (guests, sources)
-        };
-        let world = || {
-            let network = Network::read(tree, facts);
-            let source = shared_config::Source::of(tree, &facts.node, network.own(), databases(known, facts));
-            let world = known.map(|old| &old.world).filter(|world| world.source == source).cloned();
-            (network, world.unwrap_or_else(|| Arc::new(World::read(tree, source))))
-        };
-        let ((guests, sources), (network, world)) = parallel::both(threads, guests, world);
+    fn next(old: Option<Self>, configuration: &Arc<Configuration>, facts: &Facts, threads: usize) -> Self {
+        let world = World::again(old.as_ref().map(|old| &old.world), configuration);
         let (old_basis, old_shares, old_chains) = match old {
             Some(old) => (Some(old.basis), old.shares, old.chains),
             None => (None, Vec::new(), None),
@@ -103,28 +98,25 @@ impl Memory {
         let basis = Basis::of(&world, enabled);
         let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
         drop(old_basis);
-        let mut shares = shares(sources, old_shares, &basis, threads);
+        let mut shares = shares(&configuration.guests, old_shares, &basis, threads);
 
-        let mut reports = network.reports;
-        reports.extend(guests.reports(tree));
-        reports.extend_from_slice(&world.reports);
+        let mut reports: Vec<Report> = configuration.reports().chain(&world.reports).cloned().collect();
+        let (used, user_defined) = configuration.local_network();
+        let localnet = Localnet { used: used.to_string(), user_defined, ..configuration.network.localnet.clone() };
         let mut compiled = Compiled {
             enabled,
             expires: expiry(enable).filter(|_| enabled),
             nftables: world.host.options.nftables,
             settings: settings(&world.host.options),
-            localnet: Localnet {
-                used: world.cluster.local_network.text().to_string(),
-                user_defined: world.cluster.own_local_network,
-                ..network.localnet
-            },
+            localnet,
             ..Compiled::default()
         };
         let mut chains = None;
         if enabled {
             let sets = sets(&world, &mut shares, &basis);
             let ips = shares.iter().any(|known| !known.share.to_queues.is_empty());
-            let node = Node { world: &world, corosync: &network.corosync, altnames: &facts.altnames, ips };
+            let corosync = &configuration.network.corosync;
+            let node = Node { world: &world, corosync, altnames: &facts.altnames, ips };
             reports.extend_from_slice(&sets.reports);
             let of_node = || NodeChains::again(old_chains, &node, &shares);
             let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&shares, sets));
@@ -135,7 +127,8 @@ impl Memory {
         }
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
         compiled.reports = in_order(reports);
-        Memory { tree: tree.clone(), facts: facts.clone(), world, basis, guests, shares, chains, compiled }
+        let (configuration, altnames) = (configuration.clone(), facts.altnames.clone());
+        Memory { configuration, altnames, world, basis, shares, chains, compiled }
     }
 }
 
@@ -166,57 +159,39 @@ impl NodeChains {
     }
 }
 
-/// The guests of the node, read again if `.vmlist` differs.
-fn listing(old: Option<&Memory>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
-    let vmlist = tree.content(VMLIST);
-    let same = |old: &&Memory| {
-        let files = [tree, &old.tree].map(|tree| tree.files.get(VMLIST));
-        files[0] == files[1] && old.facts.node == facts.node
-    };
-    match old.filter(|_| vmlist.is_some()).filter(same) {
-        Some(old) => old.guests.clone(),
-        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),
-    }
-}
-
-/// The name databases, read again if they differ.
-fn databases(old: Option<&Memory>, facts: &Facts) -> Arc<Databases> {
-    let same = |old: &&Memory| {
-        let Facts { protocols, services, ethertypes, .. } = &old.facts;
-        (protocols, services, ethertypes) == (&facts.protocols, &facts.services, &facts.ethertypes)
-    };
-    let read = || Arc::new(Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes));
-    old.filter(same).map_or_else(read, |old| old.world.source.databases.clone())
-}
-
 /// The shares of guests, in their order: those that are known, and the others made.
-fn shares(sources: Vec<guest_ruleset::Source>, old: Vec<Known>, basis: &Basis, threads: usize) -> Vec<Known> {
-    let mut old: BTreeMap<u32, Known> = old.into_iter().map(|known| (known.source.listed.vmid, known)).collect();
-    let known =
-        |source: guest_ruleset::Source| match old.remove(&source.listed.vmid).filter(|old| old.source.is(&source)) {
-            Some(old) => (old.source, Some(old.share)),
-            None => (source, None),
-        };
-    let known: Vec<(guest_ruleset::Source, Option<Arc<Share>>)> = sources.into_iter().map(known).collect();
-    let missing: Vec<&guest_ruleset::Source> =
-        known.iter().filter(|(_, share)| share.is_none()).map(|(source, _)| source).collect();
-    let mut made = parallel::map(&missing, threads, |source| Arc::new(Share::make(source, basis))).into_iter();
-    let known = known.into_iter();
-    known.filter_map(|(source, share)| Some(Known { source, share: share.or_else(|| made.next())? })).collect()
+fn shares(guests: &[Arc<GuestConfig>], old: Vec<Known>, basis: &Basis, threads: usize) -> Vec<Known> {
+    // both are in the same order
+    let mut old = old.into_iter().peekable();
+    let known = guests.iter().map(|guest| {
+        while old.next_if(|old| old.guest.listed < guest.listed).is_some() {}
+        let known = old.next_if(|old| Arc::ptr_eq(&old.guest, guest));
+        (guest, known)
+    });
+    let known: Vec<(&Arc<GuestConfig>, Option<Known>)> = known.collect();
+    let missing: Vec<&Arc<GuestConfig>> =
+        known.iter().filter(|(_, known)| known.is_none()).map(|(guest, _)| *guest).collect();
+    let made = parallel::map(&missing, threads, |guest| Arc::new(Share::make(guest, &Lost::new(), basis)));
+    let mut made = made.into_iter();
+    let mut new = |guest: &Arc<GuestConfig>| {
+        let share = made.next()?;
+        Some(Known { guest: guest.clone(), lost: Lost::new(), share })
+    };
+    known.into_iter().filter_map(|(guest, known)| known.or_else(|| new(guest))).collect()
 }
 
-/// The sets of all files: those of the cluster, then those of the guests by VMID. A share that looks into a set which is lost
-/// to another one's is made anew.
+/// The sets of all files: those of the cluster, then those of the guests by VMID. The share of a guest with a set that is
+/// dropped for a name collision is made again.
 fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
     let mut sets = Sets::default();
     sets.add(&world.sets);
     let mut by_vmid: Vec<&mut Known> = shares.iter_mut().collect();
-    by_vmid.sort_unstable_by_key(|known| known.source.listed.vmid);
+    by_vmid.sort_unstable_by_key(|known| known.guest.listed.vmid);
     for known in by_vmid {
         let lost: Lost = sets.add(&known.share.sets);
-        if known.source.lost != lost {
-            known.source.lost = lost;
-            known.share = Arc::new(Share::make(&known.source, basis));
+        if known.lost != lost {
+            known.share = Arc::new(Share::make(&known.guest, &lost, basis));
+            known.lost = lost;
         }
     }
     sets

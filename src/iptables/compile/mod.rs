@@ -8,7 +8,6 @@ mod guest_ruleset;
 mod host;
 mod incremental;
 mod matches;
-mod network;
 mod node_chains;
 mod raw;
 mod rules;
@@ -18,11 +17,11 @@ mod standard;
 
 use crate::model::{Family, LogRatelimit, Report, Scope, SetRef, Verdict};
 pub use incremental::Compiler;
-pub use network::{CorosyncPeer, Localnet, names_to_resolve};
 
 use crate::config::HostOptions;
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{Ruleset, SetName};
+use crate::node::Localnet;
 use builder::{Builder, Chains, Workshop};
 use sets::SetNames;
 use std::collections::BTreeSet;

@@ -2,32 +2,19 @@
 use super::FamilyCompiler;
 use super::builder::Chains;
 use super::ebtables::{self, BridgeChains};
-use super::network::CorosyncLinks;
 use super::sets::SetNames;
-use super::shared_config::World;
+use super::shared_config::{Node, World};
 use crate::config::HostOptions;
 use crate::iptables::ruleset::Rule;
 use crate::model::{Family, Interface, PerFamily};
+use crate::node::CorosyncLinks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the chains of the node itself are made from.
-#[derive(Clone, Copy)]
-pub struct Node<'a> {
-    /// The files of cluster and host.
-    pub world: &'a Arc<World>,
-    /// `corosync.conf`
-    pub corosync: &'a Option<CorosyncLinks>,
-    /// Other names of interfaces.
-    pub altnames: &'a BTreeMap<String, String>,
-    /// Whether there is a device with IPS.
-    pub ips: bool,
-}
-
-impl<'a> Node<'a> {
-    fn compiler<'b>(&'b self, family: Family, none: &'b SetNames) -> FamilyCompiler<'b> {
-        FamilyCompiler::new(family, &self.world.cluster.options.log_ratelimit, &self.world.set_names, none)
-    }
+/// Where chains of the node are made.
+fn compiler<'a>(node: &Node<'a>, family: Family, none: &'a SetNames) -> FamilyCompiler<'a> {
+    let World { cluster, set_names, .. } = &**node.world;
+    FamilyCompiler::new(family, &cluster.options.log_ratelimit, set_names, none)
 }
 
 /// The chains of the node itself: standard chains, entries, the host's.
@@ -80,11 +67,11 @@ impl OwnChains {
         };
         let none = SetNames::default();
         for family in Family::ALL {
-            let mut filter = node.compiler(family, &none);
+            let mut filter = compiler(node, family, &none);
             filter.standard(&node.world.host.options);
             filter.entries(node.world, node.ips);
             filter.host(node);
-            let mut raw = node.compiler(family, &none);
+            let mut raw = compiler(node, family, &none);
             raw.raw(&node.world.host.options);
             own.groups.append(&mut filter.groups_in_use);
             own.filter[family] = filter.chains();
@@ -110,7 +97,7 @@ impl Links {
     /// Those of before where they still hold: to these devices, and to the IPS by these rules.
     pub fn again(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
         let none = SetNames::default();
-        let head = |family| node.compiler(family, &none).links_head(node.world);
+        let head = |family| compiler(node, family, &none).links_head(node.world);
         let heads = PerFamily { v4: head(Family::V4), v6: head(Family::V6) };
         let ebtables = node.world.cluster.options.ebtables;
         let holds = |old: &Self| {
@@ -120,10 +107,10 @@ impl Links {
             return old;
         }
         let filter = |family| {
-            let mut compiler = node.compiler(family, &none);
-            compiler.links(&heads[family], &devices);
-            compiler.ips(&to_queues);
-            compiler.chains()
+            let mut chains = compiler(node, family, &none);
+            chains.links(&heads[family], &devices);
+            chains.ips(&to_queues);
+            chains.chains()
         };
         let filter = PerFamily { v4: filter(Family::V4), v6: filter(Family::V6) };
         let bridge = if ebtables { ebtables::entries(&devices) } else { BridgeChains::new() };
@@ -146,9 +133,9 @@ impl Groups {
         let mut old = if holds { self.by_name } else { BTreeMap::new() };
         let none = SetNames::default();
         let chains = |name: &str, family| {
-            let mut compiler = node.compiler(family, &none);
-            compiler.group(name, &node.world.cluster);
-            compiler.chains()
+            let mut chains = compiler(node, family, &none);
+            chains.group(name, &node.world.cluster);
+            chains.chains()
         };
         let make = |name: &str| PerFamily { v4: chains(name, Family::V4), v6: chains(name, Family::V6) };
         let group = |name: &String| (name.clone(), old.remove(name).unwrap_or_else(|| make(name)));

@@ -1,9 +1,10 @@
 //! The node's own network, and corosync's.
-use crate::config::Alias;
+use super::corosync::{Corosync, link_number};
+use super::{faults, localnet, members};
 use crate::inputs::{Facts, Tree};
 use crate::model::{Report, Spelled};
-use crate::node::{self, Corosync};
 use crate::paths::{COROSYNC, MEMBERS};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// The network that counts as local where none is found.
@@ -47,6 +48,7 @@ pub struct CorosyncLinks {
 }
 
 /// What `.members`, `corosync.conf`, routes and resolver tell.
+#[derive(Clone, Debug)]
 pub struct Network {
     /// The node's network, but for what cluster.fw says about it.
     pub localnet: Localnet,
@@ -60,9 +62,9 @@ impl Network {
     /// Reads it.
     pub fn read(tree: &Tree, facts: &Facts) -> Self {
         let mut reports = Vec::new();
-        node::faults(tree, &facts.node, &mut reports);
+        faults::faults(tree, &facts.node, &mut reports);
         let address = node_address(tree, facts);
-        let detected = address.and_then(|address| node::detect(address, &facts.routes_v4, &facts.routes_v6));
+        let detected = address.and_then(|address| localnet::detect(address, &facts.routes_v4, &facts.routes_v6));
         let corosync = corosync(tree);
         let links =
             |corosync: &Corosync| CorosyncLinks { multicast: corosync.multicast, pairs: pairs(corosync, facts) };
@@ -77,7 +79,7 @@ impl Network {
     }
 
     /// The network that was found, or else the loopback network.
-    pub fn own(&self) -> Alias {
+    pub fn own(&self) -> Spelled<IpNet> {
         let spelled = |text: &str| Spelled::new(text, text.parse().ok()?);
         let loopback = || spelled(NO_NETWORK).expect("a constant network");
         self.localnet.detected.as_deref().and_then(spelled).unwrap_or_else(loopback)
@@ -103,7 +105,7 @@ fn corosync(tree: &Tree) -> Option<Corosync> {
 
 /// The address that `.members` tells.
 fn listed_address(tree: &Tree, node: &str) -> Option<IpAddr> {
-    tree.content(MEMBERS).and_then(|members| node::node_address(members, node).ok()?)
+    tree.content(MEMBERS).and_then(|members| members::node_address(members, node).ok()?)
 }
 
 /// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.
@@ -123,7 +125,7 @@ fn peers(corosync: &Corosync, facts: &Facts) -> Vec<CorosyncPeer> {
     let peers = others.flat_map(|(name, node)| node.links.iter().map(move |(key, value)| (name, key, value)));
     peers
         .filter_map(|(name, key, value)| {
-            let (address, link) = (resolve(corosync, value, facts)?, node::link_number(key)?);
+            let (address, link) = (resolve(corosync, value, facts)?, link_number(key)?);
             Some(CorosyncPeer { node: name.clone(), address, link })
         })
         .collect()

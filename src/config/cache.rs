@@ -1,0 +1,280 @@
+//! Reading configurations one after another, at the cost of what has changed.
+//!
+//! What was read from a file is kept beside what it was read from: the file, and the part of other files that its names
+//! refer to. It is read again when either differs.
+use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
+use super::names::{Definitions, IpSet};
+use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Vnet};
+use crate::builtin::databases::Databases;
+use crate::inputs::{Facts, File, Tree};
+use crate::model::guest::GuestKind;
+use crate::model::{Interface, Report};
+use crate::node::{self, Listed, Listing, Network};
+use crate::parallel;
+use crate::paths::{CLUSTER, TreeFile, VMLIST, VNET_FOLDER};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reads configuration trees, and keeps what it has read.
+#[derive(Default)]
+pub struct ConfigCache {
+    threads: usize,
+    last: Option<Last>,
+}
+
+/// A file: its label in reports, and its content if it is there.
+type Source = (Arc<str>, Option<File>);
+
+/// The configuration that was read last, and what it was read from.
+struct Last {
+    tree: Tree,
+    facts: Facts,
+    listing: Arc<Listing>,
+    cluster: ClusterSource,
+    names: Arc<NamesInUse>,
+    host: Source,
+    vnets: BTreeMap<String, Source>,
+    guests: Vec<GuestSource>,
+    configuration: Arc<Configuration>,
+}
+
+/// What cluster.fw is read from.
+#[derive(PartialEq)]
+struct ClusterSource {
+    file: Source,
+    /// The node's own network: the alias `local_network` where the file has none.
+    network: Alias,
+    databases: Arc<Databases>,
+}
+
+/// What names in other files may refer to. As long as it is the same, what they say changes with them alone.
+#[derive(PartialEq)]
+struct NamesInUse {
+    root: String,
+    node: String,
+    databases: Arc<Databases>,
+    /// Of cluster.fw the names of sets and groups, and the values of aliases.
+    cluster: Cluster,
+}
+
+/// What a guest is read from.
+#[derive(PartialEq)]
+struct GuestSource {
+    listed: Listed,
+    fw: File,
+    conf: File,
+    /// Its live devices, where a file cannot be read.
+    live: Vec<String>,
+}
+
+impl ConfigCache {
+    /// A cache that has read nothing, and uses up to so many threads where there is much to read.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        ConfigCache { threads, last: None }
+    }
+
+    /// Reads a configuration tree. Of equal inputs the configuration is the same `Arc`.
+    pub fn read(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
+        // what a panic leaves behind is never used again
+        let last = match self.last.take() {
+            Some(last) if last.tree == *tree && last.facts.equal_except_time(facts) => last,
+            last => Last::next(last.as_ref(), tree, facts, self.threads),
+        };
+        let configuration = last.configuration.clone();
+        self.last = Some(last);
+        configuration
+    }
+}
+
+impl Last {
+    fn next(old: Option<&Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
+        let guests = || {
+            let listing = listing(old, tree, facts);
+            let guests: Vec<GuestSource> =
+                listing.guests.iter().filter_map(|listed| GuestSource::of(listed, tree, facts)).collect();
+            (listing, guests)
+        };
+        let shared = || {
+            let network = Network::read(tree, facts);
+            let databases = databases(old, facts);
+            let source = ClusterSource { file: file(tree, CLUSTER), network: network.own(), databases };
+            let known = old.filter(|old| old.cluster == source).map(|old| old.configuration.cluster.clone());
+            let cluster = known.unwrap_or_else(|| Arc::new(source.read()));
+            (network, source, cluster)
+        };
+        let ((listing, guests), (network, source, cluster)) = parallel::both(threads, guests, shared);
+        let names = NamesInUse::of(tree, facts, source.databases.clone(), &cluster);
+        // with other names nothing that was read before is of use
+        let old = old.filter(|old| *old.names == names);
+        let names = old.map_or_else(|| Arc::new(names), |old| old.names.clone());
+
+        let host_source = file(tree, &TreeFile::Host(&facts.node).to_string());
+        let host = old.filter(|old| old.host == host_source).map(|old| old.configuration.host.clone());
+        let host = host.unwrap_or_else(|| Arc::new(names.host(&host_source)));
+        let vnet_sources = vnet_sources(tree);
+        let vnet = |(name, source): (&String, &Source)| {
+            let known = old.filter(|old| old.vnets.get(name) == Some(source));
+            let known = known.and_then(|old| old.configuration.vnets.get(name).cloned());
+            (name.clone(), known.unwrap_or_else(|| Arc::new(names.vnet(source))))
+        };
+        let configuration = Configuration {
+            node: facts.node.clone(),
+            databases: source.databases.clone(),
+            network,
+            cluster,
+            host,
+            vnets: vnet_sources.iter().map(vnet).collect(),
+            guests: names.guests(old, &guests, threads),
+            listing_reports: listing.reports(tree).collect(),
+        };
+        Last {
+            tree: tree.clone(),
+            facts: facts.clone(),
+            listing,
+            cluster: source,
+            names,
+            host: host_source,
+            vnets: vnet_sources,
+            guests,
+            configuration: Arc::new(configuration),
+        }
+    }
+}
+
+fn file(tree: &Tree, path: &str) -> Source {
+    (tree.label(path), tree.files.get(path).cloned())
+}
+
+/// The content of a file; one that is absent or unreadable is empty.
+fn content((_, file): &Source) -> &[u8] {
+    match file {
+        Some(File::Content(content)) => content,
+        Some(File::Unreadable(_)) | None => &[],
+    }
+}
+
+fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
+    let below = tree.files.range(Arc::from(VNET_FOLDER)..).take_while(|(path, _)| path.starts_with(VNET_FOLDER));
+    let vnets = below.filter_map(|(path, content)| match TreeFile::parse(path) {
+        Some(TreeFile::Vnet(name)) => Some((name.to_string(), (tree.label(path), Some(content.clone())))),
+        _ => None,
+    });
+    vnets.collect()
+}
+
+/// The guests of the node, read again if `.vmlist` differs.
+fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
+    let vmlist = tree.content(VMLIST);
+    let same = |old: &&Last| old.tree.files.get(VMLIST) == tree.files.get(VMLIST) && old.facts.node == facts.node;
+    match old.filter(|_| vmlist.is_some()).filter(same) {
+        Some(old) => old.listing.clone(),
+        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),
+    }
+}
+
+/// The name databases, read again if they differ.
+fn databases(old: Option<&Last>, facts: &Facts) -> Arc<Databases> {
+    let same = |old: &&Last| {
+        let Facts { protocols, services, ethertypes, .. } = &old.facts;
+        (protocols, services, ethertypes) == (&facts.protocols, &facts.services, &facts.ethertypes)
+    };
+    let read = || Arc::new(Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes));
+    old.filter(same).map_or_else(read, |old| old.cluster.databases.clone())
+}
+
+impl ClusterSource {
+    fn read(&self) -> Parsed<Cluster> {
+        let mut reports = Vec::new();
+        let parser = Parser { databases: &self.databases };
+        let value = parser.cluster(content(&self.file), &self.file.0, &self.network, &mut reports);
+        Parsed { value, reports }
+    }
+}
+
+impl NamesInUse {
+    fn of(tree: &Tree, facts: &Facts, databases: Arc<Databases>, cluster: &Cluster) -> Self {
+        // of what a new field holds, other files may have to see more than this
+        let Cluster { file, options: _, definitions, local_network, own_local_network, rules: _, groups } = cluster;
+        let Definitions { aliases, sets } = definitions;
+        let sets = sets.keys().map(|name| (name.clone(), IpSet::default())).collect();
+        let cluster = Cluster {
+            file: file.clone(),
+            options: ClusterOptions::default(),
+            definitions: Definitions { aliases: aliases.clone(), sets },
+            local_network: local_network.clone(),
+            own_local_network: *own_local_network,
+            rules: Vec::new(),
+            groups: groups.keys().map(|name| (name.clone(), Group::default())).collect(),
+        };
+        NamesInUse { root: tree.root.clone(), node: facts.node.clone(), databases, cluster }
+    }
+
+    fn parser(&self) -> Parser<'_> {
+        Parser { databases: &self.databases }
+    }
+
+    fn host(&self, source: &Source) -> Parsed<Host> {
+        let mut reports = Vec::new();
+        let value = self.parser().host(content(source), &source.0, &self.cluster, &mut reports);
+        Parsed { value, reports }
+    }
+
+    fn vnet(&self, source: &Source) -> Parsed<Vnet> {
+        let mut reports = Vec::new();
+        let value = self.parser().vnet(content(source), &source.0, &self.cluster, &mut reports);
+        Parsed { value, reports }
+    }
+
+    /// The guests in their order: those of before where they still hold, and the others read.
+    fn guests(&self, old: Option<&Last>, sources: &[GuestSource], threads: usize) -> Vec<Arc<GuestConfig>> {
+        // both are in the same order
+        let old = old.into_iter().flat_map(|old| old.guests.iter().zip(&old.configuration.guests));
+        let mut old = old.peekable();
+        let known = |source: &GuestSource| {
+            while old.next_if(|(old, _)| old.listed < source.listed).is_some() {}
+            old.next_if(|(old, _)| *old == source).map(|(_, guest)| guest.clone())
+        };
+        let known: Vec<Option<Arc<GuestConfig>>> = sources.iter().map(known).collect();
+        let missing: Vec<&GuestSource> =
+            sources.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(source, _)| source).collect();
+        let mut read = parallel::map(&missing, threads, |source| Arc::new(self.guest(source))).into_iter();
+        known.into_iter().filter_map(|known| known.or_else(|| read.next())).collect()
+    }
+
+    fn guest(&self, source: &GuestSource) -> GuestConfig {
+        let GuestSource { listed, fw, conf, live } = source;
+        let label = |path: &str| Arc::from(format!("{}/{path}", self.root));
+        let (fw_label, conf_label) = (label(&listed.fw()), label(&listed.conf(&self.node)));
+        let mut reports = Vec::new();
+        let files = match (fw, conf) {
+            (File::Content(fw), File::Content(conf)) => {
+                let container = listed.kind == GuestKind::Container;
+                let firewall = self.parser().guest(fw, &fw_label, container, &self.cluster, &mut reports).into();
+                GuestFiles::Read { firewall, devices: node::devices(conf, listed, &conf_label, &mut reports) }
+            }
+            _ => {
+                for (label, file) in [(&fw_label, fw), (&conf_label, conf)] {
+                    if let File::Unreadable(why) = file {
+                        let text = format!("cannot be read ({why}): guest {} keeps its live rules", listed.vmid);
+                        reports.push(Report::file(label, text));
+                    }
+                }
+                GuestFiles::Unreadable { live: live.iter().filter_map(|device| Interface::new(device)).collect() }
+            }
+        };
+        GuestConfig { listed: listed.clone(), files, reports }
+    }
+}
+
+impl GuestSource {
+    /// What there is for a guest; `None` without a firewall file, or without a configuration: it is not firewalled at all.
+    fn of(listed: &Listed, tree: &Tree, facts: &Facts) -> Option<Self> {
+        let fw = tree.files.get(listed.fw().as_str())?.clone();
+        let conf = tree.files.get(listed.conf(&facts.node).as_str())?.clone();
+        let readable = |file: &File| matches!(file, File::Content(_));
+        let live = if readable(&fw) && readable(&conf) { &[][..] } else { &facts.live_devices };
+        let live = live.iter().filter(|device| listed.owns(device)).cloned().collect();
+        Some(GuestSource { listed: listed.clone(), fw, conf, live })
+    }
+}
