@@ -33,5 +33,6 @@ pub mod node;
 pub mod parallel;
 pub mod paths;
 pub mod pmxcfs;
+pub mod settings;
 pub mod system;
 pub mod trial;

@@ -96,7 +96,7 @@ fn find(
     }
     let origin = answer.decision().map(|decision| decision.cause.rule.origin().clone());
     let guest = |end: &End| match end {
-        End::Guest(port) => Some(port.vmid),
+        End::Guest(port) => Some(port.device.vmid),
         End::Host | End::Port { .. } => None,
     };
     Finding::Refused(Box::new(Refused {

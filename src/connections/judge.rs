@@ -141,7 +141,7 @@ mod tests {
         let name = |end: End| match end {
             End::Host => "host".to_string(),
             End::Port { bridge, port } => format!("{bridge}/{port}"),
-            End::Guest(port) => port.device,
+            End::Guest(port) => port.device.to_string(),
         };
         match Beginning::of(&connection, &network()) {
             Ok(Beginning { packet, from, to }) => {

@@ -70,7 +70,7 @@ impl Network {
         for guest in node::listed(tree.content(VMLIST), node, tree.files.keys().map(|path| &**path)) {
             let conf = tree.content(&guest.conf(node)).unwrap_or_default();
             for link in node::links(conf, &guest) {
-                network.add(guest.vmid, link);
+                network.add(link);
             }
         }
         // what a guest's configuration says counts more than what its neighbours have heard
@@ -82,12 +82,12 @@ impl Network {
         network
     }
 
-    fn add(&mut self, vmid: u32, link: Link) {
-        let Link { index, name: device, bridge, firewalled, mac, addresses } = link;
+    fn add(&mut self, link: Link) {
+        let Link { device, bridge, firewalled, mac, addresses } = link;
         // a device on no bridge has no connections
         let Some(bridge) = bridge else { return };
         let port = self.ports.len();
-        self.ports.push(GuestPort { device, vmid, index, bridge, firewalled });
+        self.ports.push(GuestPort { device, bridge, firewalled });
         for address in addresses {
             self.guests.entry(address).and_modify(|known| *known = None).or_insert(Some(port));
         }
@@ -184,7 +184,7 @@ pub(super) mod tests {
     fn an_address_is_the_nodes_or_a_guests_or_elsewhere() {
         let network = network();
         let of = |address: &str| match network.owner(address.parse().unwrap()) {
-            Owner::Guest(port) => port.device.clone(),
+            Owner::Guest(port) => port.device.to_string(),
             other => format!("{other:?}"),
         };
         for (address, owner) in [

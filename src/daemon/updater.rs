@@ -233,7 +233,7 @@ impl Updater {
             Mode::Off | Mode::Nftables => self.clear(),
         };
         faults.extend(outcome.faults.iter().map(Message::failure));
-        let settings = self.firewall.settings(&compiled.settings, mode == Mode::On);
+        let settings = compiled.settings.apply(&self.setup.root, mode == Mode::On);
         faults.extend(settings.iter().map(Message::failure));
         if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
             self.schedule.hurry(RETRY);

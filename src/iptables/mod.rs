@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod compile;
 mod limits;
+pub mod names;
 pub mod plan;
 pub mod ruleset;
 pub mod simulate;

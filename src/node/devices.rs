@@ -41,10 +41,8 @@ pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<R
 /// The attachment of a guest's network device, firewalled or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The index in its key: 0 for `net0`.
-    pub index: u8,
-    /// Its name on the host: `tap100i0`, `veth200i0`.
-    pub name: String,
+    /// The device; its index is that in its key.
+    pub device: GuestDevice,
     /// The bridge that it is attached to, if any.
     pub bridge: Option<String>,
     /// Whether it has `firewall=1`, and so its own bridge.
@@ -73,8 +71,7 @@ pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
             }
         };
         Some(Link {
-            index,
-            name: GuestDevice { kind: guest.kind, vmid: guest.vmid, index }.to_string(),
+            device: GuestDevice { kind: guest.kind, vmid: guest.vmid, index },
             bridge: parts.get("bridge").map(ToString::to_string),
             firewalled: is_firewalled(&parts),
             mac: mac_text(&parts, guest.kind).and_then(|mac| mac.parse().ok()),
@@ -82,7 +79,7 @@ pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
         })
     };
     let mut links: Vec<_> = nets(&text).into_iter().filter_map(link).collect();
-    links.sort_unstable_by_key(|link| link.index);
+    links.sort_unstable_by_key(|link| link.device.index);
     links
 }
 
@@ -276,10 +273,14 @@ mod tests {
         let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
         let links = links(conf.as_bytes(), &Listed::new(GuestKind::Vm, 100));
         let told: Vec<_> =
-            links.iter().map(|link| (link.name.as_str(), link.bridge.as_deref(), link.firewalled)).collect();
+            links.iter().map(|link| (link.device.to_string(), link.bridge.as_deref(), link.firewalled)).collect();
         assert_eq!(
             told,
-            [("tap100i2", Some("vmbr0"), true), ("tap100i3", None, false), ("tap100i10", Some("vmbr1"), false)]
+            [
+                ("tap100i2".to_string(), Some("vmbr0"), true),
+                ("tap100i3".to_string(), None, false),
+                ("tap100i10".to_string(), Some("vmbr1"), false),
+            ]
         );
     }
 

@@ -9,7 +9,7 @@ mod members;
 mod network;
 pub mod routes;
 
-pub use corosync::{Corosync, CorosyncNode, IpVersion, link_number};
+pub use corosync::Corosync;
 pub use devices::{Device, Link, devices, links};
 pub use guests::{Listed, Listing, check_vmlist, listed};
 pub use localnet::{broadcasts, detect};

@@ -1,52 +1,63 @@
-//! Dependencies between modules, and the absence of I/O in the core.
+//! Which module may use which, that the core stays pure, and that names and paths have one owner.
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module, and the other modules that it may use.
+/// A module, and those that it may use besides itself. `iptables` is of several rooms: what stands in `src/iptables/`
+/// itself is a room as well.
+#[rustfmt::skip]
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
-    ("model", &[]),
     ("builtin", &[]),
+    ("model", &[]),
     ("nflog", &[]),
     ("inputs", &[]),
     ("parallel", &[]),
     ("paths", &["model"]),
     ("config", &["builtin", "inputs", "model", "node", "parallel", "paths"]),
     ("node", &["inputs", "model", "paths"]),
-    ("lint", &["builtin", "config", "inputs", "iptables", "model", "node", "paths"]),
-    ("connections", &["inputs", "iptables", "model", "nflog", "node", "parallel", "paths"]),
+    ("lint", &["builtin", "config", "inputs", "iptables/compile", "iptables/simulate", "model", "node", "paths"]),
+    ("iptables/ruleset", &["model"]),
+    ("iptables/names", &["iptables/ruleset", "model"]),
+    ("iptables/limits", &["config", "model"]),
+    ("iptables/compile", &[
+        "builtin", "config", "inputs", "iptables/limits", "iptables/names", "iptables/ruleset", "model", "node",
+        "parallel", "paths", "settings",
+    ]),
+    ("iptables/plan", &["iptables/names", "iptables/ruleset", "model"]),
+    ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model"]),
+    ("connections", &[
+        "inputs", "iptables/ruleset", "iptables/simulate", "model", "nflog", "node", "parallel", "paths",
+    ]),
+    ("nftables/ruleset", &["model", "nftables/names"]),
+    ("nftables/names", &["model"]),
+    ("nftables/compile", &["builtin", "config", "model", "nftables/names", "nftables/ruleset", "node", "paths"]),
+    ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
+    ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
+    ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
-    ("iptables", &["builtin", "config", "inputs", "model", "node", "parallel", "paths", "system"]),
-    ("nftables", &["builtin", "config", "model", "nflog", "node", "system"]),
     ("system", &["nflog"]),
+    ("settings", &["config", "paths", "system"]),
+    ("iptables/apply", &["iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["inputs", "iptables", "model", "paths", "pmxcfs", "system", "trial"]),
-    (
-        "cli",
-        &[
-            "builtin",
-            "connections",
-            "daemon",
-            "inputs",
-            "iptables",
-            "lint",
-            "model",
-            "nflog",
-            "node",
-            "paths",
-            "pmxcfs",
-            "system",
-            "trial",
-        ],
-    ),
+    ("daemon", &[
+        "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan", "model", "paths",
+        "pmxcfs", "system", "trial",
+    ]),
+    ("cli", &[
+        "builtin", "connections", "daemon", "inputs", "iptables/apply", "iptables/compile", "iptables/plan",
+        "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog", "node", "paths", "pmxcfs", "system",
+        "trial",
+    ]),
 ];
 
 /// The core: bytes to values and text, without I/O, clock and environment.
 const CORE: &[&str] = &[
-    "model",
     "builtin",
+    "model",
     "nflog",
     "inputs",
     "parallel",
@@ -54,15 +65,13 @@ const CORE: &[&str] = &[
     "config",
     "node",
     "lint",
-    "iptables/limits",
     "connections",
+    "iptables/limits",
+    "iptables/names",
     "iptables/ruleset",
     "iptables/compile",
     "iptables/plan",
     "iptables/simulate",
-    "nftables/ruleset",
-    "nftables/compile",
-    "nftables/plan",
     "trial/model",
 ];
 /// What the core must not name.
@@ -74,64 +83,252 @@ const IMPURE: &[&str] = &[
     "std::net::Udp",
     "SystemTime",
     "Instant",
-    "println!",
+    "println",
     "nix::",
 ];
 
-fn sources(module: &str) -> Vec<PathBuf> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let mut folders = vec![src.join(module)];
-    files.extend(Some(src.join(format!("{module}.rs"))).filter(|file| file.exists()));
+/// What names in the kernel are made of, and the files that may write and recognise them.
+const NAMES: &[&str] = &["PVEFW-", "GROUP-", "fwln", "fwbr", "fwpr", "_swap"];
+const NAMES_OWNERS: &[&str] = &["iptables/names.rs", "model/guest.rs"];
+/// Names that are nothing but these are such as well.
+const WHOLE_NAMES: &[&str] = &["tap", "veth", "-IN", "-OUT", "-OUT-ARP", "-OUT-PROTO", "_next"];
+/// What paths of files are made of, and the file that may write and recognise them.
+const PATHS: &[&str] = &[
+    "/etc/pve",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ethertypes",
+    "/run/",
+    "/var/",
+    ".fw",
+    ".vmlist",
+    ".members",
+    "corosync.conf",
+    "qemu-server",
+    "nodes/",
+    "firewall/",
+];
+const PATHS_OWNERS: &[&str] = &["paths.rs"];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// All source files, by their path below `src`.
+fn sources() -> BTreeMap<String, TokenStream> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![src()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(src()).unwrap().to_str().unwrap().to_string();
+            let code = fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            files.insert(name, without_tests(code));
         }
     }
+    assert!(files.len() > 100, "the sources were not found");
     files
 }
 
-/// A file without its tests and comments.
-fn code(file: &Path) -> String {
-    let text = fs::read_to_string(file).unwrap();
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+/// The code without `#[cfg(test)] mod tests` and documentation.
+fn without_tests(code: TokenStream) -> TokenStream {
+    let mut kept: Vec<TokenTree> = Vec::new();
+    let mut tokens = code.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let attribute = matches!(&token, TokenTree::Punct(hash) if hash.as_char() == '#');
+        let text = tokens.peek().filter(|_| attribute).map(|next| next.to_string().replace(' ', ""));
+        match text.as_deref() {
+            Some("[cfg(test)]") => {
+                tokens.next();
+                // up to the item's end: its body, or a semicolon
+                for token in tokens.by_ref() {
+                    match token {
+                        TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => break,
+                        TokenTree::Punct(end) if end.as_char() == ';' => break,
+                        _ => {}
+                    }
+                }
+            }
+            Some(text) if text.starts_with("[doc=") => drop(tokens.next()),
+            // of the file as a whole, `#![doc = …]`
+            Some("!") => drop((tokens.next(), tokens.next())),
+            _ => kept.push(match token {
+                TokenTree::Group(group) => Group::new(group.delimiter(), without_tests(group.stream())).into(),
+                token => token,
+            }),
+        }
+    }
+    kept.into_iter().collect()
+}
+
+/// The module of a file, as the words of its path.
+fn module_of(file: &str) -> Vec<String> {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').map(str::to_string).collect()
+}
+
+/// All paths that begin with `crate` or `super`, as words from the crate's root.
+fn uses(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>) {
+    let tokens: Vec<TokenTree> = code.clone().into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Ident(word) if word == "crate" => at = path(&tokens, at + 1, &[], found),
+            TokenTree::Ident(word) if word == "super" => {
+                let above = &module[..module.len().saturating_sub(1)];
+                at = path(&tokens, at + 1, above, found);
+            }
+            TokenTree::Group(group) => {
+                uses(&group.stream(), module, found);
+                at += 1;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Follows a path from the `::` at `at`. Returns where it ends.
+fn path(tokens: &[TokenTree], mut at: usize, from: &[String], found: &mut BTreeSet<Vec<String>>) -> usize {
+    let mut words = from.to_vec();
+    let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(colon)) if colon.as_char() == ':');
+    while colon(at) && colon(at + 1) {
+        match tokens.get(at + 2) {
+            Some(TokenTree::Ident(word)) if word == "super" => drop(words.pop()),
+            Some(TokenTree::Ident(word)) => words.push(word.to_string()),
+            Some(TokenTree::Group(group)) => {
+                branches(&group.stream(), &words, found);
+                return at + 3;
+            }
+            _ => break,
+        }
+        at += 3;
+    }
+    found.insert(words);
+    at
+}
+
+/// The branches of `{a, b::c, d::{e}}`.
+fn branches(code: &TokenStream, from: &[String], found: &mut BTreeSet<Vec<String>>) {
+    let tokens: Vec<TokenTree> = code.clone().into_iter().collect();
+    for branch in tokens.split(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',')) {
+        if let Some(TokenTree::Ident(word)) = branch.first() {
+            let mut words = from.to_vec();
+            words.extend(Some(word.to_string()).filter(|word| word != "self"));
+            path(branch, 1, &words, found);
+        }
+    }
+}
+
+/// The row of [`MAY_USE`] that a module is of.
+fn room(words: &[String]) -> Option<&'static str> {
+    let joined = words.join("/");
+    let is_in = |room: &str| joined == room || joined.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'));
+    MAY_USE.iter().map(|(room, _)| *room).find(|room| is_in(room))
+}
+
+/// For each room those that it uses, each with a file that does.
+fn used() -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
+    let mut used: BTreeMap<_, BTreeMap<_, _>> = MAY_USE.iter().map(|(room, _)| (*room, BTreeMap::new())).collect();
+    for (file, code) in sources() {
+        let module = module_of(&file);
+        let Some(own) = room(&module) else { continue };
+        let mut found = BTreeSet::new();
+        uses(&code, &module, &mut found);
+        let rooms = found.iter().filter_map(|path| room(path)).filter(|room| *room != own);
+        used.get_mut(own).unwrap().extend(rooms.map(|room| (room, file.clone())));
+    }
+    used
 }
 
 #[test]
-fn modules_use_only_those_below_them() {
-    let mut seen = 0;
-    for (module, allowed) in MAY_USE {
-        for file in sources(module) {
-            seen += 1;
-            for (index, _) in code(&file).match_indices("crate::") {
-                let text = code(&file);
-                let used: String =
-                    text[index + 7..].chars().take_while(|one| one.is_alphanumeric() || *one == '_').collect();
-                let fine = used == *module || allowed.contains(&used.as_str());
-                assert!(fine, "{}: {module} must not use {used}", file.display());
+fn modules_use_what_they_may_and_no_permission_is_unused() {
+    let mut wrong = Vec::new();
+    for (room, used) in used() {
+        let (_, allowed) = MAY_USE.iter().find(|(known, _)| *known == room).unwrap();
+        for (other, file) in &used {
+            if !allowed.contains(other) {
+                wrong.push(format!("{file}: {room} must not use {other}"));
+            }
+        }
+        for unused in allowed.iter().filter(|other| !used.contains_key(*other)) {
+            wrong.push(format!("{room} has a permission for {unused} that it does not use"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_backends_do_not_see_each_other_and_the_configuration_sees_neither() {
+    let backend = |room: &str| ["iptables", "nftables"].into_iter().find(|backend| room.starts_with(backend));
+    for (room, used) in used() {
+        for (other, file) in used {
+            if let Some(other) = backend(other) {
+                let shared = ["model", "builtin", "config", "node", "paths", "inputs"].contains(&room);
+                assert!(!shared, "{file}: {room} sees {other}");
+                assert_eq!(backend(room).unwrap_or(other), other, "{file}");
             }
         }
     }
-    assert!(seen > 20, "the sources were not found");
 }
 
 #[test]
-fn every_module_is_in_the_table() {
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    for line in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
-        let module = line.trim_end_matches(';');
-        assert!(MAY_USE.iter().any(|(known, _)| *known == module), "{module} has no row in MAY_USE");
+fn every_file_is_in_a_room() {
+    let roofs = ["lib.rs", "iptables/mod.rs", "nftables/mod.rs"];
+    for file in sources().keys().filter(|file| !roofs.contains(&file.as_str()) && !file.starts_with("bin/")) {
+        assert!(room(&module_of(file)).is_some(), "{file} is in no room of MAY_USE");
+    }
+    for (room, _) in MAY_USE {
+        let there = src().join(room).is_dir() || src().join(format!("{room}.rs")).is_file();
+        assert!(there, "there is no {room}");
     }
 }
 
 #[test]
-fn the_core_does_no_io() {
-    for file in CORE.iter().flat_map(|module| sources(module)) {
-        let text = code(&file);
-        for word in IMPURE {
-            assert!(!text.contains(word), "{}: {word} in the core", file.display());
+fn the_core_is_pure() {
+    for (file, code) in sources() {
+        let module = module_of(&file).join("/");
+        if CORE.iter().any(|core| module == *core || module.starts_with(&format!("{core}/"))) {
+            let text = code.to_string().replace(' ', "");
+            for word in IMPURE {
+                assert!(!text.contains(word), "{file}: {word} in the core");
+            }
         }
     }
+}
+
+/// The string literals of code.
+fn literals(code: &TokenStream, found: &mut Vec<String>) {
+    for token in code.clone() {
+        match token {
+            TokenTree::Group(group) => literals(&group.stream(), found),
+            TokenTree::Literal(literal) => found.push(literal.to_string()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn names_in_the_kernel_and_paths_have_one_owner() {
+    let mut wrong = Vec::new();
+    for (file, code) in sources() {
+        let mut found = Vec::new();
+        literals(&code, &mut found);
+        // a sentence for people may name a file
+        let words = || found.iter().map(|literal| literal.trim_matches('"')).filter(|literal| !literal.contains(' '));
+        let is_name = |text: &&str| NAMES.iter().any(|part| text.contains(part)) || WHOLE_NAMES.contains(text);
+        let is_path = |text: &&str| PATHS.iter().any(|part| text.contains(part));
+        if !NAMES_OWNERS.contains(&file.as_str()) {
+            wrong.extend(words().filter(is_name).map(|text| format!("{file}: a name: {text}")));
+            let sentences = found.iter().filter(|literal| literal.contains("PVEFW-") && literal.contains(' '));
+            wrong.extend(sentences.map(|text| format!("{file}: a name: {text}")));
+        }
+        if !PATHS_OWNERS.contains(&file.as_str()) {
+            wrong.extend(words().filter(is_path).map(|text| format!("{file}: a path: {text}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -169,16 +169,16 @@ fn plan_with(put: impl Fn(&mut Live)) {
                 let plan = plan.table(table, family);
                 check_script(
                     &table_script(plan, wanted.table(table, family), table).text,
-                    pve_firewall::iptables::plan::is_own_chain,
+                    pve_firewall::iptables::names::is_own_chain,
                 );
             }
         }
         check_script(
             &bridge_script(&plan.bridge, &wanted.bridge, MacStyle::Padded).text,
-            pve_firewall::iptables::plan::is_own_bridge_chain,
+            pve_firewall::iptables::names::is_own_bridge_chain,
         );
-        check_script(&sets_script(&plan.sets, wanted, |_| false).text, pve_firewall::iptables::plan::is_own_set);
-        check_script(&removed_sets_script(&plan.sets, |_| false).text, pve_firewall::iptables::plan::is_own_set);
+        check_script(&sets_script(&plan.sets, wanted, |_| false).text, pve_firewall::iptables::names::is_own_set);
+        check_script(&removed_sets_script(&plan.sets, |_| false).text, pve_firewall::iptables::names::is_own_set);
     }
 }
 

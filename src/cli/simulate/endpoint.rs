@@ -132,14 +132,15 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let link = match index {
         None => links.into_iter().next().with_context(|| format!("{} {vmid} has no network device", name(kind)))?,
         Some(index) => {
-            let here = listing("it has", links.iter().map(|link| format!("net{}", link.index)));
-            let link = links.into_iter().find(|link| link.index == index);
+            let here = listing("it has", links.iter().map(|link| format!("net{}", link.device.index)));
+            let link = links.into_iter().find(|link| link.device.index == index);
             link.with_context(|| format!("{} {vmid} has no network device net{index}{here}", name(kind)))?
         }
     };
-    let Link { index, name: device, bridge, firewalled, mac: _, addresses } = link;
-    let bridge = bridge.with_context(|| format!("net{index} of {} {vmid} is not attached to a bridge", name(kind)))?;
-    Ok(Located { end: End::Guest(GuestPort { device, vmid, index, bridge, firewalled }), addresses })
+    let Link { device, bridge, firewalled, mac: _, addresses } = link;
+    let bridge =
+        bridge.with_context(|| format!("net{} of {} {vmid} is not attached to a bridge", device.index, name(kind)))?;
+    Ok(Located { end: End::Guest(GuestPort { device, bridge, firewalled }), addresses })
 }
 
 /// The existing names, if there are only a few.

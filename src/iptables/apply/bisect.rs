@@ -4,6 +4,7 @@
 //! are tried as one, then halves, and halves of halves; the number of tries and the time are bounded.
 use super::quarantine::{Chains, Rules};
 use super::restore::{Failure, Restore};
+use crate::iptables::names;
 use crate::iptables::plan::Action;
 use crate::iptables::plan::{Part, Script, TableName, TablePlan};
 use crate::iptables::ruleset::ChainName;
@@ -66,7 +67,8 @@ pub(super) fn refused<R: Rules>(
     if !dangling.is_empty() {
         return dangling;
     }
-    let Some(names) = names() else { return Vec::new() };
+    // the chain that rules are tried in, and one for them to jump to
+    let names = [names::TRIAL, names::TRIAL_TARGET].map(ChainName::from);
     let changed = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
     let mut candidates = candidates(changed, wanted, &names);
     let mut search = Search { restore, budget, names, from: None, found: Vec::new() };
@@ -107,11 +109,6 @@ fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Found> {
         }
     }
     found
-}
-
-/// The chain that rules are tried in, and one for them to go to. By their names a later update knows and removes them.
-fn names() -> Option<[ChainName; 2]> {
-    Some([ChainName::new("PVEFW-TRY")?, ChainName::new("PVEFW-TRY-TO")?])
 }
 
 fn candidates<'a, R: Rules>(

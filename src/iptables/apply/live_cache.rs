@@ -5,7 +5,8 @@
 //! summaries as they were, such as one rule in the place of another of the same size, shows only then.
 use super::read;
 use super::variants::{Tool, Variant, Variants};
-use crate::iptables::plan::{Action, Live, Part, TablePlan, is_own_set};
+use crate::iptables::names::is_own_set;
+use crate::iptables::plan::{Action, Live, Part, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
 use crate::model::Family;
 use crate::system::netfilter::{self, Summary};

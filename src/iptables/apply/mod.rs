@@ -14,7 +14,6 @@ mod quarantine;
 mod read;
 mod restore;
 mod sets;
-mod settings;
 mod tables;
 mod two_phase;
 mod variants;
@@ -40,7 +39,6 @@ use std::time::{Duration, Instant};
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The longest time between two full readings of what is live.
 pub const FULL_READING: Duration = Duration::from_secs(300);
-/// Where the scripts of the last update are kept.
 /// How many chains or sets of one part are named one by one when they could not be updated.
 const NAMED: usize = 10;
 

@@ -1,6 +1,7 @@
 //! Rules that the tools refuse: what is done without them, and for how long.
 use super::Fault;
 use super::bisect::Found;
+use crate::iptables::names;
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{
     BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, MacStyle, Rule, Ruleset, SetName, Signature, Target,
@@ -57,9 +58,9 @@ impl Rules for Chain {
         match &self.rules()[at].target {
             Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
             // inspects what an ACCEPT behind it would let through; elsewhere it stands for ACCEPT
-            Target::Nfqueue(_) => name.as_str() == "PVEFW-IPS",
+            Target::Nfqueue(_) => *name == names::IPS,
             Target::SetMark { value, .. } => *value == 0,
-            Target::Jump(chain) | Target::Goto(chain) => chain.as_str() != "PVEFW-SET-ACCEPT-MARK",
+            Target::Jump(chain) | Target::Goto(chain) => *chain != names::SET_ACCEPT_MARK,
             Target::Drop | Target::Reject(_) => true,
         }
     }

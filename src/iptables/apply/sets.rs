@@ -3,6 +3,7 @@ use super::bisect::Found;
 use super::quarantine::{Lasting, Rules};
 use super::restore::blamed_line;
 use super::{Pass, Steps};
+use crate::iptables::names::swap_set;
 use crate::iptables::plan::{Action, Part, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script};
 use crate::iptables::ruleset::{Chain, ChainName, SetName};
 use crate::model::Family;
@@ -25,8 +26,11 @@ impl Steps<'_> {
         for (name, (at, reason)) in &failed {
             if *at > 0 {
                 // a half-made set must not be looked into; whatever stays is destroyed by the next update
-                let half = if plan.with(Action::Create).any(|new| new == name) { "" } else { "_swap" };
-                let _ = tools::run("ipset", &["destroy", &format!("{name}{half}")], "", self.tools.limit);
+                let is_new = plan.with(Action::Create).any(|new| new == name);
+                let half = if is_new { Some(name.clone()) } else { swap_set(name) };
+                if let Some(half) = half {
+                    let _ = tools::run("ipset", &["destroy", half.as_str()], "", self.tools.limit);
+                }
             }
             pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
         }

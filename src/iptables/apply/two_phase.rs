@@ -1,6 +1,7 @@
 //! Updates whose sets and rules must change together, which takes two steps; see [`Plan::entangled`].
 use super::{Firewall, Pass};
-use crate::iptables::plan::{Live, Part, Plan, TableName, next_name};
+use crate::iptables::names::next_set;
+use crate::iptables::plan::{Live, Part, Plan, TableName};
 use crate::iptables::ruleset::{Ruleset, SetName};
 use crate::model::Family;
 use std::collections::BTreeSet;
@@ -29,14 +30,14 @@ impl Firewall {
         let mut first = Pass::new(&staged, pass.live);
         let live = self.carry_out(&plan, &mut first);
         // what could not be made under the other name could not be under its own either
-        let failed = |name: &&SetName| next_name(name).is_none_or(|next| first.failed_sets.contains(&next));
+        let failed = |name: &&SetName| next_set(name).is_none_or(|next| first.failed_sets.contains(&next));
         let failed: BTreeSet<SetName> = entangled.iter().filter(failed).cloned().collect();
         let mut wanted = wanted.clone();
         wanted.keep_chains_of(&failed);
         let mut plan = self.plan(&wanted, &live);
         plan.hold(&failed);
         // only a chain whose rules stay, as one of the new ones is refused, has not gone over
-        let stays = |name: &&SetName| live.uses_set(name) && next_name(name).is_none_or(|next| !live.uses_set(&next));
+        let stays = |name: &&SetName| live.uses_set(name) && next_set(name).is_none_or(|next| !live.uses_set(&next));
         plan.hold(entangled.iter().filter(stays));
         for family in Family::ALL.into_iter().filter(|family| first.has_failed(*family)) {
             plan.hold(wanted.sets_of(family));

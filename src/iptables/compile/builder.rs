@@ -1,4 +1,5 @@
 //! Building chains rule by rule.
+use crate::iptables::names;
 use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
 use crate::model::{LogRatelimit, Origin};
 use ecow::EcoString;
@@ -7,25 +8,14 @@ use std::sync::{Arc, LazyLock};
 /// The bit of a packet's mark that says: accepted.
 pub const ACCEPT_MARK: u32 = 0x8000_0000;
 
-/// The chain that sets it.
-pub const SET_ACCEPT_MARK: &str = "PVEFW-SET-ACCEPT-MARK";
-
-/// The name of a chain of ours.
-///
-/// All are short: the longest come from a device (15 characters) with `-OUT-PROTO`, and from a group (18) with `GROUP-`
-/// and `-OUT`.
-pub fn chain(name: &str) -> ChainName {
-    ChainName::new(name).expect("own chain names are words of at most 28 characters")
-}
-
 /// A jump to a chain of ours.
-pub fn jump(name: &str) -> Target {
-    Target::Jump(chain(name))
+pub fn jump(name: impl Into<ChainName>) -> Target {
+    Target::Jump(name.into())
 }
 
-/// Goes to the chain that marks a packet as accepted.
+/// A goto to the chain that marks a packet as accepted.
 pub fn accept_by_mark() -> Target {
-    static CHAIN: LazyLock<ChainName> = LazyLock::new(|| chain(SET_ACCEPT_MARK));
+    static CHAIN: LazyLock<ChainName> = LazyLock::new(|| names::SET_ACCEPT_MARK.into());
     Target::Goto(CHAIN.clone())
 }
 
@@ -68,8 +58,8 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// An empty chain.
-    pub fn new(name: &str, ratelimit: &'a LogRatelimit, workshop: &mut Workshop) -> Self {
-        Builder { name: chain(name), rules: std::mem::take(&mut workshop.room), ratelimit }
+    pub fn new(name: ChainName, ratelimit: &'a LogRatelimit, workshop: &mut Workshop) -> Self {
+        Builder { name, rules: std::mem::take(&mut workshop.room), ratelimit }
     }
 
     /// A rule that is written with one blank where its match is empty.

@@ -1,11 +1,11 @@
 //! The entry chains: where packets come from the kernel's hooks, and find the host's and the guests' chains.
 use super::builder::{Builder, Log, jump, made};
 use super::host::conntrack_filter;
-use super::matches::{entering, established, guest_links, leaving, source_in, tcp};
-use super::sets::set_name;
+use super::matches::{entering, established, leaving, source_in, tcp};
 use super::shared_config::World;
 use super::{FamilyCompiler, message};
 use crate::config::Guest;
+use crate::iptables::names;
 use crate::iptables::ruleset::{CtState, Match, Physdev, Rule, Target};
 use crate::model::{Family, Interface, Verdict};
 
@@ -15,7 +15,7 @@ impl FamilyCompiler<'_> {
     /// PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD, and what they lead to but the guests' and the host's chains.
     pub(super) fn entries(&mut self, world: &World, ips: bool) {
         let origin = made("the jump to the host's chains");
-        for (name, to) in [("PVEFW-INPUT", "PVEFW-HOST-IN"), ("PVEFW-OUTPUT", "PVEFW-HOST-OUT")] {
+        for (name, to) in [(names::INPUT, names::HOST_IN), (names::OUTPUT, names::HOST_OUT)] {
             let mut rules = self.chain(name);
             if world.host.options.enable {
                 rules.plain([], jump(to), &origin);
@@ -23,13 +23,13 @@ impl FamilyCompiler<'_> {
             rules.finish(&mut self.workshop);
         }
         let origin = made(TO_GUESTS);
-        let mut rules = self.chain("PVEFW-FORWARD");
+        let mut rules = self.chain(names::FORWARD);
         if ips {
-            rules.plain([established()], jump("PVEFW-IPS"), &made("IPS for established connections"));
+            rules.plain([established()], jump(names::IPS), &made("IPS for established connections"));
         }
         conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
-        rules.plain([entering(&guest_links())], jump("PVEFW-FWBR-IN"), &origin);
-        rules.plain([leaving(&guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
+        rules.plain([entering(&names::inner_links())], jump(names::FWBR_IN), &origin);
+        rules.plain([leaving(&names::inner_links())], jump(names::FWBR_OUT), &origin);
         rules.finish(&mut self.workshop);
         self.blacklist(world);
     }
@@ -37,12 +37,12 @@ impl FamilyCompiler<'_> {
     /// PVEFW-FWBR-IN with this head, and PVEFW-FWBR-OUT: the ways to the chains of these devices.
     pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
         let origin = made(TO_GUESTS);
-        let mut incoming = self.chain("PVEFW-FWBR-IN");
-        let mut outgoing = self.chain("PVEFW-FWBR-OUT");
+        let mut incoming = self.chain(names::FWBR_IN);
+        let mut outgoing = self.chain(names::FWBR_OUT);
         incoming.extend(head);
         for device in devices {
-            incoming.plain([leaving(device)], jump(&[device.as_str(), "-IN"].concat()), &origin);
-            outgoing.plain([entering(device)], jump(&[device.as_str(), "-OUT"].concat()), &origin);
+            incoming.plain([leaving(device)], jump(names::device_in(device)), &origin);
+            outgoing.plain([entering(device)], jump(names::device_out(device)), &origin);
         }
         incoming.finish(&mut self.workshop);
         outgoing.finish(&mut self.workshop);
@@ -50,7 +50,7 @@ impl FamilyCompiler<'_> {
 
     /// What packets meet first in PVEFW-FWBR-IN.
     pub(super) fn links_head(&mut self, world: &World) -> Vec<Rule> {
-        let mut head = self.chain("PVEFW-FWBR-IN");
+        let mut head = self.chain(names::FWBR_IN);
         self.input_filter(world, &mut head);
         head.into_rules()
     }
@@ -58,7 +58,7 @@ impl FamilyCompiler<'_> {
     /// PVEFW-IPS, if there is any rule for it.
     pub(super) fn ips(&mut self, to_queues: &[Rule]) {
         if !to_queues.is_empty() {
-            let mut rules = self.chain("PVEFW-IPS");
+            let mut rules = self.chain(names::IPS);
             rules.extend(to_queues);
             rules.finish(&mut self.workshop);
         }
@@ -68,15 +68,15 @@ impl FamilyCompiler<'_> {
     pub(super) fn input_filter(&self, world: &World, rules: &mut Builder<'_>) {
         let host = &world.host.options;
         if world.cluster.definitions.sets.contains_key("blacklist") {
-            let set = set_name(0, "blacklist", self.family);
-            rules.plain([source_in(&set)], jump("PVEFW-blacklist"), &made("set blacklist of cluster.fw"));
+            let set = names::set(0, "blacklist", self.family);
+            rules.plain([source_in(&set)], jump(names::BLACKLIST), &made("set blacklist of cluster.fw"));
         }
         if self.family == Family::V4 && host.nosmurfs {
             let fresh = Match::Conntrack(&[CtState::Invalid, CtState::New]);
-            rules.plain([fresh], jump("PVEFW-smurfs"), &host.lines.origin("nosmurfs"));
+            rules.plain([fresh], jump(names::SMURFS), &host.lines.origin("nosmurfs"));
         }
         if host.tcpflags {
-            rules.plain([tcp()], jump("PVEFW-tcpflags"), &host.lines.origin("tcpflags"));
+            rules.plain([tcp()], jump(names::TCPFLAGS), &host.lines.origin("tcpflags"));
         }
     }
 
@@ -85,7 +85,7 @@ impl FamilyCompiler<'_> {
             return;
         }
         let origin = made("set blacklist of cluster.fw");
-        let mut rules = self.chain("PVEFW-blacklist");
+        let mut rules = self.chain(names::BLACKLIST);
         let level = world.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
         rules.plain([], Target::Drop, &origin);

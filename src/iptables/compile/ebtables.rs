@@ -1,8 +1,9 @@
 //! The ebtables chains: what guests may send below IP.
-use super::builder::{chain, made};
-use super::matches::{ethertype, guest_links};
+use super::builder::made;
+use super::matches::ethertype;
 use super::sets::ipfilter;
 use crate::config::{Guest, SetEntry};
+use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName};
 use crate::model::{Interface, Origin};
 use crate::node::Device;
@@ -20,8 +21,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(name: &str) -> Self {
-        Builder { name: chain(name), rules: Vec::new() }
+    fn new(name: impl Into<ChainName>) -> Self {
+        Builder { name: name.into(), rules: Vec::new() }
     }
 
     fn rule(&mut self, matches: impl IntoIterator<Item = BridgeMatch>, target: BridgeTarget, origin: &Origin) {
@@ -33,8 +34,8 @@ impl Builder {
     }
 }
 
-fn jump(name: &str) -> BridgeTarget {
-    BridgeTarget::Jump(chain(name))
+fn jump(name: impl Into<ChainName>) -> BridgeTarget {
+    BridgeTarget::Jump(name.into())
 }
 
 fn protocol(name: &str) -> [BridgeMatch; 1] {
@@ -45,15 +46,15 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
 pub fn entries(devices: &[Interface]) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = made("the jump to the guests' chains");
-    let mut forward = Builder::new("PVEFW-FORWARD");
+    let mut forward = Builder::new(names::FORWARD);
     forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables decides over IPv4"));
     forward.rule(protocol("IPv6"), BridgeTarget::Accept, &made("ip6tables decides over IPv6"));
-    forward.rule([BridgeMatch::OutInterface(guest_links())], jump("PVEFW-FWBR-OUT"), &origin);
+    forward.rule([BridgeMatch::OutInterface(names::inner_links())], jump(names::FWBR_OUT), &origin);
     forward.finish(&mut chains);
 
-    let mut outgoing = Builder::new("PVEFW-FWBR-OUT");
+    let mut outgoing = Builder::new(names::FWBR_OUT);
     for device in devices {
-        outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(&[device.as_str(), "-OUT"].concat()), &origin);
+        outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(names::device_out(device)), &origin);
     }
     outgoing.finish(&mut chains);
     chains
@@ -70,16 +71,15 @@ pub fn guest(guest: &Guest, devices: &[Device]) -> BridgeChains {
 
 fn device_chains(guest: &Guest, device: &Device, chains: &mut BridgeChains) {
     let options = &guest.options;
-    let name = format!("{}-OUT", device.name);
-    let mut rules = Builder::new(&name);
+    let mut rules = Builder::new(names::device_out(&device.name));
     if let Some(mac) = device.mac.as_ref().filter(|_| options.macfilter) {
         rules.rule([BridgeMatch::NotFrom(mac.value)], BridgeTarget::Drop, &options.lines.origin("macfilter"));
     }
     if let Some(sources) = arp_sources(guest, device) {
         let origin = options.lines.origin("ipfilter");
-        let arp = format!("{name}-ARP");
-        rules.rule(protocol("ARP"), jump(&arp), &origin);
-        let mut filter = Builder::new(&arp);
+        let arp = names::device_arp(&device.name);
+        rules.rule(protocol("ARP"), jump(arp.clone()), &origin);
+        let mut filter = Builder::new(arp);
         for source in sources {
             let [arp] = protocol("ARP");
             filter.rule([arp, BridgeMatch::ArpSource(source)], BridgeTarget::Return, &origin);
@@ -89,9 +89,9 @@ fn device_chains(guest: &Guest, device: &Device, chains: &mut BridgeChains) {
     }
     if !options.layer2_protocols.is_empty() {
         let origin = options.lines.origin("layer2_protocols");
-        let proto = format!("{name}-PROTO");
-        rules.rule([], jump(&proto), &origin);
-        let mut filter = Builder::new(&proto);
+        let protocols = names::device_protocols(&device.name);
+        rules.rule([], jump(protocols.clone()), &origin);
+        let mut filter = Builder::new(protocols);
         for name in &options.layer2_protocols {
             filter.rule([BridgeMatch::Protocol(name.clone())], BridgeTarget::Return, &origin);
         }
@@ -122,9 +122,4 @@ fn arp_sources(guest: &Guest, device: &Device) -> Option<Vec<Ipv4Net>> {
         }
     }
     (!listed.is_empty() || !sources.is_empty()).then_some(sources)
-}
-
-/// The chains of a device whose live content is kept, in all tables.
-pub fn kept_chains(device: &Interface) -> impl Iterator<Item = ChainName> + '_ {
-    ["-IN", "-OUT", "-OUT-ARP", "-OUT-PROTO"].into_iter().map(move |suffix| chain(&format!("{device}{suffix}")))
 }

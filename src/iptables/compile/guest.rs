@@ -5,6 +5,7 @@ use super::rules::{Owner, Place};
 use super::sets::{has_ipfilter, ipfilter};
 use super::{FamilyCompiler, policy_message};
 use crate::config::Guest;
+use crate::iptables::names;
 use crate::iptables::ruleset::{Match, Side, Target};
 use crate::model::{Direction, Family, Scope, SetRef};
 use crate::node::Device;
@@ -21,7 +22,7 @@ impl FamilyCompiler<'_> {
     fn device_in(&mut self, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
-        let mut rules = self.chain(&[device.name.as_str(), "-IN"].concat());
+        let mut rules = self.chain(names::device_in(&device.name));
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Direction::In);
         if options.ndp {
@@ -44,7 +45,7 @@ impl FamilyCompiler<'_> {
     fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         let accept = accept_by_mark();
-        let mut rules = self.chain(&[device.name.as_str(), "-OUT"].concat());
+        let mut rules = self.chain(names::device_out(&device.name));
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Direction::Out);
         self.source_filters(&mut rules, guest, device);

@@ -1,10 +1,10 @@
 //! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
-use super::builder::{Builder, Log, chain, jump, made};
+use super::builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{Owner, Place};
-use super::sets::set_name;
 use super::shared_config::{Node, World};
 use super::{FamilyCompiler, policy_message};
+use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Direction, Family, Interface, Origin, Spelled, Verdict};
 use crate::paths;
@@ -22,12 +22,12 @@ impl FamilyCompiler<'_> {
     /// Both chains of the host, if its firewall is on.
     pub(super) fn host(&mut self, node: &Node<'_>) {
         if node.world.host.options.enable {
-            self.host_chain(node, Direction::In, "PVEFW-HOST-IN");
-            self.host_chain(node, Direction::Out, "PVEFW-HOST-OUT");
+            self.host_chain(node, Direction::In, names::HOST_IN);
+            self.host_chain(node, Direction::Out, names::HOST_OUT);
         }
     }
 
-    fn host_chain(&mut self, node: &Node<'_>, direction: Direction, name: &str) {
+    fn host_chain(&mut self, node: &Node<'_>, direction: Direction, name: FixedChain) {
         let world = node.world;
         let mut rules = self.chain(name);
         let loopback = Interface::new("lo").map(|lo| match direction {
@@ -58,7 +58,7 @@ impl FamilyCompiler<'_> {
     }
 
     fn management(&self, rules: &mut Builder<'_>) {
-        let set = set_name(0, "management", self.family);
+        let set = names::set(0, "management", self.family);
         for (first, last) in MANAGEMENT {
             let origin = made(format!("default access to port {first} for the set management"));
             let matches = vec![source_in(&set), tcp(), port(Side::Destination, first, last)];
@@ -116,14 +116,14 @@ impl FamilyCompiler<'_> {
         match policy {
             Verdict::Accept => rules.spec([], accept, origin),
             Verdict::Drop => {
-                rules.plain([], jump("PVEFW-Drop"), origin);
+                rules.plain([], jump(names::DROP), origin);
                 rules.log(&[], log, origin);
                 rules.plain([], Target::Drop, origin);
             }
             Verdict::Reject => {
-                rules.plain([], jump("PVEFW-Reject"), origin);
+                rules.plain([], jump(names::REJECT_POLICY), origin);
                 rules.log(&[], log, origin);
-                rules.plain([], Target::Goto(chain("PVEFW-reject")), origin);
+                rules.plain([], Target::Goto(names::REJECT.into()), origin);
             }
         }
     }

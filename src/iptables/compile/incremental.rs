@@ -7,13 +7,15 @@ use super::guest_ruleset::Share;
 use super::node_chains::{Groups, Links, OwnChains};
 use super::sets::{Lost, Sets};
 use super::shared_config::{Basis, Node, World};
-use super::{Compiled, Handled, ebtables, expiry, is_enabled, settings};
+use super::{Compiled, Handled, expiry, is_enabled};
 use crate::config::{ConfigCache, Configuration, GuestConfig};
 use crate::inputs::{Facts, Tree};
+use crate::iptables::names;
 use crate::iptables::ruleset::Ruleset;
 use crate::model::{Family, Report};
 use crate::node::Localnet;
 use crate::parallel;
+use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -107,7 +109,7 @@ impl Memory {
             enabled,
             expires: expiry(enable).filter(|_| enabled),
             nftables: world.host.options.nftables,
-            settings: settings(&world.host.options),
+            settings: Settings::of(&world.host.options),
             localnet,
             ..Compiled::default()
         };
@@ -206,7 +208,7 @@ fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
     }
     ruleset.bridge = shares().flat_map(|share| &share.bridge).cloned().collect();
     let kept = shares().filter(|share| share.kept).flat_map(|share| &share.devices);
-    ruleset.kept = kept.flat_map(ebtables::kept_chains).collect();
+    ruleset.kept = kept.flat_map(names::device_chains).collect();
     ruleset
 }
 

@@ -106,11 +106,6 @@ pub fn leaving(device: &Interface) -> Match {
     Match::Physdev(Physdev::Out(device.clone()))
 }
 
-/// The wildcard for the inner ends of the links to guests' bridges.
-pub fn guest_links() -> Interface {
-    Interface::new("fwln+").expect("a short word")
-}
-
 /// An ethertype for ebtables.
 pub fn ethertype(name: &str) -> Token {
     Token::new(name).expect("an ethertype's name is a word")

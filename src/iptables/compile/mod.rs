@@ -18,10 +18,10 @@ mod standard;
 use crate::model::{Family, LogRatelimit, Report, Scope, SetRef, Verdict};
 pub use incremental::Compiler;
 
-use crate::config::HostOptions;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::ruleset::{Ruleset, SetName};
+use crate::iptables::ruleset::{ChainName, Ruleset, SetName};
 use crate::node::Localnet;
+use crate::settings::Settings;
 use builder::{Builder, Chains, Workshop};
 use sets::SetNames;
 use std::collections::BTreeSet;
@@ -46,30 +46,6 @@ pub struct Compiled {
     pub localnet: Localnet,
     /// Guests and devices that have rules.
     pub handled: Handled,
-}
-
-/// Kernel settings of host.fw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `net.nf_conntrack_max`, a multiple of 8192.
-    pub conntrack_max: u64,
-    /// `net.netfilter.nf_conntrack_tcp_timeout_established`, in seconds.
-    pub tcp_timeout_established: u64,
-    /// `net.netfilter.nf_conntrack_tcp_timeout_syn_recv`, in seconds.
-    pub tcp_timeout_syn_recv: u64,
-    /// Whether the log daemon writes connections.
-    pub log_conntrack: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            conntrack_max: 262_144,
-            tcp_timeout_established: 432_000,
-            tcp_timeout_syn_recv: 60,
-            log_conntrack: false,
-        }
-    }
 }
 
 /// How much of the node and its guests is firewalled.
@@ -100,17 +76,6 @@ fn is_enabled(enable: u64, now: u64) -> bool {
 /// The first second in which an `enable: TIME` no longer holds.
 fn expiry(enable: u64) -> Option<u64> {
     (enable > 1).then(|| enable.saturating_add(GRACE).saturating_add(1))
-}
-
-fn settings(host: &HostOptions) -> Settings {
-    let default = Settings::default();
-    let or = |value: u64, default| if value == 0 { default } else { value };
-    Settings {
-        conntrack_max: host.nf_conntrack_max.max(default.conntrack_max).next_multiple_of(8192),
-        tcp_timeout_established: or(host.nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
-        tcp_timeout_syn_recv: or(host.nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
-        log_conntrack: host.log_nf_conntrack,
-    }
 }
 
 /// What a log line says of a user's rule.
@@ -147,8 +112,8 @@ impl<'a> FamilyCompiler<'a> {
         FamilyCompiler { family, ratelimit, cluster_sets, guest_sets, workshop, groups_in_use }
     }
 
-    fn chain(&mut self, name: &str) -> Builder<'a> {
-        Builder::new(name, self.ratelimit, &mut self.workshop)
+    fn chain(&mut self, name: impl Into<ChainName>) -> Builder<'a> {
+        Builder::new(name.into(), self.ratelimit, &mut self.workshop)
     }
 
     /// The chains that were made.

@@ -2,6 +2,7 @@
 use super::FamilyCompiler;
 use super::matches::{opening, port, proto};
 use crate::config::HostOptions;
+use crate::iptables::names;
 use crate::iptables::ruleset::{HashLimit, Match, Side, Target};
 use crate::model::Family;
 
@@ -21,7 +22,7 @@ impl FamilyCompiler<'_> {
         if !host.protection_synflood && host.nf_conntrack_helpers.is_empty() {
             return;
         }
-        let mut rules = self.chain("PVEFW-PREROUTING");
+        let mut rules = self.chain(names::PREROUTING);
         if host.protection_synflood {
             let limit = HashLimit {
                 above: or(host.protection_synflood_rate, RATE),

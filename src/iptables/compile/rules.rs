@@ -3,7 +3,8 @@ use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
 use crate::config::{Action, Cluster, Rule, VerdictRule};
-use crate::iptables::ruleset::{Match, Side, Target};
+use crate::iptables::names;
+use crate::iptables::ruleset::{ChainName, Match, Side, Target};
 use crate::model::{Direction, Interface, Origin, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,8 +69,7 @@ impl FamilyCompiler<'_> {
             self.groups_in_use.insert(name.to_string());
         }
         let origin = Origin::Line(place.file.clone(), line);
-        let word = if place.direction == Direction::In { "IN" } else { "OUT" };
-        into.plain(Vec::from_iter(interface), jump(&["GROUP-", name, "-", word].concat()), &origin);
+        into.plain(Vec::from_iter(interface), jump(group_chain(name, place.direction)), &origin);
         into.plain([marked()], place.group_accept.clone(), &origin);
     }
 
@@ -97,7 +97,7 @@ impl FamilyCompiler<'_> {
         let target = match verdict {
             Verdict::Accept => place.accept.clone(),
             Verdict::Drop => Target::Drop,
-            Verdict::Reject => jump("PVEFW-reject"),
+            Verdict::Reject => jump(names::REJECT),
         };
         let log = Log { vmid: place.vmid, level: *log, message: message(*verdict) };
         let common = matches.len();
@@ -112,8 +112,8 @@ impl FamilyCompiler<'_> {
 
     /// The chains of a group.
     pub(super) fn group(&mut self, name: &str, cluster: &Cluster) {
-        for (direction, word) in [(Direction::In, "IN"), (Direction::Out, "OUT")] {
-            let mut rules = self.chain(&format!("GROUP-{name}-{word}"));
+        for direction in [Direction::In, Direction::Out] {
+            let mut rules = self.chain(group_chain(name, direction));
             let group = cluster.groups.get(name);
             let origin = match group {
                 Some(group) => Origin::Line(cluster.file.clone(), group.line),
@@ -133,6 +133,10 @@ impl FamilyCompiler<'_> {
             rules.finish(&mut self.workshop);
         }
     }
+}
+
+fn group_chain(name: &str, direction: Direction) -> ChainName {
+    if direction == Direction::In { names::group_in(name) } else { names::group_out(name) }
 }
 
 /// `-i` or `-o` with the real name of an interface.

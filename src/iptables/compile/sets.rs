@@ -1,6 +1,7 @@
 //! IP sets: their names in the kernel, and what is in them.
 use super::builder::made;
 use crate::config::{Alias, Cluster, Guest, IpSet, SetEntry};
+use crate::iptables::names;
 use crate::iptables::ruleset::{Set, SetName};
 use crate::model::{Family, Origin, PerFamily, Report};
 use crate::node::Device;
@@ -8,25 +9,6 @@ use ipnet::{IpNet, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-
-/// The longest name that is used as it is, in characters.
-const LONGEST: usize = 20;
-
-/// The name of a set in the kernel. The owner of cluster sets is 0. Long names are replaced by a hash.
-pub fn set_name(vmid: u32, name: &str, family: Family) -> SetName {
-    let version = match family {
-        Family::V4 => "v4",
-        Family::V6 => "v6",
-    };
-    let id = format!("{vmid}-{name}-{version}");
-    let id = if id.len() > LONGEST { format!("{:X}", fnv1a(id.as_bytes()) & 0x7fff_ffff) } else { id };
-    SetName::new(&format!("PVEFW-{id}")).expect("PVEFW- and at most 20 characters of a name")
-}
-
-/// FNV-1a, 32 bits.
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
 
 /// A set that a file defines, for both families.
 #[derive(Debug)]
@@ -48,7 +30,7 @@ impl Defined {
             0 => made(format!("standard set {name} of {file}")),
             line => Origin::Line(file.clone(), line),
         };
-        let names = PerFamily { v4: set_name(vmid, name, Family::V4), v6: set_name(vmid, name, Family::V6) };
+        let names = PerFamily { v4: names::set(vmid, name, Family::V4), v6: names::set(vmid, name, Family::V6) };
         let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
         let entries: Vec<_> = entries.chain(extra.entries).collect();
         let of = |family| {
@@ -170,21 +152,4 @@ fn own_addresses(device: &Device) -> Extra {
 
 fn management(local_network: &Alias) -> Extra {
     Extra { entries: vec![(local_network.value, false)], count: 2 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_names_are_hashed() {
-        for (vmid, name, family, expected) in [
-            (0, "myset", Family::V4, "PVEFW-0-myset-v4"),
-            (100, "ipfilter-net0", Family::V6, "PVEFW-100-ipfilter-net0-v6"),
-            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V4, "PVEFW-26416E0"),
-            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V6, "PVEFW-4641A06"),
-        ] {
-            assert_eq!(set_name(vmid, name, family).as_str(), expected);
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! The standard chains, which every configuration has.
 use super::FamilyCompiler;
-use super::builder::{Log, SET_ACCEPT_MARK, chain, jump, made};
+use super::builder::{Log, jump, made};
 use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
 use crate::config::HostOptions;
+use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, RejectWith, Side, Target, TcpFlags};
 use crate::model::{Family, Origin, Verdict};
 
@@ -12,25 +13,25 @@ impl FamilyCompiler<'_> {
         self.set_accept_mark();
         self.drop_broadcast();
         self.reject();
-        self.default_action("PVEFW-Drop", &Target::Drop);
-        self.default_action("PVEFW-Reject", &jump("PVEFW-reject"));
+        self.default_action(names::DROP, &Target::Drop);
+        self.default_action(names::REJECT_POLICY, &jump(names::REJECT));
         self.tcpflags();
-        self.logged_drop("PVEFW-logflags", host.tcp_flags_log_level, &host.lines.origin("tcp_flags_log_level"));
+        self.logged_drop(names::LOGFLAGS, host.tcp_flags_log_level, &host.lines.origin("tcp_flags_log_level"));
         if self.family == Family::V4 {
             self.smurfs();
-            self.logged_drop("PVEFW-smurflog", host.smurf_log_level, &host.lines.origin("smurf_log_level"));
+            self.logged_drop(names::SMURFLOG, host.smurf_log_level, &host.lines.origin("smurf_log_level"));
         }
     }
 
     fn set_accept_mark(&mut self) {
-        let mut rules = self.chain(SET_ACCEPT_MARK);
-        rules.spec([], set_mark(true), &made("standard chain PVEFW-SET-ACCEPT-MARK"));
+        let mut rules = self.chain(names::SET_ACCEPT_MARK);
+        rules.spec([], set_mark(true), &made(format!("standard chain {}", names::SET_ACCEPT_MARK)));
         rules.finish(&mut self.workshop);
     }
 
     fn drop_broadcast(&mut self) {
-        let origin = made("standard chain PVEFW-DropBroadcast: broadcast, multicast and anycast");
-        let mut rules = self.chain("PVEFW-DropBroadcast");
+        let origin = made(format!("standard chain {}: broadcast, multicast and anycast", names::DROP_BROADCAST));
+        let mut rules = self.chain(names::DROP_BROADCAST);
         match self.family {
             Family::V4 => {
                 for kind in [AddrType::Broadcast, AddrType::Multicast, AddrType::Anycast] {
@@ -44,8 +45,8 @@ impl FamilyCompiler<'_> {
     }
 
     fn reject(&mut self) {
-        let origin = made("standard chain PVEFW-reject");
-        let mut rules = self.chain("PVEFW-reject");
+        let origin = made(format!("standard chain {}", names::REJECT));
+        let mut rules = self.chain(names::REJECT);
         // nobody is answered who did not ask for himself alone, and no error message is
         if self.family == Family::V4 {
             rules.spec([Match::AddrType(Side::Destination, AddrType::Broadcast)], Target::Drop, &origin);
@@ -70,13 +71,13 @@ impl FamilyCompiler<'_> {
     }
 
     /// What a DROP or REJECT policy does without a log line.
-    fn default_action(&mut self, name: &str, smb: &Target) {
+    fn default_action(&mut self, name: FixedChain, smb: &Target) {
         let origin = |what: &str| made(format!("standard chain {name}: {what}"));
         let mut rules = self.chain(name);
         let dport = |first, last| port(Side::Destination, first, last);
         let sport = |number| port(Side::Source, number, number);
-        rules.spec([tcp(), dport(43, 43)], jump("PVEFW-reject"), &origin("whois"));
-        rules.spec([], jump("PVEFW-DropBroadcast"), &origin("broadcasts"));
+        rules.spec([tcp(), dport(43, 43)], jump(names::REJECT), &origin("whois"));
+        rules.spec([], jump(names::DROP_BROADCAST), &origin("broadcasts"));
         let kinds = match self.family {
             Family::V4 => ["destination-unreachable", "source-quench", "time-exceeded"],
             Family::V6 => ["destination-unreachable", "time-exceeded", "packet-too-big"],
@@ -99,9 +100,9 @@ impl FamilyCompiler<'_> {
     }
 
     fn tcpflags(&mut self) {
-        let origin = made("standard chain PVEFW-tcpflags: illegal TCP flags");
-        let mut rules = self.chain("PVEFW-tcpflags");
-        let logged = || Target::Goto(chain("PVEFW-logflags"));
+        let origin = made(format!("standard chain {}: illegal TCP flags", names::TCPFLAGS));
+        let mut rules = self.chain(names::TCPFLAGS);
+        let logged = || Target::Goto(names::LOGFLAGS.into());
         let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);
         let (psh, ack, urg) = (TcpFlags::PSH, TcpFlags::ACK, TcpFlags::URG);
         let all = fin.and(syn).and(rst).and(psh).and(ack).and(urg);
@@ -117,16 +118,16 @@ impl FamilyCompiler<'_> {
     }
 
     fn smurfs(&mut self) {
-        let origin = made("standard chain PVEFW-smurfs: packets from broadcast addresses");
-        let mut rules = self.chain("PVEFW-smurfs");
-        let logged = || Target::Goto(chain("PVEFW-smurflog"));
+        let origin = made(format!("standard chain {}: packets from broadcast addresses", names::SMURFS));
+        let mut rules = self.chain(names::SMURFS);
+        let logged = || Target::Goto(names::SMURFLOG.into());
         rules.spec([net(Side::Source, "0.0.0.0/32")], Target::Return, &origin);
         rules.spec([Match::AddrType(Side::Source, AddrType::Broadcast)], logged(), &origin);
         rules.spec([net(Side::Source, "224.0.0.0/4")], logged(), &origin);
         rules.finish(&mut self.workshop);
     }
 
-    fn logged_drop(&mut self, name: &str, level: Option<u8>, origin: &Origin) {
+    fn logged_drop(&mut self, name: FixedChain, level: Option<u8>, origin: &Origin) {
         let mut rules = self.chain(name);
         rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
         rules.spec([], Target::Drop, origin);

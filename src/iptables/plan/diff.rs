@@ -1,5 +1,6 @@
 //! The changes that make the live rules equal to the wanted ones.
 use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
+use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
@@ -277,7 +278,7 @@ fn table_plan<'a>(
         }
     }
     for hook in hooks {
-        let entry = plan.chains.get(format!("PVEFW-{hook}").as_str()).map(|planned| planned.action);
+        let entry = plan.chains.get(&names::entry(hook)).map(|planned| planned.action);
         let stays = entry.is_some_and(|action| action != Action::Delete);
         let wanted = usize::from(stays && (entry != Some(Action::Ignore) || live.hooks.contains_key(hook)));
         let count = live.hooks.get(hook).copied().unwrap_or(0);

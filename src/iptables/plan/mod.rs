@@ -6,7 +6,6 @@
 mod diff;
 mod listing;
 mod live;
-mod names;
 mod read;
 mod script;
 mod set_swap;
@@ -14,7 +13,5 @@ mod set_swap;
 pub use diff::{Action, Plan, Planned, SetPlan, TablePlan};
 pub use listing::{Block, Entry, Listing};
 pub use live::{Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, TableName};
-pub use names::{is_own_bridge_chain, is_own_chain, is_own_set};
 pub use read::{BridgeFormat, Unreadable, read_bridge, read_sets, read_table, sets_in_use};
 pub use script::{Script, bridge_script, removed_sets_script, sets_script, table_script};
-pub use set_swap::next_name;

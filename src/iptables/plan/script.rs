@@ -1,6 +1,7 @@
 //! Scripts for the restore tools.
 use super::diff::{Action, Planned, SetPlan, TablePlan};
 use super::live::TableName;
+use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -93,7 +94,7 @@ fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
         script.line(format_args!(":{name} {policy}"));
     }
     for hook in &plan.missing_hooks {
-        script.line(format_args!("-A {hook} -j PVEFW-{hook}"));
+        script.line(format_args!("-A {hook} -j {}", names::entry(hook)));
     }
     script
 }
@@ -101,7 +102,7 @@ fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
 fn tail(script: &mut Script<ChainName>, plan: &TablePlan) {
     for (hook, count) in &plan.surplus_hooks {
         for _ in 0..*count {
-            script.line(format_args!("-D {hook} -j PVEFW-{hook}"));
+            script.line(format_args!("-D {hook} -j {}", names::entry(hook)));
         }
     }
     for name in plan.with(Action::Delete) {
@@ -132,7 +133,7 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
         script.block(Some(name.clone()));
         if action == Action::Create {
             set.lines(name).for_each(|line| script.line(line));
-        } else if let Some(swap) = SetName::new(&format!("{name}_swap")) {
+        } else if let Some(swap) = names::swap_set(name) {
             set.lines(&swap).for_each(|line| script.line(line));
             script.line(format_args!("swap {swap} {name}"));
             script.line(format_args!("flush {swap}"));

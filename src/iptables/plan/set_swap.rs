@@ -7,19 +7,11 @@
 //! update switches the rules back to them without changing their meaning.
 use super::diff::{Action, Plan, TablePlan};
 use super::live::{Live, TableName};
+use crate::iptables::names::next_set;
 use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, Table};
 use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// The suffix of a set's name between the two updates. Our set names are short enough for it.
-const NEXT: &str = "_next";
-
-/// The temporary name for the new content of a set.
-#[must_use]
-pub fn next_name(name: &SetName) -> Option<SetName> {
-    SetName::new(&format!("{name}{NEXT}"))
-}
 
 impl Plan {
     /// The sets that must change together with the rules.
@@ -89,7 +81,7 @@ impl Ruleset {
     pub fn staged(&self, sets: &BTreeSet<SetName>) -> Self {
         let mut staged = self.clone();
         for (name, set) in sets.iter().filter_map(|name| self.sets.get_key_value(name)) {
-            staged.sets.extend(next_name(name).map(|next| (next, set.clone())));
+            staged.sets.extend(next_set(name).map(|next| (next, set.clone())));
         }
         for family in Family::ALL {
             for chain in staged.filter[family].values_mut().filter(|chain| uses_set(chain, sets)) {
@@ -137,7 +129,7 @@ fn renamed(chain: &Chain, sets: &BTreeSet<SetName>) -> Chain {
     for one in rules.iter_mut().flat_map(|rule| &mut rule.matches) {
         if let Match::Set { name, .. } = one
             && sets.contains(name)
-            && let Some(next) = next_name(name)
+            && let Some(next) = next_set(name)
         {
             *name = next;
         }

@@ -2,6 +2,7 @@
 //!
 //! A firewalled device is a port of its own bridge, `vmbrX - fwpr<id>p<n> = fwln<id>i<n> - fwbr<id>i<n> - tap<id>i<n>`; any
 //! other device is a port of `vmbrX` itself.
+use crate::model::guest::GuestDevice;
 use std::fmt;
 
 /// Source or destination of a packet.
@@ -23,12 +24,8 @@ pub enum End {
 /// A guest's device and its bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestPort {
-    /// Its name on the node: `tap100i0`, `veth200i1`.
-    pub device: String,
-    /// The VMID.
-    pub vmid: u32,
-    /// The index of the device.
-    pub index: u8,
+    /// The device.
+    pub device: GuestDevice,
     /// The bridge that it is attached to, directly or through its own bridge.
     pub bridge: String,
     /// Whether it has its own bridge, on which the firewall filters (`firewall=1`).
@@ -36,18 +33,9 @@ pub struct GuestPort {
 }
 
 impl GuestPort {
-    fn own_bridge(&self) -> String {
-        format!("fwbr{}i{}", self.vmid, self.index)
-    }
-
-    /// The port of its own bridge towards `vmbrX`.
-    fn inner(&self) -> String {
-        format!("fwln{}i{}", self.vmid, self.index)
-    }
-
     /// The port of `vmbrX` towards it.
     fn outer(&self) -> String {
-        if self.firewalled { format!("fwpr{}p{}", self.vmid, self.index) } else { self.device.clone() }
+        if self.firewalled { self.device.outer_link() } else { self.device.to_string() }
     }
 }
 
@@ -137,7 +125,11 @@ pub fn path_between(from: &End, to: &End) -> Vec<Hop> {
     if let End::Guest(guest) = from
         && guest.firewalled
     {
-        hops.push(Hop::Bridge { bridge: guest.own_bridge(), from: guest.device.clone(), to: guest.inner() });
+        hops.push(Hop::Bridge {
+            bridge: guest.device.bridge(),
+            from: guest.device.to_string(),
+            to: guest.device.inner_link(),
+        });
     }
     match (attached(from), attached(to)) {
         (None, None) => {
@@ -152,7 +144,11 @@ pub fn path_between(from: &End, to: &End) -> Vec<Hop> {
     if let End::Guest(guest) = to
         && guest.firewalled
     {
-        hops.push(Hop::Bridge { bridge: guest.own_bridge(), from: guest.inner(), to: guest.device.clone() });
+        hops.push(Hop::Bridge {
+            bridge: guest.device.bridge(),
+            from: guest.device.inner_link(),
+            to: guest.device.to_string(),
+        });
     }
     hops
 }
@@ -169,10 +165,11 @@ fn attached(end: &End) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::guest::GuestKind;
 
     fn guest(vmid: u32, bridge: &str, firewalled: bool) -> End {
-        let device = format!("tap{vmid}i0");
-        End::Guest(GuestPort { device, vmid, index: 0, bridge: bridge.into(), firewalled })
+        let device = GuestDevice { kind: GuestKind::Vm, vmid, index: 0 };
+        End::Guest(GuestPort { device, bridge: bridge.into(), firewalled })
     }
 
     fn hops(from: &End, to: &End) -> Vec<String> {

@@ -2,6 +2,7 @@
 use super::eval::{AnyRule, Effect, Situation, Verdict};
 use super::packet::Layer;
 use super::path::Hop;
+use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Ruleset, Target};
 use crate::model::Family;
 
@@ -122,7 +123,7 @@ enum Call {
 /// Evaluates the rules of a hook, beginning with the chain that its built-in chain jumps to (`-A INPUT -j PVEFW-INPUT`).
 pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
     let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
-    let Some(entry) = ChainName::new(&format!("PVEFW-{}", at.hop.hook())) else { return walk };
+    let entry = names::entry(at.hop.hook());
     let mut frames = vec![Frame { chain: entry, next: 0, depth: 0, callers: Vec::new() }];
     while let Some(frame) = frames.last_mut() {
         let Some((chain, rule)) = tables.rule(ruleset, &frame.chain, frame.next) else {

@@ -128,7 +128,7 @@ fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
 }
 
 fn links(corosync: Corosync<'_>, direction: Direction, rules: &mut Builder<'_>) {
-    let origin: Origin = made("corosync.conf");
+    let origin: Origin = made(crate::paths::COROSYNC);
     let ports = || udp(End::Destination, COROSYNC.0, COROSYNC.1);
     if corosync.multicast {
         for groups in ["224.0.0.0/4", "ff00::/8"] {

@@ -17,6 +17,7 @@ pub mod wire;
 use crate::netns::Netns;
 use pve_firewall::iptables::ruleset::MacAddr;
 use pve_firewall::iptables::simulate::{End, GuestPort};
+use pve_firewall::model::guest::GuestDevice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -141,9 +142,7 @@ impl Place {
             Place::Guest(index) => {
                 let device = &DEVICES[index];
                 End::Guest(GuestPort {
-                    device: device.name(),
-                    vmid: device.vmid,
-                    index: device.index,
+                    device: GuestDevice::parse(&device.name()).expect("the devices of the test bed are guests'"),
                     bridge: format!("vmbr{}", device.bridge),
                     firewalled: device.firewalled,
                 })

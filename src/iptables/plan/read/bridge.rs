@@ -1,8 +1,8 @@
 //! The formats of `ebtables-save` and `ebtables -L`.
 use super::super::live::{BRIDGE_HOOKS, LiveBridge, LiveTable};
-use super::super::names::is_own_bridge_chain;
 use super::split_name;
 use super::tables::hook_of;
+use crate::iptables::names::is_own_bridge_chain;
 use crate::iptables::ruleset::{ChainName, MacStyle, Signature, signature_of};
 use std::borrow::Cow;
 use std::collections::BTreeMap;

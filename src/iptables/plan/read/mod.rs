@@ -9,7 +9,7 @@ pub use sets::{read_sets, sets_in_use};
 pub use tables::read_table;
 
 use super::live::References;
-use super::names::is_own_set;
+use crate::iptables::names::is_own_set;
 use crate::iptables::ruleset::{ChainName, SetName};
 
 /// The output of a tool is truncated.
@@ -57,7 +57,7 @@ fn split_name(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iptables::plan::names::is_own_chain;
+    use crate::iptables::names::is_own_chain;
 
     #[test]
     fn set_references_are_found_outside_quotes() {

@@ -1,6 +1,6 @@
 //! The formats of `ipset save` and `ipset -t list`.
 use super::super::live::LiveSets;
-use super::super::names::is_own_set;
+use crate::iptables::names::{is_own_set, is_swap_set};
 use crate::iptables::ruleset::{SetName, signature_of};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub fn read_sets(text: &str) -> LiveSets {
     let mut live = LiveSets::default();
     for (name, mut lines) in lines {
         let Some(name) = SetName::new(name) else { continue };
-        if name.as_str().ends_with("_swap") {
+        if is_swap_set(&name) {
             live.stale.insert(name);
         } else {
             lines.sort_unstable();

@@ -1,7 +1,7 @@
 //! The format of iptables-save(8).
 use super::super::live::{LiveTable, TableName};
-use super::super::names::is_own_chain;
 use super::{Unreadable, split_name};
+use crate::iptables::names::{is_entry, is_own_chain};
 use crate::iptables::ruleset::{ChainName, Signature};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -59,7 +59,7 @@ fn signature(rule: &str) -> Option<Signature> {
 /// The built-in chain, if this rule is its jump to our entry chain.
 pub(super) fn hook_of(hooks: &[&'static str], chain: &str, rule: &str) -> Option<&'static str> {
     let hook = hooks.iter().find(|hook| **hook == chain)?;
-    (rule.trim_end().strip_prefix("-j PVEFW-") == Some(hook)).then_some(*hook)
+    rule.trim_end().strip_prefix("-j ").is_some_and(|target| is_entry(target, hook)).then_some(*hook)
 }
 
 #[cfg(test)]

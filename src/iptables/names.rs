@@ -1,0 +1,351 @@
+//! The names of our chains and sets in the kernel: written and recognised here alone.
+//!
+//! All chains of ours have short names: the longest come from a device (15 characters) with `-OUT-PROTO`, and from a group
+//! (18) with `GROUP-` and `-OUT`. Those of sets are at most 26 characters long.
+use super::ruleset::{ChainName, SetName};
+use crate::model::guest::{GuestDevice, GuestKind, INNER_LINK};
+use crate::model::{Family, Interface};
+use std::fmt;
+
+/// What the names of all chains and sets begin with that are no device's and no group's.
+const PREFIX: &str = "PVEFW-";
+const GROUP: &str = "GROUP-";
+const IN: &str = "-IN";
+const OUT: &str = "-OUT";
+const ARP: &str = "-ARP";
+const PROTO: &str = "-PROTO";
+/// What is appended to the name of a set while its new content is made.
+const SWAP: &str = "_swap";
+/// What is appended to the name of a set for the time between two steps.
+const NEXT: &str = "_next";
+/// The longest name of a set that is used as it is, in characters, without the prefix.
+const LONGEST_SET: usize = 20;
+
+/// A chain of ours that has the same name on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedChain(&'static str);
+
+/// The entry from the hook INPUT.
+pub const INPUT: FixedChain = FixedChain("PVEFW-INPUT");
+/// The entry from the hook OUTPUT.
+pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
+/// The entry from the hook FORWARD, of iptables and of ebtables.
+pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
+/// The entry from the hook PREROUTING of the table `raw`.
+pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
+/// What the node receives.
+pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");
+/// What the node sends.
+pub const HOST_OUT: FixedChain = FixedChain("PVEFW-HOST-OUT");
+/// The jumps to the chains of devices, for packets to guests.
+pub const FWBR_IN: FixedChain = FixedChain("PVEFW-FWBR-IN");
+/// The jumps to the chains of devices, for packets from guests.
+pub const FWBR_OUT: FixedChain = FixedChain("PVEFW-FWBR-OUT");
+/// Established connections of devices with IPS.
+pub const IPS: FixedChain = FixedChain("PVEFW-IPS");
+/// What a policy DROP does.
+pub const DROP: FixedChain = FixedChain("PVEFW-Drop");
+/// What a policy REJECT does.
+pub const REJECT_POLICY: FixedChain = FixedChain("PVEFW-Reject");
+/// Rejects.
+pub const REJECT: FixedChain = FixedChain("PVEFW-reject");
+/// Drops broadcast and multicast packets.
+pub const DROP_BROADCAST: FixedChain = FixedChain("PVEFW-DropBroadcast");
+/// Finds illegal TCP flags.
+pub const TCPFLAGS: FixedChain = FixedChain("PVEFW-tcpflags");
+/// Logs and drops packets with illegal TCP flags.
+pub const LOGFLAGS: FixedChain = FixedChain("PVEFW-logflags");
+/// Finds packets from broadcast addresses.
+pub const SMURFS: FixedChain = FixedChain("PVEFW-smurfs");
+/// Logs and drops packets from broadcast addresses.
+pub const SMURFLOG: FixedChain = FixedChain("PVEFW-smurflog");
+/// Marks a packet as accepted.
+pub const SET_ACCEPT_MARK: FixedChain = FixedChain("PVEFW-SET-ACCEPT-MARK");
+/// Logs and drops packets from the set `blacklist`.
+pub const BLACKLIST: FixedChain = FixedChain("PVEFW-blacklist");
+/// Where rules are tried. By its name a later update recognises and removes what was left behind.
+pub const TRIAL: FixedChain = FixedChain("PVEFW-TRY");
+/// The target of rules that are tried.
+pub const TRIAL_TARGET: FixedChain = FixedChain("PVEFW-TRY-TO");
+
+impl fmt::Display for FixedChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl From<FixedChain> for ChainName {
+    fn from(FixedChain(name): FixedChain) -> Self {
+        chain(name)
+    }
+}
+
+impl PartialEq<FixedChain> for ChainName {
+    fn eq(&self, other: &FixedChain) -> bool {
+        self.as_str() == other.0
+    }
+}
+
+fn chain(name: &str) -> ChainName {
+    ChainName::new(name).expect("chain names of ours are words of at most 28 characters")
+}
+
+/// The entry chain of a built-in chain.
+#[must_use]
+pub fn entry(hook: &str) -> ChainName {
+    chain(&[PREFIX, hook].concat())
+}
+
+/// Whether this is the name of the entry chain of a built-in chain.
+#[must_use]
+pub fn is_entry(name: &str, hook: &str) -> bool {
+    name.strip_prefix(PREFIX) == Some(hook)
+}
+
+/// The chain of packets to a guest's device.
+#[must_use]
+pub fn device_in(device: &Interface) -> ChainName {
+    chain(&[device.as_str(), IN].concat())
+}
+
+/// The chain of packets, or of frames, from a guest's device.
+#[must_use]
+pub fn device_out(device: &Interface) -> ChainName {
+    chain(&[device.as_str(), OUT].concat())
+}
+
+/// The ebtables chain of ARP from a guest's device.
+#[must_use]
+pub fn device_arp(device: &Interface) -> ChainName {
+    chain(&[device.as_str(), OUT, ARP].concat())
+}
+
+/// The ebtables chain of the protocols that a guest's device may use.
+#[must_use]
+pub fn device_protocols(device: &Interface) -> ChainName {
+    chain(&[device.as_str(), OUT, PROTO].concat())
+}
+
+/// All chains of a guest's device, in all tables.
+#[must_use]
+pub fn device_chains(device: &Interface) -> [ChainName; 4] {
+    [device_in(device), device_out(device), device_arp(device), device_protocols(device)]
+}
+
+/// The guest's device that a chain of iptables is of.
+#[must_use]
+pub fn device_of(chain: &str) -> Option<GuestDevice> {
+    GuestDevice::parse(chain.strip_suffix(IN).or_else(|| chain.strip_suffix(OUT))?)
+}
+
+/// The chain of a security group for packets to the host or to guests.
+#[must_use]
+pub fn group_in(group: &str) -> ChainName {
+    chain(&[GROUP, group, IN].concat())
+}
+
+/// The chain of a security group for packets from the host or from guests.
+#[must_use]
+pub fn group_out(group: &str) -> ChainName {
+    chain(&[GROUP, group, OUT].concat())
+}
+
+/// The ports of all firewalled guests' own bridges that lead to `vmbrX`: `fwln+`.
+#[must_use]
+pub fn inner_links() -> Interface {
+    Interface::new(&[INNER_LINK, "+"].concat()).expect("a short word")
+}
+
+/// The name of a set: `PVEFW-<VMID>-<name>-v4`, where the VMID of the cluster's sets is 0. Of a long name the FNV-1a
+/// hash stands for the rest.
+#[must_use]
+pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
+    let version = match family {
+        Family::V4 => "v4",
+        Family::V6 => "v6",
+    };
+    let id = format!("{vmid}-{name}-{version}");
+    let id = if id.len() > LONGEST_SET { format!("{:X}", fnv1a(id.as_bytes()) & 0x7fff_ffff) } else { id };
+    SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
+}
+
+/// FNV-1a, 32 bits.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The name under which the new content of a set is made, to be swapped with it. `None` if it would be too long, which no
+/// name of ours is.
+#[must_use]
+pub fn swap_set(name: &SetName) -> Option<SetName> {
+    SetName::new(&format!("{name}{SWAP}"))
+}
+
+/// Whether this is a [`swap_set`], which is there only while an update is under way.
+#[must_use]
+pub fn is_swap_set(name: &SetName) -> bool {
+    name.as_str().ends_with(SWAP)
+}
+
+/// The name under which the new content of a set is made first, where rules must change with it. `None` as for
+/// [`swap_set`].
+#[must_use]
+pub fn next_set(name: &SetName) -> Option<SetName> {
+    SetName::new(&format!("{name}{NEXT}"))
+}
+
+/// `PVEFW-…`, or `tapNiN-` or `vethNiN-` with `IN` or `OUT`.
+fn is_device_chain(name: &str) -> bool {
+    let device = || {
+        let rest = GuestKind::ALL.into_iter().find_map(|kind| name.strip_prefix(kind.device_prefix()))?;
+        after_digits(after_digits(rest)?.strip_prefix('i')?)
+    };
+    name.starts_with(PREFIX) || device().is_some_and(|end| matches!(end, IN | OUT))
+}
+
+/// `fwbrN-` or `fwbrNvN-` with `FW`, `IN`, `OUT` or `IPS`: of older versions.
+fn is_link_chain(name: &str) -> bool {
+    let link = || {
+        let rest = after_digits(name.strip_prefix("fwbr")?)?;
+        rest.strip_prefix('v').map_or(Some(rest), after_digits)
+    };
+    link().is_some_and(|end| matches!(end, "-FW" | IN | OUT | "-IPS"))
+}
+
+/// `GROUP-NAME-` with `IN` or `OUT`.
+fn is_group_chain(name: &str) -> bool {
+    let rest = name.strip_prefix(GROUP);
+    let group = rest.and_then(|rest| rest.strip_suffix(IN).or(rest.strip_suffix(OUT)));
+    group.is_some_and(|group| {
+        group.starts_with(|first: char| first.is_ascii_alphabetic())
+            && group.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    })
+}
+
+/// What follows one or more digits.
+fn after_digits(text: &str) -> Option<&str> {
+    let rest = text.trim_start_matches(|one: char| one.is_ascii_digit());
+    (rest.len() < text.len()).then_some(rest)
+}
+
+/// Whether an iptables chain of this name is ours.
+#[must_use]
+pub fn is_own_chain(name: &str) -> bool {
+    is_device_chain(name) || is_link_chain(name) || is_group_chain(name)
+}
+
+/// Whether an ebtables chain of this name is ours.
+#[must_use]
+pub fn is_own_bridge_chain(name: &str) -> bool {
+    let of_device = name.strip_suffix(ARP).or(name.strip_suffix(PROTO)).unwrap_or(name);
+    is_device_chain(of_device) || is_device_chain(name) || is_link_chain(name)
+}
+
+/// Whether an IP set of this name is ours.
+#[must_use]
+pub fn is_own_set(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use regex::Regex;
+    use std::sync::LazyLock;
+
+    /// The same names, as regular expressions.
+    fn patterns() -> [Regex; 2] {
+        let device = r"PVEFW-.*|(tap|veth)[0-9]+i[0-9]+-(IN|OUT)";
+        let link = "fwbr[0-9]+(v[0-9]+)?-(FW|IN|OUT|IPS)";
+        let group = "GROUP-[A-Za-z][A-Za-z0-9_-]*-(IN|OUT)";
+        [format!("{device}|{link}|{group}"), format!("({device})(-ARP|-PROTO)?|{link}")]
+            .map(|whole| Regex::new(&format!("^(?:{whole})$")).unwrap())
+    }
+
+    const PIECES: [&str; 18] = [
+        "PVEFW-", "tap", "veth", "fwbr", "GROUP-", "100", "0", "i", "v", "-IN", "-OUT", "-ARP", "-PROTO", "-FW",
+        "-IPS", "a_b", "-", "é",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn names_match_the_patterns(pieces in vec(select(&PIECES[..]), 0..7)) {
+            static PATTERNS: LazyLock<[Regex; 2]> = LazyLock::new(patterns);
+            let name = pieces.concat();
+            prop_assert_eq!(is_own_chain(&name), PATTERNS[0].is_match(&name));
+            prop_assert_eq!(is_own_bridge_chain(&name), PATTERNS[1].is_match(&name));
+        }
+    }
+
+    #[test]
+    fn own_names() {
+        for own in [
+            "PVEFW-INPUT",
+            "tap100i0-IN",
+            "veth100i12-OUT",
+            "fwbr100-FW",
+            "fwbr100v5-IPS",
+            "GROUP-web-IN",
+            "GROUP-a_b-c-OUT",
+        ] {
+            assert!(is_own_chain(own), "{own}");
+        }
+        for foreign in [
+            "INPUT",
+            "tap100i0",
+            "tapi0-IN",
+            "tap100i0-IN-ARP",
+            "xtap100i0-IN",
+            "GROUP-IN",
+            "GROUP--IN",
+            "f2b-sshd",
+            "fwbr-IN",
+            "",
+        ] {
+            assert!(!is_own_chain(foreign), "{foreign}");
+        }
+        for own in ["PVEFW-FORWARD", "tap100i0-OUT", "tap100i0-OUT-ARP", "veth1i1-OUT-PROTO"] {
+            assert!(is_own_bridge_chain(own), "{own}");
+        }
+        for foreign in ["FORWARD", "tap100i0-OUT-X", "GROUP-a-IN"] {
+            assert!(!is_own_bridge_chain(foreign), "{foreign}");
+        }
+        assert!(is_own_set("PVEFW-0-management-v4") && !is_own_set("blocklist"));
+    }
+
+    #[test]
+    fn long_names_are_hashed() {
+        for (vmid, name, family, expected) in [
+            (0, "myset", Family::V4, "PVEFW-0-myset-v4"),
+            (100, "ipfilter-net0", Family::V6, "PVEFW-100-ipfilter-net0-v6"),
+            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V4, "PVEFW-26416E0"),
+            (0, "a-very-long-name-for-an-ip-set-that-hashes", Family::V6, "PVEFW-4641A06"),
+        ] {
+            assert_eq!(set(vmid, name, family).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn every_written_name_is_recognised() {
+        let device = Interface::new("veth999999999i9").unwrap();
+        for chain in device_chains(&device) {
+            assert!(is_own_bridge_chain(chain.as_str()), "{chain}");
+        }
+        for chain in [device_in(&device), device_out(&device)] {
+            assert!(is_own_chain(chain.as_str()), "{chain}");
+            assert_eq!(device_of(chain.as_str()).map(|device| device.to_string()).as_deref(), Some(device.as_str()));
+        }
+        for chain in [group_in("web"), group_out("a_b-c"), entry("INPUT"), TRIAL.into()] {
+            assert!(is_own_chain(chain.as_str()), "{chain}");
+            assert_eq!(device_of(chain.as_str()), None);
+        }
+        assert!(is_entry(entry("FORWARD").as_str(), "FORWARD") && entry("FORWARD") == FORWARD);
+        let set = set(999_999_999, "long", Family::V6);
+        assert!(is_swap_set(&swap_set(&set).unwrap()) && !is_swap_set(&next_set(&set).unwrap()));
+    }
+}

@@ -1,0 +1,41 @@
+//! The switch of the log daemon: whether it writes connections.
+use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
+use crate::system::root::Root;
+use crate::system::{files, process};
+use anyhow::Result;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Writes the switch where it differs, and signals the log daemon then.
+pub(super) fn switch(root: &Root, wanted: bool) -> Result<()> {
+    let path = root.path(LOG_CONNTRACK);
+    let now = files::read_optional(&path)?.is_some_and(|content| content.trim_ascii() == b"1");
+    if now == wanted {
+        return Ok(());
+    }
+    files::replace(&path, if wanted { b"1" } else { b"0" }, 0o644)?;
+    // one that does not run reads the file when it starts
+    if let Some(pid) = process::running(&root.path(LOGGER_PID), "pvefw-logger") {
+        kill(Pid::from_raw(pid), Signal::SIGHUP)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_switch_is_written_where_it_differs() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(dir.path().into()));
+        let path = root.path(LOG_CONNTRACK);
+        switch(&root, false).unwrap();
+        assert!(!path.exists());
+        switch(&root, true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1");
+        switch(&root, false).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"0");
+    }
+}

@@ -1,0 +1,63 @@
+//! Kernel settings of host.fw, and the switch of the log daemon: what goes with the rules of either backend.
+#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+
+mod log_conntrack;
+mod sysctls;
+
+use crate::config::HostOptions;
+use crate::system::root::Root;
+use std::path::Path;
+
+/// Kernel settings of host.fw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `net.nf_conntrack_max`, a multiple of 8192.
+    pub conntrack_max: u64,
+    /// `net.netfilter.nf_conntrack_tcp_timeout_established`, in seconds.
+    pub tcp_timeout_established: u64,
+    /// `net.netfilter.nf_conntrack_tcp_timeout_syn_recv`, in seconds.
+    pub tcp_timeout_syn_recv: u64,
+    /// Whether the log daemon writes connections.
+    pub log_conntrack: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            conntrack_max: 262_144,
+            tcp_timeout_established: 432_000,
+            tcp_timeout_syn_recv: 60,
+            log_conntrack: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What host.fw asks for.
+    #[must_use]
+    pub fn of(host: &HostOptions) -> Self {
+        let default = Settings::default();
+        let or = |value: u64, default| if value == 0 { default } else { value };
+        Settings {
+            conntrack_max: host.nf_conntrack_max.max(default.conntrack_max).next_multiple_of(8192),
+            tcp_timeout_established: or(host.nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
+            tcp_timeout_syn_recv: or(host.nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
+            log_conntrack: host.log_nf_conntrack,
+        }
+    }
+
+    /// Writes the settings, each only where it differs, and signals the log daemon whether to write connections. Of a
+    /// disabled firewall only the latter: no connection is written then.
+    ///
+    /// Returns what could not be done, a text each.
+    #[must_use]
+    pub fn apply(&self, root: &Root, enabled: bool) -> Vec<String> {
+        let mut errors = Vec::new();
+        if enabled {
+            errors = sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self);
+        }
+        let switched = log_conntrack::switch(root, enabled && self.log_conntrack);
+        errors.extend(switched.err().map(|error| format!("connections are not logged as set: {error:#}")));
+        errors
+    }
+}
