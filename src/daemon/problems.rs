@@ -202,6 +202,6 @@ mod tests {
         let faults = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
         Journal::default().set(Topic::Configuration, faults, &log);
         let logged = received(&socket, MOST + 1);
-        assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all faults");
+        assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all errors");
     }
 }

@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn each_pair_of_endpoints_has_its_path() {
         let outside = End::Port { bridge: "vmbr0".into(), port: "eno1".into() };
-        assert_eq!(hops(&outside, &End::Host), ["host, in by vmbr0"]);
-        assert_eq!(hops(&End::Host, &End::Host), ["host, out by lo", "host, in by lo"]);
+        assert_eq!(hops(&outside, &End::Host), ["host, input on vmbr0"]);
+        assert_eq!(hops(&End::Host, &End::Host), ["host, output on lo", "host, input on lo"]);
         assert_eq!(hops(&outside, &guest(9, "vmbr0", false)), ["bridge vmbr0, from port eno1 to port tap9i0"]);
         assert_eq!(
             hops(&guest(100, "vmbr0", true), &guest(101, "vmbr0", true)),
