@@ -17,6 +17,7 @@
 //!
 //! `tests/it/architecture.rs` lists and tests which module may use which.
 
+pub mod backend;
 pub mod builtin;
 pub mod cli;
 pub mod config;

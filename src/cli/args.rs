@@ -105,7 +105,7 @@ pub(super) struct StartOptions {
 }
 
 /// In seconds.
-const FULL_READING: u64 = crate::iptables::apply::FULL_READING.as_secs();
+const FULL_READING: u64 = crate::backend::FULL_READING.as_secs();
 
 impl Default for StartOptions {
     fn default() -> Self {

@@ -1,8 +1,9 @@
 //! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
-use crate::daemon::unreadable_guests::live_devices;
+use crate::backend::Compiled;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::compile::{Compiled, Compiler};
+use crate::iptables::backend::live_devices;
+use crate::iptables::compile::Compiler;
 use crate::iptables::plan::Live;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};

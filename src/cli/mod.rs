@@ -20,7 +20,7 @@ mod trial;
 
 pub use args::Cli;
 
-use crate::iptables::apply::VariantChoice;
+use crate::backend::VariantChoice;
 use crate::pmxcfs::facts::node_name;
 use crate::pmxcfs::worker;
 use crate::system::root::Root;

@@ -2,12 +2,12 @@
 use super::args::StatusOptions;
 use super::style::{BAD, CHANGE, GOOD, PLACE, PLAIN, TITLE, paint};
 use super::{Context, load, output};
+use crate::backend::Compiled;
 use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
 use crate::iptables::apply::Firewall;
-use crate::iptables::compile::Compiled;
 use crate::iptables::plan::{Live, Plan};
 use crate::iptables::ruleset::{Ruleset, Table};
 use crate::model::Family;

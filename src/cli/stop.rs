@@ -1,10 +1,11 @@
 //! `stop`: stops the daemon and removes all our rules.
 use super::start::UNIT;
 use super::{Context, require_root};
+use crate::backend::Backend;
 use crate::daemon::instance::running;
-use crate::iptables::apply::Firewall;
 use crate::paths;
 use crate::system::lock::FileLock;
+use crate::system::process::processors;
 use crate::system::{process, systemd};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
@@ -32,10 +33,12 @@ pub(super) fn run(context: &Context) -> Result<()> {
         Err(error) if error.is::<io::Error>() => None,
         taken => Some(taken?),
     };
-    let outcome = Firewall::new(&context.root, context.variant).remove();
-    let faults: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
-    if !faults.is_empty() {
-        bail!("some rules could not be removed: {}; fix this and run 'pve-firewall stop' again", faults.join("; "));
+    let outcome = Backend::new(&context.root, context.variant, processors()).remove();
+    if !outcome.errors.is_empty() {
+        bail!(
+            "some rules could not be removed: {}; fix this and run 'pve-firewall stop' again",
+            outcome.errors.join("; ")
+        );
     }
     Ok(())
 }

@@ -10,10 +10,9 @@ pub mod problems;
 mod schedule;
 pub mod status;
 pub mod trials;
-pub mod unreadable_guests;
 mod updater;
 
-use crate::iptables::apply::VariantChoice;
+use crate::backend::VariantChoice;
 use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;

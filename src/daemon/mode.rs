@@ -1,5 +1,5 @@
 //! Whether the firewall is enabled, and by which backend.
-use crate::iptables::compile::Compiled;
+use crate::backend::Compiled;
 use crate::paths::{NFTABLES_BACKEND, NFTABLES_DISABLED};
 use crate::system::files;
 use crate::system::root::Root;

@@ -7,12 +7,8 @@ use super::problems::{Journal, Log, Message, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
 use super::trials::Trials;
-use super::unreadable_guests::live_devices;
+use crate::backend::{Backend, Compiled, Outcome};
 use crate::inputs::Tree;
-use crate::iptables::apply::{Firewall, Outcome};
-use crate::iptables::compile::{Compiled, Compiler};
-use crate::iptables::plan::{Part, TableName};
-use crate::model::Family;
 use crate::paths::UPDATE_LOCK;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
@@ -50,8 +46,7 @@ pub struct Updater {
     log: Log,
     reader: Reader,
     facts: FactsSource,
-    compiler: Compiler,
-    firewall: Firewall,
+    backend: Backend,
     journal: Journal,
     schedule: Schedule,
     status: Status,
@@ -70,14 +65,13 @@ impl Updater {
         let program = this_program().to_path_buf();
         let config = ReaderConfig { full_reading: setup.full_reading, ..ReaderConfig::DAEMON };
         let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), config, waker);
-        let mut firewall = Firewall::new(&setup.root, setup.variant);
-        firewall.set_full_reading(setup.full_reading);
+        let mut backend = Backend::new(&setup.root, setup.variant, processors());
+        backend.set_full_reading(setup.full_reading);
         Updater {
             reader: reader.inheriting(inherited),
-            firewall,
+            backend,
             schedule: Schedule::new(),
             facts: FactsSource::new(setup.root.clone(), setup.node.clone()),
-            compiler: Compiler::new(processors()),
             journal: Journal::default(),
             status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
             tree: None,
@@ -106,7 +100,7 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
-            why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, self.firewall.due());
+            why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, self.backend.due());
         }
     }
 
@@ -172,9 +166,8 @@ impl Updater {
                 return self.log.write(Severity::Warning, &text);
             }
         };
-        let live = self.firewall.live();
-        let bare = Family::ALL.iter().any(|family| !live.holds(Part::Table(TableName::Filter, *family)));
-        if let Some(tree) = tree.filter(|_| bare) {
+        let is_live = self.backend.is_live();
+        if let Some(tree) = tree.filter(|_| !is_live) {
             let config = self.setup.config.display();
             let text = format!("the last good configuration is in force until {config} is read");
             self.log.write(Severity::Info, &text);
@@ -217,9 +210,7 @@ impl Updater {
     }
 
     fn compile(&mut self, tree: &Tree) -> Compiled {
-        let mut facts = self.facts.collect(tree);
-        facts.live_devices = live_devices(tree, || self.firewall.live());
-        let compiled = self.compiler.compile(tree, &facts);
+        let compiled = self.backend.compile(tree, self.facts.collect(tree));
         let reports = compiled.reports.iter().map(Message::from).collect();
         self.journal.set(Topic::Configuration, reports, &self.log);
         compiled
@@ -229,10 +220,10 @@ impl Updater {
         let mut faults: Vec<Message> = Vec::new();
         faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
         let outcome = match mode {
-            Mode::On => self.firewall.maintain(&compiled.ruleset),
+            Mode::On => self.backend.maintain(compiled),
             Mode::Off | Mode::Nftables => self.clear(),
         };
-        faults.extend(outcome.faults.iter().map(Message::failure));
+        faults.extend(outcome.errors.iter().map(Message::failure));
         let settings = compiled.settings.apply(&self.setup.root, mode == Mode::On);
         faults.extend(settings.iter().map(Message::failure));
         if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
@@ -245,7 +236,7 @@ impl Updater {
     }
 
     fn clear(&mut self) -> Outcome {
-        let outcome = self.firewall.remove();
+        let outcome = self.backend.remove();
         if outcome.changed {
             self.log.write(Severity::Info, "clear PVE-generated firewall rules");
         }
@@ -258,9 +249,9 @@ impl Updater {
         let deadline = Instant::now() + LOCKING;
         let lock = self.try_lock(|| Instant::now() < deadline);
         self.log.write(Severity::Info, "clear PVE-generated firewall rules");
-        let outcome = self.firewall.remove();
+        let outcome = self.backend.remove();
         drop(lock);
-        self.journal.set(Topic::Kernel, outcome.faults.iter().map(Message::failure).collect(), &self.log);
+        self.journal.set(Topic::Kernel, outcome.errors.iter().map(Message::failure).collect(), &self.log);
     }
 
     /// Takes the lock; `None` if there is an order to end, or another process holds the lock.

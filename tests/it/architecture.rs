@@ -40,17 +40,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("system", &["nflog"]),
     ("settings", &["config", "paths", "system"]),
     ("iptables/apply", &["iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
+    ("iptables/backend", &[
+        "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan", "model", "paths",
+        "system",
+    ]),
+    ("backend", &["inputs", "iptables/apply", "iptables/backend", "iptables/compile", "system"]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &[
-        "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan", "model", "paths",
-        "pmxcfs", "system", "trial",
-    ]),
+    ("daemon", &["backend", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
     ("cli", &[
-        "builtin", "connections", "daemon", "inputs", "iptables/apply", "iptables/compile", "iptables/plan",
-        "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog", "node", "paths", "pmxcfs", "system",
-        "trial",
+        "backend", "builtin", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
+        "iptables/compile", "iptables/plan", "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog",
+        "node", "paths", "pmxcfs", "system", "trial",
     ]),
 ];
 
