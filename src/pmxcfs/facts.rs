@@ -1,4 +1,4 @@
-//! What the node itself tells: names, routes, the system's tables.
+//! Collects facts about the node: names, routes, and databases in /etc.
 use super::resolver::Resolver;
 use crate::inputs::{Facts, Tree};
 use crate::node::names_to_resolve;
@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long the resolver may take. Later answers are used the next time.
+/// The timeout of the resolver. Later answers are used the next time.
 const RESOLVING: Duration = Duration::from_secs(3);
-/// The tables of `/etc` that compiling needs.
+/// The databases in `/etc` that compiling needs.
 const TABLES: [&str; 3] = [paths::SERVICES, paths::PROTOCOLS, paths::ETHERTYPES];
 
 /// Collects [`Facts`] for one node.
@@ -24,19 +24,19 @@ pub struct FactsSource {
     /// The last good content of [`TABLES`].
     tables: [String; 3],
     interfaces: Option<Altnames>,
-    /// The last good answer about altnames.
+    /// The last good list of altnames.
     altnames: BTreeMap<String, String>,
 }
 
 impl FactsSource {
-    /// For the node of this name.
+    /// For the node with this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
         let (resolver, tables, altnames) = Default::default();
         FactsSource { root, node, resolver, tables, interfaces: None, altnames }
     }
 
-    /// All facts as they are now, but for [`Facts::live_devices`], which only the kernel knows.
+    /// All current facts, except [`Facts::live_devices`], which come from the live rules.
     pub fn collect(&mut self, tree: &Tree) -> Facts {
         for (path, known) in TABLES.iter().zip(&mut self.tables) {
             if let Some(text) = text(&table(&self.root, path)) {
@@ -60,7 +60,7 @@ impl FactsSource {
     }
 
     fn ask_for_altnames(&mut self) {
-        // a socket that fails is opened anew the next time
+        // a failed socket is reopened the next time
         let Ok(mut interfaces) = self.interfaces.take().map_or_else(Altnames::open, Ok) else { return };
         if let Ok(altnames) = interfaces.current() {
             self.altnames.clone_from(altnames);
@@ -69,13 +69,13 @@ impl FactsSource {
     }
 }
 
-/// A root that has no such table of its own uses the system's: a port's name means the same everywhere.
+/// Reads a database below the root, or the system's if there is none.
 fn table(root: &Root, path: &str) -> PathBuf {
     let own = root.path(path);
     if own.exists() { own } else { path.into() }
 }
 
-/// A file's text; bytes that are no UTF-8 can only be in comments, and are replaced.
+/// The text of a file; bytes that are not UTF-8 can only be in comments, and are replaced.
 fn text(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
 }
@@ -83,9 +83,9 @@ fn text(path: &Path) -> Option<String> {
 /// The node's name: the host name up to the first dot.
 ///
 /// # Errors
-/// When the host name cannot be asked for, is empty or no UTF-8.
+/// When the host name cannot be read, is empty or not UTF-8.
 pub fn node_name() -> anyhow::Result<String> {
     let name = nix::unistd::gethostname()?.into_string().ok();
     let node = name.as_deref().and_then(|name| name.split('.').next()).filter(|node| !node.is_empty());
-    node.map(str::to_string).ok_or_else(|| anyhow::anyhow!("this host has no name; give one with '--node NAME'"))
+    node.map(str::to_string).ok_or_else(|| anyhow::anyhow!("this host has no name; set one with '--node NAME'"))
 }

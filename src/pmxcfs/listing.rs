@@ -1,4 +1,4 @@
-//! The files of interest: which they are, and what the listings of their folders show of them.
+//! The relevant files, and the listings of their directories.
 use crate::model::guest::GuestKind;
 use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VNET_FOLDER, guest_folder, node_folder};
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The files that are always looked for, listed or not, and without whose content nothing is certain about any rule.
+/// The files that are always looked up, listed or not; every rule depends on their content.
 #[must_use]
 pub fn fixed(node: &str) -> [String; 5] {
     let host = TreeFile::Host(node);
     [TreeFile::VmList, TreeFile::Members, TreeFile::Corosync, TreeFile::Cluster, host].map(|file| file.to_string())
 }
 
-/// The folders with files of interest, by their path below the root.
+/// The directories with relevant files, relative to the root.
 #[must_use]
 pub fn folders(node: &str) -> Vec<String> {
     let known = ["", FIREWALL_FOLDER, SDN_FOLDER, VNET_FOLDER, NODES_FOLDER].map(str::to_string);
@@ -22,29 +22,29 @@ pub fn folders(node: &str) -> Vec<String> {
     known.into_iter().chain([node_folder(node)]).chain(guests).collect()
 }
 
-/// Whether a change of this path below the root may matter.
+/// Whether a change of this path (relative to the root) is relevant.
 #[must_use]
 pub fn matters(path: &str) -> bool {
     TreeFile::parse(path).is_some_and(TreeFile::has_valid_name)
 }
 
-/// What the listing of a folder shows of a name.
+/// The kind of a name in the listing of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// Nothing.
+    /// Not listed.
     Unlisted,
-    /// That it is a regular file.
+    /// A regular file.
     File,
-    /// That it is there.
+    /// Listed, of another or unknown type.
     Other,
 }
 
-/// What the folders of interest list.
+/// The listings of the relevant directories.
 #[derive(Default)]
 pub(super) struct Listing {
-    /// The files that are listed, and those that are always looked for, by their path below the root.
+    /// The files that are listed or always looked up, relative to the root.
     pub files: BTreeMap<Arc<str>, Entry>,
-    /// Whether there is a folder of this node.
+    /// Whether this node has a directory.
     pub node_folder: bool,
 }
 
@@ -52,7 +52,7 @@ impl Listing {
     /// Of the tree at `root`, for a node.
     ///
     /// # Errors
-    /// When a folder that its parent lists cannot be listed.
+    /// When a directory that its parent lists cannot be listed.
     pub fn of(root: &Path, node: &str) -> Result<Self, String> {
         let mut found: Vec<(Arc<str>, Entry)> = Vec::new();
         let mut keep = |folder: &str, names: Names| {
@@ -88,17 +88,17 @@ impl Listing {
         Ok(Listing { files, node_folder: has_node_folder })
     }
 
-    /// Whether a folder lists this path.
+    /// Whether a directory lists this path.
     pub fn lists(&self, path: &str) -> bool {
         self.files.get(path).is_some_and(|entry| *entry != Entry::Unlisted)
     }
 }
 
-/// The names in a folder, in no order. Those that are no UTF-8 are none of ours.
+/// The names in a directory, unordered. Names that are not UTF-8 are omitted.
 struct Names(Vec<(String, Entry)>);
 
 impl Names {
-    /// Of a folder that its parent lists.
+    /// For a directory that its parent lists.
     fn of(root: &Path, folder: &str) -> Result<Self, String> {
         let path = root.join(folder);
         let entry = |entry: io::Result<fs::DirEntry>| {
@@ -116,7 +116,7 @@ impl Names {
     }
 }
 
-/// The last name of a path.
+/// The last component of a path.
 fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! Reading the configuration tree as the cluster file system demands: with a time limit, and believing nothing at once.
+//! Reads the configuration tree from the cluster file system, with a timeout, and accepts changes only when they are stable.
 //!
 //! `scan` makes one pass, in a worker process (`worker`) that also watches for writes (`watch`) and tells what is new
 //! (`sights`); `memory` decides what to believe of a series of passes; [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
@@ -28,27 +28,27 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use worker::Message;
 
-/// The hidden command that makes a process a worker.
+/// The hidden command that runs a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
-/// How patient a reader is.
+/// The configuration of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderConfig {
-    /// How long passes have to agree.
+    /// How long reads have to agree.
     pub debounce: Debounce,
-    /// How long a pass may take.
+    /// The timeout of a read.
     pub limit: Duration,
-    /// The shortest time between two passes.
+    /// The minimum time between two reads.
     pub pause: Duration,
-    /// How long [`Reader::settle`] tries.
+    /// The timeout of [`Reader::settle`].
     pub settle: Duration,
     /// Whether to watch for local writes.
     pub watch: bool,
-    /// How often all content is read anew, even where `stat` says that nothing has changed.
+    /// The interval of reading all content, even if `stat` shows no change.
     pub full_reading: Duration,
 }
 
 impl ReaderConfig {
-    /// Of the daemon: a change is believed within a second, and nothing is lost to a file that is being written.
+    /// For the daemon: changes are accepted within a second, and partly written files are not used.
     pub const DAEMON: ReaderConfig = ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(300),
@@ -63,7 +63,7 @@ impl ReaderConfig {
         full_reading: Duration::from_secs(300),
     };
 
-    /// Of a command that looks once: right when it is called right after a write.
+    /// For a command that reads once, correct also right after a write.
     pub const COMMAND: ReaderConfig = ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(50),
@@ -79,18 +79,18 @@ impl ReaderConfig {
     };
 }
 
-/// Why there is nothing to go by.
+/// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The waker was rung.
+    /// The waker was signalled.
     #[error("interrupted")]
     Interrupted,
-    /// The tree is in no state to be believed: why.
+    /// The tree is unhealthy, with the reason.
     #[error("{0}")]
     Ill(String),
 }
 
-/// Reads the configuration tree of one node, again and again.
+/// Reads the configuration tree of one node repeatedly.
 #[derive(Debug)]
 pub struct Reader {
     program: PathBuf,
@@ -103,18 +103,18 @@ pub struct Reader {
     stuck: Vec<Stuck>,
     /// The last pass.
     scan: Scan,
-    /// What is believed after it, if it was healthy.
+    /// The accepted tree.
     tree: Option<Arc<Tree>>,
-    /// When all content was last read anew.
+    /// When all content was last read.
     read_all: Option<Instant>,
-    /// Whether the worker told of a write while it was asked something else.
+    /// Whether the worker reported a write while another answer was awaited.
     told: bool,
     took: Duration,
     start: Instant,
 }
 
 impl Reader {
-    /// A reader of `config`; `program` is this very program, which is started as the worker. The waker interrupts.
+    /// A reader of `config`; `program` is this program, which is started as the worker. The waker interrupts reads.
     #[must_use]
     pub fn new(
         program: PathBuf,
@@ -141,23 +141,23 @@ impl Reader {
         }
     }
 
-    /// Also waits for workers that an earlier life of this process left behind.
+    /// Also waits for stuck workers from before this process re-executed itself.
     #[must_use]
     pub fn inheriting(mut self, stuck: Vec<Stuck>) -> Self {
         self.stuck.extend(stuck);
         self
     }
 
-    /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
+    /// Starts with a tree accepted by an earlier reader, which is used until reads show another.
     pub fn remember(&mut self, tree: &Tree) {
         self.tree = None;
         self.memory.remember(tree);
     }
 
-    /// Makes one pass.
+    /// Reads the tree once.
     ///
     /// # Errors
-    /// When the tree cannot be believed; what is known of it stays.
+    /// When the tree is unhealthy; the accepted tree is kept.
     pub fn pass(&mut self) -> Result<(), Problem> {
         let began = Instant::now();
         let all = self.read_all.is_none_or(|then| then.elapsed() >= self.timing.full_reading);
@@ -172,7 +172,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Makes a pass between others, in which only what `stat` shows as changed is read anew.
+    /// Reads only files whose `stat` has changed, for a read between cycles.
     ///
     /// # Errors
     /// As for [`Reader::pass`].
@@ -186,7 +186,7 @@ impl Reader {
         self.took = began.elapsed();
         let news = match answer? {
             Message::News(news) => news,
-            other => return Err(Problem::Ill(format!("the reading process gave a wrong answer: {other:?}"))),
+            other => return Err(Problem::Ill(format!("the reading process sent an unexpected answer: {other:?}"))),
         };
         if self.tree.is_some() && self.memory.is_settled() && news.are_none(&self.scan) {
             return Ok(());
@@ -204,10 +204,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Makes passes until nothing is left open, or for [`ReaderConfig::settle`] at most.
+    /// Reads until all changes are accepted, at most for [`ReaderConfig::settle`].
     ///
     /// # Errors
-    /// When the tree cannot be believed for so long.
+    /// When the tree is still unhealthy after the timeout.
     pub fn settle(&mut self) -> Result<Arc<Tree>, Problem> {
         let deadline = Instant::now() + self.timing.settle;
         loop {
@@ -223,7 +223,7 @@ impl Reader {
         }
     }
 
-    /// Whether a file has changed since the last pass, as far as `stat` shows. `false` in doubt: passes are made anyway.
+    /// Whether the `stat` of a file has changed since the last read. `false` if in doubt, as regular reads follow anyway.
     pub fn changed(&mut self) -> bool {
         match self.ask(worker::STAT) {
             Ok(Message::Fingerprint(fingerprint)) => self.scan.place.fingerprint != fingerprint,
@@ -231,31 +231,31 @@ impl Reader {
         }
     }
 
-    /// Whether each change since the last pass is told, so that `stat` would show nothing more.
+    /// Whether every change since the last read causes an event, so that `stat` is not needed.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.worker.is_some() && self.scan.place.watched && self.scan.place.ill.is_none()
     }
 
-    /// Whether the last pass left nothing open.
+    /// Whether all changes in the last read were accepted.
     #[must_use]
     pub fn settled(&self) -> bool {
         self.memory.due().is_none()
     }
 
-    /// How long the last pass took.
+    /// The duration of the last read.
     #[must_use]
     pub fn took(&self) -> Duration {
         self.took
     }
 
-    /// How long until another pass can settle something that the last one left open.
+    /// The time until another read can accept a pending change.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         self.memory.due().map(|due| due.saturating_sub(self.start.elapsed()))
     }
 
-    /// The tree as it is believed to be. The same value is given as long as nothing changes.
+    /// The accepted tree; the same value as long as nothing changes.
     #[must_use]
     pub fn tree(&self) -> Arc<Tree> {
         let root = self.config.to_string_lossy();
@@ -263,23 +263,23 @@ impl Reader {
         self.tree.clone().unwrap_or_else(tree)
     }
 
-    /// A report for each file that cannot be read now and whose last good content serves.
+    /// A report for each unreadable file whose last good content is used.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
         let name = |path: &str| self.config.join(path).to_string_lossy().into_owned().into();
         let report = |(path, why)| {
-            Report::file(&name(path), format_args!("cannot be read, its last good content stays in force: {why}"))
+            Report::file(&name(path), format_args!("cannot be read, its last good content is used: {why}"))
         };
         self.memory.stale().map(report).collect()
     }
 
-    /// Becomes readable when something was written; [`Reader::written`] tells then.
+    /// Becomes readable when something may have been written; see [`Reader::written`].
     #[must_use]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.worker.as_ref().map(Worker::descriptor)
     }
 
-    /// Whether the worker has told of a write since this was last asked.
+    /// Whether the worker has reported a write since the last call.
     pub fn written(&mut self) -> bool {
         match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
             Some(Reply::Message(_)) => self.told = true,
@@ -304,7 +304,9 @@ impl Reader {
                         self.worker = Some(worker);
                         return Ok(answer);
                     }
-                    Err(error) => break Problem::Ill(format!("the reading process is not understood: {error}")),
+                    Err(error) => {
+                        break Problem::Ill(format!("the answer of the reading process cannot be decoded: {error}"));
+                    }
                 },
                 Reply::TimedOut => break Problem::Ill(self.hanging()),
                 Reply::Interrupted => break Problem::Interrupted,
@@ -316,13 +318,13 @@ impl Reader {
         Err(problem)
     }
 
-    /// At most one worker at a time, one that hangs included.
+    /// Starts a worker unless a stuck one exists: there is at most one at a time.
     fn start_worker(&mut self) -> Result<Worker, Problem> {
         self.stuck.retain(|stuck| !stuck.has_ended());
         if !self.stuck.is_empty() {
             return Err(Problem::Ill(self.hanging()));
         }
-        // its news are of what it has told before: nothing
+        // a new worker reports changes relative to an empty scan
         self.scan = Scan::default();
         let args = [OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
         Worker::start(&self.program, "pve-firewall-reader", &args).map_err(|error| Problem::Ill(format!("{error:#}")))
@@ -332,10 +334,10 @@ impl Reader {
         self.stuck.extend(self.worker.take().and_then(Worker::kill));
     }
 
-    /// The same text however long it lasts, so that it is reported once.
+    /// The text does not depend on the duration, so that it is reported once.
     fn hanging(&self) -> String {
         format!(
-            "reading {} hangs; is pmxcfs stopped or its cluster without an answer? See 'systemctl status pve-cluster'",
+            "reading {} hangs; is pmxcfs stopped or the cluster not responding? See 'systemctl status pve-cluster'",
             self.config.display()
         )
     }
@@ -347,7 +349,7 @@ impl Drop for Reader {
     }
 }
 
-/// The path of this very program, for starting workers: right also after the file on disk was replaced.
+/// The path of this program for starting workers, also valid after the file on disk has been replaced.
 #[must_use]
 pub fn this_program() -> &'static Path {
     Path::new("/proc/self/exe")

@@ -1,4 +1,4 @@
-//! One look at one file.
+//! Reads one file.
 use super::listing::Entry;
 use super::snapshot::{Place, Seen, Sight, Writing};
 use crate::inputs::Content;
@@ -9,23 +9,23 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The largest file that pmxcfs holds, and that is read, in bytes.
+/// The maximum size of a file in pmxcfs, and of a file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
-/// Most files have less, in bytes: it takes one call to read them.
+/// The size of the read buffer in bytes: most files need a single read(2).
 const ROOM: usize = 8 << 10;
-/// A file not modified for this long is not being written. pmxcfs has whole seconds, and may show them a second late.
+/// A file not modified for this long is not being written. pmxcfs has whole seconds, and may report them one second late.
 const AT_REST: Duration = Duration::from_secs(3);
 
-/// What stat(2) tells of a file.
+/// The relevant fields of stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stat {
     device: u64,
     inode: u64,
     mode: u32,
     size: u64,
-    /// In seconds and nanoseconds since 1970.
+    /// Modification time, in seconds and nanoseconds since 1970.
     modified: (i64, i64),
-    /// The same of the last change of any of these.
+    /// Change time, in seconds and nanoseconds since 1970.
     changed: (i64, i64),
 }
 
@@ -43,24 +43,24 @@ impl From<Metadata> for Stat {
 }
 
 impl Stat {
-    /// Of the file with this path.
+    /// The `stat` of the file with this path.
     pub fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(Stat::from)
     }
 
-    /// Whether nothing of the file has changed for a while.
+    /// Whether the file has not changed for a while.
     pub fn is_at_rest(&self) -> bool {
         is_past(self.changed)
     }
 
-    /// Only regular files are opened: opening a device may do something, and a pipe may block.
+    /// Only regular files are opened: opening a device can have side effects, and a pipe can block.
     fn require_file(&self) -> io::Result<()> {
         let is_file = self.mode & libc::S_IFMT == libc::S_IFREG;
         if is_file { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
     }
 }
 
-/// Whether a time is long enough ago. One in the future is not.
+/// Whether a time is long enough ago. False for a time in the future.
 fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return true };
     let time = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
@@ -68,31 +68,31 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     age.is_some_and(|age| age >= AT_REST)
 }
 
-/// A file that was at rest when it was read.
+/// A file that had not been modified for a while when it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Resting {
-    /// What it showed then.
+    /// Its content then.
     pub stat: Stat,
     content: Content,
 }
 
-/// What a look at a file showed.
+/// The result of reading a file.
 pub(super) struct Look {
-    /// What `stat` told, or the number of its error.
+    /// The `stat`, or its error number.
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
     pub sight: Option<Sight>,
-    /// What is to be remembered of a file at rest.
+    /// The cache entry of an unmodified file.
     pub resting: Option<Resting>,
 }
 
-/// Reads a file, unless it was at rest when it became `known` and shows the same `stat`. `entry` is what its folder lists.
+/// Reads a file, unless it is `known` and its `stat` is unchanged. `entry` is its kind in the directory listing.
 pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Resting>) -> Look {
     if let Some(known) = known.filter(|known| Stat::of(path).is_ok_and(|now| now == known.stat)) {
         let sight = Sight { seen: Seen::Content(known.content.clone()), writing: Writing::AtRest };
         return Look { stat: Ok(known.stat), sight: Some(sight), resting: Some(known.clone()) };
     }
-    // a file that is listed as a regular one is opened at once: if that fails, another look tells why
+    // a file listed as regular is opened without stat(2); if that fails, the stat gives the reason
     if place.watched
         && entry == Entry::File
         && let Ok((sight, stat)) = open(path).and_then(|file| read(file, place))
@@ -111,7 +111,7 @@ pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Rest
 }
 
 impl Look {
-    /// `stat` is of before the file was read, and `now` of after it.
+    /// `stat` is from before the file was read, and `now` from after it.
     fn of_content(stat: Result<Stat, Option<i32>>, sight: Sight, now: Stat, place: &Place) -> Self {
         let rests = sight.writing == Writing::AtRest && now.is_at_rest() && now.device == place.device;
         let resting = match &sight.seen {
@@ -130,7 +130,7 @@ fn look_and_open(path: &Path) -> Opened {
     (told, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
 }
 
-/// Looks its name up only once, as each look-up may fail while it is renamed over.
+/// Looks up the name only once, because each lookup can fail during a rename.
 fn hold_and_open(path: &Path) -> Opened {
     let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
     let held = held.and_then(|held| Ok((Stat::from(held.metadata()?), held)));
@@ -146,11 +146,11 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// What is in a file, and its `stat` afterwards.
+/// The content of a file, and its `stat` afterwards.
 fn read(mut file: File, place: &Place) -> io::Result<(Sight, Stat)> {
     let mut room = [0; ROOM];
     let count = file.read(&mut room)?;
-    // a local file system gives all that there is
+    // a local file system returns all available bytes
     let content: Content = if place.watched && count < ROOM {
         room[..count].into()
     } else {

@@ -1,4 +1,4 @@
-//! Host names to addresses, with a time limit, remembering the last good answers.
+//! Resolves host names with a timeout, and caches the last good answers.
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,26 +6,26 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a look-up came to.
+/// The result of a lookup.
 enum Answer {
     Addresses(Vec<IpAddr>),
-    /// The resolver knows that there are none.
+    /// The name has no addresses.
     None,
-    /// It could not tell.
+    /// The lookup failed.
     Unknown,
 }
 
-/// Asks the system's resolver (`getaddrinfo(3)`), which may take as long as it likes.
+/// Queries the system's resolver (getaddrinfo(3)), which has no timeout.
 #[derive(Debug, Default)]
 pub struct Resolver {
     known: BTreeMap<String, Vec<IpAddr>>,
-    /// The look-up under way: one at a time, so that a dead name server costs one thread.
+    /// The current lookup: one at a time, so that an unreachable name server blocks only one thread.
     running: Option<Receiver<(String, Answer)>>,
 }
 
 impl Resolver {
-    /// The addresses of names, in the resolver's order, as far as they are known after `limit`. A name that has none
-    /// is absent. An answer that comes later is there the next time.
+    /// The addresses of names, in the resolver's order, that are known after `limit`. A name without addresses is absent.
+    /// A later answer is used the next time.
     pub fn resolve(&mut self, names: &[String], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
         let deadline = Instant::now() + limit;
         self.receive(deadline);
@@ -52,7 +52,7 @@ impl Resolver {
         self.running = spawned.ok().map(|_| receiver);
     }
 
-    /// Takes in what the look-up under way says until the deadline.
+    /// Receives results of the current lookup until the deadline.
     fn receive(&mut self, deadline: Instant) {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         while let Some(receiver) = &self.running {

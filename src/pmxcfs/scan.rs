@@ -1,7 +1,7 @@
-//! One pass over the configuration tree. Runs in the worker process, since any of its system calls may block for ever.
+//! Reads the configuration tree once. Runs in the worker process, because any of its system calls can block forever.
 //!
-//! Nothing stays open after a pass: an open file, directory or working directory below `/etc/pve` would stop pmxcfs
-//! from starting again after a crash.
+//! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
+//! starting again after a crash.
 use super::listing::{Entry, Listing, folders};
 use super::read_file::{Look, Resting, Stat, look};
 use super::snapshot::{Place, Scan, Seen, Sight};
@@ -22,40 +22,40 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// ENOENT is believed after this many more tries, so many milliseconds apart: a rename makes a name vanish for moments.
+/// Number and interval (in milliseconds) of retries before ENOENT is accepted: during a rename the name is briefly missing.
 const RETRIES_MS: [u64; 6] = [0, 1, 5, 20, 50, 100];
-/// Most of the time is spent in the kernel: a second thread pays, more would get into each other's way.
+/// Number of threads: most of the time is spent in the kernel, where more than two threads would block each other.
 const THREADS: usize = 2;
-/// OpenZFS, which the kernel's headers do not have.
+/// The magic number of OpenZFS, which is not in the kernel's headers.
 const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
-/// The file systems whose `stat` is exact and whose changes this kernel makes, each of which it tells a watch.
+/// The file systems with an exact `stat`, on which every change causes an inotify event.
 const LOCAL: [FsType; 6] =
     [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, ZFS_SUPER_MAGIC];
 
-/// Reads a tree, pass by pass.
+/// Reads a tree repeatedly.
 #[derive(Debug)]
 pub struct Scanner {
     root: PathBuf,
     node: String,
-    /// What the pass before found: a name that vanishes is looked for again.
+    /// The names found by the last read: a missing one is looked up again.
     expected: BTreeSet<Arc<str>>,
-    /// The files that the last pass found at rest.
+    /// The unmodified files of the last read.
     resting: BTreeMap<Arc<str>, Resting>,
-    /// The last pass, if all that it found was at rest.
+    /// The last read, if all its files were unmodified.
     still: Option<Still>,
 }
 
-/// Where files that were at rest, and show the same `stat`, are not read again.
+/// The file systems on which files with an unchanged `stat` are not read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// On file systems of this node.
+    /// Local file systems.
     Local,
-    /// Everywhere, also where `stat` may be late: for a pass between those that read everything.
+    /// All file systems, even if `stat` can be late: for a read between full reads.
     Everywhere,
 }
 
-/// A pass over a tree at rest: for as long as the `stat` of every folder, and of every file, is the same, another would find
-/// the same.
+/// A read of an unmodified tree: while the `stat` of every directory and file is unchanged, another read gives the same
+/// result.
 #[derive(Debug)]
 struct Still {
     folders: Vec<(PathBuf, Stat)>,
@@ -69,19 +69,19 @@ impl Scanner {
         Scanner { root, node, expected: BTreeSet::new(), resting: BTreeMap::new(), still: None }
     }
 
-    /// Where the tree is.
+    /// The root of the tree.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folders to watch for local writes, by their path below the root.
+    /// The directories to watch for local writes, relative to the root.
     #[must_use]
     pub fn folders(&self) -> Vec<String> {
         folders(&self.node)
     }
 
-    /// A number that changes when a file's name, size, inode or times do. Reads no content.
+    /// A number that changes when the name, size, inode or times of a file change. Reads no content.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -97,13 +97,13 @@ impl Scanner {
         hasher.finish()
     }
 
-    /// Makes the next pass read all content anew.
+    /// Makes the next read cover all content.
     pub fn forget(&mut self) {
         self.resting.clear();
         self.still = None;
     }
 
-    /// Makes a pass. All content is read anew, but for what is trusted to be as it was.
+    /// Reads the tree. All content is read, except that of files trusted to be unchanged.
     pub fn read(&mut self, trust: Trust) -> Arc<Scan> {
         if let Some(still) = self.still.as_ref().filter(|still| self.is_as_in(still)) {
             return still.scan.clone();
@@ -125,7 +125,7 @@ impl Scanner {
             && self.resting.iter().all(|(path, resting)| same(&self.root.join(&**path), &resting.stat))
     }
 
-    /// Whether all files that the last pass found were at rest.
+    /// Whether all files of the last read were unmodified.
     fn all_rest(&self, scan: &Scan) -> bool {
         scan.files.iter().all(|(path, sight)| match &sight.seen {
             Seen::Absent => true,
@@ -134,13 +134,13 @@ impl Scanner {
         })
     }
 
-    /// The folders that are there, if nothing has come or gone in any of them for a while.
+    /// The existing directories, if none of them has been modified for a while.
     fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
         let mut folders = Vec::new();
         for path in self.folders().iter().map(|folder| self.root.join(folder)) {
             match Stat::of(&path) {
                 Ok(stat) if stat.is_at_rest() => folders.push((path, stat)),
-                // that it comes shows in its parent
+                // creating it changes its parent
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 _ => return None,
             }
@@ -183,7 +183,7 @@ impl Scanner {
         self.evidence(&listing, scan)
     }
 
-    /// Settles which of the files that could not be opened are absent.
+    /// Determines which of the files that could not be opened are absent.
     fn look_again(&self, listing: &Listing, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
         let absent = || Sight::without_content(Seen::Absent);
         let doubtful = |path: &Arc<str>| listing.lists(path) || self.expected.contains(path);
@@ -201,7 +201,7 @@ impl Scanner {
         let now = self.list()?;
         for path in missing {
             let sight = if now.lists(&path) {
-                Sight::without_content(Seen::Failed("it is listed, but there is nothing to open".into()))
+                Sight::without_content(Seen::Failed("it is listed, but does not exist".into()))
             } else {
                 absent()
             };
@@ -210,7 +210,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// "Disabled" and "no guests" are believed only of a tree that shows a sign of life.
+    /// "Disabled" and "no guests" are accepted only from a tree that is known to be healthy.
     fn evidence(&self, listing: &Listing, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
         match scan.files.get(VMLIST).map(|sight| &sight.seen) {
@@ -219,7 +219,7 @@ impl Scanner {
             _ if scan.place.fuse => Err(format!("{root}/{VMLIST} is missing; is pve-cluster running?")),
             _ if listing.node_folder => Ok(()),
             _ => Err(format!(
-                "{root} holds neither {VMLIST} nor {}; is pve-cluster running, and is that the node's name?",
+                "{root} contains neither {VMLIST} nor {}; is pve-cluster running, and is that the node's name?",
                 node_folder(&self.node)
             )),
         }

@@ -1,38 +1,38 @@
-//! What is believed of the tree, given what its passes showed: a file counts as changed, empty or absent only when
-//! passes some time apart agree, and until then its last good content serves.
+//! Decides which changes of the tree to accept: a file counts as changed, empty or absent only when reads some time apart
+//! agree; until then its last good content is used.
 use super::snapshot::{Scan, Seen, Sight, Writing};
 use crate::inputs::{Content, File, Tree};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long passes have to agree.
+/// How long reads have to agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Debounce {
-    /// On content that was modified only just now.
+    /// For content that was modified recently.
     pub content: Duration,
-    /// On content that its writer, a process of this node, has just closed or renamed into its place.
+    /// For content that a process of this node has just closed or renamed into place.
     pub closed: Duration,
-    /// On a file being empty or absent.
+    /// For an empty or absent file.
     pub absence: Duration,
-    /// How long after a FUSE tree appeared nothing is believed to be absent: pmxcfs starts with files missing.
+    /// How long no file counts as absent after a FUSE tree was mounted: pmxcfs starts with files missing.
     pub appearance: Duration,
 }
 
-/// A time on a clock that only moves forward, since any fixed moment.
+/// A time on a monotonic clock.
 pub type Moment = Duration;
 
-/// The memory of a tree.
+/// The accepted state of a tree.
 #[derive(Debug)]
 pub struct Memory {
     debounce: Debounce,
     files: BTreeMap<Arc<str>, Known>,
     place: Option<Place>,
-    /// Whether a pass was learned in whose time absence could be believed.
+    /// Whether a read was accepted at a time when files could count as absent.
     established: bool,
 }
 
-/// What the tree was when it was last seen in good health.
+/// The file system of the last healthy tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     fuse: bool,
@@ -42,31 +42,31 @@ struct Place {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The content that serves; an empty one stands for an empty or absent file. `None`: nothing certain is known.
+    /// The accepted content; empty for an empty or absent file. `None` if nothing has been accepted.
     good: Option<Content>,
-    /// Content that is shown in its stead.
+    /// Pending content.
     shown: Option<Shown>,
-    /// Why the last pass could not read it.
+    /// Why the last read failed.
     failed: Option<String>,
 }
 
-/// Content that is not believed yet.
+/// Content that is not accepted yet.
 #[derive(Debug)]
 struct Shown {
     content: Content,
     since: Moment,
-    /// When it is believed if it is still there.
+    /// When it is accepted if unchanged.
     due: Moment,
 }
 
 impl Memory {
-    /// Remembers nothing.
+    /// An empty state.
     #[must_use]
     pub fn new(debounce: Debounce) -> Self {
         Memory { debounce, files: BTreeMap::new(), place: None, established: false }
     }
 
-    /// Takes in a tree that an earlier memory believed in: its content serves until passes show another.
+    /// Starts with a tree accepted earlier, whose content is used until reads show another.
     pub fn remember(&mut self, tree: &Tree) {
         for (path, file) in &tree.files {
             if let File::Content(content) = file {
@@ -75,10 +75,10 @@ impl Memory {
         }
     }
 
-    /// Takes in a pass.
+    /// Processes a read.
     ///
     /// # Errors
-    /// Why the pass shows no healthy tree. Nothing is learned from it then.
+    /// When the tree is unhealthy, with the reason. The read is then discarded.
     pub fn learn(&mut self, scan: &Scan, now: Moment) -> Result<(), String> {
         if let Some(reason) = &scan.place.ill {
             self.forget_shown();
@@ -100,7 +100,7 @@ impl Memory {
             let sight = mentioned.get(path).unwrap_or(&absent);
             known.learn(sight, now, &self.debounce, complete);
         }
-        // what earlier passes of an established tree did not mention was absent
+        // files missing in earlier reads of an established tree were absent
         let before = self.established.then(Content::default);
         let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
         let new = new.map(|(path, sight)| {
@@ -115,10 +115,10 @@ impl Memory {
         Ok(())
     }
 
-    /// After an interruption agreement starts anew: a tree that comes back is not the tree that went.
+    /// Restarts the timers after an interruption, because the tree may be another one.
     fn forget_shown(&mut self) {
         if let Some(place) = &mut self.place {
-            // no device has this number, so the next healthy pass counts as an appearance
+            // no device has this number, so the next healthy read counts as a new mount
             place.device = u64::MAX;
         }
         for known in self.files.values_mut() {
@@ -126,26 +126,26 @@ impl Memory {
         }
     }
 
-    /// When the next pass can make a difference, because a file shows content that is not believed yet.
+    /// When the next read can accept pending content.
     #[must_use]
     pub fn due(&self) -> Option<Moment> {
         self.files.values().filter_map(|known| known.shown.as_ref()).map(|shown| shown.due).min()
     }
 
-    /// Whether another pass that finds the same teaches nothing.
+    /// Whether another equal read would change nothing.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.established && self.due().is_none()
     }
 
-    /// The tree as it is believed to be.
+    /// The accepted tree.
     #[must_use]
     pub fn tree(&self, root: &str) -> Tree {
         let files = self.files.iter().filter_map(|(path, known)| Some((path.clone(), known.file()?))).collect();
         Tree { root: root.to_string(), files }
     }
 
-    /// The files that could not be read in the last pass and whose last good content serves, each with the reason.
+    /// The files that could not be read and whose last good content is used, each with the reason.
     pub fn stale(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files
             .iter()
@@ -155,7 +155,7 @@ impl Memory {
 }
 
 impl Known {
-    /// Takes in a sight. Before the moment `complete` nothing is absent.
+    /// Processes a file of a read. Before `complete` no file counts as absent.
     fn learn(&mut self, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
         let content = match &sight.seen {
             Seen::Failed(reason) => {
@@ -196,7 +196,7 @@ impl Known {
             (Some(good), _) if good.is_empty() => None,
             (Some(good), _) => Some(File::Content(good.clone())),
             (None, Some(reason)) => Some(File::Unreadable(reason.as_str().into())),
-            (None, None) => Some(File::Unreadable("it is being written, or is not there yet".into())),
+            (None, None) => Some(File::Unreadable("it is being written, or does not exist yet".into())),
         }
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         appearance: Duration::from_secs(3),
     };
 
-    /// A healthy pass; each file is `(path, content)`, an empty content with a leading `-` for absence.
+    /// A healthy read; each file is `(path, content)`, a path with a leading `-` for an absent file.
     fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
         let sight = |seen: &Seen| Sight::without_content(seen.clone());
         let files = files.iter().map(|(path, seen)| (Arc::from(*path), sight(seen))).collect();
@@ -235,7 +235,7 @@ mod tests {
         })
     }
 
-    /// A memory that has believed `a = "old"` since a second.
+    /// A state that has accepted `a = "old"` one second ago.
     fn established() -> Memory {
         let mut memory = Memory::new(PATIENCE);
         for moment in [0, 1000] {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn content_is_accepted_when_reads_agree_long_enough() {
         let mut memory = established();
-        // half of it, then all of it
+        // partly written, then complete
         for (moment, shown, believed) in
             [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
         {
@@ -277,7 +277,7 @@ mod tests {
         };
         for (moment, shown, writing, believed) in [
             (2000, "ne", Writing::Closed, "old"),
-            // written on, and closed again
+            // written again, and closed again
             (2040, "new", Writing::Perhaps, "old"),
             (2080, "new", Writing::Perhaps, "old"),
             (2120, "new", Writing::Closed, "new"),
@@ -295,7 +295,7 @@ mod tests {
                 memory.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
                 assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
             }
-            // a pass that says nothing of a file says that it is absent
+            // a file missing in a read is absent
             let mut memory = established();
             memory.learn(&scan(false, &[]), at(2000)).unwrap();
             memory.learn(&scan(false, &[("a", content("old"))]), at(2900)).unwrap();

@@ -1,32 +1,31 @@
-//! Watching the tree for writes of this node's processes: inotify(7).
+//! Watches the tree for writes by processes of this node, with inotify(7).
 use super::listing::matters;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// Tells of writes, and which files are complete.
+/// Reports writes, and completely written files.
 #[derive(Debug)]
 pub struct Watch {
     inotify: Inotify,
-    /// The watched folders, by their path below the root, empty for the root itself.
+    /// The watched directories, relative to the root, empty for the root itself.
     folders: HashMap<WatchDescriptor, String>,
-    /// The files whose last event was that their writer closed them, or renamed them into their place.
+    /// The files whose last event was a close after writing, or a rename into place.
     closed: BTreeSet<String>,
 }
 
 impl Watch {
-    /// Watches nothing yet; `None` where the kernel has no watch to spare: the regular passes serve then.
+    /// Without watches yet; `None` if the kernel has no inotify instance left: then only regular reads detect changes.
     #[must_use]
     pub fn new() -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
         Some(Watch { inotify, folders: HashMap::new(), closed: BTreeSet::new() })
     }
 
-    /// Watches these folders below the root from now on. Watching one again is no change; after a mount or where a folder
-    /// is new it is another watch.
+    /// Watches these directories. An existing watch is kept; after a mount, or for a new directory, it is added.
     ///
-    /// False if one that is there cannot be watched.
+    /// False if an existing directory cannot be watched.
     pub fn add(&mut self, root: &Path, folders: impl IntoIterator<Item = String>) -> bool {
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CLOSE_WRITE
@@ -47,7 +46,7 @@ impl Watch {
         all
     }
 
-    /// Takes in what has happened; whether anything has that matters.
+    /// Processes the queued events; returns whether one is relevant.
     pub fn hear(&mut self) -> bool {
         let complete = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
         let harmless = AddWatchFlags::IN_ATTRIB;
@@ -80,7 +79,7 @@ impl Watch {
         any
     }
 
-    /// Whether the last thing that was heard of a file makes it complete.
+    /// Whether the last event of a file means that it is completely written.
     #[must_use]
     pub fn is_closed(&self, path: &str) -> bool {
         self.closed.contains(path)

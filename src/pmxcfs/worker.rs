@@ -1,8 +1,8 @@
-//! The worker process that reads the tree on request, and tells when something was written in it.
+//! The worker process, which reads the tree on request and reports writes.
 //!
-//! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
-//! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
-//! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
+//! It is killed and started again whenever it exceeds the timeout, so it has no essential state. It also does the watching,
+//! because adding a watch looks up a path and can block. A watch holds an inode and not the mount: it prevents neither
+//! unmounting nor a new start of pmxcfs (tested in `tests/kernel/reader.rs`), and ends with the mount.
 use super::scan::{Scanner, Trust};
 use super::snapshot::{News, Scan, Sight, Writing};
 use super::watch::Watch;
@@ -20,30 +20,30 @@ use std::sync::Arc;
 
 /// Read everything.
 pub const READ: u8 = b'r';
-/// Read everything, and tell of writes from now on.
+/// Read everything, and report writes from now on.
 pub const READ_AND_WATCH: u8 = b'w';
-/// The same, without trust in `stat`: all content is read anew.
+/// The same without trusting `stat`: all content is read.
 pub const READ_ALL_AND_WATCH: u8 = b'a';
-/// The same, with trust in `stat` on any file system: only what it shows as changed is read anew.
+/// The same, trusting `stat` on every file system: only files whose `stat` has changed are read.
 pub const LOOK_AND_WATCH: u8 = b'l';
-/// Only look whether something changed.
+/// Only compute the fingerprint of the tree.
 pub const STAT: u8 = b's';
 
-/// What the worker says.
+/// A message of the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// Answer to [`READ`] and its like: what has changed since the last such answer of this process.
+    /// Answer to [`READ`] and its variants: the changes since the last such answer.
     News(News),
     /// Answer to [`STAT`]: the fingerprint of the tree.
     Fingerprint(u64),
-    /// Something was written; said once between two requests.
+    /// Something was written; sent once between two requests.
     Written,
 }
 
 /// Answers requests on standard input until its end.
 ///
 /// # Errors
-/// When the process at the other side is gone.
+/// When the parent process has ended.
 pub fn work(root: PathBuf, node: String) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
     let scanner = Scanner::new(root, node);
@@ -65,9 +65,9 @@ pub fn work(root: PathBuf, node: String) -> Result<()> {
 struct Worker {
     scanner: Scanner,
     watch: Option<Watch>,
-    /// The pass that was last answered with.
+    /// The scan in the last answer.
     sent: Arc<Scan>,
-    /// Whether the other side knows that something was written.
+    /// Whether a write has already been reported.
     told: bool,
     /// Standard output, without a buffer.
     output: File,
@@ -84,7 +84,7 @@ impl Worker {
         if request == READ_ALL_AND_WATCH {
             self.scanner.forget();
         }
-        // before reading, so that no write falls between
+        // before reading, so that no write is missed
         let (root, folders) = (self.scanner.root(), self.scanner.folders());
         let complete = self.watch.as_mut().is_some_and(|watch| watch.add(root, folders));
         self.watch.as_mut().map(Watch::hear);

@@ -64,7 +64,7 @@ mod tests {
             fill(dir.path(), name, "1\n");
         }
         fill(dir.path(), "module/nf_conntrack/parameters/hashsize", "65536\n");
-        // what does not differ is not written
+        // equal values are not written
         let same = dir.path().join(FILES[1]);
         let before = fs::metadata(&same).unwrap().modified().unwrap();
         let faults = write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() });
@@ -79,7 +79,7 @@ mod tests {
         assert!(faults[0].contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{}", faults[0]);
     }
 
-    /// A file that can be read and not written.
+    /// A file that can be read but not written.
     fn sealed() -> fs::File {
         use nix::fcntl::{FcntlArg, SealFlag, fcntl};
         use nix::sys::memfd::{MFdFlags, memfd_create};

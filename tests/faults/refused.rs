@@ -34,7 +34,7 @@ fn a_refused_accept_is_left_out() {
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(4444), Target::Accept, 12));
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Drop, 13));
         let outcome = host.update(&wanted);
-        let expected = "iptables filter: 100.fw:12: a rule is refused: the kernel does not take it: \
+        let expected = "iptables filter: 100.fw:12: a rule is refused: the kernel refuses it: \
                         -A tap100i0-IN -p tcp --dport 4444 -j ACCEPT; left out";
         assert_eq!(texts(&outcome), [expected], "{variant}");
         let saved = host.saved("iptables", "-t filter");
@@ -75,8 +75,8 @@ fn a_chain_whose_refused_rule_drops_stays_live() {
         };
         let before = live(&host);
         let outcome = host.update(&wanted);
-        let expected = "iptables filter: 100.fw:12: a rule is refused: the kernel does not take it: -A tap100i0-IN -p tcp \
-                        --dport 4444 -j DROP; the chain keeps its live rules until this is mended";
+        let expected = "iptables filter: 100.fw:12: a rule is refused: the kernel refuses it: -A tap100i0-IN -p tcp \
+                        --dport 4444 -j DROP; the chain keeps its live rules until this is fixed";
         assert_eq!(texts(&outcome), [expected], "{variant}");
         assert_eq!(live(&host), before);
         assert!(host.saved("iptables", "").contains("-A tap101i0-IN -p tcp -m tcp --dport 80 -j ACCEPT"));
@@ -140,10 +140,10 @@ fn rules_that_the_kernel_refuses_are_found() {
         assert!(of(3).starts_with("iptables filter") && of(3).ends_with("left out"));
         assert!(
             of(5).starts_with("ip6tables filter")
-                && of(5).ends_with("the chain keeps its live rules until this is mended")
+                && of(5).ends_with("the chain keeps its live rules until this is fixed")
         );
         assert!(of(2).contains("there is no chain 'nowhere'"));
-        assert!(of(7).contains("the kernel does not take it") && of(9).contains("the kernel does not take it"));
+        assert!(of(7).contains("the kernel refuses it") && of(9).contains("the kernel refuses it"));
         let (v4, v6) = (host.saved("iptables", ""), host.saved("ip6tables", ""));
         assert!(v4.contains("-A PVEFW-PREROUTING -p tcp -m tcp --dport 22 -j ACCEPT"), "{v4}");
         assert!(v4.contains("-A PVEFW-OUTPUT -p tcp -m tcp --dport 99 -j DROP"), "{v4}");

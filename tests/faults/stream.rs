@@ -216,7 +216,7 @@ fn a_set_stays_when_its_rule_is_refused() {
         for _ in 0..3 {
             let outcome = host.update(&target(0));
             let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            assert!(text.contains("the chain keeps its live rules until this is mended"), "{text}");
+            assert!(text.contains("the chain keeps its live rules until this is fixed"), "{text}");
             assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         }
         mend(&host, &tool);

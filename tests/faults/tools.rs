@@ -124,7 +124,10 @@ fn one_invalid_set_affects_only_itself() {
         let outcome = host.update(&wanted);
         let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("set 'PVEFW-101-friends-v4'"), "{text}");
-        assert!(text.contains("100.fw:5: a rule is refused: set 'PVEFW-101-friends-v4' could not be made"), "{text}");
+        assert!(
+            text.contains("100.fw:5: a rule is refused: set 'PVEFW-101-friends-v4' could not be created"),
+            "{text}"
+        );
         assert!(!text.contains("PVEFW-100") && !text.contains("PVEFW-102"), "{text}");
         let saved = host.saved("iptables", "-t filter");
         assert!(saved.contains("-A tap102i0-IN -m set --match-set PVEFW-102-friends-v4 src -j ACCEPT"));

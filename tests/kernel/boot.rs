@@ -90,7 +90,7 @@ fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
         spoil();
         let child = boot(&node, &[]);
         node.until_logged(&format!("is ignored: {reason}"));
-        until("the first read", || (node.logged("holds neither .vmlist nor nodes/n1") > number).then_some(()));
+        until("the first read", || (node.logged("contains neither .vmlist nor nodes/n1") > number).then_some(()));
         assert_eq!(node.ours(), "", "{reason}");
         end(child);
     }
@@ -106,7 +106,7 @@ fn a_disabled_last_good_configuration_has_no_effect() {
     fs::rename(node.config(), node.path("away")).unwrap();
     fs::create_dir(node.config()).unwrap();
     let child = boot(&node, &[]);
-    node.until_logged("holds neither .vmlist nor nodes/n1");
+    node.until_logged("contains neither .vmlist nor nodes/n1");
     assert_eq!(node.ours(), "");
     end(child);
 }
@@ -115,7 +115,7 @@ fn a_disabled_last_good_configuration_has_no_effect() {
 fn last_good_can_be_disabled() {
     let node = switched_off("pvefw-nolast");
     let mut child = boot(&node, &["--no-last-good"]);
-    node.until_logged("holds neither .vmlist nor nodes/n1");
+    node.until_logged("contains neither .vmlist nor nodes/n1");
     assert_eq!(node.ours(), "");
     assert!(!last_good(&node).exists(), "no copy is left");
     fs::remove_dir(node.config()).unwrap();

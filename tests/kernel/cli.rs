@@ -184,7 +184,7 @@ fn a_failure_is_one_line_that_says_what_to_do() {
     fs::create_dir_all(&config).unwrap();
     let (status, _, stderr) = run(empty.path(), &["status"]);
     let wanted = format!(
-        "ERROR: {} holds neither .vmlist nor nodes/n1; is pve-cluster running, and is that the node's name?\n",
+        "ERROR: {} contains neither .vmlist nor nodes/n1; is pve-cluster running, and is that the node's name?\n",
         config.display()
     );
     assert_eq!((status, stderr), (1, wanted));

@@ -252,7 +252,7 @@ fn an_empty_tree_leaves_the_rules_and_is_reported_once() {
     let away = node.path("away");
     fs::rename(node.config(), &away).unwrap();
     fs::create_dir(node.config()).unwrap();
-    node.until_logged("holds neither .vmlist nor nodes/n1");
+    node.until_logged("contains neither .vmlist nor nodes/n1");
     let error = node.fails(&["status"]);
     assert!(error.contains("is pve-cluster running"), "{error}");
     // rules changed by other programs are repaired
@@ -262,7 +262,7 @@ fn an_empty_tree_leaves_the_rules_and_is_reported_once() {
     fs::rename(&away, node.config()).unwrap();
     node.until_logged("no longer: status update error:");
     assert_eq!(
-        node.logged("holds neither .vmlist nor nodes/n1"),
+        node.logged("contains neither .vmlist nor nodes/n1"),
         2,
         "when it came and when it went: {:#?}",
         node.log()
@@ -318,7 +318,7 @@ fn an_unreadable_guest_keeps_its_rules_across_a_restart() {
     let file = node.config().join("firewall/100.fw");
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    node.until_logged("100.fw: cannot be read, its last good content stays in force");
+    node.until_logged("100.fw: cannot be read, its last good content is used");
     node.ok(&["restart"]);
     node.until_logged("it is not a regular file): guest 100 keeps its live rules");
     node.write("firewall/cluster.fw", &CLUSTER.replace("8006", "8007"));

@@ -230,7 +230,7 @@ fn a_file_that_is_not_regular_does_not_block_reading() {
         (201, "it is not a regular file"),
         (202, "it is not a regular file"),
         (203, "Too many levels of symbolic links (os error 40)"),
-        (204, "it is listed, but there is nothing to open"),
+        (204, "it is listed, but does not exist"),
         (205, "it is larger than 1 MiB"),
     ] {
         let wanted = format!("unreadable: {why}");
@@ -269,7 +269,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(name), dir.path().join(format!("{name}.away"))).unwrap();
     }
-    assert!(why_ill(&mut reader).contains("holds neither .vmlist nor nodes/n1"));
+    assert!(why_ill(&mut reader).contains("contains neither .vmlist nor nodes/n1"));
     assert!(matches!(self::reader(dir.path()).settle(), Err(Problem::Ill(_))));
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
@@ -344,7 +344,7 @@ fn an_empty_file_system_mounted_over_it_is_unhealthy() {
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
             let mut reader = established(dir.path());
             mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-            assert!(why_ill(&mut reader).contains("holds neither"));
+            assert!(why_ill(&mut reader).contains("contains neither"));
             nix::mount::umount(dir.path()).expect("nothing keeps it busy");
             reader.pass().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));

@@ -1,7 +1,7 @@
-//! Finding the rules that make a restore tool refuse a script, without touching a chain in use.
+//! Finds the rules that make a restore tool refuse a script, without changing a chain in use.
 //!
-//! Rules are tried in a chain that nothing goes to, so nothing opens or closes in between. Equal rules of several chains
-//! are tried as one, then halves, and halves of halves; the number of tries and the time are bounded.
+//! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
+//! once; then the rules are bisected. The number of attempts and the time are limited.
 use super::quarantine::{Chains, Rules};
 use super::restore::{Failure, Restore};
 use crate::iptables::names;
@@ -11,20 +11,20 @@ use crate::iptables::ruleset::ChainName;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often a tool is run, and how long, in the search of one update and table.
+/// Limits on the number of tool runs and the time of one bisection.
 const TRIES: usize = 400;
 const TIME: Duration = Duration::from_secs(30);
 
-/// A refused rule: its chain, its place in it, and the reason.
+/// A refused rule: its chain, its index, and the reason.
 pub(super) type Found = (ChainName, usize, String);
 
-/// A rule as it is tried, and where the script has it.
+/// A rule in the form that is tested, and its positions in the script.
 struct Candidate {
     line: String,
     places: Vec<(ChainName, usize)>,
 }
 
-/// What is left of an update's patience.
+/// The remaining attempts and time of an update.
 pub(super) struct Budget {
     tries: usize,
     end: Instant,
@@ -35,7 +35,7 @@ impl Budget {
         Budget { tries: TRIES, end: Instant::now() + TIME }
     }
 
-    /// Whether another try may be made.
+    /// Takes one attempt; false if none is left.
     pub fn take(&mut self) -> bool {
         self.tries = self.tries.saturating_sub(1);
         self.tries > 0 && Instant::now() < self.end
@@ -46,12 +46,12 @@ struct Search<'a> {
     restore: &'a Restore<'a>,
     budget: &'a mut Budget,
     names: [ChainName; 2],
-    /// A live chain from which the rules under trial are reached, by a rule that matches nothing.
+    /// A live chain that jumps to the tested rules with a rule that matches no packet.
     from: Option<&'a ChainName>,
     found: Vec<Found>,
 }
 
-/// The refused rules of a script. Empty if there is none to be found, or no time to find any.
+/// The refused rules of a script. Empty if none can be found within the limits.
 pub(super) fn refused<R: Rules>(
     restore: &Restore<'_>,
     failure: &Failure,
@@ -73,9 +73,9 @@ pub(super) fn refused<R: Rules>(
     let mut candidates = candidates(changed, wanted, &names);
     let mut search = Search { restore, budget, names, from: None, found: Vec::new() };
     if !matches!(search.probe(&[]), Some(Ok(()))) {
-        return Vec::new(); // nothing can be tried now
+        return Vec::new(); // nothing can be tested now
     }
-    // the tool knows best, if it is right
+    // try the line named by the tool first
     if let Some(place) = &blamed
         && let Some(at) = candidates.iter().position(|candidate| candidate.places.contains(place))
     {
@@ -84,7 +84,7 @@ pub(super) fn refused<R: Rules>(
     }
     search.halve(&candidates);
     if search.found.is_empty() {
-        // refused for where it stands, not for what it is
+        // refused because of its position, not its content
         search.found.extend(blamed.map(|(name, at)| (name, at, failure.reason())));
     }
     if search.found.is_empty() && restore.part != Part::Bridge {
@@ -97,7 +97,7 @@ pub(super) fn refused<R: Rules>(
     search.found
 }
 
-/// The rules that go to chains which are neither wanted nor live.
+/// The rules that jump to chains that do not exist.
 fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Found> {
     let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Delete);
     let mut found = Vec::new();
@@ -127,7 +127,7 @@ fn candidates<'a, R: Rules>(
 }
 
 impl Search<'_> {
-    /// Tries rules together. `None` if the budget is used up.
+    /// Tests rules together. `None` if no attempts are left.
     fn probe(&mut self, rules: &[Candidate]) -> Option<Result<(), Failure>> {
         if !self.budget.take() {
             return None;
@@ -149,7 +149,7 @@ impl Search<'_> {
         script += &format!("{hang}COMMIT\n");
         let result = self.restore.run(&script);
         if result.is_ok() {
-            // what is left behind if this fails is removed by the next update
+            // if this fails, the next update removes the chains
             let _ = self.restore.run(&format!("*{table}\n{unhang}-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
         }
         Some(result)
@@ -160,7 +160,7 @@ impl Search<'_> {
             return;
         }
         match self.probe(rules) {
-            Some(Err(failure)) if failure.is_verdict() => match rules {
+            Some(Err(failure)) if failure.is_refusal() => match rules {
                 [one] => {
                     let reason = failure.reason();
                     self.found.extend(one.places.iter().map(|(name, at)| (name.clone(), *at, reason.clone())));

@@ -1,4 +1,4 @@
-//! Rules as the kernel's tools print them: for showing differences. Deciding is done by signatures.
+//! Rules as printed by the tools, to show differences. Updates compare signatures instead.
 use super::variants::Tool;
 use super::{Firewall, Outcome, Toolbox};
 use crate::iptables::plan::TableName;
@@ -8,10 +8,10 @@ use crate::system::{namespace, tools};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// Lines by the name of the chain or set that they are in.
+/// Lines by chain or set name.
 pub type Lines = BTreeMap<String, Vec<String>>;
 
-/// What the tools print, without counters and signatures.
+/// The output of the tools, without counters and signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     /// The chains of each table and family.
@@ -22,7 +22,7 @@ pub struct Texts {
     pub sets: Lines,
 }
 
-/// The name of a family's table, as it is shown.
+/// The displayed name of a family.
 #[must_use]
 pub fn family_name(family: Family) -> &'static str {
     match family {
@@ -32,7 +32,7 @@ pub fn family_name(family: Family) -> &'static str {
 }
 
 impl Firewall {
-    /// What is live. A part that cannot be read has no lines.
+    /// The live rules. A part that cannot be read has no lines.
     pub fn texts(&mut self) -> Texts {
         self.tools.variants.choose(self.tools.limit);
         let mut texts = Texts::default();
@@ -47,10 +47,11 @@ impl Firewall {
         texts
     }
 
-    /// What the tools would print of a ruleset: it is made live in an empty network namespace, which is gone afterwards.
+    /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
+    /// the rules that the tools refuse.
     ///
     /// # Errors
-    /// When there can be no namespace; with what the tools refuse, the outcome.
+    /// When the namespace cannot be created.
     pub fn texts_of(&self, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
         let tools = Toolbox {
             root: self.tools.root.clone(),

@@ -1,8 +1,8 @@
-//! What an update comes to.
+//! The outcome of an update.
 use crate::iptables::plan::Part;
 use std::fmt;
 
-/// Something that could not be done. The text is the same each time for as long as the fault stands.
+/// An error of an update. The text is the same each time for as long as the error persists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     part: Option<Part>,
@@ -18,7 +18,7 @@ impl Fault {
         Fault { part: None, text: text.to_string() }
     }
 
-    /// The part of the kernel's state that it is about; `None` for settings and files.
+    /// The affected part of the live state; `None` for sysctls and files.
     #[must_use]
     pub fn part(&self) -> Option<Part> {
         self.part
@@ -34,17 +34,17 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What an update did and could not do.
+/// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Whether anything in the kernel was changed.
     pub changed: bool,
-    /// What could not be done.
+    /// The errors.
     pub faults: Vec<Fault>,
 }
 
 impl Outcome {
-    /// Takes in what another part of the update came to.
+    /// Adds the outcome of another part.
     pub(super) fn take_in(&mut self, other: Outcome) {
         self.changed |= other.changed;
         self.faults.extend(other.faults);

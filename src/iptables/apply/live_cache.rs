@@ -1,8 +1,8 @@
-//! What was last read of the kernel, and the evidence by which it still holds.
+//! Caches the live state, with kernel summaries that detect changes.
 //!
-//! Reading everything costs the kernel and the tools a quarter of a second for 1,000 guests. So a part is read again when its
-//! [`Summary`] says that something has moved, after each change of our own, and now and then in any case: what leaves all
-//! summaries as they were, such as one rule in the place of another of the same size, shows only then.
+//! Reading everything takes a quarter of a second for 1,000 guests. So a part is read again when its [`Summary`] has changed,
+//! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
+//! of the same size, is detected only then.
 use super::read;
 use super::variants::{Tool, Variant, Variants};
 use crate::iptables::names::is_own_set;
@@ -14,51 +14,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long after a change of our own everything is read again.
+/// The delay of a full reading after our own changes.
 const AFTER_CHANGE: Duration = Duration::from_secs(5);
 
-/// What is known of the kernel.
+/// The cached live state.
 #[derive(Debug)]
 pub(super) struct Known {
     live: Live,
-    /// Taken before each part was read. A part without is read each time.
+    /// The summaries, taken before each part was read. A part without one is read each time.
     evidence: BTreeMap<Part, Summary>,
-    /// The text that chains of iptables had when they were first seen with their signature: whoever edits a chain leaves
-    /// its signature as it was.
+    /// The text hash of iptables chains when they were first read with their signature, because editing a chain does not
+    /// change its signature.
     bodies: BTreeMap<(Part, ChainName), (Signature, u64)>,
-    /// The longest time between two full readings.
+    /// The maximum time between two full readings.
     interval: Duration,
-    /// When the next full reading is to begin.
+    /// When the next full reading starts.
     next: Instant,
-    /// What is left of one that has begun.
+    /// The remaining parts of a full reading.
     unread: BTreeSet<Part>,
 }
 
 impl Known {
-    /// Nothing is; from now on everything is read once in `interval` at least.
+    /// An empty cache with a full reading at least once per `interval`.
     pub fn nothing(interval: Duration) -> Self {
         let (live, evidence, bodies, unread) = (Live::empty(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         Known { live, evidence, bodies, interval, next: Instant::now() + interval, unread }
     }
 
-    /// Changes the longest time between two full readings.
+    /// Sets the maximum time between two full readings.
     pub fn set_interval(&mut self, interval: Duration) {
         self.next = self.next.min(Instant::now() + interval);
         self.interval = interval;
     }
 
-    /// The longest time between two full readings.
+    /// The maximum time between two full readings.
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Takes all that is known out: what is left knows nothing.
+    /// Takes the content out and leaves an empty cache.
     pub fn take(&mut self) -> Self {
         let nothing = Known::nothing(self.interval);
         std::mem::replace(self, nothing)
     }
 
-    /// The same after these parts may have been changed, and these chains rewritten.
+    /// Invalidates parts that may have changed, and rewritten chains.
     pub fn after(mut self, touched: &BTreeSet<Part>, rewritten: &[(Part, TablePlan)]) -> Self {
         if !touched.is_empty() {
             self.evidence.retain(|part, _| !touched.contains(part));
@@ -73,25 +73,25 @@ impl Known {
         self
     }
 
-    /// What was read of these parts may have been wrong: they are read again the next time.
+    /// Makes the next call read these parts again, because they may have been read incorrectly.
     pub fn doubt(&mut self, parts: impl IntoIterator<Item = Part>) {
         for part in parts {
             self.evidence.remove(&part);
         }
     }
 
-    /// When a full reading is to begin, or to go on.
+    /// When the next part of a full reading is due.
     pub fn due(&self) -> Instant {
         if self.unread.is_empty() { self.next } else { Instant::now() }
     }
 
-    /// Whether it is time for that.
+    /// Whether a part of a full reading is due.
     pub fn is_due(&self) -> bool {
         !self.unread.is_empty() || Instant::now() >= self.next
     }
 
-    /// Whether all is as it was read, as far as the kernel tells. A full reading that is due goes on by one part then, and
-    /// that must be as it was: so what is to be done meanwhile never waits for all parts.
+    /// Whether the live state is unchanged according to the kernel's summaries. If a full reading is due, it also reads and
+    /// compares one part, so that updates never wait for all parts.
     pub fn holds(&mut self, variants: &Variants, limit: Duration) -> bool {
         let now = summaries(variants);
         self.moved(&now).is_empty() && (!self.is_due() || self.read_on(now, variants, limit))
@@ -102,7 +102,7 @@ impl Known {
         Part::ALL.into_iter().filter(|part| !holds(*part)).collect()
     }
 
-    /// What is live now; of what has not moved nothing is read.
+    /// The live state; unchanged parts are not read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
         let now = summaries(variants);
         let moved = self.moved(&now);
@@ -125,9 +125,9 @@ impl Known {
         self.live == before
     }
 
-    /// Reads these parts; no other has moved by the evidence of before that.
+    /// Reads these parts; the others are unchanged according to summaries taken before.
     fn read(&mut self, parts: &BTreeSet<Part>, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) {
-        // nothing is certain any more if this ends in a panic
+        // the cache stays empty after a panic
         self.evidence.clear();
         read::refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
         parts.iter().for_each(|part| self.look_for_edits(*part));
@@ -135,7 +135,7 @@ impl Known {
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
     }
 
-    /// A chain whose text is not what it was under the same signature has none that says anything.
+    /// If a chain's rules changed but its PVESIG did not, ignores the signature so that the chain is rewritten.
     fn look_for_edits(&mut self, part: Part) {
         let Part::Table(table, family) = part else { return };
         let Ok(live) = self.live.table_mut(table, family) else { return };
@@ -153,12 +153,12 @@ impl Known {
     }
 }
 
-/// The evidence about all parts, as it is now.
+/// The current summaries of all parts.
 fn summaries(variants: &Variants) -> BTreeMap<Part, Summary> {
     Part::ALL.into_iter().filter_map(|part| Some((part, summary(part, variants)?))).collect()
 }
 
-/// The evidence about a part in the variant in use; `None` where the kernel gives none.
+/// The summary of a part in the variant in use; `None` if the kernel has none.
 fn summary(part: Part, variants: &Variants) -> Option<Summary> {
     let variant = |tool| variants.commands(tool).ok().map(|commands| commands.variant);
     let summary = match part {

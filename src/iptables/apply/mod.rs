@@ -1,9 +1,9 @@
-//! Making a ruleset live: reads the kernel, plans, runs the restore tools, and looks whether it worked.
+//! Applies a ruleset: reads the live rules, plans, runs the restore tools, and verifies the result.
 //!
-//! The steps are independent: a tool that fails, hangs or is missing costs its own part, and the next update repairs it.
-//! Each step of iptables and ebtables is one transaction, and sets are swapped, so an update that is interrupted anywhere
-//! leaves every chain and set either as it was or as it is wanted.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
+//! The steps are independent: a tool that fails, hangs or is missing affects only its part, and the next update repairs it.
+//! Each step of iptables and ebtables is one transaction, and sets are swapped, so that an interrupted update leaves every
+//! chain and set either old or new.
+#![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
 mod dump;
@@ -35,33 +35,33 @@ use std::sync::Arc;
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
-/// How long a tool may run. The restore tools wait up to 10 s for the xtables lock.
+/// The time limit of a tool. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// The longest time between two full readings of what is live.
+/// The maximum time between two full readings of the live rules.
 pub const FULL_READING: Duration = Duration::from_secs(300);
-/// How many chains or sets of one part are named one by one when they could not be updated.
+/// Maximum number of chains or sets of one part that are reported individually when they could not be updated.
 const NAMED: usize = 10;
 
-/// The node's firewall, as this process handles it. Keep one for the process's life: it remembers which variants of the
-/// tools are in use, and which rules the kernel refused.
+/// The node's firewall. Use one for the lifetime of the process: it caches the variants of the tools in use, and the rules
+/// that the kernel refused.
 ///
-/// Nothing here takes the lock that keeps other runs out; callers do.
+/// Callers must hold the lock that prevents concurrent updates.
 #[derive(Debug)]
 pub struct Firewall {
     tools: Toolbox,
     refused: Refusals,
     known: Known,
-    /// The rules that were live, all as wanted, when the kernel was last read.
+    /// The ruleset that was completely live when the kernel was last read.
     settled: Option<Arc<Ruleset>>,
 }
 
-/// What every step works with.
+/// The tools for every step.
 #[derive(Debug)]
 struct Toolbox {
     root: Root,
     limit: Duration,
     variants: Variants,
-    /// Whether scripts are kept for people to look at.
+    /// Whether scripts are kept for debugging.
     keeps_scripts: bool,
 }
 
@@ -71,21 +71,21 @@ struct Steps<'a> {
     refused: &'a mut Refusals,
 }
 
-/// One update under way.
+/// An update in progress.
 struct Pass<'a> {
     wanted: &'a Ruleset,
     live: &'a Live,
     outcome: Outcome,
-    /// What was tried in the tables, to be compared with what is live afterwards.
+    /// The plans of the tables, to be compared with the live rules afterwards.
     tried: Vec<(Part, TablePlan)>,
     /// The parts that may have been changed.
     touched: BTreeSet<Part>,
-    /// The sets that could not be made or changed.
+    /// The sets that could not be created or changed.
     failed_sets: BTreeSet<SetName>,
 }
 
 impl Firewall {
-    /// Nothing is run yet. State files lie under `root`.
+    /// A firewall with state files under `root`. Does not run tools.
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice) -> Self {
         let variants = Variants::new(variant);
@@ -96,31 +96,31 @@ impl Firewall {
         Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING), settled: None }
     }
 
-    /// Changes how long a tool may run before it is killed; by default 60 s.
+    /// Sets the time limit of tools, by default 60 s.
     pub fn set_time_limit(&mut self, limit: Duration) {
         self.tools.limit = limit;
     }
 
-    /// The variants of the tools in use. They are chosen when the kernel is first read.
+    /// The variants of the tools in use, selected when the kernel is first read.
     #[must_use]
     pub fn variants(&self) -> &Variants {
         &self.tools.variants
     }
 
-    /// Changes how often everything is read though nothing seems to have moved; by default every five minutes.
+    /// Sets the interval of full readings, by default five minutes.
     pub fn set_full_reading(&mut self, interval: Duration) {
         self.known.set_interval(interval);
     }
 
-    /// What the kernel holds of ours; changes nothing. A part that cannot be read holds the reason. What was read before
-    /// and has not moved since, as far as the kernel tells, is not read again.
+    /// The live state of our rules; changes nothing. A part that cannot be read has the error. Parts that are unchanged
+    /// according to the kernel are not read again.
     pub fn live(&mut self) -> Live {
         self.tools.variants.choose(self.tools.limit);
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
-    /// The same as [`Firewall::update`], with less effort where nothing has happened since the last call. A full reading
-    /// that is due is made part by part, one in each call: nothing else has to wait for all of it.
+    /// Like [`Firewall::update`], but cheaper if nothing has changed since the last call. If a full reading is due, each call
+    /// reads one part, so that other work does not wait for all of them.
     pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
         let settled = self.settled.take();
         if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
@@ -138,7 +138,7 @@ impl Firewall {
         outcome
     }
 
-    /// When [`Firewall::maintain`] has a part of a full reading to make; `None` while it has other things to do.
+    /// When [`Firewall::maintain`] has to read the next part of a full reading; `None` while an update is needed.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.settled.as_ref().map(|_| self.known.due())
@@ -157,17 +157,17 @@ impl Firewall {
         }
     }
 
-    /// Makes a ruleset live, and reports what could not be done. What is as wanted already is not touched.
+    /// Applies a ruleset and reports errors. Chains and sets that are already as wanted are not changed.
     ///
-    /// A rule that the tools refuse costs itself alone: it is left out, or where that would open something, its chain
-    /// keeps its live rules. Until it is accepted, each update reports it.
+    /// A rule that the tools refuse is left out, or, if that would let more packets pass, its chain keeps its live rules. Each
+    /// update reports it until it is accepted.
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
         self.settled = None;
         self.read_what_is_due();
         self.bring_about(wanted).0
     }
 
-    /// Also tells whether all is certainly as wanted then.
+    /// Also returns whether the live rules are completely as wanted.
     fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
         let begun = Instant::now();
         let live = self.live();
@@ -192,7 +192,7 @@ impl Firewall {
         outcome.faults.extend(self.refused.faults());
         let mut as_wanted = true;
         if !quiet {
-            // only what reads as it is wanted is certainly read right
+            // trust a read only if it shows the wanted state; read every other part again next time
             let now = after.unwrap_or_else(|| self.live());
             let left = self.plan(wanted, &now);
             self.known.doubt(left.parts());
@@ -208,7 +208,7 @@ impl Firewall {
         (outcome, as_wanted)
     }
 
-    /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.
+    /// Removes the jumps from built-in chains, then our chains of all tables and variants, our sets, and our ebtables chains.
     pub fn remove(&mut self) -> Outcome {
         self.refused = Refusals::default();
         let mut outcome = self.update(&Ruleset::default());
@@ -216,9 +216,9 @@ impl Firewall {
         outcome
     }
 
-    /// Returns what is live then.
+    /// Returns the live state afterwards.
     fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) -> Live {
-        // nothing is known any more if this ends in a panic
+        // the cache stays empty after a panic
         let known = self.known.take();
         let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
         let mut bridge = Pass::new(pass.wanted, pass.live);
@@ -243,7 +243,7 @@ impl Firewall {
 }
 
 impl Steps<'_> {
-    /// The sets, and the tables of iptables that look into them.
+    /// Updates the sets, and the iptables tables that use them.
     fn update_layer_3(mut self, plan: &Plan, pass: &mut Pass<'_>) {
         self.update_sets(&plan.sets, pass);
         for family in Family::ALL {
@@ -256,7 +256,7 @@ impl Steps<'_> {
 }
 
 impl Toolbox {
-    /// Keeps a script for people to look at.
+    /// Keeps a script for debugging.
     fn keep(&self, path: &str, script: &str, outcome: &mut Outcome) {
         if !self.keeps_scripts {
             return;
@@ -279,7 +279,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Takes in what was done of another part meanwhile.
+    /// Adds the results of another part.
     fn take_in(&mut self, other: Pass<'_>) {
         self.outcome.take_in(other.outcome);
         self.tried.extend(other.tried);
@@ -290,7 +290,7 @@ impl<'a> Pass<'a> {
         self.outcome.faults.push(Fault::new(part, text));
     }
 
-    /// Reports what is not as planned.
+    /// Reports differences from the plan.
     fn verify(&mut self, live: &Live, sets: &SetPlan) {
         for (part, plan) in std::mem::take(&mut self.tried) {
             let table = match part {

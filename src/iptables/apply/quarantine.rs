@@ -1,4 +1,4 @@
-//! Rules that the tools refuse: what is done without them, and for how long.
+//! Rules that the tools refuse, and how long they are left out.
 use super::Fault;
 use super::bisect::Found;
 use crate::iptables::names;
@@ -12,20 +12,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After this time a refused rule is tried again, though nothing has changed in its chain.
+/// The time after which a refused rule is tried again, even if its chain has not changed.
 const RETRY: Duration = Duration::from_secs(300);
 
 /// A chain of either kind, rule by rule.
 pub(super) trait Rules: Clone {
     fn count(&self) -> usize;
     fn line(&self, name: &ChainName, at: usize) -> String;
-    /// A rule that the tools accept exactly when they accept this one, in the chain `name`; where this one goes to
-    /// another chain, it goes to `to`.
+    /// An equivalent rule for a test in the chain `name`: the tools accept it if and only if they accept this one. A jump
+    /// target is replaced by `to`.
     fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String;
-    /// Whether something might pass that should not if this rule were left out.
+    /// Whether leaving out this rule could let more packets pass.
     fn closes(&self, name: &ChainName, at: usize) -> bool;
     fn origin(&self, at: usize) -> &Origin;
-    /// The chain that this rule goes to.
+    /// The jump target of this rule.
     fn target(&self, at: usize) -> Option<&ChainName>;
     fn sets(&self, at: usize) -> impl Iterator<Item = &SetName>;
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self;
@@ -57,7 +57,7 @@ impl Rules for Chain {
     fn closes(&self, name: &ChainName, at: usize) -> bool {
         match &self.rules()[at].target {
             Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
-            // inspects what an ACCEPT behind it would let through; elsewhere it stands for ACCEPT
+            // inspects packets that a later ACCEPT would let pass; otherwise it replaces ACCEPT
             Target::Nfqueue(_) => *name == names::IPS,
             Target::SetMark { value, .. } => *value == 0,
             Target::Jump(chain) | Target::Goto(chain) => *chain != names::SET_ACCEPT_MARK,
@@ -137,21 +137,21 @@ impl Rules for BridgeChain {
 /// The refused rules of one chain.
 #[derive(Clone, Debug)]
 struct Refusal {
-    /// Of the chain with all its rules: when it changes, all are tried again.
+    /// The signature of the chain with all its rules: when it changes, all are tried again.
     signature: Signature,
-    /// The refused rules by their place in the chain, with the reasons.
+    /// The refused rules by index, with the reasons.
     reasons: BTreeMap<usize, String>,
-    /// One fault for each refused rule.
+    /// One error text for each refused rule.
     texts: Vec<String>,
-    /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
+    /// Whether the chain was live and keeps its live rules, because one of the refused rules drops or rejects packets.
     keeps: bool,
-    /// Whether a rule looks into a set that was not certainly live: it may have been refused for want of it.
+    /// Whether a rule uses a set that may not have been live, which could be the reason for the refusal.
     blind: bool,
-    /// Until when this is believed.
+    /// When this expires.
     until: Instant,
 }
 
-/// How long a refusal is believed.
+/// How long a refusal is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lasting {
     /// In this update only.
@@ -162,7 +162,7 @@ pub(super) enum Lasting {
     UntilSetsAreRead,
 }
 
-/// What is known of refused rules, by part and chain.
+/// The known refused rules, by part and chain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refusals(BTreeMap<(Part, ChainName), Refusal>);
 
@@ -170,7 +170,7 @@ pub(super) struct Refusals(BTreeMap<(Part, ChainName), Refusal>);
 pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
 
 impl Refusals {
-    /// Forgets what was learned of chains that have changed since, or too long ago.
+    /// Removes entries of changed chains, and expired entries.
     pub fn forget_changed(&mut self, wanted: &Ruleset, live: &Live) {
         let now = Instant::now();
         self.0.retain(|(part, name), refusal| {
@@ -184,24 +184,24 @@ impl Refusals {
         });
     }
 
-    /// Whether no rule is known to be refused.
+    /// Whether there are no refused rules.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes out what is known of a part.
+    /// Takes out the entries of a part.
     pub fn split_off(&mut self, part: Part) -> Self {
         let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((of, _), _)| *of == part);
         self.0 = rest;
         Refusals(off)
     }
 
-    /// Puts it back.
+    /// Puts them back.
     pub fn join(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Learns that rules of a chain are refused.
+    /// Records refused rules of a chain.
     pub fn learn<R: Rules>(
         &mut self,
         part: Part,
@@ -230,7 +230,7 @@ impl Refusals {
         }
     }
 
-    /// The places that rules of [`Refusals::accepted_in`] have in the chains with all their rules.
+    /// The original indices of the rules in [`Refusals::accepted_in`].
     pub fn original_places(&self, part: Part, found: Vec<Found>) -> Vec<Found> {
         let place = |(name, at, reason): Found| {
             let left_out = self.0.get(&(part, name.clone())).map(|refusal| &refusal.reasons);
@@ -241,7 +241,7 @@ impl Refusals {
         found.into_iter().map(place).collect()
     }
 
-    /// The live chains of a part that keep their rules.
+    /// The chains of a part that keep their live rules.
     pub fn kept(&self, part: Part) -> BTreeSet<ChainName> {
         self.0
             .iter()
@@ -276,10 +276,10 @@ impl Refusals {
         Cow::Owned(accepted)
     }
 
-    /// One fault for each refused rule.
+    /// One error text for each refused rule.
     pub fn faults(&self) -> impl Iterator<Item = Fault> + '_ {
         self.0.iter().flat_map(|((part, _), refusal)| {
-            let end = if refusal.keeps { "the chain keeps its live rules until this is mended" } else { "left out" };
+            let end = if refusal.keeps { "the chain keeps its live rules until this is fixed" } else { "left out" };
             refusal.texts.iter().map(move |text| Fault::new(*part, format_args!("{text}; {end}")))
         })
     }

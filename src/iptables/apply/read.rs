@@ -1,4 +1,4 @@
-//! Reading what the kernel holds. The tools run side by side.
+//! Reads the live state with the save tools in parallel.
 use super::variants::{Commands, Tool, Variant, Variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, read_bridge, read_sets, read_table,
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::{ScopedJoinHandle, scope};
 use std::time::Duration;
 
-/// Reads those parts of what is live that are stale, in the variants in use.
+/// Reads the stale parts of the live state, in the variants in use.
 pub(super) fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn(Part) -> bool) {
     scope(|threads| {
         let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|name| (name, family)));
@@ -36,7 +36,7 @@ pub(super) fn refresh(live: &mut Live, variants: &Variants, limit: Duration, sta
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<Arc<T>> {
-    let read = thread.join().unwrap_or_else(|_| Err("reading it ended in a defect of this program".into()));
+    let read = thread.join().unwrap_or_else(|_| Err("reading it caused a panic; this is a bug in this program".into()));
     read.map(Arc::new)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> R
 
 /// Reads the ebtables chains.
 pub(super) fn bridge(commands: &Commands, limit: Duration) -> Readable<LiveBridge> {
-    // ebtables-legacy-save asks whatever 'ebtables' is, and lists nothing where tables are built into the kernel
+    // ebtables-legacy-save runs 'ebtables' of any variant, and lists nothing if the tables are built into the kernel
     let text = match commands.variant {
         Variant::Legacy => tools::run(&commands.single, &["-t", "filter", "-L"], "", limit),
         Variant::Nft => tools::run(&commands.save, &[], "", limit),

@@ -8,14 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What each line of a script adds to the time that the tool may run: the nft variant needs about 1 ms for a rule where
-/// there are tens of thousands.
+/// Additional time limit per line of a script: the nft variant needs about 1 ms per rule with tens of thousands of rules.
 const LINE_LIMIT: Duration = Duration::from_millis(5);
 
 /// How long ebtables-legacy is kept waiting by others; as the restore tools of iptables wait.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// A tool that takes scripts for one table.
+/// A restore tool for one table.
 pub(super) struct Restore<'a> {
     pub commands: &'a Commands,
     pub part: Part,
@@ -24,22 +23,22 @@ pub(super) struct Restore<'a> {
     pub ebtables_lock: PathBuf,
 }
 
-/// Why a script was not carried out.
+/// Why a script failed.
 pub(super) struct Failure {
     pub error: ToolError,
-    /// The line that the tool blames, counted from 1.
+    /// The line reported by the tool, counted from 1.
     pub line: Option<usize>,
 }
 
 impl Failure {
-    /// Whether the tool judged the script, and not the state of the system.
-    pub fn is_verdict(&self) -> bool {
+    /// Whether the tool refused the script, and did not fail because of the state of the system.
+    pub fn is_refusal(&self) -> bool {
         let stderr = self.error.stderr();
         let busy = ["xtables lock", "Resource temporarily unavailable", "Cannot allocate memory", "Permission denied"];
         self.error.is_exit_status() && !busy.iter().any(|text| stderr.contains(text))
     }
 
-    /// The tool's reason, in a form that does not depend on the script's length.
+    /// The tool's reason, without parts that depend on the length of the script.
     pub fn reason(&self) -> String {
         let stderr = self.error.stderr();
         let line = stderr.lines().map(str::trim).find(|line| !line.is_empty() && !line.ends_with("(nf_tables):"));
@@ -47,14 +46,14 @@ impl Failure {
         if let Some((_, rest)) = line.split_once(" failed") {
             let why =
                 rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(why, _)| format!(" ({why})"));
-            return format!("the kernel does not take it{}", why.unwrap_or_default());
+            return format!("the kernel refuses it{}", why.unwrap_or_default());
         }
         line.split_once("): ").map_or(line, |(_, text)| text).to_string()
     }
 }
 
 impl Restore<'_> {
-    /// Carries out a script as one transaction.
+    /// Runs a script as one transaction.
     pub fn run(&self, script: &str) -> Result<(), Failure> {
         let args: &[&str] = match (self.part, self.commands.variant) {
             (Part::Bridge, Variant::Legacy) => return self.run_single(script),
@@ -67,7 +66,7 @@ impl Restore<'_> {
             .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
     }
 
-    /// ebtables-legacy cannot restore a part of a table: single commands change a copy, which then replaces the table. The
+    /// ebtables-legacy cannot restore parts of a table: single commands change a copy, which then replaces the table. The
     /// copy is a file without a name, so that no folder has to be writable for it.
     fn run_single(&self, script: &str) -> Result<(), Failure> {
         let cannot_start =
@@ -98,13 +97,13 @@ impl Restore<'_> {
         }
     }
 
-    /// Whether a blamed line is certainly the refused one: it was a command of its own.
+    /// Whether the reported line is certainly the refused one, because each line is a separate command.
     pub fn is_exact(&self) -> bool {
         self.part == Part::Bridge && self.commands.variant == Variant::Legacy
     }
 }
 
-/// The first line number in the words of a restore tool: `Error occurred at line: N`, `line N: …`, `Error in line N: …`.
+/// The first line number in the error of a restore tool: `Error occurred at line: N`, `line N: …`, `Error in line N: …`.
 pub(super) fn blamed_line(stderr: &str) -> Option<usize> {
     stderr.lines().find_map(|line| {
         let (_, rest) = line.split_once("line")?;

@@ -1,4 +1,4 @@
-//! The steps of the IP sets: made and changed before the tables use them, removed when no table does.
+//! The steps for IP sets: created and changed before the tables use them, removed when no table uses them.
 use super::bisect::Found;
 use super::quarantine::{Lasting, Rules};
 use super::restore::blamed_line;
@@ -12,11 +12,11 @@ use crate::system::tools::{self, ToolError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How many sets may fail in one update before the rest is left for the next.
+/// Maximum number of failing sets in one update; the rest is left for the next.
 const FAILURES: usize = 50;
 
 impl Steps<'_> {
-    /// Makes and changes sets. Rules that look into a set which could not be made are left to the next update.
+    /// Creates and changes sets. Rules that use a set that could not be created are left for the next update.
     pub(super) fn update_sets(&mut self, plan: &SetPlan, pass: &mut Pass<'_>) {
         let wanted = pass.wanted;
         if sets_script(plan, wanted, |_| false).text.is_empty() {
@@ -25,7 +25,7 @@ impl Steps<'_> {
         let failed = self.restore_sets(SCRIPT_IPSET, |skip| sets_script(plan, wanted, skip), pass);
         for (name, (at, reason)) in &failed {
             if *at > 0 {
-                // a half-made set must not be looked into; whatever stays is destroyed by the next update
+                // an incomplete set must not be used; if it remains, the next update destroys it
                 let is_new = plan.with(Action::Create).any(|new| new == name);
                 let half = if is_new { Some(name.clone()) } else { swap_set(name) };
                 if let Some(half) = half {
@@ -39,7 +39,7 @@ impl Steps<'_> {
         pass.failed_sets.extend(failed.into_keys());
     }
 
-    /// Removes the sets that are no longer wanted. A set that a rule still looks into stays as it is.
+    /// Removes the sets that are no longer wanted. A set that is still used by a rule is kept.
     pub(super) fn remove_sets(&mut self, plan: &SetPlan, pass: &mut Pass<'_>) {
         if plan.with(Action::Delete).next().is_none() {
             return;
@@ -49,7 +49,7 @@ impl Steps<'_> {
             Err(error) => return pass.fault(Part::Sets, error),
         };
         for name in plan.with(Action::Delete).filter(|name| used.contains(*name)) {
-            pass.fault(Part::Sets, format_args!("set '{name}' stays: a rule still uses it"));
+            pass.fault(Part::Sets, format_args!("set '{name}' is kept: a rule still uses it"));
         }
         let script =
             |skip: &dyn Fn(&SetName) -> bool| removed_sets_script(plan, |name| used.contains(name) || skip(name));
@@ -59,7 +59,7 @@ impl Steps<'_> {
         }
     }
 
-    /// The kernel tools refuse rules that look into a set which is not there: they are left out for this update.
+    /// The tools refuse rules that use a missing set: these are left out in this update.
     fn leave_out_rules_of(&mut self, absent: &BTreeSet<&SetName>, pass: &Pass<'_>) {
         for (table, family) in TableName::ALL.into_iter().flat_map(|table| Family::ALL.map(|family| (table, family))) {
             let (Ok(live), false) = (pass.live.table(table, family), absent.is_empty()) else { continue };
@@ -67,15 +67,15 @@ impl Steps<'_> {
             let in_chain = |(name, chain): (&ChainName, &Arc<Chain>)| -> Vec<Found> {
                 let absent_in = |at| chain.sets(at).find(|set| absent.contains(set)).map(|set| (at, set));
                 let found = (0..chain.count()).filter_map(absent_in);
-                found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be made"))).collect()
+                found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be created"))).collect()
             };
             let found = wanted.iter().flat_map(in_chain);
             self.refused.learn(Part::Table(table, family), wanted, live, found, Lasting::No);
         }
     }
 
-    /// Runs a script of blocks, each a set's. `ipset restore` stops at the first bad line: what failed is skipped, and
-    /// the rest goes on. Returns what failed, with the how-manieth line of its block, and the reason.
+    /// Runs a script with one block per set. `ipset restore` stops at the first error: the failed block is skipped, and the
+    /// rest is run. Returns the failed sets, with the index of the line in the block and the reason.
     fn restore_sets(
         &self,
         file: &str,
@@ -118,8 +118,7 @@ impl Steps<'_> {
         }
     }
 
-    /// Runs the block of one set, some lines of which may have been run already. Returns what [`Self::restore_sets`]
-    /// does.
+    /// Runs the block of one set, some lines of which may already have been run. Returns the same as [`Self::restore_sets`].
     fn restore_set(&self, script: &str) -> Option<(usize, String)> {
         let error = tools::run("ipset", &["restore", "-exist"], script, self.tools.limit).err()?;
         let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");

@@ -1,4 +1,4 @@
-//! The steps that go through restore tools: the tables of iptables, and ebtables.
+//! The steps with restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget, Found};
 use super::quarantine::{Chains, Lasting, Rules};
 use super::restore::Restore;
@@ -13,14 +13,13 @@ use crate::paths;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// What is live, the programs that change it, and of the variant in use the file that the last script is kept in and the
-/// plan.
+/// The live rules, the programs that change them, and for the variant in use the file for the last script and the plan.
 type To<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
 
-/// One part: what is wanted there, and how it is planned and written.
+/// One part: the wanted rules, and functions to plan and render it.
 struct Step<'a, R> {
     restore: Restore<'a>,
-    /// The file that the last script is kept in, and the plan for the case that no rule is known to be refused.
+    /// The file for the last script, and the plan without refused rules.
     first: Option<(&'static str, &'a TablePlan)>,
     wanted: &'a Chains<R>,
     live: &'a LiveTable,
@@ -29,7 +28,7 @@ struct Step<'a, R> {
 }
 
 impl Steps<'_> {
-    /// One table of iptables.
+    /// One iptables table.
     pub(super) fn update_table(&mut self, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
         let file = match (table, family) {
             (TableName::Filter, Family::V4) => paths::SCRIPT_IP4,
@@ -74,7 +73,7 @@ impl Steps<'_> {
         self.carry(&step, pass);
     }
 
-    /// Applies one part, without the rules that the tool refuses.
+    /// Applies one part without the rules that the tool refuses.
     fn carry<R: Rules>(&mut self, step: &Step<'_, R>, pass: &mut Pass<'_>) {
         let part = step.restore.part;
         let mut budget = Budget::new();
@@ -98,8 +97,8 @@ impl Steps<'_> {
                 return;
             };
             let mut found = Vec::new();
-            // of a table that others have changed since it was read, the tool's verdict says nothing
-            if failure.is_verdict() && self.tools.reads_as(&step.restore, step.live) && budget.take() {
+            // if another program has changed the table since it was read, the refusal proves nothing
+            if failure.is_refusal() && self.tools.reads_as(&step.restore, step.live) && budget.take() {
                 found = bisect::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
             }
             if found.is_empty() {
@@ -108,7 +107,7 @@ impl Steps<'_> {
                 return;
             }
             let found = self.refused.original_places(part, found);
-            // perhaps refused for want of a set, which was not certainly there before
+            // possibly refused because of a missing set
             let into_new_set = |(name, at, _): &Found| {
                 let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets(*at));
                 sets.any(|set| pass.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
@@ -125,7 +124,7 @@ impl Toolbox {
         Restore { commands, part, limit: self.limit, ebtables_lock: self.root.path(paths::EBTABLES_LOCK) }
     }
 
-    /// Whether a part still reads as it did.
+    /// Whether a part is still unchanged.
     fn reads_as(&self, restore: &Restore<'_>, live: &LiveTable) -> bool {
         match restore.part {
             Part::Table(table, _) => read::table(table, restore.commands, self.limit).is_ok_and(|now| now == *live),
@@ -135,7 +134,7 @@ impl Toolbox {
 }
 
 impl Firewall {
-    /// Removes what is ours from variants that are not in use.
+    /// Removes our rules from variants that are not in use.
     pub(super) fn clear_variants(&mut self, variants: &[(Tool, Commands)], outcome: &mut Outcome) {
         let (nothing, empty) = (Ruleset::default(), Live::empty());
         for (tool, commands) in variants {

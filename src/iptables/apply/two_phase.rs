@@ -1,4 +1,4 @@
-//! Updates whose sets and rules must change together, which takes two steps; see [`Plan::entangled`].
+//! Updates in which sets and rules must change together, in two steps; see [`Plan::entangled`].
 use super::{Firewall, Pass};
 use crate::iptables::names::next_set;
 use crate::iptables::plan::{Live, Part, Plan, TableName};
@@ -7,8 +7,8 @@ use crate::model::Family;
 use std::collections::BTreeSet;
 
 impl Firewall {
-    /// What has to change, without the rules that are known to be refused. The sets of a family whose rules cannot be
-    /// read stay: an entry may be about to move from them into a rule.
+    /// The changes, without rules known to be refused. The sets of a family whose rules cannot be read are kept, because an
+    /// entry could have to move from them to a rule.
     pub(super) fn plan(&mut self, wanted: &Ruleset, live: &Live) -> Plan {
         self.refused.forget_changed(wanted, live);
         let mut plan = Plan::with_kept(&self.refused.accepted(wanted), live, |part| self.refused.kept(part));
@@ -20,8 +20,8 @@ impl Firewall {
         plan
     }
 
-    /// First to rules that look into the new content of these sets under other names, then back to their own. Returns what
-    /// is live then.
+    /// Updates to rules that use the new content of these sets under temporary names, then back to the original names. Returns
+    /// the live state afterwards.
     pub(super) fn update_in_two_steps(&mut self, entangled: &BTreeSet<SetName>, pass: &mut Pass<'_>) -> Live {
         let wanted = pass.wanted;
         let staged = wanted.staged(entangled);
@@ -29,14 +29,14 @@ impl Firewall {
         plan.hold(entangled);
         let mut first = Pass::new(&staged, pass.live);
         let live = self.carry_out(&plan, &mut first);
-        // what could not be made under the other name could not be under its own either
+        // a set that could not be created under the temporary name cannot be changed under its own name either
         let failed = |name: &&SetName| next_set(name).is_none_or(|next| first.failed_sets.contains(&next));
         let failed: BTreeSet<SetName> = entangled.iter().filter(failed).cloned().collect();
         let mut wanted = wanted.clone();
         wanted.keep_chains_of(&failed);
         let mut plan = self.plan(&wanted, &live);
         plan.hold(&failed);
-        // only a chain whose rules stay, as one of the new ones is refused, has not gone over
+        // only a chain that keeps its live rules, because a new one is refused, has not switched
         let stays = |name: &&SetName| live.uses_set(name) && next_set(name).is_none_or(|next| !live.uses_set(&next));
         plan.hold(entangled.iter().filter(stays));
         for family in Family::ALL.into_iter().filter(|family| first.has_failed(*family)) {
@@ -56,7 +56,7 @@ impl Firewall {
 }
 
 impl Pass<'_> {
-    /// Whether the rules of a family are not as planned.
+    /// Whether the rules of a family differ from the plan.
     fn has_failed(&self, family: Family) -> bool {
         let part = Part::Table(TableName::Filter, family);
         self.outcome.faults.iter().any(|fault| fault.part() == Some(part))

@@ -1,4 +1,4 @@
-//! Which of the two implementations of iptables, ip6tables and ebtables is in use.
+//! Selects the variant of iptables, ip6tables and ebtables.
 use super::fault::Fault;
 use super::others::{Holds, Read};
 use crate::iptables::plan::BridgeFormat;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 /// An implementation of the iptables and ebtables tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// Over the kernel's xtables: `iptables-legacy`.
+    /// Uses the kernel's xtables: `iptables-legacy`.
     Legacy,
-    /// Over the kernel's nftables: `iptables-nft`.
+    /// Uses the kernel's nftables: `iptables-nft`.
     Nft,
 }
 
@@ -31,28 +31,28 @@ impl fmt::Display for Variant {
 /// Which variant to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VariantChoice {
-    /// For each tool the one in which our chains are live, else the first that works, legacy before nft.
+    /// For each tool the variant with our live chains, otherwise the first that works, legacy before nft.
     #[default]
     Auto,
-    /// This one for all tools that have it; ebtables falls back to the other where the kernel lacks it.
+    /// This variant for all tools; ebtables falls back to the other if the kernel does not support it.
     Only(Variant),
 }
 
 impl FromStr for VariantChoice {
     type Err = String;
 
-    /// Reads `auto`, `legacy` or `nft`.
+    /// Parses `auto`, `legacy` or `nft`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(VariantChoice::Auto),
             "legacy" => Ok(VariantChoice::Only(Variant::Legacy)),
             "nft" => Ok(VariantChoice::Only(Variant::Nft)),
-            _ => Err(format!("'{text}' is none of auto, legacy, nft")),
+            _ => Err(format!("'{text}' is not auto, legacy or nft")),
         }
     }
 }
 
-/// A tool that comes in variants.
+/// A tool with two variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
     Iptables(Family),
@@ -89,7 +89,7 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// The programs of a variant as Debian names them, or the plain names where these are that variant.
+    /// The programs of a variant with Debian's names, or the plain names if these are that variant.
     fn find(tool: Tool, variant: Variant, limit: Duration) -> Option<Self> {
         let named = |stem: String| Commands {
             variant,
@@ -107,7 +107,7 @@ impl Commands {
         (is == variant).then_some(plain)
     }
 
-    /// How this variant of ebtables shows its table.
+    /// The output format of this variant of ebtables.
     pub fn bridge_format(&self) -> BridgeFormat {
         match self.variant {
             Variant::Legacy => BridgeFormat::List,
@@ -142,29 +142,28 @@ impl Variants {
         Variants { choice: self.choice, used: self.used.clone(), others: Vec::new() }
     }
 
-    /// The programs in use for a tool, or why there are none.
+    /// The programs in use for a tool, or the error.
     pub(super) fn commands(&self, tool: Tool) -> Result<&Commands, Arc<str>> {
         match &self.used[tool.index()] {
             Some(Ok(commands)) => Ok(commands),
             Some(Err(error)) => Err(error.clone()),
-            None => Err("not looked for yet".into()),
+            None => Err("not selected yet".into()),
         }
     }
 
-    /// Whether ebtables does not work on what iptables does, so that both can run at once. Two transactions of nftables
-    /// disturb each other.
+    /// Whether ebtables can run in parallel with iptables: if both use nftables, their transactions conflict.
     pub(super) fn ebtables_is_apart(&self) -> bool {
         let nft = |tool| self.commands(tool).is_ok_and(|commands| commands.variant == Variant::Nft);
         !nft(Tool::Ebtables) || !Family::ALL.into_iter().any(|family| nft(Tool::Iptables(family)))
     }
 
-    /// Chooses for each tool that has no variant yet.
+    /// Selects the variant of each tool that has none yet.
     pub(super) fn choose(&mut self, limit: Duration) {
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
         let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
         let found: Vec<(Tool, Vec<Read>)> = scope(|threads| {
             let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || candidates(tool, limit))));
-            // all are started before the first is waited for
+            // start all before waiting for the first
             let tried: Vec<_> = tried.collect();
             tried.into_iter().map(|(tool, thread)| (tool, thread.join().unwrap_or_default())).collect()
         });

@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After this time a refused rule is tried again, though nothing has changed in its chain.
+/// The time after which a refused rule is tried again, even if its chain has not changed.
 const RETRY: Duration = Duration::from_secs(300);
 
 /// The refused rules of one chain.
 #[derive(Clone, Debug)]
 struct Refusal {
-    /// Of the chain with all its rules: when it changes, all are tried again.
+    /// The signature of the chain with all its rules: when it changes, all are tried again.
     signature: Signature,
     /// The refused rules by their index in the chain with all its rules, with the reasons.
     reasons: BTreeMap<usize, String>,
-    /// Whether the chain was live and keeps its live rules, because one of the refused rules closes.
+    /// Whether the chain was live and keeps its live rules, because one of the refused rules drops or rejects packets.
     keeps: bool,
-    /// One fault for each refused rule.
+    /// One error text for each refused rule.
     texts: Vec<String>,
-    /// Until when this is believed.
+    /// When this expires.
     until: Instant,
 }
 
@@ -31,12 +31,12 @@ struct Refusal {
 pub struct Quarantine(BTreeMap<(TableName, Name), Refusal>);
 
 impl Quarantine {
-    /// Whether no rule is known to be refused.
+    /// Whether there are no refused rules.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets what was learned of chains that have changed since, or too long ago.
+    /// Removes entries of changed chains, and expired entries.
     pub fn forget_changed(&mut self, wanted: &Ruleset) {
         let now = Instant::now();
         self.0.retain(|(table, name), refusal| {
@@ -89,7 +89,7 @@ impl Quarantine {
         Cow::Owned(accepted)
     }
 
-    /// One fault for each refused rule.
+    /// One error text for each refused rule.
     pub fn faults(&self) -> impl Iterator<Item = String> + '_ {
         self.0.values().flat_map(|refusal| {
             let end = if refusal.keeps { "the chain keeps its live rules until this is fixed" } else { "left out" };
