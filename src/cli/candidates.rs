@@ -1,4 +1,4 @@
-//! Files that are given in place of those of the configuration.
+//! Files given as arguments in place of those of the configuration.
 use super::output;
 use crate::inputs::{Content, File, Tree};
 use crate::lint::{self, Finding};
@@ -10,20 +10,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A file that is given in place of one of the configuration.
+/// A file given in place of one of the configuration.
 #[derive(Debug)]
 pub(super) struct Given {
-    /// Where it lies.
+    /// Its path on disk.
     pub file: PathBuf,
-    /// Which file of the tree it is in place of.
+    /// The file of the tree that it replaces.
     pub path: String,
-    /// What it holds.
+    /// Its content.
     pub content: Content,
-    /// Whether its content said what it is, as its name does not.
+    /// Whether its kind was derived from its content instead of its name.
     by_content: bool,
 }
 
-/// The files that are given, none of them for the same place as another.
+/// The given files, which replace different files.
 #[derive(Debug, Default)]
 pub(super) struct Candidates(pub Vec<Given>);
 
@@ -31,7 +31,7 @@ impl Candidates {
     /// Reads the files, for this node.
     ///
     /// # Errors
-    /// When one cannot be read, or two are for the same place.
+    /// When one cannot be read, or two replace the same file.
     pub(super) fn read(files: &[PathBuf], node: &str) -> Result<Self> {
         let mut given: Vec<Given> = Vec::new();
         for file in files {
@@ -39,7 +39,7 @@ impl Candidates {
             let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, node);
             if let Some(other) = given.iter().find(|other| other.path == place.path) {
                 let (one, other) = (file.display(), other.file.display());
-                bail!("{other} and {one} are both in place of {}: give one of them", place.path);
+                bail!("{other} and {one} both replace {}: give only one of them", place.path);
             }
             if place.by_content {
                 let name = file.display();
@@ -54,10 +54,10 @@ impl Candidates {
         Ok(Candidates(given))
     }
 
-    /// Refuses files that have no place in the configuration of this node.
+    /// Checks that all files belong to the configuration of this node.
     ///
     /// # Errors
-    /// When there is one.
+    /// When one does not.
     pub(super) fn only_for(&self, node: &str) -> Result<()> {
         for Given { file, path, by_content, .. } in &self.0 {
             let name = file.display();
@@ -70,10 +70,10 @@ impl Candidates {
                      its path below /etc/pve"
                 ),
                 Some(TreeFile::Vnet(_)) if *by_content => {
-                    bail!("{name} does not say which vnet it is for: give it as sdn/firewall/<VNET>.fw")
+                    bail!("the vnet of {name} is not clear from its name: use sdn/firewall/<VNET>.fw")
                 }
                 Some(file) if file.is_needed_on(node) => {}
-                _ => bail!("{name} is named like no file of the configuration: {path} is none that the firewall reads"),
+                _ => bail!("{name} does not have the name of a configuration file: the firewall does not read {path}"),
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Candidates {
         tree
     }
 
-    /// What is found in the files, under their own names, and what is new elsewhere in the tree because of them.
+    /// The findings in the files, with the given names, and new findings in other files of the tree.
     pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Finding> {
         let before = lint::check(tree, &facts.collect(tree));
         let with = self.over(tree);
@@ -104,7 +104,7 @@ impl Candidates {
         kept
     }
 
-    /// The name of the given file that is in place of the one that reports name so.
+    /// The given file that replaces the one with this name in reports.
     pub(super) fn name_of(&self, tree: &Tree, label: &str) -> Option<Arc<str>> {
         let given = self.0.iter().find(|given| *tree.label(&given.path) == *label)?;
         Some(given.file.to_string_lossy().into())

@@ -63,7 +63,7 @@ struct GuestSource {
     listed: Listed,
     fw: File,
     conf: File,
-    /// Its live devices, where a file cannot be read.
+    /// Its devices with live rules, if a file cannot be read.
     live: Vec<String>,
 }
 
@@ -163,7 +163,7 @@ fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
     vnets.collect()
 }
 
-/// The guests of the node, read again if `.vmlist` differs.
+/// The guests of the node, parsed again if `.vmlist` differs.
 fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
     let vmlist = tree.content(VMLIST);
     let same = |old: &&Last| old.tree.files.get(VMLIST) == tree.files.get(VMLIST) && old.facts.node == facts.node;
@@ -173,7 +173,7 @@ fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
     }
 }
 
-/// The name databases, read again if they differ.
+/// The name databases, parsed again if they differ.
 fn databases(old: Option<&Last>, facts: &Facts) -> Arc<Databases> {
     let same = |old: &&Last| {
         let Facts { protocols, services, ethertypes, .. } = &old.facts;
@@ -268,7 +268,7 @@ impl NamesInUse {
 }
 
 impl GuestSource {
-    /// What there is for a guest; `None` without a firewall file, or without a configuration: it is not firewalled at all.
+    /// The inputs of a guest; `None` without a firewall file or a configuration: it then has no rules.
     fn of(listed: &Listed, tree: &Tree, facts: &Facts) -> Option<Self> {
         let fw = tree.files.get(listed.fw().as_str())?.clone();
         let conf = tree.files.get(listed.conf(&facts.node).as_str())?.clone();

@@ -1,4 +1,4 @@
-//! Which connections one ruleset accepts and another one refuses.
+//! Finds connections that one ruleset accepts and another refuses.
 use super::judge::{Beginning, Unjudged};
 use super::network::Network;
 use crate::iptables::ruleset::Ruleset;
@@ -8,38 +8,38 @@ use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
 use std::collections::{BTreeMap, HashMap};
 
-/// A connection that would be refused if it began now, and was not before.
+/// A connection that the second ruleset would refuse and the first would not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The connection.
     pub connection: Connection,
-    /// What would become of its first packet; of a related connection, its master's.
+    /// The verdict on its first packet; for a related connection, that of its master.
     pub verdict: Verdict,
-    /// Where it is refused: the guest whose connection it is, `None` for the node's own.
+    /// The guest of the connection; `None` for the node.
     pub guest: Option<u32>,
-    /// Where the rule comes from that refuses it.
+    /// The origin of the rule that refuses it.
     pub origin: Origin,
 }
 
-/// What two rulesets make of connections.
+/// The comparison of two rulesets for connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// The connections that only the first one accepts.
+    /// The connections that only the first ruleset accepts.
     pub refused: Vec<Refused>,
-    /// How many were put to the simulator.
+    /// The number of simulated connections.
     pub judged: usize,
-    /// How many were not, and why.
+    /// The number of other connections, by reason.
     pub unjudged: BTreeMap<Unjudged, usize>,
 }
 
-/// What is known of one connection.
+/// The result for one connection.
 enum Finding {
     Accepted,
     Refused(Box<Refused>),
     Unjudged(Unjudged),
 }
 
-/// Puts connections to two rulesets as if they began now. Related ones go with their masters.
+/// Simulates connections with two rulesets as if they started now. Related ones have the verdict of their masters.
 #[must_use]
 pub fn compare(
     connections: &[Connection],
@@ -58,7 +58,7 @@ pub fn compare(
     let mut comparison = Comparison::default();
     let masters: HashMap<(Tuple, u16), &Finding> =
         own.iter().zip(&found).map(|(one, finding)| ((one.original, one.zone), finding)).collect();
-    // one connection may lead to another that leads to a third
+    // a related connection can have related connections
     for connection in &related {
         let master = connection.master.and_then(|master| masters.get(&(master, connection.zone)));
         comparison.add(match master {
@@ -90,7 +90,7 @@ fn find(
         simulate(&Question { ruleset, packet, from: from.clone(), to: to.clone(), broadcasts })
     };
     let answer = ask(after);
-    // most are accepted, and then nothing else matters
+    // fast path: most are accepted
     if answer.verdict == Verdict::Accept || ask(before).verdict != Verdict::Accept {
         return Finding::Accepted;
     }
@@ -103,7 +103,7 @@ fn find(
         connection: *connection,
         verdict: answer.verdict,
         guest: guest(&beginning.to).or_else(|| guest(&beginning.from)),
-        origin: origin.unwrap_or_else(|| Origin::Made("the policy of the hook".into())),
+        origin: origin.unwrap_or_else(|| Origin::Made("the policy of the built-in chain".into())),
     }))
 }
 

@@ -1,4 +1,4 @@
-//! How a tracked connection is put to the simulator: as the packet that began it.
+//! Reconstructs the first packet of a tracked connection for the simulator.
 use super::network::{Network, Owner};
 use crate::iptables::simulate::{End, GuestPort, Packet};
 use crate::model::Family;
@@ -6,42 +6,42 @@ use crate::nflog::conntrack::{Connection, Detail, Tuple};
 use std::fmt;
 use std::net::IpAddr;
 
-/// A connection's first packet, and where it came from and went to.
+/// A connection's first packet with its source and destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beginning {
     /// The packet.
     pub packet: Packet,
-    /// Where it came from.
+    /// The source.
     pub from: End,
-    /// Where it went to.
+    /// The destination.
     pub to: End,
 }
 
-/// Why nothing can be said of a connection.
+/// Why a connection cannot be simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unjudged {
-    /// Neither end is known to be the node's or that of a guest of this node.
+    /// Neither address is known to belong to the node or one of its guests.
     Elsewhere,
-    /// An address of it is that of several guests.
+    /// An address belongs to several guests.
     Several,
-    /// It goes to a group: multicast or broadcast.
+    /// Its destination is multicast or broadcast.
     Group,
-    /// Its addresses are translated so that the guest's rules and the host's see different ones.
+    /// Its addresses are translated between the guest's and the host's rules.
     Translated,
-    /// It is related to a connection that is not known any more.
+    /// It is related to a connection that is no longer tracked.
     Orphan,
 }
 
 impl Beginning {
-    /// How a connection began.
+    /// The first packet of a connection.
     ///
     /// # Errors
-    /// When that cannot be said.
+    /// When it cannot be determined.
     pub fn of(connection: &Connection, network: &Network) -> Result<Self, Unjudged> {
         let Connection { original, reply, .. } = connection;
         let dest_translated = reply.source != original.dest || ports(reply).0 != ports(original).1;
         let source_translated = reply.dest != original.source || ports(reply).1 != ports(original).0;
-        // what the table `filter` sees: DNAT is done before, SNAT behind it
+        // the addresses in the table `filter`: DNAT is done before it, SNAT after it
         let (dest, dport) = match dest_translated {
             true => (reply.source, ports(reply).0),
             false => (original.dest, ports(original).1),
@@ -82,7 +82,7 @@ fn ends(
     (other, dest): (Owner<'_>, IpAddr),
 ) -> Result<(End, End), Unjudged> {
     let guest = |port: &GuestPort| End::Guest(port.clone());
-    // outside lies behind the bridge that the guest is on
+    // outside is at the uplink of the guest's bridge
     let beyond = |port: &GuestPort| End::Port { bridge: port.bridge.clone(), port: "outside".to_string() };
     Ok(match (one, other) {
         (Owner::Several, _) | (_, Owner::Several) => return Err(Unjudged::Several),

@@ -1,4 +1,4 @@
-//! Tracked connections and rules: which connections would be refused if they began now.
+//! Tracked connections and rules: finds connections that would be refused if they started now.
 
 mod compare;
 mod judge;

@@ -1,7 +1,7 @@
-//! Whose an address is: the node's, a guest's, or somebody's elsewhere.
+//! The owner of an address: the node, a guest, or another host.
 //!
-//! Connection tracking knows addresses and no devices. What is known of the addresses of guests comes from their
-//! configuration, from the node's neighbours by their MAC addresses, and from IPv6 addresses that are made of one.
+//! Connection tracking has addresses and no devices. The addresses of guests are derived from their configuration, from the
+//! node's neighbour tables by MAC address, and from IPv6 addresses that contain a MAC address.
 use crate::inputs::Tree;
 use crate::iptables::simulate::{End, GuestPort};
 use crate::model::MacAddr;
@@ -11,10 +11,10 @@ use crate::paths::VMLIST;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The interface that the node is reached by where no route says it.
+/// The interface of an address without a route.
 const USUAL: &str = "vmbr0";
 
-/// What the kernel says of the node's network.
+/// The node's network according to the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The node's own addresses.
@@ -27,35 +27,35 @@ pub struct Surroundings {
     pub routes_v6: String,
 }
 
-/// Who has which address.
+/// The owners of addresses.
 #[derive(Debug)]
 pub struct Network {
     own: BTreeSet<IpAddr>,
     ports: Vec<GuestPort>,
-    /// By address, which of `ports` has it; `None` where several do.
+    /// The index in `ports` by address; `None` for several owners.
     guests: HashMap<IpAddr, Option<usize>>,
     macs: HashMap<[u8; 6], Option<usize>>,
     routes: Vec<Route>,
     broadcasts: BTreeSet<Ipv4Addr>,
 }
 
-/// Whose an address is.
+/// The owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
-    /// The node's.
+    /// The node.
     Host,
-    /// That of a guest's device.
+    /// A guest's device.
     Guest(&'a GuestPort),
-    /// Of several devices.
+    /// Several devices.
     Several,
-    /// Somebody's whom the node knows by a route at most.
+    /// Another host.
     Elsewhere,
-    /// A group's: multicast or broadcast.
+    /// Multicast or broadcast.
     Group,
 }
 
 impl Network {
-    /// The network of this node with the guests that its configuration names.
+    /// The network of this node with the guests in its configuration.
     #[must_use]
     pub fn new(tree: &Tree, node: &str, surroundings: Surroundings) -> Self {
         let Surroundings { own, neighbours, routes_v4, routes_v6 } = surroundings;
@@ -73,7 +73,7 @@ impl Network {
                 network.add(link);
             }
         }
-        // what a guest's configuration says counts more than what its neighbours have heard
+        // a guest's configuration has priority over the neighbour tables
         let heard: BTreeMap<IpAddr, Option<usize>> =
             neighbours.iter().filter_map(|(address, mac)| Some((*address, *network.macs.get(mac)?))).collect();
         for (address, port) in heard {
@@ -84,7 +84,7 @@ impl Network {
 
     fn add(&mut self, link: Link) {
         let Link { device, bridge, firewalled, mac, addresses } = link;
-        // a device on no bridge has no connections
+        // a device without a bridge has no connections
         let Some(bridge) = bridge else { return };
         let port = self.ports.len();
         self.ports.push(GuestPort { device, bridge, firewalled });
@@ -96,7 +96,7 @@ impl Network {
         }
     }
 
-    /// Whose an address is.
+    /// The owner of an address.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Owner<'_> {
         let group = match address {
@@ -117,7 +117,7 @@ impl Network {
         }
     }
 
-    /// Elsewhere, as the node reaches this address.
+    /// The endpoint for another host, by the route to it.
     #[must_use]
     pub fn outside(&self, address: IpAddr) -> End {
         let interface = interface_to(&self.routes, address).unwrap_or(USUAL);
@@ -131,7 +131,7 @@ impl Network {
     }
 }
 
-/// The MAC address that an IPv6 address is made of (RFC 4291, appendix A), if it may be.
+/// The MAC address in an IPv6 address (RFC 4291, appendix A), if it can contain one.
 fn mac_within(address: IpAddr) -> Option<[u8; 6]> {
     let octets = match address {
         IpAddr::V4(_) => return None,
@@ -168,7 +168,7 @@ pub(super) mod tests {
             neighbours: vec![
                 ("10.0.0.100".parse().unwrap(), [0xbc, 0x24, 0x11, 0, 0, 0x64]),
                 ("10.0.0.7".parse().unwrap(), [2, 0, 0, 0, 0, 7]),
-                // a lie about an address that the configuration has given away
+                // a false neighbour entry for an address in a guest's configuration
                 ("10.0.0.200".parse().unwrap(), [0xbc, 0x24, 0x11, 0, 0, 0x64]),
             ],
             routes_v4: "i\tD\tG\tF\tR\tU\tM\tMask\n\

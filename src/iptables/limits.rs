@@ -1,24 +1,23 @@
-//! What iptables cannot take, though the grammar of Proxmox allows it: each is reported, and left out or replaced by the
-//! default.
+//! Values that the grammar of Proxmox allows but iptables refuses: each is reported, and left out or replaced by the default.
 use crate::config::{Action, Cluster, Guest, Host, Rule, VerdictRule};
 use crate::model::{Address, Literal, LogRate, LogRatelimit, Origin, Report};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The longest list of addresses in a rule, in bytes: a buffer of the tools has 1,024 (`xshared.c`).
+/// The maximum length of an address list in a rule, in bytes: a buffer of the tools has 1,024 (`xshared.c`).
 const LONGEST_LIST: usize = 1023;
-/// The most packets a second that `--limit` takes, and the most that `--limit-burst` does (`libxt_limit.c`).
+/// The maximum of `--limit` per second, and of `--limit-burst` (`libxt_limit.c`).
 const MOST_LIMIT: u64 = 10_000;
-/// The burst of `--limit` where none is given.
+/// The default burst of `--limit`.
 const BURST: u64 = 5;
-/// In how many seconds a burst must be made up for: the kernel counts the credits for it in 32 bits (`xt_limit.c`).
+/// The maximum time to refill a burst, in seconds: the kernel counts credits in 32 bits (`xt_limit.c`).
 const MADE_UP_FOR: u64 = 134_217;
-/// The most packets a second that `--hashlimit-above` takes, and the most that `--hashlimit-burst` does.
+/// The maximum of `--hashlimit-above` per second, and of `--hashlimit-burst`.
 const MOST_HASHLIMIT: u64 = 1_000_000;
-/// The most seconds that `--hashlimit-htable-expire` takes: it counts milliseconds in 32 bits.
+/// The maximum of `--hashlimit-htable-expire`, in seconds: it counts milliseconds in 32 bits.
 const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
 
-/// cluster.fw as iptables can take it.
+/// Checks the limits for cluster.fw.
 pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, Cluster> {
     let mut within = Cow::Borrowed(cluster);
     if let Some(fault) = cluster.options.log_ratelimit.0.as_deref().and_then(beyond_limit) {
@@ -36,7 +35,7 @@ pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, C
     within
 }
 
-/// host.fw as iptables can take it.
+/// Checks the limits for host.fw.
 pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
     let mut within = Cow::Borrowed(host);
     let (options, default) = (&host.options, crate::config::HostOptions::default());
@@ -62,7 +61,7 @@ pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
     within
 }
 
-/// A guest's file as iptables can take it.
+/// Checks the limits for a guest's file.
 pub fn guest<'a>(guest: &'a Guest, reports: &mut Vec<Report>) -> Cow<'a, Guest> {
     let mut within = Cow::Borrowed(guest);
     if report_rules(&guest.rules, &guest.file, reports) {
@@ -77,7 +76,7 @@ fn option(key: &str, fault: &str, origin: &Origin, reports: &mut Vec<Report>) {
     }
 }
 
-/// What is wrong with a rate for log rules.
+/// The error in a rate for log rules.
 fn beyond_limit(LogRate { rate, burst }: &LogRate) -> Option<String> {
     let (packets, seconds) = (rate.value.packets, rate.value.per.seconds());
     let burst = burst.map_or(BURST, u64::from);
@@ -90,7 +89,7 @@ fn beyond_limit(LogRate { rate, burst }: &LogRate) -> Option<String> {
     too_slow.then(|| format!("a burst of {burst} at {rate} takes longer to make up for than iptables can count"))
 }
 
-/// Reports the rules that do not fit; whether there are any.
+/// Reports the rules that exceed a limit; returns whether there are any.
 fn report_rules(rules: &[Rule], file: &Arc<str>, reports: &mut Vec<Report>) -> bool {
     let before = reports.len();
     for rule in rules {

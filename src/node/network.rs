@@ -1,4 +1,4 @@
-//! The node's own network, and corosync's.
+//! The node's network, and corosync's.
 use super::corosync::{Corosync, link_number};
 use super::{faults, localnet, members};
 use crate::inputs::{Facts, Tree};
@@ -7,21 +7,21 @@ use crate::paths::{COROSYNC, MEMBERS};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The network that counts as local where none is found.
+/// The local network if none is detected.
 const NO_NETWORK: &str = "127.0.0.0/8";
 
-/// The node's own network.
+/// The node's network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Localnet {
     /// The node's name.
     pub node: String,
     /// The node's address.
     pub address: Option<IpAddr>,
-    /// The network of the routing table that the address is in.
+    /// The network in the routing table that contains the address.
     pub detected: Option<String>,
-    /// The network in use, as it is written.
+    /// The text of the network in use.
     pub used: String,
-    /// Whether an alias `local_network` in cluster.fw names it.
+    /// Whether the alias `local_network` in cluster.fw defines it.
     pub user_defined: bool,
     /// With a corosync.conf: every other node's addresses.
     pub corosync: Option<Vec<CorosyncPeer>>,
@@ -34,7 +34,7 @@ pub struct CorosyncPeer {
     pub node: String,
     /// Its address.
     pub address: IpAddr,
-    /// The link's number.
+    /// The link number.
     pub link: u32,
 }
 
@@ -47,14 +47,14 @@ pub struct CorosyncLinks {
     pub pairs: Vec<(IpAddr, IpAddr)>,
 }
 
-/// What `.members`, `corosync.conf`, routes and resolver tell.
+/// The network according to `.members`, `corosync.conf`, routes and resolver.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The node's network, but for what cluster.fw says about it.
+    /// The node's network, without the definition in cluster.fw.
     pub localnet: Localnet,
     /// `corosync.conf`
     pub corosync: Option<CorosyncLinks>,
-    /// The faults of the files.
+    /// The reports about the files.
     pub reports: Vec<Report>,
 }
 
@@ -78,7 +78,7 @@ impl Network {
         Network { localnet, corosync: corosync.as_ref().map(links), reports }
     }
 
-    /// The network that was found, or else the loopback network.
+    /// The detected network, or else the loopback network.
     pub fn own(&self) -> Spelled<IpNet> {
         let spelled = |text: &str| Spelled::new(text, text.parse().ok()?);
         let loopback = || spelled(NO_NETWORK).expect("a constant network");
@@ -86,8 +86,8 @@ impl Network {
     }
 }
 
-/// The host names that compiling needs the addresses of ([`Facts::resolved`]): those in corosync.conf, and the node's own where
-/// no file tells it.
+/// The host names to resolve for compiling ([`Facts::resolved`]): those in corosync.conf, and the node's own if no file has
+/// its address.
 #[must_use]
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     let corosync = corosync(tree);
@@ -103,18 +103,18 @@ fn corosync(tree: &Tree) -> Option<Corosync> {
     tree.content(COROSYNC).map(|text| Corosync::parse(&String::from_utf8_lossy(text)))
 }
 
-/// The address that `.members` tells.
+/// The address in `.members`.
 fn listed_address(tree: &Tree, node: &str) -> Option<IpAddr> {
     tree.content(MEMBERS).and_then(|members| members::node_address(members, node).ok()?)
 }
 
-/// The node's address: by `.members`, else the first that its name resolves to and that is no loopback address.
+/// The node's address: in `.members`, or else the first address of its name that is not a loopback address.
 fn node_address(tree: &Tree, facts: &Facts) -> Option<IpAddr> {
     let resolved = || facts.resolved.get(&facts.node)?.iter().copied().find(|address| !address.is_loopback());
     listed_address(tree, &facts.node).or_else(resolved)
 }
 
-/// The address that stands for a link's value.
+/// The address for the value of a link.
 fn resolve(corosync: &Corosync, value: &str, facts: &Facts) -> Option<IpAddr> {
     let literal = value.parse().ok();
     literal.or_else(|| corosync.ip_version.pick(facts.resolved.get(value)?))

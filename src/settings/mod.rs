@@ -17,7 +17,7 @@ pub struct Settings {
     pub tcp_timeout_established: u64,
     /// `net.netfilter.nf_conntrack_tcp_timeout_syn_recv`, in seconds.
     pub tcp_timeout_syn_recv: u64,
-    /// Whether the log daemon writes connections.
+    /// Whether the log daemon logs connections.
     pub log_conntrack: bool,
 }
 

@@ -1,8 +1,8 @@
-//! A configuration on trial: files that are enforced in place of those of the tree until somebody confirms them, or a
-//! deadline has passed.
+//! A configuration on trial: files that are applied in place of those in the tree until they are confirmed or a deadline
+//! passes.
 //!
-//! `model` says what a trial is and when it is over, from values alone; `store` keeps it in `/run`.
-#![allow(clippy::disallowed_methods, reason = "the store does I/O; the model is held to purity by a test")]
+//! `model` defines a trial and when it ends, without I/O; `store` keeps it in `/run`.
+#![allow(clippy::disallowed_methods, reason = "the store does I/O; a test checks that the model does not")]
 
 mod model;
 mod store;

@@ -1,19 +1,19 @@
-//! What a trial is, what it makes of a configuration tree, and when it is over.
+//! The model of a trial: its files, the resulting configuration tree, and when it ends.
 use crate::inputs::{Content, File, Tree};
 use serde::{Deserialize, Serialize};
 use sha1::Digest as _;
 use std::fmt;
 
-/// How long after its deadline a trial that is just being confirmed goes on, in nanoseconds: a process that writes to a
-/// cluster file system without an answer must not prolong it for ever.
+/// How long after its deadline a trial continues while it is being confirmed, in nanoseconds: a process that hangs writing to
+/// the cluster file system must not prolong it forever.
 const CONFIRMING: u64 = 10_000_000_000;
-/// The same for one that was confirmed, until the tree shows it.
+/// The same for a confirmed trial, until the tree contains its files.
 const CONFIRMED: u64 = 60_000_000_000;
-/// How long after its beginning a trial goes on over a tree that shows another content than it replaces, in nanoseconds:
-/// who began it may have read a change that others believe only later.
+/// How long after its start a trial tolerates a tree with another content than it replaces, in nanoseconds: the starting
+/// process may have read a change that the daemon accepts later.
 const SETTLING: u64 = 3_000_000_000;
 
-/// The SHA-1 of a file's content, in hexadecimal digits. An absent file is as an empty one.
+/// The SHA-1 of a file's content, in hexadecimal digits. An absent file counts as empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest(String);
 
@@ -25,76 +25,76 @@ impl Digest {
     }
 }
 
-/// A moment of this machine.
+/// A point in time on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// The kernel's id of this boot.
     pub boot: String,
-    /// Nanoseconds since the boot (`CLOCK_BOOTTIME`), which no setting of the clock changes.
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`), independent of the wall clock.
     pub now: u64,
 }
 
 /// A file on trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its path below the configuration's root, such as `firewall/cluster.fw`.
+    /// Its path relative to the configuration tree, such as `firewall/cluster.fw`.
     pub path: String,
-    /// The content of the file that it is in place of, when the trial began.
+    /// The digest of the file that it replaces, at the start of the trial.
     pub replaces: Digest,
-    /// What it holds.
+    /// The content.
     pub content: Content,
 }
 
 /// A trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// The boot that it belongs to.
+    /// The boot id.
     pub boot: String,
-    /// When it began, on the boot clock. No two trials of one boot begin at the same time, so this names it.
+    /// The start time on the boot clock. Unique within a boot, so it identifies the trial.
     pub began: u64,
-    /// When it ends if it is not confirmed, on the boot clock.
+    /// The end time on the boot clock, unless it is confirmed.
     pub deadline: u64,
-    /// The files, each of another path.
+    /// The files, with different paths.
     pub files: Vec<Candidate>,
 }
 
-/// How far a confirmation is.
+/// The state of a confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// There is none.
+    /// Not confirmed.
     None,
-    /// A process is writing the files to their places.
+    /// A process is writing the files to the tree.
     UnderWay,
-    /// They are there, whether or not the tree shows it yet.
+    /// The files are written, but the accepted tree may not contain them yet.
     Done,
 }
 
-/// Whether a trial goes on.
+/// Whether a trial is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Its files are in force.
+    /// Its files are applied.
     Runs,
-    /// The tree alone counts.
+    /// It has ended; only the tree is applied.
     Over(End),
 }
 
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// The tree holds its files.
+    /// The tree contains its files.
     Confirmed,
-    /// Nobody confirmed it in time.
+    /// It was not confirmed in time.
     Expired,
-    /// The machine was started again.
+    /// The machine was rebooted.
     Rebooted,
-    /// Somebody else has changed this file of the tree.
+    /// This file of the tree was changed.
     Changed(String),
-    /// It was taken back.
+    /// It was reverted.
     Reverted,
 }
 
 impl Trial {
-    /// Whether it goes on over this tree at this moment. `confirmation` is asked for only if it matters.
+    /// Whether it is running with this tree at this time. `confirmation` is called only if needed.
     #[must_use]
     pub fn standing(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> Standing {
         if self.boot != clock.boot {
@@ -123,7 +123,7 @@ impl Trial {
         if clock.now < self.deadline.saturating_add(longer) { Standing::Runs } else { Standing::Over(End::Expired) }
     }
 
-    /// Whether it has just begun, so that the tree may not yet show what it replaces.
+    /// Whether it has just started, so that the accepted tree may not contain the replaced files yet.
     #[must_use]
     pub fn is_settling(&self, clock: &Clock) -> bool {
         clock.now < self.began.saturating_add(SETTLING)
@@ -135,7 +135,7 @@ impl Trial {
         let mut tree = tree.clone();
         for Candidate { path, content, replaces: _ } in &self.files {
             match content.is_empty() {
-                // as everywhere in a tree
+                // an empty file is not in the tree
                 true => drop(tree.files.remove(path.as_str())),
                 false => drop(tree.files.insert(path.as_str().into(), File::Content(content.clone()))),
             }
@@ -149,7 +149,7 @@ impl Trial {
         if self.boot == clock.boot { self.deadline.saturating_sub(clock.now) } else { 0 }
     }
 
-    /// The names of its files, as people say them: `cluster.fw, 100.fw`.
+    /// The names of its files: `cluster.fw, 100.fw`.
     #[must_use]
     pub fn names(&self) -> String {
         let names: Vec<&str> =
@@ -158,7 +158,7 @@ impl Trial {
     }
 }
 
-/// What has become of the file that a candidate is in place of.
+/// The state of the file that a candidate replaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Untouched,
@@ -169,7 +169,7 @@ enum State {
 impl Candidate {
     fn state(&self, tree: &Tree) -> State {
         let now = match tree.files.get(self.path.as_str()) {
-            // nothing is known of it
+            // its content is unknown
             Some(File::Unreadable(_)) => return State::Untouched,
             Some(File::Content(content)) => &content[..],
             None => &[],
@@ -189,7 +189,7 @@ impl fmt::Display for End {
         match self {
             End::Confirmed => f.write_str("confirmed"),
             End::Expired => f.write_str("reverted: it was not confirmed in time"),
-            End::Rebooted => f.write_str("reverted: the node was started again"),
+            End::Rebooted => f.write_str("reverted: the node was rebooted"),
             End::Changed(path) => write!(f, "reverted: {path} was changed meanwhile"),
             End::Reverted => f.write_str("reverted"),
         }
@@ -218,7 +218,7 @@ mod tests {
         Candidate { path: path.into(), replaces: Digest::of(old.as_bytes()), content: new.as_bytes().into() }
     }
 
-    /// Of two files, one of which is not there yet, from second 100 to second 160.
+    /// A trial of two files, one of which does not exist yet, from second 100 to second 160.
     fn trial() -> Trial {
         let files = vec![candidate("firewall/cluster.fw", "old", "new"), candidate("firewall/100.fw", "", "guest")];
         Trial { boot: "b1".into(), began: 100 * SECOND, deadline: 160 * SECOND, files }
@@ -232,12 +232,12 @@ mod tests {
             (&[(cluster, "old")][..], "b1", 100, NONE, Standing::Runs),
             (&[(cluster, "old")], "b1", 159, NONE, Standing::Runs),
             (&[(cluster, "old")], "b1", 160, NONE, Standing::Over(End::Expired)),
-            // the boot clock of another boot says nothing
+            // the boot clock of another boot is not comparable
             (&[(cluster, "old")], "b2", 120, NONE, Standing::Over(End::Rebooted)),
             (&[(cluster, "other")], "b1", 120, NONE, changed(cluster)),
             (&[], "b1", 120, NONE, changed(cluster)),
             (&[(cluster, "old"), (guest, "other")], "b1", 120, NONE, changed(guest)),
-            // half written by a confirmation, whole
+            // partly written by a confirmation, then completely
             (&[(cluster, "new")], "b1", 120, NONE, Standing::Runs),
             (&[(cluster, "new"), (guest, "guest")], "b1", 120, NONE, Standing::Over(End::Confirmed)),
             (&[(cluster, "new"), (guest, "guest")], "b1", 900, NONE, Standing::Over(End::Confirmed)),
@@ -249,7 +249,7 @@ mod tests {
             (&[(cluster, "old")], "b1", 219, DONE, Standing::Runs),
             (&[(cluster, "old")], "b1", 220, DONE, Standing::Over(End::Expired)),
             (&[(cluster, "other")], "b1", 120, DONE, changed(cluster)),
-            // a change that is not yet believed
+            // a change that is not accepted yet
             (&[(cluster, "older")], "b1", 102, NONE, Standing::Runs),
             (&[(cluster, "older")], "b1", 103, NONE, changed(cluster)),
         ] {

@@ -1,8 +1,7 @@
-//! The folder of the trial under way, `/run/pve-firewall/trial/`.
+//! The directory of the current trial, `/run/pve-firewall/trial/`.
 //!
-//! It holds the candidates under their numbers, and `trial.json`, which is written last and removed first: a trial is there
-//! if that file is. A process that is killed in between leaves files that mean nothing. The folder itself stays, so that the
-//! daemon can watch it.
+//! It contains the candidates, numbered, and `trial.json`, which is written last and removed first: a trial exists if that
+//! file exists. Files left by a killed process are ignored. The directory itself is kept, so that the daemon can watch it.
 use super::model::{Candidate, Clock, Confirmation, Digest, Trial};
 use crate::system::lock::FileLock;
 use crate::system::root::Root;
@@ -22,7 +21,7 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "trial.json";
 const MARK: &str = "confirmed";
 const LOCK: &str = "lock";
-/// No configuration file that the reader takes is larger, in bytes.
+/// The maximum size of a file in bytes, larger than any configuration file that is read.
 const LARGEST: u64 = 64 << 20;
 
 /// The content of `trial.json`.
@@ -38,7 +37,7 @@ struct Manifest {
     files: Vec<Listed>,
 }
 
-/// A candidate; its content is in the file of its number.
+/// A candidate; its content is in the file with its number.
 #[derive(Serialize, Deserialize)]
 struct Listed {
     path: String,
@@ -46,70 +45,70 @@ struct Listed {
     holds: Digest,
 }
 
-/// Where the trial is kept.
+/// The storage of the trial.
 #[derive(Clone, Debug)]
 pub struct TrialStore {
     folder: PathBuf,
 }
 
 impl TrialStore {
-    /// The store of a node with this root of paths.
+    /// The store of a node with this root directory.
     #[must_use]
     pub fn new(root: &Root) -> Self {
         TrialStore { folder: root.path(crate::paths::TRIAL) }
     }
 
-    /// This moment.
+    /// The current time.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When it cannot be read.
     pub fn clock() -> Result<Clock> {
         Ok(Clock { boot: clock::boot_id()?, now: clock::since_boot()? })
     }
 
-    /// Keeps others from beginning, confirming and taking back a trial.
+    /// Prevents other processes from starting, confirming and reverting a trial.
     ///
     /// # Errors
-    /// When another process does so all the time, or the lock file cannot be opened.
+    /// When another process holds the lock until the timeout, or the lock file cannot be opened.
     pub fn lock(&self, patience: Duration) -> Result<FileLock> {
         self.make_folder()?;
         FileLock::acquire(&self.folder.join(LOCK), patience)
     }
 
     fn is_locked(&self) -> bool {
-        // what cannot be asked is not known to be locked
+        // if the lock cannot be tested, it counts as free
         let lock = self.folder.join(LOCK);
         lock.exists() && matches!(FileLock::try_acquire(&lock), Ok(None))
     }
 
-    /// The trial that is kept; `None` if there is none.
+    /// The stored trial, if any.
     ///
     /// # Errors
-    /// When it is not certainly root's own, or not whole.
+    /// When it is not owned by root, or incomplete.
     pub fn load(&self) -> Result<Option<Trial>> {
         let Some(text) = files::read_root_owned(&self.manifest(), LARGEST)? else { return Ok(None) };
         let Manifest { format, boot, began, deadline, files } =
-            serde_json::from_slice(&text).context("trial.json is not understood")?;
-        ensure!(format == FORMAT, "trial.json is of another format");
+            serde_json::from_slice(&text).context("trial.json is invalid")?;
+        ensure!(format == FORMAT, "trial.json has another format");
         let candidate = |(number, listed): (usize, Listed)| {
             let Listed { path, replaces, holds } = listed;
             let content = files::read_root_owned(&self.candidate(number), LARGEST)?.unwrap_or_default();
-            ensure!(Digest::of(&content) == holds, "the content of {path} is not the one that was handed over");
+            ensure!(Digest::of(&content) == holds, "the stored content of {path} has the wrong checksum");
             Ok(Candidate { path, replaces, content: content.into() })
         };
         let files = files.into_iter().enumerate().map(candidate).collect::<Result<_>>()?;
         Ok(Some(Trial { boot, began, deadline, files }))
     }
 
-    /// Keeps a trial; to be called with the lock, and where there is none.
+    /// Stores a trial. The caller must hold the lock, and there must be no trial.
     ///
     /// # Errors
-    /// When it cannot be written; then there is none.
+    /// When it cannot be written; nothing is stored then.
     pub fn begin(&self, trial: &Trial) -> Result<()> {
-        self.clear().context("what an earlier trial left cannot be removed")?;
+        self.clear().context("the files of an earlier trial cannot be removed")?;
         let written = self.write(trial);
         if written.is_err() {
-            // a full file system has room again for others
+            // free the space on a full file system
             let _ = self.clear();
         }
         written
@@ -129,7 +128,7 @@ impl TrialStore {
         files::replace(&self.manifest(), &text, 0o600)
     }
 
-    /// Marks the trial as confirmed: its files are in their places, and the deadline counts no more.
+    /// Marks the trial as confirmed: its files are written, and the deadline no longer applies.
     ///
     /// # Errors
     /// When the mark cannot be written.
@@ -137,7 +136,7 @@ impl TrialStore {
         files::replace(&self.mark(), b"", 0o600)
     }
 
-    /// How far a confirmation is.
+    /// The state of the confirmation.
     #[must_use]
     pub fn confirmation(&self) -> Confirmation {
         if self.mark().exists() {
@@ -168,7 +167,7 @@ impl TrialStore {
     /// A descriptor that is readable when a trial may have begun or ended.
     ///
     /// # Errors
-    /// When the folder cannot be made, or the kernel has no more descriptors of the kind.
+    /// When the directory cannot be created, or the kernel has no inotify instance left.
     pub fn watch(&self) -> Result<Watch> {
         self.make_folder()?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
@@ -179,7 +178,7 @@ impl TrialStore {
 
     fn make_folder(&self) -> Result<()> {
         let make = fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.folder);
-        make.with_context(|| format!("cannot make {}", self.folder.display()))?;
+        make.with_context(|| format!("cannot create {}", self.folder.display()))?;
         let private = fs::Permissions::from_mode(0o700);
         fs::set_permissions(&self.folder, private).with_context(|| format!("cannot close {}", self.folder.display()))
     }
@@ -197,18 +196,18 @@ impl TrialStore {
     }
 }
 
-/// Says when a trial may have begun or ended.
+/// Reports when a trial may have begun or ended.
 #[derive(Debug)]
 pub struct Watch(Inotify);
 
 impl Watch {
-    /// Whether something has happened since the last call; never waits.
+    /// Whether there was an event since the last call; never blocks.
     #[must_use]
     pub fn moved(&self) -> bool {
         let of_trial = |name: &OsString| name == MANIFEST || name == MARK;
         let mut moved = false;
         while let Ok(events) = self.0.read_events() {
-            // an event without a name is about the folder, or tells of others that were dropped
+            // an event without a name is for the directory, or an overflow
             moved |= events.iter().any(|event| event.name.as_ref().is_none_or(of_trial));
         }
         moved

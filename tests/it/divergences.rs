@@ -190,7 +190,7 @@ fn a_set_dropped_for_a_name_collision_drops_the_rules_that_use_it() {
     let (one, other) = colliding_names();
     let text = format!("[RULES]\nIN ACCEPT -source +{other}\n[IPSET {one}]\n10.0.0.1\n[IPSET {other}]\n10.0.0.2\n");
     let compiled = cluster(&text);
-    only_report(&compiled, &format!("ipset '{other}' is lost: its name in the kernel"));
+    only_report(&compiled, &format!("ipset '{other}' is ignored: its name in the kernel"));
     assert!(
         !chain(&compiled, Family::V4, "PVEFW-HOST-IN").iter().any(|rule| rule.contains("-m set --match-set PVEFW-0-o"))
     );

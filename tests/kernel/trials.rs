@@ -108,7 +108,7 @@ fn a_confirmed_trial_goes_on_without_a_moment_of_the_old_rules() {
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
     assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
-    assert!(node.fails(&["confirm"]).contains("no trial is under way"));
+    assert!(node.fails(&["confirm"]).contains("no trial is running"));
     stop(&node, daemon);
 }
 
@@ -120,7 +120,7 @@ fn a_trial_is_taken_back_at_once() {
     assert_eq!(node.ok(&["revert"]), "Reverted: 100.fw\n");
     assert!(node.rules().contains(OLD), "the command waits for the rules");
     ended(attempt, 3);
-    assert!(node.fails(&["revert"]).contains("no trial is under way"));
+    assert!(node.fails(&["revert"]).contains("no trial is running"));
     stop(&node, daemon);
 }
 
@@ -188,7 +188,7 @@ fn what_cannot_be_tried_is_refused() {
     for command in ["try", "preview"] {
         let output = node.run(&[command, &unnamed]);
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.contains("mine.txt is named like no file of the configuration"), "{error}");
+        assert!(error.contains("mine.txt does not have the name of a configuration file"), "{error}");
         assert_eq!(output.status.code(), Some(1));
     }
     let other = candidate(&node, "nodes/n2/host.fw", "[OPTIONS]\nenable: 1\n");
@@ -196,7 +196,7 @@ fn what_cannot_be_tried_is_refused() {
     assert!(node.fails(&["try", "/nowhere/100.fw"]).contains("cannot read /nowhere/100.fw"));
     let same = candidate(&node, "same/100.fw", GUEST);
     assert!(node.fails(&["try", &same]).contains("there is nothing to try"));
-    assert!(node.fails(&["try", &guest, &same]).contains("both in place of firewall/100.fw"));
+    assert!(node.fails(&["try", &guest, &same]).contains("both replace firewall/100.fw"));
     let wrong = candidate(&node, "wrong/100.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN SHH(ACCEPT)\n");
     let output = node.run(&["try", &wrong]);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -215,7 +215,7 @@ fn a_second_trial_is_refused_and_hears_of_the_first() {
     node.until_live(NEW);
     let cluster = candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     let error = node.fails(&["try", &cluster]);
-    assert!(error.contains("a trial is under way: 100.fw, ") && error.contains("s left"), "{error}");
+    assert!(error.contains("a trial is running: 100.fw, ") && error.contains("s left"), "{error}");
     assert!(trial(&node).is_some() && !node.rules().contains("--dport 8007"));
     node.ok(&["revert"]);
     ended(first, 3);
@@ -232,7 +232,7 @@ fn what_opens_everything_is_warned_of() {
     let (node, daemon) = site("pvefw-opens");
     let open = candidate(&node, "cluster.fw", "[OPTIONS]\nenable: 0\n");
     let text = node.ok(&["preview", &open]);
-    assert!(text.starts_with("WARNING: the firewall is disabled: everything opens"), "{text}");
+    assert!(text.starts_with("WARNING: the firewall is disabled: all traffic is accepted"), "{text}");
     let host = candidate(&node, "host.fw", "[OPTIONS]\nenable: 0\n");
     assert!(node.ok(&["preview", &host]).contains("WARNING: the firewall of the node itself is disabled"));
     let guest = candidate(&node, "100.fw", "[OPTIONS]\nenable: 0\n");

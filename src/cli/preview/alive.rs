@@ -1,4 +1,4 @@
-//! The connections that are alive now.
+//! The currently tracked connections.
 use crate::connections::Surroundings;
 use crate::inputs::Facts;
 use crate::nflog::conntrack::{Connection, Detail, DirectionZones, Tuple};
@@ -8,19 +8,19 @@ use crate::system::session::{self, ADMIN_PORTS};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// What the kernel knows of connections.
+/// The connections in the kernel.
 pub(in crate::cli) struct Alive {
-    /// All that are tracked, and the caller's own.
+    /// All tracked connections, and the caller's own.
     pub connections: Vec<Connection>,
-    /// Why the kernel's connections are not known.
+    /// Why the connections could not be listed.
     pub trouble: Option<String>,
     own: BTreeSet<Tuple>,
-    /// Whether each connection to a port of administration may be the caller's.
+    /// Whether each connection to a management port may be the caller's.
     somewhere: bool,
 }
 
 impl Alive {
-    /// Asks the kernel.
+    /// Lists the connections in the kernel.
     pub(super) fn now() -> Self {
         let listed = Tracked::open().and_then(|mut tracked| tracked.list());
         let (mut connections, trouble) = match listed {
@@ -30,12 +30,12 @@ impl Alive {
         let session = session::own();
         let own: BTreeSet<Tuple> = session.connections.iter().map(|(client, server)| tcp(*client, *server)).collect();
         let known: BTreeSet<Tuple> = connections.iter().map(|one| one.original).collect();
-        // where nothing is filtered, nothing is tracked
+        // without filtering there is no connection tracking
         connections.extend(own.difference(&known).map(|original| untracked(*original)));
         Alive { connections, trouble, own, somewhere: session.somewhere }
     }
 
-    /// Whether a connection is the one that the caller works over, or may be.
+    /// Whether a connection is, or may be, the caller's session.
     pub(super) fn is_own(&self, connection: &Connection) -> bool {
         let Tuple { protocol, detail, .. } = connection.original;
         let admin = matches!(detail, Detail::Ports { dest, .. } if ADMIN_PORTS.contains(&dest));
@@ -46,7 +46,7 @@ impl Alive {
     pub(super) fn surroundings(&self, facts: &Facts) -> Surroundings {
         Surroundings {
             own: addresses::own(),
-            // without them fewer guests are known by their addresses
+            // without them the addresses of fewer guests are known
             neighbours: neighbours().unwrap_or_default(),
             routes_v4: facts.routes_v4.clone(),
             routes_v6: facts.routes_v6.clone(),

@@ -1,5 +1,5 @@
-//! `preview`: what would change with other files in place of those of the configuration, and which connections that are alive
-//! now would be refused.
+//! `preview`: the changes with other files in place of those of the configuration, and the current connections that would be
+//! refused.
 mod alive;
 mod render;
 
@@ -36,35 +36,35 @@ pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
 pub(super) struct Change {
     /// Its part, such as `iptables filter`.
     pub part: String,
-    /// What would be done to it.
+    /// The action.
     pub action: Action,
     /// Its name.
     pub name: String,
 }
 
-/// What the candidates would do.
+/// The effect of the candidates.
 pub(super) struct Preview {
     /// The candidates.
     pub candidates: Candidates,
     /// The tree without them.
     pub tree: Tree,
-    /// What `check` finds.
+    /// The findings of `check`.
     findings: Vec<Finding>,
     changes: Vec<Change>,
     /// The changes line by line.
     diff: String,
-    /// What opens.
+    /// Warnings about traffic that would be accepted.
     warnings: Vec<String>,
-    /// The connections that are alive, and what becomes of them.
+    /// The current connections and their verdicts.
     alive: Alive,
     comparison: Comparison,
 }
 
 impl Preview {
-    /// Checks and compiles the candidates, and puts the connections that are alive to both rulesets.
+    /// Checks and compiles the candidates, and simulates the current connections with both rulesets.
     ///
     /// # Errors
-    /// When a candidate has no place in the configuration, or the tree or the live rules cannot be read.
+    /// When a candidate does not belong to the configuration, or the tree or the live rules cannot be read.
     pub(super) fn make(context: &Context, files: &[PathBuf]) -> Result<Self> {
         let node = context.node()?;
         let candidates = Candidates::read(files, &node)?;
@@ -79,7 +79,7 @@ impl Preview {
         let findings = candidates.findings(&tree, &mut facts);
         let mut firewall = Firewall::new(&context.root, context.variant);
         let live = firewall.live();
-        // the rules in force are those of a trial, if one is under way
+        // during a trial, the current rules are those of the trial
         let in_force = TrialStore::new(&context.root).load().ok().flatten();
         let in_force = in_force.map_or_else(|| tree.clone(), |trial| trial.overlay(&tree));
         let before = load::compile(&in_force, &mut facts, || live.clone()).0;
@@ -100,7 +100,7 @@ impl Preview {
         })
     }
 
-    /// For people to read; the changes are shown line by line with `diff`.
+    /// The text output, with the changed lines if `diff`.
     pub(super) fn text(&self, diff: bool) -> String {
         render::text(self, diff)
     }
@@ -111,10 +111,10 @@ impl Preview {
         self.candidates.0.iter().any(|given| !same(&given.path, &given.content))
     }
 
-    /// Refuses what has errors, and what the caller would shut himself out with.
+    /// Checks that the candidates have no errors and do not refuse the caller's own session.
     ///
     /// # Errors
-    /// In these two cases, unless they are forced.
+    /// In these two cases, unless forced.
     pub(super) fn permit(&self, force: bool) -> Result<()> {
         if force {
             return Ok(());
@@ -124,7 +124,7 @@ impl Preview {
             output::note(check::render::text(&self.findings).trim_end());
             let lines =
                 if errors == 1 { "1 line is ignored".to_string() } else { format!("{errors} lines are ignored") };
-            bail!("{lines}; fix it and try again, or go on with '--force'");
+            bail!("{lines}; fix this and try again, or use '--force'");
         }
         let own = self.comparison.refused.iter().find(|one| self.alive.is_own(&one.connection));
         if let Some(own) = own {
@@ -138,7 +138,7 @@ impl Preview {
         Ok(())
     }
 
-    /// Where a rule comes from, with candidates under their own names.
+    /// The origin of a rule, with the given names of candidates.
     fn origin(&self, origin: &Origin) -> String {
         match origin {
             Origin::Line(file, line) => match self.candidates.name_of(&self.tree, file) {
@@ -150,7 +150,7 @@ impl Preview {
     }
 }
 
-/// What would be made, changed and removed.
+/// The chains and sets that would be created, changed and removed.
 fn changes(plan: &Plan) -> Vec<Change> {
     let mut changes = Vec::new();
     let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|table| (family, table)));
@@ -171,25 +171,25 @@ fn collect<N: Display>(part: &str, planned: &BTreeMap<N, Planned>, changes: &mut
     }
 }
 
-/// What the change opens as a whole.
+/// Warnings about parts of the firewall that would be disabled.
 fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
     let mut warnings = Vec::new();
     if before.enabled && !after.enabled {
         warnings.push(
-            "the firewall is disabled: everything opens, here and, once confirmed, on every node of the cluster".into(),
+            "the firewall is disabled: all traffic is accepted on this node and, once confirmed, on every node of the cluster".into(),
         );
         return warnings;
     }
     if before.handled.host && !after.handled.host {
-        warnings.push("the firewall of the node itself is disabled: every port of the node opens".into());
+        warnings.push("the firewall of the node itself is disabled: all traffic to the node is accepted".into());
     }
     let lost = before.handled.devices.saturating_sub(after.handled.devices);
     if lost > 0 {
         let devices = if lost == 1 { "1 network device".to_string() } else { format!("{lost} network devices") };
-        warnings.push(format!("{devices} of guests have no rules any more: everything passes there"));
+        warnings.push(format!("{devices} of guests would have no rules: all their traffic is accepted"));
     }
     if !before.nftables && after.nftables {
-        warnings.push("nftables: 1 hands the node over to the other backend, which is not simulated here".into());
+        warnings.push("nftables: 1 selects the other backend, which is not simulated".into());
     }
     warnings
 }

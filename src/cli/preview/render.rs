@@ -1,4 +1,4 @@
-//! A preview for people, and for programs.
+//! Text and JSON output of a preview.
 use super::{Change, Preview};
 use crate::cli::style::{BAD, CHANGE, FAINT, TITLE, paint};
 use crate::connections::Refused;
@@ -6,12 +6,12 @@ use crate::iptables::plan::Action;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-/// How many connections are named.
+/// Maximum number of listed connections.
 const NAMED: usize = 20;
-/// How many changed chains and sets are named.
+/// Maximum number of listed chains and sets.
 const CHANGES: usize = 20;
 
-/// For people.
+/// The text output.
 pub(super) fn text(preview: &Preview, diff: bool) -> String {
     let mut text = String::new();
     for warning in &preview.warnings {
@@ -60,16 +60,16 @@ fn connections(preview: &Preview) -> String {
     }
     let (refused, judged) = (comparison.refused.len(), number(comparison.judged, "connection"));
     let mut text = match refused {
-        0 => format!("Of {judged} none would be refused\n"),
-        1 => paint(BAD, format_args!("Of {judged} 1 would be refused if it began now:")) + "\n",
-        _ => paint(BAD, format_args!("Of {judged} {refused} would be refused if they began now:")) + "\n",
+        0 => format!("{judged} checked, none would be refused\n"),
+        1 => paint(BAD, format_args!("{judged} checked, 1 would be refused if it started now:")) + "\n",
+        _ => paint(BAD, format_args!("{judged} checked, {refused} would be refused if they started now:")) + "\n",
     };
     for one in comparison.refused.iter().take(NAMED) {
         text += &line(preview, one);
     }
     text += &more(refused, NAMED);
     for (why, count) in &comparison.unjudged {
-        text += &(paint(FAINT, format_args!("Not judged: {} {why}", number(*count, "connection"))) + "\n");
+        text += &(paint(FAINT, format_args!("Not checked: {} {why}", number(*count, "connection"))) + "\n");
     }
     text
 }
@@ -82,7 +82,7 @@ fn line(preview: &Preview, one: &Refused) -> String {
     format!("  {tuple}{zone}  {whose}{own}: {} by {by}\n", one.verdict)
 }
 
-/// For programs.
+/// The JSON output.
 pub(super) fn json(preview: &Preview) -> Result<String> {
     let change = |change: &Change| json!({ "part": change.part, "action": word(change.action), "name": change.name });
     let refused = |one: &Refused| {

@@ -1,4 +1,4 @@
-//! `try`: puts files on trial, and waits for what becomes of them.
+//! `try`: starts a trial and waits for its end.
 use super::{ACTING, LOCKING, LOOKING, confirm, outcome, revert, seconds};
 use crate::cli::args::TryOptions;
 use crate::cli::preview::Preview;
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 /// The exit status for a trial that was not confirmed.
 const REVERTED: u8 = 3;
-/// How long after its deadline the daemon may take to end a trial, in nanoseconds.
+/// How long to wait after the deadline for the daemon to end a trial, in nanoseconds.
 const ENDING: u64 = 60_000_000_000;
-/// How often the countdown is shown.
+/// The interval of the countdown.
 const COUNTDOWN: Duration = Duration::from_millis(250);
 
 pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<ExitCode> {
@@ -27,7 +27,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     let store = TrialStore::new(&context.root);
     refuse_second(&store)?;
     if running(&context.root).is_none() {
-        bail!("the daemon is not running, and nobody would end the trial: run 'pve-firewall start' first");
+        bail!("the daemon is not running, so the trial would not end: run 'pve-firewall start' first");
     }
     let preview = Preview::make(context, &options.files)?;
     let people = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -36,10 +36,10 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     }
     preview.permit(options.force)?;
     if !preview.changes_files() {
-        bail!("there is nothing to try: the files are as those of the configuration");
+        bail!("there is nothing to try: the files are equal to those of the configuration");
     }
     if people && !options.yes && !agreed(options.seconds)? {
-        bail!("nothing is tried");
+        bail!("canceled");
     }
     let trial = begin(&store, &preview, options.seconds)?;
     await_daemon(context, &store, &trial)?;
@@ -52,7 +52,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     })
 }
 
-/// Names the trial that is under way.
+/// The error for a running trial.
 fn refuse_second(store: &TrialStore) -> Result<()> {
     let Some(trial) = store.load()? else { return Ok(()) };
     let clock = TrialStore::clock()?;
@@ -60,7 +60,7 @@ fn refuse_second(store: &TrialStore) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "a trial is under way: {}, {} s left; end it with 'pve-firewall confirm' or 'pve-firewall revert'",
+        "a trial is running: {}, {} s left; end it with 'pve-firewall confirm' or 'pve-firewall revert'",
         trial.names(),
         seconds(trial.left(&clock))
     )
@@ -91,31 +91,31 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
         files: preview.candidates.0.iter().map(candidate).filter(differs).collect(),
     };
     debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), Standing::Runs);
-    store.begin(&trial).context("the files cannot be handed to the daemon")?;
+    store.begin(&trial).context("the files cannot be stored for the daemon")?;
     Ok(trial)
 }
 
 fn await_daemon(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
     while !outcome::is_in_force(context, trial) && outcome::of(context, store, trial).is_none() {
-        // one that was killed meanwhile comes back
+        // a killed daemon may be restarted
         if Instant::now() > deadline {
             store.clear()?;
-            bail!("the daemon does not take the files up; see 'pve-firewall status --verbose'");
+            bail!("the daemon does not apply the files; see 'pve-firewall status --verbose'");
         }
         sleep(LOOKING);
     }
     Ok(())
 }
 
-/// What is waited with.
+/// The state while waiting for the end of a trial.
 struct Wait<'a> {
     context: &'a Context,
     store: &'a TrialStore,
     trial: &'a Trial,
-    /// Whether somebody looks on.
+    /// Whether to show the countdown.
     people: bool,
-    /// Whether somebody may press a key.
+    /// Whether to read keys.
     listens: bool,
 }
 
@@ -134,7 +134,7 @@ impl Wait<'_> {
                 fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
             fds.extend(watch.as_ref().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
-            // a failure (EINTR) is as a wake-up for nothing
+            // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, PollTimeout::try_from(COUNTDOWN).unwrap_or(PollTimeout::ZERO));
             let key = self.listens && fds[1].any().unwrap_or(false);
             let _ = watch.as_ref().map(crate::trial::Watch::moved);
@@ -143,8 +143,8 @@ impl Wait<'_> {
                     revert::take_back(self.context, self.store, self.trial)?;
                     return Ok(End::Reverted);
                 }
-                // the terminal may be gone because of the trial; whoever logs in again can still confirm it
-                Some(_) => bail!("'pve-firewall try' was ended; the trial goes on until its deadline"),
+                // the trial may have closed the terminal; it can still be confirmed in another session
+                Some(_) => bail!("'pve-firewall try' was terminated; the trial continues until its deadline"),
                 None => {}
             }
             if key {
@@ -156,7 +156,7 @@ impl Wait<'_> {
     fn read_key(&mut self) {
         let mut line = String::new();
         match io::stdin().lock().read_line(&mut line) {
-            // a terminal that is gone
+            // the terminal was closed
             Ok(0) | Err(_) => self.listens = false,
             Ok(_) => {
                 if let Err(error) = confirm::confirm(self.context) {

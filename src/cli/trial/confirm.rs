@@ -1,4 +1,4 @@
-//! `confirm`: the files on trial become those of the configuration.
+//! `confirm`: writes the files on trial to the configuration.
 use super::{ACTING, LOCKING, LOOKING, outcome};
 use crate::cli::{Context, load, output, require_root};
 use crate::daemon::instance::running;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Instant;
 
-/// The permissions of a file that is not there yet, as pmxcfs gives them.
+/// The permissions of a new file, as in pmxcfs.
 const MODE: u32 = 0o640;
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
@@ -19,24 +19,24 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
     confirm(context)
 }
 
-/// Writes the files of the trial under way to their places, and sees it end.
+/// Writes the files of the running trial to the configuration, and waits for its end.
 ///
 /// # Errors
-/// When there is none, or it is over, or a file was changed meanwhile or cannot be written. The trial then goes on.
+/// When there is none, or it has ended, or a file was changed or cannot be written. The trial then continues.
 pub(super) fn confirm(context: &Context) -> Result<()> {
     let store = TrialStore::new(&context.root);
     let lock = store.lock(LOCKING)?;
     let Some(trial) = store.load()? else {
-        bail!("no trial is under way; 'pve-firewall try FILE' begins one");
+        bail!("no trial is running; 'pve-firewall try FILE' starts one");
     };
     let tree = load::tree(context, &context.node()?)?;
     match trial.standing(&tree, &TrialStore::clock()?, || Confirmation::None) {
         Standing::Runs | Standing::Over(End::Confirmed) => {}
-        Standing::Over(end) => bail!("the trial of {} is over: {end}", trial.names()),
+        Standing::Over(end) => bail!("the trial of {} has ended: {end}", trial.names()),
     }
     let written = write(&context.config, &trial)?;
-    // from here on no deadline counts: the tree will show the files
-    store.mark_confirmed().context("the files are written, and the trial could not be marked as confirmed")?;
+    // from here on the deadline does not apply: the tree contains the files
+    store.mark_confirmed().context("the files are written, but the trial could not be marked as confirmed")?;
     drop(lock);
     for path in written {
         output::data(&format!("Confirmed: {}\n", path.display()))?;
@@ -44,7 +44,7 @@ pub(super) fn confirm(context: &Context) -> Result<()> {
     see_end(context, &store, &trial)
 }
 
-/// Writes all files, or none as far as the file system allows; returns where they are.
+/// Writes all files, or none as far as possible; returns their paths.
 fn write(config: &Path, trial: &Trial) -> Result<Vec<PathBuf>> {
     let mut staged = Vec::new();
     for Candidate { path, replaces, content } in &trial.files {
@@ -56,7 +56,7 @@ fn write(config: &Path, trial: &Trial) -> Result<Vec<PathBuf>> {
         let now = old.as_deref().unwrap_or_default();
         if Digest::of(now) != *replaces && *now != **content {
             bail!(
-                "{} is no longer the file that the trial replaced: nothing is written; 'pve-firewall revert' ends the trial",
+                "{} has changed since the start of the trial: nothing is written; 'pve-firewall revert' ends the trial",
                 place.display()
             );
         }
@@ -83,10 +83,10 @@ fn not_written(error: &anyhow::Error) -> anyhow::Error {
         }
         _ => "",
     };
-    anyhow::anyhow!("{error:#}{advice}; the trial goes on until its deadline, nothing is confirmed")
+    anyhow::anyhow!("{error:#}{advice}; nothing is confirmed, and the trial continues until its deadline")
 }
 
-/// Puts back what was there before the first files were written; says what could not be.
+/// Restores the files that were already written; returns a text with those that could not be restored.
 fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
     let mut left = Vec::new();
     for (place, old, mode) in written {
@@ -100,17 +100,17 @@ fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
     }
     match left.is_empty() {
         true => "no file is changed".to_string(),
-        false => format!("these files are written, and could not be taken back: {}", left.join(", ")),
+        false => format!("these files are written and could not be restored: {}", left.join(", ")),
     }
 }
 
-/// Waits until the daemon goes by the tree, which has the files then.
+/// Waits until the daemon applies the tree, which now contains the files.
 fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
     loop {
         match outcome::of(context, store, trial) {
             Some(End::Confirmed) => return Ok(()),
-            Some(end) => bail!("the trial of {} ended meanwhile: {end}", trial.names()),
+            Some(end) => bail!("the trial of {} has ended: {end}", trial.names()),
             None if running(&context.root).is_none() => return store.clear(),
             None if Instant::now() > deadline => {
                 bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")

@@ -1,4 +1,4 @@
-//! `try`, `confirm` and `revert`: a change that undoes itself unless somebody confirms it.
+//! `try`, `confirm` and `revert`: a change that is reverted automatically unless it is confirmed.
 mod attempt;
 mod confirm;
 mod outcome;
@@ -10,14 +10,14 @@ pub(super) use revert::run as revert;
 
 use std::time::Duration;
 
-/// How long the lock of another command is waited for.
+/// How long to wait for the lock.
 const LOCKING: Duration = Duration::from_secs(10);
-/// How long the daemon may take to act.
+/// How long to wait for the daemon.
 const ACTING: Duration = Duration::from_secs(60);
-/// How often is looked at what the daemon has done.
+/// The polling interval for the daemon's status.
 const LOOKING: Duration = Duration::from_millis(50);
 
-/// A number of seconds, the last one begun counts.
+/// Nanoseconds in seconds, rounded up.
 fn seconds(nanoseconds: u64) -> u64 {
     nanoseconds.div_ceil(1_000_000_000)
 }

@@ -1,4 +1,4 @@
-//! What has become of a trial.
+//! The outcome of a trial.
 use crate::cli::Context;
 use crate::daemon::instance::running;
 use crate::daemon::status::Status;
@@ -7,7 +7,7 @@ use crate::inputs::Content;
 use crate::system::files;
 use crate::trial::{End, Trial, TrialStore};
 
-/// How a trial ended; `None` while it goes on.
+/// How a trial ended; `None` while it is running.
 pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option<End> {
     let kept = store.load().ok().flatten();
     if kept.is_some_and(|kept| kept.began == trial.began) {
@@ -16,7 +16,7 @@ pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option
     if let Some(end) = said_by_daemon(context, trial) {
         return Some(end);
     }
-    // no daemon saw it: the files of the configuration tell
+    // no daemon has seen its end: compare the files of the configuration
     let is_there = |path: &str, content: &Content| {
         let now = files::read_optional(&context.config.join(path)).ok().flatten().unwrap_or_default();
         now == **content
@@ -30,12 +30,12 @@ fn said_by_daemon(context: &Context, trial: &Trial) -> Option<End> {
     status.last_trial.filter(|Ended { began, .. }| *began == trial.began).map(|ended| ended.end)
 }
 
-/// Whether the daemon says that a trial is over.
+/// Whether the daemon reports that a trial has ended.
 pub(super) fn is_over(context: &Context, trial: &Trial) -> bool {
     said_by_daemon(context, trial).is_some()
 }
 
-/// Whether the daemon enforces a trial.
+/// Whether the daemon applies a trial.
 pub(super) fn is_in_force(context: &Context, trial: &Trial) -> bool {
     let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));
     status.and_then(|status| status.trial).is_some_and(|known| known.began == trial.began)

@@ -1,4 +1,4 @@
-//! `revert`: the files of the configuration alone count again.
+//! `revert`: ends a trial, so that the files of the configuration are applied again.
 use super::{ACTING, LOCKING, LOOKING, outcome};
 use crate::cli::{Context, output, require_root};
 use crate::daemon::instance::running;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the daemon may take to say that it has taken a trial up.
+/// How long to wait for the daemon to report a new trial.
 const UNSEEN: Duration = Duration::from_secs(3);
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
@@ -15,35 +15,35 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
     let store = TrialStore::new(&context.root);
     let trial = match store.load() {
         Ok(Some(trial)) => trial,
-        Ok(None) => bail!("no trial is under way"),
-        // whatever is there is to go
+        Ok(None) => bail!("no trial is running"),
+        // remove it in any case
         Err(_) => return store.clear(),
     };
     take_back(context, &store, &trial)?;
     output::data(&format!("Reverted: {}\n", trial.names()))
 }
 
-/// Ends a trial, and waits until its rules are gone.
+/// Ends a trial, and waits until its rules are removed.
 ///
 /// # Errors
-/// When it cannot be ended, or the daemon does not act.
+/// When it cannot be ended, or the daemon does not respond.
 pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
-    // one that cannot be locked, as on a full file system, is ended all the same
+    // end it even if the lock cannot be taken, as on a full file system
     let _lock = store.lock(LOCKING);
     store.clear()?;
     let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
     while running(&context.root).is_some() && !outcome::is_over(context, trial) {
-        // one that the daemon has not yet seen, it never will
+        // the daemon will not see a trial that it has not seen yet
         if began.elapsed() > UNSEEN && !outcome::is_in_force(context, trial) {
             break;
         }
         if Instant::now() > deadline {
-            bail!("the trial is ended, but the daemon does not act; see 'pve-firewall status --verbose'");
+            bail!("the trial has ended, but the daemon does not respond; see 'pve-firewall status --verbose'");
         }
         sleep(LOOKING);
     }
     if running(&context.root).is_none() {
-        bail!("the trial is ended, but the daemon is not running: its rules stay until 'pve-firewall start'");
+        bail!("the trial has ended, but the daemon is not running: its rules stay in place until 'pve-firewall start'");
     }
     Ok(())
 }

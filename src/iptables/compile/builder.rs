@@ -1,14 +1,14 @@
-//! Building chains rule by rule.
+//! Builds chains rule by rule.
 use crate::iptables::names;
 use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
 use crate::model::{LogRatelimit, Origin};
 use ecow::EcoString;
 use std::sync::{Arc, LazyLock};
 
-/// The bit of a packet's mark that says: accepted.
+/// The bit of the packet mark for accepted packets.
 pub const ACCEPT_MARK: u32 = 0x8000_0000;
 
-/// A jump to a chain of ours.
+/// A jump to one of our chains.
 pub fn jump(name: impl Into<ChainName>) -> Target {
     Target::Jump(name.into())
 }
@@ -19,37 +19,37 @@ pub fn accept_by_mark() -> Target {
     Target::Goto(CHAIN.clone())
 }
 
-/// An origin that is no line of a file.
+/// An origin without a line in a file.
 pub fn made(what: impl Into<EcoString>) -> Origin {
     Origin::Made(what.into())
 }
 
-/// When and how a rule logs.
+/// How a rule is logged.
 #[derive(Clone, Copy)]
 pub struct Log {
-    /// The guest, or 0.
+    /// The VMID, or 0.
     pub vmid: u32,
-    /// The level; `None` does not log.
+    /// The level; `None` for no log rule.
     pub level: Option<u8>,
-    /// What the log line says of the rule.
+    /// The message in the log prefix.
     pub message: &'static str,
 }
 
-/// Chains that are made, in any order.
+/// Finished chains, in any order.
 pub type Chains = Vec<(ChainName, Arc<Chain>)>;
 
-/// Where chains are made, one after the other.
+/// Buffers for building chains one after the other.
 #[derive(Default)]
 pub struct Workshop {
-    /// The finished ones.
+    /// The finished chains.
     pub chains: Chains,
-    /// Room for the rules of the next one.
+    /// The buffer for the rules of the next chain.
     room: Vec<Rule>,
-    /// Room for the matches of the next rule.
+    /// The buffer for the matches of the next rule.
     pub matches: Vec<Match>,
 }
 
-/// A chain that is being made.
+/// A chain that is being built.
 pub struct Builder<'a> {
     name: ChainName,
     rules: Vec<Rule>,
@@ -62,19 +62,19 @@ impl<'a> Builder<'a> {
         Builder { name, rules: std::mem::take(&mut workshop.room), ratelimit }
     }
 
-    /// A rule that is written with one blank where its match is empty.
+    /// Adds a rule with a single blank after the chain name.
     pub fn plain(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
         self.rules.push(Rule { matches: matches.into(), target, double_space: false, origin: origin.clone() });
     }
 
-    /// A rule that keeps both blanks where its match is empty.
+    /// Adds a rule with two blanks after the chain name if it has no match.
     pub fn spec(&mut self, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
         let matches = matches.into();
         let double_space = matches.is_empty();
         self.rules.push(Rule { matches, target, double_space, origin: origin.clone() });
     }
 
-    /// The rule that logs what a rule with the same match is about to do.
+    /// Adds a log rule before a rule with the same match.
     pub fn log(&mut self, matches: &[Match], log: Log, origin: &Origin) {
         let Some(level) = log.level else { return };
         let double_space = matches.is_empty();
@@ -89,17 +89,17 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// The same rules again.
+    /// Adds a copy of these rules.
     pub fn extend(&mut self, rules: &[Rule]) {
         self.rules.extend_from_slice(rules);
     }
 
-    /// The rules so far, of what is only the head of chains.
+    /// The rules so far, to be copied to the beginning of other chains.
     pub fn into_rules(self) -> Vec<Rule> {
         self.rules
     }
 
-    /// Puts the chain to the others.
+    /// Adds the chain to the finished ones.
     pub fn finish(mut self, workshop: &mut Workshop) {
         let chain = Chain::new(self.rules.drain(..).collect::<Box<[Rule]>>());
         workshop.chains.push((self.name, Arc::new(chain)));

@@ -1,4 +1,4 @@
-//! The entry chains: where packets come from the kernel's hooks, and find the host's and the guests' chains.
+//! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::builder::{Builder, Log, jump, made};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
@@ -12,7 +12,7 @@ use crate::model::{Family, Interface, Verdict};
 const TO_GUESTS: &str = "the jump to the guests' chains";
 
 impl FamilyCompiler<'_> {
-    /// PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD, and what they lead to but the guests' and the host's chains.
+    /// Builds PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD and their common chains, without the guests' and the host's chains.
     pub(super) fn entries(&mut self, world: &World, ips: bool) {
         let origin = made("the jump to the host's chains");
         for (name, to) in [(names::INPUT, names::HOST_IN), (names::OUTPUT, names::HOST_OUT)] {
@@ -34,7 +34,7 @@ impl FamilyCompiler<'_> {
         self.blacklist(world);
     }
 
-    /// PVEFW-FWBR-IN with this head, and PVEFW-FWBR-OUT: the ways to the chains of these devices.
+    /// Builds PVEFW-FWBR-IN, beginning with these rules, and PVEFW-FWBR-OUT: the jumps to the chains of these devices.
     pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
         let origin = made(TO_GUESTS);
         let mut incoming = self.chain(names::FWBR_IN);
@@ -48,14 +48,14 @@ impl FamilyCompiler<'_> {
         outgoing.finish(&mut self.workshop);
     }
 
-    /// What packets meet first in PVEFW-FWBR-IN.
+    /// The first rules of PVEFW-FWBR-IN.
     pub(super) fn links_head(&mut self, world: &World) -> Vec<Rule> {
         let mut head = self.chain(names::FWBR_IN);
         self.input_filter(world, &mut head);
         head.into_rules()
     }
 
-    /// PVEFW-IPS, if there is any rule for it.
+    /// Builds PVEFW-IPS, if it has rules.
     pub(super) fn ips(&mut self, to_queues: &[Rule]) {
         if !to_queues.is_empty() {
             let mut rules = self.chain(names::IPS);
@@ -64,7 +64,7 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    /// What is dropped before any rule is asked: blacklisted sources, smurfs, illegal TCP flags.
+    /// Adds the rules that drop packets before all user rules: blacklisted sources, smurfs, invalid TCP flags.
     pub(super) fn input_filter(&self, world: &World, rules: &mut Builder<'_>) {
         let host = &world.host.options;
         if world.cluster.definitions.sets.contains_key("blacklist") {
@@ -93,7 +93,7 @@ impl FamilyCompiler<'_> {
     }
 }
 
-/// The rule that hands the packets to a device over to its guest's IPS.
+/// The rule that sends the packets to a device to its guest's IPS.
 pub(super) fn to_queue(guest: &Guest, device: &Interface) -> Rule {
     let matches = [Match::Physdev(Physdev::OutFirst(device.clone()))].into();
     let origin = guest.options.lines.origin("ips");

@@ -1,4 +1,4 @@
-//! The ebtables chains: what guests may send below IP.
+//! The ebtables chains: filters for guests' traffic on layer 2.
 use super::builder::made;
 use super::matches::ethertype;
 use super::sets::ipfilter;
@@ -11,10 +11,10 @@ use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Chains that are made, in any order.
+/// Finished chains, in any order.
 pub type BridgeChains = Vec<(ChainName, Arc<BridgeChain>)>;
 
-/// A chain that is being made.
+/// A chain that is being built.
 struct Builder {
     name: ChainName,
     rules: Vec<BridgeRule>,
@@ -42,7 +42,7 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
     [BridgeMatch::Protocol(ethertype(name))]
 }
 
-/// The entry chains, with the ways to the chains of these devices.
+/// The entry chains, with the jumps to the chains of these devices.
 pub fn entries(devices: &[Interface]) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = made("the jump to the guests' chains");

@@ -67,7 +67,7 @@ impl FamilyCompiler<'_> {
         rules.finish(&mut self.workshop);
     }
 
-    /// The guest is a DHCP client.
+    /// Adds the rules for a DHCP client.
     fn dhcp(&self, rules: &mut Builder<'_>, guest: &Guest, direction: Direction) {
         if !guest.options.dhcp {
             return;
@@ -84,7 +84,7 @@ impl FamilyCompiler<'_> {
         rules.spec(matches, target, &guest.options.lines.origin("dhcp"));
     }
 
-    /// What a guest must not send, whatever its rules: under a foreign MAC or IP address, or as a router.
+    /// Adds the filters that apply regardless of the guest's rules: MAC and IP source addresses, router advertisements.
     fn source_filters(&self, rules: &mut Builder<'_>, guest: &Guest, device: &Device) {
         let options = &guest.options;
         if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
@@ -97,7 +97,7 @@ impl FamilyCompiler<'_> {
         if has_ipfilter(guest, device) {
             let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
             let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
-            // without its set nothing is known to be allowed
+            // without its set no address is allowed
             rules.plain(Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
         }
     }

@@ -1,4 +1,4 @@
-//! A guest's share of the ruleset: all that comes from its own files.
+//! The rules of a guest: everything that is generated from its own files.
 use super::FamilyCompiler;
 use super::builder::Chains;
 use super::dispatch::to_queue;
@@ -12,14 +12,14 @@ use crate::model::{Family, Interface, PerFamily, Report};
 use crate::node::Device;
 use std::collections::BTreeSet;
 
-/// The share. Without rules and sets where the firewall is off.
+/// The rules of a guest. Without rules and sets if the firewall is disabled.
 #[derive(Default)]
 pub struct Share {
     /// What iptables cannot take of its files.
     pub reports: Vec<Report>,
-    /// The devices that have rules, made anew or kept, in the order of rules.
+    /// The devices with rules, generated or kept, in the order of rules.
     pub devices: Vec<Interface>,
-    /// Whether these keep their live rules: a file of the guest cannot be read.
+    /// Whether these keep their live rules, because a file of the guest cannot be read.
     pub kept: bool,
     /// Its sets, by name.
     pub sets: Vec<Defined>,
@@ -56,7 +56,7 @@ impl Share {
     }
 
     fn add_rules(&mut self, vmid: u32, lost: &Lost, basis: &Basis, guest: &Guest, devices: &[Device]) {
-        // the options that the chains below are made from: a new one has to get its place there
+        // exhaustive: a new option must be used for the chains below, or ignored explicitly
         #[rustfmt::skip]
         let GuestOptions {
             enable: _, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips, ips_queues: _, layer2_protocols: _,

@@ -1,4 +1,4 @@
-//! The host's own chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
+//! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{Owner, Place};
@@ -19,7 +19,7 @@ const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 312
 const COROSYNC: (u16, u16) = (5404, 5412);
 
 impl FamilyCompiler<'_> {
-    /// Both chains of the host, if its firewall is on.
+    /// Builds both chains of the host, if its firewall is enabled.
     pub(super) fn host(&mut self, node: &Node<'_>) {
         if node.world.host.options.enable {
             self.host_chain(node, Direction::In, names::HOST_IN);
@@ -111,7 +111,7 @@ impl FamilyCompiler<'_> {
         self.policy(rules, policy, Target::Return, log, &cluster.lines.origin(key));
     }
 
-    /// What happens to packets that no rule decides.
+    /// Adds the policy.
     pub(super) fn policy(&self, rules: &mut Builder<'_>, policy: Verdict, accept: Target, log: Log, origin: &Origin) {
         match policy {
             Verdict::Accept => rules.spec([], accept, origin),
@@ -128,7 +128,7 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    /// Neighbour discovery, in IPv6: what hosts need to find each other and a router.
+    /// Adds the rules for IPv6 neighbour and router discovery.
     pub(super) fn ndp(
         &self,
         rules: &mut Builder<'_>,
@@ -150,7 +150,7 @@ impl FamilyCompiler<'_> {
     }
 }
 
-/// Drops what belongs to no connection, accepts what belongs to one.
+/// Adds the rules that drop invalid packets and accept packets of established connections.
 pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
     if drop_invalid {
         rules.plain([invalid()], Target::Drop, &made("invalid connection state"));

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Compiles a node's configuration again and again, at the cost of what has changed.
+/// Compiles a node's configuration repeatedly; the cost depends on the changes.
 #[derive(Default)]
 pub struct Compiler {
     threads: usize,
@@ -28,7 +28,7 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler that has seen nothing, and uses up to so many threads where there is much to do.
+    /// A compiler with an empty cache that uses up to `threads` threads.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Compiler { threads, cache: ConfigCache::new(threads), memory: None }
@@ -44,7 +44,7 @@ impl Compiler {
     pub fn compile_configuration(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Compiled {
         let memory = match self.memory.take() {
             Some(memory) if memory.holds(configuration, facts) => memory,
-            // what a panic leaves behind is never used again
+            // the cache is not used again after a panic
             old => Memory::next(old, configuration, facts, self.threads),
         };
         let compiled = memory.compiled.clone();
@@ -53,7 +53,7 @@ impl Compiler {
     }
 }
 
-/// All of one compilation that may serve the next one.
+/// The cache of one compilation for the next one.
 struct Memory {
     configuration: Arc<Configuration>,
     altnames: BTreeMap<String, String>,
@@ -64,23 +64,23 @@ struct Memory {
     compiled: Compiled,
 }
 
-/// The chains that are no guest's.
+/// The chains of the node.
 struct NodeChains {
     own: OwnChains,
     links: Links,
     groups: Groups,
 }
 
-/// A share beside what it was made from.
+/// The rules of a guest with their inputs.
 struct Known {
     guest: Arc<GuestConfig>,
-    /// Its sets that are lost.
+    /// Its sets dropped for name collisions.
     lost: Lost,
     share: Arc<Share>,
 }
 
 impl Memory {
-    /// Whether the result for these inputs is known.
+    /// Whether the result for these inputs is cached.
     fn holds(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
         let enabled = is_enabled(configuration.cluster.options.enable, facts.now);
         Arc::ptr_eq(&self.configuration, configuration)
@@ -149,7 +149,7 @@ impl NodeChains {
         NodeChains { links: Links::again(links, node, devices, to_queues), groups, own }
     }
 
-    /// Puts them to the chains of guests.
+    /// Adds them to the chains of the guests.
     fn join(&self, ruleset: &mut Ruleset) {
         for family in Family::ALL {
             let groups = self.groups.by_name.values().flat_map(|chains| &chains[family]);
@@ -161,7 +161,7 @@ impl NodeChains {
     }
 }
 
-/// The shares of guests, in their order: those that are known, and the others made.
+/// The rules of all guests in their order, cached or compiled.
 fn shares(guests: &[Arc<GuestConfig>], old: Vec<Known>, basis: &Basis, threads: usize) -> Vec<Known> {
     // both are in the same order
     let mut old = old.into_iter().peekable();
@@ -199,7 +199,7 @@ fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
     sets
 }
 
-/// The sets, and the chains that are guests'.
+/// The sets, and the chains of the guests.
 fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
     let shares = || shares.iter().map(|known| &known.share);
     let mut ruleset = Ruleset { sets: sets.live, ..Ruleset::default() };

@@ -7,7 +7,7 @@ use crate::model::{Address, Family, IcmpType, Interface, Literal, PerFamily, Por
 use ipnet::IpNet;
 use std::sync::LazyLock;
 
-/// `-p NAME` with a protocol that needs no database.
+/// `-p NAME` with a built-in protocol.
 pub fn proto(name: &str, number: u8) -> Match {
     Match::Protocol(Spelled::new(name, number).expect("a protocol's name is a word"))
 }
@@ -39,7 +39,7 @@ pub fn dports(ports: &[u16]) -> Match {
     Match::Multiport(Side::Destination, Spelled::new(&text, ports).expect("ports are a word").into())
 }
 
-/// `-s` or `-d` with a network that is spelled so.
+/// `-s` or `-d` with a network in this spelling.
 pub fn net(side: Side, text: &str) -> Match {
     let net: IpNet = text.parse().expect("a constant network");
     Match::Address(side, Spelled::new(text, vec![net]).expect("a network is a word").into())
@@ -53,9 +53,9 @@ pub fn icmp_proto(family: Family) -> Match {
     }
 }
 
-/// `--icmp-type` or `--icmpv6-type` with a name of the tables.
+/// `--icmp-type` or `--icmpv6-type` with a built-in name.
 pub fn icmp_type(family: Family, name: &str) -> Match {
-    // long names that every device's chains have: made once, they are shared
+    // long names used in the chains of every device, so they are shared
     static NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
         let named = |(name, kind, code): &icmp::IcmpName| Spelled::new(name, IcmpType { kind: *kind, code: *code });
         let all = |table: &[icmp::IcmpName]| table.iter().filter_map(named).collect();
@@ -85,7 +85,7 @@ pub fn marked() -> Match {
     Match::Mark { value: ACCEPT_MARK, mask: ACCEPT_MARK }
 }
 
-/// `-j MARK`: sets or clears the mark of acceptance.
+/// `-j MARK`: sets or clears the mark for accepted packets.
 pub fn set_mark(on: bool) -> Target {
     Target::SetMark { value: if on { ACCEPT_MARK } else { 0 }, mask: ACCEPT_MARK }
 }
@@ -96,12 +96,12 @@ pub fn opening(negated: bool) -> [Match; 3] {
     [tcp(), Match::Module("tcp"), Match::TcpFlags { negated, mask, set: TcpFlags::SYN }]
 }
 
-/// `-m physdev`: bridged, and entering by a port.
+/// `-m physdev`: bridged, by input port.
 pub fn entering(device: &Interface) -> Match {
     Match::Physdev(Physdev::In(device.clone()))
 }
 
-/// `-m physdev`: bridged, and leaving by a port.
+/// `-m physdev`: bridged, by output port.
 pub fn leaving(device: &Interface) -> Match {
     Match::Physdev(Physdev::Out(device.clone()))
 }
@@ -111,7 +111,7 @@ pub fn ethertype(name: &str) -> Token {
     Token::new(name).expect("an ethertype's name is a word")
 }
 
-/// A rule's source or destination; `None` if it refers to a set that is lost.
+/// The match for a rule's source or destination; `None` if it refers to a dropped set.
 pub fn address(side: Side, address: &Address, set: impl Fn(&crate::model::SetRef) -> Option<SetName>) -> Option<Match> {
     Some(match address {
         Address::Literal(Literal::Nets(nets)) => Match::Address(side, nets.clone()),
@@ -120,13 +120,13 @@ pub fn address(side: Side, address: &Address, set: impl Fn(&crate::model::SetRef
     })
 }
 
-/// What a rule says of the protocol: ports in the order sport, dport, but a list of source ports last.
+/// The protocol matches of a rule: ports in the order sport, dport, but a list of source ports last.
 pub fn term(term: &Term, matches: &mut Vec<Match>) {
     let Term { proto, sport, dport, icmp_type } = term;
     let Some(proto) = proto else { return };
     matches.push(Match::Protocol(proto.clone()));
     if let Some((family, kind)) = icmp_type {
-        // ip6tables knows the module by each name of the protocol
+        // ip6tables has a module for each name of the protocol
         let module = match (family, proto.text()) {
             (Family::V4, _) => "icmp",
             (Family::V6, "ipv6-icmp") => "ipv6-icmp",
@@ -135,7 +135,7 @@ pub fn term(term: &Term, matches: &mut Vec<Match>) {
         matches.push(Match::Module(module));
         matches.push(Match::Icmp(*family, kind.clone()));
     }
-    // iptables has no ports of its own for udplite, the multiport match has
+    // iptables has no port match for udplite, but multiport supports it
     let multiport = proto.value == UDPLITE;
     let source = sport.as_ref().map(|ports| written(Side::Source, ports, multiport));
     let dest = dport.as_ref().map(|ports| written(Side::Destination, ports, multiport));

@@ -1,4 +1,4 @@
-//! From configuration and node facts to rules: the only room that sees both worlds.
+//! Compiles the configuration and facts about the node to rules.
 
 mod builder;
 mod dispatch;
@@ -27,33 +27,33 @@ use sets::SetNames;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What a configuration tree means for this node.
+/// The result of compiling a configuration tree for this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// Whether the cluster option `enable` is on now. If not, the ruleset is empty.
+    /// Whether the cluster option `enable` is currently on. If not, the ruleset is empty.
     pub enabled: bool,
-    /// When it goes off by itself (`enable: TIME`), in seconds since 1970.
+    /// When it turns itself off (`enable: TIME`), in seconds since 1970.
     pub expires: Option<u64>,
-    /// Whether host.fw asks for the nftables backend (`nftables: 1`).
+    /// Whether host.fw selects the nftables backend (`nftables: 1`).
     pub nftables: bool,
-    /// The rules. Shared with the compiler: those of an unchanged configuration are the very same.
+    /// The rules. Shared with the compiler: an unchanged configuration gives the same value.
     pub ruleset: Arc<Ruleset>,
-    /// The faults of all files, in the order of files and lines.
+    /// The reports about all files, in the order of files and lines.
     pub reports: Vec<Report>,
-    /// Kernel settings that go with the rules.
+    /// The kernel settings of the configuration.
     pub settings: Settings,
-    /// The node's network as far as the firewall cares.
+    /// The node's network.
     pub localnet: Localnet,
-    /// Guests and devices that have rules.
+    /// Guests and devices with rules.
     pub handled: Handled,
 }
 
-/// How much of the node and its guests is firewalled.
+/// The firewalled parts of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
-    /// Guests with at least one device that has rules.
+    /// The number of guests with at least one device with rules.
     pub guests: usize,
-    /// Devices that have rules.
+    /// The number of devices with rules.
     pub devices: usize,
     /// Whether the node itself has rules.
     pub host: bool,
@@ -65,7 +65,7 @@ pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
     Compiler::default().compile(tree, facts)
 }
 
-/// How long after its time an `enable: TIME` still holds, in seconds.
+/// How long an `enable: TIME` stays on after its time, in seconds.
 const GRACE: u64 = 60;
 
 /// 0 is off, 1 is on, and a larger number is on until a minute after that time.
@@ -73,12 +73,12 @@ fn is_enabled(enable: u64, now: u64) -> bool {
     enable != 0 && expiry(enable).is_none_or(|expiry| now < expiry)
 }
 
-/// The first second in which an `enable: TIME` no longer holds.
+/// The first second in which an `enable: TIME` is off.
 fn expiry(enable: u64) -> Option<u64> {
     (enable > 1).then(|| enable.saturating_add(GRACE).saturating_add(1))
 }
 
-/// What a log line says of a user's rule.
+/// The log message for a user's rule.
 fn message(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accept => "ACCEPT: ",
@@ -87,7 +87,7 @@ fn message(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What a log line says of a policy.
+/// The log message for a policy.
 fn policy_message(policy: Verdict) -> &'static str {
     match policy {
         Verdict::Accept => "policy ACCEPT: ",
@@ -96,7 +96,7 @@ fn policy_message(policy: Verdict) -> &'static str {
     }
 }
 
-/// Chains of one table and family in the making.
+/// Compiles the chains of one table and family.
 struct FamilyCompiler<'a> {
     family: Family,
     ratelimit: &'a LogRatelimit,
@@ -116,12 +116,12 @@ impl<'a> FamilyCompiler<'a> {
         Builder::new(name.into(), self.ratelimit, &mut self.workshop)
     }
 
-    /// The chains that were made.
+    /// The finished chains.
     fn chains(self) -> Chains {
         self.workshop.chains
     }
 
-    /// The name of a set in the kernel; `None` if the set is lost.
+    /// The name of a set in the kernel; `None` if the set was dropped.
     fn set_name(&self, reference: &SetRef) -> Option<SetName> {
         let names = match reference.scope {
             Scope::Cluster => self.cluster_sets,

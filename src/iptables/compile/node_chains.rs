@@ -1,4 +1,4 @@
-//! The chains that are no guest's, each part as long as what it is made from stays the same.
+//! The chains of the node; each part is reused while its inputs are unchanged.
 use super::FamilyCompiler;
 use super::builder::Chains;
 use super::ebtables::{self, BridgeChains};
@@ -17,7 +17,7 @@ fn compiler<'a>(node: &Node<'a>, family: Family, none: &'a SetNames) -> FamilyCo
     FamilyCompiler::new(family, &cluster.options.log_ratelimit, set_names, none)
 }
 
-/// The chains of the node itself: standard chains, entries, the host's.
+/// The node's chains: standard chains, entry chains, the host's chains.
 pub struct OwnChains {
     world: Arc<World>,
     corosync: Option<CorosyncLinks>,
@@ -32,7 +32,7 @@ pub struct OwnChains {
 }
 
 impl OwnChains {
-    /// Those of before where they still hold.
+    /// Builds them, or reuses the previous ones.
     pub fn again(old: Option<Self>, node: &Node<'_>) -> Self {
         old.filter(|old| old.hold(node)).unwrap_or_else(|| OwnChains::make(node))
     }
@@ -45,14 +45,14 @@ impl OwnChains {
     }
 
     fn make(node: &Node<'_>) -> Self {
-        // the options that the chains below are made from: a new one has to get its place there, or in the settings
+        // exhaustive: a new option must be used for the chains below or in the settings, or ignored explicitly
         #[rustfmt::skip]
         let HostOptions {
             enable: _, nosmurfs: _, tcpflags: _, ndp: _, nf_conntrack_allow_invalid: _, protection_synflood: _,
             protection_synflood_rate: _, protection_synflood_burst: _, nf_conntrack_tcp_timeout_syn_recv: _,
             nf_conntrack_helpers: _, log_level_in: _, log_level_out: _, tcp_flags_log_level: _, smurf_log_level: _,
             lines: _,
-            // kernel settings, the other backend, and what only that one enforces
+            // kernel settings, the other backend, and options that only that one uses
             nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, log_nf_conntrack: _, nftables: _,
             log_level_forward: _,
         } = &node.world.host.options;
@@ -81,7 +81,7 @@ impl OwnChains {
     }
 }
 
-/// The ways to the chains of devices.
+/// The jumps to the chains of devices.
 pub struct Links {
     devices: Vec<Interface>,
     heads: PerFamily<Vec<Rule>>,
@@ -94,7 +94,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Those of before where they still hold: to these devices, and to the IPS by these rules.
+    /// Builds them, or reuses the previous ones: to these devices, and to the IPS with these rules.
     pub fn again(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
         let none = SetNames::default();
         let head = |family| compiler(node, family, &none).links_head(node.world);
@@ -127,7 +127,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The chains of the groups of these names, those of before where they still hold.
+    /// Builds the chains of the groups with these names, or reuses the previous ones.
     pub fn again(self, node: &Node<'_>, names: BTreeSet<&String>) -> Self {
         let holds = self.world.as_ref().is_some_and(|world| Arc::ptr_eq(world, node.world));
         let mut old = if holds { self.by_name } else { BTreeMap::new() };

@@ -1,4 +1,4 @@
-//! The table raw: SYN-flood protection and conntrack helpers.
+//! The table raw: SYN flood protection and conntrack helpers.
 use super::FamilyCompiler;
 use super::matches::{opening, port, proto};
 use crate::config::HostOptions;
@@ -6,18 +6,18 @@ use crate::iptables::names;
 use crate::iptables::ruleset::{HashLimit, Match, Side, Target};
 use crate::model::Family;
 
-/// Defaults: packets a second, packets at once, seconds.
+/// Defaults: packets per second, burst in packets, seconds.
 const RATE: u64 = 200;
 const BURST: u64 = 1000;
 const EXPIRE: u64 = 60;
 
-/// 0 stands for the default.
+/// 0 is the default.
 fn or(value: u64, default: u64) -> u64 {
     if value == 0 { default } else { value }
 }
 
 impl FamilyCompiler<'_> {
-    /// PVEFW-PREROUTING, if there is anything for it.
+    /// Builds PVEFW-PREROUTING, if it has rules.
     pub(super) fn raw(&mut self, host: &HostOptions) {
         if !host.protection_synflood && host.nf_conntrack_helpers.is_empty() {
             return;

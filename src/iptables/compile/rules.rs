@@ -1,4 +1,4 @@
-//! User rules: rules of the configuration files, in the chains that they go into.
+//! User rules: the rules of the configuration files.
 use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
 use super::{FamilyCompiler, message};
@@ -9,36 +9,36 @@ use crate::model::{Direction, Interface, Origin, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The chain that rules are put into, and what verdicts mean there.
+/// The chain to which rules are added, and its targets for verdicts.
 #[derive(Clone)]
 pub struct Place<'a> {
     /// The file of the rules.
     pub file: &'a Arc<str>,
     /// The direction of the chain.
     pub direction: Direction,
-    /// The guest, or 0: in log prefixes.
+    /// The VMID for log prefixes, or 0.
     pub vmid: u32,
-    /// What ACCEPT means.
+    /// The target for ACCEPT.
     pub accept: Target,
-    /// What a packet that a group has accepted meets.
+    /// The target for packets accepted by a group.
     pub group_accept: Target,
-    /// Whose rules these are.
+    /// The owner of the rules.
     pub owner: Owner<'a>,
 }
 
-/// Whose rules go into a chain.
+/// The owner of rules.
 #[derive(Clone, Copy)]
 pub enum Owner<'a> {
-    /// The host's, where `-i` names an interface, perhaps by another of its names.
+    /// The host; `-i` is an interface, possibly an alternative name.
     Host(&'a BTreeMap<String, String>),
-    /// A guest's, where `-i` names a device: this one is meant.
+    /// A guest's device, which `-i` must match.
     Guest(&'a str),
-    /// A group's, which have no interface.
+    /// A group, whose rules have no interface.
     Group,
 }
 
 impl FamilyCompiler<'_> {
-    /// Puts the rules of one direction into a chain.
+    /// Adds the rules of one direction to a chain.
     pub(super) fn user_rules(&mut self, rules: &[Rule], place: &Place<'_>, into: &mut Builder<'_>) {
         for rule in rules {
             let Rule { line, place: _, iface, action } = rule;
@@ -88,7 +88,7 @@ impl FamilyCompiler<'_> {
         let set = |reference: &_| self.set_name(reference);
         for (side, one) in [(Side::Source, source), (Side::Destination, dest)] {
             if let Some(one) = one {
-                // a rule whose set is lost is lost with it; the set's report says so
+                // a rule with a dropped set is dropped too, as the report of the set says
                 let Some(one) = address(side, one, set) else { return };
                 matches.push(one);
             }
@@ -110,7 +110,7 @@ impl FamilyCompiler<'_> {
         self.workshop.matches = matches;
     }
 
-    /// The chains of a group.
+    /// Builds the chains of a group.
     pub(super) fn group(&mut self, name: &str, cluster: &Cluster) {
         for direction in [Direction::In, Direction::Out] {
             let mut rules = self.chain(group_chain(name, direction));

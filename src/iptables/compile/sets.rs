@@ -1,4 +1,4 @@
-//! IP sets: their names in the kernel, and what is in them.
+//! IP sets: their names in the kernel, and their entries.
 use super::builder::made;
 use crate::config::{Alias, Cluster, Guest, IpSet, SetEntry};
 use crate::iptables::names;
@@ -10,16 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// A set that a file defines, for both families.
+/// A set defined in a file, for both families.
 #[derive(Debug)]
 pub struct Defined {
     /// Its name in the file.
     pub name: String,
-    /// The file, and the line of its header there; 0 for a set that is there without being defined.
+    /// The file, and the line of its header; 0 for a set that exists without a definition.
     pub place: (Arc<str>, u32),
     /// Its names in the kernel.
     pub names: PerFamily<SetName>,
-    /// What it holds.
+    /// Its entries.
     pub sets: PerFamily<Arc<Set>>,
 }
 
@@ -45,11 +45,11 @@ impl Defined {
     }
 }
 
-/// What a set gets besides the lines of its section.
+/// Additional entries of a set, besides the lines of its section.
 #[derive(Default)]
 struct Extra {
     entries: Vec<(IpNet, bool)>,
-    /// What they count for its size.
+    /// Their number, for the size of the set.
     count: usize,
 }
 
@@ -78,17 +78,17 @@ pub fn of_guest(vmid: u32, guest: &Guest, devices: &[Device]) -> Vec<Defined> {
         .collect()
 }
 
-/// The sets of all files by their names in the kernel, put together one file after the other.
+/// The sets of all files by their names in the kernel, added one file after the other.
 #[derive(Debug, Default)]
 pub struct Sets {
     /// The sets.
     pub live: BTreeMap<SetName, Arc<Set>>,
-    /// Those that are lost because another has their name in the kernel.
+    /// The sets dropped because another has the same name in the kernel.
     pub reports: Vec<Report>,
 }
 
 impl Sets {
-    /// Adds the sets of a file; gives the names of those that are lost.
+    /// Adds the sets of a file; returns the names of dropped ones.
     pub fn add(&mut self, defined: &[Defined]) -> Lost {
         let lost = defined.iter().filter(|one| !self.add_one(one));
         lost.map(|one| one.name.clone()).collect()
@@ -97,7 +97,7 @@ impl Sets {
     fn add_one(&mut self, Defined { name, place: (file, line), names, sets }: &Defined) -> bool {
         if let Some(taken) = Family::ALL.iter().find(|family| self.live.contains_key(&names[**family])) {
             let text = format!(
-                "ipset '{name}' is lost: its name in the kernel, {}, belongs to another set already; choose another name",
+                "ipset '{name}' is ignored: its name in the kernel, {}, belongs to another set already; choose another name",
                 names[*taken]
             );
             self.reports.push(Report::line(file, *line, text));
@@ -110,10 +110,10 @@ impl Sets {
     }
 }
 
-/// The names of a file's sets that are lost.
+/// The names of a file's dropped sets.
 pub type Lost = BTreeSet<String>;
 
-/// The names in the kernel of a file's sets, without those that are lost.
+/// The names in the kernel of a file's sets, without dropped ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetNames(BTreeMap<String, PerFamily<SetName>>);
 
@@ -124,24 +124,24 @@ impl SetNames {
         SetNames(there.map(|one| (one.name.clone(), one.names.clone())).collect())
     }
 
-    /// The name of a set; `None` if it is lost.
+    /// The name of a set; `None` if it was dropped.
     pub fn get(&self, name: &str, family: Family) -> Option<&SetName> {
         self.0.get(name).map(|names| &names[family])
     }
 }
 
-/// The name of a device's filter set.
+/// The name of a device's ipfilter set.
 pub fn ipfilter(device: &Device) -> String {
     format!("ipfilter-{}", device.netid)
 }
 
-/// Whether the source addresses of a device are filtered: by a set of its own, or by the option.
+/// Whether the source addresses of a device are filtered, because of an ipfilter set or the option.
 pub fn has_ipfilter(guest: &Guest, device: &Device) -> bool {
     guest.options.ipfilter || guest.definitions.sets.contains_key(&ipfilter(device))
 }
 
-/// What a device's filter set always holds: the link-local address of its MAC and no other one, and a container's
-/// configured addresses.
+/// The entries that a device's ipfilter set always contains: the link-local address of its MAC and no other one, and a
+/// container's configured addresses.
 fn own_addresses(device: &Device) -> Extra {
     let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
     let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);

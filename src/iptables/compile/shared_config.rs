@@ -17,7 +17,7 @@ pub struct World {
     pub host: Arc<Parsed<Host>>,
     /// The sets of cluster.fw.
     pub sets: Vec<Defined>,
-    /// The names of those that are not lost.
+    /// The names of sets that were not dropped.
     pub set_names: SetNames,
     /// What iptables cannot take of them.
     pub reports: Vec<Report>,
@@ -56,9 +56,9 @@ fn within<T: Clone>(file: &Arc<Parsed<T>>, value: Cow<'_, T>) -> Arc<Parsed<T>> 
 pub struct Basis {
     /// The names in the kernel of the cluster's sets.
     pub set_names: SetNames,
-    /// How log rules are limited.
+    /// The rate limit of log rules.
     pub ratelimit: LogRatelimit,
-    /// Whether there are ebtables rules.
+    /// Whether to generate ebtables rules.
     pub ebtables: bool,
     /// Whether the firewall is on: if not, guests have no rules.
     pub enabled: bool,
@@ -80,7 +80,7 @@ impl Basis {
     }
 }
 
-/// What the chains of the node itself are made from.
+/// The inputs for the node's chains.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     /// The files of cluster and host.

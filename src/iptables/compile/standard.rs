@@ -1,4 +1,4 @@
-//! The standard chains, which every configuration has.
+//! The standard chains of every configuration.
 use super::FamilyCompiler;
 use super::builder::{Log, jump, made};
 use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
@@ -47,7 +47,7 @@ impl FamilyCompiler<'_> {
     fn reject(&mut self) {
         let origin = made(format!("standard chain {}", names::REJECT));
         let mut rules = self.chain(names::REJECT);
-        // nobody is answered who did not ask for himself alone, and no error message is
+        // never answer broadcast, multicast or ICMP
         if self.family == Family::V4 {
             rules.spec([Match::AddrType(Side::Destination, AddrType::Broadcast)], Target::Drop, &origin);
             rules.spec([net(Side::Source, "224.0.0.0/4")], Target::Drop, &origin);
@@ -70,7 +70,7 @@ impl FamilyCompiler<'_> {
         rules.finish(&mut self.workshop);
     }
 
-    /// What a DROP or REJECT policy does without a log line.
+    /// Builds the chain for packets that a DROP or REJECT policy refuses without logging.
     fn default_action(&mut self, name: FixedChain, smb: &Target) {
         let origin = |what: &str| made(format!("standard chain {name}: {what}"));
         let mut rules = self.chain(name);

@@ -7,7 +7,7 @@ use ecow::EcoString;
 use ipnet::IpNet;
 use std::sync::Arc;
 
-/// An origin that is no line of a file.
+/// An origin without a line in a file.
 pub fn made(what: impl Into<EcoString>) -> Origin {
     Origin::Made(what.into())
 }
@@ -27,18 +27,18 @@ pub fn goto(name: &'static str) -> Action {
     Action::Goto(chain(name))
 }
 
-/// When and how a rule logs.
+/// How a rule is logged.
 #[derive(Clone)]
 pub struct Log {
-    /// The guest, or 0.
+    /// The VMID, or 0.
     pub vmid: u32,
-    /// The level; `None` does not log.
+    /// The level; `None` for no log rule.
     pub level: Option<u8>,
-    /// What the log line says of the rule.
+    /// The message in the log prefix.
     pub message: &'static str,
 }
 
-/// A chain that is being made.
+/// A chain that is being built.
 pub struct Builder<'a> {
     name: Name,
     hook: Option<Hook>,
@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
         self.rule(matches, Action::Log(Box::new((prefix, self.limit.clone()))), origin);
     }
 
-    /// Puts the chain to the others.
+    /// Adds the chain to the finished ones.
     pub fn finish(self, part: &mut Part) {
         part.chains.insert(self.name, Arc::new(Chain::new(self.hook, self.rules)));
     }

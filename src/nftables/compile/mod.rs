@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What is not any guest's own.
+/// The configuration that does not belong to a guest.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     /// `firewall/cluster.fw`
@@ -67,7 +67,7 @@ pub struct Vnet<'a> {
     pub file: &'a Arc<str>,
     /// Whether it is on.
     pub enable: bool,
-    /// What happens to packets that no rule decides.
+    /// Adds the policy.
     pub policy: Verdict,
     /// The level at which that is logged.
     pub level: Option<u8>,
@@ -96,7 +96,7 @@ pub struct Shared {
     pub sets: SetFamilies,
     /// The security groups.
     pub groups: BTreeSet<String>,
-    /// How log rules are limited.
+    /// The rate limit of log rules.
     pub limit: Option<Limit>,
     /// Whether there is a set `blacklist`.
     pub blacklist: bool,
@@ -212,7 +212,7 @@ fn message(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What a log line says of a policy.
+/// The log message for a policy.
 fn policy_message(policy: Verdict) -> &'static str {
     match policy {
         Verdict::Accept => "policy ACCEPT: ",

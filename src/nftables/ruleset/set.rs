@@ -16,7 +16,7 @@ pub enum SetKind {
 /// A set that the configuration fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
-    /// What it holds.
+    /// Its entries.
     pub kind: SetKind,
     /// Where it comes from.
     pub origin: Origin,

@@ -72,7 +72,7 @@ fn a_trial_of_another_boot_is_none() {
     fs::write(&path, other).unwrap();
     daemon = node.start();
     node.until_live(OLD);
-    node.until_logged("trial of 100.fw: reverted: the node was started again");
+    node.until_logged("trial of 100.fw: reverted: the node was rebooted");
     assert_eq!(attempt.wait().unwrap().code(), Some(3));
     assert!(!path.exists());
     stop(&node, daemon);
@@ -149,7 +149,7 @@ fn a_read_only_configuration_is_not_confirmed_and_the_trial_goes_on() {
     node.until_live(NEW);
     mount.remount("ro");
     let error = node.fails(&["confirm"]);
-    assert!(error.contains("without a quorum") && error.contains("the trial goes on until its deadline"), "{error}");
+    assert!(error.contains("without a quorum") && error.contains("the trial continues until its deadline"), "{error}");
     assert!(trial(&node).is_some() && node.rules().contains(NEW));
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
     ended(attempt, 3);
