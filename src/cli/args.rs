@@ -62,20 +62,16 @@ pub(super) enum Command {
     /// Check the configuration for errors and likely mistakes; changes nothing
     #[command(after_help = "Example: pve-firewall check /root/cluster.fw    # before replacing the one in /etc/pve")]
     Check(CheckOptions),
-    /// Show what files would change, and which of the connections that are alive now they would refuse
-    #[command(after_help = "Example: pve-firewall preview /root/cluster.fw    # whom would this cut off?")]
+    /// Show the changes that files would cause, and the current connections that they would refuse
+    #[command(after_help = "Example: pve-firewall preview /root/cluster.fw    # before replacing the one in /etc/pve")]
     Preview(PreviewOptions),
-    /// Put files in force for a time: unless they are confirmed, the configuration counts again
-    #[command(
-        after_help = "Example: pve-firewall try --for 120 /root/cluster.fw    # reverts itself, whatever happens"
-    )]
+    /// Apply files for a limited time: unless they are confirmed, the configuration is applied again
+    #[command(after_help = "Example: pve-firewall try --for 120 /root/cluster.fw    # reverts itself after 120 s")]
     Try(TryOptions),
-    /// Write the files on trial to their places in the configuration
-    #[command(
-        after_help = "Example: pve-firewall confirm    # from another session, to be sure that one still gets in"
-    )]
+    /// Write the files on trial to the configuration
+    #[command(after_help = "Example: pve-firewall confirm    # from a new session, to be sure that access works")]
     Confirm,
-    /// End a trial before its time: the configuration counts again
+    /// End a trial before its deadline: the configuration is applied again
     #[command(after_help = "Example: pve-firewall revert")]
     Revert,
     /// Show the node's address, the local network and the corosync peers
@@ -148,7 +144,7 @@ pub(super) struct PreviewOptions {
     /// Show each change line by line
     #[arg(long)]
     pub diff: bool,
-    /// Succeed in spite of errors, and though your own connection would be refused
+    /// Succeed despite errors, and even if your own connection would be refused
     #[arg(long)]
     pub force: bool,
     /// Print one JSON object
@@ -161,7 +157,7 @@ pub(super) struct TryOptions {
     /// Files in place of those of the configuration, such as a new cluster.fw, host.fw or 100.fw
     #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
-    /// How long they are in force unless they are confirmed
+    /// How long they are applied unless they are confirmed
     #[arg(long = "for", value_name = "SECONDS", default_value_t = TRIAL, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TRIAL))]
     pub seconds: u64,
     /// Do not ask

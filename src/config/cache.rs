@@ -1,7 +1,7 @@
-//! Reading configurations one after another, at the cost of what has changed.
+//! Parses configuration trees repeatedly; the cost depends on the changes.
 //!
-//! What was read from a file is kept beside what it was read from: the file, and the part of other files that its names
-//! refer to. It is read again when either differs.
+//! The value of each file is cached with its inputs: the text, and the part of other files that its names refer to. It is
+//! parsed again when either differs.
 use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 use super::names::{Definitions, IpSet};
 use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Vnet};
@@ -15,17 +15,17 @@ use crate::paths::{CLUSTER, TreeFile, VMLIST, VNET_FOLDER};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads configuration trees, and keeps what it has read.
+/// Parses configuration trees and caches the result.
 #[derive(Default)]
 pub struct ConfigCache {
     threads: usize,
     last: Option<Last>,
 }
 
-/// A file: its label in reports, and its content if it is there.
+/// A file: its name in reports, and its content if it exists.
 type Source = (Arc<str>, Option<File>);
 
-/// The configuration that was read last, and what it was read from.
+/// The last configuration with its inputs.
 struct Last {
     tree: Tree,
     facts: Facts,
@@ -38,26 +38,26 @@ struct Last {
     configuration: Arc<Configuration>,
 }
 
-/// What cluster.fw is read from.
+/// The inputs of cluster.fw.
 #[derive(PartialEq)]
 struct ClusterSource {
     file: Source,
-    /// The node's own network: the alias `local_network` where the file has none.
+    /// The node's network: the alias `local_network` if the file does not define it.
     network: Alias,
     databases: Arc<Databases>,
 }
 
-/// What names in other files may refer to. As long as it is the same, what they say changes with them alone.
+/// The definitions that other files can refer to. While these are unchanged, the values of other files depend only on them.
 #[derive(PartialEq)]
 struct NamesInUse {
     root: String,
     node: String,
     databases: Arc<Databases>,
-    /// Of cluster.fw the names of sets and groups, and the values of aliases.
+    /// The names of sets and groups in cluster.fw, and the values of aliases.
     cluster: Cluster,
 }
 
-/// What a guest is read from.
+/// The inputs of a guest.
 #[derive(PartialEq)]
 struct GuestSource {
     listed: Listed,
@@ -68,15 +68,15 @@ struct GuestSource {
 }
 
 impl ConfigCache {
-    /// A cache that has read nothing, and uses up to so many threads where there is much to read.
+    /// An empty cache that uses up to `threads` threads.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         ConfigCache { threads, last: None }
     }
 
-    /// Reads a configuration tree. Of equal inputs the configuration is the same `Arc`.
+    /// Parses a configuration tree. Equal inputs give the same `Arc`.
     pub fn read(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
-        // what a panic leaves behind is never used again
+        // the cache is not used again after a panic
         let last = match self.last.take() {
             Some(last) if last.tree == *tree && last.facts.equal_except_time(facts) => last,
             last => Last::next(last.as_ref(), tree, facts, self.threads),
@@ -105,7 +105,7 @@ impl Last {
         };
         let ((listing, guests), (network, source, cluster)) = parallel::both(threads, guests, shared);
         let names = NamesInUse::of(tree, facts, source.databases.clone(), &cluster);
-        // with other names nothing that was read before is of use
+        // if the names have changed, no cached file can be reused
         let old = old.filter(|old| *old.names == names);
         let names = old.map_or_else(|| Arc::new(names), |old| old.names.clone());
 
@@ -146,7 +146,7 @@ fn file(tree: &Tree, path: &str) -> Source {
     (tree.label(path), tree.files.get(path).cloned())
 }
 
-/// The content of a file; one that is absent or unreadable is empty.
+/// The content of a file; empty if it is absent or unreadable.
 fn content((_, file): &Source) -> &[u8] {
     match file {
         Some(File::Content(content)) => content,
@@ -194,7 +194,7 @@ impl ClusterSource {
 
 impl NamesInUse {
     fn of(tree: &Tree, facts: &Facts, databases: Arc<Databases>, cluster: &Cluster) -> Self {
-        // of what a new field holds, other files may have to see more than this
+        // exhaustive: a new field must be added here if other files can refer to it
         let Cluster { file, options: _, definitions, local_network, own_local_network, rules: _, groups } = cluster;
         let Definitions { aliases, sets } = definitions;
         let sets = sets.keys().map(|name| (name.clone(), IpSet::default())).collect();
@@ -226,9 +226,9 @@ impl NamesInUse {
         Parsed { value, reports }
     }
 
-    /// The guests in their order: those of before where they still hold, and the others read.
+    /// The guests in their order, cached or parsed.
     fn guests(&self, old: Option<&Last>, sources: &[GuestSource], threads: usize) -> Vec<Arc<GuestConfig>> {
-        // both are in the same order
+        // both lists have the same order
         let old = old.into_iter().flat_map(|old| old.guests.iter().zip(&old.configuration.guests));
         let mut old = old.peekable();
         let known = |source: &GuestSource| {

@@ -1,4 +1,4 @@
-//! The configuration as a value: what all files of a tree say, and what the node itself adds.
+//! The configuration as a value: the content of all files of a tree, and facts about the node.
 use super::{Cluster, Guest, Host, Vnet};
 use crate::builtin::databases::Databases;
 use crate::model::{Interface, Report};
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What was read from a file, and what is wrong with it.
+/// The value of a file, and the reports about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed<T> {
-    /// What it says.
+    /// The value.
     pub value: T,
-    /// What is wrong with it.
+    /// The reports.
     pub reports: Vec<Report>,
 }
 
@@ -24,8 +24,8 @@ impl<T> Deref for Parsed<T> {
     }
 }
 
-/// All that the rules of a node are made from, but for time and interfaces. Parts that have not changed since the
-/// configuration before are the same `Arc`.
+/// All inputs of a node's rules, except time and interfaces. Parts that have not changed since the previous configuration
+/// are the same `Arc`.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     /// The node's name.
@@ -40,14 +40,14 @@ pub struct Configuration {
     pub host: Arc<Parsed<Host>>,
     /// `sdn/firewall/<vnet>.fw`, by the name of the vnet.
     pub vnets: BTreeMap<String, Arc<Parsed<Vnet>>>,
-    /// The guests of this node that have a firewall file and a configuration, in the order of rules.
+    /// The guests of this node with a firewall file and a configuration, in the order of rules.
     pub guests: Vec<Arc<GuestConfig>>,
-    /// What is wrong with the list of guests.
+    /// The reports about the list of guests.
     pub listing_reports: Vec<Report>,
 }
 
 impl Configuration {
-    /// What is wrong with all files, in no order.
+    /// The reports about all files, unordered.
     pub fn reports(&self) -> impl Iterator<Item = &Report> {
         let own = self.network.reports.iter().chain(&self.listing_reports);
         let files = self.cluster.reports.iter().chain(&self.host.reports);
@@ -55,7 +55,7 @@ impl Configuration {
         own.chain(files).chain(vnets).chain(self.guests.iter().flat_map(|guest| &guest.reports))
     }
 
-    /// The alias `local_network` as it is written, and whether cluster.fw defines it.
+    /// The text of the alias `local_network`, and whether cluster.fw defines it.
     #[must_use]
     pub fn local_network(&self) -> (&str, bool) {
         (self.cluster.local_network.text(), self.cluster.own_local_network)
@@ -65,27 +65,27 @@ impl Configuration {
 /// A guest of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestConfig {
-    /// What it is.
+    /// The guest.
     pub listed: Listed,
-    /// What its files say.
+    /// The content of its files.
     pub files: GuestFiles,
-    /// What is wrong with them.
+    /// The reports about them.
     pub reports: Vec<Report>,
 }
 
-/// What the files of a guest say.
+/// The content of a guest's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestFiles {
-    /// Both could be read.
+    /// Both files could be read.
     Read {
         /// `firewall/<VMID>.fw`
         firewall: Box<Guest>,
         /// The devices with `firewall=1`, in the order of rules.
         devices: Vec<Device>,
     },
-    /// One cannot be read: the rules of these devices stay as they are in the kernel.
+    /// One cannot be read: these devices keep their live rules.
     Unreadable {
-        /// Its devices that have rules there.
+        /// Its devices with live rules.
         live: Vec<Interface>,
     },
 }

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pair_of_ends_has_its_way() {
+    fn each_pair_of_endpoints_has_its_path() {
         for (source, dest, way) in [
             ("10.0.0.7:40000", "10.0.0.1:22", "vmbr0/outside host: 10.0.0.1 22"),
             ("192.0.2.7:40000", "10.0.0.1:22", "eno2/outside host: 10.0.0.1 22"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn translated_addresses_are_those_that_the_rules_see() {
+    fn translated_addresses_are_those_seen_by_the_rules() {
         // a port of the node that leads to a guest
         let (outside, node, guest) = ("192.0.2.7:40000", "10.0.0.1:8080", "10.0.0.100:80");
         assert_eq!(judged((outside, node), (guest, outside)), "vmbr0/outside tap100i0: 10.0.0.100 80");

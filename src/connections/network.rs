@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_address_is_the_nodes_or_a_guests_or_elsewhere() {
+    fn addresses_are_assigned_to_the_node_a_guest_or_another_host() {
         let network = network();
         let of = |address: &str| match network.owner(address.parse().unwrap()) {
             Owner::Guest(port) => port.device.to_string(),
@@ -210,7 +210,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn outside_is_where_a_route_leads() {
+    fn outside_is_selected_by_route() {
         let network = network();
         for (address, interface) in [("10.0.0.7", "vmbr0"), ("192.0.2.7", "eno2"), ("fd01::7", "vmbr0")] {
             let End::Port { bridge, .. } = network.outside(address.parse().unwrap()) else { panic!() };

@@ -1,4 +1,4 @@
-//! The daemon's part in a trial: its files are enforced in place of those of the tree, until it is over.
+//! Trials in the daemon: the files of a trial are applied in place of those in the tree until it ends.
 use super::problems::{Log, Message};
 use crate::inputs::Tree;
 use crate::system::root::Root;
@@ -9,18 +9,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How soon a trial is looked at again of which something is still open: its deadline has passed while it is confirmed, or
-/// the tree does not yet show what it replaces.
+/// The delay before checking a trial again whose deadline has passed during a confirmation, or whose replaced files are not
+/// yet in the accepted tree.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// What the daemon says of a trial under way.
+/// The status of a running trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialStatus {
     /// Which trial: when it began, in nanoseconds on the boot clock.
     pub began: u64,
-    /// When it ends if it is not confirmed, in nanoseconds on the boot clock.
+    /// When it ends unless it is confirmed, in nanoseconds on the boot clock.
     pub deadline: u64,
-    /// The paths of its files below the configuration's root.
+    /// The paths of its files relative to the configuration tree.
     pub files: Vec<String>,
 }
 
@@ -33,33 +33,33 @@ pub struct Ended {
     pub end: End,
 }
 
-/// The trial under way, and the one before.
+/// The running trial, and the previous one.
 #[derive(Debug)]
 pub struct Trials {
     store: TrialStore,
     watch: Option<Watch>,
     current: Option<Trial>,
-    /// The tree with the files of the current trial, beside the tree without.
+    /// The tree with the files of the current trial, and the tree without.
     overlaid: Option<(Arc<Tree>, Arc<Tree>)>,
     due: Option<Instant>,
-    /// The trial that ended last, and how.
+    /// The previous trial, and how it ended.
     ended: Option<(Trial, End)>,
     trouble: Option<String>,
 }
 
 impl Trials {
-    /// Those of a node with this root of paths.
+    /// For a node with this root directory.
     #[must_use]
     pub fn new(root: &Root) -> Self {
         let store = TrialStore::new(root);
         Trials { store, watch: None, current: None, overlaid: None, due: None, ended: None, trouble: None }
     }
 
-    /// What is to be in force: the tree, with the files of a trial in place of its own. A tree that is not `certain` is an
-    /// older one, and says nothing about what has become of the files.
+    /// The tree to apply, with the files of a trial in place of its own. A tree that is not `certain` is an older one, and
+    /// does not show the state of the files.
     pub fn enforced(&mut self, tree: &Arc<Tree>, certain: bool, log: &Log) -> Arc<Tree> {
         if self.watch.is_none() {
-            // without a watch a trial is found in the next cycle
+            // without a watch a trial is detected in the next cycle
             self.watch = self.store.watch().ok();
         }
         match self.look(tree, certain, log) {
@@ -92,7 +92,7 @@ impl Trials {
             return Ok(());
         };
         if self.ended.as_ref().is_some_and(|known| ended(known, &trial)) {
-            // it could not be removed; that it is over is known
+            // it has ended but could not be removed
             return self.store.clear();
         }
         let clock = TrialStore::clock()?;
@@ -125,26 +125,26 @@ impl Trials {
         (self.due, self.ended) = (None, Some((trial, end)));
     }
 
-    /// Whether a trial may have begun, or its deadline has come.
+    /// Whether a trial may have started, or its deadline has passed.
     #[must_use]
     pub fn moved(&self) -> bool {
-        // all events are taken in any case
+        // consume all events in any case
         self.watch.as_ref().is_some_and(Watch::moved) | self.due.is_some_and(|due| Instant::now() >= due)
     }
 
-    /// When the trial under way is to be looked at again.
+    /// When to check the running trial again.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// A descriptor that is readable when a trial may have begun or ended.
+    /// A descriptor that is readable when a trial may have started or ended.
     #[must_use]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// What is to be said of the trial under way.
+    /// The status of the running trial.
     #[must_use]
     pub fn status(&self) -> Option<TrialStatus> {
         let Trial { boot: _, began, deadline, files } = self.current.as_ref()?;
@@ -158,7 +158,7 @@ impl Trials {
         self.ended.as_ref().map(|(trial, end)| Ended { began: trial.began, end: end.clone() })
     }
 
-    /// What is wrong with a trial that is handed over.
+    /// The error of an invalid trial.
     #[must_use]
     pub fn problems(&self) -> Vec<Message> {
         self.trouble.iter().map(Message::failure).collect()

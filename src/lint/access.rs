@@ -31,7 +31,7 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
         }
         let by = management.iter().find_map(|source| reach(compiled, *source, USUAL, port).err().flatten());
         let text = format!(
-            "nobody in the set management can reach port {port} ({what}) of the node any more; put a rule that accepts \
+            "no address in the set management can access port {port} ({what}) of the node; add a rule that accepts \
              it from your own address before this one"
         );
         reports.push(match by {

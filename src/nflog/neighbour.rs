@@ -8,7 +8,7 @@ const NEW: u16 = 28;
 const INFO: usize = 12;
 const DESTINATION: u16 = 1;
 const LINK_ADDRESS: u16 = 2;
-/// `NUD_INCOMPLETE` and `NUD_FAILED`: nobody has answered.
+/// `NUD_INCOMPLETE` and `NUD_FAILED`: not resolved.
 const UNANSWERED: u16 = 0x01 | 0x20;
 
 /// The IP address and the MAC address of a neighbour that has answered; `None` for any other message.

@@ -1,7 +1,8 @@
 //! Reads the configuration tree from the cluster file system, with a timeout, and accepts changes only when they are stable.
 //!
-//! `scan` makes one pass, in a worker process (`worker`) that also watches for writes (`watch`) and tells what is new
-//! (`sights`); `memory` decides what to believe of a series of passes; [`Reader`] drives both. `facts` and `resolver` collect what the node itself tells.
+//! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`watch`) and sends only changes
+//! (`snapshot`); `stable_tree` decides which changes to accept; [`Reader`] uses both. `facts` and `resolver` collect facts
+//! about the node.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod facts;

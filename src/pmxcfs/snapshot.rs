@@ -1,74 +1,73 @@
-//! What a pass over the tree found, and how it is told to the process that asked: only what has changed since the pass before.
+//! The result of reading the tree once, and its encoding for the parent process: only changes since the previous read.
 use crate::inputs::Content;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a file showed in a pass.
+/// The result of reading a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seen {
-    /// Its content.
+    /// The content.
     Content(Content),
-    /// Spaced tries to open it and a listing of its folder both say that it is not there.
+    /// Absent according to repeated attempts to open it and to the listing of its directory.
     Absent,
-    /// It is there and cannot be read: why.
+    /// It exists but cannot be read, with the reason.
     Failed(String),
 }
 
-/// Whether somebody may be in the middle of writing a file.
+/// Whether a file may be in the middle of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Writing {
-    /// Nothing is known.
+    /// Unknown.
     Perhaps,
-    /// Its writer, a process of this node, has just closed it or renamed it into its place.
+    /// A process of this node has just closed it or renamed it into place.
     Closed,
-    /// Its time of modification is long enough ago.
+    /// Its modification time is long enough ago.
     AtRest,
 }
 
-/// A file in a pass.
+/// A file in a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
-    /// What it showed.
+    /// The result.
     pub seen: Seen,
-    /// Whether that may be half of something.
+    /// Whether it may be partly written.
     pub writing: Writing,
 }
 
 impl Sight {
-    /// A file that is not there, or cannot be read.
+    /// A file that is absent or cannot be read.
     #[must_use]
     pub fn without_content(seen: Seen) -> Self {
         Sight { seen, writing: Writing::Perhaps }
     }
 }
 
-/// What a pass found of the tree as a whole.
+/// The state of the tree as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Why the pass does not show a healthy tree; with `None` there is positive evidence that it does.
+    /// Why the tree is unhealthy; `None` if it is known to be healthy.
     pub ill: Option<String>,
     /// Whether the tree is a FUSE mount, as pmxcfs is.
     pub fuse: bool,
     /// `st_dev` of the tree's root.
     pub device: u64,
-    /// The fingerprint of the tree, of before each file was read.
+    /// The fingerprint of the tree, computed before reading the files.
     pub fingerprint: u64,
-    /// Whether every change from now on is told: the tree is on a file system of this node, and all its folders are
-    /// watched.
+    /// Whether every further change causes an event: the tree is on a local file system, and all its directories are watched.
     pub watched: bool,
 }
 
-/// What a pass found.
+/// The result of a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Of the tree as a whole.
+    /// The tree as a whole.
     pub place: Place,
-    /// The files by their path below the root: those listed, those always looked for, and those of the pass before.
+    /// The files by path relative to the root: those listed, those always looked up, and those of the previous read.
     pub files: BTreeMap<Arc<str>, Sight>,
 }
 
-/// What a pass found that the one before did not.
+/// The changes of a read compared with the previous one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct News {
     place: Place,
@@ -77,7 +76,7 @@ pub struct News {
 }
 
 impl News {
-    /// What `now` has and `before` has not.
+    /// The changes from `before` to `now`.
     #[must_use]
     pub fn between(before: &Scan, now: &Scan) -> Self {
         let mut news = News { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
@@ -89,7 +88,7 @@ impl News {
         news
     }
 
-    /// Whether the pass found what the one before did.
+    /// Whether nothing has changed.
     #[must_use]
     pub fn are_none(&self, before: &Scan) -> bool {
         self.place == before.place && self.changed.is_empty() && self.gone.is_empty()
@@ -97,7 +96,7 @@ impl News {
 }
 
 impl Scan {
-    /// Becomes the pass that the news are of.
+    /// Applies the changes to a previous read.
     pub fn take_in(&mut self, news: News) {
         self.place = news.place;
         for path in news.gone {

@@ -139,7 +139,7 @@ fn ip_filters_without_the_guests_addresses_are_reported() {
 
 #[test]
 fn rules_that_block_all_management_access_are_reported() {
-    let locked = |what: &str| format!("nobody in the set management can reach {what} of the node any more");
+    let locked = |what: &str| format!("no address in the set management can access {what} of the node");
     for (rules, line) in [
         ("IN ACCEPT -p tcp -dport 80", 0),
         ("IN DROP -p udp", 0),

@@ -112,7 +112,7 @@ fn workers(root: &Path) -> usize {
 }
 
 #[test]
-fn the_files_of_interest_are_read_and_no_others() {
+fn only_relevant_files_are_read() {
     let dir = plain();
     for path in ["firewall/100.fw.tmp.77", "firewall/.100.fw.swp", "firewall/notes", "nodes/n2/host.fw", "user.cfg"] {
         write(dir.path(), path, "x");
@@ -309,7 +309,7 @@ fn a_cluster_without_guests_is_healthy() {
 }
 
 #[test]
-fn a_plain_directory_without_a_list_of_guests_has_its_node_folder() {
+fn a_plain_directory_without_a_guest_list_needs_its_node_directory() {
     let dir = plain();
     fs::remove_file(dir.path().join(".vmlist")).unwrap();
     established(dir.path());

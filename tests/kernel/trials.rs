@@ -58,7 +58,7 @@ pub fn trial(node: &Node) -> Option<serde_json::Value> {
 }
 
 #[test]
-fn a_trial_that_nobody_confirms_ends_at_its_deadline() {
+fn an_unconfirmed_trial_ends_at_its_deadline() {
     let (node, daemon) = site("pvefw-try");
     let began = Instant::now();
     let attempt = attempt(&node, 4, &["100.fw"]);
@@ -83,7 +83,7 @@ fn a_trial_that_nobody_confirms_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_confirmed_trial_goes_on_without_a_moment_of_the_old_rules() {
+fn confirming_a_trial_keeps_its_rules_in_place() {
     let (node, daemon) = site("pvefw-confirm");
     let attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
@@ -113,7 +113,7 @@ fn a_confirmed_trial_goes_on_without_a_moment_of_the_old_rules() {
 }
 
 #[test]
-fn a_trial_is_taken_back_at_once() {
+fn a_trial_is_reverted_at_once() {
     let (node, daemon) = site("pvefw-revert");
     let attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
@@ -125,7 +125,7 @@ fn a_trial_is_taken_back_at_once() {
 }
 
 #[test]
-fn a_trial_has_several_files_and_all_are_confirmed() {
+fn all_files_of_a_trial_are_confirmed() {
     let (node, daemon) = site("pvefw-several");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
@@ -141,7 +141,7 @@ fn a_trial_has_several_files_and_all_are_confirmed() {
 }
 
 #[test]
-fn a_change_of_the_file_under_a_trial_ends_it() {
+fn a_change_of_a_replaced_file_ends_the_trial() {
     let (node, daemon) = site("pvefw-under");
     let attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
@@ -159,7 +159,7 @@ fn a_change_of_the_file_under_a_trial_ends_it() {
 }
 
 #[test]
-fn a_file_that_was_changed_at_the_last_moment_is_not_overwritten() {
+fn a_file_changed_at_the_last_moment_is_not_overwritten() {
     let (node, daemon) = site("pvefw-race");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     let attempt = attempt(&node, 600, &["cluster.fw", "100.fw"]);
@@ -179,7 +179,7 @@ fn a_file_that_was_changed_at_the_last_moment_is_not_overwritten() {
 }
 
 #[test]
-fn what_cannot_be_tried_is_refused() {
+fn invalid_candidates_are_refused() {
     let node = Node::new("pvefw-refused");
     let guest = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     assert!(node.fails(&["try", &guest]).contains("the daemon is not running"));
@@ -209,7 +209,7 @@ fn what_cannot_be_tried_is_refused() {
 }
 
 #[test]
-fn a_second_trial_is_refused_and_hears_of_the_first() {
+fn a_second_trial_is_refused_with_the_name_of_the_first() {
     let (node, daemon) = site("pvefw-second");
     let first = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
@@ -228,7 +228,7 @@ fn a_second_trial_is_refused_and_hears_of_the_first() {
 }
 
 #[test]
-fn what_opens_everything_is_warned_of() {
+fn disabling_the_firewall_is_warned_about() {
     let (node, daemon) = site("pvefw-opens");
     let open = candidate(&node, "cluster.fw", "[OPTIONS]\nenable: 0\n");
     let text = node.ok(&["preview", &open]);

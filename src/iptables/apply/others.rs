@@ -1,5 +1,5 @@
-//! The variants of the tools that are not in use. Rules of ours in one of them stay in force beside those in use, so each is
-//! read once, and again while it cannot be read or when the kernel says that something has moved there.
+//! The variants of the tools that are not in use. Our rules in such a variant would stay active, so each is read once, and
+//! again while it cannot be read or when the kernel reports a change.
 use super::fault::Fault;
 use super::read;
 use super::variants::{Commands, Tool, Variant};
@@ -9,26 +9,26 @@ use crate::system::netfilter::{self, Summary};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a variant of a tool holds.
+/// The content of a variant of a tool.
 #[derive(Clone, Debug)]
 pub(super) enum Holds {
     /// Chains of ours.
     Ours,
-    /// Perhaps rules, but none of ours.
+    /// No rules of ours.
     NoneOfOurs,
-    /// The kernel has no such tables, and so no rules in them: the tool's error.
+    /// The kernel has no such tables, with the tool's error.
     Absent(Arc<str>),
-    /// It cannot be read, though the kernel has such tables: the tool's error.
+    /// It cannot be read although the kernel has such tables, with the tool's error.
     Unread(Arc<str>),
 }
 
-/// A variant of a tool as it was last read.
+/// The last read of a variant of a tool.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     pub tool: Tool,
     pub commands: Commands,
     pub holds: Holds,
-    /// Taken before it was read.
+    /// The summaries, taken before it was read.
     evidence: Vec<Summary>,
     at: Instant,
 }
@@ -40,7 +40,7 @@ impl Read {
         let holds = match read::holds_ours(tool, &commands, limit) {
             Ok(true) => Holds::Ours,
             Ok(false) => Holds::NoneOfOurs,
-            // the tool has tried to load the modules
+            // running the tool has loaded the modules, if possible
             Err(reason) => match evidence(tool, commands.variant) {
                 Ok(found) if found.is_empty() => Holds::Absent(reason),
                 _ => Holds::Unread(reason),
@@ -49,8 +49,7 @@ impl Read {
         Read { tool, commands, holds, evidence: before.unwrap_or_default(), at }
     }
 
-    /// Reads it again, unless that was done after `begun`, or it could be read less than `interval` ago, or nothing has
-    /// moved there since.
+    /// Reads it again, unless it was read after `begun`, or successfully read within `interval`, or is unchanged.
     pub fn refresh(&mut self, begun: Instant, interval: Duration, limit: Duration) {
         let due = match self.holds {
             Holds::Unread(_) => self.at < begun,
@@ -69,7 +68,7 @@ impl Read {
         self.at.elapsed() >= interval
     }
 
-    /// What the user has to know while it cannot be read.
+    /// The message for the user while it cannot be read.
     pub fn fault(&self) -> Option<Fault> {
         let Holds::Unread(reason) = &self.holds else { return None };
         let part = match self.tool {
@@ -84,10 +83,10 @@ impl Read {
     }
 }
 
-/// The summaries of the tables of a variant; none where the kernel has no such table.
+/// The summaries of the tables of a variant; none if the kernel has no such table.
 ///
 /// # Errors
-/// When the kernel cannot be asked.
+/// When the kernel cannot be queried.
 fn evidence(tool: Tool, variant: Variant) -> anyhow::Result<Vec<Summary>> {
     let summaries = match (variant, tool) {
         (Variant::Nft, _) => vec![netfilter::nftables()],
@@ -100,7 +99,7 @@ fn evidence(tool: Tool, variant: Variant) -> anyhow::Result<Vec<Summary>> {
     there.collect()
 }
 
-/// Whether the kernel certainly has no table of a variant, and so no rules in it.
+/// Whether the kernel certainly has no table of a variant.
 pub(super) fn is_absent(tool: Tool, variant: Variant) -> bool {
     evidence(tool, variant).is_ok_and(|found| found.is_empty())
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 /// The rules of a guest. Without rules and sets if the firewall is disabled.
 #[derive(Default)]
 pub struct Share {
-    /// What iptables cannot take of its files.
+    /// The reports about limits of iptables.
     pub reports: Vec<Report>,
     /// The devices with rules, generated or kept, in the order of rules.
     pub devices: Vec<Interface>,
@@ -34,7 +34,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Makes the share; some of the guest's sets may be lost.
+    /// Compiles the rules; some of the guest's sets may have been dropped.
     pub fn make(config: &GuestConfig, lost: &Lost, basis: &Basis) -> Self {
         let mut share = Share::default();
         match &config.files {

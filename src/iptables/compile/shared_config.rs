@@ -1,4 +1,4 @@
-//! What the chains of more than one guest are made from: the files of cluster and host, and what of them matters to guests.
+//! The files of cluster and host, and the parts that guests depend on.
 use super::sets::{self, Defined, SetNames, Sets};
 use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed};
 use crate::iptables::limits;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The files of cluster and host, as iptables can take them.
+/// The files of cluster and host within the limits of iptables.
 pub struct World {
     source: (Arc<Parsed<Cluster>>, Arc<Parsed<Host>>),
     /// `firewall/cluster.fw`
@@ -19,12 +19,12 @@ pub struct World {
     pub sets: Vec<Defined>,
     /// The names of sets that were not dropped.
     pub set_names: SetNames,
-    /// What iptables cannot take of them.
+    /// The reports about limits of iptables.
     pub reports: Vec<Report>,
 }
 
 impl World {
-    /// The one of before where it still holds.
+    /// Builds it, or reuses the previous one.
     pub fn again(old: Option<&Arc<Self>>, configuration: &Configuration) -> Arc<Self> {
         let Configuration { cluster, host, .. } = configuration;
         let same = |old: &&Arc<Self>| Arc::ptr_eq(&old.source.0, cluster) && Arc::ptr_eq(&old.source.1, host);
@@ -42,7 +42,7 @@ impl World {
     }
 }
 
-/// What is left of a file, which is nearly always all of it.
+/// The part of a file within the limits; usually the whole file.
 fn within<T: Clone>(file: &Arc<Parsed<T>>, value: Cow<'_, T>) -> Arc<Parsed<T>> {
     match value {
         Cow::Borrowed(_) => file.clone(),
@@ -50,8 +50,7 @@ fn within<T: Clone>(file: &Arc<Parsed<T>>, value: Cow<'_, T>) -> Arc<Parsed<T>> 
     }
 }
 
-/// All that the rules of guests are made from besides what their own files say. As long as it is the same, a guest's rules
-/// change with these alone.
+/// All inputs of guests' rules besides their own files. While it is unchanged, a guest's rules change only with its files.
 #[derive(PartialEq)]
 pub struct Basis {
     /// The names in the kernel of the cluster's sets.
@@ -60,12 +59,12 @@ pub struct Basis {
     pub ratelimit: LogRatelimit,
     /// Whether to generate ebtables rules.
     pub ebtables: bool,
-    /// Whether the firewall is on: if not, guests have no rules.
+    /// Whether the firewall is enabled: if not, guests have no rules.
     pub enabled: bool,
 }
 
 impl Basis {
-    /// What guests see of the files of cluster and host.
+    /// The parts that guests depend on.
     pub fn of(world: &World, enabled: bool) -> Self {
         let ClusterOptions {
             enable: _,
@@ -87,7 +86,7 @@ pub struct Node<'a> {
     pub world: &'a Arc<World>,
     /// `corosync.conf`
     pub corosync: &'a Option<CorosyncLinks>,
-    /// Other names of interfaces.
+    /// Alternative names of interfaces.
     pub altnames: &'a BTreeMap<String, String>,
     /// Whether there is a device with IPS.
     pub ips: bool,

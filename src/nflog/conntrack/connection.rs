@@ -1,4 +1,4 @@
-//! A tracked connection as a value: what identifies it, and what a simulator has to know of it.
+//! A tracked connection: its identity, and the fields needed by the simulator.
 use super::super::netlink::{Message, NESTED, NETFILTER_HEADER, Request, attribute};
 use super::{Direction, Entry, NEW, State};
 use std::fmt;
@@ -15,17 +15,17 @@ const SEEN_REPLY: u32 = 1 << 1;
 /// Source and destination of the packets of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
-    /// Where its packets come from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where they go.
+    /// The destination address.
     pub dest: IpAddr,
     /// The IP protocol, by number.
     pub protocol: u8,
-    /// What else tells its packets from others.
+    /// Ports or other protocol fields.
     pub detail: Detail,
 }
 
-/// What connection tracking knows packets by besides addresses and protocol.
+/// The protocol fields by which connection tracking identifies a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detail {
     /// The ports of TCP, UDP, DCCP, SCTP and UDP-Lite.
@@ -35,11 +35,11 @@ pub enum Detail {
         /// The destination port.
         dest: u16,
     },
-    /// The keys of GRE.
+    /// GRE keys.
     Keys {
-        /// That of the source.
+        /// The source key.
         source: u16,
-        /// That of the destination.
+        /// The destination key.
         dest: u16,
     },
     /// An ICMP or ICMPv6 message.
@@ -55,38 +55,38 @@ pub enum Detail {
     None,
 }
 
-/// The zones of connection tracking that apply to one direction alone.
+/// The conntrack zones that apply to one direction only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectionZones {
-    /// That of packets like the first one.
+    /// The zone of the original direction.
     pub original: Option<u16>,
-    /// That of answers.
+    /// The zone of the reply direction.
     pub reply: Option<u16>,
 }
 
-/// A connection that the kernel tracks.
+/// A tracked connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Packets like the one that began it, before any translation of addresses.
+    /// The original direction, before address translation.
     pub original: Tuple,
-    /// Answers, as they come before any translation of addresses.
+    /// The reply direction, before address translation.
     pub reply: Tuple,
-    /// The connection that made the kernel expect this one (FTP's control connection, for its data), if there is one.
+    /// The master connection (for FTP data, its control connection), if any.
     pub master: Option<Tuple>,
-    /// The zone of both directions; 0 where none was set.
+    /// The zone of both directions; 0 by default.
     pub zone: u16,
-    /// Zones that were set for one direction alone.
+    /// The zones of single directions.
     pub direction_zones: DirectionZones,
-    /// The kernel's number for the entry, which no other entry has at the same time.
+    /// The kernel's id of the entry, unique at any time.
     pub id: Option<u32>,
-    /// Whether an answer has been seen.
+    /// Whether a reply has been seen.
     pub answered: bool,
-    /// Whether it is over, and only remembered for packets that are late: TCP in TIME_WAIT or CLOSE, SCTP and DCCP closed.
+    /// Whether it is closed, and only kept for late packets: TCP in TIME_WAIT or CLOSE, SCTP and DCCP closed.
     pub over: bool,
 }
 
 impl Connection {
-    /// Reads a message of a list of connections; `None` for any other, and for one without addresses.
+    /// Decodes a message of a dump; `None` for any other message, or without addresses.
     #[must_use]
     pub fn decode(message: &Message<'_>) -> Option<Self> {
         let entry = Entry::decode(message.body()).filter(|_| message.kind == NEW)?;
@@ -105,10 +105,10 @@ impl Connection {
         })
     }
 
-    /// The request to forget this connection and no other; `flags` are `NLM_F_…`.
+    /// The request to delete only this connection; `flags` are `NLM_F_…`.
     #[must_use]
     pub fn deletion(&self, flags: u16, sequence: u32) -> Request {
-        // without a tuple the kernel would forget all connections, so it comes first and is never left out
+        // without a tuple the kernel would delete all connections, so it is always included
         let header = self.original.netfilter_header();
         let tuple = self.original.attributes(self.direction_zones.original);
         let mut request = Request::new(DELETE, flags, sequence, &header).with(NESTED | 1, &tuple);
@@ -129,7 +129,7 @@ impl Tuple {
         [if self.source.is_ipv4() { INET } else { INET6 }, 0, 0, 0]
     }
 
-    /// The attributes of `CTA_TUPLE_ORIG` and its like.
+    /// The attributes of `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`.
     #[must_use]
     pub fn attributes(&self, zone: Option<u16>) -> Vec<u8> {
         let pair =
@@ -186,7 +186,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 impl fmt::Display for Tuple {
-    /// As people write it: `tcp 192.0.2.7:40000 -> 10.0.0.1:22`.
+    /// In the form `tcp 192.0.2.7:40000 -> 10.0.0.1:22`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.protocol {
             1 => "icmp",
@@ -250,7 +250,7 @@ mod tests {
         .collect()
     }
 
-    /// A message of a list, as the kernel writes one.
+    /// A message of a dump.
     fn listed(connection: &Connection, status: u32, tcp_state: Option<u8>, master: Option<Tuple>) -> Vec<u8> {
         let original = connection.original.attributes(connection.direction_zones.original);
         let mut request = Request::new(NEW, 2, 1, &connection.original.netfilter_header())

@@ -29,7 +29,7 @@ pub struct Event<'a> {
     entry: Entry<'a>,
 }
 
-/// A tracked connection, as far as the kernel described it.
+/// A tracked connection with the attributes that the kernel sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry<'a> {
     /// `AF_INET` or `AF_INET6`.
@@ -42,10 +42,10 @@ struct Entry<'a> {
     state: Option<State>,
     mark: Option<u32>,
     usage: Option<u32>,
-    /// The kernel's number for the entry.
+    /// The kernel's id of the entry.
     id: Option<u32>,
     zone: Option<u16>,
-    /// The attributes of the tuple of the connection that this one was expected by (`CTA_TUPLE_MASTER`).
+    /// The attributes of the master connection's tuple (`CTA_TUPLE_MASTER`).
     master: &'a [u8],
     security_context: &'a [u8],
     helper: &'a [u8],
@@ -93,7 +93,7 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads what follows the netlink header of a message; `None` if it is cut off.
+    /// Decodes a message without its netlink header; `None` if it is truncated.
     fn decode(body: &'a [u8]) -> Option<Self> {
         let (header, rest) = body.split_first_chunk::<NETFILTER_HEADER>()?;
         let mut entry = Entry { family: header[0], ..Entry::default() };

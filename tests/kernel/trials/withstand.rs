@@ -39,7 +39,7 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
 }
 
 #[test]
-fn a_daemon_that_comes_back_after_the_deadline_goes_by_the_tree() {
+fn a_daemon_started_after_the_deadline_applies_the_tree() {
     let (node, mut daemon) = site("pvefw-late");
     let mut attempt = attempt(&node, 3, &["100.fw"]);
     node.until_live(NEW);
@@ -57,7 +57,7 @@ fn a_daemon_that_comes_back_after_the_deadline_goes_by_the_tree() {
 }
 
 #[test]
-fn a_trial_of_another_boot_is_none() {
+fn a_trial_of_another_boot_is_ignored() {
     let (node, mut daemon) = site("pvefw-reboot");
     let mut attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
@@ -79,7 +79,7 @@ fn a_trial_of_another_boot_is_none() {
 }
 
 #[test]
-fn a_clock_that_jumps_does_not_move_the_deadline() {
+fn a_clock_jump_does_not_move_the_deadline() {
     let node = Node::new("pvefw-jump");
     let clock = node.path("clock");
     let set = |offset: &str| {
@@ -137,7 +137,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn a_read_only_configuration_is_not_confirmed_and_the_trial_goes_on() {
+fn a_read_only_configuration_is_not_confirmed_and_the_trial_continues() {
     let node = Node::new("pvefw-quorum");
     let mount = Mount::new(&node, "etc/pve/firewall", "size=1m");
     node.write("firewall/cluster.fw", CLUSTER);
@@ -158,7 +158,7 @@ fn a_read_only_configuration_is_not_confirmed_and_the_trial_goes_on() {
 }
 
 #[test]
-fn a_full_run_begins_no_trial_and_ends_each() {
+fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     let node = Node::new("pvefw-full-run");
     fs::create_dir_all(node.path("run/pve-firewall")).unwrap();
     let _mount = Mount::new(&node, "run/pve-firewall", "size=128k");
@@ -199,7 +199,7 @@ fn killed_at(node: &Node, call: usize, args: &[&str]) -> bool {
 }
 
 #[test]
-fn a_try_that_is_killed_at_any_step_is_a_trial_or_none() {
+fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
     let (node, daemon) = site("pvefw-kill-try");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     let mut began = 0;
@@ -221,7 +221,7 @@ fn a_try_that_is_killed_at_any_step_is_a_trial_or_none() {
 }
 
 #[test]
-fn a_confirmation_that_is_killed_at_any_step_leaves_the_old_files_or_the_new_ones() {
+fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
     let (node, daemon) = site("pvefw-kill-conf");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     let place = node.config().join("firewall/100.fw");
