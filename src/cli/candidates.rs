@@ -17,7 +17,7 @@ pub(super) struct Given {
     pub file: PathBuf,
     /// The file of the tree that it replaces.
     pub path: String,
-    /// Its content.
+    /// The content.
     pub content: Content,
     /// Whether its kind was derived from its content instead of its name.
     by_content: bool,

@@ -48,7 +48,7 @@ struct Overview {
 /// A trial under way.
 #[derive(Serialize)]
 struct TrialLeft {
-    /// The paths of its files below the configuration's root.
+    /// The paths of its files relative to the configuration tree.
     files: Vec<String>,
     /// In seconds.
     left: u64,

@@ -1,27 +1,27 @@
-//! The names of our chains and sets in the kernel: written and recognised here alone.
+//! The names of our chains and sets in the kernel, formatted and parsed in this module only.
 //!
-//! All chains of ours have short names: the longest come from a device (15 characters) with `-OUT-PROTO`, and from a group
-//! (18) with `GROUP-` and `-OUT`. Those of sets are at most 26 characters long.
+//! All chain names are short enough: the longest are from a device (15 characters) with `-OUT-PROTO`, and from a group (18)
+//! with `GROUP-` and `-OUT`. Set names have at most 26 characters.
 use super::ruleset::{ChainName, SetName};
 use crate::model::guest::{GuestDevice, GuestKind, INNER_LINK};
 use crate::model::{Family, Interface};
 use std::fmt;
 
-/// What the names of all chains and sets begin with that are no device's and no group's.
+/// The prefix of the names of all sets, and of all chains except those of devices and groups.
 const PREFIX: &str = "PVEFW-";
 const GROUP: &str = "GROUP-";
 const IN: &str = "-IN";
 const OUT: &str = "-OUT";
 const ARP: &str = "-ARP";
 const PROTO: &str = "-PROTO";
-/// What is appended to the name of a set while its new content is made.
+/// The suffix of a set with new content before the swap.
 const SWAP: &str = "_swap";
-/// What is appended to the name of a set for the time between two steps.
+/// The suffix of a set's name between the two steps of an update.
 const NEXT: &str = "_next";
-/// The longest name of a set that is used as it is, in characters, without the prefix.
+/// The maximum length of a set name that is not hashed, in characters without the prefix.
 const LONGEST_SET: usize = 20;
 
-/// A chain of ours that has the same name on every node.
+/// A chain with the same name on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedChain(&'static str);
 
@@ -33,9 +33,9 @@ pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
 pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
 /// The entry from the hook PREROUTING of the table `raw`.
 pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
-/// What the node receives.
+/// Incoming packets of the node.
 pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");
-/// What the node sends.
+/// Outgoing packets of the node.
 pub const HOST_OUT: FixedChain = FixedChain("PVEFW-HOST-OUT");
 /// The jumps to the chains of devices, for packets to guests.
 pub const FWBR_IN: FixedChain = FixedChain("PVEFW-FWBR-IN");
@@ -43,19 +43,19 @@ pub const FWBR_IN: FixedChain = FixedChain("PVEFW-FWBR-IN");
 pub const FWBR_OUT: FixedChain = FixedChain("PVEFW-FWBR-OUT");
 /// Established connections of devices with IPS.
 pub const IPS: FixedChain = FixedChain("PVEFW-IPS");
-/// What a policy DROP does.
+/// The standard chain of policy DROP.
 pub const DROP: FixedChain = FixedChain("PVEFW-Drop");
-/// What a policy REJECT does.
+/// The standard chain of policy REJECT.
 pub const REJECT_POLICY: FixedChain = FixedChain("PVEFW-Reject");
-/// Rejects.
+/// Rejects packets.
 pub const REJECT: FixedChain = FixedChain("PVEFW-reject");
 /// Drops broadcast and multicast packets.
 pub const DROP_BROADCAST: FixedChain = FixedChain("PVEFW-DropBroadcast");
-/// Finds illegal TCP flags.
+/// Matches invalid TCP flags.
 pub const TCPFLAGS: FixedChain = FixedChain("PVEFW-tcpflags");
-/// Logs and drops packets with illegal TCP flags.
+/// Logs and drops packets with invalid TCP flags.
 pub const LOGFLAGS: FixedChain = FixedChain("PVEFW-logflags");
-/// Finds packets from broadcast addresses.
+/// Matches packets from broadcast addresses.
 pub const SMURFS: FixedChain = FixedChain("PVEFW-smurfs");
 /// Logs and drops packets from broadcast addresses.
 pub const SMURFLOG: FixedChain = FixedChain("PVEFW-smurflog");
@@ -63,9 +63,9 @@ pub const SMURFLOG: FixedChain = FixedChain("PVEFW-smurflog");
 pub const SET_ACCEPT_MARK: FixedChain = FixedChain("PVEFW-SET-ACCEPT-MARK");
 /// Logs and drops packets from the set `blacklist`.
 pub const BLACKLIST: FixedChain = FixedChain("PVEFW-blacklist");
-/// Where rules are tried. By its name a later update recognises and removes what was left behind.
+/// The chain for testing rules. A later update recognises and removes it by name.
 pub const TRIAL: FixedChain = FixedChain("PVEFW-TRY");
-/// The target of rules that are tried.
+/// The jump target of tested rules.
 pub const TRIAL_TARGET: FixedChain = FixedChain("PVEFW-TRY-TO");
 
 impl fmt::Display for FixedChain {
@@ -132,7 +132,7 @@ pub fn device_chains(device: &Interface) -> [ChainName; 4] {
     [device_in(device), device_out(device), device_arp(device), device_protocols(device)]
 }
 
-/// The guest's device that a chain of iptables is of.
+/// The guest's device that an iptables chain belongs to.
 #[must_use]
 pub fn device_of(chain: &str) -> Option<GuestDevice> {
     GuestDevice::parse(chain.strip_suffix(IN).or_else(|| chain.strip_suffix(OUT))?)

@@ -1,4 +1,4 @@
-//! The switch of the log daemon: whether it writes connections.
+//! The log daemon's switch for connections.
 use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
 use crate::system::root::Root;
 use crate::system::{files, process};
@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Writes the switch where it differs, and signals the log daemon then.
+/// Writes the switch if it differs, and then signals the log daemon.
 pub(super) fn switch(root: &Root, wanted: bool) -> Result<()> {
     let path = root.path(LOG_CONNTRACK);
     let now = files::read_optional(&path)?.is_some_and(|content| content.trim_ascii() == b"1");
@@ -14,7 +14,7 @@ pub(super) fn switch(root: &Root, wanted: bool) -> Result<()> {
         return Ok(());
     }
     files::replace(&path, if wanted { b"1" } else { b"0" }, 0o644)?;
-    // one that does not run reads the file when it starts
+    // if it is not running, it reads the file when it starts
     if let Some(pid) = process::running(&root.path(LOGGER_PID), "pvefw-logger") {
         kill(Pid::from_raw(pid), Signal::SIGHUP)?;
     }

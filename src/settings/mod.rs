@@ -1,4 +1,4 @@
-//! Kernel settings of host.fw, and the switch of the log daemon: what goes with the rules of either backend.
+//! The sysctls of host.fw, and the switch of the log daemon, for both backends.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod log_conntrack;
@@ -33,7 +33,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What host.fw asks for.
+    /// The settings in host.fw.
     #[must_use]
     pub fn of(host: &HostOptions) -> Self {
         let default = Settings::default();
@@ -46,10 +46,10 @@ impl Settings {
         }
     }
 
-    /// Writes the settings, each only where it differs, and signals the log daemon whether to write connections. Of a
-    /// disabled firewall only the latter: no connection is written then.
+    /// Writes the sysctls that differ, and the log daemon's switch for connections. For a disabled firewall, only the switch
+    /// is set to off.
     ///
-    /// Returns what could not be done, a text each.
+    /// Returns the errors.
     #[must_use]
     pub fn apply(&self, root: &Root, enabled: bool) -> Vec<String> {
         let mut errors = Vec::new();

@@ -1,10 +1,10 @@
-//! Kernel settings below `/proc/sys` and `/sys`.
+//! Sysctls below `/proc/sys` and `/sys`.
 use super::Settings;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Writes the kernel settings, each only where it differs.
+/// Writes the sysctls that differ.
 pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings) -> Vec<String> {
     let hash_size = sys.join("module/nf_conntrack/parameters/hashsize");
     [

@@ -164,7 +164,7 @@ impl TrialStore {
         Ok(())
     }
 
-    /// A descriptor that is readable when a trial may have begun or ended.
+    /// A descriptor that is readable when a trial may have started or ended.
     ///
     /// # Errors
     /// When the directory cannot be created, or the kernel has no inotify instance left.

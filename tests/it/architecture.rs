@@ -290,7 +290,7 @@ fn every_file_is_in_a_room() {
 }
 
 #[test]
-fn the_core_is_pure() {
+fn the_core_does_no_io() {
     for (file, code) in sources() {
         let module = module_of(&file).join("/");
         if CORE.iter().any(|core| module == *core || module.starts_with(&format!("{core}/"))) {

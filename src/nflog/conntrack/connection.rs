@@ -51,7 +51,7 @@ pub enum Detail {
         /// The identifier of an echo.
         id: u16,
     },
-    /// Nothing.
+    /// Not listed.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! Building chains rule by rule.
+//! Builds chains rule by rule.
 use super::Part;
 use crate::model::{Family, Interface, MacAddr, Origin};
 use crate::nftables::names::Name;

@@ -43,7 +43,7 @@ pub struct Node<'a> {
     pub networks: &'a [IpNet],
     /// The links of corosync; `None` without a corosync.conf.
     pub corosync: Option<Corosync<'a>>,
-    /// Alternative interface names, each with the name that it stands for.
+    /// Alternative interface names, each with the name of the interface.
     pub altnames: &'a BTreeMap<String, String>,
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
@@ -203,7 +203,7 @@ fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
     Some(Limit { rate, burst: burst.unwrap_or(BURST) })
 }
 
-/// What a log line says of a user's rule.
+/// The log message for a user's rule.
 fn message(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accept => "ACCEPT: ",

@@ -9,15 +9,15 @@ use crate::nftables::names::{SetOwner, set_name};
 use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
 use std::sync::Arc;
 
-/// The chain that rules are put into, and what verdicts mean there.
+/// The chain to which rules are added, and its targets for verdicts.
 pub struct Place<'a> {
     /// The file of the rules.
     pub file: &'a Arc<str>,
     /// The direction of the chain.
     pub direction: Direction,
-    /// The guest, or 0: in log prefixes.
+    /// The VMID for log prefixes, or 0.
     pub vmid: u32,
-    /// What ACCEPT means.
+    /// The target for ACCEPT.
     pub accept: Action,
     /// What REJECT means.
     pub reject: Action,

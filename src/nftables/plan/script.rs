@@ -19,7 +19,7 @@ pub struct Script {
 
 impl Script {
     fn line(&mut self, line: impl std::fmt::Display) {
-        // a String takes everything
+        // writing to a String never fails
         let _ = writeln!(self.text, "{line}");
         self.lines += 1;
     }

@@ -27,7 +27,7 @@ pub struct Limit {
 /// What a log rule tells the log daemon: `:VMID:LOGID:CHAIN: MESSAGE`. nft takes 127 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPrefix {
-    /// The guest, or 0.
+    /// The VMID, or 0.
     pub vmid: u32,
     /// The log level, 0 (emergency) to 7 (debug).
     pub level: u8,
@@ -37,7 +37,7 @@ pub struct LogPrefix {
     pub message: &'static str,
 }
 
-/// What happens to a packet that a rule matches.
+/// The target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It leaves the base chain.

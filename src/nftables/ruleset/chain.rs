@@ -20,9 +20,9 @@ pub struct Hook {
 pub struct Rule {
     /// What must hold of a packet.
     pub matches: Box<[Match]>,
-    /// What happens to it then.
+    /// The target.
     pub action: Action,
-    /// Where the rule comes from.
+    /// The origin of the rule.
     pub origin: Origin,
 }
 

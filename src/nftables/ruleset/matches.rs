@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 /// Which end of a packet a match is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// The sender.
+    /// The source.
     Source,
-    /// The receiver.
+    /// The destination.
     Destination,
 }
 
@@ -38,7 +38,7 @@ impl Addresses {
 pub enum CtState {
     /// The packet belongs to a connection that has seen packets both ways, or begins one that another announced.
     Known,
-    /// The packet belongs to no connection that makes sense.
+    /// The packet is not associated with a known connection (`INVALID`).
     Invalid,
     /// The packet begins a connection, or belongs to none that makes sense.
     NewOrInvalid,
@@ -129,7 +129,7 @@ pub enum Match {
         negated: bool,
         /// The flags that are looked at.
         mask: TcpFlags,
-        /// Those of them that are set.
+        /// The flags that must be set.
         set: TcpFlags,
     },
     /// One of its addresses is a broadcast address by the routing tables: `fib daddr type broadcast`.

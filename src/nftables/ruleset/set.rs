@@ -18,7 +18,7 @@ pub enum SetKind {
 pub struct Set {
     /// Its entries.
     pub kind: SetKind,
-    /// Where it comes from.
+    /// Its source.
     pub origin: Origin,
 }
 
@@ -68,7 +68,7 @@ impl VerdictTarget {
 pub struct Map {
     /// What it is asked with.
     pub key: MapKey,
-    /// What it says.
+    /// The value.
     pub elements: BTreeMap<Interface, VerdictTarget>,
 }
 

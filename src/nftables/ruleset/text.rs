@@ -53,7 +53,7 @@ impl Rule {
     }
 }
 
-/// Writes pieces one after another.
+/// Writes strings one after another.
 fn put(out: &mut String, pieces: &[&str]) {
     pieces.iter().for_each(|piece| out.push_str(piece));
 }

@@ -166,7 +166,7 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     let large = format!("{}{}", GUEST.replace("22", "2222"), "# comment\n".repeat(20_000));
     let large = candidate(&node, "large/100.fw", &large);
     let error = node.fails(&["try", &large]);
-    assert!(error.contains("the files cannot be handed to the daemon") && error.contains("No space left"), "{error}");
+    assert!(error.contains("the files cannot be stored for the daemon") && error.contains("No space left"), "{error}");
     assert!(trial(&node).is_none() && node.rules().contains(OLD));
     assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
