@@ -28,9 +28,13 @@ before=$(mac)
 systemctl daemon-reload
 systemctl start pve-firewall
 
-pve-firewall status --verbose
-pve-firewall status --verbose | grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' || fail 'other variants'
-[[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'no lock for ebtables-legacy'
+# files that have just been written are not trusted at once
+for ((second = 0; second < 30; second++)); do
+    if status=$(pve-firewall status --verbose); then break; fi
+    sleep 1
+done
+echo "$status"
+grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' <<<"$status" || fail 'other variants'
 [[ $(mac) == "$before" ]] || fail "a filter of MAC addresses has changed: $before, $(mac)"
 # a guest's new address
 sed -i "s/BC:24:11:[0-9A-F:]*/BC:24:11:00:00:77/" /etc/pve/nodes/n1/qemu-server/100.conf
@@ -39,6 +43,7 @@ for ((second = 0; second < 30; second++)); do
     sleep 1
 done
 mac | grep -q '0:0:77' || fail "the new address is not live: $(ebtables-legacy -L)"
+[[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'no lock for ebtables-legacy'
 if ebtables-nft-save | grep -q PVEFW; then fail 'there are rules in the nft variant'; fi
 systemctl stop pve-firewall
 if { ebtables-legacy -L && iptables-legacy-save && ip6tables-legacy-save && ebtables-nft-save; } | grep -e PVEFW -e tap100; then
