@@ -35,5 +35,6 @@ pub mod parallel;
 pub mod paths;
 pub mod pmxcfs;
 pub mod settings;
+pub mod simulate;
 pub mod system;
 pub mod trial;

@@ -1,6 +1,7 @@
 //! Types shared by the configuration and both backends: words, addresses, ports, verdicts, and reports about files.
 
 mod address;
+mod ct_state;
 mod direction;
 mod family;
 pub mod guest;
@@ -18,6 +19,7 @@ mod verdict;
 mod words;
 
 pub use address::{Address, Literal, Scope, SetRef};
+pub use ct_state::CtState;
 pub use direction::Direction;
 pub use family::{Family, PerFamily};
 pub use icmp::IcmpType;

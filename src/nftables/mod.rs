@@ -7,3 +7,4 @@ pub mod live;
 pub mod names;
 pub mod plan;
 pub mod ruleset;
+pub mod simulate;

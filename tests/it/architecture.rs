@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 #[rustfmt::skip]
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
+    ("simulate", &["model"]),
     ("builtin", &[]),
     ("model", &[]),
     ("nflog", &[]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "parallel", "paths", "settings",
     ]),
     ("iptables/plan", &["iptables/names", "iptables/ruleset", "model"]),
-    ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model"]),
+    ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model", "simulate"]),
     ("connections", &[
         "inputs", "iptables/ruleset", "iptables/simulate", "model", "nflog", "node", "parallel", "paths",
     ]),
@@ -35,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/compile", &["builtin", "config", "model", "nftables/names", "nftables/ruleset", "node", "paths"]),
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
+    ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
     ("system", &["nflog"]),
@@ -74,6 +76,7 @@ const CORE: &[&str] = &[
     "iptables/compile",
     "iptables/plan",
     "iptables/simulate",
+    "simulate",
     "trial/model",
 ];
 /// What the core must not name.

@@ -8,4 +8,5 @@ mod nft_trees;
 mod trees;
 
 mod apply;
+mod packets;
 mod rules;

@@ -28,7 +28,7 @@ pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, fa
     let mut packet = protocol(options, family, facts)?;
     let own = match packet.layer {
         Layer::Ip(family) => family,
-        Layer::Arp => Family::V4,
+        Layer::Arp | Layer::Other(_) => Family::V4,
     };
     if let Some(address) = source.or(dest).filter(|address| Family::of(*address) != own) {
         bail!("{address} cannot be used with the protocol '{}'", name(options, &packet));

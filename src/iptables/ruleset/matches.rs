@@ -2,7 +2,7 @@
 use super::names::SetName;
 use super::target::put_rate;
 use super::text::{masked, put, show};
-use crate::model::{Family, IcmpType, Interface, LogRate, MacAddr, Spelled, TcpFlags};
+use crate::model::{CtState, Family, IcmpType, Interface, LogRate, MacAddr, Spelled, TcpFlags};
 use ipnet::IpNet;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
@@ -34,19 +34,6 @@ impl Side {
             Side::Destination => "d",
         }
     }
-}
-
-/// A state of connection tracking (`-m conntrack --ctstate`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CtState {
-    /// The packet is not associated with a known connection (`INVALID`).
-    Invalid,
-    /// The packet starts a new connection.
-    New,
-    /// The packet starts a connection that is associated with an existing one.
-    Related,
-    /// The connection has seen packets in both directions.
-    Established,
 }
 
 /// A type of address in the routing table (`-m addrtype`).
@@ -154,22 +141,6 @@ fn list<'a>(out: &mut impl Write, names: impl Iterator<Item = &'a str>) -> fmt::
     Ok(())
 }
 
-impl fmt::Display for CtState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ct_name(self))
-    }
-}
-
-/// The name in iptables(8) and conntrack(8).
-fn ct_name(state: &CtState) -> &'static str {
-    match state {
-        CtState::Invalid => "INVALID",
-        CtState::New => "NEW",
-        CtState::Related => "RELATED",
-        CtState::Established => "ESTABLISHED",
-    }
-}
-
 impl AddrType {
     fn name(self) -> &'static str {
         match self {
@@ -215,7 +186,7 @@ impl Match {
             Match::AddrType(side, kind) => put(out, &[" -m addrtype --", side.short(), "-type ", kind.name()]),
             Match::Conntrack(states) => {
                 out.write_str(" -m conntrack --ctstate ")?;
-                list(out, states.iter().map(ct_name))
+                list(out, states.iter().map(|state| state.name()))
             }
             Match::Physdev(physdev) => physdev.put(out),
             Match::NotFromMac(mac) => put(out, &[" -m mac ! --mac-source ", mac.text()]),

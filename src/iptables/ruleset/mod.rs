@@ -15,7 +15,7 @@ mod text;
 
 pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacStyle};
 pub use chain::{BridgeChain, Chain};
-pub use matches::{AddrType, CtState, HashLimit, Match, Physdev, Side};
+pub use matches::{AddrType, HashLimit, Match, Physdev, Side};
 pub use names::{ChainName, SetName};
 pub use rule::Rule;
 pub use set::{Set, canonical_address, canonical_net};
@@ -24,7 +24,7 @@ pub use target::{LogPrefix, RejectWith, Target};
 
 /// Types of the model that are used in rules.
 pub use crate::model::{
-    Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, TcpFlags, Token,
+    CtState, Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, TcpFlags, Token,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

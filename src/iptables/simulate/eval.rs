@@ -1,6 +1,6 @@
 //! Evaluates single rules: whether they match, and their effect.
-use super::packet::{Layer, Packet};
-use super::path::Hop;
+use super::Hop;
+use super::{Layer, Packet};
 use crate::iptables::ruleset::{
     AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Match, Physdev, RejectWith, Rule, Ruleset,
     Side, Target,
@@ -194,6 +194,7 @@ impl Situation<'_> {
             BridgeMatch::Protocol(name) => {
                 let own = match self.packet.layer {
                     Layer::Arp => "ARP",
+                    Layer::Other(_) => return false,
                     Layer::Ip(Family::V4) => "IPv4",
                     Layer::Ip(Family::V6) => "IPv6",
                 };

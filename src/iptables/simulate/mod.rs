@@ -4,14 +4,11 @@
 //! evaluated. The table `raw` is not: it limits floods and assigns helpers, neither of which drops a single packet.
 
 mod eval;
-mod packet;
-mod path;
 mod show;
 mod walk;
 
+pub use crate::simulate::{End, GuestPort, Hop, Layer, Packet, path_between};
 pub use eval::{AnyRule, Verdict};
-pub use packet::{Layer, Packet};
-pub use path::{End, GuestPort, Hop, path_between};
 pub use walk::{Decision, Step, Tables, Walk};
 
 use crate::iptables::ruleset::{CtState, Ruleset};

@@ -1,7 +1,7 @@
 //! Evaluates the chains of one hook, rule by rule.
+use super::Hop;
+use super::Layer;
 use super::eval::{AnyRule, Effect, Situation, Verdict};
-use super::packet::Layer;
-use super::path::Hop;
 use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Ruleset, Target};
 use crate::model::Family;
@@ -21,7 +21,7 @@ impl Tables {
         let bridge = matches!(hop, Hop::Bridge { .. }).then_some(Tables::Bridge);
         let ip = match layer {
             Layer::Ip(family) => Some(Tables::Ip(family)),
-            Layer::Arp => None,
+            Layer::Arp | Layer::Other(_) => None,
         };
         bridge.into_iter().chain(ip).collect()
     }

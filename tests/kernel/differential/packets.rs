@@ -147,6 +147,6 @@ fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
 fn family(packet: &Packet) -> Family {
     match packet.layer {
         Layer::Ip(family) => family,
-        Layer::Arp => Family::V4,
+        Layer::Arp | Layer::Other(_) => Family::V4,
     }
 }

@@ -32,6 +32,7 @@ pub fn frame(probe: &Probe, number: u32) -> Vec<u8> {
         Layer::Ip(Family::V4) => (EtherType::IPV4, ip(&probe.packet, number)),
         Layer::Ip(Family::V6) => (EtherType::IPV6, ip(&probe.packet, number)),
         Layer::Arp => (EtherType::ARP, arp(&probe.packet, from, number)),
+        Layer::Other(code) => (EtherType(code), tag(number)),
     };
     [&to.0[..], &from.0[..], &ethertype.0.to_be_bytes()[..], &body[..]].concat()
 }

@@ -103,7 +103,7 @@ impl Wire {
             let (socket, dest) = match probe.packet.layer {
                 Layer::Ip(Family::V4) => (&self.host[0], probe.packet.dest),
                 Layer::Ip(Family::V6) => (&self.host[1], probe.packet.dest),
-                Layer::Arp => panic!("the node sends its ARP requests itself"),
+                Layer::Arp | Layer::Other(_) => panic!("the node sends its ARP requests itself"),
             };
             let to = SocketAddr::new(dest.expect("a packet on the wire has addresses"), 0);
             // sending fails for a packet that the firewall drops on output

@@ -1,6 +1,5 @@
 //! The simulated packet.
-use crate::iptables::ruleset::{CtState, TcpFlags};
-use crate::model::{Family, MacAddr};
+use crate::model::{CtState, Family, MacAddr, TcpFlags};
 use std::net::IpAddr;
 
 /// The kind of a frame.
@@ -10,13 +9,40 @@ pub enum Layer {
     Ip(Family),
     /// An ARP frame: filtered by ebtables only. Its addresses are the protocol addresses in the ARP packet.
     Arp,
+    /// A frame of another ethertype.
+    Other(u16),
+}
+
+/// How a frame is addressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cast {
+    /// To one receiver.
+    #[default]
+    Unicast,
+    /// To a group.
+    Multicast,
+    /// To all.
+    Broadcast,
+}
+
+/// What is known of a packet's frame besides its sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// How it is addressed.
+    pub cast: Cast,
+    /// Whether it has a VLAN tag.
+    pub tagged: bool,
+    /// The MAC address of the sender that an ARP message names; `None` is that of the frame.
+    pub arp_mac: Option<MacAddr>,
 }
 
 /// A packet. A field that is `None` is unknown: a rule with a match on it does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// IP or ARP.
+    /// What it is.
     pub layer: Layer,
+    /// The frame that carries it.
+    pub frame: Frame,
     /// The source MAC address; `None` is that of the sender.
     pub mac: Option<MacAddr>,
     /// The source address.
@@ -52,6 +78,7 @@ impl Packet {
     pub fn new(family: Family, protocol: u8) -> Self {
         Packet {
             layer: Layer::Ip(family),
+            frame: Frame::default(),
             mac: None,
             source: None,
             dest: None,
@@ -72,7 +99,8 @@ impl Packet {
 
     /// Whether a reply to the packet would be identical to it: at its second hook, connection tracking takes it for the
     /// reply.
-    pub(super) fn is_its_own_answer(&self) -> bool {
+    #[must_use]
+    pub fn is_its_own_answer(&self) -> bool {
         self.source.is_some() && self.source == self.dest && self.sport == self.dport && self.icmp.is_none()
     }
 
@@ -84,7 +112,7 @@ impl Packet {
     #[must_use]
     pub fn first_of_its_connection(mut self) -> Self {
         self.state = match (self.layer, self.protocol, self.icmp) {
-            (Layer::Arp, ..) => None,
+            (Layer::Arp | Layer::Other(_), ..) => None,
             (Layer::Ip(_), Self::TCP, _) => Some(if opens(self.flags) { CtState::New } else { CtState::Invalid }),
             (Layer::Ip(Family::V4), Self::ICMP, Some((kind, _))) => {
                 Some(if matches!(kind, 8 | 13 | 15 | 17) { CtState::New } else { CtState::Invalid })

@@ -1,0 +1,78 @@
+//! Simulates a packet: the chains of both tables are evaluated as the kernel does.
+//!
+//! A packet of a guest meets the guests' table where it enters its bridge (prerouting), crosses it (forward) and leaves it
+//! (postrouting), and the host's table where the node receives, sends or routes it.
+mod eval;
+mod hooks;
+mod walk;
+
+pub use eval::Verdict;
+pub use hooks::{At, hooks};
+pub use walk::{Decision, Step, Walk};
+
+use crate::model::CtState;
+use crate::nftables::ruleset::Ruleset;
+use crate::simulate::{End, Packet};
+use eval::Situation;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// A packet to simulate with a ruleset.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The compiled rules.
+    pub ruleset: &'a Ruleset,
+    /// The packet.
+    pub packet: &'a Packet,
+    /// Its source.
+    pub from: End,
+    /// Its destination.
+    pub to: End,
+    /// The broadcast addresses of the node's networks, without 255.255.255.255 and 0.0.0.0.
+    pub broadcasts: BTreeSet<Ipv4Addr>,
+}
+
+/// The result: what the packet met, up to where it was refused.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The evaluated base chains, in order, each with the hook.
+    pub walks: Vec<(At, Walk<'a>)>,
+}
+
+impl<'a> Answer<'a> {
+    /// The decision: by the rule that refused the packet, or by the last one that accepted it; `None` if no rule decided.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision<'a>> {
+        self.walks.iter().rev().find_map(|(_, walk)| walk.decision.as_ref())
+    }
+}
+
+/// Follows a packet through the node.
+#[must_use]
+pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
+    let mut answer = Answer { verdict: Verdict::Accept, walks: Vec::new() };
+    let mut state = question.packet.state;
+    for at in hooks(&question.from, &question.to, question.packet.layer) {
+        let situation = Situation {
+            ruleset: question.ruleset,
+            packet: question.packet,
+            broadcasts: &question.broadcasts,
+            at: &at,
+            state,
+        };
+        for chain in situation.base_chains() {
+            let walk = walk::walk(&situation, chain);
+            answer.verdict = walk.verdict;
+            answer.walks.push((at.clone(), walk));
+            if answer.verdict != Verdict::Accept {
+                return answer;
+            }
+        }
+        if state == Some(CtState::New) && question.packet.is_its_own_answer() {
+            state = Some(CtState::Established);
+        }
+    }
+    answer
+}
