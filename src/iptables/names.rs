@@ -102,6 +102,31 @@ pub fn is_entry(name: &str, hook: &str) -> bool {
     name.strip_prefix(PREFIX) == Some(hook)
 }
 
+/// The longest prefix of a [`branch_in`] or [`branch_out`], in characters: with it the names have 28 characters.
+pub const LONGEST_PREFIX: usize = 13;
+
+/// The chain of packets to the devices whose names begin so; [`FWBR_IN`] for an empty prefix.
+#[must_use]
+pub fn branch_in(prefix: &str) -> ChainName {
+    branch(FWBR_IN, prefix)
+}
+
+/// The chain of packets, or of frames, from the devices whose names begin so; [`FWBR_OUT`] for an empty prefix.
+#[must_use]
+pub fn branch_out(prefix: &str) -> ChainName {
+    branch(FWBR_OUT, prefix)
+}
+
+fn branch(FixedChain(all): FixedChain, prefix: &str) -> ChainName {
+    if prefix.is_empty() { chain(all) } else { chain(&[all, "-", prefix].concat()) }
+}
+
+/// All devices whose names begin so.
+#[must_use]
+pub fn devices_with(prefix: &str) -> Interface {
+    Interface::new(&[prefix, "+"].concat()).expect("a prefix of a device's name is a short word")
+}
+
 /// The chain of packets to a guest's device.
 #[must_use]
 pub fn device_in(device: &Interface) -> ChainName {
@@ -340,7 +365,10 @@ mod tests {
             assert!(is_own_chain(chain.as_str()), "{chain}");
             assert_eq!(device_of(chain.as_str()).map(|device| device.to_string()).as_deref(), Some(device.as_str()));
         }
-        for chain in [group_in("web"), group_out("a_b-c"), entry("INPUT"), TRIAL.into()] {
+        let prefix = &"veth999999999i9"[..LONGEST_PREFIX];
+        for chain in
+            [branch_in(prefix), branch_out(prefix), group_in("web"), group_out("a_b-c"), entry("INPUT"), TRIAL.into()]
+        {
             assert!(is_own_chain(chain.as_str()), "{chain}");
             assert_eq!(device_of(chain.as_str()), None);
         }

@@ -269,3 +269,33 @@ fn errors_in_the_nodes_own_files_are_reported() {
         ]
     );
 }
+
+#[test]
+fn more_than_32_devices_are_reached_through_a_tree() {
+    let compiled = |count: u32| {
+        let guests: Vec<u32> = (0..count).map(|number| 100 + number).collect();
+        let conf = |vmid| format!("net0: virtio=BC:24:11:00:00:{:02X},bridge=vmbr0,firewall=1\n", vmid - 100);
+        let files = guests.iter().flat_map(|vmid| {
+            let fw = (format!("firewall/{vmid}.fw"), "[OPTIONS]\nenable: 1\n".to_string());
+            [fw, (format!("nodes/n1/qemu-server/{vmid}.conf"), conf(vmid))]
+        });
+        let cluster = ("firewall/cluster.fw".to_string(), "[OPTIONS]\nenable: 1\n".to_string());
+        let files: Vec<(String, String)> = files.chain([cluster]).collect();
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        compile(&tree(&files), &facts())
+    };
+    let jump =
+        |way: &str, port: &str, to: &str| format!("-m physdev --physdev-is-bridged --physdev-{way} {port} -j {to}");
+    let few = chain(&compiled(32), Family::V4, "PVEFW-FWBR-OUT");
+    assert_eq!(few.len(), 32);
+    assert_eq!(few[0], jump("in", "tap100i0", "tap100i0-OUT"));
+    let many = compiled(33);
+    for family in Family::ALL {
+        assert_eq!(chain(&many, family, "PVEFW-FWBR-OUT"), [jump("in", "tap1+", "PVEFW-FWBR-OUT-tap1")]);
+        let next = |digit: &str| jump("out", &format!("tap1{digit}+"), &format!("PVEFW-FWBR-IN-tap1{digit}"));
+        assert_eq!(chain(&many, family, "PVEFW-FWBR-IN-tap1"), ["0", "1", "2", "3"].map(next));
+        assert_eq!(chain(&many, family, "PVEFW-FWBR-IN-tap13")[0], jump("out", "tap130i0", "tap130i0-IN"));
+    }
+    let frames = bridge(&many, "PVEFW-FWBR-OUT", MacStyle::Padded);
+    assert_eq!(frames, ["-i tap1+ -j PVEFW-FWBR-OUT-tap1"]);
+}

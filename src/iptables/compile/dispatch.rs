@@ -1,5 +1,6 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::builder::{Builder, Log, jump, made};
+use super::device_tree::{Branch, Jump, branches};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
 use super::shared_config::World;
@@ -34,18 +35,29 @@ impl FamilyCompiler<'_> {
         self.blacklist(world);
     }
 
-    /// Builds PVEFW-FWBR-IN, beginning with these rules, and PVEFW-FWBR-OUT: the jumps to the chains of these devices.
+    /// Builds PVEFW-FWBR-IN, beginning with these rules, PVEFW-FWBR-OUT, and the chains between them and those of devices.
     pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
         let origin = made(TO_GUESTS);
-        let mut incoming = self.chain(names::FWBR_IN);
-        let mut outgoing = self.chain(names::FWBR_OUT);
-        incoming.extend(head);
-        for device in devices {
-            incoming.plain([leaving(device)], jump(names::device_in(device)), &origin);
-            outgoing.plain([entering(device)], jump(names::device_out(device)), &origin);
+        for Branch { prefix, jumps } in branches(devices) {
+            let mut incoming = self.chain(names::branch_in(&prefix));
+            let mut outgoing = self.chain(names::branch_out(&prefix));
+            if prefix.is_empty() {
+                incoming.extend(head);
+            }
+            for one in jumps {
+                let (port, to) = match one {
+                    Jump::Device(device) => (device.clone(), [names::device_in(device), names::device_out(device)]),
+                    Jump::Branch(below) => {
+                        (names::devices_with(&below), [names::branch_in(&below), names::branch_out(&below)])
+                    }
+                };
+                let [to_in, to_out] = to;
+                incoming.plain([leaving(&port)], jump(to_in), &origin);
+                outgoing.plain([entering(&port)], jump(to_out), &origin);
+            }
+            incoming.finish(&mut self.workshop);
+            outgoing.finish(&mut self.workshop);
         }
-        incoming.finish(&mut self.workshop);
-        outgoing.finish(&mut self.workshop);
     }
 
     /// The first rules of PVEFW-FWBR-IN.

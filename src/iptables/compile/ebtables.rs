@@ -1,5 +1,6 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
 use super::builder::made;
+use super::device_tree::{Branch, Jump, branches};
 use super::matches::ethertype;
 use super::sets::ipfilter;
 use crate::config::{Guest, SetEntry};
@@ -52,11 +53,17 @@ pub fn entries(devices: &[Interface]) -> BridgeChains {
     forward.rule([BridgeMatch::OutInterface(names::inner_links())], jump(names::FWBR_OUT), &origin);
     forward.finish(&mut chains);
 
-    let mut outgoing = Builder::new(names::FWBR_OUT);
-    for device in devices {
-        outgoing.rule([BridgeMatch::InInterface(device.clone())], jump(names::device_out(device)), &origin);
+    for Branch { prefix, jumps } in branches(devices) {
+        let mut outgoing = Builder::new(names::branch_out(&prefix));
+        for one in jumps {
+            let (port, to) = match one {
+                Jump::Device(device) => (device.clone(), names::device_out(device)),
+                Jump::Branch(below) => (names::devices_with(&below), names::branch_out(&below)),
+            };
+            outgoing.rule([BridgeMatch::InInterface(port)], jump(to), &origin);
+        }
+        outgoing.finish(&mut chains);
     }
-    outgoing.finish(&mut chains);
     chains
 }
 

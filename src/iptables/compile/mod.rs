@@ -1,6 +1,7 @@
 //! Compiles the configuration and facts about the node to rules.
 
 mod builder;
+mod device_tree;
 mod dispatch;
 mod ebtables;
 mod guest;

@@ -24,7 +24,22 @@ pub fn config(rng: &mut Rng) -> BTreeMap<String, String> {
             files.insert(format!("firewall/{vmid}.fw"), guest(rng));
         }
     }
+    if rng.bool() {
+        neighbours(&mut files);
+    }
     files
+}
+
+/// More than 32 devices, so that the chains of devices are reached through a tree. Their names begin like those of the test
+/// bed; no packet is theirs.
+fn neighbours(files: &mut BTreeMap<String, String>) {
+    let vms = (1000..1030).chain([10, 11, 102]).map(|vmid| (vmid, "qemu-server", "virtio=BC:24:11:00:00:01"));
+    let containers = (2000..2008).map(|vmid| (vmid, "lxc", "name=eth0,hwaddr=BC:24:11:00:00:02"));
+    for (vmid, folder, card) in vms.chain(containers) {
+        let conf = format!("net0: {card},bridge=vmbr0,firewall=1\n");
+        files.insert(format!("nodes/n1/{folder}/{vmid}.conf"), conf);
+        files.insert(format!("firewall/{vmid}.fw"), "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT\n".into());
+    }
 }
 
 fn option(rng: &mut Rng, text: &mut String, key: &str, values: &[&str]) {
