@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::system::root::Root;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 use testbed::{Bed, CT200, DEVICES, Place};
@@ -62,6 +62,7 @@ fn measure(devices: usize, variant: &str) -> (f64, f64) {
         "ip addr add {}/24 dev eth0; ip neigh replace {ADDRESS} lladdr {mac} dev eth0 nud permanent",
         Place::Outside.addresses()[0]
     ));
+    bed.netns(CT200).exec(&format!("ip addr add {}/24 dev eth0", CT200.addresses()[0]));
     let root = tempfile::tempdir().expect("a directory");
     let choice: VariantChoice = variant.parse().expect("a variant");
     let mut firewall = Firewall::new(&Root::new(Some(root.path().into())), choice);
@@ -73,9 +74,10 @@ fn measure(devices: usize, variant: &str) -> (f64, f64) {
     // one run more, to warm up
     for _ in 0..=RUNS {
         bed.node.exec("conntrack -F 2>/dev/null");
-        let established = bed.outside.run(|| send(|_| 9));
+        let established = established(&bed);
         bed.node.exec("conntrack -F 2>/dev/null");
-        runs.push((bed.outside.run(|| send(|number| number)), established));
+        let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
+        runs.push((send(&socket, |number| SocketAddr::new(ADDRESS.parse().expect("an address"), number)), established));
         let tracked: usize = bed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
         assert!(tracked * 10 >= usize::from(PACKETS) * 9, "{tracked} connections: packets were lost");
     }
@@ -87,14 +89,25 @@ fn measure(devices: usize, variant: &str) -> (f64, f64) {
     (median(new), median(established))
 }
 
-/// Sends packets to these ports, and returns the processor time of each: the sender's thread takes them through the bridges
-/// and rules to the guest.
-fn send(port: impl Fn(u16) -> u16) -> f64 {
-    let socket = UdpSocket::bind("0.0.0.0:4000").expect("a socket");
+/// The time of a packet of a connection that the guest has answered.
+fn established(bed: &Bed) -> f64 {
+    let guest = SocketAddr::new(CT200.addresses()[0], 9);
+    let server = bed.netns(CT200).run(|| UdpSocket::bind(guest)).expect("a socket in the guest");
+    let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
+    socket.send_to(b"x", guest).expect("sending");
+    let (_, client) = server.recv_from(&mut [0; 8]).expect("a packet in the guest");
+    server.send_to(b"x", client).expect("answering");
+    socket.recv_from(&mut [0; 8]).expect("the answer");
+    send(&socket, |_| guest)
+}
+
+/// Sends packets, and returns the processor time of each: the sender's thread takes them through the bridges and rules to
+/// the guest.
+fn send(socket: &UdpSocket, to: impl Fn(u16) -> SocketAddr) -> f64 {
     let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock"));
     let began = used();
     for number in 1..=PACKETS {
-        socket.send_to(b"x", (ADDRESS, port(number))).expect("sending");
+        socket.send_to(b"x", to(number)).expect("sending");
     }
     (used() - began).as_secs_f64() * 1e6 / f64::from(PACKETS)
 }
