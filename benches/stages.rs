@@ -6,6 +6,8 @@
 mod generated;
 #[path = "../tests/support/trees.rs"]
 mod trees;
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 use divan::Bencher;
 use pve_firewall::builtin::databases::Databases;

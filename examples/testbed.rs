@@ -7,6 +7,8 @@
 mod netns;
 #[path = "../tests/support/testbed/mod.rs"]
 mod testbed;
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 use testbed::{Bed, Place};
 

@@ -3,6 +3,7 @@ use crate::host::{Host, VARIANTS, ebtables};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
+use crate::wait::OutputInTime;
 use crate::wait::until;
 use pve_firewall::iptables::apply::{Firewall, Variant};
 use pve_firewall::iptables::ruleset::{Ruleset, Target};
@@ -41,7 +42,7 @@ pub fn run_child(host: &Host, variant: Variant, target: Option<usize>) -> ExitSt
     let program = std::env::current_exe().unwrap();
     let mut child: Command = host.netns.command(program.to_str().unwrap());
     child.arg(CHILD).arg(host.root.path()).arg(variant.to_string());
-    child.args(target.map(|target| target.to_string())).output().unwrap().status
+    child.args(target.map(|target| target.to_string())).output_in_time().status
 }
 
 /// Runs [`child`] without some of the programs, and returns the errors.
@@ -53,7 +54,7 @@ fn run_child_without(host: &Host, variant: Variant, programs: &[String]) -> Stri
     child.args(["-ec", script, "sh"]).arg(host.root.path()).arg(programs.join(" "));
     child.arg(std::env::current_exe().unwrap()).arg(CHILD).arg(host.root.path()).arg(variant.to_string());
     // without the stand-ins
-    let output = child.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    let output = child.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output_in_time();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

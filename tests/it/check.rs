@@ -1,7 +1,8 @@
 //! The command `pve-firewall check`.
-use assert_cmd::Command;
+use crate::wait::OutputInTime;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\n";
@@ -25,8 +26,8 @@ fn tree() -> TempDir {
 
 /// Exit status and standard output.
 fn check(config: &Path, args: &[&str]) -> (i32, String) {
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
-    let output = command.args(["--node", "n1", "--config"]).arg(config).arg("check").args(args).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let output = command.args(["--node", "n1", "--config"]).arg(config).arg("check").args(args).output_in_time();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -93,8 +94,8 @@ fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     let (tree, elsewhere) = (tree(), tempfile::tempdir().unwrap());
     let new = elsewhere.path().join("new");
     fs::write(&new, "[OPTIONS]\nenable: 1\nebtables: 0\n[RULES]\nIN SSH(ACCEPT)\n").unwrap();
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
-    let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output_in_time();
     let told = format!(
         "{}: the kind of this file is not clear from its name; according to its content it is taken as firewall/cluster.fw\n",
         new.display()

@@ -1,4 +1,5 @@
 //! Shell completion, called as by bash.
+use crate::wait::OutputInTime;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ fn completions(line: &[&str]) -> Vec<String> {
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let output = Command::new("bash").args(["-c", script, "bash"]).args(line).env("PATH", path).output().unwrap();
+    let output = Command::new("bash").args(["-c", script, "bash"]).args(line).env("PATH", path).output_in_time();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|word| word.trim().to_string()).collect()
 }
@@ -42,6 +43,6 @@ fn hidden_commands_are_not_completed() {
 
 #[test]
 fn zsh_completion_is_generated() {
-    let output = Command::new(env!("CARGO_BIN_EXE_pve-firewall")).env("COMPLETE", "zsh").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pve-firewall")).env("COMPLETE", "zsh").output_in_time();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("#compdef pve-firewall"));
 }

@@ -1,7 +1,6 @@
 //! Intended differences between the rules of this firewall and of the official one. One test for each difference that the
 //! recorded cases do not cover.
-use crate::trees;
-use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
+use crate::trees::{self, bridge, chain, cluster, entries, facts, reports, tree, vm};
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::ruleset::{Family, MacStyle};
 

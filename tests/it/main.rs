@@ -10,6 +10,8 @@ mod nflog;
 mod rulesets;
 #[path = "../support/trees.rs"]
 mod trees;
+#[path = "../support/wait.rs"]
+mod wait;
 
 mod architecture;
 mod check;
@@ -27,3 +29,4 @@ mod regressions;
 mod remembering;
 mod simulate;
 mod terminal;
+mod waits;

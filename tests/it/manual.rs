@@ -1,4 +1,5 @@
 //! The manual pages are well-formed and match the program's tables.
+use crate::wait::OutputInTime;
 use clap::CommandFactory;
 use pve_firewall::builtin::helpers::HELPERS;
 use pve_firewall::builtin::macros::{MACROS, Macro, MacroRule};
@@ -27,8 +28,7 @@ fn between<'a>(text: &'a str, first: &str, last: &str) -> &'a str {
 #[test]
 fn pages_are_well_formed() {
     for page in PAGES {
-        let output = Command::new("mandoc").args(["-Tlint", "-Wwarning", &path(page)]).output();
-        let output = output.expect("mandoc is not installed: run make deps");
+        let output = Command::new("mandoc").args(["-Tlint", "-Wwarning", &path(page)]).output_in_time();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
@@ -123,6 +123,6 @@ fn example_files_have_no_errors() {
     let conf = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\n";
     fs::write(tree.path().join("nodes/n1/qemu-server/100.conf"), conf).unwrap();
     let mut check = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
-    let output = check.args(["check", "--node", "n1", "--config"]).arg(tree.path()).output().unwrap();
+    let output = check.args(["check", "--node", "n1", "--config"]).arg(tree.path()).output_in_time();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -1,4 +1,5 @@
 //! The commands in README print the output shown there.
+use crate::wait::OutputInTime;
 use regex::Regex;
 use std::fs;
 use std::path::Path;
@@ -25,7 +26,7 @@ fn examples(readme: &str) -> Vec<(&str, String)> {
 fn commands_print_the_output_shown_in_readme() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let clone = tempfile::tempdir().unwrap();
-    let copied = Command::new("cp").arg("-r").arg(project.join("examples")).arg(clone.path()).status().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(project.join("examples")).arg(clone.path()).output_in_time().status;
     assert!(copied.success());
     let release = clone.path().join("target/release");
     fs::create_dir_all(&release).unwrap();
@@ -36,7 +37,7 @@ fn commands_print_the_output_shown_in_readme() {
     assert!(examples.len() > 5, "{examples:?}");
     for (command, shown) in examples {
         let output =
-            Command::new("sh").args(["-c", &format!("{command} 2>&1")]).current_dir(clone.path()).output().unwrap();
+            Command::new("sh").args(["-c", &format!("{command} 2>&1")]).current_dir(clone.path()).output_in_time();
         let output = String::from_utf8(output.stdout).unwrap();
         // an ellipsis matches any text
         let wanted = format!("(?s)^{}$", regex::escape(&shown).replace('…', ".*"));

@@ -1,7 +1,6 @@
 //! The incremental compiler gives the same result as a new one for any sequence of changes, and compiles only changed parts
 //! again.
-use crate::trees;
-use crate::trees::{facts, tree};
+use crate::trees::{self, facts, tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,7 +1,8 @@
 //! The command `simulate`: exact output, the deciding rule, and invalid arguments.
-use assert_cmd::Command;
+use crate::wait::OutputInTime;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn example() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pve")
@@ -9,9 +10,9 @@ fn example() -> PathBuf {
 
 /// Runs `simulate` on the example configuration; its status, stdout and stderr.
 fn run(args: &str) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     command.arg("simulate").args(args.split_whitespace()).arg("--config").arg(example()).args(["--node", "demo"]);
-    let output = command.output().unwrap();
+    let output = command.output_in_time();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,4 +1,5 @@
 //! Output to a terminal is aligned, in colour, and has locations; output to programs is plain.
+use crate::wait::{JoinInTime, OutputInTime, WaitInTime};
 use nix::pty::openpty;
 use std::fs::File;
 use std::io::Read;
@@ -25,15 +26,18 @@ fn on_terminal(mut command: Command) -> String {
     let mut child = command.stdout(pty.slave.try_clone().unwrap()).stderr(Stdio::null()).spawn().unwrap();
     // only the command keeps the terminal's other end open
     drop((command, pty.slave));
-    let mut text = Vec::new();
-    // reading from a terminal fails once its last program has ended
-    let _ = File::from(pty.master).read_to_end(&mut text);
-    assert!(child.wait().unwrap().success());
-    String::from_utf8(text).unwrap().replace("\r\n", "\n")
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // reading from a terminal fails once its last program has ended
+        let _ = File::from(pty.master).read_to_end(&mut text);
+        text
+    });
+    assert!(child.wait_in_time().success());
+    String::from_utf8(reader.join_in_time()).unwrap().replace("\r\n", "\n")
 }
 
 fn in_pipe(mut command: Command) -> String {
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
+    String::from_utf8(command.output_in_time().stdout).unwrap()
 }
 
 fn with(args: &str, variable: &str, value: &str) -> Command {

@@ -1,6 +1,7 @@
 //! A boot before the cluster file system is mounted: the last good configuration is applied until then. Needs root.
 use crate::fuse::Fuse;
 use crate::node::{CLUSTER, FILES, GUEST, Node, until};
+use crate::wait::WaitInTime;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -17,7 +18,7 @@ fn last_good(node: &Node) -> PathBuf {
 
 fn end(mut child: Child) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
 }
 
 /// A node that has run with its configuration and is shut down: no rule is live, and there is no configuration tree.

@@ -1,11 +1,10 @@
 //! The commands: exact output, exit status, usage.
 use crate::netns::Netns;
-use assert_cmd::Command;
-use assert_cmd::cargo::cargo_bin;
+use crate::wait::{OutputInTime, WaitInTime};
 use std::fs;
-use std::io::Read;
+use std::io::read_to_string;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const FILES: &[(&str, &str)] = &[
@@ -32,14 +31,14 @@ fn with(extra: &[(&'static str, &'static str)]) -> TempDir {
 }
 
 fn command(root: &Path, args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     command.args(args).arg("--root").arg(root).args(["--node", "n1"]);
     command
 }
 
 /// Runs a command; its status, stdout and stderr.
 fn run(root: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = command(root, args).output().unwrap();
+    let output = command(root, args).output_in_time();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -129,8 +128,8 @@ fn localnet_is_exact() {
     netns.exec("ip link add vmbr0 type bridge && ip address add 192.0.2.10/20 dev vmbr0 && ip link set vmbr0 up");
     let prints = |extra: &[(&'static str, &'static str)]| {
         let root = with(extra);
-        let mut command = netns.command(cargo_bin("pve-firewall").to_str().unwrap());
-        let output = command.args(["localnet", "--node", "n1", "--root"]).arg(root.path()).output().unwrap();
+        let mut command = netns.command(env!("CARGO_BIN_EXE_pve-firewall"));
+        let output = command.args(["localnet", "--node", "n1", "--root"]).arg(root.path()).output_in_time();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -153,17 +152,17 @@ fn localnet_is_exact() {
 fn the_configuration_directory_can_be_chosen() {
     let root = with(&[]);
     let config = root.path().join("etc/pve");
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
-    let output = command.args(["-node", "n1", "status", "--config"]).arg(&config).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    let output = command.args(["-node", "n1", "status", "--config"]).arg(&config).output_in_time();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "Status: enabled/stopped\n");
     // a relative path is accepted too, and the services database is read below the root
     fs::create_dir_all(root.path().join("etc")).unwrap();
     fs::write(root.path().join("etc/services"), "myport 4711/tcp\n").unwrap();
     fs::write(config.join("firewall/100.fw"), "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport myport\n")
         .unwrap();
-    let mut command = Command::cargo_bin("pve-firewall").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     command.current_dir(root.path()).args(["compile", "--offline", "--root", ".", "--node", "n1"]);
-    let output = command.output().unwrap();
+    let output = command.output_in_time();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(String::from_utf8_lossy(&output.stdout).contains("--dport myport"));
 }
@@ -206,7 +205,7 @@ fn wrong_usage_is_status_2_with_the_usage() {
         assert_eq!((status, stdout.as_str()), (2, ""), "{args:?}");
         assert!(stderr.contains(wanted) && stderr.contains("Usage: pve-firewall"), "{args:?}: {stderr}");
     }
-    let output = Command::cargo_bin("pve-firewall").unwrap().output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pve-firewall")).output_in_time();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: pve-firewall"));
     let (status, _, stderr) = run(root.path(), &["status", "--node", "../n2"]);
@@ -227,27 +226,24 @@ fn commands_that_only_read_write_nothing() {
 #[test]
 fn a_closed_pipe_causes_no_panic() {
     let root = with(&[]);
-    let program = cargo_bin("pve-firewall");
-    let mut command = std::process::Command::new(program);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     command.args(["compile", "--offline", "--node", "n1", "--root"]).arg(root.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(stderr, "");
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
+    assert_eq!(read_to_string(child.stderr.take().unwrap()).unwrap(), "");
 }
 
 #[test]
 fn commands_that_change_something_need_root() {
     // the tests run as root: run this as user nobody
     let root = tempfile::tempdir().unwrap();
-    fs::copy(cargo_bin("pve-firewall"), root.path().join("pve-firewall")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_pve-firewall"), root.path().join("pve-firewall")).unwrap();
     open_to_all(root.path());
     for command in ["start", "stop", "restart", "compile"] {
-        let mut nobody = std::process::Command::new("setpriv");
+        let mut nobody = Command::new("setpriv");
         nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(root.path().join("pve-firewall"));
-        let output = nobody.args([command, "--root"]).arg(root.path()).output().unwrap();
+        let output = nobody.args([command, "--root"]).arg(root.path()).output_in_time();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let wanted = match command {
             "compile" => {
@@ -279,9 +275,9 @@ fn with_systemd_the_service_is_started_and_stopped() {
     let run = |command: &str| {
         let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$@\"";
         let mut inside = netns.command("unshare");
-        inside.args(["--mount", "sh", "-c", script, "sh", cargo_bin("pve-firewall").to_str().unwrap(), command]);
+        inside.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_pve-firewall"), command]);
         inside.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.path().display()));
-        let output = inside.output().unwrap();
+        let output = inside.output_in_time();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     for (command, wanted) in [("start", "start"), ("restart", "start"), ("stop", "stop")] {

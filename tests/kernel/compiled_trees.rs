@@ -1,6 +1,7 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the official daemon.
 use crate::host::{Host, VARIANTS, shell, with_counters};
 use crate::trees::{facts, from_folder};
+use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::iptables::plan::{Action, Plan, TablePlan};
@@ -21,7 +22,7 @@ fn compiled(root: &Path) -> Compiled {
 fn generated(guests: &str, seed: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/gen.py");
-    let status = Command::new("python3").arg(script).args([guests, seed]).arg(dir.path()).status().unwrap();
+    let status = Command::new("python3").arg(script).args([guests, seed]).arg(dir.path()).output_in_time().status;
     assert!(status.success());
     dir
 }

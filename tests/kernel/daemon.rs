@@ -3,13 +3,13 @@ mod watchdog;
 
 use crate::fuse::Fuse;
 use crate::node::{CLUSTER, FILES, GUEST, Node, until};
+use crate::wait::{WaitInTime, looking_during};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
@@ -21,7 +21,7 @@ fn signal(child: &Child, signal: Signal) {
 /// Stops the daemon with SIGTERM; it must exit with 0.
 fn terminate(mut child: Child) {
     signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
 }
 
 /// Waits for one of two conditions; returns whether it was the first.
@@ -113,21 +113,14 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
     fs::copy(&exe, node.path("sbin/new")).unwrap();
     fs::rename(node.path("sbin/new"), &exe).unwrap();
     assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it still runs the old program");
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut looks = 0;
-            while !done.load(Ordering::SeqCst) {
-                assert!(node.rules().contains(SSH), "the rules are missing");
-                looks += 1;
-            }
-            looks
-        });
-        node.ok(&["restart"]);
-        node.ok(&["-verbose", "1", "restart"]);
-        done.store(true, Ordering::SeqCst);
-        assert!(watcher.join().unwrap() > 2);
-    });
+    let looks = looking_during(
+        || assert!(node.rules().contains(SSH), "the rules are missing"),
+        || {
+            node.ok(&["restart"]);
+            node.ok(&["-verbose", "1", "restart"]);
+        },
+    );
+    assert!(looks > 2);
     assert_eq!(node.pid(), Some(pid));
     assert_ne!(started(), before);
     assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe);
@@ -148,7 +141,7 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
 fn of_two_daemons_started_at_once_one_runs() {
     let node = Node::new("pvefw-two");
     let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
-    let succeeded = starters.into_iter().filter_map(|mut child| child.wait().unwrap().success().then_some(())).count();
+    let succeeded = starters.into_iter().filter_map(|mut child| child.wait_in_time().success().then_some(())).count();
     assert_eq!(succeeded, 1);
     assert_eq!(node.logged("starting server"), 1);
     assert_eq!(node.processes().len(), 2);
@@ -161,7 +154,7 @@ fn stop_removes_the_rules_of_a_killed_daemon() {
     let node = Node::new("pvefw-killed");
     let mut child = node.start();
     signal(&child, Signal::SIGKILL);
-    child.wait().unwrap();
+    child.wait_in_time();
     until("the end of the reading process", || node.processes().is_empty().then_some(()));
     assert!(node.rules().contains(SSH));
     assert_eq!(node.ok(&["status"]), "Status: enabled/stopped\n");

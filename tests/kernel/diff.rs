@@ -1,5 +1,6 @@
 //! `compile --diff` against live rules, in a network namespace.
 use crate::netns::Netns;
+use crate::wait::{OutputInTime, WaitInTime};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ impl Node {
         }
         // SIGKILL leaves the rules in place
         daemon.kill().unwrap();
-        daemon.wait().unwrap();
+        daemon.wait_in_time();
         node
     }
 
@@ -37,7 +38,7 @@ impl Node {
     fn diff(&self) -> String {
         let mut command = self.netns.command(env!("CARGO_BIN_EXE_pve-firewall"));
         command.arg("--root").arg(self.root.path()).args(["--node", "n1", "compile", "--diff"]);
-        let output = command.output().unwrap();
+        let output = command.output_in_time();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

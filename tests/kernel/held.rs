@@ -3,6 +3,7 @@ use crate::host::ebtables;
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::packets::Stream;
 use crate::paused::Paused;
+use crate::wait::{OutputInTime, WaitInTime};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -42,12 +43,12 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         live(&node, 1000 + round);
         // a second daemon does not start in any way
         assert!(node.fails(&["start"]).contains("already running"));
-        assert_eq!(node.command(&["start", "--foreground"]).output().unwrap().status.code(), Some(1));
+        assert_eq!(node.command(&["start", "--foreground"]).output_in_time().status.code(), Some(1));
         // a kill at a random time of a change
         change(&node, 2000 + round);
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
         signal(&child, Signal::SIGKILL);
-        child.wait().unwrap();
+        child.wait_in_time();
         // then its pid belongs to another process
         fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
         change(&node, 3000 + round);
@@ -58,7 +59,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     // termination in the middle of a change: all rules are removed, and none is added again
     change(&node, 4000);
     assert_eq!(node.ok(&["stop"]), "");
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert_eq!(node.ours(), "");
     stream.await_packet();
 }
@@ -93,20 +94,20 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
             until("the second life", || node.status().filter(|status| Some(&status["started"]) != started.as_ref()));
         } else {
             signal(&child, Signal::SIGKILL);
-            child.wait().unwrap();
+            child.wait_in_time();
             // the tool outlives the daemon, and ends when another daemon runs
             child = node.command(&["start", "--foreground"]).spawn().unwrap();
             paused.release();
             live(&node, port);
             signal(&child, Signal::SIGKILL);
-            child.wait().unwrap();
+            child.wait_in_time();
             child = paused.start();
         }
         live(&node, port);
         assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
     }
     signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     stream.await_packet();
 }
 
@@ -129,8 +130,8 @@ fn termination_at_any_step_of_an_update_removes_the_rules() {
         }
         until("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
         paused.release();
-        assert!(child.wait().unwrap().success());
-        assert!(stop.is_none_or(|mut stop| stop.wait().unwrap().success()), "run {run}: stop");
+        assert!(child.wait_in_time().success());
+        assert!(stop.is_none_or(|mut stop| stop.wait_in_time().success()), "run {run}: stop");
         assert_eq!(node.ours(), "", "run {run} of {runs}");
         assert_eq!(node.processes(), [0i32; 0]);
     }
@@ -168,7 +169,7 @@ fn an_xtables_lock_held_by_others_only_delays() {
             node.until_logged("no longer: status update error: iptables filter");
         }
         signal(&child, Signal::SIGTERM);
-        assert!(child.wait().unwrap().success());
+        assert!(child.wait_in_time().success());
         assert_eq!(node.ours(), "");
     }
 }
@@ -213,7 +214,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let faults = |line: &&String| line.contains("error") && !line.contains("cannot set /");
     assert_eq!(node.log().iter().filter(faults).count(), 0, "{:#?}", node.log());
     signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert_eq!(node.ours(), "");
 }
 
@@ -254,14 +255,14 @@ fn rules_are_applied_with_full_or_read_only_directories() {
         }
         assert!(times.values().all(|count| *count <= 3), "{script}: {times:#?}");
         signal(&child, Signal::SIGTERM);
-        assert!(child.wait().unwrap().success(), "{script}");
+        assert!(child.wait_in_time().success(), "{script}");
         assert_eq!(node.ours(), "");
         // and all rules are removed
         child = start();
         live(&node, 24);
         signal(&child, Signal::SIGKILL);
-        child.wait().unwrap();
-        let stopped = with_mounts(&node, &script, &["stop"]).output().unwrap();
+        child.wait_in_time();
+        let stopped = with_mounts(&node, &script, &["stop"]).output_in_time();
         assert_eq!(node.ours(), "", "{script}: {stopped:?}");
     }
 }
@@ -296,7 +297,7 @@ fn write_everything(node: &Node) {
     live(node, 23);
     until("the status file", || node.status());
     let stopped = node.run(&["stop"]);
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert_eq!(node.ours(), "", "{stopped:?}");
 }
 

@@ -43,6 +43,7 @@ mod daemon;
 mod diff;
 mod differential;
 mod evidence;
+mod fuse_mounts;
 mod held;
 mod hostile;
 mod logger_kernel;

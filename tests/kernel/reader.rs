@@ -1,8 +1,7 @@
 //! Reading the configuration tree with injected failures of the cluster file system.
 mod writes;
 
-use crate::fuse;
-use crate::fuse::Fuse;
+use crate::fuse::{self, Fuse};
 use crate::wait::{PATIENCE, until};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

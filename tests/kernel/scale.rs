@@ -1,7 +1,6 @@
 //! Large nodes. Needs root.
 use crate::host::{Host, VARIANTS};
-use crate::trees;
-use crate::trees::facts;
+use crate::trees::{self, facts};
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::compile::{Compiled, compile};

@@ -1,5 +1,6 @@
 //! A configuration on trial: it is in force until it is confirmed or its time is over, whatever happens meanwhile.
 use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -41,14 +42,14 @@ pub fn attempt(node: &Node, seconds: u64, files: &[&str]) -> Child {
 /// Its end: the status, and that it was silent if it was to be.
 #[track_caller]
 pub fn ended(child: Child, status: i32) {
-    let output: Output = child.wait_with_output().unwrap();
+    let output: Output = child.output_in_time();
     assert_eq!(output.status.code(), Some(status), "{output:?}");
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b""[..], &b""[..]), "{output:?}");
 }
 
 pub fn stop(node: &Node, mut daemon: Child) {
     kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    daemon.wait().unwrap();
+    daemon.wait_in_time();
     assert_eq!(node.ours(), "");
 }
 
@@ -87,23 +88,16 @@ fn confirming_a_trial_keeps_its_rules_in_place() {
     let (node, daemon) = site("pvefw-confirm");
     let attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|threads| {
-        let looks = threads.spawn(|| {
-            let mut looks = 0;
-            while !over.load(std::sync::atomic::Ordering::SeqCst) {
-                assert!(node.rules().contains(NEW), "a moment of the old rules");
-                looks += 1;
-            }
-            looks
-        });
-        let said = node.ok(&["confirm"]);
-        assert_eq!(said, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
-        ended(attempt, 0);
-        sleep(Duration::from_secs(2));
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
-        assert!(looks.join().unwrap() > 10);
-    });
+    let looks = looking_during(
+        || assert!(node.rules().contains(NEW), "a moment of the old rules"),
+        || {
+            let said = node.ok(&["confirm"]);
+            assert_eq!(said, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
+            ended(attempt, 0);
+            sleep(Duration::from_secs(2));
+        },
+    );
+    assert!(looks > 10);
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
@@ -204,7 +198,7 @@ fn invalid_candidates_are_refused() {
     assert_eq!((output.status.code(), trial(&node)), (Some(1), None));
     // as it is, if it must be
     let forced = node.command(&["try", "--force", "--for", "1", &wrong]).spawn().unwrap();
-    assert_eq!(forced.wait_with_output().unwrap().status.code(), Some(3));
+    assert_eq!(forced.output_in_time().status.code(), Some(3));
     stop(&node, daemon);
 }
 
@@ -221,7 +215,7 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
     ended(first, 3);
     // of two that begin at the same time, one is
     let both = [attempt(&node, 2, &["100.fw"]), attempt(&node, 2, &["cluster.fw"])];
-    let mut codes = both.map(|child| child.wait_with_output().unwrap().status.code().unwrap());
+    let mut codes = both.map(|child| child.output_in_time().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [1, 3]);
     stop(&node, daemon);

@@ -6,6 +6,8 @@ mod netns;
 mod nft_trees;
 #[path = "../support/trees.rs"]
 mod trees;
+#[path = "../support/wait.rs"]
+mod wait;
 
 mod apply;
 mod packets;

@@ -8,6 +8,8 @@ mod host;
 mod netns;
 #[path = "../support/trees.rs"]
 mod trees;
+#[path = "../support/wait.rs"]
+mod wait;
 
 mod budget;
 mod cycles;

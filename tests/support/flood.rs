@@ -1,5 +1,5 @@
 //! Floods of small packets in a network namespace with a rule that logs each.
-#![allow(dead_code, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
+#![allow(dead_code, reason = "each program uses a part")]
 use crate::netns::Netns;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use std::io::IoSlice;

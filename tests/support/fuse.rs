@@ -1,9 +1,11 @@
 //! A small FUSE file system in place of pmxcfs that fails on demand. Needs root and `/dev/fuse`.
 #![allow(dead_code, reason = "each test program uses a part")]
+use crate::wait::until;
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
 };
+use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -218,9 +220,11 @@ impl Fuse {
 
     /// Unmounts it with umount(2), which fails if a file is open.
     pub fn unmount(mut self) {
-        nix::mount::umount(&self.mounted_at).expect("unmounting");
+        umount(&self.mounted_at).expect("unmounting");
         self.kill();
-        self.session.take().unwrap().join().expect("ending the session");
+        let session = self.session.take().unwrap();
+        until("the end of the FUSE session", || session.guard.is_finished().then_some(()));
+        session.join().expect("ending the session");
     }
 }
 
@@ -228,8 +232,7 @@ impl Fuse {
 fn open_abort(device: u64) -> File {
     let control = Path::new("/sys/fs/fuse/connections");
     if std::fs::read_dir(control).unwrap().next().is_none() {
-        nix::mount::mount(Some("fusectl"), control, Some("fusectl"), nix::mount::MsFlags::empty(), None::<&str>)
-            .expect("mounting fusectl");
+        mount(Some("fusectl"), control, Some("fusectl"), MsFlags::empty(), None::<&str>).expect("mounting fusectl");
     }
     File::options().write(true).open(control.join(format!("{device}/abort"))).expect("the connection's abort file")
 }
@@ -237,8 +240,11 @@ fn open_abort(device: u64) -> File {
 impl Drop for Fuse {
     fn drop(&mut self) {
         self.hang(false);
-        // its end unmounts; a copy of the mount in another mount namespace needs the abort to end
-        drop(self.session.take());
-        let _ = (&self.abort).write_all(b"1");
+        if let Some(session) = self.session.take() {
+            // what another mount namespace has of it fails from now on, instead of waiting for answers
+            let _ = (&self.abort).write_all(b"1");
+            let _ = umount2(&self.mounted_at, MntFlags::MNT_DETACH);
+            drop(session);
+        }
     }
 }

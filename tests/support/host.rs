@@ -1,6 +1,7 @@
 //! A node for tests: a network namespace, a directory for state files, and a firewall.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
+use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::{Live, Plan};
 use pve_firewall::iptables::ruleset::Ruleset;
@@ -14,7 +15,7 @@ pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
 /// The variant of ebtables that is used beside a variant of iptables: the same, unless the kernel has no legacy ebtables.
 pub fn ebtables(variant: Variant) -> Variant {
     static LEGACY: OnceLock<bool> = OnceLock::new();
-    let works = || Command::new("/usr/sbin/ebtables-legacy").arg("-L").output().is_ok_and(|ran| ran.status.success());
+    let works = || Command::new("/usr/sbin/ebtables-legacy").arg("-L").output_in_time().status.success();
     if variant == Variant::Legacy && *LEGACY.get_or_init(works) { Variant::Legacy } else { Variant::Nft }
 }
 

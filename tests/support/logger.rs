@@ -1,6 +1,7 @@
 //! A `pvefw-logger` in a network namespace with its own root directory.
-#![allow(dead_code, unused_imports, clippy::disallowed_methods, reason = "each program uses a part; tests do I/O")]
+#![allow(dead_code, unused_imports, reason = "each program uses a part")]
 use crate::netns::Netns;
+use crate::wait::WaitInTime;
 pub use crate::wait::{until, until_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,14 +64,14 @@ impl Logger {
     }
 
     /// Waits for the process to end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub fn await_end(&mut self) -> ExitStatus {
         until("the logger's end", || self.child.try_wait().expect("the logger's state"))
     }
 
     /// Stops it with SIGTERM.
     pub fn end(&mut self) {
         self.signal(Signal::SIGTERM);
-        assert!(self.wait().success(), "the logger failed");
+        assert!(self.await_end().success(), "the logger failed");
     }
 
     /// Stops it with SIGTERM and returns the log.
@@ -83,7 +84,7 @@ impl Logger {
 impl Drop for Logger {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait_in_time();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Network namespaces for tests: created with a unique name, removed on drop.
-#![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
+#![allow(dead_code, reason = "each program uses a part")]
+use crate::wait::{Limit, OutputInTime};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::process::{Child, Command, Output};
@@ -47,7 +48,9 @@ impl Netns {
     }
 
     /// Runs a closure inside, in a new thread; sockets that it returns stay in the namespace.
+    #[track_caller]
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        let _limit = Limit::new(format!("what runs in the namespace {}", self.name));
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
@@ -61,12 +64,16 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        Command::new("ip").args(["netns", "del", &self.name]).output_in_time();
     }
 }
 
 fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (tests need root and iproute2)"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command.output_in_time();
+    assert!(
+        output.status.success(),
+        "{command:?}: {} (tests need root and iproute2)",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }

@@ -1,6 +1,7 @@
 //! A node for tests: a network namespace, and a root directory for all paths.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 use crate::netns::Netns;
+use crate::wait::OutputInTime;
 pub use crate::wait::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -94,7 +95,7 @@ impl Node {
 
     /// Runs a command of the program.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        self.command(args).output_in_time()
     }
 
     /// Runs a command that must succeed, and returns its output.

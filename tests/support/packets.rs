@@ -1,7 +1,7 @@
 //! A stream of packets to a network namespace.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
-use crate::wait::until;
+use crate::wait::{JoinInTime, until};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,19 +63,17 @@ impl Stream {
 
     /// The number of accepted packets, after those accepted earlier have been counted.
     pub fn settled(&self) -> u64 {
-        loop {
+        until("a pause of the packets that pass", || {
             let before = self.count();
             std::thread::sleep(Duration::from_millis(60));
-            if self.count() == before {
-                return before;
-            }
-        }
+            (self.count() == before).then_some(before)
+        })
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.done.store(true, Ordering::SeqCst);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        self.threads.drain(..).for_each(JoinInTime::join_in_time);
     }
 }

@@ -1,5 +1,5 @@
 //! Configuration trees from a folder or from a few lines of text, compiled.
-#![allow(dead_code, clippy::disallowed_methods, reason = "each test binary uses a part; tests read files")]
+#![allow(dead_code, reason = "each program uses a part")]
 use pve_firewall::inputs::{Facts, File, Tree};
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::iptables::ruleset::{Family, MacStyle};

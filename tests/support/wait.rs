@@ -1,10 +1,21 @@
-//! Waiting for what must happen: as long as it may take on a busy machine, and no longer than it does take.
+//! Waiting for what must happen: as long as it may take on a busy machine, and no longer than it does take. What is late fails
+//! the test, with what it waited for.
 #![allow(dead_code, reason = "each test program uses a part")]
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fmt::Display;
+use std::panic::Location;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender, TryRecvError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. What is late by so much does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command may run.
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+/// How long what has a [`Limit`] may take.
+const HARD_LIMIT: Duration = Duration::from_secs(900);
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -14,7 +25,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     until_ok(what, || condition().ok_or(""))
 }
 
-/// Waits until `condition` succeeds; its last error is told if it does not.
+/// Waits until `condition` succeeds; its last error is reported if it does not.
 #[track_caller]
 pub fn until_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -24,5 +35,119 @@ pub fn until_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result
             Err(error) => assert!(Instant::now() < deadline, "waited in vain for {what} {error}"),
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+/// A process whose end is awaited.
+pub trait WaitInTime {
+    /// Waits until the process ends. One that does not is killed, and the test fails.
+    fn wait_in_time(&mut self) -> ExitStatus;
+}
+
+impl WaitInTime for Child {
+    #[track_caller]
+    fn wait_in_time(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.try_wait().expect("the state of a child") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                let _ = self.kill();
+                // it is also awaited where a failed test cleans up
+                assert!(std::thread::panicking(), "waited in vain for the end of process {}", self.id());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// A command, or a process that was started with pipes, whose output is read to the end.
+pub trait OutputInTime {
+    /// Waits for the end and returns the output. A process that does not end is killed, and the test fails.
+    fn output_in_time(self) -> Output;
+}
+
+impl OutputInTime for &mut Command {
+    #[track_caller]
+    fn output_in_time(self) -> Output {
+        let piped = self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = piped.spawn().unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        output(child, &format!("{self:?}"))
+    }
+}
+
+impl OutputInTime for Child {
+    #[track_caller]
+    fn output_in_time(self) -> Output {
+        let what = format!("process {}", self.id());
+        output(self, &what)
+    }
+}
+
+#[track_caller]
+fn output(child: Child, what: &str) -> Output {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process number"));
+    let (sender, receiver) = mpsc::channel();
+    // reading ends when the pipes are closed: also by processes that the child leaves behind
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(COMMAND_LIMIT) {
+        Ok(output) => output.unwrap_or_else(|error| panic!("{what}: {error}")),
+        Err(_) => {
+            let _ = kill(pid, Signal::SIGKILL);
+            panic!("waited in vain for the end of {what}");
+        }
+    }
+}
+
+/// A thread whose end is awaited.
+pub trait JoinInTime<T> {
+    /// Waits until the thread ends, and passes its panic on.
+    fn join_in_time(self) -> T;
+}
+
+impl<T> JoinInTime<T> for JoinHandle<T> {
+    #[track_caller]
+    fn join_in_time(self) -> T {
+        let name = self.thread().name().unwrap_or("without a name").to_string();
+        until(&format!("the end of thread {name}"), || self.is_finished().then_some(()));
+        self.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Calls `look` over and over while `work` runs, and returns how often. It ends with the work, also when that fails.
+pub fn looking_during(look: impl Fn() + Send, work: impl FnOnce()) -> usize {
+    std::thread::scope(|scope| {
+        let (ends, end) = mpsc::channel::<()>();
+        let looks = scope.spawn(move || {
+            let mut looks = 0;
+            while end.try_recv() == Err(TryRecvError::Empty) {
+                look();
+                looks += 1;
+            }
+            looks
+        });
+        work();
+        drop(ends);
+        looks.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The time that something may take which cannot be given up: a call that blocks, a thread that borrows. When the limit is not
+/// dropped in time, the whole program ends, with a message.
+pub struct Limit(#[expect(dead_code, reason = "its drop ends the watch")] Sender<()>);
+
+impl Limit {
+    #[track_caller]
+    pub fn new(what: impl Display + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let caller = Location::caller();
+        std::thread::spawn(move || {
+            if receiver.recv_timeout(HARD_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{caller}: waited in vain for {what}");
+                std::process::abort();
+            }
+        });
+        Limit(sender)
     }
 }

@@ -1,7 +1,8 @@
 //! The daemon's notifications to the service manager while updates are blocked.
 use super::{SSH, signal};
 use crate::fuse::Fuse;
-use crate::node::{self, CLUSTER, FILES, Node, until};
+use crate::node::{CLUSTER, FILES, Node, until};
+use crate::wait::WaitInTime;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,23 +12,24 @@ use std::os::unix::net::UnixDatagram;
 struct Manager(UnixDatagram);
 
 impl Manager {
+    fn new(node: &Node) -> Self {
+        let socket = UnixDatagram::bind(node.path("notify")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Manager(socket)
+    }
+
     /// The next message that contains a text.
     fn await_message(&self, text: &str) {
-        self.0.set_read_timeout(Some(node::PATIENCE)).unwrap();
         let mut buffer = [0; 4096];
-        loop {
-            let length = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("in vain waited for {text}: {error}"));
-            if String::from_utf8_lossy(&buffer[..length]).contains(text) {
-                return;
-            }
-        }
+        until(&format!("a message with '{text}'"), || {
+            let length = self.0.recv(&mut buffer).ok()?;
+            String::from_utf8_lossy(&buffer[..length]).contains(text).then_some(())
+        });
     }
 
     /// Discards the messages received so far.
     fn forget(&self) {
-        self.0.set_nonblocking(true).unwrap();
         while self.0.recv(&mut [0; 4096]).is_ok() {}
-        self.0.set_nonblocking(false).unwrap();
     }
 }
 
@@ -35,7 +37,7 @@ impl Manager {
 fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     let node = Node::bare("pvefw-hanging");
     let fuse = Fuse::mount(&node.config(), &FILES);
-    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let manager = Manager::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
     let mut child = command.spawn().unwrap();
@@ -59,7 +61,7 @@ fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     until("one reader at most", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
     signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert_eq!(node.ours(), "");
     fuse.hang(false);
     until("the end of the reader", || node.processes().is_empty().then_some(()));
@@ -75,7 +77,7 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     let script = format!("#!/bin/sh\n[ -e {} ] && sleep 3\nexec /usr/sbin/ipset \"$@\"\n", slow.display());
     fs::write(shims.join("ipset"), script).unwrap();
     fs::set_permissions(shims.join("ipset"), fs::Permissions::from_mode(0o755)).unwrap();
-    let manager = Manager(UnixDatagram::bind(node.path("notify")).unwrap());
+    let manager = Manager::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
     command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()));
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
@@ -97,7 +99,7 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     manager.await_message("WATCHDOG=1");
     fs::remove_file(&slow).unwrap();
     let mut child = child;
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert_eq!(node.ours(), "");
     assert_eq!(node.processes(), [0i32; 0]);
     assert_eq!(node.files("").iter().filter(|file| file.ends_with(".new")).count(), 0);

@@ -2,6 +2,7 @@
 use crate::frames;
 use crate::logger::{Logger, skipped, until, until_ok};
 use crate::netns::Netns;
+use crate::wait::WaitInTime;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ impl Reference {
 impl Drop for Reference {
     fn drop(&mut self) {
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.0.wait_in_time();
     }
 }
 

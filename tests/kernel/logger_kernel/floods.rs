@@ -107,7 +107,7 @@ fn packets_batched_in_the_kernel_are_written_at_the_end() {
         burst(&netns, SMALL, 3);
         // at once, before the kernel has flushed the batch
         logger.signal(signal);
-        assert!(logger.wait().success());
+        assert!(logger.await_end().success());
         let text = logger.text();
         assert_eq!(packet_lines(&text), 3);
         let own: Vec<&str> = text.lines().filter(|line| line.starts_with("0 5 - ")).collect();
@@ -129,7 +129,7 @@ fn sigterm_during_a_flood_drops_no_earlier_packet() {
         sender.burst(50_000);
         (50_000, 100_000)
     });
-    assert!(logger.wait().success());
+    assert!(logger.await_end().success());
     let text = logger.text();
     assert!((before..=after).contains(&(packet_lines(&text) + skipped(&text))), "{}", packet_lines(&text));
     assert!(text.ends_with(" stopping pvefw logger\n"));

@@ -2,15 +2,17 @@
 use crate::flood::{self, Sender};
 use crate::logger::{Logger, packet_lines, until};
 use crate::netns::Netns;
+use crate::wait::{OutputInTime, WaitInTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::read_to_string;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
 fn run(netns: &Netns, root: &Path, options: &[&str]) -> Output {
     let mut command = netns.command(env!("CARGO_BIN_EXE_pvefw-logger"));
-    command.arg("--root").arg(root).args(options).output().unwrap()
+    command.arg("--root").arg(root).args(options).output_in_time()
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn a_full_or_read_only_directory_does_not_stop_logging() {
         let other = tempfile::tempdir().unwrap();
         assert_eq!(run(&netns, other.path(), &["--foreground"]).status.code(), Some(1));
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-        assert!(child.wait().unwrap().success());
+        assert!(child.wait_in_time().success());
         assert_eq!(packet_lines(&text()), 5);
     }
 }
@@ -95,15 +97,14 @@ fn debug_prints_the_lines_too() {
     let netns = flood::namespace("log-debug");
     let root = tempfile::tempdir().unwrap();
     let mut command = netns.command(env!("CARGO_BIN_EXE_pvefw-logger"));
-    let child = command.arg("--root").arg(root.path()).arg("-d").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.arg("--root").arg(root.path()).arg("-d").stdout(Stdio::piped()).spawn().unwrap();
     let log = root.path().join("var/log/pve-firewall.log");
     let text = || fs::read_to_string(&log).unwrap_or_default();
     until("the start", || text().contains("starting pvefw logger").then_some(()));
     netns.run(|| Sender::new(46).burst(2));
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), text());
+    assert!(child.wait_in_time().success());
+    assert_eq!(read_to_string(child.stdout.take().unwrap()).unwrap(), text());
     assert_eq!(packet_lines(&text()), 2);
 }
 
@@ -115,7 +116,7 @@ fn dates_are_local_and_english() {
     command.arg("--root").arg(root.path()).arg("-f").env("TZ", "<+0530>-5:30").env("LC_ALL", "de_DE.UTF-8");
     let hour = || {
         let args = ["-u", "-d", "5 hours 30 minutes", "+%d/%b/%Y:%H:"];
-        let output = netns.command("date").args(args).env("LC_ALL", "C").output().unwrap();
+        let output = netns.command("date").args(args).env("LC_ALL", "C").output_in_time();
         format!("0 5 - {}", String::from_utf8(output.stdout).unwrap().trim())
     };
     let before = hour();
@@ -125,7 +126,7 @@ fn dates_are_local_and_english() {
         text.lines().next().map(str::to_string)
     });
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_in_time().success());
     assert!(line.starts_with(&before) || line.starts_with(&hour()), "{line}");
     assert!(line.contains(" +0530 "), "{line}");
 }

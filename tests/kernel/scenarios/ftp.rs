@@ -1,6 +1,7 @@
 //! FTP through the firewall: a real server in a guest, a real client on the external host.
 use super::site::{GUEST100, HOST, Program, Site, until};
 use crate::testbed::VM100;
+use crate::wait::OutputInTime;
 use std::fs;
 use std::path::Path;
 
@@ -34,7 +35,7 @@ fn server(site: &Site) -> Program {
 fn get(site: &Site, options: &[&str], seconds: &str) -> (i32, String) {
     let mut command = site.bed.outside.command("curl");
     command.args(["--silent", "--show-error", "--max-time", seconds]).args(options).arg("ftp://10.0.0.100/greeting");
-    let output = command.output().expect("curl; run make deps");
+    let output = command.output_in_time();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 

@@ -3,6 +3,7 @@ use crate::netns::Netns;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
 use crate::testbed::{Bed, DEVICES, NODE};
+use crate::wait::{OutputInTime, WaitInTime};
 pub use crate::wait::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -76,7 +77,7 @@ impl Site {
         until("the configuration to be live", || {
             let mut command = self.bed.node.command(PROGRAM);
             command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
-            let output = command.output().unwrap();
+            let output = command.output_in_time();
             (output.stdout == b"Status: enabled/running\n").then_some(())
         });
     }
@@ -124,7 +125,7 @@ impl Drop for Site {
 pub fn stop(child: &mut Child) {
     // it may already have ended
     let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
-    let _ = child.wait();
+    child.wait_in_time();
 }
 
 /// Replaces a configuration file as PVE does.

@@ -1,6 +1,7 @@
 //! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, site, stop, trial};
 use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::wait::{OutputInTime, WaitInTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -22,7 +23,7 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
         let before = node.status().unwrap()["started"].clone();
         end_with(&daemon, signal);
         if signal == Signal::SIGKILL {
-            daemon.wait().unwrap();
+            daemon.wait_in_time();
             daemon = node.command(&["start", "--foreground"]).spawn().unwrap();
         }
         until("another life", || {
@@ -44,7 +45,7 @@ fn a_daemon_started_after_the_deadline_applies_the_tree() {
     let mut attempt = attempt(&node, 3, &["100.fw"]);
     node.until_live(NEW);
     end_with(&daemon, Signal::SIGKILL);
-    daemon.wait().unwrap();
+    daemon.wait_in_time();
     sleep(Duration::from_secs(4));
     assert!(node.rules().contains(NEW), "nobody is there to end it");
     let error = node.fails(&["confirm"]);
@@ -52,7 +53,7 @@ fn a_daemon_started_after_the_deadline_applies_the_tree() {
     daemon = node.start();
     node.until_live(OLD);
     assert!(!node.rules().contains(NEW));
-    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    assert_eq!(attempt.wait_in_time().code(), Some(3));
     stop(&node, daemon);
 }
 
@@ -62,7 +63,7 @@ fn a_trial_of_another_boot_is_ignored() {
     let mut attempt = attempt(&node, 600, &["100.fw"]);
     node.until_live(NEW);
     end_with(&daemon, Signal::SIGKILL);
-    daemon.wait().unwrap();
+    daemon.wait_in_time();
     // as if /run had outlived the machine; the clock of the new boot says nothing about the deadline
     let path = node.path("run/pve-firewall/trial/trial.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -73,7 +74,7 @@ fn a_trial_of_another_boot_is_ignored() {
     daemon = node.start();
     node.until_live(OLD);
     node.until_logged("trial of 100.fw: reverted: the node was rebooted");
-    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    assert_eq!(attempt.wait_in_time().code(), Some(3));
     assert!(!path.exists());
     stop(&node, daemon);
 }
@@ -106,7 +107,7 @@ fn a_clock_jump_does_not_move_the_deadline() {
         sleep(Duration::from_secs(1));
         assert!(node.rules().contains(NEW), "{days}");
     }
-    assert_eq!(attempt.wait().unwrap().code(), Some(3));
+    assert_eq!(attempt.wait_in_time().code(), Some(3));
     let took = began.elapsed().as_secs();
     assert!((10..40).contains(&took), "{took}");
     node.until_live(OLD);
@@ -119,20 +120,22 @@ struct Mount(std::path::PathBuf);
 impl Mount {
     fn new(node: &Node, folder: &str, options: &str) -> Self {
         let path = node.path(folder);
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path).status().unwrap();
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path).output_in_time().status;
         assert!(status.success());
         Mount(path)
     }
 
     fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status().unwrap();
+        let status =
+            Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).output_in_time().status;
         assert!(status.success());
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        Command::new("umount").arg("-l").arg(&self.0).output_in_time();
     }
 }
 
@@ -179,7 +182,7 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     let _ = node.run(&["revert"]);
     node.until_live(OLD);
     fs::remove_file(&fill).unwrap();
-    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(3));
+    assert_eq!(first.output_in_time().status.code(), Some(3));
     stop(&node, daemon);
 }
 
@@ -192,8 +195,8 @@ fn killed_at(node: &Node, call: usize, args: &[&str]) -> bool {
     let inject = format!("inject=rename,unlink,write,fchmod,chmod,mkdir:signal=SIGKILL:when={call}");
     let mut command = Command::new("ip");
     command.args(netns).args(["strace", "-o", "/dev/null", "-e", "trace=rename,unlink,write,fchmod,chmod,mkdir", "-e"]);
-    command.arg(inject).args(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = command.status().unwrap();
+    command.arg(inject).args(program);
+    let status = command.output_in_time().status;
     // strace ends as the command did
     std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
 }
@@ -234,7 +237,7 @@ fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
         node.until_live(NEW);
         let killed = killed_at(&node, call, &["confirm"]);
         let written = fs::read_to_string(&place).unwrap();
-        let status = attempt.wait_with_output().unwrap().status.code();
+        let status = attempt.output_in_time().status.code();
         match written == GUEST {
             true => {
                 assert_eq!(status, Some(3), "{call}");

@@ -1,0 +1,32 @@
+//! The FUSE mounts of the tests themselves.
+use crate::fuse::Fuse;
+use crate::wait::{WaitInTime, until};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const FILE: (&str, &str) = ("firewall/100.fw", "[RULES]\n");
+
+/// A test that runs beside this one may have a mount namespace that was made meanwhile.
+#[test]
+fn a_mount_of_a_test_ends_though_another_namespace_has_a_copy() {
+    for unmounted in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let fuse = Fuse::mount(dir.path(), &[FILE]);
+        let mut other = Command::new("unshare");
+        let mut other = other.args(["--mount", "--propagation", "private", "sleep", "600"]).spawn().unwrap();
+        let name = format!("/proc/{}/comm", other.id());
+        until("the other namespace", || (fs::read_to_string(&name).unwrap() == "sleep\n").then_some(()));
+        let copy =
+            Path::new("/proc").join(other.id().to_string()).join("root").join(dir.path().strip_prefix("/").unwrap());
+        assert_eq!(fs::read_to_string(copy.join(FILE.0)).unwrap(), FILE.1);
+        match unmounted {
+            true => fuse.unmount(),
+            false => drop(fuse),
+        }
+        assert!(!dir.path().join("firewall").exists());
+        assert!(fs::read_to_string(copy.join(FILE.0)).is_err(), "nobody answers any more");
+        other.kill().unwrap();
+        other.wait_in_time();
+    }
+}
