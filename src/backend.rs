@@ -3,6 +3,7 @@
 //! The daemon sees this module alone.
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
 pub use crate::iptables::compile::Compiled;
+pub use crate::iptables::ruleset::Ruleset;
 
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply;

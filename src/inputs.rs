@@ -1,4 +1,5 @@
 //! The inputs of compiling: file contents and facts about the node. Modules with I/O collect them for the core.
+use crate::model::Failsafe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -110,6 +111,8 @@ pub struct Facts {
     /// Host names of the tree ([`crate::node::names_to_resolve`]) with their addresses, in the
     /// resolver's order. A name without addresses is absent.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Access to the node that the daemon was told to leave open.
+    pub failsafe: Failsafe,
     /// Devices with live rules of guests with an unreadable file (`tap100i0`): their live chains are kept.
     pub live_devices: Vec<String>,
 }
@@ -119,9 +122,10 @@ impl Facts {
     #[must_use]
     pub fn equal_except_time(&self, other: &Self) -> bool {
         let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;
-        let Facts { altnames, resolved, live_devices, .. } = self;
+        let Facts { altnames, resolved, failsafe, live_devices, .. } = self;
         (node, routes_v4, routes_v6, services, protocols, ethertypes)
             == (&other.node, &other.routes_v4, &other.routes_v6, &other.services, &other.protocols, &other.ethertypes)
-            && (altnames, resolved, live_devices) == (&other.altnames, &other.resolved, &other.live_devices)
+            && (altnames, resolved, failsafe, live_devices)
+                == (&other.altnames, &other.resolved, &other.failsafe, &other.live_devices)
     }
 }

@@ -1,5 +1,6 @@
 //! The command line options.
 use super::simulate::Zone;
+use crate::model::Failsafe;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -95,6 +96,12 @@ pub(super) struct StartOptions {
     /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
     pub no_last_good: bool,
+    /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
+    #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
+    pub failsafe: Failsafe,
+    /// Delete connections from connection tracking that a change of the rules no longer accepts
+    #[arg(long)]
+    pub cut_connections: bool,
     /// Read all live rules and all files again at least this often, even without a detected change
     #[arg(long, value_name = "SECONDS", default_value_t = FULL_READING, value_parser = clap::value_parser!(u64).range(1..=FULL_READING))]
     pub full_reading: u64,
@@ -105,7 +112,14 @@ const FULL_READING: u64 = crate::backend::FULL_READING.as_secs();
 
 impl Default for StartOptions {
     fn default() -> Self {
-        StartOptions { debug: false, foreground: false, no_last_good: false, full_reading: FULL_READING }
+        StartOptions {
+            debug: false,
+            foreground: false,
+            no_last_good: false,
+            failsafe: Failsafe::default(),
+            cut_connections: false,
+            full_reading: FULL_READING,
+        }
     }
 }
 
@@ -223,8 +237,18 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 /// Boolean options.
-const SWITCHES: [&str; 9] =
-    ["--verbose", "--debug", "--foreground", "--no-last-good", "--json", "--offline", "--diff", "--yes", "--force"];
+const SWITCHES: [&str; 10] = [
+    "--verbose",
+    "--debug",
+    "--foreground",
+    "--no-last-good",
+    "--cut-connections",
+    "--json",
+    "--offline",
+    "--diff",
+    "--yes",
+    "--force",
+];
 
 /// Accepts the syntax of PVE: a single dash, and `1` or `0` after a boolean option.
 pub(super) fn two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

@@ -1,6 +1,8 @@
 //! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
 use crate::backend::Compiled;
+use crate::daemon::instance::running;
+use crate::daemon::status::Status;
 use crate::inputs::{Facts, Tree};
 use crate::iptables::backend::live_devices;
 use crate::iptables::compile::Compiler;
@@ -51,9 +53,16 @@ pub(super) struct View {
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
     let tree = with_trial(context, tree(context, &node)?);
-    let (compiled, facts) = compile(&tree, &mut FactsSource::new(context.root.clone(), node), live);
+    let (compiled, facts) = compile(&tree, &mut facts_source(context, node), live);
     output::reports(&compiled.reports);
     Ok(View { tree, facts, compiled })
+}
+
+/// The node's facts, as the daemon has them that runs.
+pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
+    let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));
+    let failsafe = status.and_then(|status| status.failsafe.parse().ok()).unwrap_or_default();
+    FactsSource::new(context.root.clone(), node).with_failsafe(failsafe)
 }
 
 /// What a tree compiles to, and the facts that this took.

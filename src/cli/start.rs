@@ -55,6 +55,8 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
         variant: context.variant,
         debug: options.debug,
         keep_last_good: !options.no_last_good,
+        failsafe: options.failsafe.clone(),
+        cut_connections: options.cut_connections,
         full_reading: Duration::from_secs(options.full_reading),
         anew: (on_disk(program), args),
     })
@@ -64,6 +66,10 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
 fn lasting(options: &StartOptions) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     args.extend(options.no_last_good.then(|| "--no-last-good".into()));
+    if !options.failsafe.0.is_empty() {
+        args.extend(["--failsafe".into(), options.failsafe.to_string().into()]);
+    }
+    args.extend(options.cut_connections.then(|| "--cut-connections".into()));
     if options.full_reading != StartOptions::default().full_reading {
         args.extend(["--full-reading".into(), options.full_reading.to_string().into()]);
     }

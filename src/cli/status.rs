@@ -29,6 +29,8 @@ struct Overview {
     nftables: bool,
     /// The trial under way.
     trial: Option<TrialLeft>,
+    /// Access to the node that no configuration takes away.
+    failsafe: Option<String>,
     node: String,
     local_network: String,
     guests: usize,
@@ -113,6 +115,7 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, det
         running: pid.is_some(),
         pending_changes: pid.is_some() && live.is_some_and(|live| differs(compiled, mode, &live)),
         nftables: mode == Mode::Nftables,
+        failsafe: told.as_ref().map(|told| told.failsafe.clone()).filter(|failsafe| !failsafe.is_empty()),
         trial: told.as_ref().and_then(|told| told.trial.clone()).and_then(TrialLeft::of),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
@@ -170,6 +173,7 @@ impl Overview {
             _ => "unknown".to_string(),
         };
         let backend = self.nftables.then_some(("Backend", "nftables (proxmox-firewall); no rules of this program"));
+        let failsafe = self.failsafe.as_deref().map(|failsafe| ("Failsafe", failsafe));
         let rows = [
             ("Node", self.node.as_str()),
             ("Local network", &self.local_network),
@@ -179,7 +183,7 @@ impl Overview {
             ("Last update", &update),
         ];
         let row = |(name, value): (&str, &str)| format!("{:15}{value}\n", format!("{name}:"));
-        let mut text: String = rows.into_iter().chain(backend).map(row).collect();
+        let mut text: String = rows.into_iter().chain(failsafe).chain(backend).map(row).collect();
         text += &self.counts();
         let style = if self.faults.is_empty() { PLAIN } else { BAD };
         text += &row(("Errors", &paint(style, self.faults.len())));

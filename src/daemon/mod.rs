@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod control;
+pub mod cut;
 pub mod instance;
 pub mod last_good;
 pub mod mode;
@@ -13,6 +14,7 @@ pub mod trials;
 mod updater;
 
 use crate::backend::VariantChoice;
+use crate::model::Failsafe;
 use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
@@ -48,6 +50,10 @@ pub struct Setup {
     pub debug: bool,
     /// Whether to keep the last good configuration for a boot without `/etc/pve`.
     pub keep_last_good: bool,
+    /// Access to the node that no configuration takes away.
+    pub failsafe: Failsafe,
+    /// Whether connections that a change no longer accepts are deleted from connection tracking.
+    pub cut_connections: bool,
     /// The maximum time between two full readings of the live rules and the configuration.
     pub full_reading: Duration,
     /// The command line to re-execute this process: the program on disk and its arguments.

@@ -22,6 +22,9 @@ pub struct Status {
     pub changed: Option<u64>,
     /// The current errors.
     pub faults: Vec<String>,
+    /// Access to the node that no configuration takes away, as `--failsafe` names it.
+    #[serde(default)]
+    pub failsafe: String,
     /// The trial under way.
     #[serde(default)]
     pub trial: Option<TrialStatus>,

@@ -1,6 +1,7 @@
 //! The updater: a loop that reads, compiles, compares and applies.
 use super::Setup;
 use super::control::{Order, Orders};
+use super::cut::Cutter;
 use super::last_good::LastGood;
 use super::mode::Mode;
 use super::problems::{Journal, Log, Message, Topic};
@@ -56,6 +57,7 @@ pub struct Updater {
     read: bool,
     last_good: LastGood,
     trials: Trials,
+    cutter: Cutter,
 }
 
 impl Updater {
@@ -71,13 +73,19 @@ impl Updater {
             reader: reader.inheriting(inherited),
             backend,
             schedule: Schedule::new(),
-            facts: FactsSource::new(setup.root.clone(), setup.node.clone()),
+            facts: FactsSource::new(setup.root.clone(), setup.node.clone()).with_failsafe(setup.failsafe.clone()),
             journal: Journal::default(),
-            status: Status { pid: std::process::id(), started: nanoseconds(), ..Status::default() },
+            status: Status {
+                pid: std::process::id(),
+                started: nanoseconds(),
+                failsafe: setup.failsafe.to_string(),
+                ..Status::default()
+            },
             tree: None,
             read: false,
             last_good: LastGood::new(&setup.root, &setup.node),
             trials: Trials::new(&setup.root),
+            cutter: Cutter::new(setup.cut_connections),
             setup,
             orders,
             log,
@@ -192,10 +200,12 @@ impl Updater {
             self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
         }
         // "disabled" needs a healthy tree
-        if mode == Mode::On || !ill {
-            self.apply(&compiled, mode);
-        }
+        let live = (mode == Mode::On || !ill) && self.apply(&compiled, mode);
         drop(lock);
+        if live {
+            let rules = if mode == Mode::On { compiled.ruleset } else { Arc::default() };
+            self.cutter.rules_are_live(&rules, &enforced, &self.setup.node, &self.log);
+        }
         if !ill && self.setup.keep_last_good {
             let trouble = self.last_good.keep(&tree).err();
             self.tell_state(trouble);
@@ -216,7 +226,8 @@ impl Updater {
         compiled
     }
 
-    fn apply(&mut self, compiled: &Compiled, mode: Mode) {
+    /// Makes the compiled rules live, or removes them; whether all of that was done.
+    fn apply(&mut self, compiled: &Compiled, mode: Mode) -> bool {
         let mut faults: Vec<Message> = Vec::new();
         faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
         let outcome = match mode {
@@ -233,6 +244,7 @@ impl Updater {
             self.status.changed = Some(seconds());
         }
         self.journal.set(Topic::Kernel, faults, &self.log);
+        outcome.errors.is_empty()
     }
 
     fn clear(&mut self) -> Outcome {

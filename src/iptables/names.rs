@@ -22,7 +22,7 @@ const NEXT: &str = "_next";
 const LONGEST_SET: usize = 20;
 
 /// A chain with the same name on every node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FixedChain(&'static str);
 
 /// The entry from the hook INPUT.
@@ -33,6 +33,8 @@ pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
 pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
 /// The entry from the hook PREROUTING of the table `raw`.
 pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
+/// Access to the node that no configuration takes away, from the hooks INPUT and OUTPUT.
+pub const FAILSAFE: FixedChain = FixedChain("PVEFW-FAILSAFE");
 /// Incoming packets of the node.
 pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");
 /// Outgoing packets of the node.
@@ -80,6 +82,12 @@ impl From<FixedChain> for ChainName {
     }
 }
 
+impl PartialEq<str> for FixedChain {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
 impl PartialEq<FixedChain> for ChainName {
     fn eq(&self, other: &FixedChain) -> bool {
         self.as_str() == other.0
@@ -94,12 +102,6 @@ fn chain(name: &str) -> ChainName {
 #[must_use]
 pub fn entry(hook: &str) -> ChainName {
     chain(&[PREFIX, hook].concat())
-}
-
-/// Whether this is the name of the entry chain of a built-in chain.
-#[must_use]
-pub fn is_entry(name: &str, hook: &str) -> bool {
-    name.strip_prefix(PREFIX) == Some(hook)
 }
 
 /// The longest prefix of a [`branch_in`] or [`branch_out`], in characters: with it the names have 28 characters.
@@ -372,7 +374,7 @@ mod tests {
             assert!(is_own_chain(chain.as_str()), "{chain}");
             assert_eq!(device_of(chain.as_str()), None);
         }
-        assert!(is_entry(entry("FORWARD").as_str(), "FORWARD") && entry("FORWARD") == FORWARD);
+        assert!(FORWARD == *"PVEFW-FORWARD" && entry("FORWARD") == FORWARD);
         let set = set(999_999_999, "long", Family::V6);
         assert!(is_swap_set(&swap_set(&set).unwrap()) && !is_swap_set(&next_set(&set).unwrap()));
     }

@@ -21,7 +21,10 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
     }
     let rules = rules(files);
     let management = management(files);
-    let sources = || management.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
+    let always = facts.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
+    let always: Vec<IpAddr> = always.collect();
+    let sources =
+        || management.iter().chain(&always).copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
     let interfaces: BTreeSet<&str> = interfaces(files, facts);
     for (port, what) in PORTS {
         let reaches =

@@ -3,6 +3,7 @@
 mod address;
 mod ct_state;
 mod direction;
+mod failsafe;
 mod family;
 pub mod guest;
 mod icmp;
@@ -21,6 +22,7 @@ mod words;
 pub use address::{Address, Literal, Scope, SetRef};
 pub use ct_state::CtState;
 pub use direction::Direction;
+pub use failsafe::{Failsafe, Opening};
 pub use family::{Family, PerFamily};
 pub use icmp::IcmpType;
 pub use interface::Interface;

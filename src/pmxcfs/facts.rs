@@ -1,6 +1,7 @@
 //! Collects facts about the node: names, routes, and databases in /etc.
 use super::resolver::Resolver;
 use crate::inputs::{Facts, Tree};
+use crate::model::Failsafe;
 use crate::node::names_to_resolve;
 use crate::paths;
 use crate::system::netlink::Altnames;
@@ -24,6 +25,7 @@ pub struct FactsSource {
     /// The last good content of [`TABLES`].
     tables: [String; 3],
     interfaces: Option<Altnames>,
+    failsafe: Failsafe,
     /// The last good list of altnames.
     altnames: BTreeMap<String, String>,
 }
@@ -32,8 +34,14 @@ impl FactsSource {
     /// For the node with this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
-        let (resolver, tables, altnames) = Default::default();
-        FactsSource { root, node, resolver, tables, interfaces: None, altnames }
+        let (resolver, tables, altnames, failsafe) = Default::default();
+        FactsSource { root, node, resolver, tables, interfaces: None, altnames, failsafe }
+    }
+
+    /// The same, with access to the node that is left open whatever the configuration says.
+    #[must_use]
+    pub fn with_failsafe(self, failsafe: Failsafe) -> Self {
+        FactsSource { failsafe, ..self }
     }
 
     /// All current facts, except [`Facts::live_devices`], which come from the live rules.
@@ -55,6 +63,7 @@ impl FactsSource {
             ethertypes,
             altnames: self.altnames.clone(),
             resolved: self.resolver.resolve(&names_to_resolve(tree, &self.node), RESOLVING),
+            failsafe: self.failsafe.clone(),
             live_devices: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("builtin", &[]),
     ("model", &[]),
     ("nflog", &[]),
-    ("inputs", &[]),
+    ("inputs", &["model"]),
     ("parallel", &[]),
     ("paths", &["model"]),
     ("config", &["builtin", "inputs", "model", "node", "parallel", "paths"]),
@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["backend", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
+    ("daemon", &["backend", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
     ("cli", &[
         "backend", "builtin", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
         "iptables/compile", "iptables/plan", "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog",

@@ -27,6 +27,7 @@ impl FakeTable {
             let (name, rule) = rest.split_once(' ').unwrap_or((rest, ""));
             match command {
                 "-A" => self.0.get_mut(name).unwrap_or_else(|| panic!("{line}: no chain")).push(rule.into()),
+                "-I" => self.0.get_mut(name).unwrap_or_else(|| panic!("{line}: no chain")).insert(0, rule.into()),
                 "-D" => {
                     let rules = self.0.get_mut(name).unwrap();
                     let at = rules.iter().position(|one| one == rule).unwrap_or_else(|| panic!("{line}: no rule"));
@@ -101,7 +102,11 @@ impl FakeKernel {
     fn new() -> Self {
         let all = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|table| (table, family)));
         FakeKernel {
-            tables: all.map(|(table, family)| ((table, family), FakeTable::new(table.hooks()))).collect(),
+            tables: all
+                .map(|(table, family)| {
+                    ((table, family), FakeTable::new(&table.hooks().iter().map(|hook| hook.chain).collect::<Vec<_>>()))
+                })
+                .collect(),
             bridge: FakeTable::new(&["INPUT", "FORWARD", "OUTPUT"]),
             sets: FakeSets::default(),
         }

@@ -116,10 +116,10 @@ fn each_hook_jump_exists_once() {
         host.settle(&wanted);
         let live = host.live();
         assert_eq!(
-            live.filter.v4.unwrap().hooks.clone().into_iter().collect::<Vec<_>>(),
+            live.filter.v4.unwrap().hooks.iter().map(|(hook, count)| (hook.chain, *count)).collect::<Vec<_>>(),
             [("FORWARD", 1), ("INPUT", 1), ("OUTPUT", 1)]
         );
-        assert_eq!(live.bridge.unwrap().table.hooks["FORWARD"], 1);
+        assert_eq!(live.bridge.unwrap().table.hooks.values().sum::<usize>(), 1);
     }
 }
 

@@ -10,5 +10,5 @@ mod guest;
 mod host;
 mod ips;
 mod rules;
-mod site;
+pub mod site;
 mod unlogged;

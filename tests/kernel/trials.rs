@@ -8,6 +8,9 @@ use std::process::{Child, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+mod alive;
+mod failsafe;
+mod newcomer;
 mod withstand;
 
 /// A rule of the configuration's own guest, and one of the candidate.

@@ -6,7 +6,6 @@ use crate::inputs::{File, Tree};
 use crate::lint;
 use crate::model::Severity;
 use crate::paths::{NODES_FOLDER, TreeFile};
-use crate::pmxcfs::facts::FactsSource;
 use crate::system::files;
 use anyhow::{Result, bail};
 use std::fs;
@@ -25,7 +24,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
         }
     };
     other_hosts(&mut tree)?;
-    let mut facts = FactsSource::new(context.root.clone(), node.clone());
+    let mut facts = load::facts_source(context, node.clone());
     let candidates = Candidates::read(&options.files, &node)?;
     let findings = match options.files.is_empty() {
         true => lint::check(&tree, &facts.collect(&tree)),

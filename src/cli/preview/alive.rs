@@ -1,9 +1,6 @@
 //! The currently tracked connections.
-use crate::connections::Surroundings;
-use crate::inputs::Facts;
 use crate::nflog::conntrack::{Connection, Detail, DirectionZones, Tuple};
-use crate::system::addresses;
-use crate::system::netlink::{Tracked, neighbours};
+use crate::system::netlink::Tracked;
 use crate::system::session::{self, ADMIN_PORTS};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -40,17 +37,6 @@ impl Alive {
         let Tuple { protocol, detail, .. } = connection.original;
         let admin = matches!(detail, Detail::Ports { dest, .. } if ADMIN_PORTS.contains(&dest));
         self.own.contains(&connection.original) || (self.somewhere && protocol == 6 && admin && connection.answered)
-    }
-
-    /// The node's network.
-    pub(super) fn surroundings(&self, facts: &Facts) -> Surroundings {
-        Surroundings {
-            own: addresses::own(),
-            // without them the addresses of fewer guests are known
-            neighbours: neighbours().unwrap_or_default(),
-            routes_v4: facts.routes_v4.clone(),
-            routes_v6: facts.routes_v6.clone(),
-        }
     }
 }
 

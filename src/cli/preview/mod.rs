@@ -11,12 +11,12 @@ use super::compile::diff;
 use super::{Context, check, load, output, require_root};
 use crate::backend::Compiled;
 use crate::connections::{Comparison, Network, compare};
+use crate::daemon::cut::surroundings;
 use crate::inputs::{File, Tree};
 use crate::iptables::apply::{Firewall, family_name};
 use crate::iptables::plan::{Action, Plan, Planned, TableName};
 use crate::lint::Finding;
 use crate::model::{Family, Origin, Severity};
-use crate::pmxcfs::facts::FactsSource;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};
@@ -75,7 +75,7 @@ impl Preview {
                 bail!("{} cannot be read: {why}", tree.label(&given.path));
             }
         }
-        let mut facts = FactsSource::new(context.root.clone(), node.clone());
+        let mut facts = load::facts_source(context, node.clone());
         let findings = candidates.findings(&tree, &mut facts);
         let mut firewall = Firewall::new(&context.root, context.variant);
         let live = firewall.live();
@@ -83,10 +83,10 @@ impl Preview {
         let in_force = TrialStore::new(&context.root).load().ok().flatten();
         let in_force = in_force.map_or_else(|| tree.clone(), |trial| trial.overlay(&tree));
         let before = load::compile(&in_force, &mut facts, || live.clone()).0;
-        let (after, asked) = load::compile(&candidates.over(&tree), &mut facts, || live.clone());
+        let after = load::compile(&candidates.over(&tree), &mut facts, || live.clone()).0;
         let plan = Plan::new(&after.ruleset, &live);
         let alive = Alive::now();
-        let network = Network::new(&tree, &node, alive.surroundings(&asked));
+        let network = Network::new(&tree, &node, surroundings());
         let comparison = compare(&alive.connections, &network, &before.ruleset, &after.ruleset, processors());
         Ok(Preview {
             findings,

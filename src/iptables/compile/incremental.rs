@@ -5,14 +5,14 @@
 //! same as of a compiler that has seen nothing before, byte for byte.
 use super::guest_ruleset::Share;
 use super::node_chains::{Groups, Links, OwnChains};
-use super::sets::{Lost, Sets};
+use super::sets::{Lost, SetNames, Sets};
 use super::shared_config::{Basis, Node, World};
-use super::{Compiled, Handled, expiry, is_enabled};
+use super::{Compiled, FamilyCompiler, Handled, expiry, is_enabled};
 use crate::config::{ConfigCache, Configuration, GuestConfig};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::names;
 use crate::iptables::ruleset::Ruleset;
-use crate::model::{Family, Report};
+use crate::model::{Failsafe, Family, Report};
 use crate::node::Localnet;
 use crate::parallel;
 use crate::settings::Settings;
@@ -57,6 +57,7 @@ impl Compiler {
 struct Memory {
     configuration: Arc<Configuration>,
     altnames: BTreeMap<String, String>,
+    failsafe: Failsafe,
     world: Arc<World>,
     basis: Basis,
     shares: Vec<Known>,
@@ -86,6 +87,7 @@ impl Memory {
         Arc::ptr_eq(&self.configuration, configuration)
             && enabled == self.compiled.enabled
             && self.altnames == facts.altnames
+            && self.failsafe == facts.failsafe
     }
 
     fn next(old: Option<Self>, configuration: &Arc<Configuration>, facts: &Facts, threads: usize) -> Self {
@@ -123,6 +125,7 @@ impl Memory {
             let of_node = || NodeChains::again(old_chains, &node, &shares);
             let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&shares, sets));
             made.join(&mut ruleset);
+            failsafe(&world, &facts.failsafe, &mut ruleset);
             compiled.ruleset = Arc::new(ruleset);
             compiled.handled = Handled { host: world.host.options.enable, ..handled(&shares) };
             chains = Some(made);
@@ -130,7 +133,7 @@ impl Memory {
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
         compiled.reports = in_order(reports);
         let (configuration, altnames) = (configuration.clone(), facts.altnames.clone());
-        Memory { configuration, altnames, world, basis, shares, chains, compiled }
+        Memory { configuration, altnames, failsafe: facts.failsafe.clone(), world, basis, shares, chains, compiled }
     }
 }
 
@@ -210,6 +213,16 @@ fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
     let kept = shares().filter(|share| share.kept).flat_map(|share| &share.devices);
     ruleset.kept = kept.flat_map(names::device_chains).collect();
     ruleset
+}
+
+/// Adds what stays open whatever the configuration says.
+fn failsafe(world: &World, failsafe: &Failsafe, ruleset: &mut Ruleset) {
+    let none = SetNames::default();
+    for family in Family::ALL {
+        let mut compiler = FamilyCompiler::new(family, &world.cluster.options.log_ratelimit, &none, &none);
+        compiler.failsafe(failsafe);
+        ruleset.filter[family].extend(compiler.chains());
+    }
 }
 
 fn handled(shares: &[Known]) -> Handled {

@@ -4,6 +4,7 @@ mod builder;
 mod device_tree;
 mod dispatch;
 mod ebtables;
+mod failsafe;
 mod guest;
 mod guest_ruleset;
 mod host;

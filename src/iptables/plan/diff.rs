@@ -1,6 +1,5 @@
 //! The changes that make the live rules equal to the wanted ones.
-use super::live::{BRIDGE_HOOKS, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
-use crate::iptables::names;
+use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,9 +48,9 @@ pub struct TablePlan {
     /// All chains of ours, wanted or live.
     pub chains: BTreeMap<ChainName, Planned>,
     /// The built-in chains that lack their jump to our entry chain.
-    pub missing_hooks: Vec<&'static str>,
+    pub missing_hooks: Vec<Hook>,
     /// The built-in chains with duplicate jumps, and their number.
-    pub surplus_hooks: Vec<(&'static str, usize)>,
+    pub surplus_hooks: Vec<(Hook, usize)>,
     /// Deleted chains that rules of other programs jump to: they are only flushed.
     pub pinned: BTreeSet<ChainName>,
 }
@@ -262,7 +261,7 @@ fn table_plan<'a>(
     live: &LiveTable,
     kept: &BTreeSet<ChainName>,
     exists: impl Fn(&ChainName, &LiveChain, Signature) -> bool,
-    hooks: &[&'static str],
+    hooks: &[Hook],
 ) -> TablePlan {
     let reached = reached_from(live, kept);
     let signature = |chain: &LiveChain| chain.signature;
@@ -278,14 +277,14 @@ fn table_plan<'a>(
         }
     }
     for hook in hooks {
-        let entry = plan.chains.get(&names::entry(hook)).map(|planned| planned.action);
+        let entry = plan.chains.get(&ChainName::from(hook.to)).map(|planned| planned.action);
         let stays = entry.is_some_and(|action| action != Action::Delete);
         let wanted = usize::from(stays && (entry != Some(Action::Ignore) || live.hooks.contains_key(hook)));
         let count = live.hooks.get(hook).copied().unwrap_or(0);
         if count < wanted {
-            plan.missing_hooks.push(hook);
+            plan.missing_hooks.push(*hook);
         } else if count > wanted {
-            plan.surplus_hooks.push((hook, count - wanted));
+            plan.surplus_hooks.push((*hook, count - wanted));
         }
     }
     plan

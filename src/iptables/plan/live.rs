@@ -1,9 +1,21 @@
 //! Our live chains and sets in the kernel.
+use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature};
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+/// A jump from a built-in chain to a chain of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hook {
+    /// The built-in chain.
+    pub chain: &'static str,
+    /// The chain of ours.
+    pub to: FixedChain,
+    /// Whether it is inserted before all rules of the built-in chain, and not appended.
+    pub first: bool,
+}
 
 /// An iptables table with rules of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,16 +41,22 @@ impl TableName {
 
     /// The built-in chains that jump to `PVEFW-` and their name.
     #[must_use]
-    pub fn hooks(self) -> &'static [&'static str] {
+    pub fn hooks(self) -> &'static [Hook] {
         match self {
-            TableName::Filter => &["INPUT", "OUTPUT", "FORWARD"],
-            TableName::Raw => &["PREROUTING"],
+            TableName::Filter => &[
+                Hook { chain: "INPUT", to: names::FAILSAFE, first: true },
+                Hook { chain: "OUTPUT", to: names::FAILSAFE, first: true },
+                Hook { chain: "INPUT", to: names::INPUT, first: false },
+                Hook { chain: "OUTPUT", to: names::OUTPUT, first: false },
+                Hook { chain: "FORWARD", to: names::FORWARD, first: false },
+            ],
+            TableName::Raw => &[Hook { chain: "PREROUTING", to: names::PREROUTING, first: false }],
         }
     }
 }
 
 /// The built-in chain of ebtables that jumps to `PVEFW-FORWARD`.
-pub(super) const BRIDGE_HOOKS: &[&str] = &["FORWARD"];
+pub(super) const BRIDGE_HOOKS: &[Hook] = &[Hook { chain: "FORWARD", to: names::FORWARD, first: false }];
 
 /// A part of the live state that is read and written separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,7 +114,7 @@ pub struct LiveTable {
     /// Our chains.
     pub chains: BTreeMap<ChainName, LiveChain>,
     /// The number of jumps from each built-in chain to our entry chain; chains without one are absent.
-    pub hooks: BTreeMap<&'static str, usize>,
+    pub hooks: BTreeMap<Hook, usize>,
     /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
 }

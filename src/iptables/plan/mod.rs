@@ -12,6 +12,6 @@ mod set_swap;
 
 pub use diff::{Action, Plan, Planned, SetPlan, TablePlan};
 pub use listing::{Block, Entry, Listing};
-pub use live::{Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, TableName};
+pub use live::{Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, TableName};
 pub use read::{BridgeFormat, Unreadable, read_bridge, read_sets, read_table, sets_in_use};
 pub use script::{Script, bridge_script, removed_sets_script, sets_script, table_script};

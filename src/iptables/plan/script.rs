@@ -1,6 +1,6 @@
 //! Scripts for the restore tools.
 use super::diff::{Action, Planned, SetPlan, TablePlan};
-use super::live::TableName;
+use super::live::{Hook, TableName};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
 use std::collections::BTreeMap;
@@ -93,16 +93,16 @@ fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
     for name in plan.with(Action::Create) {
         script.line(format_args!(":{name} {policy}"));
     }
-    for hook in &plan.missing_hooks {
-        script.line(format_args!("-A {hook} -j {}", names::entry(hook)));
+    for Hook { chain, to, first } in &plan.missing_hooks {
+        script.line(format_args!("{} {chain} -j {to}", if *first { "-I" } else { "-A" }));
     }
     script
 }
 
 fn tail(script: &mut Script<ChainName>, plan: &TablePlan) {
-    for (hook, count) in &plan.surplus_hooks {
+    for (Hook { chain, to, first: _ }, count) in &plan.surplus_hooks {
         for _ in 0..*count {
-            script.line(format_args!("-D {hook} -j {}", names::entry(hook)));
+            script.line(format_args!("-D {chain} -j {to}"));
         }
     }
     for name in plan.with(Action::Delete) {

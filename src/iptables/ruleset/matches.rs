@@ -45,6 +45,8 @@ pub enum AddrType {
     Multicast,
     /// An anycast address.
     Anycast,
+    /// An address of the node itself.
+    Local,
 }
 
 /// The input or output port of a bridged packet (`-m physdev --physdev-is-bridged`).
@@ -147,6 +149,7 @@ impl AddrType {
             AddrType::Broadcast => "BROADCAST",
             AddrType::Multicast => "MULTICAST",
             AddrType::Anycast => "ANYCAST",
+            AddrType::Local => "LOCAL",
         }
     }
 }

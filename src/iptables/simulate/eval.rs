@@ -156,6 +156,10 @@ impl Situation<'_> {
             Match::Multiport(side, ports) => {
                 self.port(*side).is_some_and(|port| ports.value.iter().any(|range| within(port, *range)))
             }
+            Match::AddrType(side, AddrType::Local) => {
+                let group = |one| self.is_of(one, AddrType::Multicast) || self.is_of(one, AddrType::Broadcast);
+                self.address(*side).is_none_or(|one| !group(one)) && self.is_local(*side)
+            }
             Match::AddrType(side, kind) => self.address(*side).is_some_and(|one| self.is_of(one, *kind)),
             Match::Conntrack(states) => self.state.is_some_and(|state| states.contains(&state)),
             Match::Physdev(physdev) => self.matches_port(physdev),
@@ -177,6 +181,17 @@ impl Situation<'_> {
         }
     }
 
+    /// Whether an address is the node's own: what comes in by INPUT goes to it, what goes out by OUTPUT comes from it.
+    fn is_local(&self, side: Side) -> bool {
+        let loopback = Some("lo");
+        match (self.hop, side) {
+            (Hop::Input { .. }, Side::Destination) | (Hop::Output { .. }, Side::Source) => true,
+            (Hop::Input { .. }, Side::Source) => self.hop.entered_by() == loopback,
+            (Hop::Output { .. }, Side::Destination) => self.hop.left_by() == loopback,
+            (Hop::Bridge { .. } | Hop::Route { .. }, _) => false,
+        }
+    }
+
     /// The type of an address in the node's routing tables, like inet_addr_type() and ipv6_addr_type() in Linux.
     fn is_of(&self, address: IpAddr, kind: AddrType) -> bool {
         match (kind, address) {
@@ -184,7 +199,7 @@ impl Situation<'_> {
             (AddrType::Broadcast, IpAddr::V4(address)) => {
                 address.is_broadcast() || address.is_unspecified() || self.broadcasts.contains(&address)
             }
-            (AddrType::Broadcast, IpAddr::V6(_)) | (AddrType::Anycast, _) => false,
+            (AddrType::Broadcast, IpAddr::V6(_)) | (AddrType::Anycast | AddrType::Local, _) => false,
         }
     }
 

@@ -9,8 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
@@ -29,11 +31,17 @@ pub struct Site {
     wire: Wire,
     daemon: Child,
     root: TempDir,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
     /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
     pub fn new(files: &[(&str, &str)]) -> Self {
+        Site::with_options(&[], files)
+    }
+
+    /// The same, with options of the daemon.
+    pub fn with_options(options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -53,11 +61,23 @@ impl Site {
         let bed = Bed::new("pvs");
         let wire = Wire::new(&bed);
         let mut command = bed.node.command(PROGRAM);
-        command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root.path());
+        command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root.path()).args(options);
+        let log = listen(root.path());
         let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let site = Site { bed, wire, daemon, root };
+        let site = Site { bed, wire, daemon, root, log };
         site.settle();
         site
+    }
+
+    /// The messages in the system log.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Disables the firewall, and waits until its rules are removed.
+    pub fn change_to_off(&self) {
+        write(self.root.path(), CLUSTER, "[OPTIONS]\nenable: 0\n");
+        until("no rules", || (!self.bed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(()));
     }
 
     /// The root directory of the node.
@@ -126,6 +146,20 @@ pub fn stop(child: &mut Child) {
     // it may already have ended
     let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
     child.wait_in_time();
+}
+
+/// Takes the place of the log daemon of a node.
+fn listen(root: &Path) -> Arc<Mutex<Vec<String>>> {
+    let socket = UnixDatagram::bind(root.join("dev/log")).unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lines = log.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1 << 16];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    });
+    log
 }
 
 /// Replaces a configuration file as PVE does.

@@ -160,7 +160,7 @@ Bridge chain: tap100i0-OUT, entries: 1, policy: ACCEPT
         let saved = read_bridge(SAVED, BridgeFormat::Save);
         assert_eq!(saved, LiveBridge { style: MacStyle::Padded, ..read_bridge(LISTED, BridgeFormat::List) });
         assert_eq!(saved.others.keys().collect::<Vec<_>>(), ["FOREIGN", "FORWARD", "INPUT", "OUTPUT"]);
-        assert_eq!(saved.table.hooks["FORWARD"], 1);
+        assert_eq!(saved.table.hooks[&BRIDGE_HOOKS[0]], 1);
         assert!(saved.table.chains["tap100i0-OUT"].refers.chains.contains("tap100i0-OUT-ARP"));
         let forward = signature_of(["-A PVEFW-FORWARD -p IPv4 -j ACCEPT"]);
         assert_eq!(saved.table.chains["PVEFW-FORWARD"].signature, Some(forward));

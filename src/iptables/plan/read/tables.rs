@@ -1,7 +1,7 @@
 //! The format of iptables-save(8).
-use super::super::live::{LiveTable, TableName};
+use super::super::live::{Hook, LiveTable, TableName};
 use super::{Unreadable, split_name};
-use crate::iptables::names::{is_entry, is_own_chain};
+use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -57,9 +57,9 @@ fn signature(rule: &str) -> Option<Signature> {
 }
 
 /// The built-in chain, if this rule is its jump to our entry chain.
-pub(super) fn hook_of(hooks: &[&'static str], chain: &str, rule: &str) -> Option<&'static str> {
-    let hook = hooks.iter().find(|hook| **hook == chain)?;
-    rule.trim_end().strip_prefix("-j ").is_some_and(|target| is_entry(target, hook)).then_some(*hook)
+pub(super) fn hook_of(hooks: &[Hook], chain: &str, rule: &str) -> Option<Hook> {
+    let to = rule.trim_end().strip_prefix("-j ")?;
+    hooks.iter().find(|hook| hook.chain == chain && hook.to == *to).copied()
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ COMMIT
                 ("tap100i0-OUT", false, 1),
             ]
         );
-        assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&"INPUT", &2)]);
+        assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&TableName::Filter.hooks()[2], &2)]);
         assert!(live.foreign.chains.contains("PVEFW-Drop") && live.foreign.chains.contains("PVEFW-OUTPUT"));
         let refers = &live.chains["tap100i0-IN"].refers;
         assert!(refers.chains.contains("GROUP-web-IN") && refers.sets.contains("PVEFW-100-x-v4"));

@@ -1,0 +1,94 @@
+//! `--cut-connections`: after a change of the rules, the connections that it no longer accepts are deleted from connection
+//! tracking, so that their next packets meet the rules.
+use super::problems::Log;
+use crate::backend::Ruleset;
+use crate::connections::{Comparison, Network, Refused, Surroundings, compare};
+use crate::inputs::Tree;
+use crate::system::netlink::{Tracked, neighbours};
+use crate::system::process::processors;
+use crate::system::{addresses, syslog::Severity};
+use anyhow::Result;
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many deletions are logged by name within [`PERIOD`].
+const LOGGED: usize = 20;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What the kernel says of the node's network now; what it does not say is missing.
+#[must_use]
+pub fn surroundings() -> Surroundings {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    Surroundings {
+        own: addresses::own(),
+        neighbours: neighbours().unwrap_or_default(),
+        routes_v4: text("/proc/net/route"),
+        routes_v6: text("/proc/net/ipv6_route"),
+    }
+}
+
+/// Remembers the rules that were last in force.
+#[derive(Debug)]
+pub struct Cutter {
+    enabled: bool,
+    before: Option<Arc<Ruleset>>,
+    /// The period under way: when it began, and how many deletions were logged in it.
+    period: Option<(Instant, usize)>,
+}
+
+impl Cutter {
+    /// One that acts only if it is enabled.
+    #[must_use]
+    pub fn new(enabled: bool) -> Self {
+        Cutter { enabled, before: None, period: None }
+    }
+
+    /// Takes note of rules that are in force now, all of them, and deletes the connections that they no longer accept.
+    pub fn rules_are_live(&mut self, rules: &Arc<Ruleset>, tree: &Tree, node: &str, log: &Log) {
+        if !self.enabled {
+            return;
+        }
+        let before = self.before.replace(rules.clone());
+        // of the rules of another life nothing is known
+        let Some(before) = before.filter(|before| !Arc::ptr_eq(before, rules) && before != rules) else { return };
+        if let Err(error) = self.cut(&before, rules, tree, node, log) {
+            log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
+        }
+    }
+
+    fn cut(&mut self, before: &Ruleset, after: &Ruleset, tree: &Tree, node: &str, log: &Log) -> Result<()> {
+        let mut tracked = Tracked::open()?;
+        let connections = tracked.list()?;
+        let network = Network::new(tree, node, surroundings());
+        let Comparison { refused, .. } = compare(&connections, &network, before, after, processors());
+        let mut unnamed = 0;
+        for one in refused {
+            if tracked.delete(&one.connection)? {
+                match self.may_log() {
+                    true => log.write(Severity::Notice, &text(&one)),
+                    false => unnamed += 1,
+                }
+            }
+        }
+        if unnamed > 0 {
+            let text =
+                format!("and {unnamed} more connections are no longer allowed: deleted from connection tracking");
+            log.write(Severity::Notice, &text);
+        }
+        Ok(())
+    }
+
+    fn may_log(&mut self) -> bool {
+        let (began, logged) = self.period.filter(|(began, _)| began.elapsed() < PERIOD).unwrap_or((Instant::now(), 0));
+        self.period = Some((began, logged + 1));
+        logged < LOGGED
+    }
+}
+
+fn text(one: &Refused) -> String {
+    let Refused { connection, verdict, guest, origin } = one;
+    let whose = guest.map_or_else(String::new, |vmid| format!(" of guest {vmid}"));
+    let tuple = connection.original;
+    format!("connection {tuple}{whose} is no longer allowed ({verdict} by {origin}): deleted from connection tracking")
+}

@@ -1,0 +1,200 @@
+//! What `preview` says of living connections, against the kernel: they are made for real, the change is made, and those that
+//! were named are refused when they begin again, and no others.
+use super::super::scenarios::site::{CLUSTER, GUEST100, GUEST200, HOST, Site};
+use crate::node::until;
+use crate::testbed::Place::{self, Host, Outside};
+use crate::testbed::{CT200, NODE, VM100, VM101};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+/// A packet that passes takes less than this.
+const SOON: Duration = Duration::from_millis(1500);
+
+/// What a client asks a server for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Flow {
+    from: Place,
+    to: Place,
+    port: u16,
+    v6: bool,
+}
+
+/// Who talks to whom.
+const FLOWS: [(Place, Place, u16); 9] = [
+    (Outside, Host, 22),
+    (Outside, Host, 8006),
+    (Outside, VM100, 80),
+    (Outside, VM100, 443),
+    (VM101, VM100, 80),
+    (CT200, Outside, 25),
+    (Host, Outside, 25),
+    (Host, VM100, 80),
+    (VM101, Host, 22),
+];
+
+const BASE: [(&str, &str); 4] = [
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[group web]\nIN ACCEPT -p tcp -dport 80\n",
+    ),
+    (GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nGROUP web\nIN ACCEPT -p tcp -dport 443\n"),
+    (GUEST200, "[OPTIONS]\nenable: 1\n"),
+    (HOST, "[OPTIONS]\nenable: 1\n"),
+];
+
+/// Changes of one file, each of which refuses some of the connections.
+const CHANGES: [(&str, &str, usize); 7] = [
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\nIN ACCEPT -p tcp -dport 8006\n[group web]\nIN ACCEPT -p tcp -dport 80\n",
+        4,
+    ),
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[group web]\nIN ACCEPT -p tcp -dport 80 -source 10.0.0.0/24\n",
+        3,
+    ),
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[group web]\nIN ACCEPT -p tcp -dport 80\n[IPSET blacklist]\n10.0.0.254\n",
+        4,
+    ),
+    (GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nGROUP web\n", 2),
+    (GUEST200, "[OPTIONS]\nenable: 1\n[RULES]\nOUT REJECT -p tcp -dport 25 -dest 10.0.0.254\n", 1),
+    (HOST, "[OPTIONS]\nenable: 1\n[RULES]\nOUT DROP -p tcp -dport 25\n", 2),
+    (GUEST100, "[OPTIONS]\nenable: 1\nmacfilter: 0\n[RULES]\nGROUP web\nIN ACCEPT -p tcp -dport 443\n", 0),
+];
+
+impl Flow {
+    fn all() -> Vec<Flow> {
+        let both = |(from, to, port)| [false, true].map(|v6| Flow { from, to, port, v6 });
+        FLOWS.into_iter().flat_map(both).collect()
+    }
+
+    fn server(self) -> SocketAddr {
+        SocketAddr::new(self.to.addresses()[usize::from(self.v6)], self.port)
+    }
+
+    /// Begins the connection, if it can be begun.
+    fn begin(self, site: &Site) -> Option<TcpStream> {
+        site.bed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), SOON)).ok()
+    }
+}
+
+pub fn write(root: &Path, path: &str, text: &str) -> String {
+    let path = root.join("root").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+pub fn run(site: &Site, args: &[&str]) -> Output {
+    let mut command = site.bed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
+    command.args(args).args(["--node", NODE, "--root"]).arg(site.root()).output().unwrap()
+}
+
+fn preview(site: &Site, file: &str) -> serde_json::Value {
+    let output = run(site, &["preview", "--json", file]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Who of these can begin; all at the same time.
+fn can_begin(site: &Site, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
+    std::thread::scope(|threads| {
+        let begun: Vec<_> = flows.iter().map(|flow| (*flow, threads.spawn(|| flow.begin(site)))).collect();
+        begun.into_iter().map(|(flow, stream)| (flow, stream.join().unwrap())).collect()
+    })
+}
+
+#[test]
+fn those_that_a_preview_names_and_no_others_are_refused_when_they_begin_again() {
+    let site = Site::new(&BASE);
+    site.bed.assign_addresses();
+    let flows = Flow::all();
+    let servers: BTreeSet<(Place, SocketAddr)> = flows.iter().map(|flow| (flow.to, flow.server())).collect();
+    let _servers: Vec<TcpListener> = servers
+        .iter()
+        .map(|(place, server)| site.bed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
+        .collect();
+    for (path, text, count) in CHANGES {
+        site.bed.node.exec("conntrack -F 2>/dev/null");
+        let alive = can_begin(&site, &flows);
+        for (flow, stream) in &alive {
+            assert!(stream.is_some(), "{flow:?}");
+        }
+        let file = write(site.root(), path, text);
+        let told = preview(&site, &file);
+        let refused = told["connections"]["refused"].as_array().unwrap();
+        let named: BTreeSet<String> =
+            refused.iter().map(|one| one["connection"].as_str().unwrap().to_string()).collect();
+        site.change(&[(path, text)]);
+        let mut wrong = Vec::new();
+        let mut really = 0;
+        for (flow, again) in can_begin(&site, &flows) {
+            let first = alive.iter().find(|(other, _)| *other == flow).unwrap().1.as_ref().unwrap();
+            let was_named = named.contains(&format!("tcp {} -> {}", first.local_addr().unwrap(), flow.server()));
+            really += usize::from(again.is_none());
+            if was_named == again.is_some() {
+                wrong.push((flow, was_named));
+            }
+        }
+        assert!(wrong.is_empty(), "{path} {text}: {wrong:?} {told:#}");
+        assert_eq!((named.len(), really), (count, count), "{path} {text}: {told:#}");
+        for one in refused {
+            let origin = one["origin"].as_str().unwrap();
+            assert!(origin.starts_with(&file) || !origin.contains(".fw:"), "{origin}");
+        }
+        let base: Vec<_> = BASE.iter().filter(|(other, _)| *other == path).copied().collect();
+        site.change(&base);
+    }
+}
+
+#[test]
+fn what_cannot_be_judged_is_counted() {
+    let site = Site::new(&BASE);
+    site.bed.node.exec(
+        "conntrack -I -p tcp -s 192.0.2.1 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -u SEEN_REPLY
+         conntrack -I -p udp -s 10.0.0.254 -d 10.0.0.255 --sport 1000 --dport 137 -t 600
+         conntrack -I -p tcp -s 10.0.0.100 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -r 10.0.0.50 \
+            -q 10.0.0.100 --reply-port-src 80 --reply-port-dst 1000
+         conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.1 --sport 1000 --dport 22 --state ESTABLISHED -t 600 -w 5 -u SEEN_REPLY
+         conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.1 --sport 1001 --dport 22 --state TIME_WAIT -t 600 -u SEEN_REPLY",
+    );
+    let file = write(site.root(), CLUSTER, CHANGES[0].1);
+    let told = preview(&site, &file);
+    let refused = told["connections"]["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "what is over is not alive: {told:#}");
+    assert_eq!((&refused[0]["zone"], &refused[0]["own_session"]), (&5.into(), &false.into()));
+    let not_judged = told["connections"]["not_judged"].as_object().unwrap();
+    for (reason, count) in [("not known to be the node's", 1), ("multicast and broadcast", 1), ("translated", 1)] {
+        let found = not_judged.iter().find(|(why, _)| why.contains(reason));
+        assert_eq!(found.map(|(_, count)| count.as_u64()), Some(Some(count)), "{reason}: {told:#}");
+    }
+}
+
+#[test]
+fn udp_and_icmp_are_judged_like_tcp() {
+    let site = Site::new(&[
+        (CLUSTER, "[OPTIONS]\nenable: 1\n"),
+        (GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp -dport 53\nIN Ping(ACCEPT)\n"),
+    ]);
+    site.bed.assign_addresses();
+    let server = site.bed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
+    let client = site.bed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
+    client.send_to(b"question", "10.0.0.100:53").unwrap();
+    until("the question", || server.recv_from(&mut [0; 64]).ok());
+    site.bed.node.exec(
+        "conntrack -I -p icmp -s 10.0.0.254 -d 10.0.0.100 --icmp-type 8 --icmp-code 0 --icmp-id 7 -t 600 -u SEEN_REPLY",
+    );
+    let file = write(site.root(), GUEST100, "[OPTIONS]\nenable: 1\n");
+    let told = preview(&site, &file);
+    let refused = told["connections"]["refused"].as_array().unwrap();
+    let named: Vec<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
+    assert_eq!(named, ["icmp type 8/0 10.0.0.254 -> 10.0.0.100", "udp 10.0.0.254:5353 -> 10.0.0.100:53"]);
+    assert!(refused.iter().all(|one| one["guest"] == 100 && one["action"] == "DROP"), "{told:#}");
+}

@@ -1,0 +1,134 @@
+//! A newcomer, over SSH, tries to shut himself out: each time he is warned, and each time he is in again.
+use super::super::scenarios::site::{CLUSTER, HOST, ON, Site};
+use super::alive::write;
+use crate::testbed::NODE;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Ways to lose the node, each a file.
+const WAYS: [(&str, &str); 5] = [
+    (CLUSTER, "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\n"),
+    (HOST, "[RULES]\nIN REJECT\n"),
+    (CLUSTER, "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n"),
+    (CLUSTER, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source 10.0.1.254 -p tcp -dport 22\nIN DROP\n"),
+    (CLUSTER, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.0/24\n"),
+];
+
+/// The time of a trial, unless another one is given.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// An SSH server on the node, with a key that lets the outside in.
+struct Ssh<'a> {
+    site: &'a Site,
+    server: Child,
+}
+
+impl<'a> Ssh<'a> {
+    fn new(site: &'a Site) -> Self {
+        let folder = site.root().join("ssh");
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all("/run/sshd").unwrap();
+        for key in ["host", "client"] {
+            let made =
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(key)).status();
+            assert!(made.expect("ssh-keygen; run make test-deps").success());
+        }
+        fs::copy(folder.join("client.pub"), folder.join("authorized")).unwrap();
+        fs::set_permissions(folder.join("client"), fs::Permissions::from_mode(0o600)).unwrap();
+        let folder = folder.display();
+        let config = format!(
+            "ListenAddress 10.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nPidFile none\n\
+             StrictModes no\nUsePAM no\nPermitRootLogin yes\nUseDNS no\n"
+        );
+        let path = write(site.root(), "sshd_config", &config);
+        let mut command = site.bed.node.command("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f", &path]).stdin(Stdio::null()).stderr(Stdio::null());
+        let server = command.spawn().unwrap();
+        let ssh = Ssh { site, server };
+        let deadline = Instant::now() + MINUTE;
+        while !ssh.gets_in() {
+            assert!(Instant::now() < deadline, "no SSH server");
+        }
+        ssh
+    }
+
+    /// A command line on the node.
+    fn command(&self, line: &str) -> Command {
+        let folder = self.site.root().join("ssh");
+        let mut command = self.site.bed.outside.command("ssh");
+        command.args([
+            "-F",
+            "none",
+            "-q",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=3",
+            "-o",
+            "StrictHostKeyChecking=no",
+        ]);
+        command.args(["-o", "UserKnownHostsFile=/dev/null", "-i"]).arg(folder.join("client"));
+        command.args(["root@10.0.0.1", line]).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    fn gets_in(&self) -> bool {
+        self.run("true").status.success()
+    }
+
+    /// `pve-firewall` with these arguments, as a command line on the node.
+    fn firewall(&self, args: &str) -> String {
+        let program = env!("CARGO_BIN_EXE_pve-firewall");
+        format!("{program} --node {NODE} --root {} {args}", self.site.root().display())
+    }
+}
+
+impl Drop for Ssh<'_> {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn shut_out(path: &str, text: &str) {
+    let site = Site::new(&[(HOST, ON)]);
+    site.bed.assign_addresses();
+    let ssh = Ssh::new(&site);
+    let file = write(site.root(), path, text);
+    let warned = ssh.run(&ssh.firewall(&format!("try --yes {file}")));
+    let error = String::from_utf8_lossy(&warned.stderr);
+    assert!(error.contains("this would end the connection that you are using: tcp 10.0.0.254:"), "{text}: {warned:?}");
+    assert_eq!(warned.status.code(), Some(1), "{warned:?}");
+    assert!(ssh.gets_in(), "{text}");
+    // he will not listen
+    let began = Instant::now();
+    let mut stubborn = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
+    while ssh.gets_in() {
+        assert!(began.elapsed() < MINUTE / 2, "{text}: he is not shut out");
+        sleep(Duration::from_millis(200));
+    }
+    assert!(!ssh.gets_in(), "{text}");
+    while !ssh.gets_in() {
+        assert!(began.elapsed() < 2 * MINUTE, "{text}: he is not in again");
+    }
+    assert!(began.elapsed() + Duration::from_secs(1) >= MINUTE, "{text}: {:?}", began.elapsed());
+    assert_eq!(stubborn.wait().unwrap().code(), Some(3), "{text}");
+    assert!(site.root().join("etc/pve").join(CLUSTER).exists());
+}
+
+#[test]
+fn a_newcomer_who_shuts_himself_out_in_five_ways_is_in_again_after_a_minute() {
+    std::thread::scope(|threads| {
+        let tries: Vec<_> = WAYS.iter().map(|(path, text)| threads.spawn(|| shut_out(path, text))).collect();
+        for one in tries {
+            one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+}
