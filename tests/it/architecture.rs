@@ -46,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan", "model", "paths",
         "system",
     ]),
-    ("backend", &["inputs", "iptables/apply", "iptables/backend", "iptables/compile", "system"]),
+    ("backend", &["inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/ruleset", "system"]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
