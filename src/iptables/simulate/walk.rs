@@ -126,9 +126,9 @@ pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<
     let entry = names::entry(at.hop.hook());
     let mut frames = vec![Frame { chain: entry, next: 0, depth: 0, callers: Vec::new() }];
     // its jump comes before that of the entry chain
-    let failsafe =
-        ChainName::new("PVEFW-FAILSAFE").filter(|_| matches!(at.hop, Hop::Input { .. } | Hop::Output { .. }));
-    frames.extend(failsafe.map(|chain| Frame { chain, next: 0, depth: 0, callers: Vec::new() }));
+    if matches!(at.hop, Hop::Input { .. } | Hop::Output { .. }) {
+        frames.push(Frame { chain: names::FAILSAFE.into(), next: 0, depth: 0, callers: Vec::new() });
+    }
     while let Some(frame) = frames.last_mut() {
         let Some((chain, rule)) = tables.rule(ruleset, &frame.chain, frame.next) else {
             walk.leave(frames.pop());
