@@ -72,6 +72,10 @@ pub const V6: &[IcmpName] = &[
     code("unknown-option", 4, 2),
     kind("echo-request", 128),
     kind("echo-reply", 129),
+    kind("mld-listener-query", 130),
+    kind("mld-listener-report", 131),
+    kind("mld-listener-done", 132),
+    kind("mld-listener-reduction", 132),
     kind("router-solicitation", 133),
     kind("router-advertisement", 134),
     kind("neighbor-solicitation", 135),
@@ -79,6 +83,7 @@ pub const V6: &[IcmpName] = &[
     kind("neighbor-advertisement", 136),
     kind("neighbour-advertisement", 136),
     kind("redirect", 137),
+    kind("mld2-listener-report", 143),
 ];
 
 /// The type and code of a name in [`V4`] or [`V6`].

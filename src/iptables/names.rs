@@ -3,7 +3,7 @@
 //! All chain names are short enough: the longest are from a device (15 characters) with `-OUT-PROTO`, and from a group (18)
 //! with `GROUP-` and `-OUT`. Set names have at most 26 characters.
 use super::ruleset::{ChainName, SetName};
-use crate::model::guest::{GuestDevice, GuestKind, INNER_LINK};
+use crate::model::guest::{GuestDevice, GuestKind, INNER_LINK, OUTER_LINK};
 use crate::model::{Family, Interface};
 use std::fmt;
 
@@ -181,6 +181,12 @@ pub fn group_out(group: &str) -> ChainName {
 #[must_use]
 pub fn inner_links() -> Interface {
     Interface::new(&[INNER_LINK, "+"].concat()).expect("a short word")
+}
+
+/// The ports of `vmbrX` that lead to all these bridges: `fwpr+`.
+#[must_use]
+pub fn outer_links() -> Interface {
+    Interface::new(&[OUTER_LINK, "+"].concat()).expect("a short word")
 }
 
 /// The name of a set: `PVEFW-<VMID>-<name>-v4`, where the VMID of the cluster's sets is 0. Of a long name the FNV-1a

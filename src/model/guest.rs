@@ -77,12 +77,14 @@ impl GuestDevice {
     /// The port of the guest's bridge towards this bridge: `fwpr100p0`.
     #[must_use]
     pub fn outer_link(&self) -> String {
-        format!("fwpr{}p{}", self.vmid, self.index)
+        format!("{OUTER_LINK}{}p{}", self.vmid, self.index)
     }
 }
 
 /// The prefix of all [`GuestDevice::inner_link`] names.
 pub const INNER_LINK: &str = "fwln";
+/// The prefix of all [`GuestDevice::outer_link`] names.
+pub const OUTER_LINK: &str = "fwpr";
 
 impl fmt::Display for GuestDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,14 +2,14 @@
 use super::builder::made;
 use super::device_tree::{Branch, Jump, branches};
 use super::matches::ethertype;
-use super::sets::ipfilter;
+use super::sets::{has_ipfilter, ipfilter};
 use crate::config::{Guest, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName};
 use crate::model::{Interface, Origin};
 use crate::node::Device;
 use ipnet::{IpNet, Ipv4Net};
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Finished chains, in any order.
@@ -117,16 +117,16 @@ fn arp_sources(guest: &Guest, device: &Device) -> Option<Vec<Ipv4Net>> {
     };
     let entries = guest.definitions.sets.get(&ipfilter(device)).map(|set| set.entries.as_slice()).unwrap_or_default();
     let listed = entries.iter().filter_map(|SetEntry { net, nomatch }| Some((v4(*net)?, *nomatch)));
-    let listed: Vec<_> = listed.collect();
-    let own = device.addresses.iter().filter(|_| guest.options.ipfilter).filter_map(|address| match address {
-        IpAddr::V4(address) => Some(Ipv4Net::from(*address)),
-        IpAddr::V6(_) => None,
-    });
-    let mut sources: Vec<Ipv4Net> = Vec::new();
-    for source in listed.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| *net).chain(own) {
+    let (excepted, listed): (Vec<_>, Vec<_>) = listed.partition(|(_, nomatch)| *nomatch);
+    let own = device.addresses.iter().filter_map(|address| v4(IpNet::from(*address)));
+    // an exception that is written wins over an address that is implied
+    let own = own.filter(|own| !excepted.iter().any(|(net, _)| net == own));
+    // a host that looks whether an address is in use has none yet (RFC 5227)
+    let mut sources = vec![Ipv4Net::from(Ipv4Addr::UNSPECIFIED)];
+    for source in listed.into_iter().map(|(net, _)| net).chain(own) {
         if !sources.contains(&source) {
             sources.push(source);
         }
     }
-    (!listed.is_empty() || !sources.is_empty()).then_some(sources)
+    has_ipfilter(guest, device).then_some(sources)
 }

@@ -11,8 +11,10 @@ use crate::paths;
 use ipnet::IpNet;
 use std::sync::Arc;
 
+/// Ports of migration.
+const MIGRATION: (u16, u16) = (60000, 60050);
 /// Ports that hosts of the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
-const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
+const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), MIGRATION];
 /// Ports of other hosts that the host may reach on the local network.
 const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 3128)];
 /// Ports of corosync: one for each link of knet, and 5404 for older transports.
@@ -35,7 +37,7 @@ impl FamilyCompiler<'_> {
             _ => Match::InInterface(lo),
         });
         rules.plain(Vec::from_iter(loopback), Target::Accept, &made("the host's loopback traffic"));
-        conntrack_filter(&mut rules, true);
+        conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
         if world.host.options.ndp {
             self.ndp(&mut rules, direction, false, &Target::Return, &world.host.options.lines.origin("ndp"));
         }
@@ -72,7 +74,9 @@ impl FamilyCompiler<'_> {
             return;
         }
         let Some(network) = Spelled::new(network.text(), vec![network.value]).map(Arc::new) else { return };
-        for (first, last) in LOCAL {
+        // with another policy migration to other nodes would not work
+        let migration = Some(MIGRATION).filter(|_| world.cluster.options.policy_out != Verdict::Accept);
+        for (first, last) in LOCAL.into_iter().chain(migration) {
             let origin = made(format!("default access to port {first} of local_network"));
             let to = Match::Address(Side::Destination, network.clone());
             rules.plain([to, tcp(), port(Side::Destination, first, last)], Target::Return, &origin);

@@ -65,6 +65,13 @@ pub fn icmp_type(family: Family, name: &str) -> Match {
     Match::Icmp(family, named.expect("a name of the table").clone())
 }
 
+/// `--icmpv6-type` with a number.
+pub fn icmp_number(kind: u8) -> Match {
+    let mut number = itoa::Buffer::new();
+    let spelled = Spelled::new(number.format(kind), IcmpType { kind: Some(kind), code: None });
+    Match::Icmp(Family::V6, spelled.expect("a number is a word"))
+}
+
 /// `-m set --match-set NAME src`
 pub fn source_in(name: &SetName) -> Match {
     Match::Set { name: name.clone(), side: Side::Source, negated: false }
@@ -106,6 +113,11 @@ pub fn leaving(device: &Interface) -> Match {
     Match::Physdev(Physdev::Out(device.clone()))
 }
 
+/// `-m physdev --physdev-in`: entering by a port, bridged or not.
+pub fn from_port(device: &Interface) -> Match {
+    Match::Physdev(Physdev::Any(device.clone()))
+}
+
 /// An ethertype for ebtables.
 pub fn ethertype(name: &str) -> Token {
     Token::new(name).expect("an ethertype's name is a word")
@@ -133,7 +145,11 @@ pub fn term(term: &Term, matches: &mut Vec<Match>) {
             (Family::V6, _) => "icmpv6",
         };
         matches.push(Match::Module(module));
-        matches.push(Match::Icmp(*family, kind.clone()));
+        // ip6tables has no names for Multicast Listener Discovery
+        matches.push(match kind.value.kind {
+            Some(number) if kind.text().starts_with("mld") => icmp_number(number),
+            _ => Match::Icmp(*family, kind.clone()),
+        });
     }
     // iptables has no port match for udplite, but multiport supports it
     let multiport = proto.value == UDPLITE;

@@ -1,6 +1,6 @@
 //! The table raw: SYN flood protection and conntrack helpers.
 use super::FamilyCompiler;
-use super::matches::{opening, port, proto};
+use super::matches::{from_port, opening, port, proto};
 use crate::config::HostOptions;
 use crate::iptables::names;
 use crate::iptables::ruleset::{HashLimit, Match, Side, Target};
@@ -23,16 +23,6 @@ impl FamilyCompiler<'_> {
             return;
         }
         let mut rules = self.chain(names::PREROUTING);
-        if host.protection_synflood {
-            let limit = HashLimit {
-                above: or(host.protection_synflood_rate, RATE),
-                burst: or(host.protection_synflood_burst, BURST),
-                source_mask: if self.family == Family::V4 { 32 } else { 64 },
-                expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
-            };
-            let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
-            rules.plain(matches, Target::Drop, &host.lines.origin("protection_synflood"));
-        }
         let origin = host.lines.origin("nf_conntrack_helpers");
         for helper in &host.nf_conntrack_helpers {
             if self.family == Family::V4 || helper.v6 {
@@ -44,6 +34,21 @@ impl FamilyCompiler<'_> {
                     &origin,
                 );
             }
+        }
+        if host.protection_synflood {
+            let origin = host.lines.origin("protection_synflood");
+            // a packet to or from a guest passes two or three bridges: it is counted once
+            for link in [names::inner_links(), names::outer_links()] {
+                rules.plain([from_port(&link)], Target::Return, &origin);
+            }
+            let limit = HashLimit {
+                above: or(host.protection_synflood_rate, RATE),
+                burst: or(host.protection_synflood_burst, BURST),
+                source_mask: if self.family == Family::V4 { 32 } else { 64 },
+                expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
+            };
+            let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
+            rules.plain(matches, Target::Drop, &origin);
         }
         rules.finish(&mut self.workshop);
     }

@@ -32,7 +32,8 @@ impl Defined {
         };
         let names = PerFamily { v4: names::set(vmid, name, Family::V4), v6: names::set(vmid, name, Family::V6) };
         let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
-        let entries: Vec<_> = entries.chain(extra.entries).collect();
+        // of equal entries the last decides: a written one, over an implied one
+        let entries: Vec<_> = extra.entries.into_iter().chain(entries).collect();
         let of = |family| {
             let mut live = Set::new(family, *lines + extra.count, origin.clone());
             for (net, nomatch) in entries.iter().filter(|(net, _)| Family::of(net.addr()) == family) {
@@ -140,13 +141,15 @@ pub fn has_ipfilter(guest: &Guest, device: &Device) -> bool {
     guest.options.ipfilter || guest.definitions.sets.contains_key(&ipfilter(device))
 }
 
-/// The entries that a device's ipfilter set always contains: the link-local address of its MAC and no other one, and a
-/// container's configured addresses.
+/// What a device's filter set always holds: the link-local address of its MAC and no other one, `::` for duplicate address
+/// detection (RFC 4862), and a container's configured addresses.
 fn own_addresses(device: &Device) -> Extra {
     let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
     let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let unspecified = IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let configured = device.addresses.iter().map(|address| (IpNet::from(*address), false));
-    let entries: Vec<_> = link_local.into_iter().chain([(all_link_local.into(), true)]).chain(configured).collect();
+    let implied = [(all_link_local.into(), true), (unspecified, false)];
+    let entries: Vec<_> = link_local.into_iter().chain(implied).chain(configured).collect();
     Extra { count: entries.len(), entries }
 }
 

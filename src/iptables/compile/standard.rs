@@ -1,11 +1,16 @@
 //! The standard chains of every configuration.
 use super::FamilyCompiler;
 use super::builder::{Log, jump, made};
-use super::matches::{dports, icmp_proto, icmp_type, invalid, net, opening, port, set_mark, tcp, udp};
+use super::matches::{
+    dports, icmp_number, icmp_proto, icmp_type, invalid, net, opening, port, proto, set_mark, tcp, udp,
+};
 use crate::config::HostOptions;
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, RejectWith, Side, Target, TcpFlags};
 use crate::model::{Family, Origin, Verdict};
+
+/// The ICMPv6 types of Multicast Listener Discovery: query, report, done, and version 2's report (RFC 3810).
+const MULTICAST_LISTENERS: [u8; 4] = [130, 131, 132, 143];
 
 impl FamilyCompiler<'_> {
     /// All standard chains.
@@ -71,28 +76,37 @@ impl FamilyCompiler<'_> {
     }
 
     /// Builds the chain for packets that a DROP or REJECT policy refuses without logging.
-    fn default_action(&mut self, name: FixedChain, smb: &Target) {
+    fn default_action(&mut self, name: FixedChain, drop: &Target) {
         let origin = |what: &str| made(format!("standard chain {name}: {what}"));
         let mut rules = self.chain(name);
         let dport = |first, last| port(Side::Destination, first, last);
         let sport = |number| port(Side::Source, number, number);
-        rules.spec([tcp(), dport(43, 43)], jump(names::REJECT), &origin("whois"));
+        rules.spec([tcp(), dport(43, 43)], drop.clone(), &origin("whois"));
+        let module = Match::Module(if self.family == Family::V4 { "icmp" } else { "icmpv6" });
+        match self.family {
+            Family::V4 => rules.spec([proto("igmp", 2)], Target::Accept, &origin("IGMP, by which switches learn")),
+            Family::V6 => {
+                for kind in MULTICAST_LISTENERS {
+                    let matches = vec![icmp_proto(Family::V6), module.clone(), icmp_number(kind)];
+                    rules.spec(matches, Target::Accept, &origin("MLD, by which switches learn"));
+                }
+            }
+        }
         rules.spec([], jump(names::DROP_BROADCAST), &origin("broadcasts"));
         let kinds = match self.family {
             Family::V4 => ["destination-unreachable", "source-quench", "time-exceeded"],
             Family::V6 => ["destination-unreachable", "time-exceeded", "packet-too-big"],
         };
-        let module = Match::Module(if self.family == Family::V4 { "icmp" } else { "icmpv6" });
         for kind in kinds {
             let matches = vec![icmp_proto(self.family), module.clone(), icmp_type(self.family, kind)];
             rules.spec(matches, Target::Accept, &origin("ICMP that connections need"));
         }
         rules.spec([invalid()], Target::Drop, &origin("invalid connection state"));
         let noise = origin("SMB noise");
-        rules.spec([udp(), dports(&[135, 445])], smb.clone(), &noise);
-        rules.spec([udp(), dport(137, 139)], smb.clone(), &noise);
-        rules.spec([udp(), sport(137), dport(1024, 65535)], smb.clone(), &noise);
-        rules.spec([tcp(), dports(&[135, 139, 445])], smb.clone(), &noise);
+        rules.spec([udp(), dports(&[135, 445])], drop.clone(), &noise);
+        rules.spec([udp(), dport(137, 139)], drop.clone(), &noise);
+        rules.spec([udp(), sport(137), dport(1024, 65535)], drop.clone(), &noise);
+        rules.spec([tcp(), dports(&[135, 139, 445])], drop.clone(), &noise);
         rules.spec([udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
         rules.spec(opening(true), Target::Drop, &origin("TCP that opens no connection"));
         rules.spec([udp(), sport(53)], Target::Drop, &origin("late DNS answers"));

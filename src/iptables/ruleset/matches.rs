@@ -58,6 +58,8 @@ pub enum Physdev {
     Out(Interface),
     /// `--physdev-out DEV --physdev-is-bridged`: like [`Physdev::Out`], in the order used by IPS rules.
     OutFirst(Interface),
+    /// `--physdev-in DEV`: whether the packet is bridged or not.
+    Any(Interface),
 }
 
 /// One match of a rule. All matches of a rule must be true; they are written in this order.
@@ -159,6 +161,7 @@ impl Physdev {
         match self {
             Physdev::In(device) => put(out, &[" -m physdev --physdev-is-bridged --physdev-in ", device.as_str()]),
             Physdev::Out(device) => put(out, &[" -m physdev --physdev-is-bridged --physdev-out ", device.as_str()]),
+            Physdev::Any(device) => put(out, &[" -m physdev --physdev-in ", device.as_str()]),
             Physdev::OutFirst(device) => {
                 put(out, &[" -m physdev --physdev-out ", device.as_str(), " --physdev-is-bridged"])
             }

@@ -176,7 +176,7 @@ impl Situation<'_> {
     fn matches_port(&self, physdev: &Physdev) -> bool {
         let Hop::Bridge { from, to, .. } = self.hop else { return false };
         match physdev {
-            Physdev::In(device) => device.covers(from),
+            Physdev::In(device) | Physdev::Any(device) => device.covers(from),
             Physdev::Out(device) | Physdev::OutFirst(device) => device.covers(to),
         }
     }
