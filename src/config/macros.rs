@@ -1,5 +1,6 @@
 //! Combines macros with the parameters of the rule that uses them.
 use super::ports::{self, icmp_type};
+use super::resolve::is_any;
 use super::rule::Term;
 use super::syntax::RawRule;
 use crate::builtin::databases::Databases;
@@ -53,7 +54,7 @@ fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'
     } = raw;
     for MacroRule { proto: fixed_proto, sport: fixed_sport, dport: fixed_dport, icmp_type: fixed_type } in rules {
         let pairs = [
-            ("proto", proto.filter(|proto| *proto != "0"), Some(*fixed_proto)),
+            ("proto", proto.filter(|proto| !is_any(proto)), Some(*fixed_proto)),
             ("sport", *sport, *fixed_sport),
             ("dport", *dport, *fixed_dport),
             ("icmp-type", *icmp_type, *fixed_type),

@@ -99,13 +99,18 @@ pub fn alias(text: &str) -> Option<Alias> {
 
 /// Parses `[ALIASES]`.
 pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -> BTreeMap<String, Alias> {
-    let mut aliases = BTreeMap::new();
+    let (mut aliases, mut lines_of) = (BTreeMap::new(), BTreeMap::new());
     for line in lines {
         let words: Vec<_> = line.without_comment.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         let (fault, word) = match words[..] {
             [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
                 Some(alias) => {
-                    aliases.insert(name.to_ascii_lowercase(), alias);
+                    let name = name.to_ascii_lowercase();
+                    if let Some(first) = lines_of.insert(name.clone(), line.number) {
+                        let text = format!("alias '{name}' is already defined in line {first}: this line counts");
+                        reports.push(Report::warning(file, line.number, text));
+                    }
+                    aliases.insert(name, alias);
                     continue;
                 }
                 None => (NO_ADDRESS.to_string(), address),

@@ -10,7 +10,7 @@ use super::values;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
-    Address, Direction, Family, Fault, IcmpType, Interface, PerFamily, Ports, Report, Sought, Spelled, Verdict, shown,
+    Address, Direction, Family, Fault, IcmpType, PerFamily, Ports, Report, Sought, Spelled, Token, Verdict, shown,
 };
 use std::sync::Arc;
 
@@ -207,6 +207,10 @@ impl<'a> Check<'a> {
         let (verdict, mac) = verdict.filter(|_| self.faults.is_empty())?;
         let terms = match mac {
             Some(mac) => match terms(mac, self.raw, self.family, self.context.databases) {
+                Ok(terms) if self.family.is_some_and(|family| terms[family].is_empty()) => {
+                    self.fault("macro", MIXED);
+                    return None;
+                }
                 Ok(terms) => terms,
                 Err(faults) => {
                     self.faults = faults;
@@ -249,9 +253,11 @@ impl<'a> Check<'a> {
 
     /// The protocol; 0 is the same as none.
     fn proto(&mut self) -> Option<Spelled<u8>> {
-        let text = self.raw.proto.filter(|text| *text != "0")?;
+        let text = self.raw.proto.filter(|text| !is_any(text))?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
-        if known.is_none() {
+        if known.as_ref().is_some_and(|known| known.value == 0) {
+            self.fault("proto", format!("'{text}' has the number 0, which means every protocol to the tools"));
+        } else if known.is_none() {
             self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
         }
         self.family = icmp_family(text);
@@ -262,7 +268,7 @@ impl<'a> Check<'a> {
         let text = text?;
         let Some(proto) = proto else {
             self.fault(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
-            if self.raw.proto.is_none_or(|proto| proto == "0") {
+            if self.raw.proto.is_none_or(is_any) {
                 self.fault("proto", format!("missing property - '{part}' requires this property"));
             }
             return None;
@@ -343,15 +349,20 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A letter, then letters, digits and `_`, then optionally `.N` or `:N`; at most 15 characters.
+/// Whether a protocol is as none: `ip` and 0 are any.
+pub fn is_any(protocol: &str) -> bool {
+    matches!(protocol, "0" | "ip")
+}
+
+/// The maximum length of an alternative name of an interface (`ALTIFNAMSIZ`), in bytes. Whether the interface itself has a
+/// name that fits is only known once alternative names are resolved.
+const LONGEST_ALTNAME: usize = 127;
+
+/// Whether the kernel takes this as a name: no blank and no `/`, and not `.` or `..` (`dev_valid_name`). A `:` separates the
+/// number of an alias, and a `+` would be a wildcard of the tools.
 fn is_interface(text: &str) -> bool {
-    let (name, unit) = match text.split_once(['.', ':']) {
-        Some((name, unit)) => (name, Some(unit)),
-        None => (text, None),
-    };
-    let word = name.len() > 1
-        && name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let digits = |unit: &str| !unit.is_empty() && unit.bytes().all(|byte| byte.is_ascii_digit());
-    word && unit.is_none_or(digits) && Interface::new(text).is_some()
+    let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
+    let digits = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = !matches!(name, "" | "." | "..") && !name.contains(['/', '+', ',']) && text.len() <= LONGEST_ALTNAME;
+    whole && number.is_none_or(digits) && Token::new(text).is_some()
 }

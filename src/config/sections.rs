@@ -65,19 +65,23 @@ pub struct Sections<'a> {
     pub aliases: Vec<Line<'a>>,
     /// `[RULES]`
     pub rules: Vec<Line<'a>>,
-    /// `[IPSET name]`; of two with the same name the later one is used.
+    /// `[IPSET name]`; those with the same name are joined.
     pub sets: Vec<Named<'a>>,
     /// `[GROUP name]`; likewise.
     pub groups: Vec<Named<'a>>,
 }
 
+/// Where lines go.
 enum Place {
-    Nowhere,
+    /// To no section; whether that was reported for the block.
+    Nowhere {
+        reported: bool,
+    },
     Options,
     Aliases,
     Rules,
-    Set,
-    Group,
+    Set(usize),
+    Group(usize),
 }
 
 /// The text of a file, without the byte order mark of some editors. Bytes that are not UTF-8 become U+FFFD, which is not
@@ -114,7 +118,7 @@ impl<'a> Sections<'a> {
     /// Splits a file into sections, and reports lines outside of sections.
     pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
-        let mut place = Place::Nowhere;
+        let mut place = Place::Nowhere { reported: false };
         for (number, raw) in (1..).zip(lines(text)) {
             let line = Line::new(number, raw);
             if line.text.is_empty() || line.text.starts_with('#') {
@@ -126,7 +130,9 @@ impl<'a> Sections<'a> {
             }
             match header(line, kinds) {
                 Some(header) => place = sections.open(line, header, file, reports),
-                None => sections.put(line, &place, file, reports),
+                // whatever begins like a header ends the section
+                None if line.text.starts_with('[') => place = sections.no_header(line, &mut place, file, reports),
+                None => sections.put(line, &mut place, file, reports),
             }
         }
         sections
@@ -149,36 +155,75 @@ impl<'a> Sections<'a> {
             Header::Aliases => Place::Aliases,
             Header::Rules => Place::Rules,
             Header::Set(name) => match checked(name, "ipset", LONGEST_NAME, reports) {
-                Some(set) => {
-                    self.sets.push(set);
-                    Place::Set
-                }
-                None => Place::Nowhere,
+                Some(set) => Place::Set(join(&mut self.sets, set, "ipset", file, reports)),
+                None => Place::Nowhere { reported: false },
             },
             Header::Group(name) => match checked(name, "security group", LONGEST_GROUP, reports) {
-                Some(group) => {
-                    self.groups.push(group);
-                    Place::Group
-                }
-                None => Place::Nowhere,
+                Some(group) => Place::Group(join(&mut self.groups, group, "group", file, reports)),
+                None => Place::Nowhere { reported: false },
             },
         }
     }
 
-    fn put(&mut self, line: Line<'a>, place: &Place, file: &Arc<str>, reports: &mut Vec<Report>) {
+    /// A line that begins like a header and is none: the lines below it belong to no section.
+    fn no_header(&mut self, line: Line<'a>, place: &mut Place, file: &Arc<str>, reports: &mut Vec<Report>) -> Place {
+        let keyword = line.text[1..].split([' ', '\t', ']']).next().unwrap_or_default();
+        let of_other_files = ["group", "ipset", "aliases"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
+        match place {
+            // a section that other kinds of files have is reported as the line of the section that it stands in
+            Place::Rules if of_other_files && line.without_comment.ends_with(']') => {
+                self.rules.push(line);
+                Place::Nowhere { reported: true }
+            }
+            Place::Nowhere { reported } => {
+                *reported = false;
+                self.put(line, place, file, reports);
+                Place::Nowhere { reported: false }
+            }
+            _ => {
+                let text = format!("unknown section '{}': the lines below it are ignored", shown(line.text));
+                reports.push(Report::line(file, line.number, text));
+                Place::Nowhere { reported: true }
+            }
+        }
+    }
+
+    fn put(&mut self, line: Line<'a>, place: &mut Place, file: &Arc<str>, reports: &mut Vec<Report>) {
         let lines = match place {
-            Place::Nowhere => None,
+            Place::Nowhere { reported } => {
+                if !std::mem::replace(reported, true) {
+                    reports.push(Report::line(file, line.number, "skip line - no section"));
+                }
+                return;
+            }
             Place::Options => Some(&mut self.options),
             Place::Aliases => Some(&mut self.aliases),
             Place::Rules => Some(&mut self.rules),
-            Place::Set => self.sets.last_mut().map(|set| &mut set.lines),
-            Place::Group => self.groups.last_mut().map(|group| &mut group.lines),
+            Place::Set(index) => self.sets.get_mut(*index).map(|set| &mut set.lines),
+            Place::Group(index) => self.groups.get_mut(*index).map(|group| &mut group.lines),
         };
-        match lines {
-            Some(lines) => lines.push(line),
-            None => reports.push(Report::line(file, line.number, "skip line - no section")),
+        if let Some(lines) = lines {
+            lines.push(line);
         }
     }
+}
+
+/// The index of the section with this name: a new one, or the first of this name, which goes on.
+fn join<'a>(
+    sections: &mut Vec<Named<'a>>,
+    section: Named<'a>,
+    what: &str,
+    file: &Arc<str>,
+    reports: &mut Vec<Report>,
+) -> usize {
+    let Some(index) = sections.iter().position(|known| known.name == section.name) else {
+        sections.push(section);
+        return sections.len() - 1;
+    };
+    let first = sections[index].line;
+    let text = format!("{what} '{}' is already defined in line {first}: both parts are joined", section.name);
+    reports.push(Report::warning(file, section.line, text));
+    index
 }
 
 /// The error of a line that cannot be parsed at all.
@@ -206,20 +251,16 @@ enum Header<'a> {
 }
 
 fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
-    if let Some(keyword) = line.text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        match keyword.to_ascii_lowercase().as_str() {
-            "options" => return Some(Header::Options),
-            "rules" => return Some(Header::Rules),
-            "aliases" if kinds.definitions => return Some(Header::Aliases),
-            _ => {}
-        }
-    }
-    // any text is accepted as a name here, so that the lines below an invalid name do not belong to the section before
     let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
+    // any text is accepted as a name here, so that the lines below an invalid name do not belong to the section before
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
+    let name = blank_trimmed(name);
     match keyword.to_ascii_lowercase().as_str() {
-        "ipset" if kinds.definitions => Some(Header::Set(blank_trimmed(name))),
-        "group" if kinds.groups => Some(Header::Group(blank_trimmed(name))),
+        "options" if name.is_empty() => Some(Header::Options),
+        "rules" if name.is_empty() => Some(Header::Rules),
+        "aliases" if name.is_empty() && kinds.definitions => Some(Header::Aliases),
+        "ipset" if kinds.definitions => Some(Header::Set(name)),
+        "group" if kinds.groups => Some(Header::Group(name)),
         _ => None,
     }
 }
@@ -260,11 +301,41 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_a_header_is_content() {
-        for text in ["[RULES] # c", "[RULE]", "[ RULES]", "[IPSETS ab]", "[GROUP gg] x", "[GROUP gg", "[RULES"] {
-            let whole = format!("[OPTIONS]\n{text}");
-            assert_eq!(sections(&whole).0.options.len(), 1, "{text}");
+    fn lines_that_begin_like_a_header_end_the_section() {
+        for text in ["[RULE]", "[ RULES]", "[IPSETS ab]", "[GROUP gg] x", "[GROUP gg", "[RULES", "[RULES] x", "["] {
+            let whole = format!("[OPTIONS]\na: 1\n{text}\nb: 2\nc: 3\n[OPTIONS] # more\nd: 4");
+            let (sections, reports) = sections(&whole);
+            let options: Vec<_> = sections.options.iter().map(|line| line.text).collect();
+            assert_eq!(options, ["a: 1", "d: 4"], "{text}");
+            assert_eq!(reports, [format!("f (line 3): unknown section '{text}': the lines below it are ignored")]);
         }
+    }
+
+    #[test]
+    fn comments_may_follow_every_header() {
+        for header in ["[RULES] # c", "[RULES]#c", "[OPTIONS] #", "[aliases]\t# [x]", "[ipset ab]# c", "[GROUP gg] # c"]
+        {
+            let whole = format!("{header}\nx y");
+            let (sections, reports) = sections(&whole);
+            assert_eq!(reports, [""; 0], "{header}");
+            let Sections { options, aliases, rules, sets, groups } = sections;
+            let named = sets.iter().chain(&groups).map(|one| one.lines.len()).sum::<usize>();
+            assert_eq!(options.len() + aliases.len() + rules.len() + named, 1, "{header}");
+        }
+    }
+
+    #[test]
+    fn sections_with_one_name_are_joined() {
+        let (sections, reports) = sections("[IPSET Ab]\n1.1.1.1\n[GROUP gg]\nx\n[ipset aB]\n2.2.2.2\n[group GG]\ny\n");
+        assert_eq!((sections.sets.len(), sections.sets[0].lines.len()), (1, 2));
+        assert_eq!((sections.groups.len(), sections.groups[0].lines.len()), (1, 2));
+        assert_eq!(
+            reports,
+            [
+                "f (line 5): ipset 'ab' is already defined in line 1: both parts are joined",
+                "f (line 7): group 'gg' is already defined in line 3: both parts are joined",
+            ]
+        );
     }
 
     #[test]

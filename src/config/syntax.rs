@@ -1,5 +1,5 @@
 //! The syntax of a rule line; its words are not resolved.
-use super::sections::{Line, cut};
+use super::sections::Line;
 use super::values::log_level;
 use crate::model::{Sought, shown};
 
@@ -46,6 +46,19 @@ fn trimmed(text: &str) -> &str {
     &text[start.unwrap_or(text.len())..]
 }
 
+/// What is wrong with an option of a rule.
+enum OptionFault<'a> {
+    /// A word that was looked up and not found.
+    Unknown(&'a str, Sought),
+    /// The option was given before.
+    Twice(&'a str),
+}
+
+/// Whether an action may be a macro whose verdict stands behind a blank.
+fn rule_ends_here(action: &str) -> bool {
+    !action.contains('(')
+}
+
 impl<'a> RawRule<'a> {
     /// `[|]TYPE ACTION [options] [# comment]`
     pub fn parse(line: Line<'a>) -> Result<Self, Unparsable<'a>> {
@@ -64,19 +77,28 @@ impl<'a> RawRule<'a> {
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
         rest = trimmed(rest);
         while !rest.is_empty() {
-            rest = rule.option(rest).map_err(|(word, sought)| unparsable("rule parameters", rest, word, sought))?;
+            rest = rule.option(rest).map_err(|fault| match fault {
+                OptionFault::Unknown(word, sought) => {
+                    let mut fault = unparsable("rule parameters", rest, word, sought);
+                    if word.starts_with('(') && rule_ends_here(action) {
+                        fault.text += ": no blank before the parenthesis";
+                    }
+                    fault
+                }
+                OptionFault::Twice(word) => {
+                    Unparsable { text: format!("{word} given twice"), word, sought: Sought::RuleOption }
+                }
+            })?;
         }
         Ok(rule)
     }
 
-    /// Parses a leading `-x value` with one blank in between; the error has the offending word.
-    fn option(&mut self, text: &'a str) -> Result<&'a str, (&'a str, Sought)> {
-        let unknown = || (split(text).map_or(text, |(word, _)| word), Sought::RuleOption);
-        let (option, rest) = cut(text, b' ').ok_or_else(unknown)?;
+    /// Parses a leading `-x value`.
+    fn option(&mut self, text: &'a str) -> Result<&'a str, OptionFault<'a>> {
+        let (option, rest) = split(text).unwrap_or((text, ""));
+        let unknown = || OptionFault::Unknown(option, Sought::RuleOption);
+        let rest = trimmed(rest);
         let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));
-        if value.is_empty() {
-            return Err(unknown());
-        }
         let rest = trimmed(rest);
         let slot = match option {
             "-i" | "-iface" | "--iface" => &mut self.iface,
@@ -86,14 +108,18 @@ impl<'a> RawRule<'a> {
             "-sport" | "--sport" => &mut self.sport,
             "-dport" | "--dport" => &mut self.dport,
             "-icmp-type" | "--icmp-type" => &mut self.icmp_type,
+            "-log" | "--log" if value.is_empty() => return Err(unknown()),
             "-log" | "--log" => {
-                self.log = Some(log_level(value).ok_or((value, Sought::LogLevel))?);
-                return Ok(rest);
+                let level = log_level(value).ok_or(OptionFault::Unknown(value, Sought::LogLevel))?;
+                return if self.log.replace(level).is_some() { Err(OptionFault::Twice(option)) } else { Ok(rest) };
             }
             _ => return Err(unknown()),
         };
-        *slot = Some(value);
-        Ok(rest)
+        if value.is_empty() {
+            return Err(unknown());
+        }
+        // the last one would count silently, and may be the wider one
+        if slot.replace(value).is_some() { Err(OptionFault::Twice(option)) } else { Ok(rest) }
     }
 
     /// The word for the part of a report: the name of an option, `type`, `action` or `macro`.
@@ -140,7 +166,8 @@ mod tests {
         assert_eq!((rule.kind, rule.action, rule.iface, rule.proto), ("in", "SSH(ACCEPT)", Some("net0"), Some("tcp")));
         assert_eq!((rule.dport, rule.source, rule.log), (Some("22"), Some("+a"), Some(Some(6))));
         assert_eq!(parse("GROUP web").unwrap().action, "web");
-        assert_eq!(parse("IN DROP -p tcp -p udp").unwrap().proto, Some("udp"));
+        let rule = parse("IN\t ACCEPT  -p  tcp \t-dport\t22").unwrap();
+        assert_eq!((rule.proto, rule.dport), (Some("tcp"), Some("22")));
     }
 
     #[test]
@@ -150,7 +177,13 @@ mod tests {
             ("|IN # c", "unable to parse rule: IN"),
             ("this is not a rule", "unable to parse rule parameters: not a rule"),
             ("IN ACCEPT -p tcp trailing garbage", "unable to parse rule parameters: trailing garbage"),
-            ("IN ACCEPT -p  tcp", "unable to parse rule parameters: -p  tcp"),
+            ("IN ACCEPT -p tcp -dport 23 -dport 2323", "-dport given twice"),
+            ("IN ACCEPT -p tcp --proto udp", "--proto given twice"),
+            ("IN ACCEPT -i vmbr0 -iface vmbr1", "-iface given twice"),
+            ("IN ACCEPT -source 1.1.1.1 --source 1.1.1.1", "--source given twice"),
+            ("IN ACCEPT -log nolog -log info", "-log given twice"),
+            ("IN SSH (ACCEPT)", "unable to parse rule parameters: (ACCEPT): no blank before the parenthesis"),
+            ("IN HTTP\t(DROP) -i x", "unable to parse rule parameters: (DROP) -i x: no blank before the parenthesis"),
             ("IN ACCEPT -p", "unable to parse rule parameters: -p"),
             ("IN ACCEPT -log loud", "unable to parse rule parameters: -log loud"),
             ("IN ACCEPT -log INFO", "unable to parse rule parameters: -log INFO"),

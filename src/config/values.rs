@@ -29,11 +29,11 @@ pub(super) fn log_level(word: &str) -> Option<Option<u8>> {
     (0..).zip(LEVELS).find(|(_, name)| *name == word).map(|(level, _)| Some(level))
 }
 
-/// `0` or `1`.
+/// `0` or `1`, or a word that means one of them, in any case.
 pub(super) fn boolean(value: &str) -> Option<bool> {
-    match value {
-        "0" => Some(false),
-        "1" => Some(true),
+    match value.to_ascii_lowercase().as_str() {
+        "0" | "no" | "off" | "false" => Some(false),
+        "1" | "yes" | "on" | "true" => Some(true),
         _ => None,
     }
 }
@@ -44,23 +44,26 @@ pub(super) fn integer(value: &str) -> Option<u64> {
     digits.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
-/// `[enable=]<0|1>[,rate=<n>/(second|minute|hour|day)][,burst=<n>]`; burst 0 is the same as none.
+/// A property string: `[enable=]<0|1>`, `rate=<n>/(second|minute|hour|day)` and `burst=<n>` in any order; burst 0 is none.
 pub(super) fn log_ratelimit(value: &str) -> Option<LogRatelimit> {
-    let mut parts = value.split(',').map(str::trim);
-    let first = parts.next()?;
-    let enable = boolean(first.strip_prefix("enable=").unwrap_or(first))?;
-    let (mut own, mut burst) = (None, None);
-    for part in parts {
-        let (key, value) = part.split_once('=')?;
-        match key {
-            "rate" => own = Some(rate(value)?),
-            "burst" => burst = Some(u32::try_from(integer(value)?).unwrap_or(u32::MAX)).filter(|burst| *burst > 0),
+    let (mut enable, mut own, mut burst) = (None, None, None);
+    for part in value.split(',').map(str::trim) {
+        let (key, value) = part.split_once('=').unwrap_or(("enable", part));
+        let (key, value) = (key.trim(), value.trim());
+        let twice = match key {
+            "enable" => enable.replace(boolean(value)?).is_some(),
+            "rate" => own.replace(rate(value)?).is_some(),
+            "burst" => burst.replace(u32::try_from(integer(value)?).unwrap_or(u32::MAX)).is_some(),
             _ => return None,
+        };
+        if twice {
+            return None;
         }
     }
+    let burst = burst.filter(|burst| *burst > 0);
     let default = LogRatelimit::default().0?.rate.clone();
     let rate = LogRate { rate: own.unwrap_or(default), burst };
-    Some(LogRatelimit(enable.then(|| rate.into())))
+    Some(LogRatelimit(enable?.then(|| rate.into())))
 }
 
 fn rate(value: &str) -> Option<Spelled<Rate>> {
@@ -105,6 +108,12 @@ mod tests {
         for (value, text) in [
             ("1", Some("1/sec None")),
             ("enable=1,rate=20/minute,burst=7", Some("20/minute Some(7)")),
+            ("burst=50,enable=1,rate=20/minute", Some("20/minute Some(50)")),
+            ("rate=20/minute,1", Some("20/minute None")),
+            ("enable=yes, burst=3", Some("1/sec Some(3)")),
+            ("burst=7,rate=1/hour,enable=off", Some("off")),
+            ("1,enable=1", None),
+            ("1,burst=2,burst=3", None),
             ("1,burst=0", Some("1/sec None")),
             ("0,rate=1/day", Some("off")),
             ("1,rate=8/day,burst=13", Some("8/day Some(13)")),

@@ -1,5 +1,5 @@
 //! `corosync.conf`: the links between the nodes (corosync.conf(5)).
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Which addresses of a host name corosync uses (`totem.ip_version`).
@@ -32,6 +32,8 @@ pub struct Corosync {
     pub multicast: bool,
     /// How host names are resolved.
     pub ip_version: IpVersion,
+    /// The ports that links are given (`totem.interface.mcastport`).
+    pub ports: BTreeSet<u16>,
 }
 
 impl IpVersion {
@@ -86,6 +88,9 @@ impl Corosync {
                     path.pop();
                 }
                 Word::Pair(key, value) if path == ["totem"] => corosync.totem(key, value),
+                Word::Pair("mcastport", value) if path == ["totem", "interface"] => {
+                    corosync.ports.extend(value.parse::<u16>())
+                }
                 Word::Pair(key, value) if path == ["nodelist", "node"] => match &mut node {
                     Some((name, _)) if key == "name" => *name = value.to_string(),
                     Some((_, node)) if link_number(key).is_some() => {

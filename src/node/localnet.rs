@@ -1,19 +1,34 @@
 //! The local network: the route that contains the node's address.
-use super::routes;
+use super::routes::{self, Route};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: the first route that contains it,
-/// except default routes. An IPv6 network is formatted as in that file, in eight groups of four digits.
+/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: of the routes without a gateway that
+/// contain it the most specific one. A wide route, such as the halves of a VPN's default route, is none of the node's. An
+/// IPv6 network is formatted as in that file, in eight groups of four digits.
 #[must_use]
 pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<String> {
-    let found = |net: &IpNet| net.prefix_len() > 0 && net.contains(&address);
     match address {
-        IpAddr::V4(_) => routes::v4(routes_v4).map(|route| route.net).find(found).map(|net| net.to_string()),
-        IpAddr::V6(_) => routes::v6(routes_v6).map(|route| route.net).find(found).map(|net| spelled_out(&net)),
+        IpAddr::V4(_) => connected(address, routes::v4(routes_v4), SHORTEST_V4).map(|net| net.to_string()),
+        IpAddr::V6(_) => connected(address, routes::v6(routes_v6), SHORTEST_V6).map(|net| spelled_out(&net)),
     }
+}
+
+/// The shortest prefixes of a local network.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 16;
+
+/// The most specific network, and of several the first. A route to the address alone says nothing of its neighbours.
+fn connected(address: IpAddr, routes: impl Iterator<Item = Route>, shortest: u8) -> Option<IpNet> {
+    let leads = |route: &Route| {
+        let Route { net, interface, by_gateway, refuses } = route;
+        !by_gateway && !refuses && interface != "lo" && net.prefix_len() >= shortest && net.contains(&address)
+    };
+    let nets: Vec<IpNet> = routes.filter(leads).map(|route| route.net).collect();
+    let specific = |net: &&IpNet| (net.prefix_len() < net.max_prefix_len(), net.prefix_len());
+    nets.iter().rev().max_by_key(specific).copied()
 }
 
 /// The broadcast addresses of the node's networks: of the routes in `/proc/net/route` without a gateway, and of the loopback
@@ -68,6 +83,62 @@ mod tests {
             ("2001:db8:2::5", None),
         ] {
             assert_eq!(detect(address.parse().unwrap(), V4, V6).as_deref(), network, "{address}");
+        }
+    }
+
+    /// A line of `/proc/net/route`.
+    fn route(interface: &str, net: &str, gateway: &str, flags: u16) -> String {
+        let hex = |address: Ipv4Addr| format!("{:08X}", u32::from_ne_bytes(address.octets()));
+        let net: ipnet::Ipv4Net = net.parse().unwrap();
+        let gateway = hex(gateway.parse().unwrap());
+        format!("{interface} {} {gateway} {flags:04X} 0 0 0 {} 0 0 0\n", hex(net.addr()), hex(net.netmask()))
+    }
+
+    #[test]
+    fn wide_routes_and_those_by_gateways_are_not_local() {
+        let own = route("vmbr0", "192.168.1.0/24", "0.0.0.0", 1);
+        for other in [
+            route("tun0", "128.0.0.0/1", "0.0.0.0", 1),
+            route("tun0", "192.0.0.0/2", "10.8.0.1", 3),
+            route("vmbr0", "192.0.0.0/7", "0.0.0.0", 1),
+            route("vmbr0", "192.168.1.0/28", "192.168.1.1", 3),
+            route("*", "192.168.1.0/26", "0.0.0.0", 0x0200),
+            route("vmbr1", "192.0.0.0/8", "0.0.0.0", 1),
+            route("vmbr1", "192.168.1.10/32", "0.0.0.0", 5),
+            route("lo", "192.168.1.0/25", "0.0.0.0", 1),
+        ] {
+            let address = "192.168.1.10".parse().unwrap();
+            for text in [format!("{own}{other}"), format!("{other}{own}")] {
+                assert_eq!(detect(address, &text, "").as_deref(), Some("192.168.1.0/24"), "{text}");
+            }
+        }
+        let address = "10.1.1.5".parse().unwrap();
+        let wide = route("vmbr0", "10.0.0.0/8", "10.1.1.1", 3);
+        assert_eq!(detect(address, &wide, ""), None);
+        assert_eq!(detect(address, &route("vmbr0", "10.0.0.0/8", "0.0.0.0", 1), "").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(detect(address, &route("vmbr0", "10.1.1.5/32", "0.0.0.0", 5), "").as_deref(), Some("10.1.1.5/32"));
+    }
+
+    #[test]
+    fn in_ipv6_the_address_itself_and_wide_routes_are_not_local() {
+        let route = |net: &str, prefix: u8, gateway: &str, flags: &str, interface: &str| {
+            let digits = |text: &str| format!("{:032x}", u128::from(text.parse::<std::net::Ipv6Addr>().unwrap()));
+            let none = "0".repeat(32);
+            format!(
+                "{} {prefix:02x} {none} 00 {} 00000100 00000001 0 {flags} {interface}\n",
+                digits(net),
+                digits(gateway)
+            )
+        };
+        let own = route("2001:db8:1::", 64, "::", "00000001", "vmbr0");
+        for other in [
+            route("2001:db8:1::5", 128, "::", "80200001", "lo"),
+            route("2000::", 3, "::", "00000001", "tun0"),
+            route("2001:db8:1::", 80, "fe80::1", "00000003", "vmbr0"),
+            route("2001:db8:1::", 96, "::", "00200200", "lo"),
+        ] {
+            let found = detect("2001:db8:1::5".parse().unwrap(), "", &format!("{other}{own}"));
+            assert_eq!(found.as_deref(), Some("2001:0db8:0001:0000:0000:0000:0000:0000/64"), "{other}");
         }
     }
 }

@@ -2,10 +2,11 @@
 use super::corosync::{Corosync, link_number};
 use super::{faults, localnet, members};
 use crate::inputs::{Facts, Tree};
-use crate::model::{Report, Spelled};
+use crate::model::{Report, Severity, Spelled, shown};
 use crate::paths::{COROSYNC, MEMBERS};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The local network if none is detected.
 const NO_NETWORK: &str = "127.0.0.0/8";
@@ -45,6 +46,8 @@ pub struct CorosyncLinks {
     pub multicast: bool,
     /// The own address and that of another node on the same link, by node and link.
     pub pairs: Vec<(IpAddr, IpAddr)>,
+    /// The ports that links are given, besides the usual ones.
+    pub ports: Vec<u16>,
 }
 
 /// The network according to `.members`, `corosync.conf`, routes and resolver.
@@ -66,8 +69,14 @@ impl Network {
         let address = node_address(tree, facts);
         let detected = address.and_then(|address| localnet::detect(address, &facts.routes_v4, &facts.routes_v6));
         let corosync = corosync(tree);
-        let links =
-            |corosync: &Corosync| CorosyncLinks { multicast: corosync.multicast, pairs: pairs(corosync, facts) };
+        let links = |corosync: &Corosync| CorosyncLinks {
+            multicast: corosync.multicast,
+            pairs: pairs(corosync, facts),
+            ports: corosync.ports.iter().copied().collect(),
+        };
+        if let Some(corosync) = &corosync {
+            unresolved(corosync, facts, &tree.label(COROSYNC), &mut reports);
+        }
         let localnet = Localnet {
             node: facts.node.clone(),
             address,
@@ -141,4 +150,13 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
             (mine.is_ipv4() == theirs.is_ipv4()).then_some((mine, theirs))
         })
         .collect()
+}
+
+/// Reports the links without an address: no rule is made for them.
+fn unresolved(corosync: &Corosync, facts: &Facts, file: &Arc<str>, reports: &mut Vec<Report>) {
+    let links = corosync.nodes.iter().flat_map(|(name, node)| node.links.iter().map(move |link| (name, link)));
+    for (name, (key, value)) in links.filter(|(_, (_, value))| resolve(corosync, value, facts).is_none()) {
+        let text = format!("{key} of node '{name}', '{}', does not resolve: no rules for this link", shown(value));
+        reports.push(Report { severity: Severity::Warning, ..Report::file(file, text) });
+    }
 }

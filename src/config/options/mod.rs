@@ -7,7 +7,7 @@ use super::sections::Line;
 use super::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers;
-use crate::model::{FileKind, Report, Sought, Token, Verdict, shown};
+use crate::model::{FileKind, Origin, Report, Sought, Token, Verdict, shown};
 use std::sync::Arc;
 
 /// Why a value is bad.
@@ -30,6 +30,11 @@ fn level(value: &str) -> Option<Option<u8>> {
 
 /// What the kernel's settings take at the most, less what rounding up to 8192 may add.
 const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
+
+/// 0, 1, a time in seconds since 1970, or a word that means 0 or 1.
+fn switch_or_time(value: &str) -> Option<u64> {
+    integer(value).or_else(|| boolean(value).map(u64::from))
+}
 
 /// A number for one of the kernel's settings.
 fn setting(value: &str) -> Option<u64> {
@@ -61,7 +66,7 @@ pub(super) trait Options: Default + 'static {
 impl Options for ClusterOptions {
     const KIND: FileKind = FileKind::Cluster;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", |to, value, _| put(&mut to.enable, integer(value))),
+        row("enable", "0", |to, value, _| put(&mut to.enable, switch_or_time(value))),
         row("ebtables", "1", |to, value, _| put(&mut to.ebtables, boolean(value))),
         row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, policy(value))),
         row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
@@ -181,14 +186,26 @@ fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> R
     value.split(',').map(|name| find(name.trim()).map_err(|(text, sought)| Fault::Item(text, sought))).collect()
 }
 
-/// `key: value` with nothing between the key and the colon.
+/// `key: value` with nothing between the key and the colon, perhaps with a comment behind a blank.
 fn key_and_value(text: &str) -> Option<(&str, &str)> {
     let (key, value) = text.split_once(':')?;
     let word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with([' ', '\t']));
+    let value = comment.map_or(value, |(at, _)| &value[..at]);
     word.then(|| (key, value.trim()))
 }
 
-/// Reads the lines of `[OPTIONS]`; a bad one is reported and changes nothing.
+/// What counts for an option whose value cannot be parsed: of policies and filters the stricter value, not the default.
+fn stricter(key: &str) -> Option<&'static str> {
+    match key {
+        "policy_in" | "policy_out" | "policy_forward" => Some("DROP"),
+        "macfilter" | "ipfilter" | "nosmurfs" | "tcpflags" | "protection_synflood" | "ebtables" => Some("1"),
+        "nf_conntrack_allow_invalid" | "radv" => Some("0"),
+        _ => None,
+    }
+}
+
+/// Parses the lines of `[OPTIONS]`; a bad one is reported.
 pub(super) fn read<O: Options>(
     lines: &[Line<'_>],
     file: &Arc<str>,
@@ -197,35 +214,52 @@ pub(super) fn read<O: Options>(
 ) -> O {
     let mut options = O::default();
     for line in lines {
-        match set(&mut options, *line, databases) {
-            Ok(key) => {
-                options.lines().set(key, file, line.number);
-            }
-            Err((text, word, sought)) => {
-                reports.push(Report::line(file, line.number, text).at(line.span(word), sought));
-            }
+        let (key, report) = match set(&mut options, *line, file, databases) {
+            Ok((key, report)) => (Some(key), report),
+            Err((key, report)) => (key, Some(report)),
+        };
+        reports.extend(report);
+        let Some(key) = key else { continue };
+        if let Origin::Line(_, first) = options.lines().origin(key) {
+            let text = format!("option '{key}' is already set in line {first}: this line counts");
+            reports.push(Report::warning(file, line.number, text));
         }
+        options.lines().set(key, file, line.number);
     }
     options.lines().complete(O::ROWS.iter().map(|row| row.key), file);
     options
 }
 
-/// Sets what a line says and gives the key; or the text of a report, the word that is meant, and what it was looked up in.
-fn set<'a, O: Options>(
-    options: &mut O,
-    line: Line<'a>,
-    databases: &Databases,
-) -> Result<&'static str, (String, &'a str, Option<Sought>)> {
-    let unparsable = |word, sought| (format!("can't parse option '{}'", shown(line.text)), word, sought);
-    let (key, value) = key_and_value(line.text).ok_or_else(|| unparsable(line.text, None))?;
+/// What a line sets, with a warning; or the key that has a value all the same, if any, and what is wrong.
+type Outcome = Result<(&'static str, Option<Report>), (Option<&'static str>, Report)>;
+
+/// Sets what a line says.
+fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> Outcome {
+    let text = || format!("can't parse option '{}'", shown(line.text));
+    let unparsable = |word: &str, sought| Report::line(file, line.number, text()).at(line.span(word), sought);
+    let (key, value) = key_and_value(line.text).ok_or_else(|| (None, unparsable(line.text, None)))?;
     let row = O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(key));
-    let row = row.ok_or_else(|| unparsable(key, Some(Sought::Option(O::KIND))))?;
+    let row = row.ok_or_else(|| (None, unparsable(key, Some(Sought::Option(O::KIND)))))?;
     let word = if value.is_empty() { line.text } else { value };
-    (row.set)(options, value, databases).map_err(|fault| match fault {
+    let Err(fault) = (row.set)(options, value, databases) else {
+        // the reference takes 0 and 1 alone: who goes back to it has to know
+        let only_here = ["yes", "no", "on", "off", "true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        let warning = only_here.then(|| {
+            let mut warning = Report::warning(file, line.number, text()).at(line.span(word), None);
+            warning.marks[0].label = "read as 1 or 0 here: write that".to_string();
+            warning
+        });
+        return Ok((row.key, warning));
+    };
+    let mut report = match fault {
         Fault::Unparsable => unparsable(word, None),
-        Fault::Item(text, sought) => (text, word, Some(sought)),
-    })?;
-    Ok(row.key)
+        Fault::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
+    };
+    let strict = stricter(row.key).filter(|strict| (row.set)(options, strict, databases).is_ok());
+    if let Some(strict) = strict {
+        report.marks[0].label = format!("in force: {}: {strict}", row.key);
+    }
+    Err((strict.map(|_| row.key), report))
 }
 
 #[cfg(test)]
@@ -250,5 +284,63 @@ mod tests {
         set_to_default::<HostOptions>();
         set_to_default::<GuestOptions>();
         set_to_default::<VnetOptions>();
+    }
+
+    fn read_guest(text: &str) -> (GuestOptions, Vec<String>) {
+        let lines: Vec<_> = (1..).zip(text.lines()).map(|(number, line)| Line::new(number, line)).collect();
+        let mut reports = Vec::new();
+        let options = read(&lines, &"f".into(), &Databases::default(), &mut reports);
+        (options, reports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn comments_may_follow_a_value() {
+        let (options, reports) =
+            read_guest("enable: 1 # by ops\npolicy_in: REJECT\t# x\nlog_level_in: # none\nips_queues: 1:2 #");
+        assert_eq!(reports, [""; 0]);
+        assert!(options.enable && options.policy_in == Verdict::Reject && options.log_level_in.is_none());
+        assert_eq!(read_guest("policy_in: DROP#x").1, ["f (line 1): can't parse option 'policy_in: DROP#x'"]);
+    }
+
+    #[test]
+    fn booleans_may_be_words() {
+        for (word, value) in
+            [("yes", true), ("On", true), ("TRUE", true), ("no", false), ("off", false), ("False", false)]
+        {
+            let (options, reports) = read_guest(&format!("enable: {word}\nmacfilter: {word}\nipfilter: {word}"));
+            assert_eq!([options.enable, options.macfilter, options.ipfilter], [value; 3], "{word}");
+            assert!(
+                reports.len() == 3 && reports.iter().all(|report| report.contains("can't parse option")),
+                "{reports:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stricter_value_counts_where_none_can_be_read() {
+        for (line, strict) in [
+            ("policy_out: DROP;", GuestOptions { policy_out: Verdict::Drop, ..GuestOptions::default() }),
+            ("policy_in: maybe", GuestOptions::default()),
+            ("ipfilter: maybe", GuestOptions { ipfilter: true, ..GuestOptions::default() }),
+            ("macfilter: \"0\"", GuestOptions::default()),
+            ("radv: 2", GuestOptions::default()),
+        ] {
+            let (options, reports) = read_guest(line);
+            assert_eq!(reports, [format!("f (line 1): can't parse option '{line}'")]);
+            assert_eq!(GuestOptions { lines: Lines::default(), ..options }, strict, "{line}");
+        }
+    }
+
+    #[test]
+    fn of_two_lines_the_last_counts() {
+        let (options, reports) = read_guest("enable: 0\npolicy_in: DROP\nenable: 1\nPOLICY_IN: REJECT");
+        assert!(options.enable && options.policy_in == Verdict::Reject);
+        assert_eq!(
+            reports,
+            [
+                "f (line 3): option 'enable' is already set in line 1: this line counts",
+                "f (line 4): option 'policy_in' is already set in line 2: this line counts",
+            ]
+        );
     }
 }

@@ -86,11 +86,16 @@ impl FamilyCompiler<'_> {
     fn corosync(&self, node: &Node<'_>, rules: &mut Builder<'_>, direction: Direction) {
         let Some(corosync) = node.corosync else { return };
         let origin = made(paths::COROSYNC);
-        let ports = || [udp(), port(Side::Destination, COROSYNC.0, COROSYNC.1)];
+        // a link may be given a port of its own
+        let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
+        let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();
+        let ports = |(first, last)| [udp(), port(Side::Destination, first, last)];
         if corosync.multicast {
-            let [udp, ports] = ports();
-            let multicast = Match::AddrType(Side::Destination, AddrType::Multicast);
-            rules.plain([multicast, udp, ports], Target::Return, &origin);
+            for range in &all {
+                let [udp, ports] = ports(*range);
+                let multicast = Match::AddrType(Side::Destination, AddrType::Multicast);
+                rules.plain([multicast, udp, ports], Target::Return, &origin);
+            }
         }
         for (mine, theirs) in corosync.pairs.iter().filter(|(mine, _)| Family::of(*mine) == self.family) {
             let address = |side, address: &std::net::IpAddr| {
@@ -101,7 +106,11 @@ impl FamilyCompiler<'_> {
                 Direction::Out => [address(Side::Source, mine), address(Side::Destination, theirs)],
                 _ => [address(Side::Destination, mine), address(Side::Source, theirs)],
             };
-            rules.plain(Vec::from_iter(ends.into_iter().flatten().chain(ports())), Target::Return, &origin);
+            let ends: Vec<Match> = ends.into_iter().flatten().collect();
+            for range in &all {
+                let matches = ends.iter().cloned().chain(ports(*range));
+                rules.plain(Vec::from_iter(matches), Target::Return, &origin);
+            }
         }
     }
 

@@ -44,7 +44,11 @@ impl FamilyCompiler<'_> {
             let Rule { line, place: _, iface, action } = rule;
             let interface = match (place.owner, iface) {
                 (Owner::Guest(netid), Some(iface)) if iface != netid => continue,
-                (Owner::Host(altnames), Some(iface)) => real_interface(iface, altnames, place.direction),
+                (Owner::Host(altnames), Some(iface)) => {
+                    // without an interface of that name no packet matches
+                    let Some(interface) = real_interface(iface, altnames, place.direction) else { continue };
+                    Some(interface)
+                }
                 _ => None,
             };
             match action {
