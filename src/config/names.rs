@@ -149,7 +149,11 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
             Ok(net) => entries.push(SetEntry { net, nomatch }),
             Err(text) => {
                 let what = format!("ipset '{}': {}", section.name, shown(line.without_comment));
-                let sought = names.alias(word).is_none().then_some(Sought::Alias).filter(|_| is_alias(word));
+                let sought = names
+                    .alias(word)
+                    .is_none()
+                    .then_some(Sought::Entry)
+                    .filter(|_| is_alias(word.trim_start_matches('+')));
                 let fault = Fault { part: "cidr", text, sought };
                 reports.push(Report::parts(file, line.number, what, vec![fault], |_| line.span(word)));
             }

@@ -5,6 +5,7 @@
 mod access;
 mod covers;
 mod files;
+mod interfaces;
 mod ipfilter;
 mod shadowed;
 mod suggest;
@@ -45,6 +46,7 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     shadowed::shadowed(&files, &mut reports);
     unused::unused(&files, &mut reports);
     ipfilter::ipfilter(&files, &mut reports);
+    interfaces::interfaces(&files, facts, &mut reports);
     access::access(&files, &compiled, facts, &mut reports);
     reports.sort();
     reports.dedup();

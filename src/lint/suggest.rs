@@ -29,14 +29,26 @@ impl Vocabulary<'_> {
         let found = match sought {
             Sought::Option(kind) => nearest(word, known_options(*kind).into_iter().map(|(key, _)| key)),
             Sought::RuleType => nearest(word, RULE_TYPES),
-            Sought::RuleOption => nearest(&format!("-{}", word.trim_start_matches('-')), RULE_OPTIONS),
-            Sought::LogLevel => nearest(word, LEVELS),
+            Sought::RuleOption => {
+                usual_option(word).or_else(|| nearest(&format!("-{}", word.trim_start_matches('-')), RULE_OPTIONS))
+            }
+            Sought::LogLevel => usual_level(word).or_else(|| nearest(word, LEVELS)),
             Sought::Verdict => verdict(word),
             Sought::Macro => nearest(word, MACROS.iter().map(|one| one.name)),
             Sought::Protocol => nearest(word, self.databases.protocols()),
             Sought::Service(protocol) => return self.service(word, protocol),
             Sought::IcmpType(family) => nearest(word, icmp_types(*family)),
+            Sought::Set if word.contains(',') => {
+                return Some("one IP set for each rule: write a rule for each of them".to_string());
+            }
             Sought::Set => self.named(word.trim_start_matches('+'), "+", |definitions| &definitions.sets),
+            Sought::Entry => {
+                let name = word.trim_start_matches('+');
+                if self.scopes.iter().any(|(_, known)| known.sets.contains_key(&name.to_ascii_lowercase())) {
+                    return Some("an IP set cannot contain another one: write its addresses".to_string());
+                }
+                self.named(word, "", |definitions| &definitions.aliases)
+            }
             Sought::Alias => self
                 .named(word, "", |definitions| &definitions.aliases)
                 .or_else(|| self.named(word, "+", |definitions| &definitions.sets)),
@@ -49,6 +61,18 @@ impl Vocabulary<'_> {
 
     /// A service in the list that does not exist for the protocol.
     fn service(&self, ports: &str, protocol: &str) -> Option<String> {
+        if ports.split(',').any(|part| part.is_empty()) {
+            let list: Vec<&str> = ports.split(',').filter(|part| !part.is_empty()).collect();
+            return Some(format!("extraneous comma: did you mean '{}'?", list.join(","))).filter(|_| !list.is_empty());
+        }
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-')?;
+            (first.parse::<u16>().ok()? <= last.parse::<u16>().ok()?).then(|| format!("{first}:{last}"))
+        };
+        if ports.split(',').any(|part| range(part).is_some()) {
+            let fixed: Vec<String> = ports.split(',').map(|part| range(part).unwrap_or_else(|| part.into())).collect();
+            return Some(format!("did you mean '{}'?", fixed.join(",")));
+        }
         let known = |name: &str| self.databases.service(name, protocol).is_some();
         let named = |part: &&str| part.starts_with(|first: char| first.is_ascii_alphabetic());
         let unknown = ports.split(',').filter(named).find(|name| !known(name))?;
@@ -72,6 +96,34 @@ impl Vocabulary<'_> {
 }
 
 /// ACCEPT, DROP or REJECT in place of a macro or another word.
+/// The options of rules by the names that other tools have for them.
+fn usual_option(word: &str) -> Option<String> {
+    let option = match word.trim_start_matches('-') {
+        "d" | "dst" | "destination" => "-dest",
+        "s" | "src" => "-source",
+        "protocol" => "-p",
+        "dports" | "destination-port" => "-dport",
+        "sports" | "source-port" => "-sport",
+        "icmp_type" | "icmpv6-type" => "-icmp-type",
+        "interface" | "in-interface" | "out-interface" => "-i",
+        _ => return None,
+    };
+    Some(option.to_string())
+}
+
+/// The log levels by the names that syslog has had for them.
+fn usual_level(word: &str) -> Option<String> {
+    let level = match word.to_ascii_lowercase().as_str() {
+        "warn" => "warning",
+        "error" => "err",
+        "critical" => "crit",
+        "emergency" | "panic" => "emerg",
+        "none" | "off" => "nolog",
+        _ => return None,
+    };
+    Some(level.to_string())
+}
+
 fn verdict(word: &str) -> Option<String> {
     if let Some(known) = macros::find(word) {
         return Some(format!("{}(ACCEPT)", known.name));
@@ -150,6 +202,18 @@ mod tests {
             ("ftp,tfpt", Sought::Helper, "did you mean 'tftp'?"),
             ("arp,ipv5", Sought::Ethertype, "did you mean 'IPv4'?"),
             ("INN", Sought::RuleType, "did you mean 'IN'?"),
+            ("-d", Sought::RuleOption, "did you mean '-dest'?"),
+            ("-src", Sought::RuleOption, "did you mean '-source'?"),
+            ("--dports", Sought::RuleOption, "did you mean '-dport'?"),
+            ("warn", Sought::LogLevel, "did you mean 'warning'?"),
+            ("error", Sought::LogLevel, "did you mean 'err'?"),
+            ("80-90", service(), "did you mean '80:90'?"),
+            ("22,80-90", service(), "did you mean '22,80:90'?"),
+            ("80,", service(), "extraneous comma: did you mean '80'?"),
+            ("80,,81", service(), "extraneous comma: did you mean '80,81'?"),
+            ("+a,+b", Sought::Set, "one IP set for each rule: write a rule for each of them"),
+            ("+webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
+            ("webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
         ] {
             assert_eq!(words.help(word, &sought).as_deref(), Some(help), "{word}");
         }

@@ -59,6 +59,8 @@ pub enum Sought {
     Set,
     /// The aliases.
     Alias,
+    /// The aliases, as an entry of an IP set.
+    Entry,
     /// The security groups.
     Group,
     /// The conntrack helpers; the word is a list.

@@ -18,6 +18,7 @@ mod check;
 mod completion;
 mod divergences;
 mod documents;
+mod field;
 mod lint;
 mod logger_cases;
 mod logger_properties;
