@@ -33,7 +33,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ]),
     ("nftables/ruleset", &["model", "nftables/names"]),
     ("nftables/names", &["model"]),
-    ("nftables/compile", &["builtin", "config", "model", "nftables/names", "nftables/ruleset", "node", "paths"]),
+    ("nftables/compile", &[
+        "builtin", "config", "inputs", "model", "nftables/names", "nftables/ruleset", "node", "parallel", "paths",
+    ]),
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
     ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),

@@ -10,5 +10,6 @@ mod trees;
 mod wait;
 
 mod apply;
+mod incremental;
 mod packets;
 mod rules;

@@ -55,6 +55,24 @@ pub struct ClusterOptions {
     pub lines: Lines,
 }
 
+/// How long an `enable: TIME` stays on after its time, in seconds.
+const GRACE: u64 = 60;
+
+impl ClusterOptions {
+    /// Whether the firewall is on: 0 is off, 1 is on, and a larger number is on until a minute after that time. `now` is in
+    /// seconds since 1970.
+    #[must_use]
+    pub fn is_enabled(&self, now: u64) -> bool {
+        self.enable != 0 && self.expiry().is_none_or(|expiry| now < expiry)
+    }
+
+    /// The first second in which an `enable: TIME` is off.
+    #[must_use]
+    pub fn expiry(&self) -> Option<u64> {
+        (self.enable > 1).then(|| self.enable.saturating_add(GRACE).saturating_add(1))
+    }
+}
+
 /// Options of host.fw. A log level of `None` logs nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the options, which the manual explains")]

@@ -7,7 +7,7 @@ use super::guest_ruleset::Share;
 use super::node_chains::{Groups, Links, OwnChains};
 use super::sets::{Lost, SetNames, Sets};
 use super::shared_config::{Basis, Node, World};
-use super::{Compiled, FamilyCompiler, Handled, expiry, is_enabled};
+use super::{Compiled, FamilyCompiler, Handled};
 use crate::config::{ConfigCache, Configuration, GuestConfig};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::names;
@@ -83,7 +83,7 @@ struct Known {
 impl Memory {
     /// Whether the result for these inputs is cached.
     fn holds(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
-        let enabled = is_enabled(configuration.cluster.options.enable, facts.now);
+        let enabled = configuration.cluster.options.is_enabled(facts.now);
         Arc::ptr_eq(&self.configuration, configuration)
             && enabled == self.compiled.enabled
             && self.altnames == facts.altnames
@@ -96,8 +96,8 @@ impl Memory {
             Some(old) => (Some(old.basis), old.shares, old.chains),
             None => (None, Vec::new(), None),
         };
-        let enable = world.cluster.options.enable;
-        let enabled = is_enabled(enable, facts.now);
+        let options = &world.cluster.options;
+        let enabled = options.is_enabled(facts.now);
 
         let basis = Basis::of(&world, enabled);
         let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
@@ -109,7 +109,7 @@ impl Memory {
         let localnet = Localnet { used: used.to_string(), user_defined, ..configuration.network.localnet.clone() };
         let mut compiled = Compiled {
             enabled,
-            expires: expiry(enable).filter(|_| enabled),
+            expires: options.expiry().filter(|_| enabled),
             nftables: world.host.options.nftables,
             settings: Settings::of(&world.host.options),
             localnet,

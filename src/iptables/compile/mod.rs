@@ -67,19 +67,6 @@ pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
     Compiler::default().compile(tree, facts)
 }
 
-/// How long an `enable: TIME` stays on after its time, in seconds.
-const GRACE: u64 = 60;
-
-/// 0 is off, 1 is on, and a larger number is on until a minute after that time.
-fn is_enabled(enable: u64, now: u64) -> bool {
-    enable != 0 && expiry(enable).is_none_or(|expiry| now < expiry)
-}
-
-/// The first second in which an `enable: TIME` is off.
-fn expiry(enable: u64) -> Option<u64> {
-    (enable > 1).then(|| enable.saturating_add(GRACE).saturating_add(1))
-}
-
 /// The log message for a user's rule.
 fn message(verdict: Verdict) -> &'static str {
     match verdict {

@@ -2,8 +2,8 @@
 use super::builder::{Builder, Log, goto, jump, made};
 use super::rules::{Limited, Place, put};
 use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
-use super::{Node, Part, Shared, Vnet, policy_message, real_interface};
-use crate::config::Rule;
+use super::{Node, Part, Shared, policy_message, real_interface};
+use crate::config::{Rule, Vnet, VnetOptions};
 use crate::model::{Direction, Origin, Verdict};
 use crate::nftables::names::{TableName, bridge_chain, cluster_chain, host_chain};
 use crate::nftables::ruleset::Action;
@@ -32,14 +32,16 @@ pub fn routed(node: &Node<'_>, shared: &Shared) -> Part {
 /// The chains of vnets that are on.
 pub fn vnets(node: &Node<'_>, shared: &Shared, table: TableName) -> Part {
     let mut part = Part::default();
-    for vnet in node.vnets.iter().filter(|vnet| vnet.enable) {
-        let Some(name) = bridge_chain(vnet.name) else { continue };
-        let Vnet { name: _, file, enable: _, policy: verdict, level, origin, rules } = vnet;
+    for (vnet, parsed) in node.vnets.iter().filter(|(_, vnet)| vnet.options.enable) {
+        let Some(name) = bridge_chain(vnet) else { continue };
+        let Vnet { file, options, rules } = &parsed.value;
+        let VnetOptions { enable: _, policy_forward, log_level_forward, lines } = options;
+        let origin = &lines.origin("policy_forward");
         let mut chain = Builder::new(name, &shared.limit);
         chain.rule([], jump(BEFORE_BRIDGE), origin);
         user_rules(node, shared, file, rules, &mut part, &mut chain);
         let reject = if table == TableName::Guests { Action::Drop } else { goto(REJECT) };
-        policy(*verdict, reject, *level, origin, &mut chain);
+        policy(*policy_forward, reject, *log_level_forward, origin, &mut chain);
         chain.finish(&mut part);
     }
     part

@@ -5,10 +5,11 @@ use super::standard::{
     ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
     input_filter, policy,
 };
-use super::{Corosync, Node, Part, Shared, policy_message, real_interface};
+use super::{Node, Part, Shared, policy_message, real_interface};
 use crate::model::{Direction, Family, Origin};
 use crate::nftables::names::{SetOwner, cluster_chain, host_chain, set_name};
 use crate::nftables::ruleset::{Action, End, Match};
+use crate::node::CorosyncLinks;
 
 /// Ports that the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
 const MANAGEMENT: [(u16, u16); 5] = [(8006, 8006), (5900, 5999), (3128, 3128), (22, 22), (60000, 60050)];
@@ -127,7 +128,7 @@ fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
     }
 }
 
-fn links(corosync: Corosync<'_>, direction: Direction, rules: &mut Builder<'_>) {
+fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>) {
     let origin: Origin = made(crate::paths::COROSYNC);
     let ports = || udp(End::Destination, COROSYNC.0, COROSYNC.1);
     if corosync.multicast {
@@ -135,7 +136,7 @@ fn links(corosync: Corosync<'_>, direction: Direction, rules: &mut Builder<'_>) 
             rules.rule([net(End::Destination, groups), ports()], Action::Accept, &origin);
         }
     }
-    for (mine, theirs) in corosync.pairs {
+    for (mine, theirs) in &corosync.pairs {
         let (from, to) = if direction == Direction::Out { (mine, theirs) } else { (theirs, mine) };
         rules.rule([address(End::Source, *from), address(End::Destination, *to), ports()], Action::Accept, &origin);
     }

@@ -60,10 +60,10 @@ pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) 
 }
 
 fn bridges(node: &Node<'_>, key: MapKey) -> Map {
-    let vnets = node.vnets.iter().filter(|vnet| vnet.enable);
+    let vnets = node.vnets.iter().filter(|(_, vnet)| vnet.options.enable);
     let element = |name: &str| -> Option<(Interface, VerdictTarget)> {
         let chain: Name = bridge_chain(name)?;
         Some((Interface::new(name)?, VerdictTarget::Jump(chain)))
     };
-    Map { key, elements: vnets.filter_map(|vnet| element(vnet.name)).collect() }
+    Map { key, elements: vnets.filter_map(|(name, _)| element(name)).collect() }
 }

@@ -9,6 +9,7 @@ mod forward;
 mod groups;
 mod guest;
 mod host;
+mod incremental;
 mod lists;
 mod maps;
 mod protection;
@@ -17,17 +18,17 @@ mod sets;
 mod standard;
 
 pub use guest::GuestPart;
+pub use incremental::Compiler;
 pub use sets::SetFamilies;
 
 use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
-use crate::config::{Cluster, Guest, Host, Rule};
-use crate::model::{Interface, LogRate, LogRatelimit, Origin, Verdict};
-use crate::node::Device;
+use crate::config::{Cluster, Guest, Host, Parsed, Vnet};
+use crate::model::{Interface, LogRate, LogRatelimit, Verdict};
+use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The configuration that does not belong to a guest.
@@ -37,44 +38,16 @@ pub struct Node<'a> {
     pub cluster: &'a Cluster,
     /// `nodes/<node>/host.fw`
     pub host: &'a Host,
-    /// `sdn/firewall/*.fw`
-    pub vnets: &'a [Vnet<'a>],
+    /// `sdn/firewall/<vnet>.fw`, by the name of the vnet.
+    pub vnets: &'a BTreeMap<String, Arc<Parsed<Vnet>>>,
     /// The networks of the addresses that the node's name resolves to.
     pub networks: &'a [IpNet],
     /// The links of corosync; `None` without a corosync.conf.
-    pub corosync: Option<Corosync<'a>>,
+    pub corosync: Option<&'a CorosyncLinks>,
     /// Alternative interface names, each with the name of the interface.
     pub altnames: &'a BTreeMap<String, String>,
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
-}
-
-/// The links of corosync.
-#[derive(Clone, Copy)]
-pub struct Corosync<'a> {
-    /// Whether the transport uses multicast.
-    pub multicast: bool,
-    /// The own address and that of another node on the same link.
-    pub pairs: &'a [(IpAddr, IpAddr)],
-}
-
-/// `sdn/firewall/<vnet>.fw`
-#[derive(Clone, Copy)]
-pub struct Vnet<'a> {
-    /// The vnet, which is the name of its bridge.
-    pub name: &'a str,
-    /// The file, by the path that was read.
-    pub file: &'a Arc<str>,
-    /// Whether it is on.
-    pub enable: bool,
-    /// Adds the policy.
-    pub policy: Verdict,
-    /// The level at which that is logged.
-    pub level: Option<u8>,
-    /// Where the policy comes from.
-    pub origin: &'a Origin,
-    /// `[RULES]`
-    pub rules: &'a [Rule],
 }
 
 /// A guest with a firewall file.
@@ -137,18 +110,6 @@ impl Part {
         self.cluster_sets.extend(cluster_sets.iter().cloned());
         self.groups.extend(groups.iter().cloned());
     }
-}
-
-/// Compiles a node's configuration: the node's own part, and those of its guests.
-#[must_use]
-pub fn compile(node: &Node<'_>, guests: &[GuestInput<'_>]) -> Ruleset {
-    let shared = Shared::of(node);
-    let parts: Vec<_> = guests
-        .iter()
-        .filter(|input| input.guest.options.enable)
-        .map(|input| Arc::new(GuestPart::make(input, &shared, node.databases)))
-        .collect();
-    assemble(node, &shared, &parts)
 }
 
 /// Puts the parts together with what is not any guest's.
