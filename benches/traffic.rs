@@ -11,6 +11,8 @@ mod sandbox;
 mod testbed;
 #[path = "../tests/support/trees.rs"]
 mod trees;
+#[path = "../tests/support/wait.rs"]
+mod wait;
 
 use nix::time::{ClockId, clock_gettime};
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};

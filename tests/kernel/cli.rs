@@ -1,5 +1,6 @@
 //! The commands: exact output, exit status, usage.
 use crate::netns::Netns;
+use crate::node::copy_program;
 use crate::wait::{OutputInTime, WaitInTime};
 use std::fs;
 use std::io::read_to_string;
@@ -67,7 +68,7 @@ fn verbose_status_shows_details() {
         let wanted = [
             &["Status", "Node", "Local network", "Guests", "Devices", "Tools", "Last update"][..],
             &table,
-            &["Faults"],
+            &["Errors"],
         ]
         .concat();
         assert_eq!(heads, wanted, "{text}");
@@ -238,7 +239,7 @@ fn a_closed_pipe_causes_no_panic() {
 fn commands_that_change_something_need_root() {
     // the tests run as root: run this as user nobody
     let root = tempfile::tempdir().unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_pve-firewall"), root.path().join("pve-firewall")).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_pve-firewall")), &root.path().join("pve-firewall"));
     open_to_all(root.path());
     for command in ["start", "stop", "restart", "compile"] {
         let mut nobody = Command::new("setpriv");

@@ -110,8 +110,7 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
     let started = || node.status().map(|status| status["started"].clone());
     let before = started();
     let exe = node.path("sbin/pve-firewall");
-    fs::copy(&exe, node.path("sbin/new")).unwrap();
-    fs::rename(node.path("sbin/new"), &exe).unwrap();
+    node.replace_program();
     assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it still runs the old program");
     let looks = looking_during(
         || assert!(node.rules().contains(SSH), "the rules are missing"),

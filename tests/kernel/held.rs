@@ -33,12 +33,10 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     let stream = Stream::start(&node.netns);
     let mut child = node.start();
     let before = stream.settled();
-    let exe = node.path("sbin/pve-firewall");
     for round in 0..3u16 {
         // the program is replaced in the middle of a change
         change(&node, 1000 + round);
-        fs::copy(&exe, node.path("sbin/new")).unwrap();
-        fs::rename(node.path("sbin/new"), &exe).unwrap();
+        node.replace_program();
         signal(&child, Signal::SIGHUP);
         live(&node, 1000 + round);
         // a second daemon does not start in any way
@@ -77,7 +75,6 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
     let stream = Stream::start(&node.netns);
     let mut child = paused.start();
     let before = stream.settled();
-    let exe = node.path("sbin/pve-firewall");
     let runs = paused.runs_of(|| change(&node, 999));
     for (round, run) in chosen(runs).enumerate() {
         let port = 1000 + u16::try_from(run).unwrap();
@@ -87,8 +84,7 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
         paused.await_run();
         if round % 2 == 0 {
             // the program is replaced
-            fs::copy(&exe, node.path("sbin/new")).unwrap();
-            fs::rename(node.path("sbin/new"), &exe).unwrap();
+            node.replace_program();
             signal(&child, Signal::SIGHUP);
             paused.release();
             until("the second life", || node.status().filter(|status| Some(&status["started"]) != started.as_ref()));

@@ -217,7 +217,9 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
     node.ok(&["revert"]);
     ended(first, 3);
     // of two that begin at the same time, one is
-    let both = [attempt(&node, 2, &["100.fw"]), attempt(&node, 2, &["cluster.fw"])];
+    let mut both = [attempt(&node, 600, &["100.fw"]), attempt(&node, 600, &["cluster.fw"])];
+    until("one of them to be refused", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
+    node.ok(&["revert"]);
     let mut codes = both.map(|child| child.output_in_time().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [1, 3]);

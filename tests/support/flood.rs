@@ -1,6 +1,7 @@
 //! Floods of small packets in a network namespace with a rule that logs each.
 #![allow(dead_code, reason = "each program uses a part")]
 use crate::netns::Netns;
+use crate::wait::until_ok;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use std::io::IoSlice;
 use std::net::UdpSocket;
@@ -34,7 +35,8 @@ pub struct Sender {
 impl Sender {
     /// Packets of `length` bytes including headers.
     pub fn new(length: usize) -> Self {
-        let socket = UdpSocket::bind("10.99.0.1:40000").expect("the sender's socket");
+        // a process that another test starts right now may still hold the socket of the last sender
+        let socket = until_ok("the sender's port", || UdpSocket::bind("10.99.0.1:40000"));
         socket.connect("10.99.0.1:9").expect("the sender's destination");
         Sender { socket, data: vec![b'z'; length - HEADERS] }
     }

@@ -54,7 +54,7 @@ impl Node {
         }
         // a copy of the program that a test can replace
         let program = root.path().join("sbin/pve-firewall");
-        fs::copy(PROGRAM, &program).unwrap();
+        copy_program(Path::new(PROGRAM), &program);
         let socket = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = log.clone();
@@ -65,6 +65,13 @@ impl Node {
             }
         });
         Node { netns: Netns::new(name), root, log, program }
+    }
+
+    /// Replaces the program by a copy of itself, as an upgrade does.
+    pub fn replace_program(&self) {
+        let new = self.path("sbin/new");
+        copy_program(&self.program, &new);
+        fs::rename(new, &self.program).unwrap();
     }
 
     /// The path on disk for a path of the node.
@@ -195,6 +202,13 @@ impl Node {
         names.sort();
         names
     }
+}
+
+/// Copies a program. This process never has the copy open for writing: a process that another test starts right now would
+/// inherit that, and the copy could not be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).output_in_time();
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
 }
 
 impl Drop for Node {
