@@ -52,7 +52,10 @@ impl<N: Clone> Script<N> {
 pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Script<ChainName> {
     let mut script = head(plan, table.as_str(), "- [0:0]");
     for (name, planned) in changed(plan) {
-        script.line(format_args!("-F {name}"));
+        // a created chain is empty, and iptables-nft-restore takes ten times as long with a flush of each
+        if planned.action == Action::Update {
+            script.line(format_args!("-F {name}"));
+        }
         script.block(Some(name.clone()));
         for line in wanted.get(name).iter().flat_map(|chain| chain.lines(name)) {
             script.line(line);
