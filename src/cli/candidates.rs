@@ -66,7 +66,7 @@ impl Candidates {
                     bail!("{name} is for the node {other}: try it there")
                 }
                 Some(TreeFile::Guest(id)) if parse_vmid(id).is_none() => bail!(
-                    "{name} is named like no file of the configuration: name it cluster.fw, host.fw or <VMID>.fw, or give \
+                    "{name} does not have the name of a configuration file: name it cluster.fw, host.fw or <VMID>.fw, or give \
                      its path below /etc/pve"
                 ),
                 Some(TreeFile::Vnet(_)) if *by_content => {
