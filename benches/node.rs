@@ -68,6 +68,9 @@ fn main() -> ExitCode {
     if asked(Measurement::First) {
         first::measure(&sites, &mut table);
     }
+    if asked(Measurement::Idle) {
+        idle::on_cluster_file_system(&mut sites, &mut table);
+    }
     sites.iter_mut().for_each(|site| site.start(&[]));
     let idle = asked(Measurement::Idle).then(|| idle::plain(&sites));
     if asked(Measurement::Change) {
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
         memory::measure(&sites, &mut table);
     }
     if let Some(plain) = idle {
-        idle::with_full_reading(plain, &mut sites, &mut table);
+        idle::with_full_reading(plain, &mut sites, "on a plain directory", None, &mut table);
     }
     sites.iter_mut().for_each(Site::stop);
     if asked(Measurement::Change) {

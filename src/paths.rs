@@ -47,6 +47,8 @@ pub const SCRIPT_IPSET: &str = "/var/lib/pve-firewall/ipsetcmdlist1";
 pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
 /// The lock that ebtables-legacy takes with `--concurrent`.
 pub const EBTABLES_LOCK: &str = "/var/lib/ebtables/lock";
+/// The folder of the database of pmxcfs and of its write-ahead log.
+pub const CLUSTER_DATABASE: &str = "/var/lib/pve-cluster";
 /// The log of packets and connections.
 pub const LOG: &str = "/var/log/pve-firewall.log";
 /// The pid file of the log daemon.

@@ -1,5 +1,6 @@
 //! Adding a rule to a guest: the time from the write until the rule is in the kernel.
 use crate::entries::Entries;
+use crate::fuse::Fuse;
 use crate::guest::{Guest, accepted};
 use crate::site::{self, Site, VARIANT};
 use crate::table::{Measurement, Table, median};
@@ -9,31 +10,79 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 const RUNS: u16 = 5;
+/// Of what has a target for the longest.
+const REMOTE_RUNS: u16 = 50;
 
 /// With the real daemon, including the detection of a local write to a plain directory.
 pub fn with_daemon(sites: &[Site], table: &mut Table) {
     eprintln!("changes of a rule, seen by the daemon ...");
-    let delays = sites.iter().map(|site| delays(site, |guest, number| guest.add_rule(number))).collect();
+    let delays = sites.iter().map(|site| delays(site, RUNS, |guest, number| guest.add_rule(number))).collect();
     report(delays, "One rule changed, by a local write that the daemon sees", "under 500 ms", table);
 }
 
-/// The same for a write by another node on a cluster file system: the daemon gets no event and has to poll.
+/// The same on a file system like pmxcfs that another node writes to: only its log shows that.
 pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
-    eprintln!("changes of a rule on another node ...");
+    eprintln!("changes of a rule on another node, and guests that arrive ...");
     let on_fuse = |site: &mut Site| {
-        let fuse = site.mount();
+        site.mount();
         site.start(&[]);
-        let delays = delays(site, |guest, number| {
-            let text = guest.with_rule(number);
-            let began = Instant::now();
-            fuse.change(|state| drop(state.files.insert(guest.file.clone(), text.into_bytes())));
-            began
-        });
+        let fuse = site.fuse.as_ref().expect("a mounted file system");
+        let renamed = delays(site, REMOTE_RUNS, |guest, number| write_elsewhere(fuse, guest, number, false));
+        let in_place = delays(site, RUNS, |guest, number| write_elsewhere(fuse, guest, number, true));
+        let arrived = arrivals(site, fuse);
         site.stop();
-        delays
+        site.unmount();
+        [renamed, in_place, arrived]
     };
-    let delays = sites.iter_mut().map(on_fuse).collect();
-    report(delays, "One rule changed, by another node's write that the daemon looks for", "under 1,500 ms", table);
+    let all: Vec<[Vec<Duration>; 3]> = sites.iter_mut().map(on_fuse).collect();
+    let column = |at: usize| all.iter().map(|delays| delays[at].clone()).collect();
+    let target = "0.15 s in the middle, 0.5 s at most of 50";
+    report(column(0), "One rule changed, by another node's write (a new file renamed into its place)", target, table);
+    report(column(1), "One rule changed, by another node's write in place", target, table);
+    report(column(2), "A guest arrives by migration", "within 150 ms of the move of its file", table);
+}
+
+/// Adds a rule as another node does, and returns when it began to.
+fn write_elsewhere(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: bool) -> Instant {
+    let text = guest.with_rule(number);
+    let began = Instant::now();
+    fuse.change(|state| match in_place {
+        true => state.put(&guest.file, &text),
+        false => state.replace(&guest.file, &text),
+    });
+    began
+}
+
+/// From the move of a guest's file to this node until the kernel has its rules.
+fn arrivals(site: &Site, fuse: &Fuse) -> Vec<Duration> {
+    const GUEST: u32 = 99_999;
+    let [here, away] = ["n1", "n2"].map(|node| format!("nodes/{node}/qemu-server/{GUEST}.conf"));
+    let list = std::fs::read_to_string(site.node.config().join(".vmlist")).expect("the list of guests");
+    let list = |node: &str| {
+        let mut list: serde_json::Value = serde_json::from_str(&list).expect("a list of guests");
+        list["ids"][GUEST.to_string()] = serde_json::json!({ "node": node, "type": "qemu", "version": 1 });
+        list.to_string()
+    };
+    fuse.change(|state| {
+        state.put(&away, "net0: virtio=02:00:00:99:99:99,bridge=vmbr0,firewall=1\n");
+        state.put(&format!("firewall/{GUEST}.fw"), "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\n");
+        state.put(".vmlist", &list("n2"));
+    });
+    sleep(Duration::from_secs(3));
+    let entries = Entries::new(&site.node.netns);
+    let arrival = |_| {
+        let before = entries.count();
+        let began = Instant::now();
+        fuse.change(|state| state.migrate(&away, &here, &list("n1")));
+        let delay = entries.changed(before) - began;
+        sleep(Duration::from_secs(3));
+        let before = entries.count();
+        fuse.change(|state| state.migrate(&here, &away, &list("n2")));
+        entries.changed(before);
+        sleep(Duration::from_secs(3));
+        delay
+    };
+    (0..RUNS).map(arrival).collect()
 }
 
 fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Table) {
@@ -59,8 +108,8 @@ pub fn alone(sites: &[Site], table: &mut Table) {
     table.ratios(&column(0), &column(2));
 }
 
-/// The times from each write until the rule is in the kernel. `write` adds a rule and returns the time before the write.
-fn delays(site: &Site, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
+/// From writes until the kernel has the rule. `write` adds the rule of a number, and returns when it began to.
+fn delays(site: &Site, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
     let (guest, entries) = (Guest::of(site), Entries::new(&site.node.netns));
     let delay = |number| {
         // at a random point of the daemon's polling interval
@@ -69,7 +118,7 @@ fn delays(site: &Site, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Durati
         let began = write(&guest, number);
         entries.changed(before) - began
     };
-    (0..RUNS).map(delay).collect()
+    (0..runs).map(delay).collect()
 }
 
 /// From reading the new file until the rule is in the kernel, and until the end of the update; and the time of the tools

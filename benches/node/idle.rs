@@ -1,8 +1,9 @@
-//! A cycle of the daemon without changes, compared with the four save tools on the same rules.
-use crate::process;
+//! A cycle of the daemon in which nothing has changed, compared with the four bare saves of the same rules: on a file system
+//! like pmxcfs first, where the processor time of that counts too, and on a plain directory.
 use crate::site::Site;
 use crate::table::{Measurement, Table, median};
 use crate::tools;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -18,7 +19,35 @@ const SETTLING: Duration = Duration::from_secs(22);
 const FULL_IN_HOUR: u32 = 12;
 const HOUR: u32 = 360;
 
-/// The cost of cycles without a full reading on each node, and of the save tools meanwhile.
+/// How often other nodes write elsewhere, as high availability does.
+const ELSEWHERE: Duration = Duration::from_secs(2);
+
+/// All of it on a file system like pmxcfs.
+pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
+    sites.iter_mut().for_each(Site::mount);
+    sites.iter_mut().for_each(|site| site.start(&[]));
+    let plain = plain(sites);
+    eprintln!("idle cycles while other nodes write ...");
+    let done = AtomicBool::new(false);
+    let (busy, _) = scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                for fuse in sites.iter().filter_map(|site| site.fuse.as_ref()) {
+                    fuse.change(|state| state.replace("nodes/n2/lrm_status", "{}"));
+                }
+                sleep(ELSEWHERE);
+            }
+        });
+        let followed = follow(sites, FULL_CYCLES);
+        done.store(true, Ordering::SeqCst);
+        followed
+    });
+    with_full_reading(plain, sites, "on a file system like pmxcfs, whose own time counts", Some(&busy), table);
+    sites.iter_mut().for_each(Site::stop);
+    sites.iter_mut().for_each(Site::unmount);
+}
+
+/// What cycles without a full reading cost each node, and the bare saves meanwhile.
 pub struct Plain {
     cycles: Vec<Duration>,
     saves: Vec<Vec<Duration>>,
@@ -32,8 +61,8 @@ pub fn plain(sites: &[Site]) -> Plain {
     Plain { cycles, saves }
 }
 
-/// Restarts the daemons with a full reading in every cycle, measures them, and adds the rows.
-pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
+/// Starts the daemons again, so that they read everything once a cycle, and adds the figures to the table.
+pub fn with_full_reading(plain: Plain, sites: &mut [Site], place: &str, busy: Option<&[Duration]>, table: &mut Table) {
     eprintln!("idle cycles with a full reading ...");
     for site in &mut *sites {
         site.stop();
@@ -45,8 +74,11 @@ pub fn with_full_reading(plain: Plain, sites: &mut [Site], table: &mut Table) {
     let saves: Vec<Duration> =
         plain.saves.into_iter().zip(more).map(|(some, more)| median([some, more].concat())).collect();
     let target = "at most 0.125 of the four bare saves, averaged over an hour";
-    table.heading(Measurement::Idle, "Idle cycle, CPU time", target);
+    table.heading(Measurement::Idle, &format!("Idle cycle, CPU time, {place}"), target);
     table.times("a cycle", &plain.cycles);
+    if let Some(busy) = busy {
+        table.times("a cycle in which other nodes write elsewhere every 2 s", busy);
+    }
     table.times("a cycle that reads everything", &full);
     table.times("average over an hour", &hour);
     table.times("four bare saves", &saves);
@@ -73,7 +105,7 @@ fn cycle(site: &Site, cycles: u32) -> Duration {
     site.await_cycle();
     // start in the middle of a cycle, between the parts of a full reading
     sleep(CYCLE / 2);
-    let before = process::cpu(site.daemon());
+    let before = site.cpu();
     sleep(CYCLE * cycles);
-    (process::cpu(site.daemon()) - before) / cycles
+    (site.cpu() - before) / cycles
 }

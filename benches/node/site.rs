@@ -2,6 +2,7 @@
 use crate::fuse::Fuse;
 use crate::generated;
 use crate::node::Node;
+use crate::process;
 use crate::trees;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The daemon's status file.
 const STATUS: &str = "run/pve-firewall/status.json";
@@ -28,6 +30,8 @@ pub struct Site {
     pub guests: usize,
     pub node: Node,
     daemon: Option<Child>,
+    /// What is mounted over the configuration.
+    pub fuse: Option<Fuse>,
 }
 
 impl Site {
@@ -35,7 +39,7 @@ impl Site {
     pub fn new(guests: usize) -> Self {
         let node = Node::bare("bench");
         generated::write(guests, &node.config());
-        Site { guests, node, daemon: None }
+        Site { guests, node, daemon: None, fuse: None }
     }
 
     pub fn title(&self) -> String {
@@ -63,13 +67,23 @@ impl Site {
         i32::try_from(daemon.id()).expect("a pid")
     }
 
-    /// Mounts a cluster file system with the same files over the configuration.
-    pub fn mount(&self) -> Fuse {
+    /// The processor time so far of the daemon and of what answers its reads of the configuration.
+    pub fn cpu(&self) -> Duration {
+        process::cpu(self.daemon()) + self.fuse.as_ref().map_or(Duration::ZERO, Fuse::cpu)
+    }
+
+    /// Mounts a file system like pmxcfs, with the same files and its log, over the configuration.
+    pub fn mount(&mut self) {
         let config = self.node.config();
         let tree = trees::from_folder(&config);
         let content = |path| std::str::from_utf8(tree.content(path).unwrap_or_default()).expect("a text");
         let files: Vec<(&str, &str)> = tree.files.keys().map(|path| (&**path, content(path))).collect();
-        Fuse::mount(&config, &files)
+        self.fuse = Some(Fuse::mount_logged(&config, &files, &self.node.path("var/lib/pve-cluster")));
+    }
+
+    /// Unmounts it again. The daemon must have ended.
+    pub fn unmount(&mut self) {
+        self.fuse.take().into_iter().for_each(Fuse::unmount);
     }
 
     /// Kills the daemon; the rules stay in place.

@@ -82,7 +82,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: pve-firewall simulate --to vm100 --dport 22 --source 192.0.2.7 --verbose")]
     Simulate(SimulateOptions),
     #[command(name = crate::pmxcfs::WORKER_COMMAND, hide = true)]
-    ReadTree { config: PathBuf, node: String },
+    ReadTree { config: PathBuf, node: String, log: Option<PathBuf> },
 }
 
 #[derive(Debug, Args)]

@@ -82,7 +82,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Revert => trial::revert(context),
         Command::Localnet => localnet::run(context),
         Command::Simulate(options) => simulate::run(context, &options),
-        Command::ReadTree { config, node } => worker::work(config, node),
+        Command::ReadTree { config, node, log } => worker::work(config, node, log),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -166,7 +166,10 @@ fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
 /// The guests of the node, parsed again if `.vmlist` differs.
 fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
     let vmlist = tree.content(VMLIST);
-    let same = |old: &&Last| old.tree.files.get(VMLIST) == tree.files.get(VMLIST) && old.facts.node == facts.node;
+    let same_files = |old: &&Last| {
+        old.tree.files.get(VMLIST) == tree.files.get(VMLIST) && tree.files.keys().eq(old.tree.files.keys())
+    };
+    let same = |old: &&Last| same_files(old) && old.facts.node == facts.node;
     match old.filter(|_| vmlist.is_some()).filter(same) {
         Some(old) => old.listing.clone(),
         None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),

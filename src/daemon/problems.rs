@@ -64,6 +64,8 @@ impl Log {
 pub enum Topic {
     /// Reading the configuration tree.
     Tree,
+    /// Following the log of pmxcfs.
+    ClusterLog,
     /// The content of the tree.
     Configuration,
     /// The update as a whole: its lock, internal errors.

@@ -10,7 +10,7 @@ use super::status::Status;
 use super::trials::Trials;
 use crate::backend::{Backend, Compiled, Outcome};
 use crate::inputs::Tree;
-use crate::paths::UPDATE_LOCK;
+use crate::paths::{CLUSTER_DATABASE, UPDATE_LOCK};
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
@@ -70,7 +70,7 @@ impl Updater {
         let mut backend = Backend::new(&setup.root, setup.variant, processors());
         backend.set_full_reading(setup.full_reading);
         Updater {
-            reader: reader.inheriting(inherited),
+            reader: reader.inheriting(inherited).following(setup.root.path(CLUSTER_DATABASE)),
             backend,
             schedule: Schedule::new(),
             facts: FactsSource::new(setup.root.clone(), setup.node.clone()).with_failsafe(setup.failsafe.clone()),
@@ -143,6 +143,7 @@ impl Updater {
         let stale = self.reader.reports();
         let (ill, tree) = (!healthy.is_empty(), self.reader.tree());
         self.journal.set(Topic::Tree, healthy.into_iter().chain(stale.iter().map(Message::from)).collect(), &self.log);
+        self.set_log_problem();
         // with an unhealthy tree the last good one is still applied, because other programs may have changed the rules
         let tree = if ill { self.tree.clone() } else { Some(tree) };
         self.read |= !ill;
@@ -155,6 +156,15 @@ impl Updater {
             self.tell();
         }
         self.orders.tell_updated();
+    }
+
+    /// Reports once why writes of other nodes are not seen at once.
+    fn set_log_problem(&mut self) {
+        let text = self.reader.log_problem().map(|reason| {
+            format!("writes of other nodes are looked for twice a second, and cost more processor time: {reason}")
+        });
+        let message = text.map(|text| Message { text, warning: true });
+        self.journal.set(Topic::ClusterLog, message.into_iter().collect(), &self.log);
     }
 
     /// After a boot, applies the last good configuration at once, before `/etc/pve` is mounted.

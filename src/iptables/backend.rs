@@ -45,7 +45,9 @@ impl Iptables {
 
     /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
     pub fn maintain(&mut self, compiled: &Compiled) -> Outcome {
-        self.firewall.maintain(&compiled.ruleset)
+        let mut outcome = self.firewall.maintain(&compiled.ruleset);
+        outcome.faults.extend(self.firewall.lost_scripts());
+        outcome
     }
 
     /// When [`Iptables::maintain`] has a part of a full reading to make; `None` while it has other things to do.

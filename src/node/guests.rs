@@ -3,11 +3,13 @@ use crate::inputs::Tree;
 use crate::model::Report;
 use crate::model::guest::{GuestDevice, GuestKind, parse_vmid};
 use crate::paths::{TreeFile, VMLIST};
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::marker::PhantomData;
 
 /// A guest of the node, in the order of rules: VMs before containers, then by VMID as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +32,14 @@ impl Listed {
         TreeFile::GuestConfig { node, kind: self.kind, id: &self.vmid_text }.path()
     }
 
-    /// Whether a device on the host belongs to the guest.
+    fn kind_name(&self) -> &'static str {
+        match self.kind {
+            GuestKind::Vm => "VM",
+            GuestKind::Container => "container",
+        }
+    }
+
+    /// Whether a device on the host is the guest's.
     #[must_use]
     pub fn owns(&self, device: &str) -> bool {
         GuestDevice::parse(device).is_some_and(|device| (device.kind, device.vmid) == (self.kind, self.vmid))
@@ -48,41 +57,95 @@ impl Listed {
 pub struct Listing {
     /// The guests, in the order of rules.
     pub guests: Vec<Listed>,
-    /// The invalid entries: the text of the VMID, and the error.
-    faults: Vec<(String, &'static str)>,
+    /// The invalid entries: the VMID as it is written, and what is wrong.
+    invalid: Vec<(String, String)>,
 }
 
 impl Listing {
-    /// The guests in `.vmlist`, or without it those with files, given as paths relative to the tree.
+    /// The guests by `.vmlist`, or without one by their files, given as paths below the tree's root. A guest whose entry is
+    /// invalid, or that another node has, is this node's if its file is: the latter is arriving by migration.
     #[must_use]
     pub fn of<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Self {
         let mut listing = Listing::default();
-        match vmlist {
-            Some(vmlist) => {
-                let mut add = |id: &str, of: Option<&str>, kind: Option<&str>| match own(node, id, of, kind) {
-                    Some(Ok(guest)) => listing.guests.push(guest),
-                    Some(Err(fault)) => listing.faults.push((id.to_string(), fault)),
-                    None => {}
-                };
-                entries(vmlist, &mut add);
+        let own_files: HashMap<&str, GuestKind> = paths.filter_map(|path| own_file(path, node)).collect();
+        let by_file = |id: &str| Some(Listed::new(*own_files.get(id)?, parse_vmid(id)?));
+        let Some(vmlist) = vmlist else {
+            listing.guests.extend(own_files.keys().filter_map(|id| by_file(id)));
+            return listing.sorted();
+        };
+        let mut seen = HashSet::new();
+        let mut add = |id: &str, of: Option<&str>, kind: Option<&str>| {
+            let twice = parse_vmid(id).is_some_and(|vmid| !seen.insert(vmid));
+            match own(node, id, of, kind) {
+                Some(Ok(guest)) => listing.guests.push(guest),
+                Some(Err(reason)) => listing.add_invalid(id, reason, by_file(id)),
+                None => listing.guests.extend(by_file(id)),
             }
-            None => listing.guests.extend(paths.filter_map(|path| by_path(path, node))),
-        }
-        listing.guests.sort_unstable();
-        let mut seen = BTreeSet::new();
-        listing.guests.retain(|guest| seen.insert(guest.vmid));
-        listing
+            if twice {
+                listing.invalid.push((id.to_string(), "is listed twice".into()));
+            }
+        };
+        entries(vmlist, &mut add);
+        listing.sorted()
     }
 
-    /// Reports about invalid entries.
+    fn add_invalid(&mut self, id: &str, reason: &str, guest: Option<Listed>) {
+        let text = match &guest {
+            Some(guest) => format!("is taken for a {} by its file: {reason}", guest.kind_name()),
+            None => format!("is ignored: {reason}"),
+        };
+        self.guests.extend(guest);
+        self.invalid.push((id.to_string(), text));
+    }
+
+    /// Each guest once, in the order of rules.
+    fn sorted(mut self) -> Self {
+        self.guests.sort_unstable();
+        let mut seen = BTreeSet::new();
+        self.guests.retain(|guest| seen.insert(guest.vmid));
+        self
+    }
+
+    /// Reports about the invalid entries.
     pub fn reports(&self, tree: &Tree) -> impl Iterator<Item = Report> {
         let file = tree.label(VMLIST);
-        let text = |(id, fault): &(String, _)| format!("guest '{}' is ignored: {fault}", id.escape_debug());
-        self.faults.iter().map(move |fault| Report::file(&file, text(fault)))
+        let text = |(id, text): &(String, String)| format!("guest '{}' {text}", id.escape_debug());
+        self.invalid.iter().map(move |entry| Report::file(&file, text(entry)))
     }
 }
 
-/// The guests of a node: in `.vmlist`, or without it those with files, given as paths relative to the tree.
+/// The configuration files of guests that another node has while a device of theirs is here: they arrive by migration.
+/// Each with the path that it will have on this node, and the one that it has.
+#[must_use]
+pub fn conf_files_elsewhere(vmlist: &[u8], node: &str, devices: &BTreeSet<GuestDevice>) -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    let here: BTreeSet<(GuestKind, u32)> = devices.iter().map(|device| (device.kind, device.vmid)).collect();
+    let mut add = |id: &str, of: Option<&str>, kind: Option<&str>| {
+        let Some(of) = of.filter(|of| *of != node && !of.contains('/')) else { return };
+        if let Some(Ok(guest)) = own(of, id, Some(of), kind)
+            && here.contains(&(guest.kind, guest.vmid))
+        {
+            paths.push((guest.conf(node), guest.conf(of)));
+        }
+    };
+    entries(vmlist, &mut add);
+    paths
+}
+
+/// Whether all guests of one `.vmlist` are in another, on whatever node.
+#[must_use]
+pub fn lists_all(vmlist: &[u8], others: &[u8]) -> bool {
+    let ids = |vmlist| {
+        let mut ids = BTreeSet::new();
+        entries(vmlist, &mut |id, _, kind| {
+            ids.insert((id.to_string(), kind.map(str::to_string)));
+        });
+        ids
+    };
+    ids(vmlist).is_superset(&ids(others))
+}
+
+/// The guests of a node: by `.vmlist`, or without one by their files, given as paths below the tree's root.
 #[must_use]
 pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<Listed> {
     Listing::of(vmlist, node, paths).guests
@@ -116,11 +179,44 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Op
     T::deserialize(from).map(Some)
 }
 
-/// A `.vmlist` without invalid entries.
+/// A `.vmlist` whose entries are what they should be, or anything.
 #[derive(Deserialize)]
-struct VmList<'a> {
-    #[serde(borrow)]
-    ids: BTreeMap<Cow<'a, str>, Entry<'a>>,
+struct VmList<'a, E> {
+    #[serde(borrow, default = "Pairs::none", bound(deserialize = "E: Deserialize<'de>"))]
+    ids: Pairs<'a, E>,
+}
+
+/// The entries of a JSON object in their order, those with the same key included.
+struct Pairs<'a, E>(Vec<(Cow<'a, str>, E)>);
+
+impl<E> Pairs<'_, E> {
+    fn none() -> Self {
+        Pairs(Vec::new())
+    }
+}
+
+impl<'de: 'a, 'a, E: Deserialize<'de>> Deserialize<'de> for Pairs<'a, E> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Collect<'a, E>(PhantomData<(&'a (), E)>);
+
+        impl<'de: 'a, 'a, E: Deserialize<'de>> Visitor<'de> for Collect<'a, E> {
+            type Value = Pairs<'a, E>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        from.deserialize_map(Collect(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -133,13 +229,12 @@ struct Entry<'a> {
 
 /// The entries of `.vmlist`: the text of the VMID, and the node and type if they are strings.
 fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)) {
-    if let Ok(list) = serde_json::from_slice::<VmList<'_>>(vmlist) {
-        list.ids.iter().for_each(|(id, entry)| add(id, Some(&entry.node), Some(&entry.r#type)));
-        return;
-    }
-    let vmlist: Value = serde_json::from_slice(vmlist).unwrap_or_default();
-    for (id, entry) in vmlist.get("ids").and_then(Value::as_object).into_iter().flatten() {
-        add(id, entry.get("node").and_then(Value::as_str), entry.get("type").and_then(Value::as_str));
+    if let Ok(list) = serde_json::from_slice::<VmList<'_, Entry<'_>>>(vmlist) {
+        list.ids.0.iter().for_each(|(id, entry)| add(id, Some(&entry.node), Some(&entry.r#type)));
+    } else if let Ok(list) = serde_json::from_slice::<VmList<'_, Value>>(vmlist) {
+        for (id, entry) in list.ids.0 {
+            add(&id, entry.get("node").and_then(Value::as_str), entry.get("type").and_then(Value::as_str));
+        }
     }
 }
 
@@ -157,9 +252,10 @@ fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Res
     of.is_none_or(|of| of == node).then(|| guest(of))
 }
 
-fn by_path(path: &str, own_node: &str) -> Option<Listed> {
+/// The VMID and kind of the guest that a path is the configuration file of, if the file is this node's.
+fn own_file<'a>(path: &'a str, own_node: &str) -> Option<(&'a str, GuestKind)> {
     match TreeFile::parse(path)? {
-        TreeFile::GuestConfig { node, kind, id } if node == own_node => Some(Listed::new(kind, parse_vmid(id)?)),
+        TreeFile::GuestConfig { node, kind, id } if node == own_node => Some((id, kind)),
         _ => None,
     }
 }
@@ -181,7 +277,7 @@ mod tests {
             "nodes/n10/lxc/1.conf",
         ];
         assert_eq!(vmids(listed(None, "n1", paths.into_iter())), [20, 9]);
-        assert_eq!(vmids(listed(Some(b"{"), "n1", paths.into_iter())), [0; 0]);
+        assert_eq!(vmids(listed(Some(b"{"), "n1", paths[..3].iter().copied())), [0; 0]);
         let twice = ["nodes/n1/lxc/100.conf", "nodes/n1/qemu-server/100.conf", "nodes/n1/qemu-server/101.conf"];
         assert_eq!(vmids(listed(None, "n1", twice.into_iter())), [100, 101], "one number is one guest");
     }
@@ -201,11 +297,41 @@ mod tests {
     }
 
     #[test]
-    fn invalid_entries_are_reported() {
+    fn invalid_entries_are_reported_and_files_decide() {
         let list = br#"{"ids":{"100":{"node":"n1","type":"qemu"},"x":{"node":"n1","type":"qemu"},"7":{"type":"lxc"},
-            "8":{"node":"n1","type":"jail"},"y":{"node":"n2"}}}"#;
-        let faults: Vec<_> =
-            Listing::of(Some(list), "n1", [].into_iter()).faults.into_iter().map(|(id, _)| id).collect();
-        assert_eq!(faults, ["7", "8", "x"]);
+            "8":{"node":"n1","type":"jail"},"9":5,"y":{"node":"n2"},"100":{"node":"n2","type":"qemu"}}}"#;
+        let paths = ["nodes/n1/lxc/8.conf", "nodes/n1/qemu-server/9.conf"];
+        let listing = Listing::of(Some(list), "n1", paths.into_iter());
+        let texts: Vec<_> = listing.invalid.iter().map(|(id, text)| format!("{id} {text}")).collect();
+        assert_eq!(
+            texts,
+            [
+                "x is ignored: a VMID is a number of up to nine digits",
+                "7 is ignored: it has no node",
+                "8 is taken for a container by its file: its type is neither qemu nor lxc",
+                "9 is taken for a VM by its file: it has no node",
+                "100 is listed twice",
+            ]
+        );
+        let guests: Vec<_> = listing.guests.iter().map(|guest| guest.conf("n1")).collect();
+        let confs = ["qemu-server/100", "qemu-server/9", "lxc/8"].map(|name| format!("nodes/n1/{name}.conf"));
+        assert_eq!(guests, confs);
+    }
+
+    #[test]
+    fn a_guest_whose_device_is_here_is_arriving() {
+        let list = br#"{"ids":{"100":{"node":"n2","type":"qemu"},"101":{"node":"n1","type":"qemu"},
+            "102":{"node":"n3","type":"lxc"},"103":{"node":"../n1","type":"qemu"}}}"#;
+        let devices = ["tap100i0", "tap101i0", "veth100i0", "tap102i0", "tap103i0", "tap99i0"];
+        let devices = devices.into_iter().filter_map(GuestDevice::parse).collect();
+        let confs = conf_files_elsewhere(list, "n1", &devices);
+        let (here, away) = ("nodes/n1/qemu-server/100.conf", "nodes/n2/qemu-server/100.conf");
+        assert_eq!(confs, [(here.to_string(), away.to_string())]);
+        let paths = ["nodes/n1/qemu-server/101.conf", here, "nodes/n3/lxc/102.conf"];
+        let confs: Vec<_> = listed(Some(list), "n1", paths.into_iter()).iter().map(|guest| guest.conf("n1")).collect();
+        assert_eq!(confs, [here, paths[0]]);
+        let moved = String::from_utf8_lossy(list).replace("n2", "n1");
+        assert!(lists_all(moved.as_bytes(), list));
+        assert!(!lists_all(br#"{"version":2}"#, list));
     }
 }

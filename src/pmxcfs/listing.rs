@@ -39,8 +39,8 @@ pub(super) enum Entry {
     Other,
 }
 
-/// The listings of the relevant directories.
-#[derive(Default)]
+/// What the folders of interest list.
+#[derive(Debug, Default)]
 pub(super) struct Listing {
     /// The files that are listed or always looked up, relative to the root.
     pub files: BTreeMap<Arc<str>, Entry>,

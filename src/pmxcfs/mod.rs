@@ -7,11 +7,13 @@
 
 pub mod facts;
 mod listing;
+mod log;
 mod read_file;
 mod resolver;
 mod scan;
 mod snapshot;
 pub mod stable_tree;
+mod wal;
 mod watch;
 pub mod worker;
 
@@ -19,7 +21,7 @@ use crate::inputs::{File, Tree};
 use crate::model::Report;
 use crate::system::waker::Waker;
 use crate::system::worker::{Reply, Stuck, Worker};
-use snapshot::Scan;
+use snapshot::{Log, Scan};
 use stable_tree::{Debounce, Memory};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -54,6 +56,7 @@ impl ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(300),
             closed: Duration::from_millis(50),
+            open: Duration::from_secs(30),
             absence: Duration::from_secs(1),
             appearance: Duration::from_secs(3),
         },
@@ -69,6 +72,7 @@ impl ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(50),
             closed: Duration::from_millis(10),
+            open: Duration::from_millis(50),
             absence: Duration::from_millis(100),
             appearance: Duration::ZERO,
         },
@@ -99,6 +103,10 @@ pub struct Reader {
     node: String,
     timing: ReaderConfig,
     waker: Option<Arc<Waker>>,
+    /// The folder of the log of pmxcfs.
+    log: Option<PathBuf>,
+    /// Why the log did not show a change. It is not followed any more then.
+    log_failed: Option<String>,
     memory: Memory,
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
@@ -130,6 +138,8 @@ impl Reader {
             node,
             timing,
             waker,
+            log: None,
+            log_failed: None,
             memory: Memory::new(timing.debounce),
             worker: None,
             stuck: Vec::new(),
@@ -149,7 +159,14 @@ impl Reader {
         self
     }
 
-    /// Starts with a tree accepted by an earlier reader, which is used until reads show another.
+    /// Also follows the log of pmxcfs in this folder: it shows the writes of other nodes.
+    #[must_use]
+    pub fn following(mut self, folder: PathBuf) -> Self {
+        self.log = Some(folder);
+        self
+    }
+
+    /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
     pub fn remember(&mut self, tree: &Tree) {
         self.tree = None;
         self.memory.remember(tree);
@@ -193,7 +210,14 @@ impl Reader {
             return Ok(());
         }
         self.tree = None;
+        let followed = self.scan.place.log == Log::Followed;
         self.scan.take_in(news);
+        if let Log::Failed(reason) = &self.scan.place.log
+            && followed
+            && self.scan.place.ill.is_none()
+        {
+            self.log_failed = Some(reason.clone());
+        }
         self.memory.learn(&self.scan, self.start.elapsed()).map_err(Problem::Ill)?;
         let tree = self.tree();
         for path in listing::fixed(&self.node) {
@@ -232,10 +256,20 @@ impl Reader {
         }
     }
 
-    /// Whether every change since the last read causes an event, so that `stat` is not needed.
+    /// Whether each change since the last pass is reported, so that `stat` would show nothing more.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.worker.is_some() && self.scan.place.watched && self.scan.place.ill.is_none()
+        let followed = self.scan.place.log == Log::Followed && self.log_problem().is_none();
+        self.worker.is_some() && (self.scan.place.watched || followed) && self.scan.place.ill.is_none()
+    }
+
+    /// Why the log of pmxcfs does not show the writes of other nodes, so that `stat` has to.
+    #[must_use]
+    pub fn log_problem(&self) -> Option<&str> {
+        match &self.scan.place.log {
+            Log::Failed(reason) => Some(reason),
+            _ => self.log_failed.as_deref(),
+        }
     }
 
     /// Whether all changes in the last read were accepted.
@@ -327,7 +361,8 @@ impl Reader {
         }
         // a new worker reports changes relative to an empty scan
         self.scan = Scan::default();
-        let args = [OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
+        let mut args = vec![OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
+        args.extend(self.log.as_ref().filter(|_| self.log_failed.is_none()).map(|log| log.as_os_str()));
         Worker::start(&self.program, "pve-firewall-reader", &args).map_err(|error| Problem::Ill(format!("{error:#}")))
     }
 

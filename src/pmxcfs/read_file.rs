@@ -2,18 +2,21 @@
 use super::listing::Entry;
 use super::snapshot::{Place, Seen, Sight, Writing};
 use crate::inputs::Content;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::path::Arg;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The maximum size of a file in pmxcfs, and of a file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 /// The size of the read buffer in bytes: most files need a single read(2).
 const ROOM: usize = 8 << 10;
-/// A file not modified for this long is not being written. pmxcfs has whole seconds, and may report them one second late.
+/// A file that has not changed for this long is not being written. pmxcfs has whole seconds: two writes in one of them may
+/// show the same `stat`.
 const AT_REST: Duration = Duration::from_secs(3);
 
 /// The relevant fields of stat(2).
@@ -68,57 +71,111 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     age.is_some_and(|age| age >= AT_REST)
 }
 
-/// A file that had not been modified for a while when it was read.
+/// What was read of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Resting {
-    /// Its content then.
-    pub stat: Stat,
+pub(super) struct Known {
+    /// What it showed then.
+    stat: Stat,
     content: Content,
+    /// Since when passes have found the same, by a clock that does not jump.
+    since: Instant,
+    /// Whether it was at rest, so that the same `stat` means the same content.
+    rests: bool,
+}
+
+impl Known {
+    /// Whether the same `stat` means the same content.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    /// Whether it has changed just now, so that it is read again whatever else is known.
+    pub fn is_fresh(&self) -> bool {
+        self.since.elapsed() < AT_REST
+    }
+
+    /// What it showed when it was read.
+    pub fn stat(&self) -> Stat {
+        self.stat
+    }
+}
+
+/// How much of what is known of a file is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Nothing: its content is read.
+    Nothing,
+    /// The same `stat`.
+    Stat,
+    /// The same `stat`, if the file system is asked for it and not the kernel, which keeps that of FUSE for a second.
+    FreshStat,
 }
 
 /// The result of reading a file.
 pub(super) struct Look {
-    /// The `stat`, or its error number.
+    /// What `stat` showed, or the number of its error.
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
     pub sight: Option<Sight>,
-    /// The cache entry of an unmodified file.
-    pub resting: Option<Resting>,
+    /// What is to be remembered of it.
+    pub known: Option<Known>,
 }
 
-/// Reads a file, unless it is `known` and its `stat` is unchanged. `entry` is its kind in the directory listing.
-pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Resting>) -> Look {
-    if let Some(known) = known.filter(|known| Stat::of(path).is_ok_and(|now| now == known.stat)) {
-        let sight = Sight { seen: Seen::Content(known.content.clone()), writing: Writing::AtRest };
-        return Look { stat: Ok(known.stat), sight: Some(sight), resting: Some(known.clone()) };
+/// Reads a file, unless it was at rest when it became `known` and shows the same `stat`. `entry` is what its folder lists.
+pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Known>, trust: Trust) -> Look {
+    let same = |known: &&Known| match trust {
+        Trust::Nothing => false,
+        Trust::Stat => Stat::of(path).is_ok_and(|now| now == known.stat),
+        Trust::FreshStat => fresh(path).is_ok_and(|now| now == known.stat),
+    };
+    if let Some(known) = known.filter(|known| known.rests).filter(same) {
+        let writing = if place.watched { Writing::AtRest } else { Writing::Perhaps };
+        let sight = Sight { seen: Seen::Content(known.content.clone()), writing };
+        return Look { stat: Ok(known.stat), sight: Some(sight), known: Some(known.clone()) };
     }
-    // a file listed as regular is opened without stat(2); if that fails, the stat gives the reason
+    // a file that is listed as a regular one is opened at once: if that fails, another look shows why
     if place.watched
         && entry == Entry::File
-        && let Ok((sight, stat)) = open(path).and_then(|file| read(file, place))
+        && let Ok((content, stat)) = open(path).and_then(|file| read(file, place))
     {
-        return Look::of_content(Ok(stat), sight, stat, place);
+        return Look::of_content(Ok(stat), content, stat, place, known);
     }
     let (stat, file) = if place.watched { look_and_open(path) } else { hold_and_open(path) };
     match file.and_then(|file| read(file, place)) {
-        Ok((sight, now)) => Look::of_content(stat, sight, now, place),
-        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, sight: None, resting: None },
+        Ok((content, after)) => {
+            // the file system was asked for the former, and the latter may be a second old
+            let after = stat.ok().filter(|_| !place.watched).unwrap_or(after);
+            Look::of_content(stat, content, after, place, known)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, sight: None, known: None },
         Err(error) => {
             let sight = Sight::without_content(Seen::Failed(error.to_string()));
-            Look { stat, sight: Some(sight), resting: None }
+            Look { stat, sight: Some(sight), known: None }
         }
     }
 }
 
 impl Look {
-    /// `stat` is from before the file was read, and `now` from after it.
-    fn of_content(stat: Result<Stat, Option<i32>>, sight: Sight, now: Stat, place: &Place) -> Self {
-        let rests = sight.writing == Writing::AtRest && now.is_at_rest() && now.device == place.device;
-        let resting = match &sight.seen {
-            Seen::Content(content) if rests => Some(Resting { stat: now, content: content.clone() }),
-            _ => None,
+    /// `now` is the `stat` that belongs to the content.
+    fn of_content(
+        stat: Result<Stat, Option<i32>>,
+        content: Content,
+        now: Stat,
+        place: &Place,
+        known: Option<&Known>,
+    ) -> Self {
+        let complete = now.size == content.len() as u64;
+        let same = known.filter(|known| known.stat == now && known.content == content);
+        let since = same.map_or_else(Instant::now, |known| known.since);
+        let (writing, rests) = if place.watched {
+            let rests = complete && is_past(now.modified) && now.is_at_rest() && now.device == place.device;
+            (if complete && is_past(now.modified) { Writing::AtRest } else { Writing::Perhaps }, rests)
+        } else {
+            // its times are those of another node's clock
+            (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
         };
-        Look { stat, sight: Some(sight), resting }
+        let sight = Sight { seen: Seen::Content(content.clone()), writing };
+        Look { stat, sight: Some(sight), known: Some(Known { stat: now, content, since, rests }) }
     }
 }
 
@@ -126,14 +183,15 @@ type Opened = (Result<Stat, Option<i32>>, io::Result<File>);
 
 fn look_and_open(path: &Path) -> Opened {
     let stat = Stat::of(path);
-    let told = stat.as_ref().map(|stat| *stat).map_err(io::Error::raw_os_error);
-    (told, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
+    let shown = stat.as_ref().map(|stat| *stat).map_err(io::Error::raw_os_error);
+    (shown, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
 }
 
-/// Looks up the name only once, because each lookup can fail during a rename.
+/// Looks its name up only once, as each look-up may fail while it is renamed over. The file system is asked for `stat` then:
+/// without that the kernel cuts a file that has grown off where it ended a second ago.
 fn hold_and_open(path: &Path) -> Opened {
     let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    let held = held.and_then(|held| Ok((Stat::from(held.metadata()?), held)));
+    let held = held.and_then(|held| Ok((statx(&held, c"", AtFlags::EMPTY_PATH)?, held)));
     let stat = held.as_ref().map(|(stat, _)| *stat).map_err(io::Error::raw_os_error);
     let file = held.and_then(|(stat, held)| {
         stat.require_file()?;
@@ -142,12 +200,30 @@ fn hold_and_open(path: &Path) -> Opened {
     (stat, file)
 }
 
+/// What the file system says, and not what the kernel remembers of it.
+fn fresh(path: &Path) -> io::Result<Stat> {
+    statx(CWD, path, AtFlags::empty())
+}
+
+fn statx(at: impl AsFd, path: impl Arg, flags: AtFlags) -> io::Result<Stat> {
+    let stat = rustix::fs::statx(at, path, flags | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS)?;
+    let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
+    Ok(Stat {
+        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        mode: stat.stx_mode.into(),
+        size: stat.stx_size,
+        modified: time(stat.stx_mtime),
+        changed: time(stat.stx_ctime),
+    })
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// The content of a file, and its `stat` afterwards.
-fn read(mut file: File, place: &Place) -> io::Result<(Sight, Stat)> {
+/// What is in a file, and its `stat` afterwards.
+fn read(mut file: File, place: &Place) -> io::Result<(Content, Stat)> {
     let mut room = [0; ROOM];
     let count = file.read(&mut room)?;
     // a local file system returns all available bytes
@@ -160,10 +236,8 @@ fn read(mut file: File, place: &Place) -> io::Result<(Sight, Stat)> {
     };
     let stat = Stat::from(file.metadata()?);
     stat.require_file()?;
-    let length = content.len() as u64;
-    if length > LARGEST {
+    if content.len() as u64 > LARGEST {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    let writing = if stat.size == length && is_past(stat.modified) { Writing::AtRest } else { Writing::Perhaps };
-    Ok((Sight { seen: Seen::Content(content), writing }, stat))
+    Ok((content, stat))
 }

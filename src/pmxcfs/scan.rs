@@ -3,11 +3,12 @@
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
 use super::listing::{Entry, Listing, folders};
-use super::read_file::{Look, Resting, Stat, look};
-use super::snapshot::{Place, Scan, Seen, Sight};
-use crate::node::check_vmlist;
+use super::read_file::{Known, Look, Stat, Trust, look};
+use super::snapshot::{Place, Scan, Seen, Sight, Writing};
+use crate::model::guest::GuestDevice;
+use crate::node::{check_vmlist, conf_files_elsewhere};
 use crate::parallel;
-use crate::paths::{VMLIST, node_folder};
+use crate::paths::{MEMBERS, TreeFile, VMLIST, node_folder};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
     statfs,
@@ -32,26 +33,58 @@ const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
 const LOCAL: [FsType; 6] =
     [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, ZFS_SUPER_MAGIC];
 
-/// Reads a tree repeatedly.
+/// The files that pmxcfs makes up when they are read: what `stat` shows of them says nothing.
+const MADE_UP: [&str; 2] = [VMLIST, MEMBERS];
+/// How many files are compared by `stat` in each cycle where the log shows what was written: one that is silent is found out.
+const SAMPLE: usize = 256;
+
+/// Reads a tree, pass by pass.
 #[derive(Debug)]
 pub struct Scanner {
     root: PathBuf,
     node: String,
     /// The names found by the last read: a missing one is looked up again.
     expected: BTreeSet<Arc<str>>,
-    /// The unmodified files of the last read.
-    resting: BTreeMap<Arc<str>, Resting>,
-    /// The last read, if all its files were unmodified.
+    /// What the last pass read.
+    known: BTreeMap<Arc<str>, Known>,
+    /// What the folders listed when they were last looked at.
+    listing: Listing,
+    /// The last pass.
+    last: Arc<Scan>,
+    /// The last pass, if all that it found was at rest.
     still: Option<Still>,
+    /// The sample of the next cycle begins behind this file.
+    sampled: Arc<str>,
+    /// The configuration files of arriving guests: where they are, by the path that they will have on this node.
+    elsewhere: BTreeMap<String, String>,
+    /// Those that the last pass read elsewhere, or from now on.
+    moved: BTreeSet<String>,
 }
 
-/// The file systems on which files with an unchanged `stat` are not read again.
+/// How much a pass reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Local file systems.
-    Local,
-    /// All file systems, even if `stat` can be late: for a read between full reads.
-    Everywhere,
+pub enum Extent {
+    /// All content.
+    Everything,
+    /// The regular cycle: all content where no writes are reported, else a sample.
+    Cycle,
+    /// What shows as changed: a pass between cycles.
+    Changes,
+}
+
+/// What a pass is to go by.
+#[derive(Debug)]
+pub struct Request {
+    /// How much it reads.
+    pub extent: Extent,
+    /// Whether the log of pmxcfs shows every write.
+    pub logged: bool,
+    /// The files that were written since the last pass, by name or by path below the root.
+    pub written: BTreeSet<String>,
+    /// Whether these are all.
+    pub complete: bool,
+    /// The guests' devices that are there.
+    pub devices: BTreeSet<GuestDevice>,
 }
 
 /// A read of an unmodified tree: while the `stat` of every directory and file is unchanged, another read gives the same
@@ -59,6 +92,7 @@ pub enum Trust {
 #[derive(Debug)]
 struct Still {
     folders: Vec<(PathBuf, Stat)>,
+    devices: BTreeSet<GuestDevice>,
     scan: Arc<Scan>,
 }
 
@@ -66,7 +100,9 @@ impl Scanner {
     /// A reader of the tree at `root` for one node.
     #[must_use]
     pub fn new(root: PathBuf, node: String) -> Self {
-        Scanner { root, node, expected: BTreeSet::new(), resting: BTreeMap::new(), still: None }
+        let (expected, known, listing, last, sampled) = Default::default();
+        let (elsewhere, moved) = Default::default();
+        Scanner { root, node, expected, known, listing, last, still: None, sampled, elsewhere, moved }
     }
 
     /// The root of the tree.
@@ -85,7 +121,7 @@ impl Scanner {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        match self.list() {
+        match Listing::of(&self.root, &self.node) {
             Ok(listing) => {
                 for path in listing.files.keys() {
                     let stat = Stat::of(&self.root.join(&**path)).map_err(|error| error.raw_os_error());
@@ -97,45 +133,49 @@ impl Scanner {
         hasher.finish()
     }
 
-    /// Makes the next read cover all content.
-    pub fn forget(&mut self) {
-        self.resting.clear();
-        self.still = None;
-    }
-
-    /// Reads the tree. All content is read, except that of files trusted to be unchanged.
-    pub fn read(&mut self, trust: Trust) -> Arc<Scan> {
-        if let Some(still) = self.still.as_ref().filter(|still| self.is_as_in(still)) {
+    /// Makes a pass.
+    pub fn read(&mut self, request: &Request) -> Arc<Scan> {
+        if request.extent == Extent::Everything {
+            self.still = None;
+        }
+        let untouched = request.complete && request.written.is_empty();
+        let same = |still: &&Still| untouched && still.devices == request.devices && self.is_as_in(still);
+        if let Some(still) = self.still.as_ref().filter(same) {
             return still.scan.clone();
         }
         let folders = self.folders_at_rest();
         let mut scan = Scan::default();
-        if let Err(reason) = self.read_into(&mut scan, trust) {
+        if let Err(reason) = self.read_into(&mut scan, request) {
             scan.place.ill = Some(reason);
         }
         let scan = Arc::new(scan);
         let folders = folders.filter(|_| scan.place.watched && scan.place.ill.is_none() && self.all_rest(&scan));
-        self.still = folders.map(|folders| Still { folders, scan: scan.clone() });
+        self.still = folders.map(|folders| Still { folders, devices: request.devices.clone(), scan: scan.clone() });
+        self.last = scan.clone();
         scan
     }
 
     fn is_as_in(&self, still: &Still) -> bool {
         let same = |path: &Path, stat: &Stat| Stat::of(path).is_ok_and(|now| now == *stat);
         still.folders.iter().all(|(path, stat)| same(path, stat))
-            && self.resting.iter().all(|(path, resting)| same(&self.root.join(&**path), &resting.stat))
+            && self.known.iter().all(|(path, known)| same(&self.on_disk(path), &known.stat()))
     }
 
     /// Whether all files of the last read were unmodified.
     fn all_rest(&self, scan: &Scan) -> bool {
         scan.files.iter().all(|(path, sight)| match &sight.seen {
             Seen::Absent => true,
-            Seen::Content(_) => self.resting.contains_key(path),
+            Seen::Content(_) => self.known.get(path).is_some_and(Known::rests),
             Seen::Failed(_) => false,
         })
     }
 
     /// The existing directories, if none of them has been modified for a while.
     fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
+        // where the last pass was not over a file system of this node, there is nothing to gain
+        if !self.last.place.watched && !self.last.files.is_empty() {
+            return None;
+        }
         let mut folders = Vec::new();
         for path in self.folders().iter().map(|folder| self.root.join(folder)) {
             match Stat::of(&path) {
@@ -148,57 +188,162 @@ impl Scanner {
         Some(folders)
     }
 
-    fn read_into(&mut self, scan: &mut Scan, trust: Trust) -> Result<(), String> {
+    fn read_into(&mut self, scan: &mut Scan, request: &Request) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.root.display());
         scan.place.device = fs::metadata(&self.root).map_err(|error| cannot(&error))?.dev();
         let kind = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type();
         scan.place.fuse = kind == FUSE_SUPER_MAGIC;
         scan.place.watched = LOCAL.contains(&kind);
-        if !scan.place.watched && trust == Trust::Local {
-            self.forget();
+        let continued = self.last.place.ill.is_none() && self.last.place.device == scan.place.device;
+        let only_named = request.extent == Extent::Changes
+            && request.logged
+            && request.complete
+            && continued
+            && !scan.place.watched
+            && !self.listing.files.is_empty();
+        match only_named {
+            true => self.list_named(&request.written),
+            false => self.listing = Listing::of(&self.root, &self.node)?,
         }
-        let listing = self.list()?;
-        let vanished = self.expected.iter().filter(|path| !listing.files.contains_key(*path));
-        let vanished = vanished.map(|path| (path, Entry::Unlisted));
-        let wanted: Vec<_> = listing.files.iter().map(|(path, entry)| (path, *entry)).chain(vanished).collect();
-        let looks = parallel::map(&wanted, THREADS, |(path, entry)| self.look(path, *entry, &scan.place));
+        let wanted = self.wanted(request, scan);
+        let jobs = self.jobs(&wanted, request, only_named, scan.place.watched);
+        let looks = parallel::map(&jobs, THREADS, |(path, entry, trust)| match trust {
+            Some(trust) => Some(look(&self.on_disk(path), &scan.place, *entry, self.known.get(path), *trust)),
+            None => None,
+        });
         let mut hasher = DefaultHasher::new();
-        let (mut missing, mut found, mut resting) = (BTreeSet::new(), Vec::new(), Vec::new());
-        for (number, ((path, _), look)) in wanted.into_iter().zip(looks).enumerate() {
-            if number < listing.files.len() {
-                (path, look.stat).hash(&mut hasher);
+        let (mut missing, mut found, mut known) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for ((path, ..), look) in jobs.into_iter().zip(looks) {
+            let Some(look) = look else {
+                known.extend(self.known.get(&path).map(|known| (path.clone(), known.clone())));
+                found.extend(self.last_sight(&path).map(|sight| (path, sight)));
+                continue;
+            };
+            if self.listing.files.contains_key(&path) {
+                (&path, look.stat).hash(&mut hasher);
             }
-            resting.extend(look.resting.map(|resting| (path.clone(), resting)));
+            known.extend(look.known.map(|known| (path.clone(), known)));
             match look.sight {
-                Some(sight) => found.push((path.clone(), sight)),
-                None => drop(missing.insert(path.clone())),
+                Some(sight) => found.push((path, sight)),
+                None => drop(missing.insert(path)),
             }
         }
         scan.files = found.into_iter().collect();
-        self.resting = resting.into_iter().collect();
+        self.known = known.into_iter().collect();
         scan.place.fingerprint = hasher.finish();
-        self.look_again(&listing, missing, scan)?;
+        self.look_again(missing, scan)?;
         let present = scan.files.iter().filter(|(_, sight)| sight.seen != Seen::Absent);
         self.expected = present.map(|(path, _)| path.clone()).collect();
-        self.evidence(&listing, scan)
+        self.evidence(scan)
     }
 
-    /// Determines which of the files that could not be opened are absent.
-    fn look_again(&self, listing: &Listing, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
+    /// Files that were written and were not there before.
+    fn list_named(&mut self, named: &BTreeSet<String>) {
+        for path in named.iter().flat_map(|name| candidates(name, &self.node)) {
+            self.listing.files.entry(path.into()).or_insert(Entry::Unlisted);
+        }
+    }
+
+    /// All files that this pass is about, each with what its folder lists: those listed, those of the pass before, and those
+    /// of guests whose device is here while their file is another node's.
+    fn wanted(&mut self, request: &Request, scan: &Scan) -> BTreeMap<Arc<str>, Entry> {
+        let mut wanted = self.listing.files.clone();
+        let before = std::mem::take(&mut self.elsewhere);
+        if !request.devices.is_empty() {
+            let list = look(&self.root.join(VMLIST), &scan.place, Entry::Other, None, Trust::Nothing);
+            if let Some(Seen::Content(list)) = list.sight.map(|sight| sight.seen) {
+                self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
+            }
+        }
+        let either = before.keys().chain(self.elsewhere.keys());
+        self.moved = either.filter(|path| before.get(*path) != self.elsewhere.get(*path)).cloned().collect();
+        let others = self.elsewhere.keys().map(|path| path.as_str().into()).chain(self.expected.iter().cloned());
+        for path in others {
+            wanted.entry(path).or_insert(Entry::Unlisted);
+        }
+        wanted
+    }
+
+    /// Where a file is read.
+    fn on_disk(&self, path: &str) -> PathBuf {
+        self.root.join(self.elsewhere.get(path).map_or(path, String::as_str))
+    }
+
+    /// What is done about each file: `None` where it is as the last pass found it.
+    fn jobs(
+        &mut self,
+        wanted: &BTreeMap<Arc<str>, Entry>,
+        request: &Request,
+        only_named: bool,
+        watched: bool,
+    ) -> Vec<(Arc<str>, Entry, Option<Trust>)> {
+        let written = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            request.written.contains(path) || request.written.contains(name)
+        };
+        let sample = self.sample(wanted);
+        let trust = |path: &Arc<str>| {
+            if request.extent == Extent::Everything
+                || MADE_UP.contains(&&**path)
+                || written(path)
+                || self.moved.contains(&**path)
+            {
+                return Some(Trust::Nothing);
+            }
+            if watched {
+                return Some(Trust::Stat);
+            }
+            let known = self.known.get(path);
+            match request.extent {
+                Extent::Changes if only_named => match known {
+                    Some(known) if known.is_fresh() => Some(Trust::Nothing),
+                    Some(_) => None,
+                    None if self.last_sight(path).is_some_and(|sight| sight.seen == Seen::Absent) => None,
+                    None => Some(Trust::Nothing),
+                },
+                Extent::Changes => Some(Trust::FreshStat),
+                Extent::Cycle if request.logged && known.is_some_and(Known::rests) && !sample.contains(path) => None,
+                Extent::Cycle if request.logged => Some(Trust::Stat),
+                _ => Some(Trust::Nothing),
+            }
+        };
+        let jobs = wanted.iter().map(|(path, entry)| (path.clone(), *entry, trust(path)));
+        let jobs = jobs.collect();
+        if request.extent == Extent::Cycle {
+            self.sampled = sample.last().cloned().unwrap_or_default();
+        }
+        jobs
+    }
+
+    /// The files that are compared in this cycle, in their turn.
+    fn sample(&self, wanted: &BTreeMap<Arc<str>, Entry>) -> BTreeSet<Arc<str>> {
+        let rest = wanted.keys().filter(|path| **path > self.sampled).take(SAMPLE).cloned();
+        let sample: BTreeSet<Arc<str>> = rest.collect();
+        if sample.is_empty() { wanted.keys().take(SAMPLE).cloned().collect() } else { sample }
+    }
+
+    /// What the last pass found of a file, without what was known of its writer then.
+    fn last_sight(&self, path: &str) -> Option<Sight> {
+        let seen = self.last.files.get(path)?.seen.clone();
+        Some(Sight { seen, writing: Writing::Perhaps })
+    }
+
+    /// Settles which of the files that could not be opened are absent.
+    fn look_again(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
         let absent = || Sight::without_content(Seen::Absent);
-        let doubtful = |path: &Arc<str>| listing.lists(path) || self.expected.contains(path);
+        let doubtful = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
         missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
         for pause in RETRIES_MS {
             if missing.is_empty() {
                 return Ok(());
             }
             sleep(Duration::from_millis(pause));
-            missing.retain(|path| match self.look(path, Entry::Other, &scan.place).sight {
+            missing.retain(|path| match self.look_at(path, &scan.place).sight {
                 Some(sight) => scan.files.insert(path.clone(), sight).is_some(),
                 None => true,
             });
         }
-        let now = self.list()?;
+        let now = Listing::of(&self.root, &self.node)?;
         for path in missing {
             let sight = if now.lists(&path) {
                 Sight::without_content(Seen::Failed("it is listed, but does not exist".into()))
@@ -210,14 +355,14 @@ impl Scanner {
         Ok(())
     }
 
-    /// "Disabled" and "no guests" are accepted only from a tree that is known to be healthy.
-    fn evidence(&self, listing: &Listing, scan: &Scan) -> Result<(), String> {
+    /// "Disabled" and "no guests" are believed only of a tree that shows a sign of life.
+    fn evidence(&self, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
         match scan.files.get(VMLIST).map(|sight| &sight.seen) {
             Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/{VMLIST} {error}")),
             Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/{VMLIST}: {reason}")),
             _ if scan.place.fuse => Err(format!("{root}/{VMLIST} is missing; is pve-cluster running?")),
-            _ if listing.node_folder => Ok(()),
+            _ if self.listing.node_folder => Ok(()),
             _ => Err(format!(
                 "{root} contains neither {VMLIST} nor {}; is pve-cluster running, and is that the node's name?",
                 node_folder(&self.node)
@@ -225,11 +370,17 @@ impl Scanner {
         }
     }
 
-    fn list(&self) -> Result<Listing, String> {
-        Listing::of(&self.root, &self.node)
+    fn look_at(&self, path: &str, place: &Place) -> Look {
+        look(&self.on_disk(path), place, Entry::Other, self.known.get(path), Trust::Nothing)
     }
+}
 
-    fn look(&self, path: &str, entry: Entry, place: &Place) -> Look {
-        look(&self.root.join(path), place, entry, self.resting.get(path))
-    }
+/// The files of interest that a path below the root, or a name alone, may mean.
+pub fn candidates(name: &str, node: &str) -> Vec<String> {
+    let in_folder = |folder: String| if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
+    let paths: Vec<String> = match name.contains('/') {
+        true => vec![name.to_string()],
+        false => folders(node).into_iter().map(in_folder).collect(),
+    };
+    paths.into_iter().filter(|path| TreeFile::parse(path).is_some_and(|file| file.is_needed_on(node))).collect()
 }

@@ -20,7 +20,13 @@ pub enum Seen {
 pub enum Writing {
     /// Unknown.
     Perhaps,
-    /// A process of this node has just closed it or renamed it into place.
+    /// A process of this node has written to it and not closed it since.
+    Open,
+    /// The log of pmxcfs shows that it was written, and not how.
+    Logged,
+    /// The log of pmxcfs shows that a file under another name was renamed to this one, as PVE's programs write files.
+    Renamed,
+    /// Its writer, a process of this node, has just closed it or renamed it into its place.
     Closed,
     /// Its modification time is long enough ago.
     AtRest,
@@ -56,6 +62,20 @@ pub struct Place {
     pub fingerprint: u64,
     /// Whether every further change causes an event: the tree is on a local file system, and all its directories are watched.
     pub watched: bool,
+    /// Whether the log of pmxcfs shows the writes of other nodes.
+    pub log: Log,
+}
+
+/// Whether the log of pmxcfs shows the writes of other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Log {
+    /// There is none to follow.
+    #[default]
+    None,
+    /// Every write shows in it.
+    Followed,
+    /// It cannot be followed, or did not show a change: why.
+    Failed(String),
 }
 
 /// The result of a read.
@@ -117,7 +137,8 @@ mod tests {
             Just(Seen::Failed("EIO".into())),
             proptest::collection::vec(any::<u8>(), 0..3).prop_map(|content| Seen::Content(content.into())),
         ];
-        let writing = prop_oneof![Just(Writing::Perhaps), Just(Writing::Closed), Just(Writing::AtRest)];
+        let writing =
+            prop_oneof![Just(Writing::Perhaps), Just(Writing::Open), Just(Writing::Closed), Just(Writing::AtRest)];
         let sight = (seen, writing).prop_map(|(seen, writing)| Sight { seen, writing });
         proptest::collection::btree_map("[a-d]".prop_map(Arc::from), sight, 0..4)
             .prop_map(|files| Scan { place: Place { device: files.len() as u64, ..Place::default() }, files })

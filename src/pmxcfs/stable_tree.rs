@@ -2,6 +2,8 @@
 //! agree; until then its last good content is used.
 use super::snapshot::{Scan, Seen, Sight, Writing};
 use crate::inputs::{Content, File, Tree};
+use crate::node::{check_vmlist, lists_all};
+use crate::paths::TreeFile;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +13,12 @@ use std::time::Duration;
 pub struct Debounce {
     /// For content that was modified recently.
     pub content: Duration,
-    /// For content that a process of this node has just closed or renamed into place.
+    /// On content that its writer, a process of this node, has just closed or renamed into its place, or that another node
+    /// has written in one go.
     pub closed: Duration,
-    /// For an empty or absent file.
+    /// On content whose writer, a process of this node, has not closed the file.
+    pub open: Duration,
+    /// On a file being empty or absent.
     pub absence: Duration,
     /// How long no file counts as absent after a FUSE tree was mounted: pmxcfs starts with files missing.
     pub appearance: Duration,
@@ -48,6 +53,8 @@ struct Known {
     shown: Option<Shown>,
     /// Why the last read failed.
     failed: Option<String>,
+    /// When a pass last showed other content than the pass before.
+    changed: Option<Moment>,
 }
 
 /// Content that is not accepted yet.
@@ -57,6 +64,8 @@ struct Shown {
     since: Moment,
     /// When it is accepted if unchanged.
     due: Moment,
+    /// Whether it was probably written as a whole.
+    in_one_go: bool,
 }
 
 impl Memory {
@@ -98,14 +107,14 @@ impl Memory {
         let absent = Sight::without_content(Seen::Absent);
         for (path, known) in &mut self.files {
             let sight = mentioned.get(path).unwrap_or(&absent);
-            known.learn(sight, now, &self.debounce, complete);
+            known.learn(path, sight, now, &self.debounce, complete);
         }
         // files missing in earlier reads of an established tree were absent
         let before = self.established.then(Content::default);
         let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
         let new = new.map(|(path, sight)| {
             let mut known = Known { good: before.clone(), ..Known::default() };
-            known.learn(sight, now, &self.debounce, complete);
+            known.learn(path, sight, now, &self.debounce, complete);
             (path.clone(), known)
         });
         let mut new: BTreeMap<Arc<str>, Known> = new.collect();
@@ -155,8 +164,8 @@ impl Memory {
 }
 
 impl Known {
-    /// Processes a file of a read. Before `complete` no file counts as absent.
-    fn learn(&mut self, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
+    /// Takes in a sight. Before the moment `complete` nothing is absent.
+    fn learn(&mut self, path: &str, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
         let content = match &sight.seen {
             Seen::Failed(reason) => {
                 self.failed = Some(reason.clone());
@@ -168,22 +177,50 @@ impl Known {
         };
         self.failed = None;
         if self.good.as_ref() == Some(&content) {
-            self.shown = None;
+            // written on, and back to what it was: more may follow
+            self.changed = self.shown.take().map_or(self.changed, |_| Some(now));
             return;
         }
-        let (content, since) = match self.shown.take() {
-            Some(shown) if shown.content == content => (shown.content, shown.since),
-            _ => (content, now),
+        let (content, since, in_one_go) = match self.shown.take() {
+            Some(shown) if shown.content == content => (shown.content, shown.since, shown.in_one_go),
+            shown => {
+                let in_one_go = shown.is_none() && self.is_whole(&content, now, debounce);
+                self.changed = Some(now);
+                (content, now, in_one_go)
+            }
         };
-        let due = match (content.is_empty(), sight.writing) {
-            (true, _) => complete.max(since + debounce.absence),
-            (false, Writing::AtRest) => now,
-            (false, Writing::Closed) => since + debounce.closed,
-            (false, Writing::Perhaps) => since + debounce.content,
+        let agreed = match (sight.writing, content.is_empty()) {
+            (Writing::Open, _) => since + debounce.open,
+            (_, true) => complete.max(since + debounce.absence),
+            (Writing::AtRest | Writing::Renamed, _) => now,
+            _ if self.is_harmless(path, &content) => now,
+            (Writing::Closed, _) => since + debounce.closed,
+            (Writing::Logged, _) if in_one_go => since + debounce.closed,
+            (Writing::Logged | Writing::Perhaps, _) => since + debounce.content,
         };
-        match now >= due {
+        match now >= agreed {
             true => self.good = Some(content),
-            false => self.shown = Some(Shown { content, since, due }),
+            false => self.shown = Some(Shown { content, since, due: agreed, in_one_go }),
+        }
+    }
+
+    /// Whether content that is the first change for a while is probably no part of more: who writes a file in place makes it
+    /// shorter first.
+    fn is_whole(&self, content: &Content, now: Moment, debounce: &Debounce) -> bool {
+        let before = self.good.as_ref().map_or(0, |good| good.len());
+        let calm = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
+        calm && content.len() >= before && content.ends_with(b"\n")
+    }
+
+    /// Whether it opens nothing to believe content at once, even if it should be a part: a list that lacks no guest, and the
+    /// configuration of a guest that had none.
+    fn is_harmless(&self, path: &str, content: &Content) -> bool {
+        match (&self.good, TreeFile::parse(path)) {
+            (Some(good), Some(TreeFile::VmList)) => {
+                !good.is_empty() && check_vmlist(content).is_ok() && lists_all(content, good)
+            }
+            (Some(good), Some(TreeFile::GuestConfig { .. })) => good.is_empty(),
+            _ => false,
         }
     }
 
@@ -205,10 +242,12 @@ impl Known {
 mod tests {
     use super::super::snapshot;
     use super::*;
+    use crate::paths::VMLIST;
 
     const PATIENCE: Debounce = Debounce {
         content: Duration::from_millis(400),
         closed: Duration::from_millis(50),
+        open: Duration::from_secs(30),
         absence: Duration::from_secs(1),
         appearance: Duration::from_secs(3),
     };
@@ -288,7 +327,93 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_absent_file_is_accepted_after_a_second() {
+    fn a_file_that_a_process_has_open_is_believed_when_it_is_closed_or_after_30_seconds() {
+        for last in ["new", ""] {
+            let mut memory = established();
+            let pass = |text: &str, writing| {
+                let mut pass = scan(false, &[("a", content(text))]);
+                pass.files.get_mut("a").unwrap().writing = writing;
+                pass
+            };
+            for (moment, shown, believed) in [(2000, "", "old"), (3500, last, "old"), (31_900, last, "old")] {
+                memory.learn(&pass(shown, Writing::Open), at(moment)).unwrap();
+                assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+            }
+            let mut closed = memory;
+            closed.learn(&pass("newer", Writing::Closed), at(32_000)).unwrap();
+            closed.learn(&pass("newer", Writing::Closed), at(32_050)).unwrap();
+            assert_eq!(file(&closed, "a").unwrap(), "newer");
+            let mut memory = established();
+            memory.learn(&pass(last, Writing::Open), at(3500)).unwrap();
+            memory.learn(&pass(last, Writing::Open), at(33_500)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap_or_default(), last);
+        }
+    }
+
+    #[test]
+    fn what_another_node_writes_in_one_go_is_believed_soon_and_pieces_are_not() {
+        let logged = |text: &str, writing| {
+            let mut pass = scan(true, &[("a", content(text))]);
+            pass.files.get_mut("a").unwrap().writing = writing;
+            pass
+        };
+        let fresh = || {
+            let mut memory = Memory::new(PATIENCE);
+            for moment in [0, 5000] {
+                memory.learn(&logged("old\nold\n", Writing::Perhaps), at(moment)).unwrap();
+            }
+            memory
+        };
+        let mut memory = fresh();
+        memory.learn(&logged("new\n", Writing::Renamed), at(9000)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), "new\n", "complete, as it was renamed");
+        for (first, second) in [("new\nnew\n", true), ("new\n", false), ("new\nnew\nne", false)] {
+            let mut memory = fresh();
+            memory.learn(&logged(first, Writing::Logged), at(9000)).unwrap();
+            memory.learn(&logged(first, Writing::Logged), at(9050)).unwrap();
+            assert_eq!(file(&memory, "a").unwrap() == first, second, "{first}");
+        }
+        // pieces 0.2 s apart
+        let mut memory = fresh();
+        let whole = "new\n".repeat(9);
+        for piece in 1..=9 {
+            let piece_at = 9000 + 200 * piece;
+            for moment in [piece_at, piece_at + 60, piece_at + 190] {
+                memory
+                    .learn(&logged(&whole[..4 * usize::try_from(piece).unwrap()], Writing::Logged), at(moment))
+                    .unwrap();
+                assert_eq!(file(&memory, "a").unwrap(), "old\nold\n", "piece {piece}");
+            }
+        }
+        memory.learn(&logged(&whole, Writing::Logged), at(11_200)).unwrap();
+        assert_eq!(file(&memory, "a").unwrap(), whole);
+    }
+
+    #[test]
+    fn a_guest_that_arrives_is_believed_at_once_and_one_that_goes_is_not() {
+        const CONF: &str = "nodes/n1/qemu-server/101.conf";
+        let list = |guests: &[(u32, &str)]| {
+            let of = |(id, node): &(u32, &str)| format!(r#""{id}":{{"node":"{node}","type":"qemu"}}"#);
+            format!(r#"{{"version":1,"ids":{{{}}}}}"#, guests.iter().map(of).collect::<Vec<_>>().join(","))
+        };
+        let before = list(&[(100, "n1"), (101, "n2")]);
+        let mut memory = Memory::new(PATIENCE);
+        for moment in [0, 5000] {
+            memory.learn(&scan(true, &[(VMLIST, content(&before))]), at(moment)).unwrap();
+        }
+        let after = list(&[(100, "n1"), (101, "n1")]);
+        memory.learn(&scan(true, &[(VMLIST, content(&after)), (CONF, content("net0: x"))]), at(6000)).unwrap();
+        assert_eq!(file(&memory, VMLIST).unwrap(), after);
+        assert_eq!(file(&memory, CONF).unwrap(), "net0: x");
+        let gone = list(&[(101, "n1")]);
+        for (moment, believed) in [(7000, &after), (7300, &after), (7400, &gone)] {
+            memory.learn(&scan(true, &[(VMLIST, content(&gone)), (CONF, content("net0: x"))]), at(moment)).unwrap();
+            assert_eq!(file(&memory, VMLIST).as_ref(), Some(believed), "at {moment}");
+        }
+    }
+
+    #[test]
+    fn an_empty_or_absent_file_counts_as_such_after_a_second() {
         for gone in [Seen::Absent, content("")] {
             let mut memory = established();
             for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {

@@ -1,32 +1,46 @@
 //! Watches the tree for writes by processes of this node, with inotify(7).
 use super::listing::matters;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use std::collections::{BTreeSet, HashMap};
+use super::snapshot::Writing;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// Reports writes, and completely written files.
+/// How long a file counts as closed just now. Later another node may have begun to write it.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// Reports writes, and which files are complete.
 #[derive(Debug)]
 pub struct Watch {
     inotify: Inotify,
-    /// The watched directories, relative to the root, empty for the root itself.
+    root: PathBuf,
+    /// The watched folders, by their path below the root, empty for the root itself.
     folders: HashMap<WatchDescriptor, String>,
-    /// The files whose last event was a close after writing, or a rename into place.
-    closed: BTreeSet<String>,
+    /// The files that have been written, by their path below the root: when the writer closed them or renamed them into
+    /// their place, or `None` if the last event was another.
+    written: BTreeMap<String, Option<Instant>>,
+    /// The files that events named since this was last asked for.
+    touched: BTreeSet<String>,
+    /// Whether events were dropped since then, so that any file may have been touched.
+    overflowed: bool,
 }
 
 impl Watch {
     /// Without watches yet; `None` if the kernel has no inotify instance left: then only regular reads detect changes.
     #[must_use]
-    pub fn new() -> Option<Self> {
+    pub fn new(root: &Path) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
-        Some(Watch { inotify, folders: HashMap::new(), closed: BTreeSet::new() })
+        let (folders, written, touched) = Default::default();
+        Some(Watch { inotify, root: root.into(), folders, written, touched, overflowed: false })
     }
 
     /// Watches these directories. An existing watch is kept; after a mount, or for a new directory, it is added.
     ///
-    /// False if an existing directory cannot be watched.
-    pub fn add(&mut self, root: &Path, folders: impl IntoIterator<Item = String>) -> bool {
+    /// False if one that is there cannot be watched.
+    pub fn add(&mut self, folders: impl IntoIterator<Item = String>) -> bool {
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
@@ -37,7 +51,7 @@ impl Watch {
             | AddWatchFlags::IN_ONLYDIR;
         let mut all = true;
         for folder in folders {
-            let path = root.join(&folder);
+            let path = self.root.join(&folder);
             match self.inotify.add_watch(&path, events) {
                 Ok(watch) => drop(self.folders.insert(watch, folder)),
                 Err(_) => all &= !path.exists(),
@@ -46,43 +60,62 @@ impl Watch {
         all
     }
 
-    /// Processes the queued events; returns whether one is relevant.
-    pub fn hear(&mut self) -> bool {
-        let complete = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
-        let harmless = AddWatchFlags::IN_ATTRIB;
+    /// Reads the events that wait; whether one of them matters.
+    pub fn read(&mut self) -> bool {
         let mut any = false;
         while let Ok(events) = self.inotify.read_events() {
             for event in events {
-                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-                    self.closed.clear();
-                }
-                let name = event.name.as_ref().and_then(|name| name.to_str());
-                let path = self.folders.get(&event.wd).zip(name).map(|(folder, name)| match folder.is_empty() {
-                    true => name.to_string(),
-                    false => format!("{folder}/{name}"),
-                });
-                let Some(path) = path.filter(|_| !event.mask.contains(AddWatchFlags::IN_ISDIR)) else {
-                    any = true;
-                    continue;
-                };
-                if !matters(&path) {
-                    continue;
-                }
-                any = true;
-                if event.mask.intersects(complete) {
-                    self.closed.insert(path);
-                } else if !event.mask.intersects(harmless) {
-                    self.closed.remove(&path);
-                }
+                any |= self.take(&event);
             }
         }
         any
     }
 
-    /// Whether the last event of a file means that it is completely written.
+    fn take(&mut self, event: &InotifyEvent) -> bool {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            self.written.clear();
+            self.overflowed = true;
+        }
+        let name = event.name.as_ref().and_then(|name| name.to_str());
+        let path = self.folders.get(&event.wd).zip(name).map(|(folder, name)| match folder.is_empty() {
+            true => name.to_string(),
+            false => format!("{folder}/{name}"),
+        });
+        let Some(path) = path.filter(|_| !event.mask.contains(AddWatchFlags::IN_ISDIR)) else { return true };
+        if !matters(&path) {
+            return false;
+        }
+        if event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)
+            || event.mask.contains(AddWatchFlags::IN_CREATE) && self.is_link(&path)
+        {
+            self.written.insert(path.clone(), Some(Instant::now()));
+        } else if event.mask.intersects(AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE) {
+            self.written.insert(path.clone(), None);
+        } else if event.mask.intersects(AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM) {
+            self.written.remove(&path);
+        }
+        self.touched.insert(path);
+        true
+    }
+
+    /// Links, hard and symbolic, are made in one step, and no close follows.
+    fn is_link(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.root.join(path)).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
+    }
+
+    /// What the last event of a file says about its being written.
     #[must_use]
-    pub fn is_closed(&self, path: &str) -> bool {
-        self.closed.contains(path)
+    pub fn writing(&self, path: &str) -> Option<Writing> {
+        match self.written.get(path)? {
+            None => Some(Writing::Open),
+            Some(closed) => (closed.elapsed() < RECENT).then_some(Writing::Closed),
+        }
+    }
+
+    /// The files that events named since this was last asked for; `None` if events were dropped.
+    pub fn take_touched(&mut self) -> Option<BTreeSet<String>> {
+        let touched = std::mem::take(&mut self.touched);
+        (!std::mem::take(&mut self.overflowed)).then_some(touched)
     }
 }
 

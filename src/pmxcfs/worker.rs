@@ -1,30 +1,38 @@
 //! The worker process, which reads the tree on request and reports writes.
 //!
-//! It is killed and started again whenever it exceeds the timeout, so it has no essential state. It also does the watching,
-//! because adding a watch looks up a path and can block. A watch holds an inode and not the mount: it prevents neither
-//! unmounting nor a new start of pmxcfs (tested in `tests/kernel/reader.rs`), and ends with the mount.
-use super::scan::{Scanner, Trust};
-use super::snapshot::{News, Scan, Sight, Writing};
+//! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
+//! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
+//! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
+use super::log::LogWatch;
+use super::scan::{Extent, Request, Scanner, candidates};
+use super::snapshot::{Log, News, Scan, Sight, Writing};
+use super::wal::Write;
 use super::watch::Watch;
-use crate::system::worker::write_frame;
+use crate::model::guest::GuestDevice;
+use crate::node::lists_all;
+use crate::paths::{MEMBERS, VMLIST};
+use crate::system::netlink::LinkNames;
+use crate::system::worker::{timeout, write_frame};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Read everything.
+/// Read the tree.
 pub const READ: u8 = b'r';
-/// Read everything, and report writes from now on.
+/// Read the tree, and report writes from now on.
 pub const READ_AND_WATCH: u8 = b'w';
-/// The same without trusting `stat`: all content is read.
+/// The same, but all content is read again, whatever `stat` shows.
 pub const READ_ALL_AND_WATCH: u8 = b'a';
-/// The same, trusting `stat` on every file system: only files whose `stat` has changed are read.
+/// The same, but on any file system only what shows as changed is read again.
 pub const LOOK_AND_WATCH: u8 = b'l';
 /// Only compute the fingerprint of the tree.
 pub const STAT: u8 = b's';
@@ -40,93 +48,232 @@ pub enum Message {
     Written,
 }
 
-/// Answers requests on standard input until its end.
+/// Answers requests on standard input until its end. `log` is the folder of the log of pmxcfs, if it is to be followed.
 ///
 /// # Errors
-/// When the parent process has ended.
-pub fn work(root: PathBuf, node: String) -> Result<()> {
+/// When the process at the other side is gone.
+pub fn work(root: PathBuf, node: String, log: Option<PathBuf>) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
-    let scanner = Scanner::new(root, node);
     let output = io::stdout().as_fd().try_clone_to_owned().context("no standard output")?.into();
-    let mut worker = Worker { scanner, watch: None, sent: Arc::default(), told: false, output };
+    let mut worker = Worker {
+        scanner: Scanner::new(root, node.clone()),
+        node,
+        watch: None,
+        log: log.map(LogWatch::new),
+        links: LinkNames::open().ok(),
+        devices: BTreeSet::new(),
+        looked: None,
+        devices_then: BTreeSet::new(),
+        sent: Arc::default(),
+        reported: false,
+        output,
+    };
     loop {
-        if wait(worker.watch.as_ref()) {
+        if worker.wait() {
             let mut request = [0];
             if io::stdin().read(&mut request)? == 0 {
                 return Ok(());
             }
             worker.answer(request[0])?;
-        } else {
-            worker.hear()?;
+        } else if worker.take_events() {
+            worker.report()?;
         }
     }
 }
 
 struct Worker {
     scanner: Scanner,
+    node: String,
     watch: Option<Watch>,
-    /// The scan in the last answer.
+    log: Option<LogWatch>,
+    links: Option<LinkNames>,
+    /// The guests' devices that are there.
+    devices: BTreeSet<GuestDevice>,
+    /// When the last pass began.
+    looked: Option<Instant>,
+    /// The devices that were there then.
+    devices_then: BTreeSet<GuestDevice>,
+    /// The pass that was last answered with.
     sent: Arc<Scan>,
-    /// Whether a write has already been reported.
-    told: bool,
+    /// Whether the other side knows that something was written.
+    reported: bool,
     /// Standard output, without a buffer.
     output: File,
 }
 
 impl Worker {
     fn answer(&mut self, request: u8) -> Result<()> {
-        self.told = false;
+        self.reported = false;
         match request {
             STAT => return write_frame(&self.output, &Message::Fingerprint(self.scanner.fingerprint())),
             READ => {}
-            _ => self.watch = self.watch.take().or_else(Watch::new),
+            _ => self.watch = self.watch.take().or_else(|| Watch::new(self.scanner.root())),
         }
-        if request == READ_ALL_AND_WATCH {
-            self.scanner.forget();
+        // before reading, so that no write falls between
+        let folders = self.scanner.folders();
+        let complete = self.watch.as_mut().is_some_and(|watch| watch.add(folders));
+        self.log.iter_mut().for_each(LogWatch::watch);
+        self.take_events();
+        self.read_log();
+        let (extent, began) = (extent(request), Instant::now());
+        let logged = self.log.as_ref().is_some_and(|log| log.problem().is_none());
+        let request = self.request(extent, logged);
+        let mut scan = self.scanner.read(&request);
+        let again = self.take_events();
+        if request.extent != Extent::Changes
+            && self.read_log()
+            && let Some(log) = &mut self.log
+        {
+            log.postpone();
         }
-        // before reading, so that no write is missed
-        let (root, folders) = (self.scanner.root(), self.scanner.folders());
-        let complete = self.watch.as_mut().is_some_and(|watch| watch.add(root, folders));
-        self.watch.as_mut().map(Watch::hear);
-        let trust = if request == LOOK_AND_WATCH { Trust::Everywhere } else { Trust::Local };
-        let mut scan = self.scanner.read(trust);
-        let written = self.watch.as_mut().is_some_and(Watch::hear);
-        if !complete && scan.place.watched {
-            Arc::make_mut(&mut scan).place.watched = false;
+        let fuse = scan.place.fuse;
+        let place = &mut Arc::make_mut(&mut scan).place;
+        place.watched &= complete;
+        if fuse && let Some(log) = &self.log {
+            place.log = log.problem().map_or(Log::Followed, |problem| Log::Failed(problem.into()));
         }
-        if let Some(watch) = &self.watch {
-            mark_closed(&mut scan, watch);
+        if let Some(path) = self.unreported(&scan, &request) {
+            let reason =
+                format!("{}/{path} has changed, and the log of pmxcfs did not show it", self.scanner.root().display());
+            Arc::make_mut(&mut scan).place.log = Log::Failed(reason);
+            self.log = None;
         }
+        self.looked = Some(began);
+        self.devices_then = request.devices;
+        self.mark_writing(&mut scan);
         write_frame(&self.output, &Message::News(News::between(&self.sent, &scan)))?;
         self.sent = scan;
-        if written { self.tell() } else { Ok(()) }
+        if again { self.report() } else { Ok(()) }
     }
 
-    fn hear(&mut self) -> Result<()> {
-        if self.watch.as_mut().is_some_and(Watch::hear) { self.tell() } else { Ok(()) }
+    /// What is known before a pass of what was written since the last one.
+    fn request(&mut self, extent: Extent, logged: bool) -> Request {
+        let touched = self.watch.as_mut().map(Watch::take_touched);
+        let named = self.log.as_ref().filter(|_| logged).map(|log| log.named_since(self.looked));
+        let complete = matches!(touched, Some(Some(_))) && !matches!(named, Some(None));
+        // where events of this node were dropped, `stat` may show nothing
+        let extent = if matches!(touched, Some(None)) { Extent::Everything } else { extent };
+        let names = named.flatten().into_iter().flat_map(BTreeMap::into_keys).map(String::from);
+        let written = touched.flatten().into_iter().flatten().chain(names).collect();
+        Request { extent, logged, written, complete, devices: self.devices.clone() }
     }
 
-    fn tell(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.told, true) { Ok(()) } else { write_frame(&self.output, &Message::Written) }
+    /// A file that a pass shows as changed and that nothing has reported.
+    fn unreported(&self, scan: &Scan, request: &Request) -> Option<Arc<str>> {
+        let log = self.log.as_ref().filter(|_| request.logged && request.extent != Extent::Changes)?;
+        let (before, now) = (&self.sent.place, &scan.place);
+        let comparable = before.log == Log::Followed && before.ill.is_none() && now.ill.is_none();
+        // a device that comes or goes brings the file of a guest, or takes it away
+        if !comparable || before.device != now.device || request.devices != self.devices_then {
+            return None;
+        }
+        let reported = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            !request.complete || request.written.contains(path) || request.written.contains(name) || log.knows(name)
+        };
+        let same_guests = |list: &Sight, before: &Sight| match (&list.seen, &before.seen) {
+            (super::snapshot::Seen::Content(list), super::snapshot::Seen::Content(before)) => {
+                lists_all(list, before) && lists_all(before, list)
+            }
+            _ => false,
+        };
+        let changed = scan.files.iter().find(|(path, sight)| {
+            let before = self.sent.files.get(*path);
+            let same = before.is_some_and(|before| before.seen == sight.seen);
+            match &***path {
+                // corosync tells pmxcfs of the members, and it keeps them to itself
+                MEMBERS => false,
+                VMLIST => !same && before.is_some_and(|before| !same_guests(sight, before)) && !log.knows_any(),
+                path => !same && before.is_some() && !reported(path),
+            }
+        });
+        changed.map(|(path, _)| path.clone())
+    }
+
+    /// Reads what has happened; whether something that matters has.
+    fn take_events(&mut self) -> bool {
+        let written = self.watch.as_mut().is_some_and(Watch::read);
+        let due = self.log.as_ref().and_then(LogWatch::due).is_some_and(|due| due <= Instant::now());
+        let logged = due && self.read_log();
+        written | logged | self.update_devices()
+    }
+
+    fn read_log(&mut self) -> bool {
+        let Worker { log, node, .. } = self;
+        log.as_mut().is_some_and(|log| log.read(|name| !candidates(name, node).is_empty()))
+    }
+
+    /// Whether a guest's device has come or gone.
+    fn update_devices(&mut self) -> bool {
+        let Some(links) = &mut self.links else { return false };
+        match links.update() {
+            Ok(false) if self.looked.is_some() => return false,
+            Ok(_) => {}
+            Err(_) => {
+                self.links = LinkNames::open().ok();
+                return true;
+            }
+        }
+        let devices = links.present().filter_map(GuestDevice::parse).collect();
+        let changed = self.devices != devices;
+        self.devices = devices;
+        changed
+    }
+
+    fn report(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.reported, true) { Ok(()) } else { write_frame(&self.output, &Message::Written) }
+    }
+
+    fn mark_writing(&self, scan: &mut Arc<Scan>) {
+        let writing = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let local = self.watch.as_ref().and_then(|watch| watch.writing(path));
+            let logged = || match self.log.as_ref()?.recent(name)? {
+                Write::InPlace => Some(Writing::Logged),
+                Write::Renamed => Some(Writing::Renamed),
+            };
+            local.or_else(logged)
+        };
+        let marked = |(path, sight): (&Arc<str>, &Sight)| match (writing(path)?, sight.writing) {
+            (Writing::Open, _) => Some((path.clone(), Writing::Open)),
+            (writing, Writing::Perhaps) => Some((path.clone(), writing)),
+            _ => None,
+        };
+        let marks: Vec<(Arc<str>, Writing)> = scan.files.iter().filter_map(marked).collect();
+        if marks.is_empty() {
+            return;
+        }
+        let files = &mut Arc::make_mut(scan).files;
+        for (path, writing) in marks {
+            files.entry(path).and_modify(|sight| sight.writing = writing);
+        }
+    }
+
+    /// Waits for a request (`true`) or an event.
+    fn wait(&mut self) -> bool {
+        let stdin = io::stdin();
+        let due = self.log.as_ref().and_then(LogWatch::due);
+        // while events of the log are collected they do not wake this process again
+        let log = self.log.as_ref().filter(|_| due.is_none()).and_then(LogWatch::descriptor);
+        let others = [self.watch.as_ref().map(AsFd::as_fd), self.links.as_ref().map(AsFd::as_fd)];
+        let descriptors: Vec<BorrowedFd<'_>> = [Some(stdin.as_fd()), log].into_iter().chain(others).flatten().collect();
+        let mut fds: Vec<PollFd<'_>> = descriptors.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let limit = due.map_or(PollTimeout::NONE, |due| timeout(due.saturating_duration_since(Instant::now())));
+        if poll(&mut fds, limit).is_err() {
+            return false;
+        }
+        let (asked, logged) = (fds[0].any().unwrap_or(true), log.is_some() && fds[1].any().unwrap_or(false));
+        if logged {
+            self.log.iter_mut().for_each(LogWatch::note);
+        }
+        asked
     }
 }
 
-fn mark_closed(scan: &mut Arc<Scan>, watch: &Watch) {
-    let closed = |(path, sight): &(&Arc<str>, &Sight)| sight.writing == Writing::Perhaps && watch.is_closed(path);
-    let closed: Vec<Arc<str>> = scan.files.iter().filter(closed).map(|(path, _)| path.clone()).collect();
-    if closed.is_empty() {
-        return;
+fn extent(request: u8) -> Extent {
+    match request {
+        READ_ALL_AND_WATCH => Extent::Everything,
+        LOOK_AND_WATCH => Extent::Changes,
+        _ => Extent::Cycle,
     }
-    let files = &mut Arc::make_mut(scan).files;
-    for path in closed {
-        files.entry(path).and_modify(|sight| sight.writing = Writing::Closed);
-    }
-}
-
-/// Waits for a request (`true`) or an event of the watch.
-fn wait(watch: Option<&Watch>) -> bool {
-    let stdin = io::stdin();
-    let mut fds = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    fds.extend(watch.map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
-    poll(&mut fds, PollTimeout::NONE).is_ok() && fds[0].any().unwrap_or(true)
 }

@@ -38,6 +38,7 @@ mod wait;
 mod apply;
 mod boot;
 mod cli;
+mod cluster_fs;
 mod compiled_trees;
 mod daemon;
 mod diff;

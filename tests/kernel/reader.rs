@@ -327,7 +327,7 @@ fn the_directory_below_the_mount_is_not_used() {
     // mounted again, files are missing for a while
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
-    fuse.change(|state| drop(state.files.insert("firewall/100.fw".into(), b"[RULES]\n".into())));
+    fuse.change(|state| state.put("firewall/100.fw", "[RULES]\n"));
     until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     drop(reader);
     fuse.unmount();

@@ -58,6 +58,7 @@ impl Firewall {
             limit: self.tools.limit,
             variants: self.tools.variants.for_another_namespace(),
             keeps_scripts: false,
+            lost_scripts: std::sync::Mutex::default(),
         };
         let mut apart = Firewall::with(tools);
         namespace::in_new_namespace(move || {

@@ -29,9 +29,9 @@ use crate::system::files;
 use crate::system::root::Root;
 use live_cache::Known;
 use quarantine::Refusals;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ struct Toolbox {
     variants: Variants,
     /// Whether scripts are kept for debugging.
     keeps_scripts: bool,
+    /// The files whose last script could not be written, each with the reason.
+    lost_scripts: Mutex<BTreeMap<String, String>>,
 }
 
 /// The steps of an update.
@@ -89,7 +91,8 @@ impl Firewall {
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice) -> Self {
         let variants = Variants::new(variant);
-        Firewall::with(Toolbox { root: root.clone(), limit: TIME_LIMIT, variants, keeps_scripts: true })
+        let lost_scripts = Mutex::default();
+        Firewall::with(Toolbox { root: root.clone(), limit: TIME_LIMIT, variants, keeps_scripts: true, lost_scripts })
     }
 
     fn with(tools: Toolbox) -> Self {
@@ -208,7 +211,14 @@ impl Firewall {
         (outcome, as_wanted)
     }
 
-    /// Removes the jumps from built-in chains, then our chains of all tables and variants, our sets, and our ebtables chains.
+    /// What scripts of earlier updates could not be kept. The rules are live all the same.
+    #[must_use]
+    pub fn lost_scripts(&self) -> Vec<Fault> {
+        let lost = self.tools.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.values().map(|reason| Fault::general(format_args!("the last script is not kept: {reason}"))).collect()
+    }
+
+    /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.
     pub fn remove(&mut self) -> Outcome {
         self.refused = Refusals::default();
         let mut outcome = self.update(&Ruleset::default());
@@ -256,14 +266,17 @@ impl Steps<'_> {
 }
 
 impl Toolbox {
-    /// Keeps a script for debugging.
-    fn keep(&self, path: &str, script: &str, outcome: &mut Outcome) {
+    /// Keeps a script for people to look at.
+    fn keep(&self, path: &str, script: &str) {
         if !self.keeps_scripts {
             return;
         }
-        if let Err(error) = files::replace(&self.root.path(path), script.as_bytes(), 0o600) {
-            outcome.faults.push(Fault::general(format_args!("the last script is not kept: {error:#}")));
-        }
+        let written = files::replace(&self.root.path(path), script.as_bytes(), 0o600);
+        let mut lost = self.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(()) => lost.remove(path),
+            Err(error) => lost.insert(path.to_string(), format!("{error:#}")),
+        };
     }
 }
 

@@ -91,7 +91,7 @@ impl Steps<'_> {
             }
             pass.touched.insert(Part::Sets);
             if failed.is_empty() {
-                self.tools.keep(file, &part.text, &mut pass.outcome);
+                self.tools.keep(file, &part.text);
             }
             let Err(error) = tools::run("ipset", &["restore"], &part.text, self.tools.limit) else {
                 pass.outcome.changed = true;

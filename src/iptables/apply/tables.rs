@@ -88,7 +88,7 @@ impl Steps<'_> {
             }
             let script = (step.script)(&plan, &accepted);
             if let Some((file, _)) = step.first {
-                self.tools.keep(file, &script.text, &mut pass.outcome);
+                self.tools.keep(file, &script.text);
             }
             pass.touched.insert(part);
             let Err(failure) = step.restore.run(&script.text) else {

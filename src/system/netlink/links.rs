@@ -4,7 +4,7 @@ use crate::nflog::link::{LinkEvent, link_altnames, link_event};
 use crate::nflog::netlink::{Message, Request, messages};
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::SockProtocol;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
 const RTMGRP_LINK: u32 = 1;
@@ -56,20 +56,31 @@ impl LinkNames {
 
     /// Processes the queued events; never blocks. After an overflow it lists all interfaces again.
     ///
+    /// Returns whether there were any.
+    ///
     /// # Errors
     /// When reading from the socket fails.
-    pub fn update(&mut self) -> Result<()> {
+    pub fn update(&mut self) -> Result<bool> {
+        let mut any = false;
         loop {
-            match self.socket.receive(&mut self.buffer)? {
+            let received = self.socket.receive(&mut self.buffer)?;
+            any |= received != Received::Nothing;
+            match received {
                 Received::Datagram(datagram) => {
                     for event in messages(datagram).filter_map(link_event) {
                         apply(event, &mut self.names, &mut self.removed);
                     }
                 }
                 Received::Overflow => self.reload()?,
-                Received::Nothing => return Ok(()),
+                Received::Nothing => return Ok(any),
             }
         }
+    }
+
+    /// The names of all interfaces that exist.
+    pub fn present(&self) -> impl Iterator<Item = &str> {
+        let removed: HashSet<&u32> = self.removed.iter().collect();
+        self.names.iter().filter(move |(index, _)| !removed.contains(index)).map(|(_, name)| name.as_str())
     }
 
     /// Lists all interfaces. If they keep changing, the last dump is used and the events correct it.

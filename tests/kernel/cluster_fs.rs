@@ -1,0 +1,438 @@
+//! The daemon on a file system that behaves as pmxcfs does, while packets come that the old and the new configuration
+//! refuse: none passes. Needs root and `/dev/fuse`.
+use crate::fuse::Fuse;
+use crate::netns::Netns;
+use crate::node::{Node, until};
+use crate::packets::{PEER, Stream};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::fs::symlink;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where pmxcfs has its database.
+const DATABASE: &str = "var/lib/pve-cluster";
+const CLUSTER: &str = "firewall/cluster.fw";
+/// What the daemon says when writes of other nodes do not show at once.
+const FALLBACK: &str = "writes of other nodes are looked for twice a second";
+
+/// All is accepted but the packets of [`Stream`], which a rule at the end refuses, and one port.
+fn refusing(port: u16) -> String {
+    format!(
+        "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n[RULES]\n# a line that makes it longer\nIN DROP -p tcp -dport {port}\n\
+        IN DROP -p udp -dport 7777 -source {PEER}\n"
+    )
+}
+
+fn vmlist(guests: &[(u32, &str)]) -> String {
+    let guest = |(vmid, node): &(u32, &str)| format!(r#""{vmid}":{{"node":"{node}","type":"qemu","version":1}}"#);
+    let guests: Vec<_> = guests.iter().map(guest).collect();
+    format!(r#"{{"version":1,"ids":{{{}}}}}"#, guests.join(","))
+}
+
+fn conf(vmid: u32) -> String {
+    format!("net0: virtio=02:00:00:00:00:{:02},bridge=vmbr0,firewall=1\n", vmid % 100)
+}
+
+/// A node on the test's file system, with its log, and a daemon.
+struct Cluster {
+    // the daemon ends before its file system does
+    node: Node,
+    fuse: Fuse,
+    daemon: Child,
+    /// Packets to the node.
+    stream: Stream,
+}
+
+impl Cluster {
+    fn start(name: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_after(name, files, |_| {})
+    }
+
+    /// With something done to the folder of the log before the daemon starts.
+    fn start_after(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
+        let node = Node::bare(name);
+        let fuse = Fuse::mount_logged(&node.config(), files, &node.path(DATABASE));
+        prepare(&node);
+        let stream = Stream::start(&node.netns);
+        let daemon = node.start();
+        Cluster { node, fuse, daemon, stream }
+    }
+
+    fn put(&self, path: &str, content: &str) {
+        self.fuse.change(|state| state.put(path, content));
+    }
+
+    fn until_live(&self, port: u16) {
+        self.node.until_live(&format!("--dport {port} -j DROP"));
+    }
+
+    fn stop(mut self) {
+        kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert!(self.daemon.wait().unwrap().success());
+        assert_eq!(self.node.ours(), "");
+        self.fuse.unmount();
+    }
+}
+
+fn healthy() -> Vec<(&'static str, String)> {
+    vec![
+        (".vmlist", vmlist(&[(100, "n1")])),
+        (".members", r#"{"nodename":"n1","version":4}"#.into()),
+        (CLUSTER, refusing(1)),
+        ("nodes/n1/qemu-server/100.conf", conf(100)),
+    ]
+}
+
+fn texts<'a>(files: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    files.iter().map(|(path, text)| (*path, text.as_str())).collect()
+}
+
+/// As pmxcfs shows a node that was just installed, and one whose last guest was deleted.
+#[test]
+fn a_node_without_guests_has_a_firewall() {
+    const EMPTY: &str = "{\n\"version\": 1\n}\n";
+    let files = [(".vmlist", EMPTY), (".members", r#"{"nodename":"n1","version":0}"#), (".version", "{}")];
+    let cluster = Cluster::start("pvefw-young", &files);
+    assert_eq!(cluster.node.ok(&["status"]), "Status: disabled/running\n");
+    cluster.put(CLUSTER, &refusing(1));
+    cluster.until_live(1);
+    let before = cluster.stream.settled();
+    cluster.put("nodes/n1/qemu-server/100.conf", &conf(100));
+    cluster.put(".vmlist", &vmlist(&[(100, "n1")]));
+    cluster.put("firewall/100.fw", "[OPTIONS]\nenable: 1\n");
+    cluster.node.until_live("tap100i0-IN");
+    cluster.fuse.change(|state| {
+        state.remove("nodes/n1/qemu-server/100.conf");
+        state.remove("firewall/100.fw");
+        state.put(".vmlist", EMPTY);
+    });
+    until("the end of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
+    cluster.put(CLUSTER, &refusing(2));
+    cluster.until_live(2);
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    // the machine's own settings are not this namespace's to change
+    let errors = cluster.node.log().into_iter().filter(|line| line.contains("error") && !line.contains("cannot set"));
+    assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
+    cluster.stop();
+}
+
+/// A guest's network as Proxmox VE makes it: a bridge of its own, between the outside and its device.
+struct Guest {
+    _outside: Netns,
+    _inside: Netns,
+    received: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+}
+
+impl Guest {
+    /// A migration begins: the device of guest 101 appears, and packets come for it.
+    fn arrive(host: &Netns) -> Self {
+        let (outside, inside) = (Netns::new("outside"), Netns::new("inside"));
+        host.exec(&format!(
+            "ip link add fwbr101i0 type bridge; ip link set fwbr101i0 up
+            ip link add fwln101i0 type veth peer name o0 netns {}; ip link set fwln101i0 master fwbr101i0 up
+            ip link add tap101i0 type veth peer name g0 netns {}; ip link set tap101i0 master fwbr101i0 up",
+            outside.name(),
+            inside.name()
+        ));
+        outside.exec("ip addr add 10.78.0.1/24 dev o0; ip link set o0 up");
+        inside.exec("ip addr add 10.78.0.2/24 dev g0; ip link set g0 up");
+        let socket = inside.run(|| UdpSocket::bind("10.78.0.2:7777").unwrap());
+        let sender = outside.run(|| UdpSocket::bind("10.78.0.1:0").unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (received.clone(), done.clone());
+        spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                count.fetch_add(u64::from(socket.recv(&mut [0; 64]).is_ok()), Ordering::SeqCst);
+            }
+        });
+        let end = done.clone();
+        spawn(move || {
+            while !end.load(Ordering::SeqCst) {
+                let _ = sender.send_to(b"x", "10.78.0.2:7777");
+                sleep(Duration::from_millis(1));
+            }
+        });
+        Guest { _outside: outside, _inside: inside, received, done }
+    }
+
+    fn settled(&self) -> u64 {
+        loop {
+            let before = self.received.load(Ordering::SeqCst);
+            sleep(Duration::from_millis(60));
+            if self.received.load(Ordering::SeqCst) == before {
+                return before;
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
+    let (here, away) = ("nodes/n1/qemu-server/101.conf", "nodes/n2/qemu-server/101.conf");
+    let mut files = healthy();
+    files[0].1 = vmlist(&[(100, "n1"), (101, "n2")]);
+    files.push((away, conf(101)));
+    files.push(("firewall/101.fw", "[OPTIONS]\nenable: 1\n".into()));
+    let cluster = Cluster::start("pvefw-migrate", &texts(&files));
+    let rules = "tap101i0-IN";
+    assert!(!cluster.node.rules().contains(rules));
+    let guest = Guest::arrive(&cluster.node.netns);
+    cluster.node.until_live(rules);
+    let before = guest.settled();
+    // a second later its file moves; .vmlist has the same size and time then
+    sleep(Duration::from_secs(1));
+    cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
+    sleep(Duration::from_secs(3));
+    assert!(cluster.node.rules().contains(rules));
+    // and back again: its rules stay as long as its device does
+    cluster.fuse.change(|state| state.migrate(here, away, &vmlist(&[(100, "n1"), (101, "n2")])));
+    sleep(Duration::from_secs(3));
+    assert!(cluster.node.rules().contains(rules));
+    assert_eq!(guest.settled(), before, "packets got through");
+    cluster.node.netns.exec("ip link del tap101i0");
+    until("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
+    drop(guest);
+    // without a device, its file is what counts
+    cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
+    cluster.node.until_live(rules);
+    assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
+    cluster.stop();
+}
+
+#[test]
+fn an_idle_node_asks_for_little_and_sees_what_other_nodes_write() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-idle", &texts(&files));
+    cluster.put(CLUSTER, &refusing(2));
+    cluster.until_live(2);
+    let before = cluster.stream.settled();
+    // until everything that is read again after a start has been
+    sleep(Duration::from_secs(15));
+    let requests = cluster.fuse.requests();
+    sleep(Duration::from_secs(12));
+    let idle = cluster.fuse.requests() - requests;
+    // two cycles at most: lists, and some requests for each of five files
+    assert!(idle < 200, "{idle} requests in 12 s");
+    for port in 3..6 {
+        match port % 2 {
+            0 => cluster.put(CLUSTER, &refusing(port)),
+            _ => cluster.fuse.change(|state| state.replace(CLUSTER, &refusing(port))),
+        }
+        let began = Instant::now();
+        cluster.until_live(port);
+        println!("live after {:?}", began.elapsed());
+        sleep(Duration::from_millis(1500));
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
+    // a log that does not show a change is not believed any more, and that is said once
+    sleep(Duration::from_secs(3));
+    cluster.fuse.change(|state| state.silence());
+    cluster.put(CLUSTER, &refusing(7));
+    cluster.until_live(7);
+    cluster.node.until_logged(FALLBACK);
+    for port in 8..10 {
+        cluster.put(CLUSTER, &refusing(port));
+        cluster.until_live(port);
+    }
+    assert_eq!(cluster.node.logged(FALLBACK), 1, "{:#?}", cluster.node.log());
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// Something that is done to a node.
+type Spoil = fn(&Node);
+
+/// What may be in the place of the log's folder, and whether that is reported.
+const SPOILT_LOGS: [(&str, Spoil, bool); 4] = [
+    ("missing", move_log, true),
+    (
+        "a file",
+        |node| {
+            move_log(node);
+            fs::write(node.path(DATABASE), "").unwrap();
+        },
+        true,
+    ),
+    (
+        "a link to nothing",
+        |node| {
+            move_log(node);
+            symlink("nowhere", node.path(DATABASE)).unwrap();
+        },
+        true,
+    ),
+    (
+        "a link",
+        |node| {
+            move_log(node);
+            symlink(node.path("away"), node.path(DATABASE)).unwrap();
+        },
+        false,
+    ),
+];
+
+fn move_log(node: &Node) {
+    fs::rename(node.path(DATABASE), node.path("away")).unwrap();
+}
+
+/// The log's folder is not what it should be: changes are found all the same, and it is said once.
+#[test]
+fn a_log_that_cannot_be_followed_is_reported_once() {
+    let files = healthy();
+    for (what, spoil, reported) in SPOILT_LOGS {
+        let cluster = Cluster::start_after("pvefw-log", &texts(&files), spoil);
+        let before = cluster.stream.settled();
+        for port in 2..4 {
+            cluster.put(CLUSTER, &refusing(port));
+            cluster.until_live(port);
+        }
+        assert_eq!(cluster.node.logged(FALLBACK), usize::from(reported), "{what}: {:#?}", cluster.node.log());
+        assert_eq!(cluster.stream.settled(), before, "{what}: packets got through");
+        cluster.stop();
+    }
+}
+
+#[test]
+fn a_log_that_another_program_writes_to_without_end_keeps_nobody_busy() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-noise", &texts(&files));
+    let (log, other) = (cluster.node.path(DATABASE).join("config.db-wal"), cluster.node.path(DATABASE).join("other"));
+    let done = Arc::new(AtomicBool::new(false));
+    let end = done.clone();
+    let writer = spawn(move || {
+        let mut files = [log, other].map(|path| fs::File::options().append(true).create(true).open(path).unwrap());
+        while !end.load(Ordering::SeqCst) {
+            files.iter_mut().for_each(|file| file.write_all(b"x").unwrap());
+            sleep(Duration::from_micros(200));
+        }
+    });
+    sleep(Duration::from_secs(2));
+    // each look reads the list of guests
+    let looked = cluster.fuse.opened(".vmlist");
+    sleep(Duration::from_secs(5));
+    let looks = cluster.fuse.opened(".vmlist") - looked;
+    // one in 200 ms, and a cycle
+    assert!(looks <= 27, "{looks} looks in 5 s");
+    for port in 2..4 {
+        cluster.put(CLUSTER, &refusing(port));
+        cluster.until_live(port);
+    }
+    done.store(true, Ordering::SeqCst);
+    writer.join().unwrap();
+    cluster.stop();
+}
+
+/// A process of this node that takes its time: what it has written so far is never live.
+#[test]
+fn a_slow_writer_of_this_node_opens_nothing() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-slow", &texts(&files));
+    let before = cluster.stream.settled();
+    let path = cluster.node.config().join(CLUSTER);
+    for (port, chunk) in [(2, 24), (3, 60)] {
+        // cut off first, and left so for longer than an empty file needs to be believed
+        let mut file = fs::File::create(&path).unwrap();
+        sleep(Duration::from_millis(1400));
+        for piece in refusing(port).as_bytes().chunks(chunk) {
+            file.write_all(piece).unwrap();
+            sleep(Duration::from_millis(400));
+        }
+        assert!(cluster.node.rules().contains(&format!("--dport {} -j DROP", port - 1)));
+        drop(file);
+        cluster.until_live(port);
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// A process of another node whose clock is wrong, by seconds or years, and that writes in pieces.
+#[test]
+fn a_writer_with_another_clock_opens_nothing() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-clocks", &texts(&files));
+    let before = cluster.stream.settled();
+    for (port, offset) in [(2, -10), (3, 10), (4, -86_400 * 400)] {
+        let text = refusing(port);
+        let pieces: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        for end in [0].into_iter().chain(pieces) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            cluster.fuse.change(|state| state.put_at(CLUSTER, &text[..end], now.saturating_add_signed(offset)));
+            sleep(Duration::from_millis(200));
+        }
+        cluster.until_live(port);
+        sleep(Duration::from_millis(1500));
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// `cp -p` onto a file, with its size and its time: only the event shows it.
+#[test]
+fn a_copy_with_equal_size_and_time_is_seen() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-copy", &texts(&files));
+    let before = cluster.stream.settled();
+    // until the file counts as at rest
+    sleep(Duration::from_secs(15));
+    let path = cluster.node.config().join(CLUSTER);
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    for port in 2..4 {
+        let source = cluster.node.path("source");
+        fs::write(&source, refusing(port)).unwrap();
+        fs::File::options().write(true).open(&source).unwrap().set_modified(time).unwrap();
+        let copied = std::process::Command::new("cp").arg("-p").arg(&source).arg(&path).status().unwrap();
+        assert!(copied.success());
+        let began = Instant::now();
+        cluster.until_live(port);
+        assert!(began.elapsed() < Duration::from_secs(60));
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
+        sleep(Duration::from_secs(5));
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// A list of guests that is cut off, or holds what it should not: no guest loses its rules for it.
+#[test]
+fn a_list_of_guests_that_is_not_in_order_opens_no_guest() {
+    let mut files = healthy();
+    files.push(("firewall/100.fw", "[OPTIONS]\nenable: 1\n".into()));
+    let cluster = Cluster::start("pvefw-list", &texts(&files));
+    let whole = vmlist(&[(100, "n1"), (102, "n2")]);
+    let lists = [
+        whole[..whole.len() - 3].to_string(),
+        "[]".into(),
+        r#"{"version":1,"ids":[]}"#.into(),
+        r#"{"version":2,"ids":{"100":7}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":1,"type":2}}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":"n1","type":"jail"}}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":"n1","type":"qemu"},"100":{"node":"n2","type":"qemu"}}}"#.into(),
+    ];
+    for (number, list) in lists.iter().enumerate() {
+        cluster.put(".vmlist", list);
+        let port = u16::try_from(number).unwrap() + 10;
+        cluster.node.until_logged(if number < 3 { ".vmlist " } else { ".vmlist: guest '100' is" });
+        if number >= 3 {
+            cluster.put(CLUSTER, &refusing(port));
+            cluster.until_live(port);
+        }
+        assert!(cluster.node.rules().contains("tap100i0-IN"), "{list}: {:#?}", cluster.node.log());
+    }
+    cluster.stop();
+}
