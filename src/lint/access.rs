@@ -7,10 +7,14 @@ use crate::iptables::simulate::{self, End, Packet, Question};
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, Scope, Verdict};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The ports for management, with the names of their services.
 const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
+/// The set whose members are dropped first.
+const BLACKLIST: &str = "blacklist";
+/// Addresses of machines anywhere (RFC 5737, RFC 3849).
+const ANYWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 /// The interface of the node's address if no rule names one.
 const USUAL: &str = "vmbr0";
 
@@ -20,28 +24,49 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
         return;
     }
     let rules = rules(files);
-    let management = management(files);
-    let always = facts.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
-    let always: Vec<IpAddr> = always.collect();
-    let sources =
-        || management.iter().chain(&always).copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
+    let node = compiled.localnet.address;
+    let management = management(files, node);
+    let anywhere: [IpAddr; 2] = [ANYWHERE.0.into(), ANYWHERE.1.into()];
+    let failsafe = facts.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
+    let known: Vec<IpAddr> = anywhere.into_iter().chain(management.iter().copied()).chain(failsafe).collect();
+    let sources = || known.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
     let interfaces: BTreeSet<&str> = interfaces(files, facts);
     for (port, what) in PORTS {
         let reaches =
-            |source: IpAddr| interfaces.iter().any(|interface| reach(compiled, source, interface, port).is_ok());
+            |source: IpAddr| interfaces.iter().any(|interface| reach(compiled, node, source, interface, port).is_ok());
         if sources().any(reaches) {
             continue;
         }
-        let by = management.iter().find_map(|source| reach(compiled, *source, USUAL, port).err().flatten());
+        if management.is_empty() {
+            reports.push(no_management(files, port, what));
+            continue;
+        }
+        let by = management.iter().find_map(|source| reach(compiled, node, *source, USUAL, port).err().flatten());
         let text = format!(
             "no address in the set management can access port {port} ({what}) of the node; add a rule that accepts \
              it from your own address before this one"
         );
         reports.push(match by {
             Some(Origin::Line(file, line)) => Report::warning(&file, line, text),
-            _ => Report::warning(&files.cluster.file, 1, text),
+            by => {
+                let blacklist = by.is_some_and(|by| by.to_string().contains(BLACKLIST));
+                let set = files.cluster.definitions.sets.get(BLACKLIST).filter(|_| blacklist);
+                Report::warning(&files.cluster.file, set.map_or(1, |set| set.line), text)
+            }
         });
     }
+}
+
+/// The report that the set management holds no address of another machine.
+fn no_management(files: &Files<'_>, port: u16, what: &str) -> Report {
+    let cluster = files.cluster;
+    let text = format!(
+        "no other machine can reach port {port} ({what}) of the node: the set management holds local_network alone, which \
+         is {}; define the alias local_network, or add your network to [IPSET management]",
+        cluster.local_network.text()
+    );
+    let set = cluster.definitions.sets.get("management").filter(|set| set.line > 0);
+    Report::warning(&cluster.file, set.map_or(1, |set| set.line), text)
 }
 
 /// All rules of the host, including those of groups.
@@ -54,12 +79,13 @@ fn rules<'a>(files: &'a Files<'a>) -> Vec<&'a VerdictRule> {
     files.host.rules.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
 }
 
-/// An address of each entry of the set `management`.
-fn management(files: &Files<'_>) -> Vec<IpAddr> {
+/// An address of each entry of the set `management`, but for those that only the node itself has.
+fn management(files: &Files<'_>, node: Option<IpAddr>) -> Vec<IpAddr> {
     let definitions = &files.cluster.definitions;
     let entries = definitions.sets.get("management").into_iter().flat_map(|set| &set.entries);
     let nets = entries.filter(|entry| !entry.nomatch).map(|entry| entry.net);
-    nets.chain([files.cluster.local_network.value]).map(of_net).collect()
+    let other = |address: &IpAddr| !address.is_loopback() && Some(*address) != node;
+    nets.chain([files.cluster.local_network.value]).map(|net| host_besides(net, node)).filter(other).collect()
 }
 
 /// Addresses that a rule may accept.
@@ -80,6 +106,11 @@ fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
     }
 }
 
+/// A host address in a network, another one than the node's if there is one.
+fn host_besides(net: IpNet, node: Option<IpAddr>) -> IpAddr {
+    net.hosts().find(|host| Some(*host) != node).unwrap_or(net.addr())
+}
+
 /// A host address in a network.
 fn of_net(net: IpNet) -> IpAddr {
     net.hosts().next().unwrap_or(net.addr())
@@ -93,9 +124,16 @@ fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
 }
 
 /// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
-fn reach(compiled: &Compiled, source: IpAddr, interface: &str, port: u16) -> Result<(), Option<Origin>> {
+fn reach(
+    compiled: &Compiled,
+    node: Option<IpAddr>,
+    source: IpAddr,
+    interface: &str,
+    port: u16,
+) -> Result<(), Option<Origin>> {
     let packet = Packet {
         source: Some(source),
+        dest: node.filter(|node| node.is_ipv4() == source.is_ipv4()),
         sport: Some(40_000),
         dport: Some(port),
         ..Packet::new(Family::of(source), Packet::TCP)

@@ -3,7 +3,7 @@ use crate::config::{Cluster, Configuration, Definitions, Guest, GuestFiles, Host
 use crate::inputs::Tree;
 use crate::model::guest::parse_vmid;
 use crate::model::{FileKind, Report};
-use crate::node::Device;
+use crate::node::{Device, Link, links};
 use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,8 +12,16 @@ use std::sync::Arc;
 pub struct GuestFile<'a> {
     /// The firewall file.
     pub guest: &'a Guest,
-    /// The devices, and the text of the guest's configuration: of a guest of this node.
-    pub conf: Option<(&'a [Device], String)>,
+    /// Its network devices, if it is a guest of this node.
+    pub conf: Option<GuestConf<'a>>,
+}
+
+/// The network devices in a guest's configuration.
+pub struct GuestConf<'a> {
+    /// Those with `firewall=1`.
+    pub devices: &'a [Device],
+    /// All of them.
+    pub links: Vec<Link>,
 }
 
 /// All files.
@@ -28,6 +36,8 @@ pub struct Files<'a> {
     pub guests: Vec<GuestFile<'a>>,
     /// `sdn/firewall/*.fw`
     pub vnets: Vec<&'a Vnet>,
+    /// Whether the tree is that of a cluster, and not single files alone: what it lacks is not there.
+    pub whole: bool,
 }
 
 /// The files that the configuration of this node is not made from.
@@ -77,8 +87,8 @@ impl<'a> Files<'a> {
         let own = guests.iter().filter_map(|config| match &config.files {
             GuestFiles::Read { firewall, devices } => {
                 let conf = tree.content(&config.listed.conf(node)).unwrap_or_default();
-                let conf = Some((devices.as_slice(), String::from_utf8_lossy(conf).into_owned()));
-                Some(GuestFile { guest: firewall, conf })
+                let links = links(conf, &config.listed);
+                Some(GuestFile { guest: firewall, conf: Some(GuestConf { devices, links }) })
             }
             GuestFiles::Unreadable { .. } => None,
         });
@@ -89,6 +99,12 @@ impl<'a> Files<'a> {
             other_hosts: &other.hosts,
             guests: own.chain(others).collect(),
             vnets: vnets.values().map(|vnet| &vnet.value).collect(),
+            whole: tree.files.keys().any(|path| {
+                matches!(
+                    TreeFile::parse(path),
+                    Some(TreeFile::VmList | TreeFile::Cluster | TreeFile::GuestConfig { .. })
+                )
+            }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! IP filters that block a guest's own addresses.
-use super::files::{Files, GuestFile};
+use super::files::{Files, GuestConf, GuestFile};
 use crate::config::Guest;
-use crate::model::{Origin, Report};
+use crate::model::{Family, Origin, Report};
 use crate::node::Device;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -9,14 +9,16 @@ use std::net::IpAddr;
 /// Checks every filtered device of the node's guests.
 pub fn ipfilter(files: &Files<'_>, reports: &mut Vec<Report>) {
     for GuestFile { guest, conf } in &files.guests {
-        let Some((devices, conf)) = conf.as_ref().filter(|_| guest.options.enable) else { continue };
+        let Some(GuestConf { devices, links }) = conf.as_ref().filter(|_| guest.options.enable) else { continue };
         for device in *devices {
-            of_device(guest, device, conf, reports);
+            let link =
+                links.iter().find(|link| device.netid.strip_prefix("net") == Some(&link.device.index.to_string()));
+            of_device(guest, device, link.map(|link| link.addresses.as_slice()).unwrap_or_default(), reports);
         }
     }
 }
 
-fn of_device(guest: &Guest, device: &Device, conf: &str, reports: &mut Vec<Report>) {
+fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mut Vec<Report>) {
     let name = format!("ipfilter-{}", device.netid);
     let set = guest.definitions.sets.get(&name);
     let line = match (set, guest.options.lines.origin("ipfilter")) {
@@ -36,23 +38,32 @@ fn of_device(guest: &Guest, device: &Device, conf: &str, reports: &mut Vec<Repor
         ));
         return;
     }
-    for own in cloud_init(conf, netid) {
+    let has = |family| {
+        allowed
+            .iter()
+            .map(|net| Family::of(net.addr()))
+            .chain(device.addresses.iter().map(|one| Family::of(*one)))
+            .any(|one| one == family)
+    };
+    let uses = |family| configured.is_empty() || configured.iter().any(|one| Family::of(*one) == family);
+    for (family, ip, more) in
+        [(Family::V4, "IPv4", " and ARP"), (Family::V6, "IPv6", ", except from its link-local address,")]
+    {
+        if !has(family) && uses(family) {
+            warn(format!(
+                "the IP filter of {netid} holds no {ip} address: all {ip}{more} from the guest is dropped; add its \
+                 addresses to [IPSET {name}]"
+            ));
+            return;
+        }
+    }
+    for own in configured {
         // a container's configured addresses are always in the set
-        if !device.addresses.contains(&own) && !allowed.iter().any(|net| net.contains(&own)) {
+        if !device.addresses.contains(own) && !allowed.iter().any(|net| net.contains(own)) {
             warn(format!(
                 "the IP filter of {netid} lacks {own}, which the guest is configured with: nothing that it sends from \
                  there gets out; add it to [IPSET {name}]"
             ));
         }
     }
-}
-
-/// The addresses of a VM's device configured with cloud-init (qm(1), `ipconfigN`).
-fn cloud_init(conf: &str, netid: &str) -> Vec<IpAddr> {
-    let key = netid.replace("net", "ipconfig");
-    let running = conf.lines().map(str::trim).take_while(|line| !line.starts_with('['));
-    let value = running.filter_map(|line| line.split_once(':')).filter(|(name, _)| *name == key).last();
-    let parts = value.into_iter().flat_map(|(_, value)| value.trim().split(','));
-    let addresses = parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| matches!(*name, "ip" | "ip6"));
-    addresses.filter_map(|(_, address)| address.split('/').next()?.parse().ok()).collect()
 }

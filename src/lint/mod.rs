@@ -5,6 +5,7 @@
 mod access;
 mod covers;
 mod files;
+mod inactive;
 mod interfaces;
 mod ipfilter;
 mod shadowed;
@@ -43,6 +44,7 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     let mut reports = compiled.reports.clone();
     let other = OtherFiles::read(tree, &configuration, &mut reports);
     let files = Files::of(tree, &configuration, &other);
+    inactive::inactive(&files, facts.now, &mut reports);
     shadowed::shadowed(&files, &mut reports);
     unused::unused(&files, &mut reports);
     ipfilter::ipfilter(&files, &mut reports);

@@ -32,7 +32,7 @@ pub fn unused(files: &Files<'_>, reports: &mut Vec<Report>) {
     }
     for GuestFile { guest, conf } in &files.guests {
         let filters = |name: &str| match (name.strip_prefix("ipfilter-"), conf) {
-            (Some(netid), Some((devices, _))) => devices.iter().any(|device| device.netid == netid),
+            (Some(netid), Some(conf)) => conf.devices.iter().any(|device| device.netid == netid),
             (netid, _) => netid.is_some(),
         };
         let is_used = |name: &str| filters(name) || used.guests.contains(&(&guest.file, name));
@@ -50,6 +50,8 @@ fn sets(definitions: &Definitions, file: &Arc<str>, is_used: impl Fn(&str) -> bo
                 Some(netid) => warn(format!("ipset '{name}' has no effect: the guest has no {netid} with firewall=1")),
                 None => warn(format!("ipset '{name}' is not used by any rule")),
             }
+        } else if !set.entries.is_empty() && set.entries.iter().all(|entry| entry.nomatch) && filter.is_none() {
+            warn(format!("ipset '{name}' has exceptions ('!') only: rules with it match no packet"));
         } else if set.entries.is_empty() && filter.is_none() && !STANDARD.contains(&name.as_str()) {
             warn(format!("ipset '{name}' is empty: rules with it match no packet"));
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\n";
+const CLUSTER: &str =
+    "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[RULES]\nIN SSH(ACCEPT)\n[ALIASES]\nlocal_network 10.0.0.0/24\n";
 const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source +web\n";
 
 /// A valid configuration for node n1.
@@ -74,7 +75,7 @@ fn a_new_file_is_checked_against_the_rest_and_its_effect_on_the_rest_is_shown() 
     let tree = tree();
     let elsewhere = tempfile::tempdir().unwrap();
     let new = elsewhere.path().join("cluster.fw");
-    fs::write(&new, "[OPTIONS]\nenable: 1\nebtabels: 1\n").unwrap();
+    fs::write(&new, "[OPTIONS]\nenable: 1\nebtabels: 1\n[ALIASES]\nlocal_network 10.0.0.0/24\n").unwrap();
     let (status, text) = check(tree.path(), &[new.to_str().unwrap()]);
     assert_eq!(status, 1);
     assert!(text.contains(&format!("{}:3:1", new.display())) && text.contains("did you mean 'ebtables'?"), "{text}");

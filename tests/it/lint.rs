@@ -9,6 +9,10 @@ fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let facts = Facts {
         node: "n1".to_string(),
+        now: 1_800_000_000,
+        resolved: [("n1".to_string(), vec!["192.168.7.2".parse().unwrap()])].into(),
+        routes_v4: "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nvmbr0\t0007A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n"
+            .to_string(),
         services: read("/etc/services"),
         protocols: read("/etc/protocols"),
         ethertypes: read("/etc/ethertypes"),
@@ -22,7 +26,7 @@ fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
 }
 
 /// Each report without the directory, with the suggestions.
-fn found(files: &[(&str, &str)]) -> Vec<String> {
+pub fn found(files: &[(&str, &str)]) -> Vec<String> {
     let shown = |finding: Finding| {
         let help: Vec<_> = finding.help.into_iter().flatten().collect();
         let text = finding.report.to_string().replace("/pve/firewall/", "");
@@ -31,12 +35,17 @@ fn found(files: &[(&str, &str)]) -> Vec<String> {
     findings(files).into_iter().map(shown).collect()
 }
 
+/// What is found besides that the firewall is off.
 fn cluster(text: &str) -> Vec<String> {
-    found(&[("firewall/cluster.fw", text)])
+    let mut found = found(&[("firewall/cluster.fw", text)]);
+    found.retain(|one| !one.contains("the firewall is off in the whole cluster"));
+    found
 }
 
+pub const ON: (&str, &str) = ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n");
+
 fn guest(text: &str) -> Vec<String> {
-    found(&[("firewall/100.fw", text), ("nodes/n1/qemu-server/100.conf", CONF)])
+    found(&[ON, ("firewall/100.fw", text), ("nodes/n1/qemu-server/100.conf", CONF)])
 }
 
 #[test]
@@ -105,8 +114,8 @@ fn empty_and_unused_sets_and_groups_are_reported() {
         ]
     );
     let used = [
-        ("firewall/cluster.fw", "[IPSET web]\n10.0.0.1\n[GROUP gg]\nIN ACCEPT\n"),
-        ("firewall/200.fw", "[RULES]\nIN DROP -source +dc/web\n"),
+        ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n[GROUP gg]\nIN ACCEPT\n"),
+        ("firewall/200.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -source +dc/web\n"),
         ("nodes/n2/host.fw", "[RULES]\nGROUP gg\n"),
     ];
     assert_eq!(found(&used), [""; 0], "files of other nodes and their guests are considered");
@@ -120,20 +129,22 @@ fn ip_filters_without_the_guests_addresses_are_reported() {
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.6\n", 3, lacks),
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.0/24\n", 0, ""),
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net1]\n10.0.0.0/24\n", 3, "the guest has no net1 with firewall=1"),
-        ("[OPTIONS]\nipfilter: 1\n", 0, ""),
+        ("[OPTIONS]\nipfilter: 1\n", 1, "the firewall of this guest is off"),
+        ("[OPTIONS]\nenable: 0\nipfilter: 1\n", 0, ""),
     ] {
         let found = guest(text);
         assert_eq!(found.len(), usize::from(line > 0), "{text}: {found:?}");
         if let Some(found) = found.first() {
             assert!(
-                found.starts_with(&format!("100.fw (line {line}): ")) && found.contains(part) | (part == lacks),
+                (found.starts_with(&format!("100.fw (line {line}): ")) || found.starts_with("100.fw: "))
+                    && found.contains(part) | (part == lacks),
                 "{found}"
             );
             assert_eq!(part == lacks, found.contains("lacks 10.0.0.5, which the guest is configured with"), "{found}");
         }
     }
     let container = "net0: name=eth0,hwaddr=02:00:00:00:00:01,firewall=1,ip=10.0.0.7/24";
-    let files = [("firewall/200.fw", "[OPTIONS]\nenable: 1\nipfilter: 1\n"), ("nodes/n1/lxc/200.conf", container)];
+    let files = [ON, ("firewall/200.fw", "[OPTIONS]\nenable: 1\nipfilter: 1\n"), ("nodes/n1/lxc/200.conf", container)];
     assert_eq!(found(&files), [""; 0], "a container's addresses are always in the set");
 }
 
@@ -147,6 +158,10 @@ fn rules_that_block_all_management_access_are_reported() {
         ("IN REJECT -p tcp -dport 22,8006", 4),
         ("IN DROP -source +management", 4),
         ("IN DROP -source 10.0.0.0/8", 0),
+        ("IN DROP -source 192.168.0.0/16", 4),
+        ("IN DROP -dest 192.168.7.2", 4),
+        ("IN REJECT -dest 192.168.7.0/24 -p tcp", 4),
+        ("IN DROP -dest 192.168.7.3", 0),
         // another rule accepts access from one address
         ("IN ACCEPT -source 192.0.2.7 -p tcp\nIN DROP", 0),
         ("IN ACCEPT -i eno1 -p tcp\nIN DROP", 0),
@@ -162,6 +177,12 @@ fn rules_that_block_all_management_access_are_reported() {
         }
     }
     assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "the firewall is disabled");
+    let blacklist = cluster("[OPTIONS]\nenable: 1\n\n[IPSET blacklist]\n192.168.0.0/16\n");
+    assert!(
+        blacklist.iter().all(|one| one.starts_with("cluster.fw (line 4): no address in the set management"))
+            && blacklist.len() == 2,
+        "{blacklist:?}"
+    );
     let off = [
         ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n"),
         ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n"),
@@ -207,4 +228,58 @@ fn carets_are_below_the_word() {
 fn ten_thousand_errors_are_found_in_one_run() {
     let text = format!("[RULES]\n{}", "IN SHH(ACCEPT)\n".repeat(10_000));
     assert_eq!(cluster(&text).len(), 10_000);
+}
+
+#[test]
+fn a_node_that_admits_no_other_machine_is_reported() {
+    for network in ["127.0.0.0/8", "192.168.7.2"] {
+        let found = cluster(&format!("[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network {network}\n"));
+        assert_eq!(found.len(), 2, "{found:?}");
+        for (found, port) in found.iter().zip(["22 (SSH)", "8006 (the web interface)"]) {
+            assert!(
+                found.starts_with(&format!("cluster.fw (line 1): no other machine can reach port {port}")),
+                "{found}"
+            );
+            assert!(found.contains(network), "{found}");
+        }
+        for fine in [
+            "[RULES]\nIN ACCEPT -p tcp\n",
+            "[IPSET management]\n10.0.0.0/8\n",
+            "[RULES]\nIN ACCEPT -source 10.0.0.1\n",
+            "policy_in: ACCEPT\n",
+        ] {
+            let options = if fine.starts_with("policy") { fine } else { "" };
+            let rest = if options.is_empty() { fine } else { "" };
+            let found = cluster(&format!("[OPTIONS]\nenable: 1\n{options}[ALIASES]\nlocal_network {network}\n{rest}"));
+            assert_eq!(found, [""; 0], "{fine}");
+        }
+    }
+}
+
+#[test]
+fn sets_of_exceptions_and_filters_of_one_family_are_reported() {
+    assert_eq!(
+        cluster("[IPSET some]\n!10.0.0.1\n[RULES]\nIN DROP -source +some\n"),
+        ["cluster.fw (line 1): ipset 'some' has exceptions ('!') only: rules with it match no packet"]
+    );
+    let filter = |entries: &str, conf: &str| {
+        let text = format!("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n{entries}\n");
+        found(&[
+            ON,
+            ("firewall/100.fw", &text),
+            ("nodes/n1/qemu-server/100.conf", &format!("net0: virtio=BC:24:11:00:00:01,firewall=1\n{conf}")),
+        ])
+    };
+    for (entries, conf, part) in [
+        ("10.0.0.5", "", "holds no IPv6 address"),
+        ("fd00::5", "", "holds no IPv4 address"),
+        ("10.0.0.5\nfd00::5", "", ""),
+        ("10.0.0.5", "ipconfig0: ip=10.0.0.5/24", ""),
+        ("10.0.0.5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "holds no IPv6 address"),
+        ("fd00::5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "holds no IPv4 address"),
+    ] {
+        let found = filter(entries, conf);
+        assert_eq!(found.len(), usize::from(!part.is_empty()), "{entries} {conf}: {found:?}");
+        assert!(found.iter().all(|one| one.contains(part)), "{found:?}");
+    }
 }

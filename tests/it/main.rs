@@ -23,6 +23,7 @@ mod lint;
 mod logger_cases;
 mod logger_properties;
 mod manual;
+mod no_effect;
 mod plan;
 mod properties;
 mod readme;

@@ -1,0 +1,147 @@
+//! Parts of a configuration that have no effect because an option, a device or the backend leaves them out.
+use super::files::{Files, GuestFile};
+use crate::config::{Action, Cluster, Guest, Host, Lines, Rule, Vnet};
+use crate::model::{Direction, Origin, Report, Severity, Verdict};
+use crate::node::{Device, Link};
+use std::sync::Arc;
+
+/// A trial period ends so many seconds after the time in `enable`.
+const TRIAL_SECONDS: u64 = 60;
+/// Where the other backend is switched on.
+const NFTABLES: &str = "only the nftables backend enforces it ('nftables: 1' in host.fw)";
+
+/// Checks the files for rules and options without effect; `now` is in seconds since 1970.
+pub fn inactive(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
+    if files.whole {
+        cluster(files, now, reports);
+    }
+    for host in [files.host].into_iter().chain(files.other_hosts) {
+        if !host.options.enable && !host.rules.is_empty() {
+            let text = "the host firewall is off, so the rules of this file have no effect; set 'enable: 1'";
+            warn(&host.file, line(&host.options.lines, "enable", &host.rules), text, reports);
+        }
+    }
+    files.guests.iter().for_each(|guest| of_guest(guest, reports));
+    if !files.host.options.nftables {
+        forwarded(files, reports);
+    }
+}
+
+fn warn(file: &Arc<str>, line: Option<u32>, text: impl std::fmt::Display, reports: &mut Vec<Report>) {
+    reports.push(match line {
+        Some(line) => Report::warning(file, line, text),
+        None => Report { severity: Severity::Warning, ..Report::file(file, text) },
+    });
+}
+
+/// The line of an option, or else of the first rule.
+fn line(lines: &Lines, key: &str, rules: &[Rule]) -> Option<u32> {
+    set_in(lines, key).or_else(|| rules.first().map(|rule| rule.line))
+}
+
+/// The line that sets an option.
+fn set_in(lines: &Lines, key: &str) -> Option<u32> {
+    match lines.origin(key) {
+        Origin::Line(_, line) => Some(line),
+        Origin::Made(_) => None,
+    }
+}
+
+fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
+    let Cluster { file, options, rules, .. } = files.cluster;
+    let wanted = files.sections().any(|section| !section.rules.is_empty())
+        || files.guests.iter().any(|guest| guest.guest.options.enable);
+    let at = line(&options.lines, "enable", rules);
+    match options.enable {
+        1 => {}
+        0 if wanted => {
+            let text = "the firewall is off in the whole cluster, so no rule of any file has an effect; set 'enable: 1' \
+                 in [OPTIONS] of cluster.fw";
+            warn(file, at, text, reports);
+        }
+        0 => {}
+        time if time.saturating_add(TRIAL_SECONDS) < now => {
+            let text = format!(
+                "'enable: {time}' is a time in seconds since 1970 that has passed, so the firewall is off in the whole \
+                 cluster; set 'enable: 1'"
+            );
+            warn(file, at, text, reports);
+        }
+        _ => {}
+    }
+}
+
+fn of_guest(GuestFile { guest, conf }: &GuestFile<'_>, reports: &mut Vec<Report>) {
+    let Guest { file, options, definitions: _, rules } = guest;
+    let at = line(&options.lines, "enable", rules);
+    let devices = conf.as_ref().map(|conf| conf.devices).unwrap_or_default();
+    if !options.enable {
+        let undecided = set_in(&options.lines, "enable").is_none() && !devices.is_empty();
+        if !rules.is_empty() || undecided {
+            let text = "the firewall of this guest is off, so this file has no effect; set 'enable: 1' in [OPTIONS]";
+            warn(file, at, text, reports);
+        }
+        return;
+    }
+    let Some(conf) = conf else { return };
+    if devices.is_empty() {
+        let text = "no network device of this guest has firewall=1, so this file has no effect; set firewall=1 on its \
+             network devices";
+        warn(file, at, text, reports);
+        return;
+    }
+    for rule in rules {
+        if let Some(netid) = rule.iface.as_deref().and_then(|netid| missing(netid, devices, &conf.links)) {
+            warn(file, Some(rule.line), format!("{netid}, so this rule has no effect"), reports);
+        }
+    }
+}
+
+/// Why rules for a device have no effect; `None` if they have.
+fn missing(netid: &str, devices: &[Device], links: &[Link]) -> Option<String> {
+    if devices.iter().any(|device| device.netid == netid) {
+        return None;
+    }
+    let there = links.iter().any(|link| netid.strip_prefix("net") == Some(&link.device.index.to_string()));
+    Some(match there {
+        true => format!("{netid} of this guest lacks firewall=1"),
+        false => format!("this guest has no {netid}"),
+    })
+}
+
+/// What the iptables backend leaves to the nftables backend.
+fn forwarded(files: &Files<'_>, reports: &mut Vec<Report>) {
+    let Cluster { file, options, rules, groups, .. } = files.cluster;
+    let Host { file: host_file, options: host_options, rules: host_rules } = files.host;
+    for (file, rules) in [(file, rules), (host_file, host_rules)] {
+        let mut forward = rules.iter().filter(|rule| is_forward(rule));
+        if let Some(first) = forward.next() {
+            let text = match forward.count() {
+                0 => format!("this FORWARD rule has no effect: {NFTABLES}"),
+                more => format!("this FORWARD rule, and {more} more below, have no effect: {NFTABLES}"),
+            };
+            warn(file, Some(first.line), text, reports);
+        }
+    }
+    for (name, group) in groups {
+        if !group.rules.is_empty() && group.rules.iter().all(is_forward) {
+            let text = format!("group '{name}' has FORWARD rules only and so no effect: {NFTABLES}");
+            warn(file, Some(group.line), text, reports);
+        }
+    }
+    let policy = set_in(&options.lines, "policy_forward").filter(|_| options.policy_forward != Verdict::Accept);
+    let level = set_in(&host_options.lines, "log_level_forward").filter(|_| host_options.log_level_forward.is_some());
+    for (file, line, key) in [(file, policy, "policy_forward"), (host_file, level, "log_level_forward")] {
+        if line.is_some() {
+            warn(file, line, format!("{key} has no effect: {NFTABLES}"), reports);
+        }
+    }
+    for Vnet { file, options, rules } in files.vnets.iter().copied().filter(|vnet| vnet.options.enable) {
+        let at = line(&options.lines, "enable", rules);
+        warn(file, at, format!("the firewall of this vnet has no effect: {NFTABLES}"), reports);
+    }
+}
+
+fn is_forward(rule: &Rule) -> bool {
+    matches!(&rule.action, Action::Verdict(verdict) if verdict.direction == Direction::Forward)
+}

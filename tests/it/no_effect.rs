@@ -1,0 +1,106 @@
+//! What `check` finds without effect.
+use super::lint::{ON, found};
+
+const CONF: &str = "nodes/n1/qemu-server/100.conf";
+const DEVICES: &str =
+    "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nnet1: virtio=BC:24:11:00:00:02,bridge=vmbr0\n";
+const RULE: &str = "[RULES]\nIN ACCEPT -p tcp -dport 80\n";
+
+fn on(text: &str) -> String {
+    format!("[OPTIONS]\nenable: 1\n{text}")
+}
+
+/// These files have just these findings, of which the beginnings are given.
+fn expect(files: &[(&str, &str)], expected: &[&str]) {
+    let found = found(files);
+    assert_eq!(found.len(), expected.len(), "{files:?}: {found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{files:?}: {found}");
+    }
+}
+
+#[test]
+fn rules_of_a_cluster_or_node_that_is_off() {
+    expect(&[("firewall/cluster.fw", RULE)], &["cluster.fw (line 2): the firewall is off in the whole cluster"]);
+    expect(
+        &[("firewall/cluster.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
+        &["cluster.fw (line 2): the firewall is off"],
+    );
+    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n")], &[]);
+    expect(&[(CONF, DEVICES), ("nodes/n1/host.fw", RULE)], &["cluster.fw: the firewall is off in the whole cluster"]);
+    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 2\n")], &["cluster.fw (line 2): 'enable: 2' is a time"]);
+    expect(
+        &[("firewall/cluster.fw", "[OPTIONS]\nenable: 1799999000\n")],
+        &["cluster.fw (line 2): 'enable: 1799999000' is a time"],
+    );
+    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 1800000100\n")], &[]);
+    expect(
+        &[ON, ("nodes/n1/host.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
+        &["/pve/nodes/n1/host.fw (line 2): the host firewall is off"],
+    );
+    expect(
+        &[ON, ("nodes/n2/host.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
+        &["/pve/nodes/n2/host.fw (line 2): the host firewall is off"],
+    );
+    expect(&[ON, ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n")], &[]);
+}
+
+#[test]
+fn rules_of_a_guest_or_device_that_is_not_filtered() {
+    expect(&[ON, ("firewall/100.fw", RULE), (CONF, DEVICES)], &["100.fw (line 2): the firewall of this guest is off"]);
+    expect(&[ON, ("firewall/999.fw", RULE)], &["999.fw (line 2): the firewall of this guest is off"]);
+    expect(&[ON, ("firewall/100.fw", &on(RULE)), (CONF, DEVICES)], &[]);
+    expect(
+        &[ON, ("firewall/100.fw", &on(RULE)), (CONF, "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n")],
+        &["100.fw (line 2): no network device of this guest has firewall=1"],
+    );
+    expect(
+        &[ON, ("firewall/100.fw", &on(RULE)), (CONF, "memory: 512\n")],
+        &["100.fw (line 2): no network device of this guest has firewall=1"],
+    );
+    expect(
+        &[
+            ON,
+            ("firewall/100.fw", &on("[RULES]\nIN ACCEPT -i net1\nIN DROP -i net2\nIN DROP -i net0\n")),
+            (CONF, DEVICES),
+        ],
+        &["100.fw (line 4): net1 of this guest lacks firewall=1", "100.fw (line 5): this guest has no net2"],
+    );
+}
+
+#[test]
+fn what_only_the_nftables_backend_enforces() {
+    expect(
+        &[("firewall/cluster.fw", &on("[RULES]\nIN DROP -p udp\nFORWARD DROP -p udp\nFORWARD ACCEPT -p tcp\n"))],
+        &["cluster.fw (line 5): this FORWARD rule, and 1 more below, have no effect"],
+    );
+    expect(
+        &[ON, ("nodes/n1/host.fw", "[RULES]\nFORWARD DROP\n")],
+        &["/pve/nodes/n1/host.fw (line 2): this FORWARD rule has no effect"],
+    );
+    expect(
+        &[("firewall/cluster.fw", &on("policy_forward: DROP\n"))],
+        &["cluster.fw (line 3): policy_forward has no effect"],
+    );
+    expect(&[("firewall/cluster.fw", &on("policy_forward: ACCEPT\n"))], &[]);
+    expect(
+        &[ON, ("nodes/n1/host.fw", "[OPTIONS]\nlog_level_forward: info\n")],
+        &["/pve/nodes/n1/host.fw (line 2): log_level_forward has no effect"],
+    );
+    expect(
+        &[ON, ("sdn/firewall/vnet0.fw", &on(""))],
+        &["/pve/sdn/firewall/vnet0.fw (line 2): the firewall of this vnet has no effect"],
+    );
+    expect(
+        &[
+            ("firewall/cluster.fw", &on("policy_forward: DROP\n[RULES]\nFORWARD DROP\n")),
+            ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n"),
+            ("sdn/firewall/vnet0.fw", &on("")),
+        ],
+        &[],
+    );
+    expect(
+        &[("firewall/cluster.fw", &on("[GROUP fwd]\nFORWARD DROP\n[RULES]\nGROUP fwd\n"))],
+        &["cluster.fw (line 3): group 'fwd' has FORWARD rules only"],
+    );
+}
