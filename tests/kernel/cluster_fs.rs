@@ -4,13 +4,14 @@ use crate::fuse::Fuse;
 use crate::netns::Netns;
 use crate::node::{Node, until};
 use crate::packets::{PEER, Stream};
+use crate::wait::{JoinInTime, OutputInTime, WaitInTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{sleep, spawn};
@@ -75,7 +76,7 @@ impl Cluster {
 
     fn stop(mut self) {
         kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM).unwrap();
-        assert!(self.daemon.wait().unwrap().success());
+        assert!(self.daemon.wait_in_time().success());
         assert_eq!(self.node.ours(), "");
         self.fuse.unmount();
     }
@@ -334,7 +335,7 @@ fn a_log_that_another_program_writes_to_without_end_keeps_nobody_busy() {
         cluster.until_live(port);
     }
     done.store(true, Ordering::SeqCst);
-    writer.join().unwrap();
+    writer.join_in_time();
     cluster.stop();
 }
 
@@ -396,8 +397,8 @@ fn a_copy_with_equal_size_and_time_is_seen() {
         let source = cluster.node.path("source");
         fs::write(&source, refusing(port)).unwrap();
         fs::File::options().write(true).open(&source).unwrap().set_modified(time).unwrap();
-        let copied = std::process::Command::new("cp").arg("-p").arg(&source).arg(&path).status().unwrap();
-        assert!(copied.success());
+        let copied = Command::new("cp").arg("-p").arg(&source).arg(&path).output_in_time();
+        assert!(copied.status.success());
         let began = Instant::now();
         cluster.until_live(port);
         assert!(began.elapsed() < Duration::from_secs(60));
