@@ -91,7 +91,7 @@ pub(super) fn note_trial(context: &Context) {
     }
 }
 
-/// Like [`view`], but returns only the compiled result.
+/// Like [`read`], but returns only the compiled result.
 ///
 /// # Errors
 /// When the configuration tree is unhealthy.

@@ -1,5 +1,5 @@
 //! The language of nft(8), as far as the firewall speaks it: tables, chains, sets and maps of typed rules. Text is made at
-//! its edge ([`text`]), and knows nothing of Proxmox.
+//! its edge (`text`), and knows nothing of Proxmox.
 mod action;
 mod chain;
 mod declarations;
