@@ -195,7 +195,7 @@ const LONGEST_TRIAL: u64 = 86_400;
 pub(super) struct SimulateOptions {
     /// The source.
     #[arg(long, value_name = "ZONE", default_value = "outside")]
-    #[arg(help = "Source: host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
+    #[arg(help = "Source: host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
     pub from: Zone,
     /// Destination, in the same format
     #[arg(long, value_name = "ZONE", default_value = "host")]

@@ -1,6 +1,7 @@
 //! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
 use crate::backend::Compiled;
+use crate::config::{ConfigCache, Configuration};
 use crate::daemon::instance::running;
 use crate::daemon::status::Status;
 use crate::inputs::{Facts, Tree};
@@ -42,6 +43,8 @@ pub(super) struct View {
     pub tree: Tree,
     /// The facts about the node.
     pub facts: Facts,
+    /// What the files say.
+    pub configuration: Arc<Configuration>,
     /// The compiled result.
     pub compiled: Compiled,
 }
@@ -53,9 +56,9 @@ pub(super) struct View {
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
     let tree = with_trial(context, tree(context, &node)?);
-    let (compiled, facts) = compile(&tree, &mut facts_source(context, node), live);
-    output::reports(&compiled.reports);
-    Ok(View { tree, facts, compiled })
+    let view = compile(tree, &mut facts_source(context, node), live);
+    output::reports(&view.compiled.reports);
+    Ok(view)
 }
 
 /// The node's facts, as the daemon has them that runs.
@@ -65,11 +68,13 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     FactsSource::new(context.root.clone(), node).with_failsafe(failsafe)
 }
 
-/// What a tree compiles to, and the facts that this took.
-pub(super) fn compile(tree: &Tree, facts: &mut FactsSource, live: impl FnOnce() -> Live) -> (Compiled, Facts) {
-    let mut facts = facts.collect(tree);
-    facts.live_devices = live_devices(tree, live);
-    (Compiler::new(processors()).compile(tree, &facts), facts)
+/// What a tree says, and what it compiles to.
+pub(super) fn compile(tree: Tree, facts: &mut FactsSource, live: impl FnOnce() -> Live) -> View {
+    let mut facts = facts.collect(&tree);
+    facts.live_devices = live_devices(&tree, live);
+    let configuration = ConfigCache::new(processors()).read(&tree, &facts);
+    let compiled = Compiler::new(processors()).compile_configuration(&configuration, &facts);
+    View { tree, facts, configuration, compiled }
 }
 
 /// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.

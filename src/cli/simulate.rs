@@ -21,6 +21,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     let view = load::read(context, Live::empty)?;
     let (from, to) = Zone::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
+    let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| endpoint::switched_off(one, &view)).collect();
     let ruleset = &view.compiled.ruleset;
     let question = Question {
         ruleset,
@@ -30,7 +31,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
         broadcasts: broadcasts(&view.facts.routes_v4),
     };
     let answer = simulate(&question);
-    let (known, notes) = (known(options, &packet), notes(&view, &packet, &answer));
+    let (known, notes) = (known(options, &packet), notes(&view, off, &packet, &answer));
     if options.json {
         let object = object(&known, &answer, &notes);
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
@@ -56,11 +57,14 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
 }
 
 /// Notes that explain the verdict.
-fn notes(view: &View, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
-    let mut notes = Vec::new();
-    if !view.compiled.enabled {
-        notes.push("the firewall is disabled, so every packet is accepted".to_string());
-    }
+fn notes(view: &View, off: Vec<String>, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
+    let mut notes = if view.compiled.enabled {
+        off
+    } else {
+        let text = "the firewall is off in the whole cluster, so every packet is accepted: set 'enable: 1' in [OPTIONS] of \
+             cluster.fw";
+        vec![text.to_string()]
+    };
     let unknown = question::unknown(packet);
     if !unknown.is_empty() {
         notes.push(format!("not given, so rules with a match on it do not match: {}", unknown.join(", ")));

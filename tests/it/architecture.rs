@@ -54,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trial", &["inputs", "paths", "system"]),
     ("daemon", &["backend", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
     ("cli", &[
-        "backend", "builtin", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
+        "backend", "builtin", "config", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
         "iptables/compile", "iptables/plan", "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog",
         "node", "paths", "pmxcfs", "system", "trial",
     ]),

@@ -123,7 +123,13 @@ fn verbose_shows_the_path_and_the_deciding_rule() {
 #[test]
 fn invalid_arguments_get_a_clear_error() {
     let cases = [
-        (2, "--to vmx", "a zone is host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>"),
+        (
+            1,
+            "--to vmx",
+            "ERROR: there is no zone 'vmx': give host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>: the node's guests are vm100, ct101",
+        ),
+        (1, "--from 100 --to host", "ERROR: there is no zone '100': give host"),
+        (1, "--to 203.0.113.9", "ERROR: a packet from outside to outside does not cross the node"),
         (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),
         (2, "--to vm100 --source 10.0.0.300", "invalid value '10.0.0.300' for '--source <A>'"),
         (1, "--to vm102", "ERROR: there is no VM 102 on node demo: its guests are vm100, ct101"),
@@ -169,5 +175,85 @@ fn invalid_arguments_get_a_clear_error() {
         let (status, stdout, stderr) = run(args);
         assert_eq!((status, stdout.as_str()), (wanted, ""), "{args}: {stderr}");
         assert!(stderr.contains(text), "{args}: {stderr}");
+    }
+}
+
+/// `simulate` on a tree of these files for node n1: its JSON object.
+#[track_caller]
+fn on(files: &[(&str, &str)], args: &str) -> Value {
+    let tree = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = tree.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
+    command.arg("simulate").args(args.split_whitespace()).arg("--json").arg("--config").arg(tree.path());
+    let output = command.args(["--node", "n1"]).output_in_time();
+    assert!(output.status.success(), "{args}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const ON: (&str, &str) = ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n");
+const VM: (&str, &str) = (
+    "nodes/n1/qemu-server/100.conf",
+    "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nnet1: virtio=BC:24:11:00:00:02,bridge=vmbr1\n\
+     ipconfig0: ip=10.0.0.100/24,ip6=fd00::100/64\n",
+);
+const CONTAINER: (&str, &str) =
+    ("nodes/n1/lxc/200.conf", "net0: name=eth0,hwaddr=BC:24:11:00:00:03,bridge=vmbr0,firewall=1,ip=10.0.0.200/24\n");
+
+#[test]
+fn an_address_is_the_guest_or_node_that_has_it() {
+    assert_eq!(decision("--to 10.10.10.101 --dport 22"), decision("--to ct101 --dport 22"));
+    assert_eq!(
+        decision("--from 10.10.10.101 --to vm100 --dport 5432 --dest 10.10.10.100"),
+        ("ACCEPT".to_string(), "firewall/100.fw:14".to_string())
+    );
+    let filters =
+        "[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.0/24\n!10.0.0.66\n[IPSET ipfilter-net1]\n10.0.0.7\n";
+    let files = [ON, VM, CONTAINER, ("firewall/100.fw", filters), ("firewall/200.fw", "[OPTIONS]\nenable: 1\n")];
+    for (address, device) in [
+        ("10.0.0.100", "tap100i0"),
+        ("fd00::100", "tap100i0"),
+        ("10.0.0.200", "veth200i0"),
+        // by the IP filter, the narrowest one
+        ("10.0.0.42", "tap100i0"),
+        ("10.0.0.7", "tap100i1"),
+    ] {
+        let hops = on(&files, &format!("--to {address} --dport 22"))["way"].to_string();
+        assert!(hops.contains(&format!("to port {device}")), "{address}: {hops}");
+    }
+    for outside in ["10.0.0.66", "192.0.2.1"] {
+        let hops = on(&files, &format!("--from {outside} --to vm100i0 --dport 22"))["way"].to_string();
+        assert!(hops.contains("from port outside"), "{outside}: {hops}");
+    }
+    assert!(on(&files, "--to 127.0.0.1 --dport 22")["way"].to_string().contains("INPUT"));
+}
+
+#[test]
+fn the_switch_that_is_off_is_named() {
+    let rule = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
+    for (files, args, note) in [
+        (vec![VM, ("firewall/100.fw", rule)], "--to vm100 --dport 22", "the firewall is off in the whole cluster"),
+        (vec![ON, VM, ("firewall/100.fw", rule)], "--to vm100i1 --dport 22", "net1 of guest 100 lacks firewall=1"),
+        (vec![ON, VM], "--to vm100 --dport 22", "guest 100 has no firewall/100.fw"),
+        (
+            vec![ON, CONTAINER, ("firewall/200.fw", "[RULES]\nIN DROP\n")],
+            "--to ct200",
+            "the firewall of guest 200 is off",
+        ),
+        (
+            vec![ON, VM, ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n")],
+            "--to host --dport 22",
+            "the host firewall is off",
+        ),
+        (vec![ON, VM, ("firewall/100.fw", rule)], "--to vm100 --dport 22", ""),
+    ] {
+        let notes = on(&files, args)["notes"].to_string();
+        match note {
+            "" => assert!(!notes.contains("off") && !notes.contains("lacks"), "{args}: {notes}"),
+            _ => assert!(notes.contains(note), "{args}: {notes}"),
+        }
     }
 }

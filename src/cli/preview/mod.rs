@@ -82,8 +82,8 @@ impl Preview {
         // during a trial, the current rules are those of the trial
         let in_force = TrialStore::new(&context.root).load().ok().flatten();
         let in_force = in_force.map_or_else(|| tree.clone(), |trial| trial.overlay(&tree));
-        let before = load::compile(&in_force, &mut facts, || live.clone()).0;
-        let after = load::compile(&candidates.over(&tree), &mut facts, || live.clone()).0;
+        let before = load::compile(in_force, &mut facts, || live.clone()).compiled;
+        let after = load::compile(candidates.over(&tree), &mut facts, || live.clone()).compiled;
         let plan = Plan::new(&after.ruleset, &live);
         let alive = Alive::now();
         let network = Network::new(&tree, &node, surroundings());

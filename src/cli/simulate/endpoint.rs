@@ -1,10 +1,13 @@
 //! Endpoints: source and destination of a packet.
 use crate::cli::load::View;
+use crate::config::{Configuration, GuestFiles, IpSet};
 use crate::iptables::simulate::{End, GuestPort};
 use crate::model::guest::{GuestKind, parse_net_index, parse_vmid};
-use crate::node::{self, Link};
+use crate::node::{self, Link, Listed};
 use crate::paths::VMLIST;
 use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -23,8 +26,18 @@ pub struct Zone {
 enum Kind {
     Host,
     Outside,
-    Port { bridge: String, port: String },
-    Guest { kind: GuestKind, vmid: u32, index: Option<u8> },
+    Port {
+        bridge: String,
+        port: String,
+    },
+    Guest {
+        kind: GuestKind,
+        vmid: u32,
+        index: Option<u8>,
+    },
+    /// Whoever has the address.
+    Address(IpAddr),
+    Unknown,
 }
 
 /// A zone resolved with the configuration.
@@ -35,10 +48,11 @@ pub(super) struct Located {
 }
 
 impl FromStr for Zone {
-    type Err = String;
+    type Err = Infallible;
 
-    /// Parses `host`, `outside`, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Parses `host`, `outside`, an address, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`. Any other word is a zone
+    /// that [`Zone::locate`] does not find: only there the guests are known that the message lists.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
         let kind = match (text, text.split_once('/')) {
             ("host", _) => Some(Kind::Host),
             ("outside", _) => Some(Kind::Outside),
@@ -46,10 +60,9 @@ impl FromStr for Zone {
                 let both = is_interface(bridge) && is_interface(port);
                 both.then(|| Kind::Port { bridge: bridge.into(), port: port.into() })
             }
-            _ => guest(text),
+            _ => text.parse().map(Kind::Address).ok().or_else(|| guest(text)),
         };
-        let kind = kind.ok_or("a zone is host, outside, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")?;
-        Ok(Zone { text: text.to_string(), kind })
+        Ok(Zone { text: text.to_string(), kind: kind.unwrap_or(Kind::Unknown) })
     }
 }
 
@@ -75,54 +88,111 @@ impl fmt::Display for Zone {
     }
 }
 
+/// An endpoint, as far as it is known without the other one: outside is on the other's bridge.
+struct Found {
+    end: Option<End>,
+    addresses: Vec<IpAddr>,
+}
+
 impl Zone {
     /// Resolves both endpoints. Outside is at the uplink of the other endpoint's bridge.
     ///
     /// # Errors
-    /// When there is no such guest or device, or the packet would not cross the node.
+    /// When there is no such zone, guest or device, or the packet would not cross the node.
     pub(super) fn locate(from: &Zone, to: &Zone, view: &View) -> Result<(Located, Located)> {
-        if from.kind == Kind::Outside && to.kind == Kind::Outside {
-            bail!("a packet from outside to outside does not cross the node; give a guest or the host");
-        }
-        let (one, other) = (from.find(view, None)?, to.find(view, None)?);
-        let bridge = |located: &Located| match &located.end {
-            End::Host => None,
-            End::Port { bridge, .. } => Some(bridge.clone()),
-            End::Guest(guest) => Some(guest.bridge.clone()),
+        let (from, to) = (from.find(view)?, to.find(view)?);
+        let outside = |other: &Option<End>| {
+            let bridge = match other {
+                None => bail!("a packet from outside to outside does not cross the node; give a guest or the host"),
+                Some(End::Host) => BRIDGE.to_string(),
+                Some(End::Port { bridge, .. }) => bridge.clone(),
+                Some(End::Guest(guest)) => guest.bridge.clone(),
+            };
+            Ok(End::Port { bridge, port: "outside".to_string() })
         };
-        let from = if from.kind == Kind::Outside { from.find(view, bridge(&other))? } else { one };
-        let to = if to.kind == Kind::Outside { to.find(view, bridge(&from))? } else { other };
-        if from.end == to.end && from.end != End::Host {
+        let from_end = from.end.clone().map_or_else(|| outside(&to.end), Ok)?;
+        let to_end = to.end.map_or_else(|| outside(&from.end), Ok)?;
+        if from_end == to_end && from_end != End::Host {
             bail!("the packet does not leave its zone: --from and --to are the same");
         }
-        Ok((from, to))
+        Ok((Located { end: from_end, addresses: from.addresses }, Located { end: to_end, addresses: to.addresses }))
     }
 
-    fn find(&self, view: &View, bridge: Option<String>) -> Result<Located> {
-        let nothing_known = |end| Located { end, addresses: Vec::new() };
+    fn find(&self, view: &View) -> Result<Found> {
+        let nothing_known = |end| Ok(Found { end, addresses: Vec::new() });
         match &self.kind {
             Kind::Host => {
                 let addresses = view.compiled.localnet.address.into_iter().collect();
-                Ok(Located { end: End::Host, addresses })
+                Ok(Found { end: Some(End::Host), addresses })
             }
-            Kind::Outside => {
-                let bridge = bridge.unwrap_or_else(|| BRIDGE.to_string());
-                Ok(nothing_known(End::Port { bridge, port: "outside".to_string() }))
+            Kind::Outside => nothing_known(None),
+            Kind::Port { bridge, port } => {
+                nothing_known(Some(End::Port { bridge: bridge.clone(), port: port.clone() }))
             }
-            Kind::Port { bridge, port } => Ok(nothing_known(End::Port { bridge: bridge.clone(), port: port.clone() })),
             Kind::Guest { kind, vmid, index } => find_guest(view, *kind, *vmid, *index),
+            Kind::Address(address) => {
+                let addresses = vec![*address];
+                let end = match view.compiled.localnet.address == Some(*address) || address.is_loopback() {
+                    true => Some(End::Host),
+                    false => owner(view, *address).map(End::Guest),
+                };
+                Ok(Found { end, addresses })
+            }
+            Kind::Unknown => bail!(
+                "there is no zone '{}': give host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>{}",
+                self.text,
+                here("the node's guests are", &listed(view))
+            ),
         }
     }
 }
 
-fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Result<Located> {
+/// The guests of the node.
+fn listed(view: &View) -> Vec<Listed> {
+    let View { tree, facts, .. } = view;
+    node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path))
+}
+
+fn word(kind: GuestKind) -> &'static str {
+    if kind == GuestKind::Vm { "vm" } else { "ct" }
+}
+
+/// A list of the node's guests for messages.
+fn here(what: &str, guests: &[Listed]) -> String {
+    listing(what, guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)))
+}
+
+/// The guest's device that has an address: by the guest's configuration, or else by the device's IP filter.
+fn owner(view: &View, address: IpAddr) -> Option<GuestPort> {
+    let View { tree, facts, configuration, .. } = view;
+    let guests = listed(view);
+    let links = guests.iter().filter_map(|guest| Some(node::links(tree.content(&guest.conf(&facts.node))?, guest)));
+    let links: Vec<Link> = links.flatten().collect();
+    let filters = configuration.guests.iter().filter_map(|guest| match &guest.files {
+        GuestFiles::Read { firewall, devices: _ } => Some((guest.listed.vmid, &firewall.definitions.sets)),
+        GuestFiles::Unreadable { live: _ } => None,
+    });
+    let filters: BTreeMap<u32, &BTreeMap<String, IpSet>> = filters.collect();
+    let filtered = |link: &&Link| {
+        let entries = &filters.get(&link.device.vmid)?.get(&format!("ipfilter-net{}", link.device.index))?.entries;
+        let nets = entries.iter().filter(|entry| entry.net.contains(&address));
+        let narrowest = nets.max_by_key(|entry| entry.net.prefix_len())?;
+        (!narrowest.nomatch).then(|| narrowest.net.prefix_len())
+    };
+    let configured = links.iter().find(|link| link.addresses.contains(&address));
+    let link = configured.or_else(|| links.iter().filter(|link| filtered(link).is_some()).max_by_key(filtered))?;
+    let Link { device, bridge, firewalled, mac: _, addresses: _ } = link.clone();
+    Some(GuestPort { device, bridge: bridge?, firewalled })
+}
+
+fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Result<Found> {
     let View { tree, facts, .. } = view;
     let name = |kind| if kind == GuestKind::Vm { "VM" } else { "container" };
-    let word = |kind| if kind == GuestKind::Vm { "vm" } else { "ct" };
-    let guests = node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path));
+    let guests = listed(view);
     let guest = guests.iter().find(|guest| guest.vmid == vmid);
-    let here = || listing("its guests are", guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)));
-    let guest = guest.with_context(|| format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here()))?;
+    let guest = guest.with_context(|| {
+        format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here("its guests are", &guests))
+    })?;
     if guest.kind != kind {
         bail!("guest {vmid} is a {}: use {}{vmid}", name(guest.kind), word(guest.kind));
     }
@@ -140,7 +210,28 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let Link { device, bridge, firewalled, mac: _, addresses } = link;
     let bridge =
         bridge.with_context(|| format!("net{} of {} {vmid} is not attached to a bridge", device.index, name(kind)))?;
-    Ok(Located { end: End::Guest(GuestPort { device, bridge, firewalled }), addresses })
+    Ok(Found { end: Some(End::Guest(GuestPort { device, bridge, firewalled })), addresses })
+}
+
+/// Why the firewall filters nothing for an endpoint; `None` if it does.
+pub(super) fn switched_off(located: &Located, view: &View) -> Option<String> {
+    let Configuration { host, guests, .. } = &*view.configuration;
+    match &located.end {
+        End::Host if !host.options.enable => Some("the host firewall is off: 'enable: 0' in host.fw".to_string()),
+        End::Host | End::Port { .. } => None,
+        End::Guest(GuestPort { device, firewalled: false, .. }) => {
+            Some(format!("net{} of guest {} lacks firewall=1, so it is not filtered", device.index, device.vmid))
+        }
+        End::Guest(GuestPort { device, .. }) => match guests.iter().find(|guest| guest.listed.vmid == device.vmid) {
+            None => Some(format!("guest {0} has no firewall/{0}.fw, so it is not filtered", device.vmid)),
+            Some(guest) => match &guest.files {
+                GuestFiles::Read { firewall, devices: _ } if !firewall.options.enable => {
+                    Some(format!("the firewall of guest {0} is off: set 'enable: 1' in firewall/{0}.fw", device.vmid))
+                }
+                GuestFiles::Read { .. } | GuestFiles::Unreadable { live: _ } => None,
+            },
+        },
+    }
 }
 
 /// The existing names, if there are only a few.
@@ -157,12 +248,28 @@ mod tests {
 
     #[test]
     fn zone_names_are_completed() {
-        for good in ["host", "outside", "vm100", "vm100i1", "ct200i12", "vmbr0/eno1", "vmbr0/enp3s0.5"] {
-            assert_eq!(good.parse::<Zone>().map(|zone| zone.to_string()).as_deref(), Ok(good));
-        }
-        for bad in ["", "Host", "vm", "vm100i", "vm100i256", "vmx", "ct-1", "vmbr0", "/eno1", "vmbr0/", "a/b/c", "100"]
+        let kind = |text: &str| text.parse::<Zone>().map(|zone| zone.kind).unwrap_or(Kind::Unknown);
+        for good in
+            ["host", "outside", "vm100", "vm100i1", "ct200i12", "vmbr0/eno1", "vmbr0/enp3s0.5", "10.0.0.1", "fd00::1"]
         {
-            assert!(bad.parse::<Zone>().is_err(), "{bad}");
+            assert_ne!(kind(good), Kind::Unknown, "{good}");
+        }
+        for bad in [
+            "",
+            "Host",
+            "vm",
+            "vm100i",
+            "vm100i256",
+            "vmx",
+            "ct-1",
+            "vmbr0",
+            "/eno1",
+            "vmbr0/",
+            "a/b/c",
+            "100",
+            "10.0.0",
+        ] {
+            assert_eq!(kind(bad), Kind::Unknown, "{bad}");
         }
     }
 }
