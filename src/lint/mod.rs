@@ -10,11 +10,13 @@ mod interfaces;
 mod ipfilter;
 mod shadowed;
 mod suggest;
+mod unread;
 mod unused;
 
 use crate::model::Report;
 pub use files::place;
 pub use suggest::nearest;
+pub use unread::unread;
 
 use crate::builtin::databases::Databases;
 use crate::config::ConfigCache;
@@ -34,6 +36,13 @@ pub struct Finding {
     pub line: String,
     /// A suggestion for each of its marks.
     pub help: Vec<Option<String>>,
+}
+
+impl From<Report> for Finding {
+    /// A report about a whole file, to which there is nothing to suggest.
+    fn from(report: Report) -> Self {
+        Finding { report, line: String::new(), help: Vec::new() }
+    }
 }
 
 /// Checks all files of a tree for this node, in the order of files and lines.

@@ -227,6 +227,14 @@ struct Entry<'a> {
     r#type: Cow<'a, str>,
 }
 
+/// The VMIDs of all guests of the cluster.
+#[must_use]
+pub fn vmids(vmlist: &[u8]) -> BTreeSet<u32> {
+    let mut vmids = BTreeSet::new();
+    entries(vmlist, &mut |id, _, _| vmids.extend(parse_vmid(id)));
+    vmids
+}
+
 /// The entries of `.vmlist`: the text of the VMID, and the node and type if they are strings.
 fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)) {
     if let Ok(list) = serde_json::from_slice::<VmList<'_, Entry<'_>>>(vmlist) {

@@ -11,6 +11,6 @@ pub mod routes;
 
 pub use corosync::Corosync;
 pub use devices::{Device, Link, devices, links};
-pub use guests::{Listed, Listing, check_vmlist, conf_files_elsewhere, listed, lists_all};
+pub use guests::{Listed, Listing, check_vmlist, conf_files_elsewhere, listed, lists_all, vmids};
 pub use localnet::{broadcasts, detect};
 pub use network::{CorosyncLinks, CorosyncPeer, Localnet, Network, names_to_resolve};

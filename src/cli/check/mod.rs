@@ -3,11 +3,12 @@ use super::args::CheckOptions;
 use super::candidates::Candidates;
 use super::{Context, load, output};
 use crate::inputs::{File, Tree};
-use crate::lint;
+use crate::lint::{self, Finding};
 use crate::model::Severity;
-use crate::paths::{NODES_FOLDER, TreeFile};
+use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, TreeFile, VNET_FOLDER};
 use crate::system::files;
 use anyhow::{Result, bail};
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -27,7 +28,11 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let mut facts = load::facts_source(context, node.clone());
     let candidates = Candidates::read(&options.files, &node)?;
     let findings = match options.files.is_empty() {
-        true => lint::check(&tree, &facts.collect(&tree)),
+        true => {
+            let mut findings = lint::check(&tree, &facts.collect(&tree));
+            findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Finding::from));
+            findings
+        }
         false => candidates.findings(&tree, &mut facts),
     };
     let text = if options.json { render::json(&findings)? } else { render::text(&findings) };
@@ -38,6 +43,20 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
         1 => bail!("the line is ignored; fix it and check again"),
         errors => bail!("the {errors} lines are ignored; fix them and check again"),
     }
+}
+
+/// The names in the folders of the firewall's files, as paths relative to the tree.
+fn names(tree: &Tree, node: &str) -> Vec<String> {
+    let folders = [FIREWALL_FOLDER.to_string(), VNET_FOLDER.to_string(), format!("{NODES_FOLDER}/{node}")];
+    let listed = |folder: &String| {
+        let entries = fs::read_dir(Path::new(&tree.root).join(folder)).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.file_name())
+    };
+    let path = |folder: &String, name: OsString| format!("{folder}/{}", name.to_string_lossy());
+    let mut names: Vec<String> =
+        folders.iter().flat_map(|folder| listed(folder).map(|name| path(folder, name))).collect();
+    names.sort();
+    names
 }
 
 /// Adds the host.fw files of other nodes, which are not needed for compiling.
