@@ -1,5 +1,4 @@
-//! Waiting for what must happen: as long as it may take on a busy machine, and no longer than it does take. What is late fails
-//! the test, with what it waited for.
+//! Waiting with a time limit: long enough for a busy machine. What is late fails the test, with what it waited for.
 #![allow(dead_code, reason = "each test program uses a part")]
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,7 +31,7 @@ pub fn until_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result
     loop {
         match condition() {
             Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < deadline, "waited in vain for {what} {error}"),
+            Err(error) => assert!(Instant::now() < deadline, "timed out waiting for {what} {error}"),
         }
         std::thread::sleep(PAUSE);
     }
@@ -53,9 +52,10 @@ impl WaitInTime for Child {
                 return status;
             }
             if Instant::now() > deadline {
+                let line = command_line(self);
                 let _ = self.kill();
-                // it is also awaited where a failed test cleans up
-                assert!(std::thread::panicking(), "waited in vain for the end of process {}", self.id());
+                // a failed test also waits where it cleans up
+                assert!(std::thread::panicking(), "timed out waiting for the end of {line}");
             }
             std::thread::sleep(PAUSE);
         }
@@ -80,9 +80,15 @@ impl OutputInTime for &mut Command {
 impl OutputInTime for Child {
     #[track_caller]
     fn output_in_time(self) -> Output {
-        let what = format!("process {}", self.id());
-        output(self, &what)
+        let line = command_line(&self);
+        output(self, &line)
     }
+}
+
+/// The command line of a process, for messages.
+fn command_line(child: &Child) -> String {
+    let line = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
+    String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")
 }
 
 #[track_caller]
@@ -95,7 +101,7 @@ fn output(child: Child, what: &str) -> Output {
         Ok(output) => output.unwrap_or_else(|error| panic!("{what}: {error}")),
         Err(_) => {
             let _ = kill(pid, Signal::SIGKILL);
-            panic!("waited in vain for the end of {what}");
+            panic!("timed out waiting for the end of {what}");
         }
     }
 }
@@ -144,10 +150,26 @@ impl Limit {
         let caller = Location::caller();
         std::thread::spawn(move || {
             if receiver.recv_timeout(HARD_LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{caller}: waited in vain for {what}");
+                eprintln!("{caller}: timed out waiting for {what}");
                 std::process::abort();
             }
         });
         Limit(sender)
     }
+}
+
+/// Does all of these at the same time, each in a thread, and returns what they return, in their order.
+#[track_caller]
+pub fn at_the_same_time<T: Send>(
+    what: &'static str,
+    jobs: impl IntoIterator<Item = impl FnOnce() -> T + Send>,
+) -> Vec<T> {
+    let _limit = Limit::new(what);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = jobs.into_iter().map(|job| scope.spawn(job)).collect();
+        let result = |thread: std::thread::ScopedJoinHandle<'_, T>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(result).collect()
+    })
 }

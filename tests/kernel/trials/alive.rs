@@ -4,6 +4,7 @@ use super::super::scenarios::site::{CLUSTER, GUEST100, GUEST200, HOST, Site};
 use crate::node::until;
 use crate::testbed::Place::{self, Host, Outside};
 use crate::testbed::{CT200, NODE, VM100, VM101};
+use crate::wait::{OutputInTime, at_the_same_time};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -94,7 +95,7 @@ pub fn write(root: &Path, path: &str, text: &str) -> String {
 
 pub fn run(site: &Site, args: &[&str]) -> Output {
     let mut command = site.bed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
-    command.args(args).args(["--node", NODE, "--root"]).arg(site.root()).output().unwrap()
+    command.args(args).args(["--node", NODE, "--root"]).arg(site.root()).output_in_time()
 }
 
 fn preview(site: &Site, file: &str) -> serde_json::Value {
@@ -105,10 +106,7 @@ fn preview(site: &Site, file: &str) -> serde_json::Value {
 
 /// Who of these can begin; all at the same time.
 fn can_begin(site: &Site, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
-    std::thread::scope(|threads| {
-        let begun: Vec<_> = flows.iter().map(|flow| (*flow, threads.spawn(|| flow.begin(site)))).collect();
-        begun.into_iter().map(|(flow, stream)| (flow, stream.join().unwrap())).collect()
-    })
+    at_the_same_time("connections to begin", flows.iter().map(|flow| move || (*flow, flow.begin(site))))
 }
 
 #[test]

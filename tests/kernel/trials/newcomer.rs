@@ -2,6 +2,7 @@
 use super::super::scenarios::site::{CLUSTER, HOST, ON, Site};
 use super::alive::write;
 use crate::testbed::NODE;
+use crate::wait::{OutputInTime, WaitInTime, at_the_same_time};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -32,9 +33,9 @@ impl<'a> Ssh<'a> {
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all("/run/sshd").unwrap();
         for key in ["host", "client"] {
-            let made =
-                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(key)).status();
-            assert!(made.expect("ssh-keygen; run make test-deps").success());
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(key));
+            assert!(command.output_in_time().status.success(), "{command:?}");
         }
         fs::copy(folder.join("client.pub"), folder.join("authorized")).unwrap();
         fs::set_permissions(folder.join("client"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -76,7 +77,7 @@ impl<'a> Ssh<'a> {
     }
 
     fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
+        self.command(line).output_in_time()
     }
 
     fn gets_in(&self) -> bool {
@@ -93,7 +94,7 @@ impl<'a> Ssh<'a> {
 impl Drop for Ssh<'_> {
     fn drop(&mut self) {
         let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.server.wait_in_time();
     }
 }
 
@@ -119,16 +120,11 @@ fn shut_out(path: &str, text: &str) {
         assert!(began.elapsed() < 2 * MINUTE, "{text}: he is not in again");
     }
     assert!(began.elapsed() + Duration::from_secs(1) >= MINUTE, "{text}: {:?}", began.elapsed());
-    assert_eq!(stubborn.wait().unwrap().code(), Some(3), "{text}");
+    assert_eq!(stubborn.wait_in_time().code(), Some(3), "{text}");
     assert!(site.root().join("etc/pve").join(CLUSTER).exists());
 }
 
 #[test]
 fn a_newcomer_who_shuts_himself_out_in_five_ways_is_in_again_after_a_minute() {
-    std::thread::scope(|threads| {
-        let tries: Vec<_> = WAYS.iter().map(|(path, text)| threads.spawn(|| shut_out(path, text))).collect();
-        for one in tries {
-            one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
-    });
+    at_the_same_time("the newcomer to be in again", WAYS.iter().map(|(path, text)| move || shut_out(path, text)));
 }

@@ -18,7 +18,9 @@ diff() { /test/unpacked/usr/sbin/pve-firewall compile --diff >/test/diff; }
 changes() { sed -n 's/^\([a-z].*\): \([a-z]* .*\)/\1 \2/p' /test/diff; }
 holds 'asked before installation: the rules of both are alike' diff
 on_purpose='ip4 filter update PVEFW-Drop
-ip4 filter update PVEFW-Reject'
+ip4 filter update PVEFW-Reject
+ip6 filter update PVEFW-Drop
+ip6 filter update PVEFW-Reject'
 holds '  but for the chains that differ on purpose' eval '[ "$(changes)" = "$on_purpose" ] || { cat /test/diff; false; }'
 holds 'installation' install /test/package.deb
 holds '  our daemon runs' until_it ours_runs
