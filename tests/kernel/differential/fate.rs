@@ -43,9 +43,12 @@ fn is_odd(packet: &Packet) -> bool {
 ///
 /// A packet that is rejected at its first hook creates no connection that an ICMP error could be related to. An RST ends the
 /// connection at its first hook (nf_conntrack_proto_tcp.c), so that on the next bridge it belongs to none. Any other reply
-/// belongs to the connection.
+/// belongs to the connection, except where the packet is invalid and has none.
 fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
     let reset = with == RejectWith::TcpReset;
+    if reset && probe.packet.state == Some(CtState::Invalid) && probe.from == Place::Host && answer.hops.len() > 1 {
+        return is_accepted(ruleset, probe, with, Place::Host, probe.to.bridge());
+    }
     let routed = answer.hops.iter().any(|passage| matches!(passage.hop, Hop::Route { .. }));
     let to = match (answer.hops.len(), reset) {
         (1, false) => owner(probe.packet.source),
@@ -54,11 +57,13 @@ fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejec
         (3, true) => probe.from,
         _ => return true,
     };
-    if !is_firewalled(to) {
-        return true;
-    }
+    !is_firewalled(to) || is_accepted(ruleset, probe, with, to, to.bridge())
+}
+
+/// Whether a reply that belongs to no connection is accepted on its way over a bridge.
+fn is_accepted(ruleset: &Ruleset, probe: &Probe, with: RejectWith, to: Place, bridge: usize) -> bool {
     let packet = returned(&probe.packet, with, to);
-    let behind = End::Port { bridge: format!("vmbr{}", to.bridge()), port: "eno".to_string() };
+    let behind = End::Port { bridge: format!("vmbr{bridge}"), port: "eno".to_string() };
     question(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
 }
 
