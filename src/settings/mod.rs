@@ -54,7 +54,7 @@ impl Settings {
     pub fn apply(&self, root: &Root, enabled: bool) -> Vec<String> {
         let mut errors = Vec::new();
         if enabled {
-            errors = sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self);
+            errors.extend(sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self));
         }
         let switched = log_conntrack::switch(root, enabled && self.log_conntrack);
         errors.extend(switched.err().map(|error| format!("connections are not logged as set: {error:#}")));

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Writes the sysctls that differ.
-pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings) -> Vec<String> {
+/// Writes the sysctls that differ. Those that cannot be written, as in a container, are one error.
+pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings) -> Option<String> {
     let hash_size = sys.join("module/nf_conntrack/parameters/hashsize");
-    [
+    let mut failed: Vec<(String, Vec<String>)> = Vec::new();
+    for (path, value) in [
         (proc_sys.join("net/bridge/bridge-nf-call-iptables"), 1),
         (proc_sys.join("net/bridge/bridge-nf-call-ip6tables"), 1),
         (proc_sys.join("net/ipv4/tcp_syncookies"), 1),
@@ -15,26 +16,30 @@ pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings) -> Vec<Str
         (hash_size, settings.conntrack_max / 4),
         (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_established"), settings.tcp_timeout_established),
         (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_syn_recv"), settings.tcp_timeout_syn_recv),
-    ]
-    .into_iter()
-    .filter_map(|(path, value)| write_setting(&path, value).err())
-    .collect()
+    ] {
+        if let Err(reason) = write_setting(&path, value) {
+            let setting = format!("{} to {value}", path.display());
+            match failed.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, settings)) => settings.push(setting),
+                None => failed.push((reason, vec![setting])),
+            }
+        }
+    }
+    let by_reason: Vec<_> =
+        failed.iter().map(|(reason, settings)| format!("{}: {reason}", settings.join(", "))).collect();
+    (!by_reason.is_empty()).then(|| format!("cannot set {}", by_reason.join("; ")))
 }
 
+/// Writes a setting if it differs; returns the reason why it cannot be written.
 fn write_setting(path: &Path, value: u64) -> Result<(), String> {
     let wanted = value.to_string();
     let written = fs::read_to_string(path).and_then(|now| {
         // the kernel's files cannot be replaced by renaming
         if now.trim() == wanted { Ok(()) } else { fs::write(path, &wanted) }
     });
-    written.map_err(|error| {
-        let what = match error.kind() {
-            ErrorKind::NotFound => {
-                "the kernel does not have it; is its module loaded (br_netfilter, nf_conntrack)?".into()
-            }
-            _ => error.to_string(),
-        };
-        format!("cannot set {} to {wanted}: {what}", path.display())
+    written.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => "the kernel does not have it; is its module loaded (br_netfilter, nf_conntrack)?".into(),
+        _ => error.to_string(),
     })
 }
 
@@ -67,7 +72,7 @@ mod tests {
         // equal values are not written
         let same = dir.path().join(FILES[1]);
         let before = fs::metadata(&same).unwrap().modified().unwrap();
-        let faults = write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() });
+        let error = write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() }).unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(
             FILES[1..].iter().map(|name| read(name)).collect::<Vec<_>>(),
@@ -75,8 +80,7 @@ mod tests {
         );
         assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "67584");
         assert_eq!(fs::metadata(&same).unwrap().modified().unwrap(), before);
-        assert_eq!(faults.len(), 1);
-        assert!(faults[0].contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{}", faults[0]);
+        assert!(error.contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{error}");
     }
 
     /// A file that can be read but not written.
@@ -107,12 +111,28 @@ mod tests {
             all().for_each(|name| fill(dir.path(), name, "7\n"));
             fs::remove_file(dir.path().join(broken)).unwrap();
             spoil(reason, &dir.path().join(broken));
-            let told = write(dir.path(), dir.path(), &Settings::default());
-            let [fault] = &told[..] else { panic!("{broken}: {told:?}") };
-            assert!(fault.contains(broken) && fault.contains(reason), "{fault}");
+            let error = write(dir.path(), dir.path(), &Settings::default()).unwrap();
+            assert!(error.contains(broken) && error.contains(reason), "{error}");
+            assert_eq!(error.matches(" to ").count(), 1, "{error}");
             for other in all().filter(|other| *other != broken) {
                 assert_ne!(fs::read_to_string(dir.path().join(other)).unwrap(), "7\n", "{broken}: {other}");
             }
         }
+    }
+    #[test]
+    fn settings_that_cannot_be_written_are_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealed = sealed();
+        let sealed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
+        for name in &FILES[2..] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&sealed, path).unwrap();
+        }
+        let error = write(dir.path(), dir.path(), &Settings::default()).unwrap();
+        assert_eq!(error.matches(" to ").count(), 7, "{error}");
+        assert_eq!(error.matches("the kernel does not have it").count(), 1, "{error}");
+        assert_eq!(error.matches("Operation not permitted").count(), 1, "{error}");
+        assert!(!error.contains('\n'), "{error}");
     }
 }
