@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The limits of a stage for a number of guests: allocations, and peak memory in KiB.
 const CEILINGS: [(&str, usize, u64, u64); 8] = [
-    ("compile everything", 100, 46_500, 2_700),
-    ("compile everything", 1000, 319_000, 22_900),
+    ("compile everything", 100, 49_300, 2_770),
+    ("compile everything", 1000, 348_000, 23_600),
     ("compile one guest", 100, 1_240, 59),
-    ("compile one guest", 1000, 5_070, 312),
+    ("compile one guest", 1000, 5_460, 378),
     ("compile nothing", 100, 8, 1),
     ("compile nothing", 1000, 8, 1),
-    ("plan", 100, 142, 53),
-    ("plan", 1000, 800, 390),
+    ("plan", 100, 151, 62),
+    ("plan", 1000, 1_020, 490),
 ];
 
 /// The system's allocator with counters.

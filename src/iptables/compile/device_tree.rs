@@ -5,7 +5,6 @@
 //! a chain for each prefix after which the names of devices differ, so a device changes only the chains on its own path.
 use crate::iptables::names::LONGEST_PREFIX;
 use crate::model::Interface;
-use std::collections::BTreeMap;
 
 /// The most devices that are a single list, as the Perl firewall has it.
 const LIST: usize = 32;
@@ -14,7 +13,7 @@ const LIST: usize = 32;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Branch<'a> {
     /// What the names of its devices begin with; empty for the chain of all devices.
-    pub prefix: String,
+    pub prefix: &'a str,
     /// Its rules, in order.
     pub jumps: Vec<Jump<'a>>,
 }
@@ -25,52 +24,44 @@ pub enum Jump<'a> {
     /// To the chain of a device.
     Device(&'a Interface),
     /// To the branch of the devices whose names begin so.
-    Branch(String),
+    Branch(&'a str),
 }
 
 /// The branches for these devices, that of all devices first.
 pub fn branches(devices: &[Interface]) -> Vec<Branch<'_>> {
-    let devices: Vec<&Interface> = devices.iter().collect();
-    let mut found = Vec::new();
+    let mut devices: Vec<&Interface> = devices.iter().collect();
     if devices.len() <= LIST {
-        found.push(Branch { prefix: String::new(), jumps: devices.into_iter().map(Jump::Device).collect() });
-    } else {
-        branch("", devices, &mut found);
+        return vec![Branch { prefix: "", jumps: devices.into_iter().map(Jump::Device).collect() }];
     }
+    devices.sort_unstable();
+    let mut found = Vec::new();
+    branch("", &devices, &mut found);
     found
 }
 
-fn branch<'a>(prefix: &str, devices: Vec<&'a Interface>, found: &mut Vec<Branch<'a>>) {
+/// Adds the branch of these devices, sorted by name, and those below it.
+fn branch<'a>(prefix: &'a str, devices: &[&'a Interface], found: &mut Vec<Branch<'a>>) {
     let at = found.len();
-    found.push(Branch { prefix: prefix.to_string(), jumps: Vec::new() });
-    let jumps = if prefix.len() >= LONGEST_PREFIX {
-        devices.into_iter().map(Jump::Device).collect()
-    } else {
-        let mut groups: BTreeMap<Option<u8>, Vec<&Interface>> = BTreeMap::new();
-        for device in devices {
-            groups.entry(device.as_str().as_bytes().get(prefix.len()).copied()).or_default().push(device);
+    found.push(Branch { prefix, jumps: Vec::new() });
+    let next = |device: &Interface| device.as_str().as_bytes().get(prefix.len()).copied();
+    let list = prefix.len() >= LONGEST_PREFIX;
+    let groups = devices.chunk_by(|one, other| !list && next(one) == next(other));
+    let jump = |group: &[&'a Interface]| match group {
+        [device] => Jump::Device(device),
+        _ => {
+            let below = common_prefix(group);
+            branch(below, group, found);
+            Jump::Branch(below)
         }
-        let jump = |group: Vec<&'a Interface>| match group[..] {
-            [device] => Jump::Device(device),
-            _ => {
-                let below = common_prefix(&group);
-                branch(&below, group, found);
-                Jump::Branch(below)
-            }
-        };
-        groups.into_values().map(jump).collect()
     };
-    found[at].jumps = jumps;
+    found[at].jumps = groups.map(jump).collect();
 }
 
-/// What all of these names begin with, as far as the name of a chain has room for it.
-fn common_prefix(devices: &[&Interface]) -> String {
-    let mut common = devices.first().map_or("", |device| device.as_str());
-    for device in devices {
-        let same = common.bytes().zip(device.as_str().bytes()).take_while(|(one, other)| one == other).count();
-        common = &common[..same];
-    }
-    common[..common.len().min(LONGEST_PREFIX)].to_string()
+/// What all of these names, sorted, begin with, as far as the name of a chain has room for it.
+fn common_prefix<'a>(devices: &[&'a Interface]) -> &'a str {
+    let (Some(first), Some(last)) = (devices.first(), devices.last()) else { return "" };
+    let same = first.as_str().bytes().zip(last.as_str().bytes()).take_while(|(one, other)| one == other).count();
+    &first.as_str()[..same.min(LONGEST_PREFIX)]
 }
 
 #[cfg(test)]
@@ -85,14 +76,14 @@ mod tests {
 
     /// The devices whose chains a packet of this port comes to, and the most rules that it meets in one chain.
     fn reached(branches: &[Branch<'_>], port: &str) -> (Vec<String>, usize) {
-        let (mut open, mut reached, mut longest) = (vec![String::new()], Vec::new(), 0);
+        let (mut open, mut reached, mut longest) = (vec![""], Vec::new(), 0);
         while let Some(prefix) = open.pop() {
             let branch = branches.iter().find(|branch| branch.prefix == prefix).unwrap();
             longest = longest.max(branch.jumps.len());
             for jump in &branch.jumps {
                 match jump {
                     Jump::Device(device) => reached.extend(device.covers(port).then(|| device.to_string())),
-                    Jump::Branch(below) => open.extend(port.starts_with(below.as_str()).then(|| below.clone())),
+                    Jump::Branch(below) => open.extend(port.starts_with(below).then_some(*below)),
                 }
             }
         }
@@ -103,7 +94,7 @@ mod tests {
     fn few_devices_are_a_list() {
         let devices = devices((0..32).map(|index| format!("tap100i{index}")));
         let jumps = devices.iter().map(Jump::Device).collect();
-        assert_eq!(branches(&devices), [Branch { prefix: String::new(), jumps }]);
+        assert_eq!(branches(&devices), [Branch { prefix: "", jumps }]);
     }
 
     #[test]
@@ -136,7 +127,7 @@ mod tests {
             let gone = other.get(&all.iter().collect::<Vec<_>>()).to_string();
             let without = devices(names.iter().filter(|name| **name != gone).cloned());
             let smaller = branches(&without);
-            for branch in tree.iter().filter(|branch| !gone.starts_with(&branch.prefix)) {
+            for branch in tree.iter().filter(|branch| !gone.starts_with(branch.prefix)) {
                 prop_assert!(smaller.contains(branch), "{} changes without {gone}", branch.prefix);
             }
         }

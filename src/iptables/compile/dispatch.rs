@@ -39,8 +39,8 @@ impl FamilyCompiler<'_> {
     pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
         let origin = made(TO_GUESTS);
         for Branch { prefix, jumps } in branches(devices) {
-            let mut incoming = self.chain(names::branch_in(&prefix));
-            let mut outgoing = self.chain(names::branch_out(&prefix));
+            let mut incoming = self.chain(names::branch_in(prefix));
+            let mut outgoing = self.chain(names::branch_out(prefix));
             if prefix.is_empty() {
                 incoming.extend(head);
             }
@@ -48,7 +48,7 @@ impl FamilyCompiler<'_> {
                 let (port, to) = match one {
                     Jump::Device(device) => (device.clone(), [names::device_in(device), names::device_out(device)]),
                     Jump::Branch(below) => {
-                        (names::devices_with(&below), [names::branch_in(&below), names::branch_out(&below)])
+                        (names::devices_with(below), [names::branch_in(below), names::branch_out(below)])
                     }
                 };
                 let [to_in, to_out] = to;

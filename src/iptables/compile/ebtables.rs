@@ -54,11 +54,11 @@ pub fn entries(devices: &[Interface]) -> BridgeChains {
     forward.finish(&mut chains);
 
     for Branch { prefix, jumps } in branches(devices) {
-        let mut outgoing = Builder::new(names::branch_out(&prefix));
+        let mut outgoing = Builder::new(names::branch_out(prefix));
         for one in jumps {
             let (port, to) = match one {
                 Jump::Device(device) => (device.clone(), names::device_out(device)),
-                Jump::Branch(below) => (names::devices_with(&below), names::branch_out(&below)),
+                Jump::Branch(below) => (names::devices_with(below), names::branch_out(below)),
             };
             outgoing.rule([BridgeMatch::InInterface(port)], jump(to), &origin);
         }
