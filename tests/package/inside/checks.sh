@@ -26,8 +26,8 @@ pid() { systemctl show --property MainPID --value pve-firewall.service; }
 ours_runs() { [ "$(readlink "/proc/$(pid)/exe")" = /usr/sbin/pve-firewall ]; }
 official_runs() { active pve-firewall.service && [ -e "/proc/$(pid)" ] && grep -q perl "/proc/$(pid)/cmdline"; }
 in_step() { [ "$(pve-firewall status)" = 'Status: enabled/running' ]; }
-rule() { iptables-legacy -S INPUT | grep -q -- '-j PVEFW-INPUT' && iptables-legacy -S PVEFW-INPUT | grep -q -- -j; }
-no_rules() { ! iptables-legacy -S | grep PVEFW && ! ip6tables-legacy -S | grep PVEFW && ! ipset list -n | grep PVEFW; }
+rule() { iptables-legacy -w -S INPUT | grep -q -- '-j PVEFW-INPUT' && iptables-legacy -w -S PVEFW-INPUT | grep -q -- -j; }
+no_rules() { ! iptables-legacy -w -S | grep PVEFW && ! ip6tables-legacy -w -S | grep PVEFW && ! ipset list -n | grep PVEFW; }
 module() { [ "$(perl -MPVE::Firewall -e 'print PVE::Firewall::version()')" = "$1" ]; }
 no_diversion() { ! dpkg-divert --list | grep pve-firewall-rs; }
 ours_installed() { head -c 4 /usr/sbin/pve-firewall | grep -q ELF; }
