@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 /// The name of the log in its folder.
 const LOG: &str = "config.db-wal";
-/// A write of a file makes several transactions some milliseconds apart: they are read together.
+/// Events are read this long after the first of them: a transaction causes several.
+const TRANSACTION: Duration = Duration::from_millis(2);
+/// A write in place makes several transactions some milliseconds apart: they are reported together.
 const COLLECT: Duration = Duration::from_millis(15);
 /// The shortest time between two looks at the tree for its sake.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -24,10 +26,14 @@ pub struct LogWatch {
     folder: PathBuf,
     inotify: Option<Inotify>,
     wal: Wal,
+    /// Whether its end was found, where the first write of another node will follow.
+    begun: bool,
     /// Why the log does not show the writes of other nodes.
     problem: Option<String>,
     /// When the events that there are will be read.
     due: Option<Instant>,
+    /// Since when a write in place is not reported, for more may follow.
+    collecting: Option<Instant>,
     /// None are read before.
     rest: Instant,
     /// Whether events that matter were read and not reported.
@@ -49,8 +55,10 @@ impl LogWatch {
             folder,
             inotify,
             wal,
+            begun: false,
             problem,
             due: None,
+            collecting: None,
             rest: Instant::now(),
             postponed: false,
             named,
@@ -75,6 +83,9 @@ impl LogWatch {
             Ok(_) if !self.folder.join(LOG).is_file() => Some(format!("there is no {path}/{LOG}")),
             Ok(_) => None,
         };
+        if self.problem.is_none() && !std::mem::replace(&mut self.begun, true) {
+            self.wal.read(&self.folder.join(LOG), &|_| false);
+        }
     }
 
     /// Why the log does not show the writes of other nodes.
@@ -91,34 +102,63 @@ impl LogWatch {
 
     /// There are events: they are read a moment later, with those that follow them.
     pub fn note(&mut self) {
-        self.due.get_or_insert_with(|| self.rest.max(Instant::now() + COLLECT));
+        self.due.get_or_insert_with(|| self.rest.max(Instant::now() + TRANSACTION));
     }
 
     /// Reads what has happened; whether it may matter.
     pub fn read(&mut self, matters: impl Fn(&str) -> bool) -> bool {
         self.due = None;
+        let collected = self.collecting.take().is_some();
+        let postponed = std::mem::take(&mut self.postponed);
+        let written = self.read_new(&matters).is_some();
+        if written {
+            self.rest = Instant::now() + PAUSE;
+        }
+        written | collected | postponed
+    }
+
+    /// The same when events are due; but a write in place is reported a moment later, together with what follows it.
+    pub fn read_due(&mut self, matters: impl Fn(&str) -> bool) -> bool {
+        let now = Instant::now();
+        if self.postponed || self.collecting.is_some_and(|since| now >= since + COLLECT) {
+            return self.read(matters);
+        }
+        self.due = None;
+        match self.read_new(&matters) {
+            Some(Write::Renamed) => {
+                self.collecting = None;
+                self.rest = now + PAUSE;
+                return true;
+            }
+            Some(Write::InPlace) => self.due = Some(*self.collecting.get_or_insert(now) + COLLECT),
+            None => self.due = self.collecting.map(|since| since + COLLECT),
+        }
+        false
+    }
+
+    /// How files that matter were written since this was last called: renamed if one of them was, in doubt in place. `None`
+    /// if none was written.
+    fn read_new(&mut self, matters: &impl Fn(&str) -> bool) -> Option<Write> {
         let now = Instant::now();
         self.named.retain(|_, (_, since)| now - *since < KNOWN);
         self.unknown = self.unknown.filter(|since| now - *since < KNOWN);
-        let postponed = std::mem::take(&mut self.postponed);
         if !self.take_events() {
-            return postponed;
+            return None;
         }
-        let matters = match self.wal.read(&self.folder.join(LOG), &matters) {
+        match self.wal.read(&self.folder.join(LOG), matters) {
             Change::Named(files) => {
-                let files = files.into_iter().filter(|(name, _)| matters(name));
-                let files: Vec<_> = files.map(|(name, write)| (name, (write, now))).collect();
+                let files: Vec<_> = files.into_iter().filter(|(name, _)| matters(name)).collect();
+                let renamed = files.iter().any(|(_, write)| *write == Write::Renamed);
+                let write = if renamed { Write::Renamed } else { Write::InPlace };
                 let any = !files.is_empty();
-                self.named.extend(files);
-                any
+                self.named.extend(files.into_iter().map(|(name, write)| (name, (write, now))));
+                any.then_some(write)
             }
             Change::Unknown => {
                 self.unknown = Some(now);
-                true
+                Some(Write::InPlace)
             }
-        };
-        self.rest = if matters { now + PAUSE } else { now };
-        matters | postponed
+        }
     }
 
     /// What was read is to be reported when the next look is due.

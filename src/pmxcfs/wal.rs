@@ -65,7 +65,8 @@ struct Row {
 }
 
 impl Wal {
-    /// Reads what was written to the log since this was last called, if anything was. The first call only finds its end.
+    /// Reads what was written to the log since this was last called, if anything was. The first call only finds its end, and names
+    /// nothing.
     /// `matters` knows the names of the files of interest.
     pub fn read(&mut self, path: &Path, matters: &impl Fn(&str) -> bool) -> Change {
         let before = (self.salts, self.ended);
@@ -96,6 +97,8 @@ impl Wal {
         if !continued {
             self.salts.copy_from_slice(&header[16..24]);
             (self.began, self.ended) = (HEADER as u64, HEADER as u64);
+            // what was read before is not in the log any more; a gap in the versions shows what was not read
+            self.settled_version = self.version;
         }
         let mut bytes = Vec::new();
         read_from(&file, self.began, &mut bytes)?;
@@ -108,7 +111,8 @@ impl Wal {
         }
         (self.began, self.ended) = (self.ended.min(end), end);
         let whole = (bytes.len() as u64) < LARGEST;
-        Ok((rows, continued && whole && understood))
+        let follows = continued || self.version > 0;
+        Ok((rows, follows && whole && understood))
     }
 
     fn change(&mut self, mut rows: Vec<Row>, matters: &impl Fn(&str) -> bool) -> Change {
@@ -347,10 +351,15 @@ for line in sys.stdin:
         // the log begins again at its start
         database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
         database.put(12, 58, "112.fw", 10);
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(wal.read(&log, &of_interest), named(&[("112.fw", Write::InPlace)]));
         database.put(12, 59, "112.fw", 11);
         let Change::Named(files) = wal.read(&log, &of_interest) else { panic!("it goes on") };
         assert_eq!(files.get("112.fw"), Some(&Write::InPlace));
+        // and again, where a removal was not read before
+        database.run("DELETE FROM tree WHERE inode = 13; UPDATE tree SET version = 60 WHERE inode = 0");
+        database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
+        database.put(12, 61, "112.fw", 12);
+        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
     }
 
     #[test]

@@ -194,13 +194,14 @@ impl Worker {
     fn take_events(&mut self) -> bool {
         let written = self.watch.as_mut().is_some_and(Watch::read);
         let due = self.log.as_ref().and_then(LogWatch::due).is_some_and(|due| due <= Instant::now());
-        let logged = due && self.read_log();
+        let Worker { log, node, .. } = self;
+        let logged = due && log.as_mut().is_some_and(|log| log.read_due(is_read(node)));
         written | logged | self.update_devices()
     }
 
     fn read_log(&mut self) -> bool {
         let Worker { log, node, .. } = self;
-        log.as_mut().is_some_and(|log| log.read(|name| !candidates(name, node).is_empty()))
+        log.as_mut().is_some_and(|log| log.read(is_read(node)))
     }
 
     /// Whether a guest's device has come or gone.
@@ -268,6 +269,11 @@ impl Worker {
         }
         asked
     }
+}
+
+/// Knows the names of files that are read on this node.
+fn is_read(node: &str) -> impl Fn(&str) -> bool {
+    move |name| !candidates(name, node).is_empty()
 }
 
 fn extent(request: u8) -> Extent {
