@@ -2,6 +2,7 @@
 //!
 //! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root::Root)); a [`TreeFile`]
 //! is a path relative to the configuration tree.
+use crate::model::FileKind;
 use crate::model::guest::{GuestKind, parse_vmid};
 use std::fmt::{self, Write};
 
@@ -165,6 +166,18 @@ impl<'a> TreeFile<'a> {
                 name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             }
             TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::Cluster | TreeFile::Host(_) => true,
+        }
+    }
+
+    /// The kind of a firewall file; `None` for other files.
+    #[must_use]
+    pub fn firewall_kind(self) -> Option<FileKind> {
+        match self {
+            TreeFile::Cluster => Some(FileKind::Cluster),
+            TreeFile::Host(_) => Some(FileKind::Host),
+            TreeFile::Guest(_) => Some(FileKind::Guest),
+            TreeFile::Vnet(_) => Some(FileKind::Vnet),
+            TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::GuestConfig { .. } => None,
         }
     }
 

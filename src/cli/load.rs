@@ -1,8 +1,9 @@
 //! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
 use crate::backend::Compiled;
-use crate::config::{ConfigCache, Configuration};
+use crate::config::{ConfigCache, Configuration, InForce, in_force};
 use crate::daemon::instance::running;
+use crate::daemon::last_good::LastGood;
 use crate::daemon::status::Status;
 use crate::inputs::{Facts, Tree};
 use crate::iptables::backend::live_devices;
@@ -55,10 +56,19 @@ pub(super) struct View {
 /// When the configuration tree is unhealthy.
 pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
     let node = context.node()?;
-    let tree = with_trial(context, tree(context, &node)?);
+    let tree = with_trial(context, settled(context, &node, tree(context, &node)?));
     let view = compile(tree, &mut facts_source(context, node), live);
     output::reports(&view.compiled.reports);
     Ok(view)
+}
+
+/// The files in force, as the daemon has them: those whose `enable` cannot be read are as in the last good configuration.
+/// Prints their errors to stderr.
+pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
+    let Ok(Some(known)) = LastGood::new(&context.root, node).load() else { return tree };
+    let InForce { tree, reports, unknown: _ } = in_force(&Arc::new(tree), Some(&known));
+    output::reports(&reports);
+    Arc::unwrap_or_clone(tree)
 }
 
 /// The node's facts, as the daemon has them that runs.

@@ -6,6 +6,7 @@
 mod address;
 mod cache;
 mod configuration;
+mod enable;
 mod macros;
 mod names;
 mod options;
@@ -18,6 +19,7 @@ mod values;
 
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
+pub use enable::{InForce, in_force};
 pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions, known as known_options};
 pub use rule::{Action, Rule, Term, VerdictRule};

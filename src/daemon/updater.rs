@@ -9,7 +9,9 @@ use super::schedule::{Schedule, Why};
 use super::status::Status;
 use super::trials::Trials;
 use crate::backend::{Backend, Compiled, Outcome};
+use crate::config::{InForce, in_force};
 use crate::inputs::Tree;
+use crate::model::Report;
 use crate::paths::{CLUSTER_DATABASE, UPDATE_LOCK};
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
@@ -53,6 +55,8 @@ pub struct Updater {
     status: Status,
     /// The tree of the last update.
     tree: Option<Arc<Tree>>,
+    /// The same with the files in force: those with an `enable` that can be read. Of an earlier daemon, before the first update.
+    in_force: Option<Arc<Tree>>,
     /// Whether that was read by this process, not loaded from the last good configuration.
     read: bool,
     last_good: LastGood,
@@ -82,6 +86,7 @@ impl Updater {
                 ..Status::default()
             },
             tree: None,
+            in_force: None,
             read: false,
             last_good: LastGood::new(&setup.root, &setup.node),
             trials: Trials::new(&setup.root),
@@ -184,6 +189,7 @@ impl Updater {
                 return self.log.write(Severity::Warning, &text);
             }
         };
+        self.in_force.clone_from(&tree);
         let is_live = self.backend.is_live();
         if let Some(tree) = tree.filter(|_| !is_live) {
             let config = self.setup.config.display();
@@ -202,24 +208,31 @@ impl Updater {
     fn update(&mut self, tree: Arc<Tree>, ill: bool) {
         let began = Instant::now();
         let Some(lock) = self.lock() else { return self.schedule.hurry(RETRY) };
-        let enforced = self.trials.enforced(&tree, !ill, &self.log);
+        let InForce { tree: known, mut reports, unknown } = in_force(&tree, self.in_force.as_deref());
+        let on_trial = self.trials.enforced(&known, !ill, &self.log);
         self.journal.set(Topic::Trial, self.trials.problems(), &self.log);
-        let compiled = self.compile(&enforced);
+        let trial = in_force(&on_trial, Some(&known));
+        let enforced = trial.tree;
+        reports.extend(trial.reports);
+        let compiled = self.compile(&enforced, &reports);
+        // with nothing to go by, what is live stays
+        let certain = !(unknown && self.backend.is_live());
         let mode = Mode::of(&compiled, &self.setup.root);
         if let Some(expires) = compiled.expires {
             self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
         }
         // "disabled" needs a healthy tree
-        let live = (mode == Mode::On || !ill) && self.apply(&compiled, mode);
+        let live = certain && (mode == Mode::On || !ill) && self.apply(&compiled, mode);
         drop(lock);
         if live {
             let rules = if mode == Mode::On { compiled.ruleset } else { Arc::default() };
             self.cutter.rules_are_live(&rules, &enforced, &self.setup.node, &self.log);
         }
-        if !ill && self.setup.keep_last_good {
-            let trouble = self.last_good.keep(&tree).err();
+        if !ill && certain && self.setup.keep_last_good {
+            let trouble = self.last_good.keep(&known).err();
             self.tell_state(trouble);
         }
+        self.in_force = Some(known).filter(|_| certain);
         self.tree = Some(tree);
         let took = began.elapsed();
         if took > SLOW {
@@ -229,9 +242,10 @@ impl Updater {
         self.status.duration = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     }
 
-    fn compile(&mut self, tree: &Tree) -> Compiled {
+    /// Compiles a tree; `others` are errors of files that are not in force.
+    fn compile(&mut self, tree: &Tree, others: &[Report]) -> Compiled {
         let compiled = self.backend.compile(tree, self.facts.collect(tree));
-        let reports = compiled.reports.iter().map(Message::from).collect();
+        let reports = others.iter().chain(&compiled.reports).map(Message::from).collect();
         self.journal.set(Topic::Configuration, reports, &self.log);
         compiled
     }

@@ -52,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["backend", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
+    ("daemon", &["backend", "config", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
     ("cli", &[
         "backend", "builtin", "config", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
         "iptables/compile", "iptables/plan", "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog",

@@ -320,3 +320,38 @@ fn an_unreadable_guest_keeps_its_rules_across_a_restart() {
     until("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
     terminate(child);
 }
+
+#[test]
+fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
+    let node = Node::new("dm-unclear");
+    let host = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 9100\n";
+    node.write("nodes/n1/host.fw", host);
+    let mut child = node.start();
+    node.until_live("--dport 9100");
+    // without the time
+    let rules = || node.rules().lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    let live = rules();
+    let files = [("firewall/100.fw", GUEST), ("nodes/n1/host.fw", host), ("firewall/cluster.fw", CLUSTER)];
+    for (path, text) in files {
+        node.write(path, &text.replace("enable: 1", "enable: maybe"));
+        node.until_logged(&format!("{path} (line 2): can't parse option 'enable: maybe'"));
+    }
+    assert!(rules() == live, "{}", rules());
+    // across a restart, and after a boot
+    node.ok(&["restart"]);
+    until("the new daemon", || node.log().iter().filter(|line| line.contains("starting")).nth(1).map(drop));
+    until("its first update", || node.status().map(drop));
+    assert!(rules() == live, "{}", rules());
+    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    terminate(child);
+    assert!(!node.rules().contains("PVEFW-INPUT"));
+    child = node.start();
+    node.until_live("--dport 9100");
+    assert!(rules() == live, "{}", rules());
+    // what can be read counts at once
+    node.write("firewall/100.fw", &GUEST.replace("enable: 1", "enable: no"));
+    until("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
+    node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
+    until("the end of all rules", || (!node.rules().contains("PVEFW-INPUT")).then_some(()));
+    terminate(child);
+}

@@ -10,6 +10,7 @@ use super::candidates::Candidates;
 use super::compile::diff;
 use super::{Context, check, load, output, require_root};
 use crate::backend::Compiled;
+use crate::config::in_force;
 use crate::connections::{Comparison, Network, compare};
 use crate::daemon::cut::surroundings;
 use crate::inputs::{File, Tree};
@@ -23,6 +24,7 @@ use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
     require_root("preview")?;
@@ -79,11 +81,13 @@ impl Preview {
         let findings = candidates.findings(&tree, &mut facts);
         let mut firewall = Firewall::new(&context.root, context.variant);
         let live = firewall.live();
+        let known = load::settled(context, &node, tree.clone());
         // during a trial, the current rules are those of the trial
-        let in_force = TrialStore::new(&context.root).load().ok().flatten();
-        let in_force = in_force.map_or_else(|| tree.clone(), |trial| trial.overlay(&tree));
-        let before = load::compile(in_force, &mut facts, || live.clone()).compiled;
-        let after = load::compile(candidates.over(&tree), &mut facts, || live.clone()).compiled;
+        let on_trial = TrialStore::new(&context.root).load().ok().flatten();
+        let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(&known));
+        let before = load::compile(on_trial, &mut facts, || live.clone()).compiled;
+        let wanted = in_force(&Arc::new(candidates.over(&known)), Some(&known)).tree;
+        let after = load::compile(Arc::unwrap_or_clone(wanted), &mut facts, || live.clone()).compiled;
         let plan = Plan::new(&after.ruleset, &live);
         let alive = Alive::now();
         let network = Network::new(&tree, &node, surroundings());

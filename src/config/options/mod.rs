@@ -109,11 +109,12 @@ impl Options for HostOptions {
         // read by the reference and used by nothing
         row("protection_limit", "", |_, value, _| put(&mut 0, integer(value))),
         row("nf_conntrack_helpers", "", |to, value, _| {
-            to.nf_conntrack_helpers = list(value, |name| {
+            let (known, fault) = list(value, |name| {
                 let known = helpers::find(&name.to_ascii_lowercase());
                 known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
-            })?;
-            Ok(())
+            });
+            to.nf_conntrack_helpers = known;
+            fault.map_or(Ok(()), Err)
         }),
     ];
 
@@ -138,11 +139,13 @@ impl Options for GuestOptions {
         row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
         row("ips_queues", "0", |to, value, _| put(&mut to.ips_queues, queues(value))),
         row("layer2_protocols", "", |to, value, databases| {
-            to.layer2_protocols = list(value, |name| {
+            let (known, fault) = list(value, |name| {
                 let known = databases.ethertype(name).and_then(Token::new);
                 known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
-            })?;
-            Ok(())
+            });
+            // whoever lists protocols wants a filter, even if none of them is known
+            to.layer2_protocols = Some(known);
+            fault.map_or(Ok(()), Err)
         }),
     ];
 
@@ -181,9 +184,16 @@ pub fn known(kind: FileKind) -> Vec<(&'static str, &'static str)> {
     }
 }
 
-/// The items of a comma list, each by its name; the first unknown one is the fault.
-fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> Result<Vec<T>, Fault> {
-    value.split(',').map(|name| find(name.trim()).map_err(|(text, sought)| Fault::Item(text, sought))).collect()
+/// The known items of a comma list, each by its name; the first unknown one is the fault.
+fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<Fault>) {
+    let (mut known, mut fault) = (Vec::new(), None);
+    for name in value.split(',') {
+        match find(name.trim()) {
+            Ok(item) => known.push(item),
+            Err((text, sought)) => fault = fault.or(Some(Fault::Item(text, sought))),
+        }
+    }
+    (known, fault)
 }
 
 /// `key: value` with nothing between the key and the colon, perhaps with a comment behind a blank.
@@ -199,8 +209,9 @@ fn key_and_value(text: &str) -> Option<(&str, &str)> {
 fn stricter(key: &str) -> Option<&'static str> {
     match key {
         "policy_in" | "policy_out" | "policy_forward" => Some("DROP"),
-        "macfilter" | "ipfilter" | "nosmurfs" | "tcpflags" | "protection_synflood" | "ebtables" => Some("1"),
-        "nf_conntrack_allow_invalid" | "radv" => Some("0"),
+        "macfilter" | "ipfilter" | "nosmurfs" | "tcpflags" | "protection_synflood" | "ebtables" | "ips" => Some("1"),
+        // [`in_force`](super::in_force) has looked for a version that can be read before
+        "nf_conntrack_allow_invalid" | "radv" | ENABLE => Some("0"),
         _ => None,
     }
 }
@@ -256,10 +267,28 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
         Fault::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
     };
     let strict = stricter(row.key).filter(|strict| (row.set)(options, strict, databases).is_ok());
-    if let Some(strict) = strict {
+    if row.key == ENABLE {
+        report.marks[0].label = "in force: what was before, else 0; write 0 or 1".to_string();
+    } else if let Some(strict) = strict {
         report.marks[0].label = format!("in force: {}: {strict}", row.key);
     }
     Err((strict.map(|_| row.key), report))
+}
+
+/// The option that turns a file's rules on.
+const ENABLE: &str = "enable";
+
+/// The error of the line that sets `enable`, if its value cannot be read.
+pub(super) fn unclear_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
+    let mut values = lines.iter().filter_map(|line| key_and_value(line.text).map(|(key, value)| (line, key, value)));
+    let (line, _, value) = values.rfind(|(_, key, _)| key.eq_ignore_ascii_case(ENABLE))?;
+    let clear = match kind {
+        FileKind::Cluster => switch_or_time(value).is_some(),
+        FileKind::Host | FileKind::Guest | FileKind::Vnet => boolean(value).is_some(),
+    };
+    let word = if value.is_empty() { line.text } else { value };
+    let report = Report::line(file, line.number, format!("can't parse option '{}'", shown(line.text)));
+    (!clear).then(|| report.at(line.span(word), None))
 }
 
 #[cfg(test)]
@@ -324,11 +353,35 @@ mod tests {
             ("ipfilter: maybe", GuestOptions { ipfilter: true, ..GuestOptions::default() }),
             ("macfilter: \"0\"", GuestOptions::default()),
             ("radv: 2", GuestOptions::default()),
+            ("ips: x", GuestOptions { ips: true, ..GuestOptions::default() }),
+            ("enable: maybe", GuestOptions::default()),
         ] {
             let (options, reports) = read_guest(line);
             assert_eq!(reports, [format!("f (line 1): can't parse option '{line}'")]);
             assert_eq!(GuestOptions { lines: Lines::default(), ..options }, strict, "{line}");
         }
+    }
+
+    #[test]
+    fn an_unknown_item_of_a_list_costs_itself() {
+        let databases = Databases::parse("", "", "IPv4 0800\nARP 0806\n");
+        for (value, kept, faults) in [
+            ("IPv4,ARP", &["IPv4", "ARP"][..], 0),
+            ("IPv4, nope, ARP", &["IPv4", "ARP"], 1),
+            ("nope", &[], 1),
+            ("", &[], 1),
+        ] {
+            let line = format!("layer2_protocols: {value}");
+            let mut reports = Vec::new();
+            let options: GuestOptions = read(&[Line::new(1, &line)], &"f".into(), &databases, &mut reports);
+            let names: Vec<_> = options.layer2_protocols.as_ref().unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!((names.iter().map(String::as_str).collect::<Vec<_>>(), reports.len()), (kept.to_vec(), faults));
+        }
+        assert!(read_guest("").0.layer2_protocols.is_none());
+        let mut reports = Vec::new();
+        let line = Line::new(1, "nf_conntrack_helpers: ftp,nope,tftp");
+        let options: HostOptions = read(&[line], &"f".into(), &databases, &mut reports);
+        assert_eq!((options.nf_conntrack_helpers.len(), reports.len()), (2, 1));
     }
 
     #[test]

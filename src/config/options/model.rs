@@ -123,8 +123,8 @@ pub struct GuestOptions {
     pub policy_in: Verdict,
     pub policy_out: Verdict,
     pub ips_queues: Queue,
-    /// Names as ebtables prints them.
-    pub layer2_protocols: Vec<Token>,
+    /// Names as ebtables prints them; `None` if all protocols may pass.
+    pub layer2_protocols: Option<Vec<Token>>,
     /// The origin of each option.
     pub lines: Lines,
 }
@@ -204,7 +204,7 @@ impl Default for GuestOptions {
             policy_in: Verdict::Drop,
             policy_out: Verdict::Accept,
             ips_queues: Queue::Default,
-            layer2_protocols: Vec::new(),
+            layer2_protocols: None,
             lines: Lines::default(),
         }
     }

@@ -94,12 +94,12 @@ fn device_chains(guest: &Guest, device: &Device, chains: &mut BridgeChains) {
         filter.rule([], BridgeTarget::Drop, &origin);
         filter.finish(chains);
     }
-    if !options.layer2_protocols.is_empty() {
+    if let Some(listed) = &options.layer2_protocols {
         let origin = options.lines.origin("layer2_protocols");
         let protocols = names::device_protocols(&device.name);
         rules.rule([], jump(protocols.clone()), &origin);
         let mut filter = Builder::new(protocols);
-        for name in &options.layer2_protocols {
+        for name in listed {
             filter.rule([BridgeMatch::Protocol(name.clone())], BridgeTarget::Return, &origin);
         }
         filter.rule([], BridgeTarget::Drop, &origin);

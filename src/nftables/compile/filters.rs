@@ -107,10 +107,7 @@ fn implied(device: &Device) -> Vec<(IpNet, bool)> {
 /// Lets only the protocols of `layer2_protocols` through, if it lists any. Those that are not IP are accepted, and packets of
 /// IP meet the guest's rules. What a tagged frame carries counts; with the tag's own ethertype in the list, all of it.
 pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
-    let listed = &guest.options.layer2_protocols;
-    if listed.is_empty() {
-        return;
-    }
+    let Some(listed) = &guest.options.layer2_protocols else { return };
     let origin = guest.options.lines.origin("layer2_protocols");
     let codes: Vec<u16> = listed.iter().filter_map(|name| databases.ethertype_code(name.as_str())).collect();
     for code in codes.iter().copied().filter(|code| ![IPV4, IPV6, VLAN].contains(code)) {

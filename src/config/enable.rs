@@ -1,0 +1,144 @@
+//! Files whose option `enable` has a value that cannot be read: neither on nor off can be concluded from them, so what was in
+//! force before stays in force.
+use super::options::unclear_enable;
+use super::sections::{Kinds, Sections, decode};
+use crate::inputs::{File, Tree};
+use crate::model::{FileKind, Report};
+use crate::paths::TreeFile;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A tree in which each file has an `enable` that can be read, as far as there is one.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The tree: the given one if all files are clear.
+    pub tree: Arc<Tree>,
+    /// The files that are not in force, with their errors.
+    pub reports: Vec<Report>,
+    /// Whether that of cluster.fw or host.fw is unclear, and what was in force before is not known.
+    pub unknown: bool,
+}
+
+/// Replaces the files whose `enable` cannot be read by those in force before (`before`: the result of the previous call). If
+/// that is not known, a guest's file counts as unreadable, so that its live rules stay.
+#[must_use]
+pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
+    let mut replaced: BTreeMap<Arc<str>, Option<File>> = BTreeMap::new();
+    let (mut reports, mut unknown) = (Vec::new(), false);
+    for (path, file) in &tree.files {
+        let File::Content(content) = file else { continue };
+        let Some(kind) = TreeFile::parse(path).and_then(TreeFile::firewall_kind) else { continue };
+        let known = before.and_then(|before| before.files.get(path));
+        if known == Some(file) {
+            continue;
+        }
+        let Some(mut report) = unclear(content, kind, &tree.label(path)) else { continue };
+        let label = match (before, kind) {
+            (Some(_), _) => "in force: the last version of this file in which it could be read",
+            (None, FileKind::Guest) => "in force: the live rules of this guest, if it has any",
+            (None, _) => "in force: what is live",
+        };
+        report.marks.iter_mut().for_each(|mark| mark.label = label.to_string());
+        match (before, kind) {
+            (Some(_), _) => drop(replaced.insert(path.clone(), known.cloned())),
+            (None, FileKind::Guest) => {
+                let file = File::Unreadable("the value of 'enable' is neither 0 nor 1".into());
+                replaced.insert(path.clone(), Some(file));
+            }
+            (None, FileKind::Cluster | FileKind::Host) => unknown = true,
+            // the parser reports it, and the vnet is off
+            (None, FileKind::Vnet) => continue,
+        }
+        reports.push(report);
+    }
+    if replaced.is_empty() {
+        return InForce { tree: tree.clone(), reports, unknown };
+    }
+    let mut settled = Tree::clone(tree);
+    for (path, file) in replaced {
+        match file {
+            Some(file) => settled.files.insert(path, file),
+            None => settled.files.remove(&path),
+        };
+    }
+    InForce { tree: settled.into(), reports, unknown }
+}
+
+/// The error of the line that decides on `enable`, if its value cannot be read.
+fn unclear(content: &[u8], kind: FileKind, file: &Arc<str>) -> Option<Report> {
+    let text = decode(content);
+    let definitions = matches!(kind, FileKind::Cluster | FileKind::Guest);
+    let kinds = Kinds { definitions, groups: kind == FileKind::Cluster };
+    let sections = Sections::of(&text, file, kinds, &mut Vec::new());
+    unclear_enable(&sections.options, kind, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = "firewall/cluster.fw";
+    const GUEST: &str = "firewall/100.fw";
+    const HOST: &str = "nodes/n1/host.fw";
+    const VNET: &str = "sdn/firewall/vnet0.fw";
+
+    fn tree(files: &[(&str, &str)]) -> Arc<Tree> {
+        let file = |text: &str| File::Content(text.as_bytes().into());
+        let files = files.iter().map(|(path, text)| ((*path).into(), file(text))).collect();
+        Arc::new(Tree { root: "/etc/pve".to_string(), files })
+    }
+
+    #[test]
+    fn only_the_last_enable_of_the_options_counts() {
+        for (text, is_unclear) in [
+            ("[OPTIONS]\nenable: foo", true),
+            ("[OPTIONS]\nenable: \"1\"", true),
+            ("[OPTIONS]\nENABLE:", true),
+            ("[OPTIONS]\nenable: 1;", true),
+            ("[OPTIONS]\nenable: 1\nenable: -1", true),
+            ("[OPTIONS]\nenable: foo\nenable: off # x", false),
+            ("[OPTIONS]\nenable: Yes", false),
+            ("[OPTIONS]\nenabled: foo", false),
+            ("[RULES]\nenable: foo", false),
+            ("[OPTION]\nenable: foo", false),
+            ("", false),
+        ] {
+            for kind in [FileKind::Cluster, FileKind::Host, FileKind::Guest, FileKind::Vnet] {
+                assert_eq!(unclear(text.as_bytes(), kind, &"f".into()).is_some(), is_unclear, "{text} {kind:?}");
+            }
+        }
+        // a time is a value for the cluster alone
+        assert!(unclear(b"[OPTIONS]\nenable: 1790000000", FileKind::Cluster, &"f".into()).is_none());
+        assert!(unclear(b"[OPTIONS]\nenable: 1790000000", FileKind::Host, &"f".into()).is_some());
+    }
+
+    #[test]
+    fn what_was_in_force_before_stays_in_force() {
+        for path in [CLUSTER, GUEST, HOST, VNET] {
+            let first = tree(&[(path, "[OPTIONS]\nenable: 1\n"), (".vmlist", "{}")]);
+            let unclear = tree(&[(path, "[OPTIONS]\nenable: maybe\n"), (".vmlist", "{ }")]);
+            let settled = in_force(&unclear, Some(&first));
+            assert_eq!(settled.tree.files[path], first.files[path], "{path}");
+            assert_eq!(settled.tree.files[".vmlist"], unclear.files[".vmlist"]);
+            let report = format!("/etc/pve/{path} (line 2): can't parse option 'enable: maybe'");
+            assert_eq!(settled.reports.iter().map(ToString::to_string).collect::<Vec<_>>(), [report]);
+            // the same the next time, from what is in force
+            let again = in_force(&unclear, Some(&settled.tree));
+            assert_eq!((again.tree, again.reports), (settled.tree, settled.reports));
+            // a file that was not there is not in force
+            let appeared = in_force(&unclear, Some(&tree(&[])));
+            assert!(!appeared.tree.files.contains_key(path) && appeared.reports.len() == 1);
+            // and a clear one counts at once
+            let off = tree(&[(path, "[OPTIONS]\nenable: 0\n")]);
+            assert!(Arc::ptr_eq(&in_force(&off, Some(&first)).tree, &off));
+        }
+    }
+
+    #[test]
+    fn if_nothing_is_known_live_rules_stay() {
+        let one = |path: &str| in_force(&tree(&[(path, "[OPTIONS]\nenable: maybe\n")]), None);
+        assert!(one(CLUSTER).unknown && one(HOST).unknown && !one(GUEST).unknown && !one(VNET).unknown);
+        assert!(matches!(one(GUEST).tree.files[GUEST], File::Unreadable(_)));
+        assert!(matches!(one(VNET).tree.files[VNET], File::Content(_)));
+    }
+}
