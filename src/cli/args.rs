@@ -1,5 +1,5 @@
 //! The command line options.
-use super::simulate::Zone;
+use super::endpoint::Endpoint;
 use crate::model::Failsafe;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
@@ -196,10 +196,10 @@ pub(super) struct SimulateOptions {
     /// The source.
     #[arg(long, value_name = "ZONE", default_value = "outside")]
     #[arg(help = "Source: host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>")]
-    pub from: Zone,
+    pub from: Endpoint,
     /// Destination, in the same format
     #[arg(long, value_name = "ZONE", default_value = "host")]
-    pub to: Zone,
+    pub to: Endpoint,
     /// Name or number from /etc/protocols, or arp; default: tcp. A TCP packet is a SYN
     #[arg(long, value_name = "P")]
     pub protocol: Option<String>,

@@ -6,6 +6,7 @@ mod candidates;
 mod check;
 mod compile;
 mod complete;
+mod endpoint;
 mod load;
 mod localnet;
 mod output;

@@ -1,6 +1,5 @@
 //! Combines macros with the parameters of the rule that uses them.
-use super::ports::{self, icmp_type};
-use super::resolve::is_any;
+use super::ports::{self, icmp_type, is_any};
 use super::rule::Term;
 use super::syntax::RawRule;
 use crate::builtin::databases::Databases;

@@ -7,6 +7,11 @@ use crate::model::{Family, IcmpType, Ports, Spelled, shown};
 /// How many ports a list may have in the grammar of Proxmox, a range counting as two.
 const MOST_PORTS: usize = 15;
 
+/// Whether a protocol is as none: `ip` and 0 are any.
+pub fn is_any(protocol: &str) -> bool {
+    matches!(protocol, "0" | "ip")
+}
+
 /// The protocols with ports by number, with their names in the services database.
 fn with_ports(protocol: u8) -> Option<&'static str> {
     match protocol {

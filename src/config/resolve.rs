@@ -2,7 +2,7 @@
 use super::address::literal;
 use super::macros::terms;
 use super::names::{Names, is_alias, unscoped};
-use super::ports::{icmp_family, icmp_type, ports};
+use super::ports::{icmp_family, icmp_type, is_any, ports};
 use super::rule::{Action, Rule, Term, VerdictRule};
 use super::sections::{LONGEST_GROUP, Line, cut, is_name};
 use super::syntax::RawRule;
@@ -347,11 +347,6 @@ impl<'a> Check<'a> {
             }
         }
     }
-}
-
-/// Whether a protocol is as none: `ip` and 0 are any.
-pub fn is_any(protocol: &str) -> bool {
-    matches!(protocol, "0" | "ip")
 }
 
 /// The maximum length of an alternative name of an interface (`ALTIFNAMSIZ`), in bytes. Whether the interface itself has a

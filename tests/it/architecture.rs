@@ -122,7 +122,7 @@ fn src() -> PathBuf {
 }
 
 /// All source files, by their path below `src`.
-fn sources() -> BTreeMap<String, TokenStream> {
+pub(super) fn sources() -> BTreeMap<String, TokenStream> {
     let mut files = BTreeMap::new();
     let mut folders = vec![src()];
     while let Some(folder) = folders.pop() {
@@ -173,13 +173,13 @@ fn without_tests(code: TokenStream) -> TokenStream {
 }
 
 /// The module of a file, as the words of its path.
-fn module_of(file: &str) -> Vec<String> {
+pub(super) fn module_of(file: &str) -> Vec<String> {
     let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
     path.split('/').map(str::to_string).collect()
 }
 
 /// All paths that begin with `crate` or `super`, as words from the crate's root.
-fn uses(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>) {
+pub(super) fn uses(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>) {
     let tokens: Vec<TokenTree> = code.clone().into_iter().collect();
     let mut at = 0;
     while at < tokens.len() {
@@ -199,7 +199,7 @@ fn uses(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>
 }
 
 /// Follows a path from the `::` at `at`. Returns where it ends.
-fn path(tokens: &[TokenTree], mut at: usize, from: &[String], found: &mut BTreeSet<Vec<String>>) -> usize {
+pub(super) fn path(tokens: &[TokenTree], mut at: usize, from: &[String], found: &mut BTreeSet<Vec<String>>) -> usize {
     let mut words = from.to_vec();
     let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(colon)) if colon.as_char() == ':');
     while colon(at) && colon(at + 1) {

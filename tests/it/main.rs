@@ -15,6 +15,7 @@ mod wait;
 
 mod architecture;
 mod check;
+mod circles;
 mod completion;
 mod divergences;
 mod documents;

@@ -2,8 +2,8 @@
 //!
 //! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
 //! once; then the rules are bisected. The number of attempts and the time are limited.
-use super::quarantine::{Chains, Rules};
 use super::restore::{Failure, Restore};
+use super::rules::{Chains, RefusedRule, Rules};
 use crate::iptables::names;
 use crate::iptables::plan::Action;
 use crate::iptables::plan::{Part, Script, TableName, TablePlan};
@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 /// Limits on the number of tool runs and the time of one bisection.
 const TRIES: usize = 400;
 const TIME: Duration = Duration::from_secs(30);
-
-/// A refused rule: its chain, its index, and the reason.
-pub(super) type Found = (ChainName, usize, String);
 
 /// A rule in the form that is tested, and its positions in the script.
 struct Candidate {
@@ -48,7 +45,7 @@ struct Search<'a> {
     names: [ChainName; 2],
     /// A live chain that jumps to the tested rules with a rule that matches no packet.
     from: Option<&'a ChainName>,
-    found: Vec<Found>,
+    found: Vec<RefusedRule>,
 }
 
 /// The refused rules of a script. Empty if none can be found within the limits.
@@ -57,7 +54,7 @@ pub(super) fn refused<R: Rules>(
     failure: &Failure,
     (plan, script, wanted): (&TablePlan, &Script<ChainName>, &Chains<R>),
     budget: &mut Budget,
-) -> Vec<Found> {
+) -> Vec<RefusedRule> {
     let blamed = failure.line.and_then(|line| script.owner(line)).map(|(name, at)| (name.clone(), at));
     let blamed = blamed.filter(|(name, at)| wanted.get(name).is_some_and(|chain| *at < chain.count()));
     if restore.is_exact() {
@@ -98,7 +95,7 @@ pub(super) fn refused<R: Rules>(
 }
 
 /// The rules that jump to chains that do not exist.
-fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<Found> {
+fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
     let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Delete);
     let mut found = Vec::new();
     for (name, chain) in wanted {

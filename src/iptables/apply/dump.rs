@@ -1,5 +1,5 @@
 //! Rules as printed by the tools, to show differences. Updates compare signatures instead.
-use super::variants::Tool;
+use super::commands::Tool;
 use super::{Firewall, Outcome, Toolbox};
 use crate::iptables::plan::TableName;
 use crate::iptables::ruleset::Ruleset;

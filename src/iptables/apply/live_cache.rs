@@ -3,15 +3,17 @@
 //! Reading everything takes a quarter of a second for 1,000 guests. So a part is read again when its [`Summary`] has changed,
 //! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
 //! of the same size, is detected only then.
+use super::commands::{Tool, Variant};
 use super::read;
-use super::variants::{Tool, Variant, Variants};
+use super::variants::Variants;
 use crate::iptables::names::is_own_set;
-use crate::iptables::plan::{Action, Live, Part, TablePlan};
+use crate::iptables::plan::{Action, Live, Part, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
 use crate::model::Family;
 use crate::system::netfilter::{self, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread::{ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
 /// The delay of a full reading after our own changes.
@@ -129,7 +131,7 @@ impl Known {
     fn read(&mut self, parts: &BTreeSet<Part>, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) {
         // the cache stays empty after a panic
         self.evidence.clear();
-        read::refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
+        refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
         parts.iter().for_each(|part| self.look_for_edits(*part));
         let failed: Vec<Part> = self.live.faults().into_iter().map(|(part, _)| part).collect();
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
@@ -151,6 +153,36 @@ impl Known {
         }
         self.bodies.retain(|(of, name), _| *of != part || live.chains.contains_key(name));
     }
+}
+
+/// Reads the stale parts of the live state in parallel, in the variants in use.
+fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn(Part) -> bool) {
+    scope(|threads| {
+        let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|name| (name, family)));
+        let tables: Vec<_> = tables
+            .filter(|(name, family)| stale(Part::Table(*name, *family)))
+            .map(|(name, family)| {
+                let read = move || read::table(name, variants.commands(Tool::Iptables(family))?, limit);
+                (name, family, threads.spawn(read))
+            })
+            .collect();
+        let bridge =
+            stale(Part::Bridge).then(|| threads.spawn(move || read::bridge(variants.commands(Tool::Ebtables)?, limit)));
+        if stale(Part::Sets) {
+            live.sets = read::sets(limit).map(Arc::new);
+        }
+        for (name, family, thread) in tables {
+            *live.table_mut(name, family) = joined(thread);
+        }
+        if let Some(thread) = bridge {
+            live.bridge = joined(thread);
+        }
+    });
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<Arc<T>> {
+    let read = thread.join().unwrap_or_else(|_| Err("reading it caused a panic; this is a bug in this program".into()));
+    read.map(Arc::new)
 }
 
 /// The current summaries of all parts.

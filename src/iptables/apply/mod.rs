@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
+mod commands;
 mod dump;
 mod fault;
 mod live_cache;
@@ -13,15 +14,17 @@ mod others;
 mod quarantine;
 mod read;
 mod restore;
+mod rules;
 mod sets;
 mod tables;
 mod two_phase;
 mod variants;
 
 use crate::model::Family;
+pub use commands::Variant;
 pub use dump::{Lines, Texts, family_name};
 pub use fault::{Fault, Outcome};
-pub use variants::{Variant, VariantChoice, Variants};
+pub use variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
 use crate::iptables::ruleset::{Ruleset, SetName};

@@ -1,12 +1,9 @@
 //! Rules that the tools refuse, and how long they are left out.
 use super::Fault;
-use super::bisect::Found;
-use crate::iptables::names;
+use super::rules::{Chains, RefusedRule, Rules};
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
-use crate::iptables::ruleset::{
-    BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, MacStyle, Rule, Ruleset, SetName, Signature, Target,
-};
-use crate::model::{Family, Origin};
+use crate::iptables::ruleset::{ChainName, Ruleset, Signature};
+use crate::model::Family;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,125 +11,6 @@ use std::time::{Duration, Instant};
 
 /// The time after which a refused rule is tried again, even if its chain has not changed.
 const RETRY: Duration = Duration::from_secs(300);
-
-/// A chain of either kind, rule by rule.
-pub(super) trait Rules: Clone {
-    fn count(&self) -> usize;
-    fn line(&self, name: &ChainName, at: usize) -> String;
-    /// An equivalent rule for a test in the chain `name`: the tools accept it if and only if they accept this one. A jump
-    /// target is replaced by `to`.
-    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String;
-    /// Whether leaving out this rule could let more packets pass.
-    fn closes(&self, name: &ChainName, at: usize) -> bool;
-    fn origin(&self, at: usize) -> &Origin;
-    /// The jump target of this rule.
-    fn target(&self, at: usize) -> Option<&ChainName>;
-    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName>;
-    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self;
-    fn sign(&self, name: &ChainName) -> Signature;
-}
-
-fn others<R: Clone>(rules: &[R], left_out: &BTreeMap<usize, String>) -> Vec<R> {
-    let stays = |(at, _): &(usize, &R)| !left_out.contains_key(at);
-    rules.iter().enumerate().filter(stays).map(|(_, rule)| rule.clone()).collect()
-}
-
-impl Rules for Chain {
-    fn count(&self) -> usize {
-        self.rules().len()
-    }
-
-    fn line(&self, name: &ChainName, at: usize) -> String {
-        self.rules()[at].line(name)
-    }
-
-    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
-        let mut rule: Rule = self.rules()[at].clone();
-        if let Target::Jump(chain) | Target::Goto(chain) = &mut rule.target {
-            *chain = to.clone();
-        }
-        rule.line(name)
-    }
-
-    fn closes(&self, name: &ChainName, at: usize) -> bool {
-        match &self.rules()[at].target {
-            Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
-            // inspects packets that a later ACCEPT would let pass; otherwise it replaces ACCEPT
-            Target::Nfqueue(_) => *name == names::IPS,
-            Target::SetMark { value, .. } => *value == 0,
-            Target::Jump(chain) | Target::Goto(chain) => *chain != names::SET_ACCEPT_MARK,
-            Target::Drop | Target::Reject(_) => true,
-        }
-    }
-
-    fn origin(&self, at: usize) -> &Origin {
-        &self.rules()[at].origin
-    }
-
-    fn target(&self, at: usize) -> Option<&ChainName> {
-        match &self.rules()[at].target {
-            Target::Jump(chain) | Target::Goto(chain) => Some(chain),
-            _ => None,
-        }
-    }
-
-    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
-        self.rules()[at].sets()
-    }
-
-    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
-        Chain::new(others(self.rules(), left_out))
-    }
-
-    fn sign(&self, name: &ChainName) -> Signature {
-        self.signature(name)
-    }
-}
-
-impl Rules for BridgeChain {
-    fn count(&self) -> usize {
-        self.rules().len()
-    }
-
-    fn line(&self, name: &ChainName, at: usize) -> String {
-        self.rules()[at].line(name, MacStyle::Padded)
-    }
-
-    fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String {
-        let mut rule: BridgeRule = self.rules()[at].clone();
-        if let BridgeTarget::Jump(chain) = &mut rule.target {
-            *chain = to.clone();
-        }
-        rule.line(name, MacStyle::Padded)
-    }
-
-    fn closes(&self, _name: &ChainName, at: usize) -> bool {
-        matches!(self.rules()[at].target, BridgeTarget::Drop | BridgeTarget::Jump(_))
-    }
-
-    fn origin(&self, at: usize) -> &Origin {
-        &self.rules()[at].origin
-    }
-
-    fn target(&self, at: usize) -> Option<&ChainName> {
-        match &self.rules()[at].target {
-            BridgeTarget::Jump(chain) => Some(chain),
-            _ => None,
-        }
-    }
-
-    fn sets(&self, _at: usize) -> impl Iterator<Item = &SetName> {
-        std::iter::empty()
-    }
-
-    fn without(&self, left_out: &BTreeMap<usize, String>) -> Self {
-        BridgeChain::new(others(self.rules(), left_out))
-    }
-
-    fn sign(&self, name: &ChainName) -> Signature {
-        self.signature(name, MacStyle::Padded)
-    }
-}
 
 /// The refused rules of one chain.
 #[derive(Clone, Debug)]
@@ -165,9 +43,6 @@ pub(super) enum Lasting {
 /// The known refused rules, by part and chain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refusals(BTreeMap<(Part, ChainName), Refusal>);
-
-/// The chains of a part.
-pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
 
 impl Refusals {
     /// Removes entries of changed chains, and expired entries.
@@ -231,8 +106,8 @@ impl Refusals {
     }
 
     /// The original indices of the rules in [`Refusals::accepted_in`].
-    pub fn original_places(&self, part: Part, found: Vec<Found>) -> Vec<Found> {
-        let place = |(name, at, reason): Found| {
+    pub fn original_places(&self, part: Part, found: Vec<RefusedRule>) -> Vec<RefusedRule> {
+        let place = |(name, at, reason): RefusedRule| {
             let left_out = self.0.get(&(part, name.clone())).map(|refusal| &refusal.reasons);
             let mut stays = (0..).filter(|at| left_out.is_none_or(|left_out| !left_out.contains_key(at)));
             let original = stays.nth(at).unwrap_or(at);

@@ -1,44 +1,10 @@
-//! Reads the live state with the save tools in parallel.
-use super::variants::{Commands, Tool, Variant, Variants};
-use crate::iptables::plan::{
-    Live, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, read_bridge, read_sets, read_table,
-};
-use crate::model::Family;
+//! Reads the live state with the save tools.
+use super::commands::{Commands, Tool, Variant};
+use crate::iptables::plan::{LiveBridge, LiveSets, LiveTable, Readable, TableName, read_bridge, read_sets, read_table};
 use crate::system::tools;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::thread::{ScopedJoinHandle, scope};
 use std::time::Duration;
-
-/// Reads the stale parts of the live state, in the variants in use.
-pub(super) fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn(Part) -> bool) {
-    scope(|threads| {
-        let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|name| (name, family)));
-        let tables: Vec<_> = tables
-            .filter(|(name, family)| stale(Part::Table(*name, *family)))
-            .map(|(name, family)| {
-                let read = move || table(name, variants.commands(Tool::Iptables(family))?, limit);
-                (name, family, threads.spawn(read))
-            })
-            .collect();
-        let bridge =
-            stale(Part::Bridge).then(|| threads.spawn(move || bridge(variants.commands(Tool::Ebtables)?, limit)));
-        if stale(Part::Sets) {
-            live.sets = sets(limit).map(Arc::new);
-        }
-        for (name, family, thread) in tables {
-            *live.table_mut(name, family) = joined(thread);
-        }
-        if let Some(thread) = bridge {
-            live.bridge = joined(thread);
-        }
-    });
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<Arc<T>> {
-    let read = thread.join().unwrap_or_else(|_| Err("reading it caused a panic; this is a bug in this program".into()));
-    read.map(Arc::new)
-}
 
 /// Reads one table.
 pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> Readable<LiveTable> {
@@ -56,7 +22,8 @@ pub(super) fn bridge(commands: &Commands, limit: Duration) -> Readable<LiveBridg
     text.map(|text| read_bridge(&text, commands.bridge_format())).map_err(shared)
 }
 
-fn sets(limit: Duration) -> Readable<LiveSets> {
+/// Reads the sets.
+pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
     tools::run("ipset", &["save"], "", limit).map(|text| read_sets(&text)).map_err(shared)
 }
 

@@ -1,5 +1,5 @@
 //! Running the restore tools of iptables and ebtables.
-use super::variants::{Commands, Variant};
+use super::commands::{Commands, Variant};
 use crate::iptables::plan::Part;
 use crate::system::lock::FileLock;
 use crate::system::tools::{self, ToolError};

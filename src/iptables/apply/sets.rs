@@ -1,7 +1,7 @@
 //! The steps for IP sets: created and changed before the tables use them, removed when no table uses them.
-use super::bisect::Found;
-use super::quarantine::{Lasting, Rules};
+use super::quarantine::Lasting;
 use super::restore::blamed_line;
+use super::rules::{RefusedRule, Rules};
 use super::{Pass, Steps};
 use crate::iptables::names::swap_set;
 use crate::iptables::plan::{Action, Part, Script, SetPlan, TableName, removed_sets_script, sets_in_use, sets_script};
@@ -64,7 +64,7 @@ impl Steps<'_> {
         for (table, family) in TableName::ALL.into_iter().flat_map(|table| Family::ALL.map(|family| (table, family))) {
             let (Ok(live), false) = (pass.live.table(table, family), absent.is_empty()) else { continue };
             let wanted = pass.wanted.table(table, family);
-            let in_chain = |(name, chain): (&ChainName, &Arc<Chain>)| -> Vec<Found> {
+            let in_chain = |(name, chain): (&ChainName, &Arc<Chain>)| -> Vec<RefusedRule> {
                 let absent_in = |at| chain.sets(at).find(|set| absent.contains(set)).map(|set| (at, set));
                 let found = (0..chain.count()).filter_map(absent_in);
                 found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be created"))).collect()

@@ -1,8 +1,9 @@
 //! The steps with restore tools: the iptables tables, and ebtables.
-use super::bisect::{self, Budget, Found};
-use super::quarantine::{Chains, Lasting, Rules};
+use super::bisect::{self, Budget};
+use super::commands::{Commands, Tool};
+use super::quarantine::Lasting;
 use super::restore::Restore;
-use super::variants::{Commands, Tool};
+use super::rules::{Chains, RefusedRule, Rules};
 use super::{Firewall, Outcome, Pass, Steps, Toolbox, others, read};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
@@ -108,7 +109,7 @@ impl Steps<'_> {
             }
             let found = self.refused.original_places(part, found);
             // possibly refused because of a missing set
-            let into_new_set = |(name, at, _): &Found| {
+            let into_new_set = |(name, at, _): &RefusedRule| {
                 let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets(*at));
                 sets.any(|set| pass.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
             };

@@ -1,6 +1,7 @@
 //! What passes through the node: routed packets, and the packets of vnets.
 use super::builder::{Builder, Log, goto, jump, made};
-use super::rules::{Limited, Place, put};
+use super::chain_context::{ChainContext, Limited};
+use super::rules::put;
 use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
 use super::{Node, Part, Shared, policy_message, real_interface};
 use crate::config::{Rule, Vnet, VnetOptions};
@@ -55,7 +56,7 @@ fn user_rules(
     part: &mut Part,
     into: &mut Builder<'_>,
 ) {
-    let place = Place {
+    let context = ChainContext {
         file,
         direction: Direction::Forward,
         vmid: 0,
@@ -65,7 +66,7 @@ fn user_rules(
         guest_sets: None,
         interface: &|name| real_interface(name, node.altnames).map_or(Limited::Nothing, |name| Limited::To(Some(name))),
     };
-    put(rules, &place, shared, part, into);
+    put(rules, &context, shared, part, into);
 }
 
 fn policy(verdict: Verdict, reject: Action, level: Option<u8>, origin: &Origin, into: &mut Builder<'_>) {

@@ -1,6 +1,7 @@
 //! The chains of guests: what is sent to them, and what they send.
 use super::builder::{Builder, Log, goto, icmp, jump, known};
-use super::rules::{Limited, Place, put};
+use super::chain_context::{ChainContext, Limited};
+use super::rules::put;
 use super::sets::{GuestSets, of_guest};
 use super::standard::{
     ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
@@ -131,7 +132,7 @@ impl Making<'_> {
             Some(_) if devices.len() == 1 => Limited::To(None),
             Some(device) => Limited::To(Some(device.name.clone())),
         };
-        let place = Place {
+        let context = ChainContext {
             file: &guest.file,
             direction,
             vmid: *vmid,
@@ -141,7 +142,7 @@ impl Making<'_> {
             guest_sets: Some(self.sets),
             interface: &interface,
         };
-        put(&guest.rules, &place, self.shared, part, chain);
+        put(&guest.rules, &context, self.shared, part, chain);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the node itself receives and sends.
 use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
-use super::rules::{Limited, Place, put};
+use super::chain_context::{ChainContext, Limited};
+use super::rules::put;
 use super::standard::{
     ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
     input_filter, policy,
@@ -91,7 +92,7 @@ fn user_rules(
     part: &mut Part,
     into: &mut Builder<'_>,
 ) {
-    let place = Place {
+    let context = ChainContext {
         file,
         direction,
         vmid: 0,
@@ -101,7 +102,7 @@ fn user_rules(
         guest_sets: None,
         interface: &|name| real_interface(name, node.altnames).map_or(Limited::Nothing, |name| Limited::To(Some(name))),
     };
-    put(section, &place, shared, part, into);
+    put(section, &context, shared, part, into);
 }
 
 /// Accepts what comes from the set `management`.

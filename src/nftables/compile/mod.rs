@@ -4,8 +4,10 @@
 //! from the files of cluster and host. `rules` turns a rule of the configuration into rules of nft, `filters` is what
 //! protects against spoofed sources, `standard` the chains that every configuration has.
 mod builder;
+mod chain_context;
 mod filters;
 mod forward;
+mod group_chains;
 mod groups;
 mod guest;
 mod host;
@@ -147,7 +149,7 @@ fn guests_table(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> 
 
 /// Adds what a part needs of the groups and of the cluster's sets.
 fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: Part, table: &mut Table) {
-    let groups = groups::make(node, shared, name, &part.groups);
+    let groups = group_chains::make(node, shared, name, &part.groups);
     part.join(&groups);
     for set in &part.cluster_sets {
         part.sets.extend(sets::of_cluster(node, set));

@@ -1,41 +1,12 @@
 //! Rules of the configuration, in the chains that they go into.
 use super::builder::{Builder, Log, icmp_protocol};
+use super::chain_context::{ChainContext, Limited};
 use super::lists::{OneOf, combinations, merged_ports};
-use super::sets::GuestSets;
 use super::{Part, Shared, groups, message};
 use crate::config::{Action as RuleAction, Rule, Term, VerdictRule};
-use crate::model::{Address, Direction, Family, IcmpType, Interface, Literal, Origin, Ports, Scope, SetRef, Verdict};
+use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, Scope, SetRef, Verdict};
 use crate::nftables::names::{SetOwner, set_name};
 use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
-use std::sync::Arc;
-
-/// The chain to which rules are added, and its targets for verdicts.
-pub struct Place<'a> {
-    /// The file of the rules.
-    pub file: &'a Arc<str>,
-    /// The direction of the chain.
-    pub direction: Direction,
-    /// The VMID for log prefixes, or 0.
-    pub vmid: u32,
-    /// The target for ACCEPT.
-    pub accept: Action,
-    /// What REJECT means.
-    pub reject: Action,
-    /// The queues of a guest whose accepted packets are inspected.
-    pub queues: Option<(u16, u16)>,
-    /// The sets of the guest's own file.
-    pub guest_sets: Option<&'a GuestSets>,
-    /// The devices that `-i` may mean; what it means if it is none of them.
-    pub interface: &'a dyn Fn(&str) -> Limited,
-}
-
-/// What the interface of a rule limits it to.
-pub enum Limited {
-    /// Packets of this interface.
-    To(Option<Interface>),
-    /// No packet that comes here.
-    Nothing,
-}
 
 /// The addresses that one end of a packet may have.
 enum Choice {
@@ -46,32 +17,32 @@ enum Choice {
 }
 
 /// Puts the rules of one direction into a chain.
-pub fn put(rules: &[Rule], place: &Place<'_>, shared: &Shared, part: &mut Part, into: &mut Builder<'_>) {
+pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &mut Part, into: &mut Builder<'_>) {
     for rule in rules {
         let Rule { line, place: _, iface, action } = rule;
-        let origin = Origin::Line(place.file.clone(), *line);
-        let interface = match iface.as_deref().map(place.interface) {
+        let origin = Origin::Line(context.file.clone(), *line);
+        let interface = match iface.as_deref().map(context.interface) {
             Some(Limited::Nothing) => continue,
             Some(Limited::To(interface)) => interface,
             None => None,
         };
-        let limited = interface.map(|name| match place.direction {
-            Direction::In if place.vmid != 0 => Match::OutInterface(name),
-            Direction::Out if place.vmid != 0 => Match::InInterface(name),
+        let limited = interface.map(|name| match context.direction {
+            Direction::In if context.vmid != 0 => Match::OutInterface(name),
+            Direction::Out if context.vmid != 0 => Match::InInterface(name),
             Direction::Out => Match::OutInterface(name),
             Direction::In | Direction::Forward => Match::InInterface(name),
         });
         match action {
-            RuleAction::Group(_) if place.direction == Direction::Forward && limited.is_some() => {}
+            RuleAction::Group(_) if context.direction == Direction::Forward && limited.is_some() => {}
             RuleAction::Group(name) => {
                 // a group that does not exist decides over no packet
-                if let Some((group, chain)) = groups::find(name, place, shared) {
-                    into.rule(Vec::from_iter(limited), Action::Jump(chain), &origin);
+                if let Some(group) = groups::find(name, context, shared) {
+                    into.rule(Vec::from_iter(limited), Action::Jump(group.chain()), &origin);
                     part.groups.insert(group);
                 }
             }
-            RuleAction::Verdict(rule) if rule.direction == place.direction => {
-                verdict_rule(rule, limited, &origin, place, shared, part, into);
+            RuleAction::Verdict(rule) if rule.direction == context.direction => {
+                verdict_rule(rule, limited, &origin, context, shared, part, into);
             }
             RuleAction::Verdict(_) => {}
         }
@@ -82,20 +53,20 @@ fn verdict_rule(
     rule: &VerdictRule,
     limited: Option<Match>,
     origin: &Origin,
-    place: &Place<'_>,
+    context: &ChainContext<'_>,
     shared: &Shared,
     part: &mut Part,
     into: &mut Builder<'_>,
 ) {
     let VerdictRule { direction: _, verdict, source: _, dest: _, terms: _, log } = rule;
     let action = match verdict {
-        Verdict::Accept => place.accept.clone(),
+        Verdict::Accept => context.accept.clone(),
         Verdict::Drop => Action::Drop,
-        Verdict::Reject => place.reject.clone(),
+        Verdict::Reject => context.reject.clone(),
     };
-    let log = Log { vmid: place.vmid, level: *log, message: message(*verdict) };
-    for interface in interfaces(limited, *verdict, place.direction) {
-        for rest in alternatives(rule, place, shared, part) {
+    let log = Log { vmid: context.vmid, level: *log, message: message(*verdict) };
+    for interface in interfaces(limited, *verdict, context.direction) {
+        for rest in alternatives(rule, context, shared, part) {
             let matches: Vec<_> = interface.iter().cloned().chain(rest).collect();
             into.log(&matches, &log, origin);
             into.rule(matches, action.clone(), origin);
@@ -116,7 +87,7 @@ fn interfaces(limited: Option<Match>, verdict: Verdict, direction: Direction) ->
 }
 
 /// The matches of each rule that a rule of the configuration becomes; none if no packet can match it.
-fn alternatives(rule: &VerdictRule, place: &Place<'_>, shared: &Shared, part: &mut Part) -> Vec<Vec<Match>> {
+fn alternatives(rule: &VerdictRule, context: &ChainContext<'_>, shared: &Shared, part: &mut Part) -> Vec<Vec<Match>> {
     let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = rule;
     let mut all = Vec::new();
     if source.is_none() && dest.is_none() {
@@ -134,7 +105,7 @@ fn alternatives(rule: &VerdictRule, place: &Place<'_>, shared: &Shared, part: &m
             let mut choices = Vec::new();
             for (end, address) in [(End::Source, source), (End::Destination, dest)] {
                 choices
-                    .extend(address.as_ref().map(|address| (end, choice(address, end, family, place, shared, part))));
+                    .extend(address.as_ref().map(|address| (end, choice(address, end, family, context, shared, part))));
             }
             all.extend(of_term(one, Some(family), choices, part));
         }
@@ -193,14 +164,21 @@ fn of_term(term: &Term, family: Option<Family>, addresses: Vec<(End, Choice)>, p
 }
 
 /// The addresses of a family that one end of a packet may have.
-fn choice(address: &Address, end: End, family: Family, place: &Place<'_>, shared: &Shared, part: &mut Part) -> Choice {
+fn choice(
+    address: &Address,
+    end: End,
+    family: Family,
+    context: &ChainContext<'_>,
+    shared: &Shared,
+    part: &mut Part,
+) -> Choice {
     let none = || Choice::List(IntervalSet::default());
     let set = match address {
         Address::Literal(literal) => return Choice::List(literal_addresses(literal, family)),
         Address::Set(set) => set,
     };
     let SetRef { scope, name } = set;
-    let named = match (scope, place.guest_sets) {
+    let named = match (scope, context.guest_sets) {
         (Scope::Cluster, _) => {
             if !shared.sets.get(name).is_some_and(|families| families[family]) {
                 return none();
@@ -213,7 +191,7 @@ fn choice(address: &Address, end: End, family: Family, place: &Place<'_>, shared
             if content.intervals().len() <= super::lists::WRITTEN_OUT {
                 return Choice::List(content.clone());
             }
-            super::sets::add_guest_set(place.vmid, name, family, content, place.file, part)
+            super::sets::add_guest_set(context.vmid, name, family, content, context.file, part)
         }
         (Scope::Guest, None) => return none(),
     };

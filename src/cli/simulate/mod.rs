@@ -1,10 +1,7 @@
 //! `simulate`: traces one packet through the compiled ruleset.
-mod endpoint;
+mod locate;
 mod question;
 mod render;
-
-use crate::model::Origin;
-pub use endpoint::Zone;
 
 use super::args::SimulateOptions;
 use super::load::{self, View};
@@ -12,6 +9,7 @@ use super::{Context, output};
 use crate::iptables::plan::Live;
 use crate::iptables::ruleset::Target;
 use crate::iptables::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
+use crate::model::Origin;
 use crate::node::broadcasts;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -19,9 +17,9 @@ use serde_json::{Value, json};
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     load::note_trial(context);
     let view = load::read(context, Live::empty)?;
-    let (from, to) = Zone::locate(&options.from, &options.to, &view)?;
+    let (from, to) = locate::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
-    let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| endpoint::switched_off(one, &view)).collect();
+    let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| locate::switched_off(one, &view)).collect();
     let ruleset = &view.compiled.ruleset;
     let question = Question {
         ruleset,
