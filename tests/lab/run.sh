@@ -2,7 +2,7 @@
 # Runs the tests that are about the kernel in the lab: run.sh [--long] [SUITE|here]...
 #
 # Each SUITE is a Debian release, by default bookworm and trixie, one after the other; `here` is this machine without emulation.
-# GROUPS in the environment runs only some of the groups of tests.sh.
+# LAB_GROUPS in the environment runs only some of the groups of tests.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=tests/lab long=()
@@ -17,7 +17,7 @@ folder=$(realpath "$folder") programs=$folder/lab
 cargo test --no-run --locked --test kernel --test faults --test resources 2>&1 | tee "$programs.log" |
     sed -n 's|.*Executable tests/\([a-z]*\)/main.rs (\(.*\))|\1=\2|p' >"$programs"
 [[ $(wc -l <"$programs") == 3 ]] || { cat "$programs.log" >&2 && exit 1; }
-read -ra groups <<<"${GROUPS:-}"
+read -ra groups <<<"${LAB_GROUPS:-}"
 
 failed=()
 for suite in "$@"; do

@@ -29,6 +29,9 @@ else
     export PVEFW_SHORT_TESTS=1 DIFFERENTIAL=6,60 PVEFW_CYCLES=20
 fi
 
+for name; do
+    printf '%s\n' "${groups[@]}" | grep -q "^$name " || { echo "ERROR: there is no group '$name'" >&2; exit 1; }
+done
 for module in "${modules[@]}"; do
     modprobe -q "$module" || { echo "ERROR: this kernel has no module '$module'" >&2; exit 1; }
 done
