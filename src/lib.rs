@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod inputs;
 pub mod iptables;
 pub mod lint;
+pub mod listing;
 pub mod logger;
 pub mod model;
 pub mod nflog;

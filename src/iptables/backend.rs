@@ -1,28 +1,46 @@
 //! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
-use super::apply::{Firewall, Outcome, VariantChoice};
+use super::apply::{Firewall, Lines, Outcome, Texts, VariantChoice, family_name};
 use super::compile::{Compiled, Compiler};
 use super::names;
-use super::plan::{Live, Part, TableName};
+use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
+use super::ruleset::{Chain, Ruleset, Table};
+use crate::config::{ConfigCache, Configuration};
 use crate::inputs::{Facts, File, Tree};
-use crate::model::Family;
+use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
+use crate::model::{Family, Origin};
 use crate::paths::TreeFile;
 use crate::system::root::Root;
-use std::collections::BTreeSet;
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The iptables backend of one process. Keep one for the process's life: it remembers what it has compiled, which variants
 /// of the tools are in use, what is live, and which rules the kernel refused.
 pub struct Iptables {
+    cache: ConfigCache,
     compiler: Compiler,
     firewall: Firewall,
+    offline: bool,
 }
 
 impl Iptables {
     /// Nothing is run yet. State files lie under `root`; compiling uses so many threads.
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice, threads: usize) -> Self {
-        Iptables { compiler: Compiler::new(threads), firewall: Firewall::new(root, variant) }
+        Iptables {
+            cache: ConfigCache::new(threads),
+            compiler: Compiler::new(threads),
+            firewall: Firewall::new(root, variant),
+            offline: false,
+        }
+    }
+
+    /// From now on the kernel is not asked: nothing is live.
+    pub fn go_offline(&mut self) {
+        self.offline = true;
     }
 
     /// Changes how often everything is read though nothing seems to have changed; by default every five minutes.
@@ -32,20 +50,22 @@ impl Iptables {
 
     /// Compiles a configuration. The kernel is asked only where a guest has an unreadable file: its devices with live rules
     /// keep them.
-    pub fn compile(&mut self, tree: &Tree, mut facts: Facts) -> Compiled {
-        facts.live_devices = live_devices(tree, || self.firewall.live());
-        self.compiler.compile(tree, &facts)
+    pub fn compile(&mut self, tree: &Tree, mut facts: Facts) -> (Arc<Configuration>, Compiled) {
+        facts.live_devices = live_devices(tree, || self.live());
+        let configuration = self.cache.read(tree, &facts);
+        let compiled = self.compiler.compile_configuration(&configuration, &facts);
+        (configuration, compiled)
     }
 
     /// Whether the rules of both families are live.
     pub fn is_live(&mut self) -> bool {
-        let live = self.firewall.live();
+        let live = self.live();
         Family::ALL.iter().all(|family| live.holds(Part::Table(TableName::Filter, *family)))
     }
 
     /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
-    pub fn maintain(&mut self, compiled: &Compiled) -> Outcome {
-        let mut outcome = self.firewall.maintain(&compiled.ruleset);
+    pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
+        let mut outcome = self.firewall.maintain(ruleset);
         outcome.faults.extend(self.firewall.lost_scripts());
         outcome
     }
@@ -60,11 +80,139 @@ impl Iptables {
     pub fn remove(&mut self) -> Outcome {
         self.firewall.remove()
     }
+
+    /// The parts of the live rules that cannot be read, with the reason.
+    pub fn unreadable(&mut self) -> Vec<String> {
+        self.live().faults().iter().map(|(part, why)| format!("{part}: {why}")).collect()
+    }
+
+    /// Whether an update would change anything.
+    pub fn differs(&mut self, wanted: &Ruleset) -> bool {
+        !Plan::new(wanted, &self.live()).is_empty()
+    }
+
+    /// The rules, each chain and set with what an update would do to it.
+    pub fn listing(&mut self, wanted: &Ruleset, enabled: bool) -> Listing {
+        let live = self.live();
+        listing(wanted, Some(&live), enabled)
+    }
+
+    /// What an update would change, with the lines as the tools print them.
+    ///
+    /// # Errors
+    /// When the tools cannot be run in a network namespace of their own.
+    pub fn difference(&mut self, wanted: &Ruleset) -> Result<Difference> {
+        let plan = Plan::new(wanted, &self.live());
+        if plan.is_empty() {
+            return Ok(Difference::default());
+        }
+        let old = self.firewall.texts();
+        let (new, outcome) = self.firewall.texts_of(wanted)?;
+        let refused = outcome.faults.iter().map(ToString::to_string).collect();
+        let mut difference = Difference { changes: Vec::new(), refused };
+        for family in Family::ALL {
+            for table in TableName::ALL {
+                let part = format!("{} {}", family_name(family), table.as_str());
+                let key = (family_name(family), table.as_str());
+                let rules = wanted.table(table, family);
+                let origins = |name: &str| rules.get(name).map(|chain| origins(chain)).unwrap_or_default();
+                let sides = Sides { old: old.tables.get(&key), new: new.tables.get(&key) };
+                sides.collect(&part, &plan.table(table, family).chains, origins, &mut difference.changes);
+            }
+        }
+        let bridge = |name: &str| -> Vec<&Origin> {
+            let chain = wanted.bridge.get(name).into_iter();
+            chain.flat_map(|chain| chain.rules().iter().map(|rule| &rule.origin)).collect()
+        };
+        let sides = Sides::of(&old, &new, |texts| &texts.bridge);
+        sides.collect("ebtables", &plan.bridge.chains, bridge, &mut difference.changes);
+        let set = |name: &str| -> Vec<&Origin> {
+            let lines = new.sets.get(name).map_or(0, Vec::len);
+            wanted.sets.get(name).map(|set| vec![&set.origin; lines]).unwrap_or_default()
+        };
+        Sides::of(&old, &new, |texts| &texts.sets).collect(SETS, &plan.sets.sets, set, &mut difference.changes);
+        Ok(difference)
+    }
+
+    /// The variants of the tools.
+    #[must_use]
+    pub fn tools(&self) -> String {
+        self.firewall.variants().to_string()
+    }
+
+    fn live(&mut self) -> Live {
+        if self.offline { Live::empty() } else { self.firewall.live() }
+    }
+}
+
+/// The part of the sets.
+const SETS: &str = "ipset";
+
+/// How many chains, rules and sets a ruleset has.
+#[must_use]
+pub fn count(ruleset: &Ruleset) -> Count {
+    let table = |table: &Table| TableCount {
+        chains: table.len(),
+        rules: table.values().map(|chain| chain.rules().len()).sum(),
+    };
+    let family = |family| FamilyCount {
+        filter: table(&ruleset.filter[family]),
+        raw: table(&ruleset.raw[family]),
+        sets: ruleset.sets.values().filter(|set| set.family == family).count(),
+    };
+    Count::Iptables {
+        ipv4: family(Family::V4),
+        ipv6: family(Family::V6),
+        ebtables: TableCount {
+            chains: ruleset.bridge.len(),
+            rules: ruleset.bridge.values().map(|chain| chain.rules().len()).sum(),
+        },
+    }
+}
+
+/// The live and the wanted lines of a part.
+struct Sides<'a> {
+    old: Option<&'a Lines>,
+    new: Option<&'a Lines>,
+}
+
+impl<'a> Sides<'a> {
+    fn of(old: &'a Texts, new: &'a Texts, pick: impl Fn(&'a Texts) -> &'a Lines) -> Self {
+        Sides { old: Some(pick(old)), new: Some(pick(new)) }
+    }
+
+    fn collect<'b, N: Ord + Display>(
+        &self,
+        part: &str,
+        planned: &BTreeMap<N, Planned>,
+        origins: impl Fn(&str) -> Vec<&'b Origin>,
+        changes: &mut Vec<Change>,
+    ) {
+        let changed = planned
+            .iter()
+            .filter(|(_, planned)| matches!(planned.action, Action::Create | Action::Update | Action::Delete));
+        for (name, planned) in changed {
+            let name = name.to_string();
+            let lines = |side: Option<&Lines>| side.and_then(|side| side.get(&name)).cloned().unwrap_or_default();
+            let (old, new) = (lines(self.old), lines(self.new));
+            let origins = origins(&name);
+            // if a rule was refused, lines and origins do not correspond
+            let known = origins.len() == new.len();
+            let origin = |at: usize| origins.get(at).filter(|_| known).map(|origin| (*origin).clone());
+            let new = new.into_iter().enumerate().map(|(at, line)| (line, origin(at))).collect();
+            let (part, is_set) = (part.to_string(), part == SETS);
+            changes.push(Change { part, is_set, action: planned.action, name, old, new });
+        }
+    }
+}
+
+/// The origin of each line of a chain: the tools print a rule for each pair of addresses in its lists.
+fn origins(chain: &Chain) -> Vec<&Origin> {
+    chain.rules().iter().flat_map(|rule| vec![&rule.origin; rule.expanded()]).collect()
 }
 
 /// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.
-#[must_use]
-pub fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
+fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
     let unreadable = tree.files.iter().filter(|(_, file)| matches!(file, File::Unreadable(_)));
     let guests: BTreeSet<u32> = unreadable.filter_map(|(path, _)| guest_of(path)).collect();
     if guests.is_empty() {

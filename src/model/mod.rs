@@ -1,6 +1,7 @@
 //! Types shared by the configuration and both backends: words, addresses, ports, verdicts, and reports about files.
 
 mod address;
+mod backend;
 mod ct_state;
 mod direction;
 mod failsafe;
@@ -20,6 +21,7 @@ mod verdict;
 mod words;
 
 pub use address::{Address, Literal, Scope, SetRef};
+pub use backend::BackendKind;
 pub use ct_state::CtState;
 pub use direction::Direction;
 pub use failsafe::{Failsafe, Opening};

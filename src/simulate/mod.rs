@@ -1,6 +1,8 @@
-//! What the simulators of both backends share: the packet, and its path through the node.
+//! What the simulators of both backends share: the packet, its path through the node, and the answer.
 mod packet;
 mod path;
+mod trace;
 
 pub use packet::{Cast, Frame, Layer, Packet};
 pub use path::{End, GuestPort, Hop, path_between};
+pub use trace::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};

@@ -152,7 +152,7 @@ proptest! {
             kernel.apply(wanted);
             let plan = Plan::new(wanted, &kernel.live());
             prop_assert!(plan.is_empty(), "{plan:#?}");
-            prop_assert!(Listing::new(wanted, Some(&kernel.live()), true).to_string().ends_with("\nno changes\n"));
+            prop_assert!(listing(wanted, Some(&kernel.live()), true).to_string().ends_with("\nno changes\n"));
         }
         kernel.apply(&Ruleset::default());
         prop_assert_eq!(kernel.live().faults(), vec![]);
@@ -192,7 +192,7 @@ fn the_listing_has_six_blocks() {
         .insert("PVEFW-old".into(), vec!["-j DROP".into()]);
     let mut wanted = rulesets::node(&[]);
     rulesets::put(&mut wanted.filter.v4, "PVEFW-reject", vec![]);
-    let text = Listing::new(&wanted, Some(&kernel.live()), true).to_string();
+    let text = listing(&wanted, Some(&kernel.live()), true).to_string();
     let heads: Vec<&str> = text.lines().filter(|line| line.ends_with("cmdlist:")).collect();
     assert_eq!(
         heads,
@@ -232,8 +232,8 @@ fn the_listing_has_six_blocks() {
     let bridge_live = ["ignore FORWARD", "ignore INPUT", "ignore OUTPUT", "ignore mine", "delete tap100i0-OUT"];
     assert_eq!(actions(&blocks[3]), [&bridge[..], &bridge_live[..]].concat());
     assert!(text.ends_with("\ndetected changes\n"));
-    let offline = Listing::new(&wanted, None, false).to_string();
+    let offline = listing(&wanted, None, false).to_string();
     assert!(!offline.contains("exists ") && !offline.contains("ignore "));
     assert!(offline.ends_with("\ndetected changes\nfirewall disabled\n"));
-    assert!(Listing::new(&Ruleset::default(), None, false).to_string().ends_with("\nno changes\nfirewall disabled\n"));
+    assert!(listing(&Ruleset::default(), None, false).to_string().ends_with("\nno changes\nfirewall disabled\n"));
 }

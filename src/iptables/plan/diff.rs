@@ -1,37 +1,10 @@
 //! The changes that make the live rules equal to the wanted ones.
 use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
+use crate::listing::Action;
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
-
-/// The action for a chain or set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is not live.
-    Create,
-    /// It is live with the wanted signature.
-    Exists,
-    /// It is live with another signature, or none.
-    Update,
-    /// It is live and no longer wanted.
-    Delete,
-    /// It is live and is not changed.
-    Ignore,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Action::Create => "create",
-            Action::Exists => "exists",
-            Action::Update => "update",
-            Action::Delete => "delete",
-            Action::Ignore => "ignore",
-        })
-    }
-}
 
 /// A chain or set of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

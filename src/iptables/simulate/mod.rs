@@ -5,10 +5,12 @@
 
 mod eval;
 mod show;
+mod trace;
 mod walk;
 
 pub use crate::simulate::{End, GuestPort, Hop, Layer, Packet, path_between};
 pub use eval::{AnyRule, Verdict};
+pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Tables, Walk};
 
 use crate::iptables::ruleset::{CtState, Ruleset};

@@ -4,10 +4,12 @@
 //! (postrouting), and the host's table where the node receives, sends or routes it.
 mod eval;
 mod hooks;
+mod trace;
 mod walk;
 
 pub use eval::Verdict;
 pub use hooks::{At, hooks};
+pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Walk};
 
 use crate::model::CtState;
