@@ -1,14 +1,22 @@
 //! The backends, which compile a configuration and make the rules live. An enum and no trait object: there are two.
 //!
-//! The daemon sees this module alone.
+//! The daemon and the commands see this module alone.
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
-pub use crate::iptables::compile::Compiled;
-pub use crate::iptables::ruleset::Ruleset;
 
+use crate::config::Configuration;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::apply;
+use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
+use crate::listing::{Count, Difference, Listing};
+use crate::model::{BackendKind, Report};
+use crate::nftables::apply::Outcome as NftablesOutcome;
+use crate::nftables::backend::Nftables;
+use crate::node::Localnet;
+use crate::settings::Settings;
+use crate::simulate::{Decided, Sent, Trace};
 use crate::system::root::Root;
+use anyhow::Result;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A backend, as one process uses it. Keep one for the process's life: it remembers what it has made.
@@ -17,6 +25,8 @@ use std::time::{Duration, Instant};
 pub enum Backend {
     /// iptables, ip6tables, ipset and ebtables.
     Iptables(Box<Iptables>),
+    /// nftables.
+    Nftables(Box<Nftables>),
 }
 
 /// What an update did and could not do.
@@ -28,17 +38,73 @@ pub struct Outcome {
     pub errors: Vec<String>,
 }
 
+/// The result of compiling a configuration tree for this node.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the files say.
+    pub configuration: Arc<Configuration>,
+    /// Whether the cluster option `enable` is currently on. If not, there are no rules.
+    pub enabled: bool,
+    /// When it turns itself off (`enable: TIME`), in seconds since 1970.
+    pub expires: Option<u64>,
+    /// Whether host.fw selects the nftables backend (`nftables: 1`).
+    pub nftables: bool,
+    /// The rules.
+    pub rules: Rules,
+    /// The reports about all files, in the order of files and lines.
+    pub reports: Vec<Report>,
+    /// The kernel settings of the configuration.
+    pub settings: Settings,
+    /// The node's network.
+    pub localnet: Localnet,
+    /// Guests and devices with rules.
+    pub handled: Handled,
+}
+
+/// The firewalled parts of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// The number of guests with at least one device with rules.
+    pub guests: usize,
+    /// The number of devices with rules.
+    pub devices: usize,
+    /// Whether the node itself has rules.
+    pub host: bool,
+}
+
+/// The rules of a backend. Shared with its compiler: an unchanged configuration gives the same value.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// For iptables, ip6tables, ipset and ebtables.
+    Iptables(Arc<crate::iptables::ruleset::Ruleset>),
+    /// For nftables.
+    Nftables(Arc<crate::nftables::ruleset::Ruleset>),
+}
+
 impl Backend {
-    /// The backend of this node. Nothing is run yet. State files lie under `root`; compiling uses so many threads.
+    /// A backend of this node. Nothing is run yet. State files lie under `root`; compiling uses so many threads.
     #[must_use]
-    pub fn new(root: &Root, variant: VariantChoice, threads: usize) -> Self {
-        Backend::Iptables(Box::new(Iptables::new(root, variant, threads)))
+    pub fn new(kind: BackendKind, root: &Root, variant: VariantChoice, threads: usize) -> Self {
+        match kind {
+            BackendKind::Iptables => Backend::Iptables(Box::new(Iptables::new(root, variant, threads))),
+            BackendKind::Nftables => Backend::Nftables(Box::new(Nftables::new(threads))),
+        }
     }
 
-    /// Changes how often everything is read though nothing seems to have changed; by default every five minutes.
+    /// The same, but the kernel is never asked while compiling: nothing is live.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        if let Backend::Iptables(iptables) = &mut self {
+            iptables.go_offline();
+        }
+        self
+    }
+
+    /// Changes how often everything is read though nothing seems to have changed; by default every five minutes. The
+    /// generation of nftables is proof, so that backend reads nothing again.
     pub fn set_full_reading(&mut self, interval: Duration) {
-        match self {
-            Backend::Iptables(iptables) => iptables.set_full_reading(interval),
+        if let Backend::Iptables(iptables) = self {
+            iptables.set_full_reading(interval);
         }
     }
 
@@ -46,7 +112,14 @@ impl Backend {
     /// keep them.
     pub fn compile(&mut self, tree: &Tree, facts: Facts) -> Compiled {
         match self {
-            Backend::Iptables(iptables) => iptables.compile(tree, facts),
+            Backend::Iptables(iptables) => {
+                let (configuration, compiled) = iptables.compile(tree, facts);
+                Compiled::of_iptables(configuration, compiled)
+            }
+            Backend::Nftables(nftables) => {
+                let (configuration, ruleset) = nftables.compile(tree, &facts);
+                Compiled::of_nftables(configuration, ruleset, facts.now)
+            }
         }
     }
 
@@ -54,13 +127,16 @@ impl Backend {
     pub fn is_live(&mut self) -> bool {
         match self {
             Backend::Iptables(iptables) => iptables.is_live(),
+            Backend::Nftables(_) => crate::nftables::live::exists().unwrap_or(false),
         }
     }
 
     /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
     pub fn maintain(&mut self, compiled: &Compiled) -> Outcome {
-        match self {
-            Backend::Iptables(iptables) => iptables.maintain(compiled).into(),
+        match (self, &compiled.rules) {
+            (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.maintain(ruleset).into(),
+            (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.maintain(ruleset).into(),
+            _ => Outcome { changed: false, errors: vec![FOREIGN.to_string()] },
         }
     }
 
@@ -69,6 +145,7 @@ impl Backend {
     pub fn due(&self) -> Option<Instant> {
         match self {
             Backend::Iptables(iptables) => iptables.due(),
+            Backend::Nftables(_) => None,
         }
     }
 
@@ -76,12 +153,191 @@ impl Backend {
     pub fn remove(&mut self) -> Outcome {
         match self {
             Backend::Iptables(iptables) => iptables.remove().into(),
+            Backend::Nftables(nftables) => nftables.remove().into(),
+        }
+    }
+
+    /// The parts of the live rules that cannot be read, with the reason.
+    pub fn unreadable(&mut self) -> Vec<String> {
+        match self {
+            Backend::Iptables(iptables) => iptables.unreadable(),
+            Backend::Nftables(nftables) => {
+                let read = nftables.differs(&crate::nftables::ruleset::Ruleset::default());
+                read.err().map(|error| format!("nftables: {error:#}")).into_iter().collect()
+            }
+        }
+    }
+
+    /// Whether an update to these rules would change anything; to no rules, with `None`. What cannot be read does not differ.
+    pub fn differs(&mut self, wanted: Option<&Rules>) -> bool {
+        match (self, wanted) {
+            (Backend::Iptables(iptables), Some(Rules::Iptables(ruleset))) => iptables.differs(ruleset),
+            (Backend::Iptables(iptables), None) => iptables.differs(&crate::iptables::ruleset::Ruleset::default()),
+            (Backend::Nftables(nftables), Some(Rules::Nftables(ruleset))) => nftables.differs(ruleset).unwrap_or(false),
+            (Backend::Nftables(nftables), None) => {
+                nftables.differs(&crate::nftables::ruleset::Ruleset::default()).unwrap_or(false)
+            }
+            _ => true,
+        }
+    }
+
+    /// What an update to these rules would change, line by line.
+    ///
+    /// # Errors
+    /// When the tools or the kernel cannot be asked.
+    pub fn difference(&mut self, wanted: &Rules) -> Result<Difference> {
+        match (self, wanted) {
+            (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.difference(ruleset),
+            (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.difference(ruleset),
+            _ => anyhow::bail!(FOREIGN),
+        }
+    }
+
+    /// The rules in the form of the backend's own command `compile`.
+    pub fn document(&mut self, compiled: &Compiled) -> Document {
+        match (self, &compiled.rules) {
+            (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => {
+                Document::Listing(iptables.listing(ruleset, compiled.enabled))
+            }
+            (_, Rules::Iptables(ruleset)) => {
+                Document::Listing(crate::iptables::plan::listing(ruleset, None, compiled.enabled))
+            }
+            (_, Rules::Nftables(ruleset)) => Document::Json(crate::nftables::json::document(ruleset)),
+        }
+    }
+
+    /// The tools in use.
+    #[must_use]
+    pub fn tools(&self) -> String {
+        match self {
+            Backend::Iptables(iptables) => iptables.tools(),
+            Backend::Nftables(_) => "nft".to_string(),
         }
     }
 }
 
-impl From<apply::Outcome> for Outcome {
-    fn from(apply::Outcome { changed, faults }: apply::Outcome) -> Self {
+/// Rules that another backend has compiled.
+const FOREIGN: &str = "internal error: the rules are those of the other backend";
+
+/// What the command `compile` prints.
+#[derive(Debug)]
+pub enum Document {
+    /// Chains and sets, compared with the live ones.
+    Listing(Listing),
+    /// A document for `nft -j -f -`.
+    Json(serde_json::Value),
+}
+
+impl Compiled {
+    fn of_iptables(configuration: Arc<Configuration>, compiled: crate::iptables::compile::Compiled) -> Self {
+        let crate::iptables::compile::Compiled {
+            enabled,
+            expires,
+            nftables,
+            ruleset,
+            reports,
+            settings,
+            localnet,
+            handled,
+        } = compiled;
+        let crate::iptables::compile::Handled { guests, devices, host } = handled;
+        Compiled {
+            configuration,
+            enabled,
+            expires,
+            nftables,
+            rules: Rules::Iptables(ruleset),
+            reports,
+            settings,
+            localnet,
+            handled: Handled { guests, devices, host },
+        }
+    }
+
+    fn of_nftables(
+        configuration: Arc<Configuration>,
+        ruleset: Arc<crate::nftables::ruleset::Ruleset>,
+        now: u64,
+    ) -> Self {
+        let (cluster, host) = (&configuration.cluster.options, &configuration.host.options);
+        let enabled = cluster.is_enabled(now);
+        let (used, user_defined) = configuration.local_network();
+        let localnet = Localnet { used: used.to_string(), user_defined, ..configuration.network.localnet.clone() };
+        let devices = || configuration.guests.iter().map(|guest| guest.filtered_devices()).filter(|count| *count > 0);
+        let handled = Handled { guests: devices().count(), devices: devices().sum(), host: host.enable };
+        let mut reports: Vec<Report> = configuration.reports().cloned().collect();
+        reports.sort();
+        reports.dedup();
+        Compiled {
+            enabled,
+            expires: cluster.expiry().filter(|_| enabled),
+            nftables: host.nftables,
+            rules: Rules::Nftables(ruleset),
+            reports,
+            settings: Settings::of(host),
+            localnet,
+            handled: if enabled { handled } else { Handled::default() },
+            configuration,
+        }
+    }
+}
+
+impl Rules {
+    /// No rules, of a backend.
+    #[must_use]
+    pub fn none(kind: BackendKind) -> Self {
+        match kind {
+            BackendKind::Iptables => Rules::Iptables(Arc::default()),
+            BackendKind::Nftables => Rules::Nftables(Arc::default()),
+        }
+    }
+
+    /// Whether they are the same rules.
+    #[must_use]
+    pub fn are(&self, other: &Rules) -> bool {
+        match (self, other) {
+            (Rules::Iptables(one), Rules::Iptables(other)) => Arc::ptr_eq(one, other) || one == other,
+            (Rules::Nftables(one), Rules::Nftables(other)) => Arc::ptr_eq(one, other) || one == other,
+            _ => false,
+        }
+    }
+
+    /// How many chains, rules and sets there are.
+    #[must_use]
+    pub fn count(&self) -> Count {
+        match self {
+            Rules::Iptables(ruleset) => crate::iptables::backend::count(ruleset),
+            Rules::Nftables(ruleset) => crate::nftables::backend::count(ruleset),
+        }
+    }
+
+    /// The verdict on a packet.
+    #[must_use]
+    pub fn decide(&self, sent: &Sent<'_>) -> Decided {
+        match self {
+            Rules::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
+            Rules::Nftables(ruleset) => crate::nftables::simulate::decide(ruleset, sent),
+        }
+    }
+
+    /// Everything that a packet meets.
+    #[must_use]
+    pub fn trace(&self, sent: &Sent<'_>) -> Trace {
+        match self {
+            Rules::Iptables(ruleset) => crate::iptables::simulate::trace(ruleset, sent),
+            Rules::Nftables(ruleset) => crate::nftables::simulate::trace(ruleset, sent),
+        }
+    }
+}
+
+impl From<IptablesOutcome> for Outcome {
+    fn from(IptablesOutcome { changed, faults }: IptablesOutcome) -> Self {
         Outcome { changed, errors: faults.iter().map(ToString::to_string).collect() }
+    }
+}
+
+impl From<NftablesOutcome> for Outcome {
+    fn from(NftablesOutcome { changed, faults }: NftablesOutcome) -> Self {
+        Outcome { changed, errors: faults }
     }
 }

@@ -1,14 +1,13 @@
 //! Reads and compiles the configuration once, for read-only commands.
 use super::{Context, output};
-use crate::backend::Compiled;
-use crate::config::{ConfigCache, Configuration, InForce, in_force};
+use crate::backend::{Backend, Compiled};
+use crate::config::{InForce, in_force};
 use crate::daemon::instance::running;
 use crate::daemon::last_good::LastGood;
+use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::inputs::{Facts, Tree};
-use crate::iptables::backend::live_devices;
-use crate::iptables::compile::Compiler;
-use crate::iptables::plan::Live;
+use crate::model::BackendKind;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
 use crate::system::process::processors;
@@ -44,22 +43,52 @@ pub(super) struct View {
     pub tree: Tree,
     /// The facts about the node.
     pub facts: Facts,
-    /// What the files say.
-    pub configuration: Arc<Configuration>,
     /// The compiled result.
     pub compiled: Compiled,
 }
 
-/// Reads and compiles the configuration, and prints reports to stderr. `live` is called only if needed.
+/// Reads and compiles the configuration with a backend, and prints reports to stderr.
 ///
 /// # Errors
 /// When the configuration tree is unhealthy.
-pub(super) fn read(context: &Context, live: impl FnOnce() -> Live) -> Result<View> {
+pub(super) fn read(context: &Context, backend: &mut Backend) -> Result<View> {
     let node = context.node()?;
     let tree = with_trial(context, settled(context, &node, tree(context, &node)?));
-    let view = compile(tree, &mut facts_source(context, node), live);
-    output::reports(&view.compiled.reports);
-    Ok(view)
+    let facts = facts_source(context, node).collect(&tree);
+    let compiled = backend.compile(&tree, facts.clone());
+    output::reports(&compiled.reports);
+    Ok(View { tree, facts, compiled })
+}
+
+/// Like [`read`], with the backend in use, which is returned. The kernel is not asked.
+///
+/// # Errors
+/// When the configuration tree is unhealthy.
+pub(super) fn read_in_use(context: &Context) -> Result<View> {
+    let node = context.node()?;
+    let tree = with_trial(context, settled(context, &node, tree(context, &node)?));
+    let facts = facts_source(context, node).collect(&tree);
+    let (_, compiled) = compile_in_use(context, &tree, &facts);
+    output::reports(&compiled.reports);
+    Ok(View { tree, facts, compiled })
+}
+
+/// Compiles a tree with the backend that enforces it on this node.
+pub(super) fn compile_in_use(context: &Context, tree: &Tree, facts: &Facts) -> (Backend, Compiled) {
+    let mut backend = backend(context, context.kind);
+    let compiled = backend.compile(tree, facts.clone());
+    if context.kind == BackendKind::Nftables || Mode::of(BackendKind::Iptables, &compiled, &context.root) != Mode::Other
+    {
+        return (backend, compiled);
+    }
+    let mut backend = Backend::new(BackendKind::Nftables, &context.root, context.variant, processors());
+    let compiled = backend.compile(tree, facts.clone());
+    (backend, compiled)
+}
+
+/// A backend of the node.
+pub(super) fn backend(context: &Context, kind: BackendKind) -> Backend {
+    Backend::new(kind, &context.root, context.variant, processors())
 }
 
 /// The files in force, as the daemon has them: those whose `enable` cannot be read are as in the last good configuration.
@@ -76,15 +105,6 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));
     let failsafe = status.and_then(|status| status.failsafe.parse().ok()).unwrap_or_default();
     FactsSource::new(context.root.clone(), node).with_failsafe(failsafe)
-}
-
-/// What a tree says, and what it compiles to.
-pub(super) fn compile(tree: Tree, facts: &mut FactsSource, live: impl FnOnce() -> Live) -> View {
-    let mut facts = facts.collect(&tree);
-    facts.live_devices = live_devices(&tree, live);
-    let configuration = ConfigCache::new(processors()).read(&tree, &facts);
-    let compiled = Compiler::new(processors()).compile_configuration(&configuration, &facts);
-    View { tree, facts, configuration, compiled }
 }
 
 /// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.
@@ -104,12 +124,4 @@ pub(super) fn note_trial(context: &Context) {
     if let Some(trial) = trial(context) {
         output::note(&format!("a trial is under way: what is shown goes by {} on trial", trial.names()));
     }
-}
-
-/// Like [`read`], but returns only the compiled result.
-///
-/// # Errors
-/// When the configuration tree is unhealthy.
-pub(super) fn compiled(context: &Context, live: impl FnOnce() -> Live) -> Result<Compiled> {
-    read(context, live).map(|view| view.compiled)
 }

@@ -1,12 +1,12 @@
 //! `localnet`: the node's address, the local network, and the corosync peers.
 use super::style::{TITLE, paint};
 use super::{Context, load, output};
-use crate::iptables::plan::Live;
+use crate::model::BackendKind;
 use crate::node::Localnet;
 use anyhow::Result;
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    let localnet = load::compiled(context, Live::empty)?.localnet;
+    let localnet = load::read(context, &mut load::backend(context, BackendKind::Iptables).offline())?.compiled.localnet;
     output::data(&text(&localnet, context.for_people()))
 }
 

@@ -22,6 +22,7 @@ mod trial;
 pub use args::Cli;
 
 use crate::backend::VariantChoice;
+use crate::model::BackendKind;
 use crate::pmxcfs::facts::node_name;
 use crate::pmxcfs::worker;
 use crate::system::root::Root;
@@ -51,7 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match Context::new(cli.global).and_then(|context| dispatch(&context, cli.command)) {
+    match Context::new(BackendKind::Iptables, cli.global).and_then(|context| dispatch(&context, cli.command)) {
         Ok(status) => status,
         Err(error) => {
             output::error(format!("{error:#}").replace('\n', " "));
@@ -93,6 +94,8 @@ struct Context {
     root: Root,
     config: PathBuf,
     node: Option<String>,
+    /// The backend of the program.
+    kind: BackendKind,
     variant: VariantChoice,
     verbose: bool,
     /// Whether the command applies to the node itself, with its systemd units, and not to another root or configuration.
@@ -102,7 +105,7 @@ struct Context {
 }
 
 impl Context {
-    fn new(global: Global) -> Result<Self> {
+    fn new(kind: BackendKind, global: Global) -> Result<Self> {
         let absolute = |dir: PathBuf| {
             std::path::absolute(&dir).with_context(|| format!("{} is not a valid directory name", dir.display()))
         };
@@ -118,7 +121,7 @@ impl Context {
         }
         let variant = global.variant.parse().map_err(anyhow::Error::msg)?;
         options.extend(["--variant".into(), global.variant.into()]);
-        Ok(Context { root, config, node: global.node, variant, verbose: global.verbose, whole_system, options })
+        Ok(Context { kind, root, config, node: global.node, variant, verbose: global.verbose, whole_system, options })
     }
 
     /// Whether to align columns and show the origins of rules. Programs get the fixed format.

@@ -52,6 +52,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
         root: context.root.clone(),
         config: context.config.clone(),
         node: context.node()?,
+        kind: context.kind,
         variant: context.variant,
         debug: options.debug,
         keep_last_good: !options.no_last_good,

@@ -2,15 +2,13 @@
 use super::args::StatusOptions;
 use super::style::{BAD, CHANGE, GOOD, PLACE, PLAIN, TITLE, paint};
 use super::{Context, load, output};
-use crate::backend::Compiled;
+use crate::backend::{Backend, Compiled};
 use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
-use crate::iptables::apply::Firewall;
-use crate::iptables::plan::{Live, Plan};
-use crate::iptables::ruleset::{Ruleset, Table};
-use crate::model::Family;
+use crate::listing::{Count, FamilyCount, NftCount, TableCount};
+use crate::model::BackendKind;
 use crate::trial::TrialStore;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -35,9 +33,8 @@ struct Overview {
     local_network: String,
     guests: usize,
     devices: usize,
-    ipv4: FamilyCounts,
-    ipv6: FamilyCounts,
-    ebtables: Counts,
+    #[serde(flatten)]
+    count: Count,
     tools: String,
     /// The time of the daemon's last update, in seconds since 1970.
     last_update: Option<u64>,
@@ -68,24 +65,11 @@ impl TrialLeft {
     }
 }
 
-#[derive(Serialize)]
-struct FamilyCounts {
-    filter: Counts,
-    raw: Counts,
-    sets: usize,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    chains: usize,
-    rules: usize,
-}
-
 pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
-    let mut firewall = Firewall::new(&context.root, context.variant);
-    let compiled = load::compiled(context, || firewall.live())?;
+    let mut backend = load::backend(context, context.kind);
+    let compiled = load::read(context, &mut backend)?.compiled;
     let details = options.json || context.verbose;
-    let overview = overview(context, &compiled, &mut firewall, details);
+    let overview = overview(context, &compiled, &mut backend, details);
     if options.json {
         let text = serde_json::to_string_pretty(&overview).context("cannot encode the status")?;
         return output::data(&format!("{text}\n"));
@@ -97,13 +81,22 @@ pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
     output::data(&text)
 }
 
-fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, details: bool) -> Overview {
+fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, details: bool) -> Overview {
     let pid = running(&context.root);
-    let mode = Mode::of(compiled, &context.root);
+    let mode = Mode::of(context.kind, compiled, &context.root);
     let told = pid.and_then(|pid| Status::read(&context.root, pid));
     let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
     // live rules are read only if needed: to find changes, and working tools
-    let live = (pid.is_some() || (details && nix::unistd::geteuid().is_root())).then(|| firewall.live());
+    let unreadable = match pid.is_some() || (details && nix::unistd::geteuid().is_root()) {
+        true => backend.unreadable(),
+        false => Vec::new(),
+    };
+    let pending_changes = pid.is_some() && {
+        for why in unreadable {
+            output::note(&format!("cannot read the live rules of {why}"));
+        }
+        backend.differs(Some(&compiled.rules).filter(|_| mode == Mode::On))
+    };
     let word = |yes, one: &'static str, other: &'static str| if yes { one } else { other };
     Overview {
         status: format!(
@@ -113,45 +106,20 @@ fn overview(context: &Context, compiled: &Compiled, firewall: &mut Firewall, det
         ),
         enabled: compiled.enabled,
         running: pid.is_some(),
-        pending_changes: pid.is_some() && live.is_some_and(|live| differs(compiled, mode, &live)),
-        nftables: mode == Mode::Nftables,
+        pending_changes,
+        nftables: (mode == Mode::Other) == (context.kind == BackendKind::Iptables) && compiled.enabled,
         failsafe: told.as_ref().map(|told| told.failsafe.clone()).filter(|failsafe| !failsafe.is_empty()),
         trial: told.as_ref().and_then(|told| told.trial.clone()).and_then(TrialLeft::of),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
         guests: compiled.handled.guests,
         devices: compiled.handled.devices,
-        ipv4: family_counts(&compiled.ruleset, Family::V4),
-        ipv6: family_counts(&compiled.ruleset, Family::V6),
-        ebtables: Counts {
-            chains: compiled.ruleset.bridge.len(),
-            rules: compiled.ruleset.bridge.values().map(|chain| chain.rules().len()).sum(),
-        },
-        tools: firewall.variants().to_string(),
+        count: compiled.rules.count(),
+        tools: backend.tools(),
         last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
         update_duration_ms: told.as_ref().filter(|told| told.updated > 0).map(|told| told.duration),
         faults: told.map_or_else(own_faults, |told| told.faults),
     }
-}
-
-fn differs(compiled: &Compiled, mode: Mode, live: &Live) -> bool {
-    for (part, why) in live.faults() {
-        output::note(&format!("cannot read the live rules of {part}: {why}"));
-    }
-    let wanted = if mode == Mode::On { &compiled.ruleset } else { &Ruleset::default() };
-    !Plan::new(wanted, live).is_empty()
-}
-
-fn family_counts(ruleset: &Ruleset, family: Family) -> FamilyCounts {
-    FamilyCounts {
-        filter: counts(&ruleset.filter[family]),
-        raw: counts(&ruleset.raw[family]),
-        sets: ruleset.sets.values().filter(|set| set.family == family).count(),
-    }
-}
-
-fn counts(table: &Table) -> Counts {
-    Counts { chains: table.len(), rules: table.values().map(|chain| chain.rules().len()).sum() }
 }
 
 impl Overview {
@@ -195,22 +163,34 @@ impl Overview {
 
     /// The table of chains, rules and sets.
     fn counts(&self) -> String {
-        let heads = ["", "chains", "rules", "raw chains", "raw rules", "sets"];
-        let family = |name, FamilyCounts { filter, raw, sets }: &FamilyCounts| {
-            let counts = [filter.chains, filter.rules, raw.chains, raw.rules, *sets].map(|count| count.to_string());
-            [vec![format!("{name}:")], counts.to_vec()].concat()
+        let (heads, rows): (&[&str], Vec<Vec<String>>) = match &self.count {
+            Count::Iptables { ipv4, ipv6, ebtables: TableCount { chains, rules } } => {
+                let family = |name: &str, FamilyCount { filter, raw, sets }: &FamilyCount| {
+                    row(name, &[filter.chains, filter.rules, raw.chains, raw.rules, *sets])
+                };
+                let rows = vec![family("IPv4:", ipv4), family("IPv6:", ipv6), row("ebtables:", &[*chains, *rules])];
+                (&["", "chains", "rules", "raw chains", "raw rules", "sets"], rows)
+            }
+            Count::Nftables { host, guests } => {
+                let table =
+                    |name: &str, NftCount { chains, rules, sets }: &NftCount| row(name, &[*chains, *rules, *sets]);
+                (&["", "chains", "rules", "sets"], vec![table("host:", host), table("guests:", guests)])
+            }
         };
-        let Counts { chains, rules } = &self.ebtables;
-        let ebtables = vec!["ebtables:".to_string(), chains.to_string(), rules.to_string()];
         let line = |cells: &[String]| -> String {
             let numbers = cells.iter().zip(heads).skip(1);
             let numbers: String =
                 numbers.map(|(cell, head)| format!("{cell:>width$}", width = head.len() + 2)).collect();
             format!("{:13}{numbers}\n", cells[0])
         };
-        let head = paint(TITLE, line(&heads.map(str::to_string)).trim_end()) + "\n";
-        head + &line(&family("IPv4", &self.ipv4)) + &line(&family("IPv6", &self.ipv6)) + &line(&ebtables)
+        let titles: Vec<String> = heads.iter().map(ToString::to_string).collect();
+        let head = paint(TITLE, line(&titles).trim_end()) + "\n";
+        head + &rows.iter().map(|row| line(row)).collect::<String>()
     }
+}
+
+fn row(name: &str, numbers: &[usize]) -> Vec<String> {
+    [name.to_string()].into_iter().chain(numbers.iter().map(ToString::to_string)).collect()
 }
 
 /// Replaces the `FILE (line LINE)` of a report by `FILE:LINE`.

@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         Err(error) if error.is::<io::Error>() => None,
         taken => Some(taken?),
     };
-    let outcome = Backend::new(&context.root, context.variant, processors()).remove();
+    let outcome = Backend::new(context.kind, &context.root, context.variant, processors()).remove();
     if !outcome.errors.is_empty() {
         bail!(
             "some rules could not be removed: {}; fix this and run 'pve-firewall stop' again",

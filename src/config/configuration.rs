@@ -73,6 +73,18 @@ pub struct GuestConfig {
     pub reports: Vec<Report>,
 }
 
+impl GuestConfig {
+    /// How many of its devices have rules.
+    #[must_use]
+    pub fn filtered_devices(&self) -> usize {
+        match &self.files {
+            GuestFiles::Read { firewall, devices } if firewall.options.enable => devices.len(),
+            GuestFiles::Read { .. } => 0,
+            GuestFiles::Unreadable { live } => live.len(),
+        }
+    }
+}
+
 /// The content of a guest's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestFiles {

@@ -1,11 +1,10 @@
 //! Finds connections that one ruleset accepts and another refuses.
 use super::judge::{Beginning, Unjudged};
 use super::network::Network;
-use crate::iptables::ruleset::Ruleset;
-use crate::iptables::simulate::{End, Question, Verdict, simulate};
-use crate::model::Origin;
+use crate::model::{Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
+use crate::simulate::{Decided, End, Sent};
 use std::collections::{BTreeMap, HashMap};
 
 /// A connection that the second ruleset would refuse and the first would not.
@@ -39,13 +38,16 @@ enum Finding {
     Unjudged(Unjudged),
 }
 
+/// A ruleset, as the verdict that it has on a packet.
+pub type Rules<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
+
 /// Simulates connections with two rulesets as if they started now. Related ones have the verdict of their masters.
 #[must_use]
 pub fn compare(
     connections: &[Connection],
     network: &Network,
-    before: &Ruleset,
-    after: &Ruleset,
+    before: Rules<'_>,
+    after: Rules<'_>,
     threads: usize,
 ) -> Comparison {
     let find = |connection: &Connection| match Beginning::of(connection, network) {
@@ -81,20 +83,16 @@ fn find(
     connection: &Connection,
     beginning: &Beginning,
     network: &Network,
-    before: &Ruleset,
-    after: &Ruleset,
+    before: Rules<'_>,
+    after: Rules<'_>,
 ) -> Finding {
-    let ask = |ruleset| {
-        let Beginning { packet, from, to } = beginning;
-        let broadcasts = network.broadcasts().clone();
-        simulate(&Question { ruleset, packet, from: from.clone(), to: to.clone(), broadcasts })
-    };
-    let answer = ask(after);
+    let Beginning { packet, from, to } = beginning;
+    let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
+    let answer = after(&sent);
     // fast path: most are accepted
-    if answer.verdict == Verdict::Accept || ask(before).verdict != Verdict::Accept {
+    if answer.verdict == Verdict::Accept || before(&sent).verdict != Verdict::Accept {
         return Finding::Accepted;
     }
-    let origin = answer.decision().map(|decision| decision.cause.rule.origin().clone());
     let guest = |end: &End| match end {
         End::Guest(port) => Some(port.device.vmid),
         End::Host | End::Port { .. } => None,
@@ -103,7 +101,7 @@ fn find(
         connection: *connection,
         verdict: answer.verdict,
         guest: guest(&beginning.to).or_else(|| guest(&beginning.from)),
-        origin: origin.unwrap_or_else(|| Origin::Made("the policy of the built-in chain".into())),
+        origin: answer.origin.unwrap_or_else(|| Origin::Made("the policy of the built-in chain".into())),
     }))
 }
 

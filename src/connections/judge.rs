@@ -1,8 +1,8 @@
 //! Reconstructs the first packet of a tracked connection for the simulator.
 use super::network::{Network, Owner};
-use crate::iptables::simulate::{End, GuestPort, Packet};
 use crate::model::Family;
 use crate::nflog::conntrack::{Connection, Detail, Tuple};
+use crate::simulate::{End, GuestPort, Packet};
 use std::fmt;
 use std::net::IpAddr;
 

@@ -3,11 +3,11 @@
 //! Connection tracking has addresses and no devices. The addresses of guests are derived from their configuration, from the
 //! node's neighbour tables by MAC address, and from IPv6 addresses that contain a MAC address.
 use crate::inputs::Tree;
-use crate::iptables::simulate::{End, GuestPort};
 use crate::model::MacAddr;
 use crate::node::routes::{Route, interface_to};
 use crate::node::{self, Link, routes};
 use crate::paths::VMLIST;
+use crate::simulate::{End, GuestPort};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

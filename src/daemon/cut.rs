@@ -1,7 +1,7 @@
 //! `--cut-connections`: after a change of the rules, the connections that it no longer accepts are deleted from connection
 //! tracking, so that their next packets meet the rules.
 use super::problems::Log;
-use crate::backend::Ruleset;
+use crate::backend::Rules;
 use crate::connections::{Comparison, Network, Refused, Surroundings, compare};
 use crate::inputs::Tree;
 use crate::system::netlink::{Tracked, neighbours};
@@ -9,7 +9,6 @@ use crate::system::process::processors;
 use crate::system::{addresses, syslog::Severity};
 use anyhow::Result;
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many deletions are logged by name within [`PERIOD`].
@@ -32,7 +31,7 @@ pub fn surroundings() -> Surroundings {
 #[derive(Debug)]
 pub struct Cutter {
     enabled: bool,
-    before: Option<Arc<Ruleset>>,
+    before: Option<Rules>,
     /// The period under way: when it began, and how many deletions were logged in it.
     period: Option<(Instant, usize)>,
 }
@@ -45,23 +44,24 @@ impl Cutter {
     }
 
     /// Takes note of rules that are in force now, all of them, and deletes the connections that they no longer accept.
-    pub fn rules_are_live(&mut self, rules: &Arc<Ruleset>, tree: &Tree, node: &str, log: &Log) {
+    pub fn rules_are_live(&mut self, rules: &Rules, tree: &Tree, node: &str, log: &Log) {
         if !self.enabled {
             return;
         }
         let before = self.before.replace(rules.clone());
         // of the rules of another life nothing is known
-        let Some(before) = before.filter(|before| !Arc::ptr_eq(before, rules) && before != rules) else { return };
+        let Some(before) = before.filter(|before| !before.are(rules)) else { return };
         if let Err(error) = self.cut(&before, rules, tree, node, log) {
             log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
         }
     }
 
-    fn cut(&mut self, before: &Ruleset, after: &Ruleset, tree: &Tree, node: &str, log: &Log) -> Result<()> {
+    fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &Log) -> Result<()> {
         let mut tracked = Tracked::open()?;
         let connections = tracked.list()?;
         let network = Network::new(tree, node, surroundings());
-        let Comparison { refused, .. } = compare(&connections, &network, before, after, processors());
+        let Comparison { refused, .. } =
+            compare(&connections, &network, &|sent| before.decide(sent), &|sent| after.decide(sent), processors());
         let mut unnamed = 0;
         for one in refused {
             if tracked.delete(&one.connection)? {

@@ -14,7 +14,7 @@ pub mod trials;
 mod updater;
 
 use crate::backend::VariantChoice;
-use crate::model::Failsafe;
+use crate::model::{BackendKind, Failsafe};
 use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
@@ -44,6 +44,8 @@ pub struct Setup {
     pub config: PathBuf,
     /// The node's name.
     pub node: String,
+    /// The backend that the daemon enforces with.
+    pub kind: BackendKind,
     /// The variant of the tools.
     pub variant: VariantChoice,
     /// Whether to log to stderr too.

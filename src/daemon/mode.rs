@@ -1,32 +1,38 @@
 //! Whether the firewall is enabled, and by which backend.
 use crate::backend::Compiled;
+use crate::model::BackendKind;
 use crate::paths::{NFTABLES_BACKEND, NFTABLES_DISABLED};
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
 
-/// The mode of the firewall.
+/// What a daemon does with its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Enabled: the compiled rules are applied.
     On,
     /// Disabled: all rules are removed.
     Off,
-    /// host.fw has `nftables: 1` and proxmox-firewall is installed: all our rules are removed.
-    Nftables,
+    /// The other backend is selected: all our rules are removed.
+    Other,
 }
 
 impl Mode {
-    /// The mode of a configuration on this node.
+    /// The mode of a backend's daemon on this node. nftables is selected if host.fw has `nftables: 1`; as long as the program
+    /// proxmox-firewall is not installed, iptables enforces all the same.
     #[must_use]
-    pub fn of(compiled: &Compiled, root: &Root) -> Self {
-        if !compiled.enabled {
-            Mode::Off
-        } else if compiled.nftables && access(&root.path(NFTABLES_BACKEND), AccessFlags::X_OK).is_ok() {
-            Mode::Nftables
-        } else {
-            Mode::On
+    pub fn of(kind: BackendKind, compiled: &Compiled, root: &Root) -> Self {
+        let selected = match kind {
+            BackendKind::Nftables => compiled.nftables,
+            BackendKind::Iptables => {
+                !compiled.nftables || access(&root.path(NFTABLES_BACKEND), AccessFlags::X_OK).is_err()
+            }
+        };
+        match (compiled.enabled, selected) {
+            (false, _) => Mode::Off,
+            (true, true) => Mode::On,
+            (true, false) => Mode::Other,
         }
     }
 
@@ -37,7 +43,7 @@ impl Mode {
     pub fn set_flag(self, root: &Root) -> Result<()> {
         let flag = root.path(NFTABLES_DISABLED);
         match (self, flag.exists()) {
-            (Mode::Nftables, true) => files::remove(&flag),
+            (Mode::Other, true) => files::remove(&flag),
             (Mode::On | Mode::Off, false) => files::replace(&flag, b"", 0o644),
             _ => Ok(()),
         }
@@ -52,9 +58,9 @@ mod tests {
     fn the_flag_file_is_created_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(Some(dir.path().into()));
-        for mode in [Mode::On, Mode::Off, Mode::Nftables, Mode::Nftables, Mode::Off] {
+        for mode in [Mode::On, Mode::Off, Mode::Other, Mode::Other, Mode::Off] {
             mode.set_flag(&root).unwrap();
-            assert_eq!(root.path(NFTABLES_DISABLED).exists(), mode != Mode::Nftables, "{mode:?}");
+            assert_eq!(root.path(NFTABLES_DISABLED).exists(), mode != Mode::Other, "{mode:?}");
         }
     }
 }

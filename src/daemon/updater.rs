@@ -8,7 +8,7 @@ use super::problems::{Journal, Log, Message, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
 use super::trials::Trials;
-use crate::backend::{Backend, Compiled, Outcome};
+use crate::backend::{Backend, Compiled, Outcome, Rules};
 use crate::config::{InForce, in_force};
 use crate::inputs::Tree;
 use crate::model::Report;
@@ -71,7 +71,7 @@ impl Updater {
         let program = this_program().to_path_buf();
         let config = ReaderConfig { full_reading: setup.full_reading, ..ReaderConfig::DAEMON };
         let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), config, waker);
-        let mut backend = Backend::new(&setup.root, setup.variant, processors());
+        let mut backend = Backend::new(setup.kind, &setup.root, setup.variant, processors());
         backend.set_full_reading(setup.full_reading);
         Updater {
             reader: reader.inheriting(inherited).following(setup.root.path(CLUSTER_DATABASE)),
@@ -217,7 +217,7 @@ impl Updater {
         let compiled = self.compile(&enforced, &reports);
         // with nothing to go by, what is live stays
         let certain = !(unknown && self.backend.is_live());
-        let mode = Mode::of(&compiled, &self.setup.root);
+        let mode = Mode::of(self.setup.kind, &compiled, &self.setup.root);
         if let Some(expires) = compiled.expires {
             self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
         }
@@ -225,7 +225,7 @@ impl Updater {
         let live = certain && (mode == Mode::On || !ill) && self.apply(&compiled, mode);
         drop(lock);
         if live {
-            let rules = if mode == Mode::On { compiled.ruleset } else { Arc::default() };
+            let rules = if mode == Mode::On { compiled.rules } else { Rules::none(self.setup.kind) };
             self.cutter.rules_are_live(&rules, &enforced, &self.setup.node, &self.log);
         }
         if !ill && certain && self.setup.keep_last_good {
@@ -256,7 +256,7 @@ impl Updater {
         faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
         let outcome = match mode {
             Mode::On => self.backend.maintain(compiled),
-            Mode::Off | Mode::Nftables => self.clear(),
+            Mode::Off | Mode::Other => self.clear(),
         };
         faults.extend(outcome.errors.iter().map(Message::failure));
         let settings = compiled.settings.apply(&self.setup.root, mode == Mode::On);

@@ -2,7 +2,9 @@
 //!
 //! `ruleset` is the typed language of nft(8), `compile` makes it from the configuration.
 pub mod apply;
+pub mod backend;
 pub mod compile;
+pub mod json;
 pub mod live;
 pub mod names;
 pub mod plan;

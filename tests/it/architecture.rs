@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["builtin", "inputs", "model", "node", "parallel", "paths"]),
     ("node", &["inputs", "model", "paths"]),
     ("lint", &["builtin", "config", "inputs", "iptables/compile", "iptables/simulate", "model", "node", "paths"]),
+    ("listing", &["model"]),
     ("iptables/ruleset", &["model"]),
     ("iptables/names", &["iptables/ruleset", "model"]),
     ("iptables/limits", &["config", "model"]),
@@ -26,11 +27,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "builtin", "config", "inputs", "iptables/limits", "iptables/names", "iptables/ruleset", "model", "node",
         "parallel", "paths", "settings",
     ]),
-    ("iptables/plan", &["iptables/names", "iptables/ruleset", "model"]),
+    ("iptables/plan", &["iptables/names", "iptables/ruleset", "listing", "model"]),
     ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model", "simulate"]),
-    ("connections", &[
-        "inputs", "iptables/ruleset", "iptables/simulate", "model", "nflog", "node", "parallel", "paths",
-    ]),
+    ("connections", &["inputs", "model", "nflog", "node", "parallel", "paths", "simulate"]),
     ("nftables/ruleset", &["model", "nftables/names"]),
     ("nftables/names", &["model"]),
     ("nftables/compile", &[
@@ -39,24 +38,33 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
     ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),
+    ("nftables/json", &["model", "nftables/names", "nftables/ruleset"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
     ("system", &["nflog"]),
     ("settings", &["config", "paths", "system"]),
     ("iptables/apply", &["iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
     ("iptables/backend", &[
-        "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan", "model", "paths",
+        "config", "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan",
+        "iptables/ruleset", "listing", "model", "paths", "system",
+    ]),
+    ("nftables/backend", &[
+        "config", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/names",
+        "nftables/plan", "nftables/ruleset",
+    ]),
+    ("backend", &[
+        "config", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
+        "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
+        "nftables/json", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
         "system",
     ]),
-    ("backend", &["inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/ruleset", "system"]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
     ("daemon", &["backend", "config", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
     ("cli", &[
-        "backend", "builtin", "config", "connections", "daemon", "inputs", "iptables/apply", "iptables/backend",
-        "iptables/compile", "iptables/plan", "iptables/ruleset", "iptables/simulate", "lint", "model", "nflog",
-        "node", "paths", "pmxcfs", "system", "trial",
+        "backend", "builtin", "config", "connections", "daemon", "inputs", "lint", "listing", "model", "nflog",
+        "node", "paths", "pmxcfs", "simulate", "system", "trial",
     ]),
 ];
 

@@ -4,29 +4,25 @@ mod render;
 
 use super::args::CompileOptions;
 use super::{Context, load, output};
-use crate::iptables::apply::Firewall;
-use crate::iptables::plan::{Listing, Live};
-use anyhow::{Result, bail};
+use crate::backend::Document;
+use anyhow::{Context as _, Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     load::note_trial(context);
+    let mut backend = load::backend(context, context.kind);
     if options.offline {
-        let compiled = load::compiled(context, Live::empty)?;
-        return output::data(&text(context, &Listing::new(&compiled.ruleset, None, compiled.enabled)));
-    }
-    if !nix::unistd::geteuid().is_root() {
+        backend = backend.offline();
+    } else if !nix::unistd::geteuid().is_root() {
         bail!("only root can read the live rules; 'pve-firewall compile --offline' does not need them");
     }
-    let mut firewall = Firewall::new(&context.root, context.variant);
-    let live = firewall.live();
-    let compiled = load::compiled(context, || live.clone())?;
-    if options.diff {
-        output::data(&diff::text(&mut firewall, &compiled.ruleset, &live)?)?;
-    } else {
-        output::data(&text(context, &Listing::new(&compiled.ruleset, Some(&live), compiled.enabled)))?;
-    }
-    let faults: Vec<String> = live.faults().iter().map(|(part, why)| format!("{part}: {why}")).collect();
-    if !faults.is_empty() {
+    let compiled = load::read(context, &mut backend)?.compiled;
+    let text = match options.diff {
+        true => diff::text(&backend.difference(&compiled.rules)?),
+        false => text(context, &backend.document(&compiled))?,
+    };
+    output::data(&text)?;
+    let faults = backend.unreadable();
+    if !options.offline && !faults.is_empty() {
         bail!(
             "some live rules could not be read and are shown as missing: {}; fix this and run the command again",
             faults.join("; ")
@@ -35,6 +31,10 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     Ok(())
 }
 
-fn text(context: &Context, listing: &Listing<'_>) -> String {
-    if context.for_people() { render::text(listing) } else { listing.to_string() }
+fn text(context: &Context, document: &Document) -> Result<String> {
+    Ok(match document {
+        Document::Listing(listing) if context.for_people() => render::text(listing),
+        Document::Listing(listing) => listing.to_string(),
+        Document::Json(json) => serde_json::to_string_pretty(json).context("cannot write JSON")? + "\n",
+    })
 }

@@ -7,22 +7,19 @@ pub(super) use alive::Alive;
 
 use super::args::PreviewOptions;
 use super::candidates::Candidates;
-use super::compile::diff;
 use super::{Context, check, load, output, require_root};
-use crate::backend::Compiled;
+use crate::backend::{Compiled, Rules};
 use crate::config::in_force;
 use crate::connections::{Comparison, Network, compare};
 use crate::daemon::cut::surroundings;
 use crate::inputs::{File, Tree};
-use crate::iptables::apply::{Firewall, family_name};
-use crate::iptables::plan::{Action, Plan, Planned, TableName};
 use crate::lint::Finding;
-use crate::model::{Family, Origin, Severity};
+use crate::listing::Difference;
+use crate::model::{Origin, Severity};
+use crate::simulate::Sent;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,16 +31,6 @@ pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
     preview.permit(options.force)
 }
 
-/// A chain or set that would change.
-pub(super) struct Change {
-    /// Its part, such as `iptables filter`.
-    pub part: String,
-    /// The action.
-    pub action: Action,
-    /// Its name.
-    pub name: String,
-}
-
 /// The effect of the candidates.
 pub(super) struct Preview {
     /// The candidates.
@@ -52,9 +39,8 @@ pub(super) struct Preview {
     pub tree: Tree,
     /// The findings of `check`.
     findings: Vec<Finding>,
-    changes: Vec<Change>,
-    /// The changes line by line.
-    diff: String,
+    /// The chains and sets that would change, line by line.
+    difference: Difference,
     /// Warnings about traffic that would be accepted.
     warnings: Vec<String>,
     /// The current connections and their verdicts.
@@ -79,23 +65,26 @@ impl Preview {
         }
         let mut facts = load::facts_source(context, node.clone());
         let findings = candidates.findings(&tree, &mut facts);
-        let mut firewall = Firewall::new(&context.root, context.variant);
-        let live = firewall.live();
         let known = load::settled(context, &node, tree.clone());
         // during a trial, the current rules are those of the trial
         let on_trial = TrialStore::new(&context.root).load().ok().flatten();
         let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(&known));
-        let before = load::compile(on_trial, &mut facts, || live.clone()).compiled;
+        let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
         let wanted = in_force(&Arc::new(candidates.over(&known)), Some(&known)).tree;
-        let after = load::compile(Arc::unwrap_or_clone(wanted), &mut facts, || live.clone()).compiled;
-        let plan = Plan::new(&after.ruleset, &live);
+        let after = backend.compile(&wanted, facts.collect(&wanted));
         let alive = Alive::now();
         let network = Network::new(&tree, &node, surroundings());
-        let comparison = compare(&alive.connections, &network, &before.ruleset, &after.ruleset, processors());
+        let ask = |sent: &Sent<'_>, rules: &Rules| rules.decide(sent);
+        let comparison = compare(
+            &alive.connections,
+            &network,
+            &|sent| ask(sent, &before.rules),
+            &|sent| ask(sent, &after.rules),
+            processors(),
+        );
         Ok(Preview {
             findings,
-            changes: changes(&plan),
-            diff: diff::text(&mut firewall, &after.ruleset, &live)?,
+            difference: backend.difference(&after.rules)?,
             warnings: warnings(&before, &after),
             alive,
             comparison,
@@ -154,27 +143,6 @@ impl Preview {
     }
 }
 
-/// The chains and sets that would be created, changed and removed.
-fn changes(plan: &Plan) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|table| (family, table)));
-    for (family, table) in tables {
-        let part = format!("{} {}", family_name(family), table.as_str());
-        collect(&part, &plan.table(table, family).chains, &mut changes);
-    }
-    collect("ebtables", &plan.bridge.chains, &mut changes);
-    collect("ipset", &plan.sets.sets, &mut changes);
-    changes
-}
-
-fn collect<N: Display>(part: &str, planned: &BTreeMap<N, Planned>, changes: &mut Vec<Change>) {
-    for (name, planned) in planned {
-        if matches!(planned.action, Action::Create | Action::Update | Action::Delete) {
-            changes.push(Change { part: part.to_string(), action: planned.action, name: name.to_string() });
-        }
-    }
-}
-
 /// Warnings about parts of the firewall that would be disabled.
 fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -192,8 +160,11 @@ fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
         let devices = if lost == 1 { "1 network device".to_string() } else { format!("{lost} network devices") };
         warnings.push(format!("{devices} of guests would have no rules: all their traffic is accepted"));
     }
-    if !before.nftables && after.nftables {
-        warnings.push("nftables: 1 selects the other backend, which is not simulated".into());
+    if before.nftables != after.nftables {
+        let name = if after.nftables { "nftables" } else { "iptables" };
+        warnings.push(format!(
+            "host.fw selects the other backend, {name}, which is not simulated here; running guests must be restarted"
+        ));
     }
     warnings
 }

@@ -1,8 +1,9 @@
 //! Text and JSON output of a preview.
-use super::{Change, Preview};
+use super::Preview;
+use crate::cli::compile::diff;
 use crate::cli::style::{BAD, CHANGE, FAINT, TITLE, paint};
 use crate::connections::Refused;
-use crate::iptables::plan::Action;
+use crate::listing::{Action, Change};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
@@ -17,21 +18,21 @@ pub(super) fn text(preview: &Preview, diff: bool) -> String {
     for warning in &preview.warnings {
         text += &format!("{}\n", paint(BAD, format_args!("WARNING: {warning}")));
     }
-    text += &changes(&preview.changes);
+    text += &changes(&preview.difference.changes);
     if diff {
-        text += &preview.diff;
+        text += &diff::text(&preview.difference);
     }
     text + &connections(preview)
 }
 
 fn changes(changes: &[Change]) -> String {
-    let count = |set: bool| changes.iter().filter(|change| (change.part == "ipset") == set).count();
+    let count = |set: bool| changes.iter().filter(|change| change.is_set == set).count();
     let (chains, sets) = (count(false), count(true));
     if changes.is_empty() {
         return "No chain and no set changes on this node\n".to_string();
     }
     let mut text = paint(TITLE, format_args!("{} and {}:", number(chains, "chain"), number(sets, "set"))) + "\n";
-    for Change { part, action, name } in changes.iter().take(CHANGES) {
+    for Change { part, is_set: _, action, name, old: _, new: _ } in changes.iter().take(CHANGES) {
         text += &format!("  {} {part}: {name}\n", paint(CHANGE, word(*action)));
     }
     text + &more(changes.len(), CHANGES)
@@ -102,7 +103,7 @@ pub(super) fn json(preview: &Preview) -> Result<String> {
     let object = json!({
         "files": preview.candidates.0.iter().map(|given| given.path.as_str()).collect::<Vec<_>>(),
         "warnings": preview.warnings,
-        "changes": preview.changes.iter().map(change).collect::<Vec<_>>(),
+        "changes": preview.difference.changes.iter().map(change).collect::<Vec<_>>(),
         "connections": {
             "judged": preview.comparison.judged,
             "refused": preview.comparison.refused.iter().map(refused).collect::<Vec<_>>(),

@@ -2,10 +2,10 @@
 use crate::cli::endpoint::{Endpoint, Kind};
 use crate::cli::load::View;
 use crate::config::{Configuration, GuestFiles, IpSet};
-use crate::iptables::simulate::{End, GuestPort};
 use crate::model::guest::GuestKind;
 use crate::node::{self, Link, Listed};
 use crate::paths::VMLIST;
+use crate::simulate::{End, GuestPort};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -91,11 +91,11 @@ fn here(what: &str, guests: &[Listed]) -> String {
 
 /// The guest's device that has an address: by the guest's configuration, or else by the device's IP filter.
 fn owner(view: &View, address: IpAddr) -> Option<GuestPort> {
-    let View { tree, facts, configuration, .. } = view;
+    let View { tree, facts, compiled } = view;
     let guests = listed(view);
     let links = guests.iter().filter_map(|guest| Some(node::links(tree.content(&guest.conf(&facts.node))?, guest)));
     let links: Vec<Link> = links.flatten().collect();
-    let filters = configuration.guests.iter().filter_map(|guest| match &guest.files {
+    let filters = compiled.configuration.guests.iter().filter_map(|guest| match &guest.files {
         GuestFiles::Read { firewall, devices: _ } => Some((guest.listed.vmid, &firewall.definitions.sets)),
         GuestFiles::Unreadable { live: _ } => None,
     });
@@ -142,7 +142,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
 
 /// Why the firewall filters nothing for an endpoint; `None` if it does.
 pub(super) fn switched_off(located: &Located, view: &View) -> Option<String> {
-    let Configuration { host, guests, .. } = &*view.configuration;
+    let Configuration { host, guests, .. } = &*view.compiled.configuration;
     match &located.end {
         End::Host if !host.options.enable => Some("the host firewall is off: 'enable: 0' in host.fw".to_string()),
         End::Host | End::Port { .. } => None,

@@ -6,36 +6,28 @@ mod render;
 use super::args::SimulateOptions;
 use super::load::{self, View};
 use super::{Context, output};
-use crate::iptables::plan::Live;
-use crate::iptables::ruleset::Target;
-use crate::iptables::simulate::{Answer, AnyRule, Layer, Packet, Passage, Question, Step, Verdict, Walk, simulate};
 use crate::model::Origin;
 use crate::node::broadcasts;
+use crate::simulate::{Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     load::note_trial(context);
-    let view = load::read(context, Live::empty)?;
+    let view = load::read_in_use(context)?;
     let (from, to) = locate::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
     let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| locate::switched_off(one, &view)).collect();
-    let ruleset = &view.compiled.ruleset;
-    let question = Question {
-        ruleset,
-        packet: &packet,
-        from: from.end,
-        to: to.end,
-        broadcasts: broadcasts(&view.facts.routes_v4),
-    };
-    let answer = simulate(&question);
-    let (known, notes) = (known(options, &packet), notes(&view, off, &packet, &answer));
+    let broadcasts = broadcasts(&view.facts.routes_v4);
+    let sent = Sent { packet: &packet, from: from.end, to: to.end, broadcasts: &broadcasts };
+    let trace = view.compiled.rules.trace(&sent);
+    let (known, notes) = (known(options, &packet), notes(&view, off, &packet, &trace));
     if options.json {
-        let object = object(&known, &answer, &notes);
+        let object = object(&known, &trace, &notes);
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
         return output::data(&format!("{text}\n"));
     }
-    output::data(&render::text(&known, &answer, &notes, context.verbose))
+    output::data(&render::text(&known, &trace, &notes, context.verbose))
 }
 
 /// The known fields of the packet by name.
@@ -55,7 +47,7 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
 }
 
 /// Notes that explain the verdict.
-fn notes(view: &View, off: Vec<String>, packet: &Packet, answer: &Answer<'_>) -> Vec<String> {
+fn notes(view: &View, off: Vec<String>, packet: &Packet, trace: &Trace) -> Vec<String> {
     let mut notes = if view.compiled.enabled {
         off
     } else {
@@ -67,68 +59,43 @@ fn notes(view: &View, off: Vec<String>, packet: &Packet, answer: &Answer<'_>) ->
     if !unknown.is_empty() {
         notes.push(format!("not given, so rules with a match on it do not match: {}", unknown.join(", ")));
     }
-    if let Layer::Ip(family) = packet.layer
-        && view.compiled.ruleset.raw[family].values().any(|chain| !chain.rules().is_empty())
-    {
-        notes.push("not simulated: the table raw, with its SYN flood limit and conntrack helpers".to_string());
-    }
-    if packet.layer == Layer::Arp {
-        notes.push("ARP is filtered by ebtables only".to_string());
-    }
-    let queued = |walk: &Walk<'_>| {
-        let rule = walk.decision.as_ref().map(|decision| decision.rule.rule);
-        matches!(rule, Some(AnyRule::Ip(rule)) if matches!(rule.target, Target::Nfqueue(_)))
-    };
-    if answer.hops.iter().flat_map(|hop| &hop.walks).any(queued) {
-        notes.push("accepted, and sent to an IPS with NFQUEUE, which may still drop it".to_string());
-    }
+    notes.extend(trace.notes.iter().map(|note| (*note).to_string()));
     notes
 }
 
-fn object(known: &[(&str, String)], answer: &Answer<'_>, notes: &[String]) -> Value {
-    let rule = |step: &Step<'_>| json!({ "rule": step.line(), "origin": origin(step.rule.origin()) });
-    let decided_by = answer.decision().map(|decision| {
+fn object(known: &[(&str, String)], trace: &Trace, notes: &[String]) -> Value {
+    let rule = |rule: &TracedRule| json!({ "rule": rule.line, "origin": origin(&rule.origin) });
+    let decided_by = trace.decision.as_ref().map(|decision| {
         let callers: Vec<_> = decision.callers.iter().rev().map(rule).collect();
         let cause = &decision.cause;
         json!({
-            "rule": cause.line(),
-            "origin": origin(cause.rule.origin()),
-            "carried_out_by": decision.rule.line(),
+            "rule": cause.line,
+            "origin": origin(&cause.origin),
+            "carried_out_by": decision.rule.line,
             "called_by": callers,
         })
     });
-    let answered_with = match answer.verdict {
-        Verdict::Reject(with) => Some(with.to_string()),
-        Verdict::Accept | Verdict::Drop => None,
-    };
     json!({
         "packet": known.iter().map(|(name, value)| (name.to_string(), json!(value))).collect::<serde_json::Map<_, _>>(),
-        "action": answer.verdict.to_string(),
-        "answered_with": answered_with,
+        "action": trace.verdict.to_string(),
+        "answered_with": trace.answered_with,
         "decided_by": decided_by,
-        "way": answer.hops.iter().map(hop).collect::<Vec<_>>(),
+        "way": trace.hops.iter().map(hop).collect::<Vec<_>>(),
         "notes": notes,
     })
 }
 
-fn hop(passage: &Passage<'_>) -> Value {
-    let table = |walk: &Walk<'_>| {
-        let rule = |step: &Step<'_>| {
-            json!({
-                "depth": step.depth,
-                "rule": step.line(),
-                "matched": step.matched,
-                "origin": origin(step.rule.origin()),
-            })
-        };
+fn hop(TracedHop { place, tables }: &TracedHop) -> Value {
+    let rule = |TracedRule { line, origin: from, depth, matched }: &TracedRule| json!({ "depth": depth, "rule": line, "matched": matched, "origin": origin(from) });
+    let table = |TracedTable { tool, hook, rules, verdict, decided: _ }: &TracedTable| {
         json!({
-            "tool": walk.tables.tool(),
-            "hook": passage.hop.hook(),
-            "rules": walk.steps.iter().map(rule).collect::<Vec<_>>(),
-            "action": walk.verdict.to_string(),
+            "tool": tool,
+            "hook": hook,
+            "rules": rules.iter().map(rule).collect::<Vec<_>>(),
+            "action": verdict.to_string(),
         })
     };
-    json!({ "hop": passage.hop.to_string(), "tables": passage.walks.iter().map(table).collect::<Vec<_>>() })
+    json!({ "hop": place, "tables": tables.iter().map(table).collect::<Vec<_>>() })
 }
 
 /// The origin of a rule: file and line, or a description.

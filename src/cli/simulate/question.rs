@@ -4,9 +4,10 @@ use crate::builtin::databases::Databases;
 use crate::builtin::icmp;
 use crate::cli::args::SimulateOptions;
 use crate::inputs::Facts;
-use crate::iptables::simulate::{Layer, Packet};
+
 use crate::lint;
 use crate::model::{Family, IcmpType};
+use crate::simulate::{Layer, Packet};
 use anyhow::{Context as _, Result, bail};
 use std::net::IpAddr;
 

@@ -1,8 +1,9 @@
 //! Scripts for the restore tools.
-use super::diff::{Action, Planned, SetPlan, TablePlan};
+use super::diff::{Planned, SetPlan, TablePlan};
 use super::live::{Hook, TableName};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
+use crate::listing::Action;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;

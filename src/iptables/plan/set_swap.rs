@@ -5,10 +5,11 @@
 //! could pass that the old and the new configuration refuse. So the new content of such sets is first created under other
 //! names, and the table switches to these together with its own change. Then no rule uses the original sets, and a second
 //! update switches the rules back to them without changing their meaning.
-use super::diff::{Action, Plan, TablePlan};
+use super::diff::{Plan, TablePlan};
 use super::live::{Live, TableName};
 use crate::iptables::names::next_set;
 use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, Table};
+use crate::listing::Action;
 use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;

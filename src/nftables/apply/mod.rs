@@ -5,7 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
 
 mod bisect;
+mod dump;
 mod quarantine;
+
+pub use dump::Lines;
 
 use super::live;
 use super::names::TableName;

@@ -4,7 +4,7 @@ mod decode;
 mod read;
 
 pub use decode::{LiveChain, LiveElement, LiveRule, LiveSet};
-pub use read::{chain_rules, read, read_parts};
+pub use read::{chain_rules, exists, read, read_parts};
 
 use crate::nftables::names::TableName;
 use std::collections::{BTreeMap, BTreeSet};

@@ -150,3 +150,19 @@ fn fill(table: TableName, name: &str, set: &mut LiveSet) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether one of the two tables is there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn exists() -> Result<bool> {
+    for name in TableName::ALL {
+        let found = nft_list(NftObjects::Tables, family(name), &[], |found: &mut bool, body| {
+            *found |= decode::table(body).0 == name.as_str();
+        })?;
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,134 @@
+//! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
+use super::apply::{Firewall, Lines, Outcome};
+use super::compile::Compiler;
+use super::names::TableName;
+use super::plan::{ChainChange, SetChange, TablePlan};
+use super::ruleset::{Ruleset, Table};
+use crate::config::{ConfigCache, Configuration};
+use crate::inputs::{Facts, Tree};
+use crate::listing::{Action, Change, Count, Difference, NftCount};
+use crate::model::Origin;
+use anyhow::Result;
+use std::sync::Arc;
+
+/// The nftables backend of one process. Keep one for the process's life: it remembers what it has compiled, what is live, and
+/// which rules the kernel refused.
+pub struct Nftables {
+    cache: ConfigCache,
+    compiler: Compiler,
+    firewall: Firewall,
+}
+
+impl Nftables {
+    /// Nothing is run yet. Compiling uses so many threads.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Nftables { cache: ConfigCache::new(threads), compiler: Compiler::new(threads), firewall: Firewall::default() }
+    }
+
+    /// Compiles a configuration. Guests with an unreadable file keep what is live, without asking for it.
+    pub fn compile(&mut self, tree: &Tree, facts: &Facts) -> (Arc<Configuration>, Arc<Ruleset>) {
+        let configuration = self.cache.read(tree, facts);
+        let ruleset = self.compiler.compile(&configuration, facts);
+        (configuration, ruleset)
+    }
+
+    /// Makes a ruleset live, with little effort where nothing has happened since the last call.
+    pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
+        self.firewall.update(ruleset)
+    }
+
+    /// Deletes both tables.
+    pub fn remove(&mut self) -> Outcome {
+        self.firewall.remove()
+    }
+
+    /// Whether an update would change anything.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn differs(&mut self, wanted: &Ruleset) -> Result<bool> {
+        Ok(!self.firewall.plan(wanted)?.is_empty())
+    }
+
+    /// What an update would change, with the lines as nft lists them.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or has no network namespace of its own for the wanted rules.
+    pub fn difference(&mut self, wanted: &Arc<Ruleset>) -> Result<Difference> {
+        let plan = self.firewall.plan(wanted)?;
+        if plan.is_empty() {
+            return Ok(Difference::default());
+        }
+        let old = self.firewall.texts();
+        let (new, outcome) = self.firewall.texts_of(wanted)?;
+        let mut difference = Difference { changes: Vec::new(), refused: outcome.faults };
+        let nothing = Lines::new();
+        for (name, changes) in &plan.tables {
+            let side = |texts: &'_ std::collections::BTreeMap<TableName, Lines>| texts.get(name).cloned();
+            let (old, new) = (side(&old).unwrap_or_default(), side(&new).unwrap_or_default());
+            let new = if changes.wanted { &new } else { &nothing };
+            let table = wanted.tables.get(name);
+            collect(&name.to_string(), changes, table, (&old, new), &mut difference.changes);
+        }
+        Ok(difference)
+    }
+}
+
+fn collect(
+    part: &str,
+    changes: &TablePlan,
+    table: Option<&Table>,
+    (old, new): (&Lines, &Lines),
+    into: &mut Vec<Change>,
+) {
+    let change = |name: &str, is_set: bool, action: Action, origins: Vec<Origin>| {
+        let lines = new.get(name).cloned().unwrap_or_default();
+        // the first line of a base chain is its hook; if a rule was refused, lines and origins do not correspond
+        let hook = lines.len().checked_sub(origins.len()).filter(|hook| *hook <= 1 && !is_set);
+        let origin = |at: usize| origins.get(at.checked_sub(hook?)?).cloned();
+        let new = lines.into_iter().enumerate().map(|(at, line)| (line, origin(at))).collect();
+        let old = old.get(name).cloned().unwrap_or_default();
+        Change { part: part.to_string(), is_set, action, name: name.to_string(), old, new }
+    };
+    if !changes.wanted {
+        into.extend(old.keys().map(|name| change(name, name.contains('/'), Action::Delete, Vec::new())));
+        return;
+    }
+    for (name, what) in &changes.sets {
+        let action = match what {
+            SetChange::Create => Action::Create,
+            SetChange::Refill | SetChange::Recreate => Action::Update,
+            SetChange::Delete => Action::Delete,
+        };
+        into.push(change(name, true, action, Vec::new()));
+    }
+    let maps = changes.elements.keys().filter(|name| !changes.sets.contains_key(*name));
+    into.extend(maps.map(|name| change(name, true, Action::Update, Vec::new())));
+    for (name, what) in &changes.chains {
+        let action = match what {
+            ChainChange::Create => Action::Create,
+            ChainChange::Rewrite | ChainChange::Edit(_) => Action::Update,
+            ChainChange::Delete => Action::Delete,
+        };
+        let chain = table.and_then(|table| table.chains.get(name.as_str()));
+        let origins = chain.map(|chain| chain.rules().iter().map(|rule| rule.origin.clone()).collect());
+        into.push(change(name, false, action, origins.unwrap_or_default()));
+    }
+}
+
+/// How many chains, rules and sets a ruleset has.
+#[must_use]
+pub fn count(ruleset: &Ruleset) -> Count {
+    let of = |name| {
+        let Some(Table { chains, sets, maps, dynamic_sets, helpers: _ }) = ruleset.tables.get(&name) else {
+            return NftCount::default();
+        };
+        NftCount {
+            chains: chains.len(),
+            rules: chains.values().map(|chain| chain.rules().len()).sum(),
+            sets: sets.len() + maps.len() + dynamic_sets.len(),
+        }
+    };
+    Count::Nftables { host: of(TableName::Host), guests: of(TableName::Guests) }
+}
