@@ -71,7 +71,7 @@ fn script(compiled: &Compiled, family: Family, live: &LiveTable) -> String {
 fn parse(bencher: Bencher<'_, '_>, guests: usize) {
     let (site, facts) = (site(guests), trees::facts());
     let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
-    bencher.bench(|| parsed(&site.tree, Parser { databases: &databases }));
+    bencher.bench(|| parsed(&site.tree, Parser { databases: &databases, sdn: &BTreeSet::new() }));
 }
 
 fn parsed(tree: &Tree, parser: Parser<'_>) -> (Cluster, usize) {

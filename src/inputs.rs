@@ -67,7 +67,8 @@ pub struct Tree {
     /// The directory that was read, without a trailing slash; reports use it in file names.
     pub root: String,
     /// The relevant files by their path below the root, such as `firewall/100.fw`:
-    /// `.vmlist`, `.members`, `corosync.conf`, `firewall/*.fw`, `sdn/firewall/*.fw`, `nodes/NODE/host.fw`,
+    /// `.vmlist`, `.members`, `corosync.conf`, `firewall/*.fw`, `sdn/firewall/*.fw`, `sdn/.running-config`,
+    /// `sdn/pve-ipam-state.json`, `priv/ipam.db`, `nodes/NODE/host.fw`,
     /// `nodes/NODE/qemu-server/*.conf` and `nodes/NODE/lxc/*.conf` of the own node.
     pub files: BTreeMap<Arc<str>, File>,
 }

@@ -66,12 +66,21 @@ pub const COROSYNC: &str = "corosync.conf";
 /// `firewall/cluster.fw`
 pub const CLUSTER: &str = "firewall/cluster.fw";
 
+/// The SDN configuration in force.
+pub const SDN_RUNNING: &str = "sdn/.running-config";
+/// The state of the IPAM of Proxmox VE.
+pub const IPAM_STATE: &str = "sdn/pve-ipam-state.json";
+/// The same, of older versions.
+pub const IPAM_DATABASE: &str = "priv/ipam.db";
+
 /// The folder of cluster.fw and of the guests' firewall files.
 pub const FIREWALL_FOLDER: &str = "firewall";
 /// The folder of SDN.
 pub const SDN_FOLDER: &str = "sdn";
 /// The folder of the vnets' firewall files.
 pub const VNET_FOLDER: &str = "sdn/firewall";
+/// The folder of files that only root can read.
+pub const PRIVATE_FOLDER: &str = "priv";
 /// The folder of the nodes' folders.
 pub const NODES_FOLDER: &str = "nodes";
 
@@ -108,6 +117,12 @@ pub enum TreeFile<'a> {
     Corosync,
     /// [`CLUSTER`]
     Cluster,
+    /// [`SDN_RUNNING`]
+    SdnRunning,
+    /// [`IPAM_STATE`]
+    IpamState,
+    /// [`IPAM_DATABASE`]
+    IpamDatabase,
     /// `nodes/<node>/host.fw`
     Host(&'a str),
     /// `firewall/<VMID>.fw`; the name may be any but `cluster`.
@@ -134,6 +149,9 @@ impl<'a> TreeFile<'a> {
             MEMBERS => Some(TreeFile::Members),
             COROSYNC => Some(TreeFile::Corosync),
             CLUSTER => Some(TreeFile::Cluster),
+            SDN_RUNNING => Some(TreeFile::SdnRunning),
+            IPAM_STATE => Some(TreeFile::IpamState),
+            IPAM_DATABASE => Some(TreeFile::IpamDatabase),
             _ => None,
         };
         if fixed.is_some() {
@@ -166,6 +184,7 @@ impl<'a> TreeFile<'a> {
                 name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             }
             TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::Cluster | TreeFile::Host(_) => true,
+            TreeFile::SdnRunning | TreeFile::IpamState | TreeFile::IpamDatabase => true,
         }
     }
 
@@ -178,6 +197,7 @@ impl<'a> TreeFile<'a> {
             TreeFile::Guest(_) => Some(FileKind::Guest),
             TreeFile::Vnet(_) => Some(FileKind::Vnet),
             TreeFile::VmList | TreeFile::Members | TreeFile::Corosync | TreeFile::GuestConfig { .. } => None,
+            TreeFile::SdnRunning | TreeFile::IpamState | TreeFile::IpamDatabase => None,
         }
     }
 
@@ -208,6 +228,9 @@ impl fmt::Display for TreeFile<'_> {
             TreeFile::Members => f.write_str(MEMBERS),
             TreeFile::Corosync => f.write_str(COROSYNC),
             TreeFile::Cluster => f.write_str(CLUSTER),
+            TreeFile::SdnRunning => f.write_str(SDN_RUNNING),
+            TreeFile::IpamState => f.write_str(IPAM_STATE),
+            TreeFile::IpamDatabase => f.write_str(IPAM_DATABASE),
             TreeFile::Host(node) => write!(f, "{NODES_FOLDER}/{node}/{HOST_FILE}"),
             TreeFile::Guest(id) => write!(f, "{FIREWALL_FOLDER}/{id}.fw"),
             TreeFile::Vnet(name) => write!(f, "{VNET_FOLDER}/{name}.fw"),
@@ -233,6 +256,9 @@ mod tests {
             ("firewall/0100.fw", false),
             ("firewall/new.fw", false),
             ("sdn/firewall/vnet1.fw", true),
+            ("sdn/.running-config", true),
+            ("sdn/pve-ipam-state.json", true),
+            ("priv/ipam.db", true),
             ("sdn/firewall/a b.fw", false),
             ("nodes/n1/host.fw", true),
             ("nodes/n2/host.fw", false),

@@ -4,15 +4,15 @@
 //! parsed again when either differs.
 use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 use super::names::{Definitions, IpSet};
-use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Vnet};
+use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Sdn, Vnet, sdn};
 use crate::builtin::databases::Databases;
 use crate::inputs::{Facts, File, Tree};
 use crate::model::guest::GuestKind;
 use crate::model::{Interface, Report};
 use crate::node::{self, Listed, Listing, Network};
 use crate::parallel;
-use crate::paths::{CLUSTER, TreeFile, VMLIST, VNET_FOLDER};
-use std::collections::BTreeMap;
+use crate::paths::{CLUSTER, IPAM_DATABASE, IPAM_STATE, SDN_RUNNING, TreeFile, VMLIST, VNET_FOLDER};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Parses configuration trees and caches the result.
@@ -31,6 +31,7 @@ struct Last {
     facts: Facts,
     listing: Arc<Listing>,
     cluster: ClusterSource,
+    sdn: SdnSource,
     names: Arc<NamesInUse>,
     host: Source,
     vnets: BTreeMap<String, Source>,
@@ -45,6 +46,15 @@ struct ClusterSource {
     /// The node's network: the alias `local_network` if the file does not define it.
     network: Alias,
     databases: Arc<Databases>,
+    /// The names of the IP sets of SDN.
+    sdn: Arc<BTreeSet<String>>,
+}
+
+/// The inputs of the IP sets of SDN.
+#[derive(PartialEq)]
+struct SdnSource {
+    running: Source,
+    ipam: Source,
 }
 
 /// The definitions that other files can refer to. While these are unchanged, the values of other files depend only on them.
@@ -53,6 +63,8 @@ struct NamesInUse {
     root: String,
     node: String,
     databases: Arc<Databases>,
+    /// The names of the IP sets of SDN.
+    sdn: Arc<BTreeSet<String>>,
     /// The names of sets and groups in cluster.fw, and the values of aliases.
     cluster: Cluster,
 }
@@ -98,13 +110,17 @@ impl Last {
         let shared = || {
             let network = Network::read(tree, facts);
             let databases = databases(old, facts);
-            let source = ClusterSource { file: file(tree, CLUSTER), network: network.own(), databases };
+            let sdn_source = SdnSource::of(tree);
+            let sdn = old.filter(|old| old.sdn == sdn_source).map(|old| old.configuration.sdn.clone());
+            let sdn = sdn.unwrap_or_else(|| Arc::new(sdn_source.read()));
+            let names = sdn.names.clone();
+            let source = ClusterSource { file: file(tree, CLUSTER), network: network.own(), databases, sdn: names };
             let known = old.filter(|old| old.cluster == source).map(|old| old.configuration.cluster.clone());
             let cluster = known.unwrap_or_else(|| Arc::new(source.read()));
-            (network, source, cluster)
+            (network, source, cluster, sdn_source, sdn)
         };
-        let ((listing, guests), (network, source, cluster)) = parallel::both(threads, guests, shared);
-        let names = NamesInUse::of(tree, facts, source.databases.clone(), &cluster);
+        let ((listing, guests), (network, source, cluster, sdn_source, sdn)) = parallel::both(threads, guests, shared);
+        let names = NamesInUse::of(tree, facts, &source, &cluster);
         // if the names have changed, no cached file can be reused
         let old = old.filter(|old| *old.names == names);
         let names = old.map_or_else(|| Arc::new(names), |old| old.names.clone());
@@ -123,6 +139,7 @@ impl Last {
             databases: source.databases.clone(),
             network,
             cluster,
+            sdn,
             host,
             vnets: vnet_sources.iter().map(vnet).collect(),
             guests: names.guests(old, &guests, threads),
@@ -133,6 +150,7 @@ impl Last {
             facts: facts.clone(),
             listing,
             cluster: source,
+            sdn: sdn_source,
             names,
             host: host_source,
             vnets: vnet_sources,
@@ -152,6 +170,11 @@ fn content((_, file): &Source) -> &[u8] {
         Some(File::Content(content)) => content,
         Some(File::Unreadable(_)) | None => &[],
     }
+}
+
+/// The name of a file with its content; `None` if it is absent, empty or unreadable.
+fn known(source: &Source) -> Option<(&Arc<str>, &[u8])> {
+    Some((&source.0, content(source))).filter(|(_, content)| !content.is_empty())
 }
 
 fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
@@ -186,17 +209,36 @@ fn databases(old: Option<&Last>, facts: &Facts) -> Arc<Databases> {
     old.filter(same).map_or_else(read, |old| old.cluster.databases.clone())
 }
 
+impl SdnSource {
+    fn of(tree: &Tree) -> Self {
+        // the file of older versions counts where there is no newer one
+        let state = [IPAM_STATE, IPAM_DATABASE].into_iter().find(|path| tree.files.contains_key(*path));
+        SdnSource { running: file(tree, SDN_RUNNING), ipam: file(tree, state.unwrap_or(IPAM_STATE)) }
+    }
+
+    fn read(&self) -> Parsed<Sdn> {
+        let mut reports = Vec::new();
+        for (label, file) in [&self.running, &self.ipam] {
+            if let Some(File::Unreadable(why)) = file {
+                reports.push(Report::file(label, format!("cannot be read ({why}): its IP sets do not exist")));
+            }
+        }
+        let value = sdn::parse(known(&self.running), known(&self.ipam), &mut reports);
+        Parsed { value, reports }
+    }
+}
+
 impl ClusterSource {
     fn read(&self) -> Parsed<Cluster> {
         let mut reports = Vec::new();
-        let parser = Parser { databases: &self.databases };
+        let parser = Parser { databases: &self.databases, sdn: &self.sdn };
         let value = parser.cluster(content(&self.file), &self.file.0, &self.network, &mut reports);
         Parsed { value, reports }
     }
 }
 
 impl NamesInUse {
-    fn of(tree: &Tree, facts: &Facts, databases: Arc<Databases>, cluster: &Cluster) -> Self {
+    fn of(tree: &Tree, facts: &Facts, source: &ClusterSource, cluster: &Cluster) -> Self {
         // exhaustive: a new field must be added here if other files can refer to it
         let Cluster { file, options: _, definitions, local_network, own_local_network, rules: _, groups } = cluster;
         let Definitions { aliases, sets } = definitions;
@@ -210,11 +252,13 @@ impl NamesInUse {
             rules: Vec::new(),
             groups: groups.keys().map(|name| (name.clone(), Group::default())).collect(),
         };
-        NamesInUse { root: tree.root.clone(), node: facts.node.clone(), databases, cluster }
+        let ClusterSource { file: _, network: _, databases, sdn } = source;
+        let (root, node) = (tree.root.clone(), facts.node.clone());
+        NamesInUse { root, node, databases: databases.clone(), sdn: sdn.clone(), cluster }
     }
 
     fn parser(&self) -> Parser<'_> {
-        Parser { databases: &self.databases }
+        Parser { databases: &self.databases, sdn: &self.sdn }
     }
 
     fn host(&self, source: &Source) -> Parsed<Host> {

@@ -1,5 +1,5 @@
 //! The configuration as a value: the content of all files of a tree, and facts about the node.
-use super::{Cluster, Guest, Host, Vnet};
+use super::{Cluster, Guest, Host, Sdn, Vnet};
 use crate::builtin::databases::Databases;
 use crate::model::{Interface, Report};
 use crate::node::{Device, Listed, Network};
@@ -38,6 +38,8 @@ pub struct Configuration {
     pub cluster: Arc<Parsed<Cluster>>,
     /// `nodes/<node>/host.fw`
     pub host: Arc<Parsed<Host>>,
+    /// The IP sets of SDN.
+    pub sdn: Arc<Parsed<Sdn>>,
     /// `sdn/firewall/<vnet>.fw`, by the name of the vnet.
     pub vnets: BTreeMap<String, Arc<Parsed<Vnet>>>,
     /// The guests of this node with a firewall file and a configuration, in the order of rules.
@@ -49,7 +51,7 @@ pub struct Configuration {
 impl Configuration {
     /// The reports about all files, unordered.
     pub fn reports(&self) -> impl Iterator<Item = &Report> {
-        let own = self.network.reports.iter().chain(&self.listing_reports);
+        let own = self.network.reports.iter().chain(&self.listing_reports).chain(&self.sdn.reports);
         let files = self.cluster.reports.iter().chain(&self.host.reports);
         let vnets = self.vnets.values().flat_map(|vnet| &vnet.reports);
         own.chain(files).chain(vnets).chain(self.guests.iter().flat_map(|guest| &guest.reports))

@@ -1,14 +1,15 @@
-//! Files whose option `enable` has a value that cannot be read: neither on nor off can be concluded from them, so what was in
-//! force before stays in force.
+//! Files from which nothing can be concluded: those whose option `enable` has a value that cannot be read, and files of SDN that
+//! are no JSON. What was in force before stays in force.
 use super::options::unclear_enable;
 use super::sections::{Kinds, Sections, decode};
 use crate::inputs::{File, Tree};
 use crate::model::{FileKind, Report};
 use crate::paths::TreeFile;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A tree in which each file has an `enable` that can be read, as far as there is one.
+/// A tree without such files, as far as there is something to replace them by.
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// The tree: the given one if all files are clear.
@@ -19,19 +20,23 @@ pub struct InForce {
     pub unknown: bool,
 }
 
-/// Replaces the files whose `enable` cannot be read by those in force before (`before`: the result of the previous call). If
-/// that is not known, a guest's file counts as unreadable, so that its live rules stay.
+/// Replaces these files by those in force before (`before`: the result of the previous call). If that is not known, a guest's file counts as unreadable, so that its live rules stay.
 #[must_use]
 pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
     let mut replaced: BTreeMap<Arc<str>, Option<File>> = BTreeMap::new();
     let (mut reports, mut unknown) = (Vec::new(), false);
     for (path, file) in &tree.files {
         let File::Content(content) = file else { continue };
-        let Some(kind) = TreeFile::parse(path).and_then(TreeFile::firewall_kind) else { continue };
         let known = before.and_then(|before| before.files.get(path));
-        if known == Some(file) {
-            continue;
+        let place = TreeFile::parse(path).filter(|_| known != Some(file));
+        if let (Some(TreeFile::SdnRunning | TreeFile::IpamState | TreeFile::IpamDatabase), Some(known)) = (place, known)
+            && let Err(error) = serde_json::from_slice::<IgnoredAny>(content)
+        {
+            let text = format!("invalid JSON: {error}; the last valid version of this file is in force");
+            reports.push(Report::file(&tree.label(path), text));
+            replaced.insert(path.clone(), Some(known.clone()));
         }
+        let Some(kind) = place.and_then(TreeFile::firewall_kind) else { continue };
         let Some(mut report) = unclear(content, kind, &tree.label(path)) else { continue };
         let label = match (before, kind) {
             (Some(_), _) => "in force: the last version of this file in which it could be read",
@@ -131,6 +136,18 @@ mod tests {
             // and a clear one counts at once
             let off = tree(&[(path, "[OPTIONS]\nenable: 0\n")]);
             assert!(Arc::ptr_eq(&in_force(&off, Some(&first)).tree, &off));
+        }
+    }
+
+    #[test]
+    fn files_of_sdn_that_are_no_json_are_replaced() {
+        for path in ["sdn/.running-config", "sdn/pve-ipam-state.json", "priv/ipam.db"] {
+            let (first, broken) = (tree(&[(path, "{}")]), tree(&[(path, "{\"zones\":")]));
+            let settled = in_force(&broken, Some(&first));
+            assert_eq!((&settled.tree.files, settled.reports.len()), (&first.files, 1), "{path}");
+            for before in [None, Some(&*tree(&[]))] {
+                assert!(Arc::ptr_eq(&in_force(&broken, before).tree, &broken), "{path}");
+            }
         }
     }
 

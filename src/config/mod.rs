@@ -13,6 +13,7 @@ mod options;
 mod ports;
 mod resolve;
 mod rule;
+mod sdn;
 mod sections;
 mod syntax;
 mod values;
@@ -23,12 +24,13 @@ pub use enable::{InForce, in_force};
 pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions, known as known_options};
 pub use rule::{Action, Rule, Term, VerdictRule};
+pub use sdn::{Sdn, SdnSet};
 
 use crate::builtin::databases::Databases;
 use crate::model::Report;
 use resolve::{Context, Env};
 use sections::{Kinds, Sections, decode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A group of cluster.fw.
@@ -99,6 +101,8 @@ pub struct Vnet {
 pub struct Parser<'a> {
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
+    /// The names of the IP sets of SDN.
+    pub sdn: &'a BTreeSet<String>,
 }
 
 impl Parser<'_> {
@@ -111,10 +115,10 @@ impl Parser<'_> {
         let mut known = Definitions { aliases, ..Definitions::default() };
         let own_local_network = known.aliases.contains_key("local_network");
         let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
-        known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None }, file, reports);
+        known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None, sdn: self.sdn }, file, reports);
         known.sets.entry("management".to_string()).or_default();
         let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
-        let names = Names { cluster: &known, guest: None };
+        let names = Names { cluster: &known, guest: None, sdn: self.sdn };
         let context = |env| Context { env, names, databases: self.databases, has_group: &has_group };
         let rules = resolve::rules(&sections.rules, context(Env::Cluster), file, reports);
         let mut groups = BTreeMap::new();
@@ -130,7 +134,7 @@ impl Parser<'_> {
     pub fn host(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Host {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
-        let names = Names { cluster: &cluster.definitions, guest: None };
+        let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Host, names, databases: self.databases, has_group: &has_group };
         Host {
@@ -154,10 +158,10 @@ impl Parser<'_> {
         let options = options::read(&sections.options, file, self.databases, reports);
         let aliases = names::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
-        let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
+        let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
         known.sets = names::sets(&sections.sets, names, file, reports);
         let env = if container { Env::Ct } else { Env::Vm };
-        let names = Names { cluster: &cluster.definitions, guest: Some(&known) };
+        let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env, names, databases: self.databases, has_group: &has_group };
         let rules = resolve::rules(&sections.rules, context, file, reports);
@@ -168,7 +172,7 @@ impl Parser<'_> {
     pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vnet {
         let text = decode(content);
         let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
-        let names = Names { cluster: &cluster.definitions, guest: None };
+        let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
         Vnet {

@@ -47,6 +47,8 @@ pub struct Names<'a> {
     pub cluster: &'a Definitions,
     /// The definitions in the guest's file, for a guest's file.
     pub guest: Option<&'a Definitions>,
+    /// The names of the IP sets of SDN.
+    pub sdn: &'a BTreeSet<String>,
 }
 
 impl<'a> Names<'a> {
@@ -70,6 +72,9 @@ impl<'a> Names<'a> {
 
     /// The IP set with this name (without the `+`).
     pub fn set(&self, reference: &str) -> Option<SetRef> {
+        if let Some(("sdn", name)) = cut(&reference.to_ascii_lowercase(), b'/') {
+            return self.sdn.get(name).map(|name| SetRef { scope: Scope::Sdn, name: name.clone() });
+        }
         let (scope, name) =
             self.find(reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
         Some(SetRef { scope, name: name.clone() })
@@ -199,13 +204,16 @@ mod tests {
             sets: BTreeMap::new(),
         };
         let (cluster, guest) = (definitions("10.1.1.1"), definitions("10.2.2.2"));
-        let names = Names { cluster: &cluster, guest: Some(&guest) };
+        let sdn = BTreeSet::from(["both".to_string()]);
+        let names = Names { cluster: &cluster, guest: Some(&guest), sdn: &sdn };
         for (reference, address) in
             [("both", "10.2.2.2"), ("BOTH", "10.2.2.2"), ("dc/both", "10.1.1.1"), ("guest/both", "10.2.2.2")]
         {
             assert_eq!(names.alias(reference).unwrap().text(), address, "{reference}");
         }
         assert!(names.alias("sdn/both").is_none());
-        assert!(Names { cluster: &cluster, guest: None }.alias("guest/both").is_none());
+        assert_eq!(names.set("SDN/Both").unwrap().scope, Scope::Sdn);
+        assert!(names.set("both").is_none() && names.set("dc/both").is_none());
+        assert!(Names { cluster: &cluster, guest: None, sdn: &sdn }.alias("guest/both").is_none());
     }
 }

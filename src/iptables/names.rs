@@ -193,13 +193,30 @@ pub fn outer_links() -> Interface {
 /// hash stands for the rest.
 #[must_use]
 pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
+    let id = set_id(vmid, name, family);
+    if id.len() > LONGEST_SET {
+        return hashed(&id);
+    }
+    SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
+}
+
+/// The name of a set of the cluster whose hash stands for its name, whatever its length.
+#[must_use]
+pub fn hashed_set(name: &str, family: Family) -> SetName {
+    hashed(&set_id(0, name, family))
+}
+
+fn set_id(vmid: u32, name: &str, family: Family) -> String {
     let version = match family {
         Family::V4 => "v4",
         Family::V6 => "v6",
     };
-    let id = format!("{vmid}-{name}-{version}");
-    let id = if id.len() > LONGEST_SET { format!("{:X}", fnv1a(id.as_bytes()) & 0x7fff_ffff) } else { id };
-    SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
+    format!("{vmid}-{name}-{version}")
+}
+
+fn hashed(id: &str) -> SetName {
+    let hash = fnv1a(id.as_bytes()) & 0x7fff_ffff;
+    SetName::new(&format!("{PREFIX}{hash:X}")).expect("the prefix and a number")
 }
 
 /// FNV-1a, 32 bits.

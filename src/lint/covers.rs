@@ -79,6 +79,8 @@ impl Sets<'_> {
         let definitions = match reference.scope {
             Scope::Cluster => &self.cluster.definitions,
             Scope::Guest => self.guest?,
+            // addresses come and go: what they cover now says nothing
+            Scope::Sdn => return None,
         };
         definitions.sets.get(&reference.name)
     }

@@ -60,7 +60,7 @@ pub struct Section<'a> {
 impl OtherFiles {
     /// Reads the files of other nodes, and of guests that are not here.
     pub fn read(tree: &Tree, configuration: &Configuration, reports: &mut Vec<Report>) -> Self {
-        let parser = Parser { databases: &configuration.databases };
+        let parser = Parser { databases: &configuration.databases, sdn: &configuration.sdn.names };
         let cluster = &configuration.cluster;
         let known: BTreeSet<String> = configuration.guests.iter().map(|guest| guest.listed.fw()).collect();
         let (mut hosts, mut guests) = (Vec::new(), Vec::new());

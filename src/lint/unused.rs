@@ -73,6 +73,7 @@ fn used<'a>(files: &'a Files<'a>) -> Used<'a> {
             for address in [source, dest].into_iter().flatten() {
                 match address {
                     Address::Set(set) if set.scope == Scope::Guest => used.guests.insert((section.file, &set.name)),
+                    Address::Set(set) if set.scope == Scope::Sdn => false,
                     Address::Set(set) => used.cluster.insert(&set.name),
                     Address::Literal(_) => false,
                 };

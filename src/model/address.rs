@@ -33,6 +33,8 @@ pub enum Scope {
     Cluster,
     /// The definition in the guest's own file.
     Guest,
+    /// A set of SDN.
+    Sdn,
 }
 
 /// A reference to an IP set that exists.

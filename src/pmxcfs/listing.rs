@@ -1,6 +1,8 @@
 //! The relevant files, and the listings of their directories.
 use crate::model::guest::GuestKind;
-use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile, VNET_FOLDER, guest_folder, node_folder};
+use crate::paths::{
+    FIREWALL_FOLDER, NODES_FOLDER, PRIVATE_FOLDER, SDN_FOLDER, TreeFile, VNET_FOLDER, guest_folder, node_folder,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -17,7 +19,7 @@ pub fn fixed(node: &str) -> [String; 5] {
 /// The directories with relevant files, relative to the root.
 #[must_use]
 pub fn folders(node: &str) -> Vec<String> {
-    let known = ["", FIREWALL_FOLDER, SDN_FOLDER, VNET_FOLDER, NODES_FOLDER].map(str::to_string);
+    let known = ["", FIREWALL_FOLDER, SDN_FOLDER, VNET_FOLDER, PRIVATE_FOLDER, NODES_FOLDER].map(str::to_string);
     let guests = GuestKind::ALL.map(|kind| guest_folder(node, kind));
     known.into_iter().chain([node_folder(node)]).chain(guests).collect()
 }
@@ -66,8 +68,18 @@ impl Listing {
         if top.contain(FIREWALL_FOLDER) {
             keep(FIREWALL_FOLDER, Names::of(root, FIREWALL_FOLDER)?);
         }
-        if top.contain(SDN_FOLDER) && Names::of(root, SDN_FOLDER)?.contain(name_of(VNET_FOLDER)) {
-            keep(VNET_FOLDER, Names::of(root, VNET_FOLDER)?);
+        if top.contain(SDN_FOLDER) {
+            let names = Names::of(root, SDN_FOLDER)?;
+            if names.contain(name_of(VNET_FOLDER)) {
+                keep(VNET_FOLDER, Names::of(root, VNET_FOLDER)?);
+            }
+            keep(SDN_FOLDER, names);
+        }
+        // users other than root cannot list it
+        if top.contain(PRIVATE_FOLDER)
+            && let Ok(names) = Names::of(root, PRIVATE_FOLDER)
+        {
+            keep(PRIVATE_FOLDER, names);
         }
         if top.contain(NODES_FOLDER) && Names::of(root, NODES_FOLDER)?.contain(node) {
             has_node_folder = true;

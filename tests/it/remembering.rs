@@ -21,7 +21,7 @@ const CLUSTERS: [&str; 9] = [
     "[OPTIONS]\nenable: 1\n[ALIASES]\nal 10.0.0.2\n[IPSET web]\n10.1.1.2\n[group gg]\nIN SSH(DROP) -log info\n",
     "[OPTIONS]\nenable: 1\nebtables: 0\nlog_ratelimit: 0\n[IPSET blacklist]\n10.2.2.2\n[group gg]\nOUT DROP -p tcp\n",
     "[OPTIONS]\nenable: 1\nlog_ratelimit: 1,rate=5/minute\n[ALIASES]\nlocal_network 10.0.0.0/8\n[group gg]\n[group hh]\nIN DROP\n",
-    "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n[RULES]\nGROUP gg\nIN ACCEPT -i alt0 -source +web\nOUT DROP -i vmbr0\n",
+    "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n[RULES]\nGROUP gg\nIN ACCEPT -i alt0 -source +web\nOUT DROP -i vmbr0 -dest +sdn/guest-ipam-100\n",
     "[OPTIONS]\nenable: 1\n[IPSET {C}]\n10.3.3.3\n[RULES]\nIN ACCEPT -source +{C}\n",
 ];
 
@@ -40,7 +40,7 @@ const GUESTS: [&str; 8] = [
     "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\nndp: 0\n[ALIASES]\nal 10.9.9.9\n[IPSET web]\nal\n[RULES]\nOUT DROP -dest +web\n",
     "[OPTIONS]\nenable: 1\nlayer2_protocols: ARP,IPv4\nmacfilter: 0\n[IPSET ipfilter-net0]\n10.5.5.5\n[RULES]\nIN DROP -p tcp -dport http,1:9\n",
     "[OPTIONS]\nenable: 1\n[IPSET {A}]\n10.6.6.6\n[IPSET {B}]\n[RULES]\nIN ACCEPT -source +{A}\nIN ACCEPT -source +{B}\nIN DROP -source +dc/{C}\n",
-    "[OPTIONS]\nenable: 1\nradv: 1\ndhcp: 0\n[RULES]\n|IN ACCEPT\nGROUP none\nIN Ping(ACCEPT)\n",
+    "[OPTIONS]\nenable: 1\nradv: 1\ndhcp: 0\n[RULES]\n|IN ACCEPT\nGROUP none\nIN Ping(ACCEPT)\nIN DROP -source +sdn/v0-all\n",
 ];
 
 const CONFS: [&str; 6] = [
@@ -72,11 +72,23 @@ const MEMBERS: [&str; 3] = [
     r#"{"nodelist":{"n1":{"ip":"x"}}}"#,
 ];
 
+const RUNNING: [&str; 4] = [
+    r#"{"vnets":{"ids":{"v0":{}}},"subnets":{"ids":{"z-10.1.0.0-24":{"vnet":"v0","gateway":"10.1.0.1"}}}}"#,
+    r#"{"vnets":{"ids":{"v0":{}}},"subnets":{"ids":{"z-10.2.0.0-24":{"vnet":"v0"}}}}"#,
+    r#"{"vnets":{"ids":{"aa":{}}}}"#,
+    "{",
+];
+
+const IPAM: [&str; 2] = [
+    r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.9":{"vmid":"100"}}}}}}}"#,
+    r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.8":{"vmid":"100"},"10.1.0.9":{"vmid":7}}}}}}}"#,
+];
+
 const ROUTES: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
     vmbr0\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
 
 /// A file, and its possible contents.
-const FILES: [(&str, &[&str]); 14] = [
+const FILES: [(&str, &[&str]); 17] = [
     ("firewall/cluster.fw", &CLUSTERS),
     ("nodes/n1/host.fw", &HOSTS),
     ("firewall/100.fw", &GUESTS),
@@ -91,6 +103,9 @@ const FILES: [(&str, &[&str]); 14] = [
     ("corosync.conf", &COROSYNC),
     ("sdn/firewall/v.fw", &HOSTS),
     ("firewall/x.fw", &GUESTS),
+    ("sdn/.running-config", &RUNNING),
+    ("sdn/pve-ipam-state.json", &IPAM),
+    ("priv/ipam.db", &IPAM),
 ];
 
 /// The initial contents.

@@ -3,7 +3,7 @@ mod watchdog;
 
 use crate::fuse::Fuse;
 use crate::node::{CLUSTER, FILES, GUEST, Node, until};
-use crate::wait::{WaitInTime, looking_during};
+use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -354,4 +354,44 @@ fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
     until("the end of all rules", || (!node.rules().contains("PVEFW-INPUT")).then_some(()));
     terminate(child);
+}
+
+#[test]
+fn sets_of_sdn_are_live_and_follow_its_files() {
+    let node = Node::new("dm-sdn");
+    let ipam = |address: &str| {
+        format!(r#"{{"zones":{{"z":{{"subnets":{{"10.1.0.0/24":{{"ips":{{"{address}":{{"vmid":"100"}}}}}}}}}}}}}}"#)
+    };
+    let running = r#"{"vnets":{"ids":{"vnet0":{"zone":"z"}}},"subnets":{"ids":{"z-10.1.0.0-24":{"vnet":"vnet0"}}}}"#;
+    node.write("sdn/.running-config", running);
+    node.write("priv/ipam.db", &ipam("10.1.0.7"));
+    node.write(
+        "firewall/100.fw",
+        &format!("{GUEST}IN DROP -source +sdn/vnet0-all\nIN DROP -source +sdn/guest-ipam-100\n"),
+    );
+    let daemon = node.start();
+    node.until_live("--match-set PVEFW-0-vnet0-all-v4 src -j DROP");
+    let name = node.rules().lines().filter(|line| line.starts_with("-A tap100i0-IN")).find_map(|line| {
+        let set = line.split(' ').find(|word| word.starts_with("PVEFW-") && !word.contains("vnet0"))?;
+        line.contains("src -j DROP").then(|| set.to_string())
+    });
+    let name = name.expect("a rule with the guest's set");
+    let has = |set: &str, entry: &str| {
+        let listed = node.netns.command("ipset").args(["list", set]).output_in_time().stdout;
+        String::from_utf8(listed).unwrap().lines().any(|line| line == entry)
+    };
+    assert!(has("PVEFW-0-vnet0-all-v4", "10.1.0.0/24") && has(&name, "10.1.0.7"));
+    // the newer file counts, then its changes
+    for address in ["10.1.0.8", "10.1.0.9"] {
+        node.write("sdn/pve-ipam-state.json", &ipam(address));
+        until(address, || has(&name, address).then_some(()));
+    }
+    assert!(!has(&name, "10.1.0.7"));
+    node.write("sdn/.running-config", &running.replace("10.1.0.0-24", "10.1.0.0-25"));
+    until("the changed subnet", || has("PVEFW-0-vnet0-all-v4", "10.1.0.0/25").then_some(()));
+    // what is no JSON changes nothing
+    node.write("sdn/.running-config", "{\n");
+    node.until_logged("sdn/.running-config: invalid JSON");
+    assert!(has("PVEFW-0-vnet0-all-v4", "10.1.0.0/25") && node.rules().contains("PVEFW-0-vnet0-all-v4 src -j DROP"));
+    terminate(daemon);
 }

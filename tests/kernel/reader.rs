@@ -113,17 +113,28 @@ fn workers(root: &Path) -> usize {
 #[test]
 fn only_relevant_files_are_read() {
     let dir = plain();
-    for path in ["firewall/100.fw.tmp.77", "firewall/.100.fw.swp", "firewall/notes", "nodes/n2/host.fw", "user.cfg"] {
+    for path in [
+        "firewall/100.fw.tmp.77",
+        "firewall/.100.fw.swp",
+        "firewall/notes",
+        "nodes/n2/host.fw",
+        "user.cfg",
+        "sdn/.version",
+        "priv/known_hosts",
+    ] {
         write(dir.path(), path, "x");
     }
     write(dir.path(), "sdn/firewall/vnet0.fw", "[OPTIONS]\n");
     write(dir.path(), "nodes/n1/lxc/101.conf", "arch: amd64\n");
     write(dir.path(), "corosync.conf", "totem {\n}\n");
+    let of_sdn = ["sdn/.running-config", "sdn/pve-ipam-state.json", "priv/ipam.db"];
+    of_sdn.iter().for_each(|path| write(dir.path(), path, "{}"));
     let reader = established(dir.path());
     let tree = reader.tree();
     assert_eq!(tree.root, dir.path().to_str().unwrap());
     let mut wanted: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
     wanted.extend(["sdn/firewall/vnet0.fw", "nodes/n1/lxc/101.conf", "corosync.conf"]);
+    wanted.extend(of_sdn);
     wanted.sort_unstable();
     assert_eq!(tree.files.keys().map(|path| &**path).collect::<Vec<_>>(), wanted);
     assert_eq!(reader.reports(), []);

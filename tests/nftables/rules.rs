@@ -1,7 +1,8 @@
 //! What rules of the configuration become.
 use crate::{nft_trees, trees};
+use pve_firewall::inputs::File;
 use pve_firewall::nftables::names::TableName;
-use pve_firewall::nftables::ruleset::{Ruleset, SetKind};
+use pve_firewall::nftables::ruleset::{Interval, Ruleset, SetKind};
 
 /// The rules of a chain, without what every guest has before its own rules.
 fn chain(ruleset: &Ruleset, table: TableName, name: &str) -> Vec<String> {
@@ -116,4 +117,45 @@ fn a_forward_rule_with_an_interface_closes_both_ways_and_opens_none() {
         chain(&ruleset, TableName::Host, "cluster-forward"),
         [r#"iifname "eth0" drop"#, r#"oifname "eth0" drop"#, "tcp dport 80 accept", "accept"]
     );
+}
+
+#[test]
+fn sets_of_sdn_are_in_the_table_that_uses_them() {
+    let running = r#"{"vnets":{"ids":{"vnet0":{"zone":"z"}}},"subnets":{"ids":{
+        "z-10.1.0.0-24":{"vnet":"vnet0","gateway":"10.1.0.1","dhcp-range":["start-address=10.1.0.8,end-address=10.1.0.20"]},
+        "z-fd01::-64":{"vnet":"vnet0"}}}}"#;
+    let ipam = r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.9":{"vmid":"100"}}}}}}}"#;
+    let guest = "policy_in: ACCEPT\n[RULES]\nIN DROP -source +sdn/vnet0-all\nIN DROP -source +sdn/vnet0-no-gateway -dest \
+                 +sdn/guest-ipam-100\nIN DROP -source +sdn/vnet0-dhcp\nIN DROP -source +sdn/vnet0-gateway\n";
+    let mut tree = trees::vm_tree("", guest);
+    for (path, text) in [("sdn/.running-config", running), ("sdn/pve-ipam-state.json", ipam)] {
+        tree.files.insert(path.into(), File::Content(text.as_bytes().into()));
+    }
+    let ruleset = nft_trees::rules(&tree, &nft_trees::facts());
+    let mut lines = chain(&ruleset, TableName::Guests, "guest-100-in");
+    lines.pop();
+    assert_eq!(
+        lines,
+        [
+            "ip saddr @v4-sdn/vnet0-all drop",
+            "ip6 saddr @v6-sdn/vnet0-all drop",
+            "ip saddr @v4-sdn/vnet0-no-gateway ip daddr @v4-sdn/guest-ipam-100 drop",
+            "ip saddr @v4-sdn/vnet0-dhcp drop",
+            "ip saddr @v4-sdn/vnet0-gateway drop",
+        ]
+    );
+    let ends = |table, name: &str| match &ruleset.tables[&table].sets.get(name)?.kind {
+        SetKind::Addresses(_, set) => Some(set.intervals().iter().map(Interval::ends).collect::<Vec<_>>()),
+        _ => None,
+    };
+    for (name, expected) in [
+        ("v4-sdn/vnet0-all", &[("10.1.0.0", "10.1.0.255")][..]),
+        ("v4-sdn/vnet0-no-gateway", &[("10.1.0.0", "10.1.0.0"), ("10.1.0.2", "10.1.0.255")]),
+        ("v4-sdn/vnet0-dhcp", &[("10.1.0.8", "10.1.0.20")]),
+        ("v4-sdn/guest-ipam-100", &[("10.1.0.9", "10.1.0.9")]),
+    ] {
+        let expected = expected.iter().map(|(first, last)| (first.parse().unwrap(), last.parse().unwrap())).collect();
+        assert_eq!(ends(TableName::Guests, name), Some(expected), "{name}");
+    }
+    assert_eq!(ends(TableName::Host, "v4-sdn/vnet0-all"), None);
 }

@@ -3,7 +3,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use pve_firewall::inputs::{File, Tree};
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 15] = [
     ".vmlist",
     ".members",
     "corosync.conf",
@@ -16,6 +16,9 @@ const PATHS: [&str; 12] = [
     "nodes/n1/lxc/200.conf",
     "nodes/n1/lxc/300.conf",
     "firewall/300.fw",
+    "sdn/.running-config",
+    "sdn/pve-ipam-state.json",
+    "priv/ipam.db",
 ];
 
 /// Words for lines: valid ones, almost valid ones, and text that could escape from a script.

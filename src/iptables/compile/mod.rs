@@ -115,6 +115,7 @@ impl<'a> FamilyCompiler<'a> {
         let names = match reference.scope {
             Scope::Cluster => self.cluster_sets,
             Scope::Guest => self.guest_sets,
+            Scope::Sdn => return self.cluster_sets.get(&sets::of_sdn_named(&reference.name), self.family).cloned(),
         };
         names.get(&reference.name, self.family).cloned()
     }

@@ -1,6 +1,6 @@
 //! IP sets: their names in the kernel, and their entries.
 use super::builder::made;
-use crate::config::{Alias, Cluster, Guest, IpSet, SetEntry};
+use crate::config::{Alias, Cluster, Guest, IpSet, Sdn, SdnSet, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{Set, SetName};
 use crate::model::{Family, Origin, PerFamily, Report};
@@ -25,12 +25,16 @@ pub struct Defined {
 
 impl Defined {
     fn new(vmid: u32, name: &str, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
+        let names = PerFamily { v4: names::set(vmid, name, Family::V4), v6: names::set(vmid, name, Family::V6) };
+        Defined::named(name, names, set, file, extra)
+    }
+
+    fn named(name: &str, names: PerFamily<SetName>, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
         let IpSet { line, lines, entries } = set;
         let origin = match *line {
             0 => made(format!("standard set {name} of {file}")),
             line => Origin::Line(file.clone(), line),
         };
-        let names = PerFamily { v4: names::set(vmid, name, Family::V4), v6: names::set(vmid, name, Family::V6) };
         let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
         // of equal entries the last decides: a written one, over an implied one
         let entries: Vec<_> = extra.entries.into_iter().chain(entries).collect();
@@ -62,6 +66,26 @@ pub fn of_cluster(cluster: &Cluster) -> Vec<Defined> {
         Defined::new(0, name, set, &cluster.file, extra)
     })
     .collect()
+}
+
+/// The sets of SDN, by name. They have the names of the cluster's sets in the kernel, unless cluster.fw defines such a set.
+pub fn of_sdn(sdn: &Sdn, cluster: &Cluster) -> Vec<Defined> {
+    let sets = sdn.sets.iter();
+    sets.map(|(name, SdnSet { file, set })| {
+        let taken = cluster.definitions.sets.contains_key(name);
+        let in_kernel = |family| match taken {
+            true => names::hashed_set(&of_sdn_named(name), family),
+            false => names::set(0, name, family),
+        };
+        let names = PerFamily { v4: in_kernel(Family::V4), v6: in_kernel(Family::V6) };
+        Defined::named(&of_sdn_named(name), names, set, file, Extra::default())
+    })
+    .collect()
+}
+
+/// The name of a set of SDN among those of the cluster, as rules write it.
+pub fn of_sdn_named(name: &str) -> String {
+    format!("sdn/{name}")
 }
 
 /// The sets of a guest, by name.

@@ -1,6 +1,6 @@
 //! The files of cluster and host, and the parts that guests depend on.
 use super::sets::{self, Defined, SetNames, Sets};
-use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed};
+use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed, Sdn};
 use crate::iptables::limits;
 use crate::model::{LogRatelimit, Report};
 use crate::node::CorosyncLinks;
@@ -8,14 +8,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The files that it is made from.
+type Source = (Arc<Parsed<Cluster>>, Arc<Parsed<Host>>, Arc<Parsed<Sdn>>);
+
 /// The files of cluster and host within the limits of iptables.
 pub struct World {
-    source: (Arc<Parsed<Cluster>>, Arc<Parsed<Host>>),
+    source: Source,
     /// `firewall/cluster.fw`
     pub cluster: Arc<Parsed<Cluster>>,
     /// `nodes/<node>/host.fw`
     pub host: Arc<Parsed<Host>>,
-    /// The sets of cluster.fw.
+    /// The sets of cluster.fw and of SDN.
     pub sets: Vec<Defined>,
     /// The names of sets that were not dropped.
     pub set_names: SetNames,
@@ -26,17 +29,21 @@ pub struct World {
 impl World {
     /// Builds it, or reuses the previous one.
     pub fn again(old: Option<&Arc<Self>>, configuration: &Configuration) -> Arc<Self> {
-        let Configuration { cluster, host, .. } = configuration;
-        let same = |old: &&Arc<Self>| Arc::ptr_eq(&old.source.0, cluster) && Arc::ptr_eq(&old.source.1, host);
-        old.filter(same).cloned().unwrap_or_else(|| Arc::new(World::of(cluster, host)))
+        let Configuration { cluster, host, sdn, .. } = configuration;
+        let same = |old: &&Arc<Self>| {
+            let (old_cluster, old_host, old_sdn) = &old.source;
+            Arc::ptr_eq(old_cluster, cluster) && Arc::ptr_eq(old_host, host) && Arc::ptr_eq(old_sdn, sdn)
+        };
+        old.filter(same).cloned().unwrap_or_else(|| Arc::new(World::of(cluster, host, sdn)))
     }
 
-    fn of(cluster: &Arc<Parsed<Cluster>>, host: &Arc<Parsed<Host>>) -> Self {
-        let source = (cluster.clone(), host.clone());
+    fn of(cluster: &Arc<Parsed<Cluster>>, host: &Arc<Parsed<Host>>, sdn: &Arc<Parsed<Sdn>>) -> Self {
+        let source = (cluster.clone(), host.clone(), sdn.clone());
         let mut reports = Vec::new();
         let cluster = within(cluster, limits::cluster(cluster, &mut reports));
         let host = within(host, limits::host(host, &mut reports));
-        let sets = sets::of_cluster(&cluster);
+        let mut sets = sets::of_cluster(&cluster);
+        sets.extend(sets::of_sdn(sdn, &cluster));
         let set_names = SetNames::of(&sets, &Sets::default().add(&sets));
         World { source, cluster, host, sets, set_names, reports }
     }

@@ -109,13 +109,13 @@ fn user_rules(
 fn management(shared: &Shared, part: &mut Part) {
     let origin = made("set management of cluster.fw");
     let mut rules = Builder::new(chain(ACCEPT_MANAGEMENT), &shared.limit);
-    let families = shared.sets.get("management");
+    let families = shared.sets.get(&super::sets::cluster_set("management"));
     for family in Family::ALL.into_iter().filter(|family| families.is_some_and(|families| families[*family])) {
         if let Some(name) = set_name(SetOwner::Cluster, "management", family) {
             rules.rule([set(End::Source, family, name)], Action::Accept, &origin);
         }
     }
-    part.cluster_sets.insert("management".to_string());
+    part.shared_sets.insert(super::sets::cluster_set("management"));
     rules.finish(part);
 }
 

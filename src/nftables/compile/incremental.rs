@@ -71,6 +71,7 @@ fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context,
     let node = Node {
         cluster: &configuration.cluster,
         host: &configuration.host,
+        sdn: &configuration.sdn,
         vnets: &configuration.vnets,
         networks: &context.networks,
         corosync: configuration.network.corosync.as_ref(),

@@ -26,7 +26,7 @@ pub use sets::SetFamilies;
 use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
-use crate::config::{Cluster, Guest, Host, Parsed, Vnet};
+use crate::config::{Cluster, Guest, Host, Parsed, Sdn, Vnet};
 use crate::model::{Interface, LogRate, LogRatelimit, Verdict};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
@@ -40,6 +40,8 @@ pub struct Node<'a> {
     pub cluster: &'a Cluster,
     /// `nodes/<node>/host.fw`
     pub host: &'a Host,
+    /// The IP sets of SDN.
+    pub sdn: &'a Sdn,
     /// `sdn/firewall/<vnet>.fw`, by the name of the vnet.
     pub vnets: &'a BTreeMap<String, Arc<Parsed<Vnet>>>,
     /// The networks of the addresses that the node's name resolves to.
@@ -67,7 +69,7 @@ pub struct GuestInput<'a> {
 /// with these alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shared {
-    /// The sets of the cluster, with the families that each has addresses of.
+    /// The sets of the cluster and of SDN, with the families that each has addresses of.
     pub sets: SetFamilies,
     /// The security groups.
     pub groups: BTreeSet<String>,
@@ -97,8 +99,8 @@ pub struct Part {
     pub chains: BTreeMap<Name, Arc<Chain>>,
     /// Its sets: of guests, and long lists of rules.
     pub sets: BTreeMap<Name, Arc<Set>>,
-    /// The sets of the cluster that its rules are about.
-    pub cluster_sets: BTreeSet<String>,
+    /// The sets of the cluster and of SDN that its rules are about.
+    pub shared_sets: BTreeSet<sets::SharedSet>,
     /// The groups that its rules use.
     pub groups: BTreeSet<groups::Use>,
 }
@@ -106,10 +108,10 @@ pub struct Part {
 impl Part {
     /// Adds another one's content.
     fn join(&mut self, other: &Part) {
-        let Part { chains, sets, cluster_sets, groups } = other;
+        let Part { chains, sets, shared_sets, groups } = other;
         self.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
         self.sets.extend(sets.iter().map(|(name, set)| (name.clone(), set.clone())));
-        self.cluster_sets.extend(cluster_sets.iter().cloned());
+        self.shared_sets.extend(shared_sets.iter().cloned());
         self.groups.extend(groups.iter().cloned());
     }
 }
@@ -151,8 +153,8 @@ fn guests_table(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> 
 fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: Part, table: &mut Table) {
     let groups = group_chains::make(node, shared, name, &part.groups);
     part.join(&groups);
-    for set in &part.cluster_sets {
-        part.sets.extend(sets::of_cluster(node, set));
+    for set in &part.shared_sets {
+        part.sets.extend(sets::shared(node, set));
     }
     table.chains.extend(part.chains);
     table.sets.extend(part.sets);

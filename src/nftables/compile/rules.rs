@@ -179,12 +179,14 @@ fn choice(
     };
     let SetRef { scope, name } = set;
     let named = match (scope, context.guest_sets) {
-        (Scope::Cluster, _) => {
-            if !shared.sets.get(name).is_some_and(|families| families[family]) {
+        (Scope::Cluster | Scope::Sdn, _) => {
+            let owner = if *scope == Scope::Sdn { SetOwner::Sdn } else { SetOwner::Cluster };
+            let set = (owner, name.clone());
+            if !shared.sets.get(&set).is_some_and(|families| families[family]) {
                 return none();
             }
-            part.cluster_sets.insert(name.clone());
-            set_name(SetOwner::Cluster, name, family)
+            part.shared_sets.insert(set);
+            set_name(owner, name, family)
         }
         (Scope::Guest, Some(sets)) => {
             let Some(content) = sets.get(name).map(|families| &families[family]) else { return none() };

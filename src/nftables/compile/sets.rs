@@ -1,6 +1,6 @@
 //! IP sets of the configuration as sets of nft.
 use super::{Node, Part};
-use crate::config::{Guest, IpSet};
+use crate::config::{Guest, IpSet, SdnSet};
 use crate::model::{Family, Origin, PerFamily};
 use crate::nftables::names::{Name, SetOwner, set_name};
 use crate::nftables::ruleset::{IntervalSet, Set, SetKind};
@@ -8,24 +8,55 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// For each set whether it has addresses of a family.
-pub type SetFamilies = BTreeMap<String, PerFamily<bool>>;
+/// A set of the cluster or of SDN, by its name.
+pub type SharedSet = (SetOwner, String);
+
+/// For each set of the cluster and of SDN whether it has addresses of a family.
+pub type SetFamilies = BTreeMap<SharedSet, PerFamily<bool>>;
+
+/// The set of the cluster with this name.
+pub fn cluster_set(name: &str) -> SharedSet {
+    (SetOwner::Cluster, name.to_string())
+}
 
 /// For each set of a guest what it holds.
 pub type GuestSets = BTreeMap<String, PerFamily<IntervalSet>>;
 
-/// The families of the cluster's sets.
+/// The families of the sets of cluster and SDN.
 pub fn families(node: &Node<'_>) -> SetFamilies {
-    let sets = node.cluster.definitions.sets.iter();
-    sets.map(|(name, set)| {
+    let of_cluster = node.cluster.definitions.sets.iter().map(|(name, set)| {
         let has = |family| !content(node, name, set, family).is_empty();
-        (name.clone(), PerFamily { v4: has(Family::V4), v6: has(Family::V6) })
-    })
-    .collect()
+        (cluster_set(name), PerFamily { v4: has(Family::V4), v6: has(Family::V6) })
+    });
+    let of_sdn = node.sdn.sets.iter().map(|(name, SdnSet { file: _, set })| {
+        let has = |family| !IntervalSet::of_entries(family, written(set)).is_empty();
+        ((SetOwner::Sdn, name.clone()), PerFamily { v4: has(Family::V4), v6: has(Family::V6) })
+    });
+    of_cluster.chain(of_sdn).collect()
+}
+
+/// A set of the cluster or of SDN in both families.
+pub fn shared(node: &Node<'_>, (owner, name): &SharedSet) -> Vec<(Name, Arc<Set>)> {
+    match owner {
+        SetOwner::Cluster => of_cluster(node, name),
+        SetOwner::Sdn => of_sdn(node, name),
+        SetOwner::Guest(_) => Vec::new(),
+    }
+}
+
+fn of_sdn(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
+    let Some(SdnSet { file, set }) = node.sdn.sets.get(name) else { return Vec::new() };
+    let origin = Origin::Made(format!("IP set of {file}").into());
+    let one = |family| {
+        let content = IntervalSet::of_entries(family, written(set));
+        let set = Set { kind: SetKind::Addresses(family, content), origin: origin.clone() };
+        Some((set_name(SetOwner::Sdn, name, family)?, Arc::new(set)))
+    };
+    Family::ALL.into_iter().filter_map(one).collect()
 }
 
 /// A set of the cluster in both families, as far as it has addresses of them.
-pub fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
+fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
     let Some(set) = node.cluster.definitions.sets.get(name) else { return Vec::new() };
     let origin = match set.line {
         0 => Origin::Made(format!("standard set {name} of {}", node.cluster.file).into()),

@@ -240,14 +240,16 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut Part) {
     }
     let origin = made("set blacklist of cluster.fw");
     let mut rules = Builder::own(CHECK_BLACKLIST);
-    for family in Family::ALL.into_iter().filter(|family| shared.sets.get("blacklist").is_some_and(|has| has[*family]))
+    for family in Family::ALL
+        .into_iter()
+        .filter(|family| shared.sets.get(&super::sets::cluster_set("blacklist")).is_some_and(|has| has[*family]))
     {
         if let Some(name) = set_name(SetOwner::Cluster, "blacklist", family) {
             rules.rule([set(End::Source, family, name)], goto(BLACKLIST), &origin);
         }
     }
     rules.finish(part);
-    part.cluster_sets.insert("blacklist".to_string());
+    part.shared_sets.insert(super::sets::cluster_set("blacklist"));
     logged_drop(BLACKLIST, node.host.options.log_level_out, &origin, shared, part);
 }
 
