@@ -104,7 +104,10 @@ impl FakeKernel {
         FakeKernel {
             tables: all
                 .map(|(table, family)| {
-                    ((table, family), FakeTable::new(&table.hooks().iter().map(|hook| hook.chain).collect::<Vec<_>>()))
+                    (
+                        (table, family),
+                        FakeTable::new(&hooks_of(table).iter().map(|hook| hook.chain).collect::<Vec<_>>()),
+                    )
                 })
                 .collect(),
             bridge: FakeTable::new(&["INPUT", "FORWARD", "OUTPUT"]),

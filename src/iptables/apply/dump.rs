@@ -4,7 +4,8 @@ use super::{Firewall, Outcome, Toolbox};
 use crate::iptables::plan::TableName;
 use crate::iptables::ruleset::Ruleset;
 use crate::model::Family;
-use crate::system::{namespace, tools};
+use crate::system::namespace;
+use crate::system::tools::run;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -31,46 +32,44 @@ pub fn family_name(family: Family) -> &'static str {
     }
 }
 
-impl Firewall {
-    /// The live rules. A part that cannot be read has no lines.
-    pub fn texts(&mut self) -> Texts {
-        self.tools.variants.choose(self.tools.limit);
-        let mut texts = Texts::default();
-        for family in Family::ALL {
-            for table in TableName::ALL {
-                let saved = self.saved(Tool::Iptables(family), &["-t", table.as_str()]);
-                texts.tables.insert((family_name(family), table.as_str()), chains(&saved));
-            }
+/// The live rules. A part that cannot be read has no lines.
+pub(super) fn live(tools: &mut Toolbox) -> Texts {
+    tools.variants.choose(tools.limit);
+    let mut texts = Texts::default();
+    for family in Family::ALL {
+        for table in TableName::ALL {
+            let saved = saved(tools, Tool::Iptables(family), &["-t", table.as_str()]);
+            texts.tables.insert((family_name(family), table.as_str()), chains(&saved));
         }
-        texts.bridge = chains(&self.saved(Tool::Ebtables, &[]));
-        texts.sets = sets(&tools::run("ipset", &["save"], "", self.tools.limit).unwrap_or_default());
-        texts
     }
+    texts.bridge = chains(&saved(tools, Tool::Ebtables, &[]));
+    texts.sets = sets(&run("ipset", &["save"], "", tools.limit).unwrap_or_default());
+    texts
+}
 
-    /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
-    /// the rules that the tools refuse.
-    ///
-    /// # Errors
-    /// When the namespace cannot be created.
-    pub fn texts_of(&self, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
-        let tools = Toolbox {
-            root: self.tools.root.clone(),
-            limit: self.tools.limit,
-            variants: self.tools.variants.for_another_namespace(),
-            keeps_scripts: false,
-            lost_scripts: std::sync::Mutex::default(),
-        };
-        let mut apart = Firewall::with(tools);
-        namespace::in_new_namespace(move || {
-            let outcome = apart.update(wanted);
-            (apart.texts(), outcome)
-        })
-    }
+/// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
+/// the rules that the tools refuse.
+///
+/// # Errors
+/// When the namespace cannot be created.
+pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
+    let apart = Toolbox {
+        root: tools.root.clone(),
+        limit: tools.limit,
+        variants: tools.variants.for_another_namespace(),
+        keeps_scripts: false,
+        lost_scripts: std::sync::Mutex::default(),
+    };
+    let mut apart = Firewall::with(apart);
+    namespace::in_new_namespace(move || {
+        let outcome = apart.update(wanted);
+        (apart.texts(), outcome)
+    })
+}
 
-    fn saved(&self, tool: Tool, args: &[&str]) -> String {
-        let commands = self.tools.variants.commands(tool).ok();
-        commands.and_then(|commands| tools::run(&commands.save, args, "", self.tools.limit).ok()).unwrap_or_default()
-    }
+fn saved(tools: &Toolbox, tool: Tool, args: &[&str]) -> String {
+    let commands = tools.variants.commands(tool).ok();
+    commands.and_then(|commands| run(&commands.save, args, "", tools.limit).ok()).unwrap_or_default()
 }
 
 /// The rules of `*-save`, by chain.

@@ -11,6 +11,7 @@ mod dump;
 mod fault;
 mod live_cache;
 mod others;
+mod pass;
 mod quarantine;
 mod read;
 mod restore;
@@ -26,14 +27,15 @@ pub use dump::{Lines, Texts, family_name};
 pub use fault::{Fault, Outcome};
 pub use variants::{VariantChoice, Variants};
 
-use crate::iptables::plan::{Live, Part, Plan, SetPlan, TableName, TablePlan};
-use crate::iptables::ruleset::{Ruleset, SetName};
+use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
+use crate::iptables::ruleset::Ruleset;
 use crate::system::files;
 use crate::system::root::Root;
+use anyhow::Result;
 use live_cache::Known;
+use pass::Pass;
 use quarantine::Refusals;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -42,8 +44,6 @@ use std::time::{Duration, Instant};
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The maximum time between two full readings of the live rules.
 pub const FULL_READING: Duration = Duration::from_secs(300);
-/// Maximum number of chains or sets of one part that are reported individually when they could not be updated.
-const NAMED: usize = 10;
 
 /// The node's firewall. Use one for the lifetime of the process: it caches the variants of the tools in use, and the rules
 /// that the kernel refused.
@@ -74,19 +74,6 @@ struct Toolbox {
 struct Steps<'a> {
     tools: &'a Toolbox,
     refused: &'a mut Refusals,
-}
-
-/// An update in progress.
-struct Pass<'a> {
-    wanted: &'a Ruleset,
-    live: &'a Live,
-    outcome: Outcome,
-    /// The plans of the tables, to be compared with the live rules afterwards.
-    tried: Vec<(Part, TablePlan)>,
-    /// The parts that may have been changed.
-    touched: BTreeSet<Part>,
-    /// The sets that could not be created or changed.
-    failed_sets: BTreeSet<SetName>,
 }
 
 impl Firewall {
@@ -173,6 +160,19 @@ impl Firewall {
         self.bring_about(wanted).0
     }
 
+    /// The changes, without rules known to be refused. The sets of a family whose rules cannot be read are kept, because an
+    /// entry could have to move from them to a rule.
+    fn plan(&mut self, wanted: &Ruleset, live: &Live) -> Plan {
+        self.refused.forget_changed(wanted, live);
+        let mut plan = Plan::with_kept(&self.refused.accepted(wanted), live, |part| self.refused.kept(part));
+        for family in Family::ALL.into_iter().filter(|family| live.filter[*family].is_err()) {
+            plan.hold(wanted.sets_of(family));
+        }
+        let frozen = set_swap::frozen(&plan, wanted, live);
+        plan.hold(&frozen);
+        plan
+    }
+
     /// Also returns whether the live rules are completely as wanted.
     fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
         let begun = Instant::now();
@@ -185,9 +185,9 @@ impl Firewall {
             }
         }
         let plan = self.plan(wanted, &live);
-        let entangled = plan.entangled(wanted, &live);
+        let entangled = set_swap::entangled(&plan, wanted, &live);
         let after = if !entangled.is_empty() {
-            Some(self.update_in_two_steps(&entangled, &mut pass))
+            Some(two_phase::update(self, &entangled, &mut pass))
         } else if !plan.is_empty() {
             Some(self.carry_out(&plan, &mut pass))
         } else {
@@ -207,7 +207,8 @@ impl Firewall {
         // after what is in use: a tool that hangs must not hold that up
         self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
         if outcome.faults.is_empty() {
-            self.clear_variants(&self.tools.variants.stray(), &mut outcome);
+            let stray = self.tools.variants.stray();
+            tables::clear_variants(&mut self.tools, &mut self.refused, &stray, &mut outcome);
         }
         outcome.faults.extend(self.tools.variants.faults());
         as_wanted &= outcome.faults.is_empty() && self.refused.is_empty();
@@ -221,11 +222,26 @@ impl Firewall {
         lost.values().map(|reason| Fault::general(format_args!("the last script is not kept: {reason}"))).collect()
     }
 
+    /// The live rules as printed by the tools. A part that cannot be read has no lines.
+    pub fn texts(&mut self) -> Texts {
+        dump::live(&mut self.tools)
+    }
+
+    /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
+    /// the rules that the tools refuse.
+    ///
+    /// # Errors
+    /// When the namespace cannot be created.
+    pub fn texts_of(&self, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
+        dump::loaded(&self.tools, wanted)
+    }
+
     /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.
     pub fn remove(&mut self) -> Outcome {
         self.refused = Refusals::default();
         let mut outcome = self.update(&Ruleset::default());
-        self.clear_variants(&self.tools.variants.unused(), &mut outcome);
+        let unused = self.tools.variants.unused();
+        tables::clear_variants(&mut self.tools, &mut self.refused, &unused, &mut outcome);
         outcome
     }
 
@@ -235,15 +251,16 @@ impl Firewall {
         let known = self.known.take();
         let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
         let mut bridge = Pass::new(pass.wanted, pass.live);
-        let mut update_bridge = || Steps { tools, refused: &mut of_bridge }.update_bridge(plan, &mut bridge);
-        let steps = Steps { tools, refused: &mut self.refused };
+        let mut update_bridge =
+            || tables::update_bridge(&mut Steps { tools, refused: &mut of_bridge }, plan, &mut bridge);
+        let mut steps = Steps { tools, refused: &mut self.refused };
         if tools.variants.ebtables_is_apart() {
             scope(|threads| {
                 threads.spawn(update_bridge);
-                steps.update_layer_3(plan, pass);
+                update_layer_3(&mut steps, plan, pass);
             });
         } else {
-            steps.update_layer_3(plan, pass);
+            update_layer_3(&mut steps, plan, pass);
             update_bridge();
         }
         pass.take_in(bridge);
@@ -255,17 +272,15 @@ impl Firewall {
     }
 }
 
-impl Steps<'_> {
-    /// Updates the sets, and the iptables tables that use them.
-    fn update_layer_3(mut self, plan: &Plan, pass: &mut Pass<'_>) {
-        self.update_sets(&plan.sets, pass);
-        for family in Family::ALL {
-            for table in TableName::ALL {
-                self.update_table(table, family, plan, pass);
-            }
+/// Updates the sets, and the iptables tables that use them.
+fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, pass: &mut Pass<'_>) {
+    sets::update(steps, &plan.sets, pass);
+    for family in Family::ALL {
+        for table in TableName::ALL {
+            tables::update_table(steps, table, family, plan, pass);
         }
-        self.remove_sets(&plan.sets, pass);
     }
+    sets::remove(steps.tools, &plan.sets, pass);
 }
 
 impl Toolbox {
@@ -280,58 +295,5 @@ impl Toolbox {
             Ok(()) => lost.remove(path),
             Err(error) => lost.insert(path.to_string(), format!("{error:#}")),
         };
-    }
-}
-
-impl<'a> Pass<'a> {
-    fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
-        Pass {
-            wanted,
-            live,
-            outcome: Outcome::default(),
-            tried: Vec::new(),
-            touched: BTreeSet::new(),
-            failed_sets: BTreeSet::new(),
-        }
-    }
-
-    /// Adds the results of another part.
-    fn take_in(&mut self, other: Pass<'_>) {
-        self.outcome.take_in(other.outcome);
-        self.tried.extend(other.tried);
-        self.touched.extend(other.touched);
-    }
-
-    fn fault(&mut self, part: Part, text: impl Display) {
-        self.outcome.faults.push(Fault::new(part, text));
-    }
-
-    /// Reports differences from the plan.
-    fn verify(&mut self, live: &Live, sets: &SetPlan) {
-        for (part, plan) in std::mem::take(&mut self.tried) {
-            let table = match part {
-                Part::Table(table, family) => live.table(table, family).as_deref(),
-                Part::Bridge | Part::Sets => live.bridge.as_ref().map(|bridge| &bridge.table),
-            };
-            match table {
-                Ok(table) => self.not_updated(part, "chain", plan.unfinished(table)),
-                Err(error) => self.fault(part, error),
-            }
-        }
-        match &live.sets {
-            _ if sets.is_empty() => {}
-            Ok(live) => self.not_updated(Part::Sets, "set", sets.unfinished(live)),
-            Err(error) => self.fault(Part::Sets, error),
-        }
-    }
-
-    fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
-        for name in names.by_ref().take(NAMED) {
-            self.fault(part, format_args!("unable to update {what} '{name}'"));
-        }
-        let more = names.count();
-        if more > 0 {
-            self.fault(part, format_args!("unable to update {more} more {what}s"));
-        }
     }
 }

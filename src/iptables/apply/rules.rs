@@ -25,7 +25,7 @@ pub(super) trait Rules: Clone {
     fn origin(&self, at: usize) -> &Origin;
     /// The jump target of this rule.
     fn target(&self, at: usize) -> Option<&ChainName>;
-    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName>;
+    fn sets_at(&self, at: usize) -> impl Iterator<Item = &SetName>;
     fn without(&self, left_out: &BTreeMap<usize, String>) -> Self;
     fn sign(&self, name: &ChainName) -> Signature;
 }
@@ -74,7 +74,7 @@ impl Rules for Chain {
         }
     }
 
-    fn sets(&self, at: usize) -> impl Iterator<Item = &SetName> {
+    fn sets_at(&self, at: usize) -> impl Iterator<Item = &SetName> {
         self.rules()[at].sets()
     }
 
@@ -119,7 +119,7 @@ impl Rules for BridgeChain {
         }
     }
 
-    fn sets(&self, _at: usize) -> impl Iterator<Item = &SetName> {
+    fn sets_at(&self, _at: usize) -> impl Iterator<Item = &SetName> {
         std::iter::empty()
     }
 

@@ -1,6 +1,6 @@
 //! The changes that make the live rules equal to the wanted ones.
-use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, TableName};
-use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table};
+use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, hooks_of};
+use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
 use crate::listing::Action;
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,21 @@ impl Plan {
             TableName::Raw => &mut self.raw[family],
         }
     }
+
+    /// Removes the changes of these sets.
+    pub fn hold<'a>(&mut self, sets: impl IntoIterator<Item = &'a SetName>) {
+        for name in sets {
+            if let Some(planned) = self.sets.sets.get_mut(name).filter(|planned| planned.action == Action::Update) {
+                planned.action = Action::Ignore;
+            }
+        }
+    }
+
+    /// Removes the changes of the tables of a family.
+    pub fn leave(&mut self, family: Family) {
+        self.filter[family] = TablePlan::default();
+        self.raw[family] = TablePlan::default();
+    }
 }
 
 impl TablePlan {
@@ -127,7 +142,7 @@ impl TablePlan {
             let rules = wanted.get(name).map(|chain| chain.expanded() + 1);
             chain.signature == Some(signature) && Some(chain.rules) == rules
         };
-        table_plan(signatures, live, kept, exists, table.hooks())
+        table_plan(signatures, live, kept, exists, hooks_of(table))
     }
 
     /// Compares the ebtables chains, with MAC addresses in the format of the variant.
@@ -188,17 +203,6 @@ impl SetPlan {
             Action::Delete | Action::Ignore => true,
         };
         self.sets.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
-    }
-}
-
-impl Ruleset {
-    /// The chains of an iptables table.
-    #[must_use]
-    pub fn table(&self, table: TableName, family: Family) -> &Table {
-        match table {
-            TableName::Filter => &self.filter[family],
-            TableName::Raw => &self.raw[family],
-        }
     }
 }
 

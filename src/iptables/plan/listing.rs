@@ -1,7 +1,7 @@
 //! The listing of the `compile` command.
 use super::diff::{Plan, Planned, bridge_style};
-use super::live::{Live, TableName};
-use crate::iptables::ruleset::Ruleset;
+use super::live::Live;
+use crate::iptables::ruleset::{Ruleset, TableName};
 use crate::listing::{Action, Block, Entry, Listing};
 use crate::model::{Family, Origin};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Our live chains and sets in the kernel.
 use crate::iptables::names::{self, FixedChain};
-use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature};
+use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature, TableName};
 use crate::model::{Family, PerFamily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,41 +17,18 @@ pub struct Hook {
     pub first: bool,
 }
 
-/// An iptables table with rules of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TableName {
-    /// `filter`
-    Filter,
-    /// `raw`
-    Raw,
-}
-
-impl TableName {
-    /// Both, in the order in which they are applied.
-    pub const ALL: [TableName; 2] = [TableName::Filter, TableName::Raw];
-
-    /// The name for iptables(8).
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TableName::Filter => "filter",
-            TableName::Raw => "raw",
-        }
-    }
-
-    /// The built-in chains that jump to `PVEFW-` and their name.
-    #[must_use]
-    pub fn hooks(self) -> &'static [Hook] {
-        match self {
-            TableName::Filter => &[
-                Hook { chain: "INPUT", to: names::FAILSAFE, first: true },
-                Hook { chain: "OUTPUT", to: names::FAILSAFE, first: true },
-                Hook { chain: "INPUT", to: names::INPUT, first: false },
-                Hook { chain: "OUTPUT", to: names::OUTPUT, first: false },
-                Hook { chain: "FORWARD", to: names::FORWARD, first: false },
-            ],
-            TableName::Raw => &[Hook { chain: "PREROUTING", to: names::PREROUTING, first: false }],
-        }
+/// The built-in chains of a table that jump to `PVEFW-` and their name.
+#[must_use]
+pub fn hooks_of(table: TableName) -> &'static [Hook] {
+    match table {
+        TableName::Filter => &[
+            Hook { chain: "INPUT", to: names::FAILSAFE, first: true },
+            Hook { chain: "OUTPUT", to: names::FAILSAFE, first: true },
+            Hook { chain: "INPUT", to: names::INPUT, first: false },
+            Hook { chain: "OUTPUT", to: names::OUTPUT, first: false },
+            Hook { chain: "FORWARD", to: names::FORWARD, first: false },
+        ],
+        TableName::Raw => &[Hook { chain: "PREROUTING", to: names::PREROUTING, first: false }],
     }
 }
 
@@ -213,6 +190,13 @@ impl Live {
             Part::Bridge => self.bridge.as_ref().is_ok_and(|bridge| !bridge.table.is_bare()),
             Part::Sets => self.sets.as_ref().is_ok_and(|sets| !sets.sets.is_empty() || !sets.stale.is_empty()),
         }
+    }
+
+    /// Whether a chain of ours uses a set.
+    #[must_use]
+    pub fn uses_set(&self, set: &SetName) -> bool {
+        let tables = Family::ALL.into_iter().filter_map(|family| self.filter[family].as_ref().ok());
+        tables.flat_map(|table| table.chains.values()).any(|chain| chain.refers.sets.contains(set))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Scripts for the restore tools.
 use super::diff::{Planned, SetPlan, TablePlan};
-use super::live::{Hook, TableName};
+use super::live::Hook;
 use crate::iptables::names;
-use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table};
+use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table, TableName};
 use crate::listing::Action;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};

@@ -5,124 +5,72 @@
 //! could pass that the old and the new configuration refuse. So the new content of such sets is first created under other
 //! names, and the table switches to these together with its own change. Then no rule uses the original sets, and a second
 //! update switches the rules back to them without changing their meaning.
-use super::diff::{Plan, TablePlan};
-use super::live::{Live, TableName};
+use super::diff::Plan;
+use super::live::Live;
 use crate::iptables::names::next_set;
-use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, Table};
+use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, TableName};
 use crate::listing::Action;
 use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-impl Plan {
-    /// The sets that must change together with the rules.
-    #[must_use]
-    pub fn entangled(&self, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
-        let mut entangled = BTreeSet::new();
-        for family in Family::ALL {
-            let Ok(table) = live.table(TableName::Filter, family) else { continue };
-            let plan = self.table(TableName::Filter, family);
-            let rewritten = |name| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Ignore);
-            let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
-            let looked_into: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
-            // sets without a chain: the tool may have failed and printed nothing, as for an empty table
-            let blind = table.chains.is_empty();
-            let changed = self.sets.with(Action::Update).filter(|name| {
-                let seen = blind || looked_into.contains(name);
-                seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
-            });
-            let changed: BTreeSet<SetName> = changed.cloned().collect();
-            if changed.len() > 1 || !plan.is_empty() {
-                entangled.extend(changed);
-            }
-        }
-        entangled
-    }
-
-    /// The sets used only by kept chains; they are kept too, because an entry that moves from such a set to a rule would
-    /// otherwise be in neither. A set that is used by other chains too is not kept.
-    #[must_use]
-    pub fn frozen(&self, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
-        let mut frozen = BTreeSet::new();
-        for family in Family::ALL {
-            let Ok(table) = live.table(TableName::Filter, family) else { continue };
-            let plan = self.table(TableName::Filter, family);
-            let stays = |name| plan.chains.get(name).is_some_and(|planned| planned.action == Action::Ignore);
-            let of_kept =
-                table.chains.iter().filter(|(name, _)| stays(*name)).flat_map(|(_, chain)| &chain.refers.sets);
-            let of_kept: BTreeSet<&SetName> = of_kept.collect();
-            if !of_kept.is_empty() {
-                let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));
-                let of_others: BTreeSet<&SetName> = others.flat_map(|(_, chain)| sets_of(chain)).collect();
-                frozen.extend(of_kept.difference(&of_others).map(|name| (*name).clone()));
-            }
-        }
-        frozen
-    }
-
-    /// Removes the changes of these sets.
-    pub fn hold<'a>(&mut self, sets: impl IntoIterator<Item = &'a SetName>) {
-        for name in sets {
-            if let Some(planned) = self.sets.sets.get_mut(name).filter(|planned| planned.action == Action::Update) {
-                planned.action = Action::Ignore;
-            }
+/// The sets that must change together with the rules.
+#[must_use]
+pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
+    let mut entangled = BTreeSet::new();
+    for family in Family::ALL {
+        let Ok(table) = live.table(TableName::Filter, family) else { continue };
+        let table_plan = plan.table(TableName::Filter, family);
+        let rewritten = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action != Action::Ignore);
+        let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
+        let used: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
+        // sets without a chain: the tool may have failed and printed nothing, as for an empty table
+        let blind = table.chains.is_empty();
+        let changed = plan.sets.with(Action::Update).filter(|name| {
+            let seen = blind || used.contains(name);
+            seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
+        });
+        let changed: BTreeSet<SetName> = changed.cloned().collect();
+        if changed.len() > 1 || !table_plan.is_empty() {
+            entangled.extend(changed);
         }
     }
-
-    /// Removes the changes of the tables of a family.
-    pub fn leave(&mut self, family: Family) {
-        self.filter[family] = TablePlan::default();
-        self.raw[family] = TablePlan::default();
-    }
+    entangled
 }
 
-impl Ruleset {
-    /// The same rules, using these sets under their temporary names. The original sets are included as well.
-    #[must_use]
-    pub fn staged(&self, sets: &BTreeSet<SetName>) -> Self {
-        let mut staged = self.clone();
-        for (name, set) in sets.iter().filter_map(|name| self.sets.get_key_value(name)) {
-            staged.sets.extend(next_set(name).map(|next| (next, set.clone())));
-        }
-        for family in Family::ALL {
-            for chain in staged.filter[family].values_mut().filter(|chain| uses_set(chain, sets)) {
-                *chain = Arc::new(renamed(chain, sets));
-            }
-        }
-        staged
-    }
-
-    /// The sets of a family.
-    pub fn sets_of(&self, family: Family) -> impl Iterator<Item = &SetName> {
-        self.sets.iter().filter(move |(_, set)| set.family == family).map(|(name, _)| name)
-    }
-
-    /// Keeps the live rules of the chains that use these sets.
-    pub fn keep_chains_of(&mut self, sets: &BTreeSet<SetName>) {
-        let of = |table: &Table| -> Vec<_> {
-            table.iter().filter(|(_, chain)| uses_set(chain, sets)).map(|(name, _)| name.clone()).collect()
-        };
-        for family in Family::ALL {
-            self.kept.extend(of(&self.filter[family]));
+/// The sets used only by kept chains; they are kept too, because an entry that moves from such a set to a rule would
+/// otherwise be in neither. A set that is used by other chains too is not kept.
+#[must_use]
+pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
+    let mut frozen = BTreeSet::new();
+    for family in Family::ALL {
+        let Ok(table) = live.table(TableName::Filter, family) else { continue };
+        let table_plan = plan.table(TableName::Filter, family);
+        let stays = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action == Action::Ignore);
+        let of_kept = table.chains.iter().filter(|(name, _)| stays(*name)).flat_map(|(_, chain)| &chain.refers.sets);
+        let of_kept: BTreeSet<&SetName> = of_kept.collect();
+        if !of_kept.is_empty() {
+            let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));
+            let of_others: BTreeSet<&SetName> = others.flat_map(|(_, chain)| chain.sets()).collect();
+            frozen.extend(of_kept.difference(&of_others).map(|name| (*name).clone()));
         }
     }
+    frozen
 }
 
-impl Live {
-    /// Whether a chain of ours uses a set.
-    #[must_use]
-    pub fn uses_set(&self, set: &SetName) -> bool {
-        let tables = Family::ALL.into_iter().filter_map(|family| self.filter[family].as_ref().ok());
-        tables.flat_map(|table| table.chains.values()).any(|chain| chain.refers.sets.contains(set))
+/// The same rules, using these sets under their temporary names. The original sets are included as well.
+#[must_use]
+pub fn staged(ruleset: &Ruleset, sets: &BTreeSet<SetName>) -> Ruleset {
+    let mut staged = ruleset.clone();
+    for (name, set) in sets.iter().filter_map(|name| ruleset.sets.get_key_value(name)) {
+        staged.sets.extend(next_set(name).map(|next| (next, set.clone())));
     }
-}
-
-fn sets_of(chain: &Chain) -> impl Iterator<Item = &SetName> {
-    chain.rules().iter().flat_map(Rule::sets)
-}
-
-fn uses_set(chain: &Chain, sets: &BTreeSet<SetName>) -> bool {
-    sets_of(chain).any(|name| sets.contains(name))
+    for family in Family::ALL {
+        for chain in staged.filter[family].values_mut().filter(|chain| chain.uses_one_of(sets)) {
+            *chain = Arc::new(renamed(chain, sets));
+        }
+    }
+    staged
 }
 
 fn renamed(chain: &Chain, sets: &BTreeSet<SetName>) -> Chain {

@@ -1,8 +1,9 @@
 //! Chains: their rules in order, and their signatures.
 use super::bridge::{BridgeRule, MacStyle};
-use super::names::ChainName;
+use super::names::{ChainName, SetName};
 use super::rule::Rule;
 use super::signature::{Remembered, Signature};
+use std::collections::BTreeSet;
 
 /// A chain of an iptables table. Immutable, so that it can be shared, compared cheaply, and cache its signature.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,17 @@ impl Chain {
     /// The rules as `-A NAME …` lines, without the signature.
     pub fn lines<'a>(&'a self, name: &'a ChainName) -> impl Iterator<Item = String> + 'a {
         self.rules.iter().map(move |rule| rule.line(name))
+    }
+
+    /// The sets that its rules use.
+    pub fn sets(&self) -> impl Iterator<Item = &SetName> {
+        self.rules.iter().flat_map(Rule::sets)
+    }
+
+    /// Whether a rule uses one of these sets.
+    #[must_use]
+    pub fn uses_one_of(&self, sets: &BTreeSet<SetName>) -> bool {
+        self.sets().any(|name| sets.contains(name))
     }
 
     /// The signature of the chain with this name.

@@ -16,7 +16,7 @@ mod text;
 pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacStyle};
 pub use chain::{BridgeChain, Chain};
 pub use matches::{AddrType, HashLimit, Match, Physdev, Side};
-pub use names::{ChainName, SetName};
+pub use names::{ChainName, SetName, TableName};
 pub use rule::Rule;
 pub use set::{Set, canonical_address, canonical_net};
 pub use signature::{Signature, signature_of};
@@ -46,4 +46,30 @@ pub struct Ruleset {
     pub sets: BTreeMap<SetName, Arc<Set>>,
     /// Chains of any table whose live rules are kept, because their configuration cannot be read.
     pub kept: BTreeSet<ChainName>,
+}
+
+impl Ruleset {
+    /// The chains of an iptables table.
+    #[must_use]
+    pub fn table(&self, table: TableName, family: Family) -> &Table {
+        match table {
+            TableName::Filter => &self.filter[family],
+            TableName::Raw => &self.raw[family],
+        }
+    }
+
+    /// The sets of a family.
+    pub fn sets_of(&self, family: Family) -> impl Iterator<Item = &SetName> {
+        self.sets.iter().filter(move |(_, set)| set.family == family).map(|(name, _)| name)
+    }
+
+    /// Keeps the live rules of the chains that use these sets.
+    pub fn keep_chains_of(&mut self, sets: &BTreeSet<SetName>) {
+        let of = |table: &Table| -> Vec<_> {
+            table.iter().filter(|(_, chain)| chain.uses_one_of(sets)).map(|(name, _)| name.clone()).collect()
+        };
+        for family in Family::ALL {
+            self.kept.extend(of(&self.filter[family]));
+        }
+    }
 }

@@ -61,3 +61,26 @@ mod tests {
         assert!(SetName::new(&"x".repeat(32)).is_none());
     }
 }
+
+/// An iptables table with rules of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableName {
+    /// `filter`
+    Filter,
+    /// `raw`
+    Raw,
+}
+
+impl TableName {
+    /// Both, in the order in which they are applied.
+    pub const ALL: [TableName; 2] = [TableName::Filter, TableName::Raw];
+
+    /// The name for iptables(8).
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TableName::Filter => "filter",
+            TableName::Raw => "raw",
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! The format of iptables-save(8).
-use super::super::live::{Hook, LiveTable, TableName};
+use super::super::live::{Hook, LiveTable, hooks_of};
 use super::{Unreadable, split_name};
 use crate::iptables::names::is_own_chain;
-use crate::iptables::ruleset::{ChainName, Signature};
+use crate::iptables::ruleset::{ChainName, Signature, TableName};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Parses one table in the output of `iptables-save` or `ip6tables-save`, in either variant.
@@ -37,7 +37,7 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
         chain.rules += 1;
         chain.body = sum(chain.body, rule);
         chain.refers.collect(rule, is_own_chain);
-    } else if let Some(hook) = hook_of(table.hooks(), chain, rule) {
+    } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
     } else {
         live.foreign.collect(rule, is_own_chain);
@@ -109,7 +109,7 @@ COMMIT
                 ("tap100i0-OUT", false, 1),
             ]
         );
-        assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&TableName::Filter.hooks()[2], &2)]);
+        assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&hooks_of(TableName::Filter)[2], &2)]);
         assert!(live.foreign.chains.contains("PVEFW-Drop") && live.foreign.chains.contains("PVEFW-OUTPUT"));
         let refers = &live.chains["tap100i0-IN"].refers;
         assert!(refers.chains.contains("GROUP-web-IN") && refers.sets.contains("PVEFW-100-x-v4"));

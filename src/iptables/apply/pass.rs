@@ -1,0 +1,82 @@
+//! An update in progress: what is wanted and live, and what has been done so far.
+use super::fault::{Fault, Outcome};
+use crate::iptables::plan::{Live, Part, SetPlan, TableName, TablePlan};
+use crate::iptables::ruleset::{Ruleset, SetName};
+use crate::model::Family;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+/// Maximum number of chains or sets of one part that are reported individually when they could not be updated.
+const NAMED: usize = 10;
+
+/// An update in progress.
+pub(super) struct Pass<'a> {
+    pub wanted: &'a Ruleset,
+    pub live: &'a Live,
+    pub outcome: Outcome,
+    /// The plans of the tables, to be compared with the live rules afterwards.
+    pub tried: Vec<(Part, TablePlan)>,
+    /// The parts that may have been changed.
+    pub touched: BTreeSet<Part>,
+    /// The sets that could not be created or changed.
+    pub failed_sets: BTreeSet<SetName>,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
+        Pass {
+            wanted,
+            live,
+            outcome: Outcome::default(),
+            tried: Vec::new(),
+            touched: BTreeSet::new(),
+            failed_sets: BTreeSet::new(),
+        }
+    }
+
+    /// Adds the results of another part.
+    pub fn take_in(&mut self, other: Pass<'_>) {
+        self.outcome.take_in(other.outcome);
+        self.tried.extend(other.tried);
+        self.touched.extend(other.touched);
+    }
+
+    pub fn fault(&mut self, part: Part, text: impl Display) {
+        self.outcome.faults.push(Fault::new(part, text));
+    }
+
+    /// Reports differences from the plan.
+    pub fn verify(&mut self, live: &Live, sets: &SetPlan) {
+        for (part, plan) in std::mem::take(&mut self.tried) {
+            let table = match part {
+                Part::Table(table, family) => live.table(table, family).as_deref(),
+                Part::Bridge | Part::Sets => live.bridge.as_ref().map(|bridge| &bridge.table),
+            };
+            match table {
+                Ok(table) => self.not_updated(part, "chain", plan.unfinished(table)),
+                Err(error) => self.fault(part, error),
+            }
+        }
+        match &live.sets {
+            _ if sets.is_empty() => {}
+            Ok(live) => self.not_updated(Part::Sets, "set", sets.unfinished(live)),
+            Err(error) => self.fault(Part::Sets, error),
+        }
+    }
+
+    fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
+        for name in names.by_ref().take(NAMED) {
+            self.fault(part, format_args!("unable to update {what} '{name}'"));
+        }
+        let more = names.count();
+        if more > 0 {
+            self.fault(part, format_args!("unable to update {more} more {what}s"));
+        }
+    }
+
+    /// Whether the rules of a family differ from the plan.
+    pub fn has_failed(&self, family: Family) -> bool {
+        let part = Part::Table(TableName::Filter, family);
+        self.outcome.faults.iter().any(|fault| fault.part() == Some(part))
+    }
+}
