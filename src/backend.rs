@@ -12,10 +12,11 @@ use crate::model::{BackendKind, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
 use crate::node::Localnet;
-use crate::settings::Settings;
+use crate::settings::{Settings, bridges_pass_to_iptables};
 use crate::simulate::{Decided, Sent, Trace};
 use crate::system::root::Root;
 use anyhow::Result;
+use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,34 @@ impl Backend {
         match kind {
             BackendKind::Iptables => Backend::Iptables(Box::new(Iptables::new(root, variant, threads))),
             BackendKind::Nftables => Backend::Nftables(Box::new(Nftables::new(threads))),
+        }
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn kind(&self) -> BackendKind {
+        match self {
+            Backend::Iptables(_) => BackendKind::Iptables,
+            Backend::Nftables(_) => BackendKind::Nftables,
+        }
+    }
+
+    /// Whether rules of the other backend are live, of whichever program.
+    #[must_use]
+    pub fn other_is_live(&self, root: &Root) -> bool {
+        match self {
+            Backend::Iptables(_) => crate::nftables::live::exists().unwrap_or(false),
+            Backend::Nftables(_) => Iptables::new(root, VariantChoice::Auto, 1).is_live(),
+        }
+    }
+
+    /// Whether the other backend enforces a configuration, by whichever program: its rules for the node and for each guest
+    /// with a firewall are live.
+    #[must_use]
+    pub fn other_enforces(&self, compiled: &Compiled, root: &Root) -> bool {
+        match self {
+            Backend::Iptables(_) => crate::nftables::backend::enforces(&compiled.configuration).unwrap_or(false),
+            Backend::Nftables(_) => self.other_is_live(root) && bridges_pass_to_iptables(),
         }
     }
 
@@ -214,6 +243,18 @@ impl Backend {
             Backend::Nftables(_) => "nft".to_string(),
         }
     }
+}
+
+/// The part of the tables of nftables that every configuration has, as a script for `nft -f -`.
+#[must_use]
+pub fn skeleton() -> String {
+    crate::nftables::backend::skeleton()
+}
+
+/// The networks that may always manage the node with nftables, besides the entries of the set `management`.
+#[must_use]
+pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<IpNet> {
+    crate::nftables::compile::management_networks(configuration, facts)
 }
 
 /// Rules that another backend has compiled.

@@ -2,6 +2,7 @@
 //!
 //! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root::Root)); a [`TreeFile`]
 //! is a path relative to the configuration tree.
+use crate::model::BackendKind;
 use crate::model::FileKind;
 use crate::model::guest::{GuestKind, parse_vmid};
 use std::fmt::{self, Write};
@@ -16,12 +17,34 @@ pub const PROTOCOLS: &str = "/etc/protocols";
 pub const ETHERTYPES: &str = "/etc/ethertypes";
 /// The lock for updates, shared with the official firewall.
 pub const UPDATE_LOCK: &str = "/run/lock/pvefw.lck";
-/// The pid file of the daemon.
-pub const PID_FILE: &str = "/run/pve-firewall.pid";
-/// The lock of the running daemon.
-pub const DAEMON_LOCK: &str = "/run/pve-firewall/daemon.lock";
-/// The daemon's status for `status --verbose`.
-pub const STATUS: &str = "/run/pve-firewall/status.json";
+/// The files of a running daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DaemonFiles {
+    /// Its pid.
+    pub pid: &'static str,
+    /// The lock that it holds.
+    pub lock: &'static str,
+    /// Its status, for `status --verbose`.
+    pub status: &'static str,
+}
+
+/// The files of the daemon of a backend.
+#[must_use]
+pub fn daemon_files(kind: BackendKind) -> DaemonFiles {
+    match kind {
+        BackendKind::Iptables => DaemonFiles {
+            pid: "/run/pve-firewall.pid",
+            lock: "/run/pve-firewall/daemon.lock",
+            status: "/run/pve-firewall/status.json",
+        },
+        BackendKind::Nftables => DaemonFiles {
+            pid: "/run/proxmox-firewall.pid",
+            lock: "/run/proxmox-firewall/daemon.lock",
+            status: "/run/proxmox-firewall/status.json",
+        },
+    }
+}
+
 /// While this file exists, proxmox-firewall removes its rules and creates none.
 pub const NFTABLES_DISABLED: &str = "/run/proxmox-nftables-firewall-force-disable";
 /// The folder of the configuration on trial.

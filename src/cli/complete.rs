@@ -1,5 +1,6 @@
 //! Shell completion by the program itself (`COMPLETE=bash pve-firewall` prints the shell function).
 use super::args::Cli;
+use super::proxmox::ProxmoxCli;
 use crate::model::guest::GuestKind;
 use crate::paths::{CONFIG, NODES_FOLDER, TreeFile, guest_folder};
 use clap::{Arg, CommandFactory};
@@ -16,6 +17,14 @@ const INTERFACES: &str = "/sys/class/net";
 pub fn answer() {
     let grammar = || Cli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
     CompleteEnv::with_factory(grammar).bin("pve-firewall").completer("pve-firewall").complete();
+}
+
+/// The same for `proxmox-firewall`.
+pub fn answer_proxmox() {
+    let grammar =
+        || ProxmoxCli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
+    let program = crate::paths::NFTABLES_BACKEND;
+    CompleteEnv::with_factory(grammar).bin("proxmox-firewall").completer(program).complete();
 }
 
 /// The completions of an option's value, by the value's name.

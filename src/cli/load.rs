@@ -102,7 +102,7 @@ pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
 
 /// The node's facts, as the daemon has them that runs.
 pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
-    let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));
+    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
     let failsafe = status.and_then(|status| status.failsafe.parse().ok()).unwrap_or_default();
     FactsSource::new(context.root.clone(), node).with_failsafe(failsafe)
 }

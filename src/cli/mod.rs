@@ -11,6 +11,7 @@ mod load;
 mod localnet;
 mod output;
 mod preview;
+pub mod proxmox;
 mod restart;
 mod simulate;
 mod start;

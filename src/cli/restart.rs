@@ -14,10 +14,10 @@ const RESTARTING: Duration = Duration::from_secs(150);
 
 pub(super) fn run(context: &Context) -> Result<()> {
     require_root("restart")?;
-    let Some(pid) = running(&context.root) else {
+    let Some(pid) = running(&context.root, context.kind) else {
         return start::run(context, &StartOptions::default());
     };
-    let started = || Status::read(&context.root, pid).map(|status| status.started);
+    let started = || Status::read(&context.root, context.kind, pid).map(|status| status.started);
     let before = started();
     process::signal(pid, Signal::SIGHUP)?;
     let deadline = Instant::now() + RESTARTING;

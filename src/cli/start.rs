@@ -5,6 +5,7 @@ use crate::daemon::instance::Instance;
 use crate::daemon::status::Status;
 use crate::daemon::{self, Setup};
 use crate::system::process::{Forked, into_background, is_alive};
+use crate::system::syslog::Severity;
 use crate::system::systemd;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::{OsStr, OsString};
@@ -20,7 +21,7 @@ const STARTING: Duration = Duration::from_secs(60);
 pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
     require_root("start")?;
     let in_foreground = options.debug || options.foreground;
-    let instance = Instance::claim(&context.root)?;
+    let instance = Instance::claim(&context.root, context.kind)?;
     if in_foreground {
         return daemon::run(setup(context, options)?, &instance);
     }
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
 }
 
 /// The daemon's setup, and the command line to re-execute it.
-fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
+pub(super) fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let program = std::env::current_exe().context("cannot find out the path of this program")?;
     let manner = if options.debug { "--debug" } else { "--foreground" };
     let mut args: Vec<OsString> = vec!["start".into(), manner.into()];
@@ -54,6 +55,7 @@ fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
         node: context.node()?,
         kind: context.kind,
         variant: context.variant,
+        least: Severity::Info,
         debug: options.debug,
         keep_last_good: !options.no_last_good,
         failsafe: options.failsafe.clone(),
@@ -85,7 +87,7 @@ fn on_disk(program: PathBuf) -> PathBuf {
 
 fn await_first_update(context: &Context, pid: i32) -> Result<()> {
     let deadline = Instant::now() + STARTING;
-    while Status::read(&context.root, pid).is_none() {
+    while Status::read(&context.root, context.kind, pid).is_none() {
         if !is_alive(pid) {
             bail!("the daemon ended at once; 'pve-firewall start --debug' shows why");
         }

@@ -82,9 +82,9 @@ pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
 }
 
 fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, details: bool) -> Overview {
-    let pid = running(&context.root);
+    let pid = running(&context.root, context.kind);
     let mode = Mode::of(context.kind, compiled, &context.root);
-    let told = pid.and_then(|pid| Status::read(&context.root, pid));
+    let told = pid.and_then(|pid| Status::read(&context.root, context.kind, pid));
     let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
     // live rules are read only if needed: to find changes, and working tools
     let unreadable = match pid.is_some() || (details && nix::unistd::geteuid().is_root()) {

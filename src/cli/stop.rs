@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         systemd::systemctl("stop", UNIT)?;
     }
     // a daemon that was started by hand, or none
-    if let Some(pid) = running(&context.root) {
+    if let Some(pid) = running(&context.root, context.kind) {
         stop_process(pid)?;
     }
     // rules that a killed daemon has left

@@ -1,29 +1,28 @@
 //! The lock and the pid file that ensure a single daemon.
-use crate::paths::{DAEMON_LOCK, PID_FILE};
+use crate::model::BackendKind;
+use crate::paths::daemon_files;
 use crate::system::lock::FileLock;
 use crate::system::process::{self, PidFile};
 use crate::system::root::Root;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
-/// The name of the program, to verify a pid file.
-const PROGRAM: &str = "pve-firewall";
-
 /// The pid file's path on disk.
-fn pid_path(root: &Root) -> PathBuf {
-    root.path(PID_FILE)
+fn pid_path(root: &Root, kind: BackendKind) -> PathBuf {
+    root.path(daemon_files(kind).pid)
 }
 
-/// The pid of the running daemon, if any.
+/// The pid of the running daemon of a backend, if any.
 #[must_use]
-pub fn running(root: &Root) -> Option<i32> {
-    process::running(&pid_path(root), PROGRAM)
+pub fn running(root: &Root, kind: BackendKind) -> Option<i32> {
+    process::running(&pid_path(root, kind), kind.program())
 }
 
 /// The lock of the daemon. Inherited by fork(2); the kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct Instance {
     root: Root,
+    kind: BackendKind,
     _lock: Option<FileLock>,
     /// The error if the lock could not be taken: the firewall starts even if `/run` cannot be written.
     pub without_lock: Option<String>,
@@ -34,16 +33,25 @@ impl Instance {
     ///
     /// # Errors
     /// When another daemon is running.
-    pub fn claim(root: &Root) -> Result<Self> {
+    pub fn claim(root: &Root, kind: BackendKind) -> Result<Self> {
         let own = process::own_pid();
-        if let Some(pid) = running(root).filter(|pid| *pid != own) {
-            bail!("the daemon is already running, with pid {pid}; use 'pve-firewall restart' to restart it");
+        if let Some(pid) = running(root, kind).filter(|pid| *pid != own) {
+            match kind {
+                BackendKind::Iptables => {
+                    bail!("the daemon is already running, with pid {pid}; use 'pve-firewall restart' to restart it")
+                }
+                BackendKind::Nftables => {
+                    bail!(
+                        "the daemon is already running, with pid {pid}; stop it first: systemctl stop proxmox-firewall"
+                    )
+                }
+            }
         }
         let root = root.clone();
-        match FileLock::try_acquire(&root.path(DAEMON_LOCK)) {
-            Ok(Some(lock)) => Ok(Instance { root, _lock: Some(lock), without_lock: None }),
-            Ok(None) => bail!("another daemon is starting or stopping; see 'pve-firewall status'"),
-            Err(error) => Ok(Instance { root, _lock: None, without_lock: Some(format!("{error:#}")) }),
+        match FileLock::try_acquire(&root.path(daemon_files(kind).lock)) {
+            Ok(Some(lock)) => Ok(Instance { root, kind, _lock: Some(lock), without_lock: None }),
+            Ok(None) => bail!("another daemon is starting or stopping; see '{} status'", kind.program()),
+            Err(error) => Ok(Instance { root, kind, _lock: None, without_lock: Some(format!("{error:#}")) }),
         }
     }
 
@@ -52,6 +60,6 @@ impl Instance {
     /// # Errors
     /// When it cannot be written.
     pub fn pid_file(&self) -> Result<PidFile> {
-        PidFile::write(pid_path(&self.root))
+        PidFile::write(pid_path(&self.root, self.kind))
     }
 }

@@ -4,6 +4,7 @@
 
 mod control;
 pub mod cut;
+mod hand_over;
 pub mod instance;
 pub mod last_good;
 pub mod mode;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub kind: BackendKind,
     /// The variant of the tools.
     pub variant: VariantChoice,
+    /// The least severe messages that are logged.
+    pub least: Severity,
     /// Whether to log to stderr too.
     pub debug: bool,
     /// Whether to keep the last good configuration for a boot without `/etc/pve`.
@@ -78,16 +81,16 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     std::env::set_current_dir("/").context("cannot change to /")?;
     // before starting threads, which inherit it
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
-    let log = Log::new(&setup.root, setup.debug);
+    let log = Log::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
     let pid_file = instance.pid_file();
     let troubles = pid_file.as_ref().err().map(|error| format!("{error:#}"));
     for trouble in troubles.iter().chain(&instance.without_lock) {
-        log.write(Severity::Warning, &format!("'pve-firewall stop' may not find this daemon: {trouble}"));
+        log.write(Severity::Warning, &format!("other commands may not find this daemon: {trouble}"));
     }
     log.write(Severity::Info, "starting server");
     let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, stopping: false };
     supervisor.run();
-    status::Status::remove(&supervisor.setup.root);
+    status::Status::remove(&supervisor.setup.root, supervisor.setup.kind);
     supervisor.log.flush(FLUSHING);
     Ok(())
 }

@@ -16,7 +16,10 @@ const WAITING: usize = 1000;
 /// The system log, shared by the threads of the daemon. A separate thread writes, so that a hanging log daemon blocks none
 /// of them; if its queue is full, messages are dropped.
 #[derive(Clone)]
-pub struct Log(SyncSender<Item>);
+pub struct Log {
+    queue: SyncSender<Item>,
+    least: Severity,
+}
 
 enum Item {
     Message(Severity, String),
@@ -25,11 +28,11 @@ enum Item {
 }
 
 impl Log {
-    /// A log; with `debug` on stderr too.
+    /// A log under the name of a program, of messages that are at least so severe; with `debug` on stderr too.
     #[must_use]
-    pub fn new(root: &Root, debug: bool) -> Self {
+    pub fn new(root: &Root, program: &'static str, least: Severity, debug: bool) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
-        let mut syslog = Syslog::new(root, "pve-firewall", debug);
+        let mut syslog = Syslog::new(root, program, debug);
         let write = move || {
             for item in receiver {
                 match item {
@@ -41,19 +44,22 @@ impl Log {
         };
         // if the thread cannot be started, the firewall works without a log
         let _ = thread::Builder::new().name("log".into()).spawn(write);
-        Log(sender)
+        Log { queue: sender, least }
     }
 
     /// Queues one message.
     pub fn write(&self, severity: Severity, message: &str) {
+        if severity > self.least {
+            return;
+        }
         // fails if the queue is full
-        let _ = self.0.try_send(Item::Message(severity, message.to_string()));
+        let _ = self.queue.try_send(Item::Message(severity, message.to_string()));
     }
 
     /// Waits until all messages are written, at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, flushed) = channel();
-        if self.0.try_send(Item::Flushed(done)).is_ok() {
+        if self.queue.try_send(Item::Flushed(done)).is_ok() {
             let _ = flushed.recv_timeout(limit);
         }
     }
@@ -76,6 +82,8 @@ pub enum Topic {
     State,
     /// A trial that is handed over.
     Trial,
+    /// The hand-over between the two backends.
+    HandOver,
 }
 
 /// A current error or warning.
@@ -163,7 +171,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let mut journal = Journal::default();
         let messages = |texts: &[&str]| -> Vec<Message> {
             texts.iter().map(|text| Message { text: (*text).to_string(), warning: false }).collect()
@@ -187,7 +195,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         for number in 0..5 * WAITING {
             log.write(Severity::Info, &number.to_string());
         }
@@ -200,7 +208,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), false);
+        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let faults = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
         Journal::default().set(Topic::Configuration, faults, &log);
         let logged = received(&socket, MOST + 1);

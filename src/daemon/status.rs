@@ -1,6 +1,7 @@
 //! The daemon's status file, read by `pve-firewall status`.
 use super::trials::{Ended, TrialStatus};
-use crate::paths::STATUS;
+use crate::model::BackendKind;
+use crate::paths::daemon_files;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::{Context, Result};
@@ -33,8 +34,8 @@ pub struct Status {
     pub last_trial: Option<Ended>,
 }
 
-fn path(root: &Root) -> PathBuf {
-    root.path(STATUS)
+fn path(root: &Root, kind: BackendKind) -> PathBuf {
+    root.path(daemon_files(kind).status)
 }
 
 impl Status {
@@ -42,22 +43,22 @@ impl Status {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, root: &Root) -> Result<()> {
+    pub fn write(&self, root: &Root, kind: BackendKind) -> Result<()> {
         let text = serde_json::to_vec_pretty(self).context("cannot encode the status")?;
-        files::replace(&path(root), &text, 0o644)
+        files::replace(&path(root, kind), &text, 0o644)
     }
 
     /// Reads the status of the daemon with this pid.
     #[must_use]
-    pub fn read(root: &Root, pid: i32) -> Option<Status> {
-        let text = files::read_optional(&path(root)).ok()??;
+    pub fn read(root: &Root, kind: BackendKind, pid: i32) -> Option<Status> {
+        let text = files::read_optional(&path(root, kind)).ok()??;
         let status: Status = serde_json::from_slice(&text).ok()?;
         (i32::try_from(status.pid) == Ok(pid)).then_some(status)
     }
 
     /// Removes the file when the daemon ends.
-    pub fn remove(root: &Root) {
+    pub fn remove(root: &Root, kind: BackendKind) {
         // a file that is left is recognised as old by its pid
-        let _ = files::remove(&path(root));
+        let _ = files::remove(&path(root, kind));
     }
 }

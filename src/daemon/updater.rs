@@ -2,6 +2,7 @@
 use super::Setup;
 use super::control::{Order, Orders};
 use super::cut::Cutter;
+use super::hand_over::{Action, HandOver};
 use super::last_good::LastGood;
 use super::mode::Mode;
 use super::problems::{Journal, Log, Message, Topic};
@@ -11,10 +12,11 @@ use super::trials::Trials;
 use crate::backend::{Backend, Compiled, Outcome, Rules};
 use crate::config::{InForce, in_force};
 use crate::inputs::Tree;
-use crate::model::Report;
+use crate::model::{BackendKind, Report};
 use crate::paths::{CLUSTER_DATABASE, UPDATE_LOCK};
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
+use crate::settings::Enforced;
 use crate::system::lock::FileLock;
 use crate::system::process::processors;
 use crate::system::syslog::Severity;
@@ -32,6 +34,9 @@ const LOCKING: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(5);
 /// The delay of the retry after a first failure; later retries are made in regular cycles.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How often a daemon looks whether the other one has taken over.
+const HANDING_OVER: Duration = Duration::from_millis(300);
 
 /// How the updater ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +67,7 @@ pub struct Updater {
     last_good: LastGood,
     trials: Trials,
     cutter: Cutter,
+    hand_over: HandOver,
 }
 
 impl Updater {
@@ -91,6 +97,7 @@ impl Updater {
             last_good: LastGood::new(&setup.root, &setup.node),
             trials: Trials::new(&setup.root),
             cutter: Cutter::new(setup.cut_connections),
+            hand_over: HandOver::default(),
             setup,
             orders,
             log,
@@ -235,6 +242,8 @@ impl Updater {
         self.in_force = Some(known).filter(|_| certain);
         self.tree = Some(tree);
         let took = began.elapsed();
+        let (guests, devices, time) = (compiled.handled.guests, compiled.handled.devices, took.as_millis());
+        self.log.write(Severity::Debug, &format!("update: {mode:?}, {guests} guests, {devices} devices, {time} ms"));
         if took > SLOW {
             self.log.write(Severity::Warning, &format!("update took {:.1} s", took.as_secs_f64()));
         }
@@ -253,13 +262,29 @@ impl Updater {
     /// Makes the compiled rules live, or removes them; whether all of that was done.
     fn apply(&mut self, compiled: &Compiled, mode: Mode) -> bool {
         let mut faults: Vec<Message> = Vec::new();
-        faults.extend(mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format_args!("{error:#}"))));
-        let outcome = match mode {
-            Mode::On => self.backend.maintain(compiled),
-            Mode::Off | Mode::Other => self.clear(),
+        let root = self.setup.root.clone();
+        if mode != Mode::On {
+            faults.extend(self.set_flag(mode));
+        }
+        let action = self.hand_over.action(mode, &mut self.backend, compiled, &root);
+        self.tell_hand_over(action);
+        let outcome = match action {
+            Action::Enforce | Action::EnforceUntilOther => self.backend.maintain(compiled),
+            Action::Remove => self.clear(),
         };
+        // the flag file makes the other backend remove its tables
+        if mode == Mode::On && (!self.backend.other_is_live(&root) || self.backend.is_live()) {
+            faults.extend(self.set_flag(mode));
+        }
         faults.extend(outcome.errors.iter().map(Message::failure));
-        let settings = compiled.settings.apply(&self.setup.root, mode == Mode::On);
+        let enforced = match (self.setup.kind, action, mode) {
+            (BackendKind::Iptables, Action::Enforce | Action::EnforceUntilOther, _) => Some(Enforced::WithIptables),
+            (BackendKind::Nftables, Action::Enforce, _) => Some(Enforced::WithNftables),
+            (_, Action::Remove, Mode::Off) => Some(Enforced::Not),
+            // the settings are those of the other backend
+            _ => None,
+        };
+        let settings = enforced.map(|enforced| compiled.settings.apply(&root, enforced)).unwrap_or_default();
         faults.extend(settings.iter().map(Message::failure));
         if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
             self.schedule.hurry(RETRY);
@@ -269,6 +294,29 @@ impl Updater {
         }
         self.journal.set(Topic::Kernel, faults, &self.log);
         outcome.errors.is_empty()
+    }
+
+    /// The flag file is that of pve-firewall.
+    fn set_flag(&self, mode: Mode) -> Option<Message> {
+        match self.setup.kind {
+            BackendKind::Iptables => {
+                mode.set_flag(&self.setup.root).err().map(|error| Message::failure(format!("{error:#}")))
+            }
+            BackendKind::Nftables => None,
+        }
+    }
+
+    fn tell_hand_over(&mut self, action: Action) {
+        let (other, what) = match self.setup.kind {
+            BackendKind::Iptables => (BackendKind::Nftables, "its tables are"),
+            BackendKind::Nftables => (BackendKind::Iptables, "its chains are"),
+        };
+        let waiting = (action == Action::EnforceUntilOther).then(|| {
+            self.schedule.hurry(HANDING_OVER);
+            let text = format!("the rules stay until {what} live: waiting for {}", other.program());
+            Message { text, warning: true }
+        });
+        self.journal.set(Topic::HandOver, waiting.into_iter().collect(), &self.log);
     }
 
     fn clear(&mut self) -> Outcome {
@@ -329,7 +377,7 @@ impl Updater {
         (self.status.trial, self.status.last_trial) = (self.trials.status(), self.trials.ended());
         self.status.faults = self.journal.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
-        let _ = self.status.write(&self.setup.root);
+        let _ = self.status.write(&self.setup.root, self.setup.kind);
     }
 }
 

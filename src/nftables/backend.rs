@@ -1,13 +1,15 @@
 //! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
 use super::apply::{Firewall, Lines, Outcome};
 use super::compile::Compiler;
-use super::names::TableName;
-use super::plan::{ChainChange, SetChange, TablePlan};
+use super::live;
+use super::names::{Name, TableName, cluster_chain, guest_chain};
+use super::plan::{ChainChange, Known, SetChange, TablePlan, diff, script};
 use super::ruleset::{Ruleset, Table};
-use crate::config::{ConfigCache, Configuration};
-use crate::inputs::{Facts, Tree};
+use crate::config::{ConfigCache, Configuration, GuestFiles};
+use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Action, Change, Count, Difference, NftCount};
-use crate::model::Origin;
+use crate::model::{Direction, Origin};
+use crate::paths::CLUSTER;
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -73,6 +75,37 @@ impl Nftables {
         }
         Ok(difference)
     }
+}
+
+/// The script for the chains that every configuration has: no rules of users, and nothing is refused.
+#[must_use]
+pub fn skeleton() -> String {
+    let content = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
+    let files = [(CLUSTER.into(), File::Content(content.as_bytes().into()))];
+    let tree = Tree { root: String::new(), files: files.into() };
+    let facts = Facts::default();
+    let configuration = ConfigCache::new(1).read(&tree, &facts);
+    let ruleset = Compiler::new(1).compile(&configuration, &facts);
+    script(&diff(&ruleset, &Known::default(), &|_, _| None), &ruleset).text
+}
+
+/// Whether the live tables enforce a configuration, whichever program has made them: the chains have rules in which every
+/// packet to the node and to its guests ends.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn enforces(configuration: &Configuration) -> Result<bool> {
+    let live = live::read()?;
+    let has_rules = |table, chain: &Name| {
+        let table: Option<&live::LiveTable> = live.tables.get(&table);
+        table.and_then(|table| table.chains.get(chain.as_str())).is_some_and(|chain| !chain.rules.is_empty())
+    };
+    let host = !configuration.host.options.enable || has_rules(TableName::Host, &cluster_chain(Direction::In));
+    let guests = configuration.guests.iter().filter(|guest| {
+        matches!(&guest.files, GuestFiles::Read { firewall, devices } if firewall.options.enable && !devices.is_empty())
+    });
+    let mut guests = guests.map(|guest| guest_chain(guest.listed.vmid, Direction::In));
+    Ok(live.tables.contains_key(&TableName::Guests) && host && guests.all(|chain| has_rules(TableName::Guests, &chain)))
 }
 
 fn collect(

@@ -95,14 +95,13 @@ impl Network {
     }
 }
 
-/// The host names to resolve for compiling ([`Facts::resolved`]): those in corosync.conf, and the node's own if no file has
-/// its address.
+/// The host names to resolve for compiling ([`Facts::resolved`]): those in corosync.conf, and the node's own: its
+/// networks may manage it.
 #[must_use]
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     let corosync = corosync(tree);
     let links = corosync.iter().flat_map(Corosync::host_names).map(ToString::to_string);
-    let own = listed_address(tree, node).is_none().then(|| node.to_string());
-    let mut names: Vec<_> = links.chain(own).collect();
+    let mut names: Vec<_> = links.chain([node.to_string()]).collect();
     names.sort();
     names.dedup();
     names

@@ -21,6 +21,23 @@ pub struct Settings {
     pub log_conntrack: bool,
 }
 
+/// What enforces the configuration whose settings are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    /// Nothing: the firewall is disabled.
+    Not,
+    /// iptables, to which bridges have to pass their packets.
+    WithIptables,
+    /// nftables, whose bridge table sees them; the forward chain of the node must not.
+    WithNftables,
+}
+
+/// Whether bridges pass their packets to iptables; also if there is no such switch.
+#[must_use]
+pub fn bridges_pass_to_iptables() -> bool {
+    sysctls::bridges_pass_to_iptables(Path::new("/proc/sys"))
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -51,10 +68,12 @@ impl Settings {
     ///
     /// Returns the errors.
     #[must_use]
-    pub fn apply(&self, root: &Root, enabled: bool) -> Vec<String> {
+    pub fn apply(&self, root: &Root, enforced: Enforced) -> Vec<String> {
         let mut errors = Vec::new();
+        let enabled = enforced != Enforced::Not;
         if enabled {
-            errors.extend(sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self));
+            let bridged = enforced == Enforced::WithIptables;
+            errors.extend(sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self, bridged));
         }
         let switched = log_conntrack::switch(root, enabled && self.log_conntrack);
         errors.extend(switched.err().map(|error| format!("connections are not logged as set: {error:#}")));

@@ -4,19 +4,29 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Writes the sysctls that differ. Those that cannot be written, as in a container, are one error.
-pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings) -> Option<String> {
+/// Whether bridges pass their packets to iptables and ip6tables.
+const BRIDGE: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+
+/// Whether bridges pass their packets to iptables; also if there is no such switch.
+pub(super) fn bridges_pass_to_iptables(proc_sys: &Path) -> bool {
+    BRIDGE.iter().all(|name| fs::read_to_string(proc_sys.join(name)).map_or(true, |now| now.trim() != "0"))
+}
+
+/// Writes the sysctls that differ. Those that cannot be written, as in a container, are one error. Where bridges are not to
+/// pass their packets to iptables, the kernel need not be able to.
+pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings, bridged: bool) -> Option<String> {
     let hash_size = sys.join("module/nf_conntrack/parameters/hashsize");
     let mut failed: Vec<(String, Vec<String>)> = Vec::new();
-    for (path, value) in [
-        (proc_sys.join("net/bridge/bridge-nf-call-iptables"), 1),
-        (proc_sys.join("net/bridge/bridge-nf-call-ip6tables"), 1),
+    let bridges = BRIDGE.map(|name| (proc_sys.join(name), u64::from(bridged)));
+    let bridges = bridges.into_iter().filter(|(path, _)| bridged || path.exists());
+    let others = [
         (proc_sys.join("net/ipv4/tcp_syncookies"), 1),
         (proc_sys.join("net/nf_conntrack_max"), settings.conntrack_max),
         (hash_size, settings.conntrack_max / 4),
         (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_established"), settings.tcp_timeout_established),
         (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_syn_recv"), settings.tcp_timeout_syn_recv),
-    ] {
+    ];
+    for (path, value) in bridges.chain(others) {
         if let Err(reason) = write_setting(&path, value) {
             let setting = format!("{} to {value}", path.display());
             match failed.iter_mut().find(|(known, _)| *known == reason) {
@@ -72,7 +82,8 @@ mod tests {
         // equal values are not written
         let same = dir.path().join(FILES[1]);
         let before = fs::metadata(&same).unwrap().modified().unwrap();
-        let error = write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() }).unwrap();
+        let error =
+            write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() }, true).unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(
             FILES[1..].iter().map(|name| read(name)).collect::<Vec<_>>(),
@@ -81,6 +92,20 @@ mod tests {
         assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "67584");
         assert_eq!(fs::metadata(&same).unwrap().modified().unwrap(), before);
         assert!(error.contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{error}");
+    }
+
+    #[test]
+    fn with_nftables_bridges_do_not_pass_to_iptables() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in &FILES[1..] {
+            fill(dir.path(), name, "1\n");
+        }
+        fill(dir.path(), "module/nf_conntrack/parameters/hashsize", "65536\n");
+        assert!(bridges_pass_to_iptables(dir.path()));
+        // one of both switches does not exist, which is no error
+        assert_eq!(write(dir.path(), dir.path(), &Settings::default(), false), None);
+        assert_eq!(fs::read_to_string(dir.path().join(FILES[1])).unwrap(), "0");
+        assert!(!dir.path().join(FILES[0]).exists() && !bridges_pass_to_iptables(dir.path()));
     }
 
     /// A file that can be read but not written.
@@ -111,7 +136,7 @@ mod tests {
             all().for_each(|name| fill(dir.path(), name, "7\n"));
             fs::remove_file(dir.path().join(broken)).unwrap();
             spoil(reason, &dir.path().join(broken));
-            let error = write(dir.path(), dir.path(), &Settings::default()).unwrap();
+            let error = write(dir.path(), dir.path(), &Settings::default(), true).unwrap();
             assert!(error.contains(broken) && error.contains(reason), "{error}");
             assert_eq!(error.matches(" to ").count(), 1, "{error}");
             for other in all().filter(|other| *other != broken) {
@@ -129,7 +154,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(&sealed, path).unwrap();
         }
-        let error = write(dir.path(), dir.path(), &Settings::default()).unwrap();
+        let error = write(dir.path(), dir.path(), &Settings::default(), true).unwrap();
         assert_eq!(error.matches(" to ").count(), 7, "{error}");
         assert_eq!(error.matches("the kernel does not have it").count(), 1, "{error}");
         assert_eq!(error.matches("Operation not permitted").count(), 1, "{error}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 /// The severity of a message: the levels of syslog(3) that the programs use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// An error; LOGID 3.
     Error,
@@ -14,6 +14,8 @@ pub enum Severity {
     Notice,
     /// An informational message; LOGID 6.
     Info,
+    /// A detail for debugging; LOGID 7.
+    Debug,
 }
 
 /// A connection to the system log, reopened when it breaks. Without a log daemon, messages are dropped.
@@ -48,6 +50,7 @@ impl Syslog {
                 Severity::Warning => logger.warning(&message),
                 Severity::Notice => logger.notice(&message),
                 Severity::Info => logger.info(&message),
+                Severity::Debug => logger.debug(&message),
             };
             if sent.is_ok() {
                 return;

@@ -4,7 +4,7 @@ mod render;
 
 use super::args::CompileOptions;
 use super::{Context, load, output};
-use crate::backend::Document;
+use crate::backend::{Backend, Document};
 use anyhow::{Context as _, Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
@@ -15,12 +15,12 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     } else if !nix::unistd::geteuid().is_root() {
         bail!("only root can read the live rules; 'pve-firewall compile --offline' does not need them");
     }
-    let compiled = load::read(context, &mut backend)?.compiled;
-    let text = match options.diff {
-        true => diff::text(&backend.difference(&compiled.rules)?),
-        false => text(context, &backend.document(&compiled))?,
-    };
-    output::data(&text)?;
+    if options.diff {
+        let compiled = load::read(context, &mut backend)?.compiled;
+        output::data(&diff::text(&backend.difference(&compiled.rules)?))?;
+    } else {
+        print(context, &mut backend)?;
+    }
     let faults = backend.unreadable();
     if !options.offline && !faults.is_empty() {
         bail!(
@@ -29,6 +29,15 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Prints the rules of the present configuration, as the program of the backend does.
+///
+/// # Errors
+/// When the configuration tree is unhealthy.
+pub(super) fn print(context: &Context, backend: &mut Backend) -> Result<()> {
+    let compiled = load::read(context, backend)?.compiled;
+    output::data(&text(context, &backend.document(&compiled))?)
 }
 
 fn text(context: &Context, document: &Document) -> Result<String> {

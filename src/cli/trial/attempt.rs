@@ -26,7 +26,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     require_root("try")?;
     let store = TrialStore::new(&context.root);
     refuse_second(&store)?;
-    if running(&context.root).is_none() {
+    if running(&context.root, context.kind).is_none() {
         bail!("the daemon is not running, so the trial would not end: run 'pve-firewall start' first");
     }
     let preview = Preview::make(context, &options.files)?;

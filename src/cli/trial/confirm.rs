@@ -111,7 +111,7 @@ fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
         match outcome::of(context, store, trial) {
             Some(End::Confirmed) => return Ok(()),
             Some(end) => bail!("the trial of {} has ended: {end}", trial.names()),
-            None if running(&context.root).is_none() => return store.clear(),
+            None if running(&context.root, context.kind).is_none() => return store.clear(),
             None if Instant::now() > deadline => {
                 bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")
             }

@@ -26,7 +26,7 @@ pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option
 }
 
 fn said_by_daemon(context: &Context, trial: &Trial) -> Option<End> {
-    let status = Status::read(&context.root, running(&context.root)?)?;
+    let status = Status::read(&context.root, context.kind, running(&context.root, context.kind)?)?;
     status.last_trial.filter(|Ended { began, .. }| *began == trial.began).map(|ended| ended.end)
 }
 
@@ -37,6 +37,6 @@ pub(super) fn is_over(context: &Context, trial: &Trial) -> bool {
 
 /// Whether the daemon applies a trial.
 pub(super) fn is_in_force(context: &Context, trial: &Trial) -> bool {
-    let status = running(&context.root).and_then(|pid| Status::read(&context.root, pid));
+    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
     status.and_then(|status| status.trial).is_some_and(|known| known.began == trial.began)
 }

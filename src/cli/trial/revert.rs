@@ -32,7 +32,7 @@ pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) ->
     let _lock = store.lock(LOCKING);
     store.clear()?;
     let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
-    while running(&context.root).is_some() && !outcome::is_over(context, trial) {
+    while running(&context.root, context.kind).is_some() && !outcome::is_over(context, trial) {
         // the daemon will not see a trial that it has not seen yet
         if began.elapsed() > UNSEEN && !outcome::is_in_force(context, trial) {
             break;
@@ -42,7 +42,7 @@ pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) ->
         }
         sleep(LOOKING);
     }
-    if running(&context.root).is_none() {
+    if running(&context.root, context.kind).is_none() {
         bail!("the trial has ended, but the daemon is not running: its rules stay in place until 'pve-firewall start'");
     }
     Ok(())

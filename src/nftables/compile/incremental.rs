@@ -1,6 +1,6 @@
 //! The compiler that keeps what it has compiled: a guest's part is compiled again if its own files or what it [shares](Shared)
 //! with the others have changed. The result is the same as that of a compiler that has kept nothing.
-use super::{GuestInput, GuestPart, Node, Shared, assemble};
+use super::{GuestInput, GuestPart, Node, Shared, assemble, sets};
 use crate::config::{Configuration, GuestConfig, GuestFiles};
 use crate::inputs::Facts;
 use crate::nftables::ruleset::Ruleset;
@@ -68,16 +68,7 @@ fn networks(facts: &Facts) -> Vec<IpNet> {
 }
 
 fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context, threads: usize) -> Kept {
-    let node = Node {
-        cluster: &configuration.cluster,
-        host: &configuration.host,
-        sdn: &configuration.sdn,
-        vnets: &configuration.vnets,
-        networks: &context.networks,
-        corosync: configuration.network.corosync.as_ref(),
-        altnames: &context.altnames,
-        databases: &configuration.databases,
-    };
+    let node = node_of(configuration, &context.networks, &context.altnames);
     let shared = Shared::of(&node);
     let mut ruleset = Ruleset::default();
     let mut guests = BTreeMap::new();
@@ -91,6 +82,30 @@ fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context,
         ruleset.kept = unreadable.map(|guest| guest.listed.vmid).collect();
     }
     Kept { configuration: configuration.clone(), shared, guests, ruleset: Arc::new(ruleset), context }
+}
+
+fn node_of<'a>(
+    configuration: &'a Configuration,
+    networks: &'a [IpNet],
+    altnames: &'a BTreeMap<String, String>,
+) -> Node<'a> {
+    Node {
+        cluster: &configuration.cluster,
+        host: &configuration.host,
+        sdn: &configuration.sdn,
+        vnets: &configuration.vnets,
+        networks,
+        corosync: configuration.network.corosync.as_ref(),
+        altnames,
+        databases: &configuration.databases,
+    }
+}
+
+/// The networks that may always manage the node, besides the entries of the set `management`.
+#[must_use]
+pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<IpNet> {
+    let networks = networks(facts);
+    sets::management(&node_of(configuration, &networks, &facts.altnames))
 }
 
 type Parts = BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>;

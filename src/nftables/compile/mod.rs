@@ -20,7 +20,7 @@ mod sets;
 mod standard;
 
 pub use guest::GuestPart;
-pub use incremental::Compiler;
+pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
 
 use super::names::{Name, TableName};

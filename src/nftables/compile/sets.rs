@@ -78,7 +78,7 @@ fn content(node: &Node<'_>, name: &str, set: &IpSet, family: Family) -> Interval
 }
 
 /// The networks that may always manage the node: the alias `local_network` of cluster.fw, else those of its addresses.
-fn management(node: &Node<'_>) -> Vec<IpNet> {
+pub fn management(node: &Node<'_>) -> Vec<IpNet> {
     match node.cluster.own_local_network {
         false if !node.networks.is_empty() => node.networks.to_vec(),
         _ => vec![node.cluster.local_network.value],

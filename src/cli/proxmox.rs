@@ -1,0 +1,171 @@
+//! The program `proxmox-firewall`, with the commands of the official one and some of `pve-firewall`.
+use super::args::{CheckOptions, Global, SimulateOptions, StartOptions, StatusOptions};
+use super::{Context, check, compile, load, output, simulate, start, status};
+use crate::daemon::instance::Instance;
+use crate::daemon::{self, Setup};
+use crate::model::BackendKind;
+use crate::pmxcfs::worker;
+use crate::system::syslog::Severity;
+use anyhow::{Result, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Enforce the Proxmox VE firewall configuration with nftables
+#[derive(Debug, Parser)]
+#[command(name = "proxmox-firewall", version)]
+#[command(after_help = "Example: proxmox-firewall status --verbose    # messages: PVE_LOG=debug, or RUST_LOG=debug")]
+pub struct ProxmoxCli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the firewall in the foreground until SIGTERM, which removes both tables
+    #[command(after_help = "Example: proxmox-firewall start    # what proxmox-firewall.service runs")]
+    Start(Start),
+    /// Print the rules of the present configuration as JSON for 'nft -j -f -'; changes nothing
+    #[command(after_help = "Example: proxmox-firewall compile > rules.json")]
+    Compile,
+    /// Print the part that every ruleset has, as text for 'nft -f -'; changes nothing
+    #[command(after_help = "Example: proxmox-firewall skeleton")]
+    Skeleton,
+    /// Print the networks that may always manage the node
+    #[command(after_help = "Example: proxmox-firewall localnet")]
+    Localnet,
+    /// Show whether the firewall is enabled, the daemon is running, and changes are pending
+    #[command(after_help = "Example: proxmox-firewall status --verbose")]
+    Status(StatusOptions),
+    /// Check the configuration for errors and likely mistakes; changes nothing
+    #[command(
+        after_help = "Example: proxmox-firewall check /root/cluster.fw    # before replacing the one in /etc/pve"
+    )]
+    Check(CheckOptions),
+    /// Trace one packet through the compiled rules and print the verdict
+    #[command(after_help = "Example: proxmox-firewall simulate --to vm100 --dport 22 --verbose")]
+    Simulate(SimulateOptions),
+    #[command(name = crate::pmxcfs::WORKER_COMMAND, hide = true)]
+    ReadTree { config: PathBuf, node: String, log: Option<PathBuf> },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct Start {
+    /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
+    #[arg(long)]
+    no_last_good: bool,
+    /// Delete connections from connection tracking that a change of the rules no longer accepts
+    #[arg(long)]
+    cut_connections: bool,
+    /// Log to stderr too
+    #[arg(long)]
+    debug: bool,
+    /// As always; accepted because a daemon that re-executes itself has it
+    #[arg(long, hide = true)]
+    foreground: bool,
+}
+
+/// Runs the command given by these arguments, the first of which is the program name.
+///
+/// The exit status is 0 for success, and 1 for a failure (one line `Error: …` on stderr) and for wrong usage.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    super::complete::answer_proxmox();
+    let cli = match ProxmoxCli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // a closed stream does not change the exit status
+            let _ = error.print();
+            if error.use_stderr() {
+                output::note(&ProxmoxCli::command().render_long_help().to_string());
+            }
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match Context::new(BackendKind::Nftables, cli.global).and_then(|context| dispatch(&context, cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("Error: {}", format!("{error:#}").replace('\n', " ")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: Option<Command>) -> Result<()> {
+    match command {
+        Some(Command::Start(options)) => run_daemon(context, &options),
+        Some(Command::Compile) => compile::print(context, &mut load::backend(context, context.kind).offline()),
+        Some(Command::Skeleton) => output::data(&crate::backend::skeleton()),
+        Some(Command::Localnet) => localnet(context),
+        Some(Command::Status(options)) => status::run(context, &options),
+        Some(Command::Check(options)) => check::run(context, &options),
+        Some(Command::Simulate(options)) => simulate::run(context, &options),
+        Some(Command::ReadTree { config, node, log }) => worker::work(config, node, log),
+        // as the manual of Proxmox VE says for debugging
+        None if std::env::var_os(RUST_LOG).is_some() => run_daemon(context, &Start { debug: true, ..Start::default() }),
+        None => bail!("no command given; 'proxmox-firewall help' lists them"),
+    }
+}
+
+const PVE_LOG: &str = "PVE_LOG";
+const RUST_LOG: &str = "RUST_LOG";
+
+fn run_daemon(context: &Context, options: &Start) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("'proxmox-firewall start' must be run as root");
+    }
+    let instance = Instance::claim(&context.root, context.kind)?;
+    let Start { no_last_good, cut_connections, debug, foreground: _ } = *options;
+    let options = StartOptions { debug, no_last_good, cut_connections, ..StartOptions::default() };
+    let level = [PVE_LOG, RUST_LOG].into_iter().find_map(|name| std::env::var(name).ok());
+    let least = level.map_or(Severity::Warning, |level| least(&level));
+    daemon::run(Setup { least, ..start::setup(context, &options)? }, &instance)
+}
+
+/// The least severe messages of a level, as `PVE_LOG` and `RUST_LOG` name it: `info`, or `module=trace,warn`, of which the most
+/// verbose counts.
+fn least(level: &str) -> Severity {
+    let words = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim().to_ascii_lowercase());
+    let severities = words.filter_map(|word| match word.as_str() {
+        "off" | "error" => Some(Severity::Error),
+        "warn" | "warning" => Some(Severity::Warning),
+        "info" => Some(Severity::Info),
+        "debug" | "trace" => Some(Severity::Debug),
+        _ => None,
+    });
+    severities.max().unwrap_or(Severity::Warning)
+}
+
+/// The networks that may always manage the node, one a line.
+fn localnet(context: &Context) -> Result<()> {
+    let view = load::read(context, &mut load::backend(context, context.kind).offline())?;
+    let networks = crate::backend::management_networks(&view.compiled.configuration, &view.facts);
+    let lines: String = networks.iter().map(|network| format!("{network}\n")).collect();
+    output::data(&format!("Management IPSet:\n{lines}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_verbose_level_counts() {
+        for (text, expected) in [
+            ("trace", Severity::Debug),
+            ("warn", Severity::Warning),
+            ("INFO", Severity::Info),
+            ("proxmox_firewall=debug,error", Severity::Debug),
+            ("error", Severity::Error),
+            ("nonsense", Severity::Warning),
+        ] {
+            assert_eq!(least(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_complete() {
+        ProxmoxCli::command().debug_assert();
+    }
+}

@@ -1,0 +1,63 @@
+//! The hand-over between the two backends: each daemon withdraws its rules only when the other's are live, so that at no
+//! moment the node is without either.
+use super::mode::Mode;
+use crate::backend::{Backend, Compiled};
+use crate::model::BackendKind;
+use crate::paths::NFTABLES_DISABLED;
+use crate::system::root::Root;
+use std::time::{Duration, Instant};
+
+/// How long the flag file must exist, with no rules of iptables live, until proxmox-firewall removes its tables: longer than a
+/// cycle of pve-firewall, which removes the file when it withdraws.
+const FORCED: Duration = Duration::from_secs(15);
+
+/// What a daemon does with its rules now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The compiled rules are made live, or kept up to date.
+    Enforce,
+    /// The same, until the rules of the other backend are live.
+    EnforceUntilOther,
+    /// The rules are removed.
+    Remove,
+}
+
+/// The state of a hand-over.
+#[derive(Debug, Default)]
+pub struct HandOver {
+    /// Whether this daemon has withdrawn. It does not come back when the tables of the other one vanish: who stops that
+    /// daemon wants its rules to be removed, and one that is killed leaves them.
+    withdrawn: bool,
+    /// Since when the flag file exists though no rules of iptables are live.
+    forced: Option<Instant>,
+}
+
+impl HandOver {
+    /// What to do in a mode.
+    pub fn action(&mut self, mode: Mode, backend: &mut Backend, compiled: &Compiled, root: &Root) -> Action {
+        self.withdrawn &= mode == Mode::Other;
+        match (mode, backend.kind()) {
+            (Mode::Off, _) => Action::Remove,
+            (Mode::On, BackendKind::Nftables) if self.is_forced_off(backend, root) => Action::Remove,
+            (Mode::On, _) => Action::Enforce,
+            (Mode::Other, _) if self.withdrawn => Action::Remove,
+            // on a node that never selected nftables, there is nothing to hand over
+            (Mode::Other, BackendKind::Nftables) if !backend.is_live() => Action::Remove,
+            (Mode::Other, _) if !backend.other_enforces(compiled, root) => Action::EnforceUntilOther,
+            (Mode::Other, _) => {
+                self.withdrawn = true;
+                Action::Remove
+            }
+        }
+    }
+
+    /// Whether the flag file disables the nftables backend. While rules of iptables are live, it is about to be removed.
+    fn is_forced_off(&mut self, backend: &mut Backend, root: &Root) -> bool {
+        if !root.path(NFTABLES_DISABLED).exists() || backend.other_is_live(root) {
+            self.forced = None;
+            return false;
+        }
+        let since = *self.forced.get_or_insert_with(Instant::now);
+        !backend.is_live() || since.elapsed() >= FORCED
+    }
+}
