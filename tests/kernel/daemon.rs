@@ -228,6 +228,15 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     fs::create_dir_all(backend.parent().unwrap()).unwrap();
     fs::write(&backend, "").unwrap();
     fs::set_permissions(&backend, fs::Permissions::from_mode(0o755)).unwrap();
+    // the rules stay until the tables of the other backend are live
+    node.until_logged("waiting for proxmox-firewall");
+    assert!(node.rules().contains(SSH));
+    node.netns.exec(
+        "nft 'add table inet proxmox-firewall; add chain inet proxmox-firewall cluster-in
+         add rule inet proxmox-firewall cluster-in drop; add table bridge proxmox-firewall-guests
+         add chain bridge proxmox-firewall-guests guest-100-in
+         add rule bridge proxmox-firewall-guests guest-100-in drop'",
+    );
     gone();
     until("the end of the flag file", || (!flag.exists()).then_some(()));
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");

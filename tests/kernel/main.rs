@@ -45,6 +45,7 @@ mod diff;
 mod differential;
 mod evidence;
 mod fuse_mounts;
+mod hand_over;
 mod held;
 mod hostile;
 mod logger_kernel;

@@ -1,0 +1,190 @@
+//! The programs of both backends on one node: the switch from one to the other, with a stream of packets.
+//!
+//! The kernel need not track connections in bridges: the configuration has no guests.
+use crate::netns::Netns;
+use crate::node::{Node, copy_program, until};
+use crate::wait::{OutputInTime, WaitInTime, looking_during};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const OPTIONS: &str = "[OPTIONS]\nenable: 1\n";
+const PORT: &str = "10.9.0.1:4242";
+
+/// A node with a second namespace that sends packets to it.
+struct Pair {
+    node: Node,
+    outside: Netns,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let node = Node::bare(name);
+        node.write(".vmlist", r#"{"version":1}"#);
+        node.write("firewall/cluster.fw", OPTIONS);
+        let program = node.path("usr/libexec/proxmox/proxmox-firewall");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_proxmox-firewall")), &program);
+        let outside = Netns::new(name);
+        node.netns.exec(&format!(
+            "ip link add uplink type veth peer name far netns {}; ip address add 10.9.0.1/24 dev uplink; ip link set uplink up",
+            outside.name()
+        ));
+        outside.exec("ip address add 10.9.0.2/24 dev far; ip link set far up");
+        Pair { node, outside }
+    }
+
+    fn nftables(&self, args: &[&str]) -> Command {
+        let program = self.node.path("usr/libexec/proxmox/proxmox-firewall");
+        let mut command = self.node.netns.command(program.to_str().unwrap());
+        command.args(args).arg("--root").arg(self.node.path("")).args(["--node", "n1"]);
+        command
+    }
+
+    fn start_nftables(&self) -> Child {
+        let child = self.nftables(&["start"]).env("PVE_LOG", "info").spawn().unwrap();
+        let status = self.node.path("run/proxmox-firewall/status.json");
+        until("the first update", || status.exists().then_some(()));
+        child
+    }
+
+    fn select(&self, nftables: u8) {
+        self.node.write("nodes/n1/host.fw", &format!("[OPTIONS]\nnftables: {nftables}\n"));
+    }
+
+    fn tables(&self) -> String {
+        self.node.netns.exec("nft list tables | grep proxmox || true")
+    }
+
+    fn has_chains(&self) -> bool {
+        self.node.rules().contains("PVEFW-INPUT")
+    }
+
+    fn until_only(&self, nftables: bool) {
+        let there = || (!self.tables().is_empty(), self.has_chains());
+        until("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
+    }
+
+    /// Sends packets to a closed port of the node during some work; how many have arrived.
+    fn arrived_during(&self, work: impl FnOnce()) -> usize {
+        let receiver = self.node.netns.run(|| UdpSocket::bind(PORT).unwrap());
+        receiver.set_nonblocking(true).unwrap();
+        let sender = self.outside.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
+        let arrived = AtomicUsize::new(0);
+        let look = || {
+            // an error message of the node is no failure
+            let _ = sender.send_to(b"x", PORT);
+            std::thread::sleep(Duration::from_micros(200));
+            let mut buffer = [0; 8];
+            while receiver.recv(&mut buffer).is_ok() {
+                arrived.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let sent = looking_during(look, work);
+        assert!(sent > 100, "only {sent} packets were sent");
+        arrived.into_inner()
+    }
+}
+
+fn terminate(mut child: Child) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(child.wait_in_time().success());
+}
+
+#[test]
+fn the_backends_hand_over_without_a_moment_of_neither() {
+    let pair = Pair::new("ho-both");
+    let (iptables, nftables) = (pair.node.start(), pair.start_nftables());
+    pair.until_only(false);
+    for round in 0..3 {
+        let arrived = pair.arrived_during(|| {
+            pair.select(1);
+            pair.until_only(true);
+            pair.select(0);
+            pair.until_only(false);
+        });
+        assert_eq!(arrived, 0, "round {round}: {:#?}", pair.node.log());
+    }
+    // the port is open where the firewall is off
+    pair.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
+    until("the end of the rules", || (!pair.has_chains()).then_some(()));
+    let arrived = pair.arrived_during(|| std::thread::sleep(Duration::from_millis(300)));
+    assert!(arrived > 100, "{arrived}");
+    terminate(iptables);
+    terminate(nftables);
+}
+
+#[test]
+fn a_daemon_withdraws_only_when_the_other_one_enforces() {
+    let pair = Pair::new("ho-alone");
+    pair.select(1);
+    // proxmox-firewall is installed, and does not run
+    let iptables = pair.node.start();
+    assert!(pair.has_chains());
+    pair.node.until_logged("waiting for proxmox-firewall");
+    // the tables of a program that has not yet filled them
+    pair.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(pair.has_chains());
+    pair.node
+        .netns
+        .exec("nft 'add chain inet proxmox-firewall cluster-in; add rule inet proxmox-firewall cluster-in drop'");
+    until("the end of the chains", || (!pair.has_chains()).then_some(()));
+    // the other way round: pve-firewall is stopped when iptables is selected again, so the tables stay
+    terminate(iptables);
+    pair.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
+    let nftables = pair.start_nftables();
+    assert!(pair.tables().contains("inet proxmox-firewall"));
+    pair.select(0);
+    pair.node.until_logged("waiting for pve-firewall");
+    assert!(pair.tables().contains("inet proxmox-firewall"));
+    let iptables = pair.node.start();
+    pair.until_only(false);
+    terminate(nftables);
+    terminate(iptables);
+    assert!(pair.tables().is_empty() && !pair.has_chains());
+}
+
+#[test]
+fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_when_it_is_stopped() {
+    let pair = Pair::new("ho-life");
+    pair.select(1);
+    let daemon = pair.start_nftables();
+    assert!(
+        pair.tables().contains("inet proxmox-firewall") && pair.tables().contains("bridge proxmox-firewall-guests")
+    );
+    let status = |args: &[&str]| {
+        let output = pair.nftables(args).output_in_time();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(status(&["status"]).starts_with("Status: enabled/running"));
+    // an error of a file costs that file alone, and an idle cycle makes no transaction
+    let handles = || pair.node.netns.exec("nft -a list table inet proxmox-firewall");
+    let before = handles();
+    let started = || fs::read_to_string(pair.node.path("run/proxmox-firewall/status.json")).unwrap_or_default();
+    let first = started();
+    let arrived = pair.arrived_during(|| {
+        kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+        until("the daemon to re-execute itself", || (started() != first && !started().is_empty()).then_some(()));
+    });
+    assert_eq!((arrived, handles() == before), (0, true));
+    // another program's change of a chain is undone, and its own table is left alone
+    pair.node.netns.exec("nft 'add table inet other; flush chain inet proxmox-firewall cluster-in'");
+    until("the chain to be as before", || {
+        pair.node.netns.exec("nft list chain inet proxmox-firewall cluster-in").contains("drop").then_some(())
+    });
+    assert!(pair.node.netns.exec("nft list tables").contains("inet other"));
+    terminate(daemon);
+    assert_eq!(pair.tables(), "");
+    // the flag file disables it
+    fs::write(pair.node.path("run/proxmox-nftables-firewall-force-disable"), "").unwrap();
+    let daemon = pair.start_nftables();
+    assert_eq!(pair.tables(), "");
+    terminate(daemon);
+}
