@@ -1,9 +1,7 @@
 //! Shell completion by the program itself (`COMPLETE=bash pve-firewall` prints the shell function).
-use super::args::Cli;
-use super::proxmox::ProxmoxCli;
 use crate::model::guest::GuestKind;
 use crate::paths::{CONFIG, NODES_FOLDER, TreeFile, guest_folder};
-use clap::{Arg, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 use std::ffi::OsStr;
@@ -13,18 +11,10 @@ use std::path::Path;
 /// The kernel's directory of network interfaces.
 const INTERFACES: &str = "/sys/class/net";
 
-/// Prints completions and exits if the shell has called the program for completion.
-pub fn answer() {
-    let grammar = || Cli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
-    CompleteEnv::with_factory(grammar).bin("pve-firewall").completer("pve-firewall").complete();
-}
-
-/// The same for `proxmox-firewall`.
-pub fn answer_proxmox() {
-    let grammar =
-        || ProxmoxCli::command().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
-    let program = crate::paths::NFTABLES_BACKEND;
-    CompleteEnv::with_factory(grammar).bin("proxmox-firewall").completer(program).complete();
+/// Prints completions and exits if the shell has called a program for completion; `completer` is how the shell calls it.
+pub fn answer(grammar: fn() -> Command, program: &'static str, completer: &'static str) {
+    let grammar = || grammar().mut_args(with_candidates).mut_subcommands(|one| one.mut_args(with_candidates));
+    CompleteEnv::with_factory(grammar).bin(program).completer(completer).complete();
 }
 
 /// The completions of an option's value, by the value's name.

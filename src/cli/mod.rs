@@ -40,7 +40,7 @@ use std::process::ExitCode;
 /// The exit status is 0 for success, 1 for a failure (one line `ERROR: …` on stderr), 2 for wrong usage, 3 for a trial that was
 /// not confirmed.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    complete::answer();
+    complete::answer(Cli::command, "pve-firewall", "pve-firewall");
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
         Ok(cli) => cli,
         Err(mut error) => {

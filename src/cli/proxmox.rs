@@ -1,9 +1,10 @@
 //! The program `proxmox-firewall`, with the commands of the official one and some of `pve-firewall`.
 use super::args::{CheckOptions, Global, SimulateOptions, StartOptions, StatusOptions};
-use super::{Context, check, compile, load, output, simulate, start, status};
+use super::{Context, check, compile, complete, load, output, simulate, start, status};
 use crate::daemon::instance::Instance;
 use crate::daemon::{self, Setup};
 use crate::model::BackendKind;
+use crate::paths::NFTABLES_BACKEND;
 use crate::pmxcfs::worker;
 use crate::system::syslog::Severity;
 use anyhow::{Result, bail};
@@ -72,7 +73,7 @@ struct Start {
 ///
 /// The exit status is 0 for success, and 1 for a failure (one line `Error: …` on stderr) and for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    super::complete::answer_proxmox();
+    complete::answer(ProxmoxCli::command, "proxmox-firewall", NFTABLES_BACKEND);
     let cli = match ProxmoxCli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -49,19 +49,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "iptables/ruleset", "listing", "model", "paths", "system",
     ]),
     ("nftables/backend", &[
-        "config", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/names",
-        "nftables/plan", "nftables/ruleset",
+        "config", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/live",
+        "nftables/names", "nftables/plan", "nftables/ruleset", "paths",
     ]),
     ("backend", &[
         "config", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
         "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
-        "nftables/json", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
+        "nftables/compile", "nftables/json", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
         "system",
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["backend", "config", "connections", "inputs", "model", "paths", "pmxcfs", "system", "trial"]),
+    ("daemon", &["backend", "config", "connections", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial"]),
     ("cli", &[
         "backend", "builtin", "config", "connections", "daemon", "inputs", "lint", "listing", "model", "nflog",
         "node", "paths", "pmxcfs", "simulate", "system", "trial",
