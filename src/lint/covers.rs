@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 /// The files in which sets are looked up.
 #[derive(Clone, Copy)]
-pub struct Sets<'a> {
+pub struct SetFiles<'a> {
     /// cluster.fw
     pub cluster: &'a Cluster,
     /// The guest's file, for its rules.
@@ -14,9 +14,9 @@ pub struct Sets<'a> {
 }
 
 /// First and last address of one family, as numbers.
-type Interval = (u128, u128);
+type AddressRange = (u128, u128);
 
-impl Sets<'_> {
+impl SetFiles<'_> {
     /// Whether every packet that `later` matches is also matched by `earlier`. False if in doubt.
     pub fn covers(&self, earlier: &VerdictRule, later: &VerdictRule) -> bool {
         // the action of the rules is not relevant
@@ -52,8 +52,8 @@ impl Sets<'_> {
     }
 
     /// The addresses of a family; `None` if they are not completely known.
-    fn intervals(&self, family: Family, address: &Address) -> Option<Vec<Interval>> {
-        let nets = |nets: &mut dyn Iterator<Item = IpNet>| -> Vec<Interval> {
+    fn intervals(&self, family: Family, address: &Address) -> Option<Vec<AddressRange>> {
+        let nets = |nets: &mut dyn Iterator<Item = IpNet>| -> Vec<AddressRange> {
             nets.filter(|net| Family::of(net.addr()) == family)
                 .map(|net| (number(net.network()), number(net.broadcast())))
                 .collect()

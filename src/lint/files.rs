@@ -130,7 +130,7 @@ impl<'a> Files<'a> {
 
 /// The path in the tree for a file at any location.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePlace {
     /// Its path in the tree.
     pub path: String,
     /// Whether the kind was derived from the content instead of the name.
@@ -139,7 +139,7 @@ pub struct Place {
 
 /// Finds the path in the tree for a file, by its path, or else by its content.
 #[must_use]
-pub fn place(path: &str, content: &[u8], node: &str) -> Place {
+pub fn place(path: &str, content: &[u8], node: &str) -> FilePlace {
     let mut folders = path.rsplit('/');
     let name = folders.next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -158,7 +158,7 @@ pub fn place(path: &str, content: &[u8], node: &str) -> Place {
         FileKind::Guest => TreeFile::Guest(stem),
         FileKind::Vnet => TreeFile::Vnet(stem),
     };
-    Place { path: file.to_string(), by_content: named.is_none() }
+    FilePlace { path: file.to_string(), by_content: named.is_none() }
 }
 
 /// The kind of file with the options and sections in a text.
@@ -193,7 +193,7 @@ mod tests {
             ("new.fw", "[OPTIONS]\nenable: 1\nmacfilter: 0\n", "firewall/new.fw"),
         ] {
             let by_content = path == "new.fw";
-            let placed = Place { path: placed.to_string(), by_content };
+            let placed = FilePlace { path: placed.to_string(), by_content };
             assert_eq!(place(path, content.as_bytes(), "n1"), placed, "{path} {content}");
         }
     }

@@ -61,7 +61,7 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
     access::access(&files, &compiled, facts, &mut reports);
     reports.sort();
     reports.dedup();
-    let mut texts = Texts { tree, by_file: BTreeMap::new() };
+    let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
     reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &configuration.databases)).collect()
 }
 
@@ -82,12 +82,12 @@ fn finding(line: String, report: Report, files: &Files<'_>, databases: &Database
 }
 
 /// The lines of the files in reports.
-struct Texts<'a> {
+struct SourceLines<'a> {
     tree: &'a Tree,
     by_file: BTreeMap<Arc<str>, Vec<String>>,
 }
 
-impl Texts<'_> {
+impl SourceLines<'_> {
     fn line(&mut self, report: &Report) -> String {
         let lines = self.by_file.entry(report.file.clone()).or_insert_with(|| {
             let path = report.file.strip_prefix(&self.tree.root).and_then(|path| path.strip_prefix('/'));

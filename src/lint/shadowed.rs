@@ -1,5 +1,5 @@
 //! Rules that are never reached, because an earlier rule matches all their packets.
-use super::covers::Sets;
+use super::covers::SetFiles;
 use super::files::{Files, Section};
 use crate::config::{Action, Rule, Term, VerdictRule};
 use crate::model::{Direction, Family, Report, Verdict};
@@ -26,7 +26,7 @@ pub fn shadowed(files: &Files<'_>, reports: &mut Vec<Report>) {
 }
 
 fn in_section(files: &Files<'_>, section: Section<'_>, reports: &mut Vec<Report>) {
-    let sets = Sets { cluster: files.cluster, guest: section.guest };
+    let sets = SetFiles { cluster: files.cluster, guest: section.guest };
     let mut earlier: Vec<Met<'_>> = Vec::new();
     for rule in section.rules {
         let met = met(files, rule);

@@ -157,8 +157,8 @@ pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item =
 /// # Errors
 /// The error text, to be appended to the file name.
 pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
-    match serde_json::from_slice::<Summary>(vmlist) {
-        Ok(Summary { version: None, ids: None }) => {
+    match serde_json::from_slice::<VmlistSummary>(vmlist) {
+        Ok(VmlistSummary { version: None, ids: None }) => {
             Err("does not list guests: it has neither 'version' nor 'ids'".into())
         }
         Ok(_) => Ok(()),
@@ -169,7 +169,7 @@ pub fn check_vmlist(vmlist: &[u8]) -> Result<(), String> {
 
 /// The fields that show that a `.vmlist` is complete. `ids` may be missing, but not null.
 #[derive(Deserialize)]
-struct Summary {
+struct VmlistSummary {
     version: Option<u64>,
     #[serde(default, deserialize_with = "present")]
     ids: Option<BTreeMap<String, IgnoredAny>>,
@@ -220,7 +220,7 @@ impl<'de: 'a, 'a, E: Deserialize<'de>> Deserialize<'de> for Pairs<'a, E> {
 }
 
 #[derive(Deserialize)]
-struct Entry<'a> {
+struct VmlistEntry<'a> {
     #[serde(borrow)]
     node: Cow<'a, str>,
     #[serde(borrow)]
@@ -237,7 +237,7 @@ pub fn vmids(vmlist: &[u8]) -> BTreeSet<u32> {
 
 /// The entries of `.vmlist`: the text of the VMID, and the node and type if they are strings.
 fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)) {
-    if let Ok(list) = serde_json::from_slice::<VmList<'_, Entry<'_>>>(vmlist) {
+    if let Ok(list) = serde_json::from_slice::<VmList<'_, VmlistEntry<'_>>>(vmlist) {
         list.ids.0.iter().for_each(|(id, entry)| add(id, Some(&entry.node), Some(&entry.r#type)));
     } else if let Ok(list) = serde_json::from_slice::<VmList<'_, Value>>(vmlist) {
         for (id, entry) in list.ids.0 {

@@ -32,7 +32,7 @@ pub fn matters(path: &str) -> bool {
 
 /// The kind of a name in the listing of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum EntryKind {
     /// Not listed.
     Unlisted,
     /// A regular file.
@@ -43,73 +43,73 @@ pub(super) enum Entry {
 
 /// What the folders of interest list.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct TreeListing {
     /// The files that are listed or always looked up, relative to the root.
-    pub files: BTreeMap<Arc<str>, Entry>,
+    pub files: BTreeMap<Arc<str>, EntryKind>,
     /// Whether this node has a directory.
     pub node_folder: bool,
 }
 
-impl Listing {
+impl TreeListing {
     /// Of the tree at `root`, for a node.
     ///
     /// # Errors
     /// When a directory that its parent lists cannot be listed.
     pub fn of(root: &Path, node: &str) -> Result<Self, String> {
-        let mut found: Vec<(Arc<str>, Entry)> = Vec::new();
-        let mut keep = |folder: &str, names: Names| {
+        let mut found: Vec<(Arc<str>, EntryKind)> = Vec::new();
+        let mut keep = |folder: &str, names: DirectoryNames| {
             let path = |name: &str| [folder, if folder.is_empty() { "" } else { "/" }, name].concat();
             let named = names.0.iter().map(|(name, entry)| (path(name), *entry));
             let needed = named.filter(|(path, _)| TreeFile::parse(path).is_some_and(|file| file.is_needed_on(node)));
             found.extend(needed.map(|(path, entry)| (path.into(), entry)));
         };
         let mut has_node_folder = false;
-        let top = Names::of(root, "")?;
+        let top = DirectoryNames::of(root, "")?;
         if top.contain(FIREWALL_FOLDER) {
-            keep(FIREWALL_FOLDER, Names::of(root, FIREWALL_FOLDER)?);
+            keep(FIREWALL_FOLDER, DirectoryNames::of(root, FIREWALL_FOLDER)?);
         }
         if top.contain(SDN_FOLDER) {
-            let names = Names::of(root, SDN_FOLDER)?;
+            let names = DirectoryNames::of(root, SDN_FOLDER)?;
             if names.contain(name_of(VNET_FOLDER)) {
-                keep(VNET_FOLDER, Names::of(root, VNET_FOLDER)?);
+                keep(VNET_FOLDER, DirectoryNames::of(root, VNET_FOLDER)?);
             }
             keep(SDN_FOLDER, names);
         }
         // users other than root cannot list it
         if top.contain(PRIVATE_FOLDER)
-            && let Ok(names) = Names::of(root, PRIVATE_FOLDER)
+            && let Ok(names) = DirectoryNames::of(root, PRIVATE_FOLDER)
         {
             keep(PRIVATE_FOLDER, names);
         }
-        if top.contain(NODES_FOLDER) && Names::of(root, NODES_FOLDER)?.contain(node) {
+        if top.contain(NODES_FOLDER) && DirectoryNames::of(root, NODES_FOLDER)?.contain(node) {
             has_node_folder = true;
             let folder = node_folder(node);
-            let names = Names::of(root, &folder)?;
+            let names = DirectoryNames::of(root, &folder)?;
             for folder in GuestKind::ALL.map(|kind| guest_folder(node, kind)) {
                 if names.contain(name_of(&folder)) {
-                    keep(&folder, Names::of(root, &folder)?);
+                    keep(&folder, DirectoryNames::of(root, &folder)?);
                 }
             }
             keep(&folder, names);
         }
         keep("", top);
-        let mut files: BTreeMap<Arc<str>, Entry> = found.into_iter().collect();
+        let mut files: BTreeMap<Arc<str>, EntryKind> = found.into_iter().collect();
         for path in fixed(node) {
-            files.entry(path.into()).or_insert(Entry::Unlisted);
+            files.entry(path.into()).or_insert(EntryKind::Unlisted);
         }
-        Ok(Listing { files, node_folder: has_node_folder })
+        Ok(TreeListing { files, node_folder: has_node_folder })
     }
 
     /// Whether a directory lists this path.
     pub fn lists(&self, path: &str) -> bool {
-        self.files.get(path).is_some_and(|entry| *entry != Entry::Unlisted)
+        self.files.get(path).is_some_and(|entry| *entry != EntryKind::Unlisted)
     }
 }
 
-/// The names in a directory, unordered. Names that are not UTF-8 are omitted.
-struct Names(Vec<(String, Entry)>);
+/// The names in a directory, unordered. DirectoryNames that are not UTF-8 are omitted.
+struct DirectoryNames(Vec<(String, EntryKind)>);
 
-impl Names {
+impl DirectoryNames {
     /// For a directory that its parent lists.
     fn of(root: &Path, folder: &str) -> Result<Self, String> {
         let path = root.join(folder);
@@ -117,10 +117,10 @@ impl Names {
             let entry = entry?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             let name = entry.file_name().into_string().ok();
-            Ok(name.map(|name| (name, if is_file { Entry::File } else { Entry::Other })))
+            Ok(name.map(|name| (name, if is_file { EntryKind::File } else { EntryKind::Other })))
         };
         let names = fs::read_dir(&path).and_then(|entries| entries.filter_map(|one| entry(one).transpose()).collect());
-        names.map(Names).map_err(|error| format!("cannot list {}: {error}", path.display()))
+        names.map(DirectoryNames).map_err(|error| format!("cannot list {}: {error}", path.display()))
     }
 
     fn contain(&self, name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Follows the write-ahead log of pmxcfs (`/var/lib/pve-cluster/config.db-wal`): each node makes each change of the tree
 //! durable there before it answers, so an event of inotify(7) shows the writes of other nodes, which raise none in the tree.
-use super::wal::{Change, Wal, Write};
+use super::wal::{Wal, WalChange, Write};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -146,7 +146,7 @@ impl LogWatch {
             return None;
         }
         match self.wal.read(&self.folder.join(LOG), matters) {
-            Change::Named(files) => {
+            WalChange::Named(files) => {
                 let files: Vec<_> = files.into_iter().filter(|(name, _)| matters(name)).collect();
                 let renamed = files.iter().any(|(_, write)| *write == Write::Renamed);
                 let write = if renamed { Write::Renamed } else { Write::InPlace };
@@ -154,7 +154,7 @@ impl LogWatch {
                 self.named.extend(files.into_iter().map(|(name, write)| (name, (write, now))));
                 any.then_some(write)
             }
-            Change::Unknown => {
+            WalChange::Unknown => {
                 self.unknown = Some(now);
                 Some(Write::InPlace)
             }

@@ -21,15 +21,15 @@ use crate::inputs::{File, Tree};
 use crate::model::Report;
 use crate::system::waker::Waker;
 use crate::system::worker::{Reply, Stuck, Worker};
-use snapshot::{Log, Scan};
-use stable_tree::{Debounce, Memory};
+use snapshot::{LogState, Scan};
+use stable_tree::{Debounce, StableTree};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use worker::Message;
+use worker::WorkerMessage;
 
 /// The hidden command that runs a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
@@ -107,7 +107,7 @@ pub struct Reader {
     log: Option<PathBuf>,
     /// Why the log did not show a change. It is not followed any more then.
     log_failed: Option<String>,
-    memory: Memory,
+    memory: StableTree,
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
     /// The last pass.
@@ -140,7 +140,7 @@ impl Reader {
             waker,
             log: None,
             log_failed: None,
-            memory: Memory::new(timing.debounce),
+            memory: StableTree::new(timing.debounce),
             worker: None,
             stuck: Vec::new(),
             scan: Scan::default(),
@@ -203,16 +203,16 @@ impl Reader {
         let answer = self.ask(request);
         self.took = began.elapsed();
         let news = match answer? {
-            Message::News(news) => news,
+            WorkerMessage::News(news) => news,
             other => return Err(Problem::Ill(format!("the reading process sent an unexpected answer: {other:?}"))),
         };
         if self.tree.is_some() && self.memory.is_settled() && news.are_none(&self.scan) {
             return Ok(());
         }
         self.tree = None;
-        let followed = self.scan.place.log == Log::Followed;
+        let followed = self.scan.place.log == LogState::Followed;
         self.scan.take_in(news);
-        if let Log::Failed(reason) = &self.scan.place.log
+        if let LogState::Failed(reason) = &self.scan.place.log
             && followed
             && self.scan.place.ill.is_none()
         {
@@ -251,7 +251,7 @@ impl Reader {
     /// Whether the `stat` of a file has changed since the last read. `false` if in doubt, as regular reads follow anyway.
     pub fn changed(&mut self) -> bool {
         match self.ask(worker::STAT) {
-            Ok(Message::Fingerprint(fingerprint)) => self.scan.place.fingerprint != fingerprint,
+            Ok(WorkerMessage::Fingerprint(fingerprint)) => self.scan.place.fingerprint != fingerprint,
             _ => false,
         }
     }
@@ -259,7 +259,7 @@ impl Reader {
     /// Whether each change since the last pass is reported, so that `stat` would show nothing more.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        let followed = self.scan.place.log == Log::Followed && self.log_problem().is_none();
+        let followed = self.scan.place.log == LogState::Followed && self.log_problem().is_none();
         self.worker.is_some() && (self.scan.place.watched || followed) && self.scan.place.ill.is_none()
     }
 
@@ -267,7 +267,7 @@ impl Reader {
     #[must_use]
     pub fn log_problem(&self) -> Option<&str> {
         match &self.scan.place.log {
-            Log::Failed(reason) => Some(reason),
+            LogState::Failed(reason) => Some(reason),
             _ => self.log_failed.as_deref(),
         }
     }
@@ -324,7 +324,7 @@ impl Reader {
         std::mem::take(&mut self.told)
     }
 
-    fn ask(&mut self, request: u8) -> Result<Message, Problem> {
+    fn ask(&mut self, request: u8) -> Result<WorkerMessage, Problem> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => self.start_worker()?,
@@ -334,7 +334,7 @@ impl Reader {
         let problem = loop {
             match worker.receive(deadline, self.waker.as_deref()) {
                 Reply::Message(message) => match postcard::from_bytes(&message) {
-                    Ok(Message::Written) => self.told = true,
+                    Ok(WorkerMessage::Written) => self.told = true,
                     Ok(answer) => {
                         self.worker = Some(worker);
                         return Ok(answer);

@@ -1,6 +1,6 @@
 //! Reads one file.
-use super::listing::Entry;
-use super::snapshot::{Place, Seen, Sight, Writing};
+use super::listing::EntryKind;
+use super::snapshot::{Seen, Sight, TreeState, Writing};
 use crate::inputs::Content;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::path::Arg;
@@ -73,7 +73,7 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
 
 /// What was read of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownFile {
     /// What it showed then.
     stat: Stat,
     content: Content,
@@ -83,7 +83,7 @@ pub(super) struct Known {
     rests: bool,
 }
 
-impl Known {
+impl KnownFile {
     /// Whether the same `stat` means the same content.
     pub fn rests(&self) -> bool {
         self.rests
@@ -118,12 +118,12 @@ pub(super) struct Look {
     /// `None` on ENOENT.
     pub sight: Option<Sight>,
     /// What is to be remembered of it.
-    pub known: Option<Known>,
+    pub known: Option<KnownFile>,
 }
 
 /// Reads a file, unless it was at rest when it became `known` and shows the same `stat`. `entry` is what its folder lists.
-pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Known>, trust: Trust) -> Look {
-    let same = |known: &&Known| match trust {
+pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Option<&KnownFile>, trust: Trust) -> Look {
+    let same = |known: &&KnownFile| match trust {
         Trust::Nothing => false,
         Trust::Stat => Stat::of(path).is_ok_and(|now| now == known.stat),
         Trust::FreshStat => fresh(path).is_ok_and(|now| now == known.stat),
@@ -135,7 +135,7 @@ pub(super) fn look(path: &Path, place: &Place, entry: Entry, known: Option<&Know
     }
     // a file that is listed as a regular one is opened at once: if that fails, another look shows why
     if place.watched
-        && entry == Entry::File
+        && entry == EntryKind::File
         && let Ok((content, stat)) = open(path).and_then(|file| read(file, place))
     {
         return Look::of_content(Ok(stat), content, stat, place, known);
@@ -161,8 +161,8 @@ impl Look {
         stat: Result<Stat, Option<i32>>,
         content: Content,
         now: Stat,
-        place: &Place,
-        known: Option<&Known>,
+        place: &TreeState,
+        known: Option<&KnownFile>,
     ) -> Self {
         let complete = now.size == content.len() as u64;
         let same = known.filter(|known| known.stat == now && known.content == content);
@@ -175,7 +175,7 @@ impl Look {
             (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
         };
         let sight = Sight { seen: Seen::Content(content.clone()), writing };
-        Look { stat, sight: Some(sight), known: Some(Known { stat: now, content, since, rests }) }
+        Look { stat, sight: Some(sight), known: Some(KnownFile { stat: now, content, since, rests }) }
     }
 }
 
@@ -223,7 +223,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// What is in a file, and its `stat` afterwards.
-fn read(mut file: File, place: &Place) -> io::Result<(Content, Stat)> {
+fn read(mut file: File, place: &TreeState) -> io::Result<(Content, Stat)> {
     let mut room = [0; ROOM];
     let count = file.read(&mut room)?;
     // a local file system returns all available bytes

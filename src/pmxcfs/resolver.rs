@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The result of a lookup.
-enum Answer {
+enum LookupResult {
     Addresses(Vec<IpAddr>),
     /// The name has no addresses.
     None,
@@ -20,7 +20,7 @@ enum Answer {
 pub struct Resolver {
     known: BTreeMap<String, Vec<IpAddr>>,
     /// The current lookup: one at a time, so that an unreachable name server blocks only one thread.
-    running: Option<Receiver<(String, Answer)>>,
+    running: Option<Receiver<(String, LookupResult)>>,
 }
 
 impl Resolver {
@@ -57,9 +57,9 @@ impl Resolver {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         while let Some(receiver) = &self.running {
             match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((name, Answer::Addresses(addresses))) => drop(self.known.insert(name, addresses)),
-                Ok((name, Answer::None)) => drop(self.known.remove(&name)),
-                Ok((_, Answer::Unknown)) => {}
+                Ok((name, LookupResult::Addresses(addresses))) => drop(self.known.insert(name, addresses)),
+                Ok((name, LookupResult::None)) => drop(self.known.remove(&name)),
+                Ok((_, LookupResult::Unknown)) => {}
                 Err(Timeout) => return,
                 Err(Disconnected) => self.running = None,
             }
@@ -67,16 +67,16 @@ impl Resolver {
     }
 }
 
-fn look_up(name: &str) -> Answer {
+fn look_up(name: &str) -> LookupResult {
     if let Ok(address) = name.parse() {
-        return Answer::Addresses(vec![address]);
+        return LookupResult::Addresses(vec![address]);
     }
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     match getaddrinfo(Some(name), None, Some(hints)) {
-        Ok(found) => Answer::Addresses(found.flatten().map(|info| info.sockaddr.ip()).collect()),
+        Ok(found) => LookupResult::Addresses(found.flatten().map(|info| info.sockaddr.ip()).collect()),
         Err(error) => match error.kind() {
-            LookupErrorKind::NoName | LookupErrorKind::NoData => Answer::None,
-            _ => Answer::Unknown,
+            LookupErrorKind::NoName | LookupErrorKind::NoData => LookupResult::None,
+            _ => LookupResult::Unknown,
         },
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
-use super::listing::{Entry, Listing, folders};
-use super::read_file::{Known, Look, Stat, Trust, look};
-use super::snapshot::{Place, Scan, Seen, Sight, Writing};
+use super::listing::{EntryKind, TreeListing, folders};
+use super::read_file::{KnownFile, Look, Stat, Trust, look};
+use super::snapshot::{Scan, Seen, Sight, TreeState, Writing};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
 use crate::parallel;
@@ -46,9 +46,9 @@ pub struct Scanner {
     /// The names found by the last read: a missing one is looked up again.
     expected: BTreeSet<Arc<str>>,
     /// What the last pass read.
-    known: BTreeMap<Arc<str>, Known>,
+    known: BTreeMap<Arc<str>, KnownFile>,
     /// What the folders listed when they were last looked at.
-    listing: Listing,
+    listing: TreeListing,
     /// The last pass.
     last: Arc<Scan>,
     /// The last pass, if all that it found was at rest.
@@ -74,7 +74,7 @@ pub enum Extent {
 
 /// What a pass is to go by.
 #[derive(Debug)]
-pub struct Request {
+pub struct ScanRequest {
     /// How much it reads.
     pub extent: Extent,
     /// Whether the log of pmxcfs shows every write.
@@ -121,7 +121,7 @@ impl Scanner {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        match Listing::of(&self.root, &self.node) {
+        match TreeListing::of(&self.root, &self.node) {
             Ok(listing) => {
                 for path in listing.files.keys() {
                     let stat = Stat::of(&self.root.join(&**path)).map_err(|error| error.raw_os_error());
@@ -134,7 +134,7 @@ impl Scanner {
     }
 
     /// Makes a pass.
-    pub fn read(&mut self, request: &Request) -> Arc<Scan> {
+    pub fn read(&mut self, request: &ScanRequest) -> Arc<Scan> {
         if request.extent == Extent::Everything {
             self.still = None;
         }
@@ -165,7 +165,7 @@ impl Scanner {
     fn all_rest(&self, scan: &Scan) -> bool {
         scan.files.iter().all(|(path, sight)| match &sight.seen {
             Seen::Absent => true,
-            Seen::Content(_) => self.known.get(path).is_some_and(Known::rests),
+            Seen::Content(_) => self.known.get(path).is_some_and(KnownFile::rests),
             Seen::Failed(_) => false,
         })
     }
@@ -188,7 +188,7 @@ impl Scanner {
         Some(folders)
     }
 
-    fn read_into(&mut self, scan: &mut Scan, request: &Request) -> Result<(), String> {
+    fn read_into(&mut self, scan: &mut Scan, request: &ScanRequest) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.root.display());
         scan.place.device = fs::metadata(&self.root).map_err(|error| cannot(&error))?.dev();
         let kind = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type();
@@ -203,7 +203,7 @@ impl Scanner {
             && !self.listing.files.is_empty();
         match only_named {
             true => self.list_named(&request.written),
-            false => self.listing = Listing::of(&self.root, &self.node)?,
+            false => self.listing = TreeListing::of(&self.root, &self.node)?,
         }
         let wanted = self.wanted(request, scan);
         let jobs = self.jobs(&wanted, request, only_named, scan.place.watched);
@@ -240,17 +240,17 @@ impl Scanner {
     /// Files that were written and were not there before.
     fn list_named(&mut self, named: &BTreeSet<String>) {
         for path in named.iter().flat_map(|name| candidates(name, &self.node)) {
-            self.listing.files.entry(path.into()).or_insert(Entry::Unlisted);
+            self.listing.files.entry(path.into()).or_insert(EntryKind::Unlisted);
         }
     }
 
     /// All files that this pass is about, each with what its folder lists: those listed, those of the pass before, and those
     /// of guests whose device is here while their file is another node's.
-    fn wanted(&mut self, request: &Request, scan: &Scan) -> BTreeMap<Arc<str>, Entry> {
+    fn wanted(&mut self, request: &ScanRequest, scan: &Scan) -> BTreeMap<Arc<str>, EntryKind> {
         let mut wanted = self.listing.files.clone();
         let before = std::mem::take(&mut self.elsewhere);
         if !request.devices.is_empty() {
-            let list = look(&self.root.join(VMLIST), &scan.place, Entry::Other, None, Trust::Nothing);
+            let list = look(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
             if let Some(Seen::Content(list)) = list.sight.map(|sight| sight.seen) {
                 self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
             }
@@ -259,7 +259,7 @@ impl Scanner {
         self.moved = either.filter(|path| before.get(*path) != self.elsewhere.get(*path)).cloned().collect();
         let others = self.elsewhere.keys().map(|path| path.as_str().into()).chain(self.expected.iter().cloned());
         for path in others {
-            wanted.entry(path).or_insert(Entry::Unlisted);
+            wanted.entry(path).or_insert(EntryKind::Unlisted);
         }
         wanted
     }
@@ -272,11 +272,11 @@ impl Scanner {
     /// What is done about each file: `None` where it is as the last pass found it.
     fn jobs(
         &mut self,
-        wanted: &BTreeMap<Arc<str>, Entry>,
-        request: &Request,
+        wanted: &BTreeMap<Arc<str>, EntryKind>,
+        request: &ScanRequest,
         only_named: bool,
         watched: bool,
-    ) -> Vec<(Arc<str>, Entry, Option<Trust>)> {
+    ) -> Vec<(Arc<str>, EntryKind, Option<Trust>)> {
         let written = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
             request.written.contains(path) || request.written.contains(name)
@@ -302,7 +302,9 @@ impl Scanner {
                     None => Some(Trust::Nothing),
                 },
                 Extent::Changes => Some(Trust::FreshStat),
-                Extent::Cycle if request.logged && known.is_some_and(Known::rests) && !sample.contains(path) => None,
+                Extent::Cycle if request.logged && known.is_some_and(KnownFile::rests) && !sample.contains(path) => {
+                    None
+                }
                 Extent::Cycle if request.logged => Some(Trust::Stat),
                 _ => Some(Trust::Nothing),
             }
@@ -316,7 +318,7 @@ impl Scanner {
     }
 
     /// The files that are compared in this cycle, in their turn.
-    fn sample(&self, wanted: &BTreeMap<Arc<str>, Entry>) -> BTreeSet<Arc<str>> {
+    fn sample(&self, wanted: &BTreeMap<Arc<str>, EntryKind>) -> BTreeSet<Arc<str>> {
         let rest = wanted.keys().filter(|path| **path > self.sampled).take(SAMPLE).cloned();
         let sample: BTreeSet<Arc<str>> = rest.collect();
         if sample.is_empty() { wanted.keys().take(SAMPLE).cloned().collect() } else { sample }
@@ -343,7 +345,7 @@ impl Scanner {
                 None => true,
             });
         }
-        let now = Listing::of(&self.root, &self.node)?;
+        let now = TreeListing::of(&self.root, &self.node)?;
         for path in missing {
             let sight = if now.lists(&path) {
                 Sight::without_content(Seen::Failed("it is listed, but does not exist".into()))
@@ -370,8 +372,8 @@ impl Scanner {
         }
     }
 
-    fn look_at(&self, path: &str, place: &Place) -> Look {
-        look(&self.on_disk(path), place, Entry::Other, self.known.get(path), Trust::Nothing)
+    fn look_at(&self, path: &str, place: &TreeState) -> Look {
+        look(&self.on_disk(path), place, EntryKind::Other, self.known.get(path), Trust::Nothing)
     }
 }
 

@@ -51,7 +51,7 @@ impl Sight {
 
 /// The state of the tree as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct TreeState {
     /// Why the tree is unhealthy; `None` if it is known to be healthy.
     pub ill: Option<String>,
     /// Whether the tree is a FUSE mount, as pmxcfs is.
@@ -63,12 +63,12 @@ pub struct Place {
     /// Whether every further change causes an event: the tree is on a local file system, and all its directories are watched.
     pub watched: bool,
     /// Whether the log of pmxcfs shows the writes of other nodes.
-    pub log: Log,
+    pub log: LogState,
 }
 
 /// Whether the log of pmxcfs shows the writes of other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Log {
+pub enum LogState {
     /// There is none to follow.
     #[default]
     None,
@@ -82,7 +82,7 @@ pub enum Log {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// The tree as a whole.
-    pub place: Place,
+    pub place: TreeState,
     /// The files by path relative to the root: those listed, those always looked up, and those of the previous read.
     pub files: BTreeMap<Arc<str>, Sight>,
 }
@@ -90,7 +90,7 @@ pub struct Scan {
 /// The changes of a read compared with the previous one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct News {
-    place: Place,
+    place: TreeState,
     changed: Vec<(Arc<str>, Sight)>,
     gone: Vec<Arc<str>>,
 }
@@ -141,7 +141,7 @@ mod tests {
             prop_oneof![Just(Writing::Perhaps), Just(Writing::Open), Just(Writing::Closed), Just(Writing::AtRest)];
         let sight = (seen, writing).prop_map(|(seen, writing)| Sight { seen, writing });
         proptest::collection::btree_map("[a-d]".prop_map(Arc::from), sight, 0..4)
-            .prop_map(|files| Scan { place: Place { device: files.len() as u64, ..Place::default() }, files })
+            .prop_map(|files| Scan { place: TreeState { device: files.len() as u64, ..TreeState::default() }, files })
     }
 
     proptest! {

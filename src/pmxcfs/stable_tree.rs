@@ -29,24 +29,24 @@ pub type Moment = Duration;
 
 /// The accepted state of a tree.
 #[derive(Debug)]
-pub struct Memory {
+pub struct StableTree {
     debounce: Debounce,
-    files: BTreeMap<Arc<str>, Known>,
-    place: Option<Place>,
+    files: BTreeMap<Arc<str>, StableFile>,
+    place: Option<FileSystem>,
     /// Whether a read was accepted at a time when files could count as absent.
     established: bool,
 }
 
 /// The file system of the last healthy tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct FileSystem {
     fuse: bool,
     device: u64,
     since: Moment,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct StableFile {
     /// The accepted content; empty for an empty or absent file. `None` if nothing has been accepted.
     good: Option<Content>,
     /// Pending content.
@@ -68,11 +68,11 @@ struct Shown {
     in_one_go: bool,
 }
 
-impl Memory {
+impl StableTree {
     /// An empty state.
     #[must_use]
     pub fn new(debounce: Debounce) -> Self {
-        Memory { debounce, files: BTreeMap::new(), place: None, established: false }
+        StableTree { debounce, files: BTreeMap::new(), place: None, established: false }
     }
 
     /// Starts with a tree accepted earlier, whose content is used until reads show another.
@@ -95,11 +95,11 @@ impl Memory {
         }
         let place = match self.place {
             Some(place) if place.device == scan.place.device => place,
-            Some(Place { fuse: true, .. }) if !scan.place.fuse => {
+            Some(FileSystem { fuse: true, .. }) if !scan.place.fuse => {
                 self.forget_shown();
                 return Err("the cluster file system is not mounted; is pve-cluster running?".into());
             }
-            _ => Place { fuse: scan.place.fuse, device: scan.place.device, since: now },
+            _ => FileSystem { fuse: scan.place.fuse, device: scan.place.device, since: now },
         };
         self.place = Some(place);
         let complete = if place.fuse { place.since + self.debounce.appearance } else { Moment::ZERO };
@@ -113,11 +113,11 @@ impl Memory {
         let before = self.established.then(Content::default);
         let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
         let new = new.map(|(path, sight)| {
-            let mut known = Known { good: before.clone(), ..Known::default() };
+            let mut known = StableFile { good: before.clone(), ..StableFile::default() };
             known.learn(path, sight, now, &self.debounce, complete);
             (path.clone(), known)
         });
-        let mut new: BTreeMap<Arc<str>, Known> = new.collect();
+        let mut new: BTreeMap<Arc<str>, StableFile> = new.collect();
         self.files.append(&mut new);
         self.files.retain(|path, known| mentioned.contains_key(path) || !known.is_gone());
         self.established = now >= complete;
@@ -163,7 +163,7 @@ impl Memory {
     }
 }
 
-impl Known {
+impl StableFile {
     /// Takes in a sight. Before the moment `complete` nothing is absent.
     fn learn(&mut self, path: &str, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
         let content = match &sight.seen {
@@ -256,7 +256,7 @@ mod tests {
     fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
         let sight = |seen: &Seen| Sight::without_content(seen.clone());
         let files = files.iter().map(|(path, seen)| (Arc::from(*path), sight(seen))).collect();
-        Scan { place: snapshot::Place { fuse, device: 7, ..Default::default() }, files }
+        Scan { place: snapshot::TreeState { fuse, device: 7, ..Default::default() }, files }
     }
 
     fn content(text: &str) -> Seen {
@@ -267,7 +267,7 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn file(memory: &Memory, path: &str) -> Option<String> {
+    fn file(memory: &StableTree, path: &str) -> Option<String> {
         memory.tree("/x").files.get(path).map(|file| match file {
             File::Content(content) => String::from_utf8_lossy(content).into_owned(),
             File::Unreadable(_) => "unreadable".into(),
@@ -275,8 +275,8 @@ mod tests {
     }
 
     /// A state that has accepted `a = "old"` one second ago.
-    fn established() -> Memory {
-        let mut memory = Memory::new(PATIENCE);
+    fn established() -> StableTree {
+        let mut memory = StableTree::new(PATIENCE);
         for moment in [0, 1000] {
             memory.learn(&scan(false, &[("a", content("old"))]), at(moment)).unwrap();
         }
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_unmodified_file_is_accepted_at_once() {
-        let mut memory = Memory::new(PATIENCE);
+        let mut memory = StableTree::new(PATIENCE);
         let mut pass = scan(false, &[("a", content("x"))]);
         pass.files.get_mut("a").unwrap().writing = Writing::AtRest;
         memory.learn(&pass, at(0)).unwrap();
@@ -358,7 +358,7 @@ mod tests {
             pass
         };
         let fresh = || {
-            let mut memory = Memory::new(PATIENCE);
+            let mut memory = StableTree::new(PATIENCE);
             for moment in [0, 5000] {
                 memory.learn(&logged("old\nold\n", Writing::Perhaps), at(moment)).unwrap();
             }
@@ -397,7 +397,7 @@ mod tests {
             format!(r#"{{"version":1,"ids":{{{}}}}}"#, guests.iter().map(of).collect::<Vec<_>>().join(","))
         };
         let before = list(&[(100, "n1"), (101, "n2")]);
-        let mut memory = Memory::new(PATIENCE);
+        let mut memory = StableTree::new(PATIENCE);
         for moment in [0, 5000] {
             memory.learn(&scan(true, &[(VMLIST, content(&before))]), at(moment)).unwrap();
         }
@@ -446,14 +446,14 @@ mod tests {
         memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "old");
         assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
-        let mut memory = Memory::new(PATIENCE);
+        let mut memory = StableTree::new(PATIENCE);
         memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
         assert_eq!(file(&memory, "a").unwrap(), "unreadable");
     }
 
     #[test]
     fn the_last_tree_is_used_until_a_new_tree_is_complete() {
-        let mut memory = Memory::new(PATIENCE);
+        let mut memory = StableTree::new(PATIENCE);
         memory.remember(&established().tree("/x"));
         assert_eq!(file(&memory, "a").unwrap(), "old");
         // a tree that has just appeared
@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn no_file_is_absent_in_a_newly_mounted_fuse_tree() {
-        let mut memory = Memory::new(PATIENCE);
+        let mut memory = StableTree::new(PATIENCE);
         let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
         for moment in [0, 1000, 2900] {
             memory.learn(&pass(), at(moment)).unwrap();

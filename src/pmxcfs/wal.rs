@@ -3,7 +3,7 @@
 //! The format of the log and of its pages is SQLite's own (<https://www.sqlite.org/fileformat2.html>). pmxcfs keeps one row
 //! for each file: `inode INTEGER PRIMARY KEY, parent, version, writer, mtime, type, name, data`. Each change of the tree is
 //! a transaction that gives the row it changes the next version. All that is not understood counts as
-//! [`Change::Unknown`].
+//! [`WalChange::Unknown`].
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ const ROOT_INODE: i64 = 0;
 
 /// What the log shows of the time since it was last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum WalChange {
     /// These files were written, and no others: the names of files, each with how its last write was made.
     Named(BTreeMap<String, Write>),
     /// Something changed, and the log does not show what.
@@ -58,7 +58,7 @@ pub struct Wal {
 
 /// A row of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
+struct TreeRow {
     inode: i64,
     version: i64,
     name: String,
@@ -68,9 +68,9 @@ impl Wal {
     /// Reads what was written to the log since this was last called, if anything was. The first call only finds its end, and names
     /// nothing.
     /// `matters` knows the names of the files of interest.
-    pub fn read(&mut self, path: &Path, matters: &impl Fn(&str) -> bool) -> Change {
+    pub fn read(&mut self, path: &Path, matters: &impl Fn(&str) -> bool) -> WalChange {
         let before = (self.salts, self.ended);
-        let Ok((rows, complete)) = self.read_new(path) else { return Change::Unknown };
+        let Ok((rows, complete)) = self.read_new(path) else { return WalChange::Unknown };
         // something was written, and it is no transaction
         let complete = complete && before != (self.salts, self.ended);
         let change = self.change(rows, matters);
@@ -78,11 +78,11 @@ impl Wal {
             return change;
         }
         self.settled_version = self.version;
-        Change::Unknown
+        WalChange::Unknown
     }
 
     /// The rows of pages that are new, and whether these are all that were written.
-    fn read_new(&mut self, path: &Path) -> io::Result<(Vec<Row>, bool)> {
+    fn read_new(&mut self, path: &Path) -> io::Result<(Vec<TreeRow>, bool)> {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
@@ -115,7 +115,7 @@ impl Wal {
         Ok((rows, follows && whole && understood))
     }
 
-    fn change(&mut self, mut rows: Vec<Row>, matters: &impl Fn(&str) -> bool) -> Change {
+    fn change(&mut self, mut rows: Vec<TreeRow>, matters: &impl Fn(&str) -> bool) -> WalChange {
         rows.retain(|row| row.version > self.settled_version);
         rows.sort_by_key(|row| row.version);
         rows.dedup();
@@ -143,7 +143,7 @@ impl Wal {
             self.names.pop_first();
         }
         (self.settled_version, self.version) = (self.version, newest.max(self.version));
-        if complete && known { Change::Named(named) } else { Change::Unknown }
+        if complete && known { WalChange::Named(named) } else { WalChange::Unknown }
     }
 }
 
@@ -166,7 +166,7 @@ fn read_from(file: &File, mut at: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Appends the rows of a page; `None` if it holds rows and they are not understood.
-fn page_rows(page: &[u8], first_page: bool, rows: &mut Vec<Row>) -> Option<()> {
+fn page_rows(page: &[u8], first_page: bool, rows: &mut Vec<TreeRow>) -> Option<()> {
     // the first page begins with the header of the database
     let header = page.get(if first_page { 100 } else { 0 }..)?;
     if first_page || header[0] != TABLE_LEAF {
@@ -180,7 +180,7 @@ fn page_rows(page: &[u8], first_page: bool, rows: &mut Vec<Row>) -> Option<()> {
 }
 
 /// The row in a cell of a page.
-fn row(mut cell: &[u8]) -> Option<Row> {
+fn row(mut cell: &[u8]) -> Option<TreeRow> {
     varint(&mut cell)?;
     let inode = varint(&mut cell)?;
     let payload = cell;
@@ -213,7 +213,7 @@ fn row(mut cell: &[u8]) -> Option<Row> {
     let is_text = kind >= 13 && kind % 2 == 1;
     let length = usize::try_from((kind - 13) / 2).ok().filter(|_| is_text)?;
     let name = std::str::from_utf8(values.get(..length)?).ok()?.to_string();
-    Some(Row { inode, version: version?, name })
+    Some(TreeRow { inode, version: version?, name })
 }
 
 /// Takes a number of variable length: seven bits a byte, the highest ones first, at most nine bytes.
@@ -303,8 +303,8 @@ for line in sys.stdin:
         name.ends_with(".fw")
     }
 
-    fn named(names: &[(&str, Write)]) -> Change {
-        Change::Named(names.iter().map(|(name, write)| ((*name).to_string(), *write)).collect())
+    fn named(names: &[(&str, Write)]) -> WalChange {
+        WalChange::Named(names.iter().map(|(name, write)| ((*name).to_string(), *write)).collect())
     }
 
     #[test]
@@ -316,8 +316,12 @@ for line in sys.stdin:
             database.put(inode, inode, &format!("{}.fw", 100 + inode), 700);
         }
         let mut wal = Wal::default();
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown, "nothing is known of the time before");
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown, "it was written to, and there is no new transaction");
+        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown, "nothing is known of the time before");
+        assert_eq!(
+            wal.read(&log, &of_interest),
+            WalChange::Unknown,
+            "it was written to, and there is no new transaction"
+        );
         // in place, small and with pages of its own
         for (version, length) in [(50, 20), (51, 9000)] {
             database.put(7, version, "107.fw", length);
@@ -330,36 +334,36 @@ for line in sys.stdin:
         database.put(52, 54, "108.fw", 300);
         let renamed = [("108.fw", Write::Renamed), ("108.fw.tmp.77", Write::InPlace)];
         let mut seen = BTreeMap::new();
-        if let Change::Named(files) = wal.read(&log, &of_interest) {
+        if let WalChange::Named(files) = wal.read(&log, &of_interest) {
             seen.extend(files);
         }
         assert_eq!(
-            Change::Named(seen.into_iter().filter(|(name, _)| name.starts_with("108")).collect()),
+            WalChange::Named(seen.into_iter().filter(|(name, _)| name.starts_with("108")).collect()),
             named(&renamed)
         );
         // removed: only the tree's version shows it
         database.run("DELETE FROM tree WHERE inode = 9; UPDATE tree SET version = 55 WHERE inode = 0");
         database.put(10, 56, "110.fw", 10);
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
         // a file of any name is renamed to another: what was its name?
         let mut fresh = Wal::default();
         fresh.read(&log, &of_interest);
         fresh.names.clear();
         database.put(30, 57, "110.fw.bak", 10);
-        assert_eq!(fresh.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(fresh.read(&log, &of_interest), WalChange::Unknown);
         wal.read(&log, &of_interest);
         // the log begins again at its start
         database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
         database.put(12, 58, "112.fw", 10);
         assert_eq!(wal.read(&log, &of_interest), named(&[("112.fw", Write::InPlace)]));
         database.put(12, 59, "112.fw", 11);
-        let Change::Named(files) = wal.read(&log, &of_interest) else { panic!("it goes on") };
+        let WalChange::Named(files) = wal.read(&log, &of_interest) else { panic!("it goes on") };
         assert_eq!(files.get("112.fw"), Some(&Write::InPlace));
         // and again, where a removal was not read before
         database.run("DELETE FROM tree WHERE inode = 13; UPDATE tree SET version = 60 WHERE inode = 0");
         database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
         database.put(12, 61, "112.fw", 12);
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
     }
 
     #[test]
@@ -367,14 +371,14 @@ for line in sys.stdin:
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("config.db-wal");
         let mut wal = Wal::default();
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
         for content in [vec![], vec![0; 31], vec![0xff; 5000]] {
             std::fs::write(&log, content).unwrap();
-            assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+            assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
         }
         std::fs::remove_file(&log).unwrap();
         std::fs::create_dir(&log).unwrap();
-        assert_eq!(wal.read(&log, &of_interest), Change::Unknown);
+        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ const RECENT: Duration = Duration::from_secs(1);
 
 /// Reports writes, and which files are complete.
 #[derive(Debug)]
-pub struct Watch {
+pub struct TreeWatch {
     inotify: Inotify,
     root: PathBuf,
     /// The watched folders, by their path below the root, empty for the root itself.
@@ -28,13 +28,13 @@ pub struct Watch {
     overflowed: bool,
 }
 
-impl Watch {
+impl TreeWatch {
     /// Without watches yet; `None` if the kernel has no inotify instance left: then only regular reads detect changes.
     #[must_use]
     pub fn new(root: &Path) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
         let (folders, written, touched) = Default::default();
-        Some(Watch { inotify, root: root.into(), folders, written, touched, overflowed: false })
+        Some(TreeWatch { inotify, root: root.into(), folders, written, touched, overflowed: false })
     }
 
     /// Watches these directories. An existing watch is kept; after a mount, or for a new directory, it is added.
@@ -119,7 +119,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for TreeWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }

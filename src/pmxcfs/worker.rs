@@ -4,10 +4,10 @@
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
 use super::log::LogWatch;
-use super::scan::{Extent, Request, Scanner, candidates};
-use super::snapshot::{Log, News, Scan, Sight, Writing};
+use super::scan::{Extent, ScanRequest, Scanner, candidates};
+use super::snapshot::{LogState, News, Scan, Sight, Writing};
 use super::wal::Write;
-use super::watch::Watch;
+use super::watch::TreeWatch;
 use crate::model::guest::GuestDevice;
 use crate::node::lists_all;
 use crate::paths::{MEMBERS, VMLIST};
@@ -39,7 +39,7 @@ pub const STAT: u8 = b's';
 
 /// A message of the worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Message {
+pub enum WorkerMessage {
     /// Answer to [`READ`] and its variants: the changes since the last such answer.
     News(News),
     /// Answer to [`STAT`]: the fingerprint of the tree.
@@ -55,7 +55,7 @@ pub enum Message {
 pub fn work(root: PathBuf, node: String, log: Option<PathBuf>) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
     let output = io::stdout().as_fd().try_clone_to_owned().context("no standard output")?.into();
-    let mut worker = Worker {
+    let mut worker = ScanWorker {
         scanner: Scanner::new(root, node.clone()),
         node,
         watch: None,
@@ -81,10 +81,10 @@ pub fn work(root: PathBuf, node: String, log: Option<PathBuf>) -> Result<()> {
     }
 }
 
-struct Worker {
+struct ScanWorker {
     scanner: Scanner,
     node: String,
-    watch: Option<Watch>,
+    watch: Option<TreeWatch>,
     log: Option<LogWatch>,
     links: Option<LinkNames>,
     /// The guests' devices that are there.
@@ -101,13 +101,13 @@ struct Worker {
     output: File,
 }
 
-impl Worker {
+impl ScanWorker {
     fn answer(&mut self, request: u8) -> Result<()> {
         self.reported = false;
         match request {
-            STAT => return write_frame(&self.output, &Message::Fingerprint(self.scanner.fingerprint())),
+            STAT => return write_frame(&self.output, &WorkerMessage::Fingerprint(self.scanner.fingerprint())),
             READ => {}
-            _ => self.watch = self.watch.take().or_else(|| Watch::new(self.scanner.root())),
+            _ => self.watch = self.watch.take().or_else(|| TreeWatch::new(self.scanner.root())),
         }
         // before reading, so that no write falls between
         let folders = self.scanner.folders();
@@ -130,39 +130,39 @@ impl Worker {
         let place = &mut Arc::make_mut(&mut scan).place;
         place.watched &= complete;
         if fuse && let Some(log) = &self.log {
-            place.log = log.problem().map_or(Log::Followed, |problem| Log::Failed(problem.into()));
+            place.log = log.problem().map_or(LogState::Followed, |problem| LogState::Failed(problem.into()));
         }
         if let Some(path) = self.unreported(&scan, &request) {
             let reason =
                 format!("{}/{path} has changed, and the log of pmxcfs did not show it", self.scanner.root().display());
-            Arc::make_mut(&mut scan).place.log = Log::Failed(reason);
+            Arc::make_mut(&mut scan).place.log = LogState::Failed(reason);
             self.log = None;
         }
         self.looked = Some(began);
         self.devices_then = request.devices;
         self.mark_writing(&mut scan);
-        write_frame(&self.output, &Message::News(News::between(&self.sent, &scan)))?;
+        write_frame(&self.output, &WorkerMessage::News(News::between(&self.sent, &scan)))?;
         self.sent = scan;
         if again { self.report() } else { Ok(()) }
     }
 
     /// What is known before a pass of what was written since the last one.
-    fn request(&mut self, extent: Extent, logged: bool) -> Request {
-        let touched = self.watch.as_mut().map(Watch::take_touched);
+    fn request(&mut self, extent: Extent, logged: bool) -> ScanRequest {
+        let touched = self.watch.as_mut().map(TreeWatch::take_touched);
         let named = self.log.as_ref().filter(|_| logged).map(|log| log.named_since(self.looked));
         let complete = matches!(touched, Some(Some(_))) && !matches!(named, Some(None));
         // where events of this node were dropped, `stat` may show nothing
         let extent = if matches!(touched, Some(None)) { Extent::Everything } else { extent };
         let names = named.flatten().into_iter().flat_map(BTreeMap::into_keys).map(String::from);
         let written = touched.flatten().into_iter().flatten().chain(names).collect();
-        Request { extent, logged, written, complete, devices: self.devices.clone() }
+        ScanRequest { extent, logged, written, complete, devices: self.devices.clone() }
     }
 
     /// A file that a pass shows as changed and that nothing has reported.
-    fn unreported(&self, scan: &Scan, request: &Request) -> Option<Arc<str>> {
+    fn unreported(&self, scan: &Scan, request: &ScanRequest) -> Option<Arc<str>> {
         let log = self.log.as_ref().filter(|_| request.logged && request.extent != Extent::Changes)?;
         let (before, now) = (&self.sent.place, &scan.place);
-        let comparable = before.log == Log::Followed && before.ill.is_none() && now.ill.is_none();
+        let comparable = before.log == LogState::Followed && before.ill.is_none() && now.ill.is_none();
         // a device that comes or goes brings the file of a guest, or takes it away
         if !comparable || before.device != now.device || request.devices != self.devices_then {
             return None;
@@ -192,15 +192,15 @@ impl Worker {
 
     /// Reads what has happened; whether something that matters has.
     fn take_events(&mut self) -> bool {
-        let written = self.watch.as_mut().is_some_and(Watch::read);
+        let written = self.watch.as_mut().is_some_and(TreeWatch::read);
         let due = self.log.as_ref().and_then(LogWatch::due).is_some_and(|due| due <= Instant::now());
-        let Worker { log, node, .. } = self;
+        let ScanWorker { log, node, .. } = self;
         let logged = due && log.as_mut().is_some_and(|log| log.read_due(is_read(node)));
         written | logged | self.update_devices()
     }
 
     fn read_log(&mut self) -> bool {
-        let Worker { log, node, .. } = self;
+        let ScanWorker { log, node, .. } = self;
         log.as_mut().is_some_and(|log| log.read(is_read(node)))
     }
 
@@ -222,7 +222,11 @@ impl Worker {
     }
 
     fn report(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.reported, true) { Ok(()) } else { write_frame(&self.output, &Message::Written) }
+        if std::mem::replace(&mut self.reported, true) {
+            Ok(())
+        } else {
+            write_frame(&self.output, &WorkerMessage::Written)
+        }
     }
 
     fn mark_writing(&self, scan: &mut Arc<Scan>) {

@@ -16,7 +16,7 @@ const TRIES: usize = 400;
 const TIME: Duration = Duration::from_secs(30);
 
 /// A rule in the form that is tested, and its positions in the script.
-struct Candidate {
+struct CandidateRule {
     line: String,
     places: Vec<(ChainName, usize)>,
 }
@@ -112,7 +112,7 @@ fn candidates<'a, R: Rules>(
     chains: impl Iterator<Item = &'a ChainName>,
     wanted: &Chains<R>,
     [name, to]: &[ChainName; 2],
-) -> Vec<Candidate> {
+) -> Vec<CandidateRule> {
     let mut places: BTreeMap<String, Vec<(ChainName, usize)>> = BTreeMap::new();
     for chain in chains {
         let Some(rules) = wanted.get(chain) else { continue };
@@ -120,12 +120,12 @@ fn candidates<'a, R: Rules>(
             places.entry(rules.probe(at, name, to)).or_default().push((chain.clone(), at));
         }
     }
-    places.into_iter().map(|(line, places)| Candidate { line, places }).collect()
+    places.into_iter().map(|(line, places)| CandidateRule { line, places }).collect()
 }
 
 impl Search<'_> {
     /// Tests rules together. `None` if no attempts are left.
-    fn probe(&mut self, rules: &[Candidate]) -> Option<Result<(), Failure>> {
+    fn probe(&mut self, rules: &[CandidateRule]) -> Option<Result<(), Failure>> {
         if !self.budget.take() {
             return None;
         }
@@ -152,7 +152,7 @@ impl Search<'_> {
         Some(result)
     }
 
-    fn halve(&mut self, rules: &[Candidate]) {
+    fn halve(&mut self, rules: &[CandidateRule]) {
         if rules.is_empty() {
             return;
         }

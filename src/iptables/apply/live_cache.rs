@@ -21,7 +21,7 @@ const AFTER_CHANGE: Duration = Duration::from_secs(5);
 
 /// The cached live state.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct LiveCache {
     live: Live,
     /// The summaries, taken before each part was read. A part without one is read each time.
     evidence: BTreeMap<Part, Summary>,
@@ -36,11 +36,11 @@ pub(super) struct Known {
     unread: BTreeSet<Part>,
 }
 
-impl Known {
+impl LiveCache {
     /// An empty cache with a full reading at least once per `interval`.
     pub fn nothing(interval: Duration) -> Self {
         let (live, evidence, bodies, unread) = (Live::empty(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Known { live, evidence, bodies, interval, next: Instant::now() + interval, unread }
+        LiveCache { live, evidence, bodies, interval, next: Instant::now() + interval, unread }
     }
 
     /// Sets the maximum time between two full readings.
@@ -56,7 +56,7 @@ impl Known {
 
     /// Takes the content out and leaves an empty cache.
     pub fn take(&mut self) -> Self {
-        let nothing = Known::nothing(self.interval);
+        let nothing = LiveCache::nothing(self.interval);
         std::mem::replace(self, nothing)
     }
 

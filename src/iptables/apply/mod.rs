@@ -32,7 +32,7 @@ use crate::iptables::ruleset::Ruleset;
 use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;
-use live_cache::Known;
+use live_cache::LiveCache;
 use pass::Pass;
 use quarantine::Refusals;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub const FULL_READING: Duration = Duration::from_secs(300);
 pub struct Firewall {
     tools: Toolbox,
     refused: Refusals,
-    known: Known,
+    known: LiveCache,
     /// The ruleset that was completely live when the kernel was last read.
     settled: Option<Arc<Ruleset>>,
 }
@@ -86,7 +86,7 @@ impl Firewall {
     }
 
     fn with(tools: Toolbox) -> Self {
-        Firewall { tools, refused: Refusals::default(), known: Known::nothing(FULL_READING), settled: None }
+        Firewall { tools, refused: Refusals::default(), known: LiveCache::nothing(FULL_READING), settled: None }
     }
 
     /// Sets the time limit of tools, by default 60 s.

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 type To<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
 
 /// One part: the wanted rules, and functions to plan and render it.
-struct Step<'a, R> {
+struct PartStep<'a, R> {
     restore: Restore<'a>,
     /// The file for the last script, and the plan without refused rules.
     first: Option<(&'static str, &'a TablePlan)>,
@@ -50,7 +50,7 @@ pub(super) fn update_bridge(steps: &mut Steps<'_>, plan: &Plan, pass: &mut Pass<
 
 fn apply_table(steps: &mut Steps<'_>, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
     let (live, commands, first) = to;
-    let step = Step {
+    let step = PartStep {
         restore: restore(steps.tools, Part::Table(table, family), commands),
         first,
         wanted: pass.wanted.table(table, family),
@@ -62,7 +62,7 @@ fn apply_table(steps: &mut Steps<'_>, table: TableName, family: Family, to: To<'
 }
 
 fn apply_bridge(steps: &mut Steps<'_>, (live, commands, first): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
-    let step = Step {
+    let step = PartStep {
         restore: restore(steps.tools, Part::Bridge, commands),
         first,
         wanted: &pass.wanted.bridge,
@@ -74,7 +74,7 @@ fn apply_bridge(steps: &mut Steps<'_>, (live, commands, first): To<'_, LiveBridg
 }
 
 /// Applies one part without the rules that the tool refuses.
-fn apply<R: Rules>(steps: &mut Steps<'_>, step: &Step<'_, R>, pass: &mut Pass<'_>) {
+fn apply<R: Rules>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, pass: &mut Pass<'_>) {
     let part = step.restore.part;
     let mut budget = Budget::new();
     loop {

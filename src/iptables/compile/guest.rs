@@ -1,7 +1,7 @@
 //! The chains of guests' devices.
 use super::builder::{Builder, Log, accept_by_mark};
 use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
-use super::rules::{Owner, Place};
+use super::rules::{ChainContext, RuleOwner};
 use super::sets::{has_ipfilter, ipfilter};
 use super::{FamilyCompiler, policy_message};
 use crate::config::Guest;
@@ -28,13 +28,13 @@ impl FamilyCompiler<'_> {
         if options.ndp {
             self.ndp(&mut rules, Direction::In, options.radv, &accept, &options.lines.origin("ndp"));
         }
-        let place = Place {
+        let place = ChainContext {
             file: &guest.file,
             direction: Direction::In,
             vmid,
             accept: accept.clone(),
             group_accept: accept.clone(),
-            owner: Owner::Guest(&device.netid),
+            owner: RuleOwner::Guest(&device.netid),
         };
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
@@ -53,13 +53,13 @@ impl FamilyCompiler<'_> {
         if options.ndp {
             self.ndp(&mut rules, Direction::Out, options.radv, &accept, &options.lines.origin("ndp"));
         }
-        let place = Place {
+        let place = ChainContext {
             file: &guest.file,
             direction: Direction::Out,
             vmid,
             accept: accept.clone(),
             group_accept: Target::Return,
-            owner: Owner::Guest(&device.netid),
+            owner: RuleOwner::Guest(&device.netid),
         };
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };

@@ -1,7 +1,7 @@
 //! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
-use super::rules::{Owner, Place};
+use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, World};
 use super::{FamilyCompiler, policy_message};
 use crate::iptables::names::{self, FixedChain};
@@ -46,8 +46,9 @@ impl FamilyCompiler<'_> {
         }
         rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
         for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
-            let owner = Owner::Host(node.altnames);
-            let place = Place { file, direction, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner };
+            let owner = RuleOwner::Host(node.altnames);
+            let place =
+                ChainContext { file, direction, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner };
             self.user_rules(section, &place, &mut rules);
         }
         match direction {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub struct Compiler {
     threads: usize,
     cache: ConfigCache,
-    memory: Option<Memory>,
+    memory: Option<CompileCache>,
 }
 
 impl Compiler {
@@ -45,7 +45,7 @@ impl Compiler {
         let memory = match self.memory.take() {
             Some(memory) if memory.holds(configuration, facts) => memory,
             // the cache is not used again after a panic
-            old => Memory::next(old, configuration, facts, self.threads),
+            old => CompileCache::next(old, configuration, facts, self.threads),
         };
         let compiled = memory.compiled.clone();
         self.memory = Some(memory);
@@ -54,13 +54,13 @@ impl Compiler {
 }
 
 /// The cache of one compilation for the next one.
-struct Memory {
+struct CompileCache {
     configuration: Arc<Configuration>,
     altnames: BTreeMap<String, String>,
     failsafe: Failsafe,
     world: Arc<World>,
     basis: Basis,
-    shares: Vec<Known>,
+    shares: Vec<CachedGuest>,
     chains: Option<NodeChains>,
     compiled: Compiled,
 }
@@ -73,14 +73,14 @@ struct NodeChains {
 }
 
 /// The rules of a guest with their inputs.
-struct Known {
+struct CachedGuest {
     guest: Arc<GuestConfig>,
     /// Its sets dropped for name collisions.
     lost: Lost,
     share: Arc<Share>,
 }
 
-impl Memory {
+impl CompileCache {
     /// Whether the result for these inputs is cached.
     fn holds(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
         let enabled = configuration.cluster.options.is_enabled(facts.now);
@@ -133,12 +133,21 @@ impl Memory {
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
         compiled.reports = in_order(reports);
         let (configuration, altnames) = (configuration.clone(), facts.altnames.clone());
-        Memory { configuration, altnames, failsafe: facts.failsafe.clone(), world, basis, shares, chains, compiled }
+        CompileCache {
+            configuration,
+            altnames,
+            failsafe: facts.failsafe.clone(),
+            world,
+            basis,
+            shares,
+            chains,
+            compiled,
+        }
     }
 }
 
 impl NodeChains {
-    fn again(old: Option<Self>, node: &Node<'_>, shares: &[Known]) -> Self {
+    fn again(old: Option<Self>, node: &Node<'_>, shares: &[CachedGuest]) -> Self {
         let (own, links, groups) = match old {
             Some(old) => (Some(old.own), Some(old.links), old.groups),
             None => (None, None, Groups::default()),
@@ -165,7 +174,7 @@ impl NodeChains {
 }
 
 /// The rules of all guests in their order, cached or compiled.
-fn shares(guests: &[Arc<GuestConfig>], old: Vec<Known>, basis: &Basis, threads: usize) -> Vec<Known> {
+fn shares(guests: &[Arc<GuestConfig>], old: Vec<CachedGuest>, basis: &Basis, threads: usize) -> Vec<CachedGuest> {
     // both are in the same order
     let mut old = old.into_iter().peekable();
     let known = guests.iter().map(|guest| {
@@ -173,24 +182,24 @@ fn shares(guests: &[Arc<GuestConfig>], old: Vec<Known>, basis: &Basis, threads: 
         let known = old.next_if(|old| Arc::ptr_eq(&old.guest, guest));
         (guest, known)
     });
-    let known: Vec<(&Arc<GuestConfig>, Option<Known>)> = known.collect();
+    let known: Vec<(&Arc<GuestConfig>, Option<CachedGuest>)> = known.collect();
     let missing: Vec<&Arc<GuestConfig>> =
         known.iter().filter(|(_, known)| known.is_none()).map(|(guest, _)| *guest).collect();
     let made = parallel::map(&missing, threads, |guest| Arc::new(Share::make(guest, &Lost::new(), basis)));
     let mut made = made.into_iter();
     let mut new = |guest: &Arc<GuestConfig>| {
         let share = made.next()?;
-        Some(Known { guest: guest.clone(), lost: Lost::new(), share })
+        Some(CachedGuest { guest: guest.clone(), lost: Lost::new(), share })
     };
     known.into_iter().filter_map(|(guest, known)| known.or_else(|| new(guest))).collect()
 }
 
 /// The sets of all files: those of the cluster, then those of the guests by VMID. The share of a guest with a set that is
 /// dropped for a name collision is made again.
-fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
+fn sets(world: &World, shares: &mut [CachedGuest], basis: &Basis) -> Sets {
     let mut sets = Sets::default();
     sets.add(&world.sets);
-    let mut by_vmid: Vec<&mut Known> = shares.iter_mut().collect();
+    let mut by_vmid: Vec<&mut CachedGuest> = shares.iter_mut().collect();
     by_vmid.sort_unstable_by_key(|known| known.guest.listed.vmid);
     for known in by_vmid {
         let lost: Lost = sets.add(&known.share.sets);
@@ -203,7 +212,7 @@ fn sets(world: &World, shares: &mut [Known], basis: &Basis) -> Sets {
 }
 
 /// The sets, and the chains of the guests.
-fn of_guests(shares: &[Known], sets: Sets) -> Ruleset {
+fn of_guests(shares: &[CachedGuest], sets: Sets) -> Ruleset {
     let shares = || shares.iter().map(|known| &known.share);
     let mut ruleset = Ruleset { sets: sets.live, ..Ruleset::default() };
     for family in Family::ALL {
@@ -225,7 +234,7 @@ fn failsafe(world: &World, failsafe: &Failsafe, ruleset: &mut Ruleset) {
     }
 }
 
-fn handled(shares: &[Known]) -> Handled {
+fn handled(shares: &[CachedGuest]) -> Handled {
     let devices = shares.iter().map(|known| known.share.devices.len()).filter(|count| *count > 0);
     devices.fold(Handled::default(), |sum, count| Handled {
         guests: sum.guests + 1,

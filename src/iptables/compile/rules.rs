@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The chain to which rules are added, and its targets for verdicts.
 #[derive(Clone)]
-pub struct Place<'a> {
+pub struct ChainContext<'a> {
     /// The file of the rules.
     pub file: &'a Arc<str>,
     /// The direction of the chain.
@@ -23,12 +23,12 @@ pub struct Place<'a> {
     /// The target for packets accepted by a group.
     pub group_accept: Target,
     /// The owner of the rules.
-    pub owner: Owner<'a>,
+    pub owner: RuleOwner<'a>,
 }
 
 /// The owner of rules.
 #[derive(Clone, Copy)]
-pub enum Owner<'a> {
+pub enum RuleOwner<'a> {
     /// The host; `-i` is an interface, possibly an alternative name.
     Host(&'a BTreeMap<String, String>),
     /// A guest's device, which `-i` must match.
@@ -39,12 +39,12 @@ pub enum Owner<'a> {
 
 impl FamilyCompiler<'_> {
     /// Adds the rules of one direction to a chain.
-    pub(super) fn user_rules(&mut self, rules: &[Rule], place: &Place<'_>, into: &mut Builder<'_>) {
+    pub(super) fn user_rules(&mut self, rules: &[Rule], place: &ChainContext<'_>, into: &mut Builder<'_>) {
         for rule in rules {
             let Rule { line, place: _, iface, action } = rule;
             let interface = match (place.owner, iface) {
-                (Owner::Guest(netid), Some(iface)) if iface != netid => continue,
-                (Owner::Host(altnames), Some(iface)) => {
+                (RuleOwner::Guest(netid), Some(iface)) if iface != netid => continue,
+                (RuleOwner::Host(altnames), Some(iface)) => {
                     // without an interface of that name no packet matches
                     let Some(interface) = real_interface(iface, altnames, place.direction) else { continue };
                     Some(interface)
@@ -66,7 +66,7 @@ impl FamilyCompiler<'_> {
         name: &str,
         line: u32,
         interface: Option<Match>,
-        place: &Place<'_>,
+        place: &ChainContext<'_>,
         into: &mut Builder<'_>,
     ) {
         if !self.groups_in_use.contains(name) {
@@ -82,7 +82,7 @@ impl FamilyCompiler<'_> {
         rule: &VerdictRule,
         line: u32,
         interface: Option<Match>,
-        place: &Place<'_>,
+        place: &ChainContext<'_>,
         into: &mut Builder<'_>,
     ) {
         let VerdictRule { direction: _, verdict, source, dest, terms, log } = rule;
@@ -125,13 +125,13 @@ impl FamilyCompiler<'_> {
             };
             rules.plain([], super::matches::set_mark(false), &origin);
             let accept = accept_by_mark();
-            let place = Place {
+            let place = ChainContext {
                 file: &cluster.file,
                 direction,
                 vmid: 0,
                 group_accept: accept.clone(),
                 accept,
-                owner: Owner::Group,
+                owner: RuleOwner::Group,
             };
             self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);
             rules.finish(&mut self.workshop);

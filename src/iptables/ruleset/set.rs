@@ -17,19 +17,19 @@ pub struct Set {
     /// The hash size and maximum number of entries: a power of two.
     pub size: u32,
     /// Sorted by the text of the entry, which is the order of the lines.
-    entries: BTreeMap<EcoString, Entry>,
+    entries: BTreeMap<EcoString, SetMember>,
     /// The origin of the set.
     pub origin: Origin,
     signature: Remembered<SetName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+struct SetMember {
     net: IpNet,
     nomatch: bool,
 }
 
-impl Entry {
+impl SetMember {
     fn put(self, text: &str, name: &SetName, out: &mut impl Write) -> fmt::Result {
         put(out, &["add ", name.as_str(), " ", text, if self.nomatch { " nomatch" } else { "" }])
     }
@@ -56,7 +56,7 @@ impl Set {
     pub fn add(&mut self, net: IpNet, nomatch: bool) {
         let net = net.trunc();
         self.signature = Remembered::default();
-        self.entries.insert(canonical_net(net).into(), Entry { net, nomatch });
+        self.entries.insert(canonical_net(net).into(), SetMember { net, nomatch });
     }
 
     /// The number of entries.

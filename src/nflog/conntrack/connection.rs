@@ -1,6 +1,6 @@
 //! A tracked connection: its identity, and the fields needed by the simulator.
 use super::super::netlink::{Message, NESTED, NETFILTER_HEADER, Request, attribute};
-use super::{Direction, Entry, NEW, State};
+use super::{ConntrackEntry, Direction, NEW, ProtocolState};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -89,10 +89,11 @@ impl Connection {
     /// Decodes a message of a dump; `None` for any other message, or without addresses.
     #[must_use]
     pub fn decode(message: &Message<'_>) -> Option<Self> {
-        let entry = Entry::decode(message.body()).filter(|_| message.kind == NEW)?;
+        let entry = ConntrackEntry::decode(message.body()).filter(|_| message.kind == NEW)?;
         let mut master = Direction::default();
         master.take_tuple(entry.master);
-        let over = matches!(entry.state, Some(State::Tcp(7 | 8) | State::Sctp(1) | State::Dccp(7)));
+        let over =
+            matches!(entry.state, Some(ProtocolState::Tcp(7 | 8) | ProtocolState::Sctp(1) | ProtocolState::Dccp(7)));
         Some(Connection {
             original: entry.original.tuple()?,
             reply: entry.reply.tuple()?,
@@ -298,7 +299,7 @@ mod tests {
             let bytes = connection.deletion(5, 9).bytes();
             let message = messages(&bytes).next().unwrap();
             assert_eq!((message.kind, message.flags, message.sequence), (DELETE, 5, 9));
-            let entry = Entry::decode(message.body()).unwrap();
+            let entry = ConntrackEntry::decode(message.body()).unwrap();
             assert_eq!(entry.original.tuple(), Some(connection.original));
             assert_eq!((entry.zone.unwrap_or(0), entry.id), (connection.zone, connection.id));
             assert_eq!(entry.original.zone, connection.direction_zones.original);

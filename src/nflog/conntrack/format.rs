@@ -1,5 +1,5 @@
 //! The text of an event, as `conntrack -E -o extended,ktimestamp` prints it.
-use super::{Change, Direction, Entry, Event, State};
+use super::{Change, ConntrackEntry, Direction, Event, ProtocolState};
 use crate::nflog::fields::Fields;
 use crate::nflog::text::printable;
 use crate::nflog::time::LocalTime;
@@ -48,7 +48,7 @@ impl Event<'_> {
     }
 }
 
-impl Entry<'_> {
+impl ConntrackEntry<'_> {
     fn push(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         let (family, protocol) = (family_name(self.family), self.original.protocol);
         fields.put("", format_args!("{family:<8} {}", self.family));
@@ -145,12 +145,12 @@ impl Direction<'_> {
     }
 }
 
-impl State {
+impl ProtocolState {
     fn name(self) -> &'static str {
         let (names, number): (&[&'static str], u8) = match self {
-            State::Tcp(number) => (&TCP, number),
-            State::Dccp(number) => (&DCCP, number),
-            State::Sctp(number) => (&SCTP, number),
+            ProtocolState::Tcp(number) => (&TCP, number),
+            ProtocolState::Dccp(number) => (&DCCP, number),
+            ProtocolState::Sctp(number) => (&SCTP, number),
         };
         names.get(usize::from(number)).copied().unwrap_or("UNKNOWN")
     }

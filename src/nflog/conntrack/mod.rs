@@ -26,12 +26,12 @@ pub enum Change {
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     change: Change,
-    entry: Entry<'a>,
+    entry: ConntrackEntry<'a>,
 }
 
 /// A tracked connection with the attributes that the kernel sent.
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry<'a> {
+struct ConntrackEntry<'a> {
     /// `AF_INET` or `AF_INET6`.
     family: u8,
     original: Direction<'a>,
@@ -39,7 +39,7 @@ struct Entry<'a> {
     status: Option<u32>,
     /// Seconds.
     timeout: Option<u32>,
-    state: Option<State>,
+    state: Option<ProtocolState>,
     mark: Option<u32>,
     usage: Option<u32>,
     /// The kernel's id of the entry.
@@ -73,7 +73,7 @@ struct Direction<'a> {
 
 /// The protocol's connection state, by the kernel's number.
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ProtocolState {
     Tcp(u8),
     Dccp(u8),
     Sctp(u8),
@@ -88,15 +88,15 @@ impl<'a> Event<'a> {
             DELETE => Change::Destroy,
             _ => return None,
         };
-        Some(Event { change, entry: Entry::decode(message.body())? })
+        Some(Event { change, entry: ConntrackEntry::decode(message.body())? })
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ConntrackEntry<'a> {
     /// Decodes a message without its netlink header; `None` if it is truncated.
     fn decode(body: &'a [u8]) -> Option<Self> {
         let (header, rest) = body.split_first_chunk::<NETFILTER_HEADER>()?;
-        let mut entry = Entry { family: header[0], ..Entry::default() };
+        let mut entry = ConntrackEntry { family: header[0], ..ConntrackEntry::default() };
         for (kind, content) in attributes(rest) {
             entry.take(kind, content);
         }
@@ -178,13 +178,13 @@ impl<'a> Direction<'a> {
 }
 
 /// `CTA_PROTOINFO_…`: the state is the first attribute of each.
-fn state(content: &[u8]) -> Option<State> {
+fn state(content: &[u8]) -> Option<ProtocolState> {
     let (kind, content) = attributes(content).next()?;
     let number = nested(content, 1)?.first().copied()?;
     match kind {
-        1 => Some(State::Tcp(number)),
-        2 => Some(State::Dccp(number)),
-        3 => Some(State::Sctp(number)),
+        1 => Some(ProtocolState::Tcp(number)),
+        2 => Some(ProtocolState::Dccp(number)),
+        3 => Some(ProtocolState::Sctp(number)),
         _ => None,
     }
 }

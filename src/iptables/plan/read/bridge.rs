@@ -28,7 +28,7 @@ impl BridgeFormat {
 }
 
 /// The lines of each chain as `-A CHAIN RULE`, by chain.
-type Chains<'a> = BTreeMap<&'a str, Vec<Cow<'a, str>>>;
+type ChainLines<'a> = BTreeMap<&'a str, Vec<Cow<'a, str>>>;
 
 /// Parses the ebtables table `filter`.
 #[must_use]
@@ -49,8 +49,8 @@ pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
     live
 }
 
-fn saved(text: &str) -> Chains<'_> {
-    let mut chains = Chains::new();
+fn saved(text: &str) -> ChainLines<'_> {
+    let mut chains = ChainLines::new();
     let mut inside = false;
     for line in text.lines().map(str::trim_end) {
         if let Some(table) = line.strip_prefix('*') {
@@ -65,8 +65,8 @@ fn saved(text: &str) -> Chains<'_> {
     chains
 }
 
-fn listed(text: &str) -> Chains<'_> {
-    let mut chains = Chains::new();
+fn listed(text: &str) -> ChainLines<'_> {
+    let mut chains = ChainLines::new();
     let mut current = None;
     for line in text.lines().map(str::trim_end) {
         if let Some(head) = line.strip_prefix("Bridge chain: ") {
