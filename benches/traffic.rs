@@ -71,7 +71,7 @@ fn measure(devices: usize, variant: &str) -> (f64, f64) {
     firewall.set_time_limit(Duration::from_secs(1200));
     let compiled = configuration(devices);
     let outcome = bed.node.run(|| firewall.update(&compiled.ruleset));
-    assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     let mut runs: Vec<(f64, f64)> = Vec::new();
     // one run more, to warm up
     for _ in 0..=RUNS {

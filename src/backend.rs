@@ -372,8 +372,8 @@ impl Rules {
 }
 
 impl From<IptablesOutcome> for Outcome {
-    fn from(IptablesOutcome { changed, faults }: IptablesOutcome) -> Self {
-        Outcome { changed, errors: faults.iter().map(ToString::to_string).collect() }
+    fn from(IptablesOutcome { changed, errors }: IptablesOutcome) -> Self {
+        Outcome { changed, errors: errors.iter().map(ToString::to_string).collect() }
     }
 }
 

@@ -141,7 +141,7 @@ fn in_process(site: &Site) -> [Duration; 3] {
             let began = accepted(&mut reader, &mut tree);
             let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
             let outcome = netns.run(|| firewall.update(&wanted));
-            assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);
+            assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);
             (began, seen.join().expect("the rule in the kernel"))
         });
         times[0].push(seen - began);

@@ -46,7 +46,7 @@ fn update(ruleset: &Ruleset) -> (Duration, TempDir) {
     let took = netns.run(|| {
         let began = Instant::now();
         let outcome = firewall.update(ruleset);
-        assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);
+        assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);
         began.elapsed()
     });
     leave(netns);

@@ -66,7 +66,7 @@ impl Iptables {
     /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
     pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
         let mut outcome = self.firewall.maintain(ruleset);
-        outcome.faults.extend(self.firewall.lost_scripts());
+        outcome.errors.extend(self.firewall.lost_scripts());
         outcome
     }
 
@@ -83,7 +83,7 @@ impl Iptables {
 
     /// The parts of the live rules that cannot be read, with the reason.
     pub fn unreadable(&mut self) -> Vec<String> {
-        self.live().faults().iter().map(|(part, why)| format!("{part}: {why}")).collect()
+        self.live().errors().iter().map(|(part, why)| format!("{part}: {why}")).collect()
     }
 
     /// Whether an update would change anything.
@@ -108,7 +108,7 @@ impl Iptables {
         }
         let old = self.firewall.texts();
         let (new, outcome) = self.firewall.texts_of(wanted)?;
-        let refused = outcome.faults.iter().map(ToString::to_string).collect();
+        let refused = outcome.errors.iter().map(ToString::to_string).collect();
         let mut difference = Difference { changes: Vec::new(), refused };
         for family in Family::ALL {
             for table in TableName::ALL {

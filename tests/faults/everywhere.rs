@@ -64,7 +64,7 @@ fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
         stand_in(&mut host, &tool, &format!("echo \"{tool} $*\" >>$dir/runs; exec $real \"$@\""));
     }
     host = host.successor();
-    assert_eq!(host.update(new).faults, []);
+    assert_eq!(host.update(new).errors, []);
     tools(variant).iter().for_each(|tool| mend(&host, tool));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for line in notes(&host, "runs").lines() {
@@ -101,7 +101,7 @@ fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
     };
     let done = tables.chain([&plan.bridge]).all(settled)
         && changes[..2].iter().all(|action| plan.sets.with(*action).next().is_none());
-    assert!(!outcome.faults.is_empty() || done, "{what}: not reported: {plan:?}");
+    assert!(!outcome.errors.is_empty() || done, "{what}: not reported: {plan:?}");
 }
 
 /// With `PVEFW_LONG_TESTS` each failure at each run in both variants; otherwise each run fails in one way, in turn. With
@@ -140,12 +140,12 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                     notes(&host, &format!("case-{cases}")).lines().count() >= run.number,
                     "{what}: it came to that"
                 );
-                faulty += usize::from(!outcome.faults.is_empty());
+                faulty += usize::from(!outcome.errors.is_empty());
                 others_are_updated(&host, run, &what);
                 told(&mut host, &outcome, &new, &what);
                 mend(&host, &run.tool);
                 // the next cycle of the same process
-                assert_eq!(host.update(&new).faults, [], "{what}: next update");
+                assert_eq!(host.update(&new).errors, [], "{what}: next update");
                 let plan = Plan::new(&new, &host.live());
                 assert!(plan.is_empty(), "{what}: next update: {plan:?}");
                 assert_eq!(stream.settled(), before, "{what}: packets passed");

@@ -34,7 +34,7 @@ pub fn child() {
     let args: Vec<String> = std::env::args().collect();
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
     let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
-    firewall.update(&wanted).faults.iter().for_each(|fault| println!("{fault}"));
+    firewall.update(&wanted).errors.iter().for_each(|fault| println!("{fault}"));
 }
 
 /// Runs [`child`] on a host, to its end.
@@ -119,7 +119,7 @@ fn an_update_that_ends_after_any_step_is_completed() {
             let mut host = Host::new("ended", variant);
             host.settle(&old());
             let tools = end_after(&mut host, variant, steps, ":");
-            assert!(!host.update(&new()).faults.is_empty(), "{steps}");
+            assert!(!host.update(&new()).errors.is_empty(), "{steps}");
             complete(host, &tools);
         }
     }
@@ -147,7 +147,7 @@ fn a_set_restore_that_ends_at_any_line_is_completed() {
         host.settle(&old());
         let script = format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1");
         stand_in(&mut host, "ipset", &script);
-        assert!(!host.update(&new()).faults.is_empty());
+        assert!(!host.update(&new()).errors.is_empty());
         complete(host, &["ipset".into()]);
     }
 }

@@ -156,7 +156,7 @@ fn a_missing_program_affects_only_its_part() {
             }
             crate::rulesets::add_guest(&mut wanted, 101);
             let outcome = host.update(&wanted);
-            assert!(!outcome.faults.is_empty(), "{tool}");
+            assert!(!outcome.errors.is_empty(), "{tool}");
             assert!(
                 host.saved("iptables", "").contains("-A tap100i0-OUT -p tcp -m tcp --dport 80 -j ACCEPT"),
                 "{tool}"

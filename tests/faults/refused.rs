@@ -18,7 +18,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
 }
 
 fn texts(outcome: &Outcome) -> Vec<String> {
-    outcome.faults.iter().map(ToString::to_string).collect()
+    outcome.errors.iter().map(ToString::to_string).collect()
 }
 
 fn runs(host: &Host) -> usize {
@@ -41,7 +41,7 @@ fn a_refused_accept_is_left_out() {
         assert!(saved.contains("-A tap100i0-IN -p tcp -m tcp --dport 80 -j DROP") && !saved.contains("PVEFW-TRY"));
         // a persisting error is reported again, without further runs
         let before = (host.everything(), runs(&host));
-        assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults.clone() });
+        assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors.clone() });
         assert_eq!((host.everything(), runs(&host)), before);
         // another process finds it again, and rewrites nothing
         let mut next = host.successor();
@@ -80,7 +80,7 @@ fn a_chain_whose_refused_rule_drops_stays_live() {
         assert_eq!(texts(&outcome), [expected], "{variant}");
         assert_eq!(live(&host), before);
         assert!(host.saved("iptables", "").contains("-A tap101i0-IN -p tcp -m tcp --dport 80 -j ACCEPT"));
-        assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
+        assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
         mend(&host, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
         host.settle(&wanted);
@@ -94,15 +94,15 @@ fn a_new_chain_is_created_without_its_refused_rule() {
         let mut wanted = node(&[100]);
         append(&mut wanted.filter.v6, "tap100i0-IN", rule(tcp(4444), Target::Drop, 12));
         let outcome = host.update(&wanted);
-        assert_eq!(outcome.faults.len(), 1, "{:?}", outcome.faults);
+        assert_eq!(outcome.errors.len(), 1, "{:?}", outcome.errors);
         assert!(texts(&outcome)[0].ends_with("-A tap100i0-IN -p tcp --dport 4444 -j DROP; left out"));
         let saved = host.saved("ip6tables", "-t filter");
         assert!(saved.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"));
         assert!(saved.contains("--physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN"));
         let before = host.everything();
-        assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
+        assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
         let mut next = host.successor();
-        assert_eq!(next.update(&wanted).faults.len(), 1);
+        assert_eq!(next.update(&wanted).errors.len(), 1);
         assert_eq!(next.everything(), before);
     }
 }
@@ -148,7 +148,7 @@ fn rules_that_the_kernel_refuses_are_found() {
         assert!(v4.contains("-A PVEFW-PREROUTING -p tcp -m tcp --dport 22 -j ACCEPT"), "{v4}");
         assert!(v4.contains("-A PVEFW-OUTPUT -p tcp -m tcp --dport 99 -j DROP"), "{v4}");
         assert!(!v6.contains("--dport 99") && !v4.contains("PVEFW-TRY") && !v6.contains("PVEFW-TRY"));
-        assert_eq!(host.update(&wanted).faults, outcome.faults);
+        assert_eq!(host.update(&wanted).errors, outcome.errors);
     }
 }
 
@@ -169,9 +169,9 @@ fn many_refused_rules_are_found_in_few_runs() {
         }
     }
     let outcome = host.update(&wanted);
-    assert_eq!(outcome.faults.len(), 70, "{:#?}", outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(outcome.errors.len(), 70, "{:#?}", outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert!(runs(&host) < 200, "{} runs", runs(&host));
-    assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
+    assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
 }
 
 fn a_refused_ebtables_rule_affects_only_itself() {
@@ -185,9 +185,9 @@ fn a_refused_ebtables_rule_affects_only_itself() {
     rules.insert(1, BridgeRule { matches: [protocol].into(), target: BridgeTarget::Accept, origin });
     wanted.bridge.insert(name, std::sync::Arc::new(BridgeChain::new(rules)));
     let outcome = host.update(&wanted);
-    assert_eq!(outcome.faults.len(), 1, "{:?}", texts(&outcome));
+    assert_eq!(outcome.errors.len(), 1, "{:?}", texts(&outcome));
     assert!(texts(&outcome)[0].starts_with("ebtables: 100.fw:4: a rule is refused: "), "{:?}", texts(&outcome));
     let saved = host.saved_bridge();
     assert!(saved.contains("-A tap101i0-OUT -j ACCEPT") && saved.contains("-A tap100i0-OUT -j ACCEPT"), "{saved}");
-    assert_eq!(host.update(&wanted), Outcome { changed: false, faults: outcome.faults });
+    assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
 }

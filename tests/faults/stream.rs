@@ -102,7 +102,7 @@ fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
 pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
     let passed = stream.settled() - before;
     assert_eq!(passed, 0, "{what}: packets passed");
-    assert_eq!(host.remove().faults, []);
+    assert_eq!(host.remove().errors, []);
     stream.await_packet();
 }
 
@@ -177,7 +177,7 @@ fn no_packet_passes_if_an_update_fails_at_any_step() {
         for steps in 0.. {
             let (mut host, stream, before) = refusing(number, variant);
             end_after(&mut host, variant, steps, ":");
-            let failed = !host.update(&target(number)).faults.is_empty();
+            let failed = !host.update(&target(number)).errors.is_empty();
             // a second update that fails in the same way
             let _ = host.update(&target(number));
             complete(host, variant, number, &stream, before, &format!("{what}, failing after {steps} steps"));
@@ -215,7 +215,7 @@ fn a_set_stays_when_its_rule_is_refused() {
         // with the refused rule known from the update before, the result must be the same
         for _ in 0..3 {
             let outcome = host.update(&target(0));
-            let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             assert!(text.contains("the chain keeps its live rules until this is fixed"), "{text}");
             assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         }
@@ -236,7 +236,7 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
         stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
         for _ in 0..2 {
             let outcome = host.update(&target(2));
-            let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             assert!(text.contains("set 'PVEFW-0-a-v4_next'"), "{text}");
         }
         mend(&host, "ipset");
@@ -249,7 +249,7 @@ fn a_set_stays_while_its_rules_cannot_be_read() {
     let (mut host, stream, before) = refusing(0, Variant::Legacy);
     stand_in(&mut host, "iptables-legacy-save", "exit 1");
     let outcome = host.update(&target(0));
-    assert!(!outcome.faults.is_empty());
+    assert!(!outcome.errors.is_empty());
     assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
     mend(&host, "iptables-legacy-save");
     host.settle(&target(0));

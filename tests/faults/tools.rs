@@ -19,7 +19,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
 }
 
 fn parts(outcome: &Outcome) -> Vec<Part> {
-    let mut parts: Vec<_> = outcome.faults.iter().filter_map(|fault| fault.part()).collect();
+    let mut parts: Vec<_> = outcome.errors.iter().filter_map(|fault| fault.part()).collect();
     parts.sort();
     parts.dedup();
     parts
@@ -42,9 +42,9 @@ fn a_failing_restore_affects_only_its_part() {
                 stand_in(&mut host, &tool, how);
                 let wanted = node(&[100]);
                 let outcome = host.update(&wanted);
-                assert_eq!(parts(&outcome), failing, "{tool}: {how}: {:?}", outcome.faults);
-                assert!(outcome.faults[0].to_string().contains(program(&tool)), "{}", outcome.faults[0]);
-                let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+                assert_eq!(parts(&outcome), failing, "{tool}: {how}: {:?}", outcome.errors);
+                assert!(outcome.errors[0].to_string().contains(program(&tool)), "{}", outcome.errors[0]);
+                let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
                 assert!(text.contains("unable to update chain 'PVEFW-FORWARD'"), "{text}");
                 let plan = Plan::new(&wanted, &host.live());
                 assert_eq!(plan.filter.v4.is_empty(), !failing.contains(&v4[0]));
@@ -52,8 +52,8 @@ fn a_failing_restore_affects_only_its_part() {
                 assert_eq!(plan.bridge.is_empty(), !failing.contains(&Part::Bridge));
                 assert!(plan.sets.is_empty());
                 assert_eq!(
-                    host.update(&wanted).faults,
-                    outcome.faults,
+                    host.update(&wanted).errors,
+                    outcome.errors,
                     "a persisting error has the same text each time"
                 );
                 mend(&host, &tool);
@@ -73,9 +73,9 @@ fn a_hanging_tool_is_killed() {
         let wanted = node(&[100]);
         let outcome = host.update(&wanted);
         assert!(
-            outcome.faults[0].to_string().contains("did not end within 2 s and was killed"),
+            outcome.errors[0].to_string().contains("did not end within 2 s and was killed"),
             "{:?}",
-            outcome.faults
+            outcome.errors
         );
         assert!(host.saved("iptables", "-t filter").contains(":tap100i0-IN"), "{tool}: IPv4 is updated");
         for pid in crate::standins::notes(&host, "pids").split_whitespace() {
@@ -102,7 +102,7 @@ fn a_part_that_cannot_be_read_is_not_changed() {
         stand_in(&mut host, tool, how);
         let mut wanted = node(&[100]);
         let outcome = host.update(&wanted);
-        assert_eq!(outcome.faults[0].part(), Some(part));
+        assert_eq!(outcome.errors[0].part(), Some(part));
         assert!(!outcome.changed);
         append(&mut wanted.filter.v4, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
         append(&mut wanted.filter.v6, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
@@ -122,7 +122,7 @@ fn one_invalid_set_affects_only_itself() {
         let spoil = format!("sed 's:add PVEFW-101-friends-v4 10.0.5.0/24:add PVEFW-101-friends-v4 {entry}:'");
         stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
         let outcome = host.update(&wanted);
-        let text = outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("set 'PVEFW-101-friends-v4'"), "{text}");
         assert!(
             text.contains("100.fw:5: a rule is refused: set 'PVEFW-101-friends-v4' could not be created"),
@@ -135,7 +135,7 @@ fn one_invalid_set_affects_only_itself() {
             saved.contains("-A tap101i0-IN -p tcp -m tcp --dport 23 -j DROP") && !saved.contains("PVEFW-101-friends")
         );
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no incomplete set is left");
-        assert_eq!(host.update(&wanted).faults, outcome.faults);
+        assert_eq!(host.update(&wanted).errors, outcome.errors);
         mend(&host, "ipset");
         host.settle(&wanted);
     }
@@ -148,7 +148,7 @@ fn a_chain_changed_behind_our_back_is_reported() {
     let mut wanted = node(&[100]);
     append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
     let outcome = host.update(&wanted);
-    let faults: Vec<_> = outcome.faults.iter().map(ToString::to_string).collect();
+    let faults: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["iptables filter: unable to update chain 'tap100i0-IN'"]);
     mend(&host, "iptables-legacy-restore");
     host.settle(&wanted);
@@ -160,7 +160,7 @@ fn unwritable_state_is_reported_only() {
     std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
     let wanted = node(&[100]);
     let outcome = host.update(&wanted);
-    assert_eq!(outcome.faults, []);
+    assert_eq!(outcome.errors, []);
     let lost = host.firewall.lost_scripts();
     assert!(lost.iter().all(|fault| fault.to_string().contains("the last script is not kept")));
     assert!(!lost.is_empty() && Plan::new(&wanted, &host.live()).is_empty());

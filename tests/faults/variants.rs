@@ -25,7 +25,7 @@ fn choosing(host: &Host, choice: VariantChoice) -> Firewall {
 }
 
 fn told(outcome: &Outcome) -> Vec<String> {
-    outcome.faults.iter().map(ToString::to_string).collect()
+    outcome.errors.iter().map(ToString::to_string).collect()
 }
 
 fn saved(host: &Host, variant: Variant) -> String {
@@ -62,10 +62,10 @@ fn the_other_variant_is_cleared_after_an_update() {
         // the old rules stay in place until the new ones are complete
         let tool = format!("ip6tables-{to}-restore");
         stand_in(&mut host, &tool, "exit 3");
-        assert!(!host.netns.run(|| other.update(&wanted)).faults.is_empty());
+        assert!(!host.netns.run(|| other.update(&wanted)).errors.is_empty());
         assert!(saved(&host, from).contains("PVEFW-FORWARD"));
         mend(&host, &tool);
-        assert_eq!(host.netns.run(|| other.update(&wanted)).faults, []);
+        assert_eq!(host.netns.run(|| other.update(&wanted)).errors, []);
         assert!(!saved(&host, from).contains("PVEFW") && saved(&host, from).contains(":mine"));
         assert!(saved(&host, to).contains("-j PVEFW-FORWARD"));
         assert!(!host.netns.run(|| other.update(&wanted)).changed);
@@ -78,7 +78,7 @@ fn removal_clears_both_variants() {
     let mut other = choosing(&host, VariantChoice::Only(Variant::Nft));
     host.netns.run(|| other.live());
     host.netns.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A INPUT -j PVEFW-INPUT");
-    assert_eq!(host.remove().faults, []);
+    assert_eq!(host.remove().errors, []);
     for variant in VARIANTS {
         assert!(!saved(&host, variant).contains("PVEFW"));
     }
@@ -151,7 +151,7 @@ fn rules_that_come_up_in_the_other_variant_are_removed() {
             host.netns.exec(&shell(other, deed));
             assert!(saved(&host, other).contains(":PVEFW-INPUT") || saved(&host, other).contains(":tap100i0-IN"));
             let Host { netns, firewall, .. } = &mut host;
-            assert_eq!(netns.run(|| firewall.maintain(&wanted).faults), []);
+            assert_eq!(netns.run(|| firewall.maintain(&wanted).errors), []);
             let left = saved(&host, other);
             assert!(!left.contains("PVEFW") && !left.contains("tap100i0"), "{left}");
         }

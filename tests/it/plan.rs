@@ -158,7 +158,7 @@ proptest! {
             prop_assert!(listing(wanted, Some(&kernel.live()), true).to_string().ends_with("\nno changes\n"));
         }
         kernel.apply(&Ruleset::default());
-        prop_assert_eq!(kernel.live().faults(), vec![]);
+        prop_assert_eq!(kernel.live().errors(), vec![]);
         for part in [Part::Table(TableName::Filter, Family::V4), Part::Table(TableName::Raw, Family::V6), Part::Bridge, Part::Sets] {
             prop_assert!(!kernel.live().holds(part));
         }

@@ -33,7 +33,7 @@ fn update_and_removal_do_not_change_other_programs_rules() {
         assert_ne!(host.everything(), before);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         host.settle(&wanted);
-        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.remove().errors, []);
         assert_eq!(host.everything(), before, "{variant}: only our rules and sets are removed");
         assert!(!host.remove().changed);
     }
@@ -187,6 +187,6 @@ fn the_real_tools_accept_any_ruleset() {
             let wanted = crate::arbitrary::ruleset().new_tree(&mut runner).unwrap().current();
             host.settle(&wanted);
         }
-        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.remove().errors, []);
     }
 }

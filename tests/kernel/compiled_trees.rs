@@ -49,7 +49,7 @@ fn every_case_settles(variant: Variant) {
     for case in &cases {
         host.settle(&compiled(&case.join("pve")).ruleset);
     }
-    assert_eq!(host.remove().faults, []);
+    assert_eq!(host.remove().errors, []);
     assert_eq!(host.everything(), empty);
 }
 
@@ -110,7 +110,7 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
             all
         };
         assert_eq!(sorted(host.everything()), sorted(live_with_guest));
-        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.remove().errors, []);
         assert_eq!(host.everything(), empty);
     }
 }
@@ -189,7 +189,7 @@ fn rules_of_the_official_daemon_are_taken_over() {
                 assert!(others.into_iter().all(|planned| planned.action == Action::Exists), "{case}: {table:#?}");
             }
             host.settle(&wanted);
-            assert_eq!(host.remove(), Outcome { changed: true, faults: vec![] });
+            assert_eq!(host.remove(), Outcome { changed: true, errors: vec![] });
         }
     }
 }

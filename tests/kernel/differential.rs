@@ -81,7 +81,7 @@ impl Judge {
         let files = config::config(&mut rng);
         let compiled = compiled(&files);
         let outcome = self.bed.node.run(|| self.firewall.update(&compiled.ruleset));
-        assert_eq!(outcome.faults, [], "seed {seed}\n{}", shown(&files));
+        assert_eq!(outcome.errors, [], "seed {seed}\n{}", shown(&files));
         let probes = packets::probes(&mut rng, packets);
         self.forget_connections();
         let fates = self.wire.ask_many(&probes);

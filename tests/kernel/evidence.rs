@@ -39,7 +39,7 @@ fn live_changes_are_detected_in_the_next_update() {
             host.netns.exec(&shell(variant, deed));
             assert_ne!(host.everything(), before, "{deed}");
             let outcome = host.update(&node(&[100, 101]));
-            assert!(outcome.changed && outcome.faults.is_empty(), "{variant}: {deed}: {outcome:?}");
+            assert!(outcome.changed && outcome.errors.is_empty(), "{variant}: {deed}: {outcome:?}");
             assert_eq!(host.everything(), before, "{deed}");
             // prevents a full reading after this change
             host = trusted(host);
@@ -91,6 +91,6 @@ fn a_full_reading_covers_one_part_per_call() {
     let mut other = node(&[100, 101]);
     append(&mut other.filter.v4, "tap101i0-OUT", rule(tcp(80), Target::Accept, 9));
     let outcome = maintain(&mut host, &Arc::new(other));
-    assert!(outcome.changed && outcome.faults.is_empty(), "{outcome:?}");
+    assert!(outcome.changed && outcome.errors.is_empty(), "{outcome:?}");
     assert_ne!(host.everything()["ip6tables filter"], before["ip6tables filter"]);
 }

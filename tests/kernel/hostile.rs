@@ -57,7 +57,7 @@ fn every_tree_settles(variant: Variant) {
             updates += 1;
             // the update verifies that all rules are live
             let outcome = host.update(&ruleset);
-            assert_eq!(outcome.faults, [], "{}", told(&tree));
+            assert_eq!(outcome.errors, [], "{}", told(&tree));
             if round % 20 == 0 {
                 host.settle(&ruleset);
             }
@@ -67,7 +67,7 @@ fn every_tree_settles(variant: Variant) {
         "{variant}: {updates} configurations, {all_rules} rules, {bridge_rules} of ebtables, {entries} set entries"
     );
     assert!(all_rules > 100 * updates, "the trees compile to something: {all_rules} rules");
-    assert_eq!(host.remove().faults, []);
+    assert_eq!(host.remove().errors, []);
 }
 
 #[test]

@@ -49,13 +49,13 @@ fn a_node_with_2000_guests_needs_no_second_update() {
         let mut host = Host::new("guests", *variant);
         let mut timed = || {
             let began = Instant::now();
-            assert_eq!(host.update(&compiled.ruleset).faults, []);
+            assert_eq!(host.update(&compiled.ruleset).errors, []);
             began.elapsed().as_secs_f64()
         };
         println!("{variant}: made live in {:.1} s, found to be so in {:.1} s", timed(), timed());
         host.settle(&compiled.ruleset);
         assert_eq!(host.saved("iptables", "-t filter").matches("\n:tap").count(), 4000);
-        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.remove().errors, []);
     }
 }
 
@@ -80,7 +80,7 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
         host.settle(&compiled.ruleset);
         assert_eq!(host.netns.exec("ipset save PVEFW-0-large-v4 | grep -c ^add").trim(), "65536");
         assert!(host.saved("iptables", "-t filter").matches("\n-A tap100i0-IN ").count() > 10_000);
-        assert_eq!(host.remove().faults, []);
+        assert_eq!(host.remove().errors, []);
     }
 }
 

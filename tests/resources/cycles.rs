@@ -52,7 +52,7 @@ fn nothing_grows_over_many_cycles() {
         }
         let compiled = compile(&reader.tree(), &facts());
         let outcome = host.update(&compiled.ruleset);
-        assert_eq!(outcome, Outcome { changed: cycle % 3 == 0, faults: vec![] }, "cycle {cycle}");
+        assert_eq!(outcome, Outcome { changed: cycle % 3 == 0, errors: vec![] }, "cycle {cycle}");
         if cycle == cycles / 4 {
             before = Some(resources());
         }

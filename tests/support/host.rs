@@ -62,7 +62,7 @@ impl Host {
     #[track_caller]
     pub fn settle(&mut self, wanted: &Ruleset) {
         let outcome = self.update(wanted);
-        assert_eq!(outcome.faults, []);
+        assert_eq!(outcome.errors, []);
         let live = self.live();
         assert!(Plan::new(wanted, &live).is_empty(), "{:#?}", Plan::new(wanted, &live));
         assert_eq!(self.update(wanted), Outcome::default(), "a second update has nothing to do");

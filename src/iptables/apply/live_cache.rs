@@ -133,7 +133,7 @@ impl LiveCache {
         self.evidence.clear();
         refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
         parts.iter().for_each(|part| self.look_for_edits(*part));
-        let failed: Vec<Part> = self.live.faults().into_iter().map(|(part, _)| part).collect();
+        let failed: Vec<Part> = self.live.errors().into_iter().map(|(part, _)| part).collect();
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
     }
 

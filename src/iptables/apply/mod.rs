@@ -8,9 +8,9 @@
 mod bisect;
 mod commands;
 mod dump;
-mod fault;
 mod live_cache;
 mod others;
+mod outcome;
 mod pass;
 mod quarantine;
 mod read;
@@ -24,7 +24,7 @@ mod variants;
 use crate::model::Family;
 pub use commands::Variant;
 pub use dump::{Lines, Texts, family_name};
-pub use fault::{Fault, Outcome};
+pub use outcome::{Outcome, UpdateError};
 pub use variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
@@ -141,7 +141,7 @@ impl Firewall {
     fn others_hold_nothing(&mut self) -> bool {
         let variants = &mut self.tools.variants;
         variants.refresh_others(Instant::now(), self.known.interval(), self.tools.limit);
-        variants.stray().is_empty() && variants.faults().next().is_none()
+        variants.stray().is_empty() && variants.errors().next().is_none()
     }
 
     fn read_what_is_due(&mut self) {
@@ -178,10 +178,10 @@ impl Firewall {
         let begun = Instant::now();
         let live = self.live();
         let mut pass = Pass::new(wanted, &live);
-        for (part, error) in live.faults() {
+        for (part, error) in live.errors() {
             // a node without layer 2 rules needs no ebtables
             if part != Part::Bridge || !wanted.bridge.is_empty() {
-                pass.fault(part, error);
+                pass.error(part, error);
             }
         }
         let plan = self.plan(wanted, &live);
@@ -194,8 +194,8 @@ impl Firewall {
             None
         };
         let Pass { mut outcome, .. } = pass;
-        let quiet = !outcome.changed && outcome.faults.is_empty();
-        outcome.faults.extend(self.refused.faults());
+        let quiet = !outcome.changed && outcome.errors.is_empty();
+        outcome.errors.extend(self.refused.errors());
         let mut as_wanted = true;
         if !quiet {
             // trust a read only if it shows the wanted state; read every other part again next time
@@ -206,20 +206,22 @@ impl Firewall {
         }
         // after what is in use: a tool that hangs must not hold that up
         self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
-        if outcome.faults.is_empty() {
+        if outcome.errors.is_empty() {
             let stray = self.tools.variants.stray();
             tables::clear_variants(&mut self.tools, &mut self.refused, &stray, &mut outcome);
         }
-        outcome.faults.extend(self.tools.variants.faults());
-        as_wanted &= outcome.faults.is_empty() && self.refused.is_empty();
+        outcome.errors.extend(self.tools.variants.errors());
+        as_wanted &= outcome.errors.is_empty() && self.refused.is_empty();
         (outcome, as_wanted)
     }
 
     /// What scripts of earlier updates could not be kept. The rules are live all the same.
     #[must_use]
-    pub fn lost_scripts(&self) -> Vec<Fault> {
+    pub fn lost_scripts(&self) -> Vec<UpdateError> {
         let lost = self.tools.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.values().map(|reason| Fault::general(format_args!("the last script is not kept: {reason}"))).collect()
+        lost.values()
+            .map(|reason| UpdateError::general(format_args!("the last script is not kept: {reason}")))
+            .collect()
     }
 
     /// The live rules as printed by the tools. A part that cannot be read has no lines.

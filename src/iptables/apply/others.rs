@@ -1,7 +1,7 @@
 //! The variants of the tools that are not in use. Our rules in such a variant would stay active, so each is read once, and
 //! again while it cannot be read or when the kernel reports a change.
 use super::commands::{Commands, Tool, Variant};
-use super::fault::Fault;
+use super::outcome::UpdateError;
 use super::read;
 use crate::iptables::plan::{Part, TableName};
 use crate::iptables::ruleset::Family;
@@ -69,14 +69,14 @@ impl Read {
     }
 
     /// The message for the user while it cannot be read.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn error(&self) -> Option<UpdateError> {
         let Holds::Unread(reason) = &self.holds else { return None };
         let part = match self.tool {
             Tool::Iptables(family) => Part::Table(TableName::Filter, family),
             Tool::Ebtables => Part::Bridge,
         };
         let variant = self.commands.variant;
-        Some(Fault::new(
+        Some(UpdateError::new(
             part,
             format_args!("the {variant} variant, which is not in use, may hold rules of this firewall: {reason}"),
         ))

@@ -1,5 +1,5 @@
 //! An update in progress: what is wanted and live, and what has been done so far.
-use super::fault::{Fault, Outcome};
+use super::outcome::{Outcome, UpdateError};
 use crate::iptables::plan::{Live, Part, SetPlan, TableName, TablePlan};
 use crate::iptables::ruleset::{Ruleset, SetName};
 use crate::model::Family;
@@ -41,8 +41,8 @@ impl<'a> Pass<'a> {
         self.touched.extend(other.touched);
     }
 
-    pub fn fault(&mut self, part: Part, text: impl Display) {
-        self.outcome.faults.push(Fault::new(part, text));
+    pub fn error(&mut self, part: Part, text: impl Display) {
+        self.outcome.errors.push(UpdateError::new(part, text));
     }
 
     /// Reports differences from the plan.
@@ -54,29 +54,29 @@ impl<'a> Pass<'a> {
             };
             match table {
                 Ok(table) => self.not_updated(part, "chain", plan.unfinished(table)),
-                Err(error) => self.fault(part, error),
+                Err(error) => self.error(part, error),
             }
         }
         match &live.sets {
             _ if sets.is_empty() => {}
             Ok(live) => self.not_updated(Part::Sets, "set", sets.unfinished(live)),
-            Err(error) => self.fault(Part::Sets, error),
+            Err(error) => self.error(Part::Sets, error),
         }
     }
 
     fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
         for name in names.by_ref().take(NAMED) {
-            self.fault(part, format_args!("unable to update {what} '{name}'"));
+            self.error(part, format_args!("unable to update {what} '{name}'"));
         }
         let more = names.count();
         if more > 0 {
-            self.fault(part, format_args!("unable to update {more} more {what}s"));
+            self.error(part, format_args!("unable to update {more} more {what}s"));
         }
     }
 
     /// Whether the rules of a family differ from the plan.
     pub fn has_failed(&self, family: Family) -> bool {
         let part = Part::Table(TableName::Filter, family);
-        self.outcome.faults.iter().any(|fault| fault.part() == Some(part))
+        self.outcome.errors.iter().any(|error| error.part() == Some(part))
     }
 }

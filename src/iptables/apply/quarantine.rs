@@ -1,5 +1,5 @@
 //! Rules that the tools refuse, and how long they are left out.
-use super::Fault;
+use super::UpdateError;
 use super::rules::{Chains, RefusedRule, Rules};
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{ChainName, Ruleset, Signature};
@@ -152,10 +152,10 @@ impl Refusals {
     }
 
     /// One error text for each refused rule.
-    pub fn faults(&self) -> impl Iterator<Item = Fault> + '_ {
+    pub fn errors(&self) -> impl Iterator<Item = UpdateError> + '_ {
         self.0.iter().flat_map(|((part, _), refusal)| {
             let end = if refusal.keeps { "the chain keeps its live rules until this is fixed" } else { "left out" };
-            refusal.texts.iter().map(move |text| Fault::new(*part, format_args!("{text}; {end}")))
+            refusal.texts.iter().map(move |text| UpdateError::new(*part, format_args!("{text}; {end}")))
         })
     }
 }

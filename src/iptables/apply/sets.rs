@@ -31,7 +31,7 @@ pub(super) fn update(steps: &mut Steps<'_>, plan: &SetPlan, pass: &mut Pass<'_>)
                 let _ = run("ipset", &["destroy", half.as_str()], "", steps.tools.limit);
             }
         }
-        pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
+        pass.error(Part::Sets, format_args!("set '{name}': {reason}"));
     }
     let absent: BTreeSet<&SetName> = plan.with(Action::Create).filter(|name| failed.contains_key(*name)).collect();
     leave_out_rules_of(steps.refused, &absent, pass);
@@ -45,15 +45,15 @@ pub(super) fn remove(tools: &Toolbox, plan: &SetPlan, pass: &mut Pass<'_>) {
     }
     let used = match run("ipset", &["-t", "list"], "", tools.limit) {
         Ok(text) => sets_in_use(&text),
-        Err(error) => return pass.fault(Part::Sets, error),
+        Err(error) => return pass.error(Part::Sets, error),
     };
     for name in plan.with(Action::Delete).filter(|name| used.contains(*name)) {
-        pass.fault(Part::Sets, format_args!("set '{name}' is kept: a rule still uses it"));
+        pass.error(Part::Sets, format_args!("set '{name}' is kept: a rule still uses it"));
     }
     let script = |skip: &dyn Fn(&SetName) -> bool| removed_sets_script(plan, |name| used.contains(name) || skip(name));
     let failed = restore_sets(tools, SCRIPT_IPSET_REMOVED, script, pass);
     for (name, (_, reason)) in failed {
-        pass.fault(Part::Sets, format_args!("set '{name}': {reason}"));
+        pass.error(Part::Sets, format_args!("set '{name}': {reason}"));
     }
 }
 
@@ -108,7 +108,7 @@ fn restore_sets(
                 return failed;
             }
             _ => {
-                pass.fault(Part::Sets, &error);
+                pass.error(Part::Sets, &error);
                 failed.extend(part.owners().map(|name| (name.clone(), (0, "not updated".into()))));
                 return failed;
             }

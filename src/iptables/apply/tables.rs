@@ -102,7 +102,7 @@ fn apply<R: Rules>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, pass: &mut Pas
             found = bisect::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
         }
         if found.is_empty() {
-            pass.fault(part, &failure.error);
+            pass.error(part, &failure.error);
             pass.tried.push((part, plan));
             return;
         }
@@ -147,17 +147,17 @@ pub(super) fn clear_variants(
                     match read::table(table, commands, tools.limit) {
                         Ok(live) => apply_table(&mut steps, table, *family, (&live, commands, None), &mut pass),
                         Err(_) if others::is_absent(*tool, commands.variant) => {}
-                        Err(error) => pass.fault(Part::Table(table, *family), error),
+                        Err(error) => pass.error(Part::Table(table, *family), error),
                     }
                 }
             }
             Tool::Ebtables => match read::bridge(commands, tools.limit) {
                 Ok(live) => apply_bridge(&mut steps, (&live, commands, None), &mut pass),
                 Err(_) if others::is_absent(*tool, commands.variant) => {}
-                Err(error) => pass.fault(Part::Bridge, error),
+                Err(error) => pass.error(Part::Bridge, error),
             },
         }
-        if pass.outcome.faults.is_empty() {
+        if pass.outcome.errors.is_empty() {
             tools.variants.cleared(*tool, commands.variant);
         }
         outcome.take_in(pass.outcome);

@@ -33,9 +33,9 @@ pub(super) fn update(firewall: &mut Firewall, entangled: &BTreeSet<SetName>, pas
     let after = if plan.is_empty() { None } else { Some(firewall.carry_out(&plan, &mut second)) };
     for outcome in [first.outcome, second.outcome] {
         pass.outcome.changed |= outcome.changed;
-        let new = outcome.faults.into_iter().filter(|fault| !pass.outcome.faults.contains(fault));
+        let new = outcome.errors.into_iter().filter(|error| !pass.outcome.errors.contains(error));
         let new: Vec<_> = new.collect();
-        pass.outcome.faults.extend(new);
+        pass.outcome.errors.extend(new);
     }
     after.unwrap_or(live)
 }

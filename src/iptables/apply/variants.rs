@@ -1,7 +1,7 @@
 //! Selects the variant of iptables, ip6tables and ebtables, and knows those that are not in use.
 use super::commands::{Commands, Tool, Variant};
-use super::fault::Fault;
 use super::others::{Holds, Read};
+use super::outcome::UpdateError;
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;
@@ -131,8 +131,8 @@ impl Variants {
     }
 
     /// What cannot be read of tools that have another variant in use; of the rest, the error of choosing says so.
-    pub(super) fn faults(&self) -> impl Iterator<Item = Fault> {
-        self.others.iter().filter(|other| self.commands(other.tool).is_ok()).filter_map(Read::fault)
+    pub(super) fn errors(&self) -> impl Iterator<Item = UpdateError> {
+        self.others.iter().filter(|other| self.commands(other.tool).is_ok()).filter_map(Read::error)
     }
 
     /// Notes that nothing of ours is left in a variant that is not in use.

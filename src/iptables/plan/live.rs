@@ -169,9 +169,9 @@ impl Live {
 
     /// The parts that could not be read, with the errors.
     #[must_use]
-    pub fn faults(&self) -> Vec<(Part, Arc<str>)> {
-        let mut faults = Vec::new();
-        let mut add = |part, error: Option<&Arc<str>>| faults.extend(error.map(|text| (part, text.clone())));
+    pub fn errors(&self) -> Vec<(Part, Arc<str>)> {
+        let mut errors = Vec::new();
+        let mut add = |part, error: Option<&Arc<str>>| errors.extend(error.map(|text| (part, text.clone())));
         for family in Family::ALL {
             for table in TableName::ALL {
                 add(Part::Table(table, family), self.table(table, family).as_ref().err());
@@ -179,7 +179,7 @@ impl Live {
         }
         add(Part::Bridge, self.bridge.as_ref().err());
         add(Part::Sets, self.sets.as_ref().err());
-        faults
+        errors
     }
 
     /// Whether a part has chains or sets of ours.

@@ -4,18 +4,18 @@ use std::fmt;
 
 /// An error of an update. The text is the same each time for as long as the error persists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
+pub struct UpdateError {
     part: Option<Part>,
     text: String,
 }
 
-impl Fault {
+impl UpdateError {
     pub(super) fn new(part: Part, text: impl fmt::Display) -> Self {
-        Fault { part: Some(part), text: text.to_string() }
+        UpdateError { part: Some(part), text: text.to_string() }
     }
 
     pub(super) fn general(text: impl fmt::Display) -> Self {
-        Fault { part: None, text: text.to_string() }
+        UpdateError { part: None, text: text.to_string() }
     }
 
     /// The affected part of the live state; `None` for sysctls and files.
@@ -25,7 +25,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for UpdateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.part {
             Some(part) => write!(f, "{part}: {}", self.text),
@@ -40,13 +40,13 @@ pub struct Outcome {
     /// Whether anything in the kernel was changed.
     pub changed: bool,
     /// The errors.
-    pub faults: Vec<Fault>,
+    pub errors: Vec<UpdateError>,
 }
 
 impl Outcome {
     /// Adds the outcome of another part.
     pub(super) fn take_in(&mut self, other: Outcome) {
         self.changed |= other.changed;
-        self.faults.extend(other.faults);
+        self.errors.extend(other.errors);
     }
 }
