@@ -72,7 +72,8 @@ impl Pair {
 
     /// Sends packets to a closed port of the node during some work; how many have arrived.
     fn arrived_during(&self, work: impl FnOnce()) -> usize {
-        let receiver = self.node.netns.run(|| UdpSocket::bind(PORT).unwrap());
+        // a child of another test, forked while an earlier socket was open, has it until it executes its program
+        let receiver = until("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
         receiver.set_nonblocking(true).unwrap();
         let sender = self.outside.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
         let arrived = AtomicUsize::new(0);
