@@ -4,6 +4,7 @@
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
 
 use crate::config::Configuration;
+use crate::health::{Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
@@ -14,6 +15,7 @@ use crate::nftables::backend::Nftables;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
 use crate::simulate::{Decided, Sent, Trace};
+use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
 use anyhow::Result;
 use ipnet::IpNet;
@@ -175,6 +177,23 @@ impl Backend {
         match self {
             Backend::Iptables(iptables) => iptables.due(),
             Backend::Nftables(_) => None,
+        }
+    }
+
+    /// What the configuration wants to be filtered.
+    #[must_use]
+    pub fn scope(compiled: &Compiled) -> Scope {
+        match &compiled.rules {
+            Rules::Iptables(ruleset) => Iptables::scope(ruleset, compiled.handled.host),
+            Rules::Nftables(_) => Scope::default(),
+        }
+    }
+
+    /// What the kernel holds of other programs and of ours, for [`crate::health`]. `chains` are the base chains of nftables.
+    pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
+        match self {
+            Backend::Iptables(iptables) => iptables.evidence(chains),
+            Backend::Nftables(_) => Evidence::default(),
         }
     }
 

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod connections;
 pub mod daemon;
+pub mod health;
 pub mod inputs;
 pub mod iptables;
 pub mod lint;

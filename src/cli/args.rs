@@ -128,6 +128,10 @@ pub(super) struct StatusOptions {
     /// Print one JSON object with all that --verbose shows
     #[arg(long)]
     pub json: bool,
+    /// Exit with 0 if all is well, 1 if there are warnings or errors or changes are pending, 2 if the node or a guest is not
+    /// filtered or the daemon is not running
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 #[derive(Debug, Args)]
@@ -237,13 +241,14 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 /// Boolean options.
-const SWITCHES: [&str; 10] = [
+const SWITCHES: [&str; 11] = [
     "--verbose",
     "--debug",
     "--foreground",
     "--no-last-good",
     "--cut-connections",
     "--json",
+    "--exit-code",
     "--offline",
     "--diff",
     "--yes",

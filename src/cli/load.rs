@@ -6,6 +6,7 @@ use crate::daemon::instance::running;
 use crate::daemon::last_good::LastGood;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
+use crate::health::{Affected, Standing};
 use crate::inputs::{Facts, Tree};
 use crate::model::BackendKind;
 use crate::pmxcfs::facts::FactsSource;
@@ -98,6 +99,12 @@ pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
     let InForce { tree, reports, unknown: _ } = in_force(&Arc::new(tree), Some(&known));
     output::reports(&reports);
     Arc::unwrap_or_clone(tree)
+}
+
+/// What makes the rules of the running daemon ineffective, as far as it affects one of these: the node, or guests by VMID.
+pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<Standing> {
+    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
+    status.into_iter().flat_map(|status| status.findings).filter(|one| affects(&one.affected)).collect()
 }
 
 /// The node's facts, as the daemon has them that runs.

@@ -76,7 +76,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Start(options) => start::run(context, &options),
         Command::Stop => stop::run(context),
         Command::Restart => restart::run(context),
-        Command::Status(options) => status::run(context, &options),
+        Command::Status(options) => return status::run(context, &options),
         Command::Compile(options) => compile::run(context, &options),
         Command::Check(options) => check::run(context, &options),
         Command::Preview(options) => preview::run(context, &options),

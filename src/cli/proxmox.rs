@@ -86,7 +86,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match Context::new(BackendKind::Nftables, cli.global).and_then(|context| dispatch(&context, cli.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             output::note(&format!("Error: {}", format!("{error:#}").replace('\n', " ")));
             ExitCode::FAILURE
@@ -94,13 +94,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(context: &Context, command: Option<Command>) -> Result<()> {
+fn dispatch(context: &Context, command: Option<Command>) -> Result<ExitCode> {
     match command {
         Some(Command::Start(options)) => run_daemon(context, &options),
         Some(Command::Compile) => compile::print(context, &mut load::backend(context, context.kind).offline()),
         Some(Command::Skeleton) => output::data(&crate::backend::skeleton()),
         Some(Command::Localnet) => localnet(context),
-        Some(Command::Status(options)) => status::run(context, &options),
+        Some(Command::Status(options)) => return status::run(context, &options),
         Some(Command::Check(options)) => check::run(context, &options),
         Some(Command::Simulate(options)) => simulate::run(context, &options),
         Some(Command::ReadTree { config, node, log }) => worker::work(config, node, log),
@@ -108,6 +108,7 @@ fn dispatch(context: &Context, command: Option<Command>) -> Result<()> {
         None if std::env::var_os(RUST_LOG).is_some() => run_daemon(context, &Start { debug: true, ..Start::default() }),
         None => bail!("no command given; 'proxmox-firewall help' lists them"),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 const PVE_LOG: &str = "PVE_LOG";

@@ -7,12 +7,17 @@ use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
+use crate::health::{Affected, Severity, Standing};
 use crate::listing::{Count, FamilyCount, NftCount, TableCount};
 use crate::model::BackendKind;
 use crate::trial::TrialStore;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A daemon that has completed no cycle for so many seconds is reported. Its cycles are ten seconds apart.
+const STALLED: u64 = 180;
 
 /// All details: the object of `--json`.
 #[derive(Serialize)]
@@ -40,6 +45,8 @@ struct Overview {
     last_update: Option<u64>,
     /// Its duration in milliseconds.
     update_duration_ms: Option<u64>,
+    /// What prevents the rules from being effective.
+    warnings: Vec<Standing>,
     /// The errors reported by the daemon, or by compiling if no daemon is running.
     faults: Vec<String>,
 }
@@ -65,20 +72,19 @@ impl TrialLeft {
     }
 }
 
-pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<()> {
+pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<ExitCode> {
     let mut backend = load::backend(context, context.kind);
     let compiled = load::read(context, &mut backend)?.compiled;
     let details = options.json || context.verbose;
     let overview = overview(context, &compiled, &mut backend, details);
-    if options.json {
-        let text = serde_json::to_string_pretty(&overview).context("cannot encode the status")?;
-        return output::data(&format!("{text}\n"));
-    }
-    let mut text = overview.line();
-    if details {
-        text.push_str(&overview.details());
-    }
-    output::data(&text)
+    let text = if options.json {
+        serde_json::to_string_pretty(&overview).context("cannot encode the status")? + "\n"
+    } else {
+        let details = if details { overview.details() } else { String::new() };
+        overview.line() + &overview.warnings(context.verbose) + &details
+    };
+    output::data(&text)?;
+    Ok(ExitCode::from(if options.exit_code { overview.exit_code() } else { 0 }))
 }
 
 fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, details: bool) -> Overview {
@@ -118,8 +124,32 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         tools: backend.tools(),
         last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
         update_duration_ms: told.as_ref().filter(|told| told.updated > 0).map(|told| told.duration),
+        warnings: told.as_ref().map(warnings).unwrap_or_default(),
         faults: told.map_or_else(own_faults, |told| told.faults),
     }
+}
+
+/// What the daemon has found, and whether it still looks.
+fn warnings(told: &Status) -> Vec<Standing> {
+    let silent = now().saturating_sub(told.updated);
+    let stalled = (told.updated > 0 && silent > STALLED).then(|| Standing {
+        kind: "daemon-stalled".into(),
+        severity: Severity::Warning,
+        text: format!(
+            "the daemon has completed no cycle for {silent} s: changes are not applied, and this may be outdated"
+        ),
+        affected: Affected { node: true, ..Affected::default() },
+        since: told.updated,
+        remedy:
+            "see 'status --verbose' for errors and 'journalctl -u pve-firewall'; then 'systemctl restart pve-firewall'"
+                .into(),
+    });
+    stalled.into_iter().chain(told.findings.iter().cloned()).collect()
+}
+
+/// In seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Overview {
@@ -134,10 +164,32 @@ impl Overview {
         format!("Status: {}{pending}\n{}", paint(style, &self.status), trial.unwrap_or_default())
     }
 
+    /// A line for each warning; with the remedy and the duration if `explained`.
+    fn warnings(&self, explained: bool) -> String {
+        let mut text = String::new();
+        for warning in &self.warnings {
+            let style = if warning.severity == Severity::Unfiltered { BAD } else { CHANGE };
+            text += &format!("{} {}\n", paint(style, "WARNING:"), warning.line());
+            if explained {
+                let seconds = now().saturating_sub(warning.since);
+                text += &format!("  since:  {seconds} s\n  remedy: {}\n", warning.remedy);
+            }
+        }
+        text
+    }
+
+    fn exit_code(&self) -> u8 {
+        let unfiltered = self.warnings.iter().any(|warning| warning.severity == Severity::Unfiltered);
+        if !self.enabled || !self.running || unfiltered {
+            2
+        } else {
+            u8::from(self.pending_changes || !self.warnings.is_empty() || !self.faults.is_empty())
+        }
+    }
+
     fn details(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let update = match (self.last_update, self.update_duration_ms) {
-            (Some(updated), Some(took)) => format!("{} s ago, took {took} ms", now.saturating_sub(updated)),
+            (Some(updated), Some(took)) => format!("{} s ago, took {took} ms", now().saturating_sub(updated)),
             _ => "unknown".to_string(),
         };
         let backend = self.nftables.then_some(("Backend", "nftables (proxmox-firewall); no rules of this program"));

@@ -5,6 +5,7 @@
 mod control;
 pub mod cut;
 mod hand_over;
+pub mod health;
 pub mod instance;
 pub mod last_good;
 pub mod mode;

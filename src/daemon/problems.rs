@@ -84,6 +84,10 @@ pub enum Topic {
     Trial,
     /// The hand-over between the two backends.
     HandOver,
+    /// What prevents the rules from being effective.
+    Health,
+    /// Kernel settings that cannot be written, as in a container: reported in the log, and no error of updates.
+    Settings,
 }
 
 /// A current error or warning.
@@ -142,9 +146,13 @@ impl Journal {
         self.0.get(&topic).is_none_or(Vec::is_empty)
     }
 
-    /// The texts of all current messages.
+    /// The texts of all current errors and warnings of updates.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.0.values().flatten().map(|message| message.text.as_str())
+        self.0
+            .iter()
+            .filter(|(topic, _)| !matches!(topic, Topic::Health | Topic::Settings))
+            .flat_map(|(_, messages)| messages)
+            .map(|message| message.text.as_str())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The schedule of the updater.
 use super::trials::Trials;
 use crate::pmxcfs::Reader;
+use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::waker::Waker;
 use crate::system::worker::timeout;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -18,6 +19,9 @@ const READ_ON: Duration = Duration::from_secs(1);
 /// Minimum time between two reads; after a read between cycles twice its duration, if that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Interval of looking whether bridged packets are still filtered, of which the kernel reports no change.
+const BRIDGE_FILTERING: Duration = Duration::from_millis(900);
+
 /// The reason for waking the updater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -31,6 +35,8 @@ pub enum Why {
     ReadOn,
     /// A trial may have begun or ended: act by it.
     Trial,
+    /// Another program has switched off the filtering of bridged packets: switch it on.
+    BridgeFiltering,
 }
 
 /// The times of the updater.
@@ -42,6 +48,8 @@ pub struct Schedule {
     rest: Instant,
     /// When a part of a full reading was last due.
     read: Instant,
+    /// When to look whether bridged packets are filtered.
+    bridge_filtering: Instant,
 }
 
 impl Schedule {
@@ -49,7 +57,7 @@ impl Schedule {
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
-        Schedule { cycle: now, stat: now, rest: now, read: now }
+        Schedule { cycle: now, stat: now, rest: now, read: now, bridge_filtering: now }
     }
 
     /// Records a read with its duration, and whether it was part of a regular cycle.
@@ -72,7 +80,15 @@ impl Schedule {
     }
 
     /// Waits until something is due; the next part of a full reading is due at `full`.
-    pub fn wait(&mut self, waker: &Waker, reader: &mut Reader, trials: &Trials, full: Option<Instant>) -> Why {
+    /// `bridge_filtering` is watched, if it is to be on.
+    pub fn wait(
+        &mut self,
+        waker: &Waker,
+        reader: &mut Reader,
+        trials: &Trials,
+        full: Option<Instant>,
+        mut bridge_filtering: Option<&mut BridgeFiltering>,
+    ) -> Why {
         let (mut written, mut trial) = (false, false);
         let confirm = reader.due().map(|due| Instant::now() + due);
         let read_on = full.map(|full| full.max(self.read + READ_ON));
@@ -82,6 +98,12 @@ impl Schedule {
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
+            }
+            if let Some(settings) = bridge_filtering.as_mut().filter(|_| now >= self.bridge_filtering) {
+                self.bridge_filtering = now + BRIDGE_FILTERING;
+                if settings.is_off() {
+                    return Why::BridgeFiltering;
+                }
             }
             if now >= self.rest && trial {
                 return Why::Trial;
@@ -102,7 +124,8 @@ impl Schedule {
             }
             let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
             let trial_due = if trial { Some(self.rest) } else { trials.due() };
-            let until = [look, read_on, stat, trial_due].into_iter().flatten().fold(self.cycle, Instant::min);
+            let watch = bridge_filtering.is_some().then_some(self.bridge_filtering);
+            let until = [look, read_on, stat, trial_due, watch].into_iter().flatten().fold(self.cycle, Instant::min);
             let mut fds = vec![PollFd::new(waker.as_fd(), PollFlags::POLLIN)];
             if !trial {
                 fds.extend(trials.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));

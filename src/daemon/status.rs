@@ -1,5 +1,6 @@
 //! The daemon's status file, read by `pve-firewall status`.
 use super::trials::{Ended, TrialStatus};
+use crate::health::Standing;
 use crate::model::BackendKind;
 use crate::paths::daemon_files;
 use crate::system::files;
@@ -23,6 +24,9 @@ pub struct Status {
     pub changed: Option<u64>,
     /// The current errors.
     pub faults: Vec<String>,
+    /// The findings that stand.
+    #[serde(default)]
+    pub findings: Vec<Standing>,
     /// Access to the node that no configuration takes away, as `--failsafe` names it.
     #[serde(default)]
     pub failsafe: String,

@@ -3,6 +3,7 @@ use super::Setup;
 use super::control::{Order, Orders};
 use super::cut::Cutter;
 use super::hand_over::{Action, HandOver};
+use super::health::Health;
 use super::last_good::LastGood;
 use super::mode::Mode;
 use super::problems::{Journal, Log, Message, Topic};
@@ -11,12 +12,13 @@ use super::status::Status;
 use super::trials::Trials;
 use crate::backend::{Backend, Compiled, Outcome, Rules};
 use crate::config::{InForce, in_force};
+use crate::health::Enforcer;
 use crate::inputs::Tree;
 use crate::model::{BackendKind, Report};
 use crate::paths::{CLUSTER_DATABASE, UPDATE_LOCK};
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
-use crate::settings::Enforced;
+use crate::settings::{Applied, Enforced, Settings};
 use crate::system::lock::FileLock;
 use crate::system::process::processors;
 use crate::system::syslog::Severity;
@@ -68,6 +70,11 @@ pub struct Updater {
     trials: Trials,
     cutter: Cutter,
     hand_over: HandOver,
+    health: Health,
+    /// Whose rules are live since the last update.
+    enforcer: Enforcer,
+    /// The kernel settings that were applied last.
+    settings: Option<(Settings, Enforced)>,
 }
 
 impl Updater {
@@ -98,6 +105,9 @@ impl Updater {
             trials: Trials::new(&setup.root),
             cutter: Cutter::new(setup.cut_connections),
             hand_over: HandOver::default(),
+            health: Health::default(),
+            enforcer: Enforcer::Nobody,
+            settings: None,
             setup,
             orders,
             log,
@@ -120,7 +130,11 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
-            why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, self.backend.due());
+            let iptables = self.setup.kind == BackendKind::Iptables;
+            let filters = iptables && self.settings.is_some_and(|(_, enforced)| enforced == Enforced::WithIptables);
+            let bridge_filtering = filters.then_some(self.health.bridge_filtering());
+            let full = self.backend.due();
+            why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, full, bridge_filtering);
         }
     }
 
@@ -135,6 +149,11 @@ impl Updater {
 
     /// Reads the tree, and updates if an update is due or the tree has changed.
     fn cycle(&mut self, why: Why) {
+        if let (Why::BridgeFiltering, Some((settings, enforced))) = (why, self.settings) {
+            // an error is reported by the next cycle
+            self.apply_settings(settings, enforced);
+            return;
+        }
         let read = match self.read {
             // at the start, wait until the tree is completely read
             false => self.reader.settle().map(drop),
@@ -164,7 +183,7 @@ impl Updater {
             _ => {}
         }
         // the next cycle reports errors of a part that was only read
-        if why != Why::ReadOn {
+        if why != Why::ReadOn || self.status.findings != self.health.standing() {
             self.tell();
         }
         self.orders.tell_updated();
@@ -232,8 +251,11 @@ impl Updater {
         let live = certain && (mode == Mode::On || !ill) && self.apply(&compiled, mode);
         drop(lock);
         if live {
-            let rules = if mode == Mode::On { compiled.rules } else { Rules::none(self.setup.kind) };
+            let rules = if mode == Mode::On { compiled.rules.clone() } else { Rules::none(self.setup.kind) };
             self.cutter.rules_are_live(&rules, &enforced, &self.setup.node, &self.log);
+        }
+        if certain {
+            self.examine(&compiled);
         }
         if !ill && certain && self.setup.keep_last_good {
             let trouble = self.last_good.keep(&known).err();
@@ -268,6 +290,13 @@ impl Updater {
         }
         let action = self.hand_over.action(mode, &mut self.backend, compiled, &root);
         self.tell_hand_over(action);
+        self.enforcer = match (self.setup.kind, action, mode) {
+            (BackendKind::Iptables, Action::Enforce, _) => Enforcer::Iptables,
+            (BackendKind::Iptables, Action::EnforceUntilOther, _) => Enforcer::IptablesInstead,
+            (BackendKind::Iptables, Action::Remove, Mode::Other) => Enforcer::Nftables,
+            // of the nftables backend, the other daemon judges
+            _ => Enforcer::Nobody,
+        };
         let outcome = match action {
             Action::Enforce | Action::EnforceUntilOther => self.backend.maintain(compiled),
             Action::Remove => self.clear(),
@@ -284,8 +313,9 @@ impl Updater {
             // the settings are those of the other backend
             _ => None,
         };
-        let settings = enforced.map(|enforced| compiled.settings.apply(&root, enforced)).unwrap_or_default();
-        faults.extend(settings.iter().map(Message::failure));
+        let failed = enforced.map(|enforced| self.apply_settings(compiled.settings, enforced)).unwrap_or_default();
+        let failed = failed.into_iter().map(|text| Message { text, warning: true }).collect();
+        self.journal.set(Topic::Settings, failed, &self.log);
         if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
             self.schedule.hurry(RETRY);
         }
@@ -317,6 +347,24 @@ impl Updater {
             Message { text, warning: true }
         });
         self.journal.set(Topic::HandOver, waiting.into_iter().collect(), &self.log);
+    }
+
+    /// Applies the kernel settings; returns the errors. What another program has changed since the last time is logged.
+    fn apply_settings(&mut self, settings: Settings, enforced: Enforced) -> Vec<String> {
+        let Applied { changed, errors } = settings.apply(&self.setup.root, enforced);
+        if self.settings.replace((settings, enforced)) == Some((settings, enforced)) {
+            for text in changed {
+                self.log.write(Severity::Warning, &format!("another program has changed a kernel setting: {text}"));
+            }
+        }
+        errors
+    }
+
+    /// Looks whether the rules are effective.
+    fn examine(&mut self, compiled: &Compiled) {
+        self.health.examine(&mut self.backend, compiled, self.enforcer, seconds());
+        let messages = self.health.texts().map(|text| Message { text, warning: true }).collect();
+        self.journal.set(Topic::Health, messages, &self.log);
     }
 
     fn clear(&mut self) -> Outcome {
@@ -375,6 +423,7 @@ impl Updater {
     /// Writes the status file.
     fn tell(&mut self) {
         (self.status.trial, self.status.last_trial) = (self.trials.status(), self.trials.ended());
+        self.status.findings = self.health.standing();
         self.status.faults = self.journal.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root, self.setup.kind);

@@ -5,11 +5,13 @@ use super::names;
 use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration};
+use crate::health::{Evidence, NftChain, Scope, TableKind, Tables};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
 use crate::model::{Family, Origin};
 use crate::paths::TreeFile;
+use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +76,60 @@ impl Iptables {
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.firewall.due()
+    }
+
+    /// What the configuration wants to be filtered.
+    #[must_use]
+    pub fn scope(ruleset: &Ruleset, host: bool) -> Scope {
+        let chains = ruleset.filter.v4.keys().filter(|chain| chain.as_str().ends_with(names::IN));
+        let devices = chains.filter_map(|chain| names::device_of(chain.as_str())).collect();
+        Scope { host, devices, ..Scope::default() }
+    }
+
+    /// The tables with rules of other programs, and what does not work of our rules. Of the live state, what was read last.
+    /// `chains` are the base chains of nftables.
+    pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
+        let in_nft = |family| {
+            let table = if family == Family::V4 { "ip" } else { "ip6" };
+            chains.iter().any(|chain| chain.table == (table, "nat".to_string()))
+        };
+        let nat = self.firewall.nat_tables(in_nft);
+        let live = self.firewall.last_read();
+        let mut tables: Vec<Tables> = Vec::new();
+        let mut add = |name: String, kind, rules| tables.push(Tables { name, kind, rules });
+        for family in Family::ALL {
+            for (table, kind) in
+                [(TableName::Filter, TableKind::Filter(family)), (TableName::Raw, TableKind::Raw(family))]
+            {
+                // what cannot be read is an error of the update
+                if let Ok(read) = live.table(table, family) {
+                    add(Part::Table(table, family).to_string(), kind, Ok(read.others.clone()));
+                }
+            }
+        }
+        if let Ok(bridge) = &live.bridge {
+            add("ebtables filter".into(), TableKind::Bridge, Ok(bridge.table.others.clone()));
+        }
+        for (tool, family, rules) in nat {
+            add(format!("{tool} nat"), TableKind::Nat(family), rules);
+        }
+        let variants = self.firewall.variants();
+        let managed = |chain: &BaseChain| match chain.table.0 {
+            "ip" => variants.uses_nftables(Family::V4),
+            "ip6" => variants.uses_nftables(Family::V6),
+            // the only tool for legacy frames in nftables
+            "bridge" => true,
+            _ => false,
+        };
+        let of_tools = |chain: &BaseChain| matches!(chain.table.1.as_str(), "filter" | "raw") && managed(chain);
+        let chains = chains.iter().filter(|chain| chain.kind == "filter" && !of_tools(chain));
+        Evidence {
+            tables,
+            cut_off: self.firewall.without_physdev(),
+            stray: variants.stray_programs(),
+            chains: chains.map(nft_chain).collect(),
+            ..Evidence::default()
+        }
     }
 
     /// Removes all rules, chains and sets of ours.
@@ -209,6 +265,17 @@ impl<'a> Sides<'a> {
 /// The origin of each line of a chain: the tools print a rule for each pair of addresses in its lists.
 fn origins(chain: &Chain) -> Vec<&Origin> {
     chain.rules().iter().flat_map(|rule| vec![&rule.origin; rule.expanded()]).collect()
+}
+
+fn nft_chain(chain: &BaseChain) -> NftChain {
+    const FORWARD: u32 = 2;
+    let (family, table) = &chain.table;
+    NftChain {
+        table: format!("{family} {table}"),
+        chain: chain.name.clone(),
+        forwards: chain.hook == FORWARD,
+        drops: chain.drops,
+    }
 }
 
 /// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.

@@ -3,14 +3,15 @@
 //! All chain names are short enough: the longest are from a device (15 characters) with `-OUT-PROTO`, and from a group (18)
 //! with `GROUP-` and `-OUT`. Set names have at most 26 characters.
 use super::ruleset::{ChainName, SetName};
-use crate::model::guest::{GuestDevice, GuestKind, INNER_LINK, OUTER_LINK};
+use crate::model::guest::{FIREWALL_BRIDGE, GuestDevice, GuestKind, INNER_LINK, OUTER_LINK};
 use crate::model::{Family, Interface};
 use std::fmt;
 
 /// The prefix of the names of all sets, and of all chains except those of devices and groups.
 const PREFIX: &str = "PVEFW-";
 const GROUP: &str = "GROUP-";
-const IN: &str = "-IN";
+/// The suffix of the chains for packets to a device or of a group.
+pub const IN: &str = "-IN";
 const OUT: &str = "-OUT";
 const ARP: &str = "-ARP";
 const PROTO: &str = "-PROTO";
@@ -256,7 +257,7 @@ fn is_device_chain(name: &str) -> bool {
 /// `fwbrN-` or `fwbrNvN-` with `FW`, `IN`, `OUT` or `IPS`: of older versions.
 fn is_link_chain(name: &str) -> bool {
     let link = || {
-        let rest = after_digits(name.strip_prefix("fwbr")?)?;
+        let rest = after_digits(name.strip_prefix(FIREWALL_BRIDGE)?)?;
         rest.strip_prefix('v').map_or(Some(rest), after_digits)
     };
     link().is_some_and(|end| matches!(end, "-FW" | IN | OUT | "-IPS"))

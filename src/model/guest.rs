@@ -65,7 +65,7 @@ impl GuestDevice {
     /// The separate bridge of a firewalled device: `fwbr100i0`.
     #[must_use]
     pub fn bridge(&self) -> String {
-        format!("fwbr{}i{}", self.vmid, self.index)
+        format!("{FIREWALL_BRIDGE}{}i{}", self.vmid, self.index)
     }
 
     /// The port of this bridge towards the guest's bridge: `fwln100i0`.
@@ -81,6 +81,8 @@ impl GuestDevice {
     }
 }
 
+/// The prefix of all [`GuestDevice::bridge`] names.
+pub const FIREWALL_BRIDGE: &str = "fwbr";
 /// The prefix of all [`GuestDevice::inner_link`] names.
 pub const INNER_LINK: &str = "fwln";
 /// The prefix of all [`GuestDevice::outer_link`] names.

@@ -5,6 +5,7 @@ use super::text::printable;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 /// Bytes of `struct ifinfomsg`.
@@ -52,6 +53,16 @@ pub fn link_altnames(message: Message<'_>) -> Option<(String, Vec<String>)> {
     Some((text(name), altnames))
 }
 
+/// The index and the name of an interface, and the index of the bridge or other interface that it is a port of; `None` unless
+/// the message is `RTM_NEWLINK`.
+#[must_use]
+pub fn link_master(message: Message<'_>) -> Option<(u32, String, Option<u32>)> {
+    let LinkEvent::Named(index, name) = link_event(message)? else { return None };
+    let master = attributes(&message.body()[INFO..]).find(|(kind, _)| *kind == IFLA_MASTER);
+    let master = master.and_then(|(_, master)| master.try_into().ok()).map(u32::from_ne_bytes);
+    Some((index, name, master))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::netlink::{Request, messages};
@@ -70,6 +81,15 @@ mod tests {
         assert_eq!(event(RTM_NEWLINK, 0, b"a\x1bb\0"), Some(LinkEvent::Named(index, "a\\x1bb".into())));
         assert_eq!(event(RTM_DELLINK, 0, b"tap100i0\0"), Some(LinkEvent::Removed(index)));
         assert_eq!(event(RTM_DELLINK, 7, b"tap100i0\0"), None);
+    }
+
+    #[test]
+    fn the_bridge_of_a_port_is_decoded() {
+        let info = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let request = Request::new(RTM_NEWLINK, 0, 0, &info).with(IFLA_IFNAME, b"tap100i0\0");
+        let bytes = request.with(IFLA_MASTER, &3_u32.to_ne_bytes()).bytes();
+        let index = u32::from_ne_bytes([7, 0, 0, 0]);
+        assert_eq!(messages(&bytes).next().and_then(link_master), Some((index, "tap100i0".into(), Some(3))));
     }
 
     #[test]

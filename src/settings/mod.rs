@@ -65,18 +65,26 @@ impl Settings {
 
     /// Writes the sysctls that differ, and the log daemon's switch for connections. For a disabled firewall, only the switch
     /// is set to off.
-    ///
-    /// Returns the errors.
     #[must_use]
-    pub fn apply(&self, root: &Root, enforced: Enforced) -> Vec<String> {
-        let mut errors = Vec::new();
+    pub fn apply(&self, root: &Root, enforced: Enforced) -> Applied {
+        let mut applied = Applied::default();
         let enabled = enforced != Enforced::Not;
         if enabled {
             let bridged = enforced == Enforced::WithIptables;
-            errors.extend(sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self, bridged));
+            let written = sysctls::write(Path::new("/proc/sys"), Path::new("/sys"), self, bridged);
+            applied = Applied { changed: written.changed, errors: written.error.into_iter().collect() };
         }
         let switched = log_conntrack::switch(root, enabled && self.log_conntrack);
-        errors.extend(switched.err().map(|error| format!("connections are not logged as set: {error:#}")));
-        errors
+        applied.errors.extend(switched.err().map(|error| format!("connections are not logged as set: {error:#}")));
+        applied
     }
+}
+
+/// What was done about the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The sysctls that had another value, each with that: `net.nf_conntrack_max was 65536, set to 262144`.
+    pub changed: Vec<String>,
+    /// The errors.
+    pub errors: Vec<String>,
 }

@@ -12,40 +12,65 @@ pub(super) fn bridges_pass_to_iptables(proc_sys: &Path) -> bool {
     BRIDGE.iter().all(|name| fs::read_to_string(proc_sys.join(name)).map_or(true, |now| now.trim() != "0"))
 }
 
-/// Writes the sysctls that differ. Those that cannot be written, as in a container, are one error. Where bridges are not to
-/// pass their packets to iptables, the kernel need not be able to.
-pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings, bridged: bool) -> Option<String> {
+/// What was done about the sysctls.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// One line for each that had another value: `net.nf_conntrack_max was 65536, set to 262144`.
+    pub changed: Vec<String>,
+    /// One error for all that cannot be written, as in a container.
+    pub error: Option<String>,
+}
+
+/// Writes the sysctls that differ. The hash table of conntrack is written together with a new maximum only, and never made
+/// smaller: others may have made it larger, and rehashing takes time.
+pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings, bridged: bool) -> Written {
+    const MAX: &str = "net/nf_conntrack_max";
     let hash_size = sys.join("module/nf_conntrack/parameters/hashsize");
     let mut failed: Vec<(String, Vec<String>)> = Vec::new();
-    let bridges = BRIDGE.map(|name| (proc_sys.join(name), u64::from(bridged)));
-    let bridges = bridges.into_iter().filter(|(path, _)| bridged || path.exists());
-    let others = [
-        (proc_sys.join("net/ipv4/tcp_syncookies"), 1),
-        (proc_sys.join("net/nf_conntrack_max"), settings.conntrack_max),
-        (hash_size, settings.conntrack_max / 4),
-        (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_established"), settings.tcp_timeout_established),
-        (proc_sys.join("net/netfilter/nf_conntrack_tcp_timeout_syn_recv"), settings.tcp_timeout_syn_recv),
-    ];
-    for (path, value) in bridges.chain(others) {
-        if let Err(reason) = write_setting(&path, value) {
+    let mut changed = Vec::new();
+    let mut note = |path: &Path, value: u64, result: Result<Option<String>, String>| match result {
+        Ok(before) => {
+            let name = path.strip_prefix(proc_sys).unwrap_or(path).display().to_string().replace('/', ".");
+            changed.extend(before.as_ref().map(|before| format!("{name} was {before}, set to {value}")));
+            before.is_some()
+        }
+        Err(reason) => {
             let setting = format!("{} to {value}", path.display());
             match failed.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, settings)) => settings.push(setting),
                 None => failed.push((reason, vec![setting])),
             }
+            false
+        }
+    };
+    let bridges = BRIDGE.map(|name| (name, u64::from(bridged)));
+    let bridges = bridges.into_iter().filter(|(name, _)| bridged || proc_sys.join(name).exists());
+    let others = [
+        ("net/ipv4/tcp_syncookies", 1),
+        (MAX, settings.conntrack_max),
+        ("net/netfilter/nf_conntrack_tcp_timeout_established", settings.tcp_timeout_established),
+        ("net/netfilter/nf_conntrack_tcp_timeout_syn_recv", settings.tcp_timeout_syn_recv),
+    ];
+    for (name, value) in bridges.chain(others) {
+        let path = proc_sys.join(name);
+        let result = write_setting(&path, |now| (now != value.to_string()).then_some(value));
+        if note(&path, value, result) && name == MAX {
+            let value = settings.conntrack_max / 4;
+            let smaller = |now: &str| now.parse().map_or(true, |now: u64| now < value);
+            note(&hash_size, value, write_setting(&hash_size, |now| smaller(now).then_some(value)));
         }
     }
     let by_reason: Vec<_> =
         failed.iter().map(|(reason, settings)| format!("{}: {reason}", settings.join(", "))).collect();
-    (!by_reason.is_empty()).then(|| format!("cannot set {}", by_reason.join("; ")))
+    Written { changed, error: (!by_reason.is_empty()).then(|| format!("cannot set {}", by_reason.join("; "))) }
 }
 
-/// Writes a setting if it differs; returns the reason why it cannot be written.
-fn write_setting(path: &Path, value: u64) -> Result<(), String> {
-    let wanted = value.to_string();
-    let written = fs::read_to_string(path).and_then(|now| {
+/// Writes what `wanted` says of the current value. Returns that, if it was replaced, or the reason why it cannot be.
+fn write_setting(path: &Path, wanted: impl FnOnce(&str) -> Option<u64>) -> Result<Option<String>, String> {
+    let written = fs::read_to_string(path).and_then(|now| match wanted(now.trim()) {
+        None => Ok(None),
         // the kernel's files cannot be replaced by renaming
-        if now.trim() == wanted { Ok(()) } else { fs::write(path, &wanted) }
+        Some(value) => fs::write(path, value.to_string()).map(|()| Some(now.trim().to_string())),
     });
     written.map_err(|error| match error.kind() {
         ErrorKind::NotFound => "the kernel does not have it; is its module loaded (br_netfilter, nf_conntrack)?".into(),
@@ -82,8 +107,10 @@ mod tests {
         // equal values are not written
         let same = dir.path().join(FILES[1]);
         let before = fs::metadata(&same).unwrap().modified().unwrap();
-        let error =
-            write(dir.path(), dir.path(), &Settings { conntrack_max: 270_336, ..Settings::default() }, true).unwrap();
+        let settings = Settings { conntrack_max: 270_336, ..Settings::default() };
+        let Written { changed, error } = write(dir.path(), dir.path(), &settings, true);
+        let error = error.unwrap();
+        assert_eq!(changed[0], "net.nf_conntrack_max was 1, set to 270336");
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(
             FILES[1..].iter().map(|name| read(name)).collect::<Vec<_>>(),
@@ -92,6 +119,18 @@ mod tests {
         assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "67584");
         assert_eq!(fs::metadata(&same).unwrap().modified().unwrap(), before);
         assert!(error.contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{error}");
+        // without a new maximum the hash table stays as another program has made it, also if that is smaller
+        let hash_size = |value: &str| fill(dir.path(), "module/nf_conntrack/parameters/hashsize", value);
+        let hashed = |settings: &Settings| {
+            assert_eq!(write(dir.path(), dir.path(), settings, true).changed.len(), 1);
+            fs::read_to_string(dir.path().join("module/nf_conntrack/parameters/hashsize")).unwrap()
+        };
+        hash_size("1024");
+        assert_eq!(write(dir.path(), dir.path(), &settings, true).changed, [""; 0]);
+        assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "1024");
+        // and with one it never gets smaller
+        hash_size("1000000");
+        assert_eq!(hashed(&Settings::default()), "1000000");
     }
 
     #[test]
@@ -103,7 +142,7 @@ mod tests {
         fill(dir.path(), "module/nf_conntrack/parameters/hashsize", "65536\n");
         assert!(bridges_pass_to_iptables(dir.path()));
         // one of both switches does not exist, which is no error
-        assert_eq!(write(dir.path(), dir.path(), &Settings::default(), false), None);
+        assert_eq!(write(dir.path(), dir.path(), &Settings::default(), false).error, None);
         assert_eq!(fs::read_to_string(dir.path().join(FILES[1])).unwrap(), "0");
         assert!(!dir.path().join(FILES[0]).exists() && !bridges_pass_to_iptables(dir.path()));
     }
@@ -136,10 +175,12 @@ mod tests {
             all().for_each(|name| fill(dir.path(), name, "7\n"));
             fs::remove_file(dir.path().join(broken)).unwrap();
             spoil(reason, &dir.path().join(broken));
-            let error = write(dir.path(), dir.path(), &Settings::default(), true).unwrap();
+            let error = write(dir.path(), dir.path(), &Settings::default(), true).error.unwrap();
             assert!(error.contains(broken) && error.contains(reason), "{error}");
             assert_eq!(error.matches(" to ").count(), 1, "{error}");
-            for other in all().filter(|other| *other != broken) {
+            // the hash table is written together with the maximum
+            let skipped = |other: &str| broken.ends_with("conntrack_max") && other.ends_with("hashsize");
+            for other in all().filter(|other| *other != broken && !skipped(other)) {
                 assert_ne!(fs::read_to_string(dir.path().join(other)).unwrap(), "7\n", "{broken}: {other}");
             }
         }
@@ -154,8 +195,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(&sealed, path).unwrap();
         }
-        let error = write(dir.path(), dir.path(), &Settings::default(), true).unwrap();
-        assert_eq!(error.matches(" to ").count(), 7, "{error}");
+        let error = write(dir.path(), dir.path(), &Settings::default(), true).error.unwrap();
+        assert_eq!(error.matches(" to ").count(), 6, "{error}");
         assert_eq!(error.matches("the kernel does not have it").count(), 1, "{error}");
         assert_eq!(error.matches("Operation not permitted").count(), 1, "{error}");
         assert!(!error.contains('\n'), "{error}");

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod background;
+pub mod bridge_filtering;
 pub mod clock;
 pub mod files;
 pub mod lock;

@@ -27,8 +27,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "builtin", "config", "inputs", "iptables/limits", "iptables/names", "iptables/ruleset", "model", "node",
         "parallel", "paths", "settings",
     ]),
-    ("iptables/plan", &["iptables/names", "iptables/ruleset", "listing", "model"]),
+    ("iptables/plan", &["health", "iptables/names", "iptables/ruleset", "listing", "model"]),
     ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model", "simulate"]),
+    ("health", &["model"]),
     ("connections", &["inputs", "model", "nflog", "node", "parallel", "paths", "simulate"]),
     ("nftables/ruleset", &["model", "nftables/names"]),
     ("nftables/names", &["model"]),
@@ -43,9 +44,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // the shell
     ("system", &["nflog"]),
     ("settings", &["config", "paths", "system"]),
-    ("iptables/apply", &["iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
+    ("iptables/apply", &["health", "iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
     ("iptables/backend", &[
-        "config", "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan",
+        "config", "health", "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan",
         "iptables/ruleset", "listing", "model", "paths", "system",
     ]),
     ("nftables/backend", &[
@@ -53,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "nftables/names", "nftables/plan", "nftables/ruleset", "paths",
     ]),
     ("backend", &[
-        "config", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
+        "config", "health", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
         "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
         "nftables/compile", "nftables/json", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
         "system",
@@ -61,9 +62,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
     ("trial", &["inputs", "paths", "system"]),
-    ("daemon", &["backend", "config", "connections", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial"]),
+    ("daemon", &[
+        "backend", "config", "connections", "health", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial",
+    ]),
     ("cli", &[
-        "backend", "builtin", "config", "connections", "daemon", "inputs", "lint", "listing", "model", "nflog",
+        "backend", "builtin", "config", "connections", "daemon", "health", "inputs", "lint", "listing", "model", "nflog",
         "node", "paths", "pmxcfs", "simulate", "system", "trial",
     ]),
 ];
@@ -80,6 +83,7 @@ const CORE: &[&str] = &[
     "node",
     "lint",
     "connections",
+    "health",
     "iptables/limits",
     "iptables/names",
     "iptables/ruleset",

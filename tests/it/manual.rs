@@ -34,6 +34,14 @@ fn pages_are_well_formed() {
 }
 
 #[test]
+fn the_manual_names_every_kind_of_finding() {
+    let page = text("pve-firewall.8");
+    let section = between(&page, ".Sh WARNINGS\n", ".Sh SIGNALS");
+    let kinds: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
+    assert_eq!(kinds, pve_firewall::health::KINDS);
+}
+
+#[test]
 fn the_options_in_the_manual_match_the_program() {
     let page = text("pve-firewall.fw.5");
     let kinds = [

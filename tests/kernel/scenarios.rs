@@ -7,6 +7,7 @@ mod filters;
 mod floods;
 mod ftp;
 mod guest;
+mod health;
 mod host;
 mod ips;
 mod rules;

@@ -6,9 +6,10 @@ mod render;
 use super::args::SimulateOptions;
 use super::load::{self, View};
 use super::{Context, output};
+use crate::health::Affected;
 use crate::model::Origin;
 use crate::node::broadcasts;
-use crate::simulate::{Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
+use crate::simulate::{End, Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -17,17 +18,33 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     let view = load::read_in_use(context)?;
     let (from, to) = locate::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
+    let warnings = warnings(context, [&from.end, &to.end]);
     let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| locate::switched_off(one, &view)).collect();
     let broadcasts = broadcasts(&view.facts.routes_v4);
     let sent = Sent { packet: &packet, from: from.end, to: to.end, broadcasts: &broadcasts };
     let trace = view.compiled.rules.trace(&sent);
-    let (known, notes) = (known(options, &packet), notes(&view, off, &packet, &trace));
+    let (known, mut notes) = (known(options, &packet), notes(&view, off, &packet, &trace));
+    if !options.json && !context.verbose {
+        warnings.iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    }
+    notes.extend(warnings);
     if options.json {
         let object = object(&known, &trace, &notes);
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
         return output::data(&format!("{text}\n"));
     }
     output::data(&render::text(&known, &trace, &notes, context.verbose))
+}
+
+/// What makes the rules ineffective on the node, where it affects one of the ends.
+fn warnings(context: &Context, ends: [&End; 2]) -> Vec<String> {
+    let is_affected = |affected: &Affected, end: &End| match end {
+        End::Host => affected.node,
+        End::Guest(guest) => affected.guests.contains(&guest.device.vmid),
+        End::Port { .. } => false,
+    };
+    let warnings = load::warnings(context, |affected| ends.iter().any(|end| is_affected(affected, end)));
+    warnings.iter().map(|one| format!("the node may do otherwise: {}", one.line())).collect()
 }
 
 /// The known fields of the packet by name.

@@ -54,6 +54,11 @@ impl LiveCache {
         self.interval
     }
 
+    /// The live state as it was last read.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// Takes the content out and leaves an empty cache.
     pub fn take(&mut self) -> Self {
         let nothing = LiveCache::nothing(self.interval);

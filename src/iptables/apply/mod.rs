@@ -9,6 +9,7 @@ mod bisect;
 mod commands;
 mod dump;
 mod live_cache;
+mod nat;
 mod others;
 mod outcome;
 mod pass;
@@ -24,6 +25,7 @@ mod variants;
 use crate::model::Family;
 pub use commands::Variant;
 pub use dump::{Lines, Texts, family_name};
+pub use nat::NatTables;
 pub use outcome::{Outcome, UpdateError};
 pub use variants::{VariantChoice, Variants};
 
@@ -33,6 +35,7 @@ use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;
 use live_cache::LiveCache;
+use nat::NatCache;
 use pass::Pass;
 use quarantine::Refusals;
 use std::collections::BTreeMap;
@@ -56,6 +59,7 @@ pub struct Firewall {
     known: LiveCache,
     /// The ruleset that was completely live when the kernel was last read.
     settled: Option<Arc<Ruleset>>,
+    nat: NatCache,
 }
 
 /// The tools for every step.
@@ -86,7 +90,13 @@ impl Firewall {
     }
 
     fn with(tools: Toolbox) -> Self {
-        Firewall { tools, refused: Refusals::default(), known: LiveCache::nothing(FULL_READING), settled: None }
+        Firewall {
+            tools,
+            refused: Refusals::default(),
+            known: LiveCache::nothing(FULL_READING),
+            settled: None,
+            nat: NatCache::default(),
+        }
     }
 
     /// Sets the time limit of tools, by default 60 s.
@@ -213,6 +223,28 @@ impl Firewall {
         outcome.errors.extend(self.tools.variants.errors());
         as_wanted &= outcome.errors.is_empty() && self.refused.is_empty();
         (outcome, as_wanted)
+    }
+
+    /// The live state as it was last read.
+    #[must_use]
+    pub fn last_read(&self) -> &Live {
+        self.known.live()
+    }
+
+    /// The tables `nat`; those that are unchanged according to the kernel are not read again. `in_nft` says whether nftables
+    /// has that of a family.
+    pub fn nat_tables(&mut self, in_nft: impl Fn(Family) -> bool) -> NatTables {
+        self.nat.refresh(&self.tools.variants, self.known.interval(), self.tools.limit, in_nft)
+    }
+
+    /// The families whose tools refuse rules with the match `physdev`.
+    #[must_use]
+    pub fn without_physdev(&self) -> Vec<Family> {
+        let refused: Vec<UpdateError> =
+            self.refused.errors().filter(|fault| fault.to_string().contains(" physdev ")).collect();
+        let of =
+            |family: &Family| refused.iter().any(|fault| fault.part() == Some(Part::Table(TableName::Filter, *family)));
+        Family::ALL.into_iter().filter(of).collect()
     }
 
     /// What scripts of earlier updates could not be kept. The rules are live all the same.

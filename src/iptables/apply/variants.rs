@@ -125,6 +125,24 @@ impl Variants {
         stray.map(|other| (other.tool, other.commands.clone())).collect()
     }
 
+    /// The programs of all installed variants of a tool.
+    pub(super) fn installed(&self, tool: Tool) -> impl Iterator<Item = &Commands> {
+        let others = self.others.iter().filter(move |other| other.tool == tool).map(|other| &other.commands);
+        self.used[tool.index()].iter().flatten().chain(others)
+    }
+
+    /// Whether a tool uses nftables.
+    #[must_use]
+    pub fn uses_nftables(&self, family: Family) -> bool {
+        self.commands(Tool::Iptables(family)).is_ok_and(|commands| commands.variant == Variant::Nft)
+    }
+
+    /// The programs of variants that are not in use, but hold chains of ours.
+    #[must_use]
+    pub fn stray_programs(&self) -> Vec<String> {
+        self.stray().into_iter().map(|(_, commands)| commands.single).collect()
+    }
+
     /// All installed variants that are not in use.
     pub(super) fn unused(&self) -> Vec<(Tool, Commands)> {
         self.others.iter().map(|other| (other.tool, other.commands.clone())).collect()

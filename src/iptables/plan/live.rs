@@ -1,4 +1,5 @@
 //! Our live chains and sets in the kernel.
+use crate::health::Foreign;
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature, TableName};
 use crate::model::{Family, PerFamily};
@@ -94,6 +95,8 @@ pub struct LiveTable {
     pub hooks: BTreeMap<Hook, usize>,
     /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
+    /// The rules of other programs.
+    pub others: Arc<Foreign>,
 }
 
 /// A chain of ours.

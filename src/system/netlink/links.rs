@@ -7,13 +7,13 @@ use nix::sys::socket::SockProtocol;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
-const RTMGRP_LINK: u32 = 1;
+pub(super) const RTMGRP_LINK: u32 = 1;
 const RTM_GETLINK: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
-const RECEIVE_BUFFER: usize = 2 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 /// Attempts to get a dump that was not interrupted by a change.
-const DUMPS: usize = 3;
+pub(super) const DUMPS: usize = 3;
 /// Number of removed interfaces whose names are kept, for their packets that are still queued.
 const KEPT_REMOVED: usize = 256;
 
@@ -109,7 +109,7 @@ impl LinkNames {
 
 /// `RTM_GETLINK` for all interfaces: passes each received message, including events, to `take`. False if the dump may be
 /// incomplete.
-fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl FnMut(Message<'_>)) -> Result<bool> {
+pub(super) fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl FnMut(Message<'_>)) -> Result<bool> {
     // an empty struct ifinfomsg selects all interfaces
     let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; 16])
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());

@@ -3,12 +3,14 @@ mod conntrack;
 mod links;
 mod neighbours;
 mod nflog;
+mod ports;
 mod tracked;
 
 pub use conntrack::ConntrackEvents;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
 pub use nflog::Nflog;
+pub use ports::Ports;
 pub use tracked::Tracked;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};

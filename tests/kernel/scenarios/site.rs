@@ -42,6 +42,16 @@ impl Site {
 
     /// The same, with options of the daemon.
     pub fn with_options(options: &[&str], files: &[(&str, &str)]) -> Self {
+        Site::started_by("exec \"$@\"", options, files)
+    }
+
+    /// The same, with a daemon that cannot write sysctls, as in a container.
+    pub fn in_read_only_sysctls(files: &[(&str, &str)]) -> Self {
+        let sealed = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\"";
+        Site::started_by(&format!("exec unshare -m sh -c '{sealed}' sh \"$@\""), &[], files)
+    }
+
+    fn started_by(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -60,7 +70,8 @@ impl Site {
         }
         let bed = Bed::new("pvs");
         let wire = Wire::new(&bed);
-        let mut command = bed.node.command(PROGRAM);
+        let mut command = bed.node.command("sh");
+        command.args(["-c", shell, "sh", PROGRAM]);
         command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root.path()).args(options);
         let log = listen(root.path());
         let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -85,6 +96,11 @@ impl Site {
         self.root.path()
     }
 
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
+        write(self.root.path(), path, text);
+    }
+
     /// Changes files, and waits until their rules are live.
     pub fn change(&self, files: &[(&str, &str)]) {
         for (path, text) in files {
@@ -93,13 +109,45 @@ impl Site {
         self.settle();
     }
 
+    /// Waits until the rules are live, and nothing is found that makes them ineffective.
     fn settle(&self) {
-        until("the configuration to be live", || {
-            let mut command = self.bed.node.command(PROGRAM);
-            command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
-            let output = command.output_in_time();
-            (output.stdout == b"Status: enabled/running\n").then_some(())
+        until("the configuration to be live", || (self.status(&[]).0 == "Status: enabled/running\n").then_some(()));
+    }
+
+    /// The output and the exit status of `status`.
+    pub fn status(&self, options: &[&str]) -> (String, i32) {
+        let mut command = self.bed.node.command(PROGRAM);
+        command.arg("status").args(options).args(["--node", NODE, "--root"]).arg(self.root.path());
+        let output = command.output_in_time();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
+    }
+
+    /// A command of the program: what it writes to standard output and error.
+    pub fn command(&self, args: &[&str]) -> String {
+        let mut command = self.bed.node.command(PROGRAM);
+        let output = command.args(args).args(["--node", NODE, "--root"]).arg(self.root.path()).output_in_time();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// Waits until `status` has a warning with this text, and returns it as JSON.
+    pub fn until_warned(&self, text: &str) -> serde_json::Value {
+        until(&format!("a warning: {text}"), || {
+            let status: serde_json::Value = serde_json::from_str(&self.status(&["--json"]).0).ok()?;
+            let warnings = status["warnings"].as_array()?.iter();
+            warnings.into_iter().find(|one| one["text"].as_str().is_some_and(|one| one.contains(text))).cloned()
+        })
+    }
+
+    /// Waits until `status` has no warning any more.
+    pub fn until_well(&self) {
+        until("no warning", || {
+            (self.status(&["--exit-code"]) == ("Status: enabled/running\n".into(), 0)).then_some(())
         });
+    }
+
+    /// How many messages of the log contain a text.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(text)).count()
     }
 
     /// Sends packets of different connections and checks the result of each.

@@ -6,6 +6,10 @@ use crate::iptables::names::is_own_bridge_chain;
 use crate::iptables::ruleset::{ChainName, MacStyle, Signature, signature_of};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The built-in chains of the table `filter`.
+const BUILT_IN: [&str; 3] = ["INPUT", "FORWARD", "OUTPUT"];
 
 /// How an ebtables variant shows its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,14 @@ impl BridgeFormat {
 }
 
 /// The lines of each chain as `-A CHAIN RULE`, by chain.
-type ChainLines<'a> = BTreeMap<&'a str, Vec<Cow<'a, str>>>;
+type ChainLines<'a> = BTreeMap<&'a str, BridgeLines<'a>>;
+
+/// A chain: its policy and its rules.
+#[derive(Default)]
+struct BridgeLines<'a> {
+    policy: &'a str,
+    rules: Vec<Cow<'a, str>>,
+}
 
 /// Parses the ebtables table `filter`.
 #[must_use]
@@ -38,10 +49,13 @@ pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
         BridgeFormat::List => listed(text),
     };
     let mut live = LiveBridge::empty(format.mac_style());
-    for (name, lines) in chains {
+    for (name, BridgeLines { policy, rules: lines }) in chains {
         match ChainName::new(name).filter(|name| is_own_bridge_chain(name.as_str())) {
             Some(own) => add_own(&mut live.table, own, &lines),
             None => {
+                if BUILT_IN.contains(&name) {
+                    Arc::make_mut(&mut live.table.others).built_in(name, policy);
+                }
                 live.others.insert(name.into(), add_other(&mut live.table, name, &lines));
             }
         }
@@ -57,9 +71,10 @@ fn saved(text: &str) -> ChainLines<'_> {
             inside = table == "filter";
         } else if !inside {
         } else if let Some(chain) = line.strip_prefix(':') {
-            chains.entry(split_name(chain).0).or_default();
+            let (name, policy) = split_name(chain);
+            chains.entry(name).or_default().policy = split_name(policy).0;
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            chains.entry(split_name(rule).0).or_default().push(inversions_behind_options(line));
+            chains.entry(split_name(rule).0).or_default().rules.push(inversions_behind_options(line));
         }
     }
     chains
@@ -71,11 +86,11 @@ fn listed(text: &str) -> ChainLines<'_> {
     for line in text.lines().map(str::trim_end) {
         if let Some(head) = line.strip_prefix("Bridge chain: ") {
             let name = head.split(',').next().unwrap_or(head);
-            chains.entry(name).or_default();
+            chains.entry(name).or_default().policy = head.rsplit("policy: ").next().unwrap_or_default();
             current = Some(name);
         } else if line.starts_with("Bridge table:") || line.is_empty() {
         } else if let Some(name) = current {
-            chains.entry(name).or_default().push(format!("-A {name} {}", inversions_behind_options(line)).into());
+            chains.entry(name).or_default().rules.push(format!("-A {name} {}", inversions_behind_options(line)).into());
         }
     }
     chains
@@ -109,8 +124,14 @@ fn add_other(table: &mut LiveTable, name: &str, lines: &[Cow<'_, str>]) -> Signa
     for line in lines {
         let rule = split_name(line.strip_prefix("-A ").unwrap_or(line)).1;
         match hook_of(BRIDGE_HOOKS, name, rule) {
-            Some(hook) => *table.hooks.entry(hook).or_default() += 1,
-            None => table.foreign.collect(rule, is_own_bridge_chain),
+            Some(hook) => {
+                *table.hooks.entry(hook).or_default() += 1;
+                Arc::make_mut(&mut table.others).hook(name);
+            }
+            None => {
+                table.foreign.collect(rule, is_own_bridge_chain);
+                Arc::make_mut(&mut table.others).rule(name, rule, is_own_bridge_chain, |_| false);
+            }
         }
     }
     signature_of(lines)

@@ -6,9 +6,10 @@ mod tables;
 
 pub use bridge::{BridgeFormat, read_bridge};
 pub use sets::{read_sets, sets_in_use};
-pub use tables::read_table;
+pub use tables::{read_nat, read_table};
 
 use super::live::References;
+use crate::health::unquoted;
 use crate::iptables::names::is_own_set;
 use crate::iptables::ruleset::{ChainName, SetName};
 
@@ -20,7 +21,7 @@ pub struct Unreadable(pub String);
 impl References {
     /// Adds the references of a rule: targets of `-j` and `-g` for which `is_own` is true, and sets of `--match-set`.
     fn collect(&mut self, rule: &str, is_own: fn(&str) -> bool) {
-        let mut words = unquoted_words(rule);
+        let mut words = unquoted(rule);
         while let Some(word) = words.next() {
             match word {
                 "-j" | "-g" => {
@@ -35,18 +36,6 @@ impl References {
             }
         }
     }
-}
-
-/// The words of a rule outside of quotes, so that a comment is not taken for a target.
-fn unquoted_words(rule: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    rule.split_ascii_whitespace().filter(move |word| {
-        let bytes = word.as_bytes();
-        let quotes = (0..bytes.len()).filter(|at| bytes[*at] == b'"' && (*at == 0 || bytes[*at - 1] != b'\\')).count();
-        let inside = quoted || quotes > 0;
-        quoted ^= quotes % 2 == 1;
-        !inside
-    })
 }
 
 /// `(CHAIN, rest)` of the text after `-A `.

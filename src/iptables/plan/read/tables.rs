@@ -1,9 +1,11 @@
 //! The format of iptables-save(8).
 use super::super::live::{Hook, LiveTable, hooks_of};
 use super::{Unreadable, split_name};
+use crate::health::{Foreign, ForeignRule};
 use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature, TableName};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Parses one table in the output of `iptables-save` or `ip6tables-save`, in either variant.
 ///
@@ -19,8 +21,10 @@ pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable>
             inside = name.trim_end() == table.as_str();
         } else if !inside {
         } else if let Some(chain) = line.strip_prefix(':') {
-            let own = ChainName::new(split_name(chain).0).filter(|name| is_own_chain(name.as_str()));
+            let (name, rest) = split_name(chain);
+            let own = ChainName::new(name).filter(|name| is_own_chain(name.as_str()));
             live.chains.extend(own.map(|name| (name, Default::default())));
+            note_chain(Arc::make_mut(&mut live.others), name, rest);
         } else if let Some(rule) = line.strip_prefix("-A ") {
             add_rule(&mut live, rule, table);
         } else if line.trim_end() == "COMMIT" {
@@ -39,9 +43,48 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
         chain.refers.collect(rule, is_own_chain);
     } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
+        if !hook.first {
+            Arc::make_mut(&mut live.others).hook(chain);
+        }
     } else {
         live.foreign.collect(rule, is_own_chain);
+        let zone = |rule: &ForeignRule| rule.target == "CT" && rule.value("--zone").is_some();
+        Arc::make_mut(&mut live.others).rule(chain, rule, is_own_chain, zone);
     }
+}
+
+/// Notes a built-in chain, which has a policy.
+fn note_chain(others: &mut Foreign, name: &str, rest: &str) {
+    let policy = split_name(rest).0;
+    if policy != "-" {
+        others.built_in(name, policy);
+    }
+}
+
+/// Parses the table `nat` in the output of `iptables-save` or `ip6tables-save`. No output is an empty table.
+///
+/// # Errors
+/// When the table has no `COMMIT`: the output is truncated, or another program uses the table in a way that the tool does not
+/// show.
+pub fn read_nat(text: &str) -> Result<Foreign, Unreadable> {
+    let (mut nat, mut inside) = (Foreign::default(), false);
+    for line in text.lines() {
+        if line.contains("is incompatible") {
+            return Err(Unreadable("nat".into()));
+        } else if line.starts_with('*') {
+            inside = line.trim_end() == "*nat";
+        } else if !inside {
+        } else if let Some(chain) = line.strip_prefix(':') {
+            let (name, rest) = split_name(chain);
+            note_chain(&mut nat, name, rest);
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            let (chain, rule) = split_name(rule);
+            nat.rule(chain, rule, |_| false, |_| false);
+        } else if line.trim_end() == "COMMIT" {
+            inside = false;
+        }
+    }
+    if inside { Err(Unreadable("nat".into())) } else { Ok(nat) }
 }
 
 /// Adds a rule to the hash.

@@ -1,0 +1,124 @@
+//! Collects the evidence for findings, and keeps those that stand.
+use crate::backend::{Backend, Compiled, Rules};
+use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
+use crate::model::PerFamily;
+use crate::system::addresses;
+use crate::system::bridge_filtering::BridgeFiltering;
+use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation};
+use crate::system::netlink::Ports;
+
+/// The tables of the nftables backend: family and name.
+const BACKEND_TABLES: [(&str, &str); 2] = [("inet", "proxmox-firewall"), ("bridge", "proxmox-firewall-guests")];
+
+/// What nftables holds, listed again when its generation has changed.
+#[derive(Debug, Default)]
+pub struct Nftables {
+    generation: Option<u32>,
+    chains: Vec<BaseChain>,
+    nat: Vec<NftNat>,
+    /// The tables of the nftables backend that are live.
+    backend_tables: Vec<String>,
+}
+
+impl Nftables {
+    /// Lists it again, if it has changed.
+    pub fn refresh(&mut self) {
+        // a kernel without nftables holds nothing of it
+        let generation = nft_generation().ok();
+        if generation.is_none() || generation != self.generation {
+            let listed = generation.map(|_| base_chains());
+            self.generation = if matches!(listed, Some(Ok(_))) { generation } else { None };
+            self.chains = listed.and_then(Result::ok).unwrap_or_default();
+            let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1);
+            let live = BACKEND_TABLES.iter().filter(|table| live(table));
+            self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
+            self.nat = self.chains.iter().filter(|chain| chain.kind == "nat").flat_map(nat).collect();
+        }
+    }
+}
+
+/// Address translation in the table of a base chain, unless the iptables tools show that table.
+fn nat(chain: &BaseChain) -> Vec<NftNat> {
+    let (family, table) = &chain.table;
+    if matches!(*family, "ip" | "ip6") && table == "nat" {
+        return Vec::new();
+    }
+    let rules = nat_rules(chain.family, table).unwrap_or_default();
+    let rule = |netfilter::NatRule { chain, source, of }| NftNat {
+        table: format!("{family} {table}"),
+        chain,
+        source,
+        of: of.map_or(NatSource::Any, NatSource::Net),
+    };
+    rules.into_iter().map(rule).collect()
+}
+
+/// The findings of the daemon.
+#[derive(Debug, Default)]
+pub struct Health {
+    nftables: Nftables,
+    ports: Option<Ports>,
+    bridge_filtering: BridgeFiltering,
+    /// The scope of the ruleset that was looked at last.
+    scope: Option<(Rules, Scope)>,
+    evidence: Evidence,
+    standings: Standings,
+}
+
+impl Health {
+    /// The settings by which iptables filters bridged packets.
+    pub fn bridge_filtering(&mut self) -> &mut BridgeFiltering {
+        &mut self.bridge_filtering
+    }
+
+    /// Judges again. `now` is in seconds since 1970.
+    pub fn examine(&mut self, backend: &mut Backend, compiled: &Compiled, enforcer: Enforcer, now: u64) {
+        let scope = self.scope_of(compiled, enforcer);
+        let evidence = self.collect(backend);
+        if !self.scope.as_ref().is_some_and(|(_, before)| *before == scope) || evidence != self.evidence {
+            self.standings.set(judge(&evidence, &scope), now);
+        }
+        (self.evidence, self.scope) = (evidence, Some((compiled.rules.clone(), scope)));
+    }
+
+    /// The texts of the findings.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        self.standings.texts()
+    }
+
+    /// The findings for the status file.
+    pub fn standing(&self) -> Vec<Standing> {
+        self.scope.as_ref().map(|(_, scope)| self.standings.describe(&self.evidence, scope)).unwrap_or_default()
+    }
+
+    fn scope_of(&self, compiled: &Compiled, enforcer: Enforcer) -> Scope {
+        match &self.scope {
+            Some((ruleset, scope)) if ruleset.are(&compiled.rules) => Scope { enforcer, ..scope.clone() },
+            _ => Scope { enforcer, ..Backend::scope(compiled) },
+        }
+    }
+
+    fn collect(&mut self, backend: &mut Backend) -> Evidence {
+        self.nftables.refresh();
+        let [v4, v6] = self.bridge_filtering.read();
+        let ports = self.ports.take().map_or_else(Ports::open, Ok).and_then(|mut ports| {
+            let current = ports.current()?;
+            Ok((ports, current))
+        });
+        let mut evidence = backend.evidence(&self.nftables.chains);
+        evidence.backend_tables = self.nftables.backend_tables.clone();
+        evidence.chains.retain(|chain| !evidence.backend_tables.contains(&chain.table));
+        evidence.nat.clone_from(&self.nftables.nat);
+        evidence.bridge_filtering = PerFamily { v4, v6 };
+        // a failed socket is opened again the next time
+        if let Ok((ports, current)) = ports {
+            (self.ports, evidence.attached) = (Some(ports), current);
+        } else {
+            evidence.attached.clone_from(&self.evidence.attached);
+        }
+        if evidence.translates() {
+            evidence.networks = addresses::networks();
+        }
+        evidence
+    }
+}

@@ -1,0 +1,248 @@
+//! Findings as text: what is wrong, who is affected, and the remedy.
+use super::evidence::{Evidence, NatSource, Scope};
+use super::judge::guests_behind;
+use super::{Finding, Guests};
+use crate::model::Family;
+use serde::{Deserialize, Serialize};
+
+/// Who is affected by a finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affected {
+    /// The node itself.
+    pub node: bool,
+    /// The guests, by VMID.
+    pub guests: Guests,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Some packets are treated in another way than the configuration says.
+    Warning,
+    /// Nothing that the node or a guest receives and sends is filtered.
+    Unfiltered,
+}
+
+fn setting(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net.bridge.bridge-nf-call-iptables",
+        Family::V6 => "net.bridge.bridge-nf-call-ip6tables",
+    }
+}
+
+fn tool(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+/// The program that changes a table, such as `ip6tables` of `ip6tables filter`.
+fn program(table: &str) -> &str {
+    table.split(' ').next().unwrap_or(table)
+}
+
+/// All kinds of findings.
+pub const KINDS: [&str; 11] = [
+    "accepted-before",
+    "dropped-behind",
+    "nat-without-zone",
+    "dnat-past-the-node",
+    "bridge-filtering-off",
+    "no-physdev",
+    "not-on-firewall-bridge",
+    "both-backends",
+    "backend-absent",
+    "other-variant",
+    "not-judged",
+];
+
+impl Finding {
+    /// Its kind, one of [`KINDS`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Finding::AcceptedBefore { .. } => "accepted-before",
+            Finding::DroppedBehind { .. } => "dropped-behind",
+            Finding::NatWithoutZone { .. } => "nat-without-zone",
+            Finding::PastTheNode { .. } => "dnat-past-the-node",
+            Finding::BridgeFilteringOff { .. } => "bridge-filtering-off",
+            Finding::NoPhysdev { .. } => "no-physdev",
+            Finding::NotOnFirewallBridge { .. } => "not-on-firewall-bridge",
+            Finding::BothBackends { .. } => "both-backends",
+            Finding::BackendAbsent { .. } => "backend-absent",
+            Finding::OtherVariant { .. } => "other-variant",
+            Finding::NotJudged { .. } => "not-judged",
+        }
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Finding::AcceptedBefore { all: true, .. }
+            | Finding::BridgeFilteringOff { .. }
+            | Finding::NoPhysdev { .. }
+            | Finding::NotOnFirewallBridge { .. }
+            | Finding::BackendAbsent { instead: false } => Severity::Unfiltered,
+            Finding::AcceptedBefore { all: false, .. }
+            | Finding::DroppedBehind { .. }
+            | Finding::NatWithoutZone { .. }
+            | Finding::PastTheNode { .. }
+            | Finding::BothBackends { .. }
+            | Finding::BackendAbsent { instead: true }
+            | Finding::OtherVariant { .. }
+            | Finding::NotJudged { .. } => Severity::Warning,
+        }
+    }
+
+    /// Who is affected.
+    #[must_use]
+    pub fn affected(&self, evidence: &Evidence, scope: &Scope) -> Affected {
+        let all: Guests = scope.devices.iter().map(|device| device.vmid).collect();
+        let (node, guests) = match self {
+            Finding::AcceptedBefore { chain, .. } if chain != "FORWARD" => (true, Guests::new()),
+            Finding::AcceptedBefore { .. }
+            | Finding::DroppedBehind { .. }
+            | Finding::BridgeFilteringOff { .. }
+            | Finding::NoPhysdev { .. } => (false, all),
+            Finding::NatWithoutZone { table, rule } => {
+                let family = if table.starts_with("ip6") { Family::V6 } else { Family::V4 };
+                let words = rule.split(' ').skip_while(|word| *word != "-s").nth(1);
+                let source = words.and_then(|net| net.parse().ok()).map_or(NatSource::Any, NatSource::Net);
+                (false, guests_behind(family, source, evidence, scope))
+            }
+            Finding::PastTheNode { .. } => (true, Guests::new()),
+            Finding::NotOnFirewallBridge { device, .. } => (false, [device.vmid].into()),
+            Finding::BothBackends { .. }
+            | Finding::BackendAbsent { .. }
+            | Finding::OtherVariant { .. }
+            | Finding::NotJudged { .. } => (scope.host, all),
+        };
+        Affected { node, guests }
+    }
+
+    /// What is wrong, in one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Finding::AcceptedBefore { table, chain, rule, by, all } => {
+                let packets = if *all { "all packets" } else { "packets" };
+                let by = by.as_ref().map(|by| format!(", by '{by}'")).unwrap_or_default();
+                format!("a rule of another program accepts {packets} before ours: {table}: -A {chain} {rule}{by}")
+            }
+            Finding::DroppedBehind { table, chain, rule } => {
+                let what = match rule {
+                    Some(rule) => format!("-A {chain} {rule}"),
+                    None => format!("the policy of {chain} is DROP"),
+                };
+                format!("packets from guests that our rules accept are dropped behind them: {table}: {what}")
+            }
+            Finding::NatWithoutZone { table, rule } => format!(
+                "source NAT does not apply to guests behind firewall bridges, for which connection tracking needs a zone of \
+                 its own: {table}: {rule}"
+            ),
+            Finding::PastTheNode { table, rule } => {
+                format!("destination NAT leads packets past the rules of the node: {table}: {rule}")
+            }
+            Finding::BridgeFilteringOff { family, missing: false } => {
+                format!("guests are not filtered by {}: {} is 0 and cannot be set", tool(*family), setting(*family))
+            }
+            Finding::BridgeFilteringOff { family, missing: true } => format!(
+                "guests are not filtered by {}: the kernel has no {}, so br_netfilter is not loaded",
+                tool(*family),
+                setting(*family)
+            ),
+            Finding::NoPhysdev { family } => {
+                format!("guests are not filtered by {}: the kernel refuses rules with the match physdev", tool(*family))
+            }
+            Finding::NotOnFirewallBridge { device, bridge } => {
+                let own = device.bridge();
+                format!("{device} has firewall=1 but is a port of {bridge} and not of {own}: it is not filtered")
+            }
+            Finding::BothBackends { tables } => {
+                format!("the tables of the nftables backend filter, too: {}", tables.join(", "))
+            }
+            Finding::BackendAbsent { instead: true } => {
+                "host.fw has nftables: 1, but the tables of proxmox-firewall are not live: this firewall \
+                                       continues to filter"
+                    .into()
+            }
+            Finding::BackendAbsent { instead: false } => {
+                "host.fw has nftables: 1, but the tables of proxmox-firewall are not live: nothing is filtered".into()
+            }
+            Finding::OtherVariant { tool } => {
+                format!("chains of this firewall are also live in {tool}, and filter, too")
+            }
+            Finding::NotJudged { table, why } => {
+                format!("cannot judge the rules of other programs in {table}: {why}")
+            }
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Finding::AcceptedBefore { table, chain, rule, .. } => {
+                let program = program(table);
+                format!(
+                    "if the configuration should decide, delete the rule with '{program} -D {chain} {rule}' and configure the \
+                     program that adds it"
+                )
+            }
+            Finding::DroppedBehind { table, chain, rule } => remedy_behind(table, chain, rule.as_deref()),
+            Finding::NatWithoutZone { table, .. } => {
+                let program = if table.starts_with("ip6") { "ip6tables" } else { "iptables" };
+                format!("'{program} -t raw -I PREROUTING -i fwbr+ -j CT --zone 1', also as post-up in /etc/network/interfaces")
+            }
+            Finding::PastTheNode { .. } => "publish the port on 127.0.0.1 only, or filter it in the chain that the program has for \
+                                            that, such as DOCKER-USER"
+                .into(),
+            Finding::BridgeFilteringOff { family, missing: false } => {
+                format!("'sysctl -w {}=1'; find out why it cannot be written, see 'status --verbose'", setting(*family))
+            }
+            Finding::BridgeFilteringOff { missing: true, .. } => {
+                "'modprobe br_netfilter', and see that /etc/modules-load.d and /etc/modprobe.d do not prevent it".into()
+            }
+            Finding::NoPhysdev { .. } => "'modprobe xt_physdev', and see that the running kernel's modules are installed".into(),
+            Finding::NotOnFirewallBridge { device, .. } => format!(
+                "replug the device: stop and start guest {}, or take net{} off and on again with firewall=1",
+                device.vmid, device.index
+            ),
+            Finding::BothBackends { tables } => {
+                let delete: Vec<_> = tables.iter().map(|table| format!("nft delete table {table}")).collect();
+                format!("see that proxmox-firewall is running and removes them, or '{}'", delete.join("; "))
+            }
+            Finding::BackendAbsent { .. } => {
+                "'systemctl status proxmox-firewall', or set 'nftables: 0' in host.fw".into()
+            }
+            Finding::OtherVariant { .. } => {
+                "this firewall removes them with the next full reading; if they stay, see 'status --verbose' for the error".into()
+            }
+            Finding::NotJudged { .. } => {
+                "look at the rules by hand, before the jumps to PVEFW chains: what they accept is not filtered".into()
+            }
+        }
+    }
+}
+
+/// What to do about a chain that drops what our rules accept.
+fn remedy_behind(table: &str, chain: &str, rule: Option<&str>) -> String {
+    let program = program(table);
+    match (table.strip_prefix("nftables "), rule) {
+        (Some(table), _) => {
+            format!(
+                "accept bridged packets in the chain '{chain}' of 'nft list table {table}', or set its policy to accept"
+            )
+        }
+        (None, Some(rule)) => format!("delete the rule with '{program} -D {chain} {rule}'"),
+        (None, None) if program == "ebtables" => format!("'ebtables -P {chain} ACCEPT'"),
+        (None, None) => {
+            format!(
+                "'{program} -A {chain} -m physdev --physdev-is-bridged -j ACCEPT', or '{program} -P {chain} ACCEPT'"
+            )
+        }
+    }
+}

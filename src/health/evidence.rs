@@ -1,0 +1,122 @@
+//! What findings are judged from.
+use super::foreign::Foreign;
+use crate::model::guest::GuestDevice;
+use crate::model::{Family, PerFamily};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the configuration wants to be filtered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether the node itself has rules.
+    pub host: bool,
+    /// The guests' devices with rules.
+    pub devices: Vec<GuestDevice>,
+    /// Whose rules are to be live.
+    pub enforcer: Enforcer,
+}
+
+/// Whose rules filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcer {
+    /// None: the firewall is disabled.
+    #[default]
+    Nobody,
+    /// Ours.
+    Iptables,
+    /// Ours, because the tables of the selected nftables backend are not live.
+    IptablesInstead,
+    /// Those of the nftables backend.
+    Nftables,
+}
+
+/// The tables of the iptables tools that hold rules of other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// `filter` of iptables or ip6tables.
+    Filter(Family),
+    /// `raw`
+    Raw(Family),
+    /// `nat`
+    Nat(Family),
+    /// `filter` of ebtables.
+    Bridge,
+}
+
+/// A table with the rules of other programs, or why it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Its name for messages, such as `iptables filter`.
+    pub name: String,
+    /// Which it is.
+    pub kind: TableKind,
+    /// The rules.
+    pub rules: Result<Arc<Foreign>, Arc<str>>,
+}
+
+/// A base chain of nftables that filters, of another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NftChain {
+    /// The table with its family, such as `inet filter`.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// Whether routed and bridged packets pass it.
+    pub forwards: bool,
+    /// Whether its policy is DROP.
+    pub drops: bool,
+}
+
+/// A rule of nftables with address translation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NftNat {
+    /// The table with its family.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// Whether it translates sources, and not destinations.
+    pub source: bool,
+    /// The sources that it matches.
+    pub of: NatSource,
+}
+
+/// The sources that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatSource {
+    /// Any, or it is not known.
+    Any,
+    /// These.
+    Net(IpNet),
+}
+
+/// What the kernel holds, and how devices are attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The tables of the iptables tools.
+    pub tables: Vec<Tables>,
+    /// The families whose live PVEFW-FORWARD does not jump to the guests' chains.
+    pub cut_off: Vec<Family>,
+    /// The tools in a variant that is not in use and holds chains of ours.
+    pub stray: Vec<String>,
+    /// Base chains of nftables that belong to other programs.
+    pub chains: Vec<NftChain>,
+    /// Address translation of nftables.
+    pub nat: Vec<NftNat>,
+    /// The tables of the nftables backend.
+    pub backend_tables: Vec<String>,
+    /// `net.bridge.bridge-nf-call-iptables` and `-ip6tables`; `None` if the kernel does not have them.
+    pub bridge_filtering: PerFamily<Option<bool>>,
+    /// The bridge of each network device that is a port of one; of those that are not, nothing.
+    pub attached: Arc<BTreeMap<String, Option<String>>>,
+    /// The addresses of the node with their networks, by interface.
+    pub networks: Vec<(String, IpNet)>,
+}
+
+impl Evidence {
+    /// Whether any addresses are translated, so that the node's networks matter.
+    #[must_use]
+    pub fn translates(&self) -> bool {
+        !self.nat.is_empty() || self.tables.iter().any(|table| matches!(table.kind, TableKind::Nat(_)))
+    }
+}

@@ -1,0 +1,152 @@
+//! The rules of other programs in a table: those that may decide over packets before or instead of ours.
+use std::collections::BTreeMap;
+
+/// Maximum number of rules that are kept for one table.
+const MOST: usize = 512;
+
+/// Rules of other programs in one table, as far as they may matter to ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// The built-in chains.
+    pub built_in: BTreeMap<String, BuiltIn>,
+    /// The other chains, each with its rules that may accept packets, or jump.
+    pub chains: BTreeMap<String, Vec<ForeignRule>>,
+    /// Whether there were more rules than are kept.
+    pub too_many: bool,
+    kept: usize,
+}
+
+/// The rules of other programs in a built-in chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Whether the policy is DROP.
+    pub drops: bool,
+    /// The rules before the jump to our entry chain that may accept packets, or jump.
+    pub before: Vec<ForeignRule>,
+    /// The rules behind that jump that may accept or drop every packet.
+    pub behind: Vec<ForeignRule>,
+    /// Whether the jump has been read.
+    hooked: bool,
+}
+
+/// A rule of another program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignRule {
+    /// Its matches and target, as the save tool prints them.
+    pub text: String,
+    /// The target.
+    pub target: String,
+    /// Whether the target is a chain that does not return here (`-g`).
+    pub goto: bool,
+}
+
+/// Targets after which the next rule is evaluated, or that drop the packet. A packet that they concern never passes because of
+/// them.
+const HARMLESS: [&str; 26] = [
+    "AUDIT",
+    "CHECKSUM",
+    "CLASSIFY",
+    "CONNMARK",
+    "CONNSECMARK",
+    "CT",
+    "DROP",
+    "DSCP",
+    "HL",
+    "HMARK",
+    "LED",
+    "LOG",
+    "MARK",
+    "NFLOG",
+    "NOTRACK",
+    "RATEEST",
+    "REJECT",
+    "SECMARK",
+    "SET",
+    "SYNPROXY",
+    "TCPMSS",
+    "TCPOPTSTRIP",
+    "TEE",
+    "TOS",
+    "TRACE",
+    "TTL",
+];
+
+impl ForeignRule {
+    /// Parses a rule without its chain; `None` for a rule without a target.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = unquoted(text).collect();
+        let at = words.iter().position(|word| matches!(*word, "-j" | "-g"))?;
+        let target = (*words.get(at + 1)?).to_string();
+        Some(ForeignRule { text: text.trim_end().to_string(), target, goto: words[at] == "-g" })
+    }
+
+    /// The value of an option such as `-i`, and whether it is negated.
+    #[must_use]
+    pub fn value(&self, option: &str) -> Option<(&str, bool)> {
+        let words: Vec<&str> = unquoted(&self.text).collect();
+        let at = words.iter().position(|word| *word == option)?;
+        words.get(at + 1).map(|value| (*value, at > 0 && words[at - 1] == "!"))
+    }
+
+    /// The words before the target.
+    pub fn matches(&self) -> impl Iterator<Item = &str> {
+        unquoted(&self.text).take_while(|word| !matches!(*word, "-j" | "-g"))
+    }
+}
+
+impl Foreign {
+    /// Notes a built-in chain with its policy.
+    pub fn built_in(&mut self, name: &str, policy: &str) {
+        self.built_in.entry(name.to_string()).or_default().drops = policy == "DROP";
+    }
+
+    /// Notes the jump from a built-in chain to our entry chain.
+    pub fn hook(&mut self, chain: &str) {
+        self.built_in.entry(chain.to_string()).or_default().hooked = true;
+    }
+
+    /// Notes a rule of another program, unless it jumps to a chain of ours, as `is_own` says. `kept` says which rules matter
+    /// besides those that may accept packets.
+    pub fn rule(
+        &mut self,
+        chain: &str,
+        text: &str,
+        is_own: impl Fn(&str) -> bool,
+        kept: impl Fn(&ForeignRule) -> bool,
+    ) {
+        let behind = self.built_in.get(chain).is_some_and(|chain| chain.hooked);
+        let Some(rule) = ForeignRule::parse(text) else { return };
+        let matters = match behind {
+            // whatever comes behind our rules matters only for packets that these leave to it
+            true => matches!(rule.target.as_str(), "ACCEPT" | "DROP" | "REJECT") && rule.matches().count() < 4,
+            false => !HARMLESS.contains(&rule.target.as_str()),
+        };
+        if is_own(&rule.target) || !(matters || kept(&rule)) {
+            return;
+        }
+        self.kept += 1;
+        if self.kept > MOST {
+            self.too_many = true;
+            return;
+        }
+        let rules = match self.built_in.get_mut(chain) {
+            Some(built_in) if behind => &mut built_in.behind,
+            Some(built_in) => &mut built_in.before,
+            None => self.chains.entry(chain.to_string()).or_default(),
+        };
+        rules.push(rule);
+    }
+}
+
+/// The words of a rule outside of quotes, so that a comment is not taken for a match or a target.
+pub fn unquoted(rule: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    rule.split_ascii_whitespace().filter(move |word| {
+        let bytes = word.as_bytes();
+        let quotes = (0..bytes.len()).filter(|at| bytes[*at] == b'"' && (*at == 0 || bytes[*at - 1] != b'\\')).count();
+        let inside = quoted || quotes > 0;
+        quoted ^= quotes % 2 == 1;
+        !inside
+    })
+}

@@ -1,0 +1,421 @@
+//! From evidence to findings.
+use super::evidence::{Enforcer, Evidence, NatSource, NftNat, Scope, TableKind, Tables};
+use super::foreign::{BuiltIn, Foreign, ForeignRule};
+use super::opening::{Opening, is_established_only, matches_names, openings};
+use super::{Finding, Guests};
+use crate::model::Family;
+use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+
+/// Maximum number of findings of one table.
+const MOST: usize = 20;
+
+/// Rules of nat that translate the source.
+const SOURCE_NAT: [&str; 3] = ["MASQUERADE", "SNAT", "NETMAP"];
+
+/// All findings, each once.
+#[must_use]
+pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+    let mut found = BTreeSet::new();
+    match scope.enforcer {
+        Enforcer::Nobody => {}
+        Enforcer::Nftables if evidence.backend_tables.is_empty() => {
+            return vec![Finding::BackendAbsent { instead: false }];
+        }
+        Enforcer::Nftables => return Vec::new(),
+        Enforcer::Iptables | Enforcer::IptablesInstead => of_ours(evidence, scope, &mut found),
+    }
+    if scope.enforcer == Enforcer::IptablesInstead {
+        found.insert(Finding::BackendAbsent { instead: true });
+    } else if !evidence.backend_tables.is_empty() {
+        found.insert(Finding::BothBackends { tables: evidence.backend_tables.clone() });
+    }
+    found.extend(evidence.stray.iter().map(|tool| Finding::OtherVariant { tool: tool.clone() }));
+    found.into_iter().collect()
+}
+
+fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
+    for table in &evidence.tables {
+        let rules = match &table.rules {
+            Ok(rules) => rules,
+            Err(why) => {
+                found.insert(Finding::NotJudged { table: table.name.clone(), why: why.to_string() });
+                continue;
+            }
+        };
+        let mut of_table = of_filters(table, rules, scope);
+        if let TableKind::Nat(family) = table.kind {
+            of_table.extend(of_nat(table, rules, family, evidence, scope));
+        }
+        // the rules that were kept may say enough
+        if rules.too_many && of_table.is_empty() {
+            let why = "it has too many rules of other programs that accept packets or jump".to_string();
+            of_table.push(Finding::NotJudged { table: table.name.clone(), why });
+        }
+        found.extend(of_table.into_iter().take(MOST));
+    }
+    found.extend(of_nft(evidence, scope));
+    if !scope.devices.is_empty() {
+        of_bridges(evidence, scope, found);
+    }
+}
+
+fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
+    for family in Family::ALL {
+        let on = evidence.bridge_filtering[family];
+        if on != Some(true) {
+            found.insert(Finding::BridgeFilteringOff { family, missing: on.is_none() });
+        }
+    }
+    found.extend(evidence.cut_off.iter().map(|family| Finding::NoPhysdev { family: *family }));
+    for device in &scope.devices {
+        let bridge = evidence.attached.get(&device.to_string()).cloned().flatten();
+        if let Some(bridge) = bridge.filter(|bridge| *bridge != device.bridge()) {
+            found.insert(Finding::NotOnFirewallBridge { device: *device, bridge });
+        }
+    }
+}
+
+/// The rules of other programs in the chains that our entry chains hang on.
+fn of_filters(table: &Tables, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
+    let decides = |chain: &str| match (table.kind, chain) {
+        (TableKind::Filter(_), "INPUT" | "OUTPUT") => scope.host,
+        (TableKind::Filter(_) | TableKind::Bridge, "FORWARD") => !scope.devices.is_empty(),
+        _ => false,
+    };
+    let mut found = Vec::new();
+    for (chain, built_in) in rules.built_in.iter().filter(|(chain, _)| decides(chain)) {
+        let irrelevant = |rule: &ForeignRule| is_irrelevant(table.kind, chain, rule);
+        for opening in openings(built_in, rules, &irrelevant) {
+            let (table, chain) = (table.name.clone(), chain.clone());
+            found.push(match opening {
+                Opening::Accepts { rule, by, all } => Finding::AcceptedBefore { table, chain, rule, by, all },
+                Opening::Unknown { rule } => {
+                    Finding::NotJudged { table, why: format!("it has a rule with an unknown target: {rule}") }
+                }
+            });
+        }
+        if chain == "FORWARD" {
+            found.extend(dropped_behind(built_in).map(|rule| Finding::DroppedBehind {
+                table: table.name.clone(),
+                chain: chain.clone(),
+                rule,
+            }));
+        }
+    }
+    found
+}
+
+/// Whether a rule matches no packet that our chains would drop.
+fn is_irrelevant(kind: TableKind, chain: &str, rule: &ForeignRule) -> bool {
+    let only = |option: &str, fits: &dyn Fn(&str) -> bool| {
+        rule.value(option).is_some_and(|(value, negated)| !negated && !fits(value))
+    };
+    if kind == TableKind::Bridge {
+        let firewall = |port: &str| matches_names(port, INNER_LINK);
+        // iptables and ip6tables decide over these
+        let ip = rule.value("-p").is_some_and(|(name, negated)| !negated && matches!(name, "IPv4" | "IPv6"));
+        return ip || only("-o", &firewall) || only("--logical-in", &is_firewall_bridge);
+    }
+    if is_established_only(rule) {
+        return true;
+    }
+    match chain {
+        "INPUT" => rule.value("-i") == Some(("lo", false)),
+        "OUTPUT" => rule.value("-o") == Some(("lo", false)),
+        // the chains of guests see what is bridged by a firewall bridge
+        _ => only("-i", &is_firewall_bridge) || only("-o", &is_firewall_bridge),
+    }
+}
+
+fn is_firewall_bridge(pattern: &str) -> bool {
+    matches_names(pattern, FIREWALL_BRIDGE)
+}
+
+/// What drops packets that our rules in FORWARD leave to the rules behind them: the policy, or a rule that matches all.
+fn dropped_behind(built_in: &BuiltIn) -> Option<Option<String>> {
+    for rule in &built_in.behind {
+        let matches: Vec<&str> = rule.matches().collect();
+        let bridged = matches.is_empty() || matches == ["-m", "physdev", "--physdev-is-bridged"];
+        match rule.target.as_str() {
+            "ACCEPT" if bridged => return None,
+            "DROP" | "REJECT" if bridged => return Some(Some(rule.text.clone())),
+            _ => {}
+        }
+    }
+    built_in.drops.then_some(None)
+}
+
+fn of_nat(table: &Tables, rules: &Foreign, family: Family, evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+    let before = |hook: &str| rules.built_in.get(hook).map(|chain| chain.before.as_slice()).unwrap_or_default();
+    let all = || before("PREROUTING").iter().chain(before("POSTROUTING")).chain(rules.chains.values().flatten());
+    let mut found = Vec::new();
+    for rule in all() {
+        let (table, text) = (table.name.clone(), rule.text.clone());
+        let net = |option| rule.value(option).and_then(|(net, negated)| Some((parse_net(net)?, negated)));
+        if SOURCE_NAT.contains(&rule.target.as_str()) {
+            let source = match net("-s") {
+                Some((net, false)) => NatSource::Net(net),
+                _ => NatSource::Any,
+            };
+            if !guests_behind(family, source, evidence, scope).is_empty() && !has_zone(family, evidence) {
+                found.push(Finding::NatWithoutZone { table, rule: text });
+            }
+        } else if rule.target == "DNAT" && scope.host {
+            let local = net("-d").is_some_and(|(net, negated)| !negated && net.addr().is_loopback());
+            let to = rule.text.split("--to-destination ").nth(1).and_then(address).map(IpNet::from);
+            if !local && !to.is_some_and(|to| leads_to_guests(to, evidence, scope)) {
+                found.push(Finding::PastTheNode { table, rule: text });
+            }
+        }
+    }
+    found
+}
+
+fn parse_net(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+}
+
+/// The address in `ADDRESS[:PORT]`, `[ADDRESS]:PORT` or a range of addresses.
+fn address(text: &str) -> Option<std::net::IpAddr> {
+    let word = text.split([' ', '-']).next()?;
+    let word = word.strip_prefix('[').map_or(word, |word| word.split(']').next().unwrap_or(word));
+    word.parse().ok().or_else(|| word.split(':').next()?.parse().ok())
+}
+
+/// Whether packets on firewall bridges have a conntrack zone of their own.
+fn has_zone(family: Family, evidence: &Evidence) -> bool {
+    let zoned = |rule: &ForeignRule| {
+        rule.target == "CT"
+            && rule.value("--zone").is_some()
+            && rule.value("-i").is_none_or(|(pattern, negated)| !negated && covers_firewall_bridges(pattern))
+    };
+    let raw = evidence.tables.iter().filter(|table| table.kind == TableKind::Raw(family));
+    raw.filter_map(|table| table.rules.as_ref().ok()).any(|rules| {
+        let hook = rules.built_in.get("PREROUTING");
+        hook.is_some_and(|chain| chain.before.iter().chain(&chain.behind).any(zoned))
+            || rules.chains.values().flatten().any(zoned)
+    })
+}
+
+fn covers_firewall_bridges(pattern: &str) -> bool {
+    pattern.strip_suffix('+').is_some_and(|start| FIREWALL_BRIDGE.starts_with(start))
+}
+
+/// The guests whose firewalled devices are attached to a bridge where the node has an address, and so may be the router of
+/// addresses of this source.
+pub(super) fn guests_behind(family: Family, source: NatSource, evidence: &Evidence, scope: &Scope) -> Guests {
+    let devices = scope.devices.iter().filter(|device| {
+        let Some(Some(bridge)) = evidence.attached.get(&device.outer_link()) else { return false };
+        evidence.networks.iter().any(|(interface, net)| {
+            interface == bridge && family_of(net) == family && !is_link_local(net) && overlaps(net, source)
+        })
+    });
+    devices.map(|device| device.vmid).collect()
+}
+
+fn leads_to_guests(to: IpNet, evidence: &Evidence, scope: &Scope) -> bool {
+    !guests_behind(family_of(&to), NatSource::Net(to), evidence, scope).is_empty()
+}
+
+fn family_of(net: &IpNet) -> Family {
+    if net.addr().is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+fn is_link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(net) if net.addr().segments()[0] & 0xffc0 == 0xfe80)
+}
+
+fn overlaps(net: &IpNet, source: NatSource) -> bool {
+    match source {
+        NatSource::Any => true,
+        NatSource::Net(source) => net.contains(&source.network()) || source.contains(&net.network()),
+    }
+}
+
+fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for chain in evidence.chains.iter().filter(|chain| chain.drops && chain.forwards && !scope.devices.is_empty()) {
+        let (table, chain) = (format!("nftables {}", chain.table), chain.chain.clone());
+        found.push(Finding::DroppedBehind { table, chain, rule: None });
+    }
+    for NftNat { table, chain, source, of } in &evidence.nat {
+        let (table, rule) = (format!("nftables {table}"), format!("a rule of the chain {chain}"));
+        let concerns = |family| !guests_behind(family, *of, evidence, scope).is_empty() && !has_zone(family, evidence);
+        match source {
+            true if Family::ALL.into_iter().any(concerns) => found.push(Finding::NatWithoutZone { table, rule }),
+            false if scope.host => found.push(Finding::PastTheNode { table, rule }),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::plan::{TableName, read_nat, read_table};
+    use crate::model::PerFamily;
+    use crate::model::guest::GuestDevice;
+    use std::sync::Arc;
+
+    fn device(name: &str) -> GuestDevice {
+        GuestDevice::parse(name).unwrap()
+    }
+
+    fn scope() -> Scope {
+        Scope { host: true, devices: vec![device("tap100i0"), device("veth200i1")], enforcer: Enforcer::Iptables }
+    }
+
+    fn healthy() -> Evidence {
+        let ports =
+            [("tap100i0", "fwbr100i0"), ("fwpr100p0", "vmbr0"), ("veth200i1", "fwbr200i1"), ("fwpr200p1", "vmbr1")];
+        Evidence {
+            bridge_filtering: PerFamily { v4: Some(true), v6: Some(true) },
+            attached: Arc::new(ports.iter().map(|(port, to)| (port.to_string(), Some(to.to_string()))).collect()),
+            networks: vec![("vmbr0".into(), "10.0.0.0/24".parse().unwrap())],
+            ..Evidence::default()
+        }
+    }
+
+    fn filter(rules: &str) -> Tables {
+        let rules = rules.replace('|', "\n-A ");
+        let text = format!(
+            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n:X - [0:0]\n{rules}\nCOMMIT\n"
+        );
+        let read = read_table(&text, TableName::Filter).unwrap();
+        Tables { name: "iptables filter".into(), kind: TableKind::Filter(Family::V4), rules: Ok(read.others) }
+    }
+
+    fn nat(rules: &str) -> Tables {
+        let text = format!("*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n{rules}\nCOMMIT\n");
+        let rules = read_nat(&text).map(Arc::new).map_err(|error| error.to_string().into());
+        Tables { name: "iptables-legacy nat".into(), kind: TableKind::Nat(Family::V4), rules }
+    }
+
+    fn kinds(evidence: &Evidence, scope: &Scope) -> Vec<&'static str> {
+        judge(evidence, scope).iter().map(Finding::kind).collect()
+    }
+
+    #[test]
+    fn rules_of_others_are_judged() {
+        const HOOKS: &str = "|INPUT -j PVEFW-INPUT|FORWARD -j PVEFW-FORWARD|OUTPUT -j PVEFW-OUTPUT";
+        for (before, found) in [
+            ("", None),
+            ("|INPUT -p tcp -m tcp --dport 22 -j ACCEPT", Some("accepted-before")),
+            ("|INPUT -i lo -j ACCEPT", None),
+            ("|INPUT ! -i lo -j ACCEPT", Some("accepted-before")),
+            ("|OUTPUT -o lo -j ACCEPT", None),
+            ("|OUTPUT -o eth0 -j ACCEPT", Some("accepted-before")),
+            ("|INPUT -m state --state ESTABLISHED -j ACCEPT", None),
+            ("|INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT", Some("accepted-before")),
+            ("|INPUT -m comment --comment \"-j ACCEPT\" -j DROP", None),
+            ("|INPUT -j NFQUEUE --queue-num 0", Some("accepted-before")),
+            ("|INPUT -j RETURN", Some("accepted-before")),
+            // the policy of OUTPUT drops
+            ("|OUTPUT -j RETURN", None),
+            ("|INPUT -j X|X -j RETURN", None),
+            ("|INPUT -g X|X -s 10.0.0.1/32 -j DROP", Some("accepted-before")),
+            ("|INPUT -j X|X -j ACCEPT", Some("accepted-before")),
+            ("|INPUT -i lo -j X|X -j ACCEPT", None),
+            ("|INPUT -j X|X -j X", None),
+            ("|INPUT -j X|X -j Y|Y -j ACCEPT", Some("accepted-before")),
+            ("|INPUT -p tcp -j STRANGE --option 1", Some("not-judged")),
+            ("|INPUT -m strange --wild 1 -j DROP", None),
+            ("|FORWARD -i docker0 -j ACCEPT", None),
+            ("|FORWARD -i fwbr+ -j ACCEPT", Some("accepted-before")),
+            ("|FORWARD -o fw+ -j ACCEPT", Some("accepted-before")),
+            ("|FORWARD -i vmbr+ -j ACCEPT", None),
+        ] {
+            let evidence = Evidence { tables: vec![filter(&format!("{before}{HOOKS}"))], ..healthy() };
+            assert_eq!(kinds(&evidence, &scope()), Vec::from_iter(found), "{before}");
+            let off = Scope { host: false, devices: Vec::new(), ..scope() };
+            assert_eq!(kinds(&evidence, &off), [""; 0], "{before}");
+        }
+        for (behind, found) in [
+            ("|INPUT -j ACCEPT", None),
+            ("|FORWARD -j DROP", Some("dropped-behind")),
+            ("|FORWARD -i docker0 -j DROP", None),
+            (
+                "|FORWARD -m physdev --physdev-is-bridged -j ACCEPT|FORWARD -j REJECT --reject-with icmp-port-unreachable",
+                None,
+            ),
+        ] {
+            let evidence = Evidence { tables: vec![filter(&format!("{HOOKS}{behind}"))], ..healthy() };
+            assert_eq!(kinds(&evidence, &scope()), Vec::from_iter(found), "{behind}");
+        }
+    }
+
+    #[test]
+    fn address_translation_is_judged() {
+        for (rule, found) in [
+            ("-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE", Some("nat-without-zone")),
+            ("-A POSTROUTING -o eth0 -j SNAT --to-source 192.0.2.1", Some("nat-without-zone")),
+            ("-A POSTROUTING ! -s 10.9.0.0/24 -j MASQUERADE", Some("nat-without-zone")),
+            ("-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", None),
+            (
+                "-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80",
+                Some("dnat-past-the-node"),
+            ),
+            ("-A PREROUTING -d 127.0.0.1/32 -p tcp -j DNAT --to-destination 172.17.0.2:80", None),
+            // to a guest, whose rules decide
+            ("-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.100:80", None),
+            ("-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8080", None),
+            ("# Table `nat' is incompatible, use 'nft' tool.", Some("not-judged")),
+        ] {
+            let evidence = Evidence { tables: vec![nat(rule)], ..healthy() };
+            assert_eq!(kinds(&evidence, &scope()), Vec::from_iter(found), "{rule}");
+        }
+    }
+
+    #[test]
+    fn bridges_and_backends_are_judged() {
+        assert_eq!(kinds(&healthy(), &scope()), [""; 0]);
+        let ports = |of: &[(&str, &str)]| {
+            Arc::new(of.iter().map(|(port, to)| (port.to_string(), Some(to.to_string()))).collect())
+        };
+        let with = |change: &dyn Fn(&mut Evidence)| {
+            let mut evidence = healthy();
+            change(&mut evidence);
+            judge(&evidence, &scope())
+        };
+        let off = with(&|evidence| evidence.bridge_filtering = PerFamily { v4: Some(false), v6: None });
+        assert_eq!(
+            off,
+            [
+                Finding::BridgeFilteringOff { family: Family::V4, missing: false },
+                Finding::BridgeFilteringOff { family: Family::V6, missing: true },
+            ]
+        );
+        let bare = with(&|evidence| evidence.attached = ports(&[("tap100i0", "vmbr0")]));
+        assert_eq!(bare, [Finding::NotOnFirewallBridge { device: device("tap100i0"), bridge: "vmbr0".into() }]);
+        assert_eq!(with(&|evidence| evidence.cut_off = vec![Family::V4]), [Finding::NoPhysdev { family: Family::V4 }]);
+        assert_eq!(
+            with(&|evidence| evidence.stray = vec!["iptables-nft".into()]),
+            [Finding::OtherVariant { tool: "iptables-nft".into() }]
+        );
+        let tables = vec!["inet proxmox-firewall".to_string()];
+        let both = with(&|evidence| evidence.backend_tables.clone_from(&tables));
+        assert_eq!(both, [Finding::BothBackends { tables }]);
+        let instead = Scope { enforcer: Enforcer::IptablesInstead, ..scope() };
+        assert_eq!(judge(&healthy(), &instead), [Finding::BackendAbsent { instead: true }]);
+        let withdrawn = Scope { enforcer: Enforcer::Nftables, ..scope() };
+        assert_eq!(judge(&healthy(), &withdrawn), [Finding::BackendAbsent { instead: false }]);
+    }
+
+    #[test]
+    fn every_finding_is_described() {
+        let findings = [
+            Finding::BackendAbsent { instead: false },
+            Finding::NoPhysdev { family: Family::V6 },
+            Finding::BridgeFilteringOff { family: Family::V6, missing: true },
+            Finding::NotJudged { table: "ip6tables filter".into(), why: "x".into() },
+        ];
+        for finding in findings {
+            assert!(super::super::KINDS.contains(&finding.kind()));
+            assert!(!finding.text().contains('\n') && !finding.text().contains("  "), "{}", finding.text());
+            assert!(!finding.remedy().is_empty() && !finding.remedy().contains("  "), "{}", finding.remedy());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether the node filters what the configuration says: findings, judged from what the kernel holds and how devices are
+//! attached. Without I/O; the daemon collects the evidence.
+
+mod describe;
+mod evidence;
+mod foreign;
+mod judge;
+mod opening;
+mod standing;
+
+pub use describe::{Affected, KINDS, Severity};
+pub use evidence::{Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
+pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
+pub use judge::judge;
+pub use standing::{Standing, Standings};
+
+use crate::model::Family;
+use crate::model::guest::GuestDevice;
+use std::collections::BTreeSet;
+
+/// Why packets are treated in another way than the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// A rule of another program accepts packets before our rules are evaluated.
+    AcceptedBefore {
+        /// The table, such as `iptables filter`.
+        table: String,
+        /// The built-in chain.
+        chain: String,
+        /// The rule of the built-in chain.
+        rule: String,
+        /// The rule that accepts, if that is another one.
+        by: Option<String>,
+        /// Whether it accepts every packet.
+        all: bool,
+    },
+    /// Packets that our rules accept are dropped behind them.
+    DroppedBehind {
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// The rule; `None` for the policy.
+        rule: Option<String>,
+    },
+    /// Source NAT for guests behind firewall bridges, without a conntrack zone of its own for these bridges.
+    NatWithoutZone {
+        /// The table.
+        table: String,
+        /// The rule.
+        rule: String,
+    },
+    /// Destination NAT: the packets are routed, and pass the rules of the node.
+    PastTheNode {
+        /// The table.
+        table: String,
+        /// The rule.
+        rule: String,
+    },
+    /// Bridged packets are not filtered by iptables or ip6tables.
+    BridgeFilteringOff {
+        /// The family.
+        family: Family,
+        /// Whether the kernel has no such setting, because br_netfilter is not loaded.
+        missing: bool,
+    },
+    /// The live rules do not reach the chains of the guests, because the kernel refuses the match `physdev`.
+    NoPhysdev {
+        /// The family.
+        family: Family,
+    },
+    /// A device with `firewall=1` that is not a port of its firewall bridge.
+    NotOnFirewallBridge {
+        /// The device.
+        device: GuestDevice,
+        /// The bridge that it is a port of.
+        bridge: String,
+    },
+    /// Rules of both backends are live.
+    BothBackends {
+        /// The tables of the other backend.
+        tables: Vec<String>,
+    },
+    /// host.fw selects the nftables backend, but its tables are not live.
+    BackendAbsent {
+        /// Whether this firewall continues to filter, and has not withdrawn its rules.
+        instead: bool,
+    },
+    /// Chains of ours are live in a variant of the tools that is not in use.
+    OtherVariant {
+        /// The tool with its variant, such as `iptables-nft`.
+        tool: String,
+    },
+    /// Rules of other programs that are not understood.
+    NotJudged {
+        /// What.
+        table: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The VMIDs of guests.
+pub type Guests = BTreeSet<u32>;

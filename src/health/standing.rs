@@ -1,0 +1,81 @@
+//! Findings with the time since when they stand, as the status file has them.
+use super::describe::{Affected, Severity};
+use super::{Evidence, Finding, Scope};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A finding that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its kind, a fixed word.
+    pub kind: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub text: String,
+    /// Who is affected.
+    pub affected: Affected,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Standing {
+    /// Who is affected, as text: `node, guests 100, 101`.
+    #[must_use]
+    pub fn whom(&self) -> String {
+        let guests: Vec<String> = self.affected.guests.iter().map(ToString::to_string).collect();
+        let guests = match guests.len() {
+            0 => None,
+            1 => Some(format!("guest {}", guests[0])),
+            _ => Some(format!("guests {}", guests.join(", "))),
+        };
+        let node = self.affected.node.then(|| "node".to_string());
+        node.into_iter().chain(guests).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The text with who is affected.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.whom() {
+            whom if whom.is_empty() => self.text.clone(),
+            whom => format!("{} ({whom})", self.text),
+        }
+    }
+}
+
+/// The findings that stand, each with its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Standings(BTreeMap<Finding, u64>);
+
+impl Standings {
+    /// Takes the findings of `now`, in seconds since 1970: those that stood before keep their beginning.
+    pub fn set(&mut self, found: Vec<Finding>, now: u64) {
+        let before = std::mem::take(&mut self.0);
+        self.0 = found.into_iter().map(|one| (before.get(&one).copied().unwrap_or(now), one)).map(swap).collect();
+    }
+
+    /// The texts of all.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        self.0.keys().map(Finding::text)
+    }
+
+    /// All of them, described.
+    #[must_use]
+    pub fn describe(&self, evidence: &Evidence, scope: &Scope) -> Vec<Standing> {
+        let describe = |(finding, since): (&Finding, &u64)| Standing {
+            kind: finding.kind().to_string(),
+            severity: finding.severity(),
+            text: finding.text(),
+            affected: finding.affected(evidence, scope),
+            since: *since,
+            remedy: finding.remedy(),
+        };
+        self.0.iter().map(describe).collect()
+    }
+}
+
+fn swap<A, B>((one, other): (A, B)) -> (B, A) {
+    (other, one)
+}

@@ -1,0 +1,173 @@
+//! The base chains of nftables, address translation in them, and the tables of the legacy tools.
+use super::nftables::{NftObjects, nft_list};
+use crate::nflog::netlink::{attributes, until_zero};
+use anyhow::Result;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The address families with base chains that see IP packets, and their names for nft(8).
+const FAMILIES: [(u8, &str); 4] = [(1, "inet"), (2, "ip"), (7, "bridge"), (10, "ip6")];
+/// Maximum number of rules that are kept.
+const MOST: usize = 100;
+
+// linux/netfilter/nf_tables.h
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFT_NAT_DNAT: u32 = 1;
+const NFTA_PAYLOAD_BASE: u16 = 2;
+const NFTA_PAYLOAD_OFFSET: u16 = 3;
+const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+const NFTA_BITWISE_MASK: u16 = 4;
+const NFTA_CMP_OP: u16 = 2;
+const NFTA_CMP_DATA: u16 = 3;
+const NFTA_DATA_VALUE: u16 = 1;
+
+/// A base chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    /// The address family of its table, for [`nat_rules`].
+    pub family: u8,
+    /// The family and the name of its table: `inet filter`.
+    pub table: (&'static str, String),
+    /// Its name.
+    pub name: String,
+    /// Its type: `filter`, `nat` or `route`.
+    pub kind: String,
+    /// Its hook (`NF_INET_…`): 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
+    pub hook: u32,
+    /// Whether its policy is DROP.
+    pub drops: bool,
+}
+
+/// A rule with address translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatRule {
+    /// Its chain.
+    pub chain: String,
+    /// Whether it translates sources, and not destinations.
+    pub source: bool,
+    /// The source network that it matches, if it is known.
+    pub of: Option<IpNet>,
+}
+
+/// All base chains.
+///
+/// # Errors
+/// When the kernel has no nftables, the process lacks `CAP_NET_ADMIN`, or the chains change all the time.
+pub fn base_chains() -> Result<Vec<BaseChain>> {
+    let mut all = Vec::new();
+    for (family, name) in FAMILIES {
+        let take = |chains: &mut Vec<BaseChain>, body: &[u8]| chains.extend(base_chain(family, name, body));
+        all.extend(nft_list(NftObjects::Chains, family, &[], take)?);
+    }
+    Ok(all)
+}
+
+fn base_chain(family: u8, family_name: &'static str, body: &[u8]) -> Option<BaseChain> {
+    let value = |kind| find(body, kind);
+    let hook = find(value(NFTA_CHAIN_HOOK)?, NFTA_HOOK_HOOKNUM).and_then(number)?;
+    Some(BaseChain {
+        family,
+        table: (family_name, text(value(NFTA_CHAIN_TABLE)?)),
+        name: text(value(NFTA_CHAIN_NAME)?),
+        kind: text(value(NFTA_CHAIN_TYPE).unwrap_or_default()),
+        hook,
+        drops: value(NFTA_CHAIN_POLICY).and_then(number) == Some(0),
+    })
+}
+
+/// Whether there is a table of this name of a family; not if the kernel does not say.
+#[must_use]
+pub fn has_table(family: &str, name: &str) -> bool {
+    const NFTA_TABLE_NAME: u16 = 1;
+    let family = FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0);
+    let is_it =
+        |found: &mut bool, body: &[u8]| *found |= find(body, NFTA_TABLE_NAME).map(text).is_some_and(|one| one == name);
+    nft_list(NftObjects::Tables, family, &[], is_it).unwrap_or(false)
+}
+
+/// The rules with address translation in a table, at most a hundred.
+///
+/// # Errors
+/// As for [`base_chains`].
+pub fn nat_rules(family: u8, table: &str) -> Result<Vec<NatRule>> {
+    nft_list(NftObjects::Rules, family, &[(NFTA_RULE_TABLE, table)], |rules: &mut Vec<NatRule>, body| {
+        if rules.len() < MOST {
+            rules.extend(nat_rule(family, body));
+        }
+    })
+}
+
+fn nat_rule(family: u8, body: &[u8]) -> Option<NatRule> {
+    let chain = text(find(body, NFTA_RULE_CHAIN)?);
+    let (mut loaded, mut mask, mut of, mut source) = (None, None, None, None);
+    for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
+        let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+        match until_zero(find(expression, NFTA_EXPR_NAME)?) {
+            b"masq" => source = Some(true),
+            b"nat" => source = Some(find(data, NFTA_NAT_TYPE).and_then(number) != Some(NFT_NAT_DNAT)),
+            b"payload" => (loaded, mask) = (source_field(family, data), None),
+            b"bitwise" => mask = find(data, NFTA_BITWISE_MASK).and_then(|mask| find(mask, NFTA_DATA_VALUE)),
+            b"cmp" if loaded.take().is_some() && find(data, NFTA_CMP_OP).and_then(number) == Some(0) => {
+                let value = find(data, NFTA_CMP_DATA).and_then(|data| find(data, NFTA_DATA_VALUE));
+                of = value.and_then(|value| network(family, value, mask));
+            }
+            _ => {}
+        }
+    }
+    source.map(|source| NatRule { chain, source, of })
+}
+
+/// Whether a payload expression loads the source address, or the first bytes of it.
+fn source_field(family: u8, data: &[u8]) -> Option<()> {
+    let value = |kind| find(data, kind).and_then(number);
+    let (offset, length) = if family == 10 { (8, 16) } else { (12, 4) };
+    let network = value(NFTA_PAYLOAD_BASE)? == NFT_PAYLOAD_NETWORK_HEADER;
+    (network && value(NFTA_PAYLOAD_OFFSET)? == offset && value(NFTA_PAYLOAD_LEN)? <= length).then_some(())
+}
+
+/// The network of these first bytes of an address, and of a mask or the length.
+fn network(family: u8, value: &[u8], mask: Option<&[u8]>) -> Option<IpNet> {
+    let bits = |mask: &[u8]| mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
+    let length = u8::try_from(mask.map_or(8 * u32::try_from(value.len()).ok()?, bits)).ok()?;
+    let mut bytes = [0; 16];
+    bytes.get_mut(..value.len())?.copy_from_slice(value);
+    if family == 10 {
+        return Ipv6Net::new(Ipv6Addr::from(bytes), length).ok().map(IpNet::V6);
+    }
+    let v4: [u8; 4] = *bytes.first_chunk()?;
+    Ipv4Net::new(Ipv4Addr::from(v4), length).ok().map(IpNet::V4)
+}
+
+fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(until_zero(bytes)).into_owned()
+}
+
+/// The legacy tables of iptables, or of ip6tables, that exist in the calling thread's network namespace: asking the kernel for
+/// another one would create it.
+#[must_use]
+pub fn legacy_tables(ipv6: bool) -> Vec<String> {
+    let file = if ipv6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
+    let names = fs::read_to_string(file).unwrap_or_default();
+    names.lines().map(str::to_string).collect()
+}
