@@ -1,5 +1,6 @@
 //! The inputs of compiling: file contents and facts about the node. Modules with I/O collect them for the core.
 use crate::model::Failsafe;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -90,6 +91,15 @@ impl Tree {
     }
 }
 
+/// An address of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The name of its interface.
+    pub interface: String,
+    /// The address with the length of its prefix.
+    pub net: IpNet,
+}
+
 /// Facts about the node that are not in the configuration tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -101,6 +111,8 @@ pub struct Facts {
     pub routes_v4: String,
     /// The content of `/proc/net/ipv6_route`.
     pub routes_v6: String,
+    /// The addresses of the node's interfaces.
+    pub addresses: Vec<InterfaceAddress>,
     /// The content of `/etc/services`.
     pub services: String,
     /// The content of `/etc/protocols`.
@@ -123,10 +135,10 @@ impl Facts {
     #[must_use]
     pub fn equal_except_time(&self, other: &Self) -> bool {
         let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;
-        let Facts { altnames, resolved, failsafe, live_devices, .. } = self;
+        let Facts { addresses, altnames, resolved, failsafe, live_devices, .. } = self;
         (node, routes_v4, routes_v6, services, protocols, ethertypes)
             == (&other.node, &other.routes_v4, &other.routes_v6, &other.services, &other.protocols, &other.ethertypes)
-            && (altnames, resolved, failsafe, live_devices)
-                == (&other.altnames, &other.resolved, &other.failsafe, &other.live_devices)
+            && (addresses, altnames, resolved, failsafe, live_devices)
+                == (&other.addresses, &other.altnames, &other.resolved, &other.failsafe, &other.live_devices)
     }
 }

@@ -2,7 +2,7 @@
 use super::style::{TITLE, paint};
 use super::{Context, load, output};
 use crate::model::BackendKind;
-use crate::node::Localnet;
+use crate::node::{Localnet, UnresolvedLink};
 use anyhow::Result;
 
 pub(super) fn run(context: &Context) -> Result<()> {
@@ -31,6 +31,9 @@ fn text(localnet: &Localnet, aligned: bool) -> String {
         text += &table(&peers, aligned);
         if peers.is_empty() {
             text += " - no nodes found\n";
+        }
+        for UnresolvedLink { node, key, name } in &localnet.unresolved {
+            text += &format!(" - {node}: {key} '{name}' does not resolve\n");
         }
     }
     text

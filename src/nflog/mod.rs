@@ -9,6 +9,7 @@
 //! Netlink is decoded here instead of by a crate because several hundred thousand lines a second are formatted from
 //! borrowed bytes, and because a message with one malformed attribute must still be logged with the others.
 
+pub mod address;
 pub mod conntrack;
 mod fields;
 pub mod lines;

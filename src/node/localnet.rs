@@ -1,34 +1,52 @@
 //! The local network: the route that contains the node's address.
 use super::routes::{self, Route};
+use crate::inputs::{Facts, InterfaceAddress};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The network of the node's address, from `/proc/net/route` or `/proc/net/ipv6_route`: of the routes without a gateway that
-/// contain it the most specific one. A wide route, such as the halves of a VPN's default route, is none of the node's. An
-/// IPv6 network is formatted as in that file, in eight groups of four digits.
+/// The network of an address of the node: of the routes without a gateway that contain it, and lead to the interface that has
+/// it, the most specific one, else the address with its own prefix. A wide route, such as the halves of a VPN's default route,
+/// is none of the node's. An IPv6 network is formatted as in `/proc/net/ipv6_route`, in eight groups of four digits.
 #[must_use]
-pub fn detect(address: IpAddr, routes_v4: &str, routes_v6: &str) -> Option<String> {
+pub fn detect(address: IpAddr, facts: &Facts) -> Option<String> {
+    let own = facts.addresses.iter().filter(|own| own.net.addr() == address && own.interface != LOOPBACK);
+    let own: Vec<&InterfaceAddress> = own.collect();
     match address {
-        IpAddr::V4(_) => connected(address, routes::v4(routes_v4), SHORTEST_V4).map(|net| net.to_string()),
-        IpAddr::V6(_) => connected(address, routes::v6(routes_v6), SHORTEST_V6).map(|net| spelled_out(&net)),
+        IpAddr::V4(_) => network(address, routes::v4(&facts.routes_v4), &own, SHORTEST_V4).map(|net| net.to_string()),
+        IpAddr::V6(_) => network(address, routes::v6(&facts.routes_v6), &own, SHORTEST_V6).map(|net| spelled_out(&net)),
     }
 }
+
+/// Its routes and its addresses say nothing of a network.
+const LOOPBACK: &str = "lo";
 
 /// The shortest prefixes of a local network.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
 
 /// The most specific network, and of several the first. A route to the address alone says nothing of its neighbours.
-fn connected(address: IpAddr, routes: impl Iterator<Item = Route>, shortest: u8) -> Option<IpNet> {
+fn network(
+    address: IpAddr,
+    routes: impl Iterator<Item = Route>,
+    own: &[&InterfaceAddress],
+    shortest: u8,
+) -> Option<IpNet> {
     let leads = |route: &Route| {
         let Route { net, interface, by_gateway, refuses } = route;
-        !by_gateway && !refuses && interface != "lo" && net.prefix_len() >= shortest && net.contains(&address)
+        let is_own = own.is_empty() || own.iter().any(|own| own.interface == *interface);
+        is_own
+            && !by_gateway
+            && !refuses
+            && interface != LOOPBACK
+            && net.prefix_len() >= shortest
+            && net.contains(&address)
     };
     let nets: Vec<IpNet> = routes.filter(leads).map(|route| route.net).collect();
     let specific = |net: &&IpNet| (net.prefix_len() < net.max_prefix_len(), net.prefix_len());
-    nets.iter().rev().max_by_key(specific).copied()
+    let by_address = own.iter().map(|own| own.net.trunc()).find(|net| net.prefix_len() >= shortest);
+    nets.iter().rev().max_by_key(specific).copied().or(by_address)
 }
 
 /// The broadcast addresses of the node's networks: of the routes in `/proc/net/route` without a gateway, and of the loopback
@@ -67,6 +85,45 @@ mod tests {
         20010db8000100000000000000000000 40 00000000000000000000000000000000 00 0 00000100 1 0 00000001 vmbr0\n\
         nonsense\n";
 
+    fn found(address: &str, routes_v4: &str, routes_v6: &str) -> Option<String> {
+        let (routes_v4, routes_v6) = (routes_v4.to_string(), routes_v6.to_string());
+        detect(address.parse().unwrap(), &Facts { routes_v4, routes_v6, ..Facts::default() })
+    }
+
+    #[test]
+    fn the_network_is_that_of_the_interface_with_the_address() {
+        let found = |address: &str, addresses: &[(&str, &str)], routes: &[String]| {
+            let addresses = addresses.iter().map(|(interface, net)| InterfaceAddress {
+                interface: (*interface).to_string(),
+                net: net.parse().unwrap(),
+            });
+            let facts = Facts { routes_v4: routes.concat(), addresses: addresses.collect(), ..Facts::default() };
+            detect(address.parse().unwrap(), &facts)
+        };
+        let own = route("vmbr0", "10.1.1.0/24", "0.0.0.0", 1);
+        let tunnel = route("tun0", "10.1.1.0/26", "0.0.0.0", 1);
+        let vmbr0 = ("vmbr0", "10.1.1.5/24");
+        let both = [own.clone(), tunnel.clone()];
+        assert_eq!(found("10.1.1.5", &[vmbr0], &both).as_deref(), Some("10.1.1.0/24"));
+        assert_eq!(found("10.1.1.5", &[("tun0", "10.1.1.5/32"), vmbr0], &both).as_deref(), Some("10.1.1.0/26"));
+        // without a route of its own, such as under 'noprefixroute', the prefix of the address counts
+        assert_eq!(found("10.1.1.5", &[vmbr0], &[tunnel]).as_deref(), Some("10.1.1.0/24"));
+        assert_eq!(
+            found("10.1.1.5", &[vmbr0], &[route("vmbr0", "10.0.0.0/8", "10.1.1.1", 3)]).as_deref(),
+            Some("10.1.1.0/24")
+        );
+        assert_eq!(
+            found("fd00::5", &[("vmbr0", "fd00::5/64")], &[]).as_deref(),
+            Some("fd00:0000:0000:0000:0000:0000:0000:0000/64")
+        );
+        for (address, net) in [("10.1.1.5", "10.1.1.5/7"), ("fd00::5", "fd00::5/15"), ("10.1.1.5", "10.1.1.6/24")] {
+            assert_eq!(found(address, &[("vmbr0", net)], &[]), None, "{net}");
+        }
+        // an address of the loopback interface is in the network of the interface that has a route for it
+        assert_eq!(found("10.1.1.5", &[("lo", "10.1.1.5/32")], &[own]).as_deref(), Some("10.1.1.0/24"));
+        assert_eq!(found("10.1.1.5", &[("lo", "10.1.1.5/32")], &[]), None);
+    }
+
     #[test]
     fn networks_without_a_gateway_have_broadcasts() {
         let told: Vec<_> = broadcasts(V4).iter().map(ToString::to_string).collect();
@@ -82,7 +139,7 @@ mod tests {
             ("2001:db8:1::5", Some("2001:0db8:0001:0000:0000:0000:0000:0000/64")),
             ("2001:db8:2::5", None),
         ] {
-            assert_eq!(detect(address.parse().unwrap(), V4, V6).as_deref(), network, "{address}");
+            assert_eq!(found(address, V4, V6).as_deref(), network, "{address}");
         }
     }
 
@@ -107,16 +164,16 @@ mod tests {
             route("vmbr1", "192.168.1.10/32", "0.0.0.0", 5),
             route("lo", "192.168.1.0/25", "0.0.0.0", 1),
         ] {
-            let address = "192.168.1.10".parse().unwrap();
+            let address = "192.168.1.10";
             for text in [format!("{own}{other}"), format!("{other}{own}")] {
-                assert_eq!(detect(address, &text, "").as_deref(), Some("192.168.1.0/24"), "{text}");
+                assert_eq!(found(address, &text, "").as_deref(), Some("192.168.1.0/24"), "{text}");
             }
         }
-        let address = "10.1.1.5".parse().unwrap();
+        let address = "10.1.1.5";
         let wide = route("vmbr0", "10.0.0.0/8", "10.1.1.1", 3);
-        assert_eq!(detect(address, &wide, ""), None);
-        assert_eq!(detect(address, &route("vmbr0", "10.0.0.0/8", "0.0.0.0", 1), "").as_deref(), Some("10.0.0.0/8"));
-        assert_eq!(detect(address, &route("vmbr0", "10.1.1.5/32", "0.0.0.0", 5), "").as_deref(), Some("10.1.1.5/32"));
+        assert_eq!(found(address, &wide, ""), None);
+        assert_eq!(found(address, &route("vmbr0", "10.0.0.0/8", "0.0.0.0", 1), "").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(found(address, &route("vmbr0", "10.1.1.5/32", "0.0.0.0", 5), "").as_deref(), Some("10.1.1.5/32"));
     }
 
     #[test]
@@ -137,7 +194,7 @@ mod tests {
             route("2001:db8:1::", 80, "fe80::1", "00000003", "vmbr0"),
             route("2001:db8:1::", 96, "::", "00200200", "lo"),
         ] {
-            let found = detect("2001:db8:1::5".parse().unwrap(), "", &format!("{other}{own}"));
+            let found = found("2001:db8:1::5", "", &format!("{other}{own}"));
             assert_eq!(found.as_deref(), Some("2001:0db8:0001:0000:0000:0000:0000:0000/64"), "{other}");
         }
     }

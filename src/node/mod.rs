@@ -13,4 +13,4 @@ pub use corosync::Corosync;
 pub use devices::{Device, Link, devices, links};
 pub use guests::{Listed, Listing, check_vmlist, conf_files_elsewhere, listed, lists_all, vmids};
 pub use localnet::{broadcasts, detect};
-pub use network::{CorosyncLinks, CorosyncPeer, Localnet, Network, names_to_resolve};
+pub use network::{CorosyncLinks, CorosyncPeer, Localnet, Network, UnresolvedLink, names_to_resolve};

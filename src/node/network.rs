@@ -6,7 +6,6 @@ use crate::model::{Report, Severity, Spelled, shown};
 use crate::paths::{COROSYNC, MEMBERS};
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The local network if none is detected.
 const NO_NETWORK: &str = "127.0.0.0/8";
@@ -26,6 +25,8 @@ pub struct Localnet {
     pub user_defined: bool,
     /// With a corosync.conf: every other node's addresses.
     pub corosync: Option<Vec<CorosyncPeer>>,
+    /// The links of corosync without an address.
+    pub unresolved: Vec<UnresolvedLink>,
 }
 
 /// An address of another node that corosync talks to.
@@ -37,6 +38,17 @@ pub struct CorosyncPeer {
     pub address: IpAddr,
     /// The link number.
     pub link: u32,
+}
+
+/// A link of corosync whose name does not resolve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedLink {
+    /// The node.
+    pub node: String,
+    /// The key of the link: `ring0_addr`.
+    pub key: String,
+    /// The name, printable.
+    pub name: String,
 }
 
 /// The addresses of corosync's links, resolved.
@@ -67,21 +79,24 @@ impl Network {
         let mut reports = Vec::new();
         faults::faults(tree, &facts.node, &mut reports);
         let address = node_address(tree, facts);
-        let detected = address.and_then(|address| localnet::detect(address, &facts.routes_v4, &facts.routes_v6));
+        let detected = address.and_then(|address| localnet::detect(address, facts));
         let corosync = corosync(tree);
         let links = |corosync: &Corosync| CorosyncLinks {
             multicast: corosync.multicast,
             pairs: pairs(corosync, facts),
             ports: corosync.ports.iter().copied().collect(),
         };
-        if let Some(corosync) = &corosync {
-            unresolved(corosync, facts, &tree.label(COROSYNC), &mut reports);
+        let unresolved = corosync.iter().flat_map(|corosync| unresolved(corosync, facts)).collect::<Vec<_>>();
+        for UnresolvedLink { node, key, name } in &unresolved {
+            let text = format!("{key} of node '{node}', '{name}', does not resolve: no rules for this link");
+            reports.push(Report { severity: Severity::Warning, ..Report::file(&tree.label(COROSYNC), text) });
         }
         let localnet = Localnet {
             node: facts.node.clone(),
             address,
             detected,
             corosync: corosync.as_ref().map(|corosync| peers(corosync, facts)),
+            unresolved,
             ..Localnet::default()
         };
         Network { localnet, corosync: corosync.as_ref().map(links), reports }
@@ -151,11 +166,11 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
         .collect()
 }
 
-/// Reports the links without an address: no rule is made for them.
-fn unresolved(corosync: &Corosync, facts: &Facts, file: &Arc<str>, reports: &mut Vec<Report>) {
-    let links = corosync.nodes.iter().flat_map(|(name, node)| node.links.iter().map(move |link| (name, link)));
-    for (name, (key, value)) in links.filter(|(_, (_, value))| resolve(corosync, value, facts).is_none()) {
-        let text = format!("{key} of node '{name}', '{}', does not resolve: no rules for this link", shown(value));
-        reports.push(Report { severity: Severity::Warning, ..Report::file(file, text) });
-    }
+/// The links without an address: no rule is made for them.
+fn unresolved(corosync: &Corosync, facts: &Facts) -> Vec<UnresolvedLink> {
+    let links = corosync.nodes.iter().flat_map(|(node, of)| of.links.iter().map(move |link| (node, link)));
+    let links = links.filter(|(_, (_, value))| resolve(corosync, value, facts).is_none());
+    links
+        .map(|(node, (key, value))| UnresolvedLink { node: node.clone(), key: key.clone(), name: shown(value) })
+        .collect()
 }

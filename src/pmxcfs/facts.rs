@@ -1,11 +1,12 @@
 //! Collects facts about the node: names, routes, and databases in /etc.
 use super::resolver::Resolver;
-use crate::inputs::{Facts, Tree};
+use crate::inputs::{Facts, InterfaceAddress, Tree};
 use crate::model::Failsafe;
 use crate::node::names_to_resolve;
 use crate::paths;
-use crate::system::netlink::Altnames;
+use crate::system::netlink::{Altnames, interface_addresses};
 use crate::system::root::Root;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,14 +29,16 @@ pub struct FactsSource {
     failsafe: Failsafe,
     /// The last good list of altnames.
     altnames: BTreeMap<String, String>,
+    /// The last good list of addresses.
+    addresses: Vec<InterfaceAddress>,
 }
 
 impl FactsSource {
     /// For the node with this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
-        let (resolver, tables, altnames, failsafe) = Default::default();
-        FactsSource { root, node, resolver, tables, interfaces: None, altnames, failsafe }
+        let (resolver, tables, altnames, addresses, failsafe) = Default::default();
+        FactsSource { root, node, resolver, tables, interfaces: None, altnames, addresses, failsafe }
     }
 
     /// The same, with access to the node that is left open whatever the configuration says.
@@ -52,12 +55,16 @@ impl FactsSource {
             }
         }
         self.ask_for_altnames();
+        if let Ok(addresses) = addresses() {
+            self.addresses = addresses;
+        }
         let [services, protocols, ethertypes] = self.tables.clone();
         Facts {
             node: self.node.clone(),
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             routes_v4: text(Path::new("/proc/net/route")).unwrap_or_default(),
             routes_v6: text(Path::new("/proc/net/ipv6_route")).unwrap_or_default(),
+            addresses: self.addresses.clone(),
             services,
             protocols,
             ethertypes,
@@ -76,6 +83,14 @@ impl FactsSource {
             self.interfaces = Some(interfaces);
         }
     }
+}
+
+/// The addresses of the node.
+fn addresses() -> anyhow::Result<Vec<InterfaceAddress>> {
+    let all = interface_addresses()?;
+    let known =
+        |(interface, address, length)| Some(InterfaceAddress { interface, net: IpNet::new(address, length).ok()? });
+    Ok(all.into_iter().filter_map(known).collect())
 }
 
 /// Reads a database below the root, or the system's if there is none.

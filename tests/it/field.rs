@@ -1,5 +1,6 @@
 //! Configurations as people write them: what is read, what is refused, and what it compiles to.
 use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
+use pve_firewall::inputs::InterfaceAddress;
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::iptables::ruleset::MacStyle;
 use pve_firewall::model::Family;
@@ -360,4 +361,62 @@ fn invalid_files_of_sdn_cost_themselves() {
         );
         assert_eq!(all.len(), faults, "{all:?}");
     }
+}
+
+#[test]
+fn the_local_network_is_that_of_the_interface_with_the_nodes_address() {
+    let with = |net: &str, routes: &str| {
+        let mut facts = facts();
+        facts.addresses = vec![InterfaceAddress { interface: "vmbr0".to_string(), net: net.parse().unwrap() }];
+        facts.routes_v4 = routes.to_string();
+        let members = format!(r#"{{"nodelist":{{"n1":{{"ip":"{}"}}}}}}"#, net.split('/').next().unwrap());
+        let files = [("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n"), (".members", members.as_str())];
+        compile(&tree(&files), &facts).localnet.used
+    };
+    let half = "tun0 00000080 00000000 0001 0 0 0 00000080 0 0 0\n";
+    let gateway = "vmbr0 0000000A 0101010A 0003 0 0 0 000000FF 0 0 0\n";
+    let blackhole = "* 0001010A 00000000 0200 0 0 0 00FFFFFF 0 0 0\n";
+    let own = "vmbr0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
+    assert_eq!(with("192.168.1.10/24", half), "192.168.1.0/24");
+    assert_eq!(with("192.168.1.10/32", &format!("{half}{own}")), "192.168.1.0/24");
+    assert_eq!(with("10.1.1.5/24", gateway), "10.1.1.0/24");
+    assert_eq!(with("10.1.1.5/25", blackhole), "10.1.1.0/25");
+    assert_eq!(with("fd00:1::5/64", ""), "fd00:0001:0000:0000:0000:0000:0000:0000/64");
+    assert_eq!(with("10.1.1.5/7", ""), "127.0.0.0/8");
+}
+
+#[test]
+fn an_alias_or_option_that_is_set_twice_has_its_last_value() {
+    let twice = "is already defined in line 4: this line counts";
+    let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\nLAN 192.0.2.0/24\n[RULES]\nIN DROP -source lan\n");
+    assert_eq!(reports(&compiled), [format!("/etc/pve/firewall/cluster.fw (line 5): alias 'lan' {twice}")]);
+    assert_eq!(host_in(&compiled, "-s 192.0.2.0/24 -j DROP").count(), 1);
+    let compiled = vm("", "[ALIASES]\nme 10.0.0.1\nme 10.0.0.2\n[RULES]\nIN DROP -dest guest/me\n");
+    assert_eq!(reports(&compiled), [format!("/etc/pve/firewall/100.fw (line 5): alias 'me' {twice}")]);
+    assert_eq!(chain(&compiled, Family::V4, "tap100i0-IN").iter().filter(|rule| rule.contains("10.0.0.2")).count(), 1);
+    // two parts of a section, each with the alias
+    let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\n[RULES]\n[ALIASES]\nlan 192.0.2.0/24\n");
+    assert!(reports(&compiled).len() == 1 && reports(&compiled)[0].contains("(line 7)"), "{:?}", reports(&compiled));
+    let compiled = cluster("policy_in: DROP\n[RULES]\n[OPTIONS]\npolicy_in: REJECT\n");
+    let option = "/etc/pve/firewall/cluster.fw (line 6): option 'policy_in' is already set in line 3: this line counts";
+    assert_eq!(reports(&compiled), [option]);
+    assert_eq!(host_in(&compiled, "-j PVEFW-Reject").count(), 1);
+    // an alias that is bad the second time keeps its first value
+    let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\nlan 10.0.0\n[RULES]\nIN DROP -source lan\n");
+    assert_eq!((reports(&compiled).len(), host_in(&compiled, "-s 10.0.0.0/8 -j DROP").count()), (1, 1));
+}
+
+#[test]
+fn sets_and_groups_that_are_defined_twice_are_joined() {
+    let compiled = cluster(
+        "[IPSET blacklist]\n192.0.2.1\n[group gg]\nIN DROP -i a\n[IPSET Blacklist]\n192.0.2.2\n\
+         [GROUP GG]\nIN DROP -p tcp\n[RULES]\nGROUP gg\n",
+    );
+    assert_eq!(entries(&compiled, "PVEFW-0-blacklist-v4"), ["192.0.2.1", "192.0.2.2"]);
+    assert!(chain(&compiled, Family::V4, "GROUP-gg-IN").iter().any(|rule| rule == "-p tcp -j DROP"));
+    let all = reports(&compiled);
+    assert!(all.iter().filter(|report| report.ends_with("both parts are joined")).count() == 2, "{all:?}");
+    let compiled = vm("", "[IPSET ipfilter-net0]\n10.0.0.1\n[RULES]\n[IPSET ipfilter-net0]\n10.0.0.2\n10.0.0.1\n");
+    assert_eq!(entries(&compiled, "PVEFW-100-ipfilter-net0-v4"), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(reports(&compiled).len(), 2);
 }

@@ -63,7 +63,7 @@ impl Compiler {
 /// The networks of the addresses that the node's name resolves to.
 fn networks(facts: &Facts) -> Vec<IpNet> {
     let addresses = facts.resolved.get(&facts.node).into_iter().flatten().filter(|address| !address.is_loopback());
-    let network = |address| node::detect(address, &facts.routes_v4, &facts.routes_v6)?.parse().ok();
+    let network = |address| node::detect(address, facts)?.parse().ok();
     addresses.filter_map(|address| network(*address)).collect()
 }
 

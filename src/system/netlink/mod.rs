@@ -1,4 +1,5 @@
 //! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking and rtnetlink.
+mod addresses;
 mod conntrack;
 mod links;
 mod neighbours;
@@ -6,6 +7,7 @@ mod nflog;
 mod ports;
 mod tracked;
 
+pub use addresses::interface_addresses;
 pub use conntrack::ConntrackEvents;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
