@@ -75,7 +75,7 @@ fn finding(line: String, report: Report, files: &Files<'_>, databases: &Database
     };
     let help = report.marks.iter().map(|mark| {
         let word = line.get(mark.span.start..mark.span.end)?;
-        words.help(word, mark.sought.as_ref()?)
+        words.help(word, mark.sought.as_ref()?, &line)
     });
     let help = help.collect();
     Finding { report, line, help }

@@ -24,18 +24,21 @@ const RULE_OPTIONS: [&str; 10] =
 const LEVELS: [&str; 9] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog"];
 
 impl Vocabulary<'_> {
-    /// The suggestion for an unknown word, if a similar word is known.
-    pub fn help(&self, word: &str, sought: &Sought) -> Option<String> {
+    /// The suggestion for an unknown word of a line, if a similar word is known.
+    pub fn help(&self, word: &str, sought: &Sought, line: &str) -> Option<String> {
         let found = match sought {
             Sought::Option(kind) => nearest(word, known_options(*kind).into_iter().map(|(key, _)| key)),
             Sought::RuleType => nearest(word, RULE_TYPES),
             Sought::RuleOption => {
-                usual_option(word).or_else(|| nearest(&format!("-{}", word.trim_start_matches('-')), RULE_OPTIONS))
+                let free = |option: &&str| !is_given(option, line);
+                let usual = usual_option(word).filter(|option| free(&option.as_str()));
+                let plain = format!("-{}", word.trim_start_matches('-'));
+                usual.or_else(|| nearest(&plain, RULE_OPTIONS.into_iter().filter(free)))
             }
             Sought::LogLevel => usual_level(word).or_else(|| nearest(word, LEVELS)),
             Sought::Verdict => verdict(word),
             Sought::Macro => nearest(word, MACROS.iter().map(|one| one.name)),
-            Sought::Protocol => nearest(word, self.databases.protocols()),
+            Sought::Protocol => nearest(word, self.databases.protocols().filter(|name| self.fits(name, line))),
             Sought::Service(protocol) => return self.service(word, protocol),
             Sought::IcmpType(family) => nearest(word, icmp_types(*family)),
             Sought::Set if word.contains(',') => {
@@ -59,22 +62,37 @@ impl Vocabulary<'_> {
         found.filter(|found| found != word).map(|found| format!("did you mean '{found}'?"))
     }
 
+    /// Whether a rule can have a protocol: with a port, only those that have ports. The number 0 is none.
+    fn fits(&self, protocol: &str, line: &str) -> bool {
+        const WITH_PORTS: [&str; 5] = ["tcp", "udp", "dccp", "sctp", "udplite"];
+        let ports = is_given("-dport", line) || is_given("-sport", line);
+        let number = self.databases.protocol(protocol);
+        number.is_some_and(|number| number > 0) && (!ports || WITH_PORTS.contains(&protocol))
+    }
+
     /// A service in the list that does not exist for the protocol.
     fn service(&self, ports: &str, protocol: &str) -> Option<String> {
+        // a number with a leading zero is an error of its own
+        let zero = |number: &str| number.len() > 1 && number.starts_with('0');
+        if ports.split([',', ':', '-']).any(zero) {
+            return None;
+        }
+        let known = |name: &str| self.databases.service(name, protocol).is_some();
+        let named = |part: &&str| part.starts_with(|first: char| first.is_ascii_alphabetic());
+        let all_known = ports.split(',').filter(named).all(known);
         if ports.split(',').any(|part| part.is_empty()) {
             let list: Vec<&str> = ports.split(',').filter(|part| !part.is_empty()).collect();
-            return Some(format!("extraneous comma: did you mean '{}'?", list.join(","))).filter(|_| !list.is_empty());
+            return Some(format!("extraneous comma: did you mean '{}'?", list.join(",")))
+                .filter(|_| all_known && !list.is_empty());
         }
         let range = |part: &str| {
             let (first, last) = part.split_once('-')?;
             (first.parse::<u16>().ok()? <= last.parse::<u16>().ok()?).then(|| format!("{first}:{last}"))
         };
-        if ports.split(',').any(|part| range(part).is_some()) {
+        if all_known && ports.split(',').any(|part| range(part).is_some()) {
             let fixed: Vec<String> = ports.split(',').map(|part| range(part).unwrap_or_else(|| part.into())).collect();
             return Some(format!("did you mean '{}'?", fixed.join(",")));
         }
-        let known = |name: &str| self.databases.service(name, protocol).is_some();
-        let named = |part: &&str| part.starts_with(|first: char| first.is_ascii_alphabetic());
         let unknown = ports.split(',').filter(named).find(|name| !known(name))?;
         if let Some((_, other)) = self.databases.services().find(|(name, _)| *name == unknown) {
             return Some(format!("'{unknown}' is a service of {other}"));
@@ -95,7 +113,16 @@ impl Vocabulary<'_> {
     }
 }
 
-/// ACCEPT, DROP or REJECT in place of a macro or another word.
+/// Whether a rule has an option already, by whatever name.
+fn is_given(option: &str, line: &str) -> bool {
+    let plain = |option: &str| match option.trim_start_matches('-') {
+        "iface" => "i".to_string(),
+        "proto" => "p".to_string(),
+        other => other.to_string(),
+    };
+    line.split_whitespace().filter(|word| word.starts_with('-')).any(|word| plain(word) == plain(option))
+}
+
 /// The options of rules by the names that other tools have for them.
 fn usual_option(word: &str) -> Option<String> {
     let option = match word.trim_start_matches('-') {
@@ -124,12 +151,20 @@ fn usual_level(word: &str) -> Option<String> {
     Some(level.to_string())
 }
 
+/// ACCEPT, DROP or REJECT in place of a macro or another word.
 fn verdict(word: &str) -> Option<String> {
     if let Some(known) = macros::find(word) {
         return Some(format!("{}(ACCEPT)", known.name));
     }
     match word.split_once('(') {
-        Some((mac, inner)) => nearest(inner.trim_end_matches(')'), VERDICTS).map(|found| format!("{mac}({found})")),
+        // a macro is part of what the rule says: it is never left out
+        Some((_, inner)) if inner.contains('(') => None,
+        Some(("", inner)) => nearest(inner.trim_end_matches(')'), VERDICTS),
+        Some((mac, inner)) => {
+            let found = nearest(inner.trim_end_matches(')'), VERDICTS)?;
+            let mac = macros::find(mac).map(|known| known.name.to_string());
+            mac.map(|mac| format!("{mac}({found})"))
+        }
         None => nearest(word, VERDICTS),
     }
 }
@@ -215,7 +250,7 @@ mod tests {
             ("+webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
             ("webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
         ] {
-            assert_eq!(words.help(word, &sought).as_deref(), Some(help), "{word}");
+            assert_eq!(words.help(word, &sought, "").as_deref(), Some(help), "{word}");
         }
         for (word, sought) in [
             ("xyzzy", Sought::Macro),
@@ -224,9 +259,9 @@ mod tests {
             ("70000", service()),
             (&"x".repeat(70_000), Sought::Macro),
         ] {
-            assert_eq!(words.help(word, &sought), None, "{word}");
+            assert_eq!(words.help(word, &sought, ""), None, "{word}");
         }
         let words = Vocabulary { databases: &databases, scopes: both, groups: vec![] };
-        assert_eq!(words.help("+sdn/webservers", &Sought::Set).as_deref(), Some("did you mean '+webservers'?"));
+        assert_eq!(words.help("+sdn/webservers", &Sought::Set, "").as_deref(), Some("did you mean '+webservers'?"));
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 const CONF: &str = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nipconfig0: ip=10.0.0.5/24,gw=10.0.0.1\n";
 
-fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
+pub fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let facts = Facts {
         node: "n1".to_string(),

@@ -31,5 +31,6 @@ mod readme;
 mod regressions;
 mod remembering;
 mod simulate;
+mod suggestions;
 mod terminal;
 mod waits;
