@@ -285,7 +285,7 @@ mod tests {
             "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n:X - [0:0]\n{rules}\nCOMMIT\n"
         );
         let read = read_table(&text, TableName::Filter).unwrap();
-        Tables { name: "iptables filter".into(), kind: TableKind::Filter(Family::V4), rules: Ok(read.others) }
+        Tables { name: "iptables filter".into(), kind: TableKind::Filter(Family::V4), rules: Ok(Arc::new(read.others)) }
     }
 
     fn nat(rules: &str) -> Tables {

@@ -103,12 +103,12 @@ impl Iptables {
             {
                 // what cannot be read is an error of the update
                 if let Ok(read) = live.table(table, family) {
-                    add(Part::Table(table, family).to_string(), kind, Ok(read.others.clone()));
+                    add(Part::Table(table, family).to_string(), kind, Ok(Arc::new(read.others.clone())));
                 }
             }
         }
         if let Ok(bridge) = &live.bridge {
-            add("ebtables filter".into(), TableKind::Bridge, Ok(bridge.table.others.clone()));
+            add("ebtables filter".into(), TableKind::Bridge, Ok(Arc::new(bridge.table.others.clone())));
         }
         for (tool, family, rules) in nat {
             add(format!("{tool} nat"), TableKind::Nat(family), rules);

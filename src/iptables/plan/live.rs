@@ -96,7 +96,7 @@ pub struct LiveTable {
     /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
     /// The rules of other programs.
-    pub others: Arc<Foreign>,
+    pub others: Foreign,
 }
 
 /// A chain of ours.

@@ -6,7 +6,6 @@ use crate::iptables::names::is_own_bridge_chain;
 use crate::iptables::ruleset::{ChainName, MacStyle, Signature, signature_of};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The built-in chains of the table `filter`.
 const BUILT_IN: [&str; 3] = ["INPUT", "FORWARD", "OUTPUT"];
@@ -54,7 +53,7 @@ pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
             Some(own) => add_own(&mut live.table, own, &lines),
             None => {
                 if BUILT_IN.contains(&name) {
-                    Arc::make_mut(&mut live.table.others).built_in(name, policy);
+                    live.table.others.built_in(name, policy);
                 }
                 live.others.insert(name.into(), add_other(&mut live.table, name, &lines));
             }
@@ -126,11 +125,11 @@ fn add_other(table: &mut LiveTable, name: &str, lines: &[Cow<'_, str>]) -> Signa
         match hook_of(BRIDGE_HOOKS, name, rule) {
             Some(hook) => {
                 *table.hooks.entry(hook).or_default() += 1;
-                Arc::make_mut(&mut table.others).hook(name);
+                table.others.hook(name);
             }
             None => {
                 table.foreign.collect(rule, is_own_bridge_chain);
-                Arc::make_mut(&mut table.others).rule(name, rule, is_own_bridge_chain, |_| false);
+                table.others.rule(name, rule, is_own_bridge_chain, |_| false);
             }
         }
     }

@@ -5,7 +5,6 @@ use crate::health::{Foreign, ForeignRule};
 use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature, TableName};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 /// Parses one table in the output of `iptables-save` or `ip6tables-save`, in either variant.
 ///
@@ -24,7 +23,7 @@ pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable>
             let (name, rest) = split_name(chain);
             let own = ChainName::new(name).filter(|name| is_own_chain(name.as_str()));
             live.chains.extend(own.map(|name| (name, Default::default())));
-            note_chain(Arc::make_mut(&mut live.others), name, rest);
+            note_chain(&mut live.others, name, rest);
         } else if let Some(rule) = line.strip_prefix("-A ") {
             add_rule(&mut live, rule, table);
         } else if line.trim_end() == "COMMIT" {
@@ -44,12 +43,12 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
     } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
         if !hook.first {
-            Arc::make_mut(&mut live.others).hook(chain);
+            live.others.hook(chain);
         }
     } else {
         live.foreign.collect(rule, is_own_chain);
         let zone = |rule: &ForeignRule| rule.target == "CT" && rule.value("--zone").is_some();
-        Arc::make_mut(&mut live.others).rule(chain, rule, is_own_chain, zone);
+        live.others.rule(chain, rule, is_own_chain, zone);
     }
 }
 
