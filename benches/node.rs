@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "node/change.rs"]
 mod change;
+#[path = "node/connections.rs"]
+mod connections;
 #[path = "node/entries.rs"]
 mod entries;
 #[path = "node/first.rs"]
@@ -37,6 +39,8 @@ mod site;
 mod table;
 #[path = "node/tools.rs"]
 mod tools;
+#[path = "node/tracked.rs"]
+mod tracked;
 #[path = "../tests/support/trees.rs"]
 mod trees;
 #[path = "../tests/support/wait.rs"]
@@ -89,6 +93,9 @@ fn main() -> ExitCode {
     }
     if asked(Measurement::Read) {
         read::measure(&sites, &mut table);
+    }
+    if asked(Measurement::Connections) {
+        connections::measure(&mut sites, &mut table);
     }
     println!("{table}");
     println!("{}; measured in {} s", machine::load(), began.elapsed().as_secs());

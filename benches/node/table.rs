@@ -10,13 +10,20 @@ pub enum Measurement {
     First,
     Change,
     Memory,
+    Connections,
 }
 
 impl Measurement {
     /// The measurement with this name on the command line.
     pub fn named(word: &str) -> Option<Self> {
-        let measurements =
-            [Measurement::Idle, Measurement::Read, Measurement::First, Measurement::Change, Measurement::Memory];
+        let measurements = [
+            Measurement::Idle,
+            Measurement::Read,
+            Measurement::First,
+            Measurement::Change,
+            Measurement::Memory,
+            Measurement::Connections,
+        ];
         measurements.into_iter().find(|measurement| format!("{measurement:?}").eq_ignore_ascii_case(word))
     }
 }
