@@ -8,13 +8,14 @@ use crate::health::{Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
+use crate::iptables::simulate::ChangedRules;
 use crate::listing::{Count, Difference, Listing};
 use crate::model::{BackendKind, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
-use crate::simulate::{Decided, Sent, Trace};
+use crate::simulate::{Concerns, Decided, Sent, Trace};
 use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
 use anyhow::Result;
@@ -229,14 +230,14 @@ impl Backend {
         }
     }
 
-    /// What an update to these rules would change, line by line.
+    /// What an update to these rules would change; line by line, with what the kernel would refuse, only if `lines`.
     ///
     /// # Errors
     /// When the tools or the kernel cannot be asked.
-    pub fn difference(&mut self, wanted: &Rules) -> Result<Difference> {
+    pub fn difference(&mut self, wanted: &Rules, lines: bool) -> Result<Difference> {
         match (self, wanted) {
-            (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.difference(ruleset),
-            (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.difference(ruleset),
+            (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.difference(ruleset, lines),
+            (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.difference(ruleset, lines),
             _ => anyhow::bail!(FOREIGN),
         }
     }
@@ -368,6 +369,18 @@ impl Rules {
         match self {
             Rules::Iptables(ruleset) => crate::iptables::backend::count(ruleset),
             Rules::Nftables(ruleset) => crate::nftables::backend::count(ruleset),
+        }
+    }
+
+    /// Whether a packet can have another verdict under other rules, by its endpoints; `None` if none can. In doubt it can.
+    #[must_use]
+    pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
+        match (self, after) {
+            (Rules::Iptables(before), Rules::Iptables(after)) => {
+                let changed = ChangedRules::new(before, after);
+                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concerns(from, to, layer)))
+            }
+            _ => Some(Box::new(|_, _, _| true)),
         }
     }
 

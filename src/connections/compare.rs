@@ -1,11 +1,13 @@
 //! Finds connections that one ruleset accepts and another refuses.
 use super::judge::{Beginning, Unjudged};
 use super::network::Network;
-use crate::model::{Origin, Verdict};
+use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
-use crate::simulate::{Decided, End, Sent};
+use crate::simulate::{Concerns, Decided, End, Layer, Sent};
 use std::collections::{BTreeMap, HashMap};
+use std::iter::successors;
+use std::sync::{Mutex, PoisonError};
 
 /// A connection that the second ruleset would refuse and the first would not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,29 +43,46 @@ enum Finding {
 /// A ruleset, as the verdict that it has on a packet.
 pub type Rules<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
 
-/// Simulates connections with two rulesets as if they started now. Related ones have the verdict of their masters.
+/// A change of rules.
+pub struct RulesChange<'a> {
+    /// The rules before it.
+    pub before: Rules<'a>,
+    /// The rules after it.
+    pub after: Rules<'a>,
+    /// Whether it can matter to a packet.
+    pub concerns: &'a Concerns<'a>,
+}
+
+/// Simulates connections with two rulesets as if they started now, as far as the change concerns them. Related ones
+/// have the verdict of their masters.
 #[must_use]
 pub fn compare(
     connections: &[Connection],
     network: &Network,
-    before: Rules<'_>,
-    after: Rules<'_>,
+    change: &RulesChange<'_>,
     threads: usize,
 ) -> Comparison {
+    let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
     let find = |connection: &Connection| match Beginning::of(connection, network) {
         Err(why) => Finding::Unjudged(why),
-        Ok(beginning) => find(connection, &beginning, network, before, after),
+        Ok(beginning) if !concerned.holds(&beginning) => Finding::Accepted,
+        Ok(beginning) => find(connection, &beginning, network, change),
     };
     let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.over).copied().collect();
     let (related, own): (Vec<_>, Vec<_>) = alive.into_iter().partition(|connection| connection.master.is_some());
     let found = parallel::map(&own, threads, find);
     let mut comparison = Comparison::default();
-    let masters: HashMap<(Tuple, u16), &Finding> =
-        own.iter().zip(&found).map(|(one, finding)| ((one.original, one.zone), finding)).collect();
-    // a related connection can have related connections
+    let findings: HashMap<(Tuple, u16), &Finding> = match related.is_empty() {
+        true => HashMap::new(),
+        false => own.iter().zip(&found).map(|(one, finding)| ((one.original, one.zone), finding)).collect(),
+    };
+    let masters: HashMap<(Tuple, u16), Tuple> =
+        related.iter().filter_map(|one| Some(((one.original, one.zone), one.master?))).collect();
     for connection in &related {
-        let master = connection.master.and_then(|master| masters.get(&(master, connection.zone)));
-        comparison.add(match master {
+        // a master may itself be related, as with H.323; the kernel has no such circles
+        let chain = successors(connection.master, |master| masters.get(&(*master, connection.zone)).copied());
+        let first = chain.take(related.len()).last();
+        comparison.add(match first.and_then(|first| findings.get(&(first, connection.zone))) {
             None => Finding::Unjudged(Unjudged::Orphan),
             Some(Finding::Accepted) => Finding::Accepted,
             Some(Finding::Unjudged(why)) => Finding::Unjudged(*why),
@@ -79,18 +98,39 @@ pub fn compare(
     comparison
 }
 
+/// For each source and destination: IPv4 and IPv6.
+type Known = HashMap<End, HashMap<End, [Option<bool>; 2]>>;
+
+/// Whether a change concerns packets, by their endpoints and family.
+struct Concerned<'a> {
+    concerns: &'a Concerns<'a>,
+    known: Mutex<Known>,
+}
+
+impl Concerned<'_> {
+    fn holds(&self, Beginning { packet, from, to }: &Beginning) -> bool {
+        let family = usize::from(packet.layer == Layer::Ip(Family::V6));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holds) = known.get(from).and_then(|known| known.get(to)?[family]) {
+            return holds;
+        }
+        let holds = (self.concerns)(from, to, packet.layer);
+        known.entry(from.clone()).or_default().entry(to.clone()).or_default()[family] = Some(holds);
+        holds
+    }
+}
+
 fn find(
     connection: &Connection,
     beginning: &Beginning,
     network: &Network,
-    before: Rules<'_>,
-    after: Rules<'_>,
+    change: &RulesChange<'_>,
 ) -> Finding {
     let Beginning { packet, from, to } = beginning;
     let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
-    let answer = after(&sent);
+    let answer = (change.after)(&sent);
     // fast path: most are accepted
-    if answer.verdict == Verdict::Accept || before(&sent).verdict != Verdict::Accept {
+    if answer.verdict == Verdict::Accept || (change.before)(&sent).verdict != Verdict::Accept {
         return Finding::Accepted;
     }
     let guest = |end: &End| match end {

@@ -2,7 +2,7 @@
 //! tracking, so that their next packets meet the rules.
 use super::problems::Log;
 use crate::backend::Rules;
-use crate::connections::{Comparison, Network, Refused, Surroundings, compare};
+use crate::connections::{Comparison, Network, Refused, RulesChange, Surroundings, compare};
 use crate::inputs::Tree;
 use crate::system::netlink::{Tracked, neighbours};
 use crate::system::process::processors;
@@ -57,11 +57,17 @@ impl Cutter {
     }
 
     fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &Log) -> Result<()> {
+        let Some(concerns) = before.change_to(after) else { return Ok(()) };
         let mut tracked = Tracked::open()?;
         let connections = tracked.list()?;
         let network = Network::new(tree, node, surroundings());
+        let change = RulesChange {
+            before: &|sent| before.decide(sent),
+            after: &|sent| after.decide(sent),
+            concerns: &concerns,
+        };
         let Comparison { refused, .. } =
-            compare(&connections, &network, &|sent| before.decide(sent), &|sent| after.decide(sent), processors());
+            compare(&connections, &network, &change, processors());
         let mut unnamed = 0;
         for one in refused {
             if tracked.delete(&one.connection)? {

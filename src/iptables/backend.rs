@@ -157,13 +157,13 @@ impl Iptables {
     ///
     /// # Errors
     /// When the tools cannot be run in a network namespace of their own.
-    pub fn difference(&mut self, wanted: &Ruleset) -> Result<Difference> {
+    pub fn difference(&mut self, wanted: &Ruleset, lines: bool) -> Result<Difference> {
         let plan = Plan::new(wanted, &self.live());
         if plan.is_empty() {
             return Ok(Difference::default());
         }
-        let old = self.firewall.texts();
-        let (new, outcome) = self.firewall.texts_of(wanted)?;
+        let old = if lines { self.firewall.texts() } else { Texts::default() };
+        let (new, outcome) = if lines { self.firewall.texts_of(wanted)? } else { Default::default() };
         let refused = outcome.errors.iter().map(ToString::to_string).collect();
         let mut difference = Difference { changes: Vec::new(), refused };
         for family in Family::ALL {

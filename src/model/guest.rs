@@ -2,7 +2,7 @@
 use std::fmt;
 
 /// A virtual machine or a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GuestKind {
     /// A QEMU virtual machine.
     Vm,
@@ -42,7 +42,7 @@ pub fn parse_net_index(text: &str) -> Option<u8> {
 }
 
 /// A guest's network device on the host; `Display` gives its name: `tap100i0`, `veth200i1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuestDevice {
     /// The kind of the guest.
     pub kind: GuestKind,

@@ -57,13 +57,13 @@ impl Nftables {
     ///
     /// # Errors
     /// When the kernel cannot be asked, or has no network namespace of its own for the wanted rules.
-    pub fn difference(&mut self, wanted: &Arc<Ruleset>) -> Result<Difference> {
+    pub fn difference(&mut self, wanted: &Arc<Ruleset>, lines: bool) -> Result<Difference> {
         let plan = self.firewall.plan(wanted)?;
         if plan.is_empty() {
             return Ok(Difference::default());
         }
-        let old = self.firewall.texts();
-        let (new, outcome) = self.firewall.texts_of(wanted)?;
+        let old = if lines { self.firewall.texts() } else { Default::default() };
+        let (new, outcome) = if lines { self.firewall.texts_of(wanted)? } else { Default::default() };
         let mut difference = Difference { changes: Vec::new(), refused: outcome.faults };
         let nothing = Lines::new();
         for (name, changes) in &plan.tables {

@@ -6,7 +6,7 @@ use crate::model::guest::GuestDevice;
 use std::fmt;
 
 /// Source or destination of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// The node itself.
     Host,
@@ -22,7 +22,7 @@ pub enum End {
 }
 
 /// A guest's device and its bridge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GuestPort {
     /// The device.
     pub device: GuestDevice,

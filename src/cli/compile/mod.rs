@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     }
     if options.diff {
         let compiled = load::read(context, &mut backend)?.compiled;
-        output::data(&diff::text(&backend.difference(&compiled.rules)?))?;
+        output::data(&diff::text(&backend.difference(&compiled.rules, true)?))?;
     } else {
         print(context, &mut backend)?;
     }

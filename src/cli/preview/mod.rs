@@ -8,15 +8,15 @@ pub(super) use alive::Alive;
 use super::args::PreviewOptions;
 use super::candidates::Candidates;
 use super::{Context, check, load, output, require_root};
-use crate::backend::{Compiled, Rules};
+use crate::backend::Compiled;
 use crate::config::in_force;
-use crate::connections::{Comparison, Network, compare};
+use crate::connections::{Comparison, Network, RulesChange, compare};
 use crate::daemon::cut::surroundings;
 use crate::inputs::{File, Tree};
 use crate::lint::Finding;
 use crate::listing::Difference;
 use crate::model::{Origin, Severity};
-use crate::simulate::Sent;
+use crate::parallel;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
     require_root("preview")?;
-    let preview = Preview::make(context, &options.files)?;
+    let preview = Preview::make(context, &options.files, options.diff)?;
     let text = if options.json { render::json(&preview)? } else { preview.text(options.diff) };
     output::data(&text)?;
     preview.permit(options.force)
@@ -39,7 +39,7 @@ pub(super) struct Preview {
     pub tree: Tree,
     /// The findings of `check`.
     findings: Vec<Finding>,
-    /// The chains and sets that would change, line by line.
+    /// The chains and sets that would change; line by line only if that was asked for.
     difference: Difference,
     /// Warnings about traffic that would be accepted.
     warnings: Vec<String>,
@@ -49,11 +49,11 @@ pub(super) struct Preview {
 }
 
 impl Preview {
-    /// Checks and compiles the candidates, and simulates the current connections with both rulesets.
+    /// Checks and compiles the candidates, determines the changed lines if `diff`, and simulates the current connections with both rulesets.
     ///
     /// # Errors
     /// When a candidate does not belong to the configuration, or the tree or the live rules cannot be read.
-    pub(super) fn make(context: &Context, files: &[PathBuf]) -> Result<Self> {
+    pub(super) fn make(context: &Context, files: &[PathBuf], diff: bool) -> Result<Self> {
         let node = context.node()?;
         let candidates = Candidates::read(files, &node)?;
         candidates.only_for(&node)?;
@@ -72,19 +72,18 @@ impl Preview {
         let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
         let wanted = in_force(&Arc::new(candidates.over(&known)), Some(&known)).tree;
         let after = backend.compile(&wanted, facts.collect(&wanted));
-        let alive = Alive::now();
         let network = Network::new(&tree, &node, surroundings());
-        let ask = |sent: &Sent<'_>, rules: &Rules| rules.decide(sent);
-        let comparison = compare(
-            &alive.connections,
-            &network,
-            &|sent| ask(sent, &before.rules),
-            &|sent| ask(sent, &after.rules),
-            processors(),
-        );
+        let (alive, difference) = parallel::both(processors(), Alive::now, || backend.difference(&after.rules, diff));
+        let concerns = before.rules.change_to(&after.rules);
+        let change = RulesChange {
+            before: &|sent| before.rules.decide(sent),
+            after: &|sent| after.rules.decide(sent),
+            concerns: &|from, to, layer| concerns.as_ref().is_some_and(|concerns| concerns(from, to, layer)),
+        };
+        let comparison = compare(&alive.connections, &network, &change, processors());
         Ok(Preview {
             findings,
-            difference: backend.difference(&after.rules)?,
+            difference: difference?,
             warnings: warnings(&before, &after),
             alive,
             comparison,

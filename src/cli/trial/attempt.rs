@@ -29,7 +29,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     if running(&context.root, context.kind).is_none() {
         bail!("the daemon is not running, so the trial would not end: run 'pve-firewall start' first");
     }
-    let preview = Preview::make(context, &options.files)?;
+    let preview = Preview::make(context, &options.files, options.diff)?;
     let people = io::stdin().is_terminal() && io::stderr().is_terminal();
     if people || options.diff || context.verbose {
         output::data(&preview.text(options.diff))?;

@@ -18,6 +18,8 @@ pub struct Set {
     pub size: u32,
     /// Sorted by the text of the entry, which is the order of the lines.
     entries: BTreeMap<EcoString, SetMember>,
+    /// The prefix lengths of the entries, a bit for each; 0 has none.
+    lengths: u128,
     /// The origin of the set.
     pub origin: Origin,
     signature: Remembered<SetName>,
@@ -49,13 +51,14 @@ impl Set {
     #[must_use]
     pub fn new(family: Family, count: usize, origin: Origin) -> Self {
         let size = u32::try_from(count).unwrap_or(u32::MAX >> 1).max(64).next_power_of_two();
-        Set { family, size, entries: BTreeMap::new(), origin, signature: Remembered::default() }
+        Set { family, size, entries: BTreeMap::new(), lengths: 0, origin, signature: Remembered::default() }
     }
 
     /// Adds an entry without host bits, as the kernel stores it. Replaces an existing one.
     pub fn add(&mut self, net: IpNet, nomatch: bool) {
         let net = net.trunc();
         self.signature = Remembered::default();
+        self.lengths |= bit(net.prefix_len());
         self.entries.insert(canonical_net(net).into(), SetMember { net, nomatch });
     }
 
@@ -110,12 +113,16 @@ impl Set {
     /// Whether the address matches the set: the longest matching prefix decides, as in the kernel.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.entries
-            .values()
-            .filter(|entry| entry.net.contains(&address))
-            .max_by_key(|entry| entry.net.prefix_len())
-            .is_some_and(|entry| !entry.nomatch)
+        // an entry is found by its text, so that the time hardly depends on their number
+        let longest_first = (0..=128).rev().filter(|length| *length == 0 || self.lengths & bit(*length) != 0);
+        let mut nets = longest_first.filter_map(|length| IpNet::new(address, length).ok());
+        nets.find_map(|net| self.entries.get(canonical_net(net.trunc()).as_str())).is_some_and(|entry| !entry.nomatch)
     }
+}
+
+/// The bit of a prefix length from 1 to 128; 0 has none.
+fn bit(length: u8) -> u128 {
+    length.checked_sub(1).map_or(0, |at| 1 << at)
 }
 
 /// An address as printed by ipset(8), in the format of inet_ntop(3).

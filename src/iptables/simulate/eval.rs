@@ -3,7 +3,7 @@ use super::Hop;
 use super::{Layer, Packet};
 use crate::iptables::ruleset::{
     AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Match, Physdev, RejectWith, Rule, Ruleset,
-    Side, Target,
+    SetName, Side, Target,
 };
 use crate::model::{Family, Origin};
 use std::collections::BTreeSet;
@@ -80,6 +80,43 @@ impl<'a> AnyRule<'a> {
         }
     }
 
+    /// Whether it can match some packet at a hook, as far as interfaces decide that.
+    pub(super) fn can_match(self, hop: &Hop) -> bool {
+        match self {
+            AnyRule::Ip(rule) => rule.matches.iter().all(|one| matches_hop(one, hop)),
+            AnyRule::Bridge(rule) => rule.matches.iter().all(|one| frame_matches_hop(one, hop)),
+        }
+    }
+
+    /// The chain that it jumps or goes to.
+    pub(super) fn leads_to(self) -> Option<&'a ChainName> {
+        match self {
+            AnyRule::Ip(Rule { target: Target::Jump(chain) | Target::Goto(chain), .. })
+            | AnyRule::Bridge(BridgeRule { target: BridgeTarget::Jump(chain), .. }) => Some(chain),
+            AnyRule::Ip(_) | AnyRule::Bridge(_) => None,
+        }
+    }
+
+    /// The sets that it uses.
+    pub(super) fn sets(self) -> impl Iterator<Item = &'a SetName> {
+        let rule = match self {
+            AnyRule::Ip(rule) => Some(rule),
+            AnyRule::Bridge(_) => None,
+        };
+        rule.into_iter().flat_map(Rule::sets)
+    }
+
+    /// Whether both do the same, whatever their origin is.
+    pub(super) fn acts_like(self, other: Self) -> bool {
+        match (self, other) {
+            (AnyRule::Ip(one), AnyRule::Ip(other)) => one.matches == other.matches && one.target == other.target,
+            (AnyRule::Bridge(one), AnyRule::Bridge(other)) => {
+                one.matches == other.matches && one.target == other.target
+            }
+            (AnyRule::Ip(_), AnyRule::Bridge(_)) | (AnyRule::Bridge(_), AnyRule::Ip(_)) => false,
+        }
+    }
+
     /// Its effect on a matching packet.
     pub(super) fn effect(self, at: &mut Situation<'_>) -> Effect<'a> {
         match self {
@@ -129,8 +166,7 @@ impl Situation<'_> {
     fn matches(&self, one: &Match) -> bool {
         let packet = self.packet;
         match one {
-            Match::InInterface(interface) => self.hop.entered_by().is_some_and(|name| interface.covers(name)),
-            Match::OutInterface(interface) => self.hop.left_by().is_some_and(|name| interface.covers(name)),
+            Match::InInterface(_) | Match::OutInterface(_) | Match::Physdev(_) => matches_hop(one, self.hop),
             Match::Address(side, nets) => {
                 self.address(*side).is_some_and(|address| nets.value.iter().any(|net| net.contains(&address)))
             }
@@ -162,7 +198,6 @@ impl Situation<'_> {
             }
             Match::AddrType(side, kind) => self.address(*side).is_some_and(|one| self.is_of(one, *kind)),
             Match::Conntrack(states) => self.state.is_some_and(|state| states.contains(&state)),
-            Match::Physdev(physdev) => self.matches_port(physdev),
             Match::NotFromMac(mac) => packet.mac.is_some_and(|one| one != mac.value),
             Match::Mark { value, mask } => self.mark & mask == *value,
             Match::TcpFlags { negated, mask, set } => {
@@ -170,14 +205,6 @@ impl Situation<'_> {
             }
             // a single packet does not exceed a rate
             Match::HashLimit(_) => false,
-        }
-    }
-
-    fn matches_port(&self, physdev: &Physdev) -> bool {
-        let Hop::Bridge { from, to, .. } = self.hop else { return false };
-        match physdev {
-            Physdev::In(device) | Physdev::Any(device) => device.covers(from),
-            Physdev::Out(device) | Physdev::OutFirst(device) => device.covers(to),
         }
     }
 
@@ -204,7 +231,6 @@ impl Situation<'_> {
     }
 
     fn matches_frame(&self, one: &BridgeMatch) -> bool {
-        let Hop::Bridge { from, to, .. } = self.hop else { return false };
         match one {
             BridgeMatch::Protocol(name) => {
                 let own = match self.packet.layer {
@@ -215,14 +241,37 @@ impl Situation<'_> {
                 };
                 name.as_str().eq_ignore_ascii_case(own)
             }
-            BridgeMatch::InInterface(interface) => interface.covers(from),
-            BridgeMatch::OutInterface(interface) => interface.covers(to),
+            BridgeMatch::InInterface(_) | BridgeMatch::OutInterface(_) => frame_matches_hop(one, self.hop),
             BridgeMatch::NotFrom(mac) => self.packet.mac.is_some_and(|one| one != *mac),
             BridgeMatch::ArpSource(net) => match self.packet.source {
                 Some(IpAddr::V4(source)) => self.packet.layer == Layer::Arp && net.contains(&source),
                 _ => false,
             },
         }
+    }
+}
+
+/// Whether a match on interfaces covers those of a hop; true for any other match.
+fn matches_hop(one: &Match, hop: &Hop) -> bool {
+    match one {
+        Match::InInterface(interface) => hop.entered_by().is_some_and(|name| interface.covers(name)),
+        Match::OutInterface(interface) => hop.left_by().is_some_and(|name| interface.covers(name)),
+        Match::Physdev(physdev) => match (hop, physdev) {
+            (Hop::Bridge { from, .. }, Physdev::In(device) | Physdev::Any(device)) => device.covers(from),
+            (Hop::Bridge { to, .. }, Physdev::Out(device) | Physdev::OutFirst(device)) => device.covers(to),
+            (Hop::Route { .. } | Hop::Input { .. } | Hop::Output { .. }, _) => false,
+        },
+        _ => true,
+    }
+}
+
+/// The same for a match of ebtables.
+fn frame_matches_hop(one: &BridgeMatch, hop: &Hop) -> bool {
+    match (one, hop) {
+        (BridgeMatch::InInterface(interface), Hop::Bridge { from, .. }) => interface.covers(from),
+        (BridgeMatch::OutInterface(interface), Hop::Bridge { to, .. }) => interface.covers(to),
+        (BridgeMatch::InInterface(_) | BridgeMatch::OutInterface(_), _) => false,
+        _ => true,
     }
 }
 

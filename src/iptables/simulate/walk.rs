@@ -3,7 +3,7 @@ use super::Hop;
 use super::Layer;
 use super::eval::{AnyRule, Effect, Situation, Verdict};
 use crate::iptables::names;
-use crate::iptables::ruleset::{ChainName, Ruleset, Target};
+use crate::iptables::ruleset::{BridgeRule, ChainName, Rule, Ruleset, Target};
 use crate::model::Family;
 
 /// The tables that decide at a hook: the table `filter` of one tool.
@@ -36,24 +36,78 @@ impl Tables {
         }
     }
 
-    /// Whether a chain rejects packets with a reply.
-    fn answers(self, ruleset: &Ruleset, chain: &ChainName) -> bool {
-        let Tables::Ip(family) = self else { return false };
-        let rules = ruleset.filter[family].get(chain).map_or(&[][..], |chain| chain.rules());
-        rules.iter().any(|rule| matches!(rule.target, Target::Reject(_)))
-    }
-
-    fn rule<'a>(self, ruleset: &'a Ruleset, chain: &ChainName, index: usize) -> Option<(&'a ChainName, AnyRule<'a>)> {
+    /// A chain and its rules.
+    pub(super) fn chain<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> Option<(&'a ChainName, Rules<'a>)> {
         match self {
             Tables::Bridge => {
-                let (name, chain) = ruleset.bridge.get_key_value(chain)?;
-                Some((name, AnyRule::Bridge(chain.rules().get(index)?)))
+                ruleset.bridge.get_key_value(name).map(|(name, chain)| (name, Rules::Bridge(chain.rules())))
             }
             Tables::Ip(family) => {
-                let (name, chain) = ruleset.filter[family].get_key_value(chain)?;
-                Some((name, AnyRule::Ip(chain.rules().get(index)?)))
+                ruleset.filter[family].get_key_value(name).map(|(name, chain)| (name, Rules::Ip(chain.rules())))
             }
         }
+    }
+
+    /// The rules of a chain; none if it does not exist.
+    fn rules<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> Rules<'a> {
+        self.chain(ruleset, name).map_or(Rules::Ip(&[]), |(_, rules)| rules)
+    }
+
+    /// The chains that a hook's built-in chain jumps to, in order.
+    pub(super) fn entries(hop: &Hop) -> impl Iterator<Item = ChainName> {
+        let failsafe = matches!(hop, Hop::Input { .. } | Hop::Output { .. }).then(|| names::FAILSAFE.into());
+        failsafe.into_iter().chain([names::entry(hop.hook())])
+    }
+
+    /// The names of all chains.
+    pub(super) fn names(self, ruleset: &Ruleset) -> impl Iterator<Item = &ChainName> {
+        let (bridge, ip) = match self {
+            Tables::Bridge => (Some(ruleset.bridge.keys()), None),
+            Tables::Ip(family) => (None, Some(ruleset.filter[family].keys())),
+        };
+        bridge.into_iter().flatten().chain(ip.into_iter().flatten())
+    }
+}
+
+/// The rules of a chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rules<'a> {
+    Bridge(&'a [BridgeRule]),
+    Ip(&'a [Rule]),
+}
+
+impl<'a> Rules<'a> {
+    fn get(self, index: usize) -> Option<AnyRule<'a>> {
+        match self {
+            Rules::Bridge(rules) => rules.get(index).map(AnyRule::Bridge),
+            Rules::Ip(rules) => rules.get(index).map(AnyRule::Ip),
+        }
+    }
+
+    /// The rules, first to last.
+    pub(super) fn iter(self) -> impl Iterator<Item = AnyRule<'a>> {
+        (0..).map_while(move |index| self.get(index))
+    }
+
+    pub(super) fn len(self) -> usize {
+        match self {
+            Rules::Bridge(rules) => rules.len(),
+            Rules::Ip(rules) => rules.len(),
+        }
+    }
+
+    /// Whether both are the same rules in memory.
+    pub(super) fn is_identical(self, other: Self) -> bool {
+        match (self, other) {
+            (Rules::Bridge(one), Rules::Bridge(other)) => std::ptr::eq(one, other),
+            (Rules::Ip(one), Rules::Ip(other)) => std::ptr::eq(one, other),
+            (Rules::Bridge(_), Rules::Ip(_)) | (Rules::Ip(_), Rules::Bridge(_)) => false,
+        }
+    }
+
+    /// Whether one rejects packets with a reply.
+    fn answer(self) -> bool {
+        matches!(self, Rules::Ip(rules) if rules.iter().any(|rule| matches!(rule.target, Target::Reject(_))))
     }
 }
 
@@ -96,7 +150,8 @@ pub struct Walk<'a> {
 
 /// A chain that is being evaluated.
 struct Frame<'a> {
-    chain: ChainName,
+    chain: &'a ChainName,
+    rules: Rules<'a>,
     next: usize,
     depth: usize,
     callers: Vec<Caller<'a>>,
@@ -123,19 +178,18 @@ enum Call {
 /// Evaluates the rules of a hook, beginning with the chain that its built-in chain jumps to (`-A INPUT -j PVEFW-INPUT`).
 pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
     let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
-    let entry = names::entry(at.hop.hook());
-    let mut frames = vec![Frame { chain: entry, next: 0, depth: 0, callers: Vec::new() }];
-    // its jump comes before that of the entry chain
-    if matches!(at.hop, Hop::Input { .. } | Hop::Output { .. }) {
-        frames.push(Frame { chain: names::FAILSAFE.into(), next: 0, depth: 0, callers: Vec::new() });
-    }
+    let entered = Tables::entries(at.hop).filter_map(|name| tables.chain(ruleset, &name));
+    let mut frames: Vec<Frame<'a>> =
+        entered.map(|(chain, rules)| Frame { chain, rules, next: 0, depth: 0, callers: Vec::new() }).collect();
+    // the first one is on top
+    frames.reverse();
     while let Some(frame) = frames.last_mut() {
-        let Some((chain, rule)) = tables.rule(ruleset, &frame.chain, frame.next) else {
+        let Some(rule) = frame.rules.get(frame.next) else {
             walk.leave(frames.pop());
             continue;
         };
         frame.next += 1;
-        let step = Step { depth: frame.depth, chain, rule, matched: rule.matches(at) };
+        let step = Step { depth: frame.depth, chain: frame.chain, rule, matched: rule.matches(at) };
         walk.steps.push(step);
         if !step.matched {
             continue;
@@ -152,21 +206,22 @@ pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<
                 return walk;
             }
             Effect::Jump(to) => {
-                let how = if tables.answers(ruleset, to) { Call::Errand } else { Call::Jump };
-                let below = frame.below(to, step, how);
+                let rules = tables.rules(ruleset, to);
+                let how = if rules.answer() { Call::Errand } else { Call::Jump };
+                let below = frame.below((to, rules), step, how);
                 frames.push(below);
             }
-            Effect::Goto(to) => *frame = frame.below(to, step, Call::Goto),
+            Effect::Goto(to) => *frame = frame.below((to, tables.rules(ruleset, to)), step, Call::Goto),
         }
     }
     walk
 }
 
 impl<'a> Frame<'a> {
-    fn below(&self, chain: &ChainName, step: Step<'a>, how: Call) -> Self {
+    fn below(&self, (chain, rules): (&'a ChainName, Rules<'a>), step: Step<'a>, how: Call) -> Self {
         let callers = self.callers.iter().cloned().chain([Caller { step, how }]).collect();
         let depth = self.depth + usize::from(how != Call::Goto);
-        Frame { chain: chain.clone(), next: 0, depth, callers }
+        Frame { chain, rules, next: 0, depth, callers }
     }
 }
 
