@@ -56,12 +56,7 @@ pub struct RulesChange<'a> {
 /// Simulates connections with two rulesets as if they started now, as far as the change concerns them. Related ones
 /// have the verdict of their masters.
 #[must_use]
-pub fn compare(
-    connections: &[Connection],
-    network: &Network,
-    change: &RulesChange<'_>,
-    threads: usize,
-) -> Comparison {
+pub fn compare(connections: &[Connection], network: &Network, change: &RulesChange<'_>, threads: usize) -> Comparison {
     let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
     let find = |connection: &Connection| match Beginning::of(connection, network) {
         Err(why) => Finding::Unjudged(why),
@@ -120,12 +115,7 @@ impl Concerned<'_> {
     }
 }
 
-fn find(
-    connection: &Connection,
-    beginning: &Beginning,
-    network: &Network,
-    change: &RulesChange<'_>,
-) -> Finding {
+fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_>) -> Finding {
     let Beginning { packet, from, to } = beginning;
     let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
     let answer = (change.after)(&sent);
@@ -155,5 +145,130 @@ impl Comparison {
             }
             Finding::Unjudged(why) => *self.unjudged.entry(why).or_default() += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::tests::{network, tree};
+    use super::*;
+    use crate::backend::{Backend, Rules, VariantChoice};
+    use crate::inputs::{Facts, File};
+    use crate::model::BackendKind;
+    use crate::nflog::conntrack::{Detail, DirectionZones};
+    use crate::system::root::Root;
+
+    const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[IPSET friends]\n10.0.0.7\n[group web]\nIN ACCEPT -p tcp -dport 80\n";
+    const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nGROUP web\nIN ACCEPT -p tcp -dport 443 -source +friends\n";
+
+    fn rules(changes: &[(&str, &str)]) -> Rules {
+        let mut tree = tree();
+        let files = [
+            ("firewall/cluster.fw", CLUSTER),
+            ("firewall/100.fw", GUEST),
+            ("firewall/200.fw", "[OPTIONS]\nenable: 1\n"),
+        ];
+        for (path, text) in files.iter().chain(changes) {
+            tree.files.insert((*path).into(), File::Content(text.as_bytes().into()));
+        }
+        let facts = Facts { node: "n1".into(), protocols: "tcp 6 TCP\n".into(), ..Facts::default() };
+        let mut backend = Backend::new(BackendKind::Iptables, &Root::default(), VariantChoice::default(), 1).offline();
+        let compiled = backend.compile(&tree, facts);
+        assert!(compiled.reports.is_empty(), "{:?}", compiled.reports);
+        compiled.rules
+    }
+
+    fn connection(source: &str, dest: &str, dport: u16) -> Connection {
+        let tuple = |source: &str, dest: &str, ports: (u16, u16)| Tuple {
+            source: source.parse().unwrap(),
+            dest: dest.parse().unwrap(),
+            protocol: 6,
+            detail: Detail::Ports { source: ports.0, dest: ports.1 },
+        };
+        Connection {
+            original: tuple(source, dest, (40_000, dport)),
+            reply: tuple(dest, source, (dport, 40_000)),
+            master: None,
+            zone: 0,
+            direction_zones: DirectionZones::default(),
+            id: None,
+            answered: true,
+            over: false,
+        }
+    }
+
+    fn connections() -> Vec<Connection> {
+        let ends = ["10.0.0.1", "10.0.0.7", "10.0.0.8", "10.0.0.100", "10.0.1.101", "10.0.0.200", "192.0.2.7"];
+        let pairs = ends.iter().flat_map(|one| ends.iter().map(move |other| (*one, *other)));
+        let different = pairs.filter(|(one, other)| one != other);
+        different.flat_map(|(one, other)| [22, 80, 443, 8006].map(|port| connection(one, other, port))).collect()
+    }
+
+    /// What a difference does not concern has the same verdict under both rulesets; each of these changes concerns something
+    /// and leaves something alone.
+    #[test]
+    fn only_connections_that_a_difference_concerns_are_simulated() {
+        let guest = "firewall/100.fw";
+        let changes: [(&str, String); 8] = [
+            (guest, GUEST.replace("GROUP web\n", "")),
+            (guest, GUEST.replace("enable: 1", "enable: 0")),
+            (guest, GUEST.replace("[RULES]", "[RULES]\nOUT DROP")),
+            ("firewall/200.fw", "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\npolicy_out: REJECT\n".into()),
+            ("firewall/cluster.fw", CLUSTER.replace("10.0.0.7", "10.0.0.8")),
+            ("firewall/cluster.fw", CLUSTER.replace("-dport 80", "-dport 80 -source 10.0.0.8")),
+            ("firewall/cluster.fw", CLUSTER.replace("22,8006", "8006")),
+            ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n".into()),
+        ];
+        let (network, connections) = (network(), connections());
+        let before = rules(&[]);
+        for (path, text) in &changes {
+            let after = rules(&[(path, text)]);
+            for (before, after) in [(&before, &after), (&after, &before)] {
+                let concerns = before.change_to(after).expect("a change");
+                let change = RulesChange {
+                    before: &|sent| before.decide(sent),
+                    after: &|sent| after.decide(sent),
+                    concerns: &concerns,
+                };
+                let (mut concerned, mut refused) = (0, Vec::new());
+                for one in &connections {
+                    let Ok(beginning) = Beginning::of(one, &network) else { continue };
+                    let concerns = concerns(&beginning.from, &beginning.to, beginning.packet.layer);
+                    concerned += usize::from(concerns);
+                    if let Finding::Refused(one) = find(one, &beginning, &network, &change) {
+                        assert!(concerns, "{path} {text}: {one:?}");
+                        refused.push(*one);
+                    }
+                }
+                assert!(concerned > 0 && concerned < connections.len(), "{path} {text}: {concerned}");
+                let comparison = compare(&connections, &network, &change, 1);
+                refused.sort_by_key(|one| (one.guest, one.connection.original, one.connection.zone));
+                assert_eq!(comparison.refused, refused, "{path} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_no_rule_is_no_difference() {
+        let (before, commented) = (rules(&[]), rules(&[("firewall/100.fw", &format!("# moved down\n{GUEST}"))]));
+        assert!(!before.are(&commented), "the lines of the rules differ");
+        assert!(before.change_to(&commented).is_none());
+    }
+
+    #[test]
+    fn related_connections_have_the_verdict_of_the_first_master() {
+        let first = connection("10.0.0.7", "10.0.0.100", 443);
+        let second = Connection { master: Some(first.original), ..connection("10.0.0.7", "10.0.0.100", 5000) };
+        let third = Connection { master: Some(second.original), ..connection("10.0.0.100", "10.0.0.7", 5001) };
+        let orphan = Connection { master: Some(third.reply), ..connection("10.0.0.7", "10.0.0.100", 5002) };
+        let (before, after) = (rules(&[]), rules(&[("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]));
+        let concerns = before.change_to(&after).expect("a change");
+        let change =
+            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
+        let comparison = compare(&[third, orphan, second, first], &network(), &change, 1);
+        let refused: Vec<Connection> = comparison.refused.iter().map(|one| one.connection).collect();
+        assert_eq!(refused.len(), 3, "{comparison:?}");
+        assert!([first, second, third].iter().all(|one| refused.contains(one)), "{refused:?}");
+        assert_eq!(comparison.unjudged, BTreeMap::from([(Unjudged::Orphan, 1)]));
     }
 }

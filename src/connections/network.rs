@@ -148,8 +148,8 @@ pub(super) mod tests {
     use super::*;
     use crate::inputs::File;
 
-    /// A node with the address 10.0.0.1, two VMs and a container.
-    pub fn network() -> Network {
+    /// The configuration of two VMs and a container.
+    pub fn tree() -> Tree {
         let files = [
             ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:00:64,bridge=vmbr0,firewall=1\n"),
             (
@@ -162,7 +162,11 @@ pub(super) mod tests {
             ),
         ];
         let file = |(path, text): (&str, &str)| (path.into(), File::Content(text.as_bytes().into()));
-        let tree = Tree { root: "/etc/pve".into(), files: files.map(file).into() };
+        Tree { root: "/etc/pve".into(), files: files.map(file).into() }
+    }
+
+    /// A node with the address 10.0.0.1 and these guests.
+    pub fn network() -> Network {
         let surroundings = Surroundings {
             own: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
             neighbours: vec![
@@ -177,7 +181,7 @@ pub(super) mod tests {
                 .into(),
             routes_v6: String::new(),
         };
-        Network::new(&tree, "n1", surroundings)
+        Network::new(&tree(), "n1", surroundings)
     }
 
     #[test]

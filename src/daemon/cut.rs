@@ -61,13 +61,9 @@ impl Cutter {
         let mut tracked = Tracked::open()?;
         let connections = tracked.list()?;
         let network = Network::new(tree, node, surroundings());
-        let change = RulesChange {
-            before: &|sent| before.decide(sent),
-            after: &|sent| after.decide(sent),
-            concerns: &concerns,
-        };
-        let Comparison { refused, .. } =
-            compare(&connections, &network, &change, processors());
+        let change =
+            RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
+        let Comparison { refused, .. } = compare(&connections, &network, &change, processors());
         let mut unnamed = 0;
         for one in refused {
             if tracked.delete(&one.connection)? {

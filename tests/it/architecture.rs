@@ -67,7 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ]),
     ("cli", &[
         "backend", "builtin", "config", "connections", "daemon", "health", "inputs", "lint", "listing", "model", "nflog",
-        "node", "paths", "pmxcfs", "simulate", "system", "trial",
+        "node", "parallel", "paths", "pmxcfs", "simulate", "system", "trial",
     ]),
 ];
 

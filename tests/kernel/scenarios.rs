@@ -5,7 +5,7 @@
 mod connections;
 mod filters;
 mod floods;
-mod ftp;
+pub mod ftp;
 mod guest;
 mod health;
 mod host;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 mod alive;
 mod failsafe;
 mod newcomer;
+mod related;
+mod terminal;
 mod withstand;
 
 /// A rule of the configuration's own guest, and one of the candidate.

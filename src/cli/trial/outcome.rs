@@ -16,6 +16,10 @@ pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option
     if let Some(end) = said_by_daemon(context, trial) {
         return Some(end);
     }
+    if is_in_force(context, trial) {
+        // the daemon removes it first, and then the rules
+        return None;
+    }
     // no daemon has seen its end: compare the files of the configuration
     let is_there = |path: &str, content: &Content| {
         let now = files::read_optional(&context.config.join(path)).ok().flatten().unwrap_or_default();

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 
 /// Only port 21 is accepted, and outgoing only packets of established connections.
-const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN FTP(ACCEPT)\n";
+pub const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN FTP(ACCEPT)\n";
 const GREETING: &str = "hello by FTP";
 /// curl(1): the transfer took too long.
 const TIMED_OUT: i32 = 28;
 
-fn server(site: &Site) -> Program {
+pub fn server(site: &Site) -> Program {
     let folder = site.root().join("ftp");
     fs::create_dir_all(folder.join("files")).unwrap();
     fs::write(folder.join("files/greeting"), GREETING).unwrap();

@@ -1,0 +1,137 @@
+//! `try` on a terminal: it asks, counts down, and obeys the keyboard.
+use super::{NEW, OLD, site, stop, trial};
+use crate::node::{GUEST, Node, until};
+use crate::wait::{WaitInTime, until_ok};
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+
+/// A `try` with a pseudo-terminal of its own.
+struct Attempt {
+    child: Child,
+    keyboard: File,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Attempt {
+    fn new(node: &Node, options: &[&str]) -> Self {
+        let file = node.path("root/100.fw");
+        let command = node.command(&[&["try"], options, &[file.to_str().unwrap()]].concat());
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        // the terminal sends signals to the processes that it controls
+        let mut attempt = Command::new("setsid");
+        attempt.env("NO_COLOR", "1");
+        attempt.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        attempt.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        let child = attempt.spawn().unwrap();
+        // only the child keeps the terminal's other end open
+        drop(attempt);
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut screen, text) = (File::from(master.try_clone().unwrap()), shown.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // reading from a terminal fails once its last program has ended
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        });
+        Attempt { child, keyboard: master.into(), shown }
+    }
+
+    fn shows(&self, text: &str) {
+        until_ok(&format!("'{text}' on the terminal"), || {
+            let shown = self.shown.lock().unwrap();
+            shown.contains(text).then_some(()).ok_or_else(|| shown.clone())
+        });
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Its exit status, after this text.
+    #[track_caller]
+    fn ends(mut self, text: &str, status: i32) {
+        assert_eq!(self.child.wait_in_time().code(), Some(status), "{}", self.shown.lock().unwrap());
+        self.shows(text);
+    }
+}
+
+#[test]
+fn enter_confirms_what_was_agreed_to() {
+    let (node, daemon) = site("pvefw-enter");
+    let mut attempt = Attempt::new(&node, &["--for", "120"]);
+    attempt.shows("Try this for 120 s? [y/N] ");
+    attempt.shows("update ip4 filter: tap100i0-IN");
+    assert_eq!(trial(&node), None);
+    attempt.types("y\n");
+    node.until_live(NEW);
+    attempt.shows("\r100.fw: 118 s left. Enter confirms, Ctrl-C reverts");
+    assert!(!attempt.shown.lock().unwrap().contains("121 s left"));
+    attempt.types("\n");
+    attempt.ends("100.fw: confirmed", 0);
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
+    assert!(node.rules().contains(NEW));
+    stop(&node, daemon);
+}
+
+#[test]
+fn ctrl_c_reverts_at_once() {
+    let (node, daemon) = site("pvefw-ctrl-c");
+    let mut attempt = Attempt::new(&node, &["--for", "600", "--yes"]);
+    node.until_live(NEW);
+    attempt.shows("s left. Enter confirms");
+    attempt.types("\u{3}");
+    attempt.ends("100.fw: reverted", 3);
+    assert!(node.rules().contains(OLD) && !node.rules().contains(NEW), "the command waits for the rules");
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
+    stop(&node, daemon);
+}
+
+#[test]
+fn nothing_begins_without_a_yes() {
+    let (node, daemon) = site("pvefw-no");
+    for answer in ["n\n", "\n", "\u{4}"] {
+        let mut attempt = Attempt::new(&node, &[]);
+        attempt.shows("[y/N] ");
+        attempt.types(answer);
+        attempt.ends("canceled", 1);
+        assert_eq!(trial(&node), None, "{answer:?}");
+    }
+    let mut attempt = Attempt::new(&node, &[]);
+    attempt.shows("[y/N] ");
+    attempt.types("\u{3}");
+    assert!(!attempt.child.wait_in_time().success());
+    assert!(trial(&node).is_none() && node.rules().contains(OLD));
+    stop(&node, daemon);
+}
+
+#[test]
+fn without_a_key_the_trial_ends_at_its_deadline() {
+    let (node, daemon) = site("pvefw-no-key");
+    let attempt = Attempt::new(&node, &["--for", "3", "--yes"]);
+    attempt.shows("100.fw: 1 s left");
+    attempt.ends("100.fw: reverted: it was not confirmed in time", 3);
+    node.until_live(OLD);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_lost_terminal_does_not_keep_the_trial() {
+    let (node, daemon) = site("pvefw-lost");
+    let Attempt { mut child, keyboard, shown } = Attempt::new(&node, &["--for", "6", "--yes"]);
+    node.until_live(NEW);
+    until("the countdown", || shown.lock().unwrap().contains("s left").then_some(()));
+    // the last descriptor of the terminal is that of the thread that reads from it
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGHUP).unwrap();
+    drop(keyboard);
+    assert_eq!(child.wait_in_time().code(), Some(1));
+    assert!(node.rules().contains(NEW) && trial(&node).is_some(), "it can be confirmed in another session");
+    node.until_live(OLD);
+    assert_eq!(node.logged("trial of 100.fw: reverted: it was not confirmed in time"), 1);
+    stop(&node, daemon);
+}
