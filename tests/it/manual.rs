@@ -9,7 +9,7 @@ use pve_firewall::model::FileKind;
 use std::fs;
 use std::process::Command;
 
-const PAGES: [&str; 3] = ["pve-firewall.8", "pvefw-logger.8", "pve-firewall.fw.5"];
+const PAGES: [&str; 4] = ["pve-firewall.8", "pvefw-logger.8", "proxmox-firewall.8", "pve-firewall.fw.5"];
 
 fn path(page: &str) -> String {
     format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"))
