@@ -327,6 +327,7 @@ impl Compiled {
         let devices = || configuration.guests.iter().map(|guest| guest.filtered_devices()).filter(|count| *count > 0);
         let handled = Handled { guests: devices().count(), devices: devices().sum(), host: host.enable };
         let mut reports: Vec<Report> = configuration.reports().cloned().collect();
+        reports.extend(crate::nftables::limits::reports(&configuration));
         reports.sort();
         reports.dedup();
         Compiled {

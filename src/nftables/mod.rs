@@ -5,6 +5,7 @@ pub mod apply;
 pub mod backend;
 pub mod compile;
 pub mod json;
+pub mod limits;
 pub mod live;
 pub mod names;
 pub mod plan;

@@ -39,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
     ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),
+    ("nftables/limits", &["config", "model", "nftables/names"]),
     ("nftables/json", &["model", "nftables/names", "nftables/ruleset"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
@@ -56,7 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &[
         "config", "health", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
         "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
-        "nftables/compile", "nftables/json", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
+        "nftables/compile", "nftables/json", "nftables/limits", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
         "system",
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),

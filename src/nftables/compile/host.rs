@@ -131,15 +131,20 @@ fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
 
 fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>) {
     let origin: Origin = made(crate::paths::COROSYNC);
-    let ports = || udp(End::Destination, COROSYNC.0, COROSYNC.1);
+    // a link may be given a port of its own
+    let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
+    let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();
+    let ports = || all.iter().map(|(first, last)| udp(End::Destination, *first, *last));
     if corosync.multicast {
         for groups in ["224.0.0.0/4", "ff00::/8"] {
-            rules.rule([net(End::Destination, groups), ports()], Action::Accept, &origin);
+            ports().for_each(|port| rules.rule([net(End::Destination, groups), port], Action::Accept, &origin));
         }
     }
     for (mine, theirs) in &corosync.pairs {
         let (from, to) = if direction == Direction::Out { (mine, theirs) } else { (theirs, mine) };
-        rules.rule([address(End::Source, *from), address(End::Destination, *to), ports()], Action::Accept, &origin);
+        for port in ports() {
+            rules.rule([address(End::Source, *from), address(End::Destination, *to), port], Action::Accept, &origin);
+        }
     }
 }
 
