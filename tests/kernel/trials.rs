@@ -215,7 +215,9 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
     let cluster = candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     let error = node.fails(&["try", &cluster]);
     assert!(error.contains("a trial is running: 100.fw, ") && error.contains("s left"), "{error}");
-    assert!(trial(&node).is_some() && !node.rules().contains("--dport 8007"));
+    // the daemon writes its status after the rules
+    until("the first trial in the status", || trial(&node));
+    assert!(!node.rules().contains("--dport 8007"));
     node.ok(&["revert"]);
     ended(first, 3);
     // of two that begin at the same time, one is
