@@ -10,7 +10,7 @@ use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
 use crate::iptables::simulate::ChangedRules;
 use crate::listing::{Count, Difference, Listing};
-use crate::model::{BackendKind, Report};
+use crate::model::{BackendKind, Handled, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
 use crate::node::Localnet;
@@ -63,17 +63,6 @@ pub struct Compiled {
     pub localnet: Localnet,
     /// Guests and devices with rules.
     pub handled: Handled,
-}
-
-/// The firewalled parts of the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handled {
-    /// The number of guests with at least one device with rules.
-    pub guests: usize,
-    /// The number of devices with rules.
-    pub devices: usize,
-    /// Whether the node itself has rules.
-    pub host: bool,
 }
 
 /// The rules of a backend. Shared with its compiler: an unchanged configuration gives the same value.
@@ -301,7 +290,6 @@ impl Compiled {
             localnet,
             handled,
         } = compiled;
-        let crate::iptables::compile::Handled { guests, devices, host } = handled;
         Compiled {
             configuration,
             enabled,
@@ -311,7 +299,7 @@ impl Compiled {
             reports,
             settings,
             localnet,
-            handled: Handled { guests, devices, host },
+            handled,
         }
     }
 

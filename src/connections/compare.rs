@@ -155,7 +155,7 @@ mod tests {
     use crate::backend::{Backend, Rules, VariantChoice};
     use crate::inputs::{Facts, File};
     use crate::model::BackendKind;
-    use crate::nflog::conntrack::{Detail, DirectionZones};
+    use crate::nflog::conntrack::Detail;
     use crate::system::root::Root;
 
     const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[IPSET friends]\n10.0.0.7\n[group web]\nIN ACCEPT -p tcp -dport 80\n";
@@ -185,16 +185,7 @@ mod tests {
             protocol: 6,
             detail: Detail::Ports { source: ports.0, dest: ports.1 },
         };
-        Connection {
-            original: tuple(source, dest, (40_000, dport)),
-            reply: tuple(dest, source, (dport, 40_000)),
-            master: None,
-            zone: 0,
-            direction_zones: DirectionZones::default(),
-            id: None,
-            answered: true,
-            over: false,
-        }
+        Connection::between(tuple(source, dest, (40_000, dport)), tuple(dest, source, (dport, 40_000)))
     }
 
     fn connections() -> Vec<Connection> {

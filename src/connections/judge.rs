@@ -115,7 +115,6 @@ impl fmt::Display for Unjudged {
 mod tests {
     use super::super::network::tests::network;
     use super::*;
-    use crate::nflog::conntrack::DirectionZones;
 
     fn tuple(source: &str, dest: &str) -> Tuple {
         let ends = [source, dest].map(|text| text.parse::<std::net::SocketAddr>().unwrap());
@@ -124,16 +123,7 @@ mod tests {
     }
 
     fn connection(original: Tuple, reply: Tuple) -> Connection {
-        Connection {
-            original,
-            reply,
-            master: None,
-            zone: 0,
-            direction_zones: DirectionZones::default(),
-            id: Some(1),
-            answered: true,
-            over: false,
-        }
+        Connection { id: Some(1), ..Connection::between(original, reply) }
     }
 
     fn judged(original: (&str, &str), reply: (&str, &str)) -> String {

@@ -2,7 +2,7 @@
 use super::names::{Name, TableName};
 use super::ruleset::{
     Action, Addresses, Chain, CtState, DynamicSet, End, Helper, Interval, Limit, Map, MapKey, Match, PacketType,
-    Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget,
+    Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget, ip, with_ports,
 };
 use crate::model::{Family, Interface, MacAddr, TimeUnit};
 use serde_json::{Value, json};
@@ -177,13 +177,6 @@ fn payload(protocol: &str, field: &str) -> Value {
     json!({ "payload": { "protocol": protocol, "field": field } })
 }
 
-fn ip(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
 fn one_match(one: &Match) -> Vec<Value> {
     let is = |left: Value, right: Value| vec![compare(false, &left, &right)];
     let is_not = |left: Value, right: Value| vec![compare(true, &left, &right)];
@@ -217,7 +210,7 @@ fn one_match(one: &Match) -> Vec<Value> {
                 Addresses::Interval(range) => interval(range),
                 Addresses::Set(_, name) => json!(format!("@{name}")),
             };
-            vec![compare(*negated, &payload(ip(addresses.family()), address(*end)), &right)]
+            vec![compare(*negated, &payload(ip(addresses.family()), end.address()), &right)]
         }
         Match::Ct(state) => {
             let states = match state {
@@ -231,7 +224,7 @@ fn one_match(one: &Match) -> Vec<Value> {
             vec![compare(*negated, &json!({ "&": [payload("tcp", "flags"), mask.0] }), &json!(set.0))]
         }
         Match::Broadcast(end) => {
-            is(json!({ "fib": { "result": "type", "flags": [address(*end)] } }), json!("broadcast"))
+            is(json!({ "fib": { "result": "type", "flags": [end.address()] } }), json!("broadcast"))
         }
         Match::Anycast => is(json!({ "fib": { "result": "type", "flags": ["daddr"] } }), json!("anycast")),
         Match::PacketType(PacketType::Broadcast) => is(meta("pkttype"), json!("broadcast")),
@@ -239,25 +232,10 @@ fn one_match(one: &Match) -> Vec<Value> {
     }
 }
 
-fn address(end: End) -> &'static str {
-    match end {
-        End::Source => "saddr",
-        End::Destination => "daddr",
-    }
-}
-
 fn of_port(protocol: u8, end: End, right: &Value) -> Vec<Value> {
-    let name = match protocol {
-        6 => "tcp",
-        17 => "udp",
-        33 => "dccp",
-        132 => "sctp",
-        136 => "udplite",
-        _ => "th",
-    };
-    let field = if end == End::Source { "sport" } else { "dport" };
+    let name = with_ports(protocol);
     let guard = (name == "th").then(|| compare(false, &meta("l4proto"), &json!(protocol)));
-    guard.into_iter().chain([compare(false, &payload(name, field), right)]).collect()
+    guard.into_iter().chain([compare(false, &payload(name, end.port()), right)]).collect()
 }
 
 fn statements(action: &Action) -> Vec<Value> {

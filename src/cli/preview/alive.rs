@@ -1,5 +1,5 @@
 //! The currently tracked connections.
-use crate::nflog::conntrack::{Connection, Detail, DirectionZones, Tuple};
+use crate::nflog::conntrack::{Connection, Detail, Tuple};
 use crate::system::netlink::Tracked;
 use crate::system::session::{self, ADMIN_PORTS};
 use std::collections::BTreeSet;
@@ -50,14 +50,5 @@ fn untracked(original: Tuple) -> Connection {
         Detail::Ports { source, dest } => Detail::Ports { source: dest, dest: source },
         other => other,
     };
-    Connection {
-        original,
-        reply: Tuple { source: original.dest, dest: original.source, detail, ..original },
-        master: None,
-        zone: 0,
-        direction_zones: DirectionZones::default(),
-        id: None,
-        answered: true,
-        over: false,
-    }
+    Connection::between(original, Tuple { source: original.dest, dest: original.source, detail, ..original })
 }

@@ -17,7 +17,7 @@ mod sets;
 mod shared_config;
 mod standard;
 
-use crate::model::{Family, LogRatelimit, Report, Scope, SetRef, Verdict};
+use crate::model::{Family, Handled, LogRatelimit, Report, Scope, SetRef, Verdict};
 pub use incremental::Compiler;
 
 use crate::inputs::{Facts, Tree};
@@ -48,17 +48,6 @@ pub struct Compiled {
     pub localnet: Localnet,
     /// Guests and devices with rules.
     pub handled: Handled,
-}
-
-/// The firewalled parts of the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handled {
-    /// The number of guests with at least one device with rules.
-    pub guests: usize,
-    /// The number of devices with rules.
-    pub devices: usize,
-    /// Whether the node itself has rules.
-    pub host: bool,
 }
 
 /// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.

@@ -86,6 +86,21 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// An open connection with replies, in zone 0, without an id.
+    #[must_use]
+    pub fn between(original: Tuple, reply: Tuple) -> Self {
+        Connection {
+            original,
+            reply,
+            master: None,
+            zone: 0,
+            direction_zones: DirectionZones::default(),
+            id: None,
+            answered: true,
+            over: false,
+        }
+    }
+
     /// Decodes a message of a dump; `None` for any other message, or without addresses.
     #[must_use]
     pub fn decode(message: &Message<'_>) -> Option<Self> {

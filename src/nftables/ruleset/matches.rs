@@ -13,6 +13,26 @@ pub enum End {
     Destination,
 }
 
+impl End {
+    /// The field with its address, as nft calls it.
+    #[must_use]
+    pub fn address(self) -> &'static str {
+        match self {
+            End::Source => "saddr",
+            End::Destination => "daddr",
+        }
+    }
+
+    /// The field with its port, as nft calls it.
+    #[must_use]
+    pub fn port(self) -> &'static str {
+        match self {
+            End::Source => "sport",
+            End::Destination => "dport",
+        }
+    }
+}
+
 /// Addresses that are matched against.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addresses {

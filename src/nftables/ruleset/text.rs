@@ -114,8 +114,8 @@ pub(super) fn ports(out: &mut String, (first, last): (u16, u16)) {
     }
 }
 
-/// The name of a protocol that has ports; that of any other is its number.
-fn with_ports(protocol: u8) -> &'static str {
+/// The protocol of a field with a port, as nft calls it: `th` for one that it has no name for.
+pub(in crate::nftables) fn with_ports(protocol: u8) -> &'static str {
     match protocol {
         6 => "tcp",
         17 => "udp",
@@ -126,18 +126,11 @@ fn with_ports(protocol: u8) -> &'static str {
     }
 }
 
-pub(super) fn ip(family: Family) -> &'static str {
+/// The protocol of the family's addresses, as nft calls it.
+pub(in crate::nftables) fn ip(family: Family) -> &'static str {
     match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
-    }
-}
-
-/// The first letter of the name of a packet's end: `saddr`, `dport`.
-fn letter(end: End) -> &'static str {
-    match end {
-        End::Source => "s",
-        End::Destination => "d",
     }
 }
 
@@ -173,7 +166,7 @@ fn icmp(out: &mut String, family: Family, kind: u8, code: Option<u8>) {
 }
 
 fn address_match(out: &mut String, end: End, negated: bool, addresses: &Addresses) {
-    put(out, &[ip(addresses.family()), " ", letter(end), "addr ", not(negated)]);
+    put(out, &[ip(addresses.family()), " ", end.address(), " ", not(negated)]);
     match addresses {
         Addresses::Interval(range) => interval(out, range),
         Addresses::Set(_, name) => put(out, &["@", name.as_str()]),
@@ -232,7 +225,7 @@ impl Match {
             Match::Ct(CtState::Invalid) => out.push_str("ct state invalid"),
             Match::Ct(CtState::NewOrInvalid) => out.push_str("ct state new,invalid"),
             Match::TcpFlags { negated, mask, set } => tcp_flags(out, *negated, *mask, *set),
-            Match::Broadcast(end) => put(out, &["fib ", letter(*end), "addr type broadcast"]),
+            Match::Broadcast(end) => put(out, &["fib ", end.address(), " type broadcast"]),
             Match::Anycast => out.push_str("fib daddr type anycast"),
             Match::PacketType(PacketType::Broadcast) => out.push_str("meta pkttype broadcast"),
             Match::PacketType(PacketType::Multicast) => out.push_str("meta pkttype multicast"),
@@ -247,7 +240,7 @@ fn port_of(out: &mut String, protocol: u8, end: End) {
         number(out, protocol.into());
         out.push(' ');
     }
-    put(out, &[name, " ", letter(end), "port "]);
+    put(out, &[name, " ", end.port(), " "]);
 }
 
 impl LogPrefix {
