@@ -72,7 +72,8 @@ const ENDING: Duration = Duration::from_secs(120);
 /// How long to wait for the log at the end.
 const FLUSHING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP replaces the process, and then this does not return.
+/// Runs the daemon until SIGTERM or SIGINT, which remove the rules, or SIGQUIT, which leaves them in place. SIGHUP replaces the
+/// process, and then this does not return.
 ///
 /// # Errors
 /// When it cannot be set up. Once it is running, only these signals end it.
@@ -81,7 +82,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     // a working directory below the configuration tree would prevent pmxcfs from starting again
     std::env::set_current_dir("/").context("cannot change to /")?;
     // before starting threads, which inherit it
-    let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
+    let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP])?;
     let log = Log::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
     let pid_file = instance.pid_file();
     let troubles = pid_file.as_ref().err().map(|error| format!("{error:#}"));
@@ -89,7 +90,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
         log.write(Severity::Warning, &format!("other commands may not find this daemon: {trouble}"));
     }
     log.write(Severity::Info, "starting server");
-    let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, stopping: false };
+    let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, ending: None };
     supervisor.run();
     status::Status::remove(&supervisor.setup.root, supervisor.setup.kind);
     supervisor.log.flush(FLUSHING);
@@ -103,8 +104,8 @@ struct Supervisor {
     log: Log,
     /// Signalled by the updater when its state changes.
     waker: Arc<Waker>,
-    /// Whether a signal to stop has been received. Never reset.
-    stopping: bool,
+    /// How to end, by the signals that were received. Never reset.
+    ending: Option<Order>,
 }
 
 /// A running updater.
@@ -131,24 +132,29 @@ impl Supervisor {
             match ended {
                 Some(Ended::Removed) => return,
                 // it did not end in time
-                None if self.stopping => return,
-                Some(Ended::Left) if !self.stopping => self.execute_anew(),
-                _ => {}
+                None if self.ending.is_some() => return,
+                Some(Ended::Left) => match self.ending {
+                    Some(Order::Leave) => return,
+                    // a signal to stop has followed: another updater removes the rules
+                    Some(_) => {}
+                    None => self.execute_anew(),
+                },
+                None => {}
             }
         }
     }
 
     fn start(&self, inherited: Vec<Stuck>) -> Result<Running> {
         let orders = Arc::new(Orders::new(self.waker.clone())?);
-        if self.stopping {
-            orders.give(Order::Stop);
+        if let Some(order) = self.ending {
+            orders.give(order);
         }
         let (setup, log, shared) = (self.setup.clone(), self.log.clone(), orders.clone());
         let thread = thread::Builder::new()
             .name("updater".into())
             .spawn(move || Updater::new(setup, shared, log, inherited).run())
             .context("cannot start a thread")?;
-        Ok(Running { thread, orders, ordered: self.stopping.then(Instant::now), ready: false })
+        Ok(Running { thread, orders, ordered: self.ending.map(|_| Instant::now()), ready: false })
     }
 
     /// Waits for an updater to end; `None` if it fails or does not end in time.
@@ -179,16 +185,18 @@ impl Supervisor {
 
     fn obey(&mut self, signal: Signal, running: &mut Running) {
         let order = match signal {
-            Signal::SIGHUP if self.stopping => return,
-            Signal::SIGHUP => Order::Leave,
-            _ if self.stopping => return,
-            _ => {
-                self.stopping = true;
-                self.log.write(Severity::Info, "server shutting down");
-                systemd::stopping();
-                Order::Stop
-            }
+            Signal::SIGHUP | Signal::SIGQUIT => Order::Leave,
+            _ => Order::Stop,
         };
+        if self.ending.is_some_and(|ending| ending >= order) {
+            return;
+        }
+        if signal != Signal::SIGHUP {
+            self.ending = Some(order);
+            let rules = if order == Order::Leave { ", the rules stay in place" } else { "" };
+            self.log.write(Severity::Info, &format!("server shutting down{rules}"));
+            systemd::stopping();
+        }
         running.ordered = Some(Instant::now());
         running.orders.give(order);
     }

@@ -42,6 +42,12 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         // a second daemon does not start in any way
         assert!(node.fails(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output_in_time().status.code(), Some(1));
+        // systemctl restart
+        signal(&child, Signal::SIGQUIT);
+        assert!(child.wait_in_time().success());
+        change(&node, 1500 + round);
+        child = node.start();
+        live(&node, 1500 + round);
         // a kill at a random time of a change
         change(&node, 2000 + round);
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
@@ -82,22 +88,38 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
         paused.arm(run);
         change(&node, port);
         paused.await_run();
-        if round % 2 == 0 {
+        match round % 3 {
             // the program is replaced
-            node.replace_program();
-            signal(&child, Signal::SIGHUP);
-            paused.release();
-            until("the second life", || node.status().filter(|status| Some(&status["started"]) != started.as_ref()));
-        } else {
-            signal(&child, Signal::SIGKILL);
-            child.wait_in_time();
-            // the tool outlives the daemon, and ends when another daemon runs
-            child = node.command(&["start", "--foreground"]).spawn().unwrap();
-            paused.release();
-            live(&node, port);
-            signal(&child, Signal::SIGKILL);
-            child.wait_in_time();
-            child = paused.start();
+            0 => {
+                node.replace_program();
+                signal(&child, Signal::SIGHUP);
+                paused.release();
+                until("the second life", || {
+                    node.status().filter(|status| Some(&status["started"]) != started.as_ref())
+                });
+            }
+            1 => {
+                signal(&child, Signal::SIGKILL);
+                child.wait_in_time();
+                // the tool outlives the daemon, and ends when another daemon runs
+                child = node.command(&["start", "--foreground"]).spawn().unwrap();
+                paused.release();
+                live(&node, port);
+                signal(&child, Signal::SIGKILL);
+                child.wait_in_time();
+                child = paused.start();
+            }
+            // systemctl restart: the update is finished before
+            _ => {
+                let message = "server shutting down, the rules stay in place";
+                let before = node.logged(message);
+                signal(&child, Signal::SIGQUIT);
+                until("the signal's arrival", || (node.logged(message) > before).then_some(()));
+                paused.release();
+                assert!(child.wait_in_time().success());
+                assert!(node.rules().contains(&SSH.replace("22", &port.to_string())));
+                child = paused.start();
+            }
         }
         live(&node, port);
         assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
@@ -131,6 +153,30 @@ fn termination_at_any_step_of_an_update_removes_the_rules() {
         assert_eq!(node.ours(), "", "run {run} of {runs}");
         assert_eq!(node.processes(), [0i32; 0]);
     }
+}
+
+#[test]
+fn a_signal_to_stop_counts_more_than_one_to_restart() {
+    let node = Node::new("pvefw-both");
+    let paused = Paused::new(&node);
+    let mut child = paused.start();
+    for first in [Signal::SIGQUIT, Signal::SIGHUP] {
+        paused.arm(1);
+        change(&node, 1000);
+        paused.await_run();
+        signal(&child, first);
+        signal(&child, Signal::SIGTERM);
+        // it does not undo the order to stop
+        signal(&child, Signal::SIGQUIT);
+        until("the signal's arrival", || (node.logged("server shutting down") > 0).then_some(()));
+        paused.release();
+        assert!(child.wait_in_time().success());
+        assert_eq!(node.ours(), "");
+        change(&node, 22);
+        child = paused.start();
+    }
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait_in_time().success());
 }
 
 #[test]

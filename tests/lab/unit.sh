@@ -45,6 +45,14 @@ done
 mac | grep -q '0:0:77' || fail "the new address is not live: $(ebtables-legacy -L)"
 [[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'no lock for ebtables-legacy'
 if ebtables-nft-save | grep -q PVEFW; then fail 'there are rules in the nft variant'; fi
+process=$(systemctl show -p MainPID --value pve-firewall)
+for operation in restart try-restart; do
+    systemctl "$operation" pve-firewall
+    [[ $(systemctl show -p MainPID --value pve-firewall) != "$process" ]] || fail "$operation: no other process"
+    process=$(systemctl show -p MainPID --value pve-firewall)
+done
+if journalctl --no-pager -u pve-firewall -t pve-firewall | grep 'clear PVE'; then fail 'a restart removes the rules'; fi
+iptables-legacy-save | grep -q PVEFW || fail 'no rules after a restart'
 systemctl stop pve-firewall
 if { ebtables-legacy -L && iptables-legacy-save && ip6tables-legacy-save && ebtables-nft-save; } | grep -e PVEFW -e tap100; then
     fail 'rules are left'

@@ -27,6 +27,11 @@ holds '  with its owner and mode' [ "$(stat -c %U:%G:%a /var/log/pve-firewall.lo
 watch_rules
 before=$(pid)
 holds 'reload keeps the process' eval 'systemctl reload pve-firewall && until_it in_step && [ $(pid) = $before ]'
+other_process() { [ "$(pid)" != 0 ] && [ "$(pid)" != "$before" ]; }
+holds 'restart runs another process' eval 'systemctl restart pve-firewall && other_process && until_it in_step'
+holds '  and its rules stay' no_gap
+watch_rules
+before=$(pid)
 systemctl kill --kill-whom=main --signal=KILL pve-firewall.service
 anew() { [ "$(pid)" != 0 ] && [ "$(pid)" != "$before" ] && in_step; }
 holds 'a killed daemon is started again' until_it anew
