@@ -3,6 +3,7 @@ use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, Liv
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
 use crate::listing::Action;
 use crate::model::{Family, PerFamily};
+use itertools::{EitherOrBoth, Itertools};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -76,10 +77,9 @@ impl Plan {
             plan.bridge = TablePlan::bridge(&wanted.bridge, bridge, &kept(Part::Bridge));
         }
         if let Ok(live) = &live.sets {
-            let signatures = wanted.sets.iter().map(|(name, set)| (name, set.signature(name)));
-            let exists = |_: &SetName, live: &Signature, wanted| *live == wanted;
-            let live_signature = |live: &Signature| Some(*live);
-            let sets = planned(signatures, &live.sets, (exists, live_signature), &in_use, &BTreeSet::new());
+            let sets = wanted.sets.iter().map(|(name, set)| (name, Content::signed(set.signature(name))));
+            let live_sets = live.sets.iter().map(|(name, signature)| (name, Content::signed(*signature)));
+            let sets = planned(sets, live_sets, &in_use, &BTreeSet::new());
             plan.sets = SetPlan { sets, stale: live.stale.clone() };
         }
         plan
@@ -136,13 +136,12 @@ impl TablePlan {
     /// Compares one iptables table. The live chains in `kept` are not changed, nor are the chains that they jump to.
     #[must_use]
     pub fn new(wanted: &Table, live: &LiveTable, table: TableName, kept: &BTreeSet<ChainName>) -> Self {
-        let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name)));
         // the signature identifies the generated rules, and the number of rules detects later additions and deletions
-        let exists = |name: &ChainName, chain: &LiveChain, signature| {
-            let rules = wanted.get(name).map(|chain| chain.expanded() + 1);
-            chain.signature == Some(signature) && Some(chain.rules) == rules
-        };
-        table_plan(signatures, live, kept, exists, hooks_of(table))
+        let wanted = wanted.iter().map(|(name, chain)| {
+            (name, Content { signature: Some(chain.signature(name)), rules: chain.expanded() + 1 })
+        });
+        let content = |chain: &LiveChain| Content { signature: chain.signature, rules: chain.rules };
+        table_plan(wanted, live, kept, content, hooks_of(table))
     }
 
     /// Compares the ebtables chains, with MAC addresses in the format of the variant.
@@ -152,9 +151,9 @@ impl TablePlan {
         live: &LiveBridge,
         kept: &BTreeSet<ChainName>,
     ) -> Self {
-        let signatures = wanted.iter().map(|(name, chain)| (name, chain.signature(name, live.style)));
-        let exists = |_: &ChainName, chain: &LiveChain, signature| chain.signature == Some(signature);
-        table_plan(signatures, &live.table, kept, exists, BRIDGE_HOOKS)
+        let wanted = wanted.iter().map(|(name, chain)| (name, Content::signed(chain.signature(name, live.style))));
+        let content = |chain: &LiveChain| Content { signature: chain.signature, rules: 0 };
+        table_plan(wanted, &live.table, kept, content, BRIDGE_HOOKS)
     }
 
     /// Whether there is nothing to do.
@@ -233,16 +232,31 @@ fn sets_in_use(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<SetName
     chains.chain([&live.foreign]).flat_map(|refers| refers.sets.iter().cloned()).collect()
 }
 
+/// What a chain or set contains, as far as it is compared.
+#[derive(PartialEq, Eq)]
+struct Content {
+    /// `None` if it is live and not ours as generated.
+    signature: Option<Signature>,
+    /// The number of rules; 0 where only the signature is compared.
+    rules: usize,
+}
+
+impl Content {
+    fn signed(signature: Signature) -> Self {
+        Content { signature: Some(signature), rules: 0 }
+    }
+}
+
 fn table_plan<'a>(
-    wanted: impl Iterator<Item = (&'a ChainName, Signature)>,
-    live: &LiveTable,
+    wanted: impl Iterator<Item = (&'a ChainName, Content)>,
+    live: &'a LiveTable,
     kept: &BTreeSet<ChainName>,
-    exists: impl Fn(&ChainName, &LiveChain, Signature) -> bool,
+    content: impl Fn(&LiveChain) -> Content,
     hooks: &[Hook],
 ) -> TablePlan {
     let reached = reached_from(live, kept);
-    let signature = |chain: &LiveChain| chain.signature;
-    let chains = planned(wanted, &live.chains, (exists, signature), &reached, kept);
+    let live_chains = live.chains.iter().map(|(name, chain)| (name, content(chain)));
+    let chains = planned(wanted, live_chains, &reached, kept);
     let mut plan = TablePlan { chains, ..Default::default() };
     for (name, planned) in &mut plan.chains {
         if planned.action == Action::Delete && live.foreign.chains.contains(name) {
@@ -267,31 +281,28 @@ fn table_plan<'a>(
     plan
 }
 
-/// Diffs wanted against live by name. A live item that is not wanted is kept if it is in `reached`; an item in `frozen` is
-/// always kept.
-fn planned<'a, N: Ord + Clone + 'a, L>(
-    wanted: impl Iterator<Item = (&'a N, Signature)>,
-    live: &BTreeMap<N, L>,
-    (exists, live_signature): (impl Fn(&N, &L, Signature) -> bool, impl Fn(&L) -> Option<Signature>),
+/// Diffs wanted against live by name, both in the order of names. A live item that is not wanted is kept if it is in
+/// `reached`; an item in `frozen` is always kept.
+fn planned<'a, N: Ord + Clone + 'a>(
+    wanted: impl Iterator<Item = (&'a N, Content)>,
+    live: impl Iterator<Item = (&'a N, Content)>,
     reached: &BTreeSet<N>,
     frozen: &BTreeSet<N>,
 ) -> BTreeMap<N, Planned> {
-    let mut planned: BTreeMap<N, Planned> = wanted
-        .map(|(name, signature)| {
-            let action = match live.get(name) {
-                None => Action::Create,
-                Some(live) if exists(name, live, signature) => Action::Exists,
-                Some(_) => Action::Update,
-            };
-            (name.clone(), Planned { action, signature: Some(signature) })
-        })
-        .collect();
-    for (name, live) in live {
-        let stays = frozen.contains(name) || reached.contains(name);
-        if frozen.contains(name) || !planned.contains_key(name) {
-            let action = if stays { Action::Ignore } else { Action::Delete };
-            planned.insert(name.clone(), Planned { action, signature: live_signature(live) });
-        }
-    }
-    planned
+    let plan = |pair: EitherOrBoth<(&N, Content), (&N, Content)>| {
+        let (name, action, signature) = match pair {
+            EitherOrBoth::Left((name, wanted)) => (name, Action::Create, wanted.signature),
+            EitherOrBoth::Both(_, (name, live)) if frozen.contains(name) => (name, Action::Ignore, live.signature),
+            EitherOrBoth::Both((name, wanted), (_, live)) => {
+                let action = if wanted == live { Action::Exists } else { Action::Update };
+                (name, action, wanted.signature)
+            }
+            EitherOrBoth::Right((name, live)) => {
+                let stays = frozen.contains(name) || reached.contains(name);
+                (name, if stays { Action::Ignore } else { Action::Delete }, live.signature)
+            }
+        };
+        (name.clone(), Planned { action, signature })
+    };
+    wanted.merge_join_by(live, |(wanted, _), (live, _)| wanted.cmp(live)).map(plan).collect()
 }

@@ -18,6 +18,9 @@ use std::sync::Arc;
 #[must_use]
 pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
     let mut entangled = BTreeSet::new();
+    if plan.sets.with(Action::Update).next().is_none() {
+        return entangled;
+    }
     for family in Family::ALL {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
         let table_plan = plan.table(TableName::Filter, family);
@@ -47,8 +50,8 @@ pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
         let table_plan = plan.table(TableName::Filter, family);
         let stays = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action == Action::Ignore);
-        let of_kept = table.chains.iter().filter(|(name, _)| stays(*name)).flat_map(|(_, chain)| &chain.refers.sets);
-        let of_kept: BTreeSet<&SetName> = of_kept.collect();
+        let kept = table_plan.with(Action::Ignore).filter_map(|name| table.chains.get(name));
+        let of_kept: BTreeSet<&SetName> = kept.flat_map(|chain| &chain.refers.sets).collect();
         if !of_kept.is_empty() {
             let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));
             let of_others: BTreeSet<&SetName> = others.flat_map(|(_, chain)| chain.sets()).collect();
