@@ -4,7 +4,7 @@
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
 
 use crate::config::Configuration;
-use crate::health::{Evidence, Scope};
+use crate::health::{Carried, Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
@@ -176,6 +176,15 @@ impl Backend {
         match &compiled.rules {
             Rules::Iptables(ruleset) => Iptables::scope(ruleset, compiled.handled.host),
             Rules::Nftables(_) => Scope::default(),
+        }
+    }
+
+    /// Whether the rules let a frame pass that carries an IP packet past iptables, and the configuration does not allow it.
+    #[must_use]
+    pub fn lets_past(compiled: &Compiled, carried: Carried) -> bool {
+        match &compiled.rules {
+            Rules::Iptables(ruleset) => Iptables::lets_past(&compiled.configuration, ruleset, carried),
+            Rules::Nftables(_) => false,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The inputs of compiling: file contents and facts about the node. Modules with I/O collect them for the core.
-use crate::model::Failsafe;
+use crate::model::DaemonOptions;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -124,8 +124,8 @@ pub struct Facts {
     /// Host names of the tree ([`crate::node::names_to_resolve`]) with their addresses, in the
     /// resolver's order. A name without addresses is absent.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
-    /// Access to the node that the daemon was told to leave open.
-    pub failsafe: Failsafe,
+    /// The options of the daemon.
+    pub options: DaemonOptions,
     /// Devices with live rules of guests with an unreadable file (`tap100i0`): their live chains are kept.
     pub live_devices: Vec<String>,
 }
@@ -135,10 +135,10 @@ impl Facts {
     #[must_use]
     pub fn equal_except_time(&self, other: &Self) -> bool {
         let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;
-        let Facts { addresses, altnames, resolved, failsafe, live_devices, .. } = self;
+        let Facts { addresses, altnames, resolved, options, live_devices, .. } = self;
         (node, routes_v4, routes_v6, services, protocols, ethertypes)
             == (&other.node, &other.routes_v4, &other.routes_v6, &other.services, &other.protocols, &other.ethertypes)
-            && (addresses, altnames, resolved, failsafe, live_devices)
-                == (&other.addresses, &other.altnames, &other.resolved, &other.failsafe, &other.live_devices)
+            && (addresses, altnames, resolved, options, live_devices)
+                == (&other.addresses, &other.altnames, &other.resolved, &other.options, &other.live_devices)
     }
 }

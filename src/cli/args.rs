@@ -99,6 +99,13 @@ pub(super) struct StartOptions {
     /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
     #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
     pub failsafe: Failsafe,
+    /// Drop frames from and to firewalled devices that carry IP packets past iptables: with a VLAN tag, PPPoE, LLC.
+    /// Trunks keep their tags
+    #[arg(long)]
+    pub strict_layer2: bool,
+    /// Log the packets that are otherwise dropped without a line, such as broadcasts and those of the state INVALID
+    #[arg(long)]
+    pub log_all_drops: bool,
     /// Delete connections from connection tracking that a change of the rules no longer accepts
     #[arg(long)]
     pub cut_connections: bool,
@@ -117,6 +124,8 @@ impl Default for StartOptions {
             foreground: false,
             no_last_good: false,
             failsafe: Failsafe::default(),
+            strict_layer2: false,
+            log_all_drops: false,
             cut_connections: false,
             full_reading: FULL_READING,
         }

@@ -110,8 +110,8 @@ pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -
 /// The node's facts, as the daemon has them that runs.
 pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
-    let failsafe = status.and_then(|status| status.failsafe.parse().ok()).unwrap_or_default();
-    FactsSource::new(context.root.clone(), node).with_failsafe(failsafe)
+    let options = status.map(|status| status.options).unwrap_or_default();
+    FactsSource::new(context.root.clone(), node).with_options(options)
 }
 
 /// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.

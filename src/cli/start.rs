@@ -4,6 +4,7 @@ use super::{Context, require_root};
 use crate::daemon::instance::Instance;
 use crate::daemon::status::Status;
 use crate::daemon::{self, Setup};
+use crate::model::DaemonOptions;
 use crate::system::process::{Forked, into_background, is_alive};
 use crate::system::syslog::Severity;
 use crate::system::systemd;
@@ -58,7 +59,11 @@ pub(super) fn setup(context: &Context, options: &StartOptions) -> Result<Setup> 
         least: Severity::Info,
         debug: options.debug,
         keep_last_good: !options.no_last_good,
-        failsafe: options.failsafe.clone(),
+        options: DaemonOptions {
+            failsafe: options.failsafe.clone(),
+            strict_layer2: options.strict_layer2,
+            log_all_drops: options.log_all_drops,
+        },
         cut_connections: options.cut_connections,
         full_reading: Duration::from_secs(options.full_reading),
         anew: (on_disk(program), args),
@@ -72,6 +77,8 @@ fn lasting(options: &StartOptions) -> Vec<OsString> {
     if !options.failsafe.0.is_empty() {
         args.extend(["--failsafe".into(), options.failsafe.to_string().into()]);
     }
+    args.extend(options.strict_layer2.then(|| "--strict-layer2".into()));
+    args.extend(options.log_all_drops.then(|| "--log-all-drops".into()));
     args.extend(options.cut_connections.then(|| "--cut-connections".into()));
     if options.full_reading != StartOptions::default().full_reading {
         args.extend(["--full-reading".into(), options.full_reading.to_string().into()]);

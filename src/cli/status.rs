@@ -34,6 +34,10 @@ struct Overview {
     trial: Option<TrialLeft>,
     /// Access to the node that no configuration takes away.
     failsafe: Option<String>,
+    /// Whether frames that carry IP packets past iptables are dropped.
+    strict_layer2: bool,
+    /// Whether every dropped packet is logged.
+    log_all_drops: bool,
     node: String,
     local_network: String,
     guests: usize,
@@ -114,7 +118,9 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         running: pid.is_some(),
         pending_changes,
         nftables: (mode == Mode::Other) == (context.kind == BackendKind::Iptables) && compiled.enabled,
-        failsafe: told.as_ref().map(|told| told.failsafe.clone()).filter(|failsafe| !failsafe.is_empty()),
+        failsafe: told.as_ref().map(|told| told.options.failsafe.to_string()).filter(|failsafe| !failsafe.is_empty()),
+        strict_layer2: told.as_ref().is_some_and(|told| told.options.strict_layer2),
+        log_all_drops: told.as_ref().is_some_and(|told| told.options.log_all_drops),
         trial: told.as_ref().and_then(|told| told.trial.clone()).and_then(TrialLeft::of),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
@@ -203,7 +209,10 @@ impl Overview {
             ("Last update", &update),
         ];
         let row = |(name, value): (&str, &str)| format!("{:15}{value}\n", format!("{name}:"));
-        let mut text: String = rows.into_iter().chain(failsafe).chain(backend).map(row).collect();
+        let strict = self.strict_layer2.then_some(("Layer 2", "strict"));
+        let log = self.log_all_drops.then_some(("Log", "all drops"));
+        let mut text: String =
+            rows.into_iter().chain(failsafe).chain(strict).chain(log).chain(backend).map(row).collect();
         text += &self.counts();
         let style = if self.faults.is_empty() { PLAIN } else { BAD };
         text += &row(("Errors", &paint(style, self.faults.len())));

@@ -1,4 +1,5 @@
 //! Collects the evidence for findings, and keeps those that stand.
+use super::frames::CarriedFrames;
 use crate::backend::{Backend, Compiled, Rules};
 use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
 use crate::model::PerFamily;
@@ -59,6 +60,7 @@ pub struct Health {
     nftables: Nftables,
     ports: Option<Ports>,
     bridge_filtering: BridgeFiltering,
+    carried: CarriedFrames,
     /// The scope of the ruleset that was looked at last.
     scope: Option<(Rules, Scope)>,
     evidence: Evidence,
@@ -74,7 +76,10 @@ impl Health {
     /// Judges again. `now` is in seconds since 1970.
     pub fn examine(&mut self, backend: &mut Backend, compiled: &Compiled, enforcer: Enforcer, now: u64) {
         let scope = self.scope_of(compiled, enforcer);
-        let evidence = self.collect(backend);
+        let mut evidence = self.collect(backend);
+        let filters = matches!(enforcer, Enforcer::Iptables | Enforcer::IptablesInstead);
+        let carried = self.carried.current(if filters { &scope.devices } else { &[] }, now);
+        evidence.carried = carried.into_iter().filter(|one| Backend::lets_past(compiled, *one)).collect();
         if !self.scope.as_ref().is_some_and(|(_, before)| *before == scope) || evidence != self.evidence {
             self.standings.set(judge(&evidence, &scope), now);
         }

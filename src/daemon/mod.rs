@@ -4,6 +4,7 @@
 
 mod control;
 pub mod cut;
+mod frames;
 mod hand_over;
 pub mod health;
 pub mod instance;
@@ -16,7 +17,7 @@ pub mod trials;
 mod updater;
 
 use crate::backend::VariantChoice;
-use crate::model::{BackendKind, Failsafe};
+use crate::model::{BackendKind, DaemonOptions};
 use crate::system::root::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
@@ -56,8 +57,8 @@ pub struct Setup {
     pub debug: bool,
     /// Whether to keep the last good configuration for a boot without `/etc/pve`.
     pub keep_last_good: bool,
-    /// Access to the node that no configuration takes away.
-    pub failsafe: Failsafe,
+    /// The options that rules depend on.
+    pub options: DaemonOptions,
     /// Whether connections that a change no longer accepts are deleted from connection tracking.
     pub cut_connections: bool,
     /// The maximum time between two full readings of the live rules and the configuration.

@@ -1,7 +1,7 @@
 //! The daemon's status file, read by `pve-firewall status`.
 use super::trials::{Ended, TrialStatus};
 use crate::health::Standing;
-use crate::model::BackendKind;
+use crate::model::{BackendKind, DaemonOptions};
 use crate::paths::daemon_files;
 use crate::system::files;
 use crate::system::root::Root;
@@ -27,9 +27,9 @@ pub struct Status {
     /// The findings that stand.
     #[serde(default)]
     pub findings: Vec<Standing>,
-    /// Access to the node that no configuration takes away, as `--failsafe` names it.
-    #[serde(default)]
-    pub failsafe: String,
+    /// The options that rules depend on.
+    #[serde(flatten)]
+    pub options: DaemonOptions,
     /// The trial under way.
     #[serde(default)]
     pub trial: Option<TrialStatus>,

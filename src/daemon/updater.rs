@@ -90,12 +90,12 @@ impl Updater {
             reader: reader.inheriting(inherited).following(setup.root.path(CLUSTER_DATABASE)),
             backend,
             schedule: Schedule::new(),
-            facts: FactsSource::new(setup.root.clone(), setup.node.clone()).with_failsafe(setup.failsafe.clone()),
+            facts: FactsSource::new(setup.root.clone(), setup.node.clone()).with_options(setup.options.clone()),
             journal: Journal::default(),
             status: Status {
                 pid: std::process::id(),
                 started: nanoseconds(),
-                failsafe: setup.failsafe.to_string(),
+                options: setup.options.clone(),
                 ..Status::default()
             },
             tree: None,

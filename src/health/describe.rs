@@ -1,8 +1,8 @@
 //! Findings as text: what is wrong, who is affected, and the remedy.
-use super::evidence::{Evidence, NatSource, Scope};
+use super::evidence::{Carried, Evidence, NatSource, Scope};
 use super::judge::guests_behind;
 use super::{Finding, Guests};
-use crate::model::Family;
+use crate::model::{Direction, Family};
 use serde::{Deserialize, Serialize};
 
 /// Who is affected by a finding.
@@ -44,7 +44,7 @@ fn program(table: &str) -> &str {
 }
 
 /// All kinds of findings.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "accepted-before",
     "dropped-behind",
     "nat-without-zone",
@@ -52,6 +52,7 @@ pub const KINDS: [&str; 11] = [
     "bridge-filtering-off",
     "no-physdev",
     "not-on-firewall-bridge",
+    "carried-past",
     "both-backends",
     "backend-absent",
     "other-variant",
@@ -70,6 +71,7 @@ impl Finding {
             Finding::BridgeFilteringOff { .. } => "bridge-filtering-off",
             Finding::NoPhysdev { .. } => "no-physdev",
             Finding::NotOnFirewallBridge { .. } => "not-on-firewall-bridge",
+            Finding::CarriedPast(_) => "carried-past",
             Finding::BothBackends { .. } => "both-backends",
             Finding::BackendAbsent { .. } => "backend-absent",
             Finding::OtherVariant { .. } => "other-variant",
@@ -90,6 +92,7 @@ impl Finding {
             | Finding::DroppedBehind { .. }
             | Finding::NatWithoutZone { .. }
             | Finding::PastTheNode { .. }
+            | Finding::CarriedPast(_)
             | Finding::BothBackends { .. }
             | Finding::BackendAbsent { instead: true }
             | Finding::OtherVariant { .. }
@@ -114,7 +117,9 @@ impl Finding {
                 (false, guests_behind(family, source, evidence, scope))
             }
             Finding::PastTheNode { .. } => (true, Guests::new()),
-            Finding::NotOnFirewallBridge { device, .. } => (false, [device.vmid].into()),
+            Finding::NotOnFirewallBridge { device, .. } | Finding::CarriedPast(Carried { device, .. }) => {
+                (false, [device.vmid].into())
+            }
             Finding::BothBackends { .. }
             | Finding::BackendAbsent { .. }
             | Finding::OtherVariant { .. }
@@ -160,6 +165,10 @@ impl Finding {
             Finding::NotOnFirewallBridge { device, bridge } => {
                 let own = device.bridge();
                 format!("{device} has firewall=1 but is a port of {bridge} and not of {own}: it is not filtered")
+            }
+            Finding::CarriedPast(Carried { device, direction, encapsulation }) => {
+                let way = if *direction == Direction::In { "to" } else { "from" };
+                format!("packets {way} {device} in frames with {} are not filtered by iptables", encapsulation.name())
             }
             Finding::BothBackends { tables } => {
                 format!("the tables of the nftables backend filter, too: {}", tables.join(", "))
@@ -211,6 +220,10 @@ impl Finding {
                 "replug the device: stop and start guest {}, or take net{} off and on again with firewall=1",
                 device.vmid, device.index
             ),
+            Finding::CarriedPast(Carried { encapsulation, .. }) => {
+                let trunk = if encapsulation.is_tag() { ", unless the device is a trunk: then set trunks= for it" } else { "" };
+                format!("add --strict-layer2 to START_OPTIONS in /etc/default/pve-firewall, which drops them{trunk}")
+            }
             Finding::BothBackends { tables } => {
                 let delete: Vec<_> = tables.iter().map(|table| format!("nft delete table {table}")).collect();
                 format!("see that proxmox-firewall is running and removes them, or '{}'", delete.join("; "))

@@ -1,7 +1,7 @@
 //! What findings are judged from.
 use super::foreign::Foreign;
 use crate::model::guest::GuestDevice;
-use crate::model::{Family, PerFamily};
+use crate::model::{Direction, Encapsulation, Family, PerFamily};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,6 +90,17 @@ pub enum NatSource {
     Net(IpNet),
 }
 
+/// A frame that carries an IP packet past iptables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Carried {
+    /// The device that it was sent from or to.
+    pub device: GuestDevice,
+    /// Whether it was sent to the device or from it.
+    pub direction: Direction,
+    /// How it carries the packet.
+    pub encapsulation: Encapsulation,
+}
+
 /// What the kernel holds, and how devices are attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -109,6 +120,8 @@ pub struct Evidence {
     pub bridge_filtering: PerFamily<Option<bool>>,
     /// The bridge of each network device that is a port of one; of those that are not, nothing.
     pub attached: Arc<BTreeMap<String, Option<String>>>,
+    /// Frames that carry IP packets past iptables, seen lately.
+    pub carried: Vec<Carried>,
     /// The addresses of the node with their networks, by interface.
     pub networks: Vec<(String, IpNet)>,
 }

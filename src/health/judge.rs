@@ -69,6 +69,7 @@ fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>)
         }
     }
     found.extend(evidence.cut_off.iter().map(|family| Finding::NoPhysdev { family: *family }));
+    found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
     for device in &scope.devices {
         let bridge = evidence.attached.get(&device.to_string()).cloned().flatten();
         if let Some(bridge) = bridge.filter(|bridge| *bridge != device.bridge()) {
@@ -255,9 +256,10 @@ fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Carried;
     use crate::iptables::plan::{TableName, read_nat, read_table};
-    use crate::model::PerFamily;
     use crate::model::guest::GuestDevice;
+    use crate::model::{Direction, Encapsulation, PerFamily};
     use std::sync::Arc;
 
     fn device(name: &str) -> GuestDevice {
@@ -391,6 +393,9 @@ mod tests {
         let bare = with(&|evidence| evidence.attached = ports(&[("tap100i0", "vmbr0")]));
         assert_eq!(bare, [Finding::NotOnFirewallBridge { device: device("tap100i0"), bridge: "vmbr0".into() }]);
         assert_eq!(with(&|evidence| evidence.cut_off = vec![Family::V4]), [Finding::NoPhysdev { family: Family::V4 }]);
+        let carried =
+            Carried { device: device("tap100i0"), direction: Direction::In, encapsulation: Encapsulation::Vlan };
+        assert_eq!(with(&|evidence| evidence.carried = vec![carried]), [Finding::CarriedPast(carried)]);
         assert_eq!(
             with(&|evidence| evidence.stray = vec!["iptables-nft".into()]),
             [Finding::OtherVariant { tool: "iptables-nft".into() }]

@@ -9,7 +9,7 @@ mod opening;
 mod standing;
 
 pub use describe::{Affected, KINDS, Severity};
-pub use evidence::{Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
+pub use evidence::{Carried, Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
 pub use judge::judge;
 pub use standing::{Standing, Standings};
@@ -76,6 +76,8 @@ pub enum Finding {
         /// The bridge that it is a port of.
         bridge: String,
     },
+    /// Frames from or to a device carry IP packets that iptables does not see.
+    CarriedPast(Carried),
     /// Rules of both backends are live.
     BothBackends {
         /// The tables of the other backend.

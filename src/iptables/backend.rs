@@ -1,15 +1,16 @@
 //! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
 use super::apply::{Firewall, Lines, Outcome, Texts, VariantChoice, family_name};
+use super::compile::layer2::Encapsulations;
 use super::compile::{Compiled, Compiler};
 use super::names;
 use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
-use crate::config::{ConfigCache, Configuration};
-use crate::health::{Evidence, NftChain, Scope, TableKind, Tables};
+use crate::config::{ConfigCache, Configuration, GuestFiles};
+use crate::health::{Carried, Evidence, NftChain, Scope, TableKind, Tables};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
-use crate::model::{Family, Origin};
+use crate::model::{Direction, Family, Origin};
 use crate::paths::TreeFile;
 use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
@@ -84,6 +85,23 @@ impl Iptables {
         let chains = ruleset.filter.v4.keys().filter(|chain| chain.as_str().ends_with(names::IN));
         let devices = chains.filter_map(|chain| names::device_of(chain.as_str())).collect();
         Scope { host, devices, ..Scope::default() }
+    }
+
+    /// Whether the rules let a frame pass that carries an IP packet past iptables, and the configuration does not allow it
+    /// as for a trunk.
+    #[must_use]
+    pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
+        let Carried { device, direction, encapsulation } = carried;
+        let guest = configuration.guests.iter().find(|guest| guest.listed.vmid == device.vmid);
+        let Some(GuestFiles::Read { firewall, devices }) = guest.map(|guest| &guest.files) else { return false };
+        let Some(device) = devices.iter().find(|one| one.name.as_str() == device.to_string()) else { return false };
+        // with layer2_protocols, frames from guests are dropped that it does not name
+        let protocols = (direction == Direction::Out).then(|| names::device_protocols(&device.name));
+        let mut chains = [names::device_in(&device.name)].into_iter().chain(protocols);
+        let filters = chains.any(|chain| ruleset.bridge.contains_key(&chain));
+        let encapsulations = Encapsulations::of(&configuration.databases);
+        let mut refused = encapsulations.refused(Some((&firewall.options, device)));
+        !filters && refused.any(|(one, _)| one == encapsulation)
     }
 
     /// The tables with rules of other programs, and what does not work of our rules. Of the live state, what was read last.

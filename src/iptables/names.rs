@@ -62,6 +62,8 @@ pub const LOGFLAGS: FixedChain = FixedChain("PVEFW-logflags");
 pub const SMURFS: FixedChain = FixedChain("PVEFW-smurfs");
 /// Logs and drops packets from broadcast addresses.
 pub const SMURFLOG: FixedChain = FixedChain("PVEFW-smurflog");
+/// Logs and drops packets above the limit of the SYN flood protection, in the table `raw`.
+pub const SYNFLOOD: FixedChain = FixedChain("PVEFW-synflood");
 /// Marks a packet as accepted.
 pub const SET_ACCEPT_MARK: FixedChain = FixedChain("PVEFW-SET-ACCEPT-MARK");
 /// Logs and drops packets from the set `blacklist`.

@@ -27,7 +27,7 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
     let node = compiled.localnet.address;
     let management = management(files, node);
     let anywhere: [IpAddr; 2] = [ANYWHERE.0.into(), ANYWHERE.1.into()];
-    let failsafe = facts.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
+    let failsafe = facts.options.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
     let known: Vec<IpAddr> = anywhere.into_iter().chain(management.iter().copied()).chain(failsafe).collect();
     let sources = || known.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
     let interfaces: BTreeSet<&str> = interfaces(files, facts);

@@ -18,6 +18,8 @@ pub struct Device {
     pub mac: Option<Spelled<MacAddr>>,
     /// The addresses in a container's configuration.
     pub addresses: Vec<IpAddr>,
+    /// Whether it is a trunk: its frames may have VLAN tags (`trunks=`).
+    pub trunk: bool,
 }
 
 /// The firewalled devices in a guest's configuration, in the order of rules: by netid as text.
@@ -187,7 +189,8 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
     if mac.is_none() {
         warn(format!("no MAC address: no MAC filter for {name}"));
     }
-    Ok(Some(Device { netid: netid.to_string(), name, mac, addresses }))
+    let trunk = parts.get("trunks").is_some_and(|vlans| !vlans.is_empty());
+    Ok(Some(Device { netid: netid.to_string(), name, mac, addresses, trunk }))
 }
 
 /// The MAC address of a device, as it is written: a VM's behind its model or `macaddr=`, a container's behind `hwaddr=`.
@@ -266,6 +269,14 @@ mod tests {
                 "f (line 4): net3: firewall='\\\"1\\\"' is neither on nor off: no rules for it",
             ]
         );
+    }
+
+    #[test]
+    fn trunks_have_a_list_of_vlans() {
+        for (rest, trunk) in [("trunks=2;5-9", true), ("trunks=", false), ("tag=5", false)] {
+            let (devices, _) = parse(GuestKind::Vm, &format!("net0: virtio=BC:24:11:00:00:01,firewall=1,{rest}"));
+            assert_eq!(devices[0].trunk, trunk, "{rest}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Collects facts about the node: names, routes, and databases in /etc.
 use super::resolver::Resolver;
 use crate::inputs::{Facts, InterfaceAddress, Tree};
-use crate::model::Failsafe;
+use crate::model::DaemonOptions;
 use crate::node::names_to_resolve;
 use crate::paths;
 use crate::system::netlink::{Altnames, interface_addresses};
@@ -26,7 +26,7 @@ pub struct FactsSource {
     /// The last good content of [`TABLES`].
     tables: [String; 3],
     interfaces: Option<Altnames>,
-    failsafe: Failsafe,
+    options: DaemonOptions,
     /// The last good list of altnames.
     altnames: BTreeMap<String, String>,
     /// The last good list of addresses.
@@ -37,14 +37,14 @@ impl FactsSource {
     /// For the node with this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
-        let (resolver, tables, altnames, addresses, failsafe) = Default::default();
-        FactsSource { root, node, resolver, tables, interfaces: None, altnames, addresses, failsafe }
+        let (resolver, tables, altnames, addresses, options) = Default::default();
+        FactsSource { root, node, resolver, tables, interfaces: None, altnames, addresses, options }
     }
 
-    /// The same, with access to the node that is left open whatever the configuration says.
+    /// The same, with the options of the daemon.
     #[must_use]
-    pub fn with_failsafe(self, failsafe: Failsafe) -> Self {
-        FactsSource { failsafe, ..self }
+    pub fn with_options(self, options: DaemonOptions) -> Self {
+        FactsSource { options, ..self }
     }
 
     /// All current facts, except [`Facts::live_devices`], which come from the live rules.
@@ -70,7 +70,7 @@ impl FactsSource {
             ethertypes,
             altnames: self.altnames.clone(),
             resolved: self.resolver.resolve(&names_to_resolve(tree, &self.node), RESOLVING),
-            failsafe: self.failsafe.clone(),
+            options: self.options.clone(),
             live_devices: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ pub mod background;
 pub mod bridge_filtering;
 pub mod clock;
 pub mod files;
+pub mod frames;
 pub mod lock;
 pub mod malloc;
 pub mod namespace;

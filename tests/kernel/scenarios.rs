@@ -10,6 +10,7 @@ mod guest;
 mod health;
 mod host;
 mod ips;
+mod layer2;
 mod rules;
 pub mod site;
 mod unlogged;

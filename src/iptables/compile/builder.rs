@@ -1,7 +1,8 @@
 //! Builds chains rule by rule.
+use super::message;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
-use crate::model::{LogRatelimit, Origin};
+use crate::model::{LogRatelimit, Origin, Verdict};
 use ecow::EcoString;
 use std::sync::{Arc, LazyLock};
 
@@ -35,6 +36,18 @@ pub struct Log {
     pub message: &'static str,
 }
 
+/// What is logged besides the rules with a level of their own, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// The rate limit of log rules.
+    pub ratelimit: LogRatelimit,
+    /// Whether drops without a level of the configuration are logged.
+    pub all_drops: bool,
+}
+
+/// The level of drops that the configuration has no level for: `info`.
+pub const INFO: u8 = 6;
+
 /// Finished chains, in any order.
 pub type Chains = Vec<(ChainName, Arc<Chain>)>;
 
@@ -53,13 +66,13 @@ pub struct Workshop {
 pub struct Builder<'a> {
     name: ChainName,
     rules: Vec<Rule>,
-    ratelimit: &'a LogRatelimit,
+    logging: &'a Logging,
 }
 
 impl<'a> Builder<'a> {
     /// An empty chain.
-    pub fn new(name: ChainName, ratelimit: &'a LogRatelimit, workshop: &mut Workshop) -> Self {
-        Builder { name, rules: std::mem::take(&mut workshop.room), ratelimit }
+    pub fn new(name: ChainName, logging: &'a Logging, workshop: &mut Workshop) -> Self {
+        Builder { name, rules: std::mem::take(&mut workshop.room), logging }
     }
 
     /// Adds a rule with a single blank after the chain name.
@@ -78,7 +91,7 @@ impl<'a> Builder<'a> {
     pub fn log(&mut self, matches: &[Match], log: Log, origin: &Origin) {
         let Some(level) = log.level else { return };
         let double_space = matches.is_empty();
-        let limit = self.ratelimit.0.clone().map(Match::Limit);
+        let limit = self.logging.ratelimit.0.clone().map(Match::Limit);
         let matches = matches.iter().cloned().chain(limit).collect();
         let prefix = LogPrefix { vmid: log.vmid, level, chain: self.name.clone(), message: log.message };
         self.rules.push(Rule {
@@ -87,6 +100,16 @@ impl<'a> Builder<'a> {
             double_space,
             origin: origin.clone(),
         });
+    }
+
+    /// Adds a rule that refuses packets, for which the configuration has no log level; `vmid` is the guest's, or 0.
+    pub fn refuse(&mut self, vmid: u32, matches: impl Into<Box<[Match]>>, target: Target, origin: &Origin) {
+        let matches = matches.into();
+        if self.logging.all_drops {
+            let verdict = if target == Target::Drop { Verdict::Drop } else { Verdict::Reject };
+            self.log(&matches, Log { vmid, level: Some(INFO), message: message(verdict) }, origin);
+        }
+        self.rules.push(Rule { matches, target, double_space: false, origin: origin.clone() });
     }
 
     /// Adds a copy of these rules.

@@ -1,9 +1,10 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
 use super::builder::made;
 use super::device_tree::{Branch, Jump, branches};
+use super::layer2::Encapsulations;
 use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};
-use crate::config::{Guest, SetEntry};
+use crate::config::{Guest, GuestOptions, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName};
 use crate::model::{Interface, Origin};
@@ -43,42 +44,81 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
     [BridgeMatch::Protocol(ethertype(name))]
 }
 
-/// The entry chains, with the jumps to the chains of these devices.
-pub fn entries(devices: &[Interface]) -> BridgeChains {
+/// The entry chains, with the jumps to the chains of these devices; with those for frames to devices if `strict`.
+pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = made("the jump to the guests' chains");
     let mut forward = Builder::new(names::FORWARD);
     forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables decides over IPv4"));
     forward.rule(protocol("IPv6"), BridgeTarget::Accept, &made("ip6tables decides over IPv6"));
     forward.rule([BridgeMatch::OutInterface(names::inner_links())], jump(names::FWBR_OUT), &origin);
+    if strict {
+        forward.rule([BridgeMatch::InInterface(names::inner_links())], jump(names::FWBR_IN), &origin);
+    }
     forward.finish(&mut chains);
 
     for Branch { prefix, jumps } in branches(devices) {
+        let mut incoming = Builder::new(names::branch_in(prefix));
         let mut outgoing = Builder::new(names::branch_out(prefix));
         for one in jumps {
-            let (port, to) = match one {
-                Jump::Device(device) => (device.clone(), names::device_out(device)),
-                Jump::Branch(below) => (names::devices_with(below), names::branch_out(below)),
+            let (port, to_in, to_out) = match one {
+                Jump::Device(device) => (device.clone(), names::device_in(device), names::device_out(device)),
+                Jump::Branch(below) => (names::devices_with(below), names::branch_in(below), names::branch_out(below)),
             };
-            outgoing.rule([BridgeMatch::InInterface(port)], jump(to), &origin);
+            incoming.rule([BridgeMatch::OutInterface(port.clone())], jump(to_in), &origin);
+            outgoing.rule([BridgeMatch::InInterface(port)], jump(to_out), &origin);
+        }
+        if strict {
+            incoming.finish(&mut chains);
         }
         outgoing.finish(&mut chains);
     }
     chains
 }
 
-/// The chains of an enabled guest.
-pub fn guest(guest: &Guest, devices: &[Device]) -> BridgeChains {
+/// The chains of an enabled guest. `strict` are the frames that no device may send or receive.
+pub fn guest(guest: &Guest, devices: &[Device], strict: Option<&Encapsulations>) -> BridgeChains {
     let mut chains = BridgeChains::new();
     for device in devices {
-        device_chains(guest, device, &mut chains);
+        device_chains(guest, device, strict, &mut chains);
+        let known = Some((&guest.options, device));
+        strict.into_iter().for_each(|strict| incoming(&device.name, strict, known, &mut chains));
     }
     chains
 }
 
-fn device_chains(guest: &Guest, device: &Device, chains: &mut BridgeChains) {
+/// The chains of the devices of a guest with an unreadable file that have none yet.
+pub fn kept(devices: &[Interface], strict: Option<&Encapsulations>) -> BridgeChains {
+    let mut chains = BridgeChains::new();
+    if let Some(strict) = strict {
+        devices.iter().for_each(|device| incoming(device, strict, None, &mut chains));
+    }
+    chains
+}
+
+/// The chain of frames to a device.
+fn incoming(
+    device: &Interface,
+    strict: &Encapsulations,
+    known: Option<(&GuestOptions, &Device)>,
+    chains: &mut BridgeChains,
+) {
+    let mut rules = Builder::new(names::device_in(device));
+    refuse(strict, known, &mut rules);
+    rules.finish(chains);
+}
+
+/// Drops the frames that carry IP packets past iptables.
+fn refuse(strict: &Encapsulations, known: Option<(&GuestOptions, &Device)>, rules: &mut Builder) {
+    for (_, name) in strict.refused(known) {
+        rules.rule([BridgeMatch::Protocol(name.clone())], BridgeTarget::Drop, &made("--strict-layer2"));
+    }
+}
+
+fn device_chains(guest: &Guest, device: &Device, strict: Option<&Encapsulations>, chains: &mut BridgeChains) {
     let options = &guest.options;
     let mut rules = Builder::new(names::device_out(&device.name));
+    strict.into_iter().for_each(|strict| refuse(strict, Some((options, device)), &mut rules));
     if let Some(mac) = device.mac.as_ref().filter(|_| options.macfilter) {
         rules.rule([BridgeMatch::NotFrom(mac.value)], BridgeTarget::Drop, &options.lines.origin("macfilter"));
     }

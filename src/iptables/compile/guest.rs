@@ -48,7 +48,7 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain(names::device_out(&device.name));
         rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
         self.dhcp(&mut rules, guest, Direction::Out);
-        self.source_filters(&mut rules, guest, device);
+        self.source_filters(&mut rules, vmid, guest, device);
         rules.plain([], set_mark(false), &options.lines.origin("enable"));
         if options.ndp {
             self.ndp(&mut rules, Direction::Out, options.radv, &accept, &options.lines.origin("ndp"));
@@ -85,20 +85,20 @@ impl FamilyCompiler<'_> {
     }
 
     /// Adds the filters that apply regardless of the guest's rules: MAC and IP source addresses, router advertisements.
-    fn source_filters(&self, rules: &mut Builder<'_>, guest: &Guest, device: &Device) {
+    fn source_filters(&self, rules: &mut Builder<'_>, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
-            rules.plain([Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
+            rules.refuse(vmid, [Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
         }
         if self.family == Family::V6 && !options.radv {
             let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, "router-advertisement")];
-            rules.plain(matches, Target::Drop, &options.lines.origin("radv"));
+            rules.refuse(vmid, matches, Target::Drop, &options.lines.origin("radv"));
         }
         if has_ipfilter(guest, device) {
             let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
             let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
             // without its set no address is allowed
-            rules.plain(Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
+            rules.refuse(vmid, Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
         }
     }
 }

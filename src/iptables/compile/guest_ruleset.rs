@@ -41,6 +41,9 @@ impl Share {
             GuestFiles::Unreadable { live } => {
                 share.devices.clone_from(live);
                 share.kept = true;
+                if basis.enabled && basis.ebtables {
+                    share.bridge = ebtables::kept(live, basis.strict_layer2.as_ref());
+                }
             }
             GuestFiles::Read { firewall, devices } => {
                 let guest = &*limits::guest(firewall, &mut share.reports);
@@ -65,13 +68,13 @@ impl Share {
         self.devices = devices.iter().map(|device| device.name.clone()).collect();
         let own = SetNames::of(&self.sets, lost);
         for family in Family::ALL {
-            let mut compiler = FamilyCompiler::new(family, &basis.ratelimit, &basis.set_names, &own);
+            let mut compiler = FamilyCompiler::new(family, &basis.logging, &basis.set_names, &own);
             compiler.guest(vmid, guest, devices);
             self.groups.append(&mut compiler.groups_in_use);
             self.filter[family] = compiler.chains();
         }
         if basis.ebtables {
-            self.bridge = ebtables::guest(guest, devices);
+            self.bridge = ebtables::guest(guest, devices, basis.strict_layer2.as_ref());
         }
         if *ips {
             self.to_queues = self.devices.iter().map(|device| to_queue(guest, device)).collect();

@@ -167,7 +167,7 @@ impl FamilyCompiler<'_> {
 /// Adds the rules that drop invalid packets and accept packets of established connections.
 pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
     if drop_invalid {
-        rules.plain([invalid()], Target::Drop, &made("invalid connection state"));
+        rules.refuse(0, [invalid()], Target::Drop, &made("invalid connection state"));
     }
     rules.plain([established()], Target::Accept, &made("established connections"));
 }

@@ -12,7 +12,7 @@ use crate::config::{ConfigCache, Configuration, GuestConfig};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::names;
 use crate::iptables::ruleset::Ruleset;
-use crate::model::{Failsafe, Family, Handled, Report};
+use crate::model::{DaemonOptions, Failsafe, Family, Handled, Report};
 use crate::node::Localnet;
 use crate::parallel;
 use crate::settings::Settings;
@@ -57,7 +57,7 @@ impl Compiler {
 struct CompileCache {
     configuration: Arc<Configuration>,
     altnames: BTreeMap<String, String>,
-    failsafe: Failsafe,
+    options: DaemonOptions,
     world: Arc<World>,
     basis: Basis,
     shares: Vec<CachedGuest>,
@@ -87,7 +87,7 @@ impl CompileCache {
         Arc::ptr_eq(&self.configuration, configuration)
             && enabled == self.compiled.enabled
             && self.altnames == facts.altnames
-            && self.failsafe == facts.failsafe
+            && self.options == facts.options
     }
 
     fn next(old: Option<Self>, configuration: &Arc<Configuration>, facts: &Facts, threads: usize) -> Self {
@@ -99,7 +99,7 @@ impl CompileCache {
         let options = &world.cluster.options;
         let enabled = options.is_enabled(facts.now);
 
-        let basis = Basis::of(&world, enabled);
+        let basis = Basis::of(&world, enabled, &facts.options, &configuration.databases);
         let old_shares = if old_basis.as_ref() == Some(&basis) { old_shares } else { Vec::new() };
         drop(old_basis);
         let mut shares = shares(&configuration.guests, old_shares, &basis, threads);
@@ -120,12 +120,12 @@ impl CompileCache {
             let sets = sets(&world, &mut shares, &basis);
             let ips = shares.iter().any(|known| !known.share.to_queues.is_empty());
             let corosync = &configuration.network.corosync;
-            let node = Node { world: &world, corosync, altnames: &facts.altnames, ips };
+            let node = Node { world: &world, basis: &basis, corosync, altnames: &facts.altnames, ips };
             reports.extend_from_slice(&sets.reports);
             let of_node = || NodeChains::again(old_chains, &node, &shares);
             let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&shares, sets));
             made.join(&mut ruleset);
-            failsafe(&world, &facts.failsafe, &mut ruleset);
+            failsafe(&basis, &facts.options.failsafe, &mut ruleset);
             compiled.ruleset = Arc::new(ruleset);
             compiled.handled = Handled { host: world.host.options.enable, ..handled(&shares) };
             chains = Some(made);
@@ -133,16 +133,7 @@ impl CompileCache {
         reports.extend(shares.iter().flat_map(|known| known.share.reports.iter().cloned()));
         compiled.reports = in_order(reports);
         let (configuration, altnames) = (configuration.clone(), facts.altnames.clone());
-        CompileCache {
-            configuration,
-            altnames,
-            failsafe: facts.failsafe.clone(),
-            world,
-            basis,
-            shares,
-            chains,
-            compiled,
-        }
+        CompileCache { configuration, altnames, options: facts.options.clone(), world, basis, shares, chains, compiled }
     }
 }
 
@@ -225,10 +216,10 @@ fn of_guests(shares: &[CachedGuest], sets: Sets) -> Ruleset {
 }
 
 /// Adds what stays open whatever the configuration says.
-fn failsafe(world: &World, failsafe: &Failsafe, ruleset: &mut Ruleset) {
+fn failsafe(basis: &Basis, failsafe: &Failsafe, ruleset: &mut Ruleset) {
     let none = SetNames::default();
     for family in Family::ALL {
-        let mut compiler = FamilyCompiler::new(family, &world.cluster.options.log_ratelimit, &none, &none);
+        let mut compiler = FamilyCompiler::new(family, &basis.logging, &none, &none);
         compiler.failsafe(failsafe);
         ruleset.filter[family].extend(compiler.chains());
     }

@@ -9,6 +9,7 @@ mod guest;
 mod guest_ruleset;
 mod host;
 mod incremental;
+pub mod layer2;
 mod matches;
 mod node_chains;
 mod raw;
@@ -17,14 +18,14 @@ mod sets;
 mod shared_config;
 mod standard;
 
-use crate::model::{Family, Handled, LogRatelimit, Report, Scope, SetRef, Verdict};
+use crate::model::{Family, Handled, Report, Scope, SetRef, Verdict};
 pub use incremental::Compiler;
 
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{ChainName, Ruleset, SetName};
 use crate::node::Localnet;
 use crate::settings::Settings;
-use builder::{Builder, Chains, Workshop};
+use builder::{Builder, Chains, Logging, Workshop};
 use sets::SetNames;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ fn policy_message(policy: Verdict) -> &'static str {
 /// Compiles the chains of one table and family.
 struct FamilyCompiler<'a> {
     family: Family,
-    ratelimit: &'a LogRatelimit,
+    logging: &'a Logging,
     cluster_sets: &'a SetNames,
     guest_sets: &'a SetNames,
     workshop: Workshop,
@@ -85,13 +86,13 @@ struct FamilyCompiler<'a> {
 }
 
 impl<'a> FamilyCompiler<'a> {
-    fn new(family: Family, ratelimit: &'a LogRatelimit, cluster_sets: &'a SetNames, guest_sets: &'a SetNames) -> Self {
+    fn new(family: Family, logging: &'a Logging, cluster_sets: &'a SetNames, guest_sets: &'a SetNames) -> Self {
         let (workshop, groups_in_use) = Default::default();
-        FamilyCompiler { family, ratelimit, cluster_sets, guest_sets, workshop, groups_in_use }
+        FamilyCompiler { family, logging, cluster_sets, guest_sets, workshop, groups_in_use }
     }
 
     fn chain(&mut self, name: impl Into<ChainName>) -> Builder<'a> {
-        Builder::new(name.into(), self.ratelimit, &mut self.workshop)
+        Builder::new(name.into(), self.logging, &mut self.workshop)
     }
 
     /// The finished chains.

@@ -1,6 +1,6 @@
 //! The chains of the node; each part is reused while its inputs are unchanged.
 use super::FamilyCompiler;
-use super::builder::Chains;
+use super::builder::{Chains, Logging};
 use super::ebtables::{self, BridgeChains};
 use super::sets::SetNames;
 use super::shared_config::{Node, World};
@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 /// Where chains of the node are made.
 fn compiler<'a>(node: &Node<'a>, family: Family, none: &'a SetNames) -> FamilyCompiler<'a> {
-    let World { cluster, set_names, .. } = &**node.world;
-    FamilyCompiler::new(family, &cluster.options.log_ratelimit, set_names, none)
+    FamilyCompiler::new(family, &node.basis.logging, &node.world.set_names, none)
 }
 
 /// The node's chains: standard chains, entry chains, the host's chains.
@@ -23,6 +22,7 @@ pub struct OwnChains {
     corosync: Option<CorosyncLinks>,
     altnames: BTreeMap<String, String>,
     ips: bool,
+    logging: Logging,
     /// The table `filter`.
     pub filter: PerFamily<Chains>,
     /// The table `raw`.
@@ -40,6 +40,7 @@ impl OwnChains {
     fn hold(&self, node: &Node<'_>) -> bool {
         Arc::ptr_eq(&self.world, node.world)
             && self.ips == node.ips
+            && self.logging == node.basis.logging
             && self.corosync == *node.corosync
             && self.altnames == *node.altnames
     }
@@ -61,6 +62,7 @@ impl OwnChains {
             corosync: node.corosync.clone(),
             altnames: node.altnames.clone(),
             ips: node.ips,
+            logging: node.basis.logging.clone(),
             filter: PerFamily::default(),
             raw: PerFamily::default(),
             groups: BTreeSet::new(),
@@ -86,7 +88,8 @@ pub struct Links {
     devices: Vec<Interface>,
     heads: PerFamily<Vec<Rule>>,
     to_queues: Vec<Rule>,
-    ebtables: bool,
+    /// Whether there are ebtables chains, and whether also for frames to devices.
+    ebtables: Option<bool>,
     /// The chains of the table `filter`.
     pub filter: PerFamily<Chains>,
     /// The ebtables chains.
@@ -99,7 +102,7 @@ impl Links {
         let none = SetNames::default();
         let head = |family| compiler(node, family, &none).links_head(node.world);
         let heads = PerFamily { v4: head(Family::V4), v6: head(Family::V6) };
-        let ebtables = node.world.cluster.options.ebtables;
+        let ebtables = node.basis.ebtables.then_some(node.basis.strict_layer2.is_some());
         let holds = |old: &Self| {
             (&old.devices, &old.heads, &old.to_queues, old.ebtables) == (&devices, &heads, &to_queues, ebtables)
         };
@@ -113,7 +116,7 @@ impl Links {
             chains.chains()
         };
         let filter = PerFamily { v4: filter(Family::V4), v6: filter(Family::V6) };
-        let bridge = if ebtables { ebtables::entries(&devices) } else { BridgeChains::new() };
+        let bridge = ebtables.map(|strict| ebtables::entries(&devices, strict)).unwrap_or_default();
         Links { devices, heads, to_queues, ebtables, filter, bridge }
     }
 }

@@ -1,5 +1,6 @@
 //! The table raw: SYN flood protection and conntrack helpers.
 use super::FamilyCompiler;
+use super::builder::INFO;
 use super::matches::{from_port, opening, port, proto};
 use crate::config::HostOptions;
 use crate::iptables::names;
@@ -48,8 +49,13 @@ impl FamilyCompiler<'_> {
                 expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
             };
             let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
-            rules.plain(matches, Target::Drop, &origin);
+            // two rules with the same limit would count each packet twice
+            let target = if self.logging.all_drops { Target::Goto(names::SYNFLOOD.into()) } else { Target::Drop };
+            rules.plain(matches, target, &origin);
         }
         rules.finish(&mut self.workshop);
+        if host.protection_synflood && self.logging.all_drops {
+            self.logged_drop(names::SYNFLOOD, Some(INFO), &host.lines.origin("protection_synflood"));
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The files of cluster and host, and the parts that guests depend on.
+use super::builder::Logging;
+use super::layer2::Encapsulations;
 use super::sets::{self, Defined, SetNames, Sets};
+use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed, Sdn};
 use crate::iptables::limits;
-use crate::model::{LogRatelimit, Report};
+use crate::model::{DaemonOptions, Report};
 use crate::node::CorosyncLinks;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -62,17 +65,19 @@ fn within<T: Clone>(file: &Arc<Parsed<T>>, value: Cow<'_, T>) -> Arc<Parsed<T>> 
 pub struct Basis {
     /// The names in the kernel of the cluster's sets.
     pub set_names: SetNames,
-    /// The rate limit of log rules.
-    pub ratelimit: LogRatelimit,
+    /// What is logged, and how often.
+    pub logging: Logging,
     /// Whether to generate ebtables rules.
     pub ebtables: bool,
     /// Whether the firewall is enabled: if not, guests have no rules.
     pub enabled: bool,
+    /// The frames that no device may send or receive, if `--strict-layer2` is given.
+    pub strict_layer2: Option<Encapsulations>,
 }
 
 impl Basis {
     /// The parts that guests depend on.
-    pub fn of(world: &World, enabled: bool) -> Self {
+    pub fn of(world: &World, enabled: bool, options: &DaemonOptions, databases: &Databases) -> Self {
         let ClusterOptions {
             enable: _,
             ebtables,
@@ -82,7 +87,13 @@ impl Basis {
             log_ratelimit,
             lines: _,
         } = &world.cluster.options;
-        Basis { set_names: world.set_names.clone(), ratelimit: log_ratelimit.clone(), ebtables: *ebtables, enabled }
+        Basis {
+            set_names: world.set_names.clone(),
+            logging: Logging { ratelimit: log_ratelimit.clone(), all_drops: options.log_all_drops },
+            ebtables: *ebtables,
+            enabled,
+            strict_layer2: options.strict_layer2.then(|| Encapsulations::of(databases)),
+        }
     }
 }
 
@@ -91,6 +102,8 @@ impl Basis {
 pub struct Node<'a> {
     /// The files of cluster and host.
     pub world: &'a Arc<World>,
+    /// The parts of them that guests depend on.
+    pub basis: &'a Basis,
     /// `corosync.conf`
     pub corosync: &'a Option<CorosyncLinks>,
     /// Alternative names of interfaces.

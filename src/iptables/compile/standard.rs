@@ -40,11 +40,11 @@ impl FamilyCompiler<'_> {
         match self.family {
             Family::V4 => {
                 for kind in [AddrType::Broadcast, AddrType::Multicast, AddrType::Anycast] {
-                    rules.spec([Match::AddrType(Side::Destination, kind)], Target::Drop, &origin);
+                    rules.refuse(0, [Match::AddrType(Side::Destination, kind)], Target::Drop, &origin);
                 }
-                rules.spec([net(Side::Destination, "224.0.0.0/4")], Target::Drop, &origin);
+                rules.refuse(0, [net(Side::Destination, "224.0.0.0/4")], Target::Drop, &origin);
             }
-            Family::V6 => rules.spec([net(Side::Destination, "ff00::/8")], Target::Drop, &origin),
+            Family::V6 => rules.refuse(0, [net(Side::Destination, "ff00::/8")], Target::Drop, &origin),
         }
         rules.finish(&mut self.workshop);
     }
@@ -81,7 +81,7 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain(name);
         let dport = |first, last| port(Side::Destination, first, last);
         let sport = |number| port(Side::Source, number, number);
-        rules.spec([tcp(), dport(43, 43)], drop.clone(), &origin("whois"));
+        rules.refuse(0, [tcp(), dport(43, 43)], drop.clone(), &origin("whois"));
         let module = Match::Module(if self.family == Family::V4 { "icmp" } else { "icmpv6" });
         match self.family {
             Family::V4 => rules.spec([proto("igmp", 2)], Target::Accept, &origin("IGMP, by which switches learn")),
@@ -101,15 +101,15 @@ impl FamilyCompiler<'_> {
             let matches = vec![icmp_proto(self.family), module.clone(), icmp_type(self.family, kind)];
             rules.spec(matches, Target::Accept, &origin("ICMP that connections need"));
         }
-        rules.spec([invalid()], Target::Drop, &origin("invalid connection state"));
+        rules.refuse(0, [invalid()], Target::Drop, &origin("invalid connection state"));
         let noise = origin("SMB noise");
-        rules.spec([udp(), dports(&[135, 445])], drop.clone(), &noise);
-        rules.spec([udp(), dport(137, 139)], drop.clone(), &noise);
-        rules.spec([udp(), sport(137), dport(1024, 65535)], drop.clone(), &noise);
-        rules.spec([tcp(), dports(&[135, 139, 445])], drop.clone(), &noise);
-        rules.spec([udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
-        rules.spec(opening(true), Target::Drop, &origin("TCP that opens no connection"));
-        rules.spec([udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
+        rules.refuse(0, [udp(), dports(&[135, 445])], drop.clone(), &noise);
+        rules.refuse(0, [udp(), dport(137, 139)], drop.clone(), &noise);
+        rules.refuse(0, [udp(), sport(137), dport(1024, 65535)], drop.clone(), &noise);
+        rules.refuse(0, [tcp(), dports(&[135, 139, 445])], drop.clone(), &noise);
+        rules.refuse(0, [udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
+        rules.refuse(0, opening(true), Target::Drop, &origin("TCP that opens no connection"));
+        rules.refuse(0, [udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
         rules.finish(&mut self.workshop);
     }
 
@@ -141,7 +141,8 @@ impl FamilyCompiler<'_> {
         rules.finish(&mut self.workshop);
     }
 
-    fn logged_drop(&mut self, name: FixedChain, level: Option<u8>, origin: &Origin) {
+    /// Builds a chain that logs and drops packets.
+    pub(super) fn logged_drop(&mut self, name: FixedChain, level: Option<u8>, origin: &Origin) {
         let mut rules = self.chain(name);
         rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
         rules.spec([], Target::Drop, origin);

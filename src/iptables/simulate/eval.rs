@@ -234,10 +234,16 @@ impl Situation<'_> {
         match one {
             BridgeMatch::Protocol(name) => {
                 let own = match self.packet.layer {
+                    _ if self.packet.frame.tagged => "802_1Q",
                     Layer::Arp => "ARP",
-                    Layer::Other(_) => return false,
                     Layer::Ip(Family::V4) => "IPv4",
                     Layer::Ip(Family::V6) => "IPv6",
+                    Layer::Other(0..0x600) => "Length",
+                    Layer::Other(0x8100) => "802_1Q",
+                    Layer::Other(0x88a8) => "S-TAG",
+                    Layer::Other(0x8863) => "PPP_DISC",
+                    Layer::Other(0x8864) => "PPP_SES",
+                    Layer::Other(_) => return false,
                 };
                 name.as_str().eq_ignore_ascii_case(own)
             }

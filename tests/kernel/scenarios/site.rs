@@ -59,10 +59,8 @@ impl Site {
         write(root.path(), ".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
         let vmids: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
         for (vmid, container) in vmids {
-            let folder = if container { "lxc" } else { "qemu-server" };
-            let conf: String =
-                DEVICES.iter().filter(|device| device.vmid == vmid).map(|device| device.conf()).collect();
-            write(root.path(), &format!("nodes/{NODE}/{folder}/{vmid}.conf"), &conf);
+            let (path, text) = conf(vmid, container);
+            write(root.path(), &path, &text);
         }
         write(root.path(), CLUSTER, ON);
         for (path, text) in files {
@@ -70,14 +68,34 @@ impl Site {
         }
         let bed = Bed::new("pvs");
         let wire = Wire::new(&bed);
-        let mut command = bed.node.command("sh");
-        command.args(["-c", shell, "sh", PROGRAM]);
-        command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root.path()).args(options);
         let log = listen(root.path());
-        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let daemon = start(&bed, root.path(), shell, options);
         let site = Site { bed, wire, daemon, root, log };
         site.settle();
         site
+    }
+
+    /// Restarts the daemon with other options, as systemctl restart does.
+    pub fn restart(&mut self, options: &[&str]) {
+        kill(Pid::from_raw(i32::try_from(self.daemon.id()).unwrap()), Signal::SIGQUIT).unwrap();
+        assert!(self.daemon.wait_in_time().success());
+        self.daemon = start(&self.bed, self.root.path(), "exec \"$@\"", options);
+        until("the first update", || self.last_update());
+        self.settle();
+    }
+
+    /// The time of the daemon's last update, in seconds since 1970.
+    fn last_update(&self) -> Option<u64> {
+        let status: serde_json::Value = serde_json::from_str(&self.status(&["--json"]).0).ok()?;
+        status["last_update"].as_u64()
+    }
+
+    /// Waits for a cycle that begins from now on.
+    pub fn cycle(&self) {
+        for _ in 0..2 {
+            let before = self.last_update();
+            until("a cycle", || (self.last_update() != before).then_some(()));
+        }
     }
 
     /// The messages in the system log.
@@ -187,6 +205,21 @@ impl Drop for Site {
     fn drop(&mut self) {
         stop(&mut self.daemon);
     }
+}
+
+/// The configuration file of a guest, with its path.
+pub fn conf(vmid: u32, container: bool) -> (String, String) {
+    let folder = if container { "lxc" } else { "qemu-server" };
+    let text = DEVICES.iter().filter(|device| device.vmid == vmid).map(|device| device.conf()).collect();
+    (format!("nodes/{NODE}/{folder}/{vmid}.conf"), text)
+}
+
+/// Starts the daemon.
+fn start(bed: &Bed, root: &Path, shell: &str, options: &[&str]) -> Child {
+    let mut command = bed.node.command("sh");
+    command.args(["-c", shell, "sh", PROGRAM]);
+    command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Ends a process.

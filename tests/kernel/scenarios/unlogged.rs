@@ -1,10 +1,10 @@
 //! Traffic that a policy drops without logging, and traffic that it logs.
-use super::site::{GUEST100, HOST, Site};
+use super::site::{CLUSTER, GUEST100, HOST, Site};
 use crate::logger::Logger;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::Probe;
 use crate::testbed::{Place, VM100};
-use pve_firewall::iptables::ruleset::{Family, TcpFlags};
+use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
 
 /// Noise that is not logged.
 fn noise(to: Place) -> Vec<Probe> {
@@ -29,6 +29,41 @@ fn noise(to: Place) -> Vec<Probe> {
         tcp(445),
         udp(53, 9998),
     ]
+}
+
+#[test]
+fn every_drop_is_logged_if_wanted() {
+    let host = "[OPTIONS]\nlog_level_in: info\nprotection_synflood: 1\nprotection_synflood_rate: 1\nprotection_synflood_burst: 1\n";
+    let guest = "[OPTIONS]\nenable: 1\nlog_level_in: info\nipfilter: 1\n[IPSET ipfilter-net0]\n10.0.0.100\n";
+    let options = ["--log-all-drops"];
+    let cluster = "[OPTIONS]\nenable: 1\nlog_ratelimit: enable=0\n";
+    let mut site = Site::with_options(&options, &[(CLUSTER, cluster), (GUEST100, guest)]);
+    let logger = Logger::start(&site.bed.node, site.root(), &[]);
+    for (to, probes) in [(Host, noise(Host)), (VM100, noise(VM100))] {
+        assert_eq!(site.arrivals(&probes), 0);
+        for probe in &probes {
+            // a packet that opens no connection is of the state INVALID before
+            let dport = probe.packet.dport.unwrap();
+            let line = logger.line_with(&format!("SPT={} DPT={dport} ", probe.packet.sport.unwrap()));
+            assert!(line.contains(" DROP: IN="), "{to:?}: {line}");
+        }
+    }
+    // of a guest, with its number
+    let mac = Probe::tcp(VM100, Outside, Family::V4, 81).mac(MacAddr([2, 0x77, 0, 0, 0, 1]));
+    let address = Probe::tcp(VM100, Outside, Family::V4, 82).source("10.0.0.7");
+    let router = Probe::icmpv6(VM100, Outside, 134);
+    assert_eq!(site.arrivals(&[mac, address, router]), 0);
+    for text in ["DPT=81 ", "DPT=82 ", "TYPE=134 "] {
+        let line = logger.line_with(text);
+        assert!(line.starts_with("100 6 tap100i0-OUT ") && line.contains(" DROP: IN="), "{line}");
+    }
+    // what is above the limit of SYN packets
+    site.change(&[(HOST, host)]);
+    let syn = |port| Probe::tcp(Outside, Host, Family::V4, port).source("10.0.0.77");
+    assert_eq!(site.arrivals(&(3000..3010).map(syn).collect::<Vec<_>>()), 0);
+    let line = logger.line_with("0 6 PVEFW-synflood ");
+    assert!(line.contains(" DROP: IN=vmbr0"), "{line}");
+    logger.stop();
 }
 
 #[test]

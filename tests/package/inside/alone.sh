@@ -58,7 +58,7 @@ for unit in pve-firewall pvefw-logger; do
     systemd-analyze security --no-pager "$unit.service" | tail -n 1 | sed 's/^/     /'
 done
 exposure() { systemd-analyze security --no-pager --threshold="$2" "$1"; }
-holds 'the daemon is confined' exposure pve-firewall.service 32
+holds 'the daemon is confined' exposure pve-firewall.service 34
 holds 'the logger is confined' exposure pvefw-logger.service 14
 capabilities() { sed -n "s,^CapBnd:\t,,p" "/proc/$(systemctl show --property MainPID --value "$1")/status"; }
 # CAP_DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_MODULE; the logger NET_ADMIN alone

@@ -1,5 +1,5 @@
 //! Packets as bytes.
-use super::probe::Probe;
+use super::probe::{Carrier, Probe};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
@@ -34,7 +34,22 @@ pub fn frame(probe: &Probe, number: u32) -> Vec<u8> {
         Layer::Arp => (EtherType::ARP, arp(&probe.packet, from, number)),
         Layer::Other(code) => (EtherType(code), tag(number)),
     };
-    [&to.0[..], &from.0[..], &ethertype.0.to_be_bytes()[..], &body[..]].concat()
+    [&to.0[..], &from.0[..], &header(probe.carrier, ethertype.0, body.len())[..], &body[..]].concat()
+}
+
+/// What stands between the addresses of a frame and a packet of so many bytes.
+fn header(carrier: Carrier, ethertype: u16, length: usize) -> Vec<u8> {
+    let words = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let length = u16::try_from(length).expect("a small packet");
+    match carrier {
+        Carrier::Plain => words(&[ethertype]),
+        // with the highest priority
+        Carrier::Vlan(vlan) => words(&[0x8100, 0xe000 | vlan, ethertype]),
+        Carrier::QinQ(service, vlan) => words(&[0x88a8, service, 0x8100, vlan, ethertype]),
+        // version and type 1, code 0, a session, its length with the protocol of PPP
+        Carrier::Pppoe => words(&[0x8864, 0x1100, 1, length + 2, if ethertype == 0x0800 { 0x0021 } else { 0x0057 }]),
+        Carrier::Snap => words(&[length + 8, 0xaaaa, 0x0300, 0, ethertype]),
+    }
 }
 
 fn address(of: Option<IpAddr>) -> IpAddr {

@@ -12,7 +12,25 @@ pub struct Probe {
     pub to: Place,
     /// The destination MAC address; `None` is that of the receiver.
     pub to_mac: Option<MacAddr>,
+    /// How the frame carries the packet.
+    pub carrier: Carrier,
     pub packet: Packet,
+}
+
+/// How a frame carries an IP packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// With its ethertype.
+    #[default]
+    Plain,
+    /// With a VLAN tag (IEEE 802.1Q); VLAN 0 is a priority tag (802.1p).
+    Vlan(u16),
+    /// With a service tag and a VLAN tag (IEEE 802.1ad).
+    QinQ(u16, u16),
+    /// In a PPPoE session (RFC 2516).
+    Pppoe,
+    /// Behind LLC and SNAP headers (RFC 1042).
+    Snap,
 }
 
 /// The key of a connection in connection tracking: the protocol, both endpoints, and the number of an ICMP message.
@@ -49,7 +67,7 @@ impl Probe {
         let mut packet = Packet::new(family, protocol);
         packet.source = Some(address(from));
         packet.dest = Some(address(to));
-        Probe { from, to, to_mac: None, packet }
+        Probe { from, to, to_mac: None, carrier: Carrier::Plain, packet }
     }
 
     /// A TCP SYN.
@@ -72,7 +90,8 @@ impl Probe {
     /// An ARP request.
     pub fn arp(from: Place, to: Place) -> Self {
         let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
-        Probe { from, to, to_mac: None, packet: Packet { layer: Layer::Arp, state: None, ..packet } }
+        let packet = Packet { layer: Layer::Arp, state: None, ..packet };
+        Probe { from, to, to_mac: None, carrier: Carrier::Plain, packet }
     }
 
     #[must_use]
@@ -124,6 +143,12 @@ impl Probe {
     #[must_use]
     pub fn towards(mut self, mac: MacAddr) -> Self {
         self.to_mac = Some(mac);
+        self
+    }
+
+    #[must_use]
+    pub fn carried(mut self, carrier: Carrier) -> Self {
+        self.carrier = carrier;
         self
     }
 

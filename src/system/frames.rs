@@ -1,0 +1,217 @@
+//! Frames that carry IP packets in a way in which iptables does not see them, wherever they are received on this node.
+//!
+//! A packet socket with a filter in the kernel (classic BPF): a plain frame costs some instructions there, and never wakes
+//! this process.
+#![allow(unsafe_code, reason = "packet(7) has no safe interface in nix")]
+use nix::net::if_::if_indextoname;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, recvfrom, socket};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// How a frame carries an IP packet. The filter keeps so many bytes of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Carrier {
+    /// With a VLAN tag.
+    Vlan = 1,
+    /// With a service tag.
+    ServiceVlan = 2,
+    /// In PPPoE.
+    Pppoe = 3,
+    /// Behind LLC and SNAP headers.
+    Snap = 4,
+}
+
+/// Maximum number of frames that are read at once.
+const MOST: usize = 256;
+/// Maximum number of interfaces whose frames the filter ignores: the kernel allows 4096 instructions.
+const MOST_IGNORED: usize = 1000;
+/// Bytes of frames in the kernel, with its data about them. When it is full, frames are dropped without a copy.
+const RECEIVE_BUFFER: libc::c_int = 64 << 10;
+
+/// A socket that receives these frames.
+#[derive(Debug)]
+pub struct Frames {
+    socket: OwnedFd,
+    /// The indexes of interfaces whose frames do not matter.
+    others: BTreeSet<u32>,
+    /// What was received, as [`key`] writes it.
+    noticed: BTreeSet<u32>,
+}
+
+impl Frames {
+    /// Begins to receive.
+    ///
+    /// # Errors
+    /// When the kernel refuses (no `CAP_NET_RAW`).
+    pub fn open() -> io::Result<Self> {
+        // with protocol 0 nothing is received before the filter is attached
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let frames = Frames {
+            socket: socket(AddressFamily::Packet, SockType::Datagram, flags, None)?,
+            others: BTreeSet::new(),
+            noticed: BTreeSet::new(),
+        };
+        frames.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
+        // frames that this node sends were received by it before, or are its own
+        frames.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
+        frames.attach()?;
+        frames.bind()?;
+        Ok(frames)
+    }
+
+    /// The frames since the last call, by interface; only some of many. `matters` says of which interfaces they matter: of
+    /// others no more are received, and no more of those that are returned until [`Frames::resume`].
+    ///
+    /// # Errors
+    /// When the kernel refuses another filter.
+    pub fn take(&mut self, matters: impl Fn(&str) -> bool) -> io::Result<BTreeSet<(String, Carrier)>> {
+        let mut found = BTreeSet::new();
+        let mut buffer = [0; 8];
+        let before = self.others.len() + self.noticed.len();
+        for _ in 0..MOST {
+            let Ok((length, from)) = recvfrom::<nix::sys::socket::LinkAddr>(self.socket.as_raw_fd(), &mut buffer)
+            else {
+                break;
+            };
+            let carrier = match length {
+                1 => Carrier::Vlan,
+                2 => Carrier::ServiceVlan,
+                3 => Carrier::Pppoe,
+                _ => Carrier::Snap,
+            };
+            let Some(index) = from.and_then(|from| u32::try_from(from.ifindex()).ok()) else { continue };
+            // an interface that is gone by now
+            let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else { continue };
+            if matters(&name) {
+                found.insert((name, carrier));
+                self.noticed.insert(key(index, carrier));
+            } else {
+                self.others.insert(index);
+            }
+        }
+        if self.others.len() + self.noticed.len() > before {
+            self.attach()?;
+        }
+        Ok(found)
+    }
+
+    /// Receives frames again that were received before.
+    ///
+    /// # Errors
+    /// When the kernel refuses another filter.
+    pub fn resume(&mut self) -> io::Result<()> {
+        // interfaces that came and went
+        if self.others.len() > MOST_IGNORED / 2 {
+            self.others.clear();
+        }
+        if std::mem::take(&mut self.noticed).is_empty() { Ok(()) } else { self.attach() }
+    }
+
+    fn bind(&self) -> io::Result<()> {
+        // SAFETY: a zeroed address is valid
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        // SAFETY: the pointer is valid for the length
+        let bound = unsafe {
+            libc::bind(self.socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+        };
+        if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    fn attach(&self) -> io::Result<()> {
+        let mut program = filter(&self.others, &self.noticed);
+        let length = u16::try_from(program.len()).expect("at most 4096 instructions");
+        let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+        self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
+    fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+        let length = size_of::<T>() as libc::socklen_t;
+        // SAFETY: the pointer is valid for the length; a filter is copied
+        let set = unsafe {
+            libc::setsockopt(self.socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
+        };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// The filter: how many bytes of a frame are kept, which says what it is ([`Carrier`]); 0 for all that does not matter. Of
+/// these other interfaces nothing does, and what was noticed does not matter again.
+fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
+    let mut tagged = vec![load(PROTOCOL)];
+    tagged.extend(one_of(&[0x0800, 0x86dd, 0x8100, 0x88a8, 0x8864]));
+    tagged.extend([load(TAG_TYPE), test(0x88a8, 3, 0)]);
+    tagged.extend(found(Carrier::Vlan));
+    tagged.extend(found(Carrier::ServiceVlan));
+    let mut untagged = vec![load(PROTOCOL), test(0x8864, 0, 3)];
+    untagged.extend(found(Carrier::Pppoe));
+    // ETH_P_802_2: LLC, of which SNAP with an organisation of 0 and an ethertype counts (RFC 1042)
+    untagged.extend(one_of(&[0x0004]));
+    untagged.push(load(0));
+    untagged.extend(one_of(&[0xaaaa_0300]));
+    untagged.push(step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 6));
+    untagged.extend(one_of(&[0x0800, 0x86dd]));
+    untagged.extend(found(Carrier::Snap));
+    let past = u8::try_from(tagged.len()).expect("some instructions");
+    let mut program = vec![load(TAGGED), test(0, past, 0)];
+    program.extend(tagged.into_iter().chain(untagged));
+    let end = program.len();
+    for (at, step) in program.iter_mut().enumerate().filter(|(_, step)| step.k == TO_THE_END) {
+        step.k = u32::try_from(end - at - 1).expect("some instructions");
+    }
+    let ignore = |value: &u32| [test(*value, 0, 1), step(libc::BPF_RET | libc::BPF_K, 0)];
+    program.push(load(INTERFACE));
+    program.extend(others.iter().take(MOST_IGNORED / 2).flat_map(ignore));
+    program.extend([
+        step(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, CARRIER_BITS),
+        step(libc::BPF_LDX | libc::BPF_MEM, 0),
+        step(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0),
+    ]);
+    program.extend(noticed.iter().take(MOST_IGNORED / 2).flat_map(ignore));
+    program.extend([step(libc::BPF_LD | libc::BPF_MEM, 0), step(libc::BPF_RET | libc::BPF_A, 0)]);
+    program
+}
+
+// data about the frame (SKF_AD_OFF in linux/filter.h)
+const PROTOCOL: u32 = 0xffff_f000;
+const INTERFACE: u32 = PROTOCOL + 8;
+const TAGGED: u32 = PROTOCOL + 48;
+const TAG_TYPE: u32 = PROTOCOL + 60;
+/// How many bits of a [`key`] name the carrier.
+const CARRIER_BITS: u32 = 3;
+
+/// An interface and what was received on it.
+fn key(index: u32, carrier: Carrier) -> u32 {
+    index << CARRIER_BITS | carrier as u32
+}
+
+/// The distance of a jump to the end, until it is known.
+const TO_THE_END: u32 = u32::MAX;
+
+fn step(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+fn load(at: u32) -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
+}
+
+/// Skips so many instructions if the value equals `k`, or else.
+fn test(k: u32, equal: u8, other: u8) -> libc::sock_filter {
+    libc::sock_filter { jt: equal, jf: other, ..step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k) }
+}
+
+/// Ignores the frame unless the value is one of these.
+fn one_of(values: &[u32]) -> Vec<libc::sock_filter> {
+    let left = (1..=values.len()).rev().filter_map(|left| u8::try_from(left).ok());
+    let tests = values.iter().zip(left).map(|(value, left)| test(*value, left, 0));
+    tests.chain([step(libc::BPF_RET | libc::BPF_K, 0)]).collect()
+}
+
+/// Notes what the frame is, and skips all other tests.
+fn found(carrier: Carrier) -> [libc::sock_filter; 3] {
+    let jump = step(libc::BPF_JMP | libc::BPF_JA, TO_THE_END);
+    [step(libc::BPF_LD | libc::BPF_IMM, carrier as u32), step(libc::BPF_ST, 0), jump]
+}

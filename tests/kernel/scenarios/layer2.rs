@@ -1,0 +1,120 @@
+//! Frames that carry IP packets past iptables: VLAN and priority tags, QinQ, PPPoE, LLC and SNAP.
+use super::site::{CLUSTER, GUEST100, GUEST200, Site, conf, until};
+use crate::testbed::Place::Outside;
+use crate::testbed::probe::{Carrier, Fate, Probe};
+use crate::testbed::{CT200, FREE900, Place, VM100};
+use pve_firewall::iptables::ruleset::Family;
+
+const CARRIERS: [Carrier; 6] =
+    [Carrier::Vlan(0), Carrier::Vlan(5), Carrier::Vlan(4095), Carrier::QinQ(5, 6), Carrier::Pppoe, Carrier::Snap];
+
+const STRICT: &[&str] = &["--strict-layer2"];
+
+/// Packets that iptables refuses, in frames of these kinds, each of a connection of its own.
+fn probes<'a>(from: Place, to: Place, carriers: &'a [Carrier]) -> impl Iterator<Item = Probe> + 'a {
+    let ports = (2000..).zip(carriers);
+    ports
+        .flat_map(move |(port, carrier)| Family::ALL.map(|family| Probe::tcp(from, to, family, port).carried(*carrier)))
+}
+
+/// No outgoing packets.
+const CLOSED: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n";
+
+#[test]
+fn frames_that_carry_packets_past_iptables_are_dropped_with_strict_layer2() {
+    let mut site = Site::new(&[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
+    for guest in [VM100, CT200] {
+        for (from, to) in [(Outside, guest), (guest, Outside), (FREE900, guest)] {
+            site.all(Fate::Dropped, probes(from, to, &[Carrier::Plain]));
+            site.all(Fate::Arrived, probes(from, to, &CARRIERS));
+        }
+    }
+    drop(site);
+    let mut site = Site::with_options(STRICT, &[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
+    for guest in [VM100, CT200] {
+        for (from, to) in [(Outside, guest), (guest, Outside), (FREE900, guest)] {
+            site.all(Fate::Dropped, probes(from, to, &CARRIERS));
+        }
+        // what is no IP passes as before, and IP meets the rules
+        site.all(Fate::Arrived, [Probe::arp(guest, Outside), Probe::arp(Outside, guest)]);
+    }
+    site.all(Fate::Arrived, probes(Outside, FREE900, &CARRIERS));
+    // they are dropped, so nothing is found
+    site.until_well();
+    site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
+    site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Plain]).chain(probes(VM100, Outside, &[Carrier::Plain])));
+    site.all(Fate::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
+}
+
+#[test]
+fn trunks_and_named_protocols_pass_with_strict_layer2() {
+    let (tags, others) = CARRIERS.split_at(4);
+    let mut site = Site::with_options(STRICT, &[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
+    let both = |carriers| probes(VM100, Outside, carriers).chain(probes(Outside, VM100, carriers)).collect::<Vec<_>>();
+    // the guest's own configuration says that it is a trunk
+    let (path, text) = conf(100, false);
+    site.change(&[(&path, &text.replace("firewall=1", "trunks=2;5-9,firewall=1"))]);
+    until("the rules of the trunk", || {
+        (!site.bed.node.exec("ebtables-nft-save").contains("tap100i0-IN -p 802_1Q")).then_some(())
+    });
+    site.all(Fate::Arrived, both(tags));
+    site.all(Fate::Dropped, both(others));
+    site.all(Fate::Dropped, probes(Outside, CT200, tags).chain(probes(CT200, Outside, tags)));
+    // or layer2_protocols names what it may use
+    site.change(&[(&path, &text), (GUEST100, &format!("{CLOSED}layer2_protocols: IPv4,IPv6,ARP,802_1Q\n"))]);
+    until("the rules of the guest", || {
+        site.bed.node.exec("ebtables-nft-save").contains("tap100i0-OUT-PROTO -p 802_1Q").then_some(())
+    });
+    site.all(Fate::Arrived, both(&tags[..3]));
+    site.all(Fate::Dropped, both(others));
+    site.change(&[(GUEST100, &format!("{CLOSED}layer2_protocols: IPv4,IPv6,ARP,PPP_SES\n"))]);
+    site.all(Fate::Arrived, both(&[Carrier::Pppoe]));
+    site.all(Fate::Dropped, both(tags));
+    site.all(Fate::Dropped, both(&[Carrier::Snap]));
+}
+
+#[test]
+fn frames_that_carry_packets_past_iptables_are_found() {
+    let mut site = Site::new(&[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
+    site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
+    site.until_well();
+    let kinds = ["a VLAN tag", "a VLAN tag", "a VLAN tag", "a QinQ tag", "PPPoE", "LLC/SNAP"];
+    for (carrier, kind) in CARRIERS.into_iter().zip(kinds) {
+        for (from, to, way) in [(Outside, VM100, "to"), (CT200, Outside, "from")] {
+            let device = if way == "to" { "tap100i0" } else { "veth200i0" };
+            site.all(Fate::Arrived, probes(from, to, &[carrier]));
+            let warning = site.until_warned(&format!("packets {way} {device} in frames with {kind} are not filtered"));
+            let vmid = if way == "to" { 100 } else { 200 };
+            assert_eq!(
+                (&warning["kind"], &warning["affected"]["guests"]),
+                (&"carried-past".into(), &serde_json::json!([vmid]))
+            );
+            assert!(
+                warning["remedy"].as_str().unwrap().starts_with("add --strict-layer2 to START_OPTIONS"),
+                "{warning:#}"
+            );
+        }
+    }
+    assert_eq!(site.status(&["--exit-code"]).1, 1);
+    // guests without a firewall have none
+    site.all(Fate::Arrived, probes(Outside, FREE900, &CARRIERS));
+    // the remedy
+    site.restart(STRICT);
+    site.until_well();
+    site.all(Fate::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
+    site.cycle();
+    site.until_well();
+    // without ebtables nothing drops them
+    site.write(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n");
+    until("no rules of ebtables", || (!site.bed.node.exec("ebtables-nft-save").contains("tap100i0-IN")).then_some(()));
+    site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Vlan(0)]));
+    site.until_warned("packets to tap100i0 in frames with a VLAN tag are not filtered");
+    // of a trunk it is as configured
+    let (path, text) = conf(100, false);
+    site.write(&path, &text.replace("firewall=1", "trunks=5,firewall=1"));
+    until("no warning of tags", || {
+        let text = site.status(&[]).0;
+        (!text.contains("to tap100i0 in frames with a VLAN tag") && text.contains("tap100i0 in frames with PPPoE"))
+            .then_some(())
+    });
+}
