@@ -30,7 +30,7 @@ impl Nftables {
             let listed = generation.map(|_| base_chains());
             self.generation = if matches!(listed, Some(Ok(_))) { generation } else { None };
             self.chains = listed.and_then(Result::ok).unwrap_or_default();
-            let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1);
+            let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1).unwrap_or(false);
             let live = BACKEND_TABLES.iter().filter(|table| live(table));
             self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
             self.nat = self.chains.iter().filter(|chain| chain.kind == "nat").flat_map(nat).collect();

@@ -4,13 +4,13 @@
 //! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
 //! of the same size, is detected only then.
 use super::commands::{Tool, Variant};
-use super::read;
+use super::others::{self, Fresh};
+use super::read::{self, Content};
 use super::variants::Variants;
-use crate::iptables::names::is_own_set;
 use crate::iptables::plan::{Action, Live, Part, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
 use crate::model::Family;
-use crate::system::netfilter::{self, Summary};
+use crate::system::netfilter::Summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::{ScopedJoinHandle, scope};
@@ -78,6 +78,26 @@ impl LiveCache {
             }
         }
         self
+    }
+
+    /// Takes in what was read when the variant of a tool was selected.
+    pub fn take_in(&mut self, tool: Tool, fresh: Fresh) {
+        let mut read = Vec::new();
+        match (fresh.content, tool) {
+            (Content::Bridge(bridge), _) => {
+                self.live.bridge = Ok(Arc::new(bridge));
+                read.push(Part::Bridge);
+            }
+            (Content::Tables(tables), Tool::Iptables(family)) => {
+                for (name, table) in tables {
+                    *self.live.table_mut(name, family) = Ok(Arc::new(table));
+                    read.push(Part::Table(name, family));
+                }
+            }
+            (Content::Tables(_), Tool::Ebtables) => {}
+        }
+        read.iter().for_each(|part| self.look_for_edits(*part));
+        self.evidence.extend(fresh.evidence.into_iter().filter(|(part, _)| read.contains(part)));
     }
 
     /// Makes the next call read these parts again, because they may have been read incorrectly.
@@ -197,17 +217,12 @@ fn summaries(variants: &Variants) -> BTreeMap<Part, Summary> {
 
 /// The summary of a part in the variant in use; `None` if the kernel has none.
 fn summary(part: Part, variants: &Variants) -> Option<Summary> {
-    let variant = |tool| variants.commands(tool).ok().map(|commands| commands.variant);
-    let summary = match part {
-        Part::Table(table, family) => match variant(Tool::Iptables(family))? {
-            Variant::Legacy => netfilter::iptables(table.as_str(), family == Family::V6),
-            Variant::Nft => netfilter::nftables(),
-        },
-        Part::Bridge => match variant(Tool::Ebtables)? {
-            Variant::Legacy => netfilter::ebtables("filter"),
-            Variant::Nft => netfilter::nftables(),
-        },
-        Part::Sets => netfilter::sets(is_own_set),
+    let tool = match part {
+        Part::Table(_, family) => Some(Tool::Iptables(family)),
+        Part::Bridge => Some(Tool::Ebtables),
+        Part::Sets => None,
     };
-    summary.ok()
+    // sets have one variant only
+    let variant = tool.map_or(Some(Variant::Legacy), |tool| Some(variants.commands(tool).ok()?.variant))?;
+    others::summary(part, variant).ok()
 }

@@ -118,7 +118,9 @@ impl Firewall {
     /// The live state of our rules; changes nothing. A part that cannot be read has the error. Parts that are unchanged
     /// according to the kernel are not read again.
     pub fn live(&mut self) -> Live {
-        self.tools.variants.choose(self.tools.limit);
+        for (tool, fresh) in self.tools.variants.choose(self.tools.limit) {
+            self.known.take_in(tool, fresh);
+        }
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 

@@ -3,9 +3,11 @@
 use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
 use super::read;
+use crate::iptables::names::is_own_set;
 use crate::iptables::plan::{Part, TableName};
 use crate::iptables::ruleset::Family;
 use crate::system::netfilter::{self, Summary};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,24 +31,43 @@ pub(super) struct Read {
     pub commands: Commands,
     pub holds: Holds,
     /// The summaries, taken before it was read.
-    evidence: Vec<Summary>,
+    evidence: BTreeMap<Part, Summary>,
     at: Instant,
 }
 
+/// What was read, with the summaries taken before: where the kernel had none, it may have changed since.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub content: read::Content,
+    pub evidence: BTreeMap<Part, Summary>,
+}
+
 impl Read {
-    pub fn new(tool: Tool, commands: Commands, limit: Duration) -> Self {
+    /// Also returns what it holds, if it can be read.
+    pub fn new(tool: Tool, commands: Commands, limit: Duration) -> (Self, Option<Fresh>) {
         let at = Instant::now();
-        let before = evidence(tool, commands.variant);
-        let holds = match read::holds_ours(tool, &commands, limit) {
-            Ok(true) => Holds::Ours,
-            Ok(false) => Holds::NoneOfOurs,
+        let evidence = summaries(tool, commands.variant).unwrap_or_default();
+        let content = read::content(tool, &commands, limit);
+        let holds = match &content {
+            Ok(content) if content.has_ours() => Holds::Ours,
+            Ok(_) => Holds::NoneOfOurs,
             // running the tool has loaded the modules, if possible
-            Err(reason) => match evidence(tool, commands.variant) {
-                Ok(found) if found.is_empty() => Holds::Absent(reason),
-                _ => Holds::Unread(reason),
+            Err(reason) => match summaries(tool, commands.variant) {
+                Ok(found) if found.is_empty() => Holds::Absent(reason.clone()),
+                _ => Holds::Unread(reason.clone()),
             },
         };
-        Read { tool, commands, holds, evidence: before.unwrap_or_default(), at }
+        let fresh = content.ok().map(|content| Fresh { content, evidence: evidence.clone() });
+        (Read { tool, commands, holds, evidence, at }, fresh)
+    }
+
+    /// Without running the tool, if the kernel says that this variant has no table at all.
+    pub fn of_none(tool: Tool, commands: Commands) -> Result<Self, Commands> {
+        let at = Instant::now();
+        match (summaries(tool, commands.variant), has_tables(tool, commands.variant)) {
+            (Ok(evidence), Ok(false)) => Ok(Read { tool, commands, holds: Holds::NoneOfOurs, evidence, at }),
+            _ => Err(commands),
+        }
     }
 
     /// Reads it again, unless it was read after `begun`, or successfully read within `interval`, or is unchanged.
@@ -54,14 +75,20 @@ impl Read {
         let due = match self.holds {
             Holds::Unread(_) => self.at < begun,
             _ => {
-                self.is_due(interval) && evidence(self.tool, self.commands.variant).ok() != Some(self.evidence.clone())
+                self.is_due(interval)
+                    && summaries(self.tool, self.commands.variant).ok().as_ref() != Some(&self.evidence)
             }
         };
         if due {
-            *self = Read::new(self.tool, self.commands.clone(), limit);
+            *self = Read::new(self.tool, self.commands.clone(), limit).0;
         } else if self.is_due(interval) {
             self.at = Instant::now();
         }
+    }
+
+    /// Whether the tool can be used.
+    pub fn works(&self) -> bool {
+        matches!(self.holds, Holds::Ours | Holds::NoneOfOurs)
     }
 
     fn is_due(&self, interval: Duration) -> bool {
@@ -83,23 +110,58 @@ impl Read {
     }
 }
 
-/// The summaries of the tables of a variant; none if the kernel has no such table.
+/// The summaries of the tables of a variant by part; none if the kernel has no such table.
 ///
 /// # Errors
 /// When the kernel cannot be queried.
-fn evidence(tool: Tool, variant: Variant) -> anyhow::Result<Vec<Summary>> {
-    let summaries = match (variant, tool) {
-        (Variant::Nft, _) => vec![netfilter::nftables()],
-        (Variant::Legacy, Tool::Ebtables) => vec![netfilter::ebtables("filter")],
+fn summaries(tool: Tool, variant: Variant) -> anyhow::Result<BTreeMap<Part, Summary>> {
+    let asked = parts(tool).into_iter().map(|part| (part, summary(part, variant)));
+    let there = asked.filter(|(_, summary)| !summary.as_ref().is_err_and(netfilter::is_absent));
+    there.map(|(part, summary)| Ok((part, summary?))).collect()
+}
+
+/// The summary of a table of a variant.
+///
+/// # Errors
+/// When the kernel has no such table, or cannot be queried.
+pub(super) fn summary(part: Part, variant: Variant) -> anyhow::Result<Summary> {
+    match (variant, part) {
+        (_, Part::Sets) => netfilter::sets(is_own_set),
+        (Variant::Nft, _) => netfilter::nftables(),
+        (Variant::Legacy, Part::Bridge) => netfilter::ebtables("filter"),
+        (Variant::Legacy, Part::Table(table, family)) => netfilter::iptables(table.as_str(), family == Family::V6),
+    }
+}
+
+fn parts(tool: Tool) -> Vec<Part> {
+    match tool {
+        Tool::Iptables(family) => TableName::ALL.map(|table| Part::Table(table, family)).into(),
+        Tool::Ebtables => vec![Part::Bridge],
+    }
+}
+
+/// Whether nftables, or the legacy tables of iptables, have a table in which rules of ours could be. Those of ebtables are not
+/// listed by the kernel.
+///
+/// # Errors
+/// When the kernel does not list them.
+fn has_tables(tool: Tool, variant: Variant) -> anyhow::Result<bool> {
+    match (variant, tool) {
+        (Variant::Legacy, Tool::Ebtables) => Ok(true),
         (Variant::Legacy, Tool::Iptables(family)) => {
-            TableName::ALL.map(|table| netfilter::iptables(table.as_str(), family == Family::V6)).into()
+            let tables = netfilter::legacy_tables(family == Family::V6);
+            Ok(TableName::ALL.iter().any(|name| tables.iter().any(|table| table == name.as_str())))
         }
-    };
-    let there = summaries.into_iter().filter(|summary| !summary.as_ref().is_err_and(netfilter::is_absent));
-    there.collect()
+        (Variant::Nft, Tool::Ebtables) => netfilter::has_table("bridge", "filter"),
+        (Variant::Nft, Tool::Iptables(family)) => {
+            let of_family = if family == Family::V4 { "ip" } else { "ip6" };
+            let there = TableName::ALL.map(|name| netfilter::has_table(of_family, name.as_str()));
+            there.into_iter().try_fold(false, |any, there| Ok(any | there?))
+        }
+    }
 }
 
 /// Whether the kernel certainly has no table of a variant.
 pub(super) fn is_absent(tool: Tool, variant: Variant) -> bool {
-    evidence(tool, variant).is_ok_and(|found| found.is_empty())
+    summaries(tool, variant).is_ok_and(|found| found.is_empty())
 }

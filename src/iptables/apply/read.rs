@@ -27,15 +27,37 @@ pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
     tools::run("ipset", &["save"], "", limit).map(|text| read_sets(&text)).map_err(shared)
 }
 
-/// Whether chains of ours are live in a variant of a tool, or why it does not work.
-pub(super) fn holds_ours(tool: Tool, commands: &Commands, limit: Duration) -> Readable<bool> {
-    match tool {
-        Tool::Iptables(_) => {
-            let filter = table(TableName::Filter, commands, limit)?;
-            Ok(!filter.is_bare() || !table(TableName::Raw, commands, limit)?.is_bare())
+/// What a variant of a tool holds.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// The tables of iptables or ip6tables.
+    Tables(Vec<(TableName, LiveTable)>),
+    /// The table of ebtables.
+    Bridge(LiveBridge),
+}
+
+impl Content {
+    /// Whether chains of ours are in it.
+    pub fn has_ours(&self) -> bool {
+        match self {
+            Content::Tables(tables) => tables.iter().any(|(_, table)| !table.is_bare()),
+            Content::Bridge(bridge) => !bridge.table.is_bare(),
         }
-        Tool::Ebtables => bridge(commands, limit).map(|bridge| !bridge.table.is_bare()),
     }
+}
+
+/// What a variant of a tool holds, or why it does not work. A second table that cannot be read is left out if the first one has
+/// chains of ours.
+pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<Content> {
+    if tool == Tool::Ebtables {
+        return bridge(commands, limit).map(Content::Bridge);
+    }
+    let filter = table(TableName::Filter, commands, limit)?;
+    let raw = match table(TableName::Raw, commands, limit) {
+        Err(_) if !filter.is_bare() => None,
+        raw => Some((TableName::Raw, raw?)),
+    };
+    Ok(Content::Tables([(TableName::Filter, filter)].into_iter().chain(raw).collect()))
 }
 
 fn shared(error: impl Display) -> Arc<str> {

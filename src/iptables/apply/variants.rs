@@ -1,6 +1,6 @@
 //! Selects the variant of iptables, ip6tables and ebtables, and knows those that are not in use.
 use super::commands::{Commands, Tool, Variant};
-use super::others::{Holds, Read};
+use super::others::{Fresh, Holds, Read};
 use super::outcome::UpdateError;
 use crate::model::Family;
 use std::fmt;
@@ -33,11 +33,25 @@ impl FromStr for VariantChoice {
     }
 }
 
-/// The installed variants of a tool, legacy first, each as it was just read.
-fn candidates(tool: Tool, limit: Duration) -> Vec<Read> {
-    let installed =
-        [Variant::Legacy, Variant::Nft].into_iter().filter_map(|variant| Commands::find(tool, variant, limit));
-    installed.map(|commands| Read::new(tool, commands, limit)).collect()
+/// A variant as it was just read, with what it holds if that is known.
+type Candidate = (Read, Option<Fresh>);
+
+/// The installed variants of a tool, legacy first; the preferred one is read first.
+fn candidates(tool: Tool, choice: VariantChoice, limit: Duration) -> Vec<Candidate> {
+    let order = match choice {
+        VariantChoice::Only(Variant::Nft) => [Variant::Nft, Variant::Legacy],
+        VariantChoice::Only(Variant::Legacy) | VariantChoice::Auto => [Variant::Legacy, Variant::Nft],
+    };
+    let installed = order.into_iter().filter_map(|variant| Commands::find(tool, variant, limit));
+    let mut read: Vec<Candidate> = Vec::new();
+    for commands in installed {
+        let works = read.iter().any(|(read, _)| read.works());
+        // a second one is not needed where the first one works, but must not hold rules of ours
+        let empty = if works { Read::of_none(tool, commands) } else { Err(commands) };
+        read.push(empty.map_or_else(|commands| Read::new(tool, commands, limit), |empty| (empty, None)));
+    }
+    read.sort_by_key(|(read, _)| read.commands.variant == Variant::Nft);
+    read
 }
 
 /// The variants in use: shown as `iptables legacy, ip6tables legacy, ebtables nft`.
@@ -74,22 +88,29 @@ impl Variants {
         !nft(Tool::Ebtables) || !Family::ALL.into_iter().any(|family| nft(Tool::Iptables(family)))
     }
 
-    /// Selects the variant of each tool that has none yet.
-    pub(super) fn choose(&mut self, limit: Duration) {
+    /// Selects the variant of each tool that has none yet; returns what these hold.
+    pub(super) fn choose(&mut self, limit: Duration) -> Vec<(Tool, Fresh)> {
+        let choice = self.choice;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
         let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
-        let found: Vec<(Tool, Vec<Read>)> = scope(|threads| {
-            let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || candidates(tool, limit))));
+        let found: Vec<(Tool, Vec<Candidate>)> = scope(|threads| {
+            let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || candidates(tool, choice, limit))));
             // start all before waiting for the first
             let tried: Vec<_> = tried.collect();
             tried.into_iter().map(|(tool, thread)| (tool, thread.join().unwrap_or_default())).collect()
         });
-        for (tool, mut candidates) in found {
+        let mut read = Vec::new();
+        for (tool, candidates) in found {
             self.others.retain(|other| other.tool != tool);
-            let chosen = self.choose_among(&candidates, tool).map(|at| candidates.remove(at).commands);
+            let (mut candidates, mut contents): (Vec<Read>, Vec<Option<Fresh>>) = candidates.into_iter().unzip();
+            let chosen = self.choose_among(&candidates, tool).map(|at| {
+                read.extend(contents.remove(at).map(|fresh| (tool, fresh)));
+                candidates.remove(at).commands
+            });
             self.used[tool.index()] = Some(chosen);
             self.others.extend(candidates);
         }
+        read
     }
 
     /// The place of the variant to use.
@@ -100,17 +121,16 @@ impl Variants {
             Holds::Ours | Holds::NoneOfOurs => None,
         });
         let error = error.unwrap_or_else(|| format!("no variant of '{name}' is installed; install its package").into());
-        let works = |read: &Read| matches!(read.holds, Holds::Ours | Holds::NoneOfOurs);
         let preferred = candidates.iter().position(|read| match self.choice {
             VariantChoice::Auto => matches!(read.holds, Holds::Ours),
-            VariantChoice::Only(variant) => works(read) && read.commands.variant == variant,
+            VariantChoice::Only(variant) => read.works() && read.commands.variant == variant,
         });
         match (preferred, self.choice, tool) {
             (Some(at), ..) => Ok(at),
             (None, VariantChoice::Only(variant), Tool::Iptables(_)) => {
                 Err(format!("the {variant} variant of '{name}' does not work here: {error}").into())
             }
-            (None, ..) => candidates.iter().position(works).ok_or(error),
+            (None, ..) => candidates.iter().position(Read::works).ok_or(error),
         }
     }
 

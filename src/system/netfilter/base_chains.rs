@@ -88,14 +88,16 @@ fn base_chain(family: u8, family_name: &'static str, body: &[u8]) -> Option<Base
     })
 }
 
-/// Whether there is a table of this name of a family; not if the kernel does not say.
-#[must_use]
-pub fn has_table(family: &str, name: &str) -> bool {
+/// Whether nftables has a table of this name of a family.
+///
+/// # Errors
+/// As for [`base_chains`].
+pub fn has_table(family: &str, name: &str) -> Result<bool> {
     const NFTA_TABLE_NAME: u16 = 1;
     let family = FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0);
     let is_it =
         |found: &mut bool, body: &[u8]| *found |= find(body, NFTA_TABLE_NAME).map(text).is_some_and(|one| one == name);
-    nft_list(NftObjects::Tables, family, &[], is_it).unwrap_or(false)
+    nft_list(NftObjects::Tables, family, &[], is_it)
 }
 
 /// The rules with address translation in a table, at most a hundred.

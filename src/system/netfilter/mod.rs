@@ -4,14 +4,12 @@
 //! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
-mod generation;
 mod nftables;
 mod sets;
 mod xtables;
 
 pub use self::base_chains::{BaseChain, NatRule, base_chains, has_table, legacy_tables, nat_rules};
-pub use self::nftables::{NftObjects, nft_generation, nft_list};
-pub use generation::nftables;
+pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
 pub use sets::sets;
 pub use xtables::{ebtables, iptables};
 

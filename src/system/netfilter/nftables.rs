@@ -1,4 +1,5 @@
 //! Reading nftables over netlink: the generation, and what tables hold.
+use super::Summary;
 use crate::nflog::netlink::attributes;
 use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_about};
 use anyhow::{Context, Result};
@@ -38,6 +39,14 @@ pub fn nft_generation() -> Result<u32> {
         *id = found.and_then(|(_, id)| id.try_into().ok()).map(u32::from_be_bytes);
     })?;
     id.context("the kernel does not say the generation of nftables")
+}
+
+/// The summary of the nftables ruleset: its generation.
+///
+/// # Errors
+/// As for [`nft_generation`].
+pub fn nftables() -> Result<Summary> {
+    nft_generation().map(|generation| Summary(generation.to_ne_bytes().into()))
 }
 
 /// Lists objects of an address family (`NFPROTO_…`): `take` gets the attributes of each. `of` are the attributes that say of
