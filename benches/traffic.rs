@@ -14,20 +14,34 @@ mod trees;
 #[path = "../tests/support/wait.rs"]
 mod wait;
 
+use etherparse::PacketBuilder;
 use nix::time::{ClockId, clock_gettime};
-use pve_firewall::iptables::apply::{Firewall, VariantChoice};
-use pve_firewall::iptables::compile::{Compiled, compile};
+use pve_firewall::backend::Backend;
+use pve_firewall::inputs::Tree;
+use pve_firewall::iptables::apply::VariantChoice;
+use pve_firewall::model::BackendKind;
 use pve_firewall::system::root::Root;
-use std::net::{SocketAddr, UdpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
-use std::time::Duration;
-use testbed::{Bed, CT200, DEVICES, Place};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+use testbed::{Bed, CT200, DEVICES, Place, VM100};
 
 /// Packets of a run: each begins a connection, or belongs to the same one.
 const PACKETS: u16 = 60_000;
 const RUNS: usize = 5;
 /// An address behind the measured guest that nobody has: what arrives is dropped there without a reply.
-const ADDRESS: &str = "10.0.0.222";
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 222);
+const HEADINGS: [&str; 6] = [
+    "new connection, µs",
+    "new connections a second",
+    "established, µs",
+    "established a second",
+    "SYN, µs",
+    "other guest, µs",
+];
 
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run() {
@@ -41,58 +55,90 @@ fn main() -> ExitCode {
         .iter()
         .map(|count| count.parse().expect("PVEFW_DEVICES=N,N,..."))
         .collect();
-    println!("| variant | devices | new connection, µs | ratio | established, µs | ratio |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
-    for variant in words("PVEFW_VARIANTS", "legacy,nft") {
+    println!("| rules | devices | {} |", HEADINGS.map(|heading| format!("{heading} | ratio")).join(" | "));
+    println!("| --- | ---: |{}", " ---: |".repeat(2 * HEADINGS.len()));
+    for rules in words("PVEFW_VARIANTS", "legacy,nft,nftables") {
         let mut first = None;
         for count in &counts {
-            let (new, established) = measure(*count, &variant);
-            let (new_first, established_first) = *first.get_or_insert((new, established));
-            let (new_ratio, established_ratio) = (new / new_first, established / established_first);
-            println!("| {variant} | {count} | {new:.2} | {new_ratio:.2} | {established:.2} | {established_ratio:.2} |");
+            let figures = match measure(*count, &rules) {
+                Ok(figures) => figures,
+                Err(reason) => {
+                    eprintln!("{rules}: {reason}");
+                    break;
+                }
+            };
+            let first = *first.get_or_insert(figures);
+            let cells = figures.iter().zip(first).map(|(figure, first)| {
+                let digits = if *figure < 1000.0 { 2 } else { 0 };
+                format!("{figure:.digits$} | {:.2}", figure / first)
+            });
+            println!("| {rules} | {count} | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
     }
     ExitCode::SUCCESS
 }
 
-/// The processor time of a packet that begins a connection and of one of an established connection, in microseconds:
-/// medians.
-fn measure(devices: usize, variant: &str) -> (f64, f64) {
+/// The figures of [`HEADINGS`]: medians.
+///
+/// # Errors
+/// When this kernel cannot have these rules.
+fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String> {
     let bed = Bed::new("pvt");
     let mac = testbed::text(CT200.mac());
     bed.outside.exec(&format!(
         "ip addr add {}/24 dev eth0; ip neigh replace {ADDRESS} lladdr {mac} dev eth0 nud permanent",
         Place::Outside.addresses()[0]
     ));
-    bed.netns(CT200).exec(&format!("ip addr add {}/24 dev eth0", CT200.addresses()[0]));
+    for guest in [CT200, VM100] {
+        bed.netns(guest).exec(&format!("ip addr add {}/24 dev eth0", guest.addresses()[0]));
+    }
     let root = tempfile::tempdir().expect("a directory");
-    let choice: VariantChoice = variant.parse().expect("a variant");
-    let mut firewall = Firewall::new(&Root::new(Some(root.path().into())), choice);
-    firewall.set_time_limit(Duration::from_secs(1200));
-    let compiled = configuration(devices);
-    let outcome = bed.node.run(|| firewall.update(&compiled.ruleset));
-    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-    let mut runs: Vec<(f64, f64)> = Vec::new();
+    load(&bed, &Root::new(Some(root.path().into())), devices, rules)?;
+    let mut runs: Vec<[f64; HEADINGS.len()]> = Vec::new();
     // one run more, to warm up
     for _ in 0..=RUNS {
-        bed.node.exec("conntrack -F 2>/dev/null");
-        let established = established(&bed);
-        bed.node.exec("conntrack -F 2>/dev/null");
-        let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
-        runs.push((send(&socket, |number| SocketAddr::new(ADDRESS.parse().expect("an address"), number)), established));
-        let tracked: usize = bed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
-        assert!(tracked * 10 >= usize::from(PACKETS) * 9, "{tracked} connections: packets were lost");
+        runs.push(run(&bed));
     }
-    let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+    let median = |at: usize| {
+        let mut figures: Vec<f64> = runs[1..].iter().map(|run| run[at]).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
     };
-    let (new, established) = runs[1..].iter().copied().unzip();
-    (median(new), median(established))
+    Ok(std::array::from_fn(median))
 }
 
-/// The time of a packet of a connection that the guest has answered.
-fn established(bed: &Bed) -> f64 {
+/// Makes the rules for so many devices live. `rules` is a variant of iptables, or `nftables` for that backend.
+fn load(bed: &Bed, root: &Root, devices: usize, rules: &str) -> Result<(), String> {
+    let (kind, variant) = match rules {
+        "nftables" => (BackendKind::Nftables, VariantChoice::Auto),
+        variant => (BackendKind::Iptables, variant.parse()?),
+    };
+    bed.node.run(|| {
+        let mut backend = Backend::new(kind, root, variant, 2);
+        let compiled = backend.compile(&configuration(devices), trees::facts());
+        let outcome = backend.maintain(&compiled);
+        outcome.errors.into_iter().next().map_or(Ok(()), Err)
+    })
+}
+
+fn run(bed: &Bed) -> [f64; HEADINGS.len()] {
+    let forget = || bed.node.exec("conntrack -F 2>/dev/null");
+    forget();
+    let established = established(bed);
+    forget();
+    let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
+    let new = send(|number| {
+        socket.send_to(b"x", SocketAddr::new(ADDRESS.into(), number)).expect("sending");
+    });
+    let tracked: usize = bed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
+    assert!(tracked * 10 >= usize::from(PACKETS) * 9, "{tracked} connections: packets were lost");
+    forget();
+    let (syn, other) = flood(bed);
+    [new.0, new.1, established.0, established.1, syn.0, other]
+}
+
+/// Packets of a connection that the guest has answered.
+fn established(bed: &Bed) -> (f64, f64) {
     let guest = SocketAddr::new(CT200.addresses()[0], 9);
     let server = bed.netns(CT200).run(|| UdpSocket::bind(guest)).expect("a socket in the guest");
     let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
@@ -100,25 +146,71 @@ fn established(bed: &Bed) -> f64 {
     let (_, client) = server.recv_from(&mut [0; 8]).expect("a packet in the guest");
     server.send_to(b"x", client).expect("answering");
     socket.recv_from(&mut [0; 8]).expect("the answer");
-    send(&socket, |_| guest)
+    send(|_| {
+        socket.send_to(b"x", guest).expect("sending");
+    })
 }
 
-/// Sends packets, and returns the processor time of each: the sender's thread takes them through the bridges and rules to
-/// the guest.
-fn send(socket: &UdpSocket, to: impl Fn(u16) -> SocketAddr) -> f64 {
-    let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock"));
-    let began = used();
-    for number in 1..=PACKETS {
-        socket.send_to(b"x", to(number)).expect("sending");
+/// A flood of SYN packets to the measured guest while another guest answers requests: the cost of a SYN packet, and the time
+/// of a request and its answer, in microseconds.
+fn flood(bed: &Bed) -> ((f64, f64), f64) {
+    let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)));
+    let raw = bed.outside.run(raw).expect("a raw socket");
+    let address = SocketAddr::new(VM100.addresses()[0], 9);
+    let server = bed.netns(VM100).run(|| UdpSocket::bind(address)).expect("a socket in the other guest");
+    let client = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4001")).expect("a socket");
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
     }
-    (used() - began).as_secs_f64() * 1e6 / f64::from(PACKETS)
+    let IpAddr::V4(source) = Place::Outside.addresses()[0] else { panic!("an IPv4 address") };
+    let over = AtomicBool::new(false);
+    scope(|threads| {
+        threads.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((_, from)) = server.recv_from(&mut [0; 8]) {
+                    server.send_to(b"x", from).expect("answering");
+                }
+            }
+        });
+        let flooding = threads.spawn(|| {
+            let costs = send(|number| {
+                let mut packet = Vec::new();
+                let builder = PacketBuilder::ipv4(source.octets(), ADDRESS.octets(), 64).tcp(number, 80, 1, 1024).syn();
+                builder.write(&mut packet, &[]).expect("a packet");
+                raw.send_to(&packet, &SocketAddr::new(ADDRESS.into(), 0).into()).expect("sending");
+            });
+            over.store(true, Ordering::Relaxed);
+            costs
+        });
+        let mut times = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            client.send_to(b"x", address).expect("sending");
+            match client.recv_from(&mut [0; 8]) {
+                Ok(_) => times.push(began.elapsed().as_secs_f64() * 1e6),
+                Err(error) => assert!(over.load(Ordering::Relaxed), "no answer of the other guest: {error}"),
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        (flooding.join().expect("the flood"), times[times.len() / 2])
+    })
+}
+
+/// Sends packets: the processor time of each in microseconds, and their number in a second. The sender's thread takes them
+/// through the bridges and rules to the guest.
+fn send(mut packet: impl FnMut(u16)) -> (f64, f64) {
+    let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock"));
+    let (began, clock) = (used(), Instant::now());
+    (1..=PACKETS).for_each(&mut packet);
+    let packets = f64::from(PACKETS);
+    ((used() - began).as_secs_f64() * 1e6 / packets, packets / clock.elapsed().as_secs_f64())
 }
 
 /// The guests of the test bed and others, with so many firewalled devices together. The measured one is the last in order.
-fn configuration(devices: usize) -> Compiled {
+fn configuration(devices: usize) -> Tree {
     let own = DEVICES.iter().filter(|device| device.firewalled).count();
     let mut files = vec![("firewall/cluster.fw".to_string(), "[OPTIONS]\nenable: 1\n".to_string())];
-    let rules = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp\n";
+    let rules = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp\nIN ACCEPT -p tcp -dport 80\n";
     for (vmid, folder) in [(100, "qemu-server"), (101, "qemu-server"), (200, "lxc")] {
         let conf = DEVICES.iter().filter(|device| device.vmid == vmid).map(testbed::Device::conf).collect();
         files.push((format!("nodes/n1/{folder}/{vmid}.conf"), conf));
@@ -130,5 +222,5 @@ fn configuration(devices: usize) -> Compiled {
         files.push((format!("firewall/{vmid}.fw"), rules.to_string()));
     }
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    compile(&trees::tree(&files), &trees::facts())
+    trees::tree(&files)
 }
