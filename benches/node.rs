@@ -1,7 +1,7 @@
 //! Cost of the firewall compared with the tools alone on the same live state: `make bench`.
 //!
 //! Arguments select measurements (`cargo bench --bench node -- idle change`), `PVEFW_SIZES=10,100` sets the numbers of
-//! guests. `docs/performance.md` describes the method.
+//! guests, `PVEFW_VARIANT=nft` measures iptables-nft. `docs/performance.md` describes the method.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "node/change.rs"]
 mod change;

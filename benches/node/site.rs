@@ -17,14 +17,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// The daemon's status file.
 const STATUS: &str = "run/pve-firewall/status.json";
 /// The name of the node in `gen.py`.
 const NODE: &str = "n1";
-/// The measured variant of iptables and ip6tables. ebtables falls back to nft if the kernel has no legacy variant.
-pub const VARIANT: &str = "legacy";
+/// The measured variant of iptables and ip6tables, `legacy` unless `PVEFW_VARIANT=nft` is set. ebtables falls back to nft if the
+/// kernel has no legacy variant.
+pub static VARIANT: LazyLock<String> =
+    LazyLock::new(|| std::env::var("PVEFW_VARIANT").unwrap_or_else(|_| "legacy".to_string()));
 
 pub struct Site {
     pub guests: usize,
@@ -49,7 +52,7 @@ impl Site {
     /// Starts the daemon and waits until its first update is done.
     pub fn start(&mut self, options: &[&str]) {
         let _ = fs::remove_file(self.node.path(STATUS));
-        let args = [&["start", "--foreground", "--variant", VARIANT], options].concat();
+        let args = [&["start", "--foreground", "--variant", &VARIANT], options].concat();
         self.daemon = Some(self.node.command(&args).spawn().expect("the daemon"));
         crate::node::until("the first update", || self.node.status().filter(|status| status["updated"] != 0));
     }

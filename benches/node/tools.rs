@@ -26,7 +26,7 @@ impl Add for Cost {
 /// The tool of the measured variant: `iptables` becomes `iptables-legacy`, followed by `-save` or `-restore`.
 pub fn name(tool: &str, action: &str) -> String {
     // the firewall falls back to this variant on a kernel without legacy ebtables
-    let variant = if tool == "ebtables" && !has_legacy_ebtables() { "nft" } else { VARIANT };
+    let variant = if tool == "ebtables" && !has_legacy_ebtables() { "nft" } else { &VARIANT };
     format!("{tool}-{variant}{action}")
 }
 
