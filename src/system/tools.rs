@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -116,6 +116,28 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
 /// # Errors
 /// As for [`run`].
 pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<String, ToolError> {
+    let mut stdout = finish(tool, args, stdin, limit)?;
+    content(&mut stdout).map_err(|error| ToolError::Start { tool: tool.into(), error })
+}
+
+/// The same without input; `take` gets the lines of the output one by one, without their ends. No line is taken if the tool fails.
+///
+/// # Errors
+/// As for [`run`].
+pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&str)) -> Result<(), ToolError> {
+    let start = |error| ToolError::Start { tool: tool.into(), error };
+    let stdin = memory_file(b"").map_err(start)?;
+    let mut output = BufReader::with_capacity(64 << 10, finish(tool, args, &stdin, limit)?);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).map_err(start)? > 0 {
+        take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Runs a tool to its end, and returns its output from the beginning.
+fn finish(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<File, ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
     let start = |error| ToolError::Start { tool: tool.into(), error };
     let (mut stdout, mut stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
@@ -123,7 +145,7 @@ pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Resul
     let status = wait(&mut child, limit).map_err(start)?;
     let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
     if status.success() {
-        return content(&mut stdout).map_err(start);
+        return stdout.rewind().map(|()| stdout).map_err(start);
     }
     Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut stderr).map_err(start)? })
 }

@@ -1,6 +1,8 @@
 //! Reads the live state with the save tools.
 use super::commands::{Commands, Tool, Variant};
-use crate::iptables::plan::{LiveBridge, LiveSets, LiveTable, Readable, TableName, read_bridge, read_sets, read_table};
+use crate::iptables::plan::{
+    LiveBridge, LiveSets, LiveTable, Readable, TableName, TableParser, read_bridge, read_sets,
+};
 use crate::system::tools;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,8 +10,9 @@ use std::time::Duration;
 
 /// Reads one table.
 pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> Readable<LiveTable> {
-    let text = tools::run(&commands.save, &["-t", table.as_str()], "", limit).map_err(shared)?;
-    read_table(&text, table).map_err(|error| format!("'{}': {error}", commands.save).into())
+    let mut parser = TableParser::new(table);
+    tools::lines(&commands.save, &["-t", table.as_str()], limit, |line| parser.line(line)).map_err(shared)?;
+    parser.end().map_err(|error| format!("'{}': {error}", commands.save).into())
 }
 
 /// Reads the ebtables chains.

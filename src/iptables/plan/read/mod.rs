@@ -6,7 +6,7 @@ mod tables;
 
 pub use bridge::{BridgeFormat, read_bridge};
 pub use sets::{read_sets, sets_in_use};
-pub use tables::{read_nat, read_table};
+pub use tables::{TableParser, read_nat, read_table};
 
 use super::live::References;
 use crate::health::unquoted;

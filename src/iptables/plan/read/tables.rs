@@ -13,24 +13,49 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// # Errors
 /// When the table has no `COMMIT`, because the output is truncated.
 pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable> {
-    let mut live = LiveTable::default();
-    let mut inside = false;
-    for line in text.lines() {
+    let mut parser = TableParser::new(table);
+    text.lines().for_each(|line| parser.line(line));
+    parser.end()
+}
+
+/// Parses the same line by line, because the text of a large table takes megabytes.
+pub struct TableParser {
+    table: TableName,
+    inside: bool,
+    live: LiveTable,
+}
+
+impl TableParser {
+    /// Nothing is parsed yet.
+    #[must_use]
+    pub fn new(table: TableName) -> Self {
+        TableParser { table, inside: false, live: LiveTable::default() }
+    }
+
+    /// Parses one line, without its end.
+    pub fn line(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix('*') {
-            inside = name.trim_end() == table.as_str();
-        } else if !inside {
+            self.inside = name.trim_end() == self.table.as_str();
+        } else if !self.inside {
         } else if let Some(chain) = line.strip_prefix(':') {
             let (name, rest) = split_name(chain);
             let own = ChainName::new(name).filter(|name| is_own_chain(name.as_str()));
-            live.chains.extend(own.map(|name| (name, Default::default())));
-            note_chain(&mut live.others, name, rest);
+            self.live.chains.extend(own.map(|name| (name, Default::default())));
+            note_chain(&mut self.live.others, name, rest);
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            add_rule(&mut live, rule, table);
+            add_rule(&mut self.live, rule, self.table);
         } else if line.trim_end() == "COMMIT" {
-            inside = false;
+            self.inside = false;
         }
     }
-    if inside { Err(Unreadable(table.as_str().into())) } else { Ok(live) }
+
+    /// What was parsed.
+    ///
+    /// # Errors
+    /// As for [`read_table`].
+    pub fn end(self) -> Result<LiveTable, Unreadable> {
+        if self.inside { Err(Unreadable(self.table.as_str().into())) } else { Ok(self.live) }
+    }
 }
 
 fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
