@@ -1,5 +1,6 @@
 //! An update that ends at any step, by a failure or by SIGKILL: no refused packet passes, and the next update completes it.
 use crate::host::{Host, VARIANTS, ebtables};
+use crate::rounds::rounds;
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
@@ -114,30 +115,26 @@ fn complete(host: Host, tools: &[String]) {
 }
 
 fn an_update_that_ends_after_any_step_is_completed() {
-    for variant in VARIANTS {
-        for steps in 0..STEPS {
-            let mut host = Host::new("ended", variant);
-            host.settle(&old());
-            let tools = end_after(&mut host, variant, steps, ":");
-            assert!(!host.update(&new()).errors.is_empty(), "{steps}");
-            complete(host, &tools);
-        }
+    for (steps, variant) in rounds((0..STEPS).flat_map(|steps| VARIANTS.map(|variant| (steps, variant)))) {
+        let mut host = Host::new("ended", variant);
+        host.settle(&old());
+        let tools = end_after(&mut host, variant, steps, ":");
+        assert!(!host.update(&new()).errors.is_empty(), "{steps}");
+        complete(host, &tools);
     }
 }
 
 fn an_update_that_is_killed_at_any_step_is_completed() {
-    for variant in VARIANTS {
-        for steps in 0..STEPS {
-            for fault in ["kill -9 $PPID", "kill -9 $PPID; $real \"$@\"; echo >>$dir/late"] {
-                let mut host = Host::new("killed", variant);
-                host.settle(&old());
-                let tools = end_after(&mut host, variant, steps, fault);
-                assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
-                let over = || !fault.ends_with("late") || !notes(&host, "late").is_empty();
-                until("the end of a tool that outlives its caller", || over().then_some(()));
-                complete(host, &tools);
-            }
-        }
+    let faults = ["kill -9 $PPID", "kill -9 $PPID; $real \"$@\"; echo >>$dir/late"];
+    let of_step = |steps| VARIANTS.into_iter().flat_map(move |variant| faults.map(|fault| (steps, variant, fault)));
+    for (steps, variant, fault) in rounds((0..STEPS).flat_map(of_step)) {
+        let mut host = Host::new("killed", variant);
+        host.settle(&old());
+        let tools = end_after(&mut host, variant, steps, fault);
+        assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
+        let over = || !fault.ends_with("late") || !notes(&host, "late").is_empty();
+        until("the end of a tool that outlives its caller", || over().then_some(()));
+        complete(host, &tools);
     }
 }
 
@@ -160,7 +157,8 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
             Variant::Legacy => vec![],
             Variant::Nft => ["ebtables-nft-save", "ebtables-nft-restore"].map(String::from).to_vec(),
         };
-        for missing in of("iptables").into_iter().chain(of("ip6tables")).chain(ebtables).chain(["ipset".into()]) {
+        let programs = of("iptables").into_iter().chain(of("ip6tables")).chain(ebtables).chain(["ipset".into()]);
+        for missing in rounds(programs) {
             let mut host = Host::new("absent", variant);
             host.settle(&old());
             let faults = run_child_without(&host, variant, std::slice::from_ref(&missing));

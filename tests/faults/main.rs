@@ -12,6 +12,8 @@ mod others;
 #[path = "../support/packets.rs"]
 mod packets;
 mod refused;
+#[path = "../support/rounds.rs"]
+mod rounds;
 #[path = "../support/rulesets.rs"]
 mod rulesets;
 mod standins;

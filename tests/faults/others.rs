@@ -1,5 +1,6 @@
 //! Other programs that change the same tables: changes to our rules are repaired in the next cycle, and their rules are kept.
 use crate::host::{Host, VARIANTS, ebtables, shell};
+use crate::rounds::rounds;
 use crate::rulesets::{append, node, rule, tcp};
 use crate::standins::{mend, stand_in};
 use crate::tools::restore;
@@ -69,7 +70,7 @@ fn changes_by_other_programs_are_repaired() {
         let wanted = node(&[100]);
         host.settle(&wanted);
         let settled = ours(&host);
-        for intrusion in INTRUSIONS {
+        for intrusion in rounds(INTRUSIONS) {
             let before = host.everything();
             host.netns.exec(&shell(variant, intrusion));
             assert_ne!(host.everything(), before, "{intrusion}");
@@ -93,7 +94,7 @@ fn changes_by_other_programs_are_repaired() {
 
 /// The table changes between save and restore.
 fn a_table_that_changes_under_way_is_mended() {
-    for (number, intrusion) in INTRUSIONS.iter().enumerate() {
+    for (number, intrusion) in rounds(INTRUSIONS.iter().enumerate()) {
         let variant = VARIANTS[number % 2];
         let mut host = Host::new("raced", variant);
         host.netns.exec(&shell(variant, THEIRS));

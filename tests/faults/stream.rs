@@ -3,6 +3,7 @@
 use crate::host::{Host, VARIANTS};
 use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
+use crate::rounds::rounds;
 use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
 use crate::standins::{mend, notes, stand_in};
 use crate::tools::restore;
@@ -116,20 +117,20 @@ fn slow_down(host: &mut Host, variant: Variant) {
 }
 
 fn no_packet_passes_between_the_steps_of_an_update() {
-    for variant in VARIANTS {
-        for (number, (what, _, new)) in MOVES.iter().enumerate() {
-            let (mut host, stream, before) = refusing(number, variant);
-            slow_down(&mut host, variant);
-            host.settle(&new.ruleset());
-            assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
-            refused_all_along(host, &stream, before, what);
-        }
+    let of_move = |number| VARIANTS.map(|variant| (number, variant));
+    for (number, variant) in rounds((0..MOVES.len()).flat_map(of_move)) {
+        let (what, _, new) = &MOVES[number];
+        let (mut host, stream, before) = refusing(number, variant);
+        slow_down(&mut host, variant);
+        host.settle(&new.ruleset());
+        assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
+        refused_all_along(host, &stream, before, what);
     }
 }
 
 /// A save prints nothing and exits with 0, as for an empty table: the live rules are then unknown.
 fn no_packet_passes_if_a_table_reads_as_empty() {
-    for (number, (what, ..)) in MOVES.iter().enumerate() {
+    for (number, (what, ..)) in rounds(MOVES.iter().enumerate()) {
         let variant = VARIANTS[number % 2];
         let (mut host, stream, before) = refusing(number, variant);
         slow_down(&mut host, variant);
@@ -164,9 +165,10 @@ fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before
     refused_all_along(next, stream, before, what);
 }
 
-/// The moves that are tested at every step; with `PVEFW_LONG_TESTS` all.
+/// The moves that are tested at every step: with `PVEFW_LONG_TESTS` all, with `PVEFW_SHORT_TESTS` the first of these.
 fn chosen(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
     let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
+    let some: Vec<usize> = rounds(some).collect();
     let chosen = move |number: &usize| all || some.contains(number);
     (0..MOVES.len()).filter(chosen).map(|number| (number, MOVES[number].0))
 }

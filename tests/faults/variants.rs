@@ -1,5 +1,6 @@
 //! The selection of the tools' variant, and the removal of rules in the other variant.
 use crate::host::{Host, VARIANTS, ebtables, shell};
+use crate::rounds::rounds;
 use crate::rulesets::node;
 use crate::standins::{mend, stand_in};
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
@@ -113,7 +114,7 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
         let chosen = VARIANTS.map(ebtables) == VARIANTS;
         let bridge = chosen.then(|| format!("ebtables-{variant}-save"));
         for tool in reads(variant).into_iter().chain(bridge) {
-            for how in ["kill -9 $$", "sleep 1000", "exit 1"] {
+            for how in rounds(["kill -9 $$", "sleep 1000", "exit 1"]) {
                 let mut host = Host::new("start", variant);
                 let wanted = node(&[100]);
                 host.settle(&wanted);
