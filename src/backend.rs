@@ -8,11 +8,12 @@ use crate::health::{Carried, Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
-use crate::iptables::simulate::ChangedRules;
+use crate::iptables::simulate as iptables;
 use crate::listing::{Count, Difference, Listing};
 use crate::model::{BackendKind, Handled, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
+use crate::nftables::simulate as nftables;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
 use crate::simulate::{Concerns, Decided, Sent, Trace};
@@ -375,10 +376,14 @@ impl Rules {
     pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
         match (self, after) {
             (Rules::Iptables(before), Rules::Iptables(after)) => {
-                let changed = ChangedRules::new(before, after);
-                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concerns(from, to, layer)))
+                let changed = Arc::new(iptables::ChangedRules::new(before, after));
+                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
             }
-            _ => Some(Box::new(|_, _, _| true)),
+            (Rules::Nftables(before), Rules::Nftables(after)) => {
+                let changed = Arc::new(nftables::ChangedRules::new(before, after));
+                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
+            }
+            _ => Some(Box::new(|_, _, _| Some(Box::new(|_| true)))),
         }
     }
 
@@ -386,8 +391,8 @@ impl Rules {
     #[must_use]
     pub fn decide(&self, sent: &Sent<'_>) -> Decided {
         match self {
-            Rules::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
-            Rules::Nftables(ruleset) => crate::nftables::simulate::decide(ruleset, sent),
+            Rules::Iptables(ruleset) => iptables::decide(ruleset, sent),
+            Rules::Nftables(ruleset) => nftables::decide(ruleset, sent),
         }
     }
 
@@ -395,8 +400,8 @@ impl Rules {
     #[must_use]
     pub fn trace(&self, sent: &Sent<'_>) -> Trace {
         match self {
-            Rules::Iptables(ruleset) => crate::iptables::simulate::trace(ruleset, sent),
-            Rules::Nftables(ruleset) => crate::nftables::simulate::trace(ruleset, sent),
+            Rules::Iptables(ruleset) => iptables::trace(ruleset, sent),
+            Rules::Nftables(ruleset) => nftables::trace(ruleset, sent),
         }
     }
 }

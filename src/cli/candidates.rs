@@ -1,7 +1,7 @@
 //! Files given as arguments in place of those of the configuration.
 use super::output;
 use crate::inputs::{Content, File, Tree};
-use crate::lint::{self, Finding};
+use crate::lint::{self, Checker, Finding};
 use crate::model::guest::parse_vmid;
 use crate::paths::TreeFile;
 use crate::pmxcfs::facts::FactsSource;
@@ -90,10 +90,12 @@ impl Candidates {
 
     /// The findings in the files, with the given names, and new findings in other files of the tree.
     pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Finding> {
-        let before = lint::check(tree, &facts.collect(tree));
         let with = self.over(tree);
+        let (facts, facts_with) = (facts.collect(tree), facts.collect(&with));
+        let mut checker = Checker::default();
+        let before = checker.check(tree, &facts);
         let mut kept = Vec::new();
-        for mut finding in lint::check(&with, &facts.collect(&with)) {
+        for mut finding in checker.check(&with, &facts_with) {
             if let Some(name) = self.name_of(tree, &finding.report.file) {
                 finding.report.file = name;
             } else if before.contains(&finding) {

@@ -76,15 +76,22 @@ pub(super) fn read_in_use(context: &Context) -> Result<View> {
 
 /// Compiles a tree with the backend that enforces it on this node.
 pub(super) fn compile_in_use(context: &Context, tree: &Tree, facts: &Facts) -> (Backend, Compiled) {
-    let mut backend = backend(context, context.kind);
-    let compiled = backend.compile(tree, facts.clone());
-    if context.kind == BackendKind::Nftables || Mode::of(BackendKind::Iptables, &compiled, &context.root) != Mode::Other
-    {
-        return (backend, compiled);
+    let mut first = backend(context, context.kind);
+    let compiled = first.compile(tree, facts.clone());
+    match other_in_use(context, &first, &compiled) {
+        None => (first, compiled),
+        Some(mut other) => {
+            let compiled = other.compile(tree, facts.clone());
+            (other, compiled)
+        }
     }
-    let mut backend = Backend::new(BackendKind::Nftables, &context.root, context.variant, processors());
-    let compiled = backend.compile(tree, facts.clone());
-    (backend, compiled)
+}
+
+/// The other backend, if that enforces a configuration on this node; `proxmox-firewall` is about its own rules only.
+pub(super) fn other_in_use(context: &Context, used: &Backend, compiled: &Compiled) -> Option<Backend> {
+    let nftables = Mode::of(BackendKind::Iptables, compiled, &context.root) == Mode::Other;
+    let in_use = if nftables { BackendKind::Nftables } else { BackendKind::Iptables };
+    (context.kind == BackendKind::Iptables && used.kind() != in_use).then(|| backend(context, in_use))
 }
 
 /// A backend of the node.
@@ -101,15 +108,20 @@ pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
     Arc::unwrap_or_clone(tree)
 }
 
+/// The status of the running daemon of a backend.
+pub(super) fn daemon_status(context: &Context, kind: BackendKind) -> Option<Status> {
+    running(&context.root, kind).and_then(|pid| Status::read(&context.root, kind, pid))
+}
+
 /// What makes the rules of the running daemon ineffective, as far as it affects one of these: the node, or guests by VMID.
 pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<Standing> {
-    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
+    let status = daemon_status(context, context.kind);
     status.into_iter().flat_map(|status| status.findings).filter(|one| affects(&one.affected)).collect()
 }
 
 /// The node's facts, as the daemon has them that runs.
 pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
-    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
+    let status = daemon_status(context, context.kind);
     let options = status.map(|status| status.options).unwrap_or_default();
     FactsSource::new(context.root.clone(), node).with_options(options)
 }

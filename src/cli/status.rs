@@ -94,7 +94,7 @@ pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<ExitCode
 fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, details: bool) -> Overview {
     let pid = running(&context.root, context.kind);
     let mode = Mode::of(context.kind, compiled, &context.root);
-    let told = pid.and_then(|pid| Status::read(&context.root, context.kind, pid));
+    let told = load::daemon_status(context, context.kind);
     let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
     // live rules are read only if needed: to find changes, and working tools
     let unreadable = match pid.is_some() || (details && nix::unistd::geteuid().is_root()) {
@@ -121,7 +121,7 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         failsafe: told.as_ref().map(|told| told.options.failsafe.to_string()).filter(|failsafe| !failsafe.is_empty()),
         strict_layer2: told.as_ref().is_some_and(|told| told.options.strict_layer2),
         log_all_drops: told.as_ref().is_some_and(|told| told.options.log_all_drops),
-        trial: told.as_ref().and_then(|told| told.trial.clone()).and_then(TrialLeft::of),
+        trial: trial(context),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
         guests: compiled.handled.guests,
@@ -133,6 +133,12 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         warnings: told.as_ref().map(warnings).unwrap_or_default(),
         faults: told.map_or_else(own_faults, |told| told.faults),
     }
+}
+
+/// The trial under way, which the daemon of either backend enforces.
+fn trial(context: &Context) -> Option<TrialLeft> {
+    let told = BackendKind::ALL.into_iter().filter_map(|kind| load::daemon_status(context, kind));
+    told.filter_map(|told| told.trial).find_map(TrialLeft::of)
 }
 
 /// What the daemon has found, and whether it still looks.

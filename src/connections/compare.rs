@@ -4,10 +4,10 @@ use super::network::Network;
 use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
-use crate::simulate::{Concerns, Decided, End, Layer, Sent};
+use crate::simulate::{Concern, Concerns, Decided, End, Layer, Sent};
 use std::collections::{BTreeMap, HashMap};
 use std::iter::successors;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A connection that the second ruleset would refuse and the first would not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,19 +44,24 @@ enum Finding {
 pub type Rules<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
 
 /// A change of rules.
-pub struct RulesChange<'a> {
+pub struct RulesChange<'a, 'rules> {
     /// The rules before it.
     pub before: Rules<'a>,
     /// The rules after it.
     pub after: Rules<'a>,
     /// Whether it can matter to a packet.
-    pub concerns: &'a Concerns<'a>,
+    pub concerns: &'a Concerns<'rules>,
 }
 
 /// Simulates connections with two rulesets as if they started now, as far as the change concerns them. Related ones
 /// have the verdict of their masters.
 #[must_use]
-pub fn compare(connections: &[Connection], network: &Network, change: &RulesChange<'_>, threads: usize) -> Comparison {
+pub fn compare(
+    connections: &[Connection],
+    network: &Network,
+    change: &RulesChange<'_, '_>,
+    threads: usize,
+) -> Comparison {
     let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
     let find = |connection: &Connection| match Beginning::of(connection, network) {
         Err(why) => Finding::Unjudged(why),
@@ -93,29 +98,37 @@ pub fn compare(connections: &[Connection], network: &Network, change: &RulesChan
     comparison
 }
 
-/// For each source and destination: IPv4 and IPv6.
-type Known = HashMap<End, HashMap<End, [Option<bool>; 2]>>;
+/// What a change can matter to between two endpoints.
+type Known<'a> = Arc<Option<Concern<'a>>>;
+type ByTarget<'a> = HashMap<End, [Option<Known<'a>>; 2]>;
 
-/// Whether a change concerns packets, by their endpoints and family.
-struct Concerned<'a> {
-    concerns: &'a Concerns<'a>,
-    known: Mutex<Known>,
+/// Whether a change concerns packets. What is known of their endpoints and family is computed once.
+struct Concerned<'a, 'rules> {
+    concerns: &'a Concerns<'rules>,
+    /// For each source and destination: IPv4 and IPv6.
+    known: Mutex<HashMap<End, ByTarget<'rules>>>,
 }
 
-impl Concerned<'_> {
+impl<'rules> Concerned<'_, 'rules> {
     fn holds(&self, Beginning { packet, from, to }: &Beginning) -> bool {
-        let family = usize::from(packet.layer == Layer::Ip(Family::V6));
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(holds) = known.get(from).and_then(|known| known.get(to)?[family]) {
-            return holds;
+        let concern = self.between(from, to, packet.layer);
+        concern.as_ref().as_ref().is_some_and(|concern| concern(packet))
+    }
+
+    fn between(&self, from: &End, to: &End, layer: Layer) -> Known<'rules> {
+        let family = usize::from(layer == Layer::Ip(Family::V6));
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(concern) = known().get(from).and_then(|known| known.get(to)?[family].clone()) {
+            return concern;
         }
-        let holds = (self.concerns)(from, to, packet.layer);
-        known.entry(from.clone()).or_default().entry(to.clone()).or_default()[family] = Some(holds);
-        holds
+        // two threads may compute the same at the same time
+        let concern = Arc::new((self.concerns)(from, to, layer));
+        known().entry(from.clone()).or_default().entry(to.clone()).or_default()[family] = Some(concern.clone());
+        concern
     }
 }
 
-fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_>) -> Finding {
+fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_, '_>) -> Finding {
     let Beginning { packet, from, to } = beginning;
     let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
     let answer = (change.after)(&sent);
@@ -161,7 +174,7 @@ mod tests {
     const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[IPSET friends]\n10.0.0.7\n[group web]\nIN ACCEPT -p tcp -dport 80\n";
     const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nGROUP web\nIN ACCEPT -p tcp -dport 443 -source +friends\n";
 
-    fn rules(changes: &[(&str, &str)]) -> Rules {
+    fn rules(kind: BackendKind, changes: &[(&str, &str)]) -> Rules {
         let mut tree = tree();
         let files = [
             ("firewall/cluster.fw", CLUSTER),
@@ -172,7 +185,7 @@ mod tests {
             tree.files.insert((*path).into(), File::Content(text.as_bytes().into()));
         }
         let facts = Facts { node: "n1".into(), protocols: "tcp 6 TCP\n".into(), ..Facts::default() };
-        let mut backend = Backend::new(BackendKind::Iptables, &Root::default(), VariantChoice::default(), 1).offline();
+        let mut backend = Backend::new(kind, &Root::default(), VariantChoice::default(), 1).offline();
         let compiled = backend.compile(&tree, facts);
         assert!(compiled.reports.is_empty(), "{:?}", compiled.reports);
         compiled.rules
@@ -211,9 +224,9 @@ mod tests {
             ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n".into()),
         ];
         let (network, connections) = (network(), connections());
-        let before = rules(&[]);
-        for (path, text) in &changes {
-            let after = rules(&[(path, text)]);
+        for (kind, (path, text)) in BackendKind::ALL.iter().flat_map(|kind| changes.iter().map(move |one| (*kind, one)))
+        {
+            let (before, after) = (rules(kind, &[]), rules(kind, &[(path, text)]));
             for (before, after) in [(&before, &after), (&after, &before)] {
                 let concerns = before.change_to(after).expect("a change");
                 let change = RulesChange {
@@ -224,26 +237,30 @@ mod tests {
                 let (mut concerned, mut refused) = (0, Vec::new());
                 for one in &connections {
                     let Ok(beginning) = Beginning::of(one, &network) else { continue };
-                    let concerns = concerns(&beginning.from, &beginning.to, beginning.packet.layer);
+                    let concern = concerns(&beginning.from, &beginning.to, beginning.packet.layer);
+                    let concerns = concern.is_some_and(|concern| concern(&beginning.packet));
                     concerned += usize::from(concerns);
                     if let Finding::Refused(one) = find(one, &beginning, &network, &change) {
-                        assert!(concerns, "{path} {text}: {one:?}");
+                        assert!(concerns, "{kind:?} {path} {text}: {one:?}");
                         refused.push(*one);
                     }
                 }
-                assert!(concerned > 0 && concerned < connections.len(), "{path} {text}: {concerned}");
+                assert!(concerned > 0 && concerned < connections.len() / 2, "{kind:?} {path} {text}: {concerned}");
                 let comparison = compare(&connections, &network, &change, 1);
                 refused.sort_by_key(|one| (one.guest, one.connection.original, one.connection.zone));
-                assert_eq!(comparison.refused, refused, "{path} {text}");
+                assert_eq!(comparison.refused, refused, "{kind:?} {path} {text}");
             }
         }
     }
 
     #[test]
     fn what_changes_no_rule_is_no_difference() {
-        let (before, commented) = (rules(&[]), rules(&[("firewall/100.fw", &format!("# moved down\n{GUEST}"))]));
-        assert!(!before.are(&commented), "the lines of the rules differ");
-        assert!(before.change_to(&commented).is_none());
+        for kind in BackendKind::ALL {
+            let commented = rules(kind, &[("firewall/100.fw", &format!("# moved down\n{GUEST}"))]);
+            let before = rules(kind, &[]);
+            assert!(!before.are(&commented), "the lines of the rules differ");
+            assert!(before.change_to(&commented).is_none(), "{kind:?}");
+        }
     }
 
     #[test]
@@ -252,7 +269,10 @@ mod tests {
         let second = Connection { master: Some(first.original), ..connection("10.0.0.7", "10.0.0.100", 5000) };
         let third = Connection { master: Some(second.original), ..connection("10.0.0.100", "10.0.0.7", 5001) };
         let orphan = Connection { master: Some(third.reply), ..connection("10.0.0.7", "10.0.0.100", 5002) };
-        let (before, after) = (rules(&[]), rules(&[("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]));
+        let (before, after) = (
+            rules(BackendKind::Iptables, &[]),
+            rules(BackendKind::Iptables, &[("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]),
+        );
         let concerns = before.change_to(&after).expect("a change");
         let change =
             RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };

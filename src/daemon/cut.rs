@@ -32,6 +32,8 @@ pub fn surroundings() -> Surroundings {
 pub struct Cutter {
     enabled: bool,
     before: Option<Rules>,
+    /// The rules before the first of the latest updates that had errors: it is not known which of the rules since are in force.
+    certain: Option<Rules>,
     /// The period under way: when it began, and how many deletions were logged in it.
     period: Option<(Instant, usize)>,
 }
@@ -40,19 +42,28 @@ impl Cutter {
     /// One that acts only if it is enabled.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
-        Cutter { enabled, before: None, period: None }
+        Cutter { enabled, before: None, certain: None, period: None }
     }
 
-    /// Takes note of rules that are in force now, all of them, and deletes the connections that they no longer accept.
-    pub fn rules_are_live(&mut self, rules: &Rules, tree: &Tree, node: &str, log: &Log) {
+    /// Takes note of rules that are in force now, all of them if they are `complete`, and deletes the connections that they no
+    /// longer accept. A rule that the kernel refuses keeps none of the others from ending connections.
+    pub fn rules_are_live(&mut self, rules: &Rules, complete: bool, tree: &Tree, node: &str, log: &Log) {
         if !self.enabled {
             return;
         }
         let before = self.before.replace(rules.clone());
-        // of the rules of another life nothing is known
-        let Some(before) = before.filter(|before| !before.are(rules)) else { return };
-        if let Err(error) = self.cut(&before, rules, tree, node, log) {
-            log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
+        let certain = match complete {
+            true => self.certain.take(),
+            false => {
+                self.certain = self.certain.take().or_else(|| before.clone());
+                None
+            }
+        };
+        // of the rules of an earlier process nothing is known
+        for before in [certain, before].into_iter().flatten().filter(|before| !before.are(rules)) {
+            if let Err(error) = self.cut(&before, rules, tree, node, log) {
+                log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! The daemon's status file, read by `pve-firewall status`.
-use super::trials::{Ended, TrialStatus};
+use super::trials::TrialStatus;
 use crate::health::Standing;
 use crate::model::{BackendKind, DaemonOptions};
 use crate::paths::daemon_files;
@@ -33,9 +33,6 @@ pub struct Status {
     /// The trial under way.
     #[serde(default)]
     pub trial: Option<TrialStatus>,
-    /// How the last trial ended.
-    #[serde(default)]
-    pub last_trial: Option<Ended>,
 }
 
 fn path(root: &Root, kind: BackendKind) -> PathBuf {

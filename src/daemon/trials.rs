@@ -3,7 +3,7 @@ use super::problems::{Log, Message};
 use crate::inputs::Tree;
 use crate::system::root::Root;
 use crate::system::syslog::Severity;
-use crate::trial::{Clock, End, Standing, Trial, TrialStore, Watch};
+use crate::trial::{Clock, Confirmation, End, Standing, Trial, TrialStore, Watch};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -24,15 +24,6 @@ pub struct TrialStatus {
     pub files: Vec<String>,
 }
 
-/// How the last trial ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// Which trial: when it began, in nanoseconds on the boot clock.
-    pub began: u64,
-    /// How it ended.
-    pub end: End,
-}
-
 /// The running trial, and the previous one.
 #[derive(Debug)]
 pub struct Trials {
@@ -42,8 +33,8 @@ pub struct Trials {
     /// The tree with the files of the current trial, and the tree without.
     overlaid: Option<(Arc<Tree>, Arc<Tree>)>,
     due: Option<Instant>,
-    /// The previous trial, and how it ended.
-    ended: Option<(Trial, End)>,
+    /// The previous trial.
+    ended: Option<Trial>,
     trouble: Option<String>,
 }
 
@@ -84,27 +75,32 @@ impl Trials {
     }
 
     fn look(&mut self, tree: &Tree, certain: bool, log: &Log) -> anyhow::Result<()> {
-        let ended = |ended: &(Trial, End), trial: &Trial| ended.0 == *trial;
-        let Some(trial) = self.store.load()? else {
-            if let Some(trial) = self.current.take() {
-                self.over(trial, End::Reverted, log);
-            }
-            return Ok(());
-        };
-        if self.ended.as_ref().is_some_and(|known| ended(known, &trial)) {
+        let (trial, confirmation) = match (self.store.load()?, self.current.clone()) {
             // it has ended but could not be removed
-            return self.store.clear();
-        }
+            (Some(trial), _) if self.ended.as_ref() == Some(&trial) => return self.remove(&trial),
+            (Some(trial), _) => (trial, self.store.confirmation()),
+            (None, None) => {
+                self.due = None;
+                return Ok(());
+            }
+            (None, Some(trial)) => match self.store.ended(&trial) {
+                // the other daemon has accepted the files, which are not in this tree yet
+                Some(End::Confirmed) => (trial, Confirmation::Done),
+                end => return self.over(trial, end.unwrap_or(End::Reverted), log),
+            },
+        };
         let clock = TrialStore::clock()?;
-        match trial.standing(tree, &clock, || self.store.confirmation()) {
+        match trial.standing(tree, &clock, || confirmation) {
             Standing::Over(End::Changed(_) | End::Confirmed) if !certain => self.take_up(trial, &clock, log),
             Standing::Runs => self.take_up(trial, &clock, log),
-            Standing::Over(end) => {
-                self.current = None;
-                self.over(trial, end, log);
-                self.store.clear()?;
-            }
+            Standing::Over(end) => return self.over(trial, end, log),
         }
+        Ok(())
+    }
+
+    fn remove(&mut self, trial: &Trial) -> anyhow::Result<()> {
+        let removed = self.store.remove(trial)?;
+        self.due = (!removed).then(|| Instant::now() + AGAIN);
         Ok(())
     }
 
@@ -119,10 +115,12 @@ impl Trials {
         }
     }
 
-    fn over(&mut self, trial: Trial, end: End, log: &Log) {
+    fn over(&mut self, trial: Trial, end: End, log: &Log) -> anyhow::Result<()> {
         let severity = if matches!(end, End::Changed(_)) { Severity::Warning } else { Severity::Notice };
         log.write(severity, &format!("trial of {}: {end}", trial.names()));
-        (self.due, self.ended) = (None, Some((trial, end)));
+        self.store.record(&trial, &end);
+        (self.current, self.ended) = (None, Some(trial.clone()));
+        self.remove(&trial)
     }
 
     /// Whether a trial may have started, or its deadline has passed.
@@ -147,15 +145,9 @@ impl Trials {
     /// The status of the running trial.
     #[must_use]
     pub fn status(&self) -> Option<TrialStatus> {
-        let Trial { boot: _, began, deadline, files } = self.current.as_ref()?;
+        let Trial { boot: _, began, deadline, backends: _, files } = self.current.as_ref()?;
         let files = files.iter().map(|file| file.path.clone()).collect();
         Some(TrialStatus { began: *began, deadline: *deadline, files })
-    }
-
-    /// How the last one ended.
-    #[must_use]
-    pub fn ended(&self) -> Option<Ended> {
-        self.ended.as_ref().map(|(trial, end)| Ended { began: trial.began, end: end.clone() })
     }
 
     /// The error of an invalid trial.

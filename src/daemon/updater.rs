@@ -248,11 +248,12 @@ impl Updater {
             self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
         }
         // "disabled" needs a healthy tree
-        let live = certain && (mode == Mode::On || !ill) && self.apply(&compiled, mode);
+        let applies = certain && (mode == Mode::On || !ill);
+        let complete = applies && self.apply(&compiled, mode);
         drop(lock);
-        if live {
+        if applies {
             let rules = if mode == Mode::On { compiled.rules.clone() } else { Rules::none(self.setup.kind) };
-            self.cutter.rules_are_live(&rules, &enforced, &self.setup.node, &self.log);
+            self.cutter.rules_are_live(&rules, complete, &enforced, &self.setup.node, &self.log);
         }
         if certain {
             self.examine(&compiled);
@@ -422,7 +423,7 @@ impl Updater {
 
     /// Writes the status file.
     fn tell(&mut self) {
-        (self.status.trial, self.status.last_trial) = (self.trials.status(), self.trials.ended());
+        self.status.trial = self.trials.status();
         self.status.findings = self.health.standing();
         self.status.faults = self.journal.texts().map(str::to_string).collect();
         // only `status --verbose` needs it

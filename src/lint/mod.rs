@@ -48,21 +48,37 @@ impl From<Report> for Finding {
 /// Checks all files of a tree for this node, in the order of files and lines.
 #[must_use]
 pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
-    let configuration = ConfigCache::default().read(tree, facts);
-    let compiled = Compiler::default().compile_configuration(&configuration, facts);
-    let mut reports = compiled.reports.clone();
-    let other = OtherFiles::read(tree, &configuration, &mut reports);
-    let files = Files::of(tree, &configuration, &other);
-    inactive::inactive(&files, facts.now, &mut reports);
-    shadowed::shadowed(&files, &mut reports);
-    unused::unused(&files, &mut reports);
-    ipfilter::ipfilter(&files, &mut reports);
-    interfaces::interfaces(&files, facts, &mut reports);
-    access::access(&files, &compiled, facts, &mut reports);
-    reports.sort();
-    reports.dedup();
-    let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
-    reports.into_iter().map(|report| finding(texts.line(&report), report, &files, &configuration.databases)).collect()
+    Checker::default().check(tree, facts)
+}
+
+/// Checks trees one after another: files and rules that are the same as before are not parsed and compiled again.
+#[derive(Default)]
+pub struct Checker {
+    cache: ConfigCache,
+    compiler: Compiler,
+}
+
+impl Checker {
+    /// Checks all files of a tree for this node, in the order of files and lines.
+    #[must_use]
+    pub fn check(&mut self, tree: &Tree, facts: &Facts) -> Vec<Finding> {
+        let configuration = self.cache.read(tree, facts);
+        let compiled = self.compiler.compile_configuration(&configuration, facts);
+        let mut reports = compiled.reports.clone();
+        let other = OtherFiles::read(tree, &configuration, &mut reports);
+        let files = Files::of(tree, &configuration, &other);
+        inactive::inactive(&files, facts.now, &mut reports);
+        shadowed::shadowed(&files, &mut reports);
+        unused::unused(&files, &mut reports);
+        ipfilter::ipfilter(&files, &mut reports);
+        interfaces::interfaces(&files, facts, &mut reports);
+        access::access(&files, &compiled, facts, &mut reports);
+        reports.sort();
+        reports.dedup();
+        let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
+        let finding = |report: Report| finding(texts.line(&report), report, &files, &configuration.databases);
+        reports.into_iter().map(finding).collect()
+    }
 }
 
 fn finding(line: String, report: Report, files: &Files<'_>, databases: &Databases) -> Finding {

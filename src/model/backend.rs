@@ -1,7 +1,9 @@
 //! The two ways to enforce a configuration.
+use serde::{Deserialize, Serialize};
 
 /// A backend: what enforces the configuration on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BackendKind {
     /// iptables, ip6tables, ipset and ebtables, by the program `pve-firewall`.
     Iptables,
@@ -10,6 +12,9 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [BackendKind::Iptables, BackendKind::Nftables];
+
     /// The program whose daemon enforces with it.
     #[must_use]
     pub fn program(self) -> &'static str {

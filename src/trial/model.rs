@@ -1,5 +1,6 @@
 //! The model of a trial: its files, the resulting configuration tree, and when it ends.
 use crate::inputs::{Content, File, Tree};
+use crate::model::BackendKind;
 use serde::{Deserialize, Serialize};
 use sha1::Digest as _;
 use std::fmt;
@@ -54,6 +55,8 @@ pub struct Trial {
     pub began: u64,
     /// The end time on the boot clock, unless it is confirmed.
     pub deadline: u64,
+    /// The backends that enforce the configuration before and during the trial: one, or both if the files select the other.
+    pub backends: Vec<BackendKind>,
     /// The files, with different paths.
     pub files: Vec<Candidate>,
 }
@@ -221,7 +224,13 @@ mod tests {
     /// A trial of two files, one of which does not exist yet, from second 100 to second 160.
     fn trial() -> Trial {
         let files = vec![candidate("firewall/cluster.fw", "old", "new"), candidate("firewall/100.fw", "", "guest")];
-        Trial { boot: "b1".into(), began: 100 * SECOND, deadline: 160 * SECOND, files }
+        Trial {
+            boot: "b1".into(),
+            began: 100 * SECOND,
+            deadline: 160 * SECOND,
+            backends: vec![BackendKind::Iptables],
+            files,
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! It contains the candidates, numbered, and `trial.json`, which is written last and removed first: a trial exists if that
 //! file exists. Files left by a killed process are ignored. The directory itself is kept, so that the daemon can watch it.
-use super::model::{Candidate, Clock, Confirmation, Digest, Trial};
+//! `ended.json` is how the last trial ended: the daemons of both backends follow the one that ends a trial.
+use super::model::{Candidate, Clock, Confirmation, Digest, End, Trial};
+use crate::model::BackendKind;
 use crate::system::lock::FileLock;
 use crate::system::root::Root;
 use crate::system::{clock, files};
@@ -21,6 +23,7 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "trial.json";
 const MARK: &str = "confirmed";
 const LOCK: &str = "lock";
+const ENDED: &str = "ended.json";
 /// The maximum size of a file in bytes, larger than any configuration file that is read.
 const LARGEST: u64 = 64 << 20;
 
@@ -34,7 +37,16 @@ struct Manifest {
     began: u64,
     /// Nanoseconds on the boot clock.
     deadline: u64,
+    backends: Vec<BackendKind>,
     files: Vec<Listed>,
+}
+
+/// The content of `ended.json`.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    /// Which trial: its start in nanoseconds on the boot clock.
+    began: u64,
+    end: End,
 }
 
 /// A candidate; its content is in the file with its number.
@@ -87,7 +99,7 @@ impl TrialStore {
     /// When it is not owned by root, or incomplete.
     pub fn load(&self) -> Result<Option<Trial>> {
         let Some(text) = files::read_root_owned(&self.manifest(), LARGEST)? else { return Ok(None) };
-        let Manifest { format, boot, began, deadline, files } =
+        let Manifest { format, boot, began, deadline, backends, files } =
             serde_json::from_slice(&text).context("trial.json is invalid")?;
         ensure!(format == FORMAT, "trial.json has another format");
         let candidate = |(number, listed): (usize, Listed)| {
@@ -97,7 +109,7 @@ impl TrialStore {
             Ok(Candidate { path, replaces, content: content.into() })
         };
         let files = files.into_iter().enumerate().map(candidate).collect::<Result<_>>()?;
-        Ok(Some(Trial { boot, began, deadline, files }))
+        Ok(Some(Trial { boot, began, deadline, backends, files }))
     }
 
     /// Stores a trial. The caller must hold the lock, and there must be no trial.
@@ -116,14 +128,20 @@ impl TrialStore {
 
     fn write(&self, trial: &Trial) -> Result<()> {
         self.make_folder()?;
-        let Trial { boot, began, deadline, files } = trial;
+        let Trial { boot, began, deadline, backends, files } = trial;
         let mut listed = Vec::new();
         for (number, Candidate { path, replaces, content }) in files.iter().enumerate() {
             files::replace(&self.candidate(number), content, 0o600)?;
             listed.push(Listed { path: path.clone(), replaces: replaces.clone(), holds: Digest::of(content) });
         }
-        let manifest =
-            Manifest { format: FORMAT, boot: boot.clone(), began: *began, deadline: *deadline, files: listed };
+        let manifest = Manifest {
+            format: FORMAT,
+            boot: boot.clone(),
+            began: *began,
+            deadline: *deadline,
+            backends: backends.clone(),
+            files: listed,
+        };
         let text = serde_json::to_vec_pretty(&manifest).context("cannot encode the trial")?;
         files::replace(&self.manifest(), &text, 0o600)
     }
@@ -148,7 +166,45 @@ impl TrialStore {
         }
     }
 
-    /// Ends the trial, if there is one.
+    /// Records how a trial ended, unless that is recorded.
+    pub fn record(&self, trial: &Trial, end: &End) {
+        if self.ended(trial).is_none() {
+            let ended = Ended { began: trial.began, end: end.clone() };
+            // with a full file system, the files of the configuration show how it ended
+            let _ = serde_json::to_vec(&ended).map(|text| files::replace(&self.record_file(), &text, 0o600));
+        }
+    }
+
+    /// How a trial ended, if it is the last one.
+    #[must_use]
+    pub fn ended(&self, trial: &Trial) -> Option<End> {
+        let text = files::read_root_owned(&self.record_file(), LARGEST).ok()??;
+        let Ended { began, end } = serde_json::from_slice(&text).ok()?;
+        (began == trial.began).then_some(end)
+    }
+
+    /// Removes a trial that has ended, unless another process is starting, confirming or reverting one; returns whether it
+    /// is gone.
+    ///
+    /// # Errors
+    /// When its files cannot be removed.
+    pub fn remove(&self, trial: &Trial) -> Result<bool> {
+        if !self.manifest().exists() {
+            return Ok(true);
+        }
+        // a full file system has no room for a new lock file
+        let Some(_lock) = FileLock::try_acquire(&self.folder.join(LOCK)).map_or(Some(None), |lock| lock.map(Some))
+        else {
+            return Ok(false);
+        };
+        // another one may have started meanwhile
+        if self.load().ok().flatten().is_none_or(|stored| stored.began == trial.began) {
+            self.clear()?;
+        }
+        Ok(true)
+    }
+
+    /// Removes the trial, if there is one, in any state.
     ///
     /// # Errors
     /// When its files cannot be removed.
@@ -158,7 +214,7 @@ impl TrialStore {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             other => other.with_context(|| format!("cannot read {}", self.folder.display()))?,
         };
-        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
+        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK && entry.file_name() != ENDED) {
             files::remove(&entry.path())?;
         }
         Ok(())
@@ -185,6 +241,10 @@ impl TrialStore {
 
     fn manifest(&self) -> PathBuf {
         self.folder.join(MANIFEST)
+    }
+
+    fn record_file(&self) -> PathBuf {
+        self.folder.join(ENDED)
     }
 
     fn mark(&self) -> PathBuf {
@@ -235,7 +295,8 @@ mod tests {
             content: content.as_bytes().into(),
         };
         let files = vec![candidate("firewall/cluster.fw", content), candidate("firewall/100.fw", "")];
-        Trial { boot: clock.boot, began: clock.now, deadline: clock.now + 60_000_000_000, files }
+        let deadline = clock.now + 60_000_000_000;
+        Trial { boot: clock.boot, began: clock.now, deadline, backends: BackendKind::ALL.to_vec(), files }
     }
 
     fn store() -> (tempfile::TempDir, TrialStore) {
@@ -312,10 +373,26 @@ enable: 1
     }
 
     #[test]
-    fn the_end_of_a_trial_is_stored_and_loaded() {
+    fn the_first_recorded_end_of_a_trial_counts() {
         for end in [End::Confirmed, End::Changed("firewall/100.fw".into())] {
-            let text = serde_json::to_string(&end).unwrap();
-            assert_eq!(serde_json::from_str::<End>(&text).unwrap(), end);
+            let (_dir, store) = store();
+            let (first, second) = (trial("one"), trial("two"));
+            store.begin(&first).unwrap();
+            store.record(&first, &end);
+            store.record(&first, &End::Reverted);
+            assert!(store.remove(&first).unwrap());
+            assert_eq!((store.load().unwrap(), store.ended(&first)), (None, Some(end)));
+            store.begin(&second).unwrap();
+            assert_eq!(store.ended(&second), None);
+            // what ended the first one late does not end the second one
+            assert!(store.remove(&first).unwrap());
+            assert_eq!(store.load().unwrap(), Some(second.clone()));
+            // nor does it while a command has the lock
+            let lock = store.lock(Duration::ZERO).unwrap();
+            assert!(!store.remove(&second).unwrap());
+            drop(lock);
+            assert!(store.remove(&second).unwrap());
+            assert_eq!(store.load().unwrap(), None);
         }
     }
 }

@@ -62,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),
-    ("trial", &["inputs", "paths", "system"]),
+    ("trial", &["inputs", "model", "paths", "system"]),
     ("daemon", &[
         "backend", "config", "connections", "health", "inputs", "model", "paths", "pmxcfs", "settings", "system", "trial",
     ]),

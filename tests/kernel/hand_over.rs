@@ -17,13 +17,13 @@ const OPTIONS: &str = "[OPTIONS]\nenable: 1\n";
 const PORT: &str = "10.9.0.1:4242";
 
 /// A node with a second namespace that sends packets to it.
-struct Pair {
-    node: Node,
-    outside: Netns,
+pub struct Pair {
+    pub node: Node,
+    pub outside: Netns,
 }
 
 impl Pair {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let node = Node::bare(name);
         node.write(".vmlist", r#"{"version":1}"#);
         node.write("firewall/cluster.fw", OPTIONS);
@@ -46,14 +46,15 @@ impl Pair {
         command
     }
 
-    fn start_nftables(&self) -> Child {
-        let child = self.nftables(&["start"]).env("PVE_LOG", "info").spawn().unwrap();
+    pub fn start_nftables(&self, options: &[&str]) -> Child {
+        let args = [&["start"], options].concat();
+        let child = self.nftables(&args).env("PVE_LOG", "info").spawn().unwrap();
         let status = self.node.path("run/proxmox-firewall/status.json");
         until("the first update", || status.exists().then_some(()));
         child
     }
 
-    fn select(&self, nftables: u8) {
+    pub fn select(&self, nftables: u8) {
         self.node.write("nodes/n1/host.fw", &format!("[OPTIONS]\nnftables: {nftables}\n"));
     }
 
@@ -65,13 +66,13 @@ impl Pair {
         self.node.rules().contains("PVEFW-INPUT")
     }
 
-    fn until_only(&self, nftables: bool) {
+    pub fn until_only(&self, nftables: bool) {
         let there = || (!self.tables().is_empty(), self.has_chains());
         until("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
     }
 
     /// Sends packets to a closed port of the node during some work; how many have arrived.
-    fn arrived_during(&self, work: impl FnOnce()) -> usize {
+    pub fn arrived_during(&self, work: impl FnOnce()) -> usize {
         // a child of another test, forked while an earlier socket was open, has it until it executes its program
         let receiver = until("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
         receiver.set_nonblocking(true).unwrap();
@@ -92,7 +93,7 @@ impl Pair {
     }
 }
 
-fn terminate(mut child: Child) {
+pub fn terminate(mut child: Child) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert!(child.wait_in_time().success());
 }
@@ -100,7 +101,7 @@ fn terminate(mut child: Child) {
 #[test]
 fn the_backends_hand_over_without_a_moment_of_neither() {
     let pair = Pair::new("ho-both");
-    let (iptables, nftables) = (pair.node.start(), pair.start_nftables());
+    let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
     pair.until_only(false);
     for round in 0..3 {
         let arrived = pair.arrived_during(|| {
@@ -139,7 +140,7 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     // the other way round: pve-firewall is stopped when iptables is selected again, so the tables stay
     terminate(iptables);
     pair.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
-    let nftables = pair.start_nftables();
+    let nftables = pair.start_nftables(&[]);
     assert!(pair.tables().contains("inet proxmox-firewall"));
     pair.select(0);
     pair.node.until_logged("waiting for pve-firewall");
@@ -168,7 +169,7 @@ fn loads_as_json(pair: &Pair, compiled: &str) {
 fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_when_it_is_stopped() {
     let pair = Pair::new("ho-life");
     pair.select(1);
-    let daemon = pair.start_nftables();
+    let daemon = pair.start_nftables(&[]);
     assert!(
         pair.tables().contains("inet proxmox-firewall") && pair.tables().contains("bridge proxmox-firewall-guests")
     );
@@ -198,7 +199,7 @@ fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_wh
     assert_eq!(pair.tables(), "");
     // the flag file disables it
     fs::write(pair.node.path("run/proxmox-nftables-firewall-force-disable"), "").unwrap();
-    let daemon = pair.start_nftables();
+    let daemon = pair.start_nftables(&[]);
     assert_eq!(pair.tables(), "");
     terminate(daemon);
 }

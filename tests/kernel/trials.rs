@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 mod alive;
 mod failsafe;
 mod newcomer;
+mod nftables;
 mod related;
 mod terminal;
 mod withstand;
@@ -70,6 +71,7 @@ fn an_unconfirmed_trial_ends_at_its_deadline() {
     let attempt = attempt(&node, 4, &["100.fw"]);
     node.until_live(NEW);
     assert!(!node.rules().contains(OLD));
+    until("the trial in the status", || trial(&node));
     let status = node.ok(&["status"]);
     let (first, second) = status.split_once('\n').unwrap();
     assert_eq!(first, "Status: enabled/running", "nothing is pending: what is on trial is wanted");
@@ -106,7 +108,7 @@ fn confirming_a_trial_keeps_its_rules_in_place() {
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
-    assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
+    assert_eq!(node.files("run/pve-firewall/trial"), ["ended.json", "lock"]);
     assert!(node.fails(&["confirm"]).contains("no trial is running"));
     stop(&node, daemon);
 }

@@ -8,15 +8,16 @@ pub(super) use alive::Alive;
 use super::args::PreviewOptions;
 use super::candidates::Candidates;
 use super::{Context, check, load, output, require_root};
-use crate::backend::Compiled;
+use crate::backend::{Compiled, Rules};
 use crate::config::in_force;
 use crate::connections::{Comparison, Network, RulesChange, compare};
 use crate::daemon::cut::surroundings;
 use crate::inputs::{File, Tree};
 use crate::lint::Finding;
 use crate::listing::Difference;
-use crate::model::{Origin, Severity};
+use crate::model::{BackendKind, Origin, Severity};
 use crate::parallel;
+use crate::pmxcfs::facts::FactsSource;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};
@@ -37,6 +38,8 @@ pub(super) struct Preview {
     pub candidates: Candidates,
     /// The tree without them.
     pub tree: Tree,
+    /// The backends that enforce the configuration now and with the candidates: one, or both if they select the other.
+    pub backends: Vec<BackendKind>,
     /// The findings of `check`.
     findings: Vec<Finding>,
     /// The chains and sets that would change; line by line only if that was asked for.
@@ -63,33 +66,24 @@ impl Preview {
                 bail!("{} cannot be read: {why}", tree.label(&given.path));
             }
         }
-        let mut facts = load::facts_source(context, node.clone());
-        let findings = candidates.findings(&tree, &mut facts);
+        let facts = || load::facts_source(context, node.clone());
         let known = load::settled(context, &node, tree.clone());
-        // during a trial, the current rules are those of the trial
-        let on_trial = TrialStore::new(&context.root).load().ok().flatten();
-        let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(&known));
-        let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
-        let wanted = in_force(&Arc::new(candidates.over(&known)), Some(&known)).tree;
-        let after = backend.compile(&wanted, facts.collect(&wanted));
+        let ((alive, findings), change) = parallel::both(
+            processors(),
+            || parallel::both(processors(), Alive::now, || candidates.findings(&tree, &mut facts())),
+            || Change::make(context, &candidates, &known, facts(), diff),
+        );
+        let Change { before, after, backends, difference } = change?;
         let network = Network::new(&tree, &node, surroundings());
-        let (alive, difference) = parallel::both(processors(), Alive::now, || backend.difference(&after.rules, diff));
         let concerns = before.rules.change_to(&after.rules);
         let change = RulesChange {
             before: &|sent| before.rules.decide(sent),
             after: &|sent| after.rules.decide(sent),
-            concerns: &|from, to, layer| concerns.as_ref().is_some_and(|concerns| concerns(from, to, layer)),
+            concerns: &|from, to, layer| concerns.as_ref().and_then(|concerns| concerns(from, to, layer)),
         };
         let comparison = compare(&alive.connections, &network, &change, processors());
-        Ok(Preview {
-            findings,
-            difference: difference?,
-            warnings: warnings(&before, &after),
-            alive,
-            comparison,
-            candidates,
-            tree,
-        })
+        let warnings = warnings(&before, &after);
+        Ok(Preview { candidates, tree, backends, findings, difference, warnings, alive, comparison })
     }
 
     /// The text output, with the changed lines if `diff`.
@@ -142,6 +136,38 @@ impl Preview {
     }
 }
 
+/// The rules now and with the candidates.
+struct Change {
+    before: Compiled,
+    after: Compiled,
+    /// The backends that enforce them: one or both.
+    backends: Vec<BackendKind>,
+    /// The changes of the live rules.
+    difference: Difference,
+}
+
+impl Change {
+    fn make(context: &Context, candidates: &Candidates, known: &Tree, facts: FactsSource, diff: bool) -> Result<Self> {
+        let mut facts = facts;
+        // during a trial, the current rules are those of the trial
+        let on_trial = TrialStore::new(&context.root).load().ok().flatten();
+        let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(known));
+        let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
+        let wanted = in_force(&Arc::new(candidates.over(known)), Some(known)).tree;
+        let after = backend.compile(&wanted, facts.collect(&wanted));
+        let Some(mut other) = load::other_in_use(context, &backend, &after) else {
+            let difference = backend.difference(&after.rules, diff)?;
+            return Ok(Change { before, after, backends: vec![backend.kind()], difference });
+        };
+        let after = other.compile(&wanted, facts.collect(&wanted));
+        let mut difference = other.difference(&after.rules, diff)?;
+        let Difference { changes, refused } = backend.difference(&Rules::none(backend.kind()), diff)?;
+        difference.changes.extend(changes);
+        difference.refused.extend(refused);
+        Ok(Change { before, after, backends: vec![backend.kind(), other.kind()], difference })
+    }
+}
+
 /// Warnings about parts of the firewall that would be disabled.
 fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -161,9 +187,7 @@ fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
     }
     if before.nftables != after.nftables {
         let name = if after.nftables { "nftables" } else { "iptables" };
-        warnings.push(format!(
-            "host.fw selects the other backend, {name}, which is not simulated here; running guests must be restarted"
-        ));
+        warnings.push(format!("host.fw selects the other backend, {name}: running guests must be restarted"));
     }
     warnings
 }

@@ -4,6 +4,7 @@ use crate::cli::args::TryOptions;
 use crate::cli::preview::Preview;
 use crate::cli::{Context, output, require_root};
 use crate::daemon::instance::running;
+use crate::model::BackendKind;
 use crate::system::signals::Signals;
 use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
 use anyhow::{Context as _, Result, bail};
@@ -26,10 +27,15 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     require_root("try")?;
     let store = TrialStore::new(&context.root);
     refuse_second(&store)?;
-    if running(&context.root, context.kind).is_none() {
+    let runs = |kind: &BackendKind| running(&context.root, *kind).is_some();
+    if !BackendKind::ALL.iter().any(runs) {
         bail!("the daemon is not running, so the trial would not end: run 'pve-firewall start' first");
     }
     let preview = Preview::make(context, &options.files, options.diff)?;
+    if let Some(kind) = preview.backends.iter().find(|kind| !runs(kind)) {
+        let program = kind.program();
+        bail!("the daemon {program} is not running, so the trial would not end: run 'systemctl start {program}' first");
+    }
     let people = io::stdin().is_terminal() && io::stderr().is_terminal();
     if people || options.diff || context.verbose {
         output::data(&preview.text(options.diff))?;
@@ -88,6 +94,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
         boot: clock.boot.clone(),
         began: clock.now,
         deadline: clock.now.saturating_add(seconds.saturating_mul(1_000_000_000)),
+        backends: preview.backends.clone(),
         files: preview.candidates.0.iter().map(candidate).filter(differs).collect(),
     };
     debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), Standing::Runs);
@@ -97,7 +104,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
 
 fn await_daemon(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
-    while !outcome::is_in_force(context, trial) && outcome::of(context, store, trial).is_none() {
+    while !outcome::is_in_force_everywhere(context, trial) && outcome::of(context, store, trial).is_none() {
         // a killed daemon may be restarted
         if Instant::now() > deadline {
             store.clear()?;

@@ -1,7 +1,6 @@
 //! `confirm`: writes the files on trial to the configuration.
 use super::{ACTING, LOCKING, LOOKING, outcome};
 use crate::cli::{Context, load, output, require_root};
-use crate::daemon::instance::running;
 use crate::system::files::Staged;
 use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
 use anyhow::{Context as _, Result, bail};
@@ -110,8 +109,8 @@ fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     loop {
         match outcome::of(context, store, trial) {
             Some(End::Confirmed) => return Ok(()),
-            Some(end) => bail!("the trial of {} has ended: {end}", trial.names()),
-            None if running(&context.root, context.kind).is_none() => return store.clear(),
+            Some(end) => bail!("the files are written, but the trial had ended meanwhile: {end}"),
+            None if !outcome::can_end(context, trial) => return store.clear(),
             None if Instant::now() > deadline => {
                 bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")
             }

@@ -1,23 +1,16 @@
-//! The outcome of a trial.
-use crate::cli::Context;
+//! What the daemons of both backends do with a trial, and how it ended.
+use crate::cli::{Context, load};
 use crate::daemon::instance::running;
-use crate::daemon::status::Status;
-use crate::daemon::trials::Ended;
 use crate::inputs::Content;
+use crate::model::BackendKind;
 use crate::system::files;
 use crate::trial::{End, Trial, TrialStore};
 
 /// How a trial ended; `None` while it is running.
 pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option<End> {
     let kept = store.load().ok().flatten();
-    if kept.is_some_and(|kept| kept.began == trial.began) {
-        return None;
-    }
-    if let Some(end) = said_by_daemon(context, trial) {
-        return Some(end);
-    }
-    if is_in_force(context, trial) {
-        // the daemon removes it first, and then the rules
+    if kept.is_some_and(|kept| kept.began == trial.began) || is_in_force(context, trial) {
+        // a daemon removes it first, and then its rules
         return None;
     }
     // no daemon has seen its end: compare the files of the configuration
@@ -25,22 +18,25 @@ pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option
         let now = files::read_optional(&context.config.join(path)).ok().flatten().unwrap_or_default();
         now == **content
     };
-    let confirmed = trial.files.iter().all(|file| is_there(&file.path, &file.content));
-    Some(if confirmed { End::Confirmed } else { End::Reverted })
+    let confirmed = || trial.files.iter().all(|file| is_there(&file.path, &file.content));
+    store.ended(trial).or_else(|| Some(if confirmed() { End::Confirmed } else { End::Reverted }))
 }
 
-fn said_by_daemon(context: &Context, trial: &Trial) -> Option<End> {
-    let status = Status::read(&context.root, context.kind, running(&context.root, context.kind)?)?;
-    status.last_trial.filter(|Ended { began, .. }| *began == trial.began).map(|ended| ended.end)
-}
-
-/// Whether the daemon reports that a trial has ended.
-pub(super) fn is_over(context: &Context, trial: &Trial) -> bool {
-    said_by_daemon(context, trial).is_some()
-}
-
-/// Whether the daemon applies a trial.
+/// Whether a daemon applies a trial.
 pub(super) fn is_in_force(context: &Context, trial: &Trial) -> bool {
-    let status = running(&context.root, context.kind).and_then(|pid| Status::read(&context.root, context.kind, pid));
-    status.and_then(|status| status.trial).is_some_and(|known| known.began == trial.began)
+    BackendKind::ALL.iter().any(|kind| has_taken_up(context, *kind, trial))
+}
+
+/// Whether each daemon that enforces the configuration before or during a trial applies it.
+pub(super) fn is_in_force_everywhere(context: &Context, trial: &Trial) -> bool {
+    trial.backends.iter().all(|kind| has_taken_up(context, *kind, trial))
+}
+
+/// Whether a daemon runs that can end a trial.
+pub(super) fn can_end(context: &Context, trial: &Trial) -> bool {
+    trial.backends.iter().any(|kind| running(&context.root, *kind).is_some())
+}
+
+fn has_taken_up(context: &Context, kind: BackendKind, trial: &Trial) -> bool {
+    load::daemon_status(context, kind).and_then(|status| status.trial).is_some_and(|known| known.began == trial.began)
 }

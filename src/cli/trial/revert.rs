@@ -1,7 +1,6 @@
 //! `revert`: ends a trial, so that the files of the configuration are applied again.
 use super::{ACTING, LOCKING, LOOKING, outcome};
 use crate::cli::{Context, output, require_root};
-use crate::daemon::instance::running;
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, bail};
 use std::thread::sleep;
@@ -29,21 +28,20 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
 /// When it cannot be ended, or the daemon does not respond.
 pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     // end it even if the lock cannot be taken, as on a full file system
-    let _lock = store.lock(LOCKING);
+    let lock = store.lock(LOCKING);
     store.clear()?;
+    drop(lock);
     let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
-    while running(&context.root, context.kind).is_some() && !outcome::is_over(context, trial) {
-        // the daemon will not see a trial that it has not seen yet
-        if began.elapsed() > UNSEEN && !outcome::is_in_force(context, trial) {
-            break;
+    while outcome::can_end(context, trial) {
+        // a daemon will not see a trial that it has not seen yet
+        let seen = store.ended(trial).is_some() || began.elapsed() > UNSEEN;
+        if seen && !outcome::is_in_force(context, trial) {
+            return Ok(());
         }
         if Instant::now() > deadline {
             bail!("the trial has ended, but the daemon does not respond; see 'pve-firewall status --verbose'");
         }
         sleep(LOOKING);
     }
-    if running(&context.root, context.kind).is_none() {
-        bail!("the trial has ended, but the daemon is not running: its rules stay in place until 'pve-firewall start'");
-    }
-    Ok(())
+    bail!("the trial has ended, but the daemon is not running: its rules stay in place until 'pve-firewall start'")
 }

@@ -3,7 +3,7 @@ use super::Hop;
 use super::{Layer, Packet};
 use crate::iptables::ruleset::{
     AddrType, BridgeMatch, BridgeRule, BridgeTarget, ChainName, CtState, Match, Physdev, RejectWith, Rule, Ruleset,
-    SetName, Side, Target,
+    Side, Target,
 };
 use crate::model::{Family, Origin};
 use std::collections::BTreeSet;
@@ -88,6 +88,14 @@ impl<'a> AnyRule<'a> {
         }
     }
 
+    /// Whether it can match a packet at a hook, as far as interfaces, addresses, protocol and ports decide that.
+    pub(super) fn can_match_packet(self, at: &Situation<'_>) -> bool {
+        match self {
+            AnyRule::Ip(rule) => rule.matches.iter().all(|one| depends_on_path(one) || at.matches(one)),
+            AnyRule::Bridge(rule) => rule.matches.iter().all(|one| frame_matches_hop(one, at.hop)),
+        }
+    }
+
     /// The chain that it jumps or goes to.
     pub(super) fn leads_to(self) -> Option<&'a ChainName> {
         match self {
@@ -95,15 +103,6 @@ impl<'a> AnyRule<'a> {
             | AnyRule::Bridge(BridgeRule { target: BridgeTarget::Jump(chain), .. }) => Some(chain),
             AnyRule::Ip(_) | AnyRule::Bridge(_) => None,
         }
-    }
-
-    /// The sets that it uses.
-    pub(super) fn sets(self) -> impl Iterator<Item = &'a SetName> {
-        let rule = match self {
-            AnyRule::Ip(rule) => Some(rule),
-            AnyRule::Bridge(_) => None,
-        };
-        rule.into_iter().flat_map(Rule::sets)
     }
 
     /// Whether both do the same, whatever their origin is.
@@ -163,7 +162,7 @@ impl Situation<'_> {
         }
     }
 
-    fn matches(&self, one: &Match) -> bool {
+    pub(super) fn matches(&self, one: &Match) -> bool {
         let packet = self.packet;
         match one {
             Match::InInterface(_) | Match::OutInterface(_) | Match::Physdev(_) => matches_hop(one, self.hop),
@@ -254,6 +253,28 @@ impl Situation<'_> {
                 _ => false,
             },
         }
+    }
+}
+
+/// Whether a match depends on what the packet has met before, or on the node's routing tables.
+fn depends_on_path(one: &Match) -> bool {
+    match one {
+        Match::Conntrack(_) | Match::Mark { .. } | Match::AddrType(..) => true,
+        Match::InInterface(_)
+        | Match::OutInterface(_)
+        | Match::Physdev(_)
+        | Match::Address(..)
+        | Match::Range(..)
+        | Match::Set { .. }
+        | Match::Protocol(_)
+        | Match::Module(_)
+        | Match::Limit(_)
+        | Match::Icmp(..)
+        | Match::Port(..)
+        | Match::Multiport(..)
+        | Match::NotFromMac(_)
+        | Match::TcpFlags { .. }
+        | Match::HashLimit(_) => false,
     }
 }
 

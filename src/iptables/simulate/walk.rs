@@ -89,13 +89,6 @@ impl<'a> Rules<'a> {
         (0..).map_while(move |index| self.get(index))
     }
 
-    pub(super) fn len(self) -> usize {
-        match self {
-            Rules::Bridge(rules) => rules.len(),
-            Rules::Ip(rules) => rules.len(),
-        }
-    }
-
     /// Whether both are the same rules in memory.
     pub(super) fn is_identical(self, other: Self) -> bool {
         match (self, other) {

@@ -1,9 +1,9 @@
 //! Evaluates single rules: whether they match, and their actions.
 use super::hooks::At;
-use crate::model::{CtState as State, Family};
+use crate::model::{CtState as State, Family, Interface};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{
-    Action, Addresses, Chain, CtState, End, MapKey, Match, PacketType, Rejection, Ruleset, SetKind, Table,
+    Action, Addresses, Chain, CtState, End, MapKey, Match, PacketType, Rejection, Rule, Ruleset, SetKind, Table,
     VerdictTarget,
 };
 use crate::simulate::{Cast, Layer, Packet};
@@ -75,7 +75,7 @@ impl<'a> Situation<'a, '_> {
         }
     }
 
-    fn look_up(&self, key: MapKey, map: &Name) -> Option<&'a VerdictTarget> {
+    pub(super) fn look_up(&self, key: MapKey, map: &Name) -> Option<&'a VerdictTarget> {
         let name = match key {
             MapKey::InInterface => &self.at.input,
             MapKey::OutInterface => &self.at.output,
@@ -83,7 +83,20 @@ impl<'a> Situation<'a, '_> {
         };
         let name = name.as_deref()?;
         let map = self.table()?.maps.get(map)?;
-        map.elements.iter().find(|(interface, _)| interface.as_str() == name).map(|(_, target)| target)
+        map.elements.get(&Interface::new(name)?)
+    }
+
+    /// Whether a rule can match some packet at the hook, as far as interfaces decide that.
+    pub(super) fn can_match(&self, rule: &Rule) -> bool {
+        let interface = |one: &&Match| matches!(one, Match::InInterface(_) | Match::OutInterface(_));
+        rule.matches.iter().filter(interface).all(|one| self.matches(one))
+    }
+
+    /// Whether a rule can match the packet, as far as all but the state of its connection and the node's routing tables decide
+    /// that.
+    pub(super) fn can_match_packet(&self, rule: &Rule) -> bool {
+        let depends = |one: &Match| matches!(one, Match::Ct(_) | Match::Broadcast(_) | Match::Anycast);
+        rule.matches.iter().all(|one| depends(one) || self.matches(one))
     }
 
     fn family(&self) -> Option<Family> {

@@ -2,11 +2,13 @@
 //!
 //! A packet of a guest meets the guests' table where it enters its bridge (prerouting), crosses it (forward) and leaves it
 //! (postrouting), and the host's table where the node receives, sends or routes it.
+mod changed;
 mod eval;
 mod hooks;
 mod trace;
 mod walk;
 
+pub use changed::ChangedRules;
 pub use eval::Verdict;
 pub use hooks::{At, hooks};
 pub use trace::{decide, trace};

@@ -1,0 +1,202 @@
+//! Trials, previews and cut connections on a node that nftables enforces the configuration of. Rules of the node alone: not
+//! every kernel tracks connections in bridges.
+use super::super::hand_over::{Pair, terminate};
+use super::{attempt, candidate, ended};
+use crate::node::until;
+use crate::wait::until_ok;
+use crate::wait::{WaitInTime, looking_during};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_millis(1500);
+const CLOSED: &str = "[OPTIONS]\nenable: 1\n";
+
+/// A configuration that accepts connections to these ports of the node.
+fn open(ports: &str) -> String {
+    format!("{CLOSED}[RULES]\nIN ACCEPT -p tcp -dport {ports}\n")
+}
+
+/// A node that selects nftables, with both daemons.
+fn site(name: &str, options: &[&str], cluster: &str) -> (Pair, [Child; 2]) {
+    let pair = Pair::new(name);
+    pair.node.write("firewall/cluster.fw", cluster);
+    pair.select(1);
+    let daemons = [pair.node.start(), pair.start_nftables(options)];
+    pair.until_only(true);
+    (pair, daemons)
+}
+
+fn rules(pair: &Pair) -> String {
+    pair.node.netns.exec("nft list table inet proxmox-firewall")
+}
+
+fn until_live(pair: &Pair, rule: &str, live: bool) {
+    until(&format!("{rule} to be live: {live}"), || (rules(pair).contains(rule) == live).then_some(()));
+}
+
+#[test]
+fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
+    let (pair, daemons) = site("pvn-try", &[], CLOSED);
+    let node = &pair.node;
+    candidate(node, "cluster.fw", &open("4001"));
+    let began = Instant::now();
+    let first = attempt(node, 4, &["cluster.fw"]);
+    until_live(&pair, "4001", true);
+    until("the trial in the status", || node.ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
+    ended(first, 3);
+    assert!(began.elapsed() >= Duration::from_secs(4));
+    until_live(&pair, "4001", false);
+    for program in ["pve-firewall", "proxmox-firewall"] {
+        let line = "trial of cluster.fw: reverted: it was not confirmed in time";
+        until(program, || node.log().iter().any(|one| one.contains(program) && one.contains(line)).then_some(()));
+    }
+
+    let second = attempt(node, 600, &["cluster.fw"]);
+    until_live(&pair, "4001", true);
+    assert_eq!(node.ok(&["revert"]), "Reverted: cluster.fw\n");
+    assert!(!rules(&pair).contains("4001"), "the command waits for the rules");
+    ended(second, 3);
+
+    // whichever daemon accepts the confirmed files first, the other one follows it
+    for round in 0..4 {
+        node.write("firewall/cluster.fw", CLOSED);
+        until_live(&pair, "4001", false);
+        let third = attempt(node, 600, &["cluster.fw"]);
+        until_live(&pair, "4001", true);
+        let looks = looking_during(
+            || assert!(rules(&pair).contains("4001"), "a moment of the old rules in round {round}"),
+            || {
+                node.ok(&["confirm"]);
+                ended(third, 0);
+                std::thread::sleep(Duration::from_secs(2));
+            },
+        );
+        assert!(looks > 10);
+        assert_eq!(fs::read_to_string(node.config().join("firewall/cluster.fw")).unwrap(), open("4001"));
+    }
+    assert_eq!(node.logged("trial of cluster.fw: confirmed"), 8, "{:#?}", node.log());
+    daemons.into_iter().for_each(terminate);
+}
+
+#[test]
+fn a_trial_needs_the_daemon_that_enforces() {
+    let pair = Pair::new("pvn-alone");
+    pair.select(1);
+    let iptables = pair.node.start();
+    let file = candidate(&pair.node, "cluster.fw", &open("4001"));
+    let error = pair.node.fails(&["try", &file]);
+    assert!(error.contains("the daemon proxmox-firewall is not running"), "{error}");
+    let nftables = pair.start_nftables(&[]);
+    pair.until_only(true);
+    terminate(iptables);
+    // the other one alone is sufficient
+    let trial = attempt(&pair.node, 600, &["cluster.fw"]);
+    until_live(&pair, "4001", true);
+    pair.node.ok(&["confirm"]);
+    ended(trial, 0);
+    assert!(rules(&pair).contains("4001"));
+    // a kill neither ends nor prolongs a trial
+    candidate(&pair.node, "cluster.fw", &open("4002"));
+    let (began, trial) = (Instant::now(), attempt(&pair.node, 10, &["cluster.fw"]));
+    until_live(&pair, "4002", true);
+    let mut nftables = nftables;
+    kill(Pid::from_raw(nftables.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+    nftables.wait_in_time();
+    assert!(rules(&pair).contains("4002"));
+    let nftables = pair.start_nftables(&[]);
+    assert!(began.elapsed() < Duration::from_secs(10), "the machine is too busy for this test");
+    assert!(rules(&pair).contains("4002"));
+    ended(trial, 3);
+    assert!(began.elapsed() >= Duration::from_secs(10));
+    until_live(&pair, "4001", true);
+    terminate(nftables);
+}
+
+#[test]
+fn the_other_backend_is_on_trial_without_a_moment_of_neither() {
+    let pair = Pair::new("pvn-switch");
+    let daemons = [pair.node.start(), pair.start_nftables(&[])];
+    pair.until_only(false);
+    let file = candidate(&pair.node, "host.fw", "[OPTIONS]\nnftables: 1\n");
+    let preview: serde_json::Value = serde_json::from_str(&pair.node.ok(&["preview", "--json", &file])).unwrap();
+    assert!(preview["warnings"][0].as_str().unwrap().contains("selects the other backend, nftables"), "{preview:#}");
+    let changes: BTreeSet<(&str, &str)> = preview["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["action"].as_str().unwrap(), change["part"].as_str().unwrap()))
+        .collect();
+    for change in [("create", "inet proxmox-firewall"), ("create", "bridge proxmox-firewall-guests")] {
+        assert!(changes.contains(&change), "{changes:?}");
+    }
+    for change in [("delete", "ip4 filter"), ("delete", "ip6 filter")] {
+        assert!(changes.contains(&change), "{changes:?}");
+    }
+    let arrived = pair.arrived_during(|| {
+        let trial = attempt(&pair.node, 5, &["host.fw"]);
+        pair.until_only(true);
+        ended(trial, 3);
+        pair.until_only(false);
+    });
+    assert_eq!(arrived, 0, "{:#?}", pair.node.log());
+    daemons.into_iter().for_each(terminate);
+}
+
+/// A connection from outside to a port of the node, and its other end.
+struct Connection(TcpStream, TcpStream);
+
+impl Connection {
+    fn talks(&mut self) -> bool {
+        let mut heard = [0; 4];
+        self.0.write_all(b"ping").is_ok() && self.1.read_exact(&mut heard).is_ok()
+    }
+}
+
+#[test]
+fn those_that_a_preview_names_are_refused_and_cut_and_no_others() {
+    let (pair, daemons) = site("pvn-cut", &["--cut-connections"], &open("4000:4002"));
+    let server = |port: u16| SocketAddr::from(([10, 9, 0, 1], port));
+    let connect = |port| pair.outside.run(|| TcpStream::connect_timeout(&server(port), SOON)).ok();
+    let listeners = [4000, 4001, 4002].map(|port| pair.node.netns.run(|| TcpListener::bind(server(port)).unwrap()));
+    let mut connections: Vec<Connection> = listeners
+        .iter()
+        .map(|listener| {
+            let client = connect(listener.local_addr().unwrap().port()).unwrap();
+            let (peer, _) = listener.accept().unwrap();
+            for end in [&client, &peer] {
+                end.set_read_timeout(Some(SOON)).unwrap();
+            }
+            Connection(client, peer)
+        })
+        .collect();
+    let file = candidate(&pair.node, "cluster.fw", &open("4001"));
+    let output = pair.node.run(&["preview", "--json", &file]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let refused = told["connections"]["refused"].as_array().unwrap();
+    let named: BTreeSet<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
+    let expected = [0, 2].map(|at| {
+        let Connection(client, _) = &connections[at];
+        format!("tcp {} -> {}", client.local_addr().unwrap(), client.peer_addr().unwrap())
+    });
+    assert_eq!(named, expected.iter().map(String::as_str).collect(), "{told:#}");
+
+    pair.node.write("firewall/cluster.fw", &open("4001"));
+    let mut talk = || connections.iter_mut().map(Connection::talks).collect::<Vec<_>>();
+    until_ok("the ends", || {
+        let talking = talk();
+        let tracked = || pair.node.netns.exec("conntrack -L 2>/dev/null");
+        (talking == [false, true, false])
+            .then_some(())
+            .ok_or_else(|| format!("{talking:?} {:#?} {} {}", pair.node.log(), tracked(), rules(&pair)))
+    });
+    assert_eq!([4000, 4001, 4002].map(|port| connect(port).is_some()), [false, true, false]);
+    let log = pair.node.log();
+    assert_eq!(log.iter().filter(|line| line.contains("is no longer allowed (DROP by ")).count(), 2, "{log:#?}");
+    daemons.into_iter().for_each(terminate);
+}
