@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Demonstrates the firewall on a small node in network namespaces. Nothing outside them is changed.
 #
-# Needs root and the packages of `make deps`. Takes about half a minute.
+# Needs root and the packages of `make deps`. Takes about half a minute. PVEFW_PROGRAM names another program than the release build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
 
-program=$PWD/target/release/pve-firewall
+program=${PVEFW_PROGRAM:-$PWD/target/release/pve-firewall}
 tag=pvefw-tour-$$
 node=$tag-node vm=$tag-vm100 ct=$tag-ct101 desk=$tag-desk
 root=$(mktemp -d)
@@ -101,6 +101,7 @@ plug eno1 vmbr0 "$desk" 02:00:00:00:00:c8 10.10.10.200
 for port in 22 80 5432; do serve "$vm" "$port" "VM 100, port $port"; done
 serve "$ct" 22 "container 101, port 22"
 serve "$node" 9100 "the node, port 9100"
+serve "$node" 22 "the node, port 22"
 mkdir -p "$root/etc"
 cp -r examples/pve "$root/etc/pve"
 show "find /etc/pve -type f"
@@ -141,6 +142,33 @@ echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "
 comm -13 <(sort <<< "$before") <(signatures | sort) | sed 's/^/    /'
 rules | grep -E -- '^-A tap100i0-IN .*--dport 22 '
 try "desk -> VM 100, port 22" "$desk" 10.10.10.100 22
+
+say "A change that would lock out its administrator, who is connected from the desk by SSH"
+export SSH_CONNECTION="10.10.10.200 51032 10.10.10.1 22"
+candidate=$root/cluster.fw
+# the address of the desk is 10.10.10.200
+sed '/^\[RULES\]/a IN SSH(ACCEPT) -source 10.10.10.20\nIN DROP -p tcp -dport 22' "$root/etc/pve/firewall/cluster.fw" > "$candidate"
+show "diff /etc/pve/firewall/cluster.fw /root/cluster.fw"
+diff "$root/etc/pve/firewall/cluster.fw" "$candidate" || true
+# Prints the output of a command with the paths that the node has.
+shown() { sed "s|$root/etc/pve|/etc/pve|g; s|$root/|/root/|g"; }
+show "pve-firewall try /root/cluster.fw"
+firewall try "$candidate" 2>&1 < /dev/null | shown || true
+show "pve-firewall preview --force /root/cluster.fw"
+firewall preview --force "$candidate" 2>&1 | shown
+try "desk -> the node, port 22" "$desk" 10.10.10.1 22
+show "pve-firewall try --force --for 10 /root/cluster.fw &"
+firewall try --force --for 10 "$candidate" < /dev/null & trial=$!
+locked_out() { ! answers "$desk" 10.10.10.1 22; }
+await locked_out
+run_command status
+try "desk -> the node, port 22" "$desk" 10.10.10.1 22
+echo "after the deadline:"
+ended=0
+wait "$trial" || ended=$?
+echo "exit status of try: $ended"
+try "desk -> the node, port 22" "$desk" 10.10.10.1 22
+unset SSH_CONNECTION
 
 say "An invalid line is reported with file and line, and only that line is ignored"
 echo 'IN ACCEPT -source nobody -p tcp -dport 25' >> "$file"

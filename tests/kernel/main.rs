@@ -54,4 +54,5 @@ mod processes;
 mod reader;
 mod scale;
 mod scenarios;
+mod tour;
 mod trials;
