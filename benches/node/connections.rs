@@ -1,6 +1,7 @@
 //! What `preview` and `--cut-connections` cost with 100,000 tracked connections.
 use crate::entries::Entries;
 use crate::guest::Guest;
+use crate::process::own_children;
 use crate::site::Site;
 use crate::table::{Measurement, Table, median};
 use crate::tools;
@@ -18,7 +19,7 @@ const CLOSED: &str = "IN DROP -source 10.64.0.0/12 -p tcp -dport 443\n";
 
 pub fn measure(sites: &mut [Site], table: &mut Table) {
     eprintln!("100,000 tracked connections ...");
-    let all: Vec<[Duration; 7]> = sites.iter_mut().map(times).collect();
+    let all: Vec<[Duration; 10]> = sites.iter_mut().map(times).collect();
     let column = |at: usize| all.iter().map(|times| times[at]).collect::<Vec<Duration>>();
     table.heading(Measurement::Connections, "Preview with 100,000 tracked connections", "within 2 s");
     table.times("a bare `conntrack -L`", &column(0));
@@ -26,62 +27,70 @@ pub fn measure(sites: &mut [Site], table: &mut Table) {
     table.ratios(&column(1), &column(0));
     table.times("`cluster.fw`", &column(2));
     table.ratios(&column(2), &column(0));
+    table.times("CPU time of a bare `conntrack -L`", &column(3));
+    table.times("CPU time for one guest's file, with the tools that it runs", &column(4));
+    table.ratios(&column(4), &column(3));
+    table.times("CPU time for `cluster.fw`, with the tools that it runs", &column(5));
+    table.ratios(&column(5), &column(3));
     table.heading(
         Measurement::Connections,
         "`--cut-connections` with 100,000 tracked connections",
         "rules live as soon as without; at most 1 s more",
     );
-    table.times("without: from the write until the rule is in the kernel", &column(3));
-    table.times("with: from the write until the rule is in the kernel", &column(4));
-    table.ratios(&column(4), &column(3));
-    table.times("from then until one guest's refused connections are deleted", &column(5));
-    table.times("from the write of a blacklist until those of all guests are deleted", &column(6));
+    table.times("without: from the write until the rule is in the kernel", &column(6));
+    table.times("with: from the write until the rule is in the kernel", &column(7));
+    table.ratios(&column(7), &column(6));
+    table.times("from then until one guest's refused connections are deleted", &column(8));
+    table.times("from the write of a blacklist until those of all guests are deleted", &column(9));
 }
 
 /// The times at one node, in the order of the table.
-fn times(site: &mut Site) -> [Duration; 7] {
-    let mut times = [const { Vec::new() }; 7];
+fn times(site: &mut Site) -> [Duration; 10] {
+    let mut times = [const { Vec::new() }; 10];
     let files = Files::of(site);
     let tracked = Tracked::fill(site);
     site.start(&[]);
     for _ in 0..RUNS {
-        times[0].push(tools::run(&site.node.netns, "conntrack", &["-L"], None).wall);
-        times[1].push(preview(site, &files.guest, &files.closed));
-        times[2].push(preview(site, CLUSTER, &files.blacklist));
-    }
-    for _ in 0..RUNS {
-        times[3].push(rule(site, &files.guest, &files.closed).0);
-        rule(site, &files.guest, &files.open);
+        let bare = tools::run(&site.node.netns, "conntrack", &["-L"], None);
+        let (guest, cluster) = (preview(site, &files.guest, &files.closed), preview(site, CLUSTER, &files.blacklist));
+        for (at, took) in [bare.wall, guest.0, cluster.0, bare.cpu, guest.1, cluster.1].into_iter().enumerate() {
+            times[at].push(took);
+        }
     }
     site.stop();
-    site.start(&["--cut-connections"]);
-    let netns = &site.node.netns;
+    // in turns, so that both have the same load
     for _ in 0..RUNS {
+        site.start(&[]);
+        times[6].push(rule(site, &files.guest, &files.closed).0);
+        rule(site, &files.guest, &files.open);
+        site.stop();
+        site.start(&["--cut-connections"]);
+        let netns = &site.node.netns;
         let (took, live) = rule(site, &files.guest, &files.closed);
-        times[4].push(took);
-        times[5].push(deleted(netns) - live);
+        times[7].push(took);
+        times[8].push(deleted(netns) - live);
         rule(site, &files.guest, &files.open);
         tracked.refill(netns);
         let began = Instant::now();
         site.node.write(CLUSTER, &files.blacklist);
-        times[6].push(deleted(netns) - began);
+        times[9].push(deleted(netns) - began);
         site.node.write(CLUSTER, &files.cluster);
         site.await_cycle();
-        tracked.refill(netns);
+        site.stop();
+        tracked.refill(&site.node.netns);
     }
-    site.stop();
     times.map(median)
 }
 
-/// The time of `preview` for another text of a file.
-fn preview(site: &Site, path: &str, text: &str) -> Duration {
+/// The time and the CPU time of `preview` for another text of a file.
+fn preview(site: &Site, path: &str, text: &str) -> (Duration, Duration) {
     let folder = site.node.path("candidates");
     let candidate = folder.join(path.rsplit('/').next().unwrap_or_default());
     fs::create_dir_all(folder).and_then(|()| fs::write(&candidate, text)).expect("a candidate");
     let mut command = site.node.command(&["preview", candidate.to_str().expect("a path")]);
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), own_children());
     let output = command.output().expect("preview");
-    let took = began.elapsed();
+    let took = (began.elapsed(), own_children() - cpu);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("would be refused if they started now"), "{output:?}");
     took

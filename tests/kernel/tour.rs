@@ -14,7 +14,8 @@ fn the_demonstration_prints_what_readme_shows() {
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let readme = fs::read_to_string(project.join("README.md")).unwrap();
     let mut blocks = readme.split("\n```\n").skip(1).step_by(2);
-    let block = blocks.find(|block| block.starts_with("# diff /etc/pve/firewall/cluster.fw")).expect("a trial in README");
+    let block =
+        blocks.find(|block| block.starts_with("# diff /etc/pve/firewall/cluster.fw")).expect("a trial in README");
     // the prompt of the demonstration is that of a user; an ellipsis matches any text
     let shown = Regex::new("(?m)^# ").unwrap().replace_all(block, "$$ ");
     let wanted = format!("(?s){}\n", regex::escape(&shown).replace('…', ".*"));

@@ -160,6 +160,52 @@ fn a_change_of_a_replaced_file_ends_the_trial() {
 }
 
 #[test]
+fn a_replaced_file_that_is_deleted_or_created_ends_the_trial() {
+    let (node, daemon) = site("pvefw-deleted");
+    candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
+    let host = node.config().join("nodes/n1/host.fw");
+    let guest = node.config().join("firewall/100.fw");
+    let changes: [(&str, &str, &dyn Fn()); 2] = [
+        ("host.fw", "nodes/n1/host.fw", &|| node.write("nodes/n1/host.fw", "[OPTIONS]\nndp: 0\n")),
+        ("100.fw", "firewall/100.fw", &|| fs::remove_file(&guest).unwrap()),
+    ];
+    for (name, path, change) in changes {
+        let attempt = attempt(&node, 600, &[name]);
+        until("the trial", || trial(&node));
+        sleep(Duration::from_secs(4));
+        change();
+        node.until_logged(&format!("trial of {name}: reverted: {path} was changed meanwhile"));
+        ended(attempt, 3);
+        assert!(node.fails(&["confirm"]).contains("no trial is running"));
+    }
+    assert_eq!(fs::read_to_string(host).unwrap(), "[OPTIONS]\nndp: 0\n");
+    assert!(!guest.exists(), "it is not written again");
+    until("the rules of the tree", || (!node.rules().contains(NEW)).then_some(()));
+    stop(&node, daemon);
+}
+
+#[test]
+fn trials_work_with_rules_in_the_nft_variant() {
+    let node = Node::new("pvefw-try-nft");
+    let daemon = node.command(&["start", "--foreground", "--variant", "nft"]).spawn().unwrap();
+    let live = |rule: &str| node.netns.exec("iptables-nft-save 2>/dev/null").contains(rule);
+    let until_live = |rule: &str| until(rule, || (live(rule) && trial(&node).is_some() == (rule == NEW)).then_some(()));
+    until("the first update", || node.status().filter(|_| live(OLD)));
+    let file = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
+    assert!(node.ok(&["preview", &file]).contains("  update ip4 filter: tap100i0-IN\n"));
+    let expired = attempt(&node, 3, &["100.fw"]);
+    until_live(NEW);
+    ended(expired, 3);
+    until_live(OLD);
+    let confirmed = attempt(&node, 600, &["100.fw"]);
+    until_live(NEW);
+    node.ok(&["confirm"]);
+    ended(confirmed, 0);
+    assert!(live(NEW) && !node.rules().contains("PVEFW"), "nothing is written to the other variant");
+    stop(&node, daemon);
+}
+
+#[test]
 fn a_file_changed_at_the_last_moment_is_not_overwritten() {
     let (node, daemon) = site("pvefw-race");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));

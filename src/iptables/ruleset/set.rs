@@ -113,12 +113,19 @@ impl Set {
     /// Whether the address matches the set: the longest matching prefix decides, as in the kernel.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
+        if self.entries.len() <= FEW {
+            let entries = self.entries.values().filter(|entry| entry.net.contains(&address));
+            return entries.max_by_key(|entry| entry.net.prefix_len()).is_some_and(|entry| !entry.nomatch);
+        }
         // an entry is found by its text, so that the time hardly depends on their number
         let longest_first = (0..=128).rev().filter(|length| *length == 0 || self.lengths & bit(*length) != 0);
         let mut nets = longest_first.filter_map(|length| IpNet::new(address, length).ok());
         nets.find_map(|net| self.entries.get(canonical_net(net.trunc()).as_str())).is_some_and(|entry| !entry.nomatch)
     }
 }
+
+/// Up to so many entries are compared one by one.
+const FEW: usize = 64;
 
 /// The bit of a prefix length from 1 to 128; 0 has none.
 fn bit(length: u8) -> u128 {
@@ -162,6 +169,7 @@ pub fn canonical_net(net: IpNet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     fn set(entries: &[(&str, bool)]) -> Set {
         let mut set = Set::new(Family::V4, entries.len(), Origin::Made("test".into()));
@@ -198,8 +206,13 @@ mod tests {
     #[test]
     fn the_longest_matching_prefix_decides() {
         let set = set(&[("10.0.0.0/8", false), ("10.1.0.0/16", true), ("10.1.2.3/32", false)]);
+        let mut large = set.clone();
+        (0..=FEW).for_each(|at| {
+            large.add(IpNet::new(Ipv4Addr::from_bits(u32::try_from(at).unwrap()).into(), 32).unwrap(), false)
+        });
         for (address, inside) in [("10.2.2.2", true), ("10.1.9.9", false), ("10.1.2.3", true), ("11.0.0.1", false)] {
             assert_eq!(set.contains(address.parse().unwrap()), inside, "{address}");
+            assert_eq!(large.contains(address.parse().unwrap()), inside, "{address}");
         }
     }
 

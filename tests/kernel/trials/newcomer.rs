@@ -9,13 +9,41 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Ways to lose the node, each a file.
-const WAYS: [(&str, &str); 5] = [
-    (CLUSTER, "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\n"),
-    (HOST, "[RULES]\nIN REJECT\n"),
-    (CLUSTER, "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n"),
-    (CLUSTER, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source 10.0.1.254 -p tcp -dport 22\nIN DROP\n"),
-    (CLUSTER, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.0/24\n"),
+/// A way to lose the node: a file, and what the file was before.
+type Way = (&'static str, &'static str, &'static str);
+
+/// Ways by rules and sets of a node that accepts SSH by default, because its clients are in the local network.
+const WAYS: [Way; 5] = [
+    (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\n"),
+    (HOST, ON, "[RULES]\nIN REJECT\n"),
+    (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n"),
+    (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -source 10.0.1.254 -p tcp -dport 22\nIN DROP\n"),
+    (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.0/24\n"),
+];
+
+/// Ways of a node whose local network is another one: what accepts SSH is removed, disabled or limited, or the firewall is
+/// enabled at all.
+const REMOTE_WAYS: [Way; 4] = [
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[IPSET management]\n10.0.0.254\n",
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n",
+    ),
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[RULES]\nIN SSH(ACCEPT)\n",
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[RULES]\n|IN SSH(ACCEPT)\n",
+    ),
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[RULES]\nIN SSH(ACCEPT)\n",
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[RULES]\nIN SSH(ACCEPT) -i vmbr9\n",
+    ),
+    (
+        CLUSTER,
+        "[OPTIONS]\nenable: 0\n[ALIASES]\nlocal_network 192.0.2.0/24\n",
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n",
+    ),
 ];
 
 /// The time of a trial, unless another one is given.
@@ -98,8 +126,13 @@ impl Drop for Ssh<'_> {
     }
 }
 
-fn shut_out(path: &str, text: &str) {
-    let site = Site::new(&[(HOST, ON)]);
+fn shut_out((path, before, text): Way) {
+    let enabled = !before.contains("enable: 0");
+    let site = Site::new(&if enabled { vec![(HOST, ON), (path, before)] } else { vec![(HOST, ON)] });
+    if !enabled {
+        site.change_to_off();
+        site.write(path, before);
+    }
     site.bed.assign_addresses();
     let ssh = Ssh::new(&site);
     let file = write(site.root(), path, text);
@@ -126,5 +159,10 @@ fn shut_out(path: &str, text: &str) {
 
 #[test]
 fn a_newcomer_who_shuts_himself_out_in_five_ways_is_in_again_after_a_minute() {
-    at_the_same_time("the newcomer to be in again", WAYS.iter().map(|(path, text)| move || shut_out(path, text)));
+    at_the_same_time("the newcomer to be in again", WAYS.iter().map(|way| move || shut_out(*way)));
+}
+
+#[test]
+fn a_newcomer_who_loses_what_let_him_in_is_in_again_after_a_minute() {
+    at_the_same_time("the newcomer to be in again", REMOTE_WAYS.iter().map(|way| move || shut_out(*way)));
 }

@@ -45,13 +45,19 @@ fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
     let (pair, daemons) = site("pvn-try", &[], CLOSED);
     let node = &pair.node;
     candidate(node, "cluster.fw", &open("4001"));
+    let server = SocketAddr::from(([10, 9, 0, 1], 4001));
+    let _listener = node.netns.run(|| TcpListener::bind(server).unwrap());
+    let connects = || pair.outside.run(|| TcpStream::connect_timeout(&server, SOON)).is_ok();
+    assert!(!connects());
     let began = Instant::now();
-    let first = attempt(node, 4, &["cluster.fw"]);
+    let first = attempt(node, 6, &["cluster.fw"]);
     until_live(&pair, "4001", true);
+    assert!(connects(), "{:?}", began.elapsed());
     until("the trial in the status", || node.ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
     ended(first, 3);
-    assert!(began.elapsed() >= Duration::from_secs(4));
+    assert!(began.elapsed() >= Duration::from_secs(6));
     until_live(&pair, "4001", false);
+    assert!(!connects());
     for program in ["pve-firewall", "proxmox-firewall"] {
         let line = "trial of cluster.fw: reverted: it was not confirmed in time";
         until(program, || node.log().iter().any(|one| one.contains(program) && one.contains(line)).then_some(()));

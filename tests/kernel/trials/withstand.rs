@@ -1,7 +1,7 @@
 //! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, site, stop, trial};
 use crate::node::{CLUSTER, GUEST, Node, until};
-use crate::wait::{OutputInTime, WaitInTime};
+use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -183,6 +183,51 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     node.until_live(OLD);
     fs::remove_file(&fill).unwrap();
     assert_eq!(first.output_in_time().status.code(), Some(3));
+    stop(&node, daemon);
+}
+
+#[test]
+fn an_upgrade_takes_over_a_running_trial() {
+    let (node, daemon) = site("pvefw-upgrade");
+    let began = Instant::now();
+    let attempt = attempt(&node, 20, &["100.fw"]);
+    node.until_live(NEW);
+    let before = until("the trial", || trial(&node));
+    let looks = looking_during(
+        || assert!(node.rules().contains(NEW) && !node.rules().contains(OLD), "a moment of the old rules"),
+        || {
+            for _ in 0..2 {
+                node.replace_program();
+                node.ok(&["restart"]);
+                assert_eq!(until("the trial", || trial(&node)), before, "the same deadline");
+            }
+        },
+    );
+    assert!(looks > 3 && began.elapsed() < Duration::from_secs(20), "the machine is too busy for this test");
+    ended(attempt, 3);
+    assert!(began.elapsed() >= Duration::from_secs(20), "{:?}", began.elapsed());
+    node.until_live(OLD);
+    stop(&node, daemon);
+}
+
+#[test]
+fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
+    let (node, daemon) = site("pvefw-kill-rev");
+    let file = node.path("root/100.fw").to_str().unwrap().to_string();
+    for call in 1.. {
+        let attempt = node.command(&["try", "--for", "5", &file]).stderr(Stdio::null()).spawn().unwrap();
+        node.until_live(NEW);
+        let killed = killed_at(&node, call, &["revert"]);
+        // either way it is over at its deadline
+        assert_eq!(attempt.output_in_time().status.code(), Some(3), "{call}");
+        node.until_live(OLD);
+        assert!(!node.path("run/pve-firewall/trial/trial.json").exists());
+        if !killed {
+            assert!(call > 2, "{call}");
+            break;
+        }
+    }
+    assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
     stop(&node, daemon);
 }
 
