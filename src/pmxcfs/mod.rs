@@ -1,8 +1,8 @@
 //! Reads the configuration tree from the cluster file system, with a timeout, and accepts changes only when they are stable.
 //!
 //! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`watch`) and sends only changes
-//! (`snapshot`); `stable_tree` decides which changes to accept; [`Reader`] uses both. `facts` and `resolver` collect facts
-//! about the node.
+//! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both. `facts`
+//! and `resolver` collect facts about the node.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 pub mod facts;
@@ -12,6 +12,7 @@ mod read_file;
 mod resolver;
 mod scan;
 mod snapshot;
+mod stable_file;
 pub mod stable_tree;
 mod wal;
 mod watch;
@@ -22,7 +23,8 @@ use crate::model::Report;
 use crate::system::waker::Waker;
 use crate::system::worker::{Reply, Stuck, Worker};
 use snapshot::{LogState, Scan};
-use stable_tree::{Debounce, StableTree};
+use stable_file::Debounce;
+use stable_tree::StableTree;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,131 @@
+//! One file of the tree: which of its changes are accepted, and when.
+use super::snapshot::{Seen, Sight, Writing};
+use crate::inputs::{Content, File};
+use crate::node::{check_vmlist, lists_all};
+use crate::paths::TreeFile;
+use std::time::Duration;
+
+/// How long reads have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debounce {
+    /// For content that was modified recently.
+    pub content: Duration,
+    /// On content that its writer, a process of this node, has just closed or renamed into its place, or that another node
+    /// has written in one go.
+    pub closed: Duration,
+    /// On content whose writer, a process of this node, has not closed the file.
+    pub open: Duration,
+    /// On a file being empty or absent.
+    pub absence: Duration,
+    /// How long no file counts as absent after a FUSE tree was mounted: pmxcfs starts with files missing.
+    pub appearance: Duration,
+}
+
+/// A time on a monotonic clock.
+pub type Moment = Duration;
+
+/// A file as it is accepted, and what was seen of it since.
+#[derive(Debug, Default)]
+pub(super) struct StableFile {
+    /// The accepted content; empty for an empty or absent file. `None` if nothing has been accepted.
+    pub good: Option<Content>,
+    /// Pending content.
+    pub shown: Option<Shown>,
+    /// Why the last read failed.
+    pub failed: Option<String>,
+    /// When a pass last showed other content than the pass before.
+    changed: Option<Moment>,
+}
+
+/// Content that is not accepted yet.
+#[derive(Debug)]
+pub(super) struct Shown {
+    content: Content,
+    since: Moment,
+    /// When it is accepted if unchanged.
+    pub due: Moment,
+    /// Whether it was probably written as a whole.
+    in_one_go: bool,
+}
+
+impl StableFile {
+    /// A file with this accepted content, of which nothing was seen yet.
+    pub fn accepted(good: Option<Content>) -> Self {
+        StableFile { good, ..StableFile::default() }
+    }
+
+    /// Takes in a sight. Before the moment `complete` nothing is absent.
+    pub fn learn(&mut self, path: &str, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
+        let content = match &sight.seen {
+            Seen::Failed(reason) => {
+                self.failed = Some(reason.clone());
+                self.shown = None;
+                return;
+            }
+            Seen::Absent => Content::default(),
+            Seen::Content(content) => content.clone(),
+        };
+        self.failed = None;
+        if self.good.as_ref() == Some(&content) {
+            // written on, and back to what it was: more may follow
+            self.changed = self.shown.take().map_or(self.changed, |_| Some(now));
+            return;
+        }
+        let (content, since, in_one_go) = match self.shown.take() {
+            Some(shown) if shown.content == content => (shown.content, shown.since, shown.in_one_go),
+            shown => {
+                let in_one_go = shown.is_none() && self.is_whole(&content, now, debounce);
+                self.changed = Some(now);
+                (content, now, in_one_go)
+            }
+        };
+        let agreed = match (sight.writing, content.is_empty()) {
+            (Writing::Open, _) => since + debounce.open,
+            (_, true) => complete.max(since + debounce.absence),
+            (Writing::AtRest | Writing::Renamed, _) => now,
+            _ if self.is_harmless(path, &content) => now,
+            (Writing::Closed, _) => since + debounce.closed,
+            (Writing::Logged, _) if in_one_go => since + debounce.closed,
+            (Writing::Logged | Writing::Perhaps, _) => since + debounce.content,
+        };
+        match now >= agreed {
+            true => self.good = Some(content),
+            false => self.shown = Some(Shown { content, since, due: agreed, in_one_go }),
+        }
+    }
+
+    /// Whether content that is the first change for a while is probably no part of more: who writes a file in place makes it
+    /// shorter first.
+    fn is_whole(&self, content: &Content, now: Moment, debounce: &Debounce) -> bool {
+        let before = self.good.as_ref().map_or(0, |good| good.len());
+        let calm = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
+        calm && content.len() >= before && content.ends_with(b"\n")
+    }
+
+    /// Whether it opens nothing to believe content at once, even if it should be a part: a list that lacks no guest, and the
+    /// configuration of a guest that had none.
+    fn is_harmless(&self, path: &str, content: &Content) -> bool {
+        match (&self.good, TreeFile::parse(path)) {
+            (Some(good), Some(TreeFile::VmList)) => {
+                !good.is_empty() && check_vmlist(content).is_ok() && lists_all(content, good)
+            }
+            (Some(good), Some(TreeFile::GuestConfig { .. })) => good.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is accepted as absent, and nothing else was seen since.
+    pub fn is_gone(&self) -> bool {
+        self.shown.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
+    }
+
+    /// The accepted file; `None` if it is absent or empty.
+    pub fn file(&self) -> Option<File> {
+        match (&self.good, &self.failed) {
+            (Some(good), _) if good.is_empty() => None,
+            (Some(good), _) => Some(File::Content(good.clone())),
+            (None, Some(reason)) => Some(File::Unreadable(reason.as_str().into())),
+            (None, None) => Some(File::Unreadable("it is being written, or does not exist yet".into())),
+        }
+    }
+}
