@@ -210,6 +210,63 @@ fn an_upgrade_takes_over_a_running_trial() {
     stop(&node, daemon);
 }
 
+/// Not those that the tools of a daemon make as well.
+const CHANGES: &str = "rename,unlink,flock,mkdir,chmod";
+
+/// Starts a daemon that is killed when one of its threads makes the given one of the system calls with which it locks and
+/// changes files, counted from 1; returns whether it was, and ends it if it was not.
+fn daemon_killed_at(node: &Node, call: usize) -> bool {
+    let status = node.path("run/pve-firewall/status.json");
+    let _ = fs::remove_file(&status);
+    let plain = node.command(&["start", "--foreground"]);
+    let words: Vec<_> = plain.get_args().collect();
+    // ip netns exec NAME program …
+    let (netns, program) = words.split_at(3);
+    let mut command = Command::new("ip");
+    command.args(netns).args(["strace", "-f", "-o", "/dev/null", "-e", &format!("trace={CHANGES}"), "-e"]);
+    command.arg(format!("inject={CHANGES}:signal=SIGKILL:when={call}")).args(program).stderr(Stdio::null());
+    let mut tracer = command.spawn().unwrap();
+    let killed = until("an update or a kill", || {
+        tracer.try_wait().unwrap().map(|_| true).or_else(|| status.exists().then_some(false))
+    });
+    if !killed {
+        // a later call may have killed it
+        let _ = kill(Pid::from_raw(node.pid().unwrap()), Signal::SIGKILL);
+        tracer.wait_in_time();
+    }
+    killed
+}
+
+#[test]
+fn a_daemon_killed_at_any_step_keeps_a_running_trial_and_ends_one_that_is_over() {
+    let (node, mut daemon) = site("pvefw-kill-daemon");
+    let manifest = node.path("run/pve-firewall/trial/trial.json");
+    let mut attempt = attempt(&node, 3600, &["100.fw"]);
+    node.until_live(NEW);
+    end_with(&daemon, Signal::SIGKILL);
+    daemon.wait_in_time();
+    let is_new = || node.rules().contains(NEW) && !node.rules().contains(OLD);
+    let kills = (1..).take_while(|call| daemon_killed_at(&node, *call)).inspect(|call| {
+        assert!(manifest.exists() && is_new(), "killed at call {call}");
+    });
+    assert!(kills.count() > 2);
+    assert!(manifest.exists() && is_new());
+    let trial = fs::read_to_string(&manifest).unwrap();
+    let deadline = serde_json::from_str::<serde_json::Value>(&trial).unwrap()["deadline"].to_string();
+    let began = serde_json::from_str::<serde_json::Value>(&trial).unwrap()["began"].to_string();
+    fs::write(&manifest, trial.replace(&deadline, &began)).unwrap();
+    let mut kills = 0;
+    while daemon_killed_at(&node, kills + 1) {
+        kills += 1;
+    }
+    assert!(kills > 2, "{kills}");
+    assert!(!manifest.exists() && node.rules().contains(OLD));
+    assert_eq!(attempt.wait_in_time().code(), Some(3));
+    daemon = node.start();
+    assert!(node.rules().contains(OLD) && !node.rules().contains(NEW));
+    stop(&node, daemon);
+}
+
 #[test]
 fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
     let (node, daemon) = site("pvefw-kill-rev");
