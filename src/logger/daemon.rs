@@ -159,7 +159,11 @@ impl Daemon {
                     }
                 }
                 Received::Overflow => self.dropped.add(u64::from(conntrack.take_drops()?)),
-                Received::Nothing => return Ok(true),
+                Received::Nothing => {
+                    // the kernel reports no further overflow until the queue has been empty
+                    self.dropped.add(u64::from(conntrack.take_drops()?));
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

@@ -26,6 +26,8 @@ mod packets;
 mod paused;
 #[path = "../support/ranges.rs"]
 mod ranges;
+#[path = "../support/rounds.rs"]
+mod rounds;
 #[path = "../support/rulesets.rs"]
 mod rulesets;
 #[path = "../support/testbed/mod.rs"]
