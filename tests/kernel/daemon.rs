@@ -336,7 +336,10 @@ fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
     let node = Node::new("dm-unclear");
     let host = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 9100\n";
     node.write("nodes/n1/host.fw", host);
+    let of_this_daemon = |status: &serde_json::Value| status["pid"].as_i64() == node.pid().map(i64::from);
+    let updated = || until("its first update", || node.status().filter(of_this_daemon).map(drop));
     let mut child = node.start();
+    updated();
     node.until_live("--dport 9100");
     // without the time
     let rules = || node.rules().lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
@@ -350,12 +353,13 @@ fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
     // across a restart, and after a boot
     node.ok(&["restart"]);
     until("the new daemon", || node.log().iter().filter(|line| line.contains("starting")).nth(1).map(drop));
-    until("its first update", || node.status().map(drop));
+    updated();
     assert!(rules() == live, "{}", rules());
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
     terminate(child);
     assert!(!node.rules().contains("PVEFW-INPUT"));
     child = node.start();
+    updated();
     node.until_live("--dport 9100");
     assert!(rules() == live, "{}", rules());
     // what can be read counts at once
