@@ -162,6 +162,15 @@ impl Backend {
         }
     }
 
+    /// What other programs have changed that [`Backend::maintain`] has undone since the last call: a line for each part of the
+    /// rules, with names.
+    pub fn undone(&mut self) -> Vec<String> {
+        match self {
+            Backend::Iptables(iptables) => iptables.undone(),
+            Backend::Nftables(nftables) => nftables.undone(),
+        }
+    }
+
     /// When [`Backend::maintain`] has something to do though nothing changes.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {

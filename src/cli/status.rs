@@ -7,7 +7,7 @@ use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
-use crate::health::{Affected, Severity, Standing};
+use crate::health::{Affected, STALLED, Severity, Standing};
 use crate::listing::{Count, FamilyCount, NftCount, TableCount};
 use crate::model::BackendKind;
 use crate::trial::TrialStore;
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A daemon that has completed no cycle for so many seconds is reported. Its cycles are ten seconds apart.
-const STALLED: u64 = 180;
+const SILENT: u64 = 180;
 
 /// All details: the object of `--json`.
 #[derive(Serialize)]
@@ -144,8 +144,8 @@ fn trial(context: &Context) -> Option<TrialLeft> {
 /// What the daemon has found, and whether it still looks.
 fn warnings(told: &Status) -> Vec<Standing> {
     let silent = now().saturating_sub(told.updated);
-    let stalled = (told.updated > 0 && silent > STALLED).then(|| Standing {
-        kind: "daemon-stalled".into(),
+    let stalled = (told.updated > 0 && silent > SILENT).then(|| Standing {
+        kind: STALLED.into(),
         severity: Severity::Warning,
         text: format!(
             "the daemon has completed no cycle for {silent} s: changes are not applied, and this may be outdated"

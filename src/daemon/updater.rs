@@ -302,6 +302,12 @@ impl Updater {
             Action::Enforce | Action::EnforceUntilOther => self.backend.maintain(compiled),
             Action::Remove => self.clear(),
         };
+        for text in self.backend.undone() {
+            self.log.write(
+                Severity::Warning,
+                &format!("another program has changed our rules, which are restored: {text}"),
+            );
+        }
         // the flag file makes the other backend remove its tables
         if mode == Mode::On && (!self.backend.other_is_live(&root) || self.backend.is_live()) {
             faults.extend(self.set_flag(mode));

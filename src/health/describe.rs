@@ -44,7 +44,7 @@ fn program(table: &str) -> &str {
 }
 
 /// All kinds of findings.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "accepted-before",
     "dropped-behind",
     "nat-without-zone",
@@ -57,7 +57,11 @@ pub const KINDS: [&str; 12] = [
     "backend-absent",
     "other-variant",
     "not-judged",
+    STALLED,
 ];
+
+/// The kind of the finding that the daemon is running and completes no cycle, which `status` adds.
+pub const STALLED: &str = "daemon-stalled";
 
 impl Finding {
     /// Its kind, one of [`KINDS`].
@@ -251,7 +255,6 @@ fn remedy_behind(table: &str, chain: &str, rule: Option<&str>) -> String {
             )
         }
         (None, Some(rule)) => format!("delete the rule with '{program} -D {chain} {rule}'"),
-        (None, None) if program == "ebtables" => format!("'ebtables -P {chain} ACCEPT'"),
         (None, None) => {
             format!(
                 "'{program} -A {chain} -m physdev --physdev-is-bridged -j ACCEPT', or '{program} -P {chain} ACCEPT'"

@@ -89,15 +89,20 @@ fn of_filters(table: &Tables, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
     for (chain, built_in) in rules.built_in.iter().filter(|(chain, _)| decides(chain)) {
         let irrelevant = |rule: &ForeignRule| is_irrelevant(table.kind, chain, rule);
         for opening in openings(built_in, rules, &irrelevant) {
-            let (table, chain) = (table.name.clone(), chain.clone());
+            let (kind, table, chain) = (table.kind, table.name.clone(), chain.clone());
             found.push(match opening {
-                Opening::Accepts { rule, by, all } => Finding::AcceptedBefore { table, chain, rule, by, all },
+                Opening::Accepts { rule, by, all } => {
+                    // iptables decides over IP all the same
+                    let all = all && kind != TableKind::Bridge;
+                    Finding::AcceptedBefore { table, chain, rule, by, all }
+                }
                 Opening::Unknown { rule } => {
                     Finding::NotJudged { table, why: format!("it has a rule with an unknown target: {rule}") }
                 }
             });
         }
-        if chain == "FORWARD" {
+        // in ebtables the policy of our entry chain is ACCEPT: no frame returns from it
+        if chain == "FORWARD" && table.kind != TableKind::Bridge {
             found.extend(dropped_behind(built_in).map(|rule| Finding::DroppedBehind {
                 table: table.name.clone(),
                 chain: chain.clone(),

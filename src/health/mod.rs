@@ -8,7 +8,7 @@ mod judge;
 mod opening;
 mod standing;
 
-pub use describe::{Affected, KINDS, Severity};
+pub use describe::{Affected, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
 pub use judge::judge;

@@ -73,6 +73,11 @@ impl Iptables {
         outcome
     }
 
+    /// What other programs have changed that [`Iptables::maintain`] has undone since the last call.
+    pub fn undone(&mut self) -> Vec<String> {
+        self.firewall.undone()
+    }
+
     /// When [`Iptables::maintain`] has a part of a full reading to make; `None` while it has other things to do.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {

@@ -40,6 +40,11 @@ impl Nftables {
         self.firewall.update(ruleset)
     }
 
+    /// What other programs have changed that [`Nftables::maintain`] has undone since the last call.
+    pub fn undone(&mut self) -> Vec<String> {
+        self.firewall.undone()
+    }
+
     /// Deletes both tables.
     pub fn remove(&mut self) -> Outcome {
         self.firewall.remove()

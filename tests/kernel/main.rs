@@ -48,6 +48,7 @@ mod differential;
 mod evidence;
 mod fuse_mounts;
 mod hand_over;
+mod health;
 mod held;
 mod hostile;
 mod logger_kernel;

@@ -13,4 +13,5 @@ mod ips;
 mod layer2;
 mod rules;
 pub mod site;
+mod undone;
 mod unlogged;

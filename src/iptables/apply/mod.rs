@@ -20,6 +20,7 @@ mod rules;
 mod sets;
 mod tables;
 mod two_phase;
+mod undone;
 mod variants;
 
 use crate::model::Family;
@@ -60,6 +61,8 @@ pub struct Firewall {
     /// The ruleset that was completely live when the kernel was last read.
     settled: Option<Arc<Ruleset>>,
     nat: NatCache,
+    /// What others have changed and updates have undone, for [`Firewall::undone`].
+    undone: Vec<String>,
 }
 
 /// The tools for every step.
@@ -96,6 +99,7 @@ impl Firewall {
             known: LiveCache::nothing(FULL_READING),
             settled: None,
             nat: NatCache::default(),
+            undone: Vec::new(),
         }
     }
 
@@ -128,6 +132,7 @@ impl Firewall {
     /// reads one part, so that other work does not wait for all of them.
     pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
         let settled = self.settled.take();
+        let unchanged = settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted));
         if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
             && self.known.holds(&self.tools.variants, self.tools.limit)
             && self.others_hold_nothing()
@@ -138,7 +143,7 @@ impl Firewall {
         if settled.is_none() {
             self.read_what_is_due();
         }
-        let (outcome, as_wanted) = self.bring_about(wanted);
+        let (outcome, as_wanted) = self.bring_about(wanted, unchanged);
         self.settled = as_wanted.then(|| wanted.clone());
         outcome
     }
@@ -169,7 +174,7 @@ impl Firewall {
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
         self.settled = None;
         self.read_what_is_due();
-        self.bring_about(wanted).0
+        self.bring_about(wanted, false).0
     }
 
     /// The changes, without rules known to be refused. The sets of a family whose rules cannot be read are kept, because an
@@ -185,8 +190,14 @@ impl Firewall {
         plan
     }
 
-    /// Also returns whether the live rules are completely as wanted.
-    fn bring_about(&mut self, wanted: &Ruleset) -> (Outcome, bool) {
+    /// What other programs have changed that updates have undone since the last call: a line for each part, with names.
+    pub fn undone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.undone)
+    }
+
+    /// Also returns whether the live rules are completely as wanted. `settled`: they were, so that others have made all
+    /// differences.
+    fn bring_about(&mut self, wanted: &Ruleset, settled: bool) -> (Outcome, bool) {
         let begun = Instant::now();
         let live = self.live();
         let mut pass = Pass::new(wanted, &live);
@@ -197,6 +208,12 @@ impl Firewall {
             }
         }
         let plan = self.plan(wanted, &live);
+        if settled {
+            self.undone.extend(undone::undone(&plan, &live));
+        } else {
+            let retyped = plan.sets.retyped.iter();
+            self.undone.extend(retyped.map(|name| format!("ipset: the set {name} was of another type")));
+        }
         let entangled = set_swap::entangled(&plan, wanted, &live);
         let after = if !entangled.is_empty() {
             Some(two_phase::update(self, &entangled, &mut pass))
@@ -220,6 +237,8 @@ impl Firewall {
         self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
         if outcome.errors.is_empty() {
             let stray = self.tools.variants.stray();
+            let strays = stray.iter().map(|(_, commands)| &commands.single);
+            self.undone.extend(strays.map(|tool| format!("{tool}, which is not in use: chains of ours")));
             tables::clear_variants(&mut self.tools, &mut self.refused, &stray, &mut outcome);
         }
         outcome.errors.extend(self.tools.variants.errors());

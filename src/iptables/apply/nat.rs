@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const NAT: &str = "nat";
+/// Maximum number of rules of a table that are read.
+const MOST: u32 = 100_000;
 
 /// The tables `nat` of both variants of both tools, each with the tool, such as `iptables-legacy`.
 pub type NatTables = Vec<(String, Family, Readable<Arc<Foreign>>)>;
@@ -65,7 +67,11 @@ impl NatCache {
         };
         let holds = |read: &Read| read.evidence == evidence && read.at.elapsed() < interval;
         if !self.0.get(&key).is_some_and(holds) {
-            let rules = table(commands, limit).map(Arc::new);
+            let count = (variant == Variant::Legacy).then(|| netfilter::rules(&evidence)).flatten();
+            let rules = match count.filter(|count| *count > MOST) {
+                Some(count) => Err(format!("it has {count} rules, and at most {MOST} are read").into()),
+                None => table(commands, limit).map(Arc::new),
+            };
             let tool = commands.single.clone();
             self.0.insert(key, Read { tool, rules, evidence, at: Instant::now() });
         }

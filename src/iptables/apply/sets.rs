@@ -25,7 +25,7 @@ pub(super) fn update(steps: &mut Steps<'_>, plan: &SetPlan, pass: &mut Pass<'_>)
     for (name, (at, reason)) in &failed {
         if *at > 0 {
             // an incomplete set must not be used; if it remains, the next update destroys it
-            let is_new = plan.with(Action::Create).any(|new| new == name);
+            let is_new = plan.retyped.contains(name) || plan.with(Action::Create).any(|new| new == name);
             let half = if is_new { Some(name.clone()) } else { swap_set(name) };
             if let Some(half) = half {
                 let _ = run("ipset", &["destroy", half.as_str()], "", steps.tools.limit);
@@ -33,7 +33,9 @@ pub(super) fn update(steps: &mut Steps<'_>, plan: &SetPlan, pass: &mut Pass<'_>)
         }
         pass.error(Part::Sets, format_args!("set '{name}': {reason}"));
     }
-    let absent: BTreeSet<&SetName> = plan.with(Action::Create).filter(|name| failed.contains_key(*name)).collect();
+    // one of another type is as good as absent: it may hold what nobody configured
+    let absent = plan.with(Action::Create).chain(&plan.retyped);
+    let absent: BTreeSet<&SetName> = absent.filter(|name| failed.contains_key(*name)).collect();
     leave_out_rules_of(steps.refused, &absent, pass);
     pass.failed_sets.extend(failed.into_keys());
 }

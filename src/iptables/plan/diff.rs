@@ -34,6 +34,8 @@ pub struct TablePlan {
 pub struct SetPlan {
     /// All sets of ours, wanted or live.
     pub sets: BTreeMap<SetName, Planned>,
+    /// Those of `sets` whose live set has another type or family, so that it cannot be swapped.
+    pub retyped: BTreeSet<SetName>,
     /// Left by an interrupted update; to be destroyed.
     pub stale: BTreeSet<SetName>,
 }
@@ -80,7 +82,12 @@ impl Plan {
             let sets = wanted.sets.iter().map(|(name, set)| (name, Content::signed(set.signature(name))));
             let live_sets = live.sets.iter().map(|(name, signature)| (name, Content::signed(*signature)));
             let sets = planned(sets, live_sets, &in_use, &BTreeSet::new());
-            plan.sets = SetPlan { sets, stale: live.stale.clone() };
+            let retyped = wanted
+                .sets
+                .iter()
+                .filter(|(name, set)| live.kinds.get(*name).is_some_and(|kind| *kind != Some(set.family)));
+            let retyped = retyped.map(|(name, _)| name.clone()).collect();
+            plan.sets = SetPlan { sets, retyped, stale: live.stale.clone() };
         }
         plan
     }

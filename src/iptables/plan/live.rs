@@ -137,6 +137,8 @@ pub struct LiveBridge {
 pub struct LiveSets {
     /// The sets with the signatures of their lines.
     pub sets: BTreeMap<SetName, Signature>,
+    /// The family of each set of the type `hash:net`; of another type, nothing.
+    pub kinds: BTreeMap<SetName, Option<Family>>,
     /// Sets named `…_swap`, left by an interrupted update.
     pub stale: BTreeSet<SetName>,
 }

@@ -135,7 +135,10 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
     {
         let Some(set) = wanted.sets.get(name).filter(|_| !skip(name)) else { continue };
         script.block(Some(name.clone()));
-        if action == Action::Create {
+        if plan.retyped.contains(name) {
+            script.line(format_args!("destroy {name}"));
+        }
+        if action == Action::Create || plan.retyped.contains(name) {
             set.lines(name).for_each(|line| script.line(line));
         } else if let Some(swap) = names::swap_set(name) {
             set.lines(&swap).for_each(|line| script.line(line));

@@ -34,7 +34,9 @@ pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName
             seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
         });
         let changed: BTreeSet<SetName> = changed.cloned().collect();
-        if changed.len() > 1 || !table_plan.is_empty() {
+        // a set that rules use cannot be replaced by one of another type
+        let retyped = changed.iter().any(|name| plan.sets.retyped.contains(name));
+        if retyped || changed.len() > 1 || !table_plan.is_empty() {
             entangled.extend(changed);
         }
     }

@@ -7,6 +7,7 @@
 mod bisect;
 mod dump;
 mod quarantine;
+mod undone;
 
 pub use dump::Lines;
 
@@ -45,11 +46,19 @@ pub struct Firewall {
     /// The rules that were live, all as wanted, at that generation.
     settled: Option<(u32, Arc<Ruleset>)>,
     quarantine: Quarantine,
+    /// What others have changed and updates have undone, for [`Firewall::undone`].
+    undone: Vec<String>,
 }
 
 impl Default for Firewall {
     fn default() -> Self {
-        Firewall { limit: TIME_LIMIT, known: None, settled: None, quarantine: Quarantine::default() }
+        Firewall {
+            limit: TIME_LIMIT,
+            known: None,
+            settled: None,
+            quarantine: Quarantine::default(),
+            undone: Vec::new(),
+        }
     }
 }
 
@@ -72,6 +81,11 @@ impl Firewall {
         }
         outcome.faults.extend(self.quarantine.faults());
         outcome
+    }
+
+    /// What other programs have changed that updates have undone since the last call: a line for each table, with names.
+    pub fn undone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.undone)
     }
 
     /// Deletes both tables.
@@ -97,7 +111,7 @@ impl Firewall {
         {
             return Ok(());
         }
-        self.settled = None;
+        let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted));
         self.quarantine.forget_changed(wanted);
         let mut tries = 0;
         let generation = loop {
@@ -106,6 +120,9 @@ impl Firewall {
             let plan = diff(&accepted, known, &handles);
             if plan.is_empty() {
                 break generation;
+            }
+            if std::mem::take(&mut settled) {
+                self.undone.extend(undone::undone(&plan));
             }
             let script = script(&plan, &accepted);
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {

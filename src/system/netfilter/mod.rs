@@ -11,7 +11,7 @@ mod xtables;
 pub use self::base_chains::{BaseChain, NatRule, base_chains, has_table, legacy_tables, nat_rules};
 pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
 pub use sets::sets;
-pub use xtables::{ebtables, iptables};
+pub use xtables::{ebtables, iptables, rules};
 
 /// A summary. If two differ, the state has changed; if they are equal, it probably has not.
 #[derive(Clone, Debug, PartialEq, Eq)]

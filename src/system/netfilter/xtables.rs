@@ -31,6 +31,13 @@ pub fn iptables(table: &str, ipv6: bool) -> Result<Summary> {
     ask::<GETINFO>(family, level, IPT_SO_GET_INFO, table).map(|info| Summary(info[..].into()))
 }
 
+/// The number of rules in a legacy table of iptables or ip6tables, from its summary.
+#[must_use]
+pub fn rules(Summary(info): &Summary) -> Option<u32> {
+    // behind the name, valid_hooks, `hook_entry[5]` and `underflow[5]`
+    info.get(NAME + 11 * 4..)?.first_chunk().map(|count| u32::from_ne_bytes(*count))
+}
+
 /// The summary of a legacy table of ebtables.
 ///
 /// # Errors

@@ -4,9 +4,11 @@ use super::site::{GUEST100, HOST, ON, Site, until};
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{VM100, VM100_NET1};
-use pve_firewall::iptables::ruleset::Family;
+use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const V4: Family = Family::V4;
+/// A MAC address that is no guest's.
+const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
 
 /// What another program does to a node with guest 100 enabled, and what comes of it.
 struct Case {
@@ -115,6 +117,19 @@ const CASES: &[Case] = &[
         remedy: "nft 'chain inet fw forward { policy accept; }'",
     },
     Case {
+        // a frame that reaches the end of a chain with this policy is accepted
+        does: "ebtables-nft -N user; ebtables-nft -I FORWARD -j user",
+        packet: || Probe::arp(VM100, Outside).mac(FORGED),
+        right: Fate::Dropped,
+        wrong: Fate::Arrived,
+        kind: "accepted-before",
+        text: "ebtables filter: -A FORWARD -j user, by '-j ACCEPT'",
+        node: false,
+        guests: &[100],
+        exit: 1,
+        remedy: "ebtables-nft -P user RETURN",
+    },
+    Case {
         does: "ip link set tap100i0 master vmbr0; bridge fdb replace bc:24:11:00:64:00 dev tap100i0 master static",
         packet: || Probe::tcp(Outside, VM100, V4, 23),
         right: Fate::Dropped,
@@ -217,6 +232,48 @@ fn bridge_filtering_that_cannot_be_switched_on_is_found() {
 }
 
 #[test]
+fn a_kernel_without_br_netfilter_is_found() {
+    let hidden = "mount -t tmpfs none /proc/sys/net/bridge && exec \"$@\"";
+    let mut site = Site::started_by(&format!("exec unshare -m sh -c '{hidden}' sh \"$@\""), &[], &[(GUEST100, ON)]);
+    // as if the module was not there
+    site.bed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
+    for (family, tool) in [(V4, "iptables"), (Family::V6, "ip6tables")] {
+        site.all(Fate::Arrived, [Probe::tcp(Outside, VM100, family, 23)]);
+        let warning = site.until_warned(&format!("the kernel has no net.bridge.bridge-nf-call-{tool}"));
+        assert_eq!((&warning["kind"], &warning["severity"]), (&"bridge-filtering-off".into(), &"unfiltered".into()));
+        assert!(warning["remedy"].as_str().unwrap().contains("modprobe br_netfilter"), "{warning:#}");
+    }
+    assert_eq!(site.status(&["--exit-code"]).1, 2);
+    site.in_daemon("umount /proc/sys/net/bridge");
+    site.until_well();
+    site.all(Fate::Dropped, Family::ALL.map(|family| Probe::tcp(Outside, VM100, family, 24)));
+}
+
+#[test]
+fn a_kernel_without_physdev_is_found() {
+    // the tool refuses the match, as without the kernel's module
+    let refuses = "#!/bin/sh\nrules=$(cat)\nline=$(printf '%s\\n' \"$rules\" | grep -n physdev | head -n 1 | cut -d: -f1)\n\
+        if [ -n \"$line\" ]; then echo \"iptables-restore: line $line failed\" >&2; exit 1; fi\n\
+        printf '%s\\n' \"$rules\" | exec /usr/sbin/iptables-legacy-restore \"$@\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let tool = folder.path().join("iptables-legacy-restore");
+    std::fs::write(&tool, refuses).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let shell = format!("PATH={}:$PATH exec \"$@\"", folder.path().display());
+    let mut site = Site::ill(&shell, &[(GUEST100, ON)]);
+    let warning =
+        site.until_warned("guests are not filtered by iptables: the kernel refuses rules with the match physdev");
+    assert_eq!((&warning["kind"], &warning["affected"]["guests"]), (&"no-physdev".into(), &serde_json::json!([100])));
+    site.all(Fate::Arrived, [Probe::tcp(Outside, VM100, V4, 23)]);
+    site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, Family::V6, 23)]);
+    assert_eq!(site.status(&["--exit-code"]).1, 2);
+    std::fs::remove_file(tool).unwrap();
+    site.restart(&[]);
+    site.until_well();
+    site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 24)]);
+}
+
+#[test]
 fn rules_of_others_that_cannot_be_judged_are_said_to_be_so() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
     // more rules than are kept, and none of them accepts
@@ -231,6 +288,13 @@ fn rules_of_others_that_cannot_be_judged_are_said_to_be_so() {
     let delete = of_all(&|at| format!("-D INPUT -j other{at}\n-X other{at}\n"));
     std::fs::write(&file, format!("*filter\n{delete}COMMIT\n")).unwrap();
     site.bed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
+    site.until_well();
+    // a table of others that is too large to be read
+    let rule = |at: usize| format!("-A PREROUTING -s 10.{}.{}.{} -j ACCEPT\n", at >> 16, at >> 8 & 255, at & 255);
+    std::fs::write(&file, format!("*nat\n{}COMMIT\n", (0..120_000).map(rule).collect::<String>())).unwrap();
+    site.bed.node.exec(&format!("iptables-legacy-restore -w 10 <{}", file.display()));
+    site.until_warned("cannot judge the rules of other programs in iptables-legacy nat: it has 120");
+    site.bed.node.exec("iptables-legacy -w -t nat -F");
     site.until_well();
 }
 
@@ -276,18 +340,36 @@ fn bridge_filtering_that_is_switched_off_is_back_within_a_second() {
 
 #[test]
 fn translated_sources_need_a_zone_for_firewall_bridges() {
+    check_translation(
+        "iptables-legacy -w -t nat -A POSTROUTING -s 10.0.1.0/24 -o vmbr0 -j MASQUERADE",
+        "iptables-legacy nat: -s 10.0.1.0/24 -o vmbr0 -j MASQUERADE",
+        |site| {
+            let rules = site.bed.node.exec("iptables-legacy-save -c -t nat");
+            !rules.lines().any(|line| line.starts_with("[0:0]") && line.contains("MASQUERADE"))
+        },
+    );
+}
+
+#[test]
+fn sources_translated_by_nftables_need_a_zone_for_firewall_bridges() {
+    check_translation(
+        "nft 'table ip own { chain post { type nat hook postrouting priority 100; ip saddr 10.0.1.0/24 oifname vmbr0 counter masquerade; }; }'",
+        "nftables ip own: a rule of the chain post",
+        |site| !site.bed.node.exec("nft list table ip own").contains("counter packets 0 "),
+    );
+}
+
+/// A rule of another program translates the source of a guest's packets only with the remedy.
+fn check_translation(does: &str, rule: &str, translated: impl Fn(&Site) -> bool) {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
-    site.bed.node.exec("iptables-legacy -w -t nat -A POSTROUTING -s 10.0.1.0/24 -o vmbr0 -j MASQUERADE");
-    let translated = |site: &Site| {
-        let rules = site.bed.node.exec("iptables-legacy-save -c -t nat");
-        !rules.lines().any(|line| line.starts_with("[0:0]") && line.contains("MASQUERADE"))
-    };
+    site.bed.node.exec(does);
     // routed by the node, from the guest's second device: it arrives with the source that the guest has
     let routed = |port| Probe::udp(VM100_NET1, Outside, V4, port).towards(Host.mac());
     site.all(Fate::Arrived, [routed(53)]);
     assert!(!translated(&site));
     let warning = site.until_warned("source NAT does not apply to guests behind firewall bridges");
     assert_eq!(warning["kind"], "nat-without-zone");
+    assert!(warning["text"].as_str().unwrap().ends_with(rule), "{warning:#}");
     assert_eq!(warning["affected"]["guests"], serde_json::json!([100]), "{warning:#}");
     site.bed.node.exec("iptables-legacy -w -t raw -I PREROUTING -i fwbr+ -j CT --zone 1");
     site.until_well();
@@ -319,6 +401,10 @@ fn destination_nat_past_the_node_is_found() {
 #[test]
 fn readme_shows_what_status_prints_of_this_node() {
     let site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    site.until_well();
+    let (well, code) = site.status(&["--exit-code"]);
+    let shown = format!("# pve-firewall status --exit-code; echo $?\n{well}{code}\n```");
+    assert!(include_str!("../../../README.md").contains(&shown), "{shown}");
     site.bed.node.exec("iptables-legacy -w -I INPUT -p tcp --dport 22:23 -j ACCEPT; ip link set tap100i0 master vmbr0");
     site.until_warned("iptables filter");
     site.until_warned("tap100i0");

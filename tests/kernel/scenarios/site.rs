@@ -51,7 +51,24 @@ impl Site {
         Site::started_by(&format!("exec unshare -m sh -c '{sealed}' sh \"$@\""), &[], files)
     }
 
-    fn started_by(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+    /// The same, with a daemon that a shell starts in the place of `"$@"`.
+    pub fn started_by(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+        let site = Site::unsettled(shell, options, files);
+        site.settle();
+        site
+    }
+
+    /// The same, without waiting: something prevents the rules from being live or effective.
+    pub fn ill(shell: &str, files: &[(&str, &str)]) -> Self {
+        Site::unsettled(shell, &[], files)
+    }
+
+    /// Runs a command in the mount namespace of the daemon.
+    pub fn in_daemon(&self, script: &str) {
+        self.bed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));
+    }
+
+    fn unsettled(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -70,15 +87,20 @@ impl Site {
         let wire = Wire::new(&bed);
         let log = listen(root.path());
         let daemon = start(&bed, root.path(), shell, options);
-        let site = Site { bed, wire, daemon, root, log };
-        site.settle();
-        site
+        Site { bed, wire, daemon, root, log }
     }
 
     /// Restarts the daemon with other options, as systemctl restart does.
     pub fn restart(&mut self, options: &[&str]) {
+        self.restart_after(options, "true", |_| {});
+    }
+
+    /// The same; the node runs a script while there is no daemon, and this is checked then.
+    pub fn restart_after(&mut self, options: &[&str], script: &str, check: impl FnOnce(&mut Self)) {
         kill(Pid::from_raw(i32::try_from(self.daemon.id()).unwrap()), Signal::SIGQUIT).unwrap();
         assert!(self.daemon.wait_in_time().success());
+        self.bed.node.exec(script);
+        check(self);
         self.daemon = start(&self.bed, self.root.path(), "exec \"$@\"", options);
         until("the first update", || self.last_update());
         self.settle();

@@ -52,10 +52,15 @@ pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
         match ChainName::new(name).filter(|name| is_own_bridge_chain(name.as_str())) {
             Some(own) => add_own(&mut live.table, own, &lines),
             None => {
-                if BUILT_IN.contains(&name) {
+                let built_in = BUILT_IN.contains(&name);
+                if built_in {
                     live.table.others.built_in(name, policy);
                 }
                 live.others.insert(name.into(), add_other(&mut live.table, name, &lines));
+                // a frame that reaches the end of such a chain does not return
+                if !built_in && policy == "ACCEPT" {
+                    live.table.others.rule(name, "-j ACCEPT", is_own_bridge_chain, |_| false);
+                }
             }
         }
     }

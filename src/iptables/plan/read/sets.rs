@@ -2,6 +2,7 @@
 use super::super::live::LiveSets;
 use crate::iptables::names::{is_own_set, is_swap_set};
 use crate::iptables::ruleset::{SetName, signature_of};
+use crate::model::Family;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ pub fn read_sets(text: &str) -> LiveSets {
         if is_swap_set(&name) {
             live.stale.insert(name);
         } else {
+            live.kinds.insert(name.clone(), lines.first().and_then(|line| kind(line)));
             lines.sort_unstable();
             live.sets.insert(name, signature_of(lines));
         }
@@ -52,6 +54,16 @@ fn create_line(line: &str) -> Cow<'_, str> {
         }
     }
     kept.join(" ").into()
+}
+
+/// The family in a `create` line of the type `hash:net`.
+fn kind(line: &str) -> Option<Family> {
+    let mut words = line.split_ascii_whitespace().skip(2);
+    match (words.next()?, words.next()?, words.next()?) {
+        ("hash:net", "family", "inet") => Some(Family::V4),
+        ("hash:net", "family", "inet6") => Some(Family::V6),
+        _ => None,
+    }
 }
 
 fn number(text: Option<&str>) -> Option<u32> {
@@ -107,6 +119,20 @@ mod tests {
         };
         assert_ne!(sign(64), sign(128));
         assert_eq!(sign(64), sign(64));
+    }
+
+    #[test]
+    fn the_type_and_the_family_of_sets_are_read() {
+        for (text, expected) in [
+            ("hash:net family inet hashsize 64 maxelem 64", Some(Family::V4)),
+            ("hash:net family inet6 hashsize 64 maxelem 64", Some(Family::V6)),
+            ("hash:ip family inet hashsize 64 maxelem 64", None),
+            ("list:set size 8", None),
+            ("bitmap:ip range 10.0.0.0/24", None),
+        ] {
+            let live = read_sets(&format!("create PVEFW-x {text}\nadd PVEFW-x 10.0.0.1\n"));
+            assert_eq!(live.kinds["PVEFW-x"], expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,35 @@
+//! What other programs have done to our tables, as one line for each table.
+use crate::nftables::plan::{ChainChange, Plan, SetChange};
+
+/// Maximum number of chains and sets that a line names.
+const NAMED: usize = 10;
+
+/// The lines about a plan that would change nothing, if nobody had changed the tables.
+pub(super) fn undone(plan: &Plan) -> Vec<String> {
+    let line = |(table, changes): (&_, &crate::nftables::plan::TablePlan)| {
+        let chains = changes.chains.iter().map(|(name, change)| {
+            let what = match change {
+                ChainChange::Create => "deleted",
+                ChainChange::Rewrite | ChainChange::Edit(_) => "changed",
+                ChainChange::Delete => "created",
+            };
+            format!("the chain {name} was {what}")
+        });
+        let sets = changes.sets.iter().map(|(name, change)| {
+            let what = match change {
+                SetChange::Create => "deleted",
+                SetChange::Refill => "changed",
+                SetChange::Recreate => "replaced by one of another type",
+                SetChange::Delete => "created",
+            };
+            format!("the set {name} was {what}")
+        });
+        let maps = changes.elements.keys().map(|name| format!("the map {name} was changed"));
+        let all: Vec<String> = chains.chain(sets).chain(maps).collect();
+        let more = all.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let named = all[..all.len().min(NAMED)].join(", ");
+        (!named.is_empty()).then(|| format!("table {table}: {named}{more}"))
+    };
+    plan.tables.iter().filter_map(line).collect()
+}

@@ -1,0 +1,94 @@
+//! What other programs do to our chains and sets is undone, and logged with names.
+use super::site::{GUEST100, ON, Site, until};
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::VM100;
+use crate::testbed::probe::{Fate, Probe};
+use pve_firewall::iptables::ruleset::Family;
+
+const V4: Family = Family::V4;
+/// A policy, or a rule of the same size, is found by a full reading.
+const SOON: [&str; 2] = ["--full-reading", "1"];
+
+#[test]
+fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
+    let guest =
+        "[OPTIONS]\nenable: 1\n[IPSET good]\n10.0.0.50\n[RULES]\nIN ACCEPT -source +guest/good -p tcp -dport 23\n";
+    let mut site = Site::with_options(&SOON, &[(GUEST100, guest)]);
+    let probe = || Probe::tcp(Outside, VM100, V4, 23);
+    let with = |change: &str, part: &str, text: &str, site: &mut Site| {
+        site.all(Fate::Dropped, [probe()]);
+        site.bed.node.exec(change);
+        let line = format!("another program has changed our rules, which are restored: {part}: ");
+        until(text, || site.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
+        site.until_well();
+        site.all(Fate::Dropped, [probe()]);
+    };
+    // a change of the configuration at the same time would be the reason for the update
+    site.cycle();
+    for (change, part, text) in [
+        ("iptables-legacy -w -F tap100i0-IN", "iptables filter", "the chain tap100i0-IN was flushed"),
+        ("iptables-legacy -w -I PVEFW-FORWARD -j ACCEPT", "iptables filter", "the chain PVEFW-FORWARD was changed"),
+        (
+            "ip6tables-legacy -w -D FORWARD -j PVEFW-FORWARD",
+            "ip6tables filter",
+            "the jump from FORWARD to PVEFW-FORWARD was deleted",
+        ),
+        ("iptables-legacy -w -N PVEFW-mine", "iptables filter", "the chain PVEFW-mine was created"),
+        ("ebtables-nft -F tap100i0-OUT", "ebtables", "the chain tap100i0-OUT was flushed"),
+        ("ipset add PVEFW-100-good-v4 10.0.0.254", "ipset", "the set PVEFW-100-good-v4 was changed"),
+        ("ipset create PVEFW-mine hash:net", "ipset", "the set PVEFW-mine was created"),
+    ] {
+        with(change, part, text, &mut site);
+        assert_eq!(site.logged(text), 1, "{:#?}", site.log());
+    }
+    // our own changes are none
+    let before = site.logged("another program has changed our rules");
+    site.change(&[(GUEST100, ON)]);
+    site.cycle();
+    assert_eq!(site.logged("another program has changed our rules"), before, "{:#?}", site.log());
+}
+
+#[test]
+fn sets_of_another_type_are_replaced_and_pass_no_address_that_is_not_configured() {
+    let guest = "[OPTIONS]\nenable: 1\n[IPSET good]\n10.0.0.50\n[IPSET more]\n10.0.0.51\n[RULES]\n\
+        IN ACCEPT -source +guest/good -p tcp -dport 23\nIN ACCEPT -source +guest/more -p tcp -dport 24\n";
+    let mut site = Site::new(&[(GUEST100, guest)]);
+    let probe = |source, port| Probe::tcp(Outside, VM100, V4, port).source(source);
+    let right = [
+        (probe("10.0.0.50", 23), Fate::Arrived),
+        (probe("10.0.0.51", 24), Fate::Arrived),
+        (probe("10.0.0.254", 23), Fate::Dropped),
+        (probe("10.0.0.254", 24), Fate::Dropped),
+    ];
+    site.check(&right);
+    // one that rules use, and one of the other family, which no rule can use
+    let rules = site.root().join("rules").display().to_string();
+    site.restart_after(&[], &format!(
+        "iptables-legacy-save -t filter | grep -v PVEFW-100-more-v4 >{rules}; printf '*filter\\nCOMMIT\\n' | iptables-legacy-restore -w 10
+         ipset destroy PVEFW-100-good-v4; ipset create PVEFW-100-good-v4 hash:ip; ipset add PVEFW-100-good-v4 10.0.0.254
+         ipset destroy PVEFW-100-more-v4; ipset create PVEFW-100-more-v4 hash:net family inet6
+         iptables-legacy-restore -w 10 <{rules}"
+    ), |site| site.all(Fate::Arrived, [probe("10.0.0.254", 23)]));
+    site.check(&right);
+    for set in ["good", "more"] {
+        let shown = site.bed.node.exec(&format!("ipset list PVEFW-100-{set}-v4"));
+        assert!(shown.contains("Type: hash:net") && shown.contains("family inet "), "{shown}");
+        assert_eq!(site.logged(&format!("the set PVEFW-100-{set}-v4 was of another type")), 1, "{:#?}", site.log());
+    }
+    site.until_well();
+    assert!(!site.bed.node.exec("ipset -n list").contains("_next"));
+}
+
+#[test]
+fn chains_in_the_variant_that_is_not_in_use_are_removed_and_logged() {
+    let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    let answered = || Probe::icmp(Outside, Host, 8);
+    let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
+    site.change(&[(super::site::HOST, host)]);
+    site.all(Fate::Arrived, [answered()]);
+    site.bed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
+    until("the chains to be removed", || (!site.bed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(()));
+    site.all(Fate::Arrived, [answered()]);
+    until("the log", || (site.logged("iptables-nft, which is not in use: chains of ours") == 1).then_some(()));
+    site.until_well();
+}
