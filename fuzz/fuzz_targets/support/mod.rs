@@ -9,6 +9,7 @@ use pve_firewall::iptables::plan::{
     removed_sets_script, sets_in_use, sets_script, table_script,
 };
 use pve_firewall::iptables::ruleset::{Family, MacStyle, Ruleset};
+use pve_firewall::lint::check;
 use pve_firewall::node::names_to_resolve;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -17,7 +18,7 @@ use std::sync::LazyLock;
 pub type Check = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Check); 14] = [
+pub const TARGETS: [(&str, Check); 16] = [
     ("cluster_fw", |data| compile_with("firewall/cluster.fw", data)),
     ("host_fw", |data| compile_with("nodes/n1/host.fw", data)),
     ("guest_fw", |data| compile_with("firewall/100.fw", data)),
@@ -27,6 +28,8 @@ pub const TARGETS: [(&str, Check); 14] = [
     ("corosync_conf", |data| compile_with("corosync.conf", data)),
     ("vmlist", |data| compile_with(".vmlist", data)),
     ("members", |data| compile_with(".members", data)),
+    ("sdn_running", |data| compile_with("sdn/.running-config", data)),
+    ("ipam_state", |data| compile_with("sdn/pve-ipam-state.json", data)),
     ("iptables_save", iptables_save),
     ("ebtables_save", ebtables_save),
     ("ipset_save", ipset_save),
@@ -42,7 +45,7 @@ pub fn run(target: &str, data: &[u8]) {
 }
 
 /// The configuration of a node that uses every kind of object, so that fuzzed references can resolve.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 10] = [
     (
         ".vmlist",
         r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu","version":1},"200":{"node":"n1","type":"lxc","version":1}}}"#,
@@ -58,7 +61,7 @@ const FILES: [(&str, &str); 8] = [
     ),
     (
         "firewall/100.fw",
-        "[OPTIONS]\nenable: 1\nipfilter: 1\n[IPSET ipfilter-net0]\n10.0.0.7\n[RULES]\nGROUP gg -i net0\nIN SSH(ACCEPT) -source dc/al\n",
+        "[OPTIONS]\nenable: 1\nipfilter: 1\n[IPSET ipfilter-net0]\n10.0.0.7\n[RULES]\nGROUP gg -i net0\nIN SSH(ACCEPT) -source dc/al\nIN DROP -source +sdn/vnet0-no-gateway\nIN DROP -source +sdn/guest-ipam-100\n",
     ),
     ("firewall/200.fw", "[OPTIONS]\nenable: 1\nlayer2_protocols: ARP,IPv6\n[RULES]\nOUT REJECT -p icmp -icmp-type 8\n"),
     (
@@ -66,6 +69,14 @@ const FILES: [(&str, &str); 8] = [
         "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nnet1: e1000=02:00:00:00:00:09,bridge=vmbr1,firewall=1\n",
     ),
     ("nodes/n1/lxc/200.conf", "net0: name=eth0,hwaddr=02:00:00:00:00:01,bridge=vmbr0,firewall=1,ip=10.0.0.7/24\n"),
+    (
+        "sdn/.running-config",
+        r#"{"zones":{"ids":{"z":{"type":"simple"}}},"vnets":{"ids":{"vnet0":{"zone":"z"}}},"subnets":{"ids":{"z-10.1.0.0-24":{"vnet":"vnet0","gateway":"10.1.0.1","dhcp-range":["start-address=10.1.0.8,end-address=10.1.0.11"]}}}}"#,
+    ),
+    (
+        "sdn/pve-ipam-state.json",
+        r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.9":{"vmid":"100","mac":"BC:24:11:00:00:01"}}}}}}}"#,
+    ),
 ];
 
 static FACTS: LazyLock<Facts> = LazyLock::new(|| {
@@ -126,6 +137,17 @@ fn compile_with(path: &str, data: &[u8]) {
     lines(&compiled.ruleset).iter().for_each(|line| check_line(line));
     for report in &compiled.reports {
         assert!(!report.to_string().lines().any(|line| line.contains(char::is_control)), "{report:?}");
+    }
+    for finding in check(&tree, &FACTS) {
+        for mark in &finding.report.marks {
+            assert!(
+                finding.line.is_empty() || finding.line.get(mark.span.start..mark.span.end).is_some(),
+                "{finding:?}"
+            );
+        }
+        for help in finding.help.into_iter().flatten() {
+            assert!(!help.contains(char::is_control), "{help:?}");
+        }
     }
 }
 
