@@ -132,6 +132,11 @@ fn invalid_arguments_get_a_clear_error() {
         (1, "--to 203.0.113.9", "ERROR: a packet from outside to outside does not cross the node"),
         (2, "--to vm100 --dport 65536", "invalid value '65536' for '--dport <N>': a port is a number from 0 to 65535"),
         (2, "--to vm100 --source 10.0.0.300", "invalid value '10.0.0.300' for '--source <A>'"),
+        (
+            1,
+            "--to 203.0.113.9",
+            "address 203.0.113.9 by its configuration, IP filter or IPAM: its guests are vm100, ct101",
+        ),
         (1, "--to vm102", "ERROR: there is no VM 102 on node demo: its guests are vm100, ct101"),
         (1, "--to vm101", "ERROR: guest 101 is a container: use ct101"),
         (1, "--to vm100i3", "ERROR: VM 100 has no network device net3: it has net0"),
@@ -178,9 +183,8 @@ fn invalid_arguments_get_a_clear_error() {
     }
 }
 
-/// `simulate` on a tree of these files for node n1: its JSON object.
-#[track_caller]
-fn on(files: &[(&str, &str)], args: &str) -> Value {
+/// Runs `simulate` on a tree of these files for node n1.
+fn simulate(files: &[(&str, &str)], args: &str) -> std::process::Output {
     let tree = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = tree.path().join(path);
@@ -188,8 +192,14 @@ fn on(files: &[(&str, &str)], args: &str) -> Value {
         std::fs::write(path, text).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
-    command.arg("simulate").args(args.split_whitespace()).arg("--json").arg("--config").arg(tree.path());
-    let output = command.args(["--node", "n1"]).output_in_time();
+    command.arg("simulate").args(args.split_whitespace()).arg("--config").arg(tree.path());
+    command.args(["--node", "n1"]).output_in_time()
+}
+
+/// The JSON object of `simulate`.
+#[track_caller]
+fn on(files: &[(&str, &str)], args: &str) -> Value {
+    let output = simulate(files, &format!("{args} --json"));
     assert!(output.status.success(), "{args}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -232,6 +242,44 @@ fn an_address_is_the_guest_or_node_that_has_it() {
 }
 
 #[test]
+fn addresses_of_guests_with_dhcp_are_found_by_the_ipam_their_mac_or_their_filter() {
+    let conf = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nnet1: virtio=BC:24:11:00:00:02,bridge=vnet0,firewall=1\n\
+                ipconfig0: ip=dhcp,ip6=auto\n";
+    let ct = "net0: name=eth0,hwaddr=BC:24:11:00:00:03,bridge=vmbr0,firewall=1,ip=dhcp,ip6=auto\n";
+    let running = r#"{"vnets":{"ids":{"vnet0":{"zone":"z"}}},"subnets":{"ids":{"z-10.1.0.0-24":{"vnet":"vnet0"}}}}"#;
+    let leases =
+        r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.9":{"vmid":"100"},"10.1.0.1":{"gateway":1}}}}}}}"#;
+    let alias =
+        "[OPTIONS]\nenable: 1\n[ALIASES]\nme 10.0.0.77\nnet 10.9.0.0/24\n[IPSET ipfilter-net0]\nme\ndc/net\nfd00::77\n";
+    let files = [
+        ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[ALIASES]\nnet 10.8.0.0/24\n"),
+        ("nodes/n1/qemu-server/100.conf", conf),
+        ("nodes/n1/lxc/200.conf", ct),
+        ("firewall/200.fw", alias),
+        ("sdn/.running-config", running),
+        ("sdn/pve-ipam-state.json", leases),
+    ];
+    for (address, device) in [
+        ("10.1.0.9", "tap100i1"),
+        ("fe80::be24:11ff:fe00:1", "tap100i0"),
+        ("2001:db8::be24:11ff:fe00:2", "tap100i1"),
+        ("2001:db8::be24:11ff:fe00:3", "veth200i0"),
+        ("10.0.0.77", "veth200i0"),
+        ("10.8.0.5", "veth200i0"),
+        ("fd00::77", "veth200i0"),
+    ] {
+        let hops = on(&files, &format!("--to {address} --dport 22"))["way"].to_string();
+        assert!(hops.contains(&format!("to port {device}")), "{address}: {hops}");
+    }
+    for outside in ["10.1.0.1", "10.9.0.5", "2001:db8::be24:11ff:fe00:9"] {
+        let object = on(&files, &format!("--from {outside} --to ct200 --dport 22"));
+        assert!(object["way"].to_string().contains("from port outside"), "{outside}: {object}");
+        let note = format!("no guest of node n1 has the address {outside} by its configuration, IP filter or IPAM");
+        assert!(object["notes"].to_string().contains(&note), "{object}");
+    }
+}
+
+#[test]
 fn the_switch_that_is_off_is_named() {
     let rule = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
     for (files, args, note) in [
@@ -248,9 +296,17 @@ fn the_switch_that_is_off_is_named() {
             "--to host --dport 22",
             "the host firewall is off",
         ),
+        (
+            vec![("firewall/cluster.fw", "[OPTIONS]\nenable: 1000000000\n"), VM],
+            "--to host",
+            "the firewall is off in the whole cluster since a minute after the time 1000000000 in 'enable'",
+        ),
         (vec![ON, VM, ("firewall/100.fw", rule)], "--to vm100 --dport 22", ""),
     ] {
         let notes = on(&files, args)["notes"].to_string();
+        // without --json the note is on stderr, as stdout has a fixed format
+        let stderr = String::from_utf8(simulate(&files, args).stderr).unwrap();
+        assert_eq!(stderr.contains(&format!("note: {note}")), !note.is_empty(), "{args}: {stderr}");
         match note {
             "" => assert!(!notes.contains("off") && !notes.contains("lacks"), "{args}: {notes}"),
             _ => assert!(notes.contains(note), "{args}: {notes}"),

@@ -1,13 +1,13 @@
 //! Where a packet enters and leaves, by the configuration.
+use super::owner::owner;
 use crate::cli::endpoint::{Endpoint, Kind};
 use crate::cli::load::View;
-use crate::config::{Configuration, GuestFiles, IpSet};
+use crate::config::{Configuration, GuestFiles};
 use crate::model::guest::GuestKind;
 use crate::node::{self, Link, Listed};
 use crate::paths::VMLIST;
 use crate::simulate::{End, GuestPort};
 use anyhow::{Context as _, Result, bail};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The bridge whose uplink is used for outside if the other endpoint is not on a bridge.
@@ -18,12 +18,26 @@ pub(super) struct Located {
     pub end: End,
     /// The known addresses of the endpoint.
     pub addresses: Vec<IpAddr>,
+    /// The address that the endpoint was given by, if nobody here has it.
+    pub unowned: Option<IpAddr>,
 }
 
 /// An endpoint, as far as it is known without the other one: outside is on the other's bridge.
 struct Partial {
     end: Option<End>,
     addresses: Vec<IpAddr>,
+    unowned: Option<IpAddr>,
+}
+
+impl Partial {
+    fn new(end: Option<End>, addresses: Vec<IpAddr>) -> Self {
+        Partial { end, addresses, unowned: None }
+    }
+
+    fn located(self, end: End) -> Located {
+        let Partial { end: _, addresses, unowned } = self;
+        Located { end, addresses, unowned }
+    }
 }
 
 /// Resolves both endpoints. Outside is at the uplink of the other endpoint's bridge.
@@ -34,7 +48,14 @@ pub(super) fn locate(from: &Endpoint, to: &Endpoint, view: &View) -> Result<(Loc
     let (from, to) = (find(from, view)?, find(to, view)?);
     let outside = |other: &Option<End>| {
         let bridge = match other {
-            None => bail!("a packet from outside to outside does not cross the node; give a guest or the host"),
+            None => {
+                let unowned =
+                    from.unowned.into_iter().chain(to.unowned).map(|one| format!("; {}", nobody_has(one, view)));
+                bail!(
+                    "a packet from outside to outside does not cross the node; give a guest or the host{}",
+                    unowned.collect::<String>()
+                )
+            }
             Some(End::Host) => BRIDGE.to_string(),
             Some(End::Port { bridge, .. }) => bridge.clone(),
             Some(End::Guest(guest)) => guest.bridge.clone(),
@@ -42,30 +63,38 @@ pub(super) fn locate(from: &Endpoint, to: &Endpoint, view: &View) -> Result<(Loc
         Ok(End::Port { bridge, port: "outside".to_string() })
     };
     let from_end = from.end.clone().map_or_else(|| outside(&to.end), Ok)?;
-    let to_end = to.end.map_or_else(|| outside(&from.end), Ok)?;
+    let to_end = to.end.clone().map_or_else(|| outside(&from.end), Ok)?;
     if from_end == to_end && from_end != End::Host {
         bail!("the packet does not leave its zone: --from and --to are the same");
     }
-    Ok((Located { end: from_end, addresses: from.addresses }, Located { end: to_end, addresses: to.addresses }))
+    Ok((from.located(from_end), to.located(to_end)))
+}
+
+/// That an address is of no guest, with a list of the guests.
+fn nobody_has(address: IpAddr, view: &View) -> String {
+    format!(
+        "no guest of node {} has the address {address} by its configuration, IP filter or IPAM{}",
+        view.facts.node,
+        here("its guests are", &listed(view))
+    )
+}
+
+/// The note for an endpoint whose address nobody here has.
+pub(super) fn unowned(located: &Located, view: &View) -> Option<String> {
+    located.unowned.map(|address| format!("{}; it is taken for an address outside", nobody_has(address, view)))
 }
 
 fn find(endpoint: &Endpoint, view: &View) -> Result<Partial> {
-    let nothing_known = |end| Ok(Partial { end, addresses: Vec::new() });
     match &endpoint.kind {
-        Kind::Host => {
-            let addresses = view.compiled.localnet.address.into_iter().collect();
-            Ok(Partial { end: Some(End::Host), addresses })
+        Kind::Host => Ok(Partial::new(Some(End::Host), view.compiled.localnet.address.into_iter().collect())),
+        Kind::Outside => Ok(Partial::new(None, Vec::new())),
+        Kind::Port { bridge, port } => {
+            Ok(Partial::new(Some(End::Port { bridge: bridge.clone(), port: port.clone() }), Vec::new()))
         }
-        Kind::Outside => nothing_known(None),
-        Kind::Port { bridge, port } => nothing_known(Some(End::Port { bridge: bridge.clone(), port: port.clone() })),
         Kind::Guest { kind, vmid, index } => find_guest(view, *kind, *vmid, *index),
         Kind::Address(address) => {
-            let addresses = vec![*address];
-            let end = match view.compiled.localnet.address == Some(*address) || address.is_loopback() {
-                true => Some(End::Host),
-                false => owner(view, *address).map(End::Guest),
-            };
-            Ok(Partial { end, addresses })
+            let end = owner(view, &listed(view), *address);
+            Ok(Partial { unowned: end.is_none().then_some(*address), ..Partial::new(end, vec![*address]) })
         }
         Kind::Unknown => bail!(
             "there is no zone '{}': give host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>{}",
@@ -74,6 +103,7 @@ fn find(endpoint: &Endpoint, view: &View) -> Result<Partial> {
         ),
     }
 }
+
 /// The guests of the node.
 fn listed(view: &View) -> Vec<Listed> {
     let View { tree, facts, .. } = view;
@@ -89,36 +119,20 @@ fn here(what: &str, guests: &[Listed]) -> String {
     listing(what, guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)))
 }
 
-/// The guest's device that has an address: by the guest's configuration, or else by the device's IP filter.
-fn owner(view: &View, address: IpAddr) -> Option<GuestPort> {
-    let View { tree, facts, compiled } = view;
-    let guests = listed(view);
-    let links = guests.iter().filter_map(|guest| Some(node::links(tree.content(&guest.conf(&facts.node))?, guest)));
-    let links: Vec<Link> = links.flatten().collect();
-    let filters = compiled.configuration.guests.iter().filter_map(|guest| match &guest.files {
-        GuestFiles::Read { firewall, devices: _ } => Some((guest.listed.vmid, &firewall.definitions.sets)),
-        GuestFiles::Unreadable { live: _ } => None,
-    });
-    let filters: BTreeMap<u32, &BTreeMap<String, IpSet>> = filters.collect();
-    let filtered = |link: &&Link| {
-        let entries = &filters.get(&link.device.vmid)?.get(&format!("ipfilter-net{}", link.device.index))?.entries;
-        let nets = entries.iter().filter(|entry| entry.net.contains(&address));
-        let narrowest = nets.max_by_key(|entry| entry.net.prefix_len())?;
-        (!narrowest.nomatch).then(|| narrowest.net.prefix_len())
-    };
-    let configured = links.iter().find(|link| link.addresses.contains(&address));
-    let link = configured.or_else(|| links.iter().filter(|link| filtered(link).is_some()).max_by_key(filtered))?;
-    let Link { device, bridge, firewalled, mac: _, addresses: _ } = link.clone();
-    Some(GuestPort { device, bridge: bridge?, firewalled })
-}
-
 fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Result<Partial> {
     let View { tree, facts, .. } = view;
     let name = |kind| if kind == GuestKind::Vm { "VM" } else { "container" };
     let guests = listed(view);
     let guest = guests.iter().find(|guest| guest.vmid == vmid);
     let guest = guest.with_context(|| {
-        format!("there is no {} {vmid} on node {}{}", name(kind), facts.node, here("its guests are", &guests))
+        let others = tree.content(VMLIST).is_some_and(|vmlist| node::vmids(vmlist).contains(&vmid));
+        let elsewhere = if others { ": another node has it" } else { "" };
+        format!(
+            "there is no {} {vmid} on node {}{elsewhere}{}",
+            name(kind),
+            facts.node,
+            here("its guests are", &guests)
+        )
     })?;
     if guest.kind != kind {
         bail!("guest {vmid} is a {}: use {}{vmid}", name(guest.kind), word(guest.kind));
@@ -137,7 +151,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     let Link { device, bridge, firewalled, mac: _, addresses } = link;
     let bridge =
         bridge.with_context(|| format!("net{} of {} {vmid} is not attached to a bridge", device.index, name(kind)))?;
-    Ok(Partial { end: Some(End::Guest(GuestPort { device, bridge, firewalled })), addresses })
+    Ok(Partial::new(Some(End::Guest(GuestPort { device, bridge, firewalled })), addresses))
 }
 
 /// Why the firewall filters nothing for an endpoint; `None` if it does.

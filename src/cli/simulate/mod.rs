@@ -1,5 +1,6 @@
 //! `simulate`: traces one packet through the compiled ruleset.
 mod locate;
+mod owner;
 mod question;
 mod render;
 
@@ -11,6 +12,7 @@ use crate::model::Origin;
 use crate::node::broadcasts;
 use crate::simulate::{End, Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
 use anyhow::{Context as _, Result};
+use locate::Located;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
@@ -19,15 +21,19 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     let (from, to) = locate::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
     let warnings = warnings(context, [&from.end, &to.end]);
-    let off: Vec<String> = [&from, &to].into_iter().filter_map(|one| locate::switched_off(one, &view)).collect();
+    let of_ends = |note: fn(&Located, &View) -> Option<String>| {
+        [&from, &to].into_iter().filter_map(|end| note(end, &view)).collect::<Vec<_>>()
+    };
+    let mut unusual = unfiltered(&view, of_ends(locate::switched_off));
+    unusual.extend(of_ends(locate::unowned));
+    unusual.extend(warnings);
     let broadcasts = broadcasts(&view.facts.routes_v4);
     let sent = Sent { packet: &packet, from: from.end, to: to.end, broadcasts: &broadcasts };
     let trace = view.compiled.rules.trace(&sent);
-    let (known, mut notes) = (known(options, &packet), notes(&view, off, &packet, &trace));
     if !options.json && !context.verbose {
-        warnings.iter().for_each(|warning| output::note(&format!("note: {warning}")));
+        unusual.iter().for_each(|note| output::note(&format!("note: {note}")));
     }
-    notes.extend(warnings);
+    let (known, notes) = (known(options, &packet), notes(unusual, &packet, &trace));
     if options.json {
         let object = object(&known, &trace, &notes);
         let text = serde_json::to_string_pretty(&object).context("cannot write JSON")?;
@@ -63,15 +69,25 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
     lines.into_iter().flatten().collect()
 }
 
-/// Notes that explain the verdict.
-fn notes(view: &View, off: Vec<String>, packet: &Packet, trace: &Trace) -> Vec<String> {
-    let mut notes = if view.compiled.enabled {
-        off
-    } else {
-        let text = "the firewall is off in the whole cluster, so every packet is accepted: set 'enable: 1' in [OPTIONS] of \
-             cluster.fw";
-        vec![text.to_string()]
+/// Why nothing is filtered: the switch of the cluster, or else those of the ends.
+fn unfiltered(view: &View, off: Vec<String>) -> Vec<String> {
+    if view.compiled.enabled {
+        return off;
+    }
+    let enable = view.compiled.configuration.cluster.options.enable;
+    let since = match enable {
+        0 | 1 => String::new(),
+        time => format!(" since a minute after the time {time} in 'enable'"),
     };
+    let text = format!(
+        "the firewall is off in the whole cluster{since}, so every packet is accepted: set 'enable: 1' in [OPTIONS] of cluster.fw"
+    );
+    vec![text]
+}
+
+/// Notes that explain the verdict.
+fn notes(unusual: Vec<String>, packet: &Packet, trace: &Trace) -> Vec<String> {
+    let mut notes = unusual;
     let unknown = question::unknown(packet);
     if !unknown.is_empty() {
         notes.push(format!("not given, so rules with a match on it do not match: {}", unknown.join(", ")));

@@ -1,0 +1,63 @@
+//! Who has an address: the node, or a device of a guest.
+use crate::cli::load::View;
+use crate::config::{GuestFiles, IpSet};
+use crate::node::{self, Link, Listed};
+use crate::simulate::{End, GuestPort};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The end with an address: the node, or the guest that has it by its configuration, by the state of the IPAM, by the MAC
+/// address in an IPv6 address, or else by the IP filter of a device, the narrowest one.
+pub(super) fn owner(view: &View, guests: &[Listed], address: IpAddr) -> Option<End> {
+    let View { tree, facts, compiled } = view;
+    if compiled.localnet.address == Some(address) || address.is_loopback() {
+        return Some(End::Host);
+    }
+    let links = guests.iter().filter_map(|guest| Some(node::links(tree.content(&guest.conf(&facts.node))?, guest)));
+    // a device without a bridge is not on this node's networks
+    let links: Vec<Link> = links.flatten().filter(|link| link.bridge.is_some()).collect();
+    let of = |has: &dyn Fn(&Link) -> bool| links.iter().find(|link| has(link));
+    let configured = || of(&|link| link.addresses.contains(&address));
+    let by_mac = || of(&|link| link.mac.is_some_and(|mac| ends_alike(address, mac.link_local())));
+    let found = configured().or_else(|| leased(view, &links, address)).or_else(by_mac);
+    let Some(link) = found.or_else(|| filtered(view, &links, address)) else {
+        return facts.addresses.iter().any(|own| own.net.addr() == address).then_some(End::Host);
+    };
+    let Link { device, bridge, firewalled, mac: _, addresses: _ } = link.clone();
+    Some(End::Guest(GuestPort { device, bridge: bridge?, firewalled }))
+}
+
+/// Whether an address has the interface identifier of a link-local one (RFC 4291, appendix A).
+fn ends_alike(address: IpAddr, link_local: Ipv6Addr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.octets()[8..] == link_local.octets()[8..])
+}
+
+/// The device of the guest that has the address by the IPAM: the one on the vnet with its subnet, or else the first.
+fn leased<'a>(view: &View, links: &'a [Link], address: IpAddr) -> Option<&'a Link> {
+    let sets = &view.compiled.configuration.sdn.sets;
+    let has = |name: &str| sets.get(name).is_some_and(|found| contains(&found.set, address));
+    let of_guest = || links.iter().filter(|link| has(&format!("guest-ipam-{}", link.device.vmid)));
+    let on_vnet =
+        |link: &&Link| link.bridge.as_ref().is_some_and(|vnet| has(&format!("{vnet}-all").to_ascii_lowercase()));
+    of_guest().find(on_vnet).or_else(|| of_guest().next())
+}
+
+fn contains(set: &IpSet, address: IpAddr) -> bool {
+    set.entries.iter().any(|entry| !entry.nomatch && entry.net.contains(&address))
+}
+
+/// The device whose IP filter has the narrowest entry with the address.
+fn filtered<'a>(view: &View, links: &'a [Link], address: IpAddr) -> Option<&'a Link> {
+    let filters = view.compiled.configuration.guests.iter().filter_map(|guest| match &guest.files {
+        GuestFiles::Read { firewall, devices: _ } => Some((guest.listed.vmid, &firewall.definitions.sets)),
+        GuestFiles::Unreadable { live: _ } => None,
+    });
+    let filters: BTreeMap<u32, &BTreeMap<String, IpSet>> = filters.collect();
+    let length = |link: &&Link| {
+        let entries = &filters.get(&link.device.vmid)?.get(&format!("ipfilter-net{}", link.device.index))?.entries;
+        let nets = entries.iter().filter(|entry| entry.net.contains(&address));
+        let narrowest = nets.max_by_key(|entry| entry.net.prefix_len())?;
+        (!narrowest.nomatch).then(|| narrowest.net.prefix_len())
+    };
+    links.iter().filter(|link| length(link).is_some()).max_by_key(length)
+}
