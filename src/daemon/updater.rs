@@ -313,15 +313,11 @@ impl Updater {
             faults.extend(self.set_flag(mode));
         }
         faults.extend(outcome.errors.iter().map(Message::failure));
-        let enforced = match (self.setup.kind, action, mode) {
-            (BackendKind::Iptables, Action::Enforce | Action::EnforceUntilOther, _) => Some(Enforced::WithIptables),
-            (BackendKind::Nftables, Action::Enforce, _) => Some(Enforced::WithNftables),
-            (_, Action::Remove, Mode::Off) => Some(Enforced::Not),
-            // the settings are those of the other backend
-            _ => None,
-        };
-        let failed = enforced.map(|enforced| self.apply_settings(compiled.settings, enforced)).unwrap_or_default();
-        let failed = failed.into_iter().map(|text| Message { text, warning: true }).collect();
+        let failed = self.enforced(action, mode).map(|enforced| self.apply_settings(compiled.settings, enforced));
+        if failed.is_none() {
+            self.settings = None;
+        }
+        let failed = failed.into_iter().flatten().map(|text| Message { text, warning: true }).collect();
         self.journal.set(Topic::Settings, failed, &self.log);
         if !faults.is_empty() && self.journal.is_clear(Topic::Kernel) {
             self.schedule.hurry(RETRY);
@@ -331,6 +327,21 @@ impl Updater {
         }
         self.journal.set(Topic::Kernel, faults, &self.log);
         outcome.errors.is_empty()
+    }
+
+    /// What the kernel settings are for; `None` if they are those of the other backend.
+    fn enforced(&mut self, action: Action, mode: Mode) -> Option<Enforced> {
+        match (self.setup.kind, action, mode) {
+            (BackendKind::Iptables, Action::Enforce | Action::EnforceUntilOther, _) => Some(Enforced::WithIptables),
+            // bridges pass packets to the rules of iptables as long as there are any
+            (BackendKind::Nftables, Action::Enforce, _) if self.backend.other_is_live(&self.setup.root) => {
+                self.schedule.hurry(RETRY);
+                None
+            }
+            (BackendKind::Nftables, Action::Enforce, _) => Some(Enforced::WithNftables),
+            (_, Action::Remove, Mode::Off) => Some(Enforced::Not),
+            _ => None,
+        }
     }
 
     /// The flag file is that of pve-firewall.

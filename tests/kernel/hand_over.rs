@@ -11,7 +11,8 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const OPTIONS: &str = "[OPTIONS]\nenable: 1\n";
 const PORT: &str = "10.9.0.1:4242";
@@ -66,6 +67,11 @@ impl Pair {
         self.node.rules().contains("PVEFW-INPUT")
     }
 
+    /// Whether bridges pass packets to iptables.
+    fn bridges_pass(&self) -> bool {
+        self.node.netns.exec("cat /proc/sys/net/bridge/bridge-nf-call-iptables").trim() == "1"
+    }
+
     pub fn until_only(&self, nftables: bool) {
         let there = || (!self.tables().is_empty(), self.has_chains());
         until("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
@@ -81,7 +87,7 @@ impl Pair {
         let look = || {
             // an error message of the node is no failure
             let _ = sender.send_to(b"x", PORT);
-            std::thread::sleep(Duration::from_micros(200));
+            sleep(Duration::from_micros(200));
             let mut buffer = [0; 8];
             while receiver.recv(&mut buffer).is_ok() {
                 arrived.fetch_add(1, Ordering::Relaxed);
@@ -91,6 +97,30 @@ impl Pair {
         assert!(sent > 100, "only {sent} packets were sent");
         arrived.into_inner()
     }
+}
+
+#[test]
+fn bridges_pass_packets_to_iptables_while_it_enforces_and_no_longer() {
+    let pair = Pair::new("ho-bridge");
+    let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
+    pair.until_only(false);
+    for _ in 0..2 {
+        assert!(pair.bridges_pass());
+        pair.select(1);
+        pair.until_only(true);
+        until("bridges that do not pass packets", || (!pair.bridges_pass()).then_some(()));
+        // the daemon of iptables looks at this switch about once a second
+        let (began, mut passed) = (Instant::now(), 0);
+        while began.elapsed() < Duration::from_secs(3) {
+            passed += usize::from(pair.bridges_pass());
+            sleep(Duration::from_millis(20));
+        }
+        assert_eq!(passed, 0, "{:#?}", pair.node.log());
+        pair.select(0);
+        pair.until_only(false);
+    }
+    terminate(iptables);
+    terminate(nftables);
 }
 
 pub fn terminate(mut child: Child) {
@@ -115,7 +145,7 @@ fn the_backends_hand_over_without_a_moment_of_neither() {
     // the port is open where the firewall is off
     pair.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
     until("the end of the rules", || (!pair.has_chains()).then_some(()));
-    let arrived = pair.arrived_during(|| std::thread::sleep(Duration::from_millis(300)));
+    let arrived = pair.arrived_during(|| sleep(Duration::from_millis(300)));
     assert!(arrived > 100, "{arrived}");
     terminate(iptables);
     terminate(nftables);
@@ -131,7 +161,7 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     pair.node.until_logged("waiting for proxmox-firewall");
     // the tables of a program that has not yet filled them
     pair.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
-    std::thread::sleep(Duration::from_secs(1));
+    sleep(Duration::from_secs(1));
     assert!(pair.has_chains());
     pair.node
         .netns
