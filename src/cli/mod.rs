@@ -136,9 +136,9 @@ impl Context {
 }
 
 /// Checks that the user is root, for commands that change something.
-fn require_root(command: &str) -> Result<()> {
+fn require_root(context: &Context, command: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("'pve-firewall {command}' must be run as root");
+        bail!("'{} {command}' must be run as root", context.kind.program());
     }
     Ok(())
 }

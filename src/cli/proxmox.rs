@@ -1,6 +1,6 @@
 //! The program `proxmox-firewall`, with the commands of the official one and some of `pve-firewall`.
 use super::args::{CheckOptions, Global, SimulateOptions, StartOptions, StatusOptions};
-use super::{Context, check, compile, complete, load, output, simulate, start, status};
+use super::{Context, check, compile, complete, load, output, require_root, restart, simulate, start, status};
 use crate::daemon::instance::Instance;
 use crate::daemon::{self, Setup};
 use crate::model::BackendKind;
@@ -29,6 +29,9 @@ enum Command {
     /// Run the firewall in the foreground until SIGTERM, which removes both tables
     #[command(after_help = "Example: proxmox-firewall start    # what proxmox-firewall.service runs")]
     Start(Start),
+    /// Make the running daemon execute the program on disk again, for 'systemctl reload'; the rules stay in place
+    #[command(hide = true)]
+    Restart,
     /// Print the rules of the present configuration as JSON for 'nft -j -f -'; changes nothing
     #[command(after_help = "Example: proxmox-firewall compile > rules.json")]
     Compile,
@@ -97,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(context: &Context, command: Option<Command>) -> Result<ExitCode> {
     match command {
         Some(Command::Start(options)) => run_daemon(context, &options),
+        Some(Command::Restart) => restart::run(context),
         Some(Command::Compile) => compile::print(context, &mut load::backend(context, context.kind).offline()),
         Some(Command::Skeleton) => output::data(&crate::backend::skeleton()),
         Some(Command::Localnet) => localnet(context),
@@ -115,9 +119,7 @@ const PVE_LOG: &str = "PVE_LOG";
 const RUST_LOG: &str = "RUST_LOG";
 
 fn run_daemon(context: &Context, options: &Start) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("'proxmox-firewall start' must be run as root");
-    }
+    require_root(context, "start")?;
     let instance = Instance::claim(&context.root, context.kind)?;
     let Start { no_last_good, cut_connections, debug, foreground: _ } = *options;
     let options = StartOptions { debug, no_last_good, cut_connections, ..StartOptions::default() };

@@ -1,9 +1,11 @@
-//! `restart`: makes the daemon re-execute itself, or starts it if it is not running.
+//! `restart`: makes the daemon re-execute itself; starts that of `pve-firewall` if it is not running.
 use super::args::StartOptions;
-use super::{Context, require_root, start};
+use super::start::{self, UNIT};
+use super::{Context, require_root};
 use crate::daemon::instance::running;
 use crate::daemon::status::Status;
-use crate::system::process;
+use crate::model::BackendKind;
+use crate::system::{process, systemd};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use std::thread::sleep;
@@ -13,8 +15,12 @@ use std::time::{Duration, Instant};
 const RESTARTING: Duration = Duration::from_secs(150);
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    require_root("restart")?;
+    require_root(context, "restart")?;
+    let program = context.kind.program();
     let Some(pid) = running(&context.root, context.kind) else {
+        if context.kind == BackendKind::Nftables || systemd::runs_within(UNIT) {
+            bail!("no daemon of this program is running; run 'systemctl restart {program}'");
+        }
         return start::run(context, &StartOptions::default());
     };
     let started = || Status::read(&context.root, context.kind, pid).map(|status| status.started);
@@ -24,11 +30,11 @@ pub(super) fn run(context: &Context) -> Result<()> {
     while started().is_none() || started() == before {
         if !process::is_alive(pid) {
             bail!(
-                "the daemon ended instead of re-executing itself; see 'journalctl -t pve-firewall', and run 'pve-firewall start'"
+                "the daemon ended instead of re-executing itself; see 'journalctl -t {program}', and run 'systemctl start {program}'"
             );
         }
         if Instant::now() > deadline {
-            bail!("the daemon (pid {pid}) did not re-execute itself; see 'journalctl -t pve-firewall'");
+            bail!("the daemon (pid {pid}) did not re-execute itself; see 'journalctl -t {program}'");
         }
         sleep(Duration::from_millis(20));
     }

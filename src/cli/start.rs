@@ -20,13 +20,13 @@ pub(super) const UNIT: &str = "pve-firewall.service";
 const STARTING: Duration = Duration::from_secs(60);
 
 pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
-    require_root("start")?;
+    require_root(context, "start")?;
     let in_foreground = options.debug || options.foreground;
     let instance = Instance::claim(&context.root, context.kind)?;
     if in_foreground {
         return daemon::run(setup(context, options)?, &instance);
     }
-    if context.whole_system && systemd::booted() {
+    if by_systemd(context) {
         let options = lasting(options);
         if !options.is_empty() {
             let options = options.join(OsStr::new(" "));
@@ -41,6 +41,11 @@ pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
         Forked::Daemon => daemon::run(setup, &instance),
         Forked::Parent(pid) => await_first_update(context, pid),
     }
+}
+
+/// Whether systemd starts and stops the daemon. A command of the unit itself does so without it.
+pub(super) fn by_systemd(context: &Context) -> bool {
+    context.whole_system && systemd::booted() && !systemd::runs_within(UNIT)
 }
 
 /// The daemon's setup, and the command line to re-execute it.

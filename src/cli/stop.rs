@@ -1,5 +1,5 @@
 //! `stop`: stops the daemon and removes all our rules.
-use super::start::UNIT;
+use super::start::{UNIT, by_systemd};
 use super::{Context, require_root};
 use crate::backend::Backend;
 use crate::daemon::instance::running;
@@ -19,8 +19,8 @@ const STOPPING: Duration = Duration::from_secs(150);
 const LOCKING: Duration = Duration::from_secs(10);
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    require_root("stop")?;
-    if context.whole_system && systemd::booted() {
+    require_root(context, "stop")?;
+    if by_systemd(context) {
         systemd::systemctl("stop", UNIT)?;
     }
     // a daemon that was started by hand, or none

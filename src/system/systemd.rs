@@ -1,6 +1,7 @@
 //! The service manager: whether it runs, and notifications to it (sd_notify(3)), which do nothing without one.
 use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
+use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -8,6 +9,19 @@ use std::time::Duration;
 #[must_use]
 pub fn booted() -> bool {
     sd_notify::booted().unwrap_or(false)
+}
+
+/// Whether this process belongs to a unit. A command that the unit itself runs must not wait for `systemctl` to start, stop or
+/// reload that unit: its job ends only after the command.
+#[must_use]
+pub fn runs_within(unit: &str) -> bool {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    groups.lines().any(|line| is_group_of(line, unit))
+}
+
+/// Whether a line of `/proc/PID/cgroup` (cgroups(7)) names the control group of a unit or one below it.
+fn is_group_of(line: &str, unit: &str) -> bool {
+    line.splitn(3, ':').nth(2).is_some_and(|path| path.split('/').any(|name| name == unit))
 }
 
 /// Runs `systemctl VERB UNIT` and waits for its end; it inherits standard error.
@@ -57,4 +71,24 @@ pub fn alive_interval() -> Option<Duration> {
 fn notify(state: &[NotifyState<'_>]) {
     // the firewall works without the service manager
     let _ = sd_notify::notify(state);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_of_a_control_group() {
+        for (line, expected) in [
+            ("0::/system.slice/pve-firewall.service", true),
+            ("0::/system.slice/pve-firewall.service/.control", true),
+            ("1:name=systemd:/system.slice/pve-firewall.service", true),
+            ("0::/system.slice/pve-firewall.service.d", false),
+            ("0::/system.slice/ssh.service", false),
+            ("0::/user.slice/user-0.slice/session-1.scope", false),
+            ("0::/", false),
+        ] {
+            assert_eq!(is_group_of(line, "pve-firewall.service"), expected, "{line}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
-    require_root("preview")?;
+    require_root(context, "preview")?;
     let preview = Preview::make(context, &options.files, options.diff)?;
     let text = if options.json { render::json(&preview)? } else { preview.text(options.diff) };
     output::data(&text)?;

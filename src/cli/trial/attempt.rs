@@ -24,7 +24,7 @@ const ENDING: u64 = 60_000_000_000;
 const COUNTDOWN: Duration = Duration::from_millis(250);
 
 pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<ExitCode> {
-    require_root("try")?;
+    require_root(context, "try")?;
     let store = TrialStore::new(&context.root);
     refuse_second(&store)?;
     let runs = |kind: &BackendKind| running(&context.root, *kind).is_some();

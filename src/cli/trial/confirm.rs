@@ -14,7 +14,7 @@ use std::time::Instant;
 const MODE: u32 = 0o640;
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
-    require_root("confirm")?;
+    require_root(context, "confirm")?;
     confirm(context)
 }
 

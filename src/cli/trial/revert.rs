@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const UNSEEN: Duration = Duration::from_secs(3);
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
-    require_root("revert")?;
+    require_root(context, "revert")?;
     let store = TrialStore::new(&context.root);
     let trial = match store.load() {
         Ok(Some(trial)) => trial,
