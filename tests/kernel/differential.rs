@@ -3,11 +3,9 @@
 //! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` sets the number of configurations and of packets for each, `DIFFERENTIAL_SEED` the
 //! first seed. A failure prints the seed of its configuration; with that seed and `DIFFERENTIAL=1,…` it can be repeated.
 //! Needs root, netfilter, and the tools of `make deps`.
-mod config;
 mod fate;
-mod packets;
-mod pools;
 
+use crate::random::{config, packets, shown};
 use crate::testbed::Bed;
 use crate::testbed::wire::Wire;
 use crate::trees;
@@ -16,7 +14,6 @@ use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::system::root::Root;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// Default number of configurations, and of packets for each.
 const SHORT: (u64, usize) = (80, 80);
@@ -119,11 +116,4 @@ fn compiled(files: &BTreeMap<String, String>) -> Compiled {
 fn matched(answer: &pve_firewall::iptables::simulate::Answer<'_>) -> String {
     let steps = answer.hops.iter().flat_map(|hop| &hop.walks).flat_map(|walk| &walk.steps);
     steps.filter(|step| step.matched).map(|step| step.line() + "\n").collect()
-}
-
-fn shown(files: &BTreeMap<String, String>) -> String {
-    files.iter().fold(String::new(), |mut text, (path, content)| {
-        write!(text, "--- {path}\n{content}").unwrap();
-        text
-    })
 }

@@ -24,6 +24,8 @@ mod node;
 mod packets;
 #[path = "../support/paused.rs"]
 mod paused;
+#[path = "../support/random/mod.rs"]
+mod random;
 #[path = "../support/ranges.rs"]
 mod ranges;
 #[path = "../support/rounds.rs"]

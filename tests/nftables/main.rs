@@ -4,12 +4,17 @@
 mod netns;
 #[path = "../support/nft_trees.rs"]
 mod nft_trees;
+#[path = "../support/random/mod.rs"]
+mod random;
+#[path = "../support/testbed/mod.rs"]
+mod testbed;
 #[path = "../support/trees.rs"]
 mod trees;
 #[path = "../support/wait.rs"]
 mod wait;
 
 mod apply;
+mod backends;
 mod incremental;
 mod packets;
 mod rules;

@@ -19,6 +19,7 @@ const SUPERSEDED: &[Superseded] = &[
     ("defaults", 80, &["100.0", "101.0", "102.0", "host"], &[], 29),
     ("ct-ipfilter", 8, &["201.0", "201.1", "202.0", "out"], &[], 33),
     ("ct-ipfilter", 15, &["201.0", "201.1", "202.0", "host", "out"], &[], 33),
+    ("ct-ipfilter", 20, &[], &[], 33),
     ("host-default", 50, &[], &[], 3),
 ];
 

@@ -58,13 +58,11 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
             into.rule(only(on.cloned(), matches), Action::Drop, &origin);
         }
     }
-    if let Some(matches) = arp(vmid, &name, guest, device, &written, part) {
-        into.rule(only(on.cloned(), matches), Action::Drop, &origin);
-    }
+    let matches = arp(vmid, &name, guest, device, &written, part);
+    into.rule(only(on.cloned(), matches), Action::Drop, &origin);
 }
 
-/// What an ARP message of a device matches that names a foreign sender; `None` if it may name any, because the filter has no
-/// IPv4 address.
+/// What an ARP message of a device matches that names a foreign sender: each one, if the filter has no IPv4 address.
 fn arp(
     vmid: u32,
     name: &str,
@@ -72,13 +70,13 @@ fn arp(
     device: &Device,
     written: &[(IpNet, bool)],
     part: &mut Part,
-) -> Option<Vec<Match>> {
-    let own = device.addresses.iter().map(|address| (IpNet::from(*address), false));
-    let entries: Vec<_> = written.iter().copied().chain(own).filter(|(net, _)| net.addr().is_ipv4()).collect();
-    if entries.is_empty() {
-        return None;
-    }
-    let senders = IntervalSet::union(entries.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| net.trunc().into()));
+) -> Vec<Match> {
+    let own = device.addresses.iter().map(|address| IpNet::from(*address));
+    // an exception that is written wins over an address that is implied
+    let own = own.filter(|own| !written.contains(&(*own, true)));
+    let listed = written.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| *net);
+    let senders = listed.chain(own).filter(|net| net.addr().is_ipv4());
+    let senders = IntervalSet::union(senders.map(|net| net.trunc().into()));
     // a probe for a duplicate address names none (RFC 5227)
     let unspecified = Ipv4Addr::UNSPECIFIED;
     let mut matches = vec![Match::Arp, Match::NotArpSource(unspecified, unspecified)];
@@ -91,7 +89,7 @@ fn arp(
             _ => None,
         }));
     }
-    Some(matches)
+    matches
 }
 
 /// What a filter allows that nobody writes: the link-local address of the device's MAC and no other one, the configured

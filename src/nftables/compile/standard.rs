@@ -217,6 +217,7 @@ fn silent(table: TableName, policy: Verdict, part: &mut Part) {
     for matches in to_many(table) {
         rules.rule(matches, Action::Drop, &origin);
     }
+    rules.rule([Match::Ct(CtState::Invalid)], Action::Drop, &origin);
     for (first, last) in [(135, 135), (137, 139), (445, 445)] {
         rules.rule([udp(End::Destination, first, last)], refuse.clone(), &origin);
     }

@@ -1,7 +1,7 @@
 //! The expected result of a probe according to the simulator.
 //!
 //! The reply to a rejected packet is filtered on its own path back.
-use super::pools;
+use crate::random::pools;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{self, DEVICES, Place};
 use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};

@@ -1,0 +1,211 @@
+//! Both backends give the same answers: random packets and configurations, put to both simulators. Where they differ, it is one of
+//! the differences that are intended, each with a name.
+use crate::random::{config, packets, shown};
+use crate::testbed::probe::Probe;
+use crate::testbed::{self, DEVICES, Place};
+use crate::{nft_trees, trees};
+use fastrand::Rng;
+use pve_firewall::model::{CtState, Family, Origin, Verdict};
+use pve_firewall::nftables::names::TableName;
+use pve_firewall::nftables::ruleset::Ruleset;
+use pve_firewall::simulate::{Decided, Layer, Packet, Sent};
+use pve_firewall::{iptables, nftables};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+const CONFIGURATIONS: u64 = 200;
+/// With `PVEFW_LONG_TESTS`.
+const MANY_CONFIGURATIONS: u64 = 900;
+/// For each configuration.
+const PACKETS: usize = 25;
+
+/// A packet and what both backends do with it.
+struct Asked<'a> {
+    files: &'a BTreeMap<String, String>,
+    rules: &'a Ruleset,
+    probe: &'a Probe,
+    iptables: Decided,
+    nftables: Decided,
+}
+
+/// An intended difference: its name, and whether it explains what differs.
+type Difference = (&'static str, fn(&Asked<'_>) -> bool);
+
+const DIFFERENCES: [Difference; 13] = [
+    ("nftables: layer2_protocols without IP drops packets of IP", |asked| asked.nftables_by("layer2_protocols: ")),
+    ("nftables: errors of IP are accepted before their connection is looked at", |asked| {
+        asked.is_error() && asked.verdicts().1 == Verdict::Accept
+    }),
+    ("nftables: REJECT of a packet to a guest drops it", |asked| {
+        let guest = matches!(asked.probe.to, Place::Guest(_));
+        guest && asked.verdicts() == (Verdict::Reject, Verdict::Drop) && asked.same_rule()
+    }),
+    ("nftables: what an unfiltered device receives meets no standard chain", |asked| {
+        let standard = ["invalid connection state", "PVEFW-smurfs", "PVEFW-tcpflags", "set blacklist"];
+        let refused = asked.verdicts() == (Verdict::Drop, Verdict::Accept);
+        asked.is_unfiltered(asked.probe.to) && refused && standard.iter().any(|one| asked.iptables_by(one))
+    }),
+    ("nftables: IGMP and MLD that a policy accepts go to a group", |asked| {
+        asked.iptables_by("by which switches learn") && !asked.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
+    }),
+    ("nftables: the management set has the networks of the node's other addresses", |asked| {
+        let management = ["+management", "+dc/management", "set management"];
+        asked.family() == Some(Family::V6) && management.iter().any(|one| asked.nftables_by(one))
+    }),
+    ("nftables: off means drop for dhcp, ndp and radv", |asked| {
+        ["dhcp: 0", "ndp: 0", "radv: 0"].iter().any(|off| asked.nftables_by(off))
+    }),
+    ("nftables: ebtables that is off leaves the filters for ARP", |asked| {
+        let off = asked.files["firewall/cluster.fw"].contains("\nebtables: 0\n");
+        off && asked.probe.packet.layer == Layer::Arp && asked.verdicts() == (Verdict::Accept, Verdict::Drop)
+    }),
+    ("nftables: the blacklist comes before neighbour discovery and known connections", |asked| {
+        let discovery = matches!(asked.probe.packet.icmp, Some((133..=137, _)));
+        let blacklist = asked.files["firewall/cluster.fw"].contains("\n[IPSET blacklist]\n");
+        blacklist
+            && asked.verdicts() == (Verdict::Accept, Verdict::Drop)
+            && (discovery || asked.iptables_by("established"))
+    }),
+    ("nftables: redirects are neighbour discovery in, and router advertisements out", |asked| {
+        let redirect = matches!(asked.probe.packet.icmp, Some((137, _)));
+        let discovery = ["neighbour discovery", "ndp", "radv"].iter().any(|one| asked.nftables_by(one));
+        redirect && asked.family() == Some(Family::V6) && discovery
+    }),
+    ("nftables: spoofed sources are dropped before DHCP is accepted", |asked| {
+        let spoofed = asked.nftables_by("macfilter") || asked.nftables_by("ipfilter");
+        asked.is_dhcp() && spoofed
+    }),
+    ("nftables: in bridges, which have no routes, a packet in a frame to one host is no broadcast", |asked| {
+        let standard = ["PVEFW-smurfs", "PVEFW-DropBroadcast"].iter().any(|one| asked.iptables_by(one));
+        let answered = asked.verdicts().1 == Verdict::Reject && asked.same_rule();
+        asked.has_broadcast_address() && asked.verdicts().0 == Verdict::Drop && (standard || answered)
+    }),
+    ("iptables: a GROUP rule for another interface accepts what an earlier chain has marked", |asked| {
+        let line = asked.text(&asked.iptables);
+        let interface = line.strip_prefix("GROUP ").and_then(|rest| rest.split_once(" -i ")).map(|(_, name)| name);
+        asked.probe.to == Place::Host
+            && asked.verdicts().0 == Verdict::Accept
+            && interface.is_some_and(|name| name != format!("vmbr{}", asked.probe.from.bridge()))
+    }),
+];
+
+impl Asked<'_> {
+    fn verdicts(&self) -> (Verdict, Verdict) {
+        (self.iptables.verdict, self.nftables.verdict)
+    }
+
+    /// Whether the same line decided; what a REJECT policy does without a line in the log is in a chain of its own.
+    fn same_rule(&self) -> bool {
+        self.iptables.origin == self.nftables.origin || self.iptables_by("chain PVEFW-Reject")
+    }
+
+    /// The line or the description of the rule that decided.
+    fn text(&self, decided: &Decided) -> String {
+        match &decided.origin {
+            Some(Origin::Line(file, line)) => {
+                let path = file.strip_prefix("/etc/pve/").expect("a file of the configuration");
+                self.files[path].lines().nth(*line as usize - 1).expect("a line of the file").to_string()
+            }
+            Some(Origin::Made(what)) => what.to_string(),
+            None => String::new(),
+        }
+    }
+
+    fn iptables_by(&self, text: &str) -> bool {
+        self.text(&self.iptables).contains(text)
+    }
+
+    fn nftables_by(&self, text: &str) -> bool {
+        self.text(&self.nftables).contains(text)
+    }
+
+    fn family(&self) -> Option<Family> {
+        match self.probe.packet.layer {
+            Layer::Ip(family) => Some(family),
+            Layer::Arp | Layer::Other(_) => None,
+        }
+    }
+
+    /// A request for an address.
+    fn is_dhcp(&self) -> bool {
+        let packet = &self.probe.packet;
+        packet.protocol == Packet::UDP
+            && matches!((packet.sport, packet.dport), (Some(68), Some(67)) | (Some(546), Some(547)))
+    }
+
+    /// An ICMP error of no known connection.
+    fn is_error(&self) -> bool {
+        let kind = self.probe.packet.icmp.map(|(kind, _)| kind);
+        let error = match self.family() {
+            Some(Family::V4) => matches!(kind, Some(3 | 4 | 11)),
+            Some(Family::V6) => matches!(kind, Some(1..=4)),
+            None => false,
+        };
+        error && self.probe.packet.state == Some(CtState::Invalid)
+    }
+
+    /// Whether no rules are for what a place receives and sends.
+    fn is_unfiltered(&self, place: Place) -> bool {
+        let maps = self.rules.tables.get(&TableName::Guests).into_iter().flat_map(|table| table.maps.values());
+        let mut devices = maps.flat_map(|map| &map.elements).map(|(device, _)| device.as_str());
+        match place {
+            Place::Host => !self.rules.tables.contains_key(&TableName::Host),
+            Place::Outside => true,
+            Place::Guest(index) => devices.all(|device| device != DEVICES[index].name()),
+        }
+    }
+
+    /// Whether an address of the packet is that of a broadcast.
+    fn has_broadcast_address(&self) -> bool {
+        let packet = &self.probe.packet;
+        let mut broadcasts = testbed::broadcasts().into_iter().chain([Ipv4Addr::BROADCAST]).map(IpAddr::V4);
+        broadcasts.any(|address| [packet.source, packet.dest].contains(&Some(address)))
+    }
+
+    fn difference(&self) -> Option<&'static str> {
+        DIFFERENCES.iter().find(|(_, explains)| explains(self)).map(|(name, _)| *name)
+    }
+}
+
+#[test]
+fn both_backends_give_the_same_verdict_or_differ_as_intended() {
+    let facts = nft_trees::facts();
+    let broadcasts = testbed::broadcasts();
+    let (mut verdicts, mut differences) = (BTreeMap::new(), BTreeMap::new());
+    let long = std::env::var_os("PVEFW_LONG_TESTS").is_some();
+    for seed in 1..=if long { MANY_CONFIGURATIONS } else { CONFIGURATIONS } {
+        let mut rng = Rng::with_seed(seed);
+        let files = config::config(&mut rng);
+        let named: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let tree = trees::tree(&named);
+        let chains = iptables::compile::compile(&tree, &facts).ruleset;
+        let tables = nft_trees::rules(&tree, &facts);
+        for probe in packets::probes(&mut rng, PACKETS) {
+            let (from, to) = (probe.from.end(), probe.to.end());
+            let sent = Sent { packet: &probe.packet, from, to, broadcasts: &broadcasts };
+            let asked = Asked {
+                files: &files,
+                rules: &tables,
+                probe: &probe,
+                iptables: iptables::simulate::decide(&chains, &sent),
+                nftables: nftables::simulate::decide(&tables, &sent),
+            };
+            *verdicts.entry(asked.nftables.verdict.to_string()).or_insert(0) += 1;
+            if asked.iptables.verdict == asked.nftables.verdict {
+                continue;
+            }
+            let Some(name) = asked.difference() else {
+                let [one, other] =
+                    [&asked.iptables, &asked.nftables].map(|decided| (decided.verdict, asked.text(decided)));
+                panic!("seed {seed}\n{}\n{probe}\niptables: {one:?}\nnftables: {other:?}", shown(&files));
+            };
+            *differences.entry(name).or_insert(0) += 1;
+        }
+    }
+    println!("{verdicts:?}\n{differences:#?}");
+    // some need many configurations to show
+    for (name, _) in DIFFERENCES.iter().filter(|_| long) {
+        assert!(differences.contains_key(name), "no packet shows this difference: {name}");
+    }
+    assert!(verdicts.len() == 3, "each verdict is given: {verdicts:?}");
+}
