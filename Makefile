@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: all deps build run test test-deps lab kernel-tests long-tests fuzz differential testbed bench bench-traffic bench-logger install deb deb-deps test-package
 
-TOOLS := iptables ip6tables ipset ebtables conntrack ip python3 mandoc
-PACKAGES := iptables ipset ebtables conntrack iproute2 netbase python3 mandoc
+TOOLS := iptables ip6tables ipset ebtables nft conntrack ip python3 mandoc
+PACKAGES := iptables ipset ebtables nftables conntrack iproute2 netbase python3 mandoc
 
 all: build
 
@@ -77,11 +77,12 @@ bench-logger: deps
 # Installs the files of the package below DESTDIR
 install: build
 	install -Dt $(DESTDIR)/usr/sbin target/release/pve-firewall target/release/pvefw-logger
-	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service
+	install -Dt $(DESTDIR)/usr/libexec/proxmox target/release/proxmox-firewall
+	install -Dm 0644 -t $(DESTDIR)/usr/lib/systemd/system pve-firewall.service pvefw-logger.service proxmox-firewall.service
 	install -Dm 0644 debian/sysctl.conf $(DESTDIR)/usr/lib/sysctl.d/pve-firewall.conf
 	install -Dm 0644 debian/modules.conf $(DESTDIR)/usr/lib/modules-load.d/pve-firewall-rs.conf
 	install -Dm 0644 debian/rotation $(DESTDIR)/etc/logrotate.d/firewall-rs
-	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man8 man/pve-firewall.8 man/pvefw-logger.8
+	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man8 man/pve-firewall.8 man/pvefw-logger.8 man/proxmox-firewall.8
 	install -Dm 0644 -t $(DESTDIR)/usr/share/man/man5 man/pve-firewall.fw.5
 	install -Dm 0644 -t $(DESTDIR)/usr/share/doc/pve-firewall-rs README.md
 	mkdir -p $(DESTDIR)/usr/share/doc/pve-firewall-rs/examples
@@ -89,6 +90,8 @@ install: build
 	mkdir -p $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)/usr/share/zsh/vendor-completions
 	COMPLETE=bash target/release/pve-firewall >$(DESTDIR)/usr/share/bash-completion/completions/pve-firewall
 	COMPLETE=zsh target/release/pve-firewall >$(DESTDIR)/usr/share/zsh/vendor-completions/_pve-firewall
+	COMPLETE=bash target/release/proxmox-firewall >$(DESTDIR)/usr/share/bash-completion/completions/proxmox-firewall
+	COMPLETE=zsh target/release/proxmox-firewall >$(DESTDIR)/usr/share/zsh/vendor-completions/_proxmox-firewall
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
 

@@ -45,6 +45,8 @@ for number in 6.0.4 6.0.5 6.0.6; do
     before=$number
     build "$root/test/official" "$root/test/official-$number.deb"
 done
+chmod 755 official-nftables/DEBIAN/p* official-nftables/usr/libexec/proxmox/proxmox-firewall
+build official-nftables "$root/test/official-nftables.deb"
 mkdir -p "$root/test/needs/DEBIAN"
 printf '%s\n' 'Package: pve-manager' 'Version: 9' 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
     'Depends: pve-firewall (>= 6)' 'Description: stand-in for a package that uses PVE::Firewall' >"$root/test/needs/DEBIAN/control"

@@ -11,6 +11,7 @@ holds '  the daemon runs' active pve-firewall.service
 holds '  the logger runs' active pvefw-logger.service
 holds '  rules are in step' until_it in_step
 holds '  enabled for the next boot' enabled
+holds '  the daemon of nftables runs, without tables' eval 'active proxmox-firewall.service && ! nft list tables | grep proxmox'
 # a network namespace of its own has no limit for connections, the kernel's is that of the first one
 complaints() { journalctl -u pve-firewall -u pvefw-logger -p warning -q --since "$since" | grep -v 'cannot set .*conntrack'; }
 holds '  nothing was complained about' eval '! complaints'
@@ -37,6 +38,22 @@ anew() { [ "$(pid)" != 0 ] && [ "$(pid)" != "$before" ] && in_step; }
 holds 'a killed daemon is started again' until_it anew
 holds '  and its rules stay' no_gap
 
+stream
+select_nftables
+holds 'nftables takes over' until_it eval 'tables && ! chains'
+before=$(nft_pid)
+holds '  reload keeps the process' eval 'systemctl reload proxmox-firewall && sleep 1 && tables && [ $(nft_pid) = $before ]'
+holds '  its status is that of a running firewall' eval '/usr/libexec/proxmox/proxmox-firewall status | grep "^Status: enabled/running"'
+holds '  and bridges pass nothing to iptables' until_it grep -qx 0 /proc/sys/net/bridge/bridge-nf-call-iptables
+holds '  restart runs another process' eval 'systemctl restart proxmox-firewall && tables && [ $(nft_pid) != $before ]'
+before=$(nft_pid)
+systemctl kill --kill-whom=main --signal=KILL proxmox-firewall.service
+holds '  a killed daemon is started again' until_it eval '[ $(nft_pid) != 0 ] && [ $(nft_pid) != $before ] && tables'
+select_iptables
+holds 'and iptables again' until_it eval 'chains && ! tables'
+holds '  no packet passed meanwhile' eval 'end_of_stream && [ "$(cat /test/got)" = 0 ]'
+until_it in_step
+
 holds 'stopping removes every rule' eval 'systemctl stop pve-firewall && no_rules'
 # patience that a test can wait for
 mkdir -p /run/systemd/system/pve-firewall.service.d
@@ -54,13 +71,15 @@ holds '  and its rules stay' no_gap
 rm -r /run/systemd/system/pve-firewall.service.d
 systemctl daemon-reload
 
-for unit in pve-firewall pvefw-logger; do
+for unit in pve-firewall proxmox-firewall pvefw-logger; do
     systemd-analyze security --no-pager "$unit.service" | tail -n 1 | sed 's/^/     /'
 done
 exposure() { systemd-analyze security --no-pager --threshold="$2" "$1"; }
 holds 'the daemon is confined' exposure pve-firewall.service 34
+holds 'the daemon of nftables is confined' exposure proxmox-firewall.service 32
 holds 'the logger is confined' exposure pvefw-logger.service 14
 capabilities() { sed -n "s,^CapBnd:\t,,p" "/proc/$(systemctl show --property MainPID --value "$1")/status"; }
 # CAP_DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_MODULE; the logger NET_ADMIN alone
-holds '  to what it needs' [ "$(capabilities pve-firewall.service) $(capabilities pvefw-logger.service)" = '0000000000013004 0000000000001000' ]
+holds '  to what it needs' eval '[ "$(capabilities pve-firewall.service) $(capabilities pvefw-logger.service)" = "0000000000013004 0000000000001000" ] &&
+    [ $(capabilities proxmox-firewall.service) = 0000000000013004 ]'
 true

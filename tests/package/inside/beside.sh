@@ -73,6 +73,23 @@ ip link del vmbr0
 ip link del eno1
 holds 'guests are offered' [ "$(completion pve-firewall simulate --to vm)" = 'vm100 ' ]
 
+title 'The official nftables firewall'
+stream
+select_nftables
+holds 'ours enforces' until_it our_nftables_runs
+holds 'installation of the official one' install /test/official-nftables.deb
+holds '  ours runs' until_it our_nftables_runs
+holds '  and iptables has no chains' until_it eval '! chains'
+holds 'removal of ours' apt remove pve-firewall-rs
+holds '  the official one runs' until_it official_nftables_runs
+holds 'installation of ours' install /test/package.deb
+holds '  ours runs' until_it our_nftables_runs
+holds '  no packet passed meanwhile' eval 'end_of_stream && [ "$(cat /test/got)" = 0 ]'
+holds 'purge of the official one' apt purge proxmox-firewall
+holds '  ours runs' until_it our_nftables_runs
+select_iptables
+holds '  iptables enforces again' until_it in_step
+
 title 'Removal beside the official package'
 watch_rules
 holds 'removal' apt remove pve-firewall-rs

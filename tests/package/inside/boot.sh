@@ -16,7 +16,12 @@ holds 'the logger was there before the daemon' [ "$(began pvefw-logger.service)"
 title 'Removal'
 holds 'removal' apt remove pve-firewall-rs
 holds '  rules are gone' no_rules
+holds 'installation after a removal without purge' install /test/package.deb
+holds '  the daemon runs' active pve-firewall.service
+holds '  and that of nftables' active proxmox-firewall.service
+holds '  rules are in step' until_it in_step
+holds 'removal' apt remove pve-firewall-rs
 holds 'purge' apt purge pve-firewall-rs
-left() { find /etc /usr /var/lib/pve-firewall /var/log /var/cache \( -name '*pve-firewall*' -o -name '*pvefw*' -o -name 'firewall-rs' \) -print 2>/dev/null; }
+left() { find /etc /usr /var/lib/pve-firewall /var/log /var/cache \( -name '*pve-firewall*' -o -name '*proxmox-firewall*' -o -name '*pvefw*' -o -name 'firewall-rs' \) -print 2>/dev/null; }
 holds '  nothing is left' eval '! left | grep .'
 holds '  no diversion is left' no_diversion

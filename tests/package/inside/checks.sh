@@ -33,6 +33,24 @@ no_diversion() { ! dpkg-divert --list | grep pve-firewall-rs; }
 ours_installed() { head -c 4 /usr/sbin/pve-firewall | grep -q ELF; }
 enabled() { systemctl is-enabled pve-firewall.service pvefw-logger.service; }
 
+tables() { nft list tables | grep -q 'inet proxmox-firewall$' && nft list tables | grep -q proxmox-firewall-guests; }
+chains() { iptables-legacy -w -S INPUT | grep -q PVEFW-INPUT; }
+nft_pid() { systemctl show --property MainPID --value proxmox-firewall.service; }
+our_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" = /usr/libexec/proxmox/proxmox-firewall ] && nft list table inet proxmox-firewall | grep -q PVESIG; }
+official_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" != /usr/libexec/proxmox/proxmox-firewall ] && active proxmox-firewall.service && tables; }
+# The node without its guests: this kernel need not track connections in bridges
+select_nftables() {
+    mv /etc/pve/.vmlist /test/vmlist
+    echo '{"version":1}' >/etc/pve/.vmlist
+    until_it eval '! iptables-legacy -w -S | grep -q tap'
+    cp /etc/pve/nodes/n1/host.fw /test/host.fw 2>/dev/null || : >/test/host.fw
+    printf '[OPTIONS]\nlog_level_in: info\nnftables: 1\n' >/etc/pve/nodes/n1/host.fw
+}
+select_iptables() {
+    cp /test/host.fw /etc/pve/nodes/n1/host.fw
+    mv /test/vmlist /etc/pve/.vmlist
+}
+
 # A neighbour in a network namespace, behind a link of its own: 192.0.2.9 to the node's 192.0.2.1
 make_neighbour() {
     ip link add in0 type veth peer name out0
