@@ -36,6 +36,8 @@ long-tests: deps
 	PVEFW_LONG_TESTS=1 cargo test --locked --test faults
 	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- held:: daemon:: scale::
 	PVEFW_TREES=2600 cargo test --locked --test kernel hostile:: -- --nocapture
+	PVEFW_TREES=2500 cargo test --locked --test nftables hostile:: -- --nocapture
+	PVEFW_LONG_TESTS=1 cargo test --locked --test nftables backends:: -- --nocapture
 	PVEFW_CYCLES=10000 cargo test --locked --test resources cycles:: -- --nocapture
 	tests/lab/run.sh --long $(SUITES)
 

@@ -14,9 +14,9 @@ if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
 folder=${CARGO_TARGET_DIR:-target}
 mkdir -p "$folder"
 folder=$(realpath "$folder") programs=$folder/lab
-cargo test --no-run --locked --test kernel --test faults --test resources 2>&1 | tee "$programs.log" |
+cargo test --no-run --locked --test kernel --test faults --test resources --test nftables 2>&1 | tee "$programs.log" |
     sed -n 's|.*Executable tests/\([a-z]*\)/main.rs (\(.*\))|\1=\2|p' >"$programs"
-[[ $(wc -l <"$programs") == 3 ]] || { cat "$programs.log" >&2 && exit 1; }
+[[ $(wc -l <"$programs") == 4 ]] || { cat "$programs.log" >&2 && exit 1; }
 read -ra groups <<<"${LAB_GROUPS:-}"
 
 failed=()

@@ -17,6 +17,7 @@ groups=(
     'faults faults'
     'logger kernel logger_kernel::'
     'daemon kernel boot:: cli:: daemon:: held:: processes:: reader::'
+    'nftables nftables'
     'cycles resources cycles::'
 )
 modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtable_filter nf_tables nf_conntrack_bridge

@@ -1,11 +1,15 @@
 //! The nftables backend: compiled trees, and updates on the real kernel, in network namespaces: root required.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
+#[path = "../support/hostile_trees.rs"]
+mod hostile_trees;
 #[path = "../support/netns.rs"]
 mod netns;
 #[path = "../support/nft_trees.rs"]
 mod nft_trees;
 #[path = "../support/random/mod.rs"]
 mod random;
+#[path = "../support/ranges.rs"]
+mod ranges;
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[path = "../support/trees.rs"]
@@ -15,6 +19,7 @@ mod wait;
 
 mod apply;
 mod backends;
+mod hostile;
 mod incremental;
 mod packets;
 mod rules;
