@@ -3,7 +3,7 @@ use super::args::{CheckOptions, Global, SimulateOptions, StartOptions, StatusOpt
 use super::{Context, check, compile, complete, load, output, require_root, restart, simulate, start, status};
 use crate::daemon::instance::Instance;
 use crate::daemon::{self, Setup};
-use crate::model::BackendKind;
+use crate::model::{BackendKind, Failsafe};
 use crate::paths::NFTABLES_BACKEND;
 use crate::pmxcfs::worker;
 use crate::system::syslog::Severity;
@@ -61,6 +61,9 @@ struct Start {
     /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
     no_last_good: bool,
+    /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
+    #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
+    failsafe: Failsafe,
     /// Delete connections from connection tracking that a change of the rules no longer accepts
     #[arg(long)]
     cut_connections: bool,
@@ -121,8 +124,8 @@ const RUST_LOG: &str = "RUST_LOG";
 fn run_daemon(context: &Context, options: &Start) -> Result<()> {
     require_root(context, "start")?;
     let instance = Instance::claim(&context.root, context.kind)?;
-    let Start { no_last_good, cut_connections, debug, foreground: _ } = *options;
-    let options = StartOptions { debug, no_last_good, cut_connections, ..StartOptions::default() };
+    let Start { no_last_good, failsafe, cut_connections, debug, foreground: _ } = options.clone();
+    let options = StartOptions { debug, no_last_good, failsafe, cut_connections, ..StartOptions::default() };
     let level = [PVE_LOG, RUST_LOG].into_iter().find_map(|name| std::env::var(name).ok());
     let least = level.map_or(Severity::Warning, |level| least(&level));
     daemon::run(Setup { least, ..start::setup(context, &options)? }, &instance)

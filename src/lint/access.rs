@@ -3,8 +3,8 @@ use super::files::Files;
 use crate::config::{Action, Rule, VerdictRule};
 use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
-use crate::iptables::simulate::{self, End, Packet, Question};
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, Scope, Verdict};
+use crate::simulate::{Decided, End, Packet, Sent};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,9 +18,32 @@ const ANYWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr
 /// The interface of the node's address if no rule names one.
 const USUAL: &str = "vmbr0";
 
+/// The rules of the backend that the node uses.
+pub enum Enforced<'a> {
+    /// Those of iptables.
+    Iptables(&'a crate::iptables::ruleset::Ruleset),
+    /// Those of nftables.
+    Nftables(&'a crate::nftables::ruleset::Ruleset),
+}
+
+impl Enforced<'_> {
+    fn decide(&self, sent: &Sent<'_>) -> Decided {
+        match self {
+            Enforced::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
+            Enforced::Nftables(ruleset) => crate::nftables::simulate::decide(ruleset, sent),
+        }
+    }
+}
+
 /// Simulates connections from all addresses that rules may accept to the node's SSH and web interface.
-pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &mut Vec<Report>) {
-    if !compiled.enabled || !files.host.options.enable || compiled.nftables {
+pub fn access(
+    files: &Files<'_>,
+    compiled: &Compiled,
+    enforced: &Enforced<'_>,
+    facts: &Facts,
+    reports: &mut Vec<Report>,
+) {
+    if !compiled.enabled || !files.host.options.enable {
         return;
     }
     let rules = rules(files);
@@ -33,7 +56,7 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
     let interfaces: BTreeSet<&str> = interfaces(files, facts);
     for (port, what) in PORTS {
         let reaches =
-            |source: IpAddr| interfaces.iter().any(|interface| reach(compiled, node, source, interface, port).is_ok());
+            |source: IpAddr| interfaces.iter().any(|interface| reach(enforced, node, source, interface, port).is_ok());
         if sources().any(reaches) {
             continue;
         }
@@ -41,7 +64,7 @@ pub fn access(files: &Files<'_>, compiled: &Compiled, facts: &Facts, reports: &m
             reports.push(no_management(files, port, what));
             continue;
         }
-        let by = management.iter().find_map(|source| reach(compiled, node, *source, USUAL, port).err().flatten());
+        let by = management.iter().find_map(|source| reach(enforced, node, *source, USUAL, port).err().flatten());
         let text = format!(
             "no address in the set management can access port {port} ({what}) of the node; add a rule that accepts \
              it from your own address before this one"
@@ -125,7 +148,7 @@ fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
 
 /// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
 fn reach(
-    compiled: &Compiled,
+    enforced: &Enforced<'_>,
     node: Option<IpAddr>,
     source: IpAddr,
     interface: &str,
@@ -138,16 +161,8 @@ fn reach(
         dport: Some(port),
         ..Packet::new(Family::of(source), Packet::TCP)
     };
-    let question = Question {
-        ruleset: &compiled.ruleset,
-        packet: &packet,
-        from: End::Port { bridge: interface.to_string(), port: interface.to_string() },
-        to: End::Host,
-        broadcasts: BTreeSet::new(),
-    };
-    let answer = simulate::simulate(&question);
-    match answer.verdict {
-        simulate::Verdict::Accept => Ok(()),
-        _ => Err(answer.decision().map(|decision| decision.cause.rule.origin().clone())),
-    }
+    let from = End::Port { bridge: interface.to_string(), port: interface.to_string() };
+    let sent = Sent { packet: &packet, from, to: End::Host, broadcasts: &BTreeSet::new() };
+    let Decided { verdict, origin } = enforced.decide(&sent);
+    if verdict == Verdict::Accept { Ok(()) } else { Err(origin) }
 }

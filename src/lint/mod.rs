@@ -56,6 +56,7 @@ pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
 pub struct Checker {
     cache: ConfigCache,
     compiler: Compiler,
+    tables: crate::nftables::compile::Compiler,
 }
 
 impl Checker {
@@ -72,7 +73,12 @@ impl Checker {
         unused::unused(&files, &mut reports);
         ipfilter::ipfilter(&files, &mut reports);
         interfaces::interfaces(&files, facts, &mut reports);
-        access::access(&files, &compiled, facts, &mut reports);
+        let tables = compiled.nftables.then(|| self.tables.compile(&configuration, facts));
+        let enforced = match &tables {
+            Some(tables) => access::Enforced::Nftables(tables),
+            None => access::Enforced::Iptables(&compiled.ruleset),
+        };
+        access::access(&files, &compiled, &enforced, facts, &mut reports);
         reports.sort();
         reports.dedup();
         let mut texts = SourceLines { tree, by_file: BTreeMap::new() };

@@ -18,7 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("paths", &["model"]),
     ("config", &["builtin", "inputs", "model", "node", "parallel", "paths"]),
     ("node", &["inputs", "model", "paths"]),
-    ("lint", &["builtin", "config", "inputs", "iptables/compile", "iptables/simulate", "model", "node", "paths"]),
+    ("lint", &[
+        "builtin", "config", "inputs", "iptables/compile", "iptables/ruleset", "iptables/simulate", "model", "nftables/compile",
+        "nftables/ruleset", "nftables/simulate", "node", "paths", "simulate",
+    ]),
     ("listing", &["model"]),
     ("iptables/ruleset", &["model"]),
     ("iptables/names", &["iptables/ruleset", "model"]),

@@ -35,11 +35,16 @@ pub fn found(files: &[(&str, &str)]) -> Vec<String> {
     findings(files).into_iter().map(shown).collect()
 }
 
-/// What is found besides that the firewall is off.
+/// What is found besides that the firewall is off, with either backend.
 fn cluster(text: &str) -> Vec<String> {
-    let mut found = found(&[("firewall/cluster.fw", text)]);
-    found.retain(|one| !one.contains("the firewall is off in the whole cluster"));
-    found
+    let [mut iptables, mut nftables] = ["0", "1"].map(|nftables| {
+        let host = format!("[OPTIONS]\nnftables: {nftables}\n");
+        found(&[("firewall/cluster.fw", text), ("nodes/n1/host.fw", &host)])
+    });
+    iptables.retain(|one| !one.contains("the firewall is off in the whole cluster"));
+    nftables.retain(|one| !one.contains("the firewall is off in the whole cluster"));
+    assert_eq!(iptables, nftables, "{text}");
+    iptables
 }
 
 pub const ON: (&str, &str) = ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n");

@@ -19,6 +19,7 @@ mod wait;
 
 mod apply;
 mod backends;
+mod failsafe;
 mod hostile;
 mod incremental;
 mod packets;

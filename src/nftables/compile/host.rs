@@ -1,6 +1,7 @@
 //! What the node itself receives and sends.
 use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
 use super::chain_context::{ChainContext, Limited};
+use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
 use super::rules::put;
 use super::standard::{
     ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
@@ -26,6 +27,7 @@ const IGMP: u8 = 2;
 /// The chains of the host.
 pub fn make(node: &Node<'_>, shared: &Shared) -> Part {
     let mut part = Part::default();
+    failsafe::make(node, &mut part);
     input(node, shared, &mut part);
     output(node, &mut part);
     management(shared, &mut part);
@@ -55,6 +57,7 @@ fn input(node: &Node<'_>, shared: &Shared, part: &mut Part) {
     let options = &node.host.options;
     let mut rules = Builder::base("input", "input", 0);
     rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    failsafe::jump_to(FAILSAFE_IN, node, &mut rules);
     if shared.blacklist {
         rules.rule([], jump(CHECK_BLACKLIST), &made("set blacklist of cluster.fw"));
     }
@@ -73,6 +76,7 @@ fn output(node: &Node<'_>, part: &mut Part) {
     let options = &node.host.options;
     let mut rules = Builder::base("output", "output", 0);
     rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    failsafe::jump_to(FAILSAFE_OUT, node, &mut rules);
     rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
     rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
     let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };

@@ -3,6 +3,7 @@
 use super::{GuestInput, GuestPart, Node, Shared, assemble, sets};
 use crate::config::{Configuration, GuestConfig, GuestFiles};
 use crate::inputs::Facts;
+use crate::model::Failsafe;
 use crate::nftables::ruleset::Ruleset;
 use crate::node;
 use crate::parallel;
@@ -32,6 +33,18 @@ struct Context {
     enabled: bool,
     altnames: BTreeMap<String, String>,
     networks: Vec<IpNet>,
+    failsafe: Failsafe,
+}
+
+impl Context {
+    fn of(configuration: &Configuration, facts: &Facts) -> Self {
+        Context {
+            enabled: configuration.cluster.options.is_enabled(facts.now),
+            altnames: facts.altnames.clone(),
+            networks: networks(facts),
+            failsafe: facts.options.failsafe.clone(),
+        }
+    }
 }
 
 impl Compiler {
@@ -41,14 +54,10 @@ impl Compiler {
         Compiler { threads, kept: None }
     }
 
-    /// Compiles a configuration; of the facts, time, interfaces and the node's addresses matter. Of equal inputs the ruleset
+    /// Compiles a configuration; of the facts, time, interfaces, the node's addresses and the open ports matter. Of equal inputs the ruleset
     /// is the same `Arc`. It is empty where the cluster option `enable` is off.
     pub fn compile(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Arc<Ruleset> {
-        let context = Context {
-            enabled: configuration.cluster.options.is_enabled(facts.now),
-            altnames: facts.altnames.clone(),
-            networks: networks(facts),
-        };
+        let context = Context::of(configuration, facts);
         // what a panic leaves behind is never used again
         let kept = match self.kept.take() {
             Some(kept) if Arc::ptr_eq(&kept.configuration, configuration) && kept.context == context => kept,
@@ -68,7 +77,7 @@ fn networks(facts: &Facts) -> Vec<IpNet> {
 }
 
 fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context, threads: usize) -> Kept {
-    let node = node_of(configuration, &context.networks, &context.altnames);
+    let node = node_of(configuration, &context);
     let shared = Shared::of(&node);
     let mut ruleset = Ruleset::default();
     let mut guests = BTreeMap::new();
@@ -84,28 +93,24 @@ fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context,
     Kept { configuration: configuration.clone(), shared, guests, ruleset: Arc::new(ruleset), context }
 }
 
-fn node_of<'a>(
-    configuration: &'a Configuration,
-    networks: &'a [IpNet],
-    altnames: &'a BTreeMap<String, String>,
-) -> Node<'a> {
+fn node_of<'a>(configuration: &'a Configuration, context: &'a Context) -> Node<'a> {
     Node {
         cluster: &configuration.cluster,
         host: &configuration.host,
         sdn: &configuration.sdn,
         vnets: &configuration.vnets,
-        networks,
+        networks: &context.networks,
         corosync: configuration.network.corosync.as_ref(),
-        altnames,
+        altnames: &context.altnames,
         databases: &configuration.databases,
+        failsafe: &context.failsafe,
     }
 }
 
 /// The networks that may always manage the node, besides the entries of the set `management`.
 #[must_use]
 pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<IpNet> {
-    let networks = networks(facts);
-    sets::management(&node_of(configuration, &networks, &facts.altnames))
+    sets::management(&node_of(configuration, &Context::of(configuration, facts)))
 }
 
 type Parts = BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>;

@@ -1,5 +1,6 @@
 //! The ways from the kernel's hooks to the chains of guests and vnets: one lookup in a map, however many there are.
 use super::builder::{Builder, chain, made};
+use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
 use super::{GuestPart, Node, Part};
 use crate::model::{Direction, Interface, TcpFlags};
 use crate::nftables::names::{BRIDGE_MAP, Name, VM_MAP_IN, VM_MAP_OUT, bridge_chain, guest_chain};
@@ -15,11 +16,12 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     }
     table.maps.insert(chain(BRIDGE_MAP), map);
     let hooks = [
-        ("host-bridge-input", "input", -1, MapKey::InInterface),
-        ("host-bridge-output", "output", 1, MapKey::OutInterface),
+        ("host-bridge-input", "input", -1, MapKey::InInterface, FAILSAFE_IN),
+        ("host-bridge-output", "output", 1, MapKey::OutInterface, FAILSAFE_OUT),
     ];
-    for (name, hook, priority, key) in hooks {
+    for (name, hook, priority, key, failsafe) in hooks {
         let mut base = Builder::base(name, hook, priority);
+        failsafe::jump_to(failsafe, node, &mut base);
         base.rule([], Action::VerdictMap(key, chain(BRIDGE_MAP)), &made("the way to the chains of vnets"));
         base.finish(&mut part);
     }

@@ -5,6 +5,7 @@
 //! protects against spoofed sources, `standard` the chains that every configuration has.
 mod builder;
 mod chain_context;
+mod failsafe;
 mod filters;
 mod forward;
 mod group_chains;
@@ -27,7 +28,7 @@ use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, Guest, Host, Parsed, Sdn, Vnet};
-use crate::model::{Interface, LogRate, LogRatelimit, Verdict};
+use crate::model::{Failsafe, Interface, LogRate, LogRatelimit, Verdict};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,8 @@ pub struct Node<'a> {
     pub altnames: &'a BTreeMap<String, String>,
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
+    /// Ports of the node that stay open.
+    pub failsafe: &'a Failsafe,
 }
 
 /// A guest with a firewall file.

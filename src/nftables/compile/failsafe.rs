@@ -1,0 +1,41 @@
+//! Access to the node that no configuration takes away.
+use super::builder::{Builder, address, jump, known, made};
+use super::{Node, Part};
+use crate::model::Opening;
+use crate::nftables::ruleset::{Action, End, Match};
+
+/// What packets to the open ports meet.
+pub const FAILSAFE_IN: &str = "failsafe-in";
+/// What answers from them meet.
+pub const FAILSAFE_OUT: &str = "failsafe-out";
+
+/// The chains, if anything is to be open: packets to the ports come in, and answers go out.
+pub fn make(node: &Node<'_>, part: &mut Part) {
+    if node.failsafe.0.is_empty() {
+        return;
+    }
+    let (mut incoming, mut outgoing) = (Builder::own(FAILSAFE_IN), Builder::own(FAILSAFE_OUT));
+    for opening in &node.failsafe.0 {
+        let Opening { protocol: _, number, ports, network } = opening;
+        let origin = made(format!("--failsafe {opening}"));
+        let matches = |far, near| {
+            let port = Match::Port { protocol: *number, end: near, ports: *ports };
+            let mut matches = Vec::from_iter(network.map(|network| address(far, network)));
+            matches.push(port);
+            matches
+        };
+        incoming.rule(matches(End::Source, End::Destination), Action::Accept, &origin);
+        let mut answers = matches(End::Destination, End::Source);
+        answers.push(known());
+        outgoing.rule(answers, Action::Accept, &origin);
+    }
+    incoming.finish(part);
+    outgoing.finish(part);
+}
+
+/// Adds the jump to one of the chains, if there are any.
+pub fn jump_to(chain: &'static str, node: &Node<'_>, rules: &mut Builder<'_>) {
+    if !node.failsafe.0.is_empty() {
+        rules.rule([], jump(chain), &made("--failsafe"));
+    }
+}
