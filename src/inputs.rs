@@ -100,6 +100,32 @@ pub struct InterfaceAddress {
     pub net: IpNet,
 }
 
+/// The network interfaces of a machine, for checking the names in rules; none if they are not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interfaces {
+    /// Each interface with the bridge, bond or VRF that it is a port of, if any.
+    pub masters: BTreeMap<String, Option<String>>,
+}
+
+impl Interfaces {
+    /// Whether there is an interface with this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.masters.contains_key(name)
+    }
+
+    /// What an interface is a port of.
+    #[must_use]
+    pub fn master(&self, name: &str) -> Option<&str> {
+        self.masters.get(name)?.as_deref()
+    }
+
+    /// The names of all interfaces.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.masters.keys().map(String::as_str)
+    }
+}
+
 /// Facts about the node that are not in the configuration tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

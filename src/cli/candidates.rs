@@ -1,5 +1,5 @@
 //! Files given as arguments in place of those of the configuration.
-use super::output;
+use super::{load, output};
 use crate::inputs::{Content, File, Tree};
 use crate::lint::{self, Checker, Finding};
 use crate::model::guest::parse_vmid;
@@ -92,7 +92,7 @@ impl Candidates {
     pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Finding> {
         let with = self.over(tree);
         let (facts, facts_with) = (facts.collect(tree), facts.collect(&with));
-        let mut checker = Checker::default();
+        let mut checker = Checker::new(load::interfaces());
         let before = checker.check(tree, &facts);
         let mut kept = Vec::new();
         for mut finding in checker.check(&with, &facts_with) {

@@ -7,10 +7,11 @@ use crate::daemon::last_good::LastGood;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::health::{Affected, Standing};
-use crate::inputs::{Facts, Tree};
+use crate::inputs::{Facts, Interfaces, Tree};
 use crate::model::BackendKind;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
+use crate::system::netlink::Ports;
 use crate::system::process::processors;
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, anyhow};
@@ -124,6 +125,12 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     let status = daemon_status(context, context.kind);
     let options = status.map(|status| status.options).unwrap_or_default();
     FactsSource::new(context.root.clone(), node).with_options(options)
+}
+
+/// The network interfaces of this machine; none if the kernel does not list them.
+pub(super) fn interfaces() -> Interfaces {
+    let masters = Ports::open().and_then(|mut ports| ports.current());
+    Interfaces { masters: masters.map(Arc::unwrap_or_clone).unwrap_or_default() }
 }
 
 /// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.

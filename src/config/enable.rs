@@ -1,7 +1,7 @@
 //! Files from which nothing can be concluded: those whose option `enable` has a value that cannot be read, and files of SDN that
 //! are no JSON. What was in force before stays in force.
 use super::options::unclear_enable;
-use super::sections::{Kinds, Sections, decode};
+use super::sections::{Sections, decode};
 use crate::inputs::{File, Tree};
 use crate::model::{FileKind, Report};
 use crate::paths::TreeFile;
@@ -72,9 +72,7 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
 /// The error of the line that decides on `enable`, if its value cannot be read.
 fn unclear(content: &[u8], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let text = decode(content);
-    let definitions = matches!(kind, FileKind::Cluster | FileKind::Guest);
-    let kinds = Kinds { definitions, groups: kind == FileKind::Cluster };
-    let sections = Sections::of(&text, file, kinds, &mut Vec::new());
+    let sections = Sections::of(&text, file, kind, &mut Vec::new());
     unclear_enable(&sections.options, kind, file)
 }
 

@@ -18,18 +18,24 @@ mod sections;
 mod syntax;
 mod values;
 
+pub use address::literal;
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
 pub use enable::{InForce, in_force};
 pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
-pub use options::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions, known as known_options};
+pub use options::{
+    ClusterOptions, GuestOptions, HostOptions, KnownOption, Lines, VnetOptions, accepts as option_accepts,
+    known as known_options,
+};
+pub use ports::{icmp_type, ports};
 pub use rule::{Action, Rule, Term, VerdictRule};
 pub use sdn::{Sdn, SdnSet};
+pub use sections::{is_header, is_name};
 
 use crate::builtin::databases::Databases;
-use crate::model::Report;
+use crate::model::{FileKind, Report};
 use resolve::{Context, Env};
-use sections::{Kinds, Sections, decode};
+use sections::{Sections, decode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -109,7 +115,7 @@ impl Parser<'_> {
     /// Reads cluster.fw. `network` is the node's own: the alias `local_network` where the file has none.
     pub fn cluster(&self, content: &[u8], file: &Arc<str>, network: &Alias, reports: &mut Vec<Report>) -> Cluster {
         let text = decode(content);
-        let sections = Sections::of(&text, file, Kinds { definitions: true, groups: true }, reports);
+        let sections = Sections::of(&text, file, FileKind::Cluster, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
         let aliases = names::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
@@ -133,7 +139,7 @@ impl Parser<'_> {
     /// Reads host.fw.
     pub fn host(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Host {
         let text = decode(content);
-        let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
+        let sections = Sections::of(&text, file, FileKind::Host, reports);
         let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Host, names, databases: self.databases, has_group: &has_group };
@@ -154,7 +160,7 @@ impl Parser<'_> {
         reports: &mut Vec<Report>,
     ) -> Guest {
         let text = decode(content);
-        let sections = Sections::of(&text, file, Kinds { definitions: true, groups: false }, reports);
+        let sections = Sections::of(&text, file, FileKind::Guest, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
         let aliases = names::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
@@ -171,7 +177,7 @@ impl Parser<'_> {
     /// Reads the file of an SDN vnet.
     pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vnet {
         let text = decode(content);
-        let sections = Sections::of(&text, file, Kinds { definitions: false, groups: false }, reports);
+        let sections = Sections::of(&text, file, FileKind::Vnet, reports);
         let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
         let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };

@@ -107,7 +107,7 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
     let (mut aliases, mut lines_of) = (BTreeMap::new(), BTreeMap::new());
     for line in lines {
         let words: Vec<_> = line.without_comment.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
-        let (fault, word) = match words[..] {
+        let (fault, word, sought) = match words[..] {
             [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
                 Some(alias) => {
                     let name = name.to_ascii_lowercase();
@@ -118,11 +118,11 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
                     aliases.insert(name, alias);
                     continue;
                 }
-                None => (NO_ADDRESS.to_string(), address),
+                None => (NO_ADDRESS.to_string(), address, Sought::AliasAddress),
             },
-            _ => (format!("unable to parse alias: {}", shown(line.text)), line.text),
+            _ => (format!("unable to parse alias: {}", shown(line.text)), line.without_comment, Sought::AliasLine),
         };
-        reports.push(Report::line(file, line.number, fault).at(line.span(word), None));
+        reports.push(Report::line(file, line.number, fault).at(line.span(word), Some(sought)));
     }
     aliases
 }
@@ -152,13 +152,8 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
         };
         match entry(word, names, &mut seen) {
             Ok(net) => entries.push(SetEntry { net, nomatch }),
-            Err(text) => {
+            Err((text, sought)) => {
                 let what = format!("ipset '{}': {}", section.name, shown(line.without_comment));
-                let sought = names
-                    .alias(word)
-                    .is_none()
-                    .then_some(Sought::Entry)
-                    .filter(|_| is_alias(word.trim_start_matches('+')));
                 let fault = Fault { part: "cidr", text, sought };
                 reports.push(Report::parts(file, line.number, what, vec![fault], |_| line.span(word)));
             }
@@ -167,19 +162,21 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
     IpSet { line: section.line, lines: section.lines.len(), entries }
 }
 
-fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, String> {
+/// The network of an entry, or what is wrong with it, and in what it was looked up.
+fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, (String, Option<Sought>)> {
+    let unknown = |text: String| (text, Some(Sought::Entry));
     let (net, key) = if is_alias(word) {
-        let alias = names.alias(word).ok_or_else(|| format!("no such alias '{}'", shown(unscoped(word))))?;
+        let alias = names.alias(word).ok_or_else(|| unknown(format!("no such alias '{}'", shown(unscoped(word)))))?;
         (alias.value, word.to_ascii_lowercase())
     } else {
-        let address = alias(word).ok_or(NO_ADDRESS)?;
+        let address = alias(word).ok_or_else(|| unknown(NO_ADDRESS.to_string()))?;
         (address.value, address.text().to_ascii_lowercase())
     };
     if net.prefix_len() == 0 {
-        return Err("a zero prefix is not allowed in ipset entries".to_string());
+        return Err(unknown("a zero prefix is not allowed in ipset entries".to_string()));
     }
     if !seen.insert(key.clone()) {
-        return Err(format!("duplicate ipset entry for '{key}'"));
+        return Err((format!("duplicate ipset entry for '{key}'"), None));
     }
     Ok(net)
 }

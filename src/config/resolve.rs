@@ -47,15 +47,14 @@ impl Env {
         matches!(self, Env::Vm | Env::Ct)
     }
 
-    /// Whether it may contain rules of this type (case-insensitive).
-    fn allows(self, kind: &str) -> bool {
-        let kinds: &[&str] = match self {
-            Env::Cluster | Env::Host => &["in", "out", "forward", "group"],
-            Env::Vm | Env::Ct => &["in", "out", "group"],
-            Env::Group => &["in", "out", "forward"],
-            Env::Vnet => &["forward", "group"],
-        };
-        kinds.iter().any(|known| known.eq_ignore_ascii_case(kind))
+    /// The types of the rules that it may contain.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Env::Cluster | Env::Host => &["IN", "OUT", "FORWARD", "GROUP"],
+            Env::Vm | Env::Ct => &["IN", "OUT", "GROUP"],
+            Env::Group => &["IN", "OUT", "FORWARD"],
+            Env::Vnet => &["FORWARD", "GROUP"],
+        }
     }
 }
 
@@ -137,10 +136,10 @@ impl<'a> Check<'a> {
     fn action(&mut self) -> Option<Action> {
         let kind = self.raw.kind;
         let env = self.context.env;
-        if !env.allows(kind) {
+        if !env.types().iter().any(|known| known.eq_ignore_ascii_case(kind)) {
             let text =
                 format!("invalid rule type '{}' for rule_env '{}'", shown(&kind.to_ascii_lowercase()), env.name());
-            self.unknown("type", text, Sought::RuleType);
+            self.unknown("type", text, Sought::RuleType(env.types()));
             return None;
         }
         self.iface();
@@ -160,10 +159,10 @@ impl<'a> Check<'a> {
         } else if env.is_guest() {
             let number = iface.strip_prefix("net").unwrap_or_default();
             if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-                self.fault("iface", r"value does not match the regex pattern 'net\d+'");
+                self.unknown("iface", r"value does not match the regex pattern 'net\d+'", Sought::Device);
             }
         } else if !is_interface(iface) {
-            self.fault("iface", format!("invalid network interface name '{}'", shown(iface)));
+            self.unknown("iface", format!("invalid network interface name '{}'", shown(iface)), Sought::Interface);
         }
     }
 
@@ -171,7 +170,7 @@ impl<'a> Check<'a> {
         let RawRule { enabled: _, kind: _, action: name, iface: _, proto, source, dest, sport, dport, icmp_type, log } =
             *self.raw;
         if !is_name(name) {
-            self.fault("action", "invalid characters in security group name");
+            self.unknown("action", "invalid characters in security group name", Sought::Group);
         } else if name.len() > LONGEST_GROUP {
             self.fault("action", "security group name too long");
         }
@@ -256,7 +255,7 @@ impl<'a> Check<'a> {
         let text = self.raw.proto.filter(|text| !is_any(text))?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
         if known.as_ref().is_some_and(|known| known.value == 0) {
-            self.fault("proto", format!("'{text}' has the number 0, which means every protocol to the tools"));
+            self.fault("proto", format!("'{text}' has the number 0, which means every protocol to the tools; a rule without -p matches every protocol"));
         } else if known.is_none() {
             self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
         }
@@ -269,7 +268,11 @@ impl<'a> Check<'a> {
         let Some(proto) = proto else {
             self.fault(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
             if self.raw.proto.is_none_or(is_any) {
-                self.fault("proto", format!("missing property - '{part}' requires this property"));
+                self.unknown(
+                    "proto",
+                    format!("missing property - '{part}' requires this property"),
+                    Sought::PortProtocol,
+                );
             }
             return None;
         };
@@ -290,7 +293,7 @@ impl<'a> Check<'a> {
         let family = proto.and_then(|proto| icmp_family(proto.text()));
         let text = match (self.raw.icmp_type, self.raw.dport, family) {
             (Some(_), _, None) => {
-                self.fault("proto", "missing property - 'icmp-type' requires this property");
+                self.unknown("proto", "missing property - 'icmp-type' requires this property", Sought::IcmpProtocol);
                 return None;
             }
             (Some(_), Some(_), Some(_)) => {
@@ -342,7 +345,8 @@ impl<'a> Check<'a> {
                 Some(Address::Literal(literal))
             }
             Err(fault) => {
-                self.faults.push(Fault { part, text: fault, sought: by_alias.then_some(Sought::Alias) });
+                let sought = Some(if by_alias { Sought::Alias } else { Sought::Address });
+                self.faults.push(Fault { part, text: fault, sought });
                 None
             }
         }

@@ -1,5 +1,5 @@
 //! Lines and sections of a configuration file.
-use crate::model::{Report, Span, is_plain, shown};
+use crate::model::{FileKind, Report, Sought, Span, is_plain, shown};
 use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,15 +34,6 @@ impl<'a> Line<'a> {
         let span = |part: &str| start(part).map(|start| Span { start, end: start + part.len() });
         span(part).filter(|span| span.end <= self.whole.len()).or_else(|| span(self.text)).unwrap_or_default()
     }
-}
-
-/// The kinds of sections that a file can have besides OPTIONS and RULES.
-#[derive(Clone, Copy, Debug)]
-pub struct Kinds {
-    /// `[ALIASES]` and `[IPSET name]`
-    pub definitions: bool,
-    /// `[GROUP name]`
-    pub groups: bool,
 }
 
 /// A section with a name: an IP set or a group.
@@ -116,7 +107,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 impl<'a> Sections<'a> {
     /// Splits a file into sections, and reports lines outside of sections.
-    pub fn of(text: &'a str, file: &Arc<str>, kinds: Kinds, reports: &mut Vec<Report>) -> Self {
+    pub fn of(text: &'a str, file: &Arc<str>, kind: FileKind, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
         let mut place = Place::Nowhere { reported: false };
         for (number, raw) in (1..).zip(lines(text)) {
@@ -128,17 +119,24 @@ impl<'a> Sections<'a> {
                 reports.push(Report::line(file, number, fault));
                 continue;
             }
-            match header(line, kinds) {
-                Some(header) => place = sections.open(line, header, file, reports),
+            match header(line, kind) {
+                Some(header) => place = sections.open(line, header, kind, file, reports),
                 // whatever begins like a header ends the section
-                None if line.text.starts_with('[') => place = sections.no_header(line, &mut place, file, reports),
+                None if line.text.starts_with('[') => place = sections.no_header(line, &mut place, kind, file, reports),
                 None => sections.put(line, &mut place, file, reports),
             }
         }
         sections
     }
 
-    fn open(&mut self, line: Line<'a>, header: Header<'a>, file: &Arc<str>, reports: &mut Vec<Report>) -> Place {
+    fn open(
+        &mut self,
+        line: Line<'a>,
+        header: Header<'a>,
+        kind: FileKind,
+        file: &Arc<str>,
+        reports: &mut Vec<Report>,
+    ) -> Place {
         let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
             let fault = if !is_name(name) {
                 format!("invalid {what} name '{}'", shown(name))
@@ -147,7 +145,7 @@ impl<'a> Sections<'a> {
             } else {
                 return Some(Named { name: name.to_ascii_lowercase(), line: line.number, lines: Vec::new() });
             };
-            reports.push(Report::line(file, line.number, fault));
+            reports.push(Report::line(file, line.number, fault).at(line.span(line.text), Some(Sought::Section(kind))));
             None
         };
         match header {
@@ -166,7 +164,15 @@ impl<'a> Sections<'a> {
     }
 
     /// A line that begins like a header and is none: the lines below it belong to no section.
-    fn no_header(&mut self, line: Line<'a>, place: &mut Place, file: &Arc<str>, reports: &mut Vec<Report>) -> Place {
+    fn no_header(
+        &mut self,
+        line: Line<'a>,
+        place: &mut Place,
+        kind: FileKind,
+        file: &Arc<str>,
+        reports: &mut Vec<Report>,
+    ) -> Place {
+        let at = |report: Report| report.at(line.span(line.text), Some(Sought::Section(kind)));
         let keyword = line.text[1..].split([' ', '\t', ']']).next().unwrap_or_default();
         let of_other_files = ["group", "ipset", "aliases"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
         match place {
@@ -175,14 +181,13 @@ impl<'a> Sections<'a> {
                 self.rules.push(line);
                 Place::Nowhere { reported: true }
             }
-            Place::Nowhere { reported } => {
-                *reported = false;
-                self.put(line, place, file, reports);
+            Place::Nowhere { .. } => {
+                reports.push(at(Report::line(file, line.number, "skip line - no section")));
                 Place::Nowhere { reported: false }
             }
             _ => {
                 let text = format!("unknown section '{}': the lines below it are ignored", shown(line.text));
-                reports.push(Report::line(file, line.number, text));
+                reports.push(at(Report::line(file, line.number, text)));
                 Place::Nowhere { reported: true }
             }
         }
@@ -250,7 +255,22 @@ enum Header<'a> {
     Group(&'a str),
 }
 
-fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
+/// Whether a line is a valid header in this kind of file.
+pub fn is_header(text: &str, kind: FileKind) -> bool {
+    match header(Line::new(0, text), kind) {
+        Some(Header::Options | Header::Aliases | Header::Rules) => true,
+        Some(Header::Set(name)) => is_name(name) && name.len() <= LONGEST_NAME,
+        Some(Header::Group(name)) => is_name(name) && name.len() <= LONGEST_GROUP,
+        None => false,
+    }
+}
+
+fn header(line: Line<'_>, kind: FileKind) -> Option<Header<'_>> {
+    let (groups, definitions) = match kind {
+        FileKind::Cluster => (true, true),
+        FileKind::Guest => (false, true),
+        FileKind::Host | FileKind::Vnet => (false, false),
+    };
     let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
     // any text is accepted as a name here, so that the lines below an invalid name do not belong to the section before
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
@@ -258,9 +278,9 @@ fn header(line: Line<'_>, kinds: Kinds) -> Option<Header<'_>> {
     match keyword.to_ascii_lowercase().as_str() {
         "options" if name.is_empty() => Some(Header::Options),
         "rules" if name.is_empty() => Some(Header::Rules),
-        "aliases" if name.is_empty() && kinds.definitions => Some(Header::Aliases),
-        "ipset" if kinds.definitions => Some(Header::Set(name)),
-        "group" if kinds.groups => Some(Header::Group(name)),
+        "aliases" if name.is_empty() && definitions => Some(Header::Aliases),
+        "ipset" if definitions => Some(Header::Set(name)),
+        "group" if groups => Some(Header::Group(name)),
         _ => None,
     }
 }
@@ -284,8 +304,7 @@ mod tests {
 
     fn sections(text: &str) -> (Sections<'_>, Vec<String>) {
         let mut reports = Vec::new();
-        let kinds = Kinds { definitions: true, groups: true };
-        let sections = Sections::of(text, &"f".into(), kinds, &mut reports);
+        let sections = Sections::of(text, &"f".into(), FileKind::Cluster, &mut reports);
         (sections, reports.iter().map(ToString::to_string).collect())
     }
 

@@ -48,15 +48,18 @@ fn trimmed(text: &str) -> &str {
 
 /// What is wrong with an option of a rule.
 enum OptionFault<'a> {
+    /// A word that is no option, such as one behind a blank too many.
+    Stray(&'a str),
     /// A word that was looked up and not found.
     Unknown(&'a str, Sought),
     /// The option was given before.
     Twice(&'a str),
 }
 
-/// Whether an action may be a macro whose verdict stands behind a blank.
-fn rule_ends_here(action: &str) -> bool {
-    !action.contains('(')
+/// The part of a text from one of its parts to the end of another.
+fn through<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let at = |part: &str| (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    text.get(at(from)..at(to).wrapping_add(to.len())).unwrap_or(text)
 }
 
 impl<'a> RawRule<'a> {
@@ -71,24 +74,30 @@ impl<'a> RawRule<'a> {
             let text = format!("unable to parse {what}: {}", shown(rest));
             Unparsable { text, word, sought }
         };
-        let (kind, rest) = split(text).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType))?;
+        let (kind, rest) = split(text).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType(&[])))?;
         let rest = trimmed(rest);
         let (action, mut rest) = split(rest).unwrap_or((rest, ""));
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
         rest = trimmed(rest);
+        // the word before an option
+        let mut last = action;
         while !rest.is_empty() {
-            rest = rule.option(rest).map_err(|fault| match fault {
-                OptionFault::Unknown(word, sought) => {
-                    let mut fault = unparsable("rule parameters", rest, word, sought);
-                    if word.starts_with('(') && rule_ends_here(action) {
+            let after = rule.option(rest).map_err(|fault| match fault {
+                OptionFault::Unknown(word, sought) => unparsable("rule parameters", rest, word, sought),
+                OptionFault::Stray(word) => {
+                    let mut fault = unparsable("rule parameters", rest, through(text, last, word), Sought::Joined);
+                    if word.starts_with('(') && !action.contains('(') {
                         fault.text += ": no blank before the parenthesis";
                     }
                     fault
                 }
                 OptionFault::Twice(word) => {
-                    Unparsable { text: format!("{word} given twice"), word, sought: Sought::RuleOption }
+                    Unparsable { text: format!("{word} given twice"), word, sought: Sought::GivenTwice }
                 }
             })?;
+            let option = rest[..rest.len() - after.len()].trim_end();
+            last = option.rsplit([' ', '\t']).next().unwrap_or(option);
+            rest = after;
         }
         Ok(rule)
     }
@@ -96,6 +105,12 @@ impl<'a> RawRule<'a> {
     /// Parses a leading `-x value`.
     fn option(&mut self, text: &'a str) -> Result<&'a str, OptionFault<'a>> {
         let (option, rest) = split(text).unwrap_or((text, ""));
+        let named = option.trim_start_matches('-').starts_with(|first: char| first.is_ascii_alphabetic());
+        if !option.starts_with('-') || !named {
+            // '-' between the addresses of a range, or the end of a macro's parentheses
+            let next = trimmed(rest).split([' ', '\t']).next().filter(|next| option == "-" || *next == ")");
+            return Err(OptionFault::Stray(next.map_or(option, |next| through(text, option, next))));
+        }
         let unknown = || OptionFault::Unknown(option, Sought::RuleOption);
         let rest = trimmed(rest);
         let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));

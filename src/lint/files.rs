@@ -3,8 +3,8 @@ use crate::config::{Cluster, Configuration, Definitions, Guest, GuestFiles, Host
 use crate::inputs::Tree;
 use crate::model::guest::parse_vmid;
 use crate::model::{FileKind, Report};
-use crate::node::{Device, Link, links};
-use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, SDN_FOLDER, TreeFile};
+use crate::node::{Device, Link, has_others, links, listed};
+use crate::paths::{FIREWALL_FOLDER, MEMBERS, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,6 +36,10 @@ pub struct Files<'a> {
     pub guests: Vec<GuestFile<'a>>,
     /// `sdn/firewall/*.fw`
     pub vnets: Vec<&'a Vnet>,
+    /// The bridges that guests of this node are attached to.
+    pub bridges: BTreeSet<String>,
+    /// Whether the cluster has other nodes.
+    pub other_nodes: bool,
     /// Whether the tree is that of a cluster, and not single files alone: what it lacks is not there.
     pub whole: bool,
 }
@@ -99,6 +103,8 @@ impl<'a> Files<'a> {
             other_hosts: &other.hosts,
             guests: own.chain(others).collect(),
             vnets: vnets.values().map(|vnet| &vnet.value).collect(),
+            bridges: bridges(tree, node),
+            other_nodes: tree.content(MEMBERS).is_some_and(|members| has_others(members, node)),
             whole: tree.files.keys().any(|path| {
                 matches!(
                     TreeFile::parse(path),
@@ -126,6 +132,13 @@ impl<'a> Files<'a> {
         });
         own.chain(hosts).chain(guests).chain(vnets)
     }
+}
+
+/// The bridges in the configurations of all guests of a node, whether they have firewall files or not.
+fn bridges(tree: &Tree, node: &str) -> BTreeSet<String> {
+    let guests = listed(tree.content(VMLIST), node, tree.files.keys().map(|path| &**path));
+    let links = guests.iter().flat_map(|guest| links(tree.content(&guest.conf(node)).unwrap_or_default(), guest));
+    links.filter_map(|link| link.bridge).collect()
 }
 
 /// The path in the tree for a file at any location.
@@ -168,7 +181,8 @@ fn kind_of(text: &str) -> FileKind {
         return FileKind::Cluster;
     }
     let keys: Vec<_> = lines().filter_map(|line| line.split_once(':').map(|(key, _)| key.to_string())).collect();
-    let known = |kind| keys.iter().filter(|key| known_options(kind).iter().any(|(known, _)| known == key)).count();
+    let known =
+        |kind| keys.iter().filter(|key| known_options(kind).iter().any(|known| known.key == key.as_str())).count();
     let kinds = [FileKind::Vnet, FileKind::Host, FileKind::Cluster, FileKind::Guest];
     // of several equally good kinds, the last
     kinds.into_iter().max_by_key(|kind| known(*kind)).unwrap_or(FileKind::Guest)

@@ -13,19 +13,18 @@ mod suggest;
 mod unread;
 mod unused;
 
-use crate::model::Report;
+use crate::model::{Mark, Report, Sought};
 pub use files::place;
 pub use suggest::nearest;
 pub use unread::unread;
 
-use crate::builtin::databases::Databases;
-use crate::config::ConfigCache;
-use crate::inputs::{Facts, Tree};
+use crate::config::{ConfigCache, Configuration};
+use crate::inputs::{Facts, Interfaces, Tree};
 use crate::iptables::compile::Compiler;
-use files::{Files, OtherFiles};
+use files::{Files, GuestFile, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use suggest::Vocabulary;
+use suggest::{FaultyAliases, Scope, Vocabulary};
 
 /// A report with suggestions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,21 +44,33 @@ impl From<Report> for Finding {
     }
 }
 
-/// Checks all files of a tree for this node, in the order of files and lines.
+/// Checks all files of a tree for this node, in the order of files and lines. `interfaces` are those of this machine, which
+/// may be another one.
 #[must_use]
-pub fn check(tree: &Tree, facts: &Facts) -> Vec<Finding> {
-    Checker::default().check(tree, facts)
+pub fn check(tree: &Tree, facts: &Facts, interfaces: Interfaces) -> Vec<Finding> {
+    Checker::new(interfaces).check(tree, facts)
 }
 
 /// Checks trees one after another: files and rules that are the same as before are not parsed and compiled again.
-#[derive(Default)]
 pub struct Checker {
     cache: ConfigCache,
     compiler: Compiler,
     tables: crate::nftables::compile::Compiler,
+    interfaces: Interfaces,
 }
 
 impl Checker {
+    /// With the interfaces of this machine, which may be another one than the node.
+    #[must_use]
+    pub fn new(interfaces: Interfaces) -> Self {
+        Checker {
+            cache: ConfigCache::default(),
+            compiler: Compiler::default(),
+            tables: crate::nftables::compile::Compiler::default(),
+            interfaces,
+        }
+    }
+
     /// Checks all files of a tree for this node, in the order of files and lines.
     #[must_use]
     pub fn check(&mut self, tree: &Tree, facts: &Facts) -> Vec<Finding> {
@@ -72,7 +83,7 @@ impl Checker {
         shadowed::shadowed(&files, &mut reports);
         unused::unused(&files, &mut reports);
         ipfilter::ipfilter(&files, &mut reports);
-        interfaces::interfaces(&files, facts, &mut reports);
+        interfaces::interfaces(&files, &compiled, facts, &self.interfaces, &mut reports);
         let tables = compiled.nftables.then(|| self.tables.compile(&configuration, facts));
         let enforced = match &tables {
             Some(tables) => access::Enforced::Nftables(tables),
@@ -82,22 +93,59 @@ impl Checker {
         reports.sort();
         reports.dedup();
         let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
-        let finding = |report: Report| finding(texts.line(&report), report, &files, &configuration.databases);
-        reports.into_iter().map(finding).collect()
+        let lines: Vec<(String, Report)> = reports.into_iter().map(|report| (texts.line(&report), report)).collect();
+        let faulty = faulty_aliases(&lines);
+        let vocabularies = Vocabularies { files: &files, configuration: &configuration, faulty: &faulty };
+        lines.into_iter().map(|(line, report)| finding(line, report, &vocabularies)).collect()
     }
 }
 
-fn finding(line: String, report: Report, files: &Files<'_>, databases: &Databases) -> Finding {
-    let guest = files.guests.iter().find(|one| one.guest.file == report.file);
-    let guest = guest.map(|one| ("guest/", &one.guest.definitions));
-    let words = Vocabulary {
-        databases,
-        scopes: guest.into_iter().chain([("dc/", &files.cluster.definitions)]).collect(),
-        groups: files.cluster.groups.keys().map(String::as_str).collect(),
-    };
+/// The aliases whose definition has an error.
+fn faulty_aliases(lines: &[(String, Report)]) -> FaultyAliases {
+    let faulty = lines.iter().filter_map(|(line, report)| {
+        let of_alias = |mark: &Mark| matches!(mark.sought, Some(Sought::AliasLine | Sought::AliasAddress));
+        report.marks.iter().any(of_alias).then_some(())?;
+        let name = line.split([' ', '\t', '=', ':']).find(|word| !word.is_empty())?;
+        Some(((report.file.to_string(), name.to_ascii_lowercase()), report.line?))
+    });
+    faulty.collect()
+}
+
+/// What the names of files are looked up in.
+struct Vocabularies<'a> {
+    files: &'a Files<'a>,
+    configuration: &'a Configuration,
+    faulty: &'a FaultyAliases,
+}
+
+impl<'a> Vocabularies<'a> {
+    fn of(&self, file: &str) -> Vocabulary<'a> {
+        let Vocabularies { files, configuration, faulty } = *self;
+        let (own, others): (Vec<_>, Vec<_>) = files.guests.iter().partition(|one| *one.guest.file == *file);
+        let scope = |one: &&'a GuestFile<'a>| Scope {
+            prefix: "guest/",
+            file: &one.guest.file,
+            definitions: &one.guest.definitions,
+        };
+        let cluster = Scope { prefix: "dc/", file: &files.cluster.file, definitions: &files.cluster.definitions };
+        let links = own.iter().filter_map(|one| one.conf.as_ref()).flat_map(|conf| &conf.links);
+        Vocabulary {
+            databases: &configuration.databases,
+            scopes: own.iter().map(scope).chain([cluster]).collect(),
+            others: others.iter().map(|one| (&*one.guest.file, &one.guest.definitions)).collect(),
+            faulty,
+            sdn: &configuration.sdn.names,
+            groups: files.cluster.groups.keys().map(String::as_str).collect(),
+            devices: links.map(|link| (format!("net{}", link.device.index), link.bridge.clone())).collect(),
+        }
+    }
+}
+
+fn finding(line: String, report: Report, vocabularies: &Vocabularies<'_>) -> Finding {
+    let words = report.marks.iter().any(|mark| mark.sought.is_some()).then(|| vocabularies.of(&report.file));
     let help = report.marks.iter().map(|mark| {
         let word = line.get(mark.span.start..mark.span.end)?;
-        words.help(word, mark.sought.as_ref()?, &line)
+        words.as_ref()?.help(word, mark.sought.as_ref()?, &line)
     });
     let help = help.collect();
     Finding { report, line, help }

@@ -88,6 +88,14 @@ pub const INNER_LINK: &str = "fwln";
 /// The prefix of all [`GuestDevice::outer_link`] names.
 pub const OUTER_LINK: &str = "fwpr";
 
+/// Whether this is the name of a firewall bridge or one of its links.
+#[must_use]
+pub fn is_bridge_link(name: &str) -> bool {
+    let numbered =
+        |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| rest.starts_with(|one: char| one.is_ascii_digit()));
+    [FIREWALL_BRIDGE, INNER_LINK, OUTER_LINK].into_iter().any(numbered)
+}
+
 impl fmt::Display for GuestDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}i{}", self.kind.device_prefix(), self.vmid, self.index)

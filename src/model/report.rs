@@ -37,12 +37,22 @@ pub struct Span {
 /// The list in which an unknown word was looked up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sought {
+    /// The sections of a kind of file; the word is a whole header.
+    Section(FileKind),
     /// The options of a kind of file.
     Option(FileKind),
-    /// The types of rules: IN, OUT, FORWARD, GROUP.
-    RuleType,
+    /// The options of a kind of file; the word is a whole line that is not `key: value`.
+    OptionLine(FileKind),
+    /// The values of an option, by its key.
+    OptionValue(FileKind, &'static str),
+    /// The types of rules that may be here, such as IN and OUT.
+    RuleType(&'static [&'static str]),
     /// The options of a rule: `-source`.
     RuleOption,
+    /// Nothing: an option that was given before.
+    GivenTwice,
+    /// Nothing: what stands before a word that is no option, with that word.
+    Joined,
     /// The levels of `-log`.
     LogLevel,
     /// ACCEPT, DROP, REJECT.
@@ -51,6 +61,10 @@ pub enum Sought {
     Macro,
     /// `/etc/protocols`
     Protocol,
+    /// The protocols with ports: the rule has ports and no protocol.
+    PortProtocol,
+    /// The protocols with ICMP types: the rule has a type and another protocol or none.
+    IcmpProtocol,
     /// `/etc/services`, with this protocol; the word is a list of ports.
     Service(String),
     /// The names of ICMP types.
@@ -59,6 +73,16 @@ pub enum Sought {
     Set,
     /// The aliases.
     Alias,
+    /// Addresses, networks, ranges and lists of them.
+    Address,
+    /// The definitions of aliases: `name address`.
+    AliasLine,
+    /// The address of an alias.
+    AliasAddress,
+    /// The network devices of the guest.
+    Device,
+    /// Names of network interfaces.
+    Interface,
     /// The aliases, as an entry of an IP set.
     Entry,
     /// The security groups.

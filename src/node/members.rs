@@ -13,9 +13,29 @@ pub fn node_address(members: &[u8], node: &str) -> Result<Option<IpAddr>, String
     parsed.map(Some).ok_or_else(|| format!("{address} is not an address (node '{node}')"))
 }
 
+/// Whether `.members` lists other nodes than this one.
+#[must_use]
+pub fn has_others(members: &[u8], node: &str) -> bool {
+    let members: Value = serde_json::from_slice(members).unwrap_or_default();
+    let nodes = members.get("nodelist").and_then(Value::as_object);
+    nodes.is_some_and(|nodes| nodes.keys().any(|name| name != node))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_nodes_are_found() {
+        for (text, others) in [
+            (r#"{"nodelist":{"n1":{},"n2":{}}}"#, true),
+            (r#"{"nodelist":{"n1":{}}}"#, false),
+            ("{}", false),
+            ("[", false),
+        ] {
+            assert_eq!(has_others(text.as_bytes(), "n1"), others, "{text}");
+        }
+    }
 
     #[test]
     fn the_address_of_the_node_is_found() {

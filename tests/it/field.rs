@@ -1,9 +1,11 @@
 //! Configurations as people write them: what is read, what is refused, and what it compiles to.
 use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
+use pve_firewall::config::in_force;
 use pve_firewall::inputs::InterfaceAddress;
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::iptables::ruleset::MacStyle;
 use pve_firewall::model::Family;
+use std::sync::Arc;
 
 /// The rules of PVEFW-HOST-IN for this network interface, port or address.
 fn host_in<'a>(compiled: &Compiled, with: &'a str) -> impl Iterator<Item = String> + use<'a> {
@@ -69,6 +71,98 @@ fn alternative_names_may_be_long() {
     assert_eq!(host_in(&compiled, "-j DROP").filter(|rule| rule.starts_with("-i") || rule == "-j DROP").count(), 1);
     facts.altnames.insert("enp0s20f0u3u1u2c2".to_string(), "eth7".to_string());
     assert_eq!(host_in(&compile(&tree(&files), &facts), "-i eth7 -j DROP").count(), 1);
+}
+
+#[test]
+fn long_alternative_names_of_any_rule_are_replaced() {
+    const LONG: &str = "enx00e04c680001-dock-port-1";
+    let files = [
+        (
+            "firewall/cluster.fw",
+            format!(
+                "[OPTIONS]\nenable: 1\n[GROUP gg]\nIN DROP -p udp\n[RULES]\nOUT REJECT -iface {LONG}\nGROUP gg -i {LONG}\n"
+            ),
+        ),
+        ("nodes/n1/host.fw", format!("[RULES]\nIN SSH(DROP) --iface {LONG} -source fd00::1\n|IN DROP -i {LONG}x\n")),
+    ];
+    let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let mut facts = facts();
+    facts.altnames.insert(LONG.to_string(), "eth7".to_string());
+    let compiled = compile(&tree(&files), &facts);
+    assert_clean(&compiled);
+    for (family, name, rule) in [
+        (Family::V4, "PVEFW-HOST-OUT", "-o eth7 -j PVEFW-reject"),
+        (Family::V6, "PVEFW-HOST-OUT", "-o eth7 -j PVEFW-reject"),
+        (Family::V4, "PVEFW-HOST-IN", "-i eth7 -j GROUP-gg-IN"),
+        (Family::V6, "PVEFW-HOST-IN", "-i eth7 -s fd00::1 -p tcp --dport 22 -j DROP"),
+    ] {
+        assert!(
+            chain(&compiled, family, name).contains(&rule.to_string()),
+            "{rule}: {:?}",
+            chain(&compiled, family, name)
+        );
+    }
+    // a guest's interface is a key of its configuration, and a name longer than an altname is none
+    let long = "x".repeat(128);
+    assert!(reports(&vm("", &format!("[RULES]\nIN DROP -i {LONG}\n")))[0].contains("regex pattern"));
+    assert!(reports(&cluster(&format!("[RULES]\nIN DROP -i {long}\n")))[0].contains("invalid network interface name"));
+}
+
+#[test]
+fn blanks_and_tabs_separate_words_everywhere() {
+    let rules = "IN  SSH(ACCEPT)\t-source\t\t10.0.0.1   -log  info\t# x\nOUT\tDROP \t -p\t tcp \t-dport\t22,80\n |\tIN \t ACCEPT\n";
+    let compiled = cluster(&format!(
+        "[ALIASES]\n\tlan\t \t10.0.0.0/8 \t# x\n[IPSET \t web ]\n !\t10.0.0.1\n\t10.0.0.0/8\t\n[RULES]\n{rules}GROUP\t gg  -i\tvmbr0\n\
+                                     [group\t gg\t]\nIN\tDROP\t-source  +web\n"
+    ));
+    assert_clean(&compiled);
+    assert_eq!(host_in(&compiled, "-s 10.0.0.1 -p tcp --dport 22 -j RETURN").count(), 1);
+    assert_eq!(entries(&compiled, "PVEFW-0-web-v4"), ["10.0.0.0/8", "10.0.0.1 nomatch"]);
+    let compiled = vm("", &format!("[RULES]\n{rules}"));
+    assert_clean(&compiled);
+    assert!(
+        chain(&compiled, Family::V6, "tap100i0-OUT")
+            .contains(&"-p tcp --match multiport --dports 22,80 -j DROP".to_string())
+    );
+    let files =
+        [("firewall/cluster.fw", "[OPTIONS]\n\tenable:\t1\t# x\n"), ("nodes/n1/host.fw", &format!("[RULES]\n{rules}"))];
+    assert_clean(&compile(&tree(&files), &facts()));
+    // a macro and its action are one word
+    for text in ["IN SSH (ACCEPT)", "OUT\tDNS\t(DROP) -dest 10.0.0.1", "|IN HTTPS  (REJECT)"] {
+        for all in [
+            reports(&cluster(&format!("[RULES]\n{text}\n"))),
+            reports(&cluster(&format!("[GROUP gg]\n{text}\n"))),
+            reports(&vm("", &format!("[RULES]\n{text}\n"))),
+        ] {
+            assert!(all.len() == 1 && all[0].ends_with("no blank before the parenthesis"), "{all:?}");
+        }
+    }
+}
+
+#[test]
+fn an_option_without_its_colon_has_the_stricter_value() {
+    for line in
+        ["policy_out = DROP", "policy_out=DROP", "policy_out DROP", "policy_out : ACCEPT", "POLICY_OUT=accept # x"]
+    {
+        let compiled = cluster(&format!("{line}\n"));
+        let expected = format!("/etc/pve/firewall/cluster.fw (line 3): can't parse option '{line}'");
+        assert_eq!(reports(&compiled), [expected]);
+        let last = chain(&compiled, Family::V4, "PVEFW-HOST-OUT").pop();
+        assert_eq!(last.as_deref(), Some("-j DROP"), "{line}");
+        let compiled = vm("", &format!("{line}\nipfilter=0\n"));
+        assert_eq!(reports(&compiled).len(), 2);
+        assert!(chain(&compiled, Family::V4, "tap100i0-OUT").contains(&"-j DROP".to_string()), "{line}");
+        assert!(chain(&compiled, Family::V4, "tap100i0-OUT").iter().any(|rule| rule.contains("ipfilter-net0")));
+    }
+    for unclear in ["enable = 1", "enable=1", "enable 1", "enable"] {
+        let text = format!("[OPTIONS]\n{unclear}\n");
+        let on = Arc::new(tree(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n")]));
+        let now = Arc::new(tree(&[("firewall/cluster.fw", &text)]));
+        let in_force = in_force(&now, Some(&on));
+        assert_eq!(in_force.tree, on, "{unclear}");
+        assert_eq!(in_force.reports.len(), 1);
+    }
+    assert_clean(&compile(&tree(&[("nodes/n1/host.fw", "[OPTIONS]\nnf_conntrack_helpers:\n")]), &facts()));
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! The findings of `check`.
-use pve_firewall::inputs::{Facts, File, Tree};
+use pve_firewall::inputs::{Facts, File, Interfaces, Tree};
 use pve_firewall::lint::{Finding, check};
 use std::fs;
 
 const CONF: &str = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nipconfig0: ip=10.0.0.5/24,gw=10.0.0.1\n";
 
 pub fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
+    findings_with(files, &[])
+}
+
+/// On a machine with these interfaces, each with what it is a port of.
+pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]) -> Vec<Finding> {
+    let masters = interfaces.iter().map(|(name, master)| (name.to_string(), master.map(str::to_string)));
+    let interfaces = Interfaces { masters: masters.collect() };
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let facts = Facts {
         node: "n1".to_string(),
@@ -22,17 +29,22 @@ pub fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
     for (path, content) in files {
         tree.files.insert((*path).into(), File::Content(content.as_bytes().into()));
     }
-    check(&tree, &facts)
+    check(&tree, &facts, interfaces)
 }
 
 /// Each report without the directory, with the suggestions.
 pub fn found(files: &[(&str, &str)]) -> Vec<String> {
+    shown(findings(files))
+}
+
+/// The same of other findings.
+pub fn shown(findings: Vec<Finding>) -> Vec<String> {
     let shown = |finding: Finding| {
         let help: Vec<_> = finding.help.into_iter().flatten().collect();
         let text = finding.report.to_string().replace("/pve/firewall/", "");
         [vec![text], help].concat().join(" | ")
     };
-    findings(files).into_iter().map(shown).collect()
+    findings.into_iter().map(shown).collect()
 }
 
 /// What is found besides that the firewall is off, with either backend.
@@ -233,6 +245,141 @@ fn carets_are_below_the_word() {
 fn ten_thousand_errors_are_found_in_one_run() {
     let text = format!("[RULES]\n{}", "IN SHH(ACCEPT)\n".repeat(10_000));
     assert_eq!(cluster(&text).len(), 10_000);
+}
+
+/// The warnings about the interface of a rule on a machine with some interfaces.
+fn on_interface(cluster: &str, host: &str, more: &[(&str, &str)]) -> Vec<String> {
+    let (cluster, host) = (format!("[OPTIONS]\nenable: 1\n{cluster}"), format!("[RULES]\n{host}"));
+    let conf = ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n");
+    let files = [&[("firewall/cluster.fw", cluster.as_str()), ("nodes/n1/host.fw", &host), conf], more].concat();
+    let interfaces = [
+        ("lo", None),
+        ("vmbr0", None),
+        ("eno1", Some("vmbr0")),
+        ("eno2", Some("bond0")),
+        ("bond0", Some("vmbr1")),
+        ("vmbr1", None),
+        ("eno3", Some("ovs-system")),
+        ("ovs-system", None),
+        ("vmbr0.5", None),
+    ];
+    shown(findings_with(&files, &interfaces))
+}
+
+#[test]
+fn rules_for_interfaces_that_no_packet_passes_are_reported() {
+    for name in ["vmbr0", "vmbr1", "vmbr0.5"] {
+        assert_eq!(on_interface("", &format!("IN ACCEPT -i {name} -p tcp\n"), &[]), [""; 0], "{name}");
+    }
+    for (name, part) in [
+        ("eno1", "packets to the node come by 'vmbr0': did you mean 'vmbr0'?"),
+        ("eno2", "packets to the node come by 'bond0': did you mean 'bond0'?"),
+        ("bond0", "packets to the node come by 'vmbr1': did you mean 'vmbr1'?"),
+        ("eno3", "packets to the node come by the interface of its bridge"),
+        ("vmbro", "no interface of this node has the name 'vmbro': no packet matches this rule; did you mean 'vmbr0'?"),
+        ("wg-home", "no interface of this node has the name 'wg-home': no packet matches this rule"),
+        ("enp0s20f0u3u1u2c2", "no interface of this node has the name 'enp0s20f0u3u1u2c2'"),
+        ("vmbr0:1", "packets never have the name of an address label such as 'vmbr0:1': did you mean 'vmbr0'?"),
+        ("lo", "packets of the loopback interface are always accepted"),
+        ("net0", "'net0' is a name for devices of guests"),
+        ("tap100i0", "stand in firewall/100.fw, with '-i net0'"),
+        ("veth200i1", "stand in firewall/200.fw, with '-i net1'"),
+        ("fwbr100i0", "'fwbr100i0' belongs to the firewall of a guest"),
+        ("fwln100i0", "'fwln100i0' belongs to the firewall of a guest"),
+        ("any", "a rule without -i matches every interface"),
+        ("!vmbr0", "an interface cannot be excluded"),
+    ] {
+        for (cluster, host, at) in [
+            ("", format!("OUT ACCEPT -i {name} -p tcp\n"), "/pve/nodes/n1/host.fw (line 2)"),
+            (&format!("[RULES]\nIN ACCEPT -p tcp -i {name}\n")[..], String::new(), "cluster.fw (line 4)"),
+            (
+                &format!("[GROUP gg]\nIN ACCEPT\n[RULES]\nGROUP gg -i {name}\n")[..],
+                String::new(),
+                "cluster.fw (line 6)",
+            ),
+        ] {
+            let found = on_interface(cluster, &host, &[]);
+            assert!(found.len() == 1 && found[0].starts_with(at) && found[0].contains(part), "{name}: {found:?}");
+        }
+    }
+    // rules of cluster.fw may be for other nodes
+    let members = (".members", r#"{"nodelist":{"n1":{"ip":"192.168.7.2"},"n2":{"ip":"192.168.7.3"}}}"#);
+    assert_eq!(on_interface("[RULES]\nIN ACCEPT -i wg-home -p tcp\n", "", &[members]), [""; 0]);
+    assert_eq!(on_interface("[RULES]\nIN ACCEPT -i vmbro -p tcp\n", "", &[members]).len(), 1);
+    assert_eq!(on_interface("", "IN ACCEPT -i wg-home -p tcp\n", &[members]).len(), 1);
+    // on a machine that is not the node, only the name can be judged
+    let elsewhere = |rule: &str| {
+        let text = format!("[OPTIONS]\nenable: 1\n[RULES]\n{rule}\n");
+        shown(findings_with(&[("firewall/cluster.fw", &text)], &[("lo", None), ("eth0", None)])).len()
+    };
+    assert_eq!([elsewhere("IN ACCEPT -i vmbr9 -p tcp"), elsewhere("IN ACCEPT -i tap100i0 -p tcp")], [0, 1]);
+}
+
+#[test]
+fn names_of_other_files_and_faulty_definitions_are_explained() {
+    let guest = "[OPTIONS]\nenable: 1\n[ALIASES]\nme 10.0.0.5\nbad 10.0.0\n[IPSET friends]\n10.0.0.9\nbad\n[RULES]\n\
+                 IN ACCEPT -source +friends\nIN DROP -source guest/bad\nIN DROP -dest lan2\n";
+    let other =
+        "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -source +friends\nIN DROP -source guest/me\nIN DROP -source dc/bad\n";
+    let cluster = "[OPTIONS]\nenable: 1\n[ALIASES]\nlan1 10.0.0.0/8\nlan2 = 10.0.0.0/8\n[RULES]\nIN DROP -dest +friends\n\
+                   IN DROP -dest me\nIN DROP -source lan2\nIN DROP -source +lan1\n[GROUP gg]\nIN DROP -dest lan2\nIN DROP -dest guest/me\n";
+    let container = "net0: name=eth0,hwaddr=BC:24:11:00:00:02,bridge=vmbr0,firewall=1,ip=10.0.0.7/24\n";
+    let files = [
+        ("firewall/cluster.fw", cluster),
+        ("firewall/100.fw", guest),
+        ("firewall/200.fw", other),
+        ("nodes/n1/qemu-server/100.conf", CONF),
+        ("nodes/n1/lxc/200.conf", container),
+    ];
+    let found = found(&files);
+    for (at, help) in [
+        ("cluster.fw (line 7)", "it is defined in 100.fw, for that guest alone: define it in cluster.fw"),
+        ("cluster.fw (line 8)", "it is defined in 100.fw, for that guest alone: define it in cluster.fw"),
+        ("cluster.fw (line 9)", "its definition in line 5 of cluster.fw has an error"),
+        ("cluster.fw (line 10)", "did you mean 'lan1'?"),
+        ("cluster.fw (line 12)", "its definition in line 5 of cluster.fw has an error"),
+        ("cluster.fw (line 13)", "it is defined in 100.fw, for that guest alone"),
+        ("100.fw (line 8)", "its definition in line 5 of 100.fw has an error"),
+        ("100.fw (line 11)", "its definition in line 5 of 100.fw has an error"),
+        ("100.fw (line 12)", "its definition in line 5 of cluster.fw has an error"),
+        ("200.fw (line 4)", "it is defined in 100.fw, for that guest alone"),
+        ("200.fw (line 5)", "it is defined in 100.fw, for that guest alone"),
+        ("200.fw (line 6)", "define it in [ALIASES]; host names are not looked up"),
+    ] {
+        let with_help = |one: &&String| one.starts_with(at) && one.contains(help);
+        assert!(found.iter().any(|one| with_help(&one)), "{at}: {help}\n{found:#?}");
+    }
+}
+
+#[test]
+fn check_says_what_is_in_force_in_place_of_a_bad_value() {
+    let label = |path: &str, line: &str| {
+        let text = format!("[OPTIONS]\n{line}\n");
+        let found = findings(&[(path, &text)]);
+        let of_line = |finding: &&Finding| finding.report.line == Some(2) && !finding.report.marks.is_empty();
+        found.iter().find(of_line).unwrap_or_else(|| panic!("{line}: {found:?}")).report.marks[0].label.clone()
+    };
+    let (cluster, host, guest, vnet) =
+        ("firewall/cluster.fw", "nodes/n1/host.fw", "firewall/100.fw", "sdn/firewall/vnet0.fw");
+    for (path, line, in_force) in [
+        (cluster, "policy_out = DROP", "policy_out: DROP"),
+        (cluster, "policy_in DROP", "policy_in: DROP"),
+        (cluster, "policy_forward=ACCEPT", "policy_forward: DROP"),
+        (cluster, "log_ratelimit: burst=5", "the default, log_ratelimit: enable=1,rate=1/second,burst=5"),
+        (cluster, "enable = 1", "what was before, else 0"),
+        (host, "enable: maybe", "what was before, else 0"),
+        (host, "nosmurfs 0", "nosmurfs: 1"),
+        (host, "log_level_in: loud", "the default, log_level_in: nolog"),
+        (host, "nf_conntrack_max: 262144k", "the default, nf_conntrack_max: 262144"),
+        (guest, "ipfilter=0", "ipfilter: 1"),
+        (guest, "policy_out : ACCEPT", "policy_out: DROP"),
+        (guest, "dhcp: 2", "the default, dhcp: 1"),
+        (guest, "ips_queues: 1-3", "the default, ips_queues: 0"),
+        (vnet, "policy_forward REJECT", "policy_forward: DROP"),
+        (vnet, "log_level_forward: warn", "the default, log_level_forward: nolog"),
+    ] {
+        assert_eq!(label(path, line), format!("in force: {in_force}"), "{line}");
+    }
 }
 
 #[test]

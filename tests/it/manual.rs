@@ -60,7 +60,7 @@ fn the_options_in_the_manual_match_the_program() {
             let default = head.split_once("default: ").map_or("", |(_, rest)| rest.lines().next().unwrap());
             (key.to_string(), default.to_string())
         });
-        let known = known_options(kind).into_iter().map(|(key, default)| (key.to_string(), default.to_string()));
+        let known = known_options(kind).into_iter().map(|known| (known.key.to_string(), known.default.to_string()));
         assert_eq!(items.collect::<Vec<_>>(), known.collect::<Vec<_>>(), "{kind:?}");
     }
 }

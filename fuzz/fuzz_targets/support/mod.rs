@@ -2,7 +2,7 @@
 //! of [`TARGETS`]; the test `regressions` replays earlier findings through them.
 mod nflog;
 
-use pve_firewall::inputs::{Facts, File, Tree};
+use pve_firewall::inputs::{Facts, File, Interfaces, Tree};
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::iptables::plan::{
     BridgeFormat, Live, Plan, Readable, TableName, bridge_script, read_bridge, read_sets, read_table,
@@ -138,7 +138,7 @@ fn compile_with(path: &str, data: &[u8]) {
     for report in &compiled.reports {
         assert!(!report.to_string().lines().any(|line| line.contains(char::is_control)), "{report:?}");
     }
-    for finding in check(&tree, &FACTS) {
+    for finding in check(&tree, &FACTS, Interfaces::default()) {
         for mark in &finding.report.marks {
             assert!(
                 finding.line.is_empty() || finding.line.get(mark.span.start..mark.span.end).is_some(),

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let candidates = Candidates::read(&options.files, &node)?;
     let findings = match options.files.is_empty() {
         true => {
-            let mut findings = lint::check(&tree, &facts.collect(&tree));
+            let mut findings = lint::check(&tree, &facts.collect(&tree), load::interfaces());
             findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Finding::from));
             findings
         }

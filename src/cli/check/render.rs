@@ -51,7 +51,7 @@ fn group<'a>(finding: &'a Finding, line: &'a str) -> Group<'a> {
 
 /// The text of a report for the whole line; the texts for its parts are shown at the carets.
 fn title(text: &str) -> &str {
-    let text = text.trim_start_matches([':', ' ', '-']);
+    let text = text.strip_prefix(": ").or_else(|| text.strip_prefix(" - ")).unwrap_or(text);
     text.split('\n').next().unwrap_or(text)
 }
 

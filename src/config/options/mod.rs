@@ -1,59 +1,28 @@
 //! The `[OPTIONS]` of each kind of file.
 mod model;
+mod value;
 
 pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions};
 
 use super::sections::Line;
-use super::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::builtin::databases::Databases;
-use crate::builtin::helpers;
-use crate::model::{FileKind, Origin, Report, Sought, Token, Verdict, shown};
+use crate::model::{FileKind, Origin, Report, Sought, shown};
 use std::sync::Arc;
-
-/// Why a value is bad.
-pub(super) enum Fault {
-    /// It makes no sense.
-    Unparsable,
-    /// What is wrong with an item of a list: the text of the report, and what the item was looked up in.
-    Item(String, Sought),
-}
-
-fn put<T>(field: &mut T, value: Option<T>) -> Result<(), Fault> {
-    *field = value.ok_or(Fault::Unparsable)?;
-    Ok(())
-}
-
-/// A level of an option: a word in any case, or nothing.
-fn level(value: &str) -> Option<Option<u8>> {
-    if value.is_empty() { Some(None) } else { log_level(&value.to_ascii_lowercase()) }
-}
-
-/// What the kernel's settings take at the most, less what rounding up to 8192 may add.
-const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
-
-/// 0, 1, a time in seconds since 1970, or a word that means 0 or 1.
-fn switch_or_time(value: &str) -> Option<u64> {
-    integer(value).or_else(|| boolean(value).map(u64::from))
-}
-
-/// A number for one of the kernel's settings.
-fn setting(value: &str) -> Option<u64> {
-    integer(value).filter(|number| *number <= MOST_SETTING)
-}
+use value::Fault;
+use value::Value::{
+    self, Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,
+    Unused,
+};
 
 /// An option: its key, its default as a file would spell it, and how its value is read.
 pub(super) struct Row<O> {
     key: &'static str,
     default: &'static str,
-    set: fn(&mut O, &str, &Databases) -> Result<(), Fault>,
+    value: Value<O>,
 }
 
-const fn row<O>(
-    key: &'static str,
-    default: &'static str,
-    set: fn(&mut O, &str, &Databases) -> Result<(), Fault>,
-) -> Row<O> {
-    Row { key, default, set }
+const fn row<O>(key: &'static str, default: &'static str, value: Value<O>) -> Row<O> {
+    Row { key, default, value }
 }
 
 /// A set of options that is filled line by line. A new option is a field with its default, and a row.
@@ -66,14 +35,12 @@ pub(super) trait Options: Default + 'static {
 impl Options for ClusterOptions {
     const KIND: FileKind = FileKind::Cluster;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", |to, value, _| put(&mut to.enable, switch_or_time(value))),
-        row("ebtables", "1", |to, value, _| put(&mut to.ebtables, boolean(value))),
-        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, policy(value))),
-        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
-        row("policy_forward", "ACCEPT", |to, value, _| put(&mut to.policy_forward, policy(value))),
-        row("log_ratelimit", "enable=1,rate=1/second,burst=5", |to, value, _| {
-            put(&mut to.log_ratelimit, log_ratelimit(&value.to_ascii_lowercase()))
-        }),
+        row("enable", "0", SwitchOrTime(|to| &mut to.enable)),
+        row("ebtables", "1", Boolean(|to| &mut to.ebtables)),
+        row("policy_in", "DROP", Policy(|to| &mut to.policy_in)),
+        row("policy_out", "ACCEPT", Policy(|to| &mut to.policy_out)),
+        row("policy_forward", "ACCEPT", Policy(|to| &mut to.policy_forward)),
+        row("log_ratelimit", "enable=1,rate=1/second,burst=5", RateLimit(|to| &mut to.log_ratelimit)),
     ];
 
     fn lines(&mut self) -> &mut Lines {
@@ -84,38 +51,31 @@ impl Options for ClusterOptions {
 impl Options for HostOptions {
     const KIND: FileKind = FileKind::Host;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "1", |to, value, _| put(&mut to.enable, boolean(value))),
-        row("nosmurfs", "1", |to, value, _| put(&mut to.nosmurfs, boolean(value))),
-        row("tcpflags", "0", |to, value, _| put(&mut to.tcpflags, boolean(value))),
-        row("ndp", "1", |to, value, _| put(&mut to.ndp, boolean(value))),
-        row("log_nf_conntrack", "0", |to, value, _| put(&mut to.log_nf_conntrack, boolean(value))),
-        row("nf_conntrack_allow_invalid", "0", |to, value, _| put(&mut to.nf_conntrack_allow_invalid, boolean(value))),
-        row("protection_synflood", "0", |to, value, _| put(&mut to.protection_synflood, boolean(value))),
-        row("nftables", "0", |to, value, _| put(&mut to.nftables, boolean(value))),
-        row("log_level_in", "nolog", |to, value, _| put(&mut to.log_level_in, level(value))),
-        row("log_level_out", "nolog", |to, value, _| put(&mut to.log_level_out, level(value))),
-        row("log_level_forward", "nolog", |to, value, _| put(&mut to.log_level_forward, level(value))),
-        row("tcp_flags_log_level", "nolog", |to, value, _| put(&mut to.tcp_flags_log_level, level(value))),
-        row("smurf_log_level", "nolog", |to, value, _| put(&mut to.smurf_log_level, level(value))),
-        row("nf_conntrack_max", "262144", |to, value, _| put(&mut to.nf_conntrack_max, setting(value))),
-        row("nf_conntrack_tcp_timeout_established", "432000", |to, value, _| {
-            put(&mut to.nf_conntrack_tcp_timeout_established, setting(value))
-        }),
-        row("nf_conntrack_tcp_timeout_syn_recv", "60", |to, value, _| {
-            put(&mut to.nf_conntrack_tcp_timeout_syn_recv, setting(value))
-        }),
-        row("protection_synflood_rate", "200", |to, value, _| put(&mut to.protection_synflood_rate, integer(value))),
-        row("protection_synflood_burst", "1000", |to, value, _| put(&mut to.protection_synflood_burst, integer(value))),
+        row("enable", "1", Boolean(|to| &mut to.enable)),
+        row("nosmurfs", "1", Boolean(|to| &mut to.nosmurfs)),
+        row("tcpflags", "0", Boolean(|to| &mut to.tcpflags)),
+        row("ndp", "1", Boolean(|to| &mut to.ndp)),
+        row("log_nf_conntrack", "0", Boolean(|to| &mut to.log_nf_conntrack)),
+        row("nf_conntrack_allow_invalid", "0", Boolean(|to| &mut to.nf_conntrack_allow_invalid)),
+        row("protection_synflood", "0", Boolean(|to| &mut to.protection_synflood)),
+        row("nftables", "0", Boolean(|to| &mut to.nftables)),
+        row("log_level_in", "nolog", Level(|to| &mut to.log_level_in)),
+        row("log_level_out", "nolog", Level(|to| &mut to.log_level_out)),
+        row("log_level_forward", "nolog", Level(|to| &mut to.log_level_forward)),
+        row("tcp_flags_log_level", "nolog", Level(|to| &mut to.tcp_flags_log_level)),
+        row("smurf_log_level", "nolog", Level(|to| &mut to.smurf_log_level)),
+        row("nf_conntrack_max", "262144", Setting(|to| &mut to.nf_conntrack_max)),
+        row(
+            "nf_conntrack_tcp_timeout_established",
+            "432000",
+            Setting(|to| &mut to.nf_conntrack_tcp_timeout_established),
+        ),
+        row("nf_conntrack_tcp_timeout_syn_recv", "60", Setting(|to| &mut to.nf_conntrack_tcp_timeout_syn_recv)),
+        row("protection_synflood_rate", "200", Number(|to| &mut to.protection_synflood_rate)),
+        row("protection_synflood_burst", "1000", Number(|to| &mut to.protection_synflood_burst)),
         // read by the reference and used by nothing
-        row("protection_limit", "", |_, value, _| put(&mut 0, integer(value))),
-        row("nf_conntrack_helpers", "", |to, value, _| {
-            let (known, fault) = list(value, |name| {
-                let known = helpers::find(&name.to_ascii_lowercase());
-                known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
-            });
-            to.nf_conntrack_helpers = known;
-            fault.map_or(Ok(()), Err)
-        }),
+        row("protection_limit", "", Unused),
+        row("nf_conntrack_helpers", "", Helpers(|to| &mut to.nf_conntrack_helpers)),
     ];
 
     fn lines(&mut self) -> &mut Lines {
@@ -126,27 +86,19 @@ impl Options for HostOptions {
 impl Options for GuestOptions {
     const KIND: FileKind = FileKind::Guest;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", |to, value, _| put(&mut to.enable, boolean(value))),
-        row("dhcp", "1", |to, value, _| put(&mut to.dhcp, boolean(value))),
-        row("ndp", "1", |to, value, _| put(&mut to.ndp, boolean(value))),
-        row("radv", "0", |to, value, _| put(&mut to.radv, boolean(value))),
-        row("macfilter", "1", |to, value, _| put(&mut to.macfilter, boolean(value))),
-        row("ipfilter", "0", |to, value, _| put(&mut to.ipfilter, boolean(value))),
-        row("ips", "0", |to, value, _| put(&mut to.ips, boolean(value))),
-        row("log_level_in", "nolog", |to, value, _| put(&mut to.log_level_in, level(value))),
-        row("log_level_out", "nolog", |to, value, _| put(&mut to.log_level_out, level(value))),
-        row("policy_in", "DROP", |to, value, _| put(&mut to.policy_in, policy(value))),
-        row("policy_out", "ACCEPT", |to, value, _| put(&mut to.policy_out, policy(value))),
-        row("ips_queues", "0", |to, value, _| put(&mut to.ips_queues, queues(value))),
-        row("layer2_protocols", "", |to, value, databases| {
-            let (known, fault) = list(value, |name| {
-                let known = databases.ethertype(name).and_then(Token::new);
-                known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
-            });
-            // whoever lists protocols wants a filter, even if none of them is known
-            to.layer2_protocols = Some(known);
-            fault.map_or(Ok(()), Err)
-        }),
+        row("enable", "0", Boolean(|to| &mut to.enable)),
+        row("dhcp", "1", Boolean(|to| &mut to.dhcp)),
+        row("ndp", "1", Boolean(|to| &mut to.ndp)),
+        row("radv", "0", Boolean(|to| &mut to.radv)),
+        row("macfilter", "1", Boolean(|to| &mut to.macfilter)),
+        row("ipfilter", "0", Boolean(|to| &mut to.ipfilter)),
+        row("ips", "0", Boolean(|to| &mut to.ips)),
+        row("log_level_in", "nolog", Level(|to| &mut to.log_level_in)),
+        row("log_level_out", "nolog", Level(|to| &mut to.log_level_out)),
+        row("policy_in", "DROP", Policy(|to| &mut to.policy_in)),
+        row("policy_out", "ACCEPT", Policy(|to| &mut to.policy_out)),
+        row("ips_queues", "0", Queues(|to| &mut to.ips_queues)),
+        row("layer2_protocols", "", Ethertypes(|to| &mut to.layer2_protocols)),
     ];
 
     fn lines(&mut self) -> &mut Lines {
@@ -157,12 +109,9 @@ impl Options for GuestOptions {
 impl Options for VnetOptions {
     const KIND: FileKind = FileKind::Vnet;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", |to, value, _| put(&mut to.enable, boolean(value))),
-        row("policy_forward", "ACCEPT", |to, value, _| {
-            let known = policy(value).filter(|known| *known != Verdict::Reject);
-            put(&mut to.policy_forward, known)
-        }),
-        row("log_level_forward", "nolog", |to, value, _| put(&mut to.log_level_forward, level(value))),
+        row("enable", "0", Boolean(|to| &mut to.enable)),
+        row("policy_forward", "ACCEPT", ForwardPolicy(|to| &mut to.policy_forward)),
+        row("log_level_forward", "nolog", Level(|to| &mut to.log_level_forward)),
     ];
 
     fn lines(&mut self) -> &mut Lines {
@@ -170,11 +119,23 @@ impl Options for VnetOptions {
     }
 }
 
-/// The options of a kind of file: each key, with its default as a file would spell it (nothing where it has none).
+/// An option of a kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownOption {
+    /// Its key.
+    pub key: &'static str,
+    /// Its default as a file would spell it; empty where it has none.
+    pub default: &'static str,
+    /// What may be written, in words.
+    pub valid: &'static str,
+}
+
+/// The options of a kind of file.
 #[must_use]
-pub fn known(kind: FileKind) -> Vec<(&'static str, &'static str)> {
-    fn all<O: Options>() -> Vec<(&'static str, &'static str)> {
-        O::ROWS.iter().map(|row| (row.key, row.default)).collect()
+pub fn known(kind: FileKind) -> Vec<KnownOption> {
+    fn all<O: Options>() -> Vec<KnownOption> {
+        let known = |row: &Row<O>| KnownOption { key: row.key, default: row.default, valid: row.value.valid() };
+        O::ROWS.iter().map(known).collect()
     }
     match kind {
         FileKind::Cluster => all::<ClusterOptions>(),
@@ -184,25 +145,24 @@ pub fn known(kind: FileKind) -> Vec<(&'static str, &'static str)> {
     }
 }
 
-/// The known items of a comma list, each by its name; the first unknown one is the fault.
-fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<Fault>) {
-    let (mut known, mut fault) = (Vec::new(), None);
-    for name in value.split(',') {
-        match find(name.trim()) {
-            Ok(item) => known.push(item),
-            Err((text, sought)) => fault = fault.or(Some(Fault::Item(text, sought))),
-        }
-    }
-    (known, fault)
+/// A line of `[OPTIONS]`.
+struct Assignment<'a> {
+    key: &'a str,
+    /// Without a comment behind a blank; `None` if no colon alone stands between key and value, as in `enable = 1`.
+    value: Option<&'a str>,
 }
 
-/// `key: value` with nothing between the key and the colon, perhaps with a comment behind a blank.
-fn key_and_value(text: &str) -> Option<(&str, &str)> {
-    let (key, value) = text.split_once(':')?;
-    let word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with([' ', '\t']));
-    let value = comment.map_or(value, |(at, _)| &value[..at]);
-    word.then(|| (key, value.trim()))
+impl<'a> Assignment<'a> {
+    /// `None` if the line does not begin with a word.
+    fn parse(text: &'a str) -> Option<Self> {
+        let end = text.bytes().position(|byte| !byte.is_ascii_alphanumeric() && byte != b'_').unwrap_or(text.len());
+        let (key, rest) = text.split_at(end);
+        let value = rest.strip_prefix(':').map(|value| {
+            let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with([' ', '\t']));
+            comment.map_or(value, |(at, _)| &value[..at]).trim()
+        });
+        (!key.is_empty()).then_some(Assignment { key, value })
+    }
 }
 
 /// What counts for an option whose value cannot be parsed: of policies and filters the stricter value, not the default.
@@ -248,31 +208,64 @@ type Outcome = Result<(&'static str, Option<Report>), (Option<&'static str>, Rep
 fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> Outcome {
     let text = || format!("can't parse option '{}'", shown(line.text));
     let unparsable = |word: &str, sought| Report::line(file, line.number, text()).at(line.span(word), sought);
-    let (key, value) = key_and_value(line.text).ok_or_else(|| (None, unparsable(line.text, None)))?;
-    let row = O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(key));
-    let row = row.ok_or_else(|| (None, unparsable(key, Some(Sought::Option(O::KIND)))))?;
-    let word = if value.is_empty() { line.text } else { value };
-    let Err(fault) = (row.set)(options, value, databases) else {
+    let assignment = Assignment::parse(line.text);
+    let row = assignment.as_ref().and_then(|of| O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(of.key)));
+    let (row, value) = match (assignment, row) {
+        (Some(Assignment { key: _, value }), Some(row)) => (row, value),
+        (Some(Assignment { key, value: Some(_) }), None) => {
+            return Err((None, unparsable(key, Some(Sought::Option(O::KIND)))));
+        }
+        (_, None) | (None, _) => {
+            return Err((None, unparsable(line.text, Some(Sought::OptionLine(O::KIND)))));
+        }
+    };
+    let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
+    let result = value.map_or(Err(Fault::Unparsable), |value| row.value.read(options, value, databases));
+    let Err(fault) = result else {
         // the reference takes 0 and 1 alone: who goes back to it has to know
-        let only_here = ["yes", "no", "on", "off", "true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        let only_here = ["yes", "no", "on", "off", "true", "false"]
+            .iter()
+            .any(|word| value.is_some_and(|value| value.eq_ignore_ascii_case(word)));
         let warning = only_here.then(|| {
             let mut warning = Report::warning(file, line.number, text()).at(line.span(word), None);
-            warning.marks[0].label = "read as 1 or 0 here: write that".to_string();
+            warning.marks[0].label = "it counts as 0 or 1 here; the official firewall takes 0 and 1 only".to_string();
             warning
         });
         return Ok((row.key, warning));
     };
     let mut report = match fault {
-        Fault::Unparsable => unparsable(word, None),
+        Fault::Unparsable if value.is_none() => unparsable(line.text, Some(Sought::OptionLine(O::KIND))),
+        Fault::Unparsable => unparsable(word, Some(Sought::OptionValue(O::KIND, row.key))),
         Fault::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
     };
-    let strict = stricter(row.key).filter(|strict| (row.set)(options, strict, databases).is_ok());
-    if row.key == ENABLE {
-        report.marks[0].label = "in force: what was before, else 0; write 0 or 1".to_string();
-    } else if let Some(strict) = strict {
-        report.marks[0].label = format!("in force: {}: {strict}", row.key);
-    }
+    let strict = stricter(row.key).filter(|strict| row.value.read(options, strict, databases).is_ok());
+    let is_list = matches!(row.value, Helpers(_) | Ethertypes(_));
+    let label = &mut report.marks[0].label;
+    *label = match strict {
+        _ if row.key == ENABLE => "in force: what was before, else 0".to_string(),
+        Some(strict) => format!("in force: {}: {strict}", row.key),
+        None if is_list => String::new(),
+        None => match options.lines().origin(row.key) {
+            Origin::Line(_, before) => format!("in force: line {before}"),
+            Origin::Made(_) => format!("in force: the default, {}: {}", row.key, row.default),
+        },
+    };
     Err((strict.map(|_| row.key), report))
+}
+
+/// Whether an option of a kind of file takes a value.
+#[must_use]
+pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
+    fn of<O: Options>(key: &str, value: &str) -> bool {
+        let row = O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(key));
+        row.is_some_and(|row| row.value.read(&mut O::default(), value, &Databases::default()).is_ok())
+    }
+    match kind {
+        FileKind::Cluster => of::<ClusterOptions>(key, value),
+        FileKind::Host => of::<HostOptions>(key, value),
+        FileKind::Guest => of::<GuestOptions>(key, value),
+        FileKind::Vnet => of::<VnetOptions>(key, value),
+    }
 }
 
 /// The option that turns a file's rules on.
@@ -280,20 +273,18 @@ const ENABLE: &str = "enable";
 
 /// The error of the line that sets `enable`, if its value cannot be read.
 pub(super) fn unclear_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
-    let mut values = lines.iter().filter_map(|line| key_and_value(line.text).map(|(key, value)| (line, key, value)));
-    let (line, _, value) = values.rfind(|(_, key, _)| key.eq_ignore_ascii_case(ENABLE))?;
-    let clear = match kind {
-        FileKind::Cluster => switch_or_time(value).is_some(),
-        FileKind::Host | FileKind::Guest | FileKind::Vnet => boolean(value).is_some(),
-    };
-    let word = if value.is_empty() { line.text } else { value };
+    let mut values = lines.iter().filter_map(|line| Some((line, Assignment::parse(line.text)?)));
+    let (line, Assignment { key: _, value }) = values.rfind(|(_, of)| of.key.eq_ignore_ascii_case(ENABLE))?;
+    let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
     let report = Report::line(file, line.number, format!("can't parse option '{}'", shown(line.text)));
+    let clear = value.is_some_and(|value| accepts(kind, ENABLE, value));
     (!clear).then(|| report.at(line.span(word), None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Verdict;
 
     fn set_to_default<O: Options + Clone + PartialEq + std::fmt::Debug>() {
         for row in O::ROWS.iter().filter(|row| !row.default.is_empty()) {
@@ -302,7 +293,7 @@ mod tests {
                 continue;
             }
             let mut options = O::default();
-            assert!((row.set)(&mut options, row.default, &Databases::default()).is_ok(), "{}", row.key);
+            assert!(row.value.read(&mut options, row.default, &Databases::default()).is_ok(), "{}", row.key);
             assert_eq!(options, O::default(), "{}", row.key);
         }
     }

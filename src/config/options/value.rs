@@ -1,0 +1,136 @@
+//! How the values of options are read.
+use crate::builtin::databases::Databases;
+use crate::builtin::helpers::{self, Helper};
+use crate::config::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
+use crate::model::{LogRatelimit, Queue, Sought, Token, Verdict, shown};
+
+/// Why a value is bad.
+pub enum Fault {
+    /// It makes no sense.
+    Unparsable,
+    /// What is wrong with an item of a list: the text of the report, and what the item was looked up in.
+    Item(String, Sought),
+}
+
+/// A level of an option: a word in any case, or nothing.
+fn level(value: &str) -> Option<Option<u8>> {
+    if value.is_empty() { Some(None) } else { log_level(&value.to_ascii_lowercase()) }
+}
+
+/// What the kernel's settings take at the most, less what rounding up to 8192 may add.
+const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
+
+/// 0, 1, a time in seconds since 1970, or a word that means 0 or 1.
+pub fn switch_or_time(value: &str) -> Option<u64> {
+    integer(value).or_else(|| boolean(value).map(u64::from))
+}
+
+/// A number for one of the kernel's settings.
+fn setting(value: &str) -> Option<u64> {
+    integer(value).filter(|number| *number <= MOST_SETTING)
+}
+
+/// How the value of an option is read, and where it is put.
+pub enum Value<O> {
+    /// 0 or 1, or a word for one of them.
+    Boolean(fn(&mut O) -> &mut bool),
+    /// 0, 1 or a time.
+    SwitchOrTime(fn(&mut O) -> &mut u64),
+    /// ACCEPT, DROP or REJECT.
+    Policy(fn(&mut O) -> &mut Verdict),
+    /// ACCEPT or DROP.
+    ForwardPolicy(fn(&mut O) -> &mut Verdict),
+    /// A log level.
+    Level(fn(&mut O) -> &mut Option<u8>),
+    /// A number.
+    Number(fn(&mut O) -> &mut u64),
+    /// A number for one of the kernel's settings.
+    Setting(fn(&mut O) -> &mut u64),
+    /// A property string.
+    RateLimit(fn(&mut O) -> &mut LogRatelimit),
+    /// One or several queues of NFQUEUE.
+    Queues(fn(&mut O) -> &mut Queue),
+    /// A list of conntrack helpers.
+    Helpers(fn(&mut O) -> &mut Vec<&'static Helper>),
+    /// A list of ethertypes.
+    Ethertypes(fn(&mut O) -> &mut Option<Vec<Token>>),
+    /// A number that the reference reads and nothing uses.
+    Unused,
+}
+
+use Value::{
+    Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,
+    Unused,
+};
+
+impl<O> Value<O> {
+    /// Reads a value.
+    pub fn read(&self, to: &mut O, value: &str, databases: &Databases) -> Result<(), Fault> {
+        fn put<T>(field: &mut T, value: Option<T>) -> Result<(), Fault> {
+            *field = value.ok_or(Fault::Unparsable)?;
+            Ok(())
+        }
+        match self {
+            Boolean(field) => put(field(to), boolean(value)),
+            SwitchOrTime(field) => put(field(to), switch_or_time(value)),
+            Policy(field) => put(field(to), policy(value)),
+            ForwardPolicy(field) => put(field(to), policy(value).filter(|known| *known != Verdict::Reject)),
+            Level(field) => put(field(to), level(value)),
+            Number(field) => put(field(to), integer(value)),
+            Setting(field) => put(field(to), setting(value)),
+            RateLimit(field) => put(field(to), log_ratelimit(&value.to_ascii_lowercase())),
+            Queues(field) => put(field(to), queues(value)),
+            // the default is an empty list
+            Helpers(field) if value.is_empty() => {
+                field(to).clear();
+                Ok(())
+            }
+            Helpers(field) => {
+                let (known, fault) = list(value, |name| {
+                    let known = helpers::find(&name.to_ascii_lowercase());
+                    known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
+                });
+                *field(to) = known;
+                fault.map_or(Ok(()), Err)
+            }
+            Ethertypes(field) => {
+                let (known, fault) = list(value, |name| {
+                    let known = databases.ethertype(name).and_then(Token::new);
+                    known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
+                });
+                // whoever lists protocols wants a filter, even if none of them is known
+                *field(to) = Some(known);
+                fault.map_or(Ok(()), Err)
+            }
+            Unused => put(&mut 0, integer(value)),
+        }
+    }
+
+    /// What may be written.
+    pub fn valid(&self) -> &'static str {
+        match self {
+            Boolean(_) => "0 or 1",
+            SwitchOrTime(_) => "0 or 1, or a time in seconds since 1970",
+            Policy(_) => "ACCEPT, DROP or REJECT",
+            ForwardPolicy(_) => "ACCEPT or DROP",
+            Level(_) => "emerg, alert, crit, err, warning, notice, info, debug or nolog",
+            Number(_) | Setting(_) | Unused => "a number",
+            RateLimit(_) => "enable=1,rate=N/second,burst=N, with minute, hour or day in place of second",
+            Queues(_) => "a queue N, or queues N:M",
+            Helpers(_) => "a list such as ftp,tftp",
+            Ethertypes(_) => "a list such as IPv4,ARP",
+        }
+    }
+}
+
+/// The known items of a comma list, each by its name; the first unknown one is the fault.
+fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<Fault>) {
+    let (mut known, mut fault) = (Vec::new(), None);
+    for name in value.split(',') {
+        match find(name.trim()) {
+            Ok(item) => known.push(item),
+            Err((text, sought)) => fault = fault.or(Some(Fault::Item(text, sought))),
+        }
+    }
+    (known, fault)
+}
