@@ -4,49 +4,57 @@ use crate::model::guest::{GuestDevice, INNER_LINK};
 use crate::model::{Direction, Encapsulation};
 use crate::system::frames::{Carrier, Frames};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// For how long a frame counts after it was seen, in seconds.
-const LASTING: u64 = 300;
-/// How often interfaces are looked at again that had such frames, in seconds.
-const AGAIN: u64 = 60;
+/// For how long frames are received at a time, in seconds: the socket costs each packet of the node some percent.
+const WINDOW: u64 = 10;
 
 /// The frames that were seen lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CarriedFrames {
+    /// From the beginning of one time of receiving to the next, in seconds.
+    interval: u64,
     socket: Option<Frames>,
     /// When each was seen last.
     seen: BTreeMap<Carried, u64>,
-    /// When all interfaces were looked at last.
+    /// When frames of all interfaces began to be received last.
     resumed: u64,
 }
 
 impl CarriedFrames {
+    /// Nothing is seen yet. Frames are received for some seconds in each `interval`.
+    pub fn new(interval: Duration) -> Self {
+        CarriedFrames { interval: interval.as_secs(), socket: None, seen: BTreeMap::new(), resumed: 0 }
+    }
+
     /// The frames of these devices until `now`, in seconds since 1970. Without any devices nothing is received.
     pub fn current(&mut self, devices: &[GuestDevice], now: u64) -> Vec<Carried> {
         self.look(devices, now);
-        self.seen.retain(|_, last| now.saturating_sub(*last) < LASTING);
+        let lasting = 2 * self.interval.max(WINDOW);
+        self.seen.retain(|_, last| now.saturating_sub(*last) < lasting);
         self.seen.keys().copied().collect()
     }
 
     fn look(&mut self, devices: &[GuestDevice], now: u64) {
         let socket = self.socket.take().filter(|_| !devices.is_empty());
-        let due = now.saturating_sub(self.resumed) >= AGAIN;
-        let socket = match socket {
-            // without CAP_NET_RAW such frames are not seen
-            None if devices.is_empty() || !due => None,
-            None => Frames::open().ok(),
-            Some(socket) => Some(socket),
+        let due = now.saturating_sub(self.resumed) >= self.interval;
+        let Some(mut socket) = socket else {
+            if due && !devices.is_empty() {
+                // without CAP_NET_RAW such frames are not seen
+                self.socket = Frames::open().ok();
+                self.resumed = now;
+            }
+            return;
         };
-        if due {
-            self.resumed = now;
-        }
-        let Some(mut socket) = socket else { return };
         let device = |name: &str| device_of(name, devices);
         let taken = socket.take(|name| device(name).is_some());
         let resumed = if due { socket.resume() } else { Ok(()) };
         // a failed socket is opened again later
         let Ok(frames) = taken else { return };
-        self.socket = resumed.ok().map(|()| socket);
+        if due {
+            self.resumed = now;
+        }
+        self.socket = resumed.ok().filter(|()| now.saturating_sub(self.resumed) < WINDOW).map(|()| socket);
         for (name, carrier) in frames {
             if let Some((device, direction)) = device(&name) {
                 let encapsulation = match carrier {

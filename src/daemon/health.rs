@@ -7,6 +7,7 @@ use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation};
 use crate::system::netlink::Ports;
+use std::time::Duration;
 
 /// The tables of the nftables backend: family and name.
 const BACKEND_TABLES: [(&str, &str); 2] = [("inet", "proxmox-firewall"), ("bridge", "proxmox-firewall-guests")];
@@ -55,7 +56,7 @@ fn nat(chain: &BaseChain) -> Vec<NftNat> {
 }
 
 /// The findings of the daemon.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     nftables: Nftables,
     ports: Option<Ports>,
@@ -68,6 +69,19 @@ pub struct Health {
 }
 
 impl Health {
+    /// Nothing is found yet. What costs more is looked for once per `full_reading`.
+    pub fn new(full_reading: Duration) -> Self {
+        Health {
+            nftables: Nftables::default(),
+            ports: None,
+            bridge_filtering: BridgeFiltering::default(),
+            carried: CarriedFrames::new(full_reading),
+            scope: None,
+            evidence: Evidence::default(),
+            standings: Standings::default(),
+        }
+    }
+
     /// The settings by which iptables filters bridged packets.
     pub fn bridge_filtering(&mut self) -> &mut BridgeFiltering {
         &mut self.bridge_filtering

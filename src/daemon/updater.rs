@@ -105,7 +105,7 @@ impl Updater {
             trials: Trials::new(&setup.root),
             cutter: Cutter::new(setup.cut_connections),
             hand_over: HandOver::default(),
-            health: Health::default(),
+            health: Health::new(setup.full_reading),
             enforcer: Enforcer::Nobody,
             settings: None,
             setup,

@@ -9,6 +9,7 @@ use pve_firewall::model::BackendKind;
 use pve_firewall::system::root::Root;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 fn check(variant: Variant) {
     let (netns, dir) = (Netns::new("pvefw-well"), tempfile::tempdir().unwrap());
@@ -18,7 +19,7 @@ fn check(variant: Variant) {
     netns.run(|| {
         let root = Root::new(Some(dir.path().into()));
         let mut backend = Backend::new(BackendKind::Iptables, &root, VariantChoice::Only(variant), 2);
-        let mut health = Health::default();
+        let mut health = Health::new(Duration::from_secs(300));
         let mut enabled = 0;
         for (now, case) in (1..).zip(&cases) {
             let compiled = backend.compile(&from_folder(&case.join("pve")), facts());
