@@ -234,7 +234,7 @@ fn bridge_filtering_that_cannot_be_switched_on_is_found() {
 #[test]
 fn a_kernel_without_br_netfilter_is_found() {
     let hidden = "mount -t tmpfs none /proc/sys/net/bridge && exec \"$@\"";
-    let mut site = Site::started_by(&format!("exec unshare -m sh -c '{hidden}' sh \"$@\""), &[], &[(GUEST100, ON)]);
+    let mut site = Site::ill(&format!("exec unshare -m sh -c '{hidden}' sh \"$@\""), &[(GUEST100, ON)]);
     // as if the module was not there
     site.bed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
     for (family, tool) in [(V4, "iptables"), (Family::V6, "ip6tables")] {

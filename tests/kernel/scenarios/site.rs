@@ -4,7 +4,7 @@ use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
 use crate::testbed::{Bed, DEVICES, NODE};
 use crate::wait::{OutputInTime, WaitInTime};
-pub use crate::wait::{PATIENCE, until};
+pub use crate::wait::{PATIENCE, until, until_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -151,7 +151,10 @@ impl Site {
 
     /// Waits until the rules are live, and nothing is found that makes them ineffective.
     fn settle(&self) {
-        until("the configuration to be live", || (self.status(&[]).0 == "Status: enabled/running\n").then_some(()));
+        until_ok("the configuration to be live", || {
+            let status = self.status(&[]).0;
+            if status == "Status: enabled/running\n" { Ok(()) } else { Err(status) }
+        });
     }
 
     /// The output and the exit status of `status`.
