@@ -9,6 +9,9 @@ use std::time::Duration;
 /// For how long frames are received at a time, in seconds: the socket costs each packet of the node some percent.
 const WINDOW: u64 = 10;
 
+/// For how long a frame counts at least after it was seen, in seconds.
+const LASTING: u64 = 300;
+
 /// The frames that were seen lately.
 #[derive(Debug)]
 pub struct CarriedFrames {
@@ -30,7 +33,7 @@ impl CarriedFrames {
     /// The frames of these devices until `now`, in seconds since 1970. Without any devices nothing is received.
     pub fn current(&mut self, devices: &[GuestDevice], now: u64) -> Vec<Carried> {
         self.look(devices, now);
-        let lasting = 2 * self.interval.max(WINDOW);
+        let lasting = (2 * self.interval).max(LASTING);
         self.seen.retain(|_, last| now.saturating_sub(*last) < lasting);
         self.seen.keys().copied().collect()
     }

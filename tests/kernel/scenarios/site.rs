@@ -115,9 +115,14 @@ impl Site {
     /// Waits for a cycle that begins from now on.
     pub fn cycle(&self) {
         for _ in 0..2 {
-            let before = self.last_update();
-            until("a cycle", || (self.last_update() != before).then_some(()));
+            self.next_update();
         }
+    }
+
+    /// Waits for the end of another update.
+    pub fn next_update(&self) {
+        let before = self.last_update();
+        until("another update", || (self.last_update() != before).then_some(()));
     }
 
     /// The messages in the system log.

@@ -16,6 +16,8 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, guest)]);
     let probe = || Probe::tcp(Outside, VM100, V4, 23);
     let with = |change: &str, part: &str, text: &str, site: &mut Site| {
+        // a change of the configuration, or a restoration that is not verified yet, would be the reason for the update
+        site.next_update();
         site.all(Fate::Dropped, [probe()]);
         site.bed.node.exec(change);
         let line = format!("another program has changed our rules, which are restored: {part}: ");
@@ -23,8 +25,7 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
         site.until_well();
         site.all(Fate::Dropped, [probe()]);
     };
-    // a change of the configuration at the same time would be the reason for the update
-    site.cycle();
+    site.next_update();
     for (change, part, text) in [
         ("iptables-legacy -w -F tap100i0-IN", "iptables filter", "the chain tap100i0-IN was flushed"),
         ("iptables-legacy -w -I PVEFW-FORWARD -j ACCEPT", "iptables filter", "the chain PVEFW-FORWARD was changed"),
