@@ -192,6 +192,8 @@ fn an_xtables_lock_held_by_others_only_delays() {
         let mut command = node.command(&["start", "--foreground"]);
         // the xtables lock in this mount namespace only
         let mut child = command.env("XTABLES_LOCKFILE", &lock).spawn().unwrap();
+        // another table of the first update must not be the one that waits for the lock
+        until("the first update", || node.status().map(drop));
         node.until_live(SSH);
         let taken = Flock::lock(file, FlockArg::LockExclusive).unwrap();
         let began = Instant::now();
