@@ -3,7 +3,8 @@ use crate::nft_trees;
 use pve_firewall::model::guest::GuestDevice;
 use pve_firewall::model::{CtState, Family, MacAddr, TcpFlags};
 use pve_firewall::nftables::ruleset::{Rejection, Ruleset};
-use pve_firewall::nftables::simulate::{Question, Verdict, simulate};
+use pve_firewall::nftables::simulate::{Verdict, simulate};
+use pve_firewall::simulate::Sent;
 use pve_firewall::simulate::{Cast, End, Frame, GuestPort, Layer, Packet};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,15 +213,11 @@ impl Scene {
         }
         let targets = self.targets(from, to, &packet, vlan);
         let (mut seen, mut replies) = (Vec::new(), BTreeSet::new());
+        let broadcasts = BTreeSet::from([Ipv4Addr::new(10, 0, 0, 255)]);
         for name in targets {
-            let question = Question {
-                ruleset: rules,
-                packet: &packet,
-                from: source.clone(),
-                to: self.ends[&name].0.clone(),
-                broadcasts: BTreeSet::from([Ipv4Addr::new(10, 0, 0, 255)]),
-            };
-            match simulate(&question).verdict {
+            let to = self.ends[&name].0.clone();
+            let sent = Sent { packet: &packet, from: source.clone(), to, broadcasts: &broadcasts };
+            match simulate(rules, &sent).verdict {
                 Verdict::Accept => seen.push(name),
                 Verdict::Drop => {}
                 Verdict::Reject(with) => {

@@ -16,24 +16,8 @@ pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Tables, Walk};
 
 use crate::iptables::ruleset::{CtState, Ruleset};
+use crate::simulate::Sent;
 use eval::Situation;
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
-/// A packet to simulate with a ruleset.
-#[derive(Clone, Debug)]
-pub struct Question<'a> {
-    /// The compiled rules.
-    pub ruleset: &'a Ruleset,
-    /// The packet.
-    pub packet: &'a Packet,
-    /// Its source.
-    pub from: End,
-    /// Its destination.
-    pub to: End,
-    /// The broadcast addresses of the node's networks, without 255.255.255.255 and 0.0.0.0.
-    pub broadcasts: BTreeSet<Ipv4Addr>,
-}
 
 /// The result: the path of the packet, up to the hook that refused it.
 #[derive(Debug)]
@@ -65,21 +49,15 @@ impl<'a> Answer<'a> {
 
 /// Simulates a packet on its path.
 #[must_use]
-pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
+pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
+    let Sent { packet, from, to, broadcasts } = sent;
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
-    let (mut mark, mut state) = (0, question.packet.state);
-    for hop in path_between(&question.from, &question.to) {
-        let mut at = Situation {
-            ruleset: question.ruleset,
-            packet: question.packet,
-            broadcasts: &question.broadcasts,
-            hop: &hop,
-            state,
-            mark,
-        };
+    let (mut mark, mut state) = (0, packet.state);
+    for hop in path_between(from, to) {
+        let mut at = Situation { ruleset, packet, broadcasts, hop: &hop, state, mark };
         let mut walks = Vec::new();
-        for tables in Tables::at(&hop, question.packet.layer) {
-            let walk = walk::walk(tables, question.ruleset, &mut at);
+        for tables in Tables::at(&hop, packet.layer) {
+            let walk = walk::walk(tables, ruleset, &mut at);
             answer.verdict = walk.verdict;
             walks.push(walk);
             if answer.verdict != Verdict::Accept {
@@ -87,7 +65,7 @@ pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
             }
         }
         mark = at.mark;
-        if state == Some(CtState::New) && question.packet.is_its_own_answer() {
+        if state == Some(CtState::New) && packet.is_its_own_answer() {
             state = Some(CtState::Established);
         }
         answer.hops.push(Passage { hop, walks });

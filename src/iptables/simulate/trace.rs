@@ -1,6 +1,6 @@
 //! The answer in the form that both simulators share.
 use super::eval::{AnyRule, Verdict};
-use super::{Answer, Layer, Passage, Question, Step, Walk, simulate};
+use super::{Answer, Layer, Passage, Step, Walk, simulate};
 use crate::iptables::ruleset::{Ruleset, Target};
 use crate::model;
 use crate::simulate::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};
@@ -8,8 +8,7 @@ use crate::simulate::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRul
 /// The verdict on a packet, and the rule that decided.
 #[must_use]
 pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
-    let question = question(ruleset, sent);
-    let answer = simulate(&question);
+    let answer = simulate(ruleset, sent);
     let origin = answer.decision().map(|decision| decision.cause.rule.origin().clone());
     Decided { verdict: verdict(answer.verdict), origin }
 }
@@ -17,8 +16,7 @@ pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
 /// Everything that a packet meets.
 #[must_use]
 pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
-    let question = question(ruleset, sent);
-    let answer = simulate(&question);
+    let answer = simulate(ruleset, sent);
     let decision = answer.decision().map(|decision| TracedDecision {
         cause: rule(&decision.cause),
         rule: rule(&decision.rule),
@@ -35,11 +33,6 @@ pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
         hops: answer.hops.iter().map(hop).collect(),
         notes: notes(ruleset, sent, &answer),
     }
-}
-
-fn question<'a>(ruleset: &'a Ruleset, sent: &Sent<'a>) -> Question<'a> {
-    let Sent { packet, from, to, broadcasts } = sent;
-    Question { ruleset, packet, from: from.clone(), to: to.clone(), broadcasts: (*broadcasts).clone() }
 }
 
 fn verdict(verdict: Verdict) -> model::Verdict {

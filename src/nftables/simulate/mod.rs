@@ -16,25 +16,8 @@ pub use walk::{Decision, Step, Walk};
 
 use crate::model::CtState;
 use crate::nftables::ruleset::Ruleset;
-use crate::simulate::{End, Packet};
+use crate::simulate::Sent;
 use eval::Situation;
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
-/// A packet to simulate with a ruleset.
-#[derive(Clone, Debug)]
-pub struct Question<'a> {
-    /// The compiled rules.
-    pub ruleset: &'a Ruleset,
-    /// The packet.
-    pub packet: &'a Packet,
-    /// Its source.
-    pub from: End,
-    /// Its destination.
-    pub to: End,
-    /// The broadcast addresses of the node's networks, without 255.255.255.255 and 0.0.0.0.
-    pub broadcasts: BTreeSet<Ipv4Addr>,
-}
 
 /// The result: what the packet met, up to where it was refused.
 #[derive(Debug)]
@@ -55,17 +38,12 @@ impl<'a> Answer<'a> {
 
 /// Follows a packet through the node.
 #[must_use]
-pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
+pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
+    let Sent { packet, from, to, broadcasts } = sent;
     let mut answer = Answer { verdict: Verdict::Accept, walks: Vec::new() };
-    let mut state = question.packet.state;
-    for at in hooks(&question.from, &question.to, question.packet.layer) {
-        let situation = Situation {
-            ruleset: question.ruleset,
-            packet: question.packet,
-            broadcasts: &question.broadcasts,
-            at: &at,
-            state,
-        };
+    let mut state = packet.state;
+    for at in hooks(from, to, packet.layer) {
+        let situation = Situation { ruleset, packet, broadcasts, at: &at, state };
         for chain in situation.base_chains() {
             let walk = walk::walk(&situation, chain);
             answer.verdict = walk.verdict;
@@ -74,7 +52,7 @@ pub fn simulate<'a>(question: &Question<'a>) -> Answer<'a> {
                 return answer;
             }
         }
-        if state == Some(CtState::New) && question.packet.is_its_own_answer() {
+        if state == Some(CtState::New) && packet.is_its_own_answer() {
             state = Some(CtState::Established);
         }
     }

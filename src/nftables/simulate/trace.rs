@@ -1,5 +1,5 @@
 //! The answer in the form that both simulators share.
-use super::{Answer, At, Question, Step, Verdict, Walk, simulate};
+use super::{Answer, At, Step, Verdict, Walk, simulate};
 use crate::model;
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::ruleset::{Action, Hook, Rejection, Rule, Ruleset};
@@ -8,8 +8,7 @@ use crate::simulate::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRul
 /// The verdict on a packet, and the rule that decided.
 #[must_use]
 pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
-    let question = question(ruleset, sent);
-    let answer = simulate(&question);
+    let answer = simulate(ruleset, sent);
     let origin = answer.decision().map(|decision| decision.cause().rule.origin.clone());
     Decided { verdict: verdict(answer.verdict), origin }
 }
@@ -17,8 +16,7 @@ pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
 /// Everything that a packet meets.
 #[must_use]
 pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
-    let question = question(ruleset, sent);
-    let answer = simulate(&question);
+    let answer = simulate(ruleset, sent);
     let decision = answer.decision().map(|decision| {
         let cause = decision.cause();
         let outside = decision.callers.iter().take_while(|caller| !std::ptr::eq(caller.rule, cause.rule));
@@ -39,11 +37,6 @@ pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
         hops: answer.walks.iter().map(hop).collect(),
         notes: notes(ruleset, &answer),
     }
-}
-
-fn question<'a>(ruleset: &'a Ruleset, sent: &Sent<'a>) -> Question<'a> {
-    let Sent { packet, from, to, broadcasts } = sent;
-    Question { ruleset, packet, from: from.clone(), to: to.clone(), broadcasts: (*broadcasts).clone() }
 }
 
 fn verdict(verdict: Verdict) -> model::Verdict {

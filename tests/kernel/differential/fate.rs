@@ -5,16 +5,17 @@ use crate::random::pools;
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{self, DEVICES, Place};
 use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
-use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Question, Verdict, simulate};
+use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Verdict, simulate};
+use pve_firewall::simulate::Sent;
 use std::net::IpAddr;
 
 /// Simulates a probe.
-pub fn ask<'a>(ruleset: &'a Ruleset, probe: &'a Probe) -> Answer<'a> {
-    question(ruleset, &probe.packet, probe.from.end(), probe.to.end())
+pub fn ask<'a>(ruleset: &'a Ruleset, probe: &Probe) -> Answer<'a> {
+    send(ruleset, &probe.packet, probe.from.end(), probe.to.end())
 }
 
-fn question<'a>(ruleset: &'a Ruleset, packet: &'a Packet, from: End, to: End) -> Answer<'a> {
-    simulate(&Question { ruleset, packet, from, to, broadcasts: testbed::broadcasts() })
+fn send<'a>(ruleset: &'a Ruleset, packet: &Packet, from: End, to: End) -> Answer<'a> {
+    simulate(ruleset, &Sent { packet, from, to, broadcasts: &testbed::broadcasts() })
 }
 
 /// Whether the kernel's result is the expected one.
@@ -64,7 +65,7 @@ fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejec
 fn is_accepted(ruleset: &Ruleset, probe: &Probe, with: RejectWith, to: Place, bridge: usize) -> bool {
     let packet = returned(&probe.packet, with, to);
     let behind = End::Port { bridge: format!("vmbr{bridge}"), port: "eno".to_string() };
-    question(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
+    send(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
 }
 
 /// The reply as a packet.
