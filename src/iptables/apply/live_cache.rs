@@ -4,8 +4,7 @@
 //! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
 //! of the same size, is detected only then.
 use super::commands::{Tool, Variant};
-use super::others::{self, Fresh};
-use super::read::{self, Content};
+use super::read::{self, Content, Fresh};
 use super::variants::Variants;
 use crate::iptables::plan::{Action, Live, Part, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
@@ -81,20 +80,19 @@ impl LiveCache {
     }
 
     /// Takes in what was read when the variant of a tool was selected.
-    pub fn take_in(&mut self, tool: Tool, fresh: Fresh) {
+    pub fn take_in(&mut self, fresh: Fresh) {
         let mut read = Vec::new();
-        match (fresh.content, tool) {
-            (Content::Bridge(bridge), _) => {
+        match fresh.content {
+            Content::Bridge(bridge) => {
                 self.live.bridge = Ok(Arc::new(bridge));
                 read.push(Part::Bridge);
             }
-            (Content::Tables(tables), Tool::Iptables(family)) => {
+            Content::Tables(family, tables) => {
                 for (name, table) in tables {
                     *self.live.table_mut(name, family) = Ok(Arc::new(table));
                     read.push(Part::Table(name, family));
                 }
             }
-            (Content::Tables(_), Tool::Ebtables) => {}
         }
         read.iter().for_each(|part| self.look_for_edits(*part));
         self.evidence.extend(fresh.evidence.into_iter().filter(|(part, _)| read.contains(part)));
@@ -224,5 +222,5 @@ fn summary(part: Part, variants: &Variants) -> Option<Summary> {
     };
     // sets have one variant only
     let variant = tool.map_or(Some(Variant::Legacy), |tool| Some(variants.commands(tool).ok()?.variant))?;
-    others::summary(part, variant).ok()
+    read::summary(part, variant).ok()
 }

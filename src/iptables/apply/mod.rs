@@ -122,8 +122,8 @@ impl Firewall {
     /// The live state of our rules; changes nothing. A part that cannot be read has the error. Parts that are unchanged
     /// according to the kernel are not read again.
     pub fn live(&mut self) -> Live {
-        for (tool, fresh) in self.tools.variants.choose(self.tools.limit) {
-            self.known.take_in(tool, fresh);
+        for fresh in self.tools.variants.choose(self.tools.limit) {
+            self.known.take_in(fresh);
         }
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }

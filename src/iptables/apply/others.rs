@@ -2,8 +2,7 @@
 //! again while it cannot be read or when the kernel reports a change.
 use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
-use super::read;
-use crate::iptables::names::is_own_set;
+use super::read::{self, Fresh};
 use crate::iptables::plan::{Part, TableName};
 use crate::iptables::ruleset::Family;
 use crate::system::netfilter::{self, Summary};
@@ -33,13 +32,6 @@ pub(super) struct Read {
     /// The summaries, taken before it was read.
     evidence: BTreeMap<Part, Summary>,
     at: Instant,
-}
-
-/// What was read, with the summaries taken before: where the kernel had none, it may have changed since.
-#[derive(Debug)]
-pub(super) struct Fresh {
-    pub content: read::Content,
-    pub evidence: BTreeMap<Part, Summary>,
 }
 
 impl Read {
@@ -115,22 +107,9 @@ impl Read {
 /// # Errors
 /// When the kernel cannot be queried.
 fn summaries(tool: Tool, variant: Variant) -> anyhow::Result<BTreeMap<Part, Summary>> {
-    let asked = parts(tool).into_iter().map(|part| (part, summary(part, variant)));
+    let asked = parts(tool).into_iter().map(|part| (part, read::summary(part, variant)));
     let there = asked.filter(|(_, summary)| !summary.as_ref().is_err_and(netfilter::is_absent));
     there.map(|(part, summary)| Ok((part, summary?))).collect()
-}
-
-/// The summary of a table of a variant.
-///
-/// # Errors
-/// When the kernel has no such table, or cannot be queried.
-pub(super) fn summary(part: Part, variant: Variant) -> anyhow::Result<Summary> {
-    match (variant, part) {
-        (_, Part::Sets) => netfilter::sets(is_own_set),
-        (Variant::Nft, _) => netfilter::nftables(),
-        (Variant::Legacy, Part::Bridge) => netfilter::ebtables("filter"),
-        (Variant::Legacy, Part::Table(table, family)) => netfilter::iptables(table.as_str(), family == Family::V6),
-    }
 }
 
 fn parts(tool: Tool) -> Vec<Part> {

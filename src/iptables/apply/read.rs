@@ -1,9 +1,13 @@
-//! Reads the live state with the save tools.
+//! Reads the live state with the save tools, and the kernel's summaries of it.
 use super::commands::{Commands, Tool, Variant};
+use crate::iptables::names::is_own_set;
 use crate::iptables::plan::{
-    LiveBridge, LiveSets, LiveTable, Readable, TableName, TableParser, read_bridge, read_sets,
+    LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, TableParser, read_bridge, read_sets,
 };
+use crate::model::Family;
+use crate::system::netfilter::{self, Summary};
 use crate::system::tools;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +38,7 @@ pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     /// The tables of iptables or ip6tables.
-    Tables(Vec<(TableName, LiveTable)>),
+    Tables(Family, Vec<(TableName, LiveTable)>),
     /// The table of ebtables.
     Bridge(LiveBridge),
 }
@@ -43,24 +47,42 @@ impl Content {
     /// Whether chains of ours are in it.
     pub fn has_ours(&self) -> bool {
         match self {
-            Content::Tables(tables) => tables.iter().any(|(_, table)| !table.is_bare()),
+            Content::Tables(_, tables) => tables.iter().any(|(_, table)| !table.is_bare()),
             Content::Bridge(bridge) => !bridge.table.is_bare(),
         }
     }
 }
 
+/// What was read, with the summaries taken before: where the kernel had none, it may have changed since.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub content: Content,
+    pub evidence: BTreeMap<Part, Summary>,
+}
+
 /// What a variant of a tool holds, or why it does not work. A second table that cannot be read is left out if the first one has
 /// chains of ours.
 pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<Content> {
-    if tool == Tool::Ebtables {
-        return bridge(commands, limit).map(Content::Bridge);
-    }
+    let Tool::Iptables(family) = tool else { return bridge(commands, limit).map(Content::Bridge) };
     let filter = table(TableName::Filter, commands, limit)?;
     let raw = match table(TableName::Raw, commands, limit) {
         Err(_) if !filter.is_bare() => None,
         raw => Some((TableName::Raw, raw?)),
     };
-    Ok(Content::Tables([(TableName::Filter, filter)].into_iter().chain(raw).collect()))
+    Ok(Content::Tables(family, [(TableName::Filter, filter)].into_iter().chain(raw).collect()))
+}
+
+/// The summary of a part in a variant; the sets have no variants.
+///
+/// # Errors
+/// When the kernel has no such table, or cannot be queried.
+pub(super) fn summary(part: Part, variant: Variant) -> anyhow::Result<Summary> {
+    match (variant, part) {
+        (_, Part::Sets) => netfilter::sets(is_own_set),
+        (Variant::Nft, _) => netfilter::nftables(),
+        (Variant::Legacy, Part::Bridge) => netfilter::ebtables("filter"),
+        (Variant::Legacy, Part::Table(table, family)) => netfilter::iptables(table.as_str(), family == Family::V6),
+    }
 }
 
 fn shared(error: impl Display) -> Arc<str> {

@@ -1,7 +1,8 @@
 //! Selects the variant of iptables, ip6tables and ebtables, and knows those that are not in use.
 use super::commands::{Commands, Tool, Variant};
-use super::others::{Fresh, Holds, Read};
+use super::others::{Holds, Read};
 use super::outcome::UpdateError;
+use super::read::Fresh;
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;
@@ -89,7 +90,7 @@ impl Variants {
     }
 
     /// Selects the variant of each tool that has none yet; returns what these hold.
-    pub(super) fn choose(&mut self, limit: Duration) -> Vec<(Tool, Fresh)> {
+    pub(super) fn choose(&mut self, limit: Duration) -> Vec<Fresh> {
         let choice = self.choice;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
         let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
@@ -104,7 +105,7 @@ impl Variants {
             self.others.retain(|other| other.tool != tool);
             let (mut candidates, mut contents): (Vec<Read>, Vec<Option<Fresh>>) = candidates.into_iter().unzip();
             let chosen = self.choose_among(&candidates, tool).map(|at| {
-                read.extend(contents.remove(at).map(|fresh| (tool, fresh)));
+                read.extend(contents.remove(at));
                 candidates.remove(at).commands
             });
             self.used[tool.index()] = Some(chosen);
