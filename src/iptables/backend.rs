@@ -11,6 +11,7 @@ use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
 use crate::model::{Direction, Family, Origin};
+use crate::parallel;
 use crate::paths::TreeFile;
 use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
@@ -26,6 +27,7 @@ pub struct Iptables {
     cache: ConfigCache,
     compiler: Compiler,
     firewall: Firewall,
+    threads: usize,
     offline: bool,
 }
 
@@ -37,6 +39,7 @@ impl Iptables {
             cache: ConfigCache::new(threads),
             compiler: Compiler::new(threads),
             firewall: Firewall::new(root, variant),
+            threads,
             offline: false,
         }
     }
@@ -55,9 +58,18 @@ impl Iptables {
     /// keep them.
     pub fn compile(&mut self, tree: &Tree, mut facts: Facts) -> (Arc<Configuration>, Compiled) {
         facts.live_devices = live_devices(tree, || self.live());
-        let configuration = self.cache.read(tree, &facts);
-        let compiled = self.compiler.compile_configuration(&configuration, &facts);
-        (configuration, compiled)
+        let Iptables { cache, compiler, firewall, threads, offline } = self;
+        let compile = || {
+            let configuration = cache.read(tree, &facts);
+            let compiled = compiler.compile_configuration(&configuration, &facts);
+            (configuration, compiled)
+        };
+        let look_ahead = || {
+            if !*offline {
+                firewall.look_ahead();
+            }
+        };
+        parallel::both(*threads, look_ahead, compile).1
     }
 
     /// Whether the rules of both families are live.

@@ -33,13 +33,15 @@ pub(super) struct LiveCache {
     next: Instant,
     /// The remaining parts of a full reading.
     unread: BTreeSet<Part>,
+    /// The summaries for the next call, if they were taken before it.
+    ahead: Option<BTreeMap<Part, Summary>>,
 }
 
 impl LiveCache {
     /// An empty cache with a full reading at least once per `interval`.
     pub fn nothing(interval: Duration) -> Self {
         let (live, evidence, bodies, unread) = (Live::empty(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        LiveCache { live, evidence, bodies, interval, next: Instant::now() + interval, unread }
+        LiveCache { live, evidence, bodies, interval, next: Instant::now() + interval, unread, ahead: None }
     }
 
     /// Sets the maximum time between two full readings.
@@ -115,11 +117,20 @@ impl LiveCache {
         !self.unread.is_empty() || Instant::now() >= self.next
     }
 
+    /// Takes the summaries for the next call. What others change until then is noticed by the call after it.
+    pub fn look_ahead(&mut self, variants: &Variants) {
+        self.ahead = (!self.evidence.is_empty()).then(|| summaries(variants));
+    }
+
     /// Whether the live state is unchanged according to the kernel's summaries. If a full reading is due, it also reads and
     /// compares one part, so that updates never wait for all parts.
     pub fn holds(&mut self, variants: &Variants, limit: Duration) -> bool {
-        let now = summaries(variants);
+        let now = self.summaries(variants);
         self.moved(&now).is_empty() && (!self.is_due() || self.read_on(now, variants, limit))
+    }
+
+    fn summaries(&mut self, variants: &Variants) -> BTreeMap<Part, Summary> {
+        self.ahead.take().unwrap_or_else(|| summaries(variants))
     }
 
     fn moved(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
@@ -129,7 +140,7 @@ impl LiveCache {
 
     /// The live state; unchanged parts are not read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
-        let now = summaries(variants);
+        let now = self.summaries(variants);
         let moved = self.moved(&now);
         if moved.len() == Part::ALL.len() {
             self.next = Instant::now() + self.interval;
