@@ -47,6 +47,22 @@ fn live_changes_are_detected_in_the_next_update() {
     }
 }
 
+/// What others change after the kernel was asked ahead of an update is restored by the one that follows.
+#[test]
+fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_update() {
+    for variant in VARIANTS {
+        let mut host = trusting(variant);
+        let before = host.everything();
+        let Host { netns, firewall, .. } = &mut host;
+        netns.run(|| firewall.look_ahead());
+        host.netns.exec(&shell(variant, "IPT -F tap100i0-IN; ipset flush PVEFW-100-friends-v4"));
+        let noticed = host.update(&node(&[100, 101])).changed;
+        assert!(!noticed, "{variant}: the summaries were taken before the change");
+        assert!(host.update(&node(&[100, 101])).changed, "{variant}");
+        assert_eq!(host.everything(), before);
+    }
+}
+
 /// Replacing a rule is a transaction in nftables, but does not change the summary of a legacy table if the size is the same.
 #[test]
 fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
