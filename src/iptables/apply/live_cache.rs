@@ -12,7 +12,7 @@ use crate::model::Family;
 use crate::system::netfilter::Summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread::{ScopedJoinHandle, scope};
+use std::thread::{self, scope};
 use std::time::{Duration, Instant};
 
 /// The delay of a full reading after our own changes.
@@ -192,12 +192,17 @@ impl LiveCache {
 /// Reads the stale parts of the live state in parallel, in the variants in use.
 fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn(Part) -> bool) {
     scope(|threads| {
-        let tables = Family::ALL.into_iter().flat_map(|family| TableName::ALL.map(|name| (name, family)));
-        let tables: Vec<_> = tables
-            .filter(|(name, family)| stale(Part::Table(*name, *family)))
-            .map(|(name, family)| {
-                let read = move || read::table(name, variants.commands(Tool::Iptables(family))?, limit);
-                (name, family, threads.spawn(read))
+        let runs = Family::ALL.into_iter().flat_map(|family| {
+            let stale = TableName::ALL.into_iter().filter(|name| stale(Part::Table(*name, family))).collect::<Vec<_>>();
+            // one run of the legacy tool reads one table
+            let size = if variants.uses_nftables(family) { TableName::ALL.len() } else { 1 };
+            stale.chunks(size).map(|names| (family, names.to_vec())).collect::<Vec<_>>()
+        });
+        let tables: Vec<_> = runs
+            .map(|(family, names)| {
+                let (of, tool) = (names.clone(), variants.commands(Tool::Iptables(family)));
+                let read = move || tool.map(|commands| read::tables(&names, commands, limit));
+                (family, of, threads.spawn(read))
             })
             .collect();
         let bridge =
@@ -205,18 +210,22 @@ fn refresh(live: &mut Live, variants: &Variants, limit: Duration, stale: impl Fn
         if stale(Part::Sets) {
             live.sets = read::sets(limit).map(Arc::new);
         }
-        for (name, family, thread) in tables {
-            *live.table_mut(name, family) = joined(thread);
+        for (family, names, thread) in tables {
+            match joined(thread.join()) {
+                Ok(read) => {
+                    read.into_iter().for_each(|(name, table)| *live.table_mut(name, family) = table.map(Arc::new))
+                }
+                Err(error) => names.into_iter().for_each(|name| *live.table_mut(name, family) = Err(error.clone())),
+            }
         }
         if let Some(thread) = bridge {
-            live.bridge = joined(thread);
+            live.bridge = joined(thread.join()).map(Arc::new);
         }
     });
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, Readable<T>>) -> Readable<Arc<T>> {
-    let read = thread.join().unwrap_or_else(|_| Err("reading it caused a panic; this is a bug in this program".into()));
-    read.map(Arc::new)
+fn joined<T>(read: thread::Result<Readable<T>>) -> Readable<T> {
+    read.unwrap_or_else(|_| Err("reading it caused a panic; this is a bug in this program".into()))
 }
 
 /// The current summaries of all parts.

@@ -16,6 +16,40 @@ use std::time::Duration;
 pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> Readable<LiveTable> {
     let mut parser = TableParser::new(table);
     tools::lines(&commands.save, &["-t", table.as_str()], limit, |line| parser.line(line)).map_err(shared)?;
+    finished(parser, commands)
+}
+
+/// Reads tables of a family, all in one run of iptables-nft-save: it fetches the rules of all tables whatever it is asked for.
+/// After one that cannot be read, iptables-legacy-save is not run again.
+pub(super) fn tables(
+    names: &[TableName],
+    commands: &Commands,
+    limit: Duration,
+) -> Vec<(TableName, Readable<LiveTable>)> {
+    let alone = |name: TableName| (name, table(name, commands, limit));
+    if commands.variant == Variant::Legacy || names.len() < 2 {
+        let mut read = Vec::new();
+        for name in names {
+            read.push(alone(*name));
+            if read.last().is_some_and(|(_, table)| table.is_err()) {
+                break;
+            }
+        }
+        return read;
+    }
+    let mut parsers: Vec<TableParser> = names.iter().copied().map(TableParser::new).collect();
+    let read = tools::lines(&commands.save, &[], limit, |line| parsers.iter_mut().for_each(|parser| parser.line(line)));
+    let read = read.map_err(shared);
+    let parsed = |(name, parser): (&TableName, TableParser)| match &read {
+        Err(error) => (*name, Err(error.clone())),
+        // a table that has never been used is printed only if it is asked for
+        Ok(()) if !parser.has_begun() => alone(*name),
+        Ok(()) => (*name, finished(parser, commands)),
+    };
+    names.iter().zip(parsers).map(parsed).collect()
+}
+
+fn finished(parser: TableParser, commands: &Commands) -> Readable<LiveTable> {
     parser.end().map_err(|error| format!("'{}': {error}", commands.save).into())
 }
 
@@ -64,12 +98,14 @@ pub(super) struct Fresh {
 /// chains of ours.
 pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<Content> {
     let Tool::Iptables(family) = tool else { return bridge(commands, limit).map(Content::Bridge) };
-    let filter = table(TableName::Filter, commands, limit)?;
-    let raw = match table(TableName::Raw, commands, limit) {
-        Err(_) if !filter.is_bare() => None,
-        raw => Some((TableName::Raw, raw?)),
-    };
-    Ok(Content::Tables(family, [(TableName::Filter, filter)].into_iter().chain(raw).collect()))
+    let mut read: Vec<(TableName, LiveTable)> = Vec::new();
+    for (name, table) in tables(&TableName::ALL, commands, limit) {
+        match table {
+            Err(_) if read.iter().any(|(_, table)| !table.is_bare()) => {}
+            table => read.push((name, table?)),
+        }
+    }
+    Ok(Content::Tables(family, read))
 }
 
 /// The summary of a part in a variant; the sets have no variants.

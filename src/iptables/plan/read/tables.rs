@@ -21,6 +21,7 @@ pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable>
 /// Parses the same line by line, because the text of a large table takes megabytes.
 pub struct TableParser {
     table: TableName,
+    begun: bool,
     inside: bool,
     live: LiveTable,
 }
@@ -29,13 +30,14 @@ impl TableParser {
     /// Nothing is parsed yet.
     #[must_use]
     pub fn new(table: TableName) -> Self {
-        TableParser { table, inside: false, live: LiveTable::default() }
+        TableParser { table, begun: false, inside: false, live: LiveTable::default() }
     }
 
     /// Parses one line, without its end.
     pub fn line(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix('*') {
             self.inside = name.trim_end() == self.table.as_str();
+            self.begun |= self.inside;
         } else if !self.inside {
         } else if let Some(chain) = line.strip_prefix(':') {
             let (name, rest) = split_name(chain);
@@ -47,6 +49,12 @@ impl TableParser {
         } else if line.trim_end() == "COMMIT" {
             self.inside = false;
         }
+    }
+
+    /// Whether the table was in the lines.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// What was parsed.
