@@ -184,7 +184,10 @@ impl Backend {
     #[must_use]
     pub fn scope(compiled: &Compiled) -> Scope {
         match &compiled.rules {
-            Rules::Iptables(ruleset) => Iptables::scope(ruleset, compiled.handled.host),
+            Rules::Iptables(ruleset) => Scope {
+                inspected: compiled.configuration.inspected_guests(),
+                ..Iptables::scope(ruleset, compiled.handled.host)
+            },
             Rules::Nftables(_) => Scope::default(),
         }
     }

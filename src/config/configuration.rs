@@ -62,6 +62,17 @@ impl Configuration {
     pub fn local_network(&self) -> (&str, bool) {
         (self.cluster.local_network.text(), self.cluster.own_local_network)
     }
+
+    /// The guests with rules whose accepted packets an IPS inspects (`ips: 1`), each with the first and the last queue.
+    #[must_use]
+    pub fn inspected_guests(&self) -> BTreeMap<u32, (u16, u16)> {
+        let queues = |guest: &GuestConfig| match &guest.files {
+            GuestFiles::Read { firewall, .. } if firewall.options.ips => Some(firewall.options.ips_queues.range()),
+            _ => None,
+        };
+        let filtered = self.guests.iter().filter(|guest| guest.filtered_devices() > 0);
+        filtered.filter_map(|guest| Some((guest.listed.vmid, queues(guest)?))).collect()
+    }
 }
 
 /// A guest of this node.

@@ -90,7 +90,7 @@ impl Health {
     /// Judges again. `now` is in seconds since 1970.
     pub fn examine(&mut self, backend: &mut Backend, compiled: &Compiled, enforcer: Enforcer, now: u64) {
         let scope = self.scope_of(compiled, enforcer);
-        let mut evidence = self.collect(backend);
+        let mut evidence = self.collect(backend, !scope.inspected.is_empty());
         let filters = matches!(enforcer, Enforcer::Iptables | Enforcer::IptablesInstead);
         let carried = self.carried.current(if filters { &scope.devices } else { &[] }, now);
         evidence.carried = carried.into_iter().filter(|one| Backend::lets_past(compiled, *one)).collect();
@@ -117,7 +117,8 @@ impl Health {
         }
     }
 
-    fn collect(&mut self, backend: &mut Backend) -> Evidence {
+    /// `inspects`: whether an IPS inspects packets to guests.
+    fn collect(&mut self, backend: &mut Backend, inspects: bool) -> Evidence {
         self.nftables.refresh();
         let [v4, v6] = self.bridge_filtering.read();
         let ports = self.ports.take().map_or_else(Ports::open, Ok).and_then(|mut ports| {
@@ -134,6 +135,9 @@ impl Health {
             (self.ports, evidence.attached) = (Some(ports), current);
         } else {
             evidence.attached.clone_from(&self.evidence.attached);
+        }
+        if inspects {
+            evidence.queues = netfilter::read_queues();
         }
         if evidence.translates() {
             evidence.networks = addresses::networks();

@@ -44,7 +44,7 @@ fn program(table: &str) -> &str {
 }
 
 /// All kinds of findings.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "accepted-before",
     "dropped-behind",
     "nat-without-zone",
@@ -53,6 +53,7 @@ pub const KINDS: [&str; 13] = [
     "no-physdev",
     "not-on-firewall-bridge",
     "carried-past",
+    "not-inspected",
     "both-backends",
     "backend-absent",
     "other-variant",
@@ -76,6 +77,7 @@ impl Finding {
             Finding::NoPhysdev { .. } => "no-physdev",
             Finding::NotOnFirewallBridge { .. } => "not-on-firewall-bridge",
             Finding::CarriedPast(_) => "carried-past",
+            Finding::NotInspected { .. } => "not-inspected",
             Finding::BothBackends { .. } => "both-backends",
             Finding::BackendAbsent { .. } => "backend-absent",
             Finding::OtherVariant { .. } => "other-variant",
@@ -97,6 +99,7 @@ impl Finding {
             | Finding::NatWithoutZone { .. }
             | Finding::PastTheNode { .. }
             | Finding::CarriedPast(_)
+            | Finding::NotInspected { .. }
             | Finding::BothBackends { .. }
             | Finding::BackendAbsent { instead: true }
             | Finding::OtherVariant { .. }
@@ -123,6 +126,10 @@ impl Finding {
             Finding::PastTheNode { .. } => (true, Guests::new()),
             Finding::NotOnFirewallBridge { device, .. } | Finding::CarriedPast(Carried { device, .. }) => {
                 (false, [device.vmid].into())
+            }
+            Finding::NotInspected { queues, .. } => {
+                let guests = scope.inspected.iter().filter(|(_, of_guest)| *of_guest == queues);
+                (false, guests.map(|(vmid, _)| *vmid).collect())
             }
             Finding::BothBackends { .. }
             | Finding::BackendAbsent { .. }
@@ -174,6 +181,10 @@ impl Finding {
                 let way = if *direction == Direction::In { "to" } else { "from" };
                 format!("packets {way} {device} in frames with {} are not filtered by iptables", encapsulation.name())
             }
+            Finding::NotInspected { unread, .. } => format!(
+                "ips is 1, but no program reads {}: accepted packets pass without inspection",
+                queue_list(unread)
+            ),
             Finding::BothBackends { tables } => {
                 format!("the tables of the nftables backend filter, too: {}", tables.join(", "))
             }
@@ -228,6 +239,10 @@ impl Finding {
                 let trunk = if encapsulation.is_tag() { ", unless the device is a trunk: then set trunks= for it" } else { "" };
                 format!("add --strict-layer2 to START_OPTIONS in /etc/default/pve-firewall, which drops them{trunk}")
             }
+            Finding::NotInspected { unread, .. } => format!(
+                "start the IPS on {}, such as with NFQUEUE in /etc/default/suricata, or set ips_queues to the queues that it reads",
+                queue_list(unread)
+            ),
             Finding::BothBackends { tables } => {
                 let delete: Vec<_> = tables.iter().map(|table| format!("nft delete table {table}")).collect();
                 format!("see that proxmox-firewall is running and removes them, or '{}'", delete.join("; "))
@@ -243,6 +258,13 @@ impl Finding {
             }
         }
     }
+}
+
+/// `queue 0`, or `queues 0, 2:3`
+fn queue_list(ranges: &[(u16, u16)]) -> String {
+    let range = |(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}:{last}") };
+    let one = matches!(ranges, [(first, last)] if first == last);
+    format!("queue{} {}", if one { "" } else { "s" }, ranges.iter().map(range).collect::<Vec<_>>().join(", "))
 }
 
 /// What to do about a chain that drops what our rules accept.

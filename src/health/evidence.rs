@@ -3,7 +3,7 @@ use super::foreign::Foreign;
 use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Family, PerFamily};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the configuration wants to be filtered.
@@ -13,6 +13,8 @@ pub struct Scope {
     pub host: bool,
     /// The guests' devices with rules.
     pub devices: Vec<GuestDevice>,
+    /// The guests whose accepted packets an IPS inspects (`ips: 1`), each with the first and the last queue.
+    pub inspected: BTreeMap<u32, (u16, u16)>,
     /// Whose rules are to be live.
     pub enforcer: Enforcer,
 }
@@ -122,6 +124,8 @@ pub struct Evidence {
     pub attached: Arc<BTreeMap<String, Option<String>>>,
     /// Frames that carry IP packets past iptables, seen lately.
     pub carried: Vec<Carried>,
+    /// The queues (NFQUEUE) that programs read; empty if no guest needs one.
+    pub queues: BTreeSet<u16>,
     /// The addresses of the node with their networks, by interface.
     pub networks: Vec<(String, IpNet)>,
 }

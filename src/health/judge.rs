@@ -56,9 +56,25 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
         found.extend(of_table.into_iter().take(MOST));
     }
     found.extend(of_nft(evidence, scope));
+    found.extend(not_inspected(&evidence.queues, scope));
     if !scope.devices.is_empty() {
         of_bridges(evidence, scope, found);
     }
+}
+
+/// The queues of guests that no program reads: the rules bypass these, and accept.
+fn not_inspected(read: &BTreeSet<u16>, scope: &Scope) -> impl Iterator<Item = Finding> {
+    let wanted: BTreeSet<(u16, u16)> = scope.inspected.values().copied().collect();
+    wanted.into_iter().filter_map(|queues| {
+        let mut unread: Vec<(u16, u16)> = Vec::new();
+        for queue in (queues.0..=queues.1).filter(|queue| !read.contains(queue)) {
+            match unread.last_mut() {
+                Some((_, last)) if *last + 1 == queue => *last = queue,
+                _ => unread.push((queue, queue)),
+            }
+        }
+        (!unread.is_empty()).then_some(Finding::NotInspected { queues, unread })
+    })
 }
 
 fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
@@ -272,7 +288,8 @@ mod tests {
     }
 
     fn scope() -> Scope {
-        Scope { host: true, devices: vec![device("tap100i0"), device("veth200i1")], enforcer: Enforcer::Iptables }
+        let devices = vec![device("tap100i0"), device("veth200i1")];
+        Scope { host: true, devices, enforcer: Enforcer::Iptables, ..Scope::default() }
     }
 
     fn healthy() -> Evidence {
@@ -405,6 +422,15 @@ mod tests {
             with(&|evidence| evidence.stray = vec!["iptables-nft".into()]),
             [Finding::OtherVariant { tool: "iptables-nft".into() }]
         );
+        let inspected = Scope { inspected: [(100, (0, 3)), (200, (7, 7))].into(), ..scope() };
+        let read = |queues: &[u16]| Evidence { queues: queues.iter().copied().collect(), ..healthy() };
+        let of = |queues, unread: &[(u16, u16)]| Finding::NotInspected { queues, unread: unread.into() };
+        assert_eq!(judge(&read(&[]), &inspected), [of((0, 3), &[(0, 3)]), of((7, 7), &[(7, 7)])]);
+        let partly = judge(&read(&[1, 7, 9]), &inspected);
+        assert_eq!(partly, [of((0, 3), &[(0, 0), (2, 3)])]);
+        assert!(partly[0].text().contains("no program reads queues 0, 2:3:"), "{}", partly[0].text());
+        assert_eq!(partly[0].affected(&healthy(), &inspected).guests, [100].into());
+        assert_eq!(judge(&read(&[0, 1, 2, 3, 7]), &inspected), []);
         let tables = vec!["inet proxmox-firewall".to_string()];
         let both = with(&|evidence| evidence.backend_tables.clone_from(&tables));
         assert_eq!(both, [Finding::BothBackends { tables }]);

@@ -78,6 +78,13 @@ pub enum Finding {
     },
     /// Frames from or to a device carry IP packets that iptables does not see.
     CarriedPast(Carried),
+    /// No program reads queues that packets to guests with `ips: 1` are sent to, so that these pass without inspection.
+    NotInspected {
+        /// The first and the last queue of these guests.
+        queues: (u16, u16),
+        /// The first and the last of those that no program reads, in order.
+        unread: Vec<(u16, u16)>,
+    },
     /// Rules of both backends are live.
     BothBackends {
         /// The tables of the other backend.

@@ -10,3 +10,15 @@ pub enum Queue {
     /// `--queue-balance`, first and last.
     Balance(u16, u16),
 }
+
+impl Queue {
+    /// The first and the last queue.
+    #[must_use]
+    pub fn range(self) -> (u16, u16) {
+        match self {
+            Queue::Default => (0, 0),
+            Queue::Number(number) => (number, number),
+            Queue::Balance(first, last) => (first, last),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::standard::{
 };
 use super::{GuestInput, Part, Shared, filters, policy_message};
 use crate::builtin::databases::Databases;
-use crate::model::{Direction, Family, Interface, Queue, Verdict};
+use crate::model::{Direction, Family, Interface, Verdict};
 use crate::nftables::names::guest_chain;
 use crate::nftables::ruleset::{Action, Match};
 use crate::node::Device;
@@ -50,11 +50,7 @@ impl Making<'_> {
     fn incoming(&self, part: &mut Part) {
         let GuestInput { vmid, guest, devices: _ } = self.input;
         let options = &guest.options;
-        let queues = options.ips.then_some(match options.ips_queues {
-            Queue::Default => (0, 0),
-            Queue::Number(number) => (number, number),
-            Queue::Balance(first, last) => (first, last),
-        });
+        let queues = options.ips.then(|| options.ips_queues.range());
         let accept = queues.map_or(Action::Accept, |(first, last)| Action::Queue(first, last));
         let mut chain = Builder::new(guest_chain(*vmid, Direction::In), &self.shared.limit);
         if queues.is_some() {

@@ -5,11 +5,13 @@
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
 mod nftables;
+mod queues;
 mod sets;
 mod xtables;
 
 pub use self::base_chains::{BaseChain, NatRule, base_chains, has_table, legacy_tables, nat_rules};
 pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
+pub use queues::read_queues;
 pub use sets::sets;
 pub use xtables::{ebtables, iptables, rules};
 

@@ -1,5 +1,5 @@
 //! Suricata on the queue of a guest with `ips: 1`.
-use super::site::{GUEST100, Program, Site, until};
+use super::site::{GUEST100, ON, Program, Site, until};
 use crate::testbed::Place::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
@@ -39,15 +39,24 @@ fn suricata(site: &Site) -> (Program, PathBuf) {
 
 #[test]
 fn suricata_inspects_accepted_packets() {
-    let mut site = Site::new(&[(GUEST100, GUEST)]);
+    let mut site = Site::new(&[(GUEST100, ON)]);
+    site.write(GUEST100, GUEST);
     let mut number = 30_000;
     let mut udp = |port| {
         number += 1;
         Probe::udp(Outside, VM100, Family::V4, port).ports(number, port)
     };
     // without an IPS the queue is bypassed
+    let text = "ips is 1, but no program reads queue 0: accepted packets pass without inspection";
+    let warning = site.until_warned(text);
+    assert_eq!(
+        (&warning["kind"], &warning["affected"]["guests"]),
+        (&"not-inspected".into(), &serde_json::json!([100]))
+    );
+    assert_eq!(site.status(&["--exit-code"]).1, 1);
     site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
     let (program, alerts) = suricata(&site);
+    site.until_well();
     let read = || fs::read_to_string(&alerts).unwrap_or_default();
     until("the first packet that Suricata passes", || {
         (site.arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
@@ -58,5 +67,12 @@ fn suricata_inspects_accepted_packets() {
     let alerts = read();
     assert!(alerts.contains("unwanted") && !alerts.contains("refused"), "{alerts}");
     program.stop();
+    site.until_warned(text);
     site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
+    // a balanced guest needs a reader of each queue
+    site.write(GUEST100, &GUEST.replace("ips_queues: 0", "ips_queues: 0:2"));
+    site.until_warned("no program reads queues 0:2:");
+    let (_program, _) = suricata(&site);
+    site.until_warned("no program reads queues 1:2:");
+    site.change(&[(GUEST100, ON)]);
 }
