@@ -162,14 +162,7 @@ impl Finding {
             Finding::PastTheNode { table, rule } => {
                 format!("destination NAT leads packets past the rules of the node: {table}: {rule}")
             }
-            Finding::BridgeFilteringOff { family, missing: false } => {
-                format!("guests are not filtered by {}: {} is 0 and cannot be set", tool(*family), setting(*family))
-            }
-            Finding::BridgeFilteringOff { family, missing: true } => format!(
-                "guests are not filtered by {}: the kernel has no {}, so br_netfilter is not loaded",
-                tool(*family),
-                setting(*family)
-            ),
+            Finding::BridgeFilteringOff { family, missing } => bridge_filtering_off(*family, *missing),
             Finding::NoPhysdev { family } => {
                 format!("guests are not filtered by {}: the kernel refuses rules with the match physdev", tool(*family))
             }
@@ -258,6 +251,15 @@ impl Finding {
             }
         }
     }
+}
+
+fn bridge_filtering_off(family: Family, missing: bool) -> String {
+    let (tool, setting) = (tool(family), setting(family));
+    let why = match missing {
+        false => format!("{setting} is 0 and cannot be set"),
+        true => format!("the kernel has no {setting}, so br_netfilter is not loaded"),
+    };
+    format!("guests are not filtered by {tool}: {why}")
 }
 
 /// `queue 0`, or `queues 0, 2:3`
