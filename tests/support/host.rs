@@ -83,10 +83,7 @@ impl Host {
 
     /// The chains and rules of ebtables, as `ebtables-nft-save` prints them.
     pub fn saved_bridge(&self) -> String {
-        match ebtables(self.variant) {
-            Variant::Nft => self.netns.exec("ebtables-nft-save"),
-            Variant::Legacy => as_saved(&self.netns.exec("ebtables-legacy -L")),
-        }
+        saved_bridge(&self.netns, self.variant)
     }
 
     /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that lists them.
@@ -131,6 +128,14 @@ pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     std::fs::write(&file, numbered).unwrap();
     host.netns.exec(&format!("{tool}-{}-restore -w 60 -c <{}", host.variant, file.display()));
     host.counters(tool)
+}
+
+/// The chains and rules of ebtables beside a variant of iptables, as `ebtables-nft-save` prints them.
+pub fn saved_bridge(netns: &Netns, variant: Variant) -> String {
+    match ebtables(variant) {
+        Variant::Nft => netns.exec("ebtables-nft-save"),
+        Variant::Legacy => as_saved(&netns.exec("ebtables-legacy -L")),
+    }
 }
 
 /// What `ebtables-legacy -L` prints, in the form of a save.

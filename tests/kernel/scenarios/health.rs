@@ -1,9 +1,11 @@
 //! Whether the node really filters: for each finding, the packet that passes or is dropped against the rules, the finding, its
 //! remedy, and that it is gone then.
 use super::site::{GUEST100, HOST, ON, Site, until};
+use crate::host::shell;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::{VM100, VM100_NET1};
+use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const V4: Family = Family::V4;
@@ -118,7 +120,7 @@ const CASES: &[Case] = &[
     },
     Case {
         // a frame that reaches the end of a chain with this policy is accepted
-        does: "ebtables-nft -N user; ebtables-nft -I FORWARD -j user",
+        does: "EBT -N user; EBT -I FORWARD -j user",
         packet: || Probe::arp(VM100, Outside).mac(FORGED),
         right: Fate::Dropped,
         wrong: Fate::Arrived,
@@ -127,7 +129,7 @@ const CASES: &[Case] = &[
         node: false,
         guests: &[100],
         exit: 1,
-        remedy: "ebtables-nft -P user RETURN",
+        remedy: "EBT -P user RETURN",
     },
     Case {
         does: "ip link set tap100i0 master vmbr0; bridge fdb replace bc:24:11:00:64:00 dev tap100i0 master static",
@@ -169,7 +171,7 @@ fn check(which: impl Fn(&Case) -> bool) {
     for case in cases {
         site.all(case.right, [(case.packet)()]);
         site.until_well();
-        site.bed.node.exec(case.does);
+        site.bed.node.exec(&shell(Variant::Legacy, case.does));
         site.all(case.wrong, [(case.packet)()]);
         let warning = site.until_warned(case.text);
         assert_eq!(warning["kind"], case.kind, "{warning:#}");
@@ -180,7 +182,7 @@ fn check(which: impl Fn(&Case) -> bool) {
         let (text, status) = site.status(&["--exit-code"]);
         assert!(text.starts_with("Status: enabled/running\nWARNING: ") && text.contains(case.text), "{text}");
         assert_eq!(status, case.exit, "{text}");
-        site.bed.node.exec(case.remedy);
+        site.bed.node.exec(&shell(Variant::Legacy, case.remedy));
         site.until_well();
         site.all(case.right, [(case.packet)()]);
         until("the log", || (site.logged(case.text) == 2).then_some(()));

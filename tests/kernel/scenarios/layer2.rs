@@ -1,8 +1,10 @@
 //! Frames that carry IP packets past iptables: VLAN and priority tags, QinQ, PPPoE, LLC and SNAP.
 use super::site::{CLUSTER, GUEST100, GUEST200, Site, conf, until};
+use crate::host::saved_bridge;
 use crate::testbed::Place::Outside;
 use crate::testbed::probe::{Carrier, Fate, Probe};
 use crate::testbed::{CT200, FREE900, Place, VM100};
+use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Family;
 
 const CARRIERS: [Carrier; 6] =
@@ -55,7 +57,7 @@ fn trunks_and_named_protocols_pass_with_strict_layer2() {
     let (path, text) = conf(100, false);
     site.change(&[(&path, &text.replace("firewall=1", "trunks=2;5-9,firewall=1"))]);
     until("the rules of the trunk", || {
-        (!site.bed.node.exec("ebtables-nft-save").contains("tap100i0-IN -p 802_1Q")).then_some(())
+        (!saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-IN -p 802_1Q")).then_some(())
     });
     site.all(Fate::Arrived, both(tags));
     site.all(Fate::Dropped, both(others));
@@ -63,7 +65,7 @@ fn trunks_and_named_protocols_pass_with_strict_layer2() {
     // or layer2_protocols names what it may use
     site.change(&[(&path, &text), (GUEST100, &format!("{CLOSED}layer2_protocols: IPv4,IPv6,ARP,802_1Q\n"))]);
     until("the rules of the guest", || {
-        site.bed.node.exec("ebtables-nft-save").contains("tap100i0-OUT-PROTO -p 802_1Q").then_some(())
+        saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-OUT-PROTO -p 802_1Q").then_some(())
     });
     site.all(Fate::Arrived, both(&tags[..3]));
     site.all(Fate::Dropped, both(others));
@@ -108,7 +110,9 @@ fn frames_that_carry_packets_past_iptables_are_found() {
     site.until_well();
     // without ebtables nothing drops them
     site.write(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n");
-    until("no rules of ebtables", || (!site.bed.node.exec("ebtables-nft-save").contains("tap100i0-IN")).then_some(()));
+    until("no rules of ebtables", || {
+        (!saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-IN")).then_some(())
+    });
     site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Vlan(0)]));
     site.until_warned("packets to tap100i0 in frames with a VLAN tag are not filtered");
     // of a trunk it is as configured

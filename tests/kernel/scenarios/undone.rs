@@ -1,8 +1,10 @@
 //! What other programs do to our chains and sets is undone, and logged with names.
 use super::site::{GUEST100, ON, Site, until};
+use crate::host::shell;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
+use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Family;
 
 const V4: Family = Family::V4;
@@ -19,7 +21,7 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
         // a change of the configuration, or a restoration that is not verified yet, would be the reason for the update
         site.next_update();
         site.all(Fate::Dropped, [probe()]);
-        site.bed.node.exec(change);
+        site.bed.node.exec(&shell(Variant::Legacy, change));
         let line = format!("another program has changed our rules, which are restored: {part}: ");
         until(text, || site.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
         site.until_well();
@@ -35,7 +37,7 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
             "the jump from FORWARD to PVEFW-FORWARD was deleted",
         ),
         ("iptables-legacy -w -N PVEFW-mine", "iptables filter", "the chain PVEFW-mine was created"),
-        ("ebtables-nft -F tap100i0-OUT", "ebtables", "the chain tap100i0-OUT was flushed"),
+        ("EBT -F tap100i0-OUT", "ebtables", "the chain tap100i0-OUT was flushed"),
         ("ipset add PVEFW-100-good-v4 10.0.0.254", "ipset", "the set PVEFW-100-good-v4 was changed"),
         ("ipset create PVEFW-mine hash:net", "ipset", "the set PVEFW-mine was created"),
     ] {
