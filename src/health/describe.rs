@@ -1,6 +1,6 @@
 //! Findings as text: what is wrong, who is affected, and the remedy.
 use super::evidence::{Carried, Evidence, NatSource, Scope};
-use super::judge::guests_behind;
+use super::nat::guests_behind;
 use super::{Finding, Guests};
 use crate::model::{Direction, Family};
 use serde::{Deserialize, Serialize};

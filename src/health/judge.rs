@@ -1,18 +1,14 @@
 //! From evidence to findings.
-use super::evidence::{Enforcer, Evidence, NatSource, NftNat, Scope, TableKind, Tables};
+use super::evidence::{Enforcer, Evidence, Scope, TableKind, Tables};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use super::opening::{Opening, is_established_only, matches_names, openings};
-use super::{Finding, Guests};
+use super::{Finding, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
-use ipnet::IpNet;
 use std::collections::BTreeSet;
 
 /// Maximum number of findings of one table.
 const MOST: usize = 20;
-
-/// Rules of nat that translate the source.
-const SOURCE_NAT: [&str; 3] = ["MASQUERADE", "SNAT", "NETMAP"];
 
 /// All findings, each once.
 #[must_use]
@@ -46,7 +42,7 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
         };
         let mut of_table = of_filters(table, rules, scope);
         if let TableKind::Nat(family) = table.kind {
-            of_table.extend(of_nat(table, rules, family, evidence, scope));
+            of_table.extend(nat::of_table(table, rules, family, evidence, scope));
         }
         // the rules that were kept may say enough
         if rules.too_many && of_table.is_empty() {
@@ -169,108 +165,13 @@ fn dropped_behind(built_in: &BuiltIn) -> Option<Option<String>> {
     built_in.drops.then_some(None)
 }
 
-fn of_nat(table: &Tables, rules: &Foreign, family: Family, evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
-    let before = |hook: &str| rules.built_in.get(hook).map(|chain| chain.before.as_slice()).unwrap_or_default();
-    let all = || before("PREROUTING").iter().chain(before("POSTROUTING")).chain(rules.chains.values().flatten());
-    let mut found = Vec::new();
-    for rule in all() {
-        let (table, text) = (table.name.clone(), rule.text.clone());
-        let net = |option| rule.value(option).and_then(|(net, negated)| Some((parse_net(net)?, negated)));
-        if SOURCE_NAT.contains(&rule.target.as_str()) {
-            let source = match net("-s") {
-                Some((net, false)) => NatSource::Net(net),
-                _ => NatSource::Any,
-            };
-            if !guests_behind(family, source, evidence, scope).is_empty() && !has_zone(family, evidence) {
-                found.push(Finding::NatWithoutZone { table, rule: text });
-            }
-        } else if rule.target == "DNAT" && scope.host {
-            let local = net("-d").is_some_and(|(net, negated)| !negated && net.addr().is_loopback());
-            let to = rule.text.split("--to-destination ").nth(1).and_then(address).map(IpNet::from);
-            if !local && !to.is_some_and(|to| leads_to_guests(to, evidence, scope)) {
-                found.push(Finding::PastTheNode { table, rule: text });
-            }
-        }
-    }
-    found
-}
-
-fn parse_net(text: &str) -> Option<IpNet> {
-    text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
-}
-
-/// The address in `ADDRESS[:PORT]`, `[ADDRESS]:PORT` or a range of addresses.
-fn address(text: &str) -> Option<std::net::IpAddr> {
-    let word = text.split([' ', '-']).next()?;
-    let word = word.strip_prefix('[').map_or(word, |word| word.split(']').next().unwrap_or(word));
-    word.parse().ok().or_else(|| word.split(':').next()?.parse().ok())
-}
-
-/// Whether packets on firewall bridges have a conntrack zone of their own.
-fn has_zone(family: Family, evidence: &Evidence) -> bool {
-    let zoned = |rule: &ForeignRule| {
-        rule.target == "CT"
-            && rule.value("--zone").is_some()
-            && rule.value("-i").is_none_or(|(pattern, negated)| !negated && covers_firewall_bridges(pattern))
-    };
-    let raw = evidence.tables.iter().filter(|table| table.kind == TableKind::Raw(family));
-    raw.filter_map(|table| table.rules.as_ref().ok()).any(|rules| {
-        let hook = rules.built_in.get("PREROUTING");
-        hook.is_some_and(|chain| chain.before.iter().chain(&chain.behind).any(zoned))
-            || rules.chains.values().flatten().any(zoned)
-    })
-}
-
-fn covers_firewall_bridges(pattern: &str) -> bool {
-    pattern.strip_suffix('+').is_some_and(|start| FIREWALL_BRIDGE.starts_with(start))
-}
-
-/// The guests whose firewalled devices are attached to a bridge where the node has an address, and so may be the router of
-/// addresses of this source.
-pub(super) fn guests_behind(family: Family, source: NatSource, evidence: &Evidence, scope: &Scope) -> Guests {
-    let devices = scope.devices.iter().filter(|device| {
-        let Some(Some(bridge)) = evidence.attached.get(&device.outer_link()) else { return false };
-        evidence.networks.iter().any(|(interface, net)| {
-            interface == bridge && family_of(net) == family && !is_link_local(net) && overlaps(net, source)
-        })
-    });
-    devices.map(|device| device.vmid).collect()
-}
-
-fn leads_to_guests(to: IpNet, evidence: &Evidence, scope: &Scope) -> bool {
-    !guests_behind(family_of(&to), NatSource::Net(to), evidence, scope).is_empty()
-}
-
-fn family_of(net: &IpNet) -> Family {
-    if net.addr().is_ipv4() { Family::V4 } else { Family::V6 }
-}
-
-fn is_link_local(net: &IpNet) -> bool {
-    matches!(net, IpNet::V6(net) if net.addr().segments()[0] & 0xffc0 == 0xfe80)
-}
-
-fn overlaps(net: &IpNet, source: NatSource) -> bool {
-    match source {
-        NatSource::Any => true,
-        NatSource::Net(source) => net.contains(&source.network()) || source.contains(&net.network()),
-    }
-}
-
 fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let mut found = Vec::new();
     for chain in evidence.chains.iter().filter(|chain| chain.drops && chain.forwards && !scope.devices.is_empty()) {
         let (table, chain) = (format!("nftables {}", chain.table), chain.chain.clone());
         found.push(Finding::DroppedBehind { table, chain, rule: None });
     }
-    for NftNat { table, chain, source, of } in &evidence.nat {
-        let (table, rule) = (format!("nftables {table}"), format!("a rule of the chain {chain}"));
-        let concerns = |family| !guests_behind(family, *of, evidence, scope).is_empty() && !has_zone(family, evidence);
-        match source {
-            true if Family::ALL.into_iter().any(concerns) => found.push(Finding::NatWithoutZone { table, rule }),
-            false if scope.host => found.push(Finding::PastTheNode { table, rule }),
-            _ => {}
-        }
-    }
+    found.extend(nat::of_nft(evidence, scope));
     found
 }
 

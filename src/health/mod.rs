@@ -5,6 +5,7 @@ mod describe;
 mod evidence;
 mod foreign;
 mod judge;
+mod nat;
 mod opening;
 mod standing;
 
