@@ -1,22 +1,22 @@
 //! The backends, which compile a configuration and make the rules live. An enum and no trait object: there are two.
 //!
 //! The daemon and the commands see this module alone.
+mod rules;
+
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
+pub use rules::Rules;
 
 use crate::config::Configuration;
 use crate::health::{Carried, Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
-use crate::iptables::simulate as iptables;
-use crate::listing::{Count, Difference, Listing};
+use crate::listing::{Difference, Listing};
 use crate::model::{BackendKind, Handled, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
-use crate::nftables::simulate as nftables;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
-use crate::simulate::{Concerns, Decided, Sent, Trace};
 use crate::system::netfilter::BaseChain;
 use crate::system::root::Root;
 use anyhow::Result;
@@ -64,15 +64,6 @@ pub struct Compiled {
     pub localnet: Localnet,
     /// Guests and devices with rules.
     pub handled: Handled,
-}
-
-/// The rules of a backend. Shared with its compiler: an unchanged configuration gives the same value.
-#[derive(Clone, Debug)]
-pub enum Rules {
-    /// For iptables, ip6tables, ipset and ebtables.
-    Iptables(Arc<crate::iptables::ruleset::Ruleset>),
-    /// For nftables.
-    Nftables(Arc<crate::nftables::ruleset::Ruleset>),
 }
 
 impl Backend {
@@ -350,70 +341,6 @@ impl Compiled {
             localnet,
             handled: if enabled { handled } else { Handled::default() },
             configuration,
-        }
-    }
-}
-
-impl Rules {
-    /// No rules, of a backend.
-    #[must_use]
-    pub fn none(kind: BackendKind) -> Self {
-        match kind {
-            BackendKind::Iptables => Rules::Iptables(Arc::default()),
-            BackendKind::Nftables => Rules::Nftables(Arc::default()),
-        }
-    }
-
-    /// Whether they are the same rules.
-    #[must_use]
-    pub fn are(&self, other: &Rules) -> bool {
-        match (self, other) {
-            (Rules::Iptables(one), Rules::Iptables(other)) => Arc::ptr_eq(one, other) || one == other,
-            (Rules::Nftables(one), Rules::Nftables(other)) => Arc::ptr_eq(one, other) || one == other,
-            _ => false,
-        }
-    }
-
-    /// How many chains, rules and sets there are.
-    #[must_use]
-    pub fn count(&self) -> Count {
-        match self {
-            Rules::Iptables(ruleset) => crate::iptables::backend::count(ruleset),
-            Rules::Nftables(ruleset) => crate::nftables::backend::count(ruleset),
-        }
-    }
-
-    /// Whether a packet can have another verdict under other rules, by its endpoints; `None` if none can. In doubt it can.
-    #[must_use]
-    pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
-        match (self, after) {
-            (Rules::Iptables(before), Rules::Iptables(after)) => {
-                let changed = Arc::new(iptables::ChangedRules::new(before, after));
-                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
-            }
-            (Rules::Nftables(before), Rules::Nftables(after)) => {
-                let changed = Arc::new(nftables::ChangedRules::new(before, after));
-                (!changed.is_empty()).then_some(Box::new(move |from, to, layer| changed.concern(from, to, layer)))
-            }
-            _ => Some(Box::new(|_, _, _| Some(Box::new(|_| true)))),
-        }
-    }
-
-    /// The verdict on a packet.
-    #[must_use]
-    pub fn decide(&self, sent: &Sent<'_>) -> Decided {
-        match self {
-            Rules::Iptables(ruleset) => iptables::decide(ruleset, sent),
-            Rules::Nftables(ruleset) => nftables::decide(ruleset, sent),
-        }
-    }
-
-    /// Everything that a packet meets.
-    #[must_use]
-    pub fn trace(&self, sent: &Sent<'_>) -> Trace {
-        match self {
-            Rules::Iptables(ruleset) => iptables::trace(ruleset, sent),
-            Rules::Nftables(ruleset) => nftables::trace(ruleset, sent),
         }
     }
 }
