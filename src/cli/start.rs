@@ -71,7 +71,7 @@ pub(super) fn setup(context: &Context, options: &StartOptions) -> Result<Setup> 
         },
         cut_connections: options.cut_connections,
         full_reading: Duration::from_secs(options.full_reading),
-        anew: (on_disk(program), args),
+        restart: (on_disk(program), args),
     })
 }
 

@@ -61,7 +61,7 @@ impl Orders {
     }
 
     /// Records that the updater has attempted its first update.
-    pub fn tell_updated(&self) {
+    pub fn set_updated(&self) {
         self.updated.store(true, Ordering::SeqCst);
         self.state_changed.wake();
     }
@@ -72,7 +72,7 @@ impl Orders {
     }
 
     /// Records that the updater has ended, also by a panic.
-    pub fn tell_ended(&self) {
+    pub fn set_ended(&self) {
         self.ended.store(true, Ordering::SeqCst);
         self.state_changed.wake();
     }

@@ -13,7 +13,7 @@ const FORCED: Duration = Duration::from_secs(15);
 
 /// What a daemon does with its rules now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum Enforcement {
     /// The compiled rules are made live, or kept up to date.
     Enforce,
     /// The same, until the rules of the other backend are live.
@@ -34,19 +34,19 @@ pub struct HandOver {
 
 impl HandOver {
     /// What to do in a mode.
-    pub fn action(&mut self, mode: Mode, backend: &mut Backend, compiled: &Compiled, root: &Root) -> Action {
+    pub fn enforcement(&mut self, mode: Mode, backend: &mut Backend, compiled: &Compiled, root: &Root) -> Enforcement {
         self.withdrawn &= mode == Mode::Other;
         match (mode, backend.kind()) {
-            (Mode::Off, _) => Action::Remove,
-            (Mode::On, BackendKind::Nftables) if self.is_forced_off(backend, root) => Action::Remove,
-            (Mode::On, _) => Action::Enforce,
-            (Mode::Other, _) if self.withdrawn => Action::Remove,
+            (Mode::Off, _) => Enforcement::Remove,
+            (Mode::On, BackendKind::Nftables) if self.is_forced_off(backend, root) => Enforcement::Remove,
+            (Mode::On, _) => Enforcement::Enforce,
+            (Mode::Other, _) if self.withdrawn => Enforcement::Remove,
             // on a node that never selected nftables, there is nothing to hand over
-            (Mode::Other, BackendKind::Nftables) if !backend.is_live() => Action::Remove,
-            (Mode::Other, _) if !backend.other_enforces(compiled, root) => Action::EnforceUntilOther,
+            (Mode::Other, BackendKind::Nftables) if !backend.is_live() => Enforcement::Remove,
+            (Mode::Other, _) if !backend.other_enforces(compiled, root) => Enforcement::EnforceUntilOther,
             (Mode::Other, _) => {
                 self.withdrawn = true;
-                Action::Remove
+                Enforcement::Remove
             }
         }
     }

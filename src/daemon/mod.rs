@@ -9,11 +9,13 @@ mod hand_over;
 pub mod health;
 pub mod instance;
 pub mod last_good;
+mod live_rules;
 pub mod mode;
 pub mod problems;
 mod schedule;
 pub mod status;
 pub mod trials;
+mod update_lock;
 mod updater;
 
 use crate::backend::VariantChoice;
@@ -36,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use updater::{Ended, Updater};
+use updater::{Exit, Updater};
 
 /// The parameters of the daemon.
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ pub struct Setup {
     /// The maximum time between two full readings of the live rules and the configuration.
     pub full_reading: Duration,
     /// The command line to re-execute this process: the program on disk and its arguments.
-    pub anew: (PathBuf, Vec<OsString>),
+    pub restart: (PathBuf, Vec<OsString>),
 }
 
 /// How long to wait for the updater to end. Its tools have their own timeouts.
@@ -86,9 +88,9 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP])?;
     let log = Log::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
     let pid_file = instance.pid_file();
-    let troubles = pid_file.as_ref().err().map(|error| format!("{error:#}"));
-    for trouble in troubles.iter().chain(&instance.without_lock) {
-        log.write(Severity::Warning, &format!("other commands may not find this daemon: {trouble}"));
+    let problems = pid_file.as_ref().err().map(|error| format!("{error:#}"));
+    for problem in problems.iter().chain(&instance.without_lock) {
+        log.write(Severity::Warning, &format!("other commands may not find this daemon: {problem}"));
     }
     log.write(Severity::Info, "starting server");
     let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, ending: None };
@@ -111,7 +113,7 @@ struct Supervisor {
 
 /// A running updater.
 struct Running {
-    thread: JoinHandle<Ended>,
+    thread: JoinHandle<Exit>,
     orders: Arc<Orders>,
     /// When it was ordered to end.
     ordered: Option<Instant>,
@@ -131,14 +133,14 @@ impl Supervisor {
                 }
             };
             match ended {
-                Some(Ended::Removed) => return,
+                Some(Exit::Removed) => return,
                 // it did not end in time
                 None if self.ending.is_some() => return,
-                Some(Ended::Left) => match self.ending {
+                Some(Exit::Left) => match self.ending {
                     Some(Order::Leave) => return,
                     // a signal to stop has followed: another updater removes the rules
                     Some(_) => {}
-                    None => self.execute_anew(),
+                    None => self.re_execute(),
                 },
                 None => {}
             }
@@ -159,7 +161,7 @@ impl Supervisor {
     }
 
     /// Waits for an updater to end; `None` if it fails or does not end in time.
-    fn supervise(&mut self, mut running: Running) -> Option<Ended> {
+    fn supervise(&mut self, mut running: Running) -> Option<Exit> {
         let interval = systemd::alive_interval();
         loop {
             systemd::alive();
@@ -203,10 +205,10 @@ impl Supervisor {
     }
 
     /// Executes the program on disk, which an upgrade may have replaced, in this process. Returns only on failure.
-    fn execute_anew(&self) {
+    fn re_execute(&self) {
         systemd::reloading();
         self.log.flush(FLUSHING);
-        let (program, args) = &self.setup.anew;
+        let (program, args) = &self.setup.restart;
         let error = process::execute(program, args);
         self.log.write(Severity::Error, &format!("restart failed, continuing as before: {error:#}"));
         systemd::ready();

@@ -112,11 +112,11 @@ impl From<&Report> for Message {
     }
 }
 
-/// The current messages.
+/// The current errors and warnings of all topics.
 #[derive(Default)]
-pub struct Journal(BTreeMap<Topic, Vec<Message>>);
+pub struct Problems(BTreeMap<Topic, Vec<Message>>);
 
-impl Journal {
+impl Problems {
     /// Replaces the messages of a topic, and logs new and resolved ones.
     pub fn set(&mut self, topic: Topic, now: Vec<Message>, log: &Log) {
         let before = self.0.insert(topic, now).unwrap_or_default();
@@ -180,7 +180,7 @@ mod tests {
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         socket.set_nonblocking(true).unwrap();
         let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
-        let mut journal = Journal::default();
+        let mut problems = Problems::default();
         let messages = |texts: &[&str]| -> Vec<Message> {
             texts.iter().map(|text| Message { text: (*text).to_string(), warning: false }).collect()
         };
@@ -191,11 +191,11 @@ mod tests {
             (Topic::Tree, messages(&["b", "c"]), vec!["c", "no longer: a"]),
             (Topic::Kernel, messages(&[]), vec!["no longer: a"]),
         ] {
-            journal.set(topic, now, &log);
+            problems.set(topic, now, &log);
             log.flush(Duration::from_secs(30));
             assert_eq!(received(&socket, usize::MAX), logged);
         }
-        assert_eq!(journal.texts().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(problems.texts().collect::<Vec<_>>(), ["b", "c"]);
     }
 
     #[test]
@@ -217,8 +217,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
-        let faults = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
-        Journal::default().set(Topic::Configuration, faults, &log);
+        let messages = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
+        Problems::default().set(Topic::Configuration, messages, &log);
         let logged = received(&socket, MOST + 1);
         assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all errors");
     }

@@ -35,7 +35,7 @@ pub struct Trials {
     due: Option<Instant>,
     /// The previous trial.
     ended: Option<Trial>,
-    trouble: Option<String>,
+    problem: Option<String>,
 }
 
 impl Trials {
@@ -43,7 +43,7 @@ impl Trials {
     #[must_use]
     pub fn new(root: &Root) -> Self {
         let store = TrialStore::new(root);
-        Trials { store, watch: None, current: None, overlaid: None, due: None, ended: None, trouble: None }
+        Trials { store, watch: None, current: None, overlaid: None, due: None, ended: None, problem: None }
     }
 
     /// The tree to apply, with the files of a trial in place of its own. A tree that is not `certain` is an older one, and
@@ -54,9 +54,9 @@ impl Trials {
             self.watch = self.store.watch().ok();
         }
         match self.look(tree, certain, log) {
-            Ok(()) => self.trouble = None,
+            Ok(()) => self.problem = None,
             Err(error) => {
-                self.trouble = Some(format!("the trial in /run/pve-firewall/trial is ignored: {error:#}"));
+                self.problem = Some(format!("the trial in /run/pve-firewall/trial is ignored: {error:#}"));
                 self.current = None;
             }
         }
@@ -153,6 +153,6 @@ impl Trials {
     /// The error of an invalid trial.
     #[must_use]
     pub fn problems(&self) -> Vec<Message> {
-        self.trouble.iter().map(Message::failure).collect()
+        self.problem.iter().map(Message::failure).collect()
     }
 }

@@ -94,7 +94,7 @@ pub enum Problem {
     Interrupted,
     /// The tree is unhealthy, with the reason.
     #[error("{0}")]
-    Ill(String),
+    Unhealthy(String),
 }
 
 /// Reads the configuration tree of one node repeatedly.
@@ -109,7 +109,7 @@ pub struct Reader {
     log: Option<PathBuf>,
     /// Why the log did not show a change. It is not followed any more then.
     log_failed: Option<String>,
-    memory: StableTree,
+    stable: StableTree,
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
     /// The last pass.
@@ -119,7 +119,7 @@ pub struct Reader {
     /// When all content was last read.
     read_all: Option<Instant>,
     /// Whether the worker reported a write while another answer was awaited.
-    told: bool,
+    notified: bool,
     took: Duration,
     start: Instant,
 }
@@ -142,13 +142,13 @@ impl Reader {
             waker,
             log: None,
             log_failed: None,
-            memory: StableTree::new(timing.debounce),
+            stable: StableTree::new(timing.debounce),
             worker: None,
             stuck: Vec::new(),
             scan: Scan::default(),
             tree: None,
             read_all: None,
-            told: false,
+            notified: false,
             took: Duration::ZERO,
             start: Instant::now(),
         }
@@ -171,7 +171,7 @@ impl Reader {
     /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
     pub fn remember(&mut self, tree: &Tree) {
         self.tree = None;
-        self.memory.remember(tree);
+        self.stable.remember(tree);
     }
 
     /// Reads the tree once.
@@ -204,27 +204,29 @@ impl Reader {
         let began = Instant::now();
         let answer = self.ask(request);
         self.took = began.elapsed();
-        let news = match answer? {
-            WorkerMessage::News(news) => news,
-            other => return Err(Problem::Ill(format!("the reading process sent an unexpected answer: {other:?}"))),
+        let delta = match answer? {
+            WorkerMessage::ScanDelta(delta) => delta,
+            other => {
+                return Err(Problem::Unhealthy(format!("the reading process sent an unexpected answer: {other:?}")));
+            }
         };
-        if self.tree.is_some() && self.memory.is_settled() && news.are_none(&self.scan) {
+        if self.tree.is_some() && self.stable.is_settled() && delta.is_empty(&self.scan) {
             return Ok(());
         }
         self.tree = None;
         let followed = self.scan.place.log == LogState::Followed;
-        self.scan.take_in(news);
+        self.scan.apply(delta);
         if let LogState::Failed(reason) = &self.scan.place.log
             && followed
-            && self.scan.place.ill.is_none()
+            && self.scan.place.unhealthy.is_none()
         {
             self.log_failed = Some(reason.clone());
         }
-        self.memory.learn(&self.scan, self.start.elapsed()).map_err(Problem::Ill)?;
+        self.stable.learn(&self.scan, self.start.elapsed()).map_err(Problem::Unhealthy)?;
         let tree = self.tree();
         for path in listing::fixed(&self.node) {
             if let Some(File::Unreadable(reason)) = tree.files.get(path.as_str()) {
-                return Err(Problem::Ill(format!("cannot read {}/{path}: {reason}", tree.root)));
+                return Err(Problem::Unhealthy(format!("cannot read {}/{path}: {reason}", tree.root)));
             }
         }
         self.tree = Some(tree);
@@ -262,7 +264,7 @@ impl Reader {
     #[must_use]
     pub fn is_watched(&self) -> bool {
         let followed = self.scan.place.log == LogState::Followed && self.log_problem().is_none();
-        self.worker.is_some() && (self.scan.place.watched || followed) && self.scan.place.ill.is_none()
+        self.worker.is_some() && (self.scan.place.watched || followed) && self.scan.place.unhealthy.is_none()
     }
 
     /// Why the log of pmxcfs does not show the writes of other nodes, so that `stat` has to.
@@ -277,7 +279,7 @@ impl Reader {
     /// Whether all changes in the last read were accepted.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.memory.due().is_none()
+        self.stable.due().is_none()
     }
 
     /// The duration of the last read.
@@ -289,14 +291,14 @@ impl Reader {
     /// The time until another read can accept a pending change.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.memory.due().map(|due| due.saturating_sub(self.start.elapsed()))
+        self.stable.due().map(|due| due.saturating_sub(self.start.elapsed()))
     }
 
     /// The accepted tree; the same value as long as nothing changes.
     #[must_use]
     pub fn tree(&self) -> Arc<Tree> {
         let root = self.config.to_string_lossy();
-        let tree = || self.memory.tree(root.trim_end_matches('/')).into();
+        let tree = || self.stable.tree(root.trim_end_matches('/')).into();
         self.tree.clone().unwrap_or_else(tree)
     }
 
@@ -307,7 +309,7 @@ impl Reader {
         let report = |(path, why)| {
             Report::file(&name(path), format_args!("cannot be read, its last good content is used: {why}"))
         };
-        self.memory.stale().map(report).collect()
+        self.stable.stale().map(report).collect()
     }
 
     /// Becomes readable when something may have been written; see [`Reader::written`].
@@ -319,11 +321,11 @@ impl Reader {
     /// Whether the worker has reported a write since the last call.
     pub fn written(&mut self) -> bool {
         match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
-            Some(Reply::Message(_)) => self.told = true,
+            Some(Reply::Message(_)) => self.notified = true,
             Some(Reply::Closed) => self.give_up(),
             Some(Reply::TimedOut | Reply::Interrupted) | None => {}
         }
-        std::mem::take(&mut self.told)
+        std::mem::take(&mut self.notified)
     }
 
     fn ask(&mut self, request: u8) -> Result<WorkerMessage, Problem> {
@@ -336,18 +338,20 @@ impl Reader {
         let problem = loop {
             match worker.receive(deadline, self.waker.as_deref()) {
                 Reply::Message(message) => match postcard::from_bytes(&message) {
-                    Ok(WorkerMessage::Written) => self.told = true,
+                    Ok(WorkerMessage::Written) => self.notified = true,
                     Ok(answer) => {
                         self.worker = Some(worker);
                         return Ok(answer);
                     }
                     Err(error) => {
-                        break Problem::Ill(format!("the answer of the reading process cannot be decoded: {error}"));
+                        break Problem::Unhealthy(format!(
+                            "the answer of the reading process cannot be decoded: {error}"
+                        ));
                     }
                 },
-                Reply::TimedOut => break Problem::Ill(self.hanging()),
+                Reply::TimedOut => break Problem::Unhealthy(self.hanging()),
                 Reply::Interrupted => break Problem::Interrupted,
-                Reply::Closed => break Problem::Ill("the reading process has ended".into()),
+                Reply::Closed => break Problem::Unhealthy("the reading process has ended".into()),
             }
         };
         self.worker = Some(worker);
@@ -359,13 +363,14 @@ impl Reader {
     fn start_worker(&mut self) -> Result<Worker, Problem> {
         self.stuck.retain(|stuck| !stuck.has_ended());
         if !self.stuck.is_empty() {
-            return Err(Problem::Ill(self.hanging()));
+            return Err(Problem::Unhealthy(self.hanging()));
         }
         // a new worker reports changes relative to an empty scan
         self.scan = Scan::default();
         let mut args = vec![OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
         args.extend(self.log.as_ref().filter(|_| self.log_failed.is_none()).map(|log| log.as_os_str()));
-        Worker::start(&self.program, "pve-firewall-reader", &args).map_err(|error| Problem::Ill(format!("{error:#}")))
+        Worker::start(&self.program, "pve-firewall-reader", &args)
+            .map_err(|error| Problem::Unhealthy(format!("{error:#}")))
     }
 
     fn give_up(&mut self) {

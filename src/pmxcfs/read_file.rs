@@ -1,6 +1,6 @@
 //! Reads one file.
 use super::listing::EntryKind;
-use super::snapshot::{Seen, Sight, TreeState, Writing};
+use super::snapshot::{FileState, Seen, TreeState, Writing};
 use crate::inputs::Content;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::path::Arg;
@@ -116,7 +116,7 @@ pub(super) struct Look {
     /// What `stat` showed, or the number of its error.
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
-    pub sight: Option<Sight>,
+    pub state: Option<FileState>,
     /// What is to be remembered of it.
     pub known: Option<KnownFile>,
 }
@@ -130,8 +130,8 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
     };
     if let Some(known) = known.filter(|known| known.rests).filter(same) {
         let writing = if place.watched { Writing::AtRest } else { Writing::Perhaps };
-        let sight = Sight { seen: Seen::Content(known.content.clone()), writing };
-        return Look { stat: Ok(known.stat), sight: Some(sight), known: Some(known.clone()) };
+        let state = FileState { seen: Seen::Content(known.content.clone()), writing };
+        return Look { stat: Ok(known.stat), state: Some(state), known: Some(known.clone()) };
     }
     // a file that is listed as a regular one is opened at once: if that fails, another look shows why
     if place.watched
@@ -147,10 +147,10 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
             let after = stat.ok().filter(|_| !place.watched).unwrap_or(after);
             Look::of_content(stat, content, after, place, known)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, sight: None, known: None },
+        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, state: None, known: None },
         Err(error) => {
-            let sight = Sight::without_content(Seen::Failed(error.to_string()));
-            Look { stat, sight: Some(sight), known: None }
+            let state = FileState::without_content(Seen::Failed(error.to_string()));
+            Look { stat, state: Some(state), known: None }
         }
     }
 }
@@ -174,8 +174,8 @@ impl Look {
             // its times are those of another node's clock
             (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
         };
-        let sight = Sight { seen: Seen::Content(content.clone()), writing };
-        Look { stat, sight: Some(sight), known: Some(KnownFile { stat: now, content, since, rests }) }
+        let state = FileState { seen: Seen::Content(content.clone()), writing };
+        Look { stat, state: Some(state), known: Some(KnownFile { stat: now, content, since, rests }) }
     }
 }
 

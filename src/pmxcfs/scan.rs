@@ -4,7 +4,7 @@
 //! starting again after a crash.
 use super::listing::{EntryKind, TreeListing, folders};
 use super::read_file::{KnownFile, Look, Stat, Trust, look};
-use super::snapshot::{Scan, Seen, Sight, TreeState, Writing};
+use super::snapshot::{FileState, Scan, Seen, TreeState, Writing};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
 use crate::parallel;
@@ -146,10 +146,10 @@ impl Scanner {
         let folders = self.folders_at_rest();
         let mut scan = Scan::default();
         if let Err(reason) = self.read_into(&mut scan, request) {
-            scan.place.ill = Some(reason);
+            scan.place.unhealthy = Some(reason);
         }
         let scan = Arc::new(scan);
-        let folders = folders.filter(|_| scan.place.watched && scan.place.ill.is_none() && self.all_rest(&scan));
+        let folders = folders.filter(|_| scan.place.watched && scan.place.unhealthy.is_none() && self.all_rest(&scan));
         self.still = folders.map(|folders| Still { folders, devices: request.devices.clone(), scan: scan.clone() });
         self.last = scan.clone();
         scan
@@ -163,7 +163,7 @@ impl Scanner {
 
     /// Whether all files of the last read were unmodified.
     fn all_rest(&self, scan: &Scan) -> bool {
-        scan.files.iter().all(|(path, sight)| match &sight.seen {
+        scan.files.iter().all(|(path, state)| match &state.seen {
             Seen::Absent => true,
             Seen::Content(_) => self.known.get(path).is_some_and(KnownFile::rests),
             Seen::Failed(_) => false,
@@ -194,7 +194,7 @@ impl Scanner {
         let kind = statfs(&self.root).map_err(|errno| cannot(&errno))?.filesystem_type();
         scan.place.fuse = kind == FUSE_SUPER_MAGIC;
         scan.place.watched = LOCAL.contains(&kind);
-        let continued = self.last.place.ill.is_none() && self.last.place.device == scan.place.device;
+        let continued = self.last.place.unhealthy.is_none() && self.last.place.device == scan.place.device;
         let only_named = request.extent == Extent::Changes
             && request.logged
             && request.complete
@@ -216,15 +216,15 @@ impl Scanner {
         for ((path, ..), look) in jobs.into_iter().zip(looks) {
             let Some(look) = look else {
                 known.extend(self.known.get(&path).map(|known| (path.clone(), known.clone())));
-                found.extend(self.last_sight(&path).map(|sight| (path, sight)));
+                found.extend(self.last_state(&path).map(|state| (path, state)));
                 continue;
             };
             if self.listing.files.contains_key(&path) {
                 (&path, look.stat).hash(&mut hasher);
             }
             known.extend(look.known.map(|known| (path.clone(), known)));
-            match look.sight {
-                Some(sight) => found.push((path, sight)),
+            match look.state {
+                Some(state) => found.push((path, state)),
                 None => drop(missing.insert(path)),
             }
         }
@@ -232,7 +232,7 @@ impl Scanner {
         self.known = known.into_iter().collect();
         scan.place.fingerprint = hasher.finish();
         self.look_again(missing, scan)?;
-        let present = scan.files.iter().filter(|(_, sight)| sight.seen != Seen::Absent);
+        let present = scan.files.iter().filter(|(_, state)| state.seen != Seen::Absent);
         self.expected = present.map(|(path, _)| path.clone()).collect();
         self.evidence(scan)
     }
@@ -251,7 +251,7 @@ impl Scanner {
         let before = std::mem::take(&mut self.elsewhere);
         if !request.devices.is_empty() {
             let list = look(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
-            if let Some(Seen::Content(list)) = list.sight.map(|sight| sight.seen) {
+            if let Some(Seen::Content(list)) = list.state.map(|state| state.seen) {
                 self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
             }
         }
@@ -298,7 +298,7 @@ impl Scanner {
                 Extent::Changes if only_named => match known {
                     Some(known) if known.is_fresh() => Some(Trust::Nothing),
                     Some(_) => None,
-                    None if self.last_sight(path).is_some_and(|sight| sight.seen == Seen::Absent) => None,
+                    None if self.last_state(path).is_some_and(|state| state.seen == Seen::Absent) => None,
                     None => Some(Trust::Nothing),
                 },
                 Extent::Changes => Some(Trust::FreshStat),
@@ -325,14 +325,14 @@ impl Scanner {
     }
 
     /// What the last pass found of a file, without what was known of its writer then.
-    fn last_sight(&self, path: &str) -> Option<Sight> {
+    fn last_state(&self, path: &str) -> Option<FileState> {
         let seen = self.last.files.get(path)?.seen.clone();
-        Some(Sight { seen, writing: Writing::Perhaps })
+        Some(FileState { seen, writing: Writing::Perhaps })
     }
 
     /// Settles which of the files that could not be opened are absent.
     fn look_again(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
-        let absent = || Sight::without_content(Seen::Absent);
+        let absent = || FileState::without_content(Seen::Absent);
         let doubtful = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
         missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
         for pause in RETRIES_MS {
@@ -340,19 +340,19 @@ impl Scanner {
                 return Ok(());
             }
             sleep(Duration::from_millis(pause));
-            missing.retain(|path| match self.look_at(path, &scan.place).sight {
-                Some(sight) => scan.files.insert(path.clone(), sight).is_some(),
+            missing.retain(|path| match self.look_at(path, &scan.place).state {
+                Some(state) => scan.files.insert(path.clone(), state).is_some(),
                 None => true,
             });
         }
         let now = TreeListing::of(&self.root, &self.node)?;
         for path in missing {
-            let sight = if now.lists(&path) {
-                Sight::without_content(Seen::Failed("it is listed, but does not exist".into()))
+            let state = if now.lists(&path) {
+                FileState::without_content(Seen::Failed("it is listed, but does not exist".into()))
             } else {
                 absent()
             };
-            scan.files.insert(path, sight);
+            scan.files.insert(path, state);
         }
         Ok(())
     }
@@ -360,7 +360,7 @@ impl Scanner {
     /// "Disabled" and "no guests" are believed only of a tree that shows a sign of life.
     fn evidence(&self, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
-        match scan.files.get(VMLIST).map(|sight| &sight.seen) {
+        match scan.files.get(VMLIST).map(|state| &state.seen) {
             Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/{VMLIST} {error}")),
             Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/{VMLIST}: {reason}")),
             _ if scan.place.fuse => Err(format!("{root}/{VMLIST} is missing; is pve-cluster running?")),

@@ -34,18 +34,18 @@ pub enum Writing {
 
 /// A file in a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sight {
+pub struct FileState {
     /// The result.
     pub seen: Seen,
     /// Whether it may be partly written.
     pub writing: Writing,
 }
 
-impl Sight {
+impl FileState {
     /// A file that is absent or cannot be read.
     #[must_use]
     pub fn without_content(seen: Seen) -> Self {
-        Sight { seen, writing: Writing::Perhaps }
+        FileState { seen, writing: Writing::Perhaps }
     }
 }
 
@@ -53,7 +53,7 @@ impl Sight {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeState {
     /// Why the tree is unhealthy; `None` if it is known to be healthy.
-    pub ill: Option<String>,
+    pub unhealthy: Option<String>,
     /// Whether the tree is a FUSE mount, as pmxcfs is.
     pub fuse: bool,
     /// `st_dev` of the tree's root.
@@ -84,45 +84,45 @@ pub struct Scan {
     /// The tree as a whole.
     pub place: TreeState,
     /// The files by path relative to the root: those listed, those always looked up, and those of the previous read.
-    pub files: BTreeMap<Arc<str>, Sight>,
+    pub files: BTreeMap<Arc<str>, FileState>,
 }
 
 /// The changes of a read compared with the previous one.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct News {
+pub struct ScanDelta {
     place: TreeState,
-    changed: Vec<(Arc<str>, Sight)>,
+    changed: Vec<(Arc<str>, FileState)>,
     gone: Vec<Arc<str>>,
 }
 
-impl News {
+impl ScanDelta {
     /// The changes from `before` to `now`.
     #[must_use]
     pub fn between(before: &Scan, now: &Scan) -> Self {
-        let mut news = News { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
+        let mut delta = ScanDelta { place: now.place.clone(), changed: Vec::new(), gone: Vec::new() };
         if !std::ptr::eq(before, now) {
-            let changed = now.files.iter().filter(|(path, sight)| before.files.get(*path) != Some(sight));
-            news.changed.extend(changed.map(|(path, sight)| (path.clone(), sight.clone())));
-            news.gone.extend(before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned());
+            let changed = now.files.iter().filter(|(path, state)| before.files.get(*path) != Some(state));
+            delta.changed.extend(changed.map(|(path, state)| (path.clone(), state.clone())));
+            delta.gone.extend(before.files.keys().filter(|path| !now.files.contains_key(*path)).cloned());
         }
-        news
+        delta
     }
 
     /// Whether nothing has changed.
     #[must_use]
-    pub fn are_none(&self, before: &Scan) -> bool {
+    pub fn is_empty(&self, before: &Scan) -> bool {
         self.place == before.place && self.changed.is_empty() && self.gone.is_empty()
     }
 }
 
 impl Scan {
     /// Applies the changes to a previous read.
-    pub fn take_in(&mut self, news: News) {
-        self.place = news.place;
-        for path in news.gone {
+    pub fn apply(&mut self, delta: ScanDelta) {
+        self.place = delta.place;
+        for path in delta.gone {
             self.files.remove(&path);
         }
-        self.files.append(&mut news.changed.into_iter().collect());
+        self.files.append(&mut delta.changed.into_iter().collect());
     }
 }
 
@@ -139,20 +139,20 @@ mod tests {
         ];
         let writing =
             prop_oneof![Just(Writing::Perhaps), Just(Writing::Open), Just(Writing::Closed), Just(Writing::AtRest)];
-        let sight = (seen, writing).prop_map(|(seen, writing)| Sight { seen, writing });
-        proptest::collection::btree_map("[a-d]".prop_map(Arc::from), sight, 0..4)
+        let state = (seen, writing).prop_map(|(seen, writing)| FileState { seen, writing });
+        proptest::collection::btree_map("[a-d]".prop_map(Arc::from), state, 0..4)
             .prop_map(|files| Scan { place: TreeState { device: files.len() as u64, ..TreeState::default() }, files })
     }
 
     proptest! {
         #[test]
         fn applying_changes_reproduces_the_read(before in scans(), now in scans()) {
-            let news = News::between(&before, &now);
-            let told: News = postcard::from_bytes(&postcard::to_stdvec(&news).unwrap()).unwrap();
+            let delta = ScanDelta::between(&before, &now);
+            let decoded: ScanDelta = postcard::from_bytes(&postcard::to_stdvec(&delta).unwrap()).unwrap();
             let mut scan = before;
-            scan.take_in(told);
+            scan.apply(decoded);
             prop_assert_eq!(scan, now.clone());
-            prop_assert!(News::between(&now, &now).changed.is_empty());
+            prop_assert!(ScanDelta::between(&now, &now).changed.is_empty());
         }
     }
 }

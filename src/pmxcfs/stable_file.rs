@@ -1,5 +1,5 @@
 //! One file of the tree: which of its changes are accepted, and when.
-use super::snapshot::{Seen, Sight, Writing};
+use super::snapshot::{FileState, Seen, Writing};
 use crate::inputs::{Content, File};
 use crate::node::{check_vmlist, lists_all};
 use crate::paths::TreeFile;
@@ -54,9 +54,9 @@ impl StableFile {
         StableFile { good, ..StableFile::default() }
     }
 
-    /// Takes in a sight. Before the moment `complete` nothing is absent.
-    pub fn learn(&mut self, path: &str, sight: &Sight, now: Moment, debounce: &Debounce, complete: Moment) {
-        let content = match &sight.seen {
+    /// Takes in what was read. Before the moment `complete` nothing is absent.
+    pub fn learn(&mut self, path: &str, state: &FileState, now: Moment, debounce: &Debounce, complete: Moment) {
+        let content = match &state.seen {
             Seen::Failed(reason) => {
                 self.failed = Some(reason.clone());
                 self.shown = None;
@@ -79,7 +79,7 @@ impl StableFile {
                 (content, now, in_one_go)
             }
         };
-        let agreed = match (sight.writing, content.is_empty()) {
+        let agreed = match (state.writing, content.is_empty()) {
             (Writing::Open, _) => since + debounce.open,
             (_, true) => complete.max(since + debounce.absence),
             (Writing::AtRest | Writing::Renamed, _) => now,

@@ -1,6 +1,6 @@
 //! Decides which changes of the tree to accept: a file counts as changed, empty or absent only when reads some time apart
 //! agree; until then its last good content is used.
-use super::snapshot::{Scan, Seen, Sight};
+use super::snapshot::{FileState, Scan, Seen};
 use super::stable_file::{Debounce, Moment, StableFile};
 use crate::inputs::{Content, File, Tree};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl StableTree {
     /// # Errors
     /// When the tree is unhealthy, with the reason. The read is then discarded.
     pub fn learn(&mut self, scan: &Scan, now: Moment) -> Result<(), String> {
-        if let Some(reason) = &scan.place.ill {
+        if let Some(reason) = &scan.place.unhealthy {
             self.forget_shown();
             return Err(reason.clone());
         }
@@ -60,17 +60,17 @@ impl StableTree {
         self.place = Some(place);
         let complete = if place.fuse { place.since + self.debounce.appearance } else { Moment::ZERO };
         let mentioned = &scan.files;
-        let absent = Sight::without_content(Seen::Absent);
+        let absent = FileState::without_content(Seen::Absent);
         for (path, known) in &mut self.files {
-            let sight = mentioned.get(path).unwrap_or(&absent);
-            known.learn(path, sight, now, &self.debounce, complete);
+            let state = mentioned.get(path).unwrap_or(&absent);
+            known.learn(path, state, now, &self.debounce, complete);
         }
         // files missing in earlier reads of an established tree were absent
         let before = self.established.then(Content::default);
         let new = mentioned.iter().filter(|(path, _)| !self.files.contains_key(*path));
-        let new = new.map(|(path, sight)| {
+        let new = new.map(|(path, state)| {
             let mut known = StableFile::accepted(before.clone());
-            known.learn(path, sight, now, &self.debounce, complete);
+            known.learn(path, state, now, &self.debounce, complete);
             (path.clone(), known)
         });
         let mut new: BTreeMap<Arc<str>, StableFile> = new.collect();
@@ -126,7 +126,7 @@ mod tests {
     use crate::paths::VMLIST;
     use std::time::Duration;
 
-    const PATIENCE: Debounce = Debounce {
+    const DEBOUNCE: Debounce = Debounce {
         content: Duration::from_millis(400),
         closed: Duration::from_millis(50),
         open: Duration::from_secs(30),
@@ -136,8 +136,8 @@ mod tests {
 
     /// A healthy read; each file is `(path, content)`, a path with a leading `-` for an absent file.
     fn scan(fuse: bool, files: &[(&str, Seen)]) -> Scan {
-        let sight = |seen: &Seen| Sight::without_content(seen.clone());
-        let files = files.iter().map(|(path, seen)| (Arc::from(*path), sight(seen))).collect();
+        let state = |seen: &Seen| FileState::without_content(seen.clone());
+        let files = files.iter().map(|(path, seen)| (Arc::from(*path), state(seen))).collect();
         Scan { place: snapshot::TreeState { fuse, device: 7, ..Default::default() }, files }
     }
 
@@ -149,8 +149,8 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn file(memory: &StableTree, path: &str) -> Option<String> {
-        memory.tree("/x").files.get(path).map(|file| match file {
+    fn file(stable: &StableTree, path: &str) -> Option<String> {
+        stable.tree("/x").files.get(path).map(|file| match file {
             File::Content(content) => String::from_utf8_lossy(content).into_owned(),
             File::Unreadable(_) => "unreadable".into(),
         })
@@ -158,39 +158,39 @@ mod tests {
 
     /// A state that has accepted `a = "old"` one second ago.
     fn established() -> StableTree {
-        let mut memory = StableTree::new(PATIENCE);
+        let mut stable = StableTree::new(DEBOUNCE);
         for moment in [0, 1000] {
-            memory.learn(&scan(false, &[("a", content("old"))]), at(moment)).unwrap();
+            stable.learn(&scan(false, &[("a", content("old"))]), at(moment)).unwrap();
         }
-        assert!(memory.due().is_none());
-        memory
+        assert!(stable.due().is_none());
+        stable
     }
 
     #[test]
     fn content_is_accepted_when_reads_agree_long_enough() {
-        let mut memory = established();
+        let mut stable = established();
         // partly written, then complete
         for (moment, shown, believed) in
             [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
         {
-            memory.learn(&scan(false, &[("a", content(shown))]), at(moment)).unwrap();
-            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+            stable.learn(&scan(false, &[("a", content(shown))]), at(moment)).unwrap();
+            assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
         }
-        assert!(memory.due().is_none());
+        assert!(stable.due().is_none());
     }
 
     #[test]
     fn an_unmodified_file_is_accepted_at_once() {
-        let mut memory = StableTree::new(PATIENCE);
+        let mut stable = StableTree::new(DEBOUNCE);
         let mut pass = scan(false, &[("a", content("x"))]);
         pass.files.get_mut("a").unwrap().writing = Writing::AtRest;
-        memory.learn(&pass, at(0)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), "x");
+        stable.learn(&pass, at(0)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), "x");
     }
 
     #[test]
     fn a_closed_file_is_accepted_early() {
-        let mut memory = established();
+        let mut stable = established();
         let pass = |text: &str, writing| {
             let mut pass = scan(false, &[("a", content(text))]);
             pass.files.get_mut("a").unwrap().writing = writing;
@@ -203,32 +203,32 @@ mod tests {
             (2080, "new", Writing::Perhaps, "old"),
             (2120, "new", Writing::Closed, "new"),
         ] {
-            memory.learn(&pass(shown, writing), at(moment)).unwrap();
-            assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+            stable.learn(&pass(shown, writing), at(moment)).unwrap();
+            assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
         }
     }
 
     #[test]
     fn a_file_that_a_process_has_open_is_believed_when_it_is_closed_or_after_30_seconds() {
         for last in ["new", ""] {
-            let mut memory = established();
+            let mut stable = established();
             let pass = |text: &str, writing| {
                 let mut pass = scan(false, &[("a", content(text))]);
                 pass.files.get_mut("a").unwrap().writing = writing;
                 pass
             };
             for (moment, shown, believed) in [(2000, "", "old"), (3500, last, "old"), (31_900, last, "old")] {
-                memory.learn(&pass(shown, Writing::Open), at(moment)).unwrap();
-                assert_eq!(file(&memory, "a").unwrap(), believed, "at {moment}");
+                stable.learn(&pass(shown, Writing::Open), at(moment)).unwrap();
+                assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
             }
-            let mut closed = memory;
+            let mut closed = stable;
             closed.learn(&pass("newer", Writing::Closed), at(32_000)).unwrap();
             closed.learn(&pass("newer", Writing::Closed), at(32_050)).unwrap();
             assert_eq!(file(&closed, "a").unwrap(), "newer");
-            let mut memory = established();
-            memory.learn(&pass(last, Writing::Open), at(3500)).unwrap();
-            memory.learn(&pass(last, Writing::Open), at(33_500)).unwrap();
-            assert_eq!(file(&memory, "a").unwrap_or_default(), last);
+            let mut stable = established();
+            stable.learn(&pass(last, Writing::Open), at(3500)).unwrap();
+            stable.learn(&pass(last, Writing::Open), at(33_500)).unwrap();
+            assert_eq!(file(&stable, "a").unwrap_or_default(), last);
         }
     }
 
@@ -240,35 +240,35 @@ mod tests {
             pass
         };
         let fresh = || {
-            let mut memory = StableTree::new(PATIENCE);
+            let mut stable = StableTree::new(DEBOUNCE);
             for moment in [0, 5000] {
-                memory.learn(&logged("old\nold\n", Writing::Perhaps), at(moment)).unwrap();
+                stable.learn(&logged("old\nold\n", Writing::Perhaps), at(moment)).unwrap();
             }
-            memory
+            stable
         };
-        let mut memory = fresh();
-        memory.learn(&logged("new\n", Writing::Renamed), at(9000)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), "new\n", "complete, as it was renamed");
+        let mut stable = fresh();
+        stable.learn(&logged("new\n", Writing::Renamed), at(9000)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), "new\n", "complete, as it was renamed");
         for (first, second) in [("new\nnew\n", true), ("new\n", false), ("new\nnew\nne", false)] {
-            let mut memory = fresh();
-            memory.learn(&logged(first, Writing::Logged), at(9000)).unwrap();
-            memory.learn(&logged(first, Writing::Logged), at(9050)).unwrap();
-            assert_eq!(file(&memory, "a").unwrap() == first, second, "{first}");
+            let mut stable = fresh();
+            stable.learn(&logged(first, Writing::Logged), at(9000)).unwrap();
+            stable.learn(&logged(first, Writing::Logged), at(9050)).unwrap();
+            assert_eq!(file(&stable, "a").unwrap() == first, second, "{first}");
         }
         // pieces 0.2 s apart
-        let mut memory = fresh();
+        let mut stable = fresh();
         let whole = "new\n".repeat(9);
         for piece in 1..=9 {
             let piece_at = 9000 + 200 * piece;
             for moment in [piece_at, piece_at + 60, piece_at + 190] {
-                memory
+                stable
                     .learn(&logged(&whole[..4 * usize::try_from(piece).unwrap()], Writing::Logged), at(moment))
                     .unwrap();
-                assert_eq!(file(&memory, "a").unwrap(), "old\nold\n", "piece {piece}");
+                assert_eq!(file(&stable, "a").unwrap(), "old\nold\n", "piece {piece}");
             }
         }
-        memory.learn(&logged(&whole, Writing::Logged), at(11_200)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), whole);
+        stable.learn(&logged(&whole, Writing::Logged), at(11_200)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), whole);
     }
 
     #[test]
@@ -279,99 +279,99 @@ mod tests {
             format!(r#"{{"version":1,"ids":{{{}}}}}"#, guests.iter().map(of).collect::<Vec<_>>().join(","))
         };
         let before = list(&[(100, "n1"), (101, "n2")]);
-        let mut memory = StableTree::new(PATIENCE);
+        let mut stable = StableTree::new(DEBOUNCE);
         for moment in [0, 5000] {
-            memory.learn(&scan(true, &[(VMLIST, content(&before))]), at(moment)).unwrap();
+            stable.learn(&scan(true, &[(VMLIST, content(&before))]), at(moment)).unwrap();
         }
         let after = list(&[(100, "n1"), (101, "n1")]);
-        memory.learn(&scan(true, &[(VMLIST, content(&after)), (CONF, content("net0: x"))]), at(6000)).unwrap();
-        assert_eq!(file(&memory, VMLIST).unwrap(), after);
-        assert_eq!(file(&memory, CONF).unwrap(), "net0: x");
+        stable.learn(&scan(true, &[(VMLIST, content(&after)), (CONF, content("net0: x"))]), at(6000)).unwrap();
+        assert_eq!(file(&stable, VMLIST).unwrap(), after);
+        assert_eq!(file(&stable, CONF).unwrap(), "net0: x");
         let gone = list(&[(101, "n1")]);
         for (moment, believed) in [(7000, &after), (7300, &after), (7400, &gone)] {
-            memory.learn(&scan(true, &[(VMLIST, content(&gone)), (CONF, content("net0: x"))]), at(moment)).unwrap();
-            assert_eq!(file(&memory, VMLIST).as_ref(), Some(believed), "at {moment}");
+            stable.learn(&scan(true, &[(VMLIST, content(&gone)), (CONF, content("net0: x"))]), at(moment)).unwrap();
+            assert_eq!(file(&stable, VMLIST).as_ref(), Some(believed), "at {moment}");
         }
     }
 
     #[test]
     fn an_empty_or_absent_file_counts_as_such_after_a_second() {
         for gone in [Seen::Absent, content("")] {
-            let mut memory = established();
+            let mut stable = established();
             for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
-                memory.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
-                assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+                stable.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
+                assert_eq!(file(&stable, "a").as_deref(), believed, "at {moment}");
             }
             // a file missing in a read is absent
-            let mut memory = established();
-            memory.learn(&scan(false, &[]), at(2000)).unwrap();
-            memory.learn(&scan(false, &[("a", content("old"))]), at(2900)).unwrap();
-            memory.learn(&scan(false, &[]), at(3100)).unwrap();
-            assert_eq!(file(&memory, "a").unwrap(), "old", "two absences that do not follow each other");
+            let mut stable = established();
+            stable.learn(&scan(false, &[]), at(2000)).unwrap();
+            stable.learn(&scan(false, &[("a", content("old"))]), at(2900)).unwrap();
+            stable.learn(&scan(false, &[]), at(3100)).unwrap();
+            assert_eq!(file(&stable, "a").unwrap(), "old", "two absences that do not follow each other");
         }
     }
 
     #[test]
     fn a_new_file_is_absent_until_it_is_accepted() {
-        let mut memory = established();
+        let mut stable = established();
         let pass = || scan(false, &[("a", content("old")), ("b", content("new"))]);
-        memory.learn(&pass(), at(2000)).unwrap();
-        assert_eq!(file(&memory, "b"), None);
-        assert!(memory.due().is_some());
-        memory.learn(&pass(), at(2400)).unwrap();
-        assert_eq!(file(&memory, "b").unwrap(), "new");
+        stable.learn(&pass(), at(2000)).unwrap();
+        assert_eq!(file(&stable, "b"), None);
+        assert!(stable.due().is_some());
+        stable.learn(&pass(), at(2400)).unwrap();
+        assert_eq!(file(&stable, "b").unwrap(), "new");
     }
 
     #[test]
     fn an_unreadable_file_keeps_its_last_good_content_and_is_reported() {
-        let mut memory = established();
-        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), "old");
-        assert_eq!(memory.stale().collect::<Vec<_>>(), [("a", "EIO")]);
-        let mut memory = StableTree::new(PATIENCE);
-        memory.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), "unreadable");
+        let mut stable = established();
+        stable.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(2000)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), "old");
+        assert_eq!(stable.stale().collect::<Vec<_>>(), [("a", "EIO")]);
+        let mut stable = StableTree::new(DEBOUNCE);
+        stable.learn(&scan(false, &[("a", Seen::Failed("EIO".into()))]), at(0)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), "unreadable");
     }
 
     #[test]
     fn the_last_tree_is_used_until_a_new_tree_is_complete() {
-        let mut memory = StableTree::new(PATIENCE);
-        memory.remember(&established().tree("/x"));
-        assert_eq!(file(&memory, "a").unwrap(), "old");
+        let mut stable = StableTree::new(DEBOUNCE);
+        stable.remember(&established().tree("/x"));
+        assert_eq!(file(&stable, "a").unwrap(), "old");
         // a tree that has just appeared
         for (moment, believed) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
-            memory.learn(&scan(true, &[("b", content("x"))]), at(moment)).unwrap();
-            assert_eq!(file(&memory, "a").as_deref(), believed, "at {moment}");
+            stable.learn(&scan(true, &[("b", content("x"))]), at(moment)).unwrap();
+            assert_eq!(file(&stable, "a").as_deref(), believed, "at {moment}");
         }
     }
 
     #[test]
     fn an_unhealthy_read_is_discarded_and_resets_the_timers() {
-        let mut memory = established();
-        memory.learn(&scan(false, &[]), at(2000)).unwrap();
-        let mut ill = scan(false, &[]);
-        ill.place.ill = Some("empty".into());
-        assert_eq!(memory.learn(&ill, at(2500)), Err("empty".into()));
-        memory.learn(&scan(false, &[]), at(3100)).unwrap();
-        assert_eq!(file(&memory, "a").unwrap(), "old");
+        let mut stable = established();
+        stable.learn(&scan(false, &[]), at(2000)).unwrap();
+        let mut unhealthy = scan(false, &[]);
+        unhealthy.place.unhealthy = Some("empty".into());
+        assert_eq!(stable.learn(&unhealthy, at(2500)), Err("empty".into()));
+        stable.learn(&scan(false, &[]), at(3100)).unwrap();
+        assert_eq!(file(&stable, "a").unwrap(), "old");
     }
 
     #[test]
     fn no_file_is_absent_in_a_newly_mounted_fuse_tree() {
-        let mut memory = StableTree::new(PATIENCE);
+        let mut stable = StableTree::new(DEBOUNCE);
         let pass = || scan(true, &[("a", content("x")), ("b", Seen::Absent)]);
         for moment in [0, 1000, 2900] {
-            memory.learn(&pass(), at(moment)).unwrap();
-            assert_eq!(file(&memory, "b").unwrap(), "unreadable", "at {moment}");
+            stable.learn(&pass(), at(moment)).unwrap();
+            assert_eq!(file(&stable, "b").unwrap(), "unreadable", "at {moment}");
         }
-        memory.learn(&pass(), at(3000)).unwrap();
-        assert_eq!(file(&memory, "b"), None);
-        assert!(memory.due().is_none());
+        stable.learn(&pass(), at(3000)).unwrap();
+        assert_eq!(file(&stable, "b"), None);
+        assert!(stable.due().is_none());
         // a plain directory is not what was mounted there
         let mut elsewhere = scan(false, &[]);
         elsewhere.place.device = 8;
-        assert!(memory.learn(&elsewhere, at(4000)).is_err());
-        assert_eq!(file(&memory, "a").unwrap(), "x");
-        assert!(memory.learn(&elsewhere, at(9000)).is_err());
+        assert!(stable.learn(&elsewhere, at(4000)).is_err());
+        assert_eq!(file(&stable, "a").unwrap(), "x");
+        assert!(stable.learn(&elsewhere, at(9000)).is_err());
     }
 }

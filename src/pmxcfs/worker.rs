@@ -1,11 +1,11 @@
 //! The worker process, which reads the tree on request and reports writes.
 //!
-//! It is killed and made anew whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
+//! It is killed and started again whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
 use super::log::LogWatch;
 use super::scan::{Extent, ScanRequest, Scanner, candidates};
-use super::snapshot::{LogState, News, Scan, Sight, Writing};
+use super::snapshot::{FileState, LogState, Scan, ScanDelta, Writing};
 use super::wal::Write;
 use super::watch::TreeWatch;
 use crate::model::guest::GuestDevice;
@@ -41,7 +41,7 @@ pub const STAT: u8 = b's';
 #[derive(Debug, Serialize, Deserialize)]
 pub enum WorkerMessage {
     /// Answer to [`READ`] and its variants: the changes since the last such answer.
-    News(News),
+    ScanDelta(ScanDelta),
     /// Answer to [`STAT`]: the fingerprint of the tree.
     Fingerprint(u64),
     /// Something was written; sent once between two requests.
@@ -141,7 +141,7 @@ impl ScanWorker {
         self.looked = Some(began);
         self.devices_then = request.devices;
         self.mark_writing(&mut scan);
-        write_frame(&self.output, &WorkerMessage::News(News::between(&self.sent, &scan)))?;
+        write_frame(&self.output, &WorkerMessage::ScanDelta(ScanDelta::between(&self.sent, &scan)))?;
         self.sent = scan;
         if again { self.report() } else { Ok(()) }
     }
@@ -162,7 +162,7 @@ impl ScanWorker {
     fn unreported(&self, scan: &Scan, request: &ScanRequest) -> Option<Arc<str>> {
         let log = self.log.as_ref().filter(|_| request.logged && request.extent != Extent::Changes)?;
         let (before, now) = (&self.sent.place, &scan.place);
-        let comparable = before.log == LogState::Followed && before.ill.is_none() && now.ill.is_none();
+        let comparable = before.log == LogState::Followed && before.unhealthy.is_none() && now.unhealthy.is_none();
         // a device that comes or goes brings the file of a guest, or takes it away
         if !comparable || before.device != now.device || request.devices != self.devices_then {
             return None;
@@ -171,19 +171,19 @@ impl ScanWorker {
             let name = path.rsplit('/').next().unwrap_or(path);
             !request.complete || request.written.contains(path) || request.written.contains(name) || log.knows(name)
         };
-        let same_guests = |list: &Sight, before: &Sight| match (&list.seen, &before.seen) {
+        let same_guests = |list: &FileState, before: &FileState| match (&list.seen, &before.seen) {
             (super::snapshot::Seen::Content(list), super::snapshot::Seen::Content(before)) => {
                 lists_all(list, before) && lists_all(before, list)
             }
             _ => false,
         };
-        let changed = scan.files.iter().find(|(path, sight)| {
+        let changed = scan.files.iter().find(|(path, state)| {
             let before = self.sent.files.get(*path);
-            let same = before.is_some_and(|before| before.seen == sight.seen);
+            let same = before.is_some_and(|before| before.seen == state.seen);
             match &***path {
-                // corosync tells pmxcfs of the members, and it keeps them to itself
+                // pmxcfs learns the members from corosync, and does not log them
                 MEMBERS => false,
-                VMLIST => !same && before.is_some_and(|before| !same_guests(sight, before)) && !log.knows_any(),
+                VMLIST => !same && before.is_some_and(|before| !same_guests(state, before)) && !log.knows_any(),
                 path => !same && before.is_some() && !reported(path),
             }
         });
@@ -239,7 +239,7 @@ impl ScanWorker {
             };
             local.or_else(logged)
         };
-        let marked = |(path, sight): (&Arc<str>, &Sight)| match (writing(path)?, sight.writing) {
+        let marked = |(path, state): (&Arc<str>, &FileState)| match (writing(path)?, state.writing) {
             (Writing::Open, _) => Some((path.clone(), Writing::Open)),
             (writing, Writing::Perhaps) => Some((path.clone(), writing)),
             _ => None,
@@ -250,7 +250,7 @@ impl ScanWorker {
         }
         let files = &mut Arc::make_mut(scan).files;
         for (path, writing) in marks {
-            files.entry(path).and_modify(|sight| sight.writing = writing);
+            files.entry(path).and_modify(|state| state.writing = writing);
         }
     }
 

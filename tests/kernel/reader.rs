@@ -97,7 +97,7 @@ fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Opt
 
 fn why_ill(reader: &mut Reader) -> String {
     match reader.pass() {
-        Err(Problem::Ill(why)) => why,
+        Err(Problem::Unhealthy(why)) => why,
         other => panic!("the tree should not be believed, but: {other:?}"),
     }
 }
@@ -214,7 +214,7 @@ fn an_unreadable_file_keeps_its_last_good_content() {
         // without cluster.fw the tree is unhealthy
         fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
         let mut reader = self::reader(dir.path());
-        assert!(matches!(reader.settle(), Err(Problem::Ill(why)) if why.contains("firewall/cluster.fw: ")));
+        assert!(matches!(reader.settle(), Err(Problem::Unhealthy(why)) if why.contains("firewall/cluster.fw: ")));
         fuse.change(|state| spoilt(state).clear());
         reader.settle().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
@@ -280,7 +280,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
         fs::rename(dir.path().join(name), dir.path().join(format!("{name}.away"))).unwrap();
     }
     assert!(why_ill(&mut reader).contains("contains neither .vmlist nor nodes/n1"));
-    assert!(matches!(self::reader(dir.path()).settle(), Err(Problem::Ill(_))));
+    assert!(matches!(self::reader(dir.path()).settle(), Err(Problem::Unhealthy(_))));
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
     }

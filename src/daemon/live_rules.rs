@@ -1,0 +1,179 @@
+//! Makes the compiled rules live: the rules themselves, the flag file that disables the nftables backend, and the kernel
+//! settings.
+use super::Setup;
+use super::hand_over::{Enforcement, HandOver};
+use super::mode::Mode;
+use super::problems::{Log, Message, Problems, Topic};
+use crate::backend::{Backend, Compiled, Outcome};
+use crate::health::Enforcer;
+use crate::model::BackendKind;
+use crate::settings::{Applied, Enforced, Settings};
+use crate::system::process::processors;
+use crate::system::root::Root;
+use crate::system::syslog::Severity;
+use std::time::Duration;
+
+/// The delay of the retry after a first failure; later retries are made in regular cycles.
+pub const RETRY: Duration = Duration::from_secs(2);
+/// Interval of looking whether the other daemon has taken over.
+const HANDING_OVER: Duration = Duration::from_millis(300);
+
+/// What was done to make rules live.
+#[derive(Debug)]
+pub struct Update {
+    /// Whether there was no error.
+    pub complete: bool,
+    /// Whether anything in the kernel was changed.
+    pub changed: bool,
+    /// When the next update is due, if earlier than the next regular cycle.
+    pub next: Option<Duration>,
+}
+
+/// The rules of this daemon in the kernel.
+pub struct LiveRules {
+    kind: BackendKind,
+    root: Root,
+    /// The backend, which compiles and applies.
+    pub backend: Backend,
+    hand_over: HandOver,
+    /// Whose rules are live since the last update.
+    pub enforcer: Enforcer,
+    /// The kernel settings that were applied last.
+    settings: Option<(Settings, Enforced)>,
+}
+
+impl LiveRules {
+    /// Nothing has been read or applied yet.
+    pub fn new(setup: &Setup) -> Self {
+        let mut backend = Backend::new(setup.kind, &setup.root, setup.variant, processors());
+        backend.set_full_reading(setup.full_reading);
+        LiveRules {
+            kind: setup.kind,
+            root: setup.root.clone(),
+            backend,
+            hand_over: HandOver::default(),
+            enforcer: Enforcer::Nobody,
+            settings: None,
+        }
+    }
+
+    /// Whether bridges have to pass their packets to the rules.
+    pub fn needs_bridge_filtering(&self) -> bool {
+        let iptables = self.kind == BackendKind::Iptables;
+        iptables && self.settings.is_some_and(|(_, enforced)| enforced == Enforced::WithIptables)
+    }
+
+    /// Makes the compiled rules live, or removes them.
+    pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &Log) -> Update {
+        let mut errors: Vec<Message> = Vec::new();
+        if mode != Mode::On {
+            errors.extend(self.set_flag(mode));
+        }
+        let enforcement = self.hand_over.enforcement(mode, &mut self.backend, compiled, &self.root);
+        let waiting = self.waiting(enforcement);
+        let mut next = waiting.is_some().then_some(HANDING_OVER);
+        problems.set(Topic::HandOver, waiting.into_iter().collect(), log);
+        self.enforcer = match (self.kind, enforcement, mode) {
+            (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
+            (BackendKind::Iptables, Enforcement::EnforceUntilOther, _) => Enforcer::IptablesInstead,
+            (BackendKind::Iptables, Enforcement::Remove, Mode::Other) => Enforcer::Nftables,
+            // of the nftables backend, the other daemon judges
+            _ => Enforcer::Nobody,
+        };
+        let outcome = match enforcement {
+            Enforcement::Enforce | Enforcement::EnforceUntilOther => self.backend.maintain(compiled),
+            Enforcement::Remove => self.clear(log),
+        };
+        for text in self.backend.undone() {
+            let text = format!("another program has changed our rules, which are restored: {text}");
+            log.write(Severity::Warning, &text);
+        }
+        // the flag file makes the other backend remove its tables
+        if mode == Mode::On && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
+            errors.extend(self.set_flag(mode));
+        }
+        errors.extend(outcome.errors.iter().map(Message::failure));
+        let enforced = self.enforced(enforcement, mode);
+        if enforcement == Enforcement::Enforce && enforced.is_none() {
+            next = Some(RETRY);
+        }
+        self.update_settings(compiled.settings, enforced, problems, log);
+        if !errors.is_empty() && problems.is_clear(Topic::Kernel) {
+            next = Some(next.map_or(RETRY, |next| next.min(RETRY)));
+        }
+        problems.set(Topic::Kernel, errors, log);
+        Update { complete: outcome.errors.is_empty(), changed: outcome.changed, next }
+    }
+
+    /// A message while the rules stay until those of the other backend are live.
+    fn waiting(&self, enforcement: Enforcement) -> Option<Message> {
+        let (other, what) = match self.kind {
+            BackendKind::Iptables => (BackendKind::Nftables, "its tables are"),
+            BackendKind::Nftables => (BackendKind::Iptables, "its chains are"),
+        };
+        (enforcement == Enforcement::EnforceUntilOther).then(|| {
+            let text = format!("the rules stay until {what} live: waiting for {}", other.program());
+            Message { text, warning: true }
+        })
+    }
+
+    /// What the kernel settings are for; `None` if they are those of the other backend.
+    fn enforced(&self, enforcement: Enforcement, mode: Mode) -> Option<Enforced> {
+        match (self.kind, enforcement, mode) {
+            (BackendKind::Iptables, Enforcement::Enforce | Enforcement::EnforceUntilOther, _) => {
+                Some(Enforced::WithIptables)
+            }
+            // bridges pass packets to the rules of iptables as long as there are any
+            (BackendKind::Nftables, Enforcement::Enforce, _) if self.backend.other_is_live(&self.root) => None,
+            (BackendKind::Nftables, Enforcement::Enforce, _) => Some(Enforced::WithNftables),
+            (_, Enforcement::Remove, Mode::Off) => Some(Enforced::Not),
+            _ => None,
+        }
+    }
+
+    /// Applies the kernel settings, unless they are those of the other backend.
+    fn update_settings(&mut self, settings: Settings, enforced: Option<Enforced>, problems: &mut Problems, log: &Log) {
+        let errors = enforced.map(|enforced| self.apply_settings(settings, enforced, log));
+        if errors.is_none() {
+            self.settings = None;
+        }
+        let errors = errors.into_iter().flatten().map(|text| Message { text, warning: true }).collect();
+        problems.set(Topic::Settings, errors, log);
+    }
+
+    /// Applies the kernel settings again. The next update reports errors.
+    pub fn restore_settings(&mut self, log: &Log) {
+        if let Some((settings, enforced)) = self.settings {
+            self.apply_settings(settings, enforced, log);
+        }
+    }
+
+    /// Applies the kernel settings; returns the errors. What another program has changed since the last time is logged.
+    fn apply_settings(&mut self, settings: Settings, enforced: Enforced, log: &Log) -> Vec<String> {
+        let Applied { changed, errors } = settings.apply(&self.root, enforced);
+        if self.settings.replace((settings, enforced)) == Some((settings, enforced)) {
+            for text in changed {
+                log.write(Severity::Warning, &format!("another program has changed a kernel setting: {text}"));
+            }
+        }
+        errors
+    }
+
+    /// The flag file is that of pve-firewall.
+    fn set_flag(&self, mode: Mode) -> Option<Message> {
+        match self.kind {
+            BackendKind::Iptables => {
+                mode.set_flag(&self.root).err().map(|error| Message::failure(format!("{error:#}")))
+            }
+            BackendKind::Nftables => None,
+        }
+    }
+
+    fn clear(&mut self, log: &Log) -> Outcome {
+        let outcome = self.backend.remove();
+        if outcome.changed {
+            log.write(Severity::Info, "clear PVE-generated firewall rules");
+        }
+        outcome
+    }
+}

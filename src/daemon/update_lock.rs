@@ -1,0 +1,44 @@
+//! The lock that only one update holds at a time.
+use crate::paths::UPDATE_LOCK;
+use crate::system::lock::FileLock;
+use crate::system::root::Root;
+use anyhow::Result;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long to wait for the lock.
+const LOCKING: Duration = Duration::from_secs(10);
+/// The time between two attempts.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The lock of updates.
+#[derive(Debug)]
+pub struct UpdateLock(PathBuf);
+
+impl UpdateLock {
+    /// The lock of this node.
+    pub fn new(root: &Root) -> Self {
+        UpdateLock(root.path(UPDATE_LOCK))
+    }
+
+    /// Takes the lock, and waits for it up to ten seconds while `go_on`; `None` if another process still holds it then.
+    ///
+    /// # Errors
+    /// When the lock file cannot be opened.
+    pub fn take(&self, go_on: impl Fn() -> bool) -> Result<Option<FileLock>> {
+        let deadline = Instant::now() + LOCKING;
+        loop {
+            match FileLock::try_acquire(&self.0) {
+                Ok(None) if Instant::now() < deadline && go_on() => sleep(INTERVAL),
+                result => return result,
+            }
+        }
+    }
+
+    /// The message about a lock that another process holds.
+    pub fn held(&self) -> String {
+        let path = self.0.display();
+        format!("another process holds the lock {path} since 10 s; find it with 'fuser {path}'")
+    }
+}
