@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("iptables/apply", &["health", "iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
     ("iptables/backend", &[
         "config", "health", "inputs", "iptables/apply", "iptables/compile", "iptables/names", "iptables/plan",
-        "iptables/ruleset", "listing", "model", "paths", "system",
+        "iptables/ruleset", "listing", "model", "parallel", "paths", "system",
     ]),
     ("nftables/backend", &[
         "config", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/live",
