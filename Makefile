@@ -24,8 +24,10 @@ build:
 run: deps build
 	@examples/tour.sh
 
+# Most tests wait for the kernel, so more of them run at a time than there are processors
+THREADS = $(shell echo $$((3 * $$(nproc))))
 test: deps test-deps
-	cargo test --locked
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked
 
 # Packages for the tests only: an IPS, an FTP server and client, libfaketime, strace (kills at system calls), an SSH server
 test-deps:

@@ -29,7 +29,12 @@ fn check(variant: Variant) {
             enabled += 1;
             assert_eq!(backend.maintain(&compiled).errors, [""; 0], "{}", case.display());
             health.examine(&mut backend, &compiled, Enforcer::Iptables, now);
-            assert_eq!(health.texts().collect::<Vec<_>>(), [""; 0], "{}", case.display());
+            // the machine of the test has no IPS
+            let of_ips =
+                |text: &String| case.ends_with("ips") && text.starts_with("ips is 1, but no program reads queue");
+            let (queues, found): (Vec<String>, Vec<String>) = health.texts().partition(of_ips);
+            assert_eq!(found, [""; 0], "{}", case.display());
+            assert_eq!(queues.is_empty(), !case.ends_with("ips"), "{}", case.display());
         }
         assert!(enabled > 40, "{enabled}");
     });

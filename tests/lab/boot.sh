@@ -23,6 +23,8 @@ done
 suite=$1 && shift
 # memory in MiB: what the machine writes lies there, too
 memory=3072
+# without AVX, which the C library would use and QEMU emulates slowly
+cpu=qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt
 here=$(realpath "$(dirname "$0")")
 image=${LAB_CACHE:-/var/cache/pve-firewall-rs/lab}/$suite
 "$here/image.sh" "$suite" "$image" || exit 125
@@ -46,7 +48,7 @@ exec <>"$machine/silence"
 
 status=0
 timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
-    -accel tcg,thread=multi,tb-size=512 -cpu max -smp 2 -m "$memory" -machine q35,graphics=off \
+    -accel tcg,thread=multi,tb-size=512 -cpu "$cpu" -smp 2 -m "$memory" -machine q35,graphics=off \
     -nodefaults -no-user-config -display none -no-reboot -nic none -kernel "$image/vmlinuz" -initrd "$image/initramfs" \
     -append 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable audit=0' \
     -drive "file=$image/root.img,format=raw,if=virtio,readonly=on,file.locking=off" -serial "file:$machine/console" \
