@@ -25,6 +25,8 @@ mod machine;
 mod memory;
 #[path = "../tests/support/netns.rs"]
 mod netns;
+#[path = "node/nftables/mod.rs"]
+mod nftables;
 #[path = "../tests/support/node.rs"]
 mod node;
 #[path = "node/process.rs"]
@@ -67,37 +69,46 @@ fn main() -> ExitCode {
     });
     let began = Instant::now();
     println!("{}\n", machine::line());
-    let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
-    let mut table = Table::new(sites.iter().map(Site::title).collect());
-    if asked(Measurement::First) {
-        first::measure(&sites, &mut table);
+    let mut table = Table::new(sizes.iter().map(|size| format!("{size} guests")).collect());
+    if Measurement::ALL.into_iter().any(|one| one != Measurement::Nftables && asked(one)) {
+        measure_iptables(&sizes, asked, &mut table);
     }
-    if asked(Measurement::Idle) {
-        idle::on_cluster_file_system(&mut sites, &mut table);
-    }
-    sites.iter_mut().for_each(|site| site.start(&[]));
-    let idle = asked(Measurement::Idle).then(|| idle::plain(&sites));
-    if asked(Measurement::Change) {
-        change::with_daemon(&sites, &mut table);
-    }
-    if asked(Measurement::Memory) {
-        memory::measure(&sites, &mut table);
-    }
-    if let Some(plain) = idle {
-        idle::with_full_reading(plain, &mut sites, "on a plain directory", None, &mut table);
-    }
-    sites.iter_mut().for_each(Site::stop);
-    if asked(Measurement::Change) {
-        change::on_cluster_file_system(&mut sites, &mut table);
-        change::alone(&sites, &mut table);
-    }
-    if asked(Measurement::Read) {
-        read::measure(&sites, &mut table);
-    }
-    if asked(Measurement::Connections) {
-        connections::measure(&mut sites, &mut table);
+    if asked(Measurement::Nftables) {
+        nftables::measure(&sizes, &mut table);
     }
     println!("{table}");
     println!("{}; measured in {} s", machine::load(), began.elapsed().as_secs());
     ExitCode::SUCCESS
+}
+
+fn measure_iptables(sizes: &[usize], asked: impl Fn(Measurement) -> bool, table: &mut Table) {
+    let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
+    if asked(Measurement::First) {
+        first::measure(&sites, table);
+    }
+    if asked(Measurement::Idle) {
+        idle::on_cluster_file_system(&mut sites, table);
+    }
+    sites.iter_mut().for_each(|site| site.start(&[]));
+    let idle = asked(Measurement::Idle).then(|| idle::plain(&sites));
+    if asked(Measurement::Change) {
+        change::with_daemon(&sites, table);
+    }
+    if asked(Measurement::Memory) {
+        memory::measure(&sites, table);
+    }
+    if let Some(plain) = idle {
+        idle::with_full_reading(plain, &mut sites, "on a plain directory", None, table);
+    }
+    sites.iter_mut().for_each(Site::stop);
+    if asked(Measurement::Change) {
+        change::on_cluster_file_system(&mut sites, table);
+        change::alone(&sites, table);
+    }
+    if asked(Measurement::Read) {
+        read::measure(&sites, table);
+    }
+    if asked(Measurement::Connections) {
+        connections::measure(&mut sites, table);
+    }
 }

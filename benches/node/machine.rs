@@ -9,8 +9,13 @@ pub fn line() -> String {
     let model = model.trim_start_matches([' ', '\t', ':']);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let versions =
-        [tools::name("iptables", ""), tools::name("ip6tables", ""), tools::name("ebtables", ""), "ipset".into()];
+    let versions = [
+        tools::name("iptables", ""),
+        tools::name("ip6tables", ""),
+        tools::name("ebtables", ""),
+        "ipset".into(),
+        "nft".into(),
+    ];
     let versions = versions.map(|tool| version(&tool));
     format!("{model}, {cores} cores, Linux {}; {}; {}", kernel.trim(), versions.join(", "), load())
 }

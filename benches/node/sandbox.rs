@@ -7,6 +7,8 @@ use std::process::{Command, ExitCode};
 
 /// Set in the environment of the inner process.
 const INSIDE: &str = "PVEFW_BENCH_INSIDE";
+/// Programs here stand in for others of the same name.
+pub const TOOLS: &str = "/run/tools";
 
 /// Runs this program again as the first process of a PID namespace with its own `/run`, and returns its exit code;
 /// returns `None` in the inner process. When that ends, the kernel ends its children and frees its network namespaces and
@@ -26,7 +28,7 @@ pub fn run() -> Option<ExitCode> {
         .arg(program)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .env("PATH", format!("{TOOLS}:{path}:/usr/sbin:/sbin"))
         .env("TMPDIR", "/run")
         .status()
         .expect("this program");

@@ -45,10 +45,6 @@ impl Site {
         Site { guests, node, daemon: None, fuse: None }
     }
 
-    pub fn title(&self) -> String {
-        format!("{} guests", self.guests)
-    }
-
     /// Starts the daemon and waits until its first update is done.
     pub fn start(&mut self, options: &[&str]) {
         let _ = fs::remove_file(self.node.path(STATUS));

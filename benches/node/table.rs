@@ -11,20 +11,23 @@ pub enum Measurement {
     Change,
     Memory,
     Connections,
+    Nftables,
 }
 
 impl Measurement {
+    pub const ALL: [Measurement; 7] = [
+        Measurement::Idle,
+        Measurement::Read,
+        Measurement::First,
+        Measurement::Change,
+        Measurement::Memory,
+        Measurement::Connections,
+        Measurement::Nftables,
+    ];
+
     /// The measurement with this name on the command line.
     pub fn named(word: &str) -> Option<Self> {
-        let measurements = [
-            Measurement::Idle,
-            Measurement::Read,
-            Measurement::First,
-            Measurement::Change,
-            Measurement::Memory,
-            Measurement::Connections,
-        ];
-        measurements.into_iter().find(|measurement| format!("{measurement:?}").eq_ignore_ascii_case(word))
+        Measurement::ALL.into_iter().find(|measurement| format!("{measurement:?}").eq_ignore_ascii_case(word))
     }
 }
 

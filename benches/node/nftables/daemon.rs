@@ -1,0 +1,66 @@
+//! The daemon `proxmox-firewall` of a site.
+use crate::node::{copy_program, until};
+use crate::process::{self, children, memory, name};
+use crate::site::Site;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+const PROGRAM: &str = "usr/libexec/proxmox/proxmox-firewall";
+const STATUS: &str = "run/proxmox-firewall/status.json";
+
+/// A running daemon, killed on drop.
+pub struct Daemon<'a> {
+    pub site: &'a Site,
+    child: Child,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts it and waits until its first update is done.
+    pub fn start(site: &'a Site) -> Self {
+        let program = site.node.path(PROGRAM);
+        fs::create_dir_all(program.parent().expect("a directory")).expect("a directory");
+        copy_program(Path::new(env!("CARGO_BIN_EXE_proxmox-firewall")), &program);
+        let mut command = site.node.netns.command(program.to_str().expect("a path"));
+        command.args(["start", "--node", "n1", "--root"]).arg(site.node.path(""));
+        let child = command.spawn().expect("the daemon");
+        let updated = || {
+            let text = fs::read_to_string(site.node.path(STATUS)).ok()?;
+            let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+            (status["updated"] != 0).then_some(())
+        };
+        until("the first update", updated);
+        Daemon { site, child }
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Its processor time so far, with that of its children.
+    pub fn cpu(&self) -> Duration {
+        process::cpu(self.pid())
+    }
+
+    /// Waits for the end of a cycle, after which it writes its status.
+    pub fn await_cycle(&self) {
+        let written = || fs::metadata(self.site.node.path(STATUS)).map(|file| file.ino()).ok();
+        let before = written();
+        until("a cycle", || written().filter(|now| Some(*now) != before));
+    }
+
+    /// A value of /proc/PID/status in MB: of itself, and of its reading process.
+    pub fn memory(&self, value: &str) -> [f64; 2] {
+        let reading = children(self.pid()).into_iter().filter(|pid| name(*pid).contains("reader"));
+        [memory(self.pid(), value), reading.map(|pid| memory(pid, value)).sum()]
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

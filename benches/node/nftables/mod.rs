@@ -1,0 +1,219 @@
+//! The nftables backend, compared with nft alone on the same rules as plain text.
+//!
+//! On a kernel that does not track connections in bridges, some expressions of the guests' table are replaced: see [`nft`].
+mod daemon;
+mod generation;
+mod nft;
+
+use crate::guest::{Guest, accepted};
+use crate::netns::Netns;
+use crate::site::Site;
+use crate::table::{Measurement, Table, median};
+use daemon::Daemon;
+use pve_firewall::model::Direction;
+use pve_firewall::nftables::apply::{Firewall, Outcome};
+use pve_firewall::nftables::backend::Nftables;
+use pve_firewall::nftables::names::{TableName, guest_chain};
+use pve_firewall::nftables::ruleset::Ruleset;
+use pve_firewall::system::netfilter::nft_generation;
+use pve_firewall::system::process::processors;
+use std::fs;
+use std::sync::Arc;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+const RUNS: u16 = 5;
+/// Of what takes microseconds.
+const MANY: u32 = 1000;
+/// Number of measured idle cycles of the daemon, and their interval.
+const CYCLES: u32 = 3;
+const CYCLE: Duration = Duration::from_secs(10);
+/// Time until the daemon is idle after a first update.
+const SETTLING: Duration = Duration::from_secs(12);
+
+pub fn measure(sizes: &[usize], table: &mut Table) {
+    nft::install();
+    let sites: Vec<Site> = sizes.iter().map(|guests| new_site(*guests)).collect();
+    if !nft::tracks_bridges() {
+        eprintln!("this kernel does not track connections in bridges: rules that need it are replaced by others");
+    }
+    first(&sites, table);
+    idle(&sites, table);
+    change(&sites, table);
+    with_daemons(&sites, table);
+}
+
+/// A node on which host.fw selects this backend.
+fn new_site(guests: usize) -> Site {
+    let site = Site::new(guests);
+    let path = "nodes/n1/host.fw";
+    let text = fs::read_to_string(site.node.config().join(path)).expect("host.fw");
+    site.node.write(path, &text.replacen("[OPTIONS]\n", "[OPTIONS]\nnftables: 1\n", 1));
+    site
+}
+
+fn compiled(site: &Site) -> Arc<Ruleset> {
+    let (tree, facts) = site.inputs();
+    Nftables::new(processors()).compile(&tree, &facts).1
+}
+
+fn must_succeed(outcome: &Outcome) {
+    assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);
+}
+
+/// Rows for two kinds of times, and their ratio.
+fn compare(times: &[Vec<Duration>], [ours, bare]: [&str; 2], table: &mut Table) {
+    let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<_>>();
+    table.times(ours, &column(0));
+    table.times(bare, &column(1));
+    table.ratios(&column(0), &column(1));
+}
+
+fn first(sites: &[Site], table: &mut Table) {
+    eprintln!("nftables: first updates ...");
+    let times = |site: &Site| {
+        let ruleset = compiled(site);
+        let text = nft::text(&ruleset);
+        let mut times = [const { Vec::new() }; 2];
+        for _ in 0..RUNS {
+            let (netns, mut firewall) = (Netns::new("bench-first"), Firewall::default());
+            let began = Instant::now();
+            must_succeed(&netns.run(|| firewall.update(&ruleset)));
+            times[0].push(began.elapsed());
+            leave(netns);
+            let netns = Netns::new("bench-bare");
+            times[1].push(nft::load(&netns, &text));
+            leave(netns);
+        }
+        times.map(median).to_vec()
+    };
+    let times: Vec<_> = sites.iter().map(times).collect();
+    table.heading(Measurement::Nftables, "nftables: first update", "at most 1.3 of `nft -f` of the same rules");
+    compare(&times, ["ours", "`nft -f` of the same rules as plain text"], table);
+}
+
+/// Removes a namespace and waits, as the kernel frees it in the background.
+fn leave(netns: Netns) {
+    drop(netns);
+    sleep(Duration::from_millis(500));
+}
+
+fn idle(sites: &[Site], table: &mut Table) {
+    eprintln!("nftables: updates without a change ...");
+    let times = |site: &Site| {
+        let ruleset = compiled(site);
+        let (netns, mut firewall) = (Netns::new("bench-idle"), Firewall::default());
+        must_succeed(&netns.run(|| firewall.update(&ruleset)));
+        let before = nft::runs();
+        let times = netns.run(|| {
+            let mut times = vec![Duration::ZERO; 2];
+            for _ in 0..MANY {
+                let began = Instant::now();
+                assert_eq!(firewall.update(&ruleset), Outcome::default());
+                times[0] += began.elapsed();
+                let began = Instant::now();
+                nft_generation().expect("the generation");
+                times[1] += began.elapsed();
+            }
+            times
+        });
+        assert_eq!(nft::runs(), before, "an update without a change runs no program");
+        leave(netns);
+        times
+    };
+    let times: Vec<_> = sites.iter().map(times).collect();
+    let target = "one request for the generation, no program";
+    table.heading(Measurement::Nftables, "nftables: a thousand updates without a change", target);
+    compare(&times, ["ours", "a thousand requests for the generation"], table);
+}
+
+fn change(sites: &[Site], table: &mut Table) {
+    eprintln!("nftables: changes of a rule ...");
+    let times: Vec<Vec<Duration>> = sites.iter().map(changed).collect();
+    let target = "at most 2 of `nft -f` that replaces one chain";
+    table.heading(Measurement::Nftables, "nftables: one rule changed, without the delay", target);
+    let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<_>>();
+    table.times("ours, until it is in the kernel", &column(2));
+    compare(&times, ["ours, until that is verified", "`nft -f` that replaces the rules of that chain"], table);
+}
+
+/// From reading the new file until the update has ended, nft alone with the new rules of that chain, and from reading until
+/// the rule is in the kernel.
+fn changed(site: &Site) -> Vec<Duration> {
+    let netns = &site.node.netns;
+    let guest = Guest::of(site);
+    let vmid = guest.file.trim_matches(|char: char| !char.is_ascii_digit()).parse().expect("a VMID");
+    let name = guest_chain(vmid, Direction::In);
+    let mut backend = Nftables::new(processors());
+    let (mut reader, mut facts) = (site.reader(), site.facts());
+    let mut tree = reader.settle().expect("a healthy configuration");
+    let mut ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
+    netns.run(|| must_succeed(&backend.maintain(&ruleset)));
+    let alone = Netns::new("bench-bare");
+    nft::load(&alone, &nft::text(&ruleset));
+    let mut times = [const { Vec::new() }; 3];
+    for number in 0..RUNS {
+        let before = generation::of(netns);
+        guest.add_rule(number);
+        let (began, seen) = scope(|threads| {
+            let seen = threads.spawn(|| generation::changed(netns, before));
+            let began = accepted(&mut reader, &mut tree);
+            ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
+            netns.run(|| must_succeed(&backend.maintain(&ruleset)));
+            times[0].push(began.elapsed());
+            (began, seen.join().expect("the rule in the kernel"))
+        });
+        times[2].push(seen - began);
+        let chain = &ruleset.tables[&TableName::Guests].chains[&name];
+        times[1].push(nft::load(&alone, &nft::chain_text(&name, chain)));
+    }
+    netns.exec("nft flush ruleset");
+    times.map(median).to_vec()
+}
+
+fn with_daemons(sites: &[Site], table: &mut Table) {
+    eprintln!("nftables: idle cycles, changes seen by the daemon ...");
+    let daemons: Vec<Daemon<'_>> = sites.iter().map(Daemon::start).collect();
+    sleep(SETTLING);
+    let before = nft::runs();
+    let cycle = |daemon: &Daemon<'_>| {
+        daemon.await_cycle();
+        let before = daemon.cpu();
+        sleep(CYCLE * CYCLES);
+        (daemon.cpu() - before) / CYCLES
+    };
+    let cycles: Vec<Duration> = scope(|threads| {
+        let all: Vec<_> = daemons.iter().map(|daemon| threads.spawn(|| cycle(daemon))).collect();
+        all.into_iter().map(|cycle| cycle.join().expect("the cost of a cycle")).collect()
+    });
+    let runs = nft::runs() - before;
+    table.heading(Measurement::Nftables, "nftables: idle cycle of the daemon, CPU time", "no run of nft");
+    table.times("a cycle", &cycles);
+    table.row("runs of nft by all daemons", daemons.iter().map(|_| runs.to_string()));
+
+    let delays: Vec<Vec<Duration>> = daemons.iter().map(|daemon| delays(daemon.site)).collect();
+    table.heading(Measurement::Nftables, "nftables: one rule changed, by a local write", "under 500 ms");
+    table.times("median", &delays.iter().cloned().map(median).collect::<Vec<_>>());
+    table.times("longest", &delays.iter().filter_map(|delays| delays.iter().max().copied()).collect::<Vec<_>>());
+
+    table.heading(Measurement::Nftables, "nftables: memory, MB", "a peak under 64 with 1,000 guests");
+    let row = |value: &str, part: usize| -> Vec<String> {
+        daemons.iter().map(|daemon| format!("{:.1}", daemon.memory(value)[part])).collect()
+    };
+    table.row("the daemon's peak", row("VmHWM:", 0));
+    table.row("the daemon idle", row("VmRSS:", 0));
+    table.row("the reading process's peak", row("VmHWM:", 1));
+}
+
+/// From local writes until the kernel has the rule.
+fn delays(site: &Site) -> Vec<Duration> {
+    let guest = Guest::of(site);
+    let delay = |number| {
+        // at a random point of the daemon's polling interval
+        sleep(Duration::from_millis(fastrand::u64(1000..2000)));
+        let before = generation::of(&site.node.netns);
+        let began = guest.add_rule(100 + number);
+        generation::changed(&site.node.netns, before) - began
+    };
+    (0..RUNS).map(delay).collect()
+}
