@@ -13,9 +13,6 @@ use std::sync::Arc;
 
 /// Configurations of each kind, without `PVEFW_TREES`.
 const TREES: usize = 12;
-/// Connection tracking in a bridge, and a reject there: not every kernel has them.
-const BRIDGED: &str =
-    "nft -c 'table bridge t { chain c { type filter hook prerouting priority 0; ct state new reject; }; }'";
 
 fn shown(tree: &Tree) -> String {
     let text = |path| String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug().to_string();
@@ -31,7 +28,7 @@ fn nft_accepts_every_compiled_ruleset() {
     };
     let mut runner = TestRunner::new(Config { rng_seed, ..Config::default() });
     let node = Netns::new("nft-hostile");
-    let bridges = node.exec(&format!("{BRIDGED} 2>/dev/null && echo yes || echo no")).trim() == "yes";
+    let bridges = nft_trees::tracks_bridges(&node);
     let mut firewall = Firewall::default();
     let (mut rules, mut tables) = (0, 0);
     let kinds: [BoxedStrategy<Tree>; 2] = [hostile_trees::tree().boxed(), ranges::tree().boxed()];

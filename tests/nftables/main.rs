@@ -23,4 +23,6 @@ mod failsafe;
 mod hostile;
 mod incremental;
 mod packets;
+mod recorded;
+mod replay;
 mod rules;

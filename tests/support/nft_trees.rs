@@ -1,5 +1,6 @@
 //! Configuration trees compiled for nftables.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests read files")]
+use super::netns::Netns;
 use super::trees;
 use pve_firewall::config::ConfigCache;
 use pve_firewall::inputs::{Facts, Tree};
@@ -33,4 +34,10 @@ pub fn facts() -> Facts {
 pub fn rules(tree: &Tree, facts: &Facts) -> Ruleset {
     let configuration = ConfigCache::default().read(tree, facts);
     Ruleset::clone(&Compiler::default().compile(&configuration, facts))
+}
+
+/// Whether the kernel tracks connections in bridges and answers there, as the rules of guests need it.
+pub fn tracks_bridges(netns: &Netns) -> bool {
+    let table = "table bridge t { chain c { type filter hook prerouting priority 0; ct state new reject; }; }";
+    netns.exec(&format!("nft -c '{table}' 2>/dev/null && echo yes || echo no")).trim() == "yes"
 }

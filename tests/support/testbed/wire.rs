@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_millis(40);
 /// All frames: `ETH_P_ALL` of packet(7).
 const ETH_P_ALL: u16 = 3;
 /// A frame sent by this host: `PACKET_OUTGOING` of packet(7).
-const OUTGOING: u8 = 4;
+pub const OUTGOING: u8 = 4;
 
 /// The kind of packets that a socket receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,7 +159,8 @@ impl Wire {
     }
 }
 
-fn packet_socket(interface: &str) -> Socket {
+/// A socket for the frames of an interface in the namespace of this thread.
+pub fn packet_socket(interface: &str) -> Socket {
     let protocol = Protocol::from(i32::from(ETH_P_ALL.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).expect("a packet socket; tests need root");
     let own = |one: &nix::ifaddrs::InterfaceAddress| {
@@ -170,7 +171,8 @@ fn packet_socket(interface: &str) -> Socket {
     prepared(socket)
 }
 
-fn raw_socket(family: Family, protocol: u8) -> Socket {
+/// A socket for the IP packets of a protocol that reach the node, in the namespace of this thread.
+pub fn raw_socket(family: Family, protocol: u8) -> Socket {
     let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))));
     let socket = socket.expect("a raw socket; tests need root");
