@@ -19,6 +19,7 @@ mod wait;
 
 mod apply;
 mod backends;
+mod differential;
 mod failsafe;
 mod hostile;
 mod incremental;

@@ -7,6 +7,9 @@
 //! outside: eth1 ── eno2 ─ vmbr1 ─ fwpr100p1 = fwln100i1 ─ fwbr100i1 ─ tap100i1 ── eth1 of guest 100
 //! ```
 //!
+//! In a bed of [`Bed::without_firewall_bridges`], devices are ports of their bridges, as Proxmox VE attaches them for the nftables
+//! backend.
+//!
 //! Only the node has addresses until [`Bed::assign_addresses`] adds them to the others. So only the firewall and the node
 //! reply to probes.
 #![allow(dead_code, reason = "each program uses a part")]
@@ -167,6 +170,7 @@ pub fn broadcasts() -> BTreeSet<Ipv4Addr> {
 
 /// The namespaces.
 pub struct Bed {
+    firewall_bridges: bool,
     pub node: Netns,
     pub outside: Netns,
     pub guests: BTreeMap<u32, Netns>,
@@ -184,6 +188,17 @@ const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.i
 impl Bed {
     /// Creates the namespaces; their names begin with `name`.
     pub fn new(name: &str) -> Self {
+        Bed::create(name, true)
+    }
+
+    /// The same without firewall bridges. Bridges do not pass packets to iptables either.
+    pub fn without_firewall_bridges(name: &str) -> Self {
+        let bed = Bed::create(name, false);
+        bed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
+        bed
+    }
+
+    fn create(name: &str, firewall_bridges: bool) -> Self {
         let quiet = |part: &str| {
             let netns = Netns::new(&format!("{name}{part}"));
             netns.exec(QUIET);
@@ -193,7 +208,7 @@ impl Bed {
         let outside = quiet("-outside");
         let vmids: BTreeSet<u32> = DEVICES.iter().map(|device| device.vmid).collect();
         let guests = vmids.into_iter().map(|vmid| (vmid, quiet(&format!("-{vmid}")))).collect();
-        let bed = Bed { node, outside, guests };
+        let bed = Bed { firewall_bridges, node, outside, guests };
         bed.node.exec(NODE_SETTINGS);
         bed.node.exec(&bed.script());
         bed
@@ -245,7 +260,7 @@ impl Bed {
             text(device.mac())
         )
         .unwrap();
-        if device.firewalled {
+        if self.has_firewall_bridge(device) {
             write!(
                 script,
                 "ip link add fwbr{id} type bridge mcast_snooping 0 forward_delay 0; ip link set fwbr{id} up\n\
@@ -272,12 +287,12 @@ impl Bed {
             let port = match place {
                 Place::Host => None,
                 Place::Outside => Some("eno1".to_string()),
-                Place::Guest(index) => Some(port_of(&DEVICES[index])),
+                Place::Guest(index) => Some(self.port_of(&DEVICES[index])),
             };
             if let Some(port) = port {
                 writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
             }
-            for (index, device) in DEVICES.iter().enumerate().filter(|(_, device)| device.firewalled) {
+            for (index, device) in DEVICES.iter().enumerate().filter(|(_, device)| self.has_firewall_bridge(device)) {
                 let id = format!("{}i{}", device.vmid, device.index);
                 let port = if place == Place::Guest(index) { device.name() } else { format!("fwln{id}") };
                 writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
@@ -305,9 +320,16 @@ impl Bed {
             ));
         }
     }
-}
 
-/// The port of `vmbrX` for a device.
-fn port_of(device: &Device) -> String {
-    if device.firewalled { format!("fwpr{}p{}", device.vmid, device.index) } else { device.name() }
+    fn has_firewall_bridge(&self, device: &Device) -> bool {
+        self.firewall_bridges && device.firewalled
+    }
+
+    /// The port of `vmbrX` for a device.
+    fn port_of(&self, device: &Device) -> String {
+        match self.has_firewall_bridge(device) {
+            true => format!("fwpr{}p{}", device.vmid, device.index),
+            false => device.name(),
+        }
+    }
 }

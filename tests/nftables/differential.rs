@@ -1,0 +1,235 @@
+//! Random configurations and packets: the simulator of this backend and the kernel give the same verdict for each.
+//!
+//! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` and `DIFFERENTIAL_SEED` as in `tests/kernel/differential.rs`. Where the kernel does not
+//! track connections in bridges, the table of the guests is not loaded, and only packets between the node and the outside are
+//! sent.
+use crate::nft_trees;
+use crate::random::{config, packets, pools, shown};
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::wire::Wire;
+use crate::testbed::{self, Bed, Place};
+use crate::trees;
+use fastrand::Rng;
+use pve_firewall::iptables::ruleset::RejectWith;
+use pve_firewall::model::{CtState, Family, TcpFlags};
+use pve_firewall::nftables::apply::Firewall;
+use pve_firewall::nftables::names::TableName;
+use pve_firewall::nftables::ruleset::{Rejection, Ruleset};
+use pve_firewall::nftables::simulate::{Answer, Verdict, simulate};
+use pve_firewall::simulate::{Packet, Sent};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Default number of configurations, and of packets for each.
+const SHORT: (u64, usize) = (20, 60);
+const SEED: u64 = 20_261_129;
+/// Of so many random packets, one is between the node and the outside.
+const BETWEEN: usize = 15;
+
+#[test]
+fn simulator_and_kernel_agree() {
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is no number"));
+    let (configurations, packets) = match std::env::var("DIFFERENTIAL") {
+        Ok(text) => {
+            let (configurations, packets) = text.split_once(',').expect("DIFFERENTIAL=CONFIGURATIONS,PACKETS");
+            (number(configurations), usize::try_from(number(packets)).unwrap())
+        }
+        Err(_) => SHORT,
+    };
+    let seed = std::env::var("DIFFERENTIAL_SEED").map_or(SEED, |text| number(&text));
+    let mut judge = Judge::new();
+    for seed in seed..seed + configurations {
+        judge.configuration(seed, packets);
+    }
+    let all: usize = judge.tally.values().sum();
+    println!("seed {seed}, {configurations} configurations: {all} packets, {:?}", judge.tally);
+    for verdict in ["ACCEPT", "DROP", "REJECT"] {
+        assert!(judge.tally.contains_key(verdict), "no packet had the verdict {verdict}");
+    }
+}
+
+struct Judge {
+    bed: Bed,
+    wire: Wire,
+    firewall: Firewall,
+    /// Whether the kernel tracks connections in bridges.
+    bridges: bool,
+    /// The number of packets by verdict.
+    tally: BTreeMap<&'static str, usize>,
+}
+
+impl Judge {
+    fn new() -> Self {
+        let bed = Bed::without_firewall_bridges("nfd");
+        let bridges = nft_trees::tracks_bridges(&bed.node);
+        let wire = Wire::new(&bed);
+        Judge { bed, wire, firewall: Firewall::default(), bridges, tally: BTreeMap::new() }
+    }
+
+    fn configuration(&mut self, seed: u64, packets: usize) {
+        let mut rng = Rng::with_seed(seed);
+        let mut files = config::config(&mut rng);
+        forwarding(&mut rng, &mut files);
+        let named: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let mut rules = nft_trees::rules(&trees::tree(&named), &nft_trees::facts());
+        if !self.bridges {
+            rules.tables.remove(&TableName::Guests);
+        }
+        let rules = Arc::new(rules);
+        let firewall = &mut self.firewall;
+        let outcome = self.bed.node.run(|| firewall.update(&rules));
+        assert_eq!(outcome.faults, [""; 0], "seed {seed}\n{}", shown(&files));
+        let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * BETWEEN });
+        let is_judged = |place: Place| self.bridges || matches!(place, Place::Host | Place::Outside);
+        probes.retain(|probe| is_judged(probe.from) && is_judged(probe.to));
+        self.forget_connections();
+        let fates = self.wire.ask_many(&probes);
+        for (probe, fate) in probes.iter().zip(fates) {
+            let answer = send(&rules, &probe.packet, probe.from, probe.to);
+            *self.tally.entry(name(answer.verdict)).or_default() += 1;
+            // a packet may have arrived late in its batch: send it again alone
+            if !agrees(&rules, probe, &answer, fate) {
+                self.forget_connections();
+                let fate = self.wire.ask(probe);
+                let (verdict, matched) = (name(answer.verdict), matched(&answer));
+                assert!(
+                    agrees(&rules, probe, &answer, fate),
+                    "seed {seed}\n{}\n{probe}\nsimulator: {verdict}\nkernel: {fate}\n{matched}",
+                    shown(&files)
+                );
+            }
+        }
+    }
+
+    fn forget_connections(&self) {
+        self.bed.node.exec("conntrack -F 2>/dev/null");
+    }
+}
+
+/// Adds rules for what the node forwards, and for what crosses a bridge.
+fn forwarding(rng: &mut Rng, files: &mut BTreeMap<String, String>) {
+    let action = |rng: &mut Rng| pools::pick(rng, &["ACCEPT", "ACCEPT", "DROP", "REJECT"]);
+    let rules = |rng: &mut Rng| {
+        let mut text = String::new();
+        for _ in 0..rng.usize(..4) {
+            let word =
+                pools::pick(rng, &["", " -p tcp", " -p udp -dport 53", " -source 10.0.0.0/25", " -dest +dc/web"]);
+            writeln!(text, "FORWARD {}{word}", action(rng)).unwrap();
+        }
+        text
+    };
+    if rng.bool() {
+        let more = rules(rng);
+        let policy = format!("[OPTIONS]\npolicy_forward: {}\n", action(rng));
+        let cluster = files.get_mut("firewall/cluster.fw").expect("the cluster's file");
+        *cluster = cluster.replacen("[OPTIONS]\n", &policy, 1) + &more;
+    }
+    if rng.bool() {
+        let policy = pools::pick(rng, &["ACCEPT", "DROP"]);
+        let text = format!("[OPTIONS]\nenable: 1\npolicy_forward: {policy}\n[RULES]\n{}", rules(rng));
+        files.insert("sdn/firewall/vmbr0.fw".to_string(), text);
+    }
+}
+
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept => "ACCEPT",
+        Verdict::Drop => "DROP",
+        Verdict::Reject(_) => "REJECT",
+    }
+}
+
+fn send<'a>(rules: &'a Ruleset, packet: &Packet, from: Place, to: Place) -> Answer<'a> {
+    simulate(rules, &Sent { packet, from: from.end(), to: to.end(), broadcasts: &testbed::broadcasts() })
+}
+
+/// The rules that matched in the simulator, in order.
+fn matched(answer: &Answer<'_>) -> String {
+    let mut text = String::new();
+    for (at, walk) in &answer.walks {
+        writeln!(text, "{at}: {}", walk.base).unwrap();
+        for step in walk.steps.iter().filter(|step| step.matched) {
+            writeln!(text, "  {}: {}", step.chain, step.rule.text()).unwrap();
+        }
+    }
+    text
+}
+
+/// Whether the kernel's result is the expected one.
+fn agrees(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
+    let with = match answer.verdict {
+        Verdict::Accept => return fate == Fate::Arrived,
+        Verdict::Drop => return fate == Fate::Dropped,
+        Verdict::Reject(with) => with,
+    };
+    if is_odd(&probe.packet) {
+        return fate != Fate::Arrived;
+    }
+    let reset_for_reset = with == Rejection::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
+    let answered = !reset_for_reset && comes_back(rules, probe, answer, with);
+    fate == if answered { Fate::Rejected(tool(with)) } else { Fate::Dropped }
+}
+
+/// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
+fn is_odd(packet: &Packet) -> bool {
+    let single = |address: Option<IpAddr>| {
+        let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
+        address.is_some_and(|address| !address.is_multicast() && !address.is_unspecified()) && !many
+    };
+    !(single(packet.source) && single(packet.dest))
+}
+
+/// Whether a reply reaches its destination. One that a bridge makes goes back to the port that the packet came from, and belongs
+/// to no connection; one that the node makes goes to the source address, and belongs to the connection if there is one.
+fn comes_back(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejection) -> bool {
+    let (from, to, state) = match answer.walks.last() {
+        Some((at, _)) if at.table == TableName::Guests => (Place::Outside, probe.from, CtState::Invalid),
+        _ if probe.packet.state == Some(CtState::Invalid) => {
+            (Place::Host, owner(probe.packet.source), CtState::Invalid)
+        }
+        _ => (Place::Host, owner(probe.packet.source), CtState::Established),
+    };
+    // every reset of a bridge passes
+    let reset_in_bridge = from == Place::Outside && with == Rejection::TcpReset;
+    let reply = Packet { state: Some(state), ..returned(&probe.packet, with) };
+    reset_in_bridge || to == Place::Host || send(rules, &reply, from, to).verdict == Verdict::Accept
+}
+
+/// The reply as a packet.
+fn returned(packet: &Packet, with: Rejection) -> Packet {
+    let (family, protocol, icmp) = match with {
+        Rejection::TcpReset => (packet.dest.map_or(Family::V4, Family::of), Packet::TCP, None),
+        Rejection::PortUnreachable(Family::V4) => (Family::V4, Packet::ICMP, Some((3, 3))),
+        Rejection::PortUnreachable(Family::V6) => (Family::V6, Packet::ICMPV6, Some((1, 4))),
+        Rejection::Prohibited(Family::V4) => (Family::V4, Packet::ICMP, Some((3, 10))),
+        Rejection::Prohibited(Family::V6) => (Family::V6, Packet::ICMPV6, Some((1, 1))),
+    };
+    Packet {
+        source: packet.dest,
+        dest: packet.source,
+        sport: packet.dport,
+        dport: packet.sport,
+        flags: TcpFlags::RST.and(TcpFlags::ACK),
+        icmp,
+        ..Packet::new(family, protocol)
+    }
+}
+
+/// The same in the words of iptables.
+fn tool(with: Rejection) -> RejectWith {
+    match with {
+        Rejection::TcpReset => RejectWith::TcpReset,
+        Rejection::PortUnreachable(Family::V4) => RejectWith::IcmpPortUnreachable,
+        Rejection::PortUnreachable(Family::V6) => RejectWith::Icmp6PortUnreachable,
+        Rejection::Prohibited(Family::V4) => RejectWith::IcmpHostProhibited,
+        Rejection::Prohibited(Family::V6) => RejectWith::Icmp6AdmProhibited,
+    }
+}
+
+/// The node's route to an address.
+fn owner(address: Option<IpAddr>) -> Place {
+    let owns = |place: &Place| address.is_some_and(|address| place.addresses().contains(&address));
+    Place::ALL.into_iter().find(owns).unwrap_or(Place::Outside)
+}
