@@ -218,7 +218,7 @@ fn returned(packet: &Packet, with: Rejection) -> Packet {
 }
 
 /// The same in the words of iptables.
-fn tool(with: Rejection) -> RejectWith {
+pub fn tool(with: Rejection) -> RejectWith {
     match with {
         Rejection::TcpReset => RejectWith::TcpReset,
         Rejection::PortUnreachable(Family::V4) => RejectWith::IcmpPortUnreachable,

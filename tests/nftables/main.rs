@@ -27,3 +27,4 @@ mod packets;
 mod recorded;
 mod replay;
 mod rules;
+mod scenarios;

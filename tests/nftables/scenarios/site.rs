@@ -1,0 +1,222 @@
+//! The node of the test bed with the daemon of this backend.
+use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::wire::Wire;
+use crate::testbed::{self, Bed, DEVICES, NODE, Place};
+use crate::wait::{OutputInTime, WaitInTime, until_ok};
+use crate::{nft_trees, trees};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pve_firewall::model::{CtState, Family};
+use pve_firewall::nftables::apply::Firewall;
+use pve_firewall::nftables::names::TableName;
+use pve_firewall::nftables::ruleset::Ruleset;
+use pve_firewall::nftables::simulate::{Verdict, simulate};
+use pve_firewall::simulate::{Layer, Packet, Sent};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_proxmox-firewall");
+
+pub const CLUSTER: &str = "firewall/cluster.fw";
+pub const HOST: &str = "nodes/n1/host.fw";
+pub const GUEST100: &str = "firewall/100.fw";
+pub const GUEST101: &str = "firewall/101.fw";
+pub const GUEST200: &str = "firewall/200.fw";
+/// An enabled firewall with default options.
+pub const ON: &str = "[OPTIONS]\nenable: 1\n";
+
+/// What makes the rules effective.
+enum Enforced {
+    /// The daemon.
+    ByDaemon(Child),
+    /// An update of the node's table alone: the kernel cannot hold that of the guests, and no guest is filtered.
+    ForTheNode(Box<Firewall>),
+    /// Nothing: the kernel cannot hold the rules of guests, and the simulator answers.
+    Simulated,
+}
+
+/// The node with its configuration.
+pub struct Site {
+    pub bed: Bed,
+    wire: Wire,
+    enforced: Enforced,
+    root: TempDir,
+    files: BTreeMap<String, String>,
+}
+
+/// What differs from iptables as intended: its name, and what becomes of a packet to which iptables does something else.
+type Difference = (&'static str, fn(&Site, &Probe, Fate) -> Option<Fate>);
+
+const DIFFERENCES: [Difference; 4] = [
+    ("REJECT of a packet to a guest drops it", |_, probe, fate| {
+        let to_filtered = matches!(probe.to, Place::Guest(index) if DEVICES[index].firewalled);
+        (to_filtered && matches!(fate, Fate::Rejected(_))).then_some(Fate::Dropped)
+    }),
+    ("errors of IP are accepted before their connection is looked at", |_, probe, fate| {
+        let Packet { icmp, state, layer, .. } = &probe.packet;
+        let error = matches!((layer, icmp), (Layer::Ip(Family::V4), Some((3 | 4 | 11, _))));
+        (error && *state == Some(CtState::Invalid) && fate == Fate::Dropped).then_some(Fate::Arrived)
+    }),
+    ("ebtables that is off leaves the filters for ARP", |site, probe, fate| {
+        let off = site.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
+        (off && fate == Fate::Arrived).then_some(Fate::Dropped)
+    }),
+    ("in bridges, which have no routes, the address of a broadcast is one of many", |site, probe, fate| {
+        let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Place::Guest(_));
+        (broadcast && fate == Fate::Dropped && !site.files.contains_key(HOST)).then_some(Fate::Arrived)
+    }),
+];
+
+impl Site {
+    /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["run", "run/lock", "dev"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let bed = Bed::without_firewall_bridges("nfs");
+        let wire = Wire::new(&bed);
+        let mut site = Site { bed, wire, enforced: Enforced::Simulated, root, files: BTreeMap::new() };
+        site.write(".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
+        site.write(HOST, "");
+        site.files.remove(HOST);
+        let vmids: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
+        for (vmid, container) in vmids {
+            let folder = if container { "lxc" } else { "qemu-server" };
+            let conf: String = DEVICES.iter().filter(|one| one.vmid == vmid).map(|one| one.conf()).collect();
+            site.write(&format!("nodes/{NODE}/{folder}/{vmid}.conf"), &conf);
+        }
+        site.write(CLUSTER, ON);
+        files.iter().for_each(|(path, text)| site.write(path, text));
+        site.enforced = if nft_trees::tracks_bridges(&site.bed.node) {
+            let mut command = site.bed.node.command(PROGRAM);
+            command.args(["start", "--debug", "--node", NODE, "--root"]).arg(site.root.path());
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            Enforced::ByDaemon(command.spawn().unwrap())
+        } else if site.rules().tables[&TableName::Guests].maps.values().all(|map| map.elements.is_empty()) {
+            Enforced::ForTheNode(Box::default())
+        } else {
+            Enforced::Simulated
+        };
+        site.settle();
+        site
+    }
+
+    /// Replaces a configuration file as PVE does. host.fw selects this backend.
+    fn write(&mut self, path: &str, text: &str) {
+        let selected = match text.contains("[OPTIONS]\n") {
+            true => text.replacen("[OPTIONS]\n", "[OPTIONS]\nnftables: 1\n", 1),
+            false => format!("[OPTIONS]\nnftables: 1\n{text}"),
+        };
+        let text = if path == HOST { selected.as_str() } else { text };
+        let file = self.root.path().join("etc/pve").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let fresh = file.with_extension("tmp");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, file).unwrap();
+        self.files.insert(path.to_string(), text.to_string());
+    }
+
+    /// Changes files, and waits until their rules are live.
+    pub fn change(&mut self, files: &[(&str, &str)]) {
+        files.iter().for_each(|(path, text)| self.write(path, text));
+        self.settle();
+    }
+
+    /// Waits until the rules are live.
+    fn settle(&mut self) {
+        let mut rules = self.rules();
+        match &mut self.enforced {
+            Enforced::ByDaemon(_) => until_ok("the configuration to be live", || {
+                let mut command = self.bed.node.command(PROGRAM);
+                command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
+                let status = String::from_utf8(command.output_in_time().stdout).unwrap();
+                if status == "Status: enabled/running\n" { Ok(()) } else { Err(status) }
+            }),
+            Enforced::ForTheNode(firewall) => {
+                rules.tables.remove(&TableName::Guests);
+                let outcome = self.bed.node.run(|| firewall.update(&Arc::new(rules)));
+                assert_eq!(outcome.faults, [""; 0]);
+            }
+            Enforced::Simulated => {}
+        }
+    }
+
+    fn rules(&self) -> Ruleset {
+        let files: Vec<_> = self.files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let mut facts = nft_trees::facts();
+        facts.resolved.insert(NODE.to_string(), vec!["10.0.0.1".parse().unwrap()]);
+        nft_trees::rules(&trees::tree(&files), &facts)
+    }
+
+    fn fates(&mut self, probes: &[Probe]) -> Vec<Fate> {
+        if !matches!(self.enforced, Enforced::Simulated) {
+            return self.wire.ask_many(probes);
+        }
+        let (rules, broadcasts) = (self.rules(), testbed::broadcasts());
+        let decide = |probe: &Probe| {
+            let (from, to) = (probe.from.end(), probe.to.end());
+            match simulate(&rules, &Sent { packet: &probe.packet, from, to, broadcasts: &broadcasts }).verdict {
+                Verdict::Accept => Fate::Arrived,
+                Verdict::Drop => Fate::Dropped,
+                Verdict::Reject(with) => Fate::Rejected(crate::differential::tool(with)),
+            }
+        };
+        probes.iter().map(decide).collect()
+    }
+
+    fn wanted(&self, probe: &Probe, fate: Fate) -> Fate {
+        DIFFERENCES.iter().find_map(|(_, becomes)| becomes(self, probe, fate)).unwrap_or(fate)
+    }
+
+    /// Sends packets of different connections and checks the result of each.
+    #[track_caller]
+    pub fn check(&mut self, cases: &[(Probe, Fate)]) {
+        self.bed.node.exec("conntrack -F 2>/dev/null");
+        let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
+        let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
+        assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
+        let fates = self.fates(&probes);
+        let wrong: Vec<_> = cases
+            .iter()
+            .zip(fates)
+            .map(|((probe, fate), seen)| (probe, self.wanted(probe, *fate), seen))
+            .filter(|(_, wanted, seen)| wanted != seen)
+            .map(|(probe, wanted, seen)| format!("{probe}\n  {seen}, not {wanted}"))
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Checks the same result for all packets.
+    #[track_caller]
+    pub fn all(&mut self, fate: Fate, probes: impl IntoIterator<Item = Probe>) {
+        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, fate)).collect();
+        self.check(&cases);
+    }
+
+    /// Sends one packet after all earlier ones.
+    #[track_caller]
+    pub fn next(&mut self, probe: Probe, fate: Fate) {
+        assert!(!matches!(self.enforced, Enforced::Simulated), "the simulator knows no connections");
+        let seen = self.wire.ask(&probe);
+        assert_eq!(seen, fate, "{probe}");
+    }
+
+    /// Sends packets, and returns how many arrive.
+    pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
+        self.fates(probes).into_iter().filter(|fate| *fate == Fate::Arrived).count()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Enforced::ByDaemon(daemon) = &mut self.enforced {
+            // it may already have ended
+            let _ = kill(Pid::from_raw(i32::try_from(daemon.id()).expect("a process number")), Signal::SIGTERM);
+            daemon.wait_in_time();
+        }
+    }
+}
