@@ -99,10 +99,10 @@ fn set(name: &Name, Set { kind, origin: _ }: &Set) -> Value {
     object
 }
 
+/// Without the flag `dynamic`, which nft 1.0.6 does not know in JSON: it adds the flag to a set that a rule updates.
 fn dynamic_set(name: &Name, DynamicSet { family, timeout, size }: &DynamicSet) -> Value {
     json!({
-        "name": name.as_str(), "type": address_type(*family), "flags": ["timeout", "dynamic"], "timeout": timeout,
-        "size": size,
+        "name": name.as_str(), "type": address_type(*family), "flags": ["timeout"], "timeout": timeout, "size": size,
     })
 }
 

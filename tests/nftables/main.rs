@@ -23,6 +23,7 @@ mod differential;
 mod failsafe;
 mod hostile;
 mod incremental;
+mod json;
 mod packets;
 mod recorded;
 mod replay;

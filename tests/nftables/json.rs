@@ -1,0 +1,56 @@
+//! The JSON that `proxmox-firewall compile` prints: nft takes it, and makes of it what an update makes live.
+use crate::netns::Netns;
+use crate::{hostile_trees, nft_trees, ranges};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use pve_firewall::inputs::Tree;
+use pve_firewall::nftables::apply::{Firewall, Outcome};
+use pve_firewall::nftables::json::document;
+use pve_firewall::nftables::names::TableName;
+use pve_firewall::nftables::ruleset::Ruleset;
+use std::fs;
+use std::sync::Arc;
+
+/// Generated configurations of each kind.
+const TREES: usize = 6;
+
+/// What nft lists of a ruleset loaded as JSON, and of one that an update makes live.
+fn listings(rules: &Ruleset) -> [String; 2] {
+    let (node, other) = (Netns::new("nft-json"), Netns::new("nft-json"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), document(rules).to_string()).unwrap();
+    // nft 1.0.6 reports a statement that it does not know, leaves it out, and succeeds
+    let said = node.exec(&format!("nft -j -f {} 2>&1", file.path().display()));
+    assert_eq!(said, "", "what nft says");
+    let rules = Arc::new(rules.clone());
+    let update = |netns: &Netns| netns.run(|| Firewall::default().update(&rules));
+    assert_eq!(update(&node), Outcome::default(), "an update has nothing to do");
+    assert_eq!(update(&other).faults, [""; 0]);
+    [node, other].map(|netns| netns.exec("nft -s list ruleset"))
+}
+
+#[test]
+fn nft_makes_of_the_json_what_an_update_makes_live() {
+    let mut trees: Vec<(String, Tree)> = fs::read_dir(nft_trees::folder().join("trees"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| (name.clone(), nft_trees::recorded(&name)))
+        .collect();
+    let mut runner = TestRunner::new(Config { rng_seed: RngSeed::Fixed(7), ..Config::default() });
+    let kinds: [BoxedStrategy<Tree>; 2] = [hostile_trees::tree().boxed(), ranges::tree().boxed()];
+    for number in 0..TREES {
+        trees.extend(kinds.iter().map(|kind| (number.to_string(), kind.new_tree(&mut runner).unwrap().current())));
+    }
+    let bridges = nft_trees::tracks_bridges(&Netns::new("nft-json"));
+    let mut limited = 0;
+    for (name, tree) in trees {
+        let mut rules = nft_trees::rules(&tree, &nft_trees::facts());
+        if !bridges {
+            rules.tables.remove(&TableName::Guests);
+        }
+        let [json, update] = listings(&rules);
+        assert_eq!(json, update, "{name}");
+        limited += usize::from(json.contains("update @") && json.contains("limit rate over"));
+    }
+    assert!(limited > 0, "a configuration limits connections by their source");
+}
