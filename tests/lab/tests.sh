@@ -49,8 +49,9 @@ trap 'rm -f "$output"' EXIT
 run() {
     local program=$1 name again=()
     shift
-    "$program" --test-threads="$((2 * $(nproc)))" "$@" 2>&1 | tee "$output"
-    ((PIPESTATUS[0])) || return 0
+    # no pipe, which a process that a failed test leaves behind would keep open
+    "$program" --test-threads="$((2 * $(nproc)))" "$@" &> >(tee "$output") && return
+    sleep 1
     mapfile -t again < <(sed -n 's/^test \(.*[^ ]\) *\.\.\. FAILED$/\1/p' "$output")
     ((${#again[@]})) || return 1
     for name in "${again[@]}"; do
