@@ -16,7 +16,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
 }
 
 /// Scripts that replace a run of the tool; `$real` is the tool.
-const FAULTS: [(&str, &str); 9] = [
+pub const FAULTS: [(&str, &str); 9] = [
     ("it fails", "echo 'out of order' >&2; exit 1"),
     ("its output is empty", "$real \"$@\" >/dev/null"),
     ("it is killed", "kill -9 $$"),
@@ -29,7 +29,7 @@ const FAULTS: [(&str, &str); 9] = [
 ];
 
 /// The time limit of tools: long enough for a busy machine, and short enough for a hanging tool.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// A run of a tool in an update: the nth with these arguments.
 struct Run {

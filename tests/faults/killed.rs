@@ -9,6 +9,7 @@ use crate::wait::until;
 use pve_firewall::iptables::apply::{Firewall, Variant};
 use pve_firewall::iptables::ruleset::{Ruleset, Target};
 use pve_firewall::system::root::Root;
+use std::fmt::Display;
 use std::process::{Command, ExitStatus};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
@@ -33,27 +34,36 @@ pub fn is_child() -> bool {
 /// Updates the namespace that it was started in: to [`new`], or to a target of [`crate::stream`]. Prints the errors.
 pub fn child() {
     let args: Vec<String> = std::env::args().collect();
+    if args[3] == crate::nftables::BACKEND {
+        return crate::nftables::child(args[4].parse().unwrap());
+    }
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
     let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
     firewall.update(&wanted).errors.iter().for_each(|fault| println!("{fault}"));
 }
 
-/// Runs [`child`] on a host, to its end.
-pub fn run_child(host: &Host, variant: Variant, target: Option<usize>) -> ExitStatus {
+/// Runs [`child`] on a host, to its end. The backend is a variant of iptables, or nftables.
+pub fn run_child<F, V>(host: &Host<F, V>, backend: impl Display, target: Option<usize>) -> ExitStatus {
     let program = std::env::current_exe().unwrap();
     let mut child: Command = host.netns.command(program.to_str().unwrap());
-    child.arg(CHILD).arg(host.root.path()).arg(variant.to_string());
+    child.arg(CHILD).arg(host.root.path()).arg(backend.to_string());
     child.args(target.map(|target| target.to_string())).output_in_time().status
 }
 
 /// Runs [`child`] without some of the programs, and returns the errors.
-fn run_child_without(host: &Host, variant: Variant, programs: &[String]) -> String {
+pub fn run_child_without<F, V>(
+    host: &Host<F, V>,
+    backend: impl Display,
+    target: Option<usize>,
+    programs: &[String],
+) -> String {
     // `ip netns exec` creates a mount namespace
     let script = "cd $1; shift; mkdir sbin; mount --bind /usr/sbin sbin; mount -t tmpfs none /usr/sbin
         ln -s $PWD/sbin/* /usr/sbin; for program in $1; do rm /usr/sbin/$program; done; shift; exec \"$@\"";
     let mut child: Command = host.netns.command("sh");
     child.args(["-ec", script, "sh"]).arg(host.root.path()).arg(programs.join(" "));
-    child.arg(std::env::current_exe().unwrap()).arg(CHILD).arg(host.root.path()).arg(variant.to_string());
+    child.arg(std::env::current_exe().unwrap()).arg(CHILD).arg(host.root.path()).arg(backend.to_string());
+    child.args(target.map(|target| target.to_string()));
     // without the stand-ins
     let output = child.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output_in_time();
     assert!(output.status.success(), "{output:?}");
@@ -161,7 +171,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         for missing in rounds(programs) {
             let mut host = Host::new("absent", variant);
             host.settle(&old());
-            let faults = run_child_without(&host, variant, std::slice::from_ref(&missing));
+            let faults = run_child_without(&host, variant, None, std::slice::from_ref(&missing));
             let told = format!("'{missing}' is not installed; install the Debian package that has it");
             assert!(faults.contains(&told), "{missing}: {faults}");
             for (of, live, chain) in [
@@ -178,7 +188,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         let mut host = Host::new("absent", variant);
         host.settle(&old());
         let package = [of("ip6tables"), vec![format!("ip6tables-{variant}"), "ip6tables".into()]].concat();
-        let faults = run_child_without(&host, variant, &package);
+        let faults = run_child_without(&host, variant, None, &package);
         assert!(faults.contains("no variant of 'ip6tables' is installed"), "{faults}");
         assert!(host.saved("iptables", "-t filter").contains(":tap102i0-IN "));
         complete(host, &[]);

@@ -8,6 +8,9 @@ mod host;
 mod killed;
 #[path = "../support/netns.rs"]
 mod netns;
+#[path = "../support/nft_trees.rs"]
+mod nft_trees;
+mod nftables;
 mod others;
 #[path = "../support/packets.rs"]
 mod packets;
@@ -19,6 +22,8 @@ mod rulesets;
 mod standins;
 mod stream;
 mod tools;
+#[path = "../support/trees.rs"]
+mod trees;
 mod variants;
 #[path = "../support/wait.rs"]
 mod wait;
@@ -38,6 +43,7 @@ fn main() {
         stream::tests(),
         others::tests(),
         everywhere::tests(),
+        nftables::tests(),
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 14] = [
     "iptables-legacy",
     "iptables-legacy-save",
     "iptables-legacy-restore",
@@ -22,6 +22,7 @@ const TOOLS: [&str; 13] = [
     "ebtables-nft-save",
     "ebtables-nft-restore",
     "ipset",
+    "nft",
 ];
 
 /// Puts the wrappers first in PATH. Call it before starting threads.
@@ -78,13 +79,13 @@ fn only_if_meant(tool: &str) -> &str {
     }
 }
 
-fn own_folder(host: &Host) -> PathBuf {
+fn own_folder<F, V>(host: &Host<F, V>) -> PathBuf {
     let namespace = host.netns.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
     FOLDER.get().unwrap().join(namespace)
 }
 
 /// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for notes.
-pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
+pub fn stand_in<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
     let folder = own_folder(host);
     if host.guards.is_empty() {
         fs::create_dir(&folder).unwrap();
@@ -96,12 +97,12 @@ pub fn stand_in(host: &mut Host, tool: &str, script: &str) {
 }
 
 /// Restores the real tool.
-pub fn mend(host: &Host, tool: &str) {
+pub fn mend<F, V>(host: &Host<F, V>, tool: &str) {
     fs::remove_file(own_folder(host).join(program(tool))).unwrap();
 }
 
 /// The content of a file written by scripts.
-pub fn notes(host: &Host, name: &str) -> String {
+pub fn notes<F, V>(host: &Host<F, V>, name: &str) -> String {
     fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
 }
 

@@ -32,13 +32,14 @@ pub fn shell(variant: Variant, script: &str) -> String {
     script.replace("EBT", &format!("ebtables-{}", ebtables(variant)))
 }
 
-pub struct Host {
+/// A node with a backend: that of iptables in a variant, if nothing else is said.
+pub struct Host<F = Firewall, V = Variant> {
     /// Resources to drop before the namespace.
     pub guards: Vec<Box<dyn std::any::Any + Send>>,
     pub netns: Netns,
     pub root: tempfile::TempDir,
-    pub firewall: Firewall,
-    variant: Variant,
+    pub firewall: F,
+    pub variant: V,
 }
 
 impl Host {

@@ -2,11 +2,15 @@
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests read files")]
 use super::netns::Netns;
 use super::trees;
+use super::wait::OutputInTime;
 use pve_firewall::config::ConfigCache;
 use pve_firewall::inputs::{Facts, Tree};
 use pve_firewall::nftables::compile::Compiler;
+use pve_firewall::nftables::names::TableName;
 use pve_firewall::nftables::ruleset::Ruleset;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// The trees of `tests/nftables/trees`.
 pub fn recorded(name: &str) -> Tree {
@@ -28,6 +32,22 @@ pub fn facts() -> Facts {
         .to_string();
     facts.resolved.insert("n1".to_string(), vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]);
     facts
+}
+
+/// The same without the guests' table where the kernel tracks no connections in bridges.
+pub fn for_this_kernel(mut ruleset: Ruleset) -> Ruleset {
+    if !tracks_in_bridges() {
+        ruleset.tables.remove(&TableName::Guests);
+    }
+    ruleset
+}
+
+/// Whether the kernel tracks connections in bridges: asked with `nft -c`, which changes nothing.
+pub fn tracks_in_bridges() -> bool {
+    static TRACKS: OnceLock<bool> = OnceLock::new();
+    let asks = "add table bridge asks; add chain bridge asks c; add rule bridge asks c ct state established accept";
+    let accepted = || Command::new("/usr/sbin/nft").args(["-c", asks]).output_in_time().status.success();
+    *TRACKS.get_or_init(accepted)
 }
 
 /// The rules of a tree.

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// How long nft may run.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// How often an update begins again because another program has changed the tables meanwhile.
+const MOST_RACES: u32 = 5;
 /// With more changed chains than this, all is read back at once.
 const READ_ONE_BY_ONE: usize = 64;
 
@@ -113,7 +115,7 @@ impl Firewall {
         }
         let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted));
         self.quarantine.forget_changed(wanted);
-        let mut tries = 0;
+        let (mut tries, mut races) = (0, 0);
         let generation = loop {
             let (generation, known) = read(&mut self.known)?;
             let accepted = self.quarantine.accepted(wanted);
@@ -128,11 +130,22 @@ impl Firewall {
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
                 Ok(_) => {
                     outcome.changed = true;
-                    break self.verify(generation, &plan, &accepted, outcome)?;
+                    let (now, faults) = self.verify(generation, &plan, &accepted)?;
+                    // what another program has changed meanwhile need not be in the plan
+                    if now != generation.wrapping_add(1) && races < MOST_RACES {
+                        races += 1;
+                        continue;
+                    }
+                    outcome.faults.extend(faults);
+                    break now;
                 }
                 Err(error) if error.is_exit_status() && tries < bisect::MOST_TRIES => {
                     tries += 1;
                     let refused = bisect::refused(&plan, &accepted, &script, &error, self.limit);
+                    // no rule is refused because another program has changed the tables
+                    if nft_generation()? != generation {
+                        continue;
+                    }
                     if refused.is_empty() {
                         return Err(error.into());
                     }
@@ -142,14 +155,16 @@ impl Firewall {
                 Err(error) => return Err(failed(error)),
             }
         };
-        if outcome.faults.is_empty() {
+        // after too many races, the next update compares again
+        if outcome.faults.is_empty() && races < MOST_RACES {
             self.settled = Some((generation, wanted.clone()));
         }
         Ok(())
     }
 
-    /// Reads back what a transaction has made.
-    fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset, outcome: &mut Outcome) -> Result<u32> {
+    /// Reads back what a transaction has made; returns the generation, and the chains that are not as wanted.
+    fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset) -> Result<(u32, Vec<String>)> {
+        let mut faults = Vec::new();
         let now = nft_generation()?;
         let changed: usize = plan.tables.values().map(|table| table.chains.len()).sum();
         let alone = now == before.wrapping_add(1) && changed <= READ_ONE_BY_ONE;
@@ -170,7 +185,7 @@ impl Firewall {
                 self.known = Some((generation, known));
             }
         }
-        let Some((generation, known)) = &mut self.known else { return Ok(now) };
+        let Some((generation, known)) = &mut self.known else { return Ok((now, faults)) };
         for (name, changes) in &plan.tables {
             let made = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
             for (chain, _) in made.filter(|_| changes.wanted) {
@@ -178,11 +193,11 @@ impl Firewall {
                 let wanted = wanted.tables.get(name).and_then(|table| table.chains.get(chain.as_str()));
                 match (live, wanted) {
                     (Some(live), Some(wanted)) if live.is(wanted) => live.made = Some(wanted.clone()),
-                    _ => outcome.faults.push(format!("unable to update chain '{chain}' of table {name}")),
+                    _ => faults.push(format!("unable to update chain '{chain}' of table {name}")),
                 }
             }
         }
-        Ok(*generation)
+        Ok((*generation, faults))
     }
 }
 

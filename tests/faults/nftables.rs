@@ -1,0 +1,331 @@
+//! The nftables backend: its one tool, `nft`, fails in every way, its process is killed, rules are refused, and other programs
+//! change the tables. No refused packet passes, and the next update completes or restores everything.
+use crate::everywhere::{FAULTS, LIMIT};
+use crate::host::Host;
+use crate::killed::{run_child, run_child_without};
+use crate::netns::Netns;
+use crate::packets::{PEER, Stream};
+use crate::rounds::rounds;
+use crate::standins::{mend, notes, stand_in};
+use crate::wait::until;
+use crate::{nft_trees, trees};
+use pve_firewall::model::Origin;
+use pve_firewall::nftables::apply::{Firewall, Outcome};
+use pve_firewall::nftables::live;
+use pve_firewall::nftables::names::{Name, TableName};
+use pve_firewall::nftables::ruleset::{Action, Chain, End, Match, Rule, Ruleset};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![
+        ("nft_may_fail_in_any_way", nft_may_fail_in_any_way),
+        (
+            "no_packet_passes_while_rules_and_sets_change_together",
+            no_packet_passes_while_rules_and_sets_change_together,
+        ),
+        ("no_packet_passes_if_an_update_with_nft_is_killed", no_packet_passes_if_an_update_with_nft_is_killed),
+        ("without_nft_the_tables_stay", without_nft_the_tables_stay),
+        ("a_hanging_nft_is_killed", a_hanging_nft_is_killed),
+        ("many_rules_that_nft_refuses_are_found_in_few_runs", many_rules_that_nft_refuses_are_found_in_few_runs),
+        ("tables_that_others_change_are_restored", tables_that_others_change_are_restored),
+        ("tables_that_change_during_an_update_are_restored", tables_that_change_during_an_update_are_restored),
+    ]
+}
+
+/// The name of this backend for a process that is to be killed.
+pub const BACKEND: &str = "nftables";
+
+type NftHost = Host<Firewall, ()>;
+
+/// What refuses the stream, in cluster.fw; everything else is accepted.
+const PLACES: [&str; 6] = [
+    "[IPSET some]\nNETS,PEER\n[RULES]\nIN DROP -source +some\n",
+    "[IPSET some]\nNETS\n[RULES]\nIN DROP -source +some\nIN DROP -source PEER\n",
+    "[RULES]\nGROUP closed\n[group closed]\nIN DROP -source PEER\n",
+    "[IPSET more]\nNETS,PEER\n[RULES]\nIN DROP -source +more -log info\n",
+    "[IPSET blacklist]\nPEER\nNETS\n",
+    "[RULES]\nIN ACCEPT -p tcp -dport 22\nIN REJECT -p udp\n",
+];
+
+/// So many entries that a set is made of them, and not a rule of each.
+const ENTRIES: u8 = 20;
+
+/// A configuration that refuses the stream; the number counts on from the last place to the first.
+fn closed(place: usize) -> Arc<Ruleset> {
+    Arc::new(nft_trees::for_this_kernel(compiled(place)))
+}
+
+fn compiled(place: usize) -> Ruleset {
+    let entries: Vec<String> = (1..=ENTRIES).map(|at| format!("192.0.{}.0/24", 2 * at)).collect();
+    let text = PLACES[place % PLACES.len()].replace("PEER", &PEER.to_string());
+    let text = text.replace("NETS", &entries.join("\n")).replace(',', "\n");
+    let tree = trees::vm_tree(&format!("policy_in: ACCEPT\n{text}"), "");
+    nft_trees::rules(&tree, &nft_trees::facts())
+}
+
+/// Updates the namespace that this process was started in: the tables that are live there.
+pub fn child(place: usize) {
+    let mut wanted = compiled(place);
+    let live = live::read().unwrap().tables;
+    wanted.tables.retain(|name, _| live.contains_key(name));
+    Firewall::default().update(&Arc::new(wanted)).faults.iter().for_each(|fault| println!("{fault}"));
+}
+
+impl NftHost {
+    fn nft(name: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Host { guards: Vec::new(), netns: Netns::new(name), root, firewall: Firewall::default(), variant: () }
+    }
+
+    /// Another process on the same node.
+    fn next_process(self) -> Self {
+        Host { firewall: Firewall::default(), ..self }
+    }
+
+    fn set_rules(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
+        self.netns.run(|| self.firewall.update(wanted))
+    }
+
+    fn is_live(&mut self, wanted: &Arc<Ruleset>) -> bool {
+        self.netns.run(|| self.firewall.plan(wanted)).unwrap().is_empty()
+    }
+
+    /// Updates, and checks that a second update, of this process or another one, has nothing to do.
+    #[track_caller]
+    fn completes(&mut self, wanted: &Arc<Ruleset>, what: &str) {
+        assert_eq!(self.set_rules(wanted).faults, [""; 0], "{what}");
+        assert_eq!(self.set_rules(wanted), Outcome::default(), "{what}");
+        assert!(self.netns.run(|| Firewall::default().plan(wanted)).unwrap().is_empty(), "{what}");
+    }
+
+    fn listed(&self) -> String {
+        self.netns.exec("nft -s list ruleset")
+    }
+}
+
+/// A node that refuses the stream with the rules of a place.
+fn refusing(name: &str, place: usize) -> (NftHost, Stream, u64) {
+    let mut host = NftHost::nft(name);
+    let stream = Stream::start(&host.netns);
+    host.completes(&closed(place), "the first update");
+    let text = host.listed();
+    assert!(text.contains(&PEER.to_string()) || text.contains("meta l4proto 17"), "{text}");
+    let before = stream.settled();
+    (host, stream, before)
+}
+
+/// Checks that the stream was refused all the time, and passes when the tables are removed.
+fn refused_all_along(mut host: NftHost, stream: &Stream, before: u64, what: &str) {
+    assert_eq!(stream.settled() - before, 0, "{what}: packets passed");
+    let Host { netns, firewall, .. } = &mut host;
+    assert_eq!(netns.run(|| firewall.remove()).faults, [""; 0], "{what}");
+    stream.await_packet();
+}
+
+/// Besides those of every tool: it ends badly although its transaction is done.
+const LATE_FAULTS: [(&str, &str); 2] =
+    [("it is killed afterwards", "$real \"$@\"; kill -9 $$"), ("it fails afterwards", "$real \"$@\"; exit 1")];
+
+fn nft_may_fail_in_any_way() {
+    let (mut host, stream, before) = refusing("nftfail", 0);
+    let mut reported = 0;
+    let cases = FAULTS.into_iter().chain(LATE_FAULTS).flat_map(|fault| [true, false].map(|once| (fault, once)));
+    let cases: Vec<_> = rounds(cases.zip(1..)).collect();
+    for (((fault, script), once), place) in &cases {
+        let what = format!("{fault}, {}", if *once { "once" } else { "each time" });
+        host.completes(&closed(place - 1), &what);
+        let counter = format!("$dir/case-{place}");
+        let count =
+            format!("echo >>{counter}; if [ $(grep -c '' {counter}) = 1 ] || ! {once}; then {script}; exit $?; fi");
+        stand_in(&mut host, "nft", &format!("{count}; exec $real \"$@\""));
+        host = host.next_process();
+        host.firewall.set_time_limit(LIMIT);
+        let outcome = host.set_rules(&closed(*place));
+        assert!(!notes(&host, &format!("case-{place}")).is_empty(), "{what}: nft was run");
+        assert!(!outcome.faults.is_empty() || host.is_live(&closed(*place)), "{what}: not reported");
+        reported += usize::from(!outcome.faults.is_empty());
+        mend(&host, "nft");
+        // the next cycle of the same process
+        host.completes(&closed(*place), &what);
+        assert_eq!(stream.settled(), before, "{what}: packets passed");
+    }
+    println!("{} cases, {reported} of them reported", cases.len());
+    assert!(2 * reported > cases.len(), "{reported} of {}", cases.len());
+    refused_all_along(host, &stream, before, "nft that fails");
+}
+
+fn no_packet_passes_while_rules_and_sets_change_together() {
+    let (mut host, stream, before) = refusing("nftmoves", 0);
+    // packets arrive before and after each transaction
+    stand_in(&mut host, "nft", "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
+    for place in 1..=PLACES.len() {
+        let outcome = host.set_rules(&closed(place));
+        assert_eq!(outcome, Outcome { changed: true, faults: Vec::new() }, "{place}");
+        assert_eq!(stream.settled(), before, "{place}: packets passed");
+        // back and forth
+        for to in [place - 1, place] {
+            host.completes(&closed(to), "there and back");
+        }
+    }
+    refused_all_along(host, &stream, before, "changes");
+}
+
+/// The process and nft are killed; or nft goes on, and ends when the process is gone.
+fn no_packet_passes_if_an_update_with_nft_is_killed() {
+    let kills = [
+        "kill -9 $PPID; exit 1",
+        "$real \"$@\"; kill -9 $PPID",
+        "kill -9 $PPID; sleep 0.2; $real \"$@\"; echo >>$dir/late",
+    ];
+    for (kill, place) in rounds(kills.into_iter().flat_map(|kill| (0..3).map(move |place| (kill, place)))) {
+        let (mut host, stream, before) = refusing("nftkill", place);
+        stand_in(&mut host, "nft", kill);
+        assert!(!run_child(&host, BACKEND, Some(place + 1)).success(), "it was killed");
+        let over = || !kill.ends_with("late") || !notes(&host, "late").is_empty();
+        until("the end of nft, which outlives its caller", || over().then_some(()));
+        mend(&host, "nft");
+        let mut host = host.next_process();
+        host.completes(&closed(place + 1), kill);
+        refused_all_along(host, &stream, before, kill);
+    }
+}
+
+fn without_nft_the_tables_stay() {
+    let (host, stream, before) = refusing("nftgone", 0);
+    let listed = host.listed();
+    let faults = run_child_without(&host, BACKEND, Some(1), &["nft".into()]);
+    let expected = "the tables were not changed: 'nft' is not installed; install the Debian package that has it";
+    assert_eq!(faults.trim(), expected);
+    assert_eq!(host.listed(), listed);
+    let mut host = host.next_process();
+    host.completes(&closed(1), "nft is installed again");
+    refused_all_along(host, &stream, before, "no nft");
+}
+
+fn a_hanging_nft_is_killed() {
+    let (mut host, stream, before) = refusing("nfthang", 0);
+    host.firewall.set_time_limit(Duration::from_secs(2));
+    stand_in(&mut host, "nft", "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
+    let began = Instant::now();
+    let outcome = host.set_rules(&closed(1));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let expected = "the tables were not changed: 'nft' did not end within 2 s and was killed; see whether another program \
+                    blocks it";
+    assert_eq!(outcome, Outcome { changed: false, faults: vec![expected.into()] });
+    for pid in notes(&host, "pids").split_whitespace() {
+        let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        assert!(!running, "process {pid} was left running");
+    }
+    mend(&host, "nft");
+    host.firewall.set_time_limit(Duration::from_secs(60));
+    host.completes(&closed(1), "nft works again");
+    refused_all_along(host, &stream, before, "nft that hangs");
+}
+
+/// A ruleset in which the kernel refuses rules of many chains: they match against a set that is not there.
+fn with_refused_rules(count: u16) -> Arc<Ruleset> {
+    let mut wanted = Ruleset::clone(&closed(0));
+    let table = wanted.tables.get_mut(&TableName::Host).unwrap();
+    let absent = Name::new("absent").unwrap();
+    for at in 0..count {
+        let origin = Origin::Line("/etc/pve/firewall/cluster.fw".into(), 1000 + u32::from(at));
+        let rule =
+            |matches: Vec<Match>| Rule { matches: matches.into(), action: Action::Accept, origin: origin.clone() };
+        let refused = Match::PortIn { protocol: 6, end: End::Source, set: absent.clone() };
+        let rules = vec![rule(Vec::new()), rule(vec![refused]), rule(Vec::new())];
+        table.chains.insert(Name::new(&format!("group-g{at}-in")).unwrap(), Arc::new(Chain::new(None, rules)));
+    }
+    Arc::new(wanted)
+}
+
+fn many_rules_that_nft_refuses_are_found_in_few_runs() {
+    let (mut host, stream, before) = refusing("nftmany", 0);
+    let runs = |host: &NftHost| notes(host, "runs").lines().count();
+    stand_in(&mut host, "nft", "echo >>$dir/runs; exec $real \"$@\"");
+    let wanted = with_refused_rules(40);
+    let outcome = host.set_rules(&wanted);
+    assert!(outcome.changed && outcome.faults.len() == 40, "{:#?}", outcome.faults);
+    for (at, fault) in (1000..).zip(&outcome.faults) {
+        assert!(fault.contains(".fw:1") && fault.ends_with("; left out"), "{at}: {fault}");
+    }
+    println!("{} runs", runs(&host));
+    assert!(runs(&host) < 200, "{} runs", runs(&host));
+    // what stands beside them is live
+    let chain = host.netns.exec("nft list chain inet proxmox-firewall group-g39-in");
+    assert_eq!(chain.matches("accept").count(), 2, "{chain}");
+    // a persisting error is reported again, without further runs
+    let known = runs(&host);
+    assert_eq!(host.set_rules(&wanted), Outcome { changed: false, faults: outcome.faults });
+    assert_eq!(runs(&host), known);
+    mend(&host, "nft");
+    host.completes(&closed(1), "without refused rules");
+    refused_all_along(host, &stream, before, "refused rules");
+}
+
+/// A table of another program.
+const THEIRS: &str = "table inet theirs { set s { type ipv4_addr; }; chain input { type filter hook input priority -5; \
+    ip saddr @s drop; }; }";
+
+/// What other programs do, as commands for nft.
+const INTRUSIONS: [&str; 9] = [
+    "flush ruleset",
+    "delete table inet proxmox-firewall",
+    "flush table inet proxmox-firewall",
+    "flush chain inet proxmox-firewall input",
+    "flush chain inet proxmox-firewall cluster-in",
+    "insert rule inet proxmox-firewall input accept",
+    "rename chain inet proxmox-firewall host-in host-out-of-the-way",
+    "flush set inet proxmox-firewall v4-dc/some",
+    "add table inet proxmox-firewall { flags dormant; }",
+];
+
+fn sorted(listed: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = listed.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// A refused stream passes only until the next update.
+fn tables_that_others_change_are_restored() {
+    let (mut host, stream, _) = refusing("nftothers", 0);
+    let wanted = closed(0);
+    host.completes(&wanted, "the same rules");
+    let ours = host.listed();
+    for intrusion in INTRUSIONS {
+        host.netns.exec(&format!("nft '{THEIRS}'; nft '{intrusion}'"));
+        let theirs = host.netns.exec("nft list table inet theirs 2>/dev/null || true");
+        let outcome = host.set_rules(&wanted);
+        assert_eq!(outcome, Outcome { changed: true, faults: Vec::new() }, "{intrusion}");
+        assert!(!host.firewall.undone().is_empty(), "{intrusion}: it is to be logged");
+        let before = stream.settled();
+        assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), theirs, "{intrusion}");
+        host.netns.exec("nft delete table inet theirs 2>/dev/null || true");
+        // a chain that is made again comes last
+        assert_eq!(sorted(&host.listed()), sorted(&ours), "{intrusion}");
+        host.completes(&wanted, intrusion);
+        assert_eq!(stream.settled(), before, "{intrusion}: packets passed");
+    }
+}
+
+/// The change comes after the tables were read and before they are changed; or between the change and the reading of what it
+/// made.
+fn tables_that_change_during_an_update_are_restored() {
+    let orders = ["{}; $real \"$@\"", "$real \"$@\"; status=$?; {}; exit $status"];
+    for (number, intrusion) in rounds(INTRUSIONS.into_iter().enumerate()) {
+        for order in orders {
+            let (mut host, stream, _) = refusing("nftraced", 0);
+            let once = "if mkdir $dir/once 2>/dev/null; then $real '{}'; fi".replace("{}", intrusion);
+            stand_in(&mut host, "nft", &order.replace("{}", &once));
+            let wanted = closed(1 + number % 3);
+            let what = format!("{intrusion}, {order}");
+            // no rule counts as refused
+            assert_eq!(host.set_rules(&wanted).faults, [""; 0], "{what}");
+            assert!(host.is_live(&wanted), "{what}");
+            let before = stream.settled();
+            assert_eq!(host.set_rules(&wanted), Outcome::default(), "{what}");
+            mend(&host, "nft");
+            refused_all_along(host, &stream, before, &what);
+        }
+    }
+}
