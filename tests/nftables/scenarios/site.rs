@@ -134,7 +134,8 @@ impl Site {
                 let mut command = self.bed.node.command(PROGRAM);
                 command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
                 let status = String::from_utf8(command.output_in_time().stdout).unwrap();
-                if status == "Status: enabled/running\n" { Ok(()) } else { Err(status) }
+                // what a warning says is no reason to wait
+                if status.lines().next() == Some("Status: enabled/running") { Ok(()) } else { Err(status) }
             }),
             Enforced::ForTheNode(firewall) => {
                 rules.tables.remove(&TableName::Guests);
