@@ -1,16 +1,15 @@
 //! A boot before the cluster file system is mounted: the last good configuration is applied until then. Needs root.
 use crate::fuse::Fuse;
-use crate::node::{CLUSTER, FILES, GUEST, Node, until};
+use crate::node::{CLUSTER, Node, until};
 use crate::wait::WaitInTime;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pve_firewall::model::BackendKind;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
-
-const SSH: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
 
 fn last_good(node: &Node) -> PathBuf {
     node.path("var/lib/pve-firewall/last-good")
@@ -22,10 +21,10 @@ fn end(mut child: Child) {
 }
 
 /// A node that has run with its configuration and is shut down: no rule is live, and there is no configuration tree.
-fn switched_off(name: &str) -> Node {
-    let node = Node::new(name);
+fn switched_off(kind: BackendKind, name: &str) -> Node {
+    let node = Node::of(kind, name);
     let child = node.start();
-    node.until_live(SSH);
+    node.until_accepted(22);
     end(child);
     assert_eq!(node.ours(), "");
     fs::rename(node.config(), node.path("away")).unwrap();
@@ -39,36 +38,48 @@ fn boot(node: &Node, args: &[&str]) -> Child {
 
 #[test]
 fn the_last_good_rules_are_live_until_the_tree_can_be_read() {
-    let node = switched_off("pvefw-boot");
+    BackendKind::ALL.into_iter().for_each(last_good_rules_are_live);
+}
+
+fn last_good_rules_are_live(kind: BackendKind) {
+    let node = switched_off(kind, "pvefw-boot");
     // mounted, but still empty
     let fuse = Fuse::mount(&node.config(), &[]);
     let child = node.start();
-    assert!(node.rules().contains(SSH), "when it reports readiness");
+    assert!(node.accepts(22), "when it reports readiness");
     assert_eq!(node.logged("the last good configuration is in force until"), 1);
-    let missing = ".vmlist is missing; is pve-cluster running?";
-    node.until_logged(missing);
+    node.until_logged(".vmlist is missing; is pve-cluster running?");
     // changes by other programs are repaired
-    node.netns.exec("iptables-legacy -w -F tap100i0-IN");
-    node.until_live(SSH);
+    node.netns.exec(match kind {
+        BackendKind::Iptables => "iptables-legacy -w -F tap100i0-IN",
+        BackendKind::Nftables => "nft flush ruleset",
+    });
+    node.until_accepted(22);
     // the files appear one after the other, and one has changed
-    let changed = GUEST.replace("22", "23");
+    let (changed, text) = node.accepting(23);
     let add = |path: &str, text: &str| fuse.change(|state| drop(state.files.insert(path.into(), text.into())));
-    add(FILES[0].0, FILES[0].1);
-    add(FILES[1].0, FILES[1].1);
+    let (last, first) = node.given().split_last().unwrap();
+    for (path, content) in first.iter().filter(|(path, _)| *path != changed) {
+        add(path, content);
+    }
     // for three seconds no known file counts as absent
     std::thread::sleep(Duration::from_millis(500));
-    assert!(node.rules().contains(SSH), "a guest whose files are still missing keeps its rules");
-    add(FILES[2].0, &changed);
-    add(FILES[3].0, FILES[3].1);
-    node.until_live(&SSH.replace("22", "23"));
-    assert!(!node.rules().contains(SSH));
+    assert!(node.accepts(22), "what has files that are still missing keeps its rules");
+    add(changed, &text);
+    add(last.0, last.1);
+    node.until_accepted(23);
+    assert!(!node.accepts(22));
     end(child);
     fuse.unmount();
 }
 
 #[test]
 fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
-    let node = switched_off("pvefw-corrupt");
+    BackendKind::ALL.into_iter().for_each(invalid_files_are_ignored);
+}
+
+fn invalid_files_are_ignored(kind: BackendKind) {
+    let node = switched_off(kind, "pvefw-corrupt");
     let file = last_good(&node);
     let whole = fs::read(&file).unwrap();
     let spoil: [(&str, &dyn Fn()); 5] = [
@@ -114,19 +125,23 @@ fn a_disabled_last_good_configuration_has_no_effect() {
 
 #[test]
 fn last_good_can_be_disabled() {
-    let node = switched_off("pvefw-nolast");
+    BackendKind::ALL.into_iter().for_each(no_last_good);
+}
+
+fn no_last_good(kind: BackendKind) {
+    let node = switched_off(kind, "pvefw-nolast");
     let mut child = boot(&node, &["--no-last-good"]);
     node.until_logged("contains neither .vmlist nor nodes/n1");
     assert_eq!(node.ours(), "");
     assert!(!last_good(&node).exists(), "no copy is left");
     fs::remove_dir(node.config()).unwrap();
     fs::rename(node.path("away"), node.config()).unwrap();
-    node.until_live(SSH);
+    node.until_accepted(22);
     // also when it re-executes itself
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
     until("the re-executed daemon", || (node.logged("starting server") == 3).then_some(()));
-    node.write("firewall/100.fw", &GUEST.replace("22", "23"));
-    node.until_live(&SSH.replace("22", "23"));
+    node.accept(23);
+    node.until_accepted(23);
     assert!(!last_good(&node).exists());
     assert!(child.try_wait().unwrap().is_none());
     end(child);

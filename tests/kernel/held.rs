@@ -8,6 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::iptables::apply::Variant;
+use pve_firewall::model::BackendKind;
 use std::fs::{self, File};
 use std::os::unix::fs::{lchown, symlink};
 use std::process::{Child, Command};
@@ -68,25 +69,30 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     stream.await_packet();
 }
 
-/// The number of tool runs in an update: at least a restore and a save of each family's table.
-fn chosen(runs: usize) -> impl Iterator<Item = usize> {
-    assert!(runs >= 4, "an update runs tools: {runs}");
+/// The number of tool runs in an update: at least a restore and a save of each family's table, or one of nft.
+fn chosen(kind: BackendKind, runs: usize) -> impl Iterator<Item = usize> {
+    let least = if kind == BackendKind::Iptables { 4 } else { 1 };
+    assert!(runs >= least, "an update runs tools: {runs}");
     1..=runs
 }
 
 #[test]
 fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_update() {
-    let node = Node::new("pvefw-steps");
+    BackendKind::ALL.into_iter().for_each(nothing_passes_at_any_step);
+}
+
+fn nothing_passes_at_any_step(kind: BackendKind) {
+    let node = Node::of(kind, "pvefw-steps");
     let paused = Paused::new(&node);
     let stream = Stream::start(&node.netns);
     let mut child = paused.start();
     let before = stream.settled();
-    let runs = paused.runs_of(|| change(&node, 999));
-    for (round, run) in chosen(runs).enumerate() {
+    let runs = paused.runs_of(|| node.accept(999));
+    for (round, run) in chosen(kind, runs).enumerate() {
         let port = 1000 + u16::try_from(run).unwrap();
         let started = node.status().map(|status| status["started"].clone());
         paused.arm(run);
-        change(&node, port);
+        node.accept(port);
         paused.await_run();
         match round % 3 {
             // the program is replaced
@@ -104,7 +110,7 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
                 // the tool outlives the daemon, and ends when another daemon runs
                 child = node.command(&["start", "--foreground"]).spawn().unwrap();
                 paused.release();
-                live(&node, port);
+                node.until_accepted(port);
                 signal(&child, Signal::SIGKILL);
                 child.wait_in_time();
                 child = paused.start();
@@ -117,11 +123,11 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
                 until("the signal's arrival", || (node.logged(message) > before).then_some(()));
                 paused.release();
                 assert!(child.wait_in_time().success());
-                assert!(node.rules().contains(&SSH.replace("22", &port.to_string())));
+                assert!(node.accepts(port));
                 child = paused.start();
             }
         }
-        live(&node, port);
+        node.until_accepted(port);
         assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
     }
     signal(&child, Signal::SIGTERM);
@@ -131,18 +137,23 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
 
 #[test]
 fn termination_at_any_step_of_an_update_removes_the_rules() {
-    let node = Node::new("pvefw-ends");
+    BackendKind::ALL.into_iter().for_each(termination_removes_the_rules);
+}
+
+fn termination_removes_the_rules(kind: BackendKind) {
+    let node = Node::of(kind, "pvefw-ends");
     let paused = Paused::new(&node);
     let mut child = paused.start();
-    let runs = paused.runs_of(|| change(&node, 999));
-    for (round, run) in chosen(runs).enumerate() {
+    let runs = paused.runs_of(|| node.accept(999));
+    for (round, run) in chosen(kind, runs).enumerate() {
         if round > 0 {
             child = paused.start();
         }
         paused.arm(run);
-        change(&node, 1000 + u16::try_from(run).unwrap());
+        node.accept(1000 + u16::try_from(run).unwrap());
         paused.await_run();
-        let stop = (round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
+        // proxmox-firewall is stopped by systemd alone
+        let stop = (kind == BackendKind::Iptables && round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
         if stop.is_none() {
             signal(&child, Signal::SIGTERM);
         }
@@ -273,6 +284,10 @@ fn with_mounts(node: &Node, script: &str, args: &[&str]) -> Command {
 
 #[test]
 fn rules_are_applied_with_full_or_read_only_directories() {
+    BackendKind::ALL.into_iter().for_each(applied_without_state);
+}
+
+fn applied_without_state(kind: BackendKind) {
     let full = |folder: &str| {
         format!(
             "mkdir -p $R/{folder}; mount -t tmpfs -o size=4k,nr_inodes=4 none $R/{folder}; head -c 8192 /dev/zero >$R/{folder}/fill 2>/dev/null || true"
@@ -280,17 +295,17 @@ fn rules_are_applied_with_full_or_read_only_directories() {
     };
     let read_only = |folder: &str| format!("mkdir -p $R/{folder}; mount -t tmpfs -o ro none $R/{folder}");
     for script in [full("var/lib"), read_only("var/lib"), full("run"), read_only("run")] {
-        let node = Node::new("pvefw-full");
+        let node = Node::of(kind, "pvefw-full");
         let start = || with_mounts(&node, &script, &["start", "--foreground"]).spawn().unwrap();
         let mut child = start();
-        node.until_live(SSH);
-        change(&node, 23);
-        live(&node, 23);
+        node.until_accepted(22);
+        node.accept(23);
+        node.until_accepted(23);
         let told =
             node.log().iter().filter(|line| line.contains("file system") || line.contains("o space left")).count();
         assert!(told > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
-        change(&node, 24);
-        live(&node, 24);
+        node.accept(24);
+        node.until_accepted(24);
         // each once, however many updates there were
         let mut times = std::collections::BTreeMap::new();
         for line in node.log() {
@@ -303,11 +318,13 @@ fn rules_are_applied_with_full_or_read_only_directories() {
         assert_eq!(node.ours(), "");
         // and all rules are removed
         child = start();
-        live(&node, 24);
+        node.until_accepted(24);
         signal(&child, Signal::SIGKILL);
         child.wait_in_time();
-        let stopped = with_mounts(&node, &script, &["stop"]).output_in_time();
-        assert_eq!(node.ours(), "", "{script}: {stopped:?}");
+        if kind == BackendKind::Iptables {
+            let stopped = with_mounts(&node, &script, &["stop"]).output_in_time();
+            assert_eq!(node.ours(), "", "{script}: {stopped:?}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::wait::OutputInTime;
 pub use crate::wait::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pve_firewall::model::BackendKind;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
+/// The program of a backend.
+fn program_of(kind: BackendKind) -> &'static Path {
+    Path::new(match kind {
+        BackendKind::Iptables => env!("CARGO_BIN_EXE_pve-firewall"),
+        BackendKind::Nftables => env!("CARGO_BIN_EXE_proxmox-firewall"),
+    })
+}
 
 /// The configuration of the tests: a VM and the host, both enabled.
 pub const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8006\n";
@@ -28,9 +35,14 @@ pub const FILES: [(&str, &str); 4] = [
     ("nodes/n1/qemu-server/100.conf", CONF),
 ];
 
+/// The same for nftables. Not every kernel tracks connections in bridges: the rules of the node alone.
+pub const NFTABLES_FILES: [(&str, &str); 3] =
+    [(".vmlist", r#"{"version":1}"#), ("firewall/cluster.fw", GUEST), ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n")];
+
 /// A node; on drop, its daemon is killed and its namespace removed.
 pub struct Node {
     pub netns: Netns,
+    pub kind: BackendKind,
     root: TempDir,
     log: Arc<Mutex<Vec<String>>>,
     program: PathBuf,
@@ -46,15 +58,69 @@ impl Node {
         node
     }
 
+    /// A node with the files of a backend, whose program is the node's.
+    pub fn of(kind: BackendKind, name: &str) -> Self {
+        let node = Self::bare_of(kind, name);
+        for (path, text) in node.given() {
+            node.write(path, text);
+        }
+        node
+    }
+
+    /// The files that [`Node::of`] writes.
+    pub fn given(&self) -> &'static [(&'static str, &'static str)] {
+        match self.kind {
+            BackendKind::Iptables => &FILES,
+            BackendKind::Nftables => &NFTABLES_FILES,
+        }
+    }
+
+    /// The file, and its text, by which connections to a port are accepted: that of [`FILES`] for port 22.
+    pub fn accepting(&self, port: u16) -> (&'static str, String) {
+        let path = match self.kind {
+            BackendKind::Iptables => "firewall/100.fw",
+            BackendKind::Nftables => "firewall/cluster.fw",
+        };
+        (path, GUEST.replace("22", &port.to_string()))
+    }
+
+    /// Changes the configuration so that it accepts connections to a port.
+    pub fn accept(&self, port: u16) {
+        let (path, text) = self.accepting(port);
+        self.write(path, &text);
+    }
+
+    /// The live rule by which they are accepted.
+    pub fn rule_for(&self, port: u16) -> String {
+        match self.kind {
+            BackendKind::Iptables => format!("-A tap100i0-IN -p tcp -m tcp --dport {port} -j ACCEPT"),
+            BackendKind::Nftables => format!("tcp dport {port} accept comment \"cluster.fw:4"),
+        }
+    }
+
+    /// Whether they are accepted by the live rules.
+    pub fn accepts(&self, port: u16) -> bool {
+        self.rules().contains(&self.rule_for(port))
+    }
+
+    /// Waits until they are.
+    pub fn until_accepted(&self, port: u16) {
+        self.until_live(&self.rule_for(port));
+    }
+
     /// A node with an empty configuration tree.
     pub fn bare(name: &str) -> Self {
+        Self::bare_of(BackendKind::Iptables, name)
+    }
+
+    fn bare_of(kind: BackendKind, name: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["dev", "etc/pve", "run", "sbin"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         // a copy of the program that a test can replace
-        let program = root.path().join("sbin/pve-firewall");
-        copy_program(Path::new(PROGRAM), &program);
+        let program = root.path().join("sbin").join(kind.program());
+        copy_program(program_of(kind), &program);
         let socket = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = log.clone();
@@ -64,7 +130,7 @@ impl Node {
                 lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
         });
-        Node { netns: Netns::new(name), root, log, program }
+        Node { netns: Netns::new(name), kind, root, log, program }
     }
 
     /// Replaces the program by a copy of itself, as an upgrade does.
@@ -97,6 +163,8 @@ impl Node {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.netns.command(self.program.to_str().unwrap());
         command.args(args).arg("--root").arg(self.root.path()).args(["--node", "n1"]).stdin(Stdio::null());
+        // by default proxmox-firewall logs warnings only
+        command.env("PVE_LOG", "info");
         command
     }
 
@@ -119,7 +187,7 @@ impl Node {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         let line = stderr.strip_suffix('\n').unwrap();
-        assert!(line.starts_with("ERROR: ") && !line.contains('\n'), "{stderr}");
+        assert!(line.to_ascii_uppercase().starts_with("ERROR: ") && !line.contains('\n'), "{stderr}");
         line.to_string()
     }
 
@@ -132,17 +200,21 @@ impl Node {
 
     /// The pid of the daemon.
     pub fn pid(&self) -> Option<i32> {
-        fs::read_to_string(self.path("run/pve-firewall.pid")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.path(&format!("run/{}.pid", self.kind.program()))).ok()?.trim().parse().ok()
     }
 
     /// The status that the daemon reports.
     pub fn status(&self) -> Option<serde_json::Value> {
-        serde_json::from_str(&fs::read_to_string(self.path("run/pve-firewall/status.json")).ok()?).ok()
+        let path = self.path(&format!("run/{}/status.json", self.kind.program()));
+        serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
     }
 
-    /// The rules of iptables.
+    /// The live rules of the backend.
     pub fn rules(&self) -> String {
-        self.netns.exec("iptables-legacy-save; ip6tables-legacy-save")
+        self.netns.exec(match self.kind {
+            BackendKind::Iptables => "iptables-legacy-save; ip6tables-legacy-save",
+            BackendKind::Nftables => "nft list ruleset",
+        })
     }
 
     /// Waits until the rules contain a text.
@@ -154,9 +226,12 @@ impl Node {
     pub fn ours(&self) -> String {
         let all = self.netns.exec(
             "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save
-             do $save 2>/dev/null; done; ebtables-nft-save; ebtables-legacy -L 2>/dev/null || true; ipset save",
+             do $save 2>/dev/null; done; ebtables-nft-save; ebtables-legacy -L 2>/dev/null || true; ipset save; nft list tables",
         );
-        all.lines().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).collect::<Vec<_>>().join("\n")
+        all.lines()
+            .filter(|line| ["PVEFW", "tap100i0", "proxmox-firewall"].iter().any(|word| line.contains(word)))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// The messages in the system log.

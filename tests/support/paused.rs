@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "iptables-legacy-save",
     "iptables-legacy-restore",
     "ip6tables-legacy-save",
@@ -13,6 +13,7 @@ const TOOLS: [&str; 7] = [
     "ebtables-nft-save",
     "ebtables-nft-restore",
     "ipset",
+    "nft",
 ];
 
 /// Counts the runs once armed; at the chosen one, the tool waits before it does anything.
@@ -76,7 +77,7 @@ impl<'a> Paused<'a> {
 
     /// The number of tool runs that the daemon needs for a change.
     pub fn runs_of(&self, change: impl FnOnce()) -> usize {
-        let status = || fs::read(self.node.path("run/pve-firewall/status.json")).ok();
+        let status = || self.node.status();
         self.arm(usize::MAX >> 1);
         let before = status();
         change();
