@@ -25,6 +25,9 @@ impl Encapsulation {
         Encapsulation::Llc,
     ];
 
+    /// The name that ebtables and `layer2_protocols` have for frames with a length instead of a type.
+    pub const LENGTH: &str = "Length";
+
     /// Its ethertype; LLC has none.
     #[must_use]
     pub fn ethertype(self) -> Option<u16> {

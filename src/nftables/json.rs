@@ -189,7 +189,12 @@ fn one_match(one: &Match) -> Vec<Value> {
         Match::Ethertype { negated, code } => {
             vec![compare(*negated, &meta("protocol"), &json!(format!("0x{code:04x}")))]
         }
-        Match::NotTagged => is_not(payload("ether", "type"), json!("0x8100")),
+        Match::FrameType { negated, types: (first, last) } => {
+            let number = |code: &u16| format!("0x{code:04x}");
+            let types =
+                if first == last { json!(number(first)) } else { json!({ "range": [number(first), number(last)] }) };
+            vec![compare(*negated, &payload("ether", "type"), &types)]
+        }
         Match::NotFromMac(mac) => is_not(payload("ether", "saddr"), json!(mac_text(*mac))),
         Match::NotArpMac(mac) => is_not(payload("arp", "saddr ether"), json!(mac_text(*mac))),
         Match::NotArpSource(first, last) => {

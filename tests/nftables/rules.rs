@@ -159,3 +159,37 @@ fn sets_of_sdn_are_in_the_table_that_uses_them() {
     }
     assert_eq!(ends(TableName::Host, "v4-sdn/vnet0-all"), None);
 }
+
+/// The rules of `--strict-layer2` at the head of a guest's chain; `conf` is what its device has besides `firewall=1`.
+fn strict(conf: &str, options: &str, direction: &str) -> Vec<String> {
+    let mut tree = trees::vm_tree("", options);
+    let path = "nodes/n1/qemu-server/100.conf";
+    let text = format!("net0: virtio=BC:24:11:00:0A:01,bridge=vmbr0,firewall=1{conf}\n");
+    tree.files.insert(path.into(), File::Content(text.as_bytes().into()));
+    let mut facts = nft_trees::facts();
+    facts.options.strict_layer2 = true;
+    let ruleset = nft_trees::rules(&tree, &facts);
+    let rules = ruleset.tables[&TableName::Guests].chains[format!("guest-100-{direction}").as_str()].rules().to_vec();
+    rules.iter().map(|rule| rule.text()).filter(|text| text.starts_with("ether type ")).collect()
+}
+
+#[test]
+fn strict_layer2_drops_what_carries_packets_past_the_rules() {
+    let all = ["0x8100", "0x88a8", "0x8863", "0x8864", "0x0000-0x05ff"];
+    for (conf, options, refused) in [
+        ("", "", &all[..]),
+        (",trunks=5", "", &all[2..]),
+        ("", "layer2_protocols: IPv4,PPP_SES\n", &["0x8100", "0x88a8", "0x8863", "0x0000-0x05ff"]),
+        ("", "layer2_protocols: ARP\n", &all[..]),
+    ] {
+        let expected: Vec<String> = refused.iter().map(|types| format!("ether type {types} drop")).collect();
+        assert_eq!(strict(conf, options, "in"), expected, "{conf} {options}");
+        let out = strict(conf, options, "out");
+        assert_eq!(out[..expected.len()], expected, "{conf} {options}");
+    }
+    let plain = nft_trees::rules(&trees::vm_tree("", ""), &nft_trees::facts());
+    for chain in ["guest-100-in", "guest-100-out"] {
+        let chain = &plain.tables[&TableName::Guests].chains[chain];
+        assert!(chain.rules().iter().all(|rule| !rule.text().starts_with("ether type ")));
+    }
+}

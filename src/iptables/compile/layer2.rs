@@ -4,9 +4,6 @@ use crate::config::GuestOptions;
 use crate::model::{Encapsulation, Token};
 use crate::node::Device;
 
-/// The name that ebtables has for frames with a length instead of a type.
-const LENGTH: &str = "Length";
-
 /// The encapsulations with their names in ebtables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encapsulations(Vec<(Encapsulation, Token)>);
@@ -16,7 +13,7 @@ impl Encapsulations {
     #[must_use]
     pub fn of(databases: &Databases) -> Self {
         let name = |one: &Encapsulation| {
-            let Some(code) = one.ethertype() else { return Token::new(LENGTH) };
+            let Some(code) = one.ethertype() else { return Token::new(Encapsulation::LENGTH) };
             let known = databases.ethertype(&format!("{code:04x}")).and_then(Token::new);
             known.or_else(|| Token::new(&format!("0x{code:x}")))
         };

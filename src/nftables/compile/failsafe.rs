@@ -11,11 +11,11 @@ pub const FAILSAFE_OUT: &str = "failsafe-out";
 
 /// The chains, if anything is to be open: packets to the ports come in, and answers go out.
 pub fn make(node: &Node<'_>, part: &mut Part) {
-    if node.failsafe.0.is_empty() {
+    if node.options.failsafe.0.is_empty() {
         return;
     }
     let (mut incoming, mut outgoing) = (Builder::own(FAILSAFE_IN), Builder::own(FAILSAFE_OUT));
-    for opening in &node.failsafe.0 {
+    for opening in &node.options.failsafe.0 {
         let Opening { protocol: _, number, ports, network } = opening;
         let origin = made(format!("--failsafe {opening}"));
         let matches = |far, near| {
@@ -35,7 +35,7 @@ pub fn make(node: &Node<'_>, part: &mut Part) {
 
 /// Adds the jump to one of the chains, if there are any.
 pub fn jump_to(chain: &'static str, node: &Node<'_>, rules: &mut Builder<'_>) {
-    if !node.failsafe.0.is_empty() {
+    if !node.options.failsafe.0.is_empty() {
         rules.rule([], jump(chain), &made("--failsafe"));
     }
 }

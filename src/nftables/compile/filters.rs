@@ -1,11 +1,11 @@
 //! What a guest must not send, whatever its rules: under a foreign MAC or IP address, or of another protocol.
 use super::Part;
-use super::builder::{Builder, foreign_mac, only};
+use super::builder::{Builder, foreign_mac, made, only};
 use super::lists::WRITTEN_OUT;
 use super::sets::{add_guest_set, written};
 use crate::builtin::databases::Databases;
-use crate::config::Guest;
-use crate::model::{Family, Origin};
+use crate::config::{Guest, GuestOptions};
+use crate::model::{Encapsulation, Family, Origin, Token};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
 use crate::node::Device;
@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
+/// What stands in the place of the type where a frame has a length.
+const LENGTHS: (u16, u16) = (0, 0x05ff);
 
 /// Drops frames of a device with another MAC address than its own.
 pub fn mac(guest: &Guest, device: &Device, on: Option<&Match>, into: &mut Builder<'_>) {
@@ -102,6 +104,33 @@ fn implied(device: &Device) -> Vec<(IpNet, bool)> {
     [(all_link_local.into(), true), unspecified].into_iter().chain(link_local).chain(configured).collect()
 }
 
+/// Drops the frames that a device must neither send nor receive with `--strict-layer2`.
+pub fn strict(guest: &Guest, device: &Device, on: Option<&Match>, databases: &Databases, into: &mut Builder<'_>) {
+    for one in refused(&guest.options, device, databases) {
+        let types = one.ethertype().map_or(LENGTHS, |code| (code, code));
+        let matches = only(on.cloned(), [Match::FrameType { negated: false, types }]);
+        into.rule(matches, Action::Drop, &made("--strict-layer2"));
+    }
+}
+
+/// The frames that carry IP packets past the rules, as far as a device may not use them: tags are for trunks (`trunks=`), and
+/// what `layer2_protocols` names is allowed.
+pub fn refused<'a>(
+    options: &'a GuestOptions,
+    device: &'a Device,
+    databases: &'a Databases,
+) -> impl Iterator<Item = Encapsulation> + 'a {
+    let named = |name: &Token, one: Encapsulation| match one.ethertype() {
+        Some(code) => databases.ethertype_code(name.as_str()) == Some(code),
+        None => name.as_str() == Encapsulation::LENGTH,
+    };
+    let allowed = move |one: Encapsulation| {
+        let listed = options.layer2_protocols.iter().flatten().any(|name| named(name, one));
+        listed || (device.trunk && one.is_tag())
+    };
+    Encapsulation::ALL.into_iter().filter(move |one| !allowed(*one))
+}
+
 /// Lets only the protocols of `layer2_protocols` through, if it lists any. Those that are not IP are accepted, and packets of
 /// IP meet the guest's rules. What a tagged frame carries counts; with the tag's own ethertype in the list, all of it.
 pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
@@ -118,6 +147,6 @@ pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
             .filter(|code| codes.contains(code))
             .map(|code| Match::Ethertype { negated: true, code }),
     );
-    other.extend(codes.contains(&VLAN).then_some(Match::NotTagged));
+    other.extend(codes.contains(&VLAN).then_some(Match::FrameType { negated: true, types: (VLAN, VLAN) }));
     into.rule(other, Action::Drop, &origin);
 }

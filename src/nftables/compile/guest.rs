@@ -32,7 +32,7 @@ impl GuestPart {
         let sets = of_guest(input.guest);
         let mut part = Part::default();
         let guest = Making { input, shared, sets: &sets };
-        guest.incoming(&mut part);
+        guest.incoming(databases, &mut part);
         guest.outgoing(databases, &mut part);
         let devices = input.devices.iter().map(|device| device.name.clone()).collect();
         GuestPart { vmid: input.vmid, devices, part }
@@ -47,12 +47,18 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn incoming(&self, part: &mut Part) {
-        let GuestInput { vmid, guest, devices: _ } = self.input;
+    fn incoming(&self, databases: &Databases, part: &mut Part) {
+        let GuestInput { vmid, guest, devices } = self.input;
         let options = &guest.options;
         let queues = options.ips.then(|| options.ips_queues.range());
         let accept = queues.map_or(Action::Accept, |(first, last)| Action::Queue(first, last));
         let mut chain = Builder::new(guest_chain(*vmid, Direction::In), &self.shared.limit);
+        if self.shared.strict_layer2 {
+            for device in *devices {
+                let on = (devices.len() > 1).then(|| Match::OutInterface(device.name.clone()));
+                filters::strict(guest, device, on.as_ref(), databases, &mut chain);
+            }
+        }
         if queues.is_some() {
             let origin = options.lines.origin("ips");
             if self.shared.blacklist {
@@ -87,6 +93,9 @@ impl Making<'_> {
         let mut chain = Builder::new(guest_chain(*vmid, Direction::Out), &self.shared.limit);
         let on = |device: &Device| (devices.len() > 1).then(|| Match::InInterface(device.name.clone()));
         for device in *devices {
+            if self.shared.strict_layer2 {
+                filters::strict(guest, device, on(device).as_ref(), databases, &mut chain);
+            }
             filters::mac(guest, device, on(device).as_ref(), &mut chain);
         }
         let dhcp = if options.dhcp { ALLOW_DHCP_OUT } else { BLOCK_DHCP_OUT };

@@ -3,7 +3,7 @@
 use super::{GuestInput, GuestPart, Node, Shared, assemble, sets};
 use crate::config::{Configuration, GuestConfig, GuestFiles};
 use crate::inputs::Facts;
-use crate::model::Failsafe;
+use crate::model::DaemonOptions;
 use crate::nftables::ruleset::Ruleset;
 use crate::node;
 use crate::parallel;
@@ -33,7 +33,7 @@ struct Context {
     enabled: bool,
     altnames: BTreeMap<String, String>,
     networks: Vec<IpNet>,
-    failsafe: Failsafe,
+    options: DaemonOptions,
 }
 
 impl Context {
@@ -42,7 +42,7 @@ impl Context {
             enabled: configuration.cluster.options.is_enabled(facts.now),
             altnames: facts.altnames.clone(),
             networks: networks(facts),
-            failsafe: facts.options.failsafe.clone(),
+            options: facts.options.clone(),
         }
     }
 }
@@ -103,7 +103,7 @@ fn node_of<'a>(configuration: &'a Configuration, context: &'a Context) -> Node<'
         corosync: configuration.network.corosync.as_ref(),
         altnames: &context.altnames,
         databases: &configuration.databases,
-        failsafe: &context.failsafe,
+        options: &context.options,
     }
 }
 

@@ -20,6 +20,7 @@ mod rules;
 mod sets;
 mod standard;
 
+pub use filters::refused;
 pub use guest::GuestPart;
 pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
@@ -28,7 +29,7 @@ use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, Guest, Host, Parsed, Sdn, Vnet};
-use crate::model::{Failsafe, Interface, LogRate, LogRatelimit, Verdict};
+use crate::model::{DaemonOptions, Interface, LogRate, LogRatelimit, Verdict};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +54,8 @@ pub struct Node<'a> {
     pub altnames: &'a BTreeMap<String, String>,
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
-    /// Ports of the node that stay open.
-    pub failsafe: &'a Failsafe,
+    /// The options of the daemon.
+    pub options: &'a DaemonOptions,
 }
 
 /// A guest with a firewall file.
@@ -80,6 +81,8 @@ pub struct Shared {
     pub limit: Option<Limit>,
     /// Whether there is a set `blacklist`.
     pub blacklist: bool,
+    /// Whether frames that carry IP packets past the rules are dropped.
+    pub strict_layer2: bool,
 }
 
 impl Shared {
@@ -91,6 +94,7 @@ impl Shared {
             groups: node.cluster.groups.keys().cloned().collect(),
             limit: limit(&node.cluster.options.log_ratelimit),
             blacklist: node.cluster.definitions.sets.contains_key("blacklist"),
+            strict_layer2: node.options.strict_layer2,
         }
     }
 }

@@ -93,8 +93,14 @@ pub enum Match {
         /// The ethertype.
         code: u16,
     },
-    /// Its frame has no VLAN tag: `ether type != 0x8100`.
-    NotTagged,
+    /// The type of its frame, which is that of the outer tag if there is one, is in a range: `ether type 0x8100`. Below 0x0600
+    /// it is a length.
+    FrameType {
+        /// Whether it must be another.
+        negated: bool,
+        /// The first and the last one.
+        types: (u16, u16),
+    },
     /// The frame's sender is another: `ether saddr != bc:24:11:00:00:01`.
     NotFromMac(MacAddr),
     /// The sender that an ARP message names has another MAC: `arp saddr ether != …`.

@@ -191,7 +191,12 @@ impl Match {
             Match::Ethertype { negated, code } => {
                 let _ = write!(out, "meta protocol {}0x{code:04x}", not(*negated));
             }
-            Match::NotTagged => out.push_str("ether type != 0x8100"),
+            Match::FrameType { negated, types: (first, last) } => {
+                let _ = write!(out, "ether type {}0x{first:04x}", not(*negated));
+                if first != last {
+                    let _ = write!(out, "-0x{last:04x}");
+                }
+            }
             Match::NotFromMac(one) => {
                 out.push_str("ether saddr != ");
                 mac(out, *one);

@@ -10,6 +10,9 @@ use crate::simulate::{Cast, Layer, Packet};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// The type of a frame with a tag (IEEE 802.1Q).
+const VLAN: u16 = 0x8100;
+
 /// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -115,6 +118,10 @@ impl<'a> Situation<'a, '_> {
         }
     }
 
+    fn frame_type(&self) -> u16 {
+        if self.packet.frame.tagged { VLAN } else { self.ethertype() }
+    }
+
     fn address(&self, end: End) -> Option<IpAddr> {
         self.family()?;
         match end {
@@ -148,7 +155,9 @@ impl<'a> Situation<'a, '_> {
             Match::Family(family) => self.family() == Some(*family),
             Match::Arp => packet.layer == Layer::Arp,
             Match::Ethertype { negated, code } => (self.ethertype() == *code) != *negated,
-            Match::NotTagged => !packet.frame.tagged,
+            Match::FrameType { negated, types: (first, last) } => {
+                (*first..=*last).contains(&self.frame_type()) != *negated
+            }
             Match::NotFromMac(mac) => packet.mac.is_some_and(|one| one != *mac),
             Match::NotArpMac(mac) => {
                 packet.layer == Layer::Arp && packet.frame.arp_mac.or(packet.mac).is_some_and(|one| one != *mac)
