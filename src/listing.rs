@@ -159,8 +159,10 @@ pub enum Count {
     /// With nftables.
     Nftables {
         /// The table `inet proxmox-firewall`.
+        #[serde(rename = "inet")]
         host: NftCount,
         /// The table `bridge proxmox-firewall-guests`.
+        #[serde(rename = "bridge")]
         guests: NftCount,
     },
 }

@@ -179,7 +179,7 @@ impl Backend {
                 inspected: compiled.configuration.inspected_guests(),
                 ..Iptables::scope(ruleset, compiled.handled.host)
             },
-            Rules::Nftables(_) => Scope::default(),
+            Rules::Nftables(_) => Nftables::scope(&compiled.configuration, compiled.handled.host),
         }
     }
 
@@ -188,7 +188,7 @@ impl Backend {
     pub fn lets_past(compiled: &Compiled, carried: Carried) -> bool {
         match &compiled.rules {
             Rules::Iptables(ruleset) => Iptables::lets_past(&compiled.configuration, ruleset, carried),
-            Rules::Nftables(_) => false,
+            Rules::Nftables(ruleset) => Nftables::lets_past(&compiled.configuration, ruleset, carried),
         }
     }
 
@@ -196,7 +196,7 @@ impl Backend {
     pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
         match self {
             Backend::Iptables(iptables) => iptables.evidence(chains),
-            Backend::Nftables(_) => Evidence::default(),
+            Backend::Nftables(nftables) => nftables.evidence(chains),
         }
     }
 

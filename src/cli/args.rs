@@ -115,7 +115,7 @@ pub(super) struct StartOptions {
 }
 
 /// In seconds.
-const FULL_READING: u64 = crate::backend::FULL_READING.as_secs();
+pub(super) const FULL_READING: u64 = crate::backend::FULL_READING.as_secs();
 
 impl Default for StartOptions {
     fn default() -> Self {

@@ -95,6 +95,20 @@ pub(super) fn other_in_use(context: &Context, used: &Backend, compiled: &Compile
     (context.kind == BackendKind::Iptables && used.kind() != in_use).then(|| backend(context, in_use))
 }
 
+/// Says on stderr that the program of the other backend enforces the configuration, if so.
+pub(super) fn note_other_backend(context: &Context, compiled: &Compiled) {
+    if Mode::of(context.kind, compiled, &context.root) == Mode::Other {
+        output::note(match context.kind {
+            BackendKind::Iptables => {
+                "note: host.fw has 'nftables: 1': proxmox-firewall enforces this configuration, with nftables"
+            }
+            BackendKind::Nftables => {
+                "note: host.fw does not have 'nftables: 1': pve-firewall enforces this configuration, with iptables"
+            }
+        });
+    }
+}
+
 /// A backend of the node.
 pub(super) fn backend(context: &Context, kind: BackendKind) -> Backend {
     Backend::new(kind, &context.root, context.variant, processors())
@@ -116,8 +130,11 @@ pub(super) fn daemon_status(context: &Context, kind: BackendKind) -> Option<Stat
 
 /// What makes the rules of the running daemon ineffective, as far as it affects one of these: the node, or guests by VMID.
 pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<Standing> {
-    let status = daemon_status(context, context.kind);
-    status.into_iter().flat_map(|status| status.findings).filter(|one| affects(&one.affected)).collect()
+    // pve-firewall is about whichever backend is in use, and its daemon runs beside that of the other one
+    let kinds =
+        BackendKind::ALL.into_iter().filter(|kind| *kind == context.kind || context.kind == BackendKind::Iptables);
+    let status = kinds.filter_map(|kind| daemon_status(context, kind));
+    status.flat_map(|status| status.findings).filter(|one| affects(&one.affected)).collect()
 }
 
 /// The node's facts, as the daemon has them that runs.

@@ -47,6 +47,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             nearest_only(&mut error);
             // a closed stream does not change the exit status
             let _ = error.print();
+            if let Some(note) = of_other_program(&error, BackendKind::Iptables) {
+                output::note(&note);
+            }
             if error.use_stderr() && error.get(ContextKind::Usage).is_none() {
                 output::note(&Cli::command().render_usage().to_string());
             }
@@ -60,6 +63,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What to say of an unknown command that the program of the other backend has.
+fn of_other_program(error: &clap::Error, kind: BackendKind) -> Option<String> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let other = match kind {
+        BackendKind::Iptables => proxmox::ProxmoxCli::command(),
+        BackendKind::Nftables => Cli::command(),
+    };
+    other.get_subcommands().find(|command| command.get_name() == name)?;
+    Some(match (kind, name.as_str()) {
+        (BackendKind::Nftables, "stop") => "proxmox-firewall is stopped with 'systemctl stop proxmox-firewall'".into(),
+        (BackendKind::Nftables, _) => {
+            format!("'{name}' is a command of pve-firewall, for both backends: 'pve-firewall {name}'")
+        }
+        (BackendKind::Iptables, _) => {
+            format!("'{name}' is a command of proxmox-firewall: '{} {name}'", crate::paths::NFTABLES_BACKEND)
+        }
+    })
 }
 
 /// Suggests only the nearest command for an unknown one, which clap lists last.

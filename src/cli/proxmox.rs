@@ -1,6 +1,8 @@
 //! The program `proxmox-firewall`, with the commands of the official one and some of `pve-firewall`.
-use super::args::{CheckOptions, Global, SimulateOptions, StartOptions, StatusOptions};
-use super::{Context, check, compile, complete, load, output, require_root, restart, simulate, start, status};
+use super::args::{CheckOptions, FULL_READING, Global, SimulateOptions, StartOptions, StatusOptions};
+use super::{
+    Context, check, compile, complete, load, of_other_program, output, require_root, restart, simulate, start, status,
+};
 use crate::daemon::instance::Instance;
 use crate::daemon::{self, Setup};
 use crate::model::{BackendKind, Failsafe};
@@ -56,7 +58,7 @@ enum Command {
     ReadTree { config: PathBuf, node: String, log: Option<PathBuf> },
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 struct Start {
     /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
@@ -64,15 +66,37 @@ struct Start {
     /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
     #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
     failsafe: Failsafe,
+    /// Drop frames from and to firewalled devices that carry IP packets past the rules: with a VLAN tag, PPPoE, LLC.
+    /// Trunks keep their tags
+    #[arg(long)]
+    strict_layer2: bool,
     /// Delete connections from connection tracking that a change of the rules no longer accepts
     #[arg(long)]
     cut_connections: bool,
+    /// Read all files again at least this often, even without a detected change
+    #[arg(long, value_name = "SECONDS", default_value_t = FULL_READING, value_parser = clap::value_parser!(u64).range(1..=FULL_READING))]
+    full_reading: u64,
     /// Log to stderr too
     #[arg(long)]
     debug: bool,
     /// As always; accepted because a daemon that re-executes itself has it
     #[arg(long, hide = true)]
     foreground: bool,
+}
+
+impl Start {
+    /// As without options but `--debug`.
+    fn debugging() -> Self {
+        Start {
+            no_last_good: false,
+            failsafe: Failsafe::default(),
+            strict_layer2: false,
+            cut_connections: false,
+            full_reading: FULL_READING,
+            debug: true,
+            foreground: false,
+        }
+    }
 }
 
 /// Runs the command given by these arguments, the first of which is the program name.
@@ -85,6 +109,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // a closed stream does not change the exit status
             let _ = error.print();
+            if let Some(note) = of_other_program(&error, BackendKind::Nftables) {
+                output::note(&note);
+                return ExitCode::FAILURE;
+            }
             if error.use_stderr() {
                 output::note(&ProxmoxCli::command().render_long_help().to_string());
             }
@@ -112,7 +140,7 @@ fn dispatch(context: &Context, command: Option<Command>) -> Result<ExitCode> {
         Some(Command::Simulate(options)) => simulate::run(context, &options),
         Some(Command::ReadTree { config, node, log }) => worker::work(config, node, log),
         // as the manual of Proxmox VE says for debugging
-        None if std::env::var_os(RUST_LOG).is_some() => run_daemon(context, &Start { debug: true, ..Start::default() }),
+        None if std::env::var_os(RUST_LOG).is_some() => run_daemon(context, &Start::debugging()),
         None => bail!("no command given; 'proxmox-firewall help' lists them"),
     }
     .map(|()| ExitCode::SUCCESS)
@@ -124,8 +152,17 @@ const RUST_LOG: &str = "RUST_LOG";
 fn run_daemon(context: &Context, options: &Start) -> Result<()> {
     require_root(context, "start")?;
     let instance = Instance::claim(&context.root, context.kind)?;
-    let Start { no_last_good, failsafe, cut_connections, debug, foreground: _ } = options.clone();
-    let options = StartOptions { debug, no_last_good, failsafe, cut_connections, ..StartOptions::default() };
+    let Start { no_last_good, failsafe, strict_layer2, cut_connections, full_reading, debug, foreground: _ } =
+        options.clone();
+    let options = StartOptions {
+        debug,
+        no_last_good,
+        failsafe,
+        strict_layer2,
+        cut_connections,
+        full_reading,
+        ..StartOptions::default()
+    };
     let level = [PVE_LOG, RUST_LOG].into_iter().find_map(|name| std::env::var(name).ok());
     let least = level.map_or(Severity::Warning, |level| least(&level));
     daemon::run(Setup { least, ..start::setup(context, &options)? }, &instance)
@@ -148,6 +185,7 @@ fn least(level: &str) -> Severity {
 /// The networks that may always manage the node, one a line.
 fn localnet(context: &Context) -> Result<()> {
     let view = load::read(context, &mut load::backend(context, context.kind).offline())?;
+    load::note_other_backend(context, &view.compiled);
     let networks = crate::backend::management_networks(&view.compiled.configuration, &view.facts);
     let lines: String = networks.iter().map(|network| format!("{network}\n")).collect();
     output::data(&format!("Management IPSet:\n{lines}"))

@@ -7,7 +7,7 @@ use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
-use crate::health::{Affected, STALLED, Severity, Standing};
+use crate::health::{Affected, BACKEND_ABSENT, STALLED, Severity, Standing};
 use crate::listing::{Count, FamilyCount, NftCount, TableCount};
 use crate::model::BackendKind;
 use crate::trial::TrialStore;
@@ -49,6 +49,9 @@ struct Overview {
     last_update: Option<u64>,
     /// Its duration in milliseconds.
     update_duration_ms: Option<u64>,
+    /// The backend that enforces the configuration, if it is not that of this program.
+    #[serde(skip)]
+    other: Option<BackendKind>,
     /// What prevents the rules from being effective.
     warnings: Vec<Standing>,
     /// The errors reported by the daemon, or by compiling if no daemon is running.
@@ -107,6 +110,14 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         }
         backend.differs(Some(&compiled.rules).filter(|_| mode == Mode::On))
     };
+    // it is the other daemon that knows whether its rules are effective
+    let of_other = (mode == Mode::Other && context.kind == BackendKind::Iptables).then(|| {
+        let kind = other_kind(context.kind);
+        load::daemon_status(context, kind).map(|told| warnings(&told, kind)).unwrap_or_default()
+    });
+    if context.kind == BackendKind::Nftables {
+        load::note_other_backend(context, compiled);
+    }
     let word = |yes, one: &'static str, other: &'static str| if yes { one } else { other };
     Overview {
         status: format!(
@@ -130,7 +141,14 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         tools: backend.tools(),
         last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
         update_duration_ms: told.as_ref().filter(|told| told.updated > 0).map(|told| told.duration),
-        warnings: told.as_ref().map(warnings).unwrap_or_default(),
+        other: (mode == Mode::Other).then(|| other_kind(context.kind)),
+        warnings: told
+            .as_ref()
+            .map(|told| warnings(told, context.kind))
+            .into_iter()
+            .chain(of_other)
+            .flatten()
+            .collect(),
         faults: told.map_or_else(own_faults, |told| told.faults),
     }
 }
@@ -141,20 +159,28 @@ fn trial(context: &Context) -> Option<TrialLeft> {
     told.filter_map(|told| told.trial).find_map(TrialLeft::of)
 }
 
-/// What the daemon has found, and whether it still looks.
-fn warnings(told: &Status) -> Vec<Standing> {
+fn other_kind(kind: BackendKind) -> BackendKind {
+    match kind {
+        BackendKind::Iptables => BackendKind::Nftables,
+        BackendKind::Nftables => BackendKind::Iptables,
+    }
+}
+
+/// What the daemon of a backend has found, and whether it still looks.
+fn warnings(told: &Status, kind: BackendKind) -> Vec<Standing> {
+    let program = kind.program();
     let silent = now().saturating_sub(told.updated);
     let stalled = (told.updated > 0 && silent > SILENT).then(|| Standing {
         kind: STALLED.into(),
         severity: Severity::Warning,
         text: format!(
-            "the daemon has completed no cycle for {silent} s: changes are not applied, and this may be outdated"
+            "the daemon {program} has completed no cycle for {silent} s: changes are not applied, and this may be outdated"
         ),
         affected: Affected { node: true, ..Affected::default() },
         since: told.updated,
-        remedy:
-            "see 'status --verbose' for errors and 'journalctl -u pve-firewall'; then 'systemctl restart pve-firewall'"
-                .into(),
+        remedy: format!(
+            "see 'status --verbose' for errors and 'journalctl -u {program}'; then 'systemctl restart {program}'"
+        ),
     });
     stalled.into_iter().chain(told.findings.iter().cloned()).collect()
 }
@@ -204,7 +230,8 @@ impl Overview {
             (Some(updated), Some(took)) => format!("{} s ago, took {took} ms", now().saturating_sub(updated)),
             _ => "unknown".to_string(),
         };
-        let backend = self.nftables.then_some(("Backend", "nftables (proxmox-firewall); no rules of this program"));
+        let backend = self.other.map(|other| ("Backend", self.enforced_by(other)));
+        let backend = backend.as_ref().map(|(name, value)| (*name, value.as_str()));
         let failsafe = self.failsafe.as_deref().map(|failsafe| ("Failsafe", failsafe));
         let rows = [
             ("Node", self.node.as_str()),
@@ -226,6 +253,18 @@ impl Overview {
             text += &format!("  {}\n", with_place(fault).replace('\n', "\n  "));
         }
         text
+    }
+
+    /// Which program enforces the configuration instead of this one, and what that means for the rules of this one.
+    fn enforced_by(&self, other: BackendKind) -> String {
+        let name = match other {
+            BackendKind::Iptables => "iptables",
+            BackendKind::Nftables => "nftables",
+        };
+        let waiting = self.warnings.iter().any(|warning| warning.kind == BACKEND_ABSENT);
+        let rules =
+            if waiting { ", which is not live: the rules of this program stay" } else { "; no rules of this program" };
+        format!("{name} ({}){rules}", other.program())
     }
 
     /// The table of chains, rules and sets.

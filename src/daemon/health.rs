@@ -5,7 +5,7 @@ use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Stan
 use crate::model::PerFamily;
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
-use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation};
+use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
 use crate::system::netlink::Ports;
 use std::time::Duration;
 
@@ -34,9 +34,17 @@ impl Nftables {
             let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1).unwrap_or(false);
             let live = BACKEND_TABLES.iter().filter(|table| live(table));
             self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
+            for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
+                chain.rest = rule_for_the_rest(chain).unwrap_or_default();
+            }
             self.nat = self.chains.iter().filter(|chain| chain.kind == "nat").flat_map(nat).collect();
         }
     }
+}
+
+/// Whether a base chain is one of the nftables backend.
+fn is_ours(chain: &BaseChain) -> bool {
+    BACKEND_TABLES.contains(&(chain.table.0, chain.table.1.as_str()))
 }
 
 /// Address translation in the table of a base chain, unless the iptables tools show that table.
@@ -91,7 +99,7 @@ impl Health {
     pub fn examine(&mut self, backend: &mut Backend, compiled: &Compiled, enforcer: Enforcer, now: u64) {
         let scope = self.scope_of(compiled, enforcer);
         let mut evidence = self.collect(backend, !scope.inspected.is_empty());
-        let filters = matches!(enforcer, Enforcer::Iptables | Enforcer::IptablesInstead);
+        let filters = !matches!(enforcer, Enforcer::Nobody | Enforcer::Nftables);
         let carried = self.carried.current(if filters { &scope.devices } else { &[] }, now);
         evidence.carried = carried.into_iter().filter(|one| Backend::lets_past(compiled, *one)).collect();
         if !self.scope.as_ref().is_some_and(|(_, before)| *before == scope) || evidence != self.evidence {

@@ -11,12 +11,15 @@ use crate::settings::{Applied, Enforced, Settings};
 use crate::system::process::processors;
 use crate::system::root::Root;
 use crate::system::syslog::Severity;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The delay of the retry after a first failure; later retries are made in regular cycles.
 pub const RETRY: Duration = Duration::from_secs(2);
 /// Interval of looking whether the other daemon has taken over.
 const HANDING_OVER: Duration = Duration::from_millis(300);
+
+/// How long chains of pve-firewall may stay beside the tables of nftables: it withdraws in its next cycle.
+const WITHDRAWING: Duration = Duration::from_secs(15);
 
 /// What was done to make rules live.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct LiveRules {
     hand_over: HandOver,
     /// Whose rules are live since the last update.
     pub enforcer: Enforcer,
+    /// Whether the last update has made rules live, and not removed them.
+    pub enforces: bool,
+    /// Since when chains of pve-firewall are live beside the tables of nftables.
+    beside: Option<Instant>,
     /// The kernel settings that were applied last.
     settings: Option<(Settings, Enforced)>,
 }
@@ -53,6 +60,8 @@ impl LiveRules {
             backend,
             hand_over: HandOver::default(),
             enforcer: Enforcer::Nobody,
+            enforces: false,
+            beside: None,
             settings: None,
         }
     }
@@ -77,9 +86,12 @@ impl LiveRules {
             (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
             (BackendKind::Iptables, Enforcement::EnforceUntilOther, _) => Enforcer::IptablesInstead,
             (BackendKind::Iptables, Enforcement::Remove, Mode::Other) => Enforcer::Nftables,
-            // of the nftables backend, the other daemon judges
+            (BackendKind::Nftables, Enforcement::Enforce, _) => Enforcer::NftablesHere,
+            (BackendKind::Nftables, Enforcement::EnforceUntilOther, _) => Enforcer::NftablesInstead,
+            // of what the other backend enforces, the other daemon judges
             _ => Enforcer::Nobody,
         };
+        self.enforces = enforcement != Enforcement::Remove;
         let outcome = match enforcement {
             Enforcement::Enforce | Enforcement::EnforceUntilOther => self.backend.maintain(compiled),
             Enforcement::Remove => self.clear(log),
@@ -96,6 +108,12 @@ impl LiveRules {
         let enforced = self.enforced(enforcement, mode);
         if enforcement == Enforcement::Enforce && enforced.is_none() {
             next = Some(RETRY);
+            let since = *self.beside.get_or_insert_with(Instant::now);
+            if since.elapsed() > WITHDRAWING {
+                self.enforcer = Enforcer::NftablesBeside;
+            }
+        } else {
+            self.beside = None;
         }
         self.update_settings(compiled.settings, enforced, problems, log);
         if !errors.is_empty() && problems.is_clear(Topic::Kernel) {

@@ -233,7 +233,7 @@ impl Updater {
         let complete = applies && self.apply(&compiled, mode);
         drop(lock);
         if applies {
-            let rules = if mode == Mode::On { compiled.rules.clone() } else { Rules::none(self.setup.kind) };
+            let rules = if self.rules.enforces { compiled.rules.clone() } else { Rules::none(self.setup.kind) };
             self.cutter.rules_are_live(&rules, complete, &enforced, &self.setup.node, &self.log);
         }
         if certain {

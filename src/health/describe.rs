@@ -44,7 +44,7 @@ fn program(table: &str) -> &str {
 }
 
 /// All kinds of findings.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 17] = [
     "accepted-before",
     "dropped-behind",
     "nat-without-zone",
@@ -55,11 +55,17 @@ pub const KINDS: [&str; 14] = [
     "carried-past",
     "not-inspected",
     "both-backends",
-    "backend-absent",
+    BACKEND_ABSENT,
     "other-variant",
+    "dropped-elsewhere",
+    "no-bridge-conntrack",
+    "not-bridged",
     "not-judged",
     STALLED,
 ];
+
+/// The kind of the finding that the selected backend's rules are not live.
+pub const BACKEND_ABSENT: &str = "backend-absent";
 
 /// The kind of the finding that the daemon is running and completes no cycle, which `status` adds.
 pub const STALLED: &str = "daemon-stalled";
@@ -79,8 +85,9 @@ impl Finding {
             Finding::CarriedPast(_) => "carried-past",
             Finding::NotInspected { .. } => "not-inspected",
             Finding::BothBackends { .. } => "both-backends",
-            Finding::BackendAbsent { .. } => "backend-absent",
+            Finding::BackendAbsent { .. } => BACKEND_ABSENT,
             Finding::OtherVariant { .. } => "other-variant",
+            Finding::Nftables(finding) => finding.kind(),
             Finding::NotJudged { .. } => "not-judged",
         }
     }
@@ -104,6 +111,7 @@ impl Finding {
             | Finding::BackendAbsent { instead: true }
             | Finding::OtherVariant { .. }
             | Finding::NotJudged { .. } => Severity::Warning,
+            Finding::Nftables(finding) => finding.severity(),
         }
     }
 
@@ -131,6 +139,7 @@ impl Finding {
                 let guests = scope.inspected.iter().filter(|(_, of_guest)| *of_guest == queues);
                 (false, guests.map(|(vmid, _)| *vmid).collect())
             }
+            Finding::Nftables(finding) => return finding.affected(scope),
             Finding::BothBackends { .. }
             | Finding::BackendAbsent { .. }
             | Finding::OtherVariant { .. }
@@ -172,7 +181,10 @@ impl Finding {
             }
             Finding::CarriedPast(Carried { device, direction, encapsulation }) => {
                 let way = if *direction == Direction::In { "to" } else { "from" };
-                format!("packets {way} {device} in frames with {} are not filtered by iptables", encapsulation.name())
+                format!(
+                    "packets {way} {device} in frames with {} are not filtered by address or port",
+                    encapsulation.name()
+                )
             }
             Finding::NotInspected { unread, .. } => format!(
                 "ips is 1, but no program reads {}: accepted packets pass without inspection",
@@ -189,6 +201,7 @@ impl Finding {
             Finding::BackendAbsent { instead: false } => {
                 "host.fw has nftables: 1, but the tables of proxmox-firewall are not live: nothing is filtered".into()
             }
+            Finding::Nftables(finding) => finding.text(),
             Finding::OtherVariant { tool } => {
                 format!("chains of this firewall are also live in {tool}, and filter, too")
             }
@@ -243,6 +256,7 @@ impl Finding {
             Finding::BackendAbsent { .. } => {
                 "'systemctl status proxmox-firewall', or set 'nftables: 0' in host.fw".into()
             }
+            Finding::Nftables(finding) => finding.remedy(),
             Finding::OtherVariant { .. } => {
                 "this firewall removes them with the next full reading; if they stay, see 'status --verbose' for the error".into()
             }

@@ -31,6 +31,12 @@ pub enum Enforcer {
     IptablesInstead,
     /// Those of the nftables backend.
     Nftables,
+    /// Ours, which are tables of nftables.
+    NftablesHere,
+    /// The same, and chains of pve-firewall have stayed.
+    NftablesBeside,
+    /// The same, because the chains of the selected pve-firewall are not live.
+    NftablesInstead,
 }
 
 /// The tables of the iptables tools that hold rules of other programs.
@@ -68,6 +74,10 @@ pub struct NftChain {
     pub forwards: bool,
     /// Whether its policy is DROP.
     pub drops: bool,
+    /// Whether it sees the packets that bridges forward.
+    pub bridged: bool,
+    /// Whether a rule without matches drops every packet, or accepts it; `None` if there is no such rule.
+    pub rest: Option<bool>,
 }
 
 /// A rule of nftables with address translation.
@@ -118,6 +128,8 @@ pub struct Evidence {
     pub nat: Vec<NftNat>,
     /// The tables of the nftables backend.
     pub backend_tables: Vec<String>,
+    /// Whether the kernel refuses our rules about connections in bridges.
+    pub untracked: bool,
     /// `net.bridge.bridge-nf-call-iptables` and `-ip6tables`; `None` if the kernel does not have them.
     pub bridge_filtering: PerFamily<Option<bool>>,
     /// The bridge of each network device that is a port of one; of those that are not, nothing.

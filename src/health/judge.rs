@@ -8,7 +8,7 @@ use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
 use std::collections::BTreeSet;
 
 /// Maximum number of findings of one table.
-const MOST: usize = 20;
+pub(super) const MOST: usize = 20;
 
 /// All findings, each once.
 #[must_use]
@@ -20,6 +20,9 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
             return vec![Finding::BackendAbsent { instead: false }];
         }
         Enforcer::Nftables => return Vec::new(),
+        Enforcer::NftablesHere | Enforcer::NftablesBeside | Enforcer::NftablesInstead => {
+            return super::nftables::judge(evidence, scope);
+        }
         Enforcer::Iptables | Enforcer::IptablesInstead => of_ours(evidence, scope, &mut found),
     }
     if scope.enforcer == Enforcer::IptablesInstead {

@@ -6,13 +6,15 @@ mod evidence;
 mod foreign;
 mod judge;
 mod nat;
+mod nftables;
 mod opening;
 mod standing;
 
-pub use describe::{Affected, KINDS, STALLED, Severity};
+pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
 pub use judge::judge;
+pub use nftables::NftFinding;
 pub use standing::{Standing, Standings};
 
 use crate::model::Family;
@@ -96,6 +98,8 @@ pub enum Finding {
         /// Whether this firewall continues to filter, and has not withdrawn its rules.
         instead: bool,
     },
+    /// One of the nftables backend alone.
+    Nftables(NftFinding),
     /// Chains of ours are live in a variant of the tools that is not in use.
     OtherVariant {
         /// The tool with its variant, such as `iptables-nft`.

@@ -310,6 +310,8 @@ fn nft_chain(chain: &BaseChain) -> NftChain {
         chain: chain.name.clone(),
         forwards: chain.hook == FORWARD,
         drops: chain.drops,
+        bridged: *family == "bridge",
+        rest: chain.rest,
     }
 }
 

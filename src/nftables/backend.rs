@@ -1,15 +1,18 @@
 //! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
 use super::apply::{Firewall, Lines, Outcome};
-use super::compile::Compiler;
+use super::compile::{self, Compiler};
 use super::live;
 use super::names::{Name, TableName, cluster_chain, guest_chain};
 use super::plan::{ChainChange, Known, SetChange, TablePlan, diff, script};
-use super::ruleset::{Ruleset, Table};
+use super::ruleset::{Match, Rule, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration, GuestFiles};
+use crate::health::{Carried, Evidence, NftChain, Scope};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Action, Change, Count, Difference, NftCount};
-use crate::model::{Direction, Origin};
+use crate::model::guest::GuestDevice;
+use crate::model::{Direction, Encapsulation, Origin, Verdict};
 use crate::paths::CLUSTER;
+use crate::system::netfilter::BaseChain;
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -43,6 +46,63 @@ impl Nftables {
     /// What other programs have changed that [`Nftables::maintain`] has undone since the last call.
     pub fn undone(&mut self) -> Vec<String> {
         self.firewall.undone()
+    }
+
+    /// What the configuration wants to be filtered.
+    #[must_use]
+    pub fn scope(configuration: &Configuration, host: bool) -> Scope {
+        let devices = configuration.guests.iter().flat_map(|guest| match &guest.files {
+            GuestFiles::Read { firewall, devices } if firewall.options.enable => {
+                devices.iter().filter_map(|device| GuestDevice::parse(device.name.as_str())).collect()
+            }
+            GuestFiles::Read { .. } => Vec::new(),
+            GuestFiles::Unreadable { live } => {
+                live.iter().filter_map(|name| GuestDevice::parse(name.as_str())).collect()
+            }
+        });
+        Scope { host, devices: devices.collect(), inspected: configuration.inspected_guests(), ..Scope::default() }
+    }
+
+    /// Whether the rules let a frame pass that carries an IP packet which they do not see, because the policy accepts it, and
+    /// the configuration does not allow it as for a trunk. Behind one VLAN tag they see the packet.
+    #[must_use]
+    pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
+        let Carried { device, direction, encapsulation } = carried;
+        let guest = configuration.guests.iter().find(|guest| guest.listed.vmid == device.vmid);
+        let Some(GuestFiles::Read { firewall, devices }) = guest.map(|guest| &guest.files) else { return false };
+        let Some(own) = devices.iter().find(|one| one.name.as_str() == device.to_string()) else { return false };
+        let policy = match direction {
+            Direction::In => firewall.options.policy_in,
+            _ => firewall.options.policy_out,
+        };
+        let chains = ruleset.tables.get(&TableName::Guests).map(|table| &table.chains);
+        let chain = chains.and_then(|chains| chains.get(&guest_chain(device.vmid, direction)));
+        let by_type = |rule: &Rule| rule.matches.iter().any(|one| matches!(one, Match::FrameType { .. }));
+        let strict = chain.is_some_and(|chain| chain.rules().iter().any(by_type));
+        let mut refused = compile::refused(&firewall.options, own, &configuration.databases);
+        encapsulation != Encapsulation::Vlan
+            && policy == Verdict::Accept
+            && !strict
+            && refused.any(|one| one == encapsulation)
+    }
+
+    /// What other programs have in nftables, by its base chains, and what does not work of our rules.
+    #[must_use]
+    pub fn evidence(&self, chains: &[BaseChain]) -> Evidence {
+        let filters = chains.iter().filter(|chain| chain.kind == "filter");
+        let shown =
+            |BaseChain { family: _, table: (family, table), name, kind: _, hook: _, drops, rest }: &BaseChain| {
+                NftChain {
+                    table: format!("{family} {table}"),
+                    chain: name.clone(),
+                    forwards: false,
+                    drops: *drops,
+                    bridged: *family == "bridge",
+                    rest: *rest,
+                }
+            };
+        let untracked = self.firewall.refuses_conntrack_in_bridges();
+        Evidence { chains: filters.map(shown).collect(), untracked, ..Evidence::default() }
     }
 
     /// Deletes both tables.

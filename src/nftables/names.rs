@@ -190,6 +190,8 @@ fn version(family: Family) -> &'static str {
     }
 }
 
+/// The chain about known connections, which every configuration has in both tables.
+pub const CONNTRACK: &str = "conntrack";
 /// The map from devices to the chains of what is sent to them.
 pub const VM_MAP_IN: &str = "vm-map-in";
 /// The map from devices to the chains of what they send.

@@ -54,8 +54,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "iptables/ruleset", "listing", "model", "parallel", "paths", "system",
     ]),
     ("nftables/backend", &[
-        "config", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/live",
-        "nftables/names", "nftables/plan", "nftables/ruleset", "paths",
+        "config", "health", "inputs", "listing", "model", "nftables/apply", "nftables/compile", "nftables/live",
+        "nftables/names", "nftables/plan", "nftables/ruleset", "paths", "system",
     ]),
     ("backend", &[
         "config", "health", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",

@@ -1,4 +1,6 @@
 //! The commands: exact output, exit status, usage.
+mod nftables;
+
 use crate::netns::Netns;
 use crate::node::copy_program;
 use crate::wait::{OutputInTime, WaitInTime};

@@ -175,6 +175,19 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     pair.select(0);
     pair.node.until_logged("waiting for pve-firewall");
     assert!(pair.tables().contains("inet proxmox-firewall"));
+    let status = |args: &[&str]| String::from_utf8(pair.nftables(args).output_in_time().stdout).unwrap();
+    let finding =
+        "host.fw does not have nftables: 1, but the chains of pve-firewall are not live: this firewall continues";
+    until("the warning", || status(&["status"]).contains(&format!("WARNING: {finding}")).then_some(()));
+    let verbose = status(&["status", "--verbose"]);
+    assert!(
+        verbose.contains("\n  since: ") && verbose.contains("remedy: 'systemctl status pve-firewall'"),
+        "{verbose}"
+    );
+    assert!(
+        verbose.contains("iptables (pve-firewall), which is not live: the rules of this program stay"),
+        "{verbose}"
+    );
     let iptables = pair.node.start();
     pair.until_only(false);
     terminate(nftables);

@@ -18,6 +18,8 @@ mod hostile_trees;
 mod logger;
 #[path = "../support/netns.rs"]
 mod netns;
+#[path = "../support/nft_trees.rs"]
+mod nft_trees;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/packets.rs"]

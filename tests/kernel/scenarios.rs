@@ -11,6 +11,7 @@ mod health;
 mod host;
 mod ips;
 mod layer2;
+mod nftables;
 mod rules;
 pub mod site;
 mod undone;

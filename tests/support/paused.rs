@@ -82,6 +82,11 @@ impl<'a> Paused<'a> {
         let before = status();
         change();
         until("the update", || (status() != before).then_some(()));
+        self.runs()
+    }
+
+    /// The number of tool runs since it was armed.
+    pub fn runs(&self) -> usize {
         fs::read_to_string(self.folder.join("runs")).unwrap_or_default().lines().count()
     }
 }

@@ -4,7 +4,9 @@ mod render;
 
 use super::args::CompileOptions;
 use super::{Context, load, output};
-use crate::backend::{Backend, Document};
+use crate::backend::{Backend, Document, Rules};
+use crate::daemon::mode::Mode;
+use crate::model::BackendKind;
 use anyhow::{Context as _, Result, bail};
 
 pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
@@ -17,6 +19,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     }
     if options.diff {
         let compiled = load::read(context, &mut backend)?.compiled;
+        load::note_other_backend(context, &compiled);
         output::data(&diff::text(&backend.difference(&compiled.rules, true)?))?;
     } else {
         print(context, &mut backend)?;
@@ -36,7 +39,11 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
 /// # Errors
 /// When the configuration tree is unhealthy.
 pub(super) fn print(context: &Context, backend: &mut Backend) -> Result<()> {
-    let compiled = load::read(context, backend)?.compiled;
+    let mut compiled = load::read(context, backend)?.compiled;
+    load::note_other_backend(context, &compiled);
+    if context.kind == BackendKind::Nftables && Mode::of(context.kind, &compiled, &context.root) != Mode::On {
+        compiled.rules = Rules::none(context.kind);
+    }
     output::data(&text(context, &backend.document(&compiled))?)
 }
 

@@ -8,7 +8,7 @@ use super::args::SimulateOptions;
 use super::load::{self, View};
 use super::{Context, output};
 use crate::health::Affected;
-use crate::model::Origin;
+use crate::model::{BackendKind, Origin};
 use crate::node::broadcasts;
 use crate::simulate::{End, Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
 use anyhow::{Context as _, Result};
@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     load::note_trial(context);
     let view = load::read_in_use(context)?;
+    if context.kind == BackendKind::Nftables {
+        load::note_other_backend(context, &view.compiled);
+    }
     let (from, to) = locate::locate(&options.from, &options.to, &view)?;
     let packet = question::packet(options, &from, &to, &view.facts)?;
     let warnings = warnings(context, [&from.end, &to.end]);

@@ -12,7 +12,7 @@ mod undone;
 pub use dump::Lines;
 
 use super::live;
-use super::names::TableName;
+use super::names::{CONNTRACK, TableName};
 use super::plan::{ChainChange, Known, Plan, diff, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
@@ -88,6 +88,12 @@ impl Firewall {
     /// What other programs have changed that updates have undone since the last call: a line for each table, with names.
     pub fn undone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.undone)
+    }
+
+    /// Whether the kernel refuses rules about connections in bridges.
+    #[must_use]
+    pub fn refuses_conntrack_in_bridges(&self) -> bool {
+        self.quarantine.concerns(TableName::Guests, CONNTRACK)
     }
 
     /// Deletes both tables.

@@ -36,6 +36,11 @@ impl Quarantine {
         self.0.is_empty()
     }
 
+    /// Whether rules of a chain are refused.
+    pub fn concerns(&self, table: TableName, chain: &str) -> bool {
+        self.0.keys().any(|(of, name)| *of == table && name.as_str() == chain)
+    }
+
     /// Removes entries of changed chains, and expired entries.
     pub fn forget_changed(&mut self, wanted: &Ruleset) {
         let now = Instant::now();

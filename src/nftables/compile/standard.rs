@@ -2,11 +2,11 @@
 use super::builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
 use super::{Node, Part, Shared, message};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
+pub use crate::nftables::names::CONNTRACK;
 use crate::nftables::names::{SetOwner, TableName, set_name};
 use crate::nftables::ruleset::{Action, CtState, End, Match, PacketType, Rejection};
 
 pub const ALLOW_ICMP: &str = "allow-icmp";
-pub const CONNTRACK: &str = "conntrack";
 pub const REJECT: &str = "do-reject";
 pub const CHECK_BLACKLIST: &str = "check-blacklist";
 pub const ALLOW_NDP_IN: &str = "allow-ndp-in";

@@ -2,13 +2,10 @@
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
 use super::known::{Known, KnownChain, KnownTable};
 use crate::model::Interface;
-use crate::nftables::names::{TableName, guest_of_chain};
+use crate::nftables::names::{CONNTRACK, TableName, guest_of_chain};
 use crate::nftables::ruleset::{Chain, Map, Rule, Ruleset, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// The chain by whose signature a table is known as ours: every configuration has it, in both tables.
-const OWN: &str = "conntrack";
 
 /// What has to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +117,7 @@ fn all_of(wanted: &Table) -> TablePlan {
 
 /// Whether a live table can become the wanted one step by step: it is one of this program, and no hook or map is another.
 fn fits(wanted: &Table, live: &KnownTable) -> bool {
-    let ours = live.chains.get(OWN).is_some_and(|chain| chain.signature.is_some());
+    let ours = live.chains.get(CONNTRACK).is_some_and(|chain| chain.signature.is_some());
     let hooks = wanted.chains.iter().all(|(name, chain)| {
         live.chains.get(name.as_str()).is_none_or(|live| live.hook == hook_number(chain) && !live.drops)
     });

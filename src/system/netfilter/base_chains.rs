@@ -49,6 +49,8 @@ pub struct BaseChain {
     pub hook: u32,
     /// Whether its policy is DROP.
     pub drops: bool,
+    /// What [`super::rule_for_the_rest`] says of it, if it was asked.
+    pub rest: Option<bool>,
 }
 
 /// A rule with address translation.
@@ -85,6 +87,7 @@ fn base_chain(family: u8, family_name: &'static str, body: &[u8]) -> Option<Base
         kind: text(value(NFTA_CHAIN_TYPE).unwrap_or_default()),
         hook,
         drops: value(NFTA_CHAIN_POLICY).and_then(number) == Some(0),
+        rest: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
+mod chain_end;
 mod nftables;
 mod queues;
 mod sets;
@@ -11,6 +12,7 @@ mod xtables;
 
 pub use self::base_chains::{BaseChain, NatRule, base_chains, has_table, legacy_tables, nat_rules};
 pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
+pub use chain_end::rule_for_the_rest;
 pub use queues::read_queues;
 pub use sets::sets;
 pub use xtables::{ebtables, iptables, rules};

@@ -7,6 +7,7 @@ use crate::wait::{OutputInTime, WaitInTime};
 pub use crate::wait::{PATIENCE, until, until_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pve_firewall::model::BackendKind;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -15,7 +16,13 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pve-firewall");
+/// The program of a backend.
+fn program(kind: BackendKind) -> &'static str {
+    match kind {
+        BackendKind::Iptables => env!("CARGO_BIN_EXE_pve-firewall"),
+        BackendKind::Nftables => env!("CARGO_BIN_EXE_proxmox-firewall"),
+    }
+}
 
 pub const CLUSTER: &str = "firewall/cluster.fw";
 pub const HOST: &str = "nodes/n1/host.fw";
@@ -28,6 +35,7 @@ pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 /// The test bed with a running daemon.
 pub struct Site {
     pub bed: Bed,
+    kind: BackendKind,
     wire: Wire,
     daemon: Child,
     root: TempDir,
@@ -53,14 +61,22 @@ impl Site {
 
     /// The same, with a daemon that a shell starts in the place of `"$@"`.
     pub fn started_by(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
-        let site = Site::unsettled(shell, options, files);
+        let site = Site::unsettled(BackendKind::Iptables, shell, options, files);
         site.settle();
         site
     }
 
     /// The same, without waiting: something prevents the rules from being live or effective.
     pub fn ill(shell: &str, files: &[(&str, &str)]) -> Self {
-        Site::unsettled(shell, &[], files)
+        Site::unsettled(BackendKind::Iptables, shell, &[], files)
+    }
+
+    /// The same with the daemon of nftables, after its first update.
+    pub fn nftables(options: &[&str], files: &[(&str, &str)]) -> Self {
+        let selected = [(HOST, "[OPTIONS]\nnftables: 1\n")];
+        let site = Site::unsettled(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
+        until("the first update", || site.last_update());
+        site
     }
 
     /// Runs a command in the mount namespace of the daemon.
@@ -68,7 +84,7 @@ impl Site {
         self.bed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));
     }
 
-    fn unsettled(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+    fn unsettled(kind: BackendKind, shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -86,8 +102,8 @@ impl Site {
         let bed = Bed::new("pvs");
         let wire = Wire::new(&bed);
         let log = listen(root.path());
-        let daemon = start(&bed, root.path(), shell, options);
-        Site { bed, wire, daemon, root, log }
+        let daemon = start(kind, &bed, root.path(), shell, options);
+        Site { bed, kind, wire, daemon, root, log }
     }
 
     /// Restarts the daemon with other options, as systemctl restart does.
@@ -101,7 +117,7 @@ impl Site {
         assert!(self.daemon.wait_in_time().success());
         self.bed.node.exec(script);
         check(self);
-        self.daemon = start(&self.bed, self.root.path(), "exec \"$@\"", options);
+        self.daemon = start(self.kind, &self.bed, self.root.path(), "exec \"$@\"", options);
         until("the first update", || self.last_update());
         self.settle();
     }
@@ -164,7 +180,7 @@ impl Site {
 
     /// The output and the exit status of `status`.
     pub fn status(&self, options: &[&str]) -> (String, i32) {
-        let mut command = self.bed.node.command(PROGRAM);
+        let mut command = self.bed.node.command(program(self.kind));
         command.arg("status").args(options).args(["--node", NODE, "--root"]).arg(self.root.path());
         let output = command.output_in_time();
         (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
@@ -172,7 +188,7 @@ impl Site {
 
     /// A command of the program: what it writes to standard output and error.
     pub fn command(&self, args: &[&str]) -> String {
-        let mut command = self.bed.node.command(PROGRAM);
+        let mut command = self.bed.node.command(program(self.kind));
         let output = command.args(args).args(["--node", NODE, "--root"]).arg(self.root.path()).output_in_time();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
@@ -245,10 +261,11 @@ pub fn conf(vmid: u32, container: bool) -> (String, String) {
 }
 
 /// Starts the daemon.
-fn start(bed: &Bed, root: &Path, shell: &str, options: &[&str]) -> Child {
+fn start(kind: BackendKind, bed: &Bed, root: &Path, shell: &str, options: &[&str]) -> Child {
     let mut command = bed.node.command("sh");
-    command.args(["-c", shell, "sh", PROGRAM]);
-    command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
+    command.args(["-c", shell, "sh", program(kind)]);
+    // by default proxmox-firewall logs warnings only
+    command.env("PVE_LOG", "info").args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

@@ -164,23 +164,71 @@ impl Connection {
     }
 }
 
+/// The address of a port of the node.
+fn server(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 9, 0, 1], port))
+}
+
+/// A connection from outside to a port of the node, if it is accepted.
+fn connect(pair: &Pair, port: u16) -> Option<TcpStream> {
+    pair.outside.run(|| TcpStream::connect_timeout(&server(port), SOON)).ok()
+}
+
+/// Connections from outside to ports of the node.
+fn connections(pair: &Pair, ports: &[u16]) -> Vec<Connection> {
+    let connection = |port: &u16| {
+        let listener = pair.node.netns.run(|| TcpListener::bind(server(*port)).unwrap());
+        let client = connect(pair, *port).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        for end in [&client, &peer] {
+            end.set_read_timeout(Some(SOON)).unwrap();
+        }
+        Connection(client, peer)
+    };
+    ports.iter().map(connection).collect()
+}
+
+/// While a hand-over waits for the other daemon, the rules stay, and a change of them ends connections as ever. Neither does it
+/// when it is cancelled: what was refused all along is not what a change refuses.
+#[test]
+fn a_cancelled_hand_over_cuts_what_a_change_refuses_and_no_more() {
+    let pair = Pair::new("pvn-cancel");
+    pair.node.write("firewall/cluster.fw", &open("4003"));
+    pair.select(1);
+    let mut daemon = pair.start_nftables(&["--cut-connections"]);
+    let mut earlier = connections(&pair, &[4003]);
+    // of the rules of an earlier process nothing is known: what they have accepted goes on
+    kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+    daemon.wait_in_time();
+    fs::remove_file(pair.node.path("run/proxmox-firewall/status.json")).unwrap();
+    pair.node.write("firewall/cluster.fw", &open("4000:4002"));
+    // pve-firewall does not run: there is nobody to hand over to
+    let daemon = pair.start_nftables(&["--cut-connections"]);
+    until_live(&pair, "4000-4002", true);
+    let mut accepted = connections(&pair, &[4000, 4001, 4002]);
+    let talk = |all: &mut [Connection]| all.iter_mut().map(Connection::talks).collect::<Vec<_>>();
+    assert_eq!(talk(&mut earlier), [true], "it is established");
+    pair.select(0);
+    pair.node.until_logged("waiting for pve-firewall");
+    pair.node.write("firewall/cluster.fw", &open("4001"));
+    until_ok("the ends", || {
+        let talking = talk(&mut accepted);
+        (talking == [false, true, false]).then_some(()).ok_or_else(|| format!("{talking:?} {:#?}", pair.node.log()))
+    });
+    pair.select(1);
+    pair.node.until_logged("no longer: the rules stay until its chains are live: waiting for pve-firewall");
+    // the update that has cancelled it has also looked at the connections
+    pair.node.write("firewall/cluster.fw", &open("4001,4005"));
+    until_live(&pair, "4005", true);
+    assert_eq!((talk(&mut earlier), talk(&mut accepted[1..2])), (vec![true], vec![true]), "{:#?}", pair.node.log());
+    assert_eq!(pair.node.logged("is no longer allowed (DROP by "), 2, "{:#?}", pair.node.log());
+    terminate(daemon);
+}
+
 #[test]
 fn those_that_a_preview_names_are_refused_and_cut_and_no_others() {
     let (pair, daemons) = site("pvn-cut", &["--cut-connections"], &open("4000:4002"));
-    let server = |port: u16| SocketAddr::from(([10, 9, 0, 1], port));
-    let connect = |port| pair.outside.run(|| TcpStream::connect_timeout(&server(port), SOON)).ok();
-    let listeners = [4000, 4001, 4002].map(|port| pair.node.netns.run(|| TcpListener::bind(server(port)).unwrap()));
-    let mut connections: Vec<Connection> = listeners
-        .iter()
-        .map(|listener| {
-            let client = connect(listener.local_addr().unwrap().port()).unwrap();
-            let (peer, _) = listener.accept().unwrap();
-            for end in [&client, &peer] {
-                end.set_read_timeout(Some(SOON)).unwrap();
-            }
-            Connection(client, peer)
-        })
-        .collect();
+    let mut connections = connections(&pair, &[4000, 4001, 4002]);
     let file = candidate(&pair.node, "cluster.fw", &open("4001"));
     let output = pair.node.run(&["preview", "--json", &file]);
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -201,7 +249,8 @@ fn those_that_a_preview_names_are_refused_and_cut_and_no_others() {
             .then_some(())
             .ok_or_else(|| format!("{talking:?} {:#?} {} {}", pair.node.log(), tracked(), rules(&pair)))
     });
-    assert_eq!([4000, 4001, 4002].map(|port| connect(port).is_some()), [false, true, false]);
+    let _listener = pair.node.netns.run(|| TcpListener::bind(server(4001)).unwrap());
+    assert_eq!([4000, 4001, 4002].map(|port| connect(&pair, port).is_some()), [false, true, false]);
     let log = pair.node.log();
     assert_eq!(log.iter().filter(|line| line.contains("is no longer allowed (DROP by ")).count(), 2, "{log:#?}");
     daemons.into_iter().for_each(terminate);

@@ -1,0 +1,205 @@
+//! Findings on a node that the nftables backend filters: an accept in another table does not open it, but a drop closes.
+use super::describe::{Affected, BACKEND_ABSENT, Severity};
+use super::evidence::{Enforcer, Evidence, NftChain, Scope};
+use super::{Finding, Guests, judge::MOST};
+use crate::model::guest::GuestDevice;
+
+/// The interface that stands for all ports of Open vSwitch.
+const OPEN_VSWITCH: &str = "ovs-system";
+
+/// Why packets are treated in another way than the configuration says, where the nftables backend enforces it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NftFinding {
+    /// The chains of pve-firewall are live beside the tables.
+    BesideChains,
+    /// host.fw does not select nftables, but the chains of pve-firewall are not live: the tables stay.
+    ChainsAbsent,
+    /// Packets that our tables accept are dropped in a table of another program: each table decides for itself.
+    DroppedElsewhere {
+        /// The table with its family.
+        table: String,
+        /// The base chain.
+        chain: String,
+        /// Whether its policy drops them, and not a rule.
+        policy: bool,
+        /// Whether these are bridged packets.
+        bridged: bool,
+    },
+    /// The kernel refuses rules about connections in bridges.
+    NoBridgeConntrack,
+    /// A device with `firewall=1` that is a port of Open vSwitch, which the hooks of bridges do not see.
+    NotBridged {
+        /// The device.
+        device: GuestDevice,
+    },
+}
+
+impl NftFinding {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            NftFinding::BesideChains => "both-backends",
+            NftFinding::ChainsAbsent => BACKEND_ABSENT,
+            NftFinding::DroppedElsewhere { .. } => "dropped-elsewhere",
+            NftFinding::NoBridgeConntrack => "no-bridge-conntrack",
+            NftFinding::NotBridged { .. } => "not-bridged",
+        }
+    }
+
+    pub(super) fn severity(&self) -> Severity {
+        match self {
+            NftFinding::NotBridged { .. } => Severity::Unfiltered,
+            NftFinding::BesideChains
+            | NftFinding::ChainsAbsent
+            | NftFinding::DroppedElsewhere { .. }
+            | NftFinding::NoBridgeConntrack => Severity::Warning,
+        }
+    }
+
+    pub(super) fn affected(&self, scope: &Scope) -> Affected {
+        let all = || scope.devices.iter().map(|device| device.vmid).collect();
+        let (node, guests) = match self {
+            NftFinding::BesideChains | NftFinding::ChainsAbsent => (scope.host, all()),
+            NftFinding::DroppedElsewhere { bridged: true, .. } | NftFinding::NoBridgeConntrack => (false, all()),
+            NftFinding::DroppedElsewhere { bridged: false, .. } => (true, Guests::new()),
+            NftFinding::NotBridged { device } => (false, [device.vmid].into()),
+        };
+        Affected { node, guests }
+    }
+
+    pub(super) fn text(&self) -> String {
+        match self {
+            NftFinding::BesideChains => "the chains of pve-firewall filter, too".into(),
+            NftFinding::ChainsAbsent => {
+                "host.fw does not have nftables: 1, but the chains of pve-firewall are not live: this firewall continues to \
+                 filter"
+                    .into()
+            }
+            NftFinding::DroppedElsewhere { table, chain, policy, .. } => {
+                let what = if *policy { "the policy" } else { "a rule" };
+                format!(
+                    "packets that our rules accept are dropped by another program: {table}: {what} of {chain} drops the rest"
+                )
+            }
+            NftFinding::NoBridgeConntrack => {
+                "connections of guests are not tracked: the kernel refuses rules about connections in bridges".into()
+            }
+            NftFinding::NotBridged { device } => {
+                format!("{device} has firewall=1 but is a port of Open vSwitch and not of a bridge: it is not filtered")
+            }
+        }
+    }
+
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            NftFinding::BesideChains => {
+                "'pve-firewall stop', or see that its daemon is running and removes them".into()
+            }
+            NftFinding::ChainsAbsent => "'systemctl status pve-firewall', or set 'nftables: 1' in host.fw".into(),
+            NftFinding::DroppedElsewhere { table, chain, .. } => format!(
+                "accept these packets in the chain '{chain}' of 'nft list table {table}' as well, or set its policy to accept: \
+                 each table decides for itself"
+            ),
+            NftFinding::NoBridgeConntrack => {
+                "'modprobe nf_conntrack_bridge', and see that the running kernel's modules are installed".into()
+            }
+            NftFinding::NotBridged { device } => format!(
+                "stop and start guest {}: the device then gets a firewall bridge, as for every bridge of Open vSwitch",
+                device.vmid
+            ),
+        }
+    }
+}
+
+/// All findings, each once.
+pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+    let guests = !scope.devices.is_empty();
+    let chains = evidence.chains.iter().filter(|chain| if chain.bridged { guests } else { scope.host });
+    let mut found: Vec<Finding> = chains.filter_map(dropped_elsewhere).take(MOST).collect();
+    found.extend((evidence.untracked && guests).then_some(Finding::Nftables(NftFinding::NoBridgeConntrack)));
+    let attached = |name: &str| evidence.attached.get(name).and_then(Option::as_deref);
+    for device in scope.devices.iter().filter(|device| attached(&device.to_string()) == Some(OPEN_VSWITCH)) {
+        found.push(Finding::Nftables(NftFinding::NotBridged { device: *device }));
+    }
+    found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
+    match scope.enforcer {
+        Enforcer::NftablesBeside => found.push(Finding::Nftables(NftFinding::BesideChains)),
+        Enforcer::NftablesInstead => found.push(Finding::Nftables(NftFinding::ChainsAbsent)),
+        _ => {}
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn dropped_elsewhere(chain: &NftChain) -> Option<Finding> {
+    let NftChain { table, chain, forwards: _, drops, bridged, rest } = chain;
+    let policy = rest.is_none();
+    let (table, chain) = (table.clone(), chain.clone());
+    let finding = NftFinding::DroppedElsewhere { table, chain, policy, bridged: *bridged };
+    rest.unwrap_or(*drops).then_some(Finding::Nftables(finding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn scope(enforcer: Enforcer) -> Scope {
+        let devices = vec![GuestDevice::parse("tap100i0").unwrap()];
+        Scope { host: true, devices, enforcer, ..Scope::default() }
+    }
+
+    fn found(change: &dyn Fn(&mut Evidence)) -> Vec<Finding> {
+        let mut evidence = Evidence::default();
+        change(&mut evidence);
+        judge(&evidence, &scope(Enforcer::NftablesHere))
+    }
+
+    #[test]
+    fn tables_of_others_close_and_do_not_open() {
+        for (drops, rest, closes) in [
+            (false, None, false),
+            (true, None, true),
+            (true, Some(false), false),
+            (true, Some(true), true),
+            (false, Some(true), true),
+            (false, Some(false), false),
+        ] {
+            for bridged in [false, true] {
+                let chain =
+                    NftChain { table: "inet fw".into(), chain: "input".into(), forwards: false, drops, bridged, rest };
+                let (table, name) = (chain.table.clone(), chain.chain.clone());
+                let expected = Finding::Nftables(NftFinding::DroppedElsewhere {
+                    table,
+                    chain: name,
+                    policy: rest.is_none(),
+                    bridged,
+                });
+                let evidence = |evidence: &mut Evidence| evidence.chains = vec![chain.clone()];
+                assert_eq!(found(&evidence), Vec::from_iter(closes.then_some(expected)), "{drops} {rest:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_keeps_rules_from_guests_is_found() {
+        assert_eq!(found(&|_| {}), []);
+        assert_eq!(found(&|evidence| evidence.untracked = true), [Finding::Nftables(NftFinding::NoBridgeConntrack)]);
+        for (bridge, expected) in [("vmbr0", false), ("vmbr0v5", false), ("fwbr100i0", false), (OPEN_VSWITCH, true)] {
+            let attached = [("tap100i0".to_string(), Some(bridge.to_string()))];
+            let found = found(&|evidence| evidence.attached = Arc::new(attached.clone().into()));
+            let device = GuestDevice::parse("tap100i0").unwrap();
+            assert_eq!(
+                found,
+                Vec::from_iter(expected.then_some(Finding::Nftables(NftFinding::NotBridged { device }))),
+                "{bridge}"
+            );
+        }
+        let beside = judge(&Evidence::default(), &scope(Enforcer::NftablesBeside));
+        assert_eq!(beside, [Finding::Nftables(NftFinding::BesideChains)]);
+        assert_eq!(
+            judge(&Evidence::default(), &scope(Enforcer::NftablesInstead)),
+            [Finding::Nftables(NftFinding::ChainsAbsent)]
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! How base chains of other programs end.
+use super::base_chains::BaseChain;
+use super::nftables::{NftObjects, nft_list};
+use crate::nflog::netlink::{attributes, until_zero};
+use anyhow::Result;
+
+// linux/netfilter/nf_tables.h
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+
+/// Whether a rule without matches drops what no rule before it has decided over; `None` if no rule is without matches, so that
+/// the policy decides.
+///
+/// # Errors
+/// As for [`super::base_chains`].
+pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Option<bool>> {
+    let of = [(NFTA_RULE_TABLE, chain.table.1.as_str()), (NFTA_RULE_CHAIN, chain.name.as_str())];
+    nft_list(NftObjects::Rules, chain.family, &of, |found: &mut Option<bool>, body| {
+        let is_of =
+            |(kind, name): (u16, &str)| find(body, kind).is_some_and(|text| until_zero(text) == name.as_bytes());
+        if found.is_none() && of.into_iter().all(is_of) {
+            *found = verdict_on_all(body);
+        }
+    })
+}
+
+/// Whether a rule drops every packet, or accepts it; `None` if it matches some only, or decides over none.
+fn verdict_on_all(body: &[u8]) -> Option<bool> {
+    for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
+        let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
+        match until_zero(find(expression, NFTA_EXPR_NAME)?) {
+            b"counter" | b"log" => {}
+            b"reject" => return Some(true),
+            b"immediate" => {
+                let verdict = find(find(data, NFTA_IMMEDIATE_DATA)?, NFTA_DATA_VERDICT)?;
+                let code = find(verdict, NFTA_VERDICT_CODE)?.try_into().ok().map(u32::from_be_bytes);
+                return match code? {
+                    NF_DROP => Some(true),
+                    NF_ACCEPT => Some(false),
+                    _ => None,
+                };
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
+}

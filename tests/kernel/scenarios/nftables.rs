@@ -1,0 +1,195 @@
+//! What becomes of packets where the nftables backend enforces: tables of other programs, frames that carry packets past the
+//! rules, a kernel that tracks no connections in bridges.
+use super::site::{CLUSTER, GUEST100, Site, conf, until};
+use crate::nft_trees::tracks_in_bridges;
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::VM100;
+use crate::testbed::probe::{Carrier, Fate, Probe};
+use pve_firewall::iptables::ruleset::{Family, TcpFlags};
+use serde_json::{Value, json};
+
+const V4: Family = Family::V4;
+/// The node's port 80 and everything of guest 100 is open.
+const OPEN: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
+const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
+/// Frames are looked for all the time.
+const SOON: [&str; 2] = ["--full-reading", "1"];
+
+fn site(options: &[&str]) -> Site {
+    Site::nftables(&[&SOON, options].concat(), &[(CLUSTER, OPEN), (GUEST100, GUEST)])
+}
+
+/// The findings, without the one that the kernel tracks no connections in bridges, if it does not.
+fn findings(site: &Site) -> Vec<Value> {
+    let status: Value = serde_json::from_str(&site.status(&["--json"]).0).unwrap();
+    let all = status["warnings"].as_array().unwrap().clone();
+    let untracked = |one: &Value| one["kind"] == "no-bridge-conntrack";
+    assert_eq!(all.iter().any(untracked), !tracks_in_bridges(), "{all:#?}");
+    all.into_iter().filter(|one| !untracked(one)).collect()
+}
+
+fn until_none(site: &Site) {
+    until("no finding", || findings(site).is_empty().then_some(()));
+}
+
+/// What another program does, who is affected, and what is said of it.
+const CLOSING: [(&str, bool, &str); 4] = [
+    (
+        "table inet fw { chain input { type filter hook input priority 10; policy drop; }; }",
+        true,
+        "inet fw: the policy of input",
+    ),
+    (
+        "table ip fw { chain late { type filter hook input priority -10; tcp dport 9 accept; counter drop; }; }",
+        true,
+        "ip fw: a rule of late",
+    ),
+    (
+        "table ip fw { chain input { type filter hook input priority 0; ip saddr 10.0.0.254 log; reject; }; }",
+        true,
+        "ip fw: a rule of input",
+    ),
+    (
+        "table bridge fw { chain guests { type filter hook forward priority 0; policy drop; }; }",
+        false,
+        "bridge fw: the policy of guests",
+    ),
+];
+
+#[test]
+fn tables_of_others_close_and_do_not_open() {
+    let mut site = site(&[]);
+    let node = |port| Probe::tcp(Outside, Host, V4, port);
+    let guest = || Probe::tcp(Outside, VM100, V4, 80);
+    site.check(&[(node(80), Fate::Arrived), (node(23), Fate::Dropped), (guest(), Fate::Arrived)]);
+    until_none(&site);
+    // an accept ends the chain that it is in, and no other one
+    site.bed.node.exec("nft 'table inet acc { chain input { type filter hook input priority -10; accept; }; }'");
+    site.all(Fate::Dropped, [node(23)]);
+    site.cycle();
+    assert_eq!(findings(&site), [json!(null); 0]);
+    for (table, of_node, text) in CLOSING {
+        site.bed.node.exec(&format!("nft '{table}'"));
+        let probe = if of_node { node(80) } else { guest() };
+        assert_eq!(site.arrivals(&[probe.clone()]), 0, "{table}");
+        let warning = site.until_warned(&format!("dropped by another program: {text} drops the rest"));
+        assert_eq!(warning["kind"], "dropped-elsewhere", "{warning:#}");
+        let guests = if of_node { json!([]) } else { json!([100]) };
+        assert_eq!((&warning["affected"]["node"], &warning["affected"]["guests"]), (&of_node.into(), &guests));
+        assert!(
+            warning["since"].as_u64().unwrap() > 1_000_000_000
+                && warning["remedy"].as_str().unwrap().contains("'nft list table ")
+        );
+        let name: Vec<&str> = table.split(' ').collect();
+        site.bed.node.exec(&format!("nft delete table {} fw", name[1]));
+        until_none(&site);
+        site.all(Fate::Arrived, [probe]);
+        let over = format!("no longer: {}", warning["text"].as_str().unwrap());
+        until("the line in the log", || (site.logged(&over) == 1).then_some(()));
+    }
+    // rules that match some packets, and a chain that ends with an accept
+    site.bed.node.exec(
+        "nft 'table inet fw { chain input { type filter hook input priority 1; policy drop; tcp dport 25 drop; accept; }; }'",
+    );
+    site.all(Fate::Arrived, [node(80)]);
+    site.cycle();
+    assert_eq!(findings(&site), [json!(null); 0]);
+}
+
+#[test]
+fn a_flushed_ruleset_is_restored_and_logged() {
+    let mut site = site(&[]);
+    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 23)]);
+    site.bed.node.exec("nft flush ruleset");
+    let restored = "another program has changed our rules, which are restored: table inet proxmox-firewall: the chain ";
+    until("the line in the log", || (site.logged(restored) > 0).then_some(()));
+    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 24)]);
+    site.all(Fate::Arrived, [Probe::tcp(Outside, Host, V4, 80)]);
+    assert_eq!(site.logged(restored), 1);
+}
+
+/// Answers to a guest whose policy drops: they are those of a known connection, if the kernel tracks it.
+#[test]
+fn a_kernel_that_tracks_no_connections_in_bridges_is_found() {
+    let mut site = Site::nftables(&SOON, &[(CLUSTER, OPEN), (GUEST100, "[OPTIONS]\nenable: 1\n")]);
+    let mut answer = Probe::tcp(Outside, VM100, V4, 40_000).ports(80, 40_000);
+    answer.packet.flags = TcpFlags::SYN.and(TcpFlags::ACK);
+    site.next(Probe::tcp(VM100, Outside, V4, 80), Fate::Arrived);
+    site.next(answer, if tracks_in_bridges() { Fate::Arrived } else { Fate::Dropped });
+    if tracks_in_bridges() {
+        return until_none(&site);
+    }
+    let warning = site.until_warned("the kernel refuses rules about connections in bridges");
+    assert_eq!((&warning["kind"], &warning["severity"]), (&"no-bridge-conntrack".into(), &"warning".into()));
+    assert_eq!((&warning["affected"]["node"], &warning["affected"]["guests"]), (&false.into(), &json!([100])));
+    assert!(warning["remedy"].as_str().unwrap().starts_with("'modprobe nf_conntrack_bridge'"), "{warning:#}");
+    assert_eq!(site.status(&["--exit-code"]).1, 1);
+    // without guests it does not matter
+    site.write(GUEST100, "[OPTIONS]\nenable: 0\n");
+    until("no warning", || (!site.status(&[]).0.contains("WARNING")).then_some(()));
+}
+
+const CARRIERS: [Carrier; 6] =
+    [Carrier::Vlan(0), Carrier::Vlan(5), Carrier::Vlan(4095), Carrier::QinQ(5, 6), Carrier::Pppoe, Carrier::Snap];
+
+fn probes<'a>(from_guest: bool, carriers: &'a [Carrier]) -> impl Iterator<Item = Probe> + 'a {
+    let (from, to) = if from_guest { (VM100, Outside) } else { (Outside, VM100) };
+    let ports = (2000..).zip(carriers);
+    ports
+        .flat_map(move |(port, carrier)| Family::ALL.map(|family| Probe::tcp(from, to, family, port).carried(*carrier)))
+}
+
+fn both(carriers: &[Carrier]) -> Vec<Probe> {
+    probes(true, carriers).chain(probes(false, carriers)).collect()
+}
+
+#[test]
+fn frames_that_carry_packets_past_the_rules_are_found_and_dropped_with_strict_layer2() {
+    let closed = format!("{GUEST}[RULES]\nIN DROP -p tcp\nOUT DROP -p tcp\n");
+    let mut site = Site::nftables(&SOON, &[(CLUSTER, OPEN), (GUEST100, &closed)]);
+    let (tagged, others) = CARRIERS.split_at(3);
+    site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
+    // rules see what one tag carries, and of all else the policy decides
+    site.all(Fate::Dropped, both(&[Carrier::Plain]));
+    site.all(Fate::Dropped, both(tagged));
+    site.cycle();
+    until_none(&site);
+    site.all(Fate::Arrived, both(others));
+    for kind in ["a QinQ tag", "PPPoE", "LLC/SNAP"] {
+        let warning = site.until_warned(&format!("packets from tap100i0 in frames with {kind} are not filtered"));
+        assert_eq!((&warning["kind"], &warning["affected"]["guests"]), (&"carried-past".into(), &json!([100])));
+        assert!(warning["remedy"].as_str().unwrap().contains("--strict-layer2"), "{warning:#}");
+    }
+    drop(site);
+    let mut site = Site::nftables(&[&SOON[..], &["--strict-layer2"]].concat(), &[(CLUSTER, OPEN), (GUEST100, GUEST)]);
+    site.all(Fate::Arrived, both(&[Carrier::Plain]));
+    site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
+    site.all(Fate::Dropped, both(&CARRIERS));
+    site.cycle();
+    until_none(&site);
+    // the guest's own configuration says that it is a trunk
+    let (path, text) = conf(100, false);
+    let rule = "ether type 8021q drop";
+    let until_refused = |site: &Site, refused: bool| {
+        until("the rules of the guest", || {
+            let table = site.bed.node.exec("nft list table bridge proxmox-firewall-guests");
+            (table.contains(rule) == refused).then_some(())
+        });
+    };
+    until_refused(&site, true);
+    site.write(&path, &text.replace("firewall=1", "trunks=2;5-9,firewall=1"));
+    until_refused(&site, false);
+    site.all(Fate::Arrived, both(&CARRIERS[..4]));
+    site.all(Fate::Dropped, both(&CARRIERS[4..]));
+    site.write(&path, &text);
+    until_refused(&site, true);
+    // or layer2_protocols names what it may use
+    site.write(GUEST100, &format!("{GUEST}layer2_protocols: IPv4,IPv6,ARP,PPP_SES\n"));
+    until("the rules of the guest", || {
+        let table = site.bed.node.exec("nft list table bridge proxmox-firewall-guests");
+        (!table.contains("ether type 0x8864 drop")).then_some(())
+    });
+    site.all(Fate::Arrived, both(&[Carrier::Pppoe]));
+    site.all(Fate::Dropped, both(&CARRIERS[..4]));
+    site.all(Fate::Dropped, both(&[Carrier::Snap]));
+}
