@@ -183,7 +183,7 @@ fn one_match(one: &Match) -> Vec<Value> {
     match one {
         Match::InInterface(name) => is(meta("iifname"), json!(interface_name(name))),
         Match::OutInterface(name) => is(meta("oifname"), json!(interface_name(name))),
-        Match::MadeHere => is(meta("iif"), json!(0)),
+        Match::MadeHere => is(meta("pkttype"), json!("host")),
         Match::Family(family) => is(meta("protocol"), json!(ip(*family))),
         Match::Arp => is(meta("protocol"), json!("arp")),
         Match::Ethertype { negated, code } => {

@@ -80,7 +80,8 @@ pub enum Match {
     InInterface(Interface),
     /// It leaves by the interface: `oifname "vmbr0"`.
     OutInterface(Interface),
-    /// It entered by no interface, as the answers that the node itself makes in a bridge: `iif 0`.
+    /// It entered by no port of the bridge, as the answers that the node itself makes there: `meta pkttype host`. Frames that a
+    /// bridge forwards are to another host. The input interface does not show it: behind a bridge no packet has one.
     MadeHere,
     /// It is of an IP version: `meta protocol ip`.
     Family(Family),

@@ -185,7 +185,7 @@ impl Match {
                 out.push_str("oifname ");
                 interface(out, name);
             }
-            Match::MadeHere => out.push_str("iif 0"),
+            Match::MadeHere => out.push_str("meta pkttype host"),
             Match::Family(family) => put(out, &["meta protocol ", ip(*family)]),
             Match::Arp => out.push_str("meta protocol arp"),
             Match::Ethertype { negated, code } => {
