@@ -70,7 +70,7 @@ struct NamesInUse {
 }
 
 /// The inputs of a guest.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct GuestSource {
     listed: Listed,
     fw: File,
@@ -103,8 +103,7 @@ impl Last {
     fn next(old: Option<&Self>, tree: &Tree, facts: &Facts, threads: usize) -> Self {
         let guests = || {
             let listing = listing(old, tree, facts);
-            let guests: Vec<GuestSource> =
-                listing.guests.iter().filter_map(|listed| GuestSource::of(listed, tree, facts)).collect();
+            let guests = GuestSource::all(old, &listing, tree, facts);
             (listing, guests)
         };
         let shared = || {
@@ -315,6 +314,26 @@ impl NamesInUse {
 }
 
 impl GuestSource {
+    /// The inputs of all guests. With the same list, only files that have changed are looked up in the tree.
+    fn all(old: Option<&Last>, listing: &Arc<Listing>, tree: &Tree, facts: &Facts) -> Vec<Self> {
+        // the list is the same value only while the tree has the same files
+        let same = |old: &&Last| Arc::ptr_eq(&old.listing, listing) && old.facts.live_devices == facts.live_devices;
+        let Some(old) = old.filter(same) else {
+            return listing.guests.iter().filter_map(|listed| GuestSource::of(listed, tree, facts)).collect();
+        };
+        let files = tree.files.iter().zip(&old.tree.files);
+        let changed: BTreeSet<&str> =
+            files.filter(|((_, new), (_, old))| new != old).map(|((path, _), _)| &**path).collect();
+        let of = |source: &GuestSource| {
+            let paths = [source.listed.fw(), source.listed.conf(&facts.node)];
+            match paths.iter().any(|path| changed.contains(path.as_str())) {
+                true => GuestSource::of(&source.listed, tree, facts),
+                false => Some(source.clone()),
+            }
+        };
+        old.guests.iter().filter_map(of).collect()
+    }
+
     /// The inputs of a guest; `None` without a firewall file or a configuration: it then has no rules.
     fn of(listed: &Listed, tree: &Tree, facts: &Facts) -> Option<Self> {
         let fw = tree.files.get(listed.fw().as_str())?.clone();
