@@ -71,7 +71,7 @@ fn tables_of_others_close_and_do_not_open() {
     for (table, of_node, text) in CLOSING {
         site.bed.node.exec(&format!("nft '{table}'"));
         let probe = if of_node { node(80) } else { guest() };
-        assert_eq!(site.arrivals(&[probe.clone()]), 0, "{table}");
+        assert_eq!(site.arrivals(std::slice::from_ref(&probe)), 0, "{table}");
         let warning = site.until_warned(&format!("dropped by another program: {text} drops the rest"));
         assert_eq!(warning["kind"], "dropped-elsewhere", "{warning:#}");
         let guests = if of_node { json!([]) } else { json!([100]) };
