@@ -35,6 +35,9 @@ use worker::WorkerMessage;
 
 /// The hidden command that runs a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
+/// How many reads [`Reader::settle`] makes at least until everything that does not change is accepted.
+const SETTLING: u32 = 3;
+
 /// The configuration of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderConfig {
@@ -239,13 +242,16 @@ impl Reader {
     /// When the tree is still unhealthy after the timeout.
     pub fn settle(&mut self) -> Result<Arc<Tree>, Problem> {
         let deadline = Instant::now() + self.timing.settle;
+        let mut reads = 0;
         loop {
             let passed = self.pass();
+            reads += 1;
             let done = match &passed {
                 Ok(()) => self.settled(),
                 Err(problem) => *problem == Problem::Interrupted || self.settled(),
             };
-            if done || Instant::now() >= deadline {
+            // on a busy machine the first read may take all the time, and shows no file that was just written
+            if done || (reads >= SETTLING && Instant::now() >= deadline) {
                 return passed.map(|()| self.tree());
             }
             sleep(self.due().unwrap_or_default().max(self.timing.pause));

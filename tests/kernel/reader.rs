@@ -111,6 +111,21 @@ fn workers(root: &Path) -> usize {
 }
 
 #[test]
+fn a_command_reads_files_that_were_just_written_however_long_a_read_takes() {
+    let dir = plain();
+    let program = std::path::PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
+    // as if the first read took all the time that there is
+    let late = ReaderConfig { settle: Duration::ZERO, ..ReaderConfig::COMMAND };
+    for text in [CLUSTER, "[OPTIONS]\nenable: 0\n"] {
+        write(dir.path(), "firewall/cluster.fw", text);
+        let mut reader = Reader::new(program.clone(), dir.path().to_path_buf(), "n1".into(), late, None);
+        let tree = reader.settle().unwrap();
+        assert_eq!(tree.content("firewall/cluster.fw"), Some(text.as_bytes()), "{tree:?}");
+        assert_eq!(tree.files.len(), FILES.len(), "{tree:?}");
+    }
+}
+
+#[test]
 fn only_relevant_files_are_read() {
     let dir = plain();
     for path in [

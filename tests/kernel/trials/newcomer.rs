@@ -145,13 +145,13 @@ fn shut_out((path, before, text): Way) {
     let began = Instant::now();
     let mut stubborn = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
     while ssh.gets_in() {
-        assert!(began.elapsed() < 2 * MINUTE, "{text}: he is not shut out");
+        assert!(began.elapsed() < 5 * MINUTE, "{text}: he is not shut out");
         sleep(Duration::from_millis(200));
     }
     let shut = Instant::now();
     assert!(!ssh.gets_in(), "{text}");
     while !ssh.gets_in() {
-        assert!(shut.elapsed() < MINUTE * 3 / 2, "{text}: he is not in again");
+        assert!(shut.elapsed() < 3 * MINUTE, "{text}: he is not in again");
     }
     assert!(began.elapsed() + Duration::from_secs(1) >= MINUTE, "{text}: {:?}", began.elapsed());
     assert_eq!(stubborn.wait_in_time().code(), Some(3), "{text}");

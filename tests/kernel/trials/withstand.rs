@@ -1,5 +1,5 @@
 //! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
-use super::{NEW, OLD, attempt, candidate, ended, site, stop, trial};
+use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
@@ -16,8 +16,9 @@ fn end_with(child: &Child, signal: Signal) {
 #[test]
 fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
     let (node, mut daemon) = site("pvefw-killed");
+    let length = lasting(&node, 12);
     let began = Instant::now();
-    let attempt = attempt(&node, 12, &["100.fw"]);
+    let attempt = attempt(&node, length, &["100.fw"]);
     node.until_live(NEW);
     for signal in [Signal::SIGKILL, Signal::SIGHUP, Signal::SIGKILL] {
         let before = node.status().unwrap()["started"].clone();
@@ -32,9 +33,9 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
         });
         assert!(trial(&node).is_some(), "{:?}", began.elapsed());
     }
-    assert!(began.elapsed() < Duration::from_secs(12), "the machine is too busy for this test");
+    assert!(began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
     ended(attempt, 3);
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3 * length), "{:?}", began.elapsed());
     node.until_live(OLD);
     stop(&node, daemon);
 }
@@ -42,11 +43,12 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
 #[test]
 fn a_daemon_started_after_the_deadline_applies_the_tree() {
     let (node, mut daemon) = site("pvefw-late");
-    let mut attempt = attempt(&node, 3, &["100.fw"]);
+    let length = lasting(&node, 3);
+    let mut attempt = attempt(&node, length, &["100.fw"]);
     node.until_live(NEW);
     end_with(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
-    sleep(Duration::from_secs(4));
+    sleep(Duration::from_secs(length + 1));
     assert!(node.rules().contains(NEW), "nobody is there to end it");
     let error = node.fails(&["confirm"]);
     assert!(error.contains("not confirmed in time"), "{error}");
@@ -148,7 +150,7 @@ fn a_read_only_configuration_is_not_confirmed_and_the_trial_continues() {
     let daemon = node.start();
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     node.until_live(OLD);
-    let attempt = attempt(&node, 8, &["100.fw"]);
+    let attempt = attempt(&node, lasting(&node, 8), &["100.fw"]);
     node.until_live(NEW);
     mount.remount("ro");
     let error = node.fails(&["confirm"]);
@@ -189,8 +191,9 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
 #[test]
 fn an_upgrade_takes_over_a_running_trial() {
     let (node, daemon) = site("pvefw-upgrade");
+    let length = lasting(&node, 20);
     let began = Instant::now();
-    let attempt = attempt(&node, 20, &["100.fw"]);
+    let attempt = attempt(&node, length, &["100.fw"]);
     node.until_live(NEW);
     let before = until("the trial", || trial(&node));
     let looks = looking_during(
@@ -203,9 +206,9 @@ fn an_upgrade_takes_over_a_running_trial() {
             }
         },
     );
-    assert!(looks > 3 && began.elapsed() < Duration::from_secs(20), "the machine is too busy for this test");
+    assert!(looks > 3 && began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
     ended(attempt, 3);
-    assert!(began.elapsed() >= Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(length), "{:?}", began.elapsed());
     node.until_live(OLD);
     stop(&node, daemon);
 }
@@ -272,7 +275,8 @@ fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
     let (node, daemon) = site("pvefw-kill-rev");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     for call in 1.. {
-        let attempt = node.command(&["try", "--for", "5", &file]).stderr(Stdio::null()).spawn().unwrap();
+        let length = lasting(&node, 5).to_string();
+        let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
         node.until_live(NEW);
         let killed = killed_at(&node, call, &["revert"]);
         // either way it is over at its deadline
@@ -335,7 +339,8 @@ fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
         node.write("firewall/100.fw", GUEST);
         node.until_live(OLD);
         sleep(Duration::from_millis(500));
-        let attempt = node.command(&["try", "--for", "4", &file]).stderr(Stdio::null()).spawn().unwrap();
+        let length = lasting(&node, 4).to_string();
+        let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
         node.until_live(NEW);
         let killed = killed_at(&node, call, &["confirm"]);
         let written = fs::read_to_string(&place).unwrap();
