@@ -1,8 +1,8 @@
 //! Frames of guests that carry IP packets past iptables, as they are seen on the node's interfaces.
 use crate::health::Carried;
+use crate::model::Direction;
 use crate::model::guest::{GuestDevice, INNER_LINK};
-use crate::model::{Direction, Encapsulation};
-use crate::system::frames::{Carrier, Frames};
+use crate::system::frames::Frames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -58,14 +58,8 @@ impl CarriedFrames {
             self.resumed = now;
         }
         self.socket = resumed.ok().filter(|()| now.saturating_sub(self.resumed) < WINDOW).map(|()| socket);
-        for (name, carrier) in frames {
+        for (name, encapsulation) in frames {
             if let Some((device, direction)) = device(&name) {
-                let encapsulation = match carrier {
-                    Carrier::Vlan => Encapsulation::Vlan,
-                    Carrier::ServiceVlan => Encapsulation::ServiceVlan,
-                    Carrier::Pppoe => Encapsulation::Pppoe,
-                    Carrier::Snap => Encapsulation::Llc,
-                };
                 self.seen.insert(Carried { device, direction, encapsulation }, now);
             }
         }

@@ -2,7 +2,7 @@
 use super::frames::CarriedFrames;
 use crate::backend::{Backend, Compiled, Rules};
 use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
-use crate::model::PerFamily;
+use crate::model::{Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
@@ -50,7 +50,7 @@ fn is_ours(chain: &BaseChain) -> bool {
 /// Address translation in the table of a base chain, unless the iptables tools show that table.
 fn nat(chain: &BaseChain) -> Vec<NftNat> {
     let (family, table) = &chain.table;
-    if matches!(*family, "ip" | "ip6") && table == "nat" {
+    if Family::ALL.iter().any(|one| one.nft() == *family) && table == "nat" {
         return Vec::new();
     }
     let rules = nat_rules(chain.family, table).unwrap_or_default();

@@ -78,18 +78,14 @@ pub(super) fn guests_behind(family: Family, source: NatSource, evidence: &Eviden
     let devices = scope.devices.iter().filter(|device| {
         let Some(Some(bridge)) = evidence.attached.get(&device.outer_link()) else { return false };
         evidence.networks.iter().any(|(interface, net)| {
-            interface == bridge && family_of(net) == family && !is_link_local(net) && overlaps(net, source)
+            interface == bridge && Family::of(net.addr()) == family && !is_link_local(net) && overlaps(net, source)
         })
     });
     devices.map(|device| device.vmid).collect()
 }
 
 fn leads_to_guests(to: IpNet, evidence: &Evidence, scope: &Scope) -> bool {
-    !guests_behind(family_of(&to), NatSource::Net(to), evidence, scope).is_empty()
-}
-
-fn family_of(net: &IpNet) -> Family {
-    if net.addr().is_ipv4() { Family::V4 } else { Family::V6 }
+    !guests_behind(Family::of(to.addr()), NatSource::Net(to), evidence, scope).is_empty()
 }
 
 fn is_link_local(net: &IpNet) -> bool {

@@ -124,10 +124,8 @@ impl Iptables {
     /// The tables with rules of other programs, and what does not work of our rules. Of the live state, what was read last.
     /// `chains` are the base chains of nftables.
     pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
-        let in_nft = |family| {
-            let table = if family == Family::V4 { "ip" } else { "ip6" };
-            chains.iter().any(|chain| chain.table == (table, "nat".to_string()))
-        };
+        let in_nft =
+            |family: Family| chains.iter().any(|chain| chain.table.0 == family.nft() && chain.table.1 == "nat");
         let nat = self.firewall.nat_tables(in_nft);
         let live = self.firewall.last_read();
         let mut tables: Vec<Tables> = Vec::new();
@@ -149,12 +147,10 @@ impl Iptables {
             add(format!("{tool} nat"), TableKind::Nat(family), rules);
         }
         let variants = self.firewall.variants();
-        let managed = |chain: &BaseChain| match chain.table.0 {
-            "ip" => variants.uses_nftables(Family::V4),
-            "ip6" => variants.uses_nftables(Family::V6),
+        let managed = |chain: &BaseChain| {
             // the only tool for legacy frames in nftables
-            "bridge" => true,
-            _ => false,
+            let bridge = chain.table.0 == "bridge";
+            bridge || Family::ALL.into_iter().any(|one| chain.table.0 == one.nft() && variants.uses_nftables(one))
         };
         let of_tools = |chain: &BaseChain| matches!(chain.table.1.as_str(), "filter" | "raw") && managed(chain);
         let chains = chains.iter().filter(|chain| chain.kind == "filter" && !of_tools(chain));

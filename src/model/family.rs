@@ -18,6 +18,15 @@ impl Family {
     pub fn of(address: std::net::IpAddr) -> Self {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
+
+    /// The name in nft(8): of the address family of tables, and of the protocol with its addresses.
+    #[must_use]
+    pub fn nft(self) -> &'static str {
+        match self {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        }
+    }
 }
 
 /// A value for each family.

@@ -2,7 +2,7 @@
 use super::names::{Name, TableName};
 use super::ruleset::{
     Action, Addresses, Chain, CtState, DynamicSet, End, Helper, Interval, Limit, Map, MapKey, Match, PacketType,
-    Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget, ip, with_ports,
+    Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget, with_ports,
 };
 use crate::model::{Family, Interface, MacAddr, TimeUnit};
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ fn element(key: MapKey, interface: &Interface, target: &VerdictTarget) -> Value 
 }
 
 fn helper(name: &Name, Helper { kind, protocol, family }: &Helper) -> Value {
-    let family = family.map_or("inet", |family| if family == Family::V4 { "ip" } else { "ip6" });
+    let family = family.map_or("inet", Family::nft);
     json!({ "name": name.as_str(), "type": kind, "protocol": protocol, "l3proto": family })
 }
 
@@ -184,7 +184,7 @@ fn one_match(one: &Match) -> Vec<Value> {
         Match::InInterface(name) => is(meta("iifname"), json!(interface_name(name))),
         Match::OutInterface(name) => is(meta("oifname"), json!(interface_name(name))),
         Match::MadeHere => is(meta("pkttype"), json!("host")),
-        Match::Family(family) => is(meta("protocol"), json!(ip(*family))),
+        Match::Family(family) => is(meta("protocol"), json!(family.nft())),
         Match::Arp => is(meta("protocol"), json!("arp")),
         Match::Ethertype { negated, code } => {
             vec![compare(*negated, &meta("protocol"), &json!(format!("0x{code:04x}")))]
@@ -215,7 +215,7 @@ fn one_match(one: &Match) -> Vec<Value> {
                 Addresses::Interval(range) => interval(range),
                 Addresses::Set(_, name) => json!(format!("@{name}")),
             };
-            vec![compare(*negated, &payload(ip(addresses.family()), end.address()), &right)]
+            vec![compare(*negated, &payload(addresses.family().nft(), end.address()), &right)]
         }
         Match::Ct(state) => {
             let states = match state {

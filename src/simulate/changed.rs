@@ -1,5 +1,7 @@
 //! What a change of rules can matter to, shared by both backends.
 use super::{End, Layer, Packet};
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::ops::Range;
 
 /// Whether a change of rules can matter to a packet between two endpoints.
@@ -7,6 +9,49 @@ pub type Concern<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
 
 /// The same by endpoints; `None` if it matters to no packet between them.
 pub type Concerns<'a> = dyn Fn(&End, &End, Layer) -> Option<Concern<'a>> + Sync + 'a;
+
+/// Whether a packet meets a difference at one of these hooks; `None` if there are no differences there. `differences` are
+/// those that can be reached at a hook, and `meets` says whether a packet meets one of them there.
+pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
+    hooks: impl IntoIterator<Item = H>,
+    differences: impl Fn(&H) -> Vec<D>,
+    meets: impl Fn(&D, &Packet, &H) -> bool + Send + Sync + 'a,
+) -> Option<Concern<'a>> {
+    let found = hooks.into_iter().map(|hook| (differences(&hook), hook));
+    let found: Vec<(Vec<D>, H)> = found.filter(|(differences, _)| !differences.is_empty()).collect();
+    (!found.is_empty()).then(|| -> Concern<'a> {
+        Box::new(move |packet| {
+            found.iter().any(|(differences, hook)| differences.iter().any(|one| meets(one, packet, hook)))
+        })
+    })
+}
+
+/// Visits all chains that can be reached from some, each once. `visit` adds the chains that a chain leads to.
+pub fn visit_reachable<C: Clone + Eq + Hash>(from: Vec<C>, mut visit: impl FnMut(&C, &mut Vec<C>)) {
+    let mut known: HashSet<C> = from.iter().cloned().collect();
+    let (mut waiting, mut next) = (from, Vec::new());
+    while let Some(chain) = waiting.pop() {
+        visit(&chain, &mut next);
+        waiting.extend(next.drain(..).filter(|chain| known.insert(chain.clone())));
+    }
+}
+
+/// The rules of a chain that only one of two rulesets has.
+#[derive(Clone, Debug, Default)]
+pub struct ChangedChain<R> {
+    /// Those of the ruleset before the change.
+    pub before: Vec<R>,
+    /// Those of the ruleset after it.
+    pub after: Vec<R>,
+}
+
+impl<R: Copy> ChangedChain<R> {
+    /// Each of them, with the ruleset that has it.
+    pub fn of<S: Copy>(&self, before: S, after: S) -> impl Iterator<Item = (S, R)> {
+        let sides = [(before, &self.before), (after, &self.after)];
+        sides.into_iter().flat_map(|(ruleset, rules)| rules.iter().map(move |rule| (ruleset, *rule)))
+    }
+}
 
 /// The parts of two lists of rules without the rules that both begin and end with; `None` if the lists are the same. A packet
 /// that matches no rule of either part meets the same rules in both lists.

@@ -4,7 +4,7 @@ mod packet;
 mod path;
 mod trace;
 
-pub use changed::{Concern, Concerns, differing};
+pub use changed::{ChangedChain, Concern, Concerns, concern, differing, visit_reachable};
 pub use packet::{Cast, Frame, Layer, Packet};
 pub use path::{End, GuestPort, Hop, path_between};
 pub use trace::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};

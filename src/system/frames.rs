@@ -3,24 +3,12 @@
 //! A packet socket with a filter in the kernel (classic BPF): a plain frame costs some instructions there, and never wakes
 //! this process.
 #![allow(unsafe_code, reason = "packet(7) has no safe interface in nix")]
+use crate::model::Encapsulation;
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, recvfrom, socket};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-
-/// How a frame carries an IP packet. The filter keeps so many bytes of the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Carrier {
-    /// With a VLAN tag.
-    Vlan = 1,
-    /// With a service tag.
-    ServiceVlan = 2,
-    /// In PPPoE.
-    Pppoe = 3,
-    /// Behind LLC and SNAP headers.
-    Snap = 4,
-}
 
 /// Maximum number of frames that are read at once.
 const MOST: usize = 256;
@@ -65,7 +53,7 @@ impl Frames {
     ///
     /// # Errors
     /// When the kernel refuses another filter.
-    pub fn take(&mut self, matters: impl Fn(&str) -> bool) -> io::Result<BTreeSet<(String, Carrier)>> {
+    pub fn take(&mut self, matters: impl Fn(&str) -> bool) -> io::Result<BTreeSet<(String, Encapsulation)>> {
         let mut found = BTreeSet::new();
         let mut buffer = [0; 8];
         let before = self.others.len() + self.noticed.len();
@@ -74,18 +62,13 @@ impl Frames {
             else {
                 break;
             };
-            let carrier = match length {
-                1 => Carrier::Vlan,
-                2 => Carrier::ServiceVlan,
-                3 => Carrier::Pppoe,
-                _ => Carrier::Snap,
-            };
+            let Some(encapsulation) = encapsulation(length) else { continue };
             let Some(index) = from.and_then(|from| u32::try_from(from.ifindex()).ok()) else { continue };
             // an interface that is gone by now
             let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else { continue };
             if matters(&name) {
-                found.insert((name, carrier));
-                self.noticed.insert(key(index, carrier));
+                found.insert((name, encapsulation));
+                self.noticed.insert(key(index, encapsulation));
             } else {
                 self.others.insert(index);
             }
@@ -137,23 +120,23 @@ impl Frames {
     }
 }
 
-/// The filter: how many bytes of a frame are kept, which says what it is ([`Carrier`]); 0 for all that does not matter. Of
+/// The filter: how many bytes of a frame are kept, which says what it is ([`number`]); 0 for all that does not matter. Of
 /// these other interfaces nothing does, and what was noticed does not matter again.
 fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
     let mut tagged = vec![load(PROTOCOL)];
     tagged.extend(one_of(&[0x0800, 0x86dd, 0x8100, 0x88a8, 0x8864]));
     tagged.extend([load(TAG_TYPE), test(0x88a8, 3, 0)]);
-    tagged.extend(found(Carrier::Vlan));
-    tagged.extend(found(Carrier::ServiceVlan));
+    tagged.extend(found(Encapsulation::Vlan));
+    tagged.extend(found(Encapsulation::ServiceVlan));
     let mut untagged = vec![load(PROTOCOL), test(0x8864, 0, 3)];
-    untagged.extend(found(Carrier::Pppoe));
+    untagged.extend(found(Encapsulation::Pppoe));
     // ETH_P_802_2: LLC, of which SNAP with an organisation of 0 and an ethertype counts (RFC 1042)
     untagged.extend(one_of(&[0x0004]));
     untagged.push(load(0));
     untagged.extend(one_of(&[0xaaaa_0300]));
     untagged.push(step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 6));
     untagged.extend(one_of(&[0x0800, 0x86dd]));
-    untagged.extend(found(Carrier::Snap));
+    untagged.extend(found(Encapsulation::Llc));
     let past = u8::try_from(tagged.len()).expect("some instructions");
     let mut program = vec![load(TAGGED), test(0, past, 0)];
     program.extend(tagged.into_iter().chain(untagged));
@@ -165,7 +148,7 @@ fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_fil
     program.push(load(INTERFACE));
     program.extend(others.iter().take(MOST_IGNORED / 2).flat_map(ignore));
     program.extend([
-        step(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, CARRIER_BITS),
+        step(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, ENCAPSULATION_BITS),
         step(libc::BPF_LDX | libc::BPF_MEM, 0),
         step(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0),
     ]);
@@ -179,12 +162,23 @@ const PROTOCOL: u32 = 0xffff_f000;
 const INTERFACE: u32 = PROTOCOL + 8;
 const TAGGED: u32 = PROTOCOL + 48;
 const TAG_TYPE: u32 = PROTOCOL + 60;
-/// How many bits of a [`key`] name the carrier.
-const CARRIER_BITS: u32 = 3;
+/// How many bits of a [`key`] name the encapsulation.
+const ENCAPSULATION_BITS: u32 = 3;
 
 /// An interface and what was received on it.
-fn key(index: u32, carrier: Carrier) -> u32 {
-    index << CARRIER_BITS | carrier as u32
+fn key(index: u32, encapsulation: Encapsulation) -> u32 {
+    index << ENCAPSULATION_BITS | number(encapsulation)
+}
+
+/// The number of an encapsulation, from 1: the filter keeps so many bytes of such a frame.
+fn number(encapsulation: Encapsulation) -> u32 {
+    let at = Encapsulation::ALL.iter().position(|one| *one == encapsulation).expect("ALL has all of them");
+    u32::try_from(at + 1).expect("there are few")
+}
+
+/// The encapsulation of a frame of which so many bytes were kept.
+fn encapsulation(length: usize) -> Option<Encapsulation> {
+    Encapsulation::ALL.get(length.checked_sub(1)?).copied()
 }
 
 /// The distance of a jump to the end, until it is known.
@@ -211,7 +205,21 @@ fn one_of(values: &[u32]) -> Vec<libc::sock_filter> {
 }
 
 /// Notes what the frame is, and skips all other tests.
-fn found(carrier: Carrier) -> [libc::sock_filter; 3] {
+fn found(encapsulation: Encapsulation) -> [libc::sock_filter; 3] {
     let jump = step(libc::BPF_JMP | libc::BPF_JA, TO_THE_END);
-    [step(libc::BPF_LD | libc::BPF_IMM, carrier as u32), step(libc::BPF_ST, 0), jump]
+    [step(libc::BPF_LD | libc::BPF_IMM, number(encapsulation)), step(libc::BPF_ST, 0), jump]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encapsulations_have_numbers_that_fit_a_key() {
+        for one in Encapsulation::ALL {
+            assert!(number(one) < 1 << ENCAPSULATION_BITS);
+            assert_eq!(encapsulation(number(one) as usize), Some(one));
+        }
+        assert_eq!((encapsulation(0), encapsulation(8)), (None, None));
+    }
 }

@@ -143,14 +143,16 @@ pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&s
 fn finish(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<File, ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
     let start = |error| ToolError::Start { tool: tool.into(), error };
-    let (mut stdout, mut stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
+    let (stdout, stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
     let child = spawn(&program, args, [stdin, &stdout, &stderr]).map_err(start)?;
     let status = wait(child, limit).map_err(start)?;
     let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
+    let mut output = if status.success() { stdout } else { stderr };
+    output.rewind().map_err(start)?;
     if status.success() {
-        return stdout.rewind().map(|()| stdout).map_err(start);
+        return Ok(output);
     }
-    Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut stderr).map_err(start)? })
+    Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut output).map_err(start)? })
 }
 
 /// A memfd: unlike a pipe it neither blocks the tool nor waits for background processes that keep it open.
@@ -166,7 +168,6 @@ pub fn memory_file(content: &[u8]) -> io::Result<File> {
 
 fn content(file: &mut File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

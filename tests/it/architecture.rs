@@ -46,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/json", &["model", "nftables/names", "nftables/ruleset"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
-    ("system", &["nflog"]),
+    ("system", &["model", "nflog"]),
     ("settings", &["config", "paths", "system"]),
     ("iptables/apply", &["health", "iptables/names", "iptables/plan", "iptables/ruleset", "model", "paths", "system"]),
     ("iptables/backend", &[

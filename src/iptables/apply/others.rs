@@ -133,8 +133,7 @@ fn has_tables(tool: Tool, variant: Variant) -> anyhow::Result<bool> {
         }
         (Variant::Nft, Tool::Ebtables) => netfilter::has_table("bridge", "filter"),
         (Variant::Nft, Tool::Iptables(family)) => {
-            let of_family = if family == Family::V4 { "ip" } else { "ip6" };
-            let there = TableName::ALL.map(|name| netfilter::has_table(of_family, name.as_str()));
+            let there = TableName::ALL.map(|name| netfilter::has_table(family.nft(), name.as_str()));
             there.into_iter().try_fold(false, |any, there| Ok(any | there?))
         }
     }

@@ -1,7 +1,7 @@
 //! The text of hooks, sets, maps and helpers, as nft 1.0.6 and 1.1.3 take it alike.
 use super::chain::Hook;
 use super::set::{DynamicSet, Helper, Map, MapKey, Set, SetKind, VerdictTarget};
-use super::text::{interface, interval, ip, ports};
+use super::text::{interface, interval, ports};
 use crate::model::{Family, Interface};
 
 impl Hook {
@@ -95,7 +95,7 @@ impl Helper {
     pub fn declaration(&self) -> String {
         let layer_3 = match self.family {
             None => "inet",
-            Some(family) => ip(family),
+            Some(family) => family.nft(),
         };
         format!("type \"{}\" protocol {}; l3proto {layer_3};", self.kind, self.protocol)
     }

@@ -16,7 +16,7 @@ pub use interval::{Interval, IntervalSet};
 pub use matches::{Addresses, CtState, End, Match, PacketType};
 pub use set::{DynamicSet, Helper, Map, MapKey, Set, SetKind, VerdictTarget};
 pub use signature::Signature;
-pub(super) use text::{ip, with_ports};
+pub(super) use text::with_ports;
 
 use super::names::{Name, TableName};
 use std::collections::{BTreeMap, BTreeSet};

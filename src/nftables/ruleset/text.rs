@@ -126,14 +126,6 @@ pub(in crate::nftables) fn with_ports(protocol: u8) -> &'static str {
     }
 }
 
-/// The protocol of the family's addresses, as nft calls it.
-pub(in crate::nftables) fn ip(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
 fn not(negated: bool) -> &'static str {
     if negated { "!= " } else { "" }
 }
@@ -166,7 +158,7 @@ fn icmp(out: &mut String, family: Family, kind: u8, code: Option<u8>) {
 }
 
 fn address_match(out: &mut String, end: End, negated: bool, addresses: &Addresses) {
-    put(out, &[ip(addresses.family()), " ", end.address(), " ", not(negated)]);
+    put(out, &[addresses.family().nft(), " ", end.address(), " ", not(negated)]);
     match addresses {
         Addresses::Interval(range) => interval(out, range),
         Addresses::Set(_, name) => put(out, &["@", name.as_str()]),
@@ -186,7 +178,7 @@ impl Match {
                 interface(out, name);
             }
             Match::MadeHere => out.push_str("meta pkttype host"),
-            Match::Family(family) => put(out, &["meta protocol ", ip(*family)]),
+            Match::Family(family) => put(out, &["meta protocol ", family.nft()]),
             Match::Arp => out.push_str("meta protocol arp"),
             Match::Ethertype { negated, code } => {
                 let _ = write!(out, "meta protocol {}0x{code:04x}", not(*negated));

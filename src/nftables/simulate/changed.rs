@@ -3,7 +3,7 @@ use super::eval::Situation;
 use super::hooks::{At, hooks};
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::ruleset::{Action, Chain, Match, Rule, Ruleset, VerdictTarget};
-use crate::simulate::{Concern, End, Layer, Packet, differing};
+use crate::simulate::{ChangedChain, Concern, End, Layer, Packet, concern, differing, visit_reachable};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,20 +16,13 @@ use std::sync::Arc;
 pub struct ChangedRules<'a> {
     before: &'a Ruleset,
     after: &'a Ruleset,
-    chains: HashMap<(TableName, &'a Name), Changed<'a>>,
+    chains: HashMap<(TableName, &'a Name), ChangedChain<&'a Rule>>,
     sets: HashSet<(TableName, &'a Name)>,
     maps: bool,
 }
 
-/// The rules of a chain that only one of the rulesets has.
-#[derive(Clone, Copy, Debug)]
-struct Changed<'a> {
-    before: &'a [Rule],
-    after: &'a [Rule],
-}
-
-/// What a packet can meet at a hook.
-enum Met<'a> {
+/// What a packet can meet at a hook that differs.
+enum Difference<'a> {
     /// A rule of this ruleset only.
     Rule(&'a Ruleset, &'a Rule),
     /// A rule of both that uses sets which differ.
@@ -50,7 +43,7 @@ impl<'a> ChangedRules<'a> {
             let tables = || one.into_iter().chain(other);
             for name in tables().flat_map(|table| table.chains.keys()) {
                 let [one, other] = [one, other].map(|table| table.and_then(|table| table.chains.get(name)));
-                changed.chains.extend(Changed::of(one, other).map(|rules| ((table, name), rules)));
+                changed.chains.extend(changed_rules(one, other).map(|rules| ((table, name), rules)));
             }
             for name in tables().flat_map(|table| table.sets.keys()) {
                 let [one, other] = [one, other].map(|table| table.and_then(|table| table.sets.get(name)));
@@ -73,83 +66,69 @@ impl<'a> ChangedRules<'a> {
     #[must_use]
     pub fn concern(self: &Arc<Self>, from: &End, to: &End, layer: Layer) -> Option<Concern<'a>> {
         let unknown = Packet { layer, ..Packet::arp() };
-        let hooks = hooks(from, to, layer).into_iter();
-        let met: Vec<(At, Vec<Met<'a>>)> = hooks
-            .map(|at| {
-                let met = self.met(&at, &unknown);
-                (at, met)
-            })
-            .filter(|(_, met): &(At, Vec<Met<'a>>)| !met.is_empty())
-            .collect();
         let changed = self.clone();
-        (!met.is_empty()).then(|| -> Concern<'a> {
-            Box::new(move |packet| met.iter().any(|(at, met)| met.iter().any(|met| changed.holds(met, packet, at))))
-        })
+        concern(
+            hooks(from, to, layer),
+            |at| self.differences(at, &unknown),
+            move |difference, packet, at| changed.meets(difference, packet, at),
+        )
     }
 
     /// What differs in the chains that can be reached at a hook. Those that do not differ are the same in both rulesets, and
     /// so are the chains that they lead to.
-    fn met(&self, at: &At, unknown: &Packet) -> Vec<Met<'a>> {
+    fn differences(&self, at: &At, unknown: &Packet) -> Vec<Difference<'a>> {
         let [before, after] = [self.before, self.after].map(|ruleset| situation(ruleset, unknown, at));
-        let mut met = Vec::new();
-        let mut waiting = after.base_chains();
-        if before.base_chains() != waiting {
-            met.push(Met::Elsewhere);
+        let mut found = Vec::new();
+        if before.base_chains() != after.base_chains() {
+            found.push(Difference::Elsewhere);
         }
-        let mut known: HashSet<&Name> = waiting.iter().copied().collect();
-        while let Some(name) = waiting.pop() {
-            if let Some(changed) = self.chains.get(&(at.table, name)) {
-                let sides = [(self.before, changed.before), (self.after, changed.after)];
-                let rules =
-                    sides.into_iter().flat_map(|(ruleset, rules)| rules.iter().map(move |rule| (ruleset, rule)));
-                let rules = rules.filter(|(_, rule)| after.can_match(rule));
-                met.extend(rules.map(|(ruleset, rule)| Met::Rule(ruleset, rule)));
-            }
-            let chain = after.table().and_then(|table| table.chains.get(name));
+        visit_reachable(after.base_chains(), |name: &&'a Name, next| {
+            let rules = self.chains.get(&(at.table, *name)).into_iter();
+            let rules = rules.flat_map(|chain| chain.of(self.before, self.after));
+            let rules = rules.filter(|(_, rule)| after.can_match(rule));
+            found.extend(rules.map(|(ruleset, rule)| Difference::Rule(ruleset, rule)));
+            let chain = after.table().and_then(|table| table.chains.get(*name));
             for rule in chain.map_or(&[][..], |chain| chain.rules()).iter().filter(|rule| after.can_match(rule)) {
                 if rule.matches.iter().filter_map(Match::set).any(|set| self.sets.contains(&(at.table, set))) {
-                    met.push(Met::Sets(rule));
+                    found.push(Difference::Sets(rule));
                 }
-                let next = match &rule.action {
+                next.extend(match &rule.action {
                     Action::VerdictMap(key, map) => {
                         let [one, other] = [&before, &after].map(|side| side.look_up(*key, map));
                         if one != other {
-                            met.push(Met::Elsewhere);
+                            found.push(Difference::Elsewhere);
                         }
                         other.map(VerdictTarget::chain)
                     }
                     action => action.target(),
-                };
-                waiting.extend(next.filter(|chain| known.insert(chain)));
+                });
             }
-        }
-        met
+        });
+        found
     }
 
-    fn holds(&self, met: &Met<'a>, packet: &Packet, at: &At) -> bool {
-        match met {
-            Met::Elsewhere => true,
-            Met::Rule(ruleset, rule) => situation(ruleset, packet, at).can_match_packet(rule),
-            Met::Sets(rule) => rule.matches.iter().filter(|one| one.set().is_some()).any(|one| {
+    fn meets(&self, difference: &Difference<'a>, packet: &Packet, at: &At) -> bool {
+        match difference {
+            Difference::Elsewhere => true,
+            Difference::Rule(ruleset, rule) => situation(ruleset, packet, at).can_match_packet(rule),
+            Difference::Sets(rule) => rule.matches.iter().filter(|one| one.set().is_some()).any(|one| {
                 situation(self.before, packet, at).matches(one) != situation(self.after, packet, at).matches(one)
             }),
         }
     }
 }
 
-impl<'a> Changed<'a> {
-    /// The rules that differ; `None` if both are the same, or neither exists.
-    fn of(before: Option<&'a Arc<Chain>>, after: Option<&'a Arc<Chain>>) -> Option<Self> {
-        if let (Some(one), Some(other)) = (before, after)
-            && Arc::ptr_eq(one, other)
-        {
-            return None;
-        }
-        let [before, after] = [before, after].map(|chain| chain.map_or(&[][..], |chain| chain.rules()));
-        let same = |one: &Rule, other: &Rule| one.matches == other.matches && one.action == other.action;
-        let (of_before, of_after) = differing(before, after, same)?;
-        Some(Changed { before: &before[of_before], after: &after[of_after] })
+/// The rules that differ; `None` if both are the same, or neither exists.
+fn changed_rules<'a>(before: Option<&'a Arc<Chain>>, after: Option<&'a Arc<Chain>>) -> Option<ChangedChain<&'a Rule>> {
+    if let (Some(one), Some(other)) = (before, after)
+        && Arc::ptr_eq(one, other)
+    {
+        return None;
     }
+    let [before, after] = [before, after].map(|chain| chain.map_or(&[][..], |chain| chain.rules()));
+    let same = |one: &Rule, other: &Rule| one.matches == other.matches && one.action == other.action;
+    let (of_before, of_after) = differing(before, after, same)?;
+    Some(ChangedChain { before: before[of_before].iter().collect(), after: after[of_after].iter().collect() })
 }
 
 fn situation<'a, 'b>(ruleset: &'a Ruleset, packet: &'b Packet, at: &'b At) -> Situation<'a, 'b> {
