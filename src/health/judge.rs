@@ -2,13 +2,10 @@
 use super::evidence::{Enforcer, Evidence, Scope, TableKind, Tables};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use super::opening::{Opening, is_established_only, matches_names, openings};
-use super::{Finding, nat};
+use super::{Finding, MOST, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
 use std::collections::BTreeSet;
-
-/// Maximum number of findings of one table.
-pub(super) const MOST: usize = 20;
 
 /// All findings, each once.
 #[must_use]

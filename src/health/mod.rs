@@ -21,6 +21,9 @@ use crate::model::Family;
 use crate::model::guest::GuestDevice;
 use std::collections::BTreeSet;
 
+/// Maximum number of findings of one table.
+const MOST: usize = 20;
+
 /// Why packets are treated in another way than the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
