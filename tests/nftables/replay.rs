@@ -107,7 +107,7 @@ impl Site {
         };
         let mark = mark(&bytes).expect("each packet has a mark").to_vec();
         let (mut fate, began) = (Fate::default(), Instant::now());
-        while self.wait() || (fate != *wanted && began.elapsed() < PATIENCE && fate.misses(wanted)) {
+        while self.arrives() || (fate != *wanted && began.elapsed() < PATIENCE && fate.misses(wanted)) {
             self.read(|place, kind, bytes| fate.note(recorded, &mark, place, kind, bytes));
         }
         if fate.seen.contains("host") {
@@ -134,7 +134,7 @@ impl Site {
     }
 
     /// Whether something arrives before it is quiet.
-    fn wait(&self) -> bool {
+    fn arrives(&self) -> bool {
         let mut fds: Vec<_> =
             self.sockets.iter().map(|(_, _, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::try_from(QUIET).unwrap()).expect("polling sockets") > 0
