@@ -20,7 +20,7 @@ const NF_ACCEPT: u32 = 1;
 /// the policy decides.
 ///
 /// # Errors
-/// As for [`super::base_chains`].
+/// As for [`super::base_chains()`].
 pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Option<bool>> {
     let of = [(NFTA_RULE_TABLE, chain.table.1.as_str()), (NFTA_RULE_CHAIN, chain.name.as_str())];
     nft_list(NftObjects::Rules, chain.family, &of, |found: &mut Option<bool>, body| {
