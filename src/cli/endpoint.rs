@@ -10,11 +10,11 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(super) kind: EndpointKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EndpointKind {
     Host,
     Outside,
     Port {
@@ -38,19 +38,19 @@ impl FromStr for Endpoint {
     /// refused when the endpoints are located: only there the guests are known that the message lists.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let kind = match (text, text.split_once('/')) {
-            ("host", _) => Some(Kind::Host),
-            ("outside", _) => Some(Kind::Outside),
+            ("host", _) => Some(EndpointKind::Host),
+            ("outside", _) => Some(EndpointKind::Outside),
             (_, Some((bridge, port))) => {
                 let both = is_interface(bridge) && is_interface(port);
-                both.then(|| Kind::Port { bridge: bridge.into(), port: port.into() })
+                both.then(|| EndpointKind::Port { bridge: bridge.into(), port: port.into() })
             }
-            _ => text.parse().map(Kind::Address).ok().or_else(|| guest(text)),
+            _ => text.parse().map(EndpointKind::Address).ok().or_else(|| guest(text)),
         };
-        Ok(Endpoint { text: text.to_string(), kind: kind.unwrap_or(Kind::Unknown) })
+        Ok(Endpoint { text: text.to_string(), kind: kind.unwrap_or(EndpointKind::Unknown) })
     }
 }
 
-fn guest(text: &str) -> Option<Kind> {
+fn guest(text: &str) -> Option<EndpointKind> {
     let kinds = [("vm", GuestKind::Vm), ("ct", GuestKind::Container)];
     let (kind, rest) = kinds.into_iter().find_map(|(word, kind)| Some((kind, text.strip_prefix(word)?)))?;
     let (vmid, index) = rest.split_once('i').map_or((rest, None), |(vmid, index)| (vmid, Some(index)));
@@ -58,7 +58,7 @@ fn guest(text: &str) -> Option<Kind> {
         Some(index) => Some(parse_net_index(index)?),
         None => None,
     };
-    Some(Kind::Guest { kind, vmid: parse_vmid(vmid)?, index })
+    Some(EndpointKind::Guest { kind, vmid: parse_vmid(vmid)?, index })
 }
 
 /// The name of a network interface: up to 15 printable characters.
@@ -78,11 +78,11 @@ mod tests {
 
     #[test]
     fn zone_names_are_completed() {
-        let kind = |text: &str| text.parse::<Endpoint>().map(|zone| zone.kind).unwrap_or(Kind::Unknown);
+        let kind = |text: &str| text.parse::<Endpoint>().map(|zone| zone.kind).unwrap_or(EndpointKind::Unknown);
         for good in
             ["host", "outside", "vm100", "vm100i1", "ct200i12", "vmbr0/eno1", "vmbr0/enp3s0.5", "10.0.0.1", "fd00::1"]
         {
-            assert_ne!(kind(good), Kind::Unknown, "{good}");
+            assert_ne!(kind(good), EndpointKind::Unknown, "{good}");
         }
         for bad in [
             "",
@@ -99,7 +99,7 @@ mod tests {
             "100",
             "10.0.0",
         ] {
-            assert_eq!(kind(bad), Kind::Unknown, "{bad}");
+            assert_eq!(kind(bad), EndpointKind::Unknown, "{bad}");
         }
     }
 }

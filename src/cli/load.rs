@@ -11,7 +11,7 @@ use crate::inputs::{Facts, Interfaces, Tree};
 use crate::model::BackendKind;
 use crate::pmxcfs::facts::FactsSource;
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
-use crate::system::netlink::Ports;
+use crate::system::netlink::BridgePorts;
 use crate::system::process::processors;
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, anyhow};
@@ -146,7 +146,7 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
 
 /// The network interfaces of this machine; none if the kernel does not list them.
 pub(super) fn interfaces() -> Interfaces {
-    let masters = Ports::open().and_then(|mut ports| ports.current());
+    let masters = BridgePorts::open().and_then(|mut ports| ports.current());
     Interfaces { masters: masters.map(Arc::unwrap_or_clone).unwrap_or_default() }
 }
 

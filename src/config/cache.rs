@@ -9,7 +9,7 @@ use crate::builtin::databases::Databases;
 use crate::inputs::{Facts, File, Tree};
 use crate::model::guest::GuestKind;
 use crate::model::{Interface, Report};
-use crate::node::{self, Listed, Listing, Network};
+use crate::node::{self, GuestList, ListedGuest, Network};
 use crate::parallel;
 use crate::paths::{CLUSTER, IPAM_DATABASE, IPAM_STATE, SDN_RUNNING, TreeFile, VMLIST, VNET_FOLDER};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,18 +23,18 @@ pub struct ConfigCache {
 }
 
 /// A file: its name in reports, and its content if it exists.
-type Source = (Arc<str>, Option<File>);
+type SourceText = (Arc<str>, Option<File>);
 
 /// The last configuration with its inputs.
 struct Last {
     tree: Tree,
     facts: Facts,
-    listing: Arc<Listing>,
+    listing: Arc<GuestList>,
     cluster: ClusterSource,
     sdn: SdnSource,
     names: Arc<NamesInUse>,
-    host: Source,
-    vnets: BTreeMap<String, Source>,
+    host: SourceText,
+    vnets: BTreeMap<String, SourceText>,
     guests: Vec<GuestSource>,
     configuration: Arc<Configuration>,
 }
@@ -42,7 +42,7 @@ struct Last {
 /// The inputs of cluster.fw.
 #[derive(PartialEq)]
 struct ClusterSource {
-    file: Source,
+    file: SourceText,
     /// The node's network: the alias `local_network` if the file does not define it.
     network: Alias,
     databases: Arc<Databases>,
@@ -53,8 +53,8 @@ struct ClusterSource {
 /// The inputs of the IP sets of SDN.
 #[derive(PartialEq)]
 struct SdnSource {
-    running: Source,
-    ipam: Source,
+    running: SourceText,
+    ipam: SourceText,
 }
 
 /// The definitions that other files can refer to. While these are unchanged, the values of other files depend only on them.
@@ -72,7 +72,7 @@ struct NamesInUse {
 /// The inputs of a guest.
 #[derive(Clone, PartialEq)]
 struct GuestSource {
-    listed: Listed,
+    listed: ListedGuest,
     fw: File,
     conf: File,
     /// Its devices with live rules, if a file cannot be read.
@@ -128,7 +128,7 @@ impl Last {
         let host = old.filter(|old| old.host == host_source).map(|old| old.configuration.host.clone());
         let host = host.unwrap_or_else(|| Arc::new(names.host(&host_source)));
         let vnet_sources = vnet_sources(tree);
-        let vnet = |(name, source): (&String, &Source)| {
+        let vnet = |(name, source): (&String, &SourceText)| {
             let known = old.filter(|old| old.vnets.get(name) == Some(source));
             let known = known.and_then(|old| old.configuration.vnets.get(name).cloned());
             (name.clone(), known.unwrap_or_else(|| Arc::new(names.vnet(source))))
@@ -159,12 +159,12 @@ impl Last {
     }
 }
 
-fn file(tree: &Tree, path: &str) -> Source {
+fn file(tree: &Tree, path: &str) -> SourceText {
     (tree.label(path), tree.files.get(path).cloned())
 }
 
 /// The content of a file; empty if it is absent or unreadable.
-fn content((_, file): &Source) -> &[u8] {
+fn content((_, file): &SourceText) -> &[u8] {
     match file {
         Some(File::Content(content)) => content,
         Some(File::Unreadable(_)) | None => &[],
@@ -172,11 +172,11 @@ fn content((_, file): &Source) -> &[u8] {
 }
 
 /// The name of a file with its content; `None` if it is absent, empty or unreadable.
-fn known(source: &Source) -> Option<(&Arc<str>, &[u8])> {
+fn known(source: &SourceText) -> Option<(&Arc<str>, &[u8])> {
     Some((&source.0, content(source))).filter(|(_, content)| !content.is_empty())
 }
 
-fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
+fn vnet_sources(tree: &Tree) -> BTreeMap<String, SourceText> {
     let below = tree.files.range(Arc::from(VNET_FOLDER)..).take_while(|(path, _)| path.starts_with(VNET_FOLDER));
     let vnets = below.filter_map(|(path, content)| match TreeFile::parse(path) {
         Some(TreeFile::Vnet(name)) => Some((name.to_string(), (tree.label(path), Some(content.clone())))),
@@ -186,7 +186,7 @@ fn vnet_sources(tree: &Tree) -> BTreeMap<String, Source> {
 }
 
 /// The guests of the node, parsed again if `.vmlist` differs.
-fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
+fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<GuestList> {
     let vmlist = tree.content(VMLIST);
     let same_files = |old: &&Last| {
         old.tree.files.get(VMLIST) == tree.files.get(VMLIST) && tree.files.keys().eq(old.tree.files.keys())
@@ -194,7 +194,7 @@ fn listing(old: Option<&Last>, tree: &Tree, facts: &Facts) -> Arc<Listing> {
     let same = |old: &&Last| same_files(old) && old.facts.node == facts.node;
     match old.filter(|_| vmlist.is_some()).filter(same) {
         Some(old) => old.listing.clone(),
-        None => Arc::new(Listing::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),
+        None => Arc::new(GuestList::of(vmlist, &facts.node, tree.files.keys().map(|path| &**path))),
     }
 }
 
@@ -260,13 +260,13 @@ impl NamesInUse {
         Parser { databases: &self.databases, sdn: &self.sdn }
     }
 
-    fn host(&self, source: &Source) -> Parsed<Host> {
+    fn host(&self, source: &SourceText) -> Parsed<Host> {
         let mut reports = Vec::new();
         let value = self.parser().host(content(source), &source.0, &self.cluster, &mut reports);
         Parsed { value, reports }
     }
 
-    fn vnet(&self, source: &Source) -> Parsed<Vnet> {
+    fn vnet(&self, source: &SourceText) -> Parsed<Vnet> {
         let mut reports = Vec::new();
         let value = self.parser().vnet(content(source), &source.0, &self.cluster, &mut reports);
         Parsed { value, reports }
@@ -315,7 +315,7 @@ impl NamesInUse {
 
 impl GuestSource {
     /// The inputs of all guests. With the same list, only files that have changed are looked up in the tree.
-    fn all(old: Option<&Last>, listing: &Arc<Listing>, tree: &Tree, facts: &Facts) -> Vec<Self> {
+    fn all(old: Option<&Last>, listing: &Arc<GuestList>, tree: &Tree, facts: &Facts) -> Vec<Self> {
         // the list is the same value only while the tree has the same files
         let same = |old: &&Last| Arc::ptr_eq(&old.listing, listing) && old.facts.live_devices == facts.live_devices;
         let Some(old) = old.filter(same) else {
@@ -335,7 +335,7 @@ impl GuestSource {
     }
 
     /// The inputs of a guest; `None` without a firewall file or a configuration: it then has no rules.
-    fn of(listed: &Listed, tree: &Tree, facts: &Facts) -> Option<Self> {
+    fn of(listed: &ListedGuest, tree: &Tree, facts: &Facts) -> Option<Self> {
         let fw = tree.files.get(listed.fw().as_str())?.clone();
         let conf = tree.files.get(listed.conf(&facts.node).as_str())?.clone();
         let readable = |file: &File| matches!(file, File::Content(_));

@@ -2,7 +2,7 @@
 use super::{Cluster, Guest, Host, Sdn, Vnet};
 use crate::builtin::databases::Databases;
 use crate::model::{Interface, Report};
-use crate::node::{Device, Listed, Network};
+use crate::node::{Device, ListedGuest, Network};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Configuration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestConfig {
     /// The guest.
-    pub listed: Listed,
+    pub listed: ListedGuest,
     /// The content of its files.
     pub files: GuestFiles,
     /// The reports about them.

@@ -34,7 +34,7 @@ pub use sections::{is_header, is_name};
 
 use crate::builtin::databases::Databases;
 use crate::model::{FileKind, Report};
-use resolve::{Context, Env};
+use resolve::{Env, RuleContext};
 use sections::{Sections, decode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Parser<'_> {
         known.sets.entry("management".to_string()).or_default();
         let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
         let names = Names { cluster: &known, guest: None, sdn: self.sdn };
-        let context = |env| Context { env, names, databases: self.databases, has_group: &has_group };
+        let context = |env| RuleContext { env, names, databases: self.databases, has_group: &has_group };
         let rules = resolve::rules(&sections.rules, context(Env::Cluster), file, reports);
         let mut groups = BTreeMap::new();
         for section in &sections.groups {
@@ -142,7 +142,7 @@ impl Parser<'_> {
         let sections = Sections::of(&text, file, FileKind::Host, reports);
         let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
-        let context = Context { env: Env::Host, names, databases: self.databases, has_group: &has_group };
+        let context = RuleContext { env: Env::Host, names, databases: self.databases, has_group: &has_group };
         Host {
             file: file.clone(),
             options: options::read(&sections.options, file, self.databases, reports),
@@ -169,7 +169,7 @@ impl Parser<'_> {
         let env = if container { Env::Ct } else { Env::Vm };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
-        let context = Context { env, names, databases: self.databases, has_group: &has_group };
+        let context = RuleContext { env, names, databases: self.databases, has_group: &has_group };
         let rules = resolve::rules(&sections.rules, context, file, reports);
         Guest { file: file.clone(), options, definitions: known, rules }
     }
@@ -180,7 +180,7 @@ impl Parser<'_> {
         let sections = Sections::of(&text, file, FileKind::Vnet, reports);
         let names = Names { cluster: &cluster.definitions, guest: None, sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);
-        let context = Context { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
+        let context = RuleContext { env: Env::Vnet, names, databases: self.databases, has_group: &has_group };
         Vnet {
             file: file.clone(),
             options: options::read(&sections.options, file, self.databases, reports),

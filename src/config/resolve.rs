@@ -60,7 +60,7 @@ impl Env {
 
 /// The data in which the words of a rule are looked up.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct RuleContext<'a> {
     /// The section of the rule.
     pub env: Env,
     /// Aliases and IP sets.
@@ -72,7 +72,7 @@ pub struct Context<'a> {
 }
 
 /// Parses the rules of a section. Disabled rules are checked too, but generate nothing.
-pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Rule> {
+pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(lines.len());
     for line in lines {
         let raw = match RawRule::parse(*line) {
@@ -113,7 +113,7 @@ pub fn rules(lines: &[Line<'_>], context: Context<'_>, file: &Arc<str>, reports:
 }
 
 struct Check<'a> {
-    context: Context<'a>,
+    context: RuleContext<'a>,
     raw: &'a RawRule<'a>,
     faults: Vec<Fault>,
     /// The family implied by the words so far.

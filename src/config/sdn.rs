@@ -46,10 +46,10 @@ impl SdnSet {
 /// Parses `sdn/.running-config` and the state of the IPAM, each a file name for reports and its content.
 pub fn parse(running: Option<(&Arc<str>, &[u8])>, ipam: Option<(&Arc<str>, &[u8])>, reports: &mut Vec<Report>) -> Sdn {
     let mut sets = BTreeMap::new();
-    let mut read = |source: Option<(&Arc<str>, &[u8])>, collect: &dyn Fn(&mut Reader<'_>, &Value)| {
+    let mut read = |source: Option<(&Arc<str>, &[u8])>, collect: &dyn Fn(&mut SetReader<'_>, &Value)| {
         let Some((file, content)) = source else { return };
         match serde_json::from_slice(content) {
-            Ok(value) => collect(&mut Reader { file, sets: &mut sets, reports }, &value),
+            Ok(value) => collect(&mut SetReader { file, sets: &mut sets, reports }, &value),
             Err(error) => {
                 let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
                 reports.push(Report::line(file, line, format!("invalid JSON: {error}; its IP sets do not exist")));
@@ -63,13 +63,13 @@ pub fn parse(running: Option<(&Arc<str>, &[u8])>, ipam: Option<(&Arc<str>, &[u8]
 }
 
 /// Collects the sets of a file.
-struct Reader<'a> {
+struct SetReader<'a> {
     file: &'a Arc<str>,
     sets: &'a mut BTreeMap<String, SdnSet>,
     reports: &'a mut Vec<Report>,
 }
 
-impl Reader<'_> {
+impl SetReader<'_> {
     fn fault(&mut self, text: impl std::fmt::Display) {
         self.reports.push(Report::file(self.file, text));
     }

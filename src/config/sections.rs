@@ -63,7 +63,7 @@ pub struct Sections<'a> {
 }
 
 /// Where lines go.
-enum Place {
+enum CurrentSection {
     /// To no section; whether that was reported for the block.
     Nowhere {
         reported: bool,
@@ -109,7 +109,7 @@ impl<'a> Sections<'a> {
     /// Splits a file into sections, and reports lines outside of sections.
     pub fn of(text: &'a str, file: &Arc<str>, kind: FileKind, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
-        let mut place = Place::Nowhere { reported: false };
+        let mut place = CurrentSection::Nowhere { reported: false };
         for (number, raw) in (1..).zip(lines(text)) {
             let line = Line::new(number, raw);
             if line.text.is_empty() || line.text.starts_with('#') {
@@ -136,7 +136,7 @@ impl<'a> Sections<'a> {
         kind: FileKind,
         file: &Arc<str>,
         reports: &mut Vec<Report>,
-    ) -> Place {
+    ) -> CurrentSection {
         let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
             let fault = if !is_name(name) {
                 format!("invalid {what} name '{}'", shown(name))
@@ -149,16 +149,16 @@ impl<'a> Sections<'a> {
             None
         };
         match header {
-            Header::Options => Place::Options,
-            Header::Aliases => Place::Aliases,
-            Header::Rules => Place::Rules,
+            Header::Options => CurrentSection::Options,
+            Header::Aliases => CurrentSection::Aliases,
+            Header::Rules => CurrentSection::Rules,
             Header::Set(name) => match checked(name, "ipset", LONGEST_NAME, reports) {
-                Some(set) => Place::Set(join(&mut self.sets, set, "ipset", file, reports)),
-                None => Place::Nowhere { reported: false },
+                Some(set) => CurrentSection::Set(join(&mut self.sets, set, "ipset", file, reports)),
+                None => CurrentSection::Nowhere { reported: false },
             },
             Header::Group(name) => match checked(name, "security group", LONGEST_GROUP, reports) {
-                Some(group) => Place::Group(join(&mut self.groups, group, "group", file, reports)),
-                None => Place::Nowhere { reported: false },
+                Some(group) => CurrentSection::Group(join(&mut self.groups, group, "group", file, reports)),
+                None => CurrentSection::Nowhere { reported: false },
             },
         }
     }
@@ -167,45 +167,45 @@ impl<'a> Sections<'a> {
     fn no_header(
         &mut self,
         line: Line<'a>,
-        place: &mut Place,
+        place: &mut CurrentSection,
         kind: FileKind,
         file: &Arc<str>,
         reports: &mut Vec<Report>,
-    ) -> Place {
+    ) -> CurrentSection {
         let at = |report: Report| report.at(line.span(line.text), Some(Sought::Section(kind)));
         let keyword = line.text[1..].split([' ', '\t', ']']).next().unwrap_or_default();
         let of_other_files = ["group", "ipset", "aliases"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
         match place {
             // a section that other kinds of files have is reported as the line of the section that it stands in
-            Place::Rules if of_other_files && line.without_comment.ends_with(']') => {
+            CurrentSection::Rules if of_other_files && line.without_comment.ends_with(']') => {
                 self.rules.push(line);
-                Place::Nowhere { reported: true }
+                CurrentSection::Nowhere { reported: true }
             }
-            Place::Nowhere { .. } => {
+            CurrentSection::Nowhere { .. } => {
                 reports.push(at(Report::line(file, line.number, "skip line - no section")));
-                Place::Nowhere { reported: false }
+                CurrentSection::Nowhere { reported: false }
             }
             _ => {
                 let text = format!("unknown section '{}': the lines below it are ignored", shown(line.text));
                 reports.push(at(Report::line(file, line.number, text)));
-                Place::Nowhere { reported: true }
+                CurrentSection::Nowhere { reported: true }
             }
         }
     }
 
-    fn put(&mut self, line: Line<'a>, place: &mut Place, file: &Arc<str>, reports: &mut Vec<Report>) {
+    fn put(&mut self, line: Line<'a>, place: &mut CurrentSection, file: &Arc<str>, reports: &mut Vec<Report>) {
         let lines = match place {
-            Place::Nowhere { reported } => {
+            CurrentSection::Nowhere { reported } => {
                 if !std::mem::replace(reported, true) {
                     reports.push(Report::line(file, line.number, "skip line - no section"));
                 }
                 return;
             }
-            Place::Options => Some(&mut self.options),
-            Place::Aliases => Some(&mut self.aliases),
-            Place::Rules => Some(&mut self.rules),
-            Place::Set(index) => self.sets.get_mut(*index).map(|set| &mut set.lines),
-            Place::Group(index) => self.groups.get_mut(*index).map(|group| &mut group.lines),
+            CurrentSection::Options => Some(&mut self.options),
+            CurrentSection::Aliases => Some(&mut self.aliases),
+            CurrentSection::Rules => Some(&mut self.rules),
+            CurrentSection::Set(index) => self.sets.get_mut(*index).map(|set| &mut set.lines),
+            CurrentSection::Group(index) => self.groups.get_mut(*index).map(|group| &mut group.lines),
         };
         if let Some(lines) = lines {
             lines.push(line);

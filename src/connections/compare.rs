@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A connection that the second ruleset would refuse and the first would not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedConnection {
     /// The connection.
     pub connection: Connection,
     /// The verdict on its first packet; for a related connection, that of its master.
@@ -26,7 +26,7 @@ pub struct Refused {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// The connections that only the first ruleset accepts.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedConnection>,
     /// The number of simulated connections.
     pub judged: usize,
     /// The number of other connections, by reason.
@@ -34,21 +34,21 @@ pub struct Comparison {
 }
 
 /// The result for one connection.
-enum Finding {
+enum Judgement {
     Accepted,
-    Refused(Box<Refused>),
+    RefusedConnection(Box<RefusedConnection>),
     Unjudged(Unjudged),
 }
 
 /// A ruleset, as the verdict that it has on a packet.
-pub type Rules<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
+pub type Decide<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
 
 /// A change of rules.
 pub struct RulesChange<'a, 'rules> {
     /// The rules before it.
-    pub before: Rules<'a>,
+    pub before: Decide<'a>,
     /// The rules after it.
-    pub after: Rules<'a>,
+    pub after: Decide<'a>,
     /// Whether it can matter to a packet.
     pub concerns: &'a Concerns<'rules>,
 }
@@ -64,15 +64,15 @@ pub fn compare(
 ) -> Comparison {
     let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
     let find = |connection: &Connection| match Beginning::of(connection, network) {
-        Err(why) => Finding::Unjudged(why),
-        Ok(beginning) if !concerned.holds(&beginning) => Finding::Accepted,
+        Err(why) => Judgement::Unjudged(why),
+        Ok(beginning) if !concerned.holds(&beginning) => Judgement::Accepted,
         Ok(beginning) => find(connection, &beginning, network, change),
     };
     let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.over).copied().collect();
     let (related, own): (Vec<_>, Vec<_>) = alive.into_iter().partition(|connection| connection.master.is_some());
     let found = parallel::map(&own, threads, find);
     let mut comparison = Comparison::default();
-    let findings: HashMap<(Tuple, u16), &Finding> = match related.is_empty() {
+    let findings: HashMap<(Tuple, u16), &Judgement> = match related.is_empty() {
         true => HashMap::new(),
         false => own.iter().zip(&found).map(|(one, finding)| ((one.original, one.zone), finding)).collect(),
     };
@@ -83,12 +83,13 @@ pub fn compare(
         let chain = successors(connection.master, |master| masters.get(&(*master, connection.zone)).copied());
         let first = chain.take(related.len()).last();
         comparison.add(match first.and_then(|first| findings.get(&(first, connection.zone))) {
-            None => Finding::Unjudged(Unjudged::Orphan),
-            Some(Finding::Accepted) => Finding::Accepted,
-            Some(Finding::Unjudged(why)) => Finding::Unjudged(*why),
-            Some(Finding::Refused(master)) => {
-                Finding::Refused(Box::new(Refused { connection: *connection, ..Refused::clone(master) }))
-            }
+            None => Judgement::Unjudged(Unjudged::Orphan),
+            Some(Judgement::Accepted) => Judgement::Accepted,
+            Some(Judgement::Unjudged(why)) => Judgement::Unjudged(*why),
+            Some(Judgement::RefusedConnection(master)) => Judgement::RefusedConnection(Box::new(RefusedConnection {
+                connection: *connection,
+                ..RefusedConnection::clone(master)
+            })),
         });
     }
     for finding in found {
@@ -99,8 +100,8 @@ pub fn compare(
 }
 
 /// What a change can matter to between two endpoints.
-type Known<'a> = Arc<Option<Concern<'a>>>;
-type ByTarget<'a> = HashMap<End, [Option<Known<'a>>; 2]>;
+type CachedConcern<'a> = Arc<Option<Concern<'a>>>;
+type ByTarget<'a> = HashMap<End, [Option<CachedConcern<'a>>; 2]>;
 
 /// Whether a change concerns packets. What is known of their endpoints and family is computed once.
 struct Concerned<'a, 'rules> {
@@ -115,7 +116,7 @@ impl<'rules> Concerned<'_, 'rules> {
         concern.as_ref().as_ref().is_some_and(|concern| concern(packet))
     }
 
-    fn between(&self, from: &End, to: &End, layer: Layer) -> Known<'rules> {
+    fn between(&self, from: &End, to: &End, layer: Layer) -> CachedConcern<'rules> {
         let family = usize::from(layer == Layer::Ip(Family::V6));
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(concern) = known().get(from).and_then(|known| known.get(to)?[family].clone()) {
@@ -128,19 +129,19 @@ impl<'rules> Concerned<'_, 'rules> {
     }
 }
 
-fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_, '_>) -> Finding {
+fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_, '_>) -> Judgement {
     let Beginning { packet, from, to } = beginning;
     let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
     let answer = (change.after)(&sent);
     // fast path: most are accepted
     if answer.verdict == Verdict::Accept || (change.before)(&sent).verdict != Verdict::Accept {
-        return Finding::Accepted;
+        return Judgement::Accepted;
     }
     let guest = |end: &End| match end {
         End::Guest(port) => Some(port.device.vmid),
         End::Host | End::Port { .. } => None,
     };
-    Finding::Refused(Box::new(Refused {
+    Judgement::RefusedConnection(Box::new(RefusedConnection {
         connection: *connection,
         verdict: answer.verdict,
         guest: guest(&beginning.to).or_else(|| guest(&beginning.from)),
@@ -149,14 +150,14 @@ fn find(connection: &Connection, beginning: &Beginning, network: &Network, chang
 }
 
 impl Comparison {
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, finding: Judgement) {
         match finding {
-            Finding::Accepted => self.judged += 1,
-            Finding::Refused(refused) => {
+            Judgement::Accepted => self.judged += 1,
+            Judgement::RefusedConnection(refused) => {
                 self.judged += 1;
                 self.refused.push(*refused);
             }
-            Finding::Unjudged(why) => *self.unjudged.entry(why).or_default() += 1,
+            Judgement::Unjudged(why) => *self.unjudged.entry(why).or_default() += 1,
         }
     }
 }
@@ -240,7 +241,7 @@ mod tests {
                     let concern = concerns(&beginning.from, &beginning.to, beginning.packet.layer);
                     let concerns = concern.is_some_and(|concern| concern(&beginning.packet));
                     concerned += usize::from(concerns);
-                    if let Finding::Refused(one) = find(one, &beginning, &network, &change) {
+                    if let Judgement::RefusedConnection(one) = find(one, &beginning, &network, &change) {
                         assert!(concerns, "{kind:?} {path} {text}: {one:?}");
                         refused.push(*one);
                     }

@@ -4,6 +4,6 @@ mod compare;
 mod judge;
 mod network;
 
-pub use compare::{Comparison, Refused, Rules, RulesChange, compare};
+pub use compare::{Comparison, Decide, RefusedConnection, RulesChange, compare};
 pub use judge::{Beginning, Unjudged};
 pub use network::{Network, Owner, Surroundings};

@@ -1,8 +1,8 @@
 //! `--cut-connections`: after a change of the rules, the connections that it no longer accepts are deleted from connection
 //! tracking, so that their next packets meet the rules.
-use super::problems::Log;
+use super::problems::SystemLog;
 use crate::backend::Rules;
-use crate::connections::{Comparison, Network, Refused, RulesChange, Surroundings, compare};
+use crate::connections::{Comparison, Network, RefusedConnection, RulesChange, Surroundings, compare};
 use crate::inputs::Tree;
 use crate::system::netlink::{Tracked, neighbours};
 use crate::system::process::processors;
@@ -47,7 +47,7 @@ impl Cutter {
 
     /// Takes note of rules that are in force now, all of them if they are `complete`, and deletes the connections that they no
     /// longer accept. A rule that the kernel refuses keeps none of the others from ending connections.
-    pub fn rules_are_live(&mut self, rules: &Rules, complete: bool, tree: &Tree, node: &str, log: &Log) {
+    pub fn rules_are_live(&mut self, rules: &Rules, complete: bool, tree: &Tree, node: &str, log: &SystemLog) {
         if !self.enabled {
             return;
         }
@@ -67,7 +67,7 @@ impl Cutter {
         }
     }
 
-    fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &Log) -> Result<()> {
+    fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &SystemLog) -> Result<()> {
         let Some(concerns) = before.change_to(after) else { return Ok(()) };
         let mut tracked = Tracked::open()?;
         let connections = tracked.list()?;
@@ -99,8 +99,8 @@ impl Cutter {
     }
 }
 
-fn text(one: &Refused) -> String {
-    let Refused { connection, verdict, guest, origin } = one;
+fn text(one: &RefusedConnection) -> String {
+    let RefusedConnection { connection, verdict, guest, origin } = one;
     let whose = guest.map_or_else(String::new, |vmid| format!(" of guest {vmid}"));
     let tuple = connection.original;
     format!("connection {tuple}{whose} is no longer allowed ({verdict} by {origin}): deleted from connection tracking")

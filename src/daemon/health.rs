@@ -6,7 +6,7 @@ use crate::model::{Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
-use crate::system::netlink::Ports;
+use crate::system::netlink::BridgePorts;
 use std::time::Duration;
 
 /// The tables of the nftables backend: family and name.
@@ -14,7 +14,7 @@ const BACKEND_TABLES: [(&str, &str); 2] = [("inet", "proxmox-firewall"), ("bridg
 
 /// What nftables holds, listed again when its generation has changed.
 #[derive(Debug, Default)]
-pub struct Nftables {
+pub struct NftablesState {
     generation: Option<u32>,
     chains: Vec<BaseChain>,
     nat: Vec<NftNat>,
@@ -22,7 +22,7 @@ pub struct Nftables {
     backend_tables: Vec<String>,
 }
 
-impl Nftables {
+impl NftablesState {
     /// Lists it again, if it has changed.
     pub fn refresh(&mut self) {
         // a kernel without nftables holds nothing of it
@@ -66,8 +66,8 @@ fn nat(chain: &BaseChain) -> Vec<NftNat> {
 /// The findings of the daemon.
 #[derive(Debug)]
 pub struct Health {
-    nftables: Nftables,
-    ports: Option<Ports>,
+    nftables: NftablesState,
+    ports: Option<BridgePorts>,
     bridge_filtering: BridgeFiltering,
     carried: CarriedFrames,
     /// The scope of the ruleset that was looked at last.
@@ -80,7 +80,7 @@ impl Health {
     /// Nothing is found yet. What costs more is looked for once per `full_reading`.
     pub fn new(full_reading: Duration) -> Self {
         Health {
-            nftables: Nftables::default(),
+            nftables: NftablesState::default(),
             ports: None,
             bridge_filtering: BridgeFiltering::default(),
             carried: CarriedFrames::new(full_reading),
@@ -129,7 +129,7 @@ impl Health {
     fn collect(&mut self, backend: &mut Backend, inspects: bool) -> Evidence {
         self.nftables.refresh();
         let [v4, v6] = self.bridge_filtering.read();
-        let ports = self.ports.take().map_or_else(Ports::open, Ok).and_then(|mut ports| {
+        let ports = self.ports.take().map_or_else(BridgePorts::open, Ok).and_then(|mut ports| {
             let current = ports.current()?;
             Ok((ports, current))
         });

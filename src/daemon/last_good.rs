@@ -19,7 +19,7 @@ const LARGEST: u64 = 256 << 20;
 
 /// The content of the file.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredTree {
     node: String,
     tree: Arc<Tree>,
 }
@@ -52,7 +52,7 @@ impl LastGood {
     /// When the file cannot be written; the old one is then unchanged.
     pub fn keep(&mut self, tree: &Arc<Tree>) -> Result<()> {
         if self.kept.as_ref() != Some(tree) {
-            let kept = Kept { node: self.node.clone(), tree: tree.clone() };
+            let kept = StoredTree { node: self.node.clone(), tree: tree.clone() };
             let body = postcard::to_stdvec(&kept).context("cannot encode the configuration")?;
             let sum = Sha1::digest(&body).into();
             let file = [FORMAT, hexadecimal(&sum).as_bytes(), b"\n", &body].concat();
@@ -73,7 +73,7 @@ impl LastGood {
         let (told, body) = rest.split_at_checked(41).context("it is truncated")?;
         let sum: [u8; 20] = Sha1::digest(body).into();
         ensure!(told == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
-        let Kept { node, tree } = postcard::from_bytes(body).context("it cannot be decoded")?;
+        let StoredTree { node, tree } = postcard::from_bytes(body).context("it cannot be decoded")?;
         if node != self.node {
             bail!("it is of the node '{}'", node.escape_debug());
         }

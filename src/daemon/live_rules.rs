@@ -3,7 +3,7 @@
 use super::Setup;
 use super::hand_over::{Enforcement, HandOver};
 use super::mode::Mode;
-use super::problems::{Log, Message, Problems, Topic};
+use super::problems::{Message, Problems, SystemLog, Topic};
 use crate::backend::{Backend, Compiled, Outcome};
 use crate::health::Enforcer;
 use crate::model::BackendKind;
@@ -73,7 +73,7 @@ impl LiveRules {
     }
 
     /// Makes the compiled rules live, or removes them.
-    pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &Log) -> Update {
+    pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
         let mut errors: Vec<Message> = Vec::new();
         if mode != Mode::On {
             errors.extend(self.set_flag(mode));
@@ -150,7 +150,13 @@ impl LiveRules {
     }
 
     /// Applies the kernel settings, unless they are those of the other backend.
-    fn update_settings(&mut self, settings: Settings, enforced: Option<Enforced>, problems: &mut Problems, log: &Log) {
+    fn update_settings(
+        &mut self,
+        settings: Settings,
+        enforced: Option<Enforced>,
+        problems: &mut Problems,
+        log: &SystemLog,
+    ) {
         let errors = enforced.map(|enforced| self.apply_settings(settings, enforced, log));
         if errors.is_none() {
             self.settings = None;
@@ -160,14 +166,14 @@ impl LiveRules {
     }
 
     /// Applies the kernel settings again. The next update reports errors.
-    pub fn restore_settings(&mut self, log: &Log) {
+    pub fn restore_settings(&mut self, log: &SystemLog) {
         if let Some((settings, enforced)) = self.settings {
             self.apply_settings(settings, enforced, log);
         }
     }
 
     /// Applies the kernel settings; returns the errors. What another program has changed since the last time is logged.
-    fn apply_settings(&mut self, settings: Settings, enforced: Enforced, log: &Log) -> Vec<String> {
+    fn apply_settings(&mut self, settings: Settings, enforced: Enforced, log: &SystemLog) -> Vec<String> {
         let Applied { changed, errors } = settings.apply(&self.root, enforced);
         if self.settings.replace((settings, enforced)) == Some((settings, enforced)) {
             for text in changed {
@@ -187,7 +193,7 @@ impl LiveRules {
         }
     }
 
-    fn clear(&mut self, log: &Log) -> Outcome {
+    fn clear(&mut self, log: &SystemLog) -> Outcome {
         let outcome = self.backend.remove();
         if outcome.changed {
             log.write(Severity::Info, "clear PVE-generated firewall rules");

@@ -31,7 +31,7 @@ use control::{Order, Orders};
 use instance::Instance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use problems::Log;
+use problems::SystemLog;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     std::env::set_current_dir("/").context("cannot change to /")?;
     // before starting threads, which inherit it
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP])?;
-    let log = Log::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
+    let log = SystemLog::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
     let pid_file = instance.pid_file();
     let problems = pid_file.as_ref().err().map(|error| format!("{error:#}"));
     for problem in problems.iter().chain(&instance.without_lock) {
@@ -104,7 +104,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
 struct Supervisor {
     setup: Setup,
     signals: Signals,
-    log: Log,
+    log: SystemLog,
     /// Signalled by the updater when its state changes.
     waker: Arc<Waker>,
     /// How to end, by the signals that were received. Never reset.

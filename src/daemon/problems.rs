@@ -16,7 +16,7 @@ const WAITING: usize = 1000;
 /// The system log, shared by the threads of the daemon. A separate thread writes, so that a hanging log daemon blocks none
 /// of them; if its queue is full, messages are dropped.
 #[derive(Clone)]
-pub struct Log {
+pub struct SystemLog {
     queue: SyncSender<Item>,
     least: Severity,
 }
@@ -27,7 +27,7 @@ enum Item {
     Flushed(Sender<()>),
 }
 
-impl Log {
+impl SystemLog {
     /// A log under the name of a program, of messages that are at least so severe; with `debug` on stderr too.
     #[must_use]
     pub fn new(root: &Root, program: &'static str, least: Severity, debug: bool) -> Self {
@@ -44,7 +44,7 @@ impl Log {
         };
         // if the thread cannot be started, the firewall works without a log
         let _ = thread::Builder::new().name("log".into()).spawn(write);
-        Log { queue: sender, least }
+        SystemLog { queue: sender, least }
     }
 
     /// Queues one message.
@@ -118,7 +118,7 @@ pub struct Problems(BTreeMap<Topic, Vec<Message>>);
 
 impl Problems {
     /// Replaces the messages of a topic, and logs new and resolved ones.
-    pub fn set(&mut self, topic: Topic, now: Vec<Message>, log: &Log) {
+    pub fn set(&mut self, topic: Topic, now: Vec<Message>, log: &SystemLog) {
         let before = self.0.insert(topic, now).unwrap_or_default();
         let now = &self.0[&topic];
         let (old, new): (BTreeSet<&Message>, BTreeSet<&Message>) = (before.iter().collect(), now.iter().collect());
@@ -179,7 +179,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
+        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let mut problems = Problems::default();
         let messages = |texts: &[&str]| -> Vec<Message> {
             texts.iter().map(|text| Message { text: (*text).to_string(), warning: false }).collect()
@@ -203,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
+        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         for number in 0..5 * WAITING {
             log.write(Severity::Info, &number.to_string());
         }
@@ -216,7 +216,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = Log::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
+        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let messages = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
         Problems::default().set(Topic::Configuration, messages, &log);
         let logged = received(&socket, MOST + 1);

@@ -1,9 +1,9 @@
 //! Trials in the daemon: the files of a trial are applied in place of those in the tree until it ends.
-use super::problems::{Log, Message};
+use super::problems::{Message, SystemLog};
 use crate::inputs::Tree;
 use crate::system::root::Root;
 use crate::system::syslog::Severity;
-use crate::trial::{Clock, Confirmation, End, Standing, Trial, TrialStore, Watch};
+use crate::trial::{Clock, Confirmation, Trial, TrialEnd, TrialState, TrialStore, Watch};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Trials {
 
     /// The tree to apply, with the files of a trial in place of its own. A tree that is not `certain` is an older one, and
     /// does not show the state of the files.
-    pub fn enforced(&mut self, tree: &Arc<Tree>, certain: bool, log: &Log) -> Arc<Tree> {
+    pub fn enforced(&mut self, tree: &Arc<Tree>, certain: bool, log: &SystemLog) -> Arc<Tree> {
         if self.watch.is_none() {
             // without a watch a trial is detected in the next cycle
             self.watch = self.store.watch().ok();
@@ -74,7 +74,7 @@ impl Trials {
         }
     }
 
-    fn look(&mut self, tree: &Tree, certain: bool, log: &Log) -> anyhow::Result<()> {
+    fn look(&mut self, tree: &Tree, certain: bool, log: &SystemLog) -> anyhow::Result<()> {
         let (trial, confirmation) = match (self.store.load()?, self.current.clone()) {
             // it has ended but could not be removed
             (Some(trial), _) if self.ended.as_ref() == Some(&trial) => return self.remove(&trial),
@@ -85,15 +85,17 @@ impl Trials {
             }
             (None, Some(trial)) => match self.store.ended(&trial) {
                 // the other daemon has accepted the files, which are not in this tree yet
-                Some(End::Confirmed) => (trial, Confirmation::Done),
-                end => return self.over(trial, end.unwrap_or(End::Reverted), log),
+                Some(TrialEnd::Confirmed) => (trial, Confirmation::Done),
+                end => return self.over(trial, end.unwrap_or(TrialEnd::Reverted), log),
             },
         };
         let clock = TrialStore::clock()?;
         match trial.standing(tree, &clock, || confirmation) {
-            Standing::Over(End::Changed(_) | End::Confirmed) if !certain => self.take_up(trial, &clock, log),
-            Standing::Runs => self.take_up(trial, &clock, log),
-            Standing::Over(end) => return self.over(trial, end, log),
+            TrialState::Over(TrialEnd::Changed(_) | TrialEnd::Confirmed) if !certain => {
+                self.take_up(trial, &clock, log)
+            }
+            TrialState::Runs => self.take_up(trial, &clock, log),
+            TrialState::Over(end) => return self.over(trial, end, log),
         }
         Ok(())
     }
@@ -104,7 +106,7 @@ impl Trials {
         Ok(())
     }
 
-    fn take_up(&mut self, trial: Trial, clock: &Clock, log: &Log) {
+    fn take_up(&mut self, trial: Trial, clock: &Clock, log: &SystemLog) {
         let left = Duration::from_nanos(trial.left(clock));
         let open = left.is_zero() || trial.is_settling(clock);
         self.due = Some(Instant::now() + if open { AGAIN } else { left });
@@ -115,8 +117,8 @@ impl Trials {
         }
     }
 
-    fn over(&mut self, trial: Trial, end: End, log: &Log) -> anyhow::Result<()> {
-        let severity = if matches!(end, End::Changed(_)) { Severity::Warning } else { Severity::Notice };
+    fn over(&mut self, trial: Trial, end: TrialEnd, log: &SystemLog) -> anyhow::Result<()> {
+        let severity = if matches!(end, TrialEnd::Changed(_)) { Severity::Warning } else { Severity::Notice };
         log.write(severity, &format!("trial of {}: {end}", trial.names()));
         self.store.record(&trial, &end);
         (self.current, self.ended) = (None, Some(trial.clone()));

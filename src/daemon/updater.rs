@@ -6,7 +6,7 @@ use super::health::Health;
 use super::last_good::LastGood;
 use super::live_rules::{LiveRules, RETRY, Update};
 use super::mode::Mode;
-use super::problems::{Log, Message, Problems, Topic};
+use super::problems::{Message, Problems, SystemLog, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
 use super::trials::Trials;
@@ -42,7 +42,7 @@ pub enum Exit {
 pub struct Updater {
     setup: Setup,
     orders: Arc<Orders>,
-    log: Log,
+    log: SystemLog,
     reader: Reader,
     facts: FactsSource,
     rules: LiveRules,
@@ -64,7 +64,7 @@ pub struct Updater {
 
 impl Updater {
     /// An updater with empty caches. `inherited`: workers from before this process re-executed itself.
-    pub fn new(setup: Setup, orders: Arc<Orders>, log: Log, inherited: Vec<Stuck>) -> Self {
+    pub fn new(setup: Setup, orders: Arc<Orders>, log: SystemLog, inherited: Vec<Stuck>) -> Self {
         let waker = Some(orders.waker().clone());
         let program = this_program().to_path_buf();
         let config = ReaderConfig { full_reading: setup.full_reading, ..ReaderConfig::DAEMON };

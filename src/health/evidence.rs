@@ -54,7 +54,7 @@ pub enum TableKind {
 
 /// A table with the rules of other programs, or why it cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tables {
+pub struct ForeignTable {
     /// Its name for messages, such as `iptables filter`.
     pub name: String,
     /// Which it is.
@@ -117,7 +117,7 @@ pub struct Carried {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The tables of the iptables tools.
-    pub tables: Vec<Tables>,
+    pub tables: Vec<ForeignTable>,
     /// The families whose live PVEFW-FORWARD does not jump to the guests' chains.
     pub cut_off: Vec<Family>,
     /// The tools in a variant that is not in use and holds chains of ours.

@@ -1,5 +1,5 @@
 //! From evidence to findings.
-use super::evidence::{Enforcer, Evidence, Scope, TableKind, Tables};
+use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use super::opening::{Opening, is_established_only, matches_names, openings};
 use super::{Finding, MOST, nat};
@@ -91,7 +91,7 @@ fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>)
 }
 
 /// The rules of other programs in the chains that our entry chains hang on.
-fn of_filters(table: &Tables, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
+fn of_filters(table: &ForeignTable, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
     let decides = |chain: &str| match (table.kind, chain) {
         (TableKind::Filter(_), "INPUT" | "OUTPUT") => scope.host,
         (TableKind::Filter(_) | TableKind::Bridge, "FORWARD") => !scope.devices.is_empty(),
@@ -204,19 +204,23 @@ mod tests {
         }
     }
 
-    fn filter(rules: &str) -> Tables {
+    fn filter(rules: &str) -> ForeignTable {
         let rules = rules.replace('|', "\n-A ");
         let text = format!(
             "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n:X - [0:0]\n{rules}\nCOMMIT\n"
         );
         let read = read_table(&text, TableName::Filter).unwrap();
-        Tables { name: "iptables filter".into(), kind: TableKind::Filter(Family::V4), rules: Ok(Arc::new(read.others)) }
+        ForeignTable {
+            name: "iptables filter".into(),
+            kind: TableKind::Filter(Family::V4),
+            rules: Ok(Arc::new(read.others)),
+        }
     }
 
-    fn nat(rules: &str) -> Tables {
+    fn nat(rules: &str) -> ForeignTable {
         let text = format!("*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n{rules}\nCOMMIT\n");
         let rules = read_nat(&text).map(Arc::new).map_err(|error| error.to_string().into());
-        Tables { name: "iptables-legacy nat".into(), kind: TableKind::Nat(Family::V4), rules }
+        ForeignTable { name: "iptables-legacy nat".into(), kind: TableKind::Nat(Family::V4), rules }
     }
 
     fn kinds(evidence: &Evidence, scope: &Scope) -> Vec<&'static str> {

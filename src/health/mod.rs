@@ -11,7 +11,7 @@ mod opening;
 mod standing;
 
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
-pub use evidence::{Carried, Enforcer, Evidence, NatSource, NftChain, NftNat, Scope, TableKind, Tables};
+pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
 pub use judge::judge;
 pub use nftables::NftFinding;

@@ -1,5 +1,5 @@
 //! Findings about address translation by other programs.
-use super::evidence::{Evidence, NatSource, NftNat, Scope, TableKind, Tables};
+use super::evidence::{Evidence, ForeignTable, NatSource, NftNat, Scope, TableKind};
 use super::foreign::{Foreign, ForeignRule};
 use super::{Finding, Guests};
 use crate::model::Family;
@@ -11,7 +11,7 @@ const SOURCE_NAT: [&str; 3] = ["MASQUERADE", "SNAT", "NETMAP"];
 
 /// The findings about the rules of a table `nat`.
 pub(super) fn of_table(
-    table: &Tables,
+    table: &ForeignTable,
     rules: &Foreign,
     family: Family,
     evidence: &Evidence,

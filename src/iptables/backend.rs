@@ -6,7 +6,7 @@ use super::names;
 use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration, GuestFiles};
-use crate::health::{Carried, Evidence, NftChain, Scope, TableKind, Tables};
+use crate::health::{Carried, Evidence, ForeignTable, NftChain, Scope, TableKind};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
@@ -128,8 +128,8 @@ impl Iptables {
             |family: Family| chains.iter().any(|chain| chain.table.0 == family.nft() && chain.table.1 == "nat");
         let nat = self.firewall.nat_tables(in_nft);
         let live = self.firewall.last_read();
-        let mut tables: Vec<Tables> = Vec::new();
-        let mut add = |name: String, kind, rules| tables.push(Tables { name, kind, rules });
+        let mut tables: Vec<ForeignTable> = Vec::new();
+        let mut add = |name: String, kind, rules| tables.push(ForeignTable { name, kind, rules });
         for family in Family::ALL {
             for (table, kind) in
                 [(TableName::Filter, TableKind::Filter(family)), (TableName::Raw, TableKind::Raw(family))]

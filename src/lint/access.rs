@@ -19,18 +19,18 @@ const ANYWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr
 const USUAL: &str = "vmbr0";
 
 /// The rules of the backend that the node uses.
-pub enum Enforced<'a> {
+pub enum RulesInUse<'a> {
     /// Those of iptables.
     Iptables(&'a crate::iptables::ruleset::Ruleset),
     /// Those of nftables.
     Nftables(&'a crate::nftables::ruleset::Ruleset),
 }
 
-impl Enforced<'_> {
+impl RulesInUse<'_> {
     fn decide(&self, sent: &Sent<'_>) -> Decided {
         match self {
-            Enforced::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
-            Enforced::Nftables(ruleset) => crate::nftables::simulate::decide(ruleset, sent),
+            RulesInUse::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
+            RulesInUse::Nftables(ruleset) => crate::nftables::simulate::decide(ruleset, sent),
         }
     }
 }
@@ -39,7 +39,7 @@ impl Enforced<'_> {
 pub fn access(
     files: &Files<'_>,
     compiled: &Compiled,
-    enforced: &Enforced<'_>,
+    enforced: &RulesInUse<'_>,
     facts: &Facts,
     reports: &mut Vec<Report>,
 ) {
@@ -148,7 +148,7 @@ fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
 
 /// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
 fn reach(
-    enforced: &Enforced<'_>,
+    enforced: &RulesInUse<'_>,
     node: Option<IpAddr>,
     source: IpAddr,
     interface: &str,

@@ -9,7 +9,7 @@ use crate::model::{Interface, Report};
 use std::sync::Arc;
 
 /// What the names of interfaces are compared with.
-struct Node<'a> {
+struct NodeInterfaces<'a> {
     facts: &'a Facts,
     /// The interfaces of the node; none if they are not known.
     interfaces: &'a Interfaces,
@@ -21,7 +21,7 @@ struct Node<'a> {
 pub fn interfaces(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Interfaces, reports: &mut Vec<Report>) {
     let none = Interfaces::default();
     let known = if is_of_node(files, compiled, facts, all) { all } else { &none };
-    let node = Node { facts, interfaces: known, others: files.other_nodes };
+    let node = NodeInterfaces { facts, interfaces: known, others: files.other_nodes };
     for (file, rules) in [(&files.host.file, &files.host.rules), (&files.cluster.file, &files.cluster.rules)] {
         let of_all = Arc::ptr_eq(file, &files.cluster.file) && node.others;
         for Rule { line, place: _, iface, action: _ } in rules {
@@ -44,7 +44,7 @@ fn is_of_node(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Inter
 
 const LOOPBACK: &str = "lo";
 
-impl Node<'_> {
+impl NodeInterfaces<'_> {
     /// Why no packet matches a rule with this interface.
     fn fault(&self, name: &str, of_all_nodes: bool) -> Option<String> {
         let real = self.facts.altnames.get(name).map_or(name, String::as_str);

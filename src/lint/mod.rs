@@ -24,7 +24,7 @@ use crate::iptables::compile::Compiler;
 use files::{Files, GuestFile, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use suggest::{FaultyAliases, Scope, Vocabulary};
+use suggest::{FaultyAliases, NameScope, Vocabulary};
 
 /// A report with suggestions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,8 +86,8 @@ impl Checker {
         interfaces::interfaces(&files, &compiled, facts, &self.interfaces, &mut reports);
         let tables = compiled.nftables.then(|| self.tables.compile(&configuration, facts));
         let enforced = match &tables {
-            Some(tables) => access::Enforced::Nftables(tables),
-            None => access::Enforced::Iptables(&compiled.ruleset),
+            Some(tables) => access::RulesInUse::Nftables(tables),
+            None => access::RulesInUse::Iptables(&compiled.ruleset),
         };
         access::access(&files, &compiled, &enforced, facts, &mut reports);
         reports.sort();
@@ -122,12 +122,12 @@ impl<'a> Vocabularies<'a> {
     fn of(&self, file: &str) -> Vocabulary<'a> {
         let Vocabularies { files, configuration, faulty } = *self;
         let (own, others): (Vec<_>, Vec<_>) = files.guests.iter().partition(|one| *one.guest.file == *file);
-        let scope = |one: &&'a GuestFile<'a>| Scope {
+        let scope = |one: &&'a GuestFile<'a>| NameScope {
             prefix: "guest/",
             file: &one.guest.file,
             definitions: &one.guest.definitions,
         };
-        let cluster = Scope { prefix: "dc/", file: &files.cluster.file, definitions: &files.cluster.definitions };
+        let cluster = NameScope { prefix: "dc/", file: &files.cluster.file, definitions: &files.cluster.definitions };
         let links = own.iter().filter_map(|one| one.conf.as_ref()).flat_map(|conf| &conf.links);
         Vocabulary {
             databases: &configuration.databases,

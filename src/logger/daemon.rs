@@ -4,7 +4,7 @@ use super::dropped::DroppedEntries;
 use super::host::LocalHost;
 use super::sink::Sink;
 use crate::nflog::conntrack::Event;
-use crate::nflog::lines::Lines;
+use crate::nflog::lines::LogLines;
 use crate::nflog::message::LoggedPacket;
 use crate::nflog::netlink::messages;
 use crate::paths::{LOG, LOG_CONNTRACK, LOGGER_LOCK, LOGGER_PID};
@@ -49,8 +49,8 @@ pub(super) struct Daemon {
     signals: Signals,
     nflog: Nflog,
     conntrack: Option<ConntrackEvents>,
-    lines: Lines<LocalHost>,
-    /// Lines that have not been written yet.
+    lines: LogLines<LocalHost>,
+    /// LogLines that have not been written yet.
     pending: String,
     sink: Sink,
     dropped: DroppedEntries,
@@ -78,7 +78,7 @@ impl Daemon {
             signals,
             nflog: Nflog::bind(GROUP)?,
             conntrack: None,
-            lines: Lines::new(LocalHost(LinkNames::open()?)),
+            lines: LogLines::new(LocalHost(LinkNames::open()?)),
             pending: String::with_capacity(2 * WRITE_SIZE),
             sink,
             dropped: DroppedEntries::default(),

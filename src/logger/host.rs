@@ -1,5 +1,5 @@
 //! Interface names and clock of this machine.
-use crate::nflog::lines::Host;
+use crate::nflog::lines::LogContext;
 use crate::nflog::time::LocalTime;
 use crate::system::clock;
 use crate::system::netlink::LinkNames;
@@ -8,7 +8,7 @@ use crate::system::netlink::LinkNames;
 #[derive(Debug)]
 pub(super) struct LocalHost(pub LinkNames);
 
-impl Host for LocalHost {
+impl LogContext for LocalHost {
     fn interface(&mut self, index: u32) -> Option<&str> {
         self.0.name(index)
     }

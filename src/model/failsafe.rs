@@ -8,7 +8,7 @@ const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("dccp", 33), ("sct
 
 /// Ports of the node that are always open, for everybody or for a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct OpenPorts {
     /// The protocol's name.
     pub protocol: &'static str,
     /// The protocol's number.
@@ -21,9 +21,9 @@ pub struct Opening {
 
 /// All that are open, in the order in which they are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failsafe(pub Vec<Opening>);
+pub struct Failsafe(pub Vec<OpenPorts>);
 
-impl FromStr for Opening {
+impl FromStr for OpenPorts {
     type Err = String;
 
     /// Reads `PROTO/PORT[@NETWORK]`, such as `tcp/22@10.0.0.0/8`; the port may be a range, `5900:5999`.
@@ -41,11 +41,11 @@ impl FromStr for Opening {
             let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
             net.map(|net| net.trunc()).ok_or_else(|| format!("'{text}' is not an address or a network"))
         };
-        Ok(Opening { protocol, number, ports, network: network.map(net).transpose()? })
+        Ok(OpenPorts { protocol, number, ports, network: network.map(net).transpose()? })
     }
 }
 
-impl fmt::Display for Opening {
+impl fmt::Display for OpenPorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last) = self.ports;
         write!(f, "{}/{first}", self.protocol)?;

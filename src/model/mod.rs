@@ -29,7 +29,7 @@ pub use ct_state::CtState;
 pub use daemon_options::DaemonOptions;
 pub use direction::Direction;
 pub use encapsulation::Encapsulation;
-pub use failsafe::{Failsafe, Opening};
+pub use failsafe::{Failsafe, OpenPorts};
 pub use family::{Family, PerFamily};
 pub use handled::Handled;
 pub use icmp::IcmpType;

@@ -8,7 +8,7 @@ use super::text::printable;
 use super::time::LocalTime;
 
 /// Values of a log line that are not in the packet: interface names and times.
-pub trait Host {
+pub trait LogContext {
     /// The name of the interface with this index, free of control characters.
     fn interface(&mut self, index: u32) -> Option<&str>;
     /// Seconds since the epoch.
@@ -19,16 +19,16 @@ pub trait Host {
 
 /// Formats log lines. Each ends in `\n` and contains no other line break.
 #[derive(Debug)]
-pub struct Lines<H> {
+pub struct LogLines<H> {
     host: H,
     /// The last second that was formatted, and its text: one second has many packets.
     stamp: (i64, String),
 }
 
-impl<H: Host> Lines<H> {
+impl<H: LogContext> LogLines<H> {
     /// Lines with the interface names and the clock of this host.
     pub fn new(host: H) -> Self {
-        Lines { host, stamp: (i64::MIN, String::new()) }
+        LogLines { host, stamp: (i64::MIN, String::new()) }
     }
 
     /// The host passed to [`new`](Self::new).

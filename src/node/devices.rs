@@ -1,5 +1,5 @@
 //! The network devices in guests' `.conf` files.
-use super::guests::Listed;
+use super::guests::ListedGuest;
 use crate::model::guest::{GuestDevice, GuestKind, parse_net_index};
 use crate::model::{Interface, MacAddr, Report, Spelled, is_plain};
 use ipnet::IpNet;
@@ -26,7 +26,7 @@ pub struct Device {
 ///
 /// Only the part before the first `[section]` is used, and the last line of each key. An invalid `netN` is reported and
 /// affects only that device.
-pub fn devices(conf: &[u8], guest: &Listed, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
+pub fn devices(conf: &[u8], guest: &ListedGuest, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
     odd_lines(&text, |number, fault| reports.push(Report::line(file, number, fault)));
     let mut devices = Vec::new();
@@ -57,7 +57,7 @@ pub struct Link {
 
 /// The attachments of all devices in a guest's configuration, by number. Invalid ones are omitted; [`devices`] reports them.
 #[must_use]
-pub fn links(conf: &[u8], guest: &Listed) -> Vec<Link> {
+pub fn links(conf: &[u8], guest: &ListedGuest) -> Vec<Link> {
     let text = String::from_utf8_lossy(conf);
     let ipconfigs: BTreeMap<&str, &str> = running(&text)
         .filter_map(|(_, line)| line.split_once(':'))
@@ -150,7 +150,12 @@ const MODELS: [&str; 14] = [
 ];
 
 /// A device, or `None` if it is not firewalled.
-fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)) -> Result<Option<Device>, String> {
+fn device(
+    netid: &str,
+    value: &str,
+    guest: &ListedGuest,
+    warn: &mut dyn FnMut(String),
+) -> Result<Option<Device>, String> {
     let parts = parts(value);
     if !is_firewalled(&parts) {
         let off = |value: &&str| ["0", "off", "no", "false"].iter().any(|word| value.eq_ignore_ascii_case(word));
@@ -178,7 +183,7 @@ fn device(netid: &str, value: &str, guest: &Listed, warn: &mut dyn FnMut(String)
             Some(mac.ok_or_else(|| format!("'{}' is not a MAC address", text.escape_default()))?)
         }
     };
-    let Listed { kind, vmid, .. } = *guest;
+    let ListedGuest { kind, vmid, .. } = *guest;
     let index = net_number(netid).ok_or("its number is not 0 to 255")?;
     let name = GuestDevice { kind, vmid, index }.to_string();
     let name = Interface::new(&name).ok_or_else(|| format!("the device name {name} is longer than 15 characters"))?;
@@ -224,7 +229,7 @@ mod tests {
 
     fn parse(kind: GuestKind, conf: &str) -> (Vec<Device>, Vec<String>) {
         let mut reports = Vec::new();
-        let devices = devices(conf.as_bytes(), &Listed::new(kind, 100), &"f".into(), &mut reports);
+        let devices = devices(conf.as_bytes(), &ListedGuest::new(kind, 100), &"f".into(), &mut reports);
         (devices, reports.iter().map(ToString::to_string).collect())
     }
 
@@ -282,7 +287,7 @@ mod tests {
     #[test]
     fn links_include_all_devices() {
         let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
-        let links = links(conf.as_bytes(), &Listed::new(GuestKind::Vm, 100));
+        let links = links(conf.as_bytes(), &ListedGuest::new(GuestKind::Vm, 100));
         let told: Vec<_> =
             links.iter().map(|link| (link.device.to_string(), link.bridge.as_deref(), link.firewalled)).collect();
         assert_eq!(
@@ -298,7 +303,7 @@ mod tests {
     #[test]
     fn links_have_the_addresses_that_the_configuration_gives_them() {
         let told = |kind, conf: &str| {
-            let links = links(conf.as_bytes(), &Listed::new(kind, 100));
+            let links = links(conf.as_bytes(), &ListedGuest::new(kind, 100));
             let text = |link: &Link| format!("{:?} {:?}", link.mac.map(|mac| mac.0[5]), link.addresses);
             links.iter().map(text).collect::<Vec<_>>()
         };

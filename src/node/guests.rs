@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 
 /// A guest of the node, in the order of rules: VMs before containers, then by VMID as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listed {
+pub struct ListedGuest {
     /// The kind.
     pub kind: GuestKind,
     vmid_text: String,
@@ -21,9 +21,9 @@ pub struct Listed {
     pub vmid: u32,
 }
 
-impl Listed {
+impl ListedGuest {
     pub(super) fn new(kind: GuestKind, vmid: u32) -> Self {
-        Listed { kind, vmid_text: vmid.to_string(), vmid }
+        ListedGuest { kind, vmid_text: vmid.to_string(), vmid }
     }
 
     /// The guest's configuration file, relative to the tree.
@@ -54,21 +54,21 @@ impl Listed {
 
 /// The guests of a node, and the invalid entries of `.vmlist`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct GuestList {
     /// The guests, in the order of rules.
-    pub guests: Vec<Listed>,
+    pub guests: Vec<ListedGuest>,
     /// The invalid entries: the VMID as it is written, and what is wrong.
     invalid: Vec<(String, String)>,
 }
 
-impl Listing {
+impl GuestList {
     /// The guests by `.vmlist`, or without one by their files, given as paths below the tree's root. A guest whose entry is
     /// invalid, or that another node has, is this node's if its file is: the latter is arriving by migration.
     #[must_use]
     pub fn of<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Self {
-        let mut listing = Listing::default();
+        let mut listing = GuestList::default();
         let own_files: HashMap<&str, GuestKind> = paths.filter_map(|path| own_file(path, node)).collect();
-        let by_file = |id: &str| Some(Listed::new(*own_files.get(id)?, parse_vmid(id)?));
+        let by_file = |id: &str| Some(ListedGuest::new(*own_files.get(id)?, parse_vmid(id)?));
         let Some(vmlist) = vmlist else {
             listing.guests.extend(own_files.keys().filter_map(|id| by_file(id)));
             return listing.sorted();
@@ -89,7 +89,7 @@ impl Listing {
         listing.sorted()
     }
 
-    fn add_invalid(&mut self, id: &str, reason: &str, guest: Option<Listed>) {
+    fn add_invalid(&mut self, id: &str, reason: &str, guest: Option<ListedGuest>) {
         let text = match &guest {
             Some(guest) => format!("is taken for a {} by its file: {reason}", guest.kind_name()),
             None => format!("is ignored: {reason}"),
@@ -147,8 +147,8 @@ pub fn lists_all(vmlist: &[u8], others: &[u8]) -> bool {
 
 /// The guests of a node: by `.vmlist`, or without one by their files, given as paths below the tree's root.
 #[must_use]
-pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<Listed> {
-    Listing::of(vmlist, node, paths).guests
+pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<ListedGuest> {
+    GuestList::of(vmlist, node, paths).guests
 }
 
 /// Checks that `.vmlist` is a complete list of the cluster's guests. pmxcfs always writes `version`, and omits `ids` if the
@@ -247,7 +247,7 @@ fn entries(vmlist: &[u8], add: &mut impl FnMut(&str, Option<&str>, Option<&str>)
 }
 
 /// The guest of an entry, or the error; `None` if it belongs to another node.
-fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Result<Listed, &'static str>> {
+fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Result<ListedGuest, &'static str>> {
     let guest = |of: Option<&str>| {
         of.ok_or("it has no node")?;
         let kind = match kind {
@@ -255,7 +255,7 @@ fn own(node: &str, id: &str, of: Option<&str>, kind: Option<&str>) -> Option<Res
             Some("lxc") => GuestKind::Container,
             _ => return Err("its type is neither qemu nor lxc"),
         };
-        parse_vmid(id).map(|vmid| Listed::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
+        parse_vmid(id).map(|vmid| ListedGuest::new(kind, vmid)).ok_or("a VMID is a number of up to nine digits")
     };
     of.is_none_or(|of| of == node).then(|| guest(of))
 }
@@ -276,7 +276,7 @@ mod tests {
     fn guests_are_read_from_the_list_or_the_files() {
         let list = br#"{"ids":{"101":{"node":"n1","type":"lxc"},"1000":{"node":"n1","type":"qemu"},
             "100":{"node":"n1","type":"qemu"},"102":{"node":"n2","type":"qemu"},"0x":{"node":"n1","type":"qemu"}}}"#;
-        let vmids = |guests: Vec<Listed>| guests.iter().map(|guest| guest.vmid).collect::<Vec<_>>();
+        let vmids = |guests: Vec<ListedGuest>| guests.iter().map(|guest| guest.vmid).collect::<Vec<_>>();
         assert_eq!(vmids(listed(Some(list), "n1", [].into_iter())), [100, 1000, 101]);
         let paths = [
             "nodes/n1/lxc/9.conf",
@@ -309,7 +309,7 @@ mod tests {
         let list = br#"{"ids":{"100":{"node":"n1","type":"qemu"},"x":{"node":"n1","type":"qemu"},"7":{"type":"lxc"},
             "8":{"node":"n1","type":"jail"},"9":5,"y":{"node":"n2"},"100":{"node":"n2","type":"qemu"}}}"#;
         let paths = ["nodes/n1/lxc/8.conf", "nodes/n1/qemu-server/9.conf"];
-        let listing = Listing::of(Some(list), "n1", paths.into_iter());
+        let listing = GuestList::of(Some(list), "n1", paths.into_iter());
         let texts: Vec<_> = listing.invalid.iter().map(|(id, text)| format!("{id} {text}")).collect();
         assert_eq!(
             texts,

@@ -11,7 +11,7 @@ pub mod routes;
 
 pub use corosync::Corosync;
 pub use devices::{Device, Link, devices, links};
-pub use guests::{Listed, Listing, check_vmlist, conf_files_elsewhere, listed, lists_all, vmids};
+pub use guests::{GuestList, ListedGuest, check_vmlist, conf_files_elsewhere, listed, lists_all, vmids};
 pub use localnet::{broadcasts, detect};
 pub use members::has_others;
 pub use network::{CorosyncLinks, CorosyncPeer, Localnet, Network, UnresolvedLink, names_to_resolve};

@@ -37,7 +37,7 @@ pub(super) enum EntryKind {
     Unlisted,
     /// A regular file.
     File,
-    /// Listed, of another or unknown type.
+    /// ListedGuest, of another or unknown type.
     Other,
 }
 

@@ -7,5 +7,5 @@
 mod model;
 mod store;
 
-pub use model::{Candidate, Clock, Confirmation, Digest, End, Standing, Trial};
+pub use model::{Candidate, Clock, Confirmation, Digest, Trial, TrialEnd, TrialState};
 pub use store::{TrialStore, Watch};

@@ -74,16 +74,16 @@ pub enum Confirmation {
 
 /// Whether a trial is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TrialState {
     /// Its files are applied.
     Runs,
     /// It has ended; only the tree is applied.
-    Over(End),
+    Over(TrialEnd),
 }
 
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
+pub enum TrialEnd {
     /// The tree contains its files.
     Confirmed,
     /// It was not confirmed in time.
@@ -99,9 +99,9 @@ pub enum End {
 impl Trial {
     /// Whether it is running with this tree at this time. `confirmation` is called only if needed.
     #[must_use]
-    pub fn standing(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> Standing {
+    pub fn standing(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> TrialState {
         if self.boot != clock.boot {
-            return Standing::Over(End::Rebooted);
+            return TrialState::Over(TrialEnd::Rebooted);
         }
         let mut written = 0;
         for file in &self.files {
@@ -109,21 +109,25 @@ impl Trial {
                 State::Written => written += 1,
                 State::Untouched => {}
                 State::Changed if self.is_settling(clock) => {}
-                State::Changed => return Standing::Over(End::Changed(file.path.clone())),
+                State::Changed => return TrialState::Over(TrialEnd::Changed(file.path.clone())),
             }
         }
         if written == self.files.len() {
-            return Standing::Over(End::Confirmed);
+            return TrialState::Over(TrialEnd::Confirmed);
         }
         if clock.now < self.deadline {
-            return Standing::Runs;
+            return TrialState::Runs;
         }
         let longer = match confirmation() {
             Confirmation::None => 0,
             Confirmation::UnderWay => CONFIRMING,
             Confirmation::Done => CONFIRMED,
         };
-        if clock.now < self.deadline.saturating_add(longer) { Standing::Runs } else { Standing::Over(End::Expired) }
+        if clock.now < self.deadline.saturating_add(longer) {
+            TrialState::Runs
+        } else {
+            TrialState::Over(TrialEnd::Expired)
+        }
     }
 
     /// Whether it has just started, so that the accepted tree may not contain the replaced files yet.
@@ -187,14 +191,14 @@ impl Candidate {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for TrialEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Confirmed => f.write_str("confirmed"),
-            End::Expired => f.write_str("reverted: it was not confirmed in time"),
-            End::Rebooted => f.write_str("reverted: the node was rebooted"),
-            End::Changed(path) => write!(f, "reverted: {path} was changed meanwhile"),
-            End::Reverted => f.write_str("reverted"),
+            TrialEnd::Confirmed => f.write_str("confirmed"),
+            TrialEnd::Expired => f.write_str("reverted: it was not confirmed in time"),
+            TrialEnd::Rebooted => f.write_str("reverted: the node was rebooted"),
+            TrialEnd::Changed(path) => write!(f, "reverted: {path} was changed meanwhile"),
+            TrialEnd::Reverted => f.write_str("reverted"),
         }
     }
 }
@@ -236,30 +240,30 @@ mod tests {
     #[test]
     fn a_trial_is_over_for_one_reason() {
         let (cluster, guest) = ("firewall/cluster.fw", "firewall/100.fw");
-        let changed = |path: &str| Standing::Over(End::Changed(path.into()));
+        let changed = |path: &str| TrialState::Over(TrialEnd::Changed(path.into()));
         for (files, boot, second, confirmation, standing) in [
-            (&[(cluster, "old")][..], "b1", 100, NONE, Standing::Runs),
-            (&[(cluster, "old")], "b1", 159, NONE, Standing::Runs),
-            (&[(cluster, "old")], "b1", 160, NONE, Standing::Over(End::Expired)),
+            (&[(cluster, "old")][..], "b1", 100, NONE, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 159, NONE, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 160, NONE, TrialState::Over(TrialEnd::Expired)),
             // the boot clock of another boot is not comparable
-            (&[(cluster, "old")], "b2", 120, NONE, Standing::Over(End::Rebooted)),
+            (&[(cluster, "old")], "b2", 120, NONE, TrialState::Over(TrialEnd::Rebooted)),
             (&[(cluster, "other")], "b1", 120, NONE, changed(cluster)),
             (&[], "b1", 120, NONE, changed(cluster)),
             (&[(cluster, "old"), (guest, "other")], "b1", 120, NONE, changed(guest)),
             // partly written by a confirmation, then completely
-            (&[(cluster, "new")], "b1", 120, NONE, Standing::Runs),
-            (&[(cluster, "new"), (guest, "guest")], "b1", 120, NONE, Standing::Over(End::Confirmed)),
-            (&[(cluster, "new"), (guest, "guest")], "b1", 900, NONE, Standing::Over(End::Confirmed)),
-            (&[(cluster, "new")], "b1", 160, NONE, Standing::Over(End::Expired)),
-            (&[(cluster, "new")], "b1", 160, UNDER_WAY, Standing::Runs),
-            (&[(cluster, "old")], "b1", 169, UNDER_WAY, Standing::Runs),
-            (&[(cluster, "old")], "b1", 170, UNDER_WAY, Standing::Over(End::Expired)),
+            (&[(cluster, "new")], "b1", 120, NONE, TrialState::Runs),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 120, NONE, TrialState::Over(TrialEnd::Confirmed)),
+            (&[(cluster, "new"), (guest, "guest")], "b1", 900, NONE, TrialState::Over(TrialEnd::Confirmed)),
+            (&[(cluster, "new")], "b1", 160, NONE, TrialState::Over(TrialEnd::Expired)),
+            (&[(cluster, "new")], "b1", 160, UNDER_WAY, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 169, UNDER_WAY, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 170, UNDER_WAY, TrialState::Over(TrialEnd::Expired)),
             (&[(cluster, "new"), (guest, "other")], "b1", 120, UNDER_WAY, changed(guest)),
-            (&[(cluster, "old")], "b1", 219, DONE, Standing::Runs),
-            (&[(cluster, "old")], "b1", 220, DONE, Standing::Over(End::Expired)),
+            (&[(cluster, "old")], "b1", 219, DONE, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 220, DONE, TrialState::Over(TrialEnd::Expired)),
             (&[(cluster, "other")], "b1", 120, DONE, changed(cluster)),
             // a change that is not accepted yet
-            (&[(cluster, "older")], "b1", 102, NONE, Standing::Runs),
+            (&[(cluster, "older")], "b1", 102, NONE, TrialState::Runs),
             (&[(cluster, "older")], "b1", 103, NONE, changed(cluster)),
         ] {
             let now = trial().standing(&tree(files), &clock(boot, second), || confirmation);
@@ -271,7 +275,7 @@ mod tests {
     fn an_unreadable_file_does_not_end_a_trial() {
         let mut tree = tree(&[]);
         tree.files.insert("firewall/cluster.fw".into(), File::Unreadable("it is locked".into()));
-        assert_eq!(trial().standing(&tree, &clock("b1", 120), || NONE), Standing::Runs);
+        assert_eq!(trial().standing(&tree, &clock("b1", 120), || NONE), TrialState::Runs);
         let overlaid = trial().overlay(&tree);
         assert_eq!(overlaid.content("firewall/cluster.fw"), Some(&b"new"[..]));
     }

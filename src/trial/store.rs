@@ -3,7 +3,7 @@
 //! It contains the candidates, numbered, and `trial.json`, which is written last and removed first: a trial exists if that
 //! file exists. Files left by a killed process are ignored. The directory itself is kept, so that the daemon can watch it.
 //! `ended.json` is how the last trial ended: the daemons of both backends follow the one that ends a trial.
-use super::model::{Candidate, Clock, Confirmation, Digest, End, Trial};
+use super::model::{Candidate, Clock, Confirmation, Digest, Trial, TrialEnd};
 use crate::model::BackendKind;
 use crate::system::lock::FileLock;
 use crate::system::root::Root;
@@ -38,7 +38,7 @@ struct Manifest {
     /// Nanoseconds on the boot clock.
     deadline: u64,
     backends: Vec<BackendKind>,
-    files: Vec<Listed>,
+    files: Vec<StoredCandidate>,
 }
 
 /// The content of `ended.json`.
@@ -46,12 +46,12 @@ struct Manifest {
 struct Ended {
     /// Which trial: its start in nanoseconds on the boot clock.
     began: u64,
-    end: End,
+    end: TrialEnd,
 }
 
 /// A candidate; its content is in the file with its number.
 #[derive(Serialize, Deserialize)]
-struct Listed {
+struct StoredCandidate {
     path: String,
     replaces: Digest,
     holds: Digest,
@@ -102,8 +102,8 @@ impl TrialStore {
         let Manifest { format, boot, began, deadline, backends, files } =
             serde_json::from_slice(&text).context("trial.json is invalid")?;
         ensure!(format == FORMAT, "trial.json has another format");
-        let candidate = |(number, listed): (usize, Listed)| {
-            let Listed { path, replaces, holds } = listed;
+        let candidate = |(number, listed): (usize, StoredCandidate)| {
+            let StoredCandidate { path, replaces, holds } = listed;
             let content = files::read_root_owned(&self.candidate(number), LARGEST)?.unwrap_or_default();
             ensure!(Digest::of(&content) == holds, "the stored content of {path} has the wrong checksum");
             Ok(Candidate { path, replaces, content: content.into() })
@@ -132,7 +132,7 @@ impl TrialStore {
         let mut listed = Vec::new();
         for (number, Candidate { path, replaces, content }) in files.iter().enumerate() {
             files::replace(&self.candidate(number), content, 0o600)?;
-            listed.push(Listed { path: path.clone(), replaces: replaces.clone(), holds: Digest::of(content) });
+            listed.push(StoredCandidate { path: path.clone(), replaces: replaces.clone(), holds: Digest::of(content) });
         }
         let manifest = Manifest {
             format: FORMAT,
@@ -167,7 +167,7 @@ impl TrialStore {
     }
 
     /// Records how a trial ended, unless that is recorded.
-    pub fn record(&self, trial: &Trial, end: &End) {
+    pub fn record(&self, trial: &Trial, end: &TrialEnd) {
         if self.ended(trial).is_none() {
             let ended = Ended { began: trial.began, end: end.clone() };
             // with a full file system, the files of the configuration show how it ended
@@ -177,7 +177,7 @@ impl TrialStore {
 
     /// How a trial ended, if it is the last one.
     #[must_use]
-    pub fn ended(&self, trial: &Trial) -> Option<End> {
+    pub fn ended(&self, trial: &Trial) -> Option<TrialEnd> {
         let text = files::read_root_owned(&self.record_file(), LARGEST).ok()??;
         let Ended { began, end } = serde_json::from_slice(&text).ok()?;
         (began == trial.began).then_some(end)
@@ -282,7 +282,7 @@ impl AsFd for Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{End, Standing};
+    use super::super::model::{TrialEnd, TrialState};
     use super::*;
     use crate::inputs::Tree;
     use std::os::unix::fs::MetadataExt;
@@ -319,7 +319,7 @@ enable: 1
         assert_eq!(fs::metadata(&store.folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(
             trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None),
-            Standing::Runs
+            TrialState::Runs
         );
         store.mark_confirmed().unwrap();
         assert_eq!(store.confirmation(), Confirmation::Done);
@@ -374,12 +374,12 @@ enable: 1
 
     #[test]
     fn the_first_recorded_end_of_a_trial_counts() {
-        for end in [End::Confirmed, End::Changed("firewall/100.fw".into())] {
+        for end in [TrialEnd::Confirmed, TrialEnd::Changed("firewall/100.fw".into())] {
             let (_dir, store) = store();
             let (first, second) = (trial("one"), trial("two"));
             store.begin(&first).unwrap();
             store.record(&first, &end);
-            store.record(&first, &End::Reverted);
+            store.record(&first, &TrialEnd::Reverted);
             assert!(store.remove(&first).unwrap());
             assert_eq!((store.load().unwrap(), store.ended(&first)), (None, Some(end)));
             store.begin(&second).unwrap();

@@ -1,7 +1,7 @@
 //! Synthetic NFLOG messages, and a host with a fixed clock.
 #![allow(dead_code, reason = "each test program uses a part")]
 use pve_firewall::nflog::conntrack::Event;
-use pve_firewall::nflog::lines::{Host, Lines};
+use pve_firewall::nflog::lines::{LogContext, LogLines};
 use pve_firewall::nflog::message::LoggedPacket;
 use pve_firewall::nflog::netlink::{Request, messages};
 use pve_firewall::nflog::time::LocalTime;
@@ -17,7 +17,7 @@ const NOW: i64 = 1_795_419_419;
 #[derive(Debug, Default)]
 pub struct TestHost(pub BTreeMap<u32, String>);
 
-impl Host for TestHost {
+impl LogContext for TestHost {
     fn interface(&mut self, index: u32) -> Option<&str> {
         self.0.get(&index).map(String::as_str)
     }
@@ -36,7 +36,7 @@ impl Host for TestHost {
 /// The line of a netlink message.
 pub fn line_of(message: &[u8], interfaces: BTreeMap<u32, String>) -> String {
     let mut out = String::new();
-    Lines::new(TestHost(interfaces)).push_packet(&LoggedPacket::decode(message), &mut out);
+    LogLines::new(TestHost(interfaces)).push_packet(&LoggedPacket::decode(message), &mut out);
     out
 }
 
@@ -82,6 +82,6 @@ pub fn conntrack(request: Request) -> Option<String> {
     let bytes = request.bytes();
     let event = messages(&bytes).next().as_ref().and_then(Event::decode)?;
     let mut out = String::new();
-    Lines::new(TestHost::default()).push_conntrack(&event, &mut out);
+    LogLines::new(TestHost::default()).push_conntrack(&event, &mut out);
     Some(out)
 }

@@ -1,6 +1,6 @@
 //! Properties that must hold for any bytes from nfnetlink_log and connection tracking.
 use pve_firewall::nflog::conntrack::Event;
-use pve_firewall::nflog::lines::{Host, Lines};
+use pve_firewall::nflog::lines::{LogContext, LogLines};
 use pve_firewall::nflog::link::link_event;
 use pve_firewall::nflog::message::LoggedPacket;
 use pve_firewall::nflog::netlink::messages;
@@ -8,7 +8,7 @@ use pve_firewall::nflog::time::LocalTime;
 
 struct FakeHost;
 
-impl Host for FakeHost {
+impl LogContext for FakeHost {
     fn interface(&mut self, index: u32) -> Option<&str> {
         index.is_multiple_of(2).then_some("eth0")
     }
@@ -25,7 +25,7 @@ impl Host for FakeHost {
 
 /// Decodes a datagram of packets: each gets exactly one line with a valid head.
 pub fn packets(data: &[u8]) {
-    let mut lines = Lines::new(FakeHost);
+    let mut lines = LogLines::new(FakeHost);
     for message in std::iter::once(data).chain(messages(data).map(|message| message.bytes)) {
         let mut line = String::new();
         lines.push_packet(&LoggedPacket::decode(message), &mut line);
@@ -41,7 +41,7 @@ pub fn packets(data: &[u8]) {
 
 /// Decodes a datagram of conntrack events: each gets at most one line.
 pub fn connections(data: &[u8]) {
-    let mut lines = Lines::new(FakeHost);
+    let mut lines = LogLines::new(FakeHost);
     for event in messages(data).filter_map(|message| Event::decode(&message)) {
         let mut line = String::new();
         lines.push_conntrack(&event, &mut line);

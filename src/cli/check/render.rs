@@ -62,17 +62,17 @@ fn annotation<'a>(mark: &'a Mark, help: Option<&str>) -> Annotation<'a> {
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct JsonEntry<'a> {
     file: &'a str,
     line: Option<u32>,
     severity: &'static str,
     text: &'a str,
-    places: Vec<Place<'a>>,
+    places: Vec<JsonPlace<'a>>,
 }
 
 /// Columns are characters, counted from 1; `end` is the column after the last one.
 #[derive(Serialize)]
-struct Place<'a> {
+struct JsonPlace<'a> {
     column: usize,
     end: usize,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -90,13 +90,13 @@ pub fn json(findings: &[Finding]) -> Result<String> {
     Ok(serde_json::to_string_pretty(&entries)? + "\n")
 }
 
-fn entry(finding: &Finding) -> Entry<'_> {
+fn entry(finding: &Finding) -> JsonEntry<'_> {
     let report = &finding.report;
     let places = report.marks.iter().zip(&finding.help).map(|(mark, help)| {
         let Range { start: column, end } = columns(&finding.line, mark.span.start..mark.span.end);
-        Place { column, end, text: &mark.label, help: help.as_deref() }
+        JsonPlace { column, end, text: &mark.label, help: help.as_deref() }
     });
-    Entry {
+    JsonEntry {
         file: &report.file,
         line: report.line,
         severity: if report.severity == Severity::Error { "error" } else { "warning" },

@@ -2,7 +2,7 @@
 use super::Preview;
 use crate::cli::compile::diff;
 use crate::cli::style::{BAD, CHANGE, FAINT, TITLE, paint};
-use crate::connections::Refused;
+use crate::connections::RefusedConnection;
 use crate::listing::{Action, Change};
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -75,7 +75,7 @@ fn connections(preview: &Preview) -> String {
     text
 }
 
-fn line(preview: &Preview, one: &Refused) -> String {
+fn line(preview: &Preview, one: &RefusedConnection) -> String {
     let zone = if one.connection.zone == 0 { String::new() } else { format!(" (zone {})", one.connection.zone) };
     let whose = one.guest.map_or_else(|| "this node".to_string(), |vmid| format!("guest {vmid}"));
     let own = if preview.alive.is_own(&one.connection) { ", your own session" } else { "" };
@@ -86,7 +86,7 @@ fn line(preview: &Preview, one: &Refused) -> String {
 /// The JSON output.
 pub(super) fn json(preview: &Preview) -> Result<String> {
     let change = |change: &Change| json!({ "part": change.part, "action": word(change.action), "name": change.name });
-    let refused = |one: &Refused| {
+    let refused = |one: &RefusedConnection| {
         json!({
             "connection": one.connection.original.to_string(),
             "source": one.connection.original.source,

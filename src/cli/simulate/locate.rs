@@ -1,10 +1,10 @@
 //! Where a packet enters and leaves, by the configuration.
 use super::owner::owner;
-use crate::cli::endpoint::{Endpoint, Kind};
+use crate::cli::endpoint::{Endpoint, EndpointKind};
 use crate::cli::load::View;
 use crate::config::{Configuration, GuestFiles};
 use crate::model::guest::GuestKind;
-use crate::node::{self, Link, Listed};
+use crate::node::{self, Link, ListedGuest};
 use crate::paths::VMLIST;
 use crate::simulate::{End, GuestPort};
 use anyhow::{Context as _, Result, bail};
@@ -86,17 +86,17 @@ pub(super) fn unowned(located: &Located, view: &View) -> Option<String> {
 
 fn find(endpoint: &Endpoint, view: &View) -> Result<Partial> {
     match &endpoint.kind {
-        Kind::Host => Ok(Partial::new(Some(End::Host), view.compiled.localnet.address.into_iter().collect())),
-        Kind::Outside => Ok(Partial::new(None, Vec::new())),
-        Kind::Port { bridge, port } => {
+        EndpointKind::Host => Ok(Partial::new(Some(End::Host), view.compiled.localnet.address.into_iter().collect())),
+        EndpointKind::Outside => Ok(Partial::new(None, Vec::new())),
+        EndpointKind::Port { bridge, port } => {
             Ok(Partial::new(Some(End::Port { bridge: bridge.clone(), port: port.clone() }), Vec::new()))
         }
-        Kind::Guest { kind, vmid, index } => find_guest(view, *kind, *vmid, *index),
-        Kind::Address(address) => {
+        EndpointKind::Guest { kind, vmid, index } => find_guest(view, *kind, *vmid, *index),
+        EndpointKind::Address(address) => {
             let end = owner(view, &listed(view), *address);
             Ok(Partial { unowned: end.is_none().then_some(*address), ..Partial::new(end, vec![*address]) })
         }
-        Kind::Unknown => bail!(
+        EndpointKind::Unknown => bail!(
             "there is no zone '{}': give host, outside, an address, vm<ID>[i<N>], ct<ID>[i<N>] or <bridge>/<port>{}",
             endpoint.text,
             here("the node's guests are", &listed(view))
@@ -105,7 +105,7 @@ fn find(endpoint: &Endpoint, view: &View) -> Result<Partial> {
 }
 
 /// The guests of the node.
-fn listed(view: &View) -> Vec<Listed> {
+fn listed(view: &View) -> Vec<ListedGuest> {
     let View { tree, facts, .. } = view;
     node::listed(tree.content(VMLIST), &facts.node, tree.files.keys().map(|path| &**path))
 }
@@ -115,7 +115,7 @@ fn word(kind: GuestKind) -> &'static str {
 }
 
 /// A list of the node's guests for messages.
-fn here(what: &str, guests: &[Listed]) -> String {
+fn here(what: &str, guests: &[ListedGuest]) -> String {
     listing(what, guests.iter().map(|guest| format!("{}{}", word(guest.kind), guest.vmid)))
 }
 

@@ -1,14 +1,14 @@
 //! Who has an address: the node, or a device of a guest.
 use crate::cli::load::View;
 use crate::config::{GuestFiles, IpSet};
-use crate::node::{self, Link, Listed};
+use crate::node::{self, Link, ListedGuest};
 use crate::simulate::{End, GuestPort};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The end with an address: the node, or the guest that has it by its configuration, by the state of the IPAM, by the MAC
 /// address in an IPv6 address, or else by the IP filter of a device, the narrowest one.
-pub(super) fn owner(view: &View, guests: &[Listed], address: IpAddr) -> Option<End> {
+pub(super) fn owner(view: &View, guests: &[ListedGuest], address: IpAddr) -> Option<End> {
     let View { tree, facts, compiled } = view;
     if compiled.localnet.address == Some(address) || address.is_loopback() {
         return Some(End::Host);

@@ -6,7 +6,7 @@ use crate::cli::{Context, output, require_root};
 use crate::daemon::instance::running;
 use crate::model::BackendKind;
 use crate::system::signals::Signals;
-use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
+use crate::trial::{Candidate, Confirmation, Digest, Trial, TrialEnd, TrialState, TrialStore};
 use anyhow::{Context as _, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -53,7 +53,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     let end = wait.for_end()?;
     wait.say(&end);
     Ok(match end {
-        End::Confirmed => ExitCode::SUCCESS,
+        TrialEnd::Confirmed => ExitCode::SUCCESS,
         _ => ExitCode::from(REVERTED),
     })
 }
@@ -97,7 +97,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
         backends: preview.backends.clone(),
         files: preview.candidates.0.iter().map(candidate).filter(differs).collect(),
     };
-    debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), Standing::Runs);
+    debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), TrialState::Runs);
     store.begin(&trial).context("the files cannot be stored for the daemon")?;
     Ok(trial)
 }
@@ -127,7 +127,7 @@ struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    fn for_end(&mut self) -> Result<End> {
+    fn for_end(&mut self) -> Result<TrialEnd> {
         let signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
         let watch = self.store.watch().ok();
         loop {
@@ -148,7 +148,7 @@ impl Wait<'_> {
             match signals.take() {
                 Some(Signal::SIGINT) => {
                     revert::take_back(self.context, self.store, self.trial)?;
-                    return Ok(End::Reverted);
+                    return Ok(TrialEnd::Reverted);
                 }
                 // the trial may have closed the terminal; it can still be confirmed in another session
                 Some(_) => bail!("'pve-firewall try' was terminated; the trial continues until its deadline"),
@@ -188,7 +188,7 @@ impl Wait<'_> {
         Ok(())
     }
 
-    fn say(&self, end: &End) {
+    fn say(&self, end: &TrialEnd) {
         if self.people {
             output::note(&format!("\r{}: {end}\u{1b}[K", self.trial.names()));
         }

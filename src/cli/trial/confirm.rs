@@ -2,7 +2,7 @@
 use super::{ACTING, LOCKING, LOOKING, outcome};
 use crate::cli::{Context, load, output, require_root};
 use crate::system::files::Staged;
-use crate::trial::{Candidate, Confirmation, Digest, End, Standing, Trial, TrialStore};
+use crate::trial::{Candidate, Confirmation, Digest, Trial, TrialEnd, TrialState, TrialStore};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,8 +30,8 @@ pub(super) fn confirm(context: &Context) -> Result<()> {
     };
     let tree = load::tree(context, &context.node()?)?;
     match trial.standing(&tree, &TrialStore::clock()?, || Confirmation::None) {
-        Standing::Runs | Standing::Over(End::Confirmed) => {}
-        Standing::Over(end) => bail!("the trial of {} has ended: {end}", trial.names()),
+        TrialState::Runs | TrialState::Over(TrialEnd::Confirmed) => {}
+        TrialState::Over(end) => bail!("the trial of {} has ended: {end}", trial.names()),
     }
     let written = write(&context.config, &trial)?;
     // from here on the deadline does not apply: the tree contains the files
@@ -108,7 +108,7 @@ fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
     loop {
         match outcome::of(context, store, trial) {
-            Some(End::Confirmed) => return Ok(()),
+            Some(TrialEnd::Confirmed) => return Ok(()),
             Some(end) => bail!("the files are written, but the trial had ended meanwhile: {end}"),
             None if !outcome::can_end(context, trial) => return store.clear(),
             None if Instant::now() > deadline => {

@@ -4,10 +4,10 @@ use crate::daemon::instance::running;
 use crate::inputs::Content;
 use crate::model::BackendKind;
 use crate::system::files;
-use crate::trial::{End, Trial, TrialStore};
+use crate::trial::{Trial, TrialEnd, TrialStore};
 
 /// How a trial ended; `None` while it is running.
-pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option<End> {
+pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option<TrialEnd> {
     let kept = store.load().ok().flatten();
     if kept.is_some_and(|kept| kept.began == trial.began) || is_in_force(context, trial) {
         // a daemon removes it first, and then its rules
@@ -19,7 +19,7 @@ pub(super) fn of(context: &Context, store: &TrialStore, trial: &Trial) -> Option
         now == **content
     };
     let confirmed = || trial.files.iter().all(|file| is_there(&file.path, &file.content));
-    store.ended(trial).or_else(|| Some(if confirmed() { End::Confirmed } else { End::Reverted }))
+    store.ended(trial).or_else(|| Some(if confirmed() { TrialEnd::Confirmed } else { TrialEnd::Reverted }))
 }
 
 /// Whether a daemon applies a trial.

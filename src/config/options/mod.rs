@@ -202,10 +202,10 @@ pub(super) fn read<O: Options>(
 }
 
 /// What a line sets, with a warning; or the key that has a value all the same, if any, and what is wrong.
-type Outcome = Result<(&'static str, Option<Report>), (Option<&'static str>, Report)>;
+type OptionResult = Result<(&'static str, Option<Report>), (Option<&'static str>, Report)>;
 
 /// Sets what a line says.
-fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> Outcome {
+fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> OptionResult {
     let text = || format!("can't parse option '{}'", shown(line.text));
     let unparsable = |word: &str, sought| Report::line(file, line.number, text()).at(line.span(word), sought);
     let assignment = Assignment::parse(line.text);

@@ -4,7 +4,7 @@
 //! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
 //! of the same size, is detected only then.
 use super::commands::{Tool, Variant};
-use super::read::{self, Content, Fresh};
+use super::read::{self, Fresh, VariantContent};
 use super::variants::Variants;
 use crate::iptables::plan::{Action, Live, Part, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
@@ -85,11 +85,11 @@ impl LiveCache {
     pub fn take_in(&mut self, fresh: Fresh) {
         let mut read = Vec::new();
         match fresh.content {
-            Content::Bridge(bridge) => {
+            VariantContent::Bridge(bridge) => {
                 self.live.bridge = Ok(Arc::new(bridge));
                 read.push(Part::Bridge);
             }
-            Content::Tables(family, tables) => {
+            VariantContent::Tables(family, tables) => {
                 for (name, table) in tables {
                     *self.live.table_mut(name, family) = Ok(Arc::new(table));
                     read.push(Part::Table(name, family));

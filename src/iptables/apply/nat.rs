@@ -19,10 +19,10 @@ pub type NatTables = Vec<(String, Family, Readable<Arc<Foreign>>)>;
 
 /// What was read of them. A table is read again when the kernel reports a change, and at regular intervals.
 #[derive(Debug, Default)]
-pub(super) struct NatCache(BTreeMap<(bool, bool), Read>);
+pub(super) struct NatCache(BTreeMap<(bool, bool), NatRead>);
 
 #[derive(Debug)]
-struct Read {
+struct NatRead {
     tool: String,
     rules: Readable<Arc<Foreign>>,
     /// The summary, taken before it was read.
@@ -65,7 +65,7 @@ impl NatCache {
             self.0.remove(&key);
             return;
         };
-        let holds = |read: &Read| read.evidence == evidence && read.at.elapsed() < interval;
+        let holds = |read: &NatRead| read.evidence == evidence && read.at.elapsed() < interval;
         if !self.0.get(&key).is_some_and(holds) {
             let count = (variant == Variant::Legacy).then(|| netfilter::rules(&evidence)).flatten();
             let rules = match count.filter(|count| *count > MOST) {
@@ -73,7 +73,7 @@ impl NatCache {
                 None => table(commands, limit).map(Arc::new),
             };
             let tool = commands.single.clone();
-            self.0.insert(key, Read { tool, rules, evidence, at: Instant::now() });
+            self.0.insert(key, NatRead { tool, rules, evidence, at: Instant::now() });
         }
     }
 }

@@ -70,19 +70,19 @@ pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
 
 /// What a variant of a tool holds.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub(super) enum VariantContent {
     /// The tables of iptables or ip6tables.
     Tables(Family, Vec<(TableName, LiveTable)>),
     /// The table of ebtables.
     Bridge(LiveBridge),
 }
 
-impl Content {
+impl VariantContent {
     /// Whether chains of ours are in it.
     pub fn has_ours(&self) -> bool {
         match self {
-            Content::Tables(_, tables) => tables.iter().any(|(_, table)| !table.is_bare()),
-            Content::Bridge(bridge) => !bridge.table.is_bare(),
+            VariantContent::Tables(_, tables) => tables.iter().any(|(_, table)| !table.is_bare()),
+            VariantContent::Bridge(bridge) => !bridge.table.is_bare(),
         }
     }
 }
@@ -90,14 +90,14 @@ impl Content {
 /// What was read, with the summaries taken before: where the kernel had none, it may have changed since.
 #[derive(Debug)]
 pub(super) struct Fresh {
-    pub content: Content,
+    pub content: VariantContent,
     pub evidence: BTreeMap<Part, Summary>,
 }
 
 /// What a variant of a tool holds, or why it does not work. A second table that cannot be read is left out if the first one has
 /// chains of ours.
-pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<Content> {
-    let Tool::Iptables(family) = tool else { return bridge(commands, limit).map(Content::Bridge) };
+pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<VariantContent> {
+    let Tool::Iptables(family) = tool else { return bridge(commands, limit).map(VariantContent::Bridge) };
     let mut read: Vec<(TableName, LiveTable)> = Vec::new();
     for (name, table) in tables(&TableName::ALL, commands, limit) {
         match table {
@@ -105,7 +105,7 @@ pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Reada
             table => read.push((name, table?)),
         }
     }
-    Ok(Content::Tables(family, read))
+    Ok(VariantContent::Tables(family, read))
 }
 
 /// The summary of a part in a variant; the sets have no variants.

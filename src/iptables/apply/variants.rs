@@ -35,16 +35,16 @@ impl FromStr for VariantChoice {
 }
 
 /// A variant as it was just read, with what it holds if that is known.
-type Candidate = (Read, Option<Fresh>);
+type VariantRead = (Read, Option<Fresh>);
 
 /// The installed variants of a tool, legacy first; the preferred one is read first.
-fn candidates(tool: Tool, choice: VariantChoice, limit: Duration) -> Vec<Candidate> {
+fn candidates(tool: Tool, choice: VariantChoice, limit: Duration) -> Vec<VariantRead> {
     let order = match choice {
         VariantChoice::Only(Variant::Nft) => [Variant::Nft, Variant::Legacy],
         VariantChoice::Only(Variant::Legacy) | VariantChoice::Auto => [Variant::Legacy, Variant::Nft],
     };
     let installed = order.into_iter().filter_map(|variant| Commands::find(tool, variant, limit));
-    let mut read: Vec<Candidate> = Vec::new();
+    let mut read: Vec<VariantRead> = Vec::new();
     for commands in installed {
         let works = read.iter().any(|(read, _)| read.works());
         // a second one is not needed where the first one works, but must not hold rules of ours
@@ -94,7 +94,7 @@ impl Variants {
         let choice = self.choice;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
         let missing: Vec<Tool> = Tool::ALL.into_iter().filter(missing).collect();
-        let found: Vec<(Tool, Vec<Candidate>)> = scope(|threads| {
+        let found: Vec<(Tool, Vec<VariantRead>)> = scope(|threads| {
             let tried = missing.into_iter().map(|tool| (tool, threads.spawn(move || candidates(tool, choice, limit))));
             // start all before waiting for the first
             let tried: Vec<_> = tried.collect();

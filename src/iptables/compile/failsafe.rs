@@ -4,7 +4,7 @@ use super::builder::{Builder, made};
 use super::matches::{established, port, proto};
 use crate::iptables::names;
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
-use crate::model::{Failsafe, Family, Opening, Spelled};
+use crate::model::{Failsafe, Family, OpenPorts, Spelled};
 
 impl FamilyCompiler<'_> {
     /// The chain, if anything is to be open. Both of its hooks, INPUT and OUTPUT, lead to it: the type of an address says
@@ -22,13 +22,13 @@ impl FamilyCompiler<'_> {
     }
 }
 
-fn concerns(opening: &Opening, family: Family) -> bool {
+fn concerns(opening: &OpenPorts, family: Family) -> bool {
     opening.network.is_none_or(|network| Family::of(network.addr()) == family)
 }
 
 /// Packets to the ports come in, and answers go out.
-fn open(rules: &mut Builder<'_>, opening: &Opening) {
-    let Opening { protocol, number, ports: (first, last), network } = opening;
+fn open(rules: &mut Builder<'_>, opening: &OpenPorts) {
+    let OpenPorts { protocol, number, ports: (first, last), network } = opening;
     let origin = made(format!("--failsafe {opening}"));
     let far = |side| {
         let spelled = network.and_then(|network| Spelled::new(&network.to_string(), vec![network]));

@@ -1,5 +1,5 @@
 //! The changes that make the live rules equal to the wanted ones.
-use super::live::{BRIDGE_HOOKS, Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, hooks_of};
+use super::live::{BRIDGE_HOOKS, HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, hooks_of};
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
 use crate::listing::Action;
 use crate::model::{Family, PerFamily};
@@ -22,9 +22,9 @@ pub struct TablePlan {
     /// All chains of ours, wanted or live.
     pub chains: BTreeMap<ChainName, Planned>,
     /// The built-in chains that lack their jump to our entry chain.
-    pub missing_hooks: Vec<Hook>,
+    pub missing_hooks: Vec<HookJump>,
     /// The built-in chains with duplicate jumps, and their number.
-    pub surplus_hooks: Vec<(Hook, usize)>,
+    pub surplus_hooks: Vec<(HookJump, usize)>,
     /// Deleted chains that rules of other programs jump to: they are only flushed.
     pub pinned: BTreeSet<ChainName>,
 }
@@ -79,8 +79,8 @@ impl Plan {
             plan.bridge = TablePlan::bridge(&wanted.bridge, bridge, &kept(Part::Bridge));
         }
         if let Ok(live) = &live.sets {
-            let sets = wanted.sets.iter().map(|(name, set)| (name, Content::signed(set.signature(name))));
-            let live_sets = live.sets.iter().map(|(name, signature)| (name, Content::signed(*signature)));
+            let sets = wanted.sets.iter().map(|(name, set)| (name, Compared::signed(set.signature(name))));
+            let live_sets = live.sets.iter().map(|(name, signature)| (name, Compared::signed(*signature)));
             let sets = planned(sets, live_sets, &in_use, &BTreeSet::new());
             let retyped = wanted
                 .sets
@@ -145,9 +145,9 @@ impl TablePlan {
     pub fn new(wanted: &Table, live: &LiveTable, table: TableName, kept: &BTreeSet<ChainName>) -> Self {
         // the signature identifies the generated rules, and the number of rules detects later additions and deletions
         let wanted = wanted.iter().map(|(name, chain)| {
-            (name, Content { signature: Some(chain.signature(name)), rules: chain.expanded() + 1 })
+            (name, Compared { signature: Some(chain.signature(name)), rules: chain.expanded() + 1 })
         });
-        let content = |chain: &LiveChain| Content { signature: chain.signature, rules: chain.rules };
+        let content = |chain: &LiveChain| Compared { signature: chain.signature, rules: chain.rules };
         table_plan(wanted, live, kept, content, hooks_of(table))
     }
 
@@ -158,8 +158,8 @@ impl TablePlan {
         live: &LiveBridge,
         kept: &BTreeSet<ChainName>,
     ) -> Self {
-        let wanted = wanted.iter().map(|(name, chain)| (name, Content::signed(chain.signature(name, live.style))));
-        let content = |chain: &LiveChain| Content { signature: chain.signature, rules: 0 };
+        let wanted = wanted.iter().map(|(name, chain)| (name, Compared::signed(chain.signature(name, live.style))));
+        let content = |chain: &LiveChain| Compared { signature: chain.signature, rules: 0 };
         table_plan(wanted, &live.table, kept, content, BRIDGE_HOOKS)
     }
 
@@ -241,25 +241,25 @@ fn sets_in_use(live: &LiveTable, kept: &BTreeSet<ChainName>) -> BTreeSet<SetName
 
 /// What a chain or set contains, as far as it is compared.
 #[derive(PartialEq, Eq)]
-struct Content {
+struct Compared {
     /// `None` if it is live and not ours as generated.
     signature: Option<Signature>,
     /// The number of rules; 0 where only the signature is compared.
     rules: usize,
 }
 
-impl Content {
+impl Compared {
     fn signed(signature: Signature) -> Self {
-        Content { signature: Some(signature), rules: 0 }
+        Compared { signature: Some(signature), rules: 0 }
     }
 }
 
 fn table_plan<'a>(
-    wanted: impl Iterator<Item = (&'a ChainName, Content)>,
+    wanted: impl Iterator<Item = (&'a ChainName, Compared)>,
     live: &'a LiveTable,
     kept: &BTreeSet<ChainName>,
-    content: impl Fn(&LiveChain) -> Content,
-    hooks: &[Hook],
+    content: impl Fn(&LiveChain) -> Compared,
+    hooks: &[HookJump],
 ) -> TablePlan {
     let reached = reached_from(live, kept);
     let live_chains = live.chains.iter().map(|(name, chain)| (name, content(chain)));
@@ -291,12 +291,12 @@ fn table_plan<'a>(
 /// Diffs wanted against live by name, both in the order of names. A live item that is not wanted is kept if it is in
 /// `reached`; an item in `frozen` is always kept.
 fn planned<'a, N: Ord + Clone + 'a>(
-    wanted: impl Iterator<Item = (&'a N, Content)>,
-    live: impl Iterator<Item = (&'a N, Content)>,
+    wanted: impl Iterator<Item = (&'a N, Compared)>,
+    live: impl Iterator<Item = (&'a N, Compared)>,
     reached: &BTreeSet<N>,
     frozen: &BTreeSet<N>,
 ) -> BTreeMap<N, Planned> {
-    let plan = |pair: EitherOrBoth<(&N, Content), (&N, Content)>| {
+    let plan = |pair: EitherOrBoth<(&N, Compared), (&N, Compared)>| {
         let (name, action, signature) = match pair {
             EitherOrBoth::Left((name, wanted)) => (name, Action::Create, wanted.signature),
             EitherOrBoth::Both(_, (name, live)) if frozen.contains(name) => (name, Action::Ignore, live.signature),

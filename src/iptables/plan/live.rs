@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A jump from a built-in chain to a chain of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hook {
+pub struct HookJump {
     /// The built-in chain.
     pub chain: &'static str,
     /// The chain of ours.
@@ -20,21 +20,21 @@ pub struct Hook {
 
 /// The built-in chains of a table that jump to `PVEFW-` and their name.
 #[must_use]
-pub fn hooks_of(table: TableName) -> &'static [Hook] {
+pub fn hooks_of(table: TableName) -> &'static [HookJump] {
     match table {
         TableName::Filter => &[
-            Hook { chain: "INPUT", to: names::FAILSAFE, first: true },
-            Hook { chain: "OUTPUT", to: names::FAILSAFE, first: true },
-            Hook { chain: "INPUT", to: names::INPUT, first: false },
-            Hook { chain: "OUTPUT", to: names::OUTPUT, first: false },
-            Hook { chain: "FORWARD", to: names::FORWARD, first: false },
+            HookJump { chain: "INPUT", to: names::FAILSAFE, first: true },
+            HookJump { chain: "OUTPUT", to: names::FAILSAFE, first: true },
+            HookJump { chain: "INPUT", to: names::INPUT, first: false },
+            HookJump { chain: "OUTPUT", to: names::OUTPUT, first: false },
+            HookJump { chain: "FORWARD", to: names::FORWARD, first: false },
         ],
-        TableName::Raw => &[Hook { chain: "PREROUTING", to: names::PREROUTING, first: false }],
+        TableName::Raw => &[HookJump { chain: "PREROUTING", to: names::PREROUTING, first: false }],
     }
 }
 
 /// The built-in chain of ebtables that jumps to `PVEFW-FORWARD`.
-pub(super) const BRIDGE_HOOKS: &[Hook] = &[Hook { chain: "FORWARD", to: names::FORWARD, first: false }];
+pub(super) const BRIDGE_HOOKS: &[HookJump] = &[HookJump { chain: "FORWARD", to: names::FORWARD, first: false }];
 
 /// A part of the live state that is read and written separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +92,7 @@ pub struct LiveTable {
     /// Our chains.
     pub chains: BTreeMap<ChainName, LiveChain>,
     /// The number of jumps from each built-in chain to our entry chain; chains without one are absent.
-    pub hooks: BTreeMap<Hook, usize>,
+    pub hooks: BTreeMap<HookJump, usize>,
     /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
     /// The rules of other programs.

@@ -13,7 +13,7 @@ pub mod set_swap;
 pub use crate::listing::Action;
 pub use diff::{Plan, Planned, SetPlan, TablePlan};
 pub use listing::listing;
-pub use live::{Hook, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, hooks_of};
+pub use live::{HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, hooks_of};
 pub use read::{BridgeFormat, TableParser, Unreadable, read_bridge, read_nat, read_sets, read_table, sets_in_use};
 pub use script::{Script, bridge_script, removed_sets_script, sets_script, table_script};
 

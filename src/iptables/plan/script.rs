@@ -1,6 +1,6 @@
 //! Scripts for the restore tools.
 use super::diff::{Planned, SetPlan, TablePlan};
-use super::live::Hook;
+use super::live::HookJump;
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table, TableName};
 use crate::listing::Action;
@@ -97,14 +97,14 @@ fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
     for name in plan.with(Action::Create) {
         script.line(format_args!(":{name} {policy}"));
     }
-    for Hook { chain, to, first } in &plan.missing_hooks {
+    for HookJump { chain, to, first } in &plan.missing_hooks {
         script.line(format_args!("{} {chain} -j {to}", if *first { "-I" } else { "-A" }));
     }
     script
 }
 
 fn tail(script: &mut Script<ChainName>, plan: &TablePlan) {
-    for (Hook { chain, to, first: _ }, count) in &plan.surplus_hooks {
+    for (HookJump { chain, to, first: _ }, count) in &plan.surplus_hooks {
         for _ in 0..*count {
             script.line(format_args!("-D {chain} -j {to}"));
         }

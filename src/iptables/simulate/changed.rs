@@ -1,6 +1,6 @@
 //! Where two rulesets can give a packet different verdicts.
 use super::eval::{AnyRule, Situation};
-use super::walk::{Rules, Tables};
+use super::walk::{ChainRules, Tables};
 use super::{End, Layer, Packet, path_between};
 use crate::iptables::ruleset::{ChainName, Match, Rule, Ruleset, SetName};
 use crate::model::Family;
@@ -104,14 +104,17 @@ impl<'a> ChangedRules<'a> {
 }
 
 /// The rules that differ; `None` if both are the same, or neither exists.
-fn changed_rules<'a>(before: Option<Rules<'a>>, after: Option<Rules<'a>>) -> Option<ChangedChain<AnyRule<'a>>> {
+fn changed_rules<'a>(
+    before: Option<ChainRules<'a>>,
+    after: Option<ChainRules<'a>>,
+) -> Option<ChangedChain<AnyRule<'a>>> {
     if let (Some(before), Some(after)) = (before, after)
         && before.is_identical(after)
     {
         return None;
     }
     if before.is_some() != after.is_some() {
-        let rules = |rules: Option<Rules<'a>>| rules.map(|rules| rules.iter().collect()).unwrap_or_default();
+        let rules = |rules: Option<ChainRules<'a>>| rules.map(|rules| rules.iter().collect()).unwrap_or_default();
         return Some(ChangedChain { before: rules(before), after: rules(after) });
     }
     let [before, after] = [before?, after?].map(|rules| rules.iter().collect::<Vec<_>>());

@@ -37,20 +37,20 @@ impl Tables {
     }
 
     /// A chain and its rules.
-    pub(super) fn chain<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> Option<(&'a ChainName, Rules<'a>)> {
+    pub(super) fn chain<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> Option<(&'a ChainName, ChainRules<'a>)> {
         match self {
             Tables::Bridge => {
-                ruleset.bridge.get_key_value(name).map(|(name, chain)| (name, Rules::Bridge(chain.rules())))
+                ruleset.bridge.get_key_value(name).map(|(name, chain)| (name, ChainRules::Bridge(chain.rules())))
             }
             Tables::Ip(family) => {
-                ruleset.filter[family].get_key_value(name).map(|(name, chain)| (name, Rules::Ip(chain.rules())))
+                ruleset.filter[family].get_key_value(name).map(|(name, chain)| (name, ChainRules::Ip(chain.rules())))
             }
         }
     }
 
     /// The rules of a chain; none if it does not exist.
-    fn rules<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> Rules<'a> {
-        self.chain(ruleset, name).map_or(Rules::Ip(&[]), |(_, rules)| rules)
+    fn rules<'a>(self, ruleset: &'a Ruleset, name: &ChainName) -> ChainRules<'a> {
+        self.chain(ruleset, name).map_or(ChainRules::Ip(&[]), |(_, rules)| rules)
     }
 
     /// The chains that a hook's built-in chain jumps to, in order.
@@ -71,16 +71,16 @@ impl Tables {
 
 /// The rules of a chain.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rules<'a> {
+pub(super) enum ChainRules<'a> {
     Bridge(&'a [BridgeRule]),
     Ip(&'a [Rule]),
 }
 
-impl<'a> Rules<'a> {
+impl<'a> ChainRules<'a> {
     fn get(self, index: usize) -> Option<AnyRule<'a>> {
         match self {
-            Rules::Bridge(rules) => rules.get(index).map(AnyRule::Bridge),
-            Rules::Ip(rules) => rules.get(index).map(AnyRule::Ip),
+            ChainRules::Bridge(rules) => rules.get(index).map(AnyRule::Bridge),
+            ChainRules::Ip(rules) => rules.get(index).map(AnyRule::Ip),
         }
     }
 
@@ -92,15 +92,15 @@ impl<'a> Rules<'a> {
     /// Whether both are the same rules in memory.
     pub(super) fn is_identical(self, other: Self) -> bool {
         match (self, other) {
-            (Rules::Bridge(one), Rules::Bridge(other)) => std::ptr::eq(one, other),
-            (Rules::Ip(one), Rules::Ip(other)) => std::ptr::eq(one, other),
-            (Rules::Bridge(_), Rules::Ip(_)) | (Rules::Ip(_), Rules::Bridge(_)) => false,
+            (ChainRules::Bridge(one), ChainRules::Bridge(other)) => std::ptr::eq(one, other),
+            (ChainRules::Ip(one), ChainRules::Ip(other)) => std::ptr::eq(one, other),
+            (ChainRules::Bridge(_), ChainRules::Ip(_)) | (ChainRules::Ip(_), ChainRules::Bridge(_)) => false,
         }
     }
 
     /// Whether one rejects packets with a reply.
     fn answer(self) -> bool {
-        matches!(self, Rules::Ip(rules) if rules.iter().any(|rule| matches!(rule.target, Target::Reject(_))))
+        matches!(self, ChainRules::Ip(rules) if rules.iter().any(|rule| matches!(rule.target, Target::Reject(_))))
     }
 }
 
@@ -142,9 +142,9 @@ pub struct Walk<'a> {
 }
 
 /// A chain that is being evaluated.
-struct Frame<'a> {
+struct CallFrame<'a> {
     chain: &'a ChainName,
-    rules: Rules<'a>,
+    rules: ChainRules<'a>,
     next: usize,
     depth: usize,
     callers: Vec<Caller<'a>>,
@@ -172,8 +172,8 @@ enum Call {
 pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
     let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
     let entered = Tables::entries(at.hop).filter_map(|name| tables.chain(ruleset, &name));
-    let mut frames: Vec<Frame<'a>> =
-        entered.map(|(chain, rules)| Frame { chain, rules, next: 0, depth: 0, callers: Vec::new() }).collect();
+    let mut frames: Vec<CallFrame<'a>> =
+        entered.map(|(chain, rules)| CallFrame { chain, rules, next: 0, depth: 0, callers: Vec::new() }).collect();
     // the first one is on top
     frames.reverse();
     while let Some(frame) = frames.last_mut() {
@@ -210,11 +210,11 @@ pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<
     walk
 }
 
-impl<'a> Frame<'a> {
-    fn below(&self, (chain, rules): (&'a ChainName, Rules<'a>), step: Step<'a>, how: Call) -> Self {
+impl<'a> CallFrame<'a> {
+    fn below(&self, (chain, rules): (&'a ChainName, ChainRules<'a>), step: Step<'a>, how: Call) -> Self {
         let callers = self.callers.iter().cloned().chain([Caller { step, how }]).collect();
         let depth = self.depth + usize::from(how != Call::Goto);
-        Frame { chain, rules, next: 0, depth, callers }
+        CallFrame { chain, rules, next: 0, depth, callers }
     }
 }
 
@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Ends a chain. After a goto, this acts like a RETURN in its caller.
-    fn leave(&mut self, frame: Option<Frame<'a>>) {
+    fn leave(&mut self, frame: Option<CallFrame<'a>>) {
         if let Some(mut frame) = frame
             && frame.callers.last().is_some_and(|caller| caller.how == Call::Goto)
             && let Some(caller) = frame.callers.pop()

@@ -18,7 +18,7 @@ use words::{corrected_list, did_you_mean};
 const LEVELS: [&str; 9] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog"];
 
 /// Definitions that a file can use.
-pub struct Scope<'a> {
+pub struct NameScope<'a> {
     /// The prefix of names in it: `dc/`.
     pub prefix: &'static str,
     /// The file that holds them.
@@ -35,7 +35,7 @@ pub struct Vocabulary<'a> {
     /// Protocols, services and ethertypes.
     pub databases: &'a Databases,
     /// The definitions that it can use, the nearest scope first.
-    pub scopes: Vec<Scope<'a>>,
+    pub scopes: Vec<NameScope<'a>>,
     /// The definitions of the files of other guests, by file.
     pub others: Vec<(&'a str, &'a Definitions)>,
     /// The aliases with an error.
@@ -102,7 +102,7 @@ mod tests {
         other.sets.insert("friends".to_string(), IpSet::default());
         let words = Vocabulary {
             databases: &databases,
-            scopes: vec![Scope { prefix: "dc/", file: "/pve/cluster.fw", definitions: &cluster }],
+            scopes: vec![NameScope { prefix: "dc/", file: "/pve/cluster.fw", definitions: &cluster }],
             others: vec![("/pve/100.fw", &other)],
             faulty: &FaultyAliases::from([(("/pve/cluster.fw".to_string(), "lan2".to_string()), 5)]),
             sdn: &BTreeSet::from(["vnet0-all".to_string()]),

@@ -8,20 +8,20 @@ use std::collections::BTreeMap;
 
 /// A kind of definition.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum NameKind {
     Alias,
     Set,
 }
 
-impl Kind {
+impl NameKind {
     fn sign(self) -> &'static str {
-        if self == Kind::Set { "+" } else { "" }
+        if self == NameKind::Set { "+" } else { "" }
     }
 
     fn is_in(self, definitions: &Definitions, name: &str) -> bool {
         match self {
-            Kind::Alias => definitions.aliases.contains_key(name),
-            Kind::Set => definitions.sets.contains_key(name),
+            NameKind::Alias => definitions.aliases.contains_key(name),
+            NameKind::Set => definitions.sets.contains_key(name),
         }
     }
 
@@ -30,8 +30,8 @@ impl Kind {
             map.keys().map(String::as_str)
         }
         match self {
-            Kind::Alias => Box::new(keys(&definitions.aliases)),
-            Kind::Set => Box::new(keys(&definitions.sets)),
+            NameKind::Alias => Box::new(keys(&definitions.aliases)),
+            NameKind::Set => Box::new(keys(&definitions.sets)),
         }
     }
 }
@@ -53,10 +53,10 @@ impl Vocabulary<'_> {
             let none = "no vnet or guest of the SDN has this set: see sdn/.running-config and the state of the IPAM";
             return Some(found.map_or_else(|| none.to_string(), |found| did_you_mean(format_args!("+sdn/{found}"))));
         }
-        self.exact(&plain, Kind::Set)
-            .or_else(|| self.exact(&plain, Kind::Alias))
-            .or_else(|| self.elsewhere(&plain, Kind::Set))
-            .or_else(|| self.similar(&plain, Kind::Set))
+        self.exact(&plain, NameKind::Set)
+            .or_else(|| self.exact(&plain, NameKind::Alias))
+            .or_else(|| self.elsewhere(&plain, NameKind::Set))
+            .or_else(|| self.similar(&plain, NameKind::Set))
             .or_else(|| self.groups.contains(&plain.as_str()).then(|| "it is a group, not an IP set".to_string()))
             .or_else(|| (!is_name(&plain)).then(|| NAMES.to_string()))
     }
@@ -68,23 +68,23 @@ impl Vocabulary<'_> {
         }
         let plain = plain(word);
         self.faulty(&plain)
-            .or_else(|| self.exact(&plain, Kind::Alias))
-            .or_else(|| self.exact(&plain, Kind::Set))
+            .or_else(|| self.exact(&plain, NameKind::Alias))
+            .or_else(|| self.exact(&plain, NameKind::Set))
             .or_else(|| self.of_sdn(&plain))
-            .or_else(|| self.elsewhere(&plain, Kind::Alias))
-            .or_else(|| self.similar(&plain, Kind::Alias))
-            .or_else(|| self.similar(&plain, Kind::Set))
+            .or_else(|| self.elsewhere(&plain, NameKind::Alias))
+            .or_else(|| self.similar(&plain, NameKind::Alias))
+            .or_else(|| self.similar(&plain, NameKind::Set))
             .or_else(|| Some("define it in [ALIASES]; host names are not looked up".to_string()))
     }
 
     /// For an entry of an IP set that is neither an address nor an alias.
     pub fn entry(&self, word: &str) -> Option<String> {
         let plain = plain(word.trim_start_matches('+'));
-        if self.scopes.iter().any(|scope| Kind::Set.is_in(scope.definitions, &plain))
+        if self.scopes.iter().any(|scope| NameKind::Set.is_in(scope.definitions, &plain))
             || self.sdn.contains(&plain)
             || word.starts_with('+')
         {
-            let known = self.scopes.iter().any(|scope| Kind::Alias.is_in(scope.definitions, &plain));
+            let known = self.scopes.iter().any(|scope| NameKind::Alias.is_in(scope.definitions, &plain));
             return match known {
                 true => Some(did_you_mean(plain)),
                 false => Some("an IP set cannot contain another one: write its addresses".to_string()),
@@ -94,9 +94,9 @@ impl Vocabulary<'_> {
             return address(word, Place::Entry);
         }
         self.faulty(&plain)
-            .or_else(|| self.exact(&plain, Kind::Alias))
-            .or_else(|| self.elsewhere(&plain, Kind::Alias))
-            .or_else(|| self.similar(&plain, Kind::Alias))
+            .or_else(|| self.exact(&plain, NameKind::Alias))
+            .or_else(|| self.elsewhere(&plain, NameKind::Alias))
+            .or_else(|| self.similar(&plain, NameKind::Alias))
             .or_else(|| Some("define it in [ALIASES]; host names are not looked up".to_string()))
     }
 
@@ -140,7 +140,7 @@ impl Vocabulary<'_> {
         }
         let near = nearest_name(&plain, self.groups.iter().copied()).filter(|found| *found != word);
         near.map(did_you_mean).or_else(|| {
-            let is_set = self.scopes.iter().any(|scope| Kind::Set.is_in(scope.definitions, &plain));
+            let is_set = self.scopes.iter().any(|scope| NameKind::Set.is_in(scope.definitions, &plain));
             is_set.then(|| "it is an IP set, not a group".to_string())
         })
     }
@@ -174,7 +174,7 @@ impl Vocabulary<'_> {
 
     /// That a definition with this name has an error.
     fn faulty(&self, name: &str) -> Option<String> {
-        let place = |scope: &super::Scope<'_>| {
+        let place = |scope: &super::NameScope<'_>| {
             let line = self.faulty.get(&(scope.file.to_string(), name.to_string()))?;
             Some(format!("its definition in line {line} of {} has an error", file_name(scope.file)))
         };
@@ -182,7 +182,7 @@ impl Vocabulary<'_> {
     }
 
     /// The definition with exactly this name, by the scope in which it is.
-    fn exact(&self, name: &str, kind: Kind) -> Option<String> {
+    fn exact(&self, name: &str, kind: NameKind) -> Option<String> {
         let scope = self.scopes.iter().position(|scope| kind.is_in(scope.definitions, name))?;
         // the first scope needs no prefix
         let prefix = if scope == 0 || !self.scopes[..scope].iter().any(|nearer| kind.is_in(nearer.definitions, name)) {
@@ -194,7 +194,7 @@ impl Vocabulary<'_> {
     }
 
     /// That the name is defined in a file whose names cannot be used here.
-    fn elsewhere(&self, name: &str, kind: Kind) -> Option<String> {
+    fn elsewhere(&self, name: &str, kind: NameKind) -> Option<String> {
         let mut files = self.others.iter().filter(|(_, definitions)| kind.is_in(definitions, name));
         let (file, _) = files.next()?;
         let more = if files.next().is_some() { " and others" } else { "" };
@@ -203,7 +203,7 @@ impl Vocabulary<'_> {
     }
 
     /// A similar name, with its scope where that is needed.
-    fn similar(&self, name: &str, kind: Kind) -> Option<String> {
+    fn similar(&self, name: &str, kind: NameKind) -> Option<String> {
         let all = self.scopes.iter().flat_map(|scope| kind.names(scope.definitions));
         self.exact(nearest_name(name, all)?, kind)
     }

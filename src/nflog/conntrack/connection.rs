@@ -1,6 +1,6 @@
 //! A tracked connection: its identity, and the fields needed by the simulator.
 use super::super::netlink::{Message, NESTED, NETFILTER_HEADER, Request, attribute};
-use super::{ConntrackEntry, Direction, NEW, ProtocolState};
+use super::{ConntrackEntry, NEW, ProtocolState, TupleCounters};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -105,7 +105,7 @@ impl Connection {
     #[must_use]
     pub fn decode(message: &Message<'_>) -> Option<Self> {
         let entry = ConntrackEntry::decode(message.body()).filter(|_| message.kind == NEW)?;
-        let mut master = Direction::default();
+        let mut master = TupleCounters::default();
         master.take_tuple(entry.master);
         let over =
             matches!(entry.state, Some(ProtocolState::Tcp(7 | 8) | ProtocolState::Sctp(1) | ProtocolState::Dccp(7)));
@@ -181,10 +181,10 @@ fn v6(address: IpAddr) -> [u8; 16] {
     }
 }
 
-impl Direction<'_> {
+impl TupleCounters<'_> {
     fn tuple(&self) -> Option<Tuple> {
-        let Direction { source, destination, protocol, source_port, destination_port, .. } = *self;
-        let Direction { icmp_type, icmp_code, icmp_id, .. } = *self;
+        let TupleCounters { source, destination, protocol, source_port, destination_port, .. } = *self;
+        let TupleCounters { icmp_type, icmp_code, icmp_id, .. } = *self;
         let detail = match protocol {
             6 | 17 | 33 | 132 | 136 => Detail::Ports { source: source_port, dest: destination_port },
             47 => Detail::Keys { source: source_port, dest: destination_port },

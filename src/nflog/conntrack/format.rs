@@ -1,5 +1,5 @@
 //! The text of an event, as `conntrack -E -o extended,ktimestamp` prints it.
-use super::{Change, ConntrackEntry, Direction, Event, ProtocolState};
+use super::{ConnectionChange, ConntrackEntry, Event, ProtocolState, TupleCounters};
 use crate::nflog::fields::Fields;
 use crate::nflog::text::printable;
 use crate::nflog::time::LocalTime;
@@ -41,8 +41,8 @@ impl Event<'_> {
     /// Appends the event without a line end; `local` converts seconds since the epoch to local time.
     pub(in crate::nflog) fn push(&self, fields: &mut Fields<'_>, local: impl Fn(i64) -> LocalTime) {
         fields.word(match self.change {
-            Change::New => "    [NEW]",
-            Change::Destroy => "[DESTROY]",
+            ConnectionChange::New => "    [NEW]",
+            ConnectionChange::Destroy => "[DESTROY]",
         });
         self.entry.push(fields, local);
     }
@@ -114,7 +114,7 @@ impl ConntrackEntry<'_> {
     }
 }
 
-impl Direction<'_> {
+impl TupleCounters<'_> {
     fn push(&self, zone: &str, fields: &mut Fields<'_>) {
         push_address("src=", self.source, fields);
         push_address("dst=", self.destination, fields);

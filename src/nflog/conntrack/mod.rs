@@ -15,7 +15,7 @@ const CREATED: u16 = 0x600;
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ConnectionChange {
     /// The kernel created an entry for it.
     New,
     /// The kernel deleted its entry.
@@ -25,7 +25,7 @@ pub enum Change {
 /// An event with the attributes that the kernel sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    change: Change,
+    change: ConnectionChange,
     entry: ConntrackEntry<'a>,
 }
 
@@ -34,8 +34,8 @@ pub struct Event<'a> {
 struct ConntrackEntry<'a> {
     /// `AF_INET` or `AF_INET6`.
     family: u8,
-    original: Direction<'a>,
-    reply: Direction<'a>,
+    original: TupleCounters<'a>,
+    reply: TupleCounters<'a>,
     status: Option<u32>,
     /// Seconds.
     timeout: Option<u32>,
@@ -57,7 +57,7 @@ struct ConntrackEntry<'a> {
 
 /// Addresses, protocol and counters of one direction (original or reply).
 #[derive(Clone, Copy, Debug, Default)]
-struct Direction<'a> {
+struct TupleCounters<'a> {
     source: &'a [u8],
     destination: &'a [u8],
     protocol: u8,
@@ -84,8 +84,8 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn decode(message: &Message<'a>) -> Option<Self> {
         let change = match message.kind {
-            NEW if message.flags & CREATED == CREATED => Change::New,
-            DELETE => Change::Destroy,
+            NEW if message.flags & CREATED == CREATED => ConnectionChange::New,
+            DELETE => ConnectionChange::Destroy,
             _ => return None,
         };
         Some(Event { change, entry: ConntrackEntry::decode(message.body())? })
@@ -129,7 +129,7 @@ impl<'a> ConntrackEntry<'a> {
     }
 }
 
-impl<'a> Direction<'a> {
+impl<'a> TupleCounters<'a> {
     /// `CTA_TUPLE_…`
     fn take_tuple(&mut self, content: &'a [u8]) {
         for (kind, content) in attributes(content) {

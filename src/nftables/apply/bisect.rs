@@ -17,10 +17,10 @@ const HALVES: usize = 60;
 const TIME: Duration = Duration::from_secs(30);
 
 /// A refused rule: its table and chain, its index there, and the reason.
-pub type Refused = (TableName, String, usize, String);
+pub type RefusedRule = (TableName, String, usize, String);
 
 /// The refused rules of a script. Empty if there is none to be found.
-pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError, limit: Duration) -> Vec<Refused> {
+pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError, limit: Duration) -> Vec<RefusedRule> {
     let mut blamed = blamed(script, error.stderr());
     if blamed.len() == 1 {
         return blamed;
@@ -28,7 +28,8 @@ pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError
     let mut search = Search { plan, wanted, limit, tries: HALVES, end: Instant::now() + TIME, found: Vec::new() };
     // what is refused without any of its rules is not refused for a rule
     if search.accepts(&BTreeSet::new()).is_ok() {
-        let named: Vec<Place> = blamed.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
+        let named: Vec<RulePosition> =
+            blamed.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
         search.halve(&named);
         if search.found.is_empty() {
             search.halve(&written(plan, wanted));
@@ -43,7 +44,7 @@ pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError
 }
 
 /// The rules in the lines that an error message names: `/dev/stdin:LINE:COLUMN-COLUMN: Error: …`.
-fn blamed(script: &Script, stderr: &str) -> Vec<Refused> {
+fn blamed(script: &Script, stderr: &str) -> Vec<RefusedRule> {
     let mut blamed = Vec::new();
     for message in stderr.lines().filter(|line| line.contains("Error: ")) {
         let Some((place, reason)) = message.split_once(": Error: ") else { continue };
@@ -59,10 +60,10 @@ fn blamed(script: &Script, stderr: &str) -> Vec<Refused> {
     blamed
 }
 
-type Place = (TableName, String, usize);
+type RulePosition = (TableName, String, usize);
 
 /// The rules that a plan writes.
-fn written(plan: &Plan, wanted: &Ruleset) -> Vec<Place> {
+fn written(plan: &Plan, wanted: &Ruleset) -> Vec<RulePosition> {
     let mut places = Vec::new();
     for (name, changes) in &plan.tables {
         for (chain, _) in changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete) {
@@ -83,12 +84,12 @@ struct Search<'a> {
     limit: Duration,
     tries: usize,
     end: Instant,
-    found: Vec<Refused>,
+    found: Vec<RefusedRule>,
 }
 
 impl Search<'_> {
     /// Whether the script is accepted with these rules alone; else the reason.
-    fn accepts(&mut self, rules: &BTreeSet<Place>) -> Result<(), String> {
+    fn accepts(&mut self, rules: &BTreeSet<RulePosition>) -> Result<(), String> {
         self.tries = self.tries.saturating_sub(1);
         if self.tries == 0 || Instant::now() > self.end {
             return Ok(());
@@ -114,7 +115,7 @@ impl Search<'_> {
         }
     }
 
-    fn halve(&mut self, rules: &[Place]) {
+    fn halve(&mut self, rules: &[RulePosition]) {
         let Err(reason) = self.accepts(&rules.iter().cloned().collect()) else { return };
         match rules {
             [] => {}

@@ -1,5 +1,5 @@
 //! Rules that the kernel refuses: what is done without them, and for how long.
-use super::bisect::Refused;
+use super::bisect::RefusedRule;
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::plan::Known;
 use crate::nftables::ruleset::{Action, Chain, Ruleset, Signature};
@@ -51,7 +51,7 @@ impl Quarantine {
     }
 
     /// Learns which rules of the accepted ones were refused all the same.
-    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &Known, refused: Vec<Refused>) {
+    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &Known, refused: Vec<RefusedRule>) {
         for (table, name, at, reason) in refused {
             let chain = |ruleset: &Ruleset| {
                 let found = ruleset.tables.get(&table)?.chains.get_key_value(name.as_str());

@@ -1,7 +1,7 @@
 //! Access to the node that no configuration takes away.
 use super::builder::{Builder, address, jump, known, made};
 use super::{Node, Part};
-use crate::model::Opening;
+use crate::model::OpenPorts;
 use crate::nftables::ruleset::{Action, End, Match};
 
 /// What packets to the open ports meet.
@@ -16,7 +16,7 @@ pub fn make(node: &Node<'_>, part: &mut Part) {
     }
     let (mut incoming, mut outgoing) = (Builder::own(FAILSAFE_IN), Builder::own(FAILSAFE_OUT));
     for opening in &node.options.failsafe.0 {
-        let Opening { protocol: _, number, ports, network } = opening;
+        let OpenPorts { protocol: _, number, ports, network } = opening;
         let origin = made(format!("--failsafe {opening}"));
         let matches = |far, near| {
             let port = Match::Port { protocol: *number, end: near, ports: *ports };

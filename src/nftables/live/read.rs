@@ -115,7 +115,7 @@ pub fn set_elements(table: TableName, set: &str) -> Result<Vec<LiveElement>> {
 }
 
 /// Chains with their rules, sets with their elements, and objects, by name.
-pub type Parts = (BTreeMap<String, LiveChain>, BTreeMap<String, LiveSet>, BTreeSet<String>);
+pub type TableContent = (BTreeMap<String, LiveChain>, BTreeMap<String, LiveSet>, BTreeSet<String>);
 
 /// Some chains and sets of a table, and all of its objects. What does not exist is left out.
 ///
@@ -125,7 +125,7 @@ pub fn read_parts<'a>(
     table: TableName,
     chains: impl Iterator<Item = &'a str>,
     sets: impl Iterator<Item = &'a str>,
-) -> Result<Parts> {
+) -> Result<TableContent> {
     let all = chains_of(table)?;
     let mut read = BTreeMap::new();
     for name in chains {

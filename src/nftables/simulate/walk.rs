@@ -51,7 +51,7 @@ pub struct Walk<'a> {
 }
 
 /// A chain that is being evaluated.
-struct Frame<'a> {
+struct CallFrame<'a> {
     chain: &'a Name,
     next: usize,
     callers: Vec<Step<'a>>,
@@ -61,7 +61,7 @@ struct Frame<'a> {
 /// Evaluates a base chain.
 pub(super) fn walk<'a>(at: &Situation<'a, '_>, base: &'a Name) -> Walk<'a> {
     let mut walk = Walk { base, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
-    let mut frames = vec![Frame { chain: base, next: 0, callers: Vec::new(), depth: 0 }];
+    let mut frames = vec![CallFrame { chain: base, next: 0, callers: Vec::new(), depth: 0 }];
     while let Some(frame) = frames.last_mut() {
         let chain = at.table().and_then(|table| table.chains.get(frame.chain));
         let Some(rule) = chain.and_then(|chain| chain.rules().get(frame.next)) else {
@@ -83,7 +83,7 @@ pub(super) fn walk<'a>(at: &Situation<'a, '_>, base: &'a Name) -> Walk<'a> {
             Effect::Jump(chain) => {
                 let callers = frame.callers.iter().copied().chain([step]).collect();
                 let depth = frame.depth + 1;
-                frames.push(Frame { chain, next: 0, callers, depth });
+                frames.push(CallFrame { chain, next: 0, callers, depth });
             }
             Effect::Goto(chain) => {
                 frame.callers.push(step);

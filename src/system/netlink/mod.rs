@@ -12,7 +12,7 @@ pub use conntrack::ConntrackEvents;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
 pub use nflog::Nflog;
-pub use ports::Ports;
+pub use ports::BridgePorts;
 pub use tracked::Tracked;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};

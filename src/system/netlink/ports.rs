@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The interfaces of this network namespace, each with the name of the bridge, or other interface, that it is a port of.
 /// They are listed again only after a link event.
 #[derive(Debug)]
-pub struct Ports {
+pub struct BridgePorts {
     socket: Socket,
     ports: Arc<BTreeMap<String, Option<String>>>,
     /// Whether a link event has arrived since they were listed.
@@ -18,14 +18,14 @@ pub struct Ports {
     sequence: u32,
 }
 
-impl Ports {
+impl BridgePorts {
     /// Subscribes to link events.
     ///
     /// # Errors
     /// When the socket cannot be opened.
     pub fn open() -> Result<Self> {
         let socket = Socket::open(SockProtocol::NetlinkRoute, RTMGRP_LINK, RECEIVE_BUFFER)?;
-        Ok(Ports { socket, ports: Arc::default(), stale: true, sequence: 0 })
+        Ok(BridgePorts { socket, ports: Arc::default(), stale: true, sequence: 0 })
     }
 
     /// All interfaces.

@@ -1,5 +1,5 @@
 //! The format of iptables-save(8).
-use super::super::live::{Hook, LiveTable, hooks_of};
+use super::super::live::{HookJump, LiveTable, hooks_of};
 use super::{Unreadable, split_name};
 use crate::health::{Foreign, ForeignRule};
 use crate::iptables::names::is_own_chain;
@@ -132,7 +132,7 @@ fn signature(rule: &str) -> Option<Signature> {
 }
 
 /// The built-in chain, if this rule is its jump to our entry chain.
-pub(super) fn hook_of(hooks: &[Hook], chain: &str, rule: &str) -> Option<Hook> {
+pub(super) fn hook_of(hooks: &[HookJump], chain: &str, rule: &str) -> Option<HookJump> {
     let to = rule.trim_end().strip_prefix("-j ")?;
     hooks.iter().find(|hook| hook.chain == chain && hook.to == *to).copied()
 }
