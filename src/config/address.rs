@@ -110,7 +110,7 @@ mod tests {
             "::ffff:1.2.3.4",
             "::/0",
         ] {
-            let read = literal(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+            let read = literal(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             let spelled = match read {
                 Literal::Nets(nets) => nets.to_string(),
                 Literal::Range(range) => range.to_string(),
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn parameters_that_rules_refuse() {
-        for (text, fault) in [
+        for (text, expected) in [
             ("10.0.0.300", "invalid IP address: "),
             ("10.0.0", "invalid IP address: "),
             ("10", "invalid IP address: "),
@@ -144,7 +144,7 @@ mod tests {
             ("10.0.0.1;reboot", "invalid IP address: "),
         ] {
             let error = literal(text).expect_err(text);
-            assert!(error.starts_with(fault), "{text}: {error}");
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
 }

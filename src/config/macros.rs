@@ -4,9 +4,9 @@ use super::rule::Term;
 use super::syntax::RawRule;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{Macro, MacroRule};
-use crate::model::{Family, Fault, PerFamily, Spelled};
+use crate::model::{Family, PartError, PerFamily, Spelled};
 
-type Faults = Vec<Fault>;
+type PartErrors = Vec<PartError>;
 
 /// The terms of a macro, with the rule's parameters where the macro sets none, for one or both families.
 pub fn terms(
@@ -14,16 +14,16 @@ pub fn terms(
     raw: &RawRule<'_>,
     only: Option<Family>,
     databases: &Databases,
-) -> Result<PerFamily<Vec<Term>>, Faults> {
+) -> Result<PerFamily<Vec<Term>>, PartErrors> {
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
     let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
     // a macro without rules for the rule's family is checked with its rules for the other
-    let faults = match applying().all(|(_, rules)| rules.is_empty()) {
+    let errors = match applying().all(|(_, rules)| rules.is_empty()) {
         true => conflicts(mac.v4.iter().chain(mac.v6), raw),
         false => conflicts(applying().flat_map(|(_, rules)| rules), raw),
     };
-    if !faults.is_empty() {
-        return Err(faults);
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let mut terms = PerFamily::<Vec<Term>>::default();
     for (family, rules) in applying() {
@@ -36,8 +36,8 @@ pub fn terms(
 }
 
 /// Parameters for which the rules of a macro set another value.
-fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> Faults {
-    let mut faults = Faults::new();
+fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'_>) -> PartErrors {
+    let mut errors = PartErrors::new();
     let RawRule {
         enabled: _,
         kind: _,
@@ -61,25 +61,25 @@ fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'
         for (part, given, fixed) in pairs {
             if let (Some(given), Some(fixed)) = (given, fixed)
                 && given != fixed
-                && !faults.iter().any(|known| known.part == part)
+                && !errors.iter().any(|known| known.part == part)
             {
                 let text = format!("parameter '{part}' already define in macro (value = '{fixed}')");
-                faults.push(Fault::new(part, text));
+                errors.push(PartError::new(part, text));
             }
         }
     }
-    faults
+    errors
 }
 
-fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, Faults> {
+fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, PartErrors> {
     let MacroRule { proto: name, sport, dport, icmp_type: kind } = *rule;
     let proto = databases.protocol(name).or_else(|| well_known(name));
     let proto = proto.and_then(|number| Spelled::new(name, number)).ok_or_else(|| {
         let text = format!("the macro's protocol '{name}' is not in /etc/protocols");
-        vec![Fault::new("macro", text)]
+        vec![PartError::new("macro", text)]
     })?;
     let ports = |part, text: Option<&str>| {
-        text.map(|text| ports::ports(text, &proto, databases).map_err(|fault| vec![Fault::new(part, fault)]))
+        text.map(|text| ports::ports(text, &proto, databases).map_err(|error| vec![PartError::new(part, error)]))
             .transpose()
     };
     let sport = ports("sport", sport.or(raw.sport))?;

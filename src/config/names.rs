@@ -1,7 +1,7 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
 use super::sections::{LONGEST_NAME, Line, Named, cut, is_name};
-use crate::model::{Fault, Report, Scope, SetRef, Sought, Spelled, shown};
+use crate::model::{PartError, Report, Scope, SetRef, Sought, Spelled, shown};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -107,7 +107,7 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
     let (mut aliases, mut lines_of) = (BTreeMap::new(), BTreeMap::new());
     for line in lines {
         let words: Vec<_> = line.without_comment.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
-        let (fault, word, sought) = match words[..] {
+        let (error, word, sought) = match words[..] {
             [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
                 Some(alias) => {
                     let name = name.to_ascii_lowercase();
@@ -122,7 +122,7 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
             },
             _ => (format!("unable to parse alias: {}", shown(line.text)), line.without_comment, Sought::AliasLine),
         };
-        reports.push(Report::line(file, line.number, fault).at(line.span(word), Some(sought)));
+        reports.push(Report::line(file, line.number, error).at(line.span(word), Some(sought)));
     }
     aliases
 }
@@ -154,8 +154,8 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
             Ok(net) => entries.push(SetEntry { net, nomatch }),
             Err((text, sought)) => {
                 let what = format!("ipset '{}': {}", section.name, shown(line.without_comment));
-                let fault = Fault { part: "cidr", text, sought };
-                reports.push(Report::parts(file, line.number, what, vec![fault], |_| line.span(word)));
+                let error = PartError { part: "cidr", text, sought };
+                reports.push(Report::parts(file, line.number, what, vec![error], |_| line.span(word)));
             }
         }
     }

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn errors_of_ports() {
-        for (text, protocol, fault) in [
+        for (text, protocol, error) in [
             ("70000", "tcp", "invalid port '70000'"),
             ("80,,81", "tcp", "invalid port ''"),
             ("010", "tcp", "invalid port '010'"),
@@ -122,7 +122,7 @@ mod tests {
             ("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", "tcp", "too many entries in port list (> 15 numbers)"),
             ("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15:16", "tcp", "too many entries in port list (> 15 numbers)"),
         ] {
-            assert_eq!(parse(text, protocol).unwrap_err(), fault);
+            assert_eq!(parse(text, protocol).unwrap_err(), error);
         }
     }
 

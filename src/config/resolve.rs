@@ -10,7 +10,7 @@ use super::values;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
-    Address, Direction, Family, Fault, IcmpType, PerFamily, Ports, Report, Sought, Spelled, Token, Verdict, shown,
+    Address, Direction, Family, IcmpType, PartError, PerFamily, Ports, Report, Sought, Spelled, Token, Verdict, shown,
 };
 use std::sync::Arc;
 
@@ -77,20 +77,20 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
     for line in lines {
         let raw = match RawRule::parse(*line) {
             Ok(raw) => raw,
-            Err(fault) => {
-                let at = line.span(fault.word);
-                reports.push(Report::line(file, line.number, fault.text).at(at, Some(fault.sought)));
+            Err(error) => {
+                let at = line.span(error.word);
+                reports.push(Report::line(file, line.number, error.text).at(at, Some(error.sought)));
                 continue;
             }
         };
-        let mut check = Check { context, raw: &raw, faults: Vec::new(), family: None, alias_fault: None };
+        let mut check = Check { context, raw: &raw, errors: Vec::new(), family: None, alias_error: None };
         let action = check.action();
         let place = |part: &str| line.span(raw.word(part).unwrap_or(line.without_comment));
-        if let Some(fault) = check.alias_fault {
-            reports.push(Report::line(file, line.number, fault));
-        } else if !check.faults.is_empty() {
+        if let Some(error) = check.alias_error {
+            reports.push(Report::line(file, line.number, error));
+        } else if !check.errors.is_empty() {
             let what = format!("rule parameters: {}", shown(line.text));
-            reports.push(Report::parts(file, line.number, what, check.faults, place));
+            reports.push(Report::parts(file, line.number, what, check.errors, place));
         } else if let Some(action) = action {
             if let Action::Group(name) = &action
                 && !(context.has_group)(name)
@@ -115,22 +115,22 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
 struct Check<'a> {
     context: RuleContext<'a>,
     raw: &'a RawRule<'a>,
-    faults: Vec<Fault>,
+    errors: Vec<PartError>,
     /// The family implied by the words so far.
     family: Option<Family>,
     /// A conflict of families caused by an alias, which has a separate report.
-    alias_fault: Option<String>,
+    alias_error: Option<String>,
 }
 
 const MIXED: &str = "detected mixed ipv4/ipv6 addresses in rule";
 
 impl<'a> Check<'a> {
-    fn fault(&mut self, part: &'static str, text: impl Into<String>) {
-        self.faults.push(Fault::new(part, text));
+    fn error(&mut self, part: &'static str, text: impl Into<String>) {
+        self.errors.push(PartError::new(part, text));
     }
 
     fn unknown(&mut self, part: &'static str, text: impl Into<String>, sought: Sought) {
-        self.faults.push(Fault::unknown(part, text, sought));
+        self.errors.push(PartError::unknown(part, text, sought));
     }
 
     fn action(&mut self) -> Option<Action> {
@@ -155,7 +155,7 @@ impl<'a> Check<'a> {
         let Some(iface) = self.raw.iface else { return };
         let env = self.context.env;
         if matches!(env, Env::Group | Env::Vnet) {
-            self.fault("type", "parameter -i not allowed for this rule type");
+            self.error("type", "parameter -i not allowed for this rule type");
         } else if env.is_guest() {
             let number = iface.strip_prefix("net").unwrap_or_default();
             if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
         if !is_name(name) {
             self.unknown("action", "invalid characters in security group name", Sought::Group);
         } else if name.len() > LONGEST_GROUP {
-            self.fault("action", "security group name too long");
+            self.error("action", "security group name too long");
         }
         let others = [
             ("proto", proto),
@@ -185,7 +185,7 @@ impl<'a> Check<'a> {
         ];
         for (part, given) in others {
             if given.is_some() {
-                self.fault(part, "not allowed in a GROUP rule: use it in the rules of the group");
+                self.error(part, "not allowed in a GROUP rule: use it in the rules of the group");
             }
         }
         Some(Action::Group(name.to_ascii_lowercase()))
@@ -203,16 +203,16 @@ impl<'a> Check<'a> {
         let icmp_type = self.icmp_type(proto.as_ref());
         let source = self.address("source", source);
         let dest = self.address("dest", dest);
-        let (verdict, mac) = verdict.filter(|_| self.faults.is_empty())?;
+        let (verdict, mac) = verdict.filter(|_| self.errors.is_empty())?;
         let terms = match mac {
             Some(mac) => match terms(mac, self.raw, self.family, self.context.databases) {
                 Ok(terms) if self.family.is_some_and(|family| terms[family].is_empty()) => {
-                    self.fault("macro", MIXED);
+                    self.error("macro", MIXED);
                     return None;
                 }
                 Ok(terms) => terms,
-                Err(faults) => {
-                    self.faults = faults;
+                Err(errors) => {
+                    self.errors = errors;
                     return None;
                 }
             },
@@ -245,7 +245,7 @@ impl<'a> Check<'a> {
             self.unknown("macro", format!("unknown macro '{}'", shown(name)), Sought::Macro);
         }
         if direction == Direction::Forward && verdict == Verdict::Reject {
-            self.fault("action", "cannot define REJECT rules on forward chain");
+            self.error("action", "cannot define REJECT rules on forward chain");
         }
         Some((verdict, found))
     }
@@ -255,7 +255,7 @@ impl<'a> Check<'a> {
         let text = self.raw.proto.filter(|text| !is_any(text))?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
         if known.as_ref().is_some_and(|known| known.value == 0) {
-            self.fault("proto", format!("'{text}' has the number 0, which means every protocol to the tools; a rule without -p matches every protocol"));
+            self.error("proto", format!("'{text}' has the number 0, which means every protocol to the tools; a rule without -p matches every protocol"));
         } else if known.is_none() {
             self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
         }
@@ -266,7 +266,7 @@ impl<'a> Check<'a> {
     fn ports(&mut self, part: &'static str, text: Option<&str>, proto: Option<&Spelled<u8>>) -> Option<Ports> {
         let text = text?;
         let Some(proto) = proto else {
-            self.fault(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
+            self.error(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
             if self.raw.proto.is_none_or(is_any) {
                 self.unknown(
                     "proto",
@@ -282,8 +282,8 @@ impl<'a> Check<'a> {
         }
         match ports(text, proto, self.context.databases) {
             Ok(ports) => Some(ports),
-            Err(fault) => {
-                self.unknown(part, fault, Sought::Service(proto.text().to_string()));
+            Err(error) => {
+                self.unknown(part, error, Sought::Service(proto.text().to_string()));
                 None
             }
         }
@@ -297,7 +297,7 @@ impl<'a> Check<'a> {
                 return None;
             }
             (Some(_), Some(_), Some(_)) => {
-                self.fault("icmp-type", "cannot be used together with dport");
+                self.error("icmp-type", "cannot be used together with dport");
                 return None;
             }
             (Some(text), None, Some(_)) | (None, Some(text), Some(_)) => text,
@@ -338,15 +338,15 @@ impl<'a> Check<'a> {
                 if self.family.is_none_or(|own| own == family) {
                     self.family = Some(family);
                 } else if by_alias {
-                    self.alias_fault = Some(MIXED.to_string());
+                    self.alias_error = Some(MIXED.to_string());
                 } else {
-                    self.fault(part, MIXED);
+                    self.error(part, MIXED);
                 }
                 Some(Address::Literal(literal))
             }
-            Err(fault) => {
+            Err(error) => {
                 let sought = Some(if by_alias { Sought::Alias } else { Sought::Address });
-                self.faults.push(Fault { part, text: fault, sought });
+                self.errors.push(PartError { part, text: error, sought });
                 None
             }
         }

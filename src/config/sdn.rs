@@ -70,7 +70,7 @@ struct SetReader<'a> {
 }
 
 impl SetReader<'_> {
-    fn fault(&mut self, text: impl std::fmt::Display) {
+    fn error(&mut self, text: impl std::fmt::Display) {
         self.reports.push(Report::file(self.file, text));
     }
 
@@ -90,11 +90,11 @@ impl SetReader<'_> {
         for (id, subnet) in ids(config, "subnets").into_iter().flatten() {
             let vnet = subnet.get("vnet").and_then(Value::as_str).unwrap_or_default();
             if !vnets.iter().any(|known| *known == vnet) {
-                self.fault(format_args!("subnet '{}' is ignored: there is no vnet '{}'", shown(id), shown(vnet)));
+                self.error(format_args!("subnet '{}' is ignored: there is no vnet '{}'", shown(id), shown(vnet)));
                 continue;
             }
             let Some(net) = subnet_of(id) else {
-                self.fault(format_args!("subnet '{}' is ignored: its name is not ZONE-NETWORK-LENGTH", shown(id)));
+                self.error(format_args!("subnet '{}' is ignored: its name is not ZONE-NETWORK-LENGTH", shown(id)));
                 continue;
             };
             self.set(&format!("{vnet}-all")).add(net, false);
@@ -105,13 +105,13 @@ impl SetReader<'_> {
                         self.set(&format!("{vnet}-gateway")).add(gateway.into(), false);
                         self.set(&format!("{vnet}-no-gateway")).add(gateway.into(), true);
                     }
-                    None => self.fault(format_args!("the gateway of subnet '{}' is not an address", shown(id))),
+                    None => self.error(format_args!("the gateway of subnet '{}' is not an address", shown(id))),
                 }
             }
             for range in ranges(subnet.get("dhcp-range")) {
                 match range {
                     Some(nets) => nets.into_iter().for_each(|net| self.set(&format!("{vnet}-dhcp")).add(net, false)),
-                    None => self.fault(format_args!(
+                    None => self.error(format_args!(
                         "a dhcp-range of subnet '{}' is ignored: it is not start-address=A,end-address=B",
                         shown(id)
                     )),
@@ -129,7 +129,7 @@ impl SetReader<'_> {
                     let Some(vmid) = lease.get("vmid") else { continue };
                     let digits = vmid.as_str().map_or_else(|| vmid.to_string(), ToString::to_string);
                     let Some(vmid) = parse_vmid(&digits) else {
-                        self.fault(format_args!("address {} is ignored: {vmid} is not a VMID", shown(address)));
+                        self.error(format_args!("address {} is ignored: {vmid} is not a VMID", shown(address)));
                         continue;
                     };
                     let name = format!("guest-ipam-{vmid}");
@@ -137,7 +137,7 @@ impl SetReader<'_> {
                     let inside = |address: &IpAddr| net.is_none_or(|net| net.contains(address));
                     match address.parse::<IpAddr>().ok().filter(inside) {
                         Some(address) => self.set(&name).add(address.into(), false),
-                        None => self.fault(format_args!(
+                        None => self.error(format_args!(
                             "address '{}' of guest {vmid} is ignored: it is not an address in {}",
                             shown(address),
                             shown(text)

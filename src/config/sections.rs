@@ -115,8 +115,8 @@ impl<'a> Sections<'a> {
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
             }
-            if let Some(fault) = unreadable(line.without_comment) {
-                reports.push(Report::line(file, number, fault));
+            if let Some(error) = unreadable(line.without_comment) {
+                reports.push(Report::line(file, number, error));
                 continue;
             }
             match header(line, kind) {
@@ -138,14 +138,14 @@ impl<'a> Sections<'a> {
         reports: &mut Vec<Report>,
     ) -> CurrentSection {
         let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
-            let fault = if !is_name(name) {
+            let error = if !is_name(name) {
                 format!("invalid {what} name '{}'", shown(name))
             } else if name.len() > longest {
                 format!("{what} name too long")
             } else {
                 return Some(Named { name: name.to_ascii_lowercase(), line: line.number, lines: Vec::new() });
             };
-            reports.push(Report::line(file, line.number, fault).at(line.span(line.text), Some(Sought::Section(kind))));
+            reports.push(Report::line(file, line.number, error).at(line.span(line.text), Some(Sought::Section(kind))));
             None
         };
         match header {

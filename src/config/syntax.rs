@@ -47,7 +47,7 @@ fn trimmed(text: &str) -> &str {
 }
 
 /// What is wrong with an option of a rule.
-enum OptionFault<'a> {
+enum OptionError<'a> {
     /// A word that is no option, such as one behind a blank too many.
     Stray(&'a str),
     /// A word that was looked up and not found.
@@ -82,16 +82,16 @@ impl<'a> RawRule<'a> {
         // the word before an option
         let mut last = action;
         while !rest.is_empty() {
-            let after = rule.option(rest).map_err(|fault| match fault {
-                OptionFault::Unknown(word, sought) => unparsable("rule parameters", rest, word, sought),
-                OptionFault::Stray(word) => {
-                    let mut fault = unparsable("rule parameters", rest, through(text, last, word), Sought::Joined);
+            let after = rule.option(rest).map_err(|error| match error {
+                OptionError::Unknown(word, sought) => unparsable("rule parameters", rest, word, sought),
+                OptionError::Stray(word) => {
+                    let mut error = unparsable("rule parameters", rest, through(text, last, word), Sought::Joined);
                     if word.starts_with('(') && !action.contains('(') {
-                        fault.text += ": no blank before the parenthesis";
+                        error.text += ": no blank before the parenthesis";
                     }
-                    fault
+                    error
                 }
-                OptionFault::Twice(word) => {
+                OptionError::Twice(word) => {
                     Unparsable { text: format!("{word} given twice"), word, sought: Sought::GivenTwice }
                 }
             })?;
@@ -103,15 +103,15 @@ impl<'a> RawRule<'a> {
     }
 
     /// Parses a leading `-x value`.
-    fn option(&mut self, text: &'a str) -> Result<&'a str, OptionFault<'a>> {
+    fn option(&mut self, text: &'a str) -> Result<&'a str, OptionError<'a>> {
         let (option, rest) = split(text).unwrap_or((text, ""));
         let named = option.trim_start_matches('-').starts_with(|first: char| first.is_ascii_alphabetic());
         if !option.starts_with('-') || !named {
             // '-' between the addresses of a range, or the end of a macro's parentheses
             let next = trimmed(rest).split([' ', '\t']).next().filter(|next| option == "-" || *next == ")");
-            return Err(OptionFault::Stray(next.map_or(option, |next| through(text, option, next))));
+            return Err(OptionError::Stray(next.map_or(option, |next| through(text, option, next))));
         }
-        let unknown = || OptionFault::Unknown(option, Sought::RuleOption);
+        let unknown = || OptionError::Unknown(option, Sought::RuleOption);
         let rest = trimmed(rest);
         let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));
         let rest = trimmed(rest);
@@ -125,8 +125,8 @@ impl<'a> RawRule<'a> {
             "-icmp-type" | "--icmp-type" => &mut self.icmp_type,
             "-log" | "--log" if value.is_empty() => return Err(unknown()),
             "-log" | "--log" => {
-                let level = log_level(value).ok_or(OptionFault::Unknown(value, Sought::LogLevel))?;
-                return if self.log.replace(level).is_some() { Err(OptionFault::Twice(option)) } else { Ok(rest) };
+                let level = log_level(value).ok_or(OptionError::Unknown(value, Sought::LogLevel))?;
+                return if self.log.replace(level).is_some() { Err(OptionError::Twice(option)) } else { Ok(rest) };
             }
             _ => return Err(unknown()),
         };
@@ -134,7 +134,7 @@ impl<'a> RawRule<'a> {
             return Err(unknown());
         }
         // the last one would count silently, and may be the wider one
-        if slot.replace(value).is_some() { Err(OptionFault::Twice(option)) } else { Ok(rest) }
+        if slot.replace(value).is_some() { Err(OptionError::Twice(option)) } else { Ok(rest) }
     }
 
     /// The word for the part of a report: the name of an option, `type`, `action` or `macro`.
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RawRule<'_>, String> {
-        RawRule::parse(Line::new(1, text)).map_err(|fault| fault.text)
+        RawRule::parse(Line::new(1, text)).map_err(|error| error.text)
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_part_that_could_not_be_read() {
-        for (text, fault) in [
+        for (text, error) in [
             ("IN", "unable to parse rule: IN"),
             ("|IN # c", "unable to parse rule: IN"),
             ("this is not a rule", "unable to parse rule parameters: not a rule"),
@@ -204,7 +204,7 @@ mod tests {
             ("IN ACCEPT -log INFO", "unable to parse rule parameters: -log INFO"),
             ("IN ACCEPT ---p tcp", "unable to parse rule parameters: ---p tcp"),
         ] {
-            assert_eq!(parse(text).unwrap_err(), fault);
+            assert_eq!(parse(text).unwrap_err(), error);
         }
     }
 }

@@ -70,9 +70,9 @@ impl LastGood {
     pub fn load(&mut self) -> Result<Option<Arc<Tree>>> {
         let Some(file) = files::read_root_owned(&self.path, LARGEST)? else { return Ok(None) };
         let rest = file.strip_prefix(FORMAT).context("it has another format")?;
-        let (told, body) = rest.split_at_checked(41).context("it is truncated")?;
+        let (stored, body) = rest.split_at_checked(41).context("it is truncated")?;
         let sum: [u8; 20] = Sha1::digest(body).into();
-        ensure!(told == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
+        ensure!(stored == format!("{}\n", hexadecimal(&sum)).as_bytes(), "its checksum is wrong");
         let StoredTree { node, tree } = postcard::from_bytes(body).context("it cannot be decoded")?;
         if node != self.node {
             bail!("it is of the node '{}'", node.escape_debug());

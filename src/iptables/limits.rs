@@ -20,8 +20,8 @@ const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
 /// Checks the limits for cluster.fw.
 pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, Cluster> {
     let mut within = Cow::Borrowed(cluster);
-    if let Some(fault) = cluster.options.log_ratelimit.0.as_deref().and_then(beyond_limit) {
-        option("log_ratelimit", &fault, &cluster.options.lines.origin("log_ratelimit"), reports);
+    if let Some(error) = cluster.options.log_ratelimit.0.as_deref().and_then(beyond_limit) {
+        option("log_ratelimit", &error, &cluster.options.lines.origin("log_ratelimit"), reports);
         within.to_mut().options.log_ratelimit = LogRatelimit::default();
     }
     let groups = cluster.groups.values().map(|group| &group.rules);
@@ -70,9 +70,9 @@ pub fn guest<'a>(guest: &'a Guest, reports: &mut Vec<Report>) -> Cow<'a, Guest> 
     within
 }
 
-fn option(key: &str, fault: &str, origin: &Origin, reports: &mut Vec<Report>) {
+fn option(key: &str, error: &str, origin: &Origin, reports: &mut Vec<Report>) {
     if let Origin::Line(file, line) = origin {
-        reports.push(Report::line(file, *line, format!("{key}: {fault}; the default is used")));
+        reports.push(Report::line(file, *line, format!("{key}: {error}; the default is used")));
     }
 }
 

@@ -25,7 +25,7 @@ pub fn interfaces(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &I
     for (file, rules) in [(&files.host.file, &files.host.rules), (&files.cluster.file, &files.cluster.rules)] {
         let of_all = Arc::ptr_eq(file, &files.cluster.file) && node.others;
         for Rule { line, place: _, iface, action: _ } in rules {
-            if let Some(text) = iface.as_deref().and_then(|name| node.fault(name, of_all)) {
+            if let Some(text) = iface.as_deref().and_then(|name| node.problem(name, of_all)) {
                 reports.push(Report::warning(file, *line, text));
             }
         }
@@ -46,7 +46,7 @@ const LOOPBACK: &str = "lo";
 
 impl NodeInterfaces<'_> {
     /// Why no packet matches a rule with this interface.
-    fn fault(&self, name: &str, of_all_nodes: bool) -> Option<String> {
+    fn problem(&self, name: &str, of_all_nodes: bool) -> Option<String> {
         let real = self.facts.altnames.get(name).map_or(name, String::as_str);
         if real == LOOPBACK {
             return Some(format!(

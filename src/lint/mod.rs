@@ -24,7 +24,7 @@ use crate::iptables::compile::Compiler;
 use files::{Files, GuestFile, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use suggest::{FaultyAliases, NameScope, Vocabulary};
+use suggest::{InvalidAliases, NameScope, Vocabulary};
 
 /// A report with suggestions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,33 +94,34 @@ impl Checker {
         reports.dedup();
         let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
         let lines: Vec<(String, Report)> = reports.into_iter().map(|report| (texts.line(&report), report)).collect();
-        let faulty = faulty_aliases(&lines);
-        let vocabularies = Vocabularies { files: &files, configuration: &configuration, faulty: &faulty };
+        let invalid_aliases = invalid_aliases(&lines);
+        let vocabularies =
+            Vocabularies { files: &files, configuration: &configuration, invalid_aliases: &invalid_aliases };
         lines.into_iter().map(|(line, report)| finding(line, report, &vocabularies)).collect()
     }
 }
 
 /// The aliases whose definition has an error.
-fn faulty_aliases(lines: &[(String, Report)]) -> FaultyAliases {
-    let faulty = lines.iter().filter_map(|(line, report)| {
+fn invalid_aliases(lines: &[(String, Report)]) -> InvalidAliases {
+    let invalid_aliases = lines.iter().filter_map(|(line, report)| {
         let of_alias = |mark: &Mark| matches!(mark.sought, Some(Sought::AliasLine | Sought::AliasAddress));
         report.marks.iter().any(of_alias).then_some(())?;
         let name = line.split([' ', '\t', '=', ':']).find(|word| !word.is_empty())?;
         Some(((report.file.to_string(), name.to_ascii_lowercase()), report.line?))
     });
-    faulty.collect()
+    invalid_aliases.collect()
 }
 
 /// What the names of files are looked up in.
 struct Vocabularies<'a> {
     files: &'a Files<'a>,
     configuration: &'a Configuration,
-    faulty: &'a FaultyAliases,
+    invalid_aliases: &'a InvalidAliases,
 }
 
 impl<'a> Vocabularies<'a> {
     fn of(&self, file: &str) -> Vocabulary<'a> {
-        let Vocabularies { files, configuration, faulty } = *self;
+        let Vocabularies { files, configuration, invalid_aliases } = *self;
         let (own, others): (Vec<_>, Vec<_>) = files.guests.iter().partition(|one| *one.guest.file == *file);
         let scope = |one: &&'a GuestFile<'a>| NameScope {
             prefix: "guest/",
@@ -133,7 +134,7 @@ impl<'a> Vocabularies<'a> {
             databases: &configuration.databases,
             scopes: own.iter().map(scope).chain([cluster]).collect(),
             others: others.iter().map(|one| (&*one.guest.file, &one.guest.definitions)).collect(),
-            faulty,
+            invalid_aliases,
             sdn: &configuration.sdn.names,
             groups: files.cluster.groups.keys().map(String::as_str).collect(),
             devices: links.map(|link| (format!("net{}", link.device.index), link.bridge.clone())).collect(),

@@ -39,7 +39,7 @@ pub use mac::MacAddr;
 pub use origin::Origin;
 pub use ports::Ports;
 pub use queue::Queue;
-pub use report::{Fault, FileKind, Mark, Report, Severity, Sought, Span};
+pub use report::{FileKind, Mark, PartError, Report, Severity, Sought, Span};
 pub use tcp_flags::TcpFlags;
 pub use text::{is_plain, shown};
 pub use verdict::Verdict;

@@ -106,7 +106,7 @@ pub struct Mark {
 
 /// An error in a part of a rule or entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct PartError {
     /// The part's name.
     pub part: &'static str,
     /// The message.
@@ -115,15 +115,15 @@ pub struct Fault {
     pub sought: Option<Sought>,
 }
 
-impl Fault {
+impl PartError {
     /// An error in a part.
     pub fn new(part: &'static str, text: impl Into<String>) -> Self {
-        Fault { part, text: text.into(), sought: None }
+        PartError { part, text: text.into(), sought: None }
     }
 
     /// An unknown word in a part.
     pub fn unknown(part: &'static str, text: impl Into<String>, sought: Sought) -> Self {
-        Fault { sought: Some(sought), ..Fault::new(part, text) }
+        PartError { sought: Some(sought), ..PartError::new(part, text) }
     }
 }
 
@@ -164,12 +164,12 @@ impl Report {
         file: &Arc<str>,
         line: u32,
         what: impl fmt::Display,
-        faults: Vec<Fault>,
+        errors: Vec<PartError>,
         at: impl Fn(&str) -> Span,
     ) -> Self {
         let mut report = Report::line(file, line, "");
         report.text = format!(" - errors in {what}");
-        for Fault { part, text, sought } in faults {
+        for PartError { part, text, sought } in errors {
             report.text += &format!("\n  {part}: {text}");
             report.marks.push(Mark { span: at(part), label: text, sought });
         }

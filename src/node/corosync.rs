@@ -125,19 +125,19 @@ impl Corosync {
 
 /// The errors in the file, with their lines.
 #[must_use]
-pub fn faults(text: &str) -> Vec<(u32, String)> {
-    let mut faults = Vec::new();
+pub fn syntax_errors(text: &str) -> Vec<(u32, String)> {
+    let mut errors = Vec::new();
     let mut open = Vec::new();
     for (line, word) in words(text) {
         match word {
             Ok(Word::Open(_)) => open.push(line),
-            Ok(Word::Close) if open.pop().is_none() => faults.push((line, "'}' without a '{'".to_string())),
+            Ok(Word::Close) if open.pop().is_none() => errors.push((line, "'}' without a '{'".to_string())),
             Ok(_) => {}
-            Err(rest) => faults.push((line, format!("invalid line: {}", rest.escape_debug()))),
+            Err(rest) => errors.push((line, format!("invalid line: {}", rest.escape_debug()))),
         }
     }
-    faults.extend(open.into_iter().map(|line| (line, "'{' without a '}'".to_string())));
-    faults
+    errors.extend(open.into_iter().map(|line| (line, "'{' without a '}'".to_string())));
+    errors
 }
 
 /// `name {`, `}` and `key: value`, several of which can be in a line, with the line number; or an invalid text.
@@ -197,15 +197,15 @@ mod tests {
     #[test]
     fn errors_have_their_line() {
         let text = "totem {\n  version: 2\n  nonsense\n}\n}\nnodelist {\n # {\n node {\n  name: a\u{1b}b\n }\n";
-        let faults: Vec<_> = faults(text).into_iter().map(|(line, text)| format!("{line} {text}")).collect();
+        let errors: Vec<_> = syntax_errors(text).into_iter().map(|(line, text)| format!("{line} {text}")).collect();
         let expected = [
             "3 invalid line: nonsense",
             "5 '}' without a '{'",
             r"9 invalid line: name: a\u{1b}b",
             "6 '{' without a '}'",
         ];
-        assert_eq!(faults, expected);
-        assert_eq!(super::faults("totem { a: b }\n\n# x\nlogging {\n}\n"), []);
+        assert_eq!(errors, expected);
+        assert_eq!(super::syntax_errors("totem { a: b }\n\n# x\nlogging {\n}\n"), []);
     }
 
     #[test]

@@ -28,13 +28,13 @@ pub struct Device {
 /// affects only that device.
 pub fn devices(conf: &[u8], guest: &ListedGuest, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
-    odd_lines(&text, |number, fault| reports.push(Report::line(file, number, fault)));
+    odd_lines(&text, |number, error| reports.push(Report::line(file, number, error)));
     let mut devices = Vec::new();
     for (netid, (number, value)) in nets(&text) {
         let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
         match device(netid, value, guest, &mut warn) {
             Ok(device) => devices.extend(device),
-            Err(fault) => reports.push(Report::line(file, number, format!("{netid}: {fault}: no rules for it"))),
+            Err(error) => reports.push(Report::line(file, number, format!("{netid}: {error}: no rules for it"))),
         }
     }
     devices
@@ -92,15 +92,15 @@ fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
 }
 
 /// Reports lines that could be devices: unreadable lines, and devices with an invalid number.
-fn odd_lines(text: &str, mut tell: impl FnMut(u32, String)) {
+fn odd_lines(text: &str, mut report: impl FnMut(u32, String)) {
     for (number, line) in running(text).filter(|(_, line)| !is_plain(line) || line.starts_with("net")) {
         let key = line.split(':').next().unwrap_or_default();
         let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
         let odd = |one: char| (one.is_control() && one != '\t') || one == '\u{fffd}';
         if !is_plain(line) && line.contains(odd) {
-            tell(number, "skip line - control character, or not valid UTF-8".to_string());
+            report(number, "skip line - control character, or not valid UTF-8".to_string());
         } else if net_number(key).is_none() && digits.starts_with(|first: char| first.is_ascii_digit()) {
-            tell(number, format!("skip line - '{}' is not a network device: use net0 to net255", key.escape_debug()));
+            report(number, format!("skip line - '{}' is not a network device: use net0 to net255", key.escape_debug()));
         }
     }
 }
@@ -210,14 +210,14 @@ fn mac_text<'a>(parts: &BTreeMap<&str, &'a str>, kind: GuestKind) -> Option<&'a 
 }
 
 /// The configured addresses of a container's device; invalid ones are reported.
-fn addresses(parts: &BTreeMap<&str, &str>, mut fault: impl FnMut(String)) -> Vec<IpAddr> {
+fn addresses(parts: &BTreeMap<&str, &str>, mut error: impl FnMut(String)) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for (key, words) in [("ip", &["dhcp", "manual"][..]), ("ip6", &["auto", "dhcp", "manual"][..])] {
         let Some(value) = parts.get(key).filter(|value| !value.is_empty() && !words.contains(value)) else { continue };
         let net: Option<IpNet> = value.parse().ok();
         match net.map(|net| net.addr()).filter(|address| address.is_ipv4() == (key == "ip")) {
             Some(address) => addresses.push(address),
-            None => fault(format!("'{}' is not a network address for {key}", value.escape_default())),
+            None => error(format!("'{}' is not a network address for {key}", value.escape_default())),
         }
     }
     addresses
@@ -288,10 +288,10 @@ mod tests {
     fn links_include_all_devices() {
         let conf = "net10: virtio=BC:24:11:00:00:09,bridge=vmbr1\nnet2: virtio,bridge=vmbr0,firewall=1\nnet3: virtio\n";
         let links = links(conf.as_bytes(), &ListedGuest::new(GuestKind::Vm, 100));
-        let told: Vec<_> =
+        let parsed: Vec<_> =
             links.iter().map(|link| (link.device.to_string(), link.bridge.as_deref(), link.firewalled)).collect();
         assert_eq!(
-            told,
+            parsed,
             [
                 ("tap100i2".to_string(), Some("vmbr0"), true),
                 ("tap100i3".to_string(), None, false),
@@ -302,16 +302,16 @@ mod tests {
 
     #[test]
     fn links_have_the_addresses_that_the_configuration_gives_them() {
-        let told = |kind, conf: &str| {
+        let parsed = |kind, conf: &str| {
             let links = links(conf.as_bytes(), &ListedGuest::new(kind, 100));
             let text = |link: &Link| format!("{:?} {:?}", link.mac.map(|mac| mac.0[5]), link.addresses);
             links.iter().map(text).collect::<Vec<_>>()
         };
         let conf = "net0: virtio=BC:24:11:00:00:09\nnet1: model=e1000,macaddr=BC:24:11:00:00:0A\nnet2: virtio\n\
             ipconfig0: ip=10.0.0.5/24,gw=10.0.0.1,ip6=fd00::5/64\nipconfig1: ip=dhcp,ip6=auto\n";
-        assert_eq!(told(GuestKind::Vm, conf), ["Some(9) [10.0.0.5, fd00::5]", "Some(10) []", "None []"]);
+        assert_eq!(parsed(GuestKind::Vm, conf), ["Some(9) [10.0.0.5, fd00::5]", "Some(10) []", "None []"]);
         let conf = "net0: name=eth0,hwaddr=BC:24:11:00:00:09,ip=10.0.0.5/24\nipconfig0: ip=10.0.0.6/24\n";
-        assert_eq!(told(GuestKind::Container, conf), ["Some(9) [10.0.0.5]"]);
+        assert_eq!(parsed(GuestKind::Container, conf), ["Some(9) [10.0.0.5]"]);
     }
 
     #[test]

@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn networks_without_a_gateway_have_broadcasts() {
-        let told: Vec<_> = broadcasts(V4).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["10.255.255.255", "127.255.255.255", "192.168.15.255"]);
+        let found: Vec<_> = broadcasts(V4).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.255.255.255", "127.255.255.255", "192.168.15.255"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Parses facts about the node: its guests and their devices, the cluster's members, the local network, corosync.
 
+mod cluster_files;
 mod corosync;
 mod devices;
-mod faults;
 mod guests;
 mod localnet;
 mod members;

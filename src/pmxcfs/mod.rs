@@ -171,7 +171,7 @@ impl Reader {
         self
     }
 
-    /// Takes in a tree that an earlier reader believed in: what it holds serves until passes show something else.
+    /// Accepts a tree that an earlier reader had accepted: its content is used until reads show something else.
     pub fn remember(&mut self, tree: &Tree) {
         self.tree = None;
         self.stable.remember(tree);

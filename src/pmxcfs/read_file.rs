@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The maximum size of a file in pmxcfs, and of a file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 /// The size of the read buffer in bytes: most files need a single read(2).
-const ROOM: usize = 8 << 10;
+const BUFFER: usize = 8 << 10;
 /// A file that has not changed for this long is not being written. pmxcfs has whole seconds: two writes in one of them may
 /// show the same `stat`.
 const AT_REST: Duration = Duration::from_secs(3);
@@ -224,13 +224,13 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// What is in a file, and its `stat` afterwards.
 fn read(mut file: File, place: &TreeState) -> io::Result<(Content, Stat)> {
-    let mut room = [0; ROOM];
-    let count = file.read(&mut room)?;
+    let mut buffer = [0; BUFFER];
+    let count = file.read(&mut buffer)?;
     // a local file system returns all available bytes
-    let content: Content = if place.watched && count < ROOM {
-        room[..count].into()
+    let content: Content = if place.watched && count < BUFFER {
+        buffer[..count].into()
     } else {
-        let mut content = room[..count].to_vec();
+        let mut content = buffer[..count].to_vec();
         (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
         content.into()
     };

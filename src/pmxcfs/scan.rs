@@ -357,7 +357,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// "Disabled" and "no guests" are believed only of a tree that shows a sign of life.
+    /// An error unless the tree contains what pmxcfs always has: otherwise "disabled" and "no guests" may be wrong.
     fn evidence(&self, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
         match scan.files.get(VMLIST).map(|state| &state.seen) {

@@ -102,7 +102,7 @@ impl StableFile {
         calm && content.len() >= before && content.ends_with(b"\n")
     }
 
-    /// Whether it opens nothing to believe content at once, even if it should be a part: a list that lacks no guest, and the
+    /// Whether it opens nothing to accept content at once, even if it should be a part: a list that lacks no guest, and the
     /// configuration of a guest that had none.
     fn is_harmless(&self, path: &str, content: &Content) -> bool {
         match (&self.good, TreeFile::parse(path)) {

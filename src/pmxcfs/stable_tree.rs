@@ -170,11 +170,11 @@ mod tests {
     fn content_is_accepted_when_reads_agree_long_enough() {
         let mut stable = established();
         // partly written, then complete
-        for (moment, shown, believed) in
+        for (moment, shown, accepted) in
             [(2000, "ne", "old"), (2300, "new", "old"), (2600, "new", "old"), (2700, "new", "new")]
         {
             stable.learn(&scan(false, &[("a", content(shown))]), at(moment)).unwrap();
-            assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
+            assert_eq!(file(&stable, "a").unwrap(), accepted, "at {moment}");
         }
         assert!(stable.due().is_none());
     }
@@ -196,7 +196,7 @@ mod tests {
             pass.files.get_mut("a").unwrap().writing = writing;
             pass
         };
-        for (moment, shown, writing, believed) in [
+        for (moment, shown, writing, accepted) in [
             (2000, "ne", Writing::Closed, "old"),
             // written again, and closed again
             (2040, "new", Writing::Perhaps, "old"),
@@ -204,7 +204,7 @@ mod tests {
             (2120, "new", Writing::Closed, "new"),
         ] {
             stable.learn(&pass(shown, writing), at(moment)).unwrap();
-            assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
+            assert_eq!(file(&stable, "a").unwrap(), accepted, "at {moment}");
         }
     }
 
@@ -217,9 +217,9 @@ mod tests {
                 pass.files.get_mut("a").unwrap().writing = writing;
                 pass
             };
-            for (moment, shown, believed) in [(2000, "", "old"), (3500, last, "old"), (31_900, last, "old")] {
+            for (moment, shown, accepted) in [(2000, "", "old"), (3500, last, "old"), (31_900, last, "old")] {
                 stable.learn(&pass(shown, Writing::Open), at(moment)).unwrap();
-                assert_eq!(file(&stable, "a").unwrap(), believed, "at {moment}");
+                assert_eq!(file(&stable, "a").unwrap(), accepted, "at {moment}");
             }
             let mut closed = stable;
             closed.learn(&pass("newer", Writing::Closed), at(32_000)).unwrap();
@@ -288,9 +288,9 @@ mod tests {
         assert_eq!(file(&stable, VMLIST).unwrap(), after);
         assert_eq!(file(&stable, CONF).unwrap(), "net0: x");
         let gone = list(&[(101, "n1")]);
-        for (moment, believed) in [(7000, &after), (7300, &after), (7400, &gone)] {
+        for (moment, accepted) in [(7000, &after), (7300, &after), (7400, &gone)] {
             stable.learn(&scan(true, &[(VMLIST, content(&gone)), (CONF, content("net0: x"))]), at(moment)).unwrap();
-            assert_eq!(file(&stable, VMLIST).as_ref(), Some(believed), "at {moment}");
+            assert_eq!(file(&stable, VMLIST).as_ref(), Some(accepted), "at {moment}");
         }
     }
 
@@ -298,9 +298,9 @@ mod tests {
     fn an_empty_or_absent_file_counts_as_such_after_a_second() {
         for gone in [Seen::Absent, content("")] {
             let mut stable = established();
-            for (moment, believed) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
+            for (moment, accepted) in [(2000, Some("old")), (2900, Some("old")), (3000, None)] {
                 stable.learn(&scan(false, &[("a", gone.clone())]), at(moment)).unwrap();
-                assert_eq!(file(&stable, "a").as_deref(), believed, "at {moment}");
+                assert_eq!(file(&stable, "a").as_deref(), accepted, "at {moment}");
             }
             // a file missing in a read is absent
             let mut stable = established();
@@ -339,9 +339,9 @@ mod tests {
         stable.remember(&established().tree("/x"));
         assert_eq!(file(&stable, "a").unwrap(), "old");
         // a tree that has just appeared
-        for (moment, believed) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
+        for (moment, accepted) in [(0, Some("old")), (2900, Some("old")), (3000, None)] {
             stable.learn(&scan(true, &[("b", content("x"))]), at(moment)).unwrap();
-            assert_eq!(file(&stable, "a").as_deref(), believed, "at {moment}");
+            assert_eq!(file(&stable, "a").as_deref(), accepted, "at {moment}");
         }
     }
 

@@ -5,7 +5,7 @@ use nix::sys::socket::SockaddrStorage;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The addresses of all interfaces; those that the kernel does not tell are missing.
+/// The addresses of all interfaces; without those that the kernel does not return.
 #[must_use]
 pub fn own() -> BTreeSet<IpAddr> {
     let interfaces = getifaddrs().into_iter().flatten();

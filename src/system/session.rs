@@ -15,7 +15,7 @@ const ESTABLISHED: &str = "01";
 /// The connections of a session, each with the client's end first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
-    /// Those that are certainly the caller's.
+    /// Those that are known to be the caller's.
     pub connections: Vec<(SocketAddr, SocketAddr)>,
     /// Whether the caller is at a terminal that is not the console, and nothing says by which connection.
     pub somewhere: bool,
@@ -125,15 +125,15 @@ mod tests {
 
     #[test]
     fn ssh_says_who_is_connected() {
-        let told = |value: &str| ssh_connection(format!("A=1\0SSH_CONNECTION={value}\0B=2\0").as_bytes());
-        assert_eq!(told("192.0.2.7 40000 10.0.0.1 22"), Some((socket("192.0.2.7:40000"), socket("10.0.0.1:22"))));
+        let parsed = |value: &str| ssh_connection(format!("A=1\0SSH_CONNECTION={value}\0B=2\0").as_bytes());
+        assert_eq!(parsed("192.0.2.7 40000 10.0.0.1 22"), Some((socket("192.0.2.7:40000"), socket("10.0.0.1:22"))));
         assert_eq!(
-            told("fe80::7%vmbr0 40000 fe80::1%vmbr0 22"),
+            parsed("fe80::7%vmbr0 40000 fe80::1%vmbr0 22"),
             Some((socket("[fe80::7]:40000"), socket("[fe80::1]:22")))
         );
-        assert_eq!(told("::ffff:192.0.2.7 40000 ::ffff:10.0.0.1 22").unwrap().0, socket("192.0.2.7:40000"));
+        assert_eq!(parsed("::ffff:192.0.2.7 40000 ::ffff:10.0.0.1 22").unwrap().0, socket("192.0.2.7:40000"));
         for nonsense in ["", "192.0.2.7", "192.0.2.7 x 10.0.0.1 22", "a b c d"] {
-            assert_eq!(told(nonsense), None, "{nonsense}");
+            assert_eq!(parsed(nonsense), None, "{nonsense}");
         }
         assert_eq!(ssh_connection(b""), None);
     }

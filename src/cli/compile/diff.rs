@@ -18,8 +18,8 @@ pub fn text(difference: &Difference) -> String {
         diff.chain(change);
         diff.text.push('\n');
     }
-    for fault in refused {
-        diff.text += &format!("{} {fault}\n", paint(CHANGE, "would be refused:"));
+    for text in refused {
+        diff.text += &format!("{} {text}\n", paint(CHANGE, "would be refused:"));
     }
     diff.text
 }

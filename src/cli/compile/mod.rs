@@ -24,11 +24,11 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     } else {
         print(context, &mut backend)?;
     }
-    let faults = backend.unreadable();
-    if !options.offline && !faults.is_empty() {
+    let unreadable = backend.unreadable();
+    if !options.offline && !unreadable.is_empty() {
         bail!(
             "some live rules could not be read and are shown as missing: {}; fix this and run the command again",
-            faults.join("; ")
+            unreadable.join("; ")
         );
     }
     Ok(())

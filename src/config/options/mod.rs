@@ -8,11 +8,11 @@ use super::sections::Line;
 use crate::builtin::databases::Databases;
 use crate::model::{FileKind, Origin, Report, Sought, shown};
 use std::sync::Arc;
-use value::Fault;
 use value::Value::{
     self, Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,
     Unused,
 };
+use value::ValueError;
 
 /// An option: its key, its default as a file would spell it, and how its value is read.
 pub(super) struct Row<O> {
@@ -220,8 +220,8 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
         }
     };
     let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
-    let result = value.map_or(Err(Fault::Unparsable), |value| row.value.read(options, value, databases));
-    let Err(fault) = result else {
+    let result = value.map_or(Err(ValueError::Unparsable), |value| row.value.read(options, value, databases));
+    let Err(error) = result else {
         // the reference takes 0 and 1 alone: who goes back to it has to know
         let only_here = ["yes", "no", "on", "off", "true", "false"]
             .iter()
@@ -233,10 +233,10 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
         });
         return Ok((row.key, warning));
     };
-    let mut report = match fault {
-        Fault::Unparsable if value.is_none() => unparsable(line.text, Some(Sought::OptionLine(O::KIND))),
-        Fault::Unparsable => unparsable(word, Some(Sought::OptionValue(O::KIND, row.key))),
-        Fault::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
+    let mut report = match error {
+        ValueError::Unparsable if value.is_none() => unparsable(line.text, Some(Sought::OptionLine(O::KIND))),
+        ValueError::Unparsable => unparsable(word, Some(Sought::OptionValue(O::KIND, row.key))),
+        ValueError::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
     };
     let strict = stricter(row.key).filter(|strict| row.value.read(options, strict, databases).is_ok());
     let is_list = matches!(row.value, Helpers(_) | Ethertypes(_));
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn an_unknown_item_of_a_list_costs_itself() {
         let databases = Databases::parse("", "", "IPv4 0800\nARP 0806\n");
-        for (value, kept, faults) in [
+        for (value, kept, errors) in [
             ("IPv4,ARP", &["IPv4", "ARP"][..], 0),
             ("IPv4, nope, ARP", &["IPv4", "ARP"], 1),
             ("nope", &[], 1),
@@ -366,7 +366,7 @@ mod tests {
             let mut reports = Vec::new();
             let options: GuestOptions = read(&[Line::new(1, &line)], &"f".into(), &databases, &mut reports);
             let names: Vec<_> = options.layer2_protocols.as_ref().unwrap().iter().map(ToString::to_string).collect();
-            assert_eq!((names.iter().map(String::as_str).collect::<Vec<_>>(), reports.len()), (kept.to_vec(), faults));
+            assert_eq!((names.iter().map(String::as_str).collect::<Vec<_>>(), reports.len()), (kept.to_vec(), errors));
         }
         assert!(read_guest("").0.layer2_protocols.is_none());
         let mut reports = Vec::new();

@@ -5,7 +5,7 @@ use crate::config::values::{boolean, integer, log_level, log_ratelimit, policy, 
 use crate::model::{LogRatelimit, Queue, Sought, Token, Verdict, shown};
 
 /// Why a value is bad.
-pub enum Fault {
+pub enum ValueError {
     /// It makes no sense.
     Unparsable,
     /// What is wrong with an item of a list: the text of the report, and what the item was looked up in.
@@ -65,9 +65,9 @@ use Value::{
 
 impl<O> Value<O> {
     /// Reads a value.
-    pub fn read(&self, to: &mut O, value: &str, databases: &Databases) -> Result<(), Fault> {
-        fn put<T>(field: &mut T, value: Option<T>) -> Result<(), Fault> {
-            *field = value.ok_or(Fault::Unparsable)?;
+    pub fn read(&self, to: &mut O, value: &str, databases: &Databases) -> Result<(), ValueError> {
+        fn put<T>(field: &mut T, value: Option<T>) -> Result<(), ValueError> {
+            *field = value.ok_or(ValueError::Unparsable)?;
             Ok(())
         }
         match self {
@@ -86,21 +86,21 @@ impl<O> Value<O> {
                 Ok(())
             }
             Helpers(field) => {
-                let (known, fault) = list(value, |name| {
+                let (known, error) = list(value, |name| {
                     let known = helpers::find(&name.to_ascii_lowercase());
                     known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
                 });
                 *field(to) = known;
-                fault.map_or(Ok(()), Err)
+                error.map_or(Ok(()), Err)
             }
             Ethertypes(field) => {
-                let (known, fault) = list(value, |name| {
+                let (known, error) = list(value, |name| {
                     let known = databases.ethertype(name).and_then(Token::new);
                     known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
                 });
                 // whoever lists protocols wants a filter, even if none of them is known
                 *field(to) = Some(known);
-                fault.map_or(Ok(()), Err)
+                error.map_or(Ok(()), Err)
             }
             Unused => put(&mut 0, integer(value)),
         }
@@ -123,14 +123,14 @@ impl<O> Value<O> {
     }
 }
 
-/// The known items of a comma list, each by its name; the first unknown one is the fault.
-fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<Fault>) {
-    let (mut known, mut fault) = (Vec::new(), None);
+/// The known items of a comma list, each by its name; the first unknown one is the error.
+fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<ValueError>) {
+    let (mut known, mut error) = (Vec::new(), None);
     for name in value.split(',') {
         match find(name.trim()) {
             Ok(item) => known.push(item),
-            Err((text, sought)) => fault = fault.or(Some(Fault::Item(text, sought))),
+            Err((text, sought)) => error = error.or(Some(ValueError::Item(text, sought))),
         }
     }
-    (known, fault)
+    (known, error)
 }

@@ -268,9 +268,9 @@ impl Firewall {
     #[must_use]
     pub fn without_physdev(&self) -> Vec<Family> {
         let refused: Vec<UpdateError> =
-            self.refused.errors().filter(|fault| fault.to_string().contains(" physdev ")).collect();
+            self.refused.errors().filter(|error| error.to_string().contains(" physdev ")).collect();
         let of =
-            |family: &Family| refused.iter().any(|fault| fault.part() == Some(Part::Table(TableName::Filter, *family)));
+            |family: &Family| refused.iter().any(|error| error.part() == Some(Part::Table(TableName::Filter, *family)));
         Family::ALL.into_iter().filter(of).collect()
     }
 

@@ -139,7 +139,7 @@ fn has_tables(tool: Tool, variant: Variant) -> anyhow::Result<bool> {
     }
 }
 
-/// Whether the kernel certainly has no table of a variant.
+/// Whether the kernel reports that it has no table of a variant.
 pub(super) fn is_absent(tool: Tool, variant: Variant) -> bool {
     summaries(tool, variant).is_ok_and(|found| found.is_empty())
 }

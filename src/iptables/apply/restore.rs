@@ -97,7 +97,7 @@ impl Restore<'_> {
         }
     }
 
-    /// Whether the reported line is certainly the refused one, because each line is a separate command.
+    /// Whether the reported line is known to be the refused one, because each line is a separate command.
     pub fn is_exact(&self) -> bool {
         self.part == Part::Bridge && self.commands.variant == Variant::Legacy
     }

@@ -53,11 +53,11 @@ pub type Chains = Vec<(ChainName, Arc<Chain>)>;
 
 /// Buffers for building chains one after the other.
 #[derive(Default)]
-pub struct Workshop {
+pub struct ChainBuffers {
     /// The finished chains.
     pub chains: Chains,
     /// The buffer for the rules of the next chain.
-    room: Vec<Rule>,
+    rules: Vec<Rule>,
     /// The buffer for the matches of the next rule.
     pub matches: Vec<Match>,
 }
@@ -71,8 +71,8 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// An empty chain.
-    pub fn new(name: ChainName, logging: &'a Logging, workshop: &mut Workshop) -> Self {
-        Builder { name, rules: std::mem::take(&mut workshop.room), logging }
+    pub fn new(name: ChainName, logging: &'a Logging, buffers: &mut ChainBuffers) -> Self {
+        Builder { name, rules: std::mem::take(&mut buffers.rules), logging }
     }
 
     /// Adds a rule with a single blank after the chain name.
@@ -123,9 +123,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds the chain to the finished ones.
-    pub fn finish(mut self, workshop: &mut Workshop) {
+    pub fn finish(mut self, buffers: &mut ChainBuffers) {
         let chain = Chain::new(self.rules.drain(..).collect::<Box<[Rule]>>());
-        workshop.chains.push((self.name, Arc::new(chain)));
-        workshop.room = self.rules;
+        buffers.chains.push((self.name, Arc::new(chain)));
+        buffers.rules = self.rules;
     }
 }

@@ -21,7 +21,7 @@ impl FamilyCompiler<'_> {
             if world.host.options.enable {
                 rules.plain([], jump(to), &origin);
             }
-            rules.finish(&mut self.workshop);
+            rules.finish(&mut self.buffers);
         }
         let origin = made(TO_GUESTS);
         let mut rules = self.chain(names::FORWARD);
@@ -31,7 +31,7 @@ impl FamilyCompiler<'_> {
         conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
         rules.plain([entering(&names::inner_links())], jump(names::FWBR_IN), &origin);
         rules.plain([leaving(&names::inner_links())], jump(names::FWBR_OUT), &origin);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
         self.blacklist(world);
     }
 
@@ -55,8 +55,8 @@ impl FamilyCompiler<'_> {
                 incoming.plain([leaving(&port)], jump(to_in), &origin);
                 outgoing.plain([entering(&port)], jump(to_out), &origin);
             }
-            incoming.finish(&mut self.workshop);
-            outgoing.finish(&mut self.workshop);
+            incoming.finish(&mut self.buffers);
+            outgoing.finish(&mut self.buffers);
         }
     }
 
@@ -72,7 +72,7 @@ impl FamilyCompiler<'_> {
         if !to_queues.is_empty() {
             let mut rules = self.chain(names::IPS);
             rules.extend(to_queues);
-            rules.finish(&mut self.workshop);
+            rules.finish(&mut self.buffers);
         }
     }
 
@@ -101,7 +101,7 @@ impl FamilyCompiler<'_> {
         let level = world.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
         rules.plain([], Target::Drop, &origin);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 }
 

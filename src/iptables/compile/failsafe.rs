@@ -18,7 +18,7 @@ impl FamilyCompiler<'_> {
         for opening in openings {
             open(&mut rules, opening);
         }
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 }
 

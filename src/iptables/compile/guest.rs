@@ -39,7 +39,7 @@ impl FamilyCompiler<'_> {
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
         self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn device_out(&mut self, vmid: u32, guest: &Guest, device: &Device) {
@@ -64,7 +64,7 @@ impl FamilyCompiler<'_> {
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
         self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     /// Adds the rules for a DHCP client.

@@ -57,7 +57,7 @@ impl FamilyCompiler<'_> {
         }
         self.corosync(node, &mut rules, direction);
         self.host_policy(world, &mut rules, direction);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn management(&self, rules: &mut Builder<'_>) {

@@ -25,7 +25,7 @@ use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{ChainName, Ruleset, SetName};
 use crate::node::Localnet;
 use crate::settings::Settings;
-use builder::{Builder, Chains, Logging, Workshop};
+use builder::{Builder, ChainBuffers, Chains, Logging};
 use sets::SetNames;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,23 +81,23 @@ struct FamilyCompiler<'a> {
     logging: &'a Logging,
     cluster_sets: &'a SetNames,
     guest_sets: &'a SetNames,
-    workshop: Workshop,
+    buffers: ChainBuffers,
     groups_in_use: BTreeSet<String>,
 }
 
 impl<'a> FamilyCompiler<'a> {
     fn new(family: Family, logging: &'a Logging, cluster_sets: &'a SetNames, guest_sets: &'a SetNames) -> Self {
-        let (workshop, groups_in_use) = Default::default();
-        FamilyCompiler { family, logging, cluster_sets, guest_sets, workshop, groups_in_use }
+        let (buffers, groups_in_use) = Default::default();
+        FamilyCompiler { family, logging, cluster_sets, guest_sets, buffers, groups_in_use }
     }
 
     fn chain(&mut self, name: impl Into<ChainName>) -> Builder<'a> {
-        Builder::new(name.into(), self.logging, &mut self.workshop)
+        Builder::new(name.into(), self.logging, &mut self.buffers)
     }
 
     /// The finished chains.
     fn chains(self) -> Chains {
-        self.workshop.chains
+        self.buffers.chains
     }
 
     /// The name of a set in the kernel; `None` if the set was dropped.

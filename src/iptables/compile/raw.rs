@@ -53,7 +53,7 @@ impl FamilyCompiler<'_> {
             let target = if self.logging.all_drops { Target::Goto(names::SYNFLOOD.into()) } else { Target::Drop };
             rules.plain(matches, target, &origin);
         }
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
         if host.protection_synflood && self.logging.all_drops {
             self.logged_drop(names::SYNFLOOD, Some(INFO), &host.lines.origin("protection_synflood"));
         }

@@ -86,7 +86,7 @@ impl FamilyCompiler<'_> {
         into: &mut Builder<'_>,
     ) {
         let VerdictRule { direction: _, verdict, source, dest, terms, log } = rule;
-        let mut matches = std::mem::take(&mut self.workshop.matches);
+        let mut matches = std::mem::take(&mut self.buffers.matches);
         matches.clear();
         matches.extend(interface);
         let set = |reference: &_| self.set_name(reference);
@@ -111,7 +111,7 @@ impl FamilyCompiler<'_> {
             into.log(&matches, log, &origin);
             into.spec(&matches[..], target.clone(), &origin);
         }
-        self.workshop.matches = matches;
+        self.buffers.matches = matches;
     }
 
     /// Builds the chains of a group.
@@ -134,7 +134,7 @@ impl FamilyCompiler<'_> {
                 owner: RuleOwner::Group,
             };
             self.user_rules(group.map_or(&[], |group| &group.rules), &place, &mut rules);
-            rules.finish(&mut self.workshop);
+            rules.finish(&mut self.buffers);
         }
     }
 }

@@ -31,7 +31,7 @@ impl FamilyCompiler<'_> {
     fn set_accept_mark(&mut self) {
         let mut rules = self.chain(names::SET_ACCEPT_MARK);
         rules.spec([], set_mark(true), &made(format!("standard chain {}", names::SET_ACCEPT_MARK)));
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn drop_broadcast(&mut self) {
@@ -46,7 +46,7 @@ impl FamilyCompiler<'_> {
             }
             Family::V6 => rules.refuse(0, [net(Side::Destination, "ff00::/8")], Target::Drop, &origin),
         }
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn reject(&mut self) {
@@ -72,7 +72,7 @@ impl FamilyCompiler<'_> {
                 answer(vec![], RejectWith::Icmp6AdmProhibited);
             }
         }
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     /// Builds the chain for packets that a DROP or REJECT policy refuses without logging.
@@ -110,7 +110,7 @@ impl FamilyCompiler<'_> {
         rules.refuse(0, [udp(), dport(1900, 1900)], Target::Drop, &origin("UPnP"));
         rules.refuse(0, opening(true), Target::Drop, &origin("TCP that opens no connection"));
         rules.refuse(0, [udp(), sport(53)], Target::Drop, &origin("late DNS answers"));
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn tcpflags(&mut self) {
@@ -128,7 +128,7 @@ impl FamilyCompiler<'_> {
         }
         let [tcp, module, flags] = opening(false);
         rules.spec([tcp, module, port(Side::Source, 0, 0), flags], logged(), &origin);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     fn smurfs(&mut self) {
@@ -138,7 +138,7 @@ impl FamilyCompiler<'_> {
         rules.spec([net(Side::Source, "0.0.0.0/32")], Target::Return, &origin);
         rules.spec([Match::AddrType(Side::Source, AddrType::Broadcast)], logged(), &origin);
         rules.spec([net(Side::Source, "224.0.0.0/4")], logged(), &origin);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 
     /// Builds a chain that logs and drops packets.
@@ -146,6 +146,6 @@ impl FamilyCompiler<'_> {
         let mut rules = self.chain(name);
         rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
         rules.spec([], Target::Drop, origin);
-        rules.finish(&mut self.workshop);
+        rules.finish(&mut self.buffers);
     }
 }

@@ -50,8 +50,8 @@ impl fmt::Write for Signing {
             self.flush();
         }
         match self.text.get_mut(self.length..self.length + text.len()) {
-            Some(room) => {
-                room.copy_from_slice(text.as_bytes());
+            Some(space) => {
+                space.copy_from_slice(text.as_bytes());
                 self.length += text.len();
             }
             None => self.sha.update(text),

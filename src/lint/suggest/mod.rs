@@ -28,7 +28,7 @@ pub struct NameScope<'a> {
 }
 
 /// The lines of aliases with an error, by file and name.
-pub type FaultyAliases = BTreeMap<(String, String), u32>;
+pub type InvalidAliases = BTreeMap<(String, String), u32>;
 
 /// The names that a file can use.
 pub struct Vocabulary<'a> {
@@ -39,7 +39,7 @@ pub struct Vocabulary<'a> {
     /// The definitions of the files of other guests, by file.
     pub others: Vec<(&'a str, &'a Definitions)>,
     /// The aliases with an error.
-    pub faulty: &'a FaultyAliases,
+    pub invalid_aliases: &'a InvalidAliases,
     /// The names of the IP sets of SDN.
     pub sdn: &'a BTreeSet<String>,
     /// The security groups.
@@ -104,7 +104,7 @@ mod tests {
             databases: &databases,
             scopes: vec![NameScope { prefix: "dc/", file: "/pve/cluster.fw", definitions: &cluster }],
             others: vec![("/pve/100.fw", &other)],
-            faulty: &FaultyAliases::from([(("/pve/cluster.fw".to_string(), "lan2".to_string()), 5)]),
+            invalid_aliases: &InvalidAliases::from([(("/pve/cluster.fw".to_string(), "lan2".to_string()), 5)]),
             sdn: &BTreeSet::from(["vnet0-all".to_string()]),
             groups: vec!["admins"],
             devices: vec![("net0".to_string(), Some("vmbr0".to_string())), ("net1".to_string(), None)],

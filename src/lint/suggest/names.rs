@@ -67,7 +67,7 @@ impl Vocabulary<'_> {
             return Some("leave it out: a rule without it matches every address".to_string());
         }
         let plain = plain(word);
-        self.faulty(&plain)
+        self.invalid_aliases(&plain)
             .or_else(|| self.exact(&plain, NameKind::Alias))
             .or_else(|| self.exact(&plain, NameKind::Set))
             .or_else(|| self.of_sdn(&plain))
@@ -93,7 +93,7 @@ impl Vocabulary<'_> {
         if !is_name(&plain) {
             return address(word, Place::Entry);
         }
-        self.faulty(&plain)
+        self.invalid_aliases(&plain)
             .or_else(|| self.exact(&plain, NameKind::Alias))
             .or_else(|| self.elsewhere(&plain, NameKind::Alias))
             .or_else(|| self.similar(&plain, NameKind::Alias))
@@ -173,9 +173,9 @@ impl Vocabulary<'_> {
     }
 
     /// That a definition with this name has an error.
-    fn faulty(&self, name: &str) -> Option<String> {
+    fn invalid_aliases(&self, name: &str) -> Option<String> {
         let place = |scope: &super::NameScope<'_>| {
-            let line = self.faulty.get(&(scope.file.to_string(), name.to_string()))?;
+            let line = self.invalid_aliases.get(&(scope.file.to_string(), name.to_string()))?;
             Some(format!("its definition in line {line} of {} has an error", file_name(scope.file)))
         };
         self.scopes.iter().find_map(place)

@@ -5,14 +5,14 @@ use crate::model::Report;
 use crate::paths::{COROSYNC, MEMBERS, TreeFile};
 
 /// Reports about `.members`, `corosync.conf`, and unreadable files that are only checked.
-pub fn faults(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
-    if let Some(Err(fault)) = tree.content(MEMBERS).map(|text| members::node_address(text, node)) {
-        reports.push(Report::file(&tree.label(MEMBERS), fault));
+pub fn check(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
+    if let Some(Err(error)) = tree.content(MEMBERS).map(|text| members::node_address(text, node)) {
+        reports.push(Report::file(&tree.label(MEMBERS), error));
     }
     if let Some(text) = tree.content(COROSYNC) {
         let file = tree.label(COROSYNC);
-        let faults = corosync::faults(&String::from_utf8_lossy(text));
-        reports.extend(faults.into_iter().map(|(line, fault)| Report::line(&file, line, fault)));
+        let errors = corosync::syntax_errors(&String::from_utf8_lossy(text));
+        reports.extend(errors.into_iter().map(|(line, error)| Report::line(&file, line, error)));
     }
     let is_vnet = |path: &str| matches!(TreeFile::parse(path), Some(TreeFile::Vnet(_)));
     for (path, file) in tree.files.iter().filter(|(path, _)| is_vnet(path)) {
