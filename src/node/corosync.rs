@@ -205,7 +205,7 @@ mod tests {
             "6 '{' without a '}'",
         ];
         assert_eq!(errors, expected);
-        assert_eq!(super::syntax_errors("totem { a: b }\n\n# x\nlogging {\n}\n"), []);
+        assert_eq!(syntax_errors("totem { a: b }\n\n# x\nlogging {\n}\n"), []);
     }
 
     #[test]

@@ -1,18 +1,17 @@
 //! Configurations as people write them: what is read, what is refused, and what it compiles to.
 use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
 use pve_firewall::config::in_force;
-use pve_firewall::inputs::InterfaceAddress;
 use pve_firewall::iptables::compile::{Compiled, compile};
 use pve_firewall::iptables::ruleset::MacStyle;
 use pve_firewall::model::Family;
 use std::sync::Arc;
 
 /// The rules of PVEFW-HOST-IN for this network interface, port or address.
-fn host_in<'a>(compiled: &Compiled, with: &'a str) -> impl Iterator<Item = String> + use<'a> {
+pub fn host_in<'a>(compiled: &Compiled, with: &'a str) -> impl Iterator<Item = String> + use<'a> {
     chain(compiled, Family::V4, "PVEFW-HOST-IN").into_iter().filter(move |rule| rule.contains(with))
 }
 
-fn assert_clean(compiled: &Compiled) {
+pub fn assert_clean(compiled: &Compiled) {
     assert_eq!(reports(compiled), [""; 0]);
 }
 
@@ -46,66 +45,6 @@ fn multicast_listeners_pass_drop_and_reject_policies() {
         let rule = format!("-p icmpv6 -m icmpv6 --icmpv6-type {number} -j DROP");
         assert!(chain(&compiled, Family::V6, "PVEFW-HOST-IN").contains(&rule), "{name}");
     }
-}
-
-#[test]
-fn names_of_interfaces_are_those_of_the_kernel() {
-    for name in ["wg-home", "br-1a2b3c", "eth0.100.200", "v", "eth0:1", "0nic", "a@b"] {
-        let compiled = cluster(&format!("[RULES]\nIN DROP -i {name}\n"));
-        assert_clean(&compiled);
-        assert_eq!(host_in(&compiled, &format!("-i {name} -j DROP")).count(), 1, "{name}");
-    }
-    for name in ["eth+", "a/b", ".", "..", "eth0:x", "a;b", &"x".repeat(128)] {
-        let compiled = cluster(&format!("[RULES]\nIN DROP -i {name}\n"));
-        assert!(reports(&compiled)[0].contains("iface: invalid network interface name"), "{name}");
-    }
-}
-
-#[test]
-fn alternative_names_may_be_long() {
-    let files = [("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -i enp0s20f0u3u1u2c2\n")];
-    let mut facts = facts();
-    // no packet enters by an interface that is not there, so the rule must not match all packets instead
-    let compiled = compile(&tree(&files), &facts);
-    assert_clean(&compiled);
-    assert_eq!(host_in(&compiled, "-j DROP").filter(|rule| rule.starts_with("-i") || rule == "-j DROP").count(), 1);
-    facts.altnames.insert("enp0s20f0u3u1u2c2".to_string(), "eth7".to_string());
-    assert_eq!(host_in(&compile(&tree(&files), &facts), "-i eth7 -j DROP").count(), 1);
-}
-
-#[test]
-fn long_alternative_names_of_any_rule_are_replaced() {
-    const LONG: &str = "enx00e04c680001-dock-port-1";
-    let files = [
-        (
-            "firewall/cluster.fw",
-            format!(
-                "[OPTIONS]\nenable: 1\n[GROUP gg]\nIN DROP -p udp\n[RULES]\nOUT REJECT -iface {LONG}\nGROUP gg -i {LONG}\n"
-            ),
-        ),
-        ("nodes/n1/host.fw", format!("[RULES]\nIN SSH(DROP) --iface {LONG} -source fd00::1\n|IN DROP -i {LONG}x\n")),
-    ];
-    let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-    let mut facts = facts();
-    facts.altnames.insert(LONG.to_string(), "eth7".to_string());
-    let compiled = compile(&tree(&files), &facts);
-    assert_clean(&compiled);
-    for (family, name, rule) in [
-        (Family::V4, "PVEFW-HOST-OUT", "-o eth7 -j PVEFW-reject"),
-        (Family::V6, "PVEFW-HOST-OUT", "-o eth7 -j PVEFW-reject"),
-        (Family::V4, "PVEFW-HOST-IN", "-i eth7 -j GROUP-gg-IN"),
-        (Family::V6, "PVEFW-HOST-IN", "-i eth7 -s fd00::1 -p tcp --dport 22 -j DROP"),
-    ] {
-        assert!(
-            chain(&compiled, family, name).contains(&rule.to_string()),
-            "{rule}: {:?}",
-            chain(&compiled, family, name)
-        );
-    }
-    // a guest's interface is a key of its configuration, and a name longer than an altname is none
-    let long = "x".repeat(128);
-    assert!(reports(&vm("", &format!("[RULES]\nIN DROP -i {LONG}\n")))[0].contains("regex pattern"));
-    assert!(reports(&cluster(&format!("[RULES]\nIN DROP -i {long}\n")))[0].contains("invalid network interface name"));
 }
 
 #[test]
@@ -364,119 +303,6 @@ fn a_link_may_have_a_port_of_its_own() {
         let unresolved = "ring1_addr of node 'n2', 'nowhere', does not resolve: no rules for this link";
         assert!(reports(&compiled).iter().any(|report| report.ends_with(unresolved)), "{:?}", reports(&compiled));
     }
-}
-
-const RUNNING: &str = r#"{"zones":{"ids":{"z":{"type":"simple"}}},"vnets":{"ids":{"vnet0":{"zone":"z"}}},"subnets":{"ids":
-    {"z-10.1.0.0-24":{"vnet":"vnet0","gateway":"10.1.0.1","dhcp-range":["start-address=10.1.0.8,end-address=10.1.0.11"]}}}}"#;
-const IPAM: &str = r#"{"zones":{"z":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.9":{"vmid":"100"}}}}}}}"#;
-
-#[test]
-fn rules_may_name_sets_of_sdn() {
-    let rules = "[RULES]\nIN DROP -source +sdn/vnet0-all\nIN DROP -source +sdn/vnet0-no-gateway\nIN DROP -source \
-                 +SDN/Vnet0-Gateway\nIN DROP -source +sdn/vnet0-dhcp\nIN DROP -source +sdn/guest-ipam-100\n";
-    for ipam in ["sdn/pve-ipam-state.json", "priv/ipam.db"] {
-        let files = [
-            ("firewall/cluster.fw", format!("[OPTIONS]\nenable: 1\n{rules}GROUP gg\n[GROUP gg]\n{}", &rules[8..])),
-            ("nodes/n1/host.fw", rules.to_string()),
-            ("firewall/100.fw", format!("[OPTIONS]\nenable: 1\n{rules}")),
-            ("nodes/n1/qemu-server/100.conf", "net0: virtio=BC:24:11:00:0A:01,bridge=vmbr0,firewall=1\n".to_string()),
-            ("sdn/.running-config", RUNNING.to_string()),
-            (ipam, IPAM.to_string()),
-        ];
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        let compiled = compile(&tree(&files), &facts());
-        assert_clean(&compiled);
-        for (name, expected) in [
-            ("PVEFW-0-vnet0-all-v4", &["10.1.0.0/24"][..]),
-            ("PVEFW-0-vnet0-gateway-v4", &["10.1.0.1"]),
-            ("PVEFW-0-vnet0-dhcp-v4", &["10.1.0.8/30"]),
-            ("PVEFW-0-vnet0-all-v6", &[]),
-        ] {
-            assert_eq!(entries(&compiled, name), expected, "{name}");
-        }
-        for name in ["PVEFW-HOST-IN", "GROUP-gg-IN", "tap100i0-IN"] {
-            let rules = chain(&compiled, Family::V4, name);
-            let sets: Vec<&String> = rules.iter().filter(|rule| rule.contains(" src -j DROP")).collect();
-            assert_eq!(sets.len(), if name == "PVEFW-HOST-IN" { 10 } else { 5 }, "{name}: {rules:?}");
-            assert!(sets[0].contains("--match-set PVEFW-0-vnet0-all-v4 src"), "{sets:?}");
-        }
-    }
-}
-
-#[test]
-fn sets_of_sdn_are_found_by_their_prefix_alone() {
-    let of = |rule: &str, cluster: &str| {
-        let cluster = format!("[OPTIONS]\nenable: 1\n{cluster}[RULES]\n{rule}\n");
-        let files = [("firewall/cluster.fw", cluster.as_str()), ("sdn/.running-config", RUNNING)];
-        compile(&tree(&files), &facts())
-    };
-    for (rule, unknown) in [
-        ("IN DROP -source +vnet0-all", Some("no such ipset 'vnet0-all'")),
-        ("IN DROP -source +dc/vnet0-all", Some("no such ipset 'vnet0-all'")),
-        ("IN DROP -source +sdn/vnet1-all", Some("no such ipset 'vnet1-all'")),
-        ("IN DROP -source +sdn/guest-ipam-100", Some("no such ipset 'guest-ipam-100'")),
-        ("IN DROP -source sdn/vnet0-all", Some("no such alias 'sdn/vnet0-all'")),
-        ("IN DROP -source +sdn/vnet0-all", None),
-    ] {
-        let all = reports(&of(rule, ""));
-        assert_eq!(all.len(), usize::from(unknown.is_some()), "{rule}: {all:?}");
-        assert!(unknown.is_none_or(|unknown| all[0].contains(unknown)), "{rule}: {all:?}");
-    }
-    // a set of cluster.fw with the same name has another name in the kernel
-    let compiled = of("IN DROP -source +sdn/vnet0-all", "[IPSET vnet0-all]\n192.0.2.1\n");
-    assert_clean(&compiled);
-    assert_eq!(entries(&compiled, "PVEFW-0-vnet0-all-v4"), ["192.0.2.1"]);
-    let rules: Vec<_> = host_in(&compiled, "src -j DROP").collect();
-    assert!(rules.len() == 1 && !rules[0].contains("vnet0-all"), "{rules:?}");
-    let name = rules[0].split(' ').find(|word| word.starts_with("PVEFW-")).unwrap();
-    assert_eq!(entries(&compiled, name), ["10.1.0.0/24"]);
-}
-
-#[test]
-fn invalid_files_of_sdn_cost_themselves() {
-    let compiled = |running: &str, ipam: &str| {
-        let rules = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -source +sdn/vnet0-all\nIN DROP -source +sdn/guest-ipam-100\n\
-                     IN DROP -i a\n";
-        let files =
-            [("firewall/cluster.fw", rules), ("sdn/.running-config", running), ("sdn/pve-ipam-state.json", ipam)];
-        compile(&tree(&files), &facts())
-    };
-    for (running, ipam, rules, faults) in [
-        (RUNNING, IPAM, 3, 0),
-        ("{", IPAM, 2, 2),
-        (RUNNING, "\u{0}", 2, 2),
-        (&RUNNING.replace("10.1.0.1\"", "10.1.0\""), &IPAM.replace("10.1.0.9", "10.2.0.9"), 3, 2),
-    ] {
-        let compiled = compiled(running, ipam);
-        let all = reports(&compiled);
-        assert_eq!(
-            host_in(&compiled, "-j DROP").filter(|rule| rule.contains("src") || rule.contains("-i a")).count(),
-            rules
-        );
-        assert_eq!(all.len(), faults, "{all:?}");
-    }
-}
-
-#[test]
-fn the_local_network_is_that_of_the_interface_with_the_nodes_address() {
-    let with = |net: &str, routes: &str| {
-        let mut facts = facts();
-        facts.addresses = vec![InterfaceAddress { interface: "vmbr0".to_string(), net: net.parse().unwrap() }];
-        facts.routes_v4 = routes.to_string();
-        let members = format!(r#"{{"nodelist":{{"n1":{{"ip":"{}"}}}}}}"#, net.split('/').next().unwrap());
-        let files = [("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n"), (".members", members.as_str())];
-        compile(&tree(&files), &facts).localnet.used
-    };
-    let half = "tun0 00000080 00000000 0001 0 0 0 00000080 0 0 0\n";
-    let gateway = "vmbr0 0000000A 0101010A 0003 0 0 0 000000FF 0 0 0\n";
-    let blackhole = "* 0001010A 00000000 0200 0 0 0 00FFFFFF 0 0 0\n";
-    let own = "vmbr0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
-    assert_eq!(with("192.168.1.10/24", half), "192.168.1.0/24");
-    assert_eq!(with("192.168.1.10/32", &format!("{half}{own}")), "192.168.1.0/24");
-    assert_eq!(with("10.1.1.5/24", gateway), "10.1.1.0/24");
-    assert_eq!(with("10.1.1.5/25", blackhole), "10.1.1.0/25");
-    assert_eq!(with("fd00:1::5/64", ""), "fd00:0001:0000:0000:0000:0000:0000:0000/64");
-    assert_eq!(with("10.1.1.5/7", ""), "127.0.0.0/8");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The daemon, with the real tools in a network namespace. Needs root.
+mod locks;
 mod watchdog;
 
 use crate::fuse::Fuse;
 use crate::node::{CLUSTER, FILES, GUEST, Node, until};
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -137,18 +137,6 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
 }
 
 #[test]
-fn of_two_daemons_started_at_once_one_runs() {
-    let node = Node::new("pvefw-two");
-    let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
-    let succeeded = starters.into_iter().filter_map(|mut child| child.wait_in_time().success().then_some(())).count();
-    assert_eq!(succeeded, 1);
-    assert_eq!(node.logged("starting server"), 1);
-    assert_eq!(node.processes().len(), 2);
-    node.ok(&["stop"]);
-    assert_eq!(node.ours(), "");
-}
-
-#[test]
 fn stop_removes_the_rules_of_a_killed_daemon() {
     let node = Node::new("pvefw-killed");
     let mut child = node.start();
@@ -163,39 +151,6 @@ fn stop_removes_the_rules_of_a_killed_daemon() {
     assert_eq!(node.ours(), "");
     node.ok(&["start"]);
     node.ok(&["stop"]);
-}
-
-#[test]
-fn a_lock_held_by_another_process_only_delays_an_update() {
-    let node = Node::new("pvefw-lock");
-    fs::create_dir_all(node.path("run/lock")).unwrap();
-    let file = File::create(node.path("run/lock/pvefw.lck")).unwrap();
-    let lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
-    let child = node.command(&["start", "--foreground"]).spawn().unwrap();
-    node.until_logged("another process holds the lock");
-    assert_eq!(node.ours(), "");
-    drop(lock);
-    node.until_live(SSH);
-    node.until_logged("no longer: status update error: another process holds the lock");
-    terminate(child);
-    assert_eq!(node.ours(), "");
-}
-
-#[test]
-fn a_lock_file_locked_by_another_user_delays_nothing() {
-    let node = Node::new("pvefw-foreign");
-    fs::create_dir_all(node.path("run/lock")).unwrap();
-    let path = node.path("run/lock/pvefw.lck");
-    let lock = Flock::lock(File::create(&path).unwrap(), FlockArg::LockExclusive).unwrap();
-    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
-    let child = node.start();
-    node.until_live(SSH);
-    assert_eq!(node.logged("another process holds the lock"), 0, "{:#?}", node.log());
-    assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "it is replaced");
-    assert_eq!(node.ok(&["restart"]), "");
-    terminate(child);
-    assert_eq!(node.ours(), "");
-    drop(lock);
 }
 
 #[test]

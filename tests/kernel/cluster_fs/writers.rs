@@ -1,0 +1,107 @@
+//! Files that are written in pieces, with another clock or with wrong content: no rule is lost for it.
+use super::{CLUSTER, Cluster, healthy, refusing, texts, vmlist};
+use crate::wait::OutputInTime;
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A process of this node that takes its time: what it has written so far is never live.
+#[test]
+fn a_slow_writer_of_this_node_opens_nothing() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-slow", &texts(&files));
+    let before = cluster.stream.settled();
+    let path = cluster.node.config().join(CLUSTER);
+    for (port, chunk) in [(2, 24), (3, 60)] {
+        // cut off first, and left so for longer than an empty file needs to be accepted
+        let mut file = fs::File::create(&path).unwrap();
+        sleep(Duration::from_millis(1400));
+        for piece in refusing(port).as_bytes().chunks(chunk) {
+            file.write_all(piece).unwrap();
+            sleep(Duration::from_millis(400));
+        }
+        assert!(cluster.node.rules().contains(&format!("--dport {} -j DROP", port - 1)));
+        drop(file);
+        cluster.until_live(port);
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// A process of another node whose clock is wrong, by seconds or years, and that writes in pieces.
+#[test]
+fn a_writer_with_another_clock_opens_nothing() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-clocks", &texts(&files));
+    let before = cluster.stream.settled();
+    for (port, offset) in [(2, -10), (3, 10), (4, -86_400 * 400)] {
+        let text = refusing(port);
+        let pieces: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        for end in [0].into_iter().chain(pieces) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            cluster.fuse.change(|state| state.put_at(CLUSTER, &text[..end], now.saturating_add_signed(offset)));
+            sleep(Duration::from_millis(200));
+        }
+        cluster.until_live(port);
+        sleep(Duration::from_millis(1500));
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// `cp -p` onto a file, with its size and its time: only the event shows it.
+#[test]
+fn a_copy_with_equal_size_and_time_is_seen() {
+    let files = healthy();
+    let cluster = Cluster::start("pvefw-copy", &texts(&files));
+    let before = cluster.stream.settled();
+    // until the file counts as at rest
+    sleep(Duration::from_secs(15));
+    let path = cluster.node.config().join(CLUSTER);
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    for port in 2..4 {
+        let source = cluster.node.path("source");
+        fs::write(&source, refusing(port)).unwrap();
+        fs::File::options().write(true).open(&source).unwrap().set_modified(time).unwrap();
+        let copied = Command::new("cp").arg("-p").arg(&source).arg(&path).output_in_time();
+        assert!(copied.status.success());
+        let began = Instant::now();
+        cluster.until_live(port);
+        assert!(began.elapsed() < Duration::from_secs(60));
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
+        sleep(Duration::from_secs(5));
+    }
+    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.stop();
+}
+
+/// A list of guests that is cut off, or holds what it should not: no guest loses its rules for it.
+#[test]
+fn a_list_of_guests_that_is_not_in_order_opens_no_guest() {
+    let mut files = healthy();
+    files.push(("firewall/100.fw", "[OPTIONS]\nenable: 1\n".into()));
+    let cluster = Cluster::start("pvefw-list", &texts(&files));
+    let whole = vmlist(&[(100, "n1"), (102, "n2")]);
+    let lists = [
+        whole[..whole.len() - 3].to_string(),
+        "[]".into(),
+        r#"{"version":1,"ids":[]}"#.into(),
+        r#"{"version":2,"ids":{"100":7}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":1,"type":2}}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":"n1","type":"jail"}}}"#.into(),
+        r#"{"version":2,"ids":{"100":{"node":"n1","type":"qemu"},"100":{"node":"n2","type":"qemu"}}}"#.into(),
+    ];
+    for (number, list) in lists.iter().enumerate() {
+        cluster.put(".vmlist", list);
+        let port = u16::try_from(number).unwrap() + 10;
+        cluster.node.until_logged(if number < 3 { ".vmlist " } else { ".vmlist: guest '100' is" });
+        if number >= 3 {
+            cluster.put(CLUSTER, &refusing(port));
+            cluster.until_live(port);
+        }
+        assert!(cluster.node.rules().contains("tap100i0-IN"), "{list}: {:#?}", cluster.node.log());
+    }
+    cluster.stop();
+}
