@@ -3,18 +3,18 @@
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod control;
-pub mod cut;
+pub(crate) mod cut;
 mod frames;
 mod hand_over;
 pub mod health;
-pub mod instance;
-pub mod last_good;
+pub(crate) mod instance;
+pub(crate) mod last_good;
 mod live_rules;
-pub mod mode;
-pub mod problems;
+pub(crate) mod mode;
+pub(crate) mod problems;
 mod schedule;
-pub mod status;
-pub mod trials;
+pub(crate) mod status;
+pub(crate) mod trials;
 mod update_lock;
 mod updater;
 

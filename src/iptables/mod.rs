@@ -1,7 +1,7 @@
 //! The backend for iptables, ip6tables, ipset and ebtables.
 
 pub mod apply;
-pub mod backend;
+pub(crate) mod backend;
 pub mod compile;
 mod limits;
 pub mod names;

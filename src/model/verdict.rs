@@ -12,6 +12,28 @@ pub enum Verdict {
     Reject,
 }
 
+impl Verdict {
+    /// The log message for a user's rule.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Verdict::Accept => "ACCEPT: ",
+            Verdict::Drop => "DROP: ",
+            Verdict::Reject => "REJECT: ",
+        }
+    }
+
+    /// The log message for a policy.
+    #[must_use]
+    pub fn policy_message(self) -> &'static str {
+        match self {
+            Verdict::Accept => "policy ACCEPT: ",
+            Verdict::Drop => "policy DROP: ",
+            Verdict::Reject => "policy REJECT: ",
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     /// `ACCEPT`, `DROP` or `REJECT`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

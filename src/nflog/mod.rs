@@ -9,15 +9,15 @@
 //! Netlink is decoded here instead of by a crate because several hundred thousand lines a second are formatted from
 //! borrowed bytes, and because a message with one malformed attribute must still be logged with the others.
 
-pub mod address;
+pub(crate) mod address;
 pub mod conntrack;
 mod fields;
 pub mod lines;
 pub mod link;
 pub mod message;
-pub mod neighbour;
+pub(crate) mod neighbour;
 pub mod netlink;
 mod packet;
-pub mod prefix;
+pub(crate) mod prefix;
 mod text;
 pub mod time;

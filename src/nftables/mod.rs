@@ -2,12 +2,12 @@
 //!
 //! `ruleset` is the typed language of nft(8), `compile` makes it from the configuration.
 pub mod apply;
-pub mod backend;
+pub(crate) mod backend;
 pub mod compile;
-pub mod json;
-pub mod limits;
+pub(crate) mod json;
+pub(crate) mod limits;
 pub mod live;
 pub mod names;
-pub mod plan;
+pub(crate) mod plan;
 pub mod ruleset;
 pub mod simulate;

@@ -7,7 +7,7 @@ mod guests;
 mod localnet;
 mod members;
 mod network;
-pub mod routes;
+pub(crate) mod routes;
 
 pub use corosync::Corosync;
 pub use devices::{Device, Link, devices, links};

@@ -13,10 +13,10 @@ mod resolver;
 mod scan;
 mod snapshot;
 mod stable_file;
-pub mod stable_tree;
+pub(crate) mod stable_tree;
 mod wal;
 mod watch;
-pub mod worker;
+pub(crate) mod worker;
 
 use crate::inputs::{File, Tree};
 use crate::model::Report;

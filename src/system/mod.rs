@@ -3,23 +3,23 @@
 //! The only module that may start processes, open sockets or use `unsafe`.
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
-pub mod addresses;
-pub mod background;
-pub mod bridge_filtering;
-pub mod clock;
-pub mod files;
-pub mod frames;
-pub mod lock;
-pub mod malloc;
-pub mod namespace;
+pub(crate) mod addresses;
+pub(crate) mod background;
+pub(crate) mod bridge_filtering;
+pub(crate) mod clock;
+pub(crate) mod files;
+pub(crate) mod frames;
+pub(crate) mod lock;
+pub(crate) mod malloc;
+pub(crate) mod namespace;
 pub mod netfilter;
-pub mod netlink;
+pub(crate) mod netlink;
 pub mod process;
 pub mod root;
-pub mod session;
-pub mod signals;
-pub mod syslog;
-pub mod systemd;
-pub mod tools;
-pub mod waker;
-pub mod worker;
+pub(crate) mod session;
+pub(crate) mod signals;
+pub(crate) mod syslog;
+pub(crate) mod systemd;
+pub(crate) mod tools;
+pub(crate) mod waker;
+pub(crate) mod worker;

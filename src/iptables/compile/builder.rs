@@ -1,5 +1,4 @@
 //! Builds chains rule by rule.
-use super::message;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Chain, ChainName, LogPrefix, Match, Rule, Target};
 use crate::model::{LogRatelimit, Origin, Verdict};
@@ -107,7 +106,7 @@ impl<'a> Builder<'a> {
         let matches = matches.into();
         if self.logging.all_drops {
             let verdict = if target == Target::Drop { Verdict::Drop } else { Verdict::Reject };
-            self.log(&matches, Log { vmid, level: Some(INFO), message: message(verdict) }, origin);
+            self.log(&matches, Log { vmid, level: Some(INFO), message: verdict.message() }, origin);
         }
         self.rules.push(Rule { matches, target, double_space: false, origin: origin.clone() });
     }

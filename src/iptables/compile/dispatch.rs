@@ -1,10 +1,10 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
+use super::FamilyCompiler;
 use super::builder::{Builder, Log, jump, made};
 use super::device_tree::{Branch, Jump, branches};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
 use super::shared_config::World;
-use super::{FamilyCompiler, message};
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{CtState, Match, Physdev, Rule, Target};
@@ -99,7 +99,7 @@ impl FamilyCompiler<'_> {
         let origin = made("set blacklist of cluster.fw");
         let mut rules = self.chain(names::BLACKLIST);
         let level = world.host.options.log_level_out;
-        rules.log(&[], Log { vmid: 0, level, message: message(Verdict::Drop) }, &origin);
+        rules.log(&[], Log { vmid: 0, level, message: Verdict::Drop.message() }, &origin);
         rules.plain([], Target::Drop, &origin);
         rules.finish(&mut self.buffers);
     }

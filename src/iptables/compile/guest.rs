@@ -1,9 +1,9 @@
 //! The chains of guests' devices.
+use super::FamilyCompiler;
 use super::builder::{Builder, Log, accept_by_mark};
 use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::sets::{has_ipfilter, ipfilter};
-use super::{FamilyCompiler, policy_message};
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Match, Side, Target};
@@ -37,7 +37,7 @@ impl FamilyCompiler<'_> {
             owner: RuleOwner::Guest(&device.netid),
         };
         self.user_rules(&guest.rules, &place, &mut rules);
-        let log = Log { vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
+        let log = Log { vmid, level: options.log_level_in, message: options.policy_in.policy_message() };
         self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
         rules.finish(&mut self.buffers);
     }
@@ -62,7 +62,7 @@ impl FamilyCompiler<'_> {
             owner: RuleOwner::Guest(&device.netid),
         };
         self.user_rules(&guest.rules, &place, &mut rules);
-        let log = Log { vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
+        let log = Log { vmid, level: options.log_level_out, message: options.policy_out.policy_message() };
         self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
         rules.finish(&mut self.buffers);
     }

@@ -1,9 +1,9 @@
 //! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
+use super::FamilyCompiler;
 use super::builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, World};
-use super::{FamilyCompiler, policy_message};
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Direction, Family, Interface, Origin, Spelled, Verdict};
@@ -121,7 +121,7 @@ impl FamilyCompiler<'_> {
             Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
             _ => (cluster.policy_in, "policy_in", host.log_level_in),
         };
-        let log = Log { vmid: 0, level, message: policy_message(policy) };
+        let log = Log { vmid: 0, level, message: policy.policy_message() };
         self.policy(rules, policy, Target::Return, log, &cluster.lines.origin(key));
     }
 

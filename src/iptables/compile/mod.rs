@@ -9,7 +9,7 @@ mod guest;
 mod guest_ruleset;
 mod host;
 mod incremental;
-pub mod layer2;
+pub(crate) mod layer2;
 mod matches;
 mod node_chains;
 mod raw;
@@ -18,7 +18,7 @@ mod sets;
 mod shared_config;
 mod standard;
 
-use crate::model::{Family, Handled, Report, Scope, SetRef, Verdict};
+use crate::model::{Family, Handled, Report, Scope, SetRef};
 pub use incremental::Compiler;
 
 use crate::inputs::{Facts, Tree};
@@ -55,24 +55,6 @@ pub struct Compiled {
 #[must_use]
 pub fn compile(tree: &Tree, facts: &Facts) -> Compiled {
     Compiler::default().compile(tree, facts)
-}
-
-/// The log message for a user's rule.
-fn message(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "ACCEPT: ",
-        Verdict::Drop => "DROP: ",
-        Verdict::Reject => "REJECT: ",
-    }
-}
-
-/// The log message for a policy.
-fn policy_message(policy: Verdict) -> &'static str {
-    match policy {
-        Verdict::Accept => "policy ACCEPT: ",
-        Verdict::Drop => "policy DROP: ",
-        Verdict::Reject => "policy REJECT: ",
-    }
 }
 
 /// Compiles the chains of one table and family.

@@ -1,7 +1,7 @@
 //! User rules: the rules of the configuration files.
+use super::FamilyCompiler;
 use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
-use super::{FamilyCompiler, message};
 use crate::config::{Action, Cluster, Rule, VerdictRule};
 use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Match, Side, Target};
@@ -103,7 +103,7 @@ impl FamilyCompiler<'_> {
             Verdict::Drop => Target::Drop,
             Verdict::Reject => jump(names::REJECT),
         };
-        let log = Log { vmid: place.vmid, level: *log, message: message(*verdict) };
+        let log = Log { vmid: place.vmid, level: *log, message: verdict.message() };
         let common = matches.len();
         for one in &terms[self.family] {
             matches.truncate(common);

@@ -144,7 +144,7 @@ impl FamilyCompiler<'_> {
     /// Builds a chain that logs and drops packets.
     pub(super) fn logged_drop(&mut self, name: FixedChain, level: Option<u8>, origin: &Origin) {
         let mut rules = self.chain(name);
-        rules.log(&[], Log { vmid: 0, level, message: super::message(Verdict::Drop) }, origin);
+        rules.log(&[], Log { vmid: 0, level, message: Verdict::Drop.message() }, origin);
         rules.spec([], Target::Drop, origin);
         rules.finish(&mut self.buffers);
     }

@@ -8,7 +8,7 @@ mod listing;
 mod live;
 mod read;
 mod script;
-pub mod set_swap;
+pub(crate) mod set_swap;
 
 pub use crate::listing::Action;
 pub use diff::{Plan, Planned, SetPlan, TablePlan};

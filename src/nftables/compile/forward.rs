@@ -3,7 +3,7 @@ use super::builder::{Builder, Log, goto, jump, made};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
-use super::{Node, Part, Shared, policy_message, real_interface};
+use super::{Node, Part, Shared, real_interface};
 use crate::config::{Rule, Vnet, VnetOptions};
 use crate::model::{Direction, Origin, Verdict};
 use crate::nftables::names::{TableName, bridge_chain, cluster_chain, host_chain};
@@ -70,7 +70,7 @@ fn user_rules(
 }
 
 fn policy(verdict: Verdict, reject: Action, level: Option<u8>, origin: &Origin, into: &mut Builder<'_>) {
-    into.log(&[], &Log { vmid: 0, level, message: policy_message(verdict) }, origin);
+    into.log(&[], &Log { vmid: 0, level, message: verdict.policy_message() }, origin);
     let action = match verdict {
         Verdict::Accept => Action::Accept,
         Verdict::Drop => Action::Drop,

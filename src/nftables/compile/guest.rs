@@ -7,7 +7,7 @@ use super::standard::{
     ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
     BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, NDP_IN, PRE_VM_IN, PRE_VM_OUT, REJECT, policy,
 };
-use super::{GuestInput, Part, Shared, filters, policy_message};
+use super::{GuestInput, Part, Shared, filters};
 use crate::builtin::databases::Databases;
 use crate::model::{Direction, Family, Interface, Verdict};
 use crate::nftables::names::guest_chain;
@@ -82,7 +82,7 @@ impl Making<'_> {
         // the kernel has no reject behind a bridge
         let (accept, reject) = (accept, Action::Drop);
         self.rules(Direction::In, accept.clone(), reject.clone(), queues, part, &mut chain);
-        let log = Log { vmid: *vmid, level: options.log_level_in, message: policy_message(options.policy_in) };
+        let log = Log { vmid: *vmid, level: options.log_level_in, message: options.policy_in.policy_message() };
         policy(options.policy_in, accept, reject, &log, &options.lines.origin("policy_in"), &mut chain);
         chain.finish(part);
     }
@@ -116,7 +116,7 @@ impl Making<'_> {
         chain.rule([], jump(ndp), &options.lines.origin("ndp"));
         chain.rule([], Action::CtMark(*vmid), &origin);
         self.rules(Direction::Out, Action::Accept, goto(REJECT), None, part, &mut chain);
-        let log = Log { vmid: *vmid, level: options.log_level_out, message: policy_message(options.policy_out) };
+        let log = Log { vmid: *vmid, level: options.log_level_out, message: options.policy_out.policy_message() };
         let origin = options.lines.origin("policy_out");
         policy(options.policy_out, Action::Accept, goto(REJECT), &log, &origin, &mut chain);
         chain.finish(part);

@@ -7,7 +7,7 @@ use super::standard::{
     ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
     input_filter, policy,
 };
-use super::{Node, Part, Shared, policy_message, real_interface};
+use super::{Node, Part, Shared, real_interface};
 use crate::model::{Direction, Family, Origin};
 use crate::nftables::names::{SetOwner, cluster_chain, host_chain, set_name};
 use crate::nftables::ruleset::{Action, End, Match};
@@ -158,6 +158,6 @@ fn host_policy(node: &Node<'_>, direction: Direction, rules: &mut Builder<'_>) {
         Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
         _ => (cluster.policy_in, "policy_in", host.log_level_in),
     };
-    let log = Log { vmid: 0, level, message: policy_message(verdict) };
+    let log = Log { vmid: 0, level, message: verdict.policy_message() };
     policy(verdict, Action::Accept, goto(REJECT), &log, &cluster.lines.origin(key), rules);
 }

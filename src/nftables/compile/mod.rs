@@ -29,7 +29,7 @@ use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, Guest, Host, Parsed, Sdn, Vnet};
-use crate::model::{DaemonOptions, Interface, LogRate, LogRatelimit, Verdict};
+use crate::model::{DaemonOptions, Interface, LogRate, LogRatelimit};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,24 +173,6 @@ fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
     let LogRate { rate, burst } = ratelimit.0.as_deref()?;
     let rate = rate.value;
     Some(Limit { rate, burst: burst.unwrap_or(BURST) })
-}
-
-/// The log message for a user's rule.
-fn message(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "ACCEPT: ",
-        Verdict::Drop => "DROP: ",
-        Verdict::Reject => "REJECT: ",
-    }
-}
-
-/// The log message for a policy.
-fn policy_message(policy: Verdict) -> &'static str {
-    match policy {
-        Verdict::Accept => "policy ACCEPT: ",
-        Verdict::Drop => "policy DROP: ",
-        Verdict::Reject => "policy REJECT: ",
-    }
 }
 
 /// The name of the interface that a name stands for.

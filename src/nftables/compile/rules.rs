@@ -2,7 +2,7 @@
 use super::builder::{Builder, Log, icmp_protocol};
 use super::chain_context::{ChainContext, Limited};
 use super::lists::{OneOf, combinations, merged_ports};
-use super::{Part, Shared, groups, message};
+use super::{Part, Shared, groups};
 use crate::config::{Action as RuleAction, Rule, Term, VerdictRule};
 use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, Scope, SetRef, Verdict};
 use crate::nftables::names::{SetOwner, set_name};
@@ -64,7 +64,7 @@ fn verdict_rule(
         Verdict::Drop => Action::Drop,
         Verdict::Reject => context.reject.clone(),
     };
-    let log = Log { vmid: context.vmid, level: *log, message: message(*verdict) };
+    let log = Log { vmid: context.vmid, level: *log, message: verdict.message() };
     for interface in interfaces(limited, *verdict, context.direction) {
         for rest in alternatives(rule, context, shared, part) {
             let matches: Vec<_> = interface.iter().cloned().chain(rest).collect();

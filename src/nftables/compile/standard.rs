@@ -1,6 +1,6 @@
 //! The chains that every configuration has, in one table or both.
 use super::builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
-use super::{Node, Part, Shared, message};
+use super::{Node, Part, Shared};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
 pub use crate::nftables::names::CONNTRACK;
 use crate::nftables::names::{SetOwner, TableName, set_name};
@@ -289,7 +289,7 @@ fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut Part) {
 
 fn logged_drop(name: &'static str, level: Option<u8>, origin: &Origin, shared: &Shared, part: &mut Part) {
     let mut rules = Builder::new(chain(name), &shared.limit);
-    rules.log(&[], &Log { vmid: 0, level, message: message(Verdict::Drop) }, origin);
+    rules.log(&[], &Log { vmid: 0, level, message: Verdict::Drop.message() }, origin);
     rules.rule([], Action::Drop, origin);
     rules.finish(part);
 }
