@@ -4,6 +4,5 @@ mod compare;
 mod judge;
 mod network;
 
-pub use compare::{Comparison, Decide, RefusedConnection, RulesChange, compare};
-pub use judge::{Beginning, Unjudged};
-pub use network::{Network, Owner, Surroundings};
+pub use compare::{Comparison, RefusedConnection, RulesChange, compare};
+pub use network::{Network, Surroundings};

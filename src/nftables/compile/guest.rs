@@ -9,6 +9,7 @@ use super::standard::{
 };
 use super::{GuestInput, Part, Shared, filters};
 use crate::builtin::databases::Databases;
+use crate::config::GuestOptions;
 use crate::model::{Direction, Family, Interface, Verdict};
 use crate::nftables::names::guest_chain;
 use crate::nftables::ruleset::{Action, Match};
@@ -29,6 +30,12 @@ impl GuestPart {
     /// Makes it.
     #[must_use]
     pub fn make(input: &GuestInput<'_>, shared: &Shared, databases: &Databases) -> Self {
+        // exhaustive: a new option must be used for the chains below, or ignored explicitly
+        #[rustfmt::skip]
+        let GuestOptions {
+            enable: _, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips: _, ips_queues: _, layer2_protocols: _,
+            policy_in: _, policy_out: _, log_level_in: _, log_level_out: _, lines: _,
+        } = &input.guest.options;
         let sets = of_guest(input.guest);
         let mut part = Part::default();
         let guest = Making { input, shared, sets: &sets };

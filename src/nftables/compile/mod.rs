@@ -28,7 +28,7 @@ pub use sets::SetFamilies;
 use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
-use crate::config::{Cluster, Guest, Host, Parsed, Sdn, Vnet};
+use crate::config::{Cluster, ClusterOptions, Guest, Host, HostOptions, Parsed, Sdn, Vnet};
 use crate::model::{DaemonOptions, Interface, LogRate, LogRatelimit};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
@@ -89,10 +89,20 @@ impl Shared {
     /// What guests see of a node.
     #[must_use]
     pub fn of(node: &Node<'_>) -> Self {
+        // exhaustive: a new option must be used here or in the node's chains, or ignored explicitly
+        let ClusterOptions {
+            log_ratelimit,
+            enable: _,
+            policy_in: _,
+            policy_out: _,
+            policy_forward: _,
+            ebtables: _,
+            lines: _,
+        } = &node.cluster.options;
         Shared {
             sets: sets::families(node),
             groups: node.cluster.groups.keys().cloned().collect(),
-            limit: limit(&node.cluster.options.log_ratelimit),
+            limit: limit(log_ratelimit),
             blacklist: node.cluster.definitions.sets.contains_key("blacklist"),
             strict_layer2: node.options.strict_layer2,
         }
@@ -126,8 +136,18 @@ impl Part {
 /// Puts the parts together with what is not any guest's.
 #[must_use]
 pub fn assemble(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Ruleset {
+    // exhaustive: a new option must be used for the chains below or in the settings, or ignored explicitly
+    #[rustfmt::skip]
+    let HostOptions {
+        enable, nosmurfs: _, tcpflags: _, ndp: _, nf_conntrack_allow_invalid: _, protection_synflood: _,
+        protection_synflood_rate: _, protection_synflood_burst: _, nf_conntrack_tcp_timeout_syn_recv: _,
+        nf_conntrack_helpers: _, log_level_in: _, log_level_out: _, log_level_forward: _, tcp_flags_log_level: _,
+        smurf_log_level: _, lines: _,
+        // kernel settings, and the backend
+        nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, log_nf_conntrack: _, nftables: _,
+    } = &node.host.options;
     let mut ruleset = Ruleset::default();
-    if node.host.options.enable {
+    if *enable {
         ruleset.tables.insert(TableName::Host, host_table(node, shared));
     }
     ruleset.tables.insert(TableName::Guests, guests_table(node, shared, guests));

@@ -4,6 +4,6 @@ mod elements;
 mod known;
 mod script;
 
-pub use diff::{ChainChange, Edit, Plan, SetChange, TablePlan, diff};
-pub use known::{Known, KnownChain, KnownTable};
+pub use diff::{ChainChange, Plan, SetChange, TablePlan, diff};
+pub use known::{Known, KnownChain};
 pub use script::{Script, script};
