@@ -4,7 +4,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct FileLock {
     _file: Flock<File>,
-    path: PathBuf,
 }
 
 impl FileLock {
@@ -46,16 +45,10 @@ impl FileLock {
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let file = open(path).with_context(|| format!("cannot open the lock file {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(FileLock { _file: file, path: path.to_path_buf() })),
+            Ok(file) => Ok(Some(FileLock { _file: file })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
         }
-    }
-
-    /// The locked file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
