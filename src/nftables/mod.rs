@@ -2,12 +2,12 @@
 //!
 //! `ruleset` is the typed language of nft(8), `compile` makes it from the configuration.
 pub mod apply;
-pub(crate) mod backend;
+pub mod backend;
 pub mod compile;
-pub(crate) mod json;
+pub mod json;
 pub(crate) mod limits;
 pub mod live;
 pub mod names;
-pub(crate) mod plan;
+pub mod plan;
 pub mod ruleset;
 pub mod simulate;
