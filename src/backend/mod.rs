@@ -90,7 +90,8 @@ impl Backend {
     pub fn other_is_live(&self, root: &Root) -> bool {
         match self {
             Backend::Iptables(_) => crate::nftables::live::exists().unwrap_or(false),
-            Backend::Nftables(_) => Iptables::new(root, VariantChoice::Auto, 1).is_live(),
+            // the tools are run only where they would find something
+            Backend::Nftables(_) => Iptables::may_be_live() && Iptables::new(root, VariantChoice::Auto, 1).is_live(),
         }
     }
 

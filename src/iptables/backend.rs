@@ -13,7 +13,7 @@ use crate::model::guest::parse_vmid;
 use crate::model::{Direction, Family, Origin};
 use crate::parallel;
 use crate::paths::TreeFile;
-use crate::system::netfilter::BaseChain;
+use crate::system::netfilter::{self, BaseChain, has_chain, legacy_tables};
 use crate::system::root::Root;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,11 @@ pub struct Iptables {
     threads: usize,
     offline: bool,
 }
+
+/// The table that our rules for packets are in.
+const FILTER: &str = "filter";
+/// The number of entries of a legacy table without rules: a policy for each of three chains, and the end.
+const EMPTY_LEGACY_TABLE: u32 = 4;
 
 impl Iptables {
     /// Nothing is run yet. State files lie under `root`; compiling uses so many threads.
@@ -70,6 +75,20 @@ impl Iptables {
             }
         };
         parallel::both(*threads, look_ahead, compile).1
+    }
+
+    /// Whether rules of ours may be live in both families, as far as the kernel says without a tool: a legacy table `filter`
+    /// with rules of anybody, or our entry chain in nftables.
+    #[must_use]
+    pub fn may_be_live() -> bool {
+        Family::ALL.into_iter().all(|family| {
+            let v6 = family == Family::V6;
+            let exists = || legacy_tables(v6).iter().any(|table| table == FILTER);
+            let rules = || netfilter::iptables(FILTER, v6).ok().as_ref().and_then(netfilter::rules);
+            let legacy = exists() && rules().is_none_or(|count| count > EMPTY_LEGACY_TABLE);
+            let nft = if v6 { "ip6" } else { "ip" };
+            legacy || has_chain(nft, FILTER, &names::INPUT.to_string()).unwrap_or(true)
+        })
     }
 
     /// Whether the rules of both families are live.

@@ -3,9 +3,11 @@
 //! The kernel need not track connections in bridges: the configuration has no guests.
 use crate::netns::Netns;
 use crate::node::{Node, copy_program, until};
+use crate::paused::Paused;
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pve_firewall::model::BackendKind;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -193,6 +195,27 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     terminate(nftables);
     terminate(iptables);
     assert!(pair.tables().is_empty() && !pair.has_chains());
+}
+
+#[test]
+fn an_idle_daemon_of_nftables_runs_no_program() {
+    let node = Node::of(BackendKind::Nftables, "ho-idle");
+    let paused = Paused::new(&node);
+    let daemon = paused.start();
+    let update = || node.status().map(|status| status["updated"].clone());
+    let another = || {
+        let before = update();
+        until("another update", || (update() != before).then_some(()));
+    };
+    another();
+    paused.arm(usize::MAX >> 1);
+    another();
+    another();
+    assert_eq!(paused.runs(), 0);
+    node.accept(23);
+    node.until_accepted(23);
+    assert!(paused.runs() > 0);
+    terminate(daemon);
 }
 
 /// What `compile` prints makes the table of the node in another namespace what the daemon has made it.

@@ -103,6 +103,18 @@ pub fn has_table(family: &str, name: &str) -> Result<bool> {
     nft_list(NftObjects::Tables, family, &[], is_it)
 }
 
+/// Whether a table of nftables has a chain of this name.
+///
+/// # Errors
+/// As for [`base_chains`].
+pub fn has_chain(family: &str, table: &str, chain: &str) -> Result<bool> {
+    let family = FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0);
+    let names = [(NFTA_CHAIN_TABLE, table), (NFTA_CHAIN_NAME, chain)];
+    nft_list(NftObjects::Chains, family, &names[..1], |found: &mut bool, body| {
+        *found |= names.into_iter().all(|(kind, name)| find(body, kind).map(text).is_some_and(|one| one == name));
+    })
+}
+
 /// The rules with address translation in a table, at most a hundred.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ mod queues;
 mod sets;
 mod xtables;
 
-pub use self::base_chains::{BaseChain, NatRule, base_chains, has_table, legacy_tables, nat_rules};
+pub use self::base_chains::{BaseChain, NatRule, base_chains, has_chain, has_table, legacy_tables, nat_rules};
 pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
 pub use chain_end::rule_for_the_rest;
 pub use queues::read_queues;
