@@ -1,11 +1,15 @@
 //! Wanted against live, by name.
+use super::edits::{Edit, edits};
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
 use super::known::{Known, KnownChain, KnownTable};
 use crate::model::Interface;
 use crate::nftables::names::{CONNTRACK, TableName, guest_of_chain};
-use crate::nftables::ruleset::{Chain, Map, Rule, Ruleset, Table};
+use crate::nftables::ruleset::{Chain, Map, Ruleset, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// With more rules than this in a table, nft needs longer to find a place between two rules than for the rest of a change.
+const CHEAP: usize = 500;
 
 /// What has to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,15 +56,6 @@ pub enum ChainChange {
     Edit(Vec<Edit>),
     /// It is deleted.
     Delete,
-}
-
-/// A change of one rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// The live rule of this handle is deleted.
-    Delete(u64),
-    /// The wanted rule of this index is put before the live one of this handle, or to the end.
-    Insert(usize, Option<u64>),
 }
 
 /// What happens to a set.
@@ -218,7 +213,13 @@ impl Differ<'_> {
             return ChainChange::Rewrite;
         };
         let handles = (self.handles)(self.name, name).filter(|handles| handles.len() == made.rules().len());
-        handles.map_or(ChainChange::Rewrite, |handles| edits(made.rules(), wanted.rules(), &handles))
+        let between = self.live_rules() <= CHEAP;
+        handles.map_or(ChainChange::Rewrite, |handles| edits(made.rules(), wanted.rules(), &handles, between))
+    }
+
+    /// How many rules the table has.
+    fn live_rules(&self) -> usize {
+        self.live.chains.values().map(|chain| chain.rules).sum()
     }
 
     fn maps(&self, plan: &mut TablePlan) {
@@ -251,29 +252,4 @@ impl Differ<'_> {
 
 fn uses(chain: &Arc<Chain>, recreated: &dyn Fn(&str) -> bool) -> bool {
     chain.sets().any(|name| recreated(name.as_str()))
-}
-
-/// The changes of single rules, if a rule that stays has a state. The last rule has the chain's signature, and always changes.
-fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64]) -> ChainChange {
-    let texts = |rules: &[Rule], end: &str| {
-        let mut texts: Vec<String> = rules.iter().map(Rule::text).collect();
-        if let Some(last) = texts.last_mut() {
-            *last = end.to_string();
-        }
-        texts
-    };
-    let (before, after) = (texts(live, "live"), texts(wanted, "wanted"));
-    let mut edits = Vec::new();
-    let mut keeps_state = false;
-    for operation in similar::capture_diff_slices(similar::Algorithm::Myers, &before, &after) {
-        let (tag, old, new) = operation.as_tag_tuple();
-        if tag == similar::DiffTag::Equal {
-            keeps_state |= live[old].iter().any(|rule| rule.action.has_state());
-            continue;
-        }
-        let next = handles.get(old.end).copied();
-        edits.extend(old.map(|at| Edit::Delete(handles[at])));
-        edits.extend(new.map(|at| Edit::Insert(at, next)));
-    }
-    if keeps_state { ChainChange::Edit(edits) } else { ChainChange::Rewrite }
 }

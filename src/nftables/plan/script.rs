@@ -1,5 +1,6 @@
 //! The script that carries out a plan: `nft -f -` makes one transaction of it.
-use super::diff::{ChainChange, Edit, Plan, SetChange, TablePlan};
+use super::diff::{ChainChange, Plan, SetChange, TablePlan};
+use super::edits::{Edit, Place};
 use crate::model::Interface;
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::{Chain, Ruleset, Table};
@@ -183,8 +184,11 @@ impl Writer<'_> {
             };
             for edit in edits {
                 let (at, before) = match edit {
-                    Edit::Insert(at, Some(handle)) => (*at, format!("insert rule {name} {chain} handle {handle} ")),
-                    Edit::Insert(at, None) => (*at, format!("add rule {name} {chain} ")),
+                    Edit::Insert(at, Place::First) => (*at, format!("insert rule {name} {chain} ")),
+                    Edit::Insert(at, Place::Before(handle)) => {
+                        (*at, format!("insert rule {name} {chain} handle {handle} "))
+                    }
+                    Edit::Insert(at, Place::Last) => (*at, format!("add rule {name} {chain} ")),
                     Edit::Delete(_) => continue,
                 };
                 self.script.rule(&before, name, chain, wanted, at);
