@@ -198,7 +198,7 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
 }
 
 #[test]
-fn an_idle_daemon_of_nftables_runs_no_program() {
+fn an_idle_daemon_of_nftables_runs_no_tool_of_iptables() {
     let node = Node::of(BackendKind::Nftables, "ho-idle");
     let paused = Paused::new(&node);
     let daemon = paused.start();
@@ -211,10 +211,12 @@ fn an_idle_daemon_of_nftables_runs_no_program() {
     paused.arm(usize::MAX >> 1);
     another();
     another();
-    assert_eq!(paused.runs(), 0);
+    // where the kernel tracks no connections in bridges, nft is tried again with what was refused
+    let tools = paused.tools();
+    assert!(tools.iter().all(|tool| tool == "nft"), "{tools:?}");
     node.accept(23);
     node.until_accepted(23);
-    assert!(paused.runs() > 0);
+    assert!(paused.runs() > tools.len());
     terminate(daemon);
 }
 

@@ -18,7 +18,7 @@ const TOOLS: [&str; 8] = [
 
 /// Counts the runs once armed; at the chosen one, the tool waits before it does anything.
 const SCRIPT: &str = "if [ -e $dir/armed ]; then
-    echo >>$dir/runs
+    echo $0 >>$dir/runs
     if [ $(grep -c '' $dir/runs) -ge $(cat $dir/armed) ] && mkdir $dir/at-work 2>/dev/null; then
         while [ ! -e $dir/go ]; do sleep 0.01; done
     fi
@@ -85,8 +85,14 @@ impl<'a> Paused<'a> {
         self.runs()
     }
 
+    /// The tools that ran since it was armed.
+    pub fn tools(&self) -> Vec<String> {
+        let runs = fs::read_to_string(self.folder.join("runs")).unwrap_or_default();
+        runs.lines().filter_map(|path| Some(path.rsplit('/').next()?.to_string())).collect()
+    }
+
     /// The number of tool runs since it was armed.
     pub fn runs(&self) -> usize {
-        fs::read_to_string(self.folder.join("runs")).unwrap_or_default().lines().count()
+        self.tools().len()
     }
 }
