@@ -105,6 +105,8 @@ pub struct InterfaceAddress {
 pub struct Interfaces {
     /// Each interface with the bridge, bond or VRF that it is a port of, if any.
     pub masters: BTreeMap<String, Option<String>>,
+    /// Whether the machine has another host name than the node.
+    pub other_name: bool,
 }
 
 impl Interfaces {

@@ -28,15 +28,16 @@ pub(super) struct Given {
 pub(super) struct Candidates(pub Vec<Given>);
 
 impl Candidates {
-    /// Reads the files, for this node.
+    /// Reads the files, for this node and the vnets of this tree.
     ///
     /// # Errors
     /// When one cannot be read, or two replace the same file.
-    pub(super) fn read(files: &[PathBuf], node: &str) -> Result<Self> {
+    pub(super) fn read(files: &[PathBuf], node: &str, tree: &Tree) -> Result<Self> {
+        let vnets = lint::vnets(tree);
         let mut given: Vec<Given> = Vec::new();
         for file in files {
             let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, node);
+            let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, node, &vnets);
             if let Some(other) = given.iter().find(|other| other.path == place.path) {
                 let (one, other) = (file.display(), other.file.display());
                 bail!("{other} and {one} both replace {}: give only one of them", place.path);
@@ -66,8 +67,8 @@ impl Candidates {
                     bail!("{name} is for the node {other}: try it there")
                 }
                 Some(TreeFile::Guest(id)) if parse_vmid(id).is_none() => bail!(
-                    "{name} does not have the name of a configuration file: name it cluster.fw, host.fw or <VMID>.fw, or give \
-                     its path below /etc/pve"
+                    "{name} does not have the name of a configuration file: name it cluster.fw, host.fw, <VMID>.fw or \
+                     sdn/firewall/<VNET>.fw"
                 ),
                 Some(TreeFile::Vnet(_)) if *by_content => {
                     bail!("the vnet of {name} is not clear from its name: use sdn/firewall/<VNET>.fw")
@@ -92,7 +93,7 @@ impl Candidates {
     pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Finding> {
         let with = self.over(tree);
         let (facts, facts_with) = (facts.collect(tree), facts.collect(&with));
-        let mut checker = Checker::new(load::interfaces());
+        let mut checker = Checker::new(load::interfaces(&facts.node));
         let before = checker.check(tree, &facts);
         let mut kept = Vec::new();
         for mut finding in checker.check(&with, &facts_with) {

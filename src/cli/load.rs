@@ -9,7 +9,7 @@ use crate::daemon::status::Status;
 use crate::health::{Affected, Standing};
 use crate::inputs::{Facts, Interfaces, Tree};
 use crate::model::BackendKind;
-use crate::pmxcfs::facts::FactsSource;
+use crate::pmxcfs::facts::{FactsSource, node_name};
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
 use crate::system::netlink::BridgePorts;
 use crate::system::process::processors;
@@ -144,10 +144,13 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     FactsSource::new(context.root.clone(), node).with_options(options)
 }
 
-/// The network interfaces of this machine; none if the kernel does not list them.
-pub(super) fn interfaces() -> Interfaces {
+/// The network interfaces of this machine, which may be another one than the node; none if the kernel does not list them.
+pub(super) fn interfaces(node: &str) -> Interfaces {
     let masters = BridgePorts::open().and_then(|mut ports| ports.current());
-    Interfaces { masters: masters.map(Arc::unwrap_or_clone).unwrap_or_default() }
+    Interfaces {
+        masters: masters.map(Arc::unwrap_or_clone).unwrap_or_default(),
+        other_name: node_name().is_ok_and(|name| name != node),
+    }
 }
 
 /// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.

@@ -35,12 +35,14 @@ impl RulesInUse<'_> {
     }
 }
 
-/// Simulates connections from all addresses that rules may accept to the node's SSH and web interface.
+/// Simulates connections from all addresses that rules may accept to the node's SSH and web interface. On another machine, as
+/// `is_copy` says, the local network is not known.
 pub fn access(
     files: &Files<'_>,
     compiled: &Compiled,
     enforced: &RulesInUse<'_>,
     facts: &Facts,
+    is_copy: bool,
     reports: &mut Vec<Report>,
 ) {
     if !compiled.enabled || !files.host.options.enable {
@@ -58,6 +60,9 @@ pub fn access(
         let reaches =
             |source: IpAddr| interfaces.iter().any(|interface| reach(enforced, node, source, interface, port).is_ok());
         if sources().any(reaches) {
+            continue;
+        }
+        if management.is_empty() && is_copy && !files.cluster.own_local_network {
             continue;
         }
         if management.is_empty() {

@@ -4,7 +4,7 @@ use crate::inputs::Tree;
 use crate::model::guest::parse_vmid;
 use crate::model::{FileKind, Report};
 use crate::node::{Device, Link, has_others, links, listed};
-use crate::paths::{FIREWALL_FOLDER, MEMBERS, NODES_FOLDER, SDN_FOLDER, TreeFile, VMLIST};
+use crate::paths::{FIREWALL_FOLDER, MEMBERS, NODES_FOLDER, SDN_FOLDER, SDN_RUNNING, TreeFile, VMLIST};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -150,9 +150,23 @@ pub struct FilePlace {
     pub by_content: bool,
 }
 
-/// Finds the path in the tree for a file, by its path, or else by its content.
+/// The names of the vnets of a tree: those with a firewall file, and those of the SDN configuration in force.
 #[must_use]
-pub fn place(path: &str, content: &[u8], node: &str) -> FilePlace {
+pub fn vnets(tree: &Tree) -> BTreeSet<String> {
+    let of_files = tree.files.keys().filter_map(|path| match TreeFile::parse(path)? {
+        TreeFile::Vnet(name) => Some(name.to_string()),
+        _ => None,
+    });
+    let running = tree.content(SDN_RUNNING).unwrap_or_default();
+    // an error in it is reported where its sets are read
+    let running: serde_json::Value = serde_json::from_slice(running).unwrap_or_default();
+    let ids = running["vnets"]["ids"].as_object().into_iter().flat_map(serde_json::Map::keys).cloned();
+    of_files.chain(ids).collect()
+}
+
+/// Finds the path in the tree for a file, by its path, by the name of one of these vnets, or else by its content.
+#[must_use]
+pub fn place(path: &str, content: &[u8], node: &str, vnets: &BTreeSet<String>) -> FilePlace {
     let mut folders = path.rsplit('/');
     let name = folders.next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -162,6 +176,7 @@ pub fn place(path: &str, content: &[u8], node: &str) -> FilePlace {
         "cluster" => Some(FileKind::Cluster),
         "host" => Some(FileKind::Host),
         _ if parse_vmid(stem).is_some() => Some(FileKind::Guest),
+        _ if vnets.contains(stem) => Some(FileKind::Vnet),
         _ => None,
     };
     let file = match named.unwrap_or_else(|| kind_of(&String::from_utf8_lossy(content))) {
@@ -191,9 +206,13 @@ fn kind_of(text: &str) -> FileKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::File;
 
     #[test]
     fn the_kind_of_a_file_is_derived_from_name_or_content() {
+        let files = [("sdn/firewall/vnet0.fw", ""), (SDN_RUNNING, r#"{"vnets":{"ids":{"my-vnet":{"zone":"z"}}}}"#)];
+        let files = files.map(|(path, text)| (path.into(), File::Content(text.as_bytes().into())));
+        let tree = Tree { root: "/pve".into(), files: files.into_iter().collect() };
         for (path, content, placed) in [
             ("/etc/pve/firewall/cluster.fw", "", "firewall/cluster.fw"),
             ("cluster.fw.new", "", "firewall/cluster.fw"),
@@ -201,6 +220,8 @@ mod tests {
             ("host.fw", "", "nodes/n1/host.fw"),
             ("100.fw", "", "firewall/100.fw"),
             ("/etc/pve/sdn/firewall/vnet1.fw", "", "sdn/firewall/vnet1.fw"),
+            ("vnet0.fw", "[OPTIONS]\nmacfilter: 0\n", "sdn/firewall/vnet0.fw"),
+            ("my-vnet.fw", "", "sdn/firewall/my-vnet.fw"),
             ("new.fw", "[OPTIONS]\nebtables: 0\n", "firewall/cluster.fw"),
             ("new.fw", "[group web]\n", "firewall/cluster.fw"),
             ("new.fw", "[OPTIONS]\nnosmurfs: 0\n", "nodes/n1/host.fw"),
@@ -208,7 +229,7 @@ mod tests {
         ] {
             let by_content = path == "new.fw";
             let placed = FilePlace { path: placed.to_string(), by_content };
-            assert_eq!(place(path, content.as_bytes(), "n1"), placed, "{path} {content}");
+            assert_eq!(place(path, content.as_bytes(), "n1", &vnets(&tree)), placed, "{path} {content}");
         }
     }
 }

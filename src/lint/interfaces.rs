@@ -42,6 +42,13 @@ fn is_of_node(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Inter
         || named.any(|name| name != LOOPBACK && (all.has(name) || facts.altnames.contains_key(name)))
 }
 
+/// Whether a copy of the node's configuration is checked on another machine: one with another name, which does not have the
+/// node's address.
+pub fn is_copy(compiled: &Compiled, facts: &Facts, all: &Interfaces) -> bool {
+    let own = compiled.localnet.address;
+    all.other_name && !facts.addresses.iter().any(|one| Some(one.net.addr()) == own)
+}
+
 const LOOPBACK: &str = "lo";
 
 impl NodeInterfaces<'_> {

@@ -14,7 +14,7 @@ mod unread;
 mod unused;
 
 use crate::model::{Mark, Report, Sought};
-pub use files::place;
+pub use files::{place, vnets};
 pub use suggest::nearest;
 pub use unread::unread;
 
@@ -89,7 +89,8 @@ impl Checker {
             Some(tables) => access::RulesInUse::Nftables(tables),
             None => access::RulesInUse::Iptables(&compiled.ruleset),
         };
-        access::access(&files, &compiled, &enforced, facts, &mut reports);
+        let is_copy = interfaces::is_copy(&compiled, facts, &self.interfaces);
+        access::access(&files, &compiled, &enforced, facts, is_copy, &mut reports);
         reports.sort();
         reports.dedup();
         let mut texts = SourceLines { tree, by_file: BTreeMap::new() };

@@ -27,8 +27,12 @@ fn tree() -> TempDir {
 
 /// Exit status and standard output.
 fn check(config: &Path, args: &[&str]) -> (i32, String) {
+    check_node("n1", config, args)
+}
+
+fn check_node(node: &str, config: &Path, args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
-    let output = command.args(["--node", "n1", "--config"]).arg(config).arg("check").args(args).output_in_time();
+    let output = command.args(["--node", node, "--config"]).arg(config).arg("check").args(args).output_in_time();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -37,6 +41,25 @@ fn a_valid_configuration_passes() {
     let tree = tree();
     assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
     assert_eq!(check(tree.path(), &["--json"]), (0, "[]\n".to_string()));
+}
+
+#[test]
+fn the_local_network_of_a_copy_on_another_machine_is_no_finding() {
+    let tree = tree();
+    fs::write(tree.path().join("firewall/cluster.fw"), "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n").unwrap();
+    assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
+    // the address of the node is on no interface of this machine
+    let name = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let name = name.split('.').next().unwrap();
+    let members =
+        |node: &str| format!(r#"{{"nodename":"{node}","nodelist":{{"{node}":{{"id":1,"ip":"198.51.100.77"}}}}}}"#);
+    fs::write(tree.path().join(".members"), members("n1")).unwrap();
+    assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
+    // on the node itself it is one
+    fs::write(tree.path().join(".members"), members(name)).unwrap();
+    fs::rename(tree.path().join("nodes/n1"), tree.path().join("nodes").join(name)).unwrap();
+    let (status, text) = check_node(name, tree.path(), &[]);
+    assert!(status == 0 && text.contains("no other machine can reach port 22 (SSH) of the node"), "{text}");
 }
 
 #[test]

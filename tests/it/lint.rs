@@ -12,7 +12,7 @@ pub fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
 /// On a machine with these interfaces, each with what it is a port of.
 pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]) -> Vec<Finding> {
     let masters = interfaces.iter().map(|(name, master)| (name.to_string(), master.map(str::to_string)));
-    let interfaces = Interfaces { masters: masters.collect() };
+    let interfaces = Interfaces { masters: masters.collect(), ..Interfaces::default() };
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let facts = Facts {
         node: "n1".to_string(),

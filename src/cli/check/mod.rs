@@ -26,10 +26,10 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     };
     other_hosts(&mut tree)?;
     let mut facts = load::facts_source(context, node.clone());
-    let candidates = Candidates::read(&options.files, &node)?;
+    let candidates = Candidates::read(&options.files, &node, &tree)?;
     let findings = match options.files.is_empty() {
         true => {
-            let mut findings = lint::check(&tree, &facts.collect(&tree), load::interfaces());
+            let mut findings = lint::check(&tree, &facts.collect(&tree), load::interfaces(&node));
             findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Finding::from));
             findings
         }

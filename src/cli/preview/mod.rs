@@ -58,9 +58,9 @@ impl Preview {
     /// When a candidate does not belong to the configuration, or the tree or the live rules cannot be read.
     pub(super) fn make(context: &Context, files: &[PathBuf], diff: bool) -> Result<Self> {
         let node = context.node()?;
-        let candidates = Candidates::read(files, &node)?;
-        candidates.only_for(&node)?;
         let tree = load::tree(context, &node)?;
+        let candidates = Candidates::read(files, &node, &tree)?;
+        candidates.only_for(&node)?;
         for given in &candidates.0 {
             if let Some(File::Unreadable(why)) = tree.files.get(given.path.as_str()) {
                 bail!("{} cannot be read: {why}", tree.label(&given.path));

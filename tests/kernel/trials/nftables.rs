@@ -1,7 +1,7 @@
 //! Trials, previews and cut connections on a node that nftables enforces the configuration of. Rules of the node alone: not
 //! every kernel tracks connections in bridges.
 use super::super::hand_over::{Pair, terminate};
-use super::{attempt, candidate, ended};
+use super::{attempt, candidate, ended, lasting};
 use crate::node::until;
 use crate::wait::until_ok;
 use crate::wait::{WaitInTime, looking_during};
@@ -49,13 +49,14 @@ fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
     let _listener = node.netns.run(|| TcpListener::bind(server).unwrap());
     let connects = || pair.outside.run(|| TcpStream::connect_timeout(&server, SOON)).is_ok();
     assert!(!connects());
+    let length = lasting(node, 6);
     let began = Instant::now();
-    let first = attempt(node, 6, &["cluster.fw"]);
+    let first = attempt(node, length, &["cluster.fw"]);
     until_live(&pair, "4001", true);
     assert!(connects(), "{:?}", began.elapsed());
     until("the trial in the status", || node.ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
     ended(first, 3);
-    assert!(began.elapsed() >= Duration::from_secs(6));
+    assert!(began.elapsed() >= Duration::from_secs(length));
     until_live(&pair, "4001", false);
     assert!(!connects());
     for program in ["pve-firewall", "proxmox-firewall"] {
@@ -91,6 +92,51 @@ fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
 }
 
 #[test]
+fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
+    let (pair, daemons) = site("pvn-vnet", &[], CLOSED);
+    let node = &pair.node;
+    node.write("sdn/.running-config", r#"{"vnets":{"ids":{"vnet0":{"zone":"z"}}}}"#);
+    let vnet = |port: &str| {
+        format!("[OPTIONS]\nenable: 1\npolicy_forward: DROP\n[RULES]\nFORWARD ACCEPT -p tcp -dport {port}\n")
+    };
+    let live = |port: &str, live| {
+        until(port, || (node.netns.exec("nft list ruleset").contains(port) == live).then_some(()));
+    };
+    let in_tree = || fs::read_to_string(node.config().join("sdn/firewall/vnet0.fw"));
+    // a file with the name of the vnet, and one with its path
+    let file = candidate(node, "vnet0.fw", &vnet("4001"));
+    candidate(node, "sdn/firewall/vnet0.fw", &vnet("4002"));
+    let preview = node.ok(&["preview", "--diff", &file]);
+    assert!(preview.contains("4001"), "{preview}");
+    let first = attempt(node, lasting(node, 6), &["vnet0.fw"]);
+    live("4001", true);
+    until("the trial in the status", || node.ok(&["status"]).contains("Trial: vnet0.fw, ").then_some(()));
+    ended(first, 3);
+    live("4001", false);
+    assert!(in_tree().is_err());
+    let second = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
+    live("4002", true);
+    assert_eq!(node.ok(&["revert"]), "Reverted: vnet0.fw\n");
+    ended(second, 3);
+    live("4002", false);
+    let third = attempt(node, 600, &["vnet0.fw"]);
+    live("4001", true);
+    node.ok(&["confirm"]);
+    ended(third, 0);
+    assert_eq!(in_tree().unwrap(), vnet("4001"));
+    live("4001", true);
+    // who changes the file ends the trial
+    let fourth = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
+    live("4002", true);
+    std::thread::sleep(Duration::from_secs(4));
+    node.write("sdn/firewall/vnet0.fw", &vnet("4003"));
+    ended(fourth, 3);
+    live("4003", true);
+    live("4002", false);
+    daemons.into_iter().for_each(terminate);
+}
+
+#[test]
 fn a_trial_needs_the_daemon_that_enforces() {
     let pair = Pair::new("pvn-alone");
     pair.select(1);
@@ -109,17 +155,18 @@ fn a_trial_needs_the_daemon_that_enforces() {
     assert!(rules(&pair).contains("4001"));
     // a kill neither ends nor prolongs a trial
     candidate(&pair.node, "cluster.fw", &open("4002"));
-    let (began, trial) = (Instant::now(), attempt(&pair.node, 10, &["cluster.fw"]));
+    let length = lasting(&pair.node, 10);
+    let (began, trial) = (Instant::now(), attempt(&pair.node, length, &["cluster.fw"]));
     until_live(&pair, "4002", true);
     let mut nftables = nftables;
     kill(Pid::from_raw(nftables.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
     nftables.wait_in_time();
     assert!(rules(&pair).contains("4002"));
     let nftables = pair.start_nftables(&[]);
-    assert!(began.elapsed() < Duration::from_secs(10), "the machine is too busy for this test");
+    assert!(began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
     assert!(rules(&pair).contains("4002"));
     ended(trial, 3);
-    assert!(began.elapsed() >= Duration::from_secs(10));
+    assert!(began.elapsed() >= Duration::from_secs(length));
     until_live(&pair, "4001", true);
     terminate(nftables);
 }
