@@ -92,9 +92,13 @@ impl Schedule {
         let (mut written, mut trial) = (false, false);
         let confirm = reader.due().map(|due| Instant::now() + due);
         let read_on = full.map(|full| full.max(self.read + READ_ON));
+        let mut readable = true;
         loop {
-            written |= reader.written();
-            trial |= trials.moved();
+            // the settings are looked at every second: that is to cost as little as possible
+            if std::mem::take(&mut readable) || trials.due().is_some_and(|due| Instant::now() >= due) {
+                written |= reader.written();
+                trial |= trials.moved();
+            }
             let now = Instant::now();
             if now >= self.cycle {
                 return Why::Cycle;
@@ -118,6 +122,7 @@ impl Schedule {
             let stat = (!reader.is_watched()).then_some(self.stat);
             if stat.is_some_and(|stat| now >= stat) {
                 written |= reader.changed();
+                readable = true;
                 // poll a slow file system less often
                 self.stat = now + STAT.max(2 * now.elapsed());
                 continue;
@@ -138,6 +143,7 @@ impl Schedule {
             if fds[0].any().unwrap_or(false) {
                 return Why::Order;
             }
+            readable = fds[1..].iter().any(|fd| fd.any().unwrap_or(true));
         }
     }
 }
