@@ -1,6 +1,7 @@
 //! What a packet costs at different numbers of firewalled devices: `make bench-traffic`.
 //!
-//! `PVEFW_DEVICES=10,1000` sets the numbers of devices, `PVEFW_VARIANTS=legacy` the variants of iptables.
+//! `PVEFW_DEVICES=10,1000` sets the numbers of devices, `PVEFW_VARIANTS=legacy` the variants of iptables, and `PVEFW_PACKETS=6000`
+//! the packets of a run.
 //! `docs/performance.md` describes the method.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
 #[path = "../tests/support/netns.rs"]
@@ -24,13 +25,15 @@ use pve_firewall::system::root::Root;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 use testbed::{Bed, CT200, DEVICES, Place, VM100};
 
-/// Packets of a run: each begins a connection, or belongs to the same one.
-const PACKETS: u16 = 60_000;
+/// Packets of a run: each begins a connection, or belongs to the same one. `PVEFW_PACKETS` is for an emulated machine.
+static PACKETS: LazyLock<u16> =
+    LazyLock::new(|| std::env::var("PVEFW_PACKETS").map_or(60_000, |count| count.parse().expect("PVEFW_PACKETS=N")));
 const RUNS: usize = 5;
 /// An address behind the measured guest that nobody has: what arrives is dropped there without a reply.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 222);
@@ -131,7 +134,7 @@ fn run(bed: &Bed) -> [f64; HEADINGS.len()] {
         socket.send_to(b"x", SocketAddr::new(ADDRESS.into(), number)).expect("sending");
     });
     let tracked: usize = bed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
-    assert!(tracked * 10 >= usize::from(PACKETS) * 9, "{tracked} connections: packets were lost");
+    assert!(tracked * 10 >= usize::from(*PACKETS) * 9, "{tracked} connections: packets were lost");
     forget();
     let (syn, other) = flood(bed);
     [new.0, new.1, established.0, established.1, syn.0, other]
@@ -201,8 +204,8 @@ fn flood(bed: &Bed) -> ((f64, f64), f64) {
 fn send(mut packet: impl FnMut(u16)) -> (f64, f64) {
     let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock"));
     let (began, clock) = (used(), Instant::now());
-    (1..=PACKETS).for_each(&mut packet);
-    let packets = f64::from(PACKETS);
+    (1..=*PACKETS).for_each(&mut packet);
+    let packets = f64::from(*PACKETS);
     ((used() - began).as_secs_f64() * 1e6 / packets, packets / clock.elapsed().as_secs_f64())
 }
 

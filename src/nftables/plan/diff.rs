@@ -214,7 +214,8 @@ impl Differ<'_> {
         };
         let handles = (self.handles)(self.name, name).filter(|handles| handles.len() == made.rules().len());
         let between = self.live_rules() <= CHEAP;
-        handles.map_or(ChainChange::Rewrite, |handles| edits(made.rules(), wanted.rules(), &handles, between))
+        let edits = handles.and_then(|handles| edits(made.rules(), wanted.rules(), &handles, between));
+        edits.map_or(ChainChange::Rewrite, ChainChange::Edit)
     }
 
     /// How many rules the table has.

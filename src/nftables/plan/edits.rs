@@ -1,5 +1,4 @@
 //! A chain that changes rule by rule, because the kernel keeps a state for a rule that stays.
-use super::diff::ChainChange;
 use crate::nftables::ruleset::Rule;
 use std::ops::Range;
 
@@ -26,10 +25,11 @@ pub enum Place {
 /// Runs of rules that stay: where they are live, and where they are wanted.
 type Stays = (Range<usize>, Range<usize>);
 
-/// The changes of single rules, if a rule that stays has a state. The last rule has the chain's signature, and always changes.
+/// The changes of single rules, if a rule that stays has a state; otherwise `None`. The last rule has the chain's signature, and
+/// always changes.
 ///
 /// Where places between rules are too expensive, only rules that stay beside each other are kept: those with most states.
-pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bool) -> ChainChange {
+pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bool) -> Option<Vec<Edit>> {
     let texts = |rules: &[Rule], end: &str| {
         let mut texts: Vec<String> = rules.iter().map(Rule::text).collect();
         if let Some(last) = texts.last_mut() {
@@ -50,10 +50,7 @@ pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bo
         rules.filter(|rule| rule.action.has_state()).count()
     };
     let kept = if between { &stays[..] } else { blocks(&stays).max_by_key(|block| states(block)).unwrap_or(&[]) };
-    if states(kept) == 0 {
-        return ChainChange::Rewrite;
-    }
-    ChainChange::Edit(around(kept, handles, wanted.len()))
+    (states(kept) > 0).then(|| around(kept, handles, wanted.len()))
 }
 
 /// The runs of rules that stay, with nothing but deleted rules between those of one slice.
@@ -103,7 +100,7 @@ mod tests {
     /// The rules after the edits, with the handles of those that stay: live rules have their index plus 1000.
     fn edited(live: &[u8], wanted: &[u8], between: bool) -> Option<Vec<(u8, bool)>> {
         let handles: Vec<u64> = (1000..).take(live.len()).collect();
-        let ChainChange::Edit(edits) = edits(&rules(live), &rules(wanted), &handles, between) else { return None };
+        let edits = edits(&rules(live), &rules(wanted), &handles, between)?;
         let mut now: Vec<(Option<u64>, u8)> =
             handles.iter().map(|handle| Some(*handle)).zip(live.iter().copied()).collect();
         for edit in edits {
