@@ -86,8 +86,7 @@ impl Iptables {
             let exists = || legacy_tables(v6).iter().any(|table| table == FILTER);
             let rules = || netfilter::iptables(FILTER, v6).ok().as_ref().and_then(netfilter::rules);
             let legacy = exists() && rules().is_none_or(|count| count > EMPTY_LEGACY_TABLE);
-            let nft = if v6 { "ip6" } else { "ip" };
-            legacy || has_chain(nft, FILTER, &names::INPUT.to_string()).unwrap_or(true)
+            legacy || has_chain(family.nft(), FILTER, &names::INPUT.to_string()).unwrap_or(true)
         })
     }
 

@@ -18,11 +18,11 @@ const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
+pub(super) const NFTA_RULE_TABLE: u16 = 1;
+pub(super) const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
+pub(super) const NFTA_EXPR_NAME: u16 = 1;
+pub(super) const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_NAT_TYPE: u16 = 1;
 const NFT_NAT_DNAT: u32 = 1;
 const NFTA_PAYLOAD_BASE: u16 = 2;
@@ -97,10 +97,8 @@ fn base_chain(family: u8, family_name: &'static str, body: &[u8]) -> Option<Base
 /// As for [`base_chains`].
 pub fn has_table(family: &str, name: &str) -> Result<bool> {
     const NFTA_TABLE_NAME: u16 = 1;
-    let family = FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0);
-    let is_it =
-        |found: &mut bool, body: &[u8]| *found |= find(body, NFTA_TABLE_NAME).map(text).is_some_and(|one| one == name);
-    nft_list(NftObjects::Tables, family, &[], is_it)
+    let is_it = |found: &mut bool, body: &[u8]| *found |= is_named(body, &[(NFTA_TABLE_NAME, name)]);
+    nft_list(NftObjects::Tables, number_of(family), &[], is_it)
 }
 
 /// Whether a table of nftables has a chain of this name.
@@ -108,11 +106,14 @@ pub fn has_table(family: &str, name: &str) -> Result<bool> {
 /// # Errors
 /// As for [`base_chains`].
 pub fn has_chain(family: &str, table: &str, chain: &str) -> Result<bool> {
-    let family = FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0);
     let names = [(NFTA_CHAIN_TABLE, table), (NFTA_CHAIN_NAME, chain)];
-    nft_list(NftObjects::Chains, family, &names[..1], |found: &mut bool, body| {
-        *found |= names.into_iter().all(|(kind, name)| find(body, kind).map(text).is_some_and(|one| one == name));
-    })
+    let is_it = |found: &mut bool, body: &[u8]| *found |= is_named(body, &names);
+    nft_list(NftObjects::Chains, number_of(family), &names[..1], is_it)
+}
+
+/// The number of an address family by its name for nft(8).
+fn number_of(family: &str) -> u8 {
+    FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0)
 }
 
 /// The rules with address translation in a table, at most a hundred.
@@ -168,11 +169,16 @@ fn network(family: u8, value: &[u8], mask: Option<&[u8]>) -> Option<IpNet> {
     Ipv4Net::new(Ipv4Addr::from(v4), length).ok().map(IpNet::V4)
 }
 
-fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(super) fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
+/// Whether all of these attributes have these texts.
+pub(super) fn is_named(body: &[u8], names: &[(u16, &str)]) -> bool {
+    names.iter().all(|(kind, name)| find(body, *kind).is_some_and(|found| until_zero(found) == name.as_bytes()))
+}
+
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_be_bytes)
 }
 

@@ -1,15 +1,13 @@
 //! How base chains of other programs end.
-use super::base_chains::BaseChain;
+use super::base_chains::{
+    BaseChain, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, find, is_named,
+    number,
+};
 use super::nftables::{NftObjects, nft_list};
 use crate::nflog::netlink::{attributes, until_zero};
 use anyhow::Result;
 
 // linux/netfilter/nf_tables.h
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
@@ -24,9 +22,7 @@ const NF_ACCEPT: u32 = 1;
 pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Option<bool>> {
     let of = [(NFTA_RULE_TABLE, chain.table.1.as_str()), (NFTA_RULE_CHAIN, chain.name.as_str())];
     nft_list(NftObjects::Rules, chain.family, &of, |found: &mut Option<bool>, body| {
-        let is_of =
-            |(kind, name): (u16, &str)| find(body, kind).is_some_and(|text| until_zero(text) == name.as_bytes());
-        if found.is_none() && of.into_iter().all(is_of) {
+        if found.is_none() && is_named(body, &of) {
             *found = verdict_on_all(body);
         }
     })
@@ -41,8 +37,7 @@ fn verdict_on_all(body: &[u8]) -> Option<bool> {
             b"reject" => return Some(true),
             b"immediate" => {
                 let verdict = find(find(data, NFTA_IMMEDIATE_DATA)?, NFTA_DATA_VERDICT)?;
-                let code = find(verdict, NFTA_VERDICT_CODE)?.try_into().ok().map(u32::from_be_bytes);
-                return match code? {
+                return match find(verdict, NFTA_VERDICT_CODE).and_then(number)? {
                     NF_DROP => Some(true),
                     NF_ACCEPT => Some(false),
                     _ => None,
@@ -52,8 +47,4 @@ fn verdict_on_all(body: &[u8]) -> Option<bool> {
         }
     }
     None
-}
-
-fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
 }
