@@ -112,7 +112,7 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
     };
     // it is the other daemon that knows whether its rules are effective
     let of_other = (mode == Mode::Other && context.kind == BackendKind::Iptables).then(|| {
-        let kind = other_kind(context.kind);
+        let kind = context.kind.other();
         load::daemon_status(context, kind).map(|told| warnings(&told, kind)).unwrap_or_default()
     });
     if context.kind == BackendKind::Nftables {
@@ -141,7 +141,7 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         tools: backend.tools(),
         last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
         update_duration_ms: told.as_ref().filter(|told| told.updated > 0).map(|told| told.duration),
-        other: (mode == Mode::Other).then(|| other_kind(context.kind)),
+        other: (mode == Mode::Other).then(|| context.kind.other()),
         warnings: told
             .as_ref()
             .map(|told| warnings(told, context.kind))
@@ -157,13 +157,6 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
 fn trial(context: &Context) -> Option<TrialLeft> {
     let told = BackendKind::ALL.into_iter().filter_map(|kind| load::daemon_status(context, kind));
     told.filter_map(|told| told.trial).find_map(TrialLeft::of)
-}
-
-fn other_kind(kind: BackendKind) -> BackendKind {
-    match kind {
-        BackendKind::Iptables => BackendKind::Nftables,
-        BackendKind::Nftables => BackendKind::Iptables,
-    }
 }
 
 /// What the daemon of a backend has found, and whether it still looks.

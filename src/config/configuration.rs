@@ -1,6 +1,7 @@
 //! The configuration as a value: the content of all files of a tree, and facts about the node.
 use super::{Cluster, Guest, Host, Sdn, Vnet};
 use crate::builtin::databases::Databases;
+use crate::model::guest::GuestDevice;
 use crate::model::{Interface, Report};
 use crate::node::{Device, ListedGuest, Network};
 use std::collections::BTreeMap;
@@ -61,6 +62,15 @@ impl Configuration {
     #[must_use]
     pub fn local_network(&self) -> (&str, bool) {
         (self.cluster.local_network.text(), self.cluster.own_local_network)
+    }
+
+    /// A device of a guest whose files can be read, with what its firewall file says.
+    #[must_use]
+    pub fn device(&self, device: GuestDevice) -> Option<(&Guest, &Device)> {
+        let guest = self.guests.iter().find(|guest| guest.listed.vmid == device.vmid)?;
+        let GuestFiles::Read { firewall, devices } = &guest.files else { return None };
+        let name = device.to_string();
+        Some((firewall, devices.iter().find(|one| one.name.as_str() == name)?))
     }
 
     /// The guests with rules whose accepted packets an IPS inspects (`ips: 1`), each with the first and the last queue.

@@ -2,7 +2,7 @@
 use super::frames::CarriedFrames;
 use crate::backend::{Backend, Compiled, Rules};
 use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
-use crate::model::{Family, PerFamily};
+use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
@@ -23,8 +23,8 @@ pub struct NftablesState {
 }
 
 impl NftablesState {
-    /// Lists it again, if it has changed.
-    pub fn refresh(&mut self) {
+    /// Lists it again, if it has changed. How foreign chains end is asked only if `ends`.
+    pub fn refresh(&mut self, ends: bool) {
         // a kernel without nftables holds nothing of it
         let generation = nft_generation().ok();
         if generation.is_none() || generation != self.generation {
@@ -34,7 +34,8 @@ impl NftablesState {
             let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1).unwrap_or(false);
             let live = BACKEND_TABLES.iter().filter(|table| live(table));
             self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
-            for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
+            let foreign = self.chains.iter_mut().filter(|chain| ends && chain.kind == "filter" && !is_ours(chain));
+            for chain in foreign {
                 chain.rest = rule_for_the_rest(chain).unwrap_or_default();
             }
             self.nat = self.chains.iter().filter(|chain| chain.kind == "nat").flat_map(nat).collect();
@@ -127,7 +128,8 @@ impl Health {
 
     /// `inspects`: whether an IPS inspects packets to guests.
     fn collect(&mut self, backend: &mut Backend, inspects: bool) -> Evidence {
-        self.nftables.refresh();
+        // only beside tables of nftables does it matter
+        self.nftables.refresh(backend.kind() == BackendKind::Nftables);
         let [v4, v6] = self.bridge_filtering.read();
         let ports = self.ports.take().map_or_else(BridgePorts::open, Ok).and_then(|mut ports| {
             let current = ports.current()?;

@@ -75,7 +75,9 @@ impl LiveRules {
     /// Makes the compiled rules live, or removes them.
     pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
         let mut errors: Vec<Message> = Vec::new();
-        if mode != Mode::On {
+        // the flag file is that of pve-firewall
+        let has_flag = self.kind == BackendKind::Iptables;
+        if has_flag && mode != Mode::On {
             errors.extend(self.set_flag(mode));
         }
         let enforcement = self.hand_over.enforcement(mode, &mut self.backend, compiled, &self.root);
@@ -101,7 +103,7 @@ impl LiveRules {
             log.write(Severity::Warning, &text);
         }
         // the flag file makes the other backend remove its tables
-        if mode == Mode::On && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
+        if has_flag && mode == Mode::On && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
             errors.extend(self.set_flag(mode));
         }
         errors.extend(outcome.errors.iter().map(Message::failure));
@@ -125,12 +127,12 @@ impl LiveRules {
 
     /// A message while the rules stay until those of the other backend are live.
     fn waiting(&self, enforcement: Enforcement) -> Option<Message> {
-        let (other, what) = match self.kind {
-            BackendKind::Iptables => (BackendKind::Nftables, "its tables are"),
-            BackendKind::Nftables => (BackendKind::Iptables, "its chains are"),
+        let what = match self.kind {
+            BackendKind::Iptables => "its tables are",
+            BackendKind::Nftables => "its chains are",
         };
         (enforcement == Enforcement::EnforceUntilOther).then(|| {
-            let text = format!("the rules stay until {what} live: waiting for {}", other.program());
+            let text = format!("the rules stay until {what} live: waiting for {}", self.kind.other().program());
             Message { text, warning: true }
         })
     }
@@ -183,14 +185,8 @@ impl LiveRules {
         errors
     }
 
-    /// The flag file is that of pve-firewall.
     fn set_flag(&self, mode: Mode) -> Option<Message> {
-        match self.kind {
-            BackendKind::Iptables => {
-                mode.set_flag(&self.root).err().map(|error| Message::failure(format!("{error:#}")))
-            }
-            BackendKind::Nftables => None,
-        }
+        mode.set_flag(&self.root).err().map(|error| Message::failure(format!("{error:#}")))
     }
 
     fn clear(&mut self, log: &SystemLog) -> Outcome {

@@ -39,6 +39,7 @@ impl UpdateLock {
     /// The message about a lock that another process holds.
     pub fn held(&self) -> String {
         let path = self.0.display();
-        format!("another process holds the lock {path} since 10 s; find it with 'fuser {path}'")
+        let seconds = LOCKING.as_secs();
+        format!("another process holds the lock {path} since {seconds} s; find it with 'fuser {path}'")
     }
 }

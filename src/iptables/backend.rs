@@ -5,7 +5,7 @@ use super::compile::{Compiled, Compiler};
 use super::names;
 use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
-use crate::config::{ConfigCache, Configuration, GuestFiles};
+use crate::config::{ConfigCache, Configuration};
 use crate::health::{Carried, Evidence, ForeignTable, NftChain, Scope, TableKind};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
@@ -127,9 +127,7 @@ impl Iptables {
     #[must_use]
     pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
         let Carried { device, direction, encapsulation } = carried;
-        let guest = configuration.guests.iter().find(|guest| guest.listed.vmid == device.vmid);
-        let Some(GuestFiles::Read { firewall, devices }) = guest.map(|guest| &guest.files) else { return false };
-        let Some(device) = devices.iter().find(|one| one.name.as_str() == device.to_string()) else { return false };
+        let Some((firewall, device)) = configuration.device(device) else { return false };
         // with layer2_protocols, frames from guests are dropped that it does not name
         let protocols = (direction == Direction::Out).then(|| names::device_protocols(&device.name));
         let mut chains = [names::device_in(&device.name)].into_iter().chain(protocols);

@@ -15,6 +15,15 @@ impl BackendKind {
     /// Both.
     pub const ALL: [Self; 2] = [BackendKind::Iptables, BackendKind::Nftables];
 
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            BackendKind::Iptables => BackendKind::Nftables,
+            BackendKind::Nftables => BackendKind::Iptables,
+        }
+    }
+
     /// The program whose daemon enforces with it.
     #[must_use]
     pub fn program(self) -> &'static str {

@@ -60,7 +60,7 @@ impl Nftables {
                 live.iter().filter_map(|name| GuestDevice::parse(name.as_str())).collect()
             }
         });
-        Scope { host, devices: devices.collect(), inspected: configuration.inspected_guests(), ..Scope::default() }
+        Scope { host, devices: devices.collect(), ..Scope::default() }
     }
 
     /// Whether the rules let a frame pass that carries an IP packet which they do not see, because the policy accepts it, and
@@ -68,9 +68,7 @@ impl Nftables {
     #[must_use]
     pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
         let Carried { device, direction, encapsulation } = carried;
-        let guest = configuration.guests.iter().find(|guest| guest.listed.vmid == device.vmid);
-        let Some(GuestFiles::Read { firewall, devices }) = guest.map(|guest| &guest.files) else { return false };
-        let Some(own) = devices.iter().find(|one| one.name.as_str() == device.to_string()) else { return false };
+        let Some((firewall, own)) = configuration.device(device) else { return false };
         let policy = match direction {
             Direction::In => firewall.options.policy_in,
             _ => firewall.options.policy_out,
