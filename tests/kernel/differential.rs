@@ -5,7 +5,7 @@
 //! Needs root, netfilter, and the tools of `make deps`.
 mod fate;
 
-use crate::random::{config, packets, shown};
+use crate::random::{Tally, config, extent, packets, shown};
 use crate::testbed::Bed;
 use crate::testbed::wire::Wire;
 use crate::trees;
@@ -21,34 +21,13 @@ const SEED: u64 = 20_240_425;
 
 #[test]
 fn simulator_and_kernel_agree() {
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is no number"));
-    let (configurations, packets) = match std::env::var("DIFFERENTIAL") {
-        Ok(text) => {
-            let (configurations, packets) = text.split_once(',').expect("DIFFERENTIAL=CONFIGURATIONS,PACKETS");
-            (number(configurations), number(packets) as usize)
-        }
-        Err(_) => SHORT,
-    };
-    let seed = std::env::var("DIFFERENTIAL_SEED").map_or(SEED, |text| number(&text));
+    let (seeds, packets) = extent(SHORT, SEED);
     let mut judge = Judge::new();
-    for seed in seed..seed + configurations {
+    for seed in seeds.clone() {
         judge.configuration(seed, packets);
     }
-    println!("seed {seed}, {configurations} configurations: {}", judge.tally());
+    println!("seeds {seeds:?}: {}", judge.tally);
     judge.tally.each_is_there();
-}
-
-/// The number of packets by verdict.
-#[derive(Default)]
-struct Tally(BTreeMap<String, usize>);
-
-impl Tally {
-    /// Checks that each verdict occurred; otherwise it has not been compared.
-    fn each_is_there(&self) {
-        for verdict in ["ACCEPT", "DROP", "REJECT"] {
-            assert!(self.0.contains_key(verdict), "no packet had the verdict {verdict}");
-        }
-    }
 }
 
 struct Judge {
@@ -68,11 +47,6 @@ impl Judge {
         Judge { bed, wire, firewall, _root: root, tally: Tally::default() }
     }
 
-    fn tally(&self) -> String {
-        let all: usize = self.tally.0.values().sum();
-        format!("{all} packets, {:?}", self.tally.0)
-    }
-
     fn configuration(&mut self, seed: u64, packets: usize) {
         let mut rng = Rng::with_seed(seed);
         let files = config::config(&mut rng);
@@ -85,7 +59,7 @@ impl Judge {
         for (probe, fate) in probes.iter().zip(fates) {
             let answer = fate::ask(&compiled.ruleset, probe);
             let agrees = |fate| fate::agrees(&compiled.ruleset, probe, &answer, fate);
-            *self.tally.0.entry(answer.verdict.to_string()).or_default() += 1;
+            self.tally.count(&answer.verdict.to_string());
             // a packet may have arrived late in its batch: send it again alone
             if !agrees(fate) {
                 self.forget_connections();

@@ -4,7 +4,7 @@
 //! track connections in bridges, the table of the guests is not loaded, and only packets between the node and the outside are
 //! sent.
 use crate::nft_trees;
-use crate::random::{config, packets, pools, shown};
+use crate::random::{Tally, config, extent, packets, pools, shown};
 use crate::testbed::probe::{Fate, Probe};
 use crate::testbed::wire::Wire;
 use crate::testbed::{self, Bed, Place};
@@ -30,24 +30,13 @@ const BETWEEN: usize = 15;
 
 #[test]
 fn simulator_and_kernel_agree() {
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is no number"));
-    let (configurations, packets) = match std::env::var("DIFFERENTIAL") {
-        Ok(text) => {
-            let (configurations, packets) = text.split_once(',').expect("DIFFERENTIAL=CONFIGURATIONS,PACKETS");
-            (number(configurations), usize::try_from(number(packets)).unwrap())
-        }
-        Err(_) => SHORT,
-    };
-    let seed = std::env::var("DIFFERENTIAL_SEED").map_or(SEED, |text| number(&text));
+    let (seeds, packets) = extent(SHORT, SEED);
     let mut judge = Judge::new();
-    for seed in seed..seed + configurations {
+    for seed in seeds.clone() {
         judge.configuration(seed, packets);
     }
-    let all: usize = judge.tally.values().sum();
-    println!("seed {seed}, {configurations} configurations: {all} packets, {:?}", judge.tally);
-    for verdict in ["ACCEPT", "DROP", "REJECT"] {
-        assert!(judge.tally.contains_key(verdict), "no packet had the verdict {verdict}");
-    }
+    println!("seeds {seeds:?}: {}", judge.tally);
+    judge.tally.each_is_there();
 }
 
 struct Judge {
@@ -57,7 +46,7 @@ struct Judge {
     /// Whether the kernel tracks connections in bridges.
     bridges: bool,
     /// The number of packets by verdict.
-    tally: BTreeMap<&'static str, usize>,
+    tally: Tally,
 }
 
 impl Judge {
@@ -65,7 +54,7 @@ impl Judge {
         let bed = Bed::without_firewall_bridges("nfd");
         let bridges = nft_trees::tracks_bridges(&bed.node);
         let wire = Wire::new(&bed);
-        Judge { bed, wire, firewall: Firewall::default(), bridges, tally: BTreeMap::new() }
+        Judge { bed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
     }
 
     fn configuration(&mut self, seed: u64, packets: usize) {
@@ -88,7 +77,7 @@ impl Judge {
         let fates = self.wire.ask_many(&probes);
         for (probe, fate) in probes.iter().zip(fates) {
             let answer = send(&rules, &probe.packet, probe.from, probe.to);
-            *self.tally.entry(name(answer.verdict)).or_default() += 1;
+            self.tally.count(name(answer.verdict));
             // a packet may have arrived late in its batch: send it again alone
             if !agrees(&rules, probe, &answer, fate) {
                 self.forget_connections();

@@ -1,14 +1,14 @@
 //! The node of the test bed with a running daemon.
 use crate::netns::Netns;
-use crate::testbed::probe::{Fate, Probe};
+pub use crate::testbed::conf;
+use crate::testbed::probe::{self, Fate, Probe};
 use crate::testbed::wire::Wire;
-use crate::testbed::{Bed, DEVICES, NODE};
+use crate::testbed::{Bed, NODE, confs};
 use crate::wait::{OutputInTime, WaitInTime};
 pub use crate::wait::{PATIENCE, until, until_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::model::BackendKind;
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -90,9 +90,7 @@ impl Site {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         write(root.path(), ".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
-        let vmids: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
-        for (vmid, container) in vmids {
-            let (path, text) = conf(vmid, container);
+        for (path, text) in confs() {
             write(root.path(), &path, &text);
         }
         write(root.path(), CLUSTER, ON);
@@ -218,13 +216,7 @@ impl Site {
     #[track_caller]
     pub fn check(&mut self, cases: &[(Probe, Fate)]) {
         self.bed.node.exec("conntrack -F 2>/dev/null");
-        let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
-        let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
-        assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
-        let fates = self.wire.ask_many(&probes);
-        let wrong = cases.iter().zip(fates).filter(|((_, wanted), fate)| fate != wanted);
-        let wrong: Vec<_> = wrong.map(|((probe, wanted), fate)| format!("{probe}\n  {fate}, not {wanted}")).collect();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        probe::check(cases, |probes| self.wire.ask_many(probes));
     }
 
     /// Checks the same result for all packets.
@@ -251,13 +243,6 @@ impl Drop for Site {
     fn drop(&mut self) {
         stop(&mut self.daemon);
     }
-}
-
-/// The configuration file of a guest, with its path.
-pub fn conf(vmid: u32, container: bool) -> (String, String) {
-    let folder = if container { "lxc" } else { "qemu-server" };
-    let text = DEVICES.iter().filter(|device| device.vmid == vmid).map(|device| device.conf()).collect();
-    (format!("nodes/{NODE}/{folder}/{vmid}.conf"), text)
 }
 
 /// Starts the daemon.

@@ -1,5 +1,5 @@
 //! The node of the test bed with the daemon of this backend.
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{self, Fate, Probe};
 use crate::testbed::wire::Wire;
 use crate::testbed::{self, Bed, DEVICES, NODE, Place};
 use crate::wait::{OutputInTime, WaitInTime, until_ok};
@@ -12,7 +12,7 @@ use pve_firewall::nftables::names::TableName;
 use pve_firewall::nftables::ruleset::Ruleset;
 use pve_firewall::nftables::simulate::{Verdict, simulate};
 use pve_firewall::simulate::{Layer, Packet, Sent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -83,11 +83,8 @@ impl Site {
         site.write(".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
         site.write(HOST, "");
         site.files.remove(HOST);
-        let vmids: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
-        for (vmid, container) in vmids {
-            let folder = if container { "lxc" } else { "qemu-server" };
-            let conf: String = DEVICES.iter().filter(|one| one.vmid == vmid).map(|one| one.conf()).collect();
-            site.write(&format!("nodes/{NODE}/{folder}/{vmid}.conf"), &conf);
+        for (path, text) in testbed::confs() {
+            site.write(&path, &text);
         }
         site.write(CLUSTER, ON);
         files.iter().for_each(|(path, text)| site.write(path, text));
@@ -177,18 +174,8 @@ impl Site {
     #[track_caller]
     pub fn check(&mut self, cases: &[(Probe, Fate)]) {
         self.bed.node.exec("conntrack -F 2>/dev/null");
-        let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
-        let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
-        assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
-        let fates = self.fates(&probes);
-        let wrong: Vec<_> = cases
-            .iter()
-            .zip(fates)
-            .map(|((probe, fate), seen)| (probe, self.wanted(probe, *fate), seen))
-            .filter(|(_, wanted, seen)| wanted != seen)
-            .map(|(probe, wanted, seen)| format!("{probe}\n  {seen}, not {wanted}"))
-            .collect();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let wanted = cases.iter().map(|(probe, fate)| (probe.clone(), self.wanted(probe, *fate)));
+        probe::check(&wanted.collect::<Vec<_>>(), |probes| self.fates(probes));
     }
 
     /// Checks the same result for all packets.

@@ -1,6 +1,6 @@
 //! Random configurations.
 use super::pools::{self, once_in, pick};
-use crate::testbed::DEVICES;
+use crate::testbed::conf;
 use fastrand::Rng;
 use pve_firewall::iptables::ruleset::Family;
 use std::collections::BTreeMap;
@@ -16,10 +16,8 @@ pub fn config(rng: &mut Rng) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     files.insert("firewall/cluster.fw".to_string(), cluster(rng));
     files.insert("nodes/n1/host.fw".to_string(), host(rng));
-    for (vmid, folder) in [(100, "qemu-server"), (101, "qemu-server"), (200, "lxc"), (900, "qemu-server")] {
-        let devices = DEVICES.iter().filter(|device| device.vmid == vmid);
-        let conf: String = devices.map(|device| device.conf()).collect();
-        files.insert(format!("nodes/n1/{folder}/{vmid}.conf"), conf);
+    for (vmid, container) in [(100, false), (101, false), (200, true), (900, false)] {
+        files.extend([conf(vmid, container)]);
         if vmid != 900 && !once_in(rng, 12) {
             files.insert(format!("firewall/{vmid}.fw"), guest(rng));
         }

@@ -91,6 +91,19 @@ impl Device {
     }
 }
 
+/// The configuration file of a guest, with its path.
+pub fn conf(vmid: u32, container: bool) -> (String, String) {
+    let folder = if container { "lxc" } else { "qemu-server" };
+    let text = DEVICES.iter().filter(|device| device.vmid == vmid).map(Device::conf).collect();
+    (format!("nodes/{NODE}/{folder}/{vmid}.conf"), text)
+}
+
+/// Those of all guests.
+pub fn confs() -> impl Iterator<Item = (String, String)> {
+    let guests: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
+    guests.into_iter().map(|(vmid, container)| conf(vmid, container))
+}
+
 fn v4(device: &Device) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, u8::try_from(device.bridge).unwrap(), u8::try_from(device.host_part()).unwrap())
 }

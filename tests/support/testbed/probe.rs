@@ -2,6 +2,7 @@
 use super::Place;
 use pve_firewall::iptables::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
 use pve_firewall::iptables::simulate::{Layer, Packet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -35,6 +36,17 @@ pub enum Carrier {
 
 /// The key of a connection in connection tracking: the protocol, both endpoints, and the number of an ICMP message.
 pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
+
+/// Checks the result of packets, which are of different connections; `fates` sends them.
+#[track_caller]
+pub fn check(cases: &[(Probe, Fate)], fates: impl FnOnce(&[Probe]) -> Vec<Fate>) {
+    let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
+    let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
+    assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
+    let wrong = cases.iter().zip(fates(&probes)).filter(|((_, wanted), fate)| fate != wanted);
+    let wrong: Vec<_> = wrong.map(|((probe, wanted), fate)| format!("{probe}\n  {fate}, not {wanted}")).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
 
 /// The observed result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
