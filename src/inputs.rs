@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The content of a file, any bytes. Shared, so that copying it, and comparing it with a copy, is cheap: in a tree that was
-/// read again most contents are copies.
+/// The content of a file, any bytes. It is shared, so that copies, and comparisons with copies, are cheap: when a tree is read
+/// again, most contents are copies.
 #[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
 pub struct Content(#[serde(with = "bytes")] Arc<[u8]>);
 

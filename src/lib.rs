@@ -11,9 +11,12 @@
 //! ```
 //!
 //! The **core** converts bytes to values and text. It does no I/O and no logging, and uses neither clock nor environment:
-//! the modules `model`, `builtin`, `config`, `node`, `lint`, `nflog`, and of `iptables` all but `apply`, with `parallel` for all of them.
+//! `model`, `builtin`, `config`, `node`, `lint`, `connections`, `health`, `simulate`, `nflog`, and of `iptables` and `nftables`
+//! all modules but `apply`, `live` and `backend`.
 //!
-//! The other modules do I/O: `system` (the only module that starts processes, opens sockets or uses `unsafe`), and above it `iptables::apply`, `pmxcfs`, `trial`, `daemon`, `logger` and `cli`.
+//! The other modules do I/O: `system` (the only module that starts processes, opens sockets or uses `unsafe`), and with its
+//! functions `iptables::apply`, `nftables::apply`, `nftables::live`, `backend`, `settings`, `pmxcfs`, `trial`, `daemon`, `logger`
+//! and `cli`.
 //!
 //! `tests/it/architecture.rs` lists and tests which module may use which.
 

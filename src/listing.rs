@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 /// The action for a chain or set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum PlannedAction {
     /// It is not live.
     Create,
     /// It is live with the wanted signature.
@@ -18,14 +18,14 @@ pub enum Action {
     Ignore,
 }
 
-impl Display for Action {
+impl Display for PlannedAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Action::Create => "create",
-            Action::Exists => "exists",
-            Action::Update => "update",
-            Action::Delete => "delete",
-            Action::Ignore => "ignore",
+            PlannedAction::Create => "create",
+            PlannedAction::Exists => "exists",
+            PlannedAction::Update => "update",
+            PlannedAction::Delete => "delete",
+            PlannedAction::Ignore => "ignore",
         })
     }
 }
@@ -55,7 +55,7 @@ pub struct Block {
 #[derive(Debug)]
 pub struct Entry {
     /// The action of an update.
-    pub action: Action,
+    pub action: PlannedAction,
     /// Its name.
     pub name: String,
     /// The signature, or `unknown`.
@@ -103,7 +103,7 @@ pub struct Change {
     /// Whether it is a set of addresses or ports, and not a chain.
     pub is_set: bool,
     /// What would happen to it.
-    pub action: Action,
+    pub action: PlannedAction,
     /// Its name.
     pub name: String,
     /// Its live lines.

@@ -55,9 +55,9 @@ impl Site {
 
     /// Waits for the end of a cycle of the daemon, after which it writes its status.
     pub fn await_cycle(&self) {
-        let told = || fs::metadata(self.node.path(STATUS)).map(|file| file.ino()).ok();
-        let before = told();
-        crate::node::until("a cycle", || told().filter(|now| Some(*now) != before));
+        let inode = || fs::metadata(self.node.path(STATUS)).map(|file| file.ino()).ok();
+        let before = inode();
+        crate::node::until("a cycle", || inode().filter(|now| Some(*now) != before));
     }
 
     /// The pid of the daemon.

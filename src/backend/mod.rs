@@ -12,7 +12,7 @@ use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
 use crate::listing::{Difference, Listing};
-use crate::model::{BackendKind, Handled, Report};
+use crate::model::{BackendKind, Filtered, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
 use crate::node::Localnet;
@@ -24,9 +24,9 @@ use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A backend, as one process uses it. Keep one for the process's life: it remembers what it has made.
+/// The backend of one process. Use one for the lifetime of the process: it caches the compiled and the live rules.
 ///
-/// Nothing here takes the lock that keeps other runs out; callers do.
+/// Callers must hold the lock that prevents concurrent updates.
 pub enum Backend {
     /// iptables, ip6tables, ipset and ebtables.
     Iptables(Box<Iptables>),
@@ -34,19 +34,19 @@ pub enum Backend {
     Nftables(Box<Nftables>),
 }
 
-/// What an update did and could not do.
+/// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Whether anything in the kernel was changed.
     pub changed: bool,
-    /// What could not be done. A text is the same each time for as long as the error stands.
+    /// The errors. A text is the same each time for as long as the error persists.
     pub errors: Vec<String>,
 }
 
 /// The result of compiling a configuration tree for this node.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// What the files say.
+    /// The parsed configuration.
     pub configuration: Arc<Configuration>,
     /// Whether the cluster option `enable` is currently on. If not, there are no rules.
     pub enabled: bool,
@@ -63,11 +63,11 @@ pub struct Compiled {
     /// The node's network.
     pub localnet: Localnet,
     /// Guests and devices with rules.
-    pub handled: Handled,
+    pub filtered: Filtered,
 }
 
 impl Backend {
-    /// A backend of this node. Nothing is run yet. State files lie under `root`; compiling uses so many threads.
+    /// A backend of this node with state files under `root`, which compiles with up to `threads` threads. Does not run tools.
     #[must_use]
     pub fn new(kind: BackendKind, root: &Root, variant: VariantChoice, threads: usize) -> Self {
         match kind {
@@ -76,7 +76,7 @@ impl Backend {
         }
     }
 
-    /// Which one it is.
+    /// The kind of this backend.
     #[must_use]
     pub fn kind(&self) -> BackendKind {
         match self {
@@ -85,18 +85,18 @@ impl Backend {
         }
     }
 
-    /// Whether rules of the other backend are live, of whichever program.
+    /// Whether rules of the other backend are live, whichever program created them.
     #[must_use]
     pub fn other_is_live(&self, root: &Root) -> bool {
         match self {
             Backend::Iptables(_) => crate::nftables::live::exists().unwrap_or(false),
-            // the tools are run only where they would find something
+            // the tools are run only if they would find rules
             Backend::Nftables(_) => Iptables::may_be_live() && Iptables::new(root, VariantChoice::Auto, 1).is_live(),
         }
     }
 
-    /// Whether the other backend enforces a configuration, by whichever program: its rules for the node and for each guest
-    /// with a firewall are live.
+    /// Whether the other backend enforces a configuration: its rules for the node and for each guest with a firewall are live,
+    /// whichever program created them.
     #[must_use]
     pub fn other_enforces(&self, compiled: &Compiled, root: &Root) -> bool {
         match self {
@@ -105,7 +105,7 @@ impl Backend {
         }
     }
 
-    /// The same, but the kernel is never asked while compiling: nothing is live.
+    /// The same backend, but without querying the kernel: nothing counts as live.
     #[must_use]
     pub fn offline(mut self) -> Self {
         if let Backend::Iptables(iptables) = &mut self {
@@ -114,16 +114,16 @@ impl Backend {
         self
     }
 
-    /// Changes how often everything is read though nothing seems to have changed; by default every five minutes. The
-    /// generation of nftables is proof, so that backend reads nothing again.
+    /// Sets the maximum time between two full readings of the live rules, by default five minutes. It has no effect with
+    /// nftables, whose generation shows every change.
     pub fn set_full_reading(&mut self, interval: Duration) {
         if let Backend::Iptables(iptables) = self {
             iptables.set_full_reading(interval);
         }
     }
 
-    /// Compiles a configuration. The kernel is read only where a guest has an unreadable file: its devices with live rules
-    /// keep them.
+    /// Compiles a configuration. The kernel is queried only if a guest has an unreadable file: its devices keep their live
+    /// rules.
     pub fn compile(&mut self, tree: &Tree, facts: Facts) -> Compiled {
         match self {
             Backend::Iptables(iptables) => {
@@ -145,7 +145,7 @@ impl Backend {
         }
     }
 
-    /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
+    /// Makes the compiled rules live; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, compiled: &Compiled) -> Outcome {
         match (self, &compiled.rules) {
             (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.maintain(ruleset).into(),
@@ -163,7 +163,7 @@ impl Backend {
         }
     }
 
-    /// When [`Backend::maintain`] has something to do though nothing changes.
+    /// When [`Backend::maintain`] has to be called again even if nothing changes.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         match self {
@@ -172,19 +172,19 @@ impl Backend {
         }
     }
 
-    /// What the configuration wants to be filtered.
+    /// The parts of the node that the configuration filters.
     #[must_use]
     pub fn scope(compiled: &Compiled) -> Scope {
         match &compiled.rules {
             Rules::Iptables(ruleset) => Scope {
                 inspected: compiled.configuration.inspected_guests(),
-                ..Iptables::scope(ruleset, compiled.handled.host)
+                ..Iptables::scope(ruleset, compiled.filtered.host)
             },
-            Rules::Nftables(_) => Nftables::scope(&compiled.configuration, compiled.handled.host),
+            Rules::Nftables(_) => Nftables::scope(&compiled.configuration, compiled.filtered.host),
         }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet past iptables, and the configuration does not allow it.
+    /// Whether the rules let a frame pass that carries an IP packet past iptables although the configuration does not allow it.
     #[must_use]
     pub fn lets_past(compiled: &Compiled, carried: Carried) -> bool {
         match &compiled.rules {
@@ -193,7 +193,7 @@ impl Backend {
         }
     }
 
-    /// What the kernel holds of other programs and of ours, for [`crate::health`]. `chains` are the base chains of nftables.
+    /// The evidence for [`crate::health`]: rules of other programs, and the state of ours. `chains` are the base chains of nftables.
     pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
         match self {
             Backend::Iptables(iptables) => iptables.evidence(chains),
@@ -220,7 +220,8 @@ impl Backend {
         }
     }
 
-    /// Whether an update to these rules would change anything; to no rules, with `None`. What cannot be read does not differ.
+    /// Whether an update to these rules would change anything; `None` stands for no rules. A part that cannot be read counts as
+    /// equal.
     pub fn differs(&mut self, wanted: Option<&Rules>) -> bool {
         match (self, wanted) {
             (Backend::Iptables(iptables), Some(Rules::Iptables(ruleset))) => iptables.differs(ruleset),
@@ -233,10 +234,11 @@ impl Backend {
         }
     }
 
-    /// What an update to these rules would change; line by line, with what the kernel would refuse, only if `lines`.
+    /// The changes of an update to these rules; only if `lines`, with the changed lines and the rules that the kernel would
+    /// refuse.
     ///
     /// # Errors
-    /// When the tools or the kernel cannot be asked.
+    /// When the tools cannot be run or the kernel cannot be queried.
     pub fn difference(&mut self, wanted: &Rules, lines: bool) -> Result<Difference> {
         match (self, wanted) {
             (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.difference(ruleset, lines),
@@ -245,7 +247,7 @@ impl Backend {
         }
     }
 
-    /// The rules in the form of the backend's own command `compile`.
+    /// The rules in the output format of the backend's command `compile`.
     pub fn document(&mut self, compiled: &Compiled) -> Document {
         match (self, &compiled.rules) {
             (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => {
@@ -268,7 +270,7 @@ impl Backend {
     }
 }
 
-/// The part of the tables of nftables that every configuration has, as a script for `nft -f -`.
+/// The part of the nftables tables that every configuration has, as a script for `nft -f -`.
 #[must_use]
 pub fn skeleton() -> String {
     crate::nftables::backend::skeleton()
@@ -283,7 +285,7 @@ pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<
 /// Rules that another backend has compiled.
 const FOREIGN: &str = "internal error: the rules are those of the other backend";
 
-/// What the command `compile` prints.
+/// The output of the command `compile`.
 #[derive(Debug)]
 pub enum Document {
     /// Chains and sets, compared with the live ones.
@@ -302,7 +304,7 @@ impl Compiled {
             reports,
             settings,
             localnet,
-            handled,
+            filtered,
         } = compiled;
         Compiled {
             configuration,
@@ -313,7 +315,7 @@ impl Compiled {
             reports,
             settings,
             localnet,
-            handled,
+            filtered,
         }
     }
 
@@ -327,7 +329,7 @@ impl Compiled {
         let (used, user_defined) = configuration.local_network();
         let localnet = Localnet { used: used.to_string(), user_defined, ..configuration.network.localnet.clone() };
         let devices = || configuration.guests.iter().map(|guest| guest.filtered_devices()).filter(|count| *count > 0);
-        let handled = Handled { guests: devices().count(), devices: devices().sum(), host: host.enable };
+        let filtered = Filtered { guests: devices().count(), devices: devices().sum(), host: host.enable };
         let mut reports: Vec<Report> = configuration.reports().cloned().collect();
         reports.extend(crate::nftables::limits::reports(&configuration));
         reports.sort();
@@ -340,7 +342,7 @@ impl Compiled {
             reports,
             settings: Settings::of(host),
             localnet,
-            handled: if enabled { handled } else { Handled::default() },
+            filtered: if enabled { filtered } else { Filtered::default() },
             configuration,
         }
     }

@@ -16,7 +16,7 @@ pub enum Rules {
 }
 
 impl Rules {
-    /// No rules, of a backend.
+    /// The empty ruleset of a backend.
     #[must_use]
     pub fn none(kind: BackendKind) -> Self {
         match kind {
@@ -25,7 +25,7 @@ impl Rules {
         }
     }
 
-    /// Whether they are the same rules.
+    /// Whether both are the same value in memory.
     #[must_use]
     pub fn are(&self, other: &Rules) -> bool {
         match (self, other) {
@@ -44,7 +44,8 @@ impl Rules {
         }
     }
 
-    /// Whether a packet can have another verdict under other rules, by its endpoints; `None` if none can. In doubt it can.
+    /// A test whether a packet between two endpoints can get another verdict from the rules `after`; `None` if no packet can. In
+    /// doubt it can.
     #[must_use]
     pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
         match (self, after) {
@@ -69,7 +70,7 @@ impl Rules {
         }
     }
 
-    /// Everything that a packet meets.
+    /// The evaluated rules for a packet.
     #[must_use]
     pub fn trace(&self, sent: &Sent<'_>) -> Trace {
         match self {

@@ -200,7 +200,7 @@ pub(super) struct TryOptions {
 
 /// In seconds.
 const TRIAL: u64 = 60;
-/// A day, in seconds: what shall last longer is to be confirmed.
+/// One day, in seconds; a longer change should be confirmed.
 const LONGEST_TRIAL: u64 = 86_400;
 
 /// The packet, its source and its destination.

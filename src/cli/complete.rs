@@ -17,7 +17,7 @@ pub fn answer(grammar: fn() -> Command, program: &'static str, completer: &'stat
     CompleteEnv::with_factory(grammar).bin(program).completer(completer).complete();
 }
 
-/// The completions of an option's value, by the value's name.
+/// Adds the completions for an option's value, by the name of the value.
 fn with_candidates(arg: Arg) -> Arg {
     match arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str) {
         Some("NODE") => arg.add(ArgValueCompleter::new(nodes)),

@@ -88,14 +88,15 @@ pub(super) fn compile_in_use(context: &Context, tree: &Tree, facts: &Facts) -> (
     }
 }
 
-/// The other backend, if that enforces a configuration on this node; `proxmox-firewall` is about its own rules only.
+/// The other backend, if that enforces the configuration on this node; `None` for `proxmox-firewall`, which shows only its own
+/// rules.
 pub(super) fn other_in_use(context: &Context, used: &Backend, compiled: &Compiled) -> Option<Backend> {
     let nftables = Mode::of(BackendKind::Iptables, compiled, &context.root) == Mode::Other;
     let in_use = if nftables { BackendKind::Nftables } else { BackendKind::Iptables };
     (context.kind == BackendKind::Iptables && used.kind() != in_use).then(|| backend(context, in_use))
 }
 
-/// Says on stderr that the program of the other backend enforces the configuration, if so.
+/// Prints a note on stderr if the program of the other backend enforces the configuration.
 pub(super) fn note_other_backend(context: &Context, compiled: &Compiled) {
     if Mode::of(context.kind, compiled, &context.root) == Mode::Other {
         output::note(match context.kind {
@@ -114,8 +115,8 @@ pub(super) fn backend(context: &Context, kind: BackendKind) -> Backend {
     Backend::new(kind, &context.root, context.variant, processors())
 }
 
-/// The files in force, as the daemon has them: those whose `enable` cannot be read are as in the last good configuration.
-/// Prints their errors to stderr.
+/// The files in force, as in the daemon: files with an invalid `enable` are replaced by their version in the last good
+/// configuration. Prints their errors to stderr.
 pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
     let Ok(Some(known)) = LastGood::new(&context.root, node).load() else { return tree };
     let InForce { tree, reports, unknown: _ } = in_force(&Arc::new(tree), Some(&known));
@@ -128,23 +129,23 @@ pub(super) fn daemon_status(context: &Context, kind: BackendKind) -> Option<Stat
     running(&context.root, kind).and_then(|pid| Status::read(&context.root, kind, pid))
 }
 
-/// What makes the rules of the running daemon ineffective, as far as it affects one of these: the node, or guests by VMID.
+/// The findings of the running daemon that affect the node or guests for which `affects` is true.
 pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<Standing> {
-    // pve-firewall is about whichever backend is in use, and its daemon runs beside that of the other one
+    // pve-firewall shows the backend in use, and its daemon runs next to that of the other backend
     let kinds =
         BackendKind::ALL.into_iter().filter(|kind| *kind == context.kind || context.kind == BackendKind::Iptables);
     let status = kinds.filter_map(|kind| daemon_status(context, kind));
     status.flat_map(|status| status.findings).filter(|one| affects(&one.affected)).collect()
 }
 
-/// The node's facts, as the daemon has them that runs.
+/// The collector for facts about the node, with the options of the running daemon.
 pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     let status = daemon_status(context, context.kind);
     let options = status.map(|status| status.options).unwrap_or_default();
     FactsSource::new(context.root.clone(), node).with_options(options)
 }
 
-/// The network interfaces of this machine, which may be another one than the node; none if the kernel does not list them.
+/// The network interfaces of this machine, which may not be the node; none if the kernel does not list them.
 pub(super) fn interfaces(node: &str) -> Interfaces {
     let masters = BridgePorts::open().and_then(|mut ports| ports.current());
     Interfaces {
@@ -153,19 +154,19 @@ pub(super) fn interfaces(node: &str) -> Interfaces {
     }
 }
 
-/// The tree with the files of a trial in place of its own, if one is under way: it is what the daemon enforces.
+/// The tree with the files of the running trial in place of its own, as the daemon enforces it.
 fn with_trial(context: &Context, tree: Tree) -> Tree {
     trial(context).map_or_else(|| tree.clone(), |trial| trial.overlay(&tree))
 }
 
-/// The trial under way; `None` also where it cannot be read.
+/// The running trial; `None` also if it cannot be read.
 fn trial(context: &Context) -> Option<Trial> {
     let trial = TrialStore::new(&context.root).load().ok()??;
     let clock = TrialStore::clock().ok()?;
     (trial.left(&clock) > 0).then_some(trial)
 }
 
-/// Says on stderr that what is shown is on trial, if it is.
+/// Prints a note on stderr if a trial is running, whose files the output is based on.
 pub(super) fn note_trial(context: &Context) {
     if let Some(trial) = trial(context) {
         output::note(&format!("a trial is under way: what is shown goes by {} on trial", trial.names()));

@@ -2,11 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod args;
-mod candidates;
 mod check;
 mod compile;
 mod complete;
 mod endpoint;
+mod given_files;
 mod load;
 mod localnet;
 mod output;
@@ -65,7 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What to say of an unknown command that the program of the other backend has.
+/// The hint for an unknown command that the program of the other backend has.
 fn of_other_program(error: &clap::Error, kind: BackendKind) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let other = match kind {
@@ -102,7 +102,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Compile(options) => compile::run(context, &options),
         Command::Check(options) => check::run(context, &options),
         Command::Preview(options) => preview::run(context, &options),
-        Command::Try(options) => return trial::attempt(context, &options),
+        Command::Try(options) => return trial::start(context, &options),
         Command::Confirm => trial::confirm(context),
         Command::Revert => trial::revert(context),
         Command::Localnet => localnet::run(context),

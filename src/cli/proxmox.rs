@@ -79,13 +79,13 @@ struct Start {
     /// Log to stderr too
     #[arg(long)]
     debug: bool,
-    /// As always; accepted because a daemon that re-executes itself has it
+    /// Has no effect; accepted because a daemon that re-executes itself passes it
     #[arg(long, hide = true)]
     foreground: bool,
 }
 
 impl Start {
-    /// As without options but `--debug`.
+    /// The options of `proxmox-firewall --debug` without a command.
     fn debugging() -> Self {
         Start {
             no_last_good: false,

@@ -32,7 +32,7 @@ struct Overview {
     nftables: bool,
     /// The trial under way.
     trial: Option<TrialLeft>,
-    /// Access to the node that no configuration takes away.
+    /// The ports of the node that stay open whatever the configuration says.
     failsafe: Option<String>,
     /// Whether frames that carry IP packets past iptables are dropped.
     strict_layer2: bool,
@@ -55,7 +55,8 @@ struct Overview {
     /// What prevents the rules from being effective.
     warnings: Vec<Standing>,
     /// The errors reported by the daemon, or by compiling if no daemon is running.
-    faults: Vec<String>,
+    #[serde(rename = "faults")]
+    errors: Vec<String>,
 }
 
 /// A trial under way.
@@ -97,8 +98,8 @@ pub(super) fn run(context: &Context, options: &StatusOptions) -> Result<ExitCode
 fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, details: bool) -> Overview {
     let pid = running(&context.root, context.kind);
     let mode = Mode::of(context.kind, compiled, &context.root);
-    let told = load::daemon_status(context, context.kind);
-    let own_faults = || compiled.reports.iter().map(ToString::to_string).collect();
+    let daemon = load::daemon_status(context, context.kind);
+    let own_errors = || compiled.reports.iter().map(ToString::to_string).collect();
     // live rules are read only if needed: to find changes, and working tools
     let unreadable = match pid.is_some() || (details && nix::unistd::geteuid().is_root()) {
         true => backend.unreadable(),
@@ -110,10 +111,10 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         }
         backend.differs(Some(&compiled.rules).filter(|_| mode == Mode::On))
     };
-    // it is the other daemon that knows whether its rules are effective
+    // the daemon of the other backend checks whether its rules are effective
     let of_other = (mode == Mode::Other && context.kind == BackendKind::Iptables).then(|| {
         let kind = context.kind.other();
-        load::daemon_status(context, kind).map(|told| warnings(&told, kind)).unwrap_or_default()
+        load::daemon_status(context, kind).map(|status| warnings(&status, kind)).unwrap_or_default()
     });
     if context.kind == BackendKind::Nftables {
         load::note_other_backend(context, compiled);
@@ -129,53 +130,56 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
         running: pid.is_some(),
         pending_changes,
         nftables: (mode == Mode::Other) == (context.kind == BackendKind::Iptables) && compiled.enabled,
-        failsafe: told.as_ref().map(|told| told.options.failsafe.to_string()).filter(|failsafe| !failsafe.is_empty()),
-        strict_layer2: told.as_ref().is_some_and(|told| told.options.strict_layer2),
-        log_all_drops: told.as_ref().is_some_and(|told| told.options.log_all_drops),
+        failsafe: daemon
+            .as_ref()
+            .map(|status| status.options.failsafe.to_string())
+            .filter(|failsafe| !failsafe.is_empty()),
+        strict_layer2: daemon.as_ref().is_some_and(|status| status.options.strict_layer2),
+        log_all_drops: daemon.as_ref().is_some_and(|status| status.options.log_all_drops),
         trial: trial(context),
         node: compiled.localnet.node.clone(),
         local_network: compiled.localnet.used.clone(),
-        guests: compiled.handled.guests,
-        devices: compiled.handled.devices,
+        guests: compiled.filtered.guests,
+        devices: compiled.filtered.devices,
         count: compiled.rules.count(),
         tools: backend.tools(),
-        last_update: told.as_ref().map(|told| told.updated).filter(|updated| *updated > 0),
-        update_duration_ms: told.as_ref().filter(|told| told.updated > 0).map(|told| told.duration),
+        last_update: daemon.as_ref().map(|status| status.updated).filter(|updated| *updated > 0),
+        update_duration_ms: daemon.as_ref().filter(|status| status.updated > 0).map(|status| status.duration),
         other: (mode == Mode::Other).then(|| context.kind.other()),
-        warnings: told
+        warnings: daemon
             .as_ref()
-            .map(|told| warnings(told, context.kind))
+            .map(|status| warnings(status, context.kind))
             .into_iter()
             .chain(of_other)
             .flatten()
             .collect(),
-        faults: told.map_or_else(own_faults, |told| told.faults),
+        errors: daemon.map_or_else(own_errors, |status| status.errors),
     }
 }
 
 /// The trial under way, which the daemon of either backend enforces.
 fn trial(context: &Context) -> Option<TrialLeft> {
-    let told = BackendKind::ALL.into_iter().filter_map(|kind| load::daemon_status(context, kind));
-    told.filter_map(|told| told.trial).find_map(TrialLeft::of)
+    let daemons = BackendKind::ALL.into_iter().filter_map(|kind| load::daemon_status(context, kind));
+    daemons.filter_map(|status| status.trial).find_map(TrialLeft::of)
 }
 
-/// What the daemon of a backend has found, and whether it still looks.
-fn warnings(told: &Status, kind: BackendKind) -> Vec<Standing> {
+/// The findings of the daemon of a backend, and a warning if the daemon completes no cycles.
+fn warnings(status: &Status, kind: BackendKind) -> Vec<Standing> {
     let program = kind.program();
-    let silent = now().saturating_sub(told.updated);
-    let stalled = (told.updated > 0 && silent > SILENT).then(|| Standing {
+    let silent = now().saturating_sub(status.updated);
+    let stalled = (status.updated > 0 && silent > SILENT).then(|| Standing {
         kind: STALLED.into(),
         severity: Severity::Warning,
         text: format!(
             "the daemon {program} has completed no cycle for {silent} s: changes are not applied, and this may be outdated"
         ),
         affected: Affected { node: true, ..Affected::default() },
-        since: told.updated,
+        since: status.updated,
         remedy: format!(
             "see 'status --verbose' for errors and 'journalctl -u {program}'; then 'systemctl restart {program}'"
         ),
     });
-    stalled.into_iter().chain(told.findings.iter().cloned()).collect()
+    stalled.into_iter().chain(status.findings.iter().cloned()).collect()
 }
 
 /// In seconds since 1970.
@@ -214,7 +218,7 @@ impl Overview {
         if !self.enabled || !self.running || unfiltered {
             2
         } else {
-            u8::from(self.pending_changes || !self.warnings.is_empty() || !self.faults.is_empty())
+            u8::from(self.pending_changes || !self.warnings.is_empty() || !self.errors.is_empty())
         }
     }
 
@@ -240,15 +244,15 @@ impl Overview {
         let mut text: String =
             rows.into_iter().chain(failsafe).chain(strict).chain(log).chain(backend).map(row).collect();
         text += &self.counts();
-        let style = if self.faults.is_empty() { PLAIN } else { BAD };
-        text += &row(("Errors", &paint(style, self.faults.len())));
-        for fault in &self.faults {
-            text += &format!("  {}\n", with_place(fault).replace('\n', "\n  "));
+        let style = if self.errors.is_empty() { PLAIN } else { BAD };
+        text += &row(("Errors", &paint(style, self.errors.len())));
+        for error in &self.errors {
+            text += &format!("  {}\n", with_place(error).replace('\n', "\n  "));
         }
         text
     }
 
-    /// Which program enforces the configuration instead of this one, and what that means for the rules of this one.
+    /// A line with the program that enforces the configuration instead of this one, and the effect on the rules of this one.
     fn enforced_by(&self, other: BackendKind) -> String {
         let name = match other {
             BackendKind::Iptables => "iptables",
@@ -293,13 +297,13 @@ fn row(name: &str, numbers: &[usize]) -> Vec<String> {
 }
 
 /// Replaces the `FILE (line LINE)` of a report by `FILE:LINE`.
-fn with_place(fault: &str) -> String {
-    let parts = fault.split_once(" (line ").and_then(|(file, rest)| Some((file, rest.split_once(')')?)));
+fn with_place(error: &str) -> String {
+    let parts = error.split_once(" (line ").and_then(|(file, rest)| Some((file, rest.split_once(')')?)));
     match parts {
         Some((file, (line, text))) if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) => {
             paint(PLACE, format_args!("{file}:{line}")) + text
         }
-        _ => fault.to_string(),
+        _ => error.to_string(),
     }
 }
 
@@ -309,7 +313,7 @@ mod tests {
 
     #[test]
     fn locations_are_files_and_lines() {
-        for (fault, shown) in [
+        for (error, shown) in [
             (
                 "/etc/pve/firewall/100.fw (line 4): skip line - no section",
                 "/etc/pve/firewall/100.fw:4: skip line - no section",
@@ -320,7 +324,7 @@ mod tests {
             ),
             ("f: cannot be read (line up)", "f: cannot be read (line up)"),
         ] {
-            assert_eq!(anstream::adapter::strip_str(&with_place(fault)).to_string(), shown);
+            assert_eq!(anstream::adapter::strip_str(&with_place(error)).to_string(), shown);
         }
     }
 }

@@ -210,7 +210,7 @@ fn databases(old: Option<&Last>, facts: &Facts) -> Arc<Databases> {
 
 impl SdnSource {
     fn of(tree: &Tree) -> Self {
-        // the file of older versions counts where there is no newer one
+        // the file of older versions is used only if there is no newer one
         let state = [IPAM_STATE, IPAM_DATABASE].into_iter().find(|path| tree.files.contains_key(*path));
         SdnSource { running: file(tree, SDN_RUNNING), ipam: file(tree, state.unwrap_or(IPAM_STATE)) }
     }

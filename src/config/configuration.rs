@@ -64,7 +64,7 @@ impl Configuration {
         (self.cluster.local_network.text(), self.cluster.own_local_network)
     }
 
-    /// A device of a guest whose files can be read, with what its firewall file says.
+    /// A device of a guest whose files can be read, with the guest's firewall file.
     #[must_use]
     pub fn device(&self, device: GuestDevice) -> Option<(&Guest, &Device)> {
         let guest = self.guests.iter().find(|guest| guest.listed.vmid == device.vmid)?;

@@ -6,7 +6,7 @@
 mod address;
 mod cache;
 mod configuration;
-mod enable;
+mod in_force;
 mod macros;
 mod names;
 mod options;
@@ -21,14 +21,14 @@ mod values;
 pub use address::literal;
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
-pub use enable::{InForce, in_force};
+pub use in_force::{InForce, in_force};
 pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
 pub use options::{
-    ClusterOptions, GuestOptions, HostOptions, KnownOption, Lines, VnetOptions, accepts as option_accepts,
+    ClusterOptions, GuestOptions, HostOptions, KnownOption, OptionOrigins, VnetOptions, accepts as option_accepts,
     known as known_options,
 };
 pub use ports::{icmp_type, ports};
-pub use rule::{Action, Rule, Term, VerdictRule};
+pub use rule::{Rule, RuleAction, Term, VerdictRule};
 pub use sdn::{Sdn, SdnSet};
 pub use sections::{is_header, is_name};
 
@@ -59,7 +59,7 @@ pub struct Cluster {
     pub definitions: Definitions,
     /// The alias `local_network`: the file's own, or the node's.
     pub local_network: Alias,
-    /// Whether it is the file's own.
+    /// Whether cluster.fw defines it.
     pub own_local_network: bool,
     /// `[RULES]`
     pub rules: Vec<Rule>,
@@ -102,7 +102,7 @@ pub struct Vnet {
     pub rules: Vec<Rule>,
 }
 
-/// What parsing a file needs besides its text.
+/// The inputs for parsing a file besides its text.
 #[derive(Clone, Copy)]
 pub struct Parser<'a> {
     /// Protocols, services and ethertypes.
@@ -112,7 +112,7 @@ pub struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Reads cluster.fw. `network` is the node's own: the alias `local_network` where the file has none.
+    /// Parses cluster.fw. `network` is the node's local network, for the alias `local_network` if the file does not define it.
     pub fn cluster(&self, content: &[u8], file: &Arc<str>, network: &Alias, reports: &mut Vec<Report>) -> Cluster {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Cluster, reports);
@@ -136,7 +136,7 @@ impl Parser<'_> {
         Cluster { file, options, definitions: known, local_network, own_local_network, rules, groups }
     }
 
-    /// Reads host.fw.
+    /// Parses host.fw.
     pub fn host(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Host {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Host, reports);
@@ -150,7 +150,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a guest's file.
+    /// Parses a guest's file.
     pub fn guest(
         &self,
         content: &[u8],
@@ -174,7 +174,7 @@ impl Parser<'_> {
         Guest { file: file.clone(), options, definitions: known, rules }
     }
 
-    /// Reads the file of an SDN vnet.
+    /// Parses the file of an SDN vnet.
     pub fn vnet(&self, content: &[u8], file: &Arc<str>, cluster: &Cluster, reports: &mut Vec<Report>) -> Vnet {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Vnet, reports);

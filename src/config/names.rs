@@ -1,7 +1,7 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
 use super::sections::{LONGEST_NAME, Line, Named, cut, is_name};
-use crate::model::{PartError, Report, Scope, SetRef, Sought, Spelled, shown};
+use crate::model::{PartError, Report, SetRef, SetScope, Sought, Spelled, shown};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,9 +53,9 @@ pub struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// Looks up a name: in the scope of its prefix, or in the guest's file first and then in cluster.fw.
-    fn find<T>(&self, reference: &str, pick: impl Fn(&'a Definitions, &str) -> Option<T>) -> Option<(Scope, T)> {
-        let cluster = |name: &str| pick(self.cluster, name).map(|found| (Scope::Cluster, found));
-        let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (Scope::Guest, found));
+    fn find<T>(&self, reference: &str, pick: impl Fn(&'a Definitions, &str) -> Option<T>) -> Option<(SetScope, T)> {
+        let cluster = |name: &str| pick(self.cluster, name).map(|found| (SetScope::Cluster, found));
+        let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (SetScope::Guest, found));
         let reference = reference.to_ascii_lowercase();
         match cut(&reference, b'/') {
             Some(("dc", name)) => cluster(name),
@@ -73,7 +73,7 @@ impl<'a> Names<'a> {
     /// The IP set with this name (without the `+`).
     pub fn set(&self, reference: &str) -> Option<SetRef> {
         if let Some(("sdn", name)) = cut(&reference.to_ascii_lowercase(), b'/') {
-            return self.sdn.get(name).map(|name| SetRef { scope: Scope::Sdn, name: name.clone() });
+            return self.sdn.get(name).map(|name| SetRef { scope: SetScope::Sdn, name: name.clone() });
         }
         let (scope, name) =
             self.find(reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
@@ -81,7 +81,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether the text can only be the name of an alias.
+/// Whether the text has the form of an alias name.
 pub fn is_alias(text: &str) -> bool {
     is_name(unscoped(text))
 }
@@ -162,7 +162,7 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
     IpSet { line: section.line, lines: section.lines.len(), entries }
 }
 
-/// The network of an entry, or what is wrong with it, and in what it was looked up.
+/// The network of an entry, or the error and the list in which the word was looked up.
 fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, (String, Option<Sought>)> {
     let unknown = |text: String| (text, Some(Sought::Entry));
     let (net, key) = if is_alias(word) {
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(names.alias(reference).unwrap().text(), address, "{reference}");
         }
         assert!(names.alias("sdn/both").is_none());
-        assert_eq!(names.set("SDN/Both").unwrap().scope, Scope::Sdn);
+        assert_eq!(names.set("SDN/Both").unwrap().scope, SetScope::Sdn);
         assert!(names.set("both").is_none() && names.set("dc/both").is_none());
         assert!(Names { cluster: &cluster, guest: None, sdn: &sdn }.alias("guest/both").is_none());
     }

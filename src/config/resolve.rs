@@ -3,7 +3,7 @@ use super::address::literal;
 use super::macros::terms;
 use super::names::{Names, is_alias, unscoped};
 use super::ports::{icmp_family, icmp_type, is_any, ports};
-use super::rule::{Action, Rule, Term, VerdictRule};
+use super::rule::{Rule, RuleAction, Term, VerdictRule};
 use super::sections::{LONGEST_GROUP, Line, cut, is_name};
 use super::syntax::RawRule;
 use super::values;
@@ -92,7 +92,7 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
             let what = format!("rule parameters: {}", shown(line.text));
             reports.push(Report::parts(file, line.number, what, check.errors, place));
         } else if let Some(action) = action {
-            if let Action::Group(name) = &action
+            if let RuleAction::Group(name) = &action
                 && !(context.has_group)(name)
             {
                 let report = Report::line(file, line.number, format!("no such security group '{name}'"));
@@ -116,7 +116,7 @@ struct Check<'a> {
     context: RuleContext<'a>,
     raw: &'a RawRule<'a>,
     errors: Vec<PartError>,
-    /// The family implied by the words so far.
+    /// The family that the words parsed so far imply.
     family: Option<Family>,
     /// A conflict of families caused by an alias, which has a separate report.
     alias_error: Option<String>,
@@ -133,7 +133,7 @@ impl<'a> Check<'a> {
         self.errors.push(PartError::unknown(part, text, sought));
     }
 
-    fn action(&mut self) -> Option<Action> {
+    fn action(&mut self) -> Option<RuleAction> {
         let kind = self.raw.kind;
         let env = self.context.env;
         if !env.types().iter().any(|known| known.eq_ignore_ascii_case(kind)) {
@@ -148,7 +148,7 @@ impl<'a> Check<'a> {
         }
         let directions = [("in", Direction::In), ("out", Direction::Out)];
         let direction = directions.into_iter().find(|(word, _)| kind.eq_ignore_ascii_case(word));
-        self.verdict_rule(direction.map_or(Direction::Forward, |(_, direction)| direction)).map(Action::Verdict)
+        self.verdict_rule(direction.map_or(Direction::Forward, |(_, direction)| direction)).map(RuleAction::Verdict)
     }
 
     fn iface(&mut self) {
@@ -166,7 +166,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn group(&mut self) -> Option<Action> {
+    fn group(&mut self) -> Option<RuleAction> {
         let RawRule { enabled: _, kind: _, action: name, iface: _, proto, source, dest, sport, dport, icmp_type, log } =
             *self.raw;
         if !is_name(name) {
@@ -188,7 +188,7 @@ impl<'a> Check<'a> {
                 self.error(part, "not allowed in a GROUP rule: use it in the rules of the group");
             }
         }
-        Some(Action::Group(name.to_ascii_lowercase()))
+        Some(RuleAction::Group(name.to_ascii_lowercase()))
     }
 
     fn verdict_rule(&mut self, direction: Direction) -> Option<VerdictRule> {

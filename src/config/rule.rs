@@ -33,7 +33,7 @@ pub struct VerdictRule {
 
 /// The action of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum RuleAction {
     /// A verdict on packets.
     Verdict(VerdictRule),
     /// A group by its name in lower case.
@@ -50,5 +50,5 @@ pub struct Rule {
     /// The interface; a netid for guests.
     pub iface: Option<String>,
     /// The action.
-    pub action: Action,
+    pub action: RuleAction,
 }

@@ -1,6 +1,6 @@
 //! The IP sets of SDN (`+sdn/…`): those of vnets from `sdn/.running-config`, those of guests from the state of the IPAM.
 //!
-//! Invalid JSON costs the sets of its file, an invalid entry itself.
+//! If a file is not JSON, its sets do not exist; an invalid entry is left out.
 use super::names::{IpSet, SetEntry};
 use crate::model::guest::parse_vmid;
 use crate::model::{Report, shown};

@@ -62,9 +62,9 @@ pub struct Sections<'a> {
     pub groups: Vec<Named<'a>>,
 }
 
-/// Where lines go.
+/// The section to which lines are added.
 enum CurrentSection {
-    /// To no section; whether that was reported for the block.
+    /// None; whether that was reported for this block of lines.
     Nowhere {
         reported: bool,
     },
@@ -176,7 +176,7 @@ impl<'a> Sections<'a> {
         let keyword = line.text[1..].split([' ', '\t', ']']).next().unwrap_or_default();
         let of_other_files = ["group", "ipset", "aliases"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
         match place {
-            // a section that other kinds of files have is reported as the line of the section that it stands in
+            // the header of a section that only other kinds of files have is reported as a line of the current section
             CurrentSection::Rules if of_other_files && line.without_comment.ends_with(']') => {
                 self.rules.push(line);
                 CurrentSection::Nowhere { reported: true }
@@ -213,7 +213,7 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// The index of the section with this name: a new one, or the first of this name, which goes on.
+/// The index of the section with this name: a new one, or the first one, which is continued.
 fn join<'a>(
     sections: &mut Vec<Named<'a>>,
     section: Named<'a>,

@@ -46,9 +46,9 @@ fn trimmed(text: &str) -> &str {
     &text[start.unwrap_or(text.len())..]
 }
 
-/// What is wrong with an option of a rule.
+/// An error in the options of a rule.
 enum OptionError<'a> {
-    /// A word that is no option, such as one behind a blank too many.
+    /// A word that is not an option, such as a part of a value that contains a blank.
     Stray(&'a str),
     /// A word that was looked up and not found.
     Unknown(&'a str, Sought),
@@ -133,7 +133,7 @@ impl<'a> RawRule<'a> {
         if value.is_empty() {
             return Err(unknown());
         }
-        // the last one would count silently, and may be the wider one
+        // otherwise the last one would be used silently, and it may match more packets
         if slot.replace(value).is_some() { Err(OptionError::Twice(option)) } else { Ok(rest) }
     }
 

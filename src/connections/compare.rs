@@ -1,6 +1,6 @@
 //! Finds connections that one ruleset accepts and another refuses.
-use super::judge::{Beginning, Unjudged};
-use super::network::Network;
+use super::first_packet::{FirstPacket, Unjudged};
+use super::owners::AddressOwners;
 use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
 use crate::parallel;
@@ -49,7 +49,7 @@ pub struct RulesChange<'a, 'rules> {
     pub before: Decide<'a>,
     /// The rules after it.
     pub after: Decide<'a>,
-    /// Whether it can matter to a packet.
+    /// Whether the change can affect a packet.
     pub concerns: &'a Concerns<'rules>,
 }
 
@@ -58,15 +58,15 @@ pub struct RulesChange<'a, 'rules> {
 #[must_use]
 pub fn compare(
     connections: &[Connection],
-    network: &Network,
+    owners: &AddressOwners,
     change: &RulesChange<'_, '_>,
     threads: usize,
 ) -> Comparison {
     let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
-    let find = |connection: &Connection| match Beginning::of(connection, network) {
+    let find = |connection: &Connection| match FirstPacket::of(connection, owners) {
         Err(why) => Judgement::Unjudged(why),
-        Ok(beginning) if !concerned.holds(&beginning) => Judgement::Accepted,
-        Ok(beginning) => find(connection, &beginning, network, change),
+        Ok(first) if !concerned.holds(&first) => Judgement::Accepted,
+        Ok(first) => find(connection, &first, owners, change),
     };
     let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.over).copied().collect();
     let (related, own): (Vec<_>, Vec<_>) = alive.into_iter().partition(|connection| connection.master.is_some());
@@ -99,11 +99,11 @@ pub fn compare(
     comparison
 }
 
-/// What a change can matter to between two endpoints.
+/// The cached test whether a change affects packets between two endpoints.
 type CachedConcern<'a> = Arc<Option<Concern<'a>>>;
 type ByTarget<'a> = HashMap<End, [Option<CachedConcern<'a>>; 2]>;
 
-/// Whether a change concerns packets. What is known of their endpoints and family is computed once.
+/// Whether a change concerns packets, with a cache by endpoints and family.
 struct Concerned<'a, 'rules> {
     concerns: &'a Concerns<'rules>,
     /// For each source and destination: IPv4 and IPv6.
@@ -111,7 +111,7 @@ struct Concerned<'a, 'rules> {
 }
 
 impl<'rules> Concerned<'_, 'rules> {
-    fn holds(&self, Beginning { packet, from, to }: &Beginning) -> bool {
+    fn holds(&self, FirstPacket { packet, from, to }: &FirstPacket) -> bool {
         let concern = self.between(from, to, packet.layer);
         concern.as_ref().as_ref().is_some_and(|concern| concern(packet))
     }
@@ -129,9 +129,14 @@ impl<'rules> Concerned<'_, 'rules> {
     }
 }
 
-fn find(connection: &Connection, beginning: &Beginning, network: &Network, change: &RulesChange<'_, '_>) -> Judgement {
-    let Beginning { packet, from, to } = beginning;
-    let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: network.broadcasts() };
+fn find(
+    connection: &Connection,
+    first: &FirstPacket,
+    owners: &AddressOwners,
+    change: &RulesChange<'_, '_>,
+) -> Judgement {
+    let FirstPacket { packet, from, to } = first;
+    let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: owners.broadcasts() };
     let answer = (change.after)(&sent);
     // fast path: most are accepted
     if answer.verdict == Verdict::Accept || (change.before)(&sent).verdict != Verdict::Accept {
@@ -144,7 +149,7 @@ fn find(connection: &Connection, beginning: &Beginning, network: &Network, chang
     Judgement::RefusedConnection(Box::new(RefusedConnection {
         connection: *connection,
         verdict: answer.verdict,
-        guest: guest(&beginning.to).or_else(|| guest(&beginning.from)),
+        guest: guest(&first.to).or_else(|| guest(&first.from)),
         origin: answer.origin.unwrap_or_else(|| Origin::Made("the policy of the built-in chain".into())),
     }))
 }
@@ -164,7 +169,7 @@ impl Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::tests::{network, tree};
+    use super::super::owners::tests::{owners, tree};
     use super::*;
     use crate::backend::{Backend, Rules, VariantChoice};
     use crate::inputs::{Facts, File};
@@ -224,7 +229,7 @@ mod tests {
             ("firewall/cluster.fw", CLUSTER.replace("22,8006", "8006")),
             ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n".into()),
         ];
-        let (network, connections) = (network(), connections());
+        let (owners, connections) = (owners(), connections());
         for (kind, (path, text)) in BackendKind::ALL.iter().flat_map(|kind| changes.iter().map(move |one| (*kind, one)))
         {
             let (before, after) = (rules(kind, &[]), rules(kind, &[(path, text)]));
@@ -237,17 +242,17 @@ mod tests {
                 };
                 let (mut concerned, mut refused) = (0, Vec::new());
                 for one in &connections {
-                    let Ok(beginning) = Beginning::of(one, &network) else { continue };
-                    let concern = concerns(&beginning.from, &beginning.to, beginning.packet.layer);
-                    let concerns = concern.is_some_and(|concern| concern(&beginning.packet));
+                    let Ok(first) = FirstPacket::of(one, &owners) else { continue };
+                    let concern = concerns(&first.from, &first.to, first.packet.layer);
+                    let concerns = concern.is_some_and(|concern| concern(&first.packet));
                     concerned += usize::from(concerns);
-                    if let Judgement::RefusedConnection(one) = find(one, &beginning, &network, &change) {
+                    if let Judgement::RefusedConnection(one) = find(one, &first, &owners, &change) {
                         assert!(concerns, "{kind:?} {path} {text}: {one:?}");
                         refused.push(*one);
                     }
                 }
                 assert!(concerned > 0 && concerned < connections.len() / 2, "{kind:?} {path} {text}: {concerned}");
-                let comparison = compare(&connections, &network, &change, 1);
+                let comparison = compare(&connections, &owners, &change, 1);
                 refused.sort_by_key(|one| (one.guest, one.connection.original, one.connection.zone));
                 assert_eq!(comparison.refused, refused, "{kind:?} {path} {text}");
             }
@@ -277,7 +282,7 @@ mod tests {
         let concerns = before.change_to(&after).expect("a change");
         let change =
             RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
-        let comparison = compare(&[third, orphan, second, first], &network(), &change, 1);
+        let comparison = compare(&[third, orphan, second, first], &owners(), &change, 1);
         let refused: Vec<Connection> = comparison.refused.iter().map(|one| one.connection).collect();
         assert_eq!(refused.len(), 3, "{comparison:?}");
         assert!([first, second, third].iter().all(|one| refused.contains(one)), "{refused:?}");

@@ -1,8 +1,8 @@
 //! Tracked connections and rules: finds connections that would be refused if they started now.
 
 mod compare;
-mod judge;
-mod network;
+mod first_packet;
+mod owners;
 
 pub use compare::{Comparison, RefusedConnection, RulesChange, compare};
-pub use network::{Network, Surroundings};
+pub use owners::{AddressOwners, Surroundings};

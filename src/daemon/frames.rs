@@ -1,4 +1,4 @@
-//! Frames of guests that carry IP packets past iptables, as they are seen on the node's interfaces.
+//! Receives frames of guests that carry IP packets past iptables, on the node's interfaces.
 use crate::health::Carried;
 use crate::model::Direction;
 use crate::model::guest::{GuestDevice, INNER_LINK};
@@ -6,26 +6,26 @@ use crate::system::frames::Frames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// For how long frames are received at a time, in seconds: the socket costs each packet of the node some percent.
+/// How long frames are received at a time, in seconds: an open socket slows down every packet of the node by some percent.
 const WINDOW: u64 = 10;
 
-/// For how long a frame counts at least after it was seen, in seconds.
+/// How long a frame is reported at least after it was seen, in seconds.
 const LASTING: u64 = 300;
 
-/// The frames that were seen lately.
+/// The frames that were seen recently.
 #[derive(Debug)]
 pub struct CarriedFrames {
-    /// From the beginning of one time of receiving to the next, in seconds.
+    /// The time from one start of receiving to the next, in seconds.
     interval: u64,
     socket: Option<Frames>,
-    /// When each was seen last.
+    /// When each was last seen.
     seen: BTreeMap<Carried, u64>,
-    /// When frames of all interfaces began to be received last.
+    /// When receiving frames of all interfaces last started.
     resumed: u64,
 }
 
 impl CarriedFrames {
-    /// Nothing is seen yet. Frames are received for some seconds in each `interval`.
+    /// No frames yet. They are received for some seconds in each `interval`.
     pub fn new(interval: Duration) -> Self {
         CarriedFrames { interval: interval.as_secs(), socket: None, seen: BTreeMap::new(), resumed: 0 }
     }

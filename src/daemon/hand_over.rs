@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// cycle of pve-firewall, which removes the file when it withdraws.
 const FORCED: Duration = Duration::from_secs(15);
 
-/// What a daemon does with its rules now.
+/// What a daemon has to do with its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforcement {
     /// The compiled rules are made live, or kept up to date.
@@ -25,15 +25,15 @@ pub enum Enforcement {
 /// The state of a hand-over.
 #[derive(Debug, Default)]
 pub struct HandOver {
-    /// Whether this daemon has withdrawn. It does not come back when the tables of the other one vanish: who stops that
-    /// daemon wants its rules to be removed, and one that is killed leaves them.
+    /// Whether this daemon has withdrawn its rules. It does not create them again when the tables of the other one disappear: a
+    /// user who stops that daemon wants its rules to be removed, and a killed daemon leaves them.
     withdrawn: bool,
     /// Since when the flag file exists though no rules of iptables are live.
     forced: Option<Instant>,
 }
 
 impl HandOver {
-    /// What to do in a mode.
+    /// What to do in this mode.
     pub fn enforcement(&mut self, mode: Mode, backend: &mut Backend, compiled: &Compiled, root: &Root) -> Enforcement {
         self.withdrawn &= mode == Mode::Other;
         match (mode, backend.kind()) {

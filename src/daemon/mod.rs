@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod control;
-pub(crate) mod cut;
+pub(crate) mod cut_connections;
 mod frames;
 mod hand_over;
 pub mod health;
@@ -49,7 +49,7 @@ pub struct Setup {
     pub config: PathBuf,
     /// The node's name.
     pub node: String,
-    /// The backend that the daemon enforces with.
+    /// The backend of the daemon.
     pub kind: BackendKind,
     /// The variant of the tools.
     pub variant: VariantChoice,

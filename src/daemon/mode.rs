@@ -19,8 +19,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode of a backend's daemon on this node. nftables is selected if host.fw has `nftables: 1`; as long as the program
-    /// proxmox-firewall is not installed, iptables enforces all the same.
+    /// The mode of a backend's daemon on this node. nftables is selected if host.fw has `nftables: 1`; the iptables daemon
+    /// also requires that the program proxmox-firewall is installed.
     #[must_use]
     pub fn of(kind: BackendKind, compiled: &Compiled, root: &Root) -> Self {
         let selected = match kind {

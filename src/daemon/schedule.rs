@@ -33,9 +33,9 @@ pub enum Why {
     Cycle,
     /// Read the next part of a full reading.
     ReadOn,
-    /// A trial may have begun or ended: act by it.
+    /// A trial may have begun or ended.
     Trial,
-    /// Another program has switched off the filtering of bridged packets: switch it on.
+    /// Another program has switched off the filtering of bridged packets, which is to be switched on again.
     BridgeFiltering,
 }
 
@@ -94,7 +94,7 @@ impl Schedule {
         let read_on = full.map(|full| full.max(self.read + READ_ON));
         let mut readable = true;
         loop {
-            // the settings are looked at every second: that is to cost as little as possible
+            // the settings are checked every second, so this must be cheap
             if std::mem::take(&mut readable) || trials.due().is_some_and(|due| Instant::now() >= due) {
                 written |= reader.written();
                 trial |= trials.moved();

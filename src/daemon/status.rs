@@ -23,14 +23,15 @@ pub struct Status {
     /// When an update last changed something in the kernel, in seconds since 1970.
     pub changed: Option<u64>,
     /// The current errors.
-    pub faults: Vec<String>,
-    /// The findings that stand.
+    #[serde(rename = "faults")]
+    pub errors: Vec<String>,
+    /// The current findings.
     #[serde(default)]
     pub findings: Vec<Standing>,
     /// The options that rules depend on.
     #[serde(flatten)]
     pub options: DaemonOptions,
-    /// The trial under way.
+    /// The running trial.
     #[serde(default)]
     pub trial: Option<TrialStatus>,
 }

@@ -22,7 +22,7 @@ impl UpdateLock {
         UpdateLock(root.path(UPDATE_LOCK))
     }
 
-    /// Takes the lock, and waits for it up to ten seconds while `go_on`; `None` if another process still holds it then.
+    /// Takes the lock, waiting up to ten seconds while `go_on` is true; `None` if another process still holds it then.
     ///
     /// # Errors
     /// When the lock file cannot be opened.

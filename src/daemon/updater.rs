@@ -1,7 +1,7 @@
 //! The updater: a loop that reads, compiles, compares and applies.
 use super::Setup;
 use super::control::{Order, Orders};
-use super::cut::Cutter;
+use super::cut_connections::ConnectionCutter;
 use super::health::Health;
 use super::last_good::LastGood;
 use super::live_rules::{LiveRules, RETRY, Update};
@@ -17,7 +17,7 @@ use crate::inputs::Tree;
 use crate::model::Report;
 use crate::paths::CLUSTER_DATABASE;
 use crate::pmxcfs::facts::FactsSource;
-use crate::pmxcfs::{Problem, Reader, ReaderConfig, this_program};
+use crate::pmxcfs::{ReadError, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
 use crate::system::syslog::Severity;
 use crate::system::worker::Stuck;
@@ -52,13 +52,13 @@ pub struct Updater {
     status: Status,
     /// The tree of the last update.
     tree: Option<Arc<Tree>>,
-    /// The same with the files in force: those with an `enable` that can be read. Of an earlier daemon, before the first update.
+    /// That tree with the files in force (see [`in_force`]); before the first update, that of the previous daemon.
     in_force: Option<Arc<Tree>>,
     /// Whether that was read by this process, not loaded from the last good configuration.
     read: bool,
     last_good: LastGood,
     trials: Trials,
-    cutter: Cutter,
+    cutter: ConnectionCutter,
     health: Health,
 }
 
@@ -87,7 +87,7 @@ impl Updater {
             read: false,
             last_good: LastGood::new(&setup.root, &setup.node),
             trials: Trials::new(&setup.root),
-            cutter: Cutter::new(setup.cut_connections),
+            cutter: ConnectionCutter::new(setup.cut_connections),
             health: Health::new(setup.full_reading),
             setup,
             orders,
@@ -140,8 +140,8 @@ impl Updater {
         self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let problems = match read {
             Ok(()) => Vec::new(),
-            Err(Problem::Interrupted) => return,
-            Err(Problem::Unhealthy(reason)) => {
+            Err(ReadError::Interrupted) => return,
+            Err(ReadError::Unhealthy(reason)) => {
                 if self.problems.is_clear(Topic::Tree) {
                     self.schedule.hurry(RETRY);
                 }
@@ -170,7 +170,7 @@ impl Updater {
         self.orders.set_updated();
     }
 
-    /// Reports once why writes of other nodes are not seen at once.
+    /// Reports once why writes by other nodes are not detected at once.
     fn set_log_problem(&mut self) {
         let text = self.reader.log_problem().map(|reason| {
             format!("writes of other nodes are looked for twice a second, and cost more processor time: {reason}")
@@ -222,7 +222,7 @@ impl Updater {
         let enforced = trial.tree;
         reports.extend(trial.reports);
         let compiled = self.compile(&enforced, &reports);
-        // with nothing to go by, what is live stays
+        // without any valid version the live rules stay
         let certain = !(unknown && self.rules.backend.is_live());
         let mode = Mode::of(self.setup.kind, &compiled, &self.setup.root);
         if let Some(expires) = compiled.expires {
@@ -246,7 +246,7 @@ impl Updater {
         self.in_force = Some(known).filter(|_| certain);
         self.tree = Some(tree);
         let took = began.elapsed();
-        let (guests, devices, time) = (compiled.handled.guests, compiled.handled.devices, took.as_millis());
+        let (guests, devices, time) = (compiled.filtered.guests, compiled.filtered.devices, took.as_millis());
         self.log.write(Severity::Debug, &format!("update: {mode:?}, {guests} guests, {devices} devices, {time} ms"));
         if took > SLOW {
             self.log.write(Severity::Warning, &format!("update took {:.1} s", took.as_secs_f64()));
@@ -263,7 +263,7 @@ impl Updater {
         compiled
     }
 
-    /// Makes the compiled rules live, or removes them; whether all of that was done.
+    /// Makes the compiled rules live, or removes them. Returns whether this was completed.
     fn apply(&mut self, compiled: &Compiled, mode: Mode) -> bool {
         let Update { complete, changed, next } = self.rules.update(compiled, mode, &mut self.problems, &self.log);
         if let Some(next) = next {
@@ -275,7 +275,7 @@ impl Updater {
         complete
     }
 
-    /// Looks whether the rules are effective.
+    /// Checks whether the rules are effective.
     fn examine(&mut self, compiled: &Compiled) {
         self.health.examine(&mut self.rules.backend, compiled, self.rules.enforcer, seconds());
         let messages = self.health.texts().map(|text| Message { text, warning: true }).collect();
@@ -310,7 +310,7 @@ impl Updater {
     fn write_status(&mut self) {
         self.status.trial = self.trials.status();
         self.status.findings = self.health.standing();
-        self.status.faults = self.problems.texts().map(str::to_string).collect();
+        self.status.errors = self.problems.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root, self.setup.kind);
     }

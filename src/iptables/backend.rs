@@ -1,9 +1,9 @@
-//! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
-use super::apply::{Firewall, Lines, Outcome, Texts, VariantChoice, family_name};
+//! The interface of the iptables backend for `crate::backend`: its compiler, and its `Firewall`.
+use super::apply::{Dump, Firewall, Lines, Outcome, VariantChoice, family_name};
 use super::compile::layer2::Encapsulations;
 use super::compile::{Compiled, Compiler};
 use super::names;
-use super::plan::{Action, Live, Part, Plan, Planned, TableName, listing};
+use super::plan::{Live, Part, Plan, Planned, PlannedAction, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration};
 use crate::health::{Carried, Evidence, ForeignTable, NftChain, Scope, TableKind};
@@ -21,8 +21,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The iptables backend of one process. Keep one for the process's life: it remembers what it has compiled, which variants
-/// of the tools are in use, what is live, and which rules the kernel refused.
+/// The iptables backend of one process. Use one for the lifetime of the process: it caches compiled rules, the variants of the
+/// tools in use, the live state, and the rules that the kernel refused.
 pub struct Iptables {
     cache: ConfigCache,
     compiler: Compiler,
@@ -31,13 +31,13 @@ pub struct Iptables {
     offline: bool,
 }
 
-/// The table that our rules for packets are in.
+/// The table with our rules that filter packets.
 const FILTER: &str = "filter";
 /// The number of entries of a legacy table without rules: a policy for each of three chains, and the end.
 const EMPTY_LEGACY_TABLE: u32 = 4;
 
 impl Iptables {
-    /// Nothing is run yet. State files lie under `root`; compiling uses so many threads.
+    /// A backend with state files under `root`, which compiles with up to `threads` threads. Does not run tools.
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice, threads: usize) -> Self {
         Iptables {
@@ -49,18 +49,18 @@ impl Iptables {
         }
     }
 
-    /// From now on the kernel is not asked: nothing is live.
+    /// From now on the kernel is not queried, and nothing counts as live.
     pub fn go_offline(&mut self) {
         self.offline = true;
     }
 
-    /// Changes how often everything is read though nothing seems to have changed; by default every five minutes.
+    /// Sets the maximum time between two full readings of the live rules, by default five minutes.
     pub fn set_full_reading(&mut self, interval: Duration) {
         self.firewall.set_full_reading(interval);
     }
 
-    /// Compiles a configuration. The kernel is asked only where a guest has an unreadable file: its devices with live rules
-    /// keep them.
+    /// Compiles a configuration. The kernel is queried only if a guest has an unreadable file: its devices keep their live
+    /// rules.
     pub fn compile(&mut self, tree: &Tree, mut facts: Facts) -> (Arc<Configuration>, Compiled) {
         facts.live_devices = live_devices(tree, || self.live());
         let Iptables { cache, compiler, firewall, threads, offline } = self;
@@ -77,8 +77,8 @@ impl Iptables {
         parallel::both(*threads, look_ahead, compile).1
     }
 
-    /// Whether rules of ours may be live in both families, as far as the kernel says without a tool: a legacy table `filter`
-    /// with rules of anybody, or our entry chain in nftables.
+    /// Whether rules of ours may be live in both families, according to the kernel without running a tool: there is a legacy table
+    /// `filter` with any rules, or our entry chain in nftables.
     #[must_use]
     pub fn may_be_live() -> bool {
         Family::ALL.into_iter().all(|family| {
@@ -96,25 +96,25 @@ impl Iptables {
         Family::ALL.iter().all(|family| live.holds(Part::Table(TableName::Filter, *family)))
     }
 
-    /// Makes the compiled rules live, with little effort where nothing has happened since the last call.
+    /// Makes the compiled rules live; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
         let mut outcome = self.firewall.maintain(ruleset);
         outcome.errors.extend(self.firewall.lost_scripts());
         outcome
     }
 
-    /// What other programs have changed that [`Iptables::maintain`] has undone since the last call.
+    /// The changes by other programs that [`Iptables::maintain`] has undone since the last call.
     pub fn undone(&mut self) -> Vec<String> {
         self.firewall.undone()
     }
 
-    /// When [`Iptables::maintain`] has a part of a full reading to make; `None` while it has other things to do.
+    /// When [`Iptables::maintain`] has to read the next part of a full reading; `None` while an update is needed.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.firewall.due()
     }
 
-    /// What the configuration wants to be filtered.
+    /// The parts of the node that the configuration filters.
     #[must_use]
     pub fn scope(ruleset: &Ruleset, host: bool) -> Scope {
         let chains = ruleset.filter.v4.keys().filter(|chain| chain.as_str().ends_with(names::IN));
@@ -122,13 +122,13 @@ impl Iptables {
         Scope { host, devices, ..Scope::default() }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet past iptables, and the configuration does not allow it
-    /// as for a trunk.
+    /// Whether the rules let a frame pass that carries an IP packet past iptables although the configuration does not allow it,
+    /// as it does for a trunk.
     #[must_use]
     pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
         let Carried { device, direction, encapsulation } = carried;
         let Some((firewall, device)) = configuration.device(device) else { return false };
-        // with layer2_protocols, frames from guests are dropped that it does not name
+        // with layer2_protocols, frames from guests with other protocols are dropped
         let protocols = (direction == Direction::Out).then(|| names::device_protocols(&device.name));
         let mut chains = [names::device_in(&device.name)].into_iter().chain(protocols);
         let filters = chains.any(|chain| ruleset.bridge.contains_key(&chain));
@@ -137,8 +137,8 @@ impl Iptables {
         !filters && refused.any(|(one, _)| one == encapsulation)
     }
 
-    /// The tables with rules of other programs, and what does not work of our rules. Of the live state, what was read last.
-    /// `chains` are the base chains of nftables.
+    /// The tables with rules of other programs, and the parts of our rules that do not work, according to the last read of the
+    /// live state. `chains` are the base chains of nftables.
     pub fn evidence(&mut self, chains: &[BaseChain]) -> Evidence {
         let in_nft =
             |family: Family| chains.iter().any(|chain| chain.table.0 == family.nft() && chain.table.1 == "nat");
@@ -150,7 +150,7 @@ impl Iptables {
             for (table, kind) in
                 [(TableName::Filter, TableKind::Filter(family)), (TableName::Raw, TableKind::Raw(family))]
             {
-                // what cannot be read is an error of the update
+                // a part that cannot be read is reported as an error of the update
                 if let Ok(read) = live.table(table, family) {
                     add(Part::Table(table, family).to_string(), kind, Ok(Arc::new(read.others.clone())));
                 }
@@ -194,13 +194,13 @@ impl Iptables {
         !Plan::new(wanted, &self.live()).is_empty()
     }
 
-    /// The rules, each chain and set with what an update would do to it.
+    /// The rules, each chain and set with the action of an update.
     pub fn listing(&mut self, wanted: &Ruleset, enabled: bool) -> Listing {
         let live = self.live();
         listing(wanted, Some(&live), enabled)
     }
 
-    /// What an update would change, with the lines as the tools print them.
+    /// The changes of an update; with the lines as printed by the tools, if `lines`.
     ///
     /// # Errors
     /// When the tools cannot be run in a network namespace of their own.
@@ -209,8 +209,8 @@ impl Iptables {
         if plan.is_empty() {
             return Ok(Difference::default());
         }
-        let old = if lines { self.firewall.texts() } else { Texts::default() };
-        let (new, outcome) = if lines { self.firewall.texts_of(wanted)? } else { Default::default() };
+        let old = if lines { self.firewall.dump() } else { Dump::default() };
+        let (new, outcome) = if lines { self.firewall.dump_of(wanted)? } else { Default::default() };
         let refused = outcome.errors.iter().map(ToString::to_string).collect();
         let mut difference = Difference { changes: Vec::new(), refused };
         for family in Family::ALL {
@@ -227,13 +227,13 @@ impl Iptables {
             let chain = wanted.bridge.get(name).into_iter();
             chain.flat_map(|chain| chain.rules().iter().map(|rule| &rule.origin)).collect()
         };
-        let sides = Sides::of(&old, &new, |texts| &texts.bridge);
+        let sides = Sides::of(&old, &new, |dump| &dump.bridge);
         sides.collect("ebtables", &plan.bridge.chains, bridge, &mut difference.changes);
         let set = |name: &str| -> Vec<&Origin> {
             let lines = new.sets.get(name).map_or(0, Vec::len);
             wanted.sets.get(name).map(|set| vec![&set.origin; lines]).unwrap_or_default()
         };
-        Sides::of(&old, &new, |texts| &texts.sets).collect(SETS, &plan.sets.sets, set, &mut difference.changes);
+        Sides::of(&old, &new, |dump| &dump.sets).collect(SETS, &plan.sets.sets, set, &mut difference.changes);
         Ok(difference)
     }
 
@@ -280,7 +280,7 @@ struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn of(old: &'a Texts, new: &'a Texts, pick: impl Fn(&'a Texts) -> &'a Lines) -> Self {
+    fn of(old: &'a Dump, new: &'a Dump, pick: impl Fn(&'a Dump) -> &'a Lines) -> Self {
         Sides { old: Some(pick(old)), new: Some(pick(new)) }
     }
 
@@ -291,9 +291,9 @@ impl<'a> Sides<'a> {
         origins: impl Fn(&str) -> Vec<&'b Origin>,
         changes: &mut Vec<Change>,
     ) {
-        let changed = planned
-            .iter()
-            .filter(|(_, planned)| matches!(planned.action, Action::Create | Action::Update | Action::Delete));
+        let changed = planned.iter().filter(|(_, planned)| {
+            matches!(planned.action, PlannedAction::Create | PlannedAction::Update | PlannedAction::Delete)
+        });
         for (name, planned) in changed {
             let name = name.to_string();
             let lines = |side: Option<&Lines>| side.and_then(|side| side.get(&name)).cloned().unwrap_or_default();

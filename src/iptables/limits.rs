@@ -1,5 +1,5 @@
 //! Values that the grammar of Proxmox allows but iptables refuses: each is reported, and left out or replaced by the default.
-use crate::config::{Action, Cluster, Guest, Host, Rule, VerdictRule};
+use crate::config::{Cluster, Guest, Host, Rule, RuleAction, VerdictRule};
 use crate::model::{Address, Literal, LogRate, LogRatelimit, Origin, Report};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ const MOST_LIMIT: u64 = 10_000;
 /// The default burst of `--limit`.
 const BURST: u64 = 5;
 /// The maximum time to refill a burst, in seconds: the kernel counts credits in 32 bits (`xt_limit.c`).
-const MADE_UP_FOR: u64 = 134_217;
+const LONGEST_REFILL: u64 = 134_217;
 /// The maximum of `--hashlimit-above` per second, and of `--hashlimit-burst`.
 const MOST_HASHLIMIT: u64 = 1_000_000;
 /// The maximum of `--hashlimit-htable-expire`, in seconds: it counts milliseconds in 32 bits.
@@ -85,7 +85,7 @@ fn beyond_limit(LogRate { rate, burst }: &LogRate) -> Option<String> {
     }
     // between two packets, in units of 100 µs
     let interval = seconds * 10_000 / packets;
-    let too_slow = burst * interval / 10_000 > MADE_UP_FOR;
+    let too_slow = burst * interval / 10_000 > LONGEST_REFILL;
     too_slow.then(|| format!("a burst of {burst} at {rate} takes longer to make up for than iptables can count"))
 }
 
@@ -111,8 +111,8 @@ fn fits(rule: &Rule) -> bool {
 /// The length of an address list that is too long, in bytes.
 fn too_long(Rule { line: _, place: _, iface: _, action }: &Rule) -> Option<usize> {
     let VerdictRule { direction: _, verdict: _, source, dest, terms: _, log: _ } = match action {
-        Action::Verdict(rule) => rule,
-        Action::Group(_) => return None,
+        RuleAction::Verdict(rule) => rule,
+        RuleAction::Group(_) => return None,
     };
     let lengths = [source, dest].into_iter().flatten().filter_map(|address| match address {
         Address::Literal(Literal::Nets(nets)) => Some(nets.text().len()),

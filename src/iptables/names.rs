@@ -26,15 +26,15 @@ const LONGEST_SET: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FixedChain(&'static str);
 
-/// The entry from the hook INPUT.
+/// The entry chain of INPUT.
 pub const INPUT: FixedChain = FixedChain("PVEFW-INPUT");
-/// The entry from the hook OUTPUT.
+/// The entry chain of OUTPUT.
 pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
-/// The entry from the hook FORWARD, of iptables and of ebtables.
+/// The entry chain of FORWARD, in iptables and ebtables.
 pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
-/// The entry from the hook PREROUTING of the table `raw`.
+/// The entry chain of PREROUTING in the table `raw`.
 pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
-/// Access to the node that no configuration takes away, from the hooks INPUT and OUTPUT.
+/// Ports of the node that stay open whatever the configuration says; INPUT and OUTPUT jump to it.
 pub const FAILSAFE: FixedChain = FixedChain("PVEFW-FAILSAFE");
 /// Incoming packets of the node.
 pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");
@@ -110,13 +110,13 @@ pub fn entry(hook: &str) -> ChainName {
 /// The longest prefix of a [`branch_in`] or [`branch_out`], in characters: with it the names have 28 characters.
 pub const LONGEST_PREFIX: usize = 13;
 
-/// The chain of packets to the devices whose names begin so; [`FWBR_IN`] for an empty prefix.
+/// The chain of packets to the devices with this prefix; [`FWBR_IN`] for an empty prefix.
 #[must_use]
 pub fn branch_in(prefix: &str) -> ChainName {
     branch(FWBR_IN, prefix)
 }
 
-/// The chain of packets, or of frames, from the devices whose names begin so; [`FWBR_OUT`] for an empty prefix.
+/// The chain of packets, or of frames, from the devices with this prefix; [`FWBR_OUT`] for an empty prefix.
 #[must_use]
 pub fn branch_out(prefix: &str) -> ChainName {
     branch(FWBR_OUT, prefix)
@@ -126,7 +126,7 @@ fn branch(FixedChain(all): FixedChain, prefix: &str) -> ChainName {
     if prefix.is_empty() { chain(all) } else { chain(&[all, "-", prefix].concat()) }
 }
 
-/// All devices whose names begin so.
+/// The pattern that matches all devices with this prefix: `tap10+`.
 #[must_use]
 pub fn devices_with(prefix: &str) -> Interface {
     Interface::new(&[prefix, "+"].concat()).expect("a prefix of a device's name is a short word")
@@ -227,21 +227,20 @@ fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// The name under which the new content of a set is made, to be swapped with it. `None` if it would be too long, which no
-/// name of ours is.
+/// The temporary name of a set with new content, which is swapped with the set. `None` if it would be too long, which does not
+/// happen for names of ours.
 #[must_use]
 pub fn swap_set(name: &SetName) -> Option<SetName> {
     SetName::new(&format!("{name}{SWAP}"))
 }
 
-/// Whether this is a [`swap_set`], which is there only while an update is under way.
+/// Whether this is a [`swap_set`], which exists only during an update.
 #[must_use]
 pub fn is_swap_set(name: &SetName) -> bool {
     name.as_str().ends_with(SWAP)
 }
 
-/// The name under which the new content of a set is made first, where rules must change with it. `None` as for
-/// [`swap_set`].
+/// The temporary name of a set whose new content rules use between the two steps of an update. `None` as for [`swap_set`].
 #[must_use]
 pub fn next_set(name: &SetName) -> Option<SetName> {
     SetName::new(&format!("{name}{NEXT}"))

@@ -1,9 +1,9 @@
 //! Configurations that block all management access to the node.
 use super::files::Files;
-use crate::config::{Action, Rule, VerdictRule};
+use crate::config::{Rule, RuleAction, VerdictRule};
 use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
-use crate::model::{Address, Direction, Family, Literal, Origin, Report, Scope, Verdict};
+use crate::model::{Address, Direction, Family, Literal, Origin, Report, SetScope, Verdict};
 use crate::simulate::{Decided, End, Packet, Sent};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
@@ -101,8 +101,8 @@ fn no_management(files: &Files<'_>, port: u16, what: &str) -> Report {
 fn rules<'a>(files: &'a Files<'a>) -> Vec<&'a VerdictRule> {
     let groups = files.cluster.groups.values().flat_map(|group| &group.rules);
     let verdict = |rule: &'a Rule| match &rule.action {
-        Action::Verdict(verdict) => Some(verdict),
-        Action::Group(_) => None,
+        RuleAction::Verdict(verdict) => Some(verdict),
+        RuleAction::Group(_) => None,
     };
     files.host.rules.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
 }
@@ -126,7 +126,7 @@ fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
         None => Vec::new(),
         Some(Address::Literal(Literal::Nets(nets))) => nets.value.iter().copied().map(of_net).collect(),
         Some(Address::Literal(Literal::Range(range))) => vec![range.value.0],
-        Some(Address::Set(set)) if set.scope == Scope::Cluster => {
+        Some(Address::Set(set)) if set.scope == SetScope::Cluster => {
             let entries = files.cluster.definitions.sets.get(&set.name).into_iter().flat_map(|set| &set.entries);
             entries.filter(|entry| !entry.nomatch).map(|entry| of_net(entry.net)).collect()
         }

@@ -1,6 +1,6 @@
 //! Whether one rule matches every packet of another.
 use crate::config::{Cluster, Definitions, SetEntry, Term, VerdictRule};
-use crate::model::{Address, Family, Literal, Ports, Scope, SetRef};
+use crate::model::{Address, Family, Literal, Ports, SetRef, SetScope};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -77,10 +77,10 @@ impl SetFiles<'_> {
 
     fn set(&self, reference: &SetRef) -> Option<&crate::config::IpSet> {
         let definitions = match reference.scope {
-            Scope::Cluster => &self.cluster.definitions,
-            Scope::Guest => self.guest?,
-            // addresses come and go: what they cover now says nothing
-            Scope::Sdn => return None,
+            SetScope::Cluster => &self.cluster.definitions,
+            SetScope::Guest => self.guest?,
+            // the addresses of SDN change, so the current ones prove nothing
+            SetScope::Sdn => return None,
         };
         definitions.sets.get(&reference.name)
     }

@@ -8,7 +8,7 @@ use crate::paths::{FIREWALL_FOLDER, MEMBERS, NODES_FOLDER, SDN_FOLDER, SDN_RUNNI
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A guest's firewall file, and what is known of the guest.
+/// A guest's firewall file, and the guest's configuration if it is known.
 pub struct GuestFile<'a> {
     /// The firewall file.
     pub guest: &'a Guest,
@@ -40,11 +40,11 @@ pub struct Files<'a> {
     pub bridges: BTreeSet<String>,
     /// Whether the cluster has other nodes.
     pub other_nodes: bool,
-    /// Whether the tree is that of a cluster, and not single files alone: what it lacks is not there.
+    /// Whether the tree is a complete configuration and not only single files, so that files absent from it do not exist.
     pub whole: bool,
 }
 
-/// The files that the configuration of this node is not made from.
+/// The files that do not belong to the configuration of this node.
 pub struct OtherFiles {
     hosts: Vec<Host>,
     guests: Vec<Guest>,

@@ -1,13 +1,13 @@
 //! Parts of a configuration that have no effect because an option, a device or the backend leaves them out.
 use super::files::{Files, GuestFile};
-use crate::config::{Action, Cluster, Guest, Host, Lines, Rule, Vnet};
+use crate::config::{Cluster, Guest, Host, OptionOrigins, Rule, RuleAction, Vnet};
 use crate::model::{Direction, Origin, Report, Severity, Verdict};
 use crate::node::{Device, Link};
 use std::sync::Arc;
 
 /// A trial period ends so many seconds after the time in `enable`.
 const TRIAL_SECONDS: u64 = 60;
-/// Where the other backend is switched on.
+/// The end of reports about settings that only the nftables backend enforces.
 const NFTABLES: &str = "only the nftables backend enforces it ('nftables: 1' in host.fw)";
 
 /// Checks the files for rules and options without effect; `now` is in seconds since 1970.
@@ -35,12 +35,12 @@ fn warn(file: &Arc<str>, line: Option<u32>, text: impl std::fmt::Display, report
 }
 
 /// The line of an option, or else of the first rule.
-fn line(lines: &Lines, key: &str, rules: &[Rule]) -> Option<u32> {
+fn line(lines: &OptionOrigins, key: &str, rules: &[Rule]) -> Option<u32> {
     set_in(lines, key).or_else(|| rules.first().map(|rule| rule.line))
 }
 
 /// The line that sets an option.
-fn set_in(lines: &Lines, key: &str) -> Option<u32> {
+fn set_in(lines: &OptionOrigins, key: &str) -> Option<u32> {
     match lines.origin(key) {
         Origin::Line(_, line) => Some(line),
         Origin::Made(_) => None,
@@ -48,7 +48,8 @@ fn set_in(lines: &Lines, key: &str) -> Option<u32> {
 }
 
 fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
-    let Cluster { file, options, rules, .. } = files.cluster;
+    let Cluster { file, options, rules, groups: _, definitions: _, local_network: _, own_local_network: _ } =
+        files.cluster;
     let wanted = files.sections().any(|section| !section.rules.is_empty())
         || files.guests.iter().any(|guest| guest.guest.options.enable);
     let at = line(&options.lines, "enable", rules);
@@ -109,9 +110,10 @@ fn missing(netid: &str, devices: &[Device], links: &[Link]) -> Option<String> {
     })
 }
 
-/// What the iptables backend leaves to the nftables backend.
+/// Reports settings that only the nftables backend enforces.
 fn forwarded(files: &Files<'_>, reports: &mut Vec<Report>) {
-    let Cluster { file, options, rules, groups, .. } = files.cluster;
+    let Cluster { file, options, rules, groups, definitions: _, local_network: _, own_local_network: _ } =
+        files.cluster;
     let Host { file: host_file, options: host_options, rules: host_rules } = files.host;
     for (file, rules) in [(file, rules), (host_file, host_rules)] {
         let mut forward = rules.iter().filter(|rule| is_forward(rule));
@@ -143,5 +145,5 @@ fn forwarded(files: &Files<'_>, reports: &mut Vec<Report>) {
 }
 
 fn is_forward(rule: &Rule) -> bool {
-    matches!(&rule.action, Action::Verdict(verdict) if verdict.direction == Direction::Forward)
+    matches!(&rule.action, RuleAction::Verdict(verdict) if verdict.direction == Direction::Forward)
 }

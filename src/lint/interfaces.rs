@@ -1,4 +1,4 @@
-//! Interfaces of rules by which no packet to or from the node passes.
+//! Rules for interfaces on which the node neither receives nor sends packets.
 use super::files::Files;
 use super::suggest::nearest_name;
 use crate::config::Rule;
@@ -8,7 +8,7 @@ use crate::model::guest::{GuestDevice, is_bridge_link};
 use crate::model::{Interface, Report};
 use std::sync::Arc;
 
-/// What the names of interfaces are compared with.
+/// The interfaces of the node, with which names in rules are compared.
 struct NodeInterfaces<'a> {
     facts: &'a Facts,
     /// The interfaces of the node; none if they are not known.
@@ -91,7 +91,7 @@ impl NodeInterfaces<'_> {
         }
         let near = nearest_name(real, self.interfaces.names());
         let unknown = match self.interfaces.names().next() {
-            // without a list of interfaces, a name that is too long for one can only be an altname
+            // without a list of interfaces, only the length of a name can be checked
             None => name.len() > Interface::MAX && !self.facts.altnames.contains_key(name),
             Some(_) => !of_all_nodes || near.is_some(),
         };
@@ -102,7 +102,7 @@ impl NodeInterfaces<'_> {
     }
 }
 
-/// Why a name that no interface has can be none.
+/// Why a name cannot be that of an interface.
 fn no_name(name: &str, real: &str) -> Option<String> {
     if let Some((base, _)) = real.split_once(':') {
         return Some(format!(

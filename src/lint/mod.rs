@@ -28,7 +28,7 @@ use suggest::{InvalidAliases, NameScope, Vocabulary};
 
 /// A report with suggestions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
+pub struct Diagnostic {
     /// The report.
     pub report: Report,
     /// The text of the line; empty for a report about a whole file.
@@ -37,17 +37,17 @@ pub struct Finding {
     pub help: Vec<Option<String>>,
 }
 
-impl From<Report> for Finding {
-    /// A report about a whole file, to which there is nothing to suggest.
+impl From<Report> for Diagnostic {
+    /// A report about a whole file, without suggestions.
     fn from(report: Report) -> Self {
-        Finding { report, line: String::new(), help: Vec::new() }
+        Diagnostic { report, line: String::new(), help: Vec::new() }
     }
 }
 
 /// Checks all files of a tree for this node, in the order of files and lines. `interfaces` are those of this machine, which
 /// may be another one.
 #[must_use]
-pub fn check(tree: &Tree, facts: &Facts, interfaces: Interfaces) -> Vec<Finding> {
+pub fn check(tree: &Tree, facts: &Facts, interfaces: Interfaces) -> Vec<Diagnostic> {
     Checker::new(interfaces).check(tree, facts)
 }
 
@@ -73,7 +73,7 @@ impl Checker {
 
     /// Checks all files of a tree for this node, in the order of files and lines.
     #[must_use]
-    pub fn check(&mut self, tree: &Tree, facts: &Facts) -> Vec<Finding> {
+    pub fn check(&mut self, tree: &Tree, facts: &Facts) -> Vec<Diagnostic> {
         let configuration = self.cache.read(tree, facts);
         let compiled = self.compiler.compile_configuration(&configuration, facts);
         let mut reports = compiled.reports.clone();
@@ -98,7 +98,7 @@ impl Checker {
         let invalid_aliases = invalid_aliases(&lines);
         let vocabularies =
             Vocabularies { files: &files, configuration: &configuration, invalid_aliases: &invalid_aliases };
-        lines.into_iter().map(|(line, report)| finding(line, report, &vocabularies)).collect()
+        lines.into_iter().map(|(line, report)| diagnostic(line, report, &vocabularies)).collect()
     }
 }
 
@@ -113,7 +113,7 @@ fn invalid_aliases(lines: &[(String, Report)]) -> InvalidAliases {
     invalid_aliases.collect()
 }
 
-/// What the names of files are looked up in.
+/// The vocabulary of each file, by its name in reports.
 struct Vocabularies<'a> {
     files: &'a Files<'a>,
     configuration: &'a Configuration,
@@ -143,14 +143,14 @@ impl<'a> Vocabularies<'a> {
     }
 }
 
-fn finding(line: String, report: Report, vocabularies: &Vocabularies<'_>) -> Finding {
+fn diagnostic(line: String, report: Report, vocabularies: &Vocabularies<'_>) -> Diagnostic {
     let words = report.marks.iter().any(|mark| mark.sought.is_some()).then(|| vocabularies.of(&report.file));
     let help = report.marks.iter().map(|mark| {
         let word = line.get(mark.span.start..mark.span.end)?;
         words.as_ref()?.help(word, mark.sought.as_ref()?, &line)
     });
     let help = help.collect();
-    Finding { report, line, help }
+    Diagnostic { report, line, help }
 }
 
 /// The lines of the files in reports.

@@ -1,7 +1,7 @@
 //! Rules that are never reached, because an earlier rule matches all their packets.
 use super::covers::SetFiles;
 use super::files::{Files, Section};
-use crate::config::{Action, Rule, Term, VerdictRule};
+use crate::config::{Rule, RuleAction, Term, VerdictRule};
 use crate::model::{Direction, Family, Report, Verdict};
 
 /// Maximum number of rules compared in a list, because the time is quadratic.
@@ -50,13 +50,13 @@ fn met<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<Met<'a>> {
     let Rule { line: _, place: _, iface, action } = by;
     let iface = iface.as_deref();
     match action {
-        Action::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
-        Action::Group(name) => {
+        RuleAction::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
+        RuleAction::Group(name) => {
             let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
             // rules of groups cannot have an interface
             let verdict = |Rule { line, place: _, iface: _, action }: &'a Rule| match action {
-                Action::Verdict(rule) => Some(Met { by, rule, iface, group: Some((*line, name)) }),
-                Action::Group(_) => None,
+                RuleAction::Verdict(rule) => Some(Met { by, rule, iface, group: Some((*line, name)) }),
+                RuleAction::Group(_) => None,
             };
             rules.iter().filter_map(verdict).collect()
         }
@@ -75,7 +75,7 @@ fn message(wide: &Met<'_>, rule: &Rule) -> String {
     }
     let what = match wide.rule.direction {
         _ if !is_unconditional(wide) => "all packets that it matches",
-        _ if matches!(rule.action, Action::Group(_)) => "all packets that its rules match",
+        _ if matches!(rule.action, RuleAction::Group(_)) => "all packets that its rules match",
         Direction::In => "all incoming packets",
         Direction::Out => "all outgoing packets",
         Direction::Forward => "all forwarded packets",

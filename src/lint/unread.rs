@@ -31,7 +31,7 @@ fn not_read(instead: String) -> String {
     format!("this file is not read; {instead}")
 }
 
-/// Where a file that is not read was meant to be; `None` if its name is of no file of the firewall, such as a backup.
+/// The path that was probably meant for a file that is not read; `None` if it does not look like a file of the firewall.
 fn intended(path: &str, node: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let lower = name.to_ascii_lowercase();

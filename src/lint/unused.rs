@@ -1,7 +1,7 @@
 //! Empty and unused IP sets and groups.
 use super::files::{Files, GuestFile};
-use crate::config::{Action, Definitions, Rule, VerdictRule};
-use crate::model::{Address, Report, Scope};
+use crate::config::{Definitions, Rule, RuleAction, VerdictRule};
+use crate::model::{Address, Report, SetScope};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -64,16 +64,16 @@ fn used<'a>(files: &'a Files<'a>) -> Used<'a> {
         for rule in section.rules {
             let Rule { line: _, place: _, iface: _, action } = rule;
             let VerdictRule { direction: _, verdict: _, source, dest, terms: _, log: _ } = match action {
-                Action::Group(name) => {
+                RuleAction::Group(name) => {
                     used.groups.insert(name);
                     continue;
                 }
-                Action::Verdict(verdict) => verdict,
+                RuleAction::Verdict(verdict) => verdict,
             };
             for address in [source, dest].into_iter().flatten() {
                 match address {
-                    Address::Set(set) if set.scope == Scope::Guest => used.guests.insert((section.file, &set.name)),
-                    Address::Set(set) if set.scope == Scope::Sdn => false,
+                    Address::Set(set) if set.scope == SetScope::Guest => used.guests.insert((section.file, &set.name)),
+                    Address::Set(set) if set.scope == SetScope::Sdn => false,
                     Address::Set(set) => used.cluster.insert(&set.name),
                     Address::Literal(_) => false,
                 };

@@ -50,7 +50,7 @@ pub(super) struct Daemon {
     nflog: Nflog,
     conntrack: Option<ConntrackEvents>,
     lines: LogLines<LocalHost>,
-    /// LogLines that have not been written yet.
+    /// Lines that have not been written yet.
     pending: String,
     sink: Sink,
     dropped: DroppedEntries,

@@ -28,7 +28,7 @@ impl Literal {
 
 /// The scope of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum SetScope {
     /// The definition in cluster.fw.
     Cluster,
     /// The definition in the guest's own file.
@@ -41,7 +41,7 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetRef {
     /// The scope.
-    pub scope: Scope,
+    pub scope: SetScope,
     /// Its name in lower case.
     pub name: String,
 }

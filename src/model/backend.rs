@@ -1,7 +1,7 @@
-//! The two ways to enforce a configuration.
+//! The two backends.
 use serde::{Deserialize, Serialize};
 
-/// A backend: what enforces the configuration on a node.
+/// A backend, which enforces the configuration on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
@@ -24,7 +24,7 @@ impl BackendKind {
         }
     }
 
-    /// The program whose daemon enforces with it.
+    /// The program whose daemon uses this backend.
     #[must_use]
     pub fn program(self) -> &'static str {
         match self {

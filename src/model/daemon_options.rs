@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DaemonOptions {
-    /// `--failsafe`: access to the node that is left open.
+    /// `--failsafe`: ports of the node that stay open whatever the configuration says.
     #[serde(serialize_with = "write_failsafe", deserialize_with = "read_failsafe")]
     pub failsafe: Failsafe,
     /// `--strict-layer2`: whether frames that carry IP packets past iptables are dropped.
     pub strict_layer2: bool,
-    /// `--log-all-drops`: whether the packets are logged that are otherwise dropped without a line.
+    /// `--log-all-drops`: whether packets are logged that are otherwise dropped without a log entry.
     pub log_all_drops: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Access to the node that no configuration takes away: the option `--failsafe` of the daemon.
+//! Ports of the node that stay open whatever the configuration says: the option `--failsafe` of the daemon.
 use ipnet::IpNet;
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ pub struct Failsafe(pub Vec<OpenPorts>);
 impl FromStr for OpenPorts {
     type Err = String;
 
-    /// Reads `PROTO/PORT[@NETWORK]`, such as `tcp/22@10.0.0.0/8`; the port may be a range, `5900:5999`.
+    /// Parses `PROTO/PORT[@NETWORK]`, such as `tcp/22@10.0.0.0/8`; the port may be a range, `5900:5999`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (what, network) = text.split_once('@').map_or((text, None), |(what, network)| (what, Some(network)));
         let (protocol, ports) = what.split_once('/').ok_or_else(|| format!("'{text}' is not PROTO/PORT[@NETWORK]"))?;
@@ -59,7 +59,7 @@ impl fmt::Display for OpenPorts {
 impl FromStr for Failsafe {
     type Err = String;
 
-    /// Reads openings with commas between them; an empty text is none.
+    /// Parses openings separated by commas; an empty text has none.
     fn from_str(text: &str) -> Result<Self, String> {
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
         words.map(str::parse).collect::<Result<_, _>>().map(Failsafe)

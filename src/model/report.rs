@@ -51,7 +51,7 @@ pub enum Sought {
     RuleOption,
     /// Nothing: an option that was given before.
     GivenTwice,
-    /// Nothing: what stands before a word that is no option, with that word.
+    /// Nothing: a word that is not an option, with the option before it.
     Joined,
     /// The levels of `-log`.
     LogLevel,

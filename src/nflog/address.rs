@@ -8,7 +8,7 @@ const NEW: u16 = 20;
 const INFO: usize = 8;
 /// `IFA_ADDRESS`: of a point-to-point interface the peer's.
 const ADDRESS: u16 = 1;
-/// `IFA_LOCAL`: the interface's own; absent in IPv6 unless there is a peer.
+/// `IFA_LOCAL`: the interface's own address; absent in IPv6 unless there is a peer.
 const LOCAL: u16 = 2;
 
 /// The index of the interface, its address, and the length of its prefix; `None` for any other message.

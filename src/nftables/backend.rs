@@ -1,4 +1,4 @@
-//! This backend as the daemon and the commands use it: what compiles, and what makes the rules live.
+//! The interface of the nftables backend for `crate::backend`: its compiler, and its `Firewall`.
 use super::apply::{Firewall, Lines, Outcome};
 use super::compile::{self, Compiler};
 use super::live;
@@ -8,7 +8,7 @@ use super::ruleset::{Match, Rule, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration, GuestFiles};
 use crate::health::{Carried, Evidence, NftChain, Scope};
 use crate::inputs::{Facts, File, Tree};
-use crate::listing::{Action, Change, Count, Difference, NftCount};
+use crate::listing::{Change, Count, Difference, NftCount, PlannedAction};
 use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Origin, Verdict};
 use crate::paths::CLUSTER;
@@ -16,8 +16,8 @@ use crate::system::netfilter::BaseChain;
 use anyhow::Result;
 use std::sync::Arc;
 
-/// The nftables backend of one process. Keep one for the process's life: it remembers what it has compiled, what is live, and
-/// which rules the kernel refused.
+/// The nftables backend of one process. Use one for the lifetime of the process: it caches compiled rules, the live state, and
+/// the rules that the kernel refused.
 pub struct Nftables {
     cache: ConfigCache,
     compiler: Compiler,
@@ -25,30 +25,30 @@ pub struct Nftables {
 }
 
 impl Nftables {
-    /// Nothing is run yet. Compiling uses so many threads.
+    /// A backend that compiles with up to `threads` threads. Does not run nft.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Nftables { cache: ConfigCache::new(threads), compiler: Compiler::new(threads), firewall: Firewall::default() }
     }
 
-    /// Compiles a configuration. Guests with an unreadable file keep what is live, without asking for it.
+    /// Compiles a configuration. Guests with an unreadable file keep their live rules, which are not read for this.
     pub fn compile(&mut self, tree: &Tree, facts: &Facts) -> (Arc<Configuration>, Arc<Ruleset>) {
         let configuration = self.cache.read(tree, facts);
         let ruleset = self.compiler.compile(&configuration, facts);
         (configuration, ruleset)
     }
 
-    /// Makes a ruleset live, with little effort where nothing has happened since the last call.
+    /// Makes a ruleset live; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
         self.firewall.update(ruleset)
     }
 
-    /// What other programs have changed that [`Nftables::maintain`] has undone since the last call.
+    /// The changes by other programs that [`Nftables::maintain`] has undone since the last call.
     pub fn undone(&mut self) -> Vec<String> {
         self.firewall.undone()
     }
 
-    /// What the configuration wants to be filtered.
+    /// The parts of the node that the configuration filters.
     #[must_use]
     pub fn scope(configuration: &Configuration, host: bool) -> Scope {
         let devices = configuration.guests.iter().flat_map(|guest| match &guest.files {
@@ -63,8 +63,8 @@ impl Nftables {
         Scope { host, devices: devices.collect(), ..Scope::default() }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet which they do not see, because the policy accepts it, and
-    /// the configuration does not allow it as for a trunk. Behind one VLAN tag they see the packet.
+    /// Whether the rules let a frame pass that carries an IP packet which they cannot match, because the policy accepts it and the
+    /// configuration does not forbid it. Rules can match a packet in a frame with one VLAN tag.
     #[must_use]
     pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
         let Carried { device, direction, encapsulation } = carried;
@@ -84,7 +84,7 @@ impl Nftables {
             && refused.any(|one| one == encapsulation)
     }
 
-    /// What other programs have in nftables, by its base chains, and what does not work of our rules.
+    /// The base chains of other programs in nftables, and the parts of our rules that do not work.
     #[must_use]
     pub fn evidence(&self, chains: &[BaseChain]) -> Evidence {
         let filters = chains.iter().filter(|chain| chain.kind == "filter");
@@ -111,22 +111,22 @@ impl Nftables {
     /// Whether an update would change anything.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the kernel cannot be queried.
     pub fn differs(&mut self, wanted: &Ruleset) -> Result<bool> {
         Ok(!self.firewall.plan(wanted)?.is_empty())
     }
 
-    /// What an update would change, with the lines as nft lists them.
+    /// The changes of an update; with the lines as listed by nft, if `lines`.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or has no network namespace of its own for the wanted rules.
+    /// When the kernel cannot be queried, or no network namespace can be created to load the wanted rules.
     pub fn difference(&mut self, wanted: &Arc<Ruleset>, lines: bool) -> Result<Difference> {
         let plan = self.firewall.plan(wanted)?;
         if plan.is_empty() {
             return Ok(Difference::default());
         }
-        let old = if lines { self.firewall.texts() } else { Default::default() };
-        let (new, outcome) = if lines { self.firewall.texts_of(wanted)? } else { Default::default() };
+        let old = if lines { self.firewall.dump() } else { Default::default() };
+        let (new, outcome) = if lines { self.firewall.dump_of(wanted)? } else { Default::default() };
         let mut difference = Difference { changes: Vec::new(), refused: outcome.faults };
         let nothing = Lines::new();
         for (name, changes) in &plan.tables {
@@ -140,7 +140,7 @@ impl Nftables {
     }
 }
 
-/// The script for the chains that every configuration has: no rules of users, and nothing is refused.
+/// The script for the chains that every configuration has, without users' rules.
 #[must_use]
 pub fn skeleton() -> String {
     let content = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
@@ -152,11 +152,11 @@ pub fn skeleton() -> String {
     script(&diff(&ruleset, &Known::default(), &|_, _| None), &ruleset).text
 }
 
-/// Whether the live tables enforce a configuration, whichever program has made them: the chains have rules in which every
-/// packet to the node and to its guests ends.
+/// Whether the live tables enforce a configuration, whichever program created them: there are chains with rules for incoming
+/// packets of the node and of each of its guests.
 ///
 /// # Errors
-/// When the kernel cannot be asked.
+/// When the kernel cannot be queried.
 pub fn enforces(configuration: &Configuration) -> Result<bool> {
     let live = live::read()?;
     let has_rules = |table, chain: &Name| {
@@ -178,7 +178,7 @@ fn collect(
     (old, new): (&Lines, &Lines),
     into: &mut Vec<Change>,
 ) {
-    let change = |name: &str, is_set: bool, action: Action, origins: Vec<Origin>| {
+    let change = |name: &str, is_set: bool, action: PlannedAction, origins: Vec<Origin>| {
         let lines = new.get(name).cloned().unwrap_or_default();
         // the first line of a base chain is its hook; if a rule was refused, lines and origins do not correspond
         let hook = lines.len().checked_sub(origins.len()).filter(|hook| *hook <= 1 && !is_set);
@@ -188,24 +188,24 @@ fn collect(
         Change { part: part.to_string(), is_set, action, name: name.to_string(), old, new }
     };
     if !changes.wanted {
-        into.extend(old.keys().map(|name| change(name, name.contains('/'), Action::Delete, Vec::new())));
+        into.extend(old.keys().map(|name| change(name, name.contains('/'), PlannedAction::Delete, Vec::new())));
         return;
     }
     for (name, what) in &changes.sets {
         let action = match what {
-            SetChange::Create => Action::Create,
-            SetChange::Refill | SetChange::Recreate => Action::Update,
-            SetChange::Delete => Action::Delete,
+            SetChange::Create => PlannedAction::Create,
+            SetChange::Refill | SetChange::Recreate => PlannedAction::Update,
+            SetChange::Delete => PlannedAction::Delete,
         };
         into.push(change(name, true, action, Vec::new()));
     }
     let maps = changes.elements.keys().filter(|name| !changes.sets.contains_key(*name));
-    into.extend(maps.map(|name| change(name, true, Action::Update, Vec::new())));
+    into.extend(maps.map(|name| change(name, true, PlannedAction::Update, Vec::new())));
     for (name, what) in &changes.chains {
         let action = match what {
-            ChainChange::Create => Action::Create,
-            ChainChange::Rewrite | ChainChange::Edit(_) => Action::Update,
-            ChainChange::Delete => Action::Delete,
+            ChainChange::Create => PlannedAction::Create,
+            ChainChange::Rewrite | ChainChange::Edit(_) => PlannedAction::Update,
+            ChainChange::Delete => PlannedAction::Delete,
         };
         let chain = table.and_then(|table| table.chains.get(name.as_str()));
         let origins = chain.map(|chain| chain.rules().iter().map(|rule| rule.origin.clone()).collect());

@@ -1,7 +1,7 @@
 //! A ruleset as the JSON of libnftables-json(5), for `nft -j -f -`.
 use super::names::{Name, TableName};
 use super::ruleset::{
-    Action, Addresses, Chain, CtState, DynamicSet, End, Helper, Interval, Limit, Map, MapKey, Match, PacketType,
+    Action, Addresses, Chain, CtState, DynamicSet, End, HelperObject, Interval, Limit, Map, MapKey, Match, PacketType,
     Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget, with_ports,
 };
 use crate::model::{Family, Interface, MacAddr, TimeUnit};
@@ -15,7 +15,7 @@ pub fn document(ruleset: &Ruleset) -> Value {
     if !ruleset.tables.is_empty() {
         for name in TableName::ALL {
             let table = json!({ "table": { "family": name.family(), "name": name.as_str() } });
-            // deleting a table that is not there is an error
+            // deleting a table that does not exist is an error
             commands.extend([json!({ "add": table }), json!({ "delete": table })]);
             if let Some(content) = ruleset.tables.get(&name) {
                 commands.push(json!({ "add": table }));
@@ -99,7 +99,7 @@ fn set(name: &Name, Set { kind, origin: _ }: &Set) -> Value {
     object
 }
 
-/// Without the flag `dynamic`, which nft 1.0.6 does not know in JSON: it adds the flag to a set that a rule updates.
+/// Without the flag `dynamic`, which nft 1.0.6 does not accept in JSON: it sets the flag itself if a rule updates the set.
 fn dynamic_set(name: &Name, DynamicSet { family, timeout, size }: &DynamicSet) -> Value {
     json!({
         "name": name.as_str(), "type": address_type(*family), "flags": ["timeout"], "timeout": timeout, "size": size,
@@ -127,12 +127,13 @@ fn element(key: MapKey, interface: &Interface, target: &VerdictTarget) -> Value 
     json!([key, verdict])
 }
 
-fn helper(name: &Name, Helper { kind, protocol, family }: &Helper) -> Value {
+fn helper(name: &Name, HelperObject { kind, protocol, family }: &HelperObject) -> Value {
     let family = family.map_or("inet", Family::nft);
     json!({ "name": name.as_str(), "type": kind, "protocol": protocol, "l3proto": family })
 }
 
-/// The name of an interface. A `+` at its end is any that begins like this, and an asterisk there is part of the name.
+/// The name of an interface. A trailing `+` stands for any suffix; a trailing asterisk is escaped, because it is part of the
+/// name.
 fn interface_name(interface: &Interface) -> String {
     let name = interface.as_str();
     match (name.strip_suffix('+'), name.strip_suffix('*')) {

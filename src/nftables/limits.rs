@@ -1,6 +1,6 @@
-//! What the grammar allows but this backend cannot enforce: reported.
+//! Reports values that the grammar of Proxmox allows but this backend cannot enforce.
 use super::names::bridge_chain;
-use crate::config::{Action, Configuration, Rule, VerdictRule};
+use crate::config::{Configuration, Rule, RuleAction, VerdictRule};
 use crate::model::{Direction, Report, Verdict};
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub fn reports(configuration: &Configuration) -> Vec<Report> {
     reports
 }
 
-/// A rule for forwarded packets does not say which of the two interfaces it means.
+/// Reports FORWARD rules with an interface: a forwarded packet has two.
 fn rules(file: &Arc<str>, rules: &[Rule], reports: &mut Vec<Report>) {
     for Rule { line, place, iface, action } in rules.iter().filter(|rule| rule.iface.is_some()) {
         let name = iface.as_deref().unwrap_or_default();
-        let Action::Verdict(rule) = action else { continue };
+        let RuleAction::Verdict(rule) = action else { continue };
         let VerdictRule { direction, verdict, source: _, dest: _, terms: _, log: _ } = rule;
         if *direction != Direction::Forward {
             continue;

@@ -1,6 +1,6 @@
-//! The second backend: the configuration as nftables rules, in two tables of its own.
+//! The nftables backend, which enforces the configuration with two tables of its own.
 //!
-//! `ruleset` is the typed language of nft(8), `compile` makes it from the configuration.
+//! `ruleset` contains typed objects of nft(8), which `compile` generates from the configuration.
 pub mod apply;
 pub mod backend;
 pub mod compile;

@@ -1,11 +1,11 @@
-//! The names in the two tables of this backend: one writer of each, and one reader.
+//! The names in the two tables of this backend, formatted and parsed in this module only.
 //!
-//! Names are unquoted in nft's scripts, so they hold nothing but letters, digits, `_`, `-`, `.` and `/`.
+//! Names are not quoted in nft scripts, so they contain only letters, digits, `_`, `-`, `.` and `/`.
 use crate::model::{Direction, Family};
 use ecow::{EcoString, eco_format};
 use std::fmt;
 
-/// The longest name that the kernel takes (`NFT_NAME_MAXLEN`, less its final zero), in bytes.
+/// The maximum length of a name in the kernel (`NFT_NAME_MAXLEN` without the terminating zero), in bytes.
 const LONGEST: usize = 255;
 
 /// The name of a chain, set, map or helper in a table.
@@ -13,7 +13,7 @@ const LONGEST: usize = 255;
 pub struct Name(EcoString);
 
 impl Name {
-    /// `None` if nft does not take the text as a name: a letter, then letters, digits and `_-./`; at most 255 bytes.
+    /// `None` if nft does not accept the text as a name: a letter, then letters, digits and `_-./`; at most 255 bytes.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let letter = text.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -21,7 +21,7 @@ impl Name {
         (letter && text.len() <= LONGEST && text.bytes().all(plain)).then(|| Name(text.into()))
     }
 
-    /// A name of this program's own.
+    /// A constant name.
     pub(super) fn fixed(text: &'static str) -> Self {
         Name::new(text).expect("a constant name is a word")
     }
@@ -48,9 +48,9 @@ impl std::borrow::Borrow<str> for Name {
 /// The two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableName {
-    /// `inet proxmox-firewall`: what the node receives, sends and routes.
+    /// `inet proxmox-firewall`: packets that the node receives, sends and routes.
     Host,
-    /// `bridge proxmox-firewall-guests`: what guests send and receive, and what is bridged.
+    /// `bridge proxmox-firewall-guests`: packets that guests send and receive, and bridged packets.
     Guests,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for TableName {
     }
 }
 
-/// `in`, `out` or `forward`, as the names of chains end.
+/// The end of chain names: `in`, `out` or `forward`.
 fn word(direction: Direction) -> &'static str {
     match direction {
         Direction::In => "in",
@@ -99,7 +99,7 @@ pub fn guest_chain(vmid: u32, direction: Direction) -> Name {
     Name(eco_format!("guest-{vmid}-{}", word(direction)))
 }
 
-/// The guest whose chain a name is.
+/// The VMID of the guest whose chain has this name.
 #[must_use]
 pub fn guest_of_chain(name: &str) -> Option<u32> {
     let rest = name.strip_prefix("guest-")?;
@@ -119,7 +119,7 @@ pub fn group_chain_to_queue(group: &str, (first, last): (u16, u16)) -> Name {
     Name(eco_format!("group-{group}-in/queue-{first}-{last}"))
 }
 
-/// `bridge-vnet0`: the rules of an SDN vnet; `None` if no bridge can have that name.
+/// `bridge-vnet0`: the rules of an SDN vnet; `None` if it is not a valid name of a bridge.
 #[must_use]
 pub fn bridge_chain(vnet: &str) -> Option<Name> {
     Name::new(&format!("bridge-{vnet}")).filter(|_| vnet.len() <= 15)
@@ -131,13 +131,13 @@ pub fn host_chain(direction: Direction) -> Name {
     Name(eco_format!("host-{}", word(direction)))
 }
 
-/// `cluster-in`: the rules of cluster.fw, and the policy behind them.
+/// `cluster-in`: the rules of cluster.fw, followed by the policy.
 #[must_use]
 pub fn cluster_chain(direction: Direction) -> Name {
     Name(eco_format!("cluster-{}", word(direction)))
 }
 
-/// Whose set a name means.
+/// The owner of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetOwner {
     /// cluster.fw: `dc`.
@@ -190,11 +190,11 @@ fn version(family: Family) -> &'static str {
     }
 }
 
-/// The chain about known connections, which every configuration has in both tables.
+/// The chain for established and invalid connections, which exists in both tables.
 pub const CONNTRACK: &str = "conntrack";
-/// The map from devices to the chains of what is sent to them.
+/// The map from devices to the chains for packets to them.
 pub const VM_MAP_IN: &str = "vm-map-in";
-/// The map from devices to the chains of what they send.
+/// The map from devices to the chains for packets from them.
 pub const VM_MAP_OUT: &str = "vm-map-out";
 /// The map from bridges to the chains of vnets, in each table.
 pub const BRIDGE_MAP: &str = "bridge-map";

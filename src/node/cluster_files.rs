@@ -1,4 +1,4 @@
-//! Errors in cluster files that the firewall reads but that do not belong to it.
+//! Reports errors in files of the cluster that are not the firewall's own: `.members`, `corosync.conf`.
 use super::{corosync, members};
 use crate::inputs::{File, Tree};
 use crate::model::Report;

@@ -32,7 +32,7 @@ pub struct Corosync {
     pub multicast: bool,
     /// How host names are resolved.
     pub ip_version: IpVersion,
-    /// The ports that links are given (`totem.interface.mcastport`).
+    /// The ports that are configured for links (`totem.interface.mcastport`).
     pub ports: BTreeSet<u16>,
 }
 

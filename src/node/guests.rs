@@ -62,8 +62,9 @@ pub struct GuestList {
 }
 
 impl GuestList {
-    /// The guests by `.vmlist`, or without one by their files, given as paths below the tree's root. A guest whose entry is
-    /// invalid, or that another node has, is this node's if its file is: the latter is arriving by migration.
+    /// The guests in `.vmlist`, or without one those with a configuration file; `paths` are relative to the tree. A guest
+    /// whose entry is invalid, or that is listed on another node, belongs to this node if its configuration file is here:
+    /// in the latter case it is arriving by migration.
     #[must_use]
     pub fn of<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Self {
         let mut listing = GuestList::default();
@@ -132,7 +133,7 @@ pub fn conf_files_elsewhere(vmlist: &[u8], node: &str, devices: &BTreeSet<GuestD
     paths
 }
 
-/// Whether all guests of one `.vmlist` are in another, on whatever node.
+/// Whether all guests of one `.vmlist` are also in another, on any node.
 #[must_use]
 pub fn lists_all(vmlist: &[u8], others: &[u8]) -> bool {
     let ids = |vmlist| {
@@ -145,7 +146,8 @@ pub fn lists_all(vmlist: &[u8], others: &[u8]) -> bool {
     ids(vmlist).is_superset(&ids(others))
 }
 
-/// The guests of a node: by `.vmlist`, or without one by their files, given as paths below the tree's root.
+/// The guests of a node: those in `.vmlist`, or without one those with a configuration file; `paths` are relative to the
+/// tree.
 #[must_use]
 pub fn listed<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Vec<ListedGuest> {
     GuestList::of(vmlist, node, paths).guests
@@ -179,14 +181,14 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Op
     T::deserialize(from).map(Some)
 }
 
-/// A `.vmlist` whose entries are what they should be, or anything.
+/// A `.vmlist` with entries of type `E`, which accepts any JSON if entries may be invalid.
 #[derive(Deserialize)]
 struct VmList<'a, E> {
     #[serde(borrow, default = "Pairs::none", bound(deserialize = "E: Deserialize<'de>"))]
     ids: Pairs<'a, E>,
 }
 
-/// The entries of a JSON object in their order, those with the same key included.
+/// The entries of a JSON object in order, including duplicate keys.
 struct Pairs<'a, E>(Vec<(Cow<'a, str>, E)>);
 
 impl<E> Pairs<'_, E> {

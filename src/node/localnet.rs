@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The network of an address of the node: of the routes without a gateway that contain it, and lead to the interface that has
-/// it, the most specific one, else the address with its own prefix. A wide route, such as the halves of a VPN's default route,
-/// is none of the node's. An IPv6 network is formatted as in `/proc/net/ipv6_route`, in eight groups of four digits.
+/// it, the most specific one, else the address with its own prefix. Routes with short prefixes, such as the two halves of a
+/// VPN's default route, are not used. An IPv6 network is formatted as in `/proc/net/ipv6_route`, in eight groups of four digits.
 #[must_use]
 pub fn detect(address: IpAddr, facts: &Facts) -> Option<String> {
     let own = facts.addresses.iter().filter(|own| own.net.addr() == address && own.interface != LOOPBACK);
@@ -19,14 +19,14 @@ pub fn detect(address: IpAddr, facts: &Facts) -> Option<String> {
     }
 }
 
-/// Its routes and its addresses say nothing of a network.
+/// The loopback interface, whose routes and addresses are not used.
 const LOOPBACK: &str = "lo";
 
-/// The shortest prefixes of a local network.
+/// The shortest prefix lengths of a local network.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
 
-/// The most specific network, and of several the first. A route to the address alone says nothing of its neighbours.
+/// The most specific network that contains the address; of several the first. Host routes are not used.
 fn network(
     address: IpAddr,
     routes: impl Iterator<Item = Route>,

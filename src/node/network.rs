@@ -58,7 +58,7 @@ pub struct CorosyncLinks {
     pub multicast: bool,
     /// The own address and that of another node on the same link, by node and link.
     pub pairs: Vec<(IpAddr, IpAddr)>,
-    /// The ports that links are given, besides the usual ones.
+    /// The ports that are configured for links (`mcastport`), besides the default ones.
     pub ports: Vec<u16>,
 }
 
@@ -74,7 +74,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads it.
+    /// Reads these files.
     pub fn read(tree: &Tree, facts: &Facts) -> Self {
         let mut reports = Vec::new();
         cluster_files::check(tree, &facts.node, &mut reports);
@@ -110,8 +110,8 @@ impl Network {
     }
 }
 
-/// The host names to resolve for compiling ([`Facts::resolved`]): those in corosync.conf, and the node's own: its
-/// networks may manage it.
+/// The host names to resolve for compiling ([`Facts::resolved`]): those in corosync.conf, and the node's own name, because the
+/// networks of its addresses may manage the node.
 #[must_use]
 pub fn names_to_resolve(tree: &Tree, node: &str) -> Vec<String> {
     let corosync = corosync(tree);
@@ -166,7 +166,7 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
         .collect()
 }
 
-/// The links without an address: no rule is made for them.
+/// The links without an address, for which no rules are generated.
 fn unresolved(corosync: &Corosync, facts: &Facts) -> Vec<UnresolvedLink> {
     let links = corosync.nodes.iter().flat_map(|(node, of)| of.links.iter().map(move |link| (node, link)));
     let links = links.filter(|(_, (_, value))| resolve(corosync, value, facts).is_none());

@@ -2,19 +2,19 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// `RTF_REJECT`: the node itself refuses packets there.
+/// `RTF_REJECT`: the node rejects packets to this destination.
 const REJECT: u32 = 0x0200;
 
 /// A route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Where it leads.
+    /// The destination network.
     pub net: IpNet,
     /// The interface; empty if the line names none.
     pub interface: String,
-    /// Whether it leads there by way of another router.
+    /// Whether packets are sent to a gateway.
     pub by_gateway: bool,
-    /// Whether the node refuses packets there.
+    /// Whether the node rejects packets to this destination.
     pub refuses: bool,
 }
 
@@ -53,7 +53,7 @@ fn refuses(flags: Option<&&str>) -> bool {
     flags.and_then(|flags| u32::from_str_radix(flags, 16).ok()).is_some_and(|flags| flags & REJECT != 0)
 }
 
-/// The interface that packets to an address leave by: that of the longest route that contains it, and of several the first.
+/// The output interface for an address: that of the most specific route that contains it; of several the first.
 #[must_use]
 pub fn interface_to(routes: &[Route], address: IpAddr) -> Option<&str> {
     let leading = routes.iter().rev().filter(|route| route.net.contains(&address));

@@ -34,7 +34,7 @@ pub struct FactsSource {
 }
 
 impl FactsSource {
-    /// For the node with this name.
+    /// A collector for the node with this name.
     #[must_use]
     pub fn new(root: Root, node: String) -> Self {
         let (resolver, tables, altnames, addresses, options) = Default::default();

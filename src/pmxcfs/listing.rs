@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The files that are always looked up, listed or not; every rule depends on their content.
+/// The files that are looked up whether their directory lists them or not, because all rules depend on them.
 #[must_use]
 pub fn fixed(node: &str) -> [String; 5] {
     let host = TreeFile::Host(node);
@@ -37,11 +37,11 @@ pub(super) enum EntryKind {
     Unlisted,
     /// A regular file.
     File,
-    /// ListedGuest, of another or unknown type.
+    /// Listed, of another or unknown type.
     Other,
 }
 
-/// What the folders of interest list.
+/// The content of the directories with relevant files.
 #[derive(Debug, Default)]
 pub(super) struct TreeListing {
     /// The files that are listed or always looked up, relative to the root.
@@ -51,7 +51,7 @@ pub(super) struct TreeListing {
 }
 
 impl TreeListing {
-    /// Of the tree at `root`, for a node.
+    /// Lists the directories of the tree at `root` that a node needs.
     ///
     /// # Errors
     /// When a directory that its parent lists cannot be listed.
@@ -106,11 +106,11 @@ impl TreeListing {
     }
 }
 
-/// The names in a directory, unordered. DirectoryNames that are not UTF-8 are omitted.
+/// The names in a directory, unordered. Names that are not UTF-8 are omitted.
 struct DirectoryNames(Vec<(String, EntryKind)>);
 
 impl DirectoryNames {
-    /// For a directory that its parent lists.
+    /// Lists a directory.
     fn of(root: &Path, folder: &str) -> Result<Self, String> {
         let path = root.join(folder);
         let entry = |entry: io::Result<fs::DirEntry>| {

@@ -7,7 +7,6 @@
 
 pub mod facts;
 mod listing;
-mod log;
 mod read_file;
 mod resolver;
 mod scan;
@@ -15,6 +14,7 @@ mod snapshot;
 mod stable_file;
 pub(crate) mod stable_tree;
 mod wal;
+mod wal_watch;
 mod watch;
 pub(crate) mod worker;
 
@@ -35,7 +35,7 @@ use worker::WorkerMessage;
 
 /// The hidden command that runs a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
-/// How many reads [`Reader::settle`] makes at least until everything that does not change is accepted.
+/// Minimum number of reads by [`Reader::settle`], after which everything that does not change is accepted.
 const SETTLING: u32 = 3;
 
 /// The configuration of a reader.
@@ -91,7 +91,7 @@ impl ReaderConfig {
 
 /// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum ReadError {
     /// The waker was signalled.
     #[error("interrupted")]
     Interrupted,
@@ -108,14 +108,14 @@ pub struct Reader {
     node: String,
     timing: ReaderConfig,
     waker: Option<Arc<Waker>>,
-    /// The folder of the log of pmxcfs.
+    /// The directory of the write-ahead log of pmxcfs, if it is watched.
     log: Option<PathBuf>,
-    /// Why the log did not show a change. It is not followed any more then.
+    /// Why the log did not show a change; it is not used any more then.
     log_failed: Option<String>,
     stable: StableTree,
     worker: Option<Worker>,
     stuck: Vec<Stuck>,
-    /// The last pass.
+    /// The last read.
     scan: Scan,
     /// The accepted tree.
     tree: Option<Arc<Tree>>,
@@ -164,7 +164,7 @@ impl Reader {
         self
     }
 
-    /// Also follows the log of pmxcfs in this folder: it shows the writes of other nodes.
+    /// Also watches the write-ahead log of pmxcfs in this directory, which shows writes by other nodes.
     #[must_use]
     pub fn following(mut self, folder: PathBuf) -> Self {
         self.log = Some(folder);
@@ -181,7 +181,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the tree is unhealthy; the accepted tree is kept.
-    pub fn pass(&mut self) -> Result<(), Problem> {
+    pub fn pass(&mut self) -> Result<(), ReadError> {
         let began = Instant::now();
         let all = self.read_all.is_none_or(|then| then.elapsed() >= self.timing.full_reading);
         self.pass_by(match (self.timing.watch, all) {
@@ -199,18 +199,18 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Reader::pass`].
-    pub fn look(&mut self) -> Result<(), Problem> {
+    pub fn look(&mut self) -> Result<(), ReadError> {
         self.pass_by(worker::LOOK_AND_WATCH)
     }
 
-    fn pass_by(&mut self, request: u8) -> Result<(), Problem> {
+    fn pass_by(&mut self, request: u8) -> Result<(), ReadError> {
         let began = Instant::now();
         let answer = self.ask(request);
         self.took = began.elapsed();
         let delta = match answer? {
             WorkerMessage::ScanDelta(delta) => delta,
             other => {
-                return Err(Problem::Unhealthy(format!("the reading process sent an unexpected answer: {other:?}")));
+                return Err(ReadError::Unhealthy(format!("the reading process sent an unexpected answer: {other:?}")));
             }
         };
         if self.tree.is_some() && self.stable.is_settled() && delta.is_empty(&self.scan) {
@@ -225,11 +225,11 @@ impl Reader {
         {
             self.log_failed = Some(reason.clone());
         }
-        self.stable.learn(&self.scan, self.start.elapsed()).map_err(Problem::Unhealthy)?;
+        self.stable.learn(&self.scan, self.start.elapsed()).map_err(ReadError::Unhealthy)?;
         let tree = self.tree();
         for path in listing::fixed(&self.node) {
             if let Some(File::Unreadable(reason)) = tree.files.get(path.as_str()) {
-                return Err(Problem::Unhealthy(format!("cannot read {}/{path}: {reason}", tree.root)));
+                return Err(ReadError::Unhealthy(format!("cannot read {}/{path}: {reason}", tree.root)));
             }
         }
         self.tree = Some(tree);
@@ -240,7 +240,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the tree is still unhealthy after the timeout.
-    pub fn settle(&mut self) -> Result<Arc<Tree>, Problem> {
+    pub fn settle(&mut self) -> Result<Arc<Tree>, ReadError> {
         let deadline = Instant::now() + self.timing.settle;
         let mut reads = 0;
         loop {
@@ -248,7 +248,7 @@ impl Reader {
             reads += 1;
             let done = match &passed {
                 Ok(()) => self.settled(),
-                Err(problem) => *problem == Problem::Interrupted || self.settled(),
+                Err(problem) => *problem == ReadError::Interrupted || self.settled(),
             };
             // on a busy machine the first read may take all the time, and shows no file that was just written
             if done || (reads >= SETTLING && Instant::now() >= deadline) {
@@ -266,14 +266,14 @@ impl Reader {
         }
     }
 
-    /// Whether each change since the last pass is reported, so that `stat` would show nothing more.
+    /// Whether every change since the last read is reported by events, so that `stat` would show no others.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         let followed = self.scan.place.log == LogState::Followed && self.log_problem().is_none();
         self.worker.is_some() && (self.scan.place.watched || followed) && self.scan.place.unhealthy.is_none()
     }
 
-    /// Why the log of pmxcfs does not show the writes of other nodes, so that `stat` has to.
+    /// Why the log of pmxcfs does not show writes by other nodes, so that `stat` is used instead.
     #[must_use]
     pub fn log_problem(&self) -> Option<&str> {
         match &self.scan.place.log {
@@ -334,7 +334,7 @@ impl Reader {
         std::mem::take(&mut self.notified)
     }
 
-    fn ask(&mut self, request: u8) -> Result<WorkerMessage, Problem> {
+    fn ask(&mut self, request: u8) -> Result<WorkerMessage, ReadError> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => self.start_worker()?,
@@ -350,14 +350,14 @@ impl Reader {
                         return Ok(answer);
                     }
                     Err(error) => {
-                        break Problem::Unhealthy(format!(
+                        break ReadError::Unhealthy(format!(
                             "the answer of the reading process cannot be decoded: {error}"
                         ));
                     }
                 },
-                Reply::TimedOut => break Problem::Unhealthy(self.hanging()),
-                Reply::Interrupted => break Problem::Interrupted,
-                Reply::Closed => break Problem::Unhealthy("the reading process has ended".into()),
+                Reply::TimedOut => break ReadError::Unhealthy(self.hanging()),
+                Reply::Interrupted => break ReadError::Interrupted,
+                Reply::Closed => break ReadError::Unhealthy("the reading process has ended".into()),
             }
         };
         self.worker = Some(worker);
@@ -366,17 +366,17 @@ impl Reader {
     }
 
     /// Starts a worker unless a stuck one exists: there is at most one at a time.
-    fn start_worker(&mut self) -> Result<Worker, Problem> {
+    fn start_worker(&mut self) -> Result<Worker, ReadError> {
         self.stuck.retain(|stuck| !stuck.has_ended());
         if !self.stuck.is_empty() {
-            return Err(Problem::Unhealthy(self.hanging()));
+            return Err(ReadError::Unhealthy(self.hanging()));
         }
         // a new worker reports changes relative to an empty scan
         self.scan = Scan::default();
         let mut args = vec![OsStr::new(WORKER_COMMAND), self.config.as_os_str(), OsStr::new(&self.node)];
         args.extend(self.log.as_ref().filter(|_| self.log_failed.is_none()).map(|log| log.as_os_str()));
         Worker::start(&self.program, "pve-firewall-reader", &args)
-            .map_err(|error| Problem::Unhealthy(format!("{error:#}")))
+            .map_err(|error| ReadError::Unhealthy(format!("{error:#}")))
     }
 
     fn give_up(&mut self) {

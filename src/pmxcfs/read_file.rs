@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LARGEST: u64 = 1 << 20;
 /// The size of the read buffer in bytes: most files need a single read(2).
 const BUFFER: usize = 8 << 10;
-/// A file that has not changed for this long is not being written. pmxcfs has whole seconds: two writes in one of them may
-/// show the same `stat`.
+/// A file that has not changed for this long is not being written. Times on pmxcfs have a resolution of one second: two
+/// writes within a second may show the same `stat`.
 const AT_REST: Duration = Duration::from_secs(3);
 
 /// The relevant fields of stat(2).
@@ -71,13 +71,13 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     age.is_some_and(|age| age >= AT_REST)
 }
 
-/// What was read of a file.
+/// The result of the last read of a file.
 #[derive(Clone, Debug)]
 pub(super) struct KnownFile {
-    /// What it showed then.
+    /// Its `stat` then.
     stat: Stat,
     content: Content,
-    /// Since when passes have found the same, by a clock that does not jump.
+    /// Since when reads have found the same, on a monotonic clock.
     since: Instant,
     /// Whether it was at rest, so that the same `stat` means the same content.
     rests: bool,
@@ -89,39 +89,40 @@ impl KnownFile {
         self.rests
     }
 
-    /// Whether it has changed just now, so that it is read again whatever else is known.
+    /// Whether it has just changed, so that it is read again in any case.
     pub fn is_fresh(&self) -> bool {
         self.since.elapsed() < AT_REST
     }
 
-    /// What it showed when it was read.
+    /// Its `stat` when it was read.
     pub fn stat(&self) -> Stat {
         self.stat
     }
 }
 
-/// How much of what is known of a file is trusted.
+/// When the last read of a file is used instead of reading it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Nothing: its content is read.
+    /// Never: its content is read.
     Nothing,
-    /// The same `stat`.
+    /// If its `stat` is the same.
     Stat,
-    /// The same `stat`, if the file system is asked for it and not the kernel, which keeps that of FUSE for a second.
+    /// If its `stat` is the same, queried from the file system: the kernel caches the `stat` of FUSE files for a second.
     FreshStat,
 }
 
 /// The result of reading a file.
 pub(super) struct Look {
-    /// What `stat` showed, or the number of its error.
+    /// Its `stat`, or the errno.
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
     pub state: Option<FileState>,
-    /// What is to be remembered of it.
+    /// What is kept for the next read.
     pub known: Option<KnownFile>,
 }
 
-/// Reads a file, unless it was at rest when it became `known` and shows the same `stat`. `entry` is what its folder lists.
+/// Reads a file, unless it was at rest at the last read (`known`) and its `stat` is the same. `entry` is its kind in the
+/// listing of its directory.
 pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Option<&KnownFile>, trust: Trust) -> Look {
     let same = |known: &&KnownFile| match trust {
         Trust::Nothing => false,
@@ -133,7 +134,7 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
         let state = FileState { seen: Seen::Content(known.content.clone()), writing };
         return Look { stat: Ok(known.stat), state: Some(state), known: Some(known.clone()) };
     }
-    // a file that is listed as a regular one is opened at once: if that fails, another look shows why
+    // a file that is listed as a regular one is opened at once: if that fails, another attempt finds the reason
     if place.watched
         && entry == EntryKind::File
         && let Ok((content, stat)) = open(path).and_then(|file| read(file, place))
@@ -143,7 +144,7 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
     let (stat, file) = if place.watched { look_and_open(path) } else { hold_and_open(path) };
     match file.and_then(|file| read(file, place)) {
         Ok((content, after)) => {
-            // the file system was asked for the former, and the latter may be a second old
+            // the former comes from the file system, the latter may be one second old
             let after = stat.ok().filter(|_| !place.watched).unwrap_or(after);
             Look::of_content(stat, content, after, place, known)
         }
@@ -156,7 +157,7 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
 }
 
 impl Look {
-    /// `now` is the `stat` that belongs to the content.
+    /// `now` is the `stat` of the content.
     fn of_content(
         stat: Result<Stat, Option<i32>>,
         content: Content,
@@ -171,7 +172,7 @@ impl Look {
             let rests = complete && is_past(now.modified) && now.is_at_rest() && now.device == place.device;
             (if complete && is_past(now.modified) { Writing::AtRest } else { Writing::Perhaps }, rests)
         } else {
-            // its times are those of another node's clock
+            // its times come from another node's clock
             (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
         };
         let state = FileState { seen: Seen::Content(content.clone()), writing };
@@ -187,8 +188,8 @@ fn look_and_open(path: &Path) -> Opened {
     (shown, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
 }
 
-/// Looks its name up only once, as each look-up may fail while it is renamed over. The file system is asked for `stat` then:
-/// without that the kernel cuts a file that has grown off where it ended a second ago.
+/// Looks the name up only once, because each lookup may fail while the file is replaced by a rename. Then the file system is
+/// queried for `stat`: otherwise the kernel would truncate a file that has grown to its size of one second ago.
 fn hold_and_open(path: &Path) -> Opened {
     let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
     let held = held.and_then(|held| Ok((statx(&held, c"", AtFlags::EMPTY_PATH)?, held)));
@@ -200,7 +201,7 @@ fn hold_and_open(path: &Path) -> Opened {
     (stat, file)
 }
 
-/// What the file system says, and not what the kernel remembers of it.
+/// The `stat` from the file system, not from the kernel's cache.
 fn fresh(path: &Path) -> io::Result<Stat> {
     statx(CWD, path, AtFlags::empty())
 }
@@ -222,7 +223,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// What is in a file, and its `stat` afterwards.
+/// The content of a file, and its `stat` after reading.
 fn read(mut file: File, place: &TreeState) -> io::Result<(Content, Stat)> {
     let mut buffer = [0; BUFFER];
     let count = file.read(&mut buffer)?;

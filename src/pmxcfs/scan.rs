@@ -33,57 +33,58 @@ const ZFS_SUPER_MAGIC: FsType = FsType(0x2fc1_2fc1);
 const LOCAL: [FsType; 6] =
     [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, ZFS_SUPER_MAGIC];
 
-/// The files that pmxcfs makes up when they are read: what `stat` shows of them says nothing.
+/// The files that pmxcfs generates when they are read, so that their `stat` does not show changes.
 const MADE_UP: [&str; 2] = [VMLIST, MEMBERS];
-/// How many files are compared by `stat` in each cycle where the log shows what was written: one that is silent is found out.
+/// Number of files that are compared by `stat` in each cycle although the log shows what was written, to detect a log that
+/// does not show everything.
 const SAMPLE: usize = 256;
 
-/// Reads a tree, pass by pass.
+/// Reads a tree repeatedly.
 #[derive(Debug)]
 pub struct Scanner {
     root: PathBuf,
     node: String,
     /// The names found by the last read: a missing one is looked up again.
     expected: BTreeSet<Arc<str>>,
-    /// What the last pass read.
+    /// The files of the last read.
     known: BTreeMap<Arc<str>, KnownFile>,
-    /// What the folders listed when they were last looked at.
+    /// The last listing of the directories.
     listing: TreeListing,
-    /// The last pass.
+    /// The last read.
     last: Arc<Scan>,
-    /// The last pass, if all that it found was at rest.
+    /// The last read, if all files were at rest.
     still: Option<Still>,
-    /// The sample of the next cycle begins behind this file.
+    /// The sample of the next cycle begins after this file.
     sampled: Arc<str>,
-    /// The configuration files of arriving guests: where they are, by the path that they will have on this node.
+    /// The current paths of the configuration files of arriving guests, by their future paths on this node.
     elsewhere: BTreeMap<String, String>,
-    /// Those that the last pass read elsewhere, or from now on.
+    /// Those whose current path has changed since the last read.
     moved: BTreeSet<String>,
 }
 
-/// How much a pass reads.
+/// The extent of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All content.
     Everything,
-    /// The regular cycle: all content where no writes are reported, else a sample.
+    /// The regular cycle: all content if writes are not reported by events, otherwise a sample.
     Cycle,
-    /// What shows as changed: a pass between cycles.
+    /// Files that show as changed, for a read between cycles.
     Changes,
 }
 
-/// What a pass is to go by.
+/// The parameters of a read.
 #[derive(Debug)]
 pub struct ScanRequest {
-    /// How much it reads.
+    /// Its extent.
     pub extent: Extent,
     /// Whether the log of pmxcfs shows every write.
     pub logged: bool,
-    /// The files that were written since the last pass, by name or by path below the root.
+    /// The files that were written since the last read, by name or by path relative to the root.
     pub written: BTreeSet<String>,
-    /// Whether these are all.
+    /// Whether these are all files that were written.
     pub complete: bool,
-    /// The guests' devices that are there.
+    /// The guests' devices that exist.
     pub devices: BTreeSet<GuestDevice>,
 }
 
@@ -133,7 +134,7 @@ impl Scanner {
         hasher.finish()
     }
 
-    /// Makes a pass.
+    /// Reads the tree.
     pub fn read(&mut self, request: &ScanRequest) -> Arc<Scan> {
         if request.extent == Extent::Everything {
             self.still = None;
@@ -172,7 +173,7 @@ impl Scanner {
 
     /// The existing directories, if none of them has been modified for a while.
     fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
-        // where the last pass was not over a file system of this node, there is nothing to gain
+        // this is used only for a file system of this node
         if !self.last.place.watched && !self.last.files.is_empty() {
             return None;
         }
@@ -244,8 +245,8 @@ impl Scanner {
         }
     }
 
-    /// All files that this pass is about, each with what its folder lists: those listed, those of the pass before, and those
-    /// of guests whose device is here while their file is another node's.
+    /// All files to read, each with its kind in the listing of its directory: those listed, those of the previous read, and those
+    /// of guests whose device is here while their file is on another node.
     fn wanted(&mut self, request: &ScanRequest, scan: &Scan) -> BTreeMap<Arc<str>, EntryKind> {
         let mut wanted = self.listing.files.clone();
         let before = std::mem::take(&mut self.elsewhere);
@@ -264,12 +265,12 @@ impl Scanner {
         wanted
     }
 
-    /// Where a file is read.
+    /// The path at which a file is read.
     fn on_disk(&self, path: &str) -> PathBuf {
         self.root.join(self.elsewhere.get(path).map_or(path, String::as_str))
     }
 
-    /// What is done about each file: `None` where it is as the last pass found it.
+    /// How each file is read: `None` if it is unchanged since the last read.
     fn jobs(
         &mut self,
         wanted: &BTreeMap<Arc<str>, EntryKind>,
@@ -324,13 +325,13 @@ impl Scanner {
         if sample.is_empty() { wanted.keys().take(SAMPLE).cloned().collect() } else { sample }
     }
 
-    /// What the last pass found of a file, without what was known of its writer then.
+    /// The state of a file in the last read, without what was known of its writer then.
     fn last_state(&self, path: &str) -> Option<FileState> {
         let seen = self.last.files.get(path)?.seen.clone();
         Some(FileState { seen, writing: Writing::Perhaps })
     }
 
-    /// Settles which of the files that could not be opened are absent.
+    /// Determines which of the files that could not be opened are absent.
     fn look_again(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
         let absent = || FileState::without_content(Seen::Absent);
         let doubtful = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
@@ -377,7 +378,7 @@ impl Scanner {
     }
 }
 
-/// The files of interest that a path below the root, or a name alone, may mean.
+/// The relevant files that a path relative to the root, or a name alone, may stand for.
 pub fn candidates(name: &str, node: &str) -> Vec<String> {
     let in_folder = |folder: String| if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
     let paths: Vec<String> = match name.contains('/') {

@@ -22,7 +22,7 @@ pub enum Writing {
     Perhaps,
     /// A process of this node has written to it and not closed it since.
     Open,
-    /// The log of pmxcfs shows that it was written, and not how.
+    /// The log of pmxcfs shows that it was written, but not how.
     Logged,
     /// The log of pmxcfs shows that a file under another name was renamed to this one, as PVE's programs write files.
     Renamed,
@@ -69,12 +69,12 @@ pub struct TreeState {
 /// Whether the log of pmxcfs shows the writes of other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogState {
-    /// There is none to follow.
+    /// It is not watched.
     #[default]
     None,
-    /// Every write shows in it.
+    /// It shows every write.
     Followed,
-    /// It cannot be followed, or did not show a change: why.
+    /// It cannot be watched, or did not show a change, with the reason.
     Failed(String),
 }
 

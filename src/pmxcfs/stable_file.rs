@@ -10,21 +10,21 @@ use std::time::Duration;
 pub struct Debounce {
     /// For content that was modified recently.
     pub content: Duration,
-    /// On content that its writer, a process of this node, has just closed or renamed into its place, or that another node
-    /// has written in one go.
+    /// For content whose writer, a process of this node, has just closed the file or renamed it into its place, and for content
+    /// that another node has written in one step.
     pub closed: Duration,
-    /// On content whose writer, a process of this node, has not closed the file.
+    /// For content whose writer, a process of this node, has not closed the file.
     pub open: Duration,
-    /// On a file being empty or absent.
+    /// For a file that is empty or absent.
     pub absence: Duration,
-    /// How long no file counts as absent after a FUSE tree was mounted: pmxcfs starts with files missing.
+    /// How long after a FUSE tree was mounted no file counts as absent: pmxcfs starts with missing files.
     pub appearance: Duration,
 }
 
 /// A time on a monotonic clock.
 pub type Moment = Duration;
 
-/// A file as it is accepted, and what was seen of it since.
+/// The accepted state of a file, and its state in later reads.
 #[derive(Debug, Default)]
 pub(super) struct StableFile {
     /// The accepted content; empty for an empty or absent file. `None` if nothing has been accepted.
@@ -33,7 +33,7 @@ pub(super) struct StableFile {
     pub shown: Option<Shown>,
     /// Why the last read failed.
     pub failed: Option<String>,
-    /// When a pass last showed other content than the pass before.
+    /// When a read last showed other content than the read before.
     changed: Option<Moment>,
 }
 
@@ -45,16 +45,16 @@ pub(super) struct Shown {
     /// When it is accepted if unchanged.
     pub due: Moment,
     /// Whether it was probably written as a whole.
-    in_one_go: bool,
+    in_one_step: bool,
 }
 
 impl StableFile {
-    /// A file with this accepted content, of which nothing was seen yet.
+    /// A file with this accepted content, which has not been read yet.
     pub fn accepted(good: Option<Content>) -> Self {
         StableFile { good, ..StableFile::default() }
     }
 
-    /// Takes in what was read. Before the moment `complete` nothing is absent.
+    /// Processes the state of a read. Before the time `complete` the file does not count as absent.
     pub fn learn(&mut self, path: &str, state: &FileState, now: Moment, debounce: &Debounce, complete: Moment) {
         let content = match &state.seen {
             Seen::Failed(reason) => {
@@ -67,16 +67,16 @@ impl StableFile {
         };
         self.failed = None;
         if self.good.as_ref() == Some(&content) {
-            // written on, and back to what it was: more may follow
+            // written and back to its previous content: more may follow
             self.changed = self.shown.take().map_or(self.changed, |_| Some(now));
             return;
         }
-        let (content, since, in_one_go) = match self.shown.take() {
-            Some(shown) if shown.content == content => (shown.content, shown.since, shown.in_one_go),
+        let (content, since, in_one_step) = match self.shown.take() {
+            Some(shown) if shown.content == content => (shown.content, shown.since, shown.in_one_step),
             shown => {
-                let in_one_go = shown.is_none() && self.is_whole(&content, now, debounce);
+                let in_one_step = shown.is_none() && self.is_whole(&content, now, debounce);
                 self.changed = Some(now);
-                (content, now, in_one_go)
+                (content, now, in_one_step)
             }
         };
         let agreed = match (state.writing, content.is_empty()) {
@@ -85,25 +85,25 @@ impl StableFile {
             (Writing::AtRest | Writing::Renamed, _) => now,
             _ if self.is_harmless(path, &content) => now,
             (Writing::Closed, _) => since + debounce.closed,
-            (Writing::Logged, _) if in_one_go => since + debounce.closed,
+            (Writing::Logged, _) if in_one_step => since + debounce.closed,
             (Writing::Logged | Writing::Perhaps, _) => since + debounce.content,
         };
         match now >= agreed {
             true => self.good = Some(content),
-            false => self.shown = Some(Shown { content, since, due: agreed, in_one_go }),
+            false => self.shown = Some(Shown { content, since, due: agreed, in_one_step }),
         }
     }
 
-    /// Whether content that is the first change for a while is probably no part of more: who writes a file in place makes it
-    /// shorter first.
+    /// Whether content that is the first change for a while is probably complete: a program that writes a file in place
+    /// truncates it first.
     fn is_whole(&self, content: &Content, now: Moment, debounce: &Debounce) -> bool {
         let before = self.good.as_ref().map_or(0, |good| good.len());
         let calm = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
         calm && content.len() >= before && content.ends_with(b"\n")
     }
 
-    /// Whether it opens nothing to accept content at once, even if it should be a part: a list that lacks no guest, and the
-    /// configuration of a guest that had none.
+    /// Whether content can be accepted at once without opening anything, even if it is incomplete: a `.vmlist` that lacks no
+    /// guest, and the first configuration of a guest.
     fn is_harmless(&self, path: &str, content: &Content) -> bool {
         match (&self.good, TreeFile::parse(path)) {
             (Some(good), Some(TreeFile::VmList)) => {
@@ -114,7 +114,7 @@ impl StableFile {
         }
     }
 
-    /// Whether it is accepted as absent, and nothing else was seen since.
+    /// Whether it is accepted as absent, and absent in all later reads.
     pub fn is_gone(&self) -> bool {
         self.shown.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
     }

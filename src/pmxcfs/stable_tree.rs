@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_process_has_open_is_believed_when_it_is_closed_or_after_30_seconds() {
+    fn a_file_that_a_process_has_open_is_accepted_when_it_is_closed_or_after_30_seconds() {
         for last in ["new", ""] {
             let mut stable = established();
             let pass = |text: &str, writing| {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_node_writes_in_one_go_is_believed_soon_and_pieces_are_not() {
+    fn content_written_by_another_node_in_one_step_is_accepted_soon_and_parts_are_not() {
         let logged = |text: &str, writing| {
             let mut pass = scan(true, &[("a", content(text))]);
             pass.files.get_mut("a").unwrap().writing = writing;
@@ -255,7 +255,7 @@ mod tests {
             stable.learn(&logged(first, Writing::Logged), at(9050)).unwrap();
             assert_eq!(file(&stable, "a").unwrap() == first, second, "{first}");
         }
-        // pieces 0.2 s apart
+        // parts 0.2 s apart
         let mut stable = fresh();
         let whole = "new\n".repeat(9);
         for piece in 1..=9 {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_arrives_is_believed_at_once_and_one_that_goes_is_not() {
+    fn an_arriving_guest_is_accepted_at_once_and_a_leaving_one_is_not() {
         const CONF: &str = "nodes/n1/qemu-server/101.conf";
         let list = |guests: &[(u32, &str)]| {
             let of = |(id, node): &(u32, &str)| format!(r#""{id}":{{"node":"{node}","type":"qemu"}}"#);

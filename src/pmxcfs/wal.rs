@@ -2,7 +2,7 @@
 //!
 //! The format of the log and of its pages is SQLite's own (<https://www.sqlite.org/fileformat2.html>). pmxcfs keeps one row
 //! for each file: `inode INTEGER PRIMARY KEY, parent, version, writer, mtime, type, name, data`. Each change of the tree is
-//! a transaction that gives the row it changes the next version. All that is not understood counts as
+//! a transaction that sets the version of the changed row to the next number. Anything unexpected is reported as
 //! [`WalChange::Unknown`].
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,23 +16,23 @@ const FRAME_HEADER: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
 /// The first byte of a page that holds rows.
 const TABLE_LEAF: u8 = 0x0d;
-/// The most that is read of a log at once, in bytes.
+/// Maximum number of bytes that are read from a log at once.
 const LARGEST: u64 = 8 << 20;
-/// How many inodes are remembered with their names.
+/// Maximum number of inodes whose names are cached.
 const INODES: usize = 4096;
-/// The row that stands for the tree's root.
+/// The inode of the tree's root.
 const ROOT_INODE: i64 = 0;
 
-/// What the log shows of the time since it was last read.
+/// The changes that the log shows since it was last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalChange {
-    /// These files were written, and no others: the names of files, each with how its last write was made.
+    /// Only these files were written: each name with the kind of its last write.
     Named(BTreeMap<String, Write>),
     /// Something changed, and the log does not show what.
     Unknown,
 }
 
-/// How a file came to its content.
+/// How a file was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
     /// In place: more may follow.
@@ -41,18 +41,18 @@ pub enum Write {
     Renamed,
 }
 
-/// How far a log was read.
+/// The reading position in a log.
 #[derive(Debug, Default)]
 pub struct Wal {
     /// Changes when the log begins again at its start.
     salts: [u8; 8],
-    /// Where the last reading began and ended. What it read may have been half written, and is read once more.
+    /// Where the last read began and ended. Its data may have been written only in part, and is read again.
     began: u64,
     ended: u64,
-    /// The highest version that the reading before the last one found, and the last one.
+    /// The highest versions found by the last read but one, and by the last one.
     settled_version: i64,
     version: i64,
-    /// The names that inodes had.
+    /// The cached names by inode.
     names: BTreeMap<i64, String>,
 }
 
@@ -65,13 +65,12 @@ struct TreeRow {
 }
 
 impl Wal {
-    /// Reads what was written to the log since this was last called, if anything was. The first call only finds its end, and names
-    /// nothing.
-    /// `matters` knows the names of the files of interest.
+    /// Reads the writes to the log since the last call. The first call only finds the end of the log, and names no files.
+    /// `matters` is true for the names of relevant files.
     pub fn read(&mut self, path: &Path, matters: &impl Fn(&str) -> bool) -> WalChange {
         let before = (self.salts, self.ended);
         let Ok((rows, complete)) = self.read_new(path) else { return WalChange::Unknown };
-        // something was written, and it is no transaction
+        // something was written that is not a complete transaction
         let complete = complete && before != (self.salts, self.ended);
         let change = self.change(rows, matters);
         if complete {
@@ -81,7 +80,7 @@ impl Wal {
         WalChange::Unknown
     }
 
-    /// The rows of pages that are new, and whether these are all that were written.
+    /// The rows of new pages, and whether these include all that were written.
     fn read_new(&mut self, path: &Path) -> io::Result<(Vec<TreeRow>, bool)> {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
         if !file.metadata()?.is_file() {
@@ -97,7 +96,7 @@ impl Wal {
         if !continued {
             self.salts.copy_from_slice(&header[16..24]);
             (self.began, self.ended) = (HEADER as u64, HEADER as u64);
-            // what was read before is not in the log any more; a gap in the versions shows what was not read
+            // the log was restarted; a gap in the versions shows whether rows were missed
             self.settled_version = self.version;
         }
         let mut bytes = Vec::new();
@@ -122,7 +121,7 @@ impl Wal {
         let newest = rows.last().map_or(self.version, |row| row.version);
         let versions: BTreeSet<i64> =
             rows.iter().filter(|row| row.inode != ROOT_INODE).map(|row| row.version).collect();
-        // a version that no row has belongs to a row that was removed
+        // a version without a row is that of a removed row
         let first = if self.settled_version == 0 { newest } else { self.settled_version + 1 };
         let expected = newest.saturating_sub(first).saturating_add(1);
         let complete = i64::try_from(versions.range(first..=newest.max(first)).count()) == Ok(expected.max(0));
@@ -130,7 +129,7 @@ impl Wal {
         let mut known = true;
         for row in rows.into_iter().filter(|row| row.inode != ROOT_INODE) {
             let before = self.names.get(&row.inode);
-            // what was renamed from a name that is not known may have been any file
+            // a file that was renamed from an unknown name may have been any file
             known &= before.is_some() || row.version == row.inode || matters(&row.name);
             let renamed = before.is_some_and(|name| *name != row.name);
             if let Some(name) = before.filter(|_| renamed) {
@@ -147,7 +146,7 @@ impl Wal {
     }
 }
 
-/// A number of four bytes, as SQLite writes it.
+/// A number of four bytes, big-endian.
 fn number(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
@@ -165,7 +164,7 @@ fn read_from(file: &File, mut at: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends the rows of a page; `None` if it holds rows and they are not understood.
+/// Appends the rows of a page; `None` if it contains rows that cannot be decoded.
 fn page_rows(page: &[u8], first_page: bool, rows: &mut Vec<TreeRow>) -> Option<()> {
     // the first page begins with the header of the database
     let header = page.get(if first_page { 100 } else { 0 }..)?;
@@ -189,7 +188,7 @@ fn row(mut cell: &[u8]) -> Option<TreeRow> {
     let mut columns = payload.get(payload.len() - header.len()..header_length)?;
     let mut values = payload.get(header_length..)?;
     let mut version = None;
-    // inode, parent, version, writer, mtime, type; the inode is the key of the row, and not here
+    // inode, parent, version, writer, mtime, type; the inode is the key of the row and not stored in the record
     for column in 0..6 {
         let kind = varint(&mut columns)?;
         let length = match kind {
@@ -216,7 +215,7 @@ fn row(mut cell: &[u8]) -> Option<TreeRow> {
     Some(TreeRow { inode, version: version?, name })
 }
 
-/// Takes a number of variable length: seven bits a byte, the highest ones first, at most nine bytes.
+/// Consumes a number of variable length: seven bits in each byte, the highest first, at most nine bytes.
 fn varint(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0;
     for at in 0..9 {

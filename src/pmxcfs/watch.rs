@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a file counts as closed just now. Later another node may have begun to write it.
+/// How long a file counts as just closed. Later, another node may have begun to write it.
 const RECENT: Duration = Duration::from_secs(1);
 
 /// Reports writes, and which files are complete.
@@ -19,12 +19,12 @@ pub struct TreeWatch {
     root: PathBuf,
     /// The watched folders, by their path below the root, empty for the root itself.
     folders: HashMap<WatchDescriptor, String>,
-    /// The files that have been written, by their path below the root: when the writer closed them or renamed them into
-    /// their place, or `None` if the last event was another.
+    /// The files that have been written, by path relative to the root: when the writer closed them or renamed them into their
+    /// place; `None` if the last event was a different one.
     written: BTreeMap<String, Option<Instant>>,
-    /// The files that events named since this was last asked for.
+    /// The files named by events since the last [`TreeWatch::take_touched`].
     touched: BTreeSet<String>,
-    /// Whether events were dropped since then, so that any file may have been touched.
+    /// Whether events were dropped since then, so that any file may have been written.
     overflowed: bool,
 }
 
@@ -60,7 +60,7 @@ impl TreeWatch {
         all
     }
 
-    /// Reads the events that wait; whether one of them matters.
+    /// Reads the pending events. Returns whether one of them is relevant.
     pub fn read(&mut self) -> bool {
         let mut any = false;
         while let Ok(events) = self.inotify.read_events() {
@@ -103,7 +103,7 @@ impl TreeWatch {
         fs::symlink_metadata(self.root.join(path)).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
     }
 
-    /// What the last event of a file says about its being written.
+    /// Whether the file may be in the middle of a write, according to its last event.
     #[must_use]
     pub fn writing(&self, path: &str) -> Option<Writing> {
         match self.written.get(path)? {
@@ -112,7 +112,7 @@ impl TreeWatch {
         }
     }
 
-    /// The files that events named since this was last asked for; `None` if events were dropped.
+    /// The files named by events since the last call; `None` if events were dropped.
     pub fn take_touched(&mut self) -> Option<BTreeSet<String>> {
         let touched = std::mem::take(&mut self.touched);
         (!std::mem::take(&mut self.overflowed)).then_some(touched)

@@ -3,10 +3,10 @@
 //! It is killed and started again whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
 //! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
 //! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
-use super::log::LogWatch;
 use super::scan::{Extent, ScanRequest, Scanner, candidates};
 use super::snapshot::{FileState, LogState, Scan, ScanDelta, Writing};
 use super::wal::Write;
+use super::wal_watch::WalWatch;
 use super::watch::TreeWatch;
 use crate::model::guest::GuestDevice;
 use crate::node::lists_all;
@@ -48,10 +48,11 @@ pub enum WorkerMessage {
     Written,
 }
 
-/// Answers requests on standard input until its end. `log` is the folder of the log of pmxcfs, if it is to be followed.
+/// Answers requests on standard input until its end. `log` is the directory of the write-ahead log of pmxcfs, if it is to be
+/// watched.
 ///
 /// # Errors
-/// When the process at the other side is gone.
+/// When the other process has ended.
 pub fn work(root: PathBuf, node: String, log: Option<PathBuf>) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot tie this process to its parent")?;
     let output = io::stdout().as_fd().try_clone_to_owned().context("no standard output")?.into();
@@ -59,7 +60,7 @@ pub fn work(root: PathBuf, node: String, log: Option<PathBuf>) -> Result<()> {
         scanner: Scanner::new(root, node.clone()),
         node,
         watch: None,
-        log: log.map(LogWatch::new),
+        log: log.map(WalWatch::new),
         links: LinkNames::open().ok(),
         devices: BTreeSet::new(),
         looked: None,
@@ -85,17 +86,17 @@ struct ScanWorker {
     scanner: Scanner,
     node: String,
     watch: Option<TreeWatch>,
-    log: Option<LogWatch>,
+    log: Option<WalWatch>,
     links: Option<LinkNames>,
-    /// The guests' devices that are there.
+    /// The guests' devices that exist.
     devices: BTreeSet<GuestDevice>,
-    /// When the last pass began.
+    /// When the last read began.
     looked: Option<Instant>,
-    /// The devices that were there then.
+    /// The devices that existed then.
     devices_then: BTreeSet<GuestDevice>,
-    /// The pass that was last answered with.
+    /// The read that was last sent.
     sent: Arc<Scan>,
-    /// Whether the other side knows that something was written.
+    /// Whether a write was reported since the last request.
     reported: bool,
     /// Standard output, without a buffer.
     output: File,
@@ -109,10 +110,10 @@ impl ScanWorker {
             READ => {}
             _ => self.watch = self.watch.take().or_else(|| TreeWatch::new(self.scanner.root())),
         }
-        // before reading, so that no write falls between
+        // before reading, so that no write is missed
         let folders = self.scanner.folders();
         let complete = self.watch.as_mut().is_some_and(|watch| watch.add(folders));
-        self.log.iter_mut().for_each(LogWatch::watch);
+        self.log.iter_mut().for_each(WalWatch::watch);
         self.take_events();
         self.read_log();
         let (extent, began) = (extent(request), Instant::now());
@@ -146,7 +147,7 @@ impl ScanWorker {
         if again { self.report() } else { Ok(()) }
     }
 
-    /// What is known before a pass of what was written since the last one.
+    /// The parameters of the next read: what was written since the last one.
     fn request(&mut self, extent: Extent, logged: bool) -> ScanRequest {
         let touched = self.watch.as_mut().map(TreeWatch::take_touched);
         let named = self.log.as_ref().filter(|_| logged).map(|log| log.named_since(self.looked));
@@ -158,12 +159,12 @@ impl ScanWorker {
         ScanRequest { extent, logged, written, complete, devices: self.devices.clone() }
     }
 
-    /// A file that a pass shows as changed and that nothing has reported.
+    /// A file that a read shows as changed although no event has reported it.
     fn unreported(&self, scan: &Scan, request: &ScanRequest) -> Option<Arc<str>> {
         let log = self.log.as_ref().filter(|_| request.logged && request.extent != Extent::Changes)?;
         let (before, now) = (&self.sent.place, &scan.place);
         let comparable = before.log == LogState::Followed && before.unhealthy.is_none() && now.unhealthy.is_none();
-        // a device that comes or goes brings the file of a guest, or takes it away
+        // a device that appears or disappears adds or removes the file of a guest
         if !comparable || before.device != now.device || request.devices != self.devices_then {
             return None;
         }
@@ -190,10 +191,10 @@ impl ScanWorker {
         changed.map(|(path, _)| path.clone())
     }
 
-    /// Reads what has happened; whether something that matters has.
+    /// Reads all pending events. Returns whether one is relevant.
     fn take_events(&mut self) -> bool {
         let written = self.watch.as_mut().is_some_and(TreeWatch::read);
-        let due = self.log.as_ref().and_then(LogWatch::due).is_some_and(|due| due <= Instant::now());
+        let due = self.log.as_ref().and_then(WalWatch::due).is_some_and(|due| due <= Instant::now());
         let ScanWorker { log, node, .. } = self;
         let logged = due && log.as_mut().is_some_and(|log| log.read_due(is_read(node)));
         written | logged | self.update_devices()
@@ -204,7 +205,7 @@ impl ScanWorker {
         log.as_mut().is_some_and(|log| log.read(is_read(node)))
     }
 
-    /// Whether a guest's device has come or gone.
+    /// Updates the list of devices. Returns whether a guest's device has appeared or disappeared.
     fn update_devices(&mut self) -> bool {
         let Some(links) = &mut self.links else { return false };
         match links.update() {
@@ -257,9 +258,9 @@ impl ScanWorker {
     /// Waits for a request (`true`) or an event.
     fn wait(&mut self) -> bool {
         let stdin = io::stdin();
-        let due = self.log.as_ref().and_then(LogWatch::due);
-        // while events of the log are collected they do not wake this process again
-        let log = self.log.as_ref().filter(|_| due.is_none()).and_then(LogWatch::descriptor);
+        let due = self.log.as_ref().and_then(WalWatch::due);
+        // while events of the log are collected, further ones do not wake this process
+        let log = self.log.as_ref().filter(|_| due.is_none()).and_then(WalWatch::descriptor);
         let others = [self.watch.as_ref().map(AsFd::as_fd), self.links.as_ref().map(AsFd::as_fd)];
         let descriptors: Vec<BorrowedFd<'_>> = [Some(stdin.as_fd()), log].into_iter().chain(others).flatten().collect();
         let mut fds: Vec<PollFd<'_>> = descriptors.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -269,13 +270,13 @@ impl ScanWorker {
         }
         let (asked, logged) = (fds[0].any().unwrap_or(true), log.is_some() && fds[1].any().unwrap_or(false));
         if logged {
-            self.log.iter_mut().for_each(LogWatch::note);
+            self.log.iter_mut().for_each(WalWatch::note);
         }
         asked
     }
 }
 
-/// Knows the names of files that are read on this node.
+/// A test for the names of files that are read on this node.
 fn is_read(node: &str) -> impl Fn(&str) -> bool {
     move |name| !candidates(name, node).is_empty()
 }

@@ -1,5 +1,5 @@
 //! The sysctls of host.fw, and the switch of the log daemon, for both backends.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 mod log_conntrack;
 mod sysctls;
@@ -21,14 +21,14 @@ pub struct Settings {
     pub log_conntrack: bool,
 }
 
-/// What enforces the configuration whose settings are applied.
+/// The backend that enforces the configuration whose settings are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforced {
     /// Nothing: the firewall is disabled.
     Not,
     /// iptables, to which bridges have to pass their packets.
     WithIptables,
-    /// nftables, whose bridge table sees them; the forward chain of the node must not.
+    /// nftables, whose bridge table filters bridged packets; the node's forward chain must not see them.
     WithNftables,
 }
 
@@ -80,10 +80,10 @@ impl Settings {
     }
 }
 
-/// What was done about the settings.
+/// The result of applying settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The sysctls that had another value, each with that: `net.nf_conntrack_max was 65536, set to 262144`.
+    /// The changed sysctls, each with its old and new value: `net.nf_conntrack_max was 65536, set to 262144`.
     pub changed: Vec<String>,
     /// The errors.
     pub errors: Vec<String>,

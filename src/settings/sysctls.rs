@@ -12,7 +12,7 @@ pub(super) fn bridges_pass_to_iptables(proc_sys: &Path) -> bool {
     BRIDGE.iter().all(|name| fs::read_to_string(proc_sys.join(name)).map_or(true, |now| now.trim() != "0"))
 }
 
-/// What was done about the sysctls.
+/// The result of writing sysctls.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
     /// One line for each that had another value: `net.nf_conntrack_max was 65536, set to 262144`.
@@ -65,7 +65,7 @@ pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings, bridged: b
     Written { changed, error: (!by_reason.is_empty()).then(|| format!("cannot set {}", by_reason.join("; "))) }
 }
 
-/// Writes what `wanted` says of the current value. Returns that, if it was replaced, or the reason why it cannot be.
+/// Writes the value that `wanted` returns for the current one. Returns the old value if it was replaced, or the error.
 fn write_setting(path: &Path, wanted: impl FnOnce(&str) -> Option<u64>) -> Result<Option<String>, String> {
     let written = fs::read_to_string(path).and_then(|now| match wanted(now.trim()) {
         None => Ok(None),

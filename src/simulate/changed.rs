@@ -1,17 +1,17 @@
-//! What a change of rules can matter to, shared by both backends.
+//! Which packets a change of rules can affect, for both backends.
 use super::{End, Layer, Packet};
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::Range;
 
-/// Whether a change of rules can matter to a packet between two endpoints.
+/// Whether a change of rules can affect a packet between two endpoints.
 pub type Concern<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
 
-/// The same by endpoints; `None` if it matters to no packet between them.
+/// That test for two endpoints; `None` if no packet between them is affected.
 pub type Concerns<'a> = dyn Fn(&End, &End, Layer) -> Option<Concern<'a>> + Sync + 'a;
 
-/// Whether a packet meets a difference at one of these hooks; `None` if there are no differences there. `differences` are
-/// those that can be reached at a hook, and `meets` says whether a packet meets one of them there.
+/// A test whether a packet meets a difference at one of these hooks; `None` if there are no differences. `differences` returns
+/// those that can be reached at a hook, and `meets` whether a packet meets one of them there.
 pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
     hooks: impl IntoIterator<Item = H>,
     differences: impl Fn(&H) -> Vec<D>,
@@ -26,7 +26,7 @@ pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
     })
 }
 
-/// Visits all chains that can be reached from some, each once. `visit` adds the chains that a chain leads to.
+/// Visits all chains that can be reached from these, each once. `visit` adds the chains that a chain jumps to.
 pub fn visit_reachable<C: Clone + Eq + Hash>(from: Vec<C>, mut visit: impl FnMut(&C, &mut Vec<C>)) {
     let mut known: HashSet<C> = from.iter().cloned().collect();
     let (mut waiting, mut next) = (from, Vec::new());

@@ -25,21 +25,21 @@ pub enum Cast {
     Broadcast,
 }
 
-/// What is known of a packet's frame besides its sender.
+/// The properties of a packet's frame besides its source MAC address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// How it is addressed.
     pub cast: Cast,
     /// Whether it has a VLAN tag.
     pub tagged: bool,
-    /// The MAC address of the sender that an ARP message names; `None` is that of the frame.
+    /// The sender's MAC address in an ARP message; `None` is that of the frame.
     pub arp_mac: Option<MacAddr>,
 }
 
 /// A packet. A field that is `None` is unknown: a rule with a match on it does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// What it is.
+    /// The kind of the frame.
     pub layer: Layer,
     /// The frame that carries it.
     pub frame: Frame,

@@ -1,4 +1,4 @@
-//! What a simulator answers, the same for both backends: the verdict, the rule that decided, and every evaluated rule.
+//! The answer of a simulator, the same for both backends: the verdict, the deciding rule, and every evaluated rule.
 use super::{End, Packet};
 use crate::model::{Origin, Verdict};
 use std::collections::BTreeSet;
@@ -29,9 +29,9 @@ pub struct Decided {
 /// An evaluated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedRule {
-    /// The rule as its tool writes it, with its chain.
+    /// The rule in the syntax of its tool, with its chain.
     pub line: String,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
     /// The number of jumps to its chain.
     pub depth: usize,
@@ -59,11 +59,11 @@ pub struct TracedTable {
 pub struct TracedHop {
     /// The place, such as `host, input on vmbr0`.
     pub place: String,
-    /// What is evaluated there, in order.
+    /// The tables evaluated there, in order.
     pub tables: Vec<TracedTable>,
 }
 
-/// What decided over the packet.
+/// The decision on a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedDecision {
     /// The rule that caused it.
@@ -76,7 +76,7 @@ pub struct TracedDecision {
     pub callers: Vec<TracedRule>,
 }
 
-/// The whole answer.
+/// The answer for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The verdict.
@@ -87,6 +87,6 @@ pub struct Trace {
     pub decision: Option<TracedDecision>,
     /// The path, up to where the packet was refused.
     pub hops: Vec<TracedHop>,
-    /// What may happen to the packet that is not simulated.
+    /// Notes on effects that are not simulated.
     pub notes: Vec<&'static str>,
 }

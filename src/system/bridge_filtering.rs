@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 const FILES: [&str; 2] =
     ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
 
-/// The two settings, for IPv4 and IPv6. Its files stay open, so that a look costs two system calls.
+/// The two settings, for IPv4 and IPv6. The files stay open, so that reading them takes two system calls.
 #[derive(Debug, Default)]
 pub struct BridgeFiltering([Option<File>; 2]);
 
@@ -16,7 +16,7 @@ impl BridgeFiltering {
         let mut values = [None; 2];
         for ((file, path), value) in self.0.iter_mut().zip(FILES).zip(&mut values) {
             *value = file.as_ref().and_then(look);
-            // the file of a module that was unloaded and loaded again is another one
+            // after the module was unloaded and loaded again, the file has to be opened again
             if value.is_none() {
                 *file = File::open(path).ok();
                 *value = file.as_ref().and_then(look);
@@ -25,7 +25,7 @@ impl BridgeFiltering {
         values
     }
 
-    /// Whether one is off that the kernel has.
+    /// Whether an existing setting is off.
     pub fn is_off(&mut self) -> bool {
         self.read().contains(&Some(false))
     }

@@ -1,7 +1,7 @@
-//! Frames that carry IP packets in a way in which iptables does not see them, wherever they are received on this node.
+//! Receives frames that carry IP packets past iptables, from all interfaces of this node.
 //!
-//! A packet socket with a filter in the kernel (classic BPF): a plain frame costs some instructions there, and never wakes
-//! this process.
+//! This uses a packet socket with a filter in the kernel (classic BPF): a plain frame costs some instructions there and does
+//! not wake this process.
 #![allow(unsafe_code, reason = "packet(7) has no safe interface in nix")]
 use crate::model::Encapsulation;
 use nix::net::if_::if_indextoname;
@@ -14,21 +14,21 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const MOST: usize = 256;
 /// Maximum number of interfaces whose frames the filter ignores: the kernel allows 4096 instructions.
 const MOST_IGNORED: usize = 1000;
-/// Bytes of frames in the kernel, with its data about them. When it is full, frames are dropped without a copy.
+/// The socket's receive buffer, in bytes. When it is full, the kernel drops frames without copying them.
 const RECEIVE_BUFFER: libc::c_int = 64 << 10;
 
 /// A socket that receives these frames.
 #[derive(Debug)]
 pub struct Frames {
     socket: OwnedFd,
-    /// The indexes of interfaces whose frames do not matter.
+    /// The indexes of interfaces whose frames are not relevant.
     others: BTreeSet<u32>,
-    /// What was received, as [`key`] writes it.
+    /// The received kinds of frames by interface, as [`key`]s.
     noticed: BTreeSet<u32>,
 }
 
 impl Frames {
-    /// Begins to receive.
+    /// Opens the socket and starts receiving.
     ///
     /// # Errors
     /// When the kernel refuses (no `CAP_NET_RAW`).
@@ -48,8 +48,9 @@ impl Frames {
         Ok(frames)
     }
 
-    /// The frames since the last call, by interface; only some of many. `matters` says of which interfaces they matter: of
-    /// others no more are received, and no more of those that are returned until [`Frames::resume`].
+    /// The kinds of frames received since the last call, by interface; if there are many, only some. `matters` is true for the
+    /// relevant interfaces. Frames of other interfaces, and further frames of the returned kinds, are not received until
+    /// [`Frames::resume`].
     ///
     /// # Errors
     /// When the kernel refuses another filter.
@@ -64,7 +65,7 @@ impl Frames {
             };
             let Some(encapsulation) = encapsulation(length) else { continue };
             let Some(index) = from.and_then(|from| u32::try_from(from.ifindex()).ok()) else { continue };
-            // an interface that is gone by now
+            // the interface has been removed
             let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else { continue };
             if matters(&name) {
                 found.insert((name, encapsulation));
@@ -79,12 +80,12 @@ impl Frames {
         Ok(found)
     }
 
-    /// Receives frames again that were received before.
+    /// Starts receiving all frames again.
     ///
     /// # Errors
     /// When the kernel refuses another filter.
     pub fn resume(&mut self) -> io::Result<()> {
-        // interfaces that came and went
+        // forget removed interfaces
         if self.others.len() > MOST_IGNORED / 2 {
             self.others.clear();
         }
@@ -120,8 +121,8 @@ impl Frames {
     }
 }
 
-/// The filter: how many bytes of a frame are kept, which says what it is ([`number`]); 0 for all that does not matter. Of
-/// these other interfaces nothing does, and what was noticed does not matter again.
+/// The filter. It returns the number of bytes to keep of a frame, which stands for its encapsulation ([`number`]), and 0 for
+/// frames that are not relevant: all frames of the interfaces in `others`, and the kinds of frames in `noticed`.
 fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
     let mut tagged = vec![load(PROTOCOL)];
     tagged.extend(one_of(&[0x0800, 0x86dd, 0x8100, 0x88a8, 0x8864]));
@@ -162,21 +163,21 @@ const PROTOCOL: u32 = 0xffff_f000;
 const INTERFACE: u32 = PROTOCOL + 8;
 const TAGGED: u32 = PROTOCOL + 48;
 const TAG_TYPE: u32 = PROTOCOL + 60;
-/// How many bits of a [`key`] name the encapsulation.
+/// Number of bits of a [`key`] that contain the encapsulation.
 const ENCAPSULATION_BITS: u32 = 3;
 
-/// An interface and what was received on it.
+/// The key for an encapsulation received on an interface.
 fn key(index: u32, encapsulation: Encapsulation) -> u32 {
     index << ENCAPSULATION_BITS | number(encapsulation)
 }
 
-/// The number of an encapsulation, from 1: the filter keeps so many bytes of such a frame.
+/// The number of an encapsulation, counted from 1: the filter keeps that many bytes of such a frame.
 fn number(encapsulation: Encapsulation) -> u32 {
     let at = Encapsulation::ALL.iter().position(|one| *one == encapsulation).expect("ALL has all of them");
     u32::try_from(at + 1).expect("there are few")
 }
 
-/// The encapsulation of a frame of which so many bytes were kept.
+/// The encapsulation of a frame of which this many bytes were kept.
 fn encapsulation(length: usize) -> Option<Encapsulation> {
     Encapsulation::ALL.get(length.checked_sub(1)?).copied()
 }
@@ -192,7 +193,7 @@ fn load(at: u32) -> libc::sock_filter {
     step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
 }
 
-/// Skips so many instructions if the value equals `k`, or else.
+/// Skips `equal` instructions if the value equals `k`, otherwise `other` instructions.
 fn test(k: u32, equal: u8, other: u8) -> libc::sock_filter {
     libc::sock_filter { jt: equal, jf: other, ..step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k) }
 }
@@ -204,7 +205,7 @@ fn one_of(values: &[u32]) -> Vec<libc::sock_filter> {
     tests.chain([step(libc::BPF_RET | libc::BPF_K, 0)]).collect()
 }
 
-/// Notes what the frame is, and skips all other tests.
+/// Records the encapsulation of the frame, and skips all other tests.
 fn found(encapsulation: Encapsulation) -> [libc::sock_filter; 3] {
     let jump = step(libc::BPF_JMP | libc::BPF_JA, TO_THE_END);
     [step(libc::BPF_LD | libc::BPF_IMM, number(encapsulation)), step(libc::BPF_ST, 0), jump]

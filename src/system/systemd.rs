@@ -11,8 +11,8 @@ pub fn booted() -> bool {
     sd_notify::booted().unwrap_or(false)
 }
 
-/// Whether this process belongs to a unit. A command that the unit itself runs must not wait for `systemctl` to start, stop or
-/// reload that unit: its job ends only after the command.
+/// Whether this process belongs to a unit. A command that is run by the unit itself must not call `systemctl` to start, stop or
+/// reload that unit: it would wait for a job that ends only after the command.
 #[must_use]
 pub fn runs_within(unit: &str) -> bool {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

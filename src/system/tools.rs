@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Directories of system tools, searched after PATH.
 const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Why a tool failed. The text says what to do about it.
+/// Why a tool failed. The text includes a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// PATH has no executable with this name.

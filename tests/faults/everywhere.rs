@@ -3,10 +3,10 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::packets::Stream;
 use crate::rulesets::add_guest;
-use crate::standins::{mend, notes, stand_in};
+use crate::standins::{notes, restore_tool, stand_in};
 use crate::stream::{origin, refused_all_along, target};
 use pve_firewall::iptables::apply::{Outcome, Variant};
-use pve_firewall::iptables::plan::{Action, Plan, TablePlan};
+use pve_firewall::iptables::plan::{Plan, PlannedAction, TablePlan};
 use pve_firewall::iptables::ruleset::{Family, Ruleset};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
     }
     host = host.successor();
     assert_eq!(host.update(new).errors, []);
-    tools(variant).iter().for_each(|tool| mend(&host, tool));
+    tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for line in notes(&host, "runs").lines() {
         *counts.entry(line.to_string()).or_default() += 1;
@@ -92,10 +92,10 @@ fn others_are_updated(host: &Host, run: &Run, what: &str) {
 
 /// Checks that an incomplete update is reported, except for differences without effect: an unused set, or a duplicate jump
 /// from a built-in chain.
-fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
+fn assert_reported(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
     let plan = Plan::new(new, &host.live());
     let tables = Family::ALL.into_iter().flat_map(|family| [&plan.filter[family], &plan.raw[family]]);
-    let changes = [Action::Create, Action::Update, Action::Delete];
+    let changes = [PlannedAction::Create, PlannedAction::Update, PlannedAction::Delete];
     let settled = |table: &TablePlan| {
         table.missing_hooks.is_empty() && changes.iter().all(|one| table.with(*one).next().is_none())
     };
@@ -109,7 +109,7 @@ fn told(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str) {
 fn any_run_of_any_tool_may_fail_in_any_way() {
     let [all, few] = ["PVEFW_LONG_TESTS", "PVEFW_SHORT_TESTS"].map(|name| std::env::var_os(name).is_some());
     let (old, new) = change();
-    let (mut cases, mut faulty) = (0, 0);
+    let (mut cases, mut reported) = (0, 0);
     for (first, variant) in VARIANTS.into_iter().enumerate() {
         let mut host = Host::new("everywhere", variant);
         let stream = Stream::start(&host.netns);
@@ -140,10 +140,10 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                     notes(&host, &format!("case-{cases}")).lines().count() >= run.number,
                     "{what}: it came to that"
                 );
-                faulty += usize::from(!outcome.errors.is_empty());
+                reported += usize::from(!outcome.errors.is_empty());
                 others_are_updated(&host, run, &what);
-                told(&mut host, &outcome, &new, &what);
-                mend(&host, &run.tool);
+                assert_reported(&mut host, &outcome, &new, &what);
+                restore_tool(&host, &run.tool);
                 // the next cycle of the same process
                 assert_eq!(host.update(&new).errors, [], "{what}: next update");
                 let plan = Plan::new(&new, &host.live());
@@ -153,6 +153,6 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
         }
         refused_all_along(host, &stream, before, "a tool that fails");
     }
-    println!("{cases} cases, {faulty} with a fault to tell");
-    assert!(2 * faulty > cases, "{faulty} of {cases} cases are errors");
+    println!("{cases} cases, {reported} with a reported error");
+    assert!(2 * reported > cases, "{reported} of {cases} cases are errors");
 }

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rounds::rounds;
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
-use crate::standins::{mend, notes, stand_in};
+use crate::standins::{notes, restore_tool, stand_in};
 use crate::tools::restore;
 use crate::wait::OutputInTime;
 use crate::wait::until;
@@ -39,7 +39,7 @@ pub fn child() {
     }
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
     let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
-    firewall.update(&wanted).errors.iter().for_each(|fault| println!("{fault}"));
+    firewall.update(&wanted).errors.iter().for_each(|error| println!("{error}"));
 }
 
 /// Runs [`child`] on a host, to its end. The backend is a variant of iptables, or nftables.
@@ -117,7 +117,7 @@ fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Ve
 
 fn complete(host: Host, tools: &[String]) {
     assert_closed(&host);
-    tools.iter().for_each(|tool| mend(&host, tool));
+    tools.iter().for_each(|tool| restore_tool(&host, tool));
     let mut next = host.successor();
     next.settle(&new());
     assert_closed(&next);
@@ -171,9 +171,9 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         for missing in rounds(programs) {
             let mut host = Host::new("absent", variant);
             host.settle(&old());
-            let faults = run_child_without(&host, variant, None, std::slice::from_ref(&missing));
-            let told = format!("'{missing}' is not installed; install the Debian package that has it");
-            assert!(faults.contains(&told), "{missing}: {faults}");
+            let errors = run_child_without(&host, variant, None, std::slice::from_ref(&missing));
+            let expected = format!("'{missing}' is not installed; install the Debian package that has it");
+            assert!(errors.contains(&expected), "{missing}: {errors}");
             for (of, live, chain) in [
                 ("iptables", host.saved("iptables", "-t filter"), ":tap102i0-IN "),
                 ("ip6tables", host.saved("ip6tables", "-t filter"), ":tap102i0-IN "),
@@ -188,8 +188,8 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         let mut host = Host::new("absent", variant);
         host.settle(&old());
         let package = [of("ip6tables"), vec![format!("ip6tables-{variant}"), "ip6tables".into()]].concat();
-        let faults = run_child_without(&host, variant, None, &package);
-        assert!(faults.contains("no variant of 'ip6tables' is installed"), "{faults}");
+        let errors = run_child_without(&host, variant, None, &package);
+        assert!(errors.contains("no variant of 'ip6tables' is installed"), "{errors}");
         assert!(host.saved("iptables", "-t filter").contains(":tap102i0-IN "));
         complete(host, &[]);
     }

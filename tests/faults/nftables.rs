@@ -6,7 +6,7 @@ use crate::killed::{run_child, run_child_without};
 use crate::netns::Netns;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
-use crate::standins::{mend, notes, stand_in};
+use crate::standins::{notes, restore_tool, stand_in};
 use crate::wait::until;
 use crate::{nft_trees, trees};
 use pve_firewall::model::Origin;
@@ -156,7 +156,7 @@ fn nft_may_fail_in_any_way() {
         assert!(!notes(&host, &format!("case-{place}")).is_empty(), "{what}: nft was run");
         assert!(!outcome.faults.is_empty() || host.is_live(&closed(*place)), "{what}: not reported");
         reported += usize::from(!outcome.faults.is_empty());
-        mend(&host, "nft");
+        restore_tool(&host, "nft");
         // the next cycle of the same process
         host.completes(&closed(*place), &what);
         none_passed(&stream, &mut before, &what);
@@ -195,7 +195,7 @@ fn no_packet_passes_if_an_update_with_nft_is_killed() {
         assert!(!run_child(&host, BACKEND, Some(place + 1)).success(), "it was killed");
         let over = || !kill.ends_with("late") || !notes(&host, "late").is_empty();
         until("the end of nft, which outlives its caller", || over().then_some(()));
-        mend(&host, "nft");
+        restore_tool(&host, "nft");
         let mut host = host.next_process();
         host.completes(&closed(place + 1), kill);
         refused_all_along(host, &stream, before, kill);
@@ -228,7 +228,7 @@ fn a_hanging_nft_is_killed() {
         let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
         assert!(!running, "process {pid} was left running");
     }
-    mend(&host, "nft");
+    restore_tool(&host, "nft");
     host.firewall.set_time_limit(Duration::from_secs(60));
     host.completes(&closed(1), "nft works again");
     refused_all_along(host, &stream, before, "nft that hangs");
@@ -269,7 +269,7 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     let known = runs(&host);
     assert_eq!(host.set_rules(&wanted), Outcome { changed: false, faults: outcome.faults });
     assert_eq!(runs(&host), known);
-    mend(&host, "nft");
+    restore_tool(&host, "nft");
     host.completes(&closed(1), "without refused rules");
     refused_all_along(host, &stream, before, "refused rules");
 }
@@ -335,7 +335,7 @@ fn tables_that_change_during_an_update_are_restored() {
             assert!(host.is_live(&wanted), "{what}");
             let before = stream.settled();
             assert_eq!(host.set_rules(&wanted), Outcome::default(), "{what}");
-            mend(&host, "nft");
+            restore_tool(&host, "nft");
             refused_all_along(host, &stream, before, &what);
         }
     }

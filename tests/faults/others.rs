@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::{append, node, rule, tcp};
-use crate::standins::{mend, stand_in};
+use crate::standins::{restore_tool, stand_in};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Target;
@@ -108,7 +108,7 @@ fn a_table_that_changes_under_way_is_mended() {
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         // whether this update fails or not, the next one reads the current state
         host.update(&wanted);
-        mend(&host, &tool);
+        restore_tool(&host, &tool);
         host.settle(&wanted);
     }
 }
@@ -128,7 +128,7 @@ fn truncated_output_lets_no_packet_pass() {
                 let mut wanted = node(&[100]);
                 append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
                 host.update(&wanted);
-                mend(&host, &tool);
+                restore_tool(&host, &tool);
                 let live = host.saved("iptables", "-t filter");
                 for line in [
                     "-A FORWARD -j PVEFW-FORWARD",
@@ -162,7 +162,7 @@ fn a_missing_program_affects_only_its_part() {
                 host.saved("iptables", "").contains("-A tap100i0-OUT -p tcp -m tcp --dport 80 -j ACCEPT"),
                 "{tool}"
             );
-            mend(&host, tool);
+            restore_tool(&host, tool);
             host.settle(&wanted);
         }
     }

@@ -1,7 +1,7 @@
 //! Rules that the tools refuse affect only themselves, and no additional packet passes.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, chain, node, put, rule, tcp};
-use crate::standins::{mend, notes, refuse};
+use crate::standins::{notes, refuse, restore_tool};
 use pve_firewall::iptables::apply::Outcome;
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::iptables::ruleset::{Match, Spelled, Target};
@@ -50,7 +50,7 @@ fn a_refused_accept_is_left_out() {
         // the live chain does not count as the complete one
         assert!(!Plan::new(&wanted, &next.live()).is_empty());
         // when the chain changes, all rules are tried again
-        mend(&next, &tool);
+        restore_tool(&next, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
         next.settle(&wanted);
     }
@@ -81,7 +81,7 @@ fn a_chain_whose_refused_rule_drops_stays_live() {
         assert_eq!(live(&host), before);
         assert!(host.saved("iptables", "").contains("-A tap101i0-IN -p tcp -m tcp --dport 80 -j ACCEPT"));
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
-        mend(&host, &tool);
+        restore_tool(&host, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
         host.settle(&wanted);
     }
@@ -133,10 +133,11 @@ fn rules_that_the_kernel_refuses_are_found() {
         );
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(98), Target::Jump(chain("nowhere")), 2));
         let outcome = host.update(&wanted);
-        let told = texts(&outcome);
-        let of =
-            |line: u32| told.iter().find(|text| text.contains(&format!("100.fw:{line}: a rule is refused: "))).unwrap();
-        assert_eq!(told.len(), 5, "{told:#?}");
+        let errors = texts(&outcome);
+        let of = |line: u32| {
+            errors.iter().find(|text| text.contains(&format!("100.fw:{line}: a rule is refused: "))).unwrap()
+        };
+        assert_eq!(errors.len(), 5, "{errors:#?}");
         assert!(of(3).starts_with("iptables filter") && of(3).ends_with("left out"));
         assert!(
             of(5).starts_with("ip6tables filter")

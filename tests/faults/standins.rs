@@ -97,7 +97,7 @@ pub fn stand_in<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
 }
 
 /// Restores the real tool.
-pub fn mend<F, V>(host: &Host<F, V>, tool: &str) {
+pub fn restore_tool<F, V>(host: &Host<F, V>, tool: &str) {
     fs::remove_file(own_folder(host).join(program(tool))).unwrap();
 }
 

@@ -5,7 +5,7 @@ use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
 use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
-use crate::standins::{mend, notes, stand_in};
+use crate::standins::{notes, restore_tool, stand_in};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::*;
@@ -143,7 +143,7 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
             wanted.sets.entry(name).or_insert_with(|| addresses(3));
         }
         let _ = host.update(&wanted);
-        mend(&host, &save);
+        restore_tool(&host, &save);
         complete(host, variant, number, &stream, before, &format!("{what}, nothing is read"));
     }
 }
@@ -157,7 +157,7 @@ fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
 }
 
 fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before: u64, what: &str) {
-    tools(variant).iter().for_each(|tool| mend(&host, tool));
+    tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
     let mut next = host.successor();
     next.settle(&target(number));
     let sets = next.netns.exec("ipset list -n");
@@ -221,7 +221,7 @@ fn a_set_stays_when_its_rule_is_refused() {
             assert!(text.contains("the chain keeps its live rules until this is fixed"), "{text}");
             assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         }
-        mend(&host, &tool);
+        restore_tool(&host, &tool);
         let mut next = host.successor();
         next.settle(&target(0));
         assert!(!next.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
@@ -241,7 +241,7 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
             let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             assert!(text.contains("set 'PVEFW-0-a-v4_next'"), "{text}");
         }
-        mend(&host, "ipset");
+        restore_tool(&host, "ipset");
         host.settle(&target(2));
         refused_all_along(host, &stream, before, "a set that cannot be made");
     }
@@ -253,7 +253,7 @@ fn a_set_stays_while_its_rules_cannot_be_read() {
     let outcome = host.update(&target(0));
     assert!(!outcome.errors.is_empty());
     assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
-    mend(&host, "iptables-legacy-save");
+    restore_tool(&host, "iptables-legacy-save");
     host.settle(&target(0));
     refused_all_along(host, &stream, before, "rules that cannot be read");
 }

@@ -1,7 +1,7 @@
 //! A tool that fails, hangs or is missing affects only its own part, and the next update repairs it.
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rulesets::{append, node, rule, tcp};
-use crate::standins::{mend, program, stand_in};
+use crate::standins::{program, restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Part, Plan, TableName};
 use pve_firewall::iptables::ruleset::{Family, Target};
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
 }
 
 fn parts(outcome: &Outcome) -> Vec<Part> {
-    let mut parts: Vec<_> = outcome.errors.iter().filter_map(|fault| fault.part()).collect();
+    let mut parts: Vec<_> = outcome.errors.iter().filter_map(|error| error.part()).collect();
     parts.sort();
     parts.dedup();
     parts
@@ -56,7 +56,7 @@ fn a_failing_restore_affects_only_its_part() {
                     outcome.errors,
                     "a persisting error has the same text each time"
                 );
-                mend(&host, &tool);
+                restore_tool(&host, &tool);
                 host.settle(&wanted);
             }
         }
@@ -82,7 +82,7 @@ fn a_hanging_tool_is_killed() {
             let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
             assert!(!running, "{tool}: process {pid} was left running");
         }
-        mend(&host, tool);
+        restore_tool(&host, tool);
         host.firewall.set_time_limit(Duration::from_secs(60));
         host.settle(&wanted);
     }
@@ -107,7 +107,7 @@ fn a_part_that_cannot_be_read_is_not_changed() {
         append(&mut wanted.filter.v4, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
         append(&mut wanted.filter.v6, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
         assert!(host.update(&wanted).changed);
-        mend(&host, tool);
+        restore_tool(&host, tool);
         assert_ne!(host.everything(), before);
         host.settle(&wanted);
         host.settle(&node(&[100]));
@@ -136,7 +136,7 @@ fn one_invalid_set_affects_only_itself() {
         );
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no incomplete set is left");
         assert_eq!(host.update(&wanted).errors, outcome.errors);
-        mend(&host, "ipset");
+        restore_tool(&host, "ipset");
         host.settle(&wanted);
     }
 }
@@ -148,9 +148,9 @@ fn a_chain_changed_behind_our_back_is_reported() {
     let mut wanted = node(&[100]);
     append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
     let outcome = host.update(&wanted);
-    let faults: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
-    assert_eq!(faults, ["iptables filter: unable to update chain 'tap100i0-IN'"]);
-    mend(&host, "iptables-legacy-restore");
+    let errors: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["iptables filter: unable to update chain 'tap100i0-IN'"]);
+    restore_tool(&host, "iptables-legacy-restore");
     host.settle(&wanted);
 }
 
@@ -161,7 +161,7 @@ fn unwritable_state_is_reported_only() {
     let wanted = node(&[100]);
     let outcome = host.update(&wanted);
     assert_eq!(outcome.errors, []);
-    let lost = host.firewall.lost_scripts();
-    assert!(lost.iter().all(|fault| fault.to_string().contains("the last script is not kept")));
-    assert!(!lost.is_empty() && Plan::new(&wanted, &host.live()).is_empty());
+    let errors = host.firewall.lost_scripts();
+    assert!(errors.iter().all(|error| error.to_string().contains("the last script is not kept")));
+    assert!(!errors.is_empty() && Plan::new(&wanted, &host.live()).is_empty());
 }

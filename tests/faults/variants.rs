@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::node;
-use crate::standins::{mend, stand_in};
+use crate::standins::{restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::system::root::Root;
@@ -25,7 +25,7 @@ fn choosing(host: &Host, choice: VariantChoice) -> Firewall {
     Firewall::new(&Root::new(Some(host.root.path().into())), choice)
 }
 
-fn told(outcome: &Outcome) -> Vec<String> {
+fn texts(outcome: &Outcome) -> Vec<String> {
     outcome.errors.iter().map(ToString::to_string).collect()
 }
 
@@ -65,7 +65,7 @@ fn the_other_variant_is_cleared_after_an_update() {
         stand_in(&mut host, &tool, "exit 3");
         assert!(!host.netns.run(|| other.update(&wanted)).errors.is_empty());
         assert!(saved(&host, from).contains("PVEFW-FORWARD"));
-        mend(&host, &tool);
+        restore_tool(&host, &tool);
         assert_eq!(host.netns.run(|| other.update(&wanted)).errors, []);
         assert!(!saved(&host, from).contains("PVEFW") && saved(&host, from).contains(":mine"));
         assert!(saved(&host, to).contains("-j PVEFW-FORWARD"));
@@ -91,19 +91,19 @@ fn a_variant_that_does_not_work_is_not_used() {
     let mut auto = choosing(&host, VariantChoice::Auto);
     let wanted = node(&[100]);
     // nobody knows what it holds, for the kernel has such tables
-    let faults = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
+    let expected = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
         'ip6tables-legacy-save' failed (exit status 3): out of order"];
     for _ in 0..2 {
-        assert_eq!(told(&host.netns.run(|| auto.update(&wanted))), faults);
+        assert_eq!(texts(&host.netns.run(|| auto.update(&wanted))), expected);
     }
     let ebtables = ebtables(Variant::Legacy);
     assert_eq!(auto.variants().to_string(), format!("iptables legacy, ip6tables nft, ebtables {ebtables}"));
     assert!(saved(&host, Variant::Nft).contains(":tap100i0-IN"));
     let mut legacy = choosing(&host, VariantChoice::Only(Variant::Legacy));
-    let faults = told(&host.netns.run(|| legacy.update(&wanted)));
-    assert!(faults[0].contains("the legacy variant of 'ip6tables' does not work here"), "{}", faults[0]);
-    mend(&host, "ip6tables-legacy-save");
-    assert_eq!(told(&host.netns.run(|| auto.update(&wanted))), [""; 0]);
+    let errors = texts(&host.netns.run(|| legacy.update(&wanted)));
+    assert!(errors[0].contains("the legacy variant of 'ip6tables' does not work here"), "{}", errors[0]);
+    restore_tool(&host, "ip6tables-legacy-save");
+    assert_eq!(texts(&host.netns.run(|| auto.update(&wanted))), [""; 0]);
 }
 
 /// A run that fails while a new process begins makes it use the other variant, and not forget the rules in this one.
@@ -122,12 +122,12 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
                 let mut auto = choosing(&host, VariantChoice::Auto);
                 auto.set_time_limit(Duration::from_secs(2));
                 let outcome = host.netns.run(|| auto.update(&wanted));
-                let text = told(&outcome).join("\n");
+                let text = texts(&outcome).join("\n");
                 assert!(text.contains("which is not in use, may hold rules of this firewall"), "{tool}: {how}: {text}");
-                mend(&host, &tool);
+                restore_tool(&host, &tool);
                 auto.set_time_limit(Duration::from_secs(60));
                 let outcome = host.netns.run(|| auto.update(&wanted));
-                assert_eq!((told(&outcome), outcome.changed), (vec![], true), "{tool}: {how}: it is cleared");
+                assert_eq!((texts(&outcome), outcome.changed), (vec![], true), "{tool}: {how}: it is cleared");
                 let live = match tool.strip_suffix("-save").unwrap() {
                     "ebtables-legacy" => host.netns.exec("ebtables-legacy -L"),
                     _ => host.netns.exec(&tool),
@@ -168,8 +168,8 @@ fn ebtables_legacy_changes_a_copy() {
     let lock = host.root.path().join("var/lib/ebtables/lock");
     stand_in(&mut host, "ebtables-legacy", &format!("lock={}\n{STAND_IN}", lock.display()));
     let wanted = node(&[100, 101]);
-    let kept = |fault: &String| fault.contains("the last script is not kept");
-    assert!(told(&host.update(&wanted)).iter().all(kept));
+    let kept = |error: &String| error.contains("the last script is not kept");
+    assert!(texts(&host.update(&wanted)).iter().all(kept));
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
     let log = crate::standins::notes(&host, "log");
     assert!(log.contains("--atomic-commit") && !log.contains("free"), "the lock is held all along: {log}");
@@ -178,10 +178,10 @@ fn ebtables_legacy_changes_a_copy() {
     // where there can be no lock, there are rules all the same
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
-    assert!(told(&host.update(&node(&[100]))).iter().all(kept));
+    assert!(texts(&host.update(&node(&[100]))).iter().all(kept));
     let table = crate::standins::notes(&host, "table");
     assert!(!table.contains("tap101i0"), "{table}");
-    assert!(told(&host.remove()).iter().all(kept));
+    assert!(texts(&host.remove()).iter().all(kept));
     assert_eq!(crate::standins::notes(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
 }
 

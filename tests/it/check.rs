@@ -120,11 +120,11 @@ fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     fs::write(&new, "[OPTIONS]\nenable: 1\nebtables: 0\n[RULES]\nIN SSH(ACCEPT)\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output_in_time();
-    let told = format!(
+    let expected = format!(
         "{}: the kind of this file is not clear from its name; according to its content it is taken as firewall/cluster.fw\n",
         new.display()
     );
-    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), told.trim_end());
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), expected.trim_end());
 }
 
 #[test]

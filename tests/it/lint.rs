@@ -1,16 +1,18 @@
 //! The findings of `check`.
+mod access;
+
 use pve_firewall::inputs::{Facts, File, Interfaces, Tree};
-use pve_firewall::lint::{Finding, check};
+use pve_firewall::lint::{Diagnostic, check};
 use std::fs;
 
 const CONF: &str = "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nipconfig0: ip=10.0.0.5/24,gw=10.0.0.1\n";
 
-pub fn findings(files: &[(&str, &str)]) -> Vec<Finding> {
+pub fn findings(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     findings_with(files, &[])
 }
 
 /// On a machine with these interfaces, each with what it is a port of.
-pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]) -> Vec<Finding> {
+pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]) -> Vec<Diagnostic> {
     let masters = interfaces.iter().map(|(name, master)| (name.to_string(), master.map(str::to_string)));
     let interfaces = Interfaces { masters: masters.collect(), ..Interfaces::default() };
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -38,8 +40,8 @@ pub fn found(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// The same of other findings.
-pub fn shown(findings: Vec<Finding>) -> Vec<String> {
-    let shown = |finding: Finding| {
+pub fn shown(findings: Vec<Diagnostic>) -> Vec<String> {
+    let shown = |finding: Diagnostic| {
         let help: Vec<_> = finding.help.into_iter().flatten().collect();
         let text = finding.report.to_string().replace("/pve/firewall/", "");
         [vec![text], help].concat().join(" | ")
@@ -166,48 +168,6 @@ fn ip_filters_without_the_guests_addresses_are_reported() {
 }
 
 #[test]
-fn rules_that_block_all_management_access_are_reported() {
-    let locked = |what: &str| format!("no address in the set management can access {what} of the node");
-    for (rules, line) in [
-        ("IN ACCEPT -p tcp -dport 80", 0),
-        ("IN DROP -p udp", 0),
-        ("IN DROP", 4),
-        ("IN REJECT -p tcp -dport 22,8006", 4),
-        ("IN DROP -source +management", 4),
-        ("IN DROP -source 10.0.0.0/8", 0),
-        ("IN DROP -source 192.168.0.0/16", 4),
-        ("IN DROP -dest 192.168.7.2", 4),
-        ("IN REJECT -dest 192.168.7.0/24 -p tcp", 4),
-        ("IN DROP -dest 192.168.7.3", 0),
-        // another rule accepts access from one address
-        ("IN ACCEPT -source 192.0.2.7 -p tcp\nIN DROP", 0),
-        ("IN ACCEPT -i eno1 -p tcp\nIN DROP", 0),
-        ("GROUP admin\nIN DROP\n[GROUP admin]\nIN ACCEPT -source 192.0.2.8 -p tcp -dport 22,8006", 0),
-        ("IN ACCEPT -source 192.0.2.7 -p udp\nIN DROP", 5),
-    ] {
-        let found = cluster(&format!("[OPTIONS]\nenable: 1\n[RULES]\n{rules}\n"));
-        let expected: &[_] =
-            if line > 0 { &[locked("port 22 (SSH)"), locked("port 8006 (the web interface)")] } else { &[] };
-        assert_eq!(found.len(), expected.len(), "{rules}: {found:?}");
-        for (found, expected) in found.iter().zip(expected) {
-            assert!(found.starts_with(&format!("cluster.fw (line {line}): {expected}")), "{rules}: {found}");
-        }
-    }
-    assert_eq!(cluster("[OPTIONS]\nenable: 0\n[RULES]\nIN DROP\n"), [""; 0], "the firewall is disabled");
-    let blacklist = cluster("[OPTIONS]\nenable: 1\n\n[IPSET blacklist]\n192.168.0.0/16\n");
-    assert!(
-        blacklist.iter().all(|one| one.starts_with("cluster.fw (line 4): no address in the set management"))
-            && blacklist.len() == 2,
-        "{blacklist:?}"
-    );
-    let off = [
-        ("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n"),
-        ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n"),
-    ];
-    assert_eq!(found(&off), [""; 0], "the host's firewall is disabled");
-}
-
-#[test]
 fn errors_have_suggestions() {
     for (text, expected) in [
         ("[OPTIONS]\nenabel: 1\n", "can't parse option 'enabel: 1' | did you mean 'enable'?"),
@@ -316,7 +276,7 @@ fn rules_for_interfaces_that_no_packet_passes_are_reported() {
 }
 
 #[test]
-fn names_of_other_files_and_faulty_definitions_are_explained() {
+fn names_of_other_files_and_invalid_definitions_are_explained() {
     let guest = "[OPTIONS]\nenable: 1\n[ALIASES]\nme 10.0.0.5\nbad 10.0.0\n[IPSET friends]\n10.0.0.9\nbad\n[RULES]\n\
                  IN ACCEPT -source +friends\nIN DROP -source guest/bad\nIN DROP -dest lan2\n";
     let other =
@@ -356,7 +316,7 @@ fn check_says_what_is_in_force_in_place_of_a_bad_value() {
     let label = |path: &str, line: &str| {
         let text = format!("[OPTIONS]\n{line}\n");
         let found = findings(&[(path, &text)]);
-        let of_line = |finding: &&Finding| finding.report.line == Some(2) && !finding.report.marks.is_empty();
+        let of_line = |finding: &&Diagnostic| finding.report.line == Some(2) && !finding.report.marks.is_empty();
         found.iter().find(of_line).unwrap_or_else(|| panic!("{line}: {found:?}")).report.marks[0].label.clone()
     };
     let (cluster, host, guest, vnet) =
@@ -379,32 +339,6 @@ fn check_says_what_is_in_force_in_place_of_a_bad_value() {
         (vnet, "log_level_forward: warn", "the default, log_level_forward: nolog"),
     ] {
         assert_eq!(label(path, line), format!("in force: {in_force}"), "{line}");
-    }
-}
-
-#[test]
-fn a_node_that_admits_no_other_machine_is_reported() {
-    for network in ["127.0.0.0/8", "192.168.7.2"] {
-        let found = cluster(&format!("[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network {network}\n"));
-        assert_eq!(found.len(), 2, "{found:?}");
-        for (found, port) in found.iter().zip(["22 (SSH)", "8006 (the web interface)"]) {
-            assert!(
-                found.starts_with(&format!("cluster.fw (line 1): no other machine can reach port {port}")),
-                "{found}"
-            );
-            assert!(found.contains(network), "{found}");
-        }
-        for fine in [
-            "[RULES]\nIN ACCEPT -p tcp\n",
-            "[IPSET management]\n10.0.0.0/8\n",
-            "[RULES]\nIN ACCEPT -source 10.0.0.1\n",
-            "policy_in: ACCEPT\n",
-        ] {
-            let options = if fine.starts_with("policy") { fine } else { "" };
-            let rest = if options.is_empty() { fine } else { "" };
-            let found = cluster(&format!("[OPTIONS]\nenable: 1\n{options}[ALIASES]\nlocal_network {network}\n{rest}"));
-            assert_eq!(found, [""; 0], "{fine}");
-        }
     }
 }
 

@@ -307,7 +307,7 @@ fn a_set_dropped_for_a_name_collision_returns_when_the_collision_ends() {
 fn many_threads_give_the_same_result_as_one() {
     let (tree, facts) = (node(500), facts());
     let one = compile(&tree, &facts);
-    assert_eq!(one.handled.guests, 500);
+    assert_eq!(one.filtered.guests, 500);
     for threads in [0, 2, 3, 16] {
         assert_eq!(Compiler::new(threads).compile(&tree, &facts), one);
     }

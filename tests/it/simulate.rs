@@ -84,12 +84,12 @@ fn the_deciding_rule_has_a_file_and_line_or_a_default() {
         ("--from ct101 --to vm100 --protocol arp", "ACCEPT", "firewall/101.fw:2"),
         ("--from ct101 --to vm100 --protocol arp --source 10.10.10.100", "DROP", "firewall/101.fw:4"),
     ];
-    let told: Vec<_> = cases.iter().map(|(args, ..)| (args, decision(args))).collect();
+    let decisions: Vec<_> = cases.iter().map(|(args, ..)| (args, decision(args))).collect();
     let wanted: Vec<_> = cases.iter().map(|(args, action, by)| (args, (action.to_string(), by.to_string()))).collect();
-    for (told, wanted) in told.iter().zip(&wanted).filter(|(told, wanted)| told != wanted) {
-        eprintln!("{told:?}, not {wanted:?}");
+    for (found, wanted) in decisions.iter().zip(&wanted).filter(|(found, wanted)| found != wanted) {
+        eprintln!("{found:?}, not {wanted:?}");
     }
-    assert!(told == wanted);
+    assert!(decisions == wanted);
 }
 
 #[test]

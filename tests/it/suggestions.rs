@@ -2,7 +2,7 @@
 use crate::lint::findings;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use pve_firewall::lint::Finding;
+use pve_firewall::lint::Diagnostic;
 use pve_firewall::model::Severity;
 
 /// A file of each kind, without errors.
@@ -29,12 +29,12 @@ const FILES: [(&str, &str); 5] = [
     ("sdn/firewall/vnet0.fw", "[OPTIONS]\nenable: 1\n[RULES]\nFORWARD ACCEPT -source dc/lan -p tcp -dport http\n"),
 ];
 
-fn errors(files: &[(&str, &str)]) -> Vec<Finding> {
+fn errors(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     findings(files).into_iter().filter(|finding| finding.report.severity == Severity::Error).collect()
 }
 
 /// The line with each suggestion for a word put in.
-fn corrected(finding: &Finding) -> Vec<String> {
+fn corrected(finding: &Diagnostic) -> Vec<String> {
     let marks = finding.report.marks.iter().zip(&finding.help);
     let replacement = |help: &Option<String>| {
         let (_, quoted) = help.as_ref()?.split_once("did you mean '")?;

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, shell, with_counters};
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use pve_firewall::iptables::apply::Variant;
-use pve_firewall::iptables::plan::{Action, Plan};
+use pve_firewall::iptables::plan::{Plan, PlannedAction};
 use pve_firewall::iptables::ruleset::{Family, Target};
 
 /// Rules and sets of other programs.
@@ -49,7 +49,10 @@ fn a_changed_rule_rewrites_only_its_chain() {
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         let live = host.live();
         let plan = Plan::new(&wanted, &live);
-        assert_eq!(plan.filter.v4.with(Action::Update).map(|name| name.as_str()).collect::<Vec<_>>(), ["tap100i0-IN"]);
+        assert_eq!(
+            plan.filter.v4.with(PlannedAction::Update).map(|name| name.as_str()).collect::<Vec<_>>(),
+            ["tap100i0-IN"]
+        );
         assert!(plan.filter.v6.is_empty() && plan.raw.v4.is_empty() && plan.bridge.is_empty() && plan.sets.is_empty());
         host.settle(&wanted);
         let after = host.counters("iptables");
@@ -136,8 +139,8 @@ fn chains_and_sets_of_kept_chains_are_not_removed() {
         assert_eq!(outcome, Default::default(), "{variant}: the chains and sets that they use are kept");
         assert_eq!(host.everything(), before);
         let plan = Plan::new(&wanted, &host.live());
-        assert_eq!(plan.filter[Family::V4].chains["tap100i0-IN"].action, Action::Ignore);
-        assert_eq!(plan.sets.sets["PVEFW-100-friends-v4"].action, Action::Ignore);
+        assert_eq!(plan.filter[Family::V4].chains["tap100i0-IN"].action, PlannedAction::Ignore);
+        assert_eq!(plan.sets.sets["PVEFW-100-friends-v4"].action, PlannedAction::Ignore);
     }
 }
 

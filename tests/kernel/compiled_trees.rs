@@ -4,7 +4,7 @@ use crate::trees::{facts, from_folder};
 use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::compile::{Compiled, compile};
-use pve_firewall::iptables::plan::{Action, Plan, TablePlan};
+use pve_firewall::iptables::plan::{Plan, PlannedAction, TablePlan};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn edit(root: &Path, file: &str, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-fn names(plan: &TablePlan, action: Action) -> Vec<&str> {
+fn names(plan: &TablePlan, action: PlannedAction) -> Vec<&str> {
     plan.with(action).map(|name| name.as_str()).collect()
 }
 
@@ -86,7 +86,7 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
         let chain = format!("tap{guest}i0-IN");
         let live = host.live();
         let plan = Plan::new(&second, &live);
-        let changed: Vec<_> = names(&plan.filter.v4, Action::Update);
+        let changed: Vec<_> = names(&plan.filter.v4, PlannedAction::Update);
         assert!(
             changed.contains(&chain.as_str()) && changed.iter().all(|name| name.starts_with(&format!("tap{guest}i"))),
             "{changed:?}"
@@ -173,20 +173,23 @@ fn rules_of_the_official_daemon_are_taken_over() {
             let wanted = compiled(&conformance(&format!("cases/{case}/pve"))).ruleset;
             let plan = Plan::new(&wanted, &host.live());
             let updated = |table: &TablePlan| -> BTreeSet<String> {
-                names(table, Action::Update).into_iter().map(str::to_string).collect()
+                names(table, PlannedAction::Update).into_iter().map(str::to_string).collect()
             };
             let standard = ["PVEFW-Drop", "PVEFW-Reject"];
             let both = |own: &[&str]| own.iter().chain(&standard).map(ToString::to_string).collect();
             assert_eq!(updated(&plan.filter.v4), both(v4), "{case}");
             assert_eq!(updated(&plan.filter.v6), both(v6), "{case}");
             assert_eq!(updated(&plan.bridge), bridge.iter().map(ToString::to_string).collect(), "{case}");
-            let changed = plan.sets.sets.iter().filter(|(_, planned)| planned.action != Action::Exists);
+            let changed = plan.sets.sets.iter().filter(|(_, planned)| planned.action != PlannedAction::Exists);
             assert_eq!(changed.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), sets, "{case}");
             assert!(plan.sets.stale.is_empty(), "{case}");
             for table in [&plan.filter.v4, &plan.filter.v6, &plan.raw.v4, &plan.raw.v6, &plan.bridge] {
                 assert!(table.missing_hooks.is_empty() && table.surplus_hooks.is_empty());
-                let others = table.chains.values().filter(|planned| planned.action != Action::Update);
-                assert!(others.into_iter().all(|planned| planned.action == Action::Exists), "{case}: {table:#?}");
+                let others = table.chains.values().filter(|planned| planned.action != PlannedAction::Update);
+                assert!(
+                    others.into_iter().all(|planned| planned.action == PlannedAction::Exists),
+                    "{case}: {table:#?}"
+                );
             }
             host.settle(&wanted);
             assert_eq!(host.remove(), Outcome { changed: true, errors: vec![] });

@@ -235,16 +235,16 @@ fn a_killed_cluster_file_system_leaves_the_rules_and_is_reported_once() {
     let fuse = Fuse::mount(&node.config(), &FILES);
     let child = node.start();
     node.until_live(SSH);
-    let told = || node.log().into_iter().filter(|line| line.contains(node.config().to_str().unwrap())).count();
-    assert_eq!(told(), 0, "{:#?}", node.log());
+    let reports = || node.log().into_iter().filter(|line| line.contains(node.config().to_str().unwrap())).count();
+    assert_eq!(reports(), 0, "{:#?}", node.log());
     fuse.kill();
-    until("the report", || (told() > 0).then_some(()));
+    until("the report", || (reports() > 0).then_some(()));
     // changes by another program trigger some cycles
     for _ in 0..2 {
         node.netns.exec("iptables-legacy -w -F tap100i0-IN");
         node.until_live(SSH);
     }
-    assert_eq!(told(), 1, "{:#?}", node.log());
+    assert_eq!(reports(), 1, "{:#?}", node.log());
     assert_eq!(node.logged("clear PVE-generated"), 0);
     terminate(child);
     assert_eq!(node.ours(), "");
@@ -261,8 +261,8 @@ fn configuration_errors_are_logged_once_when_they_occur_and_when_they_are_gone()
         node.until_live(&SSH.replace("22", &port.to_string()));
     }
     assert_eq!(node.logged(fault), 1, "{:#?}", node.log());
-    let faults = node.ok(&["status", "--verbose"]);
-    assert!(faults.contains("100.fw:5"), "{faults}");
+    let details = node.ok(&["status", "--verbose"]);
+    assert!(details.contains("100.fw:5"), "{details}");
     node.write("firewall/100.fw", GUEST);
     node.until_logged(&format!("no longer: {}/firewall/{fault}", node.config().display()));
     assert_eq!(node.logged(fault), 2);

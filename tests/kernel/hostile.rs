@@ -33,7 +33,7 @@ fn rules(ruleset: &Ruleset) -> usize {
 }
 
 /// The content of a tree, for debugging.
-fn told(tree: &Tree) -> String {
+fn shown(tree: &Tree) -> String {
     let files = tree.files.keys().map(|path| {
         format!("--- {path}\n{}\n", String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug())
     });
@@ -57,7 +57,7 @@ fn every_tree_settles(variant: Variant) {
             updates += 1;
             // the update verifies that all rules are live
             let outcome = host.update(&ruleset);
-            assert_eq!(outcome.errors, [], "{}", told(&tree));
+            assert_eq!(outcome.errors, [], "{}", shown(&tree));
             if round % 20 == 0 {
                 host.settle(&ruleset);
             }

@@ -128,9 +128,9 @@ impl Witness {
 
 /// Waits for the end of a cycle of the daemon, after which it writes its status.
 fn await_cycle(node: &Node) {
-    let told = || node.status();
-    let before = told();
-    until("a cycle", || (told() != before).then_some(()));
+    let status = || node.status();
+    let before = status();
+    until("a cycle", || (status() != before).then_some(()));
 }
 
 fn live(node: &Node, text: &str) -> bool {

@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use pve_firewall::inputs::File;
-use pve_firewall::pmxcfs::{Problem, Reader, ReaderConfig};
+use pve_firewall::pmxcfs::{ReadError, Reader, ReaderConfig};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -97,7 +97,7 @@ fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Opt
 
 fn why_ill(reader: &mut Reader) -> String {
     match reader.pass() {
-        Err(Problem::Unhealthy(why)) => why,
+        Err(ReadError::Unhealthy(why)) => why,
         other => panic!("the tree should not be believed, but: {other:?}"),
     }
 }
@@ -206,9 +206,9 @@ type Files = fn(&mut fuse::State) -> &mut BTreeSet<String>;
 
 #[test]
 fn an_unreadable_file_keeps_its_last_good_content() {
-    let faults: [(&str, Files); 2] =
+    let defects: [(&str, Files); 2] =
         [("Input/output error", |state| &mut state.broken), ("Permission denied", |state| &mut state.forbidden)];
-    for (why, spoilt) in faults {
+    for (why, spoilt) in defects {
         let dir = tempfile::tempdir().unwrap();
         let fuse = Fuse::mount(dir.path(), &FILES);
         let mut reader = established(dir.path());
@@ -229,7 +229,7 @@ fn an_unreadable_file_keeps_its_last_good_content() {
         // without cluster.fw the tree is unhealthy
         fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
         let mut reader = self::reader(dir.path());
-        assert!(matches!(reader.settle(), Err(Problem::Unhealthy(why)) if why.contains("firewall/cluster.fw: ")));
+        assert!(matches!(reader.settle(), Err(ReadError::Unhealthy(why)) if why.contains("firewall/cluster.fw: ")));
         fuse.change(|state| spoilt(state).clear());
         reader.settle().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
@@ -295,7 +295,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
         fs::rename(dir.path().join(name), dir.path().join(format!("{name}.away"))).unwrap();
     }
     assert!(why_ill(&mut reader).contains("contains neither .vmlist nor nodes/n1"));
-    assert!(matches!(self::reader(dir.path()).settle(), Err(Problem::Unhealthy(_))));
+    assert!(matches!(self::reader(dir.path()).settle(), Err(ReadError::Unhealthy(_))));
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
     }

@@ -66,7 +66,7 @@ pub fn stop(node: &Node, mut daemon: Child) {
     assert_eq!(node.ours(), "");
 }
 
-/// The trial that the daemon tells of.
+/// The trial in the daemon's status file.
 pub fn trial(node: &Node) -> Option<serde_json::Value> {
     node.status().map(|status| status["trial"].clone()).filter(|trial| !trial.is_null())
 }

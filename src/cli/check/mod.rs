@@ -1,9 +1,9 @@
 //! `check`: checks the configuration, or given files in place of those of the configuration.
 use super::args::CheckOptions;
-use super::candidates::Candidates;
+use super::given_files::GivenFiles;
 use super::{Context, load, output};
 use crate::inputs::{File, Tree};
-use crate::lint::{self, Finding};
+use crate::lint::{self, Diagnostic};
 use crate::model::Severity;
 use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, TreeFile, VNET_FOLDER};
 use crate::system::files;
@@ -26,11 +26,11 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     };
     other_hosts(&mut tree)?;
     let mut facts = load::facts_source(context, node.clone());
-    let candidates = Candidates::read(&options.files, &node, &tree)?;
+    let candidates = GivenFiles::read(&options.files, &node, &tree)?;
     let findings = match options.files.is_empty() {
         true => {
             let mut findings = lint::check(&tree, &facts.collect(&tree), load::interfaces(&node));
-            findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Finding::from));
+            findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Diagnostic::from));
             findings
         }
         false => candidates.findings(&tree, &mut facts),

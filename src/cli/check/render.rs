@@ -1,6 +1,6 @@
 //! Output of findings as text, with carets below the line, and as JSON.
 use crate::cli::style::{BAD, CHANGE, PLAIN, paint};
-use crate::lint::Finding;
+use crate::lint::Diagnostic;
 use crate::model::{Mark, Severity};
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use anyhow::Result;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::ops::Range;
 
 /// All findings, each with its line, and a summary.
-pub fn text(findings: &[Finding]) -> String {
+pub fn text(findings: &[Diagnostic]) -> String {
     let renderer = Renderer::styled();
     let mut text = String::new();
     for finding in findings {
@@ -31,7 +31,7 @@ fn printable(line: &str) -> String {
     line.replace(|one: char| ('\u{80}'..='\u{9f}').contains(&one), "\u{b7}")
 }
 
-fn group<'a>(finding: &'a Finding, line: &'a str) -> Group<'a> {
+fn group<'a>(finding: &'a Diagnostic, line: &'a str) -> Group<'a> {
     let report = &finding.report;
     let level = if report.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
     let group = level.primary_title(title(&report.text));
@@ -85,12 +85,12 @@ struct JsonPlace<'a> {
 ///
 /// # Errors
 /// Never, as all keys are strings.
-pub fn json(findings: &[Finding]) -> Result<String> {
+pub fn json(findings: &[Diagnostic]) -> Result<String> {
     let entries: Vec<_> = findings.iter().map(entry).collect();
     Ok(serde_json::to_string_pretty(&entries)? + "\n")
 }
 
-fn entry(finding: &Finding) -> JsonEntry<'_> {
+fn entry(finding: &Diagnostic) -> JsonEntry<'_> {
     let report = &finding.report;
     let places = report.marks.iter().zip(&finding.help).map(|(mark, help)| {
         let Range { start: column, end } = columns(&finding.line, mark.span.start..mark.span.end);

@@ -1,6 +1,6 @@
 //! The listing for a terminal: aligned, in colour, with the origin of each rule.
 use crate::cli::style::{BAD, CHANGE, FAINT, GOOD, PLAIN, TITLE, paint, remarked};
-use crate::listing::{Action, Block, Entry, Listing};
+use crate::listing::{Block, Entry, Listing, PlannedAction};
 use anstyle::Style;
 
 /// The listing with the columns of each block aligned.
@@ -24,11 +24,11 @@ fn block(block: &Block) -> String {
     text
 }
 
-fn style(action: Action) -> Style {
+fn style(action: PlannedAction) -> Style {
     match action {
-        Action::Create => GOOD,
-        Action::Update => CHANGE,
-        Action::Delete => BAD,
-        Action::Exists | Action::Ignore => FAINT,
+        PlannedAction::Create => GOOD,
+        PlannedAction::Update => CHANGE,
+        PlannedAction::Delete => BAD,
+        PlannedAction::Exists | PlannedAction::Ignore => FAINT,
     }
 }

@@ -1,19 +1,19 @@
 //! `preview`: the changes with other files in place of those of the configuration, and the current connections that would be
 //! refused.
-mod alive;
+mod connections;
 mod render;
 
-pub(super) use alive::Alive;
+pub(super) use connections::CurrentConnections;
 
 use super::args::PreviewOptions;
-use super::candidates::Candidates;
+use super::given_files::GivenFiles;
 use super::{Context, check, load, output, require_root};
 use crate::backend::{Compiled, Rules};
 use crate::config::in_force;
-use crate::connections::{Comparison, Network, RulesChange, compare};
-use crate::daemon::cut::surroundings;
+use crate::connections::{AddressOwners, Comparison, RulesChange, compare};
+use crate::daemon::cut_connections::surroundings;
 use crate::inputs::{File, Tree};
-use crate::lint::Finding;
+use crate::lint::Diagnostic;
 use crate::listing::Difference;
 use crate::model::{BackendKind, Origin, Severity};
 use crate::parallel;
@@ -32,58 +32,59 @@ pub(super) fn run(context: &Context, options: &PreviewOptions) -> Result<()> {
     preview.permit(options.force)
 }
 
-/// The effect of the candidates.
+/// The effect of the given files.
 pub(super) struct Preview {
     /// The candidates.
-    pub candidates: Candidates,
+    pub files: GivenFiles,
     /// The tree without them.
     pub tree: Tree,
-    /// The backends that enforce the configuration now and with the candidates: one, or both if they select the other.
+    /// The backends that enforce the configuration now and with the given files: one, or both if they select the other.
     pub backends: Vec<BackendKind>,
     /// The findings of `check`.
-    findings: Vec<Finding>,
+    findings: Vec<Diagnostic>,
     /// The chains and sets that would change; line by line only if that was asked for.
     difference: Difference,
     /// Warnings about traffic that would be accepted.
     warnings: Vec<String>,
     /// The current connections and their verdicts.
-    alive: Alive,
+    current: CurrentConnections,
     comparison: Comparison,
 }
 
 impl Preview {
-    /// Checks and compiles the candidates, determines the changed lines if `diff`, and simulates the current connections with both rulesets.
+    /// Checks and compiles the given files, determines the changed lines if `diff`, and simulates the current connections with
+    /// both rulesets.
     ///
     /// # Errors
-    /// When a candidate does not belong to the configuration, or the tree or the live rules cannot be read.
-    pub(super) fn make(context: &Context, files: &[PathBuf], diff: bool) -> Result<Self> {
+    /// When a given file does not belong to the configuration, or the tree or the live rules cannot be read.
+    pub(super) fn make(context: &Context, paths: &[PathBuf], diff: bool) -> Result<Self> {
         let node = context.node()?;
         let tree = load::tree(context, &node)?;
-        let candidates = Candidates::read(files, &node, &tree)?;
-        candidates.only_for(&node)?;
-        for given in &candidates.0 {
-            if let Some(File::Unreadable(why)) = tree.files.get(given.path.as_str()) {
-                bail!("{} cannot be read: {why}", tree.label(&given.path));
+        let files = GivenFiles::read(paths, &node, &tree)?;
+        files.only_for(&node)?;
+        for file in &files.0 {
+            if let Some(File::Unreadable(why)) = tree.files.get(file.path.as_str()) {
+                bail!("{} cannot be read: {why}", tree.label(&file.path));
             }
         }
         let facts = || load::facts_source(context, node.clone());
         let known = load::settled(context, &node, tree.clone());
-        let ((alive, findings), change) = parallel::both(
+        let ((current, findings), change) = parallel::both(
             processors(),
-            || parallel::both(processors(), Alive::now, || candidates.findings(&tree, &mut facts())),
-            || Change::make(context, &candidates, &known, facts(), diff),
+            || parallel::both(processors(), CurrentConnections::now, || files.findings(&tree, &mut facts())),
+            || RulesetChange::make(context, &files, &known, facts(), diff),
         );
-        let Change { before, after, backends, difference } = change?;
-        let network = Network::new(&tree, &node, surroundings());
+        let RulesetChange { before, after, backends, difference } = change?;
+        let owners = AddressOwners::new(&tree, &node, surroundings());
         let concerns = before.rules.change_to(&after.rules);
         let change = RulesChange {
             before: &|sent| before.rules.decide(sent),
             after: &|sent| after.rules.decide(sent),
             concerns: &|from, to, layer| concerns.as_ref().and_then(|concerns| concerns(from, to, layer)),
         };
-        let comparison = compare(&alive.connections, &network, &change, processors());
+        let comparison = compare(&current.connections, &owners, &change, processors());
         let warnings = warnings(&before, &after);
-        Ok(Preview { candidates, tree, backends, findings, difference, warnings, alive, comparison })
+        Ok(Preview { files, tree, backends, findings, difference, warnings, current, comparison })
     }
 
     /// The text output, with the changed lines if `diff`.
@@ -94,10 +95,10 @@ impl Preview {
     /// Whether the files differ from those of the tree.
     pub(super) fn changes_files(&self) -> bool {
         let same = |path: &str, content: &[u8]| self.tree.content(path).unwrap_or_default() == content;
-        self.candidates.0.iter().any(|given| !same(&given.path, &given.content))
+        self.files.0.iter().any(|file| !same(&file.path, &file.content))
     }
 
-    /// Checks that the candidates have no errors and do not refuse the caller's own session.
+    /// Checks that the given files have no errors and do not refuse the caller's own session.
     ///
     /// # Errors
     /// In these two cases, unless forced.
@@ -112,7 +113,7 @@ impl Preview {
                 if errors == 1 { "1 line is ignored".to_string() } else { format!("{errors} lines are ignored") };
             bail!("{lines}; fix this and try again, or use '--force'");
         }
-        let own = self.comparison.refused.iter().find(|one| self.alive.is_own(&one.connection));
+        let own = self.comparison.refused.iter().find(|one| self.current.is_own(&one.connection));
         if let Some(own) = own {
             let by = self.origin(&own.origin);
             bail!(
@@ -124,10 +125,10 @@ impl Preview {
         Ok(())
     }
 
-    /// The origin of a rule, with the given names of candidates.
+    /// The origin of a rule, with the names of given files.
     fn origin(&self, origin: &Origin) -> String {
         match origin {
-            Origin::Line(file, line) => match self.candidates.name_of(&self.tree, file) {
+            Origin::Line(file, line) => match self.files.name_of(&self.tree, file) {
                 Some(name) => format!("{name}:{line}"),
                 None => origin.to_string(),
             },
@@ -136,8 +137,8 @@ impl Preview {
     }
 }
 
-/// The rules now and with the candidates.
-struct Change {
+/// The rules now and with the given files.
+struct RulesetChange {
     before: Compiled,
     after: Compiled,
     /// The backends that enforce them: one or both.
@@ -146,25 +147,25 @@ struct Change {
     difference: Difference,
 }
 
-impl Change {
-    fn make(context: &Context, candidates: &Candidates, known: &Tree, facts: FactsSource, diff: bool) -> Result<Self> {
+impl RulesetChange {
+    fn make(context: &Context, files: &GivenFiles, known: &Tree, facts: FactsSource, diff: bool) -> Result<Self> {
         let mut facts = facts;
         // during a trial, the current rules are those of the trial
         let on_trial = TrialStore::new(&context.root).load().ok().flatten();
         let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(known));
         let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
-        let wanted = in_force(&Arc::new(candidates.over(known)), Some(known)).tree;
+        let wanted = in_force(&Arc::new(files.over(known)), Some(known)).tree;
         let after = backend.compile(&wanted, facts.collect(&wanted));
         let Some(mut other) = load::other_in_use(context, &backend, &after) else {
             let difference = backend.difference(&after.rules, diff)?;
-            return Ok(Change { before, after, backends: vec![backend.kind()], difference });
+            return Ok(RulesetChange { before, after, backends: vec![backend.kind()], difference });
         };
         let after = other.compile(&wanted, facts.collect(&wanted));
         let mut difference = other.difference(&after.rules, diff)?;
         let Difference { changes, refused } = backend.difference(&Rules::none(backend.kind()), diff)?;
         difference.changes.extend(changes);
         difference.refused.extend(refused);
-        Ok(Change { before, after, backends: vec![backend.kind(), other.kind()], difference })
+        Ok(RulesetChange { before, after, backends: vec![backend.kind(), other.kind()], difference })
     }
 }
 
@@ -177,12 +178,13 @@ fn warnings(before: &Compiled, after: &Compiled) -> Vec<String> {
         );
         return warnings;
     }
-    if before.handled.host && !after.handled.host {
+    if before.filtered.host && !after.filtered.host {
         warnings.push("the firewall of the node itself is disabled: all traffic to the node is accepted".into());
     }
-    let lost = before.handled.devices.saturating_sub(after.handled.devices);
-    if lost > 0 {
-        let devices = if lost == 1 { "1 network device".to_string() } else { format!("{lost} network devices") };
+    let unfiltered = before.filtered.devices.saturating_sub(after.filtered.devices);
+    if unfiltered > 0 {
+        let devices =
+            if unfiltered == 1 { "1 network device".to_string() } else { format!("{unfiltered} network devices") };
         warnings.push(format!("{devices} of guests would have no rules: all their traffic is accepted"));
     }
     if before.nftables != after.nftables {

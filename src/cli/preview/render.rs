@@ -3,7 +3,7 @@ use super::Preview;
 use crate::cli::compile::diff;
 use crate::cli::style::{BAD, CHANGE, FAINT, TITLE, paint};
 use crate::connections::RefusedConnection;
-use crate::listing::{Action, Change};
+use crate::listing::{Change, PlannedAction};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
@@ -38,11 +38,11 @@ fn changes(changes: &[Change]) -> String {
     text + &more(changes.len(), CHANGES)
 }
 
-fn word(action: Action) -> &'static str {
+fn word(action: PlannedAction) -> &'static str {
     match action {
-        Action::Create => "create",
-        Action::Delete => "delete",
-        Action::Update | Action::Exists | Action::Ignore => "update",
+        PlannedAction::Create => "create",
+        PlannedAction::Delete => "delete",
+        PlannedAction::Update | PlannedAction::Exists | PlannedAction::Ignore => "update",
     }
 }
 
@@ -56,7 +56,7 @@ fn more(all: usize, shown: usize) -> String {
 
 fn connections(preview: &Preview) -> String {
     let comparison = &preview.comparison;
-    if let Some(trouble) = &preview.alive.trouble {
+    if let Some(trouble) = &preview.current.trouble {
         return format!("Connections: {trouble}\n");
     }
     let (refused, judged) = (comparison.refused.len(), number(comparison.judged, "connection"));
@@ -78,7 +78,7 @@ fn connections(preview: &Preview) -> String {
 fn line(preview: &Preview, one: &RefusedConnection) -> String {
     let zone = if one.connection.zone == 0 { String::new() } else { format!(" (zone {})", one.connection.zone) };
     let whose = one.guest.map_or_else(|| "this node".to_string(), |vmid| format!("guest {vmid}"));
-    let own = if preview.alive.is_own(&one.connection) { ", your own session" } else { "" };
+    let own = if preview.current.is_own(&one.connection) { ", your own session" } else { "" };
     let (tuple, by) = (one.connection.original, preview.origin(&one.origin));
     format!("  {tuple}{zone}  {whose}{own}: {} by {by}\n", one.verdict)
 }
@@ -93,7 +93,7 @@ pub(super) fn json(preview: &Preview) -> Result<String> {
             "dest": one.connection.original.dest,
             "zone": one.connection.zone,
             "guest": one.guest,
-            "own_session": preview.alive.is_own(&one.connection),
+            "own_session": preview.current.is_own(&one.connection),
             "action": one.verdict.to_string(),
             "origin": preview.origin(&one.origin),
         })
@@ -101,14 +101,14 @@ pub(super) fn json(preview: &Preview) -> Result<String> {
     let unjudged: serde_json::Map<String, serde_json::Value> =
         preview.comparison.unjudged.iter().map(|(why, count)| (why.to_string(), json!(count))).collect();
     let object = json!({
-        "files": preview.candidates.0.iter().map(|given| given.path.as_str()).collect::<Vec<_>>(),
+        "files": preview.files.0.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
         "warnings": preview.warnings,
         "changes": preview.difference.changes.iter().map(change).collect::<Vec<_>>(),
         "connections": {
             "judged": preview.comparison.judged,
             "refused": preview.comparison.refused.iter().map(refused).collect::<Vec<_>>(),
             "not_judged": unjudged,
-            "trouble": preview.alive.trouble,
+            "trouble": preview.current.trouble,
         },
     });
     let text = serde_json::to_string_pretty(&object).context("cannot encode the preview")?;

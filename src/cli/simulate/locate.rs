@@ -1,4 +1,4 @@
-//! Where a packet enters and leaves, by the configuration.
+//! Finds the endpoints of a packet in the configuration.
 use super::owner::owner;
 use crate::cli::endpoint::{Endpoint, EndpointKind};
 use crate::cli::load::View;
@@ -18,11 +18,11 @@ pub(super) struct Located {
     pub end: End,
     /// The known addresses of the endpoint.
     pub addresses: Vec<IpAddr>,
-    /// The address that the endpoint was given by, if nobody here has it.
+    /// The address that was given as the endpoint, if neither the node nor a guest has it.
     pub unowned: Option<IpAddr>,
 }
 
-/// An endpoint, as far as it is known without the other one: outside is on the other's bridge.
+/// An endpoint, as far as it is known without the other one: `outside` is on the bridge of the other one.
 struct Partial {
     end: Option<End>,
     addresses: Vec<IpAddr>,
@@ -70,7 +70,7 @@ pub(super) fn locate(from: &Endpoint, to: &Endpoint, view: &View) -> Result<(Loc
     Ok((from.located(from_end), to.located(to_end)))
 }
 
-/// That an address is of no guest, with a list of the guests.
+/// The message that no guest has an address, with a list of the guests.
 fn nobody_has(address: IpAddr, view: &View) -> String {
     format!(
         "no guest of node {} has the address {address} by its configuration, IP filter or IPAM{}",
@@ -79,7 +79,7 @@ fn nobody_has(address: IpAddr, view: &View) -> String {
     )
 }
 
-/// The note for an endpoint whose address nobody here has.
+/// The note for an address that neither the node nor a guest has.
 pub(super) fn unowned(located: &Located, view: &View) -> Option<String> {
     located.unowned.map(|address| format!("{}; it is taken for an address outside", nobody_has(address, view)))
 }

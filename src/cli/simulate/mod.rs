@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     output::data(&render::text(&known, &trace, &notes, context.verbose))
 }
 
-/// What makes the rules ineffective on the node, where it affects one of the ends.
+/// The daemon's findings that affect one of the endpoints.
 fn warnings(context: &Context, ends: [&End; 2]) -> Vec<String> {
     let is_affected = |affected: &Affected, end: &End| match end {
         End::Host => affected.node,
@@ -72,7 +72,7 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
     lines.into_iter().flatten().collect()
 }
 
-/// Why nothing is filtered: the switch of the cluster, or else those of the ends.
+/// Why nothing is filtered: the firewall of the cluster is off, or else that of the endpoints.
 fn unfiltered(view: &View, off: Vec<String>) -> Vec<String> {
     if view.compiled.enabled {
         return off;

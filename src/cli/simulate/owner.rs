@@ -1,4 +1,4 @@
-//! Who has an address: the node, or a device of a guest.
+//! The owner of an address: the node, or a device of a guest.
 use crate::cli::load::View;
 use crate::config::{GuestFiles, IpSet};
 use crate::node::{self, Link, ListedGuest};
@@ -6,8 +6,8 @@ use crate::simulate::{End, GuestPort};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The end with an address: the node, or the guest that has it by its configuration, by the state of the IPAM, by the MAC
-/// address in an IPv6 address, or else by the IP filter of a device, the narrowest one.
+/// The owner of an address: the node, or the guest that has it by its configuration, by the state of the IPAM, by the MAC
+/// address in the IPv6 address, or else by the most specific entry in the IP filter of a device.
 pub(super) fn owner(view: &View, guests: &[ListedGuest], address: IpAddr) -> Option<End> {
     let View { tree, facts, compiled } = view;
     if compiled.localnet.address == Some(address) || address.is_loopback() {
@@ -46,7 +46,7 @@ fn contains(set: &IpSet, address: IpAddr) -> bool {
     set.entries.iter().any(|entry| !entry.nomatch && entry.net.contains(&address))
 }
 
-/// The device whose IP filter has the narrowest entry with the address.
+/// The device whose IP filter has the most specific entry with the address.
 fn filtered<'a>(view: &View, links: &'a [Link], address: IpAddr) -> Option<&'a Link> {
     let filters = view.compiled.configuration.guests.iter().filter_map(|guest| match &guest.files {
         GuestFiles::Read { firewall, devices: _ } => Some((guest.listed.vmid, &firewall.definitions.sets)),

@@ -1,12 +1,12 @@
 //! `try`, `confirm` and `revert`: a change that is reverted automatically unless it is confirmed.
-mod attempt;
 mod confirm;
 mod outcome;
 mod revert;
+mod start;
 
-pub(super) use attempt::run as attempt;
 pub(super) use confirm::run as confirm;
 pub(super) use revert::run as revert;
+pub(super) use start::run as start;
 
 use std::time::Duration;
 

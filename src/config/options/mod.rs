@@ -2,7 +2,7 @@
 mod model;
 mod value;
 
-pub use model::{ClusterOptions, GuestOptions, HostOptions, Lines, VnetOptions};
+pub use model::{ClusterOptions, GuestOptions, HostOptions, OptionOrigins, VnetOptions};
 
 use super::sections::Line;
 use crate::builtin::databases::Databases;
@@ -14,7 +14,7 @@ use value::Value::{
 };
 use value::ValueError;
 
-/// An option: its key, its default as a file would spell it, and how its value is read.
+/// An option: its key, its default as a file would spell it, and how its value is parsed.
 pub(super) struct Row<O> {
     key: &'static str,
     default: &'static str,
@@ -29,7 +29,7 @@ const fn row<O>(key: &'static str, default: &'static str, value: Value<O>) -> Ro
 pub(super) trait Options: Default + 'static {
     const KIND: FileKind;
     const ROWS: &'static [Row<Self>];
-    fn lines(&mut self) -> &mut Lines;
+    fn lines(&mut self) -> &mut OptionOrigins;
 }
 
 impl Options for ClusterOptions {
@@ -43,7 +43,7 @@ impl Options for ClusterOptions {
         row("log_ratelimit", "enable=1,rate=1/second,burst=5", RateLimit(|to| &mut to.log_ratelimit)),
     ];
 
-    fn lines(&mut self) -> &mut Lines {
+    fn lines(&mut self) -> &mut OptionOrigins {
         &mut self.lines
     }
 }
@@ -73,12 +73,12 @@ impl Options for HostOptions {
         row("nf_conntrack_tcp_timeout_syn_recv", "60", Setting(|to| &mut to.nf_conntrack_tcp_timeout_syn_recv)),
         row("protection_synflood_rate", "200", Number(|to| &mut to.protection_synflood_rate)),
         row("protection_synflood_burst", "1000", Number(|to| &mut to.protection_synflood_burst)),
-        // read by the reference and used by nothing
+        // accepted by the official firewall, which does not use it either
         row("protection_limit", "", Unused),
         row("nf_conntrack_helpers", "", Helpers(|to| &mut to.nf_conntrack_helpers)),
     ];
 
-    fn lines(&mut self) -> &mut Lines {
+    fn lines(&mut self) -> &mut OptionOrigins {
         &mut self.lines
     }
 }
@@ -101,7 +101,7 @@ impl Options for GuestOptions {
         row("layer2_protocols", "", Ethertypes(|to| &mut to.layer2_protocols)),
     ];
 
-    fn lines(&mut self) -> &mut Lines {
+    fn lines(&mut self) -> &mut OptionOrigins {
         &mut self.lines
     }
 }
@@ -114,7 +114,7 @@ impl Options for VnetOptions {
         row("log_level_forward", "nolog", Level(|to| &mut to.log_level_forward)),
     ];
 
-    fn lines(&mut self) -> &mut Lines {
+    fn lines(&mut self) -> &mut OptionOrigins {
         &mut self.lines
     }
 }
@@ -126,7 +126,7 @@ pub struct KnownOption {
     pub key: &'static str,
     /// Its default as a file would spell it; empty where it has none.
     pub default: &'static str,
-    /// What may be written, in words.
+    /// The valid values, in words.
     pub valid: &'static str,
 }
 
@@ -148,7 +148,7 @@ pub fn known(kind: FileKind) -> Vec<KnownOption> {
 /// A line of `[OPTIONS]`.
 struct Assignment<'a> {
     key: &'a str,
-    /// Without a comment behind a blank; `None` if no colon alone stands between key and value, as in `enable = 1`.
+    /// Without a comment after a blank; `None` if something other than a colon separates key and value, as in `enable = 1`.
     value: Option<&'a str>,
 }
 
@@ -165,18 +165,18 @@ impl<'a> Assignment<'a> {
     }
 }
 
-/// What counts for an option whose value cannot be parsed: of policies and filters the stricter value, not the default.
+/// The value of an option that cannot be parsed: for policies and filters the stricter value, not the default.
 fn stricter(key: &str) -> Option<&'static str> {
     match key {
         "policy_in" | "policy_out" | "policy_forward" => Some("DROP"),
         "macfilter" | "ipfilter" | "nosmurfs" | "tcpflags" | "protection_synflood" | "ebtables" | "ips" => Some("1"),
-        // [`in_force`](super::in_force) has looked for a version that can be read before
+        // [`in_force`](super::in_force) has replaced the file by its last valid version before, if there is one
         "nf_conntrack_allow_invalid" | "radv" | ENABLE => Some("0"),
         _ => None,
     }
 }
 
-/// Parses the lines of `[OPTIONS]`; a bad one is reported.
+/// Parses the lines of `[OPTIONS]`; an invalid one is reported.
 pub(super) fn read<O: Options>(
     lines: &[Line<'_>],
     file: &Arc<str>,
@@ -201,10 +201,10 @@ pub(super) fn read<O: Options>(
     options
 }
 
-/// What a line sets, with a warning; or the key that has a value all the same, if any, and what is wrong.
+/// The key that a line sets, with a warning if any; or the error, with the key if the option gets a stricter value.
 type OptionResult = Result<(&'static str, Option<Report>), (Option<&'static str>, Report)>;
 
-/// Sets what a line says.
+/// Sets the option of a line.
 fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> OptionResult {
     let text = || format!("can't parse option '{}'", shown(line.text));
     let unparsable = |word: &str, sought| Report::line(file, line.number, text()).at(line.span(word), sought);
@@ -222,7 +222,7 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
     let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
     let result = value.map_or(Err(ValueError::Unparsable), |value| row.value.read(options, value, databases));
     let Err(error) = result else {
-        // the reference takes 0 and 1 alone: who goes back to it has to know
+        // the official firewall accepts only 0 and 1, which matters to a user who returns to it
         let only_here = ["yes", "no", "on", "off", "true", "false"]
             .iter()
             .any(|word| value.is_some_and(|value| value.eq_ignore_ascii_case(word)));
@@ -253,7 +253,7 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
     Err((strict.map(|_| row.key), report))
 }
 
-/// Whether an option of a kind of file takes a value.
+/// Whether a value is valid for an option of a kind of file.
 #[must_use]
 pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
     fn of<O: Options>(key: &str, value: &str) -> bool {
@@ -271,7 +271,7 @@ pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
 /// The option that turns a file's rules on.
 const ENABLE: &str = "enable";
 
-/// The error of the line that sets `enable`, if its value cannot be read.
+/// The error in the line that sets `enable`, if its value is invalid.
 pub(super) fn unclear_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let mut values = lines.iter().filter_map(|line| Some((line, Assignment::parse(line.text)?)));
     let (line, Assignment { key: _, value }) = values.rfind(|(_, of)| of.key.eq_ignore_ascii_case(ENABLE))?;
@@ -288,7 +288,7 @@ mod tests {
 
     fn set_to_default<O: Options + Clone + PartialEq + std::fmt::Debug>() {
         for row in O::ROWS.iter().filter(|row| !row.default.is_empty()) {
-            // spelled out, with the burst that iptables has by itself
+            // written out, with the default burst of iptables
             if row.key == "log_ratelimit" {
                 continue;
             }
@@ -349,7 +349,7 @@ mod tests {
         ] {
             let (options, reports) = read_guest(line);
             assert_eq!(reports, [format!("f (line 1): can't parse option '{line}'")]);
-            assert_eq!(GuestOptions { lines: Lines::default(), ..options }, strict, "{line}");
+            assert_eq!(GuestOptions { lines: OptionOrigins::default(), ..options }, strict, "{line}");
         }
     }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 /// The origin of each option by key: its line, or its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(Vec<(&'static str, Origin)>);
+pub struct OptionOrigins(Vec<(&'static str, Origin)>);
 
-impl Lines {
+impl OptionOrigins {
     /// Records the line of an option; replaces an earlier one.
     pub(super) fn set(&mut self, key: &'static str, file: &Arc<str>, line: u32) {
         self.0.retain(|(known, _)| *known != key);
         self.0.push((key, Origin::Line(file.clone(), line)));
     }
 
-    /// No line sets any other of these options.
+    /// Records the default as the origin of all other options.
     pub(super) fn complete(&mut self, keys: impl Iterator<Item = &'static str>, file: &str) {
         for key in keys {
             if !self.0.iter().any(|(known, _)| *known == key) {
@@ -52,7 +52,7 @@ pub struct ClusterOptions {
     /// The rate limit of log rules.
     pub log_ratelimit: LogRatelimit,
     /// The origin of each option.
-    pub lines: Lines,
+    pub lines: OptionOrigins,
 }
 
 /// How long an `enable: TIME` stays on after its time, in seconds.
@@ -103,7 +103,7 @@ pub struct HostOptions {
     pub protection_synflood_burst: u64,
     pub nf_conntrack_helpers: Vec<&'static Helper>,
     /// The origin of each option.
-    pub lines: Lines,
+    pub lines: OptionOrigins,
 }
 
 /// Options of a guest. A log level of `None` logs nothing.
@@ -126,7 +126,7 @@ pub struct GuestOptions {
     /// Names as ebtables prints them; `None` if all protocols may pass.
     pub layer2_protocols: Option<Vec<Token>>,
     /// The origin of each option.
-    pub lines: Lines,
+    pub lines: OptionOrigins,
 }
 
 /// Options of an SDN vnet, which only the nftables backend enforces.
@@ -134,17 +134,22 @@ pub struct GuestOptions {
 pub struct VnetOptions {
     /// Whether its rules are enforced.
     pub enable: bool,
-    /// What happens to forwarded packets that no rule decides: ACCEPT or DROP.
+    /// The verdict on forwarded packets that no rule matches: ACCEPT or DROP.
     pub policy_forward: Verdict,
     /// The level at which the policy logs; `None` logs nothing.
     pub log_level_forward: Option<u8>,
-    /// Where each was set.
-    pub lines: Lines,
+    /// The origin of each option.
+    pub lines: OptionOrigins,
 }
 
 impl Default for VnetOptions {
     fn default() -> Self {
-        VnetOptions { enable: false, policy_forward: Verdict::Accept, log_level_forward: None, lines: Lines::default() }
+        VnetOptions {
+            enable: false,
+            policy_forward: Verdict::Accept,
+            log_level_forward: None,
+            lines: OptionOrigins::default(),
+        }
     }
 }
 
@@ -157,7 +162,7 @@ impl Default for ClusterOptions {
             policy_out: Verdict::Accept,
             policy_forward: Verdict::Accept,
             log_ratelimit: LogRatelimit::default(),
-            lines: Lines::default(),
+            lines: OptionOrigins::default(),
         }
     }
 }
@@ -184,7 +189,7 @@ impl Default for HostOptions {
             protection_synflood_rate: 200,
             protection_synflood_burst: 1000,
             nf_conntrack_helpers: Vec::new(),
-            lines: Lines::default(),
+            lines: OptionOrigins::default(),
         }
     }
 }
@@ -205,7 +210,7 @@ impl Default for GuestOptions {
             policy_out: Verdict::Accept,
             ips_queues: Queue::Default,
             layer2_protocols: None,
-            lines: Lines::default(),
+            lines: OptionOrigins::default(),
         }
     }
 }

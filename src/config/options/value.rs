@@ -1,14 +1,14 @@
-//! How the values of options are read.
+//! Parses the values of options.
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers::{self, Helper};
 use crate::config::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::model::{LogRatelimit, Queue, Sought, Token, Verdict, shown};
 
-/// Why a value is bad.
+/// Why a value is invalid.
 pub enum ValueError {
-    /// It makes no sense.
+    /// It cannot be parsed.
     Unparsable,
-    /// What is wrong with an item of a list: the text of the report, and what the item was looked up in.
+    /// An item of a list is unknown: the text of the report, and the list in which the item was looked up.
     Item(String, Sought),
 }
 
@@ -17,7 +17,7 @@ fn level(value: &str) -> Option<Option<u8>> {
     if value.is_empty() { Some(None) } else { log_level(&value.to_ascii_lowercase()) }
 }
 
-/// What the kernel's settings take at the most, less what rounding up to 8192 may add.
+/// The maximum of a sysctl, minus what rounding up to a multiple of 8192 may add.
 const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
 
 /// 0, 1, a time in seconds since 1970, or a word that means 0 or 1.
@@ -25,12 +25,12 @@ pub fn switch_or_time(value: &str) -> Option<u64> {
     integer(value).or_else(|| boolean(value).map(u64::from))
 }
 
-/// A number for one of the kernel's settings.
+/// A number for a sysctl.
 fn setting(value: &str) -> Option<u64> {
     integer(value).filter(|number| *number <= MOST_SETTING)
 }
 
-/// How the value of an option is read, and where it is put.
+/// The type of an option's value, with the field that holds it.
 pub enum Value<O> {
     /// 0 or 1, or a word for one of them.
     Boolean(fn(&mut O) -> &mut bool),
@@ -44,7 +44,7 @@ pub enum Value<O> {
     Level(fn(&mut O) -> &mut Option<u8>),
     /// A number.
     Number(fn(&mut O) -> &mut u64),
-    /// A number for one of the kernel's settings.
+    /// A number for a sysctl.
     Setting(fn(&mut O) -> &mut u64),
     /// A property string.
     RateLimit(fn(&mut O) -> &mut LogRatelimit),
@@ -54,7 +54,7 @@ pub enum Value<O> {
     Helpers(fn(&mut O) -> &mut Vec<&'static Helper>),
     /// A list of ethertypes.
     Ethertypes(fn(&mut O) -> &mut Option<Vec<Token>>),
-    /// A number that the reference reads and nothing uses.
+    /// A number that the official firewall accepts and does not use.
     Unused,
 }
 
@@ -64,7 +64,7 @@ use Value::{
 };
 
 impl<O> Value<O> {
-    /// Reads a value.
+    /// Parses a value and stores it in `to`.
     pub fn read(&self, to: &mut O, value: &str, databases: &Databases) -> Result<(), ValueError> {
         fn put<T>(field: &mut T, value: Option<T>) -> Result<(), ValueError> {
             *field = value.ok_or(ValueError::Unparsable)?;
@@ -98,7 +98,7 @@ impl<O> Value<O> {
                     let known = databases.ethertype(name).and_then(Token::new);
                     known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
                 });
-                // whoever lists protocols wants a filter, even if none of them is known
+                // a list of protocols asks for a filter even if none of them is known
                 *field(to) = Some(known);
                 error.map_or(Ok(()), Err)
             }
@@ -106,7 +106,7 @@ impl<O> Value<O> {
         }
     }
 
-    /// What may be written.
+    /// The valid values, in words.
     pub fn valid(&self) -> &'static str {
         match self {
             Boolean(_) => "0 or 1",
@@ -124,7 +124,7 @@ impl<O> Value<O> {
     }
 }
 
-/// The known items of a comma list, each by its name; the first unknown one is the error.
+/// The known items of a comma-separated list; the first unknown one is the error.
 fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<ValueError>) {
     let (mut known, mut error) = (Vec::new(), None);
     for name in value.split(',') {

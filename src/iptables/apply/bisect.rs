@@ -3,9 +3,9 @@
 //! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
 //! once; then the rules are bisected. The number of attempts and the time are limited.
 use super::restore::{Failure, Restore};
-use super::rules::{Chains, RefusedRule, Rules};
+use super::testable_chain::{Chains, RefusedRule, TestableChain};
 use crate::iptables::names;
-use crate::iptables::plan::Action;
+use crate::iptables::plan::PlannedAction;
 use crate::iptables::plan::{Part, Script, TableName, TablePlan};
 use crate::iptables::ruleset::ChainName;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ struct Search<'a> {
 }
 
 /// The refused rules of a script. Empty if none can be found within the limits.
-pub(super) fn refused<R: Rules>(
+pub(super) fn refused<R: TestableChain>(
     restore: &Restore<'_>,
     failure: &Failure,
     (plan, script, wanted): (&TablePlan, &Script<ChainName>, &Chains<R>),
@@ -64,13 +64,13 @@ pub(super) fn refused<R: Rules>(
     if !dangling.is_empty() {
         return dangling;
     }
-    // the chain that rules are tried in, and one for them to jump to
+    // the chain for the tested rules, and the target of their jumps
     let names = [names::TRIAL, names::TRIAL_TARGET].map(ChainName::from);
-    let changed = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
+    let changed = [PlannedAction::Create, PlannedAction::Update].into_iter().flat_map(|action| plan.with(action));
     let mut candidates = candidates(changed, wanted, &names);
     let mut search = Search { restore, budget, names, from: None, found: Vec::new() };
     if !matches!(search.probe(&[]), Some(Ok(()))) {
-        return Vec::new(); // nothing can be tested now
+        return Vec::new(); // testing is not possible now
     }
     // try the line named by the tool first
     if let Some(place) = &blamed
@@ -85,7 +85,7 @@ pub(super) fn refused<R: Rules>(
         search.found.extend(blamed.map(|(name, at)| (name, at, failure.reason())));
     }
     if search.found.is_empty() && restore.part != Part::Bridge {
-        for chain in plan.with(Action::Update) {
+        for chain in plan.with(PlannedAction::Update) {
             search.from = Some(chain);
             let own = self::candidates(std::iter::once(chain), wanted, &search.names);
             search.halve(&own);
@@ -95,8 +95,8 @@ pub(super) fn refused<R: Rules>(
 }
 
 /// The rules that jump to chains that do not exist.
-fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
-    let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != Action::Delete);
+fn dangling<R: TestableChain>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
+    let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Delete);
     let mut found = Vec::new();
     for (name, chain) in wanted {
         for at in 0..chain.count() {
@@ -108,7 +108,7 @@ fn dangling<R: Rules>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> 
     found
 }
 
-fn candidates<'a, R: Rules>(
+fn candidates<'a, R: TestableChain>(
     chains: impl Iterator<Item = &'a ChainName>,
     wanted: &Chains<R>,
     [name, to]: &[ChainName; 2],
@@ -140,7 +140,7 @@ impl Search<'_> {
             script.push_str(&rule.line);
             script.push('\n');
         }
-        // no mark has bits outside of its mask
+        // matches no packet: the value has a bit outside of the mask
         let way = self.from.map(|from| format!("{from} -m mark --mark 0x1/0x0 -j {name}\n"));
         let [hang, unhang] = ["-A", "-D"].map(|how| way.as_ref().map(|way| format!("{how} {way}")).unwrap_or_default());
         script += &format!("{hang}COMMIT\n");

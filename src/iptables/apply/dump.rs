@@ -14,7 +14,7 @@ pub type Lines = BTreeMap<String, Vec<String>>;
 
 /// The output of the tools, without counters and signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts {
+pub struct Dump {
     /// The chains of each table and family.
     pub tables: BTreeMap<(&'static str, &'static str), Lines>,
     /// The chains of ebtables.
@@ -33,18 +33,18 @@ pub fn family_name(family: Family) -> &'static str {
 }
 
 /// The live rules. A part that cannot be read has no lines.
-pub(super) fn live(tools: &mut Toolbox) -> Texts {
+pub(super) fn live(tools: &mut Toolbox) -> Dump {
     tools.variants.choose(tools.limit);
-    let mut texts = Texts::default();
+    let mut dump = Dump::default();
     for family in Family::ALL {
         for table in TableName::ALL {
             let saved = saved(tools, Tool::Iptables(family), &["-t", table.as_str()]);
-            texts.tables.insert((family_name(family), table.as_str()), chains(&saved));
+            dump.tables.insert((family_name(family), table.as_str()), chains(&saved));
         }
     }
-    texts.bridge = chains(&saved(tools, Tool::Ebtables, &[]));
-    texts.sets = sets(&run("ipset", &["save"], "", tools.limit).unwrap_or_default());
-    texts
+    dump.bridge = chains(&saved(tools, Tool::Ebtables, &[]));
+    dump.sets = sets(&run("ipset", &["save"], "", tools.limit).unwrap_or_default());
+    dump
 }
 
 /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
@@ -52,7 +52,7 @@ pub(super) fn live(tools: &mut Toolbox) -> Texts {
 ///
 /// # Errors
 /// When the namespace cannot be created.
-pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
+pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
     let apart = Toolbox {
         root: tools.root.clone(),
         limit: tools.limit,
@@ -63,7 +63,7 @@ pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Texts, Outcom
     let mut apart = Firewall::with(apart);
     namespace::in_new_namespace(move || {
         let outcome = apart.update(wanted);
-        (apart.texts(), outcome)
+        (apart.dump(), outcome)
     })
 }
 

@@ -6,7 +6,7 @@
 use super::commands::{Tool, Variant};
 use super::read::{self, Fresh, VariantContent};
 use super::variants::Variants;
-use crate::iptables::plan::{Action, Live, Part, Readable, TableName, TablePlan};
+use crate::iptables::plan::{Live, Part, PlannedAction, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
 use crate::model::Family;
 use crate::system::netfilter::Summary;
@@ -73,7 +73,8 @@ impl LiveCache {
             self.next = self.next.min(Instant::now() + AFTER_CHANGE);
         }
         for (part, plan) in rewritten {
-            let chains = [Action::Create, Action::Update].into_iter().flat_map(|action| plan.with(action));
+            let chains =
+                [PlannedAction::Create, PlannedAction::Update].into_iter().flat_map(|action| plan.with(action));
             for name in chains {
                 self.bodies.remove(&(*part, name.clone()));
             }
@@ -81,7 +82,7 @@ impl LiveCache {
         self
     }
 
-    /// Takes in what was read when the variant of a tool was selected.
+    /// Adds what was read when the variant of a tool was selected.
     pub fn take_in(&mut self, fresh: Fresh) {
         let mut read = Vec::new();
         match fresh.content {
@@ -117,7 +118,7 @@ impl LiveCache {
         !self.unread.is_empty() || Instant::now() >= self.next
     }
 
-    /// Takes the summaries for the next call. What others change until then is noticed by the call after it.
+    /// Reads the summaries for the next call in advance. Changes by other programs until then are detected by the call after it.
     pub fn look_ahead(&mut self, variants: &Variants) {
         self.ahead = (!self.evidence.is_empty()).then(|| summaries(variants));
     }

@@ -10,22 +10,22 @@ mod commands;
 mod dump;
 mod live_cache;
 mod nat;
-mod others;
 mod outcome;
-mod pass;
+mod progress;
 mod quarantine;
 mod read;
 mod restore;
-mod rules;
 mod sets;
 mod tables;
+mod testable_chain;
 mod two_phase;
 mod undone;
+mod unused_variants;
 mod variants;
 
 use crate::model::Family;
 pub use commands::Variant;
-pub use dump::{Lines, Texts, family_name};
+pub use dump::{Dump, Lines, family_name};
 pub use nat::NatTables;
 pub use outcome::{Outcome, UpdateError};
 pub use variants::{VariantChoice, Variants};
@@ -37,7 +37,7 @@ use crate::system::root::Root;
 use anyhow::Result;
 use live_cache::LiveCache;
 use nat::NatCache;
-use pass::Pass;
+use progress::Progress;
 use quarantine::Refusals;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +61,7 @@ pub struct Firewall {
     /// The ruleset that was completely live when the kernel was last read.
     settled: Option<Arc<Ruleset>>,
     nat: NatCache,
-    /// What others have changed and updates have undone, for [`Firewall::undone`].
+    /// Changes by other programs that updates have undone, for [`Firewall::undone`].
     undone: Vec<String>,
 }
 
@@ -128,8 +128,8 @@ impl Firewall {
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
-    /// Asks the kernel for the summaries that the next update starts with; until the first one, does nothing. To be called
-    /// right before it, beside other work: with 1,000 guests the kernel needs some milliseconds.
+    /// Queries the kernel's summaries for the next update in advance; does nothing before the first update. Call it right before
+    /// an update, in parallel with other work: with 1,000 guests the kernel needs some milliseconds.
     pub fn look_ahead(&mut self) {
         self.known.look_ahead(&self.tools.variants);
     }
@@ -149,7 +149,7 @@ impl Firewall {
         if settled.is_none() {
             self.read_what_is_due();
         }
-        let (outcome, as_wanted) = self.bring_about(wanted, unchanged);
+        let (outcome, as_wanted) = self.update_once(wanted, unchanged);
         self.settled = as_wanted.then(|| wanted.clone());
         outcome
     }
@@ -160,7 +160,7 @@ impl Firewall {
         self.settled.as_ref().map(|_| self.known.due())
     }
 
-    /// Whether no variant that is not in use holds anything of ours; those whose full reading is due are read.
+    /// Whether no unused variant contains rules of ours; those whose full reading is due are read.
     fn others_hold_nothing(&mut self) -> bool {
         let variants = &mut self.tools.variants;
         variants.refresh_others(Instant::now(), self.known.interval(), self.tools.limit);
@@ -180,7 +180,7 @@ impl Firewall {
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
         self.settled = None;
         self.read_what_is_due();
-        self.bring_about(wanted, false).0
+        self.update_once(wanted, false).0
     }
 
     /// The changes, without rules known to be refused. The sets of a family whose rules cannot be read are kept, because an
@@ -196,21 +196,21 @@ impl Firewall {
         plan
     }
 
-    /// What other programs have changed that updates have undone since the last call: a line for each part, with names.
+    /// The changes by other programs that updates have undone since the last call: a line for each part, with names.
     pub fn undone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.undone)
     }
 
-    /// Also returns whether the live rules are completely as wanted. `settled`: they were, so that others have made all
-    /// differences.
-    fn bring_about(&mut self, wanted: &Ruleset, settled: bool) -> (Outcome, bool) {
+    /// Also returns whether the live rules are completely as wanted. `settled`: they were before, so that other programs have
+    /// made all differences.
+    fn update_once(&mut self, wanted: &Ruleset, settled: bool) -> (Outcome, bool) {
         let begun = Instant::now();
         let live = self.live();
-        let mut pass = Pass::new(wanted, &live);
+        let mut progress = Progress::new(wanted, &live);
         for (part, error) in live.errors() {
             // a node without layer 2 rules needs no ebtables
             if part != Part::Bridge || !wanted.bridge.is_empty() {
-                pass.error(part, error);
+                progress.error(part, error);
             }
         }
         let plan = self.plan(wanted, &live);
@@ -222,13 +222,13 @@ impl Firewall {
         }
         let entangled = set_swap::entangled(&plan, wanted, &live);
         let after = if !entangled.is_empty() {
-            Some(two_phase::update(self, &entangled, &mut pass))
+            Some(two_phase::update(self, &entangled, &mut progress))
         } else if !plan.is_empty() {
-            Some(self.carry_out(&plan, &mut pass))
+            Some(self.carry_out(&plan, &mut progress))
         } else {
             None
         };
-        let Pass { mut outcome, .. } = pass;
+        let Progress { mut outcome, .. } = progress;
         let quiet = !outcome.changed && outcome.errors.is_empty();
         outcome.errors.extend(self.refused.errors());
         let mut as_wanted = true;
@@ -239,7 +239,7 @@ impl Firewall {
             self.known.doubt(left.parts());
             as_wanted = left.is_empty();
         }
-        // after what is in use: a tool that hangs must not hold that up
+        // last, because a tool that hangs must not delay the variants in use
         self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
         if outcome.errors.is_empty() {
             let stray = self.tools.variants.stray();
@@ -274,7 +274,7 @@ impl Firewall {
         Family::ALL.into_iter().filter(of).collect()
     }
 
-    /// What scripts of earlier updates could not be kept. The rules are live all the same.
+    /// An error for each script that could not be written to the state directory. The rules are live nevertheless.
     #[must_use]
     pub fn lost_scripts(&self) -> Vec<UpdateError> {
         let lost = self.tools.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,7 +284,7 @@ impl Firewall {
     }
 
     /// The live rules as printed by the tools. A part that cannot be read has no lines.
-    pub fn texts(&mut self) -> Texts {
+    pub fn dump(&mut self) -> Dump {
         dump::live(&mut self.tools)
     }
 
@@ -293,7 +293,7 @@ impl Firewall {
     ///
     /// # Errors
     /// When the namespace cannot be created.
-    pub fn texts_of(&self, wanted: &Ruleset) -> Result<(Texts, Outcome)> {
+    pub fn dump_of(&self, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
         dump::loaded(&self.tools, wanted)
     }
 
@@ -307,45 +307,45 @@ impl Firewall {
     }
 
     /// Returns the live state afterwards.
-    fn carry_out(&mut self, plan: &Plan, pass: &mut Pass<'_>) -> Live {
+    fn carry_out(&mut self, plan: &Plan, progress: &mut Progress<'_>) -> Live {
         // the cache stays empty after a panic
         let known = self.known.take();
         let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
-        let mut bridge = Pass::new(pass.wanted, pass.live);
+        let mut bridge = Progress::new(progress.wanted, progress.live);
         let mut update_bridge =
             || tables::update_bridge(&mut Steps { tools, refused: &mut of_bridge }, plan, &mut bridge);
         let mut steps = Steps { tools, refused: &mut self.refused };
         if tools.variants.ebtables_is_apart() {
             scope(|threads| {
                 threads.spawn(update_bridge);
-                update_layer_3(&mut steps, plan, pass);
+                update_layer_3(&mut steps, plan, progress);
             });
         } else {
-            update_layer_3(&mut steps, plan, pass);
+            update_layer_3(&mut steps, plan, progress);
             update_bridge();
         }
-        pass.take_in(bridge);
+        progress.take_in(bridge);
         self.refused.join(of_bridge);
-        self.known = known.after(&pass.touched, &pass.tried);
+        self.known = known.after(&progress.touched, &progress.tried);
         let live = self.live();
-        pass.verify(&live, &plan.sets);
+        progress.verify(&live, &plan.sets);
         live
     }
 }
 
 /// Updates the sets, and the iptables tables that use them.
-fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, pass: &mut Pass<'_>) {
-    sets::update(steps, &plan.sets, pass);
+fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, progress: &mut Progress<'_>) {
+    sets::update(steps, &plan.sets, progress);
     for family in Family::ALL {
         for table in TableName::ALL {
-            tables::update_table(steps, table, family, plan, pass);
+            tables::update_table(steps, table, family, plan, progress);
         }
     }
-    sets::remove(steps.tools, &plan.sets, pass);
+    sets::remove(steps.tools, &plan.sets, progress);
 }
 
 impl Toolbox {
-    /// Keeps a script for people to look at.
+    /// Writes a script to the state directory, for debugging.
     fn keep(&self, path: &str, script: &str) {
         if !self.keeps_scripts {
             return;

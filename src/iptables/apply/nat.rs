@@ -1,4 +1,4 @@
-//! The tables `nat`, which hold no rules of ours: read for what they do to packets that our rules decide over.
+//! Reads the tables `nat`, which contain no rules of ours, for findings about address translation.
 use super::commands::{Commands, Tool, Variant};
 use super::variants::Variants;
 use crate::health::Foreign;
@@ -17,7 +17,7 @@ const MOST: u32 = 100_000;
 /// The tables `nat` of both variants of both tools, each with the tool, such as `iptables-legacy`.
 pub type NatTables = Vec<(String, Family, Readable<Arc<Foreign>>)>;
 
-/// What was read of them. A table is read again when the kernel reports a change, and at regular intervals.
+/// The cached tables. A table is read again when the kernel reports a change, and at regular intervals.
 #[derive(Debug, Default)]
 pub(super) struct NatCache(BTreeMap<(bool, bool), NatRead>);
 

@@ -68,7 +68,7 @@ pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
     tools::run("ipset", &["save"], "", limit).map(|text| read_sets(&text)).map_err(shared)
 }
 
-/// What a variant of a tool holds.
+/// The rules in a variant of a tool.
 #[derive(Clone, Debug)]
 pub(super) enum VariantContent {
     /// The tables of iptables or ip6tables.
@@ -78,7 +78,7 @@ pub(super) enum VariantContent {
 }
 
 impl VariantContent {
-    /// Whether chains of ours are in it.
+    /// Whether it contains chains of ours.
     pub fn has_ours(&self) -> bool {
         match self {
             VariantContent::Tables(_, tables) => tables.iter().any(|(_, table)| !table.is_bare()),
@@ -87,15 +87,15 @@ impl VariantContent {
     }
 }
 
-/// What was read, with the summaries taken before: where the kernel had none, it may have changed since.
+/// What was read, with the summaries taken before. A part without a summary may have changed since.
 #[derive(Debug)]
 pub(super) struct Fresh {
     pub content: VariantContent,
     pub evidence: BTreeMap<Part, Summary>,
 }
 
-/// What a variant of a tool holds, or why it does not work. A second table that cannot be read is left out if the first one has
-/// chains of ours.
+/// The rules in a variant of a tool, or why it does not work. If the first table contains chains of ours, a second table that
+/// cannot be read is left out.
 pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Readable<VariantContent> {
     let Tool::Iptables(family) = tool else { return bridge(commands, limit).map(VariantContent::Bridge) };
     let mut read: Vec<(TableName, LiveTable)> = Vec::new();

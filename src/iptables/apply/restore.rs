@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Additional time limit per line of a script: the nft variant needs about 1 ms per rule with tens of thousands of rules.
 const LINE_LIMIT: Duration = Duration::from_millis(5);
 
-/// How long ebtables-legacy is kept waiting by others; as the restore tools of iptables wait.
+/// How long to wait for the lock of ebtables-legacy: as long as the restore tools of iptables wait for theirs.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// A restore tool for one table.
@@ -19,7 +19,7 @@ pub(super) struct Restore<'a> {
     pub commands: &'a Commands,
     pub part: Part,
     pub limit: Duration,
-    /// What keeps other runs of ebtables-legacy out.
+    /// The lock file of ebtables-legacy.
     pub ebtables_lock: PathBuf,
 }
 
@@ -88,8 +88,8 @@ impl Restore<'_> {
         run(&copy, &["--atomic-commit"], None)
     }
 
-    /// Keeps others from changing the table between the copy and the replacement. Not by `--concurrent`, which locks for each
-    /// command alone, and fails where the lock file cannot be made: then it goes without a lock.
+    /// Prevents other programs from changing the table between the copy and the replacement. `--concurrent` would lock for each
+    /// single command, and fail if the lock file cannot be created; in that case this continues without a lock.
     fn lock_ebtables(&self) -> anyhow::Result<Option<FileLock>> {
         match FileLock::try_acquire(&self.ebtables_lock) {
             Ok(None) => FileLock::acquire(&self.ebtables_lock, LOCK_WAIT).map(Some),

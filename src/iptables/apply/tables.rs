@@ -3,8 +3,8 @@ use super::bisect::{self, Budget};
 use super::commands::{Commands, Tool};
 use super::quarantine::{Lasting, Refusals};
 use super::restore::Restore;
-use super::rules::{Chains, RefusedRule, Rules};
-use super::{Outcome, Pass, Steps, Toolbox, others, read};
+use super::testable_chain::{Chains, RefusedRule, TestableChain};
+use super::{Outcome, Progress, Steps, Toolbox, read, unused_variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
@@ -29,7 +29,13 @@ struct PartStep<'a, R> {
 }
 
 /// One iptables table.
-pub(super) fn update_table(steps: &mut Steps<'_>, table: TableName, family: Family, plan: &Plan, pass: &mut Pass<'_>) {
+pub(super) fn update_table(
+    steps: &mut Steps<'_>,
+    table: TableName,
+    family: Family,
+    plan: &Plan,
+    progress: &mut Progress<'_>,
+) {
     let file = match (table, family) {
         (TableName::Filter, Family::V4) => paths::SCRIPT_IP4,
         (TableName::Raw, Family::V4) => paths::SCRIPT_IP4_RAW,
@@ -37,51 +43,57 @@ pub(super) fn update_table(steps: &mut Steps<'_>, table: TableName, family: Fami
         (TableName::Raw, Family::V6) => paths::SCRIPT_IP6_RAW,
     };
     let Ok(commands) = steps.tools.variants.commands(Tool::Iptables(family)).cloned() else { return };
-    let Ok(live) = pass.live.table(table, family) else { return };
-    apply_table(steps, table, family, (live, &commands, Some((file, plan.table(table, family)))), pass);
+    let Ok(live) = progress.live.table(table, family) else { return };
+    apply_table(steps, table, family, (live, &commands, Some((file, plan.table(table, family)))), progress);
 }
 
 /// The ebtables chains.
-pub(super) fn update_bridge(steps: &mut Steps<'_>, plan: &Plan, pass: &mut Pass<'_>) {
+pub(super) fn update_bridge(steps: &mut Steps<'_>, plan: &Plan, progress: &mut Progress<'_>) {
     let Ok(commands) = steps.tools.variants.commands(Tool::Ebtables).cloned() else { return };
-    let Ok(live) = &pass.live.bridge else { return };
-    apply_bridge(steps, (live, &commands, Some((paths::SCRIPT_EBTABLES, &plan.bridge))), pass);
+    let Ok(live) = &progress.live.bridge else { return };
+    apply_bridge(steps, (live, &commands, Some((paths::SCRIPT_EBTABLES, &plan.bridge))), progress);
 }
 
-fn apply_table(steps: &mut Steps<'_>, table: TableName, family: Family, to: To<'_, LiveTable>, pass: &mut Pass<'_>) {
+fn apply_table(
+    steps: &mut Steps<'_>,
+    table: TableName,
+    family: Family,
+    to: To<'_, LiveTable>,
+    progress: &mut Progress<'_>,
+) {
     let (live, commands, first) = to;
     let step = PartStep {
         restore: restore(steps.tools, Part::Table(table, family), commands),
         first,
-        wanted: pass.wanted.table(table, family),
+        wanted: progress.wanted.table(table, family),
         live,
         plan: &|wanted, kept| TablePlan::new(wanted, live, table, kept),
         script: &|plan, wanted| table_script(plan, wanted, table),
     };
-    apply(steps, &step, pass);
+    apply(steps, &step, progress);
 }
 
-fn apply_bridge(steps: &mut Steps<'_>, (live, commands, first): To<'_, LiveBridge>, pass: &mut Pass<'_>) {
+fn apply_bridge(steps: &mut Steps<'_>, (live, commands, first): To<'_, LiveBridge>, progress: &mut Progress<'_>) {
     let step = PartStep {
         restore: restore(steps.tools, Part::Bridge, commands),
         first,
-        wanted: &pass.wanted.bridge,
+        wanted: &progress.wanted.bridge,
         live: &live.table,
         plan: &|wanted, kept| TablePlan::bridge(wanted, live, kept),
         script: &|plan, wanted| bridge_script(plan, wanted, live.style),
     };
-    apply(steps, &step, pass);
+    apply(steps, &step, progress);
 }
 
 /// Applies one part without the rules that the tool refuses.
-fn apply<R: Rules>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, pass: &mut Pass<'_>) {
+fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progress: &mut Progress<'_>) {
     let part = step.restore.part;
     let mut budget = Budget::new();
     loop {
         let accepted = steps.refused.accepted_in(part, step.wanted);
         let plan = match (step.first, &accepted) {
             (Some((_, plan)), Cow::Borrowed(_)) => plan.clone(),
-            _ => (step.plan)(&accepted, &(&steps.refused.kept(part) | &pass.wanted.kept)),
+            _ => (step.plan)(&accepted, &(&steps.refused.kept(part) | &progress.wanted.kept)),
         };
         if plan.is_empty() {
             return;
@@ -90,10 +102,10 @@ fn apply<R: Rules>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, pass: &mut Pas
         if let Some((file, _)) = step.first {
             steps.tools.keep(file, &script.text);
         }
-        pass.touched.insert(part);
+        progress.touched.insert(part);
         let Err(failure) = step.restore.run(&script.text) else {
-            pass.outcome.changed = true;
-            pass.tried.push((part, plan));
+            progress.outcome.changed = true;
+            progress.tried.push((part, plan));
             return;
         };
         let mut found = Vec::new();
@@ -102,15 +114,15 @@ fn apply<R: Rules>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, pass: &mut Pas
             found = bisect::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
         }
         if found.is_empty() {
-            pass.error(part, &failure.error);
-            pass.tried.push((part, plan));
+            progress.error(part, &failure.error);
+            progress.tried.push((part, plan));
             return;
         }
         let found = steps.refused.original_places(part, found);
         // possibly refused because of a missing set
         let into_new_set = |(name, at, _): &RefusedRule| {
             let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets_at(*at));
-            sets.any(|set| pass.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
+            sets.any(|set| progress.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
         };
         let unseen = found.iter().any(into_new_set);
         let lasting = if unseen { Lasting::UntilSetsAreRead } else { Lasting::Yes };
@@ -140,26 +152,26 @@ pub(super) fn clear_variants(
     let (nothing, empty) = (Ruleset::default(), Live::empty());
     for (tool, commands) in variants {
         let mut steps = Steps { tools, refused };
-        let mut pass = Pass::new(&nothing, &empty);
+        let mut progress = Progress::new(&nothing, &empty);
         match tool {
             Tool::Iptables(family) => {
                 for table in TableName::ALL {
                     match read::table(table, commands, tools.limit) {
-                        Ok(live) => apply_table(&mut steps, table, *family, (&live, commands, None), &mut pass),
-                        Err(_) if others::is_absent(*tool, commands.variant) => {}
-                        Err(error) => pass.error(Part::Table(table, *family), error),
+                        Ok(live) => apply_table(&mut steps, table, *family, (&live, commands, None), &mut progress),
+                        Err(_) if unused_variants::is_absent(*tool, commands.variant) => {}
+                        Err(error) => progress.error(Part::Table(table, *family), error),
                     }
                 }
             }
             Tool::Ebtables => match read::bridge(commands, tools.limit) {
-                Ok(live) => apply_bridge(&mut steps, (&live, commands, None), &mut pass),
-                Err(_) if others::is_absent(*tool, commands.variant) => {}
-                Err(error) => pass.error(Part::Bridge, error),
+                Ok(live) => apply_bridge(&mut steps, (&live, commands, None), &mut progress),
+                Err(_) if unused_variants::is_absent(*tool, commands.variant) => {}
+                Err(error) => progress.error(Part::Bridge, error),
             },
         }
-        if pass.outcome.errors.is_empty() {
+        if progress.outcome.errors.is_empty() {
             tools.variants.cleared(*tool, commands.variant);
         }
-        outcome.take_in(pass.outcome);
+        outcome.take_in(progress.outcome);
     }
 }

@@ -1,5 +1,5 @@
 //! Updates in which sets and rules must change together, in two steps; see [`set_swap`].
-use super::{Firewall, Pass};
+use super::{Firewall, Progress};
 use crate::iptables::names::next_set;
 use crate::iptables::plan::{Live, set_swap};
 use crate::iptables::ruleset::SetName;
@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 /// Updates to rules that use the new content of these sets under temporary names, then back to the original names. Returns
 /// the live state afterwards.
-pub(super) fn update(firewall: &mut Firewall, entangled: &BTreeSet<SetName>, pass: &mut Pass<'_>) -> Live {
-    let wanted = pass.wanted;
+pub(super) fn update(firewall: &mut Firewall, entangled: &BTreeSet<SetName>, progress: &mut Progress<'_>) -> Live {
+    let wanted = progress.wanted;
     let staged = set_swap::staged(wanted, entangled);
-    let mut plan = firewall.plan(&staged, pass.live);
+    let mut plan = firewall.plan(&staged, progress.live);
     plan.hold(entangled);
-    let mut first = Pass::new(&staged, pass.live);
+    let mut first = Progress::new(&staged, progress.live);
     let live = firewall.carry_out(&plan, &mut first);
     // a set that could not be created under the temporary name cannot be changed under its own name either
     let failed = |name: &&SetName| next_set(name).is_none_or(|next| first.failed_sets.contains(&next));
@@ -29,13 +29,13 @@ pub(super) fn update(firewall: &mut Firewall, entangled: &BTreeSet<SetName>, pas
         plan.hold(wanted.sets_of(family));
         plan.leave(family);
     }
-    let mut second = Pass::new(&wanted, &live);
+    let mut second = Progress::new(&wanted, &live);
     let after = if plan.is_empty() { None } else { Some(firewall.carry_out(&plan, &mut second)) };
     for outcome in [first.outcome, second.outcome] {
-        pass.outcome.changed |= outcome.changed;
-        let new = outcome.errors.into_iter().filter(|error| !pass.outcome.errors.contains(error));
+        progress.outcome.changed |= outcome.changed;
+        let new = outcome.errors.into_iter().filter(|error| !progress.outcome.errors.contains(error));
         let new: Vec<_> = new.collect();
-        pass.outcome.errors.extend(new);
+        progress.outcome.errors.extend(new);
     }
     after.unwrap_or(live)
 }

@@ -1,11 +1,11 @@
-//! What other programs have done to our chains and sets, as one line for each part.
-use crate::iptables::plan::{Action, Live, Part, Plan, TableName, TablePlan};
+//! Describes the changes of other programs to our chains and sets, in one line for each part.
+use crate::iptables::plan::{Live, Part, Plan, PlannedAction, TableName, TablePlan};
 use crate::model::Family;
 
 /// Maximum number of chains or sets that a line names.
 const NAMED: usize = 10;
 
-/// The lines about a plan that would change nothing, if nobody had changed the rules; `live` are the changed ones.
+/// The lines for a plan that would be empty without changes by other programs; `live` are the changed rules.
 pub(super) fn undone(plan: &Plan, live: &Live) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add = |part: Part, changes: Vec<String>| {
@@ -28,11 +28,11 @@ pub(super) fn undone(plan: &Plan, live: &Live) -> Vec<String> {
     add(Part::Bridge, of_table(&plan.bridge, rules));
     let sets = plan.sets.sets.iter().filter_map(|(name, planned)| {
         let what = match planned.action {
-            Action::Create => "was destroyed",
-            Action::Update if plan.sets.retyped.contains(name) => "was replaced by one of another type",
-            Action::Update => "was changed",
-            Action::Delete => "was created",
-            Action::Exists | Action::Ignore => return None,
+            PlannedAction::Create => "was destroyed",
+            PlannedAction::Update if plan.sets.retyped.contains(name) => "was replaced by one of another type",
+            PlannedAction::Update => "was changed",
+            PlannedAction::Delete => "was created",
+            PlannedAction::Exists | PlannedAction::Ignore => return None,
         };
         Some(format!("the set {name} {what}"))
     });
@@ -43,11 +43,11 @@ pub(super) fn undone(plan: &Plan, live: &Live) -> Vec<String> {
 fn of_table(plan: &TablePlan, rules: impl Fn(&str) -> Option<usize>) -> Vec<String> {
     let chains = plan.chains.iter().filter_map(|(name, planned)| {
         let what = match planned.action {
-            Action::Create => "was deleted",
-            Action::Update if rules(name.as_str()) == Some(0) => "was flushed",
-            Action::Update => "was changed",
-            Action::Delete => "was created",
-            Action::Exists | Action::Ignore => return None,
+            PlannedAction::Create => "was deleted",
+            PlannedAction::Update if rules(name.as_str()) == Some(0) => "was flushed",
+            PlannedAction::Update => "was changed",
+            PlannedAction::Delete => "was created",
+            PlannedAction::Exists | PlannedAction::Ignore => return None,
         };
         Some(format!("the chain {name} {what}"))
     });

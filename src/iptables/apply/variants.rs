@@ -1,8 +1,8 @@
-//! Selects the variant of iptables, ip6tables and ebtables, and knows those that are not in use.
+//! Selects the variant of iptables, ip6tables and ebtables, and tracks the unused ones.
 use super::commands::{Commands, Tool, Variant};
-use super::others::{Holds, Read};
 use super::outcome::UpdateError;
 use super::read::Fresh;
+use super::unused_variants::{Holds, Read};
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ impl FromStr for VariantChoice {
     }
 }
 
-/// A variant as it was just read, with what it holds if that is known.
+/// A variant that was just read, with its rules if they are known.
 type VariantRead = (Read, Option<Fresh>);
 
 /// The installed variants of a tool, legacy first; the preferred one is read first.
@@ -47,7 +47,7 @@ fn candidates(tool: Tool, choice: VariantChoice, limit: Duration) -> Vec<Variant
     let mut read: Vec<VariantRead> = Vec::new();
     for commands in installed {
         let works = read.iter().any(|(read, _)| read.works());
-        // a second one is not needed where the first one works, but must not hold rules of ours
+        // a second variant is not needed if the first one works, but must not contain rules of ours
         let empty = if works { Read::of_none(tool, commands) } else { Err(commands) };
         read.push(empty.map_or_else(|commands| Read::new(tool, commands, limit), |empty| (empty, None)));
     }
@@ -69,7 +69,7 @@ impl Variants {
         Variants { choice, used: [const { None }; 3], others: Vec::new() }
     }
 
-    /// The same for another network namespace, where the others hold nothing.
+    /// The same for another network namespace, where the unused variants are empty.
     pub(super) fn for_another_namespace(&self) -> Self {
         Variants { choice: self.choice, used: self.used.clone(), others: Vec::new() }
     }
@@ -89,7 +89,7 @@ impl Variants {
         !nft(Tool::Ebtables) || !Family::ALL.into_iter().any(|family| nft(Tool::Iptables(family)))
     }
 
-    /// Selects the variant of each tool that has none yet; returns what these hold.
+    /// Selects the variant of each tool that has none yet; returns their rules.
     pub(super) fn choose(&mut self, limit: Duration) -> Vec<Fresh> {
         let choice = self.choice;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
@@ -114,7 +114,7 @@ impl Variants {
         read
     }
 
-    /// The place of the variant to use.
+    /// The index of the variant to use.
     fn choose_among(&self, candidates: &[Read], tool: Tool) -> Result<usize, Arc<str>> {
         let name = tool.name();
         let error = candidates.iter().rev().find_map(|read| match &read.holds {
@@ -135,12 +135,12 @@ impl Variants {
         }
     }
 
-    /// Reads the variants that are not in use again, where that is due: see [`Read::refresh`].
+    /// Reads the unused variants again, if that is due: see [`Read::refresh`].
     pub(super) fn refresh_others(&mut self, begun: Instant, interval: Duration, limit: Duration) {
         self.others.iter_mut().for_each(|other| other.refresh(begun, interval, limit));
     }
 
-    /// Variants that are not in use, but hold chains of ours.
+    /// Unused variants that contain chains of ours.
     pub(super) fn stray(&self) -> Vec<(Tool, Commands)> {
         let stray = self.others.iter().filter(|other| matches!(other.holds, Holds::Ours));
         stray.map(|other| (other.tool, other.commands.clone())).collect()
@@ -158,7 +158,7 @@ impl Variants {
         self.commands(Tool::Iptables(family)).is_ok_and(|commands| commands.variant == Variant::Nft)
     }
 
-    /// The programs of variants that are not in use, but hold chains of ours.
+    /// The programs of unused variants that contain chains of ours.
     #[must_use]
     pub fn stray_programs(&self) -> Vec<String> {
         self.stray().into_iter().map(|(_, commands)| commands.single).collect()
@@ -169,12 +169,12 @@ impl Variants {
         self.others.iter().map(|other| (other.tool, other.commands.clone())).collect()
     }
 
-    /// What cannot be read of tools that have another variant in use; of the rest, the error of choosing says so.
+    /// The errors of unused variants of tools that have a variant in use; for other tools, selecting a variant reports the error.
     pub(super) fn errors(&self) -> impl Iterator<Item = UpdateError> {
         self.others.iter().filter(|other| self.commands(other.tool).is_ok()).filter_map(Read::error)
     }
 
-    /// Notes that nothing of ours is left in a variant that is not in use.
+    /// Records that an unused variant contains no rules of ours any more.
     pub(super) fn cleared(&mut self, tool: Tool, variant: Variant) {
         for other in &mut self.others {
             if other.tool == tool && other.commands.variant == variant {

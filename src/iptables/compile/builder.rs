@@ -35,7 +35,7 @@ pub struct Log {
     pub message: &'static str,
 }
 
-/// What is logged besides the rules with a level of their own, and how often.
+/// Settings for log rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// The rate limit of log rules.
@@ -48,13 +48,13 @@ pub struct Logging {
 pub const INFO: u8 = 6;
 
 /// Finished chains, in any order.
-pub type Chains = Vec<(ChainName, Arc<Chain>)>;
+pub type FinishedChains = Vec<(ChainName, Arc<Chain>)>;
 
 /// Buffers for building chains one after the other.
 #[derive(Default)]
 pub struct ChainBuffers {
     /// The finished chains.
-    pub chains: Chains,
+    pub chains: FinishedChains,
     /// The buffer for the rules of the next chain.
     rules: Vec<Rule>,
     /// The buffer for the matches of the next rule.

@@ -6,13 +6,13 @@
 use crate::iptables::names::LONGEST_PREFIX;
 use crate::model::Interface;
 
-/// The most devices that are a single list, as the Perl firewall has it.
+/// Maximum number of devices in a single list, as in the Perl firewall.
 const LIST: usize = 32;
 
 /// A chain of the tree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Branch<'a> {
-    /// What the names of its devices begin with; empty for the chain of all devices.
+    /// The common prefix of its devices' names; empty for the chain of all devices.
     pub prefix: &'a str,
     /// Its rules, in order.
     pub jumps: Vec<Jump<'a>>,
@@ -23,11 +23,11 @@ pub struct Branch<'a> {
 pub enum Jump<'a> {
     /// To the chain of a device.
     Device(&'a Interface),
-    /// To the branch of the devices whose names begin so.
+    /// To the branch of the devices with this prefix.
     Branch(&'a str),
 }
 
-/// The branches for these devices, that of all devices first.
+/// The branches for these devices; the one of all devices is first.
 pub fn branches(devices: &[Interface]) -> Vec<Branch<'_>> {
     let mut devices: Vec<&Interface> = devices.iter().collect();
     if devices.len() <= LIST {
@@ -57,7 +57,7 @@ fn branch<'a>(prefix: &'a str, devices: &[&'a Interface], found: &mut Vec<Branch
     found[at].jumps = groups.map(jump).collect();
 }
 
-/// What all of these names, sorted, begin with, as far as the name of a chain has room for it.
+/// The common prefix of these names, which are sorted, truncated so that the name of a chain can contain it.
 fn common_prefix<'a>(devices: &[&'a Interface]) -> &'a str {
     let (Some(first), Some(last)) = (devices.first(), devices.last()) else { return "" };
     let same = first.as_str().bytes().zip(last.as_str().bytes()).take_while(|(one, other)| one == other).count();

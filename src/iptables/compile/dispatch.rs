@@ -4,7 +4,7 @@ use super::builder::{Builder, Log, jump, made};
 use super::device_tree::{Branch, Jump, branches};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
-use super::shared_config::World;
+use super::shared_config::SharedConfig;
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{CtState, Match, Physdev, Rule, Target};
@@ -14,11 +14,11 @@ const TO_GUESTS: &str = "the jump to the guests' chains";
 
 impl FamilyCompiler<'_> {
     /// Builds PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD and their common chains, without the guests' and the host's chains.
-    pub(super) fn entries(&mut self, world: &World, ips: bool) {
+    pub(super) fn entries(&mut self, shared: &SharedConfig, ips: bool) {
         let origin = made("the jump to the host's chains");
         for (name, to) in [(names::INPUT, names::HOST_IN), (names::OUTPUT, names::HOST_OUT)] {
             let mut rules = self.chain(name);
-            if world.host.options.enable {
+            if shared.host.options.enable {
                 rules.plain([], jump(to), &origin);
             }
             rules.finish(&mut self.buffers);
@@ -28,11 +28,11 @@ impl FamilyCompiler<'_> {
         if ips {
             rules.plain([established()], jump(names::IPS), &made("IPS for established connections"));
         }
-        conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
+        conntrack_filter(&mut rules, !shared.host.options.nf_conntrack_allow_invalid);
         rules.plain([entering(&names::inner_links())], jump(names::FWBR_IN), &origin);
         rules.plain([leaving(&names::inner_links())], jump(names::FWBR_OUT), &origin);
         rules.finish(&mut self.buffers);
-        self.blacklist(world);
+        self.blacklist(shared);
     }
 
     /// Builds PVEFW-FWBR-IN, beginning with these rules, PVEFW-FWBR-OUT, and the chains between them and those of devices.
@@ -61,9 +61,9 @@ impl FamilyCompiler<'_> {
     }
 
     /// The first rules of PVEFW-FWBR-IN.
-    pub(super) fn links_head(&mut self, world: &World) -> Vec<Rule> {
+    pub(super) fn links_head(&mut self, shared: &SharedConfig) -> Vec<Rule> {
         let mut head = self.chain(names::FWBR_IN);
-        self.input_filter(world, &mut head);
+        self.input_filter(shared, &mut head);
         head.into_rules()
     }
 
@@ -77,9 +77,9 @@ impl FamilyCompiler<'_> {
     }
 
     /// Adds the rules that drop packets before all user rules: blacklisted sources, smurfs, invalid TCP flags.
-    pub(super) fn input_filter(&self, world: &World, rules: &mut Builder<'_>) {
-        let host = &world.host.options;
-        if world.cluster.definitions.sets.contains_key("blacklist") {
+    pub(super) fn input_filter(&self, shared: &SharedConfig, rules: &mut Builder<'_>) {
+        let host = &shared.host.options;
+        if shared.cluster.definitions.sets.contains_key("blacklist") {
             let set = names::set(0, "blacklist", self.family);
             rules.plain([source_in(&set)], jump(names::BLACKLIST), &made("set blacklist of cluster.fw"));
         }
@@ -92,13 +92,13 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn blacklist(&mut self, world: &World) {
-        if !world.cluster.definitions.sets.contains_key("blacklist") {
+    fn blacklist(&mut self, shared: &SharedConfig) {
+        if !shared.cluster.definitions.sets.contains_key("blacklist") {
             return;
         }
         let origin = made("set blacklist of cluster.fw");
         let mut rules = self.chain(names::BLACKLIST);
-        let level = world.host.options.log_level_out;
+        let level = shared.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: Verdict::Drop.message() }, &origin);
         rules.plain([], Target::Drop, &origin);
         rules.finish(&mut self.buffers);

@@ -44,7 +44,7 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
     [BridgeMatch::Protocol(ethertype(name))]
 }
 
-/// The entry chains, with the jumps to the chains of these devices; with those for frames to devices if `strict`.
+/// The entry chains, with the jumps to the chains of these devices, and if `strict` to those for frames to devices.
 pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = made("the jump to the guests' chains");
@@ -87,7 +87,7 @@ pub fn guest(guest: &Guest, devices: &[Device], strict: Option<&Encapsulations>)
     chains
 }
 
-/// The chains of the devices of a guest with an unreadable file that have none yet.
+/// The chains for devices of a guest with an unreadable file that have no live chains yet.
 pub fn kept(devices: &[Interface], strict: Option<&Encapsulations>) -> BridgeChains {
     let mut chains = BridgeChains::new();
     if let Some(strict) = strict {
@@ -159,9 +159,9 @@ fn arp_sources(guest: &Guest, device: &Device) -> Option<Vec<Ipv4Net>> {
     let listed = entries.iter().filter_map(|SetEntry { net, nomatch }| Some((v4(*net)?, *nomatch)));
     let (excepted, listed): (Vec<_>, Vec<_>) = listed.partition(|(_, nomatch)| *nomatch);
     let own = device.addresses.iter().filter_map(|address| v4(IpNet::from(*address)));
-    // an exception that is written wins over an address that is implied
+    // a written exception takes precedence over an implied address
     let own = own.filter(|own| !excepted.iter().any(|(net, _)| net == own));
-    // a host that looks whether an address is in use has none yet (RFC 5227)
+    // a host that probes whether an address is in use has none yet (RFC 5227)
     let mut sources = vec![Ipv4Net::from(Ipv4Addr::UNSPECIFIED)];
     for source in listed.into_iter().map(|(net, _)| net).chain(own) {
         if !sources.contains(&source) {

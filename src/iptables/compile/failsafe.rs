@@ -1,4 +1,4 @@
-//! PVEFW-FAILSAFE: access to the node that no configuration takes away.
+//! PVEFW-FAILSAFE: ports of the node that stay open whatever the configuration says.
 use super::FamilyCompiler;
 use super::builder::{Builder, made};
 use super::matches::{established, port, proto};
@@ -7,8 +7,8 @@ use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Failsafe, Family, OpenPorts, Spelled};
 
 impl FamilyCompiler<'_> {
-    /// The chain, if anything is to be open. Both of its hooks, INPUT and OUTPUT, lead to it: the type of an address says
-    /// which of them a packet meets.
+    /// Builds the chain, if any ports are to be open. Both INPUT and OUTPUT jump to it; its rules match the direction of a packet
+    /// by address type.
     pub(super) fn failsafe(&mut self, failsafe: &Failsafe) {
         let openings: Vec<_> = failsafe.0.iter().filter(|opening| concerns(opening, self.family)).collect();
         if openings.is_empty() {
@@ -26,7 +26,7 @@ fn concerns(opening: &OpenPorts, family: Family) -> bool {
     opening.network.is_none_or(|network| Family::of(network.addr()) == family)
 }
 
-/// Packets to the ports come in, and answers go out.
+/// Accepts packets to the ports, and replies from them.
 fn open(rules: &mut Builder<'_>, opening: &OpenPorts) {
     let OpenPorts { protocol, number, ports: (first, last), network } = opening;
     let origin = made(format!("--failsafe {opening}"));

@@ -7,7 +7,7 @@ use super::sets::{has_ipfilter, ipfilter};
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Match, Side, Target};
-use crate::model::{Direction, Family, Scope, SetRef};
+use crate::model::{Direction, Family, SetRef, SetScope};
 use crate::node::Device;
 
 impl FamilyCompiler<'_> {
@@ -95,7 +95,7 @@ impl FamilyCompiler<'_> {
             rules.refuse(vmid, matches, Target::Drop, &options.lines.origin("radv"));
         }
         if has_ipfilter(guest, device) {
-            let set = SetRef { scope: Scope::Guest, name: ipfilter(device) };
+            let set = SetRef { scope: SetScope::Guest, name: ipfilter(device) };
             let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
             // without its set no address is allowed
             rules.refuse(vmid, Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));

@@ -1,9 +1,9 @@
 //! The rules of a guest: everything that is generated from its own files.
 use super::FamilyCompiler;
-use super::builder::Chains;
+use super::builder::FinishedChains;
 use super::dispatch::to_queue;
 use super::ebtables::{self, BridgeChains};
-use super::sets::{self, Defined, Lost, SetNames};
+use super::sets::{self, Defined, DroppedSets, SetNames};
 use super::shared_config::Basis;
 use crate::config::{Guest, GuestConfig, GuestFiles, GuestOptions};
 use crate::iptables::limits;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 /// The rules of a guest. Without rules and sets if the firewall is disabled.
 #[derive(Default)]
-pub struct Share {
+pub struct GuestRuleset {
     /// The reports about limits of iptables.
     pub reports: Vec<Report>,
     /// The devices with rules, generated or kept, in the order of rules.
@@ -24,7 +24,7 @@ pub struct Share {
     /// Its sets, by name.
     pub sets: Vec<Defined>,
     /// The chains of the table `filter`.
-    pub filter: PerFamily<Chains>,
+    pub filter: PerFamily<FinishedChains>,
     /// The ebtables chains.
     pub bridge: BridgeChains,
     /// The rules of PVEFW-IPS.
@@ -33,32 +33,32 @@ pub struct Share {
     pub groups: BTreeSet<String>,
 }
 
-impl Share {
+impl GuestRuleset {
     /// Compiles the rules; some of the guest's sets may have been dropped.
-    pub fn make(config: &GuestConfig, lost: &Lost, basis: &Basis) -> Self {
-        let mut share = Share::default();
+    pub fn make(config: &GuestConfig, dropped: &DroppedSets, basis: &Basis) -> Self {
+        let mut rules = GuestRuleset::default();
         match &config.files {
             GuestFiles::Unreadable { live } => {
-                share.devices.clone_from(live);
-                share.kept = true;
+                rules.devices.clone_from(live);
+                rules.kept = true;
                 if basis.enabled && basis.ebtables {
-                    share.bridge = ebtables::kept(live, basis.strict_layer2.as_ref());
+                    rules.bridge = ebtables::kept(live, basis.strict_layer2.as_ref());
                 }
             }
             GuestFiles::Read { firewall, devices } => {
-                let guest = &*limits::guest(firewall, &mut share.reports);
+                let guest = &*limits::guest(firewall, &mut rules.reports);
                 if basis.enabled {
-                    share.sets = sets::of_guest(config.listed.vmid, guest, devices);
+                    rules.sets = sets::of_guest(config.listed.vmid, guest, devices);
                     if guest.options.enable {
-                        share.add_rules(config.listed.vmid, lost, basis, guest, devices);
+                        rules.add_rules(config.listed.vmid, dropped, basis, guest, devices);
                     }
                 }
             }
         }
-        share
+        rules
     }
 
-    fn add_rules(&mut self, vmid: u32, lost: &Lost, basis: &Basis, guest: &Guest, devices: &[Device]) {
+    fn add_rules(&mut self, vmid: u32, dropped: &DroppedSets, basis: &Basis, guest: &Guest, devices: &[Device]) {
         // exhaustive: a new option must be used for the chains below, or ignored explicitly
         #[rustfmt::skip]
         let GuestOptions {
@@ -66,7 +66,7 @@ impl Share {
             policy_in: _, policy_out: _, log_level_in: _, log_level_out: _, lines: _,
         } = &guest.options;
         self.devices = devices.iter().map(|device| device.name.clone()).collect();
-        let own = SetNames::of(&self.sets, lost);
+        let own = SetNames::of(&self.sets, dropped);
         for family in Family::ALL {
             let mut compiler = FamilyCompiler::new(family, &basis.logging, &basis.set_names, &own);
             compiler.guest(vmid, guest, devices);

@@ -3,7 +3,7 @@ use super::FamilyCompiler;
 use super::builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{ChainContext, RuleOwner};
-use super::shared_config::{Node, World};
+use super::shared_config::{Node, SharedConfig};
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Direction, Family, Interface, Origin, Spelled, Verdict};
@@ -23,40 +23,41 @@ const COROSYNC: (u16, u16) = (5404, 5412);
 impl FamilyCompiler<'_> {
     /// Builds both chains of the host, if its firewall is enabled.
     pub(super) fn host(&mut self, node: &Node<'_>) {
-        if node.world.host.options.enable {
+        if node.shared.host.options.enable {
             self.host_chain(node, Direction::In, names::HOST_IN);
             self.host_chain(node, Direction::Out, names::HOST_OUT);
         }
     }
 
     fn host_chain(&mut self, node: &Node<'_>, direction: Direction, name: FixedChain) {
-        let world = node.world;
+        let shared = node.shared;
         let mut rules = self.chain(name);
         let loopback = Interface::new("lo").map(|lo| match direction {
             Direction::Out => Match::OutInterface(lo),
             _ => Match::InInterface(lo),
         });
         rules.plain(Vec::from_iter(loopback), Target::Accept, &made("the host's loopback traffic"));
-        conntrack_filter(&mut rules, !world.host.options.nf_conntrack_allow_invalid);
-        if world.host.options.ndp {
-            self.ndp(&mut rules, direction, false, &Target::Return, &world.host.options.lines.origin("ndp"));
+        conntrack_filter(&mut rules, !shared.host.options.nf_conntrack_allow_invalid);
+        if shared.host.options.ndp {
+            self.ndp(&mut rules, direction, false, &Target::Return, &shared.host.options.lines.origin("ndp"));
         }
         if direction == Direction::In {
-            self.input_filter(world, &mut rules);
+            self.input_filter(shared, &mut rules);
         }
         rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
-        for (file, section) in [(&world.host.file, &world.host.rules), (&world.cluster.file, &world.cluster.rules)] {
+        for (file, section) in [(&shared.host.file, &shared.host.rules), (&shared.cluster.file, &shared.cluster.rules)]
+        {
             let owner = RuleOwner::Host(node.altnames);
             let place =
                 ChainContext { file, direction, vmid: 0, accept: Target::Return, group_accept: Target::Return, owner };
             self.user_rules(section, &place, &mut rules);
         }
         match direction {
-            Direction::Out => self.local_network(world, &mut rules),
+            Direction::Out => self.local_network(shared, &mut rules),
             _ => self.management(&mut rules),
         }
         self.corosync(node, &mut rules, direction);
-        self.host_policy(world, &mut rules, direction);
+        self.host_policy(shared, &mut rules, direction);
         rules.finish(&mut self.buffers);
     }
 
@@ -69,14 +70,14 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn local_network(&self, world: &World, rules: &mut Builder<'_>) {
-        let network = &world.cluster.local_network;
+    fn local_network(&self, shared: &SharedConfig, rules: &mut Builder<'_>) {
+        let network = &shared.cluster.local_network;
         if Family::of(network.value.addr()) != self.family {
             return;
         }
         let Some(network) = Spelled::new(network.text(), vec![network.value]).map(Arc::new) else { return };
         // with another policy migration to other nodes would not work
-        let migration = Some(MIGRATION).filter(|_| world.cluster.options.policy_out != Verdict::Accept);
+        let migration = Some(MIGRATION).filter(|_| shared.cluster.options.policy_out != Verdict::Accept);
         for (first, last) in LOCAL.into_iter().chain(migration) {
             let origin = made(format!("default access to port {first} of local_network"));
             let to = Match::Address(Side::Destination, network.clone());
@@ -115,8 +116,8 @@ impl FamilyCompiler<'_> {
         }
     }
 
-    fn host_policy(&self, world: &World, rules: &mut Builder<'_>, direction: Direction) {
-        let (cluster, host) = (&world.cluster.options, &world.host.options);
+    fn host_policy(&self, shared: &SharedConfig, rules: &mut Builder<'_>, direction: Direction) {
+        let (cluster, host) = (&shared.cluster.options, &shared.host.options);
         let (policy, key, level) = match direction {
             Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
             _ => (cluster.policy_in, "policy_in", host.log_level_in),

@@ -18,14 +18,14 @@ mod sets;
 mod shared_config;
 mod standard;
 
-use crate::model::{Family, Handled, Report, Scope, SetRef};
+use crate::model::{Family, Filtered, Report, SetRef, SetScope};
 pub use incremental::Compiler;
 
 use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{ChainName, Ruleset, SetName};
 use crate::node::Localnet;
 use crate::settings::Settings;
-use builder::{Builder, ChainBuffers, Chains, Logging};
+use builder::{Builder, ChainBuffers, FinishedChains, Logging};
 use sets::SetNames;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Compiled {
     /// The node's network.
     pub localnet: Localnet,
     /// Guests and devices with rules.
-    pub handled: Handled,
+    pub filtered: Filtered,
 }
 
 /// Compiles a configuration tree for a node. The same inputs give the same result, byte for byte.
@@ -78,16 +78,16 @@ impl<'a> FamilyCompiler<'a> {
     }
 
     /// The finished chains.
-    fn chains(self) -> Chains {
+    fn chains(self) -> FinishedChains {
         self.buffers.chains
     }
 
     /// The name of a set in the kernel; `None` if the set was dropped.
     fn set_name(&self, reference: &SetRef) -> Option<SetName> {
         let names = match reference.scope {
-            Scope::Cluster => self.cluster_sets,
-            Scope::Guest => self.guest_sets,
-            Scope::Sdn => return self.cluster_sets.get(&sets::of_sdn_named(&reference.name), self.family).cloned(),
+            SetScope::Cluster => self.cluster_sets,
+            SetScope::Guest => self.guest_sets,
+            SetScope::Sdn => return self.cluster_sets.get(&sets::of_sdn_named(&reference.name), self.family).cloned(),
         };
         names.get(&reference.name, self.family).cloned()
     }

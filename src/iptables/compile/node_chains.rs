@@ -1,9 +1,9 @@
 //! The chains of the node; each part is reused while its inputs are unchanged.
 use super::FamilyCompiler;
-use super::builder::{Chains, Logging};
+use super::builder::{FinishedChains, Logging};
 use super::ebtables::{self, BridgeChains};
 use super::sets::SetNames;
-use super::shared_config::{Node, World};
+use super::shared_config::{Node, SharedConfig};
 use crate::config::HostOptions;
 use crate::iptables::ruleset::Rule;
 use crate::model::{Family, Interface, PerFamily};
@@ -11,34 +11,34 @@ use crate::node::CorosyncLinks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where chains of the node are made.
+/// The compiler for chains of the node.
 fn compiler<'a>(node: &Node<'a>, family: Family, none: &'a SetNames) -> FamilyCompiler<'a> {
-    FamilyCompiler::new(family, &node.basis.logging, &node.world.set_names, none)
+    FamilyCompiler::new(family, &node.basis.logging, &node.shared.set_names, none)
 }
 
 /// The node's chains: standard chains, entry chains, the host's chains.
 pub struct OwnChains {
-    world: Arc<World>,
+    shared: Arc<SharedConfig>,
     corosync: Option<CorosyncLinks>,
     altnames: BTreeMap<String, String>,
     ips: bool,
     logging: Logging,
     /// The table `filter`.
-    pub filter: PerFamily<Chains>,
+    pub filter: PerFamily<FinishedChains>,
     /// The table `raw`.
-    pub raw: PerFamily<Chains>,
+    pub raw: PerFamily<FinishedChains>,
     /// The groups that the host's rules use.
     pub groups: BTreeSet<String>,
 }
 
 impl OwnChains {
     /// Builds them, or reuses the previous ones.
-    pub fn again(old: Option<Self>, node: &Node<'_>) -> Self {
+    pub fn reuse_or_build(old: Option<Self>, node: &Node<'_>) -> Self {
         old.filter(|old| old.hold(node)).unwrap_or_else(|| OwnChains::make(node))
     }
 
     fn hold(&self, node: &Node<'_>) -> bool {
-        Arc::ptr_eq(&self.world, node.world)
+        Arc::ptr_eq(&self.shared, node.shared)
             && self.ips == node.ips
             && self.logging == node.basis.logging
             && self.corosync == *node.corosync
@@ -56,9 +56,9 @@ impl OwnChains {
             // kernel settings, the other backend, and options that only that one uses
             nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, log_nf_conntrack: _, nftables: _,
             log_level_forward: _,
-        } = &node.world.host.options;
+        } = &node.shared.host.options;
         let mut own = OwnChains {
-            world: node.world.clone(),
+            shared: node.shared.clone(),
             corosync: node.corosync.clone(),
             altnames: node.altnames.clone(),
             ips: node.ips,
@@ -70,11 +70,11 @@ impl OwnChains {
         let none = SetNames::default();
         for family in Family::ALL {
             let mut filter = compiler(node, family, &none);
-            filter.standard(&node.world.host.options);
-            filter.entries(node.world, node.ips);
+            filter.standard(&node.shared.host.options);
+            filter.entries(node.shared, node.ips);
             filter.host(node);
             let mut raw = compiler(node, family, &none);
-            raw.raw(&node.world.host.options);
+            raw.raw(&node.shared.host.options);
             own.groups.append(&mut filter.groups_in_use);
             own.filter[family] = filter.chains();
             own.raw[family] = raw.chains();
@@ -91,16 +91,16 @@ pub struct Links {
     /// Whether there are ebtables chains, and whether also for frames to devices.
     ebtables: Option<bool>,
     /// The chains of the table `filter`.
-    pub filter: PerFamily<Chains>,
+    pub filter: PerFamily<FinishedChains>,
     /// The ebtables chains.
     pub bridge: BridgeChains,
 }
 
 impl Links {
     /// Builds them, or reuses the previous ones: to these devices, and to the IPS with these rules.
-    pub fn again(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
+    pub fn reuse_or_build(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
         let none = SetNames::default();
-        let head = |family| compiler(node, family, &none).links_head(node.world);
+        let head = |family| compiler(node, family, &none).links_head(node.shared);
         let heads = PerFamily { v4: head(Family::V4), v6: head(Family::V6) };
         let ebtables = node.basis.ebtables.then_some(node.basis.strict_layer2.is_some());
         let holds = |old: &Self| {
@@ -124,24 +124,24 @@ impl Links {
 /// The chains of groups.
 #[derive(Default)]
 pub struct Groups {
-    world: Option<Arc<World>>,
+    shared: Option<Arc<SharedConfig>>,
     /// The chains of the table `filter`, by group.
-    pub by_name: BTreeMap<String, PerFamily<Chains>>,
+    pub by_name: BTreeMap<String, PerFamily<FinishedChains>>,
 }
 
 impl Groups {
     /// Builds the chains of the groups with these names, or reuses the previous ones.
-    pub fn again(self, node: &Node<'_>, names: BTreeSet<&String>) -> Self {
-        let holds = self.world.as_ref().is_some_and(|world| Arc::ptr_eq(world, node.world));
+    pub fn reuse_or_build(self, node: &Node<'_>, names: BTreeSet<&String>) -> Self {
+        let holds = self.shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, node.shared));
         let mut old = if holds { self.by_name } else { BTreeMap::new() };
         let none = SetNames::default();
         let chains = |name: &str, family| {
             let mut chains = compiler(node, family, &none);
-            chains.group(name, &node.world.cluster);
+            chains.group(name, &node.shared.cluster);
             chains.chains()
         };
         let make = |name: &str| PerFamily { v4: chains(name, Family::V4), v6: chains(name, Family::V6) };
         let group = |name: &String| (name.clone(), old.remove(name).unwrap_or_else(|| make(name)));
-        Groups { by_name: names.into_iter().map(group).collect(), world: Some(node.world.clone()) }
+        Groups { by_name: names.into_iter().map(group).collect(), shared: Some(node.shared.clone()) }
     }
 }

@@ -38,7 +38,7 @@ impl FamilyCompiler<'_> {
         }
         if host.protection_synflood {
             let origin = host.lines.origin("protection_synflood");
-            // a packet to or from a guest passes two or three bridges: it is counted once
+            // a packet to or from a guest crosses two or three bridges, and is counted once
             for link in [names::inner_links(), names::outer_links()] {
                 rules.plain([from_port(&link)], Target::Return, &origin);
             }

@@ -2,7 +2,7 @@
 use super::FamilyCompiler;
 use super::builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
-use crate::config::{Action, Cluster, Rule, VerdictRule};
+use crate::config::{Cluster, Rule, RuleAction, VerdictRule};
 use crate::iptables::names;
 use crate::iptables::ruleset::{ChainName, Match, Side, Target};
 use crate::model::{Direction, Interface, Origin, Verdict};
@@ -45,18 +45,18 @@ impl FamilyCompiler<'_> {
             let interface = match (place.owner, iface) {
                 (RuleOwner::Guest(netid), Some(iface)) if iface != netid => continue,
                 (RuleOwner::Host(altnames), Some(iface)) => {
-                    // without an interface of that name no packet matches
+                    // no packet matches if no interface has that name
                     let Some(interface) = real_interface(iface, altnames, place.direction) else { continue };
                     Some(interface)
                 }
                 _ => None,
             };
             match action {
-                Action::Group(name) => self.group_rule(name, *line, interface, place, into),
-                Action::Verdict(verdict) if verdict.direction == place.direction => {
+                RuleAction::Group(name) => self.group_rule(name, *line, interface, place, into),
+                RuleAction::Verdict(verdict) if verdict.direction == place.direction => {
                     self.verdict_rule(verdict, *line, interface, place, into);
                 }
-                Action::Verdict(_) => {}
+                RuleAction::Verdict(_) => {}
             }
         }
     }

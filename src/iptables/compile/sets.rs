@@ -36,7 +36,7 @@ impl Defined {
             line => Origin::Line(file.clone(), line),
         };
         let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
-        // of equal entries the last decides: a written one, over an implied one
+        // of equal entries the last one counts: a written one takes precedence over an implied one
         let entries: Vec<_> = extra.entries.into_iter().chain(entries).collect();
         let of = |family| {
             let mut live = Set::new(family, *lines + extra.count, origin.clone());
@@ -114,9 +114,9 @@ pub struct Sets {
 
 impl Sets {
     /// Adds the sets of a file; returns the names of dropped ones.
-    pub fn add(&mut self, defined: &[Defined]) -> Lost {
-        let lost = defined.iter().filter(|one| !self.add_one(one));
-        lost.map(|one| one.name.clone()).collect()
+    pub fn add(&mut self, defined: &[Defined]) -> DroppedSets {
+        let dropped = defined.iter().filter(|one| !self.add_one(one));
+        dropped.map(|one| one.name.clone()).collect()
     }
 
     fn add_one(&mut self, Defined { name, place: (file, line), names, sets }: &Defined) -> bool {
@@ -136,7 +136,7 @@ impl Sets {
 }
 
 /// The names of a file's dropped sets.
-pub type Lost = BTreeSet<String>;
+pub type DroppedSets = BTreeSet<String>;
 
 /// The names in the kernel of a file's sets, without dropped ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,8 +144,8 @@ pub struct SetNames(BTreeMap<String, PerFamily<SetName>>);
 
 impl SetNames {
     /// The names of these sets.
-    pub fn of(defined: &[Defined], lost: &Lost) -> Self {
-        let there = defined.iter().filter(|one| !lost.contains(&one.name));
+    pub fn of(defined: &[Defined], dropped: &DroppedSets) -> Self {
+        let there = defined.iter().filter(|one| !dropped.contains(&one.name));
         SetNames(there.map(|one| (one.name.clone(), one.names.clone())).collect())
     }
 
@@ -165,8 +165,8 @@ pub fn has_ipfilter(guest: &Guest, device: &Device) -> bool {
     guest.options.ipfilter || guest.definitions.sets.contains_key(&ipfilter(device))
 }
 
-/// What a device's filter set always holds: the link-local address of its MAC and no other one, `::` for duplicate address
-/// detection (RFC 4862), and a container's configured addresses.
+/// The implied entries of a device's filter set: the link-local address of its MAC and no other one, `::` for duplicate
+/// address detection (RFC 4862), and a container's configured addresses.
 fn own_addresses(device: &Device) -> Extra {
     let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
     let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);

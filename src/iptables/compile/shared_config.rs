@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The files that it is made from.
+/// The files that it is built from.
 type Source = (Arc<Parsed<Cluster>>, Arc<Parsed<Host>>, Arc<Parsed<Sdn>>);
 
 /// The files of cluster and host within the limits of iptables.
-pub struct World {
+pub struct SharedConfig {
     source: Source,
     /// `firewall/cluster.fw`
     pub cluster: Arc<Parsed<Cluster>>,
@@ -29,15 +29,15 @@ pub struct World {
     pub reports: Vec<Report>,
 }
 
-impl World {
+impl SharedConfig {
     /// Builds it, or reuses the previous one.
-    pub fn again(old: Option<&Arc<Self>>, configuration: &Configuration) -> Arc<Self> {
+    pub fn reuse_or_build(old: Option<&Arc<Self>>, configuration: &Configuration) -> Arc<Self> {
         let Configuration { cluster, host, sdn, .. } = configuration;
         let same = |old: &&Arc<Self>| {
             let (old_cluster, old_host, old_sdn) = &old.source;
             Arc::ptr_eq(old_cluster, cluster) && Arc::ptr_eq(old_host, host) && Arc::ptr_eq(old_sdn, sdn)
         };
-        old.filter(same).cloned().unwrap_or_else(|| Arc::new(World::of(cluster, host, sdn)))
+        old.filter(same).cloned().unwrap_or_else(|| Arc::new(SharedConfig::of(cluster, host, sdn)))
     }
 
     fn of(cluster: &Arc<Parsed<Cluster>>, host: &Arc<Parsed<Host>>, sdn: &Arc<Parsed<Sdn>>) -> Self {
@@ -48,7 +48,7 @@ impl World {
         let mut sets = sets::of_cluster(&cluster);
         sets.extend(sets::of_sdn(sdn, &cluster));
         let set_names = SetNames::of(&sets, &Sets::default().add(&sets));
-        World { source, cluster, host, sets, set_names, reports }
+        SharedConfig { source, cluster, host, sets, set_names, reports }
     }
 }
 
@@ -77,7 +77,7 @@ pub struct Basis {
 
 impl Basis {
     /// The parts that guests depend on.
-    pub fn of(world: &World, enabled: bool, options: &DaemonOptions, databases: &Databases) -> Self {
+    pub fn of(shared: &SharedConfig, enabled: bool, options: &DaemonOptions, databases: &Databases) -> Self {
         let ClusterOptions {
             enable: _,
             ebtables,
@@ -86,9 +86,9 @@ impl Basis {
             policy_forward: _,
             log_ratelimit,
             lines: _,
-        } = &world.cluster.options;
+        } = &shared.cluster.options;
         Basis {
-            set_names: world.set_names.clone(),
+            set_names: shared.set_names.clone(),
             logging: Logging { ratelimit: log_ratelimit.clone(), all_drops: options.log_all_drops },
             ebtables: *ebtables,
             enabled,
@@ -101,7 +101,7 @@ impl Basis {
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     /// The files of cluster and host.
-    pub world: &'a Arc<World>,
+    pub shared: &'a Arc<SharedConfig>,
     /// The parts of them that guests depend on.
     pub basis: &'a Basis,
     /// `corosync.conf`

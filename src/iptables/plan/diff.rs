@@ -1,7 +1,7 @@
 //! The changes that make the live rules equal to the wanted ones.
 use super::live::{BRIDGE_HOOKS, HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, hooks_of};
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
-use crate::listing::Action;
+use crate::listing::PlannedAction;
 use crate::model::{Family, PerFamily};
 use itertools::{EitherOrBoth, Itertools};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The action.
-    pub action: Action,
+    pub action: PlannedAction,
     /// The wanted signature; for deleted and ignored ones the live signature, if any.
     pub signature: Option<Signature>,
 }
@@ -126,8 +126,10 @@ impl Plan {
     /// Removes the changes of these sets.
     pub fn hold<'a>(&mut self, sets: impl IntoIterator<Item = &'a SetName>) {
         for name in sets {
-            if let Some(planned) = self.sets.sets.get_mut(name).filter(|planned| planned.action == Action::Update) {
-                planned.action = Action::Ignore;
+            if let Some(planned) =
+                self.sets.sets.get_mut(name).filter(|planned| planned.action == PlannedAction::Update)
+            {
+                planned.action = PlannedAction::Ignore;
             }
         }
     }
@@ -170,7 +172,7 @@ impl TablePlan {
     }
 
     /// The chains with this action.
-    pub fn with(&self, action: Action) -> impl Iterator<Item = &ChainName> {
+    pub fn with(&self, action: PlannedAction) -> impl Iterator<Item = &ChainName> {
         self.chains.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
     }
 
@@ -179,11 +181,11 @@ impl TablePlan {
         let finished = |name: &ChainName, planned: &Planned| {
             let chain = live.chains.get(name);
             match planned.action {
-                Action::Create | Action::Update | Action::Exists => {
+                PlannedAction::Create | PlannedAction::Update | PlannedAction::Exists => {
                     chain.is_some_and(|chain| chain.signature == planned.signature)
                 }
-                Action::Delete => chain.is_none_or(|chain| chain.rules == 0 && self.pinned.contains(name)),
-                Action::Ignore => true,
+                PlannedAction::Delete => chain.is_none_or(|chain| chain.rules == 0 && self.pinned.contains(name)),
+                PlannedAction::Ignore => true,
             }
         };
         self.chains.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
@@ -198,15 +200,17 @@ impl SetPlan {
     }
 
     /// The sets with this action.
-    pub fn with(&self, action: Action) -> impl Iterator<Item = &SetName> {
+    pub fn with(&self, action: PlannedAction) -> impl Iterator<Item = &SetName> {
         self.sets.iter().filter(move |(_, planned)| planned.action == action).map(|(name, _)| name)
     }
 
     /// The wanted sets that differ from the plan in sets that were read after the update.
     pub fn unfinished<'a>(&'a self, live: &'a LiveSets) -> impl Iterator<Item = &'a SetName> {
         let finished = |name: &SetName, planned: &Planned| match planned.action {
-            Action::Create | Action::Update | Action::Exists => live.sets.get(name).copied() == planned.signature,
-            Action::Delete | Action::Ignore => true,
+            PlannedAction::Create | PlannedAction::Update | PlannedAction::Exists => {
+                live.sets.get(name).copied() == planned.signature
+            }
+            PlannedAction::Delete | PlannedAction::Ignore => true,
         };
         self.sets.iter().filter(move |(name, planned)| !finished(name, planned)).map(|(name, _)| name)
     }
@@ -218,7 +222,7 @@ pub(super) fn bridge_style(live: &Live) -> MacStyle {
 }
 
 fn settled<N>(planned: &BTreeMap<N, Planned>) -> bool {
-    planned.values().all(|planned| matches!(planned.action, Action::Exists | Action::Ignore))
+    planned.values().all(|planned| matches!(planned.action, PlannedAction::Exists | PlannedAction::Ignore))
 }
 
 /// The live chains that `kept` chains jump to, directly or indirectly.
@@ -266,18 +270,18 @@ fn table_plan<'a>(
     let chains = planned(wanted, live_chains, &reached, kept);
     let mut plan = TablePlan { chains, ..Default::default() };
     for (name, planned) in &mut plan.chains {
-        if planned.action == Action::Delete && live.foreign.chains.contains(name) {
+        if planned.action == PlannedAction::Delete && live.foreign.chains.contains(name) {
             if live.chains.get(name).is_some_and(|chain| chain.rules > 0) {
                 plan.pinned.insert(name.clone());
             } else {
-                planned.action = Action::Ignore;
+                planned.action = PlannedAction::Ignore;
             }
         }
     }
     for hook in hooks {
         let entry = plan.chains.get(&ChainName::from(hook.to)).map(|planned| planned.action);
-        let stays = entry.is_some_and(|action| action != Action::Delete);
-        let wanted = usize::from(stays && (entry != Some(Action::Ignore) || live.hooks.contains_key(hook)));
+        let stays = entry.is_some_and(|action| action != PlannedAction::Delete);
+        let wanted = usize::from(stays && (entry != Some(PlannedAction::Ignore) || live.hooks.contains_key(hook)));
         let count = live.hooks.get(hook).copied().unwrap_or(0);
         if count < wanted {
             plan.missing_hooks.push(*hook);
@@ -298,15 +302,17 @@ fn planned<'a, N: Ord + Clone + 'a>(
 ) -> BTreeMap<N, Planned> {
     let plan = |pair: EitherOrBoth<(&N, Compared), (&N, Compared)>| {
         let (name, action, signature) = match pair {
-            EitherOrBoth::Left((name, wanted)) => (name, Action::Create, wanted.signature),
-            EitherOrBoth::Both(_, (name, live)) if frozen.contains(name) => (name, Action::Ignore, live.signature),
+            EitherOrBoth::Left((name, wanted)) => (name, PlannedAction::Create, wanted.signature),
+            EitherOrBoth::Both(_, (name, live)) if frozen.contains(name) => {
+                (name, PlannedAction::Ignore, live.signature)
+            }
             EitherOrBoth::Both((name, wanted), (_, live)) => {
-                let action = if wanted == live { Action::Exists } else { Action::Update };
+                let action = if wanted == live { PlannedAction::Exists } else { PlannedAction::Update };
                 (name, action, wanted.signature)
             }
             EitherOrBoth::Right((name, live)) => {
                 let stays = frozen.contains(name) || reached.contains(name);
-                (name, if stays { Action::Ignore } else { Action::Delete }, live.signature)
+                (name, if stays { PlannedAction::Ignore } else { PlannedAction::Delete }, live.signature)
             }
         };
         (name.clone(), Planned { action, signature })

@@ -2,7 +2,7 @@
 use super::diff::{Plan, Planned, bridge_style};
 use super::live::Live;
 use crate::iptables::ruleset::{Ruleset, TableName};
-use crate::listing::{Action, Block, Entry, Listing};
+use crate::listing::{Block, Entry, Listing, PlannedAction};
 use crate::model::{Family, Origin};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -25,13 +25,13 @@ pub fn listing(wanted: &Ruleset, live: Option<&Live>, enabled: bool) -> Listing 
     };
     let [ip4, ip6] = tables("cmdlist:", TableName::Filter);
     let [raw4, raw6] = tables("table raw cmdlist:", TableName::Raw);
-    let stale = plan.sets.stale.iter().map(|name| only_live(Action::Delete, name, None::<&str>));
+    let stale = plan.sets.stale.iter().map(|name| only_live(PlannedAction::Delete, name, None::<&str>));
     let sets = block("ipset cmdlist:".into(), &plan.sets.sets, &wanted.sets, stale, |name, set| {
         set.lines(name).map(|line| (line, set.origin.clone())).collect()
     });
     let style = bridge_style(live);
     let others = live.bridge.iter().flat_map(|bridge| &bridge.others);
-    let others = others.map(|(name, signature)| only_live(Action::Ignore, name, Some(signature)));
+    let others = others.map(|(name, signature)| only_live(PlannedAction::Ignore, name, Some(signature)));
     let chains = &plan.bridge.chains;
     let bridge = block("ebtables cmdlist:".into(), chains, &wanted.bridge, others, |name, chain| {
         chain.lines(name, style).zip(chain.rules().iter().map(|rule| rule.origin.clone())).collect()
@@ -50,7 +50,7 @@ fn block<'a, N: Ord + Display, W>(
     for (name, planned) in planned {
         let entry = only_live(planned.action, name, planned.signature);
         match wanted.get_key_value(name) {
-            Some((name, one)) if planned.action != Action::Ignore => {
+            Some((name, one)) if planned.action != PlannedAction::Ignore => {
                 entries.push(Entry { lines: lines(name, one), ..entry });
             }
             _ => drop(live_only.insert(entry.name.clone(), entry)),
@@ -60,7 +60,7 @@ fn block<'a, N: Ord + Display, W>(
     Block { title, entries }
 }
 
-fn only_live(action: Action, name: &(impl Display + ?Sized), signature: Option<impl Display>) -> Entry {
+fn only_live(action: PlannedAction, name: &(impl Display + ?Sized), signature: Option<impl Display>) -> Entry {
     let signature = signature.map_or_else(|| "unknown".into(), |signature| signature.to_string());
     Entry { action, name: name.to_string(), signature, lines: Vec::new() }
 }

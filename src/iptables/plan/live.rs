@@ -18,7 +18,7 @@ pub struct HookJump {
     pub first: bool,
 }
 
-/// The built-in chains of a table that jump to `PVEFW-` and their name.
+/// The jumps from built-in chains of a table to our entry chains.
 #[must_use]
 pub fn hooks_of(table: TableName) -> &'static [HookJump] {
     match table {

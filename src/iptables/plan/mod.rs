@@ -10,7 +10,7 @@ mod read;
 mod script;
 pub(crate) mod set_swap;
 
-pub use crate::listing::Action;
+pub use crate::listing::PlannedAction;
 pub use diff::{Plan, Planned, SetPlan, TablePlan};
 pub use listing::listing;
 pub use live::{HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, hooks_of};

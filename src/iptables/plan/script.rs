@@ -3,7 +3,7 @@ use super::diff::{Planned, SetPlan, TablePlan};
 use super::live::HookJump;
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table, TableName};
-use crate::listing::Action;
+use crate::listing::PlannedAction;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Scrip
     let mut script = head(plan, table.as_str(), "- [0:0]");
     for (name, planned) in changed(plan) {
         // a created chain is empty, and iptables-nft-restore takes ten times as long with a flush of each
-        if planned.action == Action::Update {
+        if planned.action == PlannedAction::Update {
             script.line(format_args!("-F {name}"));
         }
         script.block(Some(name.clone()));
@@ -94,7 +94,7 @@ pub fn bridge_script(
 fn head(plan: &TablePlan, table: &str, policy: &str) -> Script<ChainName> {
     let mut script = Script::new();
     script.line(format_args!("*{table}"));
-    for name in plan.with(Action::Create) {
+    for name in plan.with(PlannedAction::Create) {
         script.line(format_args!(":{name} {policy}"));
     }
     for HookJump { chain, to, first } in &plan.missing_hooks {
@@ -109,16 +109,16 @@ fn tail(script: &mut Script<ChainName>, plan: &TablePlan) {
             script.line(format_args!("-D {chain} -j {to}"));
         }
     }
-    for name in plan.with(Action::Delete) {
+    for name in plan.with(PlannedAction::Delete) {
         script.line(format_args!("-F {name}"));
     }
-    for name in plan.with(Action::Delete).filter(|name| !plan.pinned.contains(*name)) {
+    for name in plan.with(PlannedAction::Delete).filter(|name| !plan.pinned.contains(*name)) {
         script.line(format_args!("-X {name}"));
     }
 }
 
 fn changed(plan: &TablePlan) -> impl Iterator<Item = (&ChainName, &Planned)> {
-    plan.chains.iter().filter(|(_, planned)| matches!(planned.action, Action::Create | Action::Update))
+    plan.chains.iter().filter(|(_, planned)| matches!(planned.action, PlannedAction::Create | PlannedAction::Update))
 }
 
 /// The script for `ipset restore` that creates and changes sets, one block each, except those for which `skip` is true.
@@ -129,7 +129,7 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
         script.block(Some(name.clone()));
         script.line(format_args!("destroy {name}"));
     }
-    for (action, name) in [Action::Create, Action::Update]
+    for (action, name) in [PlannedAction::Create, PlannedAction::Update]
         .into_iter()
         .flat_map(|action| plan.with(action).map(move |name| (action, name)))
     {
@@ -138,7 +138,7 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
         if plan.retyped.contains(name) {
             script.line(format_args!("destroy {name}"));
         }
-        if action == Action::Create || plan.retyped.contains(name) {
+        if action == PlannedAction::Create || plan.retyped.contains(name) {
             set.lines(name).for_each(|line| script.line(line));
         } else if let Some(swap) = names::swap_set(name) {
             set.lines(&swap).for_each(|line| script.line(line));
@@ -155,7 +155,7 @@ pub fn sets_script(plan: &SetPlan, wanted: &Ruleset, skip: impl Fn(&SetName) -> 
 #[must_use]
 pub fn removed_sets_script(plan: &SetPlan, skip: impl Fn(&SetName) -> bool) -> Script<SetName> {
     let mut script = Script::new();
-    for name in plan.with(Action::Delete).filter(|name| !skip(name)) {
+    for name in plan.with(PlannedAction::Delete).filter(|name| !skip(name)) {
         script.block(Some(name.clone()));
         script.line(format_args!("flush {name}"));
         script.line(format_args!("destroy {name}"));

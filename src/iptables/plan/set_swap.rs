@@ -9,7 +9,7 @@ use super::diff::Plan;
 use super::live::Live;
 use crate::iptables::names::next_set;
 use crate::iptables::ruleset::{Chain, Match, Rule, Ruleset, SetName, TableName};
-use crate::listing::Action;
+use crate::listing::PlannedAction;
 use crate::model::Family;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,18 +18,19 @@ use std::sync::Arc;
 #[must_use]
 pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
     let mut entangled = BTreeSet::new();
-    if plan.sets.with(Action::Update).next().is_none() {
+    if plan.sets.with(PlannedAction::Update).next().is_none() {
         return entangled;
     }
     for family in Family::ALL {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
         let table_plan = plan.table(TableName::Filter, family);
-        let rewritten = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action != Action::Ignore);
+        let rewritten =
+            |name| table_plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Ignore);
         let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
         let used: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
         // sets without a chain: the tool may have failed and printed nothing, as for an empty table
         let blind = table.chains.is_empty();
-        let changed = plan.sets.with(Action::Update).filter(|name| {
+        let changed = plan.sets.with(PlannedAction::Update).filter(|name| {
             let seen = blind || used.contains(name);
             seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
         });
@@ -51,8 +52,8 @@ pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
     for family in Family::ALL {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
         let table_plan = plan.table(TableName::Filter, family);
-        let stays = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action == Action::Ignore);
-        let kept = table_plan.with(Action::Ignore).filter_map(|name| table.chains.get(name));
+        let stays = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action == PlannedAction::Ignore);
+        let kept = table_plan.with(PlannedAction::Ignore).filter_map(|name| table.chains.get(name));
         let of_kept: BTreeSet<&SetName> = kept.flat_map(|chain| &chain.refers.sets).collect();
         if !of_kept.is_empty() {
             let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));

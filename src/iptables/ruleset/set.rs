@@ -117,7 +117,7 @@ impl Set {
             let entries = self.entries.values().filter(|entry| entry.net.contains(&address));
             return entries.max_by_key(|entry| entry.net.prefix_len()).is_some_and(|entry| !entry.nomatch);
         }
-        // an entry is found by its text, so that the time hardly depends on their number
+        // an entry is looked up by its text, so that the time hardly depends on their number
         let longest_first = (0..=128).rev().filter(|length| *length == 0 || self.lengths & bit(*length) != 0);
         let mut nets = longest_first.filter_map(|length| IpNet::new(address, length).ok());
         nets.find_map(|net| self.entries.get(canonical_net(net.trunc()).as_str())).is_some_and(|entry| !entry.nomatch)

@@ -7,6 +7,7 @@ use crate::iptables::ruleset::{
 };
 use crate::model::{Family, Origin};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The verdict on a packet.
@@ -18,6 +19,17 @@ pub enum Verdict {
     Drop,
     /// It is rejected with a reply to its sender.
     Reject(RejectWith),
+}
+
+impl fmt::Display for Verdict {
+    /// `ACCEPT`, `DROP` or `REJECT`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Accept => "ACCEPT",
+            Verdict::Drop => "DROP",
+            Verdict::Reject(_) => "REJECT",
+        })
+    }
 }
 
 /// The effect of a matching rule.

@@ -5,7 +5,6 @@
 
 mod changed;
 mod eval;
-mod show;
 mod trace;
 mod walk;
 

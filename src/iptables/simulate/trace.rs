@@ -13,7 +13,7 @@ pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
     Decided { verdict: verdict(answer.verdict), origin }
 }
 
-/// Everything that a packet meets.
+/// The evaluated rules for a packet.
 #[must_use]
 pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
     let answer = simulate(ruleset, sent);

@@ -3,7 +3,7 @@ use super::Hop;
 use super::Layer;
 use super::eval::{AnyRule, Effect, Situation, Verdict};
 use crate::iptables::names;
-use crate::iptables::ruleset::{BridgeRule, ChainName, Rule, Ruleset, Target};
+use crate::iptables::ruleset::{BridgeRule, ChainName, MacStyle, Rule, Ruleset, Target};
 use crate::model::Family;
 
 /// The tables that decide at a hook: the table `filter` of one tool.
@@ -117,6 +117,17 @@ pub struct Step<'a> {
     pub matched: bool,
 }
 
+impl Step<'_> {
+    /// The rule as a line of its tool: `-A CHAIN MATCH TARGET`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.rule {
+            AnyRule::Ip(rule) => rule.line(self.chain),
+            AnyRule::Bridge(rule) => rule.line(self.chain, MacStyle::Padded),
+        }
+    }
+}
+
 /// The decision on a packet at a hook.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
@@ -126,6 +137,14 @@ pub struct Decision<'a> {
     pub rule: Step<'a>,
     /// The rules that jumped to the chain of the cause, outermost first.
     pub callers: Vec<Step<'a>>,
+}
+
+impl Decision<'_> {
+    /// Whether another rule than the cause gave the verdict.
+    #[must_use]
+    pub fn is_carried_out_elsewhere(&self) -> bool {
+        self.cause.chain != self.rule.chain
+    }
 }
 
 /// The evaluation of a packet in the tables of one hook.
@@ -163,7 +182,7 @@ enum Call {
     /// To evaluate its rules.
     Jump,
     /// To execute a decision: the chain rejects all packets.
-    Errand,
+    Execute,
     /// To execute a decision without returning (`-g`).
     Goto,
 }
@@ -200,7 +219,7 @@ pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<
             }
             Effect::Jump(to) => {
                 let rules = tables.rules(ruleset, to);
-                let how = if rules.answer() { Call::Errand } else { Call::Jump };
+                let how = if rules.answer() { Call::Execute } else { Call::Jump };
                 let below = frame.below((to, rules), step, how);
                 frames.push(below);
             }

@@ -5,7 +5,7 @@ use crate::model::Literal;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::net::IpAddr;
 
-/// Where an address stands.
+/// The kind of line that contains an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `-source` or `-dest` of a rule.
@@ -16,7 +16,7 @@ pub enum Place {
     Entry,
 }
 
-/// The address, range or list that was probably meant, if it may stand there, or else what is wrong.
+/// The address, range or list that was probably meant, if it is valid in such a line, or else an explanation.
 pub fn address(word: &str, place: Place) -> Option<String> {
     let fits = |text: &String| text != word && fits(text, place);
     let candidates = [Some(bare(word).to_string()), list(word), range(word), wildcard(word), zone(word), masked(word)];
@@ -73,7 +73,7 @@ fn zone(word: &str) -> Option<String> {
 
 /// A network with a dotted mask, or a shortened one, by its prefix length.
 fn masked(word: &str) -> Option<String> {
-    // a network as it should be spelled needs no other spelling
+    // a network in the usual spelling needs no suggestion
     let short = !word.contains('/') || word.parse::<IpNet>().is_ok();
     match literal(word).ok().filter(|_| !short)? {
         Literal::Nets(nets) => nets.value.first().filter(|_| nets.value.len() == 1).map(ToString::to_string),
@@ -81,7 +81,7 @@ fn masked(word: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with a word that is no address.
+/// The explanation for a word that is not an address.
 fn reason(word: &str, place: Place) -> Option<String> {
     let text = match word {
         _ if place == Place::Rule && is_everything(word) => {

@@ -1,4 +1,4 @@
-//! Suggestions for words that are not known where they stand.
+//! Suggestions for unknown words.
 mod addresses;
 mod names;
 mod options;

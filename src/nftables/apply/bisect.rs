@@ -1,7 +1,7 @@
-//! Finding the rules that make nft refuse a script.
+//! Finds the rules that make nft refuse a script.
 //!
-//! nft names lines that were refused. One line is believed; of several, and where it names none, rules are tried by halves
-//! with `nft -c`, which asks the kernel and changes nothing.
+//! If nft reports one line, its rule is the refused one. If it reports several or none, the rules are bisected with `nft -c`,
+//! which lets the kernel check a script and changes nothing.
 use crate::nftables::names::TableName;
 use crate::nftables::plan::{ChainChange, Plan, Script, script};
 use crate::nftables::ruleset::{Chain, Ruleset};
@@ -10,23 +10,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many refusals are looked for in one update.
+/// Maximum number of refused rules that are searched for in one update.
 pub const MOST_TRIES: usize = 100;
-/// How often, and how long, rules are tried by halves for one refusal.
+/// Maximum number of checks, and their maximum time, for one refused rule.
 const HALVES: usize = 60;
 const TIME: Duration = Duration::from_secs(30);
 
 /// A refused rule: its table and chain, its index there, and the reason.
 pub type RefusedRule = (TableName, String, usize, String);
 
-/// The refused rules of a script. Empty if there is none to be found.
+/// The refused rules of a script. Empty if none can be found.
 pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError, limit: Duration) -> Vec<RefusedRule> {
     let mut blamed = blamed(script, error.stderr());
     if blamed.len() == 1 {
         return blamed;
     }
     let mut search = Search { plan, wanted, limit, tries: HALVES, end: Instant::now() + TIME, found: Vec::new() };
-    // what is refused without any of its rules is not refused for a rule
+    // if the script is refused without its rules too, no rule is the reason
     if search.accepts(&BTreeSet::new()).is_ok() {
         let named: Vec<RulePosition> =
             blamed.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
@@ -36,14 +36,14 @@ pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError
         }
     }
     if search.found.is_empty() {
-        // refused together with others: without one of them they may be accepted
+        // these are refused only together: without one of them the others may be accepted
         blamed.truncate(1);
         return blamed;
     }
     search.found
 }
 
-/// The rules in the lines that an error message names: `/dev/stdin:LINE:COLUMN-COLUMN: Error: …`.
+/// The rules in the lines of an error message: `/dev/stdin:LINE:COLUMN-COLUMN: Error: …`.
 fn blamed(script: &Script, stderr: &str) -> Vec<RefusedRule> {
     let mut blamed = Vec::new();
     for message in stderr.lines().filter(|line| line.contains("Error: ")) {
@@ -62,7 +62,7 @@ fn blamed(script: &Script, stderr: &str) -> Vec<RefusedRule> {
 
 type RulePosition = (TableName, String, usize);
 
-/// The rules that a plan writes.
+/// The rules that a plan adds.
 fn written(plan: &Plan, wanted: &Ruleset) -> Vec<RulePosition> {
     let mut places = Vec::new();
     for (name, changes) in &plan.tables {
@@ -88,7 +88,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether the script is accepted with these rules alone; else the reason.
+    /// Checks the script with only these rules; the error is the reason of the refusal.
     fn accepts(&mut self, rules: &BTreeSet<RulePosition>) -> Result<(), String> {
         self.tries = self.tries.saturating_sub(1);
         if self.tries == 0 || Instant::now() > self.end {

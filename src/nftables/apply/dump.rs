@@ -1,4 +1,4 @@
-//! The tables as nft lists them, to show differences. Updates compare what the kernel holds instead.
+//! The tables as listed by nft, to show differences. Updates compare signatures and digests instead.
 use super::{Firewall, Outcome};
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::Ruleset;
@@ -13,7 +13,7 @@ pub type Lines = BTreeMap<String, Vec<String>>;
 impl Firewall {
     /// The live tables. One that cannot be read, or does not exist, has no lines.
     #[must_use]
-    pub fn texts(&self) -> BTreeMap<TableName, Lines> {
+    pub fn dump(&self) -> BTreeMap<TableName, Lines> {
         let list = |table: TableName| {
             let args = ["-s", "list", "table", table.family(), table.as_str()];
             tools::run("nft", &args, "", self.limit).unwrap_or_default()
@@ -26,11 +26,11 @@ impl Firewall {
     ///
     /// # Errors
     /// When the namespace cannot be created.
-    pub fn texts_of(&self, wanted: &Arc<Ruleset>) -> Result<(BTreeMap<TableName, Lines>, Outcome)> {
+    pub fn dump_of(&self, wanted: &Arc<Ruleset>) -> Result<(BTreeMap<TableName, Lines>, Outcome)> {
         let mut apart = Firewall { limit: self.limit, ..Firewall::default() };
         namespace::in_new_namespace(move || {
             let outcome = apart.update(wanted);
-            (apart.texts(), outcome)
+            (apart.dump(), outcome)
         })
     }
 }

@@ -1,8 +1,8 @@
-//! Making a ruleset live: one transaction of what has changed, and none if nothing has.
+//! Applies a ruleset in one transaction with the changes, or none if nothing has changed.
 //!
-//! The evidence that nothing has moved is the generation of nftables: while it is that of the last transaction of this
-//! process, the kernel holds what is known.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: it has a clock")]
+//! While the generation of nftables is that of the last transaction of this process, nothing has changed in the kernel and
+//! nothing is read.
+#![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
 mod dump;
@@ -22,33 +22,34 @@ use quarantine::Quarantine;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long nft may run.
+/// The time limit of nft.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// How often an update begins again because another program has changed the tables meanwhile.
+/// Maximum number of restarts of an update because another program has changed the tables meanwhile.
 const MOST_RACES: u32 = 5;
-/// With more changed chains than this, all is read back at once.
+/// With more changed chains than this, all of them are read back in one request.
 const READ_ONE_BY_ONE: usize = 64;
 
-/// What an update did.
+/// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Whether anything was changed.
     pub changed: bool,
-    /// What could not be done, a text each.
+    /// The errors.
     pub faults: Vec<String>,
 }
 
-/// The node's nftables firewall, as this process handles it. Keep one for the process's life: it remembers what it has made.
+/// The node's nftables firewall. Use one for the lifetime of the process: it caches the live state, and the rules that the
+/// kernel refused.
 ///
-/// Nothing here takes the lock that keeps other runs out; callers do.
+/// Callers must hold the lock that prevents concurrent updates.
 #[derive(Debug)]
 pub struct Firewall {
     limit: Duration,
     known: Option<(u32, Known)>,
-    /// The rules that were live, all as wanted, at that generation.
+    /// The ruleset that was completely live, and the generation then.
     settled: Option<(u32, Arc<Ruleset>)>,
     quarantine: Quarantine,
-    /// What others have changed and updates have undone, for [`Firewall::undone`].
+    /// Changes by other programs that updates have undone, for [`Firewall::undone`].
     undone: Vec<String>,
 }
 
@@ -65,15 +66,15 @@ impl Default for Firewall {
 }
 
 impl Firewall {
-    /// Changes how long nft may run before it is killed; by default 60 s.
+    /// Sets the time limit of nft, by default 60 s.
     pub fn set_time_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// Makes a ruleset live, and reports what could not be done.
+    /// Applies a ruleset and reports errors.
     ///
-    /// A rule that the kernel refuses costs itself alone: it is left out, or where that would open something, its chain
-    /// keeps its live rules. Until it is accepted, each update reports it.
+    /// A rule that the kernel refuses is left out, or, if that would let more packets pass, its chain keeps its live rules. Each
+    /// update reports it until it is accepted.
     pub fn update(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
         let mut outcome = Outcome::default();
         if let Err(error) = self.bring_about(wanted, &mut outcome) {
@@ -85,12 +86,12 @@ impl Firewall {
         outcome
     }
 
-    /// What other programs have changed that updates have undone since the last call: a line for each table, with names.
+    /// The changes by other programs that updates have undone since the last call: a line for each table, with names.
     pub fn undone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.undone)
     }
 
-    /// Whether the kernel refuses rules about connections in bridges.
+    /// Whether the kernel refuses rules that match the state of bridged connections.
     #[must_use]
     pub fn refuses_conntrack_in_bridges(&self) -> bool {
         self.quarantine.concerns(TableName::Guests, CONNTRACK)
@@ -102,10 +103,10 @@ impl Firewall {
         self.update(&Arc::new(Ruleset::default()))
     }
 
-    /// What an update would change; changes nothing.
+    /// The plan of an update. Changes nothing.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the kernel cannot be queried.
     pub fn plan(&mut self, wanted: &Ruleset) -> Result<Plan> {
         let (_, known) = read(&mut self.known)?;
         Ok(diff(wanted, known, &handles))
@@ -137,7 +138,7 @@ impl Firewall {
                 Ok(_) => {
                     outcome.changed = true;
                     let (now, faults) = self.verify(generation, &plan, &accepted)?;
-                    // what another program has changed meanwhile need not be in the plan
+                    // the plan may not contain what another program has changed meanwhile
                     if now != generation.wrapping_add(1) && races < MOST_RACES {
                         races += 1;
                         continue;
@@ -148,7 +149,7 @@ impl Firewall {
                 Err(error) if error.is_exit_status() && tries < bisect::MOST_TRIES => {
                     tries += 1;
                     let refused = bisect::refused(&plan, &accepted, &script, &error, self.limit);
-                    // no rule is refused because another program has changed the tables
+                    // if another program has changed the tables, the refusal proves nothing about a rule
                     if nft_generation()? != generation {
                         continue;
                     }
@@ -168,7 +169,7 @@ impl Firewall {
         Ok(())
     }
 
-    /// Reads back what a transaction has made; returns the generation, and the chains that are not as wanted.
+    /// Reads back the result of a transaction. Returns the generation, and an error for each chain that is not as wanted.
     fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset) -> Result<(u32, Vec<String>)> {
         let mut faults = Vec::new();
         let now = nft_generation()?;
@@ -207,7 +208,7 @@ impl Firewall {
     }
 }
 
-/// What the kernel holds, and the generation. It is read if something has moved since it was last read.
+/// The generation, and the live state, which is read if the generation has changed since the last read.
 fn read(known: &mut Option<(u32, Known)>) -> Result<(u32, &Known)> {
     let now = nft_generation()?;
     if known.as_ref().is_none_or(|(generation, _)| *generation != now) {
@@ -223,7 +224,7 @@ fn failed(error: ToolError) -> anyhow::Error {
     anyhow::Error::from(error).context("the tables were not changed")
 }
 
-/// Chains that a transaction of this process has changed are not edited by somebody else.
+/// Clears the mark `edited` of chains that a transaction of this process has changed.
 fn forgive(plan: &Plan, known: &mut Known) {
     for (name, changes) in &plan.tables {
         let Some(table) = known.tables.get_mut(name) else { continue };
@@ -235,7 +236,7 @@ fn forgive(plan: &Plan, known: &mut Known) {
     }
 }
 
-/// What the kernel holds, with the generation that all of it was read at.
+/// The live state, with the generation at which all of it was read.
 fn read_at_rest() -> Result<(u32, live::Live)> {
     const TRIES: u32 = 5;
     let mut before = nft_generation()?;

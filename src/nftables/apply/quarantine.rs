@@ -1,4 +1,4 @@
-//! Rules that the kernel refuses: what is done without them, and for how long.
+//! Rules that the kernel refuses, and how long they are left out.
 use super::bisect::RefusedRule;
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::plan::Known;
@@ -26,7 +26,7 @@ struct Refusal {
     until: Instant,
 }
 
-/// What is known of refused rules.
+/// The known refused rules, by table and chain.
 #[derive(Clone, Debug, Default)]
 pub struct Quarantine(BTreeMap<(TableName, Name), Refusal>);
 
@@ -50,7 +50,7 @@ impl Quarantine {
         });
     }
 
-    /// Learns which rules of the accepted ones were refused all the same.
+    /// Records refused rules, given by their index in `accepted`.
     pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &Known, refused: Vec<RefusedRule>) {
         for (table, name, at, reason) in refused {
             let chain = |ruleset: &Ruleset| {
@@ -76,7 +76,7 @@ impl Quarantine {
         }
     }
 
-    /// The ruleset without refused rules, in which chains that keep their live rules are named as such.
+    /// The ruleset without refused rules; chains that keep their live rules are in [`Ruleset::kept_chains`].
     pub fn accepted<'a>(&self, wanted: &'a Arc<Ruleset>) -> Cow<'a, Ruleset> {
         if self.0.is_empty() {
             return Cow::Borrowed(wanted);
@@ -113,7 +113,7 @@ fn text(chain: &Chain, name: &Name, at: usize, reason: &str) -> String {
     format!("{}: a rule of chain {name} is refused: {reason}: {}", rule.origin, rule.text())
 }
 
-/// Whether something might pass that should not if a rule of this action were left out.
+/// Whether leaving out a rule with this action could let more packets pass.
 fn closes(action: &Action) -> bool {
     match action {
         Action::Accept

@@ -1,10 +1,10 @@
-//! What other programs have done to our tables, as one line for each table.
+//! Describes the changes of other programs to our tables, in one line for each table.
 use crate::nftables::plan::{ChainChange, Plan, SetChange};
 
 /// Maximum number of chains and sets that a line names.
 const NAMED: usize = 10;
 
-/// The lines about a plan that would change nothing, if nobody had changed the tables.
+/// The lines for a plan that would be empty without changes by other programs.
 pub(super) fn undone(plan: &Plan) -> Vec<String> {
     let line = |(table, changes): (&_, &crate::nftables::plan::TablePlan)| {
         let chains = changes.chains.iter().map(|(name, change)| {

@@ -1,5 +1,5 @@
 //! Builds chains rule by rule.
-use super::Part;
+use super::TablePart;
 use crate::model::{Family, Interface, MacAddr, Origin};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{Action, Addresses, Chain, CtState, End, Hook, Interval, Limit, LogPrefix, Match, Rule};
@@ -12,17 +12,17 @@ pub fn made(what: impl Into<EcoString>) -> Origin {
     Origin::Made(what.into())
 }
 
-/// The name of a chain of this program's own.
+/// The name of a chain with a constant name.
 pub fn chain(name: &'static str) -> Name {
     Name::fixed(name)
 }
 
-/// A jump to a chain of this program's own.
+/// A jump to a chain with a constant name.
 pub fn jump(name: &'static str) -> Action {
     Action::Jump(chain(name))
 }
 
-/// Goes on in a chain of this program's own for good.
+/// A goto to a chain with a constant name.
 pub fn goto(name: &'static str) -> Action {
     Action::Goto(chain(name))
 }
@@ -47,7 +47,7 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// An empty chain, whose log rules have a limit.
+    /// An empty chain; `limit` is the rate limit of its log rules.
     pub fn new(name: Name, limit: &'a Option<Limit>) -> Self {
         Builder { name, hook: None, rules: Vec::new(), limit }
     }
@@ -57,7 +57,7 @@ impl<'a> Builder<'a> {
         Builder { hook: Some(Hook { name: hook, priority }), ..Builder::new(chain(name), &None) }
     }
 
-    /// An empty chain of this program's own, without log rules.
+    /// An empty chain with a constant name, without log rules.
     pub fn own(name: &'static str) -> Builder<'static> {
         Builder::new(chain(name), &None)
     }
@@ -67,7 +67,7 @@ impl<'a> Builder<'a> {
         self.rules.push(Rule { matches: matches.into(), action, origin: origin.clone() });
     }
 
-    /// Adds the rule that logs what a rule with the same matches is about to do.
+    /// Adds a log rule before a rule with the same matches.
     pub fn log(&mut self, matches: &[Match], log: &Log, origin: &Origin) {
         let Some(level) = log.level else { return };
         let prefix = LogPrefix { vmid: log.vmid, level, chain: self.name.clone(), message: log.message };
@@ -75,42 +75,42 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds the chain to the finished ones.
-    pub fn finish(self, part: &mut Part) {
+    pub fn finish(self, part: &mut TablePart) {
         part.chains.insert(self.name, Arc::new(Chain::new(self.hook, self.rules)));
     }
 }
 
-/// An address, network or range at one end of a packet.
+/// Matches an address, network or range as source or destination.
 pub fn address(end: End, interval: impl Into<Interval>) -> Match {
     Match::Address { end, negated: false, addresses: Addresses::Interval(Box::new(interval.into())) }
 }
 
-/// A network that is spelled so.
+/// Matches a network, given as text.
 pub fn net(end: End, text: &str) -> Match {
     address(end, text.parse::<IpNet>().expect("a constant network"))
 }
 
-/// A set at one end of a packet.
+/// Matches the source or destination against a set.
 pub fn set(end: End, family: Family, name: Name) -> Match {
     Match::Address { end, negated: false, addresses: Addresses::Set(family, name) }
 }
 
-/// A port or range of TCP.
+/// Matches a TCP port or range.
 pub fn tcp(end: End, first: u16, last: u16) -> Match {
     Match::Port { protocol: 6, end, ports: (first, last) }
 }
 
-/// A port or range of UDP.
+/// Matches a UDP port or range.
 pub fn udp(end: End, first: u16, last: u16) -> Match {
     Match::Port { protocol: 17, end, ports: (first, last) }
 }
 
-/// An ICMP message of a family, with what must stand before it.
+/// Matches an ICMP or ICMPv6 type, with the matches of family and protocol that it needs.
 pub fn icmp(family: Family, kind: u8) -> [Match; 3] {
     [Match::Family(family), icmp_protocol(family), Match::Icmp { family, kind, code: None }]
 }
 
-/// ICMP or ICMPv6.
+/// Matches the protocol ICMP or ICMPv6.
 pub fn icmp_protocol(family: Family) -> Match {
     Match::Protocol(match family {
         Family::V4 => 1,
@@ -118,17 +118,17 @@ pub fn icmp_protocol(family: Family) -> Match {
     })
 }
 
-/// The packet belongs to a connection, or begins one that another announced.
+/// Matches packets of established and related connections.
 pub fn known() -> Match {
     Match::Ct(CtState::Known)
 }
 
-/// The device, where a chain is for several.
+/// These matches, preceded by the match of the device if the chain is for several.
 pub fn only(one: Option<Match>, rest: impl IntoIterator<Item = Match>) -> Vec<Match> {
     one.into_iter().chain(rest).collect()
 }
 
-/// Frames and ARP messages from other MAC addresses than this.
+/// Matches frames, and ARP messages, with another source MAC address.
 pub fn foreign_mac(mac: MacAddr) -> [Vec<Match>; 2] {
     [vec![Match::NotFromMac(mac)], vec![Match::Arp, Match::NotArpMac(mac)]]
 }

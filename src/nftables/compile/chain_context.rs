@@ -1,4 +1,4 @@
-//! The chain that rules of the configuration are compiled for, and what they mean there.
+//! The chain for which users' rules are compiled, with its targets.
 use super::sets::GuestSets;
 use crate::model::{Direction, Interface};
 use crate::nftables::ruleset::Action;
@@ -14,20 +14,20 @@ pub struct ChainContext<'a> {
     pub vmid: u32,
     /// The target for ACCEPT.
     pub accept: Action,
-    /// What REJECT means.
+    /// The target for REJECT.
     pub reject: Action,
     /// The queues of a guest whose accepted packets are inspected.
     pub queues: Option<(u16, u16)>,
     /// The sets of the guest's own file.
     pub guest_sets: Option<&'a GuestSets>,
-    /// The devices that `-i` may mean; what it means if it is none of them.
+    /// Resolves the interface of `-i`.
     pub interface: &'a dyn Fn(&str) -> Limited,
 }
 
-/// What the interface of a rule limits it to.
+/// The packets to which the interface of a rule limits it.
 pub enum Limited {
-    /// Packets of this interface.
+    /// Packets of this interface; all packets with `None`.
     To(Option<Interface>),
-    /// No packet that comes here.
+    /// No packets of this chain.
     Nothing,
 }

@@ -1,16 +1,16 @@
-//! Access to the node that no configuration takes away.
+//! Ports of the node that stay open whatever the configuration says.
 use super::builder::{Builder, address, jump, known, made};
-use super::{Node, Part};
+use super::{Node, TablePart};
 use crate::model::OpenPorts;
 use crate::nftables::ruleset::{Action, End, Match};
 
-/// What packets to the open ports meet.
+/// The chain that accepts packets to the open ports.
 pub const FAILSAFE_IN: &str = "failsafe-in";
-/// What answers from them meet.
+/// The chain that accepts replies from the open ports.
 pub const FAILSAFE_OUT: &str = "failsafe-out";
 
-/// The chains, if anything is to be open: packets to the ports come in, and answers go out.
-pub fn make(node: &Node<'_>, part: &mut Part) {
+/// Builds both chains, if any ports are to be open.
+pub fn make(node: &Node<'_>, part: &mut TablePart) {
     if node.options.failsafe.0.is_empty() {
         return;
     }
@@ -33,7 +33,7 @@ pub fn make(node: &Node<'_>, part: &mut Part) {
     outgoing.finish(part);
 }
 
-/// Adds the jump to one of the chains, if there are any.
+/// Adds the jump to one of these chains, if they exist.
 pub fn jump_to(chain: &'static str, node: &Node<'_>, rules: &mut Builder<'_>) {
     if !node.options.failsafe.0.is_empty() {
         rules.rule([], jump(chain), &made("--failsafe"));

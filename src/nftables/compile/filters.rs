@@ -1,5 +1,5 @@
-//! What a guest must not send, whatever its rules: under a foreign MAC or IP address, or of another protocol.
-use super::Part;
+//! Filters for frames from guests that apply regardless of the guest's rules: MAC addresses, IP addresses, protocols.
+use super::TablePart;
 use super::builder::{Builder, foreign_mac, made, only};
 use super::lists::WRITTEN_OUT;
 use super::sets::{add_guest_set, written};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
-/// What stands in the place of the type where a frame has a length.
+/// The values of the type field that are lengths (IEEE 802.3).
 const LENGTHS: (u16, u16) = (0, 0x05ff);
 
 /// Drops frames of a device with another MAC address than its own.
@@ -29,7 +29,7 @@ pub fn mac(guest: &Guest, device: &Device, on: Option<&Match>, into: &mut Builde
 
 /// Drops packets and ARP messages of a device with another IP address than its own ones, if they are filtered: by the
 /// option `ipfilter`, or by a set of the device.
-pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &mut Part, into: &mut Builder<'_>) {
+pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &mut TablePart, into: &mut Builder<'_>) {
     let name = format!("ipfilter-{}", device.netid);
     let set = guest.definitions.sets.get(&name);
     if set.is_none() && !guest.options.ipfilter {
@@ -40,7 +40,7 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
         _ => guest.options.lines.origin("ipfilter"),
     };
     let written: Vec<(IpNet, bool)> = set.into_iter().flat_map(written).collect();
-    // what is written comes last, and so decides over what is implied
+    // written entries are last, so that they take precedence over implied ones
     let entries: Vec<_> = implied(device).into_iter().chain(written.iter().copied()).collect();
     for family in Family::ALL {
         let allowed = IntervalSet::of_entries(family, entries.iter().copied());
@@ -64,22 +64,22 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
     into.rule(only(on.cloned(), matches), Action::Drop, &origin);
 }
 
-/// What an ARP message of a device matches that names a foreign sender: each one, if the filter has no IPv4 address.
+/// The matches for ARP messages of a device with another sender address; if the filter has no IPv4 address, for all.
 fn arp(
     vmid: u32,
     name: &str,
     guest: &Guest,
     device: &Device,
     written: &[(IpNet, bool)],
-    part: &mut Part,
+    part: &mut TablePart,
 ) -> Vec<Match> {
     let own = device.addresses.iter().map(|address| IpNet::from(*address));
-    // an exception that is written wins over an address that is implied
+    // a written exception takes precedence over an implied address
     let own = own.filter(|own| !written.contains(&(*own, true)));
     let listed = written.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| *net);
     let senders = listed.chain(own).filter(|net| net.addr().is_ipv4());
     let senders = IntervalSet::union(senders.map(|net| net.trunc().into()));
-    // a probe for a duplicate address names none (RFC 5227)
+    // a probe for duplicate addresses has the sender 0.0.0.0 (RFC 5227)
     let unspecified = Ipv4Addr::UNSPECIFIED;
     let mut matches = vec![Match::Arp, Match::NotArpSource(unspecified, unspecified)];
     if senders.intervals().len() > WRITTEN_OUT {
@@ -94,8 +94,8 @@ fn arp(
     matches
 }
 
-/// What a filter allows that nobody writes: the link-local address of the device's MAC and no other one, the configured
-/// addresses of a container, and no address, as duplicate address detection of IPv6 has.
+/// The implied entries of a filter: the link-local address of the device's MAC and no other one, the configured addresses of
+/// a container, and `::` for duplicate address detection (RFC 4862).
 fn implied(device: &Device) -> Vec<(IpNet, bool)> {
     let all_link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
     let link_local = device.mac.as_ref().map(|mac| (IpNet::from(IpAddr::V6(mac.value.link_local())), false));
@@ -113,8 +113,8 @@ pub fn strict(guest: &Guest, device: &Device, on: Option<&Match>, databases: &Da
     }
 }
 
-/// The frames that carry IP packets past the rules, as far as a device may not use them: tags are for trunks (`trunks=`), and
-/// what `layer2_protocols` names is allowed.
+/// The encapsulations that a device may not use: tags are for trunks (`trunks=`), and the types in `layer2_protocols` are
+/// allowed.
 pub fn refused<'a>(
     options: &'a GuestOptions,
     device: &'a Device,
@@ -131,8 +131,9 @@ pub fn refused<'a>(
     Encapsulation::ALL.into_iter().filter(move |one| !allowed(*one))
 }
 
-/// Lets only the protocols of `layer2_protocols` through, if it lists any. Those that are not IP are accepted, and packets of
-/// IP meet the guest's rules. What a tagged frame carries counts; with the tag's own ethertype in the list, all of it.
+/// Drops all protocols except those in `layer2_protocols`, if the option is set. Protocols other than IP are accepted, and IP
+/// packets continue with the guest's rules. For a tagged frame the inner protocol counts, or all are allowed if the list
+/// contains the ethertype of the tag.
 pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
     let Some(listed) = &guest.options.layer2_protocols else { return };
     let origin = guest.options.lines.origin("layer2_protocols");

@@ -1,18 +1,18 @@
-//! What passes through the node: routed packets, and the packets of vnets.
+//! Chains for forwarded packets: those routed by the node, and those of vnets.
 use super::builder::{Builder, Log, goto, jump, made};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
-use super::{Node, Part, Shared, real_interface};
+use super::{Node, Shared, TablePart, real_interface};
 use crate::config::{Rule, Vnet, VnetOptions};
 use crate::model::{Direction, Origin, Verdict};
 use crate::nftables::names::{TableName, bridge_chain, cluster_chain, host_chain};
 use crate::nftables::ruleset::Action;
 use std::sync::Arc;
 
-/// The chains of what the node routes.
-pub fn routed(node: &Node<'_>, shared: &Shared) -> Part {
-    let mut part = Part::default();
+/// The chains for packets that the node routes.
+pub fn routed(node: &Node<'_>, shared: &Shared) -> TablePart {
+    let mut part = TablePart::default();
     let mut base = Builder::base("forward", "forward", 0);
     base.rule([], jump(CONNTRACK), &node.host.options.lines.origin("nf_conntrack_allow_invalid"));
     base.rule([], Action::Jump(host_chain(Direction::Forward)), &made("the rules of host.fw"));
@@ -30,9 +30,9 @@ pub fn routed(node: &Node<'_>, shared: &Shared) -> Part {
     part
 }
 
-/// The chains of vnets that are on.
-pub fn vnets(node: &Node<'_>, shared: &Shared, table: TableName) -> Part {
-    let mut part = Part::default();
+/// The chains of vnets with an enabled firewall.
+pub fn vnets(node: &Node<'_>, shared: &Shared, table: TableName) -> TablePart {
+    let mut part = TablePart::default();
     for (vnet, parsed) in node.vnets.iter().filter(|(_, vnet)| vnet.options.enable) {
         let Some(name) = bridge_chain(vnet) else { continue };
         let Vnet { file, options, rules } = &parsed.value;
@@ -53,7 +53,7 @@ fn user_rules(
     shared: &Shared,
     file: &Arc<str>,
     rules: &[Rule],
-    part: &mut Part,
+    part: &mut TablePart,
     into: &mut Builder<'_>,
 ) {
     let context = ChainContext {

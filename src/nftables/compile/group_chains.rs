@@ -4,19 +4,19 @@ use super::chain_context::{ChainContext, Limited};
 use super::groups::Use;
 use super::rules::put;
 use super::standard::REJECT;
-use super::{Node, Part, Shared};
+use super::{Node, Shared, TablePart};
 use crate::model::Direction;
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::Action;
 use std::collections::BTreeSet;
 
 /// The chains of these groups.
-pub fn make(node: &Node<'_>, shared: &Shared, table: TableName, uses: &BTreeSet<Use>) -> Part {
-    let mut part = Part::default();
+pub fn make(node: &Node<'_>, shared: &Shared, table: TableName, uses: &BTreeSet<Use>) -> TablePart {
+    let mut part = TablePart::default();
     for one in uses {
         let direction = one.direction();
         let Some(group) = node.cluster.groups.get(one.name()) else { continue };
-        // the kernel has no reject behind a bridge
+        // the kernel cannot reject in the postrouting hook of a bridge
         let reject = match (table, direction) {
             (TableName::Guests, Direction::In | Direction::Forward) => Action::Drop,
             _ => goto(REJECT),

@@ -1,10 +1,10 @@
-//! Security groups as rules use them: a chain for each direction.
+//! Uses of security groups by rules; each has its own chain.
 use super::Shared;
 use super::chain_context::ChainContext;
 use crate::model::Direction;
 use crate::nftables::names::{Name, group_chain, group_chain_to_queue};
 
-/// A group as a table uses it.
+/// A use of a group in a table: its name, direction and queues.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
     name: String,
@@ -21,7 +21,7 @@ impl Use {
         &self.name
     }
 
-    /// The direction of the rules that are used.
+    /// The direction of the rules in its chain.
     pub fn direction(&self) -> Direction {
         DIRECTIONS[usize::from(self.direction)]
     }
@@ -40,7 +40,7 @@ impl Use {
     }
 }
 
-/// The group of this name, as a chain uses it; `None` if there is no such group.
+/// The use of a group by a chain; `None` if there is no such group.
 pub fn find(name: &str, context: &ChainContext<'_>, shared: &Shared) -> Option<Use> {
     let at = DIRECTIONS.iter().position(|one| *one == context.direction)?;
     let direction = u8::try_from(at).ok()?;

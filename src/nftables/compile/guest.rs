@@ -1,4 +1,4 @@
-//! The chains of guests: what is sent to them, and what they send.
+//! The chains of guests: for packets to them, and from them.
 use super::builder::{Builder, Log, goto, icmp, jump, known};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
@@ -7,7 +7,7 @@ use super::standard::{
     ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
     BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, NDP_IN, PRE_VM_IN, PRE_VM_OUT, REJECT, policy,
 };
-use super::{GuestInput, Part, Shared, filters};
+use super::{GuestInput, Shared, TablePart, filters};
 use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
 use crate::model::{Direction, Family, Interface, Verdict};
@@ -15,7 +15,7 @@ use crate::nftables::names::guest_chain;
 use crate::nftables::ruleset::{Action, Match};
 use crate::node::Device;
 
-/// All that comes from a guest's own files.
+/// Everything that is generated from a guest's own files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestPart {
     /// The guest.
@@ -23,11 +23,11 @@ pub struct GuestPart {
     /// Its devices that have rules.
     pub devices: Vec<Interface>,
     /// Its chains and sets.
-    pub part: Part,
+    pub part: TablePart,
 }
 
 impl GuestPart {
-    /// Makes it.
+    /// Compiles it.
     #[must_use]
     pub fn make(input: &GuestInput<'_>, shared: &Shared, databases: &Databases) -> Self {
         // exhaustive: a new option must be used for the chains below, or ignored explicitly
@@ -37,7 +37,7 @@ impl GuestPart {
             policy_in: _, policy_out: _, log_level_in: _, log_level_out: _, lines: _,
         } = &input.guest.options;
         let sets = of_guest(input.guest);
-        let mut part = Part::default();
+        let mut part = TablePart::default();
         let guest = Making { input, shared, sets: &sets };
         guest.incoming(databases, &mut part);
         guest.outgoing(databases, &mut part);
@@ -46,7 +46,7 @@ impl GuestPart {
     }
 }
 
-/// A guest whose chains are being made.
+/// A guest whose chains are being built.
 struct Making<'a> {
     input: &'a GuestInput<'a>,
     shared: &'a Shared,
@@ -54,7 +54,7 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn incoming(&self, databases: &Databases, part: &mut Part) {
+    fn incoming(&self, databases: &Databases, part: &mut TablePart) {
         let GuestInput { vmid, guest, devices } = self.input;
         let options = &guest.options;
         let queues = options.ips.then(|| options.ips_queues.range());
@@ -86,7 +86,7 @@ impl Making<'_> {
             }
         }
         chain.rule([], Action::CtMark(*vmid), &origin);
-        // the kernel has no reject behind a bridge
+        // the kernel cannot reject in the postrouting hook of a bridge
         let (accept, reject) = (accept, Action::Drop);
         self.rules(Direction::In, accept.clone(), reject.clone(), queues, part, &mut chain);
         let log = Log { vmid: *vmid, level: options.log_level_in, message: options.policy_in.policy_message() };
@@ -94,7 +94,7 @@ impl Making<'_> {
         chain.finish(part);
     }
 
-    fn outgoing(&self, databases: &Databases, part: &mut Part) {
+    fn outgoing(&self, databases: &Databases, part: &mut TablePart) {
         let GuestInput { vmid, guest, devices } = self.input;
         let options = &guest.options;
         let mut chain = Builder::new(guest_chain(*vmid, Direction::Out), &self.shared.limit);
@@ -135,7 +135,7 @@ impl Making<'_> {
         accept: Action,
         reject: Action,
         queues: Option<(u16, u16)>,
-        part: &mut Part,
+        part: &mut TablePart,
         chain: &mut Builder<'_>,
     ) {
         let GuestInput { vmid, guest, devices } = self.input;
@@ -158,7 +158,7 @@ impl Making<'_> {
     }
 }
 
-/// Whether a policy closes.
+/// Whether a policy refuses packets.
 pub fn closes(policy: Verdict) -> bool {
     matches!(policy, Verdict::Drop | Verdict::Reject)
 }

@@ -1,4 +1,4 @@
-//! What the node itself receives and sends.
+//! The chains for packets to and from the node itself.
 use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
 use super::chain_context::{ChainContext, Limited};
 use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
@@ -7,7 +7,7 @@ use super::standard::{
     ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
     input_filter, policy,
 };
-use super::{Node, Part, Shared, real_interface};
+use super::{Node, Shared, TablePart, real_interface};
 use crate::model::{Direction, Family, Origin};
 use crate::nftables::names::{SetOwner, cluster_chain, host_chain, set_name};
 use crate::nftables::ruleset::{Action, End, Match};
@@ -25,8 +25,8 @@ const ACCEPT_MANAGEMENT: &str = "accept-management";
 const IGMP: u8 = 2;
 
 /// The chains of the host.
-pub fn make(node: &Node<'_>, shared: &Shared) -> Part {
-    let mut part = Part::default();
+pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
+    let mut part = TablePart::default();
     failsafe::make(node, &mut part);
     input(node, shared, &mut part);
     output(node, &mut part);
@@ -53,7 +53,7 @@ pub fn make(node: &Node<'_>, shared: &Shared) -> Part {
     part
 }
 
-fn input(node: &Node<'_>, shared: &Shared, part: &mut Part) {
+fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base("input", "input", 0);
     rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
@@ -72,7 +72,7 @@ fn input(node: &Node<'_>, shared: &Shared, part: &mut Part) {
     rules.finish(part);
 }
 
-fn output(node: &Node<'_>, part: &mut Part) {
+fn output(node: &Node<'_>, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base("output", "output", 0);
     rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
@@ -93,7 +93,7 @@ fn user_rules(
     direction: Direction,
     file: &std::sync::Arc<str>,
     section: &[crate::config::Rule],
-    part: &mut Part,
+    part: &mut TablePart,
     into: &mut Builder<'_>,
 ) {
     let context = ChainContext {
@@ -109,8 +109,8 @@ fn user_rules(
     put(section, &context, shared, part, into);
 }
 
-/// Accepts what comes from the set `management`.
-fn management(shared: &Shared, part: &mut Part) {
+/// Accepts packets from the set `management`.
+fn management(shared: &Shared, part: &mut TablePart) {
     let origin = made("set management of cluster.fw");
     let mut rules = Builder::new(chain(ACCEPT_MANAGEMENT), &shared.limit);
     let families = shared.sets.get(&super::sets::cluster_set("management"));
@@ -123,7 +123,7 @@ fn management(shared: &Shared, part: &mut Part) {
     rules.finish(part);
 }
 
-/// The ports of other hosts on the local network, with those of migration where the policy closes.
+/// Accepts packets to ports of other hosts on the local network; those of migration only if the policy is not ACCEPT.
 fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
     let network = node.cluster.local_network.value;
     let migration = Some(MIGRATION).filter(|_| super::guest::closes(node.cluster.options.policy_out));
@@ -135,7 +135,7 @@ fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
 
 fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>) {
     let origin: Origin = made(crate::paths::COROSYNC);
-    // a link may be given a port of its own
+    // a port can be configured for each link
     let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
     let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();
     let ports = || all.iter().map(|(first, last)| udp(End::Destination, *first, *last));

@@ -1,5 +1,5 @@
-//! The compiler that keeps what it has compiled: a guest's part is compiled again if its own files or what it [shares](Shared)
-//! with the others have changed. The result is the same as that of a compiler that has kept nothing.
+//! The incremental compiler: the rules of a guest are cached, and compiled again only if its own files or [`Shared`] have
+//! changed. The output is the same as with an empty cache.
 use super::{GuestInput, GuestPart, Node, Shared, assemble, sets};
 use crate::config::{Configuration, GuestConfig, GuestFiles};
 use crate::inputs::Facts;
@@ -11,34 +11,34 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Compiles a node's configuration again and again, at the cost of what has changed.
+/// Compiles a node's configuration repeatedly; the cost depends on the changes.
 #[derive(Default)]
 pub struct Compiler {
     threads: usize,
     kept: Option<Kept>,
 }
 
-/// All of one compilation that may serve the next one.
+/// The cache of one compilation for the next one.
 struct Kept {
     configuration: Arc<Configuration>,
-    context: Context,
+    inputs: NodeInputs,
     shared: Shared,
     guests: BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>,
     ruleset: Arc<Ruleset>,
 }
 
-/// What the rules depend on besides the configuration.
+/// The inputs of the rules besides the configuration.
 #[derive(PartialEq)]
-struct Context {
+struct NodeInputs {
     enabled: bool,
     altnames: BTreeMap<String, String>,
     networks: Vec<IpNet>,
     options: DaemonOptions,
 }
 
-impl Context {
+impl NodeInputs {
     fn of(configuration: &Configuration, facts: &Facts) -> Self {
-        Context {
+        NodeInputs {
             enabled: configuration.cluster.options.is_enabled(facts.now),
             altnames: facts.altnames.clone(),
             networks: networks(facts),
@@ -48,20 +48,20 @@ impl Context {
 }
 
 impl Compiler {
-    /// A compiler that has kept nothing, and uses up to so many threads where there is much to do.
+    /// A compiler with an empty cache that uses up to `threads` threads.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Compiler { threads, kept: None }
     }
 
-    /// Compiles a configuration; of the facts, time, interfaces, the node's addresses and the open ports matter. Of equal inputs the ruleset
-    /// is the same `Arc`. It is empty where the cluster option `enable` is off.
+    /// Compiles a configuration; of the facts only time, interfaces, the node's addresses and the options matter. Equal inputs
+    /// give the same `Arc`. The ruleset is empty if the cluster option `enable` is off.
     pub fn compile(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Arc<Ruleset> {
-        let context = Context::of(configuration, facts);
-        // what a panic leaves behind is never used again
+        let inputs = NodeInputs::of(configuration, facts);
+        // the cache is not used again after a panic
         let kept = match self.kept.take() {
-            Some(kept) if Arc::ptr_eq(&kept.configuration, configuration) && kept.context == context => kept,
-            old => next(old, configuration, context, self.threads),
+            Some(kept) if Arc::ptr_eq(&kept.configuration, configuration) && kept.inputs == inputs => kept,
+            old => next(old, configuration, inputs, self.threads),
         };
         let ruleset = kept.ruleset.clone();
         self.kept = Some(kept);
@@ -76,12 +76,12 @@ fn networks(facts: &Facts) -> Vec<IpNet> {
     addresses.filter_map(|address| network(*address)).collect()
 }
 
-fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context, threads: usize) -> Kept {
-    let node = node_of(configuration, &context);
+fn next(old: Option<Kept>, configuration: &Arc<Configuration>, inputs: NodeInputs, threads: usize) -> Kept {
+    let node = node_of(configuration, &inputs);
     let shared = Shared::of(&node);
     let mut ruleset = Ruleset::default();
     let mut guests = BTreeMap::new();
-    if context.enabled {
+    if inputs.enabled {
         let old = old.filter(|old| old.shared == shared).map(|old| old.guests).unwrap_or_default();
         guests = parts(configuration, &shared, &old, threads);
         let parts: Vec<Arc<GuestPart>> = guests.values().map(|(_, part)| part.clone()).collect();
@@ -90,32 +90,32 @@ fn next(old: Option<Kept>, configuration: &Arc<Configuration>, context: Context,
             configuration.guests.iter().filter(|guest| matches!(guest.files, GuestFiles::Unreadable { .. }));
         ruleset.kept = unreadable.map(|guest| guest.listed.vmid).collect();
     }
-    Kept { configuration: configuration.clone(), shared, guests, ruleset: Arc::new(ruleset), context }
+    Kept { configuration: configuration.clone(), shared, guests, ruleset: Arc::new(ruleset), inputs }
 }
 
-fn node_of<'a>(configuration: &'a Configuration, context: &'a Context) -> Node<'a> {
+fn node_of<'a>(configuration: &'a Configuration, inputs: &'a NodeInputs) -> Node<'a> {
     Node {
         cluster: &configuration.cluster,
         host: &configuration.host,
         sdn: &configuration.sdn,
         vnets: &configuration.vnets,
-        networks: &context.networks,
+        networks: &inputs.networks,
         corosync: configuration.network.corosync.as_ref(),
-        altnames: &context.altnames,
+        altnames: &inputs.altnames,
         databases: &configuration.databases,
-        options: &context.options,
+        options: &inputs.options,
     }
 }
 
 /// The networks that may always manage the node, besides the entries of the set `management`.
 #[must_use]
 pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<IpNet> {
-    sets::management(&node_of(configuration, &Context::of(configuration, facts)))
+    sets::management(&node_of(configuration, &NodeInputs::of(configuration, facts)))
 }
 
 type Parts = BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>;
 
-/// The parts of all guests that are on, those of before where their files are the same.
+/// The rules of all guests with an enabled firewall, cached or compiled.
 fn parts(configuration: &Configuration, shared: &Shared, old: &Parts, threads: usize) -> Parts {
     let mut parts = Parts::new();
     let mut missing = Vec::new();

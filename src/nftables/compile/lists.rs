@@ -1,7 +1,8 @@
-//! Lists of addresses and ports: written out as several rules if they are short, else as named sets.
+//! Lists of addresses and ports: short lists become several rules, longer ones named sets.
 //!
-//! A set costs with the number of sets in its table, and a rule hardly anything, so a set pays off for long lists alone.
-use super::Part;
+//! The cost of creating and looking up a set grows with the number of sets in its table, and a rule is cheap: sets pay off only
+//! for long lists.
+use super::TablePart;
 use super::builder::made;
 use crate::model::Family;
 use crate::nftables::names::{address_list, port_list};
@@ -9,10 +10,10 @@ use crate::nftables::ruleset::{Addresses, End, IntervalSet, Match, Set, SetKind}
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 
-/// The most rules that one rule of the configuration is written out as, for each of its parts.
+/// Maximum number of rules for one rule of the configuration, for each of its terms.
 pub const WRITTEN_OUT: usize = 8;
 
-/// What a packet must match one of.
+/// Alternatives, one of which a packet must match.
 pub enum OneOf {
     /// Addresses of a family.
     Addresses(End, Family, IntervalSet),
@@ -21,7 +22,7 @@ pub enum OneOf {
 }
 
 impl OneOf {
-    /// How many rules it is written out as.
+    /// The number of rules that they become.
     fn count(&self) -> usize {
         match self {
             OneOf::Addresses(_, _, set) => set.intervals().len(),
@@ -41,8 +42,8 @@ impl OneOf {
         }
     }
 
-    /// The match of a set of its content, which is put to the part's sets.
-    fn as_set(&self, part: &mut Part) -> Match {
+    /// The match against a set with this content, which is added to the sets of `part`.
+    fn as_set(&self, part: &mut TablePart) -> Match {
         let (name, kind, one) = match self {
             OneOf::Addresses(end, family, set) => {
                 let name = address_list(*family, digest(set.intervals().iter().map(|one| format!("{:?}", one.ends()))));
@@ -69,8 +70,9 @@ fn digest(pieces: impl Iterator<Item = String>) -> u64 {
     u64::from_be_bytes(*bytes.first_chunk().expect("20 bytes"))
 }
 
-/// All combinations of one of each, at most [`WRITTEN_OUT`]: the longest lists become sets. None if a list is empty.
-pub fn combinations(lists: &[OneOf], part: &mut Part) -> Vec<Vec<Match>> {
+/// All combinations of one alternative of each list, at most [`WRITTEN_OUT`]: the longest lists become sets. None if a list is
+/// empty.
+pub fn combinations(lists: &[OneOf], part: &mut TablePart) -> Vec<Vec<Match>> {
     let mut counts: Vec<usize> = lists.iter().map(OneOf::count).collect();
     while counts.iter().product::<usize>() > WRITTEN_OUT
         && let Some(longest) = counts.iter_mut().max()
@@ -87,7 +89,7 @@ pub fn combinations(lists: &[OneOf], part: &mut Part) -> Vec<Vec<Match>> {
     all
 }
 
-/// Ranges in order, those that overlap or touch as one.
+/// The ranges in order; overlapping and adjacent ones are merged.
 pub fn merged_ports(ranges: &[(u16, u16)]) -> Vec<(u16, u16)> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable();
@@ -115,9 +117,9 @@ mod tests {
     fn long_lists_become_sets_and_short_ones_rules() {
         let ports = |count: u16| OneOf::Ports(6, End::Destination, (0..count).map(|at| (10 * at, 10 * at)).collect());
         for (lists, rules, sets) in [(vec![ports(8)], 8, 0), (vec![ports(9)], 1, 1), (vec![ports(3), ports(4)], 3, 1)] {
-            let mut part = Part::default();
+            let mut part = TablePart::default();
             assert_eq!((combinations(&lists, &mut part).len(), part.sets.len()), (rules, sets));
         }
-        assert!(combinations(&[ports(0), ports(9)], &mut Part::default()).is_empty());
+        assert!(combinations(&[ports(0), ports(9)], &mut TablePart::default()).is_empty());
     }
 }

@@ -1,15 +1,15 @@
-//! The ways from the kernel's hooks to the chains of guests and vnets: one lookup in a map, however many there are.
+//! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
 use super::builder::{Builder, chain, made};
 use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
-use super::{GuestPart, Node, Part};
+use super::{GuestPart, Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
 use crate::nftables::names::{BRIDGE_MAP, Name, VM_MAP_IN, VM_MAP_OUT, bridge_chain, guest_chain};
 use crate::nftables::ruleset::{Action, CtState, Map, MapKey, Match, Table, VerdictTarget};
 use std::sync::Arc;
 
-/// The ways to the chains of vnets, for what the node itself receives from them and sends to them.
+/// Adds the map to the chains of vnets to the host's table, for packets between vnets and the node.
 pub fn of_host(node: &Node<'_>, table: &mut Table) {
-    let mut part = Part::default();
+    let mut part = TablePart::default();
     let map = bridges(node, MapKey::InInterface);
     if map.elements.is_empty() {
         return;
@@ -28,9 +28,9 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     table.chains.extend(part.chains);
 }
 
-/// The ways to the chains of guests and vnets in the bridges.
+/// Adds the maps to the chains of guests and vnets to the guests' table.
 pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) {
-    let mut part = Part::default();
+    let mut part = TablePart::default();
     let origin = made("the way to the chains of guests");
     let mut outgoing = Builder::base("vm-out", "prerouting", 0);
     outgoing.rule([], Action::VerdictMap(MapKey::InInterface, chain(VM_MAP_OUT)), &origin);

@@ -1,8 +1,8 @@
-//! From the configuration to the two tables.
+//! Compiles the configuration and facts about the node to the two tables.
 //!
-//! `incremental` keeps what is made: a guest's part is made from its own files and a small [`Shared`], and the node's part
-//! from the files of cluster and host. `rules` turns a rule of the configuration into rules of nft, `filters` is what
-//! protects against spoofed sources, `standard` the chains that every configuration has.
+//! `incremental` caches results: the rules of a guest are generated from its own files and a small [`Shared`], those of the
+//! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `filters` contains the
+//! filters against spoofed sources, `standard` the chains that every configuration has.
 mod builder;
 mod chain_context;
 mod failsafe;
@@ -61,7 +61,7 @@ pub struct Node<'a> {
 /// A guest with a firewall file.
 #[derive(Clone, Copy)]
 pub struct GuestInput<'a> {
-    /// Its number.
+    /// Its VMID.
     pub vmid: u32,
     /// Its file.
     pub guest: &'a Guest,
@@ -69,8 +69,7 @@ pub struct GuestInput<'a> {
     pub devices: &'a [Device],
 }
 
-/// What the rules of guests are made from besides the guests' own files. As long as it is the same, a guest's rules change
-/// with these alone.
+/// All inputs of guests' rules besides their own files. While it is unchanged, a guest's rules change only with its files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shared {
     /// The sets of the cluster and of SDN, with the families that each has addresses of.
@@ -86,7 +85,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What guests see of a node.
+    /// The parts of the node's configuration that guests depend on.
     #[must_use]
     pub fn of(node: &Node<'_>) -> Self {
         // exhaustive: a new option must be used here or in the node's chains, or ignored explicitly
@@ -109,23 +108,23 @@ impl Shared {
     }
 }
 
-/// A part of a table in the making, and what it needs of the rest.
+/// A part of a table that is being built, with the sets and groups that it uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct TablePart {
     /// Its chains.
     pub chains: BTreeMap<Name, Arc<Chain>>,
     /// Its sets: of guests, and long lists of rules.
     pub sets: BTreeMap<Name, Arc<Set>>,
-    /// The sets of the cluster and of SDN that its rules are about.
+    /// The sets of the cluster and of SDN that its rules use.
     pub shared_sets: BTreeSet<sets::SharedSet>,
     /// The groups that its rules use.
     pub groups: BTreeSet<groups::Use>,
 }
 
-impl Part {
-    /// Adds another one's content.
-    fn join(&mut self, other: &Part) {
-        let Part { chains, sets, shared_sets, groups } = other;
+impl TablePart {
+    /// Adds the content of another part.
+    fn join(&mut self, other: &TablePart) {
+        let TablePart { chains, sets, shared_sets, groups } = other;
         self.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
         self.sets.extend(sets.iter().map(|(name, set)| (name.clone(), set.clone())));
         self.shared_sets.extend(shared_sets.iter().cloned());
@@ -133,7 +132,7 @@ impl Part {
     }
 }
 
-/// Puts the parts together with what is not any guest's.
+/// Combines the parts of guests with the node's chains to the ruleset.
 #[must_use]
 pub fn assemble(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Ruleset {
     // exhaustive: a new option must be used for the chains below or in the settings, or ignored explicitly
@@ -176,8 +175,8 @@ fn guests_table(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> 
     table
 }
 
-/// Adds what a part needs of the groups and of the cluster's sets.
-fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: Part, table: &mut Table) {
+/// Adds a part to a table, with the groups and the cluster's sets that it uses.
+fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: TablePart, table: &mut Table) {
     let groups = group_chains::make(node, shared, name, &part.groups);
     part.join(&groups);
     for set in &part.shared_sets {
@@ -187,7 +186,7 @@ fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: Part, tab
     table.sets.extend(part.sets);
 }
 
-/// A limit as nft takes it.
+/// The limit for nft.
 fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
     const BURST: u32 = 5;
     let LogRate { rate, burst } = ratelimit.0.as_deref()?;
@@ -195,7 +194,7 @@ fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
     Some(Limit { rate, burst: burst.unwrap_or(BURST) })
 }
 
-/// The name of the interface that a name stands for.
+/// The real name of an interface, which may be given by an alternative name.
 fn real_interface(name: &str, altnames: &BTreeMap<String, String>) -> Option<Interface> {
     Interface::new(altnames.get(name).map_or(name, String::as_str))
 }

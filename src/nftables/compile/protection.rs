@@ -1,25 +1,25 @@
-//! What happens before anything else: the limit against SYN floods, and helpers of connection tracking.
+//! The rules before all others: SYN flood protection, and conntrack helpers.
 use super::builder::Builder;
-use super::{Node, Part};
+use super::{Node, TablePart};
 use crate::model::{Family, TcpFlags};
 use crate::nftables::names::{helper_object, synflood_set};
-use crate::nftables::ruleset::{Action, DynamicSet, End, Helper, Match, Table};
+use crate::nftables::ruleset::{Action, DynamicSet, End, HelperObject, Match, Table};
 
-/// The most sources that are counted at once, in each family.
+/// Maximum number of sources that are counted at a time, for each family.
 const SOURCES: u32 = 65_536;
-/// For which time they are, in seconds, if no option says so.
+/// How long a source is counted by default, in seconds.
 const REMEMBERED: u64 = 60;
 
-/// Adds them to the table of the host.
+/// Adds these rules to the host's table.
 pub fn add(node: &Node<'_>, table: &mut Table) {
-    let mut part = Part::default();
+    let mut part = TablePart::default();
     synflood(node, table, &mut part);
     helpers(node, table, &mut part);
     table.chains.extend(part.chains);
 }
 
-/// Drops what opens connections faster than the limit, for each source. Nothing else.
-fn synflood(node: &Node<'_>, table: &mut Table, part: &mut Part) {
+/// Drops packets of a source that opens connections faster than the limit.
+fn synflood(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     let options = &node.host.options;
     if !options.protection_synflood {
         return;
@@ -42,8 +42,8 @@ fn synflood(node: &Node<'_>, table: &mut Table, part: &mut Part) {
     rules.finish(part);
 }
 
-/// Gives connections their helpers, which accepts nothing: what a helper announces is related.
-fn helpers(node: &Node<'_>, table: &mut Table, part: &mut Part) {
+/// Assigns helpers to connections. This accepts nothing: expected connections are in the state `related`.
+fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     let options = &node.host.options;
     if options.nf_conntrack_helpers.is_empty() {
         return;
@@ -53,7 +53,7 @@ fn helpers(node: &Node<'_>, table: &mut Table, part: &mut Part) {
     for helper in &options.nf_conntrack_helpers {
         let Some(name) = helper_object(helper.name, helper.proto.0) else { continue };
         let family = if helper.v6 { None } else { Some(Family::V4) };
-        let object = Helper { kind: helper.name, protocol: helper.proto.0, family };
+        let object = HelperObject { kind: helper.name, protocol: helper.proto.0, family };
         table.helpers.insert(name.clone(), object);
         let port = Match::Port { protocol: helper.proto.1, end: End::Destination, ports: (helper.port, helper.port) };
         let matches: Vec<_> = family.map(Match::Family).into_iter().chain([port]).collect();

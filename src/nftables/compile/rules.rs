@@ -1,23 +1,23 @@
-//! Rules of the configuration, in the chains that they go into.
+//! User rules: the rules of the configuration files.
 use super::builder::{Builder, Log, icmp_protocol};
 use super::chain_context::{ChainContext, Limited};
 use super::lists::{OneOf, combinations, merged_ports};
-use super::{Part, Shared, groups};
-use crate::config::{Action as RuleAction, Rule, Term, VerdictRule};
-use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, Scope, SetRef, Verdict};
+use super::{Shared, TablePart, groups};
+use crate::config::{Rule, RuleAction, Term, VerdictRule};
+use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, SetRef, SetScope, Verdict};
 use crate::nftables::names::{SetOwner, set_name};
 use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
 
-/// The addresses that one end of a packet may have.
+/// The source or destination addresses of a rule.
 enum Choice {
-    /// One of these, which may be none.
+    /// One of these; matches nothing if empty.
     List(IntervalSet),
-    /// Those of a set.
+    /// The addresses of a set, as a match.
     Set(Match),
 }
 
-/// Puts the rules of one direction into a chain.
-pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &mut Part, into: &mut Builder<'_>) {
+/// Adds the rules of one direction to a chain.
+pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &mut TablePart, into: &mut Builder<'_>) {
     for rule in rules {
         let Rule { line, place: _, iface, action } = rule;
         let origin = Origin::Line(context.file.clone(), *line);
@@ -35,7 +35,7 @@ pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &m
         match action {
             RuleAction::Group(_) if context.direction == Direction::Forward && limited.is_some() => {}
             RuleAction::Group(name) => {
-                // a group that does not exist decides over no packet
+                // a group that does not exist matches no packet
                 if let Some(group) = groups::find(name, context, shared) {
                     into.rule(Vec::from_iter(limited), Action::Jump(group.chain()), &origin);
                     part.groups.insert(group);
@@ -55,7 +55,7 @@ fn verdict_rule(
     origin: &Origin,
     context: &ChainContext<'_>,
     shared: &Shared,
-    part: &mut Part,
+    part: &mut TablePart,
     into: &mut Builder<'_>,
 ) {
     let VerdictRule { direction: _, verdict, source: _, dest: _, terms: _, log } = rule;
@@ -74,8 +74,8 @@ fn verdict_rule(
     }
 }
 
-/// What a rule with an interface is limited to. A rule for forwarded packets does not say which of the two interfaces is
-/// meant: one that closes is applied to both, and one that opens to none.
+/// The interface matches of a rule. A FORWARD rule does not say which of the two interfaces of a packet it is about: a rule
+/// that refuses packets applies to both, and one that accepts packets to neither.
 fn interfaces(limited: Option<Match>, verdict: Verdict, direction: Direction) -> Vec<Option<Match>> {
     match (direction, verdict, limited) {
         (Direction::Forward, Verdict::Accept, Some(_)) => Vec::new(),
@@ -86,8 +86,13 @@ fn interfaces(limited: Option<Match>, verdict: Verdict, direction: Direction) ->
     }
 }
 
-/// The matches of each rule that a rule of the configuration becomes; none if no packet can match it.
-fn alternatives(rule: &VerdictRule, context: &ChainContext<'_>, shared: &Shared, part: &mut Part) -> Vec<Vec<Match>> {
+/// The matches of all nft rules for a rule of the configuration; none if no packet can match it.
+fn alternatives(
+    rule: &VerdictRule,
+    context: &ChainContext<'_>,
+    shared: &Shared,
+    part: &mut TablePart,
+) -> Vec<Vec<Match>> {
     let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = rule;
     let mut all = Vec::new();
     if source.is_none() && dest.is_none() {
@@ -113,8 +118,13 @@ fn alternatives(rule: &VerdictRule, context: &ChainContext<'_>, shared: &Shared,
     all
 }
 
-/// The matches of one term, with the addresses that the packet may have.
-fn of_term(term: &Term, family: Option<Family>, addresses: Vec<(End, Choice)>, part: &mut Part) -> Vec<Vec<Match>> {
+/// The matches of one term with these addresses.
+fn of_term(
+    term: &Term,
+    family: Option<Family>,
+    addresses: Vec<(End, Choice)>,
+    part: &mut TablePart,
+) -> Vec<Vec<Match>> {
     let Term { proto, sport, dport, icmp_type } = term;
     let mut head = Vec::new();
     let mut lists = Vec::new();
@@ -163,14 +173,14 @@ fn of_term(term: &Term, family: Option<Family>, addresses: Vec<(End, Choice)>, p
     combined.map(|middle| [&head[..], &middle, &tail].concat()).collect()
 }
 
-/// The addresses of a family that one end of a packet may have.
+/// The source or destination addresses of a rule in a family.
 fn choice(
     address: &Address,
     end: End,
     family: Family,
     context: &ChainContext<'_>,
     shared: &Shared,
-    part: &mut Part,
+    part: &mut TablePart,
 ) -> Choice {
     let none = || Choice::List(IntervalSet::default());
     let set = match address {
@@ -179,8 +189,8 @@ fn choice(
     };
     let SetRef { scope, name } = set;
     let named = match (scope, context.guest_sets) {
-        (Scope::Cluster | Scope::Sdn, _) => {
-            let owner = if *scope == Scope::Sdn { SetOwner::Sdn } else { SetOwner::Cluster };
+        (SetScope::Cluster | SetScope::Sdn, _) => {
+            let owner = if *scope == SetScope::Sdn { SetOwner::Sdn } else { SetOwner::Cluster };
             let set = (owner, name.clone());
             if !shared.sets.get(&set).is_some_and(|families| families[family]) {
                 return none();
@@ -188,14 +198,14 @@ fn choice(
             part.shared_sets.insert(set);
             set_name(owner, name, family)
         }
-        (Scope::Guest, Some(sets)) => {
+        (SetScope::Guest, Some(sets)) => {
             let Some(content) = sets.get(name).map(|families| &families[family]) else { return none() };
             if content.intervals().len() <= super::lists::WRITTEN_OUT {
                 return Choice::List(content.clone());
             }
             super::sets::add_guest_set(context.vmid, name, family, content, context.file, part)
         }
-        (Scope::Guest, None) => return none(),
+        (SetScope::Guest, None) => return none(),
     };
     named.map_or_else(none, |name| {
         Choice::Set(Match::Address { end, negated: false, addresses: Addresses::Set(family, name) })

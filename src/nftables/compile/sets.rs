@@ -1,5 +1,5 @@
-//! IP sets of the configuration as sets of nft.
-use super::{Node, Part};
+//! IP sets of the configuration as nft sets.
+use super::{Node, TablePart};
 use crate::config::{Guest, IpSet, SdnSet};
 use crate::model::{Family, Origin, PerFamily};
 use crate::nftables::names::{Name, SetOwner, set_name};
@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A set of the cluster or of SDN, by its name.
+/// A set of the cluster or of SDN, by name.
 pub type SharedSet = (SetOwner, String);
 
-/// For each set of the cluster and of SDN whether it has addresses of a family.
+/// The families in which each set of the cluster and of SDN has addresses.
 pub type SetFamilies = BTreeMap<SharedSet, PerFamily<bool>>;
 
 /// The set of the cluster with this name.
@@ -19,7 +19,7 @@ pub fn cluster_set(name: &str) -> SharedSet {
     (SetOwner::Cluster, name.to_string())
 }
 
-/// For each set of a guest what it holds.
+/// The content of each set of a guest.
 pub type GuestSets = BTreeMap<String, PerFamily<IntervalSet>>;
 
 /// The families of the sets of cluster and SDN.
@@ -55,7 +55,7 @@ fn of_sdn(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
     Family::ALL.into_iter().filter_map(one).collect()
 }
 
-/// A set of the cluster in both families, as far as it has addresses of them.
+/// A set of the cluster, in the families in which it has addresses.
 fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
     let Some(set) = node.cluster.definitions.sets.get(name) else { return Vec::new() };
     let origin = match set.line {
@@ -72,12 +72,13 @@ fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
 
 fn content(node: &Node<'_>, name: &str, set: &IpSet, family: Family) -> IntervalSet {
     let implied = if name == "management" { management(node) } else { Vec::new() };
-    // what is written comes last, and so decides over what is implied
+    // written entries are last, so that they take precedence over implied ones
     let implied = implied.into_iter().map(|net| (net, false));
     IntervalSet::of_entries(family, implied.chain(written(set)))
 }
 
-/// The networks that may always manage the node: the alias `local_network` of cluster.fw, else those of its addresses.
+/// The networks that may always manage the node: the alias `local_network` of cluster.fw, or else those of the node's
+/// addresses.
 pub fn management(node: &Node<'_>) -> Vec<IpNet> {
     match node.cluster.own_local_network {
         false if !node.networks.is_empty() => node.networks.to_vec(),
@@ -85,7 +86,7 @@ pub fn management(node: &Node<'_>) -> Vec<IpNet> {
     }
 }
 
-/// The entries of a set, each with whether it is an exception.
+/// The entries of a set, each with its `nomatch` flag.
 pub fn written(set: &IpSet) -> impl Iterator<Item = (IpNet, bool)> + '_ {
     set.entries.iter().map(|entry| (entry.net, entry.nomatch))
 }
@@ -99,14 +100,14 @@ pub fn of_guest(guest: &Guest) -> GuestSets {
     guest.definitions.sets.iter().map(|(name, set)| (name.clone(), both(set))).collect()
 }
 
-/// Adds a set of a guest to a part, and gives its name.
+/// Adds a set of a guest to a part. Returns its name.
 pub fn add_guest_set(
     vmid: u32,
     name: &str,
     family: Family,
     content: &IntervalSet,
     file: &Arc<str>,
-    part: &mut Part,
+    part: &mut TablePart,
 ) -> Option<Name> {
     let name = set_name(SetOwner::Guest(vmid), name, family)?;
     let origin = Origin::Made(format!("IP set of {file}").into());

@@ -1,6 +1,6 @@
 //! The chains that every configuration has, in one table or both.
 use super::builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
-use super::{Node, Part, Shared};
+use super::{Node, Shared, TablePart};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
 pub use crate::nftables::names::CONNTRACK;
 use crate::nftables::names::{SetOwner, TableName, set_name};
@@ -32,28 +32,28 @@ const POLICY_REJECT: &str = "policy-reject";
 
 /// Neighbour discovery by ICMPv6 type: solicitations and advertisements of routers and neighbours, redirects.
 pub const NDP_IN: [u8; 5] = [133, 134, 135, 136, 137];
-/// What hosts send of it.
+/// The types that hosts send.
 const NDP_OUT: [u8; 3] = [133, 135, 136];
-/// What routers send of it.
+/// The types that routers send.
 const RA: [u8; 2] = [134, 137];
-/// Listener discovery: queries, and reports of both versions.
+/// Multicast Listener Discovery: queries, and reports of both versions.
 const MLD: [u8; 4] = [130, 131, 132, 143];
-/// Errors of ICMP: destination unreachable, source quench, time exceeded.
+/// ICMP errors: destination unreachable, source quench, time exceeded.
 const ERRORS_V4: [u8; 3] = [3, 4, 11];
-/// Errors of ICMPv6: destination unreachable, packet too big, time exceeded, parameter problem.
+/// ICMPv6 errors: destination unreachable, packet too big, time exceeded, parameter problem.
 const ERRORS_V6: [u8; 4] = [1, 2, 3, 4];
 const IGMP: u8 = 2;
 
 /// The standard chains of the host's table.
-pub fn host(node: &Node<'_>, shared: &Shared) -> Part {
-    let mut part = Part::default();
+pub fn host(node: &Node<'_>, shared: &Shared) -> TablePart {
+    let mut part = TablePart::default();
     both(node, shared, TableName::Host, &mut part);
     part
 }
 
 /// The standard chains of the guests' table.
-pub fn guests(node: &Node<'_>, shared: &Shared) -> Part {
-    let mut part = Part::default();
+pub fn guests(node: &Node<'_>, shared: &Shared) -> TablePart {
+    let mut part = TablePart::default();
     both(node, shared, TableName::Guests, &mut part);
     let origin = made("the standard chains of guests");
     for (name, from, to, action) in [
@@ -86,7 +86,7 @@ pub fn guests(node: &Node<'_>, shared: &Shared) -> Part {
     part
 }
 
-/// What is dropped before rules are asked: smurfs, and illegal TCP flags.
+/// Adds the rules that drop packets before all user rules: smurfs, invalid TCP flags.
 pub fn input_filter(node: &Node<'_>, rules: &mut Builder<'_>) {
     let options = &node.host.options;
     if options.nosmurfs {
@@ -98,12 +98,12 @@ pub fn input_filter(node: &Node<'_>, rules: &mut Builder<'_>) {
     }
 }
 
-/// The policy at the end of a chain.
+/// Adds the policy to a chain.
 pub fn policy(verdict: Verdict, accept: Action, reject: Action, log: &Log, origin: &Origin, rules: &mut Builder<'_>) {
     let (before, action) = match verdict {
         Verdict::Accept => (None, accept),
         Verdict::Drop => (Some(POLICY_DROP), Action::Drop),
-        // where nothing can be answered, it is dropped
+        // if no reply is possible, the packet is dropped
         Verdict::Reject if reject == Action::Drop => (Some(POLICY_DROP), reject),
         Verdict::Reject => (Some(POLICY_REJECT), reject),
     };
@@ -114,7 +114,7 @@ pub fn policy(verdict: Verdict, accept: Action, reject: Action, log: &Log, origi
     rules.rule([], action, origin);
 }
 
-fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut Part) {
+fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart) {
     let origin = made("errors of IP");
     let mut rules = Builder::own(ALLOW_ICMP);
     ERRORS_V4.iter().for_each(|kind| rules.rule(icmp(Family::V4, *kind), Action::Accept, &origin));
@@ -141,16 +141,16 @@ fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut Part) {
     invalid_tcp(node, shared, part);
 }
 
-/// A chain about messages of ICMPv6.
-fn messages(name: &'static str, kinds: &[u8], action: &Action, part: &mut Part) {
+/// Builds a chain for ICMPv6 types.
+fn messages(name: &'static str, kinds: &[u8], action: &Action, part: &mut TablePart) {
     let mut rules = Builder::own(name);
     let origin = made("neighbour discovery");
     kinds.iter().for_each(|kind| rules.rule(icmp(Family::V6, *kind), action.clone(), &origin));
     rules.finish(part);
 }
 
-/// What passes in each vnet: what hosts need to find each other, and known connections.
-fn before_bridge(part: &mut Part) {
+/// Builds the chain of packets that are accepted in each vnet: ARP and neighbour discovery, established connections.
+fn before_bridge(part: &mut TablePart) {
     let origin = made("the standard chains of vnets");
     let mut rules = Builder::own(BEFORE_BRIDGE);
     rules.rule([Match::Arp], Action::Accept, &origin);
@@ -161,7 +161,7 @@ fn before_bridge(part: &mut Part) {
     rules.finish(part);
 }
 
-/// How a packet is addressed to many.
+/// The matches for broadcast and multicast packets.
 fn to_many(table: TableName) -> Vec<Vec<Match>> {
     let groups = ["224.0.0.0/4", "ff00::/8"].map(|groups| vec![net(End::Destination, groups)]);
     let rest = match table {
@@ -173,8 +173,8 @@ fn to_many(table: TableName) -> Vec<Vec<Match>> {
     rest.into_iter().chain(groups).collect()
 }
 
-/// Refuses a packet with an answer, if its sender can be answered.
-fn reject(table: TableName, part: &mut Part) {
+/// Builds the chain that rejects packets; packets that must not be answered are dropped.
+fn reject(table: TableName, part: &mut TablePart) {
     let origin = made("answers to refused packets");
     let mut rules = Builder::own(REJECT);
     match table {
@@ -200,8 +200,8 @@ fn reject(table: TableName, part: &mut Part) {
     rules.finish(part);
 }
 
-/// What a policy drops or rejects without a line in the log, and the little that it lets pass.
-fn silent(table: TableName, policy: Verdict, part: &mut Part) {
+/// Builds the standard chain of policy DROP or REJECT: packets that are refused without logging, and some that are accepted.
+fn silent(table: TableName, policy: Verdict, part: &mut TablePart) {
     let (name, refuse) = match policy {
         Verdict::Reject => (POLICY_REJECT, goto(REJECT)),
         _ => (POLICY_DROP, Action::Drop),
@@ -235,7 +235,7 @@ fn opening() -> TcpFlags {
     TcpFlags::FIN.and(TcpFlags::SYN).and(TcpFlags::RST).and(TcpFlags::ACK)
 }
 
-fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut Part) {
+fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     if !shared.blacklist {
         return;
     }
@@ -254,7 +254,7 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut Part) {
     logged_drop(BLACKLIST, node.host.options.log_level_out, &origin, shared, part);
 }
 
-fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut Part) {
+fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart) {
     let origin = made("packets from broadcast addresses");
     let mut rules = Builder::own(BLOCK_SMURFS);
     rules.rule([net(End::Source, "0.0.0.0/32")], Action::Return, &origin);
@@ -268,7 +268,7 @@ fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut Part) {
     logged_drop(LOG_SMURFS, node.host.options.smurf_log_level, &origin, shared, part);
 }
 
-fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut Part) {
+fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     let origin = made("illegal TCP flags");
     let mut rules = Builder::own(BLOCK_INVALID_TCP);
     let all = opening().and(TcpFlags::PSH).and(TcpFlags::URG);
@@ -287,7 +287,7 @@ fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut Part) {
     logged_drop(LOG_INVALID_TCP, node.host.options.tcp_flags_log_level, &origin, shared, part);
 }
 
-fn logged_drop(name: &'static str, level: Option<u8>, origin: &Origin, shared: &Shared, part: &mut Part) {
+fn logged_drop(name: &'static str, level: Option<u8>, origin: &Origin, shared: &Shared, part: &mut TablePart) {
     let mut rules = Builder::new(chain(name), &shared.limit);
     rules.log(&[], &Log { vmid: 0, level, message: Verdict::Drop.message() }, origin);
     rules.rule([], Action::Drop, origin);

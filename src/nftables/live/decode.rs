@@ -1,4 +1,4 @@
-//! Messages of nftables (`linux/netfilter/nf_tables.h`).
+//! Decodes messages of nftables (`linux/netfilter/nf_tables.h`).
 use crate::nflog::netlink::{attributes, until_zero};
 use crate::nftables::ruleset::Signature;
 use sha1::{Digest, Sha1};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct LiveChain {
     /// The hook of a base chain: its number, and the priority.
     pub hook: Option<(u32, i32)>,
-    /// Whether a base chain drops what no rule decides over.
+    /// Whether the policy of a base chain is DROP.
     pub drops: bool,
     /// Its rules, in order.
     pub rules: Vec<LiveRule>,
@@ -22,7 +22,7 @@ impl LiveChain {
         self.rules.last()?.signature
     }
 
-    /// What its rules are for the kernel.
+    /// A hash of its rules.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut sha = Sha1::new();
@@ -34,9 +34,9 @@ impl LiveChain {
 /// A live rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveRule {
-    /// The number by which the kernel knows it.
+    /// Its handle.
     pub handle: u64,
-    /// Of its expressions and its comment. Nothing in them changes by itself.
+    /// A hash of its expressions and its comment, which the kernel does not change by itself.
     pub digest: u64,
     /// The signature in its comment.
     pub signature: Option<Signature>,
@@ -49,9 +49,9 @@ pub struct LiveSet {
     pub flags: u32,
     /// The length of its keys in bytes.
     pub key_length: u32,
-    /// How long its elements stay, in milliseconds; 0 is for ever.
+    /// The timeout of its elements, in milliseconds; 0 is none.
     pub timeout: u64,
-    /// The most elements that it holds; 0 if nothing limits them.
+    /// Its maximum number of elements; 0 is no limit.
     pub size: u32,
     /// Its elements, in the kernel's order. Those of dynamic sets are not read.
     pub elements: Vec<LiveElement>,
@@ -62,9 +62,9 @@ pub struct LiveSet {
 pub struct LiveElement {
     /// The key.
     pub key: Vec<u8>,
-    /// Whether an interval ends before it.
+    /// Whether it is the end of an interval (`NFT_SET_ELEM_INTERVAL_END`), which is not part of the interval.
     pub ends: bool,
-    /// What a map says: `NFT_JUMP` or `NFT_GOTO`, and the chain.
+    /// The verdict of a map's element: `NFT_JUMP` or `NFT_GOTO`, and the chain.
     pub verdict: Option<(i32, String)>,
 }
 
@@ -151,7 +151,7 @@ pub(super) fn rule(body: &[u8]) -> (String, String, LiveRule) {
     (of, chain, rule)
 }
 
-/// The comment in what nft keeps beside a rule: entries of a type, a length and that many bytes.
+/// The comment in the user data of a rule: entries of a type, a length and that many bytes.
 fn comment(mut data: &[u8]) -> Option<String> {
     const COMMENT: u8 = 0;
     while let [kind, length, rest @ ..] = data {

@@ -1,5 +1,5 @@
-//! What the kernel holds of the two tables, read over netlink. No rule is understood: chains are known by their signatures,
-//! and by a digest of what the kernel holds, which changes whoever edits them.
+//! The live state of the two tables, read over netlink. Rules are not decoded: chains are identified by their signatures, and
+//! by a hash of their rules, which shows changes by any program.
 mod decode;
 mod read;
 
@@ -9,10 +9,10 @@ pub use read::{chain_rules, exists, read, read_parts};
 use crate::nftables::names::TableName;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the kernel holds of a table.
+/// A live table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveTable {
-    /// Whether its hooks are switched off (flag `dormant`).
+    /// Whether it has the flag `dormant`, so that its base chains are not evaluated.
     pub dormant: bool,
     /// Its chains.
     pub chains: BTreeMap<String, LiveChain>,
@@ -22,7 +22,7 @@ pub struct LiveTable {
     pub objects: BTreeSet<String>,
 }
 
-/// What the kernel holds of the tables that are there.
+/// The live state of the existing tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     /// The tables.

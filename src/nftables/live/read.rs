@@ -1,4 +1,4 @@
-//! Asking the kernel.
+//! Reads the live state from the kernel.
 use super::decode::{self, LiveChain, LiveElement, LiveRule, LiveSet};
 use super::{Live, LiveTable};
 use crate::nftables::names::TableName;
@@ -17,10 +17,10 @@ fn family(table: TableName) -> u8 {
     }
 }
 
-/// All that the kernel holds of the two tables.
+/// Reads both tables.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When the kernel cannot be queried.
 pub fn read() -> Result<Live> {
     let mut live = Live::default();
     for name in TableName::ALL {
@@ -57,7 +57,7 @@ fn table(name: TableName) -> Result<Option<LiveTable>> {
     Ok(Some(table))
 }
 
-/// Limits a list to a table. The kernel does not for all kinds of objects.
+/// The attribute that selects a table. The kernel ignores it for some kinds of objects.
 fn of(table: TableName) -> [(u16, &'static str); 1] {
     [(1, table.as_str())]
 }
@@ -117,7 +117,7 @@ pub fn set_elements(table: TableName, set: &str) -> Result<Vec<LiveElement>> {
 /// Chains with their rules, sets with their elements, and objects, by name.
 pub type TableContent = (BTreeMap<String, LiveChain>, BTreeMap<String, LiveSet>, BTreeSet<String>);
 
-/// Some chains and sets of a table, and all of its objects. What does not exist is left out.
+/// Some chains and sets of a table, and all of its objects. Those that do not exist are left out.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
@@ -151,7 +151,7 @@ fn fill(table: TableName, name: &str, set: &mut LiveSet) -> Result<()> {
     Ok(())
 }
 
-/// Whether one of the two tables is there.
+/// Whether one of the two tables exists.
 ///
 /// # Errors
 /// When the kernel cannot be asked.

@@ -1,4 +1,4 @@
-//! Wanted against live, by name.
+//! Diffs wanted against live by name.
 use super::edits::{Edit, edits};
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
 use super::known::{Known, KnownChain, KnownTable};
@@ -8,34 +8,34 @@ use crate::nftables::ruleset::{Chain, Map, Ruleset, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// With more rules than this in a table, nft needs longer to find a place between two rules than for the rest of a change.
+/// With more rules than this in a table, inserting a rule between two others costs nft more time than the rest of a change.
 const CHEAP: usize = 500;
 
-/// What has to change.
+/// The changes that make the live tables equal to the wanted ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// By table; a table that stays as it is has none.
+    /// The changes by table; a table without changes is absent.
     pub tables: BTreeMap<TableName, TablePlan>,
 }
 
 impl Plan {
-    /// Whether all is as wanted.
+    /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
 }
 
-/// What has to change in a table.
+/// The changes of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TablePlan {
     /// Whether the live table is deleted first.
     pub deletes_table: bool,
-    /// Whether there is a table afterwards.
+    /// Whether the table exists afterwards.
     pub wanted: bool,
     /// The chains that change.
     pub chains: BTreeMap<String, ChainChange>,
-    /// The sets that change, and those that packets fill.
+    /// The sets that change, including dynamic ones.
     pub sets: BTreeMap<String, SetChange>,
     /// The elements of maps that are deleted, and those that are added, by map.
     pub elements: BTreeMap<String, (Vec<Interface>, Vec<Interface>)>,
@@ -45,36 +45,36 @@ pub struct TablePlan {
     pub old_objects: BTreeSet<String>,
 }
 
-/// What happens to a chain.
+/// The change of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainChange {
     /// It is added.
     Create,
     /// All its rules are replaced.
     Rewrite,
-    /// Some of its rules are, in order.
+    /// Some of its rules are replaced, in this order.
     Edit(Vec<Edit>),
     /// It is deleted.
     Delete,
 }
 
-/// What happens to a set.
+/// The change of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetChange {
     /// It is added.
     Create,
     /// Its elements are replaced.
     Refill,
-    /// It is deleted and added: it is another kind of set.
+    /// It is deleted and added again, because its type differs.
     Recreate,
     /// It is deleted.
     Delete,
 }
 
-/// The live handles of a chain's rules, if they are still those that are known.
+/// Returns the live handles of a chain's rules, if the rules are still the known ones.
 pub type Handles<'a> = &'a dyn Fn(TableName, &str) -> Option<Vec<u64>>;
 
-/// What has to change in the kernel.
+/// Compares the wanted tables with the live ones.
 #[must_use]
 pub fn diff(wanted: &Ruleset, known: &Known, handles: Handles<'_>) -> Plan {
     let mut plan = Plan::default();
@@ -94,7 +94,7 @@ pub fn diff(wanted: &Ruleset, known: &Known, handles: Handles<'_>) -> Plan {
     plan
 }
 
-/// A table that is not there.
+/// The plan for a table that does not exist.
 fn all_of(wanted: &Table) -> TablePlan {
     let text = |name: &crate::nftables::names::Name| name.as_str().to_string();
     let sets = wanted.sets.keys().chain(wanted.dynamic_sets.keys()).chain(wanted.maps.keys());
@@ -110,7 +110,8 @@ fn all_of(wanted: &Table) -> TablePlan {
     }
 }
 
-/// Whether a live table can become the wanted one step by step: it is one of this program, and no hook or map is another.
+/// Whether a live table can be changed to the wanted one, instead of being deleted first: all hooks and maps have the same
+/// type.
 fn fits(wanted: &Table, live: &KnownTable) -> bool {
     let ours = live.chains.get(CONNTRACK).is_some_and(|chain| chain.signature.is_some());
     let hooks = wanted.chains.iter().all(|(name, chain)| {
@@ -121,7 +122,7 @@ fn fits(wanted: &Table, live: &KnownTable) -> bool {
     ours && hooks && maps && !live.dormant
 }
 
-/// A hook as the kernel numbers it (`NF_INET_PRE_ROUTING`, …), and its priority.
+/// The number of a hook (`NF_INET_PRE_ROUTING`, …), and its priority.
 fn hook_number(chain: &Chain) -> Option<(u32, i32)> {
     let hook = chain.hook()?;
     let names = ["prerouting", "input", "forward", "output", "postrouting"];
@@ -172,7 +173,7 @@ impl Differ<'_> {
         for name in self.wanted.maps.keys().filter(|name| !self.live.sets.contains_key(name.as_str())) {
             plan.sets.insert(name.as_str().to_string(), SetChange::Create);
         }
-        // live chains that stay may be about any set
+        // live chains that are kept may use any set
         for name in self.live.sets.keys().filter(|_| !self.ruleset.keeps_live_chains()) {
             let Table { chains: _, sets, maps, dynamic_sets, helpers: _ } = self.wanted;
             let name = name.as_str();
@@ -195,7 +196,7 @@ impl Differ<'_> {
             plan.chains.insert(name.as_str().to_string(), change);
         }
         for name in self.live.chains.keys().filter(|name| !self.wanted.chains.contains_key(name.as_str())) {
-            // live chains that stay may lead to any other
+            // live chains that are kept may jump to any other
             let kept = match guest_of_chain(name) {
                 Some(vmid) => self.ruleset.kept.contains(&vmid),
                 None => self.ruleset.keeps_live_chains(),
@@ -206,7 +207,7 @@ impl Differ<'_> {
         }
     }
 
-    /// How a live chain becomes the wanted one: rule by rule, if the kernel keeps a state for one that stays.
+    /// The change of a live chain to the wanted one: rule by rule, if the kernel keeps state for a rule that stays.
     fn change(&self, name: &str, live: &KnownChain, wanted: &Chain) -> ChainChange {
         let Some(made) = live.made.as_ref().filter(|made| made.rules().iter().any(|rule| rule.action.has_state()))
         else {
@@ -218,7 +219,7 @@ impl Differ<'_> {
         edits.map_or(ChainChange::Rewrite, ChainChange::Edit)
     }
 
-    /// How many rules the table has.
+    /// The number of rules in the table.
     fn live_rules(&self) -> usize {
         self.live.chains.values().map(|chain| chain.rules).sum()
     }

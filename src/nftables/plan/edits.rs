@@ -1,34 +1,34 @@
-//! A chain that changes rule by rule, because the kernel keeps a state for a rule that stays.
+//! Changes of single rules in a chain, used if the kernel keeps state for a rule that stays, such as a rate limit.
 use crate::nftables::ruleset::Rule;
 use std::ops::Range;
 
 /// A change of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// The live rule of this handle is deleted.
+    /// The live rule with this handle is deleted.
     Delete(u64),
-    /// The wanted rule of this index is put somewhere.
-    Insert(usize, Place),
+    /// The wanted rule with this index is inserted.
+    Insert(usize, InsertPosition),
 }
 
-/// Where a rule is put.
+/// Where a rule is inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum InsertPosition {
     /// Before all rules.
     First,
-    /// Before the live rule of this handle. nft reads all rules of the kernel to find it.
+    /// Before the live rule with this handle. nft reads all live rules to find it.
     Before(u64),
-    /// Behind all rules.
+    /// After all rules.
     Last,
 }
 
-/// Runs of rules that stay: where they are live, and where they are wanted.
+/// A sequence of rules that stay: its live and its wanted position.
 type Stays = (Range<usize>, Range<usize>);
 
-/// The changes of single rules, if a rule that stays has a state; otherwise `None`. The last rule has the chain's signature, and
+/// The changes of single rules, if a rule that stays has state; otherwise `None`. The last rule has the chain's signature and
 /// always changes.
 ///
-/// Where places between rules are too expensive, only rules that stay beside each other are kept: those with most states.
+/// Unless `between`, no rule is inserted between two others: only one sequence of rules is kept, the one with the most state.
 pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bool) -> Option<Vec<Edit>> {
     let texts = |rules: &[Rule], end: &str| {
         let mut texts: Vec<String> = rules.iter().map(Rule::text).collect();
@@ -53,12 +53,12 @@ pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bo
     (states(kept) > 0).then(|| around(kept, handles, wanted.len()))
 }
 
-/// The runs of rules that stay, with nothing but deleted rules between those of one slice.
+/// The sequences that stay, grouped so that only deleted rules are between those of one slice.
 fn blocks(stays: &[Stays]) -> impl Iterator<Item = &[Stays]> {
     stays.chunk_by(|(_, one), (_, next)| one.end == next.start)
 }
 
-/// The edits that leave the kept rules as they are.
+/// The changes that leave the kept rules in place.
 fn around(kept: &[Stays], handles: &[u64], wanted: usize) -> Vec<Edit> {
     let stays = |at: usize| kept.iter().any(|(old, _)| old.contains(&at));
     let mut edits: Vec<Edit> =
@@ -66,13 +66,13 @@ fn around(kept: &[Stays], handles: &[u64], wanted: usize) -> Vec<Edit> {
     let mut next = 0;
     for (number, (old, new)) in kept.iter().enumerate() {
         match number {
-            // each is put before the one that was put first
-            0 => edits.extend((next..new.start).rev().map(|at| Edit::Insert(at, Place::First))),
-            _ => edits.extend((next..new.start).map(|at| Edit::Insert(at, Place::Before(handles[old.start])))),
+            // each rule is inserted before the one that was inserted first
+            0 => edits.extend((next..new.start).rev().map(|at| Edit::Insert(at, InsertPosition::First))),
+            _ => edits.extend((next..new.start).map(|at| Edit::Insert(at, InsertPosition::Before(handles[old.start])))),
         }
         next = new.end;
     }
-    edits.extend((next..wanted).map(|at| Edit::Insert(at, Place::Last)));
+    edits.extend((next..wanted).map(|at| Edit::Insert(at, InsertPosition::Last)));
     edits
 }
 
@@ -109,9 +109,9 @@ mod tests {
                 Edit::Insert(at, place) => {
                     let at_end = now.len();
                     let to = match place {
-                        Place::First => 0,
-                        Place::Before(handle) => now.iter().position(|(one, _)| *one == Some(handle)).unwrap(),
-                        Place::Last => at_end,
+                        InsertPosition::First => 0,
+                        InsertPosition::Before(handle) => now.iter().position(|(one, _)| *one == Some(handle)).unwrap(),
+                        InsertPosition::Last => at_end,
                     };
                     now.insert(to, (None, wanted[at]));
                 }

@@ -1,4 +1,4 @@
-//! Elements of sets and maps as the kernel holds them.
+//! Compares sets and maps with their live elements.
 use crate::model::{Family, Interface};
 use crate::nftables::live::{LiveElement, LiveSet};
 use crate::nftables::ruleset::{DynamicSet, IntervalSet, Map, MapKey, Set, SetKind, VerdictTarget, after};
@@ -8,15 +8,15 @@ const INTERVAL: u32 = 4;
 const MAP: u32 = 8;
 const TIMEOUT: u32 = 16;
 const DYNAMIC: u32 = 32;
-/// The flags that say what kind of set it is.
+/// The flags that define the type of a set.
 const KIND: u32 = INTERVAL | MAP | TIMEOUT | DYNAMIC;
 /// `NFT_JUMP` and `NFT_GOTO`.
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
-/// `IFNAMSIZ`: names are filled up with zeros.
+/// `IFNAMSIZ`: names are padded with zeros.
 const NAME: usize = 16;
 
-/// Whether a live set can hold what a wanted one does.
+/// Whether a live set has the type of a wanted one.
 pub fn fits_set(live: &LiveSet, wanted: &Set) -> bool {
     let length = match wanted.kind {
         SetKind::Addresses(Family::V4, _) => 4,
@@ -32,19 +32,19 @@ pub fn fits_map(live: &LiveSet, wanted: &Map) -> bool {
     live.flags & KIND == MAP && u32::try_from(length) == Ok(live.key_length)
 }
 
-/// The same for a set that packets fill.
+/// The same for a dynamic set.
 pub fn fits_dynamic(live: &LiveSet, wanted: &DynamicSet) -> bool {
     let length = if wanted.family == Family::V4 { 4 } else { 16 };
     let kind = live.flags & KIND == TIMEOUT | DYNAMIC && live.key_length == length;
     kind && live.timeout == wanted.timeout * 1000 && live.size == wanted.size
 }
 
-/// Whether a live set holds just what a wanted one does.
+/// Whether a live set has the elements of a wanted one.
 pub fn same_elements(live: &LiveSet, wanted: &Set) -> bool {
     intervals(&live.elements) == intervals(&wanted_elements(&wanted.kind))
 }
 
-/// The first key of each interval, and the key behind its last one.
+/// The first key of each interval, and the key after its last one.
 fn intervals(elements: &[LiveElement]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let mut sorted: Vec<_> = elements.iter().map(|element| (&element.key, !element.ends)).collect();
     sorted.sort_unstable();
@@ -53,7 +53,7 @@ fn intervals(elements: &[LiveElement]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         match intervals.last_mut() {
             _ if begins => intervals.push((key.clone(), None)),
             Some((_, end @ None)) => *end = Some(key.clone()),
-            // the kernel's sets may begin with an end that stands for nothing
+            // the kernel's sets may begin with an end that belongs to no interval
             _ => {}
         }
     }
@@ -93,14 +93,14 @@ pub fn map_key(key: MapKey, name: &Interface) -> Vec<u8> {
     if key == MapKey::Bridges { bytes.repeat(2) } else { bytes }
 }
 
-/// The interface that the key of a live element names; `None` if it is none that a map of ours may hold.
+/// The interface in the key of a live element; `None` if a map of ours cannot contain it.
 pub fn key_name(key: &[u8]) -> Option<Interface> {
     let name = key.get(..NAME)?;
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME);
     Interface::new(std::str::from_utf8(&name[..end]).ok()?)
 }
 
-/// Whether a live element says what is wanted.
+/// Whether a live element has the wanted verdict.
 pub fn same_verdict(live: &LiveElement, wanted: &VerdictTarget) -> bool {
     let code = match wanted {
         VerdictTarget::Jump(_) => JUMP,

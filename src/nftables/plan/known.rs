@@ -1,4 +1,4 @@
-//! What is known of the kernel: what it holds, and which of the chains that this process made are still as they were made.
+//! The cached live state, with the rules of chains that this process has created and that are unchanged since.
 use crate::nftables::live::{Live, LiveChain, LiveSet};
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::{Chain, Signature};
@@ -10,22 +10,22 @@ use std::sync::Arc;
 pub struct KnownChain {
     /// The hook of a base chain: its number, and the priority.
     pub hook: Option<(u32, i32)>,
-    /// Whether a base chain drops what no rule decides over.
+    /// Whether the policy of a base chain is DROP.
     pub drops: bool,
-    /// How many rules it has.
+    /// The number of its rules.
     pub rules: usize,
-    /// What its rules are for the kernel.
+    /// A hash of its live rules.
     pub digest: u64,
-    /// The signature that it has.
+    /// Its signature, if it has one.
     pub signature: Option<Signature>,
-    /// What this process made of it, if it is certain that nobody has changed it since.
+    /// The chain as created by this process, if it is certainly unchanged since.
     pub made: Option<Arc<Chain>>,
-    /// Whether somebody has changed it since this process made or accepted it: then its signature says nothing.
+    /// Whether another program has changed it since this process created or accepted it: its signature is then ignored.
     pub edited: bool,
 }
 
 impl KnownChain {
-    /// A chain of which nothing is known but what was read.
+    /// A chain that was read, and not created by this process.
     #[must_use]
     pub fn new(live: &LiveChain) -> Self {
         let LiveChain { hook, drops, rules } = live;
@@ -40,7 +40,7 @@ impl KnownChain {
         }
     }
 
-    /// Whether it is this chain.
+    /// Whether it is equal to this chain.
     #[must_use]
     pub fn is(&self, wanted: &Arc<Chain>) -> bool {
         match &self.made {
@@ -54,7 +54,7 @@ impl KnownChain {
 /// A live table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownTable {
-    /// Whether its hooks are switched off.
+    /// Whether it has the flag `dormant`.
     pub dormant: bool,
     /// Its chains.
     pub chains: BTreeMap<String, KnownChain>,
@@ -67,12 +67,12 @@ pub struct KnownTable {
 /// The live tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Those that are there.
+    /// The existing tables.
     pub tables: BTreeMap<TableName, KnownTable>,
 }
 
 impl Known {
-    /// What was read, with what was known before of chains that have not changed since.
+    /// The live state that was read, with the known rules of chains that have not changed since `before`.
     #[must_use]
     pub fn of(live: Live, before: Option<&Known>) -> Self {
         let mut known = Known::default();

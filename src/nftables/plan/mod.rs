@@ -1,4 +1,5 @@
-//! What has to change, so that what is live becomes what is wanted, and the script for nft that does it in one transaction.
+//! Plans updates: compares the wanted tables with the live ones to get a [`Plan`], and renders it as the script of one
+//! transaction.
 mod diff;
 mod edits;
 mod elements;
@@ -6,6 +7,6 @@ mod known;
 mod script;
 
 pub use diff::{ChainChange, Plan, SetChange, TablePlan, diff};
-pub use edits::{Edit, Place};
+pub use edits::{Edit, InsertPosition};
 pub use known::{Known, KnownChain};
 pub use script::{Script, script};

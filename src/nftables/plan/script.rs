@@ -1,20 +1,20 @@
-//! The script that carries out a plan: `nft -f -` makes one transaction of it.
+//! The script for `nft -f -` that applies a plan in one transaction.
 use super::diff::{ChainChange, Plan, SetChange, TablePlan};
-use super::edits::{Edit, Place};
+use super::edits::{Edit, InsertPosition};
 use crate::model::Interface;
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::{Chain, Ruleset, Table};
 use std::fmt::Write;
 
-/// A script, and which rule stands in which line.
+/// A script, and the rule of each line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// Its text.
     pub text: String,
     lines: usize,
-    /// For runs of lines: the first one, the chain, and the index of the first rule.
+    /// Sequences of lines with rules: the first line, the chain, and the index of the first rule.
     runs: Vec<(usize, TableName, String, usize)>,
-    /// Where runs end.
+    /// The line after each sequence.
     ends: Vec<usize>,
 }
 
@@ -25,7 +25,7 @@ impl Script {
         self.lines += 1;
     }
 
-    /// The chain and the index of the rule in a line, counted from 1.
+    /// The chain, and the index of the rule, of a line counted from 1.
     #[must_use]
     pub fn owner(&self, line: usize) -> Option<(TableName, &str, usize)> {
         let line = line.checked_sub(1)?;
@@ -82,7 +82,7 @@ impl Writer<'_> {
     fn write(mut self) {
         let name = self.name;
         if self.changes.deletes_table {
-            // what is not there cannot be deleted
+            // deleting a table that does not exist is an error
             self.script.line(format_args!("table {name}"));
             self.script.line(format_args!("delete table {name}"));
         }
@@ -98,7 +98,7 @@ impl Writer<'_> {
         self.changes.chains.iter().filter(|(_, change)| which(change)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Takes away what stands in the way.
+    /// Deletes and flushes what has to be removed first.
     fn clear(&mut self) {
         let name = self.name;
         let flushed = self.chains(|change| matches!(change, ChainChange::Rewrite | ChainChange::Delete));
@@ -127,7 +127,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The new and changed objects, chains with their rules.
+    /// Adds new and changed objects, and chains with their rules.
     fn make(&mut self) {
         let Table { chains, sets, maps, dynamic_sets, helpers } = self.table;
         self.script.line(format_args!("table {} {{", self.name));
@@ -158,7 +158,7 @@ impl Writer<'_> {
         self.script.line("}");
     }
 
-    /// The elements of sets and maps.
+    /// Adds the elements of sets and maps.
     fn fill(&mut self) {
         for (name, set) in &self.table.sets {
             let changes = self.changes.sets.get(name.as_str());
@@ -175,7 +175,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Single rules, and what nothing leads to any longer.
+    /// Changes single rules, and deletes chains that are no longer used.
     fn finish(&mut self) {
         let name = self.name;
         for (chain, change) in &self.changes.chains {
@@ -184,11 +184,11 @@ impl Writer<'_> {
             };
             for edit in edits {
                 let (at, before) = match edit {
-                    Edit::Insert(at, Place::First) => (*at, format!("insert rule {name} {chain} ")),
-                    Edit::Insert(at, Place::Before(handle)) => {
+                    Edit::Insert(at, InsertPosition::First) => (*at, format!("insert rule {name} {chain} ")),
+                    Edit::Insert(at, InsertPosition::Before(handle)) => {
                         (*at, format!("insert rule {name} {chain} handle {handle} "))
                     }
-                    Edit::Insert(at, Place::Last) => (*at, format!("add rule {name} {chain} ")),
+                    Edit::Insert(at, InsertPosition::Last) => (*at, format!("add rule {name} {chain} ")),
                     Edit::Delete(_) => continue,
                 };
                 self.script.rule(&before, name, chain, wanted, at);

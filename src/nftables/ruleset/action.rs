@@ -1,10 +1,10 @@
-//! Actions: what happens to a packet that a rule matches.
+//! The statements of nft(8) that rules end with; `text` renders them.
 use super::set::MapKey;
 use crate::model::{Family, Rate};
 use crate::nftables::names::Name;
 use ecow::EcoString;
 
-/// How a packet is refused.
+/// The reply to a rejected packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// A TCP RST.
@@ -15,67 +15,67 @@ pub enum Rejection {
     Prohibited(Family),
 }
 
-/// How often something may happen.
+/// A rate limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Packets in a unit of time.
+    /// Packets per unit of time.
     pub rate: Rate,
     /// Packets before the rate applies.
     pub burst: u32,
 }
 
-/// What a log rule tells the log daemon: `:VMID:LOGID:CHAIN: MESSAGE`. nft takes 127 characters.
+/// The log prefix of a rule: `:VMID:LOGID:CHAIN: MESSAGE`. nft accepts 127 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPrefix {
     /// The VMID, or 0.
     pub vmid: u32,
     /// The log level, 0 (emergency) to 7 (debug).
     pub level: u8,
-    /// The chain that logs, as the log names it.
+    /// The chain of the rule.
     pub chain: Name,
-    /// What happens to the packet, as `DROP: ` or `policy REJECT: `.
+    /// The verdict, such as `DROP: ` or `policy REJECT: `.
     pub message: &'static str,
 }
 
 /// The target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It leaves the base chain.
+    /// Accepts the packet in this base chain.
     Accept,
-    /// It is dropped.
+    /// Drops the packet.
     Drop,
-    /// It goes back to the chain that jumped here.
+    /// Returns to the calling chain.
     Return,
-    /// It goes on in a chain, and comes back.
+    /// Jumps to a chain.
     Jump(Name),
-    /// It goes on in a chain for good.
+    /// Goes to a chain without returning.
     Goto(Name),
-    /// It is refused with an answer.
+    /// Rejects the packet with a reply.
     Reject(Rejection),
-    /// It is logged to NFLOG group 0, not more often than the limit says.
+    /// Logs the packet to NFLOG group 0, with a rate limit if any.
     Log(Box<(LogPrefix, Option<Limit>)>),
-    /// Its connection gets this mark.
+    /// Sets the mark of the connection.
     CtMark(u32),
-    /// Its connection gets the helper of this object.
+    /// Assigns the helper of this object to the connection.
     CtHelper(Name),
-    /// A program decides that listens at one of these queues; without one it is accepted.
+    /// Passes the packet to a program that reads one of these queues, from first to last, and accepts it without one.
     Queue(u16, u16),
-    /// It is dropped if its source has sent more than the limit: `update @set { ip saddr limit rate over … } drop`.
-    /// Sources of IPv6 are counted by /64.
+    /// Drops the packet if its source exceeds the limit: `update @set { ip saddr limit rate over … } drop`. IPv6 sources are
+    /// counted by /64.
     DropAbove {
         /// The family of the source.
         family: Family,
-        /// The dynamic set that holds the sources.
+        /// The dynamic set with the sources.
         set: Name,
-        /// Packets a second, and the burst.
+        /// Packets per second, and the burst in packets.
         limit: (u32, u32),
     },
-    /// A map says what happens: `iifname vmap @vm-map-out`.
+    /// Looks the verdict up in a map: `iifname vmap @vm-map-out`.
     VerdictMap(MapKey, Name),
 }
 
 impl Action {
-    /// The chain that the packet goes on in.
+    /// The chain that it jumps or goes to.
     #[must_use]
     pub fn target(&self) -> Option<&Name> {
         match self {
@@ -84,14 +84,14 @@ impl Action {
         }
     }
 
-    /// Whether the kernel keeps something for the rule that a replaced rule would begin again with.
+    /// Whether the kernel keeps state for the rule, such as that of a limit, which is reset when the rule is replaced.
     #[must_use]
     pub fn has_state(&self) -> bool {
         matches!(self, Action::Log(log) if log.1.is_some())
     }
 }
 
-/// The words of a comment, without what would end its quotes.
+/// Whether the text can be used in a quoted comment.
 #[must_use]
 pub(super) fn is_comment(text: &EcoString) -> bool {
     text.len() <= 80 && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))

@@ -1,4 +1,4 @@
-//! Rules and chains.
+//! Rules and chains; `text` renders rules, and `declarations` hooks.
 use super::action::Action;
 use super::matches::Match;
 use super::signature::Signature;
@@ -6,19 +6,19 @@ use crate::model::Origin;
 use crate::nftables::names::Name;
 use std::sync::OnceLock;
 
-/// A hook that a base chain hangs on. Its policy is always accept.
+/// The hook of a base chain. The policy is always accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// `prerouting`, `input`, `forward`, `output` or `postrouting`.
     pub name: &'static str,
-    /// When it is asked there: the lower first. In the family inet `filter` is 0, `raw` is -300.
+    /// The priority: lower ones are evaluated first. In the family inet, `filter` is 0 and `raw` -300.
     pub priority: i32,
 }
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What must hold of a packet.
+    /// The matches, in the order of the text.
     pub matches: Box<[Match]>,
     /// The target.
     pub action: Action,
@@ -26,7 +26,7 @@ pub struct Rule {
     pub origin: Origin,
 }
 
-/// A chain. It does not change once it is made.
+/// A chain. Immutable, so that it can be shared and cache its signature.
 #[derive(Debug)]
 pub struct Chain {
     hook: Option<Hook>,
@@ -67,18 +67,18 @@ impl Chain {
         &self.rules
     }
 
-    /// The signature of its rules' text, comments included.
+    /// The signature of the text of its rules, including comments.
     #[must_use]
     pub fn signature(&self) -> Signature {
         *self.signature.get_or_init(|| Signature::of(self.rules.iter().map(Rule::text)))
     }
 
-    /// The chains that its rules lead to.
+    /// The chains that its rules jump or go to.
     pub fn targets(&self) -> impl Iterator<Item = &Name> {
         self.rules.iter().filter_map(|rule| rule.action.target())
     }
 
-    /// The sets that its rules are about.
+    /// The sets that its rules use.
     pub fn sets(&self) -> impl Iterator<Item = &Name> {
         self.rules.iter().flat_map(|rule| rule.matches.iter().filter_map(Match::set))
     }

@@ -1,6 +1,6 @@
-//! The text of hooks, sets, maps and helpers, as nft 1.0.6 and 1.1.3 take it alike.
+//! The text of hooks, sets, maps and helpers, in a syntax that both nft 1.0.6 and 1.1.3 accept.
 use super::chain::Hook;
-use super::set::{DynamicSet, Helper, Map, MapKey, Set, SetKind, VerdictTarget};
+use super::set::{DynamicSet, HelperObject, Map, MapKey, Set, SetKind, VerdictTarget};
 use super::text::{interface, interval, ports};
 use crate::model::{Family, Interface};
 
@@ -23,7 +23,7 @@ impl Set {
         }
     }
 
-    /// Its elements with commas between them.
+    /// Its elements, separated by commas.
     #[must_use]
     pub fn elements(&self) -> String {
         let mut out = String::new();
@@ -61,7 +61,7 @@ impl Map {
         }
     }
 
-    /// An element without its verdict, as it is deleted by.
+    /// An element without its verdict, for deleting it.
     #[must_use]
     pub fn key_text(&self, name: &Interface) -> String {
         let mut out = String::new();
@@ -89,7 +89,7 @@ impl VerdictTarget {
     }
 }
 
-impl Helper {
+impl HelperObject {
     /// The declaration, between its braces.
     #[must_use]
     pub fn declaration(&self) -> String {

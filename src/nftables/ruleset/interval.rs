@@ -1,9 +1,9 @@
-//! Intervals of addresses, and sets of them without overlaps, as the kernel holds them.
+//! Intervals of addresses, and sets of intervals without overlaps, as in the kernel.
 use crate::model::Family;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// All addresses from the first to the last, both included. Of one family; the first is not after the last.
+/// All addresses of one family from the first to the last, both included; the first is not greater than the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interval {
     first: IpAddr,
@@ -11,7 +11,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// `None` if the ends are of two families, or in the wrong order.
+    /// `None` if the addresses are of different families, or in the wrong order.
     #[must_use]
     pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
         (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(Interval { first, last })
@@ -23,7 +23,7 @@ impl Interval {
         Family::of(self.first)
     }
 
-    /// Its ends.
+    /// The first and the last address.
     #[must_use]
     pub fn ends(&self) -> (IpAddr, IpAddr) {
         (self.first, self.last)
@@ -35,13 +35,13 @@ impl Interval {
         self.first.is_ipv4() == address.is_ipv4() && (self.first..=self.last).contains(&address)
     }
 
-    /// Whether it holds all addresses of its family.
+    /// Whether it contains all addresses of its family.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.as_net().is_some_and(|net| net.prefix_len() == 0)
     }
 
-    /// The network that it is; `None` if it is none.
+    /// The network with these addresses; `None` if it is not a network.
     #[must_use]
     pub fn as_net(&self) -> Option<IpNet> {
         let net = match (self.first, self.last) {
@@ -65,12 +65,12 @@ impl From<IpAddr> for Interval {
     }
 }
 
-/// Addresses of one family: intervals in order, which neither overlap nor touch.
+/// Addresses of one family: intervals in order, which are neither overlapping nor adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IntervalSet(Vec<Interval>);
 
 impl IntervalSet {
-    /// The addresses that these intervals of one family hold together.
+    /// The union of intervals of one family.
     #[must_use]
     pub fn union(intervals: impl IntoIterator<Item = Interval>) -> Self {
         let mut sorted: Vec<_> = intervals.into_iter().collect();
@@ -87,13 +87,13 @@ impl IntervalSet {
         IntervalSet(merged)
     }
 
-    /// The addresses of a family that networks and exceptions hold, as ipset(8) finds them in a `hash:net`: the longest
+    /// The addresses of a family in networks and exceptions (`nomatch`), like a lookup in a `hash:net` of ipset(8): the longest
     /// prefix that contains an address decides, and of equal ones the last.
     #[must_use]
     pub fn of_entries(family: Family, entries: impl IntoIterator<Item = (IpNet, bool)>) -> Self {
         let own = entries.into_iter().filter(|(net, _)| Family::of(net.addr()) == family);
         let mut entries: Vec<(IpNet, bool)> = own.map(|(net, nomatch)| (net.trunc(), nomatch)).collect();
-        // a stable sort: of equal networks the last one stays behind the others
+        // a stable sort keeps the order of equal networks
         entries.sort_by_key(|(net, _)| (net.network(), net.prefix_len()));
         let mut pieces = Vec::new();
         // the networks that contain the next address, the longest prefix last, each with the first address not yet decided
@@ -131,14 +131,14 @@ impl IntervalSet {
         self.0.get(at).is_some_and(|interval| interval.contains(address))
     }
 
-    /// Whether it holds none.
+    /// Whether it contains no addresses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Decides all addresses from `from` to `last`; the next ones begin behind it.
+/// Adds the addresses from `from` to `last` unless `nomatch`, and sets `from` to the address after `last`.
 fn close(pieces: &mut Vec<Interval>, from: &mut Option<IpAddr>, last: IpAddr, nomatch: bool) {
     if let Some(piece) = from.and_then(|first| Interval::new(first, last)) {
         pieces.extend(Some(piece).filter(|_| !nomatch));
@@ -146,7 +146,7 @@ fn close(pieces: &mut Vec<Interval>, from: &mut Option<IpAddr>, last: IpAddr, no
     }
 }
 
-/// The next address; `None` behind the last one.
+/// The next address; `None` after the last one.
 pub(in crate::nftables) fn after(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| Ipv4Addr::from(next).into()),

@@ -1,10 +1,10 @@
-//! Matches: what must hold of a packet.
+//! The matches of nft(8) that rules use; `text` renders them.
 use super::interval::Interval;
 use crate::model::{Family, Interface, MacAddr, TcpFlags};
 use crate::nftables::names::Name;
 use std::net::Ipv4Addr;
 
-/// Which end of a packet a match is about.
+/// Source or destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     /// The source.
@@ -14,7 +14,7 @@ pub enum End {
 }
 
 impl End {
-    /// The field with its address, as nft calls it.
+    /// The field of its address in nft: `saddr` or `daddr`.
     #[must_use]
     pub fn address(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl End {
         }
     }
 
-    /// The field with its port, as nft calls it.
+    /// The field of its port in nft: `sport` or `dport`.
     #[must_use]
     pub fn port(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl End {
     }
 }
 
-/// Addresses that are matched against.
+/// Addresses that a packet's address is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addresses {
     /// One address, network or range.
@@ -53,14 +53,14 @@ impl Addresses {
     }
 }
 
-/// A state of connection tracking.
+/// The states of connection tracking that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CtState {
-    /// The packet belongs to a connection that has seen packets both ways, or begins one that another announced.
+    /// `established,related`
     Known,
-    /// The packet is not associated with a known connection (`INVALID`).
+    /// `invalid`
     Invalid,
-    /// The packet begins a connection, or belongs to none that makes sense.
+    /// `new,invalid`
     NewOrInvalid,
 }
 
@@ -73,46 +73,46 @@ pub enum PacketType {
     Multicast,
 }
 
-/// What must hold of a packet. In the bridge family each is right for tagged frames too.
+/// One match of a rule. In the bridge family each one is also valid for tagged frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// It enters by the interface: `iifname "vmbr0"`.
+    /// The input interface: `iifname "vmbr0"`.
     InInterface(Interface),
-    /// It leaves by the interface: `oifname "vmbr0"`.
+    /// The output interface: `oifname "vmbr0"`.
     OutInterface(Interface),
-    /// It entered by no port of the bridge, as the answers that the node itself makes there: `meta pkttype host`. Frames that a
-    /// bridge forwards are to another host. The input interface does not show it: behind a bridge no packet has one.
+    /// The packet was generated on the node, such as a reject reply: `meta pkttype host`. Frames that a bridge forwards have the
+    /// type `other`. The input interface cannot be used for this, because packets have none in the postrouting hook of a bridge.
     MadeHere,
-    /// It is of an IP version: `meta protocol ip`.
+    /// The IP version: `meta protocol ip`.
     Family(Family),
-    /// It is an ARP message: `meta protocol arp`.
+    /// An ARP message: `meta protocol arp`.
     Arp,
-    /// What its frame carries, tagged or not: `meta protocol 0x88cc`.
+    /// The protocol in the frame, which may be tagged: `meta protocol 0x88cc`.
     Ethertype {
-        /// Whether it must be another.
+        /// Whether the match is inverted.
         negated: bool,
         /// The ethertype.
         code: u16,
     },
-    /// The type of its frame, which is that of the outer tag if there is one, is in a range: `ether type 0x8100`. Below 0x0600
-    /// it is a length.
+    /// The type field of the frame, which is that of the outer tag if there is one: `ether type 0x8100`. Below 0x0600 it is a
+    /// length.
     FrameType {
         /// Whether it must be another.
         negated: bool,
         /// The first and the last one.
         types: (u16, u16),
     },
-    /// The frame's sender is another: `ether saddr != bc:24:11:00:00:01`.
+    /// The frame has another source address: `ether saddr != bc:24:11:00:00:01`.
     NotFromMac(MacAddr),
-    /// The sender that an ARP message names has another MAC: `arp saddr ether != …`.
+    /// An ARP message has another sender MAC address: `arp saddr ether != …`.
     NotArpMac(MacAddr),
-    /// The sender that an ARP message names has an address outside of a range: `arp saddr ip != …`.
+    /// An ARP message has a sender IP address outside of a range: `arp saddr ip != …`.
     NotArpSource(Ipv4Addr, Ipv4Addr),
     /// The same for a set: `arp saddr ip != @set`.
     NotArpSourceIn(Name),
-    /// Its IP protocol: `meta l4proto 6`.
+    /// The IP protocol: `meta l4proto 6`.
     Protocol(u8),
-    /// One of its ports, of a protocol that has ports: `tcp dport 80-85`.
+    /// A port of a protocol with ports: `tcp dport 80-85`.
     Port {
         /// The protocol: 6 tcp, 17 udp, 33 dccp, 132 sctp, 136 udplite.
         protocol: u8,
@@ -130,7 +130,7 @@ pub enum Match {
         /// The set.
         set: Name,
     },
-    /// An ICMP message: `icmp type 3 icmp code 1`; stands behind the family and the protocol, which it needs.
+    /// An ICMP message: `icmp type 3 icmp code 1`; must follow the matches of family and protocol.
     Icmp {
         /// ICMP or ICMPv6.
         family: Family,
@@ -139,36 +139,36 @@ pub enum Match {
         /// Its code; `None` is any.
         code: Option<u8>,
     },
-    /// One of its addresses: `ip saddr 10.0.0.0/8`.
+    /// An address: `ip saddr 10.0.0.0/8`.
     Address {
         /// Which address.
         end: End,
         /// Whether it must be another.
         negated: bool,
-        /// What it is compared with.
+        /// The addresses that it is compared with.
         addresses: Addresses,
     },
-    /// Its state in connection tracking: `ct state established,related`.
+    /// The conntrack state: `ct state established,related`.
     Ct(CtState),
-    /// Its TCP flags: `tcp flags & (fin|syn) == syn`.
+    /// The TCP flags: `tcp flags & (fin|syn) == syn`.
     TcpFlags {
-        /// Whether they must be others.
+        /// Whether the match is inverted.
         negated: bool,
-        /// The flags that are looked at.
+        /// The flags that are compared.
         mask: TcpFlags,
         /// The flags that must be set.
         set: TcpFlags,
     },
-    /// One of its addresses is a broadcast address by the routing tables: `fib daddr type broadcast`.
+    /// An address is a broadcast address in the routing tables: `fib daddr type broadcast`.
     Broadcast(End),
-    /// Its receiver is an anycast address by the routing tables: `fib daddr type anycast`.
+    /// The destination is an anycast address in the routing tables: `fib daddr type anycast`.
     Anycast,
-    /// How its frame is addressed: `meta pkttype broadcast`.
+    /// The type of the frame's destination: `meta pkttype broadcast`.
     PacketType(PacketType),
 }
 
 impl Match {
-    /// The set that it is about.
+    /// The set that it uses.
     #[must_use]
     pub fn set(&self) -> Option<&Name> {
         match self {

@@ -1,5 +1,4 @@
-//! The language of nft(8), as far as the firewall speaks it: tables, chains, sets and maps of typed rules. Text is made at
-//! its edge (`text`), and knows nothing of Proxmox.
+//! Typed objects of nft(8): tables, chains, rules, sets and maps, rendered to text last (`text`). Independent of Proxmox.
 mod action;
 mod chain;
 mod declarations;
@@ -14,7 +13,7 @@ pub use chain::{Chain, Hook, Rule};
 pub(super) use interval::after;
 pub use interval::{Interval, IntervalSet};
 pub use matches::{Addresses, CtState, End, Match, PacketType};
-pub use set::{DynamicSet, Helper, Map, MapKey, Set, SetKind, VerdictTarget};
+pub use set::{DynamicSet, HelperObject, Map, MapKey, Set, SetKind, VerdictTarget};
 pub use signature::Signature;
 pub(super) use text::with_ports;
 
@@ -31,25 +30,25 @@ pub struct Table {
     pub sets: BTreeMap<Name, Arc<Set>>,
     /// Its maps to verdicts.
     pub maps: BTreeMap<Name, Map>,
-    /// The sets that packets fill.
+    /// The dynamic sets.
     pub dynamic_sets: BTreeMap<Name, DynamicSet>,
     /// Its connection tracking helpers.
-    pub helpers: BTreeMap<Name, Helper>,
+    pub helpers: BTreeMap<Name, HelperObject>,
 }
 
-/// All that the firewall wants to be live. A table that is not there is not wanted.
+/// The result of compiling a configuration. A table that is absent here is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// The tables.
     pub tables: BTreeMap<TableName, Table>,
-    /// Guests whose live chains and map elements stay as they are because nothing certain is known about them.
+    /// Guests whose live chains and map elements are kept, because their configuration cannot be read.
     pub kept: BTreeSet<u32>,
-    /// Chains that stay as they are, if they are live, because a rule that closes is refused.
+    /// Chains that keep their live rules, because the kernel refuses one of their rules that drops or rejects packets.
     pub kept_chains: BTreeSet<(TableName, Name)>,
 }
 
 impl Ruleset {
-    /// Whether live chains stay that this ruleset does not describe: what they use has to stay as well.
+    /// Whether some live chains are kept, so that everything that they may use has to be kept too.
     #[must_use]
     pub fn keeps_live_chains(&self) -> bool {
         !self.kept.is_empty() || !self.kept_chains.is_empty()

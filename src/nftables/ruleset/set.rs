@@ -1,39 +1,39 @@
-//! Sets, maps, and the other named objects of a table.
+//! Sets, maps, and the other named objects of a table; `declarations` renders them, and `text` the keys of maps.
 use super::interval::IntervalSet;
 use crate::model::{Family, Interface, Origin};
 use crate::nftables::names::Name;
 use std::collections::BTreeMap;
 
-/// What a set holds.
+/// The content of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetKind {
     /// Addresses of a family.
     Addresses(Family, IntervalSet),
-    /// Ports: ranges in order that neither overlap nor touch.
+    /// Ports: ranges in order, neither overlapping nor adjacent.
     Ports(Vec<(u16, u16)>),
 }
 
-/// A set that the configuration fills.
+/// A set with entries from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Its entries.
     pub kind: SetKind,
-    /// Its source.
+    /// The origin of the set.
     pub origin: Origin,
 }
 
-/// A set that packets fill: the sources of a family, each for some time.
+/// A dynamic set, to which rules add the sources of packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamicSet {
     /// The family of the sources.
     pub family: Family,
-    /// How long a source stays, in seconds.
+    /// The timeout of a source, in seconds.
     pub timeout: u64,
-    /// The most sources that it holds.
+    /// The maximum number of sources.
     pub size: u32,
 }
 
-/// What a map is asked with.
+/// The key of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MapKey {
     /// `iifname`
@@ -44,7 +44,7 @@ pub enum MapKey {
     Bridges,
 }
 
-/// What a map says.
+/// The verdict of a map's element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerdictTarget {
     /// `jump`
@@ -63,22 +63,22 @@ impl VerdictTarget {
     }
 }
 
-/// A map from interfaces to chains. With [`MapKey::Bridges`] an element stands for the pair of twice the same bridge.
+/// A map from interfaces to chains. With [`MapKey::Bridges`] the key of an element is its bridge twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// What it is asked with.
+    /// The key.
     pub key: MapKey,
-    /// The value.
+    /// The elements by interface.
     pub elements: BTreeMap<Interface, VerdictTarget>,
 }
 
 /// A connection tracking helper (`ct helper`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Helper {
-    /// The kernel's name of it, such as `ftp`.
+pub struct HelperObject {
+    /// The name in the kernel, such as `ftp`.
     pub kind: &'static str,
     /// `tcp` or `udp`.
     pub protocol: &'static str,
-    /// The family that it works in; `None` is both.
+    /// The family that it supports; `None` is both.
     pub family: Option<Family>,
 }

@@ -1,4 +1,4 @@
-//! Signatures: what tells a live chain from a wanted one.
+//! Signatures, by which live and wanted chains are compared.
 use sha1::{Digest, Sha1};
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature(u128);
 
-/// What stands before a signature in the comment of a chain's last rule.
+/// The prefix of a signature in the comment of a chain's last rule.
 const MARK: &str = "PVESIG:";
 
 impl Signature {
@@ -32,7 +32,7 @@ impl Signature {
 }
 
 impl fmt::Display for Signature {
-    /// As comments hold it.
+    /// The form in comments, with the prefix.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}{:032x}", self.0)
     }

@@ -1,4 +1,4 @@
-//! The text of rules and objects, as nft 1.0.6 and 1.1.3 take it alike.
+//! The text of rules and objects, in a syntax that both nft 1.0.6 and 1.1.3 accept.
 use super::action::{Action, Limit, LogPrefix, Rejection, is_comment};
 use super::chain::Rule;
 use super::interval::Interval;
@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 impl Rule {
-    /// The rule as it follows `add rule TABLE CHAIN`, with its comment.
+    /// The rule as in `add rule TABLE CHAIN …`, with its comment.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::with_capacity(96);
@@ -19,7 +19,7 @@ impl Rule {
         out
     }
 
-    /// Writes the rule as [`Rule::text`] does; with a signature, the comment ends with it.
+    /// Writes the rule like [`Rule::text`]; the signature, if any, is appended to the comment.
     pub fn put_signed(&self, signature: Option<Signature>, out: &mut String) {
         self.put(out);
         match (self.comment(), signature) {
@@ -39,8 +39,8 @@ impl Rule {
         self.action.put(out);
     }
 
-    /// The file and the line of the configuration that it comes from. A rule for which the kernel keeps a state has none, so
-    /// that lines which move in their file do not replace it.
+    /// The comment: file and line of the configuration. A rule for which the kernel keeps state has none, so that it is not
+    /// replaced when its line moves in the file.
     #[must_use]
     pub fn comment(&self) -> Option<EcoString> {
         match &self.origin {
@@ -62,7 +62,7 @@ fn number(out: &mut String, number: u32) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
-/// A name of an interface in quotes: a star at its end would stand for any name that begins so.
+/// An interface name in quotes. A trailing asterisk is escaped: nft would take it as a wildcard.
 pub(super) fn interface(out: &mut String, name: &Interface) {
     match (name.as_str().strip_suffix('+'), name.as_str().strip_suffix('*')) {
         (Some(prefix), _) => put(out, &["\"", prefix, "*\""]),
@@ -114,7 +114,7 @@ pub(super) fn ports(out: &mut String, (first, last): (u16, u16)) {
     }
 }
 
-/// The protocol of a field with a port, as nft calls it: `th` for one that it has no name for.
+/// The nft name of a protocol with ports, for its port fields; `th` if nft has no name for it.
 pub(in crate::nftables) fn with_ports(protocol: u8) -> &'static str {
     match protocol {
         6 => "tcp",
@@ -166,7 +166,7 @@ fn address_match(out: &mut String, end: End, negated: bool, addresses: &Addresse
 }
 
 impl Match {
-    /// Writes it.
+    /// Writes it in nft syntax.
     pub fn put(&self, out: &mut String) {
         match self {
             Match::InInterface(name) => {
@@ -263,7 +263,7 @@ impl Limit {
 }
 
 impl MapKey {
-    /// What the map is asked with, as rules and declarations write it.
+    /// The key expression, as in rules and declarations.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {

@@ -49,7 +49,7 @@ pub struct BaseChain {
     pub hook: u32,
     /// Whether its policy is DROP.
     pub drops: bool,
-    /// What [`super::rule_for_the_rest`] says of it, if it was asked.
+    /// The result of [`super::rule_for_the_rest`], if it was called.
     pub rest: Option<bool>,
 }
 
@@ -156,7 +156,7 @@ fn source_field(family: u8, data: &[u8]) -> Option<()> {
     (network && value(NFTA_PAYLOAD_OFFSET)? == offset && value(NFTA_PAYLOAD_LEN)? <= length).then_some(())
 }
 
-/// The network of these first bytes of an address, and of a mask or the length.
+/// The network with these first bytes of its address; the prefix length is that of the mask, or else the number of bytes.
 fn network(family: u8, value: &[u8], mask: Option<&[u8]>) -> Option<IpNet> {
     let bits = |mask: &[u8]| mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
     let length = u8::try_from(mask.map_or(8 * u32::try_from(value.len()).ok()?, bits)).ok()?;
@@ -173,7 +173,7 @@ pub(super) fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
 }
 
-/// Whether all of these attributes have these texts.
+/// Whether a message has all of these attributes, with these texts.
 pub(super) fn is_named(body: &[u8], names: &[(u16, &str)]) -> bool {
     names.iter().all(|(kind, name)| find(body, *kind).is_some_and(|found| until_zero(found) == name.as_bytes()))
 }
@@ -186,8 +186,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(until_zero(bytes)).into_owned()
 }
 
-/// The legacy tables of iptables, or of ip6tables, that exist in the calling thread's network namespace: asking the kernel for
-/// another one would create it.
+/// The legacy tables of iptables, or of ip6tables, that exist in the calling thread's network namespace. Querying the kernel
+/// for another one would create it.
 #[must_use]
 pub fn legacy_tables(ipv6: bool) -> Vec<String> {
     let file = if ipv6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };

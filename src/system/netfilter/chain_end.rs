@@ -1,4 +1,4 @@
-//! How base chains of other programs end.
+//! The last rules of base chains of other programs.
 use super::base_chains::{
     BaseChain, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, find, is_named,
     number,
@@ -14,8 +14,8 @@ const NFTA_VERDICT_CODE: u16 = 1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
-/// Whether a rule without matches drops what no rule before it has decided over; `None` if no rule is without matches, so that
-/// the policy decides.
+/// Whether a rule without matches drops the packets that no rule before it has decided, or accepts them; `None` if there is no
+/// such rule, so that the policy decides.
 ///
 /// # Errors
 /// As for [`super::base_chains()`].
@@ -28,7 +28,7 @@ pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Option<bool>> {
     })
 }
 
-/// Whether a rule drops every packet, or accepts it; `None` if it matches some only, or decides over none.
+/// Whether a rule drops every packet, or accepts it; `None` if it matches only some packets, or has no verdict.
 fn verdict_on_all(body: &[u8]) -> Option<bool> {
     for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();

@@ -21,11 +21,11 @@ pub use xtables::{ebtables, iptables, rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary(Box<[u8]>);
 
-/// Whether an error of asking for a summary says that the kernel has no such thing: the module is not there, or the table.
+/// Whether an error of querying a summary means that the kernel does not have the object: the module or the table is missing.
 #[must_use]
 pub fn is_absent(error: &anyhow::Error) -> bool {
     use nix::errno::Errno::{EAFNOSUPPORT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT};
-    // EINVAL is the answer of nfnetlink for a subsystem that it has not
+    // nfnetlink answers EINVAL for a subsystem that is not loaded
     let absent = [EAFNOSUPPORT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT];
     error.downcast_ref().is_some_and(|errno| absent.contains(errno))
 }

@@ -1,4 +1,4 @@
-//! Reading nftables over netlink: the generation, and what tables hold.
+//! Reads nftables over netlink: the generation, and the content of tables.
 use super::Summary;
 use crate::nflog::netlink::attributes;
 use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_about};
@@ -11,7 +11,7 @@ const SUBSYSTEM: u16 = 10 << 8;
 const GETGEN: u16 = 16;
 const NFTA_GEN_ID: u16 = 1;
 
-/// What a table holds (`linux/netfilter/nf_tables.h`: the number is that of the request).
+/// Kinds of objects (`linux/netfilter/nf_tables.h`); the number is that of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum NftObjects {
@@ -32,7 +32,7 @@ pub enum NftObjects {
 /// The generation of nftables in this network namespace. Each transaction on any of its tables raises it by one.
 ///
 /// # Errors
-/// When the kernel has no nftables, or the process not the right to ask (`CAP_NET_ADMIN`).
+/// When the kernel has no nftables, or the process lacks `CAP_NET_ADMIN`.
 pub fn nft_generation() -> Result<u32> {
     let id: Option<u32> = ask_netfilter(SUBSYSTEM | GETGEN, NLM_F_ACK, &[], |id, body| {
         let found = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID);
@@ -49,11 +49,11 @@ pub fn nftables() -> Result<Summary> {
     nft_generation().map(|generation| Summary(generation.to_ne_bytes().into()))
 }
 
-/// Lists objects of an address family (`NFPROTO_…`): `take` gets the attributes of each. `of` are the attributes that say of
-/// which table, chain or set; their types are those of the objects. What does not exist holds nothing.
+/// Lists objects of an address family (`NFPROTO_…`) and passes the attributes of each to `take`. `of` are attributes that
+/// select a table, chain or set, with the types of the objects' own attributes. A table that does not exist counts as empty.
 ///
 /// # Errors
-/// When the kernel has no nftables, the process not the right to ask, or things change all the time.
+/// When the kernel has no nftables, the process lacks `CAP_NET_ADMIN`, or the objects change all the time.
 pub fn nft_list<T: Default>(
     what: NftObjects,
     family: u8,

@@ -1,19 +1,19 @@
 //! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking and rtnetlink.
 mod addresses;
-mod conntrack;
+mod conntrack_events;
+mod conntrack_table;
 mod links;
 mod neighbours;
 mod nflog;
 mod ports;
-mod tracked;
 
 pub use addresses::interface_addresses;
-pub use conntrack::ConntrackEvents;
+pub use conntrack_events::ConntrackEvents;
+pub use conntrack_table::ConntrackTable;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
 pub use nflog::Nflog;
 pub use ports::BridgePorts;
-pub use tracked::Tracked;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};
 use anyhow::{Context, Result, bail};
@@ -196,7 +196,7 @@ pub fn ask_netfilter<T: Default>(
     ask_netfilter_about(0, kind, flags, attributes, take)
 }
 
-/// As [`ask_netfilter`], of an address family (`NFPROTO_…`).
+/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`).
 ///
 /// # Errors
 /// As for [`ask_netfilter`].

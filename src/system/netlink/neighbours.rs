@@ -1,4 +1,4 @@
-//! The neighbours that the node knows: the ARP and neighbour discovery tables of all interfaces.
+//! The neighbours of the node: the ARP and neighbour discovery tables of all interfaces.
 use super::{ANSWER_BUFFER, DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 use crate::nflog::neighbour::neighbour;
 use crate::nflog::netlink::Request;
@@ -20,7 +20,7 @@ pub fn neighbours() -> Result<Vec<(IpAddr, [u8; 6])>> {
     let mut all = Vec::new();
     // the family 0 stands for all of IP
     let request = Request::new(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, 1, &[0; INFO]);
-    // where they change meanwhile, those that were listed are as good
+    // if they change during the dump, the listed ones are good enough
     socket
         .ask(1, request, &mut buffer, |message| all.extend(neighbour(message)))
         .context("cannot list the neighbours")?;

@@ -1,4 +1,4 @@
-//! Which interface is a port of which bridge.
+//! The ports of bridges.
 use super::links::{DUMPS, RECEIVE_BUFFER, RTMGRP_LINK, dump};
 use super::{DATAGRAM, Received, Socket};
 use crate::nflog::link::link_master;
@@ -34,7 +34,7 @@ impl BridgePorts {
     /// When the kernel does not answer, or the interfaces change all the time.
     pub fn current(&mut self) -> Result<Arc<BTreeMap<String, Option<String>>>> {
         let mut buffer = [0; 1 << 13];
-        // events are longer at times, and the rest of them does not matter
+        // events can be longer, but their remainder is not needed
         while self.socket.receive(&mut buffer)? != Received::Nothing {
             self.stale = true;
         }

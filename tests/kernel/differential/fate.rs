@@ -27,8 +27,8 @@ pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate)
         return fate != Fate::Arrived;
     }
     let reset_for_reset = with == RejectWith::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
-    let told = !reset_for_reset && comes_back(ruleset, probe, answer, with);
-    fate == if told { Fate::Rejected(with) } else { Fate::Dropped }
+    let rejected = !reset_for_reset && comes_back(ruleset, probe, answer, with);
+    fate == if rejected { Fate::Rejected(with) } else { Fate::Dropped }
 }
 
 /// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.

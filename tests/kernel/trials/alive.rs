@@ -126,8 +126,8 @@ fn those_that_a_preview_names_and_no_others_are_refused_when_they_begin_again() 
             assert!(stream.is_some(), "{flow:?}");
         }
         let file = write(site.root(), path, text);
-        let told = preview(&site, &file);
-        let refused = told["connections"]["refused"].as_array().unwrap();
+        let report = preview(&site, &file);
+        let refused = report["connections"]["refused"].as_array().unwrap();
         let named: BTreeSet<String> =
             refused.iter().map(|one| one["connection"].as_str().unwrap().to_string()).collect();
         site.change(&[(path, text)]);
@@ -141,8 +141,8 @@ fn those_that_a_preview_names_and_no_others_are_refused_when_they_begin_again() 
                 wrong.push((flow, was_named));
             }
         }
-        assert!(wrong.is_empty(), "{path} {text}: {wrong:?} {told:#}");
-        assert_eq!((named.len(), really), (count, count), "{path} {text}: {told:#}");
+        assert!(wrong.is_empty(), "{path} {text}: {wrong:?} {report:#}");
+        assert_eq!((named.len(), really), (count, count), "{path} {text}: {report:#}");
         for one in refused {
             let origin = one["origin"].as_str().unwrap();
             assert!(origin.starts_with(&file) || !origin.contains(".fw:"), "{origin}");
@@ -164,14 +164,14 @@ fn what_cannot_be_judged_is_counted() {
          conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.1 --sport 1001 --dport 22 --state TIME_WAIT -t 600 -u SEEN_REPLY",
     );
     let file = write(site.root(), CLUSTER, CHANGES[0].1);
-    let told = preview(&site, &file);
-    let refused = told["connections"]["refused"].as_array().unwrap();
-    assert_eq!(refused.len(), 1, "what is over is not alive: {told:#}");
+    let report = preview(&site, &file);
+    let refused = report["connections"]["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "what is over is not alive: {report:#}");
     assert_eq!((&refused[0]["zone"], &refused[0]["own_session"]), (&5.into(), &false.into()));
-    let not_judged = told["connections"]["not_judged"].as_object().unwrap();
+    let not_judged = report["connections"]["not_judged"].as_object().unwrap();
     for (reason, count) in [("not known to be the node's", 1), ("multicast and broadcast", 1), ("translated", 1)] {
         let found = not_judged.iter().find(|(why, _)| why.contains(reason));
-        assert_eq!(found.map(|(_, count)| count.as_u64()), Some(Some(count)), "{reason}: {told:#}");
+        assert_eq!(found.map(|(_, count)| count.as_u64()), Some(Some(count)), "{reason}: {report:#}");
     }
 }
 
@@ -190,9 +190,9 @@ fn udp_and_icmp_are_judged_like_tcp() {
         "conntrack -I -p icmp -s 10.0.0.254 -d 10.0.0.100 --icmp-type 8 --icmp-code 0 --icmp-id 7 -t 600 -u SEEN_REPLY",
     );
     let file = write(site.root(), GUEST100, "[OPTIONS]\nenable: 1\n");
-    let told = preview(&site, &file);
-    let refused = told["connections"]["refused"].as_array().unwrap();
+    let report = preview(&site, &file);
+    let refused = report["connections"]["refused"].as_array().unwrap();
     let named: Vec<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
     assert_eq!(named, ["icmp type 8/0 10.0.0.254 -> 10.0.0.100", "udp 10.0.0.254:5353 -> 10.0.0.100:53"]);
-    assert!(refused.iter().all(|one| one["guest"] == 100 && one["action"] == "DROP"), "{told:#}");
+    assert!(refused.iter().all(|one| one["guest"] == 100 && one["action"] == "DROP"), "{report:#}");
 }

@@ -278,14 +278,14 @@ fn those_that_a_preview_names_are_refused_and_cut_and_no_others() {
     let mut connections = connections(&pair, &[4000, 4001, 4002]);
     let file = candidate(&pair.node, "cluster.fw", &open("4001"));
     let output = pair.node.run(&["preview", "--json", &file]);
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let refused = told["connections"]["refused"].as_array().unwrap();
+    let preview: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let refused = preview["connections"]["refused"].as_array().unwrap();
     let named: BTreeSet<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
     let expected = [0, 2].map(|at| {
         let Connection(client, _) = &connections[at];
         format!("tcp {} -> {}", client.local_addr().unwrap(), client.peer_addr().unwrap())
     });
-    assert_eq!(named, expected.iter().map(String::as_str).collect(), "{told:#}");
+    assert_eq!(named, expected.iter().map(String::as_str).collect(), "{preview:#}");
 
     pair.node.write("firewall/cluster.fw", &open("4001"));
     let mut talk = || connections.iter_mut().map(Connection::talks).collect::<Vec<_>>();

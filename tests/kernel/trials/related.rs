@@ -35,9 +35,9 @@ fn data_connections_are_judged_and_cut_with_their_masters() {
 
     let named = |text: &str| -> BTreeSet<u16> {
         let output = run(&site, &["preview", "--json", &write(site.root(), GUEST100, text)]);
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(told["connections"]["not_judged"], serde_json::json!({}), "{told:#}");
-        let refused = told["connections"]["refused"].as_array().unwrap();
+        let preview: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(preview["connections"]["not_judged"], serde_json::json!({}), "{preview:#}");
+        let refused = preview["connections"]["refused"].as_array().unwrap();
         refused
             .iter()
             .map(|one| one["connection"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap())

@@ -34,8 +34,7 @@ holds '  and its rules stay' no_gap
 watch_rules
 before=$(pid)
 systemctl kill --kill-whom=main --signal=KILL pve-firewall.service
-anew() { [ "$(pid)" != 0 ] && [ "$(pid)" != "$before" ] && in_step; }
-holds 'a killed daemon is started again' until_it anew
+holds 'a killed daemon is started again' until_it eval 'other_process && in_step'
 holds '  and its rules stay' no_gap
 
 stream
@@ -65,7 +64,7 @@ watch_rules
 before=$(pid)
 holds 'who answers the watchdog is left alone' [ "$(systemctl show --property NRestarts --value pve-firewall.service)" = 0 ]
 kill -STOP "$before"
-holds 'a daemon that hangs is replaced' until_it anew
+holds 'a daemon that hangs is replaced' until_it eval 'other_process && in_step'
 holds '  by the watchdog' eval 'journalctl -u pve-firewall -q --since "$since" | grep "Watchdog timeout"'
 holds '  and its rules stay' no_gap
 rm -r /run/systemd/system/pve-firewall.service.d

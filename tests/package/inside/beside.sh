@@ -36,7 +36,7 @@ holds '  and the logger writes on' until_it eval 'kill -0 $(cat /run/pvefw-logge
 watch_rules
 before=$(pid) started=$(stat -c %Y /run/pve-firewall/status.json)
 holds 'upgrade' install /test/package-later.deb
-holds '  the same process, anew' eval '[ $(pid) = $before ] && [ $(stat -c %Y /run/pve-firewall/status.json) != $started ]'
+holds '  the same process, executed again' eval '[ $(pid) = $before ] && [ $(stat -c %Y /run/pve-firewall/status.json) != $started ]'
 holds '  with the new program' until_it ours_runs
 holds '  its rules are in step' until_it in_step
 holds '  no rule was dropped meanwhile' no_gap

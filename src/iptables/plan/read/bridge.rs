@@ -1,7 +1,7 @@
 //! The formats of `ebtables-save` and `ebtables -L`.
 use super::super::live::{BRIDGE_HOOKS, LiveBridge, LiveTable};
-use super::split_name;
 use super::tables::hook_of;
+use super::{collect_references, split_name};
 use crate::iptables::names::is_own_bridge_chain;
 use crate::iptables::ruleset::{ChainName, MacStyle, Signature, signature_of};
 use std::borrow::Cow;
@@ -120,7 +120,7 @@ fn add_own(table: &mut LiveTable, name: ChainName, lines: &[Cow<'_, str>]) {
     chain.signature = Some(signature_of(lines));
     chain.rules = lines.len();
     for line in lines {
-        chain.refers.collect(line, is_own_bridge_chain);
+        collect_references(line, is_own_bridge_chain, &mut chain.refers);
     }
 }
 
@@ -133,7 +133,7 @@ fn add_other(table: &mut LiveTable, name: &str, lines: &[Cow<'_, str>]) -> Signa
                 table.others.hook(name);
             }
             None => {
-                table.foreign.collect(rule, is_own_bridge_chain);
+                collect_references(rule, is_own_bridge_chain, &mut table.foreign);
                 table.others.rule(name, rule, is_own_bridge_chain, |_| false);
             }
         }

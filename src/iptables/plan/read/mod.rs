@@ -18,22 +18,20 @@ use crate::iptables::ruleset::{ChainName, SetName};
 #[error("its output ends in the middle of table '{0}'")]
 pub struct Unreadable(pub String);
 
-impl References {
-    /// Adds the references of a rule: targets of `-j` and `-g` for which `is_own` is true, and sets of `--match-set`.
-    fn collect(&mut self, rule: &str, is_own: fn(&str) -> bool) {
-        let mut words = unquoted(rule);
-        while let Some(word) = words.next() {
-            match word {
-                "-j" | "-g" => {
-                    let name = words.next().filter(|name| is_own(name));
-                    self.chains.extend(name.filter(|name| !self.chains.contains(*name)).and_then(ChainName::new));
-                }
-                "--match-set" => {
-                    let name = words.next().filter(|name| is_own_set(name));
-                    self.sets.extend(name.filter(|name| !self.sets.contains(*name)).and_then(SetName::new));
-                }
-                _ => {}
+/// Adds the references of a rule to `into`: targets of `-j` and `-g` for which `is_own` is true, and sets of `--match-set`.
+fn collect_references(rule: &str, is_own: fn(&str) -> bool, into: &mut References) {
+    let mut words = unquoted(rule);
+    while let Some(word) = words.next() {
+        match word {
+            "-j" | "-g" => {
+                let name = words.next().filter(|name| is_own(name));
+                into.chains.extend(name.filter(|name| !into.chains.contains(*name)).and_then(ChainName::new));
             }
+            "--match-set" => {
+                let name = words.next().filter(|name| is_own_set(name));
+                into.sets.extend(name.filter(|name| !into.sets.contains(*name)).and_then(SetName::new));
+            }
+            _ => {}
         }
     }
 }
@@ -57,7 +55,7 @@ mod tests {
             "-j ACCEPT",
             "-m set ! --match-set other src -j",
         ] {
-            refers.collect(rule, is_own_chain);
+            collect_references(rule, is_own_chain, &mut refers);
         }
         assert_eq!(refers.chains.iter().map(ChainName::as_str).collect::<Vec<_>>(), ["GROUP-web-IN", "PVEFW-yes"]);
         assert_eq!(refers.sets.iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-0-a-v4"]);

@@ -1,6 +1,6 @@
 //! The format of iptables-save(8).
 use super::super::live::{HookJump, LiveTable, hooks_of};
-use super::{Unreadable, split_name};
+use super::{Unreadable, collect_references, split_name};
 use crate::health::{Foreign, ForeignRule};
 use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature, TableName};
@@ -72,14 +72,14 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
         chain.signature = signature(rule); // only the signature in the last rule is valid
         chain.rules += 1;
         chain.body = sum(chain.body, rule);
-        chain.refers.collect(rule, is_own_chain);
+        collect_references(rule, is_own_chain, &mut chain.refers);
     } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
         if !hook.first {
             live.others.hook(chain);
         }
     } else {
-        live.foreign.collect(rule, is_own_chain);
+        collect_references(rule, is_own_chain, &mut live.foreign);
         let zone = |rule: &ForeignRule| rule.target == "CT" && rule.value("--zone").is_some();
         live.others.rule(chain, rule, is_own_chain, zone);
     }

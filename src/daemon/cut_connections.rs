@@ -2,9 +2,9 @@
 //! tracking, so that their next packets meet the rules.
 use super::problems::SystemLog;
 use crate::backend::Rules;
-use crate::connections::{Comparison, Network, RefusedConnection, RulesChange, Surroundings, compare};
+use crate::connections::{AddressOwners, Comparison, RefusedConnection, RulesChange, Surroundings, compare};
 use crate::inputs::Tree;
-use crate::system::netlink::{Tracked, neighbours};
+use crate::system::netlink::{ConntrackTable, neighbours};
 use crate::system::process::processors;
 use crate::system::{addresses, syslog::Severity};
 use anyhow::Result;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const LOGGED: usize = 20;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What the kernel says of the node's network now; what it does not say is missing.
+/// The current state of the node's network in the kernel; parts that cannot be read are empty.
 #[must_use]
 pub fn surroundings() -> Surroundings {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
@@ -27,26 +27,27 @@ pub fn surroundings() -> Surroundings {
     }
 }
 
-/// Remembers the rules that were last in force.
+/// Deletes connections that a change of the rules no longer accepts.
 #[derive(Debug)]
-pub struct Cutter {
+pub struct ConnectionCutter {
     enabled: bool,
     before: Option<Rules>,
-    /// The rules before the first of the latest updates that had errors: it is not known which of the rules since are in force.
+    /// The rules before the first of the latest consecutive updates with errors, since which it is not known which rules are in
+    /// force.
     certain: Option<Rules>,
-    /// The period under way: when it began, and how many deletions were logged in it.
+    /// The current period: its start, and the number of deletions logged in it.
     period: Option<(Instant, usize)>,
 }
 
-impl Cutter {
-    /// One that acts only if it is enabled.
+impl ConnectionCutter {
+    /// Does nothing unless `enabled`.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
-        Cutter { enabled, before: None, certain: None, period: None }
+        ConnectionCutter { enabled, before: None, certain: None, period: None }
     }
 
-    /// Takes note of rules that are in force now, all of them if they are `complete`, and deletes the connections that they no
-    /// longer accept. A rule that the kernel refuses keeps none of the others from ending connections.
+    /// Records the rules that are in force now, all of them if `complete`, and deletes the connections that they no longer accept.
+    /// A rule that the kernel refuses does not prevent the others from ending connections.
     pub fn rules_are_live(&mut self, rules: &Rules, complete: bool, tree: &Tree, node: &str, log: &SystemLog) {
         if !self.enabled {
             return;
@@ -59,7 +60,7 @@ impl Cutter {
                 None
             }
         };
-        // of the rules of an earlier process nothing is known
+        // the rules of an earlier process are not known
         for before in [certain, before].into_iter().flatten().filter(|before| !before.are(rules)) {
             if let Err(error) = self.cut(&before, rules, tree, node, log) {
                 log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
@@ -69,12 +70,12 @@ impl Cutter {
 
     fn cut(&mut self, before: &Rules, after: &Rules, tree: &Tree, node: &str, log: &SystemLog) -> Result<()> {
         let Some(concerns) = before.change_to(after) else { return Ok(()) };
-        let mut tracked = Tracked::open()?;
+        let mut tracked = ConntrackTable::open()?;
         let connections = tracked.list()?;
-        let network = Network::new(tree, node, surroundings());
+        let owners = AddressOwners::new(tree, node, surroundings());
         let change =
             RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
-        let Comparison { refused, .. } = compare(&connections, &network, &change, processors());
+        let Comparison { refused, .. } = compare(&connections, &owners, &change, processors());
         let mut unnamed = 0;
         for one in refused {
             if tracked.delete(&one.connection)? {

@@ -1,4 +1,4 @@
-//! Chains of iptables and of ebtables alike, as what refused rules are found and left out in.
+//! The interface of a chain, of iptables or ebtables, for finding the rules that a tool refuses and leaving them out.
 use crate::iptables::names;
 use crate::iptables::ruleset::{
     BridgeChain, BridgeRule, BridgeTarget, Chain, ChainName, MacStyle, Rule, SetName, Signature, Target,
@@ -13,8 +13,8 @@ pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
 /// A rule that a tool refuses: its chain, its index, and the reason.
 pub(super) type RefusedRule = (ChainName, usize, String);
 
-/// A chain of either kind, rule by rule.
-pub(super) trait Rules: Clone {
+/// A chain of iptables or ebtables whose rules can be tested one by one. Rules are given by their index, from 0.
+pub(super) trait TestableChain: Clone {
     fn count(&self) -> usize;
     fn line(&self, name: &ChainName, at: usize) -> String;
     /// An equivalent rule for a test in the chain `name`: the tools accept it if and only if they accept this one. A jump
@@ -35,7 +35,7 @@ fn others<R: Clone>(rules: &[R], left_out: &BTreeMap<usize, String>) -> Vec<R> {
     rules.iter().enumerate().filter(stays).map(|(_, rule)| rule.clone()).collect()
 }
 
-impl Rules for Chain {
+impl TestableChain for Chain {
     fn count(&self) -> usize {
         self.rules().len()
     }
@@ -87,7 +87,7 @@ impl Rules for Chain {
     }
 }
 
-impl Rules for BridgeChain {
+impl TestableChain for BridgeChain {
     fn count(&self) -> usize {
         self.rules().len()
     }

@@ -1,5 +1,6 @@
-//! Follows the write-ahead log of pmxcfs (`/var/lib/pve-cluster/config.db-wal`): each node makes each change of the tree
-//! durable there before it answers, so an event of inotify(7) shows the writes of other nodes, which raise none in the tree.
+//! Watches the write-ahead log of pmxcfs (`/var/lib/pve-cluster/config.db-wal`). Every node writes each change of the tree to
+//! its log before it answers, so inotify(7) events of the log also show writes by other nodes; such writes cause no events in
+//! the tree itself.
 use super::wal::{Wal, WalChange, Write};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use std::collections::BTreeMap;
@@ -9,49 +10,49 @@ use std::time::{Duration, Instant};
 
 /// The name of the log in its folder.
 const LOG: &str = "config.db-wal";
-/// Events are read this long after the first of them: a transaction causes several.
+/// How long after the first event all are read: a transaction causes several.
 const TRANSACTION: Duration = Duration::from_millis(2);
-/// A write in place makes several transactions some milliseconds apart: they are reported together.
+/// How long the transactions of a write in place are collected: there are several, some milliseconds apart.
 const COLLECT: Duration = Duration::from_millis(15);
-/// The shortest time between two looks at the tree for its sake.
+/// The minimum time between two reads of the tree that are caused by the log.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a file that the log named counts as written just now.
+/// How long a file named by the log counts as just written.
 const RECENT: Duration = Duration::from_secs(1);
-/// How long a pass may find a change after the log has shown it.
+/// How long after the log has shown a change a read may still find it.
 const KNOWN: Duration = Duration::from_secs(2);
 
-/// The log, and what it showed since this was last asked for.
+/// The watched log, and the changes that it showed.
 #[derive(Debug)]
-pub struct LogWatch {
+pub struct WalWatch {
     folder: PathBuf,
     inotify: Option<Inotify>,
     wal: Wal,
-    /// Whether its end was found, where the first write of another node will follow.
+    /// Whether the end of the log was found, after which the next write follows.
     begun: bool,
     /// Why the log does not show the writes of other nodes.
     problem: Option<String>,
-    /// When the events that there are will be read.
+    /// When the pending events are read.
     due: Option<Instant>,
-    /// Since when a write in place is not reported, for more may follow.
+    /// Since when a write in place has been held back, because more may follow.
     collecting: Option<Instant>,
-    /// None are read before.
+    /// No events are read before this time.
     rest: Instant,
-    /// Whether events that matter were read and not reported.
+    /// Whether relevant events were read and not reported yet.
     postponed: bool,
-    /// The files that the log named, each with its last write and when that was read.
+    /// The files named by the log, each with its last write and the time when that was read.
     named: BTreeMap<String, (Write, Instant)>,
-    /// Whether it may have missed any.
+    /// When the log last may have missed writes.
     unknown: Option<Instant>,
 }
 
-impl LogWatch {
-    /// Of the log in this folder.
+impl WalWatch {
+    /// Watches the log in this directory.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
         let (wal, named) = Default::default();
         let problem = None;
-        LogWatch {
+        WalWatch {
             folder,
             inotify,
             wal,
@@ -66,7 +67,7 @@ impl LogWatch {
         }
     }
 
-    /// Watches the folder that is there now. Watching the same one again is no change.
+    /// Watches the directory that exists now. If it is watched already, nothing changes.
     pub fn watch(&mut self) {
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
@@ -94,18 +95,18 @@ impl LogWatch {
         self.problem.as_deref()
     }
 
-    /// When events are to be read; `None` if there are none.
+    /// When the pending events are due; `None` if there are none.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// There are events: they are read a moment later, with those that follow them.
+    /// Records that events are pending; they are read a moment later, together with those that follow.
     pub fn note(&mut self) {
         self.due.get_or_insert_with(|| self.rest.max(Instant::now() + TRANSACTION));
     }
 
-    /// Reads what has happened; whether it may matter.
+    /// Reads the pending events. Returns whether they may be relevant.
     pub fn read(&mut self, matters: impl Fn(&str) -> bool) -> bool {
         self.due = None;
         let collected = self.collecting.take().is_some();
@@ -117,7 +118,7 @@ impl LogWatch {
         written | collected | postponed
     }
 
-    /// The same when events are due; but a write in place is reported a moment later, together with what follows it.
+    /// The same when events are due; a write in place is reported a moment later, together with further writes.
     pub fn read_due(&mut self, matters: impl Fn(&str) -> bool) -> bool {
         let now = Instant::now();
         if self.postponed || self.collecting.is_some_and(|since| now >= since + COLLECT) {
@@ -136,7 +137,7 @@ impl LogWatch {
         false
     }
 
-    /// How files that matter were written since this was last called: renamed if one of them was, in doubt in place. `None`
+    /// How relevant files were written since the last call: renamed if one of them was, otherwise or in doubt in place. `None`
     /// if none was written.
     fn read_new(&mut self, matters: &impl Fn(&str) -> bool) -> Option<Write> {
         let now = Instant::now();
@@ -161,13 +162,13 @@ impl LogWatch {
         }
     }
 
-    /// What was read is to be reported when the next look is due.
+    /// Defers the report of events that were read to the next read of the tree.
     pub fn postpone(&mut self) {
         self.postponed = true;
         self.due = Some(self.rest);
     }
 
-    /// Takes the events that wait; whether one is of the log.
+    /// Consumes the pending events. Returns whether one is about the log.
     fn take_events(&mut self) -> bool {
         let Some(inotify) = &self.inotify else { return false };
         let mut any = false;
@@ -178,7 +179,7 @@ impl LogWatch {
         any
     }
 
-    /// The files that it named since then, each with its last write; `None` if it may have missed any.
+    /// The files named by the log since `then`, each with its last write; `None` if the log may have missed writes.
     #[must_use]
     pub fn named_since(&self, then: Option<Instant>) -> Option<BTreeMap<&str, Write>> {
         let then = then?;
@@ -189,25 +190,25 @@ impl LogWatch {
         Some(named.map(|(name, (write, _))| (name.as_str(), *write)).collect())
     }
 
-    /// Whether it named a file since a while, or may have.
+    /// Whether the log named the file recently, or may have missed a write.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.unknown.is_some() || self.named.contains_key(name)
     }
 
-    /// Whether it named any file since a while, or may have.
+    /// Whether the log named any file recently, or may have missed a write.
     #[must_use]
     pub fn knows_any(&self) -> bool {
         self.unknown.is_some() || !self.named.is_empty()
     }
 
-    /// How a file that the log named just now was written.
+    /// How a file was written that the log named just now.
     #[must_use]
     pub fn recent(&self, name: &str) -> Option<Write> {
         self.named.get(name).filter(|(_, since)| since.elapsed() < RECENT).map(|(write, _)| *write)
     }
 
-    /// Becomes readable when something happens in the folder.
+    /// A descriptor that is readable when there are events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
     }

@@ -53,7 +53,7 @@ impl Read {
         (Read { tool, commands, holds, evidence, at }, fresh)
     }
 
-    /// Without running the tool, if the kernel says that this variant has no table at all.
+    /// A read without running the tool, if the kernel reports that this variant has no table at all.
     pub fn of_none(tool: Tool, commands: Commands) -> Result<Self, Commands> {
         let at = Instant::now();
         match (summaries(tool, commands.variant), has_tables(tool, commands.variant)) {

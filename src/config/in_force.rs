@@ -1,5 +1,5 @@
-//! Files from which nothing can be concluded: those whose option `enable` has a value that cannot be read, and files of SDN that
-//! are no JSON. What was in force before stays in force.
+//! Files whose last valid version stays in force: those whose option `enable` has an invalid value, and SDN files that are not
+//! JSON.
 use super::options::unclear_enable;
 use super::sections::{Sections, decode};
 use crate::inputs::{File, Tree};
@@ -9,18 +9,19 @@ use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A tree without such files, as far as there is something to replace them by.
+/// A tree in which such files are replaced by their last valid version, if one is known.
 #[derive(Clone, Debug)]
 pub struct InForce {
-    /// The tree: the given one if all files are clear.
+    /// The tree: the given one if all files are valid in this respect.
     pub tree: Arc<Tree>,
     /// The files that are not in force, with their errors.
     pub reports: Vec<Report>,
-    /// Whether that of cluster.fw or host.fw is unclear, and what was in force before is not known.
+    /// Whether the `enable` of cluster.fw or host.fw is invalid, and no earlier valid version is known.
     pub unknown: bool,
 }
 
-/// Replaces these files by those in force before (`before`: the result of the previous call). If that is not known, a guest's file counts as unreadable, so that its live rules stay.
+/// Replaces these files by their last valid version, from `before`, the result of the previous call. A guest's file without one
+/// is treated as unreadable, so that the live rules of the guest stay.
 #[must_use]
 pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
     let mut replaced: BTreeMap<Arc<str>, Option<File>> = BTreeMap::new();
@@ -51,7 +52,7 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
                 replaced.insert(path.clone(), Some(file));
             }
             (None, FileKind::Cluster | FileKind::Host) => unknown = true,
-            // the parser reports it, and the vnet is off
+            // the parser reports it, and the vnet counts as disabled
             (None, FileKind::Vnet) => continue,
         }
         reports.push(report);
@@ -69,7 +70,7 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
     InForce { tree: settled.into(), reports, unknown }
 }
 
-/// The error of the line that decides on `enable`, if its value cannot be read.
+/// The error in the line that sets `enable`, if its value is invalid.
 fn unclear(content: &[u8], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let text = decode(content);
     let sections = Sections::of(&text, file, kind, &mut Vec::new());

@@ -10,7 +10,7 @@ use std::fmt::Display;
 const NAMED: usize = 10;
 
 /// An update in progress.
-pub(super) struct Pass<'a> {
+pub(super) struct Progress<'a> {
     pub wanted: &'a Ruleset,
     pub live: &'a Live,
     pub outcome: Outcome,
@@ -22,9 +22,9 @@ pub(super) struct Pass<'a> {
     pub failed_sets: BTreeSet<SetName>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> Progress<'a> {
     pub fn new(wanted: &'a Ruleset, live: &'a Live) -> Self {
-        Pass {
+        Progress {
             wanted,
             live,
             outcome: Outcome::default(),
@@ -35,7 +35,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Adds the results of another part.
-    pub fn take_in(&mut self, other: Pass<'_>) {
+    pub fn take_in(&mut self, other: Progress<'_>) {
         self.outcome.take_in(other.outcome);
         self.tried.extend(other.tried);
         self.touched.extend(other.touched);

@@ -29,7 +29,7 @@ pub struct Surroundings {
 
 /// The owners of addresses.
 #[derive(Debug)]
-pub struct Network {
+pub struct AddressOwners {
     own: BTreeSet<IpAddr>,
     ports: Vec<GuestPort>,
     /// The index in `ports` by address; `None` for several owners.
@@ -54,12 +54,12 @@ pub enum Owner<'a> {
     Group,
 }
 
-impl Network {
-    /// The network of this node with the guests in its configuration.
+impl AddressOwners {
+    /// The owners for this node, with the guests in its configuration.
     #[must_use]
     pub fn new(tree: &Tree, node: &str, surroundings: Surroundings) -> Self {
         let Surroundings { own, neighbours, routes_v4, routes_v6 } = surroundings;
-        let mut network = Network {
+        let mut owners = AddressOwners {
             own,
             ports: Vec::new(),
             guests: HashMap::new(),
@@ -70,16 +70,16 @@ impl Network {
         for guest in node::listed(tree.content(VMLIST), node, tree.files.keys().map(|path| &**path)) {
             let conf = tree.content(&guest.conf(node)).unwrap_or_default();
             for link in node::links(conf, &guest) {
-                network.add(link);
+                owners.add(link);
             }
         }
         // a guest's configuration has priority over the neighbour tables
         let heard: BTreeMap<IpAddr, Option<usize>> =
-            neighbours.iter().filter_map(|(address, mac)| Some((*address, *network.macs.get(mac)?))).collect();
+            neighbours.iter().filter_map(|(address, mac)| Some((*address, *owners.macs.get(mac)?))).collect();
         for (address, port) in heard {
-            network.guests.entry(address).or_insert(port);
+            owners.guests.entry(address).or_insert(port);
         }
-        network
+        owners
     }
 
     fn add(&mut self, link: Link) {
@@ -166,7 +166,7 @@ pub(super) mod tests {
     }
 
     /// A node with the address 10.0.0.1 and these guests.
-    pub fn network() -> Network {
+    pub fn owners() -> AddressOwners {
         let surroundings = Surroundings {
             own: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
             neighbours: vec![
@@ -181,13 +181,13 @@ pub(super) mod tests {
                 .into(),
             routes_v6: String::new(),
         };
-        Network::new(&tree(), "n1", surroundings)
+        AddressOwners::new(&tree(), "n1", surroundings)
     }
 
     #[test]
     fn addresses_are_assigned_to_the_node_a_guest_or_another_host() {
-        let network = network();
-        let of = |address: &str| match network.owner(address.parse().unwrap()) {
+        let owners = owners();
+        let of = |address: &str| match owners.owner(address.parse().unwrap()) {
             Owner::Guest(port) => port.device.to_string(),
             other => format!("{other:?}"),
         };
@@ -215,9 +215,9 @@ pub(super) mod tests {
 
     #[test]
     fn outside_is_selected_by_route() {
-        let network = network();
+        let owners = owners();
         for (address, interface) in [("10.0.0.7", "vmbr0"), ("192.0.2.7", "eno2"), ("fd01::7", "vmbr0")] {
-            let End::Port { bridge, .. } = network.outside(address.parse().unwrap()) else { panic!() };
+            let End::Port { bridge, .. } = owners.outside(address.parse().unwrap()) else { panic!() };
             assert_eq!(bridge, interface, "{address}");
         }
     }

@@ -1,7 +1,7 @@
 //! Files given as arguments in place of those of the configuration.
 use super::{load, output};
 use crate::inputs::{Content, File, Tree};
-use crate::lint::{self, Checker, Finding};
+use crate::lint::{self, Checker, Diagnostic};
 use crate::model::guest::parse_vmid;
 use crate::paths::TreeFile;
 use crate::pmxcfs::facts::FactsSource;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A file given in place of one of the configuration.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct GivenFile {
     /// Its path on disk.
     pub file: PathBuf,
     /// The file of the tree that it replaces.
@@ -25,16 +25,16 @@ pub(super) struct Given {
 
 /// The given files, which replace different files.
 #[derive(Debug, Default)]
-pub(super) struct Candidates(pub Vec<Given>);
+pub(super) struct GivenFiles(pub Vec<GivenFile>);
 
-impl Candidates {
+impl GivenFiles {
     /// Reads the files, for this node and the vnets of this tree.
     ///
     /// # Errors
     /// When one cannot be read, or two replace the same file.
     pub(super) fn read(files: &[PathBuf], node: &str, tree: &Tree) -> Result<Self> {
         let vnets = lint::vnets(tree);
-        let mut given: Vec<Given> = Vec::new();
+        let mut given: Vec<GivenFile> = Vec::new();
         for file in files {
             let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             let place = lint::place(&std::path::absolute(file)?.to_string_lossy(), &content, node, &vnets);
@@ -50,9 +50,9 @@ impl Candidates {
                 ));
             }
             let by_content = place.by_content;
-            given.push(Given { file: file.clone(), path: place.path, content: content.into(), by_content });
+            given.push(GivenFile { file: file.clone(), path: place.path, content: content.into(), by_content });
         }
-        Ok(Candidates(given))
+        Ok(GivenFiles(given))
     }
 
     /// Checks that all files belong to the configuration of this node.
@@ -60,7 +60,7 @@ impl Candidates {
     /// # Errors
     /// When one does not.
     pub(super) fn only_for(&self, node: &str) -> Result<()> {
-        for Given { file, path, by_content, .. } in &self.0 {
+        for GivenFile { file, path, by_content, .. } in &self.0 {
             let name = file.display();
             match TreeFile::parse(path) {
                 Some(TreeFile::Host(other)) if other != node => {
@@ -83,14 +83,14 @@ impl Candidates {
     /// The tree with the files in place of its own.
     pub(super) fn over(&self, tree: &Tree) -> Tree {
         let mut tree = tree.clone();
-        for Given { path, content, .. } in &self.0 {
+        for GivenFile { path, content, .. } in &self.0 {
             tree.files.insert(path.as_str().into(), File::Content(content.clone()));
         }
         tree
     }
 
     /// The findings in the files, with the given names, and new findings in other files of the tree.
-    pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Finding> {
+    pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Diagnostic> {
         let with = self.over(tree);
         let (facts, facts_with) = (facts.collect(tree), facts.collect(&with));
         let mut checker = Checker::new(load::interfaces(&facts.node));

@@ -1,4 +1,4 @@
-//! The connections that the kernel tracks: all of them read, single ones deleted.
+//! The connection tracking table: lists all connections, and deletes single ones.
 use super::{ANSWER_BUFFER, DATAGRAM, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Socket};
 use crate::nflog::conntrack::Connection;
 use crate::nflog::netlink::{Message, NETFILTER_HEADER, Request};
@@ -12,23 +12,23 @@ const GET: u16 = 0x0101;
 
 /// The connection tracking table of this network namespace.
 #[derive(Debug)]
-pub struct Tracked {
+pub struct ConntrackTable {
     socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
-impl Tracked {
+impl ConntrackTable {
     /// Opens a socket to it.
     ///
     /// # Errors
-    /// When the kernel has no such socket to give.
+    /// When the kernel does not support such sockets.
     pub fn open() -> Result<Self> {
         let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
-        Ok(Tracked { socket, buffer: vec![0; DATAGRAM], sequence: 0 })
+        Ok(ConntrackTable { socket, buffer: vec![0; DATAGRAM], sequence: 0 })
     }
 
-    /// All connections of both families, in no particular order. Those that come or go meanwhile may be missing.
+    /// All connections of both families, in no particular order. Those that start or end during the call may be missing.
     ///
     /// # Errors
     /// When the kernel does not answer or refuses (no `CAP_NET_ADMIN`, or no connection tracking).
@@ -39,7 +39,7 @@ impl Tracked {
         let (mut connections, mut seen) = (Vec::new(), HashSet::new());
         let take = |message: Message<'_>| {
             let connection = Connection::decode(&message);
-            // an entry that moves in the kernel's table while it is read can come twice
+            // an entry that moves in the kernel's table during the dump can be listed twice
             connections.extend(connection.filter(|one| one.id.is_none_or(|id| seen.insert(id))));
         };
         self.socket
@@ -48,7 +48,7 @@ impl Tracked {
         Ok(connections)
     }
 
-    /// Makes the kernel forget a connection: its next packet is one that begins a connection. False if it was gone already.
+    /// Deletes a connection, so that its next packet starts a new one. Returns false if it did not exist any more.
     ///
     /// # Errors
     /// When the kernel does not answer or refuses.

@@ -84,7 +84,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
     let _lock = store.lock(LOCKING)?;
     refuse_second(store)?;
     let clock = TrialStore::clock()?;
-    let candidate = |given: &crate::cli::candidates::Given| Candidate {
+    let candidate = |given: &crate::cli::given_files::GivenFile| Candidate {
         path: given.path.clone(),
         replaces: Digest::of(preview.tree.content(&given.path).unwrap_or_default()),
         content: given.content.clone(),
@@ -95,7 +95,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
         began: clock.now,
         deadline: clock.now.saturating_add(seconds.saturating_mul(1_000_000_000)),
         backends: preview.backends.clone(),
-        files: preview.candidates.0.iter().map(candidate).filter(differs).collect(),
+        files: preview.files.0.iter().map(candidate).filter(differs).collect(),
     };
     debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), TrialState::Runs);
     store.begin(&trial).context("the files cannot be stored for the daemon")?;

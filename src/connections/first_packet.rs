@@ -1,5 +1,5 @@
 //! Reconstructs the first packet of a tracked connection for the simulator.
-use super::network::{Network, Owner};
+use super::owners::{AddressOwners, Owner};
 use crate::model::Family;
 use crate::nflog::conntrack::{Connection, Detail, Tuple};
 use crate::simulate::{End, GuestPort, Packet};
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// A connection's first packet with its source and destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beginning {
+pub struct FirstPacket {
     /// The packet.
     pub packet: Packet,
     /// The source.
@@ -32,12 +32,12 @@ pub enum Unjudged {
     Orphan,
 }
 
-impl Beginning {
+impl FirstPacket {
     /// The first packet of a connection.
     ///
     /// # Errors
     /// When it cannot be determined.
-    pub fn of(connection: &Connection, network: &Network) -> Result<Self, Unjudged> {
+    pub fn of(connection: &Connection, owners: &AddressOwners) -> Result<Self, Unjudged> {
         let Connection { original, reply, .. } = connection;
         let dest_translated = reply.source != original.dest || ports(reply).0 != ports(original).1;
         let source_translated = reply.dest != original.source || ports(reply).1 != ports(original).0;
@@ -46,12 +46,12 @@ impl Beginning {
             true => (reply.source, ports(reply).0),
             false => (original.dest, ports(original).1),
         };
-        let (one, other) = (network.owner(original.source), network.owner(dest));
+        let (one, other) = (owners.owner(original.source), owners.owner(dest));
         let firewalled = |owner| matches!(owner, Owner::Guest(port) if port.firewalled);
         if (dest_translated && firewalled(one)) || (source_translated && firewalled(other)) {
             return Err(Unjudged::Translated);
         }
-        let (from, to) = ends(network, (one, original.source), (other, dest))?;
+        let (from, to) = ends(owners, (one, original.source), (other, dest))?;
         let icmp = match original.detail {
             Detail::Icmp { kind, code, .. } => Some((kind, code)),
             Detail::Ports { .. } | Detail::Keys { .. } | Detail::None => None,
@@ -64,7 +64,7 @@ impl Beginning {
             icmp,
             ..Packet::new(Family::of(original.source), original.protocol)
         };
-        Ok(Beginning { packet: packet.first_of_its_connection(), from, to })
+        Ok(FirstPacket { packet: packet.first_of_its_connection(), from, to })
     }
 }
 
@@ -77,7 +77,7 @@ fn ports(tuple: &Tuple) -> (Option<u16>, Option<u16>) {
 }
 
 fn ends(
-    network: &Network,
+    owners: &AddressOwners,
     (one, source): (Owner<'_>, IpAddr),
     (other, dest): (Owner<'_>, IpAddr),
 ) -> Result<(End, End), Unjudged> {
@@ -89,8 +89,8 @@ fn ends(
         (Owner::Group, _) | (_, Owner::Group) => return Err(Unjudged::Group),
         (Owner::Elsewhere, Owner::Elsewhere) => return Err(Unjudged::Elsewhere),
         (Owner::Host, Owner::Host) => (End::Host, End::Host),
-        (Owner::Host, Owner::Elsewhere) => (End::Host, network.outside(dest)),
-        (Owner::Elsewhere, Owner::Host) => (network.outside(source), End::Host),
+        (Owner::Host, Owner::Elsewhere) => (End::Host, owners.outside(dest)),
+        (Owner::Elsewhere, Owner::Host) => (owners.outside(source), End::Host),
         (Owner::Host, Owner::Guest(port)) => (End::Host, guest(port)),
         (Owner::Guest(port), Owner::Host) => (guest(port), End::Host),
         (Owner::Guest(port), Owner::Elsewhere) => (guest(port), beyond(port)),
@@ -113,7 +113,7 @@ impl fmt::Display for Unjudged {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::tests::network;
+    use super::super::owners::tests::owners;
     use super::*;
 
     fn tuple(source: &str, dest: &str) -> Tuple {
@@ -133,8 +133,8 @@ mod tests {
             End::Port { bridge, port } => format!("{bridge}/{port}"),
             End::Guest(port) => port.device.to_string(),
         };
-        match Beginning::of(&connection, &network()) {
-            Ok(Beginning { packet, from, to }) => {
+        match FirstPacket::of(&connection, &owners()) {
+            Ok(FirstPacket { packet, from, to }) => {
                 let (dest, dport) = (packet.dest.unwrap(), packet.dport.unwrap());
                 format!("{} {}: {dest} {dport}", name(from), name(to))
             }

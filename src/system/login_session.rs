@@ -1,9 +1,9 @@
-//! Which connection the caller of this process works over.
+//! The network connection of the session that this process was started from.
 use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The ports that a node is administered by: SSH and the web interface.
+/// The ports for administering a node: SSH and the web interface.
 pub const ADMIN_PORTS: [u16; 2] = [22, 8006];
 /// The major device numbers of pseudo-terminals: not those of the console.
 const PSEUDO_TERMINALS: std::ops::RangeInclusive<u64> = 136..=143;
@@ -17,12 +17,12 @@ const ESTABLISHED: &str = "01";
 pub struct Session {
     /// Those that are known to be the caller's.
     pub connections: Vec<(SocketAddr, SocketAddr)>,
-    /// Whether the caller is at a terminal that is not the console, and nothing says by which connection.
+    /// Whether the caller has a terminal that is not the console, and its connection is not known.
     pub somewhere: bool,
 }
 
-/// The session that this process runs in: by `SSH_CONNECTION` of the process and its ancestors (`sudo` takes it away), and by
-/// the sockets that its ancestors have open.
+/// The session of this process, found by `SSH_CONNECTION` in the environment of the process and its ancestors (`sudo` removes
+/// it), and by open sockets of its ancestors.
 #[must_use]
 pub fn own() -> Session {
     let mut session = Session::default();
@@ -60,7 +60,7 @@ struct Process {
     tty: u64,
 }
 
-/// By proc_pid_stat(5).
+/// Reads a process's parent and terminal; see proc_pid_stat(5).
 fn process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // a command may hold blanks and parentheses
@@ -92,7 +92,7 @@ fn sockets(pid: u32) -> impl Iterator<Item = u64> {
     })
 }
 
-/// A line of `/proc/net/tcp`: the far end, the near end and the inode of an established connection.
+/// Parses a line of `/proc/net/tcp`: the remote address, the local address and the inode of an established connection.
 fn established(line: &str) -> Option<(SocketAddr, SocketAddr, u64)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (near, far, state, inode) = (words.get(1)?, words.get(2)?, words.get(3)?, words.get(9)?);

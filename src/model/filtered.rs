@@ -1,8 +1,8 @@
-//! What a ruleset is about.
+//! How many guests and devices are filtered.
 
-/// The firewalled parts of the node.
+/// The parts of the node that have rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handled {
+pub struct Filtered {
     /// The number of guests with at least one device with rules.
     pub guests: usize,
     /// The number of devices with rules.

@@ -1,12 +1,12 @@
 //! The currently tracked connections.
 use crate::nflog::conntrack::{Connection, Detail, Tuple};
-use crate::system::netlink::Tracked;
-use crate::system::session::{self, ADMIN_PORTS};
+use crate::system::login_session::{self, ADMIN_PORTS};
+use crate::system::netlink::ConntrackTable;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// The connections in the kernel.
-pub(in crate::cli) struct Alive {
+pub(in crate::cli) struct CurrentConnections {
     /// All tracked connections, and the caller's own.
     pub connections: Vec<Connection>,
     /// Why the connections could not be listed.
@@ -16,20 +16,20 @@ pub(in crate::cli) struct Alive {
     somewhere: bool,
 }
 
-impl Alive {
+impl CurrentConnections {
     /// Lists the connections in the kernel.
     pub(super) fn now() -> Self {
-        let listed = Tracked::open().and_then(|mut tracked| tracked.list());
+        let listed = ConntrackTable::open().and_then(|mut tracked| tracked.list());
         let (mut connections, trouble) = match listed {
             Ok(connections) => (connections, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
-        let session = session::own();
+        let session = login_session::own();
         let own: BTreeSet<Tuple> = session.connections.iter().map(|(client, server)| tcp(*client, *server)).collect();
         let known: BTreeSet<Tuple> = connections.iter().map(|one| one.original).collect();
         // without filtering there is no connection tracking
         connections.extend(own.difference(&known).map(|original| untracked(*original)));
-        Alive { connections, trouble, own, somewhere: session.somewhere }
+        CurrentConnections { connections, trouble, own, somewhere: session.somewhere }
     }
 
     /// Whether a connection is, or may be, the caller's session.
