@@ -20,6 +20,7 @@ mod completion;
 mod divergences;
 mod documents;
 mod field;
+mod impl_blocks;
 mod interfaces;
 mod lint;
 mod localnet;
