@@ -46,6 +46,8 @@ pub struct Schedule {
     stat: Instant,
     /// The earliest time of the next read, so that a program that writes continuously does not keep the updater busy.
     rest: Instant,
+    /// The earliest time of a read that confirms what another has shown.
+    confirm: Instant,
     /// When a part of a full reading was last due.
     read: Instant,
     /// When to look whether bridged packets are filtered.
@@ -57,7 +59,7 @@ impl Schedule {
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
-        Schedule { cycle: now, stat: now, rest: now, read: now, bridge_filtering: now }
+        Schedule { cycle: now, stat: now, rest: now, confirm: now, read: now, bridge_filtering: now }
     }
 
     /// Records a read with its duration, and whether it was part of a regular cycle.
@@ -65,11 +67,10 @@ impl Schedule {
         let now = Instant::now();
         // the read may have missed writes during it
         self.stat = now + STAT.saturating_sub(took).max(PAUSE);
+        let pause = if full { Duration::ZERO } else { (2 * took).min(STAT) };
+        (self.rest, self.confirm) = (now + pause.max(PAUSE), now + pause);
         if full {
-            self.rest = now + PAUSE;
             self.cycle = now + CYCLE;
-        } else {
-            self.rest = now + PAUSE.max(2 * took).min(STAT);
         }
     }
 
@@ -90,7 +91,7 @@ impl Schedule {
         mut bridge_filtering: Option<&mut BridgeFiltering>,
     ) -> Why {
         let (mut written, mut trial) = (false, false);
-        let confirm = reader.due().map(|due| Instant::now() + due);
+        let confirm = reader.due().map(|due| self.confirm.max(Instant::now() + due));
         let read_on = full.map(|full| full.max(self.read + READ_ON));
         let mut readable = true;
         loop {
@@ -112,7 +113,7 @@ impl Schedule {
             if now >= self.rest && trial {
                 return Why::Trial;
             }
-            if now >= self.rest && (written || confirm.is_some_and(|confirm| now >= confirm)) {
+            if (now >= self.rest && written) || confirm.is_some_and(|confirm| now >= confirm) {
                 return Why::Look;
             }
             if read_on.is_some_and(|read_on| now >= read_on) {
@@ -127,7 +128,7 @@ impl Schedule {
                 self.stat = now + STAT.max(2 * now.elapsed());
                 continue;
             }
-            let look = if written { Some(self.rest) } else { confirm.map(|confirm| confirm.max(self.rest)) };
+            let look = [confirm, written.then_some(self.rest)].into_iter().flatten().min();
             let trial_due = if trial { Some(self.rest) } else { trials.due() };
             let watch = bridge_filtering.is_some().then_some(self.bridge_filtering);
             let until = [look, read_on, stat, trial_due, watch].into_iter().flatten().fold(self.cycle, Instant::min);

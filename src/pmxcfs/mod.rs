@@ -61,6 +61,7 @@ impl ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(300),
             closed: Duration::from_millis(50),
+            logged: Duration::from_millis(20),
             open: Duration::from_secs(30),
             absence: Duration::from_secs(1),
             appearance: Duration::from_secs(3),
@@ -77,6 +78,7 @@ impl ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(50),
             closed: Duration::from_millis(10),
+            logged: Duration::from_millis(10),
             open: Duration::from_millis(50),
             absence: Duration::from_millis(100),
             appearance: Duration::ZERO,

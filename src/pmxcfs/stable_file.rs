@@ -10,9 +10,10 @@ use std::time::Duration;
 pub struct Debounce {
     /// For content that was modified recently.
     pub content: Duration,
-    /// For content whose writer, a process of this node, has just closed the file or renamed it into its place, and for content
-    /// that another node has written in one step.
+    /// For content whose writer, a process of this node, has just closed the file or renamed it into its place.
     pub closed: Duration,
+    /// For content that another node has written in one step, as the log of pmxcfs shows some milliseconds later.
+    pub logged: Duration,
     /// For content whose writer, a process of this node, has not closed the file.
     pub open: Duration,
     /// For a file that is empty or absent.
@@ -85,7 +86,7 @@ impl StableFile {
             (Writing::AtRest | Writing::Renamed, _) => now,
             _ if self.is_harmless(path, &content) => now,
             (Writing::Closed, _) => since + debounce.closed,
-            (Writing::Logged, _) if in_one_step => since + debounce.closed,
+            (Writing::Logged, _) if in_one_step => since + debounce.logged,
             (Writing::Logged | Writing::Perhaps, _) => since + debounce.content,
         };
         match now >= agreed {

@@ -129,6 +129,7 @@ mod tests {
     const DEBOUNCE: Debounce = Debounce {
         content: Duration::from_millis(400),
         closed: Duration::from_millis(50),
+        logged: Duration::from_millis(20),
         open: Duration::from_secs(30),
         absence: Duration::from_secs(1),
         appearance: Duration::from_secs(3),
@@ -252,7 +253,7 @@ mod tests {
         for (first, second) in [("new\nnew\n", true), ("new\n", false), ("new\nnew\nne", false)] {
             let mut stable = fresh();
             stable.learn(&logged(first, Writing::Logged), at(9000)).unwrap();
-            stable.learn(&logged(first, Writing::Logged), at(9050)).unwrap();
+            stable.learn(&logged(first, Writing::Logged), at(9020)).unwrap();
             assert_eq!(file(&stable, "a").unwrap() == first, second, "{first}");
         }
         // parts 0.2 s apart
