@@ -224,9 +224,10 @@ impl Node {
 
     /// All live rules and sets of ours; empty if there are none.
     pub fn ours(&self) -> String {
+        // a tool of the nft variant fails if the tables change while it reads them
         let all = self.netns.exec(
             "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save
-             do $save 2>/dev/null; done; ebtables-nft-save; ebtables-legacy -L 2>/dev/null || true; ipset save; nft list tables",
+             do $save 2>/dev/null || $save; done; ebtables-nft-save; ebtables-legacy -L 2>/dev/null || true; ipset save; nft list tables",
         );
         all.lines()
             .filter(|line| ["PVEFW", "tap100i0", "proxmox-firewall"].iter().any(|word| line.contains(word)))
