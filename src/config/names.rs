@@ -31,6 +31,13 @@ pub struct IpSet {
     pub entries: Vec<SetEntry>,
 }
 
+impl IpSet {
+    /// The networks of its entries, without exceptions (`nomatch`).
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.entries.iter().filter_map(|SetEntry { net, nomatch }| (!nomatch).then_some(*net))
+    }
+}
+
 /// The definitions in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Definitions {

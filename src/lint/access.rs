@@ -1,6 +1,6 @@
 //! Configurations that block all management access to the node.
 use super::files::Files;
-use crate::config::{Rule, RuleAction, VerdictRule};
+use crate::config::{IpSet, Rule, RuleAction, VerdictRule};
 use crate::inputs::Facts;
 use crate::iptables::compile::Compiled;
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, SetScope, Verdict};
@@ -110,8 +110,7 @@ fn rules<'a>(files: &'a Files<'a>) -> Vec<&'a VerdictRule> {
 /// An address of each entry of the set `management`, but for those that only the node itself has.
 fn management(files: &Files<'_>, node: Option<IpAddr>) -> Vec<IpAddr> {
     let definitions = &files.cluster.definitions;
-    let entries = definitions.sets.get("management").into_iter().flat_map(|set| &set.entries);
-    let nets = entries.filter(|entry| !entry.nomatch).map(|entry| entry.net);
+    let nets = definitions.sets.get("management").into_iter().flat_map(IpSet::networks);
     let other = |address: &IpAddr| !address.is_loopback() && Some(*address) != node;
     nets.chain([files.cluster.local_network.value]).map(|net| host_besides(net, node)).filter(other).collect()
 }
@@ -127,8 +126,8 @@ fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
         Some(Address::Literal(Literal::Nets(nets))) => nets.value.iter().copied().map(of_net).collect(),
         Some(Address::Literal(Literal::Range(range))) => vec![range.value.0],
         Some(Address::Set(set)) if set.scope == SetScope::Cluster => {
-            let entries = files.cluster.definitions.sets.get(&set.name).into_iter().flat_map(|set| &set.entries);
-            entries.filter(|entry| !entry.nomatch).map(|entry| of_net(entry.net)).collect()
+            let set = files.cluster.definitions.sets.get(&set.name);
+            set.into_iter().flat_map(IpSet::networks).map(of_net).collect()
         }
         Some(Address::Set(_)) => Vec::new(),
     }

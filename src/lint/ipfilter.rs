@@ -1,6 +1,6 @@
 //! IP filters that block a guest's own addresses.
 use super::files::{Files, GuestConf, GuestFile};
-use crate::config::Guest;
+use crate::config::{Guest, IpSet};
 use crate::model::{Family, Origin, Report};
 use crate::node::Device;
 use ipnet::IpNet;
@@ -26,9 +26,7 @@ fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mu
         (None, Origin::Line(_, line)) if guest.options.ipfilter => line,
         (None, _) => return,
     };
-    let allowed: Vec<IpNet> = set.map_or_else(Vec::new, |set| {
-        set.entries.iter().filter(|entry| !entry.nomatch).map(|entry| entry.net).collect()
-    });
+    let allowed: Vec<IpNet> = set.into_iter().flat_map(IpSet::networks).collect();
     let netid = &device.netid;
     let mut warn = |text: String| reports.push(Report::warning(&guest.file, line, text));
     if allowed.is_empty() && device.addresses.is_empty() {

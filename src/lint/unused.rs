@@ -50,7 +50,7 @@ fn sets(definitions: &Definitions, file: &Arc<str>, is_used: impl Fn(&str) -> bo
                 Some(netid) => warn(format!("ipset '{name}' has no effect: the guest has no {netid} with firewall=1")),
                 None => warn(format!("ipset '{name}' is not used by any rule")),
             }
-        } else if !set.entries.is_empty() && set.entries.iter().all(|entry| entry.nomatch) && filter.is_none() {
+        } else if !set.entries.is_empty() && set.networks().next().is_none() && filter.is_none() {
             warn(format!("ipset '{name}' has exceptions ('!') only: rules with it match no packet"));
         } else if set.entries.is_empty() && filter.is_none() && !STANDARD.contains(&name.as_str()) {
             warn(format!("ipset '{name}' is empty: rules with it match no packet"));

@@ -43,7 +43,7 @@ fn leased<'a>(view: &View, links: &'a [Link], address: IpAddr) -> Option<&'a Lin
 }
 
 fn contains(set: &IpSet, address: IpAddr) -> bool {
-    set.entries.iter().any(|entry| !entry.nomatch && entry.net.contains(&address))
+    set.networks().any(|net| net.contains(&address))
 }
 
 /// The device whose IP filter has the most specific entry with the address.

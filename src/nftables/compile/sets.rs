@@ -1,6 +1,6 @@
 //! IP sets of the configuration as nft sets.
 use super::{Node, TablePart};
-use crate::config::{Guest, IpSet, SdnSet};
+use crate::config::{Guest, IpSet, SdnSet, SetEntry};
 use crate::model::{Family, Origin, PerFamily};
 use crate::nftables::names::{Name, SetOwner, set_name};
 use crate::nftables::ruleset::{IntervalSet, Set, SetKind};
@@ -88,7 +88,7 @@ pub fn management(node: &Node<'_>) -> Vec<IpNet> {
 
 /// The entries of a set, each with its `nomatch` flag.
 pub fn written(set: &IpSet) -> impl Iterator<Item = (IpNet, bool)> + '_ {
-    set.entries.iter().map(|entry| (entry.net, entry.nomatch))
+    set.entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch))
 }
 
 /// The sets of a guest's file.
