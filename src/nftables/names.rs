@@ -199,6 +199,77 @@ pub const VM_MAP_OUT: &str = "vm-map-out";
 /// The map from bridges to the chains of vnets, in each table.
 pub const BRIDGE_MAP: &str = "bridge-map";
 
+/// The base chain of the SYN flood protection.
+pub const RAW: &str = "raw";
+/// The base chain that assigns conntrack helpers.
+pub const HELPERS: &str = "helpers";
+/// The base chain for packets to the node.
+pub const INPUT: &str = "input";
+/// The base chain for packets from the node.
+pub const OUTPUT: &str = "output";
+/// The base chain for forwarded packets, in each table.
+pub const FORWARD: &str = "forward";
+/// The base chain for packets from vnets to the node.
+pub const HOST_BRIDGE_INPUT: &str = "host-bridge-input";
+/// The base chain for packets from the node to vnets.
+pub const HOST_BRIDGE_OUTPUT: &str = "host-bridge-output";
+/// The base chain for packets to guests.
+pub const VM_IN: &str = "vm-in";
+/// The base chain for packets from guests.
+pub const VM_OUT: &str = "vm-out";
+/// Accepts packets from the set `management`.
+pub const ACCEPT_MANAGEMENT: &str = "accept-management";
+/// Accepts packets to the ports of `--failsafe`.
+pub const FAILSAFE_IN: &str = "failsafe-in";
+/// Accepts replies from the ports of `--failsafe`.
+pub const FAILSAFE_OUT: &str = "failsafe-out";
+/// Accepts ICMP errors.
+pub const ALLOW_ICMP: &str = "allow-icmp";
+/// Rejects packets.
+pub const REJECT: &str = "do-reject";
+/// Matches packets from the set `blacklist`.
+pub const CHECK_BLACKLIST: &str = "check-blacklist";
+/// Logs and drops packets from the set `blacklist`.
+pub const BLACKLIST: &str = "blacklist";
+/// Accepts received neighbour discovery.
+pub const ALLOW_NDP_IN: &str = "allow-ndp-in";
+/// Drops received neighbour discovery.
+pub const BLOCK_NDP_IN: &str = "block-ndp-in";
+/// Accepts sent neighbour discovery.
+pub const ALLOW_NDP_OUT: &str = "allow-ndp-out";
+/// Drops sent neighbour discovery.
+pub const BLOCK_NDP_OUT: &str = "block-ndp-out";
+/// Accepts packets from DHCP servers.
+pub const ALLOW_DHCP_IN: &str = "allow-dhcp-in";
+/// Drops packets from DHCP servers.
+pub const BLOCK_DHCP_IN: &str = "block-dhcp-in";
+/// Accepts packets from DHCP clients.
+pub const ALLOW_DHCP_OUT: &str = "allow-dhcp-out";
+/// Drops packets from DHCP clients.
+pub const BLOCK_DHCP_OUT: &str = "block-dhcp-out";
+/// Accepts sent router advertisements.
+pub const ALLOW_RA_OUT: &str = "allow-ra-out";
+/// Drops sent router advertisements.
+pub const BLOCK_RA_OUT: &str = "block-ra-out";
+/// The rules before those of a guest, for packets to it.
+pub const PRE_VM_IN: &str = "pre-vm-in";
+/// The rules before those of a guest, for packets from it.
+pub const PRE_VM_OUT: &str = "pre-vm-out";
+/// The rules before those of a vnet.
+pub const BEFORE_BRIDGE: &str = "before-bridge";
+/// Matches packets from broadcast and multicast addresses.
+pub const BLOCK_SMURFS: &str = "block-smurfs";
+/// Logs and drops packets from broadcast and multicast addresses.
+pub const LOG_SMURFS: &str = "log-smurfs";
+/// Matches invalid TCP flags.
+pub const BLOCK_INVALID_TCP: &str = "block-invalid-tcp";
+/// Logs and drops packets with invalid TCP flags.
+pub const LOG_INVALID_TCP: &str = "log-invalid-tcp";
+/// The standard chain of policy DROP.
+pub const POLICY_DROP: &str = "policy-drop";
+/// The standard chain of policy REJECT.
+pub const POLICY_REJECT: &str = "policy-reject";
+
 #[cfg(test)]
 mod tests {
     use super::*;

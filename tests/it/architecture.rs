@@ -123,6 +123,26 @@ const NAMES: &[&str] = &["PVEFW-", "GROUP-", "fwln", "fwbr", "fwpr", "_swap"];
 const NAMES_OWNERS: &[&str] = &["iptables/names.rs", "model/guest.rs"];
 /// Names that are nothing but these are such as well.
 const WHOLE_NAMES: &[&str] = &["tap", "veth", "-IN", "-OUT", "-OUT-ARP", "-OUT-PROTO", "_next"];
+/// What names of nftables begin with, and the file that may write and recognise them. Other files of the backend use the
+/// hooks' names and words of nft(8).
+const NFT_NAMES: &[&str] = &[
+    "accept-management",
+    "allow-",
+    "before-bridge",
+    "block-",
+    "bridge-map",
+    "check-",
+    "do-reject",
+    "failsafe-",
+    "helper-",
+    "host-bridge-",
+    "log-",
+    "policy-",
+    "pre-vm-",
+    "proxmox-firewall",
+    "vm-",
+];
+const NFT_NAMES_OWNER: &str = "nftables/names.rs";
 /// What paths of files are made of, and the file that may write and recognise them.
 const PATHS: &[&str] = &[
     "/etc/pve",
@@ -356,6 +376,10 @@ fn names_in_the_kernel_and_paths_have_one_owner() {
             wrong.extend(words().filter(is_name).map(|text| format!("{file}: a name: {text}")));
             let sentences = found.iter().filter(|literal| literal.contains("PVEFW-") && literal.contains(' '));
             wrong.extend(sentences.map(|text| format!("{file}: a name: {text}")));
+        }
+        let is_nft_name = |text: &&str| NFT_NAMES.iter().any(|start| text.starts_with(start));
+        if file.starts_with("nftables/") && file != NFT_NAMES_OWNER {
+            wrong.extend(words().filter(is_nft_name).map(|text| format!("{file}: a name: {text}")));
         }
         if !PATHS_OWNERS.contains(&file.as_str()) {
             wrong.extend(words().filter(is_path).map(|text| format!("{file}: a path: {text}")));

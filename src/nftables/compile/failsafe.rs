@@ -2,12 +2,8 @@
 use super::builder::{Builder, address, jump, known, made};
 use super::{Node, TablePart};
 use crate::model::OpenPorts;
+use crate::nftables::names::{FAILSAFE_IN, FAILSAFE_OUT};
 use crate::nftables::ruleset::{Action, End, Match};
-
-/// The chain that accepts packets to the open ports.
-pub const FAILSAFE_IN: &str = "failsafe-in";
-/// The chain that accepts replies from the open ports.
-pub const FAILSAFE_OUT: &str = "failsafe-out";
 
 /// Builds both chains, if any ports are to be open.
 pub fn make(node: &Node<'_>, part: &mut TablePart) {

@@ -2,18 +2,19 @@
 use super::builder::{Builder, Log, goto, jump, made};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
-use super::standard::{BEFORE_BRIDGE, CONNTRACK, REJECT};
 use super::{Node, Shared, TablePart, real_interface};
 use crate::config::{Rule, Vnet, VnetOptions};
 use crate::model::{Direction, Origin, Verdict};
-use crate::nftables::names::{TableName, bridge_chain, cluster_chain, host_chain};
+use crate::nftables::names::{
+    BEFORE_BRIDGE, CONNTRACK, FORWARD, REJECT, TableName, bridge_chain, cluster_chain, host_chain,
+};
 use crate::nftables::ruleset::Action;
 use std::sync::Arc;
 
 /// The chains for packets that the node routes.
 pub fn routed(node: &Node<'_>, shared: &Shared) -> TablePart {
     let mut part = TablePart::default();
-    let mut base = Builder::base("forward", "forward", 0);
+    let mut base = Builder::base(FORWARD, "forward", 0);
     base.rule([], jump(CONNTRACK), &node.host.options.lines.origin("nf_conntrack_allow_invalid"));
     base.rule([], Action::Jump(host_chain(Direction::Forward)), &made("the rules of host.fw"));
     base.rule([], Action::Jump(cluster_chain(Direction::Forward)), &made("the rules of cluster.fw"));

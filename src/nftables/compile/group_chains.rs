@@ -3,10 +3,9 @@ use super::builder::{Builder, goto};
 use super::chain_context::{ChainContext, Limited};
 use super::groups::Use;
 use super::rules::put;
-use super::standard::REJECT;
 use super::{Node, Shared, TablePart};
 use crate::model::Direction;
-use crate::nftables::names::TableName;
+use crate::nftables::names::{REJECT, TableName};
 use crate::nftables::ruleset::Action;
 use std::collections::BTreeSet;
 

@@ -3,15 +3,15 @@ use super::builder::{Builder, Log, goto, icmp, jump, known};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::sets::{GuestSets, of_guest};
-use super::standard::{
-    ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
-    BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, NDP_IN, PRE_VM_IN, PRE_VM_OUT, REJECT, policy,
-};
+use super::standard::{NDP_IN, policy};
 use super::{GuestInput, Shared, TablePart, filters};
 use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
 use crate::model::{Direction, Family, Interface, Verdict};
-use crate::nftables::names::guest_chain;
+use crate::nftables::names::{
+    ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
+    BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, PRE_VM_IN, PRE_VM_OUT, REJECT, guest_chain,
+};
 use crate::nftables::ruleset::{Action, Match};
 use crate::node::Device;
 

@@ -1,15 +1,15 @@
 //! The chains for packets to and from the node itself.
 use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
 use super::chain_context::{ChainContext, Limited};
-use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
+use super::failsafe;
 use super::rules::put;
-use super::standard::{
-    ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST, CONNTRACK, REJECT,
-    input_filter, policy,
-};
+use super::standard::{input_filter, policy};
 use super::{Node, Shared, TablePart, real_interface};
 use crate::model::{Direction, Family, Origin};
-use crate::nftables::names::{SetOwner, cluster_chain, host_chain, set_name};
+use crate::nftables::names::{
+    ACCEPT_MANAGEMENT, ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST,
+    CONNTRACK, FAILSAFE_IN, FAILSAFE_OUT, INPUT, OUTPUT, REJECT, SetOwner, cluster_chain, host_chain, set_name,
+};
 use crate::nftables::ruleset::{Action, End, Match};
 use crate::node::CorosyncLinks;
 
@@ -21,7 +21,6 @@ const LOCAL: [(u16, u16); 4] = [(8006, 8006), (22, 22), (5900, 5999), (3128, 312
 const MIGRATION: (u16, u16) = (60000, 60050);
 /// Ports of corosync: one for each link of knet, and 5404 for older transports.
 const COROSYNC: (u16, u16) = (5404, 5412);
-const ACCEPT_MANAGEMENT: &str = "accept-management";
 const IGMP: u8 = 2;
 
 /// The chains of the host.
@@ -55,7 +54,7 @@ pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
 
 fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     let options = &node.host.options;
-    let mut rules = Builder::base("input", "input", 0);
+    let mut rules = Builder::base(INPUT, "input", 0);
     rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
     failsafe::jump_to(FAILSAFE_IN, node, &mut rules);
     if shared.blacklist {
@@ -74,7 +73,7 @@ fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
 
 fn output(node: &Node<'_>, part: &mut TablePart) {
     let options = &node.host.options;
-    let mut rules = Builder::base("output", "output", 0);
+    let mut rules = Builder::base(OUTPUT, "output", 0);
     rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
     failsafe::jump_to(FAILSAFE_OUT, node, &mut rules);
     rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));

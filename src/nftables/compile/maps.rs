@@ -1,9 +1,12 @@
 //! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
 use super::builder::{Builder, chain, made};
-use super::failsafe::{self, FAILSAFE_IN, FAILSAFE_OUT};
+use super::failsafe;
 use super::{GuestPart, Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
-use crate::nftables::names::{BRIDGE_MAP, Name, VM_MAP_IN, VM_MAP_OUT, bridge_chain, guest_chain};
+use crate::nftables::names::{
+    BRIDGE_MAP, FAILSAFE_IN, FAILSAFE_OUT, FORWARD, HOST_BRIDGE_INPUT, HOST_BRIDGE_OUTPUT, Name, VM_IN, VM_MAP_IN,
+    VM_MAP_OUT, VM_OUT, bridge_chain, guest_chain,
+};
 use crate::nftables::ruleset::{Action, CtState, Map, MapKey, Match, Table, VerdictTarget};
 use std::sync::Arc;
 
@@ -16,8 +19,8 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     }
     table.maps.insert(chain(BRIDGE_MAP), map);
     let hooks = [
-        ("host-bridge-input", "input", -1, MapKey::InInterface, FAILSAFE_IN),
-        ("host-bridge-output", "output", 1, MapKey::OutInterface, FAILSAFE_OUT),
+        (HOST_BRIDGE_INPUT, "input", -1, MapKey::InInterface, FAILSAFE_IN),
+        (HOST_BRIDGE_OUTPUT, "output", 1, MapKey::OutInterface, FAILSAFE_OUT),
     ];
     for (name, hook, priority, key, failsafe) in hooks {
         let mut base = Builder::base(name, hook, priority);
@@ -32,10 +35,10 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
 pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) {
     let mut part = TablePart::default();
     let origin = made("the way to the chains of guests");
-    let mut outgoing = Builder::base("vm-out", "prerouting", 0);
+    let mut outgoing = Builder::base(VM_OUT, "prerouting", 0);
     outgoing.rule([], Action::VerdictMap(MapKey::InInterface, chain(VM_MAP_OUT)), &origin);
     outgoing.finish(&mut part);
-    let mut incoming = Builder::base("vm-in", "postrouting", 0);
+    let mut incoming = Builder::base(VM_IN, "postrouting", 0);
     let reset = Match::TcpFlags { negated: false, mask: TcpFlags::RST, set: TcpFlags::RST };
     let answer = [Match::MadeHere, Match::Ct(CtState::Invalid), reset];
     incoming.rule(answer, Action::Accept, &made("the answer of a rule that rejects, which has no connection"));
@@ -53,7 +56,7 @@ pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) 
     let map = bridges(node, MapKey::Bridges);
     if !map.elements.is_empty() {
         table.maps.insert(chain(BRIDGE_MAP), map);
-        let mut forward = Builder::base("forward", "forward", 0);
+        let mut forward = Builder::base(FORWARD, "forward", 0);
         let action = Action::VerdictMap(MapKey::Bridges, chain(BRIDGE_MAP));
         forward.rule([], action, &made("the way to the chains of vnets"));
         forward.finish(&mut part);

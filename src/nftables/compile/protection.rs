@@ -2,7 +2,7 @@
 use super::builder::Builder;
 use super::{Node, TablePart};
 use crate::model::{Family, TcpFlags};
-use crate::nftables::names::{helper_object, synflood_set};
+use crate::nftables::names::{HELPERS, RAW, helper_object, synflood_set};
 use crate::nftables::ruleset::{Action, DynamicSet, End, HelperObject, Match, Table};
 
 /// Maximum number of sources that are counted at a time, for each family.
@@ -30,7 +30,7 @@ fn synflood(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
         0 => REMEMBERED,
         seconds => seconds.min(86_400),
     };
-    let mut rules = Builder::base("raw", "prerouting", -300);
+    let mut rules = Builder::base(RAW, "prerouting", -300);
     let mask = TcpFlags::FIN.and(TcpFlags::SYN).and(TcpFlags::RST).and(TcpFlags::ACK);
     for family in Family::ALL {
         let set = synflood_set(family);
@@ -48,7 +48,7 @@ fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     if options.nf_conntrack_helpers.is_empty() {
         return;
     }
-    let mut rules = Builder::base("helpers", "prerouting", -150);
+    let mut rules = Builder::base(HELPERS, "prerouting", -150);
     let origin = options.lines.origin("nf_conntrack_helpers");
     for helper in &options.nf_conntrack_helpers {
         let Some(name) = helper_object(helper.name, helper.proto.0) else { continue };

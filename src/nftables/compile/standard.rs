@@ -2,33 +2,13 @@
 use super::builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
 use super::{Node, Shared, TablePart};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
-pub use crate::nftables::names::CONNTRACK;
-use crate::nftables::names::{SetOwner, TableName, set_name};
+use crate::nftables::names::{
+    ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BEFORE_BRIDGE, BLACKLIST,
+    BLOCK_DHCP_IN, BLOCK_DHCP_OUT, BLOCK_INVALID_TCP, BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, BLOCK_SMURFS,
+    CHECK_BLACKLIST, CONNTRACK, LOG_INVALID_TCP, LOG_SMURFS, POLICY_DROP, POLICY_REJECT, PRE_VM_IN, PRE_VM_OUT, REJECT,
+    SetOwner, TableName, set_name,
+};
 use crate::nftables::ruleset::{Action, CtState, End, Match, PacketType, Rejection};
-
-pub const ALLOW_ICMP: &str = "allow-icmp";
-pub const REJECT: &str = "do-reject";
-pub const CHECK_BLACKLIST: &str = "check-blacklist";
-pub const ALLOW_NDP_IN: &str = "allow-ndp-in";
-pub const BLOCK_NDP_IN: &str = "block-ndp-in";
-pub const ALLOW_NDP_OUT: &str = "allow-ndp-out";
-pub const BLOCK_NDP_OUT: &str = "block-ndp-out";
-pub const ALLOW_DHCP_IN: &str = "allow-dhcp-in";
-pub const BLOCK_DHCP_IN: &str = "block-dhcp-in";
-pub const ALLOW_DHCP_OUT: &str = "allow-dhcp-out";
-pub const BLOCK_DHCP_OUT: &str = "block-dhcp-out";
-pub const ALLOW_RA_OUT: &str = "allow-ra-out";
-pub const BLOCK_RA_OUT: &str = "block-ra-out";
-pub const PRE_VM_IN: &str = "pre-vm-in";
-pub const PRE_VM_OUT: &str = "pre-vm-out";
-pub const BEFORE_BRIDGE: &str = "before-bridge";
-const BLACKLIST: &str = "blacklist";
-const BLOCK_SMURFS: &str = "block-smurfs";
-const LOG_SMURFS: &str = "log-smurfs";
-const BLOCK_INVALID_TCP: &str = "block-invalid-tcp";
-const LOG_INVALID_TCP: &str = "log-invalid-tcp";
-const POLICY_DROP: &str = "policy-drop";
-const POLICY_REJECT: &str = "policy-reject";
 
 /// Neighbour discovery by ICMPv6 type: solicitations and advertisements of routers and neighbours, redirects.
 pub const NDP_IN: [u8; 5] = [133, 134, 135, 136, 137];
