@@ -50,7 +50,7 @@ impl<'a> Guest<'a> {
 pub fn accepted(reader: &mut Reader, tree: &mut Arc<Tree>) -> Instant {
     loop {
         let began = Instant::now();
-        reader.pass().expect("a healthy configuration");
+        reader.read().expect("a healthy configuration");
         let now = reader.tree();
         if now != *tree {
             *tree = now;

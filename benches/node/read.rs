@@ -62,7 +62,7 @@ fn run(site: &Site, live: bool) -> Times {
     compiler.compile(&tree, &facts.collect(&tree));
     for number in 0..RUNS {
         let mut fresh = site.reader();
-        let (read, known) = timed(|| fresh.pass().map(|()| fresh.tree()).expect("a healthy configuration"));
+        let (read, known) = timed(|| fresh.read().map(|()| fresh.tree()).expect("a healthy configuration"));
         // kept during the measurement, as in the daemon
         let mut cold = site::compiler();
         let (compile, _) = timed(|| cold.compile(&known, &facts.collect(&known)));
@@ -74,7 +74,7 @@ fn run(site: &Site, live: bool) -> Times {
         push(&mut times.one_file, read, compile);
 
         let (read, again): (_, Arc<Tree>) =
-            timed(|| reader.pass().map(|()| reader.tree()).expect("a healthy configuration"));
+            timed(|| reader.read().map(|()| reader.tree()).expect("a healthy configuration"));
         let (compile, _) = timed(|| compiler.compile(&again, &facts.collect(&again)));
         push(&mut times.nothing, read, compile);
         if live {

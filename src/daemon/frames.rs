@@ -32,13 +32,13 @@ impl CarriedFrames {
 
     /// The frames of these devices until `now`, in seconds since 1970. Without any devices nothing is received.
     pub fn current(&mut self, devices: &[GuestDevice], now: u64) -> Vec<Carried> {
-        self.look(devices, now);
+        self.receive(devices, now);
         let lasting = (2 * self.interval).max(LASTING);
         self.seen.retain(|_, last| now.saturating_sub(*last) < lasting);
         self.seen.keys().copied().collect()
     }
 
-    fn look(&mut self, devices: &[GuestDevice], now: u64) {
+    fn receive(&mut self, devices: &[GuestDevice], now: u64) {
         let socket = self.socket.take().filter(|_| !devices.is_empty());
         let due = now.saturating_sub(self.resumed) >= self.interval;
         let Some(mut socket) = socket else {

@@ -28,7 +28,7 @@ pub enum Why {
     /// There is an order to end.
     Order,
     /// A file was written, or a change has to be confirmed: read, and update if something has changed.
-    Look,
+    Changes,
     /// The regular cycle: read, compare with the kernel, apply.
     Cycle,
     /// Read the next part of a full reading.
@@ -114,7 +114,7 @@ impl Schedule {
                 return Why::Trial;
             }
             if (now >= self.rest && written) || confirm.is_some_and(|confirm| now >= confirm) {
-                return Why::Look;
+                return Why::Changes;
             }
             if read_on.is_some_and(|read_on| now >= read_on) {
                 self.read = now;

@@ -53,7 +53,7 @@ impl Trials {
             // without a watch a trial is detected in the next cycle
             self.watch = self.store.watch().ok();
         }
-        match self.look(tree, certain, log) {
+        match self.check(tree, certain, log) {
             Ok(()) => self.problem = None,
             Err(error) => {
                 self.problem = Some(format!("the trial in /run/pve-firewall/trial is ignored: {error:#}"));
@@ -74,7 +74,7 @@ impl Trials {
         }
     }
 
-    fn look(&mut self, tree: &Tree, certain: bool, log: &SystemLog) -> anyhow::Result<()> {
+    fn check(&mut self, tree: &Tree, certain: bool, log: &SystemLog) -> anyhow::Result<()> {
         let (trial, confirmation) = match (self.store.load()?, self.current.clone()) {
             // it has ended but could not be removed
             (Some(trial), _) if self.ended.as_ref() == Some(&trial) => return self.remove(&trial),

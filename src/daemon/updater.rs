@@ -134,8 +134,8 @@ impl Updater {
         let read = match self.read {
             // at the start, wait until the tree is completely read
             false => self.reader.settle().map(drop),
-            true if why == Why::Cycle => self.reader.pass(),
-            true => self.reader.look(),
+            true if why == Why::Cycle => self.reader.read(),
+            true => self.reader.read_changes(),
         };
         self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let problems = match read {
@@ -160,7 +160,7 @@ impl Updater {
         let tree = if unhealthy { self.tree.clone() } else { Some(tree) };
         self.read |= !unhealthy;
         match tree {
-            Some(tree) if why != Why::Look || self.tree.as_ref() != Some(&tree) => self.update(tree, unhealthy),
+            Some(tree) if why != Why::Changes || self.tree.as_ref() != Some(&tree) => self.update(tree, unhealthy),
             _ => {}
         }
         // the next cycle reports errors of a part that was only read

@@ -183,10 +183,10 @@ impl Reader {
     ///
     /// # Errors
     /// When the tree is unhealthy; the accepted tree is kept.
-    pub fn pass(&mut self) -> Result<(), ReadError> {
+    pub fn read(&mut self) -> Result<(), ReadError> {
         let began = Instant::now();
         let all = self.read_all.is_none_or(|then| then.elapsed() >= self.timing.full_reading);
-        self.pass_by(match (self.timing.watch, all) {
+        self.read_with(match (self.timing.watch, all) {
             (false, _) => worker::READ,
             (true, false) => worker::READ_AND_WATCH,
             (true, true) => worker::READ_ALL_AND_WATCH,
@@ -200,12 +200,12 @@ impl Reader {
     /// Reads only files whose `stat` has changed, for a read between cycles.
     ///
     /// # Errors
-    /// As for [`Reader::pass`].
-    pub fn look(&mut self) -> Result<(), ReadError> {
-        self.pass_by(worker::LOOK_AND_WATCH)
+    /// As for [`Reader::read`].
+    pub fn read_changes(&mut self) -> Result<(), ReadError> {
+        self.read_with(worker::READ_CHANGES_AND_WATCH)
     }
 
-    fn pass_by(&mut self, request: u8) -> Result<(), ReadError> {
+    fn read_with(&mut self, request: u8) -> Result<(), ReadError> {
         let began = Instant::now();
         let answer = self.ask(request);
         self.took = began.elapsed();
@@ -246,7 +246,7 @@ impl Reader {
         let deadline = Instant::now() + self.timing.settle;
         let mut reads = 0;
         loop {
-            let passed = self.pass();
+            let passed = self.read();
             reads += 1;
             let done = match &passed {
                 Ok(()) => self.settled(),

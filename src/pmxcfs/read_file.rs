@@ -112,7 +112,7 @@ pub(super) enum Trust {
 }
 
 /// The result of reading a file.
-pub(super) struct Look {
+pub(super) struct ReadResult {
     /// Its `stat`, or the errno.
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
@@ -123,7 +123,13 @@ pub(super) struct Look {
 
 /// Reads a file, unless it was at rest at the last read (`known`) and its `stat` is the same. `entry` is its kind in the
 /// listing of its directory.
-pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Option<&KnownFile>, trust: Trust) -> Look {
+pub(super) fn read_file(
+    path: &Path,
+    place: &TreeState,
+    entry: EntryKind,
+    known: Option<&KnownFile>,
+    trust: Trust,
+) -> ReadResult {
     let same = |known: &&KnownFile| match trust {
         Trust::Nothing => false,
         Trust::Stat => Stat::of(path).is_ok_and(|now| now == known.stat),
@@ -132,31 +138,31 @@ pub(super) fn look(path: &Path, place: &TreeState, entry: EntryKind, known: Opti
     if let Some(known) = known.filter(|known| known.rests).filter(same) {
         let writing = if place.watched { Writing::AtRest } else { Writing::Perhaps };
         let state = FileState { seen: Seen::Content(known.content.clone()), writing };
-        return Look { stat: Ok(known.stat), state: Some(state), known: Some(known.clone()) };
+        return ReadResult { stat: Ok(known.stat), state: Some(state), known: Some(known.clone()) };
     }
     // a file that is listed as a regular one is opened at once: if that fails, another attempt finds the reason
     if place.watched
         && entry == EntryKind::File
         && let Ok((content, stat)) = open(path).and_then(|file| read(file, place))
     {
-        return Look::of_content(Ok(stat), content, stat, place, known);
+        return ReadResult::of_content(Ok(stat), content, stat, place, known);
     }
     let (stat, file) = if place.watched { look_and_open(path) } else { hold_and_open(path) };
     match file.and_then(|file| read(file, place)) {
         Ok((content, after)) => {
             // the former comes from the file system, the latter may be one second old
             let after = stat.ok().filter(|_| !place.watched).unwrap_or(after);
-            Look::of_content(stat, content, after, place, known)
+            ReadResult::of_content(stat, content, after, place, known)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Look { stat, state: None, known: None },
+        Err(error) if error.kind() == ErrorKind::NotFound => ReadResult { stat, state: None, known: None },
         Err(error) => {
             let state = FileState::without_content(Seen::Failed(error.to_string()));
-            Look { stat, state: Some(state), known: None }
+            ReadResult { stat, state: Some(state), known: None }
         }
     }
 }
 
-impl Look {
+impl ReadResult {
     /// `now` is the `stat` of the content.
     fn of_content(
         stat: Result<Stat, Option<i32>>,
@@ -176,7 +182,7 @@ impl Look {
             (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
         };
         let state = FileState { seen: Seen::Content(content.clone()), writing };
-        Look { stat, state: Some(state), known: Some(KnownFile { stat: now, content, since, rests }) }
+        ReadResult { stat, state: Some(state), known: Some(KnownFile { stat: now, content, since, rests }) }
     }
 }
 

@@ -3,7 +3,7 @@
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
 use super::listing::{EntryKind, TreeListing, folders};
-use super::read_file::{KnownFile, Look, Stat, Trust, look};
+use super::read_file::{KnownFile, ReadResult, Stat, Trust, read_file};
 use super::snapshot::{FileState, Scan, Seen, TreeState, Writing};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
@@ -209,7 +209,7 @@ impl Scanner {
         let wanted = self.wanted(request, scan);
         let jobs = self.jobs(&wanted, request, only_named, scan.place.watched);
         let looks = parallel::map(&jobs, THREADS, |(path, entry, trust)| match trust {
-            Some(trust) => Some(look(&self.on_disk(path), &scan.place, *entry, self.known.get(path), *trust)),
+            Some(trust) => Some(read_file(&self.on_disk(path), &scan.place, *entry, self.known.get(path), *trust)),
             None => None,
         });
         let mut hasher = DefaultHasher::new();
@@ -232,7 +232,7 @@ impl Scanner {
         scan.files = found.into_iter().collect();
         self.known = known.into_iter().collect();
         scan.place.fingerprint = hasher.finish();
-        self.look_again(missing, scan)?;
+        self.retry_missing(missing, scan)?;
         let present = scan.files.iter().filter(|(_, state)| state.seen != Seen::Absent);
         self.expected = present.map(|(path, _)| path.clone()).collect();
         self.evidence(scan)
@@ -251,7 +251,7 @@ impl Scanner {
         let mut wanted = self.listing.files.clone();
         let before = std::mem::take(&mut self.elsewhere);
         if !request.devices.is_empty() {
-            let list = look(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
+            let list = read_file(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
             if let Some(Seen::Content(list)) = list.state.map(|state| state.seen) {
                 self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
             }
@@ -332,7 +332,7 @@ impl Scanner {
     }
 
     /// Determines which of the files that could not be opened are absent.
-    fn look_again(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
+    fn retry_missing(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
         let absent = || FileState::without_content(Seen::Absent);
         let doubtful = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
         missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
@@ -341,7 +341,7 @@ impl Scanner {
                 return Ok(());
             }
             sleep(Duration::from_millis(pause));
-            missing.retain(|path| match self.look_at(path, &scan.place).state {
+            missing.retain(|path| match self.read_one(path, &scan.place).state {
                 Some(state) => scan.files.insert(path.clone(), state).is_some(),
                 None => true,
             });
@@ -373,8 +373,8 @@ impl Scanner {
         }
     }
 
-    fn look_at(&self, path: &str, place: &TreeState) -> Look {
-        look(&self.on_disk(path), place, EntryKind::Other, self.known.get(path), Trust::Nothing)
+    fn read_one(&self, path: &str, place: &TreeState) -> ReadResult {
+        read_file(&self.on_disk(path), place, EntryKind::Other, self.known.get(path), Trust::Nothing)
     }
 }
 

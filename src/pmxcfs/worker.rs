@@ -33,7 +33,7 @@ pub const READ_AND_WATCH: u8 = b'w';
 /// The same, but all content is read again, whatever `stat` shows.
 pub const READ_ALL_AND_WATCH: u8 = b'a';
 /// The same, but on any file system only what shows as changed is read again.
-pub const LOOK_AND_WATCH: u8 = b'l';
+pub const READ_CHANGES_AND_WATCH: u8 = b'l';
 /// Only compute the fingerprint of the tree.
 pub const STAT: u8 = b's';
 
@@ -284,7 +284,7 @@ fn is_read(node: &str) -> impl Fn(&str) -> bool {
 fn extent(request: u8) -> Extent {
     match request {
         READ_ALL_AND_WATCH => Extent::Everything,
-        LOOK_AND_WATCH => Extent::Changes,
+        READ_CHANGES_AND_WATCH => Extent::Changes,
         _ => Extent::Cycle,
     }
 }

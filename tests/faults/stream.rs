@@ -42,7 +42,7 @@ const MOVES: [(&str, Closed, Closed); 8] = [
     ("from a rule to a set", closed(&[("a", false)], Some("PVEFW-HOST-IN")), closed(&[("a", true)], None)),
     ("from a set to another", closed(&[("b", true), ("a", false)], None), closed(&[("b", false), ("a", true)], None)),
     ("the other way round", closed(&[("b", false), ("a", true)], None), closed(&[("b", true), ("a", false)], None)),
-    ("from a set that goes to a rule", closed(&[("a", true)], None), closed(&[], Some("PVEFW-INPUT"))),
+    ("from a set to a rule", closed(&[("a", true)], None), closed(&[], Some("PVEFW-INPUT"))),
     ("from a rule to a new set", closed(&[], Some("PVEFW-HOST-IN")), closed(&[("a", true)], None)),
     ("from a set to a new one", closed(&[("a", true)], None), closed(&[("a", false), ("b", true)], None)),
 ];

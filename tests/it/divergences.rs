@@ -123,7 +123,7 @@ fn port_0_is_accepted() {
 fn values_that_a_tool_would_refuse_are_errors_of_their_line() {
     let list = ["10.0.0.1"; 114].join(",");
     let ports = (1..=16).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
-    for (text, fault) in [
+    for (text, error) in [
         ("[RULES]\nIN ACCEPT -p tcp -dport ntp", "dport: invalid port 'ntp'"),
         ("[ALIASES]\nbad 1.2.3.4/33", "value does not look like a valid IP address or CIDR network"),
         ("[IPSET web]\n1.2.3.4/33", "cidr: value does not look like a valid IP address or CIDR network"),
@@ -133,7 +133,7 @@ fn values_that_a_tool_would_refuse_are_errors_of_their_line() {
         ("[RULES]\nIN ACCEPT -p mptcp", "proto: unknown protocol 'mptcp'"),
         ("[RULES]\nIN ACCEPT -p tcp -dport 010", "dport: invalid port '010'"),
     ] {
-        only_report(&cluster(text), fault);
+        only_report(&cluster(text), error);
     }
 }
 

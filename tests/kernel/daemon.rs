@@ -255,17 +255,17 @@ fn configuration_errors_are_logged_once_when_they_occur_and_when_they_are_gone()
     let node = Node::new("pvefw-reports");
     node.write("firewall/100.fw", &format!("{GUEST}IN NONSENSE\n"));
     let child = node.start();
-    let fault = "100.fw (line 5)";
+    let location = "100.fw (line 5)";
     for port in [23, 24] {
         node.write("firewall/100.fw", &format!("{}IN NONSENSE\n", GUEST.replace("22", &port.to_string())));
         node.until_live(&SSH.replace("22", &port.to_string()));
     }
-    assert_eq!(node.logged(fault), 1, "{:#?}", node.log());
+    assert_eq!(node.logged(location), 1, "{:#?}", node.log());
     let details = node.ok(&["status", "--verbose"]);
     assert!(details.contains("100.fw:5"), "{details}");
     node.write("firewall/100.fw", GUEST);
-    node.until_logged(&format!("no longer: {}/firewall/{fault}", node.config().display()));
-    assert_eq!(node.logged(fault), 2);
+    node.until_logged(&format!("no longer: {}/firewall/{location}", node.config().display()));
+    assert_eq!(node.logged(location), 2);
     terminate(child);
 }
 

@@ -208,9 +208,9 @@ fn an_xtables_lock_held_by_others_only_delays() {
         let taken = Flock::lock(file, FlockArg::LockExclusive).unwrap();
         let began = Instant::now();
         change(&node, 23);
-        let fault = "Another app is currently holding the xtables lock";
+        let message = "Another app is currently holding the xtables lock";
         if refused {
-            node.until_logged(fault);
+            node.until_logged(message);
         }
         while began.elapsed() < held {
             assert!(node.rules().contains(SSH), "the old rules stay in place");
@@ -218,7 +218,7 @@ fn an_xtables_lock_held_by_others_only_delays() {
         }
         drop(taken);
         live(&node, 23);
-        assert_eq!(node.logged(fault) > 0, refused, "{:#?}", node.log());
+        assert_eq!(node.logged(message) > 0, refused, "{:#?}", node.log());
         if refused {
             node.until_logged("no longer: status update error: iptables filter");
         }

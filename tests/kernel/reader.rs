@@ -72,7 +72,7 @@ fn shown(reader: &Reader, path: &str) -> Option<String> {
 fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
-        reader.pass().unwrap();
+        reader.read().unwrap();
         let now = shown(reader, path);
         // a read that ends too late, on a busy machine, proves nothing
         assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
@@ -84,7 +84,7 @@ fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Durati
 fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Option<&str>) -> Duration {
     let began = Instant::now();
     loop {
-        reader.pass().unwrap();
+        reader.read().unwrap();
         let now = shown(reader, path);
         if now.as_deref() == after {
             return began.elapsed();
@@ -96,7 +96,7 @@ fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Opt
 }
 
 fn why_ill(reader: &mut Reader) -> String {
-    match reader.pass() {
+    match reader.read() {
         Err(ReadError::Unhealthy(why)) => why,
         other => panic!("the tree should not be believed, but: {other:?}"),
     }
@@ -163,7 +163,7 @@ fn enoent_during_renames_is_ignored() {
     // one lookup of three succeeds
     fuse.change(|state| state.misses = 2);
     for _ in 0..10 {
-        reader.pass().unwrap();
+        reader.read().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     }
     drop(reader);
@@ -183,7 +183,7 @@ fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
     fs::rename(dir.path().join("firewall/100.fw"), dir.path().join("away")).unwrap();
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, brief);
     fs::rename(dir.path().join("away"), dir.path().join("firewall/100.fw")).unwrap();
-    reader.pass().unwrap();
+    reader.read().unwrap();
     assert!(reader.settled());
     fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
     let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), None);
@@ -214,7 +214,7 @@ fn an_unreadable_file_keeps_its_last_good_content() {
         let mut reader = established(dir.path());
         fuse.change(|state| assert!(spoilt(state).insert("firewall/100.fw".into())));
         for _ in 0..3 {
-            reader.pass().unwrap();
+            reader.read().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
             let [report] = &reader.reports()[..] else { panic!("{:?}", reader.reports()) };
             let text = report.to_string();
@@ -281,7 +281,7 @@ fn a_hanging_read_is_killed_and_at_most_one_exists() {
     assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one report, not many: {texts:?}");
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     fuse.hang(false);
-    until("its recovery", || reader.pass().ok());
+    until("its recovery", || reader.read().ok());
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     drop(reader);
     assert_eq!(workers(dir.path()), 0);
@@ -299,7 +299,7 @@ fn an_empty_or_missing_tree_is_unhealthy() {
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
     }
-    reader.pass().unwrap();
+    reader.read().unwrap();
     let away = dir.path().with_extension("away");
     fs::rename(dir.path(), &away).unwrap();
     assert!(why_ill(&mut reader).contains("No such file or directory"));
@@ -371,7 +371,7 @@ fn an_empty_file_system_mounted_over_it_is_unhealthy() {
             mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
             assert!(why_ill(&mut reader).contains("contains neither"));
             nix::mount::umount(dir.path()).expect("nothing keeps it busy");
-            reader.pass().unwrap();
+            reader.read().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
         });
     });
@@ -390,7 +390,7 @@ fn a_killed_cluster_file_system_is_unhealthy_and_can_be_mounted_again() {
     assert_eq!(workers(dir.path()), 1);
     nix::mount::umount(dir.path()).expect("nothing keeps it busy");
     let again = Fuse::mount(dir.path(), &FILES);
-    reader.pass().unwrap();
+    reader.read().unwrap();
     drop(reader);
     again.unmount();
 }

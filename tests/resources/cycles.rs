@@ -48,7 +48,7 @@ fn nothing_grows_over_many_cycles() {
             );
             reader.settle().unwrap();
         } else {
-            reader.pass().unwrap();
+            reader.read().unwrap();
         }
         let compiled = compile(&reader.tree(), &facts());
         let outcome = host.update(&compiled.ruleset);

@@ -102,7 +102,7 @@ impl LiveCache {
     }
 
     /// Makes the next call read these parts again, because they may have been read incorrectly.
-    pub fn doubt(&mut self, parts: impl IntoIterator<Item = Part>) {
+    pub fn invalidate(&mut self, parts: impl IntoIterator<Item = Part>) {
         for part in parts {
             self.evidence.remove(&part);
         }

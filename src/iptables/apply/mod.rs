@@ -169,7 +169,7 @@ impl Firewall {
 
     fn read_what_is_due(&mut self) {
         if self.known.is_due() {
-            self.known.doubt(Part::ALL);
+            self.known.invalidate(Part::ALL);
         }
     }
 
@@ -236,7 +236,7 @@ impl Firewall {
             // trust a read only if it shows the wanted state; read every other part again next time
             let now = after.unwrap_or_else(|| self.live());
             let left = self.plan(wanted, &now);
-            self.known.doubt(left.parts());
+            self.known.invalidate(left.parts());
             as_wanted = left.is_empty();
         }
         // last, because a tool that hangs must not delay the variants in use

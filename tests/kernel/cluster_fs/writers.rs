@@ -1,4 +1,4 @@
-//! Files that are written in pieces, with another clock or with wrong content: no rule is lost for it.
+//! Files that are written in pieces, with another clock or with wrong content: no rule is dropped because of them.
 use super::{CLUSTER, Cluster, healthy, refusing, texts, vmlist};
 use crate::wait::OutputInTime;
 use std::fs;

@@ -18,7 +18,7 @@ fn a_file_is_used_when_it_is_completely_written() {
     for piece in text.as_bytes().chunks(16) {
         file.write_all(piece).unwrap();
         for _ in 0..2 {
-            reader.pass().unwrap();
+            reader.read().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
             sleep(READING.debounce.closed);
         }
@@ -31,7 +31,7 @@ fn a_file_is_used_when_it_is_completely_written() {
     for end in 0..longer.len() {
         write(dir.path(), "firewall/100.fw", &longer[..end]);
         if end % 8 == 0 {
-            reader.pass().unwrap();
+            reader.read().unwrap();
             assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*text));
         }
     }
@@ -113,7 +113,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let put = |text: &str| fuse.change(|state| state.put_at("firewall/100.fw", text, 1_700_000_001));
     let look = |reader: &mut Reader, text: &str| {
         until("the file by a look", || {
-            reader.look().unwrap();
+            reader.read_changes().unwrap();
             (shown(reader, "firewall/100.fw").as_deref() == Some(text)).then_some(())
         });
     };
@@ -126,11 +126,11 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     look(&mut reader, &again);
     // the same when it is at rest
     sleep(Duration::from_secs(4));
-    reader.pass().unwrap();
+    reader.read().unwrap();
     let hidden = longer.replace("DROP", "ECHO");
     put(&hidden);
     for _ in 0..3 {
-        reader.look().unwrap();
+        reader.read_changes().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*again));
     }
     until_shown(&mut reader, "firewall/100.fw", Some(&again), Some(&hidden));

@@ -75,7 +75,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
     assert!(!found.contains("port 22"), "{found}");
     let status = String::from_utf8(run(&site, &["status", "--verbose"]).stdout).unwrap();
     assert!(status.contains("Failsafe:      tcp/22@10.0.0.254/32,tcp/8006:8007@fd00::/64\n"), "{status}");
-    // its jump is the first, and put back if it is lost
+    // its jump is the first, and restored if it is deleted
     let first = "iptables-legacy-save -t filter | grep -E '^-A (INPUT|OUTPUT)'";
     let wanted =
         "-A INPUT -j PVEFW-FAILSAFE\n-A INPUT -j PVEFW-INPUT\n-A OUTPUT -j PVEFW-FAILSAFE\n-A OUTPUT -j PVEFW-OUTPUT\n";
