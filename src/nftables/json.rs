@@ -184,7 +184,8 @@ fn one_match(one: &Match) -> Vec<Value> {
     match one {
         Match::InInterface(name) => is(meta("iifname"), json!(interface_name(name))),
         Match::OutInterface(name) => is(meta("oifname"), json!(interface_name(name))),
-        Match::MadeHere => is(meta("pkttype"), json!("host")),
+        Match::NotForwarded => is(meta("pkttype"), json!("host")),
+        Match::HasRoute => is(meta("rtclassid"), json!({"range": [0, u32::MAX]})),
         Match::Family(family) => is(meta("protocol"), json!(family.nft())),
         Match::Arp => is(meta("protocol"), json!("arp")),
         Match::Ethertype { negated, code } => {

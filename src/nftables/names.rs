@@ -225,6 +225,8 @@ pub const FAILSAFE_IN: &str = "failsafe-in";
 pub const FAILSAFE_OUT: &str = "failsafe-out";
 /// Accepts ICMP errors.
 pub const ALLOW_ICMP: &str = "allow-icmp";
+/// Accepts resets that a bridge generates, which have no connection.
+pub const ALLOW_RESETS: &str = "allow-resets";
 /// Rejects packets.
 pub const REJECT: &str = "do-reject";
 /// Matches packets from the set `blacklist`.

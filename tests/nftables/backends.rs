@@ -31,7 +31,7 @@ struct Asked<'a> {
 /// An intended difference: its name, and whether it explains what differs.
 type Difference = (&'static str, fn(&Asked<'_>) -> bool);
 
-const DIFFERENCES: [Difference; 13] = [
+const DIFFERENCES: [Difference; 14] = [
     ("nftables: layer2_protocols without IP drops packets of IP", |asked| asked.nftables_by("layer2_protocols: ")),
     ("nftables: errors of IP are accepted before their connection is looked at", |asked| {
         asked.is_error() && asked.verdicts().1 == Verdict::Accept
@@ -79,6 +79,11 @@ const DIFFERENCES: [Difference; 13] = [
         let standard = ["PVEFW-smurfs", "PVEFW-DropBroadcast"].iter().any(|one| asked.iptables_by(one));
         let answered = asked.verdicts().1 == Verdict::Reject && asked.same_rule();
         asked.has_broadcast_address() && asked.verdicts().0 == Verdict::Drop && (standard || answered)
+    }),
+    ("nftables: a connection is tracked once on a packet's way, so none is its own answer", |asked| {
+        // with an IPS, its option is what accepts known connections
+        let known = ["established", "ips: 1"].iter().any(|one| asked.iptables_by(one));
+        asked.probe.packet.is_its_own_answer() && known && asked.verdicts().0 == Verdict::Accept
     }),
     ("iptables: a GROUP rule for another interface accepts what an earlier chain has marked", |asked| {
         let line = asked.text(&asked.iptables);

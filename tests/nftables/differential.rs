@@ -16,7 +16,7 @@ use pve_firewall::nftables::apply::Firewall;
 use pve_firewall::nftables::names::TableName;
 use pve_firewall::nftables::ruleset::{Rejection, Ruleset};
 use pve_firewall::nftables::simulate::{Answer, Verdict, simulate};
-use pve_firewall::simulate::{Packet, Sent};
+use pve_firewall::simulate::{End, Packet, Sent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -173,17 +173,26 @@ fn is_odd(packet: &Packet) -> bool {
 /// Whether a reply reaches its destination. One that a bridge makes goes back to the port that the packet came from, and belongs
 /// to no connection; one that the node makes goes to the source address, and belongs to the connection if there is one.
 fn comes_back(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejection) -> bool {
-    let (from, to, state) = match answer.walks.last() {
-        Some((at, _)) if at.table == TableName::Guests => (Place::Outside, probe.from, CtState::Invalid),
-        _ if probe.packet.state == Some(CtState::Invalid) => {
-            (Place::Host, owner(probe.packet.source), CtState::Invalid)
-        }
-        _ => (Place::Host, owner(probe.packet.source), CtState::Established),
+    let reply = |state| Packet { state: Some(state), ..returned(&probe.packet, with) };
+    if answer.walks.last().is_some_and(|(at, _)| at.table == TableName::Guests) {
+        // every reset of a bridge passes
+        return with == Rejection::TcpReset || passes_in_bridge(rules, &reply(CtState::Invalid), probe.from);
+    }
+    let state = match probe.packet.state {
+        Some(CtState::Invalid) => CtState::Invalid,
+        _ => CtState::Established,
     };
-    // every reset of a bridge passes
-    let reset_in_bridge = from == Place::Outside && with == Rejection::TcpReset;
-    let reply = Packet { state: Some(state), ..returned(&probe.packet, with) };
-    reset_in_bridge || to == Place::Host || send(rules, &reply, from, to).verdict == Verdict::Accept
+    let to = owner(probe.packet.source);
+    to == Place::Host || send(rules, &reply(state), Place::Host, to).verdict == Verdict::Accept
+}
+
+/// Whether a packet that a bridge makes itself reaches one of its ports: it is not forwarded from another port.
+fn passes_in_bridge(rules: &Ruleset, packet: &Packet, to: Place) -> bool {
+    let mut rules = rules.clone();
+    rules.tables.get_mut(&TableName::Guests).expect("the table that rejects").chains.remove("forward");
+    let from = End::Port { bridge: format!("vmbr{}", to.bridge()), port: "none".to_string() };
+    let sent = Sent { packet, from, to: to.end(), broadcasts: &testbed::broadcasts() };
+    simulate(&rules, &sent).verdict == Verdict::Accept
 }
 
 /// The reply as a packet.

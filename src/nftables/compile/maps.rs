@@ -1,11 +1,11 @@
 //! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
-use super::builder::{Builder, chain, made};
+use super::builder::{Builder, chain, jump, made};
 use super::failsafe;
 use super::{GuestPart, Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
 use crate::nftables::names::{
-    BRIDGE_MAP, FAILSAFE_IN, FAILSAFE_OUT, FORWARD, HOST_BRIDGE_INPUT, HOST_BRIDGE_OUTPUT, Name, VM_IN, VM_MAP_IN,
-    VM_MAP_OUT, VM_OUT, bridge_chain, guest_chain,
+    ALLOW_RESETS, BRIDGE_MAP, FAILSAFE_IN, FAILSAFE_OUT, FORWARD, HOST_BRIDGE_INPUT, HOST_BRIDGE_OUTPUT, Name, VM_IN,
+    VM_MAP_IN, VM_MAP_OUT, VM_OUT, bridge_chain, guest_chain,
 };
 use crate::nftables::ruleset::{Action, CtState, Map, MapKey, Match, Table, VerdictTarget};
 use std::sync::Arc;
@@ -40,10 +40,14 @@ pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) 
     outgoing.finish(&mut part);
     let mut incoming = Builder::base(VM_IN, "postrouting", 0);
     let reset = Match::TcpFlags { negated: false, mask: TcpFlags::RST, set: TcpFlags::RST };
-    let answer = [Match::MadeHere, Match::Ct(CtState::Invalid), reset];
-    incoming.rule(answer, Action::Accept, &made("the answer of a rule that rejects, which has no connection"));
+    let answer = made("the answer of a rule that rejects, which has no connection");
+    incoming.rule([Match::NotForwarded, Match::Ct(CtState::Invalid), reset], jump(ALLOW_RESETS), &answer);
     incoming.rule([], Action::VerdictMap(MapKey::OutInterface, chain(VM_MAP_IN)), &origin);
     incoming.finish(&mut part);
+    let mut resets = Builder::own(ALLOW_RESETS);
+    resets.rule([Match::HasRoute], Action::Return, &answer);
+    resets.rule([], Action::Accept, &answer);
+    resets.finish(&mut part);
     for (name, key, direction) in
         [(VM_MAP_IN, MapKey::OutInterface, Direction::In), (VM_MAP_OUT, MapKey::InInterface, Direction::Out)]
     {

@@ -177,7 +177,8 @@ impl Match {
                 out.push_str("oifname ");
                 interface(out, name);
             }
-            Match::MadeHere => out.push_str("meta pkttype host"),
+            Match::NotForwarded => out.push_str("meta pkttype host"),
+            Match::HasRoute => out.push_str("meta rtclassid 0-4294967295"),
             Match::Family(family) => put(out, &["meta protocol ", family.nft()]),
             Match::Arp => out.push_str("meta protocol arp"),
             Match::Ethertype { negated, code } => {

@@ -150,8 +150,8 @@ impl<'a> Situation<'a, '_> {
         match one {
             Match::InInterface(name) => self.at.input.as_deref().is_some_and(|input| name.covers(input)),
             Match::OutInterface(name) => self.at.output.as_deref().is_some_and(|output| name.covers(output)),
-            // the packet that is simulated comes from somewhere
-            Match::MadeHere => false,
+            Match::NotForwarded => self.at.by_node,
+            Match::HasRoute => self.at.by_node && self.at.hook != "prerouting",
             Match::Family(family) => self.family() == Some(*family),
             Match::Arp => packet.layer == Layer::Arp,
             Match::Ethertype { negated, code } => (self.ethertype() == *code) != *negated,

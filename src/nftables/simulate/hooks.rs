@@ -16,12 +16,14 @@ pub struct At {
     pub output: Option<String>,
     /// The bridge that it crosses.
     pub bridge: Option<String>,
+    /// Whether the node receives, sends or routes it, so that no bridge forwards it.
+    pub by_node: bool,
 }
 
 impl At {
     fn new(table: TableName, hook: &'static str, input: Option<&str>, output: Option<&str>) -> Self {
         let text = |name: Option<&str>| name.map(ToString::to_string);
-        At { table, hook, input: text(input), output: text(output), bridge: None }
+        At { table, hook, input: text(input), output: text(output), bridge: None, by_node: true }
     }
 }
 
@@ -68,6 +70,9 @@ pub fn hooks(from: &End, to: &End, layer: Layer) -> Vec<At> {
         hooks.push(guests("postrouting", None, Some(port)));
     }
     hooks.retain(|at| is_ip || at.table == TableName::Guests);
+    if hooks.iter().any(|at| at.bridge.is_some()) {
+        hooks.iter_mut().for_each(|at| at.by_node = false);
+    }
     hooks
 }
 

@@ -14,7 +14,6 @@ pub use hooks::{At, hooks};
 pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Walk};
 
-use crate::model::CtState;
 use crate::nftables::ruleset::Ruleset;
 use crate::simulate::Sent;
 use eval::Situation;
@@ -41,9 +40,8 @@ impl<'a> Answer<'a> {
 pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
     let Sent { packet, from, to, broadcasts } = sent;
     let mut answer = Answer { verdict: Verdict::Accept, walks: Vec::new() };
-    let mut state = packet.state;
     for at in hooks(from, to, packet.layer) {
-        let situation = Situation { ruleset, packet, broadcasts, at: &at, state };
+        let situation = Situation { ruleset, packet, broadcasts, at: &at, state: packet.state };
         for chain in situation.base_chains() {
             let walk = walk::walk(&situation, chain);
             answer.verdict = walk.verdict;
@@ -51,9 +49,6 @@ pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
             if answer.verdict != Verdict::Accept {
                 return answer;
             }
-        }
-        if state == Some(CtState::New) && packet.is_its_own_answer() {
-            state = Some(CtState::Established);
         }
     }
     answer
