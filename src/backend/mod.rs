@@ -175,13 +175,11 @@ impl Backend {
     /// The parts of the node that the configuration filters.
     #[must_use]
     pub fn scope(compiled: &Compiled) -> Scope {
-        match &compiled.rules {
-            Rules::Iptables(ruleset) => Scope {
-                inspected: compiled.configuration.inspected_guests(),
-                ..Iptables::scope(ruleset, compiled.filtered.host)
-            },
+        let scope = match &compiled.rules {
+            Rules::Iptables(ruleset) => Iptables::scope(ruleset, compiled.filtered.host),
             Rules::Nftables(_) => Nftables::scope(&compiled.configuration, compiled.filtered.host),
-        }
+        };
+        Scope { inspected: compiled.configuration.inspected_guests(), ..scope }
     }
 
     /// Whether the rules let a frame pass that carries an IP packet past iptables although the configuration does not allow it.
@@ -330,16 +328,12 @@ impl Compiled {
         let localnet = Localnet { used: used.to_string(), user_defined, ..configuration.network.localnet.clone() };
         let devices = || configuration.guests.iter().map(|guest| guest.filtered_devices()).filter(|count| *count > 0);
         let filtered = Filtered { guests: devices().count(), devices: devices().sum(), host: host.enable };
-        let mut reports: Vec<Report> = configuration.reports().cloned().collect();
-        reports.extend(crate::nftables::limits::reports(&configuration));
-        reports.sort();
-        reports.dedup();
         Compiled {
             enabled,
             expires: cluster.expiry().filter(|_| enabled),
             nftables: host.nftables,
             rules: Rules::Nftables(ruleset),
-            reports,
+            reports: crate::nftables::limits::reports(&configuration),
             settings: Settings::of(host),
             localnet,
             filtered: if enabled { filtered } else { Filtered::default() },

@@ -1,13 +1,13 @@
 //! Configurations that block all management access to the node.
 use super::files::Files;
-use crate::config::{IpSet, Rule, RuleAction, VerdictRule};
+use crate::config::{Configuration, IpSet, Rule, RuleAction, VerdictRule};
 use crate::inputs::Facts;
-use crate::iptables::compile::Compiled;
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, SetScope, Verdict};
 use crate::simulate::{Decided, End, Packet, Sent};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The ports for management, with the names of their services.
 const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
@@ -19,14 +19,14 @@ const ANYWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr
 const USUAL: &str = "vmbr0";
 
 /// The rules of the backend that the node uses.
-pub enum RulesInUse<'a> {
+pub enum RulesInUse {
     /// Those of iptables.
-    Iptables(&'a crate::iptables::ruleset::Ruleset),
+    Iptables(Arc<crate::iptables::ruleset::Ruleset>),
     /// Those of nftables.
-    Nftables(&'a crate::nftables::ruleset::Ruleset),
+    Nftables(Arc<crate::nftables::ruleset::Ruleset>),
 }
 
-impl RulesInUse<'_> {
+impl RulesInUse {
     fn decide(&self, sent: &Sent<'_>) -> Decided {
         match self {
             RulesInUse::Iptables(ruleset) => crate::iptables::simulate::decide(ruleset, sent),
@@ -39,17 +39,17 @@ impl RulesInUse<'_> {
 /// `is_copy` says, the local network is not known.
 pub fn access(
     files: &Files<'_>,
-    compiled: &Compiled,
-    enforced: &RulesInUse<'_>,
+    configuration: &Configuration,
+    enforced: &RulesInUse,
     facts: &Facts,
     is_copy: bool,
     reports: &mut Vec<Report>,
 ) {
-    if !compiled.enabled || !files.host.options.enable {
+    if !configuration.cluster.options.is_enabled(facts.now) || !files.host.options.enable {
         return;
     }
     let rules = rules(files);
-    let node = compiled.localnet.address;
+    let node = configuration.network.localnet.address;
     let management = management(files, node);
     let anywhere: [IpAddr; 2] = [ANYWHERE.0.into(), ANYWHERE.1.into()];
     let failsafe = facts.options.failsafe.0.iter().filter_map(|opening| opening.network).map(of_net);
@@ -152,7 +152,7 @@ fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
 
 /// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
 fn reach(
-    enforced: &RulesInUse<'_>,
+    enforced: &RulesInUse,
     node: Option<IpAddr>,
     source: IpAddr,
     interface: &str,

@@ -1,9 +1,8 @@
 //! Rules for interfaces on which the node neither receives nor sends packets.
 use super::files::Files;
 use super::suggest::nearest_name;
-use crate::config::Rule;
+use crate::config::{Configuration, Rule};
 use crate::inputs::{Facts, Interfaces};
-use crate::iptables::compile::Compiled;
 use crate::model::guest::{GuestDevice, is_bridge_link};
 use crate::model::{Interface, Report};
 use std::sync::Arc;
@@ -18,9 +17,15 @@ struct NodeInterfaces<'a> {
 }
 
 /// Checks the interfaces of the rules of host.fw and cluster.fw.
-pub fn interfaces(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Interfaces, reports: &mut Vec<Report>) {
+pub fn interfaces(
+    files: &Files<'_>,
+    configuration: &Configuration,
+    facts: &Facts,
+    all: &Interfaces,
+    reports: &mut Vec<Report>,
+) {
     let none = Interfaces::default();
-    let known = if is_of_node(files, compiled, facts, all) { all } else { &none };
+    let known = if is_of_node(files, configuration, facts, all) { all } else { &none };
     let node = NodeInterfaces { facts, interfaces: known, others: files.other_nodes };
     for (file, rules) in [(&files.host.file, &files.host.rules), (&files.cluster.file, &files.cluster.rules)] {
         let of_all = Arc::ptr_eq(file, &files.cluster.file) && node.others;
@@ -34,8 +39,8 @@ pub fn interfaces(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &I
 
 /// Whether the interfaces are those of the node and not of another machine, on which a copy of its configuration is checked:
 /// one has the node's address, or is named in the configuration.
-fn is_of_node(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Interfaces) -> bool {
-    let own = compiled.localnet.address;
+fn is_of_node(files: &Files<'_>, configuration: &Configuration, facts: &Facts, all: &Interfaces) -> bool {
+    let own = configuration.network.localnet.address;
     let of_rules = files.host.rules.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
     let mut named = of_rules.chain(files.bridges.iter().map(String::as_str));
     facts.addresses.iter().any(|one| Some(one.net.addr()) == own)
@@ -44,8 +49,8 @@ fn is_of_node(files: &Files<'_>, compiled: &Compiled, facts: &Facts, all: &Inter
 
 /// Whether a copy of the node's configuration is checked on another machine: one with another name, which does not have the
 /// node's address.
-pub fn is_copy(compiled: &Compiled, facts: &Facts, all: &Interfaces) -> bool {
-    let own = compiled.localnet.address;
+pub fn is_copy(configuration: &Configuration, facts: &Facts, all: &Interfaces) -> bool {
+    let own = configuration.network.localnet.address;
     all.other_name && !facts.addresses.iter().any(|one| Some(one.net.addr()) == own)
 }
 

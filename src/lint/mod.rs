@@ -21,6 +21,7 @@ pub use unread::unread;
 use crate::config::{ConfigCache, Configuration};
 use crate::inputs::{Facts, Interfaces, Tree};
 use crate::iptables::compile::Compiler;
+use access::RulesInUse;
 use files::{Files, GuestFile, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +55,8 @@ pub fn check(tree: &Tree, facts: &Facts, interfaces: Interfaces) -> Vec<Diagnost
 /// Checks trees one after another: files and rules that are the same as before are not parsed and compiled again.
 pub struct Checker {
     cache: ConfigCache,
-    compiler: Compiler,
-    tables: crate::nftables::compile::Compiler,
+    iptables: Compiler,
+    nftables: crate::nftables::compile::Compiler,
     interfaces: Interfaces,
 }
 
@@ -65,8 +66,8 @@ impl Checker {
     pub fn new(interfaces: Interfaces) -> Self {
         Checker {
             cache: ConfigCache::default(),
-            compiler: Compiler::default(),
-            tables: crate::nftables::compile::Compiler::default(),
+            iptables: Compiler::default(),
+            nftables: crate::nftables::compile::Compiler::default(),
             interfaces,
         }
     }
@@ -75,22 +76,16 @@ impl Checker {
     #[must_use]
     pub fn check(&mut self, tree: &Tree, facts: &Facts) -> Vec<Diagnostic> {
         let configuration = self.cache.read(tree, facts);
-        let compiled = self.compiler.compile_configuration(&configuration, facts);
-        let mut reports = compiled.reports.clone();
+        let (rules, mut reports) = self.compile(&configuration, facts);
         let other = OtherFiles::read(tree, &configuration, &mut reports);
         let files = Files::of(tree, &configuration, &other);
         inactive::inactive(&files, facts.now, &mut reports);
         shadowed::shadowed(&files, &mut reports);
         unused::unused(&files, &mut reports);
         ipfilter::ipfilter(&files, &mut reports);
-        interfaces::interfaces(&files, &compiled, facts, &self.interfaces, &mut reports);
-        let tables = compiled.nftables.then(|| self.tables.compile(&configuration, facts));
-        let enforced = match &tables {
-            Some(tables) => access::RulesInUse::Nftables(tables),
-            None => access::RulesInUse::Iptables(&compiled.ruleset),
-        };
-        let is_copy = interfaces::is_copy(&compiled, facts, &self.interfaces);
-        access::access(&files, &compiled, &enforced, facts, is_copy, &mut reports);
+        interfaces::interfaces(&files, &configuration, facts, &self.interfaces, &mut reports);
+        let is_copy = interfaces::is_copy(&configuration, facts, &self.interfaces);
+        access::access(&files, &configuration, &rules, facts, is_copy, &mut reports);
         reports.sort();
         reports.dedup();
         let mut texts = SourceLines { tree, by_file: BTreeMap::new() };
@@ -99,6 +94,16 @@ impl Checker {
         let vocabularies =
             Vocabularies { files: &files, configuration: &configuration, invalid_aliases: &invalid_aliases };
         lines.into_iter().map(|(line, report)| diagnostic(line, report, &vocabularies)).collect()
+    }
+
+    /// The rules of the backend that host.fw selects, with the reports about the files and about the limits of this backend.
+    fn compile(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> (RulesInUse, Vec<Report>) {
+        if configuration.host.options.nftables {
+            let ruleset = self.nftables.compile(configuration, facts);
+            return (RulesInUse::Nftables(ruleset), crate::nftables::limits::reports(configuration));
+        }
+        let compiled = self.iptables.compile_configuration(configuration, facts);
+        (RulesInUse::Iptables(compiled.ruleset), compiled.reports)
     }
 }
 

@@ -1,14 +1,25 @@
 //! Reports values that the grammar of Proxmox allows but this backend cannot enforce.
 use super::names::bridge_chain;
+use super::ruleset::Limit;
 use crate::config::{Configuration, Rule, RuleAction, VerdictRule};
-use crate::model::{Direction, Report, Verdict};
+use crate::model::{Direction, LogRate, LogRatelimit, Origin, Report, Verdict};
 use std::sync::Arc;
 
-/// The reports about a configuration.
+/// The default burst of a limit, in packets.
+const BURST: u32 = 5;
+
+/// The reports about a configuration: about its files, and about what this backend cannot enforce. In the order of files and
+/// lines.
 #[must_use]
 pub fn reports(configuration: &Configuration) -> Vec<Report> {
-    let mut reports = Vec::new();
+    let mut reports: Vec<Report> = configuration.reports().cloned().collect();
     let (cluster, host) = (&configuration.cluster, &configuration.host);
+    let options = &cluster.options;
+    if let (Err(error), Origin::Line(file, line)) =
+        (of_log_rules(&options.log_ratelimit), options.lines.origin("log_ratelimit"))
+    {
+        reports.push(Report::line(&file, line, format!("log_ratelimit: {error}; the default is used")));
+    }
     rules(&cluster.file, &cluster.rules, &mut reports);
     rules(&host.file, &host.rules, &mut reports);
     for (name, vnet) in configuration.vnets.iter().filter(|(_, vnet)| vnet.options.enable) {
@@ -19,7 +30,24 @@ pub fn reports(configuration: &Configuration) -> Vec<Report> {
             reports.push(Report::file(&vnet.file, text));
         }
     }
+    reports.sort();
+    reports.dedup();
     reports
+}
+
+/// The limit of log rules as nft takes it.
+///
+/// # Errors
+/// When the kernel cannot count it: the time for a burst in nanoseconds and the number of packets have 64 bits (`nft_limit.c`).
+pub fn of_log_rules(ratelimit: &LogRatelimit) -> Result<Option<Limit>, String> {
+    let Some(LogRate { rate, burst }) = ratelimit.0.as_deref() else { return Ok(None) };
+    let (packets, burst) = (rate.value.packets, burst.unwrap_or(BURST));
+    let interval = rate.value.per.seconds() * 1_000_000_000 / packets;
+    let countable = interval.checked_mul(burst.into()).is_some() && packets.checked_add(burst.into()).is_some();
+    match countable {
+        true => Ok(Some(Limit { rate: rate.value, burst })),
+        false => Err(format!("a burst of {burst} at {rate} is more than nftables can count")),
+    }
 }
 
 /// Reports FORWARD rules with an interface: a forwarded packet has two.
@@ -45,6 +73,25 @@ mod tests {
     use super::*;
     use crate::config::ConfigCache;
     use crate::inputs::{Facts, File, Tree};
+
+    #[test]
+    fn limits_of_log_rules() {
+        use crate::model::{Rate, Spelled, TimeUnit};
+        for (packets, per, burst, fits) in [
+            (1, TimeUnit::Second, None, true),
+            (1, TimeUnit::Second, Some(u32::MAX), true),
+            (1, TimeUnit::Day, Some(213_503), true),
+            (1, TimeUnit::Day, Some(213_504), false),
+            (2, TimeUnit::Day, Some(213_504), true),
+            (1, TimeUnit::Hour, Some(u32::MAX), false),
+            (u64::MAX - 5, TimeUnit::Second, None, true),
+            (u64::MAX - 4, TimeUnit::Second, None, false),
+        ] {
+            let rate = Spelled::new("x", Rate { packets, per }).unwrap();
+            let limit = of_log_rules(&LogRatelimit(Some(LogRate { rate, burst }.into())));
+            assert_eq!(limit.is_ok(), fits, "{packets} {per:?} {burst:?}");
+        }
+    }
 
     #[test]
     fn what_has_no_effect_is_reported_with_its_line() {

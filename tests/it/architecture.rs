@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("node", &["inputs", "model", "paths"]),
     ("lint", &[
         "builtin", "config", "inputs", "iptables/compile", "iptables/ruleset", "iptables/simulate", "model", "nftables/compile",
-        "nftables/ruleset", "nftables/simulate", "node", "paths", "simulate",
+        "nftables/limits", "nftables/ruleset", "nftables/simulate", "node", "paths", "simulate",
     ]),
     ("listing", &["model"]),
     ("iptables/ruleset", &["model"]),
@@ -37,12 +37,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/ruleset", &["model", "nftables/names"]),
     ("nftables/names", &["model"]),
     ("nftables/compile", &[
-        "builtin", "config", "inputs", "model", "nftables/names", "nftables/ruleset", "node", "parallel", "paths",
+        "builtin", "config", "inputs", "model", "nftables/limits", "nftables/names", "nftables/ruleset", "node",
+        "parallel", "paths",
     ]),
     ("nftables/live", &["nflog", "nftables/names", "nftables/ruleset", "system"]),
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
     ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),
-    ("nftables/limits", &["config", "model", "nftables/names"]),
+    ("nftables/limits", &["config", "model", "nftables/names", "nftables/ruleset"]),
     ("nftables/json", &["model", "nftables/names", "nftables/ruleset"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell

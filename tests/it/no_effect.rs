@@ -104,3 +104,42 @@ fn what_only_the_nftables_backend_enforces() {
         &["cluster.fw (line 3): group 'fwd' has FORWARD rules only"],
     );
 }
+
+#[test]
+fn limits_are_those_of_the_backend_in_use() {
+    let list: Vec<String> = (0..120).map(|host| format!("10.0.0.{host}")).collect();
+    let list = list.join(",");
+    let cluster = on(&format!(
+        "log_ratelimit: 1,rate=20000/second\n[RULES]\nIN ACCEPT -source {list}\nFORWARD ACCEPT -i vmbr1\n"
+    ));
+    let host = "[OPTIONS]\nprotection_synflood_rate: 2000000\n[RULES]\nIN ACCEPT -source 10.0.0.1\n";
+    let guest = on(&format!("[RULES]\nIN ACCEPT -source {list}\n"));
+    let files = |host| {
+        [
+            ("firewall/cluster.fw", cluster.as_str()),
+            ("nodes/n1/host.fw", host),
+            ("firewall/100.fw", &guest),
+            (CONF, DEVICES),
+        ]
+    };
+    expect(
+        &files(host),
+        &[
+            "100.fw (line 4): address list too long",
+            "cluster.fw (line 3): log_ratelimit: at most 10000 packets a second",
+            "cluster.fw (line 5): address list too long",
+            "cluster.fw (line 6): this FORWARD rule has no effect",
+            "/pve/nodes/n1/host.fw (line 2): protection_synflood_rate: at most 1000000 with iptables",
+        ],
+    );
+    expect(
+        &files(&host.replace("[OPTIONS]", "[OPTIONS]\nnftables: 1")),
+        &["cluster.fw (line 6): -i vmbr1 in a FORWARD rule: it is ignored"],
+    );
+    let slow = ("firewall/cluster.fw", &*on("log_ratelimit: 1,rate=1/day,burst=300000\n"));
+    expect(&[slow], &["cluster.fw (line 3): log_ratelimit: at most 10000 packets a second, and a burst of 10000"]);
+    expect(
+        &[slow, ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n")],
+        &["cluster.fw (line 3): log_ratelimit: a burst of 300000 at 1/day is more than nftables can count"],
+    );
+}

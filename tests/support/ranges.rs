@@ -109,7 +109,7 @@ fn rule() -> impl Strategy<Value = String> {
         4 => verdict.clone().prop_map(str::to_string),
         3 => (select(macros), verdict).prop_map(|(name, verdict)| format!("{name}({verdict})")),
     ];
-    let verdict = (select(&["IN", "OUT"][..]), action, vec(parameter(), 0..4))
+    let verdict = (select(&["IN", "IN", "OUT", "OUT", "FORWARD"][..]), action, vec(parameter(), 0..4))
         .prop_map(|(direction, action, parameters)| format!("{direction} {action} {}", parameters.join(" ")));
     prop_oneof![9 => verdict, 1 => Just(format!("GROUP {GROUP}"))]
 }
@@ -128,13 +128,15 @@ fn entries() -> impl Strategy<Value = String> {
 fn options(levels: &'static [&'static str], switches: &'static [&'static str]) -> impl Strategy<Value = String> {
     let level = (select(levels), select(&LEVELS[..])).prop_map(|(name, level)| format!("{name}: {level}\n"));
     let switch = (select(switches), 0..2u8).prop_map(|(name, value)| format!("{name}: {value}\n"));
-    let policy = (select(&["policy_in", "policy_out"][..]), select(&["ACCEPT", "DROP", "REJECT"][..]))
-        .prop_map(|(name, value)| format!("{name}: {value}\n"));
+    let policy =
+        (select(&["policy_in", "policy_out", "policy_forward"][..]), select(&["ACCEPT", "DROP", "REJECT"][..]))
+            .prop_map(|(name, value)| format!("{name}: {value}\n"));
     vec(prop_oneof![level, switch, policy], 0..6).prop_map(|lines| lines.concat())
 }
 
 fn cluster() -> impl Strategy<Value = String> {
-    let rate = (1..100u32, select(&["second", "minute", "hour", "day"][..]), 1..200u32)
+    let number = |usual: u32| prop_oneof![5 => (1..usual).prop_map(u64::from), 1 => any::<u64>(), 1 => any::<u32>().prop_map(u64::from)];
+    let rate = (number(100), select(&["second", "minute", "hour", "day"][..]), number(200))
         .prop_map(|(rate, unit, burst)| format!("log_ratelimit: 1,rate={rate}/{unit},burst={burst}\n"));
     let parts = (options(&["log_ratelimit"], &["ebtables"]), prop::option::of(rate), [entries(), entries(), entries()]);
     (parts, v4(), v6(), [rules(), rules()]).prop_map(|((options, rate, sets), al, al6, [group, rules])| {
@@ -149,7 +151,8 @@ fn cluster() -> impl Strategy<Value = String> {
 }
 
 fn host() -> impl Strategy<Value = String> {
-    const LEVELS: &[&str] = &["log_level_in", "log_level_out", "smurf_log_level", "tcp_flags_log_level"];
+    const LEVELS: &[&str] =
+        &["log_level_in", "log_level_out", "log_level_forward", "smurf_log_level", "tcp_flags_log_level"];
     const SWITCHES: &[&str] =
         &["ndp", "nosmurfs", "tcpflags", "nf_conntrack_allow_invalid", "protection_synflood", "log_nf_conntrack"];
     let limits = any::<[u32; 2]>()
@@ -180,6 +183,11 @@ fn guest() -> impl Strategy<Value = String> {
     )
 }
 
+fn vnet() -> impl Strategy<Value = String> {
+    (options(&["log_level_forward"], &["enable"]), rules())
+        .prop_map(|(options, rules)| format!("[OPTIONS]\nenable: 1\n{options}[RULES]\n{rules}\n"))
+}
+
 fn mac() -> impl Strategy<Value = String> {
     any::<[u8; 6]>().prop_map(|mut octets| {
         octets[0] &= 0xfe;
@@ -188,9 +196,9 @@ fn mac() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    /// A tree for node `n1`: the cluster, the host, a VM with the longest names and a container.
+    /// A tree for node `n1`: the cluster, the host, a VM with the longest names, a container and a vnet.
     pub fn tree()(
-        cluster in cluster(), host in host(), vm in guest(), container in guest(),
+        cluster in cluster(), host in host(), vm in guest(), container in guest(), vnet in vnet(),
         macs in [mac(), mac(), mac()], ip in any::<u32>(),
     ) -> Tree {
         let address = Ipv4Addr::from(ip);
@@ -202,6 +210,7 @@ prop_compose! {
             ("nodes/n1/host.fw".into(), host),
             (format!("firewall/{VM}.fw"), vm),
             ("firewall/200.fw".into(), container),
+            ("sdn/firewall/vnet0.fw".into(), vnet),
             (format!("nodes/n1/qemu-server/{VM}.conf"), format!(
                 "net0: virtio={first},bridge=vmbr0,firewall=1\nnet31: e1000={second},bridge=vmbr0,firewall=1\n"
             )),

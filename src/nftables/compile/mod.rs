@@ -25,11 +25,12 @@ pub use guest::GuestPart;
 pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
 
+use super::limits;
 use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Guest, Host, HostOptions, Parsed, Sdn, Vnet};
-use crate::model::{DaemonOptions, Interface, LogRate, LogRatelimit};
+use crate::model::{DaemonOptions, Interface, LogRatelimit};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,12 +187,10 @@ fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: TablePart
     table.sets.extend(part.sets);
 }
 
-/// The limit for nft.
+/// The limit of log rules: the default in place of one that the kernel cannot count, which is reported.
 fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
-    const BURST: u32 = 5;
-    let LogRate { rate, burst } = ratelimit.0.as_deref()?;
-    let rate = rate.value;
-    Some(Limit { rate, burst: burst.unwrap_or(BURST) })
+    let limit = limits::of_log_rules(ratelimit);
+    limit.or_else(|_| limits::of_log_rules(&LogRatelimit::default())).unwrap_or_default()
 }
 
 /// The real name of an interface, which may be given by an alternative name.
