@@ -349,7 +349,7 @@ impl From<IptablesOutcome> for Outcome {
 }
 
 impl From<NftablesOutcome> for Outcome {
-    fn from(NftablesOutcome { changed, faults }: NftablesOutcome) -> Self {
-        Outcome { changed, errors: faults }
+    fn from(NftablesOutcome { changed, errors }: NftablesOutcome) -> Self {
+        Outcome { changed, errors }
     }
 }

@@ -127,7 +127,7 @@ impl Nftables {
         }
         let old = if lines { self.firewall.dump() } else { Default::default() };
         let (new, outcome) = if lines { self.firewall.dump_of(wanted)? } else { Default::default() };
-        let mut difference = Difference { changes: Vec::new(), refused: outcome.faults };
+        let mut difference = Difference { changes: Vec::new(), refused: outcome.errors };
         let nothing = Lines::new();
         for (name, changes) in &plan.tables {
             let side = |texts: &'_ std::collections::BTreeMap<TableName, Lines>| texts.get(name).cloned();

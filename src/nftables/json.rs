@@ -1,8 +1,8 @@
 //! A ruleset as the JSON of libnftables-json(5), for `nft -j -f -`.
 use super::names::{Name, TableName};
 use super::ruleset::{
-    Action, Addresses, Chain, CtState, DynamicSet, End, HelperObject, Interval, Limit, Map, MapKey, Match, PacketType,
-    Rejection, Rule, Ruleset, Set, SetKind, Signature, Table, VerdictTarget, with_ports,
+    Action, Addresses, Chain, CtState, DynamicSet, HelperObject, Interval, Limit, Map, MapKey, Match, PacketType,
+    Rejection, Rule, Ruleset, Set, SetKind, Side, Signature, Table, VerdictTarget, with_ports,
 };
 use crate::model::{Family, Interface, MacAddr, TimeUnit};
 use serde_json::{Value, json};
@@ -239,7 +239,7 @@ fn one_match(one: &Match) -> Vec<Value> {
     }
 }
 
-fn of_port(protocol: u8, end: End, right: &Value) -> Vec<Value> {
+fn of_port(protocol: u8, end: Side, right: &Value) -> Vec<Value> {
     let name = with_ports(protocol);
     let guard = (name == "th").then(|| compare(false, &meta("l4proto"), &json!(protocol)));
     guard.into_iter().chain([compare(false, &payload(name, end.port()), right)]).collect()

@@ -13,7 +13,7 @@ use pve_firewall::model::Origin;
 use pve_firewall::nftables::apply::{Firewall, Outcome};
 use pve_firewall::nftables::live;
 use pve_firewall::nftables::names::{Name, TableName};
-use pve_firewall::nftables::ruleset::{Action, Chain, End, Match, Rule, Ruleset};
+use pve_firewall::nftables::ruleset::{Action, Chain, Match, Rule, Ruleset, Side};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ pub fn child(place: usize) {
     let mut wanted = compiled(place);
     let live = live::read().unwrap().tables;
     wanted.tables.retain(|name, _| live.contains_key(name));
-    Firewall::default().update(&Arc::new(wanted)).faults.iter().for_each(|fault| println!("{fault}"));
+    Firewall::default().update(&Arc::new(wanted)).errors.iter().for_each(|fault| println!("{fault}"));
 }
 
 impl NftHost {
@@ -94,7 +94,7 @@ impl NftHost {
     /// Updates, and checks that a second update, of this process or another one, has nothing to do.
     #[track_caller]
     fn completes(&mut self, wanted: &Arc<Ruleset>, what: &str) {
-        assert_eq!(self.set_rules(wanted).faults, [""; 0], "{what}");
+        assert_eq!(self.set_rules(wanted).errors, [""; 0], "{what}");
         assert_eq!(self.set_rules(wanted), Outcome::default(), "{what}");
         assert!(self.netns.run(|| Firewall::default().plan(wanted)).unwrap().is_empty(), "{what}");
     }
@@ -130,7 +130,7 @@ fn none_passed(stream: &Stream, before: &mut u64, what: &str) {
 fn refused_all_along(mut host: NftHost, stream: &Stream, mut before: u64, what: &str) {
     none_passed(stream, &mut before, what);
     let Host { netns, firewall, .. } = &mut host;
-    assert_eq!(netns.run(|| firewall.remove()).faults, [""; 0], "{what}");
+    assert_eq!(netns.run(|| firewall.remove()).errors, [""; 0], "{what}");
     stream.await_packet();
 }
 
@@ -154,8 +154,8 @@ fn nft_may_fail_in_any_way() {
         host.firewall.set_time_limit(LIMIT);
         let outcome = host.set_rules(&closed(*place));
         assert!(!notes(&host, &format!("case-{place}")).is_empty(), "{what}: nft was run");
-        assert!(!outcome.faults.is_empty() || host.is_live(&closed(*place)), "{what}: not reported");
-        reported += usize::from(!outcome.faults.is_empty());
+        assert!(!outcome.errors.is_empty() || host.is_live(&closed(*place)), "{what}: not reported");
+        reported += usize::from(!outcome.errors.is_empty());
         restore_tool(&host, "nft");
         // the next cycle of the same process
         host.completes(&closed(*place), &what);
@@ -172,7 +172,7 @@ fn no_packet_passes_while_rules_and_sets_change_together() {
     stand_in(&mut host, "nft", "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
     for place in 1..=PLACES.len() {
         let outcome = host.set_rules(&closed(place));
-        assert_eq!(outcome, Outcome { changed: true, faults: Vec::new() }, "{place}");
+        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{place}");
         none_passed(&stream, &mut before, &format!("place {place}"));
         // back and forth
         for to in [place - 1, place] {
@@ -205,9 +205,9 @@ fn no_packet_passes_if_an_update_with_nft_is_killed() {
 fn without_nft_the_tables_stay() {
     let (host, stream, before) = refusing("nftgone", 0);
     let listed = host.listed();
-    let faults = run_child_without(&host, BACKEND, Some(1), &["nft".into()]);
+    let errors = run_child_without(&host, BACKEND, Some(1), &["nft".into()]);
     let expected = "the tables were not changed: 'nft' is not installed; install the Debian package that has it";
-    assert_eq!(faults.trim(), expected);
+    assert_eq!(errors.trim(), expected);
     assert_eq!(host.listed(), listed);
     let mut host = host.next_process();
     host.completes(&closed(1), "nft is installed again");
@@ -223,7 +223,7 @@ fn a_hanging_nft_is_killed() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let expected = "the tables were not changed: 'nft' did not end within 2 s and was killed; see whether another program \
                     blocks it";
-    assert_eq!(outcome, Outcome { changed: false, faults: vec![expected.into()] });
+    assert_eq!(outcome, Outcome { changed: false, errors: vec![expected.into()] });
     for pid in notes(&host, "pids").split_whitespace() {
         let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
         assert!(!running, "process {pid} was left running");
@@ -243,7 +243,7 @@ fn with_refused_rules(count: u16) -> Arc<Ruleset> {
         let origin = Origin::Line("/etc/pve/firewall/cluster.fw".into(), 1000 + u32::from(at));
         let rule =
             |matches: Vec<Match>| Rule { matches: matches.into(), action: Action::Accept, origin: origin.clone() };
-        let refused = Match::PortIn { protocol: 6, end: End::Source, set: absent.clone() };
+        let refused = Match::PortIn { protocol: 6, end: Side::Source, set: absent.clone() };
         let rules = vec![rule(Vec::new()), rule(vec![refused]), rule(Vec::new())];
         table.chains.insert(Name::new(&format!("group-g{at}-in")).unwrap(), Arc::new(Chain::new(None, rules)));
     }
@@ -256,9 +256,9 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     stand_in(&mut host, "nft", "echo >>$dir/runs; exec $real \"$@\"");
     let wanted = with_refused_rules(40);
     let outcome = host.set_rules(&wanted);
-    assert!(outcome.changed && outcome.faults.len() == 40, "{:#?}", outcome.faults);
-    for (at, fault) in (1000..).zip(&outcome.faults) {
-        assert!(fault.contains(".fw:1") && fault.ends_with("; left out"), "{at}: {fault}");
+    assert!(outcome.changed && outcome.errors.len() == 40, "{:#?}", outcome.errors);
+    for (at, error) in (1000..).zip(&outcome.errors) {
+        assert!(error.contains(".fw:1") && error.ends_with("; left out"), "{at}: {error}");
     }
     println!("{} runs", runs(&host));
     assert!(runs(&host) < 200, "{} runs", runs(&host));
@@ -267,7 +267,7 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     assert_eq!(chain.matches("accept").count(), 2, "{chain}");
     // a persisting error is reported again, without further runs
     let known = runs(&host);
-    assert_eq!(host.set_rules(&wanted), Outcome { changed: false, faults: outcome.faults });
+    assert_eq!(host.set_rules(&wanted), Outcome { changed: false, errors: outcome.errors });
     assert_eq!(runs(&host), known);
     restore_tool(&host, "nft");
     host.completes(&closed(1), "without refused rules");
@@ -307,7 +307,7 @@ fn tables_that_others_change_are_restored() {
         host.netns.exec(&format!("nft '{THEIRS}'; nft '{intrusion}'"));
         let theirs = host.netns.exec("nft list table inet theirs 2>/dev/null || true");
         let outcome = host.set_rules(&wanted);
-        assert_eq!(outcome, Outcome { changed: true, faults: Vec::new() }, "{intrusion}");
+        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{intrusion}");
         assert!(!host.firewall.undone().is_empty(), "{intrusion}: it is to be logged");
         let mut before = stream.settled();
         assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), theirs, "{intrusion}");
@@ -331,7 +331,7 @@ fn tables_that_change_during_an_update_are_restored() {
             let wanted = closed(1 + number % 3);
             let what = format!("{intrusion}, {order}");
             // no rule counts as refused
-            assert_eq!(host.set_rules(&wanted).faults, [""; 0], "{what}");
+            assert_eq!(host.set_rules(&wanted).errors, [""; 0], "{what}");
             assert!(host.is_live(&wanted), "{what}");
             let before = stream.settled();
             assert_eq!(host.set_rules(&wanted), Outcome::default(), "{what}");

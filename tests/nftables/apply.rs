@@ -30,7 +30,7 @@ impl Node {
 
     /// Updates, and expects that it works and that there is nothing left to do.
     fn settle(&mut self, wanted: &Arc<Ruleset>) {
-        assert_eq!(self.update(wanted), Outcome { changed: true, faults: vec![] });
+        assert_eq!(self.update(wanted), Outcome { changed: true, errors: vec![] });
         let generation = self.generation();
         assert_eq!(self.update(wanted), Outcome::default());
         assert_eq!(self.generation(), generation, "an update without a change makes no transaction");
@@ -64,7 +64,7 @@ fn what_is_live_is_not_touched_and_a_new_process_takes_it_over() {
     assert_eq!(node.update(&host(RULES)), Outcome::default());
     assert_eq!(node.list(), before);
     let firewall = &mut node.firewall;
-    assert_eq!(node.netns.run(|| firewall.remove()), Outcome { changed: true, faults: vec![] });
+    assert_eq!(node.netns.run(|| firewall.remove()), Outcome { changed: true, errors: vec![] });
     assert_eq!(node.list(), "");
 }
 
@@ -116,7 +116,7 @@ fn what_others_do_to_the_tables_is_undone_and_their_own_tables_are_left_alone() 
         "chain inet proxmox-firewall input { policy drop; }",
     ] {
         node.netns.exec(&format!("echo \"{change}\" | nft -f -"));
-        assert_eq!(node.update(&wanted), Outcome { changed: true, faults: vec![] }, "{change}");
+        assert_eq!(node.update(&wanted), Outcome { changed: true, errors: vec![] }, "{change}");
         let mut now = node.netns.exec("nft list ruleset");
         let mine = now.find("table inet mine").expect("the other program's table");
         let end = now[mine..].find("\n}\n").unwrap() + mine + 3;
@@ -158,7 +158,7 @@ fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -
 fn a_refused_rule_costs_itself_and_opens_nothing() {
     let wanted = host(RULES);
     let absent = Name::new("absent").unwrap();
-    let in_set = Match::PortIn { protocol: 6, end: pve_firewall::nftables::ruleset::End::Source, set: absent.clone() };
+    let in_set = Match::PortIn { protocol: 6, end: pve_firewall::nftables::ruleset::Side::Source, set: absent.clone() };
     for (matches, action, keeps) in [
         (vec![in_set.clone()], Action::Accept, false),
         (vec![in_set], Action::Drop, true),
@@ -168,9 +168,9 @@ fn a_refused_rule_costs_itself_and_opens_nothing() {
         // not yet live: the chain is made without the rule
         let mut node = Node::new("nft-refused");
         let outcome = node.update(&refused);
-        assert!(outcome.changed && outcome.faults.len() == 1, "{action:?} {outcome:?}");
-        assert!(outcome.faults[0].starts_with("/etc/pve/firewall/cluster.fw:77: a rule of chain host-in is refused: "));
-        assert!(outcome.faults[0].ends_with("; left out"), "{outcome:?}");
+        assert!(outcome.changed && outcome.errors.len() == 1, "{action:?} {outcome:?}");
+        assert!(outcome.errors[0].starts_with("/etc/pve/firewall/cluster.fw:77: a rule of chain host-in is refused: "));
+        assert!(outcome.errors[0].ends_with("; left out"), "{outcome:?}");
         assert_eq!(node.chain("cluster-in").len(), wanted.tables[&TableName::Host].chains["cluster-in"].rules().len());
         assert_eq!(node.update(&refused), Outcome { changed: false, ..outcome }, "it is not tried in each update");
         // live: a chain keeps its rules where the refused one closes
@@ -178,9 +178,9 @@ fn a_refused_rule_costs_itself_and_opens_nothing() {
         node.settle(&with_rule(&wanted, "host-in", &[], Action::Drop));
         let before = node.chain("host-in");
         let outcome = node.update(&refused);
-        assert_eq!(outcome.faults.len(), 1);
+        assert_eq!(outcome.errors.len(), 1);
         assert_eq!(node.chain("host-in") == before, keeps, "{action:?} {outcome:?}");
-        assert_eq!(node.update(&wanted).faults, [""; 0]);
+        assert_eq!(node.update(&wanted).errors, [""; 0]);
         assert_eq!(node.chain("host-in"), [""; 0]);
     }
 }
@@ -201,7 +201,7 @@ fn a_rule_that_is_refused_for_its_place_is_found() {
     let wanted = Arc::new(wanted);
     let mut node = Node::new("nft-place");
     let outcome = node.update(&wanted);
-    assert!(outcome.changed && outcome.faults.len() == 1, "{outcome:?}");
-    assert!(outcome.faults[0].contains("reject with tcp reset"), "{outcome:?}");
+    assert!(outcome.changed && outcome.errors.len() == 1, "{outcome:?}");
+    assert!(outcome.errors[0].contains("reject with tcp reset"), "{outcome:?}");
     assert!(node.list().contains("chain cluster-in"));
 }

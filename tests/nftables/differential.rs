@@ -69,7 +69,7 @@ impl Judge {
         let rules = Arc::new(rules);
         let firewall = &mut self.firewall;
         let outcome = self.bed.node.run(|| firewall.update(&rules));
-        assert_eq!(outcome.faults, [""; 0], "seed {seed}\n{}", shown(&files));
+        assert_eq!(outcome.errors, [""; 0], "seed {seed}\n{}", shown(&files));
         let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * BETWEEN });
         let is_judged = |place: Place| self.bridges || matches!(place, Place::Host | Place::Outside);
         probes.retain(|probe| is_judged(probe.from) && is_judged(probe.to));

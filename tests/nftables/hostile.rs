@@ -44,7 +44,7 @@ fn nft_accepts_every_compiled_ruleset() {
             rules += chains.map(|chain| chain.rules().len()).sum::<usize>();
             let wanted = Arc::new(wanted);
             let outcome = node.run(|| firewall.update(&wanted));
-            assert_eq!(outcome.faults, [""; 0], "{}", shown(&tree));
+            assert_eq!(outcome.errors, [""; 0], "{}", shown(&tree));
             if round % 6 == 0 {
                 // by a new process
                 firewall = Firewall::default();

@@ -25,7 +25,7 @@ fn listings(rules: &Ruleset) -> [String; 2] {
     let rules = Arc::new(rules.clone());
     let update = |netns: &Netns| netns.run(|| Firewall::default().update(&rules));
     assert_eq!(update(&node), Outcome::default(), "an update has nothing to do");
-    assert_eq!(update(&other).faults, [""; 0]);
+    assert_eq!(update(&other).errors, [""; 0]);
     [node, other].map(|netns| netns.exec("nft -s list ruleset"))
 }
 

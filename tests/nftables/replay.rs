@@ -91,7 +91,7 @@ impl Site {
         }
         let (firewall, rules) = (&mut self.firewall, Arc::new(rules));
         let outcome = self.node.run(|| firewall.update(&rules));
-        assert_eq!(outcome.faults, [""; 0], "{tree}");
+        assert_eq!(outcome.errors, [""; 0], "{tree}");
     }
 
     /// Sends a packet, and returns what became of it.

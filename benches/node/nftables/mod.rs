@@ -58,7 +58,7 @@ fn compiled(site: &Site) -> Arc<Ruleset> {
 }
 
 fn must_succeed(outcome: &Outcome) {
-    assert!(outcome.faults.is_empty() && outcome.changed, "{:?}", outcome.faults);
+    assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);
 }
 
 /// Rows for two kinds of times, and their ratio.

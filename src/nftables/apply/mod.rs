@@ -35,7 +35,7 @@ pub struct Outcome {
     /// Whether anything was changed.
     pub changed: bool,
     /// The errors.
-    pub faults: Vec<String>,
+    pub errors: Vec<String>,
 }
 
 /// The node's nftables firewall. Use one for the lifetime of the process: it caches the live state, and the rules that the
@@ -80,9 +80,9 @@ impl Firewall {
         if let Err(error) = self.bring_about(wanted, &mut outcome) {
             self.known = None;
             self.settled = None;
-            outcome.faults.push(format!("{error:#}"));
+            outcome.errors.push(format!("{error:#}"));
         }
-        outcome.faults.extend(self.quarantine.faults());
+        outcome.errors.extend(self.quarantine.errors());
         outcome
     }
 
@@ -137,13 +137,13 @@ impl Firewall {
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
                 Ok(_) => {
                     outcome.changed = true;
-                    let (now, faults) = self.verify(generation, &plan, &accepted)?;
+                    let (now, errors) = self.verify(generation, &plan, &accepted)?;
                     // the plan may not contain what another program has changed meanwhile
                     if now != generation.wrapping_add(1) && races < MOST_RACES {
                         races += 1;
                         continue;
                     }
-                    outcome.faults.extend(faults);
+                    outcome.errors.extend(errors);
                     break now;
                 }
                 Err(error) if error.is_exit_status() && tries < bisect::MOST_TRIES => {
@@ -163,7 +163,7 @@ impl Firewall {
             }
         };
         // after too many races, the next update compares again
-        if outcome.faults.is_empty() && races < MOST_RACES {
+        if outcome.errors.is_empty() && races < MOST_RACES {
             self.settled = Some((generation, wanted.clone()));
         }
         Ok(())
@@ -171,7 +171,7 @@ impl Firewall {
 
     /// Reads back the result of a transaction. Returns the generation, and an error for each chain that is not as wanted.
     fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset) -> Result<(u32, Vec<String>)> {
-        let mut faults = Vec::new();
+        let mut errors = Vec::new();
         let now = nft_generation()?;
         let changed: usize = plan.tables.values().map(|table| table.chains.len()).sum();
         let alone = now == before.wrapping_add(1) && changed <= READ_ONE_BY_ONE;
@@ -192,7 +192,7 @@ impl Firewall {
                 self.known = Some((generation, known));
             }
         }
-        let Some((generation, known)) = &mut self.known else { return Ok((now, faults)) };
+        let Some((generation, known)) = &mut self.known else { return Ok((now, errors)) };
         for (name, changes) in &plan.tables {
             let made = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
             for (chain, _) in made.filter(|_| changes.wanted) {
@@ -200,11 +200,11 @@ impl Firewall {
                 let wanted = wanted.tables.get(name).and_then(|table| table.chains.get(chain.as_str()));
                 match (live, wanted) {
                     (Some(live), Some(wanted)) if live.is(wanted) => live.made = Some(wanted.clone()),
-                    _ => faults.push(format!("unable to update chain '{chain}' of table {name}")),
+                    _ => errors.push(format!("unable to update chain '{chain}' of table {name}")),
                 }
             }
         }
-        Ok((*generation, faults))
+        Ok((*generation, errors))
     }
 }
 

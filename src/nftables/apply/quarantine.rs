@@ -95,7 +95,7 @@ impl Quarantine {
     }
 
     /// One error text for each refused rule.
-    pub fn faults(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn errors(&self) -> impl Iterator<Item = String> + '_ {
         self.0.values().flat_map(|refusal| {
             let end = if refusal.keeps { "the chain keeps its live rules until this is fixed" } else { "left out" };
             refusal.texts.iter().map(move |text| format!("{text}; {end}"))

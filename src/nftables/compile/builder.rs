@@ -2,7 +2,9 @@
 use super::TablePart;
 use crate::model::{Family, Interface, MacAddr, Origin};
 use crate::nftables::names::Name;
-use crate::nftables::ruleset::{Action, Addresses, Chain, CtState, End, Hook, Interval, Limit, LogPrefix, Match, Rule};
+use crate::nftables::ruleset::{
+    Action, Addresses, Chain, CtState, Hook, Interval, Limit, LogPrefix, Match, Rule, Side,
+};
 use ecow::EcoString;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -81,27 +83,27 @@ impl<'a> Builder<'a> {
 }
 
 /// Matches an address, network or range as source or destination.
-pub fn address(end: End, interval: impl Into<Interval>) -> Match {
+pub fn address(end: Side, interval: impl Into<Interval>) -> Match {
     Match::Address { end, negated: false, addresses: Addresses::Interval(Box::new(interval.into())) }
 }
 
 /// Matches a network, given as text.
-pub fn net(end: End, text: &str) -> Match {
+pub fn net(end: Side, text: &str) -> Match {
     address(end, text.parse::<IpNet>().expect("a constant network"))
 }
 
 /// Matches the source or destination against a set.
-pub fn set(end: End, family: Family, name: Name) -> Match {
+pub fn set(end: Side, family: Family, name: Name) -> Match {
     Match::Address { end, negated: false, addresses: Addresses::Set(family, name) }
 }
 
 /// Matches a TCP port or range.
-pub fn tcp(end: End, first: u16, last: u16) -> Match {
+pub fn tcp(end: Side, first: u16, last: u16) -> Match {
     Match::Port { protocol: 6, end, ports: (first, last) }
 }
 
 /// Matches a UDP port or range.
-pub fn udp(end: End, first: u16, last: u16) -> Match {
+pub fn udp(end: Side, first: u16, last: u16) -> Match {
     Match::Port { protocol: 17, end, ports: (first, last) }
 }
 

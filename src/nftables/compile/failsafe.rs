@@ -3,7 +3,7 @@ use super::builder::{Builder, address, jump, known, made};
 use super::{Node, TablePart};
 use crate::model::OpenPorts;
 use crate::nftables::names::{FAILSAFE_IN, FAILSAFE_OUT};
-use crate::nftables::ruleset::{Action, End, Match};
+use crate::nftables::ruleset::{Action, Match, Side};
 
 /// Builds both chains, if any ports are to be open.
 pub fn make(node: &Node<'_>, part: &mut TablePart) {
@@ -20,8 +20,8 @@ pub fn make(node: &Node<'_>, part: &mut TablePart) {
             matches.push(port);
             matches
         };
-        incoming.rule(matches(End::Source, End::Destination), Action::Accept, &origin);
-        let mut answers = matches(End::Destination, End::Source);
+        incoming.rule(matches(Side::Source, Side::Destination), Action::Accept, &origin);
+        let mut answers = matches(Side::Destination, Side::Source);
         answers.push(known());
         outgoing.rule(answers, Action::Accept, &origin);
     }

@@ -10,7 +10,7 @@ use crate::nftables::names::{
     ACCEPT_MANAGEMENT, ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST,
     CONNTRACK, FAILSAFE_IN, FAILSAFE_OUT, INPUT, OUTPUT, REJECT, SetOwner, cluster_chain, host_chain, set_name,
 };
-use crate::nftables::ruleset::{Action, End, Match};
+use crate::nftables::ruleset::{Action, Match, Side};
 use crate::node::CorosyncLinks;
 
 /// Ports that the set `management` may reach: the web interface, consoles, SPICE, SSH, migration.
@@ -40,7 +40,7 @@ pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
             Direction::Out => local_network(node, &mut rules),
             _ => MANAGEMENT.iter().for_each(|(first, last)| {
                 let origin = made("default access of the set management");
-                rules.rule([tcp(End::Destination, *first, *last)], jump(ACCEPT_MANAGEMENT), &origin);
+                rules.rule([tcp(Side::Destination, *first, *last)], jump(ACCEPT_MANAGEMENT), &origin);
             }),
         }
         if let Some(corosync) = node.corosync {
@@ -115,7 +115,7 @@ fn management(shared: &Shared, part: &mut TablePart) {
     let families = shared.sets.get(&super::sets::cluster_set("management"));
     for family in Family::ALL.into_iter().filter(|family| families.is_some_and(|families| families[*family])) {
         if let Some(name) = set_name(SetOwner::Cluster, "management", family) {
-            rules.rule([set(End::Source, family, name)], Action::Accept, &origin);
+            rules.rule([set(Side::Source, family, name)], Action::Accept, &origin);
         }
     }
     part.shared_sets.insert(super::sets::cluster_set("management"));
@@ -128,7 +128,7 @@ fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
     let migration = Some(MIGRATION).filter(|_| super::guest::closes(node.cluster.options.policy_out));
     for (first, last) in LOCAL.into_iter().chain(migration) {
         let origin = made("default access to local_network");
-        rules.rule([address(End::Destination, network), tcp(End::Destination, first, last)], Action::Accept, &origin);
+        rules.rule([address(Side::Destination, network), tcp(Side::Destination, first, last)], Action::Accept, &origin);
     }
 }
 
@@ -137,16 +137,16 @@ fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>
     // a port can be configured for each link
     let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
     let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();
-    let ports = || all.iter().map(|(first, last)| udp(End::Destination, *first, *last));
+    let ports = || all.iter().map(|(first, last)| udp(Side::Destination, *first, *last));
     if corosync.multicast {
         for groups in ["224.0.0.0/4", "ff00::/8"] {
-            ports().for_each(|port| rules.rule([net(End::Destination, groups), port], Action::Accept, &origin));
+            ports().for_each(|port| rules.rule([net(Side::Destination, groups), port], Action::Accept, &origin));
         }
     }
     for (mine, theirs) in &corosync.pairs {
         let (from, to) = if direction == Direction::Out { (mine, theirs) } else { (theirs, mine) };
         for port in ports() {
-            rules.rule([address(End::Source, *from), address(End::Destination, *to), port], Action::Accept, &origin);
+            rules.rule([address(Side::Source, *from), address(Side::Destination, *to), port], Action::Accept, &origin);
         }
     }
 }

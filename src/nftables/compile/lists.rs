@@ -6,7 +6,7 @@ use super::TablePart;
 use super::builder::made;
 use crate::model::Family;
 use crate::nftables::names::{address_list, port_list};
-use crate::nftables::ruleset::{Addresses, End, IntervalSet, Match, Set, SetKind};
+use crate::nftables::ruleset::{Addresses, IntervalSet, Match, Set, SetKind, Side};
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ pub const WRITTEN_OUT: usize = 8;
 /// Alternatives, one of which a packet must match.
 pub enum OneOf {
     /// Addresses of a family.
-    Addresses(End, Family, IntervalSet),
+    Addresses(Side, Family, IntervalSet),
     /// Ports of a protocol: ranges in order that neither overlap nor touch.
-    Ports(u8, End, Vec<(u16, u16)>),
+    Ports(u8, Side, Vec<(u16, u16)>),
 }
 
 impl OneOf {
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn long_lists_become_sets_and_short_ones_rules() {
-        let ports = |count: u16| OneOf::Ports(6, End::Destination, (0..count).map(|at| (10 * at, 10 * at)).collect());
+        let ports = |count: u16| OneOf::Ports(6, Side::Destination, (0..count).map(|at| (10 * at, 10 * at)).collect());
         for (lists, rules, sets) in [(vec![ports(8)], 8, 0), (vec![ports(9)], 1, 1), (vec![ports(3), ports(4)], 3, 1)] {
             let mut part = TablePart::default();
             assert_eq!((combinations(&lists, &mut part).len(), part.sets.len()), (rules, sets));

@@ -3,7 +3,7 @@ use super::builder::Builder;
 use super::{Node, TablePart};
 use crate::model::{Family, TcpFlags};
 use crate::nftables::names::{HELPERS, RAW, helper_object, synflood_set};
-use crate::nftables::ruleset::{Action, DynamicSet, End, HelperObject, Match, Table};
+use crate::nftables::ruleset::{Action, DynamicSet, HelperObject, Match, Side, Table};
 
 /// Maximum number of sources that are counted at a time, for each family.
 const SOURCES: u32 = 65_536;
@@ -55,7 +55,7 @@ fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
         let family = if helper.v6 { None } else { Some(Family::V4) };
         let object = HelperObject { kind: helper.name, protocol: helper.proto.0, family };
         table.helpers.insert(name.clone(), object);
-        let port = Match::Port { protocol: helper.proto.1, end: End::Destination, ports: (helper.port, helper.port) };
+        let port = Match::Port { protocol: helper.proto.1, end: Side::Destination, ports: (helper.port, helper.port) };
         let matches: Vec<_> = family.map(Match::Family).into_iter().chain([port]).collect();
         rules.rule(matches, Action::CtHelper(name), &origin);
     }

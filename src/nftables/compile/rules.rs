@@ -6,7 +6,7 @@ use super::{Shared, TablePart, groups};
 use crate::config::{Rule, RuleAction, Term, VerdictRule};
 use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, SetRef, SetScope, Verdict};
 use crate::nftables::names::{SetOwner, set_name};
-use crate::nftables::ruleset::{Action, Addresses, End, Interval, IntervalSet, Match};
+use crate::nftables::ruleset::{Action, Addresses, Interval, IntervalSet, Match, Side};
 
 /// The source or destination addresses of a rule.
 enum Choice {
@@ -108,7 +108,7 @@ fn alternatives(
     for family in Family::ALL {
         for one in &terms[family] {
             let mut choices = Vec::new();
-            for (end, address) in [(End::Source, source), (End::Destination, dest)] {
+            for (end, address) in [(Side::Source, source), (Side::Destination, dest)] {
                 choices
                     .extend(address.as_ref().map(|address| (end, choice(address, end, family, context, shared, part))));
             }
@@ -122,7 +122,7 @@ fn alternatives(
 fn of_term(
     term: &Term,
     family: Option<Family>,
-    addresses: Vec<(End, Choice)>,
+    addresses: Vec<(Side, Choice)>,
     part: &mut TablePart,
 ) -> Vec<Vec<Match>> {
     let Term { proto, sport, dport, icmp_type } = term;
@@ -147,7 +147,7 @@ fn of_term(
     }
     let mut ported = false;
     if let Some(proto) = proto {
-        for (end, ports) in [(End::Source, sport), (End::Destination, dport)] {
+        for (end, ports) in [(Side::Source, sport), (Side::Destination, dport)] {
             let Some(ports) = ports else { continue };
             let ranges = merged_ports(&match ports {
                 Ports::One(range) => vec![range.value],
@@ -176,7 +176,7 @@ fn of_term(
 /// The source or destination addresses of a rule in a family.
 fn choice(
     address: &Address,
-    end: End,
+    end: Side,
     family: Family,
     context: &ChainContext<'_>,
     shared: &Shared,

@@ -8,7 +8,7 @@ use crate::nftables::names::{
     CHECK_BLACKLIST, CONNTRACK, LOG_INVALID_TCP, LOG_SMURFS, POLICY_DROP, POLICY_REJECT, PRE_VM_IN, PRE_VM_OUT, REJECT,
     SetOwner, TableName, set_name,
 };
-use crate::nftables::ruleset::{Action, CtState, End, Match, PacketType, Rejection};
+use crate::nftables::ruleset::{Action, CtState, Match, PacketType, Rejection, Side};
 
 /// Neighbour discovery by ICMPv6 type: solicitations and advertisements of routers and neighbours, redirects.
 pub const NDP_IN: [u8; 5] = [133, 134, 135, 136, 137];
@@ -44,7 +44,7 @@ pub fn guests(node: &Node<'_>, shared: &Shared) -> TablePart {
     ] {
         let mut rules = Builder::own(name);
         for (from, to) in from.into_iter().zip(to) {
-            rules.rule([udp(End::Source, from, from), udp(End::Destination, to, to)], action.clone(), &origin);
+            rules.rule([udp(Side::Source, from, from), udp(Side::Destination, to, to)], action.clone(), &origin);
         }
         rules.finish(&mut part);
     }
@@ -143,9 +143,9 @@ fn before_bridge(part: &mut TablePart) {
 
 /// The matches for broadcast and multicast packets.
 fn to_many(table: TableName) -> Vec<Vec<Match>> {
-    let groups = ["224.0.0.0/4", "ff00::/8"].map(|groups| vec![net(End::Destination, groups)]);
+    let groups = ["224.0.0.0/4", "ff00::/8"].map(|groups| vec![net(Side::Destination, groups)]);
     let rest = match table {
-        TableName::Host => vec![vec![Match::Broadcast(End::Destination)], vec![Match::Anycast]],
+        TableName::Host => vec![vec![Match::Broadcast(Side::Destination)], vec![Match::Anycast]],
         TableName::Guests => {
             [PacketType::Broadcast, PacketType::Multicast].map(|kind| vec![Match::PacketType(kind)]).into()
         }
@@ -158,13 +158,13 @@ fn reject(table: TableName, part: &mut TablePart) {
     let origin = made("answers to refused packets");
     let mut rules = Builder::own(REJECT);
     match table {
-        TableName::Host => rules.rule([Match::Broadcast(End::Destination)], Action::Drop, &origin),
+        TableName::Host => rules.rule([Match::Broadcast(Side::Destination)], Action::Drop, &origin),
         TableName::Guests => {
             rules.rule([Match::PacketType(PacketType::Broadcast)], Action::Drop, &origin);
             rules.rule([Match::PacketType(PacketType::Multicast)], Action::Drop, &origin);
         }
     }
-    rules.rule([net(End::Source, "224.0.0.0/4")], Action::Drop, &origin);
+    rules.rule([net(Side::Source, "224.0.0.0/4")], Action::Drop, &origin);
     for family in Family::ALL {
         rules.rule([Match::Family(family), icmp_protocol(family)], Action::Drop, &origin);
     }
@@ -188,26 +188,26 @@ fn silent(table: TableName, policy: Verdict, part: &mut TablePart) {
     };
     let origin = made("what a policy does without a line in the log");
     let mut rules = Builder::own(name);
-    rules.rule([tcp(End::Destination, 43, 43)], refuse.clone(), &origin);
-    rules.rule([net(End::Destination, "224.0.0.0/4"), Match::Protocol(IGMP)], Action::Accept, &origin);
+    rules.rule([tcp(Side::Destination, 43, 43)], refuse.clone(), &origin);
+    rules.rule([net(Side::Destination, "224.0.0.0/4"), Match::Protocol(IGMP)], Action::Accept, &origin);
     for kind in MLD {
         let [_, protocol, message] = icmp(Family::V6, kind);
-        rules.rule([net(End::Destination, "ff00::/8"), protocol, message], Action::Accept, &origin);
+        rules.rule([net(Side::Destination, "ff00::/8"), protocol, message], Action::Accept, &origin);
     }
     for matches in to_many(table) {
         rules.rule(matches, Action::Drop, &origin);
     }
     rules.rule([Match::Ct(CtState::Invalid)], Action::Drop, &origin);
     for (first, last) in [(135, 135), (137, 139), (445, 445)] {
-        rules.rule([udp(End::Destination, first, last)], refuse.clone(), &origin);
+        rules.rule([udp(Side::Destination, first, last)], refuse.clone(), &origin);
     }
-    rules.rule([udp(End::Source, 137, 137), udp(End::Destination, 1024, 65535)], refuse.clone(), &origin);
+    rules.rule([udp(Side::Source, 137, 137), udp(Side::Destination, 1024, 65535)], refuse.clone(), &origin);
     for port in [135, 139, 445] {
-        rules.rule([tcp(End::Destination, port, port)], refuse.clone(), &origin);
+        rules.rule([tcp(Side::Destination, port, port)], refuse.clone(), &origin);
     }
-    rules.rule([udp(End::Destination, 1900, 1900)], Action::Drop, &origin);
+    rules.rule([udp(Side::Destination, 1900, 1900)], Action::Drop, &origin);
     rules.rule([Match::TcpFlags { negated: true, mask: opening(), set: TcpFlags::SYN }], Action::Drop, &origin);
-    rules.rule([udp(End::Source, 53, 53)], Action::Drop, &origin);
+    rules.rule([udp(Side::Source, 53, 53)], Action::Drop, &origin);
     rules.finish(part);
 }
 
@@ -226,7 +226,7 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
         .filter(|family| shared.sets.get(&super::sets::cluster_set("blacklist")).is_some_and(|has| has[*family]))
     {
         if let Some(name) = set_name(SetOwner::Cluster, "blacklist", family) {
-            rules.rule([set(End::Source, family, name)], goto(BLACKLIST), &origin);
+            rules.rule([set(Side::Source, family, name)], goto(BLACKLIST), &origin);
         }
     }
     rules.finish(part);
@@ -237,13 +237,13 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
 fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart) {
     let origin = made("packets from broadcast addresses");
     let mut rules = Builder::own(BLOCK_SMURFS);
-    rules.rule([net(End::Source, "0.0.0.0/32")], Action::Return, &origin);
+    rules.rule([net(Side::Source, "0.0.0.0/32")], Action::Return, &origin);
     let broadcast = match table {
-        TableName::Host => Match::Broadcast(End::Source),
-        TableName::Guests => net(End::Source, "255.255.255.255/32"),
+        TableName::Host => Match::Broadcast(Side::Source),
+        TableName::Guests => net(Side::Source, "255.255.255.255/32"),
     };
     rules.rule([broadcast], goto(LOG_SMURFS), &origin);
-    rules.rule([net(End::Source, "224.0.0.0/4")], goto(LOG_SMURFS), &origin);
+    rules.rule([net(Side::Source, "224.0.0.0/4")], goto(LOG_SMURFS), &origin);
     rules.finish(part);
     logged_drop(LOG_SMURFS, node.host.options.smurf_log_level, &origin, shared, part);
 }
@@ -262,7 +262,7 @@ fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     ] {
         rules.rule([one], goto(LOG_INVALID_TCP), &origin);
     }
-    rules.rule([tcp(End::Source, 0, 0), flags(opening(), syn)], goto(LOG_INVALID_TCP), &origin);
+    rules.rule([tcp(Side::Source, 0, 0), flags(opening(), syn)], goto(LOG_INVALID_TCP), &origin);
     rules.finish(part);
     logged_drop(LOG_INVALID_TCP, node.host.options.tcp_flags_log_level, &origin, shared, part);
 }

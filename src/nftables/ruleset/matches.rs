@@ -6,20 +6,20 @@ use std::net::Ipv4Addr;
 
 /// Source or destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
+pub enum Side {
     /// The source.
     Source,
     /// The destination.
     Destination,
 }
 
-impl End {
+impl Side {
     /// The field of its address in nft: `saddr` or `daddr`.
     #[must_use]
     pub fn address(self) -> &'static str {
         match self {
-            End::Source => "saddr",
-            End::Destination => "daddr",
+            Side::Source => "saddr",
+            Side::Destination => "daddr",
         }
     }
 
@@ -27,8 +27,8 @@ impl End {
     #[must_use]
     pub fn port(self) -> &'static str {
         match self {
-            End::Source => "sport",
-            End::Destination => "dport",
+            Side::Source => "sport",
+            Side::Destination => "dport",
         }
     }
 }
@@ -121,7 +121,7 @@ pub enum Match {
         /// The protocol: 6 tcp, 17 udp, 33 dccp, 132 sctp, 136 udplite.
         protocol: u8,
         /// Which port.
-        end: End,
+        end: Side,
         /// The first and the last one.
         ports: (u16, u16),
     },
@@ -130,7 +130,7 @@ pub enum Match {
         /// As for [`Match::Port`].
         protocol: u8,
         /// Which port.
-        end: End,
+        end: Side,
         /// The set.
         set: Name,
     },
@@ -146,7 +146,7 @@ pub enum Match {
     /// An address: `ip saddr 10.0.0.0/8`.
     Address {
         /// Which address.
-        end: End,
+        end: Side,
         /// Whether it must be another.
         negated: bool,
         /// The addresses that it is compared with.
@@ -164,7 +164,7 @@ pub enum Match {
         set: TcpFlags,
     },
     /// An address is a broadcast address in the routing tables: `fib daddr type broadcast`.
-    Broadcast(End),
+    Broadcast(Side),
     /// The destination is an anycast address in the routing tables: `fib daddr type anycast`.
     Anycast,
     /// The type of the frame's destination: `meta pkttype broadcast`.

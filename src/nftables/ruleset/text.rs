@@ -2,7 +2,7 @@
 use super::action::{Action, Limit, LogPrefix, Rejection, is_comment};
 use super::chain::Rule;
 use super::interval::Interval;
-use super::matches::{Addresses, CtState, End, Match, PacketType};
+use super::matches::{Addresses, CtState, Match, PacketType, Side};
 use super::set::MapKey;
 use super::signature::Signature;
 use crate::model::{Family, Interface, MacAddr, Origin, TcpFlags, TimeUnit};
@@ -157,7 +157,7 @@ fn icmp(out: &mut String, family: Family, kind: u8, code: Option<u8>) {
     }
 }
 
-fn address_match(out: &mut String, end: End, negated: bool, addresses: &Addresses) {
+fn address_match(out: &mut String, end: Side, negated: bool, addresses: &Addresses) {
     put(out, &[addresses.family().nft(), " ", end.address(), " ", not(negated)]);
     match addresses {
         Addresses::Interval(range) => interval(out, range),
@@ -231,7 +231,7 @@ impl Match {
     }
 }
 
-fn port_of(out: &mut String, protocol: u8, end: End) {
+fn port_of(out: &mut String, protocol: u8, end: Side) {
     let name = with_ports(protocol);
     if name == "th" {
         out.push_str("meta l4proto ");
@@ -343,15 +343,15 @@ mod tests {
             (Match::InInterface(named("eth0*")), r#"iifname "eth0\*""#),
             (Match::OutInterface(named("vmbr0")), r#"oifname "vmbr0""#),
             (
-                Match::Address { end: End::Source, negated: true, addresses: interval("10.0.0.0/8") },
+                Match::Address { end: Side::Source, negated: true, addresses: interval("10.0.0.0/8") },
                 "ip saddr != 10.0.0.0/8",
             ),
             (
-                Match::Address { end: End::Destination, negated: false, addresses: interval("fd00::1/128") },
+                Match::Address { end: Side::Destination, negated: false, addresses: interval("fd00::1/128") },
                 "ip6 daddr fd00::1",
             ),
-            (Match::Port { protocol: 17, end: End::Source, ports: (67, 67) }, "udp sport 67"),
-            (Match::Port { protocol: 6, end: End::Destination, ports: (80, 85) }, "tcp dport 80-85"),
+            (Match::Port { protocol: 17, end: Side::Source, ports: (67, 67) }, "udp sport 67"),
+            (Match::Port { protocol: 6, end: Side::Destination, ports: (80, 85) }, "tcp dport 80-85"),
             (Match::Icmp { family: Family::V6, kind: 1, code: Some(4) }, "icmpv6 type 1 icmpv6 code 4"),
             (Match::Ethertype { negated: true, code: 0x800 }, "meta protocol != 0x0800"),
             (

@@ -3,7 +3,7 @@ use super::hooks::At;
 use crate::model::{CtState as State, Family, Interface};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{
-    Action, Addresses, Chain, CtState, End, MapKey, Match, PacketType, Rejection, Rule, Ruleset, SetKind, Table,
+    Action, Addresses, Chain, CtState, MapKey, Match, PacketType, Rejection, Rule, Ruleset, SetKind, Side, Table,
     VerdictTarget,
 };
 use crate::simulate::{Cast, Layer, Packet};
@@ -122,19 +122,19 @@ impl<'a> Situation<'a, '_> {
         if self.packet.frame.tagged { VLAN } else { self.ethertype() }
     }
 
-    fn address(&self, end: End) -> Option<IpAddr> {
+    fn address(&self, end: Side) -> Option<IpAddr> {
         self.family()?;
         match end {
-            End::Source => self.packet.source,
-            End::Destination => self.packet.dest,
+            Side::Source => self.packet.source,
+            Side::Destination => self.packet.dest,
         }
     }
 
-    fn port(&self, protocol: u8, end: End) -> Option<u16> {
+    fn port(&self, protocol: u8, end: Side) -> Option<u16> {
         self.family().filter(|_| self.packet.protocol == protocol)?;
         match end {
-            End::Source => self.packet.sport,
-            End::Destination => self.packet.dport,
+            Side::Source => self.packet.sport,
+            Side::Destination => self.packet.dport,
         }
     }
 
@@ -191,7 +191,7 @@ impl<'a> Situation<'a, '_> {
         }
     }
 
-    fn matches_address(&self, end: End, negated: bool, addresses: &Addresses) -> bool {
+    fn matches_address(&self, end: Side, negated: bool, addresses: &Addresses) -> bool {
         let address = self.address(end).filter(|address| Family::of(*address) == addresses.family());
         let held = |address| match addresses {
             Addresses::Interval(interval) => interval.contains(address),

@@ -137,7 +137,7 @@ impl Site {
             Enforced::ForTheNode(firewall) => {
                 rules.tables.remove(&TableName::Guests);
                 let outcome = self.bed.node.run(|| firewall.update(&Arc::new(rules)));
-                assert_eq!(outcome.faults, [""; 0]);
+                assert_eq!(outcome.errors, [""; 0]);
             }
             Enforced::Simulated => {}
         }
