@@ -1,7 +1,7 @@
 //! A ruleset as the JSON of libnftables-json(5), for `nft -j -f -`.
 use super::names::{Name, TableName};
 use super::ruleset::{
-    Action, Addresses, Chain, CtState, DynamicSet, HelperObject, Interval, Limit, Map, MapKey, Match, PacketType,
+    Action, Addresses, Chain, CtStates, DynamicSet, HelperObject, Interval, Limit, Map, MapKey, Match, PacketType,
     Rejection, Rule, Ruleset, Set, SetKind, Side, Signature, Table, VerdictTarget, with_ports,
 };
 use crate::model::{Family, Interface, MacAddr, TimeUnit};
@@ -221,9 +221,9 @@ fn one_match(one: &Match) -> Vec<Value> {
         }
         Match::Ct(state) => {
             let states = match state {
-                CtState::Known => ["established", "related"].as_slice(),
-                CtState::Invalid => &["invalid"],
-                CtState::NewOrInvalid => &["new", "invalid"],
+                CtStates::Known => ["established", "related"].as_slice(),
+                CtStates::Invalid => &["invalid"],
+                CtStates::NewOrInvalid => &["new", "invalid"],
             };
             vec![json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": states } })]
         }

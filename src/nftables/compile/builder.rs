@@ -3,7 +3,7 @@ use super::TablePart;
 use crate::model::{Family, Interface, MacAddr, Origin};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{
-    Action, Addresses, Chain, CtState, Hook, Interval, Limit, LogPrefix, Match, Rule, Side,
+    Action, Addresses, Chain, CtStates, Hook, Interval, Limit, LogPrefix, Match, Rule, Side,
 };
 use ecow::EcoString;
 use ipnet::IpNet;
@@ -122,7 +122,7 @@ pub fn icmp_protocol(family: Family) -> Match {
 
 /// Matches packets of established and related connections.
 pub fn known() -> Match {
-    Match::Ct(CtState::Known)
+    Match::Ct(CtStates::Known)
 }
 
 /// These matches, preceded by the match of the device if the chain is for several.

@@ -7,7 +7,7 @@ use crate::nftables::names::{
     ALLOW_RESETS, BRIDGE_MAP, FAILSAFE_IN, FAILSAFE_OUT, FORWARD, HOST_BRIDGE_INPUT, HOST_BRIDGE_OUTPUT, Name, VM_IN,
     VM_MAP_IN, VM_MAP_OUT, VM_OUT, bridge_chain, guest_chain,
 };
-use crate::nftables::ruleset::{Action, CtState, Map, MapKey, Match, Table, VerdictTarget};
+use crate::nftables::ruleset::{Action, CtStates, Map, MapKey, Match, Table, VerdictTarget};
 use std::sync::Arc;
 
 /// Adds the map to the chains of vnets to the host's table, for packets between vnets and the node.
@@ -41,7 +41,7 @@ pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) 
     let mut incoming = Builder::base(VM_IN, "postrouting", 0);
     let reset = Match::TcpFlags { negated: false, mask: TcpFlags::RST, set: TcpFlags::RST };
     let answer = made("the answer of a rule that rejects, which has no connection");
-    incoming.rule([Match::NotForwarded, Match::Ct(CtState::Invalid), reset], jump(ALLOW_RESETS), &answer);
+    incoming.rule([Match::NotForwarded, Match::Ct(CtStates::Invalid), reset], jump(ALLOW_RESETS), &answer);
     incoming.rule([], Action::VerdictMap(MapKey::OutInterface, chain(VM_MAP_IN)), &origin);
     incoming.finish(&mut part);
     let mut resets = Builder::own(ALLOW_RESETS);

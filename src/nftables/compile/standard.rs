@@ -8,7 +8,7 @@ use crate::nftables::names::{
     CHECK_BLACKLIST, CONNTRACK, LOG_INVALID_TCP, LOG_SMURFS, POLICY_DROP, POLICY_REJECT, PRE_VM_IN, PRE_VM_OUT, REJECT,
     SetOwner, TableName, set_name,
 };
-use crate::nftables::ruleset::{Action, CtState, Match, PacketType, Rejection, Side};
+use crate::nftables::ruleset::{Action, CtStates, Match, PacketType, Rejection, Side};
 
 /// Neighbour discovery by ICMPv6 type: solicitations and advertisements of routers and neighbours, redirects.
 pub const NDP_IN: [u8; 5] = [133, 134, 135, 136, 137];
@@ -70,7 +70,7 @@ pub fn guests(node: &Node<'_>, shared: &Shared) -> TablePart {
 pub fn input_filter(node: &Node<'_>, rules: &mut Builder<'_>) {
     let options = &node.host.options;
     if options.nosmurfs {
-        let fresh = [Match::Family(Family::V4), Match::Ct(CtState::NewOrInvalid)];
+        let fresh = [Match::Family(Family::V4), Match::Ct(CtStates::NewOrInvalid)];
         rules.rule(fresh, jump(BLOCK_SMURFS), &options.lines.origin("nosmurfs"));
     }
     if options.tcpflags {
@@ -104,7 +104,7 @@ fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart
     let mut rules = Builder::own(CONNTRACK);
     rules.rule([known()], Action::Accept, &made("established connections"));
     if !node.host.options.nf_conntrack_allow_invalid {
-        rules.rule([Match::Ct(CtState::Invalid)], Action::Drop, &made("invalid connection state"));
+        rules.rule([Match::Ct(CtStates::Invalid)], Action::Drop, &made("invalid connection state"));
     }
     rules.finish(part);
 
@@ -197,7 +197,7 @@ fn silent(table: TableName, policy: Verdict, part: &mut TablePart) {
     for matches in to_many(table) {
         rules.rule(matches, Action::Drop, &origin);
     }
-    rules.rule([Match::Ct(CtState::Invalid)], Action::Drop, &origin);
+    rules.rule([Match::Ct(CtStates::Invalid)], Action::Drop, &origin);
     for (first, last) in [(135, 135), (137, 139), (445, 445)] {
         rules.rule([udp(Side::Destination, first, last)], refuse.clone(), &origin);
     }

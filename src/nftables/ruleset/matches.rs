@@ -55,7 +55,7 @@ impl Addresses {
 
 /// The states of connection tracking that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CtState {
+pub enum CtStates {
     /// `established,related`
     Known,
     /// `invalid`
@@ -153,7 +153,7 @@ pub enum Match {
         addresses: Addresses,
     },
     /// The conntrack state: `ct state established,related`.
-    Ct(CtState),
+    Ct(CtStates),
     /// The TCP flags: `tcp flags & (fin|syn) == syn`.
     TcpFlags {
         /// Whether the match is inverted.

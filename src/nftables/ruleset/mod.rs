@@ -12,7 +12,7 @@ pub use action::{Action, Limit, LogPrefix, Rejection};
 pub use chain::{Chain, Hook, Rule};
 pub(super) use interval::after;
 pub use interval::{Interval, IntervalSet};
-pub use matches::{Addresses, CtState, Match, PacketType, Side};
+pub use matches::{Addresses, CtStates, Match, PacketType, Side};
 pub use set::{DynamicSet, HelperObject, Map, MapKey, Set, SetKind, VerdictTarget};
 pub use signature::Signature;
 pub(super) use text::with_ports;

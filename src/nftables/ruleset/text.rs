@@ -2,7 +2,7 @@
 use super::action::{Action, Limit, LogPrefix, Rejection, is_comment};
 use super::chain::Rule;
 use super::interval::Interval;
-use super::matches::{Addresses, CtState, Match, PacketType, Side};
+use super::matches::{Addresses, CtStates, Match, PacketType, Side};
 use super::set::MapKey;
 use super::signature::Signature;
 use crate::model::{Family, Interface, MacAddr, Origin, TcpFlags, TimeUnit};
@@ -219,9 +219,9 @@ impl Match {
             }
             Match::Icmp { family, kind, code } => icmp(out, *family, *kind, *code),
             Match::Address { end, negated, addresses } => address_match(out, *end, *negated, addresses),
-            Match::Ct(CtState::Known) => out.push_str("ct state established,related"),
-            Match::Ct(CtState::Invalid) => out.push_str("ct state invalid"),
-            Match::Ct(CtState::NewOrInvalid) => out.push_str("ct state new,invalid"),
+            Match::Ct(CtStates::Known) => out.push_str("ct state established,related"),
+            Match::Ct(CtStates::Invalid) => out.push_str("ct state invalid"),
+            Match::Ct(CtStates::NewOrInvalid) => out.push_str("ct state new,invalid"),
             Match::TcpFlags { negated, mask, set } => tcp_flags(out, *negated, *mask, *set),
             Match::Broadcast(end) => put(out, &["fib ", end.address(), " type broadcast"]),
             Match::Anycast => out.push_str("fib daddr type anycast"),

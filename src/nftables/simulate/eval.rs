@@ -1,9 +1,9 @@
 //! Evaluates single rules: whether they match, and their actions.
 use super::hooks::At;
-use crate::model::{CtState as State, Family, Interface};
+use crate::model::{CtState, Family, Interface};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{
-    Action, Addresses, Chain, CtState, MapKey, Match, PacketType, Rejection, Rule, Ruleset, SetKind, Side, Table,
+    Action, Addresses, Chain, CtStates, MapKey, Match, PacketType, Rejection, Rule, Ruleset, SetKind, Side, Table,
     VerdictTarget,
 };
 use crate::simulate::{Cast, Layer, Packet};
@@ -41,7 +41,7 @@ pub struct Situation<'a, 'b> {
     pub broadcasts: &'b BTreeSet<Ipv4Addr>,
     pub at: &'b At,
     /// The conntrack state of the packet here.
-    pub state: Option<State>,
+    pub state: Option<CtState>,
 }
 
 impl<'a> Situation<'a, '_> {
@@ -200,11 +200,11 @@ impl<'a> Situation<'a, '_> {
         address.is_some_and(|address| held(address) != negated)
     }
 
-    fn matches_state(&self, wanted: CtState) -> bool {
+    fn matches_state(&self, wanted: CtStates) -> bool {
         match wanted {
-            CtState::Known => matches!(self.state, Some(State::Established | State::Related)),
-            CtState::Invalid => self.state == Some(State::Invalid),
-            CtState::NewOrInvalid => matches!(self.state, Some(State::New | State::Invalid)),
+            CtStates::Known => matches!(self.state, Some(CtState::Established | CtState::Related)),
+            CtStates::Invalid => self.state == Some(CtState::Invalid),
+            CtStates::NewOrInvalid => matches!(self.state, Some(CtState::New | CtState::Invalid)),
         }
     }
 
