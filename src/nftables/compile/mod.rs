@@ -15,7 +15,7 @@ mod host;
 mod incremental;
 mod lists;
 mod maps;
-mod protection;
+mod raw;
 mod rules;
 mod sets;
 mod standard;
@@ -160,7 +160,7 @@ fn host_table(node: &Node<'_>, shared: &Shared) -> Table {
     part.join(&forward::routed(node, shared));
     part.join(&forward::vnets(node, shared, TableName::Host));
     let mut table = Table::default();
-    protection::add(node, &mut table);
+    raw::add(node, &mut table);
     maps::of_host(node, &mut table);
     finish(node, shared, TableName::Host, part, &mut table);
     table
