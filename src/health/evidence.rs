@@ -63,11 +63,13 @@ pub struct ForeignTable {
     pub rules: Result<Arc<Foreign>, Arc<str>>,
 }
 
-/// A base chain of nftables that filters, of another program.
+/// A base chain of nftables that filters, of another program; or beside tables of ours, a built-in chain of the legacy tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NftChain {
-    /// The table with its family, such as `inet filter`.
+    /// The table with its family, such as `inet filter`, or with its tool, such as `iptables-legacy filter`.
     pub table: String,
+    /// The tool that changes the table, if it is one of the legacy tools: `iptables-legacy`.
+    pub legacy: Option<&'static str>,
     /// The chain.
     pub chain: String,
     /// Whether routed and bridged packets pass it.

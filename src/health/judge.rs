@@ -59,7 +59,7 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
 }
 
 /// The queues of guests that no program reads: the rules bypass these, and accept.
-fn not_inspected(read: &BTreeSet<u16>, scope: &Scope) -> impl Iterator<Item = Finding> {
+pub(super) fn not_inspected(read: &BTreeSet<u16>, scope: &Scope) -> impl Iterator<Item = Finding> {
     let wanted: BTreeSet<(u16, u16)> = scope.inspected.values().copied().collect();
     wanted.into_iter().filter_map(|queues| {
         let mut unread: Vec<(u16, u16)> = Vec::new();

@@ -1,6 +1,7 @@
 //! Findings on a node that the nftables backend filters: an accept in another table does not open it, but a drop closes.
 use super::describe::{Affected, BACKEND_ABSENT, Severity};
 use super::evidence::{Enforcer, Evidence, NftChain, Scope};
+use super::judge::not_inspected;
 use super::{Finding, Guests, MOST};
 use crate::model::guest::GuestDevice;
 
@@ -16,8 +17,10 @@ pub enum NftFinding {
     ChainsAbsent,
     /// Packets that our tables accept are dropped in a table of another program: each table decides for itself.
     DroppedElsewhere {
-        /// The table with its family.
+        /// The table with its family or tool.
         table: String,
+        /// The tool that changes the table, if it is one of the legacy tools.
+        legacy: Option<&'static str>,
         /// The base chain.
         chain: String,
         /// Whether its policy drops them, and not a rule.
@@ -95,7 +98,19 @@ impl NftFinding {
                 "'pve-firewall stop', or see that its daemon is running and removes them".into()
             }
             NftFinding::ChainsAbsent => "'systemctl status pve-firewall', or set 'nftables: 1' in host.fw".into(),
-            NftFinding::DroppedElsewhere { table, chain, .. } => format!(
+            NftFinding::DroppedElsewhere { legacy: Some(tool), table, chain, policy, .. } => {
+                let table = table.rsplit(' ').next().unwrap_or(table);
+                let end = if *policy {
+                    format!("set its policy with '{tool} -t {table} -P {chain} ACCEPT'")
+                } else {
+                    "delete the rule".to_string()
+                };
+                format!(
+                    "accept these packets in the chain {chain} of '{tool} -t {table} -S' as well, or {end}: each table decides for \
+                     itself"
+                )
+            }
+            NftFinding::DroppedElsewhere { legacy: None, table, chain, .. } => format!(
                 "accept these packets in the chain '{chain}' of 'nft list table {table}' as well, or set its policy to accept: \
                  each table decides for itself"
             ),
@@ -121,6 +136,7 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
         found.push(Finding::Nftables(NftFinding::NotBridged { device: *device }));
     }
     found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
+    found.extend(not_inspected(&evidence.queues, scope));
     match scope.enforcer {
         Enforcer::NftablesBeside => found.push(Finding::Nftables(NftFinding::BesideChains)),
         Enforcer::NftablesInstead => found.push(Finding::Nftables(NftFinding::ChainsAbsent)),
@@ -132,10 +148,10 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
 }
 
 fn dropped_elsewhere(chain: &NftChain) -> Option<Finding> {
-    let NftChain { table, chain, forwards: _, drops, bridged, rest } = chain;
+    let NftChain { table, legacy, chain, forwards: _, drops, bridged, rest } = chain;
     let policy = rest.is_none();
     let (table, chain) = (table.clone(), chain.clone());
-    let finding = NftFinding::DroppedElsewhere { table, chain, policy, bridged: *bridged };
+    let finding = NftFinding::DroppedElsewhere { table, legacy: *legacy, chain, policy, bridged: *bridged };
     rest.unwrap_or(*drops).then_some(Finding::Nftables(finding))
 }
 
@@ -157,6 +173,7 @@ mod tests {
 
     #[test]
     fn tables_of_others_close_and_do_not_open() {
+        let legacy = Some("iptables-legacy");
         for (drops, rest, closes) in [
             (false, None, false),
             (true, None, true),
@@ -165,12 +182,22 @@ mod tests {
             (false, Some(true), true),
             (false, Some(false), false),
         ] {
-            for bridged in [false, true] {
-                let chain =
-                    NftChain { table: "inet fw".into(), chain: "input".into(), forwards: false, drops, bridged, rest };
-                let (table, name) = (chain.table.clone(), chain.chain.clone());
+            for (table, legacy, bridged) in
+                [("inet fw", None, false), ("bridge fw", None, true), ("iptables-legacy filter", legacy, false)]
+            {
+                let (table, name) = (table.to_string(), "input".to_string());
+                let chain = NftChain {
+                    table: table.clone(),
+                    legacy,
+                    chain: name.clone(),
+                    forwards: false,
+                    drops,
+                    bridged,
+                    rest,
+                };
                 let expected = Finding::Nftables(NftFinding::DroppedElsewhere {
                     table,
+                    legacy,
                     chain: name,
                     policy: rest.is_none(),
                     bridged,
@@ -195,6 +222,11 @@ mod tests {
                 "{bridge}"
             );
         }
+        let inspected = Scope { inspected: [(100, (0, 1))].into(), ..scope(Enforcer::NftablesHere) };
+        let read = |queues: &[u16]| Evidence { queues: queues.iter().copied().collect(), ..Evidence::default() };
+        let unread = Finding::NotInspected { queues: (0, 1), unread: vec![(1, 1)] };
+        assert_eq!(judge(&read(&[0]), &inspected), [unread]);
+        assert_eq!(judge(&read(&[0, 1]), &inspected), []);
         let beside = judge(&Evidence::default(), &scope(Enforcer::NftablesBeside));
         assert_eq!(beside, [Finding::Nftables(NftFinding::BesideChains)]);
         assert_eq!(

@@ -319,6 +319,7 @@ fn nft_chain(chain: &BaseChain) -> NftChain {
     let (family, table) = &chain.table;
     NftChain {
         table: format!("{family} {table}"),
+        legacy: None,
         chain: chain.name.clone(),
         forwards: chain.hook == FORWARD,
         drops: chain.drops,

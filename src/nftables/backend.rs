@@ -10,9 +10,9 @@ use crate::health::{Carried, Evidence, NftChain, Scope};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, NftCount, PlannedAction};
 use crate::model::guest::GuestDevice;
-use crate::model::{Direction, Encapsulation, Origin, Verdict};
+use crate::model::{Direction, Encapsulation, Family, Origin, Verdict};
 use crate::paths::CLUSTER;
-use crate::system::netfilter::BaseChain;
+use crate::system::netfilter::{BaseChain, LegacyChain, legacy_chains};
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -92,6 +92,7 @@ impl Nftables {
             |BaseChain { family: _, table: (family, table), name, kind: _, hook: _, drops, rest }: &BaseChain| {
                 NftChain {
                     table: format!("{family} {table}"),
+                    legacy: None,
                     chain: name.clone(),
                     forwards: false,
                     drops: *drops,
@@ -100,7 +101,9 @@ impl Nftables {
                 }
             };
         let untracked = self.firewall.refuses_conntrack_in_bridges();
-        Evidence { chains: filters.map(shown).collect(), untracked, ..Evidence::default() }
+        // what cannot be read is not judged
+        let legacy = legacy_chains().unwrap_or_default().into_iter().map(of_legacy_tools);
+        Evidence { chains: filters.map(shown).chain(legacy).collect(), untracked, ..Evidence::default() }
     }
 
     /// Deletes both tables.
@@ -137,6 +140,22 @@ impl Nftables {
             collect(&name.to_string(), changes, table, (&old, new), &mut difference.changes);
         }
         Ok(difference)
+    }
+}
+
+fn of_legacy_tools(LegacyChain { family, table, name, drops, rest }: LegacyChain) -> NftChain {
+    let tool = match family {
+        Family::V4 => "iptables-legacy",
+        Family::V6 => "ip6tables-legacy",
+    };
+    NftChain {
+        table: format!("{tool} {table}"),
+        legacy: Some(tool),
+        chain: name.to_string(),
+        forwards: false,
+        drops,
+        bridged: false,
+        rest,
     }
 }
 

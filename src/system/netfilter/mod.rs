@@ -5,6 +5,7 @@
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
 mod chain_end;
+mod legacy_chains;
 mod nftables;
 mod queues;
 mod sets;
@@ -13,6 +14,7 @@ mod xtables;
 pub use self::base_chains::{BaseChain, NatRule, base_chains, has_chain, has_table, legacy_tables, nat_rules};
 pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
 pub use chain_end::rule_for_the_rest;
+pub use legacy_chains::{LegacyChain, legacy_chains};
 pub use queues::read_queues;
 pub use sets::sets;
 pub use xtables::{ebtables, iptables, rules};

@@ -32,29 +32,61 @@ fn until_none(site: &Site) {
     until("no finding", || findings(site).is_empty().then_some(()));
 }
 
-/// What another program does, who is affected, and what is said of it.
-const CLOSING: [(&str, bool, &str); 4] = [
-    (
-        "table inet fw { chain input { type filter hook input priority 10; policy drop; }; }",
-        true,
+/// What another program does and undoes, whether the node is affected or a guest, what is said of it, and of the remedy.
+const CLOSING: [[&str; 5]; 7] = [
+    [
+        "nft 'table inet fw { chain input { type filter hook input priority 10; policy drop; }; }'",
+        "nft delete table inet fw",
+        NODE,
         "inet fw: the policy of input",
-    ),
-    (
-        "table ip fw { chain late { type filter hook input priority -10; tcp dport 9 accept; counter drop; }; }",
-        true,
+        "'nft list table inet fw'",
+    ],
+    [
+        "nft 'table ip fw { chain late { type filter hook input priority -10; tcp dport 9 accept; counter drop; }; }'",
+        "nft delete table ip fw",
+        NODE,
         "ip fw: a rule of late",
-    ),
-    (
-        "table ip fw { chain input { type filter hook input priority 0; ip saddr 10.0.0.254 log; reject; }; }",
-        true,
+        "'nft list table ip fw'",
+    ],
+    [
+        "nft 'table ip fw { chain input { type filter hook input priority 0; ip saddr 10.0.0.254 log; reject; }; }'",
+        "nft delete table ip fw",
+        NODE,
         "ip fw: a rule of input",
-    ),
-    (
-        "table bridge fw { chain guests { type filter hook forward priority 0; policy drop; }; }",
-        false,
+        "'nft list table ip fw'",
+    ],
+    [
+        "nft 'table bridge fw { chain guests { type filter hook forward priority 0; policy drop; }; }'",
+        "nft delete table bridge fw",
+        GUEST_ONLY,
         "bridge fw: the policy of guests",
-    ),
+        "'nft list table bridge fw'",
+    ],
+    [
+        "iptables-legacy -w -A INPUT -p udp -j ACCEPT; iptables-legacy -w -P INPUT DROP",
+        "iptables-legacy -w -P INPUT ACCEPT; iptables-legacy -w -F INPUT",
+        NODE,
+        "iptables-legacy filter: the policy of INPUT",
+        "'iptables-legacy -t filter -P INPUT ACCEPT'",
+    ],
+    [
+        "iptables-legacy -w -t raw -A PREROUTING -p icmp -j ACCEPT; iptables-legacy -w -t raw -A PREROUTING -j DROP",
+        "iptables-legacy -w -t raw -F",
+        NODE,
+        "iptables-legacy raw: a rule of PREROUTING",
+        "'iptables-legacy -t raw -S'",
+    ],
+    [
+        "iptables-legacy -w -A INPUT -p icmp -j REJECT; iptables-legacy -w -A INPUT -j REJECT --reject-with tcp-reset -p tcp
+         iptables-legacy -w -A INPUT -j REJECT",
+        "iptables-legacy -w -F",
+        NODE,
+        "iptables-legacy filter: a rule of INPUT",
+        "'iptables-legacy -t filter -S'",
+    ],
 ];
+const NODE: &str = "node";
+const GUEST_ONLY: &str = "guest";
 
 #[test]
 fn tables_of_others_close_and_do_not_open() {
@@ -68,20 +100,20 @@ fn tables_of_others_close_and_do_not_open() {
     site.all(Fate::Dropped, [node(23)]);
     site.cycle();
     assert_eq!(findings(&site), [json!(null); 0]);
-    for (table, of_node, text) in CLOSING {
-        site.bed.node.exec(&format!("nft '{table}'"));
+    for [does, undoes, whom, text, remedy] in CLOSING {
+        site.bed.node.exec(does);
+        let of_node = whom == NODE;
         let probe = if of_node { node(80) } else { guest() };
-        assert_eq!(site.arrivals(std::slice::from_ref(&probe)), 0, "{table}");
+        assert_eq!(site.arrivals(std::slice::from_ref(&probe)), 0, "{does}");
         let warning = site.until_warned(&format!("dropped by another program: {text} drops the rest"));
         assert_eq!(warning["kind"], "dropped-elsewhere", "{warning:#}");
         let guests = if of_node { json!([]) } else { json!([100]) };
         assert_eq!((&warning["affected"]["node"], &warning["affected"]["guests"]), (&of_node.into(), &guests));
         assert!(
-            warning["since"].as_u64().unwrap() > 1_000_000_000
-                && warning["remedy"].as_str().unwrap().contains("'nft list table ")
+            warning["since"].as_u64().unwrap() > 1_000_000_000 && warning["remedy"].as_str().unwrap().contains(remedy),
+            "{warning:#}"
         );
-        let name: Vec<&str> = table.split(' ').collect();
-        site.bed.node.exec(&format!("nft delete table {} fw", name[1]));
+        site.bed.node.exec(undoes);
         until_none(&site);
         site.all(Fate::Arrived, [probe]);
         let over = format!("no longer: {}", warning["text"].as_str().unwrap());
