@@ -22,7 +22,7 @@ pub struct ChangedRules<'a> {
 }
 
 /// What a packet can meet at a hook that differs.
-enum Difference<'a> {
+enum DifferingItem<'a> {
     /// A rule of this ruleset only.
     Rule(&'a Ruleset, AnyRule<'a>),
     /// A rule of both that uses sets which differ.
@@ -68,7 +68,7 @@ impl<'a> ChangedRules<'a> {
 
     /// What differs in the chains that can be reached at a hook. Those that do not differ are the same in both rulesets, and
     /// so are the chains that they jump to.
-    fn differences(&self, tables: Tables, hop: &Hop) -> Vec<Difference<'a>> {
+    fn differences(&self, tables: Tables, hop: &Hop) -> Vec<DifferingItem<'a>> {
         let changed = &self.chains[match tables {
             Tables::Bridge => 0,
             Tables::Ip(Family::V4) => 1,
@@ -78,13 +78,13 @@ impl<'a> ChangedRules<'a> {
         visit_reachable(Tables::entries(hop).collect(), |name: &ChainName, next| {
             let rules = changed.get(name).into_iter().flat_map(|chain| chain.of(self.before, self.after));
             let rules = rules.filter(|(_, rule)| rule.can_match(hop));
-            found.extend(rules.map(|(ruleset, rule)| Difference::Rule(ruleset, rule)));
+            found.extend(rules.map(|(ruleset, rule)| DifferingItem::Rule(ruleset, rule)));
             let Some((_, rules)) = tables.chain(self.after, name) else { return };
             for rule in rules.iter().filter(|rule| rule.can_match(hop)) {
                 if let AnyRule::Ip(rule) = rule
                     && rule.sets().any(|set| self.sets.contains(set))
                 {
-                    found.push(Difference::Sets(rule));
+                    found.push(DifferingItem::Sets(rule));
                 }
                 next.extend(rule.leads_to().cloned());
             }
@@ -92,11 +92,11 @@ impl<'a> ChangedRules<'a> {
         found
     }
 
-    fn meets(&self, difference: &Difference<'a>, packet: &Packet, hop: &Hop) -> bool {
+    fn meets(&self, difference: &DifferingItem<'a>, packet: &Packet, hop: &Hop) -> bool {
         let at = |ruleset| Situation { ruleset, packet, broadcasts: &NO_BROADCASTS, hop, state: None, mark: 0 };
         match difference {
-            Difference::Rule(ruleset, rule) => rule.can_match_packet(&at(ruleset)),
-            Difference::Sets(rule) => rule.matches.iter().any(|one| {
+            DifferingItem::Rule(ruleset, rule) => rule.can_match_packet(&at(ruleset)),
+            DifferingItem::Sets(rule) => rule.matches.iter().any(|one| {
                 matches!(one, Match::Set { .. }) && at(self.before).matches(one) != at(self.after).matches(one)
             }),
         }

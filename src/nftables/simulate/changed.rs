@@ -22,7 +22,7 @@ pub struct ChangedRules<'a> {
 }
 
 /// What a packet can meet at a hook that differs.
-enum Difference<'a> {
+enum DifferingItem<'a> {
     /// A rule of this ruleset only.
     Rule(&'a Ruleset, &'a Rule),
     /// A rule of both that uses sets which differ.
@@ -76,27 +76,27 @@ impl<'a> ChangedRules<'a> {
 
     /// What differs in the chains that can be reached at a hook. Those that do not differ are the same in both rulesets, and
     /// so are the chains that they lead to.
-    fn differences(&self, at: &At, unknown: &Packet) -> Vec<Difference<'a>> {
+    fn differences(&self, at: &At, unknown: &Packet) -> Vec<DifferingItem<'a>> {
         let [before, after] = [self.before, self.after].map(|ruleset| situation(ruleset, unknown, at));
         let mut found = Vec::new();
         if before.base_chains() != after.base_chains() {
-            found.push(Difference::Elsewhere);
+            found.push(DifferingItem::Elsewhere);
         }
         visit_reachable(after.base_chains(), |name: &&'a Name, next| {
             let rules = self.chains.get(&(at.table, *name)).into_iter();
             let rules = rules.flat_map(|chain| chain.of(self.before, self.after));
             let rules = rules.filter(|(_, rule)| after.can_match(rule));
-            found.extend(rules.map(|(ruleset, rule)| Difference::Rule(ruleset, rule)));
+            found.extend(rules.map(|(ruleset, rule)| DifferingItem::Rule(ruleset, rule)));
             let chain = after.table().and_then(|table| table.chains.get(*name));
             for rule in chain.map_or(&[][..], |chain| chain.rules()).iter().filter(|rule| after.can_match(rule)) {
                 if rule.matches.iter().filter_map(Match::set).any(|set| self.sets.contains(&(at.table, set))) {
-                    found.push(Difference::Sets(rule));
+                    found.push(DifferingItem::Sets(rule));
                 }
                 next.extend(match &rule.action {
                     Action::VerdictMap(key, map) => {
                         let [one, other] = [&before, &after].map(|side| side.look_up(*key, map));
                         if one != other {
-                            found.push(Difference::Elsewhere);
+                            found.push(DifferingItem::Elsewhere);
                         }
                         other.map(VerdictTarget::chain)
                     }
@@ -107,11 +107,11 @@ impl<'a> ChangedRules<'a> {
         found
     }
 
-    fn meets(&self, difference: &Difference<'a>, packet: &Packet, at: &At) -> bool {
+    fn meets(&self, difference: &DifferingItem<'a>, packet: &Packet, at: &At) -> bool {
         match difference {
-            Difference::Elsewhere => true,
-            Difference::Rule(ruleset, rule) => situation(ruleset, packet, at).can_match_packet(rule),
-            Difference::Sets(rule) => rule.matches.iter().filter(|one| one.set().is_some()).any(|one| {
+            DifferingItem::Elsewhere => true,
+            DifferingItem::Rule(ruleset, rule) => situation(ruleset, packet, at).can_match_packet(rule),
+            DifferingItem::Sets(rule) => rule.matches.iter().filter(|one| one.set().is_some()).any(|one| {
                 situation(self.before, packet, at).matches(one) != situation(self.after, packet, at).matches(one)
             }),
         }
