@@ -10,6 +10,8 @@ mod nft_trees;
 mod random;
 #[path = "../support/ranges.rs"]
 mod ranges;
+#[path = "../support/rounds.rs"]
+mod rounds;
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[path = "../support/trees.rs"]
