@@ -2,6 +2,7 @@
 use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use super::opening::{Opening, is_established_only, matches_names, openings};
+use super::queues::not_inspected;
 use super::{Finding, MOST, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
@@ -56,21 +57,6 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
     if !scope.devices.is_empty() {
         of_bridges(evidence, scope, found);
     }
-}
-
-/// The queues of guests that no program reads: the rules bypass these, and accept.
-pub(super) fn not_inspected(read: &BTreeSet<u16>, scope: &Scope) -> impl Iterator<Item = Finding> {
-    let wanted: BTreeSet<(u16, u16)> = scope.inspected.values().copied().collect();
-    wanted.into_iter().filter_map(|queues| {
-        let mut unread: Vec<(u16, u16)> = Vec::new();
-        for queue in (queues.0..=queues.1).filter(|queue| !read.contains(queue)) {
-            match unread.last_mut() {
-                Some((_, last)) if *last + 1 == queue => *last = queue,
-                _ => unread.push((queue, queue)),
-            }
-        }
-        (!unread.is_empty()).then_some(Finding::NotInspected { queues, unread })
-    })
 }
 
 fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {

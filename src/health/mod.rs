@@ -8,6 +8,7 @@ mod judge;
 mod nat;
 mod nftables;
 mod opening;
+mod queues;
 mod standing;
 
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};

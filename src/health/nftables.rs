@@ -1,7 +1,7 @@
 //! Findings on a node that the nftables backend filters: an accept in another table does not open it, but a drop closes.
 use super::describe::{Affected, BACKEND_ABSENT, Severity};
 use super::evidence::{Enforcer, Evidence, NftChain, Scope};
-use super::judge::not_inspected;
+use super::queues::not_inspected;
 use super::{Finding, Guests, MOST};
 use crate::model::guest::GuestDevice;
 
