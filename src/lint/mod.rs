@@ -8,6 +8,7 @@ mod files;
 mod inactive;
 mod interfaces;
 mod ipfilter;
+mod settings;
 mod shadowed;
 mod suggest;
 mod unread;
@@ -83,6 +84,7 @@ impl Checker {
         shadowed::shadowed(&files, &mut reports);
         unused::unused(&files, &mut reports);
         ipfilter::ipfilter(&files, &mut reports);
+        settings::settings(&files, &mut reports);
         interfaces::interfaces(&files, &configuration, facts, &self.interfaces, &mut reports);
         let is_copy = interfaces::is_copy(&configuration, facts, &self.interfaces);
         access::access(&files, &configuration, &rules, facts, is_copy, &mut reports);

@@ -143,3 +143,47 @@ fn limits_are_those_of_the_backend_in_use() {
         &["cluster.fw (line 3): log_ratelimit: a burst of 300000 at 1/day is more than nftables can count"],
     );
 }
+
+#[test]
+fn numbers_that_the_kernel_refuses_or_that_count_as_others() {
+    for (line, expected) in [
+        ("nf_conntrack_max: 0", Some("262144 is set in place of a smaller number")),
+        ("nf_conntrack_max: 65536", Some("262144 is set in place of a smaller number")),
+        ("nf_conntrack_max: 262144", None),
+        ("nf_conntrack_max: 2147475455", None),
+        ("nf_conntrack_tcp_timeout_established: 0", Some("0 counts as the default, 432000")),
+        ("nf_conntrack_tcp_timeout_established: 2147483", None),
+        ("nf_conntrack_tcp_timeout_established: 31536000", Some("a kernel with 1,000 ticks a second refuses it")),
+        ("nf_conntrack_tcp_timeout_syn_recv: 0", Some("0 counts as the default, 60")),
+        ("nf_conntrack_tcp_timeout_syn_recv: 30", None),
+        ("nf_conntrack_tcp_timeout_syn_recv: 2147484", Some("a kernel with 1,000 ticks a second refuses it")),
+        ("protection_synflood_rate: 0", Some("0 counts as the default, 200")),
+        ("protection_synflood_rate: 1000001", Some("at most 1000000 with iptables; the default is used")),
+        ("protection_synflood_burst: 0", Some("0 counts as the default, 1000")),
+        ("protection_synflood_burst: 1000001", Some("at most 1000000 with iptables; the default is used")),
+    ] {
+        for node in ["n1", "n2"] {
+            let (file, key) = (format!("nodes/{node}/host.fw"), line.split(':').next().unwrap());
+            // what iptables refuses is reported where it is compiled
+            let elsewhere = node == "n2" && expected.is_some_and(|text| text.contains("with iptables"));
+            let expected = expected.filter(|_| !elsewhere);
+            let expected = expected.map(|text| format!("/pve/{file} (line 2): {key}: {text}"));
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            expect(&[ON, (&file, &format!("[OPTIONS]\n{line}\n"))], &expected);
+        }
+    }
+}
+
+#[test]
+fn rates_of_log_lines_that_the_kernel_refuses() {
+    for (rate, expected) in [
+        ("enable=1,rate=10000/second,burst=10000", None),
+        ("enable=1,rate=10001/second", Some("at most 10000 packets a second")),
+        ("enable=1,burst=10001", Some("at most 10000 packets a second, and a burst of 10000")),
+        ("enable=1,rate=1/day", Some("a burst of 5 at 1/day takes longer to make up for")),
+    ] {
+        let text = format!("[OPTIONS]\nenable: 1\nlog_ratelimit: {rate}\n");
+        let expected = expected.map(|text| format!("cluster.fw (line 3): log_ratelimit: {text}"));
+        expect(&[("firewall/cluster.fw", &text)], &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
