@@ -7,6 +7,7 @@ use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
 use crate::system::netlink::BridgePorts;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The tables of the nftables backend: family and name.
@@ -18,27 +19,66 @@ pub struct NftablesState {
     generation: Option<u32>,
     chains: Vec<BaseChain>,
     nat: Vec<NftNat>,
+    /// What was not read, or not as a whole, with the reason.
+    unread: Vec<(String, String)>,
     /// The tables of the nftables backend that are live.
     backend_tables: Vec<String>,
 }
 
 impl NftablesState {
-    /// Lists it again, if it has changed. How foreign chains end is asked only if `ends`.
+    /// Lists it again, if it has changed: how foreign chains end if `ends`, else address translation.
     pub fn refresh(&mut self, ends: bool) {
         // a kernel without nftables holds nothing of it
         let generation = nft_generation().ok();
         if generation.is_none() || generation != self.generation {
             let listed = generation.map(|_| base_chains());
             self.generation = if matches!(listed, Some(Ok(_))) { generation } else { None };
-            self.chains = listed.and_then(Result::ok).unwrap_or_default();
+            let listed = listed.and_then(Result::ok).unwrap_or_default();
+            self.chains = listed.kept;
+            self.unread = listed.incomplete.map(|why| ("nftables".to_string(), why)).into_iter().collect();
             let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1).unwrap_or(false);
             let live = BACKEND_TABLES.iter().filter(|table| live(table));
             self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
-            let foreign = self.chains.iter_mut().filter(|chain| ends && chain.kind == "filter" && !is_ours(chain));
-            for chain in foreign {
-                chain.rest = rule_for_the_rest(chain).unwrap_or_default();
+            if ends {
+                self.refresh_ends();
+            } else {
+                self.refresh_nat();
             }
-            self.nat = self.chains.iter().filter(|chain| chain.kind == "nat").flat_map(nat).collect();
+        }
+    }
+
+    /// Reads how the base chains of other programs end.
+    fn refresh_ends(&mut self) {
+        for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
+            let BaseChain { table: (family, table), name, .. } = &*chain;
+            match rule_for_the_rest(chain) {
+                Ok(Ok(rest)) => chain.rest = rest,
+                Ok(Err(why)) => self.unread.push((format!("nftables {family} {table}, chain {name}"), why)),
+                // it is gone
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads address translation in the tables of base chains, unless the iptables tools show such a table.
+    fn refresh_nat(&mut self) {
+        self.nat.clear();
+        let shown = |family: &str, table: &str| Family::ALL.iter().any(|one| one.nft() == family) && table == "nat";
+        let chains = self.chains.iter().filter(|chain| chain.kind == "nat" && !shown(chain.table.0, &chain.table.1));
+        let tables: BTreeSet<_> = chains.map(|chain| (chain.family, &chain.table)).collect();
+        for (number, (family, name)) in tables {
+            let rules = nat_rules(number, name).unwrap_or_default();
+            let table = format!("{family} {name}");
+            let rule = |netfilter::NatRule { chain, source, of, at, to }| NftNat {
+                table: table.clone(),
+                chain,
+                source,
+                of: of.map_or(NatSource::Any, NatSource::Net),
+                at,
+                to,
+            };
+            self.nat.extend(rules.kept.into_iter().map(rule));
+            self.unread.extend(rules.incomplete.map(|why| (format!("nftables {table}"), why)));
         }
     }
 }
@@ -46,22 +86,6 @@ impl NftablesState {
 /// Whether a base chain is one of the nftables backend.
 fn is_ours(chain: &BaseChain) -> bool {
     BACKEND_TABLES.contains(&(chain.table.0, chain.table.1.as_str()))
-}
-
-/// Address translation in the table of a base chain, unless the iptables tools show that table.
-fn nat(chain: &BaseChain) -> Vec<NftNat> {
-    let (family, table) = &chain.table;
-    if Family::ALL.iter().any(|one| one.nft() == *family) && table == "nat" {
-        return Vec::new();
-    }
-    let rules = nat_rules(chain.family, table).unwrap_or_default();
-    let rule = |netfilter::NatRule { chain, source, of }| NftNat {
-        table: format!("{family} {table}"),
-        chain,
-        source,
-        of: of.map_or(NatSource::Any, NatSource::Net),
-    };
-    rules.into_iter().map(rule).collect()
 }
 
 /// The findings of the daemon.
@@ -128,7 +152,7 @@ impl Health {
 
     /// `inspects`: whether an IPS inspects packets to guests.
     fn collect(&mut self, backend: &mut Backend, inspects: bool) -> Evidence {
-        // only beside tables of nftables does it matter
+        // beside tables of nftables a chain of another program decides by its end, and address translation is not judged
         self.nftables.refresh(backend.kind() == BackendKind::Nftables);
         let [v4, v6] = self.bridge_filtering.read();
         let ports = self.ports.take().map_or_else(BridgePorts::open, Ok).and_then(|mut ports| {
@@ -139,6 +163,7 @@ impl Health {
         evidence.backend_tables = self.nftables.backend_tables.clone();
         evidence.chains.retain(|chain| !evidence.backend_tables.contains(&chain.table));
         evidence.nat.clone_from(&self.nftables.nat);
+        evidence.unread.clone_from(&self.nftables.unread);
         evidence.bridge_filtering = PerFamily { v4, v6 };
         // a failed socket is opened again the next time
         if let Ok((ports, current)) = ports {

@@ -4,6 +4,7 @@ use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Family, PerFamily};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What the configuration wants to be filtered.
@@ -93,6 +94,10 @@ pub struct NftNat {
     pub source: bool,
     /// The sources that it matches.
     pub of: NatSource,
+    /// The destination network that it matches, if it is known.
+    pub at: Option<IpNet>,
+    /// The first address that it translates to, if it is known.
+    pub to: Option<IpAddr>,
 }
 
 /// The sources that a rule matches.
@@ -128,6 +133,8 @@ pub struct Evidence {
     pub chains: Vec<NftChain>,
     /// Address translation of nftables.
     pub nat: Vec<NftNat>,
+    /// Tables of nftables that are not read or not as a whole, each with the reason.
+    pub unread: Vec<(String, String)>,
     /// The tables of the nftables backend.
     pub backend_tables: Vec<String>,
     /// Whether the kernel refuses our rules about connections in bridges.

@@ -72,27 +72,54 @@ const HARMLESS: [&str; 26] = [
 ];
 
 impl ForeignRule {
-    /// Parses a rule without its chain; `None` for a rule without a target.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let words: Vec<&str> = unquoted(text).collect();
-        let at = words.iter().position(|word| matches!(*word, "-j" | "-g"))?;
-        let target = (*words.get(at + 1)?).to_string();
-        Some(ForeignRule { text: text.trim_end().to_string(), target, goto: words[at] == "-g" })
-    }
-
     /// The value of an option such as `-i`, and whether it is negated.
     #[must_use]
     pub fn value(&self, option: &str) -> Option<(&str, bool)> {
-        let words: Vec<&str> = unquoted(&self.text).collect();
-        let at = words.iter().position(|word| *word == option)?;
-        words.get(at + 1).map(|value| (*value, at > 0 && words[at - 1] == "!"))
+        option_value(&self.text, option)
+    }
+
+    /// Whether it matches every bridged packet.
+    #[must_use]
+    pub fn matches_bridged(&self) -> bool {
+        matches_bridged(&self.text)
     }
 
     /// The words before the target.
     pub fn matches(&self) -> impl Iterator<Item = &str> {
-        unquoted(&self.text).take_while(|word| !matches!(*word, "-j" | "-g"))
+        matches_of(&self.text)
     }
+}
+
+/// The value of an option of a rule such as `-i`, and whether it is negated.
+#[must_use]
+pub fn option_value<'a>(rule: &'a str, option: &str) -> Option<(&'a str, bool)> {
+    let mut words = unquoted(rule);
+    let mut negated = false;
+    while let Some(word) = words.next() {
+        if word == option {
+            return words.next().map(|value| (value, negated));
+        }
+        negated = word == "!";
+    }
+    None
+}
+
+/// The words of a rule before its target.
+fn matches_of(rule: &str) -> impl Iterator<Item = &str> {
+    unquoted(rule).take_while(|word| !matches!(*word, "-j" | "-g"))
+}
+
+/// Whether a rule matches every bridged packet.
+fn matches_bridged(rule: &str) -> bool {
+    let mut words = matches_of(rule);
+    words.next().is_none_or(|first| first == "-m" && words.eq(["physdev", "--physdev-is-bridged"]))
+}
+
+/// The target of a rule, and whether it is a chain that does not return there.
+fn target_of(rule: &str) -> Option<(&str, bool)> {
+    let mut words = unquoted(rule);
+    let option = words.find(|word| matches!(*word, "-j" | "-g"))?;
+    Some((words.next()?, option == "-g"))
 }
 
 impl Foreign {
@@ -106,30 +133,26 @@ impl Foreign {
         self.built_in.entry(chain.to_string()).or_default().hooked = true;
     }
 
-    /// Notes a rule of another program, unless it jumps to a chain of ours, as `is_own` says. `kept` says which rules matter
-    /// besides those that may accept packets.
-    pub fn rule(
-        &mut self,
-        chain: &str,
-        text: &str,
-        is_own: impl Fn(&str) -> bool,
-        kept: impl Fn(&ForeignRule) -> bool,
-    ) {
+    /// Notes a rule of another program, unless it jumps to a chain of ours, as `is_own` says. `kept` says by target and text
+    /// which rules matter besides those that may accept packets. For those that do not matter nothing is allocated: there may
+    /// be a million.
+    pub fn rule(&mut self, chain: &str, text: &str, is_own: impl Fn(&str) -> bool, kept: impl Fn(&str, &str) -> bool) {
         let behind = self.built_in.get(chain).is_some_and(|chain| chain.hooked);
-        let Some(rule) = ForeignRule::parse(text) else { return };
+        let Some((target, goto)) = target_of(text) else { return };
         let matters = match behind {
-            // whatever comes behind our rules matters only for packets that these leave to it
-            true => matches!(rule.target.as_str(), "ACCEPT" | "DROP" | "REJECT") && rule.matches().count() < 4,
-            false => !HARMLESS.contains(&rule.target.as_str()),
+            // what comes behind our rules matters if it decides over all packets that these leave to it
+            true => matches!(target, "ACCEPT" | "DROP" | "REJECT") && matches_bridged(text),
+            false => !HARMLESS.contains(&target),
         };
-        if is_own(&rule.target) || !(matters || kept(&rule)) {
+        if is_own(target) || !(matters || kept(target, text)) {
             return;
         }
-        self.kept += 1;
-        if self.kept > MOST {
+        if self.kept == MOST {
             self.too_many = true;
             return;
         }
+        self.kept += 1;
+        let rule = ForeignRule { text: text.trim_end().to_string(), target: target.to_string(), goto };
         let rules = match self.built_in.get_mut(chain) {
             Some(built_in) if behind => &mut built_in.behind,
             Some(built_in) => &mut built_in.before,

@@ -3,6 +3,7 @@ use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use super::opening::{Opening, is_established_only, matches_names, openings};
 use super::queues::not_inspected;
+use super::unread::not_read;
 use super::{Finding, MOST, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
@@ -45,14 +46,16 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
         if let TableKind::Nat(family) = table.kind {
             of_table.extend(nat::of_table(table, rules, family, evidence, scope));
         }
-        // the rules that were kept may say enough
-        if rules.too_many && of_table.is_empty() {
+        let too_many = rules.too_many || of_table.len() > MOST;
+        of_table.truncate(MOST);
+        if too_many {
             let why = "it has too many rules of other programs that accept packets or jump".to_string();
             of_table.push(Finding::NotJudged { table: table.name.clone(), why });
         }
-        found.extend(of_table.into_iter().take(MOST));
+        found.extend(of_table);
     }
     found.extend(of_nft(evidence, scope));
+    found.extend(not_read(evidence));
     found.extend(not_inspected(&evidence.queues, scope));
     if !scope.devices.is_empty() {
         of_bridges(evidence, scope, found);
@@ -140,11 +143,9 @@ fn is_firewall_bridge(pattern: &str) -> bool {
 /// What drops packets that our rules in FORWARD leave to the rules behind them: the policy, or a rule that matches all.
 fn dropped_behind(built_in: &BuiltIn) -> Option<Option<String>> {
     for rule in &built_in.behind {
-        let matches: Vec<&str> = rule.matches().collect();
-        let bridged = matches.is_empty() || matches == ["-m", "physdev", "--physdev-is-bridged"];
         match rule.target.as_str() {
-            "ACCEPT" if bridged => return None,
-            "DROP" | "REJECT" if bridged => return Some(Some(rule.text.clone())),
+            "ACCEPT" if rule.matches_bridged() => return None,
+            "DROP" | "REJECT" if rule.matches_bridged() => return Some(Some(rule.text.clone())),
             _ => {}
         }
     }

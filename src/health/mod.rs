@@ -10,10 +10,11 @@ mod nftables;
 mod opening;
 mod queues;
 mod standing;
+mod unread;
 
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
-pub use foreign::{BuiltIn, Foreign, ForeignRule, unquoted};
+pub use foreign::{BuiltIn, Foreign, ForeignRule, option_value, unquoted};
 pub use judge::judge;
 pub use nftables::NftFinding;
 pub use standing::{Standing, Standings};

@@ -102,12 +102,14 @@ fn overlaps(net: &IpNet, source: NatSource) -> bool {
 /// The findings about address translation in nftables, outside of the tables that iptables shows.
 pub(super) fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let mut found = Vec::new();
-    for NftNat { table, chain, source, of } in &evidence.nat {
+    for NftNat { table, chain, source, of, at, to } in &evidence.nat {
         let (table, rule) = (format!("nftables {table}"), format!("a rule of the chain {chain}"));
         let concerns = |family| !guests_behind(family, *of, evidence, scope).is_empty() && !has_zone(family, evidence);
+        let is_loopback = at.is_some_and(|net| net.addr().is_loopback());
+        let to_guest = to.is_some_and(|to| leads_to_guests(to.into(), evidence, scope));
         match source {
             true if Family::ALL.into_iter().any(concerns) => found.push(Finding::NatWithoutZone { table, rule }),
-            false if scope.host => found.push(Finding::PastTheNode { table, rule }),
+            false if scope.host && !is_loopback && !to_guest => found.push(Finding::PastTheNode { table, rule }),
             _ => {}
         }
     }

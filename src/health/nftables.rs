@@ -2,6 +2,7 @@
 use super::describe::{Affected, BACKEND_ABSENT, Severity};
 use super::evidence::{Enforcer, Evidence, NftChain, Scope};
 use super::queues::not_inspected;
+use super::unread::not_read;
 use super::{Finding, Guests, MOST};
 use crate::model::guest::GuestDevice;
 
@@ -137,6 +138,7 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     }
     found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
     found.extend(not_inspected(&evidence.queues, scope));
+    found.extend(not_read(evidence));
     match scope.enforcer {
         Enforcer::NftablesBeside => found.push(Finding::Nftables(NftFinding::BesideChains)),
         Enforcer::NftablesInstead => found.push(Finding::Nftables(NftFinding::ChainsAbsent)),

@@ -63,9 +63,9 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Allocations, and peak memory in KiB.
-type Count = (u64, u64);
+pub type Count = (u64, u64);
 
-fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
+pub fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
     let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
     PEAK.store(held, Relaxed);
     let result = work();

@@ -13,6 +13,7 @@ mod wait;
 
 mod budget;
 mod cycles;
+mod foreign;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

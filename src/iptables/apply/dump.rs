@@ -1,13 +1,15 @@
 //! Rules as printed by the tools, to show differences. Updates compare signatures instead.
 use super::commands::Tool;
 use super::{Firewall, Outcome, Toolbox};
-use crate::iptables::plan::TableName;
+use crate::iptables::names::{is_own_bridge_chain, is_own_chain};
+use crate::iptables::plan::{TableName, is_own_line};
 use crate::iptables::ruleset::Ruleset;
 use crate::model::Family;
 use crate::system::namespace;
-use crate::system::tools::run;
+use crate::system::tools;
 use anyhow::Result;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Lines by chain or set name.
 pub type Lines = BTreeMap<String, Vec<String>>;
@@ -38,12 +40,14 @@ pub(super) fn live(tools: &mut Toolbox) -> Dump {
     let mut dump = Dump::default();
     for family in Family::ALL {
         for table in TableName::ALL {
-            let saved = saved(tools, Tool::Iptables(family), &["-t", table.as_str()]);
+            let args = ["-t", table.as_str()];
+            let saved = saved(tools, Tool::Iptables(family), &args, |line| is_rule_of(line, is_own_chain));
             dump.tables.insert((family_name(family), table.as_str()), chains(&saved));
         }
     }
-    dump.bridge = chains(&saved(tools, Tool::Ebtables, &[]));
-    dump.sets = sets(&run("ipset", &["save"], "", tools.limit).unwrap_or_default());
+    let bridge = saved(tools, Tool::Ebtables, &[], |line| is_rule_of(line, is_own_bridge_chain));
+    dump.bridge = chains(&bridge);
+    dump.sets = sets(&filtered("ipset", &["save"], tools.limit, is_own_line));
     dump
 }
 
@@ -67,9 +71,26 @@ pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome
     })
 }
 
-fn saved(tools: &Toolbox, tool: Tool, args: &[&str]) -> String {
+/// The lines of a save tool that are kept; none if it fails.
+fn saved(tools: &Toolbox, tool: Tool, args: &[&str], keep: impl Fn(&str) -> bool) -> String {
     let commands = tools.variants.commands(tool).ok();
-    commands.and_then(|commands| run(&commands.save, args, "", tools.limit).ok()).unwrap_or_default()
+    commands.map(|commands| filtered(&commands.save, args, tools.limit, keep)).unwrap_or_default()
+}
+
+fn filtered(tool: &str, args: &[&str], limit: Duration, keep: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::new();
+    let ran = tools::lines(tool, args, limit, |line| {
+        if keep(line) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    });
+    ran.map(|()| kept).unwrap_or_default()
+}
+
+/// Whether a line of a save tool is a rule of a chain of ours.
+fn is_rule_of(line: &str, is_own: fn(&str) -> bool) -> bool {
+    line.strip_prefix("-A ").and_then(|rest| rest.split(' ').next()).is_some_and(is_own)
 }
 
 /// The rules of `*-save`, by chain.

@@ -2,7 +2,7 @@
 use super::commands::{Commands, Tool, Variant};
 use super::variants::Variants;
 use crate::health::Foreign;
-use crate::iptables::plan::{Readable, read_nat};
+use crate::iptables::plan::{NatParser, Readable};
 use crate::model::Family;
 use crate::system::netfilter::{self, Summary};
 use crate::system::tools;
@@ -67,10 +67,13 @@ impl NatCache {
         };
         let holds = |read: &NatRead| read.evidence == evidence && read.at.elapsed() < interval;
         if !self.0.get(&key).is_some_and(holds) {
-            let count = (variant == Variant::Legacy).then(|| netfilter::rules(&evidence)).flatten();
-            let rules = match count.filter(|count| *count > MOST) {
-                Some(count) => Err(format!("it has {count} rules, and at most {MOST} are read").into()),
-                None => table(commands, limit).map(Arc::new),
+            let too_many = match variant {
+                Variant::Legacy => netfilter::rules(&evidence).is_some_and(|count| count > MOST),
+                Variant::Nft => netfilter::has_more_rules(family == Family::V6, NAT, MOST).unwrap_or(false),
+            };
+            let rules = match too_many {
+                true => Err(format!("it has more than {MOST} rules").into()),
+                false => table(commands, limit).map(Arc::new),
             };
             let tool = commands.single.clone();
             self.0.insert(key, NatRead { tool, rules, evidence, at: Instant::now() });
@@ -79,6 +82,7 @@ impl NatCache {
 }
 
 fn table(commands: &Commands, limit: Duration) -> Readable<Foreign> {
-    let text = tools::run(&commands.save, &["-t", NAT], "", limit).map_err(|error| error.to_string())?;
-    read_nat(&text).map_err(|error| format!("'{}': {error}", commands.save).into())
+    let mut parser = NatParser::default();
+    tools::lines(&commands.save, &["-t", NAT], limit, |line| parser.line(line)).map_err(|error| error.to_string())?;
+    parser.end().map_err(|error| format!("'{}': {error}", commands.save).into())
 }

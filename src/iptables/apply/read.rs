@@ -2,7 +2,7 @@
 use super::commands::{Commands, Tool, Variant};
 use crate::iptables::names::is_own_set;
 use crate::iptables::plan::{
-    LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, TableParser, read_bridge, read_sets,
+    BridgeParser, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, TableParser, is_own_line, read_sets,
 };
 use crate::model::Family;
 use crate::system::netfilter::{self, Summary};
@@ -56,16 +56,26 @@ fn finished(parser: TableParser, commands: &Commands) -> Readable<LiveTable> {
 /// Reads the ebtables chains.
 pub(super) fn bridge(commands: &Commands, limit: Duration) -> Readable<LiveBridge> {
     // ebtables-legacy-save runs 'ebtables' of any variant, and lists nothing if the tables are built into the kernel
-    let text = match commands.variant {
-        Variant::Legacy => tools::run(&commands.single, &["-t", "filter", "-L"], "", limit),
-        Variant::Nft => tools::run(&commands.save, &[], "", limit),
+    let (tool, args): (_, &[&str]) = match commands.variant {
+        Variant::Legacy => (&commands.single, &["-t", "filter", "-L"]),
+        Variant::Nft => (&commands.save, &[]),
     };
-    text.map(|text| read_bridge(&text, commands.bridge_format())).map_err(shared)
+    let mut parser = BridgeParser::new(commands.bridge_format());
+    tools::lines(tool, args, limit, |line| parser.line(line)).map_err(shared)?;
+    Ok(parser.end())
 }
 
 /// Reads the sets.
 pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
-    tools::run("ipset", &["save"], "", limit).map(|text| read_sets(&text)).map_err(shared)
+    let mut own = String::new();
+    let keep = |line: &str| {
+        if is_own_line(line) {
+            own.push_str(line);
+            own.push('\n');
+        }
+    };
+    tools::lines("ipset", &["save"], limit, keep).map_err(shared)?;
+    Ok(read_sets(&own))
 }
 
 /// The rules in a variant of a tool.

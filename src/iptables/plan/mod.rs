@@ -14,7 +14,10 @@ pub use crate::listing::PlannedAction;
 pub use diff::{Plan, Planned, SetPlan, TablePlan};
 pub use listing::listing;
 pub use live::{HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, Readable, References, hooks_of};
-pub use read::{BridgeFormat, TableParser, Unreadable, read_bridge, read_nat, read_sets, read_table, sets_in_use};
+pub use read::{
+    BridgeFormat, BridgeParser, NatParser, TableParser, Unreadable, is_own_line, read_bridge, read_nat, read_sets,
+    read_table, sets_in_use,
+};
 pub use script::{Script, bridge_script, removed_sets_script, sets_script, table_script};
 
 pub use crate::iptables::ruleset::TableName;

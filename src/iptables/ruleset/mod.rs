@@ -19,7 +19,7 @@ pub use matches::{AddrType, HashLimit, Match, Physdev, Side};
 pub use names::{ChainName, SetName, TableName};
 pub use rule::Rule;
 pub use set::{Set, canonical_address, canonical_net};
-pub use signature::{Signature, signature_of};
+pub use signature::{LineSigner, Signature, signature_of};
 pub use target::{LogPrefix, RejectWith, Target};
 
 /// Types of the model that are used in rules.

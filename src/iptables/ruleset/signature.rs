@@ -90,6 +90,23 @@ impl fmt::Debug for Signature {
     }
 }
 
+/// The signature of lines that are not kept.
+#[derive(Clone, Default)]
+pub struct LineSigner(Sha1);
+
+impl LineSigner {
+    /// Adds a line.
+    pub fn add(&mut self, line: &str) {
+        self.0.update(line.as_bytes());
+    }
+
+    /// The signature of the lines so far.
+    #[must_use]
+    pub fn signature(self) -> Signature {
+        Signature(self.0.finalize().into())
+    }
+}
+
 /// The signature of lines, in this order.
 pub fn signature_of<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Signature {
     let mut sha = Sha1::new();

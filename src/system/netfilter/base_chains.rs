@@ -1,15 +1,18 @@
 //! The base chains of nftables, address translation in them, and the tables of the legacy tools.
-use super::nftables::{NftObjects, nft_list};
+use super::nftables::{NftObjects, nft_list, nft_list_while};
 use crate::nflog::netlink::{attributes, until_zero};
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address families with base chains that see IP packets, and their names for nft(8).
 const FAMILIES: [(u8, &str); 4] = [(1, "inet"), (2, "ip"), (7, "bridge"), (10, "ip6")];
-/// Maximum number of rules that are kept.
-const MOST: usize = 100;
+/// Maximum number of chains of a family, and of rules of a table, that are read.
+pub(super) const MOST: usize = 100_000;
+/// Maximum number of chains or rules that are kept of these.
+const MOST_KEPT: usize = 1000;
 
 // linux/netfilter/nf_tables.h
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -24,6 +27,9 @@ pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
 pub(super) const NFTA_EXPR_NAME: u16 = 1;
 pub(super) const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+pub(super) const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFT_NAT_DNAT: u32 = 1;
 const NFTA_PAYLOAD_BASE: u16 = 2;
 const NFTA_PAYLOAD_OFFSET: u16 = 3;
@@ -62,17 +68,56 @@ pub struct NatRule {
     pub source: bool,
     /// The source network that it matches, if it is known.
     pub of: Option<IpNet>,
+    /// The destination network that it matches, if it is known.
+    pub at: Option<IpNet>,
+    /// The first address that it translates to, if it is known.
+    pub to: Option<IpAddr>,
+}
+
+/// What was read of the objects of other programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Those that were kept.
+    pub kept: Vec<T>,
+    /// Why these are not all.
+    pub incomplete: Option<String>,
+    /// How many were read.
+    read: usize,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Listed { kept: Vec::new(), incomplete: None, read: 0 }
+    }
+}
+
+impl<T> Listed<T> {
+    /// Takes the next object; false if no more are to be read. `read` and `kept` are the words for what is read and kept.
+    fn take(&mut self, one: Option<T>, read: &str, kept: &str) -> bool {
+        self.read += 1;
+        if self.read > MOST {
+            self.incomplete = Some(format!("it has more than {MOST} {read}"));
+        } else if one.is_some() && self.kept.len() == MOST_KEPT {
+            self.incomplete = Some(format!("it has more than {MOST_KEPT} {kept}"));
+        } else {
+            self.kept.extend(one);
+        }
+        self.incomplete.is_none()
+    }
 }
 
 /// All base chains.
 ///
 /// # Errors
 /// When the kernel has no nftables, the process lacks `CAP_NET_ADMIN`, or the chains change all the time.
-pub fn base_chains() -> Result<Vec<BaseChain>> {
-    let mut all = Vec::new();
+pub fn base_chains() -> Result<Listed<BaseChain>> {
+    let mut all = Listed::default();
     for (family, name) in FAMILIES {
-        let take = |chains: &mut Vec<BaseChain>, body: &[u8]| chains.extend(base_chain(family, name, body));
-        all.extend(nft_list(NftObjects::Chains, family, &[], take)?);
+        let listed = nft_list_while(NftObjects::Chains, family, &[], |chains: &mut Listed<BaseChain>, body| {
+            chains.take(base_chain(family, name, body), "chains", "base chains")
+        })?;
+        all.kept.extend(listed.kept);
+        all.incomplete = all.incomplete.or(listed.incomplete);
     }
     Ok(all)
 }
@@ -116,44 +161,91 @@ fn number_of(family: &str) -> u8 {
     FAMILIES.iter().find(|known| known.1 == family).map_or(0, |known| known.0)
 }
 
-/// The rules with address translation in a table, at most a hundred.
+/// The rules with address translation in a table.
 ///
 /// # Errors
 /// As for [`base_chains`].
-pub fn nat_rules(family: u8, table: &str) -> Result<Vec<NatRule>> {
-    nft_list(NftObjects::Rules, family, &[(NFTA_RULE_TABLE, table)], |rules: &mut Vec<NatRule>, body| {
-        if rules.len() < MOST {
-            rules.extend(nat_rule(family, body));
-        }
+pub fn nat_rules(family: u8, table: &str) -> Result<Listed<NatRule>> {
+    nft_list_while(NftObjects::Rules, family, &[(NFTA_RULE_TABLE, table)], |rules: &mut Listed<NatRule>, body| {
+        rules.take(nat_rule(family, body), "rules", "rules with address translation")
     })
+}
+
+/// Whether a table of nftables that belongs to iptables, or to ip6tables, has more than so many rules.
+///
+/// # Errors
+/// As for [`base_chains`].
+pub fn has_more_rules(ipv6: bool, table: &str, most: u32) -> Result<bool> {
+    let family = if ipv6 { 10 } else { 2 };
+    let read = nft_list_while(NftObjects::Rules, family, &[(NFTA_RULE_TABLE, table)], |read: &mut u32, _| {
+        *read += 1;
+        *read <= most
+    })?;
+    Ok(read > most)
 }
 
 fn nat_rule(family: u8, body: &[u8]) -> Option<NatRule> {
     let chain = text(find(body, NFTA_RULE_CHAIN)?);
-    let (mut loaded, mut mask, mut of, mut source) = (None, None, None, None);
+    let (mut loaded, mut mask, mut source) = (None, None, None);
+    let mut rule = NatRule { chain, ..NatRule::default() };
+    // the values that were put into registers
+    let mut registers: BTreeMap<u32, &[u8]> = BTreeMap::new();
     for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
         match until_zero(find(expression, NFTA_EXPR_NAME)?) {
             b"masq" => source = Some(true),
-            b"nat" => source = Some(find(data, NFTA_NAT_TYPE).and_then(number) != Some(NFT_NAT_DNAT)),
-            b"payload" => (loaded, mask) = (source_field(family, data), None),
+            b"nat" => {
+                source = Some(find(data, NFTA_NAT_TYPE).and_then(number) != Some(NFT_NAT_DNAT));
+                let register = find(data, NFTA_NAT_REG_ADDR_MIN).and_then(number);
+                rule.to = register.and_then(|register| address(registers.get(&register)?));
+            }
+            b"immediate" => {
+                let register = find(data, NFTA_IMMEDIATE_DREG).and_then(number);
+                let value = find(data, NFTA_IMMEDIATE_DATA).and_then(|data| find(data, NFTA_DATA_VALUE));
+                registers.extend(register.zip(value));
+            }
+            b"payload" => (loaded, mask) = (address_field(family, data), None),
             b"bitwise" => mask = find(data, NFTA_BITWISE_MASK).and_then(|mask| find(mask, NFTA_DATA_VALUE)),
-            b"cmp" if loaded.take().is_some() && find(data, NFTA_CMP_OP).and_then(number) == Some(0) => {
+            b"cmp" => {
                 let value = find(data, NFTA_CMP_DATA).and_then(|data| find(data, NFTA_DATA_VALUE));
-                of = value.and_then(|value| network(family, value, mask));
+                let equal = find(data, NFTA_CMP_OP).and_then(number) == Some(0);
+                let net = value.filter(|_| equal).and_then(|value| network(family, value, mask));
+                match loaded.take() {
+                    Some(AddressField::Source) => rule.of = net,
+                    Some(AddressField::Destination) => rule.at = net,
+                    None => {}
+                }
             }
             _ => {}
         }
     }
-    source.map(|source| NatRule { chain, source, of })
+    source.map(|source| NatRule { source, ..rule })
 }
 
-/// Whether a payload expression loads the source address, or the first bytes of it.
-fn source_field(family: u8, data: &[u8]) -> Option<()> {
+/// An address in the header of a packet.
+#[derive(Clone, Copy)]
+enum AddressField {
+    Source,
+    Destination,
+}
+
+/// The address that a payload expression loads, or whose first bytes it loads.
+fn address_field(family: u8, data: &[u8]) -> Option<AddressField> {
     let value = |kind| find(data, kind).and_then(number);
-    let (offset, length) = if family == 10 { (8, 16) } else { (12, 4) };
-    let network = value(NFTA_PAYLOAD_BASE)? == NFT_PAYLOAD_NETWORK_HEADER;
-    (network && value(NFTA_PAYLOAD_OFFSET)? == offset && value(NFTA_PAYLOAD_LEN)? <= length).then_some(())
+    let (source, length) = if family == 10 { (8, 16) } else { (12, 4) };
+    if value(NFTA_PAYLOAD_BASE)? != NFT_PAYLOAD_NETWORK_HEADER || value(NFTA_PAYLOAD_LEN)? > length {
+        return None;
+    }
+    match value(NFTA_PAYLOAD_OFFSET)? {
+        offset if offset == source => Some(AddressField::Source),
+        offset if offset == source + length => Some(AddressField::Destination),
+        _ => None,
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
 }
 
 /// The network with these first bytes of its address; the prefix length is that of the mask, or else the number of bytes.

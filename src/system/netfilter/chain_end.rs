@@ -1,31 +1,35 @@
 //! The last rules of base chains of other programs.
 use super::base_chains::{
-    BaseChain, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, find, is_named,
-    number,
+    BaseChain, MOST, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_IMMEDIATE_DATA, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
+    NFTA_RULE_TABLE, find, is_named, number,
 };
-use super::nftables::{NftObjects, nft_list};
+use super::nftables::{NftObjects, nft_list_while};
 use crate::nflog::netlink::{attributes, until_zero};
 use anyhow::Result;
 
 // linux/netfilter/nf_tables.h
-const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
 /// Whether a rule without matches drops the packets that no rule before it has decided, or accepts them; `None` if there is no
-/// such rule, so that the policy decides.
+/// such rule, so that the policy decides. In place of it the
+/// reason if the chain is too long to be read.
 ///
 /// # Errors
 /// As for [`super::base_chains()`].
-pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Option<bool>> {
+pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Result<Option<bool>, String>> {
     let of = [(NFTA_RULE_TABLE, chain.table.1.as_str()), (NFTA_RULE_CHAIN, chain.name.as_str())];
-    nft_list(NftObjects::Rules, chain.family, &of, |found: &mut Option<bool>, body| {
-        if found.is_none() && is_named(body, &of) {
-            *found = verdict_on_all(body);
-        }
-    })
+    let (read, found) =
+        nft_list_while(NftObjects::Rules, chain.family, &of, |(read, found): &mut (usize, Option<bool>), body| {
+            *read += 1;
+            if is_named(body, &of) {
+                *found = verdict_on_all(body);
+            }
+            *read <= MOST && found.is_none()
+        })?;
+    Ok(if read > MOST { Err(format!("it has more than {MOST} rules")) } else { Ok(found) })
 }
 
 /// Whether a rule drops every packet, or accepts it; `None` if it matches only some packets, or has no verdict.

@@ -1,7 +1,7 @@
 //! Reads nftables over netlink: the generation, and the content of tables.
 use super::Summary;
 use crate::nflog::netlink::attributes;
-use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_about};
+use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_while};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
@@ -58,11 +58,27 @@ pub fn nft_list<T: Default>(
     what: NftObjects,
     family: u8,
     of: &[(u16, &str)],
-    take: impl FnMut(&mut T, &[u8]),
+    mut take: impl FnMut(&mut T, &[u8]),
+) -> Result<T> {
+    nft_list_while(what, family, of, |all, body| {
+        take(all, body);
+        true
+    })
+}
+
+/// The same, until `take` says that it needs no more: other programs' tables may hold millions of objects.
+///
+/// # Errors
+/// As for [`nft_list`].
+pub fn nft_list_while<T: Default>(
+    what: NftObjects,
+    family: u8,
+    of: &[(u16, &str)],
+    take: impl FnMut(&mut T, &[u8]) -> bool,
 ) -> Result<T> {
     let texts: Vec<(u16, Vec<u8>)> = of.iter().map(|(kind, text)| (*kind, [text.as_bytes(), &[0]].concat())).collect();
     let of: Vec<(u16, &[u8])> = texts.iter().map(|(kind, text)| (*kind, &text[..])).collect();
-    match ask_netfilter_about(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
+    match ask_netfilter_while(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(T::default()),
         listed => listed,
     }

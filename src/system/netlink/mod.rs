@@ -115,6 +115,20 @@ impl Socket {
         buffer: &mut [u8],
         mut take: impl FnMut(Message<'_>),
     ) -> Result<bool> {
+        self.ask_while(sequence, request, buffer, |message| {
+            take(message);
+            true
+        })
+    }
+
+    /// The same, until `take` says that it needs no more; the socket has more to receive then.
+    fn ask_while(
+        &self,
+        sequence: u32,
+        request: Request,
+        buffer: &mut [u8],
+        mut take: impl FnMut(Message<'_>) -> bool,
+    ) -> Result<bool> {
         self.send(&request.bytes())?;
         let mut whole = true;
         loop {
@@ -138,7 +152,8 @@ impl Socket {
                         let code = error_number(&message).context("the kernel sent a truncated message")?;
                         return if code == 0 { Ok(whole) } else { Err(Errno::from_raw(-code).into()) };
                     }
-                    _ => take(message),
+                    _ if !take(message) => return Ok(whole),
+                    _ => {}
                 }
             }
         }
@@ -191,21 +206,24 @@ pub fn ask_netfilter<T: Default>(
     kind: u16,
     flags: u16,
     attributes: &[Attribute<'_>],
-    take: impl FnMut(&mut T, &[u8]),
+    mut take: impl FnMut(&mut T, &[u8]),
 ) -> Result<T> {
-    ask_netfilter_about(0, kind, flags, attributes, take)
+    ask_netfilter_while(0, kind, flags, attributes, |answer, body| {
+        take(answer, body);
+        true
+    })
 }
 
-/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`).
+/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`), until `take` says that it needs no more.
 ///
 /// # Errors
 /// As for [`ask_netfilter`].
-pub fn ask_netfilter_about<T: Default>(
+pub fn ask_netfilter_while<T: Default>(
     family: u8,
     kind: u16,
     flags: u16,
     attributes: &[Attribute<'_>],
-    mut take: impl FnMut(&mut T, &[u8]),
+    mut take: impl FnMut(&mut T, &[u8]) -> bool,
 ) -> Result<T> {
     let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
     let mut buffer = vec![0; DATAGRAM];
@@ -215,10 +233,13 @@ pub fn ask_netfilter_about<T: Default>(
         let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &header);
         let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
         let mut answer = T::default();
-        let whole = socket.ask(sequence, request, &mut buffer, |message| {
-            take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
+        let mut enough = false;
+        let whole = socket.ask_while(sequence, request, &mut buffer, |message| {
+            enough = !take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
+            !enough
         })?;
-        if whole {
+        // a second request on this socket would have to wait for the end of the first one
+        if whole || enough {
             return Ok(answer);
         }
     }

@@ -79,6 +79,11 @@ impl Site {
         site
     }
 
+    /// Sends a signal to the daemon.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.daemon.id()).unwrap()), signal).unwrap();
+    }
+
     /// Runs a command in the mount namespace of the daemon.
     pub fn in_daemon(&self, script: &str) {
         self.bed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));

@@ -1,9 +1,9 @@
 //! The formats of `ebtables-save` and `ebtables -L`.
-use super::super::live::{BRIDGE_HOOKS, LiveBridge, LiveTable};
+use super::super::live::{BRIDGE_HOOKS, LiveBridge, LiveChain, LiveTable};
 use super::tables::hook_of;
 use super::{collect_references, split_name};
 use crate::iptables::names::is_own_bridge_chain;
-use crate::iptables::ruleset::{ChainName, MacStyle, Signature, signature_of};
+use crate::iptables::ruleset::{ChainName, LineSigner, MacStyle};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -30,74 +30,162 @@ impl BridgeFormat {
     }
 }
 
-/// The lines of each chain as `-A CHAIN RULE`, by chain.
-type ChainLines<'a> = BTreeMap<&'a str, BridgeLines<'a>>;
-
-/// A chain: its policy and its rules.
+/// A chain of another program: its policy, and its rules as far as they matter.
 #[derive(Default)]
-struct BridgeLines<'a> {
-    policy: &'a str,
-    rules: Vec<Cow<'a, str>>,
+struct OtherChain {
+    /// Whether its policy is ACCEPT.
+    accepts: bool,
+    signer: LineSigner,
+}
+
+/// A chain of ours.
+#[derive(Default)]
+struct OwnChain {
+    signer: LineSigner,
+    chain: LiveChain,
+}
+
+/// Maximum number of chains of other programs that are kept.
+const MOST_OTHERS: usize = 1000;
+
+/// Parses the ebtables table `filter` line by line.
+pub struct BridgeParser {
+    format: BridgeFormat,
+    inside: bool,
+    /// The chain whose rules follow, in a list.
+    current: String,
+    own: BTreeMap<ChainName, OwnChain>,
+    others: BTreeMap<String, OtherChain>,
+    table: LiveTable,
 }
 
 /// Parses the ebtables table `filter`.
 #[must_use]
 pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
-    let chains = match format {
-        BridgeFormat::Save => saved(text),
-        BridgeFormat::List => listed(text),
-    };
-    let mut live = LiveBridge::empty(format.mac_style());
-    for (name, BridgeLines { policy, rules: lines }) in chains {
-        match ChainName::new(name).filter(|name| is_own_bridge_chain(name.as_str())) {
-            Some(own) => add_own(&mut live.table, own, &lines),
+    let mut parser = BridgeParser::new(format);
+    text.lines().for_each(|line| parser.line(line));
+    parser.end()
+}
+
+impl BridgeParser {
+    /// Nothing is parsed yet.
+    #[must_use]
+    pub fn new(format: BridgeFormat) -> Self {
+        BridgeParser {
+            format,
+            inside: false,
+            current: String::new(),
+            own: BTreeMap::new(),
+            others: BTreeMap::new(),
+            table: LiveTable::default(),
+        }
+    }
+
+    /// Parses one line, without its end.
+    pub fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        match self.format {
+            BridgeFormat::Save => self.saved(line),
+            BridgeFormat::List => self.listed(line),
+        }
+    }
+
+    fn saved(&mut self, line: &str) {
+        if let Some(table) = line.strip_prefix('*') {
+            self.inside = table == "filter";
+        } else if !self.inside {
+        } else if let Some(chain) = line.strip_prefix(':') {
+            let (name, policy) = split_name(chain);
+            self.chain(name, split_name(policy).0);
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            self.rule(split_name(rule).0, &inversions_behind_options(line));
+        }
+    }
+
+    fn listed(&mut self, line: &str) {
+        if let Some(head) = line.strip_prefix("Bridge chain: ") {
+            let name = head.split(',').next().unwrap_or(head);
+            self.chain(name, head.rsplit("policy: ").next().unwrap_or_default());
+            name.clone_into(&mut self.current);
+            self.inside = true;
+        } else if self.inside && !line.is_empty() && !line.starts_with("Bridge table:") {
+            let name = std::mem::take(&mut self.current);
+            self.rule(&name, &format!("-A {name} {}", inversions_behind_options(line)));
+            self.current = name;
+        }
+    }
+
+    fn chain(&mut self, name: &str, policy: &str) {
+        if let Some(own) = own_chain(name) {
+            self.own.entry(own).or_default();
+            return;
+        }
+        if BUILT_IN.contains(&name) {
+            self.table.others.built_in(name, policy);
+        }
+        if let Some(chain) = self.other(name) {
+            chain.accepts = policy == "ACCEPT";
+        }
+    }
+
+    /// A chain of another program; `None` if there are too many.
+    fn other(&mut self, name: &str) -> Option<&mut OtherChain> {
+        if !self.others.contains_key(name) {
+            if self.others.len() >= MOST_OTHERS {
+                self.table.others.too_many = true;
+                return None;
+            }
+            self.others.insert(name.to_string(), OtherChain::default());
+        }
+        self.others.get_mut(name)
+    }
+
+    /// A rule as `-A CHAIN RULE`.
+    fn rule(&mut self, name: &str, line: &str) {
+        if let Some(own) = own_chain(name) {
+            let OwnChain { signer, chain } = self.own.entry(own).or_default();
+            signer.add(line);
+            chain.rules += 1;
+            collect_references(line, is_own_bridge_chain, &mut chain.refers);
+            return;
+        }
+        if let Some(chain) = self.other(name) {
+            chain.signer.add(line);
+        }
+        let rule = split_name(line.strip_prefix("-A ").unwrap_or(line)).1;
+        match hook_of(BRIDGE_HOOKS, name, rule) {
+            Some(hook) => {
+                *self.table.hooks.entry(hook).or_default() += 1;
+                self.table.others.hook(name);
+            }
             None => {
-                let built_in = BUILT_IN.contains(&name);
-                if built_in {
-                    live.table.others.built_in(name, policy);
-                }
-                live.others.insert(name.into(), add_other(&mut live.table, name, &lines));
-                // a frame that reaches the end of such a chain does not return
-                if !built_in && policy == "ACCEPT" {
-                    live.table.others.rule(name, "-j ACCEPT", is_own_bridge_chain, |_| false);
-                }
+                collect_references(rule, is_own_bridge_chain, &mut self.table.foreign);
+                self.table.others.rule(name, rule, is_own_bridge_chain, |_, _| false);
             }
         }
     }
-    live
+
+    /// What was parsed.
+    #[must_use]
+    pub fn end(self) -> LiveBridge {
+        let BridgeParser { format, inside: _, current: _, own, others, table } = self;
+        let mut live = LiveBridge { table, ..LiveBridge::empty(format.mac_style()) };
+        for (name, OwnChain { signer, chain }) in own {
+            live.table.chains.insert(name, LiveChain { signature: Some(signer.signature()), ..chain });
+        }
+        for (name, OtherChain { accepts, signer }) in others {
+            // a frame that reaches the end of such a chain does not return
+            if accepts && !BUILT_IN.contains(&&*name) {
+                live.table.others.rule(&name, "-j ACCEPT", is_own_bridge_chain, |_, _| false);
+            }
+            live.others.insert(name, signer.signature());
+        }
+        live
+    }
 }
 
-fn saved(text: &str) -> ChainLines<'_> {
-    let mut chains = ChainLines::new();
-    let mut inside = false;
-    for line in text.lines().map(str::trim_end) {
-        if let Some(table) = line.strip_prefix('*') {
-            inside = table == "filter";
-        } else if !inside {
-        } else if let Some(chain) = line.strip_prefix(':') {
-            let (name, policy) = split_name(chain);
-            chains.entry(name).or_default().policy = split_name(policy).0;
-        } else if let Some(rule) = line.strip_prefix("-A ") {
-            chains.entry(split_name(rule).0).or_default().rules.push(inversions_behind_options(line));
-        }
-    }
-    chains
-}
-
-fn listed(text: &str) -> ChainLines<'_> {
-    let mut chains = ChainLines::new();
-    let mut current = None;
-    for line in text.lines().map(str::trim_end) {
-        if let Some(head) = line.strip_prefix("Bridge chain: ") {
-            let name = head.split(',').next().unwrap_or(head);
-            chains.entry(name).or_default().policy = head.rsplit("policy: ").next().unwrap_or_default();
-            current = Some(name);
-        } else if line.starts_with("Bridge table:") || line.is_empty() {
-        } else if let Some(name) = current {
-            chains.entry(name).or_default().rules.push(format!("-A {name} {}", inversions_behind_options(line)).into());
-        }
-    }
-    chains
+fn own_chain(name: &str) -> Option<ChainName> {
+    ChainName::new(name).filter(|name| is_own_bridge_chain(name.as_str()))
 }
 
 /// Replaces each `! -s MAC` by `-s ! MAC`. ebtables 1.8.10 and later print the former; rules are written and signed in the
@@ -115,35 +203,10 @@ fn inversions_behind_options(line: &str) -> Cow<'_, str> {
     words.join(" ").into()
 }
 
-fn add_own(table: &mut LiveTable, name: ChainName, lines: &[Cow<'_, str>]) {
-    let chain = table.chains.entry(name).or_default();
-    chain.signature = Some(signature_of(lines));
-    chain.rules = lines.len();
-    for line in lines {
-        collect_references(line, is_own_bridge_chain, &mut chain.refers);
-    }
-}
-
-fn add_other(table: &mut LiveTable, name: &str, lines: &[Cow<'_, str>]) -> Signature {
-    for line in lines {
-        let rule = split_name(line.strip_prefix("-A ").unwrap_or(line)).1;
-        match hook_of(BRIDGE_HOOKS, name, rule) {
-            Some(hook) => {
-                *table.hooks.entry(hook).or_default() += 1;
-                table.others.hook(name);
-            }
-            None => {
-                collect_references(rule, is_own_bridge_chain, &mut table.foreign);
-                table.others.rule(name, rule, is_own_bridge_chain, |_| false);
-            }
-        }
-    }
-    signature_of(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iptables::ruleset::signature_of;
     use proptest::prelude::*;
 
     const SAVED: &str = "# Generated by ebtables-nft-save v1.8.9 (nf_tables) on Mon Nov 23 12:19:30 2026

@@ -1,12 +1,15 @@
-//! Parsers for the output of the tools. They copy no lines, ignore unknown text, and only fail on truncated output.
+//! Parsers for the output of the tools. They keep no lines, so that tables of
+//! any size can be read, ignore unknown text, and only fail on truncated output.
 
 mod bridge;
+mod nat;
 mod sets;
 mod tables;
 
-pub use bridge::{BridgeFormat, read_bridge};
-pub use sets::{read_sets, sets_in_use};
-pub use tables::{TableParser, read_nat, read_table};
+pub use bridge::{BridgeFormat, BridgeParser, read_bridge};
+pub use nat::{NatParser, read_nat};
+pub use sets::{is_own_line, read_sets, sets_in_use};
+pub use tables::{TableParser, read_table};
 
 use super::live::References;
 use crate::health::unquoted;

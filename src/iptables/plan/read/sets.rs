@@ -6,6 +6,12 @@ use crate::model::Family;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Whether a line in the output of `ipset save` is about a set of ours.
+#[must_use]
+pub fn is_own_line(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(1).is_some_and(is_own_set)
+}
+
 /// Parses our sets in the output of `ipset save`.
 #[must_use]
 pub fn read_sets(text: &str) -> LiveSets {

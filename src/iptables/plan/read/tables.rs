@@ -1,7 +1,7 @@
 //! The format of iptables-save(8).
 use super::super::live::{HookJump, LiveTable, hooks_of};
 use super::{Unreadable, collect_references, split_name};
-use crate::health::{Foreign, ForeignRule};
+use crate::health::{Foreign, option_value};
 use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature, TableName};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -80,43 +80,17 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
         }
     } else {
         collect_references(rule, is_own_chain, &mut live.foreign);
-        let zone = |rule: &ForeignRule| rule.target == "CT" && rule.value("--zone").is_some();
+        let zone = |target: &str, rule: &str| target == "CT" && option_value(rule, "--zone").is_some();
         live.others.rule(chain, rule, is_own_chain, zone);
     }
 }
 
 /// Notes a built-in chain, which has a policy.
-fn note_chain(others: &mut Foreign, name: &str, rest: &str) {
+pub(super) fn note_chain(others: &mut Foreign, name: &str, rest: &str) {
     let policy = split_name(rest).0;
     if policy != "-" {
         others.built_in(name, policy);
     }
-}
-
-/// Parses the table `nat` in the output of `iptables-save` or `ip6tables-save`. No output is an empty table.
-///
-/// # Errors
-/// When the table has no `COMMIT`: the output is truncated, or another program uses the table in a way that the tool does not
-/// show.
-pub fn read_nat(text: &str) -> Result<Foreign, Unreadable> {
-    let (mut nat, mut inside) = (Foreign::default(), false);
-    for line in text.lines() {
-        if line.contains("is incompatible") {
-            return Err(Unreadable("nat".into()));
-        } else if line.starts_with('*') {
-            inside = line.trim_end() == "*nat";
-        } else if !inside {
-        } else if let Some(chain) = line.strip_prefix(':') {
-            let (name, rest) = split_name(chain);
-            note_chain(&mut nat, name, rest);
-        } else if let Some(rule) = line.strip_prefix("-A ") {
-            let (chain, rule) = split_name(rule);
-            nat.rule(chain, rule, |_| false, |_| false);
-        } else if line.trim_end() == "COMMIT" {
-            inside = false;
-        }
-    }
-    if inside { Err(Unreadable("nat".into())) } else { Ok(nat) }
 }
 
 /// Adds a rule to the hash.

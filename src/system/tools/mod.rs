@@ -1,22 +1,19 @@
 //! Running external tools: found through PATH, with a time limit; no process is left running.
-#![allow(unsafe_code, reason = "pidfd_open(2)")]
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+mod lines;
+mod process;
+
+use self::lines::PipedLines;
+use self::process::{ended_within, spawn, wait};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Directories of system tools, searched after PATH.
 const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -119,40 +116,44 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
 /// # Errors
 /// As for [`run`].
 pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<String, ToolError> {
-    let mut stdout = finish(tool, args, stdin, limit)?;
-    content(&mut stdout).map_err(|error| ToolError::Start { tool: tool.into(), error })
+    let start = |error| ToolError::Start { tool: tool.into(), error };
+    let mut stdout = memory_file(b"").map_err(start)?;
+    finish(tool, args, [stdin, &stdout], limit, |child| ended_within(child, limit))?;
+    stdout.rewind().and_then(|()| content(&mut stdout)).map_err(start)
 }
 
-/// The same without input; `take` gets the lines of the output one by one, without their ends. No line is taken if the tool fails.
+/// The same without input; `take` gets the lines of the output one by one as they are written, without their ends. If the tool
+/// fails, what was taken is to be ignored.
 ///
 /// # Errors
 /// As for [`run`].
 pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&str)) -> Result<(), ToolError> {
     let start = |error| ToolError::Start { tool: tool.into(), error };
     let stdin = memory_file(b"").map_err(start)?;
-    let mut output = BufReader::with_capacity(64 << 10, finish(tool, args, &stdin, limit)?);
-    let mut line = Vec::new();
-    while output.read_until(b'\n', &mut line).map_err(start)? > 0 {
-        take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
-        line.clear();
-    }
-    Ok(())
+    let mut output = PipedLines::open().map_err(start)?;
+    let stdout = output.writer().map_err(start)?;
+    finish(tool, args, [&stdin, &stdout], limit, |child| output.pass_on(child, limit, &mut take))
 }
 
-/// Runs a tool to its end, and returns its output from the beginning.
-fn finish(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<File, ToolError> {
+/// Runs a tool to its end; `until_end` says whether it ended within the limit.
+fn finish(
+    tool: &str,
+    args: &[&str],
+    [stdin, stdout]: [&File; 2],
+    limit: Duration,
+    until_end: impl FnOnce(Pid) -> io::Result<bool>,
+) -> Result<(), ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
     let start = |error| ToolError::Start { tool: tool.into(), error };
-    let (stdout, stderr) = (memory_file(b"").map_err(start)?, memory_file(b"").map_err(start)?);
-    let child = spawn(&program, args, [stdin, &stdout, &stderr]).map_err(start)?;
-    let status = wait(child, limit).map_err(start)?;
+    let mut stderr = memory_file(b"").map_err(start)?;
+    let child = spawn(&program, args, [stdin, stdout, &stderr]).map_err(start)?;
+    let status = wait(child, until_end).map_err(start)?;
     let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
-    let mut output = if status.success() { stdout } else { stderr };
-    output.rewind().map_err(start)?;
     if status.success() {
-        return Ok(output);
+        return Ok(());
     }
-    Err(ToolError::Failed { tool: tool.into(), status, stderr: content(&mut output).map_err(start)? })
+    let stderr = stderr.rewind().and_then(|()| content(&mut stderr)).map_err(start)?;
+    Err(ToolError::Failed { tool: tool.into(), status, stderr })
 }
 
 /// A memfd: unlike a pipe it neither blocks the tool nor waits for background processes that keep it open.
@@ -172,70 +173,11 @@ fn content(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// Starts a program. Not by fork(2), which copies the page tables: with the rules of 1,000 guests that takes milliseconds.
-fn spawn(program: &Path, args: &[&str], streams: [&File; 3]) -> io::Result<Pid> {
-    let mut actions = PosixSpawnFileActions::init()?;
-    for (number, stream) in (0..).zip(streams) {
-        actions.add_dup2(stream.as_raw_fd(), number)?;
-    }
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
-    )?;
-    attributes.set_pgroup(Pid::from_raw(0))?;
-    attributes.set_sigmask(&SigSet::empty())?;
-    // Rust programs ignore it
-    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
-    let words = [program.as_os_str()].into_iter().chain(args.iter().map(OsStr::new));
-    let words: Vec<CString> = words.map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
-    let set = [("LC_ALL".into(), "C".into()), ("PATH".into(), search_path())];
-    let inherited = std::env::vars_os().filter(|(name, _)| name != "LC_ALL" && name != "PATH");
-    let variables = inherited.chain(set).map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
-    let variables: Vec<CString> = variables.map(CString::new).collect::<Result<_, _>>()?;
-    Ok(posix_spawn(program, &actions, &attributes, &words, &variables)?)
-}
-
-/// Waits for the child's end and reaps it; `None` if it exceeded the limit and was killed.
-fn wait(child: Pid, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let ended = ended_within(child, limit);
-    // the group id cannot be reused yet: the leader has not been reaped
-    let _ = killpg(child, Signal::SIGKILL);
-    let status = loop {
-        match waitpid(child, None) {
-            Err(Errno::EINTR) => {}
-            Ok(WaitStatus::Exited(_, code)) => break ExitStatus::from_raw(code << 8),
-            Ok(WaitStatus::Signaled(_, signal, _)) => break ExitStatus::from_raw(signal as i32),
-            Ok(_) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    };
-    Ok(ended?.then_some(status))
-}
-
-fn ended_within(child: Pid, limit: Duration) -> io::Result<bool> {
-    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.as_raw(), 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the descriptor was just opened and has no other owner
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let deadline = Instant::now() + limit;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-            Ok(0) if !left.is_zero() && deadline > Instant::now() => {}
-            Ok(ready) => return Ok(ready > 0),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::{SigSet, Signal};
+    use std::time::Instant;
 
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -248,6 +190,29 @@ mod tests {
         let input = "0123456789abcdef\n".repeat(200_000);
         assert_eq!(sh("cat; cat >&2 /dev/null", &input, LIMIT).unwrap(), input);
         assert_eq!(sh("printf '\\377a'; echo $LC_ALL", "", LIMIT).unwrap(), "\u{fffd}aC\n");
+    }
+
+    #[test]
+    fn lines_of_any_number_are_passed_on_as_they_are_written() {
+        let taken = |script: &str, limit| {
+            let (mut count, mut last) = (0_usize, String::new());
+            let ended = lines("sh", &["-c", script], limit, |line| {
+                count += 1;
+                last = line.to_string();
+            });
+            (ended.map_err(|error| error.to_string()), count, last)
+        };
+        assert_eq!(taken("seq 200000", LIMIT), (Ok(()), 200_000, "200000".to_string()));
+        assert_eq!(taken("printf 'a\\r\\n\\nb'", LIMIT), (Ok(()), 3, "b".to_string()));
+        assert_eq!(taken("true", LIMIT), (Ok(()), 0, String::new()));
+        assert_eq!(taken("echo one; exec >&-; sleep 0.2", LIMIT), (Ok(()), 1, "one".to_string()));
+        let (failed, count, _) = taken("echo one; echo two >&2; exit 3", LIMIT);
+        assert_eq!((failed, count), (Err("'sh' failed (exit status 3): two".to_string()), 1));
+        // a background process keeps the pipe open
+        let (ended, ..) = taken("sleep 1000 & echo x", LIMIT);
+        assert_eq!(ended, Ok(()));
+        let (late, ..) = taken("yes", Duration::from_millis(300));
+        assert!(late.unwrap_err().contains("did not end within"));
     }
 
     #[test]

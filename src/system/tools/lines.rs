@@ -1,0 +1,78 @@
+//! The lines of a tool's output, passed on while it is written: output of any size takes no memory.
+use super::process::{pidfd, readable_until};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::unistd::{Pid, pipe2};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// The capacity of a pipe, in bytes.
+const CAPACITY: usize = 64 << 10;
+
+/// The lines that come through a pipe.
+pub(super) struct PipedLines {
+    /// The end to read from, which does not block.
+    pipe: File,
+    /// The end to write to. It stays open here, so that the pipe is readable only if there is something to read.
+    writer: File,
+    buffer: Vec<u8>,
+    /// The beginning of a line whose end has not been read.
+    line: Vec<u8>,
+}
+
+impl PipedLines {
+    /// A new pipe.
+    pub fn open() -> io::Result<Self> {
+        let (pipe, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(PipedLines { pipe: pipe.into(), writer: writer.into(), buffer: vec![0; CAPACITY], line: Vec::new() })
+    }
+
+    /// The end to write to.
+    pub fn writer(&self) -> io::Result<File> {
+        self.writer.try_clone()
+    }
+
+    /// Passes on the lines until the child ends, without their ends; false if it does not within the limit.
+    pub fn pass_on(&mut self, child: Pid, limit: Duration, take: &mut dyn FnMut(&str)) -> io::Result<bool> {
+        let (ended, deadline) = (pidfd(child)?, Instant::now() + limit);
+        loop {
+            let mut descriptors = [ended.as_fd(), self.pipe.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // a tool that writes without end is readable after the deadline, too
+            if Instant::now() >= deadline || !readable_until(&mut descriptors, deadline)? {
+                return Ok(false);
+            }
+            let has_ended = descriptors[0].any().unwrap_or(false);
+            // the buffer has the size of the pipe: once the tool has ended, this is the rest of its output
+            self.read(take)?;
+            if has_ended {
+                if !self.line.is_empty() {
+                    take(&String::from_utf8_lossy(&self.line));
+                }
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Reads what is there, at most a buffer.
+    fn read(&mut self, take: &mut dyn FnMut(&str)) -> io::Result<()> {
+        let length = loop {
+            match self.pipe.read(&mut self.buffer) {
+                Ok(length) => break length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break 0,
+                Err(error) => return Err(error),
+            }
+        };
+        for piece in self.buffer[..length].split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                take(String::from_utf8_lossy(&self.line).trim_end_matches(['\n', '\r']));
+                self.line.clear();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The daemon itself, the one of the other backend, and the other variant of the tools.
+use super::super::site::{GUEST100, HOST, ON, Site};
+use super::{SOON, V4};
+use crate::testbed::Place::{Host, Outside};
+use crate::testbed::VM100;
+use crate::testbed::probe::{Fate, Probe};
+use nix::sys::signal::Signal;
+
+/// The program of the nftables backend, below the root directory of the node.
+const NFTABLES: &str = "usr/libexec/proxmox/proxmox-firewall";
+
+#[test]
+fn the_other_backend_is_found_where_both_filter_or_neither() {
+    let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    let table = "add table bridge proxmox-firewall-guests; add chain bridge proxmox-firewall-guests vm-out \
+        { type filter hook prerouting priority 0; policy drop; }";
+    site.all(Fate::Arrived, [Probe::tcp(VM100, Outside, V4, 23)]);
+    site.bed.node.exec(&format!("nft '{table}'"));
+    site.all(Fate::Dropped, [Probe::tcp(VM100, Outside, V4, 23)]);
+    let warning = site.until_warned("the tables of the nftables backend filter, too: bridge proxmox-firewall-guests");
+    assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"both-backends".into(), &true.into()));
+    site.bed.node.exec("nft delete table bridge proxmox-firewall-guests");
+    site.until_well();
+    // selected and installed, but not running: this firewall continues to filter
+    let program = site.root().join(NFTABLES);
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::copy("/bin/true", &program).unwrap();
+    site.write(HOST, "[OPTIONS]\nnftables: 1\n");
+    let warning = site.until_warned("the tables of proxmox-firewall are not live: this firewall continues to filter");
+    assert_eq!(warning["kind"], "backend-absent");
+    assert_eq!(site.status(&["--exit-code"]).1, 1);
+    site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 23)]);
+    std::fs::remove_file(program).unwrap();
+    site.until_well();
+}
+
+/// The daemon removes such chains itself, unless the tools of that variant do not work.
+#[test]
+fn chains_that_stay_in_the_other_variant_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let tool = folder.path().join("iptables-nft-restore");
+    std::fs::write(&tool, "#!/bin/sh\necho broken >&2; exit 1\n").unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let shell = format!("PATH={}:$PATH exec \"$@\"", folder.path().display());
+    let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
+    let mut site = Site::started_by(&shell, &SOON, &[(GUEST100, ON), (HOST, host)]);
+    let answered = || Probe::icmp(Outside, Host, 8);
+    site.all(Fate::Arrived, [answered()]);
+    site.bed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
+    site.all(Fate::Dropped, [answered()]);
+    let warning = site.until_warned("chains of this firewall are also live in iptables-nft, and filter, too");
+    assert_eq!(
+        (&warning["kind"], &warning["affected"]["guests"]),
+        (&"other-variant".into(), &serde_json::json!([100]))
+    );
+    std::fs::remove_file(tool).unwrap();
+    site.until_well();
+    site.all(Fate::Arrived, [answered()]);
+}
+
+/// A daemon that hangs applies no change.
+#[test]
+fn a_daemon_that_completes_no_cycle_is_found() {
+    let mut site = Site::new(&[(GUEST100, ON)]);
+    let probe = || Probe::tcp(Outside, VM100, V4, 23);
+    site.signal(Signal::SIGSTOP);
+    site.write(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 23\n");
+    // as three minutes later
+    let file = site.root().join("run/pve-firewall/status.json");
+    let mut status: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    status["updated"] = (status["updated"].as_u64().unwrap() - 200).into();
+    std::fs::write(&file, status.to_string()).unwrap();
+    let warning = site.until_warned("the daemon has completed no cycle");
+    assert_eq!(warning["kind"], "daemon-stalled");
+    site.all(Fate::Dropped, [probe()]);
+    site.signal(Signal::SIGCONT);
+    site.until_well();
+    site.all(Fate::Arrived, [probe()]);
+}
