@@ -18,6 +18,12 @@ pub fn running(root: &Root, kind: BackendKind) -> Option<i32> {
     process::running(&pid_path(root, kind), kind.program())
 }
 
+/// Whether the daemon of a backend has ended without removing its pid file.
+#[must_use]
+pub fn was_killed(root: &Root, kind: BackendKind) -> bool {
+    pid_path(root, kind).exists() && running(root, kind).is_none()
+}
+
 /// The lock of the daemon. Inherited by fork(2); the kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct Instance {

@@ -2,6 +2,7 @@
 //! settings.
 use super::Setup;
 use super::hand_over::{Enforcement, HandOver};
+use super::instance::was_killed;
 use super::mode::Mode;
 use super::problems::{Message, Problems, SystemLog, Topic};
 use crate::backend::{Backend, Compiled, Outcome};
@@ -72,6 +73,24 @@ impl LiveRules {
         iptables && self.settings.is_some_and(|(_, enforced)| enforced == Enforced::WithIptables)
     }
 
+    /// Whose rules filter.
+    fn enforcer_of(&self, enforcement: Enforcement, mode: Mode) -> Enforcer {
+        match (self.kind, enforcement, mode) {
+            (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
+            (BackendKind::Iptables, Enforcement::EnforceUntilOther, _) => Enforcer::IptablesInstead,
+            (BackendKind::Iptables, Enforcement::Remove, Mode::Other) => {
+                match was_killed(&self.root, BackendKind::Nftables) {
+                    true => Enforcer::NftablesAlone,
+                    false => Enforcer::Nftables,
+                }
+            }
+            (BackendKind::Nftables, Enforcement::Enforce, _) => Enforcer::NftablesHere,
+            (BackendKind::Nftables, Enforcement::EnforceUntilOther, _) => Enforcer::NftablesInstead,
+            // of what the other backend enforces, the other daemon judges
+            _ => Enforcer::Nobody,
+        }
+    }
+
     /// Makes the compiled rules live, or removes them.
     pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
         let mut errors: Vec<Message> = Vec::new();
@@ -84,15 +103,7 @@ impl LiveRules {
         let waiting = self.waiting(enforcement);
         let mut next = waiting.is_some().then_some(HANDING_OVER);
         problems.set(Topic::HandOver, waiting.into_iter().collect(), log);
-        self.enforcer = match (self.kind, enforcement, mode) {
-            (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
-            (BackendKind::Iptables, Enforcement::EnforceUntilOther, _) => Enforcer::IptablesInstead,
-            (BackendKind::Iptables, Enforcement::Remove, Mode::Other) => Enforcer::Nftables,
-            (BackendKind::Nftables, Enforcement::Enforce, _) => Enforcer::NftablesHere,
-            (BackendKind::Nftables, Enforcement::EnforceUntilOther, _) => Enforcer::NftablesInstead,
-            // of what the other backend enforces, the other daemon judges
-            _ => Enforcer::Nobody,
-        };
+        self.enforcer = self.enforcer_of(enforcement, mode);
         self.enforces = enforcement != Enforcement::Remove;
         let outcome = match enforcement {
             Enforcement::Enforce | Enforcement::EnforceUntilOther => self.backend.maintain(compiled),

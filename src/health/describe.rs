@@ -44,7 +44,7 @@ fn program(table: &str) -> &str {
 }
 
 /// All kinds of findings.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     "accepted-before",
     "dropped-behind",
     "nat-without-zone",
@@ -56,6 +56,7 @@ pub const KINDS: [&str; 17] = [
     "not-inspected",
     "both-backends",
     BACKEND_ABSENT,
+    "backend-stopped",
     "other-variant",
     "dropped-elsewhere",
     "no-bridge-conntrack",
@@ -66,6 +67,10 @@ pub const KINDS: [&str; 17] = [
 
 /// The kind of the finding that the selected backend's rules are not live.
 pub const BACKEND_ABSENT: &str = "backend-absent";
+
+/// What is wrong if the daemon of the selected backend was killed.
+const STOPPED: &str =
+    "host.fw has nftables: 1, and proxmox-firewall was killed: its rules filter, but no change is applied";
 
 /// The kind of the finding that the daemon is running and completes no cycle, which `status` adds.
 pub const STALLED: &str = "daemon-stalled";
@@ -86,6 +91,7 @@ impl Finding {
             Finding::NotInspected { .. } => "not-inspected",
             Finding::BothBackends { .. } => "both-backends",
             Finding::BackendAbsent { .. } => BACKEND_ABSENT,
+            Finding::BackendStopped => "backend-stopped",
             Finding::OtherVariant { .. } => "other-variant",
             Finding::Nftables(finding) => finding.kind(),
             Finding::NotJudged { .. } => "not-judged",
@@ -109,6 +115,7 @@ impl Finding {
             | Finding::NotInspected { .. }
             | Finding::BothBackends { .. }
             | Finding::BackendAbsent { instead: true }
+            | Finding::BackendStopped
             | Finding::OtherVariant { .. }
             | Finding::NotJudged { .. } => Severity::Warning,
             Finding::Nftables(finding) => finding.severity(),
@@ -142,6 +149,7 @@ impl Finding {
             Finding::Nftables(finding) => return finding.affected(scope),
             Finding::BothBackends { .. }
             | Finding::BackendAbsent { .. }
+            | Finding::BackendStopped
             | Finding::OtherVariant { .. }
             | Finding::NotJudged { .. } => (scope.host, all),
         };
@@ -201,6 +209,7 @@ impl Finding {
             Finding::BackendAbsent { instead: false } => {
                 "host.fw has nftables: 1, but the tables of proxmox-firewall are not live: nothing is filtered".into()
             }
+            Finding::BackendStopped => STOPPED.into(),
             Finding::Nftables(finding) => finding.text(),
             Finding::OtherVariant { tool } => {
                 format!("chains of this firewall are also live in {tool}, and filter, too")
@@ -253,6 +262,7 @@ impl Finding {
                 let delete: Vec<_> = tables.iter().map(|table| format!("nft delete table {table}")).collect();
                 format!("see that proxmox-firewall is running and removes them, or '{}'", delete.join("; "))
             }
+            Finding::BackendStopped => "'systemctl restart proxmox-firewall'".into(),
             Finding::BackendAbsent { .. } => {
                 "'systemctl status proxmox-firewall', or set 'nftables: 0' in host.fw".into()
             }

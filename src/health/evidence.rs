@@ -32,6 +32,8 @@ pub enum Enforcer {
     IptablesInstead,
     /// Those of the nftables backend.
     Nftables,
+    /// The same, but its daemon was killed.
+    NftablesAlone,
     /// Ours, which are tables of nftables.
     NftablesHere,
     /// The same, and chains of pve-firewall have stayed.

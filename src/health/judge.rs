@@ -15,9 +15,10 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let mut found = BTreeSet::new();
     match scope.enforcer {
         Enforcer::Nobody => {}
-        Enforcer::Nftables if evidence.backend_tables.is_empty() => {
+        Enforcer::Nftables | Enforcer::NftablesAlone if evidence.backend_tables.is_empty() => {
             return vec![Finding::BackendAbsent { instead: false }];
         }
+        Enforcer::NftablesAlone => return vec![Finding::BackendStopped],
         Enforcer::Nftables => return Vec::new(),
         Enforcer::NftablesHere | Enforcer::NftablesBeside | Enforcer::NftablesInstead => {
             return super::nftables::judge(evidence, scope);
@@ -328,6 +329,10 @@ mod tests {
         assert_eq!(both, [Finding::BothBackends { tables }]);
         let instead = Scope { enforcer: Enforcer::IptablesInstead, ..scope() };
         assert_eq!(judge(&healthy(), &instead), [Finding::BackendAbsent { instead: true }]);
+        let alone = Scope { enforcer: Enforcer::NftablesAlone, ..scope() };
+        assert_eq!(judge(&healthy(), &alone), [Finding::BackendAbsent { instead: false }]);
+        let live = Evidence { backend_tables: vec!["inet proxmox-firewall".into()], ..healthy() };
+        assert_eq!(judge(&live, &alone), [Finding::BackendStopped]);
         let withdrawn = Scope { enforcer: Enforcer::Nftables, ..scope() };
         assert_eq!(judge(&healthy(), &withdrawn), [Finding::BackendAbsent { instead: false }]);
     }
@@ -336,6 +341,7 @@ mod tests {
     fn every_finding_is_described() {
         let findings = [
             Finding::BackendAbsent { instead: false },
+            Finding::BackendStopped,
             Finding::NoPhysdev { family: Family::V6 },
             Finding::BridgeFilteringOff { family: Family::V6, missing: true },
             Finding::NotJudged { table: "ip6tables filter".into(), why: "x".into() },

@@ -103,6 +103,8 @@ pub enum Finding {
         /// Whether this firewall continues to filter, and has not withdrawn its rules.
         instead: bool,
     },
+    /// host.fw selects the nftables backend, whose daemon was killed: its tables filter, and are not updated.
+    BackendStopped,
     /// One of the nftables backend alone.
     Nftables(NftFinding),
     /// Chains of ours are live in a variant of the tools that is not in use.

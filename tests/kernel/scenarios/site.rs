@@ -301,6 +301,12 @@ impl Program {
 
     /// Terminates it.
     pub fn stop(self) {}
+
+    /// Kills it, so that it cannot clean up.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait_in_time();
+    }
 }
 
 impl Drop for Program {

@@ -1,10 +1,13 @@
 //! The daemon itself, the one of the other backend, and the other variant of the tools.
-use super::super::site::{GUEST100, HOST, ON, Site};
+use super::super::site::{GUEST100, HOST, ON, Program, Site, until};
 use super::{SOON, V4};
+use crate::nft_trees::tracks_in_bridges;
+use crate::node::copy_program;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Fate, Probe};
 use nix::sys::signal::Signal;
+use std::path::Path;
 
 /// The program of the nftables backend, below the root directory of the node.
 const NFTABLES: &str = "usr/libexec/proxmox/proxmox-firewall";
@@ -32,6 +35,69 @@ fn the_other_backend_is_found_where_both_filter_or_neither() {
     site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 23)]);
     std::fs::remove_file(program).unwrap();
     site.until_well();
+}
+
+/// Waits until `status` has no warning, but for a kernel that tracks no connections in bridges.
+fn until_well_with_nftables(site: &Site) {
+    until("no warning", || {
+        let status: serde_json::Value = serde_json::from_str(&site.status(&["--json"]).0).unwrap();
+        let mut warnings = status["warnings"].as_array().unwrap().iter();
+        warnings.all(|one| !tracks_in_bridges() && one["kind"] == "no-bridge-conntrack").then_some(())
+    });
+}
+
+/// The daemon of nftables ends while it is selected: its tables go on to filter, or nothing does.
+#[test]
+fn a_dead_daemon_of_the_selected_backend_is_found() {
+    let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    let path = site.root().join(NFTABLES);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_proxmox-firewall")), &path);
+    let root = site.root().to_str().unwrap().to_string();
+    let start = |site: &Site| {
+        Program::start(
+            &site.bed.node,
+            path.to_str().unwrap(),
+            &["start", "--root", &root, "--node", crate::testbed::NODE],
+        )
+    };
+    let closed = |port| [Probe::tcp(Outside, Host, V4, port), Probe::tcp(Outside, VM100, V4, port)];
+    site.write(HOST, "[OPTIONS]\nnftables: 1\n");
+    site.until_warned("the tables of proxmox-firewall are not live: this firewall continues to filter");
+    site.all(Fate::Dropped, closed(23));
+    let daemon = start(&site);
+    until("the tables of nftables alone", || {
+        (!site.bed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(())
+    });
+    until_well_with_nftables(&site);
+    site.all(Fate::Dropped, closed(24));
+    // killed: what it has made live stays, and no change is applied
+    daemon.kill();
+    let warning = site.until_warned("proxmox-firewall was killed: its rules filter");
+    assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"backend-stopped".into(), &true.into()));
+    site.write(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 25:26\n");
+    site.cycle();
+    site.all(Fate::Dropped, closed(25));
+    assert_eq!(site.status(&["--exit-code"]).1, 1);
+    site.bed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
+    let warning = site.until_warned("the tables of proxmox-firewall are not live: nothing is filtered");
+    assert_eq!((&warning["kind"], &warning["severity"]), (&"backend-absent".into(), &"unfiltered".into()));
+    assert_eq!(site.status(&["--exit-code"]).1, 2);
+    site.all(Fate::Arrived, closed(26));
+    // the remedies: the daemon is started again, or iptables is selected
+    let daemon = start(&site);
+    until_well_with_nftables(&site);
+    site.check(&[
+        (Probe::tcp(Outside, Host, V4, 25), Fate::Dropped),
+        (Probe::tcp(Outside, VM100, V4, 25), Fate::Arrived),
+    ]);
+    daemon.kill();
+    site.until_warned("proxmox-firewall was killed: its rules filter");
+    site.write(HOST, "[OPTIONS]\nnftables: 0\n");
+    site.until_warned("the tables of the nftables backend filter, too: inet proxmox-firewall");
+    site.bed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
+    site.until_well();
+    site.all(Fate::Dropped, closed(27));
 }
 
 /// The daemon removes such chains itself, unless the tools of that variant do not work.
@@ -70,7 +136,7 @@ fn a_daemon_that_completes_no_cycle_is_found() {
     let mut status: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     status["updated"] = (status["updated"].as_u64().unwrap() - 200).into();
     std::fs::write(&file, status.to_string()).unwrap();
-    let warning = site.until_warned("the daemon has completed no cycle");
+    let warning = site.until_warned("the daemon pve-firewall has completed no cycle");
     assert_eq!(warning["kind"], "daemon-stalled");
     site.all(Fate::Dropped, [probe()]);
     site.signal(Signal::SIGCONT);
