@@ -164,22 +164,22 @@ fn run_daemon(context: &Context, options: &Start) -> Result<()> {
         ..StartOptions::default()
     };
     let level = [PVE_LOG, RUST_LOG].into_iter().find_map(|name| std::env::var(name).ok());
-    let least = level.map_or(Severity::Warning, |level| least(&level));
+    let least = level.map_or(Severity::Notice, |level| least(&level));
     daemon::run(Setup { least, ..start::setup(context, &options)? }, &instance)
 }
 
 /// The least severe messages of a level, as `PVE_LOG` and `RUST_LOG` name it: `info`, or `module=trace,warn`, of which the most
-/// verbose counts.
+/// verbose counts. With warnings go notices: one says that a warning has ended.
 fn least(level: &str) -> Severity {
     let words = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim().to_ascii_lowercase());
     let severities = words.filter_map(|word| match word.as_str() {
         "off" | "error" => Some(Severity::Error),
-        "warn" | "warning" => Some(Severity::Warning),
+        "warn" | "warning" => Some(Severity::Notice),
         "info" => Some(Severity::Info),
         "debug" | "trace" => Some(Severity::Debug),
         _ => None,
     });
-    severities.max().unwrap_or(Severity::Warning)
+    severities.max().unwrap_or(Severity::Notice)
 }
 
 /// The networks that may always manage the node, one a line.
@@ -199,11 +199,11 @@ mod tests {
     fn the_most_verbose_level_counts() {
         for (text, expected) in [
             ("trace", Severity::Debug),
-            ("warn", Severity::Warning),
+            ("warn", Severity::Notice),
             ("INFO", Severity::Info),
             ("proxmox_firewall=debug,error", Severity::Debug),
             ("error", Severity::Error),
-            ("nonsense", Severity::Warning),
+            ("nonsense", Severity::Notice),
         ] {
             assert_eq!(least(text), expected, "{text}");
         }

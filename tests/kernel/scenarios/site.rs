@@ -254,8 +254,7 @@ impl Drop for Site {
 fn start(kind: BackendKind, bed: &Bed, root: &Path, shell: &str, options: &[&str]) -> Child {
     let mut command = bed.node.command("sh");
     command.args(["-c", shell, "sh", program(kind)]);
-    // by default proxmox-firewall logs warnings only
-    command.env("PVE_LOG", "info").args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
+    command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
