@@ -1,6 +1,6 @@
 //! What becomes of packets where the nftables backend enforces: tables of other programs, frames that carry packets past the
 //! rules, a kernel that tracks no connections in bridges.
-use super::site::{CLUSTER, GUEST100, Site, conf, until};
+use super::site::{CLUSTER, GUEST100, HOST, Site, conf, until};
 use crate::nft_trees::tracks_in_bridges;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::VM100;
@@ -224,4 +224,72 @@ fn frames_that_carry_packets_past_the_rules_are_found_and_dropped_with_strict_la
     site.all(Fate::Arrived, both(&[Carrier::Pppoe]));
     site.all(Fate::Dropped, both(&CARRIERS[..4]));
     site.all(Fate::Dropped, both(&[Carrier::Snap]));
+}
+
+/// Chains that another program has left, or pve-firewall when it was killed: they close what our tables open.
+#[test]
+fn chains_of_pve_firewall_that_stay_are_found() {
+    let mut site = site(&[]);
+    let open = |port| Family::ALL.map(|family| Probe::tcp(Outside, Host, family, port).ports(port, 80));
+    site.all(Fate::Arrived, open(1025));
+    let each = |commands: &str| {
+        for tool in ["iptables-legacy", "ip6tables-legacy"] {
+            site.bed.node.exec(&format!("ipt() {{ {tool} -w \"$@\"; }}\n{commands}"));
+        }
+    };
+    each("ipt -N PVEFW-INPUT; ipt -A PVEFW-INPUT -p tcp --dport 80 -j DROP; ipt -A INPUT -j PVEFW-INPUT");
+    let warning = site.until_warned("the chains of pve-firewall filter, too");
+    assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"both-backends".into(), &true.into()));
+    assert!(warning["remedy"].as_str().unwrap().starts_with("'pve-firewall stop'"), "{warning:#}");
+    site.all(Fate::Dropped, open(1026));
+    site.bed.node.exec(&format!(
+        "{} stop --node {} --root {}",
+        env!("CARGO_BIN_EXE_pve-firewall"),
+        crate::testbed::NODE,
+        site.root().display()
+    ));
+    until_none(&site);
+    site.all(Fate::Arrived, open(1027));
+}
+
+/// iptables is selected, and pve-firewall does not run.
+#[test]
+fn tables_that_stay_because_pve_firewall_is_not_running_are_found() {
+    let mut site = site(&[]);
+    let node = |port| Probe::tcp(Outside, Host, V4, port);
+    site.check(&[(node(80), Fate::Arrived), (node(23), Fate::Dropped)]);
+    site.write(HOST, "[OPTIONS]\nnftables: 0\n");
+    let warning = site.until_warned("the chains of pve-firewall are not live: this firewall continues to filter");
+    assert_eq!((&warning["kind"], &warning["severity"]), (&"backend-absent".into(), &"warning".into()));
+    assert!(warning["remedy"].as_str().unwrap().contains("or set 'nftables: 1'"), "{warning:#}");
+    site.check(&[(node(80).ports(1025, 80), Fate::Arrived), (node(24), Fate::Dropped)]);
+    site.write(HOST, "[OPTIONS]\nnftables: 1\n");
+    until_none(&site);
+    site.check(&[(node(80).ports(1026, 80), Fate::Arrived), (node(25), Fate::Dropped)]);
+}
+
+/// Open vSwitch takes the frames of its ports before the hooks of bridges, as this filter of tc does.
+const OPEN_VSWITCH: &str = "ip link add ovs-system type bridge; ip link set tap100i0 master ovs-system
+    tc qdisc add dev tap100i0 clsact
+    tc filter add dev tap100i0 ingress protocol all u32 match u32 0 0 action mirred egress redirect dev eno1";
+
+#[test]
+fn a_device_on_open_vswitch_is_found() {
+    let closed = format!("{GUEST}[RULES]\nOUT DROP -p udp -dport 53\n");
+    let mut site = Site::nftables(&SOON, &[(CLUSTER, OPEN), (GUEST100, &closed)]);
+    let query = |port| Family::ALL.map(|family| Probe::udp(VM100, Outside, family, 53).ports(port, 53));
+    site.all(Fate::Dropped, query(1025));
+    site.bed.node.exec(OPEN_VSWITCH);
+    site.all(Fate::Arrived, query(1026));
+    let warning = site.until_warned("tap100i0 has firewall=1 but is a port of Open vSwitch and not of a bridge");
+    assert_eq!((&warning["kind"], &warning["severity"]), (&"not-bridged".into(), &"unfiltered".into()));
+    assert_eq!(warning["affected"]["guests"], json!([100]));
+    assert_eq!(site.status(&["--exit-code"]).1, 2);
+    // the guest is stopped and started: its device is attached to a firewall bridge
+    site.bed.node.exec(
+        "tc qdisc del dev tap100i0 clsact; ip link set tap100i0 master fwbr100i0
+         bridge fdb replace bc:24:11:00:64:00 dev tap100i0 master static",
+    );
+    until_none(&site);
+    site.all(Fate::Dropped, query(1027));
 }
