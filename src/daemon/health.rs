@@ -5,7 +5,7 @@ use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Stan
 use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
-use crate::system::netfilter::{self, BaseChain, base_chains, nat_rules, nft_generation, rule_for_the_rest};
+use crate::system::netfilter::{self, BaseChain, NftGeneration, base_chains, nat_rules, rule_for_the_rest};
 use crate::system::netlink::BridgePorts;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +16,7 @@ const BACKEND_TABLES: [(&str, &str); 2] = [("inet", "proxmox-firewall"), ("bridg
 /// What nftables holds, listed again when its generation has changed.
 #[derive(Debug, Default)]
 pub struct NftablesState {
+    current: NftGeneration,
     generation: Option<u32>,
     chains: Vec<BaseChain>,
     nat: Vec<NftNat>,
@@ -29,7 +30,7 @@ impl NftablesState {
     /// Lists it again, if it has changed: how foreign chains end if `ends`, else address translation.
     pub fn refresh(&mut self, ends: bool) {
         // a kernel without nftables holds nothing of it
-        let generation = nft_generation().ok();
+        let generation = self.current.read().ok();
         if generation.is_none() || generation != self.generation {
             let listed = generation.map(|_| base_chains());
             self.generation = if matches!(listed, Some(Ok(_))) { generation } else { None };

@@ -14,7 +14,7 @@ mod xtables;
 pub use self::base_chains::{
     BaseChain, Listed, NatRule, base_chains, has_chain, has_more_rules, has_table, legacy_tables, nat_rules,
 };
-pub use self::nftables::{NftObjects, nft_generation, nft_list, nftables};
+pub use self::nftables::{NftGeneration, NftObjects, nft_generation, nft_list, nftables};
 pub use chain_end::rule_for_the_rest;
 pub use legacy_chains::{LegacyChain, legacy_chains};
 pub use queues::read_queues;

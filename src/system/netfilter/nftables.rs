@@ -1,7 +1,7 @@
 //! Reads nftables over netlink: the generation, and the content of tables.
 use super::Summary;
 use crate::nflog::netlink::attributes;
-use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, ask_netfilter, ask_netfilter_while};
+use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, NetfilterRequests, ask_netfilter_while};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
@@ -10,6 +10,8 @@ const SUBSYSTEM: u16 = 10 << 8;
 /// `NFT_MSG_GETGEN`
 const GETGEN: u16 = 16;
 const NFTA_GEN_ID: u16 = 1;
+/// Room for the generation and its acknowledgement, in bytes.
+const ANSWER: usize = 1024;
 
 /// Kinds of objects (`linux/netfilter/nf_tables.h`); the number is that of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +36,29 @@ pub enum NftObjects {
 /// # Errors
 /// When the kernel has no nftables, or the process lacks `CAP_NET_ADMIN`.
 pub fn nft_generation() -> Result<u32> {
-    let id: Option<u32> = ask_netfilter(SUBSYSTEM | GETGEN, NLM_F_ACK, &[], |id, body| {
-        let found = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID);
-        *id = found.and_then(|(_, id)| id.try_into().ok()).map(u32::from_be_bytes);
-    })?;
-    id.context("the kernel does not say the generation of nftables")
+    NftGeneration::default().read()
+}
+
+/// Asks for the generation of nftables again and again: the socket stays open.
+#[derive(Debug, Default)]
+pub struct NftGeneration(Option<NetfilterRequests>);
+
+impl NftGeneration {
+    /// The generation in the network namespace of the first call.
+    ///
+    /// # Errors
+    /// As for [`nft_generation`].
+    pub fn read(&mut self) -> Result<u32> {
+        // after an error, the next call opens the socket again
+        let mut requests = self.0.take().map_or_else(NetfilterRequests::open, Ok)?;
+        let id: Option<u32> = requests.ask(0, SUBSYSTEM | GETGEN, NLM_F_ACK, &[], &mut [0; ANSWER], |id, body| {
+            let found = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID);
+            *id = found.and_then(|(_, id)| id.try_into().ok()).map(u32::from_be_bytes);
+            true
+        })?;
+        self.0 = Some(requests);
+        id.context("the kernel does not say the generation of nftables")
+    }
 }
 
 /// The summary of the nftables ruleset: its generation.

@@ -223,25 +223,59 @@ pub fn ask_netfilter_while<T: Default>(
     kind: u16,
     flags: u16,
     attributes: &[Attribute<'_>],
-    mut take: impl FnMut(&mut T, &[u8]) -> bool,
+    take: impl FnMut(&mut T, &[u8]) -> bool,
 ) -> Result<T> {
-    let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
-    let mut buffer = vec![0; DATAGRAM];
-    let mut header = [0; NETFILTER_HEADER];
-    header[0] = family;
-    for sequence in 1..=ATTEMPTS {
-        let request = Request::new(kind, NLM_F_REQUEST | flags, sequence, &header);
-        let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
-        let mut answer = T::default();
-        let mut enough = false;
-        let whole = socket.ask_while(sequence, request, &mut buffer, |message| {
-            enough = !take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
-            !enough
-        })?;
-        // a second request on this socket would have to wait for the end of the first one
-        if whole || enough {
-            return Ok(answer);
-        }
+    NetfilterRequests::open()?.ask(family, kind, flags, attributes, &mut vec![0; DATAGRAM], take)
+}
+
+/// A socket for requests to netfilter.
+#[derive(Debug)]
+pub struct NetfilterRequests {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl NetfilterRequests {
+    /// Opens the socket, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open() -> Result<Self> {
+        let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, ANSWER_BUFFER)?;
+        Ok(NetfilterRequests { socket, sequence: 0 })
     }
-    bail!("netfilter's state changes too fast to be read")
+
+    /// As [`ask_netfilter_while`]; `buffer` has room for each datagram of the answer. After an error, or if `take` needed no
+    /// more, the socket is of no use.
+    ///
+    /// # Errors
+    /// As for [`ask_netfilter`].
+    pub fn ask<T: Default>(
+        &mut self,
+        family: u8,
+        kind: u16,
+        flags: u16,
+        attributes: &[Attribute<'_>],
+        buffer: &mut [u8],
+        mut take: impl FnMut(&mut T, &[u8]) -> bool,
+    ) -> Result<T> {
+        let mut header = [0; NETFILTER_HEADER];
+        header[0] = family;
+        for _ in 0..ATTEMPTS {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = Request::new(kind, NLM_F_REQUEST | flags, self.sequence, &header);
+            let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
+            let mut answer = T::default();
+            let mut enough = false;
+            let whole = self.socket.ask_while(self.sequence, request, buffer, |message| {
+                enough = !take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
+                !enough
+            })?;
+            // a second request would have to wait for the end of the first one
+            if whole || enough {
+                return Ok(answer);
+            }
+        }
+        bail!("netfilter's state changes too fast to be read")
+    }
 }
