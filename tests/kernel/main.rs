@@ -55,6 +55,7 @@ mod hand_over;
 mod health;
 mod held;
 mod hostile;
+mod killed;
 mod logger_kernel;
 mod logging;
 mod processes;

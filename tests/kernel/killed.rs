@@ -1,0 +1,144 @@
+//! A daemon that is killed at any step of its life: while it starts, updates and ends. No refused packet passes while rules are
+//! to be live, and the next daemon completes what it left. Needs root and strace.
+use crate::node::{Node, until};
+use crate::packets::Stream;
+use crate::wait::WaitInTime;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pve_firewall::model::BackendKind;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+
+/// The system calls with which a daemon locks and changes files and starts tools. Not those that the tools make as well.
+const STEPS: &str = "rename,unlink,flock,mkdir,chmod,clone3,pipe2";
+
+/// Whether the daemon of a node was killed at a step of a part of its life, in which connections to a port are to be accepted.
+type Life = fn(&Node, usize, u16) -> bool;
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// The arguments of strace by which one of the threads of a process is killed at the given one of its steps, counted from 1.
+fn tracing(step: usize) -> [String; 7] {
+    let trace = format!("trace={STEPS}");
+    let inject = format!("inject={STEPS}:signal=SIGKILL:when={step}");
+    ["-f", "-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_string)
+}
+
+/// Starts a daemon that is killed at a step; returns whether it was before its first update was complete.
+fn starting(node: &Node, step: usize, port: u16) -> bool {
+    let plain = node.command(&["start", "--foreground"]);
+    let words: Vec<_> = plain.get_args().collect();
+    // ip netns exec NAME program …
+    let (netns, program) = words.split_at(3);
+    let mut command = Command::new("ip");
+    command.args(netns).arg("strace").args(tracing(step)).args(program).stderr(Stdio::null());
+    let mut tracer = command.spawn().unwrap();
+    let killed = until("an update or a kill", || {
+        tracer.try_wait().unwrap().map(|_| true).or_else(|| node.accepts(port).then_some(false))
+    });
+    if !killed {
+        // a later step may kill it at this moment
+        if let Some(pid) = node.pid() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        tracer.wait_in_time();
+    }
+    killed
+}
+
+/// Starts a daemon, and waits for its own first update.
+fn started(node: &Node) -> Child {
+    let _ = fs::remove_file(node.path(&format!("run/{}/status.json", node.kind.program())));
+    node.start()
+}
+
+/// A daemon that works, and is killed at a step from now on.
+fn traced(node: &Node, step: usize) -> (Child, Child) {
+    let daemon = started(node);
+    let mut command = Command::new("strace");
+    command.args(tracing(step)).args(["-p", &daemon.id().to_string()]);
+    let mut tracer = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut attached = String::new();
+    BufReader::new(tracer.stderr.as_mut().unwrap()).read_line(&mut attached).unwrap();
+    assert!(attached.contains("attached"), "{attached}");
+    (daemon, tracer)
+}
+
+/// A daemon is killed at a step of an update; returns whether it was before the update was complete.
+fn updating(node: &Node, step: usize, port: u16) -> bool {
+    let (mut daemon, mut tracer) = traced(node, step);
+    node.accept(port);
+    let killed = until("an update or a kill", || {
+        daemon.try_wait().unwrap().map(|_| true).or_else(|| node.accepts(port).then_some(false))
+    });
+    if !killed {
+        signal(&daemon, Signal::SIGKILL);
+        daemon.wait_in_time();
+    }
+    tracer.wait_in_time();
+    killed
+}
+
+/// A daemon is killed at a step of its end, in which it removes the rules; returns whether it was.
+fn ending(node: &Node, step: usize) -> bool {
+    let (mut daemon, mut tracer) = traced(node, step);
+    signal(&daemon, Signal::SIGTERM);
+    let status = daemon.wait_in_time();
+    tracer.wait_in_time();
+    assert!(status.success() || status.signal() == Some(9), "{status}");
+    !status.success()
+}
+
+#[test]
+fn no_packet_passes_when_the_daemon_is_killed_at_any_step_of_its_life() {
+    let node = Node::of(BackendKind::Nftables, "pvefw-killed");
+    let stream = Stream::start(&node.netns);
+    let mut port = 1000;
+    let mut next = || {
+        port += 1;
+        port
+    };
+    let mut daemon = started(&node);
+    signal(&daemon, Signal::SIGKILL);
+    daemon.wait_in_time();
+    let before = stream.settled();
+    for (life, killed) in [("start", starting as Life), ("update", updating)] {
+        // a start has many steps: with `PVEFW_LONG_TESTS` at each
+        let stride = if life == "start" && std::env::var_os("PVEFW_LONG_TESTS").is_none() { 3 } else { 1 };
+        let mut kills = 0;
+        for step in (1..).step_by(stride) {
+            let port = next();
+            if life == "start" {
+                node.accept(port);
+            }
+            if !killed(&node, step, port) {
+                break;
+            }
+            kills += 1;
+            assert_eq!(stream.settled(), before, "packets passed, killed at step {step} of {life}");
+        }
+        println!("killed {kills} times at a step of {life}");
+        assert!(kills > 2, "{life}");
+        assert_eq!(stream.settled(), before, "packets passed");
+    }
+    let mut steps = 0;
+    while ending(&node, steps + 1) {
+        steps += 1;
+        // both tables or none
+        let ours = node.ours();
+        assert!(matches!(ours.lines().count(), 0 | 2), "killed at step {steps}: {ours}");
+        daemon = started(&node);
+        let before = stream.settled();
+        signal(&daemon, Signal::SIGKILL);
+        daemon.wait_in_time();
+        assert_eq!(stream.settled(), before, "packets passed, killed at step {steps} of the end");
+    }
+    println!("{steps} steps of the end");
+    assert!(steps > 0);
+    assert_eq!(node.ours(), "");
+    stream.await_packet();
+}
