@@ -12,7 +12,7 @@ source "$1" && shift
 # different under another one, and an emulated machine needs minutes for them
 groups=(
     'trees kernel compiled_trees::'
-    'kernel kernel apply:: evidence:: diff:: health:: hostile::'
+    'kernel kernel apply:: evidence:: diff:: health:: hostile:: --skip scenarios::'
     'scenarios kernel scenarios:: logging::'
     'differential kernel differential::'
     'faults faults'

@@ -129,10 +129,11 @@ fn chains_that_stay_in_the_other_variant_are_found() {
 fn a_daemon_that_completes_no_cycle_is_found() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let probe = || Probe::tcp(Outside, VM100, V4, 23);
+    let file = site.root().join("run/pve-firewall/status.json");
+    until("the status of the first update", || file.exists().then_some(()));
     site.signal(Signal::SIGSTOP);
     site.write(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 23\n");
     // as three minutes later
-    let file = site.root().join("run/pve-firewall/status.json");
     let mut status: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     status["updated"] = (status["updated"].as_u64().unwrap() - 200).into();
     std::fs::write(&file, status.to_string()).unwrap();
