@@ -2,6 +2,7 @@
 //! to be live, and the next daemon completes what it left. Needs root and strace.
 use crate::node::{Node, until};
 use crate::packets::Stream;
+use crate::strace::{self, kill_at};
 use crate::wait::WaitInTime;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -21,22 +22,15 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }
 
-/// The arguments of strace by which one of the threads of a process is killed at the given one of its steps, counted from 1.
-fn tracing(step: usize) -> [String; 7] {
-    let trace = format!("trace={STEPS}");
-    let inject = format!("inject={STEPS}:signal=SIGKILL:when={step}");
-    ["-f", "-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_string)
+/// The options of strace by which one of the threads of a process is killed at the given one of its steps, counted from 1.
+fn tracing(step: usize) -> impl Iterator<Item = String> {
+    ["-f".to_string()].into_iter().chain(kill_at(STEPS, step))
 }
 
 /// Starts a daemon that is killed at a step; returns whether it was before its first update was complete.
 fn starting(node: &Node, step: usize, port: u16) -> bool {
-    let plain = node.command(&["start", "--foreground"]);
-    let words: Vec<_> = plain.get_args().collect();
-    // ip netns exec NAME program …
-    let (netns, program) = words.split_at(3);
-    let mut command = Command::new("ip");
-    command.args(netns).arg("strace").args(tracing(step)).args(program).stderr(Stdio::null());
-    let mut tracer = command.spawn().unwrap();
+    let mut command = strace::traced(&node.command(&["start", "--foreground"]), tracing(step));
+    let mut tracer = command.stderr(Stdio::null()).spawn().unwrap();
     let killed = until("an update or a kill", || {
         tracer.try_wait().unwrap().map(|_| true).or_else(|| node.accepts(port).then_some(false))
     });

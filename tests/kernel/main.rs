@@ -34,6 +34,8 @@ mod ranges;
 mod rounds;
 #[path = "../support/rulesets.rs"]
 mod rulesets;
+#[path = "../support/strace.rs"]
+mod strace;
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[path = "../support/trees.rs"]

@@ -1,6 +1,7 @@
 //! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
 use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::strace::{self, kill_at};
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -221,14 +222,9 @@ const CHANGES: &str = "rename,unlink,flock,mkdir,chmod";
 fn daemon_killed_at(node: &Node, call: usize) -> bool {
     let status = node.path("run/pve-firewall/status.json");
     let _ = fs::remove_file(&status);
-    let plain = node.command(&["start", "--foreground"]);
-    let words: Vec<_> = plain.get_args().collect();
-    // ip netns exec NAME program …
-    let (netns, program) = words.split_at(3);
-    let mut command = Command::new("ip");
-    command.args(netns).args(["strace", "-f", "-o", "/dev/null", "-e", &format!("trace={CHANGES}"), "-e"]);
-    command.arg(format!("inject={CHANGES}:signal=SIGKILL:when={call}")).args(program).stderr(Stdio::null());
-    let mut tracer = command.spawn().unwrap();
+    let options = ["-f".to_string()].into_iter().chain(kill_at(CHANGES, call));
+    let mut command = strace::traced(&node.command(&["start", "--foreground"]), options);
+    let mut tracer = command.stderr(Stdio::null()).spawn().unwrap();
     let killed = until("an update or a kill", || {
         tracer.try_wait().unwrap().map(|_| true).or_else(|| status.exists().then_some(false))
     });
@@ -294,15 +290,8 @@ fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
 
 /// A command that is killed when it makes the given one of the system calls that change anything, counted from 1.
 fn killed_at(node: &Node, call: usize, args: &[&str]) -> bool {
-    let plain = node.command(args);
-    let words: Vec<_> = plain.get_args().collect();
-    // ip netns exec NAME program …
-    let (netns, program) = words.split_at(3);
-    let inject = format!("inject=rename,unlink,write,fchmod,chmod,mkdir:signal=SIGKILL:when={call}");
-    let mut command = Command::new("ip");
-    command.args(netns).args(["strace", "-o", "/dev/null", "-e", "trace=rename,unlink,write,fchmod,chmod,mkdir", "-e"]);
-    command.arg(inject).args(program);
-    let status = command.output_in_time().status;
+    let options = kill_at("rename,unlink,write,fchmod,chmod,mkdir", call);
+    let status = strace::traced(&node.command(args), options).output_in_time().status;
     // strace ends as the command did
     std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
 }
