@@ -15,6 +15,7 @@ use crate::listing::{Difference, Listing};
 use crate::model::{BackendKind, Filtered, Report};
 use crate::nftables::apply::Outcome as NftablesOutcome;
 use crate::nftables::backend::Nftables;
+use crate::nftables::names::TableName;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
 use crate::system::netfilter::BaseChain;
@@ -23,6 +24,10 @@ use anyhow::Result;
 use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The tables of the nftables backend: address family and name.
+pub const NFTABLES_TABLES: [(&str, &str); 2] =
+    [(TableName::Host.family(), TableName::Host.as_str()), (TableName::Guests.family(), TableName::Guests.as_str())];
 
 /// The backend of one process. Use one for the lifetime of the process: it caches the compiled and the live rules.
 ///

@@ -1,6 +1,6 @@
 //! Collects the evidence for findings, and keeps those that stand.
 use super::frames::CarriedFrames;
-use crate::backend::{Backend, Compiled, Rules};
+use crate::backend::{Backend, Compiled, NFTABLES_TABLES, Rules};
 use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
 use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
@@ -9,9 +9,6 @@ use crate::system::netfilter::{self, BaseChain, NftGeneration, base_chains, nat_
 use crate::system::netlink::BridgePorts;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// The tables of the nftables backend: family and name.
-const BACKEND_TABLES: [(&str, &str); 2] = [("inet", "proxmox-firewall"), ("bridge", "proxmox-firewall-guests")];
 
 /// What nftables holds, listed again when its generation has changed.
 #[derive(Debug, Default)]
@@ -38,7 +35,7 @@ impl NftablesState {
             self.chains = listed.kept;
             self.unread = listed.incomplete.map(|why| ("nftables".to_string(), why)).into_iter().collect();
             let live = |table: &(&'static str, &str)| netfilter::has_table(table.0, table.1).unwrap_or(false);
-            let live = BACKEND_TABLES.iter().filter(|table| live(table));
+            let live = NFTABLES_TABLES.iter().filter(|table| live(table));
             self.backend_tables = live.map(|(family, name)| format!("{family} {name}")).collect();
             if ends {
                 self.refresh_ends();
@@ -86,7 +83,7 @@ impl NftablesState {
 
 /// Whether a base chain is one of the nftables backend.
 fn is_ours(chain: &BaseChain) -> bool {
-    BACKEND_TABLES.contains(&(chain.table.0, chain.table.1.as_str()))
+    NFTABLES_TABLES.contains(&(chain.table.0, chain.table.1.as_str()))
 }
 
 /// The findings of the daemon.

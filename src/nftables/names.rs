@@ -60,7 +60,7 @@ impl TableName {
 
     /// The address family of the table, as nft names it.
     #[must_use]
-    pub fn family(self) -> &'static str {
+    pub const fn family(self) -> &'static str {
         match self {
             TableName::Host => "inet",
             TableName::Guests => "bridge",
@@ -69,7 +69,7 @@ impl TableName {
 
     /// The name without the family.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             TableName::Host => "proxmox-firewall",
             TableName::Guests => "proxmox-firewall-guests",

@@ -61,8 +61,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &[
         "config", "health", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
         "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
-        "nftables/compile", "nftables/json", "nftables/limits", "nftables/live", "nftables/ruleset", "nftables/simulate", "node", "settings", "simulate",
-        "system",
+        "nftables/compile", "nftables/json", "nftables/limits", "nftables/live", "nftables/names", "nftables/ruleset",
+        "nftables/simulate", "node", "settings", "simulate", "system",
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
     ("logger", &["nflog", "paths", "system"]),

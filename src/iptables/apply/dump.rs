@@ -9,7 +9,6 @@ use crate::system::namespace;
 use crate::system::tools;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Lines by chain or set name.
 pub type Lines = BTreeMap<String, Vec<String>>;
@@ -47,7 +46,7 @@ pub(super) fn live(tools: &mut Toolbox) -> Dump {
     }
     let bridge = saved(tools, Tool::Ebtables, &[], |line| is_rule_of(line, is_own_bridge_chain));
     dump.bridge = chains(&bridge);
-    dump.sets = sets(&filtered("ipset", &["save"], tools.limit, is_own_line));
+    dump.sets = sets(&tools::kept_lines("ipset", &["save"], tools.limit, is_own_line).unwrap_or_default());
     dump
 }
 
@@ -74,18 +73,8 @@ pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome
 /// The lines of a save tool that are kept; none if it fails.
 fn saved(tools: &Toolbox, tool: Tool, args: &[&str], keep: impl Fn(&str) -> bool) -> String {
     let commands = tools.variants.commands(tool).ok();
-    commands.map(|commands| filtered(&commands.save, args, tools.limit, keep)).unwrap_or_default()
-}
-
-fn filtered(tool: &str, args: &[&str], limit: Duration, keep: impl Fn(&str) -> bool) -> String {
-    let mut kept = String::new();
-    let ran = tools::lines(tool, args, limit, |line| {
-        if keep(line) {
-            kept.push_str(line);
-            kept.push('\n');
-        }
-    });
-    ran.map(|()| kept).unwrap_or_default()
+    let saved = commands.and_then(|commands| tools::kept_lines(&commands.save, args, tools.limit, keep).ok());
+    saved.unwrap_or_default()
 }
 
 /// Whether a line of a save tool is a rule of a chain of ours.

@@ -67,14 +67,7 @@ pub(super) fn bridge(commands: &Commands, limit: Duration) -> Readable<LiveBridg
 
 /// Reads the sets.
 pub(super) fn sets(limit: Duration) -> Readable<LiveSets> {
-    let mut own = String::new();
-    let keep = |line: &str| {
-        if is_own_line(line) {
-            own.push_str(line);
-            own.push('\n');
-        }
-    };
-    tools::lines("ipset", &["save"], limit, keep).map_err(shared)?;
+    let own = tools::kept_lines("ipset", &["save"], limit, is_own_line).map_err(shared)?;
     Ok(read_sets(&own))
 }
 

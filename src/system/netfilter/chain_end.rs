@@ -14,8 +14,7 @@ const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
 /// Whether a rule without matches drops the packets that no rule before it has decided, or accepts them; `None` if there is no
-/// such rule, so that the policy decides. In place of it the
-/// reason if the chain is too long to be read.
+/// such rule, so that the policy decides. In place of it the reason if the chain is too long to be read.
 ///
 /// # Errors
 /// As for [`super::base_chains()`].

@@ -43,9 +43,8 @@ fn level(ipv6: bool) -> (AddressFamily, i32) {
 
 /// The number of rules in a legacy table of iptables or ip6tables, from its summary.
 #[must_use]
-pub fn rules(Summary(info): &Summary) -> Option<u32> {
-    // behind the name, valid_hooks, `hook_entry[5]` and `underflow[5]`
-    info.get(NAME + 11 * 4..)?.first_chunk().map(|count| u32::from_ne_bytes(*count))
+pub fn rules(summary: &Summary) -> Option<u32> {
+    TableInfo::of(summary).map(|info| info.rules)
 }
 
 /// Where the built-in chains of a legacy table of iptables or ip6tables stand among its entries, by the numbers of their hooks.
@@ -56,6 +55,8 @@ pub(super) struct TableInfo {
     pub hook_entry: [usize; 5],
     /// The offsets of the entries that are their policies.
     pub underflow: [usize; 5],
+    /// The number of entries.
+    rules: u32,
     /// The size of all entries, in bytes.
     size: usize,
 }
@@ -71,6 +72,7 @@ impl TableInfo {
             valid_hooks: number(0)?,
             hook_entry: [0; 5],
             underflow: [0; 5],
+            rules: number(11)?,
             size: usize::try_from(number(12)?).ok()?,
         };
         for hook in 0..5 {

@@ -135,6 +135,26 @@ pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&s
     finish(tool, args, [&stdin, &stdout], limit, |child| output.pass_on(child, limit, &mut take))
 }
 
+/// The same, but returns the lines that `keep` chooses, each with a line feed.
+///
+/// # Errors
+/// As for [`run`].
+pub fn kept_lines(
+    tool: &str,
+    args: &[&str],
+    limit: Duration,
+    keep: impl Fn(&str) -> bool,
+) -> Result<String, ToolError> {
+    let mut kept = String::new();
+    lines(tool, args, limit, |line| {
+        if keep(line) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    })?;
+    Ok(kept)
+}
+
 /// Runs a tool to its end; `until_end` says whether it ended within the limit.
 fn finish(
     tool: &str,

@@ -1,5 +1,5 @@
-//! Parsers for the output of the tools. They keep no lines, so that tables of
-//! any size can be read, ignore unknown text, and only fail on truncated output.
+//! Parsers for the output of the tools. They keep no lines, so that tables of any size can be read, ignore unknown text, and only
+//! fail on truncated output.
 
 mod bridge;
 mod nat;
