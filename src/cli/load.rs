@@ -6,7 +6,7 @@ use crate::daemon::instance::running;
 use crate::daemon::last_good::LastGood;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
-use crate::health::{Affected, Standing};
+use crate::health::{ActiveFinding, Affected};
 use crate::inputs::{Facts, Interfaces, Tree};
 use crate::model::BackendKind;
 use crate::pmxcfs::facts::{FactsSource, node_name};
@@ -130,7 +130,7 @@ pub(super) fn daemon_status(context: &Context, kind: BackendKind) -> Option<Stat
 }
 
 /// The findings of the running daemon that affect the node or guests for which `affects` is true.
-pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<Standing> {
+pub(super) fn warnings(context: &Context, affects: impl Fn(&Affected) -> bool) -> Vec<ActiveFinding> {
     // pve-firewall shows the backend in use, and its daemon runs next to that of the other backend
     let kinds =
         BackendKind::ALL.into_iter().filter(|kind| *kind == context.kind || context.kind == BackendKind::Iptables);

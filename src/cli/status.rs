@@ -7,7 +7,7 @@ use crate::daemon::instance::running;
 use crate::daemon::mode::Mode;
 use crate::daemon::status::Status;
 use crate::daemon::trials::TrialStatus;
-use crate::health::{Affected, BACKEND_ABSENT, STALLED, Severity, Standing};
+use crate::health::{ActiveFinding, Affected, BACKEND_ABSENT, STALLED, Severity};
 use crate::listing::{Count, FamilyCount, NftCount, TableCount};
 use crate::model::BackendKind;
 use crate::trial::TrialStore;
@@ -53,7 +53,7 @@ struct Overview {
     #[serde(skip)]
     other: Option<BackendKind>,
     /// What prevents the rules from being effective.
-    warnings: Vec<Standing>,
+    warnings: Vec<ActiveFinding>,
     /// The errors reported by the daemon, or by compiling if no daemon is running.
     #[serde(rename = "faults")]
     errors: Vec<String>,
@@ -164,10 +164,10 @@ fn trial(context: &Context) -> Option<TrialLeft> {
 }
 
 /// The findings of the daemon of a backend, and a warning if the daemon completes no cycles.
-fn warnings(status: &Status, kind: BackendKind) -> Vec<Standing> {
+fn warnings(status: &Status, kind: BackendKind) -> Vec<ActiveFinding> {
     let program = kind.program();
     let silent = now().saturating_sub(status.updated);
-    let stalled = (status.updated > 0 && silent > SILENT).then(|| Standing {
+    let stalled = (status.updated > 0 && silent > SILENT).then(|| ActiveFinding {
         kind: STALLED.into(),
         severity: Severity::Warning,
         text: format!(

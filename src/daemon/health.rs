@@ -1,7 +1,7 @@
-//! Collects the evidence for findings, and keeps those that stand.
+//! Collects the evidence for findings, and keeps the active ones.
 use super::frames::CarriedFrames;
 use crate::backend::{Backend, Compiled, NFTABLES_TABLES, Rules};
-use crate::health::{Enforcer, Evidence, NatSource, NftNat, Scope, Standing, Standings, judge};
+use crate::health::{ActiveFinding, ActiveFindings, Enforcer, Evidence, NatSource, NftNat, Scope, judge};
 use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
@@ -10,23 +10,24 @@ use crate::system::netlink::BridgePorts;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What nftables holds, listed again when its generation has changed.
+/// The state of nftables, listed again when its generation has changed.
 #[derive(Debug, Default)]
 pub struct NftablesState {
     current: NftGeneration,
     generation: Option<u32>,
     chains: Vec<BaseChain>,
     nat: Vec<NftNat>,
-    /// What was not read, or not as a whole, with the reason.
+    /// Tables that were not read, or not as a whole, each with the reason.
     unread: Vec<(String, String)>,
     /// The tables of the nftables backend that are live.
     backend_tables: Vec<String>,
 }
 
 impl NftablesState {
-    /// Lists it again, if it has changed: how foreign chains end if `ends`, else address translation.
+    /// Lists it again if it has changed: with `ends` the rules without matches in base chains of other programs, otherwise
+    /// address translation.
     pub fn refresh(&mut self, ends: bool) {
-        // a kernel without nftables holds nothing of it
+        // a kernel without nftables has no tables
         let generation = self.current.read().ok();
         if generation.is_none() || generation != self.generation {
             let listed = generation.map(|_| base_chains());
@@ -45,14 +46,14 @@ impl NftablesState {
         }
     }
 
-    /// Reads how the base chains of other programs end.
+    /// Reads the rules without matches in base chains of other programs.
     fn refresh_ends(&mut self) {
         for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
             let BaseChain { table: (family, table), name, .. } = &*chain;
             match rule_for_the_rest(chain) {
                 Ok(Ok(rest)) => chain.rest = rest,
                 Ok(Err(why)) => self.unread.push((format!("nftables {family} {table}, chain {name}"), why)),
-                // it is gone
+                // the chain has been deleted meanwhile
                 Err(_) => {}
             }
         }
@@ -93,14 +94,14 @@ pub struct Health {
     ports: Option<BridgePorts>,
     bridge_filtering: BridgeFiltering,
     carried: CarriedFrames,
-    /// The scope of the ruleset that was looked at last.
+    /// The last ruleset, and its scope.
     scope: Option<(Rules, Scope)>,
     evidence: Evidence,
-    standings: Standings,
+    active: ActiveFindings,
 }
 
 impl Health {
-    /// Nothing is found yet. What costs more is looked for once per `full_reading`.
+    /// No findings yet. Frames are captured once per `full_reading`.
     pub fn new(full_reading: Duration) -> Self {
         Health {
             nftables: NftablesState::default(),
@@ -109,7 +110,7 @@ impl Health {
             carried: CarriedFrames::new(full_reading),
             scope: None,
             evidence: Evidence::default(),
-            standings: Standings::default(),
+            active: ActiveFindings::default(),
         }
     }
 
@@ -118,7 +119,7 @@ impl Health {
         &mut self.bridge_filtering
     }
 
-    /// Judges again. `now` is in seconds since 1970.
+    /// Updates the findings. `now` is in seconds since 1970.
     pub fn examine(&mut self, backend: &mut Backend, compiled: &Compiled, enforcer: Enforcer, now: u64) {
         let scope = self.scope_of(compiled, enforcer);
         let mut evidence = self.collect(backend, !scope.inspected.is_empty());
@@ -126,19 +127,19 @@ impl Health {
         let carried = self.carried.current(if filters { &scope.devices } else { &[] }, now);
         evidence.carried = carried.into_iter().filter(|one| Backend::lets_past(compiled, *one)).collect();
         if !self.scope.as_ref().is_some_and(|(_, before)| *before == scope) || evidence != self.evidence {
-            self.standings.set(judge(&evidence, &scope), now);
+            self.active.set(judge(&evidence, &scope), now);
         }
         (self.evidence, self.scope) = (evidence, Some((compiled.rules.clone(), scope)));
     }
 
     /// The texts of the findings.
     pub fn texts(&self) -> impl Iterator<Item = String> {
-        self.standings.texts()
+        self.active.texts()
     }
 
     /// The findings for the status file.
-    pub fn standing(&self) -> Vec<Standing> {
-        self.scope.as_ref().map(|(_, scope)| self.standings.describe(&self.evidence, scope)).unwrap_or_default()
+    pub fn active(&self) -> Vec<ActiveFinding> {
+        self.scope.as_ref().map(|(_, scope)| self.active.describe(&self.evidence, scope)).unwrap_or_default()
     }
 
     fn scope_of(&self, compiled: &Compiled, enforcer: Enforcer) -> Scope {
@@ -150,7 +151,8 @@ impl Health {
 
     /// `inspects`: whether an IPS inspects packets to guests.
     fn collect(&mut self, backend: &mut Backend, inspects: bool) -> Evidence {
-        // beside tables of nftables a chain of another program decides by its end, and address translation is not judged
+        // with the nftables backend, rules without matches matter in base chains of other programs, and address translation
+        // does not
         self.nftables.refresh(backend.kind() == BackendKind::Nftables);
         let [v4, v6] = self.bridge_filtering.read();
         let ports = self.ports.take().map_or_else(BridgePorts::open, Ok).and_then(|mut ports| {

@@ -4,7 +4,7 @@ use super::Setup;
 use super::hand_over::{Enforcement, HandOver};
 use super::instance::was_killed;
 use super::mode::Mode;
-use super::problems::{Message, Problems, SystemLog, Topic};
+use super::problems::{Problem, Problems, SystemLog, Topic};
 use crate::backend::{Backend, Compiled, Outcome};
 use crate::health::Enforcer;
 use crate::model::BackendKind;
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 /// The delay of the retry after a first failure; later retries are made in regular cycles.
 pub const RETRY: Duration = Duration::from_secs(2);
-/// Interval of looking whether the other daemon has taken over.
+/// The interval of checking whether the other daemon has taken over.
 const HANDING_OVER: Duration = Duration::from_millis(300);
 
-/// How long chains of pve-firewall may stay beside the tables of nftables: it withdraws in its next cycle.
+/// How long chains of pve-firewall may be live together with the tables of nftables: it removes them in its next cycle.
 const WITHDRAWING: Duration = Duration::from_secs(15);
 
 /// What was done to make rules live.
@@ -42,9 +42,9 @@ pub struct LiveRules {
     hand_over: HandOver,
     /// Whose rules are live since the last update.
     pub enforcer: Enforcer,
-    /// Whether the last update has made rules live, and not removed them.
+    /// Whether the last update made rules live; `false` if it removed them.
     pub enforces: bool,
-    /// Since when chains of pve-firewall are live beside the tables of nftables.
+    /// Since when chains of pve-firewall are live together with the tables of nftables.
     beside: Option<Instant>,
     /// The kernel settings that were applied last.
     settings: Option<(Settings, Enforced)>,
@@ -86,15 +86,15 @@ impl LiveRules {
             }
             (BackendKind::Nftables, Enforcement::Enforce, _) => Enforcer::NftablesHere,
             (BackendKind::Nftables, Enforcement::EnforceUntilOther, _) => Enforcer::NftablesInstead,
-            // of what the other backend enforces, the other daemon judges
+            // the other daemon reports findings about its own rules
             _ => Enforcer::Nobody,
         }
     }
 
     /// Makes the compiled rules live, or removes them.
     pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
-        let mut errors: Vec<Message> = Vec::new();
-        // the flag file is that of pve-firewall
+        let mut errors: Vec<Problem> = Vec::new();
+        // only pve-firewall writes the flag file
         let has_flag = self.kind == BackendKind::Iptables;
         if has_flag && mode != Mode::On {
             errors.extend(self.set_flag(mode));
@@ -117,7 +117,7 @@ impl LiveRules {
         if has_flag && mode == Mode::On && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
             errors.extend(self.set_flag(mode));
         }
-        errors.extend(outcome.errors.iter().map(Message::failure));
+        errors.extend(outcome.errors.iter().map(Problem::failure));
         let enforced = self.enforced(enforcement, mode);
         if enforcement == Enforcement::Enforce && enforced.is_none() {
             next = Some(RETRY);
@@ -137,18 +137,18 @@ impl LiveRules {
     }
 
     /// A message while the rules stay until those of the other backend are live.
-    fn waiting(&self, enforcement: Enforcement) -> Option<Message> {
+    fn waiting(&self, enforcement: Enforcement) -> Option<Problem> {
         let what = match self.kind {
             BackendKind::Iptables => "its tables are",
             BackendKind::Nftables => "its chains are",
         };
         (enforcement == Enforcement::EnforceUntilOther).then(|| {
             let text = format!("the rules stay until {what} live: waiting for {}", self.kind.other().program());
-            Message { text, warning: true }
+            Problem { text, warning: true }
         })
     }
 
-    /// What the kernel settings are for; `None` if they are those of the other backend.
+    /// Which rules the kernel settings are for; `None` if the other backend applies its own settings.
     fn enforced(&self, enforcement: Enforcement, mode: Mode) -> Option<Enforced> {
         match (self.kind, enforcement, mode) {
             (BackendKind::Iptables, Enforcement::Enforce | Enforcement::EnforceUntilOther, _) => {
@@ -162,7 +162,7 @@ impl LiveRules {
         }
     }
 
-    /// Applies the kernel settings, unless they are those of the other backend.
+    /// Applies the kernel settings, unless the other backend applies its own.
     fn update_settings(
         &mut self,
         settings: Settings,
@@ -174,7 +174,7 @@ impl LiveRules {
         if errors.is_none() {
             self.settings = None;
         }
-        let errors = errors.into_iter().flatten().map(|text| Message { text, warning: true }).collect();
+        let errors = errors.into_iter().flatten().map(|text| Problem { text, warning: true }).collect();
         problems.set(Topic::Settings, errors, log);
     }
 
@@ -196,8 +196,8 @@ impl LiveRules {
         errors
     }
 
-    fn set_flag(&self, mode: Mode) -> Option<Message> {
-        mode.set_flag(&self.root).err().map(|error| Message::failure(format!("{error:#}")))
+    fn set_flag(&self, mode: Mode) -> Option<Problem> {
+        mode.set_flag(&self.root).err().map(|error| Problem::failure(format!("{error:#}")))
     }
 
     fn clear(&mut self, log: &SystemLog) -> Outcome {

@@ -28,7 +28,8 @@ enum Item {
 }
 
 impl SystemLog {
-    /// A log under the name of a program, of messages that are at least so severe; with `debug` on stderr too.
+    /// A log under the name of a program. Less severe messages than `least` are dropped. With `debug`, messages are also
+    /// written to standard error.
     #[must_use]
     pub fn new(root: &Root, program: &'static str, least: Severity, debug: bool) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
@@ -92,36 +93,36 @@ pub enum Topic {
 
 /// A current error or warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Message {
+pub struct Problem {
     /// The text.
     pub text: String,
     /// Whether it is only a warning.
     pub warning: bool,
 }
 
-impl Message {
+impl Problem {
     /// An error that prevents a complete update.
     pub fn failure(reason: impl std::fmt::Display) -> Self {
-        Message { text: format!("status update error: {reason}"), warning: false }
+        Problem { text: format!("status update error: {reason}"), warning: false }
     }
 }
 
-impl From<&Report> for Message {
+impl From<&Report> for Problem {
     fn from(report: &Report) -> Self {
-        Message { text: report.to_string(), warning: report.severity == model::Severity::Warning }
+        Problem { text: report.to_string(), warning: report.severity == model::Severity::Warning }
     }
 }
 
 /// The current errors and warnings of all topics.
 #[derive(Default)]
-pub struct Problems(BTreeMap<Topic, Vec<Message>>);
+pub struct Problems(BTreeMap<Topic, Vec<Problem>>);
 
 impl Problems {
     /// Replaces the messages of a topic, and logs new and resolved ones.
-    pub fn set(&mut self, topic: Topic, now: Vec<Message>, log: &SystemLog) {
+    pub fn set(&mut self, topic: Topic, now: Vec<Problem>, log: &SystemLog) {
         let before = self.0.insert(topic, now).unwrap_or_default();
         let now = &self.0[&topic];
-        let (old, new): (BTreeSet<&Message>, BTreeSet<&Message>) = (before.iter().collect(), now.iter().collect());
+        let (old, new): (BTreeSet<&Problem>, BTreeSet<&Problem>) = (before.iter().collect(), now.iter().collect());
         let mut seen = BTreeSet::new();
         let fresh = now.iter().filter(|message| !old.contains(message) && seen.insert(*message)).map(|message| {
             let severity = if message.warning { Severity::Warning } else { Severity::Error };
@@ -181,8 +182,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let mut problems = Problems::default();
-        let messages = |texts: &[&str]| -> Vec<Message> {
-            texts.iter().map(|text| Message { text: (*text).to_string(), warning: false }).collect()
+        let messages = |texts: &[&str]| -> Vec<Problem> {
+            texts.iter().map(|text| Problem { text: (*text).to_string(), warning: false }).collect()
         };
         for (topic, now, logged) in [
             (Topic::Tree, messages(&["a", "b", "a"]), vec!["a", "b"]),
@@ -217,7 +218,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
-        let messages = (0..MOST + 5).map(|number| Message { text: number.to_string(), warning: false }).collect();
+        let messages = (0..MOST + 5).map(|number| Problem { text: number.to_string(), warning: false }).collect();
         Problems::default().set(Topic::Configuration, messages, &log);
         let logged = received(&socket, MOST + 1);
         assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all errors");

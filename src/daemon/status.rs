@@ -1,6 +1,6 @@
 //! The daemon's status file, read by `pve-firewall status`.
 use super::trials::TrialStatus;
-use crate::health::Standing;
+use crate::health::ActiveFinding;
 use crate::model::{BackendKind, DaemonOptions};
 use crate::paths::daemon_files;
 use crate::system::files;
@@ -27,7 +27,7 @@ pub struct Status {
     pub errors: Vec<String>,
     /// The current findings.
     #[serde(default)]
-    pub findings: Vec<Standing>,
+    pub findings: Vec<ActiveFinding>,
     /// The options that rules depend on.
     #[serde(flatten)]
     pub options: DaemonOptions,

@@ -1,5 +1,5 @@
 //! Trials in the daemon: the files of a trial are applied in place of those in the tree until it ends.
-use super::problems::{Message, SystemLog};
+use super::problems::{Problem, SystemLog};
 use crate::inputs::Tree;
 use crate::system::root::Root;
 use crate::system::syslog::Severity;
@@ -154,7 +154,7 @@ impl Trials {
 
     /// The error of an invalid trial.
     #[must_use]
-    pub fn problems(&self) -> Vec<Message> {
-        self.problem.iter().map(Message::failure).collect()
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problem.iter().map(Problem::failure).collect()
     }
 }

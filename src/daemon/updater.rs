@@ -6,7 +6,7 @@ use super::health::Health;
 use super::last_good::LastGood;
 use super::live_rules::{LiveRules, RETRY, Update};
 use super::mode::Mode;
-use super::problems::{Message, Problems, SystemLog, Topic};
+use super::problems::{Problem, Problems, SystemLog, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
 use super::trials::Trials;
@@ -120,7 +120,7 @@ impl Updater {
     /// Runs a step; a panic is reported and does not end the daemon.
     fn guarded(&mut self, action: impl FnOnce(&mut Self)) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
-            let message = Message::failure(format_args!("internal error: {}", panic_text(&*panic)));
+            let message = Problem::failure(format_args!("internal error: {}", panic_text(&*panic)));
             self.problems.set(Topic::Update, vec![message], &self.log);
             self.schedule.passed(Duration::ZERO, true);
         }
@@ -145,14 +145,14 @@ impl Updater {
                 if self.problems.is_clear(Topic::Tree) {
                     self.schedule.hurry(RETRY);
                 }
-                vec![Message::failure(reason)]
+                vec![Problem::failure(reason)]
             }
         };
         let stale = self.reader.reports();
         let (unhealthy, tree) = (!problems.is_empty(), self.reader.tree());
         self.problems.set(
             Topic::Tree,
-            problems.into_iter().chain(stale.iter().map(Message::from)).collect(),
+            problems.into_iter().chain(stale.iter().map(Problem::from)).collect(),
             &self.log,
         );
         self.set_log_problem();
@@ -164,7 +164,7 @@ impl Updater {
             _ => {}
         }
         // the next cycle reports errors of a part that was only read
-        if why != Why::ReadOn || self.status.findings != self.health.standing() {
+        if why != Why::ReadOn || self.status.findings != self.health.active() {
             self.write_status();
         }
         self.orders.set_updated();
@@ -175,7 +175,7 @@ impl Updater {
         let text = self.reader.log_problem().map(|reason| {
             format!("writes of other nodes are looked for twice a second, and cost more processor time: {reason}")
         });
-        let message = text.map(|text| Message { text, warning: true });
+        let message = text.map(|text| Problem { text, warning: true });
         self.problems.set(Topic::ClusterLog, message.into_iter().collect(), &self.log);
     }
 
@@ -208,7 +208,7 @@ impl Updater {
     }
 
     fn report_state(&mut self, error: Option<anyhow::Error>) {
-        let problem = error.map(|error| Message::failure(format_args!("the last good configuration: {error:#}")));
+        let problem = error.map(|error| Problem::failure(format_args!("the last good configuration: {error:#}")));
         self.problems.set(Topic::State, problem.into_iter().collect(), &self.log);
     }
 
@@ -258,7 +258,7 @@ impl Updater {
     /// Compiles a tree; `others` are errors of files that are not in force.
     fn compile(&mut self, tree: &Tree, others: &[Report]) -> Compiled {
         let compiled = self.rules.backend.compile(tree, self.facts.collect(tree));
-        let reports = others.iter().chain(&compiled.reports).map(Message::from).collect();
+        let reports = others.iter().chain(&compiled.reports).map(Problem::from).collect();
         self.problems.set(Topic::Configuration, reports, &self.log);
         compiled
     }
@@ -278,7 +278,7 @@ impl Updater {
     /// Checks whether the rules are effective.
     fn examine(&mut self, compiled: &Compiled) {
         self.health.examine(&mut self.rules.backend, compiled, self.rules.enforcer, seconds());
-        let messages = self.health.texts().map(|text| Message { text, warning: true }).collect();
+        let messages = self.health.texts().map(|text| Problem { text, warning: true }).collect();
         self.problems.set(Topic::Health, messages, &self.log);
     }
 
@@ -289,7 +289,7 @@ impl Updater {
         self.log.write(Severity::Info, "clear PVE-generated firewall rules");
         let outcome = self.rules.backend.remove();
         drop(lock);
-        self.problems.set(Topic::Kernel, outcome.errors.iter().map(Message::failure).collect(), &self.log);
+        self.problems.set(Topic::Kernel, outcome.errors.iter().map(Problem::failure).collect(), &self.log);
     }
 
     /// Takes the lock; `None` if there is an order to end, or another process holds the lock.
@@ -297,10 +297,10 @@ impl Updater {
         let works = || self.orders.current() == Order::Work;
         let (lock, problem) = match self.lock.take(works) {
             Ok(None) if !works() => return None,
-            Ok(None) => (None, Some(Message::failure(self.lock.held()))),
+            Ok(None) => (None, Some(Problem::failure(self.lock.held()))),
             Ok(Some(lock)) => (Some(Some(lock)), None),
             // update even if the lock file cannot be opened
-            Err(error) => (Some(None), Some(Message::failure(format_args!("continuing without a lock: {error:#}")))),
+            Err(error) => (Some(None), Some(Problem::failure(format_args!("continuing without a lock: {error:#}")))),
         };
         self.problems.set(Topic::Update, problem.into_iter().collect(), &self.log);
         lock
@@ -309,7 +309,7 @@ impl Updater {
     /// Writes the status file.
     fn write_status(&mut self) {
         self.status.trial = self.trials.status();
-        self.status.findings = self.health.standing();
+        self.status.findings = self.health.active();
         self.status.errors = self.problems.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root, self.setup.kind);

@@ -1,4 +1,4 @@
-//! What findings are judged from.
+//! What findings are derived from.
 use super::foreign::Foreign;
 use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Family, PerFamily};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What the configuration wants to be filtered.
+/// What the configuration filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Whether the node itself has rules.
@@ -16,27 +16,27 @@ pub struct Scope {
     pub devices: Vec<GuestDevice>,
     /// The guests whose accepted packets an IPS inspects (`ips: 1`), each with the first and the last queue.
     pub inspected: BTreeMap<u32, (u16, u16)>,
-    /// Whose rules are to be live.
+    /// Whose rules filter.
     pub enforcer: Enforcer,
 }
 
-/// Whose rules filter.
+/// Whose rules filter, as the daemon of one backend sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcer {
     /// None: the firewall is disabled.
     #[default]
     Nobody,
-    /// Ours.
+    /// The chains of this daemon, pve-firewall.
     Iptables,
-    /// Ours, because the tables of the selected nftables backend are not live.
+    /// The same, because the tables of the selected nftables backend are not live.
     IptablesInstead,
-    /// Those of the nftables backend.
+    /// The tables of the other daemon, proxmox-firewall.
     Nftables,
-    /// The same, but its daemon was killed.
+    /// The same, but that daemon was killed.
     NftablesAlone,
-    /// Ours, which are tables of nftables.
+    /// The tables of this daemon, proxmox-firewall.
     NftablesHere,
-    /// The same, and chains of pve-firewall have stayed.
+    /// The same, but chains of pve-firewall are still live.
     NftablesBeside,
     /// The same, because the chains of the selected pve-firewall are not live.
     NftablesInstead,
@@ -66,7 +66,7 @@ pub struct ForeignTable {
     pub rules: Result<Arc<Foreign>, Arc<str>>,
 }
 
-/// A base chain of nftables that filters, of another program; or beside tables of ours, a built-in chain of the legacy tools.
+/// A filtering base chain of another program in nftables. For the nftables backend also a built-in chain of the legacy tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NftChain {
     /// The table with its family, such as `inet filter`, or with its tool, such as `iptables-legacy filter`.
@@ -81,7 +81,7 @@ pub struct NftChain {
     pub drops: bool,
     /// Whether it sees the packets that bridges forward.
     pub bridged: bool,
-    /// Whether a rule without matches drops every packet, or accepts it; `None` if there is no such rule.
+    /// Whether the first rule without matches drops packets, and does not accept them; `None` if there is no such rule.
     pub rest: Option<bool>,
 }
 
@@ -122,7 +122,7 @@ pub struct Carried {
     pub encapsulation: Encapsulation,
 }
 
-/// What the kernel holds, and how devices are attached.
+/// The state of the kernel, and the bridges that devices are attached to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The tables of the iptables tools.

@@ -1,10 +1,10 @@
-//! The rules of other programs in a table: those that may decide over packets before or instead of ours.
+//! The rules of other programs in a table: those that may give packets a verdict before or after ours.
 use std::collections::BTreeMap;
 
 /// Maximum number of rules that are kept for one table.
 const MOST: usize = 512;
 
-/// Rules of other programs in one table, as far as they may matter to ours.
+/// Rules of other programs in one table that may make ours ineffective.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// The built-in chains.
@@ -23,7 +23,7 @@ pub struct BuiltIn {
     pub drops: bool,
     /// The rules before the jump to our entry chain that may accept packets, or jump.
     pub before: Vec<ForeignRule>,
-    /// The rules behind that jump that may accept or drop every packet.
+    /// The rules after that jump that may accept or drop every packet.
     pub behind: Vec<ForeignRule>,
     /// Whether the jump has been read.
     hooked: bool,
@@ -40,8 +40,7 @@ pub struct ForeignRule {
     pub goto: bool,
 }
 
-/// Targets after which the next rule is evaluated, or that drop the packet. A packet that they concern never passes because of
-/// them.
+/// Targets that never accept a packet: the next rule is evaluated, or the packet is dropped.
 const HARMLESS: [&str; 26] = [
     "AUDIT",
     "CHECKSUM",
@@ -123,24 +122,23 @@ fn target_of(rule: &str) -> Option<(&str, bool)> {
 }
 
 impl Foreign {
-    /// Notes a built-in chain with its policy.
+    /// Records a built-in chain with its policy.
     pub fn built_in(&mut self, name: &str, policy: &str) {
         self.built_in.entry(name.to_string()).or_default().drops = policy == "DROP";
     }
 
-    /// Notes the jump from a built-in chain to our entry chain.
+    /// Records the jump from a built-in chain to our entry chain.
     pub fn hook(&mut self, chain: &str) {
         self.built_in.entry(chain.to_string()).or_default().hooked = true;
     }
 
-    /// Notes a rule of another program, unless it jumps to a chain of ours, as `is_own` says. `kept` says by target and text
-    /// which rules matter besides those that may accept packets. For those that do not matter nothing is allocated: there may
-    /// be a million.
+    /// Records a rule of another program, unless it jumps to a chain of ours (`is_own`). `kept` selects, by target and text, the
+    /// rules that matter besides those that may accept packets. Others need no allocation, because there may be a million.
     pub fn rule(&mut self, chain: &str, text: &str, is_own: impl Fn(&str) -> bool, kept: impl Fn(&str, &str) -> bool) {
         let behind = self.built_in.get(chain).is_some_and(|chain| chain.hooked);
         let Some((target, goto)) = target_of(text) else { return };
         let matters = match behind {
-            // what comes behind our rules matters if it decides over all packets that these leave to it
+            // a rule after ours matters if it decides all packets that return from our chains
             true => matches!(target, "ACCEPT" | "DROP" | "REJECT") && matches_bridged(text),
             false => !HARMLESS.contains(&target),
         };

@@ -1,9 +1,9 @@
-//! From evidence to findings.
+//! Derives the findings from the evidence.
+use super::bypass::{Bypass, bypasses, is_established_only, matches_names};
 use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
-use super::opening::{Opening, is_established_only, matches_names, openings};
-use super::queues::not_inspected;
-use super::unread::not_read;
+use super::unread_queues::not_inspected;
+use super::unread_tables::not_read;
 use super::{Finding, MOST, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
@@ -80,7 +80,7 @@ fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>)
     }
 }
 
-/// The rules of other programs in the chains that our entry chains hang on.
+/// Findings about the rules of other programs in the built-in chains that jump to our entry chains.
 fn of_filters(table: &ForeignTable, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
     let decides = |chain: &str| match (table.kind, chain) {
         (TableKind::Filter(_), "INPUT" | "OUTPUT") => scope.host,
@@ -90,15 +90,15 @@ fn of_filters(table: &ForeignTable, rules: &Foreign, scope: &Scope) -> Vec<Findi
     let mut found = Vec::new();
     for (chain, built_in) in rules.built_in.iter().filter(|(chain, _)| decides(chain)) {
         let irrelevant = |rule: &ForeignRule| is_irrelevant(table.kind, chain, rule);
-        for opening in openings(built_in, rules, &irrelevant) {
+        for bypass in bypasses(built_in, rules, &irrelevant) {
             let (kind, table, chain) = (table.kind, table.name.clone(), chain.clone());
-            found.push(match opening {
-                Opening::Accepts { rule, by, all } => {
-                    // iptables decides over IP all the same
+            found.push(match bypass {
+                Bypass::Accepts { rule, by, all } => {
+                    // IP packets still pass iptables
                     let all = all && kind != TableKind::Bridge;
                     Finding::AcceptedBefore { table, chain, rule, by, all }
                 }
-                Opening::Unknown { rule } => {
+                Bypass::Unknown { rule } => {
                     Finding::NotJudged { table, why: format!("it has a rule with an unknown target: {rule}") }
                 }
             });
@@ -122,7 +122,7 @@ fn is_irrelevant(kind: TableKind, chain: &str, rule: &ForeignRule) -> bool {
     };
     if kind == TableKind::Bridge {
         let firewall = |port: &str| matches_names(port, INNER_LINK);
-        // iptables and ip6tables decide over these
+        // iptables and ip6tables filter these
         let ip = rule.value("-p").is_some_and(|(name, negated)| !negated && matches!(name, "IPv4" | "IPv6"));
         return ip || only("-o", &firewall) || only("--logical-in", &is_firewall_bridge);
     }
@@ -141,7 +141,7 @@ fn is_firewall_bridge(pattern: &str) -> bool {
     matches_names(pattern, FIREWALL_BRIDGE)
 }
 
-/// What drops packets that our rules in FORWARD leave to the rules behind them: the policy, or a rule that matches all.
+/// The rule after ours in FORWARD that drops all bridged packets; `Some(None)` if the policy does, `None` if nothing does.
 fn dropped_behind(built_in: &BuiltIn) -> Option<Option<String>> {
     for rule in &built_in.behind {
         match rule.target.as_str() {

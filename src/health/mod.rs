@@ -1,23 +1,23 @@
-//! Whether the node filters what the configuration says: findings, judged from what the kernel holds and how devices are
-//! attached. Without I/O; the daemon collects the evidence.
+//! Findings: why the node does not filter as the configuration says. They are derived from the state of the kernel and from
+//! the bridges that devices are attached to. Without I/O; the daemon collects this evidence.
 
+mod active;
+mod bypass;
 mod describe;
 mod evidence;
 mod foreign;
 mod judge;
 mod nat;
 mod nftables;
-mod opening;
-mod queues;
-mod standing;
-mod unread;
+mod unread_queues;
+mod unread_tables;
 
+pub use active::{ActiveFinding, ActiveFindings};
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, option_value, unquoted};
 pub use judge::judge;
 pub use nftables::NftFinding;
-pub use standing::{Standing, Standings};
 
 use crate::model::Family;
 use crate::model::guest::GuestDevice;
@@ -42,7 +42,7 @@ pub enum Finding {
         /// Whether it accepts every packet.
         all: bool,
     },
-    /// Packets that our rules accept are dropped behind them.
+    /// Packets that our rules accept are dropped by a rule after them, or by the policy.
     DroppedBehind {
         /// The table.
         table: String,
@@ -58,7 +58,8 @@ pub enum Finding {
         /// The rule.
         rule: String,
     },
-    /// Destination NAT: the packets are routed, and pass the rules of the node.
+    /// Destination NAT to an address that is not the node's: the node routes the packets, and its rules for incoming packets
+    /// are not evaluated.
     PastTheNode {
         /// The table.
         table: String,
@@ -105,18 +106,18 @@ pub enum Finding {
     },
     /// host.fw selects the nftables backend, whose daemon was killed: its tables filter, and are not updated.
     BackendStopped,
-    /// One of the nftables backend alone.
+    /// A finding that only the nftables backend has.
     Nftables(NftFinding),
     /// Chains of ours are live in a variant of the tools that is not in use.
     OtherVariant {
         /// The tool with its variant, such as `iptables-nft`.
         tool: String,
     },
-    /// Rules of other programs that are not understood.
+    /// Rules of other programs that cannot be evaluated.
     NotJudged {
-        /// What.
+        /// The table.
         table: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }

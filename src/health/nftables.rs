@@ -1,8 +1,9 @@
-//! Findings on a node that the nftables backend filters: an accept in another table does not open it, but a drop closes.
+//! Findings on a node that the nftables backend filters. A packet needs an accept from each table: a table of another program
+//! cannot accept what ours drop, but can drop what ours accept.
 use super::describe::{Affected, BACKEND_ABSENT, Severity};
 use super::evidence::{Enforcer, Evidence, NftChain, Scope};
-use super::queues::not_inspected;
-use super::unread::not_read;
+use super::unread_queues::not_inspected;
+use super::unread_tables::not_read;
 use super::{Finding, Guests, MOST};
 use crate::model::guest::GuestDevice;
 

@@ -3,7 +3,7 @@ use super::apply::{Firewall, Lines, Outcome};
 use super::compile::{self, Compiler};
 use super::live;
 use super::names::{Name, TableName, cluster_chain, guest_chain};
-use super::plan::{ChainChange, Known, SetChange, TablePlan, diff, script};
+use super::plan::{ChainChange, LiveCache, SetChange, TablePlan, diff, script};
 use super::ruleset::{Match, Rule, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration, GuestFiles};
 use crate::health::{Carried, Evidence, NftChain, Scope};
@@ -168,7 +168,7 @@ pub fn skeleton() -> String {
     let facts = Facts::default();
     let configuration = ConfigCache::new(1).read(&tree, &facts);
     let ruleset = Compiler::new(1).compile(&configuration, &facts);
-    script(&diff(&ruleset, &Known::default(), &|_, _| None), &ruleset).text
+    script(&diff(&ruleset, &LiveCache::default(), &|_, _| None), &ruleset).text
 }
 
 /// Whether the live tables enforce a configuration, whichever program created them: there are chains with rules for incoming

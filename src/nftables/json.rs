@@ -205,19 +205,19 @@ fn one_match(one: &Match) -> Vec<Value> {
         }
         Match::NotArpSourceIn(set) => is_not(payload("arp", "saddr ip"), json!(format!("@{set}"))),
         Match::Protocol(protocol) => is(meta("l4proto"), json!(protocol)),
-        Match::Port { protocol, end, ports } => of_port(*protocol, *end, &port(*ports)),
-        Match::PortIn { protocol, end, set } => of_port(*protocol, *end, &json!(format!("@{set}"))),
+        Match::Port { protocol, side, ports } => of_port(*protocol, *side, &port(*ports)),
+        Match::PortIn { protocol, side, set } => of_port(*protocol, *side, &json!(format!("@{set}"))),
         Match::Icmp { family, kind, code } => {
             let name = if *family == Family::V4 { "icmp" } else { "icmpv6" };
             let code = code.map(|code| compare(false, &payload(name, "code"), &json!(code)));
             is(payload(name, "type"), json!(kind)).into_iter().chain(code).collect()
         }
-        Match::Address { end, negated, addresses } => {
+        Match::Address { side, negated, addresses } => {
             let right = match addresses {
                 Addresses::Interval(range) => interval(range),
                 Addresses::Set(_, name) => json!(format!("@{name}")),
             };
-            vec![compare(*negated, &payload(addresses.family().nft(), end.address()), &right)]
+            vec![compare(*negated, &payload(addresses.family().nft(), side.address()), &right)]
         }
         Match::Ct(state) => {
             let states = match state {
@@ -230,8 +230,8 @@ fn one_match(one: &Match) -> Vec<Value> {
         Match::TcpFlags { negated, mask, set } => {
             vec![compare(*negated, &json!({ "&": [payload("tcp", "flags"), mask.0] }), &json!(set.0))]
         }
-        Match::Broadcast(end) => {
-            is(json!({ "fib": { "result": "type", "flags": [end.address()] } }), json!("broadcast"))
+        Match::Broadcast(side) => {
+            is(json!({ "fib": { "result": "type", "flags": [side.address()] } }), json!("broadcast"))
         }
         Match::Anycast => is(json!({ "fib": { "result": "type", "flags": ["daddr"] } }), json!("anycast")),
         Match::PacketType(PacketType::Broadcast) => is(meta("pkttype"), json!("broadcast")),
@@ -239,10 +239,10 @@ fn one_match(one: &Match) -> Vec<Value> {
     }
 }
 
-fn of_port(protocol: u8, end: Side, right: &Value) -> Vec<Value> {
+fn of_port(protocol: u8, side: Side, right: &Value) -> Vec<Value> {
     let name = with_ports(protocol);
     let guard = (name == "th").then(|| compare(false, &meta("l4proto"), &json!(protocol)));
-    guard.into_iter().chain([compare(false, &payload(name, end.port()), right)]).collect()
+    guard.into_iter().chain([compare(false, &payload(name, side.port()), right)]).collect()
 }
 
 fn statements(action: &Action) -> Vec<Value> {

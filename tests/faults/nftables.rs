@@ -243,7 +243,7 @@ fn with_refused_rules(count: u16) -> Arc<Ruleset> {
         let origin = Origin::Line("/etc/pve/firewall/cluster.fw".into(), 1000 + u32::from(at));
         let rule =
             |matches: Vec<Match>| Rule { matches: matches.into(), action: Action::Accept, origin: origin.clone() };
-        let refused = Match::PortIn { protocol: 6, end: Side::Source, set: absent.clone() };
+        let refused = Match::PortIn { protocol: 6, side: Side::Source, set: absent.clone() };
         let rules = vec![rule(Vec::new()), rule(vec![refused]), rule(Vec::new())];
         table.chains.insert(Name::new(&format!("group-g{at}-in")).unwrap(), Arc::new(Chain::new(None, rules)));
     }

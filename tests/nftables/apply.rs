@@ -158,7 +158,8 @@ fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -
 fn a_refused_rule_costs_itself_and_opens_nothing() {
     let wanted = host(RULES);
     let absent = Name::new("absent").unwrap();
-    let in_set = Match::PortIn { protocol: 6, end: pve_firewall::nftables::ruleset::Side::Source, set: absent.clone() };
+    let in_set =
+        Match::PortIn { protocol: 6, side: pve_firewall::nftables::ruleset::Side::Source, set: absent.clone() };
     for (matches, action, keeps) in [
         (vec![in_set.clone()], Action::Accept, false),
         (vec![in_set], Action::Drop, true),

@@ -6,7 +6,7 @@ use crate::netns::Netns;
 use crate::sandbox::TOOLS;
 use crate::tools;
 use pve_firewall::nftables::names::{Name, TableName};
-use pve_firewall::nftables::plan::{Known, diff, script};
+use pve_firewall::nftables::plan::{LiveCache, diff, script};
 use pve_firewall::nftables::ruleset::{Chain, Ruleset};
 use std::fmt::Write;
 use std::fs;
@@ -56,7 +56,7 @@ pub fn runs() -> usize {
 
 /// A ruleset as plain text: the same rules without comments.
 pub fn text(ruleset: &Ruleset) -> String {
-    let script = script(&diff(ruleset, &Known::default(), &|_, _| None), ruleset);
+    let script = script(&diff(ruleset, &LiveCache::default(), &|_, _| None), ruleset);
     let without_comment = |line: &str| line.split_once(" comment \"").map_or(line, |(rule, _)| rule).to_string() + "\n";
     script.text.lines().map(without_comment).collect()
 }

@@ -13,7 +13,7 @@ pub use dump::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
-use super::plan::{ChainChange, Known, Plan, diff, script};
+use super::plan::{ChainChange, LiveCache, Plan, diff, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
 use crate::system::tools::{self, ToolError};
@@ -45,7 +45,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Firewall {
     limit: Duration,
-    known: Option<(u32, Known)>,
+    known: Option<(u32, LiveCache)>,
     /// The ruleset that was completely live, and the generation then.
     settled: Option<(u32, Arc<Ruleset>)>,
     quarantine: Quarantine,
@@ -185,9 +185,9 @@ impl Firewall {
             }
             old => {
                 let (generation, live) = read_at_rest()?;
-                let mut known = Known::of(live, old.as_ref().map(|(_, known)| known));
+                let mut known = LiveCache::of(live, old.as_ref().map(|(_, known)| known));
                 if generation == before.wrapping_add(1) {
-                    forgive(plan, &mut known);
+                    clear_edited(plan, &mut known);
                 }
                 self.known = Some((generation, known));
             }
@@ -209,14 +209,14 @@ impl Firewall {
 }
 
 /// The generation, and the live state, which is read if the generation has changed since the last read.
-fn read(known: &mut Option<(u32, Known)>) -> Result<(u32, &Known)> {
+fn read(known: &mut Option<(u32, LiveCache)>) -> Result<(u32, &LiveCache)> {
     let now = nft_generation()?;
     if known.as_ref().is_none_or(|(generation, _)| *generation != now) {
         let before = known.take();
         let (generation, live) = read_at_rest()?;
-        *known = Some((generation, Known::of(live, before.as_ref().map(|(_, known)| known))));
+        *known = Some((generation, LiveCache::of(live, before.as_ref().map(|(_, known)| known))));
     }
-    let (generation, known) = known.get_or_insert_with(|| (now, Known::default()));
+    let (generation, known) = known.get_or_insert_with(|| (now, LiveCache::default()));
     Ok((*generation, known))
 }
 
@@ -225,7 +225,7 @@ fn failed(error: ToolError) -> anyhow::Error {
 }
 
 /// Clears the mark `edited` of chains that a transaction of this process has changed.
-fn forgive(plan: &Plan, known: &mut Known) {
+fn clear_edited(plan: &Plan, known: &mut LiveCache) {
     for (name, changes) in &plan.tables {
         let Some(table) = known.tables.get_mut(name) else { continue };
         for chain in changes.chains.keys() {
@@ -258,7 +258,7 @@ fn handles(table: TableName, chain: &str) -> Option<Vec<u64>> {
 }
 
 /// Reads the changed parts of a table.
-fn read_back(name: TableName, changes: &super::plan::TablePlan, known: &mut Known) -> Result<()> {
+fn read_back(name: TableName, changes: &super::plan::TablePlan, known: &mut LiveCache) -> Result<()> {
     let (chains, sets, objects) = live::read_parts(
         name,
         changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name.as_str()),
@@ -271,7 +271,7 @@ fn read_back(name: TableName, changes: &super::plan::TablePlan, known: &mut Know
     for set in changes.sets.keys() {
         table.sets.remove(set);
     }
-    table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), super::plan::KnownChain::new(chain))));
+    table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), super::plan::CachedChain::new(chain))));
     table.sets.extend(sets);
     if !changes.new_objects.is_empty() || !changes.old_objects.is_empty() {
         table.objects = objects;

@@ -1,7 +1,7 @@
 //! Rules that the kernel refuses, and how long they are left out.
 use super::bisect::RefusedRule;
 use crate::nftables::names::{Name, TableName};
-use crate::nftables::plan::Known;
+use crate::nftables::plan::LiveCache;
 use crate::nftables::ruleset::{Action, Chain, Ruleset, Signature};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ impl Quarantine {
     }
 
     /// Records refused rules, given by their index in `accepted`.
-    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &Known, refused: Vec<RefusedRule>) {
+    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &LiveCache, refused: Vec<RefusedRule>) {
         for (table, name, at, reason) in refused {
             let chain = |ruleset: &Ruleset| {
                 let found = ruleset.tables.get(&table)?.chains.get_key_value(name.as_str());

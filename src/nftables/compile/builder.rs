@@ -83,28 +83,28 @@ impl<'a> Builder<'a> {
 }
 
 /// Matches an address, network or range as source or destination.
-pub fn address(end: Side, interval: impl Into<Interval>) -> Match {
-    Match::Address { end, negated: false, addresses: Addresses::Interval(Box::new(interval.into())) }
+pub fn address(side: Side, interval: impl Into<Interval>) -> Match {
+    Match::Address { side, negated: false, addresses: Addresses::Interval(Box::new(interval.into())) }
 }
 
 /// Matches a network, given as text.
-pub fn net(end: Side, text: &str) -> Match {
-    address(end, text.parse::<IpNet>().expect("a constant network"))
+pub fn net(side: Side, text: &str) -> Match {
+    address(side, text.parse::<IpNet>().expect("a constant network"))
 }
 
 /// Matches the source or destination against a set.
-pub fn set(end: Side, family: Family, name: Name) -> Match {
-    Match::Address { end, negated: false, addresses: Addresses::Set(family, name) }
+pub fn set(side: Side, family: Family, name: Name) -> Match {
+    Match::Address { side, negated: false, addresses: Addresses::Set(family, name) }
 }
 
 /// Matches a TCP port or range.
-pub fn tcp(end: Side, first: u16, last: u16) -> Match {
-    Match::Port { protocol: 6, end, ports: (first, last) }
+pub fn tcp(side: Side, first: u16, last: u16) -> Match {
+    Match::Port { protocol: 6, side, ports: (first, last) }
 }
 
 /// Matches a UDP port or range.
-pub fn udp(end: Side, first: u16, last: u16) -> Match {
-    Match::Port { protocol: 17, end, ports: (first, last) }
+pub fn udp(side: Side, first: u16, last: u16) -> Match {
+    Match::Port { protocol: 17, side, ports: (first, last) }
 }
 
 /// Matches an ICMP or ICMPv6 type, with the matches of family and protocol that it needs.

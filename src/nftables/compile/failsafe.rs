@@ -15,7 +15,7 @@ pub fn make(node: &Node<'_>, part: &mut TablePart) {
         let OpenPorts { protocol: _, number, ports, network } = opening;
         let origin = made(format!("--failsafe {opening}"));
         let matches = |far, near| {
-            let port = Match::Port { protocol: *number, end: near, ports: *ports };
+            let port = Match::Port { protocol: *number, side: near, ports: *ports };
             let mut matches = Vec::from_iter(network.map(|network| address(far, network)));
             matches.push(port);
             matches

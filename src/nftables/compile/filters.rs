@@ -44,7 +44,7 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
     let entries: Vec<_> = implied(device).into_iter().chain(written.iter().copied()).collect();
     for family in Family::ALL {
         let allowed = IntervalSet::of_entries(family, entries.iter().copied());
-        let outside = |addresses| Match::Address { end: Side::Source, negated: true, addresses };
+        let outside = |addresses| Match::Address { side: Side::Source, negated: true, addresses };
         let set = (allowed.intervals().len() > WRITTEN_OUT)
             .then(|| add_guest_set(vmid, &name, family, &allowed, &guest.file, part))
             .flatten();

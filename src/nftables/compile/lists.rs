@@ -32,11 +32,11 @@ impl OneOf {
 
     fn each(&self) -> Vec<Match> {
         match self {
-            OneOf::Addresses(end, _, set) => {
-                set.intervals().iter().map(|interval| super::builder::address(*end, *interval)).collect()
+            OneOf::Addresses(side, _, set) => {
+                set.intervals().iter().map(|interval| super::builder::address(*side, *interval)).collect()
             }
-            OneOf::Ports(protocol, end, ranges) => {
-                let port = |ports: &(u16, u16)| Match::Port { protocol: *protocol, end: *end, ports: *ports };
+            OneOf::Ports(protocol, side, ranges) => {
+                let port = |ports: &(u16, u16)| Match::Port { protocol: *protocol, side: *side, ports: *ports };
                 ranges.iter().map(port).collect()
             }
         }
@@ -45,15 +45,15 @@ impl OneOf {
     /// The match against a set with this content, which is added to the sets of `part`.
     fn as_set(&self, part: &mut TablePart) -> Match {
         let (name, kind, one) = match self {
-            OneOf::Addresses(end, family, set) => {
+            OneOf::Addresses(side, family, set) => {
                 let name = address_list(*family, digest(set.intervals().iter().map(|one| format!("{:?}", one.ends()))));
                 let addresses = Addresses::Set(*family, name.clone());
                 let kind = SetKind::Addresses(*family, set.clone());
-                (name, kind, Match::Address { end: *end, negated: false, addresses })
+                (name, kind, Match::Address { side: *side, negated: false, addresses })
             }
-            OneOf::Ports(protocol, end, ranges) => {
+            OneOf::Ports(protocol, side, ranges) => {
                 let name = port_list(digest(ranges.iter().map(|range| format!("{range:?}"))));
-                let one = Match::PortIn { protocol: *protocol, end: *end, set: name.clone() };
+                let one = Match::PortIn { protocol: *protocol, side: *side, set: name.clone() };
                 (name, SetKind::Ports(ranges.clone()), one)
             }
         };

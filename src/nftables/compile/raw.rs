@@ -55,7 +55,7 @@ fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
         let family = if helper.v6 { None } else { Some(Family::V4) };
         let object = HelperObject { kind: helper.name, protocol: helper.proto.0, family };
         table.helpers.insert(name.clone(), object);
-        let port = Match::Port { protocol: helper.proto.1, end: Side::Destination, ports: (helper.port, helper.port) };
+        let port = Match::Port { protocol: helper.proto.1, side: Side::Destination, ports: (helper.port, helper.port) };
         let matches: Vec<_> = family.map(Match::Family).into_iter().chain([port]).collect();
         rules.rule(matches, Action::CtHelper(name), &origin);
     }

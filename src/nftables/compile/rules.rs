@@ -108,9 +108,10 @@ fn alternatives(
     for family in Family::ALL {
         for one in &terms[family] {
             let mut choices = Vec::new();
-            for (end, address) in [(Side::Source, source), (Side::Destination, dest)] {
-                choices
-                    .extend(address.as_ref().map(|address| (end, choice(address, end, family, context, shared, part))));
+            for (side, address) in [(Side::Source, source), (Side::Destination, dest)] {
+                choices.extend(
+                    address.as_ref().map(|address| (side, choice(address, side, family, context, shared, part))),
+                );
             }
             all.extend(of_term(one, Some(family), choices, part));
         }
@@ -129,12 +130,12 @@ fn of_term(
     let mut head = Vec::new();
     let mut lists = Vec::new();
     let mut guarded = false;
-    for (end, choice) in addresses {
+    for (side, choice) in addresses {
         match choice {
             Choice::List(set) if set.intervals().first().is_some_and(Interval::is_everything) => {}
             Choice::List(set) => {
                 guarded = true;
-                lists.extend(family.map(|family| OneOf::Addresses(end, family, set)));
+                lists.extend(family.map(|family| OneOf::Addresses(side, family, set)));
             }
             Choice::Set(one) => {
                 guarded = true;
@@ -147,7 +148,7 @@ fn of_term(
     }
     let mut ported = false;
     if let Some(proto) = proto {
-        for (end, ports) in [(Side::Source, sport), (Side::Destination, dport)] {
+        for (side, ports) in [(Side::Source, sport), (Side::Destination, dport)] {
             let Some(ports) = ports else { continue };
             let ranges = merged_ports(&match ports {
                 Ports::One(range) => vec![range.value],
@@ -155,7 +156,7 @@ fn of_term(
             });
             if ranges != [(0, u16::MAX)] {
                 ported = true;
-                lists.push(OneOf::Ports(proto.value, end, ranges));
+                lists.push(OneOf::Ports(proto.value, side, ranges));
             }
         }
     }
@@ -176,7 +177,7 @@ fn of_term(
 /// The source or destination addresses of a rule in a family.
 fn choice(
     address: &Address,
-    end: Side,
+    side: Side,
     family: Family,
     context: &ChainContext<'_>,
     shared: &Shared,
@@ -208,7 +209,7 @@ fn choice(
         (SetScope::Guest, None) => return none(),
     };
     named.map_or_else(none, |name| {
-        Choice::Set(Match::Address { end, negated: false, addresses: Addresses::Set(family, name) })
+        Choice::Set(Match::Address { side, negated: false, addresses: Addresses::Set(family, name) })
     })
 }
 

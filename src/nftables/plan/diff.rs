@@ -1,7 +1,7 @@
 //! Diffs wanted against live by name.
 use super::edits::{Edit, edits};
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
-use super::known::{Known, KnownChain, KnownTable};
+use super::live_cache::{CachedChain, CachedTable, LiveCache};
 use crate::model::Interface;
 use crate::nftables::names::{CONNTRACK, TableName, guest_of_chain};
 use crate::nftables::ruleset::{Chain, Map, Ruleset, Table};
@@ -76,7 +76,7 @@ pub type Handles<'a> = &'a dyn Fn(TableName, &str) -> Option<Vec<u64>>;
 
 /// Compares the wanted tables with the live ones.
 #[must_use]
-pub fn diff(wanted: &Ruleset, known: &Known, handles: Handles<'_>) -> Plan {
+pub fn diff(wanted: &Ruleset, known: &LiveCache, handles: Handles<'_>) -> Plan {
     let mut plan = Plan::default();
     for name in TableName::ALL {
         let live = known.tables.get(&name);
@@ -112,7 +112,7 @@ fn all_of(wanted: &Table) -> TablePlan {
 
 /// Whether a live table can be changed to the wanted one, instead of being deleted first: all hooks and maps have the same
 /// type.
-fn fits(wanted: &Table, live: &KnownTable) -> bool {
+fn fits(wanted: &Table, live: &CachedTable) -> bool {
     let ours = live.chains.get(CONNTRACK).is_some_and(|chain| chain.signature.is_some());
     let hooks = wanted.chains.iter().all(|(name, chain)| {
         live.chains.get(name.as_str()).is_none_or(|live| live.hook == hook_number(chain) && !live.drops)
@@ -133,7 +133,7 @@ fn hook_number(chain: &Chain) -> Option<(u32, i32)> {
 struct Differ<'a> {
     name: TableName,
     wanted: &'a Table,
-    live: &'a KnownTable,
+    live: &'a CachedTable,
     ruleset: &'a Ruleset,
     handles: Handles<'a>,
 }
@@ -208,7 +208,7 @@ impl Differ<'_> {
     }
 
     /// The change of a live chain to the wanted one: rule by rule, if the kernel keeps state for a rule that stays.
-    fn change(&self, name: &str, live: &KnownChain, wanted: &Chain) -> ChainChange {
+    fn change(&self, name: &str, live: &CachedChain, wanted: &Chain) -> ChainChange {
         let Some(made) = live.made.as_ref().filter(|made| made.rules().iter().any(|rule| rule.action.has_state()))
         else {
             return ChainChange::Rewrite;

@@ -3,10 +3,10 @@
 mod diff;
 mod edits;
 mod elements;
-mod known;
+mod live_cache;
 mod script;
 
 pub use diff::{ChainChange, Plan, SetChange, TablePlan, diff};
 pub use edits::{Edit, InsertPosition};
-pub use known::{Known, KnownChain};
+pub use live_cache::{CachedChain, LiveCache};
 pub use script::{Script, script};

@@ -121,7 +121,7 @@ pub enum Match {
         /// The protocol: 6 tcp, 17 udp, 33 dccp, 132 sctp, 136 udplite.
         protocol: u8,
         /// Which port.
-        end: Side,
+        side: Side,
         /// The first and the last one.
         ports: (u16, u16),
     },
@@ -130,7 +130,7 @@ pub enum Match {
         /// As for [`Match::Port`].
         protocol: u8,
         /// Which port.
-        end: Side,
+        side: Side,
         /// The set.
         set: Name,
     },
@@ -146,7 +146,7 @@ pub enum Match {
     /// An address: `ip saddr 10.0.0.0/8`.
     Address {
         /// Which address.
-        end: Side,
+        side: Side,
         /// Whether it must be another.
         negated: bool,
         /// The addresses that it is compared with.

@@ -157,8 +157,8 @@ fn icmp(out: &mut String, family: Family, kind: u8, code: Option<u8>) {
     }
 }
 
-fn address_match(out: &mut String, end: Side, negated: bool, addresses: &Addresses) {
-    put(out, &[addresses.family().nft(), " ", end.address(), " ", not(negated)]);
+fn address_match(out: &mut String, side: Side, negated: bool, addresses: &Addresses) {
+    put(out, &[addresses.family().nft(), " ", side.address(), " ", not(negated)]);
     match addresses {
         Addresses::Interval(range) => interval(out, range),
         Addresses::Set(_, name) => put(out, &["@", name.as_str()]),
@@ -209,21 +209,21 @@ impl Match {
                 out.push_str("meta l4proto ");
                 number(out, (*protocol).into());
             }
-            Match::Port { protocol, end, ports: range } => {
-                port_of(out, *protocol, *end);
+            Match::Port { protocol, side, ports: range } => {
+                port_of(out, *protocol, *side);
                 ports(out, *range);
             }
-            Match::PortIn { protocol, end, set } => {
-                port_of(out, *protocol, *end);
+            Match::PortIn { protocol, side, set } => {
+                port_of(out, *protocol, *side);
                 put(out, &["@", set.as_str()]);
             }
             Match::Icmp { family, kind, code } => icmp(out, *family, *kind, *code),
-            Match::Address { end, negated, addresses } => address_match(out, *end, *negated, addresses),
+            Match::Address { side, negated, addresses } => address_match(out, *side, *negated, addresses),
             Match::Ct(CtStates::Known) => out.push_str("ct state established,related"),
             Match::Ct(CtStates::Invalid) => out.push_str("ct state invalid"),
             Match::Ct(CtStates::NewOrInvalid) => out.push_str("ct state new,invalid"),
             Match::TcpFlags { negated, mask, set } => tcp_flags(out, *negated, *mask, *set),
-            Match::Broadcast(end) => put(out, &["fib ", end.address(), " type broadcast"]),
+            Match::Broadcast(side) => put(out, &["fib ", side.address(), " type broadcast"]),
             Match::Anycast => out.push_str("fib daddr type anycast"),
             Match::PacketType(PacketType::Broadcast) => out.push_str("meta pkttype broadcast"),
             Match::PacketType(PacketType::Multicast) => out.push_str("meta pkttype multicast"),
@@ -231,14 +231,14 @@ impl Match {
     }
 }
 
-fn port_of(out: &mut String, protocol: u8, end: Side) {
+fn port_of(out: &mut String, protocol: u8, side: Side) {
     let name = with_ports(protocol);
     if name == "th" {
         out.push_str("meta l4proto ");
         number(out, protocol.into());
         out.push(' ');
     }
-    put(out, &[name, " ", end.port(), " "]);
+    put(out, &[name, " ", side.port(), " "]);
 }
 
 impl LogPrefix {
@@ -343,15 +343,15 @@ mod tests {
             (Match::InInterface(named("eth0*")), r#"iifname "eth0\*""#),
             (Match::OutInterface(named("vmbr0")), r#"oifname "vmbr0""#),
             (
-                Match::Address { end: Side::Source, negated: true, addresses: interval("10.0.0.0/8") },
+                Match::Address { side: Side::Source, negated: true, addresses: interval("10.0.0.0/8") },
                 "ip saddr != 10.0.0.0/8",
             ),
             (
-                Match::Address { end: Side::Destination, negated: false, addresses: interval("fd00::1/128") },
+                Match::Address { side: Side::Destination, negated: false, addresses: interval("fd00::1/128") },
                 "ip6 daddr fd00::1",
             ),
-            (Match::Port { protocol: 17, end: Side::Source, ports: (67, 67) }, "udp sport 67"),
-            (Match::Port { protocol: 6, end: Side::Destination, ports: (80, 85) }, "tcp dport 80-85"),
+            (Match::Port { protocol: 17, side: Side::Source, ports: (67, 67) }, "udp sport 67"),
+            (Match::Port { protocol: 6, side: Side::Destination, ports: (80, 85) }, "tcp dport 80-85"),
             (Match::Icmp { family: Family::V6, kind: 1, code: Some(4) }, "icmpv6 type 1 icmpv6 code 4"),
             (Match::Ethertype { negated: true, code: 0x800 }, "meta protocol != 0x0800"),
             (

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// The chains and sets of two rulesets that differ.
 ///
-/// A packet has the same verdict under both unless it can match a rule that only one of them has, or a set of a rule of both
-/// has it in one of them only, or a map leads it to another chain. Origins do not count.
+/// A packet has the same verdict in both, unless it can match a rule that only one of them has, it is in a set of only one of
+/// them, or a map selects another chain for it. Origins are not compared.
 #[derive(Debug)]
 pub struct ChangedRules<'a> {
     before: &'a Ruleset,
@@ -21,13 +21,13 @@ pub struct ChangedRules<'a> {
     maps: bool,
 }
 
-/// What a packet can meet at a hook that differs.
+/// A difference at a hook that can change a packet's verdict.
 enum DifferingItem<'a> {
     /// A rule of this ruleset only.
     Rule(&'a Ruleset, &'a Rule),
-    /// A rule of both that uses sets which differ.
+    /// A rule of both rulesets whose sets differ.
     Sets(&'a Rule),
-    /// A map that leads it to another chain, or another chain at the hook.
+    /// A map that selects another chain, or another base chain at the hook.
     Elsewhere,
 }
 
@@ -56,7 +56,7 @@ impl<'a> ChangedRules<'a> {
         changed
     }
 
-    /// Whether every packet has the same verdict under both.
+    /// Whether every packet has the same verdict in both.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.chains.is_empty() && self.sets.is_empty() && !self.maps
@@ -74,8 +74,8 @@ impl<'a> ChangedRules<'a> {
         )
     }
 
-    /// What differs in the chains that can be reached at a hook. Those that do not differ are the same in both rulesets, and
-    /// so are the chains that they lead to.
+    /// The differences in the chains that can be reached at a hook. A rule that is in both rulesets jumps to the same chain, so
+    /// it is enough to follow the rules of one of them.
     fn differences(&self, at: &At, unknown: &Packet) -> Vec<DifferingItem<'a>> {
         let [before, after] = [self.before, self.after].map(|ruleset| situation(ruleset, unknown, at));
         let mut found = Vec::new();

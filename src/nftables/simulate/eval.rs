@@ -61,14 +61,14 @@ impl<'a> Situation<'a, '_> {
     /// What an action does to the packet.
     pub fn effect(&self, action: &'a Action) -> Effect<'a> {
         match action {
-            // a queue without a program is bypassed, and what a program does is its own decision
+            // a queue that no program reads is bypassed, and the verdict of a program that reads it is unknown
             Action::Accept | Action::Queue(..) => Effect::Final(Verdict::Accept),
             Action::Drop => Effect::Final(Verdict::Drop),
             Action::Return => Effect::Return,
             Action::Jump(chain) => Effect::Jump(chain),
             Action::Goto(chain) => Effect::Goto(chain),
             Action::Reject(rejection) => Effect::Final(Verdict::Reject(*rejection)),
-            // a single packet is above no rate
+            // a single packet exceeds no rate
             Action::Log(_) | Action::CtMark(_) | Action::CtHelper(_) | Action::DropAbove { .. } => Effect::Continue,
             Action::VerdictMap(key, map) => match self.look_up(*key, map) {
                 Some(VerdictTarget::Jump(chain)) => Effect::Jump(chain),
@@ -89,14 +89,13 @@ impl<'a> Situation<'a, '_> {
         map.elements.get(&Interface::new(name)?)
     }
 
-    /// Whether a rule can match some packet at the hook, as far as interfaces decide that.
+    /// Whether a rule can match any packet at the hook: compares interfaces only.
     pub(super) fn can_match(&self, rule: &Rule) -> bool {
         let interface = |one: &&Match| matches!(one, Match::InInterface(_) | Match::OutInterface(_));
         rule.matches.iter().filter(interface).all(|one| self.matches(one))
     }
 
-    /// Whether a rule can match the packet, as far as all but the state of its connection and the node's routing tables decide
-    /// that.
+    /// Whether a rule can match the packet: compares everything except the state of its connection and the node's routes.
     pub(super) fn can_match_packet(&self, rule: &Rule) -> bool {
         let depends = |one: &Match| matches!(one, Match::Ct(_) | Match::Broadcast(_) | Match::Anycast);
         rule.matches.iter().all(|one| depends(one) || self.matches(one))
@@ -122,17 +121,17 @@ impl<'a> Situation<'a, '_> {
         if self.packet.frame.tagged { VLAN } else { self.ethertype() }
     }
 
-    fn address(&self, end: Side) -> Option<IpAddr> {
+    fn address(&self, side: Side) -> Option<IpAddr> {
         self.family()?;
-        match end {
+        match side {
             Side::Source => self.packet.source,
             Side::Destination => self.packet.dest,
         }
     }
 
-    fn port(&self, protocol: u8, end: Side) -> Option<u16> {
+    fn port(&self, protocol: u8, side: Side) -> Option<u16> {
         self.family().filter(|_| self.packet.protocol == protocol)?;
-        match end {
+        match side {
             Side::Source => self.packet.sport,
             Side::Destination => self.packet.dport,
         }
@@ -167,23 +166,23 @@ impl<'a> Situation<'a, '_> {
             }
             Match::NotArpSourceIn(set) => self.arp_source().is_some_and(|source| !self.holds(set, source.into())),
             Match::Protocol(protocol) => self.family().is_some() && packet.protocol == *protocol,
-            Match::Port { protocol, end, ports: (first, last) } => {
-                self.port(*protocol, *end).is_some_and(|port| (*first..=*last).contains(&port))
+            Match::Port { protocol, side, ports: (first, last) } => {
+                self.port(*protocol, *side).is_some_and(|port| (*first..=*last).contains(&port))
             }
-            Match::PortIn { protocol, end, set } => {
-                self.port(*protocol, *end).is_some_and(|port| self.holds_port(set, port))
+            Match::PortIn { protocol, side, set } => {
+                self.port(*protocol, *side).is_some_and(|port| self.holds_port(set, port))
             }
             Match::Icmp { family, kind, code } => {
                 let message = packet.icmp.filter(|_| self.family() == Some(*family));
                 message.is_some_and(|(own, own_code)| own == *kind && code.is_none_or(|code| code == own_code))
             }
-            Match::Address { end, negated, addresses } => self.matches_address(*end, *negated, addresses),
+            Match::Address { side, negated, addresses } => self.matches_address(*side, *negated, addresses),
             Match::Ct(state) => self.matches_state(*state),
             Match::TcpFlags { negated, mask, set } => {
                 let tcp = self.family().is_some() && packet.protocol == Packet::TCP;
                 tcp && (packet.flags.0 & mask.0 == set.0) != *negated
             }
-            Match::Broadcast(end) => matches!(self.address(*end), Some(IpAddr::V4(address))
+            Match::Broadcast(side) => matches!(self.address(*side), Some(IpAddr::V4(address))
                 if address.is_broadcast() || self.broadcasts.contains(&address)),
             Match::Anycast => false,
             Match::PacketType(PacketType::Broadcast) => packet.frame.cast == Cast::Broadcast,
@@ -191,8 +190,8 @@ impl<'a> Situation<'a, '_> {
         }
     }
 
-    fn matches_address(&self, end: Side, negated: bool, addresses: &Addresses) -> bool {
-        let address = self.address(end).filter(|address| Family::of(*address) == addresses.family());
+    fn matches_address(&self, side: Side, negated: bool, addresses: &Addresses) -> bool {
+        let address = self.address(side).filter(|address| Family::of(*address) == addresses.family());
         let held = |address| match addresses {
             Addresses::Interval(interval) => interval.contains(address),
             Addresses::Set(_, set) => self.holds(set, address),

@@ -1,4 +1,4 @@
-//! The hooks that a packet meets between two ends.
+//! The hooks that a packet passes between two endpoints.
 use crate::nftables::names::TableName;
 use crate::simulate::{End, Layer};
 use std::fmt;
@@ -40,7 +40,7 @@ impl fmt::Display for At {
     }
 }
 
-/// The hooks between two ends; none if the packet does not enter the node.
+/// The hooks between two endpoints; none if the packet does not enter the node.
 #[must_use]
 pub fn hooks(from: &End, to: &End, layer: Layer) -> Vec<At> {
     let mut hooks = Vec::new();
@@ -55,7 +55,7 @@ pub fn hooks(from: &End, to: &End, layer: Layer) -> Vec<At> {
     if let Some((_, port)) = source {
         hooks.push(guests("prerouting", Some(port), None));
     }
-    // the host's table sees nothing but IP
+    // the host's table has the family inet: IP only
     let is_ip = matches!(layer, Layer::Ip(_));
     match (source, target) {
         (None, None) => hooks.extend([host("output", None, Some("lo")), host("input", Some("lo"), None)]),
@@ -76,7 +76,7 @@ pub fn hooks(from: &End, to: &End, layer: Layer) -> Vec<At> {
     hooks
 }
 
-/// The bridge and the port of an end; `None` for the node itself. The maps name devices, wherever they are attached.
+/// The bridge and the port of an endpoint; `None` for the node itself. The port of a guest is its device, as in the maps.
 fn attached(end: &End) -> Option<(String, String)> {
     match end {
         End::Host => None,

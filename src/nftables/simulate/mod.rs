@@ -1,7 +1,7 @@
 //! Simulates a packet: the chains of both tables are evaluated as the kernel does.
 //!
-//! A packet of a guest meets the guests' table where it enters its bridge (prerouting), crosses it (forward) and leaves it
-//! (postrouting), and the host's table where the node receives, sends or routes it.
+//! A packet of a guest passes the guests' table where it enters a bridge (prerouting), is forwarded by it (forward) and leaves
+//! it (postrouting), and the host's table where the node receives, sends or routes it.
 mod changed;
 mod eval;
 mod hooks;
@@ -18,7 +18,7 @@ use crate::nftables::ruleset::Ruleset;
 use crate::simulate::Sent;
 use eval::Situation;
 
-/// The result: what the packet met, up to where it was refused.
+/// The result: the base chains that the packet passed, up to the one that refused it.
 #[derive(Debug)]
 pub struct Answer<'a> {
     /// The verdict.
@@ -35,7 +35,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Follows a packet through the node.
+/// Evaluates a packet at each hook on its path through the node.
 #[must_use]
 pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
     let Sent { packet, from, to, broadcasts } = sent;

@@ -13,7 +13,7 @@ pub fn decide(ruleset: &Ruleset, sent: &Sent<'_>) -> Decided {
     Decided { verdict: verdict(answer.verdict), origin }
 }
 
-/// Everything that a packet meets.
+/// The verdict on a packet, with all hooks, chains and rules that it passes.
 #[must_use]
 pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
     let answer = simulate(ruleset, sent);
@@ -89,7 +89,7 @@ fn notes(ruleset: &Ruleset, answer: &Answer<'_>) -> Vec<&'static str> {
     notes
 }
 
-/// The rule with its chain in front, without a comment: the origin stands beside it.
+/// The rule after the name of its chain, without a comment: the origin is printed separately.
 fn line(chain: &Name, rule: &Rule) -> String {
     let mut line = format!("{chain} ");
     rule.put(&mut line);

@@ -17,7 +17,7 @@ pub struct Step<'a> {
     pub matched: bool,
 }
 
-/// What decided over a packet.
+/// The rule that decided the verdict on a packet.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
     /// The rule with the verdict.

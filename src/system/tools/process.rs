@@ -43,9 +43,9 @@ pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3]) -> io::R
 }
 
 /// A process group that is killed on drop: also if what reads the output of its leader panics.
-struct Group(Pid);
+struct ProcessGroup(Pid);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         let _ = killpg(self.0, Signal::SIGKILL);
     }
@@ -53,7 +53,7 @@ impl Drop for Group {
 
 /// Waits for the child's end and reaps it; `until_end` says whether it ended in time. `None` if it did not, and was killed.
 pub(super) fn wait(child: Pid, until_end: impl FnOnce(Pid) -> io::Result<bool>) -> io::Result<Option<ExitStatus>> {
-    let group = Group(child);
+    let group = ProcessGroup(child);
     let ended = until_end(child);
     // the group id cannot be reused yet: the leader has not been reaped
     drop(group);

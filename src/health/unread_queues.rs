@@ -1,9 +1,9 @@
-//! Queues of NFQUEUE that no program reads, the same for both backends.
+//! Queues of NFQUEUE that no program reads, for both backends.
 use super::Finding;
 use super::evidence::Scope;
 use std::collections::BTreeSet;
 
-/// The queues of guests that no program reads: the rules bypass these, and accept.
+/// The queues of guests that no program reads: the kernel then accepts the packets (`--queue-bypass`).
 pub(super) fn not_inspected(read: &BTreeSet<u16>, scope: &Scope) -> impl Iterator<Item = Finding> {
     let wanted: BTreeSet<(u16, u16)> = scope.inspected.values().copied().collect();
     wanted.into_iter().filter_map(|queues| {

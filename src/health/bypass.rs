@@ -1,10 +1,10 @@
-//! Whether rules of other programs accept packets before ours are evaluated.
+//! Rules of other programs that accept packets before ours are evaluated.
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
 use std::collections::BTreeSet;
 
-/// What comes of evaluating rules of other programs.
+/// A rule of another program before ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum Bypass {
     /// A rule accepts: the rule of the built-in chain, and the one that accepts if it is another.
     Accepts { rule: String, by: Option<String>, all: bool },
     /// A rule with a target that is not known.
@@ -14,20 +14,20 @@ pub enum Opening {
 /// Verdicts of rules that end the evaluation of the table and do not drop.
 const ACCEPTING: [&str; 3] = ["ACCEPT", "NFQUEUE", "QUEUE"];
 
-/// The rules before the jump to our chain that accept packets of the kind that our chain decides over; `irrelevant` says
-/// which rules match no such packet. At most one for each rule of the built-in chain.
-pub fn openings(built_in: &BuiltIn, foreign: &Foreign, irrelevant: &dyn Fn(&ForeignRule) -> bool) -> Vec<Opening> {
-    let search = Search { foreign, irrelevant, built_in };
+/// The rules before the jump to our chain that accept packets which our chain would filter, at most one for each rule of the
+/// built-in chain. `irrelevant` excludes rules that match no such packet.
+pub fn bypasses(built_in: &BuiltIn, foreign: &Foreign, irrelevant: &dyn Fn(&ForeignRule) -> bool) -> Vec<Bypass> {
+    let evaluation = Evaluation { foreign, irrelevant, built_in };
     let found = built_in.before.iter().filter_map(|rule| {
         let mut seen = BTreeSet::new();
-        let found = search.rule(rule, true, &mut seen)?;
+        let found = evaluation.rule(rule, true, &mut seen)?;
         Some(match found {
-            Found::Accepts(by) => Opening::Accepts {
+            Found::Accepts(by) => Bypass::Accepts {
                 rule: rule.text.clone(),
                 all: rule.matches().next().is_none() && by.matches().next().is_none(),
                 by: (by != rule).then(|| by.text.clone()),
             },
-            Found::Unknown(by) => Opening::Unknown { rule: by.text.clone() },
+            Found::Unknown(by) => Bypass::Unknown { rule: by.text.clone() },
         })
     });
     found.collect()
@@ -38,14 +38,15 @@ enum Found<'a> {
     Unknown(&'a ForeignRule),
 }
 
-struct Search<'a> {
+struct Evaluation<'a> {
     foreign: &'a Foreign,
     built_in: &'a BuiltIn,
     irrelevant: &'a dyn Fn(&ForeignRule) -> bool,
 }
 
-impl<'a> Search<'a> {
-    /// What a rule leads to; `first` in the built-in chain, where RETURN and the end of a chain after `-g` mean the policy.
+impl<'a> Evaluation<'a> {
+    /// The rule that accepts packets which this rule matches. `first` in the built-in chain, where RETURN and the end of a chain
+    /// after `-g` apply the policy.
     fn rule(&self, rule: &'a ForeignRule, first: bool, seen: &mut BTreeSet<&'a str>) -> Option<Found<'a>> {
         if (self.irrelevant)(rule) {
             return None;
@@ -58,7 +59,7 @@ impl<'a> Search<'a> {
             return (first && !self.built_in.drops).then_some(Found::Accepts(rule));
         }
         let Some(chain) = self.foreign.chains.get(target) else {
-            // an empty chain, or one with rules that only drop; what is written in capitals may be a target
+            // an empty chain, or one whose rules only drop; an unknown word in capitals may be the target of an extension
             let unknown = target.bytes().all(|byte| byte.is_ascii_uppercase()) && rule.text.contains(" --");
             return if first && rule.goto && !self.built_in.drops {
                 Some(Found::Accepts(rule))
@@ -89,7 +90,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether a pattern of an interface, as iptables has it, matches one of the names that begin so.
+/// Whether an interface pattern of iptables matches a name with this prefix.
 pub fn matches_names(pattern: &str, prefix: &str) -> bool {
     match pattern.strip_suffix('+') {
         Some(start) => prefix.starts_with(start) || start.starts_with(prefix),
@@ -97,7 +98,7 @@ pub fn matches_names(pattern: &str, prefix: &str) -> bool {
     }
 }
 
-/// Whether a rule matches packets of established connections only, which have been decided over.
+/// Whether a rule matches packets of established connections only, whose first packet our rules have accepted.
 pub fn is_established_only(rule: &ForeignRule) -> bool {
     ["--ctstate", "--state"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! The cached live state, with the rules of chains that this process has created and that are unchanged since.
+//! The cached live state. Of chains that this process has created and that are unchanged since, it has the rules.
 use crate::nftables::live::{Live, LiveChain, LiveSet};
 use crate::nftables::names::TableName;
 use crate::nftables::ruleset::{Chain, Signature};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A live chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownChain {
+pub struct CachedChain {
     /// The hook of a base chain: its number, and the priority.
     pub hook: Option<(u32, i32)>,
     /// Whether the policy of a base chain is DROP.
@@ -24,12 +24,12 @@ pub struct KnownChain {
     pub edited: bool,
 }
 
-impl KnownChain {
+impl CachedChain {
     /// A chain that was read, and not created by this process.
     #[must_use]
     pub fn new(live: &LiveChain) -> Self {
         let LiveChain { hook, drops, rules } = live;
-        KnownChain {
+        CachedChain {
             hook: *hook,
             drops: *drops,
             rules: rules.len(),
@@ -40,7 +40,7 @@ impl KnownChain {
         }
     }
 
-    /// Whether it is equal to this chain.
+    /// Whether its rules are those of this chain.
     #[must_use]
     pub fn is(&self, wanted: &Arc<Chain>) -> bool {
         match &self.made {
@@ -53,11 +53,11 @@ impl KnownChain {
 
 /// A live table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownTable {
+pub struct CachedTable {
     /// Whether it has the flag `dormant`.
     pub dormant: bool,
     /// Its chains.
-    pub chains: BTreeMap<String, KnownChain>,
+    pub chains: BTreeMap<String, CachedChain>,
     /// Its sets and maps.
     pub sets: BTreeMap<String, LiveSet>,
     /// Its connection tracking helpers and other objects.
@@ -66,20 +66,20 @@ pub struct KnownTable {
 
 /// The live tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct LiveCache {
     /// The existing tables.
-    pub tables: BTreeMap<TableName, KnownTable>,
+    pub tables: BTreeMap<TableName, CachedTable>,
 }
 
-impl Known {
-    /// The live state that was read, with the known rules of chains that have not changed since `before`.
+impl LiveCache {
+    /// Caches the live state that was read, with the rules of chains that have not changed since `before`.
     #[must_use]
-    pub fn of(live: Live, before: Option<&Known>) -> Self {
-        let mut known = Known::default();
+    pub fn of(live: Live, before: Option<&LiveCache>) -> Self {
+        let mut known = LiveCache::default();
         for (name, table) in live.tables {
             let old = before.and_then(|before| before.tables.get(&name));
             let chain = |(name, live): (String, LiveChain)| {
-                let mut chain = KnownChain::new(&live);
+                let mut chain = CachedChain::new(&live);
                 if let Some(old) = old.and_then(|old| old.chains.get(&name)) {
                     let same = old.digest == chain.digest;
                     chain.made = old.made.clone().filter(|_| same);
@@ -88,7 +88,7 @@ impl Known {
                 (name, chain)
             };
             let chains = table.chains.into_iter().map(chain).collect();
-            let table = KnownTable { dormant: table.dormant, chains, sets: table.sets, objects: table.objects };
+            let table = CachedTable { dormant: table.dormant, chains, sets: table.sets, objects: table.objects };
             known.tables.insert(name, table);
         }
         known

@@ -1,12 +1,12 @@
-//! Findings with the time since when they stand, as the status file has them.
+//! Active findings with the time since when they are active, in the form of the status file.
 use super::describe::{Affected, Severity};
 use super::{Evidence, Finding, Scope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A finding that stands.
+/// An active finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct ActiveFinding {
     /// Its kind, a fixed word.
     pub kind: String,
     /// How bad it is.
@@ -21,7 +21,7 @@ pub struct Standing {
     pub remedy: String,
 }
 
-impl Standing {
+impl ActiveFinding {
     /// Who is affected, as text: `node, guests 100, 101`.
     #[must_use]
     pub fn whom(&self) -> String {
@@ -45,15 +45,19 @@ impl Standing {
     }
 }
 
-/// The findings that stand, each with its beginning.
+/// The active findings, each with the time since when it is active.
 #[derive(Clone, Debug, Default)]
-pub struct Standings(BTreeMap<Finding, u64>);
+pub struct ActiveFindings(BTreeMap<Finding, u64>);
 
-impl Standings {
-    /// Takes the findings of `now`, in seconds since 1970: those that stood before keep their beginning.
+impl ActiveFindings {
+    /// Replaces the findings. Those that were active before keep their time, new ones get `now`, in seconds since 1970.
     pub fn set(&mut self, found: Vec<Finding>, now: u64) {
         let before = std::mem::take(&mut self.0);
-        self.0 = found.into_iter().map(|one| (before.get(&one).copied().unwrap_or(now), one)).map(swap).collect();
+        let with_time = |finding: Finding| {
+            let since = before.get(&finding).copied().unwrap_or(now);
+            (finding, since)
+        };
+        self.0 = found.into_iter().map(with_time).collect();
     }
 
     /// The texts of all.
@@ -63,8 +67,8 @@ impl Standings {
 
     /// All of them, described.
     #[must_use]
-    pub fn describe(&self, evidence: &Evidence, scope: &Scope) -> Vec<Standing> {
-        let describe = |(finding, since): (&Finding, &u64)| Standing {
+    pub fn describe(&self, evidence: &Evidence, scope: &Scope) -> Vec<ActiveFinding> {
+        let describe = |(finding, since): (&Finding, &u64)| ActiveFinding {
             kind: finding.kind().to_string(),
             severity: finding.severity(),
             text: finding.text(),
@@ -74,8 +78,4 @@ impl Standings {
         };
         self.0.iter().map(describe).collect()
     }
-}
-
-fn swap<A, B>((one, other): (A, B)) -> (B, A) {
-    (other, one)
 }

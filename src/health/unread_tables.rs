@@ -1,4 +1,4 @@
-//! What of nftables was not read.
+//! Tables of nftables that were not read, or not as a whole.
 use super::{Evidence, Finding, MOST};
 
 /// A finding for each table that was not read, or not as a whole.
