@@ -1,5 +1,5 @@
 //! Values that the grammar of Proxmox allows but iptables refuses: each is reported, and left out or replaced by the default.
-use crate::config::{Cluster, Guest, Host, Rule, RuleAction, VerdictRule};
+use crate::config::{Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, Rule, RuleAction, VerdictRule};
 use crate::model::{Address, Literal, LogRate, LogRatelimit, Origin, Report};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,8 +20,12 @@ const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
 /// Checks the limits for cluster.fw.
 pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, Cluster> {
     let mut within = Cow::Borrowed(cluster);
-    if let Some(error) = cluster.options.log_ratelimit.0.as_deref().and_then(beyond_limit) {
-        option("log_ratelimit", &error, &cluster.options.lines.origin("log_ratelimit"), reports);
+    #[rustfmt::skip]
+    let ClusterOptions {
+        enable: _, ebtables: _, policy_in: _, policy_out: _, policy_forward: _, log_ratelimit, lines,
+    } = &cluster.options;
+    if let Some(error) = log_ratelimit.0.as_deref().and_then(beyond_limit) {
+        option("log_ratelimit", &error, &lines.origin("log_ratelimit"), reports);
         within.to_mut().options.log_ratelimit = LogRatelimit::default();
     }
     let groups = cluster.groups.values().map(|group| &group.rules);
@@ -38,21 +42,27 @@ pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, C
 /// Checks the limits for host.fw.
 pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
     let mut within = Cow::Borrowed(host);
-    let (options, default) = (&host.options, crate::config::HostOptions::default());
-    let mut number = |key: &str, value: u64, most: u64| {
+    #[rustfmt::skip]
+    let HostOptions {
+        enable: _, nosmurfs: _, tcpflags: _, ndp: _, log_nf_conntrack: _, nf_conntrack_allow_invalid: _,
+        protection_synflood: _, nftables: _, log_level_in: _, log_level_out: _, log_level_forward: _, tcp_flags_log_level: _,
+        smurf_log_level: _, nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, nf_conntrack_tcp_timeout_syn_recv,
+        protection_synflood_rate, protection_synflood_burst, nf_conntrack_helpers: _, lines,
+    } = &host.options;
+    let default = HostOptions::default();
+    let mut exceeds = |key: &str, value: u64, most: u64| {
         if value > most {
-            option(key, &format!("at most {most} with iptables"), &options.lines.origin(key), reports);
+            option(key, &format!("at most {most} with iptables"), &lines.origin(key), reports);
         }
         value > most
     };
-    if number("protection_synflood_rate", options.protection_synflood_rate, MOST_HASHLIMIT) {
+    if exceeds("protection_synflood_rate", *protection_synflood_rate, MOST_HASHLIMIT) {
         within.to_mut().options.protection_synflood_rate = default.protection_synflood_rate;
     }
-    if number("protection_synflood_burst", options.protection_synflood_burst, MOST_HASHLIMIT) {
+    if exceeds("protection_synflood_burst", *protection_synflood_burst, MOST_HASHLIMIT) {
         within.to_mut().options.protection_synflood_burst = default.protection_synflood_burst;
     }
-    let syn_recv = options.nf_conntrack_tcp_timeout_syn_recv;
-    if number("nf_conntrack_tcp_timeout_syn_recv", syn_recv, MOST_EXPIRE) {
+    if exceeds("nf_conntrack_tcp_timeout_syn_recv", *nf_conntrack_tcp_timeout_syn_recv, MOST_EXPIRE) {
         within.to_mut().options.nf_conntrack_tcp_timeout_syn_recv = default.nf_conntrack_tcp_timeout_syn_recv;
     }
     if report_rules(&host.rules, &host.file, reports) {
@@ -64,6 +74,11 @@ pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
 /// Checks the limits for a guest's file.
 pub fn guest<'a>(guest: &'a Guest, reports: &mut Vec<Report>) -> Cow<'a, Guest> {
     let mut within = Cow::Borrowed(guest);
+    #[rustfmt::skip]
+    let GuestOptions {
+        enable: _, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips: _, log_level_in: _, log_level_out: _, policy_in: _,
+        policy_out: _, ips_queues: _, layer2_protocols: _, lines: _,
+    } = &guest.options;
     if report_rules(&guest.rules, &guest.file, reports) {
         within.to_mut().rules.retain(fits);
     }

@@ -1,6 +1,8 @@
 //! Parts of a configuration that have no effect because an option, a device or the backend leaves them out.
 use super::files::{Files, GuestFile};
-use crate::config::{Cluster, Guest, Host, OptionOrigins, Rule, RuleAction, Vnet};
+use crate::config::{
+    Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, OptionOrigins, Rule, RuleAction, Vnet, VnetOptions,
+};
 use crate::model::{Direction, Origin, Report, Severity, Verdict};
 use crate::node::{Device, Link};
 use std::sync::Arc;
@@ -15,15 +17,12 @@ pub fn inactive(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
     if files.whole {
         cluster(files, now, reports);
     }
-    for host in [files.host].into_iter().chain(files.other_hosts) {
-        if !host.options.enable && !host.rules.is_empty() {
-            let text = "the host firewall is off, so the rules of this file have no effect; set 'enable: 1'";
-            warn(&host.file, line(&host.options.lines, "enable", &host.rules), text, reports);
-        }
-    }
+    [files.host].into_iter().chain(files.other_hosts).for_each(|host| of_host(host, reports));
     files.guests.iter().for_each(|guest| of_guest(guest, reports));
     if !files.host.options.nftables {
-        forwarded(files, reports);
+        cluster_without_nftables(files.cluster, reports);
+        host_without_nftables(files.host, reports);
+        files.vnets.iter().for_each(|vnet| vnet_without_nftables(vnet, reports));
     }
 }
 
@@ -52,8 +51,12 @@ fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
         files.cluster;
     let wanted = files.sections().any(|section| !section.rules.is_empty())
         || files.guests.iter().any(|guest| guest.guest.options.enable);
-    let at = line(&options.lines, "enable", rules);
-    match options.enable {
+    #[rustfmt::skip]
+    let ClusterOptions {
+        enable, ebtables: _, policy_in: _, policy_out: _, policy_forward: _, log_ratelimit: _, lines,
+    } = options;
+    let at = line(lines, "enable", rules);
+    match *enable {
         1 => {}
         0 if wanted => {
             let text = "the firewall is off in the whole cluster, so no rule of any file has an effect; set 'enable: 1' \
@@ -72,12 +75,31 @@ fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
     }
 }
 
+fn of_host(Host { file, options, rules }: &Host, reports: &mut Vec<Report>) {
+    #[rustfmt::skip]
+    let HostOptions {
+        enable, nosmurfs: _, tcpflags: _, ndp: _, log_nf_conntrack: _, nf_conntrack_allow_invalid: _, protection_synflood: _,
+        nftables: _, log_level_in: _, log_level_out: _, log_level_forward: _, tcp_flags_log_level: _, smurf_log_level: _,
+        nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, nf_conntrack_tcp_timeout_syn_recv: _,
+        protection_synflood_rate: _, protection_synflood_burst: _, nf_conntrack_helpers: _, lines,
+    } = options;
+    if !enable && !rules.is_empty() {
+        let text = "the host firewall is off, so the rules of this file have no effect; set 'enable: 1'";
+        warn(file, line(lines, "enable", rules), text, reports);
+    }
+}
+
 fn of_guest(GuestFile { guest, conf }: &GuestFile<'_>, reports: &mut Vec<Report>) {
     let Guest { file, options, definitions: _, rules } = guest;
-    let at = line(&options.lines, "enable", rules);
+    #[rustfmt::skip]
+    let GuestOptions {
+        enable, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips: _, log_level_in: _, log_level_out: _, policy_in: _,
+        policy_out: _, ips_queues: _, layer2_protocols: _, lines,
+    } = options;
+    let at = line(lines, "enable", rules);
     let devices = conf.as_ref().map(|conf| conf.devices).unwrap_or_default();
-    if !options.enable {
-        let undecided = set_in(&options.lines, "enable").is_none() && !devices.is_empty();
+    if !enable {
+        let undecided = set_in(lines, "enable").is_none() && !devices.is_empty();
         if !rules.is_empty() || undecided {
             let text = "the firewall of this guest is off, so this file has no effect; set 'enable: 1' in [OPTIONS]";
             warn(file, at, text, reports);
@@ -110,37 +132,66 @@ fn missing(netid: &str, devices: &[Device], links: &[Link]) -> Option<String> {
     })
 }
 
-/// Reports settings that only the nftables backend enforces.
-fn forwarded(files: &Files<'_>, reports: &mut Vec<Report>) {
-    let Cluster { file, options, rules, groups, definitions: _, local_network: _, own_local_network: _ } =
-        files.cluster;
-    let Host { file: host_file, options: host_options, rules: host_rules } = files.host;
-    for (file, rules) in [(file, rules), (host_file, host_rules)] {
-        let mut forward = rules.iter().filter(|rule| is_forward(rule));
-        if let Some(first) = forward.next() {
-            let text = match forward.count() {
-                0 => format!("this FORWARD rule has no effect: {NFTABLES}"),
-                more => format!("this FORWARD rule, and {more} more below, have no effect: {NFTABLES}"),
-            };
-            warn(file, Some(first.line), text, reports);
-        }
-    }
+/// Reports rules and options of cluster.fw that only the nftables backend enforces.
+fn cluster_without_nftables(cluster: &Cluster, reports: &mut Vec<Report>) {
+    let Cluster { file, options, rules, groups, definitions: _, local_network: _, own_local_network: _ } = cluster;
+    #[rustfmt::skip]
+    let ClusterOptions {
+        enable: _, ebtables: _, policy_in: _, policy_out: _, policy_forward, log_ratelimit: _, lines,
+    } = options;
+    forward_rules(file, rules, reports);
     for (name, group) in groups {
         if !group.rules.is_empty() && group.rules.iter().all(is_forward) {
             let text = format!("group '{name}' has FORWARD rules only and so no effect: {NFTABLES}");
             warn(file, Some(group.line), text, reports);
         }
     }
-    let policy = set_in(&options.lines, "policy_forward").filter(|_| options.policy_forward != Verdict::Accept);
-    let level = set_in(&host_options.lines, "log_level_forward").filter(|_| host_options.log_level_forward.is_some());
-    for (file, line, key) in [(file, policy, "policy_forward"), (host_file, level, "log_level_forward")] {
-        if line.is_some() {
-            warn(file, line, format!("{key} has no effect: {NFTABLES}"), reports);
-        }
+    if *policy_forward != Verdict::Accept {
+        without_effect("policy_forward", file, lines, reports);
     }
-    for Vnet { file, options, rules } in files.vnets.iter().copied().filter(|vnet| vnet.options.enable) {
-        let at = line(&options.lines, "enable", rules);
-        warn(file, at, format!("the firewall of this vnet has no effect: {NFTABLES}"), reports);
+}
+
+/// Reports rules and options of host.fw that only the nftables backend enforces.
+fn host_without_nftables(Host { file, options, rules }: &Host, reports: &mut Vec<Report>) {
+    #[rustfmt::skip]
+    let HostOptions {
+        enable: _, nosmurfs: _, tcpflags: _, ndp: _, log_nf_conntrack: _, nf_conntrack_allow_invalid: _,
+        protection_synflood: _, nftables: _, log_level_in: _, log_level_out: _, log_level_forward, tcp_flags_log_level: _,
+        smurf_log_level: _, nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _,
+        nf_conntrack_tcp_timeout_syn_recv: _, protection_synflood_rate: _, protection_synflood_burst: _,
+        nf_conntrack_helpers: _, lines,
+    } = options;
+    forward_rules(file, rules, reports);
+    if log_level_forward.is_some() {
+        without_effect("log_level_forward", file, lines, reports);
+    }
+}
+
+/// Reports an enabled vnet, which only the nftables backend enforces.
+fn vnet_without_nftables(Vnet { file, options, rules }: &Vnet, reports: &mut Vec<Report>) {
+    let VnetOptions { enable, policy_forward: _, log_level_forward: _, lines } = options;
+    if *enable {
+        let text = format!("the firewall of this vnet has no effect: {NFTABLES}");
+        warn(file, line(lines, "enable", rules), text, reports);
+    }
+}
+
+/// Reports the FORWARD rules of a file.
+fn forward_rules(file: &Arc<str>, rules: &[Rule], reports: &mut Vec<Report>) {
+    let mut forward = rules.iter().filter(|rule| is_forward(rule));
+    if let Some(first) = forward.next() {
+        let text = match forward.count() {
+            0 => format!("this FORWARD rule has no effect: {NFTABLES}"),
+            more => format!("this FORWARD rule, and {more} more below, have no effect: {NFTABLES}"),
+        };
+        warn(file, Some(first.line), text, reports);
+    }
+}
+
+/// Reports an option that only the nftables backend uses, if a line sets it.
+fn without_effect(key: &str, file: &Arc<str>, lines: &OptionOrigins, reports: &mut Vec<Report>) {
+    if let Some(line) = set_in(lines, key) {
+        warn(file, Some(line), format!("{key} has no effect: {NFTABLES}"), reports);
     }
 }
 

@@ -53,13 +53,21 @@ impl Settings {
     /// The settings in host.fw.
     #[must_use]
     pub fn of(host: &HostOptions) -> Self {
+        #[rustfmt::skip]
+        let HostOptions {
+            enable: _, nosmurfs: _, tcpflags: _, ndp: _, log_nf_conntrack, nf_conntrack_allow_invalid: _,
+            protection_synflood: _, nftables: _, log_level_in: _, log_level_out: _, log_level_forward: _,
+            tcp_flags_log_level: _, smurf_log_level: _, nf_conntrack_max, nf_conntrack_tcp_timeout_established,
+            nf_conntrack_tcp_timeout_syn_recv, protection_synflood_rate: _, protection_synflood_burst: _,
+            nf_conntrack_helpers: _, lines: _,
+        } = host;
         let default = Settings::default();
         let or = |value: u64, default| if value == 0 { default } else { value };
         Settings {
-            conntrack_max: host.nf_conntrack_max.max(default.conntrack_max).next_multiple_of(8192),
-            tcp_timeout_established: or(host.nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
-            tcp_timeout_syn_recv: or(host.nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
-            log_conntrack: host.log_nf_conntrack,
+            conntrack_max: (*nf_conntrack_max).max(default.conntrack_max).next_multiple_of(8192),
+            tcp_timeout_established: or(*nf_conntrack_tcp_timeout_established, default.tcp_timeout_established),
+            tcp_timeout_syn_recv: or(*nf_conntrack_tcp_timeout_syn_recv, default.tcp_timeout_syn_recv),
+            log_conntrack: *log_nf_conntrack,
         }
     }
 
