@@ -8,6 +8,7 @@
 pub mod facts;
 mod listing;
 mod read_file;
+mod reader_config;
 mod resolver;
 mod scan;
 mod snapshot;
@@ -18,12 +19,13 @@ mod wal_watch;
 mod watch;
 pub(crate) mod worker;
 
+pub use reader_config::ReaderConfig;
+
 use crate::inputs::{File, Tree};
 use crate::model::Report;
 use crate::system::waker::Waker;
 use crate::system::worker::{Reply, Stuck, Worker};
 use snapshot::{LogState, Scan};
-use stable_file::Debounce;
 use stable_tree::StableTree;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -37,59 +39,6 @@ use worker::WorkerMessage;
 pub const WORKER_COMMAND: &str = "read-tree";
 /// Minimum number of reads by [`Reader::settle`], after which everything that does not change is accepted.
 const SETTLING: u32 = 3;
-
-/// The configuration of a reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReaderConfig {
-    /// How long reads have to agree.
-    pub debounce: Debounce,
-    /// The timeout of a read.
-    pub limit: Duration,
-    /// The minimum time between two reads.
-    pub pause: Duration,
-    /// The timeout of [`Reader::settle`].
-    pub settle: Duration,
-    /// Whether to watch for local writes.
-    pub watch: bool,
-    /// The interval of reading all content, even if `stat` shows no change.
-    pub full_reading: Duration,
-}
-
-impl ReaderConfig {
-    /// For the daemon: changes are accepted within a second, and partly written files are not used.
-    pub const DAEMON: ReaderConfig = ReaderConfig {
-        debounce: Debounce {
-            content: Duration::from_millis(300),
-            closed: Duration::from_millis(50),
-            logged: Duration::from_millis(20),
-            open: Duration::from_secs(30),
-            absence: Duration::from_secs(1),
-            appearance: Duration::from_secs(3),
-        },
-        limit: Duration::from_secs(10),
-        pause: Duration::from_millis(200),
-        settle: Duration::from_secs(5),
-        watch: true,
-        full_reading: Duration::from_secs(300),
-    };
-
-    /// For a command that reads once, correct also right after a write.
-    pub const COMMAND: ReaderConfig = ReaderConfig {
-        debounce: Debounce {
-            content: Duration::from_millis(50),
-            closed: Duration::from_millis(10),
-            logged: Duration::from_millis(10),
-            open: Duration::from_millis(50),
-            absence: Duration::from_millis(100),
-            appearance: Duration::ZERO,
-        },
-        limit: Duration::from_secs(5),
-        pause: Duration::from_millis(10),
-        settle: Duration::from_secs(2),
-        watch: false,
-        full_reading: Duration::ZERO,
-    };
-}
 
 /// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

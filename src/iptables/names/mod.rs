@@ -2,10 +2,17 @@
 //!
 //! All chain names are short enough: the longest are from a device (15 characters) with `-OUT-PROTO`, and from a group (18)
 //! with `GROUP-` and `-OUT`. Set names have at most 26 characters.
+mod fixed_chains;
+
+pub use fixed_chains::{
+    BLACKLIST, DROP, DROP_BROADCAST, FAILSAFE, FORWARD, FWBR_IN, FWBR_OUT, FixedChain, HOST_IN, HOST_OUT, INPUT, IPS,
+    LOGFLAGS, OUTPUT, PREROUTING, REJECT, REJECT_POLICY, SET_ACCEPT_MARK, SMURFLOG, SMURFS, SYNFLOOD, TCPFLAGS, TRIAL,
+    TRIAL_TARGET,
+};
+
 use super::ruleset::{ChainName, SetName};
 use crate::model::guest::{FIREWALL_BRIDGE, GuestDevice, GuestKind, INNER_LINK, OUTER_LINK};
 use crate::model::{Family, Interface};
-use std::fmt;
 
 /// The prefix of the names of all sets, and of all chains except those of devices and groups.
 const PREFIX: &str = "PVEFW-";
@@ -21,81 +28,6 @@ const SWAP: &str = "_swap";
 const NEXT: &str = "_next";
 /// The maximum length of a set name that is not hashed, in characters without the prefix.
 const LONGEST_SET: usize = 20;
-
-/// A chain with the same name on every node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FixedChain(&'static str);
-
-/// The entry chain of INPUT.
-pub const INPUT: FixedChain = FixedChain("PVEFW-INPUT");
-/// The entry chain of OUTPUT.
-pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
-/// The entry chain of FORWARD, in iptables and ebtables.
-pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
-/// The entry chain of PREROUTING in the table `raw`.
-pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
-/// Ports of the node that stay open whatever the configuration says; INPUT and OUTPUT jump to it.
-pub const FAILSAFE: FixedChain = FixedChain("PVEFW-FAILSAFE");
-/// Incoming packets of the node.
-pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");
-/// Outgoing packets of the node.
-pub const HOST_OUT: FixedChain = FixedChain("PVEFW-HOST-OUT");
-/// The jumps to the chains of devices, for packets to guests.
-pub const FWBR_IN: FixedChain = FixedChain("PVEFW-FWBR-IN");
-/// The jumps to the chains of devices, for packets from guests.
-pub const FWBR_OUT: FixedChain = FixedChain("PVEFW-FWBR-OUT");
-/// Established connections of devices with IPS.
-pub const IPS: FixedChain = FixedChain("PVEFW-IPS");
-/// The standard chain of policy DROP.
-pub const DROP: FixedChain = FixedChain("PVEFW-Drop");
-/// The standard chain of policy REJECT.
-pub const REJECT_POLICY: FixedChain = FixedChain("PVEFW-Reject");
-/// Rejects packets.
-pub const REJECT: FixedChain = FixedChain("PVEFW-reject");
-/// Drops broadcast and multicast packets.
-pub const DROP_BROADCAST: FixedChain = FixedChain("PVEFW-DropBroadcast");
-/// Matches invalid TCP flags.
-pub const TCPFLAGS: FixedChain = FixedChain("PVEFW-tcpflags");
-/// Logs and drops packets with invalid TCP flags.
-pub const LOGFLAGS: FixedChain = FixedChain("PVEFW-logflags");
-/// Matches packets from broadcast addresses.
-pub const SMURFS: FixedChain = FixedChain("PVEFW-smurfs");
-/// Logs and drops packets from broadcast addresses.
-pub const SMURFLOG: FixedChain = FixedChain("PVEFW-smurflog");
-/// Logs and drops packets above the limit of the SYN flood protection, in the table `raw`.
-pub const SYNFLOOD: FixedChain = FixedChain("PVEFW-synflood");
-/// Marks a packet as accepted.
-pub const SET_ACCEPT_MARK: FixedChain = FixedChain("PVEFW-SET-ACCEPT-MARK");
-/// Logs and drops packets from the set `blacklist`.
-pub const BLACKLIST: FixedChain = FixedChain("PVEFW-blacklist");
-/// The chain for testing rules. A later update recognises and removes it by name.
-pub const TRIAL: FixedChain = FixedChain("PVEFW-TRY");
-/// The jump target of tested rules.
-pub const TRIAL_TARGET: FixedChain = FixedChain("PVEFW-TRY-TO");
-
-impl fmt::Display for FixedChain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl From<FixedChain> for ChainName {
-    fn from(FixedChain(name): FixedChain) -> Self {
-        chain(name)
-    }
-}
-
-impl PartialEq<str> for FixedChain {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<FixedChain> for ChainName {
-    fn eq(&self, other: &FixedChain) -> bool {
-        self.as_str() == other.0
-    }
-}
 
 fn chain(name: &str) -> ChainName {
     ChainName::new(name).expect("chain names of ours are words of at most 28 characters")
@@ -193,7 +125,7 @@ pub fn outer_links() -> Interface {
 }
 
 /// The name of a set: `PVEFW-<VMID>-<name>-v4`, where the VMID of the cluster's sets is 0. Of a long name the FNV-1a
-/// hash stands for the rest.
+/// hash replaces the rest.
 #[must_use]
 pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
     let id = set_id(vmid, name, family);
@@ -203,7 +135,7 @@ pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
     SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
 }
 
-/// The name of a set of the cluster whose hash stands for its name, whatever its length.
+/// The name of a set of the cluster in its hashed form, whatever the length of its name.
 #[must_use]
 pub fn hashed_set(name: &str, family: Family) -> SetName {
     hashed(&set_id(0, name, family))
