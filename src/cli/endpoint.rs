@@ -26,7 +26,7 @@ pub(super) enum EndpointKind {
         vmid: u32,
         index: Option<u8>,
     },
-    /// Whoever has the address.
+    /// The node or guest that has the address.
     Address(IpAddr),
     Unknown,
 }

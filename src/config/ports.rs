@@ -7,7 +7,7 @@ use crate::model::{Family, IcmpType, Ports, Spelled, shown};
 /// How many ports a list may have in the grammar of Proxmox, a range counting as two.
 const MOST_PORTS: usize = 15;
 
-/// Whether a protocol stands for any: `ip` or 0.
+/// Whether a protocol means any protocol: `ip` or 0.
 pub fn is_any(protocol: &str) -> bool {
     matches!(protocol, "0" | "ip")
 }

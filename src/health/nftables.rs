@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_others_close_and_do_not_open() {
+    fn tables_of_others_can_drop_and_not_accept() {
         let legacy = Some("iptables-legacy");
         for (drops, rest, closes) in [
             (false, None, false),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_rules_from_guests_is_found() {
+    fn conditions_that_bypass_guests_rules_are_found() {
         assert_eq!(found(&|_| {}), []);
         assert_eq!(found(&|evidence| evidence.untracked = true), [Finding::Nftables(NftFinding::NoBridgeConntrack)]);
         for (bridge, expected) in [("vmbr0", false), ("vmbr0v5", false), ("fwbr100i0", false), (OPEN_VSWITCH, true)] {

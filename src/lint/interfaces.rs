@@ -78,14 +78,14 @@ impl NodeInterfaces<'_> {
         if let Some(device) = GuestDevice::parse(real) {
             return Some(format!(
                 "'{name}' is a device of guest {0}, so no packet to or from the node matches this rule; rules for the guest \
-                 stand in firewall/{0}.fw, with '-i net{1}'",
+                 belong in firewall/{0}.fw, with '-i net{1}'",
                 device.vmid, device.index
             ));
         }
         if is_bridge_link(real) {
             return Some(format!(
                 "'{name}' belongs to the firewall of a guest, so no packet to or from the node matches this rule; rules for \
-                 guests stand in firewall/VMID.fw"
+                 guests belong in firewall/VMID.fw"
             ));
         }
         if self.interfaces.has(real) {

@@ -1,4 +1,4 @@
-//! Numbers in host.fw that the kernel refuses, or in place of which another one counts.
+//! Numbers in host.fw that the kernel refuses, or that are replaced by another number.
 use super::files::Files;
 use crate::config::{Host, HostOptions};
 use crate::model::{Origin, Report};

@@ -59,7 +59,7 @@ impl fmt::Display for OpenPorts {
 impl FromStr for Failsafe {
     type Err = String;
 
-    /// Parses openings separated by commas; an empty text has none.
+    /// Parses open ports separated by commas; an empty text has none.
     fn from_str(text: &str) -> Result<Self, String> {
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
         words.map(str::parse).collect::<Result<_, _>>().map(Failsafe)
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openings_are_read_and_written() {
+    fn open_ports_are_parsed_and_formatted() {
         for (text, written) in [
             ("tcp/22@10.0.0.0/8,tcp/8006@10.0.0.0/8", "tcp/22@10.0.0.0/8,tcp/8006@10.0.0.0/8"),
             ("tcp/22", "tcp/22"),

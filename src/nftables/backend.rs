@@ -101,7 +101,7 @@ impl Nftables {
                 }
             };
         let untracked = self.firewall.refuses_conntrack_in_bridges();
-        // what cannot be read is not judged
+        // no findings about state that cannot be read
         let legacy = legacy_chains().unwrap_or_default().into_iter().map(of_legacy_tools);
         Evidence { chains: filters.map(shown).chain(legacy).collect(), untracked, ..Evidence::default() }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The network of an address of the node: of the routes without a gateway that contain it, and lead to the interface that has
+/// The network of an address of the node: of the routes without a gateway that contain it and use the interface that has
 /// it, the most specific one, else the address with its own prefix. Routes with short prefixes, such as the two halves of a
 /// VPN's default route, are not used. An IPv6 network is formatted as in `/proc/net/ipv6_route`, in eight groups of four digits.
 #[must_use]

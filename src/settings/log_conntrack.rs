@@ -1,4 +1,4 @@
-//! The log daemon's switch for connections.
+//! The file that switches logging of connections on and off in the log daemon.
 use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
 use crate::system::root::Root;
 use crate::system::{files, process};

@@ -15,7 +15,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     Staged::write(path, content, mode)?.commit()
 }
 
-/// A new file that is written beside the one that it is to replace. Unless it is committed, it is removed when dropped.
+/// A new file, written in the directory of the file that it replaces when committed. Otherwise it is removed when dropped.
 #[derive(Debug)]
 pub struct Staged {
     new: PathBuf,

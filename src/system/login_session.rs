@@ -1,4 +1,4 @@
-//! The network connection of the session that this process was started from.
+//! The network connection of the login session that this process was started from.
 use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let text = if options.json { render::json(&findings)? } else { render::text(&findings) };
     output::data(&text)?;
     for warning in load::warnings(context, |_| true) {
-        output::note(&format!("the node does not do what its configuration says: {}", warning.line()));
+        output::note(&format!("the node does not filter as its configuration says: {}", warning.line()));
     }
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {

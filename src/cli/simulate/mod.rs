@@ -53,7 +53,7 @@ fn warnings(context: &Context, ends: [&End; 2]) -> Vec<String> {
         End::Port { .. } => false,
     };
     let warnings = load::warnings(context, |affected| ends.iter().any(|end| is_affected(affected, end)));
-    warnings.iter().map(|one| format!("the node may do otherwise: {}", one.line())).collect()
+    warnings.iter().map(|one| format!("the result on this node may be different: {}", one.line())).collect()
 }
 
 /// The known fields of the packet by name.

@@ -1,4 +1,4 @@
-//! What the daemons of both backends do with a trial, and how it ended.
+//! The state of a trial in the daemons of both backends, and how it ended.
 use crate::cli::{Context, load};
 use crate::daemon::instance::running;
 use crate::inputs::Content;

@@ -49,8 +49,8 @@ pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     let mut chains = BridgeChains::new();
     let origin = made("the jump to the guests' chains");
     let mut forward = Builder::new(names::FORWARD);
-    forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables decides over IPv4"));
-    forward.rule(protocol("IPv6"), BridgeTarget::Accept, &made("ip6tables decides over IPv6"));
+    forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables filters IPv4"));
+    forward.rule(protocol("IPv6"), BridgeTarget::Accept, &made("ip6tables filters IPv6"));
     forward.rule([BridgeMatch::OutInterface(names::inner_links())], jump(names::FWBR_OUT), &origin);
     if strict {
         forward.rule([BridgeMatch::InInterface(names::inner_links())], jump(names::FWBR_IN), &origin);

@@ -10,26 +10,26 @@ impl FamilyCompiler<'_> {
     /// Builds the chain, if any ports are to be open. Both INPUT and OUTPUT jump to it; its rules match the direction of a packet
     /// by address type.
     pub(super) fn failsafe(&mut self, failsafe: &Failsafe) {
-        let openings: Vec<_> = failsafe.0.iter().filter(|opening| concerns(opening, self.family)).collect();
-        if openings.is_empty() {
+        let open: Vec<_> = failsafe.0.iter().filter(|ports| concerns(ports, self.family)).collect();
+        if open.is_empty() {
             return;
         }
         let mut rules = self.chain(names::FAILSAFE);
-        for opening in openings {
-            open(&mut rules, opening);
+        for ports in open {
+            accept(&mut rules, ports);
         }
         rules.finish(&mut self.buffers);
     }
 }
 
-fn concerns(opening: &OpenPorts, family: Family) -> bool {
-    opening.network.is_none_or(|network| Family::of(network.addr()) == family)
+fn concerns(ports: &OpenPorts, family: Family) -> bool {
+    ports.network.is_none_or(|network| Family::of(network.addr()) == family)
 }
 
 /// Accepts packets to the ports, and replies from them.
-fn open(rules: &mut Builder<'_>, opening: &OpenPorts) {
-    let OpenPorts { protocol, number, ports: (first, last), network } = opening;
-    let origin = made(format!("--failsafe {opening}"));
+fn accept(rules: &mut Builder<'_>, open: &OpenPorts) {
+    let OpenPorts { protocol, number, ports: (first, last), network } = open;
+    let origin = made(format!("--failsafe {open}"));
     let far = |side| {
         let spelled = network.and_then(|network| Spelled::new(&network.to_string(), vec![network]));
         spelled.map(|nets| Match::Address(side, nets.into()))

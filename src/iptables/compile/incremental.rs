@@ -230,7 +230,7 @@ fn of_guests(guests: &[CachedGuest], sets: Sets) -> Ruleset {
     ruleset
 }
 
-/// Adds what stays open whatever the configuration says.
+/// Adds the rules of `--failsafe`.
 fn failsafe(basis: &Basis, failsafe: &Failsafe, ruleset: &mut Ruleset) {
     let none = SetNames::default();
     for family in Family::ALL {

@@ -47,7 +47,7 @@ pub enum Target {
     Return,
     /// `-j CHAIN`: jumps to a chain.
     Jump(ChainName),
-    /// `-g CHAIN`: goes to a chain without returning.
+    /// `-g CHAIN`: evaluates a chain without returning.
     Goto(ChainName),
     /// Rejects the packet with a reply.
     Reject(RejectWith),

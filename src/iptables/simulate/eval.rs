@@ -108,7 +108,7 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// The chain that it jumps or goes to.
+    /// The target chain of a jump or goto.
     pub(super) fn leads_to(self) -> Option<&'a ChainName> {
         match self {
             AnyRule::Ip(Rule { target: Target::Jump(chain) | Target::Goto(chain), .. })
@@ -219,7 +219,7 @@ impl Situation<'_> {
         }
     }
 
-    /// Whether an address is the node's own: what comes in by INPUT goes to it, what goes out by OUTPUT comes from it.
+    /// Whether an address is the node's own: the destination of packets in INPUT, and the source of packets in OUTPUT.
     fn is_local(&self, side: Side) -> bool {
         let loopback = Some("lo");
         match (self.hop, side) {

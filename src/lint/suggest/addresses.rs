@@ -96,8 +96,10 @@ fn reason(word: &str, place: Place) -> Option<String> {
         {
             "the length of a prefix is 0 to 32, in IPv6 0 to 128".to_string()
         }
-        _ if is_mac(word) => "no MAC address can stand here: the option macfilter of a guest checks them".to_string(),
-        _ if has_port(word) => "a port stands in -dport or -sport".to_string(),
+        _ if is_mac(word) => {
+            "a MAC address is not allowed here: the option macfilter of a guest checks them".to_string()
+        }
+        _ if has_port(word) => "write the port with -dport or -sport".to_string(),
         _ if word.contains(['+', ',']) && place == Place::Rule && literal(word).is_err() => list_reason(word),
         _ if word.contains(',') => "one address for each line".to_string(),
         _ if place != Place::Rule && word.contains(char::is_whitespace) => "a comment begins with '#'".to_string(),
@@ -154,7 +156,7 @@ fn networks(word: &str) -> Option<String> {
         }
         _ => return None,
     };
-    let what = "no range can stand here: write its networks";
+    let what = "a range is not allowed here: write its networks";
     Some(if nets.len() > 8 { what.to_string() } else { format!("{what} {}", nets.join(", ")) })
 }
 

@@ -65,7 +65,7 @@ impl Vocabulary<'_> {
             Sought::Macro => self.macro_name(word),
             Sought::Protocol => self.protocol(word, line),
             Sought::PortProtocol => Some(rules::port_protocol(line)),
-            Sought::IcmpProtocol => Some("an ICMP type stands with '-p icmp' or '-p icmpv6'".to_string()),
+            Sought::IcmpProtocol => Some("an ICMP type requires '-p icmp' or '-p icmpv6'".to_string()),
             Sought::Service(protocol) => self.service(word, protocol),
             Sought::IcmpType(family) => rules::icmp(word, *family),
             Sought::Set => self.set(word),
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn options_without_a_suggestion_are_explained() {
         assert_explained(vec![
-            ("ipfilter", Sought::Option(FileKind::Host), "this option stands in a guest's file"),
-            ("IN ACCEPT -p tcp", Sought::OptionLine(FileKind::Host), "rules stand below [RULES]"),
+            ("ipfilter", Sought::Option(FileKind::Host), "this option belongs in a guest's file"),
+            ("IN ACCEPT -p tcp", Sought::OptionLine(FileKind::Host), "rules belong below [RULES]"),
             ("2", Sought::OptionValue(FileKind::Guest, "enable"), "write 0 or 1"),
             ("[GROUP web]", Sought::Section(FileKind::Guest), "groups are defined in cluster.fw"),
         ]);
@@ -213,10 +213,10 @@ mod tests {
         assert_explained(vec![
             ("[group", Sought::RuleType(&["IN", "OUT", "GROUP"]), "a group is defined in cluster.fw"),
             (";IN", Sought::RuleType(&["IN", "OUT", "GROUP"]), "a comment begins with '#'"),
-            ("FORWARD", Sought::RuleType(&["IN", "OUT", "GROUP"]), "FORWARD rules stand in"),
-            ("ACCEPT", Sought::RuleType(&["IN", "OUT", "GROUP"]), "the direction stands before the action"),
+            ("FORWARD", Sought::RuleType(&["IN", "OUT", "GROUP"]), "FORWARD rules belong in"),
+            ("ACCEPT", Sought::RuleType(&["IN", "OUT", "GROUP"]), "write the direction before the action"),
             ("-o", Sought::RuleOption, "a rule has one interface"),
-            ("-j", Sought::RuleOption, "the action stands behind IN or OUT"),
+            ("-j", Sought::RuleOption, "write the action after IN or OUT"),
             ("-comment", Sought::RuleOption, "a comment begins with '#'"),
             ("-iface", Sought::RuleOption, "its value is missing"),
             ("-dport", Sought::GivenTwice, "several ports are a list"),
@@ -225,7 +225,7 @@ mod tests {
             ("any", Sought::Protocol, "leave it out"),
             ("ntp", service(), "'ntp' is a service of udp"),
             ("70000", service(), "ports are numbers from 0 to 65535"),
-            ("-p tcp", Sought::Joined, "the action stands behind the direction"),
+            ("-p tcp", Sought::Joined, "write the action after the direction"),
             ("22", Sought::Service("gre".into()), "'gre' has no ports"),
             ("any", service(), "leave it out"),
             ("neighbor-solicitation", Sought::IcmpType(Family::V4), "it is a type of '-p icmpv6'"),
@@ -271,7 +271,7 @@ mod tests {
             ("somehost", Sought::Alias, "host names are not looked up"),
             ("www.example.com", Sought::Address, "host names are not looked up"),
             ("!10.0.0.1", Sought::Address, "a rule cannot exclude addresses"),
-            ("10.0.0.1:80", Sought::Address, "a port stands in -dport or -sport"),
+            ("10.0.0.1:80", Sought::Address, "write the port with -dport or -sport"),
             ("10.0.0.1,+web", Sought::Address, "put them into an IP set"),
             ("10.0.0.0/8,fd00::/8", Sought::Address, "write a rule for each family"),
             ("BC:24:11:00:0A:01", Sought::Address, "no MAC address"),

@@ -51,7 +51,7 @@ pub fn key(word: &str, kind: FileKind) -> Option<String> {
     let of_others = KINDS.iter().filter(|(other, _)| keys(*other).any(|known| known.eq_ignore_ascii_case(word)));
     let of_others: Vec<&str> = of_others.map(|(_, name)| *name).collect();
     if !of_others.is_empty() {
-        return Some(format!("this option stands {}", of_others.join(" or ")));
+        return Some(format!("this option belongs {}", of_others.join(" or ")));
     }
     nearest(word, keys(kind)).filter(|found| found != word).map(did_you_mean)
 }
@@ -61,7 +61,7 @@ pub fn line(text: &str, kind: FileKind) -> Option<String> {
     let text = text.split('#').next().unwrap_or(text).trim();
     let first = text.split_whitespace().next().unwrap_or_default();
     if ["IN", "OUT", "FORWARD", "GROUP", "|IN", "|OUT"].iter().any(|word| word.eq_ignore_ascii_case(first)) {
-        return Some("rules stand below [RULES]".to_string());
+        return Some("rules belong below [RULES]".to_string());
     }
     let separators = ['=', ':', ' ', '\t'];
     let (key, value) = text.split_at(text.find(separators).unwrap_or(text.len()));

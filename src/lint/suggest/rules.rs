@@ -12,7 +12,7 @@ const VERDICTS: [&str; 3] = ["ACCEPT", "DROP", "REJECT"];
 /// The options of rules with whole words as names.
 const OPTIONS: [&str; 8] = ["-iface", "-proto", "-source", "-dest", "-sport", "-dport", "-icmp-type", "-log"];
 
-/// For a word that is no type of a rule, or of none that may stand here.
+/// For a word that is not a rule type, or not one that is allowed here.
 pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
     let upper = word.to_ascii_uppercase();
     if word.starts_with([';', '/', '-', '\\']) {
@@ -21,7 +21,7 @@ pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
     if let Some(section) = word.strip_prefix('[') {
         let text = match section.to_ascii_lowercase().as_str() {
             "group" => "a group is defined in cluster.fw; a rule 'GROUP NAME' uses it",
-            _ => "this section stands in cluster.fw or in a guest's file",
+            _ => "this section belongs in cluster.fw or in a guest's file",
         };
         return Some(text.to_string());
     }
@@ -39,8 +39,8 @@ pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
     if TYPES.contains(&upper.as_str()) {
         return Some(match (upper.as_str(), here.contains(&"GROUP")) {
             ("GROUP", _) => "a group cannot contain another one: copy its rules".to_string(),
-            ("FORWARD", _) => "FORWARD rules stand in cluster.fw, host.fw and the files of vnets".to_string(),
-            _ => format!("only {} rules stand here", here.join(" and ")),
+            ("FORWARD", _) => "FORWARD rules belong in cluster.fw, host.fw and the files of vnets".to_string(),
+            _ => format!("only {} rules are allowed here", here.join(" and ")),
         });
     }
     let usual = match upper.trim_start_matches('|') {
@@ -53,7 +53,7 @@ pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
         return Some(did_you_mean(usual));
     }
     if VERDICTS.contains(&upper.as_str()) {
-        return Some("the direction stands before the action: IN ACCEPT".to_string());
+        return Some("write the direction before the action: IN ACCEPT".to_string());
     }
     nearest(word, here.iter().copied()).map(did_you_mean)
 }
@@ -69,7 +69,7 @@ pub fn option(word: &str, line: &str) -> Option<String> {
         return Some("its value is missing".to_string());
     }
     if plain.starts_with(|first: char| first.is_ascii_digit()) {
-        return Some("no blank may stand in a range or list".to_string());
+        return Some("a range or list must not contain blanks".to_string());
     }
     let out =
         line.split_whitespace().next().is_some_and(|kind| kind.trim_start_matches('|').eq_ignore_ascii_case("out"));
@@ -78,12 +78,12 @@ pub fn option(word: &str, line: &str) -> Option<String> {
         "o" | "out-interface" => {
             "a rule has one interface, -i: the incoming one of IN rules, the outgoing one of OUT rules"
         }
-        "j" | "jump" | "action" | "policy" => "the action stands behind IN or OUT",
+        "j" | "jump" | "action" | "policy" => "write the action after IN or OUT",
         "m" | "match" | "state" | "ctstate" => "matches of iptables cannot be used",
         "comment" => "a comment begins with '#'",
         "enable" | "disable" => "a rule is switched off by '|' in front of it",
-        "macro" => "a macro stands with its action behind IN or OUT: SSH(ACCEPT)",
-        "group" => "a group stands in a rule of its own: GROUP NAME",
+        "macro" => "write a macro with its action after IN or OUT: SSH(ACCEPT)",
+        "group" => "write a group in a rule of its own: GROUP NAME",
         "mac" | "mac-source" => "no rule can match a MAC address: the option macfilter of a guest checks them",
         _ => "",
     };
@@ -96,7 +96,7 @@ pub fn option(word: &str, line: &str) -> Option<String> {
     usual.or_else(near).filter(|found| found != word).map(did_you_mean)
 }
 
-/// For an option that stands twice.
+/// For an option that is given twice.
 pub fn given_twice(word: &str) -> String {
     let text = match word.trim_start_matches('-') {
         "dport" | "sport" => "keep one; several ports are a list: 80,443",
@@ -108,7 +108,7 @@ pub fn given_twice(word: &str) -> String {
     text.to_string()
 }
 
-/// For a word that is no option, with what stands before it.
+/// For a word that is not an option, with the word before it.
 pub fn joined(words: &str) -> Option<String> {
     let together: String = words.split_whitespace().collect();
     let (first, last) = words.split_once([' ', '\t'])?;
@@ -118,7 +118,7 @@ pub fn joined(words: &str) -> Option<String> {
     let is_macro = macros::find(first.trim_end_matches('(')).is_some();
     let closed = together.split_once('(').filter(|(mac, _)| macros::find(mac).is_some());
     if first.starts_with('-') {
-        return Some("the action stands behind the direction: IN ACCEPT".to_string());
+        return Some("write the action after the direction: IN ACCEPT".to_string());
     }
     if let Some(whole) = closed.filter(|(_, inner)| inner.ends_with(')')).and_then(|_| verdict(&together)) {
         return Some(did_you_mean(whole));
@@ -136,7 +136,7 @@ pub fn joined(words: &str) -> Option<String> {
     }
     match is_list || is_range {
         true if !together.ends_with(',') => {
-            Some(format!("no blank may stand in a range or list: {}", did_you_mean(together)))
+            Some(format!("a range or list must not contain blanks: {}", did_you_mean(together)))
         }
         _ if last.starts_with('-') || last == ")" => None,
         _ => Some("a comment begins with '#'".to_string()),

@@ -11,9 +11,9 @@ pub fn make(node: &Node<'_>, part: &mut TablePart) {
         return;
     }
     let (mut incoming, mut outgoing) = (Builder::own(FAILSAFE_IN), Builder::own(FAILSAFE_OUT));
-    for opening in &node.options.failsafe.0 {
-        let OpenPorts { protocol: _, number, ports, network } = opening;
-        let origin = made(format!("--failsafe {opening}"));
+    for open in &node.options.failsafe.0 {
+        let OpenPorts { protocol: _, number, ports, network } = open;
+        let origin = made(format!("--failsafe {open}"));
         let matches = |far, near| {
             let port = Match::Port { protocol: *number, side: near, ports: *ports };
             let mut matches = Vec::from_iter(network.map(|network| address(far, network)));

@@ -48,7 +48,7 @@ pub enum Action {
     Return,
     /// Jumps to a chain.
     Jump(Name),
-    /// Goes to a chain without returning.
+    /// `goto`: evaluates a chain without returning.
     Goto(Name),
     /// Rejects the packet with a reply.
     Reject(Rejection),
@@ -75,7 +75,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The chain that it jumps or goes to.
+    /// The target chain of a jump or goto.
     #[must_use]
     pub fn target(&self) -> Option<&Name> {
         match self {

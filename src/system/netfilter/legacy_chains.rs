@@ -36,7 +36,7 @@ struct Layout {
     matches: usize,
     /// The offset of `target_offset`, which `next_offset` follows.
     target: usize,
-    /// The length of the structure, behind which the other matches stand.
+    /// The length of the structure; the other matches follow it.
     length: usize,
 }
 
@@ -95,7 +95,7 @@ impl Layout {
         None
     }
 
-    /// Whether an entry drops every packet, or accepts it; `None` if it has matches, or decides over none.
+    /// Whether an entry drops every packet, and does not accept it; `None` if it has matches, or no verdict.
     fn verdict_on_all(&self, entry: &[u8]) -> Option<bool> {
         let target = self.offset(entry, self.target)?;
         if target != self.length || entry.get(..self.matches)?.iter().any(|byte| *byte != 0) {

@@ -86,7 +86,7 @@ pub fn nft_list<T: Default>(
     })
 }
 
-/// The same, until `take` says that it needs no more: other programs' tables may hold millions of objects.
+/// The same, until `take` returns that it needs no more: other programs' tables may contain millions of objects.
 ///
 /// # Errors
 /// As for [`nft_list`].

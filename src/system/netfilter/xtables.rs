@@ -47,7 +47,8 @@ pub fn rules(summary: &Summary) -> Option<u32> {
     TableInfo::of(summary).map(|info| info.rules)
 }
 
-/// Where the built-in chains of a legacy table of iptables or ip6tables stand among its entries, by the numbers of their hooks.
+/// The positions of the built-in chains among the entries of a legacy table of iptables or ip6tables, by the numbers of their
+/// hooks.
 pub(super) struct TableInfo {
     /// The hooks that the table has, as bits.
     pub valid_hooks: u32,

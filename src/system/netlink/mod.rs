@@ -121,7 +121,7 @@ impl Socket {
         })
     }
 
-    /// The same, until `take` says that it needs no more; the socket has more to receive then.
+    /// The same, until `take` returns that it needs no more; further messages then remain in the socket.
     fn ask_while(
         &self,
         sequence: u32,
@@ -214,7 +214,7 @@ pub fn ask_netfilter<T: Default>(
     })
 }
 
-/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`), until `take` says that it needs no more.
+/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`), until `take` returns that it needs no more.
 ///
 /// # Errors
 /// As for [`ask_netfilter`].
