@@ -36,7 +36,7 @@ test-deps:
 # Long run of the fault injection and random configuration tests, two hours, then under the kernels of Debian 12 and 13
 long-tests: deps
 	PVEFW_LONG_TESTS=1 cargo test --locked --test faults
-	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- held:: daemon:: scale::
+	PVEFW_LONG_TESTS=1 cargo test --locked --test kernel -- interruptions:: daemon:: scale::
 	PVEFW_TREES=2600 cargo test --locked --test kernel hostile:: -- --nocapture
 	PVEFW_TREES=2500 cargo test --locked --test nftables hostile:: -- --nocapture
 	PVEFW_LONG_TESTS=1 cargo test --locked --test nftables backends:: -- --nocapture

@@ -10,14 +10,14 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 const RUNS: u16 = 5;
-/// Of what has a target for the longest.
+/// The number of runs of measurements in which the longest has a limit.
 const REMOTE_RUNS: u16 = 50;
 
 /// With the real daemon, including the detection of a local write to a plain directory.
 pub fn with_daemon(sites: &[Site], table: &mut Table) {
     eprintln!("changes of a rule, seen by the daemon ...");
     let delays = sites.iter().map(|site| delays(site, RUNS, |guest, number| guest.add_rule(number))).collect();
-    report(delays, "One rule changed, by a local write that the daemon sees", "under 500 ms", table);
+    report(delays, "One rule changed, by a local write that inotify reports", "under 500 ms", table);
 }
 
 /// The same on a file system like pmxcfs that another node writes to: only its log shows that.
@@ -36,7 +36,7 @@ pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
     };
     let all: Vec<[Vec<Duration>; 3]> = sites.iter_mut().map(on_fuse).collect();
     let column = |at: usize| all.iter().map(|delays| delays[at].clone()).collect();
-    let target = "0.15 s in the middle, 0.5 s at most of 50";
+    let target = "median of 50 at most 0.15 s, longest 0.5 s";
     report(column(0), "One rule changed, by another node's write (a new file renamed into its place)", target, table);
     report(column(1), "One rule changed, by another node's write in place", target, table);
     report(column(2), "A guest arrives by migration", "within 150 ms of the move of its file", table);

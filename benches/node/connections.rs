@@ -1,4 +1,4 @@
-//! What `preview` and `--cut-connections` cost with 100,000 tracked connections.
+//! The cost of `preview` and `--cut-connections` with 100,000 tracked connections.
 use crate::entries::Entries;
 use crate::guest::Guest;
 use crate::process::own_children;

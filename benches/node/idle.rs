@@ -22,7 +22,7 @@ const HOUR: u32 = 360;
 /// How often other nodes write elsewhere, as high availability does.
 const ELSEWHERE: Duration = Duration::from_secs(2);
 
-/// All of it on a file system like pmxcfs.
+/// All measurements on a file system like pmxcfs.
 pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
     sites.iter_mut().for_each(Site::mount);
     sites.iter_mut().for_each(|site| site.start(&[]));
@@ -47,7 +47,7 @@ pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
     sites.iter_mut().for_each(Site::unmount);
 }
 
-/// What cycles without a full reading cost each node, and the bare saves meanwhile.
+/// The cost of cycles without a full reading for each node, and of the bare saves meanwhile.
 pub struct Plain {
     cycles: Vec<Duration>,
     saves: Vec<Vec<Duration>>,

@@ -48,7 +48,7 @@ pub fn measure(sites: &[Site], table: &mut Table) {
     };
     let large = Site::new(LARGE);
     let large = per_thousand(&run(&large, false), LARGE);
-    let title = format!("everything, for each 1,000 guests ({large} where there are {LARGE}), ms");
+    let title = format!("everything, per 1,000 guests ({large} with {LARGE} guests), ms");
     table.row(&title, sites.iter().zip(&times).map(|(site, times)| per_thousand(times, site.guests)));
 }
 

@@ -3,8 +3,8 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::packets::Stream;
 use crate::rulesets::add_guest;
-use crate::standins::{notes, restore_tool, stand_in};
 use crate::stream::{origin, refused_all_along, target};
+use crate::tool_wrappers::{notes, restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Plan, PlannedAction, TablePlan};
 use pve_firewall::iptables::ruleset::{Family, Ruleset};

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rounds::rounds;
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
-use crate::standins::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{notes, restore_tool, stand_in};
 use crate::tools::restore;
 use crate::wait::OutputInTime;
 use crate::wait::until;

@@ -2,7 +2,7 @@
 //!
 //! Needs root, netfilter, and the tools of `make deps`.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
-mod everywhere;
+mod every_run;
 #[path = "../support/host.rs"]
 mod host;
 mod killed;
@@ -19,8 +19,8 @@ mod refused;
 mod rounds;
 #[path = "../support/rulesets.rs"]
 mod rulesets;
-mod standins;
 mod stream;
+mod tool_wrappers;
 mod tools;
 #[path = "../support/trees.rs"]
 mod trees;
@@ -34,7 +34,7 @@ fn main() {
     if killed::is_child() {
         return killed::child();
     }
-    let folder = standins::install();
+    let folder = tool_wrappers::install();
     let tests = [
         tools::tests(),
         killed::tests(),
@@ -42,7 +42,7 @@ fn main() {
         variants::tests(),
         stream::tests(),
         others::tests(),
-        everywhere::tests(),
+        every_run::tests(),
         nftables::tests(),
     ]
     .concat();

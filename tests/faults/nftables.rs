@@ -1,12 +1,12 @@
 //! The nftables backend: its one tool, `nft`, fails in every way, its process is killed, rules are refused, and other programs
 //! change the tables. No refused packet passes, and the next update completes or restores everything.
-use crate::everywhere::{FAULTS, LIMIT};
+use crate::every_run::{FAULTS, LIMIT};
 use crate::host::Host;
 use crate::killed::{run_child, run_child_without};
 use crate::netns::Netns;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
-use crate::standins::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{notes, restore_tool, stand_in};
 use crate::wait::until;
 use crate::{nft_trees, trees};
 use pve_firewall::model::Origin;
@@ -38,7 +38,7 @@ pub const BACKEND: &str = "nftables";
 
 type NftHost = Host<Firewall, ()>;
 
-/// What refuses the stream, in cluster.fw; everything else is accepted.
+/// The part of cluster.fw that refuses the stream; everything else is accepted.
 const PLACES: [&str; 6] = [
     "[IPSET some]\nNETS,PEER\n[RULES]\nIN DROP -source +some\n",
     "[IPSET some]\nNETS\n[RULES]\nIN DROP -source +some\nIN DROP -source PEER\n",
@@ -48,7 +48,7 @@ const PLACES: [&str; 6] = [
     "[RULES]\nIN ACCEPT -p tcp -dport 22\nIN REJECT -p udp\n",
 ];
 
-/// So many entries that a set is made of them, and not a rule of each.
+/// More entries than are compiled to one rule each, so that they become a set.
 const ENTRIES: u8 = 20;
 
 /// A configuration that refuses the stream; the number counts on from the last place to the first.
@@ -134,7 +134,7 @@ fn refused_all_along(mut host: NftHost, stream: &Stream, mut before: u64, what: 
     stream.await_packet();
 }
 
-/// Besides those of every tool: it ends badly although its transaction is done.
+/// Besides those of every tool: an exit status of failure after a successful transaction.
 const LATE_FAULTS: [(&str, &str); 2] =
     [("it is killed afterwards", "$real \"$@\"; kill -9 $$"), ("it fails afterwards", "$real \"$@\"; exit 1")];
 
@@ -174,7 +174,7 @@ fn no_packet_passes_while_rules_and_sets_change_together() {
         let outcome = host.set_rules(&closed(place));
         assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{place}");
         none_passed(&stream, &mut before, &format!("place {place}"));
-        // back and forth
+        // to the other place, and back
         for to in [place - 1, place] {
             host.completes(&closed(to), "there and back");
         }
@@ -182,7 +182,7 @@ fn no_packet_passes_while_rules_and_sets_change_together() {
     refused_all_along(host, &stream, before, "changes");
 }
 
-/// The process and nft are killed; or nft goes on, and ends when the process is gone.
+/// The process and nft are killed; or only the process, and nft ends after it.
 fn no_packet_passes_if_an_update_with_nft_is_killed() {
     let kills = [
         "kill -9 $PPID; exit 1",
@@ -262,7 +262,7 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     }
     println!("{} runs", runs(&host));
     assert!(runs(&host) < 200, "{} runs", runs(&host));
-    // what stands beside them is live
+    // the other rules are live
     let chain = host.netns.exec("nft list chain inet proxmox-firewall group-g39-in");
     assert_eq!(chain.matches("accept").count(), 2, "{chain}");
     // a persisting error is reported again, without further runs
@@ -278,7 +278,7 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
 const THEIRS: &str = "table inet theirs { set s { type ipv4_addr; }; chain input { type filter hook input priority -5; \
     ip saddr @s drop; }; }";
 
-/// What other programs do, as commands for nft.
+/// Changes by other programs, as commands for nft.
 const INTRUSIONS: [&str; 9] = [
     "flush ruleset",
     "delete table inet proxmox-firewall",
@@ -297,7 +297,7 @@ fn sorted(listed: &str) -> Vec<&str> {
     lines
 }
 
-/// A refused stream passes only until the next update.
+/// After a change by another program, the stream passes only until the next update.
 fn tables_that_others_change_are_restored() {
     let (mut host, stream, _) = refusing("nftothers", 0);
     let wanted = closed(0);
@@ -312,7 +312,7 @@ fn tables_that_others_change_are_restored() {
         let mut before = stream.settled();
         assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), theirs, "{intrusion}");
         host.netns.exec("nft delete table inet theirs 2>/dev/null || true");
-        // a chain that is made again comes last
+        // a chain that is created again is listed last
         assert_eq!(sorted(&host.listed()), sorted(&ours), "{intrusion}");
         host.completes(&wanted, intrusion);
         none_passed(&stream, &mut before, intrusion);
@@ -330,7 +330,7 @@ fn tables_that_change_during_an_update_are_restored() {
             stand_in(&mut host, "nft", &order.replace("{}", &once));
             let wanted = closed(1 + number % 3);
             let what = format!("{intrusion}, {order}");
-            // no rule counts as refused
+            // no rule is considered refused
             assert_eq!(host.set_rules(&wanted).errors, [""; 0], "{what}");
             assert!(host.is_live(&wanted), "{what}");
             let before = stream.settled();

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::{append, node, rule, tcp};
-use crate::standins::{restore_tool, stand_in};
+use crate::tool_wrappers::{restore_tool, stand_in};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Target;

@@ -1,7 +1,7 @@
 //! Rules that the tools refuse affect only themselves, and no additional packet passes.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, chain, node, put, rule, tcp};
-use crate::standins::{notes, refuse, restore_tool};
+use crate::tool_wrappers::{notes, refuse, restore_tool};
 use pve_firewall::iptables::apply::Outcome;
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::iptables::ruleset::{Match, Spelled, Target};

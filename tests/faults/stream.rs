@@ -5,7 +5,7 @@ use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
 use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
-use crate::standins::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{notes, restore_tool, stand_in};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::*;
@@ -213,7 +213,7 @@ fn a_set_stays_when_its_rule_is_refused() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(0, variant);
         let tool = restore("iptables", variant);
-        crate::standins::refuse(&mut host, &tool, &format!("-s {PEER} -j DROP"));
+        crate::tool_wrappers::refuse(&mut host, &tool, &format!("-s {PEER} -j DROP"));
         // with the refused rule known from the update before, the result must be the same
         for _ in 0..3 {
             let outcome = host.update(&target(0));

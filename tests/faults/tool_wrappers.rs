@@ -70,7 +70,7 @@ pub fn program(tool: &str) -> &str {
     }
 }
 
-/// What precedes the script of a stand-in: where it is not for this run, the real tool runs.
+/// The beginning of the script of a stand-in: the real tool runs, unless the stand-in is for this run.
 fn only_if_meant(tool: &str) -> &str {
     match tool {
         "ebtables-legacy-save" => "case \"$*\" in *-L) ;; *) exec $real \"$@\";; esac",

@@ -1,7 +1,7 @@
 //! A tool that fails, hangs or is missing affects only its own part, and the next update repairs it.
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rulesets::{append, node, rule, tcp};
-use crate::standins::{program, restore_tool, stand_in};
+use crate::tool_wrappers::{program, restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Part, Plan, TableName};
 use pve_firewall::iptables::ruleset::{Family, Target};
@@ -78,7 +78,7 @@ fn a_hanging_tool_is_killed() {
             outcome.errors
         );
         assert!(host.saved("iptables", "-t filter").contains(":tap100i0-IN"), "{tool}: IPv4 is updated");
-        for pid in crate::standins::notes(&host, "pids").split_whitespace() {
+        for pid in crate::tool_wrappers::notes(&host, "pids").split_whitespace() {
             let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
             assert!(!running, "{tool}: process {pid} was left running");
         }

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::node;
-use crate::standins::{restore_tool, stand_in};
+use crate::tool_wrappers::{restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::system::root::Root;
@@ -90,7 +90,7 @@ fn a_variant_that_does_not_work_is_not_used() {
     stand_in(&mut host, "ip6tables-legacy-save", "echo 'out of order' >&2; exit 3");
     let mut auto = choosing(&host, VariantChoice::Auto);
     let wanted = node(&[100]);
-    // nobody knows what it holds, for the kernel has such tables
+    // its rules are unknown, because the kernel has tables of this variant
     let expected = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
         'ip6tables-legacy-save' failed (exit status 3): out of order"];
     for _ in 0..2 {
@@ -110,7 +110,7 @@ fn a_variant_that_does_not_work_is_not_used() {
 fn a_variant_that_fails_at_start_is_cleared_later() {
     let reads = |variant| ["iptables", "ip6tables"].map(|tool| format!("{tool}-{variant}-save"));
     for variant in VARIANTS {
-        // a kernel without legacy ebtables leaves no choice there
+        // without legacy ebtables in the kernel there is only one variant
         let chosen = VARIANTS.map(ebtables) == VARIANTS;
         let bridge = chosen.then(|| format!("ebtables-{variant}-save"));
         for tool in reads(variant).into_iter().chain(bridge) {
@@ -162,7 +162,7 @@ fn rules_that_come_up_in_the_other_variant_are_removed() {
 /// A stand-in keeps the table in a file, as a kernel would that has no legacy ebtables.
 fn ebtables_legacy_changes_a_copy() {
     let mut host = Host::new("eblegacy", Variant::Legacy);
-    // wherever the state cannot be kept, as the copy is none of it
+    // the copy is not a state file: unwritable directories do not matter
     std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
     std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
     let lock = host.root.path().join("var/lib/ebtables/lock");
@@ -171,18 +171,18 @@ fn ebtables_legacy_changes_a_copy() {
     let kept = |error: &String| error.contains("the last script is not kept");
     assert!(texts(&host.update(&wanted)).iter().all(kept));
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
-    let log = crate::standins::notes(&host, "log");
+    let log = crate::tool_wrappers::notes(&host, "log");
     assert!(log.contains("--atomic-commit") && !log.contains("free"), "the lock is held all along: {log}");
-    let table = crate::standins::notes(&host, "table");
+    let table = crate::tool_wrappers::notes(&host, "table");
     assert!(table.contains("tap101i0-OUT -s ! bc:24:1:0:f:30 -j DROP"), "{table}");
-    // where there can be no lock, there are rules all the same
+    // the rules are applied even if the lock cannot be created
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     assert!(texts(&host.update(&node(&[100]))).iter().all(kept));
-    let table = crate::standins::notes(&host, "table");
+    let table = crate::tool_wrappers::notes(&host, "table");
     assert!(!table.contains("tap101i0"), "{table}");
     assert!(texts(&host.remove()).iter().all(kept));
-    assert_eq!(crate::standins::notes(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
+    assert_eq!(crate::tool_wrappers::notes(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
 }
 
 /// The table is a file of `:CHAIN` and `CHAIN RULE` lines.

@@ -48,7 +48,7 @@ fn the_local_network_of_a_copy_on_another_machine_is_no_finding() {
     let tree = tree();
     fs::write(tree.path().join("firewall/cluster.fw"), "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n").unwrap();
     assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
-    // the address of the node is on no interface of this machine
+    // no interface of this machine has the node's address
     let name = nix::unistd::gethostname().unwrap().into_string().unwrap();
     let name = name.split('.').next().unwrap();
     let members =

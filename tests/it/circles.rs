@@ -1,4 +1,4 @@
-//! That no modules use each other in a circle.
+//! No modules use each other in a circle.
 use super::architecture::{module_of, path, sources, uses};
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};

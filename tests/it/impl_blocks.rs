@@ -1,4 +1,4 @@
-//! That `impl` blocks of a type are in the file that defines it, or in files that this file names.
+//! `impl` blocks of a type are in the file that defines it, or in files that this file names.
 use super::architecture::sources;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! Names of interfaces, and the local network.
-use crate::field::{assert_clean, host_in};
 use crate::trees::{chain, cluster, facts, reports, tree, vm};
+use crate::user_configurations::{assert_clean, host_in};
 use pve_firewall::inputs::InterfaceAddress;
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::model::Family;
@@ -22,7 +22,7 @@ fn names_of_interfaces_are_those_of_the_kernel() {
 fn alternative_names_may_be_long() {
     let files = [("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -i enp0s20f0u3u1u2c2\n")];
     let mut facts = facts();
-    // no packet enters by an interface that is not there, so the rule must not match all packets instead
+    // no packet enters by an interface that does not exist: the rule must not match other packets
     let compiled = compile(&tree(&files), &facts);
     assert_clean(&compiled);
     assert_eq!(host_in(&compiled, "-j DROP").filter(|rule| rule.starts_with("-i") || rule == "-j DROP").count(), 1);
@@ -59,7 +59,7 @@ fn long_alternative_names_of_any_rule_are_replaced() {
             chain(&compiled, family, name)
         );
     }
-    // a guest's interface is a key of its configuration, and a name longer than an altname is none
+    // a guest's interface is a key of its configuration, and no altname is this long
     let long = "x".repeat(128);
     assert!(reports(&vm("", &format!("[RULES]\nIN DROP -i {LONG}\n")))[0].contains("regex pattern"));
     assert!(reports(&cluster(&format!("[RULES]\nIN DROP -i {long}\n")))[0].contains("invalid network interface name"));

@@ -11,7 +11,7 @@ pub fn findings(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     findings_with(files, &[])
 }
 
-/// On a machine with these interfaces, each with what it is a port of.
+/// On a machine with these interfaces, each with the bridge or bond that it is a port of.
 pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]) -> Vec<Diagnostic> {
     let masters = interfaces.iter().map(|(name, master)| (name.to_string(), master.map(str::to_string)));
     let interfaces = Interfaces { masters: masters.collect(), ..Interfaces::default() };
@@ -39,7 +39,7 @@ pub fn found(files: &[(&str, &str)]) -> Vec<String> {
     shown(findings(files))
 }
 
-/// The same of other findings.
+/// The same for other findings.
 pub fn shown(findings: Vec<Diagnostic>) -> Vec<String> {
     let shown = |finding: Diagnostic| {
         let help: Vec<_> = finding.help.into_iter().flatten().collect();
@@ -49,7 +49,7 @@ pub fn shown(findings: Vec<Diagnostic>) -> Vec<String> {
     findings.into_iter().map(shown).collect()
 }
 
-/// What is found besides that the firewall is off, with either backend.
+/// The findings with either backend, except that the firewall is off.
 fn cluster(text: &str) -> Vec<String> {
     let [mut iptables, mut nftables] = ["0", "1"].map(|nftables| {
         let host = format!("[OPTIONS]\nnftables: {nftables}\n");
@@ -242,8 +242,8 @@ fn rules_for_interfaces_that_no_packet_passes_are_reported() {
         ("vmbr0:1", "packets never have the name of an address label such as 'vmbr0:1': did you mean 'vmbr0'?"),
         ("lo", "packets of the loopback interface are always accepted"),
         ("net0", "'net0' is a name for devices of guests"),
-        ("tap100i0", "stand in firewall/100.fw, with '-i net0'"),
-        ("veth200i1", "stand in firewall/200.fw, with '-i net1'"),
+        ("tap100i0", "belong in firewall/100.fw, with '-i net0'"),
+        ("veth200i1", "belong in firewall/200.fw, with '-i net1'"),
         ("fwbr100i0", "'fwbr100i0' belongs to the firewall of a guest"),
         ("fwln100i0", "'fwln100i0' belongs to the firewall of a guest"),
         ("any", "a rule without -i matches every interface"),
@@ -312,7 +312,7 @@ fn names_of_other_files_and_invalid_definitions_are_explained() {
 }
 
 #[test]
-fn check_says_what_is_in_force_in_place_of_a_bad_value() {
+fn check_reports_the_value_that_replaces_an_invalid_one() {
     let label = |path: &str, line: &str| {
         let text = format!("[OPTIONS]\n{line}\n");
         let found = findings(&[(path, &text)]);

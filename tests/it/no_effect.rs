@@ -10,7 +10,7 @@ fn on(text: &str) -> String {
     format!("[OPTIONS]\nenable: 1\n{text}")
 }
 
-/// These files have just these findings, of which the beginnings are given.
+/// Checks that the findings in these files are exactly those that begin with these texts.
 fn expect(files: &[(&str, &str)], expected: &[&str]) {
     let found = found(files);
     assert_eq!(found.len(), expected.len(), "{files:?}: {found:#?}");

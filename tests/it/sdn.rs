@@ -1,6 +1,6 @@
 //! The IP sets of SDN.
-use crate::field::{assert_clean, host_in};
 use crate::trees::{chain, entries, facts, reports, tree};
+use crate::user_configurations::{assert_clean, host_in};
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::model::Family;
 
@@ -71,7 +71,7 @@ fn sets_of_sdn_are_found_by_their_prefix_alone() {
 }
 
 #[test]
-fn invalid_files_of_sdn_cost_themselves() {
+fn invalid_files_of_sdn_affect_only_themselves() {
     let compiled = |running: &str, ipam: &str| {
         let rules = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -source +sdn/vnet0-all\nIN DROP -source +sdn/guest-ipam-100\n\
                      IN DROP -i a\n";

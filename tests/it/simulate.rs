@@ -280,7 +280,7 @@ fn addresses_of_guests_with_dhcp_are_found_by_the_ipam_their_mac_or_their_filter
 }
 
 #[test]
-fn the_switch_that_is_off_is_named() {
+fn the_option_that_disables_the_firewall_is_named() {
     let rule = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
     for (files, args, note) in [
         (vec![VM, ("firewall/100.fw", rule)], "--to vm100 --dport 22", "the firewall is off in the whole cluster"),

@@ -1,4 +1,4 @@
-//! The suggestions of `check` work: put in place of the word, each gives a configuration with fewer errors.
+//! Replacing a word by a suggestion of `check` gives a configuration with fewer errors.
 use crate::lint::findings;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -33,7 +33,7 @@ fn errors(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     findings(files).into_iter().filter(|finding| finding.report.severity == Severity::Error).collect()
 }
 
-/// The line with each suggestion for a word put in.
+/// The line with the word replaced by each suggestion.
 fn corrected(finding: &Diagnostic) -> Vec<String> {
     let marks = finding.report.marks.iter().zip(&finding.help);
     let replacement = |help: &Option<String>| {
@@ -45,7 +45,7 @@ fn corrected(finding: &Diagnostic) -> Vec<String> {
     marks.filter_map(|(mark, help)| Some(put(mark.span, replacement(help)?))).collect()
 }
 
-/// Puts each suggestion for a file in, one at a time; the number of suggestions.
+/// Applies each suggestion for a file alone; returns the number of suggestions.
 fn follow(path: &str, text: &str) -> usize {
     let with = |text: &str| -> usize {
         let files =

@@ -1,4 +1,4 @@
-//! Configurations as people write them: what is read, what is refused, and what it compiles to.
+//! Configurations as people write them: which lines are accepted or refused, and the compiled rules.
 use crate::trees::{bridge, chain, cluster, entries, facts, reports, tree, vm};
 use pve_firewall::config::in_force;
 use pve_firewall::iptables::compile::{Compiled, compile};

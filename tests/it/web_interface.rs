@@ -1,4 +1,4 @@
-//! What the web interface and the API write is accepted without a word.
+//! Files that the web interface and the API write are accepted without reports.
 use crate::trees::{facts, reports, tree};
 use pve_firewall::config::known_options;
 use pve_firewall::iptables::compile::compile;
@@ -82,11 +82,11 @@ const FILES: [(FileKind, &str); 5] = [
     (FileKind::Vnet, "sdn/firewall/vnet0.fw"),
 ];
 
-/// What the rules of all files can refer to.
+/// Definitions that the rules of all files refer to.
 const DEFINITIONS: &str = "[ALIASES]\n\nlan 10.0.0.0/8 # the LAN\nlan6 fd00::/8\n\n[IPSET web] # servers\n\n10.0.0.1\nlan\n\n[group web] # \
                            of the web servers\n\nIN HTTP(ACCEPT) -log nolog\n\n";
 
-/// No file of the tree with this file has a report, however its lines end.
+/// Checks that there is no report with this file in the tree, with Unix and with DOS line ends.
 #[track_caller]
 fn accepted(path: &str, text: &str) {
     for text in
@@ -189,7 +189,7 @@ fn every_form_of_a_rule() {
             for (off, action, interface) in
                 [("", "ACCEPT", ""), ("|", "DROP", ""), ("", "DROP", interface), ("|", "ACCEPT", interface)]
             {
-                // the interface of a FORWARD rule is of no use
+                // the interface of a FORWARD rule has no effect
                 let interface = if *direction == "FORWARD" { "" } else { interface };
                 let comment = COMMENTS[lines.len() % COMMENTS.len()];
                 lines += &format!("{off}{direction} {action}{interface}{parameters}{comment}\n");

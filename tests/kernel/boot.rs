@@ -49,7 +49,7 @@ fn last_good_rules_are_live(kind: BackendKind) {
     assert!(node.accepts(22), "when it reports readiness");
     assert_eq!(node.logged("the last good configuration is in force until"), 1);
     node.until_logged(".vmlist is missing; is pve-cluster running?");
-    // changes by other programs are repaired
+    // changes by other programs are undone
     node.netns.exec(match kind {
         BackendKind::Iptables => "iptables-legacy -w -F tap100i0-IN",
         BackendKind::Nftables => "nft flush ruleset",

@@ -1,5 +1,5 @@
-//! The daemon on a file system that behaves as pmxcfs does, while packets come that the old and the new configuration
-//! refuse: none passes. Needs root and `/dev/fuse`.
+//! The daemon on a file system like pmxcfs, while packets arrive that the old and the new configuration refuse: none
+//! passes. Needs root and `/dev/fuse`.
 mod writers;
 
 use crate::fuse::Fuse;
@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 /// Where pmxcfs has its database.
 const DATABASE: &str = "var/lib/pve-cluster";
 const CLUSTER: &str = "firewall/cluster.fw";
-/// What the daemon says when writes of other nodes do not show at once.
+/// The daemon's message when it does not detect writes of other nodes at once.
 const FALLBACK: &str = "writes of other nodes are looked for twice a second";
 
-/// All is accepted but the packets of [`Stream`], which a rule at the end refuses, and one port.
+/// Accepts everything except one port and the packets of [`Stream`], which the last rule refuses.
 fn refusing(port: u16) -> String {
     format!(
         "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n[RULES]\n# a line that makes it longer\nIN DROP -p tcp -dport {port}\n\
@@ -58,7 +58,7 @@ impl Cluster {
         Self::start_after(name, files, |_| {})
     }
 
-    /// With something done to the folder of the log before the daemon starts.
+    /// Runs a closure on the folder of the log before the daemon starts.
     fn start_after(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
         let node = Node::bare(name);
         let fuse = Fuse::mount_logged(&node.config(), files, &node.path(DATABASE));
@@ -97,7 +97,7 @@ fn texts<'a>(files: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)
     files.iter().map(|(path, text)| (*path, text.as_str())).collect()
 }
 
-/// As pmxcfs shows a node that was just installed, and one whose last guest was deleted.
+/// The tree of a node that was just installed, and of one whose last guest was deleted.
 #[test]
 fn a_node_without_guests_has_a_firewall() {
     const EMPTY: &str = "{\n\"version\": 1\n}\n";
@@ -197,7 +197,7 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     let guest = Guest::arrive(&cluster.node.netns);
     cluster.node.until_live(rules);
     let before = guest.settled();
-    // a second later its file moves; .vmlist has the same size and time then
+    // a second later its file moves; the size and time of .vmlist do not change
     sleep(Duration::from_secs(1));
     cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
     sleep(Duration::from_secs(3));
@@ -210,7 +210,7 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     cluster.node.netns.exec("ip link del tap101i0");
     until("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
     drop(guest);
-    // without a device, its file is what counts
+    // without a device, its configuration file decides
     cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
     cluster.node.until_live(rules);
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
@@ -218,13 +218,13 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
 }
 
 #[test]
-fn an_idle_node_asks_for_little_and_sees_what_other_nodes_write() {
+fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-idle", &texts(&files));
     cluster.put(CLUSTER, &refusing(2));
     cluster.until_live(2);
     let before = cluster.stream.settled();
-    // until everything that is read again after a start has been
+    // until everything is read again after the start
     sleep(Duration::from_secs(15));
     let requests = cluster.fuse.requests();
     sleep(Duration::from_secs(12));
@@ -243,7 +243,7 @@ fn an_idle_node_asks_for_little_and_sees_what_other_nodes_write() {
     }
     assert_eq!(cluster.stream.settled(), before, "packets got through");
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
-    // a log that does not show a change is not believed any more, and that is said once
+    // a log that does not show a change is not used any more, and this is reported once
     sleep(Duration::from_secs(3));
     cluster.fuse.change(|state| state.silence());
     cluster.put(CLUSTER, &refusing(7));
@@ -258,10 +258,10 @@ fn an_idle_node_asks_for_little_and_sees_what_other_nodes_write() {
     cluster.stop();
 }
 
-/// Something that is done to a node.
+/// A change of a node.
 type Spoil = fn(&Node);
 
-/// What may be in the place of the log's folder, and whether that is reported.
+/// Changes of the log's folder, and whether each is reported.
 const SPOILT_LOGS: [(&str, Spoil, bool); 4] = [
     ("missing", move_log, true),
     (
@@ -294,7 +294,7 @@ fn move_log(node: &Node) {
     fs::rename(node.path(DATABASE), node.path("away")).unwrap();
 }
 
-/// The log's folder is not what it should be: changes are found all the same, and it is said once.
+/// The log's folder is not usable: changes are found nevertheless, and it is reported once.
 #[test]
 fn a_log_that_cannot_be_followed_is_reported_once() {
     let files = healthy();
@@ -312,7 +312,7 @@ fn a_log_that_cannot_be_followed_is_reported_once() {
 }
 
 #[test]
-fn a_log_that_another_program_writes_to_without_end_keeps_nobody_busy() {
+fn constant_writes_to_the_log_by_another_program_cause_few_reads() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-noise", &texts(&files));
     let (log, other) = (cluster.node.path(DATABASE).join("config.db-wal"), cluster.node.path(DATABASE).join("other"));

@@ -198,7 +198,7 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
     fs::remove_file(&backend).unwrap();
     node.until_live(SSH);
-    // only then: the other backend removes its tables for it
+    // not earlier, because the other backend then removes its tables
     until("the flag file", || flag.exists().then_some(()));
     terminate(child);
 }
@@ -320,7 +320,7 @@ fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
     updated();
     node.until_live("--dport 9100");
     assert!(rules() == live, "{}", rules());
-    // what can be read counts at once
+    // a valid value is used at once
     node.write("firewall/100.fw", &GUEST.replace("enable: 1", "enable: no"));
     until("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
@@ -361,7 +361,7 @@ fn sets_of_sdn_are_live_and_follow_its_files() {
     assert!(!has(&name, "10.1.0.7"));
     node.write("sdn/.running-config", &running.replace("10.1.0.0-24", "10.1.0.0-25"));
     until("the changed subnet", || has("PVEFW-0-vnet0-all-v4", "10.1.0.0/25").then_some(()));
-    // what is no JSON changes nothing
+    // an invalid file changes nothing
     node.write("sdn/.running-config", "{\n");
     node.until_logged("sdn/.running-config: invalid JSON");
     assert!(has("PVEFW-0-vnet0-all-v4", "10.1.0.0/25") && node.rules().contains("PVEFW-0-vnet0-all-v4 src -j DROP"));

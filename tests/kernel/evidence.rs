@@ -47,7 +47,7 @@ fn live_changes_are_detected_in_the_next_update() {
     }
 }
 
-/// What others change after the kernel was asked ahead of an update is restored by the one that follows.
+/// A change by another program after the kernel's summaries were taken ahead of an update is undone by the update after it.
 #[test]
 fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_update() {
     for variant in VARIANTS {

@@ -81,13 +81,13 @@ impl Pair {
 
     /// Sends packets to a closed port of the node during some work; how many have arrived.
     pub fn arrived_during(&self, work: impl FnOnce()) -> usize {
-        // a child of another test, forked while an earlier socket was open, has it until it executes its program
+        // a forked child of another test holds an earlier socket until it executes its program
         let receiver = until("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
         receiver.set_nonblocking(true).unwrap();
         let sender = self.outside.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
         let arrived = AtomicUsize::new(0);
         let look = || {
-            // an error message of the node is no failure
+            // an ICMP error from the node is not a failure
             let _ = sender.send_to(b"x", PORT);
             sleep(Duration::from_micros(200));
             let mut buffer = [0; 8];
@@ -131,7 +131,7 @@ pub fn terminate(mut child: Child) {
 }
 
 #[test]
-fn the_backends_hand_over_without_a_moment_of_neither() {
+fn the_backends_hand_over_without_a_gap() {
     let pair = Pair::new("ho-both");
     let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
     pair.until_only(false);
@@ -157,11 +157,11 @@ fn the_backends_hand_over_without_a_moment_of_neither() {
 fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     let pair = Pair::new("ho-alone");
     pair.select(1);
-    // proxmox-firewall is installed, and does not run
+    // proxmox-firewall is installed, but not running
     let iptables = pair.node.start();
     assert!(pair.has_chains());
     pair.node.until_logged("waiting for proxmox-firewall");
-    // the tables of a program that has not yet filled them
+    // tables that are still empty
     pair.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
     sleep(Duration::from_secs(1));
     assert!(pair.has_chains());
@@ -211,7 +211,7 @@ fn an_idle_daemon_of_nftables_runs_no_tool_of_iptables() {
     paused.arm(usize::MAX >> 1);
     another();
     another();
-    // where the kernel tracks no connections in bridges, nft is tried again with what was refused
+    // where the kernel tracks no connections in bridges, refused rules are tried again with nft
     let tools = paused.tools();
     assert!(tools.iter().all(|tool| tool == "nft"), "{tools:?}");
     node.accept(23);
@@ -220,7 +220,7 @@ fn an_idle_daemon_of_nftables_runs_no_tool_of_iptables() {
     terminate(daemon);
 }
 
-/// What `compile` prints makes the table of the node in another namespace what the daemon has made it.
+/// Loads the output of `compile` in another namespace: the node's table is the same as the daemon's.
 fn loads_as_json(pair: &Pair, compiled: &str) {
     let mut document: serde_json::Value = serde_json::from_str(compiled).unwrap();
     // not all kernels have connection tracking in bridges

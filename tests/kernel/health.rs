@@ -1,4 +1,4 @@
-//! A node on which nothing is wrong has no findings: with the rules of every recorded tree, by the real tools. Needs root.
+//! A healthy node has no findings, with the rules of every recorded tree and the real tools. Needs root.
 use crate::netns::Netns;
 use crate::nft_trees::{self, tracks_in_bridges};
 use crate::trees::{facts, from_folder};
@@ -61,18 +61,18 @@ fn without_ips(folder: &Path, _: bool) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_well_node_has_no_findings_with_legacy() {
+fn a_healthy_node_has_no_findings_with_legacy() {
     check(BackendKind::Iptables, VariantChoice::Only(Variant::Legacy), without_ips);
 }
 
 #[test]
-fn a_well_node_has_no_findings_with_nft() {
+fn a_healthy_node_has_no_findings_with_nft() {
     check(BackendKind::Iptables, VariantChoice::Only(Variant::Nft), without_ips);
 }
 
-/// A kernel that tracks no connections in bridges is a finding, if there are guests.
+/// There is a finding if there are guests and the kernel does not track connections in bridges.
 #[test]
-fn a_well_node_has_no_findings_with_nftables() {
+fn a_healthy_node_has_no_findings_with_nftables() {
     let untracked = |guests: bool| (guests && !tracks_in_bridges()).then_some("connections of guests are not tracked");
     check(BackendKind::Nftables, VariantChoice::Auto, |folder, guests| {
         without_ips(folder, guests).into_iter().chain(untracked(guests)).collect()

@@ -53,7 +53,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
         signal(&child, Signal::SIGKILL);
         child.wait_in_time();
-        // then its pid belongs to another process
+        // afterwards another process has its pid
         fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
         change(&node, 3000 + round);
         child = node.start();
@@ -166,7 +166,7 @@ fn termination_removes_the_rules(kind: BackendKind) {
 }
 
 #[test]
-fn a_signal_to_stop_counts_more_than_one_to_restart() {
+fn a_stop_signal_takes_precedence_over_a_restart() {
     let node = Node::new("pvefw-both");
     let paused = Paused::new(&node);
     let mut child = paused.start();
@@ -176,7 +176,7 @@ fn a_signal_to_stop_counts_more_than_one_to_restart() {
         paused.await_run();
         signal(&child, first);
         signal(&child, Signal::SIGTERM);
-        // it does not undo the order to stop
+        // the daemon stops nevertheless
         signal(&child, Signal::SIGQUIT);
         until("the signal's arrival", || (node.logged("server shutting down") > 0).then_some(()));
         paused.release();
@@ -305,7 +305,7 @@ fn applied_without_state(kind: BackendKind) {
         assert!(reported > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
         node.accept(24);
         node.until_accepted(24);
-        // each once, however many updates there were
+        // each is reported once, whatever the number of updates
         let mut times = std::collections::BTreeMap::new();
         for line in node.log() {
             let text = line.split_once("]: ").map_or(line.clone(), |(_, text)| text.to_string());

@@ -1,4 +1,4 @@
-//! A daemon that is killed at any step of its life: while it starts, updates and ends. No refused packet passes while rules are
+//! A daemon that is killed at any step: during its start, an update and its end. No refused packet passes while rules are
 //! to be live, and the next daemon completes what it left. Needs root and strace.
 use crate::node::{Node, until};
 use crate::packets::Stream;
@@ -15,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 /// The system calls with which a daemon locks and changes files and starts tools. Not those that the tools make as well.
 const STEPS: &str = "rename,unlink,flock,mkdir,chmod,clone3,pipe2";
 
-/// Whether the daemon of a node was killed at a step of a part of its life, in which connections to a port are to be accepted.
+/// Kills the daemon of a node at a step of its start, an update or its end; returns whether it was killed. Its configuration
+/// accepts connections to a port.
 type Life = fn(&Node, usize, u16) -> bool;
 
 fn signal(child: &Child, signal: Signal) {
@@ -50,7 +51,7 @@ fn started(node: &Node) -> Child {
     node.start()
 }
 
-/// A daemon that works, and is killed at a step from now on.
+/// A running daemon that is killed at a step, counted from now on.
 fn traced(node: &Node, step: usize) -> (Child, Child) {
     let daemon = started(node);
     let mut command = Command::new("strace");
@@ -62,7 +63,7 @@ fn traced(node: &Node, step: usize) -> (Child, Child) {
     (daemon, tracer)
 }
 
-/// A daemon is killed at a step of an update; returns whether it was before the update was complete.
+/// Kills a daemon at a step of an update; returns whether this was before the update was complete.
 fn updating(node: &Node, step: usize, port: u16) -> bool {
     let (mut daemon, mut tracer) = traced(node, step);
     node.accept(port);
@@ -77,7 +78,7 @@ fn updating(node: &Node, step: usize, port: u16) -> bool {
     killed
 }
 
-/// A daemon is killed at a step of its end, in which it removes the rules; returns whether it was.
+/// Kills a daemon at a step of its end, in which it removes the rules; returns whether it was killed.
 fn ending(node: &Node, step: usize) -> bool {
     let (mut daemon, mut tracer) = traced(node, step);
     signal(&daemon, Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! A configuration on trial: it is in force until it is confirmed or its time is over, whatever happens meanwhile.
+//! A configuration on trial is in force until it is confirmed or its deadline is reached, whatever happens meanwhile.
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
 use nix::sys::signal::{Signal, kill};
@@ -8,13 +8,13 @@ use std::process::{Child, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-mod alive;
+mod connections;
 mod failsafe;
-mod newcomer;
+mod failures;
+mod lockout;
 mod nftables;
 mod related;
 mod terminal;
-mod withstand;
 
 /// A rule of the configuration's own guest, and one of the candidate.
 pub const OLD: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
@@ -43,7 +43,7 @@ pub fn lasting(node: &Node, least: u64) -> u64 {
     least + began.elapsed().mul_f32(15.0).as_secs()
 }
 
-/// `try` in a script, on the way.
+/// A running `try` without a terminal.
 pub fn attempt(node: &Node, seconds: u64, files: &[&str]) -> Child {
     let seconds = seconds.to_string();
     let files: Vec<String> = files.iter().map(|name| node.path("root").join(name).to_str().unwrap().into()).collect();
@@ -257,7 +257,7 @@ fn invalid_candidates_are_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("unknown macro 'SHH'") && error.contains("--force"), "{error}");
     assert_eq!((output.status.code(), trial(&node)), (Some(1), None));
-    // as it is, if it must be
+    // with --force it is applied nevertheless
     let forced = node.command(&["try", "--force", "--for", "1", &wrong]).spawn().unwrap();
     assert_eq!(forced.output_in_time().status.code(), Some(3));
     stop(&node, daemon);

@@ -3,11 +3,11 @@
 #
 #   boot.sh [--limit SECONDS] [--systemd] [--share FOLDER]... SUITE COMMAND [ARGUMENT...]
 #
-# SUITE is bookworm (kernel 6.1) or trixie (6.12). The command starts in the current folder, which the machine sees at the same
-# path, like each FOLDER; what it writes lies in the machine's memory and is gone with it. Its output is streamed, its status
-# is returned: 124 where the machine was ended at the limit (15 minutes where none is given), 125 where it did not come up. The machine has no network;
-# with --systemd that is its first process. The first machine of a suite makes its image, once, under $LAB_CACHE
-# (/var/cache/pve-firewall-rs/lab): that needs the network.
+# SUITE is bookworm (kernel 6.1) or trixie (6.12). The command starts in the current folder, which is mounted in the machine at
+# the same path, like each FOLDER; written files are in the machine's memory only. Its output is printed at once. The exit
+# status is that of the command, 124 if the machine was killed at the limit (default: 15 minutes), or 125 if it did not boot. The
+# machine has no network. With --systemd its first process is systemd. The first machine of a suite creates the image under
+# $LAB_CACHE (/var/cache/pve-firewall-rs/lab), which needs the network.
 set -euo pipefail
 limit=900 systemd='' shares=("$PWD")
 while [[ ${1:-} == --* ]]; do
@@ -21,7 +21,7 @@ while [[ ${1:-} == --* ]]; do
 done
 (($# >= 2)) || { sed -n '2,/^set/s/^# \?//p' "$0" >&2 && exit 125; }
 suite=$1 && shift
-# memory in MiB: what the machine writes lies there, too
+# memory in MiB, which also contains written files
 memory=3072
 # without AVX, which the C library would use and QEMU emulates slowly
 cpu=qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt
@@ -42,7 +42,7 @@ for number in "${!shares[@]}"; do
     devices+=(-virtfs "$(folder "share$number" "${shares[number]}" ,readonly=on)")
     printf 'share %s %q\n' "$number" "${shares[number]}"
 done >"$machine/shares"
-# QEMU takes an end of its input for the end of the line, and passes on no output then
+# at the end of its input, QEMU would stop printing output
 mkfifo "$machine/silence"
 exec <>"$machine/silence"
 
@@ -63,6 +63,6 @@ else
     tail -n 100 "$machine/console" >&2
     status=125
 fi
-# what the kernel itself complained about
+# errors in the kernel's log
 if grep -sE 'BUG|Oops|Call Trace|WARNING:' "$machine/dmesg" >&2; then echo 'ERROR: the kernel complains' >&2; fi
 exit "$status"

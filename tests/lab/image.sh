@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Makes what a machine of the lab boots: image.sh SUITE FOLDER
+# Creates the boot image of the lab's machines: image.sh SUITE FOLDER
 #
 # FOLDER gets vmlinuz, initramfs and root.img: the kernel of the Debian release SUITE, and its root file system with the tools
-# that the tests use. Needs root and, this once, the network. Does nothing when FOLDER has them for the same packages already.
+# that the tests use. Needs root and the network. Does nothing if FOLDER already has them for the same packages.
 set -euo pipefail
 suite=$1 folder=$2
 cd "$(dirname "$0")"
 source ../debian.sh
 
-# what the firewall uses, what its tests use, and what a machine needs that boots with and without systemd
+# packages of the firewall, of its tests, and for booting with and without systemd
 packages=(iptables nftables ipset ebtables conntrack iproute2 kmod procps netbase mount util-linux python3
     vsftpd curl faketime systemd-sysv dbus logrotate)
-# of the kernel, what leads to the root file system; a module that is built in costs nothing
+# kernel modules for the root file system; those that are built in are ignored
 boot_modules=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p ext4 overlay)
-# of the kernel, what no test needs
+# parts of the kernel package that no test needs
 surplus=(sound drivers/{gpu,media,infiniband,iio,staging,isdn,scsi,usb,hwmon,input})
 
 wanted=$(sha1sum <<<"${packages[*]}" <(cat image.sh init) | sha1sum | cut -c 1-12)
@@ -41,7 +41,7 @@ modules=$root/usr/lib/modules
 mkdir -p "$modules"
 mv "$root"/kernel/{usr/,}"lib/modules/$release" "$modules/" 2>/dev/null || [[ -d $modules/$release ]]
 rm -rf "$root/kernel" "${surplus[@]/#/$modules/$release/kernel/}"
-# an emulated machine would take long to unpack each
+# unpacking modules takes long on an emulated machine
 find "$modules" -name '*.ko.xz' -print0 | xargs -0r -P "$(nproc)" -n 64 xz -d
 depmod -b "$root" "$release"
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs the tests that are about the kernel in the lab: run.sh [--long] [SUITE|here]...
+# Runs the tests that depend on the kernel in the lab: run.sh [--long] [SUITE|here]...
 #
 # Each SUITE is a Debian release, by default bookworm and trixie, one after the other; `here` is this machine without emulation.
 # LAB_GROUPS in the environment runs only some of the groups of tests.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=tests/lab long=()
-# a hang shows, and the slowest group on two busy cores does not count as one
+# the limit ends a machine that hangs, and is long enough for the slowest group on two busy cores
 limit=1800
 if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
 (($#)) || set -- bookworm trixie
 
-# an emulated machine spends most of its time in these programs, which need a tenth of it with a little optimisation
+# an emulated machine spends most of its time in these programs; with optimisation they need a tenth of the time
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
 folder=${CARGO_TARGET_DIR:-target}
 mkdir -p "$folder"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests that are about the kernel and its tools on the kernel of this machine: tests.sh [--long] PROGRAMS [GROUP...]
+# Runs the tests that depend on the kernel and its tools on the kernel of this machine: tests.sh [--long] PROGRAMS [GROUP...]
 #
 # PROGRAMS is a file with the paths of the test programs, as run.sh makes it; a GROUP is a line of the list below. Needs root, the
-# tools of `make deps test-deps`, and the kernel modules that are asked for first.
+# tools of `make deps test-deps`, and the kernel modules in the list below.
 set -euo pipefail
 long=''
 if [[ $1 == --long ]]; then long=1 && shift; fi
 source "$1" && shift
 
-# what they test, the program, and the names that the tests of it begin with, or do not: those that ask no kernel are no
-# different under another one, and an emulated machine needs minutes for them
+# the group, the program, and prefixes of its tests' names to run or to skip: tests without the kernel give the same result
+# under each kernel, and take minutes on an emulated machine
 groups=(
     'trees kernel compiled_trees::'
     'kernel kernel apply:: evidence:: diff:: health:: hostile:: --skip scenarios::'
@@ -17,13 +17,13 @@ groups=(
     'differential kernel differential::'
     'faults faults'
     'logger kernel logger_kernel::'
-    'daemon kernel boot:: cli:: daemon:: held:: processes:: reader::'
+    'daemon kernel boot:: cli:: daemon:: interruptions:: processes:: reader::'
     'nftables nftables --skip backends:: --skip packets:: --skip incremental::'
     'cycles resources cycles::'
 )
 modules=(ip_tables iptable_filter iptable_raw ip6table_filter ip6table_raw ebtable_filter nf_tables nf_conntrack_bridge
     nft_reject_bridge nft_meta_bridge ip_set br_netfilter nfnetlink_log nf_conntrack fuse)
-# an emulated machine gets fewer rounds, not more time for each
+# an emulated machine runs fewer rounds of each test
 if [[ $long ]]; then
     groups+=('scale kernel scale::')
     export PVEFW_LONG_TESTS=1 DIFFERENTIAL=60,80
@@ -43,14 +43,14 @@ for tool in 'iptables-legacy --version' 'iptables-nft --version' 'ipset --versio
     $tool 2>&1 | head -n 1
 done
 
-# Runs tests of a program, several at a time as most of them wait. On an emulated machine one may be late beside the others:
-# those that fail are run once more, alone.
+# Runs tests of a program, several at a time as most of them wait. On an emulated machine a test may
+# exceed its time limits when others run at the same time: those that fail are run once more, alone.
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 run() {
     local program=$1 name again=()
     shift
-    # no pipe, which a process that a failed test leaves behind would keep open
+    # not a pipe, which a remaining process of a failed test would keep open
     "$program" --test-threads="$((2 * $(nproc)))" "$@" &> >(tee "$output") && return
     sleep 1
     mapfile -t again < <(sed -n 's/^test \(.*[^ ]\) *\.\.\. FAILED$/\1/p' "$output")

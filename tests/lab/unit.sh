@@ -28,7 +28,7 @@ before=$(mac)
 systemctl daemon-reload
 systemctl start pve-firewall
 
-# files that have just been written are not trusted at once
+# files that have just been written are not accepted at once
 for ((second = 0; second < 30; second++)); do
     if status=$(pve-firewall status --verbose); then break; fi
     sleep 1

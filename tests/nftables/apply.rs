@@ -54,7 +54,7 @@ const RULES: &str = "[IPSET web]\n10.0.0.0/24\n!10.0.0.7\n[RULES]\nIN DROP -p tc
     IN ACCEPT -p tcp -dport 80 -source +web\n";
 
 #[test]
-fn what_is_live_is_not_touched_and_a_new_process_takes_it_over() {
+fn unchanged_rules_are_not_rewritten_and_a_new_process_takes_them_over() {
     let mut node = Node::new("nft-adopt");
     let wanted = host(RULES);
     node.settle(&wanted);
@@ -96,7 +96,7 @@ fn sets_change_without_their_rules() {
 }
 
 #[test]
-fn what_others_do_to_the_tables_is_undone_and_their_own_tables_are_left_alone() {
+fn changes_by_others_are_undone_and_their_own_tables_are_not_changed() {
     let mut node = Node::new("nft-others");
     let wanted = host(RULES);
     node.settle(&wanted);
@@ -155,7 +155,7 @@ fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -
 }
 
 #[test]
-fn a_refused_rule_costs_itself_and_opens_nothing() {
+fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
     let wanted = host(RULES);
     let absent = Name::new("absent").unwrap();
     let in_set =
@@ -187,7 +187,7 @@ fn a_refused_rule_costs_itself_and_opens_nothing() {
 }
 
 #[test]
-fn a_rule_that_is_refused_for_its_place_is_found() {
+fn a_rule_that_is_refused_in_its_chain_only_is_found() {
     // the kernel refuses a reject where no answer can be sent, and does so for the chain that leads there
     let mut wanted = Ruleset::clone(&host(""));
     let table = wanted.tables.get_mut(&TableName::Host).unwrap();

@@ -1,5 +1,5 @@
-//! Both backends give the same answers: random packets and configurations, put to both simulators. Where they differ, it is one of
-//! the differences that are intended, each with a name.
+//! The simulators of both backends give the same verdict for random packets and configurations, except for intended
+//! differences, each of which has a name.
 use crate::random::{config, packets, shown};
 use crate::testbed::probe::Probe;
 use crate::testbed::{self, DEVICES, Place};
@@ -19,7 +19,7 @@ const MANY_CONFIGURATIONS: u64 = 900;
 /// For each configuration.
 const PACKETS: usize = 25;
 
-/// A packet and what both backends do with it.
+/// A packet and the results of both backends.
 struct Asked<'a> {
     files: &'a BTreeMap<String, String>,
     rules: &'a Ruleset,
@@ -81,7 +81,7 @@ const DIFFERENCES: [Difference; 14] = [
         asked.has_broadcast_address() && asked.verdicts().0 == Verdict::Drop && (standard || answered)
     }),
     ("nftables: a connection is tracked once on a packet's way, so none is its own answer", |asked| {
-        // with an IPS, its option is what accepts known connections
+        // with an IPS, the option of the IPS accepts known connections
         let known = ["established", "ips: 1"].iter().any(|one| asked.iptables_by(one));
         asked.probe.packet.is_its_own_answer() && known && asked.verdicts().0 == Verdict::Accept
     }),
@@ -208,7 +208,7 @@ fn both_backends_give_the_same_verdict_or_differ_as_intended() {
         }
     }
     println!("{verdicts:?}\n{differences:#?}");
-    // some need many configurations to show
+    // some differences occur only with many configurations
     for (name, _) in DIFFERENCES.iter().filter(|_| long) {
         assert!(differences.contains_key(name), "no packet shows this difference: {name}");
     }

@@ -34,7 +34,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
     for (cluster, vnet) in [
         ("[RULES]\nIN DROP\nOUT DROP\n", ""),
         ("[RULES]\nIN DROP\n[IPSET blacklist]\n10.0.0.0/24\nfd00::/16\n", ""),
-        // a vnet sees what the node receives from its bridge, too
+        // a vnet's chain evaluates packets from its bridge to the node, too
         ("policy_in: DROP\n[RULES]\nIN DROP\n", "[OPTIONS]\nenable: 1\npolicy_forward: DROP\n"),
     ] {
         let mut tree = trees::vm_tree(cluster, "");

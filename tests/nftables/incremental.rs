@@ -1,4 +1,4 @@
-//! The compiler that keeps what it has compiled, against one that has kept nothing.
+//! The incremental compiler, compared with a new one.
 use crate::{nft_trees, trees};
 use pve_firewall::config::ConfigCache;
 use pve_firewall::inputs::{Facts, File, Tree};

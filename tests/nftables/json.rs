@@ -1,4 +1,4 @@
-//! The JSON that `proxmox-firewall compile` prints: nft takes it, and makes of it what an update makes live.
+//! The JSON that `proxmox-firewall compile` prints: loading it with nft gives the same rules as an update.
 use crate::netns::Netns;
 use crate::rounds::rounds;
 use crate::{hostile_trees, nft_trees, ranges};
@@ -31,13 +31,13 @@ fn listings(rules: &Ruleset) -> [String; 2] {
 }
 
 #[test]
-fn nft_makes_of_the_json_what_an_update_makes_live() {
+fn loading_the_json_gives_the_same_rules_as_an_update() {
     let mut trees: Vec<(String, Tree)> = fs::read_dir(nft_trees::folder().join("trees"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .map(|name| (name.clone(), nft_trees::recorded(&name)))
         .collect();
-    // that with a limit by source is in each run
+    // each run includes the configuration with a limit per source
     trees.sort_by_key(|(name, _)| (name != "pk-synflood", name.clone()));
     let mut runner = TestRunner::new(Config { rng_seed: RngSeed::Fixed(7), ..Config::default() });
     let kinds: [BoxedStrategy<Tree>; 2] = [hostile_trees::tree().boxed(), ranges::tree().boxed()];

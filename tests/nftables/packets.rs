@@ -1,4 +1,4 @@
-//! Recorded packets, put to the simulator: what became of each under another program, and what is wanted where that differs.
+//! The simulator's result for recorded packets is that of the recorded program, except for listed differences.
 use crate::nft_trees;
 use crate::recorded::{self, DIFFERENCES, Recorded};
 use pve_firewall::model::guest::GuestDevice;
@@ -106,7 +106,7 @@ impl Scene {
                 }
             }
         }
-        // nobody listens on the node: its answer to a TCP packet ends the connection
+        // no program listens on the node: its reply to a TCP packet ends the connection
         let ended = seen == ["host"] && packet.protocol == Packet::TCP;
         if !seen.is_empty() && packet.sport.is_some() && !ended {
             match self.connections.get_mut(&back) {
@@ -132,7 +132,7 @@ fn reply(with: Rejection) -> &'static str {
 }
 
 #[test]
-fn the_simulator_gives_each_recorded_packet_the_wanted_fate() {
+fn the_simulator_gives_each_recorded_packet_the_expected_result() {
     let scenes = recorded::scenes();
     let mut rules: BTreeMap<String, Ruleset> = BTreeMap::new();
     let (mut current, mut name, mut wrong) = (None, String::new(), Vec::new());

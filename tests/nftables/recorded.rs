@@ -1,4 +1,4 @@
-//! Recorded packets: where each was seen and what was answered under another program, and what is wanted where that differs.
+//! Recorded packets: where each was received and which replies were sent with another program, and the intended differences.
 use crate::nft_trees;
 use pve_firewall::model::{Family, MacAddr, TcpFlags};
 use pve_firewall::simulate::{Cast, Frame, Layer, Packet};
@@ -12,7 +12,7 @@ pub struct Recorded {
     pub number: u64,
     /// The configuration whose rules are live.
     pub tree: String,
-    /// What is sent, as recorded.
+    /// The description of the packet, as recorded.
     pub send: Value,
     /// The bytes of its frame; `None` for what the node sends.
     pub frame: Option<Vec<u8>>,
@@ -36,7 +36,7 @@ impl Recorded {
     }
 }
 
-/// What differs from the recorded program, by the number that recorded packets name.
+/// The intended differences from the recorded program, by the number that recorded packets refer to.
 pub const DIFFERENCES: &[(u64, &str)] = &[
     (1, "a rule whose parameters cannot match together matches nothing"),
     (4, "corosync is accepted from the nodes of the cluster alone"),

@@ -56,7 +56,7 @@ struct Site {
     firewall: Firewall,
 }
 
-/// What became of a packet.
+/// The result of a packet.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fate {
     seen: BTreeSet<String>,
@@ -94,7 +94,7 @@ impl Site {
         assert_eq!(outcome.errors, [""; 0], "{tree}");
     }
 
-    /// Sends a packet, and returns what became of it.
+    /// Sends a packet, and returns its result.
     fn send(&self, recorded: &Recorded, number: u32, wanted: &Fate) -> Fate {
         self.read(|_, _, _| ());
         let bytes = match &recorded.frame {
@@ -111,7 +111,7 @@ impl Site {
             self.read(|place, kind, bytes| fate.note(recorded, &mark, place, kind, bytes));
         }
         if fate.seen.contains("host") {
-            // what answers is the node itself
+            // the reply comes from the node itself
             fate.replies.clear();
         }
         fate
@@ -133,7 +133,7 @@ impl Site {
         bytes
     }
 
-    /// Whether something arrives before it is quiet.
+    /// Whether a packet arrives before the timeout without traffic.
     fn arrives(&self) -> bool {
         let mut fds: Vec<_> =
             self.sockets.iter().map(|(_, _, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
@@ -301,7 +301,7 @@ fn script(scene: &Value, places: &BTreeMap<String, Place>, far: &str, vlans: boo
 }
 
 #[test]
-fn the_kernel_gives_each_recorded_packet_the_wanted_fate() {
+fn the_kernel_gives_each_recorded_packet_the_expected_result() {
     let (scenes, all) = (recorded::scenes(), recorded::all());
     let bridges = nft_trees::tracks_bridges(&Netns::new("nft-replay"));
     let between = |recorded: &Recorded| ["host", "out"].map(|place| recorded.from() == place || recorded.to() == place);

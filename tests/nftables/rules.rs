@@ -1,4 +1,4 @@
-//! What rules of the configuration become.
+//! The nft rules that rules of the configuration compile to.
 use crate::{nft_trees, trees};
 use pve_firewall::inputs::File;
 use pve_firewall::nftables::names::TableName;
@@ -27,7 +27,7 @@ fn incoming(cluster: &str, rules: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_kind_of_match_becomes_what_it_says() {
+fn each_kind_of_match_is_compiled_to_its_nft_match() {
     let cluster =
         "[ALIASES]\nten 10.0.0.0/8\n[IPSET both]\n10.1.0.0/16\n!10.1.2.0/24\nfd00::/8\n[IPSET six]\nfd01::/16\n";
     for (rule, expected) in [
@@ -80,7 +80,7 @@ fn long_lists_are_sets_and_guests_small_sets_are_written_out() {
 }
 
 #[test]
-fn sets_hold_what_the_longest_prefix_decides() {
+fn the_longest_prefix_decides_what_a_set_contains() {
     let tree = trees::vm_tree("[IPSET set]\n10.0.0.0/24\n!10.0.0.0/30\n10.0.0.1\n", "[RULES]\nIN ACCEPT -source +set");
     let ruleset = nft_trees::rules(&tree, &nft_trees::facts());
     let set = &ruleset.tables[&TableName::Guests].sets["v4-dc/set"];
@@ -110,7 +110,7 @@ fn logs_name_the_chain_the_action_and_the_policy() {
 }
 
 #[test]
-fn a_forward_rule_with_an_interface_closes_both_ways_and_opens_none() {
+fn a_forward_rule_with_an_interface_drops_both_directions_and_accepts_none() {
     let rules = "[RULES]\nFORWARD DROP -i eth0\nFORWARD ACCEPT -i eth1\nFORWARD ACCEPT -p tcp -dport 80";
     let ruleset = nft_trees::rules(&trees::vm_tree(rules, ""), &nft_trees::facts());
     assert_eq!(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The package in a throw-away Debian, booted with its own systemd: run.sh PACKAGE.deb SUITE
+# Tests the package in a temporary Debian system, booted with its own systemd: run.sh PACKAGE.deb SUITE
 #
-# SUITE is the release: bookworm or trixie. Needs root, mmdebstrap and systemd-nspawn. The Debian is made once, under
+# SUITE is the release: bookworm or trixie. Needs root, mmdebstrap and systemd-nspawn. The Debian system is created once, under
 # /var/cache/pve-firewall-rs. It runs on this machine's kernel.
 set -euo pipefail
 package=$(realpath "$1")
@@ -9,7 +9,7 @@ suite=$2
 cd "$(dirname "$0")"
 source ../debian.sh
 version=$(dpkg-deb -f "$package" Version)
-# it takes about a minute and a half where there is nothing else to do
+# it takes about a minute and a half on an idle machine
 limit=600
 
 if [ "$(id -u)" != 0 ]; then
@@ -17,7 +17,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-# A Debian with what the package and these tests need, for as long as they need the same
+# A Debian system with the packages that these tests need; it is created again when the list changes
 packages="systemd systemd-sysv dbus logrotate $(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/,/ /g')"
 base=/var/cache/pve-firewall-rs/$suite-$(sha1sum <<<"$packages" | cut -c 1-8)
 if [ ! -e "$base/complete" ]; then
@@ -57,7 +57,7 @@ sed -i "s/^Version: .*/Version: $version+later/" "$root/test/later/DEBIAN/contro
 build "$root/test/later" "$root/test/package-later.deb"
 rm -r "$root/test/later" "$root/test/official" "$root/test/needs"
 
-# The configuration that the stand-in's rules were made from, on its node
+# The configuration of the stand-in's rules, on its node
 echo n1 >"$root/etc/hostname"
 mkdir -p "$root/etc/pve"
 cp -r ../conformance/cases/defaults-vm-ct/pve/. "$root/etc/pve"

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// Rules, each made when it is parsed: far more than are kept, so that a million cost no more memory.
 const RULES: usize = 100_000;
-/// What is allocated at most: the rules that are kept of each table, and what grows for them.
+/// The maximum number of allocations: for the rules that are kept of each table.
 const ALLOCATIONS: u64 = 5_000;
 /// The peak, in KiB.
 const MEMORY: u64 = 400;

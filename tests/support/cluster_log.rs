@@ -19,7 +19,7 @@ pub struct ClusterLog {
 }
 
 impl ClusterLog {
-    /// An empty one, in a folder that is made.
+    /// An empty log, in a folder that is created.
     pub fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let mut file = File::create(folder.join("config.db-wal")).unwrap();
@@ -30,7 +30,7 @@ impl ClusterLog {
         ClusterLog { file, inodes: BTreeMap::new(), version: 1000 }
     }
 
-    /// A file is made, or written in place.
+    /// A file is created, or written in place.
     pub fn written(&mut self, path: &str) {
         self.version += 1;
         let inode = *self.inodes.entry(path.to_string()).or_insert(self.version);
@@ -45,7 +45,7 @@ impl ClusterLog {
         self.append(inode, to);
     }
 
-    /// A file is removed: its row goes, and only the version of the tree shows it.
+    /// A file is removed: its row is deleted, and only the version of the tree shows it.
     pub fn removed(&mut self, path: &str) {
         self.version += 1;
         self.inodes.remove(path);

@@ -1,8 +1,8 @@
 //! A small FUSE file system in place of pmxcfs, with failures on demand. Needs root and `/dev/fuse`.
 //!
-//! As pmxcfs: the kernel keeps attributes and names for a second, and reads of an open file go past its cache; files have
-//! the time of their writer's clock in whole seconds, as mtime and as ctime; those whose names begin with a dot have none.
-//! What another node writes raises no event. With a log, each change is written to it first.
+//! Like pmxcfs: the kernel caches attributes and names for a second, and no content. The mtime and ctime of a file are whole
+//! seconds of its writer's clock; files whose names begin with a dot have none. Writes of other nodes cause no events. With a
+//! log, each change is written to it first.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
 #[path = "fuse_files.rs"]
 mod files;
@@ -99,7 +99,7 @@ impl Filesystem for Shared {
         }
     }
 
-    /// Truncates; other changes of attributes are granted and forgotten, but for the time.
+    /// Truncates and sets the time; other changes of attributes succeed without effect.
     fn setattr(
         &self,
         _: &Request,
@@ -322,7 +322,7 @@ impl Drop for Fuse {
     fn drop(&mut self) {
         self.hang(false);
         if let Some(session) = self.session.take() {
-            // what another mount namespace has of it fails from now on, instead of waiting for answers
+            // from now on, copies of the mount in other namespaces fail instead of waiting for replies
             let _ = (&self.abort).write_all(b"1");
             let _ = umount2(&self.mounted_at, MntFlags::MNT_DETACH);
             drop(session);

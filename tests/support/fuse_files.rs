@@ -36,7 +36,7 @@ pub struct State {
 
 /// How long the kernel keeps attributes and names.
 pub(super) const KEPT: Duration = Duration::from_secs(1);
-/// The time of files that are there from the beginning, in seconds since 1970.
+/// The time of the initial files, in seconds since 1970.
 const BEGINNING: u64 = 1_700_000_000;
 
 pub(super) fn now() -> u64 {
@@ -44,7 +44,7 @@ pub(super) fn now() -> u64 {
 }
 
 impl State {
-    /// Writes a file in place, as a process of another node does in one call. Its clock goes right.
+    /// Writes a file in place, as a process of another node does in one call. Its clock is right.
     pub fn put(&mut self, path: &str, content: &str) {
         self.put_at(path, content, now());
     }

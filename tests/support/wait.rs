@@ -1,4 +1,5 @@
-//! Waiting with a time limit: long enough for a busy machine. What is late fails the test, with what it waited for.
+//! Waiting with a time limit, long enough for a busy machine. At the limit the test fails, and the message says what it waited
+//! for.
 #![allow(dead_code, reason = "each test program uses a part")]
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,13 +10,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen. What is late by so much does not happen.
+/// How long a test waits for an event before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a command may run.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
-/// How long what has a [`Limit`] may take.
+/// How long an action with a [`Limit`] may take.
 const HARD_LIMIT: Duration = Duration::from_secs(900);
-/// The time between two looks.
+/// The interval of checking a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.

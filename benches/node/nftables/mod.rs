@@ -23,7 +23,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 const RUNS: u16 = 5;
-/// Of what takes microseconds.
+/// The number of updates without a change, each of which takes microseconds.
 const MANY: u32 = 1000;
 /// Number of measured idle cycles of the daemon, and their interval.
 const CYCLES: u32 = 3;

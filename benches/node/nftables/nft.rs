@@ -73,7 +73,7 @@ pub fn chain_text(name: &Name, chain: &Chain) -> String {
     text
 }
 
-/// Loads a text by nft alone, and returns the time of that. What this kernel does not have was replaced before.
+/// Loads a text with nft alone, and returns the time. Expressions that this kernel does not have are already replaced.
 pub fn load(netns: &Netns, text: &str) -> Duration {
     let (given, file) = (Path::new("/run/nft.given"), Path::new("/run/nft.text"));
     fs::write(given, text).expect("the text");

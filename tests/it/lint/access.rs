@@ -44,7 +44,7 @@ fn rules_that_block_all_management_access_are_reported() {
 }
 
 #[test]
-fn a_node_that_admits_no_other_machine_is_reported() {
+fn a_node_that_no_other_machine_can_access_is_reported() {
     for network in ["127.0.0.0/8", "192.168.7.2"] {
         let found = cluster(&format!("[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network {network}\n"));
         assert_eq!(found.len(), 2, "{found:?}");

@@ -13,7 +13,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const PROXMOX: &str = env!("CARGO_BIN_EXE_proxmox-firewall");
-/// What a program says on stderr where the other one enforces.
+/// The message of a program on stderr if the other one enforces.
 const BY_NFTABLES: &str =
     "note: host.fw has 'nftables: 1': proxmox-firewall enforces this configuration, with nftables\n";
 const BY_IPTABLES: &str =
@@ -50,7 +50,7 @@ fn ask(kind: BackendKind, root: &TempDir, args: &[&str]) -> (i32, String, String
     run(Command::new(program(kind)), args, root.path())
 }
 
-/// What a program says on stderr.
+/// The message of a program on stderr.
 fn note(kind: BackendKind, selected: u8) -> &'static str {
     match (kind, selected) {
         (Iptables, 1) => BY_NFTABLES,
@@ -64,7 +64,7 @@ fn status_of_both_programs_names_the_backend_in_use() {
     for selected in [0, 1] {
         let root = node(selected);
         for kind in BackendKind::ALL {
-            // the official pve-firewall says nothing of it either, and its output is parsed
+            // the official pve-firewall does not print it either, and other programs parse this output
             let said = if kind == Nftables { note(kind, selected) } else { "" };
             let line = "Status: enabled/stopped\n".to_string();
             assert_eq!(ask(kind, &root, &["status"]), (0, line.clone(), said.into()));
@@ -112,7 +112,7 @@ fn check_and_simulate_are_about_the_backend_in_use() {
             let ineffective = stdout.contains("only the nftables backend enforces it");
             assert_eq!((status, ineffective), (0, selected == 0), "{kind:?}: {stdout}");
             let (status, stdout, stderr) = ask(kind, &root, &["simulate", "--to", "vm100", "--dport", "23"]);
-            // behind a bridge, nftables has no answer; proxmox-firewall is about nothing else
+            // behind a bridge, nftables has no answer; proxmox-firewall always simulates nftables
             let action = if kind == Nftables || selected == 1 { "ACTION: DROP\n" } else { "ACTION: REJECT\n" };
             assert_eq!((status, stdout.ends_with(action)), (0, true), "{kind:?} {selected}: {stdout}");
             let said = if kind == Nftables { note(kind, selected) } else { "" };
@@ -155,7 +155,7 @@ fn commands_of_the_other_program_are_named() {
     assert_eq!((status, stdout.as_str()), (2, ""));
     let named = "'skeleton' is a command of proxmox-firewall: '/usr/libexec/proxmox/proxmox-firewall skeleton'";
     assert!(stderr.contains(named), "{stderr}");
-    // one that neither has
+    // a command that neither program has
     let stderr = ask(Nftables, &root, &["nonsense"]).2;
     assert!(!stderr.contains("is a command of") && stderr.contains("Usage: proxmox-firewall"), "{stderr}");
 }

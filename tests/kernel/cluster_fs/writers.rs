@@ -7,15 +7,15 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A process of this node that takes its time: what it has written so far is never live.
+/// A process of this node that writes slowly: a partly written file is never used.
 #[test]
-fn a_slow_writer_of_this_node_opens_nothing() {
+fn a_slow_writer_of_this_node_removes_no_rules() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-slow", &texts(&files));
     let before = cluster.stream.settled();
     let path = cluster.node.config().join(CLUSTER);
     for (port, chunk) in [(2, 24), (3, 60)] {
-        // cut off first, and left so for longer than an empty file needs to be accepted
+        // truncated first, for longer than it takes to accept an empty file
         let mut file = fs::File::create(&path).unwrap();
         sleep(Duration::from_millis(1400));
         for piece in refusing(port).as_bytes().chunks(chunk) {
@@ -32,7 +32,7 @@ fn a_slow_writer_of_this_node_opens_nothing() {
 
 /// A process of another node whose clock is wrong, by seconds or years, and that writes in pieces.
 #[test]
-fn a_writer_with_another_clock_opens_nothing() {
+fn a_writer_with_another_clock_removes_no_rules() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-clocks", &texts(&files));
     let before = cluster.stream.settled();
@@ -51,7 +51,7 @@ fn a_writer_with_another_clock_opens_nothing() {
     cluster.stop();
 }
 
-/// `cp -p` onto a file, with its size and its time: only the event shows it.
+/// `cp -p` onto a file of equal size and time: only an event reports it.
 #[test]
 fn a_copy_with_equal_size_and_time_is_seen() {
     let files = healthy();
@@ -77,9 +77,9 @@ fn a_copy_with_equal_size_and_time_is_seen() {
     cluster.stop();
 }
 
-/// A list of guests that is cut off, or holds what it should not: no guest loses its rules for it.
+/// A list of guests that is truncated or has invalid entries: no guest's rules are removed because of it.
 #[test]
-fn a_list_of_guests_that_is_not_in_order_opens_no_guest() {
+fn an_invalid_list_of_guests_removes_no_rules() {
     let mut files = healthy();
     files.push(("firewall/100.fw", "[OPTIONS]\nenable: 1\n".into()));
     let cluster = Cluster::start("pvefw-list", &texts(&files));

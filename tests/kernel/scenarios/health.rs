@@ -1,5 +1,4 @@
-//! Whether the node really filters: for each finding, the packet that passes or is dropped against the rules, the finding, its
-//! remedy, and that it is gone then.
+//! Findings: for each one, a packet that passes or is dropped contrary to the rules, the finding, and that its remedy works.
 mod bridges;
 mod daemons;
 mod nat;
@@ -15,14 +14,14 @@ const V4: Family = Family::V4;
 /// A MAC address that is no guest's.
 const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
 
-/// What another program does to a node with guest 100 enabled, and what comes of it.
+/// Commands of another program on a node with guest 100 enabled, and their effects.
 struct Case {
     /// The commands of the other program.
     does: &'static str,
-    /// A packet, and what the rules of this firewall do with it.
+    /// A packet, and its result with the rules of this firewall alone.
     packet: fn() -> Probe,
     right: Fate,
-    /// What happens to it.
+    /// Its actual result.
     wrong: Fate,
     kind: &'static str,
     text: &'static str,
@@ -33,7 +32,7 @@ struct Case {
     remedy: &'static str,
 }
 
-/// A policy that another program changes is found by a full reading: the kernel reports it in no other way.
+/// Only a full reading finds a policy that another program has changed: the kernel does not report this change.
 const SOON: [&str; 2] = ["--full-reading", "1"];
 
 /// Runs the cases one after the other on a node.
@@ -73,12 +72,12 @@ fn readme_shows_what_status_prints_of_this_node() {
     site.until_warned("tap100i0");
     let (shown, readme) = (site.status(&[]).0, include_str!("../../../README.md"));
     assert!(readme.contains(&format!("# pve-firewall status\n{shown}```")), "{shown}");
-    // and what is said of single packets
+    // and the messages about single packets
     let answer = site.command(&["simulate", "--to", "vm100", "--dport", "23"]);
-    assert!(answer.contains("the node may do otherwise: tap100i0 has firewall=1"), "{answer}");
+    assert!(answer.contains("the result on this node may be different: tap100i0 has firewall=1"), "{answer}");
     assert!(!answer.contains("-A INPUT"), "it does not concern the guest: {answer}");
     let answer = site.command(&["simulate", "--dport", "23"]);
-    assert!(answer.contains("the node may do otherwise: a rule of another program"), "{answer}");
+    assert!(answer.contains("the result on this node may be different: a rule of another program"), "{answer}");
     let checked = site.command(&["check"]);
-    assert!(checked.contains("the node does not do what its configuration says: tap100i0"), "{checked}");
+    assert!(checked.contains("the node does not filter as its configuration says: tap100i0"), "{checked}");
 }

@@ -37,7 +37,7 @@ fn frames_that_carry_packets_past_iptables_are_dropped_with_strict_layer2() {
         for (from, to) in [(Outside, guest), (guest, Outside), (FREE900, guest)] {
             site.all(Fate::Dropped, probes(from, to, &CARRIERS));
         }
-        // what is no IP passes as before, and IP meets the rules
+        // other protocols pass as before, and IP is filtered by the rules
         site.all(Fate::Arrived, [Probe::arp(guest, Outside), Probe::arp(Outside, guest)]);
     }
     site.all(Fate::Arrived, probes(Outside, FREE900, &CARRIERS));
@@ -77,7 +77,7 @@ fn trunks_and_named_protocols_pass_with_strict_layer2() {
 
 #[test]
 fn frames_that_carry_packets_past_iptables_are_found() {
-    // at other times than in this test, frames are looked for during ten seconds of every five minutes
+    // outside of this test, frames are captured during ten seconds of every five minutes
     let all_the_time = ["--full-reading", "1"];
     let mut site = Site::with_options(&all_the_time, &[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
     site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
@@ -115,7 +115,7 @@ fn frames_that_carry_packets_past_iptables_are_found() {
     });
     site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Vlan(0)]));
     site.until_warned("packets to tap100i0 in frames with a VLAN tag are not filtered");
-    // of a trunk it is as configured
+    // for a trunk there is no finding
     let (path, text) = conf(100, false);
     site.write(&path, &text.replace("firewall=1", "trunks=5,firewall=1"));
     until("no warning of tags", || {

@@ -1,4 +1,4 @@
-//! What becomes of packets where the nftables backend enforces: tables of other programs, frames that carry packets past the
+//! Packets and findings with the nftables backend: tables of other programs, frames that carry packets past the
 //! rules, a kernel that tracks no connections in bridges.
 use super::site::{CLUSTER, GUEST100, HOST, Site, conf, until};
 use crate::nft_trees::tracks_in_bridges;
@@ -12,7 +12,7 @@ const V4: Family = Family::V4;
 /// The node's port 80 and everything of guest 100 is open.
 const OPEN: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
 const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
-/// Frames are looked for all the time.
+/// Captures frames all the time.
 const SOON: [&str; 2] = ["--full-reading", "1"];
 
 fn site(options: &[&str]) -> Site {
@@ -32,7 +32,7 @@ fn until_none(site: &Site) {
     until("no finding", || findings(site).is_empty().then_some(()));
 }
 
-/// What another program does and undoes, whether the node is affected or a guest, what is said of it, and of the remedy.
+/// Commands of another program and those that undo them, whether the node or a guest is affected, the warning and its remedy.
 const CLOSING: [[&str; 5]; 7] = [
     [
         "nft 'table inet fw { chain input { type filter hook input priority 10; policy drop; }; }'",
@@ -89,13 +89,13 @@ const NODE: &str = "node";
 const GUEST_ONLY: &str = "guest";
 
 #[test]
-fn tables_of_others_close_and_do_not_open() {
+fn tables_of_others_can_drop_and_not_accept() {
     let mut site = site(&[]);
     let node = |port| Probe::tcp(Outside, Host, V4, port);
     let guest = || Probe::tcp(Outside, VM100, V4, 80);
     site.check(&[(node(80), Fate::Arrived), (node(23), Fate::Dropped), (guest(), Fate::Arrived)]);
     until_none(&site);
-    // an accept ends the chain that it is in, and no other one
+    // an accept ends the evaluation of its base chain only
     site.bed.node.exec("nft 'table inet acc { chain input { type filter hook input priority -10; accept; }; }'");
     site.all(Fate::Dropped, [node(23)]);
     site.cycle();
@@ -140,7 +140,7 @@ fn a_flushed_ruleset_is_restored_and_logged() {
     assert_eq!(site.logged(restored), 1);
 }
 
-/// Answers to a guest whose policy drops: they are those of a known connection, if the kernel tracks it.
+/// Replies to a guest with policy DROP pass only if the kernel tracks the connection.
 #[test]
 fn a_kernel_that_tracks_no_connections_in_bridges_is_found() {
     let mut site = Site::nftables(&SOON, &[(CLUSTER, OPEN), (GUEST100, "[OPTIONS]\nenable: 1\n")]);
@@ -181,7 +181,7 @@ fn frames_that_carry_packets_past_the_rules_are_found_and_dropped_with_strict_la
     let mut site = Site::nftables(&SOON, &[(CLUSTER, OPEN), (GUEST100, &closed)]);
     let (tagged, others) = CARRIERS.split_at(3);
     site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
-    // rules see what one tag carries, and of all else the policy decides
+    // rules match packets behind one tag; the policy decides all other frames
     site.all(Fate::Dropped, both(&[Carrier::Plain]));
     site.all(Fate::Dropped, both(tagged));
     site.cycle();
@@ -226,7 +226,7 @@ fn frames_that_carry_packets_past_the_rules_are_found_and_dropped_with_strict_la
     site.all(Fate::Dropped, both(&[Carrier::Snap]));
 }
 
-/// Chains that another program has left, or pve-firewall when it was killed: they close what our tables open.
+/// Chains left by another program, or by pve-firewall when it was killed: they drop packets that our tables accept.
 #[test]
 fn chains_of_pve_firewall_that_stay_are_found() {
     let mut site = site(&[]);

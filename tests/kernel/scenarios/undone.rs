@@ -1,4 +1,4 @@
-//! What other programs do to our chains and sets is undone, and logged with names.
+//! Changes of our chains and sets by other programs are undone, and logged with names.
 use super::site::{GUEST100, ON, Site, until};
 use crate::host::shell;
 use crate::testbed::Place::{Host, Outside};

@@ -1,5 +1,5 @@
-//! What `preview` says of living connections, against the kernel: they are made for real, the change is made, and those that
-//! were named are refused when they begin again, and no others.
+//! The connections that `preview` lists, compared with the kernel: connections are opened and the change is applied. Those that
+//! were listed, and no others, are refused when they are opened again.
 use super::super::scenarios::site::{CLUSTER, GUEST100, GUEST200, HOST, Site};
 use crate::node::until;
 use crate::testbed::Place::{self, Host, Outside};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A packet that passes takes less than this.
 const SOON: Duration = Duration::from_millis(1500);
 
-/// What a client asks a server for.
+/// The request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
     from: Place,
@@ -24,7 +24,7 @@ struct Flow {
     v6: bool,
 }
 
-/// Who talks to whom.
+/// The endpoints of a connection.
 const FLOWS: [(Place, Place, u16); 9] = [
     (Outside, Host, 22),
     (Outside, Host, 8006),
@@ -80,7 +80,7 @@ impl Flow {
         SocketAddr::new(self.to.addresses()[usize::from(self.v6)], self.port)
     }
 
-    /// Begins the connection, if it can be begun.
+    /// Opens the connection, if it is accepted.
     fn begin(self, site: &Site) -> Option<TcpStream> {
         site.bed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), SOON)).ok()
     }
@@ -104,13 +104,13 @@ fn preview(site: &Site, file: &str) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Who of these can begin; all at the same time.
+/// Which of these connections can be opened; all at the same time.
 fn can_begin(site: &Site, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
     at_the_same_time("connections to begin", flows.iter().map(|flow| move || (*flow, flow.begin(site))))
 }
 
 #[test]
-fn those_that_a_preview_names_and_no_others_are_refused_when_they_begin_again() {
+fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart() {
     let site = Site::new(&BASE);
     site.bed.assign_addresses();
     let flows = Flow::all();
@@ -153,7 +153,7 @@ fn those_that_a_preview_names_and_no_others_are_refused_when_they_begin_again() 
 }
 
 #[test]
-fn what_cannot_be_judged_is_counted() {
+fn connections_that_cannot_be_simulated_are_counted() {
     let site = Site::new(&BASE);
     site.bed.node.exec(
         "conntrack -I -p tcp -s 192.0.2.1 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -u SEEN_REPLY

@@ -1,6 +1,6 @@
 //! `--failsafe` and `--cut-connections`, shown by connections on the test bed.
 use super::super::scenarios::site::{CLUSTER, GUEST100, HOST, ON, Site};
-use super::alive::{run, write};
+use super::connections::{run, write};
 use crate::node::until;
 use crate::testbed::Place::{Host, Outside};
 use crate::testbed::{VM100, VM101};
@@ -69,7 +69,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
         site.change(&[(HOST, ON), (CLUSTER, ON)]);
     }
     drop(out);
-    // the lint knows that somebody still gets in
+    // `check` finds that there is still management access
     let file = write(site.root(), HOST, CLOSED);
     let found = String::from_utf8(run(&site, &["check", &file]).stdout).unwrap();
     assert!(!found.contains("port 22"), "{found}");
@@ -83,7 +83,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
     site.bed.node.exec("iptables-legacy -D INPUT -j PVEFW-FAILSAFE; iptables-legacy -F PVEFW-FAILSAFE");
     until("the jump", || (site.bed.node.exec(first) == wanted).then_some(()));
     until("the rules", || connect(&site, Outside, "10.0.0.1:22").map(drop));
-    // and goes with the rest
+    // and is removed with the other rules
     site.change_to_off();
     assert!(!site.bed.node.exec("iptables-legacy-save; ip6tables-legacy-save").contains("FAILSAFE"));
 }
@@ -110,7 +110,7 @@ impl Connection {
 }
 
 #[test]
-fn connections_that_a_change_refuses_are_cut_and_no_others() {
+fn connections_that_a_change_refuses_are_deleted_and_no_others() {
     let open = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80,443\n";
     let site = Site::with_options(&["--cut-connections"], &[(HOST, ON), (GUEST100, open)]);
     site.bed.assign_addresses();
@@ -124,7 +124,7 @@ fn connections_that_a_change_refuses_are_cut_and_no_others() {
         servers.iter().map(|server| Connection::open(&site, Outside, server)).collect();
     let mut talk = || connections.iter_mut().map(Connection::talks).collect::<Vec<_>>();
     assert_eq!(talk(), [true; 4]);
-    // what changes no verdict cuts nothing
+    // a change without effect on verdicts deletes no connection
     site.change(&[(GUEST100, &open.replace("80,443", "80,443,444"))]);
     assert_eq!(talk(), [true; 4]);
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 443\n")]);
@@ -133,7 +133,7 @@ fn connections_that_a_change_refuses_are_cut_and_no_others() {
     let cut: Vec<_> = log.iter().filter(|line| line.contains("is no longer allowed")).collect();
     assert_eq!(cut.len(), 2, "{log:#?}");
     assert!(cut[0].contains("10.0.0.100:80 of guest 100 is no longer allowed (DROP by "), "{cut:#?}");
-    // a blacklist ends what goes on with its members
+    // a blacklist ends the connections of its members
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.254\n")]);
     until("the ends", || (talk() == [false; 4]).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! What a trial withstands: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
+//! Trials with failures: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::strace::{self, kill_at};
@@ -180,7 +180,7 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     node.until_live(NEW);
     let fill = node.path("run/pve-firewall/fill");
     let _ = fs::write(&fill, vec![0; 1 << 20]);
-    // the candidate is in force from the daemon's memory or file, and is taken back without a byte to write
+    // reverting needs no space: it only removes the trial's files
     assert!(node.rules().contains(NEW));
     let _ = node.run(&["revert"]);
     node.until_live(OLD);
@@ -303,7 +303,7 @@ fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
     let mut began = 0;
     for call in 1.. {
         let killed = killed_at(&node, call, &["try", "--for", "2", &file]);
-        // it is whole or not there: either way it is over soon, and another one can begin
+        // it exists completely or not at all: either way it ends soon, and another one can start
         began += usize::from(node.path("run/pve-firewall/trial/trial.json").exists());
         until("no trial", || {
             (trial(&node).is_none() && !node.path("run/pve-firewall/trial/trial.json").exists()).then_some(())

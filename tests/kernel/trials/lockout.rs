@@ -1,6 +1,7 @@
-//! A newcomer, over SSH, tries to shut himself out: each time he is warned, and each time he is in again.
+//! An administrator who is connected over SSH applies changes that lock the administrator out: each time there is a warning,
+//! and each time access is back at the end of the trial.
 use super::super::scenarios::site::{CLUSTER, HOST, ON, Site};
-use super::alive::write;
+use super::connections::write;
 use crate::testbed::NODE;
 use crate::wait::{OutputInTime, WaitInTime, at_the_same_time};
 use std::fs;
@@ -9,11 +10,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A way to lose the node: a file, and what the file was before.
-type Way = (&'static str, &'static str, &'static str);
+/// A change that blocks access to the node: a file, its content before, and its new content.
+type Lockout = (&'static str, &'static str, &'static str);
 
-/// Ways by rules and sets of a node that accepts SSH by default, because its clients are in the local network.
-const WAYS: [Way; 5] = [
+/// Changes of rules and sets on a node that accepts SSH by default, because its clients are in the local network.
+const LOCKOUTS: [Lockout; 5] = [
     (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 22\n"),
     (HOST, ON, "[RULES]\nIN REJECT\n"),
     (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n"),
@@ -21,9 +22,9 @@ const WAYS: [Way; 5] = [
     (CLUSTER, ON, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.0/24\n"),
 ];
 
-/// Ways of a node whose local network is another one: what accepts SSH is removed, disabled or limited, or the firewall is
-/// enabled at all.
-const REMOTE_WAYS: [Way; 4] = [
+/// Changes on a node whose local network is another one: the rule or entry that accepts SSH is removed, disabled or limited, or
+/// the firewall is enabled.
+const REMOTE_LOCKOUTS: [Lockout; 4] = [
     (
         CLUSTER,
         "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 192.0.2.0/24\n[IPSET management]\n10.0.0.254\n",
@@ -49,7 +50,7 @@ const REMOTE_WAYS: [Way; 4] = [
 /// The time of a trial, unless another one is given.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// An SSH server on the node, with a key that lets the outside in.
+/// An SSH server on the node, with a key that the external host can log in with.
 struct Ssh<'a> {
     site: &'a Site,
     server: Child,
@@ -78,7 +79,7 @@ impl<'a> Ssh<'a> {
         let server = command.spawn().unwrap();
         let ssh = Ssh { site, server };
         let deadline = Instant::now() + MINUTE;
-        while !ssh.gets_in() {
+        while !ssh.is_accessible() {
             assert!(Instant::now() < deadline, "no SSH server");
         }
         ssh
@@ -108,7 +109,7 @@ impl<'a> Ssh<'a> {
         self.command(line).output_in_time()
     }
 
-    fn gets_in(&self) -> bool {
+    fn is_accessible(&self) -> bool {
         self.run("true").status.success()
     }
 
@@ -126,7 +127,7 @@ impl Drop for Ssh<'_> {
     }
 }
 
-fn shut_out((path, before, text): Way) {
+fn lock_out((path, before, text): Lockout) {
     let enabled = !before.contains("enable: 0");
     let site = Site::new(&if enabled { vec![(HOST, ON), (path, before)] } else { vec![(HOST, ON)] });
     if !enabled {
@@ -140,30 +141,30 @@ fn shut_out((path, before, text): Way) {
     let error = String::from_utf8_lossy(&warned.stderr);
     assert!(error.contains("this would end the connection that you are using: tcp 10.0.0.254:"), "{text}: {warned:?}");
     assert_eq!(warned.status.code(), Some(1), "{warned:?}");
-    assert!(ssh.gets_in(), "{text}");
-    // he will not listen
+    assert!(ssh.is_accessible(), "{text}");
+    // with --force it is applied nevertheless
     let began = Instant::now();
-    let mut stubborn = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
-    while ssh.gets_in() {
-        assert!(began.elapsed() < 5 * MINUTE, "{text}: he is not shut out");
+    let mut forced = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
+    while ssh.is_accessible() {
+        assert!(began.elapsed() < 5 * MINUTE, "{text}: SSH is still accessible");
         sleep(Duration::from_millis(200));
     }
-    let shut = Instant::now();
-    assert!(!ssh.gets_in(), "{text}");
-    while !ssh.gets_in() {
-        assert!(shut.elapsed() < 3 * MINUTE, "{text}: he is not in again");
+    let refused = Instant::now();
+    assert!(!ssh.is_accessible(), "{text}");
+    while !ssh.is_accessible() {
+        assert!(refused.elapsed() < 3 * MINUTE, "{text}: SSH is not accessible again");
     }
     assert!(began.elapsed() + Duration::from_secs(1) >= MINUTE, "{text}: {:?}", began.elapsed());
-    assert_eq!(stubborn.wait_in_time().code(), Some(3), "{text}");
+    assert_eq!(forced.wait_in_time().code(), Some(3), "{text}");
     assert!(site.root().join("etc/pve").join(CLUSTER).exists());
 }
 
 #[test]
-fn a_newcomer_who_shuts_himself_out_in_five_ways_is_in_again_after_a_minute() {
-    at_the_same_time("the newcomer to be in again", WAYS.iter().map(|way| move || shut_out(*way)));
+fn five_rule_changes_that_lock_an_administrator_out_are_reverted_after_a_minute() {
+    at_the_same_time("access over SSH", LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
 }
 
 #[test]
-fn a_newcomer_who_loses_what_let_him_in_is_in_again_after_a_minute() {
-    at_the_same_time("the newcomer to be in again", REMOTE_WAYS.iter().map(|way| move || shut_out(*way)));
+fn removing_what_accepts_ssh_is_reverted_after_a_minute() {
+    at_the_same_time("access over SSH", REMOTE_LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
 }

@@ -1,4 +1,4 @@
-//! Trials, previews and cut connections on a node that nftables enforces the configuration of. Rules of the node alone: not
+//! Trials, previews and deleted connections on a node with the nftables backend. There are rules for the node only, because not
 //! every kernel tracks connections in bridges.
 use super::super::hand_over::{Pair, terminate};
 use super::{attempt, candidate, ended, lasting};
@@ -125,7 +125,7 @@ fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
     ended(third, 0);
     assert_eq!(in_tree().unwrap(), vnet("4001"));
     live("4001", true);
-    // who changes the file ends the trial
+    // a change of the file ends the trial
     let fourth = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
     live("4002", true);
     std::thread::sleep(Duration::from_secs(4));
@@ -172,7 +172,7 @@ fn a_trial_needs_the_daemon_that_enforces() {
 }
 
 #[test]
-fn the_other_backend_is_on_trial_without_a_moment_of_neither() {
+fn a_trial_of_the_other_backend_leaves_no_gap() {
     let pair = Pair::new("pvn-switch");
     let daemons = [pair.node.start(), pair.start_nftables(&[])];
     pair.until_only(false);
@@ -238,18 +238,18 @@ fn connections(pair: &Pair, ports: &[u16]) -> Vec<Connection> {
 /// While a hand-over waits for the other daemon, the rules stay, and a change of them ends connections as ever. Neither does it
 /// when it is cancelled: what was refused all along is not what a change refuses.
 #[test]
-fn a_cancelled_hand_over_cuts_what_a_change_refuses_and_no_more() {
+fn a_cancelled_hand_over_deletes_only_connections_that_a_change_refuses() {
     let pair = Pair::new("pvn-cancel");
     pair.node.write("firewall/cluster.fw", &open("4003"));
     pair.select(1);
     let mut daemon = pair.start_nftables(&["--cut-connections"]);
     let mut earlier = connections(&pair, &[4003]);
-    // of the rules of an earlier process nothing is known: what they have accepted goes on
+    // the rules of an earlier process are unknown: connections that they have accepted continue
     kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
     daemon.wait_in_time();
     fs::remove_file(pair.node.path("run/proxmox-firewall/status.json")).unwrap();
     pair.node.write("firewall/cluster.fw", &open("4000:4002"));
-    // pve-firewall does not run: there is nobody to hand over to
+    // pve-firewall is not running, so the hand-over waits
     let daemon = pair.start_nftables(&["--cut-connections"]);
     until_live(&pair, "4000-4002", true);
     let mut accepted = connections(&pair, &[4000, 4001, 4002]);
@@ -264,7 +264,7 @@ fn a_cancelled_hand_over_cuts_what_a_change_refuses_and_no_more() {
     });
     pair.select(1);
     pair.node.until_logged("no longer: the rules stay until its chains are live: waiting for pve-firewall");
-    // the update that has cancelled it has also looked at the connections
+    // the update that cancelled it has also checked the connections
     pair.node.write("firewall/cluster.fw", &open("4001,4005"));
     until_live(&pair, "4005", true);
     assert_eq!((talk(&mut earlier), talk(&mut accepted[1..2])), (vec![true], vec![true]), "{:#?}", pair.node.log());
@@ -273,7 +273,7 @@ fn a_cancelled_hand_over_cuts_what_a_change_refuses_and_no_more() {
 }
 
 #[test]
-fn those_that_a_preview_names_are_refused_and_cut_and_no_others() {
+fn connections_that_a_preview_lists_are_refused_and_deleted_and_no_others() {
     let (pair, daemons) = site("pvn-cut", &["--cut-connections"], &open("4000:4002"));
     let mut connections = connections(&pair, &[4000, 4001, 4002]);
     let file = candidate(&pair.node, "cluster.fw", &open("4001"));

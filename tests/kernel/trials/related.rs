@@ -1,14 +1,14 @@
 //! A data connection of FTP ends with its control connection.
 use super::super::scenarios::ftp::{GUEST, server};
 use super::super::scenarios::site::{GUEST100, HOST, ON, Site, until};
-use super::alive::{run, write};
+use super::connections::{run, write};
 use crate::wait::OutputInTime;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 
 #[test]
-fn data_connections_are_judged_and_cut_with_their_masters() {
+fn data_connections_are_simulated_and_deleted_with_their_control_connection() {
     let files = [(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")];
     let site = Site::with_options(&["--cut-connections"], &files);
     site.bed.assign_addresses();

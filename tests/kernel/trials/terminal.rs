@@ -1,4 +1,4 @@
-//! `try` on a terminal: it asks, counts down, and obeys the keyboard.
+//! `try` on a terminal: the prompt, the countdown, and keys.
 use super::{NEW, OLD, lasting, site, stop, trial};
 use crate::node::{GUEST, Node, until};
 use crate::wait::{WaitInTime, until_ok};
@@ -94,7 +94,7 @@ fn ctrl_c_reverts_at_once() {
 }
 
 #[test]
-fn nothing_begins_without_a_yes() {
+fn no_trial_starts_without_a_yes() {
     let (node, daemon) = site("pvefw-no");
     for answer in ["n\n", "\n", "\u{4}"] {
         let mut attempt = Attempt::new(&node, &[]);

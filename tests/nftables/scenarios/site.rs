@@ -28,7 +28,7 @@ pub const GUEST200: &str = "firewall/200.fw";
 /// An enabled firewall with default options.
 pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 
-/// What makes the rules effective.
+/// What evaluates the packets.
 enum Enforced {
     /// The daemon.
     ByDaemon(Child),
@@ -47,7 +47,7 @@ pub struct Site {
     files: BTreeMap<String, String>,
 }
 
-/// What differs from iptables as intended: its name, and what becomes of a packet to which iptables does something else.
+/// An intended difference from iptables: its name, and the result of a packet for which that of iptables is another.
 type Difference = (&'static str, fn(&Site, &Probe, Fate) -> Option<Fate>);
 
 const DIFFERENCES: [Difference; 4] = [
@@ -131,7 +131,7 @@ impl Site {
                 let mut command = self.bed.node.command(PROGRAM);
                 command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
                 let status = String::from_utf8(command.output_in_time().stdout).unwrap();
-                // what a warning says is no reason to wait
+                // a warning is no reason to wait
                 if status.lines().next() == Some("Status: enabled/running") { Ok(()) } else { Err(status) }
             }),
             Enforced::ForTheNode(firewall) => {

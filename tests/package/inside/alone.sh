@@ -12,7 +12,7 @@ holds '  the logger runs' active pvefw-logger.service
 holds '  rules are in step' until_it in_step
 holds '  enabled for the next boot' enabled
 holds '  the daemon of nftables runs, without tables' eval 'active proxmox-firewall.service && ! nft list tables | grep proxmox'
-# a network namespace of its own has no limit for connections, the kernel's is that of the first one
+# only the initial network namespace has a limit of connections
 complaints() { journalctl -u pve-firewall -u pvefw-logger -p warning -q --since "$since" | grep -v 'cannot set .*conntrack'; }
 holds '  nothing was complained about' eval '! complaints'
 holds '  pages of the manual' ls /usr/share/man/man8/pve-firewall.8.gz /usr/share/man/man8/pvefw-logger.8.gz /usr/share/man/man5/pve-firewall.fw.5.gz
@@ -54,7 +54,7 @@ holds '  no packet passed meanwhile' eval 'end_of_stream && [ "$(cat /test/got)"
 until_it in_step
 
 holds 'stopping removes every rule' eval 'systemctl stop pve-firewall && no_rules'
-# patience that a test can wait for
+# time limits that are short enough for a test
 mkdir -p /run/systemd/system/pve-firewall.service.d
 printf '[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n' >/run/systemd/system/pve-firewall.service.d/impatient.conf
 systemctl daemon-reload

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Stage 1: installation, upgrades and removal beside the official package. Its stand-in loads rules that the real one made.
+# Stage 1: installation, upgrades and removal beside the official package. The stand-in for it loads rules that the real package has generated.
 set -uo pipefail
 . /test/inside/checks.sh
 make_neighbour

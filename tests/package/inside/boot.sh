@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stage 3, after a boot: what came first. A stand-in for the cluster file system takes its time; one for the guests' start
-# looks whether the rules are there.
+# Stage 3, after a boot: the order of the units. A stand-in for the cluster file system starts slowly; one for the start of guests
+# checks whether the rules are live.
 set -uo pipefail
 . /test/inside/checks.sh
 

@@ -1,8 +1,8 @@
-# What the stages have in common: checks that print a line each, questions to the machine, and the watch over the rules.
+# Functions for all stages: checks that print a line each, queries of the machine's state, and a monitor of the rules.
 # shellcheck shell=bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 
-# A line for each thing that must hold; what failed says why, and is counted in a file, for stages are processes
+# Prints a line for each condition. Failures are printed with the reason, and counted in a file, because stages are processes
 holds() {
     local what=$1
     shift
@@ -38,7 +38,7 @@ chains() { iptables-legacy -w -S INPUT | grep -q PVEFW-INPUT; }
 nft_pid() { systemctl show --property MainPID --value proxmox-firewall.service; }
 our_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" = /usr/libexec/proxmox/proxmox-firewall ] && nft list table inet proxmox-firewall | grep -q PVESIG; }
 official_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" != /usr/libexec/proxmox/proxmox-firewall ] && active proxmox-firewall.service && tables; }
-# The node without its guests: this kernel need not track connections in bridges
+# The node without guests, because the kernel may not track connections in bridges
 select_nftables() {
     mv /etc/pve/.vmlist /test/vmlist
     echo '{"version":1}' >/etc/pve/.vmlist
@@ -63,7 +63,7 @@ make_neighbour() {
     until_it ip netns exec far bash -c 'echo >/dev/udp/192.0.2.1/9'
 }
 
-# The neighbour sends to a port that the firewall keeps closed, a thousand packets a second; who listens there counts.
+# The neighbour sends to a port that the firewall keeps closed, a thousand packets a second; the receiver counts them.
 stream() {
     ip netns exec far perl -MSocket -e 'socket(my $out, PF_INET, SOCK_DGRAM, 17); my $sent = 0;
         while (!-e "/test/enough") { $sent++ if send($out, "x", 0, sockaddr_in(9, inet_aton("192.0.2.1"))); select(undef, undef, undef, 0.001) }
@@ -83,7 +83,7 @@ end_of_stream() {
     [ "$(cat /test/sent)" -gt 100 ]
 }
 
-# Looks all the time whether the firewall's rules are there, and lets the neighbour try them
+# Checks all the time that the firewall's rules are live, while the neighbour sends packets
 watch_rules() {
     : >/test/gaps
     until_it rule || return 1

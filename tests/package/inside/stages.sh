@@ -1,11 +1,11 @@
 #!/bin/bash
-# Inside the throw-away Debian, at each of its two boots: the stages that are due. Then the machine is turned off.
+# Runs the stages of each of the two boots inside the temporary Debian system. Then the machine is turned off.
 . /test/inside/checks.sh
 if [ ! -e /test/booted ]; then
     for kind in iptables ip6tables; do
         update-alternatives --set "$kind" "/usr/sbin/$kind-legacy" >/dev/null # as the official package does
     done
-    # a stage that ends early leaves no ground for the next one
+    # after a failed stage, the next one cannot run
     if /test/inside/beside.sh && /test/inside/alone.sh; then
         systemctl enable --quiet pve-cluster.service pve-guests.service
         touch /test/booted

@@ -37,7 +37,7 @@ pub fn frame(probe: &Probe, number: u32) -> Vec<u8> {
     [&to.0[..], &from.0[..], &header(probe.carrier, ethertype.0, body.len())[..], &body[..]].concat()
 }
 
-/// What stands between the addresses of a frame and a packet of so many bytes.
+/// The headers between the addresses of a frame and its packet, which has `length` bytes.
 fn header(carrier: Carrier, ethertype: u16, length: usize) -> Vec<u8> {
     let words = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
     let length = u16::try_from(length).expect("a small packet");

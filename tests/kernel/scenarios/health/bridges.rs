@@ -1,4 +1,4 @@
-//! Packets of guests that do not get to the rules: devices, kernel settings and modules.
+//! Packets of guests that bypass the rules because of devices, kernel settings or modules.
 use super::super::site::{GUEST100, ON, Site, until};
 use super::{Case, V4, check};
 use crate::testbed::Place::Outside;
@@ -66,7 +66,7 @@ fn bridge_filtering_that_cannot_be_switched_on_is_found() {
 fn a_kernel_without_br_netfilter_is_found() {
     let hidden = "mount -t tmpfs none /proc/sys/net/bridge && exec \"$@\"";
     let mut site = Site::ill(&format!("exec unshare -m sh -c '{hidden}' sh \"$@\""), &[(GUEST100, ON)]);
-    // as if the module was not there
+    // as without the module
     site.bed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
     for (family, tool) in [(V4, "iptables"), (Family::V6, "ip6tables")] {
         site.all(Fate::Arrived, [Probe::tcp(Outside, VM100, family, 23)]);

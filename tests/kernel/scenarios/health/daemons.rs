@@ -1,4 +1,4 @@
-//! The daemon itself, the one of the other backend, and the other variant of the tools.
+//! Findings about the daemon, the daemon of the other backend, and the other variant of the tools.
 use super::super::site::{GUEST100, HOST, ON, Program, Site, until};
 use super::{SOON, V4};
 use crate::nft_trees::tracks_in_bridges;
@@ -46,7 +46,7 @@ fn until_well_with_nftables(site: &Site) {
     });
 }
 
-/// The daemon of nftables ends while it is selected: its tables go on to filter, or nothing does.
+/// The nftables daemon ends while it is selected: its tables still filter, or nothing does.
 #[test]
 fn a_dead_daemon_of_the_selected_backend_is_found() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
@@ -71,7 +71,7 @@ fn a_dead_daemon_of_the_selected_backend_is_found() {
     });
     until_well_with_nftables(&site);
     site.all(Fate::Dropped, closed(24));
-    // killed: what it has made live stays, and no change is applied
+    // killed: its rules stay live, and no change is applied
     daemon.kill();
     let warning = site.until_warned("proxmox-firewall was killed: its rules filter");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"backend-stopped".into(), &true.into()));

@@ -30,7 +30,7 @@ fn sources_translated_by_nftables_need_a_zone_for_firewall_bridges() {
 fn check_translation(does: &str, rule: &str, translated: impl Fn(&Site) -> bool) {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
     site.bed.node.exec(does);
-    // routed by the node, from the guest's second device: it arrives with the source that the guest has
+    // routed by the node, from the guest's second device: it arrives with the guest's source address
     let routed = |port| Probe::udp(VM100_NET1, Outside, V4, port).towards(Host.mac());
     site.all(Fate::Arrived, [routed(53)]);
     assert!(!translated(&site));
@@ -40,7 +40,7 @@ fn check_translation(does: &str, rule: &str, translated: impl Fn(&Site) -> bool)
     assert_eq!(warning["affected"]["guests"], serde_json::json!([100]), "{warning:#}");
     site.bed.node.exec("iptables-legacy -w -t raw -I PREROUTING -i fwbr+ -j CT --zone 1");
     site.until_well();
-    // it arrives with another source, which is not what the probe expects
+    // it arrives with another source address than that of the probe
     site.all(Fate::Dropped, [routed(54)]);
     assert!(translated(&site));
 }
@@ -71,7 +71,7 @@ fn destination_nat_past_the_node_is_found() {
     site.until_well();
 }
 
-/// A rule of nftables leads packets to an address of the node somewhere else.
+/// A rule of nftables redirects packets to an address of the node to another address.
 #[test]
 fn destination_nat_of_nftables_past_the_node_is_found() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
@@ -82,7 +82,7 @@ fn destination_nat_of_nftables_past_the_node_is_found() {
             "nft 'table ip own; delete table ip own; add table ip own; add chain ip own pre {chain}; add rule ip own pre {rule}'"
         ));
     };
-    // a guest's own rules decide over what is led to it
+    // packets that are redirected to a guest are filtered by the guest's rules
     translate("10.0.0.100:80");
     site.cycle();
     site.until_well();

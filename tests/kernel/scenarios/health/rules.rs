@@ -1,4 +1,4 @@
-//! Rules and policies of other programs, before ours and behind them.
+//! Rules and policies of other programs, before and after ours.
 use super::super::site::{GUEST100, ON, Site, until};
 use super::{Case, FORGED, SOON, V4, check};
 use crate::testbed::Place::{Host, Outside};
@@ -20,7 +20,7 @@ const ACCEPTED_BEFORE: &[Case] = &[
         remedy: "iptables-legacy -w -D INPUT -p tcp -m tcp --dport 22:23 -j ACCEPT",
     },
     Case {
-        // in a chain of its own, behind a chain that only rejects, as fail2ban has
+        // in a chain of its own, after a chain that only rejects, as that of fail2ban
         does: "ip6tables-legacy -w -N f2b; ip6tables-legacy -w -A f2b -s fd00::99 -j REJECT; ip6tables-legacy -w -A f2b -j RETURN
             ip6tables-legacy -w -I INPUT -j f2b; ip6tables-legacy -w -N LIBVIRT; ip6tables-legacy -w -A LIBVIRT -j ACCEPT
             ip6tables-legacy -w -I INPUT -j LIBVIRT",
@@ -118,12 +118,12 @@ fn rules_that_accept_before_ours_are_found_and_gone_after_their_remedy() {
 }
 
 #[test]
-fn packets_dropped_behind_our_rules_are_found_and_pass_after_the_remedy() {
+fn packets_dropped_after_our_rules_are_found_and_pass_after_the_remedy() {
     check(DROPPED_BEHIND);
 }
 
 #[test]
-fn rules_of_others_that_open_nothing_are_no_finding() {
+fn rules_of_others_that_accept_nothing_are_no_finding() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     site.bed.node.exec(
         "ipt() { iptables-legacy -w \"$@\"; }
@@ -144,7 +144,7 @@ fn rules_of_others_that_open_nothing_are_no_finding() {
 }
 
 #[test]
-fn rules_of_others_that_cannot_be_judged_are_said_to_be_so() {
+fn rules_of_others_that_cannot_be_evaluated_are_reported() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
     // more rules than are kept, and none of them accepts
     let of_all = |one: &dyn Fn(usize) -> String| (0..3000).map(one).collect::<String>();
@@ -161,9 +161,9 @@ fn rules_of_others_that_cannot_be_judged_are_said_to_be_so() {
     site.until_well();
 }
 
-/// More rules than are read or kept, in tables of both variants: our own are kept live beside them.
+/// More rules than are read or kept, in tables of both variants: our own rules are kept live.
 #[test]
-fn a_hundred_thousand_rules_of_others_cost_no_rule_of_ours() {
+fn a_hundred_thousand_rules_of_others_do_not_affect_our_rules() {
     for variant in ["legacy", "nft"] {
         let mut site = Site::with_options(&["--variant", variant], &[(GUEST100, ON)]);
         let file = site.root().join("rules");
@@ -180,7 +180,7 @@ fn a_hundred_thousand_rules_of_others_cost_no_rule_of_ours() {
         site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 21), Probe::tcp(Outside, Host, V4, 21)]);
         site.bed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
         site.until_well();
-        // a long list of refused sources is well, and one of accepted sources is not judged
+        // a long list of refused sources is no finding, and one of accepted sources is not evaluated
         load(&site, "filter", 3000, "-A INPUT -s SOURCE -j DROP");
         site.cycle();
         site.until_well();
@@ -193,7 +193,7 @@ fn a_hundred_thousand_rules_of_others_cost_no_rule_of_ours() {
         ]);
         load(&site, "filter", 3000, "-I INPUT -s SOURCE -j ACCEPT");
         site.until_warned("cannot judge the rules of other programs in iptables filter: it has too many rules");
-        // and what another program flushes is put back
+        // and a chain that another program flushes is restored
         site.bed.node.exec(&format!("iptables-{variant} -w 60 -F tap100i0-IN"));
         until("our rules", || (site.logged("the chain tap100i0-IN was flushed") == 1).then_some(()));
         site.check(&[
@@ -204,7 +204,7 @@ fn a_hundred_thousand_rules_of_others_cost_no_rule_of_ours() {
 }
 
 #[test]
-fn nftables_of_others_that_are_too_large_are_said_to_be_so() {
+fn nftables_of_others_that_are_too_large_are_reported() {
     let site = Site::new(&[(GUEST100, ON)]);
     let file = site.root().join("rules");
     let load = |lines: &str| {
