@@ -5,7 +5,7 @@ use crate::health::{ActiveFinding, ActiveFindings, Enforcer, Evidence, NatSource
 use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
-use crate::system::netfilter::{self, BaseChain, NftGeneration, base_chains, nat_rules, rule_for_the_rest};
+use crate::system::netfilter::{self, BaseChain, NftGeneration, base_chains, nat_rules, unconditional_verdict};
 use crate::system::netlink::BridgePorts;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl NftablesState {
     fn refresh_ends(&mut self) {
         for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
             let BaseChain { table: (family, table), name, .. } = &*chain;
-            match rule_for_the_rest(chain) {
+            match unconditional_verdict(chain) {
                 Ok(Ok(rest)) => chain.rest = rest,
                 Ok(Err(why)) => self.unread.push((format!("nftables {family} {table}, chain {name}"), why)),
                 // the chain has been deleted meanwhile

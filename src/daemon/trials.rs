@@ -90,7 +90,7 @@ impl Trials {
             },
         };
         let clock = TrialStore::clock()?;
-        match trial.standing(tree, &clock, || confirmation) {
+        match trial.state(tree, &clock, || confirmation) {
             TrialState::Over(TrialEnd::Changed(_) | TrialEnd::Confirmed) if !certain => {
                 self.take_up(trial, &clock, log)
             }

@@ -99,7 +99,7 @@ pub enum TrialEnd {
 impl Trial {
     /// Whether it is running with this tree at this time. `confirmation` is called only if needed.
     #[must_use]
-    pub fn standing(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> TrialState {
+    pub fn state(&self, tree: &Tree, clock: &Clock, confirmation: impl FnOnce() -> Confirmation) -> TrialState {
         if self.boot != clock.boot {
             return TrialState::Over(TrialEnd::Rebooted);
         }
@@ -241,7 +241,7 @@ mod tests {
     fn a_trial_is_over_for_one_reason() {
         let (cluster, guest) = ("firewall/cluster.fw", "firewall/100.fw");
         let changed = |path: &str| TrialState::Over(TrialEnd::Changed(path.into()));
-        for (files, boot, second, confirmation, standing) in [
+        for (files, boot, second, confirmation, state) in [
             (&[(cluster, "old")][..], "b1", 100, NONE, TrialState::Runs),
             (&[(cluster, "old")], "b1", 159, NONE, TrialState::Runs),
             (&[(cluster, "old")], "b1", 160, NONE, TrialState::Over(TrialEnd::Expired)),
@@ -266,8 +266,8 @@ mod tests {
             (&[(cluster, "older")], "b1", 102, NONE, TrialState::Runs),
             (&[(cluster, "older")], "b1", 103, NONE, changed(cluster)),
         ] {
-            let now = trial().standing(&tree(files), &clock(boot, second), || confirmation);
-            assert_eq!(now, standing, "{files:?} {second}");
+            let now = trial().state(&tree(files), &clock(boot, second), || confirmation);
+            assert_eq!(now, state, "{files:?} {second}");
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
     fn an_unreadable_file_does_not_end_a_trial() {
         let mut tree = tree(&[]);
         tree.files.insert("firewall/cluster.fw".into(), File::Unreadable("it is locked".into()));
-        assert_eq!(trial().standing(&tree, &clock("b1", 120), || NONE), TrialState::Runs);
+        assert_eq!(trial().state(&tree, &clock("b1", 120), || NONE), TrialState::Runs);
         let overlaid = trial().overlay(&tree);
         assert_eq!(overlaid.content("firewall/cluster.fw"), Some(&b"new"[..]));
     }

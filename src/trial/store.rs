@@ -318,7 +318,7 @@ enable: 1
         assert_eq!(store.load().unwrap(), Some(trial.clone()));
         assert_eq!(fs::metadata(&store.folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(
-            trial.standing(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None),
+            trial.state(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None),
             TrialState::Runs
         );
         store.mark_confirmed().unwrap();

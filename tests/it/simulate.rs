@@ -158,7 +158,7 @@ fn invalid_arguments_get_a_clear_error() {
         (
             1,
             "--to vm100 --protocol udp --icmp-type 8",
-            "ERROR: --icmp-type goes with the protocols icmp and icmpv6 only",
+            "ERROR: --icmp-type requires the protocol icmp or icmpv6",
         ),
         (
             1,

@@ -1,7 +1,7 @@
 //! `simulate`: traces one packet through the compiled ruleset.
 mod locate;
 mod owner;
-mod question;
+mod packet;
 mod render;
 
 use super::args::SimulateOptions;
@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
         load::note_other_backend(context, &view.compiled);
     }
     let (from, to) = locate::locate(&options.from, &options.to, &view)?;
-    let packet = question::packet(options, &from, &to, &view.facts)?;
+    let packet = packet::of_options(options, &from, &to, &view.facts)?;
     let warnings = warnings(context, [&from.end, &to.end]);
     let of_ends = |note: fn(&Located, &View) -> Option<String>| {
         [&from, &to].into_iter().filter_map(|end| note(end, &view)).collect::<Vec<_>>()
@@ -62,7 +62,7 @@ fn known(options: &SimulateOptions, packet: &Packet) -> Vec<(&'static str, Strin
     let lines = [
         Some(("from", options.from.to_string())),
         Some(("to", options.to.to_string())),
-        Some(("proto", question::name(options, packet))),
+        Some(("proto", packet::protocol_name(options, packet))),
         text(packet.source.map(|address| address.to_string()), "source"),
         text(packet.dest.map(|address| address.to_string()), "dest"),
         text(packet.sport.map(|port| port.to_string()), "sport"),
@@ -91,9 +91,9 @@ fn unfiltered(view: &View, off: Vec<String>) -> Vec<String> {
 /// Notes that explain the verdict.
 fn notes(unusual: Vec<String>, packet: &Packet, trace: &Trace) -> Vec<String> {
     let mut notes = unusual;
-    let unknown = question::unknown(packet);
-    if !unknown.is_empty() {
-        notes.push(format!("not given, so rules with a match on it do not match: {}", unknown.join(", ")));
+    let missing = packet::missing_fields(packet);
+    if !missing.is_empty() {
+        notes.push(format!("not given, so rules with a match on it do not match: {}", missing.join(", ")));
     }
     notes.extend(trace.notes.iter().map(|note| (*note).to_string()));
     notes

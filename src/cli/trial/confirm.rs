@@ -29,7 +29,7 @@ pub(super) fn confirm(context: &Context) -> Result<()> {
         bail!("no trial is running; 'pve-firewall try FILE' starts one");
     };
     let tree = load::tree(context, &context.node()?)?;
-    match trial.standing(&tree, &TrialStore::clock()?, || Confirmation::None) {
+    match trial.state(&tree, &TrialStore::clock()?, || Confirmation::None) {
         TrialState::Runs | TrialState::Over(TrialEnd::Confirmed) => {}
         TrialState::Over(end) => bail!("the trial of {} has ended: {end}", trial.names()),
     }

@@ -97,7 +97,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
         backends: preview.backends.clone(),
         files: preview.files.0.iter().map(candidate).filter(differs).collect(),
     };
-    debug_assert_eq!(trial.standing(&preview.tree, &clock, || Confirmation::None), TrialState::Runs);
+    debug_assert_eq!(trial.state(&preview.tree, &clock, || Confirmation::None), TrialState::Runs);
     store.begin(&trial).context("the files cannot be stored for the daemon")?;
     Ok(trial)
 }

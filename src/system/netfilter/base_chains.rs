@@ -55,7 +55,7 @@ pub struct BaseChain {
     pub hook: u32,
     /// Whether its policy is DROP.
     pub drops: bool,
-    /// The result of [`super::rule_for_the_rest`], if it was called.
+    /// The result of [`super::unconditional_verdict`], if it was called.
     pub rest: Option<bool>,
 }
 

@@ -77,13 +77,13 @@ fn built_in(
     hooks.filter_map(move |(hook, name)| {
         let (first, policy) = (info.hook_entry[hook], info.underflow[hook]);
         let drops = layout.verdict_on_all(entries.get(policy..)?)?;
-        Some((name, drops, layout.rule_for_the_rest(entries.get(first..policy)?)))
+        Some((name, drops, layout.unconditional_verdict(entries.get(first..policy)?)))
     })
 }
 
 impl Layout {
     /// The verdict of the first entry without matches that decides.
-    fn rule_for_the_rest(&self, mut entries: &[u8]) -> Option<bool> {
+    fn unconditional_verdict(&self, mut entries: &[u8]) -> Option<bool> {
         while !entries.is_empty() {
             let verdict = self.verdict_on_all(entries);
             if verdict.is_some() {

@@ -4,21 +4,21 @@
 //! - nftables: the generation, a number that every transaction increments (`NFT_MSG_GETGEN`);
 //! - IP sets: their headers, with type, hash key, capacity, size and number of entries (`IPSET_CMD_LIST`).
 mod base_chains;
-mod chain_end;
 mod legacy_chains;
 mod nftables;
 mod queues;
 mod sets;
+mod unconditional_rule;
 mod xtables;
 
 pub use self::base_chains::{
     BaseChain, Listed, NatRule, base_chains, has_chain, has_more_rules, has_table, legacy_tables, nat_rules,
 };
 pub use self::nftables::{NftGeneration, NftObjects, nft_generation, nft_list, nftables};
-pub use chain_end::rule_for_the_rest;
 pub use legacy_chains::{LegacyChain, legacy_chains};
 pub use queues::read_queues;
 pub use sets::sets;
+pub use unconditional_rule::unconditional_verdict;
 pub use xtables::{ebtables, iptables, rules};
 
 /// A summary. If two differ, the state has changed; if they are equal, it probably has not.

@@ -18,7 +18,7 @@ const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 ///
 /// # Errors
 /// When the options contradict each other, or a name does not exist.
-pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, facts: &Facts) -> Result<Packet> {
+pub(super) fn of_options(options: &SimulateOptions, from: &Located, to: &Located, facts: &Facts) -> Result<Packet> {
     let (source, dest) = (options.source, options.dest);
     if let (Some(source), Some(dest)) = (source, dest)
         && source.is_ipv4() != dest.is_ipv4()
@@ -26,19 +26,19 @@ pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, fa
         bail!("--source {source} and --dest {dest} are of different families");
     }
     let family = source.or(dest).map(Family::of);
-    let mut packet = protocol(options, family, facts)?;
+    let mut packet = of_protocol(options, family, facts)?;
     let own = match packet.layer {
         Layer::Ip(family) => family,
         Layer::Arp | Layer::Other(_) => Family::V4,
     };
     if let Some(address) = source.or(dest).filter(|address| Family::of(*address) != own) {
-        bail!("{address} cannot be used with the protocol '{}'", name(options, &packet));
+        bail!("{address} cannot be used with the protocol '{}'", protocol_name(options, &packet));
     }
     let known = |located: &Located| located.addresses.iter().copied().find(|address| Family::of(*address) == own);
     packet.source = source.or_else(|| known(from));
     packet.dest = dest.or_else(|| known(to));
     if (options.sport.is_some() || options.dport.is_some()) && !WITH_PORTS.contains(&packet.protocol) {
-        bail!("the protocol '{}' has no ports: omit --sport and --dport", name(options, &packet));
+        bail!("the protocol '{}' has no ports: omit --sport and --dport", protocol_name(options, &packet));
     }
     (packet.sport, packet.dport) = (options.sport, options.dport);
     packet.icmp = options.icmp_type.as_deref().map(|text| message(text, &packet)).transpose()?;
@@ -46,7 +46,7 @@ pub(super) fn packet(options: &SimulateOptions, from: &Located, to: &Located, fa
 }
 
 /// The name of the protocol: as given, or the default.
-pub(super) fn name(options: &SimulateOptions, packet: &Packet) -> String {
+pub(super) fn protocol_name(options: &SimulateOptions, packet: &Packet) -> String {
     let taken = match (packet.layer, packet.protocol) {
         (Layer::Ip(_), Packet::ICMP) => "icmp",
         (Layer::Ip(_), Packet::ICMPV6) => "icmpv6",
@@ -55,7 +55,8 @@ pub(super) fn name(options: &SimulateOptions, packet: &Packet) -> String {
     options.protocol.clone().unwrap_or_else(|| taken.to_string())
 }
 
-fn protocol(options: &SimulateOptions, family: Option<Family>, facts: &Facts) -> Result<Packet> {
+/// A packet of the protocol, without addresses and ports.
+fn of_protocol(options: &SimulateOptions, family: Option<Family>, facts: &Facts) -> Result<Packet> {
     let number = match options.protocol.as_deref() {
         Some("arp") => return Ok(Packet::arp()),
         Some(name) => {
@@ -82,7 +83,7 @@ fn message(text: &str, packet: &Packet) -> Result<(u8, u8)> {
     let table = match packet.protocol {
         Packet::ICMP => icmp::V4,
         Packet::ICMPV6 => icmp::V6,
-        _ => bail!("--icmp-type goes with the protocols icmp and icmpv6 only"),
+        _ => bail!("--icmp-type requires the protocol icmp or icmpv6"),
     };
     let number = |text: &str| text.parse::<u8>().ok();
     let named = icmp::find(table, text).map(|(kind, code)| IcmpType { kind, code });
@@ -100,8 +101,8 @@ fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Str
     lint::nearest(word, known).map_or_else(String::new, |near| format!(": did you mean '{near}'?"))
 }
 
-/// Whether a rule may not have matched because an address is unknown.
-pub(super) fn unknown(packet: &Packet) -> Vec<&'static str> {
+/// The fields that are not given: rules with a match on them do not match.
+pub(super) fn missing_fields(packet: &Packet) -> Vec<&'static str> {
     let address = |address: Option<IpAddr>, name| address.is_none().then_some(name);
     let ports = WITH_PORTS.contains(&packet.protocol) && packet.layer != Layer::Arp;
     let port = |port: Option<u16>, name| (ports && port.is_none()).then_some(name);

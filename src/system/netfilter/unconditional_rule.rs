@@ -1,4 +1,4 @@
-//! The last rules of base chains of other programs.
+//! Rules without matches in base chains of other programs.
 use super::base_chains::{
     BaseChain, MOST, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_IMMEDIATE_DATA, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
     NFTA_RULE_TABLE, find, is_named, number,
@@ -13,12 +13,12 @@ const NFTA_VERDICT_CODE: u16 = 1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
-/// Whether a rule without matches drops the packets that no rule before it has decided, or accepts them; `None` if there is no
-/// such rule, so that the policy decides. In place of it the reason if the chain is too long to be read.
+/// Whether the first rule without matches drops packets, and does not accept them; `None` if there is no such rule, so that the
+/// policy decides. The inner error is the reason if the chain is too long to be read.
 ///
 /// # Errors
 /// As for [`super::base_chains()`].
-pub fn rule_for_the_rest(chain: &BaseChain) -> Result<Result<Option<bool>, String>> {
+pub fn unconditional_verdict(chain: &BaseChain) -> Result<Result<Option<bool>, String>> {
     let of = [(NFTA_RULE_TABLE, chain.table.1.as_str()), (NFTA_RULE_CHAIN, chain.name.as_str())];
     let (read, found) =
         nft_list_while(NftObjects::Rules, chain.family, &of, |(read, found): &mut (usize, Option<bool>), body| {
