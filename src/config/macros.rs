@@ -73,6 +73,12 @@ fn conflicts<'a>(rules: impl IntoIterator<Item = &'a MacroRule>, raw: &RawRule<'
 
 fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databases) -> Result<Term, PartErrors> {
     let MacroRule { proto: name, sport, dport, icmp_type: kind } = *rule;
+    // a protocol and an ICMP type that differ from the macro's are errors: see `conflicts`
+    #[rustfmt::skip]
+    let RawRule {
+        enabled: _, kind: _, action: _, iface: _, source: _, dest: _, log: _, proto: _, icmp_type: _,
+        sport: own_sport, dport: own_dport,
+    } = *raw;
     let proto = databases.protocol(name).or_else(|| well_known(name));
     let proto = proto.and_then(|number| Spelled::new(name, number)).ok_or_else(|| {
         let text = format!("the macro's protocol '{name}' is not in /etc/protocols");
@@ -82,8 +88,8 @@ fn term(rule: &MacroRule, raw: &RawRule<'_>, family: Family, databases: &Databas
         text.map(|text| ports::ports(text, &proto, databases).map_err(|error| vec![PartError::new(part, error)]))
             .transpose()
     };
-    let sport = ports("sport", sport.or(raw.sport))?;
-    let dport = ports("dport", dport.or(raw.dport))?;
+    let sport = ports("sport", sport.or(own_sport))?;
+    let dport = ports("dport", dport.or(own_dport))?;
     let icmp_type = kind.and_then(|text| icmp_type(text, family)).map(|kind| (family, kind));
     Ok(Term { proto: Some(proto), sport, dport, icmp_type })
 }

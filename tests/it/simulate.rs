@@ -155,11 +155,7 @@ fn invalid_arguments_get_a_clear_error() {
             "--to vm100 --icmp-type echo-requst",
             "ERROR: 'echo-requst' is not an ICMP type: did you mean 'echo-request'?",
         ),
-        (
-            1,
-            "--to vm100 --protocol udp --icmp-type 8",
-            "ERROR: --icmp-type requires the protocol icmp or icmpv6",
-        ),
+        (1, "--to vm100 --protocol udp --icmp-type 8", "ERROR: --icmp-type requires the protocol icmp or icmpv6"),
         (
             1,
             "--to vm100 --source 10.0.0.1 --dest fd00::1",

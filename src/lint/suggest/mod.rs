@@ -274,7 +274,7 @@ mod tests {
             ("10.0.0.1:80", Sought::Address, "write the port with -dport or -sport"),
             ("10.0.0.1,+web", Sought::Address, "put them into an IP set"),
             ("10.0.0.0/8,fd00::/8", Sought::Address, "write a rule for each family"),
-            ("BC:24:11:00:0A:01", Sought::Address, "no MAC address"),
+            ("BC:24:11:00:0A:01", Sought::Address, "a MAC address is not allowed here"),
             ("+webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
             ("webservers", Sought::Entry, "an IP set cannot contain another one: write its addresses"),
             ("10.0.0.1-10.0.0.3", Sought::Entry, "write its networks 10.0.0.1/32, 10.0.0.2/31"),
