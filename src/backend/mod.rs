@@ -1,6 +1,6 @@
 //! The backends, which compile a configuration and make the rules live. An enum and no trait object: there are two.
 //!
-//! The daemon and the commands see this module alone.
+//! The daemon and the commands use no other module of the backends.
 mod rules;
 
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};

@@ -137,7 +137,7 @@ pub(super) struct StatusOptions {
     /// Print one JSON object with all that --verbose shows
     #[arg(long)]
     pub json: bool,
-    /// Exit with 0 if all is well, 1 if there are warnings or errors or changes are pending, 2 if the node or a guest is not
+    /// Exit with 0 without problems, 1 if there are warnings or errors or changes are pending, 2 if the node or a guest is not
     /// filtered or the daemon is not running
     #[arg(long)]
     pub exit_code: bool,
@@ -193,7 +193,7 @@ pub(super) struct TryOptions {
     /// Show each change line by line
     #[arg(long)]
     pub diff: bool,
-    /// Go on in spite of errors, and though your own connection would be refused
+    /// Continue despite errors, and even if your own connection would be refused
     #[arg(long)]
     pub force: bool,
 }

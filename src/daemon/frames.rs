@@ -25,7 +25,7 @@ pub struct CarriedFrames {
 }
 
 impl CarriedFrames {
-    /// No frames yet. They are received for some seconds in each `interval`.
+    /// No frames yet. Frames are received for some seconds in each `interval`.
     pub fn new(interval: Duration) -> Self {
         CarriedFrames { interval: interval.as_secs(), socket: None, seen: BTreeMap::new(), resumed: 0 }
     }

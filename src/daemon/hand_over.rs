@@ -1,5 +1,5 @@
-//! The hand-over between the two backends: each daemon withdraws its rules only when the other's are live, so that at no
-//! moment the node is without either.
+//! The hand-over between the two backends: each daemon removes its rules only when the other's are live, so that the node is
+//! never without rules.
 use super::mode::Mode;
 use crate::backend::{Backend, Compiled};
 use crate::model::BackendKind;

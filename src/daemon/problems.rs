@@ -87,7 +87,7 @@ pub enum Topic {
     HandOver,
     /// What prevents the rules from being effective.
     Health,
-    /// Kernel settings that cannot be written, as in a container: reported in the log, and no error of updates.
+    /// Kernel settings that cannot be written, as in a container: logged, but not an error of updates.
     Settings,
 }
 

@@ -120,7 +120,7 @@ fn of_guest(GuestFile { guest, conf }: &GuestFile<'_>, reports: &mut Vec<Report>
     }
 }
 
-/// Why rules for a device have no effect; `None` if they have.
+/// The reason why rules for a device have no effect; `None` if they have one.
 fn missing(netid: &str, devices: &[Device], links: &[Link]) -> Option<String> {
     if devices.iter().any(|device| device.netid == netid) {
         return None;

@@ -10,8 +10,8 @@ pub type Concern<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
 /// That test for two endpoints; `None` if no packet between them is affected.
 pub type Concerns<'a> = dyn Fn(&End, &End, Layer) -> Option<Concern<'a>> + Sync + 'a;
 
-/// A test whether a packet meets a difference at one of these hooks; `None` if there are no differences. `differences` returns
-/// those that can be reached at a hook, and `meets` whether a packet meets one of them there.
+/// A test whether a difference at one of these hooks affects a packet; `None` if there are no differences. `differences` returns
+/// those that can be reached at a hook, and `meets` whether one of them affects a packet there.
 pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
     hooks: impl IntoIterator<Item = H>,
     differences: impl Fn(&H) -> Vec<D>,
@@ -53,8 +53,8 @@ impl<R: Copy> ChangedChain<R> {
     }
 }
 
-/// The parts of two lists of rules without the rules that both begin and end with; `None` if the lists are the same. A packet
-/// that matches no rule of either part meets the same rules in both lists.
+/// The parts of two lists of rules without their common beginning and end; `None` if the lists are the same. A packet that
+/// matches no rule of either part has the same result in both lists.
 pub fn differing<T>(before: &[T], after: &[T], same: impl Fn(&T, &T) -> bool) -> Option<(Range<usize>, Range<usize>)> {
     let both = || before.iter().zip(after);
     let first = both().take_while(|(one, other)| same(one, other)).count();

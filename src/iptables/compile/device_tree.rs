@@ -74,7 +74,7 @@ mod tests {
         names.into_iter().map(|name| Interface::new(&name).unwrap()).collect()
     }
 
-    /// The devices whose chains a packet of this port comes to, and the most rules that it meets in one chain.
+    /// The devices whose chains a packet of this port reaches, and the largest number of rules evaluated in one chain.
     fn reached(branches: &[Branch<'_>], port: &str) -> (Vec<String>, usize) {
         let (mut open, mut reached, mut longest) = (vec![""], Vec::new(), 0);
         while let Some(prefix) = open.pop() {

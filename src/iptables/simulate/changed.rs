@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// The chains and sets of two rulesets that differ.
 ///
-/// A packet has the same verdict under both unless it can match a rule that only one of them has, or one of its addresses is in
-/// only one of two sets with the same name. Origins do not count.
+/// A packet has the same verdict in both, unless it can match a rule that only one of them has, or one of its addresses is in only
+/// one of two sets with the same name. Origins are not compared.
 #[derive(Debug)]
 pub struct ChangedRules<'a> {
     before: &'a Ruleset,
@@ -66,8 +66,8 @@ impl<'a> ChangedRules<'a> {
         )
     }
 
-    /// What differs in the chains that can be reached at a hook. Those that do not differ are the same in both rulesets, and
-    /// so are the chains that they jump to.
+    /// The differences in the chains that can be reached at a hook. A rule that is in both rulesets jumps to the same chain, so
+    /// it is enough to follow the rules of one of them.
     fn differences(&self, tables: Tables, hop: &Hop) -> Vec<DifferingItem<'a>> {
         let changed = &self.chains[match tables {
             Tables::Bridge => 0,

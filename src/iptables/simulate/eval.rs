@@ -92,7 +92,7 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// Whether it can match some packet at a hook, as far as interfaces decide that.
+    /// Whether it can match any packet at a hook: compares interfaces only.
     pub(super) fn can_match(self, hop: &Hop) -> bool {
         match self {
             AnyRule::Ip(rule) => rule.matches.iter().all(|one| matches_hop(one, hop)),
@@ -100,7 +100,7 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// Whether it can match a packet at a hook, as far as interfaces, addresses, protocol and ports decide that.
+    /// Whether it can match a packet at a hook: compares interfaces, addresses, protocol and ports only.
     pub(super) fn can_match_packet(self, at: &Situation<'_>) -> bool {
         match self {
             AnyRule::Ip(rule) => rule.matches.iter().all(|one| depends_on_path(one) || at.matches(one)),

@@ -193,7 +193,7 @@ impl Vocabulary<'_> {
         Some(did_you_mean(format_args!("{}{prefix}{name}", kind.sign())))
     }
 
-    /// That the name is defined in a file whose names cannot be used here.
+    /// An explanation that the name is defined in a file whose names cannot be used here.
     fn elsewhere(&self, name: &str, kind: NameKind) -> Option<String> {
         let mut files = self.others.iter().filter(|(_, definitions)| kind.is_in(definitions, name));
         let (file, _) = files.next()?;
