@@ -6,6 +6,7 @@ use crate::site::{self, Site, VARIANT};
 use crate::table::{Measurement, Table, median};
 use crate::tools;
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
+use pve_firewall::pmxcfs::Reader;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -138,7 +139,7 @@ fn in_process(site: &Site) -> [Duration; 3] {
         guest.add_rule(number);
         let (began, seen) = scope(|threads| {
             let seen = threads.spawn(|| entries.changed(before));
-            let began = accepted(&mut reader, &mut tree);
+            let began = accepted(&mut reader, &mut tree, Reader::read);
             let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
             let outcome = netns.run(|| firewall.update(&wanted));
             assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);

@@ -2,7 +2,7 @@
 use crate::site::Site;
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::iptables::compile::compile;
-use pve_firewall::pmxcfs::Reader;
+use pve_firewall::pmxcfs::{ReadError, Reader};
 use std::fs;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -45,12 +45,15 @@ impl<'a> Guest<'a> {
     }
 }
 
+/// A read of [`Reader`]: of everything, or of what was written.
+pub type Read = fn(&mut Reader) -> Result<(), ReadError>;
+
 /// Reads the configuration until the tree has changed, and returns when the last read began: earlier reads do not accept a
 /// file that was just written.
-pub fn accepted(reader: &mut Reader, tree: &mut Arc<Tree>) -> Instant {
+pub fn accepted(reader: &mut Reader, tree: &mut Arc<Tree>, read: Read) -> Instant {
     loop {
         let began = Instant::now();
-        reader.read().expect("a healthy configuration");
+        read(reader).expect("a healthy configuration");
         let now = reader.tree();
         if now != *tree {
             *tree = now;

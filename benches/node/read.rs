@@ -4,6 +4,7 @@ use crate::site::{self, Site};
 use crate::table::{Measurement, Table, median, milliseconds};
 use crate::tools;
 use pve_firewall::inputs::Tree;
+use pve_firewall::pmxcfs::Reader;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ fn run(site: &Site, live: bool) -> Times {
         push(&mut times.everything, read, compile);
 
         guest.add_rule(number);
-        let read = accepted(&mut reader, &mut tree).elapsed();
+        let read = accepted(&mut reader, &mut tree, Reader::read).elapsed();
         let (compile, _) = timed(|| compiler.compile(&tree, &facts.collect(&tree)));
         push(&mut times.one_file, read, compile);
 

@@ -173,7 +173,7 @@ impl Backend {
     pub fn due(&self) -> Option<Instant> {
         match self {
             Backend::Iptables(iptables) => iptables.due(),
-            Backend::Nftables(_) => None,
+            Backend::Nftables(nftables) => nftables.due(),
         }
     }
 

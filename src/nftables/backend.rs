@@ -15,6 +15,7 @@ use crate::paths::CLUSTER;
 use crate::system::netfilter::{BaseChain, LegacyChain, legacy_chains};
 use anyhow::Result;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The nftables backend of one process. Use one for the lifetime of the process: it caches compiled rules, the live state, and
 /// the rules that the kernel refused.
@@ -46,6 +47,12 @@ impl Nftables {
     /// The changes by other programs that [`Nftables::maintain`] has undone since the last call.
     pub fn undone(&mut self) -> Vec<String> {
         self.firewall.undone()
+    }
+
+    /// When [`Nftables::maintain`] has to be called again even if nothing changes.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.firewall.due()
     }
 
     /// The parts of the node that the configuration filters.

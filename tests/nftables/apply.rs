@@ -2,8 +2,10 @@
 use crate::netns::Netns;
 use crate::{nft_trees, trees};
 use pve_firewall::nftables::apply::{Firewall, Outcome};
+use pve_firewall::nftables::live::{Live, LiveChain, LiveRule, LiveTable};
 use pve_firewall::nftables::names::{Name, TableName};
-use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset};
+use pve_firewall::nftables::plan::{CachedChain, LiveCache};
+use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset, Signature};
 use std::sync::Arc;
 
 /// The host's rules of a tree in which cluster.fw says this besides `enable: 1`.
@@ -205,4 +207,85 @@ fn a_rule_that_is_refused_in_its_chain_only_is_found() {
     assert!(outcome.changed && outcome.errors.len() == 1, "{outcome:?}");
     assert!(outcome.errors[0].contains("reject with tcp reset"), "{outcome:?}");
     assert!(node.list().contains("chain cluster-in"));
+}
+
+/// Groups with two rules each: more chains than are read back at once.
+fn groups(port: u16) -> Arc<Ruleset> {
+    let rules = (0..70).map(|group| format!("GROUP g{group}\n")).collect::<String>();
+    let group = |group: u16| {
+        let port = if group == 7 { port } else { 1000 };
+        format!("[group g{group}]\nIN ACCEPT -p tcp -dport {port}\nIN DROP -p tcp -dport 2000\n")
+    };
+    host(&format!("[RULES]\n{rules}{}", (0..70).map(group).collect::<String>()))
+}
+
+const CHANGED: Outcome = Outcome { changed: true, errors: vec![] };
+
+#[test]
+fn the_rules_of_a_large_transaction_are_read_back_by_the_next_update() {
+    let mut node = Node::new("nft-later");
+    let (wanted, other) = (groups(1000), groups(1001));
+    assert_eq!(node.update(&wanted), CHANGED);
+    assert!(node.firewall.due().is_some(), "nothing is read back yet");
+    let (generation, before) = (node.generation(), node.list());
+    assert_eq!(node.update(&wanted), Outcome::default());
+    assert!(node.firewall.due().is_none(), "all is read back");
+    assert_eq!((node.generation(), node.list()), (generation, before));
+
+    // a change that comes before
+    let mut node = Node::new("nft-later");
+    assert_eq!(node.update(&wanted), CHANGED);
+    let before = node.list();
+    assert_eq!(node.update(&other), CHANGED);
+    let kept = before.lines().filter(|line| !line.contains("cluster.fw")).all(|line| node.list().contains(line));
+    assert!(kept && node.chain("group-g7-in")[0].contains("dport 1001"), "one chain has changed");
+    assert_eq!(node.update(&other), Outcome::default());
+    assert!(node.firewall.due().is_none());
+    node.firewall = Firewall::default();
+    assert_eq!(node.update(&other), Outcome::default(), "another process finds it as wanted");
+}
+
+#[test]
+fn what_others_change_before_a_large_transaction_is_read_back_is_undone() {
+    let wanted = groups(1000);
+    // the number of rules, and the comment of the last one, are as before
+    let replace = "nft -a list chain inet proxmox-firewall group-g0-in | sed -n 's/.*dport 1000 .*# handle //p' | \
+        xargs -I{} nft replace rule inet proxmox-firewall group-g0-in handle {} accept";
+    for change in [replace, "nft flush chain inet proxmox-firewall input", "nft add table inet mine"] {
+        let mut node = Node::new("nft-between");
+        assert_eq!(node.update(&wanted), CHANGED);
+        let before = node.netns.exec("nft list table inet proxmox-firewall");
+        node.netns.exec(change);
+        assert_eq!(node.update(&wanted), CHANGED, "{change}");
+        assert_eq!(node.netns.exec("nft list table inet proxmox-firewall"), before, "{change}");
+        assert_eq!(node.firewall.undone(), [""; 0], "it is not known what was changed");
+        assert_eq!(node.update(&wanted), Outcome::default(), "{change}");
+        assert!(node.firewall.due().is_none());
+    }
+}
+
+#[test]
+fn rules_that_were_not_read_are_trusted_only_without_another_transaction_and_with_their_signature() {
+    let wanted = host(RULES).tables[&TableName::Host].chains["cluster-in"].clone();
+    let mut known = LiveCache { unread: true, ..LiveCache::default() };
+    let chains = &mut known.tables.entry(TableName::Host).or_default().chains;
+    chains.insert("cluster-in".to_string(), CachedChain::unread(&wanted));
+    let rule = |signature| LiveRule { signature, ..LiveRule::default() };
+    let live = |count: usize, signature| {
+        let last = rule(Some(signature));
+        let rules = (1..count).map(|_| rule(None)).chain([last]).collect();
+        let chains = [("cluster-in".to_string(), LiveChain { rules, ..LiveChain::default() })].into();
+        Live { tables: [(TableName::Host, LiveTable { chains, ..LiveTable::default() })].into() }
+    };
+    let (count, signature) = (wanted.rules().len(), wanted.signature());
+    for (live, quiet, trusted) in [
+        (live(count, signature), true, true),
+        (live(count, signature), false, false),
+        (live(count - 1, signature), true, false),
+        (live(count, Signature::of(["another"])), true, false),
+    ] {
+        let read = LiveCache::of(live, Some(&known), quiet);
+        assert_eq!(read.tables[&TableName::Host].chains["cluster-in"].is(&wanted), trusted);
+        assert!(!read.unread);
+    }
 }

@@ -15,6 +15,7 @@ use pve_firewall::nftables::apply::{Firewall, Outcome};
 use pve_firewall::nftables::backend::Nftables;
 use pve_firewall::nftables::names::{TableName, guest_chain};
 use pve_firewall::nftables::ruleset::Ruleset;
+use pve_firewall::pmxcfs::Reader;
 use pve_firewall::system::netfilter::nft_generation;
 use pve_firewall::system::process::processors;
 use std::fs;
@@ -74,12 +75,15 @@ fn first(sites: &[Site], table: &mut Table) {
     let times = |site: &Site| {
         let ruleset = compiled(site);
         let text = nft::text(&ruleset);
-        let mut times = [const { Vec::new() }; 2];
+        let mut times = [const { Vec::new() }; 3];
         for _ in 0..RUNS {
             let (netns, mut firewall) = (Netns::new("bench-first"), Firewall::default());
             let began = Instant::now();
             must_succeed(&netns.run(|| firewall.update(&ruleset)));
             times[0].push(began.elapsed());
+            let began = Instant::now();
+            assert_eq!(netns.run(|| firewall.update(&ruleset)), Outcome::default());
+            times[2].push(began.elapsed());
             leave(netns);
             let netns = Netns::new("bench-bare");
             times[1].push(nft::load(&netns, &text));
@@ -90,6 +94,7 @@ fn first(sites: &[Site], table: &mut Table) {
     let times: Vec<_> = sites.iter().map(times).collect();
     table.heading(Measurement::Nftables, "nftables: first update", "at most 1.3 of `nft -f` of the same rules");
     compare(&times, ["ours", "`nft -f` of the same rules as plain text"], table);
+    table.times("the next update, which reads the rules back", &times.iter().map(|times| times[2]).collect::<Vec<_>>());
 }
 
 /// Removes a namespace and waits, as the kernel frees it in the background.
@@ -104,6 +109,8 @@ fn idle(sites: &[Site], table: &mut Table) {
         let ruleset = compiled(site);
         let (netns, mut firewall) = (Netns::new("bench-idle"), Firewall::default());
         must_succeed(&netns.run(|| firewall.update(&ruleset)));
+        // reads the rules back
+        assert_eq!(netns.run(|| firewall.update(&ruleset)), Outcome::default());
         let before = nft::runs();
         let times = netns.run(|| {
             let mut times = vec![Duration::ZERO; 2];
@@ -133,12 +140,13 @@ fn change(sites: &[Site], table: &mut Table) {
     let target = "at most 2 of `nft -f` that replaces one chain";
     table.heading(Measurement::Nftables, "nftables: one rule changed, without the delay", target);
     let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<_>>();
+    table.times("ours, until it is read and compiled", &column(3));
     table.times("ours, until it is in the kernel", &column(2));
     compare(&times, ["ours, until that is verified", "`nft -f` that replaces the rules of that chain"], table);
 }
 
 /// From reading the new file until the update has ended, nft alone with the new rules of that chain, and from reading until
-/// the rule is in the kernel.
+/// the rule is in the kernel, and until it is compiled. After a write, the daemon reads only what was written.
 fn changed(site: &Site) -> Vec<Duration> {
     let netns = &site.node.netns;
     let guest = Guest::of(site);
@@ -151,14 +159,16 @@ fn changed(site: &Site) -> Vec<Duration> {
     netns.run(|| must_succeed(&backend.maintain(&ruleset)));
     let alone = Netns::new("bench-bare");
     nft::load(&alone, &nft::text(&ruleset));
-    let mut times = [const { Vec::new() }; 3];
+    netns.run(|| assert_eq!(backend.maintain(&ruleset), Outcome::default()));
+    let mut times = [const { Vec::new() }; 4];
     for number in 0..RUNS {
         let before = generation::of(netns);
         guest.add_rule(number);
         let (began, seen) = scope(|threads| {
             let seen = threads.spawn(|| generation::changed(netns, before));
-            let began = accepted(&mut reader, &mut tree);
+            let began = accepted(&mut reader, &mut tree, Reader::read_changes);
             ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
+            times[3].push(began.elapsed());
             netns.run(|| must_succeed(&backend.maintain(&ruleset)));
             times[0].push(began.elapsed());
             (began, seen.join().expect("the rule in the kernel"))

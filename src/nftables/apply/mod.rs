@@ -13,21 +13,22 @@ pub use dump::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
-use super::plan::{ChainChange, LiveCache, Plan, diff, script};
+use super::plan::{CachedChain, ChainChange, LiveCache, Plan, TablePlan, diff, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
 use crate::system::tools::{self, ToolError};
 use anyhow::Result;
 use quarantine::Quarantine;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The time limit of nft.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Maximum number of restarts of an update because another program has changed the tables meanwhile.
 const MOST_RACES: u32 = 5;
-/// With more changed chains than this, all of them are read back in one request.
-const READ_ONE_BY_ONE: usize = 64;
+/// With more changed chains than this, the next update without a change reads their rules back. Until then the generation is the
+/// evidence: it is one higher if the kernel has applied this transaction and no other.
+const MOST_READ_AT_ONCE: usize = 64;
 
 /// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +104,12 @@ impl Firewall {
         self.update(&Arc::new(Ruleset::default()))
     }
 
+    /// When [`Firewall::update`] has to be called again even if nothing changes: to read back the rules of a large transaction.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.known.as_ref().filter(|(_, known)| known.unread).map(|_| Instant::now())
+    }
+
     /// The plan of an update. Changes nothing.
     ///
     /// # Errors
@@ -113,14 +120,18 @@ impl Firewall {
     }
 
     fn bring_about(&mut self, wanted: &Arc<Ruleset>, outcome: &mut Outcome) -> Result<()> {
+        // without the rules that were live, the chains that another program has changed cannot be named; and as it may do that all
+        // the time, this update reads at once
+        let unread = self.known.as_ref().is_some_and(|(_, known)| known.unread);
         if let Some((generation, settled)) = &self.settled
             && Arc::ptr_eq(settled, wanted)
             && self.quarantine.is_empty()
+            && !unread
             && nft_generation().ok() == Some(*generation)
         {
             return Ok(());
         }
-        let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted));
+        let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted)) && !unread;
         self.quarantine.forget_changed(wanted);
         let (mut tries, mut races) = (0, 0);
         let generation = loop {
@@ -128,7 +139,10 @@ impl Firewall {
             let accepted = self.quarantine.accepted(wanted);
             let plan = diff(&accepted, known, &handles);
             if plan.is_empty() {
-                break generation;
+                match self.read_back_rest(generation, &accepted, outcome)? {
+                    true => break generation,
+                    false => continue,
+                }
             }
             if std::mem::take(&mut settled) {
                 self.undone.extend(undone::undone(&plan));
@@ -137,7 +151,7 @@ impl Firewall {
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
                 Ok(_) => {
                     outcome.changed = true;
-                    let (now, errors) = self.verify(generation, &plan, &accepted)?;
+                    let (now, errors) = self.verify(generation, &plan, &accepted, !unread)?;
                     // the plan may not contain what another program has changed meanwhile
                     if now != generation.wrapping_add(1) && races < MOST_RACES {
                         races += 1;
@@ -169,30 +183,51 @@ impl Firewall {
         Ok(())
     }
 
-    /// Reads back the result of a transaction. Returns the generation, and an error for each chain that is not as wanted.
-    fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset) -> Result<(u32, Vec<String>)> {
+    /// Reads back the rules that large transactions have created; false if another program has changed nftables since.
+    fn read_back_rest(&mut self, before: u32, wanted: &Ruleset, outcome: &mut Outcome) -> Result<bool> {
+        let Some((_, old)) = self.known.take_if(|(_, known)| known.unread) else { return Ok(true) };
+        let (generation, live) = read_at_rest()?;
+        let quiet = generation == before;
+        let known = LiveCache::of(live, Some(&old), quiet);
+        if quiet {
+            for (name, TablePlan { chains, sets, elements, .. }) in diff(wanted, &known, &handles).tables {
+                let parts = chains.keys().chain(sets.keys()).chain(elements.keys());
+                outcome.errors.extend(parts.map(|part| not_updated(name, part)));
+            }
+        }
+        self.known = Some((generation, known));
+        Ok(quiet)
+    }
+
+    /// Reads back the result of a transaction; the next update may read many chains. Returns the generation, and an error for each
+    /// chain that is not as wanted.
+    fn verify(&mut self, before: u32, plan: &Plan, wanted: &Ruleset, later: bool) -> Result<(u32, Vec<String>)> {
         let mut errors = Vec::new();
         let now = nft_generation()?;
         let changed: usize = plan.tables.values().map(|table| table.chains.len()).sum();
-        let alone = now == before.wrapping_add(1) && changed <= READ_ONE_BY_ONE;
+        let alone = now == before.wrapping_add(1) && (later || changed <= MOST_READ_AT_ONCE);
         let in_place = plan.tables.values().all(|table| table.wanted && !table.deletes_table);
-        match self.known.take() {
-            Some((_, mut known)) if alone && in_place => {
-                for (name, changes) in &plan.tables {
-                    read_back(*name, changes, &mut known)?;
-                }
-                self.known = Some((now, known));
+        let mut known = self.known.take();
+        let current = match &mut known {
+            Some((_, known)) if alone && in_place => {
+                read_back(plan, wanted, changed > MOST_READ_AT_ONCE, known)?;
+                // else what was read may contain what another program has changed meanwhile
+                nft_generation()? == now
             }
+            _ => false,
+        };
+        let (generation, known) = match known {
+            Some((_, known)) if current => (now, known),
             old => {
                 let (generation, live) = read_at_rest()?;
-                let mut known = LiveCache::of(live, old.as_ref().map(|(_, known)| known));
+                let mut known = LiveCache::of(live, old.as_ref().map(|(_, known)| known), false);
                 if generation == before.wrapping_add(1) {
                     clear_edited(plan, &mut known);
                 }
-                self.known = Some((generation, known));
+                (generation, known)
             }
-        }
-        let Some((generation, known)) = &mut self.known else { return Ok((now, errors)) };
+        };
+        let (generation, known) = self.known.insert((generation, known));
         for (name, changes) in &plan.tables {
             let made = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
             for (chain, _) in made.filter(|_| changes.wanted) {
@@ -200,12 +235,16 @@ impl Firewall {
                 let wanted = wanted.tables.get(name).and_then(|table| table.chains.get(chain.as_str()));
                 match (live, wanted) {
                     (Some(live), Some(wanted)) if live.is(wanted) => live.made = Some(wanted.clone()),
-                    _ => errors.push(format!("unable to update chain '{chain}' of table {name}")),
+                    _ => errors.push(not_updated(*name, chain)),
                 }
             }
         }
         Ok((*generation, errors))
     }
+}
+
+fn not_updated(table: TableName, part: &str) -> String {
+    format!("unable to update '{part}' of table {table}")
 }
 
 /// The generation, and the live state, which is read if the generation has changed since the last read.
@@ -214,7 +253,7 @@ fn read(known: &mut Option<(u32, LiveCache)>) -> Result<(u32, &LiveCache)> {
     if known.as_ref().is_none_or(|(generation, _)| *generation != now) {
         let before = known.take();
         let (generation, live) = read_at_rest()?;
-        *known = Some((generation, LiveCache::of(live, before.as_ref().map(|(_, known)| known))));
+        *known = Some((generation, LiveCache::of(live, before.as_ref().map(|(_, known)| known), false)));
     }
     let (generation, known) = known.get_or_insert_with(|| (now, LiveCache::default()));
     Ok((*generation, known))
@@ -257,24 +296,30 @@ fn handles(table: TableName, chain: &str) -> Option<Vec<u64>> {
     Some(rules.iter().map(|rule| rule.handle).collect())
 }
 
-/// Reads the changed parts of a table.
-fn read_back(name: TableName, changes: &super::plan::TablePlan, known: &mut LiveCache) -> Result<()> {
-    let (chains, sets, objects) = live::read_parts(
-        name,
-        changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name.as_str()),
-        changes.sets.keys().chain(changes.elements.keys()).map(String::as_str),
-    )?;
-    let table = known.tables.entry(name).or_default();
-    for chain in changes.chains.keys() {
-        table.chains.remove(chain);
-    }
-    for set in changes.sets.keys() {
-        table.sets.remove(set);
-    }
-    table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), super::plan::CachedChain::new(chain))));
-    table.sets.extend(sets);
-    if !changes.new_objects.is_empty() || !changes.old_objects.is_empty() {
-        table.objects = objects;
+/// Reads the changed parts of tables, without rules if those are read `later`.
+fn read_back(plan: &Plan, wanted: &Ruleset, later: bool, known: &mut LiveCache) -> Result<()> {
+    known.unread |= later;
+    for (name, changes) in &plan.tables {
+        let made = || changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name);
+        let sets = changes.sets.keys().chain(changes.elements.keys());
+        let now = made().filter(|_| !later).map(String::as_str);
+        let (chains, sets, objects) = live::read_parts(*name, now, sets.map(String::as_str))?;
+        let table = known.tables.entry(*name).or_default();
+        for chain in changes.chains.keys() {
+            table.chains.remove(chain);
+        }
+        for set in changes.sets.keys() {
+            table.sets.remove(set);
+        }
+        table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), CachedChain::new(chain))));
+        if let Some(wanted) = wanted.tables.get(name).filter(|_| later) {
+            let chain = |name: &String| Some((name.clone(), CachedChain::unread(wanted.chains.get(name.as_str())?)));
+            table.chains.extend(made().filter_map(chain));
+        }
+        table.sets.extend(sets);
+        if !changes.new_objects.is_empty() || !changes.old_objects.is_empty() {
+            table.objects = objects;
+        }
     }
     Ok(())
 }

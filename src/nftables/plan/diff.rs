@@ -4,7 +4,7 @@ use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_
 use super::live_cache::{CachedChain, CachedTable, LiveCache};
 use crate::model::Interface;
 use crate::nftables::names::{CONNTRACK, TableName, guest_of_chain};
-use crate::nftables::ruleset::{Chain, Map, Ruleset, Table};
+use crate::nftables::ruleset::{Chain, Hook, Map, Ruleset, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -115,19 +115,13 @@ fn all_of(wanted: &Table) -> TablePlan {
 fn fits(wanted: &Table, live: &CachedTable) -> bool {
     let ours = live.chains.get(CONNTRACK).is_some_and(|chain| chain.signature.is_some());
     let hooks = wanted.chains.iter().all(|(name, chain)| {
-        live.chains.get(name.as_str()).is_none_or(|live| live.hook == hook_number(chain) && !live.drops)
+        live.chains
+            .get(name.as_str())
+            .is_none_or(|live| live.hook == chain.hook().and_then(Hook::numbers) && !live.drops)
     });
     let maps =
         wanted.maps.iter().all(|(name, map)| live.sets.get(name.as_str()).is_none_or(|live| fits_map(live, map)));
     ours && hooks && maps && !live.dormant
-}
-
-/// The number of a hook (`NF_INET_PRE_ROUTING`, …), and its priority.
-fn hook_number(chain: &Chain) -> Option<(u32, i32)> {
-    let hook = chain.hook()?;
-    let names = ["prerouting", "input", "forward", "output", "postrouting"];
-    let at = names.iter().position(|name| *name == hook.name)?;
-    Some((u32::try_from(at).ok()?, hook.priority))
 }
 
 struct Differ<'a> {

@@ -1,7 +1,7 @@
 //! The cached live state. Of chains that this process has created and that are unchanged since, it has the rules.
 use crate::nftables::live::{Live, LiveChain, LiveSet};
 use crate::nftables::names::TableName;
-use crate::nftables::ruleset::{Chain, Signature};
+use crate::nftables::ruleset::{Chain, Hook, Signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ pub struct CachedChain {
     pub drops: bool,
     /// The number of its rules.
     pub rules: usize,
-    /// A hash of its live rules.
-    pub digest: u64,
+    /// A hash of its live rules; `None` if they have not been read since this process created them.
+    pub digest: Option<u64>,
     /// Its signature, if it has one.
     pub signature: Option<Signature>,
     /// The chain as created by this process, if it is certainly unchanged since.
@@ -33,9 +33,23 @@ impl CachedChain {
             hook: *hook,
             drops: *drops,
             rules: rules.len(),
-            digest: live.digest(),
+            digest: Some(live.digest()),
             signature: live.signature(),
             made: None,
+            edited: false,
+        }
+    }
+
+    /// A chain that this process has created, and whose rules have not been read.
+    #[must_use]
+    pub fn unread(made: &Arc<Chain>) -> Self {
+        CachedChain {
+            hook: made.hook().and_then(Hook::numbers),
+            drops: false,
+            rules: made.rules().len(),
+            digest: None,
+            signature: Some(made.signature()),
+            made: Some(made.clone()),
             edited: false,
         }
     }
@@ -45,9 +59,13 @@ impl CachedChain {
     pub fn is(&self, wanted: &Arc<Chain>) -> bool {
         match &self.made {
             Some(made) => Arc::ptr_eq(made, wanted) || made.signature() == wanted.signature(),
-            None if self.edited || self.rules != wanted.rules().len() => false,
-            None => self.rules == 0 || self.signature == Some(wanted.signature()),
+            None => !self.edited && self.has_signature_of(wanted),
         }
+    }
+
+    /// Whether it has the signature and the number of rules of this chain.
+    fn has_signature_of(&self, wanted: &Chain) -> bool {
+        self.rules == wanted.rules().len() && (self.rules == 0 || self.signature == Some(wanted.signature()))
     }
 }
 
@@ -69,19 +87,23 @@ pub struct CachedTable {
 pub struct LiveCache {
     /// The existing tables.
     pub tables: BTreeMap<TableName, CachedTable>,
+    /// Whether there are chains whose rules have not been read since this process created them.
+    pub unread: bool,
 }
 
 impl LiveCache {
-    /// Caches the live state that was read, with the rules of chains that have not changed since `before`.
+    /// Caches the live state that was read, with the rules of chains that have not changed since `before`. Rules that were not read
+    /// before have not changed if there was no transaction since (`quiet`) and the signature is as created.
     #[must_use]
-    pub fn of(live: Live, before: Option<&LiveCache>) -> Self {
+    pub fn of(live: Live, before: Option<&LiveCache>, quiet: bool) -> Self {
         let mut known = LiveCache::default();
         for (name, table) in live.tables {
             let old = before.and_then(|before| before.tables.get(&name));
             let chain = |(name, live): (String, LiveChain)| {
                 let mut chain = CachedChain::new(&live);
                 if let Some(old) = old.and_then(|old| old.chains.get(&name)) {
-                    let same = old.digest == chain.digest;
+                    let as_made = || old.made.as_ref().is_some_and(|made| chain.has_signature_of(made));
+                    let same = if old.digest.is_some() { old.digest == chain.digest } else { quiet && as_made() };
                     chain.made = old.made.clone().filter(|_| same);
                     chain.edited = if same { old.edited } else { true };
                 }

@@ -15,6 +15,16 @@ pub struct Hook {
     pub priority: i32,
 }
 
+impl Hook {
+    /// The number of the hook (`NF_INET_PRE_ROUTING`, …), and the priority.
+    #[must_use]
+    pub fn numbers(self) -> Option<(u32, i32)> {
+        let names = ["prerouting", "input", "forward", "output", "postrouting"];
+        let at = names.iter().position(|name| *name == self.name)?;
+        Some((u32::try_from(at).ok()?, self.priority))
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
