@@ -22,6 +22,7 @@ mod wait;
 mod apply;
 mod backends;
 mod differential;
+mod documented;
 mod failsafe;
 mod hostile;
 mod incremental;

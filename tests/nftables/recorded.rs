@@ -36,7 +36,7 @@ impl Recorded {
     }
 }
 
-/// The intended differences from the recorded program, by the number that recorded packets refer to.
+/// The intended differences from the recorded program, by the number in `docs/nftables.md`, which recorded packets refer to.
 pub const DIFFERENCES: &[(u64, &str)] = &[
     (1, "a rule whose parameters cannot match together matches nothing"),
     (4, "corosync is accepted from the nodes of the cluster alone"),

@@ -47,24 +47,29 @@ pub struct Site {
     files: BTreeMap<String, String>,
 }
 
-/// An intended difference from iptables: its name, and the result of a packet for which that of iptables is another.
-type Difference = (&'static str, fn(&Site, &Probe, Fate) -> Option<Fate>);
+/// An intended difference from iptables: the number in `docs/nftables.md`, and the result of a packet for which that of iptables is
+/// another.
+type Difference = (u64, fn(&Site, &Probe, Fate) -> Option<Fate>);
 
-const DIFFERENCES: [Difference; 4] = [
-    ("REJECT of a packet to a guest drops it", |_, probe, fate| {
+pub const DIFFERENCES: [Difference; 4] = [
+    // REJECT of a packet to a guest drops it
+    (33, |_, probe, fate| {
         let to_filtered = matches!(probe.to, Place::Guest(index) if DEVICES[index].firewalled);
         (to_filtered && matches!(fate, Fate::Rejected(_))).then_some(Fate::Dropped)
     }),
-    ("errors of IP are accepted before their connection is looked at", |_, probe, fate| {
+    // ICMP errors are accepted before connection tracking
+    (32, |_, probe, fate| {
         let Packet { icmp, state, layer, .. } = &probe.packet;
         let error = matches!((layer, icmp), (Layer::Ip(Family::V4), Some((3 | 4 | 11, _))));
         (error && *state == Some(CtState::Invalid) && fate == Fate::Dropped).then_some(Fate::Arrived)
     }),
-    ("ebtables that is off leaves the filters for ARP", |site, probe, fate| {
+    // ebtables that is off leaves the filters for ARP
+    (40, |site, probe, fate| {
         let off = site.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
         (off && fate == Fate::Arrived).then_some(Fate::Dropped)
     }),
-    ("in bridges, which have no routes, the address of a broadcast is one of many", |site, probe, fate| {
+    // in a bridge, which has no routes, the address of a broadcast is one of many
+    (12, |site, probe, fate| {
         let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Place::Guest(_));
         (broadcast && fate == Fate::Dropped && !site.files.contains_key(HOST)).then_some(Fate::Arrived)
     }),
