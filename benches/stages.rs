@@ -47,8 +47,8 @@ impl Site {
         let compiled = compile(&tree, &trees::facts());
         let saved = Family::ALL.map(|family| {
             let script = script(&compiled, family, &LiveTable::default());
-            // a save prints the same lines as the restore script, except those that flush chains
-            script.lines().filter(|line| !line.starts_with("-F ")).flat_map(|line| [line, "\n"]).collect()
+            // a save prints the lines of the restore script, except those that flush chains
+            script.lines().filter(|line| !line.starts_with("-F ")).flat_map(saved_lines).collect()
         });
         Site { tree, compiled, saved }
     }
@@ -56,6 +56,22 @@ impl Site {
     fn live(&self) -> [LiveTable; 2] {
         [0, 1].map(|at| read_table(&self.saved[at], TableName::Filter).expect("a whole table"))
     }
+}
+
+/// The lines that a save prints for a line of a script: one for each pair of addresses in its lists.
+fn saved_lines(line: &str) -> Vec<String> {
+    let expand = |lines: Vec<String>, option: &str| {
+        let expanded = lines.into_iter().flat_map(|line| match line.split_once(option) {
+            Some((before, rest)) => {
+                let (list, after) = rest.split_once(' ').unwrap_or((rest, ""));
+                list.split(',').map(|address| format!("{before}{option}{address} {after}")).collect()
+            }
+            None => vec![line],
+        });
+        expanded.collect()
+    };
+    let lines = [" -s ", " -d "].into_iter().fold(vec![line.to_string()], expand);
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 fn plan(compiled: &Compiled, family: Family, live: &LiveTable) -> TablePlan {
