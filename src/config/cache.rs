@@ -88,11 +88,20 @@ impl ConfigCache {
 
     /// Parses a configuration tree. Equal inputs give the same `Arc`.
     pub fn read(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
+        self.current(tree, facts).unwrap_or_else(|| self.read_changed(tree, facts))
+    }
+
+    /// The configuration that was read last, if it was read from equal inputs.
+    #[must_use]
+    pub fn current(&self, tree: &Tree, facts: &Facts) -> Option<Arc<Configuration>> {
+        let last = self.last.as_ref().filter(|last| last.tree == *tree && last.facts.equal_except_time(facts));
+        last.map(|last| last.configuration.clone())
+    }
+
+    /// Parses a configuration tree that is not [`ConfigCache::current`].
+    pub fn read_changed(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
         // the cache is not used again after a panic
-        let last = match self.last.take() {
-            Some(last) if last.tree == *tree && last.facts.equal_except_time(facts) => last,
-            last => Last::next(last.as_ref(), tree, facts, self.threads),
-        };
+        let last = Last::next(self.last.take().as_ref(), tree, facts, self.threads);
         let configuration = last.configuration.clone();
         self.last = Some(last);
         configuration

@@ -64,8 +64,13 @@ impl Iptables {
     pub fn compile(&mut self, tree: &Tree, mut facts: Facts) -> (Arc<Configuration>, Compiled) {
         facts.live_devices = live_devices(tree, || self.live());
         let Iptables { cache, compiler, firewall, threads, offline } = self;
+        // an idle cycle starts no thread
+        if let Some(configuration) = cache.current(tree, &facts) {
+            let compiled = compiler.compile_configuration(&configuration, &facts);
+            return (configuration, compiled);
+        }
         let compile = || {
-            let configuration = cache.read(tree, &facts);
+            let configuration = cache.read_changed(tree, &facts);
             let compiled = compiler.compile_configuration(&configuration, &facts);
             (configuration, compiled)
         };

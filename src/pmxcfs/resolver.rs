@@ -2,11 +2,12 @@
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The result of a lookup.
+#[derive(Debug)]
 enum LookupResult {
     Addresses(Vec<IpAddr>),
     /// The name has no addresses.
@@ -19,8 +20,18 @@ enum LookupResult {
 #[derive(Debug, Default)]
 pub struct Resolver {
     known: BTreeMap<String, Vec<IpAddr>>,
-    /// The current lookup: one at a time, so that an unreachable name server blocks only one thread.
-    running: Option<Receiver<(String, LookupResult)>>,
+    /// One thread, so that an unreachable name server blocks only one. It is kept, because starting one costs more than most
+    /// lookups.
+    thread: Option<LookupThread>,
+}
+
+/// A thread that looks up names.
+#[derive(Debug)]
+struct LookupThread {
+    requests: Sender<Vec<String>>,
+    /// An answer for each name of a request, then `None`.
+    answers: Receiver<Option<(String, LookupResult)>>,
+    is_busy: bool,
 }
 
 impl Resolver {
@@ -29,8 +40,9 @@ impl Resolver {
     pub fn resolve(&mut self, names: &[String], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
         let deadline = Instant::now() + limit;
         self.receive(deadline);
-        if self.running.is_none() && !names.is_empty() {
-            self.start(names);
+        let is_busy = self.thread.as_ref().is_some_and(|thread| thread.is_busy);
+        if !is_busy && !names.is_empty() {
+            self.request(names);
             self.receive(deadline);
         }
         let wanted: BTreeSet<&String> = names.iter().collect();
@@ -38,32 +50,44 @@ impl Resolver {
         self.known.clone()
     }
 
-    fn start(&mut self, names: &[String]) {
-        let (sender, receiver) = channel();
-        let names = names.to_vec();
-        let spawned = thread::Builder::new().name("resolver".into()).spawn(move || {
-            for name in names {
-                let answer = look_up(&name);
-                if sender.send((name, answer)).is_err() {
+    fn request(&mut self, names: &[String]) {
+        // without a thread, the next call tries again
+        let Some(mut thread) = self.thread.take().or_else(|| LookupThread::start().ok()) else { return };
+        thread.is_busy = thread.requests.send(names.to_vec()).is_ok();
+        self.thread = thread.is_busy.then_some(thread);
+    }
+
+    /// Receives the answers of the current request until the deadline.
+    fn receive(&mut self, deadline: Instant) {
+        while let Some(thread) = self.thread.as_mut().filter(|thread| thread.is_busy) {
+            match thread.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Some((name, LookupResult::Addresses(addresses)))) => drop(self.known.insert(name, addresses)),
+                Ok(Some((name, LookupResult::None))) => drop(self.known.remove(&name)),
+                Ok(Some((_, LookupResult::Unknown))) => {}
+                Ok(None) => thread.is_busy = false,
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => self.thread = None,
+            }
+        }
+    }
+}
+
+impl LookupThread {
+    fn start() -> std::io::Result<Self> {
+        let (requests, requested) = channel::<Vec<String>>();
+        let (sender, answers) = channel();
+        thread::Builder::new().name("resolver".into()).spawn(move || {
+            for names in requested {
+                let found = names.into_iter().map(|name| {
+                    let answer = look_up(&name);
+                    Some((name, answer))
+                });
+                if found.chain([None]).any(|answer| sender.send(answer).is_err()) {
                     return;
                 }
             }
-        });
-        self.running = spawned.ok().map(|_| receiver);
-    }
-
-    /// Receives results of the current lookup until the deadline.
-    fn receive(&mut self, deadline: Instant) {
-        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
-        while let Some(receiver) = &self.running {
-            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((name, LookupResult::Addresses(addresses))) => drop(self.known.insert(name, addresses)),
-                Ok((name, LookupResult::None)) => drop(self.known.remove(&name)),
-                Ok((_, LookupResult::Unknown)) => {}
-                Err(Timeout) => return,
-                Err(Disconnected) => self.running = None,
-            }
-        }
+        })?;
+        Ok(LookupThread { requests, answers, is_busy: false })
     }
 }
 
