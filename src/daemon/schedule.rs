@@ -19,8 +19,10 @@ const READ_ON: Duration = Duration::from_secs(1);
 /// Minimum time between two reads; after a read between cycles twice its duration, if that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Interval of looking whether bridged packets are still filtered, of which the kernel reports no change.
+/// Interval of looking whether bridged packets are still filtered, if the settings cannot be watched.
 const BRIDGE_FILTERING: Duration = Duration::from_millis(900);
+/// The same if they are watched, which misses writes through another instance of procfs.
+const WATCHED_BRIDGE_FILTERING: Duration = Duration::from_secs(5);
 
 /// The reason for waking the updater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Schedule {
     read: Instant,
     /// When to look whether bridged packets are filtered.
     bridge_filtering: Instant,
+    /// Whether the settings have been written since the last look.
+    settings_written: bool,
 }
 
 impl Schedule {
@@ -59,7 +63,15 @@ impl Schedule {
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
-        Schedule { cycle: now, stat: now, rest: now, confirm: now, read: now, bridge_filtering: now }
+        Schedule {
+            cycle: now,
+            stat: now,
+            rest: now,
+            confirm: now,
+            read: now,
+            bridge_filtering: now,
+            settings_written: false,
+        }
     }
 
     /// Records a read with its duration, and whether it was part of a regular cycle.
@@ -95,7 +107,6 @@ impl Schedule {
         let read_on = full.map(|full| full.max(self.read + READ_ON));
         let mut readable = true;
         loop {
-            // the settings are checked every second, so this must be cheap
             if std::mem::take(&mut readable) || trials.due().is_some_and(|due| Instant::now() >= due) {
                 written |= reader.written();
                 trial |= trials.moved();
@@ -104,11 +115,8 @@ impl Schedule {
             if now >= self.cycle {
                 return Why::Cycle;
             }
-            if let Some(settings) = bridge_filtering.as_mut().filter(|_| now >= self.bridge_filtering) {
-                self.bridge_filtering = now + BRIDGE_FILTERING;
-                if settings.is_off() {
-                    return Why::BridgeFiltering;
-                }
+            if bridge_filtering.as_mut().is_some_and(|settings| self.is_switched_off(settings, now)) {
+                return Why::BridgeFiltering;
             }
             if now >= self.rest && trial {
                 return Why::Trial;
@@ -139,12 +147,33 @@ impl Schedule {
             if !written {
                 fds.extend(reader.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }
+            let of_files = fds.len();
+            if let Some(settings) = bridge_filtering.as_ref().filter(|_| !self.settings_written) {
+                fds.extend(settings.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            }
             // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
             if fds[0].any().unwrap_or(false) {
                 return Why::Order;
             }
-            readable = fds[1..].iter().any(|fd| fd.any().unwrap_or(true));
+            let is_readable = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any().unwrap_or(true));
+            readable = is_readable(&fds[1..of_files]);
+            if is_readable(&fds[of_files..]) {
+                self.settings_written = true;
+                // a program that writes them continuously does not keep the updater busy
+                self.bridge_filtering = self.bridge_filtering.min(Instant::now() + PAUSE);
+            }
         }
+    }
+
+    /// Whether another program has switched off the filtering of bridged packets; `false` before it is time to look.
+    fn is_switched_off(&mut self, settings: &mut BridgeFiltering, now: Instant) -> bool {
+        if now < self.bridge_filtering {
+            return false;
+        }
+        let is_watched = settings.descriptor().is_some();
+        self.bridge_filtering = now + if is_watched { WATCHED_BRIDGE_FILTERING } else { BRIDGE_FILTERING };
+        self.settings_written = false;
+        settings.is_off()
     }
 }

@@ -41,6 +41,10 @@ fn bridge_filtering_that_is_switched_off_is_back_within_a_second() {
         site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, family, 24)]);
         assert_eq!(site.logged(&format!("{setting} was 0, set to 1")), 1, "{:#?}", site.log());
     }
+    // a write through another instance of procfs causes no event
+    let setting = "net.bridge.bridge-nf-call-iptables";
+    site.bed.node.exec(&format!("unshare -m sh -c 'mount -t proc proc /proc && sysctl -qw {setting}=0'"));
+    until("the setting", || (site.bed.node.exec(&format!("sysctl -n {setting}")) == "1\n").then_some(()));
     site.until_well();
 }
 
