@@ -95,8 +95,8 @@ impl LiveRules {
     pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
         let mut errors: Vec<Problem> = Vec::new();
         // only pve-firewall writes the flag file
-        let has_flag = self.kind == BackendKind::Iptables;
-        if has_flag && mode != Mode::On {
+        let sets_flag = self.kind == BackendKind::Iptables;
+        if sets_flag && mode != Mode::On {
             errors.extend(self.set_flag(mode));
         }
         let enforcement = self.hand_over.enforcement(mode, &mut self.backend, compiled, &self.root);
@@ -114,7 +114,8 @@ impl LiveRules {
             log.write(Severity::Warning, &text);
         }
         // the flag file makes the other backend remove its tables
-        if has_flag && mode == Mode::On && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
+        let is_missing = sets_flag && mode == Mode::On && !mode.has_flag(&self.root);
+        if is_missing && (!self.backend.other_is_live(&self.root) || self.backend.is_live()) {
             errors.extend(self.set_flag(mode));
         }
         errors.extend(outcome.errors.iter().map(Problem::failure));

@@ -36,16 +36,22 @@ impl Mode {
         }
     }
 
+    /// Whether the flag file that disables the nftables backend is there, or not, as the mode wants it.
+    #[must_use]
+    pub fn has_flag(self, root: &Root) -> bool {
+        root.path(NFTABLES_DISABLED).exists() == (self != Mode::Other)
+    }
+
     /// Creates or removes the flag file that disables the nftables backend.
     ///
     /// # Errors
     /// When it cannot be created or removed.
     pub fn set_flag(self, root: &Root) -> Result<()> {
         let flag = root.path(NFTABLES_DISABLED);
-        match (self, flag.exists()) {
-            (Mode::Other, true) => files::remove(&flag),
-            (Mode::On | Mode::Off, false) => files::replace(&flag, b"", 0o644),
-            _ => Ok(()),
+        match self {
+            _ if self.has_flag(root) => Ok(()),
+            Mode::Other => files::remove(&flag),
+            Mode::On | Mode::Off => files::replace(&flag, b"", 0o644),
         }
     }
 }
@@ -60,6 +66,7 @@ mod tests {
         let root = Root::new(Some(dir.path().into()));
         for mode in [Mode::On, Mode::Off, Mode::Other, Mode::Other, Mode::Off] {
             mode.set_flag(&root).unwrap();
+            assert!(mode.has_flag(&root), "{mode:?}");
             assert_eq!(root.path(NFTABLES_DISABLED).exists(), mode != Mode::Other, "{mode:?}");
         }
     }
