@@ -1,7 +1,7 @@
 //! Reads nftables over netlink: the generation, and the content of tables.
 use super::Summary;
 use crate::nflog::netlink::attributes;
-use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, NetfilterRequests, ask_netfilter_while};
+use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, NetfilterRequests, ask_netfilter};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
@@ -98,7 +98,7 @@ pub fn nft_list_while<T: Default>(
 ) -> Result<T> {
     let texts: Vec<(u16, Vec<u8>)> = of.iter().map(|(kind, text)| (*kind, [text.as_bytes(), &[0]].concat())).collect();
     let of: Vec<(u16, &[u8])> = texts.iter().map(|(kind, text)| (*kind, &text[..])).collect();
-    match ask_netfilter_while(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
+    match ask_netfilter(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(T::default()),
         listed => listed,
     }

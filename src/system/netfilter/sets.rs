@@ -1,7 +1,7 @@
 //! The headers of IP sets.
 use super::Summary;
 use crate::nflog::netlink::{Attribute, attributes, until_zero};
-use crate::system::netlink::{NLM_F_DUMP, ask_netfilter};
+use crate::system::netlink::{NLM_F_DUMP, NetfilterRequests};
 use anyhow::Result;
 use sha1::{Digest, Sha1};
 
@@ -19,6 +19,8 @@ const HEADERS_ONLY: u32 = 1 << 2;
 const DATA: u16 = 7;
 /// Depends on the rules, not on the set.
 const REFERENCES: u16 = 25;
+/// Room for an answer, in bytes, which is about one set. The kernel allocates as much for each, and is slower with more.
+const ANSWER: usize = 8192;
 
 /// The summary of the sets whose names `ours` accepts.
 ///
@@ -26,7 +28,11 @@ const REFERENCES: u16 = 25;
 /// When the kernel has no IP sets, or the process lacks `CAP_NET_ADMIN`.
 pub fn sets(ours: impl Fn(&str) -> bool) -> Result<Summary> {
     let request = [(PROTOCOL, &[PROTOCOL_VERSION][..]), (FLAGS_NET, &HEADERS_ONLY.to_be_bytes())];
-    let sum: Sha1 = ask_netfilter(LIST, NLM_F_DUMP, &request, |sum, body| add(sum, body, &ours))?;
+    let take = |sum: &mut Sha1, body: &[u8]| {
+        add(sum, body, &ours);
+        true
+    };
+    let sum = NetfilterRequests::open()?.ask(0, LIST, NLM_F_DUMP, &request, &mut [0; ANSWER], take)?;
     Ok(Summary(sum.finalize()[..].into()))
 }
 

@@ -197,28 +197,12 @@ fn error_number(message: &Message<'_>) -> Option<i32> {
     message.bytes.get(HEADER..)?.first_chunk().map(|code| i32::from_ne_bytes(*code))
 }
 
-/// Sends a request to a netfilter subsystem: this type, these flags (`NLM_F_…`) and attributes, address family unspecified.
-/// `take` receives the attributes of each message of the answer.
+/// Sends a request to a netfilter subsystem: this address family (`NFPROTO_…`), type, flags (`NLM_F_…`) and attributes. `take`
+/// receives the attributes of each message of the answer, until it returns that it needs no more.
 ///
 /// # Errors
 /// When the kernel does not answer or refuses, or every answer was interrupted by a change.
 pub fn ask_netfilter<T: Default>(
-    kind: u16,
-    flags: u16,
-    attributes: &[Attribute<'_>],
-    mut take: impl FnMut(&mut T, &[u8]),
-) -> Result<T> {
-    ask_netfilter_while(0, kind, flags, attributes, |answer, body| {
-        take(answer, body);
-        true
-    })
-}
-
-/// Like [`ask_netfilter`], for an address family (`NFPROTO_…`), until `take` returns that it needs no more.
-///
-/// # Errors
-/// As for [`ask_netfilter`].
-pub fn ask_netfilter_while<T: Default>(
     family: u8,
     kind: u16,
     flags: u16,
@@ -245,7 +229,7 @@ impl NetfilterRequests {
         Ok(NetfilterRequests { socket, sequence: 0 })
     }
 
-    /// As [`ask_netfilter_while`]; `buffer` has room for each datagram of the answer. After an error, or if `take` needed no
+    /// As [`ask_netfilter`]; `buffer` has room for each datagram of the answer. After an error, or if `take` needed no
     /// more, the socket is of no use.
     ///
     /// # Errors
