@@ -20,6 +20,11 @@ pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: i
     })
 }
 
+/// The number of threads for [`both`], of two parts with this number of items each.
+pub fn threads_for(items: usize) -> usize {
+    if items < WORTH { 1 } else { 2 }
+}
+
 /// Maps the items with up to `threads` threads; the results are in the order of the items.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = threads.min(items.len() / WORTH);

@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "builtin", "config", "inputs", "iptables/limits", "iptables/names", "iptables/ruleset", "model", "node",
         "parallel", "paths", "settings",
     ]),
-    ("iptables/plan", &["health", "iptables/names", "iptables/ruleset", "listing", "model"]),
+    ("iptables/plan", &["health", "iptables/names", "iptables/ruleset", "listing", "model", "parallel"]),
     ("iptables/simulate", &["iptables/names", "iptables/ruleset", "model", "simulate"]),
     ("health", &["model"]),
     ("connections", &["inputs", "model", "nflog", "node", "parallel", "paths", "simulate"]),

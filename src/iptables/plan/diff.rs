@@ -3,6 +3,7 @@ use super::live::{BRIDGE_HOOKS, HookJump, Live, LiveBridge, LiveChain, LiveSets,
 use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
 use crate::listing::PlannedAction;
 use crate::model::{Family, PerFamily};
+use crate::parallel;
 use itertools::{EitherOrBoth, Itertools};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,18 +63,24 @@ impl Plan {
 
     /// Like [`new`](Self::new), but besides [`Ruleset::kept`], some live chains of single parts are kept unchanged.
     #[must_use]
-    pub fn with_kept(wanted: &Ruleset, live: &Live, kept: impl Fn(Part) -> BTreeSet<ChainName>) -> Self {
+    pub fn with_kept(wanted: &Ruleset, live: &Live, kept: impl Fn(Part) -> BTreeSet<ChainName> + Sync) -> Self {
         let mut plan = Plan::default();
         let mut in_use = BTreeSet::new();
         let kept = |part| &kept(part) | &wanted.kept;
-        for family in Family::ALL {
-            for table in TableName::ALL {
-                if let Ok(live) = live.table(table, family) {
-                    let kept = kept(Part::Table(table, family));
-                    in_use.append(&mut sets_in_use(live, &kept));
-                    *plan.table_mut(table, family) = TablePlan::new(wanted.table(table, family), live, table, &kept);
-                }
-            }
+        let of_family = |family| {
+            let tables = TableName::ALL.into_iter().filter_map(|table| {
+                let live = live.table(table, family).as_ref().ok()?;
+                let kept = kept(Part::Table(table, family));
+                let changes = TablePlan::new(wanted.table(table, family), live, table, &kept);
+                Some((table, family, changes, sets_in_use(live, &kept)))
+            });
+            tables.collect::<Vec<_>>()
+        };
+        let threads = parallel::threads_for(wanted.filter.v4.len());
+        let (v4, v6) = parallel::both(threads, || of_family(Family::V4), || of_family(Family::V6));
+        for (table, family, changes, mut sets) in v4.into_iter().chain(v6) {
+            *plan.table_mut(table, family) = changes;
+            in_use.append(&mut sets);
         }
         if let Ok(bridge) = &live.bridge {
             plan.bridge = TablePlan::bridge(&wanted.bridge, bridge, &kept(Part::Bridge));
