@@ -173,13 +173,16 @@ fn a_hundred_thousand_rules_of_others_do_not_affect_our_rules() {
             std::fs::write(&file, format!("*{table}\n{rules}COMMIT\n")).unwrap();
             site.bed.node.exec(&format!("iptables-{variant}-restore -w 60 -n <{}", file.display()));
         };
-        load(&site, "nat", 100_001, "-A PREROUTING -s SOURCE -j ACCEPT");
-        let nat = format!("cannot judge the rules of other programs in iptables-{variant} nat");
-        let warning = site.until_warned(&format!("{nat}: it has more than 100000 rules"));
-        assert_eq!((&warning["kind"], &warning["severity"]), (&"not-judged".into(), &"warning".into()));
-        site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 21), Probe::tcp(Outside, Host, V4, 21)]);
-        site.bed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
-        site.until_well();
+        // the tool of nftables needs minutes for them on an emulated machine
+        if variant == "legacy" || std::env::var_os("PVEFW_SHORT_TESTS").is_none() {
+            load(&site, "nat", 100_001, "-A PREROUTING -s SOURCE -j ACCEPT");
+            let nat = format!("cannot judge the rules of other programs in iptables-{variant} nat");
+            let warning = site.until_warned(&format!("{nat}: it has more than 100000 rules"));
+            assert_eq!((&warning["kind"], &warning["severity"]), (&"not-judged".into(), &"warning".into()));
+            site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 21), Probe::tcp(Outside, Host, V4, 21)]);
+            site.bed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
+            site.until_well();
+        }
         // a long list of refused sources is no finding, and one of accepted sources is not evaluated
         load(&site, "filter", 3000, "-A INPUT -s SOURCE -j DROP");
         site.cycle();
