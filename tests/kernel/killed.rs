@@ -117,7 +117,7 @@ fn no_packet_passes_when_the_daemon_is_killed_at_any_step_of_its_life() {
             assert_eq!(stream.settled(), before, "packets passed, killed at step {step} of {life}");
         }
         println!("killed {kills} times at a step of {life}");
-        assert!(kills > 2, "{life}");
+        assert!(kills > 1, "{life}");
         assert_eq!(stream.settled(), before, "packets passed");
     }
     let mut steps = 0;

@@ -146,7 +146,8 @@ fn lock_out((path, before, text): Lockout) {
     let began = Instant::now();
     let mut forced = ssh.command(&ssh.firewall(&format!("try --yes --force {file}"))).spawn().unwrap();
     while ssh.is_accessible() {
-        assert!(began.elapsed() < 5 * MINUTE, "{text}: SSH is still accessible");
+        let ended = forced.try_wait().unwrap();
+        assert!(ended.is_none() && began.elapsed() < 5 * MINUTE, "{text}: SSH is still accessible; {ended:?}");
         sleep(Duration::from_millis(200));
     }
     let refused = Instant::now();
