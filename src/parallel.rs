@@ -7,6 +7,8 @@ use std::thread;
 const PORTION: usize = 16;
 /// With fewer items per thread, starting a thread costs more than it saves.
 const WORTH: usize = 64;
+/// The same for items that are only compared.
+const MANY: usize = 4096;
 
 /// Computes two results, in parallel if two threads are allowed.
 pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
@@ -20,9 +22,9 @@ pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: i
     })
 }
 
-/// The number of threads for [`both`], of two parts with this number of items each.
+/// The number of threads for comparing two parts with [`both`], each of this number of items.
 pub fn threads_for(items: usize) -> usize {
-    if items < WORTH { 1 } else { 2 }
+    if items < MANY { 1 } else { 2 }
 }
 
 /// Maps the items with up to `threads` threads; the results are in the order of the items.
