@@ -1,10 +1,10 @@
 //! The backends, which compile a configuration and make the rules live. An enum and no trait object: there are two.
 //!
 //! The daemon and the commands use no other module of the backends.
-mod rules;
+mod compiled_rules;
 
 pub use crate::iptables::apply::{FULL_READING, VariantChoice};
-pub use rules::Rules;
+pub use compiled_rules::Rules;
 
 use crate::config::Configuration;
 use crate::health::{Carried, Evidence, Scope};

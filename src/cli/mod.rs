@@ -24,7 +24,7 @@ pub use args::Cli;
 
 use crate::backend::VariantChoice;
 use crate::model::BackendKind;
-use crate::pmxcfs::facts::node_name;
+use crate::pmxcfs::node_facts::node_name;
 use crate::pmxcfs::worker;
 use crate::system::root::Root;
 use anyhow::{Context as _, Result, bail};

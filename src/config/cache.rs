@@ -3,7 +3,7 @@
 //! The value of each file is cached with its inputs: the text, and the part of other files that its names refer to. It is
 //! parsed again when either differs.
 use super::configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
-use super::names::{Definitions, IpSet};
+use super::definitions::{Definitions, IpSet};
 use super::{Alias, Cluster, ClusterOptions, Group, Host, Parser, Sdn, Vnet, sdn};
 use crate::builtin::databases::Databases;
 use crate::inputs::{Facts, File, Tree};

@@ -1,7 +1,7 @@
 //! Combines macros with the parameters of the rule that uses them.
 use super::ports::{self, icmp_type, is_any};
 use super::rule::Term;
-use super::syntax::RawRule;
+use super::rule_syntax::RawRule;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{Macro, MacroRule};
 use crate::model::{Family, PartError, PerFamily, Spelled};

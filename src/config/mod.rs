@@ -6,23 +6,23 @@
 mod address;
 mod cache;
 mod configuration;
-mod in_force;
+mod definitions;
+mod last_valid;
 mod macros;
-mod names;
 mod options;
 mod ports;
 mod resolve;
 mod rule;
+mod rule_syntax;
 mod sdn;
 mod sections;
-mod syntax;
 mod values;
 
 pub use address::literal;
 pub use cache::ConfigCache;
 pub use configuration::{Configuration, GuestConfig, GuestFiles, Parsed};
-pub use in_force::{InForce, in_force};
-pub use names::{Alias, Definitions, IpSet, Names, SetEntry};
+pub use definitions::{Alias, Definitions, IpSet, Names, SetEntry};
+pub use last_valid::{InForce, in_force};
 pub use options::{
     ClusterOptions, GuestOptions, HostOptions, KnownOption, OptionOrigins, VnetOptions, accepts as option_accepts,
     known as known_options,
@@ -117,11 +117,12 @@ impl Parser<'_> {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Cluster, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
-        let aliases = names::aliases(&sections.aliases, file, reports);
+        let aliases = definitions::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
         let own_local_network = known.aliases.contains_key("local_network");
         let local_network = known.aliases.entry("local_network".to_string()).or_insert_with(|| network.clone()).clone();
-        known.sets = names::sets(&sections.sets, Names { cluster: &known, guest: None, sdn: self.sdn }, file, reports);
+        known.sets =
+            definitions::sets(&sections.sets, Names { cluster: &known, guest: None, sdn: self.sdn }, file, reports);
         known.sets.entry("management".to_string()).or_default();
         let has_group = |name: &str| sections.groups.iter().any(|group| group.name == name);
         let names = Names { cluster: &known, guest: None, sdn: self.sdn };
@@ -162,10 +163,10 @@ impl Parser<'_> {
         let text = decode(content);
         let sections = Sections::of(&text, file, FileKind::Guest, reports);
         let options = options::read(&sections.options, file, self.databases, reports);
-        let aliases = names::aliases(&sections.aliases, file, reports);
+        let aliases = definitions::aliases(&sections.aliases, file, reports);
         let mut known = Definitions { aliases, ..Definitions::default() };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
-        known.sets = names::sets(&sections.sets, names, file, reports);
+        known.sets = definitions::sets(&sections.sets, names, file, reports);
         let env = if container { Env::Ct } else { Env::Vm };
         let names = Names { cluster: &cluster.definitions, guest: Some(&known), sdn: self.sdn };
         let has_group = |name: &str| cluster.groups.contains_key(name);

@@ -1,11 +1,11 @@
 //! Resolves and checks the words of a rule.
 use super::address::literal;
+use super::definitions::{Names, is_alias, unscoped};
 use super::macros::terms;
-use super::names::{Names, is_alias, unscoped};
 use super::ports::{icmp_family, icmp_type, is_any, ports};
 use super::rule::{Rule, RuleAction, Term, VerdictRule};
+use super::rule_syntax::RawRule;
 use super::sections::{LONGEST_GROUP, Line, cut, is_name};
-use super::syntax::RawRule;
 use super::values;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};

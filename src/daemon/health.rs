@@ -1,5 +1,5 @@
 //! Collects the evidence for findings, and keeps the active ones.
-use super::frames::CarriedFrames;
+use super::encapsulated_frames::CarriedFrames;
 use crate::backend::{Backend, Compiled, NFTABLES_TABLES, Rules};
 use crate::health::{ActiveFinding, ActiveFindings, Enforcer, Evidence, NatSource, NftNat, Scope, judge};
 use crate::model::{BackendKind, Family, PerFamily};

@@ -1,16 +1,16 @@
 //! The daemon. Its main thread handles signals and the watchdog and never blocks; the updater thread reads, compiles and
-//! applies the configuration, and is controlled by `control::Orders`.
+//! applies the configuration, and is controlled by `orders::Orders`.
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
-mod control;
 pub(crate) mod cut_connections;
-mod frames;
+mod encapsulated_frames;
+mod enforce;
 mod hand_over;
 pub mod health;
 pub(crate) mod instance;
 pub(crate) mod last_good;
-mod live_rules;
 pub(crate) mod mode;
+mod orders;
 pub(crate) mod problems;
 mod schedule;
 pub(crate) mod status;
@@ -27,10 +27,10 @@ use crate::system::waker::Waker;
 use crate::system::worker::{Stuck, timeout};
 use crate::system::{malloc, process, systemd};
 use anyhow::{Context, Result};
-use control::{Order, Orders};
 use instance::Instance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use orders::{Order, Orders};
 use problems::SystemLog;
 use std::ffi::OsString;
 use std::os::fd::AsFd;

@@ -1,11 +1,11 @@
 //! The updater: a loop that reads, compiles, compares and applies.
 use super::Setup;
-use super::control::{Order, Orders};
 use super::cut_connections::ConnectionCutter;
+use super::enforce::{LiveRules, RETRY, Update};
 use super::health::Health;
 use super::last_good::LastGood;
-use super::live_rules::{LiveRules, RETRY, Update};
 use super::mode::Mode;
+use super::orders::{Order, Orders};
 use super::problems::{Problem, Problems, SystemLog, Topic};
 use super::schedule::{Schedule, Why};
 use super::status::Status;
@@ -16,7 +16,7 @@ use crate::config::{InForce, in_force};
 use crate::inputs::Tree;
 use crate::model::Report;
 use crate::paths::CLUSTER_DATABASE;
-use crate::pmxcfs::facts::FactsSource;
+use crate::pmxcfs::node_facts::FactsSource;
 use crate::pmxcfs::{ReadError, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
 use crate::system::syslog::Severity;

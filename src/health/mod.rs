@@ -1,7 +1,7 @@
 //! Findings: why the node does not filter as the configuration says. They are derived from the state of the kernel and from
 //! the bridges that devices are attached to. Without I/O; the daemon collects this evidence.
 
-mod active;
+mod active_findings;
 mod bypass;
 mod describe;
 mod evidence;
@@ -12,7 +12,7 @@ mod nftables;
 mod unread_queues;
 mod unread_tables;
 
-pub use active::{ActiveFinding, ActiveFindings};
+pub use active_findings::{ActiveFinding, ActiveFindings};
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, option_value, unquoted};

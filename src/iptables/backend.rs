@@ -1,6 +1,6 @@
 //! The interface of the iptables backend for `crate::backend`: its compiler, and its `Firewall`.
 use super::apply::{Dump, Firewall, Lines, Outcome, VariantChoice, family_name};
-use super::compile::layer2::Encapsulations;
+use super::compile::strict_layer2::Encapsulations;
 use super::compile::{Compiled, Compiler};
 use super::names;
 use super::plan::{Live, Part, Plan, Planned, PlannedAction, TableName, listing};

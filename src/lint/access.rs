@@ -1,5 +1,5 @@
 //! Configurations that block all management access to the node.
-use super::files::Files;
+use super::parsed_files::Files;
 use crate::config::{Configuration, IpSet, Rule, RuleAction, VerdictRule};
 use crate::inputs::Facts;
 use crate::model::{Address, Direction, Family, Literal, Origin, Report, SetScope, Verdict};

@@ -1,5 +1,5 @@
 //! Parts of a configuration that have no effect because an option, a device or the backend leaves them out.
-use super::files::{Files, GuestFile};
+use super::parsed_files::{Files, GuestFile};
 use crate::config::{
     Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, OptionOrigins, Rule, RuleAction, Vnet, VnetOptions,
 };

@@ -1,5 +1,5 @@
 //! Rules for interfaces on which the node neither receives nor sends packets.
-use super::files::Files;
+use super::parsed_files::Files;
 use super::suggest::nearest_name;
 use crate::config::{Configuration, Rule};
 use crate::inputs::{Facts, Interfaces};

@@ -1,5 +1,5 @@
 //! IP filters that block a guest's own addresses.
-use super::files::{Files, GuestConf, GuestFile};
+use super::parsed_files::{Files, GuestConf, GuestFile};
 use crate::config::{Guest, IpSet};
 use crate::model::{Family, Origin, Report};
 use crate::node::Device;

@@ -4,18 +4,18 @@
 
 mod access;
 mod covers;
-mod files;
 mod inactive;
 mod interfaces;
 mod ipfilter;
-mod settings;
+mod kernel_settings;
+mod parsed_files;
 mod shadowed;
 mod suggest;
 mod unread;
 mod unused;
 
 use crate::model::{Mark, Report, Sought};
-pub use files::{place, vnets};
+pub use parsed_files::{place, vnets};
 pub use suggest::nearest;
 pub use unread::unread;
 
@@ -23,7 +23,7 @@ use crate::config::{ConfigCache, Configuration};
 use crate::inputs::{Facts, Interfaces, Tree};
 use crate::iptables::compile::Compiler;
 use access::RulesInUse;
-use files::{Files, GuestFile, OtherFiles};
+use parsed_files::{Files, GuestFile, OtherFiles};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use suggest::{InvalidAliases, NameScope, Vocabulary};
@@ -84,7 +84,7 @@ impl Checker {
         shadowed::shadowed(&files, &mut reports);
         unused::unused(&files, &mut reports);
         ipfilter::ipfilter(&files, &mut reports);
-        settings::settings(&files, &mut reports);
+        kernel_settings::settings(&files, &mut reports);
         interfaces::interfaces(&files, &configuration, facts, &self.interfaces, &mut reports);
         let is_copy = interfaces::is_copy(&configuration, facts, &self.interfaces);
         access::access(&files, &configuration, &rules, facts, is_copy, &mut reports);

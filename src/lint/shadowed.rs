@@ -1,6 +1,6 @@
 //! Rules that are never reached, because an earlier rule matches all their packets.
 use super::covers::SetFiles;
-use super::files::{Files, Section};
+use super::parsed_files::{Files, Section};
 use crate::config::{Rule, RuleAction, Term, VerdictRule};
 use crate::model::{Direction, Family, Report, Verdict};
 

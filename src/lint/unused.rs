@@ -1,5 +1,5 @@
 //! Empty and unused IP sets and groups.
-use super::files::{Files, GuestFile};
+use super::parsed_files::{Files, GuestFile};
 use crate::config::{Definitions, Rule, RuleAction, VerdictRule};
 use crate::model::{Address, Report, SetScope};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The daemon: start, event loop, reload, stop.
 use super::args::Args;
 use super::dropped::DroppedEntries;
-use super::host::LocalHost;
+use super::local_host::LocalHost;
 use super::sink::Sink;
 use crate::nflog::conntrack::Event;
 use crate::nflog::lines::LogLines;

@@ -8,7 +8,7 @@
 pub mod args;
 mod daemon;
 mod dropped;
-mod host;
+mod local_host;
 mod sink;
 
 use crate::system::background::start_in_background;

@@ -1,6 +1,6 @@
 //! Sources and destinations of packets.
 use super::family::Family;
-use super::words::Spelled;
+use super::token::Spelled;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Names of network interfaces.
-use super::words::Token;
+use super::token::Token;
 use std::fmt;
 
 /// An interface name, or a prefix of names with a trailing `+`: at most 15 characters (`IFNAMSIZ`).

@@ -1,5 +1,5 @@
 //! Rate limits of log rules.
-use super::words::Spelled;
+use super::token::Spelled;
 use std::sync::Arc;
 
 /// A unit of time.

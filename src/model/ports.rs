@@ -1,5 +1,5 @@
 //! Ports.
-use super::words::Spelled;
+use super::token::Spelled;
 use std::sync::Arc;
 
 /// Source or destination ports.

@@ -1,4 +1,4 @@
-//! Formats NFLOG packets and conntrack events from netlink as log lines; decodes link names.
+//! Formats NFLOG packets and conntrack events from netlink as log lines; decodes messages of rtnetlink.
 //!
 //! ```text
 //! datagram ─▶ netlink ─▶ message ─▶ lines ─┬▶ prefix, time
@@ -9,15 +9,13 @@
 //! Netlink is decoded here instead of by a crate because several hundred thousand lines a second are formatted from
 //! borrowed bytes, and because a message with one malformed attribute must still be logged with the others.
 
-pub(crate) mod address;
 pub mod conntrack;
 mod fields;
 pub mod lines;
-pub mod link;
 pub mod message;
-pub(crate) mod neighbour;
 pub mod netlink;
 mod packet;
 pub(crate) mod prefix;
+pub mod rtnetlink;
 mod text;
 pub mod time;

@@ -5,8 +5,8 @@
 //! and `resolver` collect facts about the node.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
-pub mod facts;
 mod listing;
+pub mod node_facts;
 mod read_file;
 mod reader_config;
 mod resolver;

@@ -1,10 +1,10 @@
 //! What the simulators of both backends share: the packet, its path through the node, and the answer.
-mod changed;
+mod changed_rules;
 mod packet;
 mod path;
 mod trace;
 
-pub use changed::{ChangedChain, Concern, Concerns, concern, differing, visit_reachable};
+pub use changed_rules::{ChangedChain, Concern, Concerns, concern, differing, visit_reachable};
 pub use packet::{Cast, Frame, Layer, Packet};
 pub use path::{End, GuestPort, Hop, path_between};
 pub use trace::{Decided, Sent, Trace, TracedDecision, TracedHop, TracedRule, TracedTable};

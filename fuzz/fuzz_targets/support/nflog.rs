@@ -1,9 +1,9 @@
 //! Properties that must hold for any bytes from nfnetlink_log and connection tracking.
 use pve_firewall::nflog::conntrack::Event;
 use pve_firewall::nflog::lines::{LogContext, LogLines};
-use pve_firewall::nflog::link::link_event;
 use pve_firewall::nflog::message::LoggedPacket;
 use pve_firewall::nflog::netlink::messages;
+use pve_firewall::nflog::rtnetlink::link::link_event;
 use pve_firewall::nflog::time::LocalTime;
 
 struct FakeHost;

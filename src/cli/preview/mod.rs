@@ -1,9 +1,9 @@
 //! `preview`: the changes with other files in place of those of the configuration, and the current connections that would be
 //! refused.
-mod connections;
 mod render;
+mod tracked_connections;
 
-pub(super) use connections::CurrentConnections;
+pub(super) use tracked_connections::CurrentConnections;
 
 use super::args::PreviewOptions;
 use super::given_files::GivenFiles;
@@ -17,7 +17,7 @@ use crate::lint::Diagnostic;
 use crate::listing::Difference;
 use crate::model::{BackendKind, Origin, Severity};
 use crate::parallel;
-use crate::pmxcfs::facts::FactsSource;
+use crate::pmxcfs::node_facts::FactsSource;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};

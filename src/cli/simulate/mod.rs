@@ -1,5 +1,5 @@
 //! `simulate`: traces one packet through the compiled ruleset.
-mod locate;
+mod endpoints;
 mod owner;
 mod packet;
 mod render;
@@ -12,7 +12,7 @@ use crate::model::{BackendKind, Origin};
 use crate::node::broadcasts;
 use crate::simulate::{End, Packet, Sent, Trace, TracedHop, TracedRule, TracedTable};
 use anyhow::{Context as _, Result};
-use locate::Located;
+use endpoints::Located;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
@@ -21,14 +21,14 @@ pub(super) fn run(context: &Context, options: &SimulateOptions) -> Result<()> {
     if context.kind == BackendKind::Nftables {
         load::note_other_backend(context, &view.compiled);
     }
-    let (from, to) = locate::locate(&options.from, &options.to, &view)?;
+    let (from, to) = endpoints::locate(&options.from, &options.to, &view)?;
     let packet = packet::of_options(options, &from, &to, &view.facts)?;
     let warnings = warnings(context, [&from.end, &to.end]);
     let of_ends = |note: fn(&Located, &View) -> Option<String>| {
         [&from, &to].into_iter().filter_map(|end| note(end, &view)).collect::<Vec<_>>()
     };
-    let mut unusual = unfiltered(&view, of_ends(locate::switched_off));
-    unusual.extend(of_ends(locate::unowned));
+    let mut unusual = unfiltered(&view, of_ends(endpoints::switched_off));
+    unusual.extend(of_ends(endpoints::unowned));
     unusual.extend(warnings);
     let broadcasts = broadcasts(&view.facts.routes_v4);
     let sent = Sent { packet: &packet, from: from.end, to: to.end, broadcasts: &broadcasts };

@@ -1,5 +1,5 @@
 //! The packet described by the options.
-use super::locate::Located;
+use super::endpoints::Located;
 use crate::builtin::databases::Databases;
 use crate::builtin::icmp;
 use crate::cli::args::SimulateOptions;

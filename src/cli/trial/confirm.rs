@@ -1,5 +1,5 @@
 //! `confirm`: writes the files on trial to the configuration.
-use super::{ACTING, LOCKING, LOOKING, outcome};
+use super::{ACTING, LOCKING, LOOKING, trial_state};
 use crate::cli::{Context, load, output, require_root};
 use crate::system::files::Staged;
 use crate::trial::{Candidate, Confirmation, Digest, Trial, TrialEnd, TrialState, TrialStore};
@@ -107,10 +107,10 @@ fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
 fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
     loop {
-        match outcome::of(context, store, trial) {
+        match trial_state::of(context, store, trial) {
             Some(TrialEnd::Confirmed) => return Ok(()),
             Some(end) => bail!("the files are written, but the trial had ended meanwhile: {end}"),
-            None if !outcome::can_end(context, trial) => return store.clear(),
+            None if !trial_state::can_end(context, trial) => return store.clear(),
             None if Instant::now() > deadline => {
                 bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")
             }

@@ -1,8 +1,8 @@
 //! `try`, `confirm` and `revert`: a change that is reverted automatically unless it is confirmed.
 mod confirm;
-mod outcome;
 mod revert;
 mod start;
+mod trial_state;
 
 pub(super) use confirm::run as confirm;
 pub(super) use revert::run as revert;

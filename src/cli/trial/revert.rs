@@ -1,5 +1,5 @@
 //! `revert`: ends a trial, so that the files of the configuration are applied again.
-use super::{ACTING, LOCKING, LOOKING, outcome};
+use super::{ACTING, LOCKING, LOOKING, trial_state};
 use crate::cli::{Context, output, require_root};
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, bail};
@@ -32,10 +32,10 @@ pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) ->
     store.clear()?;
     drop(lock);
     let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
-    while outcome::can_end(context, trial) {
+    while trial_state::can_end(context, trial) {
         // a daemon will not see a trial that it has not seen yet
         let seen = store.ended(trial).is_some() || began.elapsed() > UNSEEN;
-        if seen && !outcome::is_in_force(context, trial) {
+        if seen && !trial_state::is_in_force(context, trial) {
             return Ok(());
         }
         if Instant::now() > deadline {

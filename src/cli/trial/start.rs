@@ -1,5 +1,5 @@
 //! `try`: starts a trial and waits for its end.
-use super::{ACTING, LOCKING, LOOKING, confirm, outcome, revert, seconds};
+use super::{ACTING, LOCKING, LOOKING, confirm, revert, seconds, trial_state};
 use crate::cli::args::TryOptions;
 use crate::cli::preview::Preview;
 use crate::cli::{Context, output, require_root};
@@ -104,7 +104,7 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
 
 fn await_daemon(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     let deadline = Instant::now() + ACTING;
-    while !outcome::is_in_force_everywhere(context, trial) && outcome::of(context, store, trial).is_none() {
+    while !trial_state::is_in_force_everywhere(context, trial) && trial_state::of(context, store, trial).is_none() {
         // a killed daemon may be restarted
         if Instant::now() > deadline {
             store.clear()?;
@@ -131,7 +131,7 @@ impl Wait<'_> {
         let signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
         let watch = self.store.watch().ok();
         loop {
-            if let Some(end) = outcome::of(self.context, self.store, self.trial) {
+            if let Some(end) = trial_state::of(self.context, self.store, self.trial) {
                 return Ok(end);
             }
             self.count_down()?;

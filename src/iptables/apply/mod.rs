@@ -7,10 +7,11 @@
 
 mod bisect;
 mod commands;
-mod dump;
+mod foreign_changes;
 mod live_cache;
-mod nat;
+mod nat_cache;
 mod outcome;
+mod printed_rules;
 mod progress;
 mod quarantine;
 mod read;
@@ -19,15 +20,14 @@ mod sets;
 mod tables;
 mod testable_chain;
 mod two_phase;
-mod undone;
 mod unused_variants;
 mod variants;
 
 use crate::model::Family;
 pub use commands::Variant;
-pub use dump::{Dump, Lines, family_name};
-pub use nat::NatTables;
+pub use nat_cache::NatTables;
 pub use outcome::{Outcome, UpdateError};
+pub use printed_rules::{Dump, Lines, family_name};
 pub use variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
@@ -36,7 +36,7 @@ use crate::system::files;
 use crate::system::root::Root;
 use anyhow::Result;
 use live_cache::LiveCache;
-use nat::NatCache;
+use nat_cache::NatCache;
 use progress::Progress;
 use quarantine::Refusals;
 use std::collections::BTreeMap;
@@ -215,7 +215,7 @@ impl Firewall {
         }
         let plan = self.plan(wanted, &live);
         if settled {
-            self.undone.extend(undone::undone(&plan, &live));
+            self.undone.extend(foreign_changes::undone(&plan, &live));
         } else {
             let retyped = plan.sets.retyped.iter();
             self.undone.extend(retyped.map(|name| format!("ipset: the set {name} was of another type")));
@@ -285,7 +285,7 @@ impl Firewall {
 
     /// The live rules as printed by the tools. A part that cannot be read has no lines.
     pub fn dump(&mut self) -> Dump {
-        dump::live(&mut self.tools)
+        printed_rules::live(&mut self.tools)
     }
 
     /// The output of the tools for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with
@@ -294,7 +294,7 @@ impl Firewall {
     /// # Errors
     /// When the namespace cannot be created.
     pub fn dump_of(&self, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
-        dump::loaded(&self.tools, wanted)
+        printed_rules::loaded(&self.tools, wanted)
     }
 
     /// Removes the hooks, then our chains of all tables and variants, our sets, and our ebtables chains.

@@ -1,9 +1,9 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
 use super::builder::made;
 use super::device_tree::{Branch, Jump, branches};
-use super::layer2::Encapsulations;
 use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};
+use super::strict_layer2::Encapsulations;
 use crate::config::{Guest, GuestOptions, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName};

@@ -9,7 +9,6 @@ mod guest;
 mod guest_ruleset;
 mod host;
 mod incremental;
-pub(crate) mod layer2;
 mod matches;
 mod node_chains;
 mod raw;
@@ -17,6 +16,7 @@ mod rules;
 mod sets;
 mod shared_config;
 mod standard;
+pub(crate) mod strict_layer2;
 
 use crate::model::{Family, Filtered, Report, SetRef, SetScope};
 pub use incremental::Compiler;

@@ -1,7 +1,7 @@
 //! The files of cluster and host, and the parts that guests depend on.
 use super::builder::Logging;
-use super::layer2::Encapsulations;
 use super::sets::{self, Defined, SetNames, Sets};
+use super::strict_layer2::Encapsulations;
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed, Sdn};
 use crate::iptables::limits;

@@ -3,13 +3,13 @@
 //! A packet traverses hooks on its path through the node ([`path_between`]); at each, ebtables (on bridges) and then iptables are
 //! evaluated. The table `raw` is not: it limits floods and assigns helpers, neither of which drops a single packet.
 
-mod changed;
+mod changed_rules;
 mod eval;
 mod trace;
 mod walk;
 
 pub use crate::simulate::{End, GuestPort, Hop, Layer, Packet, path_between};
-pub use changed::ChangedRules;
+pub use changed_rules::ChangedRules;
 pub use eval::{AnyRule, Verdict};
 pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Tables, Walk};

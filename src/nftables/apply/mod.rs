@@ -5,11 +5,11 @@
 #![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
-mod dump;
+mod foreign_changes;
+mod printed_rules;
 mod quarantine;
-mod undone;
 
-pub use dump::Lines;
+pub use printed_rules::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
@@ -145,7 +145,7 @@ impl Firewall {
                 }
             }
             if std::mem::take(&mut settled) {
-                self.undone.extend(undone::undone(&plan));
+                self.undone.extend(foreign_changes::undone(&plan));
             }
             let script = script(&plan, &accepted);
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {

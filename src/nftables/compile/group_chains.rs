@@ -1,7 +1,7 @@
 //! The chains of the security groups that a table uses.
 use super::builder::{Builder, goto};
 use super::chain_context::{ChainContext, Limited};
-use super::groups::Use;
+use super::group_uses::Use;
 use super::rules::put;
 use super::{Node, Shared, TablePart};
 use crate::model::Direction;

@@ -9,7 +9,7 @@ mod failsafe;
 mod filters;
 mod forward;
 mod group_chains;
-mod groups;
+mod group_uses;
 mod guest;
 mod host;
 mod incremental;
@@ -119,7 +119,7 @@ pub struct TablePart {
     /// The sets of the cluster and of SDN that its rules use.
     pub shared_sets: BTreeSet<sets::SharedSet>,
     /// The groups that its rules use.
-    pub groups: BTreeSet<groups::Use>,
+    pub groups: BTreeSet<group_uses::Use>,
 }
 
 impl TablePart {

@@ -2,7 +2,7 @@
 use super::builder::{Builder, Log, icmp_protocol};
 use super::chain_context::{ChainContext, Limited};
 use super::lists::{OneOf, combinations, merged_ports};
-use super::{Shared, TablePart, groups};
+use super::{Shared, TablePart, group_uses};
 use crate::config::{Rule, RuleAction, Term, VerdictRule};
 use crate::model::{Address, Direction, Family, IcmpType, Literal, Origin, Ports, SetRef, SetScope, Verdict};
 use crate::nftables::names::{SetOwner, set_name};
@@ -36,7 +36,7 @@ pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &m
             RuleAction::Group(_) if context.direction == Direction::Forward && limited.is_some() => {}
             RuleAction::Group(name) => {
                 // a group that does not exist matches no packet
-                if let Some(group) = groups::find(name, context, shared) {
+                if let Some(group) = group_uses::find(name, context, shared) {
                     into.rule(Vec::from_iter(limited), Action::Jump(group.chain()), &origin);
                     part.groups.insert(group);
                 }

@@ -1,5 +1,5 @@
 //! Evaluates single rules: whether they match, and their actions.
-use super::hooks::At;
+use super::hook_path::At;
 use crate::model::{CtState, Family, Interface};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{

@@ -2,15 +2,15 @@
 //!
 //! A packet of a guest passes the guests' table where it enters a bridge (prerouting), is forwarded by it (forward) and leaves
 //! it (postrouting), and the host's table where the node receives, sends or routes it.
-mod changed;
+mod changed_rules;
 mod eval;
-mod hooks;
+mod hook_path;
 mod trace;
 mod walk;
 
-pub use changed::ChangedRules;
+pub use changed_rules::ChangedRules;
 pub use eval::Verdict;
-pub use hooks::{At, hooks};
+pub use hook_path::{At, hooks};
 pub use trace::{decide, trace};
 pub use walk::{Decision, Step, Walk};
 

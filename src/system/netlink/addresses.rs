@@ -1,7 +1,7 @@
 //! The addresses of this network namespace, each with its interface.
 use super::{ANSWER_BUFFER, DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Socket};
-use crate::nflog::address::interface_address;
 use crate::nflog::netlink::Request;
+use crate::nflog::rtnetlink::address::interface_address;
 use anyhow::{Context, Result};
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::SockProtocol;

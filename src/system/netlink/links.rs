@@ -1,7 +1,7 @@
 //! Names of network interfaces, updated from rtnetlink events, and their alternative names.
 use super::{DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Received, Socket};
-use crate::nflog::link::{LinkEvent, link_altnames, link_event};
 use crate::nflog::netlink::{Message, Request, messages};
+use crate::nflog::rtnetlink::link::{LinkEvent, link_altnames, link_event};
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::SockProtocol;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

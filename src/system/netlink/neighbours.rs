@@ -1,7 +1,7 @@
 //! The neighbours of the node: the ARP and neighbour discovery tables of all interfaces.
 use super::{ANSWER_BUFFER, DATAGRAM, NLM_F_DUMP, NLM_F_REQUEST, Socket};
-use crate::nflog::neighbour::neighbour;
 use crate::nflog::netlink::Request;
+use crate::nflog::rtnetlink::neighbour::neighbour;
 use anyhow::{Context, Result};
 use nix::sys::socket::SockProtocol;
 use std::net::IpAddr;

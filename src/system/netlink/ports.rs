@@ -1,7 +1,7 @@
 //! The ports of bridges.
 use super::links::{DUMPS, RECEIVE_BUFFER, RTMGRP_LINK, dump};
 use super::{DATAGRAM, Received, Socket};
-use crate::nflog::link::link_master;
+use crate::nflog::rtnetlink::link::link_master;
 use anyhow::{Result, bail};
 use nix::sys::socket::SockProtocol;
 use std::collections::BTreeMap;

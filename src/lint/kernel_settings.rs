@@ -1,5 +1,5 @@
 //! Numbers in host.fw that the kernel refuses, or that are replaced by another number.
-use super::files::Files;
+use super::parsed_files::Files;
 use crate::config::{Host, HostOptions};
 use crate::model::{Origin, Report};
 

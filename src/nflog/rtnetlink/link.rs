@@ -1,6 +1,6 @@
 //! Network interface messages of rtnetlink(7).
-use super::netlink::{Message, attributes, until_zero};
-use super::text::printable;
+use crate::nflog::netlink::{self, Message, attributes, until_zero};
+use crate::nflog::text::printable;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -48,7 +48,7 @@ pub fn link_altnames(message: Message<'_>) -> Option<(String, Vec<String>)> {
     let attributes = || attributes(message.body().get(INFO..).unwrap_or_default());
     let (_, name) = attributes().find(|(kind, _)| message.kind == RTM_NEWLINK && *kind == IFLA_IFNAME)?;
     let lists = attributes().filter(|(kind, _)| *kind == IFLA_PROP_LIST);
-    let props = lists.flat_map(|(_, list)| super::netlink::attributes(list));
+    let props = lists.flat_map(|(_, list)| netlink::attributes(list));
     let altnames = props.filter(|(kind, _)| *kind == IFLA_ALT_IFNAME).map(|(_, name)| text(name)).collect();
     Some((text(name), altnames))
 }
@@ -65,8 +65,8 @@ pub fn link_master(message: Message<'_>) -> Option<(u32, String, Option<u32>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::{Request, messages};
     use super::*;
+    use crate::nflog::netlink::{Request, messages};
 
     fn event(kind: u16, family: u8, name: &[u8]) -> Option<LinkEvent> {
         let info = [family, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -1,5 +1,5 @@
 //! Addresses of interfaces as rtnetlink(7) lists them.
-use super::netlink::{Message, attributes};
+use crate::nflog::netlink::{Message, attributes};
 use std::net::IpAddr;
 
 /// `RTM_NEWADDR`
@@ -24,8 +24,8 @@ pub fn interface_address(message: Message<'_>) -> Option<(u32, IpAddr, u8)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::{Request, messages};
     use super::*;
+    use crate::nflog::netlink::{Request, messages};
 
     #[test]
     fn the_own_address_counts_and_not_that_of_a_peer() {

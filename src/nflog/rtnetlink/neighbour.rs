@@ -1,5 +1,5 @@
 //! Neighbours as rtnetlink(7) lists them: which link-layer address an IP address of the network has.
-use super::netlink::{Message, attributes};
+use crate::nflog::netlink::{Message, attributes};
 use std::net::IpAddr;
 
 /// `RTM_NEWNEIGH`
@@ -27,8 +27,8 @@ pub fn neighbour(message: Message<'_>) -> Option<(IpAddr, [u8; 6])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::{Request, messages};
     use super::*;
+    use crate::nflog::netlink::{Request, messages};
 
     fn read(state: u16, address: &[u8], mac: &[u8]) -> Option<(IpAddr, [u8; 6])> {
         let mut info = [2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];

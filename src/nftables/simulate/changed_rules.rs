@@ -1,6 +1,6 @@
 //! Where two rulesets can give a packet different verdicts.
 use super::eval::Situation;
-use super::hooks::{At, hooks};
+use super::hook_path::{At, hooks};
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::ruleset::{Action, Chain, Match, Rule, Ruleset, VerdictTarget};
 use crate::simulate::{ChangedChain, Concern, End, Layer, Packet, concern, differing, visit_reachable};

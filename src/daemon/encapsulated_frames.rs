@@ -2,7 +2,7 @@
 use crate::health::Carried;
 use crate::model::Direction;
 use crate::model::guest::{GuestDevice, INNER_LINK};
-use crate::system::frames::Frames;
+use crate::system::packet_socket::Frames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The node's network, and corosync's.
 use super::corosync::{Corosync, link_number};
-use super::{cluster_files, localnet, members};
+use super::{cluster_file_errors, localnet, members};
 use crate::inputs::{Facts, Tree};
 use crate::model::{Report, Severity, Spelled, shown};
 use crate::paths::{COROSYNC, MEMBERS};
@@ -77,7 +77,7 @@ impl Network {
     /// Reads these files.
     pub fn read(tree: &Tree, facts: &Facts) -> Self {
         let mut reports = Vec::new();
-        cluster_files::check(tree, &facts.node, &mut reports);
+        cluster_file_errors::check(tree, &facts.node, &mut reports);
         let address = node_address(tree, facts);
         let detected = address.and_then(|address| localnet::detect(address, facts));
         let corosync = corosync(tree);
