@@ -21,7 +21,7 @@ use pve_firewall::backend::Backend;
 use pve_firewall::inputs::Tree;
 use pve_firewall::iptables::apply::VariantChoice;
 use pve_firewall::model::BackendKind;
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;

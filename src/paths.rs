@@ -1,6 +1,6 @@
 //! Paths of all files that the firewall reads and writes; they are formatted and parsed in this module only.
 //!
-//! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root::Root)); a [`TreeFile`]
+//! Absolute paths are below the directory of the option `--root` ([`Root`](crate::system::root_directory::Root)); a [`TreeFile`]
 //! is a path relative to the configuration tree.
 use crate::model::BackendKind;
 use crate::model::FileKind;

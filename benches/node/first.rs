@@ -5,7 +5,7 @@ use crate::table::{Measurement, Table, median};
 use crate::tools::{self, Cost};
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use pve_firewall::iptables::ruleset::Ruleset;
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::ops::Add;
 use std::path::Path;
 use std::thread::sleep;

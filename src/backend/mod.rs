@@ -19,7 +19,7 @@ use crate::nftables::names::TableName;
 use crate::node::Localnet;
 use crate::settings::{Settings, bridges_pass_to_iptables};
 use crate::system::netfilter::BaseChain;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::Result;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -259,7 +259,7 @@ impl Backend {
             (_, Rules::Iptables(ruleset)) => {
                 Document::Listing(crate::iptables::plan::listing(ruleset, None, compiled.enabled))
             }
-            (_, Rules::Nftables(ruleset)) => Document::Json(crate::nftables::json::document(ruleset)),
+            (_, Rules::Nftables(ruleset)) => Document::Json(crate::nftables::json_export::document(ruleset)),
         }
     }
 

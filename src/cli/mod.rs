@@ -24,9 +24,9 @@ pub use args::Cli;
 
 use crate::backend::VariantChoice;
 use crate::model::BackendKind;
-use crate::pmxcfs::node_facts::node_name;
+use crate::pmxcfs::local_facts::node_name;
 use crate::pmxcfs::worker;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::{Context as _, Result, bail};
 use args::{Command, Global};
 use clap::error::{ContextKind, ContextValue};

@@ -175,7 +175,7 @@ mod tests {
     use crate::inputs::{Facts, File};
     use crate::model::BackendKind;
     use crate::nflog::conntrack::Detail;
-    use crate::system::root::Root;
+    use crate::system::root_directory::Root;
 
     const CLUSTER: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 22,8006\n[IPSET friends]\n10.0.0.7\n[group web]\nIN ACCEPT -p tcp -dport 80\n";
     const GUEST: &str = "[OPTIONS]\nenable: 1\n[RULES]\nGROUP web\nIN ACCEPT -p tcp -dport 443 -source +friends\n";

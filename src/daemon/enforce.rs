@@ -10,7 +10,7 @@ use crate::health::Enforcer;
 use crate::model::BackendKind;
 use crate::settings::{Applied, Enforced, Settings};
 use crate::system::process::processors;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::syslog::Severity;
 use std::time::{Duration, Instant};
 

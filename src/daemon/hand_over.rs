@@ -4,7 +4,7 @@ use super::mode::Mode;
 use crate::backend::{Backend, Compiled};
 use crate::model::BackendKind;
 use crate::paths::NFTABLES_DISABLED;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use std::time::{Duration, Instant};
 
 /// How long the flag file must exist, with no rules of iptables live, until proxmox-firewall removes its tables: longer than a

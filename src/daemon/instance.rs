@@ -3,7 +3,7 @@ use crate::model::BackendKind;
 use crate::paths::daemon_files;
 use crate::system::lock::FileLock;
 use crate::system::process::{self, PidFile};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 

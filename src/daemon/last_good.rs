@@ -6,7 +6,7 @@
 use crate::inputs::Tree;
 use crate::paths::LAST_GOOD;
 use crate::system::files;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};

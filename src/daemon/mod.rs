@@ -20,11 +20,11 @@ mod updater;
 
 use crate::backend::VariantChoice;
 use crate::model::{BackendKind, DaemonOptions};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::Severity;
 use crate::system::waker::Waker;
-use crate::system::worker::{Stuck, timeout};
+use crate::system::worker_process::{Stuck, timeout};
 use crate::system::{malloc, process, systemd};
 use anyhow::{Context, Result};
 use instance::Instance;

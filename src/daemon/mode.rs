@@ -3,7 +3,7 @@ use crate::backend::Compiled;
 use crate::model::BackendKind;
 use crate::paths::{NFTABLES_BACKEND, NFTABLES_DISABLED};
 use crate::system::files;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
 

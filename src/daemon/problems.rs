@@ -1,6 +1,6 @@
 //! Current errors, each logged once when it occurs and once when it is gone.
 use crate::model::{self, Report};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::syslog::{Severity, Syslog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};

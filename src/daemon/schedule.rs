@@ -3,7 +3,7 @@ use super::trials::Trials;
 use crate::pmxcfs::Reader;
 use crate::system::bridge_filtering::BridgeFiltering;
 use crate::system::waker::Waker;
-use crate::system::worker::timeout;
+use crate::system::worker_process::timeout;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};

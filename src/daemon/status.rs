@@ -4,7 +4,7 @@ use crate::health::ActiveFinding;
 use crate::model::{BackendKind, DaemonOptions};
 use crate::paths::daemon_files;
 use crate::system::files;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Trials in the daemon: the files of a trial are applied in place of those in the tree until it ends.
 use super::problems::{Problem, SystemLog};
 use crate::inputs::Tree;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::syslog::Severity;
 use crate::trial::{Clock, Confirmation, Trial, TrialEnd, TrialState, TrialStore, Watch};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The lock that only one update holds at a time.
 use crate::paths::UPDATE_LOCK;
 use crate::system::lock::FileLock;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::Result;
 use std::path::PathBuf;
 use std::thread::sleep;

@@ -14,7 +14,7 @@ use crate::model::{Direction, Family, Origin};
 use crate::parallel;
 use crate::paths::TreeFile;
 use crate::system::netfilter::{self, BaseChain, has_chain, legacy_tables};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

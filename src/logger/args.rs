@@ -1,5 +1,5 @@
 //! The command line of `pvefw-logger`.
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use clap::Parser;
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! The daemon: start, event loop, reload, stop.
 use super::args::Args;
 use super::dropped::DroppedEntries;
-use super::local_host::LocalHost;
+use super::log_context::LocalHost;
 use super::sink::Sink;
 use crate::nflog::conntrack::Event;
 use crate::nflog::lines::LogLines;
@@ -12,7 +12,7 @@ use crate::system::files;
 use crate::system::lock::FileLock;
 use crate::system::netlink::{ConntrackEvents, LinkNames, Nflog, Received};
 use crate::system::process::PidFile;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::signals::Signals;
 use crate::system::syslog::{Severity, Syslog};
 use anyhow::{Context, Result};

@@ -8,7 +8,7 @@
 pub mod args;
 mod daemon;
 mod dropped;
-mod local_host;
+mod log_context;
 mod sink;
 
 use crate::system::background::start_in_background;

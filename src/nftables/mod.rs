@@ -4,7 +4,7 @@
 pub mod apply;
 pub mod backend;
 pub mod compile;
-pub mod json;
+pub mod json_export;
 pub(crate) mod limits;
 pub mod live;
 pub mod names;

@@ -1,12 +1,12 @@
 //! Reads the configuration tree from the cluster file system, with a timeout, and accepts changes only when they are stable.
 //!
-//! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`watch`) and sends only changes
-//! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both. `facts`
+//! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`tree_watch`) and sends only changes
+//! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both. `local_facts`
 //! and `resolver` collect facts about the node.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
 mod listing;
-pub mod node_facts;
+pub mod local_facts;
 mod read_file;
 mod reader_config;
 mod resolver;
@@ -14,9 +14,9 @@ mod scan;
 mod snapshot;
 mod stable_file;
 pub(crate) mod stable_tree;
+mod tree_watch;
 mod wal;
 mod wal_watch;
-mod watch;
 pub(crate) mod worker;
 
 pub use reader_config::ReaderConfig;
@@ -24,7 +24,7 @@ pub use reader_config::ReaderConfig;
 use crate::inputs::{File, Tree};
 use crate::model::Report;
 use crate::system::waker::Waker;
-use crate::system::worker::{Reply, Stuck, Worker};
+use crate::system::worker_process::{Reply, Stuck, Worker};
 use snapshot::{LogState, Scan};
 use stable_tree::StableTree;
 use std::ffi::OsStr;

@@ -5,14 +5,14 @@
 //! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
 use super::scan::{Extent, ScanRequest, Scanner, candidates};
 use super::snapshot::{FileState, LogState, Scan, ScanDelta, Writing};
+use super::tree_watch::TreeWatch;
 use super::wal::Write;
 use super::wal_watch::WalWatch;
-use super::watch::TreeWatch;
 use crate::model::guest::GuestDevice;
 use crate::node::lists_all;
 use crate::paths::{MEMBERS, VMLIST};
 use crate::system::netlink::LinkNames;
-use crate::system::worker::{timeout, write_frame};
+use crate::system::worker_process::{timeout, write_frame};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;

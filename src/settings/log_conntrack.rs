@@ -1,6 +1,6 @@
 //! The file that switches logging of connections on and off in the log daemon.
 use crate::paths::{LOG_CONNTRACK, LOGGER_PID};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::{files, process};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};

@@ -5,7 +5,7 @@ mod log_conntrack;
 mod sysctls;
 
 use crate::config::HostOptions;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use std::path::Path;
 
 /// Kernel settings of host.fw.

@@ -1,5 +1,5 @@
 //! Messages to the system log, facility daemon.
-use super::root::Root;
+use super::root_directory::Root;
 use std::path::PathBuf;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 

@@ -6,7 +6,7 @@
 use super::model::{Candidate, Clock, Confirmation, Digest, Trial, TrialEnd};
 use crate::model::BackendKind;
 use crate::system::lock::FileLock;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use crate::system::{clock, files};
 use anyhow::{Context, Result, ensure};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};

@@ -8,7 +8,7 @@ use crate::wait::OutputInTime;
 use crate::wait::until;
 use pve_firewall::iptables::apply::{Firewall, Variant};
 use pve_firewall::iptables::ruleset::{Ruleset, Target};
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::fmt::Display;
 use std::process::{Command, ExitStatus};
 

@@ -5,7 +5,7 @@ use crate::rulesets::node;
 use crate::tool_wrappers::{restore_tool, stand_in};
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::Plan;
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nftables/plan", &["model", "nftables/live", "nftables/names", "nftables/ruleset"]),
     ("nftables/simulate", &["model", "nftables/names", "nftables/ruleset", "simulate"]),
     ("nftables/limits", &["config", "model", "nftables/names", "nftables/ruleset"]),
-    ("nftables/json", &["model", "nftables/names", "nftables/ruleset"]),
+    ("nftables/json_export", &["model", "nftables/names", "nftables/ruleset"]),
     ("nftables/apply", &["nftables/live", "nftables/names", "nftables/plan", "nftables/ruleset", "system"]),
     // the shell
     ("system", &["model", "nflog"]),
@@ -61,7 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &[
         "config", "health", "inputs", "iptables/apply", "iptables/backend", "iptables/compile", "iptables/plan",
         "iptables/ruleset", "iptables/simulate", "listing", "model", "nftables/apply", "nftables/backend",
-        "nftables/compile", "nftables/json", "nftables/limits", "nftables/live", "nftables/names", "nftables/ruleset",
+        "nftables/compile", "nftables/json_export", "nftables/limits", "nftables/live", "nftables/names", "nftables/ruleset",
         "nftables/simulate", "node", "settings", "simulate", "system",
     ]),
     ("pmxcfs", &["inputs", "model", "node", "parallel", "paths", "system"]),
@@ -101,7 +101,7 @@ const CORE: &[&str] = &[
     "nftables/compile",
     "nftables/plan",
     "nftables/simulate",
-    "nftables/json",
+    "nftables/json_export",
     "listing",
     "simulate",
     "trial/model",

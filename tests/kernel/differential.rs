@@ -12,7 +12,7 @@ use crate::trees;
 use fastrand::Rng;
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
 use pve_firewall::iptables::compile::{Compiled, compile};
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::collections::BTreeMap;
 
 /// Default number of configurations, and of packets for each.

@@ -7,7 +7,7 @@ use pve_firewall::daemon::health::Health;
 use pve_firewall::health::Enforcer;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::model::BackendKind;
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

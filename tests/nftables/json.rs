@@ -6,7 +6,7 @@ use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use pve_firewall::inputs::Tree;
 use pve_firewall::nftables::apply::{Firewall, Outcome};
-use pve_firewall::nftables::json::document;
+use pve_firewall::nftables::json_export::document;
 use pve_firewall::nftables::names::TableName;
 use pve_firewall::nftables::ruleset::Ruleset;
 use std::fs;

@@ -5,7 +5,7 @@ use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::{Live, Plan};
 use pve_firewall::iptables::ruleset::Ruleset;
-use pve_firewall::system::root::Root;
+use pve_firewall::system::root_directory::Root;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::OnceLock;

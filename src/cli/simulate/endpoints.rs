@@ -1,5 +1,5 @@
 //! Finds the endpoints of a packet in the configuration.
-use super::owner::owner;
+use super::address_owner::owner;
 use crate::cli::endpoint::{Endpoint, EndpointKind};
 use crate::cli::load::View;
 use crate::config::{Configuration, GuestFiles};

@@ -1,6 +1,6 @@
 //! `simulate`: traces one packet through the compiled ruleset.
+mod address_owner;
 mod endpoints;
-mod owner;
 mod packet;
 mod render;
 

@@ -5,7 +5,7 @@
 //! of the same size, is detected only then.
 use super::commands::{Tool, Variant};
 use super::read::{self, Fresh, VariantContent};
-use super::variants::Variants;
+use super::tool_variants::Variants;
 use crate::iptables::plan::{Live, Part, PlannedAction, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};
 use crate::model::Family;

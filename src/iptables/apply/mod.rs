@@ -19,21 +19,21 @@ mod restore;
 mod sets;
 mod tables;
 mod testable_chain;
+mod tool_variants;
 mod two_phase;
-mod unused_variants;
-mod variants;
+mod unused_tool_variants;
 
 use crate::model::Family;
 pub use commands::Variant;
 pub use nat_cache::NatTables;
 pub use outcome::{Outcome, UpdateError};
 pub use printed_rules::{Dump, Lines, family_name};
-pub use variants::{VariantChoice, Variants};
+pub use tool_variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
 use crate::iptables::ruleset::Ruleset;
 use crate::system::files;
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use anyhow::Result;
 use live_cache::LiveCache;
 use nat_cache::NatCache;

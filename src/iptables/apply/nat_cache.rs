@@ -1,6 +1,6 @@
 //! Reads the tables `nat`, which contain no rules of ours, for findings about address translation.
 use super::commands::{Commands, Tool, Variant};
-use super::variants::Variants;
+use super::tool_variants::Variants;
 use crate::health::Foreign;
 use crate::iptables::plan::{NatParser, Readable};
 use crate::model::Family;

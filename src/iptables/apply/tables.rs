@@ -4,7 +4,7 @@ use super::commands::{Commands, Tool};
 use super::quarantine::{Lasting, Refusals};
 use super::restore::Restore;
 use super::testable_chain::{Chains, RefusedRule, TestableChain};
-use super::{Outcome, Progress, Steps, Toolbox, read, unused_variants};
+use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
@@ -158,14 +158,14 @@ pub(super) fn clear_variants(
                 for table in TableName::ALL {
                     match read::table(table, commands, tools.limit) {
                         Ok(live) => apply_table(&mut steps, table, *family, (&live, commands, None), &mut progress),
-                        Err(_) if unused_variants::is_absent(*tool, commands.variant) => {}
+                        Err(_) if unused_tool_variants::is_absent(*tool, commands.variant) => {}
                         Err(error) => progress.error(Part::Table(table, *family), error),
                     }
                 }
             }
             Tool::Ebtables => match read::bridge(commands, tools.limit) {
                 Ok(live) => apply_bridge(&mut steps, (&live, commands, None), &mut progress),
-                Err(_) if unused_variants::is_absent(*tool, commands.variant) => {}
+                Err(_) if unused_tool_variants::is_absent(*tool, commands.variant) => {}
                 Err(error) => progress.error(Part::Bridge, error),
             },
         }

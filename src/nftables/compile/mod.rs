@@ -5,7 +5,6 @@
 //! filters against spoofed sources, `standard` the chains that every configuration has.
 mod builder;
 mod chain_context;
-mod failsafe;
 mod filters;
 mod forward;
 mod group_chains;
@@ -15,6 +14,7 @@ mod host;
 mod incremental;
 mod lists;
 mod maps;
+mod open_ports;
 mod raw;
 mod rules;
 mod sets;

@@ -1,19 +1,19 @@
 //! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking and rtnetlink.
 mod addresses;
+mod bridge_ports;
 mod conntrack_events;
 mod conntrack_table;
 mod links;
 mod neighbours;
 mod nflog;
-mod ports;
 
 pub use addresses::interface_addresses;
+pub use bridge_ports::BridgePorts;
 pub use conntrack_events::ConntrackEvents;
 pub use conntrack_table::ConntrackTable;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
 pub use nflog::Nflog;
-pub use ports::BridgePorts;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};
 use anyhow::{Context, Result, bail};

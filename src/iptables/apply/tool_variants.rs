@@ -2,7 +2,7 @@
 use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
 use super::read::Fresh;
-use super::unused_variants::{Holds, Read};
+use super::unused_tool_variants::{Holds, Read};
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;

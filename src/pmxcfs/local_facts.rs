@@ -5,7 +5,7 @@ use crate::model::DaemonOptions;
 use crate::node::names_to_resolve;
 use crate::paths;
 use crate::system::netlink::{Altnames, interface_addresses};
-use crate::system::root::Root;
+use crate::system::root_directory::Root;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::fs;
