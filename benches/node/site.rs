@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::inputs::{Facts, Tree};
 use pve_firewall::iptables::compile::{Compiled, Compiler, compile};
-use pve_firewall::pmxcfs::local_facts::FactsSource;
+use pve_firewall::pmxcfs::facts_source::FactsSource;
 use pve_firewall::pmxcfs::{Reader, ReaderConfig};
 use pve_firewall::system::process::processors;
 use pve_firewall::system::root_directory::Root;

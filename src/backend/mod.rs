@@ -338,7 +338,7 @@ impl Compiled {
             expires: cluster.expiry().filter(|_| enabled),
             nftables: host.nftables,
             rules: Rules::Nftables(ruleset),
-            reports: crate::nftables::limits::reports(&configuration),
+            reports: crate::nftables::unsupported_values::reports(&configuration),
             settings: Settings::of(host),
             localnet,
             filtered: if enabled { filtered } else { Filtered::default() },

@@ -4,7 +4,7 @@ use crate::inputs::{Content, File, Tree};
 use crate::lint::{self, Checker, Diagnostic};
 use crate::model::guest::parse_vmid;
 use crate::paths::TreeFile;
-use crate::pmxcfs::local_facts::FactsSource;
+use crate::pmxcfs::facts_source::FactsSource;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;

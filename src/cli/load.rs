@@ -9,7 +9,7 @@ use crate::daemon::status::Status;
 use crate::health::{ActiveFinding, Affected};
 use crate::inputs::{Facts, Interfaces, Tree};
 use crate::model::BackendKind;
-use crate::pmxcfs::local_facts::{FactsSource, node_name};
+use crate::pmxcfs::facts_source::{FactsSource, node_name};
 use crate::pmxcfs::{Reader, ReaderConfig, this_program};
 use crate::system::netlink::BridgePorts;
 use crate::system::process::processors;

@@ -24,7 +24,7 @@ pub use args::Cli;
 
 use crate::backend::VariantChoice;
 use crate::model::BackendKind;
-use crate::pmxcfs::local_facts::node_name;
+use crate::pmxcfs::facts_source::node_name;
 use crate::pmxcfs::worker;
 use crate::system::root_directory::Root;
 use anyhow::{Context as _, Result, bail};

@@ -16,7 +16,7 @@ mod rule;
 mod rule_syntax;
 mod sdn;
 mod sections;
-mod values;
+mod value_parsers;
 
 pub use address::literal;
 pub use cache::ConfigCache;

@@ -6,7 +6,7 @@ use super::ports::{icmp_family, icmp_type, is_any, ports};
 use super::rule::{Rule, RuleAction, Term, VerdictRule};
 use super::rule_syntax::RawRule;
 use super::sections::{LONGEST_GROUP, Line, cut, is_name};
-use super::values;
+use super::value_parsers;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
@@ -236,7 +236,7 @@ impl<'a> Check<'a> {
             Some((mac, word)) => (Some(mac), word),
             None => (None, action),
         };
-        let Some(verdict) = values::verdict(word).filter(|_| mac != Some("")) else {
+        let Some(verdict) = value_parsers::verdict(word).filter(|_| mac != Some("")) else {
             self.unknown("action", format!("unknown action '{}'", shown(action)), Sought::Verdict);
             return None;
         };

@@ -1,6 +1,6 @@
 //! The syntax of a rule line; its words are not resolved.
 use super::sections::Line;
-use super::values::log_level;
+use super::value_parsers::log_level;
 use crate::model::{Sought, shown};
 
 /// The words of a rule line.

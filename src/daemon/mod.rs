@@ -1,5 +1,5 @@
 //! The daemon. Its main thread handles signals and the watchdog and never blocks; the updater thread reads, compiles and
-//! applies the configuration, and is controlled by `orders::Orders`.
+//! applies the configuration, and is controlled by `updater_orders::Orders`.
 #![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 pub(crate) mod cut_connections;
@@ -10,13 +10,13 @@ pub mod health;
 pub(crate) mod instance;
 pub(crate) mod last_good;
 pub(crate) mod mode;
-mod orders;
 pub(crate) mod problems;
 mod schedule;
 pub(crate) mod status;
 pub(crate) mod trials;
 mod update_lock;
 mod updater;
+mod updater_orders;
 
 use crate::backend::VariantChoice;
 use crate::model::{BackendKind, DaemonOptions};
@@ -30,7 +30,6 @@ use anyhow::{Context, Result};
 use instance::Instance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use orders::{Order, Orders};
 use problems::SystemLog;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -39,6 +38,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use updater::{Exit, Updater};
+use updater_orders::{Order, Orders};
 
 /// The parameters of the daemon.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Derives the findings from the evidence.
-use super::bypass::{Bypass, bypasses, is_established_only, matches_names};
 use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
 use super::foreign::{BuiltIn, Foreign, ForeignRule};
+use super::foreign_accepts::{Bypass, bypasses, is_established_only, matches_names};
 use super::unread_queues::not_inspected;
 use super::unread_tables::not_read;
 use super::{Finding, MOST, nat};
@@ -21,7 +21,7 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
         Enforcer::NftablesAlone => return vec![Finding::BackendStopped],
         Enforcer::Nftables => return Vec::new(),
         Enforcer::NftablesHere | Enforcer::NftablesBeside | Enforcer::NftablesInstead => {
-            return super::nftables::judge(evidence, scope);
+            return super::nftables_backend::judge(evidence, scope);
         }
         Enforcer::Iptables | Enforcer::IptablesInstead => of_ours(evidence, scope, &mut found),
     }

@@ -2,13 +2,13 @@
 //! the bridges that devices are attached to. Without I/O; the daemon collects this evidence.
 
 mod active_findings;
-mod bypass;
 mod describe;
 mod evidence;
 mod foreign;
+mod foreign_accepts;
 mod judge;
 mod nat;
-mod nftables;
+mod nftables_backend;
 mod unread_queues;
 mod unread_tables;
 
@@ -17,7 +17,7 @@ pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
 pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
 pub use foreign::{BuiltIn, Foreign, ForeignRule, option_value, unquoted};
 pub use judge::judge;
-pub use nftables::NftFinding;
+pub use nftables_backend::NftFinding;
 
 use crate::model::Family;
 use crate::model::guest::GuestDevice;

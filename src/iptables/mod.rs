@@ -3,8 +3,8 @@
 pub mod apply;
 pub(crate) mod backend;
 pub mod compile;
-mod limits;
 pub mod names;
 pub mod plan;
 pub mod ruleset;
 pub mod simulate;
+mod unsupported_values;

@@ -102,7 +102,7 @@ impl Checker {
     fn compile(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> (RulesInUse, Vec<Report>) {
         if configuration.host.options.nftables {
             let ruleset = self.nftables.compile(configuration, facts);
-            return (RulesInUse::Nftables(ruleset), crate::nftables::limits::reports(configuration));
+            return (RulesInUse::Nftables(ruleset), crate::nftables::unsupported_values::reports(configuration));
         }
         let compiled = self.iptables.compile_configuration(configuration, facts);
         (RulesInUse::Iptables(compiled.ruleset), compiled.reports)

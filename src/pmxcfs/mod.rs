@@ -1,15 +1,15 @@
 //! Reads the configuration tree from the cluster file system, with a timeout, and accepts changes only when they are stable.
 //!
 //! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`tree_watch`) and sends only changes
-//! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both. `local_facts`
-//! and `resolver` collect facts about the node.
+//! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both.
+//! `facts_source` and `hostname_resolver` collect facts about the node.
 #![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
 
+pub mod facts_source;
+mod hostname_resolver;
 mod listing;
-pub mod local_facts;
 mod read_file;
 mod reader_config;
-mod resolver;
 mod scan;
 mod snapshot;
 mod stable_file;

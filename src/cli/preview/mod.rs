@@ -17,7 +17,7 @@ use crate::lint::Diagnostic;
 use crate::listing::Difference;
 use crate::model::{BackendKind, Origin, Severity};
 use crate::parallel;
-use crate::pmxcfs::local_facts::FactsSource;
+use crate::pmxcfs::facts_source::FactsSource;
 use crate::system::process::processors;
 use crate::trial::TrialStore;
 use anyhow::{Result, bail};

@@ -1,7 +1,7 @@
 //! Parses the values of options.
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers::{self, Helper};
-use crate::config::values::{boolean, integer, log_level, log_ratelimit, policy, queues};
+use crate::config::value_parsers::{boolean, integer, log_level, log_ratelimit, policy, queues};
 use crate::model::{LogRatelimit, Queue, Sought, Token, Verdict, shown};
 
 /// Why a value is invalid.

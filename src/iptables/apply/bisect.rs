@@ -2,8 +2,8 @@
 //!
 //! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
 //! once; then the rules are bisected. The number of attempts and the time are limited.
+use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
 use super::restore::{Failure, Restore};
-use super::testable_chain::{Chains, RefusedRule, TestableChain};
 use crate::iptables::names;
 use crate::iptables::plan::PlannedAction;
 use crate::iptables::plan::{Part, Script, TableName, TablePlan};

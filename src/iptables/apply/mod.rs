@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
+mod bisectable_chain;
 mod commands;
 mod foreign_changes;
 mod live_cache;
@@ -16,11 +17,10 @@ mod progress;
 mod quarantine;
 mod read;
 mod restore;
+mod set_and_rule_update;
 mod sets;
 mod tables;
-mod testable_chain;
 mod tool_variants;
-mod two_phase;
 mod unused_tool_variants;
 
 use crate::model::Family;
@@ -222,7 +222,7 @@ impl Firewall {
         }
         let entangled = set_swap::entangled(&plan, wanted, &live);
         let after = if !entangled.is_empty() {
-            Some(two_phase::update(self, &entangled, &mut progress))
+            Some(set_and_rule_update::update(self, &entangled, &mut progress))
         } else if !plan.is_empty() {
             Some(self.carry_out(&plan, &mut progress))
         } else {

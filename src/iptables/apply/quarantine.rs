@@ -1,6 +1,6 @@
 //! Rules that the tools refuse, and how long they are left out.
 use super::UpdateError;
-use super::testable_chain::{Chains, RefusedRule, TestableChain};
+use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
 use crate::iptables::ruleset::{ChainName, Ruleset, Signature};
 use crate::model::Family;

@@ -1,7 +1,7 @@
 //! The steps for IP sets: created and changed before the tables use them, removed when no table uses them.
+use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::quarantine::{Lasting, Refusals};
 use super::restore::blamed_line;
-use super::testable_chain::{RefusedRule, TestableChain};
 use super::{Progress, Steps, Toolbox};
 use crate::iptables::names::swap_set;
 use crate::iptables::plan::{

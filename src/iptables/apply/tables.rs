@@ -1,9 +1,9 @@
 //! The steps with restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget};
+use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
 use super::commands::{Commands, Tool};
 use super::quarantine::{Lasting, Refusals};
 use super::restore::Restore;
-use super::testable_chain::{Chains, RefusedRule, TestableChain};
 use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,

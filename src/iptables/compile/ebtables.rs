@@ -1,5 +1,5 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
-use super::builder::made;
+use super::chain_builder::made;
 use super::device_tree::{Branch, Jump, branches};
 use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};

@@ -1,6 +1,6 @@
 //! The chains of guests' devices.
 use super::FamilyCompiler;
-use super::builder::{Builder, Log, accept_by_mark};
+use super::chain_builder::{Builder, Log, accept_by_mark};
 use super::matches::{icmp_proto, icmp_type, port, set_mark, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::sets::{has_ipfilter, ipfilter};

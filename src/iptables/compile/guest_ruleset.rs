@@ -1,13 +1,13 @@
 //! The rules of a guest: everything that is generated from its own files.
 use super::FamilyCompiler;
-use super::builder::FinishedChains;
-use super::dispatch::to_queue;
+use super::chain_builder::FinishedChains;
 use super::ebtables::{self, BridgeChains};
+use super::entry_chains::to_queue;
 use super::sets::{self, Defined, DroppedSets, SetNames};
 use super::shared_config::Basis;
 use crate::config::{Guest, GuestConfig, GuestFiles, GuestOptions};
-use crate::iptables::limits;
 use crate::iptables::ruleset::Rule;
+use crate::iptables::unsupported_values;
 use crate::model::{Family, Interface, PerFamily, Report};
 use crate::node::Device;
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ impl GuestRuleset {
                 }
             }
             GuestFiles::Read { firewall, devices } => {
-                let guest = &*limits::guest(firewall, &mut rules.reports);
+                let guest = &*unsupported_values::guest(firewall, &mut rules.reports);
                 if basis.enabled {
                     rules.sets = sets::of_guest(config.listed.vmid, guest, devices);
                     if guest.options.enable {

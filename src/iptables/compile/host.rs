@@ -1,6 +1,6 @@
 //! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::FamilyCompiler;
-use super::builder::{Builder, Log, jump, made};
+use super::chain_builder::{Builder, Log, jump, made};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, SharedConfig};

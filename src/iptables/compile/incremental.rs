@@ -3,8 +3,8 @@
 //! The rules of a guest depend on its own files and on a [`Basis`] that rarely changes; the chains of the node depend on the
 //! files of cluster and host. Each result is cached with its inputs, and generated again when these differ. The output is the
 //! same, byte for byte, as with an empty cache.
+use super::cached_node_chains::{Groups, Links, OwnChains};
 use super::guest_ruleset::GuestRuleset;
-use super::node_chains::{Groups, Links, OwnChains};
 use super::sets::{DroppedSets, SetNames, Sets};
 use super::shared_config::{Basis, Node, SharedConfig};
 use super::{Compiled, FamilyCompiler};

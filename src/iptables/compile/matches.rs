@@ -1,5 +1,5 @@
 //! Matches that several chains use.
-use super::builder::ACCEPT_MARK;
+use super::chain_builder::ACCEPT_MARK;
 use crate::builtin::icmp;
 use crate::config::Term;
 use crate::iptables::ruleset::{CtState, Match, Physdev, SetName, Side, Target, TcpFlags};

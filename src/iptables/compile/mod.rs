@@ -1,16 +1,16 @@
 //! Compiles the configuration and facts about the node to rules.
 
-mod builder;
+mod cached_node_chains;
+mod chain_builder;
 mod device_tree;
-mod dispatch;
 mod ebtables;
+mod entry_chains;
+mod failsafe_ports;
 mod guest;
 mod guest_ruleset;
 mod host;
 mod incremental;
 mod matches;
-mod node_chains;
-mod open_ports;
 mod raw;
 mod rules;
 mod sets;
@@ -25,7 +25,7 @@ use crate::inputs::{Facts, Tree};
 use crate::iptables::ruleset::{ChainName, Ruleset, SetName};
 use crate::node::Localnet;
 use crate::settings::Settings;
-use builder::{Builder, ChainBuffers, FinishedChains, Logging};
+use chain_builder::{Builder, ChainBuffers, FinishedChains, Logging};
 use sets::SetNames;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The table raw: SYN flood protection and conntrack helpers.
 use super::FamilyCompiler;
-use super::builder::INFO;
+use super::chain_builder::INFO;
 use super::matches::{from_port, opening, port, proto};
 use crate::config::HostOptions;
 use crate::iptables::names;

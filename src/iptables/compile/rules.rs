@@ -1,6 +1,6 @@
 //! User rules: the rules of the configuration files.
 use super::FamilyCompiler;
-use super::builder::{Builder, Log, accept_by_mark, jump};
+use super::chain_builder::{Builder, Log, accept_by_mark, jump};
 use super::matches::{address, marked, term};
 use crate::config::{Cluster, Rule, RuleAction, VerdictRule};
 use crate::iptables::names;
@@ -121,7 +121,7 @@ impl FamilyCompiler<'_> {
             let group = cluster.groups.get(name);
             let origin = match group {
                 Some(group) => Origin::Line(cluster.file.clone(), group.line),
-                None => super::builder::made(format!("security group {name}, which does not exist")),
+                None => super::chain_builder::made(format!("security group {name}, which does not exist")),
             };
             rules.plain([], super::matches::set_mark(false), &origin);
             let accept = accept_by_mark();

@@ -1,5 +1,5 @@
 //! IP sets: their names in the kernel, and their entries.
-use super::builder::made;
+use super::chain_builder::made;
 use crate::config::{Alias, Cluster, Guest, IpSet, Sdn, SdnSet, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{Set, SetName};

@@ -1,10 +1,10 @@
 //! The files of cluster and host, and the parts that guests depend on.
-use super::builder::Logging;
+use super::chain_builder::Logging;
 use super::sets::{self, Defined, SetNames, Sets};
 use super::strict_layer2::Encapsulations;
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Configuration, Host, Parsed, Sdn};
-use crate::iptables::limits;
+use crate::iptables::unsupported_values;
 use crate::model::{DaemonOptions, Report};
 use crate::node::CorosyncLinks;
 use std::borrow::Cow;
@@ -43,8 +43,8 @@ impl SharedConfig {
     fn of(cluster: &Arc<Parsed<Cluster>>, host: &Arc<Parsed<Host>>, sdn: &Arc<Parsed<Sdn>>) -> Self {
         let source = (cluster.clone(), host.clone(), sdn.clone());
         let mut reports = Vec::new();
-        let cluster = within(cluster, limits::cluster(cluster, &mut reports));
-        let host = within(host, limits::host(host, &mut reports));
+        let cluster = within(cluster, unsupported_values::cluster(cluster, &mut reports));
+        let host = within(host, unsupported_values::host(host, &mut reports));
         let mut sets = sets::of_cluster(&cluster);
         sets.extend(sets::of_sdn(sdn, &cluster));
         let set_names = SetNames::of(&sets, &Sets::default().add(&sets));

@@ -1,6 +1,6 @@
 //! The standard chains of every configuration.
 use super::FamilyCompiler;
-use super::builder::{Log, jump, made};
+use super::chain_builder::{Log, jump, made};
 use super::matches::{
     dports, icmp_number, icmp_proto, icmp_type, invalid, net, opening, port, proto, set_mark, tcp, udp,
 };

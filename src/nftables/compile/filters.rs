@@ -1,6 +1,6 @@
 //! Filters for frames from guests that apply regardless of the guest's rules: MAC addresses, IP addresses, protocols.
 use super::TablePart;
-use super::builder::{Builder, foreign_mac, made, only};
+use super::chain_builder::{Builder, foreign_mac, made, only};
 use super::lists::WRITTEN_OUT;
 use super::sets::{add_guest_set, written};
 use crate::builtin::databases::Databases;

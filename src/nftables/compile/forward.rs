@@ -1,5 +1,5 @@
 //! Chains for forwarded packets: those routed by the node, and those of vnets.
-use super::builder::{Builder, Log, goto, jump, made};
+use super::chain_builder::{Builder, Log, goto, jump, made};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::{Node, Shared, TablePart, real_interface};

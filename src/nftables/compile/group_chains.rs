@@ -1,5 +1,5 @@
 //! The chains of the security groups that a table uses.
-use super::builder::{Builder, goto};
+use super::chain_builder::{Builder, goto};
 use super::chain_context::{ChainContext, Limited};
 use super::group_uses::Use;
 use super::rules::put;

@@ -1,5 +1,5 @@
 //! The chains of guests: for packets to them, and from them.
-use super::builder::{Builder, Log, goto, icmp, jump, known};
+use super::chain_builder::{Builder, Log, goto, icmp, jump, known};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::sets::{GuestSets, of_guest};

@@ -1,7 +1,7 @@
 //! The chains for packets to and from the node itself.
-use super::builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
+use super::chain_builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
 use super::chain_context::{ChainContext, Limited};
-use super::open_ports;
+use super::failsafe_ports;
 use super::rules::put;
 use super::standard::{input_filter, policy};
 use super::{Node, Shared, TablePart, real_interface};
@@ -26,7 +26,7 @@ const IGMP: u8 = 2;
 /// The chains of the host.
 pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
     let mut part = TablePart::default();
-    open_ports::make(node, &mut part);
+    failsafe_ports::make(node, &mut part);
     input(node, shared, &mut part);
     output(node, &mut part);
     management(shared, &mut part);
@@ -56,7 +56,7 @@ fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base(INPUT, "input", 0);
     rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
-    open_ports::jump_to(FAILSAFE_IN, node, &mut rules);
+    failsafe_ports::jump_to(FAILSAFE_IN, node, &mut rules);
     if shared.blacklist {
         rules.rule([], jump(CHECK_BLACKLIST), &made("set blacklist of cluster.fw"));
     }
@@ -75,7 +75,7 @@ fn output(node: &Node<'_>, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base(OUTPUT, "output", 0);
     rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
-    open_ports::jump_to(FAILSAFE_OUT, node, &mut rules);
+    failsafe_ports::jump_to(FAILSAFE_OUT, node, &mut rules);
     rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
     rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
     let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };

@@ -3,7 +3,7 @@
 //! The cost of creating and looking up a set grows with the number of sets in its table, and a rule is cheap: sets pay off only
 //! for long lists.
 use super::TablePart;
-use super::builder::made;
+use super::chain_builder::made;
 use crate::model::Family;
 use crate::nftables::names::{address_list, port_list};
 use crate::nftables::ruleset::{Addresses, IntervalSet, Match, Set, SetKind, Side};
@@ -33,7 +33,7 @@ impl OneOf {
     fn each(&self) -> Vec<Match> {
         match self {
             OneOf::Addresses(side, _, set) => {
-                set.intervals().iter().map(|interval| super::builder::address(*side, *interval)).collect()
+                set.intervals().iter().map(|interval| super::chain_builder::address(*side, *interval)).collect()
             }
             OneOf::Ports(protocol, side, ranges) => {
                 let port = |ports: &(u16, u16)| Match::Port { protocol: *protocol, side: *side, ports: *ports };

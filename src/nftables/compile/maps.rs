@@ -1,6 +1,6 @@
 //! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
-use super::builder::{Builder, chain, jump, made};
-use super::open_ports;
+use super::chain_builder::{Builder, chain, jump, made};
+use super::failsafe_ports;
 use super::{GuestPart, Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
 use crate::nftables::names::{
@@ -24,7 +24,7 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     ];
     for (name, hook, priority, key, failsafe) in hooks {
         let mut base = Builder::base(name, hook, priority);
-        open_ports::jump_to(failsafe, node, &mut base);
+        failsafe_ports::jump_to(failsafe, node, &mut base);
         base.rule([], Action::VerdictMap(key, chain(BRIDGE_MAP)), &made("the way to the chains of vnets"));
         base.finish(&mut part);
     }

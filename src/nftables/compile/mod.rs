@@ -3,8 +3,9 @@
 //! `incremental` caches results: the rules of a guest are generated from its own files and a small [`Shared`], those of the
 //! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `filters` contains the
 //! filters against spoofed sources, `standard` the chains that every configuration has.
-mod builder;
+mod chain_builder;
 mod chain_context;
+mod failsafe_ports;
 mod filters;
 mod forward;
 mod group_chains;
@@ -14,7 +15,6 @@ mod host;
 mod incremental;
 mod lists;
 mod maps;
-mod open_ports;
 mod raw;
 mod rules;
 mod sets;
@@ -25,9 +25,9 @@ pub use guest::GuestPart;
 pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
 
-use super::limits;
 use super::names::{Name, TableName};
 use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
+use super::unsupported_values;
 use crate::builtin::databases::Databases;
 use crate::config::{Cluster, ClusterOptions, Guest, Host, HostOptions, Parsed, Sdn, Vnet};
 use crate::model::{DaemonOptions, Interface, LogRatelimit};
@@ -189,8 +189,8 @@ fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: TablePart
 
 /// The limit of log rules: the default in place of one that the kernel cannot count, which is reported.
 fn limit(ratelimit: &LogRatelimit) -> Option<Limit> {
-    let limit = limits::of_log_rules(ratelimit);
-    limit.or_else(|_| limits::of_log_rules(&LogRatelimit::default())).unwrap_or_default()
+    let limit = unsupported_values::of_log_rules(ratelimit);
+    limit.or_else(|_| unsupported_values::of_log_rules(&LogRatelimit::default())).unwrap_or_default()
 }
 
 /// The real name of an interface, which may be given by an alternative name.

@@ -1,5 +1,5 @@
 //! The rules before all others: SYN flood protection, and conntrack helpers.
-use super::builder::Builder;
+use super::chain_builder::Builder;
 use super::{Node, TablePart};
 use crate::model::{Family, TcpFlags};
 use crate::nftables::names::{HELPERS, RAW, helper_object, synflood_set};

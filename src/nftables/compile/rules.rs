@@ -1,5 +1,5 @@
 //! User rules: the rules of the configuration files.
-use super::builder::{Builder, Log, icmp_protocol};
+use super::chain_builder::{Builder, Log, icmp_protocol};
 use super::chain_context::{ChainContext, Limited};
 use super::lists::{OneOf, combinations, merged_ports};
 use super::{Shared, TablePart, group_uses};

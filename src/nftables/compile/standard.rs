@@ -1,5 +1,5 @@
 //! The chains that every configuration has, in one table or both.
-use super::builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
+use super::chain_builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
 use super::{Node, Shared, TablePart};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
 use crate::nftables::names::{

@@ -1,5 +1,5 @@
 //! Collects facts about the node: names, routes, and databases in /etc.
-use super::resolver::Resolver;
+use super::hostname_resolver::Resolver;
 use crate::inputs::{Facts, InterfaceAddress, Tree};
 use crate::model::DaemonOptions;
 use crate::node::names_to_resolve;

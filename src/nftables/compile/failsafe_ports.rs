@@ -1,5 +1,5 @@
 //! Ports of the node that stay open whatever the configuration says.
-use super::builder::{Builder, address, jump, known, made};
+use super::chain_builder::{Builder, address, jump, known, made};
 use super::{Node, TablePart};
 use crate::model::OpenPorts;
 use crate::nftables::names::{FAILSAFE_IN, FAILSAFE_OUT};

@@ -1,6 +1,6 @@
 //! The chains of the node; each part is reused while its inputs are unchanged.
 use super::FamilyCompiler;
-use super::builder::{FinishedChains, Logging};
+use super::chain_builder::{FinishedChains, Logging};
 use super::ebtables::{self, BridgeChains};
 use super::sets::SetNames;
 use super::shared_config::{Node, SharedConfig};

@@ -1,6 +1,6 @@
 //! PVEFW-FAILSAFE: ports of the node that stay open whatever the configuration says.
 use super::FamilyCompiler;
-use super::builder::{Builder, made};
+use super::chain_builder::{Builder, made};
 use super::matches::{established, port, proto};
 use crate::iptables::names;
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};

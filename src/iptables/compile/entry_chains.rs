@@ -1,6 +1,6 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::FamilyCompiler;
-use super::builder::{Builder, Log, jump, made};
+use super::chain_builder::{Builder, Log, jump, made};
 use super::device_tree::{Branch, Jump, branches};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
