@@ -1,6 +1,7 @@
 //! Restarts, kills, locks and clock jumps while refused packets arrive: none passes, and the daemon never hangs. Needs root.
 mod state_files;
 
+use crate::fake_clock::FakeClock;
 use crate::node::{GUEST, Node, until};
 use crate::packets::Stream;
 use crate::paused::Paused;
@@ -228,27 +229,18 @@ fn an_xtables_lock_held_by_others_only_delays() {
     }
 }
 
-/// The wall clock of the daemon and its tools jumps, controlled by the file that libfaketime reads.
+/// The wall clock of the daemon and its tools jumps.
 #[test]
 fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let node = Node::new("pvefw-clock");
-    let clock = node.path("clock");
-    let set = |offset: &str| {
-        fs::write(node.path("clock.new"), offset).unwrap();
-        fs::rename(node.path("clock.new"), &clock).unwrap();
-    };
-    set("+0");
-    let preload = fs::read_dir("/usr/lib").unwrap().flatten().map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
-    let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
+    let clock = FakeClock::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
-    command.env("LD_PRELOAD", preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
-    // the other clocks continue, and modification times are not changed
-    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+    clock.give_to(&mut command);
     let mut child = command.spawn().unwrap();
     node.until_live(SSH);
     let mut rule = SSH.to_string();
     for (port, days) in (23..).zip([400i64, -800, 36_500, -7_000, 0]) {
-        set(&format!("{days:+}d"));
+        clock.set(&format!("{days:+}d"));
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let jumped = |status: serde_json::Value| {
             let shift = status["updated"].as_i64().unwrap() - i64::try_from(real).unwrap();

@@ -52,6 +52,7 @@ mod daemon;
 mod diff;
 mod differential;
 mod evidence;
+mod fake_clock;
 mod fuse_mounts;
 mod hand_over;
 mod health;

@@ -1,5 +1,6 @@
 //! Trials with failures: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
+use crate::fake_clock::FakeClock;
 use crate::node::{CLUSTER, GUEST, Node, until};
 use crate::strace::{self, kill_at};
 use crate::wait::{OutputInTime, WaitInTime, looking_during};
@@ -85,18 +86,10 @@ fn a_trial_of_another_boot_is_ignored() {
 #[test]
 fn a_clock_jump_does_not_move_the_deadline() {
     let node = Node::new("pvefw-jump");
-    let clock = node.path("clock");
-    let set = |offset: &str| {
-        fs::write(node.path("clock.new"), offset).unwrap();
-        fs::rename(node.path("clock.new"), &clock).unwrap();
-    };
-    set("+0");
-    let preload = fs::read_dir("/usr/lib").unwrap().flatten().map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
-    let preload = preload.into_iter().find(|path| path.exists()).expect("libfaketime; run make test-deps");
+    let clock = FakeClock::new(&node);
     let jumping = |args: &[&str]| {
         let mut command = node.command(args);
-        command.env("LD_PRELOAD", &preload).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+        clock.give_to(&mut command);
         command
     };
     let daemon = jumping(&["start", "--foreground"]).spawn().unwrap();
@@ -106,7 +99,7 @@ fn a_clock_jump_does_not_move_the_deadline() {
     let mut attempt = jumping(&["try", "--for", "10", &file]).spawn().unwrap();
     node.until_live(NEW);
     for days in [400, -800] {
-        set(&format!("{days:+}d"));
+        clock.set(&format!("{days:+}d"));
         sleep(Duration::from_secs(1));
         assert!(node.rules().contains(NEW), "{days}");
     }
