@@ -12,7 +12,7 @@ mod netns;
 mod wait;
 
 use flood::Sender;
-use logger::{Logger, until};
+use logger::{Logger, wait_for};
 use netns::Netns;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -60,9 +60,9 @@ fn lone_packet() -> Duration {
     let root = tempfile::tempdir().expect("a directory");
     let logger = Logger::start(&netns, root.path(), &[]);
     let times = (1..=5).map(|packets| {
-        netns.run(|| Sender::new(SMALL).burst(1));
+        netns.run(|| Sender::new(SMALL).send_burst(1));
         let sent = Instant::now();
-        until("the packet", || (logger::packet_lines(&logger.text()) == packets).then(|| sent.elapsed()))
+        wait_for("the packet", || (logger::packet_lines(&logger.text()) == packets).then(|| sent.elapsed()))
     });
     times.max().unwrap_or_default()
 }
@@ -75,7 +75,7 @@ fn flood(length: usize, rate: usize, duration: Duration) {
     let start = Instant::now();
     let sent = netns.run(|| {
         let sender = Sender::new(length);
-        if rate == usize::MAX { at_full_speed(&sender, duration) } else { sender.sustain(rate, duration) }
+        if rate == usize::MAX { at_full_speed(&sender, duration) } else { sender.send_at_rate(rate, duration) }
     });
     let took = start.elapsed();
     let rss = status(logger.pid(), "VmHWM:") as f64 / 1024.0;
@@ -100,7 +100,7 @@ fn at_full_speed(sender: &Sender, duration: Duration) -> usize {
     let start = Instant::now();
     let mut sent = 0;
     while start.elapsed() < duration {
-        sender.burst(STEP);
+        sender.send_burst(STEP);
         sent += STEP;
     }
     sent
@@ -116,10 +116,10 @@ fn settle(netns: &Netns, logger: &Logger) {
         }
         (last.1.elapsed() > Duration::from_millis(700)).then_some(())
     };
-    until("the logger to catch up", || quiet(&mut last));
-    netns.run(|| Sender::new(SMALL).burst(1));
+    wait_for("the logger to catch up", || quiet(&mut last));
+    netns.run(|| Sender::new(SMALL).send_burst(1));
     last = (0, Instant::now());
-    until("the last packet", || quiet(&mut last));
+    wait_for("the last packet", || quiet(&mut last));
 }
 
 /// Lines of packets, and entries reported as skipped.

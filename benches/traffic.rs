@@ -29,7 +29,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
-use testbed::{Bed, CT200, DEVICES, Place, VM100};
+use testbed::{CT200, DEVICES, Endpoint, TestBed, VM100};
 
 /// Packets of a run: each begins a connection, or belongs to the same one. `PVEFW_PACKETS` is for an emulated machine.
 static PACKETS: LazyLock<u16> =
@@ -86,21 +86,21 @@ fn main() -> ExitCode {
 /// # Errors
 /// When this kernel cannot have these rules.
 fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String> {
-    let bed = Bed::new("pvt");
+    let testbed = TestBed::new("pvt");
     let mac = testbed::text(CT200.mac());
-    bed.outside.exec(&format!(
+    testbed.outside.exec(&format!(
         "ip addr add {}/24 dev eth0; ip neigh replace {ADDRESS} lladdr {mac} dev eth0 nud permanent",
-        Place::Outside.addresses()[0]
+        Endpoint::Outside.addresses()[0]
     ));
     for guest in [CT200, VM100] {
-        bed.netns(guest).exec(&format!("ip addr add {}/24 dev eth0", guest.addresses()[0]));
+        testbed.netns(guest).exec(&format!("ip addr add {}/24 dev eth0", guest.addresses()[0]));
     }
     let root = tempfile::tempdir().expect("a directory");
-    load(&bed, &Root::new(Some(root.path().into())), devices, rules)?;
+    load(&testbed, &Root::new(Some(root.path().into())), devices, rules)?;
     let mut runs: Vec<[f64; HEADINGS.len()]> = Vec::new();
     // one run more, to warm up
     for _ in 0..=RUNS {
-        runs.push(run(&bed));
+        runs.push(run(&testbed));
     }
     let median = |at: usize| {
         let mut figures: Vec<f64> = runs[1..].iter().map(|run| run[at]).collect();
@@ -111,12 +111,12 @@ fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String>
 }
 
 /// Makes the rules for so many devices live. `rules` is a variant of iptables, or `nftables` for that backend.
-fn load(bed: &Bed, root: &Root, devices: usize, rules: &str) -> Result<(), String> {
+fn load(testbed: &TestBed, root: &Root, devices: usize, rules: &str) -> Result<(), String> {
     let (kind, variant) = match rules {
         "nftables" => (BackendKind::Nftables, VariantChoice::Auto),
         variant => (BackendKind::Iptables, variant.parse()?),
     };
-    bed.node.run(|| {
+    testbed.node.run(|| {
         let mut backend = Backend::new(kind, root, variant, 2);
         let compiled = backend.compile(&configuration(devices), trees::facts());
         let outcome = backend.maintain(&compiled);
@@ -124,27 +124,27 @@ fn load(bed: &Bed, root: &Root, devices: usize, rules: &str) -> Result<(), Strin
     })
 }
 
-fn run(bed: &Bed) -> [f64; HEADINGS.len()] {
-    let forget = || bed.node.exec("conntrack -F 2>/dev/null");
+fn run(testbed: &TestBed) -> [f64; HEADINGS.len()] {
+    let forget = || testbed.node.exec("conntrack -F 2>/dev/null");
     forget();
-    let established = established(bed);
+    let established = established(testbed);
     forget();
-    let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
+    let socket = testbed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
     let new = send(|number| {
         socket.send_to(b"x", SocketAddr::new(ADDRESS.into(), number)).expect("sending");
     });
-    let tracked: usize = bed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
+    let tracked: usize = testbed.node.exec("conntrack -C").trim().parse().expect("the number of connections");
     assert!(tracked * 10 >= usize::from(*PACKETS) * 9, "{tracked} connections: packets were lost");
     forget();
-    let (syn, other) = flood(bed);
+    let (syn, other) = flood(testbed);
     [new.0, new.1, established.0, established.1, syn.0, other]
 }
 
 /// Packets of a connection that the guest has answered.
-fn established(bed: &Bed) -> (f64, f64) {
+fn established(testbed: &TestBed) -> (f64, f64) {
     let guest = SocketAddr::new(CT200.addresses()[0], 9);
-    let server = bed.netns(CT200).run(|| UdpSocket::bind(guest)).expect("a socket in the guest");
-    let socket = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
+    let server = testbed.netns(CT200).run(|| UdpSocket::bind(guest)).expect("a socket in the guest");
+    let socket = testbed.outside.run(|| UdpSocket::bind("0.0.0.0:4000")).expect("a socket");
     socket.send_to(b"x", guest).expect("sending");
     let (_, client) = server.recv_from(&mut [0; 8]).expect("a packet in the guest");
     server.send_to(b"x", client).expect("answering");
@@ -156,16 +156,16 @@ fn established(bed: &Bed) -> (f64, f64) {
 
 /// A flood of SYN packets to the measured guest while another guest answers requests: the cost of a SYN packet, and the time
 /// of a request and its answer, in microseconds.
-fn flood(bed: &Bed) -> ((f64, f64), f64) {
+fn flood(testbed: &TestBed) -> ((f64, f64), f64) {
     let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)));
-    let raw = bed.outside.run(raw).expect("a raw socket");
+    let raw = testbed.outside.run(raw).expect("a raw socket");
     let address = SocketAddr::new(VM100.addresses()[0], 9);
-    let server = bed.netns(VM100).run(|| UdpSocket::bind(address)).expect("a socket in the other guest");
-    let client = bed.outside.run(|| UdpSocket::bind("0.0.0.0:4001")).expect("a socket");
+    let server = testbed.netns(VM100).run(|| UdpSocket::bind(address)).expect("a socket in the other guest");
+    let client = testbed.outside.run(|| UdpSocket::bind("0.0.0.0:4001")).expect("a socket");
     for socket in [&server, &client] {
         socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
     }
-    let IpAddr::V4(source) = Place::Outside.addresses()[0] else { panic!("an IPv4 address") };
+    let IpAddr::V4(source) = Endpoint::Outside.addresses()[0] else { panic!("an IPv4 address") };
     let over = AtomicBool::new(false);
     scope(|threads| {
         threads.spawn(|| {

@@ -10,30 +10,30 @@ mod testbed;
 #[path = "../tests/support/wait.rs"]
 mod wait;
 
-use testbed::{Bed, Place};
+use testbed::{Endpoint, TestBed};
 
 fn main() {
-    let bed = Bed::new("pvefw-bed");
-    bed.assign_addresses();
+    let testbed = TestBed::new("pvefw-testbed");
+    testbed.assign_addresses();
     println!("A node with bridges, guests and an outside. Namespaces (ip netns exec NAME …) and addresses:");
-    for place in Place::ALL {
+    for place in Endpoint::ALL {
         let [v4, v6] = place.addresses();
-        println!("  {:<32} {v4:<12} {v6:<18} {}", bed.netns(place).name(), name(place));
+        println!("  {:<32} {v4:<12} {v6:<18} {}", testbed.netns(place).name(), name(place));
     }
     println!(
         "This shell is on the node. Try: ip -br link; bridge link; pve-firewall --root DIR --node n1 start --debug"
     );
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_string());
-    match bed.node.command(&shell).status() {
+    match testbed.node.command(&shell).status() {
         Ok(_) => println!("The namespaces are removed."),
         Err(error) => eprintln!("ERROR: {shell}: {error}"),
     }
 }
 
-fn name(place: Place) -> String {
+fn name(place: Endpoint) -> String {
     match place {
-        Place::Host => "the node".to_string(),
-        Place::Outside => "outside, behind eno1 of vmbr0".to_string(),
-        Place::Guest(index) => format!("behind {}", testbed::DEVICES[index].name()),
+        Endpoint::Host => "the node".to_string(),
+        Endpoint::Outside => "outside, behind eno1 of vmbr0".to_string(),
+        Endpoint::Guest(index) => format!("behind {}", testbed::DEVICES[index].name()),
     }
 }

@@ -75,7 +75,7 @@ fn times(site: &mut Site) -> [Duration; 10] {
         site.node.write(CLUSTER, &files.blacklist);
         times[9].push(deleted(netns) - began);
         site.node.write(CLUSTER, &files.cluster);
-        site.await_cycle();
+        site.wait_for_cycle();
         site.stop();
         tracked.refill(&site.node.netns);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// `IPT_SO_GET_INFO` of `linux/netfilter_ipv4/ip_tables.h`.
 const GET_INFO: libc::c_int = 64;
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// `struct ipt_getinfo`.
 #[repr(C)]
@@ -48,7 +48,7 @@ impl Entries {
 
     /// Waits until the number changes, and returns that time.
     pub fn changed(&self, from: u32) -> Instant {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while self.count() == from {
             assert!(Instant::now() < deadline, "timed out waiting for the rule");
             sleep(Duration::from_millis(1));

@@ -102,7 +102,7 @@ fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
 }
 
 fn cycle(site: &Site, cycles: u32) -> Duration {
-    site.await_cycle();
+    site.wait_for_cycle();
     // start in the middle of a cycle, between the parts of a full reading
     sleep(CYCLE / 2);
     let before = site.cpu();

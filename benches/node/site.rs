@@ -40,7 +40,7 @@ pub struct Site {
 impl Site {
     /// A node with a configuration from `tests/tools/gen.py` and without rules.
     pub fn new(guests: usize) -> Self {
-        let node = Node::bare("bench");
+        let node = Node::without_files("bench");
         generated::write(guests, &node.config());
         Site { guests, node, daemon: None, fuse: None }
     }
@@ -50,14 +50,14 @@ impl Site {
         let _ = fs::remove_file(self.node.path(STATUS));
         let args = [&["start", "--foreground", "--variant", &VARIANT], options].concat();
         self.daemon = Some(self.node.command(&args).spawn().expect("the daemon"));
-        crate::node::until("the first update", || self.node.status().filter(|status| status["updated"] != 0));
+        crate::node::wait_for("the first update", || self.node.status().filter(|status| status["updated"] != 0));
     }
 
     /// Waits for the end of a cycle of the daemon, after which it writes its status.
-    pub fn await_cycle(&self) {
+    pub fn wait_for_cycle(&self) {
         let inode = || fs::metadata(self.node.path(STATUS)).map(|file| file.ino()).ok();
         let before = inode();
-        crate::node::until("a cycle", || inode().filter(|now| Some(*now) != before));
+        crate::node::wait_for("a cycle", || inode().filter(|now| Some(*now) != before));
     }
 
     /// The pid of the daemon.

@@ -16,7 +16,7 @@ const COUNT: usize = 100_000;
 const V6: usize = 5;
 const OUTGOING: usize = 4;
 const PORTS: [u16; 10] = [22, 25, 53, 80, 443, 993, 3306, 5432, 8080, 9100];
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The connections of a site: its file for `conntrack -R`.
 pub struct Tracked(PathBuf);
@@ -56,7 +56,7 @@ impl Tracked {
 pub fn deleted(netns: &Netns) -> Instant {
     const MOMENT: Duration = Duration::from_millis(300);
     netns.run(|| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         let (mut before, mut last) = (COUNT, None);
         loop {
             let (now, time) = (count(), Instant::now());

@@ -63,7 +63,7 @@ fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
     for tool in tools(variant) {
         stand_in(&mut host, &tool, &format!("echo \"{tool} $*\" >>$dir/runs; exec $real \"$@\""));
     }
-    host = host.successor();
+    host = host.restarted();
     assert_eq!(host.update(new).errors, []);
     tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -113,8 +113,8 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
     for (first, variant) in VARIANTS.into_iter().enumerate() {
         let mut host = Host::new("everywhere", variant);
         let stream = Stream::start(&host.netns);
-        host.settle(&old);
-        let before = stream.settled();
+        host.update_and_check(&old);
+        let before = stream.final_count();
         let (mut host, runs) = runs(host, variant, &new);
         let step = if few { (runs.len() / FAULTS.len()).max(1) } else { 1 };
         for (at, run) in runs.iter().step_by(step).enumerate() {
@@ -125,7 +125,7 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                 }
                 cases += 1;
                 let what = format!("{} {} (run {}): {fault}", run.tool, run.args, run.number);
-                host.settle(&old);
+                host.update_and_check(&old);
                 let counter = format!("$dir/case-{cases}");
                 let script = format!(
                     "if [ \"$*\" = '{}' ]; then echo >>{counter}; if [ $(grep -c '' {counter}) = {} ]; then {script}; exit $?; fi; fi\n\
@@ -133,7 +133,7 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                     run.args, run.number
                 );
                 stand_in(&mut host, &run.tool, &script);
-                host = host.successor();
+                host = host.restarted();
                 host.firewall.set_time_limit(LIMIT);
                 let outcome = host.update(&new);
                 assert!(
@@ -148,7 +148,7 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                 assert_eq!(host.update(&new).errors, [], "{what}: next update");
                 let plan = Plan::new(&new, &host.live());
                 assert!(plan.is_empty(), "{what}: next update: {plan:?}");
-                assert_eq!(stream.settled(), before, "{what}: packets passed");
+                assert_eq!(stream.final_count(), before, "{what}: packets passed");
             }
         }
         refused_all_along(host, &stream, before, "a tool that fails");

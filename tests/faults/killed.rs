@@ -5,7 +5,7 @@ use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
 use crate::tool_wrappers::{notes, restore_tool, stand_in};
 use crate::tools::restore;
 use crate::wait::OutputInTime;
-use crate::wait::until;
+use crate::wait::wait_for;
 use pve_firewall::iptables::apply::{Firewall, Variant};
 use pve_firewall::iptables::ruleset::{Ruleset, Target};
 use pve_firewall::system::root_directory::Root;
@@ -118,8 +118,8 @@ fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Ve
 fn complete(host: Host, tools: &[String]) {
     assert_closed(&host);
     tools.iter().for_each(|tool| restore_tool(&host, tool));
-    let mut next = host.successor();
-    next.settle(&new());
+    let mut next = host.restarted();
+    next.update_and_check(&new());
     assert_closed(&next);
     assert!(!next.netns.exec("ipset save").contains("_swap"));
 }
@@ -127,7 +127,7 @@ fn complete(host: Host, tools: &[String]) {
 fn an_update_that_ends_after_any_step_is_completed() {
     for (steps, variant) in rounds((0..STEPS).flat_map(|steps| VARIANTS.map(|variant| (steps, variant)))) {
         let mut host = Host::new("ended", variant);
-        host.settle(&old());
+        host.update_and_check(&old());
         let tools = end_after(&mut host, variant, steps, ":");
         assert!(!host.update(&new()).errors.is_empty(), "{steps}");
         complete(host, &tools);
@@ -139,11 +139,11 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
     let of_step = |steps| VARIANTS.into_iter().flat_map(move |variant| faults.map(|fault| (steps, variant, fault)));
     for (steps, variant, fault) in rounds((0..STEPS).flat_map(of_step)) {
         let mut host = Host::new("killed", variant);
-        host.settle(&old());
+        host.update_and_check(&old());
         let tools = end_after(&mut host, variant, steps, fault);
         assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
         let over = || !fault.ends_with("late") || !notes(&host, "late").is_empty();
-        until("the end of a tool that outlives its caller", || over().then_some(()));
+        wait_for("the end of a tool that outlives its caller", || over().then_some(()));
         complete(host, &tools);
     }
 }
@@ -151,7 +151,7 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
 fn a_set_restore_that_ends_at_any_line_is_completed() {
     for lines in [1, 5, 11, 12, 20, 40, 85, 86, 87, 88] {
         let mut host = Host::new("setkill", Variant::Legacy);
-        host.settle(&old());
+        host.update_and_check(&old());
         let script = format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1");
         stand_in(&mut host, "ipset", &script);
         assert!(!host.update(&new()).errors.is_empty());
@@ -170,7 +170,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         let programs = of("iptables").into_iter().chain(of("ip6tables")).chain(ebtables).chain(["ipset".into()]);
         for missing in rounds(programs) {
             let mut host = Host::new("absent", variant);
-            host.settle(&old());
+            host.update_and_check(&old());
             let errors = run_child_without(&host, variant, None, std::slice::from_ref(&missing));
             let expected = format!("'{missing}' is not installed; install the Debian package that has it");
             assert!(errors.contains(&expected), "{missing}: {errors}");
@@ -186,7 +186,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         }
         // nothing of a package
         let mut host = Host::new("absent", variant);
-        host.settle(&old());
+        host.update_and_check(&old());
         let package = [of("ip6tables"), vec![format!("ip6tables-{variant}"), "ip6tables".into()]].concat();
         let errors = run_child_without(&host, variant, None, &package);
         assert!(errors.contains("no variant of 'ip6tables' is installed"), "{errors}");

@@ -7,7 +7,7 @@ use crate::netns::Netns;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
 use crate::tool_wrappers::{notes, restore_tool, stand_in};
-use crate::wait::until;
+use crate::wait::wait_for;
 use crate::{nft_trees, trees};
 use pve_firewall::model::Origin;
 use pve_firewall::nftables::apply::{Firewall, Outcome};
@@ -111,7 +111,7 @@ fn refusing(name: &str, place: usize) -> (NftHost, Stream, u64) {
     host.completes(&closed(place), "the first update");
     let text = host.listed();
     assert!(text.contains(&PEER.to_string()) || text.contains("meta l4proto 17"), "{text}");
-    let before = stream.settled();
+    let before = stream.final_count();
     (host, stream, before)
 }
 
@@ -122,7 +122,7 @@ const BETWEEN_CHAINS: u64 = 1;
 
 /// No packet has passed since `before`, which becomes the number of now.
 fn none_passed(stream: &Stream, before: &mut u64, what: &str) {
-    let now = stream.settled();
+    let now = stream.final_count();
     assert!(now - *before <= BETWEEN_CHAINS, "{what}: {} packets passed", now - *before);
     *before = now;
 }
@@ -131,7 +131,7 @@ fn refused_all_along(mut host: NftHost, stream: &Stream, mut before: u64, what: 
     none_passed(stream, &mut before, what);
     let Host { netns, firewall, .. } = &mut host;
     assert_eq!(netns.run(|| firewall.remove()).errors, [""; 0], "{what}");
-    stream.await_packet();
+    stream.wait_for_packet();
 }
 
 /// Besides those of every tool: an exit status of failure after a successful transaction.
@@ -194,7 +194,7 @@ fn no_packet_passes_if_an_update_with_nft_is_killed() {
         stand_in(&mut host, "nft", kill);
         assert!(!run_child(&host, BACKEND, Some(place + 1)).success(), "it was killed");
         let over = || !kill.ends_with("late") || !notes(&host, "late").is_empty();
-        until("the end of nft, which outlives its caller", || over().then_some(()));
+        wait_for("the end of nft, which outlives its caller", || over().then_some(()));
         restore_tool(&host, "nft");
         let mut host = host.next_process();
         host.completes(&closed(place + 1), kill);
@@ -309,7 +309,7 @@ fn tables_that_others_change_are_restored() {
         let outcome = host.set_rules(&wanted);
         assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{intrusion}");
         assert!(!host.firewall.undone().is_empty(), "{intrusion}: it is to be logged");
-        let mut before = stream.settled();
+        let mut before = stream.final_count();
         assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), theirs, "{intrusion}");
         host.netns.exec("nft delete table inet theirs 2>/dev/null || true");
         // a chain that is created again is listed last
@@ -333,7 +333,7 @@ fn tables_that_change_during_an_update_are_restored() {
             // no rule is considered refused
             assert_eq!(host.set_rules(&wanted).errors, [""; 0], "{what}");
             assert!(host.is_live(&wanted), "{what}");
-            let before = stream.settled();
+            let before = stream.final_count();
             assert_eq!(host.set_rules(&wanted), Outcome::default(), "{what}");
             restore_tool(&host, "nft");
             refused_all_along(host, &stream, before, &what);

@@ -54,7 +54,7 @@ fn theirs(host: &Host) -> Vec<String> {
 
 /// Our rules, in any order.
 fn ours(host: &Host) -> Vec<String> {
-    let all = host.everything().into_iter().flat_map(|(part, lines)| {
+    let all = host.kernel_state().into_iter().flat_map(|(part, lines)| {
         let of_part = move |line: String| format!("{part}: {line}");
         lines.into_iter().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).map(of_part)
     });
@@ -68,17 +68,17 @@ fn changes_by_other_programs_are_repaired() {
         let mut host = Host::new("others", variant);
         host.netns.exec(&shell(variant, THEIRS));
         let wanted = node(&[100]);
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
         let settled = ours(&host);
         for intrusion in rounds(INTRUSIONS) {
-            let before = host.everything();
+            let before = host.kernel_state();
             host.netns.exec(&shell(variant, intrusion));
-            assert_ne!(host.everything(), before, "{intrusion}");
+            assert_ne!(host.kernel_state(), before, "{intrusion}");
             let foreign = theirs(&host);
             // renaming does not change the size of a legacy table
             let full = Duration::from_secs(if intrusion.starts_with("IPT -E") { 0 } else { 300 });
             host.firewall.set_full_reading(full);
-            host.settle(&wanted);
+            host.update_and_check(&wanted);
             assert_eq!(theirs(&host), foreign, "{intrusion}");
             // a chain that another program has renamed belongs to it
             host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
@@ -98,7 +98,7 @@ fn a_table_that_changes_under_way_is_mended() {
         let variant = VARIANTS[number % 2];
         let mut host = Host::new("raced", variant);
         host.netns.exec(&shell(variant, THEIRS));
-        host.settle(&node(&[100, 101]));
+        host.update_and_check(&node(&[100, 101]));
         let tool = restore("iptables", variant);
         let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
         // the tools, not the scripts that replace them
@@ -109,7 +109,7 @@ fn a_table_that_changes_under_way_is_mended() {
         // whether this update fails or not, the next one reads the current state
         host.update(&wanted);
         restore_tool(&host, &tool);
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
     }
 }
 
@@ -121,7 +121,7 @@ fn truncated_output_lets_no_packet_pass() {
         for tool in tools {
             for lines in [0, 3, 12] {
                 let mut host = Host::new("short", variant);
-                host.settle(&node(&[100]));
+                host.update_and_check(&node(&[100]));
                 let script =
                     format!("case $1 in restore|destroy) exec $real \"$@\";; esac; $real \"$@\" | head -n {lines}");
                 stand_in(&mut host, &tool, &script);
@@ -137,7 +137,7 @@ fn truncated_output_lets_no_packet_pass() {
                 ] {
                     assert!(live.contains(line), "{tool}, {lines} lines: {line} is missing in\n{live}");
                 }
-                host.settle(&wanted);
+                host.update_and_check(&wanted);
             }
         }
     }
@@ -149,7 +149,7 @@ fn a_missing_program_affects_only_its_part() {
         let bridge = restore("ebtables", Variant::Legacy);
         for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", &bridge] {
             let mut host = Host::new("absent", Variant::Legacy);
-            host.settle(&node(&[100]));
+            host.update_and_check(&node(&[100]));
             stand_in(&mut host, tool, how);
             let mut wanted = node(&[100]);
             for family in [&mut wanted.filter.v4, &mut wanted.filter.v6] {
@@ -163,7 +163,7 @@ fn a_missing_program_affects_only_its_part() {
                 "{tool}"
             );
             restore_tool(&host, tool);
-            host.settle(&wanted);
+            host.update_and_check(&wanted);
         }
     }
 }

@@ -40,26 +40,26 @@ fn a_refused_accept_is_left_out() {
         let saved = host.saved("iptables", "-t filter");
         assert!(saved.contains("-A tap100i0-IN -p tcp -m tcp --dport 80 -j DROP") && !saved.contains("PVEFW-TRY"));
         // a persisting error is reported again, without further runs
-        let before = (host.everything(), runs(&host));
+        let before = (host.kernel_state(), runs(&host));
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors.clone() });
-        assert_eq!((host.everything(), runs(&host)), before);
+        assert_eq!((host.kernel_state(), runs(&host)), before);
         // another process finds it again, and rewrites nothing
-        let mut next = host.successor();
+        let mut next = host.restarted();
         assert_eq!(texts(&next.update(&wanted)), [expected]);
-        assert_eq!(next.everything(), before.0);
+        assert_eq!(next.kernel_state(), before.0);
         // the live chain does not count as the complete one
         assert!(!Plan::new(&wanted, &next.live()).is_empty());
         // when the chain changes, all rules are tried again
         restore_tool(&next, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
-        next.settle(&wanted);
+        next.update_and_check(&wanted);
     }
 }
 
 fn a_chain_whose_refused_rule_drops_stays_live() {
     for variant in VARIANTS {
         let mut host = Host::new("drop", variant);
-        host.settle(&node(&[100, 101]));
+        host.update_and_check(&node(&[100, 101]));
         let tool = format!("iptables-{variant}-restore");
         refuse(&mut host, &tool, "dport 4444");
         let mut wanted = node(&[101]);
@@ -83,7 +83,7 @@ fn a_chain_whose_refused_rule_drops_stays_live() {
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
         restore_tool(&host, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
     }
 }
 
@@ -99,11 +99,11 @@ fn a_new_chain_is_created_without_its_refused_rule() {
         let saved = host.saved("ip6tables", "-t filter");
         assert!(saved.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"));
         assert!(saved.contains("--physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN"));
-        let before = host.everything();
+        let before = host.kernel_state();
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
-        let mut next = host.successor();
+        let mut next = host.restarted();
         assert_eq!(next.update(&wanted).errors.len(), 1);
-        assert_eq!(next.everything(), before);
+        assert_eq!(next.kernel_state(), before);
     }
 }
 
@@ -114,7 +114,7 @@ fn rules_that_the_kernel_refuses_are_found() {
         let mut wanted = node(&[100]);
         let mac =
             || Match::NotFromMac(Spelled::new("BC:24:11:00:00:01", "BC:24:11:00:00:01".parse().unwrap()).unwrap());
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
         let raw = vec![
             rule(tcp(21), Target::CtHelper("nosuch"), 7),
             rule(tcp(22), Target::Accept, 8),

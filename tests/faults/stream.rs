@@ -94,17 +94,17 @@ fn tools(variant: Variant) -> [String; 2] {
 fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     let mut host = Host::new("stream", variant);
     let stream = Stream::start(&host.netns);
-    host.settle(&MOVES[number].1.ruleset());
-    let before = stream.settled();
+    host.update_and_check(&MOVES[number].1.ruleset());
+    let before = stream.final_count();
     (host, stream, before)
 }
 
 /// Checks that the stream was sent all the time, and refused all the time.
 pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
-    let passed = stream.settled() - before;
+    let passed = stream.final_count() - before;
     assert_eq!(passed, 0, "{what}: packets passed");
     assert_eq!(host.remove().errors, []);
-    stream.await_packet();
+    stream.wait_for_packet();
 }
 
 /// Delays before and after every tool, and every line of a script for sets, let packets arrive in between.
@@ -122,7 +122,7 @@ fn no_packet_passes_between_the_steps_of_an_update() {
         let (what, _, new) = &MOVES[number];
         let (mut host, stream, before) = refusing(number, variant);
         slow_down(&mut host, variant);
-        host.settle(&new.ruleset());
+        host.update_and_check(&new.ruleset());
         assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
         refused_all_along(host, &stream, before, what);
     }
@@ -136,7 +136,7 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
         slow_down(&mut host, variant);
         let save = format!("iptables-{variant}-save");
         stand_in(&mut host, &save, "exit 0");
-        let mut host = host.successor();
+        let mut host = host.restarted();
         let mut wanted = target(number);
         // a set that is no longer used still exists, and changes
         for name in origin(number).sets.into_keys() {
@@ -158,8 +158,8 @@ fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
 
 fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before: u64, what: &str) {
     tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
-    let mut next = host.successor();
-    next.settle(&target(number));
+    let mut next = host.restarted();
+    next.update_and_check(&target(number));
     let sets = next.netns.exec("ipset list -n");
     assert!(!sets.contains("_next") && !sets.contains("_swap"), "{what}: {sets}");
     refused_all_along(next, stream, before, what);
@@ -222,8 +222,8 @@ fn a_set_stays_when_its_rule_is_refused() {
             assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         }
         restore_tool(&host, &tool);
-        let mut next = host.successor();
-        next.settle(&target(0));
+        let mut next = host.restarted();
+        next.update_and_check(&target(0));
         assert!(!next.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         refused_all_along(next, &stream, before, "a refused rule");
     }
@@ -233,7 +233,7 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(2, variant);
         // the rule is in the chain that uses the set
-        host.settle(&closed(&[("a", false)], Some("PVEFW-INPUT")).ruleset());
+        host.update_and_check(&closed(&[("a", false)], Some("PVEFW-INPUT")).ruleset());
         let spoil = "sed 's:^\\(add PVEFW-0-a-v4[^ ]*\\) 10.77.*:\\1 bogus:'";
         stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
         for _ in 0..2 {
@@ -242,7 +242,7 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
             assert!(text.contains("set 'PVEFW-0-a-v4_next'"), "{text}");
         }
         restore_tool(&host, "ipset");
-        host.settle(&target(2));
+        host.update_and_check(&target(2));
         refused_all_along(host, &stream, before, "a set that cannot be made");
     }
 }
@@ -254,6 +254,6 @@ fn a_set_stays_while_its_rules_cannot_be_read() {
     assert!(!outcome.errors.is_empty());
     assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
     restore_tool(&host, "iptables-legacy-save");
-    host.settle(&target(0));
+    host.update_and_check(&target(0));
     refused_all_along(host, &stream, before, "rules that cannot be read");
 }

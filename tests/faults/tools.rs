@@ -57,7 +57,7 @@ fn a_failing_restore_affects_only_its_part() {
                     "a persisting error has the same text each time"
                 );
                 restore_tool(&host, &tool);
-                host.settle(&wanted);
+                host.update_and_check(&wanted);
             }
         }
     }
@@ -66,7 +66,7 @@ fn a_failing_restore_affects_only_its_part() {
 fn a_hanging_tool_is_killed() {
     for tool in ["ipset", "ip6tables-legacy-restore", &restore("ebtables", Variant::Legacy), "ip6tables-legacy-save"] {
         let mut host = Host::new("hanging", Variant::Legacy);
-        host.settle(&node(&[]));
+        host.update_and_check(&node(&[]));
         // long enough for tools that do not hang
         host.firewall.set_time_limit(Duration::from_secs(2));
         stand_in(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
@@ -84,21 +84,21 @@ fn a_hanging_tool_is_killed() {
         }
         restore_tool(&host, tool);
         host.firewall.set_time_limit(Duration::from_secs(60));
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
     }
 }
 
 fn a_part_that_cannot_be_read_is_not_changed() {
     let mut host = Host::new("unread", Variant::Legacy);
     host.firewall.set_full_reading(Duration::ZERO);
-    host.settle(&node(&[100]));
+    host.update_and_check(&node(&[100]));
     for (tool, how, part) in [
         ("ip6tables-legacy-save", "exit 1", Part::Table(TableName::Filter, Family::V6)),
         ("iptables-legacy-save", "$real \"$@\" | head -n 9", Part::Table(TableName::Filter, Family::V4)),
         (&format!("ebtables-{}-save", ebtables(Variant::Legacy)), "exit 1", Part::Bridge),
         ("ipset", "exit 1", Part::Sets),
     ] {
-        let before = host.everything();
+        let before = host.kernel_state();
         stand_in(&mut host, tool, how);
         let mut wanted = node(&[100]);
         let outcome = host.update(&wanted);
@@ -108,9 +108,9 @@ fn a_part_that_cannot_be_read_is_not_changed() {
         append(&mut wanted.filter.v6, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));
         assert!(host.update(&wanted).changed);
         restore_tool(&host, tool);
-        assert_ne!(host.everything(), before);
-        host.settle(&wanted);
-        host.settle(&node(&[100]));
+        assert_ne!(host.kernel_state(), before);
+        host.update_and_check(&wanted);
+        host.update_and_check(&node(&[100]));
     }
 }
 
@@ -137,13 +137,13 @@ fn one_invalid_set_affects_only_itself() {
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-101"), "no incomplete set is left");
         assert_eq!(host.update(&wanted).errors, outcome.errors);
         restore_tool(&host, "ipset");
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
     }
 }
 
 fn a_chain_changed_behind_our_back_is_reported() {
     let mut host = Host::new("raced", Variant::Legacy);
-    host.settle(&node(&[100]));
+    host.update_and_check(&node(&[100]));
     stand_in(&mut host, "iptables-legacy-restore", "$real \"$@\" && /usr/sbin/iptables-legacy -w -F tap100i0-IN");
     let mut wanted = node(&[100]);
     append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
@@ -151,7 +151,7 @@ fn a_chain_changed_behind_our_back_is_reported() {
     let errors: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors, ["iptables filter: unable to update chain 'tap100i0-IN'"]);
     restore_tool(&host, "iptables-legacy-restore");
-    host.settle(&wanted);
+    host.update_and_check(&wanted);
 }
 
 fn unwritable_state_is_reported_only() {

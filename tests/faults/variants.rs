@@ -36,7 +36,7 @@ fn saved(host: &Host, variant: Variant) -> String {
 fn the_variant_with_live_chains_wins() {
     for variant in VARIANTS {
         let mut host = Host::new("auto", variant);
-        host.settle(&node(&[100]));
+        host.update_and_check(&node(&[100]));
         let mut auto = choosing(&host, VariantChoice::Auto);
         assert!(host.netns.run(|| Plan::new(&node(&[100]), &auto.live())).is_empty());
         assert_eq!(
@@ -58,7 +58,7 @@ fn the_other_variant_is_cleared_after_an_update() {
         let mut host = Host::new("move", from);
         host.netns.exec(&shell(from, "IPT -N mine"));
         let wanted = node(&[100]);
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
         let mut other = choosing(&host, VariantChoice::Only(to));
         // the old rules stay in place until the new ones are complete
         let tool = format!("ip6tables-{to}-restore");
@@ -75,7 +75,7 @@ fn the_other_variant_is_cleared_after_an_update() {
 
 fn removal_clears_both_variants() {
     let mut host = Host::new("both", Variant::Legacy);
-    host.settle(&node(&[100]));
+    host.update_and_check(&node(&[100]));
     let mut other = choosing(&host, VariantChoice::Only(Variant::Nft));
     host.netns.run(|| other.live());
     host.netns.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A INPUT -j PVEFW-INPUT");
@@ -117,7 +117,7 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
             for how in rounds(["kill -9 $$", "sleep 1000", "exit 1"]) {
                 let mut host = Host::new("start", variant);
                 let wanted = node(&[100]);
-                host.settle(&wanted);
+                host.update_and_check(&wanted);
                 stand_in(&mut host, &tool, how);
                 let mut auto = choosing(&host, VariantChoice::Auto);
                 auto.set_time_limit(Duration::from_secs(2));
@@ -144,7 +144,7 @@ fn rules_that_come_up_in_the_other_variant_are_removed() {
     for [used, other] in [VARIANTS, [Variant::Nft, Variant::Legacy]] {
         let mut host = Host::new("later", used);
         let wanted = Arc::new(node(&[100]));
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
         host.firewall.set_full_reading(Duration::ZERO);
         for deed in
             ["IPT -N PVEFW-INPUT; IPT -A INPUT -j PVEFW-INPUT", "SIX -N tap100i0-IN; SIX -A tap100i0-IN -j DROP"]

@@ -1,6 +1,6 @@
 //! A boot before the cluster file system is mounted: the last good configuration is applied until then. Needs root.
 use crate::fuse::Fuse;
-use crate::node::{CLUSTER, Node, until};
+use crate::node::{CLUSTER, Node, wait_for};
 use crate::wait::WaitInTime;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,11 +22,11 @@ fn end(mut child: Child) {
 
 /// A node that has run with its configuration and is shut down: no rule is live, and there is no configuration tree.
 fn switched_off(kind: BackendKind, name: &str) -> Node {
-    let node = Node::of(kind, name);
+    let node = Node::with_backend(kind, name);
     let child = node.start();
-    node.until_accepted(22);
+    node.wait_until_accepted(22);
     end(child);
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
     fs::rename(node.config(), node.path("away")).unwrap();
     fs::create_dir(node.config()).unwrap();
     node
@@ -48,17 +48,17 @@ fn last_good_rules_are_live(kind: BackendKind) {
     let child = node.start();
     assert!(node.accepts(22), "when it reports readiness");
     assert_eq!(node.logged("the last good configuration is in force until"), 1);
-    node.until_logged(".vmlist is missing; is pve-cluster running?");
+    node.wait_for_log(".vmlist is missing; is pve-cluster running?");
     // changes by other programs are undone
     node.netns.exec(match kind {
         BackendKind::Iptables => "iptables-legacy -w -F tap100i0-IN",
         BackendKind::Nftables => "nft flush ruleset",
     });
-    node.until_accepted(22);
+    node.wait_until_accepted(22);
     // the files appear one after the other, and one has changed
     let (changed, text) = node.accepting(23);
     let add = |path: &str, text: &str| fuse.change(|state| drop(state.files.insert(path.into(), text.into())));
-    let (last, first) = node.given().split_last().unwrap();
+    let (last, first) = node.initial_files().split_last().unwrap();
     for (path, content) in first.iter().filter(|(path, _)| *path != changed) {
         add(path, content);
     }
@@ -67,8 +67,8 @@ fn last_good_rules_are_live(kind: BackendKind) {
     assert!(node.accepts(22), "what has files that are still missing keeps its rules");
     add(changed, &text);
     add(last.0, last.1);
-    node.until_accepted(23);
-    until("the end of the old rule, in both families", || (!node.accepts(22)).then_some(()));
+    node.wait_until_accepted(23);
+    wait_for("the end of the old rule, in both families", || (!node.accepts(22)).then_some(()));
     end(child);
     fuse.unmount();
 }
@@ -101,9 +101,9 @@ fn invalid_files_are_ignored(kind: BackendKind) {
         fs::write(&file, &whole).unwrap();
         spoil();
         let child = boot(&node, &[]);
-        node.until_logged(&format!("is ignored: {reason}"));
-        until("the first read", || (node.logged("contains neither .vmlist nor nodes/n1") > number).then_some(()));
-        assert_eq!(node.ours(), "", "{reason}");
+        node.wait_for_log(&format!("is ignored: {reason}"));
+        wait_for("the first read", || (node.logged("contains neither .vmlist nor nodes/n1") > number).then_some(()));
+        assert_eq!(node.own_rules(), "", "{reason}");
         end(child);
     }
     assert_eq!(fs::read(node.path("elsewhere")).unwrap(), whole, "no symlink is followed");
@@ -118,8 +118,8 @@ fn a_disabled_last_good_configuration_has_no_effect() {
     fs::rename(node.config(), node.path("away")).unwrap();
     fs::create_dir(node.config()).unwrap();
     let child = boot(&node, &[]);
-    node.until_logged("contains neither .vmlist nor nodes/n1");
-    assert_eq!(node.ours(), "");
+    node.wait_for_log("contains neither .vmlist nor nodes/n1");
+    assert_eq!(node.own_rules(), "");
     end(child);
 }
 
@@ -131,17 +131,17 @@ fn last_good_can_be_disabled() {
 fn no_last_good(kind: BackendKind) {
     let node = switched_off(kind, "pvefw-nolast");
     let mut child = boot(&node, &["--no-last-good"]);
-    node.until_logged("contains neither .vmlist nor nodes/n1");
-    assert_eq!(node.ours(), "");
+    node.wait_for_log("contains neither .vmlist nor nodes/n1");
+    assert_eq!(node.own_rules(), "");
     assert!(!last_good(&node).exists(), "no copy is left");
     fs::remove_dir(node.config()).unwrap();
     fs::rename(node.path("away"), node.config()).unwrap();
-    node.until_accepted(22);
+    node.wait_until_accepted(22);
     // also when it re-executes itself
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
-    until("the re-executed daemon", || (node.logged("starting server") == 3).then_some(()));
+    wait_for("the re-executed daemon", || (node.logged("starting server") == 3).then_some(()));
     node.accept(23);
-    node.until_accepted(23);
+    node.wait_until_accepted(23);
     assert!(!last_good(&node).exists());
     assert!(child.try_wait().unwrap().is_none());
     end(child);

@@ -4,7 +4,7 @@ mod writers;
 
 use crate::fuse::Fuse;
 use crate::netns::Netns;
-use crate::node::{Node, until};
+use crate::node::{Node, wait_for};
 use crate::packets::{PEER, Stream};
 use crate::wait::{JoinInTime, WaitInTime};
 use nix::sys::signal::{Signal, kill};
@@ -60,7 +60,7 @@ impl Cluster {
 
     /// Runs a closure on the folder of the log before the daemon starts.
     fn start_after(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
-        let node = Node::bare(name);
+        let node = Node::without_files(name);
         let fuse = Fuse::mount_logged(&node.config(), files, &node.path(DATABASE));
         prepare(&node);
         let stream = Stream::start(&node.netns);
@@ -72,14 +72,14 @@ impl Cluster {
         self.fuse.change(|state| state.put(path, content));
     }
 
-    fn until_live(&self, port: u16) {
-        self.node.until_live(&format!("--dport {port} -j DROP"));
+    fn wait_for_rule(&self, port: u16) {
+        self.node.wait_for_rule(&format!("--dport {port} -j DROP"));
     }
 
     fn stop(mut self) {
         kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM).unwrap();
         assert!(self.daemon.wait_in_time().success());
-        assert_eq!(self.node.ours(), "");
+        assert_eq!(self.node.own_rules(), "");
         self.fuse.unmount();
     }
 }
@@ -103,23 +103,23 @@ fn a_node_without_guests_has_a_firewall() {
     const EMPTY: &str = "{\n\"version\": 1\n}\n";
     let files = [(".vmlist", EMPTY), (".members", r#"{"nodename":"n1","version":0}"#), (".version", "{}")];
     let cluster = Cluster::start("pvefw-young", &files);
-    assert_eq!(cluster.node.ok(&["status"]), "Status: disabled/running\n");
+    assert_eq!(cluster.node.run_ok(&["status"]), "Status: disabled/running\n");
     cluster.put(CLUSTER, &refusing(1));
-    cluster.until_live(1);
-    let before = cluster.stream.settled();
+    cluster.wait_for_rule(1);
+    let before = cluster.stream.final_count();
     cluster.put("nodes/n1/qemu-server/100.conf", &conf(100));
     cluster.put(".vmlist", &vmlist(&[(100, "n1")]));
     cluster.put("firewall/100.fw", "[OPTIONS]\nenable: 1\n");
-    cluster.node.until_live("tap100i0-IN");
+    cluster.node.wait_for_rule("tap100i0-IN");
     cluster.fuse.change(|state| {
         state.remove("nodes/n1/qemu-server/100.conf");
         state.remove("firewall/100.fw");
         state.put(".vmlist", EMPTY);
     });
-    until("the end of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
+    wait_for("the end of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
     cluster.put(CLUSTER, &refusing(2));
-    cluster.until_live(2);
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    cluster.wait_for_rule(2);
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     // the machine's own settings are not this namespace's to change
     let errors = cluster.node.log().into_iter().filter(|line| line.contains("error") && !line.contains("cannot set"));
     assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
@@ -167,7 +167,7 @@ impl Guest {
         Guest { _outside: outside, _inside: inside, received, done }
     }
 
-    fn settled(&self) -> u64 {
+    fn final_count(&self) -> u64 {
         loop {
             let before = self.received.load(Ordering::SeqCst);
             sleep(Duration::from_millis(60));
@@ -195,8 +195,8 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     let rules = "tap101i0-IN";
     assert!(!cluster.node.rules().contains(rules));
     let guest = Guest::arrive(&cluster.node.netns);
-    cluster.node.until_live(rules);
-    let before = guest.settled();
+    cluster.node.wait_for_rule(rules);
+    let before = guest.final_count();
     // a second later its file moves; the size and time of .vmlist do not change
     sleep(Duration::from_secs(1));
     cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
@@ -206,13 +206,13 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     cluster.fuse.change(|state| state.migrate(here, away, &vmlist(&[(100, "n1"), (101, "n2")])));
     sleep(Duration::from_secs(3));
     assert!(cluster.node.rules().contains(rules));
-    assert_eq!(guest.settled(), before, "packets got through");
+    assert_eq!(guest.final_count(), before, "packets got through");
     cluster.node.netns.exec("ip link del tap101i0");
-    until("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
+    wait_for("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
     drop(guest);
     // without a device, its configuration file decides
     cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
-    cluster.node.until_live(rules);
+    cluster.node.wait_for_rule(rules);
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
     cluster.stop();
 }
@@ -222,8 +222,8 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-idle", &texts(&files));
     cluster.put(CLUSTER, &refusing(2));
-    cluster.until_live(2);
-    let before = cluster.stream.settled();
+    cluster.wait_for_rule(2);
+    let before = cluster.stream.final_count();
     // until everything is read again after the start
     sleep(Duration::from_secs(15));
     let requests = cluster.fuse.requests();
@@ -237,24 +237,24 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
             _ => cluster.fuse.change(|state| state.replace(CLUSTER, &refusing(port))),
         }
         let began = Instant::now();
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
         println!("live after {:?}", began.elapsed());
         sleep(Duration::from_millis(1500));
     }
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
     // a log that does not show a change is not used any more, and this is reported once
     sleep(Duration::from_secs(3));
-    cluster.fuse.change(|state| state.silence());
+    cluster.fuse.change(|state| state.stop_logging());
     cluster.put(CLUSTER, &refusing(7));
-    cluster.until_live(7);
-    cluster.node.until_logged(FALLBACK);
+    cluster.wait_for_rule(7);
+    cluster.node.wait_for_log(FALLBACK);
     for port in 8..10 {
         cluster.put(CLUSTER, &refusing(port));
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
     }
     assert_eq!(cluster.node.logged(FALLBACK), 1, "{:#?}", cluster.node.log());
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     cluster.stop();
 }
 
@@ -300,13 +300,13 @@ fn a_log_that_cannot_be_followed_is_reported_once() {
     let files = healthy();
     for (what, spoil, reported) in SPOILT_LOGS {
         let cluster = Cluster::start_after("pvefw-log", &texts(&files), spoil);
-        let before = cluster.stream.settled();
+        let before = cluster.stream.final_count();
         for port in 2..4 {
             cluster.put(CLUSTER, &refusing(port));
-            cluster.until_live(port);
+            cluster.wait_for_rule(port);
         }
         assert_eq!(cluster.node.logged(FALLBACK), usize::from(reported), "{what}: {:#?}", cluster.node.log());
-        assert_eq!(cluster.stream.settled(), before, "{what}: packets got through");
+        assert_eq!(cluster.stream.final_count(), before, "{what}: packets got through");
         cluster.stop();
     }
 }
@@ -334,7 +334,7 @@ fn constant_writes_to_the_log_by_another_program_cause_few_reads() {
     assert!(looks <= 27, "{looks} looks in 5 s");
     for port in 2..4 {
         cluster.put(CLUSTER, &refusing(port));
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
     }
     done.store(true, Ordering::SeqCst);
     writer.join_in_time();

@@ -1,5 +1,5 @@
 //! Compiled configuration trees: the recorded cases, a generated node, and the takeover from the official daemon.
-use crate::host::{Host, VARIANTS, shell, with_counters};
+use crate::host::{Host, VARIANTS, set_counters, shell};
 use crate::trees::{facts, from_folder};
 use crate::wait::OutputInTime;
 use pve_firewall::iptables::apply::{Outcome, Variant};
@@ -44,13 +44,13 @@ fn every_case_settles(variant: Variant) {
     cases.sort();
     assert!(cases.len() >= 52);
     let mut host = Host::new("cases", variant);
-    let empty = host.everything();
+    let empty = host.kernel_state();
     // one after the other, so that each is also a change from another configuration
     for case in &cases {
-        host.settle(&compiled(&case.join("pve")).ruleset);
+        host.update_and_check(&compiled(&case.join("pve")).ruleset);
     }
     assert_eq!(host.remove().errors, []);
-    assert_eq!(host.everything(), empty);
+    assert_eq!(host.kernel_state(), empty);
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
     for variant in VARIANTS {
         let dir = generated("50", "1");
         let mut host = Host::new("gen", variant);
-        let empty = host.everything();
+        let empty = host.kernel_state();
         let first = compiled(dir.path());
-        host.settle(&first.ruleset);
-        let before = with_counters(&host, "iptables");
+        host.update_and_check(&first.ruleset);
+        let before = set_counters(&host, "iptables");
 
         let guest = first
             .ruleset
@@ -93,25 +93,25 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
         );
         assert!(plan.filter.v6.is_empty() && plan.raw.v4.is_empty() && plan.bridge.is_empty() && plan.sets.is_empty());
         let changed: Vec<String> = changed.into_iter().map(Into::into).collect();
-        host.settle(&second);
+        host.update_and_check(&second);
         for (name, rules) in host.counters("iptables") {
             assert!(changed.contains(&name) || rules == before[&name], "{variant}: {name} keeps its counters");
         }
 
         // a guest is disabled, and enabled again
-        let live_with_guest = host.everything();
+        let live_with_guest = host.kernel_state();
         edit(dir.path(), &file, "enable: 1", "enable: 0");
-        host.settle(&compiled(dir.path()).ruleset);
+        host.update_and_check(&compiled(dir.path()).ruleset);
         assert!(!host.saved("iptables", "-t filter").contains(&format!(":{chain}")));
         edit(dir.path(), &file, "enable: 0", "enable: 1");
-        host.settle(&compiled(dir.path()).ruleset);
+        host.update_and_check(&compiled(dir.path()).ruleset);
         let sorted = |mut all: std::collections::BTreeMap<String, Vec<String>>| {
             all.values_mut().for_each(|lines| lines.sort());
             all
         };
-        assert_eq!(sorted(host.everything()), sorted(live_with_guest));
+        assert_eq!(sorted(host.kernel_state()), sorted(live_with_guest));
         assert_eq!(host.remove().errors, []);
-        assert_eq!(host.everything(), empty);
+        assert_eq!(host.kernel_state(), empty);
     }
 }
 
@@ -191,7 +191,7 @@ fn rules_of_the_official_daemon_are_taken_over() {
                     "{case}: {table:#?}"
                 );
             }
-            host.settle(&wanted);
+            host.update_and_check(&wanted);
             assert_eq!(host.remove(), Outcome { changed: true, errors: vec![] });
         }
     }

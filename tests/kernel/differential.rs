@@ -3,10 +3,10 @@
 //! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` sets the number of configurations and of packets for each, `DIFFERENTIAL_SEED` the
 //! first seed. A failure prints the seed of its configuration; with that seed and `DIFFERENTIAL=1,…` it can be repeated.
 //! Needs root, netfilter, and the tools of `make deps`.
-mod fate;
+mod simulated;
 
 use crate::random::{Tally, config, extent, packets, shown};
-use crate::testbed::Bed;
+use crate::testbed::TestBed;
 use crate::testbed::wire::Wire;
 use crate::trees;
 use fastrand::Rng;
@@ -27,11 +27,11 @@ fn simulator_and_kernel_agree() {
         judge.configuration(seed, packets);
     }
     println!("seeds {seeds:?}: {}", judge.tally);
-    judge.tally.each_is_there();
+    judge.tally.assert_all_verdicts_occurred();
 }
 
 struct Judge {
-    bed: Bed,
+    testbed: TestBed,
     wire: Wire,
     firewall: Firewall,
     _root: tempfile::TempDir,
@@ -42,31 +42,31 @@ impl Judge {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let firewall = Firewall::new(&Root::new(Some(root.path().into())), VariantChoice::Auto);
-        let bed = Bed::new("pvd");
-        let wire = Wire::new(&bed);
-        Judge { bed, wire, firewall, _root: root, tally: Tally::default() }
+        let testbed = TestBed::new("pvd");
+        let wire = Wire::new(&testbed);
+        Judge { testbed, wire, firewall, _root: root, tally: Tally::default() }
     }
 
     fn configuration(&mut self, seed: u64, packets: usize) {
         let mut rng = Rng::with_seed(seed);
         let files = config::config(&mut rng);
         let compiled = compiled(&files);
-        let outcome = self.bed.node.run(|| self.firewall.update(&compiled.ruleset));
+        let outcome = self.testbed.node.run(|| self.firewall.update(&compiled.ruleset));
         assert_eq!(outcome.errors, [], "seed {seed}\n{}", shown(&files));
         let probes = packets::probes(&mut rng, packets);
         self.forget_connections();
-        let fates = self.wire.ask_many(&probes);
-        for (probe, fate) in probes.iter().zip(fates) {
-            let answer = fate::ask(&compiled.ruleset, probe);
-            let agrees = |fate| fate::agrees(&compiled.ruleset, probe, &answer, fate);
+        let results = self.wire.send_probes(&probes);
+        for (probe, result) in probes.iter().zip(results) {
+            let answer = simulated::simulate_probe(&compiled.ruleset, probe);
+            let agrees = |fate| simulated::is_expected_result(&compiled.ruleset, probe, &answer, fate);
             self.tally.count(&answer.verdict.to_string());
             // a packet may have arrived late in its batch: send it again alone
-            if !agrees(fate) {
+            if !agrees(result) {
                 self.forget_connections();
-                let fate = self.wire.ask(probe);
+                let result = self.wire.send_probe(probe);
                 assert!(
-                    agrees(fate),
-                    "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {fate}\n{}\nreports: {:#?}",
+                    agrees(result),
+                    "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {result}\n{}\nreports: {:#?}",
                     shown(&files),
                     answer.verdict,
                     matched(&answer),
@@ -77,7 +77,7 @@ impl Judge {
     }
 
     fn forget_connections(&self) {
-        self.bed.node.exec("conntrack -F 2>/dev/null");
+        self.testbed.node.exec("conntrack -F 2>/dev/null");
     }
 }
 

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 /// A node without pending changes, and a firewall that has read it and relies on the kernel's summaries from now on.
 fn trusting(variant: Variant) -> Host {
     let mut host = Host::new("evidence", variant);
-    host.settle(&node(&[100, 101]));
+    host.update_and_check(&node(&[100, 101]));
     trusted(host)
 }
 
 fn trusted(host: Host) -> Host {
-    let mut host = host.successor();
+    let mut host = host.restarted();
     host.firewall.set_full_reading(Duration::from_secs(3600));
-    host.settle(&node(&[100, 101]));
+    host.update_and_check(&node(&[100, 101]));
     host
 }
 
@@ -25,7 +25,7 @@ fn trusted(host: Host) -> Host {
 fn live_changes_are_detected_in_the_next_update() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
-        let before = host.everything();
+        let before = host.kernel_state();
         for deed in [
             "IPT -F tap100i0-IN",
             "SIX -I tap100i0-IN -j ACCEPT",
@@ -37,10 +37,10 @@ fn live_changes_are_detected_in_the_next_update() {
             "EBT -F PVEFW-FORWARD",
         ] {
             host.netns.exec(&shell(variant, deed));
-            assert_ne!(host.everything(), before, "{deed}");
+            assert_ne!(host.kernel_state(), before, "{deed}");
             let outcome = host.update(&node(&[100, 101]));
             assert!(outcome.changed && outcome.errors.is_empty(), "{variant}: {deed}: {outcome:?}");
-            assert_eq!(host.everything(), before, "{deed}");
+            assert_eq!(host.kernel_state(), before, "{deed}");
             // prevents a full reading after this change
             host = trusted(host);
         }
@@ -52,14 +52,14 @@ fn live_changes_are_detected_in_the_next_update() {
 fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_update() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
-        let before = host.everything();
+        let before = host.kernel_state();
         let Host { netns, firewall, .. } = &mut host;
         netns.run(|| firewall.look_ahead());
         host.netns.exec(&shell(variant, "IPT -F tap100i0-IN; ipset flush PVEFW-100-friends-v4"));
         let noticed = host.update(&node(&[100, 101])).changed;
         assert!(!noticed, "{variant}: the summaries were taken before the change");
         assert!(host.update(&node(&[100, 101])).changed, "{variant}");
-        assert_eq!(host.everything(), before);
+        assert_eq!(host.kernel_state(), before);
     }
 }
 
@@ -68,14 +68,14 @@ fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_updat
 fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     for variant in VARIANTS {
         let mut host = trusting(variant);
-        let before = host.everything();
+        let before = host.kernel_state();
         host.netns.exec(&shell(variant, "IPT -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT"));
-        assert_ne!(host.everything(), before);
+        assert_ne!(host.kernel_state(), before);
         let noticed = host.update(&node(&[100, 101])).changed;
         assert_eq!(noticed, variant == Variant::Nft);
         host.firewall.set_full_reading(Duration::ZERO);
         assert_eq!(host.update(&node(&[100, 101])).changed, !noticed, "{variant}");
-        assert_eq!(host.everything(), before);
+        assert_eq!(host.kernel_state(), before);
     }
 }
 
@@ -87,19 +87,19 @@ fn a_full_reading_covers_one_part_per_call() {
         netns.run(|| firewall.maintain(wanted))
     }
     let mut host = trusting(Variant::Legacy);
-    let (before, wanted) = (host.everything(), Arc::new(node(&[100, 101])));
+    let (before, wanted) = (host.kernel_state(), Arc::new(node(&[100, 101])));
     assert!(!maintain(&mut host, &wanted).changed);
     assert!(host.firewall.due().is_some_and(|due| due > Instant::now()));
     let edit = |host: &Host| {
         host.netns.exec("ip6tables-legacy -w 60 -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT");
-        assert_ne!(host.everything(), before);
+        assert_ne!(host.kernel_state(), before);
     };
     edit(&host);
     assert!(!maintain(&mut host, &wanted).changed, "nothing is due");
     host.firewall.set_full_reading(Duration::ZERO);
     let mut calls = (1..=Part::ALL.len()).filter(|_| maintain(&mut host, &wanted).changed);
     assert_eq!((calls.next(), calls.next()), (Some(2), None), "ip6tables' filter is the second part");
-    assert_eq!(host.everything(), before);
+    assert_eq!(host.kernel_state(), before);
 
     // an update does not read the remaining parts
     assert!(!maintain(&mut host, &wanted).changed);
@@ -108,5 +108,5 @@ fn a_full_reading_covers_one_part_per_call() {
     append(&mut other.filter.v4, "tap101i0-OUT", rule(tcp(80), Target::Accept, 9));
     let outcome = maintain(&mut host, &Arc::new(other));
     assert!(outcome.changed && outcome.errors.is_empty(), "{outcome:?}");
-    assert_ne!(host.everything()["ip6tables filter"], before["ip6tables filter"]);
+    assert_ne!(host.kernel_state()["ip6tables filter"], before["ip6tables filter"]);
 }

@@ -1,6 +1,6 @@
 //! The FUSE mounts of the tests themselves.
 use crate::fuse::Fuse;
-use crate::wait::{WaitInTime, until};
+use crate::wait::{WaitInTime, wait_for};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn a_mount_of_a_test_ends_even_if_another_namespace_has_a_copy() {
         let mut other = Command::new("unshare");
         let mut other = other.args(["--mount", "--propagation", "private", "sleep", "600"]).spawn().unwrap();
         let name = format!("/proc/{}/comm", other.id());
-        until("the other namespace", || (fs::read_to_string(&name).unwrap() == "sleep\n").then_some(()));
+        wait_for("the other namespace", || (fs::read_to_string(&name).unwrap() == "sleep\n").then_some(()));
         let copy =
             Path::new("/proc").join(other.id().to_string()).join("root").join(dir.path().strip_prefix("/").unwrap());
         assert_eq!(fs::read_to_string(copy.join(FILE.0)).unwrap(), FILE.1);

@@ -2,9 +2,9 @@
 //!
 //! The kernel need not track connections in bridges: the configuration has no guests.
 use crate::netns::Netns;
-use crate::node::{Node, copy_program, until};
-use crate::paused::Paused;
-use crate::wait::{OutputInTime, WaitInTime, looking_during};
+use crate::node::{Node, copy_program, wait_for};
+use crate::paused_tools::PausedTools;
+use crate::wait::{OutputInTime, WaitInTime, repeat_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::model::BackendKind;
@@ -27,7 +27,7 @@ pub struct Pair {
 
 impl Pair {
     pub fn new(name: &str) -> Self {
-        let node = Node::bare(name);
+        let node = Node::without_files(name);
         node.write(".vmlist", r#"{"version":1}"#);
         node.write("firewall/cluster.fw", OPTIONS);
         let program = node.path("usr/libexec/proxmox/proxmox-firewall");
@@ -53,7 +53,7 @@ impl Pair {
         let args = [&["start"], options].concat();
         let child = self.nftables(&args).env("PVE_LOG", "info").spawn().unwrap();
         let status = self.node.path("run/proxmox-firewall/status.json");
-        until("the first update", || status.exists().then_some(()));
+        wait_for("the first update", || status.exists().then_some(()));
         child
     }
 
@@ -74,15 +74,15 @@ impl Pair {
         self.node.netns.exec("cat /proc/sys/net/bridge/bridge-nf-call-iptables").trim() == "1"
     }
 
-    pub fn until_only(&self, nftables: bool) {
+    pub fn wait_for_backend(&self, nftables: bool) {
         let there = || (!self.tables().is_empty(), self.has_chains());
-        until("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
+        wait_for("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
     }
 
     /// Sends packets to a closed port of the node during some work; how many have arrived.
     pub fn arrived_during(&self, work: impl FnOnce()) -> usize {
         // a forked child of another test holds an earlier socket until it executes its program
-        let receiver = until("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
+        let receiver = wait_for("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
         receiver.set_nonblocking(true).unwrap();
         let sender = self.outside.run(|| UdpSocket::bind("10.9.0.2:0").unwrap());
         let arrived = AtomicUsize::new(0);
@@ -95,7 +95,7 @@ impl Pair {
                 arrived.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let sent = looking_during(look, work);
+        let sent = repeat_during(look, work);
         assert!(sent > 100, "only {sent} packets were sent");
         arrived.into_inner()
     }
@@ -105,12 +105,12 @@ impl Pair {
 fn bridges_pass_packets_to_iptables_while_it_enforces_and_no_longer() {
     let pair = Pair::new("ho-bridge");
     let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
-    pair.until_only(false);
+    pair.wait_for_backend(false);
     for _ in 0..2 {
         assert!(pair.bridges_pass());
         pair.select(1);
-        pair.until_only(true);
-        until("bridges that do not pass packets", || (!pair.bridges_pass()).then_some(()));
+        pair.wait_for_backend(true);
+        wait_for("bridges that do not pass packets", || (!pair.bridges_pass()).then_some(()));
         // the daemon of iptables looks at this switch about once a second
         let (began, mut passed) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(3) {
@@ -119,7 +119,7 @@ fn bridges_pass_packets_to_iptables_while_it_enforces_and_no_longer() {
         }
         assert_eq!(passed, 0, "{:#?}", pair.node.log());
         pair.select(0);
-        pair.until_only(false);
+        pair.wait_for_backend(false);
     }
     terminate(iptables);
     terminate(nftables);
@@ -134,19 +134,19 @@ pub fn terminate(mut child: Child) {
 fn the_backends_hand_over_without_a_gap() {
     let pair = Pair::new("ho-both");
     let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
-    pair.until_only(false);
+    pair.wait_for_backend(false);
     for round in 0..3 {
         let arrived = pair.arrived_during(|| {
             pair.select(1);
-            pair.until_only(true);
+            pair.wait_for_backend(true);
             pair.select(0);
-            pair.until_only(false);
+            pair.wait_for_backend(false);
         });
         assert_eq!(arrived, 0, "round {round}: {:#?}", pair.node.log());
     }
     // the port is open where the firewall is off
     pair.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
-    until("the end of the rules", || (!pair.has_chains()).then_some(()));
+    wait_for("the end of the rules", || (!pair.has_chains()).then_some(()));
     let arrived = pair.arrived_during(|| sleep(Duration::from_millis(300)));
     assert!(arrived > 100, "{arrived}");
     terminate(iptables);
@@ -160,7 +160,7 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     // proxmox-firewall is installed, but not running
     let iptables = pair.node.start();
     assert!(pair.has_chains());
-    pair.node.until_logged("waiting for proxmox-firewall");
+    pair.node.wait_for_log("waiting for proxmox-firewall");
     // tables that are still empty
     pair.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
     sleep(Duration::from_secs(1));
@@ -168,19 +168,19 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
     pair.node
         .netns
         .exec("nft 'add chain inet proxmox-firewall cluster-in; add rule inet proxmox-firewall cluster-in drop'");
-    until("the end of the chains", || (!pair.has_chains()).then_some(()));
+    wait_for("the end of the chains", || (!pair.has_chains()).then_some(()));
     // the other way round: pve-firewall is stopped when iptables is selected again, so the tables stay
     terminate(iptables);
     pair.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
     let nftables = pair.start_nftables(&[]);
     assert!(pair.tables().contains("inet proxmox-firewall"));
     pair.select(0);
-    pair.node.until_logged("waiting for pve-firewall");
+    pair.node.wait_for_log("waiting for pve-firewall");
     assert!(pair.tables().contains("inet proxmox-firewall"));
     let status = |args: &[&str]| String::from_utf8(pair.nftables(args).output_in_time().stdout).unwrap();
     let finding =
         "host.fw does not have nftables: 1, but the chains of pve-firewall are not live: this firewall continues";
-    until("the warning", || status(&["status"]).contains(&format!("WARNING: {finding}")).then_some(()));
+    wait_for("the warning", || status(&["status"]).contains(&format!("WARNING: {finding}")).then_some(()));
     let verbose = status(&["status", "--verbose"]);
     assert!(
         verbose.contains("\n  since: ") && verbose.contains("remedy: 'systemctl status pve-firewall'"),
@@ -191,7 +191,7 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
         "{verbose}"
     );
     let iptables = pair.node.start();
-    pair.until_only(false);
+    pair.wait_for_backend(false);
     terminate(nftables);
     terminate(iptables);
     assert!(pair.tables().is_empty() && !pair.has_chains());
@@ -199,23 +199,23 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
 
 #[test]
 fn an_idle_daemon_of_nftables_runs_no_tool_of_iptables() {
-    let node = Node::of(BackendKind::Nftables, "ho-idle");
-    let paused = Paused::new(&node);
-    let daemon = paused.start();
+    let node = Node::with_backend(BackendKind::Nftables, "ho-idle");
+    let paused = PausedTools::new(&node);
+    let daemon = paused.start_daemon();
     let update = || node.status().map(|status| status["updated"].clone());
     let another = || {
         let before = update();
-        until("another update", || (update() != before).then_some(()));
+        wait_for("another update", || (update() != before).then_some(()));
     };
     another();
-    paused.arm(usize::MAX >> 1);
+    paused.pause_at(usize::MAX >> 1);
     another();
     another();
     // where the kernel tracks no connections in bridges, refused rules are tried again with nft
     let tools = paused.tools();
     assert!(tools.iter().all(|tool| tool == "nft"), "{tools:?}");
     node.accept(23);
-    node.until_accepted(23);
+    node.wait_until_accepted(23);
     assert!(paused.runs() > tools.len());
     terminate(daemon);
 }
@@ -254,12 +254,12 @@ fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_wh
     let first = started();
     let arrived = pair.arrived_during(|| {
         kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
-        until("the daemon to re-execute itself", || (started() != first && !started().is_empty()).then_some(()));
+        wait_for("the daemon to re-execute itself", || (started() != first && !started().is_empty()).then_some(()));
     });
     assert_eq!((arrived, handles() == before), (0, true));
     // another program's change of a chain is undone, and its own table is left alone
     pair.node.netns.exec("nft 'add table inet other; flush chain inet proxmox-firewall cluster-in'");
-    until("the chain to be as before", || {
+    wait_for("the chain to be as before", || {
         pair.node.netns.exec("nft list chain inet proxmox-firewall cluster-in").contains("drop").then_some(())
     });
     assert!(pair.node.netns.exec("nft list tables").contains("inet other"));

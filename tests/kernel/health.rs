@@ -1,6 +1,6 @@
 //! A healthy node has no findings, with the rules of every recorded tree and the real tools. Needs root.
 use crate::netns::Netns;
-use crate::nft_trees::{self, tracks_in_bridges};
+use crate::nft_trees::{self, has_bridge_conntrack};
 use crate::trees::{facts, from_folder};
 use pve_firewall::backend::{Backend, VariantChoice};
 use pve_firewall::daemon::health::Health;
@@ -43,7 +43,7 @@ fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, boo
             enabled += 1;
             let (errors, shown) = (backend.maintain(&compiled).errors, folder.display());
             let expected = expected(&folder, compiled.filtered.devices > 0);
-            let untracked = kind == BackendKind::Nftables && !tracks_in_bridges();
+            let untracked = kind == BackendKind::Nftables && !has_bridge_conntrack();
             assert!(errors.is_empty() || untracked, "{shown}: {errors:#?}");
             health.examine(&mut backend, &compiled, enforcer, now);
             let found: Vec<String> = health.texts().collect();
@@ -73,7 +73,8 @@ fn a_healthy_node_has_no_findings_with_nft() {
 /// There is a finding if there are guests and the kernel does not track connections in bridges.
 #[test]
 fn a_healthy_node_has_no_findings_with_nftables() {
-    let untracked = |guests: bool| (guests && !tracks_in_bridges()).then_some("connections of guests are not tracked");
+    let untracked =
+        |guests: bool| (guests && !has_bridge_conntrack()).then_some("connections of guests are not tracked");
     check(BackendKind::Nftables, VariantChoice::Auto, |folder, guests| {
         without_ips(folder, guests).into_iter().chain(untracked(guests)).collect()
     });

@@ -59,7 +59,7 @@ fn every_tree_settles(variant: Variant) {
             let outcome = host.update(&ruleset);
             assert_eq!(outcome.errors, [], "{}", shown(&tree));
             if round % 20 == 0 {
-                host.settle(&ruleset);
+                host.update_and_check(&ruleset);
             }
         }
     }
@@ -93,7 +93,7 @@ fn a_log_prefix_of_63_characters_is_accepted() {
         let log = rulesets::rule(vec![], Target::Nflog(Box::new(prefix.clone())), 1);
         rulesets::put(&mut wanted.filter.v4, "PVEFW-INPUT", vec![log.clone()]);
         rulesets::put(&mut wanted.filter.v6, "PVEFW-INPUT", vec![log]);
-        host.settle(&wanted);
+        host.update_and_check(&wanted);
         assert!(host.saved("iptables", "-t filter").contains(&prefix.to_string()));
     }
 }

@@ -2,9 +2,9 @@
 mod state_files;
 
 use crate::fake_clock::FakeClock;
-use crate::node::{GUEST, Node, until};
+use crate::node::{GUEST, Node, wait_for};
 use crate::packets::Stream;
-use crate::paused::Paused;
+use crate::paused_tools::PausedTools;
 use crate::wait::{OutputInTime, WaitInTime};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
@@ -25,7 +25,7 @@ fn change(node: &Node, port: u16) {
 }
 
 fn live(node: &Node, port: u16) {
-    node.until_live(&SSH.replace("22", &port.to_string()));
+    node.wait_for_rule(&SSH.replace("22", &port.to_string()));
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
     let node = Node::new("pvefw-held");
     let stream = Stream::start(&node.netns);
     let mut child = node.start();
-    let before = stream.settled();
+    let before = stream.final_count();
     for round in 0..3u16 {
         // the program is replaced in the middle of a change
         change(&node, 1000 + round);
@@ -41,7 +41,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         signal(&child, Signal::SIGHUP);
         live(&node, 1000 + round);
         // a second daemon does not start in any way
-        assert!(node.fails(&["start"]).contains("already running"));
+        assert!(node.run_failing(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output_in_time().status.code(), Some(1));
         // systemctl restart
         signal(&child, Signal::SIGQUIT);
@@ -60,13 +60,13 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         child = node.start();
         live(&node, 3000 + round);
     }
-    assert_eq!(stream.settled(), before, "packets got through");
+    assert_eq!(stream.final_count(), before, "packets got through");
     // termination in the middle of a change: all rules are removed, and none is added again
     change(&node, 4000);
-    assert_eq!(node.ok(&["stop"]), "");
+    assert_eq!(node.run_ok(&["stop"]), "");
     assert!(child.wait_in_time().success());
-    assert_eq!(node.ours(), "");
-    stream.await_packet();
+    assert_eq!(node.own_rules(), "");
+    stream.wait_for_packet();
 }
 
 /// The number of tool runs in an update: at least a restore and a save of each family's table, or one of nft.
@@ -82,25 +82,25 @@ fn no_packet_passes_when_the_daemon_is_replaced_or_killed_at_any_step_of_an_upda
 }
 
 fn nothing_passes_at_any_step(kind: BackendKind) {
-    let node = Node::of(kind, "pvefw-steps");
-    let paused = Paused::new(&node);
+    let node = Node::with_backend(kind, "pvefw-steps");
+    let paused = PausedTools::new(&node);
     let stream = Stream::start(&node.netns);
-    let mut child = paused.start();
-    let before = stream.settled();
-    let runs = paused.runs_of(|| node.accept(999));
+    let mut child = paused.start_daemon();
+    let before = stream.final_count();
+    let runs = paused.count_runs(|| node.accept(999));
     for (round, run) in chosen(kind, runs).enumerate() {
         let port = 1000 + u16::try_from(run).unwrap();
         let started = node.status().map(|status| status["started"].clone());
-        paused.arm(run);
+        paused.pause_at(run);
         node.accept(port);
-        paused.await_run();
+        paused.wait_until_paused();
         match round % 3 {
             // the program is replaced
             0 => {
                 node.replace_program();
                 signal(&child, Signal::SIGHUP);
-                paused.release();
-                until("the second life", || {
+                paused.resume();
+                wait_for("the second life", || {
                     node.status().filter(|status| Some(&status["started"]) != started.as_ref())
                 });
             }
@@ -109,30 +109,30 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
                 child.wait_in_time();
                 // the tool outlives the daemon, and ends when another daemon runs
                 child = node.command(&["start", "--foreground"]).spawn().unwrap();
-                paused.release();
-                node.until_accepted(port);
+                paused.resume();
+                node.wait_until_accepted(port);
                 signal(&child, Signal::SIGKILL);
                 child.wait_in_time();
-                child = paused.start();
+                child = paused.start_daemon();
             }
             // systemctl restart: the update is finished before
             _ => {
                 let message = "server shutting down, the rules stay in place";
                 let before = node.logged(message);
                 signal(&child, Signal::SIGQUIT);
-                until("the signal's arrival", || (node.logged(message) > before).then_some(()));
-                paused.release();
+                wait_for("the signal's arrival", || (node.logged(message) > before).then_some(()));
+                paused.resume();
                 assert!(child.wait_in_time().success());
                 assert!(node.accepts(port));
-                child = paused.start();
+                child = paused.start_daemon();
             }
         }
-        node.until_accepted(port);
-        assert_eq!(stream.settled(), before, "packets got through, at run {run} of {runs}");
+        node.wait_until_accepted(port);
+        assert_eq!(stream.final_count(), before, "packets got through, at run {run} of {runs}");
     }
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
-    stream.await_packet();
+    stream.wait_for_packet();
 }
 
 #[test]
@@ -141,27 +141,27 @@ fn termination_at_any_step_of_an_update_removes_the_rules() {
 }
 
 fn termination_removes_the_rules(kind: BackendKind) {
-    let node = Node::of(kind, "pvefw-ends");
-    let paused = Paused::new(&node);
-    let mut child = paused.start();
-    let runs = paused.runs_of(|| node.accept(999));
+    let node = Node::with_backend(kind, "pvefw-ends");
+    let paused = PausedTools::new(&node);
+    let mut child = paused.start_daemon();
+    let runs = paused.count_runs(|| node.accept(999));
     for (round, run) in chosen(kind, runs).enumerate() {
         if round > 0 {
-            child = paused.start();
+            child = paused.start_daemon();
         }
-        paused.arm(run);
+        paused.pause_at(run);
         node.accept(1000 + u16::try_from(run).unwrap());
-        paused.await_run();
+        paused.wait_until_paused();
         // proxmox-firewall is stopped by systemd alone
         let stop = (kind == BackendKind::Iptables && round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
         if stop.is_none() {
             signal(&child, Signal::SIGTERM);
         }
-        until("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
-        paused.release();
+        wait_for("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
+        paused.resume();
         assert!(child.wait_in_time().success());
         assert!(stop.is_none_or(|mut stop| stop.wait_in_time().success()), "run {run}: stop");
-        assert_eq!(node.ours(), "", "run {run} of {runs}");
+        assert_eq!(node.own_rules(), "", "run {run} of {runs}");
         assert_eq!(node.processes(), [0i32; 0]);
     }
 }
@@ -169,22 +169,22 @@ fn termination_removes_the_rules(kind: BackendKind) {
 #[test]
 fn a_stop_signal_takes_precedence_over_a_restart() {
     let node = Node::new("pvefw-both");
-    let paused = Paused::new(&node);
-    let mut child = paused.start();
+    let paused = PausedTools::new(&node);
+    let mut child = paused.start_daemon();
     for first in [Signal::SIGQUIT, Signal::SIGHUP] {
-        paused.arm(1);
+        paused.pause_at(1);
         change(&node, 1000);
-        paused.await_run();
+        paused.wait_until_paused();
         signal(&child, first);
         signal(&child, Signal::SIGTERM);
         // the daemon stops nevertheless
         signal(&child, Signal::SIGQUIT);
-        until("the signal's arrival", || (node.logged("server shutting down") > 0).then_some(()));
-        paused.release();
+        wait_for("the signal's arrival", || (node.logged("server shutting down") > 0).then_some(()));
+        paused.resume();
         assert!(child.wait_in_time().success());
-        assert_eq!(node.ours(), "");
+        assert_eq!(node.own_rules(), "");
         change(&node, 22);
-        child = paused.start();
+        child = paused.start_daemon();
     }
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
@@ -204,14 +204,14 @@ fn an_xtables_lock_held_by_others_only_delays() {
         // the xtables lock in this mount namespace only
         let mut child = command.env("XTABLES_LOCKFILE", &lock).spawn().unwrap();
         // another table of the first update must not be the one that waits for the lock
-        until("the first update", || node.status().map(drop));
-        node.until_live(SSH);
+        wait_for("the first update", || node.status().map(drop));
+        node.wait_for_rule(SSH);
         let taken = Flock::lock(file, FlockArg::LockExclusive).unwrap();
         let began = Instant::now();
         change(&node, 23);
         let message = "Another app is currently holding the xtables lock";
         if refused {
-            node.until_logged(message);
+            node.wait_for_log(message);
         }
         while began.elapsed() < held {
             assert!(node.rules().contains(SSH), "the old rules stay in place");
@@ -221,11 +221,11 @@ fn an_xtables_lock_held_by_others_only_delays() {
         live(&node, 23);
         assert_eq!(node.logged(message) > 0, refused, "{:#?}", node.log());
         if refused {
-            node.until_logged("no longer: status update error: iptables filter");
+            node.wait_for_log("no longer: status update error: iptables filter");
         }
         signal(&child, Signal::SIGTERM);
         assert!(child.wait_in_time().success());
-        assert_eq!(node.ours(), "");
+        assert_eq!(node.own_rules(), "");
     }
 }
 
@@ -237,7 +237,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let mut command = node.command(&["start", "--foreground"]);
     clock.give_to(&mut command);
     let mut child = command.spawn().unwrap();
-    node.until_live(SSH);
+    node.wait_for_rule(SSH);
     let mut rule = SSH.to_string();
     for (port, days) in (23..).zip([400i64, -800, 36_500, -7_000, 0]) {
         clock.set(&format!("{days:+}d"));
@@ -248,12 +248,12 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
         };
         node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
         let wanted = SSH.replace("22", &port.to_string());
-        until("the change", || {
+        wait_for("the change", || {
             let rules = node.rules();
             assert!(rules.contains(&rule) || rules.contains(&wanted), "{days}: {rules}");
             rules.contains(&wanted).then_some(())
         });
-        until("an update by that clock", || node.status().and_then(jumped));
+        wait_for("an update by that clock", || node.status().and_then(jumped));
         rule = wanted;
     }
     // sysctls of the machine cannot be changed in this namespace
@@ -261,7 +261,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     assert_eq!(node.log().iter().filter(errors).count(), 0, "{:#?}", node.log());
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
 }
 
 /// A command in a private mount namespace.
@@ -286,17 +286,17 @@ fn applied_without_state(kind: BackendKind) {
     };
     let read_only = |folder: &str| format!("mkdir -p $R/{folder}; mount -t tmpfs -o ro none $R/{folder}");
     for script in [full("var/lib"), read_only("var/lib"), full("run"), read_only("run")] {
-        let node = Node::of(kind, "pvefw-full");
+        let node = Node::with_backend(kind, "pvefw-full");
         let start = || with_mounts(&node, &script, &["start", "--foreground"]).spawn().unwrap();
         let mut child = start();
-        node.until_accepted(22);
+        node.wait_until_accepted(22);
         node.accept(23);
-        node.until_accepted(23);
+        node.wait_until_accepted(23);
         let reported =
             node.log().iter().filter(|line| line.contains("file system") || line.contains("o space left")).count();
         assert!(reported > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
         node.accept(24);
-        node.until_accepted(24);
+        node.wait_until_accepted(24);
         // each is reported once, whatever the number of updates
         let mut times = std::collections::BTreeMap::new();
         for line in node.log() {
@@ -306,15 +306,15 @@ fn applied_without_state(kind: BackendKind) {
         assert!(times.values().all(|count| *count == 1), "{script}: {times:#?}");
         signal(&child, Signal::SIGTERM);
         assert!(child.wait_in_time().success(), "{script}");
-        assert_eq!(node.ours(), "");
+        assert_eq!(node.own_rules(), "");
         // and all rules are removed
         child = start();
-        node.until_accepted(24);
+        node.wait_until_accepted(24);
         signal(&child, Signal::SIGKILL);
         child.wait_in_time();
         if kind == BackendKind::Iptables {
             let stopped = with_mounts(&node, &script, &["stop"]).output_in_time();
-            assert_eq!(node.ours(), "", "{script}: {stopped:?}");
+            assert_eq!(node.own_rules(), "", "{script}: {stopped:?}");
         }
     }
 }

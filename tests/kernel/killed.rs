@@ -1,6 +1,6 @@
 //! A daemon that is killed at any step: during its start, an update and its end. No refused packet passes while rules are
 //! to be live, and the next daemon completes what it left. Needs root and strace.
-use crate::node::{Node, until};
+use crate::node::{Node, wait_for};
 use crate::packets::Stream;
 use crate::strace::{self, kill_at};
 use crate::wait::WaitInTime;
@@ -32,7 +32,7 @@ fn tracing(step: usize) -> impl Iterator<Item = String> {
 fn starting(node: &Node, step: usize, port: u16) -> bool {
     let mut command = strace::traced(&node.command(&["start", "--foreground"]), tracing(step));
     let mut tracer = command.stderr(Stdio::null()).spawn().unwrap();
-    let killed = until("an update or a kill", || {
+    let killed = wait_for("an update or a kill", || {
         tracer.try_wait().unwrap().map(|_| true).or_else(|| node.accepts(port).then_some(false))
     });
     if !killed {
@@ -67,7 +67,7 @@ fn traced(node: &Node, step: usize) -> (Child, Child) {
 fn updating(node: &Node, step: usize, port: u16) -> bool {
     let (mut daemon, mut tracer) = traced(node, step);
     node.accept(port);
-    let killed = until("an update or a kill", || {
+    let killed = wait_for("an update or a kill", || {
         daemon.try_wait().unwrap().map(|_| true).or_else(|| node.accepts(port).then_some(false))
     });
     if !killed {
@@ -90,7 +90,7 @@ fn ending(node: &Node, step: usize) -> bool {
 
 #[test]
 fn no_packet_passes_when_the_daemon_is_killed_at_any_step_of_its_life() {
-    let node = Node::of(BackendKind::Nftables, "pvefw-killed");
+    let node = Node::with_backend(BackendKind::Nftables, "pvefw-killed");
     let stream = Stream::start(&node.netns);
     let mut port = 1000;
     let mut next = || {
@@ -100,7 +100,7 @@ fn no_packet_passes_when_the_daemon_is_killed_at_any_step_of_its_life() {
     let mut daemon = started(&node);
     signal(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
-    let before = stream.settled();
+    let before = stream.final_count();
     for (life, killed) in [("start", starting as Life), ("update", updating)] {
         // a start has many steps: with `PVEFW_LONG_TESTS` at each
         let stride = if life == "start" && std::env::var_os("PVEFW_LONG_TESTS").is_none() { 3 } else { 1 };
@@ -114,26 +114,26 @@ fn no_packet_passes_when_the_daemon_is_killed_at_any_step_of_its_life() {
                 break;
             }
             kills += 1;
-            assert_eq!(stream.settled(), before, "packets passed, killed at step {step} of {life}");
+            assert_eq!(stream.final_count(), before, "packets passed, killed at step {step} of {life}");
         }
         println!("killed {kills} times at a step of {life}");
         assert!(kills > 1, "{life}");
-        assert_eq!(stream.settled(), before, "packets passed");
+        assert_eq!(stream.final_count(), before, "packets passed");
     }
     let mut steps = 0;
     while ending(&node, steps + 1) {
         steps += 1;
         // both tables or none
-        let ours = node.ours();
+        let ours = node.own_rules();
         assert!(matches!(ours.lines().count(), 0 | 2), "killed at step {steps}: {ours}");
         daemon = started(&node);
-        let before = stream.settled();
+        let before = stream.final_count();
         signal(&daemon, Signal::SIGKILL);
         daemon.wait_in_time();
-        assert_eq!(stream.settled(), before, "packets passed, killed at step {steps} of the end");
+        assert_eq!(stream.final_count(), before, "packets passed, killed at step {steps} of the end");
     }
     println!("{steps} steps of the end");
     assert!(steps > 0);
-    assert_eq!(node.ours(), "");
-    stream.await_packet();
+    assert_eq!(node.own_rules(), "");
+    stream.wait_for_packet();
 }

@@ -1,7 +1,7 @@
 //! Both programs together: packets logged by rules and policies are in the log file. Needs root, netfilter and `make deps`.
 use crate::logger::Logger;
 use crate::netns::Netns;
-use crate::node::{Node, until};
+use crate::node::{Node, wait_for};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn rules_and_policies_are_logged() {
     node.write("nodes/n1/host.fw", HOST);
     node.write("firewall/100.fw", GUEST);
     let logger = Logger::start(&node.netns, &node.path(""), &[]);
-    node.ok(&["start"]);
+    node.run_ok(&["start"]);
 
     // the host: rules at their levels, the policy at the host's
     tcp(&desk, "10.77.0.1:8006");
@@ -98,14 +98,14 @@ fn rules_and_policies_are_logged() {
     }
     let dropped = log.lines().filter(|line| line.contains("policy DROP: IN")).count();
     assert!(dropped >= 2, "DROP: lines\n{log}");
-    node.ok(&["stop"]);
+    node.run_ok(&["stop"]);
 }
 
 #[test]
 fn the_host_option_enables_and_disables_logging_of_connections() {
     let Net { node, desk, .. } = Net::new();
     let logger = Logger::start(&node.netns, &node.path(""), &[]);
-    node.ok(&["start"]);
+    node.run_ok(&["start"]);
     let connections = || logger.text().matches("[NEW] ipv4     2 udp ").count();
     // the kernel tracks connections only if a rule uses connection tracking, as the firewall's rules do
     udp(&desk, "10.77.0.1:6000");
@@ -113,18 +113,18 @@ fn the_host_option_enables_and_disables_logging_of_connections() {
     assert_eq!(connections(), 0);
 
     node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\n[RULES]\nIN ACCEPT -p udp\n");
-    until("a connection's line", || {
+    wait_for("a connection's line", || {
         udp(&desk, "10.77.0.1:6001");
         (connections() > 0).then_some(())
     });
     assert!(logger.text().contains(" src=10.77.0.9 dst=10.77.0.1 sport="), "{}", logger.text());
 
     node.write("nodes/n1/host.fw", "[RULES]\nIN ACCEPT -p udp\n");
-    until("the end of connections' lines", || {
+    wait_for("the end of connections' lines", || {
         let before = connections();
         udp(&desk, "10.77.0.1:6002");
         std::thread::sleep(AFTERWARDS);
         (connections() == before).then_some(())
     });
-    node.ok(&["stop"]);
+    node.run_ok(&["stop"]);
 }

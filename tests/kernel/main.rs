@@ -24,8 +24,8 @@ mod nft_trees;
 mod node;
 #[path = "../support/packets.rs"]
 mod packets;
-#[path = "../support/paused.rs"]
-mod paused;
+#[path = "../support/paused_tools.rs"]
+mod paused_tools;
 #[path = "../support/random/mod.rs"]
 mod random;
 #[path = "../support/ranges.rs"]

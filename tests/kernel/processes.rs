@@ -1,6 +1,6 @@
 //! The programs that the daemon runs for each reason: none in a cycle without changes. Needs root.
 use crate::node::{CLUSTER, GUEST, Node};
-use crate::wait::until;
+use crate::wait::wait_for;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -35,12 +35,12 @@ type Case = (&'static str, fn(&Node), fn(&Node) -> bool, &'static [&'static str]
 
 /// A full reading follows some seconds after a change of the rules.
 const CASES: [Case; 4] = [
-    ("two cycles without a change", |node| (0..2).for_each(|_| await_cycle(node)), |_| true, &[]),
+    ("two cycles without a change", |node| (0..2).for_each(|_| wait_for_cycle(node)), |_| true, &[]),
     (
         "a line is changed that makes no rule",
         |node| {
             node.write("firewall/cluster.fw", &format!("{CLUSTER}# a comment\n"));
-            await_cycle(node);
+            wait_for_cycle(node);
         },
         |_| true,
         &[],
@@ -79,7 +79,7 @@ impl Witness {
         let path = format!("{}:{}:/usr/sbin", folder.path().display(), std::env::var("PATH").unwrap_or_default());
         let args = ["start", "--foreground", "--variant", "legacy"];
         let daemon = node.command(&args).env("PATH", path).spawn().unwrap();
-        node.until_live("tap100i0-IN");
+        node.wait_for_rule("tap100i0-IN");
         let witness = Witness { folder, daemon };
         witness.ran();
         witness
@@ -93,7 +93,7 @@ impl Witness {
     fn ran(&self) -> Vec<String> {
         let lines = || fs::read_to_string(self.log()).unwrap_or_default();
         let (mut last, mut since) = (lines(), Instant::now());
-        until("the tools to rest", || {
+        wait_for("the tools to rest", || {
             let now = lines();
             if now != last {
                 (last, since) = (now, Instant::now());
@@ -106,7 +106,7 @@ impl Witness {
 
     /// The differences from the expected full reading after a change.
     fn reads_everything(&self, after: &str) -> Vec<String> {
-        until(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
+        wait_for(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
         // the variant of ebtables depends on the kernel
         let name = |line: String| if line.starts_with("ebtables-") { "ebtables".into() } else { line };
         let mut ran: Vec<String> = self.ran().into_iter().map(name).collect();
@@ -127,10 +127,10 @@ impl Witness {
 }
 
 /// Waits for the end of a cycle of the daemon, after which it writes its status.
-fn await_cycle(node: &Node) {
+fn wait_for_cycle(node: &Node) {
     let status = || node.status();
     let before = status();
-    until("a cycle", || (status() != before).then_some(()));
+    wait_for("a cycle", || (status() != before).then_some(()));
 }
 
 fn live(node: &Node, text: &str) -> bool {
@@ -145,7 +145,7 @@ fn only_changed_parts_are_written_and_read_again() {
     for (what, happen, seen_to, wanted) in CASES {
         let (ended, children) = (witness.of_ended_children(), witness.children());
         happen(&node);
-        until(what, || seen_to(&node).then_some(()));
+        wait_for(what, || seen_to(&node).then_some(()));
         let ran = witness.ran();
         if ran != wanted {
             wrong.push(format!("{what}: {ran:#?}"));

@@ -2,7 +2,7 @@
 mod writes;
 
 use crate::fuse::{self, Fuse};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{WAIT_LIMIT, wait_for};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -81,7 +81,7 @@ fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Durati
 }
 
 /// Reads until a file has the content `after`; until then it must have the content `before`.
-fn until_shown(reader: &mut Reader, path: &str, before: Option<&str>, after: Option<&str>) -> Duration {
+fn wait_for_content(reader: &mut Reader, path: &str, before: Option<&str>, after: Option<&str>) -> Duration {
     let began = Instant::now();
     loop {
         reader.read().unwrap();
@@ -186,7 +186,7 @@ fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
     reader.read().unwrap();
     assert!(reader.settled());
     fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
-    let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), None);
+    let took = wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), None);
     assert!(took >= READING.debounce.absence, "{took:?}");
 }
 
@@ -195,10 +195,10 @@ fn an_empty_file_is_accepted_only_after_a_delay() {
     let dir = plain();
     let mut reader = established(dir.path());
     write(dir.path(), "firewall/cluster.fw", "");
-    let took = until_shown(&mut reader, "firewall/cluster.fw", Some(CLUSTER), None);
+    let took = wait_for_content(&mut reader, "firewall/cluster.fw", Some(CLUSTER), None);
     assert!(took >= READING.debounce.absence, "{took:?}");
     write(dir.path(), "firewall/cluster.fw", CLUSTER);
-    until_shown(&mut reader, "firewall/cluster.fw", None, Some(CLUSTER));
+    wait_for_content(&mut reader, "firewall/cluster.fw", None, Some(CLUSTER));
 }
 
 /// Files of a file system that fail in some way.
@@ -274,14 +274,14 @@ fn a_hanging_read_is_killed_and_at_most_one_exists() {
     for _ in 0..4 {
         let began = Instant::now();
         texts.push(why_ill(&mut reader));
-        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        assert!(began.elapsed() < WAIT_LIMIT, "{:?}", began.elapsed());
         assert!(workers(dir.path()) <= 1, "{} workers", workers(dir.path()));
     }
     assert!(texts[0].contains("hangs"), "{texts:?}");
     assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one report, not many: {texts:?}");
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     fuse.hang(false);
-    until("its recovery", || reader.read().ok());
+    wait_for("its recovery", || reader.read().ok());
     assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     drop(reader);
     assert_eq!(workers(dir.path()), 0);
@@ -354,7 +354,7 @@ fn the_directory_below_the_mount_is_not_used() {
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
     shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
     fuse.change(|state| state.put("firewall/100.fw", "[RULES]\n"));
-    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
+    wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     drop(reader);
     fuse.unmount();
 }

@@ -53,7 +53,7 @@ fn a_node_with_2000_guests_needs_no_second_update() {
             began.elapsed().as_secs_f64()
         };
         println!("{variant}: made live in {:.1} s, found to be so in {:.1} s", timed(), timed());
-        host.settle(&compiled.ruleset);
+        host.update_and_check(&compiled.ruleset);
         assert_eq!(host.saved("iptables", "-t filter").matches("\n:tap").count(), 4000);
         assert_eq!(host.remove().errors, []);
     }
@@ -77,7 +77,7 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
     let compiled = clean(&tree);
     for variant in VARIANTS {
         let mut host = Host::new("large", variant);
-        host.settle(&compiled.ruleset);
+        host.update_and_check(&compiled.ruleset);
         assert_eq!(host.netns.exec("ipset save PVEFW-0-large-v4 | grep -c ^add").trim(), "65536");
         assert!(host.saved("iptables", "-t filter").matches("\n-A tap100i0-IN ").count() > 10_000);
         assert_eq!(host.remove().errors, []);
@@ -104,7 +104,7 @@ fn sets_whose_names_collide_do_not_mix() {
     let has = |port: &str| rules.iter().any(|rule| rule.contains(&format!("--dport {port} ")));
     assert_eq!([has("1"), has("2"), has("3")].iter().filter(|has| **has).count(), 2, "{rules:#?}");
     assert!(has("3"));
-    Host::new("collide", Variant::Legacy).settle(&compiled.ruleset);
+    Host::new("collide", Variant::Legacy).update_and_check(&compiled.ruleset);
 }
 
 /// Two set names whose IPv4 sets have the same name in the kernel.

@@ -1,6 +1,6 @@
 //! A configuration on trial is in force until it is confirmed or its deadline is reached, whatever happens meanwhile.
-use crate::node::{CLUSTER, GUEST, Node, until};
-use crate::wait::{OutputInTime, WaitInTime, looking_during};
+use crate::node::{CLUSTER, GUEST, Node, wait_for};
+use crate::wait::{OutputInTime, WaitInTime, repeat_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -39,7 +39,7 @@ pub fn candidate(node: &Node, name: &str, text: &str) -> String {
 /// The length of a trial in seconds, during which a test gives some commands: longer on a busy machine.
 pub fn lasting(node: &Node, least: u64) -> u64 {
     let began = Instant::now();
-    node.ok(&["status"]);
+    node.run_ok(&["status"]);
     least + began.elapsed().mul_f32(15.0).as_secs()
 }
 
@@ -63,7 +63,7 @@ pub fn ended(child: Child, status: i32) {
 pub fn stop(node: &Node, mut daemon: Child) {
     kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     daemon.wait_in_time();
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
 }
 
 /// The trial in the daemon's status file.
@@ -77,22 +77,22 @@ fn an_unconfirmed_trial_ends_at_its_deadline() {
     let length = lasting(&node, 4);
     let began = Instant::now();
     let attempt = attempt(&node, length, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     assert!(!node.rules().contains(OLD));
-    until("the trial in the status", || trial(&node));
-    let status = node.ok(&["status"]);
+    wait_for("the trial in the status", || trial(&node));
+    let status = node.run_ok(&["status"]);
     let (first, second) = status.split_once('\n').unwrap();
     assert_eq!(first, "Status: enabled/running", "nothing is pending: what is on trial is wanted");
     assert!(second.starts_with("Trial: 100.fw, ") && second.ends_with(" s left\n"), "{status}");
-    let json: serde_json::Value = serde_json::from_str(&node.ok(&["status", "--json"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&node.run_ok(&["status", "--json"])).unwrap();
     assert_eq!(json["trial"]["files"][0], "firewall/100.fw");
     assert!(json["trial"]["left"].as_u64().is_some_and(|left| left <= length));
     ended(attempt, 3);
     assert!(began.elapsed() >= Duration::from_secs(length), "{:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(5 * length), "{:?}", began.elapsed());
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     assert!(!node.rules().contains(NEW));
-    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert_eq!(node.run_ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.logged("trial of 100.fw: reverted: it was not confirmed in time"), 1);
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
     stop(&node, daemon);
@@ -102,11 +102,11 @@ fn an_unconfirmed_trial_ends_at_its_deadline() {
 fn confirming_a_trial_keeps_its_rules_in_place() {
     let (node, daemon) = site("pvefw-confirm");
     let attempt = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
-    let looks = looking_during(
+    node.wait_for_rule(NEW);
+    let looks = repeat_during(
         || assert!(node.rules().contains(NEW), "a moment of the old rules"),
         || {
-            let said = node.ok(&["confirm"]);
+            let said = node.run_ok(&["confirm"]);
             assert_eq!(said, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
             ended(attempt, 0);
             sleep(Duration::from_secs(2));
@@ -114,10 +114,10 @@ fn confirming_a_trial_keeps_its_rules_in_place() {
     );
     assert!(looks > 10);
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
-    assert_eq!(node.ok(&["status"]), "Status: enabled/running\n");
+    assert_eq!(node.run_ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
     assert_eq!(node.files("run/pve-firewall/trial"), ["ended.json", "lock"]);
-    assert!(node.fails(&["confirm"]).contains("no trial is running"));
+    assert!(node.run_failing(&["confirm"]).contains("no trial is running"));
     stop(&node, daemon);
 }
 
@@ -125,11 +125,11 @@ fn confirming_a_trial_keeps_its_rules_in_place() {
 fn a_trial_is_reverted_at_once() {
     let (node, daemon) = site("pvefw-revert");
     let attempt = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
-    assert_eq!(node.ok(&["revert"]), "Reverted: 100.fw\n");
+    node.wait_for_rule(NEW);
+    assert_eq!(node.run_ok(&["revert"]), "Reverted: 100.fw\n");
     assert!(node.rules().contains(OLD), "the command waits for the rules");
     ended(attempt, 3);
-    assert!(node.fails(&["revert"]).contains("no trial is running"));
+    assert!(node.run_failing(&["revert"]).contains("no trial is running"));
     stop(&node, daemon);
 }
 
@@ -139,10 +139,10 @@ fn all_files_of_a_trial_are_confirmed() {
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
     let attempt = attempt(&node, 600, &["100.fw", "cluster.fw", "host.fw"]);
-    node.until_live(NEW);
-    node.until_live("--dport 8007");
-    assert!(node.ok(&["status"]).contains("Trial: 100.fw, cluster.fw, host.fw, "));
-    let said = node.ok(&["confirm"]);
+    node.wait_for_rule(NEW);
+    node.wait_for_rule("--dport 8007");
+    assert!(node.run_ok(&["status"]).contains("Trial: 100.fw, cluster.fw, host.fw, "));
+    let said = node.run_ok(&["confirm"]);
     assert_eq!(said.lines().count(), 3, "{said}");
     ended(attempt, 0);
     assert_eq!(fs::read_to_string(node.config().join("nodes/n1/host.fw")).unwrap(), "[OPTIONS]\nnosmurfs: 0\n");
@@ -153,7 +153,7 @@ fn all_files_of_a_trial_are_confirmed() {
 fn a_change_of_a_replaced_file_ends_the_trial() {
     let (node, daemon) = site("pvefw-under");
     let attempt = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     // past the time in which the tree may lag behind
     sleep(Duration::from_secs(4));
     // another guest's file changes nothing about it
@@ -161,8 +161,8 @@ fn a_change_of_a_replaced_file_ends_the_trial() {
     sleep(Duration::from_secs(1));
     assert!(trial(&node).is_some());
     node.write("firewall/100.fw", &GUEST.replace("22", "23"));
-    node.until_live("-A tap100i0-IN -p tcp -m tcp --dport 23 -j ACCEPT");
-    node.until_logged("trial of 100.fw: reverted: firewall/100.fw was changed meanwhile");
+    node.wait_for_rule("-A tap100i0-IN -p tcp -m tcp --dport 23 -j ACCEPT");
+    node.wait_for_log("trial of 100.fw: reverted: firewall/100.fw was changed meanwhile");
     ended(attempt, 3);
     stop(&node, daemon);
 }
@@ -179,16 +179,16 @@ fn a_replaced_file_that_is_deleted_or_created_ends_the_trial() {
     ];
     for (name, path, change) in changes {
         let attempt = attempt(&node, 600, &[name]);
-        until("the trial", || trial(&node));
+        wait_for("the trial", || trial(&node));
         sleep(Duration::from_secs(4));
         change();
-        node.until_logged(&format!("trial of {name}: reverted: {path} was changed meanwhile"));
+        node.wait_for_log(&format!("trial of {name}: reverted: {path} was changed meanwhile"));
         ended(attempt, 3);
-        assert!(node.fails(&["confirm"]).contains("no trial is running"));
+        assert!(node.run_failing(&["confirm"]).contains("no trial is running"));
     }
     assert_eq!(fs::read_to_string(host).unwrap(), "[OPTIONS]\nndp: 0\n");
     assert!(!guest.exists(), "it is not written again");
-    until("the rules of the tree", || (!node.rules().contains(NEW)).then_some(()));
+    wait_for("the rules of the tree", || (!node.rules().contains(NEW)).then_some(()));
     stop(&node, daemon);
 }
 
@@ -197,17 +197,18 @@ fn trials_work_with_rules_in_the_nft_variant() {
     let node = Node::new("pvefw-try-nft");
     let daemon = node.command(&["start", "--foreground", "--variant", "nft"]).spawn().unwrap();
     let live = |rule: &str| node.netns.exec("iptables-nft-save 2>/dev/null").contains(rule);
-    let until_live = |rule: &str| until(rule, || (live(rule) && trial(&node).is_some() == (rule == NEW)).then_some(()));
-    until("the first update", || node.status().filter(|_| live(OLD)));
+    let wait_for_rule =
+        |rule: &str| wait_for(rule, || (live(rule) && trial(&node).is_some() == (rule == NEW)).then_some(()));
+    wait_for("the first update", || node.status().filter(|_| live(OLD)));
     let file = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
-    assert!(node.ok(&["preview", &file]).contains("  update ip4 filter: tap100i0-IN\n"));
+    assert!(node.run_ok(&["preview", &file]).contains("  update ip4 filter: tap100i0-IN\n"));
     let expired = attempt(&node, lasting(&node, 3), &["100.fw"]);
-    until_live(NEW);
+    wait_for_rule(NEW);
     ended(expired, 3);
-    until_live(OLD);
+    wait_for_rule(OLD);
     let confirmed = attempt(&node, 600, &["100.fw"]);
-    until_live(NEW);
-    node.ok(&["confirm"]);
+    wait_for_rule(NEW);
+    node.run_ok(&["confirm"]);
     ended(confirmed, 0);
     assert!(live(NEW) && !node.rules().contains("PVEFW"), "nothing is written to the other variant");
     stop(&node, daemon);
@@ -218,13 +219,13 @@ fn a_file_changed_at_the_last_moment_is_not_overwritten() {
     let (node, daemon) = site("pvefw-race");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     let attempt = attempt(&node, 600, &["cluster.fw", "100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     let changed = GUEST.replace("22", "23");
     // the daemon does not see it: it is stopped
     let pid = Pid::from_raw(node.pid().unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
     node.write("firewall/100.fw", &changed);
-    let error = node.fails(&["confirm"]);
+    let error = node.run_failing(&["confirm"]);
     assert!(error.contains("firewall/100.fw"), "{error}");
     kill(pid, Signal::SIGCONT).unwrap();
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), changed);
@@ -237,7 +238,7 @@ fn a_file_changed_at_the_last_moment_is_not_overwritten() {
 fn invalid_candidates_are_refused() {
     let node = Node::new("pvefw-refused");
     let guest = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
-    assert!(node.fails(&["try", &guest]).contains("the daemon is not running"));
+    assert!(node.run_failing(&["try", &guest]).contains("the daemon is not running"));
     let daemon = node.start();
     let unnamed = candidate(&node, "mine.txt", "[OPTIONS]\nenable: 1\nmacfilter: 0\n");
     for command in ["try", "preview"] {
@@ -247,11 +248,11 @@ fn invalid_candidates_are_refused() {
         assert_eq!(output.status.code(), Some(1));
     }
     let other = candidate(&node, "nodes/n2/host.fw", "[OPTIONS]\nenable: 1\n");
-    assert!(node.fails(&["try", &other]).contains("is for the node n2"));
-    assert!(node.fails(&["try", "/nowhere/100.fw"]).contains("cannot read /nowhere/100.fw"));
+    assert!(node.run_failing(&["try", &other]).contains("is for the node n2"));
+    assert!(node.run_failing(&["try", "/nowhere/100.fw"]).contains("cannot read /nowhere/100.fw"));
     let same = candidate(&node, "same/100.fw", GUEST);
-    assert!(node.fails(&["try", &same]).contains("there is nothing to try"));
-    assert!(node.fails(&["try", &guest, &same]).contains("both replace firewall/100.fw"));
+    assert!(node.run_failing(&["try", &same]).contains("there is nothing to try"));
+    assert!(node.run_failing(&["try", &guest, &same]).contains("both replace firewall/100.fw"));
     let wrong = candidate(&node, "wrong/100.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN SHH(ACCEPT)\n");
     let output = node.run(&["try", &wrong]);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -267,19 +268,19 @@ fn invalid_candidates_are_refused() {
 fn a_second_trial_is_refused_with_the_name_of_the_first() {
     let (node, daemon) = site("pvefw-second");
     let first = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     let cluster = candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
-    let error = node.fails(&["try", &cluster]);
+    let error = node.run_failing(&["try", &cluster]);
     assert!(error.contains("a trial is running: 100.fw, ") && error.contains("s left"), "{error}");
     // the daemon writes its status after the rules
-    until("the first trial in the status", || trial(&node));
+    wait_for("the first trial in the status", || trial(&node));
     assert!(!node.rules().contains("--dport 8007"));
-    node.ok(&["revert"]);
+    node.run_ok(&["revert"]);
     ended(first, 3);
     // of two that begin at the same time, one is
     let mut both = [attempt(&node, 600, &["100.fw"]), attempt(&node, 600, &["cluster.fw"])];
-    until("one of them to be refused", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
-    node.ok(&["revert"]);
+    wait_for("one of them to be refused", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
+    node.run_ok(&["revert"]);
     let mut codes = both.map(|child| child.output_in_time().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [1, 3]);
@@ -290,16 +291,16 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
 fn disabling_the_firewall_is_warned_about() {
     let (node, daemon) = site("pvefw-opens");
     let open = candidate(&node, "cluster.fw", "[OPTIONS]\nenable: 0\n");
-    let text = node.ok(&["preview", &open]);
+    let text = node.run_ok(&["preview", &open]);
     assert!(text.starts_with("WARNING: the firewall is disabled: all traffic is accepted"), "{text}");
     let host = candidate(&node, "host.fw", "[OPTIONS]\nenable: 0\n");
-    assert!(node.ok(&["preview", &host]).contains("WARNING: the firewall of the node itself is disabled"));
+    assert!(node.run_ok(&["preview", &host]).contains("WARNING: the firewall of the node itself is disabled"));
     let guest = candidate(&node, "100.fw", "[OPTIONS]\nenable: 0\n");
-    assert!(node.ok(&["preview", &guest]).contains("WARNING: 1 network device of guests would have no rules"));
+    assert!(node.run_ok(&["preview", &guest]).contains("WARNING: 1 network device of guests would have no rules"));
     // the trial is possible nevertheless, and ends with the old rules
     let attempt = attempt(&node, lasting(&node, 3), &["cluster.fw"]);
-    until("an open firewall", || node.ours().is_empty().then_some(()));
+    wait_for("an open firewall", || node.own_rules().is_empty().then_some(()));
     ended(attempt, 3);
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }

@@ -31,7 +31,7 @@ impl Node {
     }
 
     /// Updates, and expects that it works and that there is nothing left to do.
-    fn settle(&mut self, wanted: &Arc<Ruleset>) {
+    fn update_and_check(&mut self, wanted: &Arc<Ruleset>) {
         assert_eq!(self.update(wanted), Outcome { changed: true, errors: vec![] });
         let generation = self.generation();
         assert_eq!(self.update(wanted), Outcome::default());
@@ -59,7 +59,7 @@ const RULES: &str = "[IPSET web]\n10.0.0.0/24\n!10.0.0.7\n[RULES]\nIN DROP -p tc
 fn unchanged_rules_are_not_rewritten_and_a_new_process_takes_them_over() {
     let mut node = Node::new("nft-adopt");
     let wanted = host(RULES);
-    node.settle(&wanted);
+    node.update_and_check(&wanted);
     let before = node.list();
     assert!(before.contains("10.0.0.0-10.0.0.6, 10.0.0.8-10.0.0.255"), "{before}");
     node.firewall = Firewall::default();
@@ -73,10 +73,10 @@ fn unchanged_rules_are_not_rewritten_and_a_new_process_takes_them_over() {
 #[test]
 fn rules_that_stay_keep_their_state_in_a_chain_that_changes() {
     let mut node = Node::new("nft-edit");
-    node.settle(&host(RULES));
+    node.update_and_check(&host(RULES));
     let before = node.chain("cluster-in");
     // another line in front moves all others
-    node.settle(&host(&RULES.replace("[RULES]\n", "[RULES]\nIN ACCEPT -p tcp -dport 22\n")));
+    node.update_and_check(&host(&RULES.replace("[RULES]\n", "[RULES]\nIN ACCEPT -p tcp -dport 22\n")));
     let after = node.chain("cluster-in");
     let log = |lines: &[String]| lines.iter().find(|line| line.contains("log prefix")).cloned();
     assert_eq!(log(&before), log(&after), "the same handle: the rule and its limit are the same");
@@ -88,12 +88,12 @@ fn rules_that_stay_keep_their_state_in_a_chain_that_changes() {
 #[test]
 fn sets_change_without_their_rules() {
     let mut node = Node::new("nft-sets");
-    node.settle(&host(RULES));
+    node.update_and_check(&host(RULES));
     let before = node.chain("cluster-in");
-    node.settle(&host(&RULES.replace("10.0.0.0/24", "10.0.0.0/16")));
+    node.update_and_check(&host(&RULES.replace("10.0.0.0/24", "10.0.0.0/16")));
     assert_eq!(node.chain("cluster-in"), before);
     assert!(node.list().contains("10.0.0.8-10.0.255.255"));
-    node.settle(&host(""));
+    node.update_and_check(&host(""));
     assert!(!node.list().contains("v4-dc/web"), "a set that no rule uses is deleted");
 }
 
@@ -101,7 +101,7 @@ fn sets_change_without_their_rules() {
 fn changes_by_others_are_undone_and_their_own_tables_are_not_changed() {
     let mut node = Node::new("nft-others");
     let wanted = host(RULES);
-    node.settle(&wanted);
+    node.update_and_check(&wanted);
     let before = node.netns.exec("nft list ruleset");
     node.netns.exec("nft 'table inet mine { chain guest-100-in { type filter hook input priority 5; drop; }; }'");
     assert_eq!(node.update(&wanted), Outcome::default(), "a table of another program is none of ours");
@@ -139,7 +139,7 @@ fn the_content_of_another_program_is_replaced_as_a_whole() {
         table bridge proxmox-firewall-guests { chain x { }
  }'",
     );
-    node.settle(&host(RULES));
+    node.update_and_check(&host(RULES));
     let listed = node.list();
     assert!(!listed.contains("auto-merge") && !listed.contains("proxmox-firewall-guests"), "{listed}");
 }
@@ -178,7 +178,7 @@ fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
         assert_eq!(node.update(&refused), Outcome { changed: false, ..outcome }, "it is not tried in each update");
         // live: a chain keeps its rules where the refused one closes
         let mut node = Node::new("nft-refused");
-        node.settle(&with_rule(&wanted, "host-in", &[], Action::Drop));
+        node.update_and_check(&with_rule(&wanted, "host-in", &[], Action::Drop));
         let before = node.chain("host-in");
         let outcome = node.update(&refused);
         assert_eq!(outcome.errors.len(), 1);

@@ -2,7 +2,7 @@
 //! in `docs/nftables.md`, each by its number there.
 use crate::random::{config, packets, shown};
 use crate::testbed::probe::Probe;
-use crate::testbed::{self, DEVICES, Place};
+use crate::testbed::{self, DEVICES, Endpoint};
 use crate::{nft_trees, trees};
 use fastrand::Rng;
 use pve_firewall::model::{CtState, Family, Origin, Verdict};
@@ -39,7 +39,7 @@ pub const DIFFERENCES: [Difference; 14] = [
     (32, |asked| asked.is_error() && asked.verdicts().1 == Verdict::Accept),
     // REJECT of a packet to a guest drops it
     (33, |asked| {
-        let guest = matches!(asked.probe.to, Place::Guest(_));
+        let guest = matches!(asked.probe.to, Endpoint::Guest(_));
         guest && asked.verdicts() == (Verdict::Reject, Verdict::Drop) && asked.same_rule()
     }),
     // what an unfiltered device receives passes no chain
@@ -99,7 +99,7 @@ pub const DIFFERENCES: [Difference; 14] = [
     (42, |asked| {
         let line = asked.text(&asked.iptables);
         let interface = line.strip_prefix("GROUP ").and_then(|rest| rest.split_once(" -i ")).map(|(_, name)| name);
-        asked.probe.to == Place::Host
+        asked.probe.to == Endpoint::Host
             && asked.verdicts().0 == Verdict::Accept
             && interface.is_some_and(|name| name != format!("vmbr{}", asked.probe.from.bridge()))
     }),
@@ -161,13 +161,13 @@ impl Asked<'_> {
     }
 
     /// Whether no rules are for what a place receives and sends.
-    fn is_unfiltered(&self, place: Place) -> bool {
+    fn is_unfiltered(&self, place: Endpoint) -> bool {
         let maps = self.rules.tables.get(&TableName::Guests).into_iter().flat_map(|table| table.maps.values());
         let mut devices = maps.flat_map(|map| &map.elements).map(|(device, _)| device.as_str());
         match place {
-            Place::Host => !self.rules.tables.contains_key(&TableName::Host),
-            Place::Outside => true,
-            Place::Guest(index) => devices.all(|device| device != DEVICES[index].name()),
+            Endpoint::Host => !self.rules.tables.contains_key(&TableName::Host),
+            Endpoint::Outside => true,
+            Endpoint::Guest(index) => devices.all(|device| device != DEVICES[index].name()),
         }
     }
 

@@ -5,9 +5,9 @@
 //! sent.
 use crate::nft_trees;
 use crate::random::{Tally, config, extent, packets, pools, shown};
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::wire::Wire;
-use crate::testbed::{self, Bed, Place};
+use crate::testbed::{self, Endpoint, TestBed};
 use crate::trees;
 use fastrand::Rng;
 use pve_firewall::iptables::ruleset::RejectWith;
@@ -36,11 +36,11 @@ fn simulator_and_kernel_agree() {
         judge.configuration(seed, packets);
     }
     println!("seeds {seeds:?}: {}", judge.tally);
-    judge.tally.each_is_there();
+    judge.tally.assert_all_verdicts_occurred();
 }
 
 struct Judge {
-    bed: Bed,
+    testbed: TestBed,
     wire: Wire,
     firewall: Firewall,
     /// Whether the kernel tracks connections in bridges.
@@ -51,10 +51,10 @@ struct Judge {
 
 impl Judge {
     fn new() -> Self {
-        let bed = Bed::without_firewall_bridges("nfd");
-        let bridges = nft_trees::tracks_bridges(&bed.node);
-        let wire = Wire::new(&bed);
-        Judge { bed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
+        let testbed = TestBed::without_firewall_bridges("nfd");
+        let bridges = nft_trees::supports_guest_rules(&testbed.node);
+        let wire = Wire::new(&testbed);
+        Judge { testbed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
     }
 
     fn configuration(&mut self, seed: u64, packets: usize) {
@@ -68,24 +68,24 @@ impl Judge {
         }
         let rules = Arc::new(rules);
         let firewall = &mut self.firewall;
-        let outcome = self.bed.node.run(|| firewall.update(&rules));
+        let outcome = self.testbed.node.run(|| firewall.update(&rules));
         assert_eq!(outcome.errors, [""; 0], "seed {seed}\n{}", shown(&files));
         let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * BETWEEN });
-        let is_judged = |place: Place| self.bridges || matches!(place, Place::Host | Place::Outside);
+        let is_judged = |place: Endpoint| self.bridges || matches!(place, Endpoint::Host | Endpoint::Outside);
         probes.retain(|probe| is_judged(probe.from) && is_judged(probe.to));
         self.forget_connections();
-        let fates = self.wire.ask_many(&probes);
-        for (probe, fate) in probes.iter().zip(fates) {
+        let results = self.wire.send_probes(&probes);
+        for (probe, result) in probes.iter().zip(results) {
             let answer = send(&rules, &probe.packet, probe.from, probe.to);
             self.tally.count(name(answer.verdict));
             // a packet may have arrived late in its batch: send it again alone
-            if !agrees(&rules, probe, &answer, fate) {
+            if !agrees(&rules, probe, &answer, result) {
                 self.forget_connections();
-                let fate = self.wire.ask(probe);
+                let result = self.wire.send_probe(probe);
                 let (verdict, matched) = (name(answer.verdict), matched(&answer));
                 assert!(
-                    agrees(&rules, probe, &answer, fate),
-                    "seed {seed}\n{}\n{probe}\nsimulator: {verdict}\nkernel: {fate}\n{matched}",
+                    agrees(&rules, probe, &answer, result),
+                    "seed {seed}\n{}\n{probe}\nsimulator: {verdict}\nkernel: {result}\n{matched}",
                     shown(&files)
                 );
             }
@@ -93,7 +93,7 @@ impl Judge {
     }
 
     fn forget_connections(&self) {
-        self.bed.node.exec("conntrack -F 2>/dev/null");
+        self.testbed.node.exec("conntrack -F 2>/dev/null");
     }
 }
 
@@ -130,7 +130,7 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-fn send<'a>(rules: &'a Ruleset, packet: &Packet, from: Place, to: Place) -> Answer<'a> {
+fn send<'a>(rules: &'a Ruleset, packet: &Packet, from: Endpoint, to: Endpoint) -> Answer<'a> {
     simulate(rules, &Sent { packet, from: from.end(), to: to.end(), broadcasts: &testbed::broadcasts() })
 }
 
@@ -147,18 +147,18 @@ fn matched(answer: &Answer<'_>) -> String {
 }
 
 /// Whether the kernel's result is the expected one.
-fn agrees(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
+fn agrees(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, result: ProbeResult) -> bool {
     let with = match answer.verdict {
-        Verdict::Accept => return fate == Fate::Arrived,
-        Verdict::Drop => return fate == Fate::Dropped,
+        Verdict::Accept => return result == ProbeResult::Arrived,
+        Verdict::Drop => return result == ProbeResult::Dropped,
         Verdict::Reject(with) => with,
     };
     if is_odd(&probe.packet) {
-        return fate != Fate::Arrived;
+        return result != ProbeResult::Arrived;
     }
     let reset_for_reset = with == Rejection::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
     let answered = !reset_for_reset && comes_back(rules, probe, answer, with);
-    fate == if answered { Fate::Rejected(tool(with)) } else { Fate::Dropped }
+    result == if answered { ProbeResult::Rejected(tool(with)) } else { ProbeResult::Dropped }
 }
 
 /// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
@@ -183,11 +183,11 @@ fn comes_back(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejecti
         _ => CtState::Established,
     };
     let to = owner(probe.packet.source);
-    to == Place::Host || send(rules, &reply(state), Place::Host, to).verdict == Verdict::Accept
+    to == Endpoint::Host || send(rules, &reply(state), Endpoint::Host, to).verdict == Verdict::Accept
 }
 
 /// Whether a packet that a bridge makes itself reaches one of its ports: it is not forwarded from another port.
-fn passes_in_bridge(rules: &Ruleset, packet: &Packet, to: Place) -> bool {
+fn passes_in_bridge(rules: &Ruleset, packet: &Packet, to: Endpoint) -> bool {
     let mut rules = rules.clone();
     rules.tables.get_mut(&TableName::Guests).expect("the table that rejects").chains.remove("forward");
     let from = End::Port { bridge: format!("vmbr{}", to.bridge()), port: "none".to_string() };
@@ -227,7 +227,7 @@ pub fn tool(with: Rejection) -> RejectWith {
 }
 
 /// The node's route to an address.
-fn owner(address: Option<IpAddr>) -> Place {
-    let owns = |place: &Place| address.is_some_and(|address| place.addresses().contains(&address));
-    Place::ALL.into_iter().find(owns).unwrap_or(Place::Outside)
+fn owner(address: Option<IpAddr>) -> Endpoint {
+    let owns = |place: &Endpoint| address.is_some_and(|address| place.addresses().contains(&address));
+    Endpoint::ALL.into_iter().find(owns).unwrap_or(Endpoint::Outside)
 }

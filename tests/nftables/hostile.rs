@@ -104,7 +104,7 @@ fn nft_accepts_every_compiled_ruleset() {
     };
     let mut trees = Trees::new(seed);
     let node = Netns::new("nft-hostile");
-    let bridges = nft_trees::tracks_bridges(&node);
+    let bridges = nft_trees::supports_guest_rules(&node);
     let mut checked = Count::default();
     for first in (0..count).step_by(BATCH) {
         let batch: Vec<(Tree, String)> = (first..count.min(first + BATCH))
@@ -136,7 +136,7 @@ fn a_second_update_with_any_ruleset_has_nothing_to_do() {
     let facts = nft_trees::facts();
     let mut trees = Trees::new(RngSeed::Fixed(1));
     let node = Netns::new("nft-hostile");
-    let bridges = nft_trees::tracks_bridges(&node);
+    let bridges = nft_trees::supports_guest_rules(&node);
     let mut firewall = Firewall::default();
     for round in 0..if is_set("PVEFW_SHORT_TESTS") { FEW_UPDATES } else { UPDATES } {
         for tree in trees.next() {

@@ -44,7 +44,7 @@ fn loading_the_json_gives_the_same_rules_as_an_update() {
     for number in 0..TREES {
         trees.extend(kinds.iter().map(|kind| (number.to_string(), kind.new_tree(&mut runner).unwrap().current())));
     }
-    let bridges = nft_trees::tracks_bridges(&Netns::new("nft-json"));
+    let bridges = nft_trees::supports_guest_rules(&Netns::new("nft-json"));
     let mut limited = 0;
     for (name, tree) in rounds(trees) {
         let mut rules = nft_trees::rules(&tree, &nft_trees::facts());

@@ -22,7 +22,7 @@ pub struct Recorded {
     pub seen: Vec<String>,
     /// The answers of the firewall to it, sorted.
     pub replies: Vec<String>,
-    /// The number of the difference from the recorded program, if it has another fate here.
+    /// The number of the difference from the recorded program, if it has another result here.
     pub why: Option<u64>,
 }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// A packet that is not seen after this time without traffic is dropped; if it should be seen, after the second one.
 const QUIET: Duration = Duration::from_millis(15);
-const PATIENCE: Duration = Duration::from_secs(2);
+const WAIT_LIMIT: Duration = Duration::from_secs(2);
 /// The protocols of the node's raw sockets besides ICMP and ICMPv6.
 const PROTOCOLS: [u8; 6] = [2, 6, 17, 47, 50, 132];
 /// The length of what identifies a recorded packet, which begins with the first of both, and of one that the node sends.
@@ -58,7 +58,7 @@ struct Site {
 
 /// The result of a packet.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Fate {
+struct ProbeResult {
     seen: BTreeSet<String>,
     replies: BTreeSet<String>,
 }
@@ -95,7 +95,7 @@ impl Site {
     }
 
     /// Sends a packet, and returns its result.
-    fn send(&self, recorded: &Recorded, number: u32, wanted: &Fate) -> Fate {
+    fn send(&self, recorded: &Recorded, number: u32, wanted: &ProbeResult) -> ProbeResult {
         self.read(|_, _, _| ());
         let bytes = match &recorded.frame {
             Some(frame) => {
@@ -106,15 +106,15 @@ impl Site {
             None => self.send_from_host(recorded, number),
         };
         let mark = mark(&bytes).expect("each packet has a mark").to_vec();
-        let (mut fate, began) = (Fate::default(), Instant::now());
-        while self.arrives() || (fate != *wanted && began.elapsed() < PATIENCE && fate.misses(wanted)) {
-            self.read(|place, kind, bytes| fate.note(recorded, &mark, place, kind, bytes));
+        let (mut result, began) = (ProbeResult::default(), Instant::now());
+        while self.arrives() || (result != *wanted && began.elapsed() < WAIT_LIMIT && result.misses(wanted)) {
+            self.read(|place, kind, bytes| result.note(recorded, &mark, place, kind, bytes));
         }
-        if fate.seen.contains("host") {
+        if result.seen.contains("host") {
             // the reply comes from the node itself
-            fate.replies.clear();
+            result.replies.clear();
         }
-        fate
+        result
     }
 
     fn send_from_host(&self, recorded: &Recorded, number: u32) -> Vec<u8> {
@@ -153,8 +153,8 @@ impl Site {
     }
 }
 
-impl Fate {
-    fn misses(&self, wanted: &Fate) -> bool {
+impl ProbeResult {
+    fn misses(&self, wanted: &ProbeResult) -> bool {
         !(self.seen.is_superset(&wanted.seen) && self.replies.is_superset(&wanted.replies))
     }
 
@@ -211,7 +211,7 @@ fn mark(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// A place that has a device.
-struct Place {
+struct Endpoint {
     device: String,
     bridge: String,
     mac: String,
@@ -220,12 +220,12 @@ struct Place {
     trunks: Vec<u64>,
 }
 
-fn places(scene: &Value) -> BTreeMap<String, Place> {
+fn places(scene: &Value) -> BTreeMap<String, Endpoint> {
     let mut places = BTreeMap::new();
     for (name, guest) in scene["guests"].as_object().unwrap() {
         let text = |key: &str| guest[key].as_str().unwrap().to_string();
         let trunks = guest["trunks"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-        let place = Place {
+        let place = Endpoint {
             device: text("dev"),
             bridge: text("bridge"),
             mac: text("mac"),
@@ -235,7 +235,7 @@ fn places(scene: &Value) -> BTreeMap<String, Place> {
         };
         places.insert(name.clone(), place);
     }
-    let outside = Place {
+    let outside = Endpoint {
         device: "eno1".to_string(),
         bridge: "vmbr0".to_string(),
         mac: "02:00:00:00:fe:fe".to_string(),
@@ -252,7 +252,7 @@ fn far_end(place: &str) -> String {
 }
 
 /// The commands that set up the bridges and devices of a scene in the node, and their VLANs where the kernel has them.
-fn script(scene: &Value, places: &BTreeMap<String, Place>, far: &str, vlans: bool) -> String {
+fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, far: &str, vlans: bool) -> String {
     let aware = vlans && places.values().any(|place| place.tag.is_some() || !place.trunks.is_empty());
     let filtering = if aware { " vlan_filtering 1" } else { "" };
     let mut script = String::new();
@@ -270,7 +270,7 @@ fn script(scene: &Value, places: &BTreeMap<String, Place>, far: &str, vlans: boo
         addresses.iter().for_each(|one| writeln!(script, "ip address add {one} dev {bridge}").unwrap());
         writeln!(script, "ip link set {bridge} up").unwrap();
     }
-    for (name, Place { device, bridge, mac, addresses, tag, trunks }) in places {
+    for (name, Endpoint { device, bridge, mac, addresses, tag, trunks }) in places {
         writeln!(
             script,
             "ip link add {device} type veth peer name {0} netns {far}; ip -n {far} link set {0} up\n\
@@ -303,7 +303,7 @@ fn script(scene: &Value, places: &BTreeMap<String, Place>, far: &str, vlans: boo
 #[test]
 fn the_kernel_gives_each_recorded_packet_the_expected_result() {
     let (scenes, all) = (recorded::scenes(), recorded::all());
-    let bridges = nft_trees::tracks_bridges(&Netns::new("nft-replay"));
+    let bridges = nft_trees::supports_guest_rules(&Netns::new("nft-replay"));
     let between = |recorded: &Recorded| ["host", "out"].map(|place| recorded.from() == place || recorded.to() == place);
     let (mut sent, mut wrong) = (0, Vec::new());
     for scene in &scenes {
@@ -320,7 +320,7 @@ fn the_kernel_gives_each_recorded_packet_the_expected_result() {
             let of = |all: &[String]| {
                 all.iter().filter(|place| bridges || ["host", "out"].contains(&place.as_str())).cloned().collect()
             };
-            let wanted = Fate { seen: of(&recorded.seen), replies: recorded.replies.iter().cloned().collect() };
+            let wanted = ProbeResult { seen: of(&recorded.seen), replies: recorded.replies.iter().cloned().collect() };
             let mut got = site.send(recorded, sent, &wanted);
             got.seen.retain(|place| bridges || ["host", "out"].contains(&place.as_str()));
             sent += 1;

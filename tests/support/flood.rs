@@ -1,7 +1,7 @@
 //! Floods of small packets in a network namespace with a rule that logs each.
 #![allow(dead_code, reason = "each program uses a part")]
 use crate::netns::Netns;
-use crate::wait::until_ok;
+use crate::wait::wait_for_ok;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use std::io::IoSlice;
 use std::net::UdpSocket;
@@ -36,13 +36,13 @@ impl Sender {
     /// Packets of `length` bytes including headers.
     pub fn new(length: usize) -> Self {
         // a process that another test starts right now may still hold the socket of the last sender
-        let socket = until_ok("the sender's port", || UdpSocket::bind("10.99.0.1:40000"));
+        let socket = wait_for_ok("the sender's port", || UdpSocket::bind("10.99.0.1:40000"));
         socket.connect("10.99.0.1:9").expect("the sender's destination");
         Sender { socket, data: vec![b'z'; length - HEADERS] }
     }
 
     /// Sends this many packets as fast as it can.
-    pub fn burst(&self, packets: usize) {
+    pub fn send_burst(&self, packets: usize) {
         let slices = [IoSlice::new(&self.data)];
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
         let mut sent = 0;
@@ -58,7 +58,7 @@ impl Sender {
     }
 
     /// Sends `rate` packets per second for `duration`; returns their number.
-    pub fn sustain(&self, rate: usize, duration: Duration) -> usize {
+    pub fn send_at_rate(&self, rate: usize, duration: Duration) -> usize {
         let start = Instant::now();
         let total = rate * usize::try_from(duration.as_millis()).expect("a short time") / 1000;
         let mut sent = 0;
@@ -66,7 +66,7 @@ impl Sender {
             let due = (start.elapsed().as_secs_f64() * rate as f64) as usize;
             if due > sent {
                 let packets = due.min(total) - sent;
-                self.burst(packets);
+                self.send_burst(packets);
                 sent += packets;
             } else {
                 std::thread::sleep(Duration::from_micros(200));

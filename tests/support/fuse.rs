@@ -9,7 +9,7 @@ mod files;
 
 pub use files::State;
 
-use crate::wait::until;
+use crate::wait::wait_for;
 use files::{ClusterLog, KEPT, now};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -299,7 +299,7 @@ impl Fuse {
         umount(&self.mounted_at).expect("unmounting");
         self.kill();
         let session = self.session.take().unwrap();
-        until("the end of the FUSE session", || session.guard.is_finished().then_some(()));
+        wait_for("the end of the FUSE session", || session.guard.is_finished().then_some(()));
         session.join().expect("ending the session");
     }
 }

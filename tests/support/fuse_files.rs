@@ -87,7 +87,7 @@ impl State {
     }
 
     /// From now on nothing is written to the log.
-    pub fn silence(&mut self) {
+    pub fn stop_logging(&mut self) {
         self.log = None;
     }
 

@@ -50,7 +50,7 @@ impl Host {
     }
 
     /// Another process on the same node.
-    pub fn successor(self) -> Self {
+    pub fn restarted(self) -> Self {
         let root = Root::new(Some(self.root.path().into()));
         Host { firewall: Firewall::new(&root, VariantChoice::Only(self.variant)), ..self }
     }
@@ -61,7 +61,7 @@ impl Host {
 
     /// Updates and checks that a second update has nothing to do.
     #[track_caller]
-    pub fn settle(&mut self, wanted: &Ruleset) {
+    pub fn update_and_check(&mut self, wanted: &Ruleset) {
         let outcome = self.update(wanted);
         assert_eq!(outcome.errors, []);
         let live = self.live();
@@ -88,7 +88,7 @@ impl Host {
     }
 
     /// All rules and sets in the kernel, without dates, counters and random numbers, by the command that lists them.
-    pub fn everything(&self) -> BTreeMap<String, Vec<String>> {
+    pub fn kernel_state(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
         for tool in ["iptables", "ip6tables"] {
             for table in ["filter", "raw", "nat"] {
@@ -113,7 +113,7 @@ impl Host {
 
 /// Sets different packet and byte counters for each rule of the table `filter` and returns them: replacing a rule resets
 /// them.
-pub fn with_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
+pub fn set_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     let mut number = 0;
     let mut numbered = String::new();
     for line in host.saved(tool, "-c -t filter").lines() {

@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each program uses a part")]
 use crate::netns::Netns;
 use crate::wait::WaitInTime;
-pub use crate::wait::{until, until_ok};
+pub use crate::wait::{wait_for, wait_for_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -21,7 +21,7 @@ impl Logger {
         let log = root.join("var/log/pve-firewall.log");
         let starts = starts(&log);
         let logger = Self::spawn(netns, root, options);
-        until("the logger's start", || (self::starts(&log) > starts).then_some(()));
+        wait_for("the logger's start", || (self::starts(&log) > starts).then_some(()));
         logger
     }
 
@@ -50,7 +50,7 @@ impl Logger {
 
     /// Waits until the log has a line that contains `part`, and returns the line.
     pub fn line_with(&self, part: &str) -> String {
-        until(&format!("a line with '{part}' in the log {}", self.log().display()), || {
+        wait_for(&format!("a line with '{part}' in the log {}", self.log().display()), || {
             let text = self.text();
             // complete lines only
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
@@ -64,14 +64,14 @@ impl Logger {
     }
 
     /// Waits for the process to end.
-    pub fn await_end(&mut self) -> ExitStatus {
-        until("the logger's end", || self.child.try_wait().expect("the logger's state"))
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        wait_for("the logger's end", || self.child.try_wait().expect("the logger's state"))
     }
 
     /// Stops it with SIGTERM.
     pub fn end(&mut self) {
         self.signal(Signal::SIGTERM);
-        assert!(self.await_end().success(), "the logger failed");
+        assert!(self.wait_for_exit().success(), "the logger failed");
     }
 
     /// Stops it with SIGTERM and returns the log.

@@ -36,14 +36,14 @@ pub fn facts() -> Facts {
 
 /// The same without the guests' table where the kernel tracks no connections in bridges.
 pub fn for_this_kernel(mut ruleset: Ruleset) -> Ruleset {
-    if !tracks_in_bridges() {
+    if !has_bridge_conntrack() {
         ruleset.tables.remove(&TableName::Guests);
     }
     ruleset
 }
 
 /// Whether the kernel tracks connections in bridges: asked with `nft -c`, which changes nothing.
-pub fn tracks_in_bridges() -> bool {
+pub fn has_bridge_conntrack() -> bool {
     static TRACKS: OnceLock<bool> = OnceLock::new();
     let asks = "add table bridge asks; add chain bridge asks c; add rule bridge asks c ct state established accept";
     let accepted = || Command::new("/usr/sbin/nft").args(["-c", asks]).output_in_time().status.success();
@@ -57,7 +57,7 @@ pub fn rules(tree: &Tree, facts: &Facts) -> Ruleset {
 }
 
 /// Whether the kernel tracks connections in bridges and answers there, as the rules of guests need it.
-pub fn tracks_bridges(netns: &Netns) -> bool {
+pub fn supports_guest_rules(netns: &Netns) -> bool {
     let table = "table bridge t { chain c { type filter hook prerouting priority 0; ct state new reject; }; }";
     netns.exec(&format!("nft -c '{table}' 2>/dev/null && echo yes || echo no")).trim() == "yes"
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 use crate::netns::Netns;
 use crate::wait::OutputInTime;
-pub use crate::wait::{PATIENCE, until};
+pub use crate::wait::{WAIT_LIMIT, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::model::BackendKind;
@@ -51,7 +51,7 @@ pub struct Node {
 impl Node {
     /// A node with the files in [`FILES`].
     pub fn new(name: &str) -> Self {
-        let node = Self::bare(name);
+        let node = Self::without_files(name);
         for (path, text) in FILES {
             node.write(path, text);
         }
@@ -59,16 +59,16 @@ impl Node {
     }
 
     /// A node with the files of a backend, whose program is the node's.
-    pub fn of(kind: BackendKind, name: &str) -> Self {
-        let node = Self::bare_of(kind, name);
-        for (path, text) in node.given() {
+    pub fn with_backend(kind: BackendKind, name: &str) -> Self {
+        let node = Self::without_files_for(kind, name);
+        for (path, text) in node.initial_files() {
             node.write(path, text);
         }
         node
     }
 
-    /// The files that [`Node::of`] writes.
-    pub fn given(&self) -> &'static [(&'static str, &'static str)] {
+    /// The files that [`Node::with_backend`] writes.
+    pub fn initial_files(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
             BackendKind::Iptables => &FILES,
             BackendKind::Nftables => &NFTABLES_FILES,
@@ -104,16 +104,16 @@ impl Node {
     }
 
     /// Waits until they are.
-    pub fn until_accepted(&self, port: u16) {
-        self.until_live(&self.rule_for(port));
+    pub fn wait_until_accepted(&self, port: u16) {
+        self.wait_for_rule(&self.rule_for(port));
     }
 
     /// A node with an empty configuration tree.
-    pub fn bare(name: &str) -> Self {
-        Self::bare_of(BackendKind::Iptables, name)
+    pub fn without_files(name: &str) -> Self {
+        Self::without_files_for(BackendKind::Iptables, name)
     }
 
-    fn bare_of(kind: BackendKind, name: &str) -> Self {
+    fn without_files_for(kind: BackendKind, name: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["dev", "etc/pve", "run", "sbin"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -174,7 +174,7 @@ impl Node {
     }
 
     /// Runs a command that must succeed, and returns its output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub fn run_ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {stderr}\nlog: {:#?}", self.log());
@@ -182,7 +182,7 @@ impl Node {
     }
 
     /// Runs a command that must fail with status 1, and returns its one line on stderr.
-    pub fn fails(&self, args: &[&str]) -> String {
+    pub fn run_failing(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -194,7 +194,7 @@ impl Node {
     /// Starts the daemon in the foreground and waits for its first update.
     pub fn start(&self) -> Child {
         let child = self.command(&["start", "--foreground"]).spawn().unwrap();
-        until("the first update", || self.status().map(drop));
+        wait_for("the first update", || self.status().map(drop));
         child
     }
 
@@ -218,12 +218,12 @@ impl Node {
     }
 
     /// Waits until the rules contain a text.
-    pub fn until_live(&self, text: &str) {
-        until(&format!("'{text}' in the rules"), || self.rules().contains(text).then_some(()));
+    pub fn wait_for_rule(&self, text: &str) {
+        wait_for(&format!("'{text}' in the rules"), || self.rules().contains(text).then_some(()));
     }
 
     /// All live rules and sets of ours; empty if there are none.
-    pub fn ours(&self) -> String {
+    pub fn own_rules(&self) -> String {
         // a tool of the nft variant fails if the tables change while it reads them
         let all = self.netns.exec(
             "for save in iptables-legacy-save ip6tables-legacy-save iptables-nft-save ip6tables-nft-save
@@ -246,8 +246,8 @@ impl Node {
     }
 
     /// Waits until a message contains a text.
-    pub fn until_logged(&self, text: &str) {
-        until(&format!("'{text}' in the log"), || (self.logged(text) > 0).then_some(()));
+    pub fn wait_for_log(&self, text: &str) {
+        wait_for(&format!("'{text}' in the log"), || (self.logged(text) > 0).then_some(()));
     }
 
     /// The processes that have the node's root in their arguments.

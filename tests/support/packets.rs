@@ -1,7 +1,7 @@
 //! A stream of packets to a network namespace.
 #![allow(dead_code, reason = "each test program uses a part")]
 use crate::netns::Netns;
-use crate::wait::{JoinInTime, until};
+use crate::wait::{JoinInTime, wait_for};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,7 +48,7 @@ impl Stream {
             }
         });
         let stream = Stream { received, done, threads: vec![receiver, sender], _peer: peer };
-        stream.await_packet();
+        stream.wait_for_packet();
         stream
     }
 
@@ -56,14 +56,14 @@ impl Stream {
         self.received.load(Ordering::SeqCst)
     }
 
-    pub fn await_packet(&self) {
+    pub fn wait_for_packet(&self) {
         let before = self.count();
-        until("a packet that is accepted", || (self.count() > before).then_some(()));
+        wait_for("a packet that is accepted", || (self.count() > before).then_some(()));
     }
 
     /// The number of accepted packets, after those accepted earlier have been counted.
-    pub fn settled(&self) -> u64 {
-        until("a pause of the packets that pass", || {
+    pub fn final_count(&self) -> u64 {
+        wait_for("a pause of the packets that pass", || {
             let before = self.count();
             std::thread::sleep(Duration::from_millis(60));
             (self.count() == before).then_some(before)

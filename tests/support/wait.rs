@@ -11,24 +11,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for an event before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// How long a command may run.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 /// How long an action with a [`Limit`] may take.
-const HARD_LIMIT: Duration = Duration::from_secs(900);
+const ABORT_LIMIT: Duration = Duration::from_secs(900);
 /// The interval of checking a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.
 #[track_caller]
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    until_ok(what, || condition().ok_or(""))
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    wait_for_ok(what, || condition().ok_or(""))
 }
 
 /// Waits until `condition` succeeds; its last error is reported if it does not.
 #[track_caller]
-pub fn until_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         match condition() {
             Ok(value) => return value,
@@ -47,7 +47,7 @@ pub trait WaitInTime {
 impl WaitInTime for Child {
     #[track_caller]
     fn wait_in_time(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             if let Some(status) = self.try_wait().expect("the state of a child") {
                 return status;
@@ -117,13 +117,13 @@ impl<T> JoinInTime<T> for JoinHandle<T> {
     #[track_caller]
     fn join_in_time(self) -> T {
         let name = self.thread().name().unwrap_or("without a name").to_string();
-        until(&format!("the end of thread {name}"), || self.is_finished().then_some(()));
+        wait_for(&format!("the end of thread {name}"), || self.is_finished().then_some(()));
         self.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 /// Calls `look` over and over while `work` runs, and returns how often. It ends with the work, also when that fails.
-pub fn looking_during(look: impl Fn() + Send, work: impl FnOnce()) -> usize {
+pub fn repeat_during(look: impl Fn() + Send, work: impl FnOnce()) -> usize {
     std::thread::scope(|scope| {
         let (ends, end) = mpsc::channel::<()>();
         let looks = scope.spawn(move || {
@@ -150,7 +150,7 @@ impl Limit {
         let (sender, receiver) = mpsc::channel::<()>();
         let caller = Location::caller();
         std::thread::spawn(move || {
-            if receiver.recv_timeout(HARD_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            if receiver.recv_timeout(ABORT_LIMIT) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("{caller}: timed out waiting for {what}");
                 std::process::abort();
             }
@@ -161,7 +161,7 @@ impl Limit {
 
 /// Does all of these at the same time, each in a thread, and returns what they return, in their order.
 #[track_caller]
-pub fn at_the_same_time<T: Send>(
+pub fn run_in_parallel<T: Send>(
     what: &'static str,
     jobs: impl IntoIterator<Item = impl FnOnce() -> T + Send>,
 ) -> Vec<T> {

@@ -1,5 +1,5 @@
 //! The daemon `proxmox-firewall` of a site.
-use crate::node::{copy_program, until};
+use crate::node::{copy_program, wait_for};
 use crate::process::{self, children, memory, name};
 use crate::site::Site;
 use std::fs;
@@ -31,7 +31,7 @@ impl<'a> Daemon<'a> {
             let status: serde_json::Value = serde_json::from_str(&text).ok()?;
             (status["updated"] != 0).then_some(())
         };
-        until("the first update", updated);
+        wait_for("the first update", updated);
         Daemon { site, child }
     }
 
@@ -45,10 +45,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Waits for the end of a cycle, after which it writes its status.
-    pub fn await_cycle(&self) {
+    pub fn wait_for_cycle(&self) {
         let written = || fs::metadata(self.site.node.path(STATUS)).map(|file| file.ino()).ok();
         let before = written();
-        until("a cycle", || written().filter(|now| Some(*now) != before));
+        wait_for("a cycle", || written().filter(|now| Some(*now) != before));
     }
 
     /// A value of /proc/PID/status in MB: of itself, and of its reading process.

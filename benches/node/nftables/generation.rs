@@ -4,7 +4,7 @@ use pve_firewall::system::netfilter::nft_generation;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The generation of nftables in a namespace.
 pub fn of(netns: &Netns) -> u32 {
@@ -14,7 +14,7 @@ pub fn of(netns: &Netns) -> u32 {
 /// Waits until the generation changes, and returns that time.
 pub fn changed(netns: &Netns, from: u32) -> Instant {
     netns.run(|| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while nft_generation().expect("the generation") == from {
             assert!(Instant::now() < deadline, "timed out waiting for the rule");
             sleep(Duration::from_millis(1));

@@ -187,7 +187,7 @@ fn with_daemons(sites: &[Site], table: &mut Table) {
     sleep(SETTLING);
     let before = nft::runs();
     let cycle = |daemon: &Daemon<'_>| {
-        daemon.await_cycle();
+        daemon.wait_for_cycle();
         let before = daemon.cpu();
         sleep(CYCLE * CYCLES);
         (daemon.cpu() - before) / CYCLES

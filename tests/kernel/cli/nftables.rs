@@ -2,8 +2,8 @@
 use super::super::hand_over::{Pair, terminate};
 use super::with;
 use crate::netns::Netns;
-use crate::nft_trees::tracks_in_bridges;
-use crate::node::{copy_program, until};
+use crate::nft_trees::has_bridge_conntrack;
+use crate::node::{copy_program, wait_for};
 use crate::wait::OutputInTime;
 use pve_firewall::model::BackendKind::{self, Iptables, Nftables};
 use serde_json::Value;
@@ -175,7 +175,7 @@ fn localnet_skeleton_and_help_of_proxmox_firewall() {
         }
         fs::write(root.path().join("skeleton"), skeleton).unwrap();
         let loads = netns.command("nft").arg("-c").arg("-f").arg(root.path().join("skeleton")).output_in_time();
-        assert_eq!(loads.status.success(), tracks_in_bridges(), "{loads:?}");
+        assert_eq!(loads.status.success(), has_bridge_conntrack(), "{loads:?}");
     }
     let plain = |args: &[&str]| {
         let output = Command::new(PROXMOX).args(args).env_remove("RUST_LOG").output_in_time();
@@ -197,19 +197,19 @@ fn status_of_both_daemons() {
     let pair = Pair::new("cli-both");
     pair.select(1);
     let daemons = [pair.node.start(), pair.start_nftables(&[])];
-    pair.until_only(true);
+    pair.wait_for_backend(true);
     let status = |kind| run(pair.node.netns.command(program(kind)), &["status", "--exit-code"], &pair.node.path(""));
     let running = "Status: enabled/running";
-    until("pve-firewall without a warning", || {
+    wait_for("pve-firewall without a warning", || {
         (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(())
     });
     // where bridges track no connections, some rules are refused, which is an error
-    let expected = if tracks_in_bridges() { 0 } else { 1 };
+    let expected = if has_bridge_conntrack() { 0 } else { 1 };
     let (found, stdout, stderr) = status(Nftables);
     assert!(found == expected && stdout.starts_with(running), "{found} {stdout} {stderr}");
     pair.select(0);
-    pair.until_only(false);
-    until("pve-firewall alone", || (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(()));
+    pair.wait_for_backend(false);
+    wait_for("pve-firewall alone", || (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(()));
     let (_, stdout, stderr) = status(Nftables);
     assert!(stdout.starts_with(running) && stderr == BY_IPTABLES, "{stdout} {stderr}");
     daemons.into_iter().for_each(terminate);

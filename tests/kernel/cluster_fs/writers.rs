@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 fn a_slow_writer_of_this_node_removes_no_rules() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-slow", &texts(&files));
-    let before = cluster.stream.settled();
+    let before = cluster.stream.final_count();
     let path = cluster.node.config().join(CLUSTER);
     for (port, chunk) in [(2, 24), (3, 60)] {
         // truncated first, for longer than it takes to accept an empty file
@@ -24,9 +24,9 @@ fn a_slow_writer_of_this_node_removes_no_rules() {
         }
         assert!(cluster.node.rules().contains(&format!("--dport {} -j DROP", port - 1)));
         drop(file);
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
     }
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     cluster.stop();
 }
 
@@ -35,7 +35,7 @@ fn a_slow_writer_of_this_node_removes_no_rules() {
 fn a_writer_with_another_clock_removes_no_rules() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-clocks", &texts(&files));
-    let before = cluster.stream.settled();
+    let before = cluster.stream.final_count();
     for (port, offset) in [(2, -10), (3, 10), (4, -86_400 * 400)] {
         let text = refusing(port);
         let pieces: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
@@ -44,10 +44,10 @@ fn a_writer_with_another_clock_removes_no_rules() {
             cluster.fuse.change(|state| state.put_at(CLUSTER, &text[..end], now.saturating_add_signed(offset)));
             sleep(Duration::from_millis(200));
         }
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
         sleep(Duration::from_millis(1500));
     }
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     cluster.stop();
 }
 
@@ -56,7 +56,7 @@ fn a_writer_with_another_clock_removes_no_rules() {
 fn a_copy_with_equal_size_and_time_is_seen() {
     let files = healthy();
     let cluster = Cluster::start("pvefw-copy", &texts(&files));
-    let before = cluster.stream.settled();
+    let before = cluster.stream.final_count();
     // until the file counts as at rest
     sleep(Duration::from_secs(15));
     let path = cluster.node.config().join(CLUSTER);
@@ -68,12 +68,12 @@ fn a_copy_with_equal_size_and_time_is_seen() {
         let copied = Command::new("cp").arg("-p").arg(&source).arg(&path).output_in_time();
         assert!(copied.status.success());
         let began = Instant::now();
-        cluster.until_live(port);
+        cluster.wait_for_rule(port);
         assert!(began.elapsed() < Duration::from_secs(60));
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
         sleep(Duration::from_secs(5));
     }
-    assert_eq!(cluster.stream.settled(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "packets got through");
     cluster.stop();
 }
 
@@ -96,10 +96,10 @@ fn an_invalid_list_of_guests_removes_no_rules() {
     for (number, list) in lists.iter().enumerate() {
         cluster.put(".vmlist", list);
         let port = u16::try_from(number).unwrap() + 10;
-        cluster.node.until_logged(if number < 3 { ".vmlist " } else { ".vmlist: guest '100' is" });
+        cluster.node.wait_for_log(if number < 3 { ".vmlist " } else { ".vmlist: guest '100' is" });
         if number >= 3 {
             cluster.put(CLUSTER, &refusing(port));
-            cluster.until_live(port);
+            cluster.wait_for_rule(port);
         }
         assert!(cluster.node.rules().contains("tap100i0-IN"), "{list}: {:#?}", cluster.node.log());
     }

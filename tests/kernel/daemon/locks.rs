@@ -15,8 +15,8 @@ fn of_two_daemons_started_at_once_one_runs() {
     assert_eq!(succeeded, 1);
     assert_eq!(node.logged("starting server"), 1);
     assert_eq!(node.processes().len(), 2);
-    node.ok(&["stop"]);
-    assert_eq!(node.ours(), "");
+    node.run_ok(&["stop"]);
+    assert_eq!(node.own_rules(), "");
 }
 
 #[test]
@@ -26,13 +26,13 @@ fn a_lock_held_by_another_process_only_delays_an_update() {
     let file = File::create(node.path("run/lock/pvefw.lck")).unwrap();
     let lock = Flock::lock(file, FlockArg::LockExclusive).unwrap();
     let child = node.command(&["start", "--foreground"]).spawn().unwrap();
-    node.until_logged("another process holds the lock");
-    assert_eq!(node.ours(), "");
+    node.wait_for_log("another process holds the lock");
+    assert_eq!(node.own_rules(), "");
     drop(lock);
-    node.until_live(SSH);
-    node.until_logged("no longer: status update error: another process holds the lock");
+    node.wait_for_rule(SSH);
+    node.wait_for_log("no longer: status update error: another process holds the lock");
     terminate(child);
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn a_lock_file_locked_by_another_user_delays_nothing() {
     let lock = Flock::lock(File::create(&path).unwrap(), FlockArg::LockExclusive).unwrap();
     std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
     let child = node.start();
-    node.until_live(SSH);
+    node.wait_for_rule(SSH);
     assert_eq!(node.logged("another process holds the lock"), 0, "{:#?}", node.log());
     assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "it is replaced");
-    assert_eq!(node.ok(&["restart"]), "");
+    assert_eq!(node.run_ok(&["restart"]), "");
     terminate(child);
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
     drop(lock);
 }

@@ -1,7 +1,7 @@
 //! The daemon's notifications to the service manager while updates are blocked.
 use super::{SSH, signal};
 use crate::fuse::Fuse;
-use crate::node::{CLUSTER, FILES, Node, until};
+use crate::node::{CLUSTER, FILES, Node, wait_for};
 use crate::wait::WaitInTime;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -19,9 +19,9 @@ impl Manager {
     }
 
     /// The next message that contains a text.
-    fn await_message(&self, text: &str) {
+    fn wait_for_message(&self, text: &str) {
         let mut buffer = [0; 4096];
-        until(&format!("a message with '{text}'"), || {
+        wait_for(&format!("a message with '{text}'"), || {
             let length = self.0.recv(&mut buffer).ok()?;
             String::from_utf8_lossy(&buffer[..length]).contains(text).then_some(())
         });
@@ -35,36 +35,36 @@ impl Manager {
 
 #[test]
 fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
-    let node = Node::bare("pvefw-hanging");
+    let node = Node::without_files("pvefw-hanging");
     let fuse = Fuse::mount(&node.config(), &FILES);
     let manager = Manager::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
     let mut child = command.spawn().unwrap();
-    manager.await_message("READY=1");
+    manager.wait_for_message("READY=1");
     assert!(node.rules().contains(SSH), "ready means that the rules are live");
     fuse.hang(true);
-    node.until_logged("hangs; is pmxcfs stopped");
+    node.wait_for_log("hangs; is pmxcfs stopped");
     manager.forget();
     // with `PVEFW_LONG_TESTS` for over a minute
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 250 } else { 5 };
     for _ in 0..count {
-        manager.await_message("WATCHDOG=1");
+        manager.wait_for_message("WATCHDOG=1");
     }
     assert_eq!(node.logged("hangs; is pmxcfs stopped"), 1, "{:#?}", node.log());
-    until("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    wait_for("one reader at most", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
     // the re-executed daemon does not start a second reading process while the hanging one exists
     signal(&child, Signal::SIGHUP);
-    manager.await_message("RELOADING=1");
-    manager.await_message("WATCHDOG=1");
-    until("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    manager.wait_for_message("RELOADING=1");
+    manager.wait_for_message("WATCHDOG=1");
+    wait_for("one reader at most", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
     fuse.hang(false);
-    until("the end of the reader", || node.processes().is_empty().then_some(()));
+    wait_for("the end of the reader", || node.processes().is_empty().then_some(()));
     fuse.unmount();
 }
 
@@ -82,25 +82,25 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()));
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
     let child = command.spawn().unwrap();
-    manager.await_message("READY=1");
+    manager.wait_for_message("READY=1");
     fs::write(&slow, "").unwrap();
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
-    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    wait_for("the slow tool", || (node.processes().len() > 2).then_some(()));
     manager.forget();
     for _ in 0..10 {
-        manager.await_message("WATCHDOG=1");
+        manager.wait_for_message("WATCHDOG=1");
     }
-    node.until_logged("update took ");
+    node.wait_for_log("update took ");
     // again, with the signal in the middle of it
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.2\n"));
-    until("the slow tool", || (node.processes().len() > 2).then_some(()));
+    wait_for("the slow tool", || (node.processes().len() > 2).then_some(()));
     signal(&child, Signal::SIGTERM);
-    manager.await_message("STOPPING=1");
-    manager.await_message("WATCHDOG=1");
+    manager.wait_for_message("STOPPING=1");
+    manager.wait_for_message("WATCHDOG=1");
     fs::remove_file(&slow).unwrap();
     let mut child = child;
     assert!(child.wait_in_time().success());
-    assert_eq!(node.ours(), "");
+    assert_eq!(node.own_rules(), "");
     assert_eq!(node.processes(), [0i32; 0]);
     assert_eq!(node.files("").iter().filter(|file| file.ends_with(".new")).count(), 0);
 }

@@ -1,7 +1,7 @@
 //! The files that the daemon and its commands write: no others, and none through a symlink.
 use super::{SSH, change, live};
 use crate::host::ebtables;
-use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::node::{CLUSTER, GUEST, Node, wait_for};
 use crate::wait::WaitInTime;
 use pve_firewall::iptables::apply::Variant;
 use std::fs;
@@ -31,14 +31,14 @@ fn write_everything(node: &Node) {
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
     node.write("firewall/100.fw", &GUEST.replace("[RULES]", "layer2_protocols: IPv4,ARP\n[RULES]"));
     let mut child = node.command(&["start", "--foreground"]).spawn().unwrap();
-    node.until_live(SSH);
+    node.wait_for_rule(SSH);
     node.write("firewall/cluster.fw", CLUSTER);
     change(node, 23);
     live(node, 23);
-    until("the status file", || node.status());
+    wait_for("the status file", || node.status());
     let stopped = node.run(&["stop"]);
     assert!(child.wait_in_time().success());
-    assert_eq!(node.ours(), "", "{stopped:?}");
+    assert_eq!(node.own_rules(), "", "{stopped:?}");
 }
 
 #[test]

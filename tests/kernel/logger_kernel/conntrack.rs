@@ -1,6 +1,6 @@
 //! Connections: the lines match those of conntrack(8) running in parallel.
 use crate::frames;
-use crate::logger::{Logger, skipped, until, until_ok};
+use crate::logger::{Logger, skipped, wait_for, wait_for_ok};
 use crate::netns::Netns;
 use crate::wait::WaitInTime;
 use nix::sys::signal::Signal;
@@ -126,7 +126,7 @@ fn lines_match_the_output_of_conntrack() {
         let reference = Reference::start(&netns, &output);
         let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
         // it is ready when it prints events
-        until("conntrack", || {
+        wait_for("conntrack", || {
             netns.run(|| UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"", "127.0.0.1:9").unwrap());
             fs::read_to_string(&output).unwrap().contains("[NEW]").then_some(())
         });
@@ -140,12 +140,12 @@ fn lines_match_the_output_of_conntrack() {
                 |part: &str| lines.iter().filter(|line| line.starts_with("[DESTROY]") && line.contains(part)).count();
             ["tcp ", "udp ", "icmp ", "icmpv6 ", "sctp ", "gre ", "unknown "].iter().all(|name| of(name) > 0)
         };
-        until("the end of all connections", || {
+        wait_for("the end of all connections", || {
             (seen(&fs::read_to_string(&output).unwrap()) && seen(&logger.text())).then_some(())
         });
         // events before the start of conntrack(8) are only in our log
         let early = |line: &str| line.contains(" dport=9 ") && line.starts_with("    [NEW]");
-        let theirs = until_ok("the same lines of both", || {
+        let theirs = wait_for_ok("the same lines of both", || {
             let theirs = conntrack_lines(&fs::read_to_string(&output).unwrap());
             let ours = conntrack_lines(&logger.text());
             let different: Vec<_> = theirs.symmetric_difference(&ours).filter(|line| !early(line)).collect();
@@ -178,10 +178,10 @@ fn the_switch_of_the_host_is_read_at_the_start_and_at_sighup() {
         // the reload is complete when the log exists again
         fs::rename(logger.log(), logger.log().with_extension("1")).unwrap();
         logger.signal(Signal::SIGHUP);
-        until("the reload", || logger.log().exists().then_some(()));
+        wait_for("the reload", || logger.log().exists().then_some(()));
         // the switch is read right after that: a second signal makes sure
         logger.signal(Signal::SIGHUP);
-        until("the second reload", || asleep(&logger).then_some(()));
+        wait_for("the second reload", || asleep(&logger).then_some(()));
         send(port);
         if logged {
             logger.line_with(&format!(" dport={port} "));
@@ -217,7 +217,7 @@ fn dropped_events_are_counted() {
     });
     let new =
         |text: &str| text.lines().filter(|line| line.starts_with("    [NEW]") && line.contains("sport=65000")).count();
-    let text = until_ok("all events", || {
+    let text = wait_for_ok("all events", || {
         let text = logger.text();
         let (new, skipped) = (new(&text), skipped(&text));
         if new + skipped >= usize::from(EVENTS) { Ok(text) } else { Err(format!("{new} lines, {skipped} skipped")) }

@@ -1,6 +1,6 @@
 //! The log file: rotated, truncated, and on a full disk.
 use crate::flood::{self, Sender};
-use crate::logger::{Logger, packet_lines, skipped, until};
+use crate::logger::{Logger, packet_lines, skipped, wait_for};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -23,12 +23,12 @@ fn rotation_during_a_flood_puts_every_line_in_exactly_one_file() {
     netns.run(|| {
         let sender = Sender::new(46);
         for round in 0..6 {
-            sender.burst(PACKETS / 6);
+            sender.send_burst(PACKETS / 6);
             let old = log.with_extension(round.to_string());
             fs::rename(&log, &old).unwrap();
             logger.signal(Signal::SIGHUP);
             rotated.push(old);
-            until("the new file", || log.exists().then_some(()));
+            wait_for("the new file", || log.exists().then_some(()));
         }
     });
     let last = logger.stop();
@@ -44,12 +44,12 @@ fn copytruncate_leaves_no_hole_and_logging_goes_on() {
     let netns = flood::namespace("log-truncate");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
-    netns.run(|| Sender::new(46).burst(100));
-    until("the lines", || (packet_lines(&logger.text()) == 100).then_some(()));
+    netns.run(|| Sender::new(46).send_burst(100));
+    wait_for("the lines", || (packet_lines(&logger.text()) == 100).then_some(()));
     let file = fs::OpenOptions::new().write(true).open(logger.log()).unwrap();
     file.set_len(0).unwrap();
-    netns.run(|| Sender::new(46).burst(50));
-    until("the lines after", || (packet_lines(&logger.text()) == 50).then_some(()));
+    netns.run(|| Sender::new(46).send_burst(50));
+    wait_for("the lines after", || (packet_lines(&logger.text()) == 50).then_some(()));
     let text = logger.stop();
     assert!(text.starts_with("100 6 tap100i0-IN "), "{}", &text[..100]);
 }
@@ -91,9 +91,9 @@ fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
         messages.last().cloned()
     };
     // about 80 lines fit, so the write most likely stops in the middle of one
-    netns.run(|| Sender::new(46).burst(1000));
-    until("the report of the failure", || receive().filter(|message| message.contains("cannot write to ")));
-    netns.run(|| Sender::new(46).burst(200));
+    netns.run(|| Sender::new(46).send_burst(1000));
+    wait_for("the report of the failure", || receive().filter(|message| message.contains("cannot write to ")));
+    netns.run(|| Sender::new(46).send_burst(200));
     let full = logger.text();
     let written = packet_lines(&full);
     assert!((1..300).contains(&written), "{written}");
@@ -101,8 +101,8 @@ fn a_full_disk_is_reported_once_and_logging_resumes_when_there_is_space() {
     // without a further packet: the report itself detects the free space
     let line = logger.line_with(" skipped ");
     assert!(line.starts_with("0 3 - ") && line.ends_with(" log entries (queue full)"), "{line}");
-    netns.run(|| Sender::new(46).burst(1));
-    let text = until("the last packet", || {
+    netns.run(|| Sender::new(46).send_burst(1));
+    let text = wait_for("the last packet", || {
         let text = logger.text();
         (packet_lines(&text) + skipped(&text) == 1201).then_some(text)
     });

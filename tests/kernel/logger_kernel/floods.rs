@@ -1,6 +1,6 @@
 //! More packets than the logger can process.
 use crate::flood::{self, Sender};
-use crate::logger::{Logger, packet_lines, skipped, until, until_ok};
+use crate::logger::{Logger, packet_lines, skipped, wait_for, wait_for_ok};
 use crate::netns::Netns;
 use crate::rounds::rounds;
 use nix::sys::signal::Signal;
@@ -12,12 +12,12 @@ const SMALL: usize = 46;
 const LARGE: usize = 1400;
 
 fn burst(netns: &Netns, length: usize, packets: usize) {
-    netns.run(|| Sender::new(length).burst(packets));
+    netns.run(|| Sender::new(length).send_burst(packets));
 }
 
 /// Waits until all of these packets are written or reported as skipped.
 fn settled(logger: &Logger, packets: usize) -> String {
-    until(&format!("{packets} packets"), || {
+    wait_for(&format!("{packets} packets"), || {
         let text = logger.text();
         (packet_lines(&text) + skipped(&text) >= packets).then_some(text)
     })
@@ -26,7 +26,7 @@ fn settled(logger: &Logger, packets: usize) -> String {
 /// Waits until the logger is idle.
 fn quiet(logger: &Logger) -> (String, String) {
     let mut last = (sleeps(logger), processor_time(logger));
-    until("the logger to rest", || {
+    wait_for("the logger to rest", || {
         std::thread::sleep(Duration::from_millis(200));
         let now = (sleeps(logger), processor_time(logger));
         (std::mem::replace(&mut last, now.clone()) == now).then_some(now)
@@ -68,9 +68,9 @@ fn an_overflow_is_counted_exactly_and_logging_continues() {
         burst(&netns, length, packets);
         logger.signal(Signal::SIGCONT);
         // once the queue has been read, the sequence number of the next packet shows the drops
-        until("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
+        wait_for("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
         let mut extra = 0;
-        let text = until_ok("the report", || {
+        let text = wait_for_ok("the report", || {
             burst(&netns, SMALL, 1);
             extra += 1;
             let text = logger.text();
@@ -110,7 +110,7 @@ fn packets_batched_in_the_kernel_are_written_at_the_end() {
         burst(&netns, SMALL, 3);
         // at once, before the kernel has flushed the batch
         logger.signal(signal);
-        assert!(logger.await_end().success());
+        assert!(logger.wait_for_exit().success());
         let text = logger.text();
         assert_eq!(packet_lines(&text), 3);
         let own: Vec<&str> = text.lines().filter(|line| line.starts_with("0 5 - ")).collect();
@@ -127,12 +127,12 @@ fn sigterm_during_a_flood_drops_no_earlier_packet() {
     let mut logger = Logger::start(&netns, root.path(), &[]);
     let (before, after) = netns.run(|| {
         let sender = Sender::new(SMALL);
-        sender.burst(50_000);
+        sender.send_burst(50_000);
         logger.signal(Signal::SIGTERM);
-        sender.burst(50_000);
+        sender.send_burst(50_000);
         (50_000, 100_000)
     });
-    assert!(logger.await_end().success());
+    assert!(logger.wait_for_exit().success());
     let text = logger.text();
     assert!((before..=after).contains(&(packet_lines(&text) + skipped(&text))), "{}", packet_lines(&text));
     assert!(text.ends_with(" stopping pvefw logger\n"));

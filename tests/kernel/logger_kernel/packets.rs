@@ -1,6 +1,6 @@
 //! Packets logged by rules of every tool.
 use crate::frames;
-use crate::logger::{Logger, until};
+use crate::logger::{Logger, wait_for};
 use crate::netns::Netns;
 use std::net::UdpSocket;
 
@@ -81,7 +81,7 @@ fn bridged() -> Bridged {
     end(&guest, 1, 2);
     end(&outside, 2, 1);
     // a port forwards once its carrier is up
-    until("the bridge's ports", || host.exec("bridge link").matches("state forwarding").nth(1).map(drop));
+    wait_for("the bridge's ports", || host.exec("bridge link").matches("state forwarding").nth(1).map(drop));
     Bridged { host, guest, _outside: outside }
 }
 

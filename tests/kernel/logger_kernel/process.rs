@@ -1,6 +1,6 @@
 //! Start, stop, and a second instance.
 use crate::flood::{self, Sender};
-use crate::logger::{Logger, packet_lines, until};
+use crate::logger::{Logger, packet_lines, wait_for};
 use crate::netns::Netns;
 use crate::wait::{OutputInTime, WaitInTime};
 use nix::sys::signal::{Signal, kill};
@@ -25,9 +25,9 @@ fn without_options_it_runs_in_the_background_once_it_is_ready() {
     assert!(fs::read_to_string(&log).unwrap().ends_with(" starting pvefw logger\n"), "ready when the starter returns");
     let pid_file = root.path().join("run/pvefw-logger.pid");
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
-    netns.run(|| Sender::new(46).burst(5));
+    netns.run(|| Sender::new(46).send_burst(5));
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    until("its end", || (!pid_file.exists()).then_some(()));
+    wait_for("its end", || (!pid_file.exists()).then_some(()));
     let text = fs::read_to_string(&log).unwrap();
     assert_eq!(packet_lines(&text), 5);
     assert!(text.ends_with(" stopping pvefw logger\n"), "{text}");
@@ -53,7 +53,7 @@ fn a_second_instance_starts_when_the_first_ends_in_time() {
     let first = Logger::start(&netns, root.path(), &[]);
     let second = Logger::spawn(&netns, root.path(), &[]);
     first.stop();
-    until("the second start", || (second.text().matches("starting pvefw logger").count() == 2).then_some(()));
+    wait_for("the second start", || (second.text().matches("starting pvefw logger").count() == 2).then_some(()));
     second.stop();
 }
 
@@ -81,8 +81,8 @@ fn a_full_or_read_only_directory_does_not_stop_logging() {
         let script = format!("mount -t tmpfs -o {options} none $1/run; exec {program} --foreground --root $1");
         let mut child = netns.command("sh").args(["-ec", &script, "sh"]).arg(root.path()).spawn().unwrap();
         let text = || fs::read_to_string(root.path().join("var/log/pve-firewall.log")).unwrap_or_default();
-        until("the start", || text().contains("starting pvefw logger").then_some(()));
-        netns.run(|| Sender::new(46).burst(5));
+        wait_for("the start", || text().contains("starting pvefw logger").then_some(()));
+        netns.run(|| Sender::new(46).send_burst(5));
         // a second instance still detects the first
         let other = tempfile::tempdir().unwrap();
         assert_eq!(run(&netns, other.path(), &["--foreground"]).status.code(), Some(1));
@@ -100,8 +100,8 @@ fn debug_prints_the_lines_too() {
     let mut child = command.arg("--root").arg(root.path()).arg("-d").stdout(Stdio::piped()).spawn().unwrap();
     let log = root.path().join("var/log/pve-firewall.log");
     let text = || fs::read_to_string(&log).unwrap_or_default();
-    until("the start", || text().contains("starting pvefw logger").then_some(()));
-    netns.run(|| Sender::new(46).burst(2));
+    wait_for("the start", || text().contains("starting pvefw logger").then_some(()));
+    netns.run(|| Sender::new(46).send_burst(2));
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert!(child.wait_in_time().success());
     assert_eq!(read_to_string(child.stdout.take().unwrap()).unwrap(), text());
@@ -121,7 +121,7 @@ fn dates_are_local_and_english() {
     };
     let before = hour();
     let mut child = command.spawn().unwrap();
-    let line = until("the start", || {
+    let line = wait_for("the start", || {
         let text = fs::read_to_string(root.path().join("var/log/pve-firewall.log")).unwrap_or_default();
         text.lines().next().map(str::to_string)
     });

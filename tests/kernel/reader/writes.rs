@@ -1,7 +1,7 @@
 //! Writes while the tree is read: when they are detected, and when they are accepted.
-use super::{FILES, GUEST, READING, established, plain, shown, until_shown, write};
+use super::{FILES, GUEST, READING, established, plain, shown, wait_for_content, write};
 use crate::fuse::Fuse;
-use crate::wait::until;
+use crate::wait::wait_for;
 use pve_firewall::pmxcfs::{Reader, ReaderConfig};
 use std::fs;
 use std::io::Write;
@@ -24,7 +24,7 @@ fn a_file_is_used_when_it_is_completely_written() {
         }
     }
     drop(file);
-    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
     assert!(reader.settled());
     // by a writer that opens the file for each part
     let longer = format!("{text}IN ACCEPT -p udp\n");
@@ -36,7 +36,7 @@ fn a_file_is_used_when_it_is_completely_written() {
         }
     }
     write(dir.path(), "firewall/100.fw", &longer);
-    let took = until_shown(&mut reader, "firewall/100.fw", Some(&text), Some(&longer));
+    let took = wait_for_content(&mut reader, "firewall/100.fw", Some(&text), Some(&longer));
     assert!(took >= READING.debounce.closed, "{took:?}");
 }
 
@@ -51,7 +51,7 @@ fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
     assert!(!reader.is_watched());
     let text = format!("{GUEST}IN DROP\n");
     write(dir.path(), "firewall/100.fw", &text);
-    let took = until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    let took = wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
     assert!(took >= READING.debounce.content, "{took:?}");
 }
 
@@ -69,7 +69,7 @@ fn arbitrary_modification_times_are_handled() {
         let now = std::time::SystemTime::now();
         let time = if years < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         fs::File::options().write(true).open(&path).unwrap().set_modified(time.unwrap()).unwrap();
-        let took = until_shown(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
+        let took = wait_for_content(&mut reader, "firewall/100.fw", Some(&before), Some(&text));
         assert!(years < 0 || took >= READING.debounce.closed, "{years}: {took:?}");
         before = text;
     }
@@ -83,9 +83,9 @@ fn a_local_write_is_reported_at_once_and_a_remote_write_changes_stat() {
     assert!(!reader.changed());
     write(dir.path(), "firewall/100.fw.tmp", "[RULES]\n");
     fs::rename(dir.path().join("firewall/100.fw.tmp"), dir.path().join("firewall/100.fw")).unwrap();
-    until("the hint", || reader.written().then_some(()));
+    wait_for("the hint", || reader.written().then_some(()));
     assert!(reader.changed());
-    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
+    wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     assert!(!reader.changed());
 }
 
@@ -101,7 +101,7 @@ fn an_unmodified_file_is_read_again_when_its_stat_changes() {
     let text = GUEST.replace("ACCEPT", "REJECT");
     write(dir.path(), "firewall/100.fw", &text);
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    until_shown(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
+    wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
 }
 
 /// Between the passes that read everything, only what `stat` shows as changed is read, and what has changed just now.
@@ -112,7 +112,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let mut reader = established(dir.path());
     let put = |text: &str| fuse.change(|state| state.put_at("firewall/100.fw", text, 1_700_000_001));
     let look = |reader: &mut Reader, text: &str| {
-        until("the file by a look", || {
+        wait_for("the file by a look", || {
             reader.read_changes().unwrap();
             (shown(reader, "firewall/100.fw").as_deref() == Some(text)).then_some(())
         });
@@ -133,7 +133,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
         reader.read_changes().unwrap();
         assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*again));
     }
-    until_shown(&mut reader, "firewall/100.fw", Some(&again), Some(&hidden));
+    wait_for_content(&mut reader, "firewall/100.fw", Some(&again), Some(&hidden));
     drop(reader);
     fuse.unmount();
 }

@@ -1,8 +1,8 @@
 //! Connections: packets of an established one pass, also after updates; other packets do not.
-use super::site::{GUEST100, HOST, PATIENCE, Site};
-use crate::testbed::Place::Outside;
+use super::site::{GUEST100, HOST, Site, WAIT_LIMIT};
+use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,10 +19,10 @@ struct Connection(TcpStream, TcpStream);
 impl Connection {
     fn open(site: &Site, server: &TcpListener, wait: Duration) -> Option<Self> {
         let address: SocketAddr = server.local_addr().unwrap();
-        let client = site.bed.outside.run(|| TcpStream::connect_timeout(&address, wait)).ok()?;
+        let client = site.testbed.outside.run(|| TcpStream::connect_timeout(&address, wait)).ok()?;
         let (peer, _) = server.accept().unwrap();
         for end in [&client, &peer] {
-            end.set_read_timeout(Some(PATIENCE)).unwrap();
+            end.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
         }
         Some(Connection(client, peer))
     }
@@ -43,15 +43,15 @@ impl Connection {
 #[test]
 fn an_established_connection_survives_updates_that_refuse_new_ones() {
     let site = Site::new(&[(GUEST100, OPEN)]);
-    site.bed.assign_addresses();
-    let server = site.bed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
-    let mut first = Connection::open(&site, &server, PATIENCE).expect("the rule accepts it");
+    site.testbed.assign_addresses();
+    let server = site.testbed.netns(VM100).run(|| TcpListener::bind("10.0.0.100:80")).unwrap();
+    let mut first = Connection::open(&site, &server, WAIT_LIMIT).expect("the rule accepts it");
     first.talk();
     site.change(&[(GUEST100, CLOSED)]);
     first.talk();
     assert!(Connection::open(&site, &server, SOON).is_none(), "no rule accepts a new one");
     site.change(&[(GUEST100, OPEN)]);
-    let mut second = Connection::open(&site, &server, PATIENCE).expect("the rule is back");
+    let mut second = Connection::open(&site, &server, WAIT_LIMIT).expect("the rule is back");
     second.talk();
     first.talk();
 }
@@ -61,13 +61,13 @@ fn replies_pass_and_new_connections_do_not() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let answer =
         || Probe::tcp(Outside, VM100, Family::V4, 40_000).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
-    site.all(Fate::Dropped, [answer()]);
-    site.all(Fate::Arrived, [Probe::tcp(VM100, Outside, Family::V4, 443)]);
-    site.next(answer(), Fate::Arrived);
+    site.all(ProbeResult::Dropped, [answer()]);
+    site.all(ProbeResult::Arrived, [Probe::tcp(VM100, Outside, Family::V4, 443)]);
+    site.next(answer(), ProbeResult::Arrived);
     let reply = || Probe::udp(Outside, VM100, Family::V6, 40_000).ports(53, 40_000);
-    site.all(Fate::Dropped, [reply()]);
-    site.all(Fate::Arrived, [Probe::udp(VM100, Outside, Family::V6, 53)]);
-    site.next(reply(), Fate::Arrived);
+    site.all(ProbeResult::Dropped, [reply()]);
+    site.all(ProbeResult::Arrived, [Probe::udp(VM100, Outside, Family::V6, 53)]);
+    site.next(reply(), ProbeResult::Arrived);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn invalid_packets_pass_only_if_enabled() {
         let tcp = |port, flags| Probe::tcp(Outside, VM100, Family::V4, port).flags(flags);
         [tcp(1, TcpFlags::SYN.and(TcpFlags::ACK)), tcp(2, TcpFlags::RST), Probe::icmp(Outside, VM100, 0)]
     };
-    site.all(Fate::Dropped, invalid());
+    site.all(ProbeResult::Dropped, invalid());
     site.change(&[(HOST, "[OPTIONS]\nnf_conntrack_allow_invalid: 1\n")]);
-    site.all(Fate::Arrived, invalid());
+    site.all(ProbeResult::Arrived, invalid());
 }

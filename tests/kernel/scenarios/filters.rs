@@ -1,9 +1,9 @@
 //! Filters for guests' traffic regardless of rules: source addresses, DHCP, neighbour discovery, router advertisements.
 use super::site::{CLUSTER, GUEST100, GUEST200, ON, Site};
-use crate::testbed::Place::Outside;
+use crate::testbed::Endpoint::Outside;
 use crate::testbed::frame::BROADCAST;
-use crate::testbed::probe::{Fate, Probe};
-use crate::testbed::{CT200, FREE900, VM100};
+use crate::testbed::probe::{Probe, ProbeResult};
+use crate::testbed::{CT200, VM100, VM900};
 use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
@@ -26,10 +26,10 @@ fn packets_with_a_spoofed_mac_are_dropped() {
         ];
         probes.map(|probe| mac.map_or_else(|| probe.clone(), |mac| probe.clone().mac(mac)))
     };
-    site.all(Fate::Arrived, probes(None));
-    site.all(Fate::Dropped, probes(Some(FORGED)));
+    site.all(ProbeResult::Arrived, probes(None));
+    site.all(ProbeResult::Dropped, probes(Some(FORGED)));
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nmacfilter: 0\n")]);
-    site.all(Fate::Arrived, probes(Some(FORGED)));
+    site.all(ProbeResult::Arrived, probes(Some(FORGED)));
 }
 
 #[test]
@@ -38,10 +38,10 @@ fn packets_with_a_spoofed_address_are_dropped() {
     let v4 = |source| Probe::udp(CT200, Outside, Family::V4, 53).source(source);
     let v6 = |source| Probe::udp(CT200, Outside, Family::V6, 53).source(source);
     let own = "fe80::be24:11ff:fe00:c800";
-    site.all(Fate::Arrived, [v4("10.0.0.200"), v4("10.0.0.201"), v6(own), v6("fe80::1234"), v6("fd00::200")]);
+    site.all(ProbeResult::Arrived, [v4("10.0.0.200"), v4("10.0.0.201"), v6(own), v6("fe80::1234"), v6("fd00::200")]);
     site.change(&[(GUEST200, "[OPTIONS]\nenable: 1\nipfilter: 1\n")]);
-    site.all(Fate::Arrived, [v4("10.0.0.200"), v6(own)]);
-    site.all(Fate::Dropped, [v4("10.0.0.201"), v4("10.0.0.100"), v6("fe80::1234"), v6("fd00::200")]);
+    site.all(ProbeResult::Arrived, [v4("10.0.0.200"), v6(own)]);
+    site.all(ProbeResult::Dropped, [v4("10.0.0.201"), v4("10.0.0.100"), v6("fe80::1234"), v6("fd00::200")]);
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn an_ipfilter_set_lists_the_allowed_addresses() {
     let mut site = Site::new(&[(GUEST100, guest)]);
     let udp = |family, source| Probe::udp(VM100, Outside, family, 53).source(source);
     site.check(&[
-        (udp(Family::V4, "10.0.0.100"), Fate::Arrived),
-        (udp(Family::V4, "10.0.0.97"), Fate::Arrived),
-        (udp(Family::V4, "10.0.0.101"), Fate::Dropped),
-        (udp(Family::V4, "10.0.0.113"), Fate::Dropped),
-        (udp(Family::V6, "fd00::100"), Fate::Arrived),
-        (udp(Family::V6, "fd00::101"), Fate::Dropped),
-        (udp(Family::V6, "fe80::be24:11ff:fe00:6400"), Fate::Arrived),
-        (udp(Family::V6, "fe80::1"), Fate::Dropped),
+        (udp(Family::V4, "10.0.0.100"), ProbeResult::Arrived),
+        (udp(Family::V4, "10.0.0.97"), ProbeResult::Arrived),
+        (udp(Family::V4, "10.0.0.101"), ProbeResult::Dropped),
+        (udp(Family::V4, "10.0.0.113"), ProbeResult::Dropped),
+        (udp(Family::V6, "fd00::100"), ProbeResult::Arrived),
+        (udp(Family::V6, "fd00::101"), ProbeResult::Dropped),
+        (udp(Family::V6, "fe80::be24:11ff:fe00:6400"), ProbeResult::Arrived),
+        (udp(Family::V6, "fe80::1"), ProbeResult::Dropped),
     ]);
 }
 
@@ -65,25 +65,25 @@ fn an_ipfilter_set_lists_the_allowed_addresses() {
 fn spoofed_arp_is_dropped() {
     let arp = |source| Probe::arp(CT200, Outside).source(source);
     let mut site = Site::new(&[(GUEST200, ON)]);
-    site.all(Fate::Arrived, [arp("10.0.0.200"), arp("10.0.0.254")]);
+    site.all(ProbeResult::Arrived, [arp("10.0.0.200"), arp("10.0.0.254")]);
     site.change(&[(GUEST200, "[OPTIONS]\nenable: 1\nipfilter: 1\n")]);
     site.check(&[
-        (arp("10.0.0.200"), Fate::Arrived),
-        (arp("10.0.0.200").towards(BROADCAST), Fate::Arrived),
-        (arp("10.0.0.254"), Fate::Dropped),
-        (arp("10.0.0.254").towards(BROADCAST), Fate::Dropped),
-        (Probe::arp(FREE900, CT200).source("10.0.0.254"), Fate::Arrived),
+        (arp("10.0.0.200"), ProbeResult::Arrived),
+        (arp("10.0.0.200").to_mac(BROADCAST), ProbeResult::Arrived),
+        (arp("10.0.0.254"), ProbeResult::Dropped),
+        (arp("10.0.0.254").to_mac(BROADCAST), ProbeResult::Dropped),
+        (Probe::arp(VM900, CT200).source("10.0.0.254"), ProbeResult::Arrived),
     ]);
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n")]);
-    site.all(Fate::Arrived, [arp("10.0.0.254")]);
+    site.all(ProbeResult::Arrived, [arp("10.0.0.254")]);
 }
 
 #[test]
 fn other_link_layer_protocols_pass_if_allowed() {
     let mut site = Site::new(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX\n")]);
-    site.all(Fate::Dropped, [Probe::arp(VM100, Outside)]);
+    site.all(ProbeResult::Dropped, [Probe::arp(VM100, Outside)]);
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\nlayer2_protocols: IPX,ARP\n")]);
-    site.all(Fate::Arrived, [Probe::arp(VM100, Outside)]);
+    site.all(ProbeResult::Arrived, [Probe::arp(VM100, Outside)]);
 }
 
 #[test]
@@ -93,19 +93,19 @@ fn dhcp_passes_unless_disabled() {
         let discover = Probe::udp(VM100, Outside, Family::V4, 67).ports(68, 67);
         let offer = Probe::udp(Outside, VM100, Family::V4, 68).ports(67, 68);
         [
-            discover.source("0.0.0.0").dest("255.255.255.255").towards(BROADCAST),
-            offer.dest("255.255.255.255").towards(BROADCAST),
+            discover.source("0.0.0.0").dest("255.255.255.255").to_mac(BROADCAST),
+            offer.dest("255.255.255.255").to_mac(BROADCAST),
             Probe::udp(VM100, Outside, Family::V6, 547).ports(546, 547).dest("ff02::1:2"),
             Probe::udp(Outside, VM100, Family::V6, 546).ports(547, 546),
         ]
     };
     let server = || Probe::udp(VM100, Outside, Family::V4, 68).ports(67, 68);
-    site.all(Fate::Arrived, probes());
-    site.all(Fate::Dropped, [server()]);
+    site.all(ProbeResult::Arrived, probes());
+    site.all(ProbeResult::Dropped, [server()]);
     site.change(&[(GUEST100, &closed("dhcp: 0\n"))]);
-    site.all(Fate::Dropped, probes());
+    site.all(ProbeResult::Dropped, probes());
     site.change(&[(GUEST100, &closed("dhcp: 1\n"))]);
-    site.all(Fate::Arrived, probes());
+    site.all(ProbeResult::Arrived, probes());
 }
 
 #[test]
@@ -113,19 +113,19 @@ fn neighbour_discovery_passes_unless_disabled() {
     let mut site = Site::new(&[(GUEST100, CLOSED)]);
     let out = |kind| Probe::icmpv6(VM100, Outside, kind);
     let into = |kind| Probe::icmpv6(Outside, VM100, kind);
-    site.all(Fate::Arrived, [133, 135, 136].map(out));
-    site.all(Fate::Arrived, [133, 134, 135, 136].map(into));
-    site.all(Fate::Dropped, [128, 137].map(out));
+    site.all(ProbeResult::Arrived, [133, 135, 136].map(out));
+    site.all(ProbeResult::Arrived, [133, 134, 135, 136].map(into));
+    site.all(ProbeResult::Dropped, [128, 137].map(out));
     site.change(&[(GUEST100, &closed("ndp: 0\n"))]);
-    site.all(Fate::Dropped, [133, 135, 136].map(out));
-    site.all(Fate::Dropped, [133, 134, 135, 136].map(into));
+    site.all(ProbeResult::Dropped, [133, 135, 136].map(out));
+    site.all(ProbeResult::Dropped, [133, 134, 135, 136].map(into));
 }
 
 #[test]
 fn only_a_guest_with_radv_sends_router_advertisements() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let advertisement = || Probe::icmpv6(VM100, Outside, 134);
-    site.all(Fate::Dropped, [advertisement(), advertisement().dest("ff02::1")]);
+    site.all(ProbeResult::Dropped, [advertisement(), advertisement().dest("ff02::1")]);
     site.change(&[(GUEST100, &closed("radv: 1\n"))]);
-    site.all(Fate::Arrived, [advertisement(), advertisement().dest("ff02::1")]);
+    site.all(ProbeResult::Arrived, [advertisement(), advertisement().dest("ff02::1")]);
 }

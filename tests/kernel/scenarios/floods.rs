@@ -1,7 +1,7 @@
 //! SYN floods, smurfs, and invalid TCP flags.
 use super::site::{CLUSTER, GUEST100, HOST, Site};
-use crate::testbed::Place::{Host, Outside};
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::Endpoint::{Host, Outside};
+use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::{VM100, VM101};
 use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 
@@ -33,10 +33,10 @@ fn smurfs_are_dropped_unless_disabled() {
         ["10.0.0.255", "255.255.255.255", "224.1.2.3"]
             .map(|source| Probe::udp(Outside, VM100, Family::V4, 7).source(source))
     };
-    site.all(Fate::Dropped, probes());
-    site.all(Fate::Arrived, [Probe::udp(Outside, VM100, Family::V4, 7).source("0.0.0.0")]);
+    site.all(ProbeResult::Dropped, probes());
+    site.all(ProbeResult::Arrived, [Probe::udp(Outside, VM100, Family::V4, 7).source("0.0.0.0")]);
     site.change(&[(HOST, "[OPTIONS]\nnosmurfs: 0\n")]);
-    site.all(Fate::Arrived, probes());
+    site.all(ProbeResult::Arrived, probes());
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn invalid_tcp_flags_are_dropped_if_enabled() {
         ]
     };
     let legal = || [Probe::tcp(VM101, VM100, Family::V4, 6), Probe::tcp(Outside, VM100, Family::V4, 7).flags(fin)];
-    site.all(Fate::Arrived, illegal());
+    site.all(ProbeResult::Arrived, illegal());
     site.change(&[(HOST, &host("tcpflags: 1\n"))]);
-    site.all(Fate::Dropped, illegal());
-    site.all(Fate::Arrived, legal());
+    site.all(ProbeResult::Dropped, illegal());
+    site.all(ProbeResult::Arrived, legal());
 }

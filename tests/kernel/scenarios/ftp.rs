@@ -1,5 +1,5 @@
 //! FTP through the firewall: a real server in a guest, a real client on the external host.
-use super::site::{GUEST100, HOST, Program, Site, until};
+use super::site::{GUEST100, HOST, Program, Site, wait_for};
 use crate::testbed::VM100;
 use crate::wait::OutputInTime;
 use std::fs;
@@ -28,12 +28,12 @@ pub fn server(site: &Site) -> Program {
         files.display()
     );
     fs::write(&conf, text).unwrap();
-    Program::start(site.bed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
+    Program::start(site.testbed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
 }
 
 /// Downloads the file with these options; returns curl's exit status and output.
 fn get(site: &Site, options: &[&str], seconds: &str) -> (i32, String) {
-    let mut command = site.bed.outside.command("curl");
+    let mut command = site.testbed.outside.command("curl");
     command.args(["--silent", "--show-error", "--max-time", seconds]).args(options).arg("ftp://10.0.0.100/greeting");
     let output = command.output_in_time();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
@@ -46,9 +46,9 @@ const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-p
 fn the_conntrack_helper_allows_the_data_connection() {
     assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
     let site = Site::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let _server = server(&site);
-    until("the server", || (get(&site, PASSIVE[0], "5").0 == 0).then_some(()));
+    wait_for("the server", || (get(&site, PASSIVE[0], "5").0 == 0).then_some(()));
     for options in PASSIVE.into_iter().chain(ACTIVE) {
         assert_eq!(get(&site, options, "20"), (0, GREETING.to_string()), "{options:?}");
     }

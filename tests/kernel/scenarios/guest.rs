@@ -1,8 +1,8 @@
 //! Guests: policies in both directions, devices, and traffic between guests.
 use super::site::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Site};
-use crate::testbed::Place::{Host, Outside};
-use crate::testbed::probe::{Fate, Probe};
-use crate::testbed::{CT200, FREE900, VM100, VM100_NET1, VM101};
+use crate::testbed::Endpoint::{Host, Outside};
+use crate::testbed::probe::{Probe, ProbeResult};
+use crate::testbed::{CT200, VM100, VM100_NET1, VM101, VM900};
 use pve_firewall::iptables::ruleset::{Family, RejectWith};
 
 const BOTH: [Family; 2] = Family::ALL;
@@ -12,11 +12,11 @@ fn by_default_incoming_is_dropped_and_outgoing_accepted() {
     let mut site = Site::new(&[(GUEST100, ON), (GUEST200, ON)]);
     for guest in [VM100, CT200] {
         let to = |from, family| [Probe::tcp(from, guest, family, 22), Probe::udp(from, guest, family, 53)];
-        site.all(Fate::Dropped, BOTH.into_iter().flat_map(|family| to(Outside, family)));
-        site.all(Fate::Dropped, BOTH.into_iter().flat_map(|family| to(Host, family)));
+        site.all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Outside, family)));
+        site.all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Host, family)));
         let from = |family| [Probe::tcp(guest, Outside, family, 22), Probe::udp(guest, Outside, family, 53)];
-        site.all(Fate::Arrived, BOTH.into_iter().flat_map(from));
-        site.all(Fate::Dropped, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
+        site.all(ProbeResult::Arrived, BOTH.into_iter().flat_map(from));
+        site.all(ProbeResult::Dropped, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
     }
 }
 
@@ -30,22 +30,22 @@ fn the_policies_are_set_by_the_options() {
     let mut site = Site::new(&[(GUEST100, &options("ACCEPT", "DROP"))]);
     for family in BOTH {
         site.check(&[
-            (Probe::tcp(Outside, VM100, family, 22), Fate::Arrived),
-            (Probe::tcp(VM100, Outside, family, 22), Fate::Dropped),
-            (Probe::tcp(VM100, Outside, family, 80), Fate::Arrived),
+            (Probe::tcp(Outside, VM100, family, 22), ProbeResult::Arrived),
+            (Probe::tcp(VM100, Outside, family, 22), ProbeResult::Dropped),
+            (Probe::tcp(VM100, Outside, family, 80), ProbeResult::Arrived),
         ]);
     }
     site.change(&[(GUEST100, &options("REJECT", "REJECT"))]);
     site.check(&[
-        (Probe::tcp(Outside, VM100, Family::V4, 22), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::tcp(Outside, VM100, Family::V6, 22), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::udp(Outside, VM100, Family::V4, 22), Fate::Rejected(RejectWith::IcmpPortUnreachable)),
-        (Probe::udp(Outside, VM100, Family::V6, 22), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
-        (Probe::new(Outside, VM100, Family::V4, 47), Fate::Rejected(RejectWith::IcmpHostProhibited)),
-        (Probe::new(Outside, VM100, Family::V6, 47), Fate::Rejected(RejectWith::Icmp6AdmProhibited)),
-        (Probe::tcp(VM100, Outside, Family::V4, 22), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::tcp(VM100, Outside, Family::V6, 22), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::tcp(VM100, Outside, Family::V4, 80), Fate::Arrived),
+        (Probe::tcp(Outside, VM100, Family::V4, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(Outside, VM100, Family::V6, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Outside, VM100, Family::V4, 22), ProbeResult::Rejected(RejectWith::IcmpPortUnreachable)),
+        (Probe::udp(Outside, VM100, Family::V6, 22), ProbeResult::Rejected(RejectWith::Icmp6PortUnreachable)),
+        (Probe::new(Outside, VM100, Family::V4, 47), ProbeResult::Rejected(RejectWith::IcmpHostProhibited)),
+        (Probe::new(Outside, VM100, Family::V6, 47), ProbeResult::Rejected(RejectWith::Icmp6AdmProhibited)),
+        (Probe::tcp(VM100, Outside, Family::V4, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(VM100, Outside, Family::V6, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(VM100, Outside, Family::V4, 80), ProbeResult::Arrived),
     ]);
 }
 
@@ -54,12 +54,15 @@ fn a_guest_without_firewall_is_not_filtered() {
     // 101 is disabled, 200 has no file, and 900 no firewalled device
     let off = "[OPTIONS]\nenable: 0\npolicy_out: DROP\n";
     let mut site = Site::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
-    for guest in [VM101, CT200, FREE900] {
+    for guest in [VM101, CT200, VM900] {
         for family in BOTH {
-            site.all(Fate::Arrived, [Probe::tcp(Outside, guest, family, 22), Probe::udp(guest, Outside, family, 22)]);
+            site.all(
+                ProbeResult::Arrived,
+                [Probe::tcp(Outside, guest, family, 22), Probe::udp(guest, Outside, family, 22)],
+            );
         }
     }
-    site.all(Fate::Dropped, [Probe::tcp(FREE900, VM100, Family::V4, 22)]);
+    site.all(ProbeResult::Dropped, [Probe::tcp(VM900, VM100, Family::V4, 22)]);
 }
 
 #[test]
@@ -70,14 +73,14 @@ fn each_device_has_its_own_rules() {
     let mut site = Site::new(&[(CLUSTER, cluster), (GUEST100, guest)]);
     let to = |device, port| Probe::tcp(Host, device, Family::V4, port);
     site.check(&[
-        (to(VM100, 80), Fate::Arrived),
-        (to(VM100, 81), Fate::Dropped),
-        (to(VM100, 82), Fate::Arrived),
-        (to(VM100_NET1, 80), Fate::Dropped),
-        (to(VM100_NET1, 81), Fate::Arrived),
-        (to(VM100_NET1, 82), Fate::Arrived),
-        (Probe::tcp(VM100, Host, Family::V4, 8006), Fate::Dropped),
-        (Probe::tcp(VM100_NET1, Host, Family::V4, 8006).source("10.0.0.51"), Fate::Arrived),
+        (to(VM100, 80), ProbeResult::Arrived),
+        (to(VM100, 81), ProbeResult::Dropped),
+        (to(VM100, 82), ProbeResult::Arrived),
+        (to(VM100_NET1, 80), ProbeResult::Dropped),
+        (to(VM100_NET1, 81), ProbeResult::Arrived),
+        (to(VM100_NET1, 82), ProbeResult::Arrived),
+        (Probe::tcp(VM100, Host, Family::V4, 8006), ProbeResult::Dropped),
+        (Probe::tcp(VM100_NET1, Host, Family::V4, 8006).source("10.0.0.51"), ProbeResult::Arrived),
     ]);
 }
 
@@ -91,13 +94,13 @@ fn traffic_between_guests_passes_both_firewalls() {
     for family in BOTH {
         let between = |port| Probe::tcp(VM100, VM101, family, port);
         site.check(&[
-            (between(80), Fate::Arrived),
-            (between(81), Fate::Dropped),
-            (between(82), Fate::Dropped),
-            (Probe::tcp(CT200, VM101, family, 82), Fate::Arrived),
-            (Probe::tcp(VM101, FREE900, family, 1), Fate::Arrived),
+            (between(80), ProbeResult::Arrived),
+            (between(81), ProbeResult::Dropped),
+            (between(82), ProbeResult::Dropped),
+            (Probe::tcp(CT200, VM101, family, 82), ProbeResult::Arrived),
+            (Probe::tcp(VM101, VM900, family, 1), ProbeResult::Arrived),
         ]);
     }
-    let unreachable = Fate::Rejected(RejectWith::IcmpPortUnreachable);
-    site.all(unreachable, [Probe::udp(CT200, VM101, Family::V4, 83), Probe::udp(FREE900, VM101, Family::V4, 83)]);
+    let unreachable = ProbeResult::Rejected(RejectWith::IcmpPortUnreachable);
+    site.all(unreachable, [Probe::udp(CT200, VM101, Family::V4, 83), Probe::udp(VM900, VM101, Family::V4, 83)]);
 }

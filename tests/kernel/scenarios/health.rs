@@ -4,9 +4,9 @@ mod daemons;
 mod nat;
 mod rules;
 
-use super::site::{GUEST100, ON, Site, until};
+use super::site::{GUEST100, ON, Site, wait_for};
 use crate::host::shell;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
@@ -20,9 +20,9 @@ struct Case {
     does: &'static str,
     /// A packet, and its result with the rules of this firewall alone.
     packet: fn() -> Probe,
-    right: Fate,
+    right: ProbeResult,
     /// Its actual result.
-    wrong: Fate,
+    wrong: ProbeResult,
     kind: &'static str,
     text: &'static str,
     node: bool,
@@ -40,10 +40,10 @@ fn check(cases: &[Case]) {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
     for case in cases {
         site.all(case.right, [(case.packet)()]);
-        site.until_well();
-        site.bed.node.exec(&shell(Variant::Legacy, case.does));
+        site.wait_until_healthy();
+        site.testbed.node.exec(&shell(Variant::Legacy, case.does));
         site.all(case.wrong, [(case.packet)()]);
-        let warning = site.until_warned(case.text);
+        let warning = site.wait_for_warning(case.text);
         assert_eq!(warning["kind"], case.kind, "{warning:#}");
         assert_eq!(warning["affected"]["node"], case.node, "{warning:#}");
         assert_eq!(warning["affected"]["guests"], serde_json::json!(case.guests), "{warning:#}");
@@ -52,10 +52,10 @@ fn check(cases: &[Case]) {
         let (text, status) = site.status(&["--exit-code"]);
         assert!(text.starts_with("Status: enabled/running\nWARNING: ") && text.contains(case.text), "{text}");
         assert_eq!(status, case.exit, "{text}");
-        site.bed.node.exec(&shell(Variant::Legacy, case.remedy));
-        site.until_well();
+        site.testbed.node.exec(&shell(Variant::Legacy, case.remedy));
+        site.wait_until_healthy();
         site.all(case.right, [(case.packet)()]);
-        until("the log", || (site.logged(case.text) == 2).then_some(()));
+        wait_for("the log", || (site.logged(case.text) == 2).then_some(()));
         assert_eq!(site.logged(&format!("no longer: {}", warning["text"].as_str().unwrap())), 1);
     }
 }
@@ -63,13 +63,15 @@ fn check(cases: &[Case]) {
 #[test]
 fn readme_shows_what_status_prints_of_this_node() {
     let site = Site::with_options(&SOON, &[(GUEST100, ON)]);
-    site.until_well();
+    site.wait_until_healthy();
     let (well, code) = site.status(&["--exit-code"]);
     let shown = format!("# pve-firewall status --exit-code; echo $?\n{well}{code}\n```");
     assert!(include_str!("../../../README.md").contains(&shown), "{shown}");
-    site.bed.node.exec("iptables-legacy -w -I INPUT -p tcp --dport 22:23 -j ACCEPT; ip link set tap100i0 master vmbr0");
-    site.until_warned("iptables filter");
-    site.until_warned("tap100i0");
+    site.testbed
+        .node
+        .exec("iptables-legacy -w -I INPUT -p tcp --dport 22:23 -j ACCEPT; ip link set tap100i0 master vmbr0");
+    site.wait_for_warning("iptables filter");
+    site.wait_for_warning("tap100i0");
     let (shown, readme) = (site.status(&[]).0, include_str!("../../../README.md"));
     assert!(readme.contains(&format!("# pve-firewall status\n{shown}```")), "{shown}");
     // and the messages about single packets

@@ -1,7 +1,7 @@
 //! The node's own traffic: default policies and their exceptions.
 use super::site::{CLUSTER, HOST, ON, Site};
-use crate::testbed::Place::{Host, Outside};
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::Endpoint::{Host, Outside};
+use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::{VM100, VM100_NET1};
 use pve_firewall::iptables::ruleset::{Family, RejectWith, TcpFlags};
 use std::io::{Read, Write};
@@ -20,11 +20,11 @@ fn to_host(port: u16) -> Probe {
 fn from_the_local_network_only_management_is_accepted() {
     let mut site = Site::new(&[]);
     let management = [8006, 5900, 5999, 3128, 22, 60_000, 60_050];
-    site.all(Fate::Arrived, management.map(|port| to_host(port).source(LOCAL)));
-    site.all(Fate::Dropped, management.map(|port| to_host(port).source(REMOTE)));
-    site.all(Fate::Dropped, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
-    site.all(Fate::Dropped, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
-    site.all(Fate::Dropped, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
+    site.all(ProbeResult::Arrived, management.map(|port| to_host(port).source(LOCAL)));
+    site.all(ProbeResult::Dropped, management.map(|port| to_host(port).source(REMOTE)));
+    site.all(ProbeResult::Dropped, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
+    site.all(ProbeResult::Dropped, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
+    site.all(ProbeResult::Dropped, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
 }
 
 #[test]
@@ -33,12 +33,12 @@ fn the_set_management_allows_management_access() {
     let mut site = Site::new(&[(CLUSTER, cluster)]);
     let v6 = |source: &str| Probe::tcp(Outside, Host, Family::V6, 8006).source(source);
     site.check(&[
-        (to_host(8006).source(REMOTE), Fate::Arrived),
-        (to_host(8006).source("203.0.113.6"), Fate::Dropped),
-        (to_host(8006).source(LOCAL), Fate::Arrived),
-        (to_host(80).source(REMOTE), Fate::Dropped),
-        (v6("2001:db8::5"), Fate::Arrived),
-        (v6("2001:db8::6"), Fate::Dropped),
+        (to_host(8006).source(REMOTE), ProbeResult::Arrived),
+        (to_host(8006).source("203.0.113.6"), ProbeResult::Dropped),
+        (to_host(8006).source(LOCAL), ProbeResult::Arrived),
+        (to_host(80).source(REMOTE), ProbeResult::Dropped),
+        (v6("2001:db8::5"), ProbeResult::Arrived),
+        (v6("2001:db8::6"), ProbeResult::Dropped),
     ]);
 }
 
@@ -46,22 +46,25 @@ fn the_set_management_allows_management_access() {
 fn the_alias_local_network_can_be_overridden() {
     let cluster = "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 203.0.113.0/24\n";
     let mut site = Site::new(&[(CLUSTER, cluster)]);
-    site.check(&[(to_host(22).source(REMOTE), Fate::Arrived), (to_host(22).source(LOCAL), Fate::Dropped)]);
+    site.check(&[
+        (to_host(22).source(REMOTE), ProbeResult::Arrived),
+        (to_host(22).source(LOCAL), ProbeResult::Dropped),
+    ]);
 }
 
 #[test]
 fn igmp_and_icmp_errors_are_accepted() {
     let mut site = Site::new(&[]);
-    site.all(Fate::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
+    site.all(ProbeResult::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
     let errors = |kind| Probe::icmp(Outside, Host, kind);
     // not related to a packet of the host
-    site.all(Fate::Dropped, [3, 4, 11].map(errors));
+    site.all(ProbeResult::Dropped, [3, 4, 11].map(errors));
     for kind in [3, 4, 11] {
         // the packet quoted in the probes' ICMP errors
-        site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), Fate::Arrived)]);
-        site.next(errors(kind), Fate::Arrived);
+        site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), ProbeResult::Arrived)]);
+        site.next(errors(kind), ProbeResult::Arrived);
     }
-    site.all(Fate::Dropped, [errors(8)]);
+    site.all(ProbeResult::Dropped, [errors(8)]);
 }
 
 #[test]
@@ -69,10 +72,10 @@ fn established_connections_and_loopback_pass_whatever_the_policies() {
     let cluster = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 443\n";
     let mut site = Site::new(&[(CLUSTER, cluster)]);
     let answer = || to_host(0).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
-    site.all(Fate::Dropped, [answer()]);
-    site.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), Fate::Arrived)]);
-    site.next(answer(), Fate::Arrived);
-    let heard = site.bed.node.run(|| {
+    site.all(ProbeResult::Dropped, [answer()]);
+    site.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), ProbeResult::Arrived)]);
+    site.next(answer(), ProbeResult::Arrived);
+    let heard = site.testbed.node.run(|| {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let (mut peer, _) = server.accept().unwrap();
@@ -88,18 +91,18 @@ fn established_connections_and_loopback_pass_whatever_the_policies() {
 fn cluster_traffic_passes_with_output_policy_drop() {
     let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::tcp(Host, Outside, Family::V4, port);
-    site.all(Fate::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
-    site.all(Fate::Dropped, [80, 443, 8007].map(out));
-    site.all(Fate::Dropped, [8006, 22].map(|port| out(port).dest(REMOTE)));
-    site.all(Fate::Dropped, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
+    site.all(ProbeResult::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
+    site.all(ProbeResult::Dropped, [80, 443, 8007].map(out));
+    site.all(ProbeResult::Dropped, [8006, 22].map(|port| out(port).dest(REMOTE)));
+    site.all(ProbeResult::Dropped, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: REJECT\n")]);
     site.check(&[
-        (out(22), Fate::Arrived),
-        (out(80), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::udp(Host, Outside, Family::V6, 123), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
+        (out(22), ProbeResult::Arrived),
+        (out(80), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Host, Outside, Family::V6, 123), ProbeResult::Rejected(RejectWith::Icmp6PortUnreachable)),
     ]);
     site.change(&[(CLUSTER, ON)]);
-    site.all(Fate::Arrived, [80, 443, 8007].map(out));
+    site.all(ProbeResult::Arrived, [80, 443, 8007].map(out));
 }
 
 #[test]
@@ -107,14 +110,14 @@ fn rejected_packets_get_a_reply() {
     let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n")]);
     let gre = |family| Probe::new(Outside, Host, family, 47);
     site.check(&[
-        (to_host(80), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::tcp(Outside, Host, Family::V6, 80), Fate::Rejected(RejectWith::TcpReset)),
-        (Probe::udp(Outside, Host, Family::V4, 80), Fate::Rejected(RejectWith::IcmpPortUnreachable)),
-        (Probe::udp(Outside, Host, Family::V6, 80), Fate::Rejected(RejectWith::Icmp6PortUnreachable)),
-        (gre(Family::V4), Fate::Rejected(RejectWith::IcmpHostProhibited)),
-        (gre(Family::V6), Fate::Rejected(RejectWith::Icmp6AdmProhibited)),
-        (Probe::icmp(Outside, Host, 8), Fate::Dropped),
-        (to_host(22), Fate::Arrived),
+        (to_host(80), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::tcp(Outside, Host, Family::V6, 80), ProbeResult::Rejected(RejectWith::TcpReset)),
+        (Probe::udp(Outside, Host, Family::V4, 80), ProbeResult::Rejected(RejectWith::IcmpPortUnreachable)),
+        (Probe::udp(Outside, Host, Family::V6, 80), ProbeResult::Rejected(RejectWith::Icmp6PortUnreachable)),
+        (gre(Family::V4), ProbeResult::Rejected(RejectWith::IcmpHostProhibited)),
+        (gre(Family::V6), ProbeResult::Rejected(RejectWith::Icmp6AdmProhibited)),
+        (Probe::icmp(Outside, Host, 8), ProbeResult::Dropped),
+        (to_host(22), ProbeResult::Arrived),
     ]);
 }
 
@@ -124,17 +127,17 @@ fn corosync_is_accepted_from_the_other_nodes() {
         node {\n    name: n2\n    ring0_addr: 10.0.0.50\n  }\n}\n";
     let mut site = Site::new(&[("corosync.conf", corosync)]);
     let udp = |port, source| Probe::udp(Outside, Host, Family::V4, port).source(source);
-    site.all(Fate::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
-    site.all(Fate::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
-    site.all(Fate::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
+    site.all(ProbeResult::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
+    site.all(ProbeResult::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
+    site.all(ProbeResult::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
     // multicast from the cluster network, and from others
     site.check(&[
-        (udp(5405, LOCAL).dest("224.0.0.1"), Fate::Arrived),
-        (udp(5400, LOCAL).dest("224.0.0.1"), Fate::Dropped),
+        (udp(5405, LOCAL).dest("224.0.0.1"), ProbeResult::Arrived),
+        (udp(5400, LOCAL).dest("224.0.0.1"), ProbeResult::Dropped),
     ]);
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::udp(Host, Outside, Family::V4, port);
-    site.check(&[(out(5405).dest(LOCAL), Fate::Arrived), (out(5405).dest("10.0.0.51"), Fate::Dropped)]);
+    site.check(&[(out(5405).dest(LOCAL), ProbeResult::Arrived), (out(5405).dest("10.0.0.51"), ProbeResult::Dropped)]);
 }
 
 #[test]
@@ -143,20 +146,26 @@ fn rules_of_the_host_precede_those_of_the_cluster_and_match_interfaces() {
     let host = "[RULES]\nIN DROP -p tcp -dport 80 -source 10.0.0.50\n";
     let mut site = Site::new(&[(CLUSTER, cluster), (HOST, host)]);
     site.check(&[
-        (to_host(80), Fate::Arrived),
-        (to_host(80).source(LOCAL), Fate::Dropped),
-        (Probe::tcp(VM100_NET1, Host, Family::V4, 81), Fate::Arrived),
-        (Probe::tcp(VM100, Host, Family::V4, 81), Fate::Dropped),
+        (to_host(80), ProbeResult::Arrived),
+        (to_host(80).source(LOCAL), ProbeResult::Dropped),
+        (Probe::tcp(VM100_NET1, Host, Family::V4, 81), ProbeResult::Arrived),
+        (Probe::tcp(VM100, Host, Family::V4, 81), ProbeResult::Dropped),
     ]);
     site.change(&[(HOST, "[OPTIONS]\nenable: 0\n")]);
-    site.all(Fate::Arrived, [80, 81, 9999].map(to_host));
+    site.all(ProbeResult::Arrived, [80, 81, 9999].map(to_host));
 }
 
 #[test]
 fn neighbour_and_router_discovery_pass_unless_ndp_is_disabled() {
     let mut site = Site::new(&[]);
     let kinds = [133, 134, 135, 136];
-    site.all(Fate::Arrived, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
+    site.all(
+        ProbeResult::Arrived,
+        kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")),
+    );
     site.change(&[(HOST, "[OPTIONS]\nndp: 0\n")]);
-    site.all(Fate::Dropped, kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")));
+    site.all(
+        ProbeResult::Dropped,
+        kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")),
+    );
 }

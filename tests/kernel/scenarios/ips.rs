@@ -1,8 +1,8 @@
 //! Suricata on the queue of a guest with `ips: 1`.
-use super::site::{GUEST100, ON, Program, Site, until};
-use crate::testbed::Place::Outside;
+use super::site::{GUEST100, ON, Program, Site, wait_for};
+use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::Family;
 use std::fs;
 use std::path::PathBuf;
@@ -31,9 +31,9 @@ fn suricata(site: &Site) -> (Program, PathBuf) {
     fs::write(path("suricata.yaml"), CONFIGURATION).unwrap();
     fs::write(path("test.rules"), SIGNATURES).unwrap();
     let args = ["-c", &path("suricata.yaml"), "-S", &path("test.rules"), "-l", &path(""), "-q", "0"];
-    let program = Program::start(&site.bed.node, "suricata", &args);
-    let queues = || site.bed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
-    until("Suricata on its queue", || queues().is_ok_and(|text| !text.is_empty()).then_some(()));
+    let program = Program::start(&site.testbed.node, "suricata", &args);
+    let queues = || site.testbed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
+    wait_for("Suricata on its queue", || queues().is_ok_and(|text| !text.is_empty()).then_some(()));
     (program, folder.join("fast.log"))
 }
 
@@ -48,31 +48,43 @@ fn suricata_inspects_accepted_packets() {
     };
     // without an IPS the queue is bypassed
     let text = "ips is 1, but no program reads queue 0: accepted packets pass without inspection";
-    let warning = site.until_warned(text);
+    let warning = site.wait_for_warning(text);
     assert_eq!(
         (&warning["kind"], &warning["affected"]["guests"]),
         (&"not-inspected".into(), &serde_json::json!([100]))
     );
     assert_eq!(site.status(&["--exit-code"]).1, 1);
-    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
+    site.check(&[
+        (udp(9000), ProbeResult::Arrived),
+        (udp(9001), ProbeResult::Arrived),
+        (udp(9002), ProbeResult::Dropped),
+    ]);
     let (program, alerts) = suricata(&site);
-    site.until_well();
+    site.wait_until_healthy();
     let read = || fs::read_to_string(&alerts).unwrap_or_default();
-    until("the first packet that Suricata passes", || {
+    wait_for("the first packet that Suricata passes", || {
         (site.arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
     });
     let before = read().matches("accepted").count();
-    site.check(&[(udp(9002), Fate::Dropped), (udp(9001), Fate::Dropped), (udp(9000), Fate::Arrived)]);
-    until("the alert", || (read().matches("accepted").count() > before).then_some(()));
+    site.check(&[
+        (udp(9002), ProbeResult::Dropped),
+        (udp(9001), ProbeResult::Dropped),
+        (udp(9000), ProbeResult::Arrived),
+    ]);
+    wait_for("the alert", || (read().matches("accepted").count() > before).then_some(()));
     let alerts = read();
     assert!(alerts.contains("unwanted") && !alerts.contains("refused"), "{alerts}");
     program.stop();
-    site.until_warned(text);
-    site.check(&[(udp(9000), Fate::Arrived), (udp(9001), Fate::Arrived), (udp(9002), Fate::Dropped)]);
+    site.wait_for_warning(text);
+    site.check(&[
+        (udp(9000), ProbeResult::Arrived),
+        (udp(9001), ProbeResult::Arrived),
+        (udp(9002), ProbeResult::Dropped),
+    ]);
     // a balanced guest needs a reader of each queue
     site.write(GUEST100, &GUEST.replace("ips_queues: 0", "ips_queues: 0:2"));
-    site.until_warned("no program reads queues 0:2:");
+    site.wait_for_warning("no program reads queues 0:2:");
     let (_program, _) = suricata(&site);
-    site.until_warned("no program reads queues 1:2:");
+    site.wait_for_warning("no program reads queues 1:2:");
     site.change(&[(GUEST100, ON)]);
 }

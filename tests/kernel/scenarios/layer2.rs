@@ -1,9 +1,9 @@
 //! Frames that carry IP packets past iptables: VLAN and priority tags, QinQ, PPPoE, LLC and SNAP.
-use super::site::{CLUSTER, GUEST100, GUEST200, Site, conf, until};
+use super::site::{CLUSTER, GUEST100, GUEST200, Site, conf, wait_for};
 use crate::host::saved_bridge;
-use crate::testbed::Place::Outside;
-use crate::testbed::probe::{Carrier, Fate, Probe};
-use crate::testbed::{CT200, FREE900, Place, VM100};
+use crate::testbed::Endpoint::Outside;
+use crate::testbed::probe::{Carrier, Probe, ProbeResult};
+use crate::testbed::{CT200, Endpoint, VM100, VM900};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Family;
 
@@ -13,7 +13,7 @@ const CARRIERS: [Carrier; 6] =
 const STRICT: &[&str] = &["--strict-layer2"];
 
 /// Packets that iptables refuses, in frames of these kinds, each of a connection of its own.
-fn probes<'a>(from: Place, to: Place, carriers: &'a [Carrier]) -> impl Iterator<Item = Probe> + 'a {
+fn probes<'a>(from: Endpoint, to: Endpoint, carriers: &'a [Carrier]) -> impl Iterator<Item = Probe> + 'a {
     let ports = (2000..).zip(carriers);
     ports
         .flat_map(move |(port, carrier)| Family::ALL.map(|family| Probe::tcp(from, to, family, port).carried(*carrier)))
@@ -26,26 +26,29 @@ const CLOSED: &str = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n";
 fn frames_that_carry_packets_past_iptables_are_dropped_with_strict_layer2() {
     let mut site = Site::new(&[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
     for guest in [VM100, CT200] {
-        for (from, to) in [(Outside, guest), (guest, Outside), (FREE900, guest)] {
-            site.all(Fate::Dropped, probes(from, to, &[Carrier::Plain]));
-            site.all(Fate::Arrived, probes(from, to, &CARRIERS));
+        for (from, to) in [(Outside, guest), (guest, Outside), (VM900, guest)] {
+            site.all(ProbeResult::Dropped, probes(from, to, &[Carrier::Plain]));
+            site.all(ProbeResult::Arrived, probes(from, to, &CARRIERS));
         }
     }
     drop(site);
     let mut site = Site::with_options(STRICT, &[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
     for guest in [VM100, CT200] {
-        for (from, to) in [(Outside, guest), (guest, Outside), (FREE900, guest)] {
-            site.all(Fate::Dropped, probes(from, to, &CARRIERS));
+        for (from, to) in [(Outside, guest), (guest, Outside), (VM900, guest)] {
+            site.all(ProbeResult::Dropped, probes(from, to, &CARRIERS));
         }
         // other protocols pass as before, and IP is filtered by the rules
-        site.all(Fate::Arrived, [Probe::arp(guest, Outside), Probe::arp(Outside, guest)]);
+        site.all(ProbeResult::Arrived, [Probe::arp(guest, Outside), Probe::arp(Outside, guest)]);
     }
-    site.all(Fate::Arrived, probes(Outside, FREE900, &CARRIERS));
+    site.all(ProbeResult::Arrived, probes(Outside, VM900, &CARRIERS));
     // they are dropped, so nothing is found
-    site.until_well();
+    site.wait_until_healthy();
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n")]);
-    site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Plain]).chain(probes(VM100, Outside, &[Carrier::Plain])));
-    site.all(Fate::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
+    site.all(
+        ProbeResult::Arrived,
+        probes(Outside, VM100, &[Carrier::Plain]).chain(probes(VM100, Outside, &[Carrier::Plain])),
+    );
+    site.all(ProbeResult::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
 }
 
 #[test]
@@ -56,23 +59,23 @@ fn trunks_and_named_protocols_pass_with_strict_layer2() {
     // the guest's own configuration says that it is a trunk
     let (path, text) = conf(100, false);
     site.change(&[(&path, &text.replace("firewall=1", "trunks=2;5-9,firewall=1"))]);
-    until("the rules of the trunk", || {
-        (!saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-IN -p 802_1Q")).then_some(())
+    wait_for("the rules of the trunk", || {
+        (!saved_bridge(&site.testbed.node, Variant::Legacy).contains("tap100i0-IN -p 802_1Q")).then_some(())
     });
-    site.all(Fate::Arrived, both(tags));
-    site.all(Fate::Dropped, both(others));
-    site.all(Fate::Dropped, probes(Outside, CT200, tags).chain(probes(CT200, Outside, tags)));
+    site.all(ProbeResult::Arrived, both(tags));
+    site.all(ProbeResult::Dropped, both(others));
+    site.all(ProbeResult::Dropped, probes(Outside, CT200, tags).chain(probes(CT200, Outside, tags)));
     // or layer2_protocols names what it may use
     site.change(&[(&path, &text), (GUEST100, &format!("{CLOSED}layer2_protocols: IPv4,IPv6,ARP,802_1Q\n"))]);
-    until("the rules of the guest", || {
-        saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-OUT-PROTO -p 802_1Q").then_some(())
+    wait_for("the rules of the guest", || {
+        saved_bridge(&site.testbed.node, Variant::Legacy).contains("tap100i0-OUT-PROTO -p 802_1Q").then_some(())
     });
-    site.all(Fate::Arrived, both(&tags[..3]));
-    site.all(Fate::Dropped, both(others));
+    site.all(ProbeResult::Arrived, both(&tags[..3]));
+    site.all(ProbeResult::Dropped, both(others));
     site.change(&[(GUEST100, &format!("{CLOSED}layer2_protocols: IPv4,IPv6,ARP,PPP_SES\n"))]);
-    site.all(Fate::Arrived, both(&[Carrier::Pppoe]));
-    site.all(Fate::Dropped, both(tags));
-    site.all(Fate::Dropped, both(&[Carrier::Snap]));
+    site.all(ProbeResult::Arrived, both(&[Carrier::Pppoe]));
+    site.all(ProbeResult::Dropped, both(tags));
+    site.all(ProbeResult::Dropped, both(&[Carrier::Snap]));
 }
 
 #[test]
@@ -80,14 +83,15 @@ fn frames_that_carry_packets_past_iptables_are_found() {
     // outside of this test, frames are captured during ten seconds of every five minutes
     let all_the_time = ["--full-reading", "1"];
     let mut site = Site::with_options(&all_the_time, &[(GUEST100, CLOSED), (GUEST200, CLOSED)]);
-    site.all(Fate::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
-    site.until_well();
+    site.all(ProbeResult::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
+    site.wait_until_healthy();
     let kinds = ["a VLAN tag", "a VLAN tag", "a VLAN tag", "a QinQ tag", "PPPoE", "LLC/SNAP"];
     for (carrier, kind) in CARRIERS.into_iter().zip(kinds) {
         for (from, to, way) in [(Outside, VM100, "to"), (CT200, Outside, "from")] {
             let device = if way == "to" { "tap100i0" } else { "veth200i0" };
-            site.all(Fate::Arrived, probes(from, to, &[carrier]));
-            let warning = site.until_warned(&format!("packets {way} {device} in frames with {kind} are not filtered"));
+            site.all(ProbeResult::Arrived, probes(from, to, &[carrier]));
+            let warning =
+                site.wait_for_warning(&format!("packets {way} {device} in frames with {kind} are not filtered"));
             let vmid = if way == "to" { 100 } else { 200 };
             assert_eq!(
                 (&warning["kind"], &warning["affected"]["guests"]),
@@ -101,24 +105,24 @@ fn frames_that_carry_packets_past_iptables_are_found() {
     }
     assert_eq!(site.status(&["--exit-code"]).1, 1);
     // guests without a firewall have none
-    site.all(Fate::Arrived, probes(Outside, FREE900, &CARRIERS));
+    site.all(ProbeResult::Arrived, probes(Outside, VM900, &CARRIERS));
     // the remedy
     site.restart(&[STRICT, &all_the_time].concat());
-    site.until_well();
-    site.all(Fate::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
+    site.wait_until_healthy();
+    site.all(ProbeResult::Dropped, probes(Outside, VM100, &CARRIERS).chain(probes(CT200, Outside, &CARRIERS)));
     site.cycle();
-    site.until_well();
+    site.wait_until_healthy();
     // without ebtables nothing drops them
     site.write(CLUSTER, "[OPTIONS]\nenable: 1\nebtables: 0\n");
-    until("no rules of ebtables", || {
-        (!saved_bridge(&site.bed.node, Variant::Legacy).contains("tap100i0-IN")).then_some(())
+    wait_for("no rules of ebtables", || {
+        (!saved_bridge(&site.testbed.node, Variant::Legacy).contains("tap100i0-IN")).then_some(())
     });
-    site.all(Fate::Arrived, probes(Outside, VM100, &[Carrier::Vlan(0)]));
-    site.until_warned("packets to tap100i0 in frames with a VLAN tag are not filtered");
+    site.all(ProbeResult::Arrived, probes(Outside, VM100, &[Carrier::Vlan(0)]));
+    site.wait_for_warning("packets to tap100i0 in frames with a VLAN tag are not filtered");
     // for a trunk there is no finding
     let (path, text) = conf(100, false);
     site.write(&path, &text.replace("firewall=1", "trunks=5,firewall=1"));
-    until("no warning of tags", || {
+    wait_for("no warning of tags", || {
         let text = site.status(&[]).0;
         (!text.contains("to tap100i0 in frames with a VLAN tag") && text.contains("tap100i0 in frames with PPPoE"))
             .then_some(())

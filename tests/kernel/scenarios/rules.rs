@@ -1,8 +1,8 @@
 //! Rule parameters: groups, macros, aliases, sets, ranges, lists, ports, ICMP types.
 use super::site::{CLUSTER, GUEST100, Site};
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::Family;
 
 const RULES: &str = "[OPTIONS]
@@ -84,7 +84,7 @@ fn rules_match_their_parameters() {
         tcp(9000, "10.0.0.51"),
         tcp(9001, "10.0.0.51"),
     ];
-    site.all(Fate::Arrived, passes);
+    site.all(ProbeResult::Arrived, passes);
     let lost = [
         tcp(443, "10.0.0.50"),
         tcp(22, "10.0.0.51"),
@@ -104,7 +104,7 @@ fn rules_match_their_parameters() {
         tcp(9000, "10.0.0.50"),
         tcp(9001, "10.0.0.51").dest("10.0.0.99"),
     ];
-    site.all(Fate::Dropped, lost);
+    site.all(ProbeResult::Dropped, lost);
 }
 
 #[test]
@@ -112,13 +112,13 @@ fn the_blacklist_applies_to_host_and_guests() {
     let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
     let to_host = |source| Probe::tcp(Outside, Host, Family::V4, 80).source(source);
     site.check(&[
-        (tcp(80, "203.0.113.66"), Fate::Dropped),
-        (tcp(80, "2001:db8::66"), Fate::Dropped),
-        (tcp(80, "203.0.113.67"), Fate::Arrived),
-        (to_host("203.0.113.66"), Fate::Dropped),
-        (to_host("203.0.113.67"), Fate::Arrived),
+        (tcp(80, "203.0.113.66"), ProbeResult::Dropped),
+        (tcp(80, "2001:db8::66"), ProbeResult::Dropped),
+        (tcp(80, "203.0.113.67"), ProbeResult::Arrived),
+        (to_host("203.0.113.66"), ProbeResult::Dropped),
+        (to_host("203.0.113.67"), ProbeResult::Arrived),
         // it applies to source addresses of incoming packets, not to destinations of guests
-        (Probe::tcp(VM100, Outside, Family::V4, 80).dest("203.0.113.66"), Fate::Arrived),
+        (Probe::tcp(VM100, Outside, Family::V4, 80).dest("203.0.113.66"), ProbeResult::Arrived),
     ]);
 }
 
@@ -127,9 +127,9 @@ fn the_first_rule_that_matches_decides() {
     let guest = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 80\nIN ACCEPT\nOUT DROP -p udp\nOUT ACCEPT\n";
     let mut site = Site::new(&[(GUEST100, guest)]);
     site.check(&[
-        (tcp(80, "10.0.0.50"), Fate::Dropped),
-        (tcp(81, "10.0.0.50"), Fate::Arrived),
-        (Probe::udp(VM100, Outside, Family::V4, 81), Fate::Dropped),
-        (Probe::tcp(VM100, Outside, Family::V4, 81), Fate::Arrived),
+        (tcp(80, "10.0.0.50"), ProbeResult::Dropped),
+        (tcp(81, "10.0.0.50"), ProbeResult::Arrived),
+        (Probe::udp(VM100, Outside, Family::V4, 81), ProbeResult::Dropped),
+        (Probe::tcp(VM100, Outside, Family::V4, 81), ProbeResult::Arrived),
     ]);
 }

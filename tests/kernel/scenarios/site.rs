@@ -1,11 +1,11 @@
 //! The node of the test bed with a running daemon.
 use crate::netns::Netns;
 pub use crate::testbed::conf;
-use crate::testbed::probe::{self, Fate, Probe};
+use crate::testbed::probe::{self, Probe, ProbeResult};
 use crate::testbed::wire::Wire;
-use crate::testbed::{Bed, NODE, confs};
+use crate::testbed::{NODE, TestBed, confs};
 use crate::wait::{OutputInTime, WaitInTime};
-pub use crate::wait::{PATIENCE, until, until_ok};
+pub use crate::wait::{WAIT_LIMIT, wait_for, wait_for_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::model::BackendKind;
@@ -34,7 +34,7 @@ pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 
 /// The test bed with a running daemon.
 pub struct Site {
-    pub bed: Bed,
+    pub testbed: TestBed,
     kind: BackendKind,
     wire: Wire,
     daemon: Child,
@@ -75,7 +75,7 @@ impl Site {
     pub fn nftables(options: &[&str], files: &[(&str, &str)]) -> Self {
         let selected = [(HOST, "[OPTIONS]\nnftables: 1\n")];
         let site = Site::unsettled(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
-        until("the first update", || site.last_update());
+        wait_for("the first update", || site.last_update());
         site
     }
 
@@ -86,7 +86,7 @@ impl Site {
 
     /// Runs a command in the mount namespace of the daemon.
     pub fn in_daemon(&self, script: &str) {
-        self.bed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));
+        self.testbed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));
     }
 
     fn unsettled(kind: BackendKind, shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
@@ -102,11 +102,11 @@ impl Site {
         for (path, text) in files {
             write(root.path(), path, text);
         }
-        let bed = Bed::new("pvs");
-        let wire = Wire::new(&bed);
+        let testbed = TestBed::new("pvs");
+        let wire = Wire::new(&testbed);
         let log = listen(root.path());
-        let daemon = start(kind, &bed, root.path(), shell, options);
-        Site { bed, kind, wire, daemon, root, log }
+        let daemon = start(kind, &testbed, root.path(), shell, options);
+        Site { testbed, kind, wire, daemon, root, log }
     }
 
     /// Restarts the daemon with other options, as systemctl restart does.
@@ -118,10 +118,10 @@ impl Site {
     pub fn restart_after(&mut self, options: &[&str], script: &str, check: impl FnOnce(&mut Self)) {
         kill(Pid::from_raw(i32::try_from(self.daemon.id()).unwrap()), Signal::SIGQUIT).unwrap();
         assert!(self.daemon.wait_in_time().success());
-        self.bed.node.exec(script);
+        self.testbed.node.exec(script);
         check(self);
-        self.daemon = start(self.kind, &self.bed, self.root.path(), "exec \"$@\"", options);
-        until("the first update", || self.last_update());
+        self.daemon = start(self.kind, &self.testbed, self.root.path(), "exec \"$@\"", options);
+        wait_for("the first update", || self.last_update());
         self.settle();
     }
 
@@ -141,7 +141,7 @@ impl Site {
     /// Waits for the end of another update.
     pub fn next_update(&self) {
         let before = self.last_update();
-        until("another update", || (self.last_update() != before).then_some(()));
+        wait_for("another update", || (self.last_update() != before).then_some(()));
     }
 
     /// The messages in the system log.
@@ -152,7 +152,7 @@ impl Site {
     /// Disables the firewall, and waits until its rules are removed.
     pub fn change_to_off(&self) {
         write(self.root.path(), CLUSTER, "[OPTIONS]\nenable: 0\n");
-        until("no rules", || (!self.bed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(()));
+        wait_for("no rules", || (!self.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(()));
     }
 
     /// The root directory of the node.
@@ -175,7 +175,7 @@ impl Site {
 
     /// Waits until the rules are live, and nothing is found that makes them ineffective.
     fn settle(&self) {
-        until_ok("the configuration to be live", || {
+        wait_for_ok("the configuration to be live", || {
             let status = self.status(&[]).0;
             if status == "Status: enabled/running\n" { Ok(()) } else { Err(status) }
         });
@@ -183,7 +183,7 @@ impl Site {
 
     /// The output and the exit status of `status`.
     pub fn status(&self, options: &[&str]) -> (String, i32) {
-        let mut command = self.bed.node.command(program(self.kind));
+        let mut command = self.testbed.node.command(program(self.kind));
         command.arg("status").args(options).args(["--node", NODE, "--root"]).arg(self.root.path());
         let output = command.output_in_time();
         (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
@@ -191,14 +191,14 @@ impl Site {
 
     /// A command of the program: what it writes to standard output and error.
     pub fn command(&self, args: &[&str]) -> String {
-        let mut command = self.bed.node.command(program(self.kind));
+        let mut command = self.testbed.node.command(program(self.kind));
         let output = command.args(args).args(["--node", NODE, "--root"]).arg(self.root.path()).output_in_time();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
     /// Waits until `status` has a warning with this text, and returns it as JSON.
-    pub fn until_warned(&self, text: &str) -> serde_json::Value {
-        until(&format!("a warning: {text}"), || {
+    pub fn wait_for_warning(&self, text: &str) -> serde_json::Value {
+        wait_for(&format!("a warning: {text}"), || {
             let status: serde_json::Value = serde_json::from_str(&self.status(&["--json"]).0).ok()?;
             let warnings = status["warnings"].as_array()?.iter();
             warnings.into_iter().find(|one| one["text"].as_str().is_some_and(|one| one.contains(text))).cloned()
@@ -206,8 +206,8 @@ impl Site {
     }
 
     /// Waits until `status` has no warning any more.
-    pub fn until_well(&self) {
-        until("no warning", || {
+    pub fn wait_until_healthy(&self) {
+        wait_for("no warning", || {
             (self.status(&["--exit-code"]) == ("Status: enabled/running\n".into(), 0)).then_some(())
         });
     }
@@ -219,28 +219,28 @@ impl Site {
 
     /// Sends packets of different connections and checks the result of each.
     #[track_caller]
-    pub fn check(&mut self, cases: &[(Probe, Fate)]) {
-        self.bed.node.exec("conntrack -F 2>/dev/null");
-        probe::check(cases, |probes| self.wire.ask_many(probes));
+    pub fn check(&mut self, cases: &[(Probe, ProbeResult)]) {
+        self.testbed.node.exec("conntrack -F 2>/dev/null");
+        probe::check(cases, |probes| self.wire.send_probes(probes));
     }
 
     /// Checks the same result for all packets.
     #[track_caller]
-    pub fn all(&mut self, fate: Fate, probes: impl IntoIterator<Item = Probe>) {
-        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, fate)).collect();
+    pub fn all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
+        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, result)).collect();
         self.check(&cases);
     }
 
     /// Sends one packet after all earlier ones.
     #[track_caller]
-    pub fn next(&mut self, probe: Probe, fate: Fate) {
-        let seen = self.wire.ask(&probe);
-        assert_eq!(seen, fate, "{probe}");
+    pub fn next(&mut self, probe: Probe, result: ProbeResult) {
+        let seen = self.wire.send_probe(&probe);
+        assert_eq!(seen, result, "{probe}");
     }
 
     /// Sends packets, and returns how many arrive.
     pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
-        self.wire.ask_many(probes).into_iter().filter(|fate| *fate == Fate::Arrived).count()
+        self.wire.send_probes(probes).into_iter().filter(|result| *result == ProbeResult::Arrived).count()
     }
 }
 
@@ -251,8 +251,8 @@ impl Drop for Site {
 }
 
 /// Starts the daemon.
-fn start(kind: BackendKind, bed: &Bed, root: &Path, shell: &str, options: &[&str]) -> Child {
-    let mut command = bed.node.command("sh");
+fn start(kind: BackendKind, testbed: &TestBed, root: &Path, shell: &str, options: &[&str]) -> Child {
+    let mut command = testbed.node.command("sh");
     command.args(["-c", shell, "sh", program(kind)]);
     command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

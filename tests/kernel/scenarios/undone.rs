@@ -1,9 +1,9 @@
 //! Changes of our chains and sets by other programs are undone, and logged with names.
-use super::site::{GUEST100, ON, Site, until};
+use super::site::{GUEST100, ON, Site, wait_for};
 use crate::host::shell;
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Family;
 
@@ -20,12 +20,12 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
     let with = |change: &str, part: &str, text: &str, site: &mut Site| {
         // a change of the configuration, or a restoration that is not verified yet, would be the reason for the update
         site.next_update();
-        site.all(Fate::Dropped, [probe()]);
-        site.bed.node.exec(&shell(Variant::Legacy, change));
+        site.all(ProbeResult::Dropped, [probe()]);
+        site.testbed.node.exec(&shell(Variant::Legacy, change));
         let line = format!("another program has changed our rules, which are restored: {part}: ");
-        until(text, || site.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
-        site.until_well();
-        site.all(Fate::Dropped, [probe()]);
+        wait_for(text, || site.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
+        site.wait_until_healthy();
+        site.all(ProbeResult::Dropped, [probe()]);
     };
     site.next_update();
     for (change, part, text) in [
@@ -58,10 +58,10 @@ fn sets_of_another_type_are_replaced_and_pass_no_address_that_is_not_configured(
     let mut site = Site::new(&[(GUEST100, guest)]);
     let probe = |source, port| Probe::tcp(Outside, VM100, V4, port).source(source);
     let right = [
-        (probe("10.0.0.50", 23), Fate::Arrived),
-        (probe("10.0.0.51", 24), Fate::Arrived),
-        (probe("10.0.0.254", 23), Fate::Dropped),
-        (probe("10.0.0.254", 24), Fate::Dropped),
+        (probe("10.0.0.50", 23), ProbeResult::Arrived),
+        (probe("10.0.0.51", 24), ProbeResult::Arrived),
+        (probe("10.0.0.254", 23), ProbeResult::Dropped),
+        (probe("10.0.0.254", 24), ProbeResult::Dropped),
     ];
     site.check(&right);
     // one that rules use, and one of the other family, which no rule can use
@@ -71,15 +71,15 @@ fn sets_of_another_type_are_replaced_and_pass_no_address_that_is_not_configured(
          ipset destroy PVEFW-100-good-v4; ipset create PVEFW-100-good-v4 hash:ip; ipset add PVEFW-100-good-v4 10.0.0.254
          ipset destroy PVEFW-100-more-v4; ipset create PVEFW-100-more-v4 hash:net family inet6
          iptables-legacy-restore -w 10 <{rules}"
-    ), |site| site.all(Fate::Arrived, [probe("10.0.0.254", 23)]));
+    ), |site| site.all(ProbeResult::Arrived, [probe("10.0.0.254", 23)]));
     site.check(&right);
     for set in ["good", "more"] {
-        let shown = site.bed.node.exec(&format!("ipset list PVEFW-100-{set}-v4"));
+        let shown = site.testbed.node.exec(&format!("ipset list PVEFW-100-{set}-v4"));
         assert!(shown.contains("Type: hash:net") && shown.contains("family inet "), "{shown}");
         assert_eq!(site.logged(&format!("the set PVEFW-100-{set}-v4 was of another type")), 1, "{:#?}", site.log());
     }
-    site.until_well();
-    assert!(!site.bed.node.exec("ipset -n list").contains("_next"));
+    site.wait_until_healthy();
+    assert!(!site.testbed.node.exec("ipset -n list").contains("_next"));
 }
 
 #[test]
@@ -88,10 +88,12 @@ fn chains_in_the_variant_that_is_not_in_use_are_removed_and_logged() {
     let answered = || Probe::icmp(Outside, Host, 8);
     let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
     site.change(&[(super::site::HOST, host)]);
-    site.all(Fate::Arrived, [answered()]);
-    site.bed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
-    until("the chains to be removed", || (!site.bed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(()));
-    site.all(Fate::Arrived, [answered()]);
-    until("the log", || (site.logged("iptables-nft, which is not in use: chains of ours") == 1).then_some(()));
-    site.until_well();
+    site.all(ProbeResult::Arrived, [answered()]);
+    site.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
+    wait_for("the chains to be removed", || {
+        (!site.testbed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(())
+    });
+    site.all(ProbeResult::Arrived, [answered()]);
+    wait_for("the log", || (site.logged("iptables-nft, which is not in use: chains of ours") == 1).then_some(()));
+    site.wait_until_healthy();
 }

@@ -1,13 +1,13 @@
 //! Traffic that a policy drops without logging, and traffic that it logs.
 use super::site::{CLUSTER, GUEST100, HOST, Site};
 use crate::logger::Logger;
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::probe::Probe;
-use crate::testbed::{Place, VM100};
+use crate::testbed::{Endpoint, VM100};
 use pve_firewall::iptables::ruleset::{Family, MacAddr, TcpFlags};
 
 /// Noise that is not logged.
-fn noise(to: Place) -> Vec<Probe> {
+fn noise(to: Endpoint) -> Vec<Probe> {
     let udp = |sport, dport| Probe::udp(Outside, to, Family::V4, dport).ports(sport, dport);
     let tcp = |dport| Probe::tcp(Outside, to, Family::V4, dport);
     let broadcast = if to == Host { "224.0.0.1" } else { "239.1.2.3" };
@@ -38,7 +38,7 @@ fn every_drop_is_logged_if_wanted() {
     let options = ["--log-all-drops"];
     let cluster = "[OPTIONS]\nenable: 1\nlog_ratelimit: enable=0\n";
     let mut site = Site::with_options(&options, &[(CLUSTER, cluster), (GUEST100, guest)]);
-    let logger = Logger::start(&site.bed.node, site.root(), &[]);
+    let logger = Logger::start(&site.testbed.node, site.root(), &[]);
     for (to, probes) in [(Host, noise(Host)), (VM100, noise(VM100))] {
         assert_eq!(site.arrivals(&probes), 0);
         for probe in &probes {
@@ -71,7 +71,7 @@ fn noise_is_dropped_without_logging_and_the_rest_is_logged() {
     let host = "[OPTIONS]\nlog_level_in: info\n";
     let guest = "[OPTIONS]\nenable: 1\nlog_level_in: info\n[RULES]\nIN DROP -p tcp -dport 23 -log warning\n";
     let mut site = Site::new(&[(HOST, host), (GUEST100, guest)]);
-    let logger = Logger::start(&site.bed.node, site.root(), &[]);
+    let logger = Logger::start(&site.testbed.node, site.root(), &[]);
     for (to, place) in [(Host, "0 6 PVEFW-HOST-IN "), (VM100, "100 6 tap100i0-IN ")] {
         assert_eq!(site.arrivals(&noise(to)), 0);
         // a packet after the noise: when it is in the log, the noise would be too

@@ -1,10 +1,10 @@
 //! The connections that `preview` lists, compared with the kernel: connections are opened and the change is applied. Those that
 //! were listed, and no others, are refused when they are opened again.
 use super::super::scenarios::site::{CLUSTER, GUEST100, GUEST200, HOST, Site};
-use crate::node::until;
-use crate::testbed::Place::{self, Host, Outside};
+use crate::node::wait_for;
+use crate::testbed::Endpoint::{self, Host, Outside};
 use crate::testbed::{CT200, NODE, VM100, VM101};
-use crate::wait::{OutputInTime, at_the_same_time};
+use crate::wait::{OutputInTime, run_in_parallel};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -18,14 +18,14 @@ const SOON: Duration = Duration::from_millis(1500);
 /// The request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
-    from: Place,
-    to: Place,
+    from: Endpoint,
+    to: Endpoint,
     port: u16,
     v6: bool,
 }
 
 /// The endpoints of a connection.
-const FLOWS: [(Place, Place, u16); 9] = [
+const FLOWS: [(Endpoint, Endpoint, u16); 9] = [
     (Outside, Host, 22),
     (Outside, Host, 8006),
     (Outside, VM100, 80),
@@ -82,7 +82,7 @@ impl Flow {
 
     /// Opens the connection, if it is accepted.
     fn begin(self, site: &Site) -> Option<TcpStream> {
-        site.bed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), SOON)).ok()
+        site.testbed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), SOON)).ok()
     }
 }
 
@@ -94,7 +94,7 @@ pub fn write(root: &Path, path: &str, text: &str) -> String {
 }
 
 pub fn run(site: &Site, args: &[&str]) -> Output {
-    let mut command = site.bed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
+    let mut command = site.testbed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
     command.args(args).args(["--node", NODE, "--root"]).arg(site.root()).output_in_time()
 }
 
@@ -106,21 +106,21 @@ fn preview(site: &Site, file: &str) -> serde_json::Value {
 
 /// Which of these connections can be opened; all at the same time.
 fn can_begin(site: &Site, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
-    at_the_same_time("connections to begin", flows.iter().map(|flow| move || (*flow, flow.begin(site))))
+    run_in_parallel("connections to begin", flows.iter().map(|flow| move || (*flow, flow.begin(site))))
 }
 
 #[test]
 fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart() {
     let site = Site::new(&BASE);
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let flows = Flow::all();
-    let servers: BTreeSet<(Place, SocketAddr)> = flows.iter().map(|flow| (flow.to, flow.server())).collect();
+    let servers: BTreeSet<(Endpoint, SocketAddr)> = flows.iter().map(|flow| (flow.to, flow.server())).collect();
     let _servers: Vec<TcpListener> = servers
         .iter()
-        .map(|(place, server)| site.bed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
+        .map(|(place, server)| site.testbed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
         .collect();
     for (path, text, count) in CHANGES {
-        site.bed.node.exec("conntrack -F 2>/dev/null");
+        site.testbed.node.exec("conntrack -F 2>/dev/null");
         let alive = can_begin(&site, &flows);
         for (flow, stream) in &alive {
             assert!(stream.is_some(), "{flow:?}");
@@ -155,7 +155,7 @@ fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart(
 #[test]
 fn connections_that_cannot_be_simulated_are_counted() {
     let site = Site::new(&BASE);
-    site.bed.node.exec(
+    site.testbed.node.exec(
         "conntrack -I -p tcp -s 192.0.2.1 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -u SEEN_REPLY
          conntrack -I -p udp -s 10.0.0.254 -d 10.0.0.255 --sport 1000 --dport 137 -t 600
          conntrack -I -p tcp -s 10.0.0.100 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -r 10.0.0.50 \
@@ -181,12 +181,12 @@ fn udp_and_icmp_are_judged_like_tcp() {
         (CLUSTER, "[OPTIONS]\nenable: 1\n"),
         (GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp -dport 53\nIN Ping(ACCEPT)\n"),
     ]);
-    site.bed.assign_addresses();
-    let server = site.bed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
-    let client = site.bed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
+    site.testbed.assign_addresses();
+    let server = site.testbed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
+    let client = site.testbed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
     client.send_to(b"question", "10.0.0.100:53").unwrap();
-    until("the question", || server.recv_from(&mut [0; 64]).ok());
-    site.bed.node.exec(
+    wait_for("the question", || server.recv_from(&mut [0; 64]).ok());
+    site.testbed.node.exec(
         "conntrack -I -p icmp -s 10.0.0.254 -d 10.0.0.100 --icmp-type 8 --icmp-code 0 --icmp-id 7 -t 600 -u SEEN_REPLY",
     );
     let file = write(site.root(), GUEST100, "[OPTIONS]\nenable: 1\n");

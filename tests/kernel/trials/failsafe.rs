@@ -1,8 +1,8 @@
 //! `--failsafe` and `--cut-connections`, shown by connections on the test bed.
 use super::super::scenarios::site::{CLUSTER, GUEST100, HOST, ON, Site};
 use super::connections::{run, write};
-use crate::node::until;
-use crate::testbed::Place::{Host, Outside};
+use crate::node::wait_for;
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::{VM100, VM101};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,25 +11,25 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(2);
 const CLOSED: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\nOUT DROP\n";
 
-fn listen(site: &Site, place: crate::testbed::Place, server: &str) -> TcpListener {
-    site.bed.netns(place).run(|| TcpListener::bind(server).unwrap())
+fn listen(site: &Site, place: crate::testbed::Endpoint, server: &str) -> TcpListener {
+    site.testbed.netns(place).run(|| TcpListener::bind(server).unwrap())
 }
 
-fn connect(site: &Site, place: crate::testbed::Place, server: &str) -> Option<TcpStream> {
+fn connect(site: &Site, place: crate::testbed::Endpoint, server: &str) -> Option<TcpStream> {
     let server: SocketAddr = server.parse().unwrap();
-    site.bed.netns(place).run(|| TcpStream::connect_timeout(&server, SOON)).ok()
+    site.testbed.netns(place).run(|| TcpStream::connect_timeout(&server, SOON)).ok()
 }
 
 #[test]
 fn failsafe_ports_are_open_whatever_the_configuration_says() {
     let options = ["--failsafe", "tcp/22@10.0.0.254,tcp/8006:8007@fd00::/64"];
     let site = Site::with_options(&options, &[(HOST, ON)]);
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let servers = ["10.0.0.1:22", "10.0.0.1:8006", "[fd00::1]:8006"];
     let _servers = servers.map(|server| listen(&site, Host, server));
     let out = listen(&site, Outside, "10.0.0.254:22");
     let chains = |site: &Site| {
-        let saved = site.bed.node.exec("iptables-legacy-save -t filter; ip6tables-legacy-save -t filter");
+        let saved = site.testbed.node.exec("iptables-legacy-save -t filter; ip6tables-legacy-save -t filter");
         saved.lines().filter(|line| line.starts_with("-A PVEFW") && !line.contains("FAILSAFE")).count()
     };
     let before = chains(&site);
@@ -79,23 +79,23 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
     let first = "iptables-legacy-save -t filter | grep -E '^-A (INPUT|OUTPUT)'";
     let wanted =
         "-A INPUT -j PVEFW-FAILSAFE\n-A INPUT -j PVEFW-INPUT\n-A OUTPUT -j PVEFW-FAILSAFE\n-A OUTPUT -j PVEFW-OUTPUT\n";
-    assert_eq!(site.bed.node.exec(first), wanted);
-    site.bed.node.exec("iptables-legacy -D INPUT -j PVEFW-FAILSAFE; iptables-legacy -F PVEFW-FAILSAFE");
-    until("the jump", || (site.bed.node.exec(first) == wanted).then_some(()));
-    until("the rules", || connect(&site, Outside, "10.0.0.1:22").map(drop));
+    assert_eq!(site.testbed.node.exec(first), wanted);
+    site.testbed.node.exec("iptables-legacy -D INPUT -j PVEFW-FAILSAFE; iptables-legacy -F PVEFW-FAILSAFE");
+    wait_for("the jump", || (site.testbed.node.exec(first) == wanted).then_some(()));
+    wait_for("the rules", || connect(&site, Outside, "10.0.0.1:22").map(drop));
     // and is removed with the other rules
     site.change_to_off();
-    assert!(!site.bed.node.exec("iptables-legacy-save; ip6tables-legacy-save").contains("FAILSAFE"));
+    assert!(!site.testbed.node.exec("iptables-legacy-save; ip6tables-legacy-save").contains("FAILSAFE"));
 }
 
 /// Both ends of a connection.
 struct Connection(TcpStream, TcpStream);
 
 impl Connection {
-    fn open(site: &Site, from: crate::testbed::Place, server: &TcpListener) -> Self {
+    fn open(site: &Site, from: crate::testbed::Endpoint, server: &TcpListener) -> Self {
         let address = server.local_addr().unwrap();
         let client =
-            site.bed.netns(from).run(|| TcpStream::connect_timeout(&address, Duration::from_secs(30))).unwrap();
+            site.testbed.netns(from).run(|| TcpStream::connect_timeout(&address, Duration::from_secs(30))).unwrap();
         let (peer, _) = server.accept().unwrap();
         for end in [&client, &peer] {
             end.set_read_timeout(Some(SOON)).unwrap();
@@ -113,7 +113,7 @@ impl Connection {
 fn connections_that_a_change_refuses_are_deleted_and_no_others() {
     let open = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80,443\n";
     let site = Site::with_options(&["--cut-connections"], &[(HOST, ON), (GUEST100, open)]);
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let servers = [
         listen(&site, VM100, "10.0.0.100:80"),
         listen(&site, VM100, "10.0.0.100:443"),
@@ -128,14 +128,14 @@ fn connections_that_a_change_refuses_are_deleted_and_no_others() {
     site.change(&[(GUEST100, &open.replace("80,443", "80,443,444"))]);
     assert_eq!(talk(), [true; 4]);
     site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 443\n")]);
-    until("the ends", || (talk() == [false, true, false, true]).then_some(()));
+    wait_for("the ends", || (talk() == [false, true, false, true]).then_some(()));
     let log = site.log();
     let cut: Vec<_> = log.iter().filter(|line| line.contains("is no longer allowed")).collect();
     assert_eq!(cut.len(), 2, "{log:#?}");
     assert!(cut[0].contains("10.0.0.100:80 of guest 100 is no longer allowed (DROP by "), "{cut:#?}");
     // a blacklist ends the connections of its members
     site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.254\n")]);
-    until("the ends", || (talk() == [false; 4]).then_some(()));
+    wait_for("the ends", || (talk() == [false; 4]).then_some(()));
 }
 
 #[test]
@@ -144,11 +144,11 @@ fn a_flood_of_cut_connections_is_counted_and_not_logged_line_by_line() {
     let site = Site::with_options(&["--cut-connections"], &[(GUEST100, open)]);
     let insert = "for port in $(seq 1000 1099); do echo \"-I -p tcp -s 10.0.0.254 -d 10.0.0.100 --sport $port --dport 80 \\
         --state ESTABLISHED -t 600 -u SEEN_REPLY\"; done | while read line; do conntrack $line 2>/dev/null; done";
-    site.bed.node.exec(insert);
-    site.bed.node.exec("conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.100 --sport 999 --dport 80 --state ESTABLISHED -t 600 -w 7 2>/dev/null");
+    site.testbed.node.exec(insert);
+    site.testbed.node.exec("conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.100 --sport 999 --dport 80 --state ESTABLISHED -t 600 -w 7 2>/dev/null");
     site.change(&[(GUEST100, ON)]);
-    let left = || site.bed.node.exec("conntrack -L 2>/dev/null | grep -c 'dport=80' || true");
-    until("all to be gone", || (left().trim() == "0").then_some(()));
-    until("the count", || site.log().iter().any(|line| line.contains("and 81 more connections")).then_some(()));
+    let left = || site.testbed.node.exec("conntrack -L 2>/dev/null | grep -c 'dport=80' || true");
+    wait_for("all to be gone", || (left().trim() == "0").then_some(()));
+    wait_for("the count", || site.log().iter().any(|line| line.contains("and 81 more connections")).then_some(()));
     assert_eq!(site.log().iter().filter(|line| line.contains("is no longer allowed")).count(), 20);
 }

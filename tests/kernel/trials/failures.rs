@@ -1,9 +1,9 @@
 //! Trials with failures: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
 use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
 use crate::fake_clock::FakeClock;
-use crate::node::{CLUSTER, GUEST, Node, until};
+use crate::node::{CLUSTER, GUEST, Node, wait_for};
 use crate::strace::{self, kill_at};
-use crate::wait::{OutputInTime, WaitInTime, looking_during};
+use crate::wait::{OutputInTime, WaitInTime, repeat_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -21,7 +21,7 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
     let length = lasting(&node, 12);
     let began = Instant::now();
     let attempt = attempt(&node, length, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     for signal in [Signal::SIGKILL, Signal::SIGHUP, Signal::SIGKILL] {
         let before = node.status().unwrap()["started"].clone();
         end_with(&daemon, signal);
@@ -29,7 +29,7 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
             daemon.wait_in_time();
             daemon = node.command(&["start", "--foreground"]).spawn().unwrap();
         }
-        until("another life", || {
+        wait_for("another life", || {
             assert!(node.rules().contains(NEW) && !node.rules().contains(OLD));
             node.status().filter(|status| status["started"] != before)
         });
@@ -38,7 +38,7 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
     assert!(began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
     ended(attempt, 3);
     assert!(began.elapsed() < Duration::from_secs(3 * length), "{:?}", began.elapsed());
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
 
@@ -47,15 +47,15 @@ fn a_daemon_started_after_the_deadline_applies_the_tree() {
     let (node, mut daemon) = site("pvefw-late");
     let length = lasting(&node, 3);
     let mut attempt = attempt(&node, length, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     end_with(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     sleep(Duration::from_secs(length + 1));
     assert!(node.rules().contains(NEW), "nobody is there to end it");
-    let error = node.fails(&["confirm"]);
+    let error = node.run_failing(&["confirm"]);
     assert!(error.contains("not confirmed in time"), "{error}");
     daemon = node.start();
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     assert!(!node.rules().contains(NEW));
     assert_eq!(attempt.wait_in_time().code(), Some(3));
     stop(&node, daemon);
@@ -65,7 +65,7 @@ fn a_daemon_started_after_the_deadline_applies_the_tree() {
 fn a_trial_of_another_boot_is_ignored() {
     let (node, mut daemon) = site("pvefw-reboot");
     let mut attempt = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     end_with(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     // as if /run had outlived the machine; the clock of the new boot says nothing about the deadline
@@ -76,8 +76,8 @@ fn a_trial_of_another_boot_is_ignored() {
     assert_ne!(text, other);
     fs::write(&path, other).unwrap();
     daemon = node.start();
-    node.until_live(OLD);
-    node.until_logged("trial of 100.fw: reverted: the node was rebooted");
+    node.wait_for_rule(OLD);
+    node.wait_for_log("trial of 100.fw: reverted: the node was rebooted");
     assert_eq!(attempt.wait_in_time().code(), Some(3));
     assert!(!path.exists());
     stop(&node, daemon);
@@ -93,11 +93,11 @@ fn a_clock_jump_does_not_move_the_deadline() {
         command
     };
     let daemon = jumping(&["start", "--foreground"]).spawn().unwrap();
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     let file = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     let began = Instant::now();
     let mut attempt = jumping(&["try", "--for", "10", &file]).spawn().unwrap();
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     for days in [400, -800] {
         clock.set(&format!("{days:+}d"));
         sleep(Duration::from_secs(1));
@@ -106,7 +106,7 @@ fn a_clock_jump_does_not_move_the_deadline() {
     assert_eq!(attempt.wait_in_time().code(), Some(3));
     let took = began.elapsed().as_secs();
     assert!((10..40).contains(&took), "{took}");
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
 
@@ -143,16 +143,16 @@ fn a_read_only_configuration_is_not_confirmed_and_the_trial_continues() {
     node.write("firewall/100.fw", GUEST);
     let daemon = node.start();
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     let attempt = attempt(&node, lasting(&node, 8), &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     mount.remount("ro");
-    let error = node.fails(&["confirm"]);
+    let error = node.run_failing(&["confirm"]);
     assert!(error.contains("without a quorum") && error.contains("the trial continues until its deadline"), "{error}");
     assert!(trial(&node).is_some() && node.rules().contains(NEW));
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
     ended(attempt, 3);
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
 
@@ -164,19 +164,19 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     let daemon = node.start();
     let large = format!("{}{}", GUEST.replace("22", "2222"), "# comment\n".repeat(20_000));
     let large = candidate(&node, "large/100.fw", &large);
-    let error = node.fails(&["try", &large]);
+    let error = node.run_failing(&["try", &large]);
     assert!(error.contains("the files cannot be stored for the daemon") && error.contains("No space left"), "{error}");
     assert!(trial(&node).is_none() && node.rules().contains(OLD));
     assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     let first = attempt(&node, 600, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     let fill = node.path("run/pve-firewall/fill");
     let _ = fs::write(&fill, vec![0; 1 << 20]);
     // reverting needs no space: it only removes the trial's files
     assert!(node.rules().contains(NEW));
     let _ = node.run(&["revert"]);
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     fs::remove_file(&fill).unwrap();
     assert_eq!(first.output_in_time().status.code(), Some(3));
     stop(&node, daemon);
@@ -188,22 +188,22 @@ fn an_upgrade_takes_over_a_running_trial() {
     let length = lasting(&node, 20);
     let began = Instant::now();
     let attempt = attempt(&node, length, &["100.fw"]);
-    node.until_live(NEW);
-    let before = until("the trial", || trial(&node));
-    let looks = looking_during(
+    node.wait_for_rule(NEW);
+    let before = wait_for("the trial", || trial(&node));
+    let looks = repeat_during(
         || assert!(node.rules().contains(NEW) && !node.rules().contains(OLD), "a moment of the old rules"),
         || {
             for _ in 0..2 {
                 node.replace_program();
-                node.ok(&["restart"]);
-                assert_eq!(until("the trial", || trial(&node)), before, "the same deadline");
+                node.run_ok(&["restart"]);
+                assert_eq!(wait_for("the trial", || trial(&node)), before, "the same deadline");
             }
         },
     );
     assert!(looks > 3 && began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
     ended(attempt, 3);
     assert!(began.elapsed() >= Duration::from_secs(length), "{:?}", began.elapsed());
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
 
@@ -218,7 +218,7 @@ fn daemon_killed_at(node: &Node, call: usize) -> bool {
     let options = ["-f".to_string()].into_iter().chain(kill_at(CHANGES, call));
     let mut command = strace::traced(&node.command(&["start", "--foreground"]), options);
     let mut tracer = command.stderr(Stdio::null()).spawn().unwrap();
-    let killed = until("an update or a kill", || {
+    let killed = wait_for("an update or a kill", || {
         tracer.try_wait().unwrap().map(|_| true).or_else(|| status.exists().then_some(false))
     });
     if !killed {
@@ -234,7 +234,7 @@ fn a_daemon_killed_at_any_step_keeps_a_running_trial_and_ends_one_that_is_over()
     let (node, mut daemon) = site("pvefw-kill-daemon");
     let manifest = node.path("run/pve-firewall/trial/trial.json");
     let mut attempt = attempt(&node, 3600, &["100.fw"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     end_with(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     let is_new = || node.rules().contains(NEW) && !node.rules().contains(OLD);
@@ -266,11 +266,11 @@ fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
     for call in 1.. {
         let length = lasting(&node, 5).to_string();
         let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
-        node.until_live(NEW);
+        node.wait_for_rule(NEW);
         let killed = killed_at(&node, call, &["revert"]);
         // either way it is over at its deadline
         assert_eq!(attempt.output_in_time().status.code(), Some(3), "{call}");
-        node.until_live(OLD);
+        node.wait_for_rule(OLD);
         assert!(!node.path("run/pve-firewall/trial/trial.json").exists());
         if !killed {
             assert!(call > 2, "{call}");
@@ -298,10 +298,10 @@ fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
         let killed = killed_at(&node, call, &["try", "--for", "2", &file]);
         // it exists completely or not at all: either way it ends soon, and another one can start
         began += usize::from(node.path("run/pve-firewall/trial/trial.json").exists());
-        until("no trial", || {
+        wait_for("no trial", || {
             (trial(&node).is_none() && !node.path("run/pve-firewall/trial/trial.json").exists()).then_some(())
         });
-        node.until_live(OLD);
+        node.wait_for_rule(OLD);
         if !killed {
             assert!(call > 5, "{call}");
             break;
@@ -319,24 +319,24 @@ fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
     let (mut old, mut new) = (0, 0);
     for call in 1.. {
         node.write("firewall/100.fw", GUEST);
-        node.until_live(OLD);
+        node.wait_for_rule(OLD);
         sleep(Duration::from_millis(500));
         let length = lasting(&node, 4).to_string();
         let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
-        node.until_live(NEW);
+        node.wait_for_rule(NEW);
         let killed = killed_at(&node, call, &["confirm"]);
         let written = fs::read_to_string(&place).unwrap();
         let status = attempt.output_in_time().status.code();
         match written == GUEST {
             true => {
                 assert_eq!(status, Some(3), "{call}");
-                node.until_live(OLD);
+                node.wait_for_rule(OLD);
                 old += 1;
             }
             false => {
                 assert_eq!(written, GUEST.replace("22", "2222"), "{call}");
                 assert_eq!(status, Some(0), "{call}");
-                node.until_live(NEW);
+                node.wait_for_rule(NEW);
                 new += 1;
             }
         }

@@ -3,7 +3,7 @@
 use super::super::scenarios::site::{CLUSTER, HOST, ON, Site};
 use super::connections::write;
 use crate::testbed::NODE;
-use crate::wait::{OutputInTime, WaitInTime, at_the_same_time};
+use crate::wait::{OutputInTime, WaitInTime, run_in_parallel};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -74,7 +74,7 @@ impl<'a> Ssh<'a> {
              StrictModes no\nUsePAM no\nPermitRootLogin yes\nUseDNS no\n"
         );
         let path = write(site.root(), "sshd_config", &config);
-        let mut command = site.bed.node.command("/usr/sbin/sshd");
+        let mut command = site.testbed.node.command("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f", &path]).stdin(Stdio::null()).stderr(Stdio::null());
         let server = command.spawn().unwrap();
         let ssh = Ssh { site, server };
@@ -88,7 +88,7 @@ impl<'a> Ssh<'a> {
     /// A command line on the node.
     fn command(&self, line: &str) -> Command {
         let folder = self.site.root().join("ssh");
-        let mut command = self.site.bed.outside.command("ssh");
+        let mut command = self.site.testbed.outside.command("ssh");
         command.args([
             "-F",
             "none",
@@ -134,7 +134,7 @@ fn lock_out((path, before, text): Lockout) {
         site.change_to_off();
         site.write(path, before);
     }
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let ssh = Ssh::new(&site);
     let file = write(site.root(), path, text);
     let warned = ssh.run(&ssh.firewall(&format!("try --yes {file}")));
@@ -162,10 +162,10 @@ fn lock_out((path, before, text): Lockout) {
 
 #[test]
 fn five_rule_changes_that_lock_an_administrator_out_are_reverted_after_a_minute() {
-    at_the_same_time("access over SSH", LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
+    run_in_parallel("access over SSH", LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
 }
 
 #[test]
 fn removing_what_accepts_ssh_is_reverted_after_a_minute() {
-    at_the_same_time("access over SSH", REMOTE_LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
+    run_in_parallel("access over SSH", REMOTE_LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
 }

@@ -2,9 +2,9 @@
 //! every kernel tracks connections in bridges.
 use super::super::hand_over::{Pair, terminate};
 use super::{attempt, candidate, ended, lasting};
-use crate::node::until;
-use crate::wait::until_ok;
-use crate::wait::{WaitInTime, looking_during};
+use crate::node::wait_for;
+use crate::wait::wait_for_ok;
+use crate::wait::{WaitInTime, repeat_during};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ fn site(name: &str, options: &[&str], cluster: &str) -> (Pair, [Child; 2]) {
     pair.node.write("firewall/cluster.fw", cluster);
     pair.select(1);
     let daemons = [pair.node.start(), pair.start_nftables(options)];
-    pair.until_only(true);
+    pair.wait_for_backend(true);
     (pair, daemons)
 }
 
@@ -36,8 +36,8 @@ fn rules(pair: &Pair) -> String {
     pair.node.netns.exec("nft list table inet proxmox-firewall")
 }
 
-fn until_live(pair: &Pair, rule: &str, live: bool) {
-    until(&format!("{rule} to be live: {live}"), || (rules(pair).contains(rule) == live).then_some(()));
+fn wait_for_rule(pair: &Pair, rule: &str, live: bool) {
+    wait_for(&format!("{rule} to be live: {live}"), || (rules(pair).contains(rule) == live).then_some(()));
 }
 
 #[test]
@@ -52,34 +52,34 @@ fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
     let length = lasting(node, 6);
     let began = Instant::now();
     let first = attempt(node, length, &["cluster.fw"]);
-    until_live(&pair, "4001", true);
+    wait_for_rule(&pair, "4001", true);
     assert!(connects(), "{:?}", began.elapsed());
-    until("the trial in the status", || node.ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
+    wait_for("the trial in the status", || node.run_ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
     ended(first, 3);
     assert!(began.elapsed() >= Duration::from_secs(length));
-    until_live(&pair, "4001", false);
+    wait_for_rule(&pair, "4001", false);
     assert!(!connects());
     for program in ["pve-firewall", "proxmox-firewall"] {
         let line = "trial of cluster.fw: reverted: it was not confirmed in time";
-        until(program, || node.log().iter().any(|one| one.contains(program) && one.contains(line)).then_some(()));
+        wait_for(program, || node.log().iter().any(|one| one.contains(program) && one.contains(line)).then_some(()));
     }
 
     let second = attempt(node, 600, &["cluster.fw"]);
-    until_live(&pair, "4001", true);
-    assert_eq!(node.ok(&["revert"]), "Reverted: cluster.fw\n");
+    wait_for_rule(&pair, "4001", true);
+    assert_eq!(node.run_ok(&["revert"]), "Reverted: cluster.fw\n");
     assert!(!rules(&pair).contains("4001"), "the command waits for the rules");
     ended(second, 3);
 
     // whichever daemon accepts the confirmed files first, the other one follows it
     for round in 0..4 {
         node.write("firewall/cluster.fw", CLOSED);
-        until_live(&pair, "4001", false);
+        wait_for_rule(&pair, "4001", false);
         let third = attempt(node, 600, &["cluster.fw"]);
-        until_live(&pair, "4001", true);
-        let looks = looking_during(
+        wait_for_rule(&pair, "4001", true);
+        let looks = repeat_during(
             || assert!(rules(&pair).contains("4001"), "a moment of the old rules in round {round}"),
             || {
-                node.ok(&["confirm"]);
+                node.run_ok(&["confirm"]);
                 ended(third, 0);
                 std::thread::sleep(Duration::from_secs(2));
             },
@@ -100,28 +100,28 @@ fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
         format!("[OPTIONS]\nenable: 1\npolicy_forward: DROP\n[RULES]\nFORWARD ACCEPT -p tcp -dport {port}\n")
     };
     let live = |port: &str, live| {
-        until(port, || (node.netns.exec("nft list ruleset").contains(port) == live).then_some(()));
+        wait_for(port, || (node.netns.exec("nft list ruleset").contains(port) == live).then_some(()));
     };
     let in_tree = || fs::read_to_string(node.config().join("sdn/firewall/vnet0.fw"));
     // a file with the name of the vnet, and one with its path
     let file = candidate(node, "vnet0.fw", &vnet("4001"));
     candidate(node, "sdn/firewall/vnet0.fw", &vnet("4002"));
-    let preview = node.ok(&["preview", "--diff", &file]);
+    let preview = node.run_ok(&["preview", "--diff", &file]);
     assert!(preview.contains("4001"), "{preview}");
     let first = attempt(node, lasting(node, 6), &["vnet0.fw"]);
     live("4001", true);
-    until("the trial in the status", || node.ok(&["status"]).contains("Trial: vnet0.fw, ").then_some(()));
+    wait_for("the trial in the status", || node.run_ok(&["status"]).contains("Trial: vnet0.fw, ").then_some(()));
     ended(first, 3);
     live("4001", false);
     assert!(in_tree().is_err());
     let second = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
     live("4002", true);
-    assert_eq!(node.ok(&["revert"]), "Reverted: vnet0.fw\n");
+    assert_eq!(node.run_ok(&["revert"]), "Reverted: vnet0.fw\n");
     ended(second, 3);
     live("4002", false);
     let third = attempt(node, 600, &["vnet0.fw"]);
     live("4001", true);
-    node.ok(&["confirm"]);
+    node.run_ok(&["confirm"]);
     ended(third, 0);
     assert_eq!(in_tree().unwrap(), vnet("4001"));
     live("4001", true);
@@ -142,22 +142,22 @@ fn a_trial_needs_the_daemon_that_enforces() {
     pair.select(1);
     let iptables = pair.node.start();
     let file = candidate(&pair.node, "cluster.fw", &open("4001"));
-    let error = pair.node.fails(&["try", &file]);
+    let error = pair.node.run_failing(&["try", &file]);
     assert!(error.contains("the daemon proxmox-firewall is not running"), "{error}");
     let nftables = pair.start_nftables(&[]);
-    pair.until_only(true);
+    pair.wait_for_backend(true);
     terminate(iptables);
     // the other one alone is sufficient
     let trial = attempt(&pair.node, 600, &["cluster.fw"]);
-    until_live(&pair, "4001", true);
-    pair.node.ok(&["confirm"]);
+    wait_for_rule(&pair, "4001", true);
+    pair.node.run_ok(&["confirm"]);
     ended(trial, 0);
     assert!(rules(&pair).contains("4001"));
     // a kill neither ends nor prolongs a trial
     candidate(&pair.node, "cluster.fw", &open("4002"));
     let length = lasting(&pair.node, 10);
     let (began, trial) = (Instant::now(), attempt(&pair.node, length, &["cluster.fw"]));
-    until_live(&pair, "4002", true);
+    wait_for_rule(&pair, "4002", true);
     let mut nftables = nftables;
     kill(Pid::from_raw(nftables.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
     nftables.wait_in_time();
@@ -167,7 +167,7 @@ fn a_trial_needs_the_daemon_that_enforces() {
     assert!(rules(&pair).contains("4002"));
     ended(trial, 3);
     assert!(began.elapsed() >= Duration::from_secs(length));
-    until_live(&pair, "4001", true);
+    wait_for_rule(&pair, "4001", true);
     terminate(nftables);
 }
 
@@ -175,9 +175,9 @@ fn a_trial_needs_the_daemon_that_enforces() {
 fn a_trial_of_the_other_backend_leaves_no_gap() {
     let pair = Pair::new("pvn-switch");
     let daemons = [pair.node.start(), pair.start_nftables(&[])];
-    pair.until_only(false);
+    pair.wait_for_backend(false);
     let file = candidate(&pair.node, "host.fw", "[OPTIONS]\nnftables: 1\n");
-    let preview: serde_json::Value = serde_json::from_str(&pair.node.ok(&["preview", "--json", &file])).unwrap();
+    let preview: serde_json::Value = serde_json::from_str(&pair.node.run_ok(&["preview", "--json", &file])).unwrap();
     assert!(preview["warnings"][0].as_str().unwrap().contains("selects the other backend, nftables"), "{preview:#}");
     let changes: BTreeSet<(&str, &str)> = preview["changes"]
         .as_array()
@@ -193,9 +193,9 @@ fn a_trial_of_the_other_backend_leaves_no_gap() {
     }
     let arrived = pair.arrived_during(|| {
         let trial = attempt(&pair.node, 5, &["host.fw"]);
-        pair.until_only(true);
+        pair.wait_for_backend(true);
         ended(trial, 3);
-        pair.until_only(false);
+        pair.wait_for_backend(false);
     });
     assert_eq!(arrived, 0, "{:#?}", pair.node.log());
     daemons.into_iter().for_each(terminate);
@@ -251,22 +251,22 @@ fn a_cancelled_hand_over_deletes_only_connections_that_a_change_refuses() {
     pair.node.write("firewall/cluster.fw", &open("4000:4002"));
     // pve-firewall is not running, so the hand-over waits
     let daemon = pair.start_nftables(&["--cut-connections"]);
-    until_live(&pair, "4000-4002", true);
+    wait_for_rule(&pair, "4000-4002", true);
     let mut accepted = connections(&pair, &[4000, 4001, 4002]);
     let talk = |all: &mut [Connection]| all.iter_mut().map(Connection::talks).collect::<Vec<_>>();
     assert_eq!(talk(&mut earlier), [true], "it is established");
     pair.select(0);
-    pair.node.until_logged("waiting for pve-firewall");
+    pair.node.wait_for_log("waiting for pve-firewall");
     pair.node.write("firewall/cluster.fw", &open("4001"));
-    until_ok("the ends", || {
+    wait_for_ok("the ends", || {
         let talking = talk(&mut accepted);
         (talking == [false, true, false]).then_some(()).ok_or_else(|| format!("{talking:?} {:#?}", pair.node.log()))
     });
     pair.select(1);
-    pair.node.until_logged("no longer: the rules stay until its chains are live: waiting for pve-firewall");
+    pair.node.wait_for_log("no longer: the rules stay until its chains are live: waiting for pve-firewall");
     // the update that cancelled it has also checked the connections
     pair.node.write("firewall/cluster.fw", &open("4001,4005"));
-    until_live(&pair, "4005", true);
+    wait_for_rule(&pair, "4005", true);
     assert_eq!((talk(&mut earlier), talk(&mut accepted[1..2])), (vec![true], vec![true]), "{:#?}", pair.node.log());
     assert_eq!(pair.node.logged("is no longer allowed (DROP by "), 2, "{:#?}", pair.node.log());
     terminate(daemon);
@@ -289,7 +289,7 @@ fn connections_that_a_preview_lists_are_refused_and_deleted_and_no_others() {
 
     pair.node.write("firewall/cluster.fw", &open("4001"));
     let mut talk = || connections.iter_mut().map(Connection::talks).collect::<Vec<_>>();
-    until_ok("the ends", || {
+    wait_for_ok("the ends", || {
         let talking = talk();
         let tracked = || pair.node.netns.exec("conntrack -L 2>/dev/null");
         (talking == [false, true, false])

@@ -1,6 +1,6 @@
 //! A data connection of FTP ends with its control connection.
 use super::super::scenarios::ftp::{GUEST, server};
-use super::super::scenarios::site::{GUEST100, HOST, ON, Site, until};
+use super::super::scenarios::site::{GUEST100, HOST, ON, Site, wait_for};
 use super::connections::{run, write};
 use crate::wait::OutputInTime;
 use std::collections::BTreeSet;
@@ -11,17 +11,17 @@ use std::process::Stdio;
 fn data_connections_are_simulated_and_deleted_with_their_control_connection() {
     let files = [(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")];
     let site = Site::with_options(&["--cut-connections"], &files);
-    site.bed.assign_addresses();
+    site.testbed.assign_addresses();
     let _server = server(&site);
     fs::write(site.root().join("ftp/files/large"), vec![0; 16 << 20]).unwrap();
-    let reached = || site.bed.outside.command("curl").args(["--silent", "ftp://10.0.0.100/"]).output_in_time();
-    until("the server", || reached().status.success().then_some(()));
-    site.bed.node.exec("conntrack -F 2>/dev/null");
-    let mut download = site.bed.outside.command("curl");
+    let reached = || site.testbed.outside.command("curl").args(["--silent", "ftp://10.0.0.100/"]).output_in_time();
+    wait_for("the server", || reached().status.success().then_some(()));
+    site.testbed.node.exec("conntrack -F 2>/dev/null");
+    let mut download = site.testbed.outside.command("curl");
     download.args(["--silent", "--limit-rate", "100k", "--speed-limit", "1", "--speed-time", "5"]);
     let download = download.arg("ftp://10.0.0.100/large").stdout(Stdio::null()).spawn().unwrap();
     let tracked = || {
-        let listed = site.bed.node.exec("conntrack -L -p tcp -d 10.0.0.100 2>/dev/null");
+        let listed = site.testbed.node.exec("conntrack -L -p tcp -d 10.0.0.100 2>/dev/null");
         let is_alive = |line: &&str| line.contains("ESTABLISHED");
         listed
             .lines()
@@ -30,7 +30,7 @@ fn data_connections_are_simulated_and_deleted_with_their_control_connection() {
             .collect()
     };
     let ports: BTreeSet<u16> =
-        until("both connections", || Some(tracked()).filter(|ports: &BTreeSet<u16>| ports.len() == 2));
+        wait_for("both connections", || Some(tracked()).filter(|ports: &BTreeSet<u16>| ports.len() == 2));
     assert!(ports.contains(&21), "{ports:?}");
 
     let named = |text: &str| -> BTreeSet<u16> {
@@ -48,7 +48,7 @@ fn data_connections_are_simulated_and_deleted_with_their_control_connection() {
     assert_eq!(named(&GUEST.replace("FTP(ACCEPT)", "ACCEPT -p tcp -dport 21")), BTreeSet::new());
 
     site.change(&[(GUEST100, ON)]);
-    until("both to be gone", || tracked().is_disjoint(&ports).then_some(()));
+    wait_for("both to be gone", || tracked().is_disjoint(&ports).then_some(()));
     let log = site.log();
     let cut = |port: &u16| {
         log.iter().any(|line| line.contains(&format!("10.0.0.100:{port} of guest 100 is no longer allowed")))

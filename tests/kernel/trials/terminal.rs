@@ -1,7 +1,7 @@
 //! `try` on a terminal: the prompt, the countdown, and keys.
 use super::{NEW, OLD, lasting, site, stop, trial};
-use crate::node::{GUEST, Node, until};
-use crate::wait::{WaitInTime, until_ok};
+use crate::node::{GUEST, Node, wait_for};
+use crate::wait::{WaitInTime, wait_for_ok};
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,7 +44,7 @@ impl Attempt {
     }
 
     fn shows(&self, text: &str) {
-        until_ok(&format!("'{text}' on the terminal"), || {
+        wait_for_ok(&format!("'{text}' on the terminal"), || {
             let shown = self.shown.lock().unwrap();
             shown.contains(text).then_some(()).ok_or_else(|| shown.clone())
         });
@@ -70,7 +70,7 @@ fn enter_confirms_what_was_agreed_to() {
     attempt.shows("update ip4 filter: tap100i0-IN");
     assert_eq!(trial(&node), None);
     attempt.types("y\n");
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     attempt.shows("\r100.fw: 118 s left. Enter confirms, Ctrl-C reverts");
     assert!(!attempt.shown.lock().unwrap().contains("121 s left"));
     attempt.types("\n");
@@ -84,7 +84,7 @@ fn enter_confirms_what_was_agreed_to() {
 fn ctrl_c_reverts_at_once() {
     let (node, daemon) = site("pvefw-ctrl-c");
     let mut attempt = Attempt::new(&node, &["--for", "600", "--yes"]);
-    node.until_live(NEW);
+    node.wait_for_rule(NEW);
     attempt.shows("s left. Enter confirms");
     attempt.types("\u{3}");
     attempt.ends("100.fw: reverted", 3);
@@ -117,7 +117,7 @@ fn without_a_key_the_trial_ends_at_its_deadline() {
     let attempt = Attempt::new(&node, &["--for", "3", "--yes"]);
     attempt.shows(" s left");
     attempt.ends("100.fw: reverted: it was not confirmed in time", 3);
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
 
@@ -126,14 +126,14 @@ fn a_lost_terminal_does_not_keep_the_trial() {
     let (node, daemon) = site("pvefw-lost");
     let Attempt { mut child, keyboard, shown } =
         Attempt::new(&node, &["--for", &lasting(&node, 6).to_string(), "--yes"]);
-    node.until_live(NEW);
-    until("the countdown", || shown.lock().unwrap().contains("s left").then_some(()));
+    node.wait_for_rule(NEW);
+    wait_for("the countdown", || shown.lock().unwrap().contains("s left").then_some(()));
     // the last descriptor of the terminal is that of the thread that reads from it
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGHUP).unwrap();
     drop(keyboard);
     assert_eq!(child.wait_in_time().code(), Some(1));
     assert!(node.rules().contains(NEW) && trial(&node).is_some(), "it can be confirmed in another session");
-    node.until_live(OLD);
+    node.wait_for_rule(OLD);
     assert_eq!(node.logged("trial of 100.fw: reverted: it was not confirmed in time"), 1);
     stop(&node, daemon);
 }

@@ -1,8 +1,8 @@
 //! The node of the test bed with the daemon of this backend.
-use crate::testbed::probe::{self, Fate, Probe};
+use crate::testbed::probe::{self, Probe, ProbeResult};
 use crate::testbed::wire::Wire;
-use crate::testbed::{self, Bed, DEVICES, NODE, Place};
-use crate::wait::{OutputInTime, WaitInTime, until_ok};
+use crate::testbed::{self, DEVICES, Endpoint, NODE, TestBed};
+use crate::wait::{OutputInTime, WaitInTime, wait_for_ok};
 use crate::{nft_trees, trees};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,7 +40,7 @@ enum Enforced {
 
 /// The node with its configuration.
 pub struct Site {
-    pub bed: Bed,
+    pub testbed: TestBed,
     wire: Wire,
     enforced: Enforced,
     root: TempDir,
@@ -49,29 +49,29 @@ pub struct Site {
 
 /// An intended difference from iptables: the number in `docs/nftables.md`, and the result of a packet for which that of iptables is
 /// another.
-type Difference = (u64, fn(&Site, &Probe, Fate) -> Option<Fate>);
+type Difference = (u64, fn(&Site, &Probe, ProbeResult) -> Option<ProbeResult>);
 
 pub const DIFFERENCES: [Difference; 4] = [
     // REJECT of a packet to a guest drops it
-    (33, |_, probe, fate| {
-        let to_filtered = matches!(probe.to, Place::Guest(index) if DEVICES[index].firewalled);
-        (to_filtered && matches!(fate, Fate::Rejected(_))).then_some(Fate::Dropped)
+    (33, |_, probe, result| {
+        let to_filtered = matches!(probe.to, Endpoint::Guest(index) if DEVICES[index].firewalled);
+        (to_filtered && matches!(result, ProbeResult::Rejected(_))).then_some(ProbeResult::Dropped)
     }),
     // ICMP errors are accepted before connection tracking
-    (32, |_, probe, fate| {
+    (32, |_, probe, result| {
         let Packet { icmp, state, layer, .. } = &probe.packet;
         let error = matches!((layer, icmp), (Layer::Ip(Family::V4), Some((3 | 4 | 11, _))));
-        (error && *state == Some(CtState::Invalid) && fate == Fate::Dropped).then_some(Fate::Arrived)
+        (error && *state == Some(CtState::Invalid) && result == ProbeResult::Dropped).then_some(ProbeResult::Arrived)
     }),
     // ebtables that is off leaves the filters for ARP
-    (40, |site, probe, fate| {
+    (40, |site, probe, result| {
         let off = site.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
-        (off && fate == Fate::Arrived).then_some(Fate::Dropped)
+        (off && result == ProbeResult::Arrived).then_some(ProbeResult::Dropped)
     }),
     // in a bridge, which has no routes, the address of a broadcast is one of many
-    (12, |site, probe, fate| {
-        let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Place::Guest(_));
-        (broadcast && fate == Fate::Dropped && !site.files.contains_key(HOST)).then_some(Fate::Arrived)
+    (12, |site, probe, result| {
+        let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Endpoint::Guest(_));
+        (broadcast && result == ProbeResult::Dropped && !site.files.contains_key(HOST)).then_some(ProbeResult::Arrived)
     }),
 ];
 
@@ -82,9 +82,9 @@ impl Site {
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        let bed = Bed::without_firewall_bridges("nfs");
-        let wire = Wire::new(&bed);
-        let mut site = Site { bed, wire, enforced: Enforced::Simulated, root, files: BTreeMap::new() };
+        let testbed = TestBed::without_firewall_bridges("nfs");
+        let wire = Wire::new(&testbed);
+        let mut site = Site { testbed, wire, enforced: Enforced::Simulated, root, files: BTreeMap::new() };
         site.write(".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
         site.write(HOST, "");
         site.files.remove(HOST);
@@ -93,8 +93,8 @@ impl Site {
         }
         site.write(CLUSTER, ON);
         files.iter().for_each(|(path, text)| site.write(path, text));
-        site.enforced = if nft_trees::tracks_bridges(&site.bed.node) {
-            let mut command = site.bed.node.command(PROGRAM);
+        site.enforced = if nft_trees::supports_guest_rules(&site.testbed.node) {
+            let mut command = site.testbed.node.command(PROGRAM);
             command.args(["start", "--debug", "--node", NODE, "--root"]).arg(site.root.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             Enforced::ByDaemon(command.spawn().unwrap())
@@ -132,8 +132,8 @@ impl Site {
     fn settle(&mut self) {
         let mut rules = self.rules();
         match &mut self.enforced {
-            Enforced::ByDaemon(_) => until_ok("the configuration to be live", || {
-                let mut command = self.bed.node.command(PROGRAM);
+            Enforced::ByDaemon(_) => wait_for_ok("the configuration to be live", || {
+                let mut command = self.testbed.node.command(PROGRAM);
                 command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
                 let status = String::from_utf8(command.output_in_time().stdout).unwrap();
                 // a warning is no reason to wait
@@ -141,7 +141,7 @@ impl Site {
             }),
             Enforced::ForTheNode(firewall) => {
                 rules.tables.remove(&TableName::Guests);
-                let outcome = self.bed.node.run(|| firewall.update(&Arc::new(rules)));
+                let outcome = self.testbed.node.run(|| firewall.update(&Arc::new(rules)));
                 assert_eq!(outcome.errors, [""; 0]);
             }
             Enforced::Simulated => {}
@@ -155,52 +155,52 @@ impl Site {
         nft_trees::rules(&trees::tree(&files), &facts)
     }
 
-    fn fates(&mut self, probes: &[Probe]) -> Vec<Fate> {
+    fn results(&mut self, probes: &[Probe]) -> Vec<ProbeResult> {
         if !matches!(self.enforced, Enforced::Simulated) {
-            return self.wire.ask_many(probes);
+            return self.wire.send_probes(probes);
         }
         let (rules, broadcasts) = (self.rules(), testbed::broadcasts());
         let decide = |probe: &Probe| {
             let (from, to) = (probe.from.end(), probe.to.end());
             match simulate(&rules, &Sent { packet: &probe.packet, from, to, broadcasts: &broadcasts }).verdict {
-                Verdict::Accept => Fate::Arrived,
-                Verdict::Drop => Fate::Dropped,
-                Verdict::Reject(with) => Fate::Rejected(crate::differential::tool(with)),
+                Verdict::Accept => ProbeResult::Arrived,
+                Verdict::Drop => ProbeResult::Dropped,
+                Verdict::Reject(with) => ProbeResult::Rejected(crate::differential::tool(with)),
             }
         };
         probes.iter().map(decide).collect()
     }
 
-    fn wanted(&self, probe: &Probe, fate: Fate) -> Fate {
-        DIFFERENCES.iter().find_map(|(_, becomes)| becomes(self, probe, fate)).unwrap_or(fate)
+    fn wanted(&self, probe: &Probe, result: ProbeResult) -> ProbeResult {
+        DIFFERENCES.iter().find_map(|(_, becomes)| becomes(self, probe, result)).unwrap_or(result)
     }
 
     /// Sends packets of different connections and checks the result of each.
     #[track_caller]
-    pub fn check(&mut self, cases: &[(Probe, Fate)]) {
-        self.bed.node.exec("conntrack -F 2>/dev/null");
-        let wanted = cases.iter().map(|(probe, fate)| (probe.clone(), self.wanted(probe, *fate)));
-        probe::check(&wanted.collect::<Vec<_>>(), |probes| self.fates(probes));
+    pub fn check(&mut self, cases: &[(Probe, ProbeResult)]) {
+        self.testbed.node.exec("conntrack -F 2>/dev/null");
+        let wanted = cases.iter().map(|(probe, result)| (probe.clone(), self.wanted(probe, *result)));
+        probe::check(&wanted.collect::<Vec<_>>(), |probes| self.results(probes));
     }
 
     /// Checks the same result for all packets.
     #[track_caller]
-    pub fn all(&mut self, fate: Fate, probes: impl IntoIterator<Item = Probe>) {
-        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, fate)).collect();
+    pub fn all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
+        let cases: Vec<_> = probes.into_iter().map(|probe| (probe, result)).collect();
         self.check(&cases);
     }
 
     /// Sends one packet after all earlier ones.
     #[track_caller]
-    pub fn next(&mut self, probe: Probe, fate: Fate) {
+    pub fn next(&mut self, probe: Probe, result: ProbeResult) {
         assert!(!matches!(self.enforced, Enforced::Simulated), "the simulator knows no connections");
-        let seen = self.wire.ask(&probe);
-        assert_eq!(seen, fate, "{probe}");
+        let seen = self.wire.send_probe(&probe);
+        assert_eq!(seen, result, "{probe}");
     }
 
     /// Sends packets, and returns how many arrive.
     pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
-        self.fates(probes).into_iter().filter(|fate| *fate == Fate::Arrived).count()
+        self.results(probes).into_iter().filter(|result| *result == ProbeResult::Arrived).count()
     }
 }
 

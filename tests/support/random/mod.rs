@@ -33,7 +33,7 @@ impl Tally {
     }
 
     /// Checks that each verdict occurred; otherwise it has not been compared.
-    pub fn each_is_there(&self) {
+    pub fn assert_all_verdicts_occurred(&self) {
         for verdict in ["ACCEPT", "DROP", "REJECT"] {
             assert!(self.0.contains_key(verdict), "no packet had the verdict {verdict}");
         }

@@ -1,6 +1,6 @@
 //! Random packets that a node could receive, valid and spoofed.
 use super::pools::{self, once_in, pick};
-use crate::testbed::Place;
+use crate::testbed::Endpoint;
 use crate::testbed::probe::Probe;
 use crate::testbed::wire::PROTOCOLS;
 use fastrand::Rng;
@@ -21,9 +21,9 @@ pub fn probes(rng: &mut Rng, count: usize) -> Vec<Probe> {
     probes
 }
 
-fn ends(rng: &mut Rng) -> (Place, Place) {
+fn ends(rng: &mut Rng) -> (Endpoint, Endpoint) {
     loop {
-        let place = |rng: &mut Rng| Place::ALL[rng.usize(..Place::ALL.len())];
+        let place = |rng: &mut Rng| Endpoint::ALL[rng.usize(..Endpoint::ALL.len())];
         let (from, to) = (place(rng), place(rng));
         if from != to {
             return (from, to);
@@ -33,7 +33,7 @@ fn ends(rng: &mut Rng) -> (Place, Place) {
 
 fn probe(rng: &mut Rng) -> Probe {
     let (from, to) = ends(rng);
-    if !is_routed(from, to) && from != Place::Host && to != Place::Host && once_in(rng, 15) {
+    if !is_routed(from, to) && from != Endpoint::Host && to != Endpoint::Host && once_in(rng, 15) {
         return forged(rng, Probe::arp(from, to));
     }
     let family = Family::ALL[rng.usize(..2)];
@@ -52,25 +52,25 @@ fn probe(rng: &mut Rng) -> Probe {
     };
     let probe = forged(rng, probe);
     // a routed packet is sent to the node first
-    if is_routed(from, to) { probe.towards(Place::Host.mac()) } else { elsewhere(rng, probe) }
+    if is_routed(from, to) { probe.to_mac(Endpoint::Host.mac()) } else { elsewhere(rng, probe) }
 }
 
 /// Whether the node routes a packet from one bridge to the other.
-fn is_routed(from: Place, to: Place) -> bool {
-    from != Place::Host && to != Place::Host && from.bridge() != to.bridge()
+fn is_routed(from: Endpoint, to: Endpoint) -> bool {
+    from != Endpoint::Host && to != Endpoint::Host && from.bridge() != to.bridge()
 }
 
 fn port(rng: &mut Rng) -> u16 {
     if once_in(rng, 5) { rng.u16(..) } else { pools::PORTS[rng.usize(..pools::PORTS.len())] }
 }
 
-fn tcp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+fn tcp(rng: &mut Rng, from: Endpoint, to: Endpoint, family: Family) -> Probe {
     let sport = if once_in(rng, 4) { port(rng) } else { rng.u16(1024..) };
     let probe = Probe::new(from, to, family, Packet::TCP).ports(sport, port(rng));
     if once_in(rng, 4) { probe.flags(TcpFlags(rng.u8(..64))) } else { probe }
 }
 
-fn udp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+fn udp(rng: &mut Rng, from: Endpoint, to: Endpoint, family: Family) -> Probe {
     let probe = Probe::new(from, to, family, Packet::UDP);
     match (rng.u32(..6), family) {
         (0, Family::V4) => probe.ports(68, 67),
@@ -84,7 +84,7 @@ fn udp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
     }
 }
 
-fn icmp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
+fn icmp(rng: &mut Rng, from: Endpoint, to: Endpoint, family: Family) -> Probe {
     let kinds: &[u8] = match family {
         Family::V4 => &[0, 3, 4, 5, 8, 11, 12, 13, 14, 17, 18],
         Family::V6 => &[1, 2, 3, 4, 128, 129, 133, 134, 135, 136, 137],
@@ -98,11 +98,11 @@ fn icmp(rng: &mut Rng, from: Place, to: Place, family: Family) -> Probe {
 /// Some packets have a spoofed source.
 fn forged(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
-    let from_host = probe.from == Place::Host;
+    let from_host = probe.from == Endpoint::Host;
     let probe = match rng.u32(..6) {
         0 if !from_host => probe.source(pick(rng, foreign(family))),
         // a node drops packets with an unspecified or multicast source; bridges forward them
-        1 if !from_host && probe.to != Place::Host && !is_routed(probe.from, probe.to) && rng.bool() => {
+        1 if !from_host && probe.to != Endpoint::Host && !is_routed(probe.from, probe.to) && rng.bool() => {
             let nobody = if family == Family::V4 { "0.0.0.0" } else { "::" };
             let many = pools::shared(family);
             let source = if rng.bool() { nobody } else { pick(rng, many) };
@@ -126,18 +126,18 @@ fn foreign(family: Family) -> &'static [&'static str] {
 fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
     match (probe.from, probe.to) {
-        (_, Place::Host) if once_in(rng, 8) => {
+        (_, Endpoint::Host) if once_in(rng, 8) => {
             let local = if family == Family::V4 { ["10.0.0.255", "224.0.0.1"] } else { ["ff02::1", "fd00:0:0:1::1"] };
             probe.dest(pick(rng, &local))
         }
-        (_, Place::Host) | (Place::Host, Place::Guest(_)) => probe,
-        (Place::Host, _) if once_in(rng, 3) => {
+        (_, Endpoint::Host) | (Endpoint::Host, Endpoint::Guest(_)) => probe,
+        (Endpoint::Host, _) if once_in(rng, 3) => {
             let beyond = if family == Family::V4 { ["203.0.113.5", "10.0.0.51"] } else { ["2001:db8::5", "fd00::50"] };
             probe.dest(pick(rng, &beyond))
         }
-        (Place::Host, _) => probe,
+        (Endpoint::Host, _) => probe,
         // not to the sender itself: the reply would look the same
-        _ if once_in(rng, 20) => probe.returning(),
+        _ if once_in(rng, 20) => probe.to_its_source(),
         _ if once_in(rng, 4) => probe.dest(pick(rng, foreign(family))),
         _ if once_in(rng, 4) => probe.dest(pick(rng, pools::shared(family))),
         _ => probe,

@@ -7,10 +7,10 @@
 //! outside: eth1 ── eno2 ─ vmbr1 ─ fwpr100p1 = fwln100i1 ─ fwbr100i1 ─ tap100i1 ── eth1 of guest 100
 //! ```
 //!
-//! In a bed of [`Bed::without_firewall_bridges`], devices are ports of their bridges, as Proxmox VE attaches them for the nftables
+//! In a bed of [`TestBed::without_firewall_bridges`], devices are ports of their bridges, as Proxmox VE attaches them for the nftables
 //! backend.
 //!
-//! Only the node has addresses until [`Bed::assign_addresses`] adds them to the others. So only the firewall and the node
+//! Only the node has addresses until [`TestBed::assign_addresses`] adds them to the others. So only the firewall and the node
 //! reply to probes.
 #![allow(dead_code, reason = "each program uses a part")]
 pub mod frame;
@@ -52,7 +52,7 @@ pub const NODE: &str = "n1";
 
 /// Source or destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Endpoint {
     /// The node.
     Host,
     /// The external host at the uplink of vmbr0.
@@ -61,11 +61,11 @@ pub enum Place {
     Guest(usize),
 }
 
-pub const VM100: Place = Place::Guest(0);
-pub const VM100_NET1: Place = Place::Guest(1);
-pub const VM101: Place = Place::Guest(2);
-pub const CT200: Place = Place::Guest(3);
-pub const FREE900: Place = Place::Guest(4);
+pub const VM100: Endpoint = Endpoint::Guest(0);
+pub const VM100_NET1: Endpoint = Endpoint::Guest(1);
+pub const VM101: Endpoint = Endpoint::Guest(2);
+pub const CT200: Endpoint = Endpoint::Guest(3);
+pub const VM900: Endpoint = Endpoint::Guest(4);
 
 impl Device {
     pub fn name(&self) -> String {
@@ -113,39 +113,39 @@ pub fn text(mac: MacAddr) -> String {
     mac.0.map(|octet| format!("{octet:02X}")).join(":")
 }
 
-impl Place {
-    pub const ALL: [Place; 7] = [Place::Host, Place::Outside, VM100, VM100_NET1, VM101, CT200, FREE900];
+impl Endpoint {
+    pub const ALL: [Endpoint; 7] = [Endpoint::Host, Endpoint::Outside, VM100, VM100_NET1, VM101, CT200, VM900];
 
     /// The number of its bridge.
     pub fn bridge(self) -> usize {
         match self {
-            Place::Host | Place::Outside => 0,
-            Place::Guest(index) => DEVICES[index].bridge,
+            Endpoint::Host | Endpoint::Outside => 0,
+            Endpoint::Guest(index) => DEVICES[index].bridge,
         }
     }
 
     pub fn mac(self) -> MacAddr {
         match self {
-            Place::Host => MacAddr([2, 0, 0, 0, 0, 1]),
-            Place::Outside => MacAddr([2, 0, 0, 0, 0, 0xfe]),
-            Place::Guest(index) => DEVICES[index].mac(),
+            Endpoint::Host => MacAddr([2, 0, 0, 0, 0, 1]),
+            Endpoint::Outside => MacAddr([2, 0, 0, 0, 0, 0xfe]),
+            Endpoint::Guest(index) => DEVICES[index].mac(),
         }
     }
 
     /// Its first addresses.
     pub fn addresses(self) -> [IpAddr; 2] {
         let (v4, last) = match self {
-            Place::Host => (Ipv4Addr::new(10, 0, 0, 1), 1),
-            Place::Outside => (Ipv4Addr::new(10, 0, 0, 254), 254),
-            Place::Guest(index) => (v4(&DEVICES[index]), DEVICES[index].host_part()),
+            Endpoint::Host => (Ipv4Addr::new(10, 0, 0, 1), 1),
+            Endpoint::Outside => (Ipv4Addr::new(10, 0, 0, 254), 254),
+            Endpoint::Guest(index) => (v4(&DEVICES[index]), DEVICES[index].host_part()),
         };
         [v4.into(), format!("fd00:0:0:{}::{last}", self.bridge()).parse().unwrap()]
     }
 
     /// Further addresses in the node's neighbour tables.
-    pub fn further(self) -> Vec<IpAddr> {
+    pub fn other_addresses(self) -> Vec<IpAddr> {
         let texts: &[&str] = match self {
-            Place::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50"],
+            Endpoint::Outside => &["10.0.0.50", "10.0.0.51", "fd00::50"],
             _ => &[],
         };
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -153,9 +153,9 @@ impl Place {
 
     pub fn end(self) -> End {
         match self {
-            Place::Host => End::Host,
-            Place::Outside => End::Port { bridge: "vmbr0".into(), port: "eno1".into() },
-            Place::Guest(index) => {
+            Endpoint::Host => End::Host,
+            Endpoint::Outside => End::Port { bridge: "vmbr0".into(), port: "eno1".into() },
+            Endpoint::Guest(index) => {
                 let device = &DEVICES[index];
                 End::Guest(GuestPort {
                     device: GuestDevice::parse(&device.name()).expect("the devices of the test bed are guests'"),
@@ -169,9 +169,9 @@ impl Place {
     /// Its interface in its namespace.
     fn interface(self) -> String {
         match self {
-            Place::Host => "vmbr0".into(),
-            Place::Outside => "eth0".into(),
-            Place::Guest(index) => format!("eth{}", DEVICES[index].index),
+            Endpoint::Host => "vmbr0".into(),
+            Endpoint::Outside => "eth0".into(),
+            Endpoint::Guest(index) => format!("eth{}", DEVICES[index].index),
         }
     }
 }
@@ -182,7 +182,7 @@ pub fn broadcasts() -> BTreeSet<Ipv4Addr> {
 }
 
 /// The namespaces.
-pub struct Bed {
+pub struct TestBed {
     firewall_bridges: bool,
     pub node: Netns,
     pub outside: Netns,
@@ -198,17 +198,17 @@ const NODE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.i
     net.ipv4.icmp_msgs_burst=100000 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
     net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
 
-impl Bed {
+impl TestBed {
     /// Creates the namespaces; their names begin with `name`.
     pub fn new(name: &str) -> Self {
-        Bed::create(name, true)
+        TestBed::create(name, true)
     }
 
     /// The same without firewall bridges. Bridges do not pass packets to iptables either.
     pub fn without_firewall_bridges(name: &str) -> Self {
-        let bed = Bed::create(name, false);
-        bed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
-        bed
+        let testbed = TestBed::create(name, false);
+        testbed.node.exec("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0");
+        testbed
     }
 
     fn create(name: &str, firewall_bridges: bool) -> Self {
@@ -221,18 +221,18 @@ impl Bed {
         let outside = quiet("-outside");
         let vmids: BTreeSet<u32> = DEVICES.iter().map(|device| device.vmid).collect();
         let guests = vmids.into_iter().map(|vmid| (vmid, quiet(&format!("-{vmid}")))).collect();
-        let bed = Bed { firewall_bridges, node, outside, guests };
-        bed.node.exec(NODE_SETTINGS);
-        bed.node.exec(&bed.script());
-        bed
+        let testbed = TestBed { firewall_bridges, node, outside, guests };
+        testbed.node.exec(NODE_SETTINGS);
+        testbed.node.exec(&testbed.script());
+        testbed
     }
 
     /// The namespace of a place.
-    pub fn netns(&self, place: Place) -> &Netns {
+    pub fn netns(&self, place: Endpoint) -> &Netns {
         match place {
-            Place::Host => &self.node,
-            Place::Outside => &self.outside,
-            Place::Guest(index) => &self.guests[&DEVICES[index].vmid],
+            Endpoint::Host => &self.node,
+            Endpoint::Outside => &self.outside,
+            Endpoint::Guest(index) => &self.guests[&DEVICES[index].vmid],
         }
     }
 
@@ -249,9 +249,9 @@ impl Bed {
                  ip link add eno{uplink} type veth peer name eth{bridge} netns {}\n\
                  ip -n {1} link set eth{bridge} address {} up\n\
                  ip link set eno{uplink} master vmbr{bridge} up\n",
-                text(Place::Host.mac()),
+                text(Endpoint::Host.mac()),
                 self.outside.name(),
-                text(Place::Outside.mac()),
+                text(Endpoint::Outside.mac()),
             )
             .unwrap();
         }
@@ -289,29 +289,29 @@ impl Bed {
 
     /// Fills the bridges' forwarding databases and the node's neighbour tables, so that nothing is resolved or flooded.
     fn fill_tables(&self, script: &mut String) {
-        for place in Place::ALL {
+        for place in Endpoint::ALL {
             let mac = text(place.mac());
-            if place != Place::Host {
-                for address in place.addresses().into_iter().chain(place.further()) {
+            if place != Endpoint::Host {
+                for address in place.addresses().into_iter().chain(place.other_addresses()) {
                     let bridge = place.bridge();
                     writeln!(script, "ip neigh replace {address} lladdr {mac} dev vmbr{bridge} nud permanent").unwrap();
                 }
             }
             let port = match place {
-                Place::Host => None,
-                Place::Outside => Some("eno1".to_string()),
-                Place::Guest(index) => Some(self.port_of(&DEVICES[index])),
+                Endpoint::Host => None,
+                Endpoint::Outside => Some("eno1".to_string()),
+                Endpoint::Guest(index) => Some(self.port_of(&DEVICES[index])),
             };
             if let Some(port) = port {
                 writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
             }
             for (index, device) in DEVICES.iter().enumerate().filter(|(_, device)| self.has_firewall_bridge(device)) {
                 let id = format!("{}i{}", device.vmid, device.index);
-                let port = if place == Place::Guest(index) { device.name() } else { format!("fwln{id}") };
+                let port = if place == Endpoint::Guest(index) { device.name() } else { format!("fwln{id}") };
                 writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
             }
         }
-        let outside = Place::Outside.addresses();
+        let outside = Endpoint::Outside.addresses();
         writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
         // the machine's name servers are not reachable here: fail at once instead of after a timeout
@@ -324,7 +324,7 @@ impl Bed {
 
     /// Adds the addresses of the guests and the external host, which then reply like hosts.
     pub fn assign_addresses(&self) {
-        for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
+        for place in Endpoint::ALL.into_iter().filter(|place| *place != Endpoint::Host) {
             let (interface, [v4, v6]) = (place.interface(), place.addresses());
             self.netns(place).exec(&format!(
                 "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.{interface}.disable_ipv6=0 \

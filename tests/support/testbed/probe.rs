@@ -1,5 +1,5 @@
 //! Probes: packets and their observed result.
-use super::Place;
+use super::Endpoint;
 use pve_firewall::iptables::ruleset::{CtState, Family, MacAddr, RejectWith, TcpFlags};
 use pve_firewall::iptables::simulate::{Layer, Packet};
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::net::IpAddr;
 /// A packet with its source and destination.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    pub from: Place,
-    pub to: Place,
+    pub from: Endpoint,
+    pub to: Endpoint,
     /// The destination MAC address; `None` is that of the receiver.
     pub to_mac: Option<MacAddr>,
     /// How the frame carries the packet.
@@ -37,20 +37,20 @@ pub enum Carrier {
 /// The key of a connection in connection tracking: the protocol, both endpoints, and the number of an ICMP message.
 pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
 
-/// Checks the result of packets, which are of different connections; `fates` sends them.
+/// Checks the result of packets, which are of different connections; `results` sends them.
 #[track_caller]
-pub fn check(cases: &[(Probe, Fate)], fates: impl FnOnce(&[Probe]) -> Vec<Fate>) {
+pub fn check(cases: &[(Probe, ProbeResult)], results: impl FnOnce(&[Probe]) -> Vec<ProbeResult>) {
     let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
     let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
     assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
-    let wrong = cases.iter().zip(fates(&probes)).filter(|((_, wanted), fate)| fate != wanted);
-    let wrong: Vec<_> = wrong.map(|((probe, wanted), fate)| format!("{probe}\n  {fate}, not {wanted}")).collect();
+    let wrong = cases.iter().zip(results(&probes)).filter(|((_, wanted), result)| result != wanted);
+    let wrong: Vec<_> = wrong.map(|((probe, wanted), result)| format!("{probe}\n  {result}, not {wanted}")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The observed result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ProbeResult {
     /// It arrived.
     Arrived,
     /// It did not arrive, and its sender got a reply.
@@ -59,20 +59,20 @@ pub enum Fate {
     Dropped,
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fate::Arrived => f.write_str("arrived"),
-            Fate::Rejected(with) => write!(f, "rejected with {with}"),
-            Fate::Dropped => f.write_str("dropped"),
+            ProbeResult::Arrived => f.write_str("arrived"),
+            ProbeResult::Rejected(with) => write!(f, "rejected with {with}"),
+            ProbeResult::Dropped => f.write_str("dropped"),
         }
     }
 }
 
 impl Probe {
     /// A packet of a protocol between the first addresses of two places.
-    pub fn new(from: Place, to: Place, family: Family, protocol: u8) -> Self {
-        let address = |place: Place| match family {
+    pub fn new(from: Endpoint, to: Endpoint, family: Family, protocol: u8) -> Self {
+        let address = |place: Endpoint| match family {
             Family::V4 => place.addresses()[0],
             Family::V6 => place.addresses()[1],
         };
@@ -83,24 +83,24 @@ impl Probe {
     }
 
     /// A TCP SYN.
-    pub fn tcp(from: Place, to: Place, family: Family, dport: u16) -> Self {
+    pub fn tcp(from: Endpoint, to: Endpoint, family: Family, dport: u16) -> Self {
         Probe::new(from, to, family, Packet::TCP).ports(40_000, dport)
     }
 
-    pub fn udp(from: Place, to: Place, family: Family, dport: u16) -> Self {
+    pub fn udp(from: Endpoint, to: Endpoint, family: Family, dport: u16) -> Self {
         Probe::new(from, to, family, Packet::UDP).ports(40_000, dport)
     }
 
-    pub fn icmp(from: Place, to: Place, kind: u8) -> Self {
+    pub fn icmp(from: Endpoint, to: Endpoint, kind: u8) -> Self {
         Probe::new(from, to, Family::V4, Packet::ICMP).message(kind, 0)
     }
 
-    pub fn icmpv6(from: Place, to: Place, kind: u8) -> Self {
+    pub fn icmpv6(from: Endpoint, to: Endpoint, kind: u8) -> Self {
         Probe::new(from, to, Family::V6, Packet::ICMPV6).message(kind, 0)
     }
 
     /// An ARP request.
-    pub fn arp(from: Place, to: Place) -> Self {
+    pub fn arp(from: Endpoint, to: Endpoint) -> Self {
         let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
         let packet = Packet { layer: Layer::Arp, state: None, ..packet };
         Probe { from, to, to_mac: None, carrier: Carrier::Plain, packet }
@@ -141,7 +141,7 @@ impl Probe {
 
     /// From an address and port back to them.
     #[must_use]
-    pub fn returning(mut self) -> Self {
+    pub fn to_its_source(mut self) -> Self {
         (self.packet.dest, self.packet.dport) = (self.packet.source, self.packet.sport);
         self
     }
@@ -153,7 +153,7 @@ impl Probe {
     }
 
     #[must_use]
-    pub fn towards(mut self, mac: MacAddr) -> Self {
+    pub fn to_mac(mut self, mac: MacAddr) -> Self {
         self.to_mac = Some(mac);
         self
     }

@@ -1,7 +1,7 @@
 //! Sends probes and captures packets in all namespaces to determine their result.
 use super::frame::{self, tagged};
-use super::probe::{Fate, Probe};
-use super::{Bed, Place};
+use super::probe::{Probe, ProbeResult};
+use super::{Endpoint, TestBed};
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TcpHeaderSlice};
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,15 +36,15 @@ enum PacketKind {
 
 /// Sockets at all places of a bed.
 pub struct Wire {
-    sockets: Vec<(Place, PacketKind, Socket)>,
-    speakers: BTreeMap<Place, usize>,
+    sockets: Vec<(Endpoint, PacketKind, Socket)>,
+    senders: BTreeMap<Endpoint, usize>,
     host: [Socket; 2],
     number: u32,
 }
 
 /// A captured packet.
 struct Captured<'a> {
-    place: Place,
+    place: Endpoint,
     /// The source of an IP packet.
     source: Option<IpAddr>,
     /// Its destination, if known.
@@ -55,51 +55,51 @@ struct Captured<'a> {
 }
 
 impl Wire {
-    pub fn new(bed: &Bed) -> Self {
+    pub fn new(testbed: &TestBed) -> Self {
         let mut sockets = Vec::new();
-        let mut speakers = BTreeMap::new();
-        for place in Place::ALL.into_iter().filter(|place| *place != Place::Host) {
-            speakers.insert(place, sockets.len());
-            sockets.push((place, PacketKind::Frames, bed.netns(place).run(|| packet_socket(&place.interface()))));
+        let mut senders = BTreeMap::new();
+        for place in Endpoint::ALL.into_iter().filter(|place| *place != Endpoint::Host) {
+            senders.insert(place, sockets.len());
+            sockets.push((place, PacketKind::Frames, testbed.netns(place).run(|| packet_socket(&place.interface()))));
         }
-        let raw = |family: Family, protocol: u8| bed.node.run(|| raw_socket(family, protocol));
+        let raw = |family: Family, protocol: u8| testbed.node.run(|| raw_socket(family, protocol));
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
-            sockets.push((Place::Host, PacketKind::V4, raw(Family::V4, protocol)));
+            sockets.push((Endpoint::Host, PacketKind::V4, raw(Family::V4, protocol)));
         }
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMPV6]) {
-            sockets.push((Place::Host, PacketKind::V6(protocol), raw(Family::V6, protocol)));
+            sockets.push((Endpoint::Host, PacketKind::V6(protocol), raw(Family::V6, protocol)));
         }
         // IPPROTO_RAW: packets with their headers (raw(7))
-        Wire { sockets, speakers, host: [raw(Family::V4, 255), raw(Family::V6, 255)], number: 0 }
+        Wire { sockets, senders, host: [raw(Family::V4, 255), raw(Family::V6, 255)], number: 0 }
     }
 
     /// Sends one probe.
-    pub fn ask(&mut self, probe: &Probe) -> Fate {
-        self.ask_all(std::slice::from_ref(probe), QUIET * 5)[0]
+    pub fn send_probe(&mut self, probe: &Probe) -> ProbeResult {
+        self.send_and_capture(std::slice::from_ref(probe), QUIET * 5)[0]
     }
 
     /// Sends probes, no two of the same connection, and returns the result of each.
-    pub fn ask_many(&mut self, probes: &[Probe]) -> Vec<Fate> {
-        self.ask_all(probes, QUIET)
+    pub fn send_probes(&mut self, probes: &[Probe]) -> Vec<ProbeResult> {
+        self.send_and_capture(probes, QUIET)
     }
 
-    fn ask_all(&mut self, probes: &[Probe], quiet: Duration) -> Vec<Fate> {
+    fn send_and_capture(&mut self, probes: &[Probe], quiet: Duration) -> Vec<ProbeResult> {
         let first = self.number;
-        let mut fates = vec![Fate::Dropped; probes.len()];
+        let mut results = vec![ProbeResult::Dropped; probes.len()];
         // in small batches, so that no queue overflows
         for (start, chunk) in (0..).step_by(32).zip(probes.chunks(32)) {
             for (index, probe) in (start..).zip(chunk) {
                 self.send(probe, first + index);
             }
-            self.listen(probes, first, Duration::ZERO, &mut fates);
+            self.listen(probes, first, Duration::ZERO, &mut results);
         }
         self.number += u32::try_from(probes.len()).unwrap();
-        self.listen(probes, first, quiet, &mut fates);
-        fates
+        self.listen(probes, first, quiet, &mut results);
+        results
     }
 
     fn send(&self, probe: &Probe, number: u32) {
-        let (Place::Guest(_) | Place::Outside) = probe.from else {
+        let (Endpoint::Guest(_) | Endpoint::Outside) = probe.from else {
             let (socket, dest) = match probe.packet.layer {
                 Layer::Ip(Family::V4) => (&self.host[0], probe.packet.dest),
                 Layer::Ip(Family::V6) => (&self.host[1], probe.packet.dest),
@@ -110,12 +110,12 @@ impl Wire {
             let _ = socket.send_to(&frame::ip(&probe.packet, number), &to.into());
             return;
         };
-        let (_, _, socket) = &self.sockets[self.speakers[&probe.from]];
+        let (_, _, socket) = &self.sockets[self.senders[&probe.from]];
         socket.send(&frame::frame(probe, number)).expect("sending a frame");
     }
 
     /// Captures until there has been no packet for a while.
-    fn listen(&self, probes: &[Probe], first: u32, quiet: Duration, fates: &mut [Fate]) {
+    fn listen(&self, probes: &[Probe], first: u32, quiet: Duration, results: &mut [ProbeResult]) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let timeout = PollTimeout::try_from(quiet).expect("a short time");
         while Instant::now() < deadline {
@@ -126,14 +126,14 @@ impl Wire {
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             for ((place, kind, socket), _) in self.sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.read_queued(*place, *kind, socket, |seen| note(seen, probes, first, fates));
+                self.read_queued(*place, *kind, socket, |seen| note(seen, probes, first, results));
             }
         }
         panic!("the namespaces did not become quiet");
     }
 
     /// Reads all queued packets of a socket.
-    fn read_queued(&self, place: Place, kind: PacketKind, socket: &Socket, mut note: impl FnMut(&Captured<'_>)) {
+    fn read_queued(&self, place: Endpoint, kind: PacketKind, socket: &Socket, mut note: impl FnMut(&Captured<'_>)) {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
             let from = from.unwrap_or_else(|| panic!("a packet without a sender"));
@@ -186,13 +186,13 @@ fn prepared(socket: Socket) -> Socket {
     socket
 }
 
-fn frame_seen(place: Place, bytes: &[u8]) -> Option<Captured<'_>> {
+fn frame_seen(place: Endpoint, bytes: &[u8]) -> Option<Captured<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     // ARP, or a packet that the parser considers invalid
     packet_seen(place, sliced).or(Some(Captured { place, source: None, dest: None, protocol: 0, body: bytes }))
 }
 
-fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
+fn packet_seen(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
     let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
         LaxNetSlice::Ipv4(ip) => {
             let header = ip.header();
@@ -214,10 +214,10 @@ fn packet_seen(place: Place, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Capt
 }
 
 /// Records the result that a captured packet shows.
-fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
+fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, results: &mut [ProbeResult]) {
     let Some(number) = tagged(seen.body) else {
         if seen.protocol == Packet::TCP {
-            note_reset(seen, probes, fates);
+            note_reset(seen, probes, results);
         }
         return;
     };
@@ -228,27 +228,27 @@ fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, fates: &mut [Fate]) {
     let probe = &probes[index];
     let own = seen.source.is_none() || seen.source == probe.packet.source;
     if seen.place == probe.to && own {
-        fates[index] = Fate::Arrived;
-    } else if fates[index] == Fate::Dropped
+        results[index] = ProbeResult::Arrived;
+    } else if results[index] == ProbeResult::Dropped
         && let Some(with) = rejection(seen.protocol, seen.body)
         && !(own && probe.packet.icmp.is_some())
     {
-        fates[index] = Fate::Rejected(with);
+        results[index] = ProbeResult::Rejected(with);
     }
 }
 
 /// A TCP RST is the reply to the probe in the opposite direction.
-fn note_reset(seen: &Captured<'_>, probes: &[Probe], fates: &mut [Fate]) {
+fn note_reset(seen: &Captured<'_>, probes: &[Probe], results: &mut [ProbeResult]) {
     let Ok(tcp) = TcpHeaderSlice::from_slice(seen.body) else { return };
     if !tcp.rst() {
         return;
     }
-    for (probe, fate) in probes.iter().zip(fates) {
+    for (probe, result) in probes.iter().zip(results) {
         let Packet { protocol, source, dest, sport, dport, .. } = probe.packet;
         let ends = dest == seen.source && (seen.dest.is_none() || source == seen.dest);
         let answers = ends && dport == Some(tcp.source_port()) && sport == Some(tcp.destination_port());
-        if protocol == Packet::TCP && answers && *fate == Fate::Dropped {
-            *fate = Fate::Rejected(RejectWith::TcpReset);
+        if protocol == Packet::TCP && answers && *result == ProbeResult::Dropped {
+            *result = ProbeResult::Rejected(RejectWith::TcpReset);
         }
     }
 }

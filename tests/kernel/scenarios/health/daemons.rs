@@ -1,11 +1,11 @@
 //! Findings about the daemon, the daemon of the other backend, and the other variant of the tools.
-use super::super::site::{GUEST100, HOST, ON, Program, Site, until};
+use super::super::site::{GUEST100, HOST, ON, Program, Site, wait_for};
 use super::{SOON, V4};
-use crate::nft_trees::tracks_in_bridges;
+use crate::nft_trees::has_bridge_conntrack;
 use crate::node::copy_program;
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use nix::sys::signal::Signal;
 use std::path::Path;
 
@@ -17,32 +17,34 @@ fn the_other_backend_is_found_where_both_filter_or_neither() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
     let table = "add table bridge proxmox-firewall-guests; add chain bridge proxmox-firewall-guests vm-out \
         { type filter hook prerouting priority 0; policy drop; }";
-    site.all(Fate::Arrived, [Probe::tcp(VM100, Outside, V4, 23)]);
-    site.bed.node.exec(&format!("nft '{table}'"));
-    site.all(Fate::Dropped, [Probe::tcp(VM100, Outside, V4, 23)]);
-    let warning = site.until_warned("the tables of the nftables backend filter, too: bridge proxmox-firewall-guests");
+    site.all(ProbeResult::Arrived, [Probe::tcp(VM100, Outside, V4, 23)]);
+    site.testbed.node.exec(&format!("nft '{table}'"));
+    site.all(ProbeResult::Dropped, [Probe::tcp(VM100, Outside, V4, 23)]);
+    let warning =
+        site.wait_for_warning("the tables of the nftables backend filter, too: bridge proxmox-firewall-guests");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"both-backends".into(), &true.into()));
-    site.bed.node.exec("nft delete table bridge proxmox-firewall-guests");
-    site.until_well();
+    site.testbed.node.exec("nft delete table bridge proxmox-firewall-guests");
+    site.wait_until_healthy();
     // selected and installed, but not running: this firewall continues to filter
     let program = site.root().join(NFTABLES);
     std::fs::create_dir_all(program.parent().unwrap()).unwrap();
     std::fs::copy("/bin/true", &program).unwrap();
     site.write(HOST, "[OPTIONS]\nnftables: 1\n");
-    let warning = site.until_warned("the tables of proxmox-firewall are not live: this firewall continues to filter");
+    let warning =
+        site.wait_for_warning("the tables of proxmox-firewall are not live: this firewall continues to filter");
     assert_eq!(warning["kind"], "backend-absent");
     assert_eq!(site.status(&["--exit-code"]).1, 1);
-    site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 23)]);
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, VM100, V4, 23)]);
     std::fs::remove_file(program).unwrap();
-    site.until_well();
+    site.wait_until_healthy();
 }
 
 /// Waits until `status` has no warning, but for a kernel that tracks no connections in bridges.
-fn until_well_with_nftables(site: &Site) {
-    until("no warning", || {
+fn wait_until_healthy_with_nftables(site: &Site) {
+    wait_for("no warning", || {
         let status: serde_json::Value = serde_json::from_str(&site.status(&["--json"]).0).unwrap();
         let mut warnings = status["warnings"].as_array().unwrap().iter();
-        warnings.all(|one| !tracks_in_bridges() && one["kind"] == "no-bridge-conntrack").then_some(())
+        warnings.all(|one| !has_bridge_conntrack() && one["kind"] == "no-bridge-conntrack").then_some(())
     });
 }
 
@@ -56,48 +58,48 @@ fn a_dead_daemon_of_the_selected_backend_is_found() {
     let root = site.root().to_str().unwrap().to_string();
     let start = |site: &Site| {
         Program::start(
-            &site.bed.node,
+            &site.testbed.node,
             path.to_str().unwrap(),
             &["start", "--root", &root, "--node", crate::testbed::NODE],
         )
     };
     let closed = |port| [Probe::tcp(Outside, Host, V4, port), Probe::tcp(Outside, VM100, V4, port)];
     site.write(HOST, "[OPTIONS]\nnftables: 1\n");
-    site.until_warned("the tables of proxmox-firewall are not live: this firewall continues to filter");
-    site.all(Fate::Dropped, closed(23));
+    site.wait_for_warning("the tables of proxmox-firewall are not live: this firewall continues to filter");
+    site.all(ProbeResult::Dropped, closed(23));
     let daemon = start(&site);
-    until("the tables of nftables alone", || {
-        (!site.bed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(())
+    wait_for("the tables of nftables alone", || {
+        (!site.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(())
     });
-    until_well_with_nftables(&site);
-    site.all(Fate::Dropped, closed(24));
+    wait_until_healthy_with_nftables(&site);
+    site.all(ProbeResult::Dropped, closed(24));
     // killed: its rules stay live, and no change is applied
     daemon.kill();
-    let warning = site.until_warned("proxmox-firewall was killed: its rules filter");
+    let warning = site.wait_for_warning("proxmox-firewall was killed: its rules filter");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"backend-stopped".into(), &true.into()));
     site.write(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 25:26\n");
     site.cycle();
-    site.all(Fate::Dropped, closed(25));
+    site.all(ProbeResult::Dropped, closed(25));
     assert_eq!(site.status(&["--exit-code"]).1, 1);
-    site.bed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
-    let warning = site.until_warned("the tables of proxmox-firewall are not live: nothing is filtered");
+    site.testbed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
+    let warning = site.wait_for_warning("the tables of proxmox-firewall are not live: nothing is filtered");
     assert_eq!((&warning["kind"], &warning["severity"]), (&"backend-absent".into(), &"unfiltered".into()));
     assert_eq!(site.status(&["--exit-code"]).1, 2);
-    site.all(Fate::Arrived, closed(26));
+    site.all(ProbeResult::Arrived, closed(26));
     // the remedies: the daemon is started again, or iptables is selected
     let daemon = start(&site);
-    until_well_with_nftables(&site);
+    wait_until_healthy_with_nftables(&site);
     site.check(&[
-        (Probe::tcp(Outside, Host, V4, 25), Fate::Dropped),
-        (Probe::tcp(Outside, VM100, V4, 25), Fate::Arrived),
+        (Probe::tcp(Outside, Host, V4, 25), ProbeResult::Dropped),
+        (Probe::tcp(Outside, VM100, V4, 25), ProbeResult::Arrived),
     ]);
     daemon.kill();
-    site.until_warned("proxmox-firewall was killed: its rules filter");
+    site.wait_for_warning("proxmox-firewall was killed: its rules filter");
     site.write(HOST, "[OPTIONS]\nnftables: 0\n");
-    site.until_warned("the tables of the nftables backend filter, too: inet proxmox-firewall");
-    site.bed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
-    site.until_well();
-    site.all(Fate::Dropped, closed(27));
+    site.wait_for_warning("the tables of the nftables backend filter, too: inet proxmox-firewall");
+    site.testbed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
+    site.wait_until_healthy();
+    site.all(ProbeResult::Dropped, closed(27));
 }
 
 /// The daemon removes such chains itself, unless the tools of that variant do not work.
@@ -111,17 +113,17 @@ fn chains_that_stay_in_the_other_variant_are_found() {
     let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
     let mut site = Site::started_by(&shell, &SOON, &[(GUEST100, ON), (HOST, host)]);
     let answered = || Probe::icmp(Outside, Host, 8);
-    site.all(Fate::Arrived, [answered()]);
-    site.bed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
-    site.all(Fate::Dropped, [answered()]);
-    let warning = site.until_warned("chains of this firewall are also live in iptables-nft, and filter, too");
+    site.all(ProbeResult::Arrived, [answered()]);
+    site.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
+    site.all(ProbeResult::Dropped, [answered()]);
+    let warning = site.wait_for_warning("chains of this firewall are also live in iptables-nft, and filter, too");
     assert_eq!(
         (&warning["kind"], &warning["affected"]["guests"]),
         (&"other-variant".into(), &serde_json::json!([100]))
     );
     std::fs::remove_file(tool).unwrap();
-    site.until_well();
-    site.all(Fate::Arrived, [answered()]);
+    site.wait_until_healthy();
+    site.all(ProbeResult::Arrived, [answered()]);
 }
 
 /// A daemon that hangs applies no change.
@@ -130,17 +132,17 @@ fn a_daemon_that_completes_no_cycle_is_found() {
     let mut site = Site::new(&[(GUEST100, ON)]);
     let probe = || Probe::tcp(Outside, VM100, V4, 23);
     let file = site.root().join("run/pve-firewall/status.json");
-    until("the status of the first update", || file.exists().then_some(()));
+    wait_for("the status of the first update", || file.exists().then_some(()));
     site.signal(Signal::SIGSTOP);
     site.write(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 23\n");
     // as three minutes later
     let mut status: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     status["updated"] = (status["updated"].as_u64().unwrap() - 200).into();
     std::fs::write(&file, status.to_string()).unwrap();
-    let warning = site.until_warned("the daemon pve-firewall has completed no cycle");
+    let warning = site.wait_for_warning("the daemon pve-firewall has completed no cycle");
     assert_eq!(warning["kind"], "daemon-stalled");
-    site.all(Fate::Dropped, [probe()]);
+    site.all(ProbeResult::Dropped, [probe()]);
     site.signal(Signal::SIGCONT);
-    site.until_well();
-    site.all(Fate::Arrived, [probe()]);
+    site.wait_until_healthy();
+    site.all(ProbeResult::Arrived, [probe()]);
 }

@@ -1,9 +1,9 @@
 //! Address translation of other programs.
 use super::super::site::{GUEST100, ON, Site};
 use super::{SOON, V4};
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100_NET1;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 
 #[test]
 fn translated_sources_need_a_zone_for_firewall_bridges() {
@@ -11,7 +11,7 @@ fn translated_sources_need_a_zone_for_firewall_bridges() {
         "iptables-legacy -w -t nat -A POSTROUTING -s 10.0.1.0/24 -o vmbr0 -j MASQUERADE",
         "iptables-legacy nat: -s 10.0.1.0/24 -o vmbr0 -j MASQUERADE",
         |site| {
-            let rules = site.bed.node.exec("iptables-legacy-save -c -t nat");
+            let rules = site.testbed.node.exec("iptables-legacy-save -c -t nat");
             !rules.lines().any(|line| line.starts_with("[0:0]") && line.contains("MASQUERADE"))
         },
     );
@@ -22,26 +22,26 @@ fn sources_translated_by_nftables_need_a_zone_for_firewall_bridges() {
     check_translation(
         "nft 'table ip own { chain post { type nat hook postrouting priority 100; ip saddr 10.0.1.0/24 oifname vmbr0 counter masquerade; }; }'",
         "nftables ip own: a rule of the chain post",
-        |site| !site.bed.node.exec("nft list table ip own").contains("counter packets 0 "),
+        |site| !site.testbed.node.exec("nft list table ip own").contains("counter packets 0 "),
     );
 }
 
 /// A rule of another program translates the source of a guest's packets only with the remedy.
 fn check_translation(does: &str, rule: &str, translated: impl Fn(&Site) -> bool) {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
-    site.bed.node.exec(does);
+    site.testbed.node.exec(does);
     // routed by the node, from the guest's second device: it arrives with the guest's source address
-    let routed = |port| Probe::udp(VM100_NET1, Outside, V4, port).towards(Host.mac());
-    site.all(Fate::Arrived, [routed(53)]);
+    let routed = |port| Probe::udp(VM100_NET1, Outside, V4, port).to_mac(Host.mac());
+    site.all(ProbeResult::Arrived, [routed(53)]);
     assert!(!translated(&site));
-    let warning = site.until_warned("source NAT does not apply to guests behind firewall bridges");
+    let warning = site.wait_for_warning("source NAT does not apply to guests behind firewall bridges");
     assert_eq!(warning["kind"], "nat-without-zone");
     assert!(warning["text"].as_str().unwrap().ends_with(rule), "{warning:#}");
     assert_eq!(warning["affected"]["guests"], serde_json::json!([100]), "{warning:#}");
-    site.bed.node.exec("iptables-legacy -w -t raw -I PREROUTING -i fwbr+ -j CT --zone 1");
-    site.until_well();
+    site.testbed.node.exec("iptables-legacy -w -t raw -I PREROUTING -i fwbr+ -j CT --zone 1");
+    site.wait_until_healthy();
     // it arrives with another source address than that of the probe
-    site.all(Fate::Dropped, [routed(54)]);
+    site.all(ProbeResult::Dropped, [routed(54)]);
     assert!(translated(&site));
 }
 
@@ -51,24 +51,24 @@ const CONTAINER: &str = "ip link add docker0 type veth peer name dock1; ip addr 
 
 /// Whether packets to the node were routed to the container.
 fn passed_the_node(site: &Site) -> bool {
-    let counters = site.bed.node.exec("iptables-legacy-save -c -t filter");
+    let counters = site.testbed.node.exec("iptables-legacy-save -c -t filter");
     counters.lines().any(|line| line.contains("-A FORWARD -d 172.17.0.2") && !line.starts_with("[0:0]"))
 }
 
 #[test]
 fn destination_nat_past_the_node_is_found() {
     let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
-    site.until_well();
-    site.bed.node.exec("iptables-legacy -w -t nat -N DOCKER; iptables-legacy -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
+    site.wait_until_healthy();
+    site.testbed.node.exec("iptables-legacy -w -t nat -N DOCKER; iptables-legacy -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
         iptables-legacy -w -t nat -A DOCKER ! -i docker0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80");
-    site.bed.node.exec(CONTAINER);
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
+    site.testbed.node.exec(CONTAINER);
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
     assert!(passed_the_node(&site));
-    let warning = site.until_warned("leads packets past the rules of the node: iptables-legacy nat: ");
+    let warning = site.wait_for_warning("leads packets past the rules of the node: iptables-legacy nat: ");
     assert_eq!(warning["kind"], "dnat-past-the-node");
-    site.bed.node.exec("iptables-legacy -w -t nat -F DOCKER");
-    site.until_well();
+    site.testbed.node.exec("iptables-legacy -w -t nat -F DOCKER");
+    site.wait_until_healthy();
 }
 
 /// A rule of nftables redirects packets to an address of the node to another address.
@@ -78,25 +78,25 @@ fn destination_nat_of_nftables_past_the_node_is_found() {
     let translate = |to: &str| {
         let rule = format!("ip daddr != 127.0.0.1 tcp dport 8080 dnat to {to}");
         let chain = "{ type nat hook prerouting priority dstnat; }";
-        site.bed.node.exec(&format!(
+        site.testbed.node.exec(&format!(
             "nft 'table ip own; delete table ip own; add table ip own; add chain ip own pre {chain}; add rule ip own pre {rule}'"
         ));
     };
     // packets that are redirected to a guest are filtered by the guest's rules
     translate("10.0.0.100:80");
     site.cycle();
-    site.until_well();
+    site.wait_until_healthy();
     translate("172.17.0.2:80");
-    site.bed.node.exec(CONTAINER);
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
+    site.testbed.node.exec(CONTAINER);
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
     assert!(passed_the_node(&site));
-    let warning = site.until_warned("destination NAT leads packets past the rules of the node: nftables ip own");
+    let warning = site.wait_for_warning("destination NAT leads packets past the rules of the node: nftables ip own");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"dnat-past-the-node".into(), &true.into()));
     // published on loopback only
     let loopback =
         "flush chain ip own pre; add rule ip own pre ip daddr 127.0.0.1 tcp dport 8080 dnat to 172.17.0.2:80";
-    site.bed.node.exec(&format!("nft '{loopback}'; iptables-legacy -w -Z FORWARD"));
-    site.until_well();
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 8080).ports(33_333, 8080)]);
+    site.testbed.node.exec(&format!("nft '{loopback}'; iptables-legacy -w -Z FORWARD"));
+    site.wait_until_healthy();
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080).ports(33_333, 8080)]);
     assert!(!passed_the_node(&site));
 }

@@ -1,17 +1,17 @@
 //! Rules and policies of other programs, before and after ours.
-use super::super::site::{GUEST100, ON, Site, until};
+use super::super::site::{GUEST100, ON, Site, wait_for};
 use super::{Case, FORGED, SOON, V4, check};
-use crate::testbed::Place::{Host, Outside};
+use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
-use crate::testbed::probe::{Fate, Probe};
+use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::Family;
 
 const ACCEPTED_BEFORE: &[Case] = &[
     Case {
         does: "iptables-legacy -w -I INPUT -p tcp --dport 22:23 -j ACCEPT",
         packet: || Probe::tcp(Outside, Host, V4, 23),
-        right: Fate::Dropped,
-        wrong: Fate::Arrived,
+        right: ProbeResult::Dropped,
+        wrong: ProbeResult::Arrived,
         kind: "accepted-before",
         text: "iptables filter: -A INPUT -p tcp -m tcp --dport 22:23 -j ACCEPT",
         node: true,
@@ -25,8 +25,8 @@ const ACCEPTED_BEFORE: &[Case] = &[
             ip6tables-legacy -w -I INPUT -j f2b; ip6tables-legacy -w -N LIBVIRT; ip6tables-legacy -w -A LIBVIRT -j ACCEPT
             ip6tables-legacy -w -I INPUT -j LIBVIRT",
         packet: || Probe::tcp(Outside, Host, Family::V6, 23),
-        right: Fate::Dropped,
-        wrong: Fate::Arrived,
+        right: ProbeResult::Dropped,
+        wrong: ProbeResult::Arrived,
         kind: "accepted-before",
         text: "accepts all packets before ours: ip6tables filter: -A INPUT -j LIBVIRT, by '-j ACCEPT'",
         node: true,
@@ -37,8 +37,8 @@ const ACCEPTED_BEFORE: &[Case] = &[
     Case {
         does: "iptables-legacy -w -I INPUT -s 10.0.0.254 -j RETURN",
         packet: || Probe::tcp(Outside, Host, V4, 23),
-        right: Fate::Dropped,
-        wrong: Fate::Arrived,
+        right: ProbeResult::Dropped,
+        wrong: ProbeResult::Arrived,
         kind: "accepted-before",
         text: "-A INPUT -s 10.0.0.254/32 -j RETURN",
         node: true,
@@ -49,8 +49,8 @@ const ACCEPTED_BEFORE: &[Case] = &[
     Case {
         does: "iptables-legacy -w -I FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
         packet: || Probe::tcp(Outside, VM100, V4, 23),
-        right: Fate::Dropped,
-        wrong: Fate::Arrived,
+        right: ProbeResult::Dropped,
+        wrong: ProbeResult::Arrived,
         kind: "accepted-before",
         text: "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
         node: false,
@@ -62,8 +62,8 @@ const ACCEPTED_BEFORE: &[Case] = &[
         // a frame that reaches the end of a chain with this policy is accepted
         does: "EBT -N user; EBT -I FORWARD -j user",
         packet: || Probe::arp(VM100, Outside).mac(FORGED),
-        right: Fate::Dropped,
-        wrong: Fate::Arrived,
+        right: ProbeResult::Dropped,
+        wrong: ProbeResult::Arrived,
         kind: "accepted-before",
         text: "ebtables filter: -A FORWARD -j user, by '-j ACCEPT'",
         node: false,
@@ -77,8 +77,8 @@ const DROPPED_BEHIND: &[Case] = &[
     Case {
         does: "iptables-legacy -w -P FORWARD DROP",
         packet: || Probe::tcp(VM100, Outside, V4, 23),
-        right: Fate::Arrived,
-        wrong: Fate::Dropped,
+        right: ProbeResult::Arrived,
+        wrong: ProbeResult::Dropped,
         kind: "dropped-behind",
         text: "iptables filter: the policy of FORWARD is DROP",
         node: false,
@@ -89,8 +89,8 @@ const DROPPED_BEHIND: &[Case] = &[
     Case {
         does: "ip6tables-legacy -w -A FORWARD -j DROP",
         packet: || Probe::udp(VM100, Outside, Family::V6, 23),
-        right: Fate::Arrived,
-        wrong: Fate::Dropped,
+        right: ProbeResult::Arrived,
+        wrong: ProbeResult::Dropped,
         kind: "dropped-behind",
         text: "ip6tables filter: -A FORWARD -j DROP",
         node: false,
@@ -101,8 +101,8 @@ const DROPPED_BEHIND: &[Case] = &[
     Case {
         does: "nft 'add table inet fw; add chain inet fw forward { type filter hook forward priority 0; policy drop; }'",
         packet: || Probe::tcp(VM100, Outside, V4, 23),
-        right: Fate::Arrived,
-        wrong: Fate::Dropped,
+        right: ProbeResult::Arrived,
+        wrong: ProbeResult::Dropped,
         kind: "dropped-behind",
         text: "nftables inet fw: the policy of forward is DROP",
         node: false,
@@ -125,7 +125,7 @@ fn packets_dropped_after_our_rules_are_found_and_pass_after_the_remedy() {
 #[test]
 fn rules_of_others_that_accept_nothing_are_no_finding() {
     let mut site = Site::new(&[(GUEST100, ON)]);
-    site.bed.node.exec(
+    site.testbed.node.exec(
         "ipt() { iptables-legacy -w \"$@\"; }
          ipt -I INPUT -i lo -j ACCEPT; ipt -I INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
          ipt -N f2b-sshd; ipt -A f2b-sshd -s 192.0.2.1 -j REJECT; ipt -A f2b-sshd -j RETURN
@@ -140,7 +140,7 @@ fn rules_of_others_that_accept_nothing_are_no_finding() {
     );
     site.cycle();
     assert_eq!(site.status(&["--exit-code"]), ("Status: enabled/running\n".into(), 0));
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 23), Probe::tcp(Outside, VM100, V4, 23)]);
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 23), Probe::tcp(Outside, VM100, V4, 23)]);
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn rules_of_others_that_cannot_be_evaluated_are_reported() {
     let chains = of_all(&|at| format!(":other{at} - [0:0]\n")) + &of_all(&|at| format!("-I INPUT -j other{at}\n"));
     let file = site.root().join("rules");
     std::fs::write(&file, format!("*filter\n{chains}COMMIT\n")).unwrap();
-    site.bed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
-    let warning = site.until_warned("cannot judge the rules of other programs in iptables filter");
+    site.testbed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
+    let warning = site.wait_for_warning("cannot judge the rules of other programs in iptables filter");
     assert_eq!(warning["kind"], "not-judged");
-    site.all(Fate::Dropped, [Probe::tcp(Outside, Host, V4, 23), Probe::tcp(Outside, VM100, V4, 23)]);
+    site.all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 23), Probe::tcp(Outside, VM100, V4, 23)]);
     let delete = of_all(&|at| format!("-D INPUT -j other{at}\n-X other{at}\n"));
     std::fs::write(&file, format!("*filter\n{delete}COMMIT\n")).unwrap();
-    site.bed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
-    site.until_well();
+    site.testbed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
+    site.wait_until_healthy();
 }
 
 /// More rules than are read or kept, in tables of both variants: our own rules are kept live.
@@ -171,37 +171,37 @@ fn a_hundred_thousand_rules_of_others_do_not_affect_our_rules() {
             let source = |at: usize| format!("10.{}.{}.{}", 200 + (at >> 16), at >> 8 & 255, at & 255);
             let rules: String = (0..count).map(|at| rule.replace("SOURCE", &source(at)) + "\n").collect();
             std::fs::write(&file, format!("*{table}\n{rules}COMMIT\n")).unwrap();
-            site.bed.node.exec(&format!("iptables-{variant}-restore -w 60 -n <{}", file.display()));
+            site.testbed.node.exec(&format!("iptables-{variant}-restore -w 60 -n <{}", file.display()));
         };
         // the tool of nftables needs minutes for them on an emulated machine
         if variant == "legacy" || std::env::var_os("PVEFW_SHORT_TESTS").is_none() {
             load(&site, "nat", 100_001, "-A PREROUTING -s SOURCE -j ACCEPT");
             let nat = format!("cannot judge the rules of other programs in iptables-{variant} nat");
-            let warning = site.until_warned(&format!("{nat}: it has more than 100000 rules"));
+            let warning = site.wait_for_warning(&format!("{nat}: it has more than 100000 rules"));
             assert_eq!((&warning["kind"], &warning["severity"]), (&"not-judged".into(), &"warning".into()));
-            site.all(Fate::Dropped, [Probe::tcp(Outside, VM100, V4, 21), Probe::tcp(Outside, Host, V4, 21)]);
-            site.bed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
-            site.until_well();
+            site.all(ProbeResult::Dropped, [Probe::tcp(Outside, VM100, V4, 21), Probe::tcp(Outside, Host, V4, 21)]);
+            site.testbed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
+            site.wait_until_healthy();
         }
         // a long list of refused sources is no finding, and one of accepted sources is not evaluated
         load(&site, "filter", 3000, "-A INPUT -s SOURCE -j DROP");
         site.cycle();
-        site.until_well();
+        site.wait_until_healthy();
         load(&site, "filter", 3000, "-A FORWARD -s SOURCE -j ACCEPT");
         site.change(&[(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 23\n")]);
         site.check(&[
-            (Probe::tcp(Outside, VM100, V4, 23), Fate::Arrived),
-            (Probe::tcp(Outside, VM100, V4, 24), Fate::Dropped),
-            (Probe::tcp(Outside, Host, V4, 23), Fate::Dropped),
+            (Probe::tcp(Outside, VM100, V4, 23), ProbeResult::Arrived),
+            (Probe::tcp(Outside, VM100, V4, 24), ProbeResult::Dropped),
+            (Probe::tcp(Outside, Host, V4, 23), ProbeResult::Dropped),
         ]);
         load(&site, "filter", 3000, "-I INPUT -s SOURCE -j ACCEPT");
-        site.until_warned("cannot judge the rules of other programs in iptables filter: it has too many rules");
+        site.wait_for_warning("cannot judge the rules of other programs in iptables filter: it has too many rules");
         // and a chain that another program flushes is restored
-        site.bed.node.exec(&format!("iptables-{variant} -w 60 -F tap100i0-IN"));
-        until("our rules", || (site.logged("the chain tap100i0-IN was flushed") == 1).then_some(()));
+        site.testbed.node.exec(&format!("iptables-{variant} -w 60 -F tap100i0-IN"));
+        wait_for("our rules", || (site.logged("the chain tap100i0-IN was flushed") == 1).then_some(()));
         site.check(&[
-            (Probe::tcp(Outside, VM100, V4, 25), Fate::Dropped),
-            (Probe::tcp(Outside, Host, V4, 23), Fate::Dropped),
+            (Probe::tcp(Outside, VM100, V4, 25), ProbeResult::Dropped),
+            (Probe::tcp(Outside, Host, V4, 23), ProbeResult::Dropped),
         ]);
     }
 }
@@ -212,17 +212,17 @@ fn nftables_of_others_that_are_too_large_are_reported() {
     let file = site.root().join("rules");
     let load = |lines: &str| {
         std::fs::write(&file, lines).unwrap();
-        site.bed.node.exec(&format!("nft -f {}", file.display()));
+        site.testbed.node.exec(&format!("nft -f {}", file.display()));
     };
     let rules: String = (0..100_001).map(|at| format!("tcp dport {} accept\n", at % 65_000 + 1)).collect();
     load(&format!("table ip own {{ chain pre {{ type nat hook prerouting priority -150;\n{rules}}}; }}\n"));
-    site.until_warned("cannot judge the rules of other programs in nftables ip own: it has more than 100000 rules");
+    site.wait_for_warning("cannot judge the rules of other programs in nftables ip own: it has more than 100000 rules");
     load("delete table ip own\n");
-    site.until_well();
+    site.wait_until_healthy();
     let chains: String =
         (0..1010).map(|at| format!("add chain ip own c{at} {{ type filter hook input priority {at}; }}\n")).collect();
     load(&format!("add table ip own\n{chains}"));
-    site.until_warned("cannot judge the rules of other programs in nftables: it has more than 1000 base chains");
+    site.wait_for_warning("cannot judge the rules of other programs in nftables: it has more than 1000 base chains");
     load("delete table ip own\n");
-    site.until_well();
+    site.wait_until_healthy();
 }

@@ -2,15 +2,15 @@
 //!
 //! The reply to a rejected packet is filtered on its own path back.
 use crate::random::pools;
-use crate::testbed::probe::{Fate, Probe};
-use crate::testbed::{self, DEVICES, Place};
+use crate::testbed::probe::{Probe, ProbeResult};
+use crate::testbed::{self, DEVICES, Endpoint};
 use pve_firewall::iptables::ruleset::{CtState, Family, RejectWith, Ruleset, TcpFlags};
 use pve_firewall::iptables::simulate::{Answer, End, Hop, Packet, Verdict, simulate};
 use pve_firewall::simulate::Sent;
 use std::net::IpAddr;
 
 /// Simulates a probe.
-pub fn ask<'a>(ruleset: &'a Ruleset, probe: &Probe) -> Answer<'a> {
+pub fn simulate_probe<'a>(ruleset: &'a Ruleset, probe: &Probe) -> Answer<'a> {
     send(ruleset, &probe.packet, probe.from.end(), probe.to.end())
 }
 
@@ -19,16 +19,16 @@ fn send<'a>(ruleset: &'a Ruleset, packet: &Packet, from: End, to: End) -> Answer
 }
 
 /// Whether the kernel's result is the expected one.
-pub fn agrees(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, fate: Fate) -> bool {
+pub fn is_expected_result(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, result: ProbeResult) -> bool {
     let Verdict::Reject(with) = answer.verdict else {
-        return fate == if answer.verdict == Verdict::Accept { Fate::Arrived } else { Fate::Dropped };
+        return result == if answer.verdict == Verdict::Accept { ProbeResult::Arrived } else { ProbeResult::Dropped };
     };
     if is_odd(&probe.packet) {
-        return fate != Fate::Arrived;
+        return result != ProbeResult::Arrived;
     }
     let reset_for_reset = with == RejectWith::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
     let rejected = !reset_for_reset && comes_back(ruleset, probe, answer, with);
-    fate == if rejected { Fate::Rejected(with) } else { Fate::Dropped }
+    result == if rejected { ProbeResult::Rejected(with) } else { ProbeResult::Dropped }
 }
 
 /// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
@@ -47,8 +47,8 @@ fn is_odd(packet: &Packet) -> bool {
 /// belongs to the connection, except where the packet is invalid and has none.
 fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
     let reset = with == RejectWith::TcpReset;
-    if reset && probe.packet.state == Some(CtState::Invalid) && probe.from == Place::Host && answer.hops.len() > 1 {
-        return is_accepted(ruleset, probe, with, Place::Host, probe.to.bridge());
+    if reset && probe.packet.state == Some(CtState::Invalid) && probe.from == Endpoint::Host && answer.hops.len() > 1 {
+        return is_accepted(ruleset, probe, with, Endpoint::Host, probe.to.bridge());
     }
     let routed = answer.hops.iter().any(|passage| matches!(passage.hop, Hop::Route { .. }));
     let to = match (answer.hops.len(), reset) {
@@ -62,14 +62,14 @@ fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejec
 }
 
 /// Whether a reply that belongs to no connection is accepted on its way over a bridge.
-fn is_accepted(ruleset: &Ruleset, probe: &Probe, with: RejectWith, to: Place, bridge: usize) -> bool {
+fn is_accepted(ruleset: &Ruleset, probe: &Probe, with: RejectWith, to: Endpoint, bridge: usize) -> bool {
     let packet = returned(&probe.packet, with, to);
     let behind = End::Port { bridge: format!("vmbr{bridge}"), port: "eno".to_string() };
     send(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
 }
 
 /// The reply as a packet.
-fn returned(packet: &Packet, with: RejectWith, to: Place) -> Packet {
+fn returned(packet: &Packet, with: RejectWith, to: Endpoint) -> Packet {
     let (family, source, icmp) = match with {
         RejectWith::TcpReset => {
             let family = packet.dest.map_or(Family::V4, Family::of);
@@ -107,12 +107,12 @@ fn node_on(bridge: usize, family: Family) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn is_firewalled(place: Place) -> bool {
-    matches!(place, Place::Guest(index) if DEVICES[index].firewalled)
+fn is_firewalled(place: Endpoint) -> bool {
+    matches!(place, Endpoint::Guest(index) if DEVICES[index].firewalled)
 }
 
 /// The node's route to an address.
-fn owner(address: Option<IpAddr>) -> Place {
-    let owns = |place: &Place| address.is_some_and(|address| place.addresses().contains(&address));
-    Place::ALL.into_iter().find(owns).unwrap_or(Place::Outside)
+fn owner(address: Option<IpAddr>) -> Endpoint {
+    let owns = |place: &Endpoint| address.is_some_and(|address| place.addresses().contains(&address));
+    Endpoint::ALL.into_iter().find(owns).unwrap_or(Endpoint::Outside)
 }

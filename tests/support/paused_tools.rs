@@ -1,5 +1,5 @@
 //! Tools of a daemon that pause at a chosen run, so that a test can act in the middle of an update.
-use crate::node::{Node, until};
+use crate::node::{Node, wait_for};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -26,12 +26,12 @@ fi
 exec $real \"$@\"";
 
 /// Wrappers for the tools of a node.
-pub struct Paused<'a> {
+pub struct PausedTools<'a> {
     node: &'a Node,
     folder: PathBuf,
 }
 
-impl<'a> Paused<'a> {
+impl<'a> PausedTools<'a> {
     pub fn new(node: &'a Node) -> Self {
         let folder = node.path("paused");
         fs::create_dir_all(folder.join("bin")).unwrap();
@@ -41,21 +41,21 @@ impl<'a> Paused<'a> {
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Paused { node, folder }
+        PausedTools { node, folder }
     }
 
     /// Starts a daemon that uses them, and waits for its first update.
-    pub fn start(&self) -> Child {
+    pub fn start_daemon(&self) -> Child {
         let mut command: Command = self.node.command(&["start", "--foreground"]);
         command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.folder.join("bin").display()));
         let child = command.spawn().unwrap();
         let pid = i64::from(child.id());
-        until("the first update", || self.node.status().filter(|status| status["pid"] == pid).map(drop));
+        wait_for("the first update", || self.node.status().filter(|status| status["pid"] == pid).map(drop));
         child
     }
 
     /// Makes the next update pause at this run of a tool.
-    pub fn arm(&self, run: usize) {
+    pub fn pause_at(&self, run: usize) {
         let _ = fs::remove_file(self.folder.join("armed"));
         let _ = fs::remove_dir(self.folder.join("at-work"));
         for name in ["runs", "go"] {
@@ -66,22 +66,22 @@ impl<'a> Paused<'a> {
     }
 
     /// Waits until it has paused.
-    pub fn await_run(&self) {
-        until("the run of a tool", || self.folder.join("at-work").exists().then_some(()));
+    pub fn wait_until_paused(&self) {
+        wait_for("the run of a tool", || self.folder.join("at-work").exists().then_some(()));
     }
 
     /// Resumes the tool and all following ones.
-    pub fn release(&self) {
+    pub fn resume(&self) {
         fs::write(self.folder.join("go"), "").unwrap();
     }
 
     /// The number of tool runs that the daemon needs for a change.
-    pub fn runs_of(&self, change: impl FnOnce()) -> usize {
+    pub fn count_runs(&self, change: impl FnOnce()) -> usize {
         let status = || self.node.status();
-        self.arm(usize::MAX >> 1);
+        self.pause_at(usize::MAX >> 1);
         let before = status();
         change();
-        until("the update", || (status() != before).then_some(()));
+        wait_for("the update", || (status() != before).then_some(()));
         self.runs()
     }
 
