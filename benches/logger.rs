@@ -25,7 +25,7 @@ const LARGE: usize = 1400;
 fn main() {
     let idle = idle();
     println!("idle for 5 s: {idle} wake-ups");
-    println!("a lone packet appears after {} ms\n", lone_packet().as_millis());
+    println!("a single packet is logged after {} ms\n", single_packet().as_millis());
     println!(
         "{:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "bytes", "wanted/s", "sent/s", "sent", "written", "lost", "us/line", "RSS MB"
@@ -55,7 +55,7 @@ fn idle() -> u64 {
 }
 
 /// The longest of five delays between sending a packet and its line.
-fn lone_packet() -> Duration {
+fn single_packet() -> Duration {
     let netns = flood::namespace("bench");
     let root = tempfile::tempdir().expect("a directory");
     let logger = Logger::start(&netns, root.path(), &[]);
@@ -79,7 +79,7 @@ fn flood(length: usize, rate: usize, duration: Duration) {
     });
     let took = start.elapsed();
     let rss = status(logger.pid(), "VmHWM:") as f64 / 1024.0;
-    settle(&netns, &logger);
+    wait_for_last_packet(&netns, &logger);
     let cpu_used = cpu(logger.pid()) - cpu_before;
     let log = logger.log();
     logger.end();
@@ -107,19 +107,19 @@ fn at_full_speed(sender: &Sender, duration: Duration) -> usize {
 }
 
 /// Waits until the logger has caught up, then sends a packet whose sequence number reveals the last drops.
-fn settle(netns: &Netns, logger: &Logger) {
+fn wait_for_last_packet(netns: &Netns, logger: &Logger) {
     let size = || fs::metadata(logger.log()).map_or(0, |file| file.len());
     let mut last = (0, Instant::now());
-    let quiet = |last: &mut (u64, Instant)| {
+    let unchanged = |last: &mut (u64, Instant)| {
         if last.0 != size() {
             *last = (size(), Instant::now());
         }
         (last.1.elapsed() > Duration::from_millis(700)).then_some(())
     };
-    wait_for("the logger to catch up", || quiet(&mut last));
+    wait_for("the logger to catch up", || unchanged(&mut last));
     netns.run(|| Sender::new(SMALL).send_burst(1));
     last = (0, Instant::now());
-    wait_for("the last packet", || quiet(&mut last));
+    wait_for("the last packet", || unchanged(&mut last));
 }
 
 /// Lines of packets, and entries reported as skipped.

@@ -3,6 +3,8 @@
 //! Arguments select measurements (`cargo bench --bench node -- idle change`), `PVEFW_SIZES=10,100` sets the numbers of
 //! guests, `PVEFW_VARIANT=nft` measures iptables-nft. `docs/performance.md` describes the method.
 #![allow(clippy::disallowed_methods, reason = "a bench does I/O")]
+#[path = "node/bench_node.rs"]
+mod bench_node;
 #[path = "node/change.rs"]
 mod change;
 #[path = "node/connections.rs"]
@@ -35,8 +37,6 @@ mod process;
 mod read;
 #[path = "node/sandbox.rs"]
 mod sandbox;
-#[path = "node/site.rs"]
-mod site;
 #[path = "node/table.rs"]
 mod table;
 #[path = "node/tools.rs"]
@@ -48,7 +48,7 @@ mod trees;
 #[path = "../tests/support/wait.rs"]
 mod wait;
 
-use site::Site;
+use bench_node::BenchNode;
 use std::process::ExitCode;
 use std::time::Instant;
 use table::{Measurement, Table};
@@ -82,33 +82,33 @@ fn main() -> ExitCode {
 }
 
 fn measure_iptables(sizes: &[usize], asked: impl Fn(Measurement) -> bool, table: &mut Table) {
-    let mut sites: Vec<Site> = sizes.iter().map(|guests| Site::new(*guests)).collect();
+    let mut nodes: Vec<BenchNode> = sizes.iter().map(|guests| BenchNode::new(*guests)).collect();
     if asked(Measurement::First) {
-        first::measure(&sites, table);
+        first::measure(&nodes, table);
     }
     if asked(Measurement::Idle) {
-        idle::on_cluster_file_system(&mut sites, table);
+        idle::on_cluster_file_system(&mut nodes, table);
     }
-    sites.iter_mut().for_each(|site| site.start(&[]));
-    let idle = asked(Measurement::Idle).then(|| idle::plain(&sites));
+    nodes.iter_mut().for_each(|site| site.start(&[]));
+    let idle = asked(Measurement::Idle).then(|| idle::plain(&nodes));
     if asked(Measurement::Change) {
-        change::with_daemon(&sites, table);
+        change::with_daemon(&nodes, table);
     }
     if asked(Measurement::Memory) {
-        memory::measure(&sites, table);
+        memory::measure(&nodes, table);
     }
     if let Some(plain) = idle {
-        idle::with_full_reading(plain, &mut sites, "on a plain directory", None, table);
+        idle::with_full_reading(plain, &mut nodes, "on a plain directory", None, table);
     }
-    sites.iter_mut().for_each(Site::stop);
+    nodes.iter_mut().for_each(BenchNode::stop);
     if asked(Measurement::Change) {
-        change::on_cluster_file_system(&mut sites, table);
-        change::alone(&sites, table);
+        change::on_cluster_file_system(&mut nodes, table);
+        change::alone(&nodes, table);
     }
     if asked(Measurement::Read) {
-        read::measure(&sites, table);
+        read::measure(&nodes, table);
     }
     if asked(Measurement::Connections) {
-        connections::measure(&mut sites, table);
+        connections::measure(&mut nodes, table);
     }
 }

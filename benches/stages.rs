@@ -28,20 +28,20 @@ fn main() {
 }
 
 /// The input of the stages.
-struct Site {
+struct Input {
     tree: Tree,
     compiled: Compiled,
     /// The output of `iptables-save` and `ip6tables-save` when the rules are live.
     saved: [String; 2],
 }
 
-fn site(guests: usize) -> &'static Site {
-    static SITES: LazyLock<[Site; 3]> = LazyLock::new(|| GUESTS.map(Site::new));
+fn input(guests: usize) -> &'static Input {
+    static INPUTS: LazyLock<[Input; 3]> = LazyLock::new(|| GUESTS.map(Input::new));
     let at = GUESTS.iter().position(|known| *known == guests).expect("a number of guests");
-    &SITES[at]
+    &INPUTS[at]
 }
 
-impl Site {
+impl Input {
     fn new(guests: usize) -> Self {
         let tree = generated::tree(guests);
         let compiled = compile(&tree, &trees::facts());
@@ -50,7 +50,7 @@ impl Site {
             // a save prints the lines of the restore script, except those that flush chains
             script.lines().filter(|line| !line.starts_with("-F ")).flat_map(saved_lines).collect()
         });
-        Site { tree, compiled, saved }
+        Input { tree, compiled, saved }
     }
 
     fn live(&self) -> [LiveTable; 2] {
@@ -85,9 +85,9 @@ fn script(compiled: &Compiled, family: Family, live: &LiveTable) -> String {
 /// Parses all compiled `.fw` files.
 #[divan::bench(args = GUESTS)]
 fn parse(bencher: Bencher<'_, '_>, guests: usize) {
-    let (site, facts) = (site(guests), trees::facts());
+    let (input, facts) = (input(guests), trees::facts());
     let databases = Databases::parse(&facts.protocols, &facts.services, &facts.ethertypes);
-    bencher.bench(|| parsed(&site.tree, Parser { databases: &databases, sdn: &BTreeSet::new() }));
+    bencher.bench(|| parsed(&input.tree, Parser { databases: &databases, sdn: &BTreeSet::new() }));
 }
 
 fn parsed(tree: &Tree, parser: Parser<'_>) -> (Cluster, usize) {
@@ -111,17 +111,17 @@ fn compiler() -> Compiler {
 /// Compiles the tree with empty caches.
 #[divan::bench(args = GUESTS)]
 fn compile_all(bencher: Bencher<'_, '_>, guests: usize) {
-    let (site, facts) = (site(guests), trees::facts());
-    bencher.bench(|| compiler().compile(&site.tree, &facts));
+    let (input, facts) = (input(guests), trees::facts());
+    bencher.bench(|| compiler().compile(&input.tree, &facts));
 }
 
 /// Compiles after a change of one guest's file.
 #[divan::bench(args = GUESTS)]
 fn compile_one(bencher: Bencher<'_, '_>, guests: usize) {
-    let (site, facts) = (site(guests), trees::facts());
-    let trees = [1, 2].map(|port| generated::with_rule(&site.tree, port));
+    let (input, facts) = (input(guests), trees::facts());
+    let trees = [1, 2].map(|port| generated::with_rule(&input.tree, port));
     let (mut compiler, mut turn) = (compiler(), 0);
-    compiler.compile(&site.tree, &facts);
+    compiler.compile(&input.tree, &facts);
     bencher.bench_local(|| {
         turn = 1 - turn;
         compiler.compile(&trees[turn], &facts)
@@ -131,32 +131,32 @@ fn compile_one(bencher: Bencher<'_, '_>, guests: usize) {
 /// Compiles without a change.
 #[divan::bench(args = GUESTS)]
 fn compile_nothing(bencher: Bencher<'_, '_>, guests: usize) {
-    let (site, facts) = (site(guests), trees::facts());
+    let (input, facts) = (input(guests), trees::facts());
     let mut compiler = compiler();
-    compiler.compile(&site.tree, &facts);
-    bencher.bench_local(|| compiler.compile(&site.tree, &facts));
+    compiler.compile(&input.tree, &facts);
+    bencher.bench_local(|| compiler.compile(&input.tree, &facts));
 }
 
 /// Renders the scripts for both `filter` tables of a node without rules.
 #[divan::bench(args = GUESTS)]
 fn render(bencher: Bencher<'_, '_>, guests: usize) {
-    let (site, nothing) = (site(guests), LiveTable::default());
-    bencher.bench(|| Family::ALL.map(|family| script(&site.compiled, family, &nothing)));
+    let (input, nothing) = (input(guests), LiveTable::default());
+    bencher.bench(|| Family::ALL.map(|family| script(&input.compiled, family, &nothing)));
 }
 
 /// Parses the output of the save tools.
 #[divan::bench(args = GUESTS)]
 fn read_live(bencher: Bencher<'_, '_>, guests: usize) {
-    let site = site(guests);
-    bencher.bench(|| site.live());
+    let input = input(guests);
+    bencher.bench(|| input.live());
 }
 
 /// Plans an update when the live rules are up to date.
 #[divan::bench(args = GUESTS, name = "plan")]
-fn plan_settled(bencher: Bencher<'_, '_>, guests: usize) {
-    let site = site(guests);
-    let [v4, v6] = site.live();
-    let plans = || [plan(&site.compiled, Family::V4, &v4), plan(&site.compiled, Family::V6, &v6)];
+fn plan_without_changes(bencher: Bencher<'_, '_>, guests: usize) {
+    let input = input(guests);
+    let [v4, v6] = input.live();
+    let plans = || [plan(&input.compiled, Family::V4, &v4), plan(&input.compiled, Family::V6, &v6)];
     assert!(plans().iter().all(TablePlan::is_empty), "the plan is empty");
     bencher.bench(plans);
 }

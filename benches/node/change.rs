@@ -1,8 +1,8 @@
 //! Adding a rule to a guest: the time from the write until the rule is in the kernel.
+use crate::bench_node::{self, BenchNode, VARIANT};
 use crate::entries::Entries;
 use crate::fuse::Fuse;
-use crate::guest::{Guest, accepted};
-use crate::site::{self, Site, VARIANT};
+use crate::guest::{Guest, read_until_changed};
 use crate::table::{Measurement, Table, median};
 use crate::tools;
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
@@ -15,27 +15,27 @@ const RUNS: u16 = 5;
 const REMOTE_RUNS: u16 = 50;
 
 /// With the real daemon, including the detection of a local write to a plain directory.
-pub fn with_daemon(sites: &[Site], table: &mut Table) {
+pub fn with_daemon(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("changes of a rule, seen by the daemon ...");
-    let delays = sites.iter().map(|site| delays(site, RUNS, |guest, number| guest.add_rule(number))).collect();
+    let delays = nodes.iter().map(|site| delays(site, RUNS, |guest, number| guest.add_rule(number))).collect();
     report(delays, "One rule changed, by a local write that inotify reports", "under 500 ms", table);
 }
 
 /// The same on a file system like pmxcfs that another node writes to: only its log shows that.
-pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
+pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
     eprintln!("changes of a rule on another node, and guests that arrive ...");
-    let on_fuse = |site: &mut Site| {
+    let on_fuse = |site: &mut BenchNode| {
         site.mount();
         site.start(&[]);
         let fuse = site.fuse.as_ref().expect("a mounted file system");
-        let renamed = delays(site, REMOTE_RUNS, |guest, number| write_elsewhere(fuse, guest, number, false));
-        let in_place = delays(site, RUNS, |guest, number| write_elsewhere(fuse, guest, number, true));
+        let renamed = delays(site, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, false));
+        let in_place = delays(site, RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
         let arrived = arrivals(site, fuse);
         site.stop();
         site.unmount();
         [renamed, in_place, arrived]
     };
-    let all: Vec<[Vec<Duration>; 3]> = sites.iter_mut().map(on_fuse).collect();
+    let all: Vec<[Vec<Duration>; 3]> = nodes.iter_mut().map(on_fuse).collect();
     let column = |at: usize| all.iter().map(|delays| delays[at].clone()).collect();
     let target = "median of 50 at most 0.15 s, longest 0.5 s";
     report(column(0), "One rule changed, by another node's write (a new file renamed into its place)", target, table);
@@ -44,7 +44,7 @@ pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
 }
 
 /// Adds a rule as another node does, and returns when it began to.
-fn write_elsewhere(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: bool) -> Instant {
+fn write_on_another_node(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: bool) -> Instant {
     let text = guest.with_rule(number);
     let began = Instant::now();
     fuse.change(|state| match in_place {
@@ -55,7 +55,7 @@ fn write_elsewhere(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: bool) 
 }
 
 /// From the move of a guest's file to this node until the kernel has its rules.
-fn arrivals(site: &Site, fuse: &Fuse) -> Vec<Duration> {
+fn arrivals(site: &BenchNode, fuse: &Fuse) -> Vec<Duration> {
     const GUEST: u32 = 99_999;
     let [here, away] = ["n1", "n2"].map(|node| format!("nodes/{node}/qemu-server/{GUEST}.conf"));
     let list = std::fs::read_to_string(site.node.config().join(".vmlist")).expect("the list of guests");
@@ -75,11 +75,11 @@ fn arrivals(site: &Site, fuse: &Fuse) -> Vec<Duration> {
         let before = entries.count();
         let began = Instant::now();
         fuse.change(|state| state.migrate(&away, &here, &list("n1")));
-        let delay = entries.changed(before) - began;
+        let delay = entries.wait_for_change(before) - began;
         sleep(Duration::from_secs(3));
         let before = entries.count();
         fuse.change(|state| state.migrate(&here, &away, &list("n2")));
-        entries.changed(before);
+        entries.wait_for_change(before);
         sleep(Duration::from_secs(3));
         delay
     };
@@ -94,14 +94,14 @@ fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Tab
 }
 
 /// The daemon's work without the delay, in this process, compared with a save and restore of the table.
-pub fn alone(sites: &[Site], table: &mut Table) {
+pub fn alone(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("changes of a rule ...");
     table.heading(
         Measurement::Change,
         "One rule changed, without the delay",
         "at most 1.3 of a bare save and restore of its table",
     );
-    let times: Vec<[Duration; 3]> = sites.iter().map(in_process).collect();
+    let times: Vec<[Duration; 3]> = nodes.iter().map(in_process).collect();
     let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<Duration>>();
     table.times("ours, until it is in the kernel", &column(0));
     table.times("ours, until that is verified", &column(1));
@@ -110,26 +110,26 @@ pub fn alone(sites: &[Site], table: &mut Table) {
 }
 
 /// From writes until the kernel has the rule. `write` adds the rule of a number, and returns when it began to.
-fn delays(site: &Site, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
-    let (guest, entries) = (Guest::of(site), Entries::new(&site.node.netns));
+fn delays(site: &BenchNode, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
+    let (guest, entries) = (Guest::find(site), Entries::new(&site.node.netns));
     let delay = |number| {
         // at a random point of the daemon's polling interval
         sleep(Duration::from_millis(fastrand::u64(1000..2000)));
         let before = entries.count();
         let began = write(&guest, number);
-        entries.changed(before) - began
+        entries.wait_for_change(before) - began
     };
     (0..runs).map(delay).collect()
 }
 
 /// From reading the new file until the rule is in the kernel, and until the end of the update; and the time of the tools
 /// alone.
-fn in_process(site: &Site) -> [Duration; 3] {
+fn in_process(site: &BenchNode) -> [Duration; 3] {
     let netns = &site.node.netns;
-    let (guest, entries) = (Guest::of(site), Entries::new(netns));
+    let (guest, entries) = (Guest::find(site), Entries::new(netns));
     let choice: VariantChoice = VARIANT.parse().expect("a variant");
     let mut firewall = Firewall::new(&site.root(), choice);
-    let (mut reader, mut facts, mut compiler) = (site.reader(), site.facts(), site::compiler());
+    let (mut reader, mut facts, mut compiler) = (site.reader(), site.facts(), bench_node::compiler());
     let mut tree = reader.settle().expect("a healthy configuration");
     let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
     netns.run(|| firewall.update(&wanted));
@@ -138,8 +138,8 @@ fn in_process(site: &Site) -> [Duration; 3] {
         let before = entries.count();
         guest.add_rule(number);
         let (began, seen) = scope(|threads| {
-            let seen = threads.spawn(|| entries.changed(before));
-            let began = accepted(&mut reader, &mut tree, Reader::read);
+            let seen = threads.spawn(|| entries.wait_for_change(before));
+            let began = read_until_changed(&mut reader, &mut tree, Reader::read);
             let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
             let outcome = netns.run(|| firewall.update(&wanted));
             assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);

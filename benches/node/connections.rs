@@ -1,11 +1,11 @@
 //! The cost of `preview` and `--cut-connections` with 100,000 tracked connections.
+use crate::bench_node::BenchNode;
 use crate::entries::Entries;
 use crate::guest::Guest;
 use crate::process::own_children;
-use crate::site::Site;
 use crate::table::{Measurement, Table, median};
 use crate::tools;
-use crate::tracked::{Tracked, deleted};
+use crate::tracked::{Tracked, wait_until_deleted};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ const OPEN: &str = "IN ACCEPT -p tcp -dport 443\n";
 /// One before that, which refuses a part of them.
 const CLOSED: &str = "IN DROP -source 10.64.0.0/12 -p tcp -dport 443\n";
 
-pub fn measure(sites: &mut [Site], table: &mut Table) {
+pub fn measure(nodes: &mut [BenchNode], table: &mut Table) {
     eprintln!("100,000 tracked connections ...");
-    let all: Vec<[Duration; 10]> = sites.iter_mut().map(times).collect();
+    let all: Vec<[Duration; 10]> = nodes.iter_mut().map(times).collect();
     let column = |at: usize| all.iter().map(|times| times[at]).collect::<Vec<Duration>>();
     table.heading(Measurement::Connections, "Preview with 100,000 tracked connections", "within 2 s");
     table.times("a bare `conntrack -L`", &column(0));
@@ -45,9 +45,9 @@ pub fn measure(sites: &mut [Site], table: &mut Table) {
 }
 
 /// The times at one node, in the order of the table.
-fn times(site: &mut Site) -> [Duration; 10] {
+fn times(site: &mut BenchNode) -> [Duration; 10] {
     let mut times = [const { Vec::new() }; 10];
-    let files = Files::of(site);
+    let files = Files::prepare(site);
     let tracked = Tracked::fill(site);
     site.start(&[]);
     for _ in 0..RUNS {
@@ -68,12 +68,12 @@ fn times(site: &mut Site) -> [Duration; 10] {
         let netns = &site.node.netns;
         let (took, live) = rule(site, &files.guest, &files.closed);
         times[7].push(took);
-        times[8].push(deleted(netns) - live);
+        times[8].push(wait_until_deleted(netns) - live);
         rule(site, &files.guest, &files.open);
         tracked.refill(netns);
         let began = Instant::now();
         site.node.write(CLUSTER, &files.blacklist);
-        times[9].push(deleted(netns) - began);
+        times[9].push(wait_until_deleted(netns) - began);
         site.node.write(CLUSTER, &files.cluster);
         site.wait_for_cycle();
         site.stop();
@@ -83,7 +83,7 @@ fn times(site: &mut Site) -> [Duration; 10] {
 }
 
 /// The time and the CPU time of `preview` for another text of a file.
-fn preview(site: &Site, path: &str, text: &str) -> (Duration, Duration) {
+fn preview(site: &BenchNode, path: &str, text: &str) -> (Duration, Duration) {
     let folder = site.node.path("candidates");
     let candidate = folder.join(path.rsplit('/').next().unwrap_or_default());
     fs::create_dir_all(folder).and_then(|()| fs::write(&candidate, text)).expect("a candidate");
@@ -97,14 +97,14 @@ fn preview(site: &Site, path: &str, text: &str) -> (Duration, Duration) {
 }
 
 /// Changes a rule of a file, and returns how long it took until it was in the kernel, and when.
-fn rule(site: &Site, path: &str, text: &str) -> (Duration, Instant) {
+fn rule(site: &BenchNode, path: &str, text: &str) -> (Duration, Instant) {
     // at a random point of the daemon's polling interval, after its last update
     sleep(Duration::from_millis(fastrand::u64(1000..2000)));
     let entries = Entries::new(&site.node.netns);
     let before = entries.count();
     let began = Instant::now();
     site.node.write(path, text);
-    let live = entries.changed(before);
+    let live = entries.wait_for_change(before);
     (live - began, live)
 }
 
@@ -120,8 +120,8 @@ struct Files {
 
 impl Files {
     /// Writes the open text of the guest's file.
-    fn of(site: &Site) -> Self {
-        let guest = Guest::of(site).file;
+    fn prepare(site: &BenchNode) -> Self {
+        let guest = Guest::find(site).file;
         let read = |path: &str| fs::read_to_string(site.node.config().join(path)).expect("a configuration file");
         let (text, cluster) = (read(&guest), read(CLUSTER));
         let with = |rules: &str| text.replacen("[RULES]\n", &format!("[RULES]\n{rules}"), 1);

@@ -47,7 +47,7 @@ impl Entries {
     }
 
     /// Waits until the number changes, and returns that time.
-    pub fn changed(&self, from: u32) -> Instant {
+    pub fn wait_for_change(&self, from: u32) -> Instant {
         let deadline = Instant::now() + WAIT_LIMIT;
         while self.count() == from {
             assert!(Instant::now() < deadline, "timed out waiting for the rule");

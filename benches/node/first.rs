@@ -1,6 +1,6 @@
 //! The first update of a node without rules, compared with restores of the same scripts by the tools alone.
+use crate::bench_node::{BenchNode, VARIANT};
 use crate::netns::Netns;
-use crate::site::{Site, VARIANT};
 use crate::table::{Measurement, Table, median};
 use crate::tools::{self, Cost};
 use pve_firewall::iptables::apply::{Firewall, VariantChoice};
@@ -17,11 +17,11 @@ fn runs(guests: usize) -> usize {
     if guests < 500 { 7 } else { 3 }
 }
 
-pub fn measure(sites: &[Site], table: &mut Table) {
+pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("first updates ...");
     table.heading(Measurement::First, "First update", "at most 1.2 of the bare restores");
     let (mut all_ours, mut all_bare) = (Vec::new(), Vec::new());
-    for site in sites {
+    for site in nodes {
         let ruleset = site.compiled().ruleset;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..runs(site.guests) {
@@ -49,7 +49,7 @@ fn update(ruleset: &Ruleset) -> (Duration, TempDir) {
         assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);
         began.elapsed()
     });
-    leave(netns);
+    remove_and_wait(netns);
     (took, root)
 }
 
@@ -65,12 +65,12 @@ fn restores(root: &Path) -> Cost {
         ("ebtables", "ebtablescmdlist"),
     ]
     .map(|(tool, script)| tools::restore(&netns, tool, &scripts.join(script)));
-    leave(netns);
+    remove_and_wait(netns);
     restored.into_iter().fold(Cost::default(), Add::add)
 }
 
 /// Removes a namespace and waits, as the kernel frees it in the background.
-fn leave(netns: Netns) {
+fn remove_and_wait(netns: Netns) {
     drop(netns);
     sleep(Duration::from_millis(500));
 }

@@ -1,5 +1,5 @@
 //! The guest that gets an additional rule.
-use crate::site::Site;
+use crate::bench_node::BenchNode;
 use pve_firewall::inputs::{File, Tree};
 use pve_firewall::iptables::compile::compile;
 use pve_firewall::pmxcfs::{ReadError, Reader};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 /// A guest for which an additional IPv4 rule changes only the IPv4 table.
 pub struct Guest<'a> {
-    site: &'a Site,
+    site: &'a BenchNode,
     /// Its file below the configuration directory.
     pub file: String,
 }
 
 impl<'a> Guest<'a> {
-    pub fn of(site: &'a Site) -> Self {
+    pub fn find(site: &'a BenchNode) -> Self {
         let (tree, facts) = site.inputs();
         let before = compile(&tree, &facts).ruleset;
         let changes_one_table = |guest: &Guest<'_>| {
@@ -50,7 +50,7 @@ pub type Read = fn(&mut Reader) -> Result<(), ReadError>;
 
 /// Reads the configuration until the tree has changed, and returns when the last read began: earlier reads do not accept a
 /// file that was just written.
-pub fn accepted(reader: &mut Reader, tree: &mut Arc<Tree>, read: Read) -> Instant {
+pub fn read_until_changed(reader: &mut Reader, tree: &mut Arc<Tree>, read: Read) -> Instant {
     loop {
         let began = Instant::now();
         read(reader).expect("a healthy configuration");

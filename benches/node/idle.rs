@@ -1,6 +1,6 @@
 //! A cycle of the daemon in which nothing has changed, compared with the four bare saves of the same rules: on a file system
 //! like pmxcfs first, where the processor time of that counts too, and on a plain directory.
-use crate::site::Site;
+use crate::bench_node::BenchNode;
 use crate::table::{Measurement, Table, median};
 use crate::tools;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,38 +13,38 @@ const CYCLES: u32 = 6;
 const FULL_CYCLES: u32 = 3;
 /// Interval of cycles.
 const CYCLE: Duration = Duration::from_secs(10);
-/// Time until the daemon is idle after a first update, which is followed by a full reading.
-const SETTLING: Duration = Duration::from_secs(22);
+/// Time until the daemon is idle after a first update, which is measured by a full reading.
+const TIME_UNTIL_IDLE: Duration = Duration::from_secs(22);
 /// Number of full readings per hour (every five minutes) in its 360 cycles.
 const FULL_IN_HOUR: u32 = 12;
 const HOUR: u32 = 360;
 
 /// How often other nodes write elsewhere, as high availability does.
-const ELSEWHERE: Duration = Duration::from_secs(2);
+const OTHER_WRITES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// All measurements on a file system like pmxcfs.
-pub fn on_cluster_file_system(sites: &mut [Site], table: &mut Table) {
-    sites.iter_mut().for_each(Site::mount);
-    sites.iter_mut().for_each(|site| site.start(&[]));
-    let plain = plain(sites);
+pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
+    nodes.iter_mut().for_each(BenchNode::mount);
+    nodes.iter_mut().for_each(|site| site.start(&[]));
+    let plain = plain(nodes);
     eprintln!("idle cycles while other nodes write ...");
     let done = AtomicBool::new(false);
     let (busy, _) = scope(|threads| {
         threads.spawn(|| {
             while !done.load(Ordering::SeqCst) {
-                for fuse in sites.iter().filter_map(|site| site.fuse.as_ref()) {
+                for fuse in nodes.iter().filter_map(|site| site.fuse.as_ref()) {
                     fuse.change(|state| state.replace("nodes/n2/lrm_status", "{}"));
                 }
-                sleep(ELSEWHERE);
+                sleep(OTHER_WRITES_INTERVAL);
             }
         });
-        let followed = follow(sites, FULL_CYCLES);
+        let measured = measure_cycles(nodes, FULL_CYCLES);
         done.store(true, Ordering::SeqCst);
-        followed
+        measured
     });
-    with_full_reading(plain, sites, "on a file system like pmxcfs, whose own time counts", Some(&busy), table);
-    sites.iter_mut().for_each(Site::stop);
-    sites.iter_mut().for_each(Site::unmount);
+    with_full_reading(plain, nodes, "on a file system like pmxcfs, whose own time counts", Some(&busy), table);
+    nodes.iter_mut().for_each(BenchNode::stop);
+    nodes.iter_mut().for_each(BenchNode::unmount);
 }
 
 /// The cost of cycles without a full reading for each node, and of the bare saves meanwhile.
@@ -54,21 +54,27 @@ pub struct Plain {
 }
 
 /// Measures daemons that have just been started.
-pub fn plain(sites: &[Site]) -> Plain {
+pub fn plain(nodes: &[BenchNode]) -> Plain {
     eprintln!("idle cycles ...");
-    sleep(SETTLING);
-    let (cycles, saves) = follow(sites, CYCLES);
+    sleep(TIME_UNTIL_IDLE);
+    let (cycles, saves) = measure_cycles(nodes, CYCLES);
     Plain { cycles, saves }
 }
 
 /// Starts the daemons again, so that they read everything once a cycle, and adds the figures to the table.
-pub fn with_full_reading(plain: Plain, sites: &mut [Site], place: &str, busy: Option<&[Duration]>, table: &mut Table) {
+pub fn with_full_reading(
+    plain: Plain,
+    nodes: &mut [BenchNode],
+    place: &str,
+    busy: Option<&[Duration]>,
+    table: &mut Table,
+) {
     eprintln!("idle cycles with a full reading ...");
-    for site in &mut *sites {
+    for site in &mut *nodes {
         site.stop();
         site.start(&["--full-reading", "10"]);
     }
-    let (full, more) = follow(sites, FULL_CYCLES);
+    let (full, more) = measure_cycles(nodes, FULL_CYCLES);
     let hour = |(plain, full): (&Duration, &Duration)| (*plain * (HOUR - FULL_IN_HOUR) + *full * FULL_IN_HOUR) / HOUR;
     let hour: Vec<Duration> = plain.cycles.iter().zip(&full).map(hour).collect();
     let saves: Vec<Duration> =
@@ -86,12 +92,12 @@ pub fn with_full_reading(plain: Plain, sites: &mut [Site], place: &str, busy: Op
 }
 
 /// The cost of a cycle for each daemon, measured in parallel. Meanwhile the tools are run at intervals.
-fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
-    let mut saves = vec![Vec::new(); sites.len()];
+fn measure_cycles(nodes: &[BenchNode], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
+    let mut saves = vec![Vec::new(); nodes.len()];
     let costs = scope(|threads| {
-        let followers: Vec<_> = sites.iter().map(|site| threads.spawn(|| cycle(site, cycles))).collect();
+        let followers: Vec<_> = nodes.iter().map(|site| threads.spawn(|| cycle(site, cycles))).collect();
         while followers.iter().any(|follower| !follower.is_finished()) {
-            for (site, saves) in sites.iter().zip(&mut saves) {
+            for (site, saves) in nodes.iter().zip(&mut saves) {
                 saves.push(tools::four_saves(&site.node.netns).cpu);
             }
             sleep(Duration::from_secs(4));
@@ -101,7 +107,7 @@ fn follow(sites: &[Site], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
     (costs, saves)
 }
 
-fn cycle(site: &Site, cycles: u32) -> Duration {
+fn cycle(site: &BenchNode, cycles: u32) -> Duration {
     site.wait_for_cycle();
     // start in the middle of a cycle, between the parts of a full reading
     sleep(CYCLE / 2);

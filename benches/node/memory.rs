@@ -1,16 +1,16 @@
 //! The memory of the daemon and of its reading process.
+use crate::bench_node::BenchNode;
 use crate::process::{children, memory, name};
-use crate::site::Site;
 use crate::table::{Measurement, Table};
 
-pub fn measure(sites: &[Site], table: &mut Table) {
+pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     table.heading(
         Measurement::Memory,
         "Memory, MB",
         "a peak under 48 with 1,000 guests, under 8 with 10 guests when idle",
     );
-    let row = |name: &'static str, of: fn(&Site) -> Vec<i32>| {
-        sites.iter().map(move |site| of(site).into_iter().map(|pid| memory(pid, name)).sum::<f64>())
+    let row = |name: &'static str, of: fn(&BenchNode) -> Vec<i32>| {
+        nodes.iter().map(move |site| of(site).into_iter().map(|pid| memory(pid, name)).sum::<f64>())
     };
     let figures = |values: Vec<f64>| values.into_iter().map(|value| format!("{value:.1}"));
     table.row("the daemon's peak", figures(row("VmHWM:", |site| vec![site.daemon()]).collect()));
@@ -19,6 +19,6 @@ pub fn measure(sites: &[Site], table: &mut Table) {
 }
 
 /// The daemon's reading process, without tools that it may be running.
-fn reading(site: &Site) -> Vec<i32> {
+fn reading(site: &BenchNode) -> Vec<i32> {
     children(site.daemon()).into_iter().filter(|pid| name(*pid) == "pve-firewall-reader").collect()
 }

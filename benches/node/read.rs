@@ -1,6 +1,6 @@
 //! Reading and compiling as in the daemon, compared with saves of the compiled rules.
-use crate::guest::{Guest, accepted};
-use crate::site::{self, Site};
+use crate::bench_node::{self, BenchNode};
+use crate::guest::{Guest, read_until_changed};
 use crate::table::{Measurement, Table, median, milliseconds};
 use crate::tools;
 use pve_firewall::inputs::Tree;
@@ -25,10 +25,10 @@ struct Times {
     saves: Vec<Duration>,
 }
 
-pub fn measure(sites: &[Site], table: &mut Table) {
+pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("reading and compiling ...");
     table.heading(Measurement::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
-    let times: Vec<Times> = sites.iter().map(|site| run(site, true)).collect();
+    let times: Vec<Times> = nodes.iter().map(|site| run(site, true)).collect();
     let saves: Vec<Duration> = times.iter().map(|times| median(times.saves.clone())).collect();
     table.times("two bare saves", &saves);
     for (title, of) in [
@@ -47,30 +47,30 @@ pub fn measure(sites: &[Site], table: &mut Table) {
         let both: Duration = times.everything.iter().map(|times| median(times.clone())).sum();
         milliseconds(both * 1000 / u32::try_from(guests).expect("a number of guests"))
     };
-    let large = Site::new(LARGE);
+    let large = BenchNode::new(LARGE);
     let large = per_thousand(&run(&large, false), LARGE);
     let title = format!("everything, per 1,000 guests ({large} with {LARGE} guests), ms");
-    table.row(&title, sites.iter().zip(&times).map(|(site, times)| per_thousand(times, site.guests)));
+    table.row(&title, nodes.iter().zip(&times).map(|(site, times)| per_thousand(times, site.guests)));
 }
 
-fn run(site: &Site, live: bool) -> Times {
+fn run(site: &BenchNode, live: bool) -> Times {
     // a single read accepts only files that have not been modified for a while
     sleep(Duration::from_secs(4));
-    let (mut facts, guest) = (site.facts(), Guest::of(site));
+    let (mut facts, guest) = (site.facts(), Guest::find(site));
     let mut times = Times::default();
-    let (mut reader, mut compiler) = (site.reader(), site::compiler());
+    let (mut reader, mut compiler) = (site.reader(), bench_node::compiler());
     let mut tree = reader.settle().expect("a healthy configuration");
     compiler.compile(&tree, &facts.collect(&tree));
     for number in 0..RUNS {
         let mut fresh = site.reader();
         let (read, known) = timed(|| fresh.read().map(|()| fresh.tree()).expect("a healthy configuration"));
         // kept during the measurement, as in the daemon
-        let mut cold = site::compiler();
+        let mut cold = bench_node::compiler();
         let (compile, _) = timed(|| cold.compile(&known, &facts.collect(&known)));
         push(&mut times.everything, read, compile);
 
         guest.add_rule(number);
-        let read = accepted(&mut reader, &mut tree, Reader::read).elapsed();
+        let read = read_until_changed(&mut reader, &mut tree, Reader::read).elapsed();
         let (compile, _) = timed(|| compiler.compile(&tree, &facts.collect(&tree)));
         push(&mut times.one_file, read, compile);
 

@@ -1,7 +1,7 @@
 //! The tools alone, as run by hand.
+use crate::bench_node::VARIANT;
 use crate::netns::Netns;
 use crate::process;
-use crate::site::VARIANT;
 use std::fs::File;
 use std::ops::Add;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Add for Cost {
     }
 }
 
-/// The tool of the measured variant: `iptables` becomes `iptables-legacy`, followed by `-save` or `-restore`.
+/// The tool of the measured variant: `iptables` becomes `iptables-legacy`, measured by `-save` or `-restore`.
 pub fn name(tool: &str, action: &str) -> String {
     // the firewall falls back to this variant on a kernel without legacy ebtables
     let variant = if tool == "ebtables" && !has_legacy_ebtables() { "nft" } else { &VARIANT };

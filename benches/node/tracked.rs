@@ -1,6 +1,6 @@
 //! 100,000 tracked connections of a node's guests.
+use crate::bench_node::BenchNode;
 use crate::netns::Netns;
-use crate::site::Site;
 use crate::trees;
 use fastrand::Rng;
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ pub struct Tracked(PathBuf);
 impl Tracked {
     /// Creates them: half of the incoming ones are to port 443, a quarter of the clients are in 10.64.0.0/12. The neighbour
     /// table of the node has the IPv4 addresses of the guests; their IPv6 addresses contain their MAC addresses.
-    pub fn fill(site: &Site) -> Self {
+    pub fn fill(site: &BenchNode) -> Self {
         let macs = macs(&site.node.config());
         let netns = &site.node.netns;
         netns.exec("ip link add vmbr0 type bridge; ip address add 10.16.0.1/12 dev vmbr0; ip link set vmbr0 up");
@@ -53,7 +53,7 @@ impl Tracked {
 }
 
 /// Waits until some are deleted and then none for a moment, and returns when the last one was.
-pub fn deleted(netns: &Netns) -> Instant {
+pub fn wait_until_deleted(netns: &Netns) -> Instant {
     const MOMENT: Duration = Duration::from_millis(300);
     netns.run(|| {
         let deadline = Instant::now() + WAIT_LIMIT;

@@ -3,8 +3,8 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::packets::Stream;
 use crate::rulesets::add_guest;
-use crate::stream::{origin, refused_all_along, target};
-use crate::tool_wrappers::{notes, restore_tool, stand_in};
+use crate::stream::{assert_stream_was_refused, origin, target};
+use crate::tool_wrappers::{read_note, replace_tool, restore_tool};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Plan, PlannedAction, TablePlan};
 use pve_firewall::iptables::ruleset::{Family, Ruleset};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
-    vec![("any_run_of_any_tool_may_fail_in_any_way", any_run_of_any_tool_may_fail_in_any_way)]
+    vec![("a_failure_of_any_tool_run_affects_only_its_part", a_failure_of_any_tool_run_affects_only_its_part)]
 }
 
 /// Scripts that replace a run of the tool; `$real` is the tool.
@@ -61,13 +61,13 @@ fn change() -> (Ruleset, Ruleset) {
 /// All runs of a new process in its first update.
 fn runs(mut host: Host, variant: Variant, new: &Ruleset) -> (Host, Vec<Run>) {
     for tool in tools(variant) {
-        stand_in(&mut host, &tool, &format!("echo \"{tool} $*\" >>$dir/runs; exec $real \"$@\""));
+        replace_tool(&mut host, &tool, &format!("echo \"{tool} $*\" >>$dir/runs; exec $real \"$@\""));
     }
     host = host.restarted();
     assert_eq!(host.update(new).errors, []);
     tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for line in notes(&host, "runs").lines() {
+    for line in read_note(&host, "runs").lines() {
         *counts.entry(line.to_string()).or_default() += 1;
     }
     let run = |line: &str, number| {
@@ -96,17 +96,17 @@ fn assert_reported(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str
     let plan = Plan::new(new, &host.live());
     let tables = Family::ALL.into_iter().flat_map(|family| [&plan.filter[family], &plan.raw[family]]);
     let changes = [PlannedAction::Create, PlannedAction::Update, PlannedAction::Delete];
-    let settled = |table: &TablePlan| {
+    let is_done = |table: &TablePlan| {
         table.missing_hooks.is_empty() && changes.iter().all(|one| table.with(*one).next().is_none())
     };
-    let done = tables.chain([&plan.bridge]).all(settled)
+    let done = tables.chain([&plan.bridge]).all(is_done)
         && changes[..2].iter().all(|action| plan.sets.with(*action).next().is_none());
     assert!(!outcome.errors.is_empty() || done, "{what}: not reported: {plan:?}");
 }
 
 /// With `PVEFW_LONG_TESTS` each failure at each run in both variants; otherwise each run fails in one way, in turn. With
 /// `PVEFW_SHORT_TESTS` each failure is at one run.
-fn any_run_of_any_tool_may_fail_in_any_way() {
+fn a_failure_of_any_tool_run_affects_only_its_part() {
     let [all, few] = ["PVEFW_LONG_TESTS", "PVEFW_SHORT_TESTS"].map(|name| std::env::var_os(name).is_some());
     let (old, new) = change();
     let (mut cases, mut reported) = (0, 0);
@@ -132,13 +132,13 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                      exec $real \"$@\"",
                     run.args, run.number
                 );
-                stand_in(&mut host, &run.tool, &script);
+                replace_tool(&mut host, &run.tool, &script);
                 host = host.restarted();
                 host.firewall.set_time_limit(LIMIT);
                 let outcome = host.update(&new);
                 assert!(
-                    notes(&host, &format!("case-{cases}")).lines().count() >= run.number,
-                    "{what}: it came to that"
+                    read_note(&host, &format!("case-{cases}")).lines().count() >= run.number,
+                    "{what}: the run was reached"
                 );
                 reported += usize::from(!outcome.errors.is_empty());
                 others_are_updated(&host, run, &what);
@@ -151,7 +151,7 @@ fn any_run_of_any_tool_may_fail_in_any_way() {
                 assert_eq!(stream.final_count(), before, "{what}: packets passed");
             }
         }
-        refused_all_along(host, &stream, before, "a tool that fails");
+        assert_stream_was_refused(host, &stream, before, "a tool that fails");
     }
     println!("{cases} cases, {reported} with a reported error");
     assert!(2 * reported > cases, "{reported} of {cases} cases are errors");

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rounds::rounds;
 use crate::rulesets::{add_guest, addresses, append, node, rule, set, tcp};
-use crate::tool_wrappers::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{read_note, replace_tool, restore_tool};
 use crate::tools::restore;
 use crate::wait::OutputInTime;
 use crate::wait::wait_for;
@@ -85,7 +85,7 @@ fn new() -> Ruleset {
 
 /// A DROP rule in the old and the new configuration, and the jumps to it.
 #[track_caller]
-fn assert_closed(host: &Host) {
+fn assert_drop_rule_is_live(host: &Host) {
     let saved = host.saved("iptables", "-t filter");
     for line in [
         "-A FORWARD -j PVEFW-FORWARD",
@@ -103,34 +103,34 @@ fn assert_closed(host: &Host) {
 const STEPS: usize = 8;
 
 /// Replaces every such run after the first `steps` with `fault`. Returns the replaced tools.
-fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Vec<String> {
+fn fail_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) -> Vec<String> {
     let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
     let mut tools: Vec<String> = ["iptables", "ip6tables", "ebtables"].map(|tool| restore(tool, variant)).into();
     for tool in &tools {
         let counted = if tool == "ebtables-legacy-restore" { "*--atomic-commit" } else { "*" };
-        stand_in(host, tool, &format!("case \"$*\" in {counted}) {count};; esac; exec $real \"$@\""));
+        replace_tool(host, tool, &format!("case \"$*\" in {counted}) {count};; esac; exec $real \"$@\""));
     }
-    stand_in(host, "ipset", &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
+    replace_tool(host, "ipset", &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
     tools.push("ipset".into());
     tools
 }
 
-fn complete(host: Host, tools: &[String]) {
-    assert_closed(&host);
+fn complete_update(host: Host, tools: &[String]) {
+    assert_drop_rule_is_live(&host);
     tools.iter().for_each(|tool| restore_tool(&host, tool));
-    let mut next = host.restarted();
-    next.update_and_check(&new());
-    assert_closed(&next);
-    assert!(!next.netns.exec("ipset save").contains("_swap"));
+    let mut restarted = host.restarted();
+    restarted.update_and_check(&new());
+    assert_drop_rule_is_live(&restarted);
+    assert!(!restarted.netns.exec("ipset save").contains("_swap"));
 }
 
 fn an_update_that_ends_after_any_step_is_completed() {
     for (steps, variant) in rounds((0..STEPS).flat_map(|steps| VARIANTS.map(|variant| (steps, variant)))) {
         let mut host = Host::new("ended", variant);
         host.update_and_check(&old());
-        let tools = end_after(&mut host, variant, steps, ":");
+        let tools = fail_after(&mut host, variant, steps, ":");
         assert!(!host.update(&new()).errors.is_empty(), "{steps}");
-        complete(host, &tools);
+        complete_update(host, &tools);
     }
 }
 
@@ -140,11 +140,11 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
     for (steps, variant, fault) in rounds((0..STEPS).flat_map(of_step)) {
         let mut host = Host::new("killed", variant);
         host.update_and_check(&old());
-        let tools = end_after(&mut host, variant, steps, fault);
+        let tools = fail_after(&mut host, variant, steps, fault);
         assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
-        let over = || !fault.ends_with("late") || !notes(&host, "late").is_empty();
+        let over = || !fault.ends_with("late") || !read_note(&host, "late").is_empty();
         wait_for("the end of a tool that outlives its caller", || over().then_some(()));
-        complete(host, &tools);
+        complete_update(host, &tools);
     }
 }
 
@@ -153,9 +153,9 @@ fn a_set_restore_that_ends_at_any_line_is_completed() {
         let mut host = Host::new("setkill", Variant::Legacy);
         host.update_and_check(&old());
         let script = format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1");
-        stand_in(&mut host, "ipset", &script);
+        replace_tool(&mut host, "ipset", &script);
         assert!(!host.update(&new()).errors.is_empty());
-        complete(host, &["ipset".into()]);
+        complete_update(host, &["ipset".into()]);
     }
 }
 
@@ -182,7 +182,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
                 let updated = !missing.starts_with(of);
                 assert!(!updated || live.contains(chain), "without {missing}: {of}\n{live}");
             }
-            complete(host, &[]);
+            complete_update(host, &[]);
         }
         // nothing of a package
         let mut host = Host::new("absent", variant);
@@ -191,6 +191,6 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         let errors = run_child_without(&host, variant, None, &package);
         assert!(errors.contains("no variant of 'ip6tables' is installed"), "{errors}");
         assert!(host.saved("iptables", "-t filter").contains(":tap102i0-IN "));
-        complete(host, &[]);
+        complete_update(host, &[]);
     }
 }

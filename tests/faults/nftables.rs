@@ -6,7 +6,7 @@ use crate::killed::{run_child, run_child_without};
 use crate::netns::Netns;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
-use crate::tool_wrappers::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{read_note, replace_tool, restore_tool};
 use crate::wait::wait_for;
 use crate::{nft_trees, trees};
 use pve_firewall::model::Origin;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
-        ("nft_may_fail_in_any_way", nft_may_fail_in_any_way),
+        ("no_packet_passes_if_nft_fails_in_any_way", no_packet_passes_if_nft_fails_in_any_way),
         (
             "no_packet_passes_while_rules_and_sets_change_together",
             no_packet_passes_while_rules_and_sets_change_together,
@@ -28,7 +28,7 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("without_nft_the_tables_stay", without_nft_the_tables_stay),
         ("a_hanging_nft_is_killed", a_hanging_nft_is_killed),
         ("many_rules_that_nft_refuses_are_found_in_few_runs", many_rules_that_nft_refuses_are_found_in_few_runs),
-        ("tables_that_others_change_are_restored", tables_that_others_change_are_restored),
+        ("tables_that_other_programs_change_are_restored", tables_that_other_programs_change_are_restored),
         ("tables_that_change_during_an_update_are_restored", tables_that_change_during_an_update_are_restored),
     ]
 }
@@ -39,7 +39,7 @@ pub const BACKEND: &str = "nftables";
 type NftHost = Host<Firewall, ()>;
 
 /// The part of cluster.fw that refuses the stream; everything else is accepted.
-const PLACES: [&str; 6] = [
+const REFUSING_PARTS: [&str; 6] = [
     "[IPSET some]\nNETS,PEER\n[RULES]\nIN DROP -source +some\n",
     "[IPSET some]\nNETS\n[RULES]\nIN DROP -source +some\nIN DROP -source PEER\n",
     "[RULES]\nGROUP closed\n[group closed]\nIN DROP -source PEER\n",
@@ -51,22 +51,22 @@ const PLACES: [&str; 6] = [
 /// More entries than are compiled to one rule each, so that they become a set.
 const ENTRIES: u8 = 20;
 
-/// A configuration that refuses the stream; the number counts on from the last place to the first.
-fn closed(place: usize) -> Arc<Ruleset> {
-    Arc::new(nft_trees::for_this_kernel(compiled(place)))
+/// A configuration that refuses the stream; the number counts on from the last part to the first.
+fn closed(part: usize) -> Arc<Ruleset> {
+    Arc::new(nft_trees::for_this_kernel(compiled(part)))
 }
 
-fn compiled(place: usize) -> Ruleset {
+fn compiled(part: usize) -> Ruleset {
     let entries: Vec<String> = (1..=ENTRIES).map(|at| format!("192.0.{}.0/24", 2 * at)).collect();
-    let text = PLACES[place % PLACES.len()].replace("PEER", &PEER.to_string());
+    let text = REFUSING_PARTS[part % REFUSING_PARTS.len()].replace("PEER", &PEER.to_string());
     let text = text.replace("NETS", &entries.join("\n")).replace(',', "\n");
     let tree = trees::vm_tree(&format!("policy_in: ACCEPT\n{text}"), "");
     nft_trees::rules(&tree, &nft_trees::facts())
 }
 
 /// Updates the namespace that this process was started in: the tables that are live there.
-pub fn child(place: usize) {
-    let mut wanted = compiled(place);
+pub fn child(part: usize) {
+    let mut wanted = compiled(part);
     let live = live::read().unwrap().tables;
     wanted.tables.retain(|name, _| live.contains_key(name));
     Firewall::default().update(&Arc::new(wanted)).errors.iter().for_each(|fault| println!("{fault}"));
@@ -93,7 +93,7 @@ impl NftHost {
 
     /// Updates, and checks that a second update, of this process or another one, has nothing to do.
     #[track_caller]
-    fn completes(&mut self, wanted: &Arc<Ruleset>, what: &str) {
+    fn assert_completes(&mut self, wanted: &Arc<Ruleset>, what: &str) {
         assert_eq!(self.set_rules(wanted).errors, [""; 0], "{what}");
         assert_eq!(self.set_rules(wanted), Outcome::default(), "{what}");
         assert!(self.netns.run(|| Firewall::default().plan(wanted)).unwrap().is_empty(), "{what}");
@@ -104,11 +104,11 @@ impl NftHost {
     }
 }
 
-/// A node that refuses the stream with the rules of a place.
-fn refusing(name: &str, place: usize) -> (NftHost, Stream, u64) {
+/// A node that refuses the stream with the rules of a part.
+fn refusing(name: &str, part: usize) -> (NftHost, Stream, u64) {
     let mut host = NftHost::nft(name);
     let stream = Stream::start(&host.netns);
-    host.completes(&closed(place), "the first update");
+    host.assert_completes(&closed(part), "the first update");
     let text = host.listed();
     assert!(text.contains(&PEER.to_string()) || text.contains("meta l4proto 17"), "{text}");
     let before = stream.final_count();
@@ -121,14 +121,14 @@ fn refusing(name: &str, place: usize) -> (NftHost, Stream, u64) {
 const BETWEEN_CHAINS: u64 = 1;
 
 /// No packet has passed since `before`, which becomes the number of now.
-fn none_passed(stream: &Stream, before: &mut u64, what: &str) {
+fn assert_none_passed(stream: &Stream, before: &mut u64, what: &str) {
     let now = stream.final_count();
     assert!(now - *before <= BETWEEN_CHAINS, "{what}: {} packets passed", now - *before);
     *before = now;
 }
 
-fn refused_all_along(mut host: NftHost, stream: &Stream, mut before: u64, what: &str) {
-    none_passed(stream, &mut before, what);
+fn assert_stream_was_refused(mut host: NftHost, stream: &Stream, mut before: u64, what: &str) {
+    assert_none_passed(stream, &mut before, what);
     let Host { netns, firewall, .. } = &mut host;
     assert_eq!(netns.run(|| firewall.remove()).errors, [""; 0], "{what}");
     stream.wait_for_packet();
@@ -138,48 +138,48 @@ fn refused_all_along(mut host: NftHost, stream: &Stream, mut before: u64, what: 
 const LATE_FAULTS: [(&str, &str); 2] =
     [("it is killed afterwards", "$real \"$@\"; kill -9 $$"), ("it fails afterwards", "$real \"$@\"; exit 1")];
 
-fn nft_may_fail_in_any_way() {
+fn no_packet_passes_if_nft_fails_in_any_way() {
     let (mut host, stream, mut before) = refusing("nftfail", 0);
     let mut reported = 0;
     let cases = FAULTS.into_iter().chain(LATE_FAULTS).flat_map(|fault| [true, false].map(|once| (fault, once)));
     let cases: Vec<_> = rounds(cases.zip(1..)).collect();
-    for (((fault, script), once), place) in &cases {
+    for (((fault, script), once), part) in &cases {
         let what = format!("{fault}, {}", if *once { "once" } else { "each time" });
-        host.completes(&closed(place - 1), &what);
-        let counter = format!("$dir/case-{place}");
+        host.assert_completes(&closed(part - 1), &what);
+        let counter = format!("$dir/case-{part}");
         let count =
             format!("echo >>{counter}; if [ $(grep -c '' {counter}) = 1 ] || ! {once}; then {script}; exit $?; fi");
-        stand_in(&mut host, "nft", &format!("{count}; exec $real \"$@\""));
+        replace_tool(&mut host, "nft", &format!("{count}; exec $real \"$@\""));
         host = host.next_process();
         host.firewall.set_time_limit(LIMIT);
-        let outcome = host.set_rules(&closed(*place));
-        assert!(!notes(&host, &format!("case-{place}")).is_empty(), "{what}: nft was run");
-        assert!(!outcome.errors.is_empty() || host.is_live(&closed(*place)), "{what}: not reported");
+        let outcome = host.set_rules(&closed(*part));
+        assert!(!read_note(&host, &format!("case-{part}")).is_empty(), "{what}: nft was run");
+        assert!(!outcome.errors.is_empty() || host.is_live(&closed(*part)), "{what}: not reported");
         reported += usize::from(!outcome.errors.is_empty());
         restore_tool(&host, "nft");
         // the next cycle of the same process
-        host.completes(&closed(*place), &what);
-        none_passed(&stream, &mut before, &what);
+        host.assert_completes(&closed(*part), &what);
+        assert_none_passed(&stream, &mut before, &what);
     }
     println!("{} cases, {reported} of them reported", cases.len());
     assert!(2 * reported > cases.len(), "{reported} of {}", cases.len());
-    refused_all_along(host, &stream, before, "nft that fails");
+    assert_stream_was_refused(host, &stream, before, "nft that fails");
 }
 
 fn no_packet_passes_while_rules_and_sets_change_together() {
     let (mut host, stream, mut before) = refusing("nftmoves", 0);
     // packets arrive before and after each transaction
-    stand_in(&mut host, "nft", "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
-    for place in 1..=PLACES.len() {
-        let outcome = host.set_rules(&closed(place));
-        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{place}");
-        none_passed(&stream, &mut before, &format!("place {place}"));
-        // to the other place, and back
-        for to in [place - 1, place] {
-            host.completes(&closed(to), "there and back");
+    replace_tool(&mut host, "nft", "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
+    for part in 1..=REFUSING_PARTS.len() {
+        let outcome = host.set_rules(&closed(part));
+        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{part}");
+        assert_none_passed(&stream, &mut before, &format!("part {part}"));
+        // to the other part, and back
+        for to in [part - 1, part] {
+            host.assert_completes(&closed(to), "the previous part and back");
         }
     }
-    refused_all_along(host, &stream, before, "changes");
+    assert_stream_was_refused(host, &stream, before, "changes");
 }
 
 /// The process and nft are killed; or only the process, and nft ends after it.
@@ -189,16 +189,16 @@ fn no_packet_passes_if_an_update_with_nft_is_killed() {
         "$real \"$@\"; kill -9 $PPID",
         "kill -9 $PPID; sleep 0.2; $real \"$@\"; echo >>$dir/late",
     ];
-    for (kill, place) in rounds(kills.into_iter().flat_map(|kill| (0..3).map(move |place| (kill, place)))) {
-        let (mut host, stream, before) = refusing("nftkill", place);
-        stand_in(&mut host, "nft", kill);
-        assert!(!run_child(&host, BACKEND, Some(place + 1)).success(), "it was killed");
-        let over = || !kill.ends_with("late") || !notes(&host, "late").is_empty();
+    for (kill, part) in rounds(kills.into_iter().flat_map(|kill| (0..3).map(move |part| (kill, part)))) {
+        let (mut host, stream, before) = refusing("nftkill", part);
+        replace_tool(&mut host, "nft", kill);
+        assert!(!run_child(&host, BACKEND, Some(part + 1)).success(), "it was killed");
+        let over = || !kill.ends_with("late") || !read_note(&host, "late").is_empty();
         wait_for("the end of nft, which outlives its caller", || over().then_some(()));
         restore_tool(&host, "nft");
         let mut host = host.next_process();
-        host.completes(&closed(place + 1), kill);
-        refused_all_along(host, &stream, before, kill);
+        host.assert_completes(&closed(part + 1), kill);
+        assert_stream_was_refused(host, &stream, before, kill);
     }
 }
 
@@ -210,28 +210,28 @@ fn without_nft_the_tables_stay() {
     assert_eq!(errors.trim(), expected);
     assert_eq!(host.listed(), listed);
     let mut host = host.next_process();
-    host.completes(&closed(1), "nft is installed again");
-    refused_all_along(host, &stream, before, "no nft");
+    host.assert_completes(&closed(1), "nft is installed again");
+    assert_stream_was_refused(host, &stream, before, "no nft");
 }
 
 fn a_hanging_nft_is_killed() {
     let (mut host, stream, before) = refusing("nfthang", 0);
     host.firewall.set_time_limit(Duration::from_secs(2));
-    stand_in(&mut host, "nft", "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
+    replace_tool(&mut host, "nft", "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
     let began = Instant::now();
     let outcome = host.set_rules(&closed(1));
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let expected = "the tables were not changed: 'nft' did not end within 2 s and was killed; see whether another program \
                     blocks it";
     assert_eq!(outcome, Outcome { changed: false, errors: vec![expected.into()] });
-    for pid in notes(&host, "pids").split_whitespace() {
+    for pid in read_note(&host, "pids").split_whitespace() {
         let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
         assert!(!running, "process {pid} was left running");
     }
     restore_tool(&host, "nft");
     host.firewall.set_time_limit(Duration::from_secs(60));
-    host.completes(&closed(1), "nft works again");
-    refused_all_along(host, &stream, before, "nft that hangs");
+    host.assert_completes(&closed(1), "nft works again");
+    assert_stream_was_refused(host, &stream, before, "nft that hangs");
 }
 
 /// A ruleset in which the kernel refuses rules of many chains: they match against a set that is not there.
@@ -252,8 +252,8 @@ fn with_refused_rules(count: u16) -> Arc<Ruleset> {
 
 fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     let (mut host, stream, before) = refusing("nftmany", 0);
-    let runs = |host: &NftHost| notes(host, "runs").lines().count();
-    stand_in(&mut host, "nft", "echo >>$dir/runs; exec $real \"$@\"");
+    let runs = |host: &NftHost| read_note(host, "runs").lines().count();
+    replace_tool(&mut host, "nft", "echo >>$dir/runs; exec $real \"$@\"");
     let wanted = with_refused_rules(40);
     let outcome = host.set_rules(&wanted);
     assert!(outcome.changed && outcome.errors.len() == 40, "{:#?}", outcome.errors);
@@ -270,16 +270,16 @@ fn many_rules_that_nft_refuses_are_found_in_few_runs() {
     assert_eq!(host.set_rules(&wanted), Outcome { changed: false, errors: outcome.errors });
     assert_eq!(runs(&host), known);
     restore_tool(&host, "nft");
-    host.completes(&closed(1), "without refused rules");
-    refused_all_along(host, &stream, before, "refused rules");
+    host.assert_completes(&closed(1), "without refused rules");
+    assert_stream_was_refused(host, &stream, before, "refused rules");
 }
 
 /// A table of another program.
-const THEIRS: &str = "table inet theirs { set s { type ipv4_addr; }; chain input { type filter hook input priority -5; \
+const FOREIGN_RULES: &str = "table inet theirs { set s { type ipv4_addr; }; chain input { type filter hook input priority -5; \
     ip saddr @s drop; }; }";
 
 /// Changes by other programs, as commands for nft.
-const INTRUSIONS: [&str; 9] = [
+const FOREIGN_CHANGES: [&str; 9] = [
     "flush ruleset",
     "delete table inet proxmox-firewall",
     "flush table inet proxmox-firewall",
@@ -298,24 +298,24 @@ fn sorted(listed: &str) -> Vec<&str> {
 }
 
 /// After a change by another program, the stream passes only until the next update.
-fn tables_that_others_change_are_restored() {
+fn tables_that_other_programs_change_are_restored() {
     let (mut host, stream, _) = refusing("nftothers", 0);
     let wanted = closed(0);
-    host.completes(&wanted, "the same rules");
-    let ours = host.listed();
-    for intrusion in INTRUSIONS {
-        host.netns.exec(&format!("nft '{THEIRS}'; nft '{intrusion}'"));
-        let theirs = host.netns.exec("nft list table inet theirs 2>/dev/null || true");
+    host.assert_completes(&wanted, "the same rules");
+    let own = host.listed();
+    for change in FOREIGN_CHANGES {
+        host.netns.exec(&format!("nft '{FOREIGN_RULES}'; nft '{change}'"));
+        let foreign = host.netns.exec("nft list table inet theirs 2>/dev/null || true");
         let outcome = host.set_rules(&wanted);
-        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{intrusion}");
-        assert!(!host.firewall.undone().is_empty(), "{intrusion}: it is to be logged");
+        assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{change}");
+        assert!(!host.firewall.undone().is_empty(), "{change}: it is to be logged");
         let mut before = stream.final_count();
-        assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), theirs, "{intrusion}");
+        assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), foreign, "{change}");
         host.netns.exec("nft delete table inet theirs 2>/dev/null || true");
         // a chain that is created again is listed last
-        assert_eq!(sorted(&host.listed()), sorted(&ours), "{intrusion}");
-        host.completes(&wanted, intrusion);
-        none_passed(&stream, &mut before, intrusion);
+        assert_eq!(sorted(&host.listed()), sorted(&own), "{change}");
+        host.assert_completes(&wanted, change);
+        assert_none_passed(&stream, &mut before, change);
     }
 }
 
@@ -323,20 +323,20 @@ fn tables_that_others_change_are_restored() {
 /// made.
 fn tables_that_change_during_an_update_are_restored() {
     let orders = ["{}; $real \"$@\"", "$real \"$@\"; status=$?; {}; exit $status"];
-    for (number, intrusion) in rounds(INTRUSIONS.into_iter().enumerate()) {
+    for (number, change) in rounds(FOREIGN_CHANGES.into_iter().enumerate()) {
         for order in orders {
             let (mut host, stream, _) = refusing("nftraced", 0);
-            let once = "if mkdir $dir/once 2>/dev/null; then $real '{}'; fi".replace("{}", intrusion);
-            stand_in(&mut host, "nft", &order.replace("{}", &once));
+            let once = "if mkdir $dir/once 2>/dev/null; then $real '{}'; fi".replace("{}", change);
+            replace_tool(&mut host, "nft", &order.replace("{}", &once));
             let wanted = closed(1 + number % 3);
-            let what = format!("{intrusion}, {order}");
+            let what = format!("{change}, {order}");
             // no rule is considered refused
             assert_eq!(host.set_rules(&wanted).errors, [""; 0], "{what}");
             assert!(host.is_live(&wanted), "{what}");
             let before = stream.final_count();
             assert_eq!(host.set_rules(&wanted), Outcome::default(), "{what}");
             restore_tool(&host, "nft");
-            refused_all_along(host, &stream, before, &what);
+            assert_stream_was_refused(host, &stream, before, &what);
         }
     }
 }

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::{append, node, rule, tcp};
-use crate::tool_wrappers::{restore_tool, stand_in};
+use crate::tool_wrappers::{replace_tool, restore_tool};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Target;
@@ -11,19 +11,22 @@ use std::time::Duration;
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
         ("changes_by_other_programs_are_repaired", changes_by_other_programs_are_repaired),
-        ("a_table_that_changes_between_save_and_restore_is_repaired", a_table_that_changes_under_way_is_mended),
+        (
+            "a_table_that_changes_between_save_and_restore_is_repaired",
+            a_table_that_changes_between_save_and_restore_is_repaired,
+        ),
         ("truncated_output_lets_no_packet_pass", truncated_output_lets_no_packet_pass),
         ("a_missing_program_affects_only_its_part", a_missing_program_affects_only_its_part),
     ]
 }
 
 /// Rules and sets of other programs.
-const THEIRS: &str =
+const FOREIGN_RULES: &str =
     "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
     ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
 
 /// Their changes to our rules: see [`shell`].
-const INTRUSIONS: [&str; 18] = [
+const FOREIGN_CHANGES: [&str; 18] = [
     "IPT -F PVEFW-FORWARD",
     "IPT -F tap100i0-IN",
     "IPT -D FORWARD -j PVEFW-FORWARD",
@@ -44,7 +47,7 @@ const INTRUSIONS: [&str; 18] = [
     "EBT -F; EBT -D FORWARD -j PVEFW-FORWARD || true",
 ];
 
-fn theirs(host: &Host) -> Vec<String> {
+fn foreign_rules(host: &Host) -> Vec<String> {
     let all = host.saved("iptables", "") + &host.netns.exec("ipset save theirs | sed 's/ initval .*//'");
     all.lines()
         .filter(|line| ["f2b", "MASQUERADE", "theirs"].iter().any(|one| line.contains(one)))
@@ -53,7 +56,7 @@ fn theirs(host: &Host) -> Vec<String> {
 }
 
 /// Our rules, in any order.
-fn ours(host: &Host) -> Vec<String> {
+fn own_rules(host: &Host) -> Vec<String> {
     let all = host.kernel_state().into_iter().flat_map(|(part, lines)| {
         let of_part = move |line: String| format!("{part}: {line}");
         lines.into_iter().filter(|line| line.contains("PVEFW") || line.contains("tap100i0")).map(of_part)
@@ -66,26 +69,26 @@ fn ours(host: &Host) -> Vec<String> {
 fn changes_by_other_programs_are_repaired() {
     for variant in VARIANTS {
         let mut host = Host::new("others", variant);
-        host.netns.exec(&shell(variant, THEIRS));
+        host.netns.exec(&shell(variant, FOREIGN_RULES));
         let wanted = node(&[100]);
         host.update_and_check(&wanted);
-        let settled = ours(&host);
-        for intrusion in rounds(INTRUSIONS) {
+        let own = own_rules(&host);
+        for change in rounds(FOREIGN_CHANGES) {
             let before = host.kernel_state();
-            host.netns.exec(&shell(variant, intrusion));
-            assert_ne!(host.kernel_state(), before, "{intrusion}");
-            let foreign = theirs(&host);
+            host.netns.exec(&shell(variant, change));
+            assert_ne!(host.kernel_state(), before, "{change}");
+            let foreign = foreign_rules(&host);
             // renaming does not change the size of a legacy table
-            let full = Duration::from_secs(if intrusion.starts_with("IPT -E") { 0 } else { 300 });
+            let full = Duration::from_secs(if change.starts_with("IPT -E") { 0 } else { 300 });
             host.firewall.set_full_reading(full);
             host.update_and_check(&wanted);
-            assert_eq!(theirs(&host), foreign, "{intrusion}");
+            assert_eq!(foreign_rules(&host), foreign, "{change}");
             // a chain that another program has renamed belongs to it
             host.netns.exec(&shell(variant, "IPT -F tap100i0-AWAY 2>/dev/null && IPT -X tap100i0-AWAY || true"));
-            assert!(ours(&host) == settled, "{intrusion}: {:#?}", ours(&host));
+            assert!(own_rules(&host) == own, "{change}: {:#?}", own_rules(&host));
             for tool in ["iptables", "ip6tables"] {
                 let live = host.saved(tool, "-t filter");
-                assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{intrusion}: {live}");
+                assert!(live.contains("-A tap100i0-IN -p tcp -m tcp --dport 23 -j DROP"), "{change}: {live}");
             }
         }
         assert!(!host.netns.exec("ipset list -n").contains("PVEFW-100-others-v4"));
@@ -93,17 +96,17 @@ fn changes_by_other_programs_are_repaired() {
 }
 
 /// The table changes between save and restore.
-fn a_table_that_changes_under_way_is_mended() {
-    for (number, intrusion) in rounds(INTRUSIONS.iter().enumerate()) {
+fn a_table_that_changes_between_save_and_restore_is_repaired() {
+    for (number, change) in rounds(FOREIGN_CHANGES.iter().enumerate()) {
         let variant = VARIANTS[number % 2];
         let mut host = Host::new("raced", variant);
-        host.netns.exec(&shell(variant, THEIRS));
+        host.netns.exec(&shell(variant, FOREIGN_RULES));
         host.update_and_check(&node(&[100, 101]));
         let tool = restore("iptables", variant);
-        let once = shell(variant, &intrusion.replace("ipset destroy x", "ipset destroy x || true"));
+        let once = shell(variant, &change.replace("ipset destroy x", "ipset destroy x || true"));
         // the tools, not the scripts that replace them
         let once = format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin; {once}");
-        stand_in(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
+        replace_tool(&mut host, &tool, &format!("mkdir $dir/once 2>/dev/null && {{ {once}; }}\n$real \"$@\""));
         let mut wanted = node(&[100]);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
         // whether this update fails or not, the next one reads the current state
@@ -124,7 +127,7 @@ fn truncated_output_lets_no_packet_pass() {
                 host.update_and_check(&node(&[100]));
                 let script =
                     format!("case $1 in restore|destroy) exec $real \"$@\";; esac; $real \"$@\" | head -n {lines}");
-                stand_in(&mut host, &tool, &script);
+                replace_tool(&mut host, &tool, &script);
                 let mut wanted = node(&[100]);
                 append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
                 host.update(&wanted);
@@ -150,7 +153,7 @@ fn a_missing_program_affects_only_its_part() {
         for tool in ["ipset", "ip6tables-legacy-restore", "ip6tables-legacy-save", &bridge] {
             let mut host = Host::new("absent", Variant::Legacy);
             host.update_and_check(&node(&[100]));
-            stand_in(&mut host, tool, how);
+            replace_tool(&mut host, tool, how);
             let mut wanted = node(&[100]);
             for family in [&mut wanted.filter.v4, &mut wanted.filter.v6] {
                 append(family, "tap100i0-OUT", rule(tcp(80), Target::Accept, 9));

@@ -1,7 +1,7 @@
 //! Rules that the tools refuse affect only themselves, and no additional packet passes.
 use crate::host::{Host, VARIANTS};
 use crate::rulesets::{append, chain, node, put, rule, tcp};
-use crate::tool_wrappers::{notes, refuse, restore_tool};
+use crate::tool_wrappers::{read_note, refuse, restore_tool};
 use pve_firewall::iptables::apply::Outcome;
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::iptables::ruleset::{Match, Spelled, Target};
@@ -22,7 +22,7 @@ fn texts(outcome: &Outcome) -> Vec<String> {
 }
 
 fn runs(host: &Host) -> usize {
-    notes(host, "runs").lines().count()
+    read_note(host, "runs").lines().count()
 }
 
 fn a_refused_accept_is_left_out() {
@@ -44,15 +44,15 @@ fn a_refused_accept_is_left_out() {
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors.clone() });
         assert_eq!((host.kernel_state(), runs(&host)), before);
         // another process finds it again, and rewrites nothing
-        let mut next = host.restarted();
-        assert_eq!(texts(&next.update(&wanted)), [expected]);
-        assert_eq!(next.kernel_state(), before.0);
+        let mut restarted = host.restarted();
+        assert_eq!(texts(&restarted.update(&wanted)), [expected]);
+        assert_eq!(restarted.kernel_state(), before.0);
         // the live chain does not count as the complete one
-        assert!(!Plan::new(&wanted, &next.live()).is_empty());
+        assert!(!Plan::new(&wanted, &restarted.live()).is_empty());
         // when the chain changes, all rules are tried again
-        restore_tool(&next, &tool);
+        restore_tool(&restarted, &tool);
         append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(81), Target::Accept, 14));
-        next.update_and_check(&wanted);
+        restarted.update_and_check(&wanted);
     }
 }
 
@@ -101,9 +101,9 @@ fn a_new_chain_is_created_without_its_refused_rule() {
         assert!(saved.contains("--physdev-out tap100i0 --physdev-is-bridged -j tap100i0-IN"));
         let before = host.kernel_state();
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors });
-        let mut next = host.restarted();
-        assert_eq!(next.update(&wanted).errors.len(), 1);
-        assert_eq!(next.kernel_state(), before);
+        let mut restarted = host.restarted();
+        assert_eq!(restarted.update(&wanted).errors.len(), 1);
+        assert_eq!(restarted.kernel_state(), before);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
 use crate::rounds::rounds;
 use crate::rulesets::{addresses, chain, in_set, put, rule, set, tcp};
-use crate::tool_wrappers::{notes, restore_tool, stand_in};
+use crate::tool_wrappers::{read_note, replace_tool, restore_tool};
 use crate::tools::restore;
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::*;
@@ -17,9 +17,15 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("no_packet_passes_if_a_table_reads_as_empty", no_packet_passes_if_a_table_reads_as_empty),
         ("no_packet_passes_if_an_update_fails_at_any_step", no_packet_passes_if_an_update_fails_at_any_step),
         ("no_packet_passes_if_an_update_is_killed_at_any_step", no_packet_passes_if_an_update_is_killed_at_any_step),
-        ("a_set_is_kept_when_the_rule_that_replaces_it_is_refused", a_set_stays_when_its_rule_is_refused),
+        (
+            "a_set_is_kept_when_the_rule_that_replaces_it_is_refused",
+            a_set_is_kept_when_the_rule_that_replaces_it_is_refused,
+        ),
         ("rules_of_a_set_that_cannot_be_created_are_kept", rules_of_a_set_that_cannot_be_created_are_kept),
-        ("a_set_is_kept_while_the_rules_of_its_family_cannot_be_read", a_set_stays_while_its_rules_cannot_be_read),
+        (
+            "a_set_is_kept_while_the_rules_of_its_family_cannot_be_read",
+            a_set_is_kept_while_the_rules_of_its_family_cannot_be_read,
+        ),
     ]
 }
 
@@ -100,7 +106,7 @@ fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
 }
 
 /// Checks that the stream was sent all the time, and refused all the time.
-pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &str) {
+pub fn assert_stream_was_refused(mut host: Host, stream: &Stream, before: u64, what: &str) {
     let passed = stream.final_count() - before;
     assert_eq!(passed, 0, "{what}: packets passed");
     assert_eq!(host.remove().errors, []);
@@ -108,12 +114,12 @@ pub fn refused_all_along(mut host: Host, stream: &Stream, before: u64, what: &st
 }
 
 /// Delays before and after every tool, and every line of a script for sets, let packets arrive in between.
-fn slow_down(host: &mut Host, variant: Variant) {
+fn delay_tools(host: &mut Host, variant: Variant) {
     let [tables, sets] = tools(variant);
-    stand_in(host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
+    replace_tool(host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
     let lines = "[ \"$1\" = restore ] || exec $real \"$@\"
         while read -r line; do echo \"$line\" | $real restore || exit 1; sleep 0.01; done";
-    stand_in(host, &sets, lines);
+    replace_tool(host, &sets, lines);
 }
 
 fn no_packet_passes_between_the_steps_of_an_update() {
@@ -121,10 +127,10 @@ fn no_packet_passes_between_the_steps_of_an_update() {
     for (number, variant) in rounds((0..MOVES.len()).flat_map(of_move)) {
         let (what, _, new) = &MOVES[number];
         let (mut host, stream, before) = refusing(number, variant);
-        slow_down(&mut host, variant);
+        delay_tools(&mut host, variant);
         host.update_and_check(&new.ruleset());
         assert!(!host.netns.exec("ipset list -n").contains("_next"), "{what}");
-        refused_all_along(host, &stream, before, what);
+        assert_stream_was_refused(host, &stream, before, what);
     }
 }
 
@@ -133,9 +139,9 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
     for (number, (what, ..)) in rounds(MOVES.iter().enumerate()) {
         let variant = VARIANTS[number % 2];
         let (mut host, stream, before) = refusing(number, variant);
-        slow_down(&mut host, variant);
+        delay_tools(&mut host, variant);
         let save = format!("iptables-{variant}-save");
-        stand_in(&mut host, &save, "exit 0");
+        replace_tool(&mut host, &save, "exit 0");
         let mut host = host.restarted();
         let mut wanted = target(number);
         // a set that is no longer used still exists, and changes
@@ -144,29 +150,29 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
         }
         let _ = host.update(&wanted);
         restore_tool(&host, &save);
-        complete(host, variant, number, &stream, before, &format!("{what}, nothing is read"));
+        complete_update(host, variant, number, &stream, before, &format!("{what}, nothing is read"));
     }
 }
 
 /// Replaces every run that changes something after the first `steps` with `fault`.
-fn end_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
+fn fail_after(host: &mut Host, variant: Variant, steps: usize, fault: &str) {
     let count = format!("echo >>$dir/steps; [ $(grep -c '' $dir/steps) -le {steps} ] || {{ {fault}; exit 1; }}");
     let [tables, sets] = tools(variant);
-    stand_in(host, &tables, &format!("{count}; exec $real \"$@\""));
-    stand_in(host, &sets, &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
+    replace_tool(host, &tables, &format!("{count}; exec $real \"$@\""));
+    replace_tool(host, &sets, &format!("if [ \"$1\" = restore ]; then {count}; fi; exec $real \"$@\""));
 }
 
-fn complete(host: Host, variant: Variant, number: usize, stream: &Stream, before: u64, what: &str) {
+fn complete_update(host: Host, variant: Variant, number: usize, stream: &Stream, before: u64, what: &str) {
     tools(variant).iter().for_each(|tool| restore_tool(&host, tool));
-    let mut next = host.restarted();
-    next.update_and_check(&target(number));
-    let sets = next.netns.exec("ipset list -n");
+    let mut restarted = host.restarted();
+    restarted.update_and_check(&target(number));
+    let sets = restarted.netns.exec("ipset list -n");
     assert!(!sets.contains("_next") && !sets.contains("_swap"), "{what}: {sets}");
-    refused_all_along(next, stream, before, what);
+    assert_stream_was_refused(restarted, stream, before, what);
 }
 
 /// The moves that are tested at every step: with `PVEFW_LONG_TESTS` all, with `PVEFW_SHORT_TESTS` the first of these.
-fn chosen(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
+fn tested_moves(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
     let all = std::env::var_os("PVEFW_LONG_TESTS").is_some();
     let some: Vec<usize> = rounds(some).collect();
     let chosen = move |number: &usize| all || some.contains(number);
@@ -174,15 +180,15 @@ fn chosen(some: [usize; 2]) -> impl Iterator<Item = (usize, &'static str)> {
 }
 
 fn no_packet_passes_if_an_update_fails_at_any_step() {
-    for (number, what) in chosen([0, 3]) {
+    for (number, what) in tested_moves([0, 3]) {
         let variant = VARIANTS[number % 2];
         for steps in 0.. {
             let (mut host, stream, before) = refusing(number, variant);
-            end_after(&mut host, variant, steps, ":");
+            fail_after(&mut host, variant, steps, ":");
             let failed = !host.update(&target(number)).errors.is_empty();
             // a second update that fails in the same way
             let _ = host.update(&target(number));
-            complete(host, variant, number, &stream, before, &format!("{what}, failing after {steps} steps"));
+            complete_update(host, variant, number, &stream, before, &format!("{what}, failing after {steps} steps"));
             if !failed {
                 assert!(steps > 1, "{what}: some step failed");
                 break;
@@ -192,14 +198,14 @@ fn no_packet_passes_if_an_update_fails_at_any_step() {
 }
 
 fn no_packet_passes_if_an_update_is_killed_at_any_step() {
-    for (number, what) in chosen([2, 4]) {
+    for (number, what) in tested_moves([2, 4]) {
         let variant = VARIANTS[(number + 1) % 2];
         for steps in 0.. {
             let (mut host, stream, before) = refusing(number, variant);
-            end_after(&mut host, variant, steps, "kill -9 $PPID");
+            fail_after(&mut host, variant, steps, "kill -9 $PPID");
             let killed = !run_child(&host, variant, Some(number)).success();
-            assert_eq!(killed, notes(&host, "steps").lines().count() > steps, "{what}, {steps}");
-            complete(host, variant, number, &stream, before, &format!("{what}, killed after {steps} steps"));
+            assert_eq!(killed, read_note(&host, "steps").lines().count() > steps, "{what}, {steps}");
+            complete_update(host, variant, number, &stream, before, &format!("{what}, killed after {steps} steps"));
             if !killed {
                 assert!(steps > 1, "{what}: it was killed at some step");
                 break;
@@ -209,7 +215,7 @@ fn no_packet_passes_if_an_update_is_killed_at_any_step() {
 }
 
 /// The rule's chain keeps its live rules, which use the set: the set keeps its entry until the rule is accepted.
-fn a_set_stays_when_its_rule_is_refused() {
+fn a_set_is_kept_when_the_rule_that_replaces_it_is_refused() {
     for variant in VARIANTS {
         let (mut host, stream, before) = refusing(0, variant);
         let tool = restore("iptables", variant);
@@ -222,10 +228,10 @@ fn a_set_stays_when_its_rule_is_refused() {
             assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
         }
         restore_tool(&host, &tool);
-        let mut next = host.restarted();
-        next.update_and_check(&target(0));
-        assert!(!next.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
-        refused_all_along(next, &stream, before, "a refused rule");
+        let mut restarted = host.restarted();
+        restarted.update_and_check(&target(0));
+        assert!(!restarted.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
+        assert_stream_was_refused(restarted, &stream, before, "a refused rule");
     }
 }
 
@@ -234,8 +240,12 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
         let (mut host, stream, before) = refusing(2, variant);
         // the rule is in the chain that uses the set
         host.update_and_check(&closed(&[("a", false)], Some("PVEFW-INPUT")).ruleset());
-        let spoil = "sed 's:^\\(add PVEFW-0-a-v4[^ ]*\\) 10.77.*:\\1 bogus:'";
-        stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
+        let corrupt = "sed 's:^\\(add PVEFW-0-a-v4[^ ]*\\) 10.77.*:\\1 bogus:'";
+        replace_tool(
+            &mut host,
+            "ipset",
+            &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {corrupt} | $real \"$@\""),
+        );
         for _ in 0..2 {
             let outcome = host.update(&target(2));
             let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -243,17 +253,17 @@ fn rules_of_a_set_that_cannot_be_created_are_kept() {
         }
         restore_tool(&host, "ipset");
         host.update_and_check(&target(2));
-        refused_all_along(host, &stream, before, "a set that cannot be made");
+        assert_stream_was_refused(host, &stream, before, "a set that cannot be made");
     }
 }
 
-fn a_set_stays_while_its_rules_cannot_be_read() {
+fn a_set_is_kept_while_the_rules_of_its_family_cannot_be_read() {
     let (mut host, stream, before) = refusing(0, Variant::Legacy);
-    stand_in(&mut host, "iptables-legacy-save", "exit 1");
+    replace_tool(&mut host, "iptables-legacy-save", "exit 1");
     let outcome = host.update(&target(0));
     assert!(!outcome.errors.is_empty());
     assert!(host.netns.exec("ipset save").contains(&format!("add PVEFW-0-a-v4 {PEER}")));
     restore_tool(&host, "iptables-legacy-save");
     host.update_and_check(&target(0));
-    refused_all_along(host, &stream, before, "rules that cannot be read");
+    assert_stream_was_refused(host, &stream, before, "rules that cannot be read");
 }

@@ -71,7 +71,7 @@ pub fn program(tool: &str) -> &str {
 }
 
 /// The beginning of the script of a stand-in: the real tool runs, unless the stand-in is for this run.
-fn only_if_meant(tool: &str) -> &str {
+fn run_filter(tool: &str) -> &str {
     match tool {
         "ebtables-legacy-save" => "case \"$*\" in *-L) ;; *) exec $real \"$@\";; esac",
         "ebtables-legacy-restore" => "case \"$*\" in *-L | --version) exec $real \"$@\";; esac",
@@ -85,13 +85,13 @@ fn own_folder<F, V>(host: &Host<F, V>) -> PathBuf {
 }
 
 /// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for notes.
-pub fn stand_in<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
+pub fn replace_tool<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
     let folder = own_folder(host);
     if host.guards.is_empty() {
         fs::create_dir(&folder).unwrap();
         host.guards.push(Box::new(OwnFolder(folder.clone())));
     }
-    let (program, guard) = (program(tool), only_if_meant(tool));
+    let (program, guard) = (program(tool), run_filter(tool));
     let script = format!("#!/bin/sh\nreal=/usr/sbin/{program}; dir={}\n{guard}\n{script}\n", folder.display());
     write(&folder.join(program), &script);
 }
@@ -102,7 +102,7 @@ pub fn restore_tool<F, V>(host: &Host<F, V>, tool: &str) {
 }
 
 /// The content of a file written by scripts.
-pub fn notes<F, V>(host: &Host<F, V>, name: &str) -> String {
+pub fn read_note<F, V>(host: &Host<F, V>, name: &str) -> String {
     fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
 }
 
@@ -113,5 +113,5 @@ pub fn refuse(host: &mut Host, tool: &str, text: &str) {
          if grep -q -e '{text}' $script; then\n\
          echo \"{tool}: line $(grep -c '' $script) failed\" >&2; exit 1; fi\n$real \"$@\" <$script"
     );
-    stand_in(host, tool, &script);
+    replace_tool(host, tool, &script);
 }

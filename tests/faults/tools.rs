@@ -1,7 +1,7 @@
 //! A tool that fails, hangs or is missing affects only its own part, and the next update repairs it.
 use crate::host::{Host, VARIANTS, ebtables};
 use crate::rulesets::{append, node, rule, tcp};
-use crate::tool_wrappers::{program, restore_tool, stand_in};
+use crate::tool_wrappers::{program, replace_tool, restore_tool};
 use pve_firewall::iptables::apply::{Outcome, Variant};
 use pve_firewall::iptables::plan::{Part, Plan, TableName};
 use pve_firewall::iptables::ruleset::{Family, Target};
@@ -13,8 +13,8 @@ pub fn tests() -> Vec<(&'static str, fn())> {
         ("a_hanging_tool_is_killed", a_hanging_tool_is_killed),
         ("a_part_that_cannot_be_read_is_not_changed", a_part_that_cannot_be_read_is_not_changed),
         ("one_invalid_set_affects_only_itself", one_invalid_set_affects_only_itself),
-        ("a_chain_changed_behind_our_back_is_reported", a_chain_changed_behind_our_back_is_reported),
-        ("unwritable_state_is_reported_only", unwritable_state_is_reported_only),
+        ("a_chain_that_changes_during_an_update_is_reported", a_chain_that_changes_during_an_update_is_reported),
+        ("an_unwritable_state_directory_is_only_reported", an_unwritable_state_directory_is_only_reported),
     ]
 }
 
@@ -39,7 +39,7 @@ fn a_failing_restore_affects_only_its_part() {
             for how in ["echo out of order >&2; exit 4", "exit 127", "kill -9 $$"] {
                 let mut host = Host::new("failing", variant);
                 let tool = restore(tool, variant);
-                stand_in(&mut host, &tool, how);
+                replace_tool(&mut host, &tool, how);
                 let wanted = node(&[100]);
                 let outcome = host.update(&wanted);
                 assert_eq!(parts(&outcome), failing, "{tool}: {how}: {:?}", outcome.errors);
@@ -69,7 +69,7 @@ fn a_hanging_tool_is_killed() {
         host.update_and_check(&node(&[]));
         // long enough for tools that do not hang
         host.firewall.set_time_limit(Duration::from_secs(2));
-        stand_in(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
+        replace_tool(&mut host, tool, "echo $$ >>$dir/pids; sleep 1000 & echo $! >>$dir/pids; wait");
         let wanted = node(&[100]);
         let outcome = host.update(&wanted);
         assert!(
@@ -78,7 +78,7 @@ fn a_hanging_tool_is_killed() {
             outcome.errors
         );
         assert!(host.saved("iptables", "-t filter").contains(":tap100i0-IN"), "{tool}: IPv4 is updated");
-        for pid in crate::tool_wrappers::notes(&host, "pids").split_whitespace() {
+        for pid in crate::tool_wrappers::read_note(&host, "pids").split_whitespace() {
             let running = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
             assert!(!running, "{tool}: process {pid} was left running");
         }
@@ -99,7 +99,7 @@ fn a_part_that_cannot_be_read_is_not_changed() {
         ("ipset", "exit 1", Part::Sets),
     ] {
         let before = host.kernel_state();
-        stand_in(&mut host, tool, how);
+        replace_tool(&mut host, tool, how);
         let mut wanted = node(&[100]);
         let outcome = host.update(&wanted);
         assert_eq!(outcome.errors[0].part(), Some(part));
@@ -119,8 +119,12 @@ fn one_invalid_set_affects_only_itself() {
     for (variant, entry) in [(VARIANTS[0], "10.0.5.0/44"), (VARIANTS[1], "& bogus")] {
         let mut host = Host::new("badset", variant);
         let wanted = node(&[100, 101, 102]);
-        let spoil = format!("sed 's:add PVEFW-101-friends-v4 10.0.5.0/24:add PVEFW-101-friends-v4 {entry}:'");
-        stand_in(&mut host, "ipset", &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {spoil} | $real \"$@\""));
+        let corrupt = format!("sed 's:add PVEFW-101-friends-v4 10.0.5.0/24:add PVEFW-101-friends-v4 {entry}:'");
+        replace_tool(
+            &mut host,
+            "ipset",
+            &format!("[ \"$1\" = restore ] || exec $real \"$@\"; {corrupt} | $real \"$@\""),
+        );
         let outcome = host.update(&wanted);
         let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("set 'PVEFW-101-friends-v4'"), "{text}");
@@ -141,10 +145,10 @@ fn one_invalid_set_affects_only_itself() {
     }
 }
 
-fn a_chain_changed_behind_our_back_is_reported() {
+fn a_chain_that_changes_during_an_update_is_reported() {
     let mut host = Host::new("raced", Variant::Legacy);
     host.update_and_check(&node(&[100]));
-    stand_in(&mut host, "iptables-legacy-restore", "$real \"$@\" && /usr/sbin/iptables-legacy -w -F tap100i0-IN");
+    replace_tool(&mut host, "iptables-legacy-restore", "$real \"$@\" && /usr/sbin/iptables-legacy -w -F tap100i0-IN");
     let mut wanted = node(&[100]);
     append(&mut wanted.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
     let outcome = host.update(&wanted);
@@ -154,7 +158,7 @@ fn a_chain_changed_behind_our_back_is_reported() {
     host.update_and_check(&wanted);
 }
 
-fn unwritable_state_is_reported_only() {
+fn an_unwritable_state_directory_is_only_reported() {
     let mut host = Host::new("state", Variant::Legacy);
     std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
     std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();

@@ -2,7 +2,7 @@
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::node;
-use crate::tool_wrappers::{restore_tool, stand_in};
+use crate::tool_wrappers::{replace_tool, restore_tool};
 use pve_firewall::iptables::apply::{Firewall, Outcome, Variant, VariantChoice};
 use pve_firewall::iptables::plan::Plan;
 use pve_firewall::system::root_directory::Root;
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
-        ("the_variant_with_live_chains_wins", the_variant_with_live_chains_wins),
+        ("the_variant_with_live_chains_is_used", the_variant_with_live_chains_is_used),
         ("the_other_variant_is_cleared_after_an_update", the_other_variant_is_cleared_after_an_update),
         ("removal_clears_both_variants", removal_clears_both_variants),
         ("a_variant_that_does_not_work_is_not_used", a_variant_that_does_not_work_is_not_used),
         ("a_variant_that_fails_at_start_is_cleared_later", a_variant_that_fails_at_start_is_cleared_later),
-        ("rules_that_come_up_in_the_other_variant_are_removed", rules_that_come_up_in_the_other_variant_are_removed),
+        ("rules_that_appear_in_the_other_variant_are_removed", rules_that_appear_in_the_other_variant_are_removed),
         ("ebtables_legacy_changes_a_copy", ebtables_legacy_changes_a_copy),
     ]
 }
@@ -33,7 +33,7 @@ fn saved(host: &Host, variant: Variant) -> String {
     host.netns.exec(&format!("iptables-{variant}-save; ip6tables-{variant}-save"))
 }
 
-fn the_variant_with_live_chains_wins() {
+fn the_variant_with_live_chains_is_used() {
     for variant in VARIANTS {
         let mut host = Host::new("auto", variant);
         host.update_and_check(&node(&[100]));
@@ -62,7 +62,7 @@ fn the_other_variant_is_cleared_after_an_update() {
         let mut other = choosing(&host, VariantChoice::Only(to));
         // the old rules stay in place until the new ones are complete
         let tool = format!("ip6tables-{to}-restore");
-        stand_in(&mut host, &tool, "exit 3");
+        replace_tool(&mut host, &tool, "exit 3");
         assert!(!host.netns.run(|| other.update(&wanted)).errors.is_empty());
         assert!(saved(&host, from).contains("PVEFW-FORWARD"));
         restore_tool(&host, &tool);
@@ -87,7 +87,7 @@ fn removal_clears_both_variants() {
 
 fn a_variant_that_does_not_work_is_not_used() {
     let mut host = Host::new("broken", Variant::Nft);
-    stand_in(&mut host, "ip6tables-legacy-save", "echo 'out of order' >&2; exit 3");
+    replace_tool(&mut host, "ip6tables-legacy-save", "echo 'out of order' >&2; exit 3");
     let mut auto = choosing(&host, VariantChoice::Auto);
     let wanted = node(&[100]);
     // its rules are unknown, because the kernel has tables of this variant
@@ -118,7 +118,7 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
                 let mut host = Host::new("start", variant);
                 let wanted = node(&[100]);
                 host.update_and_check(&wanted);
-                stand_in(&mut host, &tool, how);
+                replace_tool(&mut host, &tool, how);
                 let mut auto = choosing(&host, VariantChoice::Auto);
                 auto.set_time_limit(Duration::from_secs(2));
                 let outcome = host.netns.run(|| auto.update(&wanted));
@@ -140,16 +140,16 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
 }
 
 /// Another program, or one of another version, may make its rules in the variant that is not in use.
-fn rules_that_come_up_in_the_other_variant_are_removed() {
+fn rules_that_appear_in_the_other_variant_are_removed() {
     for [used, other] in [VARIANTS, [Variant::Nft, Variant::Legacy]] {
         let mut host = Host::new("later", used);
         let wanted = Arc::new(node(&[100]));
         host.update_and_check(&wanted);
         host.firewall.set_full_reading(Duration::ZERO);
-        for deed in
+        for commands in
             ["IPT -N PVEFW-INPUT; IPT -A INPUT -j PVEFW-INPUT", "SIX -N tap100i0-IN; SIX -A tap100i0-IN -j DROP"]
         {
-            host.netns.exec(&shell(other, deed));
+            host.netns.exec(&shell(other, commands));
             assert!(saved(&host, other).contains(":PVEFW-INPUT") || saved(&host, other).contains(":tap100i0-IN"));
             let Host { netns, firewall, .. } = &mut host;
             assert_eq!(netns.run(|| firewall.maintain(&wanted).errors), []);
@@ -166,27 +166,27 @@ fn ebtables_legacy_changes_a_copy() {
     std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
     std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
     let lock = host.root.path().join("var/lib/ebtables/lock");
-    stand_in(&mut host, "ebtables-legacy", &format!("lock={}\n{STAND_IN}", lock.display()));
+    replace_tool(&mut host, "ebtables-legacy", &format!("lock={}\n{EBTABLES_LEGACY}", lock.display()));
     let wanted = node(&[100, 101]);
     let kept = |error: &String| error.contains("the last script is not kept");
     assert!(texts(&host.update(&wanted)).iter().all(kept));
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
-    let log = crate::tool_wrappers::notes(&host, "log");
+    let log = crate::tool_wrappers::read_note(&host, "log");
     assert!(log.contains("--atomic-commit") && !log.contains("free"), "the lock is held all along: {log}");
-    let table = crate::tool_wrappers::notes(&host, "table");
+    let table = crate::tool_wrappers::read_note(&host, "table");
     assert!(table.contains("tap101i0-OUT -s ! bc:24:1:0:f:30 -j DROP"), "{table}");
     // the rules are applied even if the lock cannot be created
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     assert!(texts(&host.update(&node(&[100]))).iter().all(kept));
-    let table = crate::tool_wrappers::notes(&host, "table");
+    let table = crate::tool_wrappers::read_note(&host, "table");
     assert!(!table.contains("tap101i0"), "{table}");
     assert!(texts(&host.remove()).iter().all(kept));
-    assert_eq!(crate::tool_wrappers::notes(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
+    assert_eq!(crate::tool_wrappers::read_note(&host, "table"), ":INPUT\n:FORWARD\n:OUTPUT\n");
 }
 
 /// The table is a file of `:CHAIN` and `CHAIN RULE` lines.
-const STAND_IN: &str = r#"
+const EBTABLES_LEGACY: &str = r#"
 echo "$*" >>$dir/log
 table=$dir/table; [ -e $table ] || printf ':INPUT\n:FORWARD\n:OUTPUT\n' >$table
 [ "$1 $2" = "-t filter" ] || exit 1

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module, and those that it may use besides itself. `iptables` is of several rooms: what stands in `src/iptables/`
-/// itself is a room as well.
+/// Each module with the modules that it may use besides itself. `iptables` has several; the files directly in
+/// `src/iptables/` are a module as well.
 #[rustfmt::skip]
 const MAY_USE: &[(&str, &[&str])] = &[
     // the core
@@ -275,67 +275,68 @@ fn branches(code: &TokenStream, from: &[String], found: &mut BTreeSet<Vec<String
     }
 }
 
-/// The row of [`MAY_USE`] that a module is of.
-fn room(words: &[String]) -> Option<&'static str> {
+/// The row of [`MAY_USE`] that a module belongs to.
+fn listed_module(words: &[String]) -> Option<&'static str> {
     let joined = words.join("/");
-    let is_in = |room: &str| joined == room || joined.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'));
-    MAY_USE.iter().map(|(room, _)| *room).find(|room| is_in(room))
+    let is_in =
+        |module: &str| joined == module || joined.strip_prefix(module).is_some_and(|rest| rest.starts_with('/'));
+    MAY_USE.iter().map(|(module, _)| *module).find(|module| is_in(module))
 }
 
-/// For each room those that it uses, each with a file that does.
+/// For each module those that it uses, each with a file that does.
 fn used() -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
-    let mut used: BTreeMap<_, BTreeMap<_, _>> = MAY_USE.iter().map(|(room, _)| (*room, BTreeMap::new())).collect();
+    let mut used: BTreeMap<_, BTreeMap<_, _>> = MAY_USE.iter().map(|(module, _)| (*module, BTreeMap::new())).collect();
     for (file, code) in sources() {
         let module = module_of(&file);
-        let Some(own) = room(&module) else { continue };
+        let Some(own) = listed_module(&module) else { continue };
         let mut found = BTreeSet::new();
         uses(&code, &module, &mut found);
-        let rooms = found.iter().filter_map(|path| room(path)).filter(|room| *room != own);
-        used.get_mut(own).unwrap().extend(rooms.map(|room| (room, file.clone())));
+        let modules = found.iter().filter_map(|path| listed_module(path)).filter(|module| *module != own);
+        used.get_mut(own).unwrap().extend(modules.map(|module| (module, file.clone())));
     }
     used
 }
 
 #[test]
-fn modules_use_what_they_may_and_no_permission_is_unused() {
+fn modules_use_only_what_is_allowed_and_no_permission_is_unused() {
     let mut wrong = Vec::new();
-    for (room, used) in used() {
-        let (_, allowed) = MAY_USE.iter().find(|(known, _)| *known == room).unwrap();
+    for (module, used) in used() {
+        let (_, allowed) = MAY_USE.iter().find(|(known, _)| *known == module).unwrap();
         for (other, file) in &used {
             if !allowed.contains(other) {
-                wrong.push(format!("{file}: {room} must not use {other}"));
+                wrong.push(format!("{file}: {module} must not use {other}"));
             }
         }
         for unused in allowed.iter().filter(|other| !used.contains_key(*other)) {
-            wrong.push(format!("{room} has a permission for {unused} that it does not use"));
+            wrong.push(format!("{module} has a permission for {unused} that it does not use"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_backends_do_not_see_each_other_and_the_configuration_sees_neither() {
-    let backend = |room: &str| ["iptables", "nftables"].into_iter().find(|backend| room.starts_with(backend));
-    for (room, used) in used() {
+fn the_backends_do_not_use_each_other_and_the_configuration_uses_neither() {
+    let backend = |module: &str| ["iptables", "nftables"].into_iter().find(|backend| module.starts_with(backend));
+    for (module, used) in used() {
         for (other, file) in used {
             if let Some(other) = backend(other) {
-                let shared = ["model", "builtin", "config", "node", "paths", "inputs"].contains(&room);
-                assert!(!shared, "{file}: {room} sees {other}");
-                assert_eq!(backend(room).unwrap_or(other), other, "{file}");
+                let shared = ["model", "builtin", "config", "node", "paths", "inputs"].contains(&module);
+                assert!(!shared, "{file}: {module} sees {other}");
+                assert_eq!(backend(module).unwrap_or(other), other, "{file}");
             }
         }
     }
 }
 
 #[test]
-fn every_file_is_in_a_room() {
-    let roofs = ["lib.rs", "iptables/mod.rs", "nftables/mod.rs"];
-    for file in sources().keys().filter(|file| !roofs.contains(&file.as_str()) && !file.starts_with("bin/")) {
-        assert!(room(&module_of(file)).is_some(), "{file} is in no room of MAY_USE");
+fn every_file_belongs_to_a_listed_module() {
+    let roots = ["lib.rs", "iptables/mod.rs", "nftables/mod.rs"];
+    for file in sources().keys().filter(|file| !roots.contains(&file.as_str()) && !file.starts_with("bin/")) {
+        assert!(listed_module(&module_of(file)).is_some(), "{file} is in no module of MAY_USE");
     }
-    for (room, _) in MAY_USE {
-        let there = src().join(room).is_dir() || src().join(format!("{room}.rs")).is_file();
-        assert!(there, "there is no {room}");
+    for (module, _) in MAY_USE {
+        let there = src().join(module).is_dir() || src().join(format!("{module}.rs")).is_file();
+        assert!(there, "there is no {module}");
     }
 }
 

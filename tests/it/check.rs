@@ -44,7 +44,7 @@ fn a_valid_configuration_passes() {
 }
 
 #[test]
-fn the_local_network_of_a_copy_on_another_machine_is_no_finding() {
+fn the_local_network_is_not_reported_for_a_copy_on_another_machine() {
     let tree = tree();
     fs::write(tree.path().join("firewall/cluster.fw"), "[OPTIONS]\nenable: 1\n[IPSET web]\n10.0.0.1\n").unwrap();
     assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
@@ -139,7 +139,7 @@ fn malicious_lines_are_escaped_for_terminals() {
 }
 
 #[test]
-fn without_a_configuration_there_is_nothing_to_check() {
+fn without_a_configuration_only_given_files_are_checked() {
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(check(empty.path(), &[]).0, 1);
     let file = empty.path().join("100.fw");

@@ -60,7 +60,7 @@ fn deny_means_drop_with_a_warning() {
 }
 
 #[test]
-fn a_bad_log_ratelimit_leaves_the_default() {
+fn an_invalid_log_ratelimit_leaves_the_default() {
     let compiled = cluster("log_ratelimit: rate=5/second\n[RULES]\nIN DROP -log info\n");
     only_report(&compiled, "can't parse option 'log_ratelimit: rate=5/second'");
     assert!(chain(&compiled, Family::V4, "PVEFW-HOST-IN").iter().any(|rule| rule.contains("--limit 1/sec -j NFLOG")));

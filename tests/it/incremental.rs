@@ -152,7 +152,7 @@ fn text(path: &str, text: &str) -> String {
 enum Edit {
     Put(&'static str, &'static str),
     Remove(&'static str),
-    Lose(&'static str),
+    MakeUnreadable(&'static str),
     Now(u64),
     Altnames(bool),
     Resolved(Option<&'static str>),
@@ -168,7 +168,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         8 => put,
         1 => path().prop_map(Edit::Remove),
-        2 => path().prop_map(Edit::Lose),
+        2 => path().prop_map(Edit::MakeUnreadable),
         1 => select(&[TIME, TIME + 60, TIME + 61, 5][..]).prop_map(Edit::Now),
         2 => any::<bool>().prop_map(Edit::Altnames),
         1 => select(&[None, Some("10.0.0.3"), Some("10.0.0.4")][..]).prop_map(Edit::Resolved),
@@ -178,13 +178,13 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-fn carry_out(edit: &Edit, tree: &mut Tree, facts: &mut Facts) {
+fn apply_edit(edit: &Edit, tree: &mut Tree, facts: &mut Facts) {
     match edit {
         Edit::Put(path, content) => {
             tree.files.insert((*path).into(), File::Content(text(path, content).into_bytes().into()));
         }
         Edit::Remove(path) => drop(tree.files.remove(*path)),
-        Edit::Lose(path) => drop(tree.files.insert((*path).into(), File::Unreadable("no reason".into()))),
+        Edit::MakeUnreadable(path) => drop(tree.files.insert((*path).into(), File::Unreadable("no reason".into()))),
         Edit::Now(now) => facts.now = *now,
         Edit::Altnames(set) => {
             let names = set.then(|| ("alt0".to_string(), "eno1".to_string()));
@@ -219,14 +219,14 @@ proptest! {
         let (mut tree, mut facts) = (tree(&[]), facts());
         for (path, at) in START {
             let texts = FILES.iter().find(|(of, _)| *of == path).unwrap().1;
-            carry_out(&Edit::Put(path, texts[at]), &mut tree, &mut facts);
+            apply_edit(&Edit::Put(path, texts[at]), &mut tree, &mut facts);
         }
         let mut compiler = Compiler::new(2);
         for edits in steps {
-            edits.iter().for_each(|edit| carry_out(edit, &mut tree, &mut facts));
-            let (remembering, fresh) = (compiler.compile(&tree, &facts), compile(&tree, &facts));
-            prop_assert_eq!(signatures(&remembering), signatures(&fresh));
-            prop_assert_eq!(remembering, fresh);
+            edits.iter().for_each(|edit| apply_edit(edit, &mut tree, &mut facts));
+            let (incremental, fresh) = (compiler.compile(&tree, &facts), compile(&tree, &facts));
+            prop_assert_eq!(signatures(&incremental), signatures(&fresh));
+            prop_assert_eq!(incremental, fresh);
         }
     }
 }

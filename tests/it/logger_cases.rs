@@ -43,9 +43,9 @@ fn recorded_messages_give_the_recorded_lines() {
     let mut corrected = 0;
     for case in cases {
         let mut expected = case.line.replace("<TIME>", TIME);
-        if let Some((_, theirs, ours)) = CORRECTED.iter().find(|(name, ..)| *name == case.name) {
-            assert!(expected.contains(theirs), "{}", case.name);
-            expected = expected.replace(theirs, ours);
+        if let Some((_, official, corrected_text)) = CORRECTED.iter().find(|(name, ..)| *name == case.name) {
+            assert!(expected.contains(official), "{}", case.name);
+            expected = expected.replace(official, corrected_text);
             corrected += 1;
         }
         let message = unhex(&case.nflog_msg_hex);
@@ -77,7 +77,7 @@ fn v6_fields(next: u8, rest: &[u8]) -> String {
 const UDP: [u8; 8] = [0, 53, 0, 54, 0, 8, 0, 0];
 
 #[test]
-fn ipv4_fragments_and_protocols() {
+fn fields_of_ipv4_fragments_and_protocols_are_logged() {
     let echo = [8, 3, 0, 0, 0, 1, 0, 2];
     for (protocol, fragment, rest, fields) in [
         (17, 0x4000, &UDP[..], "DF PROTO=UDP SPT=53 DPT=54 LEN=8"),
@@ -102,7 +102,7 @@ fn ipv4_fragments_and_protocols() {
 }
 
 #[test]
-fn ipv4_header_lengths() {
+fn invalid_ipv4_header_lengths_are_reported() {
     let packet = |first: u8| {
         let mut packet = ipv4(17, 0, &UDP);
         packet[0] = first;
@@ -119,7 +119,7 @@ fn ipv4_header_lengths() {
 }
 
 #[test]
-fn icmp_kinds() {
+fn fields_of_each_icmp_type_are_logged() {
     for (rest, fields) in [
         ([0, 0, 0, 0, 0x12, 0x34, 0, 9], "TYPE=0 CODE=0 ID=4660 SEQ=9"),
         ([8, 3, 0, 0, 0, 1, 0, 2], "TYPE=8 CODE=3 ID=1 SEQ=2"),
@@ -134,7 +134,7 @@ fn icmp_kinds() {
 }
 
 #[test]
-fn icmpv6_kinds() {
+fn fields_of_each_icmpv6_type_are_logged() {
     let mut advertisement = vec![134, 0, 0, 0, 64, 0x80, 0xff, 0xff];
     advertisement.extend([0xff, 0xff, 0xff, 0xff, 0x80, 0, 0, 0]);
     let mut redirect = vec![137, 0, 0, 0, 0, 0, 0, 0];
@@ -165,7 +165,7 @@ fn extension(next: u8, rest: [u8; 6]) -> Vec<u8> {
 }
 
 #[test]
-fn ipv6_header_fields() {
+fn fields_of_the_ipv6_header_are_logged() {
     let mut packet = ipv6(59, &[]);
     packet[..4].copy_from_slice(&[0x6a, 0xb1, 0x23, 0x45]);
     let fields = fields_of(message(IPV6, 0x86dd, &packet));
@@ -173,7 +173,7 @@ fn ipv6_header_fields() {
 }
 
 #[test]
-fn ipv6_fragments() {
+fn fields_of_ipv6_fragments_are_logged() {
     for (fields_of_header, rest, fields) in [
         // the first fragment: offset 0, MF set, ports
         ([0, 1, 0xff, 0xff, 0xff, 0xff], &UDP[..], "FRAG=0 ID=4294967295 MF PROTO=UDP SPT=53 DPT=54 LEN=8"),
@@ -194,7 +194,7 @@ fn ipv6_fragments() {
 }
 
 #[test]
-fn ipv6_routing_headers() {
+fn fields_of_ipv6_routing_headers_are_logged() {
     let home: Vec<u8> = ipv6(0, &[])[8..24].to_vec();
     let type_2 = [&[17, 2, 2, 1, 0, 0, 0, 0][..], &home, &UDP].concat();
     let type_0 = [&[17, 2, 0, 1, 0, 0, 0, 0][..], &home, &UDP].concat();
@@ -233,13 +233,13 @@ fn sixteen_extension_headers_are_shown_then_the_last_protocol() {
 }
 
 #[test]
-fn messages_have_any_length() {
+fn packets_of_any_length_are_decoded() {
     let large = [&UDP[..], &[0; 60_000]].concat();
     assert_eq!(v4_fields(17, 0, &large), "PROTO=UDP SPT=53 DPT=54 LEN=8");
 }
 
 #[test]
-fn arp_operations() {
+fn arp_operations_are_logged() {
     let arp = |operation: u8| {
         let mut packet = vec![0, 1, 8, 0, 6, 4, 0, operation];
         packet.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2]);
@@ -352,7 +352,7 @@ fn only_created_and_deleted_connections_have_lines() {
 }
 
 #[test]
-fn details_of_conntrack_lines() {
+fn conntrack_lines_show_state_mark_and_zone() {
     let request = Request::new(0x0102, 0, 0, &[2, 0, 0, 0])
         .with(3, &(1_u32 << 2 | 1 << 1).to_be_bytes())
         .with(4, &[12, 0, 1, 0x80, 5, 0, 1, 0, 3, 0, 0, 0])

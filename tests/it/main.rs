@@ -15,8 +15,8 @@ mod wait;
 
 mod architecture;
 mod check;
-mod circles;
 mod completion;
+mod dependency_cycles;
 mod divergences;
 mod documents;
 mod impl_blocks;

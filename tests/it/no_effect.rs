@@ -20,7 +20,7 @@ fn expect(files: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn rules_of_a_cluster_or_node_that_is_off() {
+fn rules_of_a_cluster_or_node_that_is_off_are_reported() {
     expect(&[("firewall/cluster.fw", RULE)], &["cluster.fw (line 2): the firewall is off in the whole cluster"]);
     expect(
         &[("firewall/cluster.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
@@ -46,7 +46,7 @@ fn rules_of_a_cluster_or_node_that_is_off() {
 }
 
 #[test]
-fn rules_of_a_guest_or_device_that_is_not_filtered() {
+fn rules_of_a_guest_or_device_that_is_not_filtered_are_reported() {
     expect(&[ON, ("firewall/100.fw", RULE), (CONF, DEVICES)], &["100.fw (line 2): the firewall of this guest is off"]);
     expect(&[ON, ("firewall/999.fw", RULE)], &["999.fw (line 2): the firewall of this guest is off"]);
     expect(&[ON, ("firewall/100.fw", &on(RULE)), (CONF, DEVICES)], &[]);
@@ -69,7 +69,7 @@ fn rules_of_a_guest_or_device_that_is_not_filtered() {
 }
 
 #[test]
-fn what_only_the_nftables_backend_enforces() {
+fn rules_and_options_that_only_the_nftables_backend_enforces_are_reported() {
     expect(
         &[("firewall/cluster.fw", &on("[RULES]\nIN DROP -p udp\nFORWARD DROP -p udp\nFORWARD ACCEPT -p tcp\n"))],
         &["cluster.fw (line 5): this FORWARD rule, and 1 more below, have no effect"],
@@ -106,7 +106,7 @@ fn what_only_the_nftables_backend_enforces() {
 }
 
 #[test]
-fn limits_are_those_of_the_backend_in_use() {
+fn limits_of_the_backend_in_use_are_reported() {
     let list: Vec<String> = (0..120).map(|host| format!("10.0.0.{host}")).collect();
     let list = list.join(",");
     let cluster = on(&format!(
@@ -145,7 +145,7 @@ fn limits_are_those_of_the_backend_in_use() {
 }
 
 #[test]
-fn numbers_that_the_kernel_refuses_or_that_count_as_others() {
+fn numbers_that_the_kernel_refuses_or_that_are_replaced_are_reported() {
     for (line, expected) in [
         ("nf_conntrack_max: 0", Some("262144 is set in place of a smaller number")),
         ("nf_conntrack_max: 65536", Some("262144 is set in place of a smaller number")),
@@ -175,7 +175,7 @@ fn numbers_that_the_kernel_refuses_or_that_count_as_others() {
 }
 
 #[test]
-fn rates_of_log_lines_that_the_kernel_refuses() {
+fn log_rates_that_the_kernel_refuses_are_reported() {
     for (rate, expected) in [
         ("enable=1,rate=10000/second,burst=10000", None),
         ("enable=1,rate=10001/second", Some("at most 10000 packets a second")),

@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn lines_of_a_script_have_chains(wanted in arbitrary::ruleset()) {
+    fn each_rule_line_of_a_script_belongs_to_a_chain(wanted in arbitrary::ruleset()) {
         let live = Live::empty();
         let plan = Plan::new(&wanted, &live);
         let script = table_script(&plan.filter.v4, &wanted.filter.v4, TableName::Filter);

@@ -26,12 +26,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn compiling_is_a_function_that_never_panics(tree in tree()) {
+    fn compiling_is_deterministic_and_never_panics(tree in tree()) {
         prop_assert_eq!(compile(&tree, &facts()).ruleset, compile(&tree, &facts()).ruleset);
     }
 
     #[test]
-    fn text_of_a_file_becomes_at_most_a_word_of_a_script(tree in tree()) {
+    fn text_of_a_file_becomes_at_most_one_word_of_a_script(tree in tree()) {
         for line in lines(&compile(&tree, &facts()).ruleset) {
             prop_assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line:?}");
             let outside: String = match line.split_once(" --nflog-prefix \":") {

@@ -42,7 +42,7 @@ fn rules_may_name_sets_of_sdn() {
 }
 
 #[test]
-fn sets_of_sdn_are_found_by_their_prefix_alone() {
+fn only_the_prefix_sdn_selects_sets_of_sdn() {
     let of = |rule: &str, cluster: &str| {
         let cluster = format!("[OPTIONS]\nenable: 1\n{cluster}[RULES]\n{rule}\n");
         let files = [("firewall/cluster.fw", cluster.as_str()), ("sdn/.running-config", RUNNING)];

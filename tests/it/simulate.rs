@@ -210,7 +210,7 @@ const CONTAINER: (&str, &str) =
     ("nodes/n1/lxc/200.conf", "net0: name=eth0,hwaddr=BC:24:11:00:00:03,bridge=vmbr0,firewall=1,ip=10.0.0.200/24\n");
 
 #[test]
-fn an_address_is_the_guest_or_node_that_has_it() {
+fn an_address_selects_the_guest_or_node_that_has_it() {
     assert_eq!(decision("--to 10.10.10.101 --dport 22"), decision("--to ct101 --dport 22"));
     assert_eq!(
         decision("--from 10.10.10.101 --to vm100 --dport 5432 --dest 10.10.10.100"),

@@ -47,21 +47,21 @@ fn with(args: &str, variable: &str, value: &str) -> Command {
 }
 
 /// The text without colour: escape sequences that set it, and no others.
-fn plain(text: &str) -> String {
+fn without_colour(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap_or_default().to_string();
     parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
 }
 
 #[test]
-fn colour_is_for_terminals_that_want_it() {
+fn only_terminals_that_support_colour_get_it() {
     for args in COMMANDS {
         let coloured = on_terminal(command(args));
         // a valid configuration has little to colour
         assert!(args == "check" || args == "localnet" || coloured.contains("\u{1b}["), "{args}: {coloured}");
         for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
             let text = on_terminal(with(args, variable, value));
-            assert_eq!(text, plain(&coloured), "{args} with {variable}");
+            assert_eq!(text, without_colour(&coloured), "{args} with {variable}");
         }
         for command in [command(args), with(args, "CLICOLOR_FORCE", "1")] {
             let text = in_pipe(command);
@@ -84,7 +84,7 @@ fn errors_are_coloured_too() {
     };
     let (coloured, text) = (on_terminal(check()), in_pipe(check()));
     assert!(coloured.contains("\u{1b}[") && text.contains("ipset 'unused' is not used by any rule"), "{coloured}");
-    assert_eq!(plain(&coloured), text);
+    assert_eq!(without_colour(&coloured), text);
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn a_protocol_with_the_number_0_is_none_or_an_error() {
 }
 
 #[test]
-fn invalid_packets_of_the_node_pass_where_the_option_says_so() {
+fn nf_conntrack_allow_invalid_applies_to_packets_of_the_node() {
     for (value, dropped) in [("0", true), ("1", false), ("on", false), ("# none", true)] {
         let host = format!("[OPTIONS]\nnf_conntrack_allow_invalid: {value}\n");
         let files = [("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n"), ("nodes/n1/host.fw", host.as_str())];
@@ -181,7 +181,7 @@ fn invalid_packets_of_the_node_pass_where_the_option_says_so() {
 }
 
 #[test]
-fn migration_is_open_where_the_output_policy_is_not() {
+fn migration_ports_are_open_if_the_output_policy_is_not_accept() {
     for (policy, open) in [("ACCEPT", false), ("DROP", true), ("REJECT", true), ("DROP;", true)] {
         let compiled = cluster(&format!("policy_out: {policy}\n"));
         let rules = chain(&compiled, Family::V4, "PVEFW-HOST-OUT");
@@ -190,7 +190,7 @@ fn migration_is_open_where_the_output_policy_is_not() {
 }
 
 #[test]
-fn a_written_entry_wins_over_an_implied_one() {
+fn an_entry_of_the_file_takes_precedence_over_a_generated_one() {
     let set = |text: &str| entries(&vm("", &format!("[IPSET ipfilter-net0]\n{text}\n")), "PVEFW-100-ipfilter-net0-v6");
     let link_local = "fe80::be24:11ff:fe00:a01";
     assert_eq!(set("10.0.0.1"), ["::", "fe80::/10 nomatch", link_local]);
@@ -243,7 +243,7 @@ fn the_syn_flood_limit_counts_a_packet_once() {
 
 /// What the web interface and the API write: sorted property strings, levels that log nothing, disabled rules, comments.
 #[test]
-fn what_the_web_interface_writes_is_accepted() {
+fn files_written_by_the_web_interface_are_accepted() {
     let files = [
         (
             "firewall/cluster.fw",
@@ -282,7 +282,7 @@ fn what_the_web_interface_writes_is_accepted() {
 }
 
 #[test]
-fn a_link_may_have_a_port_of_its_own() {
+fn the_port_of_a_corosync_link_is_accepted() {
     let corosync = |interface: &str| {
         format!(
             "totem {{\n transport: knet\n interface {{\n {interface}\n }}\n}}\nnodelist {{\n node {{\n name: n1\n ring0_addr: \

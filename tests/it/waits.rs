@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Calls that wait for ever for a process or a thread.
-const ENDLESS: &str =
+const UNLIMITED: &str =
     r"\.(wait|output|wait_with_output)\(\)|\.status\(\)(;|\.unwrap|\.expect)|JoinHandle::join|\.join\(\)";
 
 /// Calls whose wait has a limit of another kind.
@@ -21,7 +21,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn no_test_waits_without_a_limit() {
-    let endless = Regex::new(ENDLESS).unwrap();
+    let unlimited = Regex::new(UNLIMITED).unwrap();
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let own = ["tests/support/wait.rs", "tests/it/waits.rs"].map(|path| project.join(path));
     let mut found = Vec::new();
@@ -29,7 +29,7 @@ fn no_test_waits_without_a_limit() {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in (1..).zip(text.lines()) {
             let limited = LIMITED.iter().any(|call| line.contains(call)) || line.contains("node.status()");
-            if endless.is_match(line) && !limited {
+            if unlimited.is_match(line) && !limited {
                 found.push(format!("{}:{number}: {}", path.display(), line.trim()));
             }
         }

@@ -115,7 +115,7 @@ fn paths(kind: FileKind) -> impl Iterator<Item = &'static str> {
 }
 
 #[test]
-fn every_option_with_every_value() {
+fn every_option_with_every_value_is_accepted() {
     for kind in [FileKind::Cluster, FileKind::Host, FileKind::Guest, FileKind::Vnet] {
         let known: BTreeSet<&str> = known_options(kind).iter().map(|known| known.key).collect();
         let tried: BTreeSet<&str> = OPTIONS.iter().filter(|(of, ..)| *of == kind).map(|(_, key, _)| *key).collect();
@@ -129,7 +129,7 @@ fn every_option_with_every_value() {
 }
 
 #[test]
-fn all_options_of_a_file_together() {
+fn all_options_of_a_file_together_are_accepted() {
     for (kind, path) in FILES {
         let of_kind = OPTIONS.iter().filter(|(of, ..)| *of == kind);
         let lines: String = of_kind.map(|(_, key, values)| format!("{key}: {}\n", values.last().unwrap())).collect();
@@ -171,7 +171,7 @@ const PARAMETERS: &[&str] = &[
 const COMMENTS: &[&str] = &["", " # a comment", " # a # b -p tcp", " # 100%25 für das Büro – 東京", " #", " # [RULES]"];
 
 #[test]
-fn every_form_of_a_rule() {
+fn every_form_of_a_rule_is_accepted() {
     for (kind, path) in FILES {
         let directions: &[&str] = match kind {
             FileKind::Cluster | FileKind::Host => &["IN", "OUT", "FORWARD"],
@@ -215,7 +215,7 @@ fn every_form_of_a_rule() {
 }
 
 #[test]
-fn every_form_of_aliases_sets_and_groups() {
+fn every_form_of_aliases_sets_and_groups_is_accepted() {
     let aliases = "[ALIASES]\n\nfour 10.0.0.1\nFour-Net 10.0.0.0/8 # a network\nsix fd00::1 # für uns\nsix_net fd00::/64\nhost4 192.168.1.7/24\n\
                    local_network 192.168.7.0/24 # ours\n\n";
     let sets = "[IPSET aa] # one # two\n\n10.0.0.1\n!10.0.0.2 # not this one\n10.1.0.0/16\nfd00::1\nfour # an alias\n!six\ndc/lan\n\n[IPSET Bb-_9]\n\n\n\

@@ -15,17 +15,17 @@ fn last_good(node: &Node) -> PathBuf {
     node.path("var/lib/pve-firewall/last-good")
 }
 
-fn end(mut child: Child) {
+fn terminate(mut child: Child) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert!(child.wait_in_time().success());
 }
 
 /// A node that has run with its configuration and is shut down: no rule is live, and there is no configuration tree.
-fn switched_off(kind: BackendKind, name: &str) -> Node {
+fn node_after_shutdown(kind: BackendKind, name: &str) -> Node {
     let node = Node::with_backend(kind, name);
     let child = node.start();
     node.wait_until_accepted(22);
-    end(child);
+    terminate(child);
     assert_eq!(node.own_rules(), "");
     fs::rename(node.config(), node.path("away")).unwrap();
     fs::create_dir(node.config()).unwrap();
@@ -42,7 +42,7 @@ fn the_last_good_rules_are_live_until_the_tree_can_be_read() {
 }
 
 fn last_good_rules_are_live(kind: BackendKind) {
-    let node = switched_off(kind, "pvefw-boot");
+    let node = node_after_shutdown(kind, "pvefw-boot");
     // mounted, but still empty
     let fuse = Fuse::mount(&node.config(), &[]);
     let child = node.start();
@@ -69,7 +69,7 @@ fn last_good_rules_are_live(kind: BackendKind) {
     add(last.0, last.1);
     node.wait_until_accepted(23);
     wait_for("the end of the old rule, in both families", || (!node.accepts(22)).then_some(()));
-    end(child);
+    terminate(child);
     fuse.unmount();
 }
 
@@ -79,10 +79,10 @@ fn an_incomplete_or_foreign_file_is_ignored_with_a_report() {
 }
 
 fn invalid_files_are_ignored(kind: BackendKind) {
-    let node = switched_off(kind, "pvefw-corrupt");
+    let node = node_after_shutdown(kind, "pvefw-corrupt");
     let file = last_good(&node);
     let whole = fs::read(&file).unwrap();
-    let spoil: [(&str, &dyn Fn()); 5] = [
+    let damage: [(&str, &dyn Fn()); 5] = [
         ("it is truncated", &|| fs::write(&file, &whole[..60]).unwrap()),
         ("its checksum is wrong", &|| {
             let mut flipped = whole.clone();
@@ -96,15 +96,15 @@ fn invalid_files_are_ignored(kind: BackendKind) {
             std::os::unix::fs::symlink(node.path("elsewhere"), &file).unwrap();
         }),
     ];
-    for (number, (reason, spoil)) in spoil.into_iter().enumerate() {
+    for (number, (reason, damage)) in damage.into_iter().enumerate() {
         let _ = fs::remove_file(&file);
         fs::write(&file, &whole).unwrap();
-        spoil();
+        damage();
         let child = boot(&node, &[]);
         node.wait_for_log(&format!("is ignored: {reason}"));
         wait_for("the first read", || (node.logged("contains neither .vmlist nor nodes/n1") > number).then_some(()));
         assert_eq!(node.own_rules(), "", "{reason}");
-        end(child);
+        terminate(child);
     }
     assert_eq!(fs::read(node.path("elsewhere")).unwrap(), whole, "no symlink is followed");
 }
@@ -113,14 +113,14 @@ fn invalid_files_are_ignored(kind: BackendKind) {
 fn a_disabled_last_good_configuration_has_no_effect() {
     let node = Node::new("pvefw-bootoff");
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
-    end(node.start());
+    terminate(node.start());
     assert!(last_good(&node).exists());
     fs::rename(node.config(), node.path("away")).unwrap();
     fs::create_dir(node.config()).unwrap();
     let child = boot(&node, &[]);
     node.wait_for_log("contains neither .vmlist nor nodes/n1");
     assert_eq!(node.own_rules(), "");
-    end(child);
+    terminate(child);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn last_good_can_be_disabled() {
 }
 
 fn no_last_good(kind: BackendKind) {
-    let node = switched_off(kind, "pvefw-nolast");
+    let node = node_after_shutdown(kind, "pvefw-nolast");
     let mut child = boot(&node, &["--no-last-good"]);
     node.wait_for_log("contains neither .vmlist nor nodes/n1");
     assert_eq!(node.own_rules(), "");
@@ -144,5 +144,5 @@ fn no_last_good(kind: BackendKind) {
     node.wait_until_accepted(23);
     assert!(!last_good(&node).exists());
     assert!(child.try_wait().unwrap().is_none());
-    end(child);
+    terminate(child);
 }

@@ -91,7 +91,7 @@ fn verbose_status_shows_details() {
 }
 
 #[test]
-fn compiling_without_the_kernel_creates_everything() {
+fn compile_offline_lists_every_chain_as_new() {
     let text = prints(&with(&[]), &["compile", "--offline"]);
     let heads: Vec<&str> = text.lines().filter(|line| line.ends_with("cmdlist:")).collect();
     let wanted = [
@@ -125,7 +125,7 @@ fn configuration_errors_go_to_stderr_with_exit_status_0() {
 }
 
 #[test]
-fn localnet_is_exact() {
+fn localnet_prints_the_network_and_the_corosync_addresses() {
     // a namespace with known routes; needs root
     let netns = Netns::new("pvefw-localnet");
     netns.exec("ip link add vmbr0 type bridge && ip address add 192.0.2.10/20 dev vmbr0 && ip link set vmbr0 up");
@@ -193,7 +193,7 @@ fn a_failure_is_one_line_that_says_what_to_do() {
 }
 
 #[test]
-fn wrong_usage_is_status_2_with_the_usage() {
+fn wrong_usage_prints_the_usage_and_exits_with_status_2() {
     let root = with(&[]);
     let cases: &[(&[&str], &str)] = &[
         (&["strat"], "a similar subcommand exists: 'start'"),

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const DATABASE: &str = "var/lib/pve-cluster";
 const CLUSTER: &str = "firewall/cluster.fw";
 /// The daemon's message when it does not detect writes of other nodes at once.
-const FALLBACK: &str = "writes of other nodes are looked for twice a second";
+const FALLBACK: &str = "writes of other nodes are before for twice a second";
 
 /// Accepts everything except one port and the packets of [`Stream`], which the last rule refuses.
 fn refusing(port: u16) -> String {
@@ -55,11 +55,11 @@ struct Cluster {
 
 impl Cluster {
     fn start(name: &str, files: &[(&str, &str)]) -> Self {
-        Self::start_after(name, files, |_| {})
+        Self::start_with(name, files, |_| {})
     }
 
     /// Runs a closure on the folder of the log before the daemon starts.
-    fn start_after(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
+    fn start_with(name: &str, files: &[(&str, &str)], prepare: impl FnOnce(&Node)) -> Self {
         let node = Node::without_files(name);
         let fuse = Fuse::mount_logged(&node.config(), files, &node.path(DATABASE));
         prepare(&node);
@@ -84,7 +84,7 @@ impl Cluster {
     }
 }
 
-fn healthy() -> Vec<(&'static str, String)> {
+fn initial_files() -> Vec<(&'static str, String)> {
     vec![
         (".vmlist", vmlist(&[(100, "n1")])),
         (".members", r#"{"nodename":"n1","version":4}"#.into()),
@@ -119,7 +119,7 @@ fn a_node_without_guests_has_a_firewall() {
     wait_for("the end of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
     cluster.put(CLUSTER, &refusing(2));
     cluster.wait_for_rule(2);
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     // the machine's own settings are not this namespace's to change
     let errors = cluster.node.log().into_iter().filter(|line| line.contains("error") && !line.contains("cannot set"));
     assert_eq!(errors.collect::<Vec<_>>(), [""; 0]);
@@ -136,7 +136,7 @@ struct Guest {
 
 impl Guest {
     /// A migration begins: the device of guest 101 appears, and packets come for it.
-    fn arrive(host: &Netns) -> Self {
+    fn attach(host: &Netns) -> Self {
         let (outside, inside) = (Netns::new("outside"), Netns::new("inside"));
         host.exec(&format!(
             "ip link add fwbr101i0 type bridge; ip link set fwbr101i0 up
@@ -187,14 +187,14 @@ impl Drop for Guest {
 #[test]
 fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     let (here, away) = ("nodes/n1/qemu-server/101.conf", "nodes/n2/qemu-server/101.conf");
-    let mut files = healthy();
+    let mut files = initial_files();
     files[0].1 = vmlist(&[(100, "n1"), (101, "n2")]);
     files.push((away, conf(101)));
     files.push(("firewall/101.fw", "[OPTIONS]\nenable: 1\n".into()));
     let cluster = Cluster::start("pvefw-migrate", &texts(&files));
     let rules = "tap101i0-IN";
     assert!(!cluster.node.rules().contains(rules));
-    let guest = Guest::arrive(&cluster.node.netns);
+    let guest = Guest::attach(&cluster.node.netns);
     cluster.node.wait_for_rule(rules);
     let before = guest.final_count();
     // a second later its file moves; the size and time of .vmlist do not change
@@ -206,7 +206,7 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     cluster.fuse.change(|state| state.migrate(here, away, &vmlist(&[(100, "n1"), (101, "n2")])));
     sleep(Duration::from_secs(3));
     assert!(cluster.node.rules().contains(rules));
-    assert_eq!(guest.final_count(), before, "packets got through");
+    assert_eq!(guest.final_count(), before, "refused packets passed");
     cluster.node.netns.exec("ip link del tap101i0");
     wait_for("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
     drop(guest);
@@ -219,7 +219,7 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
 
 #[test]
 fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
-    let files = healthy();
+    let files = initial_files();
     let cluster = Cluster::start("pvefw-idle", &texts(&files));
     cluster.put(CLUSTER, &refusing(2));
     cluster.wait_for_rule(2);
@@ -241,7 +241,7 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
         println!("live after {:?}", began.elapsed());
         sleep(Duration::from_millis(1500));
     }
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
     // a log that does not show a change is not used any more, and this is reported once
     sleep(Duration::from_secs(3));
@@ -254,15 +254,15 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
         cluster.wait_for_rule(port);
     }
     assert_eq!(cluster.node.logged(FALLBACK), 1, "{:#?}", cluster.node.log());
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     cluster.stop();
 }
 
 /// A change of a node.
-type Spoil = fn(&Node);
+type Change = fn(&Node);
 
 /// Changes of the log's folder, and whether each is reported.
-const SPOILT_LOGS: [(&str, Spoil, bool); 4] = [
+const UNUSABLE_LOGS: [(&str, Change, bool); 4] = [
     ("missing", move_log, true),
     (
         "a file",
@@ -297,23 +297,23 @@ fn move_log(node: &Node) {
 /// The log's folder is not usable: changes are found nevertheless, and it is reported once.
 #[test]
 fn a_log_that_cannot_be_followed_is_reported_once() {
-    let files = healthy();
-    for (what, spoil, reported) in SPOILT_LOGS {
-        let cluster = Cluster::start_after("pvefw-log", &texts(&files), spoil);
+    let files = initial_files();
+    for (what, change, reported) in UNUSABLE_LOGS {
+        let cluster = Cluster::start_with("pvefw-log", &texts(&files), change);
         let before = cluster.stream.final_count();
         for port in 2..4 {
             cluster.put(CLUSTER, &refusing(port));
             cluster.wait_for_rule(port);
         }
         assert_eq!(cluster.node.logged(FALLBACK), usize::from(reported), "{what}: {:#?}", cluster.node.log());
-        assert_eq!(cluster.stream.final_count(), before, "{what}: packets got through");
+        assert_eq!(cluster.stream.final_count(), before, "{what}: refused packets passed");
         cluster.stop();
     }
 }
 
 #[test]
 fn constant_writes_to_the_log_by_another_program_cause_few_reads() {
-    let files = healthy();
+    let files = initial_files();
     let cluster = Cluster::start("pvefw-noise", &texts(&files));
     let (log, other) = (cluster.node.path(DATABASE).join("config.db-wal"), cluster.node.path(DATABASE).join("other"));
     let done = Arc::new(AtomicBool::new(false));
@@ -327,11 +327,11 @@ fn constant_writes_to_the_log_by_another_program_cause_few_reads() {
     });
     sleep(Duration::from_secs(2));
     // each look reads the list of guests
-    let looked = cluster.fuse.opened(".vmlist");
+    let before = cluster.fuse.opened(".vmlist");
     sleep(Duration::from_secs(5));
-    let looks = cluster.fuse.opened(".vmlist") - looked;
+    let reads = cluster.fuse.opened(".vmlist") - before;
     // one in 200 ms, and a cycle
-    assert!(looks <= 27, "{looks} looks in 5 s");
+    assert!(reads <= 27, "{reads} reads in 5 s");
     for port in 2..4 {
         cluster.put(CLUSTER, &refusing(port));
         cluster.wait_for_rule(port);

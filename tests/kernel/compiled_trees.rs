@@ -39,7 +39,7 @@ fn names(plan: &TablePlan, action: PlannedAction) -> Vec<&str> {
     plan.with(action).map(|name| name.as_str()).collect()
 }
 
-fn every_case_settles(variant: Variant) {
+fn apply_every_case(variant: Variant) {
     let mut cases: Vec<_> = fs::read_dir(conformance("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 52);
@@ -55,12 +55,12 @@ fn every_case_settles(variant: Variant) {
 
 #[test]
 fn every_recorded_case_is_applied_completely_with_legacy() {
-    every_case_settles(Variant::Legacy);
+    apply_every_case(Variant::Legacy);
 }
 
 #[test]
 fn every_recorded_case_is_applied_completely_with_nft() {
-    every_case_settles(Variant::Nft);
+    apply_every_case(Variant::Nft);
 }
 
 #[test]

@@ -112,14 +112,14 @@ fn a_restart_keeps_rules_and_process_and_runs_the_program_on_disk() {
     let exe = node.path("sbin/pve-firewall");
     node.replace_program();
     assert_ne!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe, "it still runs the old program");
-    let looks = repeat_during(
+    let checks = repeat_during(
         || assert!(node.rules().contains(SSH), "the rules are missing"),
         || {
             node.run_ok(&["restart"]);
             node.run_ok(&["-verbose", "1", "restart"]);
         },
     );
-    assert!(looks > 2);
+    assert!(checks > 2);
     assert_eq!(node.pid(), Some(pid));
     assert_ne!(started(), before);
     assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), exe);
@@ -290,7 +290,7 @@ fn an_unreadable_guest_keeps_its_rules_across_a_restart() {
 }
 
 #[test]
-fn an_enable_that_cannot_be_read_leaves_what_is_in_force() {
+fn an_invalid_value_of_enable_leaves_the_rules_in_place() {
     let node = Node::new("dm-unclear");
     let host = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 9100\n";
     node.write("nodes/n1/host.fw", host);

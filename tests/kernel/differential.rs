@@ -5,7 +5,7 @@
 //! Needs root, netfilter, and the tools of `make deps`.
 mod simulated;
 
-use crate::random::{Tally, config, extent, packets, shown};
+use crate::random::{Tally, config, format_files, packets, seeds_and_packets};
 use crate::testbed::TestBed;
 use crate::testbed::wire::Wire;
 use crate::trees;
@@ -16,21 +16,21 @@ use pve_firewall::system::root_directory::Root;
 use std::collections::BTreeMap;
 
 /// Default number of configurations, and of packets for each.
-const SHORT: (u64, usize) = (80, 80);
+const DEFAULT_EXTENT: (u64, usize) = (80, 80);
 const SEED: u64 = 20_240_425;
 
 #[test]
 fn simulator_and_kernel_agree() {
-    let (seeds, packets) = extent(SHORT, SEED);
-    let mut judge = Judge::new();
+    let (seeds, packets) = seeds_and_packets(DEFAULT_EXTENT, SEED);
+    let mut comparison = Comparison::new();
     for seed in seeds.clone() {
-        judge.configuration(seed, packets);
+        comparison.compare(seed, packets);
     }
-    println!("seeds {seeds:?}: {}", judge.tally);
-    judge.tally.assert_all_verdicts_occurred();
+    println!("seeds {seeds:?}: {}", comparison.tally);
+    comparison.tally.assert_all_verdicts_occurred();
 }
 
-struct Judge {
+struct Comparison {
     testbed: TestBed,
     wire: Wire,
     firewall: Firewall,
@@ -38,23 +38,23 @@ struct Judge {
     tally: Tally,
 }
 
-impl Judge {
+impl Comparison {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let firewall = Firewall::new(&Root::new(Some(root.path().into())), VariantChoice::Auto);
         let testbed = TestBed::new("pvd");
         let wire = Wire::new(&testbed);
-        Judge { testbed, wire, firewall, _root: root, tally: Tally::default() }
+        Comparison { testbed, wire, firewall, _root: root, tally: Tally::default() }
     }
 
-    fn configuration(&mut self, seed: u64, packets: usize) {
+    fn compare(&mut self, seed: u64, packets: usize) {
         let mut rng = Rng::with_seed(seed);
         let files = config::config(&mut rng);
         let compiled = compiled(&files);
         let outcome = self.testbed.node.run(|| self.firewall.update(&compiled.ruleset));
-        assert_eq!(outcome.errors, [], "seed {seed}\n{}", shown(&files));
+        assert_eq!(outcome.errors, [], "seed {seed}\n{}", format_files(&files));
         let probes = packets::probes(&mut rng, packets);
-        self.forget_connections();
+        self.flush_connections();
         let results = self.wire.send_probes(&probes);
         for (probe, result) in probes.iter().zip(results) {
             let answer = simulated::simulate_probe(&compiled.ruleset, probe);
@@ -62,12 +62,12 @@ impl Judge {
             self.tally.count(&answer.verdict.to_string());
             // a packet may have arrived late in its batch: send it again alone
             if !agrees(result) {
-                self.forget_connections();
+                self.flush_connections();
                 let result = self.wire.send_probe(probe);
                 assert!(
                     agrees(result),
                     "seed {seed}\n{}\n{probe}\nsimulator: {}\nkernel: {result}\n{}\nreports: {:#?}",
-                    shown(&files),
+                    format_files(&files),
                     answer.verdict,
                     matched(&answer),
                     compiled.reports
@@ -76,7 +76,7 @@ impl Judge {
         }
     }
 
-    fn forget_connections(&self) {
+    fn flush_connections(&self) {
         self.testbed.node.exec("conntrack -F 2>/dev/null");
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A node without pending changes, and a firewall that has read it and relies on the kernel's summaries from now on.
-fn trusting(variant: Variant) -> Host {
+fn host_with_summaries(variant: Variant) -> Host {
     let mut host = Host::new("evidence", variant);
     host.update_and_check(&node(&[100, 101]));
-    trusted(host)
+    restarted_with_summaries(host)
 }
 
-fn trusted(host: Host) -> Host {
+fn restarted_with_summaries(host: Host) -> Host {
     let mut host = host.restarted();
     host.firewall.set_full_reading(Duration::from_secs(3600));
     host.update_and_check(&node(&[100, 101]));
@@ -24,9 +24,9 @@ fn trusted(host: Host) -> Host {
 #[test]
 fn live_changes_are_detected_in_the_next_update() {
     for variant in VARIANTS {
-        let mut host = trusting(variant);
+        let mut host = host_with_summaries(variant);
         let before = host.kernel_state();
-        for deed in [
+        for change in [
             "IPT -F tap100i0-IN",
             "SIX -I tap100i0-IN -j ACCEPT",
             "SIX -D FORWARD -j PVEFW-FORWARD",
@@ -36,13 +36,13 @@ fn live_changes_are_detected_in_the_next_update() {
             "ipset add PVEFW-100-friends-v4 192.0.2.0/24",
             "EBT -F PVEFW-FORWARD",
         ] {
-            host.netns.exec(&shell(variant, deed));
-            assert_ne!(host.kernel_state(), before, "{deed}");
+            host.netns.exec(&shell(variant, change));
+            assert_ne!(host.kernel_state(), before, "{change}");
             let outcome = host.update(&node(&[100, 101]));
-            assert!(outcome.changed && outcome.errors.is_empty(), "{variant}: {deed}: {outcome:?}");
-            assert_eq!(host.kernel_state(), before, "{deed}");
+            assert!(outcome.changed && outcome.errors.is_empty(), "{variant}: {change}: {outcome:?}");
+            assert_eq!(host.kernel_state(), before, "{change}");
             // prevents a full reading after this change
-            host = trusted(host);
+            host = restarted_with_summaries(host);
         }
     }
 }
@@ -51,13 +51,13 @@ fn live_changes_are_detected_in_the_next_update() {
 #[test]
 fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_update() {
     for variant in VARIANTS {
-        let mut host = trusting(variant);
+        let mut host = host_with_summaries(variant);
         let before = host.kernel_state();
         let Host { netns, firewall, .. } = &mut host;
         netns.run(|| firewall.look_ahead());
         host.netns.exec(&shell(variant, "IPT -F tap100i0-IN; ipset flush PVEFW-100-friends-v4"));
-        let noticed = host.update(&node(&[100, 101])).changed;
-        assert!(!noticed, "{variant}: the summaries were taken before the change");
+        let detected = host.update(&node(&[100, 101])).changed;
+        assert!(!detected, "{variant}: the summaries were taken before the change");
         assert!(host.update(&node(&[100, 101])).changed, "{variant}");
         assert_eq!(host.kernel_state(), before);
     }
@@ -67,14 +67,14 @@ fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_updat
 #[test]
 fn a_replaced_rule_is_detected_by_a_full_reading_with_legacy() {
     for variant in VARIANTS {
-        let mut host = trusting(variant);
+        let mut host = host_with_summaries(variant);
         let before = host.kernel_state();
         host.netns.exec(&shell(variant, "IPT -R tap100i0-IN 1 -p tcp --dport 1 -j ACCEPT"));
         assert_ne!(host.kernel_state(), before);
-        let noticed = host.update(&node(&[100, 101])).changed;
-        assert_eq!(noticed, variant == Variant::Nft);
+        let detected = host.update(&node(&[100, 101])).changed;
+        assert_eq!(detected, variant == Variant::Nft);
         host.firewall.set_full_reading(Duration::ZERO);
-        assert_eq!(host.update(&node(&[100, 101])).changed, !noticed, "{variant}");
+        assert_eq!(host.update(&node(&[100, 101])).changed, !detected, "{variant}");
         assert_eq!(host.kernel_state(), before);
     }
 }
@@ -86,7 +86,7 @@ fn a_full_reading_covers_one_part_per_call() {
         let Host { netns, firewall, .. } = host;
         netns.run(|| firewall.maintain(wanted))
     }
-    let mut host = trusting(Variant::Legacy);
+    let mut host = host_with_summaries(Variant::Legacy);
     let (before, wanted) = (host.kernel_state(), Arc::new(node(&[100, 101])));
     assert!(!maintain(&mut host, &wanted).changed);
     assert!(host.firewall.due().is_some_and(|due| due > Instant::now()));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The clock of the commands that [`FakeClock::give_to`] was called for.
+/// The clock of the commands that [`FakeClock::apply_to`] was called for.
 pub struct FakeClock {
     preload: PathBuf,
     /// The file that libfaketime reads.
@@ -30,7 +30,7 @@ impl FakeClock {
     }
 
     /// Lets a command and its children see this clock. The other clocks continue, and modification times are not changed.
-    pub fn give_to(&self, command: &mut Command) {
+    pub fn apply_to(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.preload).env("FAKETIME_TIMESTAMP_FILE", &self.file);
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
     }

@@ -9,7 +9,7 @@ const FILE: (&str, &str) = ("firewall/100.fw", "[RULES]\n");
 
 /// A test that runs beside this one may have a mount namespace that was made meanwhile.
 #[test]
-fn a_mount_of_a_test_ends_even_if_another_namespace_has_a_copy() {
+fn a_fuse_mount_ends_even_if_another_namespace_has_a_copy() {
     for unmounted in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let fuse = Fuse::mount(dir.path(), &[FILE]);

@@ -20,12 +20,12 @@ const OPTIONS: &str = "[OPTIONS]\nenable: 1\n";
 const PORT: &str = "10.9.0.1:4242";
 
 /// A node with a second namespace that sends packets to it.
-pub struct Pair {
+pub struct NodeWithSender {
     pub node: Node,
     pub outside: Netns,
 }
 
-impl Pair {
+impl NodeWithSender {
     pub fn new(name: &str) -> Self {
         let node = Node::without_files(name);
         node.write(".vmlist", r#"{"version":1}"#);
@@ -39,7 +39,7 @@ impl Pair {
             outside.name()
         ));
         outside.exec("ip address add 10.9.0.2/24 dev far; ip link set far up");
-        Pair { node, outside }
+        NodeWithSender { node, outside }
     }
 
     fn nftables(&self, args: &[&str]) -> Command {
@@ -70,17 +70,17 @@ impl Pair {
     }
 
     /// Whether bridges pass packets to iptables.
-    fn bridges_pass(&self) -> bool {
+    fn bridge_filtering_is_on(&self) -> bool {
         self.node.netns.exec("cat /proc/sys/net/bridge/bridge-nf-call-iptables").trim() == "1"
     }
 
     pub fn wait_for_backend(&self, nftables: bool) {
         let there = || (!self.tables().is_empty(), self.has_chains());
-        wait_for("the other backend alone", || (there() == (nftables, !nftables)).then_some(()));
+        wait_for("the rules of one backend only", || (there() == (nftables, !nftables)).then_some(()));
     }
 
     /// Sends packets to a closed port of the node during some work; how many have arrived.
-    pub fn arrived_during(&self, work: impl FnOnce()) -> usize {
+    pub fn count_arrivals_during(&self, work: impl FnOnce()) -> usize {
         // a forked child of another test holds an earlier socket until it executes its program
         let receiver = wait_for("the port", || self.node.netns.run(|| UdpSocket::bind(PORT).ok()));
         receiver.set_nonblocking(true).unwrap();
@@ -102,24 +102,24 @@ impl Pair {
 }
 
 #[test]
-fn bridges_pass_packets_to_iptables_while_it_enforces_and_no_longer() {
-    let pair = Pair::new("ho-bridge");
-    let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
-    pair.wait_for_backend(false);
+fn bridges_pass_packets_to_iptables_only_while_it_enforces() {
+    let nodes = NodeWithSender::new("ho-bridge");
+    let (iptables, nftables) = (nodes.node.start(), nodes.start_nftables(&[]));
+    nodes.wait_for_backend(false);
     for _ in 0..2 {
-        assert!(pair.bridges_pass());
-        pair.select(1);
-        pair.wait_for_backend(true);
-        wait_for("bridges that do not pass packets", || (!pair.bridges_pass()).then_some(()));
+        assert!(nodes.bridge_filtering_is_on());
+        nodes.select(1);
+        nodes.wait_for_backend(true);
+        wait_for("bridges that do not pass packets", || (!nodes.bridge_filtering_is_on()).then_some(()));
         // the daemon of iptables looks at this switch about once a second
         let (began, mut passed) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(3) {
-            passed += usize::from(pair.bridges_pass());
+            passed += usize::from(nodes.bridge_filtering_is_on());
             sleep(Duration::from_millis(20));
         }
-        assert_eq!(passed, 0, "{:#?}", pair.node.log());
-        pair.select(0);
-        pair.wait_for_backend(false);
+        assert_eq!(passed, 0, "{:#?}", nodes.node.log());
+        nodes.select(0);
+        nodes.wait_for_backend(false);
     }
     terminate(iptables);
     terminate(nftables);
@@ -131,53 +131,54 @@ pub fn terminate(mut child: Child) {
 }
 
 #[test]
-fn the_backends_hand_over_without_a_gap() {
-    let pair = Pair::new("ho-both");
-    let (iptables, nftables) = (pair.node.start(), pair.start_nftables(&[]));
-    pair.wait_for_backend(false);
+fn no_packet_passes_while_the_backends_are_switched() {
+    let nodes = NodeWithSender::new("ho-both");
+    let (iptables, nftables) = (nodes.node.start(), nodes.start_nftables(&[]));
+    nodes.wait_for_backend(false);
     for round in 0..3 {
-        let arrived = pair.arrived_during(|| {
-            pair.select(1);
-            pair.wait_for_backend(true);
-            pair.select(0);
-            pair.wait_for_backend(false);
+        let arrived = nodes.count_arrivals_during(|| {
+            nodes.select(1);
+            nodes.wait_for_backend(true);
+            nodes.select(0);
+            nodes.wait_for_backend(false);
         });
-        assert_eq!(arrived, 0, "round {round}: {:#?}", pair.node.log());
+        assert_eq!(arrived, 0, "round {round}: {:#?}", nodes.node.log());
     }
     // the port is open where the firewall is off
-    pair.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
-    wait_for("the end of the rules", || (!pair.has_chains()).then_some(()));
-    let arrived = pair.arrived_during(|| sleep(Duration::from_millis(300)));
+    nodes.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
+    wait_for("the end of the rules", || (!nodes.has_chains()).then_some(()));
+    let arrived = nodes.count_arrivals_during(|| sleep(Duration::from_millis(300)));
     assert!(arrived > 100, "{arrived}");
     terminate(iptables);
     terminate(nftables);
 }
 
 #[test]
-fn a_daemon_withdraws_only_when_the_other_one_enforces() {
-    let pair = Pair::new("ho-alone");
-    pair.select(1);
+fn a_daemon_removes_its_rules_only_when_the_other_one_enforces() {
+    let nodes = NodeWithSender::new("ho-alone");
+    nodes.select(1);
     // proxmox-firewall is installed, but not running
-    let iptables = pair.node.start();
-    assert!(pair.has_chains());
-    pair.node.wait_for_log("waiting for proxmox-firewall");
+    let iptables = nodes.node.start();
+    assert!(nodes.has_chains());
+    nodes.node.wait_for_log("waiting for proxmox-firewall");
     // tables that are still empty
-    pair.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
+    nodes.node.netns.exec("nft 'add table bridge proxmox-firewall-guests; add table inet proxmox-firewall'");
     sleep(Duration::from_secs(1));
-    assert!(pair.has_chains());
-    pair.node
+    assert!(nodes.has_chains());
+    nodes
+        .node
         .netns
         .exec("nft 'add chain inet proxmox-firewall cluster-in; add rule inet proxmox-firewall cluster-in drop'");
-    wait_for("the end of the chains", || (!pair.has_chains()).then_some(()));
+    wait_for("the end of the chains", || (!nodes.has_chains()).then_some(()));
     // the other way round: pve-firewall is stopped when iptables is selected again, so the tables stay
     terminate(iptables);
-    pair.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
-    let nftables = pair.start_nftables(&[]);
-    assert!(pair.tables().contains("inet proxmox-firewall"));
-    pair.select(0);
-    pair.node.wait_for_log("waiting for pve-firewall");
-    assert!(pair.tables().contains("inet proxmox-firewall"));
-    let status = |args: &[&str]| String::from_utf8(pair.nftables(args).output_in_time().stdout).unwrap();
+    nodes.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
+    let nftables = nodes.start_nftables(&[]);
+    assert!(nodes.tables().contains("inet proxmox-firewall"));
+    nodes.select(0);
+    nodes.node.wait_for_log("waiting for pve-firewall");
+    assert!(nodes.tables().contains("inet proxmox-firewall"));
+    let status = |args: &[&str]| String::from_utf8(nodes.nftables(args).output_in_time().stdout).unwrap();
     let finding =
         "host.fw does not have nftables: 1, but the chains of pve-firewall are not live: this firewall continues";
     wait_for("the warning", || status(&["status"]).contains(&format!("WARNING: {finding}")).then_some(()));
@@ -190,11 +191,11 @@ fn a_daemon_withdraws_only_when_the_other_one_enforces() {
         verbose.contains("iptables (pve-firewall), which is not live: the rules of this program stay"),
         "{verbose}"
     );
-    let iptables = pair.node.start();
-    pair.wait_for_backend(false);
+    let iptables = nodes.node.start();
+    nodes.wait_for_backend(false);
     terminate(nftables);
     terminate(iptables);
-    assert!(pair.tables().is_empty() && !pair.has_chains());
+    assert!(nodes.tables().is_empty() && !nodes.has_chains());
 }
 
 #[test]
@@ -221,53 +222,53 @@ fn an_idle_daemon_of_nftables_runs_no_tool_of_iptables() {
 }
 
 /// Loads the output of `compile` in another namespace: the node's table is the same as the daemon's.
-fn loads_as_json(pair: &Pair, compiled: &str) {
+fn loads_as_json(nodes: &NodeWithSender, compiled: &str) {
     let mut document: serde_json::Value = serde_json::from_str(compiled).unwrap();
     // not all kernels have connection tracking in bridges
     document["nftables"].as_array_mut().unwrap().retain(|command| !command.to_string().contains("\"bridge\""));
-    let file = pair.node.path("compiled.json");
+    let file = nodes.node.path("compiled.json");
     fs::write(&file, document.to_string()).unwrap();
     let other = Netns::new("ho-json");
     other.exec(&format!("nft -j -f {}", file.display()));
     let list = "nft -s list table inet proxmox-firewall";
-    assert_eq!(other.exec(list), pair.node.netns.exec(list));
+    assert_eq!(other.exec(list), nodes.node.netns.exec(list));
 }
 
 #[test]
 fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_when_it_is_stopped() {
-    let pair = Pair::new("ho-life");
-    pair.select(1);
-    let daemon = pair.start_nftables(&[]);
+    let nodes = NodeWithSender::new("ho-life");
+    nodes.select(1);
+    let daemon = nodes.start_nftables(&[]);
     assert!(
-        pair.tables().contains("inet proxmox-firewall") && pair.tables().contains("bridge proxmox-firewall-guests")
+        nodes.tables().contains("inet proxmox-firewall") && nodes.tables().contains("bridge proxmox-firewall-guests")
     );
     let status = |args: &[&str]| {
-        let output = pair.nftables(args).output_in_time();
+        let output = nodes.nftables(args).output_in_time();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(status(&["status"]).starts_with("Status: enabled/running"));
-    loads_as_json(&pair, &status(&["compile"]));
-    let handles = || pair.node.netns.exec("nft -a list table inet proxmox-firewall");
+    loads_as_json(&nodes, &status(&["compile"]));
+    let handles = || nodes.node.netns.exec("nft -a list table inet proxmox-firewall");
     let before = handles();
-    let started = || fs::read_to_string(pair.node.path("run/proxmox-firewall/status.json")).unwrap_or_default();
+    let started = || fs::read_to_string(nodes.node.path("run/proxmox-firewall/status.json")).unwrap_or_default();
     let first = started();
-    let arrived = pair.arrived_during(|| {
+    let arrived = nodes.count_arrivals_during(|| {
         kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
         wait_for("the daemon to re-execute itself", || (started() != first && !started().is_empty()).then_some(()));
     });
     assert_eq!((arrived, handles() == before), (0, true));
     // another program's change of a chain is undone, and its own table is left alone
-    pair.node.netns.exec("nft 'add table inet other; flush chain inet proxmox-firewall cluster-in'");
+    nodes.node.netns.exec("nft 'add table inet other; flush chain inet proxmox-firewall cluster-in'");
     wait_for("the chain to be as before", || {
-        pair.node.netns.exec("nft list chain inet proxmox-firewall cluster-in").contains("drop").then_some(())
+        nodes.node.netns.exec("nft list chain inet proxmox-firewall cluster-in").contains("drop").then_some(())
     });
-    assert!(pair.node.netns.exec("nft list tables").contains("inet other"));
+    assert!(nodes.node.netns.exec("nft list tables").contains("inet other"));
     terminate(daemon);
-    assert_eq!(pair.tables(), "");
+    assert_eq!(nodes.tables(), "");
     // the flag file disables it
-    fs::write(pair.node.path("run/proxmox-nftables-firewall-force-disable"), "").unwrap();
-    let daemon = pair.start_nftables(&[]);
-    assert_eq!(pair.tables(), "");
+    fs::write(nodes.node.path("run/proxmox-nftables-firewall-force-disable"), "").unwrap();
+    let daemon = nodes.start_nftables(&[]);
+    assert_eq!(nodes.tables(), "");
     terminate(daemon);
 }

@@ -33,14 +33,14 @@ fn rules(ruleset: &Ruleset) -> usize {
 }
 
 /// The content of a tree, for debugging.
-fn shown(tree: &Tree) -> String {
+fn format_tree(tree: &Tree) -> String {
     let files = tree.files.keys().map(|path| {
         format!("--- {path}\n{}\n", String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug())
     });
     files.collect()
 }
 
-fn every_tree_settles(variant: Variant) {
+fn apply_every_tree(variant: Variant) {
     let facts = trees::facts();
     let (count, rng_seed) = count_and_seed();
     let mut runner = TestRunner::new(Config { rng_seed, ..Config::default() });
@@ -57,7 +57,7 @@ fn every_tree_settles(variant: Variant) {
             updates += 1;
             // the update verifies that all rules are live
             let outcome = host.update(&ruleset);
-            assert_eq!(outcome.errors, [], "{}", shown(&tree));
+            assert_eq!(outcome.errors, [], "{}", format_tree(&tree));
             if round % 20 == 0 {
                 host.update_and_check(&ruleset);
             }
@@ -72,12 +72,12 @@ fn every_tree_settles(variant: Variant) {
 
 #[test]
 fn the_legacy_tools_accept_every_compiled_ruleset() {
-    every_tree_settles(Variant::Legacy);
+    apply_every_tree(Variant::Legacy);
 }
 
 #[test]
 fn the_nft_tools_accept_every_compiled_ruleset() {
-    every_tree_settles(Variant::Nft);
+    apply_every_tree(Variant::Nft);
 }
 
 /// The longest prefix that iptables accepts; compiled prefixes are shorter (`LogPrefix`).

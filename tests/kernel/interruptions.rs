@@ -24,7 +24,7 @@ fn change(node: &Node, port: u16) {
     node.write("firewall/100.fw", &GUEST.replace("22", &port.to_string()));
 }
 
-fn live(node: &Node, port: u16) {
+fn wait_until_port_is_accepted(node: &Node, port: u16) {
     node.wait_for_rule(&SSH.replace("22", &port.to_string()));
 }
 
@@ -39,7 +39,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         change(&node, 1000 + round);
         node.replace_program();
         signal(&child, Signal::SIGHUP);
-        live(&node, 1000 + round);
+        wait_until_port_is_accepted(&node, 1000 + round);
         // a second daemon does not start in any way
         assert!(node.run_failing(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output_in_time().status.code(), Some(1));
@@ -48,7 +48,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         assert!(child.wait_in_time().success());
         change(&node, 1500 + round);
         child = node.start();
-        live(&node, 1500 + round);
+        wait_until_port_is_accepted(&node, 1500 + round);
         // a kill at a random time of a change
         change(&node, 2000 + round);
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
@@ -58,9 +58,9 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
         change(&node, 3000 + round);
         child = node.start();
-        live(&node, 3000 + round);
+        wait_until_port_is_accepted(&node, 3000 + round);
     }
-    assert_eq!(stream.final_count(), before, "packets got through");
+    assert_eq!(stream.final_count(), before, "refused packets passed");
     // termination in the middle of a change: all rules are removed, and none is added again
     change(&node, 4000);
     assert_eq!(node.run_ok(&["stop"]), "");
@@ -70,7 +70,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
 }
 
 /// The number of tool runs in an update: at least a restore and a save of each family's table, or one of nft.
-fn chosen(kind: BackendKind, runs: usize) -> impl Iterator<Item = usize> {
+fn steps(kind: BackendKind, runs: usize) -> impl Iterator<Item = usize> {
     let least = if kind == BackendKind::Iptables { 4 } else { 1 };
     assert!(runs >= least, "an update runs tools: {runs}");
     1..=runs
@@ -88,7 +88,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
     let mut child = paused.start_daemon();
     let before = stream.final_count();
     let runs = paused.count_runs(|| node.accept(999));
-    for (round, run) in chosen(kind, runs).enumerate() {
+    for (round, run) in steps(kind, runs).enumerate() {
         let port = 1000 + u16::try_from(run).unwrap();
         let started = node.status().map(|status| status["started"].clone());
         paused.pause_at(run);
@@ -100,7 +100,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
                 node.replace_program();
                 signal(&child, Signal::SIGHUP);
                 paused.resume();
-                wait_for("the second life", || {
+                wait_for("the re-executed daemon", || {
                     node.status().filter(|status| Some(&status["started"]) != started.as_ref())
                 });
             }
@@ -120,7 +120,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
                 let message = "server shutting down, the rules stay in place";
                 let before = node.logged(message);
                 signal(&child, Signal::SIGQUIT);
-                wait_for("the signal's arrival", || (node.logged(message) > before).then_some(()));
+                wait_for("the signal to be handled", || (node.logged(message) > before).then_some(()));
                 paused.resume();
                 assert!(child.wait_in_time().success());
                 assert!(node.accepts(port));
@@ -128,7 +128,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
             }
         }
         node.wait_until_accepted(port);
-        assert_eq!(stream.final_count(), before, "packets got through, at run {run} of {runs}");
+        assert_eq!(stream.final_count(), before, "refused packets passed, at run {run} of {runs}");
     }
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
@@ -145,7 +145,7 @@ fn termination_removes_the_rules(kind: BackendKind) {
     let paused = PausedTools::new(&node);
     let mut child = paused.start_daemon();
     let runs = paused.count_runs(|| node.accept(999));
-    for (round, run) in chosen(kind, runs).enumerate() {
+    for (round, run) in steps(kind, runs).enumerate() {
         if round > 0 {
             child = paused.start_daemon();
         }
@@ -157,7 +157,7 @@ fn termination_removes_the_rules(kind: BackendKind) {
         if stop.is_none() {
             signal(&child, Signal::SIGTERM);
         }
-        wait_for("the signal's arrival", || (node.logged("server shutting down") > round).then_some(()));
+        wait_for("the signal to be handled", || (node.logged("server shutting down") > round).then_some(()));
         paused.resume();
         assert!(child.wait_in_time().success());
         assert!(stop.is_none_or(|mut stop| stop.wait_in_time().success()), "run {run}: stop");
@@ -179,7 +179,7 @@ fn a_stop_signal_takes_precedence_over_a_restart() {
         signal(&child, Signal::SIGTERM);
         // the daemon stops nevertheless
         signal(&child, Signal::SIGQUIT);
-        wait_for("the signal's arrival", || (node.logged("server shutting down") > 0).then_some(()));
+        wait_for("the signal to be handled", || (node.logged("server shutting down") > 0).then_some(()));
         paused.resume();
         assert!(child.wait_in_time().success());
         assert_eq!(node.own_rules(), "");
@@ -191,7 +191,7 @@ fn a_stop_signal_takes_precedence_over_a_restart() {
 }
 
 #[test]
-fn an_xtables_lock_held_by_others_only_delays() {
+fn an_xtables_lock_held_by_another_program_only_delays_updates() {
     for (seconds, refused) in [(3, false), (60, true)] {
         let long = std::env::var_os("PVEFW_LONG_TESTS").is_some();
         // the restore tools wait 10 s, so 14 s are sufficient
@@ -218,7 +218,7 @@ fn an_xtables_lock_held_by_others_only_delays() {
             std::thread::sleep(Duration::from_millis(200));
         }
         drop(taken);
-        live(&node, 23);
+        wait_until_port_is_accepted(&node, 23);
         assert_eq!(node.logged(message) > 0, refused, "{:#?}", node.log());
         if refused {
             node.wait_for_log("no longer: status update error: iptables filter");
@@ -235,7 +235,7 @@ fn a_clock_jump_neither_removes_rules_nor_delays_updates() {
     let node = Node::new("pvefw-clock");
     let clock = FakeClock::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
-    clock.give_to(&mut command);
+    clock.apply_to(&mut command);
     let mut child = command.spawn().unwrap();
     node.wait_for_rule(SSH);
     let mut rule = SSH.to_string();

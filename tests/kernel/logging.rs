@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long to wait for the line of a packet that must not be logged, after a later packet has been logged.
-const AFTERWARDS: Duration = Duration::from_millis(300);
+const LOG_DELAY: Duration = Duration::from_millis(300);
 
 const HOST: &str = "[OPTIONS]\nlog_level_in: warning\n[RULES]\n\
     IN ACCEPT -p tcp -dport 8006 -log info\n\
@@ -91,10 +91,10 @@ fn rules_and_policies_are_logged() {
     assert!(line.starts_with("100 1 tap100i0-OUT ") && line.contains(" DROP: IN=fwbr100i0 "), "{line}");
     assert!(line.contains(" PHYSIN=tap100i0 PHYSOUT=fwln100i0 "), "{line}");
 
-    std::thread::sleep(AFTERWARDS);
+    std::thread::sleep(LOG_DELAY);
     let log = logger.text();
-    for quiet in ["DPT=7001", "DPT=137", "DPT=445", "DPT=1900"] {
-        assert!(!log.contains(quiet), "{quiet}\n{log}");
+    for unlogged in ["DPT=7001", "DPT=137", "DPT=445", "DPT=1900"] {
+        assert!(!log.contains(unlogged), "{unlogged}\n{log}");
     }
     let dropped = log.lines().filter(|line| line.contains("policy DROP: IN")).count();
     assert!(dropped >= 2, "DROP: lines\n{log}");
@@ -109,7 +109,7 @@ fn the_host_option_enables_and_disables_logging_of_connections() {
     let connections = || logger.text().matches("[NEW] ipv4     2 udp ").count();
     // the kernel tracks connections only if a rule uses connection tracking, as the firewall's rules do
     udp(&desk, "10.77.0.1:6000");
-    std::thread::sleep(AFTERWARDS);
+    std::thread::sleep(LOG_DELAY);
     assert_eq!(connections(), 0);
 
     node.write("nodes/n1/host.fw", "[OPTIONS]\nlog_nf_conntrack: 1\n[RULES]\nIN ACCEPT -p udp\n");
@@ -123,7 +123,7 @@ fn the_host_option_enables_and_disables_logging_of_connections() {
     wait_for("the end of connections' lines", || {
         let before = connections();
         udp(&desk, "10.77.0.1:6002");
-        std::thread::sleep(AFTERWARDS);
+        std::thread::sleep(LOG_DELAY);
         (connections() == before).then_some(())
     });
     node.run_ok(&["stop"]);

@@ -60,12 +60,12 @@ const CASES: [Case; 4] = [
 ];
 
 /// Wrappers of the tools that log their command lines and execute the tools.
-struct Witness {
+struct LoggedTools {
     folder: tempfile::TempDir,
     daemon: Child,
 }
 
-impl Witness {
+impl LoggedTools {
     /// Starts a daemon with the wrappers first in its PATH.
     fn start(node: &Node) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -80,9 +80,9 @@ impl Witness {
         let args = ["start", "--foreground", "--variant", "legacy"];
         let daemon = node.command(&args).env("PATH", path).spawn().unwrap();
         node.wait_for_rule("tap100i0-IN");
-        let witness = Witness { folder, daemon };
-        witness.ran();
-        witness
+        let tools = LoggedTools { folder, daemon };
+        tools.command_lines();
+        tools
     }
 
     fn log(&self) -> PathBuf {
@@ -90,10 +90,10 @@ impl Witness {
     }
 
     /// The command lines since the last call, once no more are added.
-    fn ran(&self) -> Vec<String> {
+    fn command_lines(&self) -> Vec<String> {
         let lines = || fs::read_to_string(self.log()).unwrap_or_default();
         let (mut last, mut since) = (lines(), Instant::now());
-        wait_for("the tools to rest", || {
+        wait_for("an interval without runs of tools", || {
             let now = lines();
             if now != last {
                 (last, since) = (now, Instant::now());
@@ -105,17 +105,17 @@ impl Witness {
     }
 
     /// The differences from the expected full reading after a change.
-    fn reads_everything(&self, after: &str) -> Vec<String> {
+    fn full_reading_differences(&self, after: &str) -> Vec<String> {
         wait_for(&format!("a full reading after {after}"), || self.log().exists().then_some(()));
         // the variant of ebtables depends on the kernel
         let name = |line: String| if line.starts_with("ebtables-") { "ebtables".into() } else { line };
-        let mut ran: Vec<String> = self.ran().into_iter().map(name).collect();
+        let mut ran: Vec<String> = self.command_lines().into_iter().map(name).collect();
         ran.sort();
         if ran == FULL_READING { vec![] } else { vec![format!("in a cycle after that ({after}): {ran:#?}")] }
     }
 
     /// The page faults of ended children, which grow with every child of the daemon; see proc_pid_stat(5).
-    fn of_ended_children(&self) -> u64 {
+    fn page_faults_of_children(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon.id())).unwrap();
         stat.rsplit_once(") ").unwrap().1.split(' ').nth(8).unwrap().parse().unwrap()
     }
@@ -140,19 +140,19 @@ fn live(node: &Node, text: &str) -> bool {
 #[test]
 fn only_changed_parts_are_written_and_read_again() {
     let node = Node::new("processes");
-    let witness = Witness::start(&node);
-    let mut wrong = witness.reads_everything("the first update");
-    for (what, happen, seen_to, wanted) in CASES {
-        let (ended, children) = (witness.of_ended_children(), witness.children());
-        happen(&node);
-        wait_for(what, || seen_to(&node).then_some(()));
-        let ran = witness.ran();
+    let tools = LoggedTools::start(&node);
+    let mut wrong = tools.full_reading_differences("the first update");
+    for (what, action, is_handled, wanted) in CASES {
+        let (ended, children) = (tools.page_faults_of_children(), tools.children());
+        action(&node);
+        wait_for(what, || is_handled(&node).then_some(()));
+        let ran = tools.command_lines();
         if ran != wanted {
             wrong.push(format!("{what}: {ran:#?}"));
         }
         if !wanted.is_empty() {
-            wrong.extend(witness.reads_everything(what));
-        } else if (ended, children) != (witness.of_ended_children(), witness.children()) {
+            wrong.extend(tools.full_reading_differences(what));
+        } else if (ended, children) != (tools.page_faults_of_children(), tools.children()) {
             wrong.push(format!("{what}: another program was run"));
         }
     }

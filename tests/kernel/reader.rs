@@ -31,7 +31,7 @@ const FILES: [(&str, &str); 5] = [
 /// The daemon's configuration with a shorter timeout for hanging reads.
 const READING: ReaderConfig = ReaderConfig { limit: Duration::from_millis(700), ..ReaderConfig::DAEMON };
 
-fn plain() -> TempDir {
+fn config_directory() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (path, text) in FILES {
         write(dir.path(), path, text);
@@ -52,16 +52,16 @@ fn reader(root: &Path) -> Reader {
 }
 
 /// A reader that has read the whole tree.
-fn established(root: &Path) -> Reader {
+fn initialized_reader(root: &Path) -> Reader {
     let mut reader = reader(root);
     let tree = reader.settle().unwrap();
     assert!(reader.settled(), "{tree:?}");
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     reader
 }
 
 /// The current content of a file, or the error.
-fn shown(reader: &Reader, path: &str) -> Option<String> {
+fn accepted_content(reader: &Reader, path: &str) -> Option<String> {
     reader.tree().files.get(path).map(|file| match file {
         File::Content(content) => String::from_utf8_lossy(content).into_owned(),
         File::Unreadable(why) => format!("unreadable: {why}"),
@@ -69,11 +69,11 @@ fn shown(reader: &Reader, path: &str) -> Option<String> {
 }
 
 /// Reads for a while and checks that a file does not change.
-fn shown_throughout(reader: &mut Reader, path: &str, content: &str, time: Duration) {
+fn assert_unchanged_for(reader: &mut Reader, path: &str, content: &str, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
         reader.read().unwrap();
-        let now = shown(reader, path);
+        let now = accepted_content(reader, path);
         // a read that ends too late, on a busy machine, proves nothing
         assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
         sleep(READING.pause / 4);
@@ -85,7 +85,7 @@ fn wait_for_content(reader: &mut Reader, path: &str, before: Option<&str>, after
     let began = Instant::now();
     loop {
         reader.read().unwrap();
-        let now = shown(reader, path);
+        let now = accepted_content(reader, path);
         if now.as_deref() == after {
             return began.elapsed();
         }
@@ -95,10 +95,10 @@ fn wait_for_content(reader: &mut Reader, path: &str, before: Option<&str>, after
     }
 }
 
-fn why_ill(reader: &mut Reader) -> String {
+fn unhealthy_reason(reader: &mut Reader) -> String {
     match reader.read() {
         Err(ReadError::Unhealthy(why)) => why,
-        other => panic!("the tree should not be believed, but: {other:?}"),
+        other => panic!("the tree should be unhealthy: {other:?}"),
     }
 }
 
@@ -112,7 +112,7 @@ fn workers(root: &Path) -> usize {
 
 #[test]
 fn a_command_reads_files_that_were_just_written_however_long_a_read_takes() {
-    let dir = plain();
+    let dir = config_directory();
     let program = std::path::PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
     // as if the first read took all the time that there is
     let late = ReaderConfig { settle: Duration::ZERO, ..ReaderConfig::COMMAND };
@@ -127,7 +127,7 @@ fn a_command_reads_files_that_were_just_written_however_long_a_read_takes() {
 
 #[test]
 fn only_relevant_files_are_read() {
-    let dir = plain();
+    let dir = config_directory();
     for path in [
         "firewall/100.fw.tmp.77",
         "firewall/.100.fw.swp",
@@ -144,7 +144,7 @@ fn only_relevant_files_are_read() {
     write(dir.path(), "corosync.conf", "totem {\n}\n");
     let of_sdn = ["sdn/.running-config", "sdn/pve-ipam-state.json", "priv/ipam.db"];
     of_sdn.iter().for_each(|path| write(dir.path(), path, "{}"));
-    let reader = established(dir.path());
+    let reader = initialized_reader(dir.path());
     let tree = reader.tree();
     assert_eq!(tree.root, dir.path().to_str().unwrap());
     let mut wanted: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
@@ -159,29 +159,29 @@ fn only_relevant_files_are_read() {
 fn enoent_during_renames_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     // one lookup of three succeeds
-    fuse.change(|state| state.misses = 2);
+    fuse.change(|state| state.failing_lookups = 2);
     for _ in 0..10 {
         reader.read().unwrap();
-        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+        assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     }
     drop(reader);
     let mut reader = self::reader(dir.path());
     reader.settle().unwrap();
-    assert_eq!(shown(&reader, "nodes/n1/host.fw").as_deref(), Some("[RULES]\n"), "also when it is new");
+    assert_eq!(accepted_content(&reader, "nodes/n1/host.fw").as_deref(), Some("[RULES]\n"), "also when it is new");
     drop(reader);
     fuse.unmount();
 }
 
 #[test]
 fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     // this test uses shorter times than the daemon
     let brief = READING.debounce.absence / 2;
     fs::rename(dir.path().join("firewall/100.fw"), dir.path().join("away")).unwrap();
-    shown_throughout(&mut reader, "firewall/100.fw", GUEST, brief);
+    assert_unchanged_for(&mut reader, "firewall/100.fw", GUEST, brief);
     fs::rename(dir.path().join("away"), dir.path().join("firewall/100.fw")).unwrap();
     reader.read().unwrap();
     assert!(reader.settled());
@@ -192,8 +192,8 @@ fn a_file_that_disappears_is_used_until_its_absence_is_certain() {
 
 #[test]
 fn an_empty_file_is_accepted_only_after_a_delay() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     write(dir.path(), "firewall/cluster.fw", "");
     let took = wait_for_content(&mut reader, "firewall/cluster.fw", Some(CLUSTER), None);
     assert!(took >= READING.debounce.absence, "{took:?}");
@@ -206,16 +206,16 @@ type Files = fn(&mut fuse::State) -> &mut BTreeSet<String>;
 
 #[test]
 fn an_unreadable_file_keeps_its_last_good_content() {
-    let defects: [(&str, Files); 2] =
-        [("Input/output error", |state| &mut state.broken), ("Permission denied", |state| &mut state.forbidden)];
-    for (why, spoilt) in defects {
+    let failures: [(&str, Files); 2] =
+        [("Input/output error", |state| &mut state.unreadable), ("Permission denied", |state| &mut state.forbidden)];
+    for (why, failing) in failures {
         let dir = tempfile::tempdir().unwrap();
         let fuse = Fuse::mount(dir.path(), &FILES);
-        let mut reader = established(dir.path());
-        fuse.change(|state| assert!(spoilt(state).insert("firewall/100.fw".into())));
+        let mut reader = initialized_reader(dir.path());
+        fuse.change(|state| assert!(failing(state).insert("firewall/100.fw".into())));
         for _ in 0..3 {
             reader.read().unwrap();
-            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
             let [report] = &reader.reports()[..] else { panic!("{:?}", reader.reports()) };
             let text = report.to_string();
             assert!(text.starts_with(&format!("{}/firewall/100.fw: cannot be read", dir.path().display())), "{text}");
@@ -224,22 +224,22 @@ fn an_unreadable_file_keeps_its_last_good_content() {
         // a file that was never read is unreadable, and the others are available
         let mut reader = self::reader(dir.path());
         reader.settle().unwrap();
-        assert!(shown(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
-        assert_eq!(shown(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
+        assert!(accepted_content(&reader, "firewall/100.fw").unwrap().starts_with("unreadable: "));
+        assert_eq!(accepted_content(&reader, "firewall/cluster.fw").as_deref(), Some(CLUSTER));
         // without cluster.fw the tree is unhealthy
-        fuse.change(|state| assert!(spoilt(state).insert("firewall/cluster.fw".into())));
+        fuse.change(|state| assert!(failing(state).insert("firewall/cluster.fw".into())));
         let mut reader = self::reader(dir.path());
         assert!(matches!(reader.settle(), Err(ReadError::Unhealthy(why)) if why.contains("firewall/cluster.fw: ")));
-        fuse.change(|state| spoilt(state).clear());
+        fuse.change(|state| failing(state).clear());
         reader.settle().unwrap();
-        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+        assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
         assert_eq!(reader.reports(), []);
     }
 }
 
 #[test]
 fn a_file_that_is_not_regular_does_not_block_reading() {
-    let dir = plain();
+    let dir = config_directory();
     let firewall = dir.path().join("firewall");
     mkfifo(&firewall.join("200.fw"), Mode::S_IRWXU).unwrap();
     fs::create_dir(firewall.join("201.fw")).unwrap();
@@ -259,42 +259,42 @@ fn a_file_that_is_not_regular_does_not_block_reading() {
         (205, "it is larger than 1 MiB"),
     ] {
         let wanted = format!("unreadable: {why}");
-        assert_eq!(shown(&reader, &format!("firewall/{guest}.fw")), Some(wanted));
+        assert_eq!(accepted_content(&reader, &format!("firewall/{guest}.fw")), Some(wanted));
     }
-    assert_eq!(shown(&reader, "firewall/206.fw").unwrap().len(), 1 << 20);
+    assert_eq!(accepted_content(&reader, "firewall/206.fw").unwrap().len(), 1 << 20);
 }
 
 #[test]
 fn a_hanging_read_is_killed_and_at_most_one_exists() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     fuse.hang(true);
     let mut texts = Vec::new();
     for _ in 0..4 {
         let began = Instant::now();
-        texts.push(why_ill(&mut reader));
+        texts.push(unhealthy_reason(&mut reader));
         assert!(began.elapsed() < WAIT_LIMIT, "{:?}", began.elapsed());
         assert!(workers(dir.path()) <= 1, "{} workers", workers(dir.path()));
     }
     assert!(texts[0].contains("hangs"), "{texts:?}");
-    assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one report, not many: {texts:?}");
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    assert!(texts.windows(2).all(|nodes| nodes[0] == nodes[1]), "one report, not many: {texts:?}");
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     fuse.hang(false);
-    wait_for("its recovery", || reader.read().ok());
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    wait_for("a successful read", || reader.read().ok());
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     drop(reader);
     assert_eq!(workers(dir.path()), 0);
 }
 
 #[test]
 fn an_empty_or_missing_tree_is_unhealthy() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(name), dir.path().join(format!("{name}.away"))).unwrap();
     }
-    assert!(why_ill(&mut reader).contains("contains neither .vmlist nor nodes/n1"));
+    assert!(unhealthy_reason(&mut reader).contains("contains neither .vmlist nor nodes/n1"));
     assert!(matches!(self::reader(dir.path()).settle(), Err(ReadError::Unhealthy(_))));
     for name in [".vmlist", "firewall", "nodes"] {
         fs::rename(dir.path().join(format!("{name}.away")), dir.path().join(name)).unwrap();
@@ -302,15 +302,15 @@ fn an_empty_or_missing_tree_is_unhealthy() {
     reader.read().unwrap();
     let away = dir.path().with_extension("away");
     fs::rename(dir.path(), &away).unwrap();
-    assert!(why_ill(&mut reader).contains("No such file or directory"));
+    assert!(unhealthy_reason(&mut reader).contains("No such file or directory"));
     fs::rename(&away, dir.path()).unwrap();
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // a truncated list of guests is unhealthy too
     write(dir.path(), ".vmlist", &VMLIST[..20]);
-    assert!(why_ill(&mut reader).contains("not complete JSON"));
+    assert!(unhealthy_reason(&mut reader).contains("not complete JSON"));
     for nothing in ["{}", "null", "[]", r#"{"version":1,"ids":null}"#] {
         write(dir.path(), ".vmlist", nothing);
-        assert!(why_ill(&mut reader).contains("does not list guests"), "{nothing}");
+        assert!(unhealthy_reason(&mut reader).contains("does not list guests"), "{nothing}");
     }
 }
 
@@ -327,7 +327,7 @@ fn a_cluster_without_guests_is_healthy() {
         let mut reader = reader(dir.path());
         let tree = reader.settle().unwrap();
         assert!(reader.settled(), "{tree:?}");
-        assert_eq!(shown(&reader, "firewall/cluster.fw"), None);
+        assert_eq!(accepted_content(&reader, "firewall/cluster.fw"), None);
         drop(reader);
         drop(mount);
     }
@@ -335,9 +335,9 @@ fn a_cluster_without_guests_is_healthy() {
 
 #[test]
 fn a_plain_directory_without_a_guest_list_needs_its_node_directory() {
-    let dir = plain();
+    let dir = config_directory();
     fs::remove_file(dir.path().join(".vmlist")).unwrap();
-    established(dir.path());
+    initialized_reader(dir.path());
 }
 
 #[test]
@@ -346,13 +346,13 @@ fn the_directory_below_the_mount_is_not_used() {
     // would be a valid tree, if it were not known that a file system is mounted here
     write(dir.path(), "nodes/n1/host.fw", "[RULES]\n");
     let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     fuse.unmount();
-    assert!(why_ill(&mut reader).contains("not mounted"));
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    assert!(unhealthy_reason(&mut reader).contains("not mounted"));
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // mounted again, files are missing for a while
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
-    shown_throughout(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
+    assert_unchanged_for(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
     fuse.change(|state| state.put("firewall/100.fw", "[RULES]\n"));
     wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     drop(reader);
@@ -361,18 +361,18 @@ fn the_directory_below_the_mount_is_not_used() {
 
 #[test]
 fn an_empty_file_system_mounted_over_it_is_unhealthy() {
-    let dir = plain();
+    let dir = config_directory();
     std::thread::scope(|scope| {
         // a mount namespace for this thread and the workers that it starts
         scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (needs root)");
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-            let mut reader = established(dir.path());
+            let mut reader = initialized_reader(dir.path());
             mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-            assert!(why_ill(&mut reader).contains("contains neither"));
+            assert!(unhealthy_reason(&mut reader).contains("contains neither"));
             nix::mount::umount(dir.path()).expect("nothing keeps it busy");
             reader.read().unwrap();
-            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
         });
     });
 }
@@ -381,11 +381,11 @@ fn an_empty_file_system_mounted_over_it_is_unhealthy() {
 fn a_killed_cluster_file_system_is_unhealthy_and_can_be_mounted_again() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     fuse.kill();
-    let why = why_ill(&mut reader);
+    let why = unhealthy_reason(&mut reader);
     assert!(why.contains("os error 103") || why.contains("ECONNABORTED") || why.contains("os error 107"), "{why}");
-    assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+    assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // the idle reading process with its watches does not keep the mount busy
     assert_eq!(workers(dir.path()), 1);
     nix::mount::umount(dir.path()).expect("nothing keeps it busy");

@@ -87,7 +87,7 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
 /// Two set names with equal hashes: the first set is created; the other is dropped with a report, together with the rules
 /// that use it.
 #[test]
-fn sets_whose_names_collide_do_not_mix() {
+fn of_two_sets_with_the_same_name_in_the_kernel_one_is_created() {
     // FNV-1a of `0-NAME-v4`, of which 31 bits are used; found by a search
     let names = colliding();
     let mut tree = node(1);

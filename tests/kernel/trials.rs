@@ -21,7 +21,7 @@ pub const OLD: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
 pub const NEW: &str = "-A tap100i0-IN -p tcp -m tcp --dport 2222 -j ACCEPT";
 
 /// A node with a running daemon, and a candidate for guest 100.
-pub fn site(name: &str) -> (Node, Child) {
+pub fn node_with_candidate(name: &str) -> (Node, Child) {
     let node = Node::new(name);
     let daemon = node.start();
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
@@ -37,14 +37,14 @@ pub fn candidate(node: &Node, name: &str, text: &str) -> String {
 }
 
 /// The length of a trial in seconds, during which a test gives some commands: longer on a busy machine.
-pub fn lasting(node: &Node, least: u64) -> u64 {
+pub fn trial_seconds(node: &Node, least: u64) -> u64 {
     let began = Instant::now();
     node.run_ok(&["status"]);
     least + began.elapsed().mul_f32(15.0).as_secs()
 }
 
 /// A running `try` without a terminal.
-pub fn attempt(node: &Node, seconds: u64, files: &[&str]) -> Child {
+pub fn start_trial(node: &Node, seconds: u64, files: &[&str]) -> Child {
     let seconds = seconds.to_string();
     let files: Vec<String> = files.iter().map(|name| node.path("root").join(name).to_str().unwrap().into()).collect();
     let mut args = vec!["try", "--for", &seconds];
@@ -54,7 +54,7 @@ pub fn attempt(node: &Node, seconds: u64, files: &[&str]) -> Child {
 
 /// Its end: the status, and that it was silent if it was to be.
 #[track_caller]
-pub fn ended(child: Child, status: i32) {
+pub fn assert_exit(child: Child, status: i32) {
     let output: Output = child.output_in_time();
     assert_eq!(output.status.code(), Some(status), "{output:?}");
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b""[..], &b""[..]), "{output:?}");
@@ -73,10 +73,10 @@ pub fn trial(node: &Node) -> Option<serde_json::Value> {
 
 #[test]
 fn an_unconfirmed_trial_ends_at_its_deadline() {
-    let (node, daemon) = site("pvefw-try");
-    let length = lasting(&node, 4);
+    let (node, daemon) = node_with_candidate("pvefw-try");
+    let length = trial_seconds(&node, 4);
     let began = Instant::now();
-    let attempt = attempt(&node, length, &["100.fw"]);
+    let attempt = start_trial(&node, length, &["100.fw"]);
     node.wait_for_rule(NEW);
     assert!(!node.rules().contains(OLD));
     wait_for("the trial in the status", || trial(&node));
@@ -87,7 +87,7 @@ fn an_unconfirmed_trial_ends_at_its_deadline() {
     let json: serde_json::Value = serde_json::from_str(&node.run_ok(&["status", "--json"])).unwrap();
     assert_eq!(json["trial"]["files"][0], "firewall/100.fw");
     assert!(json["trial"]["left"].as_u64().is_some_and(|left| left <= length));
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     assert!(began.elapsed() >= Duration::from_secs(length), "{:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(5 * length), "{:?}", began.elapsed());
     node.wait_for_rule(OLD);
@@ -100,19 +100,19 @@ fn an_unconfirmed_trial_ends_at_its_deadline() {
 
 #[test]
 fn confirming_a_trial_keeps_its_rules_in_place() {
-    let (node, daemon) = site("pvefw-confirm");
-    let attempt = attempt(&node, 600, &["100.fw"]);
+    let (node, daemon) = node_with_candidate("pvefw-confirm");
+    let attempt = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
-    let looks = repeat_during(
-        || assert!(node.rules().contains(NEW), "a moment of the old rules"),
+    let checks = repeat_during(
+        || assert!(node.rules().contains(NEW), "the old rules were live"),
         || {
-            let said = node.run_ok(&["confirm"]);
-            assert_eq!(said, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
-            ended(attempt, 0);
+            let output = node.run_ok(&["confirm"]);
+            assert_eq!(output, format!("Confirmed: {}\n", node.config().join("firewall/100.fw").display()));
+            assert_exit(attempt, 0);
             sleep(Duration::from_secs(2));
         },
     );
-    assert!(looks > 10);
+    assert!(checks > 10);
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
     assert_eq!(node.run_ok(&["status"]), "Status: enabled/running\n");
     assert_eq!(node.files("etc/pve/firewall"), ["100.fw", "cluster.fw"]);
@@ -123,36 +123,36 @@ fn confirming_a_trial_keeps_its_rules_in_place() {
 
 #[test]
 fn a_trial_is_reverted_at_once() {
-    let (node, daemon) = site("pvefw-revert");
-    let attempt = attempt(&node, 600, &["100.fw"]);
+    let (node, daemon) = node_with_candidate("pvefw-revert");
+    let attempt = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
     assert_eq!(node.run_ok(&["revert"]), "Reverted: 100.fw\n");
     assert!(node.rules().contains(OLD), "the command waits for the rules");
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     assert!(node.run_failing(&["revert"]).contains("no trial is running"));
     stop(&node, daemon);
 }
 
 #[test]
 fn all_files_of_a_trial_are_confirmed() {
-    let (node, daemon) = site("pvefw-several");
+    let (node, daemon) = node_with_candidate("pvefw-several");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
-    let attempt = attempt(&node, 600, &["100.fw", "cluster.fw", "host.fw"]);
+    let attempt = start_trial(&node, 600, &["100.fw", "cluster.fw", "host.fw"]);
     node.wait_for_rule(NEW);
     node.wait_for_rule("--dport 8007");
     assert!(node.run_ok(&["status"]).contains("Trial: 100.fw, cluster.fw, host.fw, "));
-    let said = node.run_ok(&["confirm"]);
-    assert_eq!(said.lines().count(), 3, "{said}");
-    ended(attempt, 0);
+    let output = node.run_ok(&["confirm"]);
+    assert_eq!(output.lines().count(), 3, "{output}");
+    assert_exit(attempt, 0);
     assert_eq!(fs::read_to_string(node.config().join("nodes/n1/host.fw")).unwrap(), "[OPTIONS]\nnosmurfs: 0\n");
     stop(&node, daemon);
 }
 
 #[test]
 fn a_change_of_a_replaced_file_ends_the_trial() {
-    let (node, daemon) = site("pvefw-under");
-    let attempt = attempt(&node, 600, &["100.fw"]);
+    let (node, daemon) = node_with_candidate("pvefw-under");
+    let attempt = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
     // past the time in which the tree may lag behind
     sleep(Duration::from_secs(4));
@@ -163,13 +163,13 @@ fn a_change_of_a_replaced_file_ends_the_trial() {
     node.write("firewall/100.fw", &GUEST.replace("22", "23"));
     node.wait_for_rule("-A tap100i0-IN -p tcp -m tcp --dport 23 -j ACCEPT");
     node.wait_for_log("trial of 100.fw: reverted: firewall/100.fw was changed meanwhile");
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     stop(&node, daemon);
 }
 
 #[test]
 fn a_replaced_file_that_is_deleted_or_created_ends_the_trial() {
-    let (node, daemon) = site("pvefw-deleted");
+    let (node, daemon) = node_with_candidate("pvefw-deleted");
     candidate(&node, "host.fw", "[OPTIONS]\nnosmurfs: 0\n");
     let host = node.config().join("nodes/n1/host.fw");
     let guest = node.config().join("firewall/100.fw");
@@ -178,12 +178,12 @@ fn a_replaced_file_that_is_deleted_or_created_ends_the_trial() {
         ("100.fw", "firewall/100.fw", &|| fs::remove_file(&guest).unwrap()),
     ];
     for (name, path, change) in changes {
-        let attempt = attempt(&node, 600, &[name]);
+        let attempt = start_trial(&node, 600, &[name]);
         wait_for("the trial", || trial(&node));
         sleep(Duration::from_secs(4));
         change();
         node.wait_for_log(&format!("trial of {name}: reverted: {path} was changed meanwhile"));
-        ended(attempt, 3);
+        assert_exit(attempt, 3);
         assert!(node.run_failing(&["confirm"]).contains("no trial is running"));
     }
     assert_eq!(fs::read_to_string(host).unwrap(), "[OPTIONS]\nndp: 0\n");
@@ -202,23 +202,23 @@ fn trials_work_with_rules_in_the_nft_variant() {
     wait_for("the first update", || node.status().filter(|_| live(OLD)));
     let file = candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     assert!(node.run_ok(&["preview", &file]).contains("  update ip4 filter: tap100i0-IN\n"));
-    let expired = attempt(&node, lasting(&node, 3), &["100.fw"]);
+    let expired = start_trial(&node, trial_seconds(&node, 3), &["100.fw"]);
     wait_for_rule(NEW);
-    ended(expired, 3);
+    assert_exit(expired, 3);
     wait_for_rule(OLD);
-    let confirmed = attempt(&node, 600, &["100.fw"]);
+    let confirmed = start_trial(&node, 600, &["100.fw"]);
     wait_for_rule(NEW);
     node.run_ok(&["confirm"]);
-    ended(confirmed, 0);
+    assert_exit(confirmed, 0);
     assert!(live(NEW) && !node.rules().contains("PVEFW"), "nothing is written to the other variant");
     stop(&node, daemon);
 }
 
 #[test]
 fn a_file_changed_at_the_last_moment_is_not_overwritten() {
-    let (node, daemon) = site("pvefw-race");
+    let (node, daemon) = node_with_candidate("pvefw-race");
     candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
-    let attempt = attempt(&node, 600, &["cluster.fw", "100.fw"]);
+    let attempt = start_trial(&node, 600, &["cluster.fw", "100.fw"]);
     node.wait_for_rule(NEW);
     let changed = GUEST.replace("22", "23");
     // the daemon does not see it: it is stopped
@@ -230,7 +230,7 @@ fn a_file_changed_at_the_last_moment_is_not_overwritten() {
     kill(pid, Signal::SIGCONT).unwrap();
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), changed);
     assert_eq!(fs::read_to_string(node.config().join("firewall/cluster.fw")).unwrap(), CLUSTER);
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     stop(&node, daemon);
 }
 
@@ -266,8 +266,8 @@ fn invalid_candidates_are_refused() {
 
 #[test]
 fn a_second_trial_is_refused_with_the_name_of_the_first() {
-    let (node, daemon) = site("pvefw-second");
-    let first = attempt(&node, 600, &["100.fw"]);
+    let (node, daemon) = node_with_candidate("pvefw-second");
+    let first = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
     let cluster = candidate(&node, "cluster.fw", &CLUSTER.replace("8006", "8007"));
     let error = node.run_failing(&["try", &cluster]);
@@ -276,9 +276,9 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
     wait_for("the first trial in the status", || trial(&node));
     assert!(!node.rules().contains("--dport 8007"));
     node.run_ok(&["revert"]);
-    ended(first, 3);
+    assert_exit(first, 3);
     // of two that begin at the same time, one is
-    let mut both = [attempt(&node, 600, &["100.fw"]), attempt(&node, 600, &["cluster.fw"])];
+    let mut both = [start_trial(&node, 600, &["100.fw"]), start_trial(&node, 600, &["cluster.fw"])];
     wait_for("one of them to be refused", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
     node.run_ok(&["revert"]);
     let mut codes = both.map(|child| child.output_in_time().status.code().unwrap());
@@ -288,8 +288,8 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
 }
 
 #[test]
-fn disabling_the_firewall_is_warned_about() {
-    let (node, daemon) = site("pvefw-opens");
+fn disabling_the_firewall_causes_a_warning() {
+    let (node, daemon) = node_with_candidate("pvefw-opens");
     let open = candidate(&node, "cluster.fw", "[OPTIONS]\nenable: 0\n");
     let text = node.run_ok(&["preview", &open]);
     assert!(text.starts_with("WARNING: the firewall is disabled: all traffic is accepted"), "{text}");
@@ -298,9 +298,9 @@ fn disabling_the_firewall_is_warned_about() {
     let guest = candidate(&node, "100.fw", "[OPTIONS]\nenable: 0\n");
     assert!(node.run_ok(&["preview", &guest]).contains("WARNING: 1 network device of guests would have no rules"));
     // the trial is possible nevertheless, and ends with the old rules
-    let attempt = attempt(&node, lasting(&node, 3), &["cluster.fw"]);
-    wait_for("an open firewall", || node.own_rules().is_empty().then_some(()));
-    ended(attempt, 3);
+    let attempt = start_trial(&node, trial_seconds(&node, 3), &["cluster.fw"]);
+    wait_for("the rules to be removed", || node.own_rules().is_empty().then_some(()));
+    assert_exit(attempt, 3);
     node.wait_for_rule(OLD);
     stop(&node, daemon);
 }

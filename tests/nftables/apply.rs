@@ -71,7 +71,7 @@ fn unchanged_rules_are_not_rewritten_and_a_new_process_takes_them_over() {
 }
 
 #[test]
-fn rules_that_stay_keep_their_state_in_a_chain_that_changes() {
+fn unchanged_rules_keep_their_state_when_their_chain_changes() {
     let mut node = Node::new("nft-edit");
     node.update_and_check(&host(RULES));
     let before = node.chain("cluster-in");
@@ -98,13 +98,13 @@ fn sets_change_without_their_rules() {
 }
 
 #[test]
-fn changes_by_others_are_undone_and_their_own_tables_are_not_changed() {
+fn changes_by_other_programs_are_undone_and_their_own_tables_are_not_changed() {
     let mut node = Node::new("nft-others");
     let wanted = host(RULES);
     node.update_and_check(&wanted);
     let before = node.netns.exec("nft list ruleset");
     node.netns.exec("nft 'table inet mine { chain guest-100-in { type filter hook input priority 5; drop; }; }'");
-    assert_eq!(node.update(&wanted), Outcome::default(), "a table of another program is none of ours");
+    assert_eq!(node.update(&wanted), Outcome::default(), "a table of another program is not changed");
     for change in [
         "flush chain inet proxmox-firewall input",
         "insert rule inet proxmox-firewall cluster-in accept",
@@ -128,7 +128,7 @@ fn changes_by_others_are_undone_and_their_own_tables_are_not_changed() {
 }
 
 #[test]
-fn the_content_of_another_program_is_replaced_as_a_whole() {
+fn tables_created_by_another_program_are_replaced_completely() {
     let mut node = Node::new("nft-peer");
     node.netns.exec(
         "nft 'table inet proxmox-firewall { set v4-dc/web { type ipv4_addr; flags interval; auto-merge
@@ -247,7 +247,7 @@ fn the_rules_of_a_large_transaction_are_read_back_by_the_next_update() {
 }
 
 #[test]
-fn what_others_change_before_a_large_transaction_is_read_back_is_undone() {
+fn changes_by_other_programs_before_a_large_transaction_is_read_back_are_undone() {
     let wanted = groups(1000);
     // the number of rules, and the comment of the last one, are as before
     let replace = "nft -a list chain inet proxmox-firewall group-g0-in | sed -n 's/.*dport 1000 .*# handle //p' | \

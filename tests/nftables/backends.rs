@@ -1,6 +1,6 @@
 //! The simulators of both backends give the same verdict for random packets and configurations, except for the differences listed
 //! in `docs/nftables.md`, each by its number there.
-use crate::random::{config, packets, shown};
+use crate::random::{config, format_files, packets};
 use crate::testbed::probe::Probe;
 use crate::testbed::{self, DEVICES, Endpoint};
 use crate::{nft_trees, trees};
@@ -20,7 +20,7 @@ const MANY_CONFIGURATIONS: u64 = 900;
 const PACKETS: usize = 25;
 
 /// A packet and the results of both backends.
-pub struct Asked<'a> {
+pub struct Compared<'a> {
     files: &'a BTreeMap<String, String>,
     rules: &'a Ruleset,
     probe: &'a Probe,
@@ -29,83 +29,84 @@ pub struct Asked<'a> {
 }
 
 /// A difference: its number in `docs/nftables.md`, and whether it explains what differs.
-type Difference = (u64, fn(&Asked<'_>) -> bool);
+type Difference = (u64, fn(&Compared<'_>) -> bool);
 
 /// The first one that explains a difference is the reason.
 pub const DIFFERENCES: [Difference; 14] = [
     // layer2_protocols without IP drops packets of IP
-    (29, |asked| asked.nftables_by("layer2_protocols: ")),
+    (29, |compared| compared.nftables_by("layer2_protocols: ")),
     // ICMP errors are accepted before connection tracking
-    (32, |asked| asked.is_error() && asked.verdicts().1 == Verdict::Accept),
+    (32, |compared| compared.is_error() && compared.verdicts().1 == Verdict::Accept),
     // REJECT of a packet to a guest drops it
-    (33, |asked| {
-        let guest = matches!(asked.probe.to, Endpoint::Guest(_));
-        guest && asked.verdicts() == (Verdict::Reject, Verdict::Drop) && asked.same_rule()
+    (33, |compared| {
+        let guest = matches!(compared.probe.to, Endpoint::Guest(_));
+        guest && compared.verdicts() == (Verdict::Reject, Verdict::Drop) && compared.same_rule()
     }),
     // what an unfiltered device receives passes no chain
-    (38, |asked| {
+    (38, |compared| {
         let standard = ["invalid connection state", "PVEFW-smurfs", "PVEFW-tcpflags", "set blacklist"];
-        let refused = asked.verdicts() == (Verdict::Drop, Verdict::Accept);
-        asked.is_unfiltered(asked.probe.to) && refused && standard.iter().any(|one| asked.iptables_by(one))
+        let refused = compared.verdicts() == (Verdict::Drop, Verdict::Accept);
+        compared.is_unfiltered(compared.probe.to) && refused && standard.iter().any(|one| compared.iptables_by(one))
     }),
     // IGMP and MLD that a policy accepts are sent to a group
-    (39, |asked| {
-        asked.iptables_by("by which switches learn") && !asked.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
+    (39, |compared| {
+        compared.iptables_by("by which switches learn")
+            && !compared.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
     }),
     // the set management has the networks of the node's other addresses
-    (37, |asked| {
+    (37, |compared| {
         let management = ["+management", "+dc/management", "set management"];
-        asked.family() == Some(Family::V6) && management.iter().any(|one| asked.nftables_by(one))
+        compared.family() == Some(Family::V6) && management.iter().any(|one| compared.nftables_by(one))
     }),
     // ICMPv6 redirects are neighbour discovery in, and router advertisements out
-    (35, |asked| {
-        let redirect = matches!(asked.probe.packet.icmp, Some((137, _)));
-        let discovery = ["neighbour discovery", "ndp", "radv"].iter().any(|one| asked.nftables_by(one));
-        redirect && asked.family() == Some(Family::V6) && discovery
+    (35, |compared| {
+        let redirect = matches!(compared.probe.packet.icmp, Some((137, _)));
+        let discovery = ["neighbour discovery", "ndp", "radv"].iter().any(|one| compared.nftables_by(one));
+        redirect && compared.family() == Some(Family::V6) && discovery
     }),
     // off means drop
-    (34, |asked| ["dhcp: 0", "ndp: 0"].iter().any(|off| asked.nftables_by(off))),
+    (34, |compared| ["dhcp: 0", "ndp: 0"].iter().any(|off| compared.nftables_by(off))),
     // ebtables that is off leaves the filters for ARP
-    (40, |asked| {
-        let off = asked.files["firewall/cluster.fw"].contains("\nebtables: 0\n");
-        off && asked.probe.packet.layer == Layer::Arp && asked.verdicts() == (Verdict::Accept, Verdict::Drop)
+    (40, |compared| {
+        let off = compared.files["firewall/cluster.fw"].contains("\nebtables: 0\n");
+        off && compared.probe.packet.layer == Layer::Arp && compared.verdicts() == (Verdict::Accept, Verdict::Drop)
     }),
     // the blacklist comes before neighbour discovery and known connections
-    (5, |asked| {
-        let discovery = matches!(asked.probe.packet.icmp, Some((133..=137, _)));
-        let blacklist = asked.files["firewall/cluster.fw"].contains("\n[IPSET blacklist]\n");
+    (5, |compared| {
+        let discovery = matches!(compared.probe.packet.icmp, Some((133..=137, _)));
+        let blacklist = compared.files["firewall/cluster.fw"].contains("\n[IPSET blacklist]\n");
         blacklist
-            && asked.verdicts() == (Verdict::Accept, Verdict::Drop)
-            && (discovery || asked.iptables_by("established"))
+            && compared.verdicts() == (Verdict::Accept, Verdict::Drop)
+            && (discovery || compared.iptables_by("established"))
     }),
     // spoofed sources are dropped before DHCP is accepted
-    (7, |asked| {
-        let spoofed = asked.nftables_by("macfilter") || asked.nftables_by("ipfilter");
-        asked.is_dhcp() && spoofed
+    (7, |compared| {
+        let spoofed = compared.nftables_by("macfilter") || compared.nftables_by("ipfilter");
+        compared.is_dhcp() && spoofed
     }),
     // in a bridge, a packet in a frame to one host is no broadcast
-    (12, |asked| {
-        let standard = ["PVEFW-smurfs", "PVEFW-DropBroadcast"].iter().any(|one| asked.iptables_by(one));
-        let answered = asked.verdicts().1 == Verdict::Reject && asked.same_rule();
-        asked.has_broadcast_address() && asked.verdicts().0 == Verdict::Drop && (standard || answered)
+    (12, |compared| {
+        let standard = ["PVEFW-smurfs", "PVEFW-DropBroadcast"].iter().any(|one| compared.iptables_by(one));
+        let answered = compared.verdicts().1 == Verdict::Reject && compared.same_rule();
+        compared.has_broadcast_address() && compared.verdicts().0 == Verdict::Drop && (standard || answered)
     }),
     // a connection is tracked once on a packet's way, so none is its own answer
-    (41, |asked| {
+    (41, |compared| {
         // with an IPS, the option of the IPS accepts known connections
-        let known = ["established", "ips: 1"].iter().any(|one| asked.iptables_by(one));
-        asked.probe.packet.is_its_own_answer() && known && asked.verdicts().0 == Verdict::Accept
+        let known = ["established", "ips: 1"].iter().any(|one| compared.iptables_by(one));
+        compared.probe.packet.is_its_own_answer() && known && compared.verdicts().0 == Verdict::Accept
     }),
     // a GROUP rule of iptables for another interface accepts what an earlier chain has marked
-    (42, |asked| {
-        let line = asked.text(&asked.iptables);
+    (42, |compared| {
+        let line = compared.text(&compared.iptables);
         let interface = line.strip_prefix("GROUP ").and_then(|rest| rest.split_once(" -i ")).map(|(_, name)| name);
-        asked.probe.to == Endpoint::Host
-            && asked.verdicts().0 == Verdict::Accept
-            && interface.is_some_and(|name| name != format!("vmbr{}", asked.probe.from.bridge()))
+        compared.probe.to == Endpoint::Host
+            && compared.verdicts().0 == Verdict::Accept
+            && interface.is_some_and(|name| name != format!("vmbr{}", compared.probe.from.bridge()))
     }),
 ];
 
-impl Asked<'_> {
+impl Compared<'_> {
     fn verdicts(&self) -> (Verdict, Verdict) {
         (self.iptables.verdict, self.nftables.verdict)
     }
@@ -199,21 +200,21 @@ fn both_backends_give_the_same_verdict_or_differ_as_listed() {
         for probe in packets::probes(&mut rng, PACKETS) {
             let (from, to) = (probe.from.end(), probe.to.end());
             let sent = Sent { packet: &probe.packet, from, to, broadcasts: &broadcasts };
-            let asked = Asked {
+            let compared = Compared {
                 files: &files,
                 rules: &tables,
                 probe: &probe,
                 iptables: iptables::simulate::decide(&chains, &sent),
                 nftables: nftables::simulate::decide(&tables, &sent),
             };
-            *verdicts.entry(asked.nftables.verdict.to_string()).or_insert(0) += 1;
-            if asked.iptables.verdict == asked.nftables.verdict {
+            *verdicts.entry(compared.nftables.verdict.to_string()).or_insert(0) += 1;
+            if compared.iptables.verdict == compared.nftables.verdict {
                 continue;
             }
-            let Some(number) = asked.difference() else {
+            let Some(number) = compared.difference() else {
                 let [one, other] =
-                    [&asked.iptables, &asked.nftables].map(|decided| (decided.verdict, asked.text(decided)));
-                panic!("seed {seed}\n{}\n{probe}\niptables: {one:?}\nnftables: {other:?}", shown(&files));
+                    [&compared.iptables, &compared.nftables].map(|decided| (decided.verdict, compared.text(decided)));
+                panic!("seed {seed}\n{}\n{probe}\niptables: {one:?}\nnftables: {other:?}", format_files(&files));
             };
             *differences.entry(number).or_insert(0) += 1;
         }

@@ -4,7 +4,7 @@
 //! track connections in bridges, the table of the guests is not loaded, and only packets between the node and the outside are
 //! sent.
 use crate::nft_trees;
-use crate::random::{Tally, config, extent, packets, pools, shown};
+use crate::random::{Tally, config, format_files, packets, pools, seeds_and_packets};
 use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::wire::Wire;
 use crate::testbed::{self, Endpoint, TestBed};
@@ -23,23 +23,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Default number of configurations, and of packets for each.
-const SHORT: (u64, usize) = (20, 60);
+const DEFAULT_EXTENT: (u64, usize) = (20, 60);
 const SEED: u64 = 20_261_129;
 /// Of so many random packets, one is between the node and the outside.
-const BETWEEN: usize = 15;
+const PACKETS_PER_COMPARED: usize = 15;
 
 #[test]
 fn simulator_and_kernel_agree() {
-    let (seeds, packets) = extent(SHORT, SEED);
-    let mut judge = Judge::new();
+    let (seeds, packets) = seeds_and_packets(DEFAULT_EXTENT, SEED);
+    let mut comparison = Comparison::new();
     for seed in seeds.clone() {
-        judge.configuration(seed, packets);
+        comparison.compare(seed, packets);
     }
-    println!("seeds {seeds:?}: {}", judge.tally);
-    judge.tally.assert_all_verdicts_occurred();
+    println!("seeds {seeds:?}: {}", comparison.tally);
+    comparison.tally.assert_all_verdicts_occurred();
 }
 
-struct Judge {
+struct Comparison {
     testbed: TestBed,
     wire: Wire,
     firewall: Firewall,
@@ -49,15 +49,15 @@ struct Judge {
     tally: Tally,
 }
 
-impl Judge {
+impl Comparison {
     fn new() -> Self {
         let testbed = TestBed::without_firewall_bridges("nfd");
         let bridges = nft_trees::supports_guest_rules(&testbed.node);
         let wire = Wire::new(&testbed);
-        Judge { testbed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
+        Comparison { testbed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
     }
 
-    fn configuration(&mut self, seed: u64, packets: usize) {
+    fn compare(&mut self, seed: u64, packets: usize) {
         let mut rng = Rng::with_seed(seed);
         let mut files = config::config(&mut rng);
         forwarding(&mut rng, &mut files);
@@ -69,30 +69,30 @@ impl Judge {
         let rules = Arc::new(rules);
         let firewall = &mut self.firewall;
         let outcome = self.testbed.node.run(|| firewall.update(&rules));
-        assert_eq!(outcome.errors, [""; 0], "seed {seed}\n{}", shown(&files));
-        let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * BETWEEN });
-        let is_judged = |place: Endpoint| self.bridges || matches!(place, Endpoint::Host | Endpoint::Outside);
-        probes.retain(|probe| is_judged(probe.from) && is_judged(probe.to));
-        self.forget_connections();
+        assert_eq!(outcome.errors, [""; 0], "seed {seed}\n{}", format_files(&files));
+        let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * PACKETS_PER_COMPARED });
+        let is_compared = |place: Endpoint| self.bridges || matches!(place, Endpoint::Host | Endpoint::Outside);
+        probes.retain(|probe| is_compared(probe.from) && is_compared(probe.to));
+        self.flush_connections();
         let results = self.wire.send_probes(&probes);
         for (probe, result) in probes.iter().zip(results) {
             let answer = send(&rules, &probe.packet, probe.from, probe.to);
             self.tally.count(name(answer.verdict));
             // a packet may have arrived late in its batch: send it again alone
-            if !agrees(&rules, probe, &answer, result) {
-                self.forget_connections();
+            if !is_expected_result(&rules, probe, &answer, result) {
+                self.flush_connections();
                 let result = self.wire.send_probe(probe);
                 let (verdict, matched) = (name(answer.verdict), matched(&answer));
                 assert!(
-                    agrees(&rules, probe, &answer, result),
+                    is_expected_result(&rules, probe, &answer, result),
                     "seed {seed}\n{}\n{probe}\nsimulator: {verdict}\nkernel: {result}\n{matched}",
-                    shown(&files)
+                    format_files(&files)
                 );
             }
         }
     }
 
-    fn forget_connections(&self) {
+    fn flush_connections(&self) {
         self.testbed.node.exec("conntrack -F 2>/dev/null");
     }
 }
@@ -147,24 +147,24 @@ fn matched(answer: &Answer<'_>) -> String {
 }
 
 /// Whether the kernel's result is the expected one.
-fn agrees(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, result: ProbeResult) -> bool {
+fn is_expected_result(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, result: ProbeResult) -> bool {
     let with = match answer.verdict {
         Verdict::Accept => return result == ProbeResult::Arrived,
         Verdict::Drop => return result == ProbeResult::Dropped,
         Verdict::Reject(with) => with,
     };
-    if is_odd(&probe.packet) {
+    if has_special_address(&probe.packet) {
         return result != ProbeResult::Arrived;
     }
     let reset_for_reset = with == Rejection::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
-    let answered = !reset_for_reset && comes_back(rules, probe, answer, with);
-    result == if answered { ProbeResult::Rejected(tool(with)) } else { ProbeResult::Dropped }
+    let answered = !reset_for_reset && reply_arrives(rules, probe, answer, with);
+    result == if answered { ProbeResult::Rejected(iptables_reject(with)) } else { ProbeResult::Dropped }
 }
 
 /// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
-fn is_odd(packet: &Packet) -> bool {
+fn has_special_address(packet: &Packet) -> bool {
     let single = |address: Option<IpAddr>| {
-        let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
+        let many = pools::not_unicast(Family::V4).iter().any(|one| address == one.parse().ok());
         address.is_some_and(|address| !address.is_multicast() && !address.is_unspecified()) && !many
     };
     !(single(packet.source) && single(packet.dest))
@@ -172,8 +172,8 @@ fn is_odd(packet: &Packet) -> bool {
 
 /// Whether a reply reaches its destination. One that a bridge makes goes back to the port that the packet came from, and belongs
 /// to no connection; one that the node makes goes to the source address, and belongs to the connection if there is one.
-fn comes_back(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejection) -> bool {
-    let reply = |state| Packet { state: Some(state), ..returned(&probe.packet, with) };
+fn reply_arrives(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejection) -> bool {
+    let reply = |state| Packet { state: Some(state), ..reply_packet(&probe.packet, with) };
     if answer.walks.last().is_some_and(|(at, _)| at.table == TableName::Guests) {
         // every reset of a bridge passes
         return with == Rejection::TcpReset || passes_in_bridge(rules, &reply(CtState::Invalid), probe.from);
@@ -196,7 +196,7 @@ fn passes_in_bridge(rules: &Ruleset, packet: &Packet, to: Endpoint) -> bool {
 }
 
 /// The reply as a packet.
-fn returned(packet: &Packet, with: Rejection) -> Packet {
+fn reply_packet(packet: &Packet, with: Rejection) -> Packet {
     let (family, protocol, icmp) = match with {
         Rejection::TcpReset => (packet.dest.map_or(Family::V4, Family::of), Packet::TCP, None),
         Rejection::PortUnreachable(Family::V4) => (Family::V4, Packet::ICMP, Some((3, 3))),
@@ -215,8 +215,8 @@ fn returned(packet: &Packet, with: Rejection) -> Packet {
     }
 }
 
-/// The same in the words of iptables.
-pub fn tool(with: Rejection) -> RejectWith {
+/// The same rejection as a type of iptables.
+pub fn iptables_reject(with: Rejection) -> RejectWith {
     match with {
         Rejection::TcpReset => RejectWith::TcpReset,
         Rejection::PortUnreachable(Family::V4) => RejectWith::IcmpPortUnreachable,

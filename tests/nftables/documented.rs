@@ -11,7 +11,7 @@ fn each_difference_that_a_test_names_is_documented() {
     let besides = from_iptables.lines().find(|line| line.starts_with("Besides ")).expect("numbers of the first table");
     let first: u64 = from_iptables.lines().find_map(number).expect("a row");
     let packets = backends::DIFFERENCES.iter().map(|(number, _)| *number);
-    let scenes = scenarios::site::DIFFERENCES.iter().map(|(number, _)| *number);
+    let scenes = scenarios::scenario::DIFFERENCES.iter().map(|(number, _)| *number);
     for number in packets.chain(scenes) {
         let word = |word: &str| word.trim_end_matches([',', ':']) == number.to_string();
         assert!(number >= first || besides.split(' ').any(word), "no difference from the iptables backend: {number}");

@@ -23,7 +23,7 @@ fn decided(rules: &Ruleset, packet: &Packet, from: End, to: End) -> (Verdict, bo
 fn failsafe_ports_are_open_whatever_the_configuration_says() {
     let mut facts = nft_trees::facts();
     let outside = || End::Port { bridge: "vmbr0".to_string(), port: "eno1".to_string() };
-    let asked = [
+    let packets = [
         (packet("10.0.0.254", "10.0.0.1", 40_000, 22), true),
         (packet("10.0.0.253", "10.0.0.1", 40_000, 22), false),
         (packet("10.0.0.254", "10.0.0.1", 40_000, 8006), false),
@@ -41,7 +41,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
         tree.files.insert("sdn/firewall/vmbr0.fw".into(), File::Content(vnet.as_bytes().into()));
         facts.options.failsafe = "tcp/22@10.0.0.254,tcp/8006:8007@fd00::/64".parse().unwrap();
         let rules = nft_trees::rules(&tree, &facts);
-        for (packet, open) in &asked {
+        for (packet, open) in &packets {
             let expected = if *open { (Verdict::Accept, true) } else { (Verdict::Drop, false) };
             assert_eq!(decided(&rules, packet, outside(), End::Host), expected, "{cluster} {vnet} {packet:?}");
         }
@@ -50,7 +50,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
         assert!(!decided(&rules, &new, End::Host, outside()).1, "{cluster} {vnet}");
         facts.options.failsafe = "".parse().unwrap();
         let closed = nft_trees::rules(&tree, &facts);
-        for (packet, _) in &asked {
+        for (packet, _) in &packets {
             assert_eq!(decided(&closed, packet, outside(), End::Host), (Verdict::Drop, false), "{packet:?}");
         }
     }

@@ -45,7 +45,7 @@ fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some()
 }
 
-fn shown(tree: &Tree) -> String {
+fn format_tree(tree: &Tree) -> String {
     let text = |path| String::from_utf8_lossy(tree.content(path).unwrap_or_default()).escape_debug().to_string();
     tree.files.keys().map(|path| format!("--- {path}\n{}\n", text(path))).collect()
 }
@@ -60,11 +60,11 @@ fn numbered(ruleset: &Ruleset, number: usize) -> String {
 }
 
 /// What nft says about a script, which is checked by nft and the kernel, and changes nothing; empty if both accept it.
-fn refusal(node: &Netns, script: &str) -> String {
+fn check_with_nft(node: &Netns, script: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), script).unwrap();
-    let said = node.exec(&format!("nft -c -f {} 2>&1 && echo accepted || echo refused", file.path().display()));
-    said.strip_suffix("accepted\n").map_or_else(|| said.clone(), str::to_string)
+    let output = node.exec(&format!("nft -c -f {} 2>&1 && echo accepted || echo refused", file.path().display()));
+    output.strip_suffix("accepted\n").map_or_else(|| output.clone(), str::to_string)
 }
 
 /// What was checked, and the tables of guests among it.
@@ -118,11 +118,12 @@ fn nft_accepts_every_compiled_ruleset() {
             })
             .collect();
         let all: String = batch.iter().map(|(_, text)| text.as_str()).collect();
-        let said = refusal(&node, &all);
-        if !said.is_empty() {
-            let alone = batch.iter().map(|(tree, text)| (refusal(&node, text), tree));
-            let refused = alone.filter(|(said, _)| !said.is_empty()).map(|(said, tree)| said + &shown(tree));
-            panic!("{said}\nalone:\n{}", refused.collect::<String>());
+        let output = check_with_nft(&node, &all);
+        if !output.is_empty() {
+            let each = batch.iter().map(|(tree, text)| (check_with_nft(&node, text), tree));
+            let refused =
+                each.filter(|(output, _)| !output.is_empty()).map(|(output, tree)| output + &format_tree(tree));
+            panic!("{output}\nalone:\n{}", refused.collect::<String>());
         }
     }
     println!("{checked:?}");
@@ -142,11 +143,11 @@ fn a_second_update_with_any_ruleset_has_nothing_to_do() {
         for tree in trees.next() {
             let wanted = Arc::new(compiled(&tree, &facts, bridges));
             let outcome = node.run(|| firewall.update(&wanted));
-            assert_eq!(outcome.errors, [""; 0], "{}", shown(&tree));
+            assert_eq!(outcome.errors, [""; 0], "{}", format_tree(&tree));
             if round % 6 == 0 {
                 // by a new process
                 firewall = Firewall::default();
-                assert_eq!(node.run(|| firewall.update(&wanted)), Outcome::default(), "{}", shown(&tree));
+                assert_eq!(node.run(|| firewall.update(&wanted)), Outcome::default(), "{}", format_tree(&tree));
             }
         }
     }

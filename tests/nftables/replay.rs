@@ -35,7 +35,7 @@ const NODE_SETTINGS: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.c
     net.ipv6.conf.default.router_solicitations=0 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 \
     net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=100000 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
     for file in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do test ! -e $file || echo 0 >$file; done";
-const FAR_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
+const REMOTE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
 
 /// How a socket gives what it receives.
 #[derive(Clone, Copy)]
@@ -47,10 +47,10 @@ enum Kind {
 }
 
 /// A node with the guests of a scene.
-struct Site {
+struct ReplayNode {
     node: Netns,
     /// Holds the other ends of all devices.
-    _far: Netns,
+    _remote: Netns,
     sockets: Vec<(String, Kind, Socket)>,
     host: [Socket; 2],
     firewall: Firewall,
@@ -58,19 +58,19 @@ struct Site {
 
 /// The result of a packet.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct ProbeResult {
+struct PacketResult {
     seen: BTreeSet<String>,
     replies: BTreeSet<String>,
 }
 
-impl Site {
+impl ReplayNode {
     fn new(scene: &Value, bridges: bool) -> Self {
-        let (node, far) = (Netns::new("nft-replay"), Netns::new("nft-replay-far"));
+        let (node, remote) = (Netns::new("nft-replay"), Netns::new("nft-replay-remote"));
         node.exec(NODE_SETTINGS);
-        far.exec(FAR_SETTINGS);
+        remote.exec(REMOTE_SETTINGS);
         let places = places(scene);
-        node.exec(&script(scene, &places, far.name(), bridges));
-        let ends = places.keys().map(|place| (place.clone(), far.run(|| packet_socket(&far_end(place)))));
+        node.exec(&script(scene, &places, remote.name(), bridges));
+        let ends = places.keys().map(|place| (place.clone(), remote.run(|| packet_socket(&remote_end(place)))));
         let mut sockets: Vec<_> = ends.map(|(place, socket)| (place, Kind::Frames, socket)).collect();
         let host = |kind, family, protocol| ("host".to_string(), kind, node.run(|| raw_socket(family, protocol)));
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
@@ -81,7 +81,7 @@ impl Site {
         }
         // IPPROTO_RAW: packets with their headers (raw(7))
         let host = [Family::V4, Family::V6].map(|family| node.run(|| raw_socket(family, 255)));
-        Site { node, _far: far, sockets, host, firewall: Firewall::default() }
+        ReplayNode { node, _remote: remote, sockets, host, firewall: Firewall::default() }
     }
 
     fn load(&mut self, tree: &str, bridges: bool) {
@@ -95,7 +95,7 @@ impl Site {
     }
 
     /// Sends a packet, and returns its result.
-    fn send(&self, recorded: &Recorded, number: u32, wanted: &ProbeResult) -> ProbeResult {
+    fn send(&self, recorded: &Recorded, number: u32, wanted: &PacketResult) -> PacketResult {
         self.read(|_, _, _| ());
         let bytes = match &recorded.frame {
             Some(frame) => {
@@ -106,7 +106,7 @@ impl Site {
             None => self.send_from_host(recorded, number),
         };
         let mark = mark(&bytes).expect("each packet has a mark").to_vec();
-        let (mut result, began) = (ProbeResult::default(), Instant::now());
+        let (mut result, began) = (PacketResult::default(), Instant::now());
         while self.arrives() || (result != *wanted && began.elapsed() < WAIT_LIMIT && result.misses(wanted)) {
             self.read(|place, kind, bytes| result.note(recorded, &mark, place, kind, bytes));
         }
@@ -153,8 +153,8 @@ impl Site {
     }
 }
 
-impl ProbeResult {
-    fn misses(&self, wanted: &ProbeResult) -> bool {
+impl PacketResult {
+    fn misses(&self, wanted: &PacketResult) -> bool {
         !(self.seen.is_superset(&wanted.seen) && self.replies.is_superset(&wanted.replies))
     }
 
@@ -247,12 +247,12 @@ fn places(scene: &Value) -> BTreeMap<String, Endpoint> {
     places
 }
 
-fn far_end(place: &str) -> String {
-    format!("far{place}")
+fn remote_end(place: &str) -> String {
+    format!("remote{place}")
 }
 
 /// The commands that set up the bridges and devices of a scene in the node, and their VLANs where the kernel has them.
-fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, far: &str, vlans: bool) -> String {
+fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, remote: &str, vlans: bool) -> String {
     let aware = vlans && places.values().any(|place| place.tag.is_some() || !place.trunks.is_empty());
     let filtering = if aware { " vlan_filtering 1" } else { "" };
     let mut script = String::new();
@@ -273,9 +273,9 @@ fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, far: &str, vlans: 
     for (name, Endpoint { device, bridge, mac, addresses, tag, trunks }) in places {
         writeln!(
             script,
-            "ip link add {device} type veth peer name {0} netns {far}; ip -n {far} link set {0} up\n\
+            "ip link add {device} type veth peer name {0} netns {remote}; ip -n {remote} link set {0} up\n\
              ip link set {device} master {bridge} up; bridge link set dev {device} learning off",
-            far_end(name)
+            remote_end(name)
         )
         .unwrap();
         if let Some(tag) = tag.filter(|_| aware) {
@@ -307,12 +307,12 @@ fn the_kernel_gives_each_recorded_packet_the_expected_result() {
     let between = |recorded: &Recorded| ["host", "out"].map(|place| recorded.from() == place || recorded.to() == place);
     let (mut sent, mut wrong) = (0, Vec::new());
     for scene in &scenes {
-        let mut site = Site::new(scene, bridges);
+        let mut node = ReplayNode::new(scene, bridges);
         let mut tree = "";
         for recorded in all.iter().filter(|recorded| scene["name"] == *recorded.scene) {
             if tree != recorded.tree {
                 tree = &recorded.tree;
-                site.load(tree, bridges);
+                node.load(tree, bridges);
             }
             if !bridges && between(recorded) != [true, true] {
                 continue;
@@ -320,8 +320,8 @@ fn the_kernel_gives_each_recorded_packet_the_expected_result() {
             let of = |all: &[String]| {
                 all.iter().filter(|place| bridges || ["host", "out"].contains(&place.as_str())).cloned().collect()
             };
-            let wanted = ProbeResult { seen: of(&recorded.seen), replies: recorded.replies.iter().cloned().collect() };
-            let mut got = site.send(recorded, sent, &wanted);
+            let wanted = PacketResult { seen: of(&recorded.seen), replies: recorded.replies.iter().cloned().collect() };
+            let mut got = node.send(recorded, sent, &wanted);
             got.seen.retain(|place| bridges || ["host", "out"].contains(&place.as_str()));
             sent += 1;
             if got != wanted {

@@ -70,7 +70,7 @@ fn each_kind_of_match_is_compiled_to_its_nft_match() {
 }
 
 #[test]
-fn long_lists_are_sets_and_guests_small_sets_are_written_out() {
+fn long_lists_become_sets_and_small_sets_of_guests_become_rules() {
     let list: Vec<String> = (1..=9).map(|at| format!("10.0.{at}.7")).collect();
     let guest = format!("[IPSET few]\n10.0.0.1\n10.0.0.9\n[IPSET many]\n{}\n[RULES]\n", list.join("\n"));
     let rules = format!("{guest}IN DROP -source {}\nIN DROP -source +few\nIN DROP -source +many", list.join(","));
@@ -174,7 +174,7 @@ fn strict(conf: &str, options: &str, direction: &str) -> Vec<String> {
 }
 
 #[test]
-fn strict_layer2_drops_what_carries_packets_past_the_rules() {
+fn strict_layer2_drops_frames_that_carry_packets_past_the_rules() {
     let all = ["0x8100", "0x88a8", "0x8863", "0x8864", "0x0000-0x05ff"];
     for (conf, options, refused) in [
         ("", "", &all[..]),

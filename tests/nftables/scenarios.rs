@@ -11,4 +11,4 @@ mod guest;
 mod host;
 #[path = "../kernel/scenarios/rules.rs"]
 mod rules;
-pub mod site;
+pub mod scenario;

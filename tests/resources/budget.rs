@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The limits of a stage for a number of guests: allocations, and peak memory in KiB.
-const CEILINGS: [(&str, usize, u64, u64); 8] = [
+const LIMITS: [(&str, usize, u64, u64); 8] = [
     ("compile everything", 100, 49_300, 2_770),
     ("compile everything", 1000, 352_000, 23_600),
     ("compile one guest", 100, 1_240, 59),
@@ -87,24 +87,24 @@ fn stages(guests: usize) -> [(&'static str, Count); 4] {
 }
 
 #[test]
-fn compiling_keeps_to_its_budget() {
-    let _alone = crate::measure();
+fn compiling_stays_within_its_allocation_limits() {
+    let _exclusive = crate::measure();
     let counts: Vec<_> = [100, 1000].map(|guests| (guests, stages(guests))).into();
-    let mut beyond = Vec::new();
+    let mut exceeded = Vec::new();
     for (guests, stages) in &counts {
         for (name, (allocations, held)) in stages {
-            let ceiling = CEILINGS.iter().find(|ceiling| (ceiling.0, ceiling.1) == (*name, *guests)).unwrap();
+            let limit = LIMITS.iter().find(|limit| (limit.0, limit.1) == (*name, *guests)).unwrap();
             let line = format!("{name}, {guests} guests: {allocations} allocations, {held} KiB");
             println!("{line}");
-            if *allocations > ceiling.2 || *held > ceiling.3 {
-                beyond.push(format!("{line}: more than {} and {}", ceiling.2, ceiling.3));
+            if *allocations > limit.2 || *held > limit.3 {
+                exceeded.push(format!("{line}: more than {} and {}", limit.2, limit.3));
             }
         }
     }
     for ((name, small), (_, large)) in counts[0].1.iter().zip(&counts[1].1) {
         if large.0 > small.0 * 10 || large.1 > small.1 * 10 {
-            beyond.push(format!("{name}: {small:?} for 100 guests, {large:?} for 1000"));
+            exceeded.push(format!("{name}: {small:?} for 100 guests, {large:?} for 1000"));
         }
     }
-    assert!(beyond.is_empty(), "{beyond:#?}");
+    assert!(exceeded.is_empty(), "{exceeded:#?}");
 }

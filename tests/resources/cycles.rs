@@ -20,7 +20,7 @@ fn resources() -> (usize, u64, usize) {
 /// Reads, compiles and applies again and again, with a change in every third cycle. `PVEFW_CYCLES=N` makes it N cycles.
 #[test]
 fn nothing_grows_over_many_cycles() {
-    let _alone = crate::measure();
+    let _exclusive = crate::measure();
     let cycles: u32 = std::env::var("PVEFW_CYCLES").map_or(120, |count| count.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {

@@ -35,8 +35,8 @@ fn check(name: &str, foreign: &Foreign, too_many: bool, (allocations, memory): (
 }
 
 #[test]
-fn rules_of_others_in_any_number_are_read_in_bounded_memory() {
-    let _alone = crate::measure();
+fn any_number_of_rules_of_other_programs_is_read_in_bounded_memory() {
+    let _exclusive = crate::measure();
     const FILTER: &str = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:PVEFW-INPUT - [0:0]\n\
         -A PVEFW-INPUT -j RETURN";
     let table = |rule: fn(&mut String, usize)| {

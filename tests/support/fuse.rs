@@ -10,7 +10,7 @@ mod files;
 pub use files::State;
 
 use crate::wait::wait_for;
-use files::{ClusterLog, KEPT, now};
+use files::{CACHE_TIME, ClusterLog, now};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
@@ -31,7 +31,7 @@ struct Shared(Arc<(Mutex<State>, Condvar)>);
 
 impl Shared {
     /// Waits while requests hang, then returns the state.
-    fn answering(&self) -> MutexGuard<'_, State> {
+    fn lock_when_answering(&self) -> MutexGuard<'_, State> {
         let (state, released) = &*self.0;
         let mut state = released.wait_while(state.lock().unwrap(), |state| state.hanging).unwrap();
         state.requests += 1;
@@ -45,28 +45,28 @@ fn child(folder: &str, name: &str) -> String {
 
 impl Filesystem for Shared {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = child(&state.path(parent), name.to_str().unwrap());
-        if state.files.contains_key(&path) && state.misses(&path) {
+        if state.files.contains_key(&path) && state.fails_lookup(&path) {
             return reply.error(Errno::ENOENT);
         }
         match state.attributes(&path) {
-            Some(attributes) => reply.entry(&KEPT, &attributes, Generation(0)),
+            Some(attributes) => reply.entry(&CACHE_TIME, &attributes, Generation(0)),
             None => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = state.path(number);
         match state.attributes(&path) {
-            Some(attributes) => reply.attr(&KEPT, &attributes),
+            Some(attributes) => reply.attr(&CACHE_TIME, &attributes),
             None => reply.error(Errno::ENOENT),
         }
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = state.path(number);
         *state.opened.entry(path.clone()).or_default() += 1;
         match state.forbidden.contains(&path) {
@@ -86,10 +86,10 @@ impl Filesystem for Shared {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let state = self.answering();
+        let state = self.lock_when_answering();
         let path = state.path(number);
         match state.files.get(&path) {
-            Some(_) if state.broken.contains(&path) => reply.error(Errno::EIO),
+            Some(_) if state.unreadable.contains(&path) => reply.error(Errno::EIO),
             Some(content) => {
                 let from = content.len().min(usize::try_from(offset).unwrap());
                 let to = content.len().min(from + usize::try_from(size).unwrap());
@@ -118,7 +118,7 @@ impl Filesystem for Shared {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = state.path(number);
         state.log(|log| log.written(&path));
         if let (Some(size), Some(content)) = (size, state.files.get_mut(&path)) {
@@ -129,17 +129,17 @@ impl Filesystem for Shared {
             state.times.insert(path.clone(), time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
         }
         match state.attributes(&path) {
-            Some(attributes) => reply.attr(&KEPT, &attributes),
+            Some(attributes) => reply.attr(&CACHE_TIME, &attributes),
             None => reply.error(Errno::ENOENT),
         }
     }
 
     fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = child(&state.path(parent), name.to_str().unwrap());
         state.put(&path, "");
         let attributes = state.attributes(&path).unwrap();
-        reply.created(&KEPT, &attributes, Generation(0), FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        reply.created(&CACHE_TIME, &attributes, Generation(0), FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }
 
     fn write(
@@ -154,7 +154,7 @@ impl Filesystem for Shared {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = state.path(number);
         state.log(|log| log.written(&path));
         let content = state.files.entry(path.clone()).or_default();
@@ -179,7 +179,7 @@ impl Filesystem for Shared {
         _: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let from = child(&state.path(parent), name.to_str().unwrap());
         let to = child(&state.path(new_parent), new_name.to_str().unwrap());
         let Some(content) = state.files.remove(&from) else { return reply.error(Errno::ENOENT) };
@@ -196,14 +196,14 @@ impl Filesystem for Shared {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let path = child(&state.path(parent), name.to_str().unwrap());
         state.remove(&path);
         reply.ok();
     }
 
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let mut state = self.answering();
+        let mut state = self.lock_when_answering();
         let folder = state.path(number);
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let rests = state.files.keys().filter_map(|file| file.strip_prefix(&prefix));
@@ -244,7 +244,7 @@ impl Fuse {
     fn mount_with(at: &Path, files: &[(&str, &str)], log: Option<ClusterLog>) -> Self {
         let shared = Shared::default();
         {
-            let mut state = shared.answering();
+            let mut state = shared.lock_when_answering();
             assert_eq!(state.number(""), INodeNo::ROOT);
             state.files = files.iter().map(|(path, text)| ((*path).to_string(), text.as_bytes().to_vec())).collect();
             state.log = log;

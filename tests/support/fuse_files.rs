@@ -14,12 +14,12 @@ pub struct State {
     /// The files by their path below the root.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Files that fail on read.
-    pub broken: BTreeSet<String>,
+    pub unreadable: BTreeSet<String>,
     /// Files that fail on open.
     pub forbidden: BTreeSet<String>,
     /// How many lookups of a file fail with ENOENT before one succeeds, as during renames.
-    pub misses: u32,
-    pub(super) missed: BTreeMap<String, u32>,
+    pub failing_lookups: u32,
+    pub(super) lookups: BTreeMap<String, u32>,
     /// Whether all requests hang.
     pub(super) hanging: bool,
     pub(super) numbers: BTreeMap<String, INodeNo>,
@@ -35,9 +35,9 @@ pub struct State {
 }
 
 /// How long the kernel keeps attributes and names.
-pub(super) const KEPT: Duration = Duration::from_secs(1);
+pub(super) const CACHE_TIME: Duration = Duration::from_secs(1);
 /// The time of the initial files, in seconds since 1970.
-const BEGINNING: u64 = 1_700_000_000;
+const INITIAL_TIME: u64 = 1_700_000_000;
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
@@ -119,8 +119,8 @@ impl State {
             FileType::Directory => 0,
             _ => self.files.get(path)?.len() as u64,
         };
-        let made_up = path.starts_with('.');
-        let time = if made_up { 0 } else { self.times.get(path).copied().unwrap_or(BEGINNING) };
+        let has_no_time = path.starts_with('.');
+        let time = if has_no_time { 0 } else { self.times.get(path).copied().unwrap_or(INITIAL_TIME) };
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
         Some(FileAttr {
             ino: self.number(path),
@@ -142,9 +142,9 @@ impl State {
     }
 
     /// Whether this lookup has to fail.
-    pub(super) fn misses(&mut self, path: &str) -> bool {
-        let missed = self.missed.entry(path.to_string()).or_default();
-        *missed = (*missed + 1) % (self.misses + 1);
-        *missed != 0
+    pub(super) fn fails_lookup(&mut self, path: &str) -> bool {
+        let lookups = self.lookups.entry(path.to_string()).or_default();
+        *lookups = (*lookups + 1) % (self.failing_lookups + 1);
+        *lookups != 0
     }
 }

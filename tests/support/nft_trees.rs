@@ -45,8 +45,8 @@ pub fn for_this_kernel(mut ruleset: Ruleset) -> Ruleset {
 /// Whether the kernel tracks connections in bridges: asked with `nft -c`, which changes nothing.
 pub fn has_bridge_conntrack() -> bool {
     static TRACKS: OnceLock<bool> = OnceLock::new();
-    let asks = "add table bridge asks; add chain bridge asks c; add rule bridge asks c ct state established accept";
-    let accepted = || Command::new("/usr/sbin/nft").args(["-c", asks]).output_in_time().status.success();
+    let probe = "add table bridge probe; add chain bridge probe c; add rule bridge probe c ct state established accept";
+    let accepted = || Command::new("/usr/sbin/nft").args(["-c", probe]).output_in_time().status.success();
     *TRACKS.get_or_init(accepted)
 }
 

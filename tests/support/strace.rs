@@ -11,7 +11,7 @@ pub fn kill_at(calls: &str, call: usize) -> [String; 6] {
 
 /// The program of a command that runs it in a network namespace (`ip netns exec NAME PROGRAM …`), run by strace with these
 /// options.
-pub fn traced<T: AsRef<OsStr>>(plain: &Command, options: impl IntoIterator<Item = T>) -> Command {
+pub fn under_strace<T: AsRef<OsStr>>(plain: &Command, options: impl IntoIterator<Item = T>) -> Command {
     let words: Vec<_> = plain.get_args().collect();
     let (netns, program) = words.split_at(3);
     let mut command = Command::new("ip");

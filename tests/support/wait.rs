@@ -17,7 +17,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 /// How long an action with a [`Limit`] may take.
 const ABORT_LIMIT: Duration = Duration::from_secs(900);
 /// The interval of checking a condition.
-const PAUSE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.
 #[track_caller]
@@ -34,7 +34,7 @@ pub fn wait_for_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Res
             Ok(value) => return value,
             Err(error) => assert!(Instant::now() < deadline, "timed out waiting for {what} {error}"),
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -58,7 +58,7 @@ impl WaitInTime for Child {
                 // a failed test also waits where it cleans up
                 assert!(std::thread::panicking(), "timed out waiting for the end of {line}");
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -122,21 +122,21 @@ impl<T> JoinInTime<T> for JoinHandle<T> {
     }
 }
 
-/// Calls `look` over and over while `work` runs, and returns how often. It ends with the work, also when that fails.
-pub fn repeat_during(look: impl Fn() + Send, work: impl FnOnce()) -> usize {
+/// Calls `action` over and over while `work` runs, and returns how often. It ends with the work, also when that fails.
+pub fn repeat_during(action: impl Fn() + Send, work: impl FnOnce()) -> usize {
     std::thread::scope(|scope| {
         let (ends, end) = mpsc::channel::<()>();
-        let looks = scope.spawn(move || {
-            let mut looks = 0;
+        let count = scope.spawn(move || {
+            let mut count = 0;
             while end.try_recv() == Err(TryRecvError::Empty) {
-                look();
-                looks += 1;
+                action();
+                count += 1;
             }
-            looks
+            count
         });
         work();
         drop(ends);
-        looks.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        count.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The daemon `proxmox-firewall` of a site.
+use crate::bench_node::BenchNode;
 use crate::node::{copy_program, wait_for};
 use crate::process::{self, children, memory, name};
-use crate::site::Site;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,13 +13,13 @@ const STATUS: &str = "run/proxmox-firewall/status.json";
 
 /// A running daemon, killed on drop.
 pub struct Daemon<'a> {
-    pub site: &'a Site,
+    pub site: &'a BenchNode,
     child: Child,
 }
 
 impl<'a> Daemon<'a> {
     /// Starts it and waits until its first update is done.
-    pub fn start(site: &'a Site) -> Self {
+    pub fn start(site: &'a BenchNode) -> Self {
         let program = site.node.path(PROGRAM);
         fs::create_dir_all(program.parent().expect("a directory")).expect("a directory");
         copy_program(Path::new(env!("CARGO_BIN_EXE_proxmox-firewall")), &program);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The generation of nftables in a namespace.
-pub fn of(netns: &Netns) -> u32 {
+pub fn current(netns: &Netns) -> u32 {
     netns.run(|| nft_generation().expect("the generation"))
 }
 
 /// Waits until the generation changes, and returns that time.
-pub fn changed(netns: &Netns, from: u32) -> Instant {
+pub fn wait_for_change(netns: &Netns, from: u32) -> Instant {
     netns.run(|| {
         let deadline = Instant::now() + WAIT_LIMIT;
         while nft_generation().expect("the generation") == from {

@@ -5,9 +5,9 @@ mod daemon;
 mod generation;
 mod nft;
 
-use crate::guest::{Guest, accepted};
+use crate::bench_node::BenchNode;
+use crate::guest::{Guest, read_until_changed};
 use crate::netns::Netns;
-use crate::site::Site;
 use crate::table::{Measurement, Table, median};
 use daemon::Daemon;
 use pve_firewall::model::Direction;
@@ -30,35 +30,35 @@ const MANY: u32 = 1000;
 const CYCLES: u32 = 3;
 const CYCLE: Duration = Duration::from_secs(10);
 /// Time until the daemon is idle after a first update.
-const SETTLING: Duration = Duration::from_secs(12);
+const TIME_UNTIL_IDLE: Duration = Duration::from_secs(12);
 
 pub fn measure(sizes: &[usize], table: &mut Table) {
     nft::install();
-    let sites: Vec<Site> = sizes.iter().map(|guests| new_site(*guests)).collect();
-    if !nft::tracks_bridges() {
+    let nodes: Vec<BenchNode> = sizes.iter().map(|guests| new_node(*guests)).collect();
+    if !nft::supports_guest_rules() {
         eprintln!("this kernel does not track connections in bridges: rules that need it are replaced by others");
     }
-    first(&sites, table);
-    idle(&sites, table);
-    change(&sites, table);
-    with_daemons(&sites, table);
+    first(&nodes, table);
+    idle(&nodes, table);
+    change(&nodes, table);
+    with_daemons(&nodes, table);
 }
 
 /// A node on which host.fw selects this backend.
-fn new_site(guests: usize) -> Site {
-    let site = Site::new(guests);
+fn new_node(guests: usize) -> BenchNode {
+    let site = BenchNode::new(guests);
     let path = "nodes/n1/host.fw";
     let text = fs::read_to_string(site.node.config().join(path)).expect("host.fw");
     site.node.write(path, &text.replacen("[OPTIONS]\n", "[OPTIONS]\nnftables: 1\n", 1));
     site
 }
 
-fn compiled(site: &Site) -> Arc<Ruleset> {
+fn compiled(site: &BenchNode) -> Arc<Ruleset> {
     let (tree, facts) = site.inputs();
     Nftables::new(processors()).compile(&tree, &facts).1
 }
 
-fn must_succeed(outcome: &Outcome) {
+fn assert_changed_without_errors(outcome: &Outcome) {
     assert!(outcome.errors.is_empty() && outcome.changed, "{:?}", outcome.errors);
 }
 
@@ -70,45 +70,45 @@ fn compare(times: &[Vec<Duration>], [ours, bare]: [&str; 2], table: &mut Table) 
     table.ratios(&column(0), &column(1));
 }
 
-fn first(sites: &[Site], table: &mut Table) {
+fn first(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: first updates ...");
-    let times = |site: &Site| {
+    let times = |site: &BenchNode| {
         let ruleset = compiled(site);
         let text = nft::text(&ruleset);
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..RUNS {
             let (netns, mut firewall) = (Netns::new("bench-first"), Firewall::default());
             let began = Instant::now();
-            must_succeed(&netns.run(|| firewall.update(&ruleset)));
+            assert_changed_without_errors(&netns.run(|| firewall.update(&ruleset)));
             times[0].push(began.elapsed());
             let began = Instant::now();
             assert_eq!(netns.run(|| firewall.update(&ruleset)), Outcome::default());
             times[2].push(began.elapsed());
-            leave(netns);
+            remove_and_wait(netns);
             let netns = Netns::new("bench-bare");
             times[1].push(nft::load(&netns, &text));
-            leave(netns);
+            remove_and_wait(netns);
         }
         times.map(median).to_vec()
     };
-    let times: Vec<_> = sites.iter().map(times).collect();
+    let times: Vec<_> = nodes.iter().map(times).collect();
     table.heading(Measurement::Nftables, "nftables: first update", "at most 1.3 of `nft -f` of the same rules");
     compare(&times, ["ours", "`nft -f` of the same rules as plain text"], table);
     table.times("the next update, which reads the rules back", &times.iter().map(|times| times[2]).collect::<Vec<_>>());
 }
 
 /// Removes a namespace and waits, as the kernel frees it in the background.
-fn leave(netns: Netns) {
+fn remove_and_wait(netns: Netns) {
     drop(netns);
     sleep(Duration::from_millis(500));
 }
 
-fn idle(sites: &[Site], table: &mut Table) {
+fn idle(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: updates without a change ...");
-    let times = |site: &Site| {
+    let times = |site: &BenchNode| {
         let ruleset = compiled(site);
         let (netns, mut firewall) = (Netns::new("bench-idle"), Firewall::default());
-        must_succeed(&netns.run(|| firewall.update(&ruleset)));
+        assert_changed_without_errors(&netns.run(|| firewall.update(&ruleset)));
         // reads the rules back
         assert_eq!(netns.run(|| firewall.update(&ruleset)), Outcome::default());
         let before = nft::runs();
@@ -125,18 +125,18 @@ fn idle(sites: &[Site], table: &mut Table) {
             times
         });
         assert_eq!(nft::runs(), before, "an update without a change runs no program");
-        leave(netns);
+        remove_and_wait(netns);
         times
     };
-    let times: Vec<_> = sites.iter().map(times).collect();
+    let times: Vec<_> = nodes.iter().map(times).collect();
     let target = "one request for the generation, no program";
     table.heading(Measurement::Nftables, "nftables: a thousand updates without a change", target);
     compare(&times, ["ours", "a thousand requests for the generation"], table);
 }
 
-fn change(sites: &[Site], table: &mut Table) {
+fn change(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: changes of a rule ...");
-    let times: Vec<Vec<Duration>> = sites.iter().map(changed).collect();
+    let times: Vec<Vec<Duration>> = nodes.iter().map(changed).collect();
     let target = "at most 2 of `nft -f` that replaces one chain";
     table.heading(Measurement::Nftables, "nftables: one rule changed, without the delay", target);
     let column = |at: usize| times.iter().map(|times| times[at]).collect::<Vec<_>>();
@@ -147,29 +147,29 @@ fn change(sites: &[Site], table: &mut Table) {
 
 /// From reading the new file until the update has ended, nft alone with the new rules of that chain, and from reading until
 /// the rule is in the kernel, and until it is compiled. After a write, the daemon reads only what was written.
-fn changed(site: &Site) -> Vec<Duration> {
+fn changed(site: &BenchNode) -> Vec<Duration> {
     let netns = &site.node.netns;
-    let guest = Guest::of(site);
+    let guest = Guest::find(site);
     let vmid = guest.file.trim_matches(|char: char| !char.is_ascii_digit()).parse().expect("a VMID");
     let name = guest_chain(vmid, Direction::In);
     let mut backend = Nftables::new(processors());
     let (mut reader, mut facts) = (site.reader(), site.facts());
     let mut tree = reader.settle().expect("a healthy configuration");
     let mut ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
-    netns.run(|| must_succeed(&backend.maintain(&ruleset)));
+    netns.run(|| assert_changed_without_errors(&backend.maintain(&ruleset)));
     let alone = Netns::new("bench-bare");
     nft::load(&alone, &nft::text(&ruleset));
     netns.run(|| assert_eq!(backend.maintain(&ruleset), Outcome::default()));
     let mut times = [const { Vec::new() }; 4];
     for number in 0..RUNS {
-        let before = generation::of(netns);
+        let before = generation::current(netns);
         guest.add_rule(number);
         let (began, seen) = scope(|threads| {
-            let seen = threads.spawn(|| generation::changed(netns, before));
-            let began = accepted(&mut reader, &mut tree, Reader::read_changes);
+            let seen = threads.spawn(|| generation::wait_for_change(netns, before));
+            let began = read_until_changed(&mut reader, &mut tree, Reader::read_changes);
             ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
             times[3].push(began.elapsed());
-            netns.run(|| must_succeed(&backend.maintain(&ruleset)));
+            netns.run(|| assert_changed_without_errors(&backend.maintain(&ruleset)));
             times[0].push(began.elapsed());
             (began, seen.join().expect("the rule in the kernel"))
         });
@@ -181,10 +181,10 @@ fn changed(site: &Site) -> Vec<Duration> {
     times.map(median).to_vec()
 }
 
-fn with_daemons(sites: &[Site], table: &mut Table) {
+fn with_daemons(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: idle cycles, changes seen by the daemon ...");
-    let daemons: Vec<Daemon<'_>> = sites.iter().map(Daemon::start).collect();
-    sleep(SETTLING);
+    let daemons: Vec<Daemon<'_>> = nodes.iter().map(Daemon::start).collect();
+    sleep(TIME_UNTIL_IDLE);
     let before = nft::runs();
     let cycle = |daemon: &Daemon<'_>| {
         daemon.wait_for_cycle();
@@ -216,14 +216,14 @@ fn with_daemons(sites: &[Site], table: &mut Table) {
 }
 
 /// From local writes until the kernel has the rule.
-fn delays(site: &Site) -> Vec<Duration> {
-    let guest = Guest::of(site);
+fn delays(site: &BenchNode) -> Vec<Duration> {
+    let guest = Guest::find(site);
     let delay = |number| {
         // at a random point of the daemon's polling interval
         sleep(Duration::from_millis(fastrand::u64(1000..2000)));
-        let before = generation::of(&site.node.netns);
+        let before = generation::current(&site.node.netns);
         let began = guest.add_rule(100 + number);
-        generation::changed(&site.node.netns, before) - began
+        generation::wait_for_change(&site.node.netns, before) - began
     };
     (0..RUNS).map(delay).collect()
 }

@@ -30,13 +30,13 @@ const BRIDGED: &str =
     "table bridge t { chain c { type filter hook prerouting priority 0; meta ibrname v ct state new reject; }; }";
 
 /// Whether this kernel has what the table of the guests needs.
-pub fn tracks_bridges() -> bool {
+pub fn supports_guest_rules() -> bool {
     Command::new(PROGRAM).args(["-c", BRIDGED]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Puts the script in the place of nft, for this process and those that it starts.
 pub fn install() {
-    let filter = if tracks_bridges() { "cat" } else { "sed -Ef /run/nft.sed" };
+    let filter = if supports_guest_rules() { "cat" } else { "sed -Ef /run/nft.sed" };
     let text = format!(
         "#!/bin/sh\necho \"$*\" >>{RUNS}\ncase \"$*\" in\n*'-f -') {filter} | {PROGRAM} \"$@\" ;;\n*) exec {PROGRAM} \"$@\" ;;\nesac\n"
     );
@@ -77,7 +77,7 @@ pub fn chain_text(name: &Name, chain: &Chain) -> String {
 pub fn load(netns: &Netns, text: &str) -> Duration {
     let (given, file) = (Path::new("/run/nft.given"), Path::new("/run/nft.text"));
     fs::write(given, text).expect("the text");
-    let filter: &[&str] = if tracks_bridges() { &["cat"] } else { &["sed", "-Ef", "/run/nft.sed"] };
+    let filter: &[&str] = if supports_guest_rules() { &["cat"] } else { &["sed", "-Ef", "/run/nft.sed"] };
     let filtered = Command::new(filter[0]).args(&filter[1..]).arg(given).output().expect("sed");
     assert!(filtered.status.success(), "{}", String::from_utf8_lossy(&filtered.stderr));
     fs::write(file, filtered.stdout).expect("the text");

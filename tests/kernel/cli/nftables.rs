@@ -1,5 +1,5 @@
 //! The commands of both programs where host.fw selects nftables, or does not.
-use super::super::hand_over::{Pair, terminate};
+use super::super::hand_over::{NodeWithSender, terminate};
 use super::with;
 use crate::netns::Netns;
 use crate::nft_trees::has_bridge_conntrack;
@@ -46,7 +46,7 @@ fn run(mut command: Command, args: &[&str], root: &Path) -> (i32, String, String
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn ask(kind: BackendKind, root: &TempDir, args: &[&str]) -> (i32, String, String) {
+fn run_program(kind: BackendKind, root: &TempDir, args: &[&str]) -> (i32, String, String) {
     run(Command::new(program(kind)), args, root.path())
 }
 
@@ -65,14 +65,14 @@ fn status_of_both_programs_names_the_backend_in_use() {
         let root = node(selected);
         for kind in BackendKind::ALL {
             // the official pve-firewall does not print it either, and other programs parse this output
-            let said = if kind == Nftables { note(kind, selected) } else { "" };
+            let note = if kind == Nftables { note(kind, selected) } else { "" };
             let line = "Status: enabled/stopped\n".to_string();
-            assert_eq!(ask(kind, &root, &["status"]), (0, line.clone(), said.into()));
-            assert_eq!(ask(kind, &root, &["status", "--exit-code"]), (2, line, said.into()));
-            let json: Value = serde_json::from_str(&ask(kind, &root, &["status", "--json"]).1).unwrap();
+            assert_eq!(run_program(kind, &root, &["status"]), (0, line.clone(), note.into()));
+            assert_eq!(run_program(kind, &root, &["status", "--exit-code"]), (2, line, note.into()));
+            let json: Value = serde_json::from_str(&run_program(kind, &root, &["status", "--json"]).1).unwrap();
             assert_eq!(json["nftables"], selected == 1, "{kind:?} {json:#}");
             assert_eq!((&json["guests"], &json["devices"]), (&1.into(), &1.into()), "{json:#}");
-            let verbose = ask(kind, &root, &["status", "--verbose"]).1;
+            let verbose = run_program(kind, &root, &["status", "--verbose"]).1;
             let row = verbose.lines().find(|line| line.starts_with("Backend:"));
             assert_eq!(
                 row,
@@ -91,38 +91,38 @@ fn compile_says_which_program_enforces() {
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap()["nftables"].as_array().unwrap().len();
     for selected in [0, 1] {
         let root = node(selected);
-        let (status, stdout, stderr) = ask(Iptables, &root, &["compile", "--offline"]);
+        let (status, stdout, stderr) = run_program(Iptables, &root, &["compile", "--offline"]);
         assert_eq!((status, stderr.as_str()), (0, note(Iptables, selected)));
         assert!(stdout.starts_with("ipset cmdlist:\n") && stdout.contains("create tap100i0-IN "), "{stdout}");
-        let (status, stdout, stderr) = ask(Nftables, &root, &["compile"]);
+        let (status, stdout, stderr) = run_program(Nftables, &root, &["compile"]);
         assert_eq!((status, stderr.as_str()), (0, note(Nftables, selected)));
         assert_eq!(json(&stdout) > 100, selected == 1, "{stdout}");
     }
     let root = node(1);
     fs::write(root.path().join("etc/pve/firewall/cluster.fw"), "[OPTIONS]\nenable: 0\n").unwrap();
-    assert_eq!(ask(Nftables, &root, &["compile"]), (0, "{\n  \"nftables\": []\n}\n".into(), String::new()));
+    assert_eq!(run_program(Nftables, &root, &["compile"]), (0, "{\n  \"nftables\": []\n}\n".into(), String::new()));
 }
 
 #[test]
-fn check_and_simulate_are_about_the_backend_in_use() {
+fn check_and_simulate_use_the_selected_backend() {
     for selected in [0, 1] {
         let root = node(selected);
         for kind in BackendKind::ALL {
-            let (status, stdout, _) = ask(kind, &root, &["check"]);
+            let (status, stdout, _) = run_program(kind, &root, &["check"]);
             let ineffective = stdout.contains("only the nftables backend enforces it");
             assert_eq!((status, ineffective), (0, selected == 0), "{kind:?}: {stdout}");
-            let (status, stdout, stderr) = ask(kind, &root, &["simulate", "--to", "vm100", "--dport", "23"]);
+            let (status, stdout, stderr) = run_program(kind, &root, &["simulate", "--to", "vm100", "--dport", "23"]);
             // behind a bridge, nftables has no answer; proxmox-firewall always simulates nftables
             let action = if kind == Nftables || selected == 1 { "ACTION: DROP\n" } else { "ACTION: REJECT\n" };
             assert_eq!((status, stdout.ends_with(action)), (0, true), "{kind:?} {selected}: {stdout}");
-            let said = if kind == Nftables { note(kind, selected) } else { "" };
-            assert!(stderr.starts_with(said) && stderr.contains("note: host.fw") != said.is_empty(), "{stderr}");
+            let note = if kind == Nftables { note(kind, selected) } else { "" };
+            assert!(stderr.starts_with(note) && stderr.contains("note: host.fw") != note.is_empty(), "{stderr}");
         }
     }
 }
 
 #[test]
-fn preview_is_about_the_backend_in_use() {
+fn preview_uses_the_selected_backend() {
     let netns = Netns::new("cli-preview");
     for selected in [0, 1] {
         let root = node(selected);
@@ -141,34 +141,34 @@ fn preview_is_about_the_backend_in_use() {
 }
 
 #[test]
-fn commands_of_the_other_program_are_named() {
+fn an_error_for_a_command_of_the_other_program_names_that_program() {
     let root = node(1);
     for command in ["preview", "try", "confirm", "revert"] {
-        let (status, stdout, stderr) = ask(Nftables, &root, &[command]);
+        let (status, stdout, stderr) = run_program(Nftables, &root, &[command]);
         assert_eq!((status, stdout.as_str()), (1, ""));
         let named = format!("'{command}' is a command of pve-firewall, for both backends: 'pve-firewall {command}'");
         assert!(stderr.contains(&named), "{stderr}");
     }
-    let stderr = ask(Nftables, &root, &["stop"]).2;
+    let stderr = run_program(Nftables, &root, &["stop"]).2;
     assert!(stderr.contains("proxmox-firewall is stopped with 'systemctl stop proxmox-firewall'"), "{stderr}");
-    let (status, stdout, stderr) = ask(Iptables, &root, &["skeleton"]);
+    let (status, stdout, stderr) = run_program(Iptables, &root, &["skeleton"]);
     assert_eq!((status, stdout.as_str()), (2, ""));
     let named = "'skeleton' is a command of proxmox-firewall: '/usr/libexec/proxmox/proxmox-firewall skeleton'";
     assert!(stderr.contains(named), "{stderr}");
     // a command that neither program has
-    let stderr = ask(Nftables, &root, &["nonsense"]).2;
+    let stderr = run_program(Nftables, &root, &["nonsense"]).2;
     assert!(!stderr.contains("is a command of") && stderr.contains("Usage: proxmox-firewall"), "{stderr}");
 }
 
 #[test]
-fn localnet_skeleton_and_help_of_proxmox_firewall() {
+fn localnet_skeleton_and_help_of_proxmox_firewall_print_their_output() {
     let netns = Netns::new("cli-localnet");
     netns.exec("ip link add vmbr0 type bridge && ip address add 192.0.2.10/20 dev vmbr0 && ip link set vmbr0 up");
     for selected in [0, 1] {
         let root = node(selected);
-        let said = run(netns.command(PROXMOX), &["localnet"], root.path());
-        assert_eq!(said, (0, "Management IPSet:\n192.0.0.0/20\n".into(), note(Nftables, selected).into()));
-        let (status, skeleton, stderr) = ask(Nftables, &root, &["skeleton"]);
+        let output = run(netns.command(PROXMOX), &["localnet"], root.path());
+        assert_eq!(output, (0, "Management IPSet:\n192.0.0.0/20\n".into(), note(Nftables, selected).into()));
+        let (status, skeleton, stderr) = run_program(Nftables, &root, &["skeleton"]);
         assert_eq!((status, stderr.as_str()), (0, ""));
         for table in ["inet proxmox-firewall", "bridge proxmox-firewall-guests"] {
             assert!(skeleton.contains(table), "{skeleton}");
@@ -193,12 +193,12 @@ fn localnet_skeleton_and_help_of_proxmox_firewall() {
 }
 
 #[test]
-fn status_of_both_daemons() {
-    let pair = Pair::new("cli-both");
-    pair.select(1);
-    let daemons = [pair.node.start(), pair.start_nftables(&[])];
-    pair.wait_for_backend(true);
-    let status = |kind| run(pair.node.netns.command(program(kind)), &["status", "--exit-code"], &pair.node.path(""));
+fn status_of_both_daemons_names_the_backend_in_use() {
+    let nodes = NodeWithSender::new("cli-both");
+    nodes.select(1);
+    let daemons = [nodes.node.start(), nodes.start_nftables(&[])];
+    nodes.wait_for_backend(true);
+    let status = |kind| run(nodes.node.netns.command(program(kind)), &["status", "--exit-code"], &nodes.node.path(""));
     let running = "Status: enabled/running";
     wait_for("pve-firewall without a warning", || {
         (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(())
@@ -207,8 +207,8 @@ fn status_of_both_daemons() {
     let expected = if has_bridge_conntrack() { 0 } else { 1 };
     let (found, stdout, stderr) = status(Nftables);
     assert!(found == expected && stdout.starts_with(running), "{found} {stdout} {stderr}");
-    pair.select(0);
-    pair.wait_for_backend(false);
+    nodes.select(0);
+    nodes.wait_for_backend(false);
     wait_for("pve-firewall alone", || (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(()));
     let (_, stdout, stderr) = status(Nftables);
     assert!(stdout.starts_with(running) && stderr == BY_IPTABLES, "{stdout} {stderr}");

@@ -1,5 +1,5 @@
 //! Files that are written in pieces, with another clock or with wrong content: no rule is dropped because of them.
-use super::{CLUSTER, Cluster, healthy, refusing, texts, vmlist};
+use super::{CLUSTER, Cluster, initial_files, refusing, texts, vmlist};
 use crate::wait::OutputInTime;
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A process of this node that writes slowly: a partly written file is never used.
 #[test]
 fn a_slow_writer_of_this_node_removes_no_rules() {
-    let files = healthy();
+    let files = initial_files();
     let cluster = Cluster::start("pvefw-slow", &texts(&files));
     let before = cluster.stream.final_count();
     let path = cluster.node.config().join(CLUSTER);
@@ -26,14 +26,14 @@ fn a_slow_writer_of_this_node_removes_no_rules() {
         drop(file);
         cluster.wait_for_rule(port);
     }
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     cluster.stop();
 }
 
 /// A process of another node whose clock is wrong, by seconds or years, and that writes in pieces.
 #[test]
 fn a_writer_with_another_clock_removes_no_rules() {
-    let files = healthy();
+    let files = initial_files();
     let cluster = Cluster::start("pvefw-clocks", &texts(&files));
     let before = cluster.stream.final_count();
     for (port, offset) in [(2, -10), (3, 10), (4, -86_400 * 400)] {
@@ -47,14 +47,14 @@ fn a_writer_with_another_clock_removes_no_rules() {
         cluster.wait_for_rule(port);
         sleep(Duration::from_millis(1500));
     }
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     cluster.stop();
 }
 
 /// `cp -p` onto a file of equal size and time: only an event reports it.
 #[test]
-fn a_copy_with_equal_size_and_time_is_seen() {
-    let files = healthy();
+fn a_copy_with_equal_size_and_time_is_detected() {
+    let files = initial_files();
     let cluster = Cluster::start("pvefw-copy", &texts(&files));
     let before = cluster.stream.final_count();
     // until the file counts as at rest
@@ -73,14 +73,14 @@ fn a_copy_with_equal_size_and_time_is_seen() {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
         sleep(Duration::from_secs(5));
     }
-    assert_eq!(cluster.stream.final_count(), before, "packets got through");
+    assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     cluster.stop();
 }
 
 /// A list of guests that is truncated or has invalid entries: no guest's rules are removed because of it.
 #[test]
 fn an_invalid_list_of_guests_removes_no_rules() {
-    let mut files = healthy();
+    let mut files = initial_files();
     files.push(("firewall/100.fw", "[OPTIONS]\nenable: 1\n".into()));
     let cluster = Cluster::start("pvefw-list", &texts(&files));
     let whole = vmlist(&[(100, "n1"), (102, "n2")]);

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Child;
 
 #[test]
-fn of_two_daemons_started_at_once_one_runs() {
+fn only_one_of_several_daemons_started_at_once_runs() {
     let node = Node::new("pvefw-two");
     let starters: Vec<Child> = (0..3).map(|_| node.command(&["start"]).spawn().unwrap()).collect();
     let succeeded = starters.into_iter().filter_map(|mut child| child.wait_in_time().success().then_some(())).count();

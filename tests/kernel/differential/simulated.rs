@@ -23,18 +23,18 @@ pub fn is_expected_result(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>,
     let Verdict::Reject(with) = answer.verdict else {
         return result == if answer.verdict == Verdict::Accept { ProbeResult::Arrived } else { ProbeResult::Dropped };
     };
-    if is_odd(&probe.packet) {
+    if has_special_address(&probe.packet) {
         return result != ProbeResult::Arrived;
     }
     let reset_for_reset = with == RejectWith::TcpReset && probe.packet.flags.0 & TcpFlags::RST.0 != 0;
-    let rejected = !reset_for_reset && comes_back(ruleset, probe, answer, with);
+    let rejected = !reset_for_reset && reply_arrives(ruleset, probe, answer, with);
     result == if rejected { ProbeResult::Rejected(with) } else { ProbeResult::Dropped }
 }
 
 /// Whether a packet has an unspecified, multicast or broadcast address: kernels differ in whether they reply to those.
-fn is_odd(packet: &Packet) -> bool {
+fn has_special_address(packet: &Packet) -> bool {
     let single = |address: Option<IpAddr>| {
-        let many = pools::shared(Family::V4).iter().any(|one| address == one.parse().ok());
+        let many = pools::not_unicast(Family::V4).iter().any(|one| address == one.parse().ok());
         address.is_some_and(|address| !address.is_multicast() && !address.is_unspecified()) && !many
     };
     !(single(packet.source) && single(packet.dest))
@@ -45,7 +45,7 @@ fn is_odd(packet: &Packet) -> bool {
 /// A packet that is rejected at its first hook creates no connection that an ICMP error could be related to. An RST ends the
 /// connection at its first hook (nf_conntrack_proto_tcp.c), so that on the next bridge it belongs to none. Any other reply
 /// belongs to the connection, except where the packet is invalid and has none.
-fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
+fn reply_arrives(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: RejectWith) -> bool {
     let reset = with == RejectWith::TcpReset;
     if reset && probe.packet.state == Some(CtState::Invalid) && probe.from == Endpoint::Host && answer.hops.len() > 1 {
         return is_accepted(ruleset, probe, with, Endpoint::Host, probe.to.bridge());
@@ -63,13 +63,13 @@ fn comes_back(ruleset: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejec
 
 /// Whether a reply that belongs to no connection is accepted on its way over a bridge.
 fn is_accepted(ruleset: &Ruleset, probe: &Probe, with: RejectWith, to: Endpoint, bridge: usize) -> bool {
-    let packet = returned(&probe.packet, with, to);
+    let packet = reply_packet(&probe.packet, with, to);
     let behind = End::Port { bridge: format!("vmbr{bridge}"), port: "eno".to_string() };
     send(ruleset, &packet, behind, to.end()).verdict == Verdict::Accept
 }
 
 /// The reply as a packet.
-fn returned(packet: &Packet, with: RejectWith, to: Endpoint) -> Packet {
+fn reply_packet(packet: &Packet, with: RejectWith, to: Endpoint) -> Packet {
     let (family, source, icmp) = match with {
         RejectWith::TcpReset => {
             let family = packet.dest.map_or(Family::V4, Family::of);

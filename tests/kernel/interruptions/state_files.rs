@@ -1,5 +1,5 @@
 //! The files that the daemon and its commands write: no others, and none through a symlink.
-use super::{SSH, change, live};
+use super::{SSH, change, wait_until_port_is_accepted};
 use crate::host::ebtables;
 use crate::node::{CLUSTER, GUEST, Node, wait_for};
 use crate::wait::WaitInTime;
@@ -34,7 +34,7 @@ fn write_everything(node: &Node) {
     node.wait_for_rule(SSH);
     node.write("firewall/cluster.fw", CLUSTER);
     change(node, 23);
-    live(node, 23);
+    wait_until_port_is_accepted(node, 23);
     wait_for("the status file", || node.status());
     let stopped = node.run(&["stop"]);
     assert!(child.wait_in_time().success());

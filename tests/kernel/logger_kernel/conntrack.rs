@@ -60,7 +60,7 @@ fn send_ipv4(protocol: u8, rest: &[u8]) {
 
 /// The Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let sum: u32 = bytes.chunks(2).map(|nodes| u32::from(nodes[0]) << 8 | u32::from(*nodes.get(1).unwrap_or(&0))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     (!((folded & 0xffff) + (folded >> 16)) as u16).to_be_bytes()
 }
@@ -145,23 +145,23 @@ fn lines_match_the_output_of_conntrack() {
         });
         // events before the start of conntrack(8) are only in our log
         let early = |line: &str| line.contains(" dport=9 ") && line.starts_with("    [NEW]");
-        let theirs = wait_for_ok("the same lines of both", || {
-            let theirs = conntrack_lines(&fs::read_to_string(&output).unwrap());
+        let expected = wait_for_ok("the same lines of both", || {
+            let expected = conntrack_lines(&fs::read_to_string(&output).unwrap());
             let ours = conntrack_lines(&logger.text());
-            let different: Vec<_> = theirs.symmetric_difference(&ours).filter(|line| !early(line)).collect();
-            if different.is_empty() { Ok(theirs) } else { Err(format!("{different:#?}")) }
+            let different: Vec<_> = expected.symmetric_difference(&ours).filter(|line| !early(line)).collect();
+            if different.is_empty() { Ok(expected) } else { Err(format!("{different:#?}")) }
         });
         drop(reference);
-        assert_eq!(theirs.iter().any(|line| line.contains(" packets=")), accounting);
-        assert_eq!(theirs.iter().any(|line| line.contains(" [stop=")), accounting);
+        assert_eq!(expected.iter().any(|line| line.contains(" packets=")), accounting);
+        assert_eq!(expected.iter().any(|line| line.contains(" [stop=")), accounting);
         for part in [" mark=7", " zone-orig=5 ", " zone=6"] {
-            assert!(theirs.iter().any(|line| line.contains(part)), "{part}");
+            assert!(expected.iter().any(|line| line.contains(part)), "{part}");
         }
     }
 }
 
 #[test]
-fn the_switch_of_the_host_is_read_at_the_start_and_at_sighup() {
+fn log_nf_conntrack_is_read_at_the_start_and_at_sighup() {
     let netns = tracked("log-switch", false);
     let root = tempfile::tempdir().unwrap();
     let switch = root.path().join("var/lib/pve-firewall/log_nf_conntrack");

@@ -35,12 +35,13 @@ fn rotation_during_a_flood_puts_every_line_in_exactly_one_file() {
     let mut texts: Vec<String> = rotated.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     texts.push(last);
     assert!(texts.iter().all(|text| whole_lines(text)));
-    let (lines, lost) = texts.iter().fold((0, 0), |sum, text| (sum.0 + packet_lines(text), sum.1 + skipped(text)));
-    assert_eq!((lines, lost), (PACKETS, 0));
+    let (lines, skipped_entries) =
+        texts.iter().fold((0, 0), |sum, text| (sum.0 + packet_lines(text), sum.1 + skipped(text)));
+    assert_eq!((lines, skipped_entries), (PACKETS, 0));
 }
 
 #[test]
-fn copytruncate_leaves_no_hole_and_logging_goes_on() {
+fn copytruncate_leaves_no_hole_and_logging_continues() {
     let netns = flood::namespace("log-truncate");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);

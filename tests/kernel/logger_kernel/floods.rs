@@ -11,12 +11,12 @@ use std::time::Duration;
 const SMALL: usize = 46;
 const LARGE: usize = 1400;
 
-fn burst(netns: &Netns, length: usize, packets: usize) {
+fn send_burst(netns: &Netns, length: usize, packets: usize) {
     netns.run(|| Sender::new(length).send_burst(packets));
 }
 
 /// Waits until all of these packets are written or reported as skipped.
-fn settled(logger: &Logger, packets: usize) -> String {
+fn wait_for_packets(logger: &Logger, packets: usize) -> String {
     wait_for(&format!("{packets} packets"), || {
         let text = logger.text();
         (packet_lines(&text) + skipped(&text) >= packets).then_some(text)
@@ -24,9 +24,9 @@ fn settled(logger: &Logger, packets: usize) -> String {
 }
 
 /// Waits until the logger is idle.
-fn quiet(logger: &Logger) -> (String, String) {
+fn wait_until_idle(logger: &Logger) -> (String, String) {
     let mut last = (sleeps(logger), processor_time(logger));
-    wait_for("the logger to rest", || {
+    wait_for("the logger to be idle", || {
         std::thread::sleep(Duration::from_millis(200));
         let now = (sleeps(logger), processor_time(logger));
         (std::mem::replace(&mut last, now.clone()) == now).then_some(now)
@@ -49,8 +49,8 @@ fn bursts_of_small_packets_are_logged_without_drops() {
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
     for round in 1..=10 {
-        burst(&netns, SMALL, 2000);
-        let text = settled(&logger, round * 2000);
+        send_burst(&netns, SMALL, 2000);
+        let text = wait_for_packets(&logger, round * 2000);
         assert_eq!((packet_lines(&text), skipped(&text)), (round * 2000, 0));
     }
     assert_eq!(packet_lines(&logger.stop()), 20_000);
@@ -65,24 +65,24 @@ fn an_overflow_is_counted_exactly_and_logging_continues() {
         let logger = Logger::start(&netns, root.path(), &[]);
         // a stopped logger: the kernel's queue overflows
         logger.signal(Signal::SIGSTOP);
-        burst(&netns, length, packets);
+        send_burst(&netns, length, packets);
         logger.signal(Signal::SIGCONT);
         // once the queue has been read, the sequence number of the next packet shows the drops
         wait_for("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
         let mut extra = 0;
         let text = wait_for_ok("the report", || {
-            burst(&netns, SMALL, 1);
+            send_burst(&netns, SMALL, 1);
             extra += 1;
             let text = logger.text();
             if skipped(&text) > 0 { Ok(text) } else { Err(format!("{} lines", packet_lines(&text))) }
         });
         assert!(text.contains("\n0 3 - "), "an error's level");
-        let text = settled(&logger, packets + extra);
+        let text = wait_for_packets(&logger, packets + extra);
         assert_eq!(packet_lines(&text) + skipped(&text), packets + extra);
         // after that, it neither spins nor drops a packet
-        quiet(&logger);
-        burst(&netns, length, 100);
-        let text = settled(&logger, packets + extra + 100);
+        wait_until_idle(&logger);
+        send_burst(&netns, length, 100);
+        let text = wait_for_packets(&logger, packets + extra + 100);
         assert_eq!(packet_lines(&text) + skipped(&text), packets + extra + 100);
         let text = logger.stop();
         assert_eq!(packet_lines(&text) + skipped(&text), packets + extra + 100);
@@ -94,9 +94,9 @@ fn an_idle_logger_sleeps() {
     let netns = flood::namespace("log-idle");
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &["--conntrack"]);
-    burst(&netns, SMALL, 10);
-    settled(&logger, 10);
-    let before = quiet(&logger);
+    send_burst(&netns, SMALL, 10);
+    wait_for_packets(&logger, 10);
+    let before = wait_until_idle(&logger);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!((sleeps(&logger), processor_time(&logger)), before);
 }
@@ -107,7 +107,7 @@ fn packets_batched_in_the_kernel_are_written_at_the_end() {
         let netns = flood::namespace("log-batched");
         let root = tempfile::tempdir().unwrap();
         let mut logger = Logger::start(&netns, root.path(), &[]);
-        burst(&netns, SMALL, 3);
+        send_burst(&netns, SMALL, 3);
         // at once, before the kernel has flushed the batch
         logger.signal(signal);
         assert!(logger.wait_for_exit().success());

@@ -10,14 +10,14 @@ fn send(netns: &Netns, from: &str, to: &str, data: &[u8]) {
 }
 
 /// A line without its date and values chosen by the kernel.
-fn stable(line: &str) -> String {
+fn without_variable_fields(line: &str) -> String {
     let date = regex::Regex::new(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}").unwrap();
     let chosen = regex::Regex::new(r" (ID|FLOWLBL)=\d+").unwrap();
     chosen.replace_all(&date.replace(line, "DATE"), "").into_owned()
 }
 
 #[test]
-fn summaries_of_both_variants_and_families_change() {
+fn packets_are_logged_by_rules_of_both_variants_and_families() {
     let netns = Netns::new("log-tables");
     netns.exec("ip address add fd99::1/64 dev lo nodad");
     let tools = ["iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft"];
@@ -30,7 +30,7 @@ fn summaries_of_both_variants_and_families_change() {
     let logger = Logger::start(&netns, root.path(), &[]);
     for vmid in 1..=2 {
         send(&netns, "127.0.0.1:4000", &format!("127.0.0.1:100{vmid}"), b"hello");
-        let line = stable(&logger.line_with(&format!(" DPT=100{vmid} ")));
+        let line = without_variable_fields(&logger.line_with(&format!(" DPT=100{vmid} ")));
         assert_eq!(
             line,
             format!(
@@ -41,7 +41,7 @@ fn summaries_of_both_variants_and_families_change() {
     }
     for vmid in 3..=4 {
         send(&netns, "[fd99::1]:4000", &format!("[fd99::1]:100{vmid}"), b"hello");
-        let line = stable(&logger.line_with(&format!(" DPT=100{vmid} ")));
+        let line = without_variable_fields(&logger.line_with(&format!(" DPT=100{vmid} ")));
         assert_eq!(
             line,
             format!(
@@ -96,7 +96,7 @@ fn lines_of_bridged_packets_have_the_bridge_and_its_ports() {
     let logger = Logger::start(&network.host, root.path(), &[]);
     send(&network.guest, "10.99.0.1:4000", "10.99.0.2:53", b"hello");
     assert_eq!(
-        stable(&logger.line_with("DPT=53")),
+        without_variable_fields(&logger.line_with("DPT=53")),
         "100 6 tap100i0-OUT DATE policy DROP: IN=fwbr100i0 OUT=fwbr100i0 PHYSIN=tap100i0 PHYSOUT=fwln100i0 \
          MAC=02:00:00:00:00:02:02:00:00:00:00:01:08:00 SRC=10.99.0.1 DST=10.99.0.2 LEN=33 TOS=0x00 PREC=0x00 TTL=64 \
          DF PROTO=UDP SPT=4000 DPT=53 LEN=13"
@@ -119,19 +119,22 @@ fn bridge_rules_log_every_kind_of_frame() {
                 MAC=02:00:00:00:00:02:02:00:00:00:00:01:";
     // a frame without payload; it crashes the official logger
     network.guest.run(|| frames::send("eth0", &frames::ethernet(0x88b5)));
-    assert_eq!(stable(&logger.line_with(":88:b5")), format!("{head}88:b5"));
+    assert_eq!(without_variable_fields(&logger.line_with(":88:b5")), format!("{head}88:b5"));
     network.guest.run(|| frames::send("eth0", &frames::ethernet(0x0800)));
-    assert_eq!(stable(&logger.line_with("LEN=0 INVALID=LEN")), format!("{head}08:00 LEN=0 INVALID=LEN"));
+    assert_eq!(
+        without_variable_fields(&logger.line_with("LEN=0 INVALID=LEN")),
+        format!("{head}08:00 LEN=0 INVALID=LEN")
+    );
     let mut arp = frames::ethernet(0x0806);
     arp.extend([0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 1, 10, 99, 0, 1, 2, 0, 0, 0, 0, 2, 10, 99, 0, 2]);
     network.guest.run(|| frames::send("eth0", &arp));
     assert_eq!(
-        stable(&logger.line_with("PROTO=ARP REPLY")),
+        without_variable_fields(&logger.line_with("PROTO=ARP REPLY")),
         format!("{head}08:06 SRC=10.99.0.1 DST=10.99.0.2 PROTO=ARP REPLY MAC=02:00:00:00:00:01")
     );
     send(&network.guest, "10.99.0.1:4000", "10.99.0.2:53", b"hello");
     assert_eq!(
-        stable(&logger.line_with("DPT=53")),
+        without_variable_fields(&logger.line_with("DPT=53")),
         format!(
             "{head}08:00 SRC=10.99.0.1 DST=10.99.0.2 LEN=33 TOS=0x00 PREC=0x00 TTL=64 DF PROTO=UDP SPT=4000 DPT=53 \
              LEN=13"
@@ -161,7 +164,7 @@ fn interface_names_follow_renames_additions_and_removals() {
     send(&host, "0.0.0.0:0", "10.99.0.2:1001", b"");
     assert!(logger.line_with("DPT=1001").contains(" OUT=first "));
     host.exec("ip link set first down; ip link set first name second");
-    prepare_again(&host, "second", prepare);
+    prepare_after_rename(&host, "second", prepare);
     send(&host, "0.0.0.0:0", "10.99.0.2:1002", b"");
     assert!(logger.line_with("DPT=1002").contains(" OUT=second "));
     host.exec("ip link del second");
@@ -175,13 +178,13 @@ fn interface_names_follow_renames_additions_and_removals() {
 }
 
 /// The address survives a rename.
-fn prepare_again(host: &Netns, name: &str, prepare: impl Fn(&str)) {
+fn prepare_after_rename(host: &Netns, name: &str, prepare: impl Fn(&str)) {
     host.exec(&format!("ip address flush dev {name}"));
     prepare(name);
 }
 
 #[test]
-fn jumbo_packets_and_marks() {
+fn jumbo_packets_and_marks_are_logged() {
     let netns = Netns::new("log-jumbo");
     netns.exec(
         "iptables -w -A OUTPUT -p udp -j MARK --set-mark 7
@@ -191,7 +194,7 @@ fn jumbo_packets_and_marks() {
     let logger = Logger::start(&netns, root.path(), &[]);
     send(&netns, "127.0.0.1:4000", "127.0.0.1:53", &[b'z'; 9000]);
     assert_eq!(
-        stable(&logger.line_with("DPT=53")),
+        without_variable_fields(&logger.line_with("DPT=53")),
         "0 6 - DATE plain OUT=lo SRC=127.0.0.1 DST=127.0.0.1 LEN=9028 TOS=0x00 PREC=0x00 TTL=64 DF PROTO=UDP \
          SPT=4000 DPT=53 LEN=9008 mark=7"
     );

@@ -132,7 +132,7 @@ fn dates_are_local_and_english() {
 }
 
 #[test]
-fn wrong_usage_is_exit_status_2() {
+fn wrong_usage_exits_with_status_2() {
     let netns = Netns::new("log-usage");
     let root = tempfile::tempdir().unwrap();
     assert_eq!(run(&netns, root.path(), &["--nonsense"]).status.code(), Some(2));

@@ -1,5 +1,5 @@
 //! Writes while the tree is read: when they are detected, and when they are accepted.
-use super::{FILES, GUEST, READING, established, plain, shown, wait_for_content, write};
+use super::{FILES, GUEST, READING, accepted_content, config_directory, initialized_reader, wait_for_content, write};
 use crate::fuse::Fuse;
 use crate::wait::wait_for;
 use pve_firewall::pmxcfs::{Reader, ReaderConfig};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 #[test]
 fn a_file_is_used_when_it_is_completely_written() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     let text = format!("{GUEST}IN DROP\nOUT ACCEPT\n");
     // by a writer that keeps the file open and pauses
     let mut file = fs::File::create(dir.path().join("firewall/100.fw")).unwrap();
@@ -19,7 +19,7 @@ fn a_file_is_used_when_it_is_completely_written() {
         file.write_all(piece).unwrap();
         for _ in 0..2 {
             reader.read().unwrap();
-            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
+            assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
             sleep(READING.debounce.closed);
         }
     }
@@ -32,7 +32,7 @@ fn a_file_is_used_when_it_is_completely_written() {
         write(dir.path(), "firewall/100.fw", &longer[..end]);
         if end % 8 == 0 {
             reader.read().unwrap();
-            assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*text));
+            assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(&*text));
         }
     }
     write(dir.path(), "firewall/100.fw", &longer);
@@ -43,10 +43,10 @@ fn a_file_is_used_when_it_is_completely_written() {
 /// Writes by other nodes cause no inotify event.
 #[test]
 fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
-    let dir = plain();
-    let manner = ReaderConfig { watch: false, ..READING };
+    let dir = config_directory();
+    let config = ReaderConfig { watch: false, ..READING };
     let program = env!("CARGO_BIN_EXE_pve-firewall").into();
-    let mut reader = Reader::new(program, dir.path().into(), "n1".into(), manner, None);
+    let mut reader = Reader::new(program, dir.path().into(), "n1".into(), config, None);
     reader.settle().unwrap();
     assert!(!reader.is_watched());
     let text = format!("{GUEST}IN DROP\n");
@@ -58,8 +58,8 @@ fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
 /// As after a clock jump on this node or on the writing node.
 #[test]
 fn arbitrary_modification_times_are_handled() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     let path = dir.path().join("firewall/100.fw");
     let mut before = GUEST.to_string();
     for years in [-60i64, 60, -1, 1] {
@@ -77,13 +77,13 @@ fn arbitrary_modification_times_are_handled() {
 
 #[test]
 fn a_local_write_is_reported_at_once_and_a_remote_write_changes_stat() {
-    let dir = plain();
-    let mut reader = established(dir.path());
+    let dir = config_directory();
+    let mut reader = initialized_reader(dir.path());
     assert!(!reader.written());
     assert!(!reader.changed());
     write(dir.path(), "firewall/100.fw.tmp", "[RULES]\n");
     fs::rename(dir.path().join("firewall/100.fw.tmp"), dir.path().join("firewall/100.fw")).unwrap();
-    wait_for("the hint", || reader.written().then_some(()));
+    wait_for("the report of the write", || reader.written().then_some(()));
     assert!(reader.changed());
     wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some("[RULES]\n"));
     assert!(!reader.changed());
@@ -92,10 +92,10 @@ fn a_local_write_is_reported_at_once_and_a_remote_write_changes_stat() {
 /// With inotify, an unmodified file is not read again unless its `stat` has changed.
 #[test]
 fn an_unmodified_file_is_read_again_when_its_stat_changes() {
-    let dir = plain();
+    let dir = config_directory();
     let path = dir.path().join("firewall/100.fw");
     sleep(Duration::from_secs(4));
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     assert!(reader.is_watched());
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     let text = GUEST.replace("ACCEPT", "REJECT");
@@ -109,21 +109,21 @@ fn an_unmodified_file_is_read_again_when_its_stat_changes() {
 fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let dir = tempfile::tempdir().unwrap();
     let fuse = Fuse::mount(dir.path(), &FILES);
-    let mut reader = established(dir.path());
+    let mut reader = initialized_reader(dir.path());
     let put = |text: &str| fuse.change(|state| state.put_at("firewall/100.fw", text, 1_700_000_001));
-    let look = |reader: &mut Reader, text: &str| {
-        wait_for("the file by a look", || {
+    let read_until = |reader: &mut Reader, text: &str| {
+        wait_for("the content in a partial read", || {
             reader.read_changes().unwrap();
-            (shown(reader, "firewall/100.fw").as_deref() == Some(text)).then_some(())
+            (accepted_content(reader, "firewall/100.fw").as_deref() == Some(text)).then_some(())
         });
     };
     let longer = format!("{GUEST}IN DROP\n");
     put(&longer);
-    look(&mut reader, &longer);
+    read_until(&mut reader, &longer);
     // of the same size and the same time, in the second of the write before
     let again = longer.replace("DROP", "DRIP");
     put(&again);
-    look(&mut reader, &again);
+    read_until(&mut reader, &again);
     // the same when it is at rest
     sleep(Duration::from_secs(4));
     reader.read().unwrap();
@@ -131,7 +131,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     put(&hidden);
     for _ in 0..3 {
         reader.read_changes().unwrap();
-        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&*again));
+        assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(&*again));
     }
     wait_for_content(&mut reader, "firewall/100.fw", Some(&again), Some(&hidden));
     drop(reader);
@@ -140,17 +140,17 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
 
 #[test]
 fn a_command_right_after_a_write_uses_the_new_content() {
-    let dir = plain();
+    let dir = config_directory();
     let program = || env!("CARGO_BIN_EXE_pve-firewall").into();
     for count in 0..10 {
         let text = format!("{GUEST}IN ACCEPT -p tcp -dport {count}\n");
         write(dir.path(), "firewall/100.fw", &text);
         let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
         reader.settle().unwrap();
-        assert_eq!(shown(&reader, "firewall/100.fw").as_deref(), Some(&text[..]));
+        assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(&text[..]));
     }
     fs::remove_file(dir.path().join("firewall/100.fw")).unwrap();
     let mut reader = Reader::new(program(), dir.path().into(), "n1".into(), ReaderConfig::COMMAND, None);
     reader.settle().unwrap();
-    assert_eq!(shown(&reader, "firewall/100.fw"), None);
+    assert_eq!(accepted_content(&reader, "firewall/100.fw"), None);
 }

@@ -1,5 +1,5 @@
 //! FTP through the firewall: a real server in a guest, a real client on the external host.
-use super::site::{GUEST100, HOST, Program, Site, wait_for};
+use super::scenario::{GUEST100, HOST, Program, Scenario, wait_for};
 use crate::testbed::VM100;
 use crate::wait::OutputInTime;
 use std::fs;
@@ -11,12 +11,12 @@ const GREETING: &str = "hello by FTP";
 /// curl(1): the transfer took too long.
 const TIMED_OUT: i32 = 28;
 
-pub fn server(site: &Site) -> Program {
-    let folder = site.root().join("ftp");
+pub fn server(scenario: &Scenario) -> Program {
+    let folder = scenario.root().join("ftp");
     fs::create_dir_all(folder.join("files")).unwrap();
     fs::write(folder.join("files/greeting"), GREETING).unwrap();
     // the server's user needs access
-    for folder in [site.root(), &folder] {
+    for folder in [scenario.root(), &folder] {
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder, everyone).unwrap();
     }
@@ -28,12 +28,12 @@ pub fn server(site: &Site) -> Program {
         files.display()
     );
     fs::write(&conf, text).unwrap();
-    Program::start(site.testbed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
+    Program::start(scenario.testbed.netns(VM100), "vsftpd", &[conf.to_str().unwrap()])
 }
 
 /// Downloads the file with these options; returns curl's exit status and output.
-fn get(site: &Site, options: &[&str], seconds: &str) -> (i32, String) {
-    let mut command = site.testbed.outside.command("curl");
+fn get(scenario: &Scenario, options: &[&str], seconds: &str) -> (i32, String) {
+    let mut command = scenario.testbed.outside.command("curl");
     command.args(["--silent", "--show-error", "--max-time", seconds]).args(options).arg("ftp://10.0.0.100/greeting");
     let output = command.output_in_time();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
@@ -45,15 +45,15 @@ const ACTIVE: [&[&str]; 2] = [&["--ftp-port", "-", "--disable-eprt"], &["--ftp-p
 #[test]
 fn the_conntrack_helper_allows_the_data_connection() {
     assert!(Path::new("/proc/sys/net/netfilter").exists(), "no connection tracking");
-    let site = Site::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
-    site.testbed.assign_addresses();
-    let _server = server(&site);
-    wait_for("the server", || (get(&site, PASSIVE[0], "5").0 == 0).then_some(()));
+    let scenario = Scenario::new(&[(GUEST100, GUEST), (HOST, "[OPTIONS]\nnf_conntrack_helpers: ftp\n")]);
+    scenario.testbed.assign_addresses();
+    let _server = server(&scenario);
+    wait_for("the server", || (get(&scenario, PASSIVE[0], "5").0 == 0).then_some(()));
     for options in PASSIVE.into_iter().chain(ACTIVE) {
-        assert_eq!(get(&site, options, "20"), (0, GREETING.to_string()), "{options:?}");
+        assert_eq!(get(&scenario, options, "20"), (0, GREETING.to_string()), "{options:?}");
     }
-    site.change(&[(HOST, "[OPTIONS]\n")]);
+    scenario.change(&[(HOST, "[OPTIONS]\n")]);
     for options in [PASSIVE[0], ACTIVE[0]] {
-        assert_eq!(get(&site, options, "2"), (TIMED_OUT, String::new()), "{options:?}");
+        assert_eq!(get(&scenario, options, "2"), (TIMED_OUT, String::new()), "{options:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! Guests: policies in both directions, devices, and traffic between guests.
-use super::site::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Site};
+use super::scenario::{CLUSTER, GUEST100, GUEST101, GUEST200, ON, Scenario};
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::{CT200, VM100, VM100_NET1, VM101, VM900};
@@ -9,34 +9,34 @@ const BOTH: [Family; 2] = Family::ALL;
 
 #[test]
 fn by_default_incoming_is_dropped_and_outgoing_accepted() {
-    let mut site = Site::new(&[(GUEST100, ON), (GUEST200, ON)]);
+    let mut scenario = Scenario::new(&[(GUEST100, ON), (GUEST200, ON)]);
     for guest in [VM100, CT200] {
         let to = |from, family| [Probe::tcp(from, guest, family, 22), Probe::udp(from, guest, family, 53)];
-        site.all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Outside, family)));
-        site.all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Host, family)));
+        scenario.check_all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Outside, family)));
+        scenario.check_all(ProbeResult::Dropped, BOTH.into_iter().flat_map(|family| to(Host, family)));
         let from = |family| [Probe::tcp(guest, Outside, family, 22), Probe::udp(guest, Outside, family, 53)];
-        site.all(ProbeResult::Arrived, BOTH.into_iter().flat_map(from));
-        site.all(ProbeResult::Dropped, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
+        scenario.check_all(ProbeResult::Arrived, BOTH.into_iter().flat_map(from));
+        scenario.check_all(ProbeResult::Dropped, [Probe::icmp(Outside, guest, 8), Probe::icmpv6(Outside, guest, 128)]);
     }
 }
 
 #[test]
-fn the_policies_are_set_by_the_options() {
+fn policies_are_set_by_options() {
     let options = |policy_in: &str, policy_out: &str| {
         format!(
             "[OPTIONS]\nenable: 1\npolicy_in: {policy_in}\npolicy_out: {policy_out}\n[RULES]\nOUT ACCEPT -p tcp -dport 80\n"
         )
     };
-    let mut site = Site::new(&[(GUEST100, &options("ACCEPT", "DROP"))]);
+    let mut scenario = Scenario::new(&[(GUEST100, &options("ACCEPT", "DROP"))]);
     for family in BOTH {
-        site.check(&[
+        scenario.check(&[
             (Probe::tcp(Outside, VM100, family, 22), ProbeResult::Arrived),
             (Probe::tcp(VM100, Outside, family, 22), ProbeResult::Dropped),
             (Probe::tcp(VM100, Outside, family, 80), ProbeResult::Arrived),
         ]);
     }
-    site.change(&[(GUEST100, &options("REJECT", "REJECT"))]);
-    site.check(&[
+    scenario.change(&[(GUEST100, &options("REJECT", "REJECT"))]);
+    scenario.check(&[
         (Probe::tcp(Outside, VM100, Family::V4, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
         (Probe::tcp(Outside, VM100, Family::V6, 22), ProbeResult::Rejected(RejectWith::TcpReset)),
         (Probe::udp(Outside, VM100, Family::V4, 22), ProbeResult::Rejected(RejectWith::IcmpPortUnreachable)),
@@ -53,16 +53,16 @@ fn the_policies_are_set_by_the_options() {
 fn a_guest_without_firewall_is_not_filtered() {
     // 101 is disabled, 200 has no file, and 900 no firewalled device
     let off = "[OPTIONS]\nenable: 0\npolicy_out: DROP\n";
-    let mut site = Site::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
+    let mut scenario = Scenario::new(&[(GUEST100, ON), (GUEST101, off), ("firewall/900.fw", ON)]);
     for guest in [VM101, CT200, VM900] {
         for family in BOTH {
-            site.all(
+            scenario.check_all(
                 ProbeResult::Arrived,
                 [Probe::tcp(Outside, guest, family, 22), Probe::udp(guest, Outside, family, 22)],
             );
         }
     }
-    site.all(ProbeResult::Dropped, [Probe::tcp(VM900, VM100, Family::V4, 22)]);
+    scenario.check_all(ProbeResult::Dropped, [Probe::tcp(VM900, VM100, Family::V4, 22)]);
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn each_device_has_its_own_rules() {
     let guest = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nIN ACCEPT -i net0 -p tcp -dport 80\n\
         IN ACCEPT -i net1 -p tcp -dport 81\nIN ACCEPT -p tcp -dport 82\nOUT ACCEPT -i net1\n";
     let cluster = "[OPTIONS]\nenable: 1\n";
-    let mut site = Site::new(&[(CLUSTER, cluster), (GUEST100, guest)]);
+    let mut scenario = Scenario::new(&[(CLUSTER, cluster), (GUEST100, guest)]);
     let to = |device, port| Probe::tcp(Host, device, Family::V4, port);
-    site.check(&[
+    scenario.check(&[
         (to(VM100, 80), ProbeResult::Arrived),
         (to(VM100, 81), ProbeResult::Dropped),
         (to(VM100, 82), ProbeResult::Arrived),
@@ -90,10 +90,10 @@ fn traffic_between_guests_passes_both_firewalls() {
         "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 80\nOUT ACCEPT -p tcp -dport 81\n";
     let receiver = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -p tcp -dport 82\n\
         IN REJECT -p udp -dport 83\n";
-    let mut site = Site::new(&[(GUEST100, sender), (GUEST101, receiver)]);
+    let mut scenario = Scenario::new(&[(GUEST100, sender), (GUEST101, receiver)]);
     for family in BOTH {
         let between = |port| Probe::tcp(VM100, VM101, family, port);
-        site.check(&[
+        scenario.check(&[
             (between(80), ProbeResult::Arrived),
             (between(81), ProbeResult::Dropped),
             (between(82), ProbeResult::Dropped),
@@ -102,5 +102,6 @@ fn traffic_between_guests_passes_both_firewalls() {
         ]);
     }
     let unreachable = ProbeResult::Rejected(RejectWith::IcmpPortUnreachable);
-    site.all(unreachable, [Probe::udp(CT200, VM101, Family::V4, 83), Probe::udp(VM900, VM101, Family::V4, 83)]);
+    scenario
+        .check_all(unreachable, [Probe::udp(CT200, VM101, Family::V4, 83), Probe::udp(VM900, VM101, Family::V4, 83)]);
 }

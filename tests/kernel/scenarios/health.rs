@@ -4,7 +4,7 @@ mod daemons;
 mod nat;
 mod rules;
 
-use super::site::{GUEST100, ON, Site, wait_for};
+use super::scenario::{GUEST100, ON, Scenario, wait_for};
 use crate::host::shell;
 use crate::testbed::probe::{Probe, ProbeResult};
 use pve_firewall::iptables::apply::Variant;
@@ -12,74 +12,75 @@ use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const V4: Family = Family::V4;
 /// A MAC address that is no guest's.
-const FORGED: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
+const SPOOFED_MAC: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
 
 /// Commands of another program on a node with guest 100 enabled, and their effects.
 struct Case {
     /// The commands of the other program.
-    does: &'static str,
+    commands: &'static str,
     /// A packet, and its result with the rules of this firewall alone.
-    packet: fn() -> Probe,
-    right: ProbeResult,
+    probe: fn() -> Probe,
+    expected: ProbeResult,
     /// Its actual result.
-    wrong: ProbeResult,
+    actual: ProbeResult,
     kind: &'static str,
     text: &'static str,
     node: bool,
     guests: &'static [u32],
-    exit: i32,
+    exit_code: i32,
     /// The commands of the remedy.
     remedy: &'static str,
 }
 
 /// Only a full reading finds a policy that another program has changed: the kernel does not report this change.
-const SOON: [&str; 2] = ["--full-reading", "1"];
+const FREQUENT_FULL_READINGS: [&str; 2] = ["--full-reading", "1"];
 
 /// Runs the cases one after the other on a node.
 fn check(cases: &[Case]) {
-    let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
     for case in cases {
-        site.all(case.right, [(case.packet)()]);
-        site.wait_until_healthy();
-        site.testbed.node.exec(&shell(Variant::Legacy, case.does));
-        site.all(case.wrong, [(case.packet)()]);
-        let warning = site.wait_for_warning(case.text);
+        scenario.check_all(case.expected, [(case.probe)()]);
+        scenario.wait_until_healthy();
+        scenario.testbed.node.exec(&shell(Variant::Legacy, case.commands));
+        scenario.check_all(case.actual, [(case.probe)()]);
+        let warning = scenario.wait_for_warning(case.text);
         assert_eq!(warning["kind"], case.kind, "{warning:#}");
         assert_eq!(warning["affected"]["node"], case.node, "{warning:#}");
         assert_eq!(warning["affected"]["guests"], serde_json::json!(case.guests), "{warning:#}");
         assert!(warning["since"].as_u64().unwrap() > 1_000_000_000, "{warning:#}");
         assert!(!warning["remedy"].as_str().unwrap().is_empty(), "{warning:#}");
-        let (text, status) = site.status(&["--exit-code"]);
+        let (text, status) = scenario.status(&["--exit-code"]);
         assert!(text.starts_with("Status: enabled/running\nWARNING: ") && text.contains(case.text), "{text}");
-        assert_eq!(status, case.exit, "{text}");
-        site.testbed.node.exec(&shell(Variant::Legacy, case.remedy));
-        site.wait_until_healthy();
-        site.all(case.right, [(case.packet)()]);
-        wait_for("the log", || (site.logged(case.text) == 2).then_some(()));
-        assert_eq!(site.logged(&format!("no longer: {}", warning["text"].as_str().unwrap())), 1);
+        assert_eq!(status, case.exit_code, "{text}");
+        scenario.testbed.node.exec(&shell(Variant::Legacy, case.remedy));
+        scenario.wait_until_healthy();
+        scenario.check_all(case.expected, [(case.probe)()]);
+        wait_for("the log", || (scenario.logged(case.text) == 2).then_some(()));
+        assert_eq!(scenario.logged(&format!("no longer: {}", warning["text"].as_str().unwrap())), 1);
     }
 }
 
 #[test]
 fn readme_shows_what_status_prints_of_this_node() {
-    let site = Site::with_options(&SOON, &[(GUEST100, ON)]);
-    site.wait_until_healthy();
-    let (well, code) = site.status(&["--exit-code"]);
+    let scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
+    scenario.wait_until_healthy();
+    let (well, code) = scenario.status(&["--exit-code"]);
     let shown = format!("# pve-firewall status --exit-code; echo $?\n{well}{code}\n```");
     assert!(include_str!("../../../README.md").contains(&shown), "{shown}");
-    site.testbed
+    scenario
+        .testbed
         .node
         .exec("iptables-legacy -w -I INPUT -p tcp --dport 22:23 -j ACCEPT; ip link set tap100i0 master vmbr0");
-    site.wait_for_warning("iptables filter");
-    site.wait_for_warning("tap100i0");
-    let (shown, readme) = (site.status(&[]).0, include_str!("../../../README.md"));
+    scenario.wait_for_warning("iptables filter");
+    scenario.wait_for_warning("tap100i0");
+    let (shown, readme) = (scenario.status(&[]).0, include_str!("../../../README.md"));
     assert!(readme.contains(&format!("# pve-firewall status\n{shown}```")), "{shown}");
     // and the messages about single packets
-    let answer = site.command(&["simulate", "--to", "vm100", "--dport", "23"]);
+    let answer = scenario.command(&["simulate", "--to", "vm100", "--dport", "23"]);
     assert!(answer.contains("the result on this node may be different: tap100i0 has firewall=1"), "{answer}");
     assert!(!answer.contains("-A INPUT"), "it does not concern the guest: {answer}");
-    let answer = site.command(&["simulate", "--dport", "23"]);
+    let answer = scenario.command(&["simulate", "--dport", "23"]);
     assert!(answer.contains("the result on this node may be different: a rule of another program"), "{answer}");
-    let checked = site.command(&["check"]);
+    let checked = scenario.command(&["check"]);
     assert!(checked.contains("the node does not filter as its configuration says: tap100i0"), "{checked}");
 }

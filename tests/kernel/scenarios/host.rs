@@ -1,5 +1,5 @@
 //! The node's own traffic: default policies and their exceptions.
-use super::site::{CLUSTER, HOST, ON, Site};
+use super::scenario::{CLUSTER, HOST, ON, Scenario};
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::{VM100, VM100_NET1};
@@ -18,21 +18,27 @@ fn to_host(port: u16) -> Probe {
 
 #[test]
 fn from_the_local_network_only_management_is_accepted() {
-    let mut site = Site::new(&[]);
+    let mut scenario = Scenario::new(&[]);
     let management = [8006, 5900, 5999, 3128, 22, 60_000, 60_050];
-    site.all(ProbeResult::Arrived, management.map(|port| to_host(port).source(LOCAL)));
-    site.all(ProbeResult::Dropped, management.map(|port| to_host(port).source(REMOTE)));
-    site.all(ProbeResult::Dropped, [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)));
-    site.all(ProbeResult::Dropped, management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)));
-    site.all(ProbeResult::Dropped, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
+    scenario.check_all(ProbeResult::Arrived, management.map(|port| to_host(port).source(LOCAL)));
+    scenario.check_all(ProbeResult::Dropped, management.map(|port| to_host(port).source(REMOTE)));
+    scenario.check_all(
+        ProbeResult::Dropped,
+        [80, 111, 5899, 6000, 8005, 8007, 60_051].map(|port| to_host(port).source(LOCAL)),
+    );
+    scenario.check_all(
+        ProbeResult::Dropped,
+        management.map(|port| Probe::udp(Outside, Host, Family::V4, port).source(LOCAL)),
+    );
+    scenario.check_all(ProbeResult::Dropped, management.map(|port| Probe::tcp(Outside, Host, Family::V6, port)));
 }
 
 #[test]
 fn the_set_management_allows_management_access() {
     let cluster = "[OPTIONS]\nenable: 1\n[IPSET management]\n203.0.113.5\n2001:db8::/32\n!2001:db8::6\n";
-    let mut site = Site::new(&[(CLUSTER, cluster)]);
+    let mut scenario = Scenario::new(&[(CLUSTER, cluster)]);
     let v6 = |source: &str| Probe::tcp(Outside, Host, Family::V6, 8006).source(source);
-    site.check(&[
+    scenario.check(&[
         (to_host(8006).source(REMOTE), ProbeResult::Arrived),
         (to_host(8006).source("203.0.113.6"), ProbeResult::Dropped),
         (to_host(8006).source(LOCAL), ProbeResult::Arrived),
@@ -45,8 +51,8 @@ fn the_set_management_allows_management_access() {
 #[test]
 fn the_alias_local_network_can_be_overridden() {
     let cluster = "[OPTIONS]\nenable: 1\n[ALIASES]\nlocal_network 203.0.113.0/24\n";
-    let mut site = Site::new(&[(CLUSTER, cluster)]);
-    site.check(&[
+    let mut scenario = Scenario::new(&[(CLUSTER, cluster)]);
+    scenario.check(&[
         (to_host(22).source(REMOTE), ProbeResult::Arrived),
         (to_host(22).source(LOCAL), ProbeResult::Dropped),
     ]);
@@ -54,62 +60,62 @@ fn the_alias_local_network_can_be_overridden() {
 
 #[test]
 fn igmp_and_icmp_errors_are_accepted() {
-    let mut site = Site::new(&[]);
-    site.all(ProbeResult::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
+    let mut scenario = Scenario::new(&[]);
+    scenario.check_all(ProbeResult::Arrived, [Probe::new(Outside, Host, Family::V4, IGMP).dest("224.0.0.1")]);
     let errors = |kind| Probe::icmp(Outside, Host, kind);
     // not related to a packet of the host
-    site.all(ProbeResult::Dropped, [3, 4, 11].map(errors));
+    scenario.check_all(ProbeResult::Dropped, [3, 4, 11].map(errors));
     for kind in [3, 4, 11] {
         // the packet quoted in the probes' ICMP errors
-        site.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), ProbeResult::Arrived)]);
-        site.next(errors(kind), ProbeResult::Arrived);
+        scenario.check(&[(Probe::udp(Host, Outside, Family::V4, 61_001).ports(61_000, 61_001), ProbeResult::Arrived)]);
+        scenario.check_next(errors(kind), ProbeResult::Arrived);
     }
-    site.all(ProbeResult::Dropped, [errors(8)]);
+    scenario.check_all(ProbeResult::Dropped, [errors(8)]);
 }
 
 #[test]
 fn established_connections_and_loopback_pass_whatever_the_policies() {
     let cluster = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 443\n";
-    let mut site = Site::new(&[(CLUSTER, cluster)]);
+    let mut scenario = Scenario::new(&[(CLUSTER, cluster)]);
     let answer = || to_host(0).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));
-    site.all(ProbeResult::Dropped, [answer()]);
-    site.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), ProbeResult::Arrived)]);
-    site.next(answer(), ProbeResult::Arrived);
-    let heard = site.testbed.node.run(|| {
+    scenario.check_all(ProbeResult::Dropped, [answer()]);
+    scenario.check(&[(Probe::tcp(Host, Outside, Family::V4, 443), ProbeResult::Arrived)]);
+    scenario.check_next(answer(), ProbeResult::Arrived);
+    let received = scenario.testbed.node.run(|| {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let (mut peer, _) = server.accept().unwrap();
         client.write_all(b"hello").unwrap();
-        let mut heard = [0; 5];
-        peer.read_exact(&mut heard).unwrap();
-        heard
+        let mut received = [0; 5];
+        peer.read_exact(&mut received).unwrap();
+        received
     });
-    assert_eq!(&heard, b"hello");
+    assert_eq!(&received, b"hello");
 }
 
 #[test]
 fn cluster_traffic_passes_with_output_policy_drop() {
-    let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
+    let mut scenario = Scenario::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::tcp(Host, Outside, Family::V4, port);
-    site.all(ProbeResult::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
-    site.all(ProbeResult::Dropped, [80, 443, 8007].map(out));
-    site.all(ProbeResult::Dropped, [8006, 22].map(|port| out(port).dest(REMOTE)));
-    site.all(ProbeResult::Dropped, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
-    site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: REJECT\n")]);
-    site.check(&[
+    scenario.check_all(ProbeResult::Arrived, [8006, 22, 5900, 5999, 3128].map(out));
+    scenario.check_all(ProbeResult::Dropped, [80, 443, 8007].map(out));
+    scenario.check_all(ProbeResult::Dropped, [8006, 22].map(|port| out(port).dest(REMOTE)));
+    scenario.check_all(ProbeResult::Dropped, [8006, 22].map(|port| Probe::tcp(Host, VM100_NET1, Family::V4, port)));
+    scenario.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: REJECT\n")]);
+    scenario.check(&[
         (out(22), ProbeResult::Arrived),
         (out(80), ProbeResult::Rejected(RejectWith::TcpReset)),
         (Probe::udp(Host, Outside, Family::V6, 123), ProbeResult::Rejected(RejectWith::Icmp6PortUnreachable)),
     ]);
-    site.change(&[(CLUSTER, ON)]);
-    site.all(ProbeResult::Arrived, [80, 443, 8007].map(out));
+    scenario.change(&[(CLUSTER, ON)]);
+    scenario.check_all(ProbeResult::Arrived, [80, 443, 8007].map(out));
 }
 
 #[test]
 fn rejected_packets_get_a_reply() {
-    let mut site = Site::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n")]);
+    let mut scenario = Scenario::new(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_in: REJECT\n")]);
     let gre = |family| Probe::new(Outside, Host, family, 47);
-    site.check(&[
+    scenario.check(&[
         (to_host(80), ProbeResult::Rejected(RejectWith::TcpReset)),
         (Probe::tcp(Outside, Host, Family::V6, 80), ProbeResult::Rejected(RejectWith::TcpReset)),
         (Probe::udp(Outside, Host, Family::V4, 80), ProbeResult::Rejected(RejectWith::IcmpPortUnreachable)),
@@ -125,46 +131,47 @@ fn rejected_packets_get_a_reply() {
 fn corosync_is_accepted_from_the_other_nodes() {
     let corosync = "totem {\n  transport: udp\n}\nnodelist {\n  node {\n    name: n1\n    ring0_addr: 10.0.0.1\n  }\n  \
         node {\n    name: n2\n    ring0_addr: 10.0.0.50\n  }\n}\n";
-    let mut site = Site::new(&[("corosync.conf", corosync)]);
+    let mut scenario = Scenario::new(&[("corosync.conf", corosync)]);
     let udp = |port, source| Probe::udp(Outside, Host, Family::V4, port).source(source);
-    site.all(ProbeResult::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
-    site.all(ProbeResult::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
-    site.all(ProbeResult::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
+    scenario.check_all(ProbeResult::Arrived, [5404, 5405, 5412].map(|port| udp(port, LOCAL)));
+    scenario.check_all(ProbeResult::Dropped, [5403, 5413].map(|port| udp(port, LOCAL)));
+    scenario.check_all(ProbeResult::Dropped, [5405, 5412].map(|port| udp(port, "10.0.0.51")));
     // multicast from the cluster network, and from others
-    site.check(&[
+    scenario.check(&[
         (udp(5405, LOCAL).dest("224.0.0.1"), ProbeResult::Arrived),
         (udp(5400, LOCAL).dest("224.0.0.1"), ProbeResult::Dropped),
     ]);
-    site.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
+    scenario.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\npolicy_out: DROP\n")]);
     let out = |port| Probe::udp(Host, Outside, Family::V4, port);
-    site.check(&[(out(5405).dest(LOCAL), ProbeResult::Arrived), (out(5405).dest("10.0.0.51"), ProbeResult::Dropped)]);
+    scenario
+        .check(&[(out(5405).dest(LOCAL), ProbeResult::Arrived), (out(5405).dest("10.0.0.51"), ProbeResult::Dropped)]);
 }
 
 #[test]
 fn rules_of_the_host_precede_those_of_the_cluster_and_match_interfaces() {
     let cluster = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\nIN ACCEPT -i vmbr1 -p tcp -dport 81\n";
     let host = "[RULES]\nIN DROP -p tcp -dport 80 -source 10.0.0.50\n";
-    let mut site = Site::new(&[(CLUSTER, cluster), (HOST, host)]);
-    site.check(&[
+    let mut scenario = Scenario::new(&[(CLUSTER, cluster), (HOST, host)]);
+    scenario.check(&[
         (to_host(80), ProbeResult::Arrived),
         (to_host(80).source(LOCAL), ProbeResult::Dropped),
         (Probe::tcp(VM100_NET1, Host, Family::V4, 81), ProbeResult::Arrived),
         (Probe::tcp(VM100, Host, Family::V4, 81), ProbeResult::Dropped),
     ]);
-    site.change(&[(HOST, "[OPTIONS]\nenable: 0\n")]);
-    site.all(ProbeResult::Arrived, [80, 81, 9999].map(to_host));
+    scenario.change(&[(HOST, "[OPTIONS]\nenable: 0\n")]);
+    scenario.check_all(ProbeResult::Arrived, [80, 81, 9999].map(to_host));
 }
 
 #[test]
 fn neighbour_and_router_discovery_pass_unless_ndp_is_disabled() {
-    let mut site = Site::new(&[]);
+    let mut scenario = Scenario::new(&[]);
     let kinds = [133, 134, 135, 136];
-    site.all(
+    scenario.check_all(
         ProbeResult::Arrived,
         kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")),
     );
-    site.change(&[(HOST, "[OPTIONS]\nndp: 0\n")]);
-    site.all(
+    scenario.change(&[(HOST, "[OPTIONS]\nndp: 0\n")]);
+    scenario.check_all(
         ProbeResult::Dropped,
         kinds.map(|kind| Probe::icmpv6(Outside, Host, kind).source("fe80::50").dest("fe80::1")),
     );

@@ -1,5 +1,5 @@
 //! Suricata on the queue of a guest with `ips: 1`.
-use super::site::{GUEST100, ON, Program, Site, wait_for};
+use super::scenario::{GUEST100, ON, Program, Scenario, wait_for};
 use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
 use crate::testbed::probe::{Probe, ProbeResult};
@@ -24,23 +24,23 @@ stats: {enabled: no}
 ";
 
 /// Suricata, and the file with its alerts.
-fn suricata(site: &Site) -> (Program, PathBuf) {
-    let folder = site.root().join("suricata");
+fn suricata(scenario: &Scenario) -> (Program, PathBuf) {
+    let folder = scenario.root().join("suricata");
     fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
     fs::write(path("suricata.yaml"), CONFIGURATION).unwrap();
     fs::write(path("test.rules"), SIGNATURES).unwrap();
     let args = ["-c", &path("suricata.yaml"), "-S", &path("test.rules"), "-l", &path(""), "-q", "0"];
-    let program = Program::start(&site.testbed.node, "suricata", &args);
-    let queues = || site.testbed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
+    let program = Program::start(&scenario.testbed.node, "suricata", &args);
+    let queues = || scenario.testbed.node.run(|| fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue"));
     wait_for("Suricata on its queue", || queues().is_ok_and(|text| !text.is_empty()).then_some(()));
     (program, folder.join("fast.log"))
 }
 
 #[test]
 fn suricata_inspects_accepted_packets() {
-    let mut site = Site::new(&[(GUEST100, ON)]);
-    site.write(GUEST100, GUEST);
+    let mut scenario = Scenario::new(&[(GUEST100, ON)]);
+    scenario.write(GUEST100, GUEST);
     let mut number = 30_000;
     let mut udp = |port| {
         number += 1;
@@ -48,25 +48,25 @@ fn suricata_inspects_accepted_packets() {
     };
     // without an IPS the queue is bypassed
     let text = "ips is 1, but no program reads queue 0: accepted packets pass without inspection";
-    let warning = site.wait_for_warning(text);
+    let warning = scenario.wait_for_warning(text);
     assert_eq!(
         (&warning["kind"], &warning["affected"]["guests"]),
         (&"not-inspected".into(), &serde_json::json!([100]))
     );
-    assert_eq!(site.status(&["--exit-code"]).1, 1);
-    site.check(&[
+    assert_eq!(scenario.status(&["--exit-code"]).1, 1);
+    scenario.check(&[
         (udp(9000), ProbeResult::Arrived),
         (udp(9001), ProbeResult::Arrived),
         (udp(9002), ProbeResult::Dropped),
     ]);
-    let (program, alerts) = suricata(&site);
-    site.wait_until_healthy();
+    let (program, alerts) = suricata(&scenario);
+    scenario.wait_until_healthy();
     let read = || fs::read_to_string(&alerts).unwrap_or_default();
     wait_for("the first packet that Suricata passes", || {
-        (site.arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
+        (scenario.count_arrivals(&[udp(9000)]) == 1 && read().contains("accepted")).then_some(())
     });
     let before = read().matches("accepted").count();
-    site.check(&[
+    scenario.check(&[
         (udp(9002), ProbeResult::Dropped),
         (udp(9001), ProbeResult::Dropped),
         (udp(9000), ProbeResult::Arrived),
@@ -75,16 +75,16 @@ fn suricata_inspects_accepted_packets() {
     let alerts = read();
     assert!(alerts.contains("unwanted") && !alerts.contains("refused"), "{alerts}");
     program.stop();
-    site.wait_for_warning(text);
-    site.check(&[
+    scenario.wait_for_warning(text);
+    scenario.check(&[
         (udp(9000), ProbeResult::Arrived),
         (udp(9001), ProbeResult::Arrived),
         (udp(9002), ProbeResult::Dropped),
     ]);
     // a balanced guest needs a reader of each queue
-    site.write(GUEST100, &GUEST.replace("ips_queues: 0", "ips_queues: 0:2"));
-    site.wait_for_warning("no program reads queues 0:2:");
-    let (_program, _) = suricata(&site);
-    site.wait_for_warning("no program reads queues 1:2:");
-    site.change(&[(GUEST100, ON)]);
+    scenario.write(GUEST100, &GUEST.replace("ips_queues: 0", "ips_queues: 0:2"));
+    scenario.wait_for_warning("no program reads queues 0:2:");
+    let (_program, _) = suricata(&scenario);
+    scenario.wait_for_warning("no program reads queues 1:2:");
+    scenario.change(&[(GUEST100, ON)]);
 }

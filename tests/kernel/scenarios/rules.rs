@@ -1,5 +1,5 @@
 //! Rule parameters: groups, macros, aliases, sets, ranges, lists, ports, ICMP types.
-use super::site::{CLUSTER, GUEST100, Site};
+use super::scenario::{CLUSTER, GUEST100, Scenario};
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Probe, ProbeResult};
@@ -58,8 +58,8 @@ fn tcp(port: u16, source: &str) -> Probe {
 
 #[test]
 fn rules_match_their_parameters() {
-    let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
-    let passes = [
+    let mut scenario = Scenario::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
+    let accepted = [
         tcp(80, "10.0.0.51"),
         tcp(80, "fd00::50"),
         tcp(443, "203.0.113.77"),
@@ -84,8 +84,8 @@ fn rules_match_their_parameters() {
         tcp(9000, "10.0.0.51"),
         tcp(9001, "10.0.0.51"),
     ];
-    site.all(ProbeResult::Arrived, passes);
-    let lost = [
+    scenario.check_all(ProbeResult::Arrived, accepted);
+    let dropped = [
         tcp(443, "10.0.0.50"),
         tcp(22, "10.0.0.51"),
         tcp(22, "fd00::51"),
@@ -104,14 +104,14 @@ fn rules_match_their_parameters() {
         tcp(9000, "10.0.0.50"),
         tcp(9001, "10.0.0.51").dest("10.0.0.99"),
     ];
-    site.all(ProbeResult::Dropped, lost);
+    scenario.check_all(ProbeResult::Dropped, dropped);
 }
 
 #[test]
 fn the_blacklist_applies_to_host_and_guests() {
-    let mut site = Site::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
+    let mut scenario = Scenario::new(&[(CLUSTER, CLUSTER_FILE), (GUEST100, RULES)]);
     let to_host = |source| Probe::tcp(Outside, Host, Family::V4, 80).source(source);
-    site.check(&[
+    scenario.check(&[
         (tcp(80, "203.0.113.66"), ProbeResult::Dropped),
         (tcp(80, "2001:db8::66"), ProbeResult::Dropped),
         (tcp(80, "203.0.113.67"), ProbeResult::Arrived),
@@ -125,8 +125,8 @@ fn the_blacklist_applies_to_host_and_guests() {
 #[test]
 fn the_first_rule_that_matches_decides() {
     let guest = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP -p tcp -dport 80\nIN ACCEPT\nOUT DROP -p udp\nOUT ACCEPT\n";
-    let mut site = Site::new(&[(GUEST100, guest)]);
-    site.check(&[
+    let mut scenario = Scenario::new(&[(GUEST100, guest)]);
+    scenario.check(&[
         (tcp(80, "10.0.0.50"), ProbeResult::Dropped),
         (tcp(81, "10.0.0.50"), ProbeResult::Arrived),
         (Probe::udp(VM100, Outside, Family::V4, 81), ProbeResult::Dropped),

@@ -1,6 +1,6 @@
 //! The connections that `preview` lists, compared with the kernel: connections are opened and the change is applied. Those that
 //! were listed, and no others, are refused when they are opened again.
-use super::super::scenarios::site::{CLUSTER, GUEST100, GUEST200, HOST, Site};
+use super::super::scenarios::scenario::{CLUSTER, GUEST100, GUEST200, HOST, Scenario};
 use crate::node::wait_for;
 use crate::testbed::Endpoint::{self, Host, Outside};
 use crate::testbed::{CT200, NODE, VM100, VM101};
@@ -13,7 +13,7 @@ use std::process::Output;
 use std::time::Duration;
 
 /// A packet that passes takes less than this.
-const SOON: Duration = Duration::from_millis(1500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +81,8 @@ impl Flow {
     }
 
     /// Opens the connection, if it is accepted.
-    fn begin(self, site: &Site) -> Option<TcpStream> {
-        site.testbed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), SOON)).ok()
+    fn connect(self, scenario: &Scenario) -> Option<TcpStream> {
+        scenario.testbed.netns(self.from).run(|| TcpStream::connect_timeout(&self.server(), CONNECT_TIMEOUT)).ok()
     }
 }
 
@@ -93,47 +93,47 @@ pub fn write(root: &Path, path: &str, text: &str) -> String {
     path.to_str().unwrap().to_string()
 }
 
-pub fn run(site: &Site, args: &[&str]) -> Output {
-    let mut command = site.testbed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
-    command.args(args).args(["--node", NODE, "--root"]).arg(site.root()).output_in_time()
+pub fn run(scenario: &Scenario, args: &[&str]) -> Output {
+    let mut command = scenario.testbed.node.command(env!("CARGO_BIN_EXE_pve-firewall"));
+    command.args(args).args(["--node", NODE, "--root"]).arg(scenario.root()).output_in_time()
 }
 
-fn preview(site: &Site, file: &str) -> serde_json::Value {
-    let output = run(site, &["preview", "--json", file]);
+fn preview(scenario: &Scenario, file: &str) -> serde_json::Value {
+    let output = run(scenario, &["preview", "--json", file]);
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Which of these connections can be opened; all at the same time.
-fn can_begin(site: &Site, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
-    run_in_parallel("connections to begin", flows.iter().map(|flow| move || (*flow, flow.begin(site))))
+fn connect_all(scenario: &Scenario, flows: &[Flow]) -> Vec<(Flow, Option<TcpStream>)> {
+    run_in_parallel("connections to open", flows.iter().map(|flow| move || (*flow, flow.connect(scenario))))
 }
 
 #[test]
 fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart() {
-    let site = Site::new(&BASE);
-    site.testbed.assign_addresses();
+    let scenario = Scenario::new(&BASE);
+    scenario.testbed.assign_addresses();
     let flows = Flow::all();
     let servers: BTreeSet<(Endpoint, SocketAddr)> = flows.iter().map(|flow| (flow.to, flow.server())).collect();
     let _servers: Vec<TcpListener> = servers
         .iter()
-        .map(|(place, server)| site.testbed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
+        .map(|(place, server)| scenario.testbed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
         .collect();
     for (path, text, count) in CHANGES {
-        site.testbed.node.exec("conntrack -F 2>/dev/null");
-        let alive = can_begin(&site, &flows);
+        scenario.testbed.node.exec("conntrack -F 2>/dev/null");
+        let alive = connect_all(&scenario, &flows);
         for (flow, stream) in &alive {
             assert!(stream.is_some(), "{flow:?}");
         }
-        let file = write(site.root(), path, text);
-        let report = preview(&site, &file);
+        let file = write(scenario.root(), path, text);
+        let report = preview(&scenario, &file);
         let refused = report["connections"]["refused"].as_array().unwrap();
         let named: BTreeSet<String> =
             refused.iter().map(|one| one["connection"].as_str().unwrap().to_string()).collect();
-        site.change(&[(path, text)]);
+        scenario.change(&[(path, text)]);
         let mut wrong = Vec::new();
         let mut really = 0;
-        for (flow, again) in can_begin(&site, &flows) {
+        for (flow, again) in connect_all(&scenario, &flows) {
             let first = alive.iter().find(|(other, _)| *other == flow).unwrap().1.as_ref().unwrap();
             let was_named = named.contains(&format!("tcp {} -> {}", first.local_addr().unwrap(), flow.server()));
             really += usize::from(again.is_none());
@@ -148,14 +148,14 @@ fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart(
             assert!(origin.starts_with(&file) || !origin.contains(".fw:"), "{origin}");
         }
         let base: Vec<_> = BASE.iter().filter(|(other, _)| *other == path).copied().collect();
-        site.change(&base);
+        scenario.change(&base);
     }
 }
 
 #[test]
 fn connections_that_cannot_be_simulated_are_counted() {
-    let site = Site::new(&BASE);
-    site.testbed.node.exec(
+    let scenario = Scenario::new(&BASE);
+    scenario.testbed.node.exec(
         "conntrack -I -p tcp -s 192.0.2.1 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -u SEEN_REPLY
          conntrack -I -p udp -s 10.0.0.254 -d 10.0.0.255 --sport 1000 --dport 137 -t 600
          conntrack -I -p tcp -s 10.0.0.100 -d 192.0.2.2 --sport 1000 --dport 80 --state ESTABLISHED -t 600 -r 10.0.0.50 \
@@ -163,8 +163,8 @@ fn connections_that_cannot_be_simulated_are_counted() {
          conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.1 --sport 1000 --dport 22 --state ESTABLISHED -t 600 -w 5 -u SEEN_REPLY
          conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.1 --sport 1001 --dport 22 --state TIME_WAIT -t 600 -u SEEN_REPLY",
     );
-    let file = write(site.root(), CLUSTER, CHANGES[0].1);
-    let report = preview(&site, &file);
+    let file = write(scenario.root(), CLUSTER, CHANGES[0].1);
+    let report = preview(&scenario, &file);
     let refused = report["connections"]["refused"].as_array().unwrap();
     assert_eq!(refused.len(), 1, "what is over is not alive: {report:#}");
     assert_eq!((&refused[0]["zone"], &refused[0]["own_session"]), (&5.into(), &false.into()));
@@ -176,21 +176,21 @@ fn connections_that_cannot_be_simulated_are_counted() {
 }
 
 #[test]
-fn udp_and_icmp_are_judged_like_tcp() {
-    let site = Site::new(&[
+fn udp_and_icmp_are_evaluated_like_tcp() {
+    let scenario = Scenario::new(&[
         (CLUSTER, "[OPTIONS]\nenable: 1\n"),
         (GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p udp -dport 53\nIN Ping(ACCEPT)\n"),
     ]);
-    site.testbed.assign_addresses();
-    let server = site.testbed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
-    let client = site.testbed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
+    scenario.testbed.assign_addresses();
+    let server = scenario.testbed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
+    let client = scenario.testbed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
     client.send_to(b"question", "10.0.0.100:53").unwrap();
     wait_for("the question", || server.recv_from(&mut [0; 64]).ok());
-    site.testbed.node.exec(
+    scenario.testbed.node.exec(
         "conntrack -I -p icmp -s 10.0.0.254 -d 10.0.0.100 --icmp-type 8 --icmp-code 0 --icmp-id 7 -t 600 -u SEEN_REPLY",
     );
-    let file = write(site.root(), GUEST100, "[OPTIONS]\nenable: 1\n");
-    let report = preview(&site, &file);
+    let file = write(scenario.root(), GUEST100, "[OPTIONS]\nenable: 1\n");
+    let report = preview(&scenario, &file);
     let refused = report["connections"]["refused"].as_array().unwrap();
     let named: Vec<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
     assert_eq!(named, ["icmp type 8/0 10.0.0.254 -> 10.0.0.100", "udp 10.0.0.254:5353 -> 10.0.0.100:53"]);

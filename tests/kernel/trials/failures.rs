@@ -1,5 +1,5 @@
 //! Trials with failures: kills at any step, restarts, another boot, a full or read-only file system, a clock that jumps.
-use super::{NEW, OLD, attempt, candidate, ended, lasting, site, stop, trial};
+use super::{NEW, OLD, assert_exit, candidate, node_with_candidate, start_trial, stop, trial, trial_seconds};
 use crate::fake_clock::FakeClock;
 use crate::node::{CLUSTER, GUEST, Node, wait_for};
 use crate::strace::{self, kill_at};
@@ -11,32 +11,32 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn end_with(child: &Child, signal: Signal) {
+fn send_signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }
 
 #[test]
 fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
-    let (node, mut daemon) = site("pvefw-killed");
-    let length = lasting(&node, 12);
+    let (node, mut daemon) = node_with_candidate("pvefw-killed");
+    let length = trial_seconds(&node, 12);
     let began = Instant::now();
-    let attempt = attempt(&node, length, &["100.fw"]);
+    let attempt = start_trial(&node, length, &["100.fw"]);
     node.wait_for_rule(NEW);
     for signal in [Signal::SIGKILL, Signal::SIGHUP, Signal::SIGKILL] {
         let before = node.status().unwrap()["started"].clone();
-        end_with(&daemon, signal);
+        send_signal(&daemon, signal);
         if signal == Signal::SIGKILL {
             daemon.wait_in_time();
             daemon = node.command(&["start", "--foreground"]).spawn().unwrap();
         }
-        wait_for("another life", || {
+        wait_for("the restarted daemon", || {
             assert!(node.rules().contains(NEW) && !node.rules().contains(OLD));
             node.status().filter(|status| status["started"] != before)
         });
         assert!(trial(&node).is_some(), "{:?}", began.elapsed());
     }
     assert!(began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     assert!(began.elapsed() < Duration::from_secs(3 * length), "{:?}", began.elapsed());
     node.wait_for_rule(OLD);
     stop(&node, daemon);
@@ -44,14 +44,14 @@ fn a_kill_or_restart_of_the_daemon_neither_ends_nor_prolongs_a_trial() {
 
 #[test]
 fn a_daemon_started_after_the_deadline_applies_the_tree() {
-    let (node, mut daemon) = site("pvefw-late");
-    let length = lasting(&node, 3);
-    let mut attempt = attempt(&node, length, &["100.fw"]);
+    let (node, mut daemon) = node_with_candidate("pvefw-late");
+    let length = trial_seconds(&node, 3);
+    let mut attempt = start_trial(&node, length, &["100.fw"]);
     node.wait_for_rule(NEW);
-    end_with(&daemon, Signal::SIGKILL);
+    send_signal(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     sleep(Duration::from_secs(length + 1));
-    assert!(node.rules().contains(NEW), "nobody is there to end it");
+    assert!(node.rules().contains(NEW), "no daemon ends it");
     let error = node.run_failing(&["confirm"]);
     assert!(error.contains("not confirmed in time"), "{error}");
     daemon = node.start();
@@ -63,10 +63,10 @@ fn a_daemon_started_after_the_deadline_applies_the_tree() {
 
 #[test]
 fn a_trial_of_another_boot_is_ignored() {
-    let (node, mut daemon) = site("pvefw-reboot");
-    let mut attempt = attempt(&node, 600, &["100.fw"]);
+    let (node, mut daemon) = node_with_candidate("pvefw-reboot");
+    let mut attempt = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
-    end_with(&daemon, Signal::SIGKILL);
+    send_signal(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     // as if /run had outlived the machine; the clock of the new boot says nothing about the deadline
     let path = node.path("run/pve-firewall/trial/trial.json");
@@ -89,7 +89,7 @@ fn a_clock_jump_does_not_move_the_deadline() {
     let clock = FakeClock::new(&node);
     let jumping = |args: &[&str]| {
         let mut command = node.command(args);
-        clock.give_to(&mut command);
+        clock.apply_to(&mut command);
         command
     };
     let daemon = jumping(&["start", "--foreground"]).spawn().unwrap();
@@ -144,14 +144,14 @@ fn a_read_only_configuration_is_not_confirmed_and_the_trial_continues() {
     let daemon = node.start();
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
     node.wait_for_rule(OLD);
-    let attempt = attempt(&node, lasting(&node, 8), &["100.fw"]);
+    let attempt = start_trial(&node, trial_seconds(&node, 8), &["100.fw"]);
     node.wait_for_rule(NEW);
     mount.remount("ro");
     let error = node.run_failing(&["confirm"]);
     assert!(error.contains("without a quorum") && error.contains("the trial continues until its deadline"), "{error}");
     assert!(trial(&node).is_some() && node.rules().contains(NEW));
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
-    ended(attempt, 3);
+    assert_exit(attempt, 3);
     node.wait_for_rule(OLD);
     stop(&node, daemon);
 }
@@ -169,7 +169,7 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
     assert!(trial(&node).is_none() && node.rules().contains(OLD));
     assert_eq!(node.files("run/pve-firewall/trial"), ["lock"]);
     candidate(&node, "100.fw", &GUEST.replace("22", "2222"));
-    let first = attempt(&node, 600, &["100.fw"]);
+    let first = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
     let fill = node.path("run/pve-firewall/fill");
     let _ = fs::write(&fill, vec![0; 1 << 20]);
@@ -184,14 +184,14 @@ fn with_a_full_run_no_trial_starts_and_a_running_one_can_be_reverted() {
 
 #[test]
 fn an_upgrade_takes_over_a_running_trial() {
-    let (node, daemon) = site("pvefw-upgrade");
-    let length = lasting(&node, 20);
+    let (node, daemon) = node_with_candidate("pvefw-upgrade");
+    let length = trial_seconds(&node, 20);
     let began = Instant::now();
-    let attempt = attempt(&node, length, &["100.fw"]);
+    let attempt = start_trial(&node, length, &["100.fw"]);
     node.wait_for_rule(NEW);
     let before = wait_for("the trial", || trial(&node));
-    let looks = repeat_during(
-        || assert!(node.rules().contains(NEW) && !node.rules().contains(OLD), "a moment of the old rules"),
+    let checks = repeat_during(
+        || assert!(node.rules().contains(NEW) && !node.rules().contains(OLD), "the old rules were live"),
         || {
             for _ in 0..2 {
                 node.replace_program();
@@ -200,8 +200,8 @@ fn an_upgrade_takes_over_a_running_trial() {
             }
         },
     );
-    assert!(looks > 3 && began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
-    ended(attempt, 3);
+    assert!(checks > 3 && began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
+    assert_exit(attempt, 3);
     assert!(began.elapsed() >= Duration::from_secs(length), "{:?}", began.elapsed());
     node.wait_for_rule(OLD);
     stop(&node, daemon);
@@ -216,7 +216,7 @@ fn daemon_killed_at(node: &Node, call: usize) -> bool {
     let status = node.path("run/pve-firewall/status.json");
     let _ = fs::remove_file(&status);
     let options = ["-f".to_string()].into_iter().chain(kill_at(CHANGES, call));
-    let mut command = strace::traced(&node.command(&["start", "--foreground"]), options);
+    let mut command = strace::under_strace(&node.command(&["start", "--foreground"]), options);
     let mut tracer = command.stderr(Stdio::null()).spawn().unwrap();
     let killed = wait_for("an update or a kill", || {
         tracer.try_wait().unwrap().map(|_| true).or_else(|| status.exists().then_some(false))
@@ -231,11 +231,11 @@ fn daemon_killed_at(node: &Node, call: usize) -> bool {
 
 #[test]
 fn a_daemon_killed_at_any_step_keeps_a_running_trial_and_ends_one_that_is_over() {
-    let (node, mut daemon) = site("pvefw-kill-daemon");
+    let (node, mut daemon) = node_with_candidate("pvefw-kill-daemon");
     let manifest = node.path("run/pve-firewall/trial/trial.json");
-    let mut attempt = attempt(&node, 3600, &["100.fw"]);
+    let mut attempt = start_trial(&node, 3600, &["100.fw"]);
     node.wait_for_rule(NEW);
-    end_with(&daemon, Signal::SIGKILL);
+    send_signal(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
     let is_new = || node.rules().contains(NEW) && !node.rules().contains(OLD);
     let kills = (1..).take_while(|call| daemon_killed_at(&node, *call)).inspect(|call| {
@@ -261,10 +261,10 @@ fn a_daemon_killed_at_any_step_keeps_a_running_trial_and_ends_one_that_is_over()
 
 #[test]
 fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
-    let (node, daemon) = site("pvefw-kill-rev");
+    let (node, daemon) = node_with_candidate("pvefw-kill-rev");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     for call in 1.. {
-        let length = lasting(&node, 5).to_string();
+        let length = trial_seconds(&node, 5).to_string();
         let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
         node.wait_for_rule(NEW);
         let killed = killed_at(&node, call, &["revert"]);
@@ -284,14 +284,14 @@ fn a_revert_killed_at_any_step_ends_the_trial_or_leaves_it() {
 /// A command that is killed when it makes the given one of the system calls that change anything, counted from 1.
 fn killed_at(node: &Node, call: usize, args: &[&str]) -> bool {
     let options = kill_at("rename,unlink,write,fchmod,chmod,mkdir", call);
-    let status = strace::traced(&node.command(args), options).output_in_time().status;
+    let status = strace::under_strace(&node.command(args), options).output_in_time().status;
     // strace ends as the command did
     std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
 }
 
 #[test]
 fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
-    let (node, daemon) = site("pvefw-kill-try");
+    let (node, daemon) = node_with_candidate("pvefw-kill-try");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     let mut began = 0;
     for call in 1.. {
@@ -313,7 +313,7 @@ fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
 
 #[test]
 fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
-    let (node, daemon) = site("pvefw-kill-conf");
+    let (node, daemon) = node_with_candidate("pvefw-kill-conf");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
     let place = node.config().join("firewall/100.fw");
     let (mut old, mut new) = (0, 0);
@@ -321,7 +321,7 @@ fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
         node.write("firewall/100.fw", GUEST);
         node.wait_for_rule(OLD);
         sleep(Duration::from_millis(500));
-        let length = lasting(&node, 4).to_string();
+        let length = trial_seconds(&node, 4).to_string();
         let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
         node.wait_for_rule(NEW);
         let killed = killed_at(&node, call, &["confirm"]);

@@ -1,6 +1,6 @@
 //! An administrator who is connected over SSH applies changes that lock the administrator out: each time there is a warning,
 //! and each time access is back at the end of the trial.
-use super::super::scenarios::site::{CLUSTER, HOST, ON, Site};
+use super::super::scenarios::scenario::{CLUSTER, HOST, ON, Scenario};
 use super::connections::write;
 use crate::testbed::NODE;
 use crate::wait::{OutputInTime, WaitInTime, run_in_parallel};
@@ -52,13 +52,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// An SSH server on the node, with a key that the external host can log in with.
 struct Ssh<'a> {
-    site: &'a Site,
+    scenario: &'a Scenario,
     server: Child,
 }
 
 impl<'a> Ssh<'a> {
-    fn new(site: &'a Site) -> Self {
-        let folder = site.root().join("ssh");
+    fn new(scenario: &'a Scenario) -> Self {
+        let folder = scenario.root().join("ssh");
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all("/run/sshd").unwrap();
         for key in ["host", "client"] {
@@ -73,11 +73,11 @@ impl<'a> Ssh<'a> {
             "ListenAddress 10.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nPidFile none\n\
              StrictModes no\nUsePAM no\nPermitRootLogin yes\nUseDNS no\n"
         );
-        let path = write(site.root(), "sshd_config", &config);
-        let mut command = site.testbed.node.command("/usr/sbin/sshd");
+        let path = write(scenario.root(), "sshd_config", &config);
+        let mut command = scenario.testbed.node.command("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f", &path]).stdin(Stdio::null()).stderr(Stdio::null());
         let server = command.spawn().unwrap();
-        let ssh = Ssh { site, server };
+        let ssh = Ssh { scenario, server };
         let deadline = Instant::now() + MINUTE;
         while !ssh.is_accessible() {
             assert!(Instant::now() < deadline, "no SSH server");
@@ -87,8 +87,8 @@ impl<'a> Ssh<'a> {
 
     /// A command line on the node.
     fn command(&self, line: &str) -> Command {
-        let folder = self.site.root().join("ssh");
-        let mut command = self.site.testbed.outside.command("ssh");
+        let folder = self.scenario.root().join("ssh");
+        let mut command = self.scenario.testbed.outside.command("ssh");
         command.args([
             "-F",
             "none",
@@ -116,7 +116,7 @@ impl<'a> Ssh<'a> {
     /// `pve-firewall` with these arguments, as a command line on the node.
     fn firewall(&self, args: &str) -> String {
         let program = env!("CARGO_BIN_EXE_pve-firewall");
-        format!("{program} --node {NODE} --root {} {args}", self.site.root().display())
+        format!("{program} --node {NODE} --root {} {args}", self.scenario.root().display())
     }
 }
 
@@ -129,14 +129,14 @@ impl Drop for Ssh<'_> {
 
 fn lock_out((path, before, text): Lockout) {
     let enabled = !before.contains("enable: 0");
-    let site = Site::new(&if enabled { vec![(HOST, ON), (path, before)] } else { vec![(HOST, ON)] });
+    let scenario = Scenario::new(&if enabled { vec![(HOST, ON), (path, before)] } else { vec![(HOST, ON)] });
     if !enabled {
-        site.change_to_off();
-        site.write(path, before);
+        scenario.disable_firewall();
+        scenario.write(path, before);
     }
-    site.testbed.assign_addresses();
-    let ssh = Ssh::new(&site);
-    let file = write(site.root(), path, text);
+    scenario.testbed.assign_addresses();
+    let ssh = Ssh::new(&scenario);
+    let file = write(scenario.root(), path, text);
     let warned = ssh.run(&ssh.firewall(&format!("try --yes {file}")));
     let error = String::from_utf8_lossy(&warned.stderr);
     assert!(error.contains("this would end the connection that you are using: tcp 10.0.0.254:"), "{text}: {warned:?}");
@@ -157,7 +157,7 @@ fn lock_out((path, before, text): Lockout) {
     }
     assert!(began.elapsed() + Duration::from_secs(1) >= MINUTE, "{text}: {:?}", began.elapsed());
     assert_eq!(forced.wait_in_time().code(), Some(3), "{text}");
-    assert!(site.root().join("etc/pve").join(CLUSTER).exists());
+    assert!(scenario.root().join("etc/pve").join(CLUSTER).exists());
 }
 
 #[test]
@@ -166,6 +166,6 @@ fn five_rule_changes_that_lock_an_administrator_out_are_reverted_after_a_minute(
 }
 
 #[test]
-fn removing_what_accepts_ssh_is_reverted_after_a_minute() {
+fn removing_the_rule_that_accepts_ssh_is_reverted_after_a_minute() {
     run_in_parallel("access over SSH", REMOTE_LOCKOUTS.iter().map(|lockout| move || lock_out(*lockout)));
 }

@@ -1,7 +1,7 @@
 //! Trials, previews and deleted connections on a node with the nftables backend. There are rules for the node only, because not
 //! every kernel tracks connections in bridges.
-use super::super::hand_over::{Pair, terminate};
-use super::{attempt, candidate, ended, lasting};
+use super::super::hand_over::{NodeWithSender, terminate};
+use super::{assert_exit, candidate, start_trial, trial_seconds};
 use crate::node::wait_for;
 use crate::wait::wait_for_ok;
 use crate::wait::{WaitInTime, repeat_during};
@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_millis(1500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 const CLOSED: &str = "[OPTIONS]\nenable: 1\n";
 
 /// A configuration that accepts connections to these ports of the node.
@@ -23,68 +23,68 @@ fn open(ports: &str) -> String {
 }
 
 /// A node that selects nftables, with both daemons.
-fn site(name: &str, options: &[&str], cluster: &str) -> (Pair, [Child; 2]) {
-    let pair = Pair::new(name);
-    pair.node.write("firewall/cluster.fw", cluster);
-    pair.select(1);
-    let daemons = [pair.node.start(), pair.start_nftables(options)];
-    pair.wait_for_backend(true);
-    (pair, daemons)
+fn node_with_both_daemons(name: &str, options: &[&str], cluster: &str) -> (NodeWithSender, [Child; 2]) {
+    let nodes = NodeWithSender::new(name);
+    nodes.node.write("firewall/cluster.fw", cluster);
+    nodes.select(1);
+    let daemons = [nodes.node.start(), nodes.start_nftables(options)];
+    nodes.wait_for_backend(true);
+    (nodes, daemons)
 }
 
-fn rules(pair: &Pair) -> String {
-    pair.node.netns.exec("nft list table inet proxmox-firewall")
+fn rules(nodes: &NodeWithSender) -> String {
+    nodes.node.netns.exec("nft list table inet proxmox-firewall")
 }
 
-fn wait_for_rule(pair: &Pair, rule: &str, live: bool) {
-    wait_for(&format!("{rule} to be live: {live}"), || (rules(pair).contains(rule) == live).then_some(()));
+fn wait_for_rule(nodes: &NodeWithSender, rule: &str, live: bool) {
+    wait_for(&format!("{rule} to be live: {live}"), || (rules(nodes).contains(rule) == live).then_some(()));
 }
 
 #[test]
 fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
-    let (pair, daemons) = site("pvn-try", &[], CLOSED);
-    let node = &pair.node;
+    let (nodes, daemons) = node_with_both_daemons("pvn-try", &[], CLOSED);
+    let node = &nodes.node;
     candidate(node, "cluster.fw", &open("4001"));
     let server = SocketAddr::from(([10, 9, 0, 1], 4001));
     let _listener = node.netns.run(|| TcpListener::bind(server).unwrap());
-    let connects = || pair.outside.run(|| TcpStream::connect_timeout(&server, SOON)).is_ok();
+    let connects = || nodes.outside.run(|| TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)).is_ok();
     assert!(!connects());
-    let length = lasting(node, 6);
+    let length = trial_seconds(node, 6);
     let began = Instant::now();
-    let first = attempt(node, length, &["cluster.fw"]);
-    wait_for_rule(&pair, "4001", true);
+    let first = start_trial(node, length, &["cluster.fw"]);
+    wait_for_rule(&nodes, "4001", true);
     assert!(connects(), "{:?}", began.elapsed());
     wait_for("the trial in the status", || node.run_ok(&["status"]).contains("Trial: cluster.fw, ").then_some(()));
-    ended(first, 3);
+    assert_exit(first, 3);
     assert!(began.elapsed() >= Duration::from_secs(length));
-    wait_for_rule(&pair, "4001", false);
+    wait_for_rule(&nodes, "4001", false);
     assert!(!connects());
     for program in ["pve-firewall", "proxmox-firewall"] {
         let line = "trial of cluster.fw: reverted: it was not confirmed in time";
         wait_for(program, || node.log().iter().any(|one| one.contains(program) && one.contains(line)).then_some(()));
     }
 
-    let second = attempt(node, 600, &["cluster.fw"]);
-    wait_for_rule(&pair, "4001", true);
+    let second = start_trial(node, 600, &["cluster.fw"]);
+    wait_for_rule(&nodes, "4001", true);
     assert_eq!(node.run_ok(&["revert"]), "Reverted: cluster.fw\n");
-    assert!(!rules(&pair).contains("4001"), "the command waits for the rules");
-    ended(second, 3);
+    assert!(!rules(&nodes).contains("4001"), "the command waits for the rules");
+    assert_exit(second, 3);
 
     // whichever daemon accepts the confirmed files first, the other one follows it
     for round in 0..4 {
         node.write("firewall/cluster.fw", CLOSED);
-        wait_for_rule(&pair, "4001", false);
-        let third = attempt(node, 600, &["cluster.fw"]);
-        wait_for_rule(&pair, "4001", true);
-        let looks = repeat_during(
-            || assert!(rules(&pair).contains("4001"), "a moment of the old rules in round {round}"),
+        wait_for_rule(&nodes, "4001", false);
+        let third = start_trial(node, 600, &["cluster.fw"]);
+        wait_for_rule(&nodes, "4001", true);
+        let checks = repeat_during(
+            || assert!(rules(&nodes).contains("4001"), "the old rules were live in round {round}"),
             || {
                 node.run_ok(&["confirm"]);
-                ended(third, 0);
+                assert_exit(third, 0);
                 std::thread::sleep(Duration::from_secs(2));
             },
         );
-        assert!(looks > 10);
+        assert!(checks > 10);
         assert_eq!(fs::read_to_string(node.config().join("firewall/cluster.fw")).unwrap(), open("4001"));
     }
     assert_eq!(node.logged("trial of cluster.fw: confirmed"), 8, "{:#?}", node.log());
@@ -93,8 +93,8 @@ fn a_trial_of_rules_for_nftables_expires_and_is_reverted_and_confirmed() {
 
 #[test]
 fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
-    let (pair, daemons) = site("pvn-vnet", &[], CLOSED);
-    let node = &pair.node;
+    let (nodes, daemons) = node_with_both_daemons("pvn-vnet", &[], CLOSED);
+    let node = &nodes.node;
     node.write("sdn/.running-config", r#"{"vnets":{"ids":{"vnet0":{"zone":"z"}}}}"#);
     let vnet = |port: &str| {
         format!("[OPTIONS]\nenable: 1\npolicy_forward: DROP\n[RULES]\nFORWARD ACCEPT -p tcp -dport {port}\n")
@@ -108,29 +108,29 @@ fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
     candidate(node, "sdn/firewall/vnet0.fw", &vnet("4002"));
     let preview = node.run_ok(&["preview", "--diff", &file]);
     assert!(preview.contains("4001"), "{preview}");
-    let first = attempt(node, lasting(node, 6), &["vnet0.fw"]);
+    let first = start_trial(node, trial_seconds(node, 6), &["vnet0.fw"]);
     live("4001", true);
     wait_for("the trial in the status", || node.run_ok(&["status"]).contains("Trial: vnet0.fw, ").then_some(()));
-    ended(first, 3);
+    assert_exit(first, 3);
     live("4001", false);
     assert!(in_tree().is_err());
-    let second = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
+    let second = start_trial(node, 600, &["sdn/firewall/vnet0.fw"]);
     live("4002", true);
     assert_eq!(node.run_ok(&["revert"]), "Reverted: vnet0.fw\n");
-    ended(second, 3);
+    assert_exit(second, 3);
     live("4002", false);
-    let third = attempt(node, 600, &["vnet0.fw"]);
+    let third = start_trial(node, 600, &["vnet0.fw"]);
     live("4001", true);
     node.run_ok(&["confirm"]);
-    ended(third, 0);
+    assert_exit(third, 0);
     assert_eq!(in_tree().unwrap(), vnet("4001"));
     live("4001", true);
     // a change of the file ends the trial
-    let fourth = attempt(node, 600, &["sdn/firewall/vnet0.fw"]);
+    let fourth = start_trial(node, 600, &["sdn/firewall/vnet0.fw"]);
     live("4002", true);
     std::thread::sleep(Duration::from_secs(4));
     node.write("sdn/firewall/vnet0.fw", &vnet("4003"));
-    ended(fourth, 3);
+    assert_exit(fourth, 3);
     live("4003", true);
     live("4002", false);
     daemons.into_iter().for_each(terminate);
@@ -138,46 +138,46 @@ fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
 
 #[test]
 fn a_trial_needs_the_daemon_that_enforces() {
-    let pair = Pair::new("pvn-alone");
-    pair.select(1);
-    let iptables = pair.node.start();
-    let file = candidate(&pair.node, "cluster.fw", &open("4001"));
-    let error = pair.node.run_failing(&["try", &file]);
+    let nodes = NodeWithSender::new("pvn-alone");
+    nodes.select(1);
+    let iptables = nodes.node.start();
+    let file = candidate(&nodes.node, "cluster.fw", &open("4001"));
+    let error = nodes.node.run_failing(&["try", &file]);
     assert!(error.contains("the daemon proxmox-firewall is not running"), "{error}");
-    let nftables = pair.start_nftables(&[]);
-    pair.wait_for_backend(true);
+    let nftables = nodes.start_nftables(&[]);
+    nodes.wait_for_backend(true);
     terminate(iptables);
     // the other one alone is sufficient
-    let trial = attempt(&pair.node, 600, &["cluster.fw"]);
-    wait_for_rule(&pair, "4001", true);
-    pair.node.run_ok(&["confirm"]);
-    ended(trial, 0);
-    assert!(rules(&pair).contains("4001"));
+    let trial = start_trial(&nodes.node, 600, &["cluster.fw"]);
+    wait_for_rule(&nodes, "4001", true);
+    nodes.node.run_ok(&["confirm"]);
+    assert_exit(trial, 0);
+    assert!(rules(&nodes).contains("4001"));
     // a kill neither ends nor prolongs a trial
-    candidate(&pair.node, "cluster.fw", &open("4002"));
-    let length = lasting(&pair.node, 10);
-    let (began, trial) = (Instant::now(), attempt(&pair.node, length, &["cluster.fw"]));
-    wait_for_rule(&pair, "4002", true);
+    candidate(&nodes.node, "cluster.fw", &open("4002"));
+    let length = trial_seconds(&nodes.node, 10);
+    let (began, trial) = (Instant::now(), start_trial(&nodes.node, length, &["cluster.fw"]));
+    wait_for_rule(&nodes, "4002", true);
     let mut nftables = nftables;
     kill(Pid::from_raw(nftables.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
     nftables.wait_in_time();
-    assert!(rules(&pair).contains("4002"));
-    let nftables = pair.start_nftables(&[]);
+    assert!(rules(&nodes).contains("4002"));
+    let nftables = nodes.start_nftables(&[]);
     assert!(began.elapsed() < Duration::from_secs(length), "the machine is too busy for this test");
-    assert!(rules(&pair).contains("4002"));
-    ended(trial, 3);
+    assert!(rules(&nodes).contains("4002"));
+    assert_exit(trial, 3);
     assert!(began.elapsed() >= Duration::from_secs(length));
-    wait_for_rule(&pair, "4001", true);
+    wait_for_rule(&nodes, "4001", true);
     terminate(nftables);
 }
 
 #[test]
-fn a_trial_of_the_other_backend_leaves_no_gap() {
-    let pair = Pair::new("pvn-switch");
-    let daemons = [pair.node.start(), pair.start_nftables(&[])];
-    pair.wait_for_backend(false);
-    let file = candidate(&pair.node, "host.fw", "[OPTIONS]\nnftables: 1\n");
-    let preview: serde_json::Value = serde_json::from_str(&pair.node.run_ok(&["preview", "--json", &file])).unwrap();
+fn no_packet_passes_during_a_trial_of_the_other_backend() {
+    let nodes = NodeWithSender::new("pvn-switch");
+    let daemons = [nodes.node.start(), nodes.start_nftables(&[])];
+    nodes.wait_for_backend(false);
+    let file = candidate(&nodes.node, "host.fw", "[OPTIONS]\nnftables: 1\n");
+    let preview: serde_json::Value = serde_json::from_str(&nodes.node.run_ok(&["preview", "--json", &file])).unwrap();
     assert!(preview["warnings"][0].as_str().unwrap().contains("selects the other backend, nftables"), "{preview:#}");
     let changes: BTreeSet<(&str, &str)> = preview["changes"]
         .as_array()
@@ -191,13 +191,13 @@ fn a_trial_of_the_other_backend_leaves_no_gap() {
     for change in [("delete", "ip4 filter"), ("delete", "ip6 filter")] {
         assert!(changes.contains(&change), "{changes:?}");
     }
-    let arrived = pair.arrived_during(|| {
-        let trial = attempt(&pair.node, 5, &["host.fw"]);
-        pair.wait_for_backend(true);
-        ended(trial, 3);
-        pair.wait_for_backend(false);
+    let arrived = nodes.count_arrivals_during(|| {
+        let trial = start_trial(&nodes.node, 5, &["host.fw"]);
+        nodes.wait_for_backend(true);
+        assert_exit(trial, 3);
+        nodes.wait_for_backend(false);
     });
-    assert_eq!(arrived, 0, "{:#?}", pair.node.log());
+    assert_eq!(arrived, 0, "{:#?}", nodes.node.log());
     daemons.into_iter().for_each(terminate);
 }
 
@@ -205,9 +205,9 @@ fn a_trial_of_the_other_backend_leaves_no_gap() {
 struct Connection(TcpStream, TcpStream);
 
 impl Connection {
-    fn talks(&mut self) -> bool {
-        let mut heard = [0; 4];
-        self.0.write_all(b"ping").is_ok() && self.1.read_exact(&mut heard).is_ok()
+    fn can_exchange_data(&mut self) -> bool {
+        let mut received = [0; 4];
+        self.0.write_all(b"ping").is_ok() && self.1.read_exact(&mut received).is_ok()
     }
 }
 
@@ -217,18 +217,18 @@ fn server(port: u16) -> SocketAddr {
 }
 
 /// A connection from outside to a port of the node, if it is accepted.
-fn connect(pair: &Pair, port: u16) -> Option<TcpStream> {
-    pair.outside.run(|| TcpStream::connect_timeout(&server(port), SOON)).ok()
+fn connect(nodes: &NodeWithSender, port: u16) -> Option<TcpStream> {
+    nodes.outside.run(|| TcpStream::connect_timeout(&server(port), CONNECT_TIMEOUT)).ok()
 }
 
 /// Connections from outside to ports of the node.
-fn connections(pair: &Pair, ports: &[u16]) -> Vec<Connection> {
+fn connections(nodes: &NodeWithSender, ports: &[u16]) -> Vec<Connection> {
     let connection = |port: &u16| {
-        let listener = pair.node.netns.run(|| TcpListener::bind(server(*port)).unwrap());
-        let client = connect(pair, *port).unwrap();
+        let listener = nodes.node.netns.run(|| TcpListener::bind(server(*port)).unwrap());
+        let client = connect(nodes, *port).unwrap();
         let (peer, _) = listener.accept().unwrap();
         for end in [&client, &peer] {
-            end.set_read_timeout(Some(SOON)).unwrap();
+            end.set_read_timeout(Some(CONNECT_TIMEOUT)).unwrap();
         }
         Connection(client, peer)
     };
@@ -239,45 +239,50 @@ fn connections(pair: &Pair, ports: &[u16]) -> Vec<Connection> {
 /// when it is cancelled: what was refused all along is not what a change refuses.
 #[test]
 fn a_cancelled_hand_over_deletes_only_connections_that_a_change_refuses() {
-    let pair = Pair::new("pvn-cancel");
-    pair.node.write("firewall/cluster.fw", &open("4003"));
-    pair.select(1);
-    let mut daemon = pair.start_nftables(&["--cut-connections"]);
-    let mut earlier = connections(&pair, &[4003]);
+    let nodes = NodeWithSender::new("pvn-cancel");
+    nodes.node.write("firewall/cluster.fw", &open("4003"));
+    nodes.select(1);
+    let mut daemon = nodes.start_nftables(&["--cut-connections"]);
+    let mut earlier = connections(&nodes, &[4003]);
     // the rules of an earlier process are unknown: connections that they have accepted continue
     kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
     daemon.wait_in_time();
-    fs::remove_file(pair.node.path("run/proxmox-firewall/status.json")).unwrap();
-    pair.node.write("firewall/cluster.fw", &open("4000:4002"));
+    fs::remove_file(nodes.node.path("run/proxmox-firewall/status.json")).unwrap();
+    nodes.node.write("firewall/cluster.fw", &open("4000:4002"));
     // pve-firewall is not running, so the hand-over waits
-    let daemon = pair.start_nftables(&["--cut-connections"]);
-    wait_for_rule(&pair, "4000-4002", true);
-    let mut accepted = connections(&pair, &[4000, 4001, 4002]);
-    let talk = |all: &mut [Connection]| all.iter_mut().map(Connection::talks).collect::<Vec<_>>();
-    assert_eq!(talk(&mut earlier), [true], "it is established");
-    pair.select(0);
-    pair.node.wait_for_log("waiting for pve-firewall");
-    pair.node.write("firewall/cluster.fw", &open("4001"));
+    let daemon = nodes.start_nftables(&["--cut-connections"]);
+    wait_for_rule(&nodes, "4000-4002", true);
+    let mut accepted = connections(&nodes, &[4000, 4001, 4002]);
+    let all_alive = |all: &mut [Connection]| all.iter_mut().map(Connection::can_exchange_data).collect::<Vec<_>>();
+    assert_eq!(all_alive(&mut earlier), [true], "it is established");
+    nodes.select(0);
+    nodes.node.wait_for_log("waiting for pve-firewall");
+    nodes.node.write("firewall/cluster.fw", &open("4001"));
     wait_for_ok("the ends", || {
-        let talking = talk(&mut accepted);
-        (talking == [false, true, false]).then_some(()).ok_or_else(|| format!("{talking:?} {:#?}", pair.node.log()))
+        let alive = all_alive(&mut accepted);
+        (alive == [false, true, false]).then_some(()).ok_or_else(|| format!("{alive:?} {:#?}", nodes.node.log()))
     });
-    pair.select(1);
-    pair.node.wait_for_log("no longer: the rules stay until its chains are live: waiting for pve-firewall");
+    nodes.select(1);
+    nodes.node.wait_for_log("no longer: the rules stay until its chains are live: waiting for pve-firewall");
     // the update that cancelled it has also checked the connections
-    pair.node.write("firewall/cluster.fw", &open("4001,4005"));
-    wait_for_rule(&pair, "4005", true);
-    assert_eq!((talk(&mut earlier), talk(&mut accepted[1..2])), (vec![true], vec![true]), "{:#?}", pair.node.log());
-    assert_eq!(pair.node.logged("is no longer allowed (DROP by "), 2, "{:#?}", pair.node.log());
+    nodes.node.write("firewall/cluster.fw", &open("4001,4005"));
+    wait_for_rule(&nodes, "4005", true);
+    assert_eq!(
+        (all_alive(&mut earlier), all_alive(&mut accepted[1..2])),
+        (vec![true], vec![true]),
+        "{:#?}",
+        nodes.node.log()
+    );
+    assert_eq!(nodes.node.logged("is no longer allowed (DROP by "), 2, "{:#?}", nodes.node.log());
     terminate(daemon);
 }
 
 #[test]
 fn connections_that_a_preview_lists_are_refused_and_deleted_and_no_others() {
-    let (pair, daemons) = site("pvn-cut", &["--cut-connections"], &open("4000:4002"));
-    let mut connections = connections(&pair, &[4000, 4001, 4002]);
-    let file = candidate(&pair.node, "cluster.fw", &open("4001"));
-    let output = pair.node.run(&["preview", "--json", &file]);
+    let (nodes, daemons) = node_with_both_daemons("pvn-cut", &["--cut-connections"], &open("4000:4002"));
+    let mut connections = connections(&nodes, &[4000, 4001, 4002]);
+    let file = candidate(&nodes.node, "cluster.fw", &open("4001"));
+    let output = nodes.node.run(&["preview", "--json", &file]);
     let preview: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let refused = preview["connections"]["refused"].as_array().unwrap();
     let named: BTreeSet<&str> = refused.iter().map(|one| one["connection"].as_str().unwrap()).collect();
@@ -287,18 +292,18 @@ fn connections_that_a_preview_lists_are_refused_and_deleted_and_no_others() {
     });
     assert_eq!(named, expected.iter().map(String::as_str).collect(), "{preview:#}");
 
-    pair.node.write("firewall/cluster.fw", &open("4001"));
-    let mut talk = || connections.iter_mut().map(Connection::talks).collect::<Vec<_>>();
+    nodes.node.write("firewall/cluster.fw", &open("4001"));
+    let mut all_alive = || connections.iter_mut().map(Connection::can_exchange_data).collect::<Vec<_>>();
     wait_for_ok("the ends", || {
-        let talking = talk();
-        let tracked = || pair.node.netns.exec("conntrack -L 2>/dev/null");
-        (talking == [false, true, false])
+        let alive = all_alive();
+        let tracked = || nodes.node.netns.exec("conntrack -L 2>/dev/null");
+        (alive == [false, true, false])
             .then_some(())
-            .ok_or_else(|| format!("{talking:?} {:#?} {} {}", pair.node.log(), tracked(), rules(&pair)))
+            .ok_or_else(|| format!("{alive:?} {:#?} {} {}", nodes.node.log(), tracked(), rules(&nodes)))
     });
-    let _listener = pair.node.netns.run(|| TcpListener::bind(server(4001)).unwrap());
-    assert_eq!([4000, 4001, 4002].map(|port| connect(&pair, port).is_some()), [false, true, false]);
-    let log = pair.node.log();
+    let _listener = nodes.node.netns.run(|| TcpListener::bind(server(4001)).unwrap());
+    assert_eq!([4000, 4001, 4002].map(|port| connect(&nodes, port).is_some()), [false, true, false]);
+    let log = nodes.node.log();
     assert_eq!(log.iter().filter(|line| line.contains("is no longer allowed (DROP by ")).count(), 2, "{log:#?}");
     daemons.into_iter().for_each(terminate);
 }

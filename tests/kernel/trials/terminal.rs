@@ -1,5 +1,5 @@
 //! `try` on a terminal: the prompt, the countdown, and keys.
-use super::{NEW, OLD, lasting, site, stop, trial};
+use super::{NEW, OLD, node_with_candidate, stop, trial, trial_seconds};
 use crate::node::{GUEST, Node, wait_for};
 use crate::wait::{WaitInTime, wait_for_ok};
 use nix::pty::{OpenptyResult, openpty};
@@ -11,13 +11,13 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
 /// A `try` with a pseudo-terminal of its own.
-struct Attempt {
+struct TerminalTry {
     child: Child,
     keyboard: File,
     shown: Arc<Mutex<String>>,
 }
 
-impl Attempt {
+impl TerminalTry {
     fn new(node: &Node, options: &[&str]) -> Self {
         let file = node.path("root/100.fw");
         let command = node.command(&[&["try"], options, &[file.to_str().unwrap()]].concat());
@@ -40,7 +40,7 @@ impl Attempt {
                 text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
         });
-        Attempt { child, keyboard: master.into(), shown }
+        TerminalTry { child, keyboard: master.into(), shown }
     }
 
     fn shows(&self, text: &str) {
@@ -63,9 +63,9 @@ impl Attempt {
 }
 
 #[test]
-fn enter_confirms_what_was_agreed_to() {
-    let (node, daemon) = site("pvefw-enter");
-    let mut attempt = Attempt::new(&node, &["--for", "120"]);
+fn enter_confirms_the_trial() {
+    let (node, daemon) = node_with_candidate("pvefw-enter");
+    let mut attempt = TerminalTry::new(&node, &["--for", "120"]);
     attempt.shows("Try this for 120 s? [y/N] ");
     attempt.shows("update ip4 filter: tap100i0-IN");
     assert_eq!(trial(&node), None);
@@ -82,8 +82,8 @@ fn enter_confirms_what_was_agreed_to() {
 
 #[test]
 fn ctrl_c_reverts_at_once() {
-    let (node, daemon) = site("pvefw-ctrl-c");
-    let mut attempt = Attempt::new(&node, &["--for", "600", "--yes"]);
+    let (node, daemon) = node_with_candidate("pvefw-ctrl-c");
+    let mut attempt = TerminalTry::new(&node, &["--for", "600", "--yes"]);
     node.wait_for_rule(NEW);
     attempt.shows("s left. Enter confirms");
     attempt.types("\u{3}");
@@ -94,16 +94,16 @@ fn ctrl_c_reverts_at_once() {
 }
 
 #[test]
-fn no_trial_starts_without_a_yes() {
-    let (node, daemon) = site("pvefw-no");
+fn no_trial_starts_unless_the_prompt_is_answered_with_yes() {
+    let (node, daemon) = node_with_candidate("pvefw-no");
     for answer in ["n\n", "\n", "\u{4}"] {
-        let mut attempt = Attempt::new(&node, &[]);
+        let mut attempt = TerminalTry::new(&node, &[]);
         attempt.shows("[y/N] ");
         attempt.types(answer);
         attempt.ends("canceled", 1);
         assert_eq!(trial(&node), None, "{answer:?}");
     }
-    let mut attempt = Attempt::new(&node, &[]);
+    let mut attempt = TerminalTry::new(&node, &[]);
     attempt.shows("[y/N] ");
     attempt.types("\u{3}");
     assert!(!attempt.child.wait_in_time().success());
@@ -112,9 +112,9 @@ fn no_trial_starts_without_a_yes() {
 }
 
 #[test]
-fn without_a_key_the_trial_ends_at_its_deadline() {
-    let (node, daemon) = site("pvefw-no-key");
-    let attempt = Attempt::new(&node, &["--for", "3", "--yes"]);
+fn without_a_key_press_the_trial_ends_at_its_deadline() {
+    let (node, daemon) = node_with_candidate("pvefw-no-key");
+    let attempt = TerminalTry::new(&node, &["--for", "3", "--yes"]);
     attempt.shows(" s left");
     attempt.ends("100.fw: reverted: it was not confirmed in time", 3);
     node.wait_for_rule(OLD);
@@ -122,10 +122,10 @@ fn without_a_key_the_trial_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_lost_terminal_does_not_keep_the_trial() {
-    let (node, daemon) = site("pvefw-lost");
-    let Attempt { mut child, keyboard, shown } =
-        Attempt::new(&node, &["--for", &lasting(&node, 6).to_string(), "--yes"]);
+fn a_closed_terminal_does_not_confirm_the_trial() {
+    let (node, daemon) = node_with_candidate("pvefw-lost");
+    let TerminalTry { mut child, keyboard, shown } =
+        TerminalTry::new(&node, &["--for", &trial_seconds(&node, 6).to_string(), "--yes"]);
     node.wait_for_rule(NEW);
     wait_for("the countdown", || shown.lock().unwrap().contains("s left").then_some(()));
     // the last descriptor of the terminal is that of the thread that reads from it

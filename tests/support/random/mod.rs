@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// The seeds of the configurations of a run, and the number of packets for each: `DIFFERENTIAL=CONFIGURATIONS,PACKETS` or
 /// `short`, from `DIFFERENTIAL_SEED` or `seed` on.
-pub fn extent(short: (u64, usize), seed: u64) -> (Range<u64>, usize) {
+pub fn seeds_and_packets(short: (u64, usize), seed: u64) -> (Range<u64>, usize) {
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is no number"));
     let (configurations, packets) = match std::env::var("DIFFERENTIAL") {
         Ok(text) => {
@@ -47,7 +47,7 @@ impl fmt::Display for Tally {
 }
 
 /// The files of a configuration, for messages.
-pub fn shown(files: &BTreeMap<String, String>) -> String {
+pub fn format_files(files: &BTreeMap<String, String>) -> String {
     files.iter().fold(String::new(), |mut text, (path, content)| {
         write!(text, "--- {path}\n{content}").unwrap();
         text

@@ -34,7 +34,7 @@ fn ends(rng: &mut Rng) -> (Endpoint, Endpoint) {
 fn probe(rng: &mut Rng) -> Probe {
     let (from, to) = ends(rng);
     if !is_routed(from, to) && from != Endpoint::Host && to != Endpoint::Host && once_in(rng, 15) {
-        return forged(rng, Probe::arp(from, to));
+        return maybe_spoofed(rng, Probe::arp(from, to));
     }
     let family = Family::ALL[rng.usize(..2)];
     let probe = match rng.u32(..10) {
@@ -50,9 +50,9 @@ fn probe(rng: &mut Rng) -> Probe {
     } else {
         probe
     };
-    let probe = forged(rng, probe);
+    let probe = maybe_spoofed(rng, probe);
     // a routed packet is sent to the node first
-    if is_routed(from, to) { probe.to_mac(Endpoint::Host.mac()) } else { elsewhere(rng, probe) }
+    if is_routed(from, to) { probe.dest_mac(Endpoint::Host.mac()) } else { maybe_other_destination(rng, probe) }
 }
 
 /// Whether the node routes a packet from one bridge to the other.
@@ -96,16 +96,16 @@ fn icmp(rng: &mut Rng, from: Endpoint, to: Endpoint, family: Family) -> Probe {
 }
 
 /// Some packets have a spoofed source.
-fn forged(rng: &mut Rng, probe: Probe) -> Probe {
+fn maybe_spoofed(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
     let from_host = probe.from == Endpoint::Host;
     let probe = match rng.u32(..6) {
         0 if !from_host => probe.source(pick(rng, foreign(family))),
         // a node drops packets with an unspecified or multicast source; bridges forward them
         1 if !from_host && probe.to != Endpoint::Host && !is_routed(probe.from, probe.to) && rng.bool() => {
-            let nobody = if family == Family::V4 { "0.0.0.0" } else { "::" };
-            let many = pools::shared(family);
-            let source = if rng.bool() { nobody } else { pick(rng, many) };
+            let unspecified = if family == Family::V4 { "0.0.0.0" } else { "::" };
+            let multicast = pools::not_unicast(family);
+            let source = if rng.bool() { unspecified } else { pick(rng, multicast) };
             probe.source(source)
         }
         _ => probe,
@@ -123,7 +123,7 @@ fn foreign(family: Family) -> &'static [&'static str] {
 }
 
 /// Some packets have another destination than the receiver's first address.
-fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
+fn maybe_other_destination(rng: &mut Rng, probe: Probe) -> Probe {
     let family = family(&probe.packet);
     match (probe.from, probe.to) {
         (_, Endpoint::Host) if once_in(rng, 8) => {
@@ -132,14 +132,15 @@ fn elsewhere(rng: &mut Rng, probe: Probe) -> Probe {
         }
         (_, Endpoint::Host) | (Endpoint::Host, Endpoint::Guest(_)) => probe,
         (Endpoint::Host, _) if once_in(rng, 3) => {
-            let beyond = if family == Family::V4 { ["203.0.113.5", "10.0.0.51"] } else { ["2001:db8::5", "fd00::50"] };
-            probe.dest(pick(rng, &beyond))
+            let external =
+                if family == Family::V4 { ["203.0.113.5", "10.0.0.51"] } else { ["2001:db8::5", "fd00::50"] };
+            probe.dest(pick(rng, &external))
         }
         (Endpoint::Host, _) => probe,
         // not to the sender itself: the reply would look the same
-        _ if once_in(rng, 20) => probe.to_its_source(),
+        _ if once_in(rng, 20) => probe.back_to_source(),
         _ if once_in(rng, 4) => probe.dest(pick(rng, foreign(family))),
-        _ if once_in(rng, 4) => probe.dest(pick(rng, pools::shared(family))),
+        _ if once_in(rng, 4) => probe.dest(pick(rng, pools::not_unicast(family))),
         _ => probe,
     }
 }

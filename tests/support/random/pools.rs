@@ -66,7 +66,7 @@ pub const RANGES: [&[&str]; 2] = [
 ];
 
 /// Addresses that are not unicast.
-pub fn shared(family: Family) -> &'static [&'static str] {
+pub fn not_unicast(family: Family) -> &'static [&'static str] {
     match family {
         Family::V4 => &["10.0.0.255", "255.255.255.255", "224.0.0.251", "239.1.2.3", "10.0.1.255"],
         Family::V6 => &["ff02::1", "ff02::fb", "ff05::1:3"],

@@ -27,7 +27,7 @@ pub fn tagged(bytes: &[u8]) -> Option<u32> {
 /// The Ethernet frame of a probe.
 pub fn frame(probe: &Probe, number: u32) -> Vec<u8> {
     let from = probe.packet.mac.unwrap_or(probe.from.mac());
-    let to = probe.to_mac.unwrap_or(probe.to.mac());
+    let to = probe.dest_mac.unwrap_or(probe.to.mac());
     let (ethertype, body) = match probe.packet.layer {
         Layer::Ip(Family::V4) => (EtherType::IPV4, ip(&probe.packet, number)),
         Layer::Ip(Family::V6) => (EtherType::IPV6, ip(&probe.packet, number)),

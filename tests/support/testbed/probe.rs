@@ -12,7 +12,7 @@ pub struct Probe {
     pub from: Endpoint,
     pub to: Endpoint,
     /// The destination MAC address; `None` is that of the receiver.
-    pub to_mac: Option<MacAddr>,
+    pub dest_mac: Option<MacAddr>,
     /// How the frame carries the packet.
     pub carrier: Carrier,
     pub packet: Packet,
@@ -79,7 +79,7 @@ impl Probe {
         let mut packet = Packet::new(family, protocol);
         packet.source = Some(address(from));
         packet.dest = Some(address(to));
-        Probe { from, to, to_mac: None, carrier: Carrier::Plain, packet }
+        Probe { from, to, dest_mac: None, carrier: Carrier::Plain, packet }
     }
 
     /// A TCP SYN.
@@ -103,7 +103,7 @@ impl Probe {
     pub fn arp(from: Endpoint, to: Endpoint) -> Self {
         let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
         let packet = Packet { layer: Layer::Arp, state: None, ..packet };
-        Probe { from, to, to_mac: None, carrier: Carrier::Plain, packet }
+        Probe { from, to, dest_mac: None, carrier: Carrier::Plain, packet }
     }
 
     #[must_use]
@@ -139,9 +139,9 @@ impl Probe {
         self
     }
 
-    /// From an address and port back to them.
+    /// Sends to the source address and port.
     #[must_use]
-    pub fn to_its_source(mut self) -> Self {
+    pub fn back_to_source(mut self) -> Self {
         (self.packet.dest, self.packet.dport) = (self.packet.source, self.packet.sport);
         self
     }
@@ -153,8 +153,8 @@ impl Probe {
     }
 
     #[must_use]
-    pub fn to_mac(mut self, mac: MacAddr) -> Self {
-        self.to_mac = Some(mac);
+    pub fn dest_mac(mut self, mac: MacAddr) -> Self {
+        self.dest_mac = Some(mac);
         self
     }
 

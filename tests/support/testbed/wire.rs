@@ -126,14 +126,14 @@ impl Wire {
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             for ((place, kind, socket), _) in self.sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.read_queued(*place, *kind, socket, |seen| note(seen, probes, first, results));
+                self.read_queued(*place, *kind, socket, |seen| record(seen, probes, first, results));
             }
         }
         panic!("the namespaces did not become quiet");
     }
 
     /// Reads all queued packets of a socket.
-    fn read_queued(&self, place: Endpoint, kind: PacketKind, socket: &Socket, mut note: impl FnMut(&Captured<'_>)) {
+    fn read_queued(&self, place: Endpoint, kind: PacketKind, socket: &Socket, mut record: impl FnMut(&Captured<'_>)) {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
             let from = from.unwrap_or_else(|| panic!("a packet without a sender"));
@@ -142,8 +142,8 @@ impl Wire {
             }
             let bytes = &buffer[..length];
             let seen = match kind {
-                PacketKind::Frames => frame_seen(place, bytes),
-                PacketKind::V4 => packet_seen(place, LaxSlicedPacket::from_ip(bytes).ok()),
+                PacketKind::Frames => captured_frame(place, bytes),
+                PacketKind::V4 => captured_packet(place, LaxSlicedPacket::from_ip(bytes).ok()),
                 PacketKind::V6(protocol) => from.as_sockaddr_in6().map(|source| Captured {
                     place,
                     source: Some(source.ip().into()),
@@ -153,7 +153,7 @@ impl Wire {
                 }),
             };
             if let Some(seen) = seen {
-                note(&seen);
+                record(&seen);
             }
         }
     }
@@ -186,13 +186,13 @@ fn prepared(socket: Socket) -> Socket {
     socket
 }
 
-fn frame_seen(place: Endpoint, bytes: &[u8]) -> Option<Captured<'_>> {
+fn captured_frame(place: Endpoint, bytes: &[u8]) -> Option<Captured<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     // ARP, or a packet that the parser considers invalid
-    packet_seen(place, sliced).or(Some(Captured { place, source: None, dest: None, protocol: 0, body: bytes }))
+    captured_packet(place, sliced).or(Some(Captured { place, source: None, dest: None, protocol: 0, body: bytes }))
 }
 
-fn packet_seen(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
+fn captured_packet(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
     let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
         LaxNetSlice::Ipv4(ip) => {
             let header = ip.header();
@@ -214,10 +214,10 @@ fn packet_seen(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<C
 }
 
 /// Records the result that a captured packet shows.
-fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, results: &mut [ProbeResult]) {
+fn record(seen: &Captured<'_>, probes: &[Probe], first: u32, results: &mut [ProbeResult]) {
     let Some(number) = tagged(seen.body) else {
         if seen.protocol == Packet::TCP {
-            note_reset(seen, probes, results);
+            record_reset(seen, probes, results);
         }
         return;
     };
@@ -238,7 +238,7 @@ fn note(seen: &Captured<'_>, probes: &[Probe], first: u32, results: &mut [ProbeR
 }
 
 /// A TCP RST is the reply to the probe in the opposite direction.
-fn note_reset(seen: &Captured<'_>, probes: &[Probe], results: &mut [ProbeResult]) {
+fn record_reset(seen: &Captured<'_>, probes: &[Probe], results: &mut [ProbeResult]) {
     let Ok(tcp) = TcpHeaderSlice::from_slice(seen.body) else { return };
     if !tcp.rst() {
         return;

@@ -29,7 +29,7 @@ const NODE: &str = "n1";
 pub static VARIANT: LazyLock<String> =
     LazyLock::new(|| std::env::var("PVEFW_VARIANT").unwrap_or_else(|_| "legacy".to_string()));
 
-pub struct Site {
+pub struct BenchNode {
     pub guests: usize,
     pub node: Node,
     daemon: Option<Child>,
@@ -37,12 +37,12 @@ pub struct Site {
     pub fuse: Option<Fuse>,
 }
 
-impl Site {
+impl BenchNode {
     /// A node with a configuration from `tests/tools/gen.py` and without rules.
     pub fn new(guests: usize) -> Self {
         let node = Node::without_files("bench");
         generated::write(guests, &node.config());
-        Site { guests, node, daemon: None, fuse: None }
+        BenchNode { guests, node, daemon: None, fuse: None }
     }
 
     /// Starts the daemon and waits until its first update is done.

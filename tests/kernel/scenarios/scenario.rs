@@ -33,7 +33,7 @@ pub const GUEST200: &str = "firewall/200.fw";
 pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 
 /// The test bed with a running daemon.
-pub struct Site {
+pub struct Scenario {
     pub testbed: TestBed,
     kind: BackendKind,
     wire: Wire,
@@ -42,41 +42,41 @@ pub struct Site {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-impl Site {
+impl Scenario {
     /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
     pub fn new(files: &[(&str, &str)]) -> Self {
-        Site::with_options(&[], files)
+        Scenario::with_options(&[], files)
     }
 
     /// The same, with options of the daemon.
     pub fn with_options(options: &[&str], files: &[(&str, &str)]) -> Self {
-        Site::started_by("exec \"$@\"", options, files)
+        Scenario::with_shell("exec \"$@\"", options, files)
     }
 
     /// The same, with a daemon that cannot write sysctls, as in a container.
-    pub fn in_read_only_sysctls(files: &[(&str, &str)]) -> Self {
-        let sealed = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\"";
-        Site::started_by(&format!("exec unshare -m sh -c '{sealed}' sh \"$@\""), &[], files)
+    pub fn with_read_only_sysctls(files: &[(&str, &str)]) -> Self {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\"";
+        Scenario::with_shell(&format!("exec unshare -m sh -c '{script}' sh \"$@\""), &[], files)
     }
 
     /// The same, with a daemon that a shell starts in the place of `"$@"`.
-    pub fn started_by(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
-        let site = Site::unsettled(BackendKind::Iptables, shell, options, files);
-        site.settle();
-        site
+    pub fn with_shell(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+        let scenario = Scenario::launch(BackendKind::Iptables, shell, options, files);
+        scenario.wait_until_live();
+        scenario
     }
 
     /// The same, without waiting: something prevents the rules from being live or effective.
-    pub fn ill(shell: &str, files: &[(&str, &str)]) -> Self {
-        Site::unsettled(BackendKind::Iptables, shell, &[], files)
+    pub fn without_waiting(shell: &str, files: &[(&str, &str)]) -> Self {
+        Scenario::launch(BackendKind::Iptables, shell, &[], files)
     }
 
     /// The same with the daemon of nftables, after its first update.
     pub fn nftables(options: &[&str], files: &[(&str, &str)]) -> Self {
         let selected = [(HOST, "[OPTIONS]\nnftables: 1\n")];
-        let site = Site::unsettled(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
-        wait_for("the first update", || site.last_update());
-        site
+        let scenario = Scenario::launch(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
+        wait_for("the first update", || scenario.last_update());
+        scenario
     }
 
     /// Sends a signal to the daemon.
@@ -85,11 +85,11 @@ impl Site {
     }
 
     /// Runs a command in the mount namespace of the daemon.
-    pub fn in_daemon(&self, script: &str) {
+    pub fn exec_in_daemon_namespace(&self, script: &str) {
         self.testbed.node.exec(&format!("nsenter -t {} -m sh -c '{script}'", self.daemon.id()));
     }
 
-    fn unsettled(kind: BackendKind, shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+    fn launch(kind: BackendKind, shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "run/lock", "dev"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -104,9 +104,9 @@ impl Site {
         }
         let testbed = TestBed::new("pvs");
         let wire = Wire::new(&testbed);
-        let log = listen(root.path());
-        let daemon = start(kind, &testbed, root.path(), shell, options);
-        Site { testbed, kind, wire, daemon, root, log }
+        let log = collect_log(root.path());
+        let daemon = start_daemon(kind, &testbed, root.path(), shell, options);
+        Scenario { testbed, kind, wire, daemon, root, log }
     }
 
     /// Restarts the daemon with other options, as systemctl restart does.
@@ -120,9 +120,9 @@ impl Site {
         assert!(self.daemon.wait_in_time().success());
         self.testbed.node.exec(script);
         check(self);
-        self.daemon = start(self.kind, &self.testbed, self.root.path(), "exec \"$@\"", options);
+        self.daemon = start_daemon(self.kind, &self.testbed, self.root.path(), "exec \"$@\"", options);
         wait_for("the first update", || self.last_update());
-        self.settle();
+        self.wait_until_live();
     }
 
     /// The time of the daemon's last update, in seconds since 1970.
@@ -132,14 +132,14 @@ impl Site {
     }
 
     /// Waits for a cycle that begins from now on.
-    pub fn cycle(&self) {
+    pub fn wait_for_full_cycle(&self) {
         for _ in 0..2 {
-            self.next_update();
+            self.wait_for_next_update();
         }
     }
 
     /// Waits for the end of another update.
-    pub fn next_update(&self) {
+    pub fn wait_for_next_update(&self) {
         let before = self.last_update();
         wait_for("another update", || (self.last_update() != before).then_some(()));
     }
@@ -150,7 +150,7 @@ impl Site {
     }
 
     /// Disables the firewall, and waits until its rules are removed.
-    pub fn change_to_off(&self) {
+    pub fn disable_firewall(&self) {
         write(self.root.path(), CLUSTER, "[OPTIONS]\nenable: 0\n");
         wait_for("no rules", || (!self.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(()));
     }
@@ -170,11 +170,11 @@ impl Site {
         for (path, text) in files {
             write(self.root.path(), path, text);
         }
-        self.settle();
+        self.wait_until_live();
     }
 
     /// Waits until the rules are live, and nothing is found that makes them ineffective.
-    fn settle(&self) {
+    fn wait_until_live(&self) {
         wait_for_ok("the configuration to be live", || {
             let status = self.status(&[]).0;
             if status == "Status: enabled/running\n" { Ok(()) } else { Err(status) }
@@ -226,32 +226,32 @@ impl Site {
 
     /// Checks the same result for all packets.
     #[track_caller]
-    pub fn all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
+    pub fn check_all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
         let cases: Vec<_> = probes.into_iter().map(|probe| (probe, result)).collect();
         self.check(&cases);
     }
 
     /// Sends one packet after all earlier ones.
     #[track_caller]
-    pub fn next(&mut self, probe: Probe, result: ProbeResult) {
+    pub fn check_next(&mut self, probe: Probe, result: ProbeResult) {
         let seen = self.wire.send_probe(&probe);
         assert_eq!(seen, result, "{probe}");
     }
 
     /// Sends packets, and returns how many arrive.
-    pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
+    pub fn count_arrivals(&mut self, probes: &[Probe]) -> usize {
         self.wire.send_probes(probes).into_iter().filter(|result| *result == ProbeResult::Arrived).count()
     }
 }
 
-impl Drop for Site {
+impl Drop for Scenario {
     fn drop(&mut self) {
         stop(&mut self.daemon);
     }
 }
 
 /// Starts the daemon.
-fn start(kind: BackendKind, testbed: &TestBed, root: &Path, shell: &str, options: &[&str]) -> Child {
+fn start_daemon(kind: BackendKind, testbed: &TestBed, root: &Path, shell: &str, options: &[&str]) -> Child {
     let mut command = testbed.node.command("sh");
     command.args(["-c", shell, "sh", program(kind)]);
     command.args(["start", "--debug", "--node", NODE, "--root"]).arg(root).args(options);
@@ -266,7 +266,7 @@ pub fn stop(child: &mut Child) {
 }
 
 /// Takes the place of the log daemon of a node.
-fn listen(root: &Path) -> Arc<Mutex<Vec<String>>> {
+fn collect_log(root: &Path) -> Arc<Mutex<Vec<String>>> {
     let socket = UnixDatagram::bind(root.join("dev/log")).unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = log.clone();

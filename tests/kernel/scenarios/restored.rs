@@ -1,5 +1,5 @@
 //! Changes of our chains and sets by other programs are undone, and logged with names.
-use super::site::{GUEST100, ON, Site, wait_for};
+use super::scenario::{GUEST100, ON, Scenario, wait_for};
 use crate::host::shell;
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
@@ -9,25 +9,25 @@ use pve_firewall::iptables::ruleset::Family;
 
 const V4: Family = Family::V4;
 /// A policy, or a rule of the same size, is found by a full reading.
-const SOON: [&str; 2] = ["--full-reading", "1"];
+const FREQUENT_FULL_READINGS: [&str; 2] = ["--full-reading", "1"];
 
 #[test]
-fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
+fn changes_of_our_rules_by_other_programs_are_restored_and_logged_with_names() {
     let guest =
         "[OPTIONS]\nenable: 1\n[IPSET good]\n10.0.0.50\n[RULES]\nIN ACCEPT -source +guest/good -p tcp -dport 23\n";
-    let mut site = Site::with_options(&SOON, &[(GUEST100, guest)]);
+    let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, guest)]);
     let probe = || Probe::tcp(Outside, VM100, V4, 23);
-    let with = |change: &str, part: &str, text: &str, site: &mut Site| {
+    let with = |change: &str, part: &str, text: &str, scenario: &mut Scenario| {
         // a change of the configuration, or a restoration that is not verified yet, would be the reason for the update
-        site.next_update();
-        site.all(ProbeResult::Dropped, [probe()]);
-        site.testbed.node.exec(&shell(Variant::Legacy, change));
+        scenario.wait_for_next_update();
+        scenario.check_all(ProbeResult::Dropped, [probe()]);
+        scenario.testbed.node.exec(&shell(Variant::Legacy, change));
         let line = format!("another program has changed our rules, which are restored: {part}: ");
-        wait_for(text, || site.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
-        site.wait_until_healthy();
-        site.all(ProbeResult::Dropped, [probe()]);
+        wait_for(text, || scenario.log().iter().any(|one| one.contains(&line) && one.contains(text)).then_some(()));
+        scenario.wait_until_healthy();
+        scenario.check_all(ProbeResult::Dropped, [probe()]);
     };
-    site.next_update();
+    scenario.wait_for_next_update();
     for (change, part, text) in [
         ("iptables-legacy -w -F tap100i0-IN", "iptables filter", "the chain tap100i0-IN was flushed"),
         ("iptables-legacy -w -I PVEFW-FORWARD -j ACCEPT", "iptables filter", "the chain PVEFW-FORWARD was changed"),
@@ -41,21 +41,21 @@ fn what_others_change_in_our_rules_is_restored_and_logged_with_names() {
         ("ipset add PVEFW-100-good-v4 10.0.0.254", "ipset", "the set PVEFW-100-good-v4 was changed"),
         ("ipset create PVEFW-mine hash:net", "ipset", "the set PVEFW-mine was created"),
     ] {
-        with(change, part, text, &mut site);
-        assert_eq!(site.logged(text), 1, "{:#?}", site.log());
+        with(change, part, text, &mut scenario);
+        assert_eq!(scenario.logged(text), 1, "{:#?}", scenario.log());
     }
     // our own changes are none
-    let before = site.logged("another program has changed our rules");
-    site.change(&[(GUEST100, ON)]);
-    site.cycle();
-    assert_eq!(site.logged("another program has changed our rules"), before, "{:#?}", site.log());
+    let before = scenario.logged("another program has changed our rules");
+    scenario.change(&[(GUEST100, ON)]);
+    scenario.wait_for_full_cycle();
+    assert_eq!(scenario.logged("another program has changed our rules"), before, "{:#?}", scenario.log());
 }
 
 #[test]
 fn sets_of_another_type_are_replaced_and_pass_no_address_that_is_not_configured() {
     let guest = "[OPTIONS]\nenable: 1\n[IPSET good]\n10.0.0.50\n[IPSET more]\n10.0.0.51\n[RULES]\n\
         IN ACCEPT -source +guest/good -p tcp -dport 23\nIN ACCEPT -source +guest/more -p tcp -dport 24\n";
-    let mut site = Site::new(&[(GUEST100, guest)]);
+    let mut scenario = Scenario::new(&[(GUEST100, guest)]);
     let probe = |source, port| Probe::tcp(Outside, VM100, V4, port).source(source);
     let right = [
         (probe("10.0.0.50", 23), ProbeResult::Arrived),
@@ -63,37 +63,42 @@ fn sets_of_another_type_are_replaced_and_pass_no_address_that_is_not_configured(
         (probe("10.0.0.254", 23), ProbeResult::Dropped),
         (probe("10.0.0.254", 24), ProbeResult::Dropped),
     ];
-    site.check(&right);
+    scenario.check(&right);
     // one that rules use, and one of the other family, which no rule can use
-    let rules = site.root().join("rules").display().to_string();
-    site.restart_after(&[], &format!(
+    let rules = scenario.root().join("rules").display().to_string();
+    scenario.restart_after(&[], &format!(
         "iptables-legacy-save -t filter | grep -v PVEFW-100-more-v4 >{rules}; printf '*filter\\nCOMMIT\\n' | iptables-legacy-restore -w 10
          ipset destroy PVEFW-100-good-v4; ipset create PVEFW-100-good-v4 hash:ip; ipset add PVEFW-100-good-v4 10.0.0.254
          ipset destroy PVEFW-100-more-v4; ipset create PVEFW-100-more-v4 hash:net family inet6
          iptables-legacy-restore -w 10 <{rules}"
-    ), |site| site.all(ProbeResult::Arrived, [probe("10.0.0.254", 23)]));
-    site.check(&right);
+    ), |scenario| scenario.check_all(ProbeResult::Arrived, [probe("10.0.0.254", 23)]));
+    scenario.check(&right);
     for set in ["good", "more"] {
-        let shown = site.testbed.node.exec(&format!("ipset list PVEFW-100-{set}-v4"));
+        let shown = scenario.testbed.node.exec(&format!("ipset list PVEFW-100-{set}-v4"));
         assert!(shown.contains("Type: hash:net") && shown.contains("family inet "), "{shown}");
-        assert_eq!(site.logged(&format!("the set PVEFW-100-{set}-v4 was of another type")), 1, "{:#?}", site.log());
+        assert_eq!(
+            scenario.logged(&format!("the set PVEFW-100-{set}-v4 was of another type")),
+            1,
+            "{:#?}",
+            scenario.log()
+        );
     }
-    site.wait_until_healthy();
-    assert!(!site.testbed.node.exec("ipset -n list").contains("_next"));
+    scenario.wait_until_healthy();
+    assert!(!scenario.testbed.node.exec("ipset -n list").contains("_next"));
 }
 
 #[test]
 fn chains_in_the_variant_that_is_not_in_use_are_removed_and_logged() {
-    let mut site = Site::with_options(&SOON, &[(GUEST100, ON)]);
+    let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
     let answered = || Probe::icmp(Outside, Host, 8);
     let host = "[OPTIONS]\n[RULES]\nIN ACCEPT -p icmp\n";
-    site.change(&[(super::site::HOST, host)]);
-    site.all(ProbeResult::Arrived, [answered()]);
-    site.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
+    scenario.change(&[(super::scenario::HOST, host)]);
+    scenario.check_all(ProbeResult::Arrived, [answered()]);
+    scenario.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
     wait_for("the chains to be removed", || {
-        (!site.testbed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(())
+        (!scenario.testbed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(())
     });
-    site.all(ProbeResult::Arrived, [answered()]);
-    wait_for("the log", || (site.logged("iptables-nft, which is not in use: chains of ours") == 1).then_some(()));
-    site.wait_until_healthy();
+    scenario.check_all(ProbeResult::Arrived, [answered()]);
+    wait_for("the log", || (scenario.logged("iptables-nft, which is not in use: chains of ours") == 1).then_some(()));
+    scenario.wait_until_healthy();
 }

@@ -39,7 +39,7 @@ enum Enforced {
 }
 
 /// The node with its configuration.
-pub struct Site {
+pub struct Scenario {
     pub testbed: TestBed,
     wire: Wire,
     enforced: Enforced,
@@ -49,7 +49,7 @@ pub struct Site {
 
 /// An intended difference from iptables: the number in `docs/nftables.md`, and the result of a packet for which that of iptables is
 /// another.
-type Difference = (u64, fn(&Site, &Probe, ProbeResult) -> Option<ProbeResult>);
+type Difference = (u64, fn(&Scenario, &Probe, ProbeResult) -> Option<ProbeResult>);
 
 pub const DIFFERENCES: [Difference; 4] = [
     // REJECT of a packet to a guest drops it
@@ -64,18 +64,19 @@ pub const DIFFERENCES: [Difference; 4] = [
         (error && *state == Some(CtState::Invalid) && result == ProbeResult::Dropped).then_some(ProbeResult::Arrived)
     }),
     // ebtables that is off leaves the filters for ARP
-    (40, |site, probe, result| {
-        let off = site.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
+    (40, |scenario, probe, result| {
+        let off = scenario.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
         (off && result == ProbeResult::Arrived).then_some(ProbeResult::Dropped)
     }),
     // in a bridge, which has no routes, the address of a broadcast is one of many
-    (12, |site, probe, result| {
+    (12, |scenario, probe, result| {
         let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Endpoint::Guest(_));
-        (broadcast && result == ProbeResult::Dropped && !site.files.contains_key(HOST)).then_some(ProbeResult::Arrived)
+        (broadcast && result == ProbeResult::Dropped && !scenario.files.contains_key(HOST))
+            .then_some(ProbeResult::Arrived)
     }),
 ];
 
-impl Site {
+impl Scenario {
     /// Starts the daemon with an enabled firewall and these files, and waits until their rules are live.
     pub fn new(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
@@ -84,27 +85,27 @@ impl Site {
         }
         let testbed = TestBed::without_firewall_bridges("nfs");
         let wire = Wire::new(&testbed);
-        let mut site = Site { testbed, wire, enforced: Enforced::Simulated, root, files: BTreeMap::new() };
-        site.write(".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
-        site.write(HOST, "");
-        site.files.remove(HOST);
+        let mut scenario = Scenario { testbed, wire, enforced: Enforced::Simulated, root, files: BTreeMap::new() };
+        scenario.write(".members", r#"{"nodename":"n1","nodelist":{"n1":{"ip":"10.0.0.1"}}}"#);
+        scenario.write(HOST, "");
+        scenario.files.remove(HOST);
         for (path, text) in testbed::confs() {
-            site.write(&path, &text);
+            scenario.write(&path, &text);
         }
-        site.write(CLUSTER, ON);
-        files.iter().for_each(|(path, text)| site.write(path, text));
-        site.enforced = if nft_trees::supports_guest_rules(&site.testbed.node) {
-            let mut command = site.testbed.node.command(PROGRAM);
-            command.args(["start", "--debug", "--node", NODE, "--root"]).arg(site.root.path());
+        scenario.write(CLUSTER, ON);
+        files.iter().for_each(|(path, text)| scenario.write(path, text));
+        scenario.enforced = if nft_trees::supports_guest_rules(&scenario.testbed.node) {
+            let mut command = scenario.testbed.node.command(PROGRAM);
+            command.args(["start", "--debug", "--node", NODE, "--root"]).arg(scenario.root.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             Enforced::ByDaemon(command.spawn().unwrap())
-        } else if site.rules().tables[&TableName::Guests].maps.values().all(|map| map.elements.is_empty()) {
+        } else if scenario.rules().tables[&TableName::Guests].maps.values().all(|map| map.elements.is_empty()) {
             Enforced::ForTheNode(Box::default())
         } else {
             Enforced::Simulated
         };
-        site.settle();
-        site
+        scenario.wait_until_live();
+        scenario
     }
 
     /// Replaces a configuration file as PVE does. host.fw selects this backend.
@@ -125,11 +126,11 @@ impl Site {
     /// Changes files, and waits until their rules are live.
     pub fn change(&mut self, files: &[(&str, &str)]) {
         files.iter().for_each(|(path, text)| self.write(path, text));
-        self.settle();
+        self.wait_until_live();
     }
 
     /// Waits until the rules are live.
-    fn settle(&mut self) {
+    fn wait_until_live(&mut self) {
         let mut rules = self.rules();
         match &mut self.enforced {
             Enforced::ByDaemon(_) => wait_for_ok("the configuration to be live", || {
@@ -165,7 +166,7 @@ impl Site {
             match simulate(&rules, &Sent { packet: &probe.packet, from, to, broadcasts: &broadcasts }).verdict {
                 Verdict::Accept => ProbeResult::Arrived,
                 Verdict::Drop => ProbeResult::Dropped,
-                Verdict::Reject(with) => ProbeResult::Rejected(crate::differential::tool(with)),
+                Verdict::Reject(with) => ProbeResult::Rejected(crate::differential::iptables_reject(with)),
             }
         };
         probes.iter().map(decide).collect()
@@ -185,26 +186,26 @@ impl Site {
 
     /// Checks the same result for all packets.
     #[track_caller]
-    pub fn all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
+    pub fn check_all(&mut self, result: ProbeResult, probes: impl IntoIterator<Item = Probe>) {
         let cases: Vec<_> = probes.into_iter().map(|probe| (probe, result)).collect();
         self.check(&cases);
     }
 
     /// Sends one packet after all earlier ones.
     #[track_caller]
-    pub fn next(&mut self, probe: Probe, result: ProbeResult) {
+    pub fn check_next(&mut self, probe: Probe, result: ProbeResult) {
         assert!(!matches!(self.enforced, Enforced::Simulated), "the simulator knows no connections");
         let seen = self.wire.send_probe(&probe);
         assert_eq!(seen, result, "{probe}");
     }
 
     /// Sends packets, and returns how many arrive.
-    pub fn arrivals(&mut self, probes: &[Probe]) -> usize {
+    pub fn count_arrivals(&mut self, probes: &[Probe]) -> usize {
         self.results(probes).into_iter().filter(|result| *result == ProbeResult::Arrived).count()
     }
 }
 
-impl Drop for Site {
+impl Drop for Scenario {
     fn drop(&mut self) {
         if let Enforced::ByDaemon(daemon) = &mut self.enforced {
             // it may already have ended

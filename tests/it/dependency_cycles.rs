@@ -84,7 +84,7 @@ fn reached(graph: &Graph, from: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_modules_use_each_other_in_a_circle() {
+fn modules_have_no_dependency_cycles() {
     let graphs = graphs();
     assert!(graphs["iptables/apply"]["sets"].contains("restore"), "uses are not found: {graphs:?}");
     let mut wrong = Vec::new();
