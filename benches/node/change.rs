@@ -29,7 +29,7 @@ pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
         site.start(&[]);
         let fuse = site.fuse.as_ref().expect("a mounted file system");
         let renamed = delays(site, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, false));
-        let in_place = delays(site, RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
+        let in_place = delays(site, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
         let arrived = arrivals(site, fuse);
         site.stop();
         site.unmount();

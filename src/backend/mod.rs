@@ -159,6 +159,21 @@ impl Backend {
         }
     }
 
+    /// Starts the tools that an update would run, if that saves time: they read the live rules while the configuration is read
+    /// and compiled. Other programs may have to wait with their changes until [`Backend::maintain`] or [`Backend::end_early`].
+    pub fn start_early(&mut self) {
+        if let Backend::Iptables(iptables) = self {
+            iptables.start_early();
+        }
+    }
+
+    /// Ends the tools of [`Backend::start_early`] that have waited for this time.
+    pub fn end_early(&self, after: Duration) {
+        if let Backend::Iptables(iptables) = self {
+            iptables.end_early(after);
+        }
+    }
+
     /// What other programs have changed that [`Backend::maintain`] has undone since the last call: a line for each part of the
     /// rules, with names.
     pub fn undone(&mut self) -> Vec<String> {

@@ -29,6 +29,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// An update that takes longer is logged.
 const SLOW: Duration = Duration::from_secs(5);
 
+/// Tools that were started early are kept for the next read if that confirms a change within this time ...
+const CONFIRMED_SOON: Duration = Duration::from_millis(60);
+/// ... but not longer than this in all, because other programs wait for them.
+const EARLY: Duration = Duration::from_millis(150);
+
 /// How the updater ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -122,6 +127,7 @@ impl Updater {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
             let message = Problem::failure(format_args!("internal error: {}", panic_text(&*panic)));
             self.problems.set(Topic::Update, vec![message], &self.log);
+            self.rules.backend.end_early(Duration::ZERO);
             self.schedule.passed(Duration::ZERO, true);
         }
     }
@@ -130,6 +136,9 @@ impl Updater {
     fn cycle(&mut self, why: Why) {
         if why == Why::BridgeFiltering {
             return self.rules.restore_settings(&self.log);
+        }
+        if why == Why::Changes && self.rules.enforces {
+            self.rules.backend.start_early();
         }
         let read = match self.read {
             // at the start, wait until the tree is completely read
@@ -140,7 +149,7 @@ impl Updater {
         self.schedule.passed(self.reader.took(), why == Why::Cycle);
         let problems = match read {
             Ok(()) => Vec::new(),
-            Err(ReadError::Interrupted) => return,
+            Err(ReadError::Interrupted) => return self.rules.backend.end_early(Duration::ZERO),
             Err(ReadError::Unhealthy(reason)) => {
                 if self.problems.is_clear(Topic::Tree) {
                     self.schedule.hurry(RETRY);
@@ -163,6 +172,8 @@ impl Updater {
             Some(tree) if why != Why::Changes || self.tree.as_ref() != Some(&tree) => self.update(tree, unhealthy),
             _ => {}
         }
+        let is_pending = self.reader.due().is_some_and(|due| due <= CONFIRMED_SOON);
+        self.rules.backend.end_early(if is_pending { EARLY } else { Duration::ZERO });
         // the next cycle reports errors of a part that was only read
         if why != Why::ReadOn || self.status.findings != self.health.active() {
             self.write_status();

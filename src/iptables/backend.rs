@@ -108,6 +108,17 @@ impl Iptables {
         outcome
     }
 
+    /// Starts the tools that an update of large tables would run, before the rules are compiled.
+    pub fn start_early(&mut self) {
+        // a tool that reads a table does not let other programs run on its processor, if the kernel is not preemptible
+        self.firewall.start_early(self.threads.saturating_sub(1));
+    }
+
+    /// Ends the tools of [`Iptables::start_early`] that have waited for this time.
+    pub fn end_early(&self, after: Duration) {
+        self.firewall.end_early(after);
+    }
+
     /// The changes by other programs that [`Iptables::maintain`] has undone since the last call.
     pub fn undone(&mut self) -> Vec<String> {
         self.firewall.undone()

@@ -3,6 +3,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread::sleep;
@@ -13,7 +14,14 @@ const RETRY: Duration = Duration::from_millis(50);
 /// An exclusive flock(2) on a file; released on drop, and by the kernel when the process ends.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: Flock<File>,
+    file: Flock<File>,
+}
+
+impl AsFd for FileLock {
+    /// A process that inherits the descriptor has the lock, too, until it ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl FileLock {
@@ -38,6 +46,18 @@ impl FileLock {
         }
     }
 
+    /// Takes the lock of other programs, waiting at most `timeout`. `None` if the file cannot be opened: those programs cannot
+    /// lock it either.
+    ///
+    /// # Errors
+    /// When it is locked by another process until the timeout.
+    pub fn acquire_if_possible(path: &Path, timeout: Duration) -> Result<Option<Self>> {
+        match FileLock::try_acquire(path) {
+            Ok(None) => FileLock::acquire(path, timeout).map(Some),
+            taken => Ok(taken.unwrap_or_default()),
+        }
+    }
+
     /// Takes the lock if it is free.
     ///
     /// # Errors
@@ -45,7 +65,7 @@ impl FileLock {
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let file = open(path).with_context(|| format!("cannot open the lock file {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(FileLock { _file: file })),
+            Ok(file) => Ok(Some(FileLock { file })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
         }

@@ -1,4 +1,5 @@
 //! Restarts, kills, locks and clock jumps while refused packets arrive: none passes, and the daemon never hangs. Needs root.
+mod early_restore;
 mod state_files;
 
 use crate::fake_clock::FakeClock;

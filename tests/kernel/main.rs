@@ -10,6 +10,8 @@ mod flood;
 mod frames;
 #[path = "../support/fuse.rs"]
 mod fuse;
+#[path = "../support/generated.rs"]
+mod generated;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/hostile_trees.rs"]

@@ -5,6 +5,9 @@ use crate::system::tools;
 use std::fmt;
 use std::time::Duration;
 
+/// The arguments of the restore tools of iptables: wait for the lock, and change only the chains of the script.
+pub(super) const RESTORE_ARGS: [&str; 3] = ["-w", "10", "-n"];
+
 /// An implementation of the iptables and ebtables tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {

@@ -8,6 +8,7 @@
 mod bisect;
 mod bisectable_chain;
 mod commands;
+mod early_restore;
 mod foreign_changes;
 mod live_cache;
 mod nat_cache;
@@ -21,7 +22,9 @@ mod set_and_rule_update;
 mod sets;
 mod tables;
 mod tool_variants;
+mod toolbox;
 mod unused_tool_variants;
+mod xtables_lock;
 
 use crate::model::Family;
 pub use commands::Variant;
@@ -32,17 +35,17 @@ pub use tool_variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
 use crate::iptables::ruleset::Ruleset;
-use crate::system::files;
 use crate::system::root_directory::Root;
 use anyhow::Result;
+use commands::Tool;
 use live_cache::LiveCache;
 use nat_cache::NatCache;
 use progress::Progress;
 use quarantine::Refusals;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::scope;
 use std::time::{Duration, Instant};
+use toolbox::Toolbox;
 
 /// The time limit of a tool. The restore tools wait up to 10 s for the xtables lock.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -65,18 +68,6 @@ pub struct Firewall {
     undone: Vec<String>,
 }
 
-/// The tools for every step.
-#[derive(Debug)]
-struct Toolbox {
-    root: Root,
-    limit: Duration,
-    variants: Variants,
-    /// Whether scripts are kept for debugging.
-    keeps_scripts: bool,
-    /// The files whose last script could not be written, each with the reason.
-    lost_scripts: Mutex<BTreeMap<String, String>>,
-}
-
 /// The steps of an update.
 struct Steps<'a> {
     tools: &'a Toolbox,
@@ -88,8 +79,7 @@ impl Firewall {
     #[must_use]
     pub fn new(root: &Root, variant: VariantChoice) -> Self {
         let variants = Variants::new(variant);
-        let lost_scripts = Mutex::default();
-        Firewall::with(Toolbox { root: root.clone(), limit: TIME_LIMIT, variants, keeps_scripts: true, lost_scripts })
+        Firewall::with(Toolbox::new(root, TIME_LIMIT, variants))
     }
 
     fn with(tools: Toolbox) -> Self {
@@ -132,6 +122,25 @@ impl Firewall {
     /// an update, in parallel with other work: with 1,000 guests the kernel needs some milliseconds.
     pub fn look_ahead(&mut self) {
         self.known.look_ahead(&self.tools.variants);
+    }
+
+    /// Starts up to `number` of the tools that an update of large tables would run: they read the tables until
+    /// [`Firewall::update`] has rules for them. Other programs cannot change rules until an update or [`Firewall::end_early`].
+    pub fn start_early(&mut self, number: usize) {
+        for family in Family::ALL.into_iter().take(number) {
+            let (Ok(commands), Ok(live)) =
+                (self.tools.variants.commands(Tool::Iptables(family)), &self.known.live().filter[family])
+            else {
+                continue;
+            };
+            let part = Part::Table(TableName::Filter, family);
+            self.tools.early.start(part, commands, live.chains.len(), &self.tools.xtables_lock);
+        }
+    }
+
+    /// Ends the tools of [`Firewall::start_early`] that have waited for this time.
+    pub fn end_early(&self, after: Duration) {
+        self.tools.early.end(after);
     }
 
     /// Like [`Firewall::update`], but cheaper if nothing has changed since the last call. If a full reading is due, each call
@@ -310,7 +319,7 @@ impl Firewall {
     fn carry_out(&mut self, plan: &Plan, progress: &mut Progress<'_>) -> Live {
         // the cache stays empty after a panic
         let known = self.known.take();
-        let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(Part::Bridge));
+        let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(|part| part == Part::Bridge));
         let mut bridge = Progress::new(progress.wanted, progress.live);
         let mut update_bridge =
             || tables::update_bridge(&mut Steps { tools, refused: &mut of_bridge }, plan, &mut bridge);
@@ -333,28 +342,24 @@ impl Firewall {
     }
 }
 
-/// Updates the sets, and the iptables tables that use them.
+/// Updates the sets, and the iptables tables that use them; the families at the same time.
 fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, progress: &mut Progress<'_>) {
     sets::update(steps, &plan.sets, progress);
-    for family in Family::ALL {
+    let update_tables = |steps: &mut Steps<'_>, family, progress: &mut Progress<'_>| {
         for table in TableName::ALL {
             tables::update_table(steps, table, family, plan, progress);
         }
-    }
+    };
+    let of_v6 = |part| matches!(part, Part::Table(_, Family::V6));
+    let mut refused = steps.refused.split_off(of_v6);
+    let mut v6 = Progress::new(progress.wanted, progress.live);
+    let tools = steps.tools;
+    scope(|threads| {
+        let refused = &mut refused;
+        threads.spawn(|| update_tables(&mut Steps { tools, refused }, Family::V6, &mut v6));
+        update_tables(steps, Family::V4, progress);
+    });
+    progress.take_in(v6);
+    steps.refused.join(refused);
     sets::remove(steps.tools, &plan.sets, progress);
-}
-
-impl Toolbox {
-    /// Writes a script to the state directory, for debugging.
-    fn keep(&self, path: &str, script: &str) {
-        if !self.keeps_scripts {
-            return;
-        }
-        let written = files::replace(&self.root.path(path), script.as_bytes(), 0o600);
-        let mut lost = self.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
-        match written {
-            Ok(()) => lost.remove(path),
-            Err(error) => lost.insert(path.to_string(), format!("{error:#}")),
-        };
-    }
 }

@@ -56,13 +56,8 @@ pub(super) fn live(tools: &mut Toolbox) -> Dump {
 /// # Errors
 /// When the namespace cannot be created.
 pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
-    let apart = Toolbox {
-        root: tools.root.clone(),
-        limit: tools.limit,
-        variants: tools.variants.for_another_namespace(),
-        keeps_scripts: false,
-        lost_scripts: std::sync::Mutex::default(),
-    };
+    let variants = tools.variants.for_another_namespace();
+    let apart = Toolbox { keeps_scripts: false, ..Toolbox::new(&tools.root, tools.limit, variants) };
     let mut apart = Firewall::with(apart);
     namespace::in_new_namespace(move || {
         let outcome = apart.update(wanted);

@@ -64,9 +64,9 @@ impl Refusals {
         self.0.is_empty()
     }
 
-    /// Takes out the entries of a part.
-    pub fn split_off(&mut self, part: Part) -> Self {
-        let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((of, _), _)| *of == part);
+    /// Takes out the entries of some parts.
+    pub fn split_off(&mut self, of_these: impl Fn(Part) -> bool) -> Self {
+        let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((part, _), _)| of_these(*part));
         self.0 = rest;
         Refusals(off)
     }

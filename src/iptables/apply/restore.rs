@@ -1,5 +1,7 @@
 //! Running the restore tools of iptables and ebtables.
-use super::commands::{Commands, Variant};
+use super::commands::{Commands, RESTORE_ARGS, Variant};
+use super::early_restore::EarlyRestores;
+use super::xtables_lock::XtablesLock;
 use crate::iptables::plan::Part;
 use crate::system::lock::FileLock;
 use crate::system::tools::{self, ToolError};
@@ -11,7 +13,7 @@ use std::time::Duration;
 /// Additional time limit per line of a script: the nft variant needs about 1 ms per rule with tens of thousands of rules.
 const LINE_LIMIT: Duration = Duration::from_millis(5);
 
-/// How long to wait for the lock of ebtables-legacy: as long as the restore tools of iptables wait for theirs.
+/// How long to wait for the locks of the legacy tools.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// A restore tool for one table.
@@ -21,6 +23,8 @@ pub(super) struct Restore<'a> {
     pub limit: Duration,
     /// The lock file of ebtables-legacy.
     pub ebtables_lock: PathBuf,
+    pub xtables_lock: &'a XtablesLock,
+    pub early: &'a EarlyRestores,
 }
 
 /// Why a script failed.
@@ -55,15 +59,26 @@ impl Failure {
 impl Restore<'_> {
     /// Runs a script as one transaction.
     pub fn run(&self, script: &str) -> Result<(), Failure> {
-        let args: &[&str] = match (self.part, self.commands.variant) {
-            (Part::Bridge, Variant::Legacy) => return self.run_single(script),
-            (Part::Bridge, Variant::Nft) => &["--noflush"],
-            _ => &["-w", "10", "-n"],
-        };
         let limit = self.limit + LINE_LIMIT * u32::try_from(script.lines().count()).unwrap_or(u32::MAX);
-        tools::run(&self.commands.restore, args, script, limit)
-            .map(drop)
-            .map_err(|error| Failure { line: blamed_line(error.stderr()), error })
+        let ran = match (self.part, self.commands.variant) {
+            (Part::Bridge, Variant::Legacy) => return self.run_single(script),
+            (Part::Bridge, Variant::Nft) => tools::run(&self.commands.restore, &["--noflush"], script, limit).map(drop),
+            (_, Variant::Nft) => tools::run(&self.commands.restore, &RESTORE_ARGS, script, limit).map(drop),
+            (part, Variant::Legacy) => {
+                self.early.run(part, script, limit).unwrap_or_else(|| self.run_locked(script, limit))
+            }
+        };
+        ran.map_err(|error| Failure { line: blamed_line(error.stderr()), error })
+    }
+
+    /// Runs a tool of iptables-legacy while this process has its lock.
+    fn run_locked(&self, script: &str, limit: Duration) -> Result<(), ToolError> {
+        let tool = &self.commands.restore;
+        let lock = self.xtables_lock.hold(LOCK_WAIT).map_err(|error| {
+            let text = format!("Another app is currently holding the xtables lock: {error:#}");
+            ToolError::Start { tool: tool.clone(), error: io::Error::other(text) }
+        })?;
+        tools::run_with(tool, &RESTORE_ARGS, script, limit, lock.extras()).map(drop)
     }
 
     /// ebtables-legacy cannot restore parts of a table: single commands change a copy, which then replaces the table. The
@@ -91,10 +106,7 @@ impl Restore<'_> {
     /// Prevents other programs from changing the table between the copy and the replacement. `--concurrent` would lock for each
     /// single command, and fail if the lock file cannot be created; in that case this continues without a lock.
     fn lock_ebtables(&self) -> anyhow::Result<Option<FileLock>> {
-        match FileLock::try_acquire(&self.ebtables_lock) {
-            Ok(None) => FileLock::acquire(&self.ebtables_lock, LOCK_WAIT).map(Some),
-            taken => Ok(taken.unwrap_or_default()),
-        }
+        FileLock::acquire_if_possible(&self.ebtables_lock, LOCK_WAIT)
     }
 
     /// Whether the reported line is known to be the refused one, because each line is a separate command.

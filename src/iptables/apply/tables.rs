@@ -130,8 +130,15 @@ fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progre
     }
 }
 
-fn restore<'a>(tools: &Toolbox, part: Part, commands: &'a Commands) -> Restore<'a> {
-    Restore { commands, part, limit: tools.limit, ebtables_lock: tools.root.path(paths::EBTABLES_LOCK) }
+fn restore<'a>(tools: &'a Toolbox, part: Part, commands: &'a Commands) -> Restore<'a> {
+    Restore {
+        commands,
+        part,
+        limit: tools.limit,
+        ebtables_lock: tools.root.path(paths::EBTABLES_LOCK),
+        xtables_lock: &tools.xtables_lock,
+        early: &tools.early,
+    }
 }
 
 /// Whether a part is still unchanged.

@@ -1,6 +1,9 @@
 //! Running external tools: found through PATH, with a time limit; no process is left running.
 mod lines;
 mod process;
+mod started;
+
+pub use self::started::Started;
 
 use self::lines::PipedLines;
 use self::process::{ended_within, spawn, wait};
@@ -9,6 +12,7 @@ use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -99,6 +103,15 @@ fn search_path() -> OsString {
     std::env::join_paths(folders).unwrap_or_else(|_| SYSTEM_PATH.join(":").into())
 }
 
+/// A file that a tool inherits as descriptor 3, and an environment variable: for a tool that runs while this process has a lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'a> {
+    /// The file.
+    pub file: Option<BorrowedFd<'a>>,
+    /// The name of the variable, and its value.
+    pub variable: Option<(&'a str, &'a str)>,
+}
+
 /// Runs a tool with `input` on its standard input and returns what it wrote to standard output.
 ///
 /// It runs with `LC_ALL=C` in its own process group. When it has ended, or `limit` has passed, all processes of the group
@@ -107,8 +120,22 @@ fn search_path() -> OsString {
 /// # Errors
 /// When the tool is missing, cannot be started, exceeds the limit, or ends with an exit status other than 0.
 pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<String, ToolError> {
+    run_with(tool, args, input, limit, Extras::default())
+}
+
+/// The same with a file and a variable for the tool.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_with(
+    tool: &str,
+    args: &[&str],
+    input: &str,
+    limit: Duration,
+    extras: Extras<'_>,
+) -> Result<String, ToolError> {
     let stdin = memory_file(input.as_bytes()).map_err(|error| ToolError::Start { tool: tool.into(), error })?;
-    run_on(tool, args, &stdin, limit)
+    run_to_end(tool, args, &stdin, limit, extras)
 }
 
 /// The same with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
@@ -116,9 +143,19 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
 /// # Errors
 /// As for [`run`].
 pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<String, ToolError> {
+    run_to_end(tool, args, stdin, limit, Extras::default())
+}
+
+fn run_to_end(
+    tool: &str,
+    args: &[&str],
+    stdin: &File,
+    limit: Duration,
+    extras: Extras<'_>,
+) -> Result<String, ToolError> {
     let start = |error| ToolError::Start { tool: tool.into(), error };
     let mut stdout = memory_file(b"").map_err(start)?;
-    finish(tool, args, [stdin, &stdout], limit, |child| ended_within(child, limit))?;
+    finish(tool, args, [stdin, &stdout], extras, limit, |child| ended_within(child, limit))?;
     stdout.rewind().and_then(|()| content(&mut stdout)).map_err(start)
 }
 
@@ -132,7 +169,7 @@ pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&s
     let stdin = memory_file(b"").map_err(start)?;
     let mut output = PipedLines::open().map_err(start)?;
     let stdout = output.writer().map_err(start)?;
-    finish(tool, args, [&stdin, &stdout], limit, |child| output.pass_on(child, limit, &mut take))
+    finish(tool, args, [&stdin, &stdout], Extras::default(), limit, |child| output.pass_on(child, limit, &mut take))
 }
 
 /// The same, but returns the lines that `keep` chooses, each with a line feed.
@@ -160,19 +197,38 @@ fn finish(
     tool: &str,
     args: &[&str],
     [stdin, stdout]: [&File; 2],
+    extras: Extras<'_>,
     limit: Duration,
     until_end: impl FnOnce(Pid) -> io::Result<bool>,
 ) -> Result<(), ToolError> {
+    let (child, stderr) = start(tool, args, [stdin, stdout], extras)?;
+    ended(tool, child, stderr, limit, until_end)
+}
+
+/// Starts a tool; also returns the file for its standard error.
+fn start(tool: &str, args: &[&str], [stdin, stdout]: [&File; 2], extras: Extras<'_>) -> Result<(Pid, File), ToolError> {
     let program = find(tool).ok_or_else(|| ToolError::Missing(tool.into()))?;
-    let start = |error| ToolError::Start { tool: tool.into(), error };
-    let mut stderr = memory_file(b"").map_err(start)?;
-    let child = spawn(&program, args, [stdin, stdout, &stderr]).map_err(start)?;
-    let status = wait(child, until_end).map_err(start)?;
+    let cannot_start = |error| ToolError::Start { tool: tool.into(), error };
+    let stderr = memory_file(b"").map_err(cannot_start)?;
+    let child = spawn(&program, args, [stdin, stdout, &stderr], extras).map_err(cannot_start)?;
+    Ok((child, stderr))
+}
+
+/// Waits for the end of a tool.
+fn ended(
+    tool: &str,
+    child: Pid,
+    mut stderr: File,
+    limit: Duration,
+    until_end: impl FnOnce(Pid) -> io::Result<bool>,
+) -> Result<(), ToolError> {
+    let failed = |error| ToolError::Start { tool: tool.into(), error };
+    let status = wait(child, until_end).map_err(failed)?;
     let Some(status) = status else { return Err(ToolError::TimedOut { tool: tool.into(), seconds: limit.as_secs() }) };
     if status.success() {
         return Ok(());
     }
-    let stderr = stderr.rewind().and_then(|()| content(&mut stderr)).map_err(start)?;
+    let stderr = stderr.rewind().and_then(|()| content(&mut stderr)).map_err(failed)?;
     Err(ToolError::Failed { tool: tool.into(), status, stderr })
 }
 

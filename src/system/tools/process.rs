@@ -1,13 +1,13 @@
 //! The process of a tool: started in a group of its own, and killed with that group.
 #![allow(unsafe_code, reason = "pidfd_open(2)")]
-use super::search_path;
+use super::{Extras, search_path};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -18,10 +18,13 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// Starts a program. Not by fork(2), which copies the page tables: with the rules of 1,000 guests that takes milliseconds.
-pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3]) -> io::Result<Pid> {
+pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3], extras: Extras<'_>) -> io::Result<Pid> {
     let mut actions = PosixSpawnFileActions::init()?;
     for (number, stream) in (0..).zip(streams) {
         actions.add_dup2(stream.as_raw_fd(), number)?;
+    }
+    if let Some(file) = extras.file {
+        actions.add_dup2(file.as_raw_fd(), 3)?;
     }
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(
@@ -35,9 +38,12 @@ pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3]) -> io::R
     attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
     let words = [program.as_os_str()].into_iter().chain(args.iter().map(OsStr::new));
     let words: Vec<CString> = words.map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
-    let set = [("LC_ALL".into(), "C".into()), ("PATH".into(), search_path())];
-    let inherited = std::env::vars_os().filter(|(name, _)| name != "LC_ALL" && name != "PATH");
-    let variables = inherited.chain(set).map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    let mut set: Vec<(OsString, OsString)> = vec![("LC_ALL".into(), "C".into()), ("PATH".into(), search_path())];
+    set.extend(extras.variable.map(|(name, value)| (name.into(), value.into())));
+    let is_set = |name: &OsStr| set.iter().any(|(one, _)| one == name);
+    let inherited: Vec<_> = std::env::vars_os().filter(|(name, _)| !is_set(name)).collect();
+    let variables =
+        inherited.into_iter().chain(set).map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     let variables: Vec<CString> = variables.map(CString::new).collect::<Result<_, _>>()?;
     Ok(posix_spawn(program, &actions, &attributes, &words, &variables)?)
 }

@@ -1,0 +1,61 @@
+//! Restore tools that are started before the rules are compiled. A legacy tool first reads the whole table, which takes a third of
+//! its time, and then the script: it reads the table while the configuration is read and compiled.
+use super::commands::{Commands, RESTORE_ARGS, Variant};
+use super::xtables_lock::{Held, XtablesLock};
+use crate::iptables::plan::{Part, TableName};
+use crate::system::tools::{Started, ToolError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// With fewer chains, a tool reads the table in a few milliseconds.
+const WORTH: usize = 1000;
+
+/// The tools that wait for a script, by the part of the rules.
+#[derive(Debug, Default)]
+pub(super) struct EarlyRestores(Mutex<BTreeMap<Part, Waiting>>);
+
+/// A tool that waits for a script; other programs that change rules wait until it ends.
+#[derive(Debug)]
+struct Waiting {
+    tool: Started,
+    lock: Held,
+    since: Instant,
+}
+
+impl EarlyRestores {
+    /// Starts the tool for a part with this number of live chains, if it saves time and no other program changes rules.
+    pub fn start(&self, part: Part, commands: &Commands, chains: usize, lock: &XtablesLock) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if commands.variant != Variant::Legacy || chains < WORTH || waiting.contains_key(&part) {
+            return;
+        }
+        let Ok(lock) = lock.hold(Duration::ZERO) else { return };
+        // an update starts the tool again, and reports the error
+        if let Ok(tool) = Started::new(&commands.restore, &RESTORE_ARGS, first_line(part), lock.extras()) {
+            waiting.insert(part, Waiting { tool, lock, since: Instant::now() });
+        }
+    }
+
+    /// Runs the script with the tool for that part; `None` if none waits, or it cannot take this script.
+    pub fn run(&self, part: Part, script: &str, limit: Duration) -> Option<Result<(), ToolError>> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
+        let Waiting { tool, lock: _lock, since: _ } = waiting?;
+        let rest = script.strip_prefix(first_line(part)).filter(|_| script.len() < Started::MAX_INPUT)?;
+        Some(tool.finish(rest, limit))
+    }
+
+    /// Ends the tools that have waited for this time.
+    pub fn end(&self, after: Duration) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, waiting| waiting.since.elapsed() < after);
+    }
+}
+
+/// The first line of the script for a part, from which a tool knows the table to read.
+fn first_line(part: Part) -> &'static str {
+    match part {
+        Part::Table(TableName::Raw, _) => "*raw\n",
+        Part::Table(TableName::Filter, _) | Part::Bridge | Part::Sets => "*filter\n",
+    }
+}
