@@ -43,13 +43,13 @@ long-tests: deps
 	PVEFW_CYCLES=10000 cargo test --locked --test resources cycles:: -- --nocapture
 	tests/lab/run.sh --long $(SUITES)
 
-# Runs the tests of kernel and tools under the kernels of Debian 12 and 13, emulated by QEMU without KVM. The first run creates the
+# Runs the tests that depend on the kernel and tools under the kernels of Debian 12 and 13, emulated by QEMU without KVM. The first run creates the
 # images with mmdebstrap below /var/cache/pve-firewall-rs/lab; later runs need no network access. See tests/lab/run.sh
 SUITES := bookworm trixie
 lab: deps
 	tests/lab/run.sh $(SUITES)
 
-# Runs the same test programs without emulation; the kernel must have all modules that tests/lab/tests.sh lists
+# Runs the same test programs on this machine's kernel; the kernel must have all modules that tests/lab/tests.sh lists
 kernel-tests: deps test-deps
 	tests/lab/run.sh here
 
@@ -58,7 +58,7 @@ fuzz:
 	fuzz/run
 
 # Long comparison of simulator and kernel, for each backend: 400 configurations with 150 packets each; SEED=N sets the random seed.
-# Rules of guests with nftables need a kernel that tracks connections in bridges
+# With nftables, rules for guests need a kernel that tracks connections in bridges
 SEED ?= 1
 differential: deps
 	DIFFERENTIAL=400,150 DIFFERENTIAL_SEED=$(SEED) cargo test --locked --test kernel --test nftables differential:: -- --nocapture
@@ -71,7 +71,7 @@ testbed: deps
 bench: deps
 	cargo bench --locked --bench node
 
-# Prints what packets cost at 10 to 4,000 firewalled devices, with both variants of iptables; see docs/performance.md
+# Measures the cost of a packet with 10 to 4,000 firewalled devices and both variants of iptables; see docs/performance.md
 bench-traffic: deps
 	cargo bench --locked --bench traffic
 

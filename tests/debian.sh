@@ -1,4 +1,4 @@
-# Creating Debian systems for tests; to be sourced.
+# Functions that create Debian systems for tests; to be sourced.
 
 # install_missing TOOL=PACKAGE...: installs the packages of the tools that are missing
 install_missing() {
@@ -8,14 +8,14 @@ install_missing() {
         PATH=$PATH:/usr/sbin:/sbin command -v "${tool%%=*}" >/dev/null || missing+=("${tool#*=}")
     done
     ((${#missing[@]})) || return 0
-    # if packages of the backports are installed already, they may conflict with those of the release
+    # packages installed from the backports may conflict with those of the release
     "$install" --no-install-recommends "${missing[@]}" >&2 ||
         "$install" --no-install-recommends --target-release="$(. /etc/os-release && echo "$VERSION_CODENAME")-backports" \
             "${missing[@]}" >&2
 }
 
 # make_debian SUITE ROOT PACKAGES [SCRIPT]: creates a minimal Debian with the packages. SCRIPT runs in a shell inside after their
-# installation; apt knows the backports, too. The mirror is that of this machine.
+# installation; the backports are among its package sources. The mirror is that of this machine.
 make_debian() {
     local suite=$1 root=$2 packages=$3 script=${4:-true} mirror
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null |

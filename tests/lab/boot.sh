@@ -4,10 +4,10 @@
 #   boot.sh [--limit SECONDS] [--systemd] [--share FOLDER]... SUITE COMMAND [ARGUMENT...]
 #
 # SUITE is bookworm (kernel 6.1) or trixie (6.12). The command starts in the current folder, which is mounted in the machine at
-# the same path, like each FOLDER; written files are in the machine's memory only. Its output is printed at once. The exit
-# status is that of the command, 124 if the machine was killed at the limit (default: 15 minutes), or 125 if it did not boot. The
-# machine has no network. With --systemd its first process is systemd. The first machine of a suite creates the image under
-# $LAB_CACHE (/var/cache/pve-firewall-rs/lab), which needs the network.
+# the same path, like each FOLDER; files that the command writes exist only in the machine's memory. The output is printed
+# immediately. The exit status is that of the command, 124 if the machine was killed at the limit (default: 15 minutes), or 125
+# if it did not boot. The machine has no network. With --systemd its first process is systemd. The first run for a suite creates
+# the image under $LAB_CACHE (/var/cache/pve-firewall-rs/lab), which needs network access.
 set -euo pipefail
 limit=900 systemd='' shares=("$PWD")
 while [[ ${1:-} == --* ]]; do
@@ -21,7 +21,7 @@ while [[ ${1:-} == --* ]]; do
 done
 (($# >= 2)) || { sed -n '2,/^set/s/^# \?//p' "$0" >&2 && exit 125; }
 suite=$1 && shift
-# memory in MiB, which also contains written files
+# memory in MiB; written files are in it as well
 memory=3072
 # without AVX, which the C library would use and QEMU emulates slowly
 cpu=qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt
@@ -42,9 +42,9 @@ for number in "${!shares[@]}"; do
     devices+=(-virtfs "$(folder "share$number" "${shares[number]}" ,readonly=on)")
     printf 'share %s %q\n' "$number" "${shares[number]}"
 done >"$machine/shares"
-# at the end of its input, QEMU would stop printing output
-mkfifo "$machine/silence"
-exec <>"$machine/silence"
+# QEMU stops printing output when its standard input ends: a FIFO without a writer keeps it open
+mkfifo "$machine/stdin"
+exec <>"$machine/stdin"
 
 status=0
 timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
@@ -57,12 +57,11 @@ timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
 if [[ -s $machine/status ]]; then
     status=$(cat "$machine/status")
 elif ((status == 124 || status == 137)); then
-    echo "ERROR: the machine was ended after $limit s" >&2
+    echo "ERROR: the machine was killed after $limit s" >&2
     status=124
 else
     tail -n 100 "$machine/console" >&2
     status=125
 fi
-# errors in the kernel's log
-if grep -sE 'BUG|Oops|Call Trace|WARNING:' "$machine/dmesg" >&2; then echo 'ERROR: the kernel complains' >&2; fi
+if grep -sE 'BUG|Oops|Call Trace|WARNING:' "$machine/dmesg" >&2; then echo 'ERROR: the kernel log has errors' >&2; fi
 exit "$status"

@@ -6,12 +6,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=tests/lab long=()
-# the limit ends a machine that hangs, and is long enough for the slowest group on two busy cores
+# ends a machine that hangs; long enough for the slowest group on two busy cores
 limit=1800
 if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
 (($#)) || set -- bookworm trixie
 
-# an emulated machine spends most of its time in these programs; with optimisation they need a tenth of the time
+# an emulated machine spends most of its time in these programs; optimized, they take a tenth of the time
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
 folder=${CARGO_TARGET_DIR:-target}
 mkdir -p "$folder"
@@ -35,4 +35,4 @@ for suite in "$@"; do
     fi
     echo "##### $suite took $((SECONDS - began)) s"
 done
-((${#failed[@]} == 0)) || { printf 'ERROR: tests failed in %s\n' "${failed[@]}" >&2; exit 1; }
+((${#failed[@]} == 0)) || { printf 'ERROR: tests failed on %s\n' "${failed[@]}" >&2; exit 1; }

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests that depend on the kernel and its tools on the kernel of this machine: tests.sh [--long] PROGRAMS [GROUP...]
+# Runs the tests that depend on the kernel and its tools, on this machine's kernel: tests.sh [--long] PROGRAMS [GROUP...]
 #
-# PROGRAMS is a file with the paths of the test programs, as run.sh makes it; a GROUP is a line of the list below. Needs root, the
-# tools of `make deps test-deps`, and the kernel modules in the list below.
+# PROGRAMS is a file with the paths of the test programs, as run.sh writes it; a GROUP is the first word of a line of `groups` below.
+# Needs root, the tools of `make deps test-deps`, and the kernel modules in `modules`.
 set -euo pipefail
 long=''
 if [[ $1 == --long ]]; then long=1 && shift; fi
 source "$1" && shift
 
-# the group, the program, and prefixes of its tests' names to run or to skip: tests without the kernel give the same result
-# under each kernel, and take minutes on an emulated machine
+# the group, the program, and prefixes of test names to run or to skip: tests that do not use the kernel are skipped, because
+# their result is the same under each kernel and they take minutes on an emulated machine
 groups=(
     'trees kernel compiled_trees::'
     'kernel kernel apply:: evidence:: diff:: health:: hostile:: --skip scenarios::'
@@ -43,20 +43,20 @@ for tool in 'iptables-legacy --version' 'iptables-nft --version' 'ipset --versio
     $tool 2>&1 | head -n 1
 done
 
-# Runs tests of a program, several at a time as most of them wait. On an emulated machine a test may
-# exceed its time limits when others run at the same time: those that fail are run once more, alone.
+# run PROGRAM ARGUMENT...: runs tests in parallel, more than there are processors, because most tests wait. On an emulated machine
+# a test may exceed its time limits when others run at the same time: those that fail are run once more, one at a time.
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 run() {
     local program=$1 name again=()
     shift
-    # not a pipe, which a remaining process of a failed test would keep open
+    # not a pipe: a remaining process of a failed test would keep it open
     "$program" --test-threads="$((2 * $(nproc)))" "$@" &> >(tee "$output") && return
     sleep 1
     mapfile -t again < <(sed -n 's/^test \(.*[^ ]\) *\.\.\. FAILED$/\1/p' "$output")
     ((${#again[@]})) || return 1
     for name in "${again[@]}"; do
-        echo "=== once more, alone: $name"
+        echo "=== once more: $name"
         "$program" --test-threads=1 --exact "$name" || return 1
     done
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The daemon under its own unit, on a machine of the lab with systemd: unit.sh FOLDER, where the programs are
+# Tests the daemon under its systemd unit, on a lab machine with systemd: unit.sh FOLDER
 #
-# The official program has left its rules in the legacy variants, layer 2 as well.
+# FOLDER has the programs. When the daemon starts, rules of the official program exist in the legacy variants of all tools,
+# ebtables included.
 set -euo pipefail
 programs=$1
 fail() {
@@ -34,28 +35,28 @@ for ((second = 0; second < 30; second++)); do
     sleep 1
 done
 echo "$status"
-grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' <<<"$status" || fail 'other variants'
-[[ $(mac) == "$before" ]] || fail "a filter of MAC addresses has changed: $before, $(mac)"
-# a guest's new address
+grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' <<<"$status" || fail 'the daemon selected other variants of the tools'
+[[ $(mac) == "$before" ]] || fail "the MAC filter has changed: $before, $(mac)"
+# the guest gets another MAC address
 sed -i "s/BC:24:11:[0-9A-F:]*/BC:24:11:00:00:77/" /etc/pve/nodes/n1/qemu-server/100.conf
 for ((second = 0; second < 30; second++)); do
     if mac | grep -q '0:0:77'; then break; fi
     sleep 1
 done
-mac | grep -q '0:0:77' || fail "the new address is not live: $(ebtables-legacy -L)"
-[[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'no lock for ebtables-legacy'
-if ebtables-nft-save | grep -q PVEFW; then fail 'there are rules in the nft variant'; fi
+mac | grep -q '0:0:77' || fail "the new MAC address is not in the rules: $(ebtables-legacy -L)"
+[[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'the lock of ebtables-legacy does not exist or has another mode'
+if ebtables-nft-save | grep -q PVEFW; then fail 'the nft variant has rules'; fi
 process=$(systemctl show -p MainPID --value pve-firewall)
 for operation in restart try-restart; do
     systemctl "$operation" pve-firewall
-    [[ $(systemctl show -p MainPID --value pve-firewall) != "$process" ]] || fail "$operation: no other process"
+    [[ $(systemctl show -p MainPID --value pve-firewall) != "$process" ]] || fail "$operation: the process is the same"
     process=$(systemctl show -p MainPID --value pve-firewall)
 done
-if journalctl --no-pager -u pve-firewall -t pve-firewall | grep 'clear PVE'; then fail 'a restart removes the rules'; fi
-iptables-legacy-save | grep -q PVEFW || fail 'no rules after a restart'
+if journalctl --no-pager -u pve-firewall -t pve-firewall | grep 'clear PVE'; then fail 'a restart removed the rules'; fi
+iptables-legacy-save | grep -q PVEFW || fail 'there are no rules after a restart'
 systemctl stop pve-firewall
 if { ebtables-legacy -L && iptables-legacy-save && ip6tables-legacy-save && ebtables-nft-save; } | grep -e PVEFW -e tap100; then
-    fail 'rules are left'
+    fail 'rules remain after the stop'
 fi
-if journalctl --no-pager -u pve-firewall -p warning | grep -v '^--' | grep -e ebtables -e kept; then fail 'complaints'; fi
+if journalctl --no-pager -u pve-firewall -p warning | grep -v '^--' | grep -e ebtables -e kept; then fail 'the daemon logged warnings'; fi
 echo 'the unit works'

@@ -13,7 +13,7 @@ version=$(dpkg-deb -f "$package" Version)
 limit=600
 
 if [ "$(id -u)" != 0 ]; then
-    echo "ERROR: a Debian is made and booted: run this as root" >&2
+    echo "ERROR: this boots a Debian system in a container: run it as root" >&2
     exit 1
 fi
 
@@ -33,7 +33,7 @@ cp -a "$base/root/." "$root"
 mkdir "$root/test"
 cp -r inside "$root/test/"
 
-# A stand-in for the official package in several versions, one for a package that needs it, and ours in a later version
+# A stub of the official package in several versions, one of a package that depends on it, and a later version of this package
 build() { dpkg-deb --root-owner-group -Zgzip --build "$1" "$2" >/dev/null; }
 cp -r official "$root/test/official"
 cp -r ../conformance/takeover/defaults-vm-ct "$root/test/official/usr/share/pve-firewall-rules"
@@ -49,7 +49,7 @@ chmod 755 official-nftables/DEBIAN/p* official-nftables/usr/libexec/proxmox/prox
 build official-nftables "$root/test/official-nftables.deb"
 mkdir -p "$root/test/needs/DEBIAN"
 printf '%s\n' 'Package: pve-manager' 'Version: 9' 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
-    'Depends: pve-firewall (>= 6)' 'Description: stand-in for a package that uses PVE::Firewall' >"$root/test/needs/DEBIAN/control"
+    'Depends: pve-firewall (>= 6)' 'Description: stub of a package that uses PVE::Firewall' >"$root/test/needs/DEBIAN/control"
 build "$root/test/needs" "$root/test/pve-manager.deb"
 cp "$package" "$root/test/package.deb"
 dpkg-deb -R "$package" "$root/test/later"
@@ -57,7 +57,7 @@ sed -i "s/^Version: .*/Version: $version+later/" "$root/test/later/DEBIAN/contro
 build "$root/test/later" "$root/test/package-later.deb"
 rm -r "$root/test/later" "$root/test/official" "$root/test/needs"
 
-# The configuration of the stand-in's rules, on its node
+# The configuration from which the stub's rules were generated
 echo n1 >"$root/etc/hostname"
 mkdir -p "$root/etc/pve"
 cp -r ../conformance/cases/defaults-vm-ct/pve/. "$root/etc/pve"
@@ -71,4 +71,4 @@ boot() {
 boot
 if [ -e "$root/test/booted" ]; then boot; fi
 cat "$root/test/output" 2>/dev/null || tail -n 40 "$root/test/console"
-grep -qx 'all is well' "$root/test/output" || { echo "ERROR: the package is not as it should be: see above" >&2; exit 1; }
+grep -qx 'all checks passed' "$root/test/output" || { echo "ERROR: the package failed a check: see above" >&2; exit 1; }

@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 
-# Prints a line for each condition. Failures are printed with the reason, and counted in a file, because stages are processes
-holds() {
+# check TEXT COMMAND: prints a line with the result. Failures are recorded in a file, because each stage is a process of its own
+check() {
     local what=$1
     shift
     if "$@" >/test/last 2>&1 </dev/null; then
@@ -16,33 +16,33 @@ holds() {
 }
 title() { printf '\n%s\n' "$*"; }
 
-# until_it COMMAND succeeds: 20 s at most
-until_it() { for _ in $(seq 200); do "$@" && return 0; sleep 0.1; done; "$@"; }
+# wait_until COMMAND: repeats it until it succeeds, 20 s at most
+wait_until() { for _ in $(seq 200); do "$@" && return 0; sleep 0.1; done; "$@"; }
 
 apt() { apt-get -qq -y -o Dpkg::Use-Pty=0 "$@"; }
 install() { apt install --allow-downgrades "$@"; }
 active() { systemctl is-active --quiet "$1"; }
 pid() { systemctl show --property MainPID --value pve-firewall.service; }
-ours_runs() { [ "$(readlink "/proc/$(pid)/exe")" = /usr/sbin/pve-firewall ]; }
-official_runs() { active pve-firewall.service && [ -e "/proc/$(pid)" ] && grep -q perl "/proc/$(pid)/cmdline"; }
-in_step() { [ "$(pve-firewall status)" = 'Status: enabled/running' ]; }
+own_daemon_runs() { [ "$(readlink "/proc/$(pid)/exe")" = /usr/sbin/pve-firewall ]; }
+official_daemon_runs() { active pve-firewall.service && [ -e "/proc/$(pid)" ] && grep -q perl "/proc/$(pid)/cmdline"; }
+is_current() { [ "$(pve-firewall status)" = 'Status: enabled/running' ]; }
 rule() { iptables-legacy -w -S INPUT | grep -q -- '-j PVEFW-INPUT' && iptables-legacy -w -S PVEFW-INPUT | grep -q -- -j; }
 no_rules() { ! iptables-legacy -w -S | grep PVEFW && ! ip6tables-legacy -w -S | grep PVEFW && ! ipset list -n | grep PVEFW; }
 module() { [ "$(perl -MPVE::Firewall -e 'print PVE::Firewall::version()')" = "$1" ]; }
 no_diversion() { ! dpkg-divert --list | grep pve-firewall-rs; }
-ours_installed() { head -c 4 /usr/sbin/pve-firewall | grep -q ELF; }
+own_program_installed() { head -c 4 /usr/sbin/pve-firewall | grep -q ELF; }
 enabled() { systemctl is-enabled pve-firewall.service pvefw-logger.service; }
 
 tables() { nft list tables | grep -q 'inet proxmox-firewall$' && nft list tables | grep -q proxmox-firewall-guests; }
 chains() { iptables-legacy -w -S INPUT | grep -q PVEFW-INPUT; }
 nft_pid() { systemctl show --property MainPID --value proxmox-firewall.service; }
-our_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" = /usr/libexec/proxmox/proxmox-firewall ] && nft list table inet proxmox-firewall | grep -q PVESIG; }
-official_nftables_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" != /usr/libexec/proxmox/proxmox-firewall ] && active proxmox-firewall.service && tables; }
-# The node without guests, because the kernel may not track connections in bridges
+own_nftables_daemon_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" = /usr/libexec/proxmox/proxmox-firewall ] && nft list table inet proxmox-firewall | grep -q PVESIG; }
+official_nftables_daemon_runs() { [ "$(readlink "/proc/$(nft_pid)/exe")" != /usr/libexec/proxmox/proxmox-firewall ] && active proxmox-firewall.service && tables; }
+# The node has no guests then, because the kernel may not track connections in bridges
 select_nftables() {
     mv /etc/pve/.vmlist /test/vmlist
     echo '{"version":1}' >/etc/pve/.vmlist
-    until_it eval '! iptables-legacy -w -S | grep -q tap'
+    wait_until eval '! iptables-legacy -w -S | grep -q tap'
     cp /etc/pve/nodes/n1/host.fw /test/host.fw 2>/dev/null || : >/test/host.fw
     printf '[OPTIONS]\nlog_level_in: info\nnftables: 1\n' >/etc/pve/nodes/n1/host.fw
 }
@@ -51,8 +51,8 @@ select_iptables() {
     mv /test/vmlist /etc/pve/.vmlist
 }
 
-# A neighbour in a network namespace, behind a link of its own: 192.0.2.9 to the node's 192.0.2.1
-make_neighbour() {
+# A peer in a network namespace, connected by a veth pair: 192.0.2.9; the node has 192.0.2.1
+make_peer() {
     ip link add in0 type veth peer name out0
     ip addr add 192.0.2.1/24 dev in0
     ip link set in0 up
@@ -60,10 +60,10 @@ make_neighbour() {
     ip link set out0 netns far
     ip -n far addr add 192.0.2.9/24 dev out0
     ip -n far link set out0 up
-    until_it ip netns exec far bash -c 'echo >/dev/udp/192.0.2.1/9'
+    wait_until ip netns exec far bash -c 'echo >/dev/udp/192.0.2.1/9'
 }
 
-# The neighbour sends to a port that the firewall keeps closed, a thousand packets a second; the receiver counts them.
+# The peer sends a thousand packets per second to a port that the firewall blocks. The receiver counts those that arrive.
 stream() {
     ip netns exec far perl -MSocket -e 'socket(my $out, PF_INET, SOCK_DGRAM, 17); my $sent = 0;
         while (!-e "/test/enough") { $sent++ if send($out, "x", 0, sockaddr_in(9, inet_aton("192.0.2.1"))); select(undef, undef, undef, 0.001) }
@@ -79,19 +79,19 @@ end_of_stream() {
     wait "$sender" "$listener" ${watcher:+"$watcher"}
     watcher=
     rm /test/enough
-    echo "$(cat /test/sent) packets were sent, $(cat /test/got) got through"
+    echo "$(cat /test/sent) packets were sent, $(cat /test/got) arrived"
     [ "$(cat /test/sent)" -gt 100 ]
 }
 
-# Checks all the time that the firewall's rules are live, while the neighbour sends packets
+# Checks repeatedly that the firewall's rules are live while the peer sends packets
 watch_rules() {
     : >/test/gaps
-    until_it rule || return 1
+    wait_until rule || return 1
     stream
     (while [ ! -e /test/enough ]; do rule || echo gap >>/test/gaps; done) &
     watcher=$!
 }
-no_gap() {
+rules_were_never_missing() {
     end_of_stream || return 1
     [ ! -s /test/gaps ] || echo "the rules were missing $(wc -l </test/gaps) times"
     [ ! -s /test/gaps ] && [ "$(cat /test/got)" = 0 ]

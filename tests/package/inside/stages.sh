@@ -6,14 +6,14 @@ if [ ! -e /test/booted ]; then
         update-alternatives --set "$kind" "/usr/sbin/$kind-legacy" >/dev/null # as the official package does
     done
     # after a failed stage, the next one cannot run
-    if /test/inside/beside.sh && /test/inside/alone.sh; then
+    if /test/inside/with_official.sh && /test/inside/without_official.sh; then
         systemctl enable --quiet pve-cluster.service pve-guests.service
         touch /test/booted
     else
-        echo 'a stage ended early'
+        echo 'a stage failed to run to its end'
     fi
 else
     /test/inside/boot.sh
-    [ -e /test/failed ] || printf '\nall is well\n'
+    [ -e /test/failed ] || printf '\nall checks passed\n'
 fi
 systemctl poweroff --no-block
