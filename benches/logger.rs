@@ -54,7 +54,7 @@ fn idle() -> u64 {
     status(logger.pid(), "voluntary_ctxt_switches:") - before
 }
 
-/// The longest of five delays between sending a packet and its line.
+/// The longest of five delays between sending a packet and its log line.
 fn single_packet() -> Duration {
     let netns = flood::namespace("bench");
     let root = tempfile::tempdir().expect("a directory");
@@ -82,7 +82,7 @@ fn flood(length: usize, rate: usize, duration: Duration) {
     wait_for_last_packet(&netns, &logger);
     let cpu_used = cpu(logger.pid()) - cpu_before;
     let log = logger.log();
-    logger.end();
+    logger.terminate();
     let (written, lost) = count(&log);
     // without the packet sent after the flood
     let sent = sent + 1;
@@ -106,7 +106,7 @@ fn at_full_speed(sender: &Sender, duration: Duration) -> usize {
     sent
 }
 
-/// Waits until the logger has caught up, then sends a packet whose sequence number reveals the last drops.
+/// Waits until the logger has processed all packets, then sends one whose sequence number shows the last drops.
 fn wait_for_last_packet(netns: &Netns, logger: &Logger) {
     let size = || fs::metadata(logger.log()).map_or(0, |file| file.len());
     let mut last = (0, Instant::now());

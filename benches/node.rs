@@ -89,7 +89,7 @@ fn measure_iptables(sizes: &[usize], asked: impl Fn(Measurement) -> bool, table:
     if asked(Measurement::Idle) {
         idle::on_cluster_file_system(&mut nodes, table);
     }
-    nodes.iter_mut().for_each(|site| site.start(&[]));
+    nodes.iter_mut().for_each(|bench_node| bench_node.start(&[]));
     let idle = asked(Measurement::Idle).then(|| idle::plain(&nodes));
     if asked(Measurement::Change) {
         change::with_daemon(&nodes, table);
@@ -103,7 +103,7 @@ fn measure_iptables(sizes: &[usize], asked: impl Fn(Measurement) -> bool, table:
     nodes.iter_mut().for_each(BenchNode::stop);
     if asked(Measurement::Change) {
         change::on_cluster_file_system(&mut nodes, table);
-        change::alone(&nodes, table);
+        change::without_daemon(&nodes, table);
     }
     if asked(Measurement::Read) {
         read::measure(&nodes, table);

@@ -1,4 +1,4 @@
-//! What a packet costs at different numbers of firewalled devices: `make bench-traffic`.
+//! The cost of a packet with different numbers of firewalled devices: `make bench-traffic`.
 //!
 //! `PVEFW_DEVICES=10,1000` sets the numbers of devices, `PVEFW_VARIANTS=legacy` the variants of iptables, and `PVEFW_PACKETS=6000`
 //! the packets of a run.
@@ -31,11 +31,11 @@ use std::thread::scope;
 use std::time::{Duration, Instant};
 use testbed::{CT200, DEVICES, Endpoint, TestBed, VM100};
 
-/// Packets of a run: each begins a connection, or belongs to the same one. `PVEFW_PACKETS` is for an emulated machine.
+/// The number of packets of a run, each of a new connection or all of the same one; `PVEFW_PACKETS` sets it, for emulated machines.
 static PACKETS: LazyLock<u16> =
     LazyLock::new(|| std::env::var("PVEFW_PACKETS").map_or(60_000, |count| count.parse().expect("PVEFW_PACKETS=N")));
 const RUNS: usize = 5;
-/// An address behind the measured guest that nobody has: what arrives is dropped there without a reply.
+/// An unused address behind the measured guest: packets to it are dropped there without a reply.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 222);
 const HEADINGS: [&str; 6] = [
     "new connection, µs",
@@ -81,10 +81,10 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The figures of [`HEADINGS`]: medians.
+/// The medians for the columns of [`HEADINGS`].
 ///
 /// # Errors
-/// When this kernel cannot have these rules.
+/// If the kernel does not support these rules.
 fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String> {
     let testbed = TestBed::new("pvt");
     let mac = testbed::text(CT200.mac());
@@ -98,7 +98,7 @@ fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String>
     let root = tempfile::tempdir().expect("a directory");
     load(&testbed, &Root::new(Some(root.path().into())), devices, rules)?;
     let mut runs: Vec<[f64; HEADINGS.len()]> = Vec::new();
-    // one run more, to warm up
+    // an additional run first, to warm up
     for _ in 0..=RUNS {
         runs.push(run(&testbed));
     }
@@ -110,7 +110,7 @@ fn measure(devices: usize, rules: &str) -> Result<[f64; HEADINGS.len()], String>
     Ok(std::array::from_fn(median))
 }
 
-/// Makes the rules for so many devices live. `rules` is a variant of iptables, or `nftables` for that backend.
+/// Makes the rules for this number of devices live. `rules` is a variant of iptables, or `nftables` for that backend.
 fn load(testbed: &TestBed, root: &Root, devices: usize, rules: &str) -> Result<(), String> {
     let (kind, variant) = match rules {
         "nftables" => (BackendKind::Nftables, VariantChoice::Auto),
@@ -140,7 +140,7 @@ fn run(testbed: &TestBed) -> [f64; HEADINGS.len()] {
     [new.0, new.1, established.0, established.1, syn.0, other]
 }
 
-/// Packets of a connection that the guest has answered.
+/// Packets of a connection with a reply from the guest.
 fn established(testbed: &TestBed) -> (f64, f64) {
     let guest = SocketAddr::new(CT200.addresses()[0], 9);
     let server = testbed.netns(CT200).run(|| UdpSocket::bind(guest)).expect("a socket in the guest");
@@ -155,7 +155,7 @@ fn established(testbed: &TestBed) -> (f64, f64) {
 }
 
 /// A flood of SYN packets to the measured guest while another guest answers requests: the cost of a SYN packet, and the time
-/// of a request and its answer, in microseconds.
+/// of a request and its reply, in microseconds.
 fn flood(testbed: &TestBed) -> ((f64, f64), f64) {
     let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)));
     let raw = testbed.outside.run(raw).expect("a raw socket");
@@ -199,8 +199,8 @@ fn flood(testbed: &TestBed) -> ((f64, f64), f64) {
     })
 }
 
-/// Sends packets: the processor time of each in microseconds, and their number in a second. The sender's thread takes them
-/// through the bridges and rules to the guest.
+/// Sends packets; returns the processor time of each in microseconds, and their number per second. The packets pass the bridges
+/// and rules in the sender's thread.
 fn send(mut packet: impl FnMut(u16)) -> (f64, f64) {
     let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock"));
     let (began, clock) = (used(), Instant::now());
@@ -209,7 +209,7 @@ fn send(mut packet: impl FnMut(u16)) -> (f64, f64) {
     ((used() - began).as_secs_f64() * 1e6 / packets, packets / clock.elapsed().as_secs_f64())
 }
 
-/// The guests of the test bed and others, with so many firewalled devices together. The measured one is the last in order.
+/// The guests of the test bed and others, with this total number of firewalled devices. The measured device is the last.
 fn configuration(devices: usize) -> Tree {
     let own = DEVICES.iter().filter(|device| device.firewalled).count();
     let mut files = vec![("firewall/cluster.fw".to_string(), "[OPTIONS]\nenable: 1\n".to_string())];

@@ -15,10 +15,10 @@ use testbed::{Endpoint, TestBed};
 fn main() {
     let testbed = TestBed::new("pvefw-testbed");
     testbed.assign_addresses();
-    println!("A node with bridges, guests and an outside. Namespaces (ip netns exec NAME …) and addresses:");
-    for place in Endpoint::ALL {
-        let [v4, v6] = place.addresses();
-        println!("  {:<32} {v4:<12} {v6:<18} {}", testbed.netns(place).name(), name(place));
+    println!("A node with bridges, guests and an external host. Namespaces (ip netns exec NAME …) and addresses:");
+    for endpoint in Endpoint::ALL {
+        let [v4, v6] = endpoint.addresses();
+        println!("  {:<32} {v4:<12} {v6:<18} {}", testbed.netns(endpoint).name(), description(endpoint));
     }
     println!(
         "This shell is on the node. Try: ip -br link; bridge link; pve-firewall --root DIR --node n1 start --debug"
@@ -30,10 +30,10 @@ fn main() {
     }
 }
 
-fn name(place: Endpoint) -> String {
-    match place {
+fn description(endpoint: Endpoint) -> String {
+    match endpoint {
         Endpoint::Host => "the node".to_string(),
-        Endpoint::Outside => "outside, behind eno1 of vmbr0".to_string(),
+        Endpoint::Outside => "the external host, behind eno1 of vmbr0".to_string(),
         Endpoint::Guest(index) => format!("behind {}", testbed::DEVICES[index].name()),
     }
 }

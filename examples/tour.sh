@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Demonstrates the firewall on a small node in network namespaces. Nothing outside them is changed.
 #
-# Needs root and the packages of `make deps`. Takes about half a minute. PVEFW_PROGRAM names another program than the release build.
+# Needs root and the packages of `make deps`. Takes about half a minute. PVEFW_PROGRAM sets the path of a program other than the release build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -36,7 +36,7 @@ firewall() { in_node "$program" --root "$root" --node demo "$@"; }
 run_command() { show "pve-firewall $*"; firewall "$@" 2>&1; }
 
 # Adds a veth pair: $1 is a port of bridge $2 on the node; its peer is eth0 in namespace $3 with MAC $4 and address $5.
-plug() {
+attach() {
     ip -n "$node" link add "$1" type veth peer name eth0 netns "$3"
     ip -n "$node" link set "$1" master "$2" up
     ip -n "$3" link set lo up
@@ -75,8 +75,8 @@ try() {
 }
 answers() { [ "$(probe "$@")" != "no answer" ]; }
 
-# Waits up to 20 s until a command succeeds.
-await() {
+# Repeats a command until it succeeds, 20 s at most.
+wait_until() {
     for _ in $(seq 400); do "$@" && return; sleep 0.05; done
     echo "ERROR: timed out waiting for: $*" >&2
     exit 1
@@ -85,7 +85,7 @@ await() {
 # Prints the live rules of both variants of iptables.
 rules() { in_node sh -c 'iptables-legacy-save -t filter; iptables-nft-save -t filter' 2>/dev/null; }
 signatures() { firewall compile 2>/dev/null | grep -E '^(create|exists|update) ' | cut -d' ' -f2-; }
-allows() { rules | grep -- "-A tap100i0-IN .*--dport $1 -j ACCEPT" >/dev/null; }
+accepts_port() { rules | grep -- "-A tap100i0-IN .*--dport $1 -j ACCEPT" >/dev/null; }
 
 say "A node with a bridge, a VM, a container, and the administrator's desk"
 for namespace in "$node" "$vm" "$ct" "$desk"; do ip netns add "$namespace"; done
@@ -95,9 +95,9 @@ in_node ip address add 10.10.10.1/24 dev vmbr0
 in_node ip link set vmbr0 up
 firewall_bridge 100
 firewall_bridge 101
-plug tap100i0 fwbr100i0 "$vm" bc:24:11:00:00:64 10.10.10.100
-plug veth101i0 fwbr101i0 "$ct" bc:24:11:00:00:65 10.10.10.101
-plug eno1 vmbr0 "$desk" 02:00:00:00:00:c8 10.10.10.200
+attach tap100i0 fwbr100i0 "$vm" bc:24:11:00:00:64 10.10.10.100
+attach veth101i0 fwbr101i0 "$ct" bc:24:11:00:00:65 10.10.10.101
+attach eno1 vmbr0 "$desk" 02:00:00:00:00:c8 10.10.10.200
 for port in 22 80 5432; do serve "$vm" "$port" "VM 100, port $port"; done
 serve "$ct" 22 "container 101, port 22"
 serve "$node" 9100 "the node, port 9100"
@@ -110,7 +110,7 @@ show "cat /etc/pve/firewall/100.fw"
 cat "$root/etc/pve/firewall/100.fw"
 
 say "Start the firewall"
-for server in "$vm 10.10.10.100 5432" "$ct 10.10.10.101 22" "$node 10.10.10.1 9100"; do await answers $server; done
+for server in "$vm 10.10.10.100 5432" "$ct 10.10.10.101 22" "$node 10.10.10.1 9100"; do wait_until answers $server; done
 try "before: desk -> VM 100, port 22" "$desk" 10.10.10.100 22
 run_command start
 run_command status
@@ -137,7 +137,7 @@ sed 's/^|IN SSH/IN SSH/' "$file" > "$file.tmp"
 changed=$(date +%s%N)
 mv "$file.tmp" "$file"
 run_command status
-await allows 22
+wait_until accepts_port 22
 echo "live after $(( ($(date +%s%N) - changed) / 1000000 )) ms; of $(wc -l <<< "$before") chains and sets, these were replaced:"
 comm -13 <(sort <<< "$before") <(signatures | sort) | sed 's/^/    /'
 rules | grep -E -- '^-A tap100i0-IN .*--dport 22 '
@@ -150,7 +150,7 @@ candidate=$root/cluster.fw
 sed '/^\[RULES\]/a IN SSH(ACCEPT) -source 10.10.10.20\nIN DROP -p tcp -dport 22' "$root/etc/pve/firewall/cluster.fw" > "$candidate"
 show "diff /etc/pve/firewall/cluster.fw /root/cluster.fw"
 diff "$root/etc/pve/firewall/cluster.fw" "$candidate" || true
-# Prints the output of a command with the paths that the node has.
+# Replaces the paths of the temporary directory by those on the node.
 shown() { sed "s|$root/etc/pve|/etc/pve|g; s|$root/|/root/|g"; }
 show "pve-firewall try /root/cluster.fw"
 firewall try "$candidate" 2>&1 < /dev/null | shown || true
@@ -160,7 +160,7 @@ try "desk -> the node, port 22" "$desk" 10.10.10.1 22
 show "pve-firewall try --force --for 10 /root/cluster.fw &"
 firewall try --force --for 10 "$candidate" < /dev/null & trial=$!
 locked_out() { ! answers "$desk" 10.10.10.1 22; }
-await locked_out
+wait_until locked_out
 run_command status
 try "desk -> the node, port 22" "$desk" 10.10.10.1 22
 echo "after the deadline:"

@@ -33,7 +33,7 @@ pub struct BenchNode {
     pub guests: usize,
     pub node: Node,
     daemon: Option<Child>,
-    /// What is mounted over the configuration.
+    /// The file system that is mounted over the configuration.
     pub fuse: Option<Fuse>,
 }
 
@@ -66,7 +66,7 @@ impl BenchNode {
         i32::try_from(daemon.id()).expect("a pid")
     }
 
-    /// The processor time so far of the daemon and of what answers its reads of the configuration.
+    /// The processor time so far of the daemon and of the file system of its configuration.
     pub fn cpu(&self) -> Duration {
         process::cpu(self.daemon()) + self.fuse.as_ref().map_or(Duration::ZERO, Fuse::cpu)
     }

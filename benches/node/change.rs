@@ -17,22 +17,24 @@ const REMOTE_RUNS: u16 = 50;
 /// With the real daemon, including the detection of a local write to a plain directory.
 pub fn with_daemon(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("changes of a rule, seen by the daemon ...");
-    let delays = nodes.iter().map(|site| delays(site, RUNS, |guest, number| guest.add_rule(number))).collect();
+    let delays =
+        nodes.iter().map(|bench_node| delays(bench_node, RUNS, |guest, number| guest.add_rule(number))).collect();
     report(delays, "One rule changed, by a local write that inotify reports", "under 500 ms", table);
 }
 
-/// The same on a file system like pmxcfs that another node writes to: only its log shows that.
+/// The same on a file system like pmxcfs to which another node writes: only its log shows the writes.
 pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
     eprintln!("changes of a rule on another node, and guests that arrive ...");
-    let on_fuse = |site: &mut BenchNode| {
-        site.mount();
-        site.start(&[]);
-        let fuse = site.fuse.as_ref().expect("a mounted file system");
-        let renamed = delays(site, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, false));
-        let in_place = delays(site, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
-        let arrived = arrivals(site, fuse);
-        site.stop();
-        site.unmount();
+    let on_fuse = |bench_node: &mut BenchNode| {
+        bench_node.mount();
+        bench_node.start(&[]);
+        let fuse = bench_node.fuse.as_ref().expect("a mounted file system");
+        let renamed =
+            delays(bench_node, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, false));
+        let in_place = delays(bench_node, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
+        let arrived = arrivals(bench_node, fuse);
+        bench_node.stop();
+        bench_node.unmount();
         [renamed, in_place, arrived]
     };
     let all: Vec<[Vec<Duration>; 3]> = nodes.iter_mut().map(on_fuse).collect();
@@ -43,7 +45,7 @@ pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
     report(column(2), "A guest arrives by migration", "within 150 ms of the move of its file", table);
 }
 
-/// Adds a rule as another node does, and returns when it began to.
+/// Adds a rule as another node does, and returns the time before the write.
 fn write_on_another_node(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: bool) -> Instant {
     let text = guest.with_rule(number);
     let began = Instant::now();
@@ -55,10 +57,10 @@ fn write_on_another_node(fuse: &Fuse, guest: &Guest<'_>, number: u16, in_place: 
 }
 
 /// From the move of a guest's file to this node until the kernel has its rules.
-fn arrivals(site: &BenchNode, fuse: &Fuse) -> Vec<Duration> {
+fn arrivals(bench_node: &BenchNode, fuse: &Fuse) -> Vec<Duration> {
     const GUEST: u32 = 99_999;
     let [here, away] = ["n1", "n2"].map(|node| format!("nodes/{node}/qemu-server/{GUEST}.conf"));
-    let list = std::fs::read_to_string(site.node.config().join(".vmlist")).expect("the list of guests");
+    let list = std::fs::read_to_string(bench_node.node.config().join(".vmlist")).expect("the list of guests");
     let list = |node: &str| {
         let mut list: serde_json::Value = serde_json::from_str(&list).expect("a list of guests");
         list["ids"][GUEST.to_string()] = serde_json::json!({ "node": node, "type": "qemu", "version": 1 });
@@ -70,7 +72,7 @@ fn arrivals(site: &BenchNode, fuse: &Fuse) -> Vec<Duration> {
         state.put(".vmlist", &list("n2"));
     });
     sleep(Duration::from_secs(3));
-    let entries = Entries::new(&site.node.netns);
+    let entries = Entries::new(&bench_node.node.netns);
     let arrival = |_| {
         let before = entries.count();
         let began = Instant::now();
@@ -94,7 +96,7 @@ fn report(delays: Vec<Vec<Duration>>, title: &str, target: &str, table: &mut Tab
 }
 
 /// The daemon's work without the delay, in this process, compared with a save and restore of the table.
-pub fn alone(nodes: &[BenchNode], table: &mut Table) {
+pub fn without_daemon(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("changes of a rule ...");
     table.heading(
         Measurement::Change,
@@ -109,9 +111,9 @@ pub fn alone(nodes: &[BenchNode], table: &mut Table) {
     table.ratios(&column(0), &column(2));
 }
 
-/// From writes until the kernel has the rule. `write` adds the rule of a number, and returns when it began to.
-fn delays(site: &BenchNode, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
-    let (guest, entries) = (Guest::find(site), Entries::new(&site.node.netns));
+/// From writes until the kernel has the rule. `write` adds the rule of a number, and returns the time before the write.
+fn delays(bench_node: &BenchNode, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instant) -> Vec<Duration> {
+    let (guest, entries) = (Guest::find(bench_node), Entries::new(&bench_node.node.netns));
     let delay = |number| {
         // at a random point of the daemon's polling interval
         sleep(Duration::from_millis(fastrand::u64(1000..2000)));
@@ -124,12 +126,12 @@ fn delays(site: &BenchNode, runs: u16, write: impl Fn(&Guest<'_>, u16) -> Instan
 
 /// From reading the new file until the rule is in the kernel, and until the end of the update; and the time of the tools
 /// alone.
-fn in_process(site: &BenchNode) -> [Duration; 3] {
-    let netns = &site.node.netns;
-    let (guest, entries) = (Guest::find(site), Entries::new(netns));
+fn in_process(bench_node: &BenchNode) -> [Duration; 3] {
+    let netns = &bench_node.node.netns;
+    let (guest, entries) = (Guest::find(bench_node), Entries::new(netns));
     let choice: VariantChoice = VARIANT.parse().expect("a variant");
-    let mut firewall = Firewall::new(&site.root(), choice);
-    let (mut reader, mut facts, mut compiler) = (site.reader(), site.facts(), bench_node::compiler());
+    let mut firewall = Firewall::new(&bench_node.root(), choice);
+    let (mut reader, mut facts, mut compiler) = (bench_node.reader(), bench_node.facts(), bench_node::compiler());
     let mut tree = reader.settle().expect("a healthy configuration");
     let wanted = compiler.compile(&tree, &facts.collect(&tree)).ruleset;
     netns.run(|| firewall.update(&wanted));
@@ -147,7 +149,7 @@ fn in_process(site: &BenchNode) -> [Duration; 3] {
         });
         times[0].push(seen - began);
         times[1].push(began.elapsed());
-        let script = site.node.path("var/lib/pve-firewall/ip4cmdlist");
+        let script = bench_node.node.path("var/lib/pve-firewall/ip4cmdlist");
         let bare = tools::save(netns, "iptables", &["-t", "filter"]) + tools::restore(netns, "iptables", &script);
         times[2].push(bare.wall);
     }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 const RUNS: u32 = 5;
 const CLUSTER: &str = "firewall/cluster.fw";
-/// A rule before the others of the measured guest, which accepts its connections to port 443.
+/// The first rule of the measured guest, which accepts connections to port 443.
 const OPEN: &str = "IN ACCEPT -p tcp -dport 443\n";
-/// One before that, which refuses a part of them.
+/// A rule before it, which refuses some of these connections.
 const CLOSED: &str = "IN DROP -source 10.64.0.0/12 -p tcp -dport 443\n";
 
 pub fn measure(nodes: &mut [BenchNode], table: &mut Table) {
@@ -45,49 +45,50 @@ pub fn measure(nodes: &mut [BenchNode], table: &mut Table) {
 }
 
 /// The times at one node, in the order of the table.
-fn times(site: &mut BenchNode) -> [Duration; 10] {
+fn times(bench_node: &mut BenchNode) -> [Duration; 10] {
     let mut times = [const { Vec::new() }; 10];
-    let files = Files::prepare(site);
-    let tracked = Tracked::fill(site);
-    site.start(&[]);
+    let files = Files::prepare(bench_node);
+    let tracked = Tracked::fill(bench_node);
+    bench_node.start(&[]);
     for _ in 0..RUNS {
-        let bare = tools::run(&site.node.netns, "conntrack", &["-L"], None);
-        let (guest, cluster) = (preview(site, &files.guest, &files.closed), preview(site, CLUSTER, &files.blacklist));
+        let bare = tools::run(&bench_node.node.netns, "conntrack", &["-L"], None);
+        let (guest, cluster) =
+            (preview(bench_node, &files.guest, &files.closed), preview(bench_node, CLUSTER, &files.blacklist));
         for (at, took) in [bare.wall, guest.0, cluster.0, bare.cpu, guest.1, cluster.1].into_iter().enumerate() {
             times[at].push(took);
         }
     }
-    site.stop();
-    // in turns, so that both have the same load
+    bench_node.stop();
+    // alternately, so that both have the same load
     for _ in 0..RUNS {
-        site.start(&[]);
-        times[6].push(rule(site, &files.guest, &files.closed).0);
-        rule(site, &files.guest, &files.open);
-        site.stop();
-        site.start(&["--cut-connections"]);
-        let netns = &site.node.netns;
-        let (took, live) = rule(site, &files.guest, &files.closed);
+        bench_node.start(&[]);
+        times[6].push(rule(bench_node, &files.guest, &files.closed).0);
+        rule(bench_node, &files.guest, &files.open);
+        bench_node.stop();
+        bench_node.start(&["--cut-connections"]);
+        let netns = &bench_node.node.netns;
+        let (took, live) = rule(bench_node, &files.guest, &files.closed);
         times[7].push(took);
         times[8].push(wait_until_deleted(netns) - live);
-        rule(site, &files.guest, &files.open);
+        rule(bench_node, &files.guest, &files.open);
         tracked.refill(netns);
         let began = Instant::now();
-        site.node.write(CLUSTER, &files.blacklist);
+        bench_node.node.write(CLUSTER, &files.blacklist);
         times[9].push(wait_until_deleted(netns) - began);
-        site.node.write(CLUSTER, &files.cluster);
-        site.wait_for_cycle();
-        site.stop();
-        tracked.refill(&site.node.netns);
+        bench_node.node.write(CLUSTER, &files.cluster);
+        bench_node.wait_for_cycle();
+        bench_node.stop();
+        tracked.refill(&bench_node.node.netns);
     }
     times.map(median)
 }
 
 /// The time and the CPU time of `preview` for another text of a file.
-fn preview(site: &BenchNode, path: &str, text: &str) -> (Duration, Duration) {
-    let folder = site.node.path("candidates");
+fn preview(bench_node: &BenchNode, path: &str, text: &str) -> (Duration, Duration) {
+    let folder = bench_node.node.path("candidates");
     let candidate = folder.join(path.rsplit('/').next().unwrap_or_default());
     fs::create_dir_all(folder).and_then(|()| fs::write(&candidate, text)).expect("a candidate");
-    let mut command = site.node.command(&["preview", candidate.to_str().expect("a path")]);
+    let mut command = bench_node.node.command(&["preview", candidate.to_str().expect("a path")]);
     let (began, cpu) = (Instant::now(), own_children());
     let output = command.output().expect("preview");
     let took = (began.elapsed(), own_children() - cpu);
@@ -97,13 +98,13 @@ fn preview(site: &BenchNode, path: &str, text: &str) -> (Duration, Duration) {
 }
 
 /// Changes a rule of a file, and returns how long it took until it was in the kernel, and when.
-fn rule(site: &BenchNode, path: &str, text: &str) -> (Duration, Instant) {
+fn rule(bench_node: &BenchNode, path: &str, text: &str) -> (Duration, Instant) {
     // at a random point of the daemon's polling interval, after its last update
     sleep(Duration::from_millis(fastrand::u64(1000..2000)));
-    let entries = Entries::new(&site.node.netns);
+    let entries = Entries::new(&bench_node.node.netns);
     let before = entries.count();
     let began = Instant::now();
-    site.node.write(path, text);
+    bench_node.node.write(path, text);
     let live = entries.wait_for_change(before);
     (live - began, live)
 }
@@ -120,9 +121,9 @@ struct Files {
 
 impl Files {
     /// Writes the open text of the guest's file.
-    fn prepare(site: &BenchNode) -> Self {
-        let guest = Guest::find(site).file;
-        let read = |path: &str| fs::read_to_string(site.node.config().join(path)).expect("a configuration file");
+    fn prepare(bench_node: &BenchNode) -> Self {
+        let guest = Guest::find(bench_node).file;
+        let read = |path: &str| fs::read_to_string(bench_node.node.config().join(path)).expect("a configuration file");
         let (text, cluster) = (read(&guest), read(CLUSTER));
         let with = |rules: &str| text.replacen("[RULES]\n", &format!("[RULES]\n{rules}"), 1);
         let files = Files {
@@ -133,7 +134,7 @@ impl Files {
             guest,
         };
         assert!(files.blacklist != files.cluster && files.open != files.closed);
-        site.node.write(&files.guest, &files.open);
+        bench_node.node.write(&files.guest, &files.open);
         files
     }
 }

@@ -21,10 +21,10 @@ pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("first updates ...");
     table.heading(Measurement::First, "First update", "at most 1.2 of the bare restores");
     let (mut all_ours, mut all_bare) = (Vec::new(), Vec::new());
-    for site in nodes {
-        let ruleset = site.compiled().ruleset;
+    for bench_node in nodes {
+        let ruleset = bench_node.compiled().ruleset;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..runs(site.guests) {
+        for _ in 0..runs(bench_node.guests) {
             let (took, root) = update(&ruleset);
             ours.push(took);
             bare.push(restores(root.path()).wall);

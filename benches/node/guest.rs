@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A guest for which an additional IPv4 rule changes only the IPv4 table.
 pub struct Guest<'a> {
-    site: &'a BenchNode,
+    bench_node: &'a BenchNode,
     /// Its file below the configuration directory.
     pub file: String,
 }
 
 impl<'a> Guest<'a> {
-    pub fn find(site: &'a BenchNode) -> Self {
-        let (tree, facts) = site.inputs();
+    pub fn find(bench_node: &'a BenchNode) -> Self {
+        let (tree, facts) = bench_node.inputs();
         let before = compile(&tree, &facts).ruleset;
         let changes_one_table = |guest: &Guest<'_>| {
             let mut tree = tree.clone();
@@ -26,13 +26,14 @@ impl<'a> Guest<'a> {
             let others_as_before = after.filter.v6 == before.filter.v6 && after.raw == before.raw;
             after.filter.v4 != before.filter.v4 && others_as_before && after.sets == before.sets
         };
-        let mut guests = (100..100 + site.guests).map(|vmid| Guest { site, file: format!("firewall/{vmid}.fw") });
+        let mut guests =
+            (100..100 + bench_node.guests).map(|vmid| Guest { bench_node, file: format!("firewall/{vmid}.fw") });
         guests.find(changes_one_table).expect("a guest with rules")
     }
 
     /// The file's text with one more rule; a guest's file from `gen.py` ends with its rules.
     pub fn with_rule(&self, number: u16) -> String {
-        let text = fs::read_to_string(self.site.node.config().join(&self.file)).expect("the guest's file");
+        let text = fs::read_to_string(self.bench_node.node.config().join(&self.file)).expect("the guest's file");
         format!("{text}IN ACCEPT -source 192.0.2.1 -p tcp -dport {}\n", 1 + number)
     }
 
@@ -40,16 +41,16 @@ impl<'a> Guest<'a> {
     pub fn add_rule(&self, number: u16) -> Instant {
         let text = self.with_rule(number);
         let began = Instant::now();
-        self.site.node.write(&self.file, &text);
+        self.bench_node.node.write(&self.file, &text);
         began
     }
 }
 
-/// A read of [`Reader`]: of everything, or of what was written.
+/// A read of [`Reader`]: of everything, or of the written files.
 pub type Read = fn(&mut Reader) -> Result<(), ReadError>;
 
-/// Reads the configuration until the tree has changed, and returns when the last read began: earlier reads do not accept a
-/// file that was just written.
+/// Reads the configuration until the tree has changed, and returns the start of the last read: earlier reads do not accept a
+/// newly written file.
 pub fn read_until_changed(reader: &mut Reader, tree: &mut Arc<Tree>, read: Read) -> Instant {
     loop {
         let began = Instant::now();

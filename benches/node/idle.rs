@@ -1,5 +1,5 @@
 //! A cycle of the daemon in which nothing has changed, compared with the four bare saves of the same rules: on a file system
-//! like pmxcfs first, where the processor time of that counts too, and on a plain directory.
+//! like pmxcfs, including the processor time of the file system, and on a plain directory.
 use crate::bench_node::BenchNode;
 use crate::table::{Measurement, Table, median};
 use crate::tools;
@@ -16,23 +16,23 @@ const CYCLE: Duration = Duration::from_secs(10);
 /// Time until the daemon is idle after a first update, which is measured by a full reading.
 const TIME_UNTIL_IDLE: Duration = Duration::from_secs(22);
 /// Number of full readings per hour (every five minutes) in its 360 cycles.
-const FULL_IN_HOUR: u32 = 12;
-const HOUR: u32 = 360;
+const FULL_READINGS_PER_HOUR: u32 = 12;
+const CYCLES_PER_HOUR: u32 = 360;
 
-/// How often other nodes write elsewhere, as high availability does.
+/// How often other nodes write other files, as high availability does.
 const OTHER_WRITES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// All measurements on a file system like pmxcfs.
 pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
     nodes.iter_mut().for_each(BenchNode::mount);
-    nodes.iter_mut().for_each(|site| site.start(&[]));
+    nodes.iter_mut().for_each(|bench_node| bench_node.start(&[]));
     let plain = plain(nodes);
     eprintln!("idle cycles while other nodes write ...");
     let done = AtomicBool::new(false);
     let (busy, _) = scope(|threads| {
         threads.spawn(|| {
             while !done.load(Ordering::SeqCst) {
-                for fuse in nodes.iter().filter_map(|site| site.fuse.as_ref()) {
+                for fuse in nodes.iter().filter_map(|bench_node| bench_node.fuse.as_ref()) {
                     fuse.change(|state| state.replace("nodes/n2/lrm_status", "{}"));
                 }
                 sleep(OTHER_WRITES_INTERVAL);
@@ -42,18 +42,18 @@ pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
         done.store(true, Ordering::SeqCst);
         measured
     });
-    with_full_reading(plain, nodes, "on a file system like pmxcfs, whose own time counts", Some(&busy), table);
+    with_full_reading(plain, nodes, "on a file system like pmxcfs, including its own CPU time", Some(&busy), table);
     nodes.iter_mut().for_each(BenchNode::stop);
     nodes.iter_mut().for_each(BenchNode::unmount);
 }
 
-/// The cost of cycles without a full reading for each node, and of the bare saves meanwhile.
+/// The cost of cycles without a full reading for each node, and of the bare saves at the same time.
 pub struct Plain {
     cycles: Vec<Duration>,
     saves: Vec<Vec<Duration>>,
 }
 
-/// Measures daemons that have just been started.
+/// Measures newly started daemons.
 pub fn plain(nodes: &[BenchNode]) -> Plain {
     eprintln!("idle cycles ...");
     sleep(TIME_UNTIL_IDLE);
@@ -70,12 +70,14 @@ pub fn with_full_reading(
     table: &mut Table,
 ) {
     eprintln!("idle cycles with a full reading ...");
-    for site in &mut *nodes {
-        site.stop();
-        site.start(&["--full-reading", "10"]);
+    for bench_node in &mut *nodes {
+        bench_node.stop();
+        bench_node.start(&["--full-reading", "10"]);
     }
     let (full, more) = measure_cycles(nodes, FULL_CYCLES);
-    let hour = |(plain, full): (&Duration, &Duration)| (*plain * (HOUR - FULL_IN_HOUR) + *full * FULL_IN_HOUR) / HOUR;
+    let hour = |(plain, full): (&Duration, &Duration)| {
+        (*plain * (CYCLES_PER_HOUR - FULL_READINGS_PER_HOUR) + *full * FULL_READINGS_PER_HOUR) / CYCLES_PER_HOUR
+    };
     let hour: Vec<Duration> = plain.cycles.iter().zip(&full).map(hour).collect();
     let saves: Vec<Duration> =
         plain.saves.into_iter().zip(more).map(|(some, more)| median([some, more].concat())).collect();
@@ -83,7 +85,7 @@ pub fn with_full_reading(
     table.heading(Measurement::Idle, &format!("Idle cycle, CPU time, {place}"), target);
     table.times("a cycle", &plain.cycles);
     if let Some(busy) = busy {
-        table.times("a cycle in which other nodes write elsewhere every 2 s", busy);
+        table.times("a cycle in which other nodes write other files every 2 s", busy);
     }
     table.times("a cycle that reads everything", &full);
     table.times("average over an hour", &hour);
@@ -91,14 +93,14 @@ pub fn with_full_reading(
     table.ratios(&hour, &saves);
 }
 
-/// The cost of a cycle for each daemon, measured in parallel. Meanwhile the tools are run at intervals.
+/// The cost of a cycle for each daemon, measured in parallel, while the tools run at intervals.
 fn measure_cycles(nodes: &[BenchNode], cycles: u32) -> (Vec<Duration>, Vec<Vec<Duration>>) {
     let mut saves = vec![Vec::new(); nodes.len()];
     let costs = scope(|threads| {
-        let followers: Vec<_> = nodes.iter().map(|site| threads.spawn(|| cycle(site, cycles))).collect();
+        let followers: Vec<_> = nodes.iter().map(|bench_node| threads.spawn(|| cycle(bench_node, cycles))).collect();
         while followers.iter().any(|follower| !follower.is_finished()) {
-            for (site, saves) in nodes.iter().zip(&mut saves) {
-                saves.push(tools::four_saves(&site.node.netns).cpu);
+            for (bench_node, saves) in nodes.iter().zip(&mut saves) {
+                saves.push(tools::four_saves(&bench_node.node.netns).cpu);
             }
             sleep(Duration::from_secs(4));
         }
@@ -107,11 +109,11 @@ fn measure_cycles(nodes: &[BenchNode], cycles: u32) -> (Vec<Duration>, Vec<Vec<D
     (costs, saves)
 }
 
-fn cycle(site: &BenchNode, cycles: u32) -> Duration {
-    site.wait_for_cycle();
+fn cycle(bench_node: &BenchNode, cycles: u32) -> Duration {
+    bench_node.wait_for_cycle();
     // start in the middle of a cycle, between the parts of a full reading
     sleep(CYCLE / 2);
-    let before = site.cpu();
+    let before = bench_node.cpu();
     sleep(CYCLE * cycles);
-    (site.cpu() - before) / cycles
+    (bench_node.cpu() - before) / cycles
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// all of them.
 pub fn cpu(pid: i32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(pid)).and_then(|clock| clock.now());
-    // a child that is just ending is counted with the ended ones
+    // a child that ends in between is counted with the ended children
     let own = clock.map_or(Duration::ZERO, Duration::from);
     let living: Duration = children(pid).into_iter().map(cpu).sum();
     own + ended_children(pid) + living
@@ -50,7 +50,7 @@ fn ended_children(pid: i32) -> Duration {
 
 /// A value in KiB from /proc/PID/status, in MB.
 pub fn memory(pid: i32, name: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process that lives");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a known name");
     let kib: f64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
     kib * 1024.0 / 1e6

@@ -28,7 +28,7 @@ struct Times {
 pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("reading and compiling ...");
     table.heading(Measurement::Read, "Read and compile", "at most 0.2 of `iptables-save` and `ip6tables-save`");
-    let times: Vec<Times> = nodes.iter().map(|site| run(site, true)).collect();
+    let times: Vec<Times> = nodes.iter().map(|bench_node| run(bench_node, true)).collect();
     let saves: Vec<Duration> = times.iter().map(|times| median(times.saves.clone())).collect();
     table.times("two bare saves", &saves);
     for (title, of) in [
@@ -50,19 +50,19 @@ pub fn measure(nodes: &[BenchNode], table: &mut Table) {
     let large = BenchNode::new(LARGE);
     let large = per_thousand(&run(&large, false), LARGE);
     let title = format!("everything, per 1,000 guests ({large} with {LARGE} guests), ms");
-    table.row(&title, nodes.iter().zip(&times).map(|(site, times)| per_thousand(times, site.guests)));
+    table.row(&title, nodes.iter().zip(&times).map(|(bench_node, times)| per_thousand(times, bench_node.guests)));
 }
 
-fn run(site: &BenchNode, live: bool) -> Times {
-    // a single read accepts only files that have not been modified for a while
+fn run(bench_node: &BenchNode, live: bool) -> Times {
+    // a single read accepts only files that were not modified recently
     sleep(Duration::from_secs(4));
-    let (mut facts, guest) = (site.facts(), Guest::find(site));
+    let (mut facts, guest) = (bench_node.facts(), Guest::find(bench_node));
     let mut times = Times::default();
-    let (mut reader, mut compiler) = (site.reader(), bench_node::compiler());
+    let (mut reader, mut compiler) = (bench_node.reader(), bench_node::compiler());
     let mut tree = reader.settle().expect("a healthy configuration");
     compiler.compile(&tree, &facts.collect(&tree));
     for number in 0..RUNS {
-        let mut fresh = site.reader();
+        let mut fresh = bench_node.reader();
         let (read, known) = timed(|| fresh.read().map(|()| fresh.tree()).expect("a healthy configuration"));
         // kept during the measurement, as in the daemon
         let mut cold = bench_node::compiler();
@@ -79,7 +79,7 @@ fn run(site: &BenchNode, live: bool) -> Times {
         let (compile, _) = timed(|| compiler.compile(&again, &facts.collect(&again)));
         push(&mut times.nothing, read, compile);
         if live {
-            let saves = ["iptables", "ip6tables"].map(|tool| tools::save(&site.node.netns, tool, &[]));
+            let saves = ["iptables", "ip6tables"].map(|tool| tools::save(&bench_node.node.netns, tool, &[]));
             times.saves.push(saves[0].wall + saves[1].wall);
         }
     }

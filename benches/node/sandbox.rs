@@ -1,4 +1,4 @@
-//! Namespaces for the bench, so that the kernel cleans up however it ends.
+//! Namespaces for the bench, so that the kernel removes everything when the bench ends in any way.
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 /// Set in the environment of the inner process.
 const INSIDE: &str = "PVEFW_BENCH_INSIDE";
-/// Programs here stand in for others of the same name.
+/// Programs here replace others of the same name.
 pub const TOOLS: &str = "/run/tools";
 
 /// Runs this program again as the first process of a PID namespace with its own `/run`, and returns its exit code;
@@ -15,7 +15,7 @@ pub const TOOLS: &str = "/run/tools";
 /// files. The xtables lock is in `/run` too, so other programs cannot delay the bench.
 pub fn run() -> Option<ExitCode> {
     if std::env::var_os(INSIDE).is_some() {
-        set_pdeathsig(Signal::SIGKILL).expect("to end with the process outside");
+        set_pdeathsig(Signal::SIGKILL).expect("setting the parent-death signal");
         mount_all();
         return None;
     }
@@ -38,6 +38,6 @@ pub fn run() -> Option<ExitCode> {
 fn mount_all() {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).expect("a /proc of its own");
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).expect("a /run of its own");
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).expect("a private /proc");
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).expect("a private /run");
 }

@@ -58,7 +58,7 @@ impl Table {
         self.row(&format!("{title}, ms"), times.iter().map(|time| milliseconds(*time)));
     }
 
-    /// The ratios of one row's times to another's.
+    /// The ratios of the times of two rows.
     pub fn ratios(&mut self, ours: &[Duration], bare: &[Duration]) {
         let ratio =
             |(ours, bare): (&Duration, &Duration)| format!("**{:.2}**", ours.as_secs_f64() / bare.as_secs_f64());

@@ -10,25 +10,26 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How many there are.
+/// The number of connections.
 const COUNT: usize = 100_000;
-/// One in so many is an IPv6 connection, and one in so many is opened by the guest.
+/// One of this many connections is IPv6.
 const V6: usize = 5;
+/// One of this many connections is opened by the guest.
 const OUTGOING: usize = 4;
 const PORTS: [u16; 10] = [22, 25, 53, 80, 443, 993, 3306, 5432, 8080, 9100];
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// The connections of a site: its file for `conntrack -R`.
+/// The connections of a node, as a file for `conntrack -R`.
 pub struct Tracked(PathBuf);
 
 impl Tracked {
-    /// Creates them: half of the incoming ones are to port 443, a quarter of the clients are in 10.64.0.0/12. The neighbour
+    /// Creates the connections: half of the incoming ones are to port 443, a quarter of the clients are in 10.64.0.0/12. The neighbour
     /// table of the node has the IPv4 addresses of the guests; their IPv6 addresses contain their MAC addresses.
-    pub fn fill(site: &BenchNode) -> Self {
-        let macs = macs(&site.node.config());
-        let netns = &site.node.netns;
+    pub fn fill(bench_node: &BenchNode) -> Self {
+        let macs = macs(&bench_node.node.config());
+        let netns = &bench_node.node.netns;
         netns.exec("ip link add vmbr0 type bridge; ip address add 10.16.0.1/12 dev vmbr0; ip link set vmbr0 up");
-        let neighbours = site.node.path("neighbours");
+        let neighbours = bench_node.node.path("neighbours");
         let mut lines = String::new();
         for (at, mac) in macs.iter().enumerate() {
             let _ = writeln!(lines, "neigh replace {} lladdr {} dev vmbr0 nud permanent", v4(at), text(*mac));
@@ -37,14 +38,14 @@ impl Tracked {
         netns.exec(&format!("ip -batch {}", neighbours.display()));
         let mut random = Rng::with_seed(1);
         let connections: String = (0..COUNT).map(|number| line(number, &macs, &mut random)).collect();
-        let file = site.node.path("connections");
+        let file = bench_node.node.path("connections");
         fs::write(&file, connections).expect("the connections");
         let tracked = Tracked(file);
         tracked.refill(netns);
         tracked
     }
 
-    /// Adds those that were deleted.
+    /// Adds deleted connections again.
     pub fn refill(&self, netns: &Netns) {
         netns.exec(&format!("conntrack -F 2>/dev/null; conntrack -R {} 2>/dev/null", self.0.display()));
         let now = netns.run(count);
@@ -52,9 +53,9 @@ impl Tracked {
     }
 }
 
-/// Waits until some are deleted and then none for a moment, and returns when the last one was.
+/// Waits until some connections are deleted and then none for some time; returns the time of the last deletion.
 pub fn wait_until_deleted(netns: &Netns) -> Instant {
-    const MOMENT: Duration = Duration::from_millis(300);
+    const QUIET_TIME: Duration = Duration::from_millis(300);
     netns.run(|| {
         let deadline = Instant::now() + WAIT_LIMIT;
         let (mut before, mut last) = (COUNT, None);
@@ -64,7 +65,7 @@ pub fn wait_until_deleted(netns: &Netns) -> Instant {
                 (before, last) = (now, Some(time));
             }
             match last {
-                Some(last) if last.elapsed() > MOMENT => return last,
+                Some(last) if last.elapsed() > QUIET_TIME => return last,
                 _ => assert!(time < deadline, "timed out waiting for the end of connections"),
             }
             sleep(Duration::from_millis(1));

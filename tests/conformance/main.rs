@@ -1,7 +1,7 @@
 //! The recorded cases: configuration trees, and the exact ruleset for each.
 //!
 //! `tests/conformance/cases/NAME/expected.txt` has a section for each table. A line without indentation is a chain or set
-//! with its signature, and the indented lines below are its rules; without any, only the signature is compared.
+//! with its signature, and the indented lines below are its rules; if there are none, only the signature is compared.
 #![allow(clippy::disallowed_methods, reason = "tests read files")]
 use libtest_mimic::{Arguments, Failed, Trial};
 use pve_firewall::iptables::compile::{Compiled, compile};

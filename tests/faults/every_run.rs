@@ -105,7 +105,7 @@ fn assert_reported(host: &mut Host, outcome: &Outcome, new: &Ruleset, what: &str
 }
 
 /// With `PVEFW_LONG_TESTS` each failure at each run in both variants; otherwise each run fails in one way, in turn. With
-/// `PVEFW_SHORT_TESTS` each failure is at one run.
+/// `PVEFW_SHORT_TESTS` each failure occurs at one run.
 fn a_failure_of_any_tool_run_affects_only_its_part() {
     let [all, few] = ["PVEFW_LONG_TESTS", "PVEFW_SHORT_TESTS"].map(|name| std::env::var_os(name).is_some());
     let (old, new) = change();

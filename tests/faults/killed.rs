@@ -26,23 +26,23 @@ pub fn tests() -> Vec<(&'static str, fn())> {
 
 const CHILD: &str = "--update-as-child";
 
-/// Whether this process was started to be killed.
+/// Whether this process was started by a test to be killed.
 pub fn is_child() -> bool {
     std::env::args().nth(1).as_deref() == Some(CHILD)
 }
 
-/// Updates the namespace that it was started in: to [`new`], or to a target of [`crate::stream`]. Prints the errors.
+/// Updates the namespace in which this process was started to [`new_ruleset`], or to a target of [`crate::stream`]. Prints the errors.
 pub fn child() {
     let args: Vec<String> = std::env::args().collect();
     if args[3] == crate::nftables::BACKEND {
         return crate::nftables::child(args[4].parse().unwrap());
     }
     let mut firewall = Firewall::new(&Root::new(Some(args[2].clone().into())), args[3].parse().unwrap());
-    let wanted = args.get(4).map_or_else(new, |number| crate::stream::target(number.parse().unwrap()));
+    let wanted = args.get(4).map_or_else(new_ruleset, |number| crate::stream::target(number.parse().unwrap()));
     firewall.update(&wanted).errors.iter().for_each(|error| println!("{error}"));
 }
 
-/// Runs [`child`] on a host, to its end. The backend is a variant of iptables, or nftables.
+/// Runs [`child`] on a host until it ends. The backend is a variant of iptables, or nftables.
 pub fn run_child<F, V>(host: &Host<F, V>, backend: impl Display, target: Option<usize>) -> ExitStatus {
     let program = std::env::current_exe().unwrap();
     let mut child: Command = host.netns.command(program.to_str().unwrap());
@@ -64,18 +64,18 @@ pub fn run_child_without<F, V>(
     child.args(["-ec", script, "sh"]).arg(host.root.path()).arg(programs.join(" "));
     child.arg(std::env::current_exe().unwrap()).arg(CHILD).arg(host.root.path()).arg(backend.to_string());
     child.args(target.map(|target| target.to_string()));
-    // without the stand-ins
+    // without the wrappers
     let output = child.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output_in_time();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn old() -> Ruleset {
+fn old_ruleset() -> Ruleset {
     node(&[100, 101])
 }
 
 /// An added rule, a larger set, a removed guest and an added guest.
-fn new() -> Ruleset {
+fn new_ruleset() -> Ruleset {
     let mut new = node(&[100]);
     add_guest(&mut new, 102);
     append(&mut new.filter.v4, "tap100i0-IN", rule(tcp(80), Target::Accept, 9));
@@ -97,9 +97,9 @@ fn assert_drop_rule_is_live(host: &Host) {
     }
 }
 
-/// The number of tool runs in the update that change something. As a set changes together with a rule that uses it: new
-/// sets, two families, removed sets, ebtables; the changed set, its family, the set with the temporary name.
-/// Of ebtables-legacy, which first changes a copy, the last run counts.
+/// The number of tool runs that change something in the update: new sets, two families, removed sets, ebtables; and, because a
+/// set changes together with a rule that uses it, the changed set, its family, and the set with the temporary name. Of
+/// ebtables-legacy, which first changes a copy, only the last run is counted.
 const STEPS: usize = 8;
 
 /// Replaces every such run after the first `steps` with `fault`. Returns the replaced tools.
@@ -119,7 +119,7 @@ fn complete_update(host: Host, tools: &[String]) {
     assert_drop_rule_is_live(&host);
     tools.iter().for_each(|tool| restore_tool(&host, tool));
     let mut restarted = host.restarted();
-    restarted.update_and_check(&new());
+    restarted.update_and_check(&new_ruleset());
     assert_drop_rule_is_live(&restarted);
     assert!(!restarted.netns.exec("ipset save").contains("_swap"));
 }
@@ -127,9 +127,9 @@ fn complete_update(host: Host, tools: &[String]) {
 fn an_update_that_ends_after_any_step_is_completed() {
     for (steps, variant) in rounds((0..STEPS).flat_map(|steps| VARIANTS.map(|variant| (steps, variant)))) {
         let mut host = Host::new("ended", variant);
-        host.update_and_check(&old());
+        host.update_and_check(&old_ruleset());
         let tools = fail_after(&mut host, variant, steps, ":");
-        assert!(!host.update(&new()).errors.is_empty(), "{steps}");
+        assert!(!host.update(&new_ruleset()).errors.is_empty(), "{steps}");
         complete_update(host, &tools);
     }
 }
@@ -139,7 +139,7 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
     let of_step = |steps| VARIANTS.into_iter().flat_map(move |variant| faults.map(|fault| (steps, variant, fault)));
     for (steps, variant, fault) in rounds((0..STEPS).flat_map(of_step)) {
         let mut host = Host::new("killed", variant);
-        host.update_and_check(&old());
+        host.update_and_check(&old_ruleset());
         let tools = fail_after(&mut host, variant, steps, fault);
         assert!(!run_child(&host, variant, None).success(), "{steps}: it was killed");
         let over = || !fault.ends_with("late") || !read_note(&host, "late").is_empty();
@@ -151,10 +151,10 @@ fn an_update_that_is_killed_at_any_step_is_completed() {
 fn a_set_restore_that_ends_at_any_line_is_completed() {
     for lines in [1, 5, 11, 12, 20, 40, 85, 86, 87, 88] {
         let mut host = Host::new("setkill", Variant::Legacy);
-        host.update_and_check(&old());
+        host.update_and_check(&old_ruleset());
         let script = format!("[ \"$1\" = restore ] || exec $real \"$@\"; head -n {lines} | $real restore; exit 1");
         replace_tool(&mut host, "ipset", &script);
-        assert!(!host.update(&new()).errors.is_empty());
+        assert!(!host.update(&new_ruleset()).errors.is_empty());
         complete_update(host, &["ipset".into()]);
     }
 }
@@ -170,7 +170,7 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
         let programs = of("iptables").into_iter().chain(of("ip6tables")).chain(ebtables).chain(["ipset".into()]);
         for missing in rounds(programs) {
             let mut host = Host::new("absent", variant);
-            host.update_and_check(&old());
+            host.update_and_check(&old_ruleset());
             let errors = run_child_without(&host, variant, None, std::slice::from_ref(&missing));
             let expected = format!("'{missing}' is not installed; install the Debian package that has it");
             assert!(errors.contains(&expected), "{missing}: {errors}");
@@ -184,9 +184,9 @@ fn a_program_that_is_not_installed_affects_only_its_part() {
             }
             complete_update(host, &[]);
         }
-        // nothing of a package
+        // all programs of a package are missing
         let mut host = Host::new("absent", variant);
-        host.update_and_check(&old());
+        host.update_and_check(&old_ruleset());
         let package = [of("ip6tables"), vec![format!("ip6tables-{variant}"), "ip6tables".into()]].concat();
         let errors = run_child_without(&host, variant, None, &package);
         assert!(errors.contains("no variant of 'ip6tables' is installed"), "{errors}");

@@ -1,5 +1,5 @@
-//! The nftables backend: its one tool, `nft`, fails in every way, its process is killed, rules are refused, and other programs
-//! change the tables. No refused packet passes, and the next update completes or restores everything.
+//! The nftables backend: `nft` fails in every way, the process is killed, rules are refused, and other programs change the
+//! tables. No refused packet passes, and the next update completes or restores everything.
 use crate::every_run::{FAULTS, LIMIT};
 use crate::host::Host;
 use crate::killed::{run_child, run_child_without};
@@ -51,7 +51,7 @@ const REFUSING_PARTS: [&str; 6] = [
 /// More entries than are compiled to one rule each, so that they become a set.
 const ENTRIES: u8 = 20;
 
-/// A configuration that refuses the stream; the number counts on from the last part to the first.
+/// A configuration that refuses the stream. After the last part, numbers continue with the first.
 fn closed(part: usize) -> Arc<Ruleset> {
     Arc::new(nft_trees::for_this_kernel(compiled(part)))
 }
@@ -64,7 +64,7 @@ fn compiled(part: usize) -> Ruleset {
     nft_trees::rules(&tree, &nft_trees::facts())
 }
 
-/// Updates the namespace that this process was started in: the tables that are live there.
+/// Updates the live tables of the namespace in which this process was started.
 pub fn child(part: usize) {
     let mut wanted = compiled(part);
     let live = live::read().unwrap().tables;
@@ -115,18 +115,18 @@ fn refusing(name: &str, part: usize) -> (NftHost, Stream, u64) {
     (host, stream, before)
 }
 
-/// Checks that the stream was refused all the time, and passes when the tables are removed.
-/// nf_tables makes the chains of a transaction effective one after the other: a packet may meet the old rules of one and the new
-/// rules of another.
+/// nf_tables makes the chains of a transaction effective one after the other: a packet may be evaluated by the old rules of one and
+/// the new rules of another.
 const BETWEEN_CHAINS: u64 = 1;
 
-/// No packet has passed since `before`, which becomes the number of now.
+/// Checks that no packet has passed since `before`, which is set to the current number.
 fn assert_none_passed(stream: &Stream, before: &mut u64, what: &str) {
     let now = stream.final_count();
     assert!(now - *before <= BETWEEN_CHAINS, "{what}: {} packets passed", now - *before);
     *before = now;
 }
 
+/// Checks that the stream was refused until now, and passes when the tables are removed.
 fn assert_stream_was_refused(mut host: NftHost, stream: &Stream, mut before: u64, what: &str) {
     assert_none_passed(stream, &mut before, what);
     let Host { netns, firewall, .. } = &mut host;
@@ -134,9 +134,11 @@ fn assert_stream_was_refused(mut host: NftHost, stream: &Stream, mut before: u64
     stream.wait_for_packet();
 }
 
-/// Besides those of every tool: an exit status of failure after a successful transaction.
-const LATE_FAULTS: [(&str, &str); 2] =
-    [("it is killed afterwards", "$real \"$@\"; kill -9 $$"), ("it fails afterwards", "$real \"$@\"; exit 1")];
+/// In addition to the failures of every tool: a nonzero exit status after a successful transaction.
+const LATE_FAULTS: [(&str, &str); 2] = [
+    ("it is killed after the transaction", "$real \"$@\"; kill -9 $$"),
+    ("it fails after the transaction", "$real \"$@\"; exit 1"),
+];
 
 fn no_packet_passes_if_nft_fails_in_any_way() {
     let (mut host, stream, mut before) = refusing("nftfail", 0);
@@ -174,7 +176,7 @@ fn no_packet_passes_while_rules_and_sets_change_together() {
         let outcome = host.set_rules(&closed(part));
         assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{part}");
         assert_none_passed(&stream, &mut before, &format!("part {part}"));
-        // to the other part, and back
+        // from one part to another, and back
         for to in [part - 1, part] {
             host.assert_completes(&closed(to), "the previous part and back");
         }
@@ -182,7 +184,7 @@ fn no_packet_passes_while_rules_and_sets_change_together() {
     assert_stream_was_refused(host, &stream, before, "changes");
 }
 
-/// The process and nft are killed; or only the process, and nft ends after it.
+/// Either the process and nft are killed, or only the process, and nft ends later.
 fn no_packet_passes_if_an_update_with_nft_is_killed() {
     let kills = [
         "kill -9 $PPID; exit 1",
@@ -234,7 +236,7 @@ fn a_hanging_nft_is_killed() {
     assert_stream_was_refused(host, &stream, before, "nft that hangs");
 }
 
-/// A ruleset in which the kernel refuses rules of many chains: they match against a set that is not there.
+/// A ruleset in which the kernel refuses rules of many chains: they use a set that does not exist.
 fn with_refused_rules(count: u16) -> Arc<Ruleset> {
     let mut wanted = Ruleset::clone(&closed(0));
     let table = wanted.tables.get_mut(&TableName::Host).unwrap();
@@ -308,7 +310,7 @@ fn tables_that_other_programs_change_are_restored() {
         let foreign = host.netns.exec("nft list table inet theirs 2>/dev/null || true");
         let outcome = host.set_rules(&wanted);
         assert_eq!(outcome, Outcome { changed: true, errors: Vec::new() }, "{change}");
-        assert!(!host.firewall.undone().is_empty(), "{change}: it is to be logged");
+        assert!(!host.firewall.undone().is_empty(), "{change}: it is not logged");
         let mut before = stream.final_count();
         assert_eq!(host.netns.exec("nft list table inet theirs 2>/dev/null || true"), foreign, "{change}");
         host.netns.exec("nft delete table inet theirs 2>/dev/null || true");
@@ -319,8 +321,7 @@ fn tables_that_other_programs_change_are_restored() {
     }
 }
 
-/// The change comes after the tables were read and before they are changed; or between the change and the reading of what it
-/// made.
+/// Another program changes the tables between the read and the transaction, or between the transaction and its verification.
 fn tables_that_change_during_an_update_are_restored() {
     let orders = ["{}; $real \"$@\"", "$real \"$@\"; status=$?; {}; exit $status"];
     for (number, change) in rounds(FOREIGN_CHANGES.into_iter().enumerate()) {

@@ -1,4 +1,5 @@
-//! Other programs that change the same tables: changes to our rules are repaired in the next cycle, and their rules are kept.
+//! Other programs that change the same tables: changes to the firewall's rules are reverted in the next cycle, and the rules of
+//! other programs are kept.
 use crate::host::{Host, VARIANTS, ebtables, shell};
 use crate::rounds::rounds;
 use crate::rulesets::{append, node, rule, tcp};
@@ -25,7 +26,7 @@ const FOREIGN_RULES: &str =
     "IPT -N f2b; IPT -A f2b -s 192.0.2.9 -j DROP; IPT -I INPUT -j f2b; IPT -t nat -A POSTROUTING -j MASQUERADE
     ipset create theirs hash:ip; ipset add theirs 192.0.2.7";
 
-/// Their changes to our rules: see [`shell`].
+/// Changes of other programs to the firewall's rules: see [`shell`].
 const FOREIGN_CHANGES: [&str; 18] = [
     "IPT -F PVEFW-FORWARD",
     "IPT -F tap100i0-IN",
@@ -55,7 +56,7 @@ fn foreign_rules(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// Our rules, in any order.
+/// The firewall's rules, sorted.
 fn own_rules(host: &Host) -> Vec<String> {
     let all = host.kernel_state().into_iter().flat_map(|(part, lines)| {
         let of_part = move |line: String| format!("{part}: {line}");
@@ -146,7 +147,7 @@ fn truncated_output_lets_no_packet_pass() {
     }
 }
 
-/// Every program is missing, or its kernel module is, at each run.
+/// At each run, the program or its kernel module is missing.
 fn a_missing_program_affects_only_its_part() {
     for how in ["exit 127", "echo 'modprobe: FATAL: Module ip_tables not found' >&2; exit 3"] {
         let bridge = restore("ebtables", Variant::Legacy);

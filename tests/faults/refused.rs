@@ -43,11 +43,11 @@ fn a_refused_accept_is_left_out() {
         let before = (host.kernel_state(), runs(&host));
         assert_eq!(host.update(&wanted), Outcome { changed: false, errors: outcome.errors.clone() });
         assert_eq!((host.kernel_state(), runs(&host)), before);
-        // another process finds it again, and rewrites nothing
+        // a new process finds the refused rule again, and rewrites nothing
         let mut restarted = host.restarted();
         assert_eq!(texts(&restarted.update(&wanted)), [expected]);
         assert_eq!(restarted.kernel_state(), before.0);
-        // the live chain does not count as the complete one
+        // the live chain is not considered complete
         assert!(!Plan::new(&wanted, &restarted.live()).is_empty());
         // when the chain changes, all rules are tried again
         restore_tool(&restarted, &tool);

@@ -1,5 +1,5 @@
-//! A stream of packets that the old and the new configuration refuse: none passes at any time of an update, however long its
-//! steps take and wherever it ends.
+//! A stream of packets that the old and the new configuration refuse: none passes at any time during an update, however long its
+//! steps take and at whichever step it ends.
 use crate::host::{Host, VARIANTS};
 use crate::killed::run_child;
 use crate::packets::{PEER, Stream};
@@ -44,7 +44,11 @@ const fn closed(sets: &'static [(&'static str, bool)], rule: Option<&'static str
 /// The sets and rules that refuse the stream before and after an update.
 const MOVES: [(&str, Closed, Closed); 8] = [
     ("from a set to a rule", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-INPUT"))),
-    ("from a set to a rule elsewhere", closed(&[("a", true)], None), closed(&[("a", false)], Some("PVEFW-HOST-IN"))),
+    (
+        "from a set to a rule of another chain",
+        closed(&[("a", true)], None),
+        closed(&[("a", false)], Some("PVEFW-HOST-IN")),
+    ),
     ("from a rule to a set", closed(&[("a", false)], Some("PVEFW-HOST-IN")), closed(&[("a", true)], None)),
     ("from a set to another", closed(&[("b", true), ("a", false)], None), closed(&[("b", false), ("a", true)], None)),
     ("the other way round", closed(&[("b", false), ("a", true)], None), closed(&[("b", true), ("a", false)], None)),
@@ -82,12 +86,12 @@ impl Closed {
     }
 }
 
-/// The start of a move.
+/// The ruleset before a move.
 pub fn origin(number: usize) -> Ruleset {
     MOVES[number].1.ruleset()
 }
 
-/// The end of a move.
+/// The ruleset after a move.
 pub fn target(number: usize) -> Ruleset {
     MOVES[number].2.ruleset()
 }
@@ -96,7 +100,7 @@ fn tools(variant: Variant) -> [String; 2] {
     [restore("iptables", variant), "ipset".into()]
 }
 
-/// A host that refuses the stream with the start of a move.
+/// A host that refuses the stream with the ruleset before a move.
 fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     let mut host = Host::new("stream", variant);
     let stream = Stream::start(&host.netns);
@@ -105,7 +109,7 @@ fn refusing(number: usize, variant: Variant) -> (Host, Stream, u64) {
     (host, stream, before)
 }
 
-/// Checks that the stream was sent all the time, and refused all the time.
+/// Checks that the stream was refused until now, and passes when the rules are removed.
 pub fn assert_stream_was_refused(mut host: Host, stream: &Stream, before: u64, what: &str) {
     let passed = stream.final_count() - before;
     assert_eq!(passed, 0, "{what}: packets passed");
@@ -113,7 +117,7 @@ pub fn assert_stream_was_refused(mut host: Host, stream: &Stream, before: u64, w
     stream.wait_for_packet();
 }
 
-/// Delays before and after every tool, and every line of a script for sets, let packets arrive in between.
+/// Adds delays before and after every tool and every line of a script for sets, so that packets arrive in between.
 fn delay_tools(host: &mut Host, variant: Variant) {
     let [tables, sets] = tools(variant);
     replace_tool(host, &tables, "sleep 0.03; $real \"$@\"; status=$?; sleep 0.03; exit $status");
@@ -220,7 +224,7 @@ fn a_set_is_kept_when_the_rule_that_replaces_it_is_refused() {
         let (mut host, stream, before) = refusing(0, variant);
         let tool = restore("iptables", variant);
         crate::tool_wrappers::refuse(&mut host, &tool, &format!("-s {PEER} -j DROP"));
-        // with the refused rule known from the update before, the result must be the same
+        // if the refused rule is known from an earlier update, the result must be the same
         for _ in 0..3 {
             let outcome = host.update(&target(0));
             let text = outcome.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -1,5 +1,5 @@
-//! Wrappers that replace the tools. Each runs the script with its name in a directory for the current network namespace;
-//! without one, it runs the real tool.
+//! Wrappers that replace the tools. A wrapper runs the script with its name in the directory of the current network namespace;
+//! if there is none, it runs the real tool.
 use crate::host::Host;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +45,7 @@ pub fn install() -> tempfile::TempDir {
 }
 
 fn write(path: &Path, script: &str) {
-    // write under a temporary name: a file that is open for writing cannot be executed
+    // written under a temporary name, because a file that is open for writing cannot be executed
     let fresh = path.with_extension("new");
     fs::write(&fresh, script).unwrap();
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
@@ -61,8 +61,8 @@ impl Drop for OwnFolder {
     }
 }
 
-/// The program that a stand-in is for. `ebtables-legacy` reads and changes its table itself, so the names of its save and
-/// restore stand for those runs of it that read the table, and for the others.
+/// The program of a tool. `ebtables-legacy` has no save and restore programs: `ebtables-legacy-save` means its runs that read
+/// the table, `ebtables-legacy-restore` all others.
 pub fn program(tool: &str) -> &str {
     match tool {
         "ebtables-legacy-save" | "ebtables-legacy-restore" => "ebtables-legacy",
@@ -70,7 +70,7 @@ pub fn program(tool: &str) -> &str {
     }
 }
 
-/// The beginning of the script of a stand-in: the real tool runs, unless the stand-in is for this run.
+/// The beginning of a script: executes the real tool for runs of the program that do not belong to `tool`.
 fn run_filter(tool: &str) -> &str {
     match tool {
         "ebtables-legacy-save" => "case \"$*\" in *-L) ;; *) exec $real \"$@\";; esac",
@@ -84,7 +84,7 @@ fn own_folder<F, V>(host: &Host<F, V>) -> PathBuf {
     FOLDER.get().unwrap().join(namespace)
 }
 
-/// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for notes.
+/// Replaces a tool with a shell script. In it, `$real` is the tool, and `$dir` a directory for files.
 pub fn replace_tool<F, V>(host: &mut Host<F, V>, tool: &str, script: &str) {
     let folder = own_folder(host);
     if host.guards.is_empty() {
@@ -106,7 +106,7 @@ pub fn read_note<F, V>(host: &Host<F, V>, name: &str) -> String {
     fs::read_to_string(own_folder(host).join(name)).unwrap_or_default()
 }
 
-/// Makes the tool refuse restore scripts that contain a text, as the kernel does: completely, and without a line number.
+/// Makes the tool refuse a whole restore script that contains a text, without a line number, as the kernel does.
 pub fn refuse(host: &mut Host, tool: &str, text: &str) {
     let script = format!(
         "script=$(mktemp); trap 'rm -f $script' EXIT; cat >$script; echo >>$dir/runs\n\

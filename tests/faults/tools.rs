@@ -25,7 +25,7 @@ fn parts(outcome: &Outcome) -> Vec<Part> {
     parts
 }
 
-/// The stand-in for what changes the rules of a tool.
+/// The program that changes the rules of a tool.
 pub fn restore(tool: &str, variant: Variant) -> String {
     let variant = if tool == "ebtables" { ebtables(variant) } else { variant };
     format!("{tool}-{variant}-restore")

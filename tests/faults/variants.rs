@@ -90,7 +90,7 @@ fn a_variant_that_does_not_work_is_not_used() {
     replace_tool(&mut host, "ip6tables-legacy-save", "echo 'out of order' >&2; exit 3");
     let mut auto = choosing(&host, VariantChoice::Auto);
     let wanted = node(&[100]);
-    // its rules are unknown, because the kernel has tables of this variant
+    // the rules of this variant are unknown, because the kernel has its tables
     let expected = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
         'ip6tables-legacy-save' failed (exit status 3): out of order"];
     for _ in 0..2 {
@@ -106,7 +106,7 @@ fn a_variant_that_does_not_work_is_not_used() {
     assert_eq!(texts(&host.netns.run(|| auto.update(&wanted))), [""; 0]);
 }
 
-/// A run that fails while a new process begins makes it use the other variant, and not forget the rules in this one.
+/// If a tool fails at the start of a process, the process uses the other variant, and still removes the rules of this one.
 fn a_variant_that_fails_at_start_is_cleared_later() {
     let reads = |variant| ["iptables", "ip6tables"].map(|tool| format!("{tool}-{variant}-save"));
     for variant in VARIANTS {
@@ -139,7 +139,7 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
     }
 }
 
-/// Another program, or one of another version, may make its rules in the variant that is not in use.
+/// Another program, or another version of the firewall, may have rules in the variant that is not in use.
 fn rules_that_appear_in_the_other_variant_are_removed() {
     for [used, other] in [VARIANTS, [Variant::Nft, Variant::Legacy]] {
         let mut host = Host::new("later", used);
@@ -159,10 +159,10 @@ fn rules_that_appear_in_the_other_variant_are_removed() {
     }
 }
 
-/// A stand-in keeps the table in a file, as a kernel would that has no legacy ebtables.
+/// A script keeps the table in a file, because the kernel may not have legacy ebtables.
 fn ebtables_legacy_changes_a_copy() {
     let mut host = Host::new("eblegacy", Variant::Legacy);
-    // the copy is not a state file: unwritable directories do not matter
+    // the copy is not a state file, so unwritable directories have no effect
     std::fs::create_dir_all(host.root.path().join("var/lib")).unwrap();
     std::fs::write(host.root.path().join("var/lib/pve-firewall"), "a file in the way").unwrap();
     let lock = host.root.path().join("var/lib/ebtables/lock");

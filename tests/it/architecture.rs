@@ -1,4 +1,4 @@
-//! Which module may use which others, that the core does no I/O, and that names and paths have one owner.
+//! Modules use only the modules that they may use, the core does no I/O, and each kernel name and path is in one file.
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -106,7 +106,7 @@ const CORE: &[&str] = &[
     "simulate",
     "trial/model",
 ];
-/// What the core must not name.
+/// Names that must not occur in the core.
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::process",
@@ -119,13 +119,13 @@ const IMPURE: &[&str] = &[
     "nix::",
 ];
 
-/// What names in the kernel are made of, and the files that may write and recognise them.
+/// Parts of names in the kernel, and the files that may format and parse these names.
 const NAMES: &[&str] = &["PVEFW-", "GROUP-", "fwln", "fwbr", "fwpr", "_swap"];
 const NAMES_OWNERS: &[&str] = &["iptables/names/mod.rs", "iptables/names/fixed_chains.rs", "model/guest.rs"];
-/// Names that are nothing but these are such as well.
+/// The same for literals that are equal to one of these.
 const WHOLE_NAMES: &[&str] = &["tap", "veth", "-IN", "-OUT", "-OUT-ARP", "-OUT-PROTO", "_next"];
-/// What names of nftables begin with, and the file that may write and recognise them. Other files of the backend use the
-/// hooks' names and words of nft(8).
+/// Beginnings of nftables names, and the file that may format and parse these names. Other files of the backend use names of hooks
+/// and words of nft(8).
 const NFT_NAMES: &[&str] = &[
     "accept-management",
     "allow-",
@@ -144,7 +144,7 @@ const NFT_NAMES: &[&str] = &[
     "vm-",
 ];
 const NFT_NAMES_OWNER: &str = "nftables/names.rs";
-/// What paths of files are made of, and the file that may write and recognise them.
+/// Parts of file paths, and the file that may format and parse these paths.
 const PATHS: &[&str] = &[
     "/etc/pve",
     "/etc/services",
@@ -196,7 +196,7 @@ fn without_tests(code: TokenStream) -> TokenStream {
         match text.as_deref() {
             Some("[cfg(test)]") => {
                 tokens.next();
-                // up to the item's end: its body, or a semicolon
+                // up to the end of the item: its body, or a semicolon
                 for token in tokens.by_ref() {
                     match token {
                         TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => break,
@@ -206,7 +206,7 @@ fn without_tests(code: TokenStream) -> TokenStream {
                 }
             }
             Some(text) if text.starts_with("[doc=") => drop(tokens.next()),
-            // of the file as a whole, `#![doc = …]`
+            // an attribute of the file, `#![doc = …]`
             Some("!") => drop((tokens.next(), tokens.next())),
             _ => kept.push(match token {
                 TokenTree::Group(group) => Group::new(group.delimiter(), without_tests(group.stream())).into(),
@@ -283,7 +283,7 @@ fn listed_module(words: &[String]) -> Option<&'static str> {
     MAY_USE.iter().map(|(module, _)| *module).find(|module| is_in(module))
 }
 
-/// For each module those that it uses, each with a file that does.
+/// The modules that each module uses, each with a file that uses it.
 fn used() -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {
     let mut used: BTreeMap<_, BTreeMap<_, _>> = MAY_USE.iter().map(|(module, _)| (*module, BTreeMap::new())).collect();
     for (file, code) in sources() {
@@ -321,7 +321,7 @@ fn the_backends_do_not_use_each_other_and_the_configuration_uses_neither() {
         for (other, file) in used {
             if let Some(other) = backend(other) {
                 let shared = ["model", "builtin", "config", "node", "paths", "inputs"].contains(&module);
-                assert!(!shared, "{file}: {module} sees {other}");
+                assert!(!shared, "{file}: {module} uses {other}");
                 assert_eq!(backend(module).unwrap_or(other), other, "{file}");
             }
         }
@@ -347,7 +347,7 @@ fn the_core_does_no_io() {
         if CORE.iter().any(|core| module == *core || module.starts_with(&format!("{core}/"))) {
             let text = code.to_string().replace(' ', "");
             for word in IMPURE {
-                assert!(!text.contains(word), "{file}: {word} in the core");
+                assert!(!text.contains(word), "{file}: the core must not use {word}");
             }
         }
     }

@@ -55,7 +55,7 @@ fn the_local_network_is_not_reported_for_a_copy_on_another_machine() {
         |node: &str| format!(r#"{{"nodename":"{node}","nodelist":{{"{node}":{{"id":1,"ip":"198.51.100.77"}}}}}}"#);
     fs::write(tree.path().join(".members"), members("n1")).unwrap();
     assert_eq!(check(tree.path(), &[]), (0, "0 errors, 0 warnings\n".to_string()));
-    // on the node itself it is one
+    // on the node itself there is a warning
     fs::write(tree.path().join(".members"), members(name)).unwrap();
     fs::rename(tree.path().join("nodes/n1"), tree.path().join("nodes").join(name)).unwrap();
     let (status, text) = check_node(name, tree.path(), &[]);

@@ -1,4 +1,4 @@
-//! Shell completion, called as by bash.
+//! Shell completion, called in the same way as by bash.
 use crate::wait::OutputInTime;
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! No modules use each other in a circle.
+//! Modules have no cyclic dependencies.
 use super::architecture::{module_of, path, sources, uses};
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ type Words = Vec<String>;
 /// For each module the modules that it uses.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// What the `use` lines of a module bring into it: the names, with what they stand for.
+/// The names that the `use` lines of a module import, with their full paths.
 fn imports(code: &TokenStream, module: &[String], modules: &BTreeSet<Words>) -> BTreeMap<String, Words> {
     let mut found = BTreeSet::new();
     let tokens: Vec<TokenTree> = code.clone().into_iter().collect();
@@ -32,10 +32,10 @@ fn imports(code: &TokenStream, module: &[String], modules: &BTreeSet<Words>) -> 
     found.into_iter().filter_map(|words| Some((words.last()?.clone(), words))).collect()
 }
 
-/// The module in which an item is defined: `use` lines of the modules on the way are followed.
+/// The module in which an item is defined; `use` lines of the modules in its path are followed.
 fn owner(item: &[String], modules: &BTreeSet<Words>, imported: &BTreeMap<Words, BTreeMap<String, Words>>) -> Words {
     let mut item = item.to_vec();
-    // a chain of re-exports is not longer
+    // no item has more re-exports
     for _ in 0..10 {
         let length = (0..=item.len()).rev().find(|length| modules.contains(&item[..*length])).unwrap_or(0);
         let target = item.get(length).and_then(|name| imported.get(&item[..length])?.get(name));
@@ -47,7 +47,7 @@ fn owner(item: &[String], modules: &BTreeSet<Words>, imported: &BTreeMap<Words, 
     item
 }
 
-/// For each folder, which of its modules uses which; what a module takes from those above it is left out.
+/// For each folder, which of its modules uses which. Uses of modules above are left out.
 fn graphs() -> BTreeMap<String, Graph> {
     let files: BTreeMap<Words, TokenStream> = sources()
         .into_iter()
@@ -71,8 +71,8 @@ fn graphs() -> BTreeMap<String, Graph> {
     graphs
 }
 
-/// All modules that a module uses, directly or by others.
-fn reached(graph: &Graph, from: &str) -> BTreeSet<String> {
+/// All modules that a module uses, directly or indirectly.
+fn used_transitively(graph: &Graph, from: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut next: Vec<&String> = graph.get(from).into_iter().flatten().collect();
     while let Some(module) = next.pop() {
@@ -90,7 +90,7 @@ fn modules_have_no_dependency_cycles() {
     let mut wrong = Vec::new();
     for (folder, graph) in &graphs {
         for (module, used) in graph {
-            let back = used.iter().filter(|other| reached(graph, other).contains(module));
+            let back = used.iter().filter(|other| used_transitively(graph, other).contains(module));
             wrong.extend(back.map(|other| format!("{folder}: {module} uses {other}, which uses {module} again")));
         }
     }

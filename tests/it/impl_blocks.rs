@@ -49,7 +49,7 @@ fn inherent(after: &[TokenTree]) -> Option<String> {
 }
 
 /// The number of leading folders that two files have in common.
-fn common(one: &str, other: &str) -> usize {
+fn common_folders(one: &str, other: &str) -> usize {
     one.split('/').zip(other.split('/')).take_while(|(one, other)| one == other).count()
 }
 
@@ -70,18 +70,18 @@ fn impl_blocks_are_in_the_file_of_their_type_or_in_files_that_it_names() {
             (file, types)
         })
         .collect();
-    let (mut wrong, mut elsewhere) = (Vec::new(), 0);
+    let (mut wrong, mut in_other_files) = (Vec::new(), 0);
     for (file, types) in &files {
         for name in types.implemented.difference(&types.defined) {
-            // of types with the same name, the one in the nearest folder
+            // if several types have the same name, the one in the nearest folder
             let defining = files.iter().filter(|(_, types)| types.defined.contains(name)).map(|(file, _)| file);
-            let Some(defined) = defining.max_by_key(|other| common(file, other)) else { continue };
-            elsewhere += 1;
+            let Some(defined) = defining.max_by_key(|other| common_folders(file, other)) else { continue };
+            in_other_files += 1;
             if !names(defined, file) {
                 wrong.push(format!("{file}: impl {name}, which {defined} defines and does not announce"));
             }
         }
     }
-    assert!(elsewhere > 10, "the blocks were not found");
+    assert!(in_other_files > 10, "the blocks were not found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,5 +1,4 @@
-//! The incremental compiler gives the same result as a new one for any sequence of changes, and compiles only changed parts
-//! again.
+//! For any sequence of changes, the incremental compiler gives the same result as a new one, and recompiles only changed parts.
 use crate::trees::{self, facts, tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,7 +135,7 @@ static COLLIDING: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
     })
 });
 
-/// A text with set names in place of `{A}`, `{B}` and `{C}` (the cluster's).
+/// Replaces `{A}`, `{B}` and `{C}` (a set of the cluster) in a text by set names.
 fn text(path: &str, text: &str) -> String {
     let [(first, cluster), (second, of_200)] = &*COLLIDING;
     let (a, b) = match path {
@@ -270,7 +269,7 @@ fn only_changed_parts_are_compiled_again() {
     let first = compiler.compile(&tree, &facts);
     facts.now += 1000;
     let second = compiler.compile(&tree.clone(), &facts);
-    assert!(Arc::ptr_eq(&first.ruleset, &second.ruleset), "the time alone changes nothing");
+    assert!(Arc::ptr_eq(&first.ruleset, &second.ruleset), "a change of only the time has no effect");
 
     put(&mut tree, "firewall/102.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\n");
     let third = compiler.compile(&tree, &facts);

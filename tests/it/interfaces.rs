@@ -59,7 +59,7 @@ fn long_alternative_names_of_any_rule_are_replaced() {
             chain(&compiled, family, name)
         );
     }
-    // a guest's interface is a key of its configuration, and no altname is this long
+    // a guest's interface must be a key of its configuration; an altname has at most 127 characters
     let long = "x".repeat(128);
     assert!(reports(&vm("", &format!("[RULES]\nIN DROP -i {LONG}\n")))[0].contains("regex pattern"));
     assert!(reports(&cluster(&format!("[RULES]\nIN DROP -i {long}\n")))[0].contains("invalid network interface name"));

@@ -34,7 +34,7 @@ pub fn findings_with(files: &[(&str, &str)], interfaces: &[(&str, Option<&str>)]
     check(&tree, &facts, interfaces)
 }
 
-/// Each report without the directory, with the suggestions.
+/// Each report, without the directory and with the suggestions.
 pub fn found(files: &[(&str, &str)]) -> Vec<String> {
     shown(findings(files))
 }
@@ -267,7 +267,7 @@ fn rules_for_interfaces_that_no_packet_passes_are_reported() {
     assert_eq!(on_interface("[RULES]\nIN ACCEPT -i wg-home -p tcp\n", "", &[members]), [""; 0]);
     assert_eq!(on_interface("[RULES]\nIN ACCEPT -i vmbro -p tcp\n", "", &[members]).len(), 1);
     assert_eq!(on_interface("", "IN ACCEPT -i wg-home -p tcp\n", &[members]).len(), 1);
-    // on a machine that is not the node, only the name can be judged
+    // on a machine that is not the node, only the name can be checked
     let elsewhere = |rule: &str| {
         let text = format!("[OPTIONS]\nenable: 1\n[RULES]\n{rule}\n");
         shown(findings_with(&[("firewall/cluster.fw", &text)], &[("lo", None), ("eth0", None)])).len()

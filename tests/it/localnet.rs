@@ -3,7 +3,7 @@ use crate::wait::OutputInTime;
 use std::fs;
 use std::process::Command;
 
-/// The output with a `corosync.conf` of these links of the node n2.
+/// The output with a `corosync.conf` that has these links of the node n2.
 fn localnet(links: &str, cluster: &str) -> Vec<String> {
     let tree = tempfile::tempdir().unwrap();
     fs::create_dir_all(tree.path().join("firewall")).unwrap();

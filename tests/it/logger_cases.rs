@@ -1,4 +1,4 @@
-//! The line of every kind of packet: recorded messages of the kernel, and synthetic packets.
+//! The log line of every kind of packet: recorded messages of the kernel, and synthetic packets.
 use crate::nflog::{TIME, conntrack, fields_of, ipv4, ipv6, line_of, message};
 use pve_firewall::nflog::netlink::Request;
 use serde::Deserialize;
@@ -283,7 +283,7 @@ fn the_timestamp_of_the_packet_is_used_if_present() {
         line_of(&bytes, BTreeMap::new()).split(' ').nth(3).unwrap().to_string()
     };
     assert_eq!(at(1_795_419_420), "23/Nov/2026:07:37:00");
-    // without a timestamp, or with one out of range: the time of the clock
+    // without a timestamp, or with one out of range, the clock's time is used
     for none in [0, -1, i64::MAX, i64::MIN, 253_402_300_800] {
         assert_eq!(at(none), "23/Nov/2026:07:36:59");
     }
@@ -361,7 +361,7 @@ fn conntrack_lines_show_state_mark_and_zone() {
     assert_eq!(conntrack(request).unwrap(), "[DESTROY] ipv4     2 unknown  0 ESTABLISHED [ASSURED] mark=7 zone=5\n");
 }
 
-/// As in conntrack(8): from 0.9 s to 2.1 s is two seconds.
+/// The duration is computed as in conntrack(8): from 0.9 s to 2.1 s is two seconds.
 #[test]
 fn the_duration_of_a_connection_is_the_difference_of_whole_seconds() {
     let times = [(1, 900_000_000_u64), (2, 2_100_000_000)];

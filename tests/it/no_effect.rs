@@ -1,4 +1,4 @@
-//! What `check` finds without effect.
+//! `check` reports rules and options without effect.
 use super::lint::{ON, found};
 
 const CONF: &str = "nodes/n1/qemu-server/100.conf";
@@ -6,12 +6,12 @@ const DEVICES: &str =
     "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nnet1: virtio=BC:24:11:00:00:02,bridge=vmbr0\n";
 const RULE: &str = "[RULES]\nIN ACCEPT -p tcp -dport 80\n";
 
-fn on(text: &str) -> String {
+fn enabled(text: &str) -> String {
     format!("[OPTIONS]\nenable: 1\n{text}")
 }
 
 /// Checks that the findings in these files are exactly those that begin with these texts.
-fn expect(files: &[(&str, &str)], expected: &[&str]) {
+fn expect_findings(files: &[(&str, &str)], expected: &[&str]) {
     let found = found(files);
     assert_eq!(found.len(), expected.len(), "{files:?}: {found:#?}");
     for (found, expected) in found.iter().zip(expected) {
@@ -21,47 +21,59 @@ fn expect(files: &[(&str, &str)], expected: &[&str]) {
 
 #[test]
 fn rules_of_a_cluster_or_node_that_is_off_are_reported() {
-    expect(&[("firewall/cluster.fw", RULE)], &["cluster.fw (line 2): the firewall is off in the whole cluster"]);
-    expect(
+    expect_findings(
+        &[("firewall/cluster.fw", RULE)],
+        &["cluster.fw (line 2): the firewall is off in the whole cluster"],
+    );
+    expect_findings(
         &[("firewall/cluster.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
         &["cluster.fw (line 2): the firewall is off"],
     );
-    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n")], &[]);
-    expect(&[(CONF, DEVICES), ("nodes/n1/host.fw", RULE)], &["cluster.fw: the firewall is off in the whole cluster"]);
-    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 2\n")], &["cluster.fw (line 2): 'enable: 2' is a time"]);
-    expect(
+    expect_findings(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n")], &[]);
+    expect_findings(
+        &[(CONF, DEVICES), ("nodes/n1/host.fw", RULE)],
+        &["cluster.fw: the firewall is off in the whole cluster"],
+    );
+    expect_findings(
+        &[("firewall/cluster.fw", "[OPTIONS]\nenable: 2\n")],
+        &["cluster.fw (line 2): 'enable: 2' is a time"],
+    );
+    expect_findings(
         &[("firewall/cluster.fw", "[OPTIONS]\nenable: 1799999000\n")],
         &["cluster.fw (line 2): 'enable: 1799999000' is a time"],
     );
-    expect(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 1800000100\n")], &[]);
-    expect(
+    expect_findings(&[("firewall/cluster.fw", "[OPTIONS]\nenable: 1800000100\n")], &[]);
+    expect_findings(
         &[ON, ("nodes/n1/host.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
         &["/pve/nodes/n1/host.fw (line 2): the host firewall is off"],
     );
-    expect(
+    expect_findings(
         &[ON, ("nodes/n2/host.fw", &format!("[OPTIONS]\nenable: 0\n{RULE}"))],
         &["/pve/nodes/n2/host.fw (line 2): the host firewall is off"],
     );
-    expect(&[ON, ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n")], &[]);
+    expect_findings(&[ON, ("nodes/n1/host.fw", "[OPTIONS]\nenable: 0\n")], &[]);
 }
 
 #[test]
 fn rules_of_a_guest_or_device_that_is_not_filtered_are_reported() {
-    expect(&[ON, ("firewall/100.fw", RULE), (CONF, DEVICES)], &["100.fw (line 2): the firewall of this guest is off"]);
-    expect(&[ON, ("firewall/999.fw", RULE)], &["999.fw (line 2): the firewall of this guest is off"]);
-    expect(&[ON, ("firewall/100.fw", &on(RULE)), (CONF, DEVICES)], &[]);
-    expect(
-        &[ON, ("firewall/100.fw", &on(RULE)), (CONF, "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n")],
+    expect_findings(
+        &[ON, ("firewall/100.fw", RULE), (CONF, DEVICES)],
+        &["100.fw (line 2): the firewall of this guest is off"],
+    );
+    expect_findings(&[ON, ("firewall/999.fw", RULE)], &["999.fw (line 2): the firewall of this guest is off"]);
+    expect_findings(&[ON, ("firewall/100.fw", &enabled(RULE)), (CONF, DEVICES)], &[]);
+    expect_findings(
+        &[ON, ("firewall/100.fw", &enabled(RULE)), (CONF, "net0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n")],
         &["100.fw (line 2): no network device of this guest has firewall=1"],
     );
-    expect(
-        &[ON, ("firewall/100.fw", &on(RULE)), (CONF, "memory: 512\n")],
+    expect_findings(
+        &[ON, ("firewall/100.fw", &enabled(RULE)), (CONF, "memory: 512\n")],
         &["100.fw (line 2): no network device of this guest has firewall=1"],
     );
-    expect(
+    expect_findings(
         &[
             ON,
-            ("firewall/100.fw", &on("[RULES]\nIN ACCEPT -i net1\nIN DROP -i net2\nIN DROP -i net0\n")),
+            ("firewall/100.fw", &enabled("[RULES]\nIN ACCEPT -i net1\nIN DROP -i net2\nIN DROP -i net0\n")),
             (CONF, DEVICES),
         ],
         &["100.fw (line 4): net1 of this guest lacks firewall=1", "100.fw (line 5): this guest has no net2"],
@@ -70,37 +82,37 @@ fn rules_of_a_guest_or_device_that_is_not_filtered_are_reported() {
 
 #[test]
 fn rules_and_options_that_only_the_nftables_backend_enforces_are_reported() {
-    expect(
-        &[("firewall/cluster.fw", &on("[RULES]\nIN DROP -p udp\nFORWARD DROP -p udp\nFORWARD ACCEPT -p tcp\n"))],
+    expect_findings(
+        &[("firewall/cluster.fw", &enabled("[RULES]\nIN DROP -p udp\nFORWARD DROP -p udp\nFORWARD ACCEPT -p tcp\n"))],
         &["cluster.fw (line 5): this FORWARD rule, and 1 more below, have no effect"],
     );
-    expect(
+    expect_findings(
         &[ON, ("nodes/n1/host.fw", "[RULES]\nFORWARD DROP\n")],
         &["/pve/nodes/n1/host.fw (line 2): this FORWARD rule has no effect"],
     );
-    expect(
-        &[("firewall/cluster.fw", &on("policy_forward: DROP\n"))],
+    expect_findings(
+        &[("firewall/cluster.fw", &enabled("policy_forward: DROP\n"))],
         &["cluster.fw (line 3): policy_forward has no effect"],
     );
-    expect(&[("firewall/cluster.fw", &on("policy_forward: ACCEPT\n"))], &[]);
-    expect(
+    expect_findings(&[("firewall/cluster.fw", &enabled("policy_forward: ACCEPT\n"))], &[]);
+    expect_findings(
         &[ON, ("nodes/n1/host.fw", "[OPTIONS]\nlog_level_forward: info\n")],
         &["/pve/nodes/n1/host.fw (line 2): log_level_forward has no effect"],
     );
-    expect(
-        &[ON, ("sdn/firewall/vnet0.fw", &on(""))],
+    expect_findings(
+        &[ON, ("sdn/firewall/vnet0.fw", &enabled(""))],
         &["/pve/sdn/firewall/vnet0.fw (line 2): the firewall of this vnet has no effect"],
     );
-    expect(
+    expect_findings(
         &[
-            ("firewall/cluster.fw", &on("policy_forward: DROP\n[RULES]\nFORWARD DROP\n")),
+            ("firewall/cluster.fw", &enabled("policy_forward: DROP\n[RULES]\nFORWARD DROP\n")),
             ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n"),
-            ("sdn/firewall/vnet0.fw", &on("")),
+            ("sdn/firewall/vnet0.fw", &enabled("")),
         ],
         &[],
     );
-    expect(
-        &[("firewall/cluster.fw", &on("[GROUP fwd]\nFORWARD DROP\n[RULES]\nGROUP fwd\n"))],
+    expect_findings(
+        &[("firewall/cluster.fw", &enabled("[GROUP fwd]\nFORWARD DROP\n[RULES]\nGROUP fwd\n"))],
         &["cluster.fw (line 3): group 'fwd' has FORWARD rules only"],
     );
 }
@@ -109,11 +121,11 @@ fn rules_and_options_that_only_the_nftables_backend_enforces_are_reported() {
 fn limits_of_the_backend_in_use_are_reported() {
     let list: Vec<String> = (0..120).map(|host| format!("10.0.0.{host}")).collect();
     let list = list.join(",");
-    let cluster = on(&format!(
+    let cluster = enabled(&format!(
         "log_ratelimit: 1,rate=20000/second\n[RULES]\nIN ACCEPT -source {list}\nFORWARD ACCEPT -i vmbr1\n"
     ));
     let host = "[OPTIONS]\nprotection_synflood_rate: 2000000\n[RULES]\nIN ACCEPT -source 10.0.0.1\n";
-    let guest = on(&format!("[RULES]\nIN ACCEPT -source {list}\n"));
+    let guest = enabled(&format!("[RULES]\nIN ACCEPT -source {list}\n"));
     let files = |host| {
         [
             ("firewall/cluster.fw", cluster.as_str()),
@@ -122,7 +134,7 @@ fn limits_of_the_backend_in_use_are_reported() {
             (CONF, DEVICES),
         ]
     };
-    expect(
+    expect_findings(
         &files(host),
         &[
             "100.fw (line 4): address list too long",
@@ -132,13 +144,16 @@ fn limits_of_the_backend_in_use_are_reported() {
             "/pve/nodes/n1/host.fw (line 2): protection_synflood_rate: at most 1000000 with iptables",
         ],
     );
-    expect(
+    expect_findings(
         &files(&host.replace("[OPTIONS]", "[OPTIONS]\nnftables: 1")),
         &["cluster.fw (line 6): -i vmbr1 in a FORWARD rule: it is ignored"],
     );
-    let slow = ("firewall/cluster.fw", &*on("log_ratelimit: 1,rate=1/day,burst=300000\n"));
-    expect(&[slow], &["cluster.fw (line 3): log_ratelimit: at most 10000 packets a second, and a burst of 10000"]);
-    expect(
+    let slow = ("firewall/cluster.fw", &*enabled("log_ratelimit: 1,rate=1/day,burst=300000\n"));
+    expect_findings(
+        &[slow],
+        &["cluster.fw (line 3): log_ratelimit: at most 10000 packets a second, and a burst of 10000"],
+    );
+    expect_findings(
         &[slow, ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n")],
         &["cluster.fw (line 3): log_ratelimit: a burst of 300000 at 1/day is more than nftables can count"],
     );
@@ -164,12 +179,12 @@ fn numbers_that_the_kernel_refuses_or_that_are_replaced_are_reported() {
     ] {
         for node in ["n1", "n2"] {
             let (file, key) = (format!("nodes/{node}/host.fw"), line.split(':').next().unwrap());
-            // what iptables refuses is reported where it is compiled
+            // values that iptables refuses are reported only by its own backend
             let elsewhere = node == "n2" && expected.is_some_and(|text| text.contains("with iptables"));
             let expected = expected.filter(|_| !elsewhere);
             let expected = expected.map(|text| format!("/pve/{file} (line 2): {key}: {text}"));
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-            expect(&[ON, (&file, &format!("[OPTIONS]\n{line}\n"))], &expected);
+            expect_findings(&[ON, (&file, &format!("[OPTIONS]\n{line}\n"))], &expected);
         }
     }
 }
@@ -184,6 +199,6 @@ fn log_rates_that_the_kernel_refuses_are_reported() {
     ] {
         let text = format!("[OPTIONS]\nenable: 1\nlog_ratelimit: {rate}\n");
         let expected = expected.map(|text| format!("cluster.fw (line 3): log_ratelimit: {text}"));
-        expect(&[("firewall/cluster.fw", &text)], &expected.iter().map(String::as_str).collect::<Vec<_>>());
+        expect_findings(&[("firewall/cluster.fw", &text)], &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }

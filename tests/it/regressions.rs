@@ -21,7 +21,7 @@ fn targets() -> BTreeSet<String> {
 }
 
 #[test]
-fn earlier_findings_stay_fixed() {
+fn earlier_fuzzing_findings_are_fixed() {
     let folders = names("tests/regressions");
     assert!(
         !folders.is_empty() && folders.is_subset(&targets()),

@@ -194,7 +194,7 @@ fn simulate(files: &[(&str, &str)], args: &str) -> std::process::Output {
 
 /// The JSON object of `simulate`.
 #[track_caller]
-fn on(files: &[(&str, &str)], args: &str) -> Value {
+fn simulate_json(files: &[(&str, &str)], args: &str) -> Value {
     let output = simulate(files, &format!("{args} --json"));
     assert!(output.status.success(), "{args}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -223,18 +223,18 @@ fn an_address_selects_the_guest_or_node_that_has_it() {
         ("10.0.0.100", "tap100i0"),
         ("fd00::100", "tap100i0"),
         ("10.0.0.200", "veth200i0"),
-        // by the IP filter, the narrowest one
+        // found by the IP filter with the longest prefix
         ("10.0.0.42", "tap100i0"),
         ("10.0.0.7", "tap100i1"),
     ] {
-        let hops = on(&files, &format!("--to {address} --dport 22"))["way"].to_string();
+        let hops = simulate_json(&files, &format!("--to {address} --dport 22"))["way"].to_string();
         assert!(hops.contains(&format!("to port {device}")), "{address}: {hops}");
     }
     for outside in ["10.0.0.66", "192.0.2.1"] {
-        let hops = on(&files, &format!("--from {outside} --to vm100i0 --dport 22"))["way"].to_string();
+        let hops = simulate_json(&files, &format!("--from {outside} --to vm100i0 --dport 22"))["way"].to_string();
         assert!(hops.contains("from port outside"), "{outside}: {hops}");
     }
-    assert!(on(&files, "--to 127.0.0.1 --dport 22")["way"].to_string().contains("INPUT"));
+    assert!(simulate_json(&files, "--to 127.0.0.1 --dport 22")["way"].to_string().contains("INPUT"));
 }
 
 #[test]
@@ -264,11 +264,11 @@ fn addresses_of_guests_with_dhcp_are_found_by_the_ipam_their_mac_or_their_filter
         ("10.8.0.5", "veth200i0"),
         ("fd00::77", "veth200i0"),
     ] {
-        let hops = on(&files, &format!("--to {address} --dport 22"))["way"].to_string();
+        let hops = simulate_json(&files, &format!("--to {address} --dport 22"))["way"].to_string();
         assert!(hops.contains(&format!("to port {device}")), "{address}: {hops}");
     }
     for outside in ["10.1.0.1", "10.9.0.5", "2001:db8::be24:11ff:fe00:9"] {
-        let object = on(&files, &format!("--from {outside} --to ct200 --dport 22"));
+        let object = simulate_json(&files, &format!("--from {outside} --to ct200 --dport 22"));
         assert!(object["way"].to_string().contains("from port outside"), "{outside}: {object}");
         let note = format!("no guest of node n1 has the address {outside} by its configuration, IP filter or IPAM");
         assert!(object["notes"].to_string().contains(&note), "{object}");
@@ -299,7 +299,7 @@ fn the_option_that_disables_the_firewall_is_named() {
         ),
         (vec![ON, VM, ("firewall/100.fw", rule)], "--to vm100 --dport 22", ""),
     ] {
-        let notes = on(&files, args)["notes"].to_string();
+        let notes = simulate_json(&files, args)["notes"].to_string();
         // without --json the note is on stderr, as stdout has a fixed format
         let stderr = String::from_utf8(simulate(&files, args).stderr).unwrap();
         assert_eq!(stderr.contains(&format!("note: {note}")), !note.is_empty(), "{args}: {stderr}");

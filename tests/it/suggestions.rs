@@ -34,7 +34,7 @@ fn errors(files: &[(&str, &str)]) -> Vec<Diagnostic> {
 }
 
 /// The line with the word replaced by each suggestion.
-fn corrected(finding: &Diagnostic) -> Vec<String> {
+fn corrected_lines(finding: &Diagnostic) -> Vec<String> {
     let marks = finding.report.marks.iter().zip(&finding.help);
     let replacement = |help: &Option<String>| {
         let (_, quoted) = help.as_ref()?.split_once("did you mean '")?;
@@ -45,8 +45,8 @@ fn corrected(finding: &Diagnostic) -> Vec<String> {
     marks.filter_map(|(mark, help)| Some(put(mark.span, replacement(help)?))).collect()
 }
 
-/// Applies each suggestion for a file alone; returns the number of suggestions.
-fn follow(path: &str, text: &str) -> usize {
+/// Applies each suggestion for a file separately; returns the number of suggestions.
+fn apply_each_suggestion(path: &str, text: &str) -> usize {
     let with = |text: &str| -> usize {
         let files =
             FILES.map(|(own, known)| if own == path { (own, text.to_string()) } else { (own, known.to_string()) });
@@ -58,7 +58,7 @@ fn follow(path: &str, text: &str) -> usize {
     let mut followed = 0;
     for finding in errors(&files).iter().filter(|finding| finding.report.file.ends_with(path)) {
         let number = usize::try_from(finding.report.line.unwrap_or(0)).unwrap();
-        for line in corrected(finding) {
+        for line in corrected_lines(finding) {
             let lines = text.split('\n').enumerate();
             let lines: Vec<&str> = lines.map(|(at, old)| if at + 1 == number { line.as_str() } else { old }).collect();
             let after = with(&lines.join("\n"));
@@ -166,12 +166,13 @@ fn the_suggestion_for_a_word_of_each_kind_works() {
         let (path, text) = FILES[*path];
         assert!(text.contains(good), "{good}");
         let text = text.replacen(good, bad, 1);
-        assert!(follow(path, &text) > 0, "nothing is suggested for '{bad}'");
+        assert!(apply_each_suggestion(path, &text) > 0, "nothing is suggested for '{bad}'");
     }
 }
 
-/// A change of one letter in a word of a file: an error in a second word of a line is only found once the first is right.
-fn misspelt() -> impl Strategy<Value = (&'static str, String)> {
+/// Changes one letter in a word of a file. Only one, because an error in a second word of a line is found only when the first
+/// is correct.
+fn file_with_misspelling() -> impl Strategy<Value = (&'static str, String)> {
     (prop::sample::select(&[0, 1, 2, 4][..]), any::<prop::sample::Index>(), 0..4, prop::sample::select(LETTERS))
         .prop_map(|(file, at, how, letter)| {
             let (path, text) = FILES[file];
@@ -197,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
-    fn each_suggestion_for_a_misspelt_letter_works((path, text) in misspelt()) {
-        follow(path, &text);
+    fn each_suggestion_for_a_misspelt_letter_works((path, text) in file_with_misspelling()) {
+        apply_each_suggestion(path, &text);
     }
 }

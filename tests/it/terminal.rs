@@ -57,7 +57,7 @@ fn without_colour(text: &str) -> String {
 fn only_terminals_that_support_colour_get_it() {
     for args in COMMANDS {
         let coloured = on_terminal(command(args));
-        // a valid configuration has little to colour
+        // the output for a valid configuration has few colours
         assert!(args == "check" || args == "localnet" || coloured.contains("\u{1b}["), "{args}: {coloured}");
         for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
             let text = on_terminal(with(args, variable, value));
@@ -71,7 +71,7 @@ fn only_terminals_that_support_colour_get_it() {
 }
 
 #[test]
-fn errors_are_coloured_too() {
+fn errors_are_printed_in_colour() {
     let config = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(config.path().join("firewall")).unwrap();
     std::fs::create_dir_all(config.path().join("nodes/demo")).unwrap();
@@ -106,7 +106,7 @@ fn columns_are_aligned_for_people_and_fixed_for_programs() {
         text.lines().filter(|line| line.starts_with("create tap") || line.starts_with("create veth")).collect();
     let signature = |line: &&str| line.rfind(' ').unwrap();
     assert_eq!(signature(&heads[0]), signature(&heads[1]), "{heads:?}");
-    // with --verbose, programs get the same output
+    // the output of --verbose to a program is equal
     assert_eq!(in_pipe(command("compile --offline --verbose")), text);
     assert_eq!(in_pipe(command("localnet --verbose")), on_terminal(with("localnet", "NO_COLOR", "1")));
 }

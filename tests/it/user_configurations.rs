@@ -241,7 +241,7 @@ fn the_syn_flood_limit_counts_a_packet_once() {
     }
 }
 
-/// What the web interface and the API write: sorted property strings, levels that log nothing, disabled rules, comments.
+/// Text as the web interface and the API write it: sorted property strings, levels that log nothing, disabled rules, comments.
 #[test]
 fn files_written_by_the_web_interface_are_accepted() {
     let files = [
@@ -321,7 +321,7 @@ fn an_alias_or_option_that_is_set_twice_has_its_last_value() {
     let option = "/etc/pve/firewall/cluster.fw (line 6): option 'policy_in' is already set in line 3: this line counts";
     assert_eq!(reports(&compiled), [option]);
     assert_eq!(host_in(&compiled, "-j PVEFW-Reject").count(), 1);
-    // an alias that is bad the second time keeps its first value
+    // an alias whose second definition is invalid keeps its first value
     let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\nlan 10.0.0\n[RULES]\nIN DROP -source lan\n");
     assert_eq!((reports(&compiled).len(), host_in(&compiled, "-s 10.0.0.0/8 -j DROP").count()), (1, 1));
 }

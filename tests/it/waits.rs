@@ -1,13 +1,13 @@
-//! Tests wait with a limit: through `tests/support/wait.rs`.
+//! Tests wait with a time limit, with the functions of `tests/support/wait.rs`.
 use regex::Regex;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Calls that wait for ever for a process or a thread.
+/// Calls that wait for a process or a thread without a limit.
 const UNLIMITED: &str =
     r"\.(wait|output|wait_with_output)\(\)|\.status\(\)(;|\.unwrap|\.expect)|JoinHandle::join|\.join\(\)";
 
-/// Calls whose wait has a limit of another kind.
+/// Calls that are limited in another way.
 const LIMITED: [&str; 2] = ["inside.join()", "session.join()"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

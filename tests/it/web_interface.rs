@@ -92,7 +92,7 @@ fn accepted(path: &str, text: &str) {
     for text in
         [text.to_string(), text.replace('\n', "\r\n"), text.replace('\n', "  \t\n"), text.trim_end().to_string()]
     {
-        // cluster.fw has the definitions, too, unless it is the file itself
+        // the definitions are in cluster.fw, unless that is the checked file
         let cluster = format!("[OPTIONS]\n\nenable: 1\n\n{DEFINITIONS}");
         let mut files = vec![
             ("firewall/cluster.fw", cluster.as_str()),

@@ -49,7 +49,7 @@ fn last_good_rules_are_live(kind: BackendKind) {
     assert!(node.accepts(22), "when it reports readiness");
     assert_eq!(node.logged("the last good configuration is in force until"), 1);
     node.wait_for_log(".vmlist is missing; is pve-cluster running?");
-    // changes by other programs are undone
+    // changes by other programs are reverted
     node.netns.exec(match kind {
         BackendKind::Iptables => "iptables-legacy -w -F tap100i0-IN",
         BackendKind::Nftables => "nft flush ruleset",
@@ -68,7 +68,7 @@ fn last_good_rules_are_live(kind: BackendKind) {
     add(changed, &text);
     add(last.0, last.1);
     node.wait_until_accepted(23);
-    wait_for("the end of the old rule, in both families", || (!node.accepts(22)).then_some(()));
+    wait_for("the removal of the old rule in both families", || (!node.accepts(22)).then_some(()));
     terminate(child);
     fuse.unmount();
 }

@@ -116,7 +116,7 @@ fn a_node_without_guests_has_a_firewall() {
         state.remove("firewall/100.fw");
         state.put(".vmlist", EMPTY);
     });
-    wait_for("the end of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
+    wait_for("the removal of the guest's rules", || (!cluster.node.rules().contains("tap100i0-IN")).then_some(()));
     cluster.put(CLUSTER, &refusing(2));
     cluster.wait_for_rule(2);
     assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
@@ -126,7 +126,7 @@ fn a_node_without_guests_has_a_firewall() {
     cluster.stop();
 }
 
-/// A guest's network as Proxmox VE makes it: a bridge of its own, between the outside and its device.
+/// A guest's network as Proxmox VE creates it: a separate bridge between the external network and its device.
 struct Guest {
     _outside: Netns,
     _inside: Netns,
@@ -208,7 +208,7 @@ fn a_guest_that_arrives_is_firewalled_from_when_its_device_appears() {
     assert!(cluster.node.rules().contains(rules));
     assert_eq!(guest.final_count(), before, "refused packets passed");
     cluster.node.netns.exec("ip link del tap101i0");
-    wait_for("the end of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
+    wait_for("the removal of its rules", || (!cluster.node.rules().contains(rules)).then_some(()));
     drop(guest);
     // without a device, its configuration file decides
     cluster.fuse.change(|state| state.migrate(away, here, &vmlist(&[(100, "n1"), (101, "n1")])));
@@ -243,7 +243,7 @@ fn an_idle_node_reads_little_and_detects_writes_of_other_nodes() {
     }
     assert_eq!(cluster.stream.final_count(), before, "refused packets passed");
     assert_eq!(cluster.node.logged(FALLBACK), 0, "{:#?}", cluster.node.log());
-    // a log that does not show a change is not used any more, and this is reported once
+    // a log that does not show a change is no longer used, and this is reported once
     sleep(Duration::from_secs(3));
     cluster.fuse.change(|state| state.stop_logging());
     cluster.put(CLUSTER, &refusing(7));

@@ -115,15 +115,15 @@ fn a_node_with_fifty_guests_is_updated_chain_by_chain() {
     }
 }
 
-/// What differs from the official rules: 1 (corosync ports), 2, 3 and 29 (the standard chains), 4 (log prefixes in IPv6, in
+/// The differences from the official rules: 1 (corosync ports), 2, 3 and 29 (the standard chains), 4 (log prefixes in IPv6, in
 /// groups, and on a guest's second device), 33 (IP filters).
 struct Takeover {
     case: &'static str,
-    /// The chains in IPv4, besides the two standard ones.
+    /// The chains that differ in IPv4, in addition to the two standard ones.
     v4: &'static [&'static str],
-    /// The chains in IPv6, likewise.
+    /// The chains that differ in IPv6, in addition to the two standard ones.
     v6: &'static [&'static str],
-    /// The chains of ebtables.
+    /// The ebtables chains that differ.
     bridge: &'static [&'static str],
     sets: &'static [&'static str],
 }

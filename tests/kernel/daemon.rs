@@ -26,7 +26,7 @@ fn terminate(mut child: Child) {
 
 /// Waits for one of two conditions; returns whether it was the first.
 fn wait_for_either(first: impl Fn() -> bool, second: impl Fn() -> bool) -> bool {
-    wait_for("either", || if first() { Some(true) } else { second().then_some(false) })
+    wait_for("one of two conditions", || if first() { Some(true) } else { second().then_some(false) })
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_cluster_without_guests_has_a_firewall_and_applies_changes() {
     fs::remove_file(node.config().join("nodes/n1/qemu-server/100.conf")).unwrap();
     fs::remove_file(node.config().join("firewall/100.fw")).unwrap();
     node.write(".vmlist", r#"{"version":3}"#);
-    wait_for("the rules of the deleted guest are gone", || (!node.rules().contains("tap100i0")).then_some(()));
+    wait_for("the removal of the deleted guest's rules", || (!node.rules().contains("tap100i0")).then_some(()));
     node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 8007\n");
     node.wait_for_rule("--dport 8007 -j RETURN");
     assert!(node.run_ok(&["status"]).starts_with("Status: enabled/running"));
@@ -69,7 +69,7 @@ fn the_daemon_starts_applies_changes_and_stops() {
     for pid in node.processes() {
         assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), std::path::Path::new("/"));
     }
-    // three changes within one regular cycle, in one of several attempts: they are detected
+    // three changes within one regular cycle are detected, in at least one of several attempts
     let in_one_cycle = |round: u16| {
         let began = Instant::now();
         for port in (1000 + 3 * round..).take(3) {
@@ -159,13 +159,14 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
     let flag = node.path("run/proxmox-nftables-firewall-force-disable");
     let child = node.start();
     assert!(flag.exists());
-    let gone = || wait_for("the end of the rules", || node.own_rules().is_empty().then_some(()));
+    let gone = || wait_for("the removal of the rules", || node.own_rules().is_empty().then_some(()));
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
     gone();
     assert_eq!(node.run_ok(&["status"]), "Status: disabled/running\n");
     assert!(node.run_ok(&["compile"]).ends_with("no changes\nfirewall disabled\n"));
     assert!(flag.exists());
-    // enabled for some more seconds, which may already have passed on a busy machine; it ends one minute after the given time
+    // `enable` with a time ends one minute after it: the firewall is enabled for some seconds, which may already have passed on a
+    // busy machine
     let on_for = |seconds: &u64| {
         let until = SystemTime::now() + Duration::from_secs(*seconds);
         let enable = format!("enable: {}", until.duration_since(UNIX_EPOCH).unwrap().as_secs() - 60);
@@ -194,9 +195,9 @@ fn rules_are_removed_when_the_firewall_is_disabled_expired_or_uses_nftables() {
          add chain bridge proxmox-firewall-guests guest-100-in
          add rule bridge proxmox-firewall-guests guest-100-in drop'",
     );
-    // of this program: the tables of the other one stay
-    wait_for("the end of the rules", || (!node.rules().contains("PVEFW-")).then_some(()));
-    wait_for("the end of the flag file", || (!flag.exists()).then_some(()));
+    // the tables of this program are removed, those of the other program stay
+    wait_for("the removal of the rules", || (!node.rules().contains("PVEFW-")).then_some(()));
+    wait_for("the removal of the flag file", || (!flag.exists()).then_some(()));
     assert_eq!(node.run_ok(&["status"]), "Status: enabled/running\n");
     fs::remove_file(&backend).unwrap();
     node.wait_for_rule(SSH);
@@ -224,7 +225,7 @@ fn an_empty_tree_leaves_the_rules_and_is_reported_once() {
     assert_eq!(
         node.logged("contains neither .vmlist nor nodes/n1"),
         2,
-        "when it came and when it went: {:#?}",
+        "not logged once when it began and once when it ended: {:#?}",
         node.log()
     );
     assert_eq!(node.logged("clear PVE-generated"), 0);
@@ -285,7 +286,7 @@ fn an_unreadable_guest_keeps_its_rules_across_a_restart() {
     node.wait_for_rule("--dport 8007");
     assert!(node.rules().contains(SSH), "{}", node.rules());
     fs::remove_dir(&file).unwrap();
-    wait_for("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
+    wait_for("the removal of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
     terminate(child);
 }
 
@@ -295,11 +296,10 @@ fn an_invalid_value_of_enable_leaves_the_rules_in_place() {
     let host = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 9100\n";
     node.write("nodes/n1/host.fw", host);
     let of_this_daemon = |status: &serde_json::Value| status["pid"].as_i64() == node.pid().map(i64::from);
-    let updated = || wait_for("its first update", || node.status().filter(of_this_daemon).map(drop));
+    let updated = || wait_for("the first update", || node.status().filter(of_this_daemon).map(drop));
     let mut child = node.start();
     updated();
     node.wait_for_rule("--dport 9100");
-    // without the time
     // without dates and counters
     let rule = |line: &str| (!line.starts_with('#')).then(|| line.split(" [").next().unwrap_or(line).to_string());
     let rules = || node.rules().lines().filter_map(rule).collect::<Vec<_>>().join("\n");
@@ -322,11 +322,11 @@ fn an_invalid_value_of_enable_leaves_the_rules_in_place() {
     updated();
     node.wait_for_rule("--dport 9100");
     assert!(rules() == live, "{}", rules());
-    // a valid value is used at once
+    // a valid value is used immediately
     node.write("firewall/100.fw", &GUEST.replace("enable: 1", "enable: no"));
-    wait_for("the end of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
+    wait_for("the removal of the guest's rules", || (!node.rules().contains(SSH)).then_some(()));
     node.write("firewall/cluster.fw", &CLUSTER.replace("enable: 1", "enable: 0"));
-    wait_for("the end of all rules", || (!node.rules().contains("PVEFW-INPUT")).then_some(()));
+    wait_for("the removal of all rules", || (!node.rules().contains("PVEFW-INPUT")).then_some(()));
     terminate(child);
 }
 
@@ -355,7 +355,7 @@ fn sets_of_sdn_are_live_and_follow_its_files() {
         String::from_utf8(listed).unwrap().lines().any(|line| line == entry)
     };
     assert!(has("PVEFW-0-vnet0-all-v4", "10.1.0.0/24") && has(&name, "10.1.0.7"));
-    // the newer file counts, then its changes
+    // the newer file is used, then its changes
     for address in ["10.1.0.8", "10.1.0.9"] {
         node.write("sdn/pve-ipam-state.json", &ipam(address));
         wait_for(address, || has(&name, address).then_some(()));

@@ -5,7 +5,7 @@
 //! Needs root, netfilter, and the tools of `make deps`.
 mod simulated;
 
-use crate::random::{Tally, config, format_files, packets, seeds_and_packets};
+use crate::random::{VerdictCounts, config, format_files, packets, seeds_and_packets};
 use crate::testbed::TestBed;
 use crate::testbed::wire::Wire;
 use crate::trees;
@@ -26,8 +26,8 @@ fn simulator_and_kernel_agree() {
     for seed in seeds.clone() {
         comparison.compare(seed, packets);
     }
-    println!("seeds {seeds:?}: {}", comparison.tally);
-    comparison.tally.assert_all_verdicts_occurred();
+    println!("seeds {seeds:?}: {}", comparison.verdicts);
+    comparison.verdicts.assert_all_verdicts_occurred();
 }
 
 struct Comparison {
@@ -35,7 +35,7 @@ struct Comparison {
     wire: Wire,
     firewall: Firewall,
     _root: tempfile::TempDir,
-    tally: Tally,
+    verdicts: VerdictCounts,
 }
 
 impl Comparison {
@@ -44,7 +44,7 @@ impl Comparison {
         let firewall = Firewall::new(&Root::new(Some(root.path().into())), VariantChoice::Auto);
         let testbed = TestBed::new("pvd");
         let wire = Wire::new(&testbed);
-        Comparison { testbed, wire, firewall, _root: root, tally: Tally::default() }
+        Comparison { testbed, wire, firewall, _root: root, verdicts: VerdictCounts::default() }
     }
 
     fn compare(&mut self, seed: u64, packets: usize) {
@@ -58,9 +58,9 @@ impl Comparison {
         let results = self.wire.send_probes(&probes);
         for (probe, result) in probes.iter().zip(results) {
             let answer = simulated::simulate_probe(&compiled.ruleset, probe);
-            let agrees = |fate| simulated::is_expected_result(&compiled.ruleset, probe, &answer, fate);
-            self.tally.count(&answer.verdict.to_string());
-            // a packet may have arrived late in its batch: send it again alone
+            let agrees = |result| simulated::is_expected_result(&compiled.ruleset, probe, &answer, result);
+            self.verdicts.count(&answer.verdict.to_string());
+            // a packet may have arrived late in its batch: send it again separately
             if !agrees(result) {
                 self.flush_connections();
                 let result = self.wire.send_probe(probe);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 const FILE: (&str, &str) = ("firewall/100.fw", "[RULES]\n");
 
-/// A test that runs beside this one may have a mount namespace that was made meanwhile.
+/// A test that runs at the same time may have a mount namespace that was created in the meantime.
 #[test]
 fn a_fuse_mount_ends_even_if_another_namespace_has_a_copy() {
     for unmounted in [true, false] {
@@ -25,7 +25,7 @@ fn a_fuse_mount_ends_even_if_another_namespace_has_a_copy() {
             false => drop(fuse),
         }
         assert!(!dir.path().join("firewall").exists());
-        assert!(fs::read_to_string(copy.join(FILE.0)).is_err(), "nobody answers any more");
+        assert!(fs::read_to_string(copy.join(FILE.0)).is_err(), "the copy is still readable");
         other.kill().unwrap();
         other.wait_in_time();
     }

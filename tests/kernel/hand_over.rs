@@ -110,7 +110,7 @@ fn bridges_pass_packets_to_iptables_only_while_it_enforces() {
         assert!(nodes.bridge_filtering_is_on());
         nodes.select(1);
         nodes.wait_for_backend(true);
-        wait_for("bridges that do not pass packets", || (!nodes.bridge_filtering_is_on()).then_some(()));
+        wait_for("bridges that do not pass packets to iptables", || (!nodes.bridge_filtering_is_on()).then_some(()));
         // the daemon of iptables looks at this switch about once a second
         let (began, mut passed) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(3) {
@@ -146,7 +146,7 @@ fn no_packet_passes_while_the_backends_are_switched() {
     }
     // the port is open where the firewall is off
     nodes.node.write("firewall/cluster.fw", "[OPTIONS]\nenable: 0\n");
-    wait_for("the end of the rules", || (!nodes.has_chains()).then_some(()));
+    wait_for("the removal of the rules", || (!nodes.has_chains()).then_some(()));
     let arrived = nodes.count_arrivals_during(|| sleep(Duration::from_millis(300)));
     assert!(arrived > 100, "{arrived}");
     terminate(iptables);
@@ -154,7 +154,7 @@ fn no_packet_passes_while_the_backends_are_switched() {
 }
 
 #[test]
-fn a_daemon_removes_its_rules_only_when_the_other_one_enforces() {
+fn a_daemon_removes_its_rules_only_when_those_of_the_other_are_live() {
     let nodes = NodeWithSender::new("ho-alone");
     nodes.select(1);
     // proxmox-firewall is installed, but not running
@@ -169,7 +169,7 @@ fn a_daemon_removes_its_rules_only_when_the_other_one_enforces() {
         .node
         .netns
         .exec("nft 'add chain inet proxmox-firewall cluster-in; add rule inet proxmox-firewall cluster-in drop'");
-    wait_for("the end of the chains", || (!nodes.has_chains()).then_some(()));
+    wait_for("the removal of the chains", || (!nodes.has_chains()).then_some(()));
     // the other way round: pve-firewall is stopped when iptables is selected again, so the tables stay
     terminate(iptables);
     nodes.node.netns.exec("nft 'delete table bridge proxmox-firewall-guests; delete table inet proxmox-firewall'");
@@ -258,9 +258,9 @@ fn the_nftables_daemon_keeps_its_tables_when_it_is_restarted_and_deletes_them_wh
         wait_for("the daemon to re-execute itself", || (started() != first && !started().is_empty()).then_some(()));
     });
     assert_eq!((arrived, handles() == before), (0, true));
-    // another program's change of a chain is undone, and its own table is left alone
+    // another program's change of a chain is reverted, and its own table is not changed
     nodes.node.netns.exec("nft 'add table inet other; flush chain inet proxmox-firewall cluster-in'");
-    wait_for("the chain to be as before", || {
+    wait_for("the restored chain", || {
         nodes.node.netns.exec("nft list chain inet proxmox-firewall cluster-in").contains("drop").then_some(())
     });
     assert!(nodes.node.netns.exec("nft list tables").contains("inet other"));

@@ -22,8 +22,8 @@ fn recorded() -> Vec<PathBuf> {
     all
 }
 
-/// Makes the rules of each recorded configuration live; `expected` says of a folder, and whether guests have rules, how the
-/// findings begin that there are all the same.
+/// Makes the rules of each recorded configuration live. `expected` returns how the expected findings begin, for a folder and
+/// whether guests have rules.
 fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, bool) -> Vec<&'static str> + Sync) {
     let (netns, dir) = (Netns::new("pvefw-well"), tempfile::tempdir().unwrap());
     let enforcer = match kind {
@@ -55,7 +55,7 @@ fn check(kind: BackendKind, variant: VariantChoice, expected: impl Fn(&Path, boo
     });
 }
 
-/// The machine of the test has no IPS.
+/// The machine has no IPS, so a guest with `ips: 1` is reported.
 fn without_ips(folder: &Path, _: bool) -> Vec<&'static str> {
     Vec::from_iter(folder.ends_with("ips/pve").then_some("ips is 1, but no program reads queue"))
 }

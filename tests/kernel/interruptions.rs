@@ -1,4 +1,5 @@
-//! Restarts, kills, locks and clock jumps while refused packets arrive: none passes, and the daemon never hangs. Needs root.
+//! Restarts, kills, locks and clock jumps during a stream of refused packets: none is accepted, and the daemon never hangs. Needs
+//! root.
 mod early_restore;
 mod state_files;
 
@@ -41,7 +42,7 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         node.replace_program();
         signal(&child, Signal::SIGHUP);
         wait_until_port_is_accepted(&node, 1000 + round);
-        // a second daemon does not start in any way
+        // a second daemon does not start, with any command
         assert!(node.run_failing(&["start"]).contains("already running"));
         assert_eq!(node.command(&["start", "--foreground"]).output_in_time().status.code(), Some(1));
         // systemctl restart
@@ -50,12 +51,12 @@ fn no_packet_passes_during_restarts_upgrades_kills_and_with_a_second_daemon() {
         change(&node, 1500 + round);
         child = node.start();
         wait_until_port_is_accepted(&node, 1500 + round);
-        // a kill at a random time of a change
+        // a kill at a random time during a change
         change(&node, 2000 + round);
         std::thread::sleep(Duration::from_millis(400 + 150 * u64::from(round)));
         signal(&child, Signal::SIGKILL);
         child.wait_in_time();
-        // afterwards another process has its pid
+        // then another process has its pid
         fs::write(node.path("run/pve-firewall.pid"), format!("{}\n", std::process::id())).unwrap();
         change(&node, 3000 + round);
         child = node.start();
@@ -108,7 +109,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
             1 => {
                 signal(&child, Signal::SIGKILL);
                 child.wait_in_time();
-                // the tool outlives the daemon, and ends when another daemon runs
+                // the tool continues after the daemon was killed, and ends when another daemon runs
                 child = node.command(&["start", "--foreground"]).spawn().unwrap();
                 paused.resume();
                 node.wait_until_accepted(port);
@@ -116,7 +117,7 @@ fn nothing_passes_at_any_step(kind: BackendKind) {
                 child.wait_in_time();
                 child = paused.start_daemon();
             }
-            // systemctl restart: the update is finished before
+            // systemctl restart: the update is finished first
             _ => {
                 let message = "server shutting down, the rules stay in place";
                 let before = node.logged(message);
@@ -153,7 +154,7 @@ fn termination_removes_the_rules(kind: BackendKind) {
         paused.pause_at(run);
         node.accept(1000 + u16::try_from(run).unwrap());
         paused.wait_until_paused();
-        // proxmox-firewall is stopped by systemd alone
+        // proxmox-firewall can be stopped only with systemd
         let stop = (kind == BackendKind::Iptables && round % 2 == 0).then(|| node.command(&["stop"]).spawn().unwrap());
         if stop.is_none() {
             signal(&child, Signal::SIGTERM);
@@ -202,7 +203,7 @@ fn an_xtables_lock_held_by_another_program_only_delays_updates() {
         fs::create_dir_all(node.path("run")).unwrap();
         let file = File::create(&lock).unwrap();
         let mut command = node.command(&["start", "--foreground"]);
-        // the xtables lock in this mount namespace only
+        // an xtables lock for this mount namespace only
         let mut child = command.env("XTABLES_LOCKFILE", &lock).spawn().unwrap();
         // another table of the first update must not be the one that waits for the lock
         wait_for("the first update", || node.status().map(drop));
@@ -298,7 +299,7 @@ fn applied_without_state(kind: BackendKind) {
         assert!(reported > 0 || script.contains("nr_inodes"), "{script}: it is reported: {:#?}", node.log());
         node.accept(24);
         node.wait_until_accepted(24);
-        // each is reported once, whatever the number of updates
+        // each is reported once, for any number of updates
         let mut times = std::collections::BTreeMap::new();
         for line in node.log() {
             let text = line.split_once("]: ").map_or(line.clone(), |(_, text)| text.to_string());
@@ -308,7 +309,7 @@ fn applied_without_state(kind: BackendKind) {
         signal(&child, Signal::SIGTERM);
         assert!(child.wait_in_time().success(), "{script}");
         assert_eq!(node.own_rules(), "");
-        // and all rules are removed
+        // all rules are removed
         child = start();
         node.wait_until_accepted(24);
         signal(&child, Signal::SIGKILL);

@@ -1,6 +1,6 @@
 //! The logger with the real kernel: logged packets, their lines, and failures.
 //!
-//! Needs root, netfilter, and the tools of `make deps`. Each test has network namespaces of its own.
+//! Needs root, netfilter, and the tools of `make deps`. Each test has its own network namespaces.
 mod conntrack;
 mod files;
 mod floods;

@@ -120,7 +120,7 @@ fn the_host_option_enables_and_disables_logging_of_connections() {
     assert!(logger.text().contains(" src=10.77.0.9 dst=10.77.0.1 sport="), "{}", logger.text());
 
     node.write("nodes/n1/host.fw", "[RULES]\nIN ACCEPT -p udp\n");
-    wait_for("the end of connections' lines", || {
+    wait_for("the last line about a connection", || {
         let before = connections();
         udp(&desk, "10.77.0.1:6002");
         std::thread::sleep(LOG_DELAY);

@@ -1,6 +1,6 @@
 //! Tests with the real kernel and tools.
 //!
-//! Needs root, netfilter, FUSE, and the tools of `make deps`. Each test has namespaces of its own.
+//! Needs root, netfilter, FUSE, and the tools of `make deps`. Each test has its own namespaces.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "../support/arbitrary.rs"]
 mod arbitrary;

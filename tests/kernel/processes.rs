@@ -89,7 +89,7 @@ impl LoggedTools {
         self.folder.path().join("log")
     }
 
-    /// The command lines since the last call, once no more are added.
+    /// The command lines since the last call, after no more are added.
     fn command_lines(&self) -> Vec<String> {
         let lines = || fs::read_to_string(self.log()).unwrap_or_default();
         let (mut last, mut since) = (lines(), Instant::now());

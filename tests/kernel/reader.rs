@@ -68,13 +68,13 @@ fn accepted_content(reader: &Reader, path: &str) -> Option<String> {
     })
 }
 
-/// Reads for a while and checks that a file does not change.
+/// Reads repeatedly for some time and checks that a file does not change.
 fn assert_unchanged_for(reader: &mut Reader, path: &str, content: &str, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
         reader.read().unwrap();
         let now = accepted_content(reader, path);
-        // a read that ends too late, on a busy machine, proves nothing
+        // on a busy machine, a read that ends too late is not counted
         assert!(now.as_deref() == Some(content) || began.elapsed() >= time, "{now:?}");
         sleep(READING.pause / 4);
     }
@@ -111,10 +111,10 @@ fn workers(root: &Path) -> usize {
 }
 
 #[test]
-fn a_command_reads_files_that_were_just_written_however_long_a_read_takes() {
+fn a_command_reads_newly_written_files_even_if_a_read_is_slow() {
     let dir = config_directory();
     let program = std::path::PathBuf::from(env!("CARGO_BIN_EXE_pve-firewall"));
-    // as if the first read took all the time that there is
+    // as if the first read took all the available time
     let late = ReaderConfig { settle: Duration::ZERO, ..ReaderConfig::COMMAND };
     for text in [CLUSTER, "[OPTIONS]\nenable: 0\n"] {
         write(dir.path(), "firewall/cluster.fw", text);
@@ -341,16 +341,16 @@ fn a_plain_directory_without_a_guest_list_needs_its_node_directory() {
 }
 
 #[test]
-fn the_directory_below_the_mount_is_not_used() {
+fn the_directory_hidden_by_the_mount_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
-    // would be a valid tree, if it were not known that a file system is mounted here
+    // a valid tree, except that a file system was mounted here before
     write(dir.path(), "nodes/n1/host.fw", "[RULES]\n");
     let fuse = Fuse::mount(dir.path(), &FILES);
     let mut reader = initialized_reader(dir.path());
     fuse.unmount();
     assert!(unhealthy_reason(&mut reader).contains("not mounted"));
     assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
-    // mounted again, files are missing for a while
+    // after it is mounted again, files are missing for some time
     let fuse = Fuse::mount(dir.path(), &FILES[..2]);
     assert_unchanged_for(&mut reader, "firewall/100.fw", GUEST, READING.debounce.appearance / 2);
     fuse.change(|state| state.put("firewall/100.fw", "[RULES]\n"));
@@ -370,7 +370,7 @@ fn an_empty_file_system_mounted_over_it_is_unhealthy() {
             let mut reader = initialized_reader(dir.path());
             mount(Some("none"), dir.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
             assert!(unhealthy_reason(&mut reader).contains("contains neither"));
-            nix::mount::umount(dir.path()).expect("nothing keeps it busy");
+            nix::mount::umount(dir.path()).expect("unmounting: no process uses the mount");
             reader.read().unwrap();
             assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
         });
@@ -388,7 +388,7 @@ fn a_killed_cluster_file_system_is_unhealthy_and_can_be_mounted_again() {
     assert_eq!(accepted_content(&reader, "firewall/100.fw").as_deref(), Some(GUEST));
     // the idle reading process with its watches does not keep the mount busy
     assert_eq!(workers(dir.path()), 1);
-    nix::mount::umount(dir.path()).expect("nothing keeps it busy");
+    nix::mount::umount(dir.path()).expect("unmounting: no process uses the mount");
     let again = Fuse::mount(dir.path(), &FILES);
     reader.read().unwrap();
     drop(reader);

@@ -33,7 +33,7 @@ fn node(guests: u32) -> Tree {
     tree
 }
 
-fn clean(tree: &Tree) -> Compiled {
+fn compile_without_reports(tree: &Tree) -> Compiled {
     let compiled = compile(tree, &facts());
     assert_eq!(compiled.reports, []);
     compiled
@@ -42,7 +42,7 @@ fn clean(tree: &Tree) -> Compiled {
 /// `PVEFW_LONG_TESTS` adds the nft variant, which needs minutes for it.
 #[test]
 fn a_node_with_2000_guests_needs_no_second_update() {
-    let compiled = clean(&node(2000));
+    let compiled = compile_without_reports(&node(2000));
     assert_eq!(compiled.filtered.devices, 2000);
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 2 } else { 1 };
     for variant in &VARIANTS[..count] {
@@ -74,7 +74,7 @@ fn a_set_of_65536_entries_and_a_guest_of_10000_rules_need_no_second_update() {
         writeln!(guest, "IN ACCEPT -p tcp -dport {} -source 10.{}.{}.0/24", 1 + at, at / 256, at % 256).unwrap();
     }
     put(&mut tree, "firewall/100.fw".into(), guest);
-    let compiled = clean(&tree);
+    let compiled = compile_without_reports(&tree);
     for variant in VARIANTS {
         let mut host = Host::new("large", variant);
         host.update_and_check(&compiled.ruleset);

@@ -1,7 +1,7 @@
 //! The behaviour described in the manual, tested with packets: the real daemon applies a configuration on a node in network
 //! namespaces, and packets arrive or are refused.
 //!
-//! Needs root, netfilter, and the tools of `make deps`. Each test has namespaces of its own.
+//! Needs root, netfilter, and the tools of `make deps`. Each test has its own namespaces.
 mod connections;
 mod filters;
 mod floods;

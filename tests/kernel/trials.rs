@@ -1,4 +1,4 @@
-//! A configuration on trial is in force until it is confirmed or its deadline is reached, whatever happens meanwhile.
+//! A configuration on trial is in force until it is confirmed or its deadline is reached, despite failures in the meantime.
 use crate::node::{CLUSTER, GUEST, Node, wait_for};
 use crate::wait::{OutputInTime, WaitInTime, repeat_during};
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +16,7 @@ mod nftables;
 mod related;
 mod terminal;
 
-/// A rule of the configuration's own guest, and one of the candidate.
+/// A live rule of the current configuration, and one of the candidate.
 pub const OLD: &str = "-A tap100i0-IN -p tcp -m tcp --dport 22 -j ACCEPT";
 pub const NEW: &str = "-A tap100i0-IN -p tcp -m tcp --dport 2222 -j ACCEPT";
 
@@ -36,7 +36,7 @@ pub fn candidate(node: &Node, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_string()
 }
 
-/// The length of a trial in seconds, during which a test gives some commands: longer on a busy machine.
+/// The length of a trial in seconds that is sufficient for the commands of a test; longer on a busy machine.
 pub fn trial_seconds(node: &Node, least: u64) -> u64 {
     let began = Instant::now();
     node.run_ok(&["status"]);
@@ -52,7 +52,7 @@ pub fn start_trial(node: &Node, seconds: u64, files: &[&str]) -> Child {
     node.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Its end: the status, and that it was silent if it was to be.
+/// Checks the exit status of `try`, and that it printed nothing.
 #[track_caller]
 pub fn assert_exit(child: Child, status: i32) {
     let output: Output = child.output_in_time();
@@ -154,9 +154,9 @@ fn a_change_of_a_replaced_file_ends_the_trial() {
     let (node, daemon) = node_with_candidate("pvefw-under");
     let attempt = start_trial(&node, 600, &["100.fw"]);
     node.wait_for_rule(NEW);
-    // past the time in which the tree may lag behind
+    // after the time in which the tree may be outdated
     sleep(Duration::from_secs(4));
-    // another guest's file changes nothing about it
+    // a change of another guest's file has no effect on the trial
     node.write("firewall/101.fw", GUEST);
     sleep(Duration::from_secs(1));
     assert!(trial(&node).is_some());
@@ -188,7 +188,7 @@ fn a_replaced_file_that_is_deleted_or_created_ends_the_trial() {
     }
     assert_eq!(fs::read_to_string(host).unwrap(), "[OPTIONS]\nndp: 0\n");
     assert!(!guest.exists(), "it is not written again");
-    wait_for("the rules of the tree", || (!node.rules().contains(NEW)).then_some(()));
+    wait_for("the rules of the configuration tree", || (!node.rules().contains(NEW)).then_some(()));
     stop(&node, daemon);
 }
 
@@ -221,7 +221,7 @@ fn a_file_changed_at_the_last_moment_is_not_overwritten() {
     let attempt = start_trial(&node, 600, &["cluster.fw", "100.fw"]);
     node.wait_for_rule(NEW);
     let changed = GUEST.replace("22", "23");
-    // the daemon does not see it: it is stopped
+    // the daemon cannot detect it, because it is stopped
     let pid = Pid::from_raw(node.pid().unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
     node.write("firewall/100.fw", &changed);
@@ -277,9 +277,9 @@ fn a_second_trial_is_refused_with_the_name_of_the_first() {
     assert!(!node.rules().contains("--dport 8007"));
     node.run_ok(&["revert"]);
     assert_exit(first, 3);
-    // of two that begin at the same time, one is
+    // of two trials that begin at the same time, one is started
     let mut both = [start_trial(&node, 600, &["100.fw"]), start_trial(&node, 600, &["cluster.fw"])];
-    wait_for("one of them to be refused", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
+    wait_for("the refusal of one trial", || both.iter_mut().find_map(|child| child.try_wait().unwrap()));
     node.run_ok(&["revert"]);
     let mut codes = both.map(|child| child.output_in_time().status.code().unwrap());
     codes.sort_unstable();
@@ -297,9 +297,9 @@ fn disabling_the_firewall_causes_a_warning() {
     assert!(node.run_ok(&["preview", &host]).contains("WARNING: the firewall of the node itself is disabled"));
     let guest = candidate(&node, "100.fw", "[OPTIONS]\nenable: 0\n");
     assert!(node.run_ok(&["preview", &guest]).contains("WARNING: 1 network device of guests would have no rules"));
-    // the trial is possible nevertheless, and ends with the old rules
+    // the trial is nevertheless possible, and ends with the old rules
     let attempt = start_trial(&node, trial_seconds(&node, 3), &["cluster.fw"]);
-    wait_for("the rules to be removed", || node.own_rules().is_empty().then_some(()));
+    wait_for("the removal of the rules", || node.own_rules().is_empty().then_some(()));
     assert_exit(attempt, 3);
     node.wait_for_rule(OLD);
     stop(&node, daemon);

@@ -11,7 +11,7 @@ limit=1800
 if [[ ${1:-} == --long ]]; then long=(--long) limit=28800 && shift; fi
 (($#)) || set -- bookworm trixie
 
-# an emulated machine spends most of its time in these programs; optimized, they take a tenth of the time
+# an emulated machine spends most of its time in these programs; with optimisation they take a tenth of the time
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
 folder=${CARGO_TARGET_DIR:-target}
 mkdir -p "$folder"

@@ -1,4 +1,4 @@
-//! Updates on the real kernel. The table of the host alone: not every kernel tracks connections in bridges.
+//! Updates on the real kernel, with only the host's table: not every kernel tracks connections in bridges.
 use crate::netns::Netns;
 use crate::{nft_trees, trees};
 use pve_firewall::nftables::apply::{Firewall, Outcome};
@@ -8,7 +8,7 @@ use pve_firewall::nftables::plan::{CachedChain, LiveCache};
 use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset, Signature};
 use std::sync::Arc;
 
-/// The host's rules of a tree in which cluster.fw says this besides `enable: 1`.
+/// The host's rules of a tree with these lines in an enabled cluster.fw.
 fn host(cluster: &str) -> Arc<Ruleset> {
     let mut ruleset = nft_trees::rules(&trees::vm_tree(cluster, ""), &nft_trees::facts());
     ruleset.tables.remove(&TableName::Guests);
@@ -30,7 +30,7 @@ impl Node {
         self.netns.run(|| firewall.update(wanted))
     }
 
-    /// Updates, and expects that it works and that there is nothing left to do.
+    /// Updates, and checks that there is no error and that a second update has nothing to do.
     fn update_and_check(&mut self, wanted: &Arc<Ruleset>) {
         assert_eq!(self.update(wanted), Outcome { changed: true, errors: vec![] });
         let generation = self.generation();
@@ -75,7 +75,7 @@ fn unchanged_rules_keep_their_state_when_their_chain_changes() {
     let mut node = Node::new("nft-edit");
     node.update_and_check(&host(RULES));
     let before = node.chain("cluster-in");
-    // another line in front moves all others
+    // a new line at the beginning moves all others
     node.update_and_check(&host(&RULES.replace("[RULES]\n", "[RULES]\nIN ACCEPT -p tcp -dport 22\n")));
     let after = node.chain("cluster-in");
     let log = |lines: &[String]| lines.iter().find(|line| line.contains("log prefix")).cloned();
@@ -98,7 +98,7 @@ fn sets_change_without_their_rules() {
 }
 
 #[test]
-fn changes_by_other_programs_are_undone_and_their_own_tables_are_not_changed() {
+fn changes_by_other_programs_are_reverted_and_their_own_tables_are_kept() {
     let mut node = Node::new("nft-others");
     let wanted = host(RULES);
     node.update_and_check(&wanted);
@@ -144,7 +144,7 @@ fn tables_created_by_another_program_are_replaced_completely() {
     assert!(!listed.contains("auto-merge") && !listed.contains("proxmox-firewall-guests"), "{listed}");
 }
 
-/// The rules with one more in front of a chain.
+/// The rules with one more at the beginning of a chain.
 fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -> Arc<Ruleset> {
     let mut wanted = wanted.clone();
     let origin = pve_firewall::model::Origin::Line("/etc/pve/firewall/cluster.fw".into(), 77);
@@ -168,7 +168,7 @@ fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
         (vec![], Action::Jump(absent), true),
     ] {
         let refused = with_rule(&wanted, "host-in", &matches, action.clone());
-        // not yet live: the chain is made without the rule
+        // a new chain is created without the rule
         let mut node = Node::new("nft-refused");
         let outcome = node.update(&refused);
         assert!(outcome.changed && outcome.errors.len() == 1, "{action:?} {outcome:?}");
@@ -176,7 +176,7 @@ fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
         assert!(outcome.errors[0].ends_with("; left out"), "{outcome:?}");
         assert_eq!(node.chain("cluster-in").len(), wanted.tables[&TableName::Host].chains["cluster-in"].rules().len());
         assert_eq!(node.update(&refused), Outcome { changed: false, ..outcome }, "it is not tried in each update");
-        // live: a chain keeps its rules where the refused one closes
+        // a live chain keeps its rules if the refused rule drops packets
         let mut node = Node::new("nft-refused");
         node.update_and_check(&with_rule(&wanted, "host-in", &[], Action::Drop));
         let before = node.chain("host-in");
@@ -190,7 +190,7 @@ fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
 
 #[test]
 fn a_rule_that_is_refused_in_its_chain_only_is_found() {
-    // the kernel refuses a reject where no answer can be sent, and does so for the chain that leads there
+    // the kernel refuses `reject` in hooks where no reply can be sent, and refuses the jump to its chain
     let mut wanted = Ruleset::clone(&host(""));
     let table = wanted.tables.get_mut(&TableName::Host).unwrap();
     let origin = pve_firewall::model::Origin::Made("test".into());
@@ -209,7 +209,7 @@ fn a_rule_that_is_refused_in_its_chain_only_is_found() {
     assert!(node.list().contains("chain cluster-in"));
 }
 
-/// Groups with two rules each: more chains than are read back at once.
+/// Groups with two rules each: more chains than one request reads back.
 fn groups(port: u16) -> Arc<Ruleset> {
     let rules = (0..70).map(|group| format!("GROUP g{group}\n")).collect::<String>();
     let group = |group: u16| {
@@ -232,7 +232,7 @@ fn the_rules_of_a_large_transaction_are_read_back_by_the_next_update() {
     assert!(node.firewall.due().is_none(), "all is read back");
     assert_eq!((node.generation(), node.list()), (generation, before));
 
-    // a change that comes before
+    // a change before it
     let mut node = Node::new("nft-later");
     assert_eq!(node.update(&wanted), CHANGED);
     let before = node.list();
@@ -247,9 +247,9 @@ fn the_rules_of_a_large_transaction_are_read_back_by_the_next_update() {
 }
 
 #[test]
-fn changes_by_other_programs_before_a_large_transaction_is_read_back_are_undone() {
+fn changes_by_other_programs_before_a_large_transaction_is_read_back_are_reverted() {
     let wanted = groups(1000);
-    // the number of rules, and the comment of the last one, are as before
+    // the number of rules and the comment of the last one are unchanged
     let replace = "nft -a list chain inet proxmox-firewall group-g0-in | sed -n 's/.*dport 1000 .*# handle //p' | \
         xargs -I{} nft replace rule inet proxmox-firewall group-g0-in handle {} accept";
     for change in [replace, "nft flush chain inet proxmox-firewall input", "nft add table inet mine"] {

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 const CONFIGURATIONS: u64 = 200;
-/// With `PVEFW_LONG_TESTS`.
+/// The number of configurations with `PVEFW_LONG_TESTS`.
 const MANY_CONFIGURATIONS: u64 = 900;
-/// For each configuration.
+/// The number of packets for each configuration.
 const PACKETS: usize = 25;
 
 /// A packet and the results of both backends.
@@ -28,12 +28,12 @@ pub struct Compared<'a> {
     nftables: Decided,
 }
 
-/// A difference: its number in `docs/nftables.md`, and whether it explains what differs.
+/// A difference: its number in `docs/nftables.md`, and whether it explains two different results.
 type Difference = (u64, fn(&Compared<'_>) -> bool);
 
-/// The first one that explains a difference is the reason.
+/// The first difference that explains the results is taken.
 pub const DIFFERENCES: [Difference; 14] = [
-    // layer2_protocols without IP drops packets of IP
+    // layer2_protocols without IP drops IP packets
     (29, |compared| compared.nftables_by("layer2_protocols: ")),
     // ICMP errors are accepted before connection tracking
     (32, |compared| compared.is_error() && compared.verdicts().1 == Verdict::Accept),
@@ -42,31 +42,31 @@ pub const DIFFERENCES: [Difference; 14] = [
         let guest = matches!(compared.probe.to, Endpoint::Guest(_));
         guest && compared.verdicts() == (Verdict::Reject, Verdict::Drop) && compared.same_rule()
     }),
-    // what an unfiltered device receives passes no chain
+    // packets to an unfiltered device pass no chain
     (38, |compared| {
         let standard = ["invalid connection state", "PVEFW-smurfs", "PVEFW-tcpflags", "set blacklist"];
         let refused = compared.verdicts() == (Verdict::Drop, Verdict::Accept);
         compared.is_unfiltered(compared.probe.to) && refused && standard.iter().any(|one| compared.iptables_by(one))
     }),
-    // IGMP and MLD that a policy accepts are sent to a group
+    // a policy accepts IGMP and MLD only to multicast addresses
     (39, |compared| {
         compared.iptables_by("by which switches learn")
             && !compared.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
     }),
-    // the set management has the networks of the node's other addresses
+    // the set management contains the networks of the node's other addresses
     (37, |compared| {
         let management = ["+management", "+dc/management", "set management"];
         compared.family() == Some(Family::V6) && management.iter().any(|one| compared.nftables_by(one))
     }),
-    // ICMPv6 redirects are neighbour discovery in, and router advertisements out
+    // ICMPv6 redirects are part of `ndp` when incoming, of `radv` when outgoing
     (35, |compared| {
         let redirect = matches!(compared.probe.packet.icmp, Some((137, _)));
         let discovery = ["neighbour discovery", "ndp", "radv"].iter().any(|one| compared.nftables_by(one));
         redirect && compared.family() == Some(Family::V6) && discovery
     }),
-    // off means drop
+    // `dhcp: 0` and `ndp: 0` drop the packets
     (34, |compared| ["dhcp: 0", "ndp: 0"].iter().any(|off| compared.nftables_by(off))),
-    // ebtables that is off leaves the filters for ARP
+    // `ebtables: 0` does not switch the ARP filters off
     (40, |compared| {
         let off = compared.files["firewall/cluster.fw"].contains("\nebtables: 0\n");
         off && compared.probe.packet.layer == Layer::Arp && compared.verdicts() == (Verdict::Accept, Verdict::Drop)
@@ -84,19 +84,19 @@ pub const DIFFERENCES: [Difference; 14] = [
         let spoofed = compared.nftables_by("macfilter") || compared.nftables_by("ipfilter");
         compared.is_dhcp() && spoofed
     }),
-    // in a bridge, a packet in a frame to one host is no broadcast
+    // in a bridge, a packet in a unicast frame is not a broadcast
     (12, |compared| {
         let standard = ["PVEFW-smurfs", "PVEFW-DropBroadcast"].iter().any(|one| compared.iptables_by(one));
         let answered = compared.verdicts().1 == Verdict::Reject && compared.same_rule();
         compared.has_broadcast_address() && compared.verdicts().0 == Verdict::Drop && (standard || answered)
     }),
-    // a connection is tracked once on a packet's way, so none is its own answer
+    // a connection is tracked once on a packet's path, so a packet is never a reply to itself
     (41, |compared| {
         // with an IPS, the option of the IPS accepts known connections
         let known = ["established", "ips: 1"].iter().any(|one| compared.iptables_by(one));
         compared.probe.packet.is_its_own_answer() && known && compared.verdicts().0 == Verdict::Accept
     }),
-    // a GROUP rule of iptables for another interface accepts what an earlier chain has marked
+    // with iptables, a GROUP rule for another interface accepts packets that an earlier chain marked
     (42, |compared| {
         let line = compared.text(&compared.iptables);
         let interface = line.strip_prefix("GROUP ").and_then(|rest| rest.split_once(" -i ")).map(|(_, name)| name);
@@ -111,7 +111,7 @@ impl Compared<'_> {
         (self.iptables.verdict, self.nftables.verdict)
     }
 
-    /// Whether the same line decided; what a REJECT policy does without a line in the log is in a chain of its own.
+    /// Whether the same line decided. With iptables, packets that a REJECT policy drops without logging are in a separate chain.
     fn same_rule(&self) -> bool {
         self.iptables.origin == self.nftables.origin || self.iptables_by("chain PVEFW-Reject")
     }
@@ -143,14 +143,14 @@ impl Compared<'_> {
         }
     }
 
-    /// A request for an address.
+    /// Whether the packet is a DHCP request.
     fn is_dhcp(&self) -> bool {
         let packet = &self.probe.packet;
         packet.protocol == Packet::UDP
             && matches!((packet.sport, packet.dport), (Some(68), Some(67)) | (Some(546), Some(547)))
     }
 
-    /// An ICMP error of no known connection.
+    /// Whether the packet is an ICMP error without a known connection.
     fn is_error(&self) -> bool {
         let kind = self.probe.packet.icmp.map(|(kind, _)| kind);
         let error = match self.family() {
@@ -161,18 +161,18 @@ impl Compared<'_> {
         error && self.probe.packet.state == Some(CtState::Invalid)
     }
 
-    /// Whether no rules are for what a place receives and sends.
-    fn is_unfiltered(&self, place: Endpoint) -> bool {
+    /// Whether no rules apply to packets of an endpoint.
+    fn is_unfiltered(&self, endpoint: Endpoint) -> bool {
         let maps = self.rules.tables.get(&TableName::Guests).into_iter().flat_map(|table| table.maps.values());
         let mut devices = maps.flat_map(|map| &map.elements).map(|(device, _)| device.as_str());
-        match place {
+        match endpoint {
             Endpoint::Host => !self.rules.tables.contains_key(&TableName::Host),
             Endpoint::Outside => true,
             Endpoint::Guest(index) => devices.all(|device| device != DEVICES[index].name()),
         }
     }
 
-    /// Whether an address of the packet is that of a broadcast.
+    /// Whether an address of the packet is a broadcast address.
     fn has_broadcast_address(&self) -> bool {
         let packet = &self.probe.packet;
         let mut broadcasts = testbed::broadcasts().into_iter().chain([Ipv4Addr::BROADCAST]).map(IpAddr::V4);

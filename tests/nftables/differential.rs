@@ -1,10 +1,10 @@
 //! Random configurations and packets: the simulator of this backend and the kernel give the same verdict for each.
 //!
 //! `DIFFERENTIAL=CONFIGURATIONS,PACKETS` and `DIFFERENTIAL_SEED` as in `tests/kernel/differential.rs`. Where the kernel does not
-//! track connections in bridges, the table of the guests is not loaded, and only packets between the node and the outside are
-//! sent.
+//! track connections in bridges, the table of the guests is not loaded, and only packets between the node and the external
+//! host are sent.
 use crate::nft_trees;
-use crate::random::{Tally, config, format_files, packets, pools, seeds_and_packets};
+use crate::random::{VerdictCounts, config, format_files, packets, pools, seeds_and_packets};
 use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::wire::Wire;
 use crate::testbed::{self, Endpoint, TestBed};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// Default number of configurations, and of packets for each.
 const DEFAULT_EXTENT: (u64, usize) = (20, 60);
 const SEED: u64 = 20_261_129;
-/// Of so many random packets, one is between the node and the outside.
+/// One of this many random packets is between the node and the external host.
 const PACKETS_PER_COMPARED: usize = 15;
 
 #[test]
@@ -35,8 +35,8 @@ fn simulator_and_kernel_agree() {
     for seed in seeds.clone() {
         comparison.compare(seed, packets);
     }
-    println!("seeds {seeds:?}: {}", comparison.tally);
-    comparison.tally.assert_all_verdicts_occurred();
+    println!("seeds {seeds:?}: {}", comparison.verdicts);
+    comparison.verdicts.assert_all_verdicts_occurred();
 }
 
 struct Comparison {
@@ -46,7 +46,7 @@ struct Comparison {
     /// Whether the kernel tracks connections in bridges.
     bridges: bool,
     /// The number of packets by verdict.
-    tally: Tally,
+    verdicts: VerdictCounts,
 }
 
 impl Comparison {
@@ -54,7 +54,7 @@ impl Comparison {
         let testbed = TestBed::without_firewall_bridges("nfd");
         let bridges = nft_trees::supports_guest_rules(&testbed.node);
         let wire = Wire::new(&testbed);
-        Comparison { testbed, wire, firewall: Firewall::default(), bridges, tally: Tally::default() }
+        Comparison { testbed, wire, firewall: Firewall::default(), bridges, verdicts: VerdictCounts::default() }
     }
 
     fn compare(&mut self, seed: u64, packets: usize) {
@@ -71,14 +71,14 @@ impl Comparison {
         let outcome = self.testbed.node.run(|| firewall.update(&rules));
         assert_eq!(outcome.errors, [""; 0], "seed {seed}\n{}", format_files(&files));
         let mut probes = packets::probes(&mut rng, if self.bridges { packets } else { packets * PACKETS_PER_COMPARED });
-        let is_compared = |place: Endpoint| self.bridges || matches!(place, Endpoint::Host | Endpoint::Outside);
+        let is_compared = |endpoint: Endpoint| self.bridges || matches!(endpoint, Endpoint::Host | Endpoint::Outside);
         probes.retain(|probe| is_compared(probe.from) && is_compared(probe.to));
         self.flush_connections();
         let results = self.wire.send_probes(&probes);
         for (probe, result) in probes.iter().zip(results) {
             let answer = send(&rules, &probe.packet, probe.from, probe.to);
-            self.tally.count(name(answer.verdict));
-            // a packet may have arrived late in its batch: send it again alone
+            self.verdicts.count(name(answer.verdict));
+            // a packet may have arrived late in its batch: send it again separately
             if !is_expected_result(&rules, probe, &answer, result) {
                 self.flush_connections();
                 let result = self.wire.send_probe(probe);
@@ -97,7 +97,7 @@ impl Comparison {
     }
 }
 
-/// Adds rules for what the node forwards, and for what crosses a bridge.
+/// Adds rules for packets that the node or a bridge forwards.
 fn forwarding(rng: &mut Rng, files: &mut BTreeMap<String, String>) {
     let action = |rng: &mut Rng| pools::pick(rng, &["ACCEPT", "ACCEPT", "DROP", "REJECT"]);
     let rules = |rng: &mut Rng| {
@@ -170,12 +170,12 @@ fn has_special_address(packet: &Packet) -> bool {
     !(single(packet.source) && single(packet.dest))
 }
 
-/// Whether a reply reaches its destination. One that a bridge makes goes back to the port that the packet came from, and belongs
-/// to no connection; one that the node makes goes to the source address, and belongs to the connection if there is one.
+/// Whether a reply reaches its destination. A bridge sends its reply to the port from which the packet came; the reply belongs to
+/// no connection. The node sends its reply to the source address; the reply belongs to the connection if there is one.
 fn reply_arrives(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Rejection) -> bool {
     let reply = |state| Packet { state: Some(state), ..reply_packet(&probe.packet, with) };
     if answer.walks.last().is_some_and(|(at, _)| at.table == TableName::Guests) {
-        // every reset of a bridge passes
+        // resets from a bridge always pass
         return with == Rejection::TcpReset || passes_in_bridge(rules, &reply(CtState::Invalid), probe.from);
     }
     let state = match probe.packet.state {
@@ -186,7 +186,7 @@ fn reply_arrives(rules: &Ruleset, probe: &Probe, answer: &Answer<'_>, with: Reje
     to == Endpoint::Host || send(rules, &reply(state), Endpoint::Host, to).verdict == Verdict::Accept
 }
 
-/// Whether a packet that a bridge makes itself reaches one of its ports: it is not forwarded from another port.
+/// Whether a packet that a bridge itself sends, which is not forwarded from a port, reaches one of its ports.
 fn passes_in_bridge(rules: &Ruleset, packet: &Packet, to: Endpoint) -> bool {
     let mut rules = rules.clone();
     rules.tables.get_mut(&TableName::Guests).expect("the table that rejects").chains.remove("forward");
@@ -215,7 +215,7 @@ fn reply_packet(packet: &Packet, with: Rejection) -> Packet {
     }
 }
 
-/// The same rejection as a type of iptables.
+/// The same rejection as an iptables type.
 pub fn iptables_reject(with: Rejection) -> RejectWith {
     match with {
         Rejection::TcpReset => RejectWith::TcpReset,
@@ -228,6 +228,6 @@ pub fn iptables_reject(with: Rejection) -> RejectWith {
 
 /// The node's route to an address.
 fn owner(address: Option<IpAddr>) -> Endpoint {
-    let owns = |place: &Endpoint| address.is_some_and(|address| place.addresses().contains(&address));
+    let owns = |endpoint: &Endpoint| address.is_some_and(|address| endpoint.addresses().contains(&address));
     Endpoint::ALL.into_iter().find(owns).unwrap_or(Endpoint::Outside)
 }

@@ -1,4 +1,4 @@
-//! Ports that stay open whatever the configuration says.
+//! Ports that stay open with any configuration.
 use crate::{nft_trees, trees};
 use pve_firewall::inputs::File;
 use pve_firewall::model::{Family, Verdict};
@@ -14,13 +14,14 @@ fn packet(source: &str, dest: &str, sport: u16, dport: u16) -> Packet {
     Packet { source: Some(source), dest: Some(dest), sport: Some(sport), dport: Some(dport), ..new }
 }
 
-fn decided(rules: &Ruleset, packet: &Packet, from: End, to: End) -> (Verdict, bool) {
+/// The verdict, and whether `--failsafe` decided it.
+fn verdict(rules: &Ruleset, packet: &Packet, from: End, to: End) -> (Verdict, bool) {
     let decided = decide(rules, &Sent { packet, from, to, broadcasts: &BTreeSet::new() });
     (decided.verdict, decided.origin.is_some_and(|origin| origin.to_string().starts_with("--failsafe")))
 }
 
 #[test]
-fn failsafe_ports_are_open_whatever_the_configuration_says() {
+fn failsafe_ports_are_open_with_any_configuration() {
     let mut facts = nft_trees::facts();
     let outside = || End::Port { bridge: "vmbr0".to_string(), port: "eno1".to_string() };
     let packets = [
@@ -34,7 +35,7 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
     for (cluster, vnet) in [
         ("[RULES]\nIN DROP\nOUT DROP\n", ""),
         ("[RULES]\nIN DROP\n[IPSET blacklist]\n10.0.0.0/24\nfd00::/16\n", ""),
-        // a vnet's chain evaluates packets from its bridge to the node, too
+        // a vnet's chain also evaluates packets from its bridge to the node
         ("policy_in: DROP\n[RULES]\nIN DROP\n", "[OPTIONS]\nenable: 1\npolicy_forward: DROP\n"),
     ] {
         let mut tree = trees::vm_tree(cluster, "");
@@ -43,15 +44,15 @@ fn failsafe_ports_are_open_whatever_the_configuration_says() {
         let rules = nft_trees::rules(&tree, &facts);
         for (packet, open) in &packets {
             let expected = if *open { (Verdict::Accept, true) } else { (Verdict::Drop, false) };
-            assert_eq!(decided(&rules, packet, outside(), End::Host), expected, "{cluster} {vnet} {packet:?}");
+            assert_eq!(verdict(&rules, packet, outside(), End::Host), expected, "{cluster} {vnet} {packet:?}");
         }
-        // a new connection from the port is no answer
+        // a new connection from the port is not a reply
         let new = packet("10.0.0.1", "10.0.0.254", 22, 40_000);
-        assert!(!decided(&rules, &new, End::Host, outside()).1, "{cluster} {vnet}");
+        assert!(!verdict(&rules, &new, End::Host, outside()).1, "{cluster} {vnet}");
         facts.options.failsafe = "".parse().unwrap();
         let closed = nft_trees::rules(&tree, &facts);
         for (packet, _) in &packets {
-            assert_eq!(decided(&closed, packet, outside(), End::Host), (Verdict::Drop, false), "{packet:?}");
+            assert_eq!(verdict(&closed, packet, outside(), End::Host), (Verdict::Drop, false), "{packet:?}");
         }
     }
 }

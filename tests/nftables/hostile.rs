@@ -14,13 +14,13 @@ use pve_firewall::nftables::ruleset::Ruleset;
 use std::fs;
 use std::sync::Arc;
 
-/// Checked configurations of each kind, without `PVEFW_TREES`; the second with `PVEFW_LONG_TESTS`.
+/// The default number of checked configurations of each kind; the second with `PVEFW_LONG_TESTS`.
 const CHECKED: usize = 150;
 const MANY_CHECKED: usize = 2500;
-/// Updates with configurations of each kind; the second with `PVEFW_SHORT_TESTS`.
+/// The number of updates with configurations of each kind; the second with `PVEFW_SHORT_TESTS`.
 const UPDATES: usize = 12;
 const FEW_UPDATES: usize = 4;
-/// Configurations of each kind in one run of nft.
+/// The number of configurations of each kind in one run of nft.
 const BATCH: usize = 10;
 
 /// Configurations of all kinds.
@@ -35,7 +35,7 @@ impl Trees {
         Trees { runner, kinds: [hostile_trees::tree().boxed(), ranges::tree().boxed()] }
     }
 
-    /// One of each kind.
+    /// One configuration of each kind.
     fn next(&mut self) -> [Tree; 2] {
         self.kinds.each_ref().map(|kind| kind.new_tree(&mut self.runner).unwrap().current())
     }
@@ -50,7 +50,7 @@ fn format_tree(tree: &Tree) -> String {
     tree.files.keys().map(|path| format!("--- {path}\n{}\n", text(path))).collect()
 }
 
-/// The script that creates the tables of a ruleset under names that end with a number.
+/// The script that creates the tables of a ruleset, with a number appended to their names.
 fn numbered(ruleset: &Ruleset, number: usize) -> String {
     let mut text = script(&diff(ruleset, &LiveCache::default(), &|_, _| None), ruleset).text;
     for table in TableName::ALL {
@@ -59,7 +59,7 @@ fn numbered(ruleset: &Ruleset, number: usize) -> String {
     text
 }
 
-/// What nft says about a script, which is checked by nft and the kernel, and changes nothing; empty if both accept it.
+/// The errors of a script, which nft and the kernel check without a change; empty if both accept it.
 fn check_with_nft(node: &Netns, script: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), script).unwrap();
@@ -67,7 +67,7 @@ fn check_with_nft(node: &Netns, script: &str) -> String {
     output.strip_suffix("accepted\n").map_or_else(|| output.clone(), str::to_string)
 }
 
-/// What was checked, and the tables of guests among it.
+/// The number of checked tables, and of guests' tables among them.
 #[derive(Debug, Default)]
 struct Count {
     configurations: usize,

@@ -12,17 +12,17 @@ use pve_firewall::nftables::ruleset::Ruleset;
 use std::fs;
 use std::sync::Arc;
 
-/// Generated configurations of each kind.
+/// The number of generated configurations of each kind.
 const TREES: usize = 6;
 
-/// What nft lists of a ruleset loaded as JSON, and of one that an update makes live.
+/// The output of `nft list` after loading a ruleset as JSON, and after an update with it.
 fn listings(rules: &Ruleset) -> [String; 2] {
     let (node, other) = (Netns::new("nft-json"), Netns::new("nft-json"));
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), document(rules).to_string()).unwrap();
-    // nft 1.0.6 reports a statement that it does not know, leaves it out, and succeeds
-    let said = node.exec(&format!("nft -j -f {} 2>&1", file.path().display()));
-    assert_eq!(said, "", "what nft says");
+    // nft 1.0.6 reports an unknown statement, ignores it, and exits with 0
+    let errors = node.exec(&format!("nft -j -f {} 2>&1", file.path().display()));
+    assert_eq!(errors, "", "errors of nft");
     let rules = Arc::new(rules.clone());
     let update = |netns: &Netns| netns.run(|| Firewall::default().update(&rules));
     assert_eq!(update(&node), Outcome::default(), "an update has nothing to do");

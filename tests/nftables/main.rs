@@ -1,4 +1,4 @@
-//! The nftables backend: compiled trees, and updates on the real kernel, in network namespaces: root required.
+//! The nftables backend: compiled trees, and updates on the real kernel in network namespaces. Needs root.
 #![allow(clippy::disallowed_methods, reason = "tests do I/O")]
 #[path = "../support/hostile_trees.rs"]
 mod hostile_trees;

@@ -10,10 +10,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A node with its guests, and the connections that it knows.
+/// A node with its guests and its tracked connections.
 struct Scene {
     ends: BTreeMap<String, (End, BTreeSet<u16>)>,
-    /// The addresses of both ends with ports, and whether answers were seen.
+    /// The addresses and ports of both endpoints, and whether replies were seen.
     connections: BTreeMap<(Flow, Flow, u8), bool>,
 }
 
@@ -53,11 +53,11 @@ fn bridge(end: &End) -> Option<&str> {
     }
 }
 
-/// The groups that the node is in.
-const JOINED: [&str; 3] = ["ff02::1", "224.0.0.1", "255.255.255.255"];
+/// The multicast groups that the node has joined.
+const JOINED_GROUPS: [&str; 3] = ["ff02::1", "224.0.0.1", "255.255.255.255"];
 
 impl Scene {
-    /// The ends that the bridges forward a packet to.
+    /// The endpoints to which the bridges forward a packet.
     fn targets(&self, from: &str, to: &str, packet: &Packet, vlan: u16) -> Vec<String> {
         let (source, vlans) = &self.ends[from];
         if (*source != End::Host && !vlans.contains(&vlan)) || packet.layer == Layer::Other(0x88cc) {
@@ -69,8 +69,8 @@ impl Scene {
         let reached = |name: &&String| {
             let (end, vlans) = &self.ends[*name];
             if !flooded || *end == End::Host {
-                let heard = packet.dest.is_some_and(|dest| JOINED.contains(&dest.to_string().as_str()));
-                // what is not IP is not counted on the node
+                let heard = packet.dest.is_some_and(|dest| JOINED_GROUPS.contains(&dest.to_string().as_str()));
+                // only IP packets are counted on the node
                 let counted = *end != End::Host || (matches!(packet.layer, Layer::Ip(_)) && !packet.frame.tagged);
                 return counted && (*name == to || (flooded && !unknown && heard));
             }
@@ -80,7 +80,7 @@ impl Scene {
         self.ends.keys().filter(|name| *name != from).filter(reached).cloned().collect()
     }
 
-    /// The places that a packet reaches, and the answers of the firewall to it.
+    /// The endpoints that a packet reaches, and the firewall's replies to it.
     fn send(&mut self, rules: &Ruleset, recorded: &Recorded) -> (Vec<String>, Vec<String>) {
         let (from, to, packet) = (recorded.from(), recorded.to(), &recorded.packet);
         let (source, vlans) = self.ends[from].clone();

@@ -1,11 +1,11 @@
-//! Recorded packets: where each was received and which replies were sent with another program, and the intended differences.
+//! Recorded packets: where each was received and which replies were sent under proxmox-firewall, and the intended differences.
 use crate::nft_trees;
 use pve_firewall::model::{Family, MacAddr, TcpFlags};
 use pve_firewall::simulate::{Cast, Frame, Layer, Packet};
 use serde_json::Value;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A recorded packet. Packets of a scene follow each other.
+/// A recorded packet. The packets of a scene were sent one after the other.
 pub struct Recorded {
     pub scene: String,
     /// Its number in the scene.
@@ -14,15 +14,15 @@ pub struct Recorded {
     pub tree: String,
     /// The description of the packet, as recorded.
     pub send: Value,
-    /// The bytes of its frame; `None` for what the node sends.
+    /// The bytes of its frame; `None` for a packet that the node sends.
     pub frame: Option<Vec<u8>>,
     pub packet: Packet,
     pub vlan: u16,
-    /// The places that it reaches, sorted.
+    /// The endpoints that it reaches, sorted.
     pub seen: Vec<String>,
-    /// The answers of the firewall to it, sorted.
+    /// The firewall's replies to it, sorted.
     pub replies: Vec<String>,
-    /// The number of the difference from the recorded program, if it has another result here.
+    /// The number of the difference from the recorded program, if the result is different.
     pub why: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ impl Recorded {
 /// The intended differences from the recorded program, by the number in `docs/nftables.md`, which recorded packets refer to.
 pub const DIFFERENCES: &[(u64, &str)] = &[
     (1, "a rule whose parameters cannot match together matches nothing"),
-    (4, "corosync is accepted from the nodes of the cluster alone"),
+    (4, "corosync is accepted only from nodes of the cluster"),
     (5, "sources in the blacklist are dropped"),
     (6, "an ipfilter set filters without the option"),
     (7, "MAC and IP filters come before known connections and ICMP errors, for tagged frames too"),
@@ -52,15 +52,15 @@ pub const DIFFERENCES: &[(u64, &str)] = &[
     (15, "REJECT answers as PVEFW-reject does"),
     (16, "rules for ICMP match tagged frames"),
     (17, "neighbour discovery passes a vnet that drops, as ARP does"),
-    (18, "of the entries of a set that hold an address, the longest prefix decides"),
+    (18, "of the entries of a set that contain an address, the longest prefix decides"),
     (29, "layer2_protocols filters other ethertypes"),
 ];
 
-/// The scene and the number, what is seen, what is answered, and why.
+/// The scene and number of a packet, where it arrives, the replies, and the reason.
 type Superseded = (&'static str, u64, &'static [&'static str], &'static [&'static str], u32);
 
-/// Recorded packets for which something else holds by now: by scene and number, with what is seen, what is answered, and
-/// the number in the table of divergences from the program that iptables rules are compatible with.
+/// Recorded packets whose expected result was changed later: scene and number, where the packet arrives, the replies, and the
+/// number of the divergence from pve-firewall (`tests/it/divergences.rs`).
 const SUPERSEDED: &[Superseded] = &[
     ("defaults", 50, &["101.0", "102.0", "out"], &[], 29),
     ("defaults", 80, &["100.0", "101.0", "102.0", "host"], &[], 29),
@@ -105,7 +105,7 @@ fn recorded(line: &Value, scenes: &[Value]) -> Recorded {
     Recorded { scene: name, number, tree, send, frame, packet, vlan, seen, replies, why }
 }
 
-/// Bytes from the front.
+/// Reads bytes from the beginning.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {

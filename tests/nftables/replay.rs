@@ -1,7 +1,7 @@
-//! Recorded packets, sent through the kernel with the rules that compile from their configurations.
+//! Recorded packets, sent through the kernel with the rules compiled from their configurations.
 //!
 //! Where the kernel does not track connections in bridges, the table of the guests is not loaded, and only packets between the
-//! node and the outside are compared.
+//! node and the external host are compared.
 use crate::netns::Netns;
 use crate::nft_trees;
 use crate::recorded::{self, DIFFERENCES, Recorded};
@@ -23,12 +23,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A packet that is not seen after this time without traffic is dropped; if it should be seen, after the second one.
+/// A packet counts as dropped if nothing arrives for this time; the second value is for packets that are expected to arrive.
 const QUIET: Duration = Duration::from_millis(15);
 const WAIT_LIMIT: Duration = Duration::from_secs(2);
-/// The protocols of the node's raw sockets besides ICMP and ICMPv6.
+/// The protocols of the node's raw sockets, in addition to ICMP and ICMPv6.
 const PROTOCOLS: [u8; 6] = [2, 6, 17, 47, 50, 132];
-/// The length of what identifies a recorded packet, which begins with the first of both, and of one that the node sends.
+/// The beginning and the length of the tag in a recorded packet, and in a packet that the node sends.
 const MARKS: [(&[u8], usize); 2] = [(b"probe", 13), (b"pvefwTAG", 12)];
 const NODE_SETTINGS: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
     net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.autoconf=0 net.ipv6.conf.default.accept_ra=0 \
@@ -37,19 +37,19 @@ const NODE_SETTINGS: &str = "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.c
     for file in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do test ! -e $file || echo 0 >$file; done";
 const REMOTE_SETTINGS: &str = "sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1";
 
-/// How a socket gives what it receives.
+/// The format of the packets that a socket receives.
 #[derive(Clone, Copy)]
 enum Kind {
     Frames,
     V4,
-    /// Without the header.
+    /// IP payloads without the header.
     V6(u8),
 }
 
 /// A node with the guests of a scene.
 struct ReplayNode {
     node: Netns,
-    /// Holds the other ends of all devices.
+    /// The namespace with the other ends of all devices.
     _remote: Netns,
     sockets: Vec<(String, Kind, Socket)>,
     host: [Socket; 2],
@@ -68,10 +68,11 @@ impl ReplayNode {
         let (node, remote) = (Netns::new("nft-replay"), Netns::new("nft-replay-remote"));
         node.exec(NODE_SETTINGS);
         remote.exec(REMOTE_SETTINGS);
-        let places = places(scene);
-        node.exec(&script(scene, &places, remote.name(), bridges));
-        let ends = places.keys().map(|place| (place.clone(), remote.run(|| packet_socket(&remote_end(place)))));
-        let mut sockets: Vec<_> = ends.map(|(place, socket)| (place, Kind::Frames, socket)).collect();
+        let endpoints = endpoints(scene);
+        node.exec(&script(scene, &endpoints, remote.name(), bridges));
+        let ends =
+            endpoints.keys().map(|endpoint| (endpoint.clone(), remote.run(|| packet_socket(&remote_end(endpoint)))));
+        let mut sockets: Vec<_> = ends.map(|(endpoint, socket)| (endpoint, Kind::Frames, socket)).collect();
         let host = |kind, family, protocol| ("host".to_string(), kind, node.run(|| raw_socket(family, protocol)));
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
             sockets.push(host(Kind::V4, Family::V4, protocol));
@@ -99,7 +100,7 @@ impl ReplayNode {
         self.read(|_, _, _| ());
         let bytes = match &recorded.frame {
             Some(frame) => {
-                let sender = self.sockets.iter().find(|(place, ..)| place == recorded.from());
+                let sender = self.sockets.iter().find(|(endpoint, ..)| endpoint == recorded.from());
                 sender.expect("the sender").2.send(frame).expect("sending a frame");
                 frame.clone()
             }
@@ -108,7 +109,7 @@ impl ReplayNode {
         let mark = mark(&bytes).expect("each packet has a mark").to_vec();
         let (mut result, began) = (PacketResult::default(), Instant::now());
         while self.arrives() || (result != *wanted && began.elapsed() < WAIT_LIMIT && result.misses(wanted)) {
-            self.read(|place, kind, bytes| result.note(recorded, &mark, place, kind, bytes));
+            self.read(|endpoint, kind, bytes| result.note(recorded, &mark, endpoint, kind, bytes));
         }
         if result.seen.contains("host") {
             // the reply comes from the node itself
@@ -127,7 +128,7 @@ impl ReplayNode {
                 bytes[at..at + 4].copy_from_slice(&u32::try_from(value).unwrap().to_be_bytes());
             }
         }
-        let to: SocketAddr = (packet.dest.expect("a packet of IP"), 0).into();
+        let to: SocketAddr = (packet.dest.expect("an IP packet"), 0).into();
         // sending fails for a packet that the firewall drops on output
         let _ = self.host[usize::from(v6)].send_to(&bytes, &to.into());
         bytes
@@ -142,11 +143,11 @@ impl ReplayNode {
 
     fn read(&self, mut note: impl FnMut(&str, Kind, &[u8])) {
         let mut buffer = [0; 2048];
-        for (place, kind, socket) in &self.sockets {
+        for (endpoint, kind, socket) in &self.sockets {
             while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
                 let link = from.as_ref().and_then(|from| from.as_link_addr());
                 if link.is_none_or(|link| link.pkttype() != OUTGOING) {
-                    note(place, *kind, &buffer[..length]);
+                    note(endpoint, *kind, &buffer[..length]);
                 }
             }
         }
@@ -158,15 +159,15 @@ impl PacketResult {
         !(self.seen.is_superset(&wanted.seen) && self.replies.is_superset(&wanted.replies))
     }
 
-    fn note(&mut self, recorded: &Recorded, mark: &[u8], place: &str, kind: Kind, bytes: &[u8]) {
+    fn note(&mut self, recorded: &Recorded, mark: &[u8], endpoint: &str, kind: Kind, bytes: &[u8]) {
         let (protocol, payload) = payload(kind, bytes);
         let at = |bytes: &[u8]| bytes.windows(mark.len()).position(|window| window == mark);
-        let from_sender = place == recorded.from();
+        let from_sender = endpoint == recorded.from();
         match (protocol, payload, at(payload), at(bytes)) {
             (Packet::TCP, tcp, None, None) if from_sender && resets(tcp, &recorded.packet) => {
                 self.replies.insert("tcp-reset".to_string());
             }
-            // the mark stands behind the headers of the packet that the error message quotes
+            // the mark follows the headers of the packet that the error message quotes
             (Packet::ICMP, [3, code, ..], Some(28..), _) if from_sender => {
                 self.replies.insert(format!("icmp 3/{code}"));
             }
@@ -174,21 +175,21 @@ impl PacketResult {
                 self.replies.insert(format!("icmpv6 1/{code}"));
             }
             (.., Some(_)) if !from_sender => {
-                self.seen.insert(place.to_string());
+                self.seen.insert(endpoint.to_string());
             }
             _ => {}
         }
     }
 }
 
-/// Whether a segment is the reset that answers a packet.
+/// Whether a TCP segment is the reset in reply to a packet.
 fn resets(tcp: &[u8], packet: &Packet) -> bool {
     let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
     let answers = packet.protocol == Packet::TCP && (port(0), port(2)) == (packet.dport, packet.sport);
     answers && tcp.get(13).is_some_and(|flags| flags & TcpFlags::RST.0 != 0)
 }
 
-/// The protocol and the payload of a received IP packet; 0 and nothing for other frames.
+/// The protocol and the payload of a received IP packet; 0 and an empty payload for other frames.
 fn payload(kind: Kind, bytes: &[u8]) -> (u8, &[u8]) {
     let sliced = match kind {
         Kind::Frames => LaxSlicedPacket::from_ethernet(bytes).ok(),
@@ -202,7 +203,7 @@ fn payload(kind: Kind, bytes: &[u8]) -> (u8, &[u8]) {
     }
 }
 
-/// What identifies a packet that is sent.
+/// The bytes that identify a sent packet.
 fn mark(bytes: &[u8]) -> Option<&[u8]> {
     MARKS.iter().find_map(|(begin, length)| {
         let at = bytes.windows(begin.len()).position(|window| window == *begin)?;
@@ -210,7 +211,7 @@ fn mark(bytes: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// A place that has a device.
+/// An endpoint with a device.
 struct Endpoint {
     device: String,
     bridge: String,
@@ -220,12 +221,12 @@ struct Endpoint {
     trunks: Vec<u64>,
 }
 
-fn places(scene: &Value) -> BTreeMap<String, Endpoint> {
-    let mut places = BTreeMap::new();
+fn endpoints(scene: &Value) -> BTreeMap<String, Endpoint> {
+    let mut endpoints = BTreeMap::new();
     for (name, guest) in scene["guests"].as_object().unwrap() {
         let text = |key: &str| guest[key].as_str().unwrap().to_string();
         let trunks = guest["trunks"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-        let place = Endpoint {
+        let endpoint = Endpoint {
             device: text("dev"),
             bridge: text("bridge"),
             mac: text("mac"),
@@ -233,7 +234,7 @@ fn places(scene: &Value) -> BTreeMap<String, Endpoint> {
             tag: guest["tag"].as_u64(),
             trunks,
         };
-        places.insert(name.clone(), place);
+        endpoints.insert(name.clone(), endpoint);
     }
     let outside = Endpoint {
         device: "eno1".to_string(),
@@ -243,17 +244,17 @@ fn places(scene: &Value) -> BTreeMap<String, Endpoint> {
         tag: None,
         trunks: Vec::new(),
     };
-    places.insert("out".to_string(), outside);
-    places
+    endpoints.insert("out".to_string(), outside);
+    endpoints
 }
 
-fn remote_end(place: &str) -> String {
-    format!("remote{place}")
+fn remote_end(endpoint: &str) -> String {
+    format!("remote{endpoint}")
 }
 
-/// The commands that set up the bridges and devices of a scene in the node, and their VLANs where the kernel has them.
-fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, remote: &str, vlans: bool) -> String {
-    let aware = vlans && places.values().any(|place| place.tag.is_some() || !place.trunks.is_empty());
+/// The commands that set up the bridges and devices of a scene on the node, with VLANs if the kernel supports them.
+fn script(scene: &Value, endpoints: &BTreeMap<String, Endpoint>, remote: &str, vlans: bool) -> String {
+    let aware = vlans && endpoints.values().any(|endpoint| endpoint.tag.is_some() || !endpoint.trunks.is_empty());
     let filtering = if aware { " vlan_filtering 1" } else { "" };
     let mut script = String::new();
     let default = BTreeMap::from([("vmbr0".to_string(), vec!["10.0.0.1/24".to_string(), "fd00::1/64".to_string()])]);
@@ -270,7 +271,7 @@ fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, remote: &str, vlan
         addresses.iter().for_each(|one| writeln!(script, "ip address add {one} dev {bridge}").unwrap());
         writeln!(script, "ip link set {bridge} up").unwrap();
     }
-    for (name, Endpoint { device, bridge, mac, addresses, tag, trunks }) in places {
+    for (name, Endpoint { device, bridge, mac, addresses, tag, trunks }) in endpoints {
         writeln!(
             script,
             "ip link add {device} type veth peer name {0} netns {remote}; ip -n {remote} link set {0} up\n\
@@ -304,7 +305,8 @@ fn script(scene: &Value, places: &BTreeMap<String, Endpoint>, remote: &str, vlan
 fn the_kernel_gives_each_recorded_packet_the_expected_result() {
     let (scenes, all) = (recorded::scenes(), recorded::all());
     let bridges = nft_trees::supports_guest_rules(&Netns::new("nft-replay"));
-    let between = |recorded: &Recorded| ["host", "out"].map(|place| recorded.from() == place || recorded.to() == place);
+    let between =
+        |recorded: &Recorded| ["host", "out"].map(|endpoint| recorded.from() == endpoint || recorded.to() == endpoint);
     let (mut sent, mut wrong) = (0, Vec::new());
     for scene in &scenes {
         let mut node = ReplayNode::new(scene, bridges);
@@ -318,11 +320,11 @@ fn the_kernel_gives_each_recorded_packet_the_expected_result() {
                 continue;
             }
             let of = |all: &[String]| {
-                all.iter().filter(|place| bridges || ["host", "out"].contains(&place.as_str())).cloned().collect()
+                all.iter().filter(|endpoint| bridges || ["host", "out"].contains(&endpoint.as_str())).cloned().collect()
             };
             let wanted = PacketResult { seen: of(&recorded.seen), replies: recorded.replies.iter().cloned().collect() };
             let mut got = node.send(recorded, sent, &wanted);
-            got.seen.retain(|place| bridges || ["host", "out"].contains(&place.as_str()));
+            got.seen.retain(|endpoint| bridges || ["host", "out"].contains(&endpoint.as_str()));
             sent += 1;
             if got != wanted {
                 let Recorded { scene, number, send, why, .. } = recorded;

@@ -1,10 +1,10 @@
-//! The nft rules that rules of the configuration compile to.
+//! The nft rules that are compiled from configured rules.
 use crate::{nft_trees, trees};
 use pve_firewall::inputs::File;
 use pve_firewall::nftables::names::TableName;
 use pve_firewall::nftables::ruleset::{Interval, Ruleset, SetKind};
 
-/// The rules of a chain, without what every guest has before its own rules.
+/// The rules of a chain, without the rules that every guest has first.
 fn chain(ruleset: &Ruleset, table: TableName, name: &str) -> Vec<String> {
     let chain = &ruleset.tables[&table].chains[name];
     let mut lines: Vec<String> = Vec::new();
@@ -17,7 +17,7 @@ fn chain(ruleset: &Ruleset, table: TableName, name: &str) -> Vec<String> {
     lines.split_off(own.map_or(0, |at| at + 1))
 }
 
-/// The rules that a guest's incoming rules become, without the policy.
+/// The compiled rules of a guest's incoming rules, without the policy.
 fn incoming(cluster: &str, rules: &str) -> Vec<String> {
     let ruleset =
         nft_trees::rules(&trees::vm_tree(cluster, &format!("policy_in: ACCEPT\n{rules}")), &nft_trees::facts());
@@ -160,8 +160,8 @@ fn sets_of_sdn_are_in_the_table_that_uses_them() {
     assert_eq!(ends(TableName::Host, "v4-sdn/vnet0-all"), None);
 }
 
-/// The rules of `--strict-layer2` at the head of a guest's chain; `conf` is what its device has besides `firewall=1`.
-fn strict(conf: &str, options: &str, direction: &str) -> Vec<String> {
+/// The rules of `--strict-layer2` at the beginning of a guest's chain; `conf` is added to its device line with `firewall=1`.
+fn strict_layer2_rules(conf: &str, options: &str, direction: &str) -> Vec<String> {
     let mut tree = trees::vm_tree("", options);
     let path = "nodes/n1/qemu-server/100.conf";
     let text = format!("net0: virtio=BC:24:11:00:0A:01,bridge=vmbr0,firewall=1{conf}\n");
@@ -174,7 +174,7 @@ fn strict(conf: &str, options: &str, direction: &str) -> Vec<String> {
 }
 
 #[test]
-fn strict_layer2_drops_frames_that_carry_packets_past_the_rules() {
+fn strict_layer2_drops_frames_that_bypass_the_rules() {
     let all = ["0x8100", "0x88a8", "0x8863", "0x8864", "0x0000-0x05ff"];
     for (conf, options, refused) in [
         ("", "", &all[..]),
@@ -183,8 +183,8 @@ fn strict_layer2_drops_frames_that_carry_packets_past_the_rules() {
         ("", "layer2_protocols: ARP\n", &all[..]),
     ] {
         let expected: Vec<String> = refused.iter().map(|types| format!("ether type {types} drop")).collect();
-        assert_eq!(strict(conf, options, "in"), expected, "{conf} {options}");
-        let out = strict(conf, options, "out");
+        assert_eq!(strict_layer2_rules(conf, options, "in"), expected, "{conf} {options}");
+        let out = strict_layer2_rules(conf, options, "out");
         assert_eq!(out[..expected.len()], expected, "{conf} {options}");
     }
     let plain = nft_trees::rules(&trees::vm_tree("", ""), &nft_trees::facts());

@@ -1,6 +1,6 @@
-//! The scenarios of the manual that the tests of iptables have, with this backend.
+//! The scenarios of `tests/kernel/scenarios`, with this backend.
 //!
-//! Where the kernel does not track connections in bridges, the simulator answers for nodes with guests.
+//! If the kernel does not track connections in bridges, packets of nodes with guests are simulated.
 #[path = "../kernel/scenarios/filters.rs"]
 mod filters;
 #[path = "../kernel/scenarios/floods.rs"]

@@ -29,13 +29,13 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static HELD: AtomicU64 = AtomicU64::new(0);
+static ALLOCATED_BYTES: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 
 impl Counting {
     fn add(size: usize) {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        let held = HELD.fetch_add(size as u64, Relaxed) + size as u64;
+        let held = ALLOCATED_BYTES.fetch_add(size as u64, Relaxed) + size as u64;
         PEAK.fetch_max(held, Relaxed);
     }
 }
@@ -49,14 +49,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        ALLOCATED_BYTES.fetch_sub(layout.size() as u64, Relaxed);
         // SAFETY: the caller upholds the contract
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Counting::add(size);
-        HELD.fetch_sub(layout.size() as u64, Relaxed);
+        ALLOCATED_BYTES.fetch_sub(layout.size() as u64, Relaxed);
         // SAFETY: the caller upholds the contract
         unsafe { System.realloc(at, layout, size) }
     }
@@ -66,7 +66,7 @@ unsafe impl GlobalAlloc for Counting {
 pub type Count = (u64, u64);
 
 pub fn count<T>(work: impl FnOnce() -> T) -> (T, Count) {
-    let (allocations, held) = (ALLOCATIONS.load(Relaxed), HELD.load(Relaxed));
+    let (allocations, held) = (ALLOCATIONS.load(Relaxed), ALLOCATED_BYTES.load(Relaxed));
     PEAK.store(held, Relaxed);
     let result = work();
     (result, (ALLOCATIONS.load(Relaxed) - allocations, (PEAK.load(Relaxed) - held) / 1024))

@@ -17,9 +17,9 @@ fn resources() -> (usize, u64, usize) {
     (descriptors, memory, children.map(|list| list.split_whitespace().count()).sum())
 }
 
-/// Reads, compiles and applies again and again, with a change in every third cycle. `PVEFW_CYCLES=N` makes it N cycles.
+/// Reads, compiles and applies repeatedly, with a change in every third cycle. `PVEFW_CYCLES=N` sets the number of cycles.
 #[test]
-fn nothing_grows_over_many_cycles() {
+fn memory_descriptors_and_processes_do_not_grow_over_many_cycles() {
     let _exclusive = crate::measure();
     let cycles: u32 = std::env::var("PVEFW_CYCLES").map_or(120, |count| count.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();

@@ -4,15 +4,15 @@ use pve_firewall::health::Foreign;
 use pve_firewall::iptables::plan::{BridgeFormat, BridgeParser, NatParser, TableName, TableParser};
 use std::fmt::Write;
 
-/// Rules, each made when it is parsed: far more than are kept, so that a million cost no more memory.
+/// The number of rules, each generated when it is parsed: far more than the parser keeps, so that a million need no more memory.
 const RULES: usize = 100_000;
-/// The maximum number of allocations: for the rules that are kept of each table.
+/// The maximum number of allocations, for the rules that the parser keeps of each table.
 const ALLOCATIONS: u64 = 5_000;
-/// The peak, in KiB.
+/// The maximum peak memory, in KiB.
 const MEMORY: u64 = 400;
 
 /// Passes a table to a parser line by line; `rule` gets the number of each.
-fn pass(head: &str, rule: fn(&mut String, usize), mut line: impl FnMut(&str)) {
+fn generate_table(head: &str, rule: fn(&mut String, usize), mut line: impl FnMut(&str)) {
     head.lines().for_each(&mut line);
     let mut text = String::with_capacity(200);
     for at in 0..RULES {
@@ -42,7 +42,7 @@ fn any_number_of_rules_of_other_programs_is_read_in_bounded_memory() {
     let table = |rule: fn(&mut String, usize)| {
         count(|| {
             let mut parser = TableParser::new(TableName::Filter);
-            pass(FILTER, rule, |line| parser.line(line));
+            generate_table(FILTER, rule, |line| parser.line(line));
             parser.end().unwrap()
         })
     };
@@ -69,7 +69,7 @@ fn any_number_of_rules_of_other_programs_is_read_in_bounded_memory() {
         let rule = |out: &mut String, at: usize| {
             write!(out, "-A PREROUTING -p tcp --dport {at} -j DNAT --to-destination 172.17.0.2").unwrap()
         };
-        pass("*nat\n:PREROUTING ACCEPT [0:0]", rule, |line| parser.line(line));
+        generate_table("*nat\n:PREROUTING ACCEPT [0:0]", rule, |line| parser.line(line));
         parser.end().unwrap()
     });
     check("nat", &read, true, cost);
@@ -77,7 +77,7 @@ fn any_number_of_rules_of_other_programs_is_read_in_bounded_memory() {
     let bridge = |format, head: &str, rule: fn(&mut String, usize)| {
         count(|| {
             let mut parser = BridgeParser::new(format);
-            pass(head, rule, |line| parser.line(line));
+            generate_table(head, rule, |line| parser.line(line));
             parser.end()
         })
     };

@@ -20,6 +20,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Waits until no other test is measuring, and blocks others from starting.
 fn measure() -> MutexGuard<'static, ()> {
     static MEASURING: Mutex<()> = Mutex::new(());
-    // a failed test has ended its measurement
+    // a test that panicked no longer measures
     MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
 }

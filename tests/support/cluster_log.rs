@@ -1,4 +1,4 @@
-//! The write-ahead log that pmxcfs leaves beside its database, in SQLite's format: a transaction for each change of a file.
+//! The write-ahead log of pmxcfs's database, in SQLite's format: a transaction for each change of a file.
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +19,7 @@ pub struct ClusterLog {
 }
 
 impl ClusterLog {
-    /// An empty log, in a folder that is created.
+    /// Creates the folder and an empty log in it.
     pub fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let mut file = File::create(folder.join("config.db-wal")).unwrap();
@@ -30,14 +30,14 @@ impl ClusterLog {
         ClusterLog { file, inodes: BTreeMap::new(), version: 1000 }
     }
 
-    /// A file is created, or written in place.
+    /// Logs that a file was created or written in place.
     pub fn written(&mut self, path: &str) {
         self.version += 1;
         let inode = *self.inodes.entry(path.to_string()).or_insert(self.version);
         self.append(inode, path);
     }
 
-    /// A file takes the place of another.
+    /// Logs that a file replaced another.
     pub fn renamed(&mut self, from: &str, to: &str) {
         self.version += 1;
         let inode = self.inodes.remove(from).unwrap_or(1);
@@ -45,7 +45,7 @@ impl ClusterLog {
         self.append(inode, to);
     }
 
-    /// A file is removed: its row is deleted, and only the version of the tree shows it.
+    /// Logs that a file was removed: its row is deleted, so only the version of the tree shows it.
     pub fn removed(&mut self, path: &str) {
         self.version += 1;
         self.inodes.remove(path);

@@ -35,7 +35,7 @@ pub struct Sender {
 impl Sender {
     /// Packets of `length` bytes including headers.
     pub fn new(length: usize) -> Self {
-        // a process that another test starts right now may still hold the socket of the last sender
+        // a process that another test is starting may have inherited the socket of the previous sender
         let socket = wait_for_ok("the sender's port", || UdpSocket::bind("10.99.0.1:40000"));
         socket.connect("10.99.0.1:9").expect("the sender's destination");
         Sender { socket, data: vec![b'z'; length - HEADERS] }

@@ -1,8 +1,8 @@
-//! A small FUSE file system in place of pmxcfs, with failures on demand. Needs root and `/dev/fuse`.
+//! A small FUSE file system that replaces pmxcfs, with injected failures. Needs root and `/dev/fuse`.
 //!
-//! Like pmxcfs: the kernel caches attributes and names for a second, and no content. The mtime and ctime of a file are whole
-//! seconds of its writer's clock; files whose names begin with a dot have none. Writes of other nodes cause no events. With a
-//! log, each change is written to it first.
+//! As with pmxcfs, the kernel caches attributes and names for a second, but no content. The mtime and ctime of a file are whole
+//! seconds of its writer's clock; files whose names begin with a dot have neither. Writes of other nodes cause no inotify
+//! events. If there is a log, each change is written to it first.
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test program uses a part; tests do I/O")]
 #[path = "fuse_files.rs"]
 mod files;
@@ -27,10 +27,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 #[derive(Clone, Default)]
-struct Shared(Arc<(Mutex<State>, Condvar)>);
+struct SharedState(Arc<(Mutex<State>, Condvar)>);
 
-impl Shared {
-    /// Waits while requests hang, then returns the state.
+impl SharedState {
+    /// Waits until requests do not hang, then returns the state.
     fn lock_when_answering(&self) -> MutexGuard<'_, State> {
         let (state, released) = &*self.0;
         let mut state = released.wait_while(state.lock().unwrap(), |state| state.hanging).unwrap();
@@ -43,7 +43,7 @@ fn child(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
 }
 
-impl Filesystem for Shared {
+impl Filesystem for SharedState {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let mut state = self.lock_when_answering();
         let path = child(&state.path(parent), name.to_str().unwrap());
@@ -221,7 +221,7 @@ impl Filesystem for Shared {
 
 /// A mounted file system; unmounted when dropped.
 pub struct Fuse {
-    shared: Shared,
+    shared: SharedState,
     session: Option<BackgroundSession>,
     mounted_at: PathBuf,
     /// Writing to it aborts the connection. Opened at mount time, because its path can belong to another mount later.
@@ -231,18 +231,18 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Mounts one that holds these files, and leaves no log.
+    /// Mounts one with these files and without a log.
     pub fn mount(at: &Path, files: &[(&str, &str)]) -> Self {
         Self::mount_with(at, files, None)
     }
 
-    /// Mounts one that holds these files, with its log in a folder.
+    /// Mounts one with these files, and its log in a folder.
     pub fn mount_logged(at: &Path, files: &[(&str, &str)], log: &Path) -> Self {
         Self::mount_with(at, files, Some(ClusterLog::new(log)))
     }
 
     fn mount_with(at: &Path, files: &[(&str, &str)], log: Option<ClusterLog>) -> Self {
-        let shared = Shared::default();
+        let shared = SharedState::default();
         {
             let mut state = shared.lock_when_answering();
             assert_eq!(state.number(""), INodeNo::ROOT);
@@ -252,7 +252,7 @@ impl Fuse {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("pmxcfs-test".into())];
         let before = threads();
-        // the way of mount(2): needs root and /dev/fuse
+        // mount(2) instead of fusermount: needs root and /dev/fuse
         let session = fuser::spawn_mount(shared.clone(), at, &config).expect("mounting (needs root and /dev/fuse)");
         let threads = &threads() - &before;
         let abort = open_abort(std::fs::metadata(at).unwrap().dev());
@@ -322,7 +322,7 @@ impl Drop for Fuse {
     fn drop(&mut self) {
         self.hang(false);
         if let Some(session) = self.session.take() {
-            // from now on, copies of the mount in other namespaces fail instead of waiting for replies
+            // accesses to copies of the mount in other namespaces fail from now on, instead of waiting for a reply
             let _ = (&self.abort).write_all(b"1");
             let _ = umount2(&self.mounted_at, MntFlags::MNT_DETACH);
             drop(session);

@@ -1,4 +1,4 @@
-//! The files of the file system in place of pmxcfs, and the failures on demand.
+//! The files of the file system that replaces pmxcfs, and the injected failures.
 #[path = "cluster_log.rs"]
 mod cluster_log;
 
@@ -44,12 +44,12 @@ pub(super) fn now() -> u64 {
 }
 
 impl State {
-    /// Writes a file in place, as a process of another node does in one call. Its clock is right.
+    /// Writes a file in place, as a process of another node does in one call. The clock of that node is right.
     pub fn put(&mut self, path: &str, content: &str) {
         self.put_at(path, content, now());
     }
 
-    /// The same with a clock that shows this time.
+    /// The same, with this time on the clock of that node.
     pub fn put_at(&mut self, path: &str, content: &str, time: u64) {
         self.log(|log| log.written(path));
         self.files.insert(path.to_string(), content.as_bytes().to_vec());
@@ -66,7 +66,7 @@ impl State {
         self.times.insert(path.to_string(), now());
     }
 
-    /// Moves a guest's file from a node to another, and changes the list of guests, as a migration does.
+    /// Moves a guest's file from one node to another and changes the list of guests, as a migration does.
     pub fn migrate(&mut self, from: &str, to: &str, vmlist: &str) {
         self.log(|log| log.renamed(from, to));
         let content = self.files.remove(from).expect("the guest's file");

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 pub const VARIANTS: [Variant; 2] = [Variant::Legacy, Variant::Nft];
 
-/// The variant of ebtables that is used beside a variant of iptables: the same, unless the kernel has no legacy ebtables.
+/// The variant of ebtables that is used with a variant of iptables: the same, unless the kernel has no legacy ebtables.
 pub fn ebtables(variant: Variant) -> Variant {
     static LEGACY: OnceLock<bool> = OnceLock::new();
     let works = || Command::new("/usr/sbin/ebtables-legacy").arg("-L").output_in_time().status.success();
@@ -20,7 +20,7 @@ pub fn ebtables(variant: Variant) -> Variant {
 }
 
 /// A shell script with the names of a variant's programs in place of `IPT` (iptables), `SIX` (ip6tables) and `EBT` (ebtables),
-/// which wait for the xtables lock: other tests take it, too.
+/// which wait for the xtables lock, because other tests take it as well.
 pub fn shell(variant: Variant, script: &str) -> String {
     let mut script = script.to_string();
     for (short, tool) in [("IPT", "iptables"), ("SIX", "ip6tables")] {
@@ -32,7 +32,7 @@ pub fn shell(variant: Variant, script: &str) -> String {
     script.replace("EBT", &format!("ebtables-{}", ebtables(variant)))
 }
 
-/// A node with a backend: that of iptables in a variant, if nothing else is said.
+/// A node with a backend; by default the iptables backend with a variant.
 pub struct Host<F = Firewall, V = Variant> {
     /// Resources to drop before the namespace.
     pub guards: Vec<Box<dyn std::any::Any + Send>>,
@@ -131,16 +131,16 @@ pub fn set_counters(host: &Host, tool: &str) -> BTreeMap<String, Vec<String>> {
     host.counters(tool)
 }
 
-/// The chains and rules of ebtables beside a variant of iptables, as `ebtables-nft-save` prints them.
+/// The chains and rules of ebtables for a variant of iptables, as `ebtables-nft-save` prints them.
 pub fn saved_bridge(netns: &Netns, variant: Variant) -> String {
     match ebtables(variant) {
         Variant::Nft => netns.exec("ebtables-nft-save"),
-        Variant::Legacy => as_saved(&netns.exec("ebtables-legacy -L")),
+        Variant::Legacy => to_save_format(&netns.exec("ebtables-legacy -L")),
     }
 }
 
-/// What `ebtables-legacy -L` prints, in the form of a save.
-fn as_saved(listed: &str) -> String {
+/// The output of `ebtables-legacy -L` in the format of a save tool.
+fn to_save_format(listed: &str) -> String {
     let (mut saved, mut chain) = (String::from("*filter\n"), "");
     for line in listed.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with("Bridge table")) {
         saved += &match line.strip_prefix("Bridge chain: ").map(|head| head.split(", ").collect::<Vec<_>>()) {

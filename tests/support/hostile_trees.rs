@@ -1,4 +1,4 @@
-//! Configuration trees with valid lines, almost valid lines, text that could escape from a script, and any bytes.
+//! Configuration trees with valid lines, almost valid lines, text that could inject commands into a script, and any bytes.
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pve_firewall::inputs::{File, Tree};
@@ -21,7 +21,7 @@ const PATHS: [&str; 15] = [
     "priv/ipam.db",
 ];
 
-/// Words for lines: valid ones, almost valid ones, and text that could escape from a script.
+/// Words for lines: valid ones, almost valid ones, and text that could inject commands into a script.
 const WORDS: &[&str] = &[
     "[OPTIONS]",
     "[RULES]",

@@ -69,14 +69,14 @@ impl Logger {
     }
 
     /// Stops it with SIGTERM.
-    pub fn end(&mut self) {
+    pub fn terminate(&mut self) {
         self.signal(Signal::SIGTERM);
         assert!(self.wait_for_exit().success(), "the logger failed");
     }
 
     /// Stops it with SIGTERM and returns the log.
     pub fn stop(mut self) -> String {
-        self.end();
+        self.terminate();
         self.text()
     }
 }

@@ -34,7 +34,7 @@ pub fn facts() -> Facts {
     facts
 }
 
-/// The same without the guests' table where the kernel tracks no connections in bridges.
+/// The same, without the guests' table if the kernel does not track connections in bridges.
 pub fn for_this_kernel(mut ruleset: Ruleset) -> Ruleset {
     if !has_bridge_conntrack() {
         ruleset.tables.remove(&TableName::Guests);
@@ -42,12 +42,12 @@ pub fn for_this_kernel(mut ruleset: Ruleset) -> Ruleset {
     ruleset
 }
 
-/// Whether the kernel tracks connections in bridges: asked with `nft -c`, which changes nothing.
+/// Whether the kernel tracks connections in bridges, checked with `nft -c`.
 pub fn has_bridge_conntrack() -> bool {
-    static TRACKS: OnceLock<bool> = OnceLock::new();
+    static HAS_CONNTRACK: OnceLock<bool> = OnceLock::new();
     let probe = "add table bridge probe; add chain bridge probe c; add rule bridge probe c ct state established accept";
     let accepted = || Command::new("/usr/sbin/nft").args(["-c", probe]).output_in_time().status.success();
-    *TRACKS.get_or_init(accepted)
+    *HAS_CONNTRACK.get_or_init(accepted)
 }
 
 /// The rules of a tree.
@@ -56,7 +56,7 @@ pub fn rules(tree: &Tree, facts: &Facts) -> Ruleset {
     Ruleset::clone(&Compiler::default().compile(&configuration, facts))
 }
 
-/// Whether the kernel tracks connections in bridges and answers there, as the rules of guests need it.
+/// Whether the kernel supports connection tracking and `reject` in bridges, which the rules of guests need.
 pub fn supports_guest_rules(netns: &Netns) -> bool {
     let table = "table bridge t { chain c { type filter hook prerouting priority 0; ct state new reject; }; }";
     netns.exec(&format!("nft -c '{table}' 2>/dev/null && echo yes || echo no")).trim() == "yes"

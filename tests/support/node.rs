@@ -35,7 +35,7 @@ pub const FILES: [(&str, &str); 4] = [
     ("nodes/n1/qemu-server/100.conf", CONF),
 ];
 
-/// The same for nftables. Not every kernel tracks connections in bridges: the rules of the node alone.
+/// The same for nftables, without guests: not every kernel tracks connections in bridges.
 pub const NFTABLES_FILES: [(&str, &str); 3] =
     [(".vmlist", r#"{"version":1}"#), ("firewall/cluster.fw", GUEST), ("nodes/n1/host.fw", "[OPTIONS]\nnftables: 1\n")];
 
@@ -58,7 +58,7 @@ impl Node {
         node
     }
 
-    /// A node with the files of a backend, whose program is the node's.
+    /// A node with the files and the program of a backend.
     pub fn with_backend(kind: BackendKind, name: &str) -> Self {
         let node = Self::without_files_for(kind, name);
         for (path, text) in node.initial_files() {
@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// The file, and its text, by which connections to a port are accepted: that of [`FILES`] for port 22.
+    /// The file that accepts connections to a port, and its text: for port 22 that of [`FILES`].
     pub fn accepting(&self, port: u16) -> (&'static str, String) {
         let path = match self.kind {
             BackendKind::Iptables => "firewall/100.fw",
@@ -90,7 +90,7 @@ impl Node {
         self.write(path, &text);
     }
 
-    /// The live rule by which they are accepted.
+    /// The live rule that accepts connections to a port.
     pub fn rule_for(&self, port: u16) -> String {
         match self.kind {
             BackendKind::Iptables => format!("-A tap100i0-IN -p tcp -m tcp --dport {port} -j ACCEPT"),
@@ -98,12 +98,12 @@ impl Node {
         }
     }
 
-    /// Whether they are accepted by the live rules.
+    /// Whether the live rules accept connections to a port.
     pub fn accepts(&self, port: u16) -> bool {
         self.rules().contains(&self.rule_for(port))
     }
 
-    /// Waits until they are.
+    /// Waits until the live rules accept connections to a port.
     pub fn wait_until_accepted(&self, port: u16) {
         self.wait_for_rule(&self.rule_for(port));
     }
@@ -163,7 +163,7 @@ impl Node {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.netns.command(self.program.to_str().unwrap());
         command.args(args).arg("--root").arg(self.root.path()).args(["--node", "n1"]).stdin(Stdio::null());
-        // by default proxmox-firewall logs warnings only
+        // by default proxmox-firewall logs only warnings
         command.env("PVE_LOG", "info");
         command
     }
@@ -181,7 +181,7 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs a command that must fail with status 1, and returns its one line on stderr.
+    /// Runs a command that must fail with status 1 and one line on stderr; returns the line.
     pub fn run_failing(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -222,7 +222,7 @@ impl Node {
         wait_for(&format!("'{text}' in the rules"), || self.rules().contains(text).then_some(()));
     }
 
-    /// All live rules and sets of ours; empty if there are none.
+    /// All live rules and sets of the firewall; empty if there are none.
     pub fn own_rules(&self) -> String {
         // a tool of the nft variant fails if the tables change while it reads them
         let all = self.netns.exec(
@@ -280,8 +280,8 @@ impl Node {
     }
 }
 
-/// Copies a program. This process never has the copy open for writing: a process that another test starts right now would
-/// inherit that, and the copy could not be executed.
+/// Copies a program. This process does not open the copy for writing: a process that another test is starting would inherit the
+/// descriptor, and the copy could not be executed.
 pub fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").args([from, to]).output_in_time();
     assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The address of the namespace under test.
-pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// The source address.
+/// The address of the host.
+pub const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The address of the sender.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7777;
 
@@ -27,10 +27,10 @@ impl Stream {
         let peer = Netns::new("stream");
         let name = peer.name();
         netns.exec(&format!(
-            "ip link add s0 type veth peer name s1 netns {name}; ip addr add {HERE}/24 dev s0; ip link set s0 up"
+            "ip link add s0 type veth peer name s1 netns {name}; ip addr add {HOST_ADDRESS}/24 dev s0; ip link set s0 up"
         ));
         peer.exec(&format!("ip addr add {PEER}/24 dev s1; ip link set s1 up"));
-        let socket = netns.run(|| UdpSocket::bind((HERE, PORT)).unwrap());
+        let socket = netns.run(|| UdpSocket::bind((HOST_ADDRESS, PORT)).unwrap());
         let sender = peer.run(|| UdpSocket::bind((PEER, PORT)).unwrap());
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -43,7 +43,7 @@ impl Stream {
         let end = done.clone();
         let sender = std::thread::spawn(move || {
             while !end.load(Ordering::SeqCst) {
-                let _ = sender.send_to(b"x", (HERE, PORT)); // fails when an ICMP error has arrived
+                let _ = sender.send_to(b"x", (HOST_ADDRESS, PORT)); // fails when an ICMP error has arrived
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -63,7 +63,7 @@ impl Stream {
 
     /// The number of accepted packets, after those accepted earlier have been counted.
     pub fn final_count(&self) -> u64 {
-        wait_for("a pause of the packets that pass", || {
+        wait_for("a time without accepted packets", || {
             let before = self.count();
             std::thread::sleep(Duration::from_millis(60));
             (self.count() == before).then_some(before)

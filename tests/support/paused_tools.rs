@@ -16,11 +16,11 @@ const TOOLS: [&str; 8] = [
     "nft",
 ];
 
-/// Counts the runs once armed; at the chosen one, the tool waits before it does anything.
-const SCRIPT: &str = "if [ -e $dir/armed ]; then
+/// Counts the runs of tools once `pause-at` exists; at the chosen run, the tool waits before it does anything.
+const SCRIPT: &str = "if [ -e $dir/pause-at ]; then
     echo $0 >>$dir/runs
-    if [ $(grep -c '' $dir/runs) -ge $(cat $dir/armed) ] && mkdir $dir/at-work 2>/dev/null; then
-        while [ ! -e $dir/go ]; do sleep 0.01; done
+    if [ $(grep -c '' $dir/runs) -ge $(cat $dir/pause-at) ] && mkdir $dir/paused 2>/dev/null; then
+        while [ ! -e $dir/resume ]; do sleep 0.01; done
     fi
 fi
 exec $real \"$@\"";
@@ -56,23 +56,23 @@ impl<'a> PausedTools<'a> {
 
     /// Makes the next update pause at this run of a tool.
     pub fn pause_at(&self, run: usize) {
-        let _ = fs::remove_file(self.folder.join("armed"));
-        let _ = fs::remove_dir(self.folder.join("at-work"));
-        for name in ["runs", "go"] {
+        let _ = fs::remove_file(self.folder.join("pause-at"));
+        let _ = fs::remove_dir(self.folder.join("paused"));
+        for name in ["runs", "resume"] {
             let _ = fs::remove_file(self.folder.join(name));
         }
-        fs::write(self.folder.join("fresh"), run.to_string()).unwrap();
-        fs::rename(self.folder.join("fresh"), self.folder.join("armed")).unwrap();
+        fs::write(self.folder.join("pause-at.new"), run.to_string()).unwrap();
+        fs::rename(self.folder.join("pause-at.new"), self.folder.join("pause-at")).unwrap();
     }
 
-    /// Waits until it has paused.
+    /// Waits until the tool has paused.
     pub fn wait_until_paused(&self) {
-        wait_for("the run of a tool", || self.folder.join("at-work").exists().then_some(()));
+        wait_for("a paused tool", || self.folder.join("paused").exists().then_some(()));
     }
 
-    /// Resumes the tool and all following ones.
+    /// Resumes the paused tool; the following ones do not pause.
     pub fn resume(&self) {
-        fs::write(self.folder.join("go"), "").unwrap();
+        fs::write(self.folder.join("resume"), "").unwrap();
     }
 
     /// The number of tool runs that the daemon needs for a change.
@@ -85,13 +85,13 @@ impl<'a> PausedTools<'a> {
         self.runs()
     }
 
-    /// The tools that ran since it was armed.
+    /// The tools that ran since [`Self::pause_at`].
     pub fn tools(&self) -> Vec<String> {
         let runs = fs::read_to_string(self.folder.join("runs")).unwrap_or_default();
         runs.lines().filter_map(|path| Some(path.rsplit('/').next()?.to_string())).collect()
     }
 
-    /// The number of tool runs since it was armed.
+    /// The number of tool runs since [`Self::pause_at`].
     pub fn runs(&self) -> usize {
         self.tools().len()
     }

@@ -49,7 +49,7 @@ pub fn facts() -> Facts {
     }
 }
 
-/// A tree with an enabled VM 100 on the node, and what its file and cluster.fw say besides `enable: 1`.
+/// A tree with an enabled VM 100 on the node, and lines to add to its file and to cluster.fw.
 pub fn vm(cluster: &str, guest: &str) -> Compiled {
     compile(&vm_tree(cluster, guest), &facts())
 }
@@ -63,7 +63,7 @@ pub fn vm_tree(cluster: &str, guest: &str) -> Tree {
     ])
 }
 
-/// What cluster.fw says besides `enable: 1`, compiled.
+/// A tree with these lines in an enabled cluster.fw, compiled.
 pub fn cluster(text: &str) -> Compiled {
     compile(&tree(&[("firewall/cluster.fw", &format!("[OPTIONS]\nenable: 1\n{text}"))]), &facts())
 }
@@ -82,7 +82,7 @@ pub fn bridge(compiled: &Compiled, name: &str, style: MacStyle) -> Vec<String> {
     chain.lines(name, style).map(|line| line.strip_prefix(&prefix).unwrap().to_string()).collect()
 }
 
-/// The entries of an IP set as they are written behind its name.
+/// The entries of an IP set, as they follow its name in `ipset save`.
 pub fn entries(compiled: &Compiled, name: &str) -> Vec<String> {
     let Some((name, set)) = compiled.ruleset.sets.get_key_value(name) else { return Vec::new() };
     let prefix = format!("add {name} ");

@@ -1,5 +1,5 @@
-//! Waiting with a time limit, long enough for a busy machine. At the limit the test fails, and the message says what it waited
-//! for.
+//! Waiting with a time limit that is long enough for a busy machine. At the limit the test fails, with a message that says what
+//! it waited for.
 #![allow(dead_code, reason = "each test program uses a part")]
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,13 +19,13 @@ const ABORT_LIMIT: Duration = Duration::from_secs(900);
 /// The interval of checking a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` gives a value.
+/// Waits until `condition` returns a value.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     wait_for_ok(what, || condition().ok_or(""))
 }
 
-/// Waits until `condition` succeeds; its last error is reported if it does not.
+/// Waits until `condition` succeeds; at the limit its last error is reported.
 #[track_caller]
 pub fn wait_for_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + WAIT_LIMIT;
@@ -38,7 +38,7 @@ pub fn wait_for_ok<T, E: Display>(what: &str, mut condition: impl FnMut() -> Res
     }
 }
 
-/// A process whose end is awaited.
+/// A process to wait for.
 pub trait WaitInTime {
     /// Waits until the process ends. One that does not is killed, and the test fails.
     fn wait_in_time(&mut self) -> ExitStatus;
@@ -55,7 +55,7 @@ impl WaitInTime for Child {
             if Instant::now() > deadline {
                 let line = command_line(self);
                 let _ = self.kill();
-                // a failed test also waits where it cleans up
+                // the cleanup of a failed test also waits
                 assert!(std::thread::panicking(), "timed out waiting for the end of {line}");
             }
             std::thread::sleep(POLL_INTERVAL);
@@ -63,9 +63,9 @@ impl WaitInTime for Child {
     }
 }
 
-/// A command, or a process that was started with pipes, whose output is read to the end.
+/// A command, or a process started with pipes.
 pub trait OutputInTime {
-    /// Waits for the end and returns the output. A process that does not end is killed, and the test fails.
+    /// Waits until the process ends and returns its output. A process that does not end is killed, and the test fails.
     fn output_in_time(self) -> Output;
 }
 
@@ -96,7 +96,7 @@ fn command_line(child: &Child) -> String {
 fn output(child: Child, what: &str) -> Output {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process number"));
     let (sender, receiver) = mpsc::channel();
-    // reading ends when the pipes are closed: also by processes that the child leaves behind
+    // reading ends when all processes have closed the pipes, also those that the child started
     std::thread::spawn(move || sender.send(child.wait_with_output()));
     match receiver.recv_timeout(COMMAND_LIMIT) {
         Ok(output) => output.unwrap_or_else(|error| panic!("{what}: {error}")),
@@ -107,9 +107,9 @@ fn output(child: Child, what: &str) -> Output {
     }
 }
 
-/// A thread whose end is awaited.
+/// A thread to wait for.
 pub trait JoinInTime<T> {
-    /// Waits until the thread ends, and passes its panic on.
+    /// Waits until the thread ends; a panic of the thread is resumed.
     fn join_in_time(self) -> T;
 }
 
@@ -122,7 +122,7 @@ impl<T> JoinInTime<T> for JoinHandle<T> {
     }
 }
 
-/// Calls `action` over and over while `work` runs, and returns how often. It ends with the work, also when that fails.
+/// Calls `action` repeatedly until `work` ends, also if it panics; returns the number of calls.
 pub fn repeat_during(action: impl Fn() + Send, work: impl FnOnce()) -> usize {
     std::thread::scope(|scope| {
         let (ends, end) = mpsc::channel::<()>();
@@ -140,8 +140,8 @@ pub fn repeat_during(action: impl Fn() + Send, work: impl FnOnce()) -> usize {
     })
 }
 
-/// The time that something may take which cannot be given up: a call that blocks, a thread that borrows. When the limit is not
-/// dropped in time, the whole program ends, with a message.
+/// A time limit for an action that cannot be cancelled: a call that blocks, or a thread that borrows. If the limit is not dropped
+/// in time, the whole program ends, with a message.
 pub struct Limit(#[expect(dead_code, reason = "its drop ends the watch")] Sender<()>);
 
 impl Limit {
@@ -159,7 +159,7 @@ impl Limit {
     }
 }
 
-/// Does all of these at the same time, each in a thread, and returns what they return, in their order.
+/// Runs functions in parallel, each in a thread; returns their results in the same order.
 #[track_caller]
 pub fn run_in_parallel<T: Send>(
     what: &'static str,

@@ -1,4 +1,4 @@
-//! The daemon `proxmox-firewall` of a site.
+//! The daemon `proxmox-firewall` of a bench_node.
 use crate::bench_node::BenchNode;
 use crate::node::{copy_program, wait_for};
 use crate::process::{self, children, memory, name};
@@ -13,26 +13,26 @@ const STATUS: &str = "run/proxmox-firewall/status.json";
 
 /// A running daemon, killed on drop.
 pub struct Daemon<'a> {
-    pub site: &'a BenchNode,
+    pub bench_node: &'a BenchNode,
     child: Child,
 }
 
 impl<'a> Daemon<'a> {
     /// Starts it and waits until its first update is done.
-    pub fn start(site: &'a BenchNode) -> Self {
-        let program = site.node.path(PROGRAM);
+    pub fn start(bench_node: &'a BenchNode) -> Self {
+        let program = bench_node.node.path(PROGRAM);
         fs::create_dir_all(program.parent().expect("a directory")).expect("a directory");
         copy_program(Path::new(env!("CARGO_BIN_EXE_proxmox-firewall")), &program);
-        let mut command = site.node.netns.command(program.to_str().expect("a path"));
-        command.args(["start", "--node", "n1", "--root"]).arg(site.node.path(""));
+        let mut command = bench_node.node.netns.command(program.to_str().expect("a path"));
+        command.args(["start", "--node", "n1", "--root"]).arg(bench_node.node.path(""));
         let child = command.spawn().expect("the daemon");
         let updated = || {
-            let text = fs::read_to_string(site.node.path(STATUS)).ok()?;
+            let text = fs::read_to_string(bench_node.node.path(STATUS)).ok()?;
             let status: serde_json::Value = serde_json::from_str(&text).ok()?;
             (status["updated"] != 0).then_some(())
         };
         wait_for("the first update", updated);
-        Daemon { site, child }
+        Daemon { bench_node, child }
     }
 
     fn pid(&self) -> i32 {
@@ -46,7 +46,7 @@ impl<'a> Daemon<'a> {
 
     /// Waits for the end of a cycle, after which it writes its status.
     pub fn wait_for_cycle(&self) {
-        let written = || fs::metadata(self.site.node.path(STATUS)).map(|file| file.ino()).ok();
+        let written = || fs::metadata(self.bench_node.node.path(STATUS)).map(|file| file.ino()).ok();
         let before = written();
         wait_for("a cycle", || written().filter(|now| Some(*now) != before));
     }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 const RUNS: u16 = 5;
 /// The number of updates without a change, each of which takes microseconds.
-const MANY: u32 = 1000;
+const UNCHANGED_UPDATES: u32 = 1000;
 /// Number of measured idle cycles of the daemon, and their interval.
 const CYCLES: u32 = 3;
 const CYCLE: Duration = Duration::from_secs(10);
@@ -46,15 +46,15 @@ pub fn measure(sizes: &[usize], table: &mut Table) {
 
 /// A node on which host.fw selects this backend.
 fn new_node(guests: usize) -> BenchNode {
-    let site = BenchNode::new(guests);
+    let bench_node = BenchNode::new(guests);
     let path = "nodes/n1/host.fw";
-    let text = fs::read_to_string(site.node.config().join(path)).expect("host.fw");
-    site.node.write(path, &text.replacen("[OPTIONS]\n", "[OPTIONS]\nnftables: 1\n", 1));
-    site
+    let text = fs::read_to_string(bench_node.node.config().join(path)).expect("host.fw");
+    bench_node.node.write(path, &text.replacen("[OPTIONS]\n", "[OPTIONS]\nnftables: 1\n", 1));
+    bench_node
 }
 
-fn compiled(site: &BenchNode) -> Arc<Ruleset> {
-    let (tree, facts) = site.inputs();
+fn compiled(bench_node: &BenchNode) -> Arc<Ruleset> {
+    let (tree, facts) = bench_node.inputs();
     Nftables::new(processors()).compile(&tree, &facts).1
 }
 
@@ -72,8 +72,8 @@ fn compare(times: &[Vec<Duration>], [ours, bare]: [&str; 2], table: &mut Table) 
 
 fn first(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: first updates ...");
-    let times = |site: &BenchNode| {
-        let ruleset = compiled(site);
+    let times = |bench_node: &BenchNode| {
+        let ruleset = compiled(bench_node);
         let text = nft::text(&ruleset);
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..RUNS {
@@ -105,8 +105,8 @@ fn remove_and_wait(netns: Netns) {
 
 fn idle(nodes: &[BenchNode], table: &mut Table) {
     eprintln!("nftables: updates without a change ...");
-    let times = |site: &BenchNode| {
-        let ruleset = compiled(site);
+    let times = |bench_node: &BenchNode| {
+        let ruleset = compiled(bench_node);
         let (netns, mut firewall) = (Netns::new("bench-idle"), Firewall::default());
         assert_changed_without_errors(&netns.run(|| firewall.update(&ruleset)));
         // reads the rules back
@@ -114,7 +114,7 @@ fn idle(nodes: &[BenchNode], table: &mut Table) {
         let before = nft::runs();
         let times = netns.run(|| {
             let mut times = vec![Duration::ZERO; 2];
-            for _ in 0..MANY {
+            for _ in 0..UNCHANGED_UPDATES {
                 let began = Instant::now();
                 assert_eq!(firewall.update(&ruleset), Outcome::default());
                 times[0] += began.elapsed();
@@ -147,13 +147,13 @@ fn change(nodes: &[BenchNode], table: &mut Table) {
 
 /// From reading the new file until the update has ended, nft alone with the new rules of that chain, and from reading until
 /// the rule is in the kernel, and until it is compiled. After a write, the daemon reads only what was written.
-fn changed(site: &BenchNode) -> Vec<Duration> {
-    let netns = &site.node.netns;
-    let guest = Guest::find(site);
+fn changed(bench_node: &BenchNode) -> Vec<Duration> {
+    let netns = &bench_node.node.netns;
+    let guest = Guest::find(bench_node);
     let vmid = guest.file.trim_matches(|char: char| !char.is_ascii_digit()).parse().expect("a VMID");
     let name = guest_chain(vmid, Direction::In);
     let mut backend = Nftables::new(processors());
-    let (mut reader, mut facts) = (site.reader(), site.facts());
+    let (mut reader, mut facts) = (bench_node.reader(), bench_node.facts());
     let mut tree = reader.settle().expect("a healthy configuration");
     let mut ruleset = backend.compile(&tree, &facts.collect(&tree)).1;
     netns.run(|| assert_changed_without_errors(&backend.maintain(&ruleset)));
@@ -201,7 +201,7 @@ fn with_daemons(nodes: &[BenchNode], table: &mut Table) {
     table.times("a cycle", &cycles);
     table.row("runs of nft by all daemons", daemons.iter().map(|_| runs.to_string()));
 
-    let delays: Vec<Vec<Duration>> = daemons.iter().map(|daemon| delays(daemon.site)).collect();
+    let delays: Vec<Vec<Duration>> = daemons.iter().map(|daemon| delays(daemon.bench_node)).collect();
     table.heading(Measurement::Nftables, "nftables: one rule changed, by a local write", "under 500 ms");
     table.times("median", &delays.iter().cloned().map(median).collect::<Vec<_>>());
     table.times("longest", &delays.iter().filter_map(|delays| delays.iter().max().copied()).collect::<Vec<_>>());
@@ -216,14 +216,14 @@ fn with_daemons(nodes: &[BenchNode], table: &mut Table) {
 }
 
 /// From local writes until the kernel has the rule.
-fn delays(site: &BenchNode) -> Vec<Duration> {
-    let guest = Guest::find(site);
+fn delays(bench_node: &BenchNode) -> Vec<Duration> {
+    let guest = Guest::find(bench_node);
     let delay = |number| {
         // at a random point of the daemon's polling interval
         sleep(Duration::from_millis(fastrand::u64(1000..2000)));
-        let before = generation::current(&site.node.netns);
+        let before = generation::current(&bench_node.node.netns);
         let began = guest.add_rule(100 + number);
-        generation::wait_for_change(&site.node.netns, before) - began
+        generation::wait_for_change(&bench_node.node.netns, before) - began
     };
     (0..RUNS).map(delay).collect()
 }

@@ -1,7 +1,7 @@
 //! nft as the measured programs run it, and nft alone.
 //!
-//! A script in its place counts the runs. On a kernel that does not track connections in bridges it also replaces, rule by
-//! rule, what such a kernel refuses in the table of the guests by an expression of the same size.
+//! A wrapper counts the runs. On a kernel that does not track connections in bridges, it also replaces expressions of the guests'
+//! table that such a kernel refuses by others of the same size.
 use crate::netns::Netns;
 use crate::sandbox::TOOLS;
 use crate::tools;
@@ -18,7 +18,7 @@ use std::time::Duration;
 const PROGRAM: &str = "/usr/sbin/nft";
 /// A line for each run.
 const RUNS: &str = "/run/nft.runs";
-/// For sed(1): the rules of the table that the script writes last.
+/// For sed(1): the rules of the guests' table, which is the last in a script.
 const REPLACED: &str = r"/^table bridge /,$ {
 s/(^| )ct mark set /\1meta mark set /
 s/(^| )ct state [a-z,]+/\1meta mark 7/
@@ -29,12 +29,12 @@ s/(^| )queue num [0-9-]+( bypass)?/\1accept/
 const BRIDGED: &str =
     "table bridge t { chain c { type filter hook prerouting priority 0; meta ibrname v ct state new reject; }; }";
 
-/// Whether this kernel has what the table of the guests needs.
+/// Whether this kernel supports the guests' table.
 pub fn supports_guest_rules() -> bool {
     Command::new(PROGRAM).args(["-c", BRIDGED]).output().is_ok_and(|output| output.status.success())
 }
 
-/// Puts the script in the place of nft, for this process and those that it starts.
+/// Replaces nft by the wrapper, for this process and its children.
 pub fn install() {
     let filter = if supports_guest_rules() { "cat" } else { "sed -Ef /run/nft.sed" };
     let text = format!(

@@ -180,7 +180,7 @@ fn check_line(line: &str) {
 static WANTED: LazyLock<Arc<Ruleset>> = LazyLock::new(|| compile(&tree(), &FACTS).ruleset);
 
 /// Plans an update from these live rules to the wanted ruleset, and to an empty one: every line of the scripts names a
-/// single chain or set, and it is one of ours.
+/// single chain or set of the firewall.
 fn plan_with(put: impl Fn(&mut Live)) {
     let mut live = Live::empty();
     put(&mut live);

@@ -87,7 +87,7 @@ fn status_of_both_programs_names_the_backend_in_use() {
 }
 
 #[test]
-fn compile_says_which_program_enforces() {
+fn compile_prints_which_program_enforces_the_configuration() {
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap()["nftables"].as_array().unwrap().len();
     for selected in [0, 1] {
         let root = node(selected);
@@ -141,7 +141,7 @@ fn preview_uses_the_selected_backend() {
 }
 
 #[test]
-fn an_error_for_a_command_of_the_other_program_names_that_program() {
+fn the_error_for_a_command_of_the_other_program_names_that_program() {
     let root = node(1);
     for command in ["preview", "try", "confirm", "revert"] {
         let (status, stdout, stderr) = run_program(Nftables, &root, &[command]);
@@ -200,7 +200,7 @@ fn status_of_both_daemons_names_the_backend_in_use() {
     nodes.wait_for_backend(true);
     let status = |kind| run(nodes.node.netns.command(program(kind)), &["status", "--exit-code"], &nodes.node.path(""));
     let running = "Status: enabled/running";
-    wait_for("pve-firewall without a warning", || {
+    wait_for("a status of pve-firewall without warnings", || {
         (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(())
     });
     // where bridges track no connections, some rules are refused, which is an error
@@ -209,7 +209,9 @@ fn status_of_both_daemons_names_the_backend_in_use() {
     assert!(found == expected && stdout.starts_with(running), "{found} {stdout} {stderr}");
     nodes.select(0);
     nodes.wait_for_backend(false);
-    wait_for("pve-firewall alone", || (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(()));
+    wait_for("pve-firewall as the only running firewall", || {
+        (status(Iptables) == (0, format!("{running}\n"), String::new())).then_some(())
+    });
     let (_, stdout, stderr) = status(Nftables);
     assert!(stdout.starts_with(running) && stderr == BY_IPTABLES, "{stdout} {stderr}");
     daemons.into_iter().for_each(terminate);

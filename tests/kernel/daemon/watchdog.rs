@@ -9,13 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 /// The daemon's notifications to the service manager.
-struct Manager(UnixDatagram);
+struct ServiceManager(UnixDatagram);
 
-impl Manager {
+impl ServiceManager {
     fn new(node: &Node) -> Self {
         let socket = UnixDatagram::bind(node.path("notify")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Manager(socket)
+        ServiceManager(socket)
     }
 
     /// The next message that contains a text.
@@ -28,7 +28,7 @@ impl Manager {
     }
 
     /// Discards the messages received so far.
-    fn forget(&self) {
+    fn discard_messages(&self) {
         while self.0.recv(&mut [0; 4096]).is_ok() {}
     }
 }
@@ -37,7 +37,7 @@ impl Manager {
 fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     let node = Node::without_files("pvefw-hanging");
     let fuse = Fuse::mount(&node.config(), &FILES);
-    let manager = Manager::new(&node);
+    let manager = ServiceManager::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
     let mut child = command.spawn().unwrap();
@@ -45,20 +45,20 @@ fn a_hanging_tree_blocks_neither_the_watchdog_nor_signals() {
     assert!(node.rules().contains(SSH), "ready means that the rules are live");
     fuse.hang(true);
     node.wait_for_log("hangs; is pmxcfs stopped");
-    manager.forget();
+    manager.discard_messages();
     // with `PVEFW_LONG_TESTS` for over a minute
     let count = if std::env::var_os("PVEFW_LONG_TESTS").is_some() { 250 } else { 5 };
     for _ in 0..count {
         manager.wait_for_message("WATCHDOG=1");
     }
     assert_eq!(node.logged("hangs; is pmxcfs stopped"), 1, "{:#?}", node.log());
-    wait_for("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    wait_for("at most one reading process", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
     // the re-executed daemon does not start a second reading process while the hanging one exists
     signal(&child, Signal::SIGHUP);
     manager.wait_for_message("RELOADING=1");
     manager.wait_for_message("WATCHDOG=1");
-    wait_for("one reader at most", || (node.processes().len() <= 2).then_some(()));
+    wait_for("at most one reading process", || (node.processes().len() <= 2).then_some(()));
     assert!(node.rules().contains(SSH));
     signal(&child, Signal::SIGTERM);
     assert!(child.wait_in_time().success());
@@ -77,7 +77,7 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     let script = format!("#!/bin/sh\n[ -e {} ] && sleep 3\nexec /usr/sbin/ipset \"$@\"\n", slow.display());
     fs::write(shims.join("ipset"), script).unwrap();
     fs::set_permissions(shims.join("ipset"), fs::Permissions::from_mode(0o755)).unwrap();
-    let manager = Manager::new(&node);
+    let manager = ServiceManager::new(&node);
     let mut command = node.command(&["start", "--foreground"]);
     command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()));
     command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "600000");
@@ -86,12 +86,12 @@ fn a_slow_tool_blocks_neither_the_watchdog_nor_termination() {
     fs::write(&slow, "").unwrap();
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.1\n"));
     wait_for("the slow tool", || (node.processes().len() > 2).then_some(()));
-    manager.forget();
+    manager.discard_messages();
     for _ in 0..10 {
         manager.wait_for_message("WATCHDOG=1");
     }
     node.wait_for_log("update took ");
-    // again, with the signal in the middle of it
+    // again, with the signal in the middle of an update
     node.write("firewall/cluster.fw", &format!("{CLUSTER}[IPSET some]\n192.0.2.2\n"));
     wait_for("the slow tool", || (node.processes().len() > 2).then_some(()));
     signal(&child, Signal::SIGTERM);

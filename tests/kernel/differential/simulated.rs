@@ -1,6 +1,6 @@
 //! The expected result of a probe according to the simulator.
 //!
-//! The reply to a rejected packet is filtered on its own path back.
+//! The reply to a rejected packet is filtered on its path back.
 use crate::random::pools;
 use crate::testbed::probe::{Probe, ProbeResult};
 use crate::testbed::{self, DEVICES, Endpoint};
@@ -107,12 +107,12 @@ fn node_on(bridge: usize, family: Family) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn is_firewalled(place: Endpoint) -> bool {
-    matches!(place, Endpoint::Guest(index) if DEVICES[index].firewalled)
+fn is_firewalled(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Guest(index) if DEVICES[index].firewalled)
 }
 
 /// The node's route to an address.
 fn owner(address: Option<IpAddr>) -> Endpoint {
-    let owns = |place: &Endpoint| address.is_some_and(|address| place.addresses().contains(&address));
+    let owns = |endpoint: &Endpoint| address.is_some_and(|address| endpoint.addresses().contains(&address));
     Endpoint::ALL.into_iter().find(owns).unwrap_or(Endpoint::Outside)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{lchown, symlink};
 
 /// The files that the daemon and its commands write, and the temporary file of each with `.new` appended.
-const WRITTEN: [&str; 14] = [
+const WRITTEN_FILES: [&str; 14] = [
     "var/lib/pve-firewall/ipsetcmdlist1",
     "var/lib/pve-firewall/ipsetcmdlist2",
     "var/lib/pve-firewall/ip4cmdlist",
@@ -47,7 +47,7 @@ fn no_symlink_is_followed() {
         let node = Node::new("pvefw-links");
         let victim = node.path("victim");
         fs::write(&victim, "untouched").unwrap();
-        for path in WRITTEN {
+        for path in WRITTEN_FILES {
             fs::create_dir_all(node.path(path).parent().unwrap()).unwrap();
             for link in [node.path(path), node.path(&format!("{path}.new"))] {
                 symlink(&victim, &link).unwrap();
@@ -61,7 +61,7 @@ fn no_symlink_is_followed() {
         assert_eq!(followed > 0, owner == 0, "{:#?}", node.log());
         // only the existence of the flag is checked
         let replaced = |path: &&&str| !path.ends_with("-force-disable") && (owner != 0 || !path.contains("lock"));
-        for path in WRITTEN.iter().filter(replaced) {
+        for path in WRITTEN_FILES.iter().filter(replaced) {
             let there = fs::symlink_metadata(node.path(path)).map(|meta| meta.is_file());
             assert!(there.unwrap_or(true), "{path}: it is still a symlink");
         }
@@ -76,13 +76,13 @@ fn no_other_file_is_written() {
     let files: Vec<String> =
         folders.iter().flat_map(|top| node.files(top).into_iter().map(move |file| format!("{top}/{file}"))).collect();
     let ours = |file: &&String| !file.starts_with("etc/pve/") && *file != "sbin/pve-firewall";
-    // by which runs of ebtables-legacy exclude each other
+    // this file is the lock of ebtables-legacy
     let lock = |file: &&String| ebtables(Variant::Legacy) == Variant::Legacy && *file == "var/lib/ebtables/lock";
     for file in files.iter().filter(ours).filter(|file| !lock(file)) {
-        assert!(WRITTEN.contains(&file.as_str()), "{file}");
+        assert!(WRITTEN_FILES.contains(&file.as_str()), "{file}");
     }
     let gone = ["run/pve-firewall.pid", "run/pve-firewall/status.json"];
-    for file in WRITTEN.iter().filter(|file| !gone.contains(file)) {
+    for file in WRITTEN_FILES.iter().filter(|file| !gone.contains(file)) {
         assert!(node.path(file).exists(), "{file} is written");
     }
 }

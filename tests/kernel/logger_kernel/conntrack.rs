@@ -181,7 +181,7 @@ fn log_nf_conntrack_is_read_at_the_start_and_at_sighup() {
         wait_for("the reload", || logger.log().exists().then_some(()));
         // the switch is read right after that: a second signal makes sure
         logger.signal(Signal::SIGHUP);
-        wait_for("the second reload", || asleep(&logger).then_some(()));
+        wait_for("the second reload", || is_sleeping(&logger).then_some(()));
         send(port);
         if logged {
             logger.line_with(&format!(" dport={port} "));
@@ -191,7 +191,7 @@ fn log_nf_conntrack_is_read_at_the_start_and_at_sighup() {
 }
 
 /// Whether the process is sleeping.
-fn asleep(logger: &Logger) -> bool {
+fn is_sleeping(logger: &Logger) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", logger.pid())).unwrap();
     let pending = fs::read_to_string(format!("/proc/{}/status", logger.pid())).unwrap();
     stat.contains(") S ") && pending.lines().any(|line| line == "ShdPnd:\t0000000000000000")

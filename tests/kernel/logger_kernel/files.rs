@@ -46,11 +46,11 @@ fn copytruncate_leaves_no_hole_and_logging_continues() {
     let root = tempfile::tempdir().unwrap();
     let logger = Logger::start(&netns, root.path(), &[]);
     netns.run(|| Sender::new(46).send_burst(100));
-    wait_for("the lines", || (packet_lines(&logger.text()) == 100).then_some(()));
+    wait_for("the lines in the log", || (packet_lines(&logger.text()) == 100).then_some(()));
     let file = fs::OpenOptions::new().write(true).open(logger.log()).unwrap();
     file.set_len(0).unwrap();
     netns.run(|| Sender::new(46).send_burst(50));
-    wait_for("the lines after", || (packet_lines(&logger.text()) == 50).then_some(()));
+    wait_for("the lines in the new log", || (packet_lines(&logger.text()) == 50).then_some(()));
     let text = logger.stop();
     assert!(text.starts_with("100 6 tap100i0-IN "), "{}", &text[..100]);
 }

@@ -68,9 +68,9 @@ fn an_overflow_is_counted_exactly_and_logging_continues() {
         send_burst(&netns, length, packets);
         logger.signal(Signal::SIGCONT);
         // once the queue has been read, the sequence number of the next packet shows the drops
-        wait_for("the queue's lines", || (packet_lines(&logger.text()) > 10_000).then_some(()));
+        wait_for("the lines of queued packets", || (packet_lines(&logger.text()) > 10_000).then_some(()));
         let mut extra = 0;
-        let text = wait_for_ok("the report", || {
+        let text = wait_for_ok("the number of skipped entries", || {
             send_burst(&netns, SMALL, 1);
             extra += 1;
             let text = logger.text();

@@ -27,7 +27,7 @@ fn without_options_it_runs_in_the_background_once_it_is_ready() {
     let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     netns.run(|| Sender::new(46).send_burst(5));
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    wait_for("its end", || (!pid_file.exists()).then_some(()));
+    wait_for("the end of the logger", || (!pid_file.exists()).then_some(()));
     let text = fs::read_to_string(&log).unwrap();
     assert_eq!(packet_lines(&text), 5);
     assert!(text.ends_with(" stopping pvefw logger\n"), "{text}");
@@ -93,7 +93,7 @@ fn a_full_or_read_only_directory_does_not_stop_logging() {
 }
 
 #[test]
-fn debug_prints_the_lines_too() {
+fn lines_are_also_printed_with_debug() {
     let netns = flood::namespace("log-debug");
     let root = tempfile::tempdir().unwrap();
     let mut command = netns.command(env!("CARGO_BIN_EXE_pvefw-logger"));

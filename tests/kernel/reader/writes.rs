@@ -55,7 +55,7 @@ fn a_file_written_by_another_node_is_used_when_two_reads_agree() {
     assert!(took >= READING.debounce.content, "{took:?}");
 }
 
-/// As after a clock jump on this node or on the writing node.
+/// A file's time may jump, as after a clock change on this node or on the writing node.
 #[test]
 fn arbitrary_modification_times_are_handled() {
     let dir = config_directory();
@@ -104,7 +104,7 @@ fn an_unmodified_file_is_read_again_when_its_stat_changes() {
     wait_for_content(&mut reader, "firewall/100.fw", Some(GUEST), Some(&text));
 }
 
-/// Between the passes that read everything, only what `stat` shows as changed is read, and what has changed just now.
+/// Between full readings, only files are read that `stat` shows as changed, or that changed just before.
 #[test]
 fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let dir = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ fn a_partial_read_covers_changed_files_and_a_full_read_everything() {
     let again = longer.replace("DROP", "DRIP");
     put(&again);
     read_until(&mut reader, &again);
-    // the same when it is at rest
+    // the same, after some time without writes
     sleep(Duration::from_secs(4));
     reader.read().unwrap();
     let hidden = longer.replace("DROP", "ECHO");

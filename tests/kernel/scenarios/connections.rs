@@ -1,4 +1,4 @@
-//! Connections: packets of an established one pass, also after updates; other packets do not.
+//! Packets of an established connection pass, also after updates; other packets do not.
 use super::scenario::{GUEST100, HOST, Scenario, WAIT_LIMIT};
 use crate::testbed::Endpoint::Outside;
 use crate::testbed::VM100;
@@ -13,7 +13,7 @@ const CLOSED: &str = "[OPTIONS]\nenable: 1\n";
 /// Maximum time of an accepted packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Both ends of a connection.
+/// Both endpoints of a connection.
 struct Connection(TcpStream, TcpStream);
 
 impl Connection {
@@ -51,7 +51,7 @@ fn an_established_connection_survives_updates_that_refuse_new_ones() {
     first.exchange_data();
     assert!(Connection::open(&scenario, &server, CONNECT_TIMEOUT).is_none(), "no rule accepts a new one");
     scenario.change(&[(GUEST100, OPEN)]);
-    let mut second = Connection::open(&scenario, &server, WAIT_LIMIT).expect("the rule is back");
+    let mut second = Connection::open(&scenario, &server, WAIT_LIMIT).expect("the restored rule accepts it");
     second.exchange_data();
     first.exchange_data();
 }

@@ -11,17 +11,17 @@ use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::{Family, MacAddr};
 
 const V4: Family = Family::V4;
-/// A MAC address that is no guest's.
+/// A MAC address that belongs to no guest.
 const SPOOFED_MAC: MacAddr = MacAddr([0x02, 0x77, 0, 0, 0, 1]);
 
 /// Commands of another program on a node with guest 100 enabled, and their effects.
 struct Case {
     /// The commands of the other program.
     commands: &'static str,
-    /// A packet, and its result with the rules of this firewall alone.
+    /// A packet, and its result with only the rules of this firewall.
     probe: fn() -> Probe,
     expected: ProbeResult,
-    /// Its actual result.
+    /// Its actual result while the commands are in effect.
     actual: ProbeResult,
     kind: &'static str,
     text: &'static str,
@@ -75,7 +75,7 @@ fn readme_shows_what_status_prints_of_this_node() {
     scenario.wait_for_warning("tap100i0");
     let (shown, readme) = (scenario.status(&[]).0, include_str!("../../../README.md"));
     assert!(readme.contains(&format!("# pve-firewall status\n{shown}```")), "{shown}");
-    // and the messages about single packets
+    // without messages about single packets
     let answer = scenario.command(&["simulate", "--to", "vm100", "--dport", "23"]);
     assert!(answer.contains("the result on this node may be different: tap100i0 has firewall=1"), "{answer}");
     assert!(!answer.contains("-A INPUT"), "it does not concern the guest: {answer}");

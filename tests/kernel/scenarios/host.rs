@@ -74,7 +74,7 @@ fn igmp_and_icmp_errors_are_accepted() {
 }
 
 #[test]
-fn established_connections_and_loopback_pass_whatever_the_policies() {
+fn established_connections_and_loopback_pass_with_any_policies() {
     let cluster = "[OPTIONS]\nenable: 1\npolicy_out: DROP\n[RULES]\nOUT ACCEPT -p tcp -dport 443\n";
     let mut scenario = Scenario::new(&[(CLUSTER, cluster)]);
     let answer = || to_host(0).ports(443, 40_000).flags(TcpFlags::SYN.and(TcpFlags::ACK));

@@ -81,7 +81,7 @@ fn suricata_inspects_accepted_packets() {
         (udp(9001), ProbeResult::Arrived),
         (udp(9002), ProbeResult::Dropped),
     ]);
-    // a balanced guest needs a reader of each queue
+    // a guest with several queues needs a reader of each
     scenario.write(GUEST100, &GUEST.replace("ips_queues: 0", "ips_queues: 0:2"));
     scenario.wait_for_warning("no program reads queues 0:2:");
     let (_program, _) = suricata(&scenario);

@@ -1,10 +1,10 @@
-//! Packets and findings with the nftables backend: tables of other programs, frames that carry packets past the
-//! rules, a kernel that tracks no connections in bridges.
+//! Packets and findings with the nftables backend: tables of other programs, frames that bypass the rules, a kernel
+//! that does not track connections in bridges.
 use super::scenario::{CLUSTER, GUEST100, HOST, Scenario, conf, wait_for};
 use crate::nft_trees::has_bridge_conntrack;
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
-use crate::testbed::probe::{Carrier, Probe, ProbeResult};
+use crate::testbed::probe::{Encapsulation, Probe, ProbeResult};
 use pve_firewall::iptables::ruleset::{Family, TcpFlags};
 use serde_json::{Value, json};
 
@@ -12,14 +12,14 @@ const V4: Family = Family::V4;
 /// The node's port 80 and everything of guest 100 is open.
 const OPEN: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 80\n";
 const GUEST: &str = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
-/// Captures frames all the time.
+/// Captures frames continuously.
 const FREQUENT_FULL_READINGS: [&str; 2] = ["--full-reading", "1"];
 
 fn new_scenario(options: &[&str]) -> Scenario {
     Scenario::nftables(&[&FREQUENT_FULL_READINGS, options].concat(), &[(CLUSTER, OPEN), (GUEST100, GUEST)])
 }
 
-/// The findings, without the one that the kernel tracks no connections in bridges, if it does not.
+/// The findings, except that the kernel does not track connections in bridges.
 fn findings(scenario: &Scenario) -> Vec<Value> {
     let status: Value = serde_json::from_str(&scenario.status(&["--json"]).0).unwrap();
     let all = status["warnings"].as_array().unwrap().clone();
@@ -32,7 +32,8 @@ fn wait_for_no_warnings(scenario: &Scenario) {
     wait_for("no finding", || findings(scenario).is_empty().then_some(()));
 }
 
-/// Commands of another program and those that undo them, whether the node or a guest is affected, the warning and its remedy.
+/// Commands of another program and the commands that revert them, whether the node or a guest is affected, the warning and its
+/// remedy.
 const DROPPING_TABLES: [[&str; 5]; 7] = [
     [
         "nft 'table inet fw { chain input { type filter hook input priority 10; policy drop; }; }'",
@@ -164,33 +165,40 @@ fn a_kernel_that_tracks_no_connections_in_bridges_is_reported() {
     assert_eq!((&warning["affected"]["node"], &warning["affected"]["guests"]), (&false.into(), &json!([100])));
     assert!(warning["remedy"].as_str().unwrap().starts_with("'modprobe nf_conntrack_bridge'"), "{warning:#}");
     assert_eq!(scenario.status(&["--exit-code"]).1, 1);
-    // without guests it does not matter
+    // without guests there is no finding
     scenario.write(GUEST100, "[OPTIONS]\nenable: 0\n");
     wait_for("no warning", || (!scenario.status(&[]).0.contains("WARNING")).then_some(()));
 }
 
-const CARRIERS: [Carrier; 6] =
-    [Carrier::Vlan(0), Carrier::Vlan(5), Carrier::Vlan(4095), Carrier::QinQ(5, 6), Carrier::Pppoe, Carrier::Snap];
+const ENCAPSULATIONS: [Encapsulation; 6] = [
+    Encapsulation::Vlan(0),
+    Encapsulation::Vlan(5),
+    Encapsulation::Vlan(4095),
+    Encapsulation::QinQ(5, 6),
+    Encapsulation::Pppoe,
+    Encapsulation::Snap,
+];
 
-fn probes<'a>(from_guest: bool, carriers: &'a [Carrier]) -> impl Iterator<Item = Probe> + 'a {
+fn probes<'a>(from_guest: bool, encapsulations: &'a [Encapsulation]) -> impl Iterator<Item = Probe> + 'a {
     let (from, to) = if from_guest { (VM100, Outside) } else { (Outside, VM100) };
-    let ports = (2000..).zip(carriers);
-    ports
-        .flat_map(move |(port, carrier)| Family::ALL.map(|family| Probe::tcp(from, to, family, port).carried(*carrier)))
+    let ports = (2000..).zip(encapsulations);
+    ports.flat_map(move |(port, encapsulation)| {
+        Family::ALL.map(|family| Probe::tcp(from, to, family, port).encapsulated(*encapsulation))
+    })
 }
 
-fn both(carriers: &[Carrier]) -> Vec<Probe> {
-    probes(true, carriers).chain(probes(false, carriers)).collect()
+fn both(encapsulations: &[Encapsulation]) -> Vec<Probe> {
+    probes(true, encapsulations).chain(probes(false, encapsulations)).collect()
 }
 
 #[test]
-fn frames_that_carry_packets_past_the_rules_are_reported_and_dropped_with_strict_layer2() {
+fn frames_that_bypass_the_rules_are_reported_and_dropped_with_strict_layer2() {
     let closed = format!("{GUEST}[RULES]\nIN DROP -p tcp\nOUT DROP -p tcp\n");
     let mut scenario = Scenario::nftables(&FREQUENT_FULL_READINGS, &[(CLUSTER, OPEN), (GUEST100, &closed)]);
-    let (tagged, others) = CARRIERS.split_at(3);
+    let (tagged, others) = ENCAPSULATIONS.split_at(3);
     scenario.check_all(ProbeResult::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
     // rules match packets behind one tag; the policy decides all other frames
-    scenario.check_all(ProbeResult::Dropped, both(&[Carrier::Plain]));
+    scenario.check_all(ProbeResult::Dropped, both(&[Encapsulation::Plain]));
     scenario.check_all(ProbeResult::Dropped, both(tagged));
     scenario.wait_for_full_cycle();
     wait_for_no_warnings(&scenario);
@@ -206,12 +214,12 @@ fn frames_that_carry_packets_past_the_rules_are_reported_and_dropped_with_strict
         &[&FREQUENT_FULL_READINGS[..], &["--strict-layer2"]].concat(),
         &[(CLUSTER, OPEN), (GUEST100, GUEST)],
     );
-    scenario.check_all(ProbeResult::Arrived, both(&[Carrier::Plain]));
+    scenario.check_all(ProbeResult::Arrived, both(&[Encapsulation::Plain]));
     scenario.check_all(ProbeResult::Arrived, [Probe::arp(VM100, Outside), Probe::arp(Outside, VM100)]);
-    scenario.check_all(ProbeResult::Dropped, both(&CARRIERS));
+    scenario.check_all(ProbeResult::Dropped, both(&ENCAPSULATIONS));
     scenario.wait_for_full_cycle();
     wait_for_no_warnings(&scenario);
-    // the guest's own configuration says that it is a trunk
+    // the guest's configuration makes the device a trunk
     let (path, text) = conf(100, false);
     let rule = "ether type 8021q drop";
     let wait_until_refused = |scenario: &Scenario, refused: bool| {
@@ -223,19 +231,19 @@ fn frames_that_carry_packets_past_the_rules_are_reported_and_dropped_with_strict
     wait_until_refused(&scenario, true);
     scenario.write(&path, &text.replace("firewall=1", "trunks=2;5-9,firewall=1"));
     wait_until_refused(&scenario, false);
-    scenario.check_all(ProbeResult::Arrived, both(&CARRIERS[..4]));
-    scenario.check_all(ProbeResult::Dropped, both(&CARRIERS[4..]));
+    scenario.check_all(ProbeResult::Arrived, both(&ENCAPSULATIONS[..4]));
+    scenario.check_all(ProbeResult::Dropped, both(&ENCAPSULATIONS[4..]));
     scenario.write(&path, &text);
     wait_until_refused(&scenario, true);
-    // or layer2_protocols names what it may use
+    // or layer2_protocols allows the protocols
     scenario.write(GUEST100, &format!("{GUEST}layer2_protocols: IPv4,IPv6,ARP,PPP_SES\n"));
     wait_for("the rules of the guest", || {
         let table = scenario.testbed.node.exec("nft list table bridge proxmox-firewall-guests");
         (!table.contains("ether type 0x8864 drop")).then_some(())
     });
-    scenario.check_all(ProbeResult::Arrived, both(&[Carrier::Pppoe]));
-    scenario.check_all(ProbeResult::Dropped, both(&CARRIERS[..4]));
-    scenario.check_all(ProbeResult::Dropped, both(&[Carrier::Snap]));
+    scenario.check_all(ProbeResult::Arrived, both(&[Encapsulation::Pppoe]));
+    scenario.check_all(ProbeResult::Dropped, both(&ENCAPSULATIONS[..4]));
+    scenario.check_all(ProbeResult::Dropped, both(&[Encapsulation::Snap]));
 }
 
 /// Chains left by another program, or by pve-firewall when it was killed: they drop packets that our tables accept.

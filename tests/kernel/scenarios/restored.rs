@@ -1,4 +1,4 @@
-//! Changes of our chains and sets by other programs are undone, and logged with names.
+//! Changes of the firewall's chains and sets by other programs are reverted, and logged with names.
 use super::scenario::{GUEST100, ON, Scenario, wait_for};
 use crate::host::shell;
 use crate::testbed::Endpoint::{Host, Outside};
@@ -44,7 +44,7 @@ fn changes_of_our_rules_by_other_programs_are_restored_and_logged_with_names() {
         with(change, part, text, &mut scenario);
         assert_eq!(scenario.logged(text), 1, "{:#?}", scenario.log());
     }
-    // our own changes are none
+    // changes by the firewall itself are not reported
     let before = scenario.logged("another program has changed our rules");
     scenario.change(&[(GUEST100, ON)]);
     scenario.wait_for_full_cycle();
@@ -95,7 +95,7 @@ fn chains_in_the_variant_that_is_not_in_use_are_removed_and_logged() {
     scenario.change(&[(super::scenario::HOST, host)]);
     scenario.check_all(ProbeResult::Arrived, [answered()]);
     scenario.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
-    wait_for("the chains to be removed", || {
+    wait_for("the removal of the chains", || {
         (!scenario.testbed.node.exec("iptables-nft-save").contains("PVEFW")).then_some(())
     });
     scenario.check_all(ProbeResult::Arrived, [answered()]);

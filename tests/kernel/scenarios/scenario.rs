@@ -59,7 +59,7 @@ impl Scenario {
         Scenario::with_shell(&format!("exec unshare -m sh -c '{script}' sh \"$@\""), &[], files)
     }
 
-    /// The same, with a daemon that a shell starts in the place of `"$@"`.
+    /// The same, with a shell script that starts the daemon with `"$@"`.
     pub fn with_shell(shell: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let scenario = Scenario::launch(BackendKind::Iptables, shell, options, files);
         scenario.wait_until_live();
@@ -71,7 +71,7 @@ impl Scenario {
         Scenario::launch(BackendKind::Iptables, shell, &[], files)
     }
 
-    /// The same with the daemon of nftables, after its first update.
+    /// The same, with the nftables daemon, after its first update.
     pub fn nftables(options: &[&str], files: &[(&str, &str)]) -> Self {
         let selected = [(HOST, "[OPTIONS]\nnftables: 1\n")];
         let scenario = Scenario::launch(BackendKind::Nftables, "exec \"$@\"", options, &[&selected, files].concat());
@@ -114,7 +114,7 @@ impl Scenario {
         self.restart_after(options, "true", |_| {});
     }
 
-    /// The same; the node runs a script while there is no daemon, and this is checked then.
+    /// The same; while the daemon is stopped, the script runs on the node, then `check`.
     pub fn restart_after(&mut self, options: &[&str], script: &str, check: impl FnOnce(&mut Self)) {
         kill(Pid::from_raw(i32::try_from(self.daemon.id()).unwrap()), Signal::SIGQUIT).unwrap();
         assert!(self.daemon.wait_in_time().success());
@@ -131,7 +131,7 @@ impl Scenario {
         status["last_update"].as_u64()
     }
 
-    /// Waits for a cycle that begins from now on.
+    /// Waits for a cycle that begins after this call.
     pub fn wait_for_full_cycle(&self) {
         for _ in 0..2 {
             self.wait_for_next_update();
@@ -152,7 +152,9 @@ impl Scenario {
     /// Disables the firewall, and waits until its rules are removed.
     pub fn disable_firewall(&self) {
         write(self.root.path(), CLUSTER, "[OPTIONS]\nenable: 0\n");
-        wait_for("no rules", || (!self.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(()));
+        wait_for("the removal of the rules", || {
+            (!self.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(())
+        });
     }
 
     /// The root directory of the node.
@@ -173,7 +175,7 @@ impl Scenario {
         self.wait_until_live();
     }
 
-    /// Waits until the rules are live, and nothing is found that makes them ineffective.
+    /// Waits until the rules are live and there are no findings.
     fn wait_until_live(&self) {
         wait_for_ok("the configuration to be live", || {
             let status = self.status(&[]).0;
@@ -189,7 +191,7 @@ impl Scenario {
         (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
     }
 
-    /// A command of the program: what it writes to standard output and error.
+    /// Runs a command of the program; returns its standard output and error.
     pub fn command(&self, args: &[&str]) -> String {
         let mut command = self.testbed.node.command(program(self.kind));
         let output = command.args(args).args(["--node", NODE, "--root"]).arg(self.root.path()).output_in_time();
@@ -205,7 +207,7 @@ impl Scenario {
         })
     }
 
-    /// Waits until `status` has no warning any more.
+    /// Waits until `status` has no warning.
     pub fn wait_until_healthy(&self) {
         wait_for("no warning", || {
             (self.status(&["--exit-code"]) == ("Status: enabled/running\n".into(), 0)).then_some(())
@@ -265,7 +267,7 @@ pub fn stop(child: &mut Child) {
     child.wait_in_time();
 }
 
-/// Takes the place of the log daemon of a node.
+/// Replaces the log daemon of a node.
 fn collect_log(root: &Path) -> Arc<Mutex<Vec<String>>> {
     let socket = UnixDatagram::bind(root.join("dev/log")).unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));

@@ -42,13 +42,13 @@ fn every_drop_is_logged_with_log_all_drops() {
     for (to, probes) in [(Host, unlogged_packets(Host)), (VM100, unlogged_packets(VM100))] {
         assert_eq!(scenario.count_arrivals(&probes), 0);
         for probe in &probes {
-            // a packet that opens no connection is of the state INVALID before
+            // a packet that opens no connection has the state INVALID
             let dport = probe.packet.dport.unwrap();
             let line = logger.line_with(&format!("SPT={} DPT={dport} ", probe.packet.sport.unwrap()));
             assert!(line.contains(" DROP: IN="), "{to:?}: {line}");
         }
     }
-    // of a guest, with its number
+    // packets of a guest, with its VMID
     let mac = Probe::tcp(VM100, Outside, Family::V4, 81).mac(MacAddr([2, 0x77, 0, 0, 0, 1]));
     let address = Probe::tcp(VM100, Outside, Family::V4, 82).source("10.0.0.7");
     let router = Probe::icmpv6(VM100, Outside, 134);
@@ -57,7 +57,7 @@ fn every_drop_is_logged_with_log_all_drops() {
         let line = logger.line_with(text);
         assert!(line.starts_with("100 6 tap100i0-OUT ") && line.contains(" DROP: IN="), "{line}");
     }
-    // what is above the limit of SYN packets
+    // SYN packets above the limit
     scenario.change(&[(HOST, host)]);
     let syn = |port| Probe::tcp(Outside, Host, Family::V4, port).source("10.0.0.77");
     assert_eq!(scenario.count_arrivals(&(3000..3010).map(syn).collect::<Vec<_>>()), 0);
@@ -72,12 +72,12 @@ fn standard_drops_are_not_logged_and_all_others_are() {
     let guest = "[OPTIONS]\nenable: 1\nlog_level_in: info\n[RULES]\nIN DROP -p tcp -dport 23 -log warning\n";
     let mut scenario = Scenario::new(&[(HOST, host), (GUEST100, guest)]);
     let logger = Logger::start(&scenario.testbed.node, scenario.root(), &[]);
-    for (to, place) in [(Host, "0 6 PVEFW-HOST-IN "), (VM100, "100 6 tap100i0-IN ")] {
+    for (to, prefix) in [(Host, "0 6 PVEFW-HOST-IN "), (VM100, "100 6 tap100i0-IN ")] {
         assert_eq!(scenario.count_arrivals(&unlogged_packets(to)), 0);
         // a packet sent after them: when it is in the log, they would be too
         assert_eq!(scenario.count_arrivals(&[Probe::tcp(Outside, to, Family::V4, 9999)]), 0);
         let line = logger.line_with(&format!(" policy DROP: IN={}", if to == Host { "vmbr0" } else { "fwbr100i0" }));
-        assert!(line.starts_with(place) && line.contains("DPT=9999"), "{line}");
+        assert!(line.starts_with(prefix) && line.contains("DPT=9999"), "{line}");
     }
     assert_eq!(scenario.count_arrivals(&[Probe::tcp(Outside, VM100, Family::V4, 23)]), 0);
     let line = logger.line_with("DPT=23 ");

@@ -117,7 +117,7 @@ fn connections_that_a_preview_lists_and_no_others_are_refused_when_they_restart(
     let servers: BTreeSet<(Endpoint, SocketAddr)> = flows.iter().map(|flow| (flow.to, flow.server())).collect();
     let _servers: Vec<TcpListener> = servers
         .iter()
-        .map(|(place, server)| scenario.testbed.netns(*place).run(|| TcpListener::bind(server).unwrap()))
+        .map(|(endpoint, server)| scenario.testbed.netns(*endpoint).run(|| TcpListener::bind(server).unwrap()))
         .collect();
     for (path, text, count) in CHANGES {
         scenario.testbed.node.exec("conntrack -F 2>/dev/null");
@@ -185,7 +185,7 @@ fn udp_and_icmp_are_evaluated_like_tcp() {
     let server = scenario.testbed.netns(VM100).run(|| UdpSocket::bind("10.0.0.100:53").unwrap());
     let client = scenario.testbed.outside.run(|| UdpSocket::bind("10.0.0.254:5353").unwrap());
     client.send_to(b"question", "10.0.0.100:53").unwrap();
-    wait_for("the question", || server.recv_from(&mut [0; 64]).ok());
+    wait_for("the request", || server.recv_from(&mut [0; 64]).ok());
     scenario.testbed.node.exec(
         "conntrack -I -p icmp -s 10.0.0.254 -d 10.0.0.100 --icmp-type 8 --icmp-code 0 --icmp-id 7 -t 600 -u SEEN_REPLY",
     );

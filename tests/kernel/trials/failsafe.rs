@@ -11,17 +11,17 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSED: &str = "[OPTIONS]\nenable: 1\n[RULES]\nIN DROP\nOUT DROP\n";
 
-fn listen(scenario: &Scenario, place: crate::testbed::Endpoint, server: &str) -> TcpListener {
-    scenario.testbed.netns(place).run(|| TcpListener::bind(server).unwrap())
+fn listen(scenario: &Scenario, endpoint: crate::testbed::Endpoint, server: &str) -> TcpListener {
+    scenario.testbed.netns(endpoint).run(|| TcpListener::bind(server).unwrap())
 }
 
-fn connect(scenario: &Scenario, place: crate::testbed::Endpoint, server: &str) -> Option<TcpStream> {
+fn connect(scenario: &Scenario, endpoint: crate::testbed::Endpoint, server: &str) -> Option<TcpStream> {
     let server: SocketAddr = server.parse().unwrap();
-    scenario.testbed.netns(place).run(|| TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)).ok()
+    scenario.testbed.netns(endpoint).run(|| TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)).ok()
 }
 
 #[test]
-fn failsafe_ports_are_open_whatever_the_configuration_says() {
+fn failsafe_ports_are_open_with_any_configuration() {
     let options = ["--failsafe", "tcp/22@10.0.0.254,tcp/8006:8007@fd00::/64"];
     let scenario = Scenario::with_options(&options, &[(HOST, ON)]);
     scenario.testbed.assign_addresses();
@@ -128,14 +128,14 @@ fn connections_that_a_change_refuses_are_deleted_and_no_others() {
     scenario.change(&[(GUEST100, &open.replace("80,443", "80,443,444"))]);
     assert_eq!(all_alive(), [true; 4]);
     scenario.change(&[(GUEST100, "[OPTIONS]\nenable: 1\n[RULES]\nIN ACCEPT -p tcp -dport 443\n")]);
-    wait_for("the ends", || (all_alive() == [false, true, false, true]).then_some(()));
+    wait_for("the deletion of refused connections", || (all_alive() == [false, true, false, true]).then_some(()));
     let log = scenario.log();
     let cut: Vec<_> = log.iter().filter(|line| line.contains("is no longer allowed")).collect();
     assert_eq!(cut.len(), 2, "{log:#?}");
     assert!(cut[0].contains("10.0.0.100:80 of guest 100 is no longer allowed (DROP by "), "{cut:#?}");
     // a blacklist ends the connections of its members
     scenario.change(&[(CLUSTER, "[OPTIONS]\nenable: 1\n[IPSET blacklist]\n10.0.0.254\n")]);
-    wait_for("the ends", || (all_alive() == [false; 4]).then_some(()));
+    wait_for("the deletion of refused connections", || (all_alive() == [false; 4]).then_some(()));
 }
 
 #[test]
@@ -148,7 +148,9 @@ fn a_flood_of_cut_connections_is_counted_and_not_logged_line_by_line() {
     scenario.testbed.node.exec("conntrack -I -p tcp -s 10.0.0.254 -d 10.0.0.100 --sport 999 --dport 80 --state ESTABLISHED -t 600 -w 7 2>/dev/null");
     scenario.change(&[(GUEST100, ON)]);
     let left = || scenario.testbed.node.exec("conntrack -L 2>/dev/null | grep -c 'dport=80' || true");
-    wait_for("all to be gone", || (left().trim() == "0").then_some(()));
-    wait_for("the count", || scenario.log().iter().any(|line| line.contains("and 81 more connections")).then_some(()));
+    wait_for("the deletion of all connections", || (left().trim() == "0").then_some(()));
+    wait_for("the number of deleted connections in the log", || {
+        scenario.log().iter().any(|line| line.contains("and 81 more connections")).then_some(())
+    });
     assert_eq!(scenario.log().iter().filter(|line| line.contains("is no longer allowed")).count(), 20);
 }

@@ -68,7 +68,7 @@ fn a_trial_of_another_boot_is_ignored() {
     node.wait_for_rule(NEW);
     send_signal(&daemon, Signal::SIGKILL);
     daemon.wait_in_time();
-    // as if /run had outlived the machine; the clock of the new boot says nothing about the deadline
+    // as if /run had survived a reboot; the monotonic clock of the new boot is not comparable with the deadline
     let path = node.path("run/pve-firewall/trial/trial.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let text = fs::read_to_string(&path).unwrap();
@@ -315,7 +315,7 @@ fn a_try_killed_at_any_step_leaves_a_complete_trial_or_none() {
 fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
     let (node, daemon) = node_with_candidate("pvefw-kill-conf");
     let file = node.path("root/100.fw").to_str().unwrap().to_string();
-    let place = node.config().join("firewall/100.fw");
+    let path = node.config().join("firewall/100.fw");
     let (mut old, mut new) = (0, 0);
     for call in 1.. {
         node.write("firewall/100.fw", GUEST);
@@ -325,7 +325,7 @@ fn a_confirmation_killed_at_any_step_leaves_old_or_new_files() {
         let attempt = node.command(&["try", "--for", &length, &file]).stderr(Stdio::null()).spawn().unwrap();
         node.wait_for_rule(NEW);
         let killed = killed_at(&node, call, &["confirm"]);
-        let written = fs::read_to_string(&place).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
         let status = attempt.output_in_time().status.code();
         match written == GUEST {
             true => {

@@ -137,7 +137,7 @@ fn a_trial_of_a_vnet_expires_and_is_reverted_and_confirmed() {
 }
 
 #[test]
-fn a_trial_needs_the_daemon_that_enforces() {
+fn a_trial_needs_the_daemon_of_the_selected_backend() {
     let nodes = NodeWithSender::new("pvn-alone");
     nodes.select(1);
     let iptables = nodes.node.start();
@@ -147,7 +147,7 @@ fn a_trial_needs_the_daemon_that_enforces() {
     let nftables = nodes.start_nftables(&[]);
     nodes.wait_for_backend(true);
     terminate(iptables);
-    // the other one alone is sufficient
+    // the daemon of the other backend is sufficient
     let trial = start_trial(&nodes.node, 600, &["cluster.fw"]);
     wait_for_rule(&nodes, "4001", true);
     nodes.node.run_ok(&["confirm"]);
@@ -258,7 +258,7 @@ fn a_cancelled_hand_over_deletes_only_connections_that_a_change_refuses() {
     nodes.select(0);
     nodes.node.wait_for_log("waiting for pve-firewall");
     nodes.node.write("firewall/cluster.fw", &open("4001"));
-    wait_for_ok("the ends", || {
+    wait_for_ok("the deletion of refused connections", || {
         let alive = all_alive(&mut accepted);
         (alive == [false, true, false]).then_some(()).ok_or_else(|| format!("{alive:?} {:#?}", nodes.node.log()))
     });
@@ -294,7 +294,7 @@ fn connections_that_a_preview_lists_are_refused_and_deleted_and_no_others() {
 
     nodes.node.write("firewall/cluster.fw", &open("4001"));
     let mut all_alive = || connections.iter_mut().map(Connection::can_exchange_data).collect::<Vec<_>>();
-    wait_for_ok("the ends", || {
+    wait_for_ok("the deletion of refused connections", || {
         let alive = all_alive();
         let tracked = || nodes.node.netns.exec("conntrack -L 2>/dev/null");
         (alive == [false, true, false])

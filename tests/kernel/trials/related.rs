@@ -48,7 +48,7 @@ fn data_connections_are_simulated_and_deleted_with_their_control_connection() {
     assert_eq!(named(&GUEST.replace("FTP(ACCEPT)", "ACCEPT -p tcp -dport 21")), BTreeSet::new());
 
     scenario.change(&[(GUEST100, ON)]);
-    wait_for("both to be gone", || tracked().is_disjoint(&ports).then_some(()));
+    wait_for("the deletion of both connections", || tracked().is_disjoint(&ports).then_some(()));
     let log = scenario.log();
     let cut = |port: &u16| {
         log.iter().any(|line| line.contains(&format!("10.0.0.100:{port} of guest 100 is no longer allowed")))

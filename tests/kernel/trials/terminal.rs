@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
-/// A `try` with a pseudo-terminal of its own.
+/// A `try` on a pseudo-terminal.
 struct TerminalTry {
     child: Child,
     keyboard: File,
@@ -43,22 +43,22 @@ impl TerminalTry {
         TerminalTry { child, keyboard: master.into(), shown }
     }
 
-    fn shows(&self, text: &str) {
+    fn wait_for_text(&self, text: &str) {
         wait_for_ok(&format!("'{text}' on the terminal"), || {
             let shown = self.shown.lock().unwrap();
             shown.contains(text).then_some(()).ok_or_else(|| shown.clone())
         });
     }
 
-    fn types(&mut self, keys: &str) {
+    fn type_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Its exit status, after this text.
+    /// Checks that the process exits with this status after printing a text.
     #[track_caller]
-    fn ends(mut self, text: &str, status: i32) {
+    fn assert_end(mut self, text: &str, status: i32) {
         assert_eq!(self.child.wait_in_time().code(), Some(status), "{}", self.shown.lock().unwrap());
-        self.shows(text);
+        self.wait_for_text(text);
     }
 }
 
@@ -66,15 +66,15 @@ impl TerminalTry {
 fn enter_confirms_the_trial() {
     let (node, daemon) = node_with_candidate("pvefw-enter");
     let mut attempt = TerminalTry::new(&node, &["--for", "120"]);
-    attempt.shows("Try this for 120 s? [y/N] ");
-    attempt.shows("update ip4 filter: tap100i0-IN");
+    attempt.wait_for_text("Try this for 120 s? [y/N] ");
+    attempt.wait_for_text("update ip4 filter: tap100i0-IN");
     assert_eq!(trial(&node), None);
-    attempt.types("y\n");
+    attempt.type_keys("y\n");
     node.wait_for_rule(NEW);
-    attempt.shows("\r100.fw: 118 s left. Enter confirms, Ctrl-C reverts");
+    attempt.wait_for_text("\r100.fw: 118 s left. Enter confirms, Ctrl-C reverts");
     assert!(!attempt.shown.lock().unwrap().contains("121 s left"));
-    attempt.types("\n");
-    attempt.ends("100.fw: confirmed", 0);
+    attempt.type_keys("\n");
+    attempt.assert_end("100.fw: confirmed", 0);
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST.replace("22", "2222"));
     assert!(node.rules().contains(NEW));
     stop(&node, daemon);
@@ -85,9 +85,9 @@ fn ctrl_c_reverts_at_once() {
     let (node, daemon) = node_with_candidate("pvefw-ctrl-c");
     let mut attempt = TerminalTry::new(&node, &["--for", "600", "--yes"]);
     node.wait_for_rule(NEW);
-    attempt.shows("s left. Enter confirms");
-    attempt.types("\u{3}");
-    attempt.ends("100.fw: reverted", 3);
+    attempt.wait_for_text("s left. Enter confirms");
+    attempt.type_keys("\u{3}");
+    attempt.assert_end("100.fw: reverted", 3);
     assert!(node.rules().contains(OLD) && !node.rules().contains(NEW), "the command waits for the rules");
     assert_eq!(fs::read_to_string(node.config().join("firewall/100.fw")).unwrap(), GUEST);
     stop(&node, daemon);
@@ -98,14 +98,14 @@ fn no_trial_starts_unless_the_prompt_is_answered_with_yes() {
     let (node, daemon) = node_with_candidate("pvefw-no");
     for answer in ["n\n", "\n", "\u{4}"] {
         let mut attempt = TerminalTry::new(&node, &[]);
-        attempt.shows("[y/N] ");
-        attempt.types(answer);
-        attempt.ends("canceled", 1);
+        attempt.wait_for_text("[y/N] ");
+        attempt.type_keys(answer);
+        attempt.assert_end("canceled", 1);
         assert_eq!(trial(&node), None, "{answer:?}");
     }
     let mut attempt = TerminalTry::new(&node, &[]);
-    attempt.shows("[y/N] ");
-    attempt.types("\u{3}");
+    attempt.wait_for_text("[y/N] ");
+    attempt.type_keys("\u{3}");
     assert!(!attempt.child.wait_in_time().success());
     assert!(trial(&node).is_none() && node.rules().contains(OLD));
     stop(&node, daemon);
@@ -115,8 +115,8 @@ fn no_trial_starts_unless_the_prompt_is_answered_with_yes() {
 fn without_a_key_press_the_trial_ends_at_its_deadline() {
     let (node, daemon) = node_with_candidate("pvefw-no-key");
     let attempt = TerminalTry::new(&node, &["--for", "3", "--yes"]);
-    attempt.shows(" s left");
-    attempt.ends("100.fw: reverted: it was not confirmed in time", 3);
+    attempt.wait_for_text(" s left");
+    attempt.assert_end("100.fw: reverted: it was not confirmed in time", 3);
     node.wait_for_rule(OLD);
     stop(&node, daemon);
 }

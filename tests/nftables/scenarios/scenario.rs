@@ -28,13 +28,13 @@ pub const GUEST200: &str = "firewall/200.fw";
 /// An enabled firewall with default options.
 pub const ON: &str = "[OPTIONS]\nenable: 1\n";
 
-/// What evaluates the packets.
+/// How packets are evaluated.
 enum Enforced {
-    /// The daemon.
+    /// By the kernel, with the rules of the daemon.
     ByDaemon(Child),
-    /// An update of the node's table alone: the kernel cannot hold that of the guests, and no guest is filtered.
+    /// By the kernel, with only the node's table: the kernel does not support the guests' table, and no guest is filtered.
     ForTheNode(Box<Firewall>),
-    /// Nothing: the kernel cannot hold the rules of guests, and the simulator answers.
+    /// By the simulator, because the kernel does not support the guests' table.
     Simulated,
 }
 
@@ -47,8 +47,8 @@ pub struct Scenario {
     files: BTreeMap<String, String>,
 }
 
-/// An intended difference from iptables: the number in `docs/nftables.md`, and the result of a packet for which that of iptables is
-/// another.
+/// An intended difference from iptables: the number in `docs/nftables.md`, and the result of a packet that has another result with
+/// iptables.
 type Difference = (u64, fn(&Scenario, &Probe, ProbeResult) -> Option<ProbeResult>);
 
 pub const DIFFERENCES: [Difference; 4] = [
@@ -63,12 +63,12 @@ pub const DIFFERENCES: [Difference; 4] = [
         let error = matches!((layer, icmp), (Layer::Ip(Family::V4), Some((3 | 4 | 11, _))));
         (error && *state == Some(CtState::Invalid) && result == ProbeResult::Dropped).then_some(ProbeResult::Arrived)
     }),
-    // ebtables that is off leaves the filters for ARP
+    // `ebtables: 0` does not switch the ARP filters off
     (40, |scenario, probe, result| {
         let off = scenario.files[CLUSTER].contains("\nebtables: 0\n") && probe.packet.layer == Layer::Arp;
         (off && result == ProbeResult::Arrived).then_some(ProbeResult::Dropped)
     }),
-    // in a bridge, which has no routes, the address of a broadcast is one of many
+    // a bridge has no routes, so it does not know the broadcast addresses of networks
     (12, |scenario, probe, result| {
         let broadcast = probe.packet.source == "10.0.0.255".parse().ok() && matches!(probe.to, Endpoint::Guest(_));
         (broadcast && result == ProbeResult::Dropped && !scenario.files.contains_key(HOST))
@@ -137,7 +137,7 @@ impl Scenario {
                 let mut command = self.testbed.node.command(PROGRAM);
                 command.args(["status", "--node", NODE, "--root"]).arg(self.root.path());
                 let status = String::from_utf8(command.output_in_time().stdout).unwrap();
-                // a warning is no reason to wait
+                // warnings are ignored
                 if status.lines().next() == Some("Status: enabled/running") { Ok(()) } else { Err(status) }
             }),
             Enforced::ForTheNode(firewall) => {

@@ -29,7 +29,7 @@ pub fn config(rng: &mut Rng) -> BTreeMap<String, String> {
 }
 
 /// More than 32 devices, so that the chains of devices are reached through a tree. Their names begin like those of the test
-/// bed; no packet is theirs.
+/// bed; no packet uses them.
 fn more_guests(files: &mut BTreeMap<String, String>) {
     let vms = (1000..1030).chain([10, 11, 102]).map(|vmid| (vmid, "qemu-server", "virtio=BC:24:11:00:00:01"));
     let containers = (2000..2008).map(|vmid| (vmid, "lxc", "name=eth0,hwaddr=BC:24:11:00:00:02"));

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// The seeds of the configurations of a run, and the number of packets for each: `DIFFERENTIAL=CONFIGURATIONS,PACKETS` or
 /// `short`, from `DIFFERENTIAL_SEED` or `seed` on.
 pub fn seeds_and_packets(short: (u64, usize), seed: u64) -> (Range<u64>, usize) {
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is no number"));
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("'{text}' is not a number"));
     let (configurations, packets) = match std::env::var("DIFFERENTIAL") {
         Ok(text) => {
             let (configurations, packets) = text.split_once(',').expect("DIFFERENTIAL=CONFIGURATIONS,PACKETS");
@@ -25,9 +25,9 @@ pub fn seeds_and_packets(short: (u64, usize), seed: u64) -> (Range<u64>, usize) 
 
 /// The number of packets by verdict.
 #[derive(Default)]
-pub struct Tally(BTreeMap<String, usize>);
+pub struct VerdictCounts(BTreeMap<String, usize>);
 
-impl Tally {
+impl VerdictCounts {
     pub fn count(&mut self, verdict: &str) {
         *self.0.entry(verdict.to_string()).or_default() += 1;
     }
@@ -40,7 +40,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for VerdictCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} packets, {:?}", self.0.values().sum::<usize>(), self.0)
     }

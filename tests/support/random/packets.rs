@@ -21,10 +21,10 @@ pub fn probes(rng: &mut Rng, count: usize) -> Vec<Probe> {
     probes
 }
 
-fn ends(rng: &mut Rng) -> (Endpoint, Endpoint) {
+fn random_endpoints(rng: &mut Rng) -> (Endpoint, Endpoint) {
     loop {
-        let place = |rng: &mut Rng| Endpoint::ALL[rng.usize(..Endpoint::ALL.len())];
-        let (from, to) = (place(rng), place(rng));
+        let endpoint = |rng: &mut Rng| Endpoint::ALL[rng.usize(..Endpoint::ALL.len())];
+        let (from, to) = (endpoint(rng), endpoint(rng));
         if from != to {
             return (from, to);
         }
@@ -32,7 +32,7 @@ fn ends(rng: &mut Rng) -> (Endpoint, Endpoint) {
 }
 
 fn probe(rng: &mut Rng) -> Probe {
-    let (from, to) = ends(rng);
+    let (from, to) = random_endpoints(rng);
     if !is_routed(from, to) && from != Endpoint::Host && to != Endpoint::Host && once_in(rng, 15) {
         return maybe_spoofed(rng, Probe::arp(from, to));
     }
@@ -117,7 +117,7 @@ fn maybe_spoofed(rng: &mut Rng, probe: Probe) -> Probe {
     probe
 }
 
-/// Addresses that are not the node's.
+/// Addresses that do not belong to the node.
 fn foreign(family: Family) -> &'static [&'static str] {
     &pools::addresses(family)[1..]
 }
@@ -137,7 +137,7 @@ fn maybe_other_destination(rng: &mut Rng, probe: Probe) -> Probe {
             probe.dest(pick(rng, &external))
         }
         (Endpoint::Host, _) => probe,
-        // not to the sender itself: the reply would look the same
+        // not to the sender itself: the reply would be equal to the packet
         _ if once_in(rng, 20) => probe.back_to_source(),
         _ if once_in(rng, 4) => probe.dest(pick(rng, foreign(family))),
         _ if once_in(rng, 4) => probe.dest(pick(rng, pools::not_unicast(family))),

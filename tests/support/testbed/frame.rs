@@ -1,5 +1,5 @@
 //! Packets as bytes.
-use super::probe::{Carrier, Probe};
+use super::probe::{Encapsulation, Probe};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
@@ -34,21 +34,23 @@ pub fn frame(probe: &Probe, number: u32) -> Vec<u8> {
         Layer::Arp => (EtherType::ARP, arp(&probe.packet, from, number)),
         Layer::Other(code) => (EtherType(code), tag(number)),
     };
-    [&to.0[..], &from.0[..], &header(probe.carrier, ethertype.0, body.len())[..], &body[..]].concat()
+    [&to.0[..], &from.0[..], &header(probe.encapsulation, ethertype.0, body.len())[..], &body[..]].concat()
 }
 
 /// The headers between the addresses of a frame and its packet, which has `length` bytes.
-fn header(carrier: Carrier, ethertype: u16, length: usize) -> Vec<u8> {
+fn header(encapsulation: Encapsulation, ethertype: u16, length: usize) -> Vec<u8> {
     let words = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
     let length = u16::try_from(length).expect("a small packet");
-    match carrier {
-        Carrier::Plain => words(&[ethertype]),
+    match encapsulation {
+        Encapsulation::Plain => words(&[ethertype]),
         // with the highest priority
-        Carrier::Vlan(vlan) => words(&[0x8100, 0xe000 | vlan, ethertype]),
-        Carrier::QinQ(service, vlan) => words(&[0x88a8, service, 0x8100, vlan, ethertype]),
+        Encapsulation::Vlan(vlan) => words(&[0x8100, 0xe000 | vlan, ethertype]),
+        Encapsulation::QinQ(service, vlan) => words(&[0x88a8, service, 0x8100, vlan, ethertype]),
         // version and type 1, code 0, a session, its length with the protocol of PPP
-        Carrier::Pppoe => words(&[0x8864, 0x1100, 1, length + 2, if ethertype == 0x0800 { 0x0021 } else { 0x0057 }]),
-        Carrier::Snap => words(&[length + 8, 0xaaaa, 0x0300, 0, ethertype]),
+        Encapsulation::Pppoe => {
+            words(&[0x8864, 0x1100, 1, length + 2, if ethertype == 0x0800 { 0x0021 } else { 0x0057 }])
+        }
+        Encapsulation::Snap => words(&[length + 8, 0xaaaa, 0x0300, 0, ethertype]),
     }
 }
 

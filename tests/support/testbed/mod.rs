@@ -7,7 +7,7 @@
 //! outside: eth1 ── eno2 ─ vmbr1 ─ fwpr100p1 = fwln100i1 ─ fwbr100i1 ─ tap100i1 ── eth1 of guest 100
 //! ```
 //!
-//! In a bed of [`TestBed::without_firewall_bridges`], devices are ports of their bridges, as Proxmox VE attaches them for the nftables
+//! With [`TestBed::without_firewall_bridges`], devices are ports of their bridges, as Proxmox VE attaches them for the nftables
 //! backend.
 //!
 //! Only the node has addresses until [`TestBed::assign_addresses`] adds them to the others. So only the firewall and the node
@@ -98,7 +98,7 @@ pub fn conf(vmid: u32, container: bool) -> (String, String) {
     (format!("nodes/{NODE}/{folder}/{vmid}.conf"), text)
 }
 
-/// Those of all guests.
+/// The configuration files of all guests, with their paths.
 pub fn confs() -> impl Iterator<Item = (String, String)> {
     let guests: BTreeSet<_> = DEVICES.iter().map(|device| (device.vmid, device.container)).collect();
     guests.into_iter().map(|(vmid, container)| conf(vmid, container))
@@ -158,7 +158,7 @@ impl Endpoint {
             Endpoint::Guest(index) => {
                 let device = &DEVICES[index];
                 End::Guest(GuestPort {
-                    device: GuestDevice::parse(&device.name()).expect("the devices of the test bed are guests'"),
+                    device: GuestDevice::parse(&device.name()).expect("a device of a guest"),
                     bridge: format!("vmbr{}", device.bridge),
                     firewalled: device.firewalled,
                 })
@@ -227,9 +227,9 @@ impl TestBed {
         testbed
     }
 
-    /// The namespace of a place.
-    pub fn netns(&self, place: Endpoint) -> &Netns {
-        match place {
+    /// The namespace of an endpoint.
+    pub fn netns(&self, endpoint: Endpoint) -> &Netns {
+        match endpoint {
             Endpoint::Host => &self.node,
             Endpoint::Outside => &self.outside,
             Endpoint::Guest(index) => &self.guests[&DEVICES[index].vmid],
@@ -289,15 +289,15 @@ impl TestBed {
 
     /// Fills the bridges' forwarding databases and the node's neighbour tables, so that nothing is resolved or flooded.
     fn fill_tables(&self, script: &mut String) {
-        for place in Endpoint::ALL {
-            let mac = text(place.mac());
-            if place != Endpoint::Host {
-                for address in place.addresses().into_iter().chain(place.other_addresses()) {
-                    let bridge = place.bridge();
+        for endpoint in Endpoint::ALL {
+            let mac = text(endpoint.mac());
+            if endpoint != Endpoint::Host {
+                for address in endpoint.addresses().into_iter().chain(endpoint.other_addresses()) {
+                    let bridge = endpoint.bridge();
                     writeln!(script, "ip neigh replace {address} lladdr {mac} dev vmbr{bridge} nud permanent").unwrap();
                 }
             }
-            let port = match place {
+            let port = match endpoint {
                 Endpoint::Host => None,
                 Endpoint::Outside => Some("eno1".to_string()),
                 Endpoint::Guest(index) => Some(self.port_of(&DEVICES[index])),
@@ -307,14 +307,14 @@ impl TestBed {
             }
             for (index, device) in DEVICES.iter().enumerate().filter(|(_, device)| self.has_firewall_bridge(device)) {
                 let id = format!("{}i{}", device.vmid, device.index);
-                let port = if place == Endpoint::Guest(index) { device.name() } else { format!("fwln{id}") };
+                let port = if endpoint == Endpoint::Guest(index) { device.name() } else { format!("fwln{id}") };
                 writeln!(script, "bridge fdb replace {mac} dev {port} master static").unwrap();
             }
         }
         let outside = Endpoint::Outside.addresses();
         writeln!(script, "ip route add default via {}; ip -6 route add default via {}", outside[0], outside[1])
             .unwrap();
-        // the machine's name servers are not reachable here: fail at once instead of after a timeout
+        // the machine's name servers are not reachable from here: lookups fail immediately instead of after a timeout
         for server in std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines() {
             if let Some(server) = server.strip_prefix("nameserver ") {
                 writeln!(script, "ip route add unreachable {}", server.trim()).unwrap();
@@ -324,9 +324,9 @@ impl TestBed {
 
     /// Adds the addresses of the guests and the external host, which then reply like hosts.
     pub fn assign_addresses(&self) {
-        for place in Endpoint::ALL.into_iter().filter(|place| *place != Endpoint::Host) {
-            let (interface, [v4, v6]) = (place.interface(), place.addresses());
-            self.netns(place).exec(&format!(
+        for endpoint in Endpoint::ALL.into_iter().filter(|endpoint| *endpoint != Endpoint::Host) {
+            let (interface, [v4, v6]) = (endpoint.interface(), endpoint.addresses());
+            self.netns(endpoint).exec(&format!(
                 "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.{interface}.disable_ipv6=0 \
                  net.ipv6.conf.{interface}.accept_dad=0\n\
                  ip addr add {v4}/24 dev {interface}; ip addr add {v6}/64 dev {interface} nodad"

@@ -13,15 +13,14 @@ pub struct Probe {
     pub to: Endpoint,
     /// The destination MAC address; `None` is that of the receiver.
     pub dest_mac: Option<MacAddr>,
-    /// How the frame carries the packet.
-    pub carrier: Carrier,
+    pub encapsulation: Encapsulation,
     pub packet: Packet,
 }
 
-/// How a frame carries an IP packet.
+/// How a frame encapsulates an IP packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Carrier {
-    /// With its ethertype.
+pub enum Encapsulation {
+    /// Directly in an Ethernet frame.
     #[default]
     Plain,
     /// With a VLAN tag (IEEE 802.1Q); VLAN 0 is a priority tag (802.1p).
@@ -37,12 +36,12 @@ pub enum Carrier {
 /// The key of a connection in connection tracking: the protocol, both endpoints, and the number of an ICMP message.
 pub type Connection = (u8, [(Option<IpAddr>, Option<u16>); 2], usize);
 
-/// Checks the result of packets, which are of different connections; `results` sends them.
+/// Checks the results of packets of different connections; `results` sends them.
 #[track_caller]
 pub fn check(cases: &[(Probe, ProbeResult)], results: impl FnOnce(&[Probe]) -> Vec<ProbeResult>) {
     let probes: Vec<_> = cases.iter().map(|(probe, _)| probe.clone()).collect();
     let different: BTreeSet<_> = (0..).zip(&probes).map(|(number, probe)| probe.connection(number)).collect();
-    assert_eq!(different.len(), probes.len(), "two packets of one connection; give them different ports");
+    assert_eq!(different.len(), probes.len(), "two packets belong to one connection: give them different ports");
     let wrong = cases.iter().zip(results(&probes)).filter(|((_, wanted), result)| result != wanted);
     let wrong: Vec<_> = wrong.map(|((probe, wanted), result)| format!("{probe}\n  {result}, not {wanted}")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -70,16 +69,16 @@ impl fmt::Display for ProbeResult {
 }
 
 impl Probe {
-    /// A packet of a protocol between the first addresses of two places.
+    /// A packet of a protocol between the first addresses of two endpoints.
     pub fn new(from: Endpoint, to: Endpoint, family: Family, protocol: u8) -> Self {
-        let address = |place: Endpoint| match family {
-            Family::V4 => place.addresses()[0],
-            Family::V6 => place.addresses()[1],
+        let address = |endpoint: Endpoint| match family {
+            Family::V4 => endpoint.addresses()[0],
+            Family::V6 => endpoint.addresses()[1],
         };
         let mut packet = Packet::new(family, protocol);
         packet.source = Some(address(from));
         packet.dest = Some(address(to));
-        Probe { from, to, dest_mac: None, carrier: Carrier::Plain, packet }
+        Probe { from, to, dest_mac: None, encapsulation: Encapsulation::Plain, packet }
     }
 
     /// A TCP SYN.
@@ -103,7 +102,7 @@ impl Probe {
     pub fn arp(from: Endpoint, to: Endpoint) -> Self {
         let Probe { packet, .. } = Probe::new(from, to, Family::V4, 0);
         let packet = Packet { layer: Layer::Arp, state: None, ..packet };
-        Probe { from, to, dest_mac: None, carrier: Carrier::Plain, packet }
+        Probe { from, to, dest_mac: None, encapsulation: Encapsulation::Plain, packet }
     }
 
     #[must_use]
@@ -159,8 +158,8 @@ impl Probe {
     }
 
     #[must_use]
-    pub fn carried(mut self, carrier: Carrier) -> Self {
-        self.carrier = carrier;
+    pub fn encapsulated(mut self, encapsulation: Encapsulation) -> Self {
+        self.encapsulation = encapsulation;
         self
     }
 

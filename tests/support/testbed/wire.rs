@@ -14,9 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// The protocols of the node's raw sockets. Not AH and other IPv6 extension headers.
+/// The protocols of the node's raw sockets, without AH and other IPv6 extension headers.
 pub const PROTOCOLS: [u8; 7] = [2, 6, 17, 47, 50, 89, 112];
-/// Packets that have not arrived after this time without traffic count as dropped.
+/// Packets count as dropped if none arrives for this time.
 const QUIET: Duration = Duration::from_millis(40);
 /// All frames: `ETH_P_ALL` of packet(7).
 const ETH_P_ALL: u16 = 3;
@@ -34,7 +34,7 @@ enum PacketKind {
     V6(u8),
 }
 
-/// Sockets at all places of a bed.
+/// Sockets at all endpoints of a test bed.
 pub struct Wire {
     sockets: Vec<(Endpoint, PacketKind, Socket)>,
     senders: BTreeMap<Endpoint, usize>,
@@ -44,7 +44,7 @@ pub struct Wire {
 
 /// A captured packet.
 struct Captured<'a> {
-    place: Endpoint,
+    endpoint: Endpoint,
     /// The source of an IP packet.
     source: Option<IpAddr>,
     /// Its destination, if known.
@@ -58,9 +58,13 @@ impl Wire {
     pub fn new(testbed: &TestBed) -> Self {
         let mut sockets = Vec::new();
         let mut senders = BTreeMap::new();
-        for place in Endpoint::ALL.into_iter().filter(|place| *place != Endpoint::Host) {
-            senders.insert(place, sockets.len());
-            sockets.push((place, PacketKind::Frames, testbed.netns(place).run(|| packet_socket(&place.interface()))));
+        for endpoint in Endpoint::ALL.into_iter().filter(|endpoint| *endpoint != Endpoint::Host) {
+            senders.insert(endpoint, sockets.len());
+            sockets.push((
+                endpoint,
+                PacketKind::Frames,
+                testbed.netns(endpoint).run(|| packet_socket(&endpoint.interface())),
+            ));
         }
         let raw = |family: Family, protocol: u8| testbed.node.run(|| raw_socket(family, protocol));
         for protocol in PROTOCOLS.into_iter().chain([Packet::ICMP]) {
@@ -114,7 +118,7 @@ impl Wire {
         socket.send(&frame::frame(probe, number)).expect("sending a frame");
     }
 
-    /// Captures until there has been no packet for a while.
+    /// Captures until no packet arrives for a time.
     fn listen(&self, probes: &[Probe], first: u32, quiet: Duration, results: &mut [ProbeResult]) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let timeout = PollTimeout::try_from(quiet).expect("a short time");
@@ -125,15 +129,21 @@ impl Wire {
                 return;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            for ((place, kind, socket), _) in self.sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.read_queued(*place, *kind, socket, |seen| record(seen, probes, first, results));
+            for ((endpoint, kind, socket), _) in self.sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.read_queued(*endpoint, *kind, socket, |seen| record(seen, probes, first, results));
             }
         }
-        panic!("the namespaces did not become quiet");
+        panic!("packets still arrive after 10 s");
     }
 
     /// Reads all queued packets of a socket.
-    fn read_queued(&self, place: Endpoint, kind: PacketKind, socket: &Socket, mut record: impl FnMut(&Captured<'_>)) {
+    fn read_queued(
+        &self,
+        endpoint: Endpoint,
+        kind: PacketKind,
+        socket: &Socket,
+        mut record: impl FnMut(&Captured<'_>),
+    ) {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
             let from = from.unwrap_or_else(|| panic!("a packet without a sender"));
@@ -142,10 +152,10 @@ impl Wire {
             }
             let bytes = &buffer[..length];
             let seen = match kind {
-                PacketKind::Frames => captured_frame(place, bytes),
-                PacketKind::V4 => captured_packet(place, LaxSlicedPacket::from_ip(bytes).ok()),
+                PacketKind::Frames => captured_frame(endpoint, bytes),
+                PacketKind::V4 => captured_packet(endpoint, LaxSlicedPacket::from_ip(bytes).ok()),
                 PacketKind::V6(protocol) => from.as_sockaddr_in6().map(|source| Captured {
-                    place,
+                    endpoint,
                     source: Some(source.ip().into()),
                     dest: None,
                     protocol,
@@ -181,18 +191,24 @@ pub fn raw_socket(family: Family, protocol: u8) -> Socket {
 }
 
 fn prepared(socket: Socket) -> Socket {
-    socket.set_nonblocking(true).expect("a socket that does not block");
+    socket.set_nonblocking(true).expect("a nonblocking socket");
     socket.set_recv_buffer_size(4 << 20).expect("a receive buffer");
     socket
 }
 
-fn captured_frame(place: Endpoint, bytes: &[u8]) -> Option<Captured<'_>> {
+fn captured_frame(endpoint: Endpoint, bytes: &[u8]) -> Option<Captured<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(bytes).ok();
     // ARP, or a packet that the parser considers invalid
-    captured_packet(place, sliced).or(Some(Captured { place, source: None, dest: None, protocol: 0, body: bytes }))
+    captured_packet(endpoint, sliced).or(Some(Captured {
+        endpoint,
+        source: None,
+        dest: None,
+        protocol: 0,
+        body: bytes,
+    }))
 }
 
-fn captured_packet(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
+fn captured_packet(endpoint: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Option<Captured<'_>> {
     let (source, dest, payload): (IpAddr, IpAddr, _) = match sliced?.net? {
         LaxNetSlice::Ipv4(ip) => {
             let header = ip.header();
@@ -205,7 +221,7 @@ fn captured_packet(place: Endpoint, sliced: Option<LaxSlicedPacket<'_>>) -> Opti
         _ => return None,
     };
     Some(Captured {
-        place,
+        endpoint,
         source: Some(source),
         dest: Some(dest),
         protocol: payload.ip_number.0,
@@ -227,7 +243,7 @@ fn record(seen: &Captured<'_>, probes: &[Probe], first: u32, results: &mut [Prob
     };
     let probe = &probes[index];
     let own = seen.source.is_none() || seen.source == probe.packet.source;
-    if seen.place == probe.to && own {
+    if seen.endpoint == probe.to && own {
         results[index] = ProbeResult::Arrived;
     } else if results[index] == ProbeResult::Dropped
         && let Some(with) = rejection(seen.protocol, seen.body)

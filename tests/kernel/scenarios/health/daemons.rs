@@ -39,7 +39,7 @@ fn rules_of_both_backends_or_of_neither_are_reported() {
     scenario.wait_until_healthy();
 }
 
-/// Waits until `status` has no warning, but for a kernel that tracks no connections in bridges.
+/// Waits until `status` has no warning, except that the kernel does not track connections in bridges.
 fn wait_until_healthy_with_nftables(scenario: &Scenario) {
     wait_for("no warning", || {
         let status: serde_json::Value = serde_json::from_str(&scenario.status(&["--json"]).0).unwrap();
@@ -48,7 +48,7 @@ fn wait_until_healthy_with_nftables(scenario: &Scenario) {
     });
 }
 
-/// The nftables daemon ends while it is selected: its tables still filter, or nothing does.
+/// The nftables daemon ends while nftables is selected: its tables stay live, or there are no rules.
 #[test]
 fn a_killed_daemon_of_the_selected_backend_is_reported() {
     let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
@@ -68,7 +68,7 @@ fn a_killed_daemon_of_the_selected_backend_is_reported() {
     scenario.wait_for_warning("the tables of proxmox-firewall are not live: this firewall continues to filter");
     scenario.check_all(ProbeResult::Dropped, closed(23));
     let daemon = start(&scenario);
-    wait_for("the tables of nftables alone", || {
+    wait_for("only the tables of nftables", || {
         (!scenario.testbed.node.exec("iptables-legacy-save").contains("PVEFW")).then_some(())
     });
     wait_until_healthy_with_nftables(&scenario);

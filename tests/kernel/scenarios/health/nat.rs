@@ -45,7 +45,7 @@ fn check_translation(commands: &str, rule: &str, translated: impl Fn(&Scenario) 
     assert!(translated(&scenario));
 }
 
-/// A container behind a bridge of its own, to which the node routes packets: none of its own rules is evaluated.
+/// A container behind a separate bridge, to which the node routes packets: none of its rules is evaluated.
 const CONTAINER: &str = "ip link add docker0 type veth peer name dock1; ip addr add 172.17.0.1/16 dev docker0
     ip link set docker0 up; ip link set dock1 up; iptables-legacy -w -A FORWARD -d 172.17.0.2 -p tcp --dport 80";
 
@@ -56,7 +56,7 @@ fn passed_the_node(scenario: &Scenario) -> bool {
 }
 
 #[test]
-fn destination_nat_past_the_node_is_reported() {
+fn destination_nat_that_bypasses_the_rules_of_the_node_is_reported() {
     let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
     scenario.check_all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
     scenario.wait_until_healthy();
@@ -73,7 +73,7 @@ fn destination_nat_past_the_node_is_reported() {
 
 /// A rule of nftables redirects packets to an address of the node to another address.
 #[test]
-fn destination_nat_of_nftables_past_the_node_is_reported() {
+fn destination_nat_of_nftables_that_bypasses_the_rules_of_the_node_is_reported() {
     let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
     let translate = |to: &str| {
         let rule = format!("ip daddr != 127.0.0.1 tcp dport 8080 dnat to {to}");

@@ -1,4 +1,4 @@
-//! Rules and policies of other programs, before and after ours.
+//! Rules and policies of other programs, before and after the rules of the firewall.
 use super::super::scenario::{GUEST100, ON, Scenario, wait_for};
 use super::{Case, FREQUENT_FULL_READINGS, SPOOFED_MAC, V4, check};
 use crate::testbed::Endpoint::{Host, Outside};
@@ -20,7 +20,7 @@ const ACCEPTED_BEFORE: &[Case] = &[
         remedy: "iptables-legacy -w -D INPUT -p tcp -m tcp --dport 22:23 -j ACCEPT",
     },
     Case {
-        // in a chain of its own, after a chain that only rejects, as that of fail2ban
+        // in a separate chain, after a chain that only rejects, like that of fail2ban
         commands: "ip6tables-legacy -w -N f2b; ip6tables-legacy -w -A f2b -s fd00::99 -j REJECT; ip6tables-legacy -w -A f2b -j RETURN
             ip6tables-legacy -w -I INPUT -j f2b; ip6tables-legacy -w -N LIBVIRT; ip6tables-legacy -w -A LIBVIRT -j ACCEPT
             ip6tables-legacy -w -I INPUT -j LIBVIRT",
@@ -146,7 +146,7 @@ fn rules_of_other_programs_that_accept_nothing_are_not_reported() {
 #[test]
 fn rules_of_other_programs_that_cannot_be_evaluated_are_reported() {
     let mut scenario = Scenario::with_options(&FREQUENT_FULL_READINGS, &[(GUEST100, ON)]);
-    // more rules than are kept, and none of them accepts
+    // more rules than the daemon keeps, none of which accepts
     let of_all = |one: &dyn Fn(usize) -> String| (0..3000).map(one).collect::<String>();
     let chains = of_all(&|at| format!(":other{at} - [0:0]\n")) + &of_all(&|at| format!("-I INPUT -j other{at}\n"));
     let file = scenario.root().join("rules");
@@ -161,7 +161,7 @@ fn rules_of_other_programs_that_cannot_be_evaluated_are_reported() {
     scenario.wait_until_healthy();
 }
 
-/// More rules than are read or kept, in tables of both variants: our own rules are kept live.
+/// More rules than the daemon reads or keeps, in tables of both variants: the firewall's rules stay live.
 #[test]
 fn a_hundred_thousand_rules_of_other_programs_do_not_affect_our_rules() {
     for variant in ["legacy", "nft"] {
@@ -186,7 +186,7 @@ fn a_hundred_thousand_rules_of_other_programs_do_not_affect_our_rules() {
             scenario.testbed.node.exec(&format!("iptables-{variant} -w 60 -t nat -F PREROUTING"));
             scenario.wait_until_healthy();
         }
-        // a long list of refused sources is no finding, and one of accepted sources is not evaluated
+        // a long list of refused sources causes no finding, and one of accepted sources is not evaluated
         load(&scenario, "filter", 3000, "-A INPUT -s SOURCE -j DROP");
         scenario.wait_for_full_cycle();
         scenario.wait_until_healthy();
@@ -199,9 +199,11 @@ fn a_hundred_thousand_rules_of_other_programs_do_not_affect_our_rules() {
         ]);
         load(&scenario, "filter", 3000, "-I INPUT -s SOURCE -j ACCEPT");
         scenario.wait_for_warning("cannot judge the rules of other programs in iptables filter: it has too many rules");
-        // and a chain that another program flushes is restored
+        // a chain that another program flushes is restored
         scenario.testbed.node.exec(&format!("iptables-{variant} -w 60 -F tap100i0-IN"));
-        wait_for("our rules", || (scenario.logged("the chain tap100i0-IN was flushed") == 1).then_some(()));
+        wait_for("the message about the flushed chain", || {
+            (scenario.logged("the chain tap100i0-IN was flushed") == 1).then_some(())
+        });
         scenario.check(&[
             (Probe::tcp(Outside, VM100, V4, 25), ProbeResult::Dropped),
             (Probe::tcp(Outside, Host, V4, 23), ProbeResult::Dropped),
