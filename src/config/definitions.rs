@@ -59,31 +59,32 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Looks up a name: in the scope of its prefix, or in the guest's file first and then in cluster.fw.
+    /// Looks up a name in lower case: in the scope of its prefix, or in the guest's file first and then in cluster.fw.
     fn find<T>(&self, reference: &str, pick: impl Fn(&'a Definitions, &str) -> Option<T>) -> Option<(SetScope, T)> {
         let cluster = |name: &str| pick(self.cluster, name).map(|found| (SetScope::Cluster, found));
         let guest = |name: &str| self.guest.and_then(|guest| pick(guest, name)).map(|found| (SetScope::Guest, found));
-        let reference = reference.to_ascii_lowercase();
-        match cut(&reference, b'/') {
+        match cut(reference, b'/') {
             Some(("dc", name)) => cluster(name),
             Some(("guest", name)) => guest(name),
             Some(_) => None,
-            None => guest(&reference).or_else(|| cluster(&reference)),
+            None => guest(reference).or_else(|| cluster(reference)),
         }
     }
 
     /// The alias with this name.
     pub fn alias(&self, reference: &str) -> Option<&'a Alias> {
-        self.find(reference, |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
+        let reference = reference.to_ascii_lowercase();
+        self.find(&reference, |definitions, name| definitions.aliases.get(name)).map(|(_, alias)| alias)
     }
 
     /// The IP set with this name (without the `+`).
     pub fn set(&self, reference: &str) -> Option<SetRef> {
-        if let Some(("sdn", name)) = cut(&reference.to_ascii_lowercase(), b'/') {
+        let reference = reference.to_ascii_lowercase();
+        if let Some(("sdn", name)) = cut(&reference, b'/') {
             return self.sdn.get(name).map(|name| SetRef { scope: SetScope::Sdn, name: name.clone() });
         }
         let (scope, name) =
-            self.find(reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
+            self.find(&reference, |definitions, name| definitions.sets.get_key_value(name).map(|(name, _)| name))?;
         Some(SetRef { scope, name: name.clone() })
     }
 }
@@ -182,10 +183,10 @@ fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<Ip
     if net.prefix_len() == 0 {
         return Err(unknown("a zero prefix is not allowed in ipset entries".to_string()));
     }
-    if !seen.insert(key.clone()) {
-        return Err((format!("duplicate ipset entry for '{key}'"), None));
+    match seen.replace(key) {
+        Some(key) => Err((format!("duplicate ipset entry for '{key}'"), None)),
+        None => Ok(net),
     }
-    Ok(net)
 }
 
 #[cfg(test)]

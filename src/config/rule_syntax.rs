@@ -46,6 +46,12 @@ fn trimmed(text: &str) -> &str {
     &text[start.unwrap_or(text.len())..]
 }
 
+/// The last word of a text.
+fn last_word(text: &str) -> &str {
+    let text = text.trim_end();
+    text.rsplit([' ', '\t']).next().unwrap_or(text)
+}
+
 /// An error in the options of a rule.
 enum OptionError<'a> {
     /// A word that is not an option, such as a part of a value that contains a blank.
@@ -79,12 +85,13 @@ impl<'a> RawRule<'a> {
         let (action, mut rest) = split(rest).unwrap_or((rest, ""));
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
         rest = trimmed(rest);
-        // the word before an option
-        let mut last = action;
+        // the text of the option before, whose last word an error report shows too
+        let mut before = action;
         while !rest.is_empty() {
             let after = rule.option(rest).map_err(|error| match error {
                 OptionError::Unknown(word, sought) => unparsable("rule parameters", rest, word, sought),
                 OptionError::Stray(word) => {
+                    let last = last_word(before);
                     let mut error = unparsable("rule parameters", rest, through(text, last, word), Sought::Joined);
                     if word.starts_with('(') && !action.contains('(') {
                         error.text += ": no blank before the parenthesis";
@@ -95,8 +102,7 @@ impl<'a> RawRule<'a> {
                     Unparsable { text: format!("{word} given twice"), word, sought: Sought::GivenTwice }
                 }
             })?;
-            let option = rest[..rest.len() - after.len()].trim_end();
-            last = option.rsplit([' ', '\t']).next().unwrap_or(option);
+            before = &rest[..rest.len() - after.len()];
             rest = after;
         }
         Ok(rule)

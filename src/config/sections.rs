@@ -110,12 +110,14 @@ impl<'a> Sections<'a> {
     pub fn of(text: &'a str, file: &Arc<str>, kind: FileKind, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
         let mut place = CurrentSection::Nowhere { reported: false };
+        // one check of the file is faster than one of each line
+        let plain = is_plain(text);
         for (number, raw) in (1..).zip(lines(text)) {
             let line = Line::new(number, raw);
             if line.text.is_empty() || line.text.starts_with('#') {
                 continue;
             }
-            if let Some(error) = unreadable(line.without_comment) {
+            if let Some(error) = unreadable(line.without_comment, plain) {
                 reports.push(Report::line(file, number, error));
                 continue;
             }
@@ -231,9 +233,9 @@ fn join<'a>(
     index
 }
 
-/// The error of a line that cannot be parsed at all.
-fn unreadable(text: &str) -> Option<String> {
-    if text.len() <= LONGEST_LINE && is_plain(text) {
+/// The error of a line that cannot be parsed at all, `plain` if its file is plain text.
+fn unreadable(text: &str, plain: bool) -> Option<String> {
+    if text.len() <= LONGEST_LINE && (plain || is_plain(text)) {
         return None;
     }
     if text.len() > LONGEST_LINE {

@@ -24,8 +24,8 @@ fn turns_text(one: char) -> bool {
     matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text consists of printable ASCII and tabs, the common case, and needs no further checks.
+/// Whether a text consists of printable ASCII, tabs and line feeds, the common case, and needs no further checks.
 pub fn is_plain(text: &str) -> bool {
     // without an early exit the loop can be vectorised
-    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'))
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t' | b'\n'))
 }

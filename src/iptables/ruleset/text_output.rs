@@ -24,9 +24,12 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, write: impl FnOnce(&mut String) -
     f.write_str(string(write).trim_start_matches(' '))
 }
 
+/// The length of most lines, in bytes: a text that grows is copied.
+const MOST_LINES: usize = 128;
+
 /// The text written by a function.
 pub(super) fn string(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(MOST_LINES);
     // writing to a String never fails
     let _ = write(&mut text);
     text
