@@ -84,6 +84,11 @@ impl Tree {
         }
     }
 
+    /// The files below a directory, by path.
+    pub fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a File)> {
+        self.files.range(Arc::from(folder)..).take_while(move |(path, _)| path.starts_with(folder))
+    }
+
     /// The name of a file for reports: the path that was read.
     #[must_use]
     pub fn label(&self, path: &str) -> Arc<str> {

@@ -235,6 +235,15 @@ impl<'a> TreeFile<'a> {
         text
     }
 
+    /// The VMID of the guest whose file it is.
+    #[must_use]
+    pub fn vmid(self) -> Option<u32> {
+        match self {
+            TreeFile::Guest(id) | TreeFile::GuestConfig { id, .. } => parse_vmid(id),
+            _ => None,
+        }
+    }
+
     /// Whether compiling for a node depends on the file.
     #[must_use]
     pub fn is_needed_on(self, own_node: &str) -> bool {

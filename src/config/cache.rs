@@ -35,7 +35,7 @@ struct Last {
     names: Arc<NamesInUse>,
     host: SourceText,
     vnets: BTreeMap<String, SourceText>,
-    guests: Vec<GuestSource>,
+    guests: Vec<Arc<GuestSource>>,
     configuration: Arc<Configuration>,
 }
 
@@ -70,7 +70,7 @@ struct NamesInUse {
 }
 
 /// The inputs of a guest.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq, Eq)]
 struct GuestSource {
     listed: ListedGuest,
     fw: File,
@@ -186,8 +186,7 @@ fn known(source: &SourceText) -> Option<(&Arc<str>, &[u8])> {
 }
 
 fn vnet_sources(tree: &Tree) -> BTreeMap<String, SourceText> {
-    let below = tree.files.range(Arc::from(VNET_FOLDER)..).take_while(|(path, _)| path.starts_with(VNET_FOLDER));
-    let vnets = below.filter_map(|(path, content)| match TreeFile::parse(path) {
+    let vnets = tree.below(VNET_FOLDER).filter_map(|(path, content)| match TreeFile::parse(path) {
         Some(TreeFile::Vnet(name)) => Some((name.to_string(), (tree.label(path), Some(content.clone())))),
         _ => None,
     });
@@ -282,16 +281,16 @@ impl NamesInUse {
     }
 
     /// The guests in their order, cached or parsed.
-    fn guests(&self, old: Option<&Last>, sources: &[GuestSource], threads: usize) -> Vec<Arc<GuestConfig>> {
+    fn guests(&self, old: Option<&Last>, sources: &[Arc<GuestSource>], threads: usize) -> Vec<Arc<GuestConfig>> {
         // both lists have the same order
         let old = old.into_iter().flat_map(|old| old.guests.iter().zip(&old.configuration.guests));
         let mut old = old.peekable();
-        let known = |source: &GuestSource| {
+        let known = |source: &Arc<GuestSource>| {
             while old.next_if(|(old, _)| old.listed < source.listed).is_some() {}
             old.next_if(|(old, _)| *old == source).map(|(_, guest)| guest.clone())
         };
         let known: Vec<Option<Arc<GuestConfig>>> = sources.iter().map(known).collect();
-        let missing: Vec<&GuestSource> =
+        let missing: Vec<&Arc<GuestSource>> =
             sources.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(source, _)| source).collect();
         let mut read = parallel::map(&missing, threads, |source| Arc::new(self.guest(source))).into_iter();
         known.into_iter().filter_map(|known| known.or_else(|| read.next())).collect()
@@ -324,32 +323,29 @@ impl NamesInUse {
 
 impl GuestSource {
     /// The inputs of all guests. With the same list, only files that have changed are looked up in the tree.
-    fn all(old: Option<&Last>, listing: &Arc<GuestList>, tree: &Tree, facts: &Facts) -> Vec<Self> {
+    fn all(old: Option<&Last>, listing: &Arc<GuestList>, tree: &Tree, facts: &Facts) -> Vec<Arc<Self>> {
         // the list is the same value only while the tree has the same files
         let same = |old: &&Last| Arc::ptr_eq(&old.listing, listing) && old.facts.live_devices == facts.live_devices;
         let Some(old) = old.filter(same) else {
             return listing.guests.iter().filter_map(|listed| GuestSource::of(listed, tree, facts)).collect();
         };
         let files = tree.files.iter().zip(&old.tree.files);
-        let changed: BTreeSet<&str> =
-            files.filter(|((_, new), (_, old))| new != old).map(|((path, _), _)| &**path).collect();
-        let of = |source: &GuestSource| {
-            let paths = [source.listed.fw(), source.listed.conf(&facts.node)];
-            match paths.iter().any(|path| changed.contains(path.as_str())) {
-                true => GuestSource::of(&source.listed, tree, facts),
-                false => Some(source.clone()),
-            }
+        let changed = files.filter(|((_, new), (_, old))| new != old).map(|((path, _), _)| path);
+        let changed: BTreeSet<u32> = changed.filter_map(|path| TreeFile::parse(path)?.vmid()).collect();
+        let of = |source: &Arc<GuestSource>| match changed.contains(&source.listed.vmid) {
+            true => GuestSource::of(&source.listed, tree, facts),
+            false => Some(source.clone()),
         };
         old.guests.iter().filter_map(of).collect()
     }
 
     /// The inputs of a guest; `None` without a firewall file or a configuration: it then has no rules.
-    fn of(listed: &ListedGuest, tree: &Tree, facts: &Facts) -> Option<Self> {
+    fn of(listed: &ListedGuest, tree: &Tree, facts: &Facts) -> Option<Arc<Self>> {
         let fw = tree.files.get(listed.fw().as_str())?.clone();
         let conf = tree.files.get(listed.conf(&facts.node).as_str())?.clone();
         let readable = |file: &File| matches!(file, File::Content(_));
         let live = if readable(&fw) && readable(&conf) { &[][..] } else { &facts.live_devices };
         let live = live.iter().filter(|device| listed.owns(device)).cloned().collect();
-        Some(GuestSource { listed: listed.clone(), fw, conf, live })
+        Some(Arc::new(GuestSource { listed: listed.clone(), fw, conf, live }))
     }
 }

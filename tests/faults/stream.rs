@@ -149,7 +149,7 @@ fn no_packet_passes_if_a_table_reads_as_empty() {
         let mut host = host.restarted();
         let mut wanted = target(number);
         // a set that is no longer used still exists, and changes
-        for name in origin(number).sets.into_keys() {
+        for (name, _) in origin(number).sets {
             wanted.sets.entry(name).or_insert_with(|| addresses(3));
         }
         let _ = host.update(&wanted);

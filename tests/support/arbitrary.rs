@@ -115,7 +115,7 @@ fn sets() -> impl Strategy<Value = Vec<(SetName, Set)>> {
     SETS.into_iter().flat_map(|stem| Family::ALL.map(|family| one(stem, family))).collect::<Vec<_>>()
 }
 
-fn bridge() -> impl Strategy<Value = std::collections::BTreeMap<ChainName, Arc<BridgeChain>>> {
+fn bridge() -> impl Strategy<Value = Chains<BridgeChain>> {
     let one = prop_oneof![
         any::<[u8; 6]>().prop_map(|octets| vec![BridgeMatch::NotFrom(MacAddr(octets))]),
         (any::<u32>(), 1..=32u8).prop_map(|(bits, length)| {
@@ -133,11 +133,12 @@ fn bridge() -> impl Strategy<Value = std::collections::BTreeMap<ChainName, Arc<B
         origin: Origin::Made("test".into()),
     };
     let names = select(&["PVEFW-FORWARD", "tap100i0-OUT", "tap100i0-OUT-ARP", "veth7i1-OUT-PROTO"][..]);
-    btree_map(
+    let chains = btree_map(
         names.prop_map(chain),
         vec((one, target).prop_map(made), 0..4).prop_map(|rules| Arc::new(BridgeChain::new(rules))),
         0..4,
-    )
+    );
+    chains.prop_map(Chains::from_iter)
 }
 
 /// Any ruleset.
@@ -145,7 +146,7 @@ pub fn ruleset() -> impl Strategy<Value = Ruleset> {
     let raw = |family| {
         vec(matches(family), 0..3).prop_map(|all| {
             let rules: Vec<_> = all.into_iter().map(|matches| rule(matches, Target::Drop, 1)).collect();
-            Table::from([(chain("PVEFW-PREROUTING"), Arc::new(Chain::new(rules)))])
+            Table::unit(chain("PVEFW-PREROUTING"), Arc::new(Chain::new(rules)))
         })
     };
     let raw = |family| proptest::option::of(raw(family)).prop_map(Option::unwrap_or_default);

@@ -2,12 +2,12 @@
 //!
 //! Rules are tested in a chain that no rule jumps to, so that no packet is affected. Equal rules of several chains are tested
 //! once; then the rules are bisected. The number of attempts and the time are limited.
-use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
+use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::restore::{Failure, Restore};
 use crate::iptables::names;
 use crate::iptables::plan::PlannedAction;
 use crate::iptables::plan::{Part, Script, TableName, TablePlan};
-use crate::iptables::ruleset::ChainName;
+use crate::iptables::ruleset::{ChainName, Chains};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -5,10 +5,6 @@ use crate::iptables::ruleset::{
 };
 use crate::model::Origin;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// The chains of a part.
-pub(super) type Chains<R> = BTreeMap<ChainName, Arc<R>>;
 
 /// A rule that a tool refuses: its chain, its index, and the reason.
 pub(super) type RefusedRule = (ChainName, usize, String);

@@ -1,8 +1,8 @@
 //! Rules that the tools refuse, and how long they are left out.
 use super::UpdateError;
-use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
+use super::bisectable_chain::{RefusedRule, TestableChain};
 use crate::iptables::plan::{Live, LiveTable, Part, TableName};
-use crate::iptables::ruleset::{ChainName, Ruleset, Signature};
+use crate::iptables::ruleset::{ChainName, Chains, Ruleset, Signature};
 use crate::model::Family;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

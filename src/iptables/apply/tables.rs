@@ -1,6 +1,6 @@
 //! The steps with restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget};
-use super::bisectable_chain::{Chains, RefusedRule, TestableChain};
+use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::commands::{Commands, Tool};
 use super::quarantine::{Lasting, Refusals};
 use super::restore::Restore;
@@ -8,7 +8,7 @@ use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,
 };
-use crate::iptables::ruleset::{ChainName, Ruleset};
+use crate::iptables::ruleset::{ChainName, Chains, Ruleset};
 use crate::model::Family;
 use crate::paths;
 use std::borrow::Cow;

@@ -3,18 +3,16 @@
 //! The rules of a guest depend on its own files and on a [`Basis`] that rarely changes; the chains of the node depend on the
 //! files of cluster and host. Each result is cached with its inputs, and generated again when these differ. The output is the
 //! same, byte for byte, as with an empty cache.
+use super::cached_guests::GuestRulesets;
 use super::cached_node_chains::{Groups, Links, OwnChains};
-use super::guest_ruleset::GuestRuleset;
-use super::sets::{DroppedSets, SetNames, Sets};
+use super::sets::SetNames;
 use super::shared_config::{Basis, Node, SharedConfig};
 use super::{Compiled, FamilyCompiler};
-use crate::config::{ConfigCache, Configuration, GuestConfig};
+use crate::config::{ConfigCache, Configuration};
 use crate::inputs::{Facts, Tree};
-use crate::iptables::names;
 use crate::iptables::ruleset::Ruleset;
 use crate::model::{DaemonOptions, Failsafe, Family, Filtered, Report};
 use crate::node::Localnet;
-use crate::parallel;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,7 +58,7 @@ struct CompileCache {
     options: DaemonOptions,
     shared: Arc<SharedConfig>,
     basis: Basis,
-    guests: Vec<CachedGuest>,
+    guests: GuestRulesets,
     chains: Option<NodeChains>,
     compiled: Compiled,
 }
@@ -70,14 +68,6 @@ struct NodeChains {
     own: OwnChains,
     links: Links,
     groups: Groups,
-}
-
-/// The rules of a guest with their inputs.
-struct CachedGuest {
-    guest: Arc<GuestConfig>,
-    /// Its sets dropped for name collisions.
-    dropped: DroppedSets,
-    rules: Arc<GuestRuleset>,
 }
 
 impl CompileCache {
@@ -94,15 +84,15 @@ impl CompileCache {
         let shared = SharedConfig::reuse_or_build(old.as_ref().map(|old| &old.shared), configuration);
         let (old_basis, old_guests, old_chains) = match old {
             Some(old) => (Some(old.basis), old.guests, old.chains),
-            None => (None, Vec::new(), None),
+            None => (None, GuestRulesets::default(), None),
         };
         let options = &shared.cluster.options;
         let enabled = options.is_enabled(facts.now);
 
         let basis = Basis::of(&shared, enabled, &facts.options, &configuration.databases);
-        let old_guests = if old_basis.as_ref() == Some(&basis) { old_guests } else { Vec::new() };
+        let mut guests = if old_basis.as_ref() == Some(&basis) { old_guests } else { GuestRulesets::default() };
         drop(old_basis);
-        let mut guests = guest_rulesets(&configuration.guests, old_guests, &basis, threads);
+        guests.update(&configuration.guests, &shared, &basis, threads);
 
         let mut reports: Vec<Report> = configuration.reports().chain(&shared.reports).cloned().collect();
         let (used, user_defined) = configuration.local_network();
@@ -117,20 +107,19 @@ impl CompileCache {
         };
         let mut chains = None;
         if enabled {
-            let sets = sets(&shared, &mut guests, &basis);
-            let ips = guests.iter().any(|known| !known.rules.to_queues.is_empty());
+            let ips = guests.iter().any(|rules| !rules.to_queues.is_empty());
             let corosync = &configuration.network.corosync;
             let node = Node { shared: &shared, basis: &basis, corosync, altnames: &facts.altnames, ips };
-            reports.extend_from_slice(&sets.reports);
-            let of_node = || NodeChains::reuse_or_build(old_chains, &node, &guests);
-            let (made, mut ruleset) = parallel::both(threads, of_node, || of_guests(&guests, sets));
+            reports.extend_from_slice(guests.set_reports());
+            let made = NodeChains::reuse_or_build(old_chains, &node, &guests);
+            let mut ruleset = guests.ruleset();
             made.join(&mut ruleset);
             failsafe(&basis, &facts.options.failsafe, &mut ruleset);
             compiled.ruleset = Arc::new(ruleset);
             compiled.filtered = Filtered { host: shared.host.options.enable, ..filtered(&guests) };
             chains = Some(made);
         }
-        reports.extend(guests.iter().flat_map(|known| known.rules.reports.iter().cloned()));
+        reports.extend(guests.iter().flat_map(|rules| rules.reports.iter().cloned()));
         compiled.reports = in_order(reports);
         let (configuration, altnames) = (configuration.clone(), facts.altnames.clone());
         CompileCache {
@@ -147,16 +136,16 @@ impl CompileCache {
 }
 
 impl NodeChains {
-    fn reuse_or_build(old: Option<Self>, node: &Node<'_>, guests: &[CachedGuest]) -> Self {
+    fn reuse_or_build(old: Option<Self>, node: &Node<'_>, guests: &GuestRulesets) -> Self {
         let (own, links, groups) = match old {
             Some(old) => (Some(old.own), Some(old.links), old.groups),
             None => (None, None, Groups::default()),
         };
-        let rulesets = || guests.iter().map(|known| &known.rules);
-        let devices = rulesets().flat_map(|rules| rules.devices.iter().cloned()).collect();
-        let to_queues = rulesets().flat_map(|rules| rules.to_queues.iter().cloned()).collect();
+        let devices = guests.iter().flat_map(|rules| rules.devices.iter().cloned()).collect();
+        let to_queues = guests.iter().flat_map(|rules| rules.to_queues.iter().cloned()).collect();
         let own = OwnChains::reuse_or_build(own, node);
-        let in_use: BTreeSet<&String> = own.groups.iter().chain(rulesets().flat_map(|rules| &rules.groups)).collect();
+        let mut in_use: BTreeSet<&String> = own.groups.iter().collect();
+        in_use.extend(guests.iter().flat_map(|rules| &rules.groups));
         let groups = groups.reuse_or_build(node, in_use);
         NodeChains { links: Links::reuse_or_build(links, node, devices, to_queues), groups, own }
     }
@@ -173,63 +162,6 @@ impl NodeChains {
     }
 }
 
-/// The rules of all guests in their order, cached or compiled.
-fn guest_rulesets(
-    guests: &[Arc<GuestConfig>],
-    old: Vec<CachedGuest>,
-    basis: &Basis,
-    threads: usize,
-) -> Vec<CachedGuest> {
-    // both are in the same order
-    let mut old = old.into_iter().peekable();
-    let known = guests.iter().map(|guest| {
-        while old.next_if(|old| old.guest.listed < guest.listed).is_some() {}
-        let known = old.next_if(|old| Arc::ptr_eq(&old.guest, guest));
-        (guest, known)
-    });
-    let known: Vec<(&Arc<GuestConfig>, Option<CachedGuest>)> = known.collect();
-    let missing: Vec<&Arc<GuestConfig>> =
-        known.iter().filter(|(_, known)| known.is_none()).map(|(guest, _)| *guest).collect();
-    let made =
-        parallel::map(&missing, threads, |guest| Arc::new(GuestRuleset::make(guest, &DroppedSets::new(), basis)));
-    let mut made = made.into_iter();
-    let mut new = |guest: &Arc<GuestConfig>| {
-        let rules = made.next()?;
-        Some(CachedGuest { guest: guest.clone(), dropped: DroppedSets::new(), rules })
-    };
-    known.into_iter().filter_map(|(guest, known)| known.or_else(|| new(guest))).collect()
-}
-
-/// The sets of all files: those of the cluster, then those of the guests by VMID. A guest with a set that is
-/// dropped for a name collision is compiled again.
-fn sets(shared: &SharedConfig, guests: &mut [CachedGuest], basis: &Basis) -> Sets {
-    let mut sets = Sets::default();
-    sets.add(&shared.sets);
-    let mut by_vmid: Vec<&mut CachedGuest> = guests.iter_mut().collect();
-    by_vmid.sort_unstable_by_key(|known| known.guest.listed.vmid);
-    for known in by_vmid {
-        let dropped: DroppedSets = sets.add(&known.rules.sets);
-        if known.dropped != dropped {
-            known.rules = Arc::new(GuestRuleset::make(&known.guest, &dropped, basis));
-            known.dropped = dropped;
-        }
-    }
-    sets
-}
-
-/// The sets, and the chains of the guests.
-fn of_guests(guests: &[CachedGuest], sets: Sets) -> Ruleset {
-    let rulesets = || guests.iter().map(|known| &known.rules);
-    let mut ruleset = Ruleset { sets: sets.live, ..Ruleset::default() };
-    for family in Family::ALL {
-        ruleset.filter[family] = rulesets().flat_map(|rules| &rules.filter[family]).cloned().collect();
-    }
-    ruleset.bridge = rulesets().flat_map(|rules| &rules.bridge).cloned().collect();
-    let kept = rulesets().filter(|rules| rules.kept).flat_map(|rules| &rules.devices);
-    ruleset.kept = kept.flat_map(names::device_chains).collect();
-    ruleset
-}
-
 /// Adds the rules of `--failsafe`.
 fn failsafe(basis: &Basis, failsafe: &Failsafe, ruleset: &mut Ruleset) {
     let none = SetNames::default();
@@ -240,8 +172,8 @@ fn failsafe(basis: &Basis, failsafe: &Failsafe, ruleset: &mut Ruleset) {
     }
 }
 
-fn filtered(guests: &[CachedGuest]) -> Filtered {
-    let devices = guests.iter().map(|known| known.rules.devices.len()).filter(|count| *count > 0);
+fn filtered(guests: &GuestRulesets) -> Filtered {
+    let devices = guests.iter().map(|rules| rules.devices.len()).filter(|count| *count > 0);
     devices.fold(Filtered::default(), |sum, count| Filtered {
         guests: sum.guests + 1,
         devices: sum.devices + count,

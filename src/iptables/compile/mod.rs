@@ -1,5 +1,6 @@
 //! Compiles the configuration and facts about the node to rules.
 
+mod cached_guests;
 mod cached_node_chains;
 mod chain_builder;
 mod device_tree;

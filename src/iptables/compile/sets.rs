@@ -5,6 +5,7 @@ use crate::iptables::names;
 use crate::iptables::ruleset::{Set, SetName};
 use crate::model::{Family, Origin, PerFamily, Report};
 use crate::node::Device;
+use imbl::OrdMap;
 use ipnet::{IpNet, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -107,7 +108,7 @@ pub fn of_guest(vmid: u32, guest: &Guest, devices: &[Device]) -> Vec<Defined> {
 #[derive(Debug, Default)]
 pub struct Sets {
     /// The sets.
-    pub live: BTreeMap<SetName, Arc<Set>>,
+    pub live: OrdMap<SetName, Arc<Set>>,
     /// The sets dropped because another has the same name in the kernel.
     pub reports: Vec<Report>,
 }

@@ -1,12 +1,13 @@
 //! The changes that make the live rules equal to the wanted ones.
 use super::live::{BRIDGE_HOOKS, HookJump, Live, LiveBridge, LiveChain, LiveSets, LiveTable, Part, hooks_of};
-use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Signature, Table, TableName};
+use crate::iptables::ruleset::{
+    BridgeChain, ChainName, Chains, MacStyle, Ruleset, SetName, Signature, Table, TableName,
+};
 use crate::listing::PlannedAction;
 use crate::model::{Family, PerFamily};
 use crate::parallel;
 use itertools::{EitherOrBoth, Itertools};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// A chain or set of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,11 +163,7 @@ impl TablePlan {
 
     /// Compares the ebtables chains, with MAC addresses in the format of the variant.
     #[must_use]
-    pub fn bridge(
-        wanted: &BTreeMap<ChainName, Arc<BridgeChain>>,
-        live: &LiveBridge,
-        kept: &BTreeSet<ChainName>,
-    ) -> Self {
+    pub fn bridge(wanted: &Chains<BridgeChain>, live: &LiveBridge, kept: &BTreeSet<ChainName>) -> Self {
         let wanted = wanted.iter().map(|(name, chain)| (name, Compared::signed(chain.signature(name, live.style))));
         let content = |chain: &LiveChain| Compared { signature: chain.signature, rules: 0 };
         table_plan(wanted, &live.table, kept, content, BRIDGE_HOOKS)

@@ -4,6 +4,7 @@ use super::live::Live;
 use crate::iptables::ruleset::{Ruleset, TableName};
 use crate::listing::{Block, Entry, Listing, PlannedAction};
 use crate::model::{Family, Origin};
+use imbl::OrdMap;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -41,7 +42,7 @@ pub fn listing(wanted: &Ruleset, live: Option<&Live>, enabled: bool) -> Listing 
 fn block<'a, N: Ord + Display, W>(
     title: String,
     planned: &BTreeMap<N, Planned>,
-    wanted: &'a BTreeMap<N, W>,
+    wanted: &'a OrdMap<N, W>,
     others: impl IntoIterator<Item = Entry>,
     lines: impl Fn(&'a N, &'a W) -> Vec<(String, Origin)>,
 ) -> Block {

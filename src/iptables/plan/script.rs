@@ -2,11 +2,9 @@
 use super::diff::{Planned, SetPlan, TablePlan};
 use super::live::HookJump;
 use crate::iptables::names;
-use crate::iptables::ruleset::{BridgeChain, ChainName, MacStyle, Ruleset, SetName, Table, TableName};
+use crate::iptables::ruleset::{BridgeChain, ChainName, Chains, MacStyle, Ruleset, SetName, Table, TableName};
 use crate::listing::PlannedAction;
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::sync::Arc;
 
 /// Lines for a restore tool, and the chain or set of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +71,7 @@ pub fn table_script(plan: &TablePlan, wanted: &Table, table: TableName) -> Scrip
 
 /// The script for `ebtables-restore --noflush` that applies the plan of the ebtables chains.
 #[must_use]
-pub fn bridge_script(
-    plan: &TablePlan,
-    wanted: &BTreeMap<ChainName, Arc<BridgeChain>>,
-    style: MacStyle,
-) -> Script<ChainName> {
+pub fn bridge_script(plan: &TablePlan, wanted: &Chains<BridgeChain>, style: MacStyle) -> Script<ChainName> {
     let mut script = head(plan, "filter", "ACCEPT");
     for (name, _) in changed(plan) {
         script.line(format_args!("-F {name}"));

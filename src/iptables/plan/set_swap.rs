@@ -72,9 +72,9 @@ pub fn staged(ruleset: &Ruleset, sets: &BTreeSet<SetName>) -> Ruleset {
         staged.sets.extend(next_set(name).map(|next| (next, set.clone())));
     }
     for family in Family::ALL {
-        for chain in staged.filter[family].values_mut().filter(|chain| chain.uses_one_of(sets)) {
-            *chain = Arc::new(renamed(chain, sets));
-        }
+        let using = ruleset.filter[family].iter().filter(|(_, chain)| chain.uses_one_of(sets));
+        let renamed = using.map(|(name, chain)| (name.clone(), Arc::new(renamed(chain, sets))));
+        staged.filter[family].extend(renamed);
     }
     staged
 }

@@ -27,11 +27,15 @@ pub use crate::model::{
     CtState, Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, TcpFlags, Token,
 };
 
-use std::collections::{BTreeMap, BTreeSet};
+use imbl::OrdMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The chains of one iptables table, by name.
-pub type Table = BTreeMap<ChainName, Arc<Chain>>;
+/// Chains by name. A copy that is changed shares what is unchanged.
+pub type Chains<C> = OrdMap<ChainName, Arc<C>>;
+
+/// The chains of one iptables table.
+pub type Table = Chains<Chain>;
 
 /// The result of compiling a configuration. Empty if the firewall is disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +45,9 @@ pub struct Ruleset {
     /// The table `raw`.
     pub raw: PerFamily<Table>,
     /// The chains of the ebtables table `filter`.
-    pub bridge: BTreeMap<ChainName, Arc<BridgeChain>>,
+    pub bridge: Chains<BridgeChain>,
     /// The IP sets.
-    pub sets: BTreeMap<SetName, Arc<Set>>,
+    pub sets: OrdMap<SetName, Arc<Set>>,
     /// Chains of any table whose live rules are kept, because their configuration cannot be read.
     pub kept: BTreeSet<ChainName>,
 }

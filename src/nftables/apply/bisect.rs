@@ -98,9 +98,9 @@ impl Search<'_> {
         let mut plan = self.plan.clone();
         for (name, table) in &mut wanted.tables {
             let Some(changes) = plan.tables.get_mut(name) else { continue };
-            for (chain, content) in &mut table.chains {
-                let Some(change) = changes.chains.get_mut(chain.as_str()) else { continue };
-                let stays = |at: &usize| rules.contains(&(*name, chain.as_str().to_string(), *at));
+            for (chain, change) in &mut changes.chains {
+                let Some(content) = table.chains.get_mut(chain.as_str()) else { continue };
+                let stays = |at: &usize| rules.contains(&(*name, chain.clone(), *at));
                 let rules: Vec<_> =
                     (0..content.rules().len()).filter(stays).map(|at| content.rules()[at].clone()).collect();
                 *content = Arc::new(Chain::new(content.hook(), rules));

@@ -13,7 +13,7 @@ pub use printed_rules::Lines;
 
 use super::live;
 use super::names::{CONNTRACK, TableName};
-use super::plan::{CachedChain, ChainChange, LiveCache, Plan, TablePlan, diff, script};
+use super::plan::{CachedChain, ChainChange, LiveCache, Plan, TablePlan, diff, remember, script};
 use super::ruleset::Ruleset;
 use crate::system::netfilter::nft_generation;
 use crate::system::tools::{self, ToolError};
@@ -138,6 +138,7 @@ impl Firewall {
             let (generation, known) = read(&mut self.known)?;
             let accepted = self.quarantine.accepted(wanted);
             let plan = diff(&accepted, known, &handles);
+            self.known.iter_mut().for_each(|(_, known)| remember(known, &accepted, &plan));
             if plan.is_empty() {
                 match self.read_back_rest(generation, &accepted, outcome)? {
                     true => break generation,

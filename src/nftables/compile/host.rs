@@ -118,7 +118,7 @@ fn management(shared: &Shared, part: &mut TablePart) {
             rules.rule([set(Side::Source, family, name)], Action::Accept, &origin);
         }
     }
-    part.shared_sets.insert(super::sets::cluster_set("management"));
+    part.uses.shared_sets.insert(super::sets::cluster_set("management"));
     rules.finish(part);
 }
 

@@ -1,12 +1,13 @@
 //! The incremental compiler: the rules of a guest are cached, and compiled again only if its own files or [`Shared`] have
 //! changed. The output is the same as with an empty cache.
-use super::{GuestInput, GuestPart, Node, Shared, assemble, sets};
-use crate::config::{Configuration, GuestConfig, GuestFiles};
+use super::cached_guests::GuestTables;
+use super::cached_node_tables::NodeTables;
+use super::{Node, Shared, sets};
+use crate::config::{Configuration, GuestFiles};
 use crate::inputs::Facts;
 use crate::model::DaemonOptions;
 use crate::nftables::ruleset::Ruleset;
-use crate::node;
-use crate::parallel;
+use crate::node::{self, Network};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +24,26 @@ struct Kept {
     configuration: Arc<Configuration>,
     inputs: NodeInputs,
     shared: Shared,
-    guests: BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>,
+    guests: GuestTables,
+    /// `None` if the cluster option `enable` is off.
+    node: Option<NodeTables>,
     ruleset: Arc<Ruleset>,
+}
+
+impl Kept {
+    /// Whether the inputs that are not files of guests are the same.
+    fn has_node_of(&self, configuration: &Configuration, inputs: &NodeInputs) -> bool {
+        self.inputs == *inputs && files_of_node(&self.configuration) == files_of_node(configuration)
+    }
+}
+
+/// What the rules depend on besides the files of guests.
+fn files_of_node(configuration: &Configuration) -> impl PartialEq {
+    // exhaustive: a new field must be compared, or ignored explicitly
+    let Configuration { node: _, databases, network, cluster, sdn, host, vnets, guests: _, listing_reports: _ } =
+        configuration;
+    let Network { localnet: _, corosync, reports: _ } = network;
+    (databases, corosync, cluster, sdn, host, vnets)
 }
 
 /// The inputs of the rules besides the configuration.
@@ -78,19 +97,26 @@ fn networks(facts: &Facts) -> Vec<IpNet> {
 
 fn next(old: Option<Kept>, configuration: &Arc<Configuration>, inputs: NodeInputs, threads: usize) -> Kept {
     let node = node_of(configuration, &inputs);
-    let shared = Shared::of(&node);
-    let mut ruleset = Ruleset::default();
-    let mut guests = BTreeMap::new();
+    let (shared, mut guests, old_tables) = match old {
+        Some(old) if old.has_node_of(configuration, &inputs) => (old.shared, old.guests, old.node),
+        Some(old) => {
+            let shared = Shared::of(&node);
+            let guests = if shared == old.shared { old.guests } else { GuestTables::default() };
+            (shared, guests, None)
+        }
+        None => (Shared::of(&node), GuestTables::default(), None),
+    };
+    let (mut tables, mut ruleset) = (None, Ruleset::default());
     if inputs.enabled {
-        let old = old.filter(|old| old.shared == shared).map(|old| old.guests).unwrap_or_default();
-        guests = parts(configuration, &shared, &old, threads);
-        let parts: Vec<Arc<GuestPart>> = guests.values().map(|(_, part)| part.clone()).collect();
-        ruleset = assemble(&node, &shared, &parts);
+        guests.update(configuration, &shared, threads);
+        let made = NodeTables::reuse_or_build(old_tables, &node, &shared, guests.uses());
+        ruleset = made.with_guests(&guests);
         let unreadable =
             configuration.guests.iter().filter(|guest| matches!(guest.files, GuestFiles::Unreadable { .. }));
         ruleset.kept = unreadable.map(|guest| guest.listed.vmid).collect();
+        tables = Some(made);
     }
-    Kept { configuration: configuration.clone(), shared, guests, ruleset: Arc::new(ruleset), inputs }
+    Kept { configuration: configuration.clone(), inputs, shared, guests, node: tables, ruleset: Arc::new(ruleset) }
 }
 
 fn node_of<'a>(configuration: &'a Configuration, inputs: &'a NodeInputs) -> Node<'a> {
@@ -111,30 +137,4 @@ fn node_of<'a>(configuration: &'a Configuration, inputs: &'a NodeInputs) -> Node
 #[must_use]
 pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<IpNet> {
     sets::management(&node_of(configuration, &NodeInputs::of(configuration, facts)))
-}
-
-type Parts = BTreeMap<u32, (Arc<GuestConfig>, Arc<GuestPart>)>;
-
-/// The rules of all guests with an enabled firewall, cached or compiled.
-fn parts(configuration: &Configuration, shared: &Shared, old: &Parts, threads: usize) -> Parts {
-    let mut parts = Parts::new();
-    let mut missing = Vec::new();
-    for guest in &configuration.guests {
-        let GuestFiles::Read { firewall, devices } = &guest.files else { continue };
-        if !firewall.options.enable {
-            continue;
-        }
-        let vmid = guest.listed.vmid;
-        match old.get(&vmid).filter(|(before, _)| Arc::ptr_eq(before, guest)) {
-            Some(known) => {
-                parts.insert(vmid, known.clone());
-            }
-            None => missing.push((guest, GuestInput { vmid, guest: firewall, devices })),
-        }
-    }
-    let made = parallel::map(&missing, threads, |(guest, input)| {
-        ((*guest).clone(), Arc::new(GuestPart::make(input, shared, &configuration.databases)))
-    });
-    parts.extend(made.into_iter().map(|(guest, part)| (part.vmid, (guest, part))));
-    parts
 }

@@ -58,7 +58,7 @@ impl OneOf {
             }
         };
         let origin = made("a list of rules");
-        part.sets.entry(name).or_insert_with(|| Arc::new(Set { kind, origin }));
+        part.uses.lists.entry(name).or_insert_with(|| Arc::new(Set { kind, origin }));
         one
     }
 }
@@ -118,7 +118,7 @@ mod tests {
         let ports = |count: u16| OneOf::Ports(6, Side::Destination, (0..count).map(|at| (10 * at, 10 * at)).collect());
         for (lists, rules, sets) in [(vec![ports(8)], 8, 0), (vec![ports(9)], 1, 1), (vec![ports(3), ports(4)], 3, 1)] {
             let mut part = TablePart::default();
-            assert_eq!((combinations(&lists, &mut part).len(), part.sets.len()), (rules, sets));
+            assert_eq!((combinations(&lists, &mut part).len(), part.uses.lists.len()), (rules, sets));
         }
         assert!(combinations(&[ports(0), ports(9)], &mut TablePart::default()).is_empty());
     }

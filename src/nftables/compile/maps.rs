@@ -1,14 +1,15 @@
 //! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
 use super::chain_builder::{Builder, chain, jump, made};
 use super::failsafe_ports;
-use super::{GuestPart, Node, TablePart};
+use super::{Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
 use crate::nftables::names::{
     ALLOW_RESETS, BRIDGE_MAP, FAILSAFE_IN, FAILSAFE_OUT, FORWARD, HOST_BRIDGE_INPUT, HOST_BRIDGE_OUTPUT, Name, VM_IN,
     VM_MAP_IN, VM_MAP_OUT, VM_OUT, bridge_chain, guest_chain,
 };
 use crate::nftables::ruleset::{Action, CtStates, Map, MapKey, Match, Table, VerdictTarget};
-use std::sync::Arc;
+use imbl::OrdMap;
+use std::collections::BTreeMap;
 
 /// Adds the map to the chains of vnets to the host's table, for packets between vnets and the node.
 pub fn of_host(node: &Node<'_>, table: &mut Table) {
@@ -31,8 +32,20 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     table.chains.extend(part.chains);
 }
 
-/// Adds the maps to the chains of guests and vnets to the guests' table.
-pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) {
+/// The maps from devices to the chains of guests, without elements.
+pub fn of_devices() -> BTreeMap<Name, Map> {
+    let map = |key| Map { key, elements: OrdMap::default() };
+    [(chain(VM_MAP_IN), map(MapKey::OutInterface)), (chain(VM_MAP_OUT), map(MapKey::InInterface))].into()
+}
+
+/// The chain of a guest to which a map of devices leads.
+pub fn target(map: &Name, vmid: u32) -> VerdictTarget {
+    let direction = if map.as_str() == VM_MAP_IN { Direction::In } else { Direction::Out };
+    VerdictTarget::Goto(guest_chain(vmid, direction))
+}
+
+/// Adds the base chains that use the maps to the chains of guests, and the map to those of vnets, to the guests' table.
+pub fn of_guests(node: &Node<'_>, table: &mut Table) {
     let mut part = TablePart::default();
     let origin = made("the way to the chains of guests");
     let mut outgoing = Builder::base(VM_OUT, "prerouting", 0);
@@ -48,15 +61,6 @@ pub fn of_guests(node: &Node<'_>, guests: &[Arc<GuestPart>], table: &mut Table) 
     resets.rule([Match::HasRoute], Action::Return, &answer);
     resets.rule([], Action::Accept, &answer);
     resets.finish(&mut part);
-    for (name, key, direction) in
-        [(VM_MAP_IN, MapKey::OutInterface, Direction::In), (VM_MAP_OUT, MapKey::InInterface, Direction::Out)]
-    {
-        let element = |guest: &GuestPart, device: &Interface| {
-            (device.clone(), VerdictTarget::Goto(guest_chain(guest.vmid, direction)))
-        };
-        let devices = guests.iter().flat_map(|guest| guest.devices.iter().map(move |device| element(guest, device)));
-        table.maps.insert(chain(name), Map { key, elements: devices.collect() });
-    }
     let map = bridges(node, MapKey::Bridges);
     if !map.elements.is_empty() {
         table.maps.insert(chain(BRIDGE_MAP), map);

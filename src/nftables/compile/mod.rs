@@ -3,6 +3,8 @@
 //! `incremental` caches results: the rules of a guest are generated from its own files and a small [`Shared`], those of the
 //! node from the files of cluster and host. `rules` compiles a rule of the configuration to nft rules; `filters` contains the
 //! filters against spoofed sources, `standard` the chains that every configuration has.
+mod cached_guests;
+mod cached_node_tables;
 mod chain_builder;
 mod chain_context;
 mod failsafe_ports;
@@ -25,11 +27,11 @@ pub use guest::GuestPart;
 pub use incremental::{Compiler, management_networks};
 pub use sets::SetFamilies;
 
-use super::names::{Name, TableName};
-use super::ruleset::{Chain, Limit, Ruleset, Set, Table};
+use super::names::Name;
+use super::ruleset::{Chain, Limit, Set};
 use super::unsupported_values;
 use crate::builtin::databases::Databases;
-use crate::config::{Cluster, ClusterOptions, Guest, Host, HostOptions, Parsed, Sdn, Vnet};
+use crate::config::{Cluster, ClusterOptions, Guest, Host, Parsed, Sdn, Vnet};
 use crate::model::{DaemonOptions, Interface, LogRatelimit};
 use crate::node::{CorosyncLinks, Device};
 use ipnet::IpNet;
@@ -109,82 +111,59 @@ impl Shared {
     }
 }
 
-/// A part of a table that is being built, with the sets and groups that it uses.
+/// A part of a table that is being built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TablePart {
     /// Its chains.
     pub chains: BTreeMap<Name, Arc<Chain>>,
-    /// Its sets: of guests, and long lists of rules.
+    /// The sets of guests.
     pub sets: BTreeMap<Name, Arc<Set>>,
-    /// The sets of the cluster and of SDN that its rules use.
+    /// What its rules use that other parts may use too.
+    pub uses: Uses,
+}
+
+/// What the rules of a part use that rules of other parts may use too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Long lists of rules, as sets that are named by their content.
+    pub lists: BTreeMap<Name, Arc<Set>>,
+    /// The sets of the cluster and of SDN.
     pub shared_sets: BTreeSet<sets::SharedSet>,
-    /// The groups that its rules use.
+    /// The groups.
     pub groups: BTreeSet<group_uses::Use>,
+}
+
+impl Uses {
+    /// Adds those of another part.
+    fn join(&mut self, other: &Uses) {
+        let Uses { lists, shared_sets, groups } = other;
+        // most are there already, and are not copied
+        for (name, list) in lists {
+            if !self.lists.contains_key(name) {
+                self.lists.insert(name.clone(), list.clone());
+            }
+        }
+        for set in shared_sets {
+            if !self.shared_sets.contains(set) {
+                self.shared_sets.insert(set.clone());
+            }
+        }
+        for group in groups {
+            if !self.groups.contains(group) {
+                self.groups.insert(group.clone());
+            }
+        }
+    }
 }
 
 impl TablePart {
     /// Adds the content of another part.
     fn join(&mut self, other: &TablePart) {
-        let TablePart { chains, sets, shared_sets, groups } = other;
+        let TablePart { chains, sets, uses } = other;
         self.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
         self.sets.extend(sets.iter().map(|(name, set)| (name.clone(), set.clone())));
-        self.shared_sets.extend(shared_sets.iter().cloned());
-        self.groups.extend(groups.iter().cloned());
+        self.uses.join(uses);
     }
-}
-
-/// Combines the parts of guests with the node's chains to the ruleset.
-#[must_use]
-pub fn assemble(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Ruleset {
-    // exhaustive: a new option must be used for the chains below or in the settings, or ignored explicitly
-    #[rustfmt::skip]
-    let HostOptions {
-        enable, nosmurfs: _, tcpflags: _, ndp: _, nf_conntrack_allow_invalid: _, protection_synflood: _,
-        protection_synflood_rate: _, protection_synflood_burst: _, nf_conntrack_tcp_timeout_syn_recv: _,
-        nf_conntrack_helpers: _, log_level_in: _, log_level_out: _, log_level_forward: _, tcp_flags_log_level: _,
-        smurf_log_level: _, lines: _,
-        // kernel settings, and the backend
-        nf_conntrack_max: _, nf_conntrack_tcp_timeout_established: _, log_nf_conntrack: _, nftables: _,
-    } = &node.host.options;
-    let mut ruleset = Ruleset::default();
-    if *enable {
-        ruleset.tables.insert(TableName::Host, host_table(node, shared));
-    }
-    ruleset.tables.insert(TableName::Guests, guests_table(node, shared, guests));
-    ruleset
-}
-
-fn host_table(node: &Node<'_>, shared: &Shared) -> Table {
-    let mut part = standard::host(node, shared);
-    part.join(&host::make(node, shared));
-    part.join(&forward::routed(node, shared));
-    part.join(&forward::vnets(node, shared, TableName::Host));
-    let mut table = Table::default();
-    raw::add(node, &mut table);
-    maps::of_host(node, &mut table);
-    finish(node, shared, TableName::Host, part, &mut table);
-    table
-}
-
-fn guests_table(node: &Node<'_>, shared: &Shared, guests: &[Arc<GuestPart>]) -> Table {
-    let mut part = standard::guests(node, shared);
-    guests.iter().for_each(|guest| part.join(&guest.part));
-    part.join(&forward::vnets(node, shared, TableName::Guests));
-    let mut table = Table::default();
-    maps::of_guests(node, guests, &mut table);
-    finish(node, shared, TableName::Guests, part, &mut table);
-    table
-}
-
-/// Adds a part to a table, with the groups and the cluster's sets that it uses.
-fn finish(node: &Node<'_>, shared: &Shared, name: TableName, mut part: TablePart, table: &mut Table) {
-    let groups = group_chains::make(node, shared, name, &part.groups);
-    part.join(&groups);
-    for set in &part.shared_sets {
-        part.sets.extend(sets::shared(node, set));
-    }
-    table.chains.extend(part.chains);
-    table.sets.extend(part.sets);
 }
 
 /// The limit of log rules: the default in place of one that the kernel cannot count, which is reported.

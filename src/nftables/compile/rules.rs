@@ -38,7 +38,7 @@ pub fn put(rules: &[Rule], context: &ChainContext<'_>, shared: &Shared, part: &m
                 // a group that does not exist matches no packet
                 if let Some(group) = group_uses::find(name, context, shared) {
                     into.rule(Vec::from_iter(limited), Action::Jump(group.chain()), &origin);
-                    part.groups.insert(group);
+                    part.uses.groups.insert(group);
                 }
             }
             RuleAction::Verdict(rule) if rule.direction == context.direction => {
@@ -196,7 +196,7 @@ fn choice(
             if !shared.sets.get(&set).is_some_and(|families| families[family]) {
                 return none();
             }
-            part.shared_sets.insert(set);
+            part.uses.shared_sets.insert(set);
             set_name(owner, name, family)
         }
         (SetScope::Guest, Some(sets)) => {

@@ -230,7 +230,7 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
         }
     }
     rules.finish(part);
-    part.shared_sets.insert(super::sets::cluster_set("blacklist"));
+    part.uses.shared_sets.insert(super::sets::cluster_set("blacklist"));
     logged_drop(BLACKLIST, node.host.options.log_level_out, &origin, shared, part);
 }
 

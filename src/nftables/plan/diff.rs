@@ -3,8 +3,10 @@ use super::edits::{Edit, edits};
 use super::elements::{fits_dynamic, fits_map, fits_set, key_name, map_key, same_elements, same_verdict};
 use super::live_cache::{CachedChain, CachedTable, LiveCache};
 use crate::model::Interface;
-use crate::nftables::names::{CONNTRACK, TableName, guest_of_chain};
+use crate::nftables::names::{CONNTRACK, Name, TableName, guest_of_chain};
 use crate::nftables::ruleset::{Chain, Hook, Map, Ruleset, Table};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -96,7 +98,7 @@ pub fn diff(wanted: &Ruleset, known: &LiveCache, handles: Handles<'_>) -> Plan {
 
 /// The plan for a table that does not exist.
 fn all_of(wanted: &Table) -> TablePlan {
-    let text = |name: &crate::nftables::names::Name| name.as_str().to_string();
+    let text = |name: &Name| name.as_str().to_string();
     let sets = wanted.sets.keys().chain(wanted.dynamic_sets.keys()).chain(wanted.maps.keys());
     let elements = |(name, map): (&_, &Map)| (text(name), (Vec::new(), map.elements.keys().cloned().collect()));
     TablePlan {
@@ -114,7 +116,7 @@ fn all_of(wanted: &Table) -> TablePlan {
 /// type.
 fn fits(wanted: &Table, live: &CachedTable) -> bool {
     let ours = live.chains.get(CONNTRACK).is_some_and(|chain| chain.signature.is_some());
-    let hooks = wanted.chains.iter().all(|(name, chain)| {
+    let hooks = differing(&live.equal.chains, &wanted.chains).all(|(name, chain)| {
         live.chains
             .get(name.as_str())
             .is_none_or(|live| live.hook == chain.hook().and_then(Hook::numbers) && !live.drops)
@@ -122,6 +124,17 @@ fn fits(wanted: &Table, live: &CachedTable) -> bool {
     let maps =
         wanted.maps.iter().all(|(name, map)| live.sets.get(name.as_str()).is_none_or(|live| fits_map(live, map)));
     ours && hooks && maps && !live.dormant
+}
+
+/// The wanted entries that are not among those known to be live.
+fn differing<'a, V: PartialEq>(
+    known: &'a OrdMap<Name, V>,
+    wanted: &'a OrdMap<Name, V>,
+) -> impl Iterator<Item = (&'a Name, &'a V)> {
+    known.diff(wanted).filter_map(|item| match item {
+        DiffItem::Add(name, one) | DiffItem::Update { old: _, new: (name, one) } => Some((name, one)),
+        DiffItem::Remove(..) => None,
+    })
 }
 
 struct Differ<'a> {
@@ -147,7 +160,7 @@ impl Differ<'_> {
     }
 
     fn sets(&self, plan: &mut TablePlan) {
-        for (name, set) in &self.wanted.sets {
+        for (name, set) in differing(&self.live.equal.sets, &self.wanted.sets) {
             let change = match self.live.sets.get(name.as_str()) {
                 None => SetChange::Create,
                 Some(live) if !fits_set(live, set) => SetChange::Recreate,
@@ -179,7 +192,10 @@ impl Differ<'_> {
 
     fn chains(&self, plan: &mut TablePlan) {
         let recreated = |name: &str| plan.sets.get(name) == Some(&SetChange::Recreate);
-        for (name, chain) in &self.wanted.chains {
+        // a chain that uses such a set changes too
+        let all = plan.sets.values().any(|change| *change == SetChange::Recreate);
+        let (none, equal) = (OrdMap::new(), &self.live.equal.chains);
+        for (name, chain) in differing(if all { &none } else { equal }, &self.wanted.chains) {
             let change = match self.live.chains.get(name.as_str()) {
                 None => ChainChange::Create,
                 Some(_) if self.ruleset.kept_chains.contains(&(self.name, name.clone())) => continue,
@@ -219,7 +235,7 @@ impl Differ<'_> {
     }
 
     fn maps(&self, plan: &mut TablePlan) {
-        for (name, map) in &self.wanted.maps {
+        for (name, map) in self.wanted.maps.iter().filter(|(name, map)| self.live.equal.maps.get(*name) != Some(*map)) {
             let live = self.live.sets.get(name.as_str()).map_or(&[][..], |live| &live.elements);
             let live: BTreeMap<&[u8], _> = live.iter().map(|element| (&element.key[..], element)).collect();
             let (mut old, mut new) = (Vec::new(), Vec::new());

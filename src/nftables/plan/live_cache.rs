@@ -1,7 +1,7 @@
 //! The cached live state. Of chains that this process has created and that are unchanged since, it has the rules.
-use crate::nftables::live::{Live, LiveChain, LiveSet};
+use crate::nftables::live::{Live, LiveChain, LiveSet, LiveTable};
 use crate::nftables::names::TableName;
-use crate::nftables::ruleset::{Chain, Hook, Signature};
+use crate::nftables::ruleset::{Chain, Hook, Signature, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub struct CachedTable {
     pub sets: BTreeMap<String, LiveSet>,
     /// Its connection tracking helpers and other objects.
     pub objects: BTreeSet<String>,
+    /// The part of a wanted table that the last comparison has found here; it is not compared again.
+    pub equal: Table,
 }
 
 /// The live tables.
@@ -109,9 +111,9 @@ impl LiveCache {
                 }
                 (name, chain)
             };
-            let chains = table.chains.into_iter().map(chain).collect();
-            let table = CachedTable { dormant: table.dormant, chains, sets: table.sets, objects: table.objects };
-            known.tables.insert(name, table);
+            let LiveTable { dormant, chains, sets, objects } = table;
+            let chains = chains.into_iter().map(chain).collect();
+            known.tables.insert(name, CachedTable { dormant, chains, sets, objects, equal: Table::default() });
         }
         known
     }

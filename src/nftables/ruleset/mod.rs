@@ -18,16 +18,17 @@ pub use signature::Signature;
 pub(super) use text::with_ports;
 
 use super::names::{Name, TableName};
+use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The content of a table.
+/// The content of a table. Of maps with thousands of entries, a copy that is changed shares what is unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Its chains.
-    pub chains: BTreeMap<Name, Arc<Chain>>,
+    pub chains: OrdMap<Name, Arc<Chain>>,
     /// Its sets of addresses and ports.
-    pub sets: BTreeMap<Name, Arc<Set>>,
+    pub sets: OrdMap<Name, Arc<Set>>,
     /// Its maps to verdicts.
     pub maps: BTreeMap<Name, Map>,
     /// The dynamic sets.

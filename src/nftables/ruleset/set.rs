@@ -2,7 +2,7 @@
 use super::interval::IntervalSet;
 use crate::model::{Family, Interface, Origin};
 use crate::nftables::names::Name;
-use std::collections::BTreeMap;
+use imbl::OrdMap;
 
 /// The content of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Map {
     /// The key.
     pub key: MapKey,
     /// The elements by interface.
-    pub elements: BTreeMap<Interface, VerdictTarget>,
+    pub elements: OrdMap<Interface, VerdictTarget>,
 }
 
 /// A connection tracking helper (`ct helper`).
