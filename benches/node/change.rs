@@ -31,7 +31,8 @@ pub fn on_cluster_file_system(nodes: &mut [BenchNode], table: &mut Table) {
         let fuse = bench_node.fuse.as_ref().expect("a mounted file system");
         let renamed =
             delays(bench_node, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, false));
-        let in_place = delays(bench_node, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
+        let in_place =
+            delays(bench_node, REMOTE_RUNS, |guest, number| write_on_another_node(fuse, guest, number, true));
         let arrived = arrivals(bench_node, fuse);
         bench_node.stop();
         bench_node.unmount();
