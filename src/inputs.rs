@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The content of a file, any bytes. It is shared, so that copies, and comparisons with copies, are cheap: when a tree is read
-/// again, most contents are copies.
+/// The content of a file, any bytes. It is reference-counted: copying it and comparing it with a copy are cheap. Most contents
+/// of a tree that is read again are copies.
 #[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
 pub struct Content(#[serde(with = "bytes")] Arc<[u8]>);
 
@@ -62,7 +62,7 @@ pub enum File {
     Unreadable(Arc<str>),
 }
 
-/// The configuration tree (`/etc/pve`) from one read.
+/// The configuration tree (`/etc/pve`), as one read returned it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The directory that was read, without a trailing slash; reports use it in file names.
@@ -85,8 +85,8 @@ impl Tree {
     }
 
     /// The files below a directory, by path.
-    pub fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a File)> {
-        self.files.range(Arc::from(folder)..).take_while(move |(path, _)| path.starts_with(folder))
+    pub fn below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a File)> {
+        self.files.range(Arc::from(directory)..).take_while(move |(path, _)| path.starts_with(directory))
     }
 
     /// The name of a file for reports: the path that was read.
@@ -110,8 +110,8 @@ pub struct InterfaceAddress {
 pub struct Interfaces {
     /// Each interface with the bridge, bond or VRF that it is a port of, if any.
     pub masters: BTreeMap<String, Option<String>>,
-    /// Whether the machine has another host name than the node.
-    pub other_name: bool,
+    /// Whether the machine's host name differs from the node's name.
+    pub host_name_differs: bool,
 }
 
 impl Interfaces {
@@ -121,7 +121,7 @@ impl Interfaces {
         self.masters.contains_key(name)
     }
 
-    /// What an interface is a port of.
+    /// The bridge, bond or VRF that an interface is a port of.
     #[must_use]
     pub fn master(&self, name: &str) -> Option<&str> {
         self.masters.get(name)?.as_deref()
@@ -164,7 +164,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether these are the same facts except for the time.
+    /// Whether all facts except the time are equal.
     #[must_use]
     pub fn equal_except_time(&self, other: &Self) -> bool {
         let Facts { node, now: _, routes_v4, routes_v6, services, protocols, ethertypes, .. } = self;

@@ -91,7 +91,7 @@ impl Display for Listing {
 pub struct Difference {
     /// Those that would be created, changed or deleted.
     pub changes: Vec<Change>,
-    /// The rules that the kernel would refuse, a text each.
+    /// A message for each rule that the kernel would refuse.
     pub refused: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ pub struct Difference {
 pub struct Change {
     /// Its part, such as `ip4 filter`, or `ipset`.
     pub part: String,
-    /// Whether it is a set of addresses or ports, and not a chain.
+    /// Whether it is a set of addresses or ports, or else a chain.
     pub is_set: bool,
     /// What would happen to it.
     pub action: PlannedAction,
@@ -143,7 +143,7 @@ pub struct NftCount {
     pub sets: usize,
 }
 
-/// How many chains, rules and sets a ruleset has.
+/// The numbers of chains, rules and sets of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Count {

@@ -6,9 +6,9 @@ use std::thread;
 /// Number of items that a thread takes at a time.
 const PORTION: usize = 16;
 /// With fewer items per thread, starting a thread costs more than it saves.
-const WORTH: usize = 64;
-/// The same for items that are only compared.
-const MANY: usize = 4096;
+const MIN_PER_THREAD: usize = 64;
+/// The same threshold for items that are only compared.
+const MIN_COMPARED: usize = 4096;
 
 /// Computes two results, in parallel if two threads are allowed.
 pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
@@ -24,12 +24,12 @@ pub fn both<A: Send, B>(threads: usize, one: impl FnOnce() -> A + Send, other: i
 
 /// The number of threads for comparing two parts with [`both`], each of this number of items.
 pub fn threads_for(items: usize) -> usize {
-    if items < MANY { 1 } else { 2 }
+    if items < MIN_COMPARED { 1 } else { 2 }
 }
 
 /// Maps the items with up to `threads` threads; the results are in the order of the items.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, make: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = threads.min(items.len() / WORTH);
+    let threads = threads.min(items.len() / MIN_PER_THREAD);
     if threads < 2 {
         return items.iter().map(make).collect();
     }

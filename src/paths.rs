@@ -47,13 +47,13 @@ pub fn daemon_files(kind: BackendKind) -> DaemonFiles {
 
 /// While this file exists, proxmox-firewall removes its rules and creates none.
 pub const NFTABLES_DISABLED: &str = "/run/proxmox-nftables-firewall-force-disable";
-/// The folder of the configuration on trial.
+/// The directory of the configuration on trial.
 pub const TRIAL: &str = "/run/pve-firewall/trial";
 /// The program of the nftables backend.
 pub const NFTABLES_BACKEND: &str = "/usr/libexec/proxmox/proxmox-firewall";
 /// The last good configuration.
 pub const LAST_GOOD: &str = "/var/lib/pve-firewall/last-good";
-/// Whether the log daemon writes connections: `0` or `1`.
+/// Whether the log daemon logs connections: `0` or `1`.
 pub const LOG_CONNTRACK: &str = "/var/lib/pve-firewall/log_nf_conntrack";
 /// The last script for `iptables-restore`, table `filter`.
 pub const SCRIPT_IP4: &str = "/var/lib/pve-firewall/ip4cmdlist";
@@ -73,7 +73,7 @@ pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
 pub const EBTABLES_LOCK: &str = "/var/lib/ebtables/lock";
 /// The lock of the legacy tools of iptables; not below the directory of `--root`, because other programs take it here.
 pub const XTABLES_LOCK: &str = "/run/xtables.lock";
-/// The folder of the database of pmxcfs and of its write-ahead log.
+/// The directory of the database of pmxcfs and of its write-ahead log.
 pub const CLUSTER_DATABASE: &str = "/var/lib/pve-cluster";
 /// The log of packets and connections.
 pub const LOG: &str = "/var/log/pve-firewall.log";
@@ -91,40 +91,40 @@ pub const COROSYNC: &str = "corosync.conf";
 /// `firewall/cluster.fw`
 pub const CLUSTER: &str = "firewall/cluster.fw";
 
-/// The SDN configuration in force.
+/// The running SDN configuration.
 pub const SDN_RUNNING: &str = "sdn/.running-config";
 /// The state of the IPAM of Proxmox VE.
 pub const IPAM_STATE: &str = "sdn/pve-ipam-state.json";
 /// The same, of older versions.
 pub const IPAM_DATABASE: &str = "priv/ipam.db";
 
-/// The folder of cluster.fw and of the guests' firewall files.
-pub const FIREWALL_FOLDER: &str = "firewall";
-/// The folder of SDN.
-pub const SDN_FOLDER: &str = "sdn";
-/// The folder of the vnets' firewall files.
-pub const VNET_FOLDER: &str = "sdn/firewall";
-/// The folder of files that only root can read.
-pub const PRIVATE_FOLDER: &str = "priv";
-/// The folder of the nodes' folders.
-pub const NODES_FOLDER: &str = "nodes";
+/// The directory of cluster.fw and of the guests' firewall files.
+pub const FIREWALL_DIRECTORY: &str = "firewall";
+/// The directory of SDN.
+pub const SDN_DIRECTORY: &str = "sdn";
+/// The directory of the vnets' firewall files.
+pub const VNET_DIRECTORY: &str = "sdn/firewall";
+/// The directory of files that only root can read.
+pub const PRIVATE_DIRECTORY: &str = "priv";
+/// The directory of the nodes' directories.
+pub const NODES_DIRECTORY: &str = "nodes";
 
 /// The name of a node's own firewall file.
 const HOST_FILE: &str = "host.fw";
 
-/// The folder of a node.
+/// The directory of a node.
 #[must_use]
-pub fn node_folder(node: &str) -> String {
-    format!("{NODES_FOLDER}/{node}")
+pub fn node_directory(node: &str) -> String {
+    format!("{NODES_DIRECTORY}/{node}")
 }
 
-/// The folder of the configuration files of a node's guests, of one kind.
+/// The directory of the configuration files of a node's guests, of one kind.
 #[must_use]
-pub fn guest_folder(node: &str, kind: GuestKind) -> String {
-    format!("{NODES_FOLDER}/{node}/{}", guest_folder_name(kind))
+pub fn guest_directory(node: &str, kind: GuestKind) -> String {
+    format!("{NODES_DIRECTORY}/{node}/{}", guest_directory_name(kind))
 }
 
-fn guest_folder_name(kind: GuestKind) -> &'static str {
+fn guest_directory_name(kind: GuestKind) -> &'static str {
     match kind {
         GuestKind::Vm => "qemu-server",
         GuestKind::Container => "lxc",
@@ -150,7 +150,7 @@ pub enum TreeFile<'a> {
     IpamDatabase,
     /// `nodes/<node>/host.fw`
     Host(&'a str),
-    /// `firewall/<VMID>.fw`; the name may be any but `cluster`.
+    /// `firewall/<VMID>.fw`, also with a name that is not a VMID, except `cluster`.
     Guest(&'a str),
     /// `sdn/firewall/<vnet>.fw`
     Vnet(&'a str),
@@ -160,7 +160,7 @@ pub enum TreeFile<'a> {
         node: &'a str,
         /// The kind of the guest.
         kind: GuestKind,
-        /// The VMID; the name may be any.
+        /// The VMID, or any other name.
         id: &'a str,
     },
 }
@@ -182,19 +182,19 @@ impl<'a> TreeFile<'a> {
         if fixed.is_some() {
             return fixed;
         }
-        let (folder, name) = path.rsplit_once('/')?;
+        let (directory, name) = path.rsplit_once('/')?;
         let stem = |extension| name.strip_suffix(extension).filter(|stem: &&str| !stem.is_empty());
-        if folder == FIREWALL_FOLDER {
+        if directory == FIREWALL_DIRECTORY {
             return stem(".fw").map(TreeFile::Guest);
         }
-        if folder == VNET_FOLDER {
+        if directory == VNET_DIRECTORY {
             return stem(".fw").map(TreeFile::Vnet);
         }
-        let node = folder.strip_prefix(NODES_FOLDER)?.strip_prefix('/')?;
+        let node = directory.strip_prefix(NODES_DIRECTORY)?.strip_prefix('/')?;
         match node.split_once('/') {
             None => (name == HOST_FILE).then_some(TreeFile::Host(node)),
-            Some((node, folder)) => {
-                let kind = GuestKind::ALL.into_iter().find(|kind| guest_folder_name(*kind) == folder)?;
+            Some((node, directory)) => {
+                let kind = GuestKind::ALL.into_iter().find(|kind| guest_directory_name(*kind) == directory)?;
                 stem(".conf").map(|id| TreeFile::GuestConfig { node, kind, id })
             }
         }
@@ -230,7 +230,7 @@ impl<'a> TreeFile<'a> {
     #[must_use]
     pub fn path(self) -> String {
         let mut text = String::with_capacity(48);
-        // a String takes everything
+        // writing to a String cannot fail
         let _ = write!(text, "{self}");
         text
     }
@@ -265,11 +265,11 @@ impl fmt::Display for TreeFile<'_> {
             TreeFile::SdnRunning => f.write_str(SDN_RUNNING),
             TreeFile::IpamState => f.write_str(IPAM_STATE),
             TreeFile::IpamDatabase => f.write_str(IPAM_DATABASE),
-            TreeFile::Host(node) => write!(f, "{NODES_FOLDER}/{node}/{HOST_FILE}"),
-            TreeFile::Guest(id) => write!(f, "{FIREWALL_FOLDER}/{id}.fw"),
-            TreeFile::Vnet(name) => write!(f, "{VNET_FOLDER}/{name}.fw"),
+            TreeFile::Host(node) => write!(f, "{NODES_DIRECTORY}/{node}/{HOST_FILE}"),
+            TreeFile::Guest(id) => write!(f, "{FIREWALL_DIRECTORY}/{id}.fw"),
+            TreeFile::Vnet(name) => write!(f, "{VNET_DIRECTORY}/{name}.fw"),
             TreeFile::GuestConfig { node, kind, id } => {
-                write!(f, "{NODES_FOLDER}/{node}/{}/{id}.conf", guest_folder_name(*kind))
+                write!(f, "{NODES_DIRECTORY}/{node}/{}/{id}.conf", guest_directory_name(*kind))
             }
         }
     }
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_the_tree_are_recognised_as_they_are_written() {
+    fn formatted_paths_are_parsed() {
         for (path, needed) in [
             (".vmlist", true),
             (".members", true),

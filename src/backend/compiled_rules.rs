@@ -18,16 +18,16 @@ pub enum Rules {
 impl Rules {
     /// The empty ruleset of a backend.
     #[must_use]
-    pub fn none(kind: BackendKind) -> Self {
+    pub fn empty(kind: BackendKind) -> Self {
         match kind {
             BackendKind::Iptables => Rules::Iptables(Arc::default()),
             BackendKind::Nftables => Rules::Nftables(Arc::default()),
         }
     }
 
-    /// Whether both are the same value in memory.
+    /// Whether both are the same object in memory.
     #[must_use]
-    pub fn are(&self, other: &Rules) -> bool {
+    pub fn is_same(&self, other: &Rules) -> bool {
         match (self, other) {
             (Rules::Iptables(one), Rules::Iptables(other)) => Arc::ptr_eq(one, other) || one == other,
             (Rules::Nftables(one), Rules::Nftables(other)) => Arc::ptr_eq(one, other) || one == other,
@@ -35,7 +35,7 @@ impl Rules {
         }
     }
 
-    /// How many chains, rules and sets there are.
+    /// The numbers of chains, rules and sets.
     #[must_use]
     pub fn count(&self) -> Count {
         match self {
@@ -44,8 +44,8 @@ impl Rules {
         }
     }
 
-    /// A test whether a packet between two endpoints can get another verdict from the rules `after`; `None` if no packet can. In
-    /// doubt it can.
+    /// Returns a test whether a packet between two endpoints can get another verdict from the rules `after`; `None` if no
+    /// packet can. If that is not certain, the test returns true.
     #[must_use]
     pub fn change_to<'a>(&'a self, after: &'a Rules) -> Option<Box<Concerns<'a>>> {
         match (self, after) {

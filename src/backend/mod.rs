@@ -1,4 +1,5 @@
-//! The backends, which compile a configuration and make the rules live. An enum and no trait object: there are two.
+//! The backends, which compile a configuration and apply the rules. An enum instead of a trait object, because there are only
+//! two.
 //!
 //! The daemon and the commands use no other module of the backends.
 mod compiled_rules;
@@ -7,7 +8,7 @@ pub use crate::iptables::apply::{FULL_READING, VariantChoice};
 pub use compiled_rules::Rules;
 
 use crate::config::Configuration;
-use crate::health::{Carried, Evidence, Scope};
+use crate::health::{EncapsulatedFrame, Evidence, Scope};
 use crate::inputs::{Facts, Tree};
 use crate::iptables::apply::Outcome as IptablesOutcome;
 use crate::iptables::backend::Iptables;
@@ -55,7 +56,7 @@ pub struct Compiled {
     pub configuration: Arc<Configuration>,
     /// Whether the cluster option `enable` is currently on. If not, there are no rules.
     pub enabled: bool,
-    /// When it turns itself off (`enable: TIME`), in seconds since 1970.
+    /// When the firewall is disabled automatically (`enable: TIME`), in seconds since 1970.
     pub expires: Option<u64>,
     /// Whether host.fw selects the nftables backend (`nftables: 1`).
     pub nftables: bool,
@@ -110,17 +111,17 @@ impl Backend {
         }
     }
 
-    /// The same backend, but without querying the kernel: nothing counts as live.
+    /// Stops querying the kernel: all rules count as missing.
     #[must_use]
     pub fn offline(mut self) -> Self {
         if let Backend::Iptables(iptables) = &mut self {
-            iptables.go_offline();
+            iptables.set_offline();
         }
         self
     }
 
     /// Sets the maximum time between two full readings of the live rules, by default five minutes. It has no effect with
-    /// nftables, whose generation shows every change.
+    /// nftables, whose generation number shows every change.
     pub fn set_full_reading(&mut self, interval: Duration) {
         if let Backend::Iptables(iptables) = self {
             iptables.set_full_reading(interval);
@@ -150,12 +151,12 @@ impl Backend {
         }
     }
 
-    /// Makes the compiled rules live; cheap if nothing has changed since the last call.
+    /// Applies the compiled rules; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, compiled: &Compiled) -> Outcome {
         match (self, &compiled.rules) {
             (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.maintain(ruleset).into(),
             (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.maintain(ruleset).into(),
-            _ => Outcome { changed: false, errors: vec![FOREIGN.to_string()] },
+            _ => Outcome { changed: false, errors: vec![WRONG_BACKEND.to_string()] },
         }
     }
 
@@ -174,7 +175,7 @@ impl Backend {
         }
     }
 
-    /// What other programs have changed that [`Backend::maintain`] has undone since the last call: a line for each part of the
+    /// The changes by other programs that [`Backend::maintain`] has undone since the last call: a line for each part of the
     /// rules, with names.
     pub fn undone(&mut self) -> Vec<String> {
         match self {
@@ -202,12 +203,12 @@ impl Backend {
         Scope { inspected: compiled.configuration.inspected_guests(), ..scope }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet past iptables although the configuration does not allow it.
+    /// Whether the rules accept a frame whose IP packet bypasses iptables, although the configuration does not allow it.
     #[must_use]
-    pub fn lets_past(compiled: &Compiled, carried: Carried) -> bool {
+    pub fn allows_bypass(compiled: &Compiled, frame: EncapsulatedFrame) -> bool {
         match &compiled.rules {
-            Rules::Iptables(ruleset) => Iptables::lets_past(&compiled.configuration, ruleset, carried),
-            Rules::Nftables(ruleset) => Nftables::lets_past(&compiled.configuration, ruleset, carried),
+            Rules::Iptables(ruleset) => Iptables::allows_bypass(&compiled.configuration, ruleset, frame),
+            Rules::Nftables(ruleset) => Nftables::allows_bypass(&compiled.configuration, ruleset, frame),
         }
     }
 
@@ -238,7 +239,7 @@ impl Backend {
         }
     }
 
-    /// Whether an update to these rules would change anything; `None` stands for no rules. A part that cannot be read counts as
+    /// Whether an update to these rules would change anything; `None` means no rules. A part that cannot be read counts as
     /// equal.
     pub fn differs(&mut self, wanted: Option<&Rules>) -> bool {
         match (self, wanted) {
@@ -261,7 +262,7 @@ impl Backend {
         match (self, wanted) {
             (Backend::Iptables(iptables), Rules::Iptables(ruleset)) => iptables.difference(ruleset, lines),
             (Backend::Nftables(nftables), Rules::Nftables(ruleset)) => nftables.difference(ruleset, lines),
-            _ => anyhow::bail!(FOREIGN),
+            _ => anyhow::bail!(WRONG_BACKEND),
         }
     }
 
@@ -300,8 +301,8 @@ pub fn management_networks(configuration: &Configuration, facts: &Facts) -> Vec<
     crate::nftables::compile::management_networks(configuration, facts)
 }
 
-/// Rules that another backend has compiled.
-const FOREIGN: &str = "internal error: the rules are those of the other backend";
+/// The panic message for rules that the other backend has compiled.
+const WRONG_BACKEND: &str = "internal error: the rules are those of the other backend";
 
 /// The output of the command `compile`.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ impl Databases {
         });
         Databases {
             protocols: protocols.collect(),
-            services: first_wins(services),
+            services: keep_first(services),
             ethertypes: Ethertypes::parse(ethertypes),
         }
     }
@@ -104,7 +104,7 @@ fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn first_wins<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, V> {
+fn keep_first<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
     for (key, value) in pairs {
         map.entry(key).or_insert(value);

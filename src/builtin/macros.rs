@@ -13,7 +13,7 @@ pub struct MacroRule {
     pub icmp_type: Option<&'static str>,
 }
 
-/// A macro. One without rules for a family generates nothing there.
+/// A macro. For a family without rules it generates nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Macro {
     /// Its name; case-insensitive in rules.

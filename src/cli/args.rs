@@ -52,7 +52,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: pve-firewall stop    # the node and its guests are then unprotected")]
     Stop,
     /// Re-execute the daemon; the rules stay in place. Starts it if it is not running
-    #[command(after_help = "Example: pve-firewall restart    # after replacing the program by hand")]
+    #[command(after_help = "Example: pve-firewall restart    # after replacing the program manually")]
     Restart,
     /// Show whether the firewall is enabled, the daemon is running, and changes are pending
     #[command(after_help = "Example: pve-firewall status --verbose")]
@@ -96,14 +96,14 @@ pub(super) struct StartOptions {
     /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
     pub no_last_good: bool,
-    /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
+    /// Accept connections to these ports of the node regardless of the configuration, such as tcp/22@10.0.0.0/8,tcp/8006
     #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
     pub failsafe: Failsafe,
-    /// Drop frames from and to firewalled devices that carry IP packets past iptables: with a VLAN tag, PPPoE, LLC.
-    /// Trunks keep their tags
+    /// Drop frames from and to firewalled devices whose IP packets bypass iptables: with a VLAN tag, PPPoE, LLC. Trunks keep
+    /// their tags
     #[arg(long)]
     pub strict_layer2: bool,
-    /// Log the packets that are otherwise dropped without a line, such as broadcasts and those of the state INVALID
+    /// Log the packets that are otherwise dropped without a log entry, such as broadcasts and those of the state INVALID
     #[arg(long)]
     pub log_all_drops: bool,
     /// Delete connections from connection tracking that a change of the rules no longer accepts
@@ -134,7 +134,7 @@ impl Default for StartOptions {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusOptions {
-    /// Print one JSON object with all that --verbose shows
+    /// Print one JSON object with everything that --verbose shows
     #[arg(long)]
     pub json: bool,
     /// Exit with 0 without problems, 1 if there are warnings or errors or changes are pending, 2 if the node or a guest is not
@@ -185,7 +185,7 @@ pub(super) struct TryOptions {
     #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     /// How long they are applied unless they are confirmed
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = TRIAL, value_parser = clap::value_parser!(u64).range(1..=LONGEST_TRIAL))]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = DEFAULT_TRIAL, value_parser = clap::value_parser!(u64).range(1..=MAX_TRIAL))]
     pub seconds: u64,
     /// Do not ask
     #[arg(long)]
@@ -199,9 +199,9 @@ pub(super) struct TryOptions {
 }
 
 /// In seconds.
-const TRIAL: u64 = 60;
-/// One day, in seconds; a longer change should be confirmed.
-const LONGEST_TRIAL: u64 = 86_400;
+const DEFAULT_TRIAL: u64 = 60;
+/// One day, in seconds.
+const MAX_TRIAL: u64 = 86_400;
 
 /// The packet, its source and its destination.
 #[derive(Debug, Args)]

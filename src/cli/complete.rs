@@ -1,6 +1,6 @@
 //! Shell completion by the program itself (`COMPLETE=bash pve-firewall` prints the shell function).
 use crate::model::guest::GuestKind;
-use crate::paths::{CONFIG, NODES_FOLDER, TreeFile, guest_folder};
+use crate::paths::{CONFIG, NODES_DIRECTORY, TreeFile, guest_directory};
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
@@ -31,14 +31,14 @@ fn nodes(current: &OsStr) -> Vec<CompletionCandidate> {
     beginning(current, names(&Path::new(CONFIG).join("nodes")))
 }
 
-/// The zones of a packet: host, outside, guests, bridges with their ports.
+/// The possible endpoints of a packet: host, outside, guests, bridges with their ports.
 fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut zones = vec!["host".to_string(), "outside".to_string()];
-    for node in names(&Path::new(CONFIG).join(NODES_FOLDER)) {
+    for node in names(&Path::new(CONFIG).join(NODES_DIRECTORY)) {
         for (kind, prefix) in [(GuestKind::Vm, "vm"), (GuestKind::Container, "ct")] {
-            let folder = guest_folder(&node, kind);
-            let guests = names(&Path::new(CONFIG).join(&folder));
-            zones.extend(guests.iter().filter_map(|name| match TreeFile::parse(&format!("{folder}/{name}")) {
+            let directory = guest_directory(&node, kind);
+            let guests = names(&Path::new(CONFIG).join(&directory));
+            zones.extend(guests.iter().filter_map(|name| match TreeFile::parse(&format!("{directory}/{name}")) {
                 Some(TreeFile::GuestConfig { id, .. }) => Some(format!("{prefix}{id}")),
                 _ => None,
             }));
@@ -52,8 +52,8 @@ fn zones(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// The names in a directory, sorted; none if it cannot be read.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names

@@ -34,8 +34,8 @@ pub(super) enum EndpointKind {
 impl FromStr for Endpoint {
     type Err = Infallible;
 
-    /// Parses `host`, `outside`, an address, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`. Any other word is
-    /// refused when the endpoints are located: only there the guests are known that the message lists.
+    /// Parses `host`, `outside`, an address, `vm<ID>[i<N>]`, `ct<ID>[i<N>]` or `<bridge>/<port>`. Any other word is an error
+    /// that is reported when the endpoints are located, because the message lists the guests.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let kind = match (text, text.split_once('/')) {
             ("host", _) => Some(EndpointKind::Host),

@@ -46,7 +46,7 @@ impl GivenFiles {
                 let name = file.display();
                 let taken = &place.path;
                 output::note(&format!(
-                    "{name}: the kind of this file is not clear from its name; according to its content it is taken as {taken}"
+                    "{name}: the kind of this file is not clear from its name; according to its content it is treated as {taken}"
                 ));
             }
             let by_content = place.by_content;
@@ -81,7 +81,7 @@ impl GivenFiles {
     }
 
     /// The tree with the files in place of its own.
-    pub(super) fn over(&self, tree: &Tree) -> Tree {
+    pub(super) fn overlay(&self, tree: &Tree) -> Tree {
         let mut tree = tree.clone();
         for GivenFile { path, content, .. } in &self.0 {
             tree.files.insert(path.as_str().into(), File::Content(content.clone()));
@@ -91,7 +91,7 @@ impl GivenFiles {
 
     /// The findings in the files, with the given names, and new findings in other files of the tree.
     pub(super) fn findings(&self, tree: &Tree, facts: &mut FactsSource) -> Vec<Diagnostic> {
-        let with = self.over(tree);
+        let with = self.overlay(tree);
         let (facts, facts_with) = (facts.collect(tree), facts.collect(&with));
         let mut checker = Checker::new(load::interfaces(&facts.node));
         let before = checker.check(tree, &facts);

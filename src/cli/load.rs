@@ -55,20 +55,20 @@ pub(super) struct View {
 /// When the configuration tree is unhealthy.
 pub(super) fn read(context: &Context, backend: &mut Backend) -> Result<View> {
     let node = context.node()?;
-    let tree = with_trial(context, settled(context, &node, tree(context, &node)?));
+    let tree = with_trial(context, with_last_valid(context, &node, tree(context, &node)?));
     let facts = facts_source(context, node).collect(&tree);
     let compiled = backend.compile(&tree, facts.clone());
     output::reports(&compiled.reports);
     Ok(View { tree, facts, compiled })
 }
 
-/// Like [`read`], with the backend in use, which is returned. The kernel is not asked.
+/// Like [`read`], with the backend in use, which is returned. The kernel is not queried.
 ///
 /// # Errors
 /// When the configuration tree is unhealthy.
 pub(super) fn read_in_use(context: &Context) -> Result<View> {
     let node = context.node()?;
-    let tree = with_trial(context, settled(context, &node, tree(context, &node)?));
+    let tree = with_trial(context, with_last_valid(context, &node, tree(context, &node)?));
     let facts = facts_source(context, node).collect(&tree);
     let (_, compiled) = compile_in_use(context, &tree, &facts);
     output::reports(&compiled.reports);
@@ -115,9 +115,9 @@ pub(super) fn backend(context: &Context, kind: BackendKind) -> Backend {
     Backend::new(kind, &context.root, context.variant, processors())
 }
 
-/// The files in force, as in the daemon: files with an invalid `enable` are replaced by their version in the last good
-/// configuration. Prints their errors to stderr.
-pub(super) fn settled(context: &Context, node: &str, tree: Tree) -> Tree {
+/// The files in force, as in the daemon: a file with an invalid `enable` is replaced by its version in the last good
+/// configuration. Prints the errors to stderr.
+pub(super) fn with_last_valid(context: &Context, node: &str, tree: Tree) -> Tree {
     let Ok(Some(known)) = LastGood::new(&context.root, node).load() else { return tree };
     let InForce { tree, reports, unknown: _ } = in_force(&Arc::new(tree), Some(&known));
     output::reports(&reports);
@@ -145,12 +145,12 @@ pub(super) fn facts_source(context: &Context, node: String) -> FactsSource {
     FactsSource::new(context.root.clone(), node).with_options(options)
 }
 
-/// The network interfaces of this machine, which may not be the node; none if the kernel does not list them.
+/// The network interfaces of this machine, which may be another machine than the node; none if the kernel does not list them.
 pub(super) fn interfaces(node: &str) -> Interfaces {
     let masters = BridgePorts::open().and_then(|mut ports| ports.current());
     Interfaces {
         masters: masters.map(Arc::unwrap_or_clone).unwrap_or_default(),
-        other_name: node_name().is_ok_and(|name| name != node),
+        host_name_differs: node_name().is_ok_and(|name| name != node),
     }
 }
 
@@ -169,6 +169,6 @@ fn trial(context: &Context) -> Option<Trial> {
 /// Prints a note on stderr if a trial is running, whose files the output is based on.
 pub(super) fn note_trial(context: &Context) {
     if let Some(trial) = trial(context) {
-        output::note(&format!("a trial is under way: what is shown goes by {} on trial", trial.names()));
+        output::note(&format!("a trial is running: the output is based on {} on trial", trial.names()));
     }
 }

@@ -44,10 +44,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args::two_dashes(args)) {
         Ok(cli) => cli,
         Err(mut error) => {
-            nearest_only(&mut error);
+            suggest_nearest(&mut error);
             // a closed stream does not change the exit status
             let _ = error.print();
-            if let Some(note) = of_other_program(&error, BackendKind::Iptables) {
+            if let Some(note) = hint_other_program(&error, BackendKind::Iptables) {
                 output::note(&note);
             }
             if error.use_stderr() && error.get(ContextKind::Usage).is_none() {
@@ -65,8 +65,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The hint for an unknown command that the program of the other backend has.
-fn of_other_program(error: &clap::Error, kind: BackendKind) -> Option<String> {
+/// The hint for an unknown command that is a command of the other backend's program.
+fn hint_other_program(error: &clap::Error, kind: BackendKind) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let other = match kind {
         BackendKind::Iptables => proxmox::ProxmoxCli::command(),
@@ -85,7 +85,7 @@ fn of_other_program(error: &clap::Error, kind: BackendKind) -> Option<String> {
 }
 
 /// Suggests only the nearest command for an unknown one, which clap lists last.
-fn nearest_only(error: &mut clap::Error) {
+fn suggest_nearest(error: &mut clap::Error) {
     if let Some(ContextValue::Strings(names)) = error.get(ContextKind::SuggestedSubcommand)
         && let Some(nearest) = names.last().cloned()
     {

@@ -1,7 +1,7 @@
 //! The program `proxmox-firewall`, with the commands of the official one and some of `pve-firewall`.
 use super::args::{CheckOptions, FULL_READING, Global, SimulateOptions, StartOptions, StatusOptions};
 use super::{
-    Context, check, compile, complete, load, of_other_program, output, require_root, restart, simulate, start, status,
+    Context, check, compile, complete, hint_other_program, load, output, require_root, restart, simulate, start, status,
 };
 use crate::daemon::instance::Instance;
 use crate::daemon::{self, Setup};
@@ -31,10 +31,10 @@ enum Command {
     /// Run the firewall in the foreground until SIGTERM, which removes both tables
     #[command(after_help = "Example: proxmox-firewall start    # what proxmox-firewall.service runs")]
     Start(Start),
-    /// Make the running daemon execute the program on disk again, for 'systemctl reload'; the rules stay in place
+    /// Re-execute the running daemon from the program on disk, for 'systemctl reload'; the rules stay in place
     #[command(hide = true)]
     Restart,
-    /// Print the rules of the present configuration as JSON for 'nft -j -f -'; changes nothing
+    /// Print the rules of the current configuration as JSON for 'nft -j -f -'; changes nothing
     #[command(after_help = "Example: proxmox-firewall compile > rules.json")]
     Compile,
     /// Print the part that every ruleset has, as text for 'nft -f -'; changes nothing
@@ -63,11 +63,11 @@ struct Start {
     /// Keep no copy of the last good configuration, which is applied after a boot until /etc/pve can be read
     #[arg(long)]
     no_last_good: bool,
-    /// Accept connections to these ports of the node whatever the configuration says, such as tcp/22@10.0.0.0/8,tcp/8006
+    /// Accept connections to these ports of the node regardless of the configuration, such as tcp/22@10.0.0.0/8,tcp/8006
     #[arg(long, value_name = "PROTO/PORT[@NETWORK],...", default_value = "", hide_default_value = true)]
     failsafe: Failsafe,
-    /// Drop frames from and to firewalled devices that carry IP packets past the rules: with a VLAN tag, PPPoE, LLC.
-    /// Trunks keep their tags
+    /// Drop frames from and to firewalled devices whose IP packets bypass the rules: with a VLAN tag, PPPoE, LLC. Trunks keep
+    /// their tags
     #[arg(long)]
     strict_layer2: bool,
     /// Delete connections from connection tracking that a change of the rules no longer accepts
@@ -109,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // a closed stream does not change the exit status
             let _ = error.print();
-            if let Some(note) = of_other_program(&error, BackendKind::Nftables) {
+            if let Some(note) = hint_other_program(&error, BackendKind::Nftables) {
                 output::note(&note);
                 return ExitCode::FAILURE;
             }
@@ -139,7 +139,7 @@ fn dispatch(context: &Context, command: Option<Command>) -> Result<ExitCode> {
         Some(Command::Check(options)) => check::run(context, &options),
         Some(Command::Simulate(options)) => simulate::run(context, &options),
         Some(Command::ReadTree { config, node, log }) => worker::work(config, node, log),
-        // as the manual of Proxmox VE says for debugging
+        // as described for debugging in the manual of Proxmox VE
         None if std::env::var_os(RUST_LOG).is_some() => run_daemon(context, &Start::debugging()),
         None => bail!("no command given; 'proxmox-firewall help' lists them"),
     }
@@ -164,13 +164,13 @@ fn run_daemon(context: &Context, options: &Start) -> Result<()> {
         ..StartOptions::default()
     };
     let level = [PVE_LOG, RUST_LOG].into_iter().find_map(|name| std::env::var(name).ok());
-    let least = level.map_or(Severity::Notice, |level| least(&level));
-    daemon::run(Setup { least, ..start::setup(context, &options)? }, &instance)
+    let min_severity = level.map_or(Severity::Notice, |level| min_severity(&level));
+    daemon::run(Setup { min_severity, ..start::setup(context, &options)? }, &instance)
 }
 
-/// The least severe messages of a level, as `PVE_LOG` and `RUST_LOG` name it: `info`, or `module=trace,warn`, of which the most
-/// verbose counts. With warnings go notices: one says that a warning has ended.
-fn least(level: &str) -> Severity {
+/// The minimum severity for a level in `PVE_LOG` or `RUST_LOG`: `info`, or `module=trace,warn`, of which the most verbose is
+/// used. The level `warn` includes notices, because a notice reports the end of a warning.
+fn min_severity(level: &str) -> Severity {
     let words = level.split(',').map(|part| part.rsplit('=').next().unwrap_or(part).trim().to_ascii_lowercase());
     let severities = words.filter_map(|word| match word.as_str() {
         "off" | "error" => Some(Severity::Error),
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_verbose_level_counts() {
+    fn the_most_verbose_level_is_used() {
         for (text, expected) in [
             ("trace", Severity::Debug),
             ("warn", Severity::Notice),
@@ -205,7 +205,7 @@ mod tests {
             ("error", Severity::Error),
             ("nonsense", Severity::Notice),
         ] {
-            assert_eq!(least(text), expected, "{text}");
+            assert_eq!(min_severity(text), expected, "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the daemon to finish an update, re-execute itself and make its first update.
-const RESTARTING: Duration = Duration::from_secs(150);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(150);
 
 pub(super) fn run(context: &Context) -> Result<()> {
     require_root(context, "restart")?;
@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let started = || Status::read(&context.root, context.kind, pid).map(|status| status.started);
     let before = started();
     process::signal(pid, Signal::SIGHUP)?;
-    let deadline = Instant::now() + RESTARTING;
+    let deadline = Instant::now() + RESTART_TIMEOUT;
     while started().is_none() || started() == before {
         if !process::is_alive(pid) {
             bail!(

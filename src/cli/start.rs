@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The service's name.
 pub(super) const UNIT: &str = "pve-firewall.service";
 /// How long a manual start waits for the first update.
-const STARTING: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn run(context: &Context, options: &StartOptions) -> Result<()> {
     require_root(context, "start")?;
@@ -51,8 +51,8 @@ pub(super) fn by_systemd(context: &Context) -> bool {
 /// The daemon's setup, and the command line to re-execute it.
 pub(super) fn setup(context: &Context, options: &StartOptions) -> Result<Setup> {
     let program = std::env::current_exe().context("cannot find out the path of this program")?;
-    let manner = if options.debug { "--debug" } else { "--foreground" };
-    let mut args: Vec<OsString> = vec!["start".into(), manner.into()];
+    let foreground = if options.debug { "--debug" } else { "--foreground" };
+    let mut args: Vec<OsString> = vec!["start".into(), foreground.into()];
     args.extend(lasting(options));
     args.extend(context.options.clone());
     Ok(Setup {
@@ -61,7 +61,7 @@ pub(super) fn setup(context: &Context, options: &StartOptions) -> Result<Setup> 
         node: context.node()?,
         kind: context.kind,
         variant: context.variant,
-        least: Severity::Info,
+        min_severity: Severity::Info,
         debug: options.debug,
         keep_last_good: !options.no_last_good,
         options: DaemonOptions {
@@ -98,7 +98,7 @@ fn on_disk(program: PathBuf) -> PathBuf {
 }
 
 fn await_first_update(context: &Context, pid: i32) -> Result<()> {
-    let deadline = Instant::now() + STARTING;
+    let deadline = Instant::now() + START_TIMEOUT;
     while Status::read(&context.root, context.kind, pid).is_none() {
         if !is_alive(pid) {
             bail!("the daemon ended at once; 'pve-firewall start --debug' shows why");
@@ -106,7 +106,7 @@ fn await_first_update(context: &Context, pid: i32) -> Result<()> {
         if Instant::now() > deadline {
             bail!(
                 "the daemon (pid {pid}) is not ready after {} s; see 'journalctl -t pve-firewall'",
-                STARTING.as_secs()
+                START_TIMEOUT.as_secs()
             );
         }
         sleep(Duration::from_millis(20));

@@ -16,8 +16,8 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A daemon that has completed no cycle for so many seconds is reported. Its cycles are ten seconds apart.
-const SILENT: u64 = 180;
+/// The daemon is reported as stalled if it has completed no cycle for this many seconds. Cycles are ten seconds apart.
+const STALLED_AFTER: u64 = 180;
 
 /// All details: the object of `--json`.
 #[derive(Serialize)]
@@ -30,11 +30,11 @@ struct Overview {
     pending_changes: bool,
     /// Whether the nftables backend is used.
     nftables: bool,
-    /// The trial under way.
+    /// The running trial.
     trial: Option<TrialLeft>,
-    /// The ports of the node that stay open whatever the configuration says.
+    /// The ports of the node that are open regardless of the configuration.
     failsafe: Option<String>,
-    /// Whether frames that carry IP packets past iptables are dropped.
+    /// Whether frames whose IP packets bypass iptables are dropped.
     strict_layer2: bool,
     /// Whether every dropped packet is logged.
     log_all_drops: bool,
@@ -52,14 +52,14 @@ struct Overview {
     /// The backend that enforces the configuration, if it is not that of this program.
     #[serde(skip)]
     other: Option<BackendKind>,
-    /// What prevents the rules from being effective.
+    /// The findings: why the rules are not effective.
     warnings: Vec<ActiveFinding>,
     /// The errors reported by the daemon, or by compiling if no daemon is running.
     #[serde(rename = "faults")]
     errors: Vec<String>,
 }
 
-/// A trial under way.
+/// A running trial.
 #[derive(Serialize)]
 struct TrialLeft {
     /// The paths of its files relative to the configuration tree.
@@ -157,7 +157,7 @@ fn overview(context: &Context, compiled: &Compiled, backend: &mut Backend, detai
     }
 }
 
-/// The trial under way, which the daemon of either backend enforces.
+/// The running trial, which the daemon of either backend enforces.
 fn trial(context: &Context) -> Option<TrialLeft> {
     let daemons = BackendKind::ALL.into_iter().filter_map(|kind| load::daemon_status(context, kind));
     daemons.filter_map(|status| status.trial).find_map(TrialLeft::of)
@@ -167,7 +167,7 @@ fn trial(context: &Context) -> Option<TrialLeft> {
 fn warnings(status: &Status, kind: BackendKind) -> Vec<ActiveFinding> {
     let program = kind.program();
     let silent = now().saturating_sub(status.updated);
-    let stalled = (status.updated > 0 && silent > SILENT).then(|| ActiveFinding {
+    let stalled = (status.updated > 0 && silent > STALLED_AFTER).then(|| ActiveFinding {
         kind: STALLED.into(),
         severity: Severity::Warning,
         text: format!(

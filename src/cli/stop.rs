@@ -14,21 +14,21 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the daemon to finish an update and remove the rules.
-const STOPPING: Duration = Duration::from_secs(150);
+const STOP_TIMEOUT: Duration = Duration::from_secs(150);
 /// How long to wait for the lock.
-const LOCKING: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(context: &Context) -> Result<()> {
     require_root(context, "stop")?;
     if by_systemd(context) {
         systemd::systemctl("stop", UNIT)?;
     }
-    // a daemon that was started by hand, or none
+    // a daemon that was started manually, or none
     if let Some(pid) = running(&context.root, context.kind) {
         stop_process(pid)?;
     }
-    // rules that a killed daemon has left
-    let _lock = match FileLock::acquire(&context.root.path(paths::UPDATE_LOCK), LOCKING) {
+    // rules left by a killed daemon
+    let _lock = match FileLock::acquire(&context.root.path(paths::UPDATE_LOCK), LOCK_TIMEOUT) {
         // remove the rules even if the lock file cannot be opened
         Err(error) if error.is::<io::Error>() => None,
         taken => Some(taken?),
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
 
 fn stop_process(pid: i32) -> Result<()> {
     process::signal(pid, Signal::SIGTERM)?;
-    let deadline = Instant::now() + STOPPING;
+    let deadline = Instant::now() + STOP_TIMEOUT;
     while process::is_alive(pid) {
         if Instant::now() > deadline {
             bail!(

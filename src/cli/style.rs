@@ -20,7 +20,7 @@ pub(super) const PLACE: Style = AnsiColor::Cyan.on_default();
 pub(super) const PLAIN: Style = Style::new();
 
 /// The column of comments.
-const REMARKS: usize = 96;
+const REMARK_COLUMN: usize = 96;
 
 /// Formats a value in a style.
 pub(super) fn paint(style: Style, what: impl Display) -> String {
@@ -31,7 +31,7 @@ pub(super) fn paint(style: Style, what: impl Display) -> String {
 pub(super) fn remarked(style: Style, line: &str, remark: Option<impl Display>) -> String {
     let painted = paint(style, line);
     let Some(remark) = remark else { return painted + "\n" };
-    let pad = REMARKS.saturating_sub(line.chars().count());
+    let pad = REMARK_COLUMN.saturating_sub(line.chars().count());
     format!("{painted}{:pad$}  {}\n", "", paint(FAINT, format_args!("# {remark}")))
 }
 

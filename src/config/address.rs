@@ -1,7 +1,7 @@
 //! Addresses, networks, ranges and lists of them in rules, aliases and IP sets.
 use super::sections::cut;
 use crate::builtin::databases::decimal;
-use crate::model::{Family, Literal, Spelled, shown};
+use crate::model::{Family, Literal, Spelled, printable};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ pub fn literal(text: &str) -> Result<Literal, String> {
     if is_list && text.split(',').any(str::is_empty) {
         return Err("extraneous commas in list".to_string());
     }
-    let spelled = || format!("invalid IP address: '{}'", shown(text));
+    let spelled = || format!("invalid IP address: '{}'", printable(text));
     if let Some((first, last)) = cut(text, b'-') {
         if is_list {
             return Err("you can't use a range in a list".to_string());
@@ -22,7 +22,7 @@ pub fn literal(text: &str) -> Result<Literal, String> {
     let nets: Vec<_> = text.split(',').map(net).collect::<Result<_, _>>()?;
     let mixed = nets.iter().any(|net| Family::of(net.addr()) != Family::of(nets[0].addr()));
     if mixed {
-        return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", shown(text)));
+        return Err(format!("detected mixed ipv4/ipv6 addresses in address list '{}'", printable(text)));
     }
     Spelled::new(text, nets).map(|nets| Literal::Nets(nets.into())).ok_or_else(spelled)
 }
@@ -40,7 +40,7 @@ fn range(first: &str, last: &str) -> Result<(IpAddr, IpAddr), String> {
 }
 
 fn invalid(text: &str) -> String {
-    format!("invalid IP address: '{}' is neither an address nor a network", shown(text))
+    format!("invalid IP address: '{}' is neither an address nor a network", printable(text))
 }
 
 /// Parses an address or network in iptables syntax: CIDR, a dotted mask, and fewer than four parts before a prefix.

@@ -1,4 +1,4 @@
-//! Parses configuration trees repeatedly; the cost depends on the changes.
+//! Parses configuration trees incrementally.
 //!
 //! The value of each file is cached with its inputs: the text, and the part of other files that its names refer to. It is
 //! parsed again when either differs.
@@ -11,7 +11,7 @@ use crate::model::guest::GuestKind;
 use crate::model::{Interface, Report};
 use crate::node::{self, GuestList, ListedGuest, Network};
 use crate::parallel;
-use crate::paths::{CLUSTER, IPAM_DATABASE, IPAM_STATE, SDN_RUNNING, TreeFile, VMLIST, VNET_FOLDER};
+use crate::paths::{CLUSTER, IPAM_DATABASE, IPAM_STATE, SDN_RUNNING, TreeFile, VMLIST, VNET_DIRECTORY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl ConfigCache {
         ConfigCache { threads, last: None }
     }
 
-    /// Parses a configuration tree. Equal inputs give the same `Arc`.
+    /// Parses a configuration tree. For equal inputs it returns the same `Arc`.
     pub fn read(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
         self.current(tree, facts).unwrap_or_else(|| self.read_changed(tree, facts))
     }
@@ -98,7 +98,7 @@ impl ConfigCache {
         last.map(|last| last.configuration.clone())
     }
 
-    /// Parses a configuration tree that is not [`ConfigCache::current`].
+    /// Parses a configuration tree for which [`ConfigCache::current`] returns `None`.
     pub fn read_changed(&mut self, tree: &Tree, facts: &Facts) -> Arc<Configuration> {
         // the cache is not used again after a panic
         let last = Last::next(self.last.take().as_ref(), tree, facts, self.threads);
@@ -186,7 +186,7 @@ fn known(source: &SourceText) -> Option<(&Arc<str>, &[u8])> {
 }
 
 fn vnet_sources(tree: &Tree) -> BTreeMap<String, SourceText> {
-    let vnets = tree.below(VNET_FOLDER).filter_map(|(path, content)| match TreeFile::parse(path) {
+    let vnets = tree.below(VNET_DIRECTORY).filter_map(|(path, content)| match TreeFile::parse(path) {
         Some(TreeFile::Vnet(name)) => Some((name.to_string(), (tree.label(path), Some(content.clone())))),
         _ => None,
     });

@@ -33,7 +33,7 @@ pub struct Configuration {
     pub node: String,
     /// The name databases.
     pub databases: Arc<Databases>,
-    /// The node's network, and corosync's.
+    /// The networks of the node and of corosync.
     pub network: Network,
     /// `firewall/cluster.fw`
     pub cluster: Arc<Parsed<Cluster>>,
@@ -97,7 +97,7 @@ pub struct GuestConfig {
 }
 
 impl GuestConfig {
-    /// How many of its devices have rules.
+    /// The number of its devices that have rules.
     #[must_use]
     pub fn filtered_devices(&self) -> usize {
         match &self.files {

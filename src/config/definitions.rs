@@ -1,7 +1,7 @@
 //! Aliases and IP sets, and the names by which rules refer to them.
 use super::address::cidr;
-use super::sections::{LONGEST_NAME, Line, Named, cut, is_name};
-use crate::model::{PartError, Report, SetRef, SetScope, Sought, Spelled, shown};
+use super::sections::{Line, MAX_NAME_LENGTH, Named, cut, is_name};
+use crate::model::{Lookup, PartError, Report, SetRef, SetScope, Spelled, printable};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -115,22 +115,22 @@ pub fn aliases(lines: &[Line<'_>], file: &Arc<str>, reports: &mut Vec<Report>) -
     let (mut aliases, mut lines_of) = (BTreeMap::new(), BTreeMap::new());
     for line in lines {
         let words: Vec<_> = line.without_comment.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
-        let (error, word, sought) = match words[..] {
-            [name, address] if is_name(name) && name.len() <= LONGEST_NAME => match alias(address) {
+        let (error, word, lookup) = match words[..] {
+            [name, address] if is_name(name) && name.len() <= MAX_NAME_LENGTH => match alias(address) {
                 Some(alias) => {
                     let name = name.to_ascii_lowercase();
                     if let Some(first) = lines_of.insert(name.clone(), line.number) {
-                        let text = format!("alias '{name}' is already defined in line {first}: this line counts");
+                        let text = format!("alias '{name}' is already defined in line {first}: this line is used");
                         reports.push(Report::warning(file, line.number, text));
                     }
                     aliases.insert(name, alias);
                     continue;
                 }
-                None => (NO_ADDRESS.to_string(), address, Sought::AliasAddress),
+                None => (NO_ADDRESS.to_string(), address, Lookup::AliasAddress),
             },
-            _ => (format!("unable to parse alias: {}", shown(line.text)), line.without_comment, Sought::AliasLine),
+            _ => (format!("unable to parse alias: {}", printable(line.text)), line.without_comment, Lookup::AliasLine),
         };
-        reports.push(Report::line(file, line.number, error).at(line.span(word), Some(sought)));
+        reports.push(Report::line(file, line.number, error).at(line.span(word), Some(lookup)));
     }
     aliases
 }
@@ -160,9 +160,9 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
         };
         match entry(word, names, &mut seen) {
             Ok(net) => entries.push(SetEntry { net, nomatch }),
-            Err((text, sought)) => {
-                let what = format!("ipset '{}': {}", section.name, shown(line.without_comment));
-                let error = PartError { part: "cidr", text, sought };
+            Err((text, lookup)) => {
+                let what = format!("ipset '{}': {}", section.name, printable(line.without_comment));
+                let error = PartError { part: "cidr", text, lookup };
                 reports.push(Report::parts(file, line.number, what, vec![error], |_| line.span(word)));
             }
         }
@@ -171,10 +171,11 @@ fn set(section: &Named<'_>, names: Names<'_>, file: &Arc<str>, reports: &mut Vec
 }
 
 /// The network of an entry, or the error and the list in which the word was looked up.
-fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, (String, Option<Sought>)> {
-    let unknown = |text: String| (text, Some(Sought::Entry));
+fn entry(word: &str, names: Names<'_>, seen: &mut BTreeSet<String>) -> Result<IpNet, (String, Option<Lookup>)> {
+    let unknown = |text: String| (text, Some(Lookup::Entry));
     let (net, key) = if is_alias(word) {
-        let alias = names.alias(word).ok_or_else(|| unknown(format!("no such alias '{}'", shown(unscoped(word)))))?;
+        let alias =
+            names.alias(word).ok_or_else(|| unknown(format!("no such alias '{}'", printable(unscoped(word)))))?;
         (alias.value, word.to_ascii_lowercase())
     } else {
         let address = alias(word).ok_or_else(|| unknown(NO_ADDRESS.to_string()))?;
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_lose_the_length_of_whole_addresses() {
+    fn aliases_of_single_addresses_omit_the_prefix_length() {
         for (text, spelled) in [("10.9.9.9/32", "10.9.9.9"), ("fd00::1/128", "fd00::1"), ("10.0.0.5/24", "10.0.0.5/24")]
         {
             assert_eq!(alias(text).unwrap().text(), spelled);

@@ -1,6 +1,6 @@
 //! Files whose last valid version stays in force: those whose option `enable` has an invalid value, and SDN files that are not
 //! JSON.
-use super::options::unclear_enable;
+use super::options::invalid_enable;
 use super::sections::{Sections, decode};
 use crate::inputs::{File, Tree};
 use crate::model::{FileKind, Report};
@@ -20,8 +20,8 @@ pub struct InForce {
     pub unknown: bool,
 }
 
-/// Replaces these files by their last valid version, from `before`, the result of the previous call. A guest's file without one
-/// is treated as unreadable, so that the live rules of the guest stay.
+/// Replaces these files by their last valid version, from `before`, the result of the previous call. A guest's file without a
+/// valid version is treated as unreadable, so that the guest keeps its live rules.
 #[must_use]
 pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
     let mut replaced: BTreeMap<Arc<str>, Option<File>> = BTreeMap::new();
@@ -38,11 +38,11 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
             replaced.insert(path.clone(), Some(known.clone()));
         }
         let Some(kind) = place.and_then(TreeFile::firewall_kind) else { continue };
-        let Some(mut report) = unclear(content, kind, &tree.label(path)) else { continue };
+        let Some(mut report) = enable_error(content, kind, &tree.label(path)) else { continue };
         let label = match (before, kind) {
             (Some(_), _) => "in force: the last version of this file in which it could be read",
             (None, FileKind::Guest) => "in force: the live rules of this guest, if it has any",
-            (None, _) => "in force: what is live",
+            (None, _) => "in force: the live rules",
         };
         report.marks.iter_mut().for_each(|mark| mark.label = label.to_string());
         match (before, kind) {
@@ -52,7 +52,7 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
                 replaced.insert(path.clone(), Some(file));
             }
             (None, FileKind::Cluster | FileKind::Host) => unknown = true,
-            // the parser reports it, and the vnet counts as disabled
+            // the parser reports the error and disables the vnet's rules
             (None, FileKind::Vnet) => continue,
         }
         reports.push(report);
@@ -71,10 +71,10 @@ pub fn in_force(tree: &Arc<Tree>, before: Option<&Tree>) -> InForce {
 }
 
 /// The error in the line that sets `enable`, if its value is invalid.
-fn unclear(content: &[u8], kind: FileKind, file: &Arc<str>) -> Option<Report> {
+fn enable_error(content: &[u8], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let text = decode(content);
     let sections = Sections::of(&text, file, kind, &mut Vec::new());
-    unclear_enable(&sections.options, kind, file)
+    invalid_enable(&sections.options, kind, file)
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn only_the_last_enable_of_the_options_counts() {
-        for (text, is_unclear) in [
+        for (text, is_invalid) in [
             ("[OPTIONS]\nenable: foo", true),
             ("[OPTIONS]\nenable: \"1\"", true),
             ("[OPTIONS]\nENABLE:", true),
@@ -108,38 +108,38 @@ mod tests {
             ("", false),
         ] {
             for kind in [FileKind::Cluster, FileKind::Host, FileKind::Guest, FileKind::Vnet] {
-                assert_eq!(unclear(text.as_bytes(), kind, &"f".into()).is_some(), is_unclear, "{text} {kind:?}");
+                assert_eq!(enable_error(text.as_bytes(), kind, &"f".into()).is_some(), is_invalid, "{text} {kind:?}");
             }
         }
-        // a time is a value for the cluster alone
-        assert!(unclear(b"[OPTIONS]\nenable: 1790000000", FileKind::Cluster, &"f".into()).is_none());
-        assert!(unclear(b"[OPTIONS]\nenable: 1790000000", FileKind::Host, &"f".into()).is_some());
+        // a time is valid in cluster.fw only
+        assert!(enable_error(b"[OPTIONS]\nenable: 1790000000", FileKind::Cluster, &"f".into()).is_none());
+        assert!(enable_error(b"[OPTIONS]\nenable: 1790000000", FileKind::Host, &"f".into()).is_some());
     }
 
     #[test]
-    fn what_was_in_force_before_stays_in_force() {
+    fn invalid_files_are_replaced_by_their_last_valid_version() {
         for path in [CLUSTER, GUEST, HOST, VNET] {
             let first = tree(&[(path, "[OPTIONS]\nenable: 1\n"), (".vmlist", "{}")]);
-            let unclear = tree(&[(path, "[OPTIONS]\nenable: maybe\n"), (".vmlist", "{ }")]);
-            let settled = in_force(&unclear, Some(&first));
+            let invalid = tree(&[(path, "[OPTIONS]\nenable: maybe\n"), (".vmlist", "{ }")]);
+            let settled = in_force(&invalid, Some(&first));
             assert_eq!(settled.tree.files[path], first.files[path], "{path}");
-            assert_eq!(settled.tree.files[".vmlist"], unclear.files[".vmlist"]);
+            assert_eq!(settled.tree.files[".vmlist"], invalid.files[".vmlist"]);
             let report = format!("/etc/pve/{path} (line 2): can't parse option 'enable: maybe'");
             assert_eq!(settled.reports.iter().map(ToString::to_string).collect::<Vec<_>>(), [report]);
-            // the same the next time, from what is in force
-            let again = in_force(&unclear, Some(&settled.tree));
+            // the next call gets the tree in force and returns the same
+            let again = in_force(&invalid, Some(&settled.tree));
             assert_eq!((again.tree, again.reports), (settled.tree, settled.reports));
-            // a file that was not there is not in force
-            let appeared = in_force(&unclear, Some(&tree(&[])));
+            // a file that did not exist before is not replaced
+            let appeared = in_force(&invalid, Some(&tree(&[])));
             assert!(!appeared.tree.files.contains_key(path) && appeared.reports.len() == 1);
-            // and a clear one counts at once
+            // a valid value takes effect at once
             let off = tree(&[(path, "[OPTIONS]\nenable: 0\n")]);
             assert!(Arc::ptr_eq(&in_force(&off, Some(&first)).tree, &off));
         }
     }
 
     #[test]
-    fn files_of_sdn_that_are_no_json_are_replaced() {
+    fn sdn_files_with_invalid_json_are_replaced() {
         for path in ["sdn/.running-config", "sdn/pve-ipam-state.json", "priv/ipam.db"] {
             let (first, broken) = (tree(&[(path, "{}")]), tree(&[(path, "{\"zones\":")]));
             let settled = in_force(&broken, Some(&first));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn if_nothing_is_known_live_rules_stay() {
+    fn without_a_valid_version_live_rules_stay() {
         let one = |path: &str| in_force(&tree(&[(path, "[OPTIONS]\nenable: maybe\n")]), None);
         assert!(one(CLUSTER).unknown && one(HOST).unknown && !one(GUEST).unknown && !one(VNET).unknown);
         assert!(matches!(one(GUEST).tree.files[GUEST], File::Unreadable(_)));

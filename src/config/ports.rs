@@ -2,12 +2,12 @@
 use super::sections::cut;
 use crate::builtin::databases::{Databases, decimal};
 use crate::builtin::icmp;
-use crate::model::{Family, IcmpType, Ports, Spelled, shown};
+use crate::model::{Family, IcmpType, Ports, Spelled, printable};
 
-/// How many ports a list may have in the grammar of Proxmox, a range counting as two.
-const MOST_PORTS: usize = 15;
+/// The maximum number of ports in a list in the grammar of Proxmox VE; a range counts as two.
+const MAX_PORTS: usize = 15;
 
-/// Whether a protocol means any protocol: `ip` or 0.
+/// Whether it stands for any protocol: `ip` or 0.
 pub fn is_any(protocol: &str) -> bool {
     matches!(protocol, "0" | "ip")
 }
@@ -36,14 +36,14 @@ pub fn ports(text: &str, protocol: &Spelled<u8>, databases: &Databases) -> Resul
     let parts = || text.split(',');
     let ports: Vec<_> = parts().map(|part| port(part, name, databases)).collect::<Result<_, _>>()?;
     let count: usize = parts().map(|part| if part.contains(':') { 2 } else { 1 }).sum();
-    if count > MOST_PORTS {
-        return Err(format!("too many entries in port list (> {MOST_PORTS} numbers)"));
+    if count > MAX_PORTS {
+        return Err(format!("too many entries in port list (> {MAX_PORTS} numbers)"));
     }
     Spelled::new(text, ports).map(|ports| Ports::Several(ports.into())).ok_or_else(|| invalid(text))
 }
 
 fn invalid(text: &str) -> String {
-    format!("invalid port '{}'", shown(text))
+    format!("invalid port '{}'", printable(text))
 }
 
 fn port(text: &str, protocol: &str, databases: &Databases) -> Result<(u16, u16), String> {

@@ -5,12 +5,13 @@ use super::macros::terms;
 use super::ports::{icmp_family, icmp_type, is_any, ports};
 use super::rule::{Rule, RuleAction, Term, VerdictRule};
 use super::rule_syntax::RawRule;
-use super::sections::{LONGEST_GROUP, Line, cut, is_name};
+use super::sections::{Line, MAX_GROUP_LENGTH, cut, is_name};
 use super::value_parsers;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{self, Macro};
 use crate::model::{
-    Address, Direction, Family, IcmpType, PartError, PerFamily, Ports, Report, Sought, Spelled, Token, Verdict, shown,
+    Address, Direction, Family, IcmpType, Lookup, PartError, PerFamily, Ports, Report, Spelled, Token, Verdict,
+    printable,
 };
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
             Ok(raw) => raw,
             Err(error) => {
                 let at = line.span(error.word);
-                reports.push(Report::line(file, line.number, error.text).at(at, Some(error.sought)));
+                reports.push(Report::line(file, line.number, error.text).at(at, Some(error.lookup)));
                 continue;
             }
         };
@@ -89,14 +90,14 @@ pub fn rules(lines: &[Line<'_>], context: RuleContext<'_>, file: &Arc<str>, repo
         if let Some(error) = check.alias_error {
             reports.push(Report::line(file, line.number, error));
         } else if !check.errors.is_empty() {
-            let what = format!("rule parameters: {}", shown(line.text));
+            let what = format!("rule parameters: {}", printable(line.text));
             reports.push(Report::parts(file, line.number, what, check.errors, place));
         } else if let Some(action) = action {
             if let RuleAction::Group(name) = &action
                 && !(context.has_group)(name)
             {
                 let report = Report::line(file, line.number, format!("no such security group '{name}'"));
-                reports.push(report.at(place("action"), Some(Sought::Group)));
+                reports.push(report.at(place("action"), Some(Lookup::Group)));
             }
             if !raw.enabled {
                 continue;
@@ -129,8 +130,8 @@ impl<'a> Check<'a> {
         self.errors.push(PartError::new(part, text));
     }
 
-    fn unknown(&mut self, part: &'static str, text: impl Into<String>, sought: Sought) {
-        self.errors.push(PartError::unknown(part, text, sought));
+    fn unknown(&mut self, part: &'static str, text: impl Into<String>, lookup: Lookup) {
+        self.errors.push(PartError::unknown(part, text, lookup));
     }
 
     fn action(&mut self) -> Option<RuleAction> {
@@ -138,8 +139,8 @@ impl<'a> Check<'a> {
         let env = self.context.env;
         if !env.types().iter().any(|known| known.eq_ignore_ascii_case(kind)) {
             let text =
-                format!("invalid rule type '{}' for rule_env '{}'", shown(&kind.to_ascii_lowercase()), env.name());
-            self.unknown("type", text, Sought::RuleType(env.types()));
+                format!("invalid rule type '{}' for rule_env '{}'", printable(&kind.to_ascii_lowercase()), env.name());
+            self.unknown("type", text, Lookup::RuleType(env.types()));
             return None;
         }
         self.iface();
@@ -159,10 +160,10 @@ impl<'a> Check<'a> {
         } else if env.is_guest() {
             let number = iface.strip_prefix("net").unwrap_or_default();
             if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-                self.unknown("iface", r"value does not match the regex pattern 'net\d+'", Sought::Device);
+                self.unknown("iface", r"value does not match the regex pattern 'net\d+'", Lookup::Device);
             }
         } else if !is_interface(iface) {
-            self.unknown("iface", format!("invalid network interface name '{}'", shown(iface)), Sought::Interface);
+            self.unknown("iface", format!("invalid network interface name '{}'", printable(iface)), Lookup::Interface);
         }
     }
 
@@ -170,8 +171,8 @@ impl<'a> Check<'a> {
         let RawRule { enabled: _, kind: _, action: name, iface: _, proto, source, dest, sport, dport, icmp_type, log } =
             *self.raw;
         if !is_name(name) {
-            self.unknown("action", "invalid characters in security group name", Sought::Group);
-        } else if name.len() > LONGEST_GROUP {
+            self.unknown("action", "invalid characters in security group name", Lookup::Group);
+        } else if name.len() > MAX_GROUP_LENGTH {
             self.error("action", "security group name too long");
         }
         let others = [
@@ -237,12 +238,12 @@ impl<'a> Check<'a> {
             None => (None, action),
         };
         let Some(verdict) = value_parsers::verdict(word).filter(|_| mac != Some("")) else {
-            self.unknown("action", format!("unknown action '{}'", shown(action)), Sought::Verdict);
+            self.unknown("action", format!("unknown action '{}'", printable(action)), Lookup::Verdict);
             return None;
         };
         let found = mac.and_then(macros::find);
         if let (Some(name), None) = (mac, found) {
-            self.unknown("macro", format!("unknown macro '{}'", shown(name)), Sought::Macro);
+            self.unknown("macro", format!("unknown macro '{}'", printable(name)), Lookup::Macro);
         }
         if direction == Direction::Forward && verdict == Verdict::Reject {
             self.error("action", "cannot define REJECT rules on forward chain");
@@ -255,9 +256,14 @@ impl<'a> Check<'a> {
         let text = self.raw.proto.filter(|text| !is_any(text))?;
         let known = self.context.databases.protocol(text).and_then(|number| Spelled::new(text, number));
         if known.as_ref().is_some_and(|known| known.value == 0) {
-            self.error("proto", format!("'{text}' has the number 0, which means every protocol to the tools; a rule without -p matches every protocol"));
+            self.error(
+                "proto",
+                format!(
+                    "'{text}' has the number 0, which matches every protocol; leave -p out to match every protocol"
+                ),
+            );
         } else if known.is_none() {
-            self.unknown("proto", format!("unknown protocol '{}'", shown(text)), Sought::Protocol);
+            self.unknown("proto", format!("unknown protocol '{}'", printable(text)), Lookup::Protocol);
         }
         self.family = icmp_family(text);
         known
@@ -266,12 +272,12 @@ impl<'a> Check<'a> {
     fn ports(&mut self, part: &'static str, text: Option<&str>, proto: Option<&Spelled<u8>>) -> Option<Ports> {
         let text = text?;
         let Some(proto) = proto else {
-            self.error(part, format!("protocol '{}' does not support ports", shown(self.raw.proto.unwrap_or(""))));
+            self.error(part, format!("protocol '{}' does not support ports", printable(self.raw.proto.unwrap_or(""))));
             if self.raw.proto.is_none_or(is_any) {
                 self.unknown(
                     "proto",
                     format!("missing property - '{part}' requires this property"),
-                    Sought::PortProtocol,
+                    Lookup::PortProtocol,
                 );
             }
             return None;
@@ -283,7 +289,7 @@ impl<'a> Check<'a> {
         match ports(text, proto, self.context.databases) {
             Ok(ports) => Some(ports),
             Err(error) => {
-                self.unknown(part, error, Sought::Service(proto.text().to_string()));
+                self.unknown(part, error, Lookup::Service(proto.text().to_string()));
                 None
             }
         }
@@ -293,7 +299,7 @@ impl<'a> Check<'a> {
         let family = proto.and_then(|proto| icmp_family(proto.text()));
         let text = match (self.raw.icmp_type, self.raw.dport, family) {
             (Some(_), _, None) => {
-                self.unknown("proto", "missing property - 'icmp-type' requires this property", Sought::IcmpProtocol);
+                self.unknown("proto", "missing property - 'icmp-type' requires this property", Lookup::IcmpProtocol);
                 return None;
             }
             (Some(_), Some(_), Some(_)) => {
@@ -307,10 +313,10 @@ impl<'a> Check<'a> {
         let known = icmp_type(text, family);
         if known.is_none() && self.raw.icmp_type.is_some() {
             let proto = proto.map(Spelled::text).unwrap_or_default();
-            let text = format!("invalid icmp-type '{}' for proto '{proto}'", shown(text));
-            self.unknown("icmp-type", text, Sought::IcmpType(family));
+            let text = format!("invalid icmp-type '{}' for proto '{proto}'", printable(text));
+            self.unknown("icmp-type", text, Lookup::IcmpType(family));
         } else if known.is_none() {
-            self.unknown("dport", format!("invalid port '{}'", shown(text)), Sought::IcmpType(family));
+            self.unknown("dport", format!("invalid port '{}'", printable(text)), Lookup::IcmpType(family));
         }
         known.map(|known| (family, known))
     }
@@ -321,13 +327,13 @@ impl<'a> Check<'a> {
         if let Some(name) = text.strip_prefix('+') {
             let set = names.set(name);
             if set.is_none() {
-                self.unknown(part, format!("no such ipset '{}'", shown(unscoped(name))), Sought::Set);
+                self.unknown(part, format!("no such ipset '{}'", printable(unscoped(name))), Lookup::Set);
             }
             return set.map(Address::Set);
         }
         let by_alias = is_alias(text);
         let known = if by_alias {
-            let found = names.alias(text).ok_or_else(|| format!("no such alias '{}'", shown(text)));
+            let found = names.alias(text).ok_or_else(|| format!("no such alias '{}'", printable(text)));
             found.and_then(|found| literal(found.text()))
         } else {
             literal(text)
@@ -345,23 +351,23 @@ impl<'a> Check<'a> {
                 Some(Address::Literal(literal))
             }
             Err(error) => {
-                let sought = Some(if by_alias { Sought::Alias } else { Sought::Address });
-                self.errors.push(PartError { part, text: error, sought });
+                let lookup = Some(if by_alias { Lookup::Alias } else { Lookup::Address });
+                self.errors.push(PartError { part, text: error, lookup });
                 None
             }
         }
     }
 }
 
-/// The maximum length of an alternative name of an interface (`ALTIFNAMSIZ`), in bytes. Whether the interface itself has a
-/// name that fits is only known once alternative names are resolved.
-const LONGEST_ALTNAME: usize = 127;
+/// The maximum length of an alternative name of an interface (`ALTIFNAMSIZ`), in bytes. Whether the real name of the interface
+/// is short enough is known only after alternative names are resolved.
+const MAX_ALTNAME_LENGTH: usize = 127;
 
-/// Whether the kernel takes this as a name: no blank and no `/`, and not `.` or `..` (`dev_valid_name`). A `:` separates the
+/// Whether the kernel accepts this name: no blank and no `/`, and not `.` or `..` (`dev_valid_name`). A `:` separates the
 /// number of an alias, and a `+` would be a wildcard of the tools.
 fn is_interface(text: &str) -> bool {
     let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
     let digits = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let whole = !matches!(name, "" | "." | "..") && !name.contains(['/', '+', ',']) && text.len() <= LONGEST_ALTNAME;
+    let whole = !matches!(name, "" | "." | "..") && !name.contains(['/', '+', ',']) && text.len() <= MAX_ALTNAME_LENGTH;
     whole && number.is_none_or(digits) && Token::new(text).is_some()
 }

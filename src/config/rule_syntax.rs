@@ -1,7 +1,7 @@
 //! The syntax of a rule line; its words are not resolved.
 use super::sections::Line;
 use super::value_parsers::log_level;
-use crate::model::{Sought, shown};
+use crate::model::{Lookup, printable};
 
 /// The words of a rule line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,9 +55,9 @@ fn last_word(text: &str) -> &str {
 /// An error in the options of a rule.
 enum OptionError<'a> {
     /// A word that is not an option, such as a part of a value that contains a blank.
-    Stray(&'a str),
+    NotAnOption(&'a str),
     /// A word that was looked up and not found.
-    Unknown(&'a str, Sought),
+    Unknown(&'a str, Lookup),
     /// The option was given before.
     Twice(&'a str),
 }
@@ -76,30 +76,30 @@ impl<'a> RawRule<'a> {
             Some(rest) => (false, trimmed(rest)),
             None => (true, text),
         };
-        let unparsable = |what, rest, word, sought| {
-            let text = format!("unable to parse {what}: {}", shown(rest));
-            Unparsable { text, word, sought }
+        let unparsable = |what, rest, word, lookup| {
+            let text = format!("unable to parse {what}: {}", printable(rest));
+            Unparsable { text, word, lookup }
         };
-        let (kind, rest) = split(text).ok_or_else(|| unparsable("rule", text, text, Sought::RuleType(&[])))?;
+        let (kind, rest) = split(text).ok_or_else(|| unparsable("rule", text, text, Lookup::RuleType(&[])))?;
         let rest = trimmed(rest);
         let (action, mut rest) = split(rest).unwrap_or((rest, ""));
         let mut rule = RawRule { enabled, kind, action, ..RawRule::default() };
         rest = trimmed(rest);
-        // the text of the option before, whose last word an error report shows too
+        // the text of the previous option: an error report includes its last word
         let mut before = action;
         while !rest.is_empty() {
             let after = rule.option(rest).map_err(|error| match error {
-                OptionError::Unknown(word, sought) => unparsable("rule parameters", rest, word, sought),
-                OptionError::Stray(word) => {
+                OptionError::Unknown(word, lookup) => unparsable("rule parameters", rest, word, lookup),
+                OptionError::NotAnOption(word) => {
                     let last = last_word(before);
-                    let mut error = unparsable("rule parameters", rest, through(text, last, word), Sought::Joined);
+                    let mut error = unparsable("rule parameters", rest, through(text, last, word), Lookup::Joined);
                     if word.starts_with('(') && !action.contains('(') {
                         error.text += ": no blank before the parenthesis";
                     }
                     error
                 }
                 OptionError::Twice(word) => {
-                    Unparsable { text: format!("{word} given twice"), word, sought: Sought::GivenTwice }
+                    Unparsable { text: format!("{word} given twice"), word, lookup: Lookup::GivenTwice }
                 }
             })?;
             before = &rest[..rest.len() - after.len()];
@@ -115,9 +115,9 @@ impl<'a> RawRule<'a> {
         if !option.starts_with('-') || !named {
             // '-' between the addresses of a range, or the end of a macro's parentheses
             let next = trimmed(rest).split([' ', '\t']).next().filter(|next| option == "-" || *next == ")");
-            return Err(OptionError::Stray(next.map_or(option, |next| through(text, option, next))));
+            return Err(OptionError::NotAnOption(next.map_or(option, |next| through(text, option, next))));
         }
-        let unknown = || OptionError::Unknown(option, Sought::RuleOption);
+        let unknown = || OptionError::Unknown(option, Lookup::RuleOption);
         let rest = trimmed(rest);
         let (value, rest) = rest.split_at(blank(rest).unwrap_or(rest.len()));
         let rest = trimmed(rest);
@@ -131,7 +131,7 @@ impl<'a> RawRule<'a> {
             "-icmp-type" | "--icmp-type" => &mut self.icmp_type,
             "-log" | "--log" if value.is_empty() => return Err(unknown()),
             "-log" | "--log" => {
-                let level = log_level(value).ok_or(OptionError::Unknown(value, Sought::LogLevel))?;
+                let level = log_level(value).ok_or(OptionError::Unknown(value, Lookup::LogLevel))?;
                 return if self.log.replace(level).is_some() { Err(OptionError::Twice(option)) } else { Ok(rest) };
             }
             _ => return Err(unknown()),
@@ -169,7 +169,7 @@ pub struct Unparsable<'a> {
     /// The offending word.
     pub word: &'a str,
     /// The list of valid words.
-    pub sought: Sought,
+    pub lookup: Lookup,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! If a file is not JSON, its sets do not exist; an invalid entry is left out.
 use super::definitions::{IpSet, SetEntry};
 use crate::model::guest::parse_vmid;
-use crate::model::{Report, shown};
+use crate::model::{Report, printable};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,11 +90,15 @@ impl SetReader<'_> {
         for (id, subnet) in ids(config, "subnets").into_iter().flatten() {
             let vnet = subnet.get("vnet").and_then(Value::as_str).unwrap_or_default();
             if !vnets.iter().any(|known| *known == vnet) {
-                self.error(format_args!("subnet '{}' is ignored: there is no vnet '{}'", shown(id), shown(vnet)));
+                self.error(format_args!(
+                    "subnet '{}' is ignored: there is no vnet '{}'",
+                    printable(id),
+                    printable(vnet)
+                ));
                 continue;
             }
             let Some(net) = subnet_of(id) else {
-                self.error(format_args!("subnet '{}' is ignored: its name is not ZONE-NETWORK-LENGTH", shown(id)));
+                self.error(format_args!("subnet '{}' is ignored: its name is not ZONE-NETWORK-LENGTH", printable(id)));
                 continue;
             };
             self.set(&format!("{vnet}-all")).add(net, false);
@@ -105,7 +109,7 @@ impl SetReader<'_> {
                         self.set(&format!("{vnet}-gateway")).add(gateway.into(), false);
                         self.set(&format!("{vnet}-no-gateway")).add(gateway.into(), true);
                     }
-                    None => self.error(format_args!("the gateway of subnet '{}' is not an address", shown(id))),
+                    None => self.error(format_args!("the gateway of subnet '{}' is not an address", printable(id))),
                 }
             }
             for range in ranges(subnet.get("dhcp-range")) {
@@ -113,7 +117,7 @@ impl SetReader<'_> {
                     Some(nets) => nets.into_iter().for_each(|net| self.set(&format!("{vnet}-dhcp")).add(net, false)),
                     None => self.error(format_args!(
                         "a dhcp-range of subnet '{}' is ignored: it is not start-address=A,end-address=B",
-                        shown(id)
+                        printable(id)
                     )),
                 }
             }
@@ -129,7 +133,7 @@ impl SetReader<'_> {
                     let Some(vmid) = lease.get("vmid") else { continue };
                     let digits = vmid.as_str().map_or_else(|| vmid.to_string(), ToString::to_string);
                     let Some(vmid) = parse_vmid(&digits) else {
-                        self.error(format_args!("address {} is ignored: {vmid} is not a VMID", shown(address)));
+                        self.error(format_args!("address {} is ignored: {vmid} is not a VMID", printable(address)));
                         continue;
                     };
                     let name = format!("guest-ipam-{vmid}");
@@ -139,8 +143,8 @@ impl SetReader<'_> {
                         Some(address) => self.set(&name).add(address.into(), false),
                         None => self.error(format_args!(
                             "address '{}' of guest {vmid} is ignored: it is not an address in {}",
-                            shown(address),
-                            shown(text)
+                            printable(address),
+                            printable(text)
                         )),
                     }
                 }
@@ -157,7 +161,8 @@ fn ids<'a>(config: &'a Value, kind: &str) -> Option<&'a Map<String, Value>> {
     object(config.get(kind)?.get("ids"))
 }
 
-/// The network of a subnet by its identifier: `zone0-10.1.0.0-24`. The tools have no entry for a network of all addresses.
+/// The network of a subnet by its identifier: `zone0-10.1.0.0-24`. The tools do not support an entry for the network of all
+/// addresses.
 fn subnet_of(id: &str) -> Option<IpNet> {
     let (rest, length) = id.rsplit_once('-')?;
     let (_, address) = rest.split_once('-')?;
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_invalid_costs_itself() {
+    fn invalid_entries_are_left_out() {
         let (sdn, reports) = read(
             r#"{"vnets":{"ids":{"v1":{}}},"subnets":{"ids":{"z-10.1.0.0-24":{"vnet":"v1","gateway":"10.1.0","dhcp-range":
             ["start-address=10.1.0.9,end-address=10.1.0.3","start-address=10.1.0.9,end-address=fd00::1","x",7,
@@ -267,7 +272,7 @@ mod tests {
         assert_eq!(entries(&sdn, "v1-dhcp"), ["10.1.0.4/32"]);
         assert_eq!(entries(&sdn, "guest-ipam-100"), ["10.1.0.2/32"]);
         assert_eq!(reports.len(), 14, "{reports:#?}");
-        // one file that is no JSON does not cost the other one
+        // invalid JSON in one file does not affect the other file
         let (sdn, reports) =
             read("{\n", r#"{"zones":{"a":{"subnets":{"10.1.0.0/24":{"ips":{"10.1.0.2":{"vmid":7}}}}}}}"#);
         assert_eq!(sdn.sets.keys().collect::<Vec<_>>(), ["guest-ipam-7"]);

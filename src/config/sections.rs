@@ -1,11 +1,11 @@
 //! Lines and sections of a configuration file.
-use crate::model::{FileKind, Report, Sought, Span, is_plain, shown};
+use crate::model::{FileKind, Lookup, Report, Span, is_plain, printable};
 use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The maximum length of a line, in bytes.
-const LONGEST_LINE: usize = 65_536;
+const MAX_LINE_LENGTH: usize = 65_536;
 
 /// A line that is neither empty nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub struct Sections<'a> {
 
 /// The section to which lines are added.
 enum CurrentSection {
-    /// None; whether that was reported for this block of lines.
-    Nowhere {
+    /// No section; whether that was reported for this block of lines.
+    NoSection {
         reported: bool,
     },
     Options,
@@ -109,7 +109,7 @@ impl<'a> Sections<'a> {
     /// Splits a file into sections, and reports lines outside of sections.
     pub fn of(text: &'a str, file: &Arc<str>, kind: FileKind, reports: &mut Vec<Report>) -> Self {
         let mut sections = Sections::default();
-        let mut place = CurrentSection::Nowhere { reported: false };
+        let mut place = CurrentSection::NoSection { reported: false };
         // one check of the file is faster than one of each line
         let plain = is_plain(text);
         for (number, raw) in (1..).zip(lines(text)) {
@@ -123,8 +123,10 @@ impl<'a> Sections<'a> {
             }
             match header(line, kind) {
                 Some(header) => place = sections.open(line, header, kind, file, reports),
-                // whatever begins like a header ends the section
-                None if line.text.starts_with('[') => place = sections.no_header(line, &mut place, kind, file, reports),
+                // every line that begins like a header ends the section
+                None if line.text.starts_with('[') => {
+                    place = sections.invalid_header(line, &mut place, kind, file, reports)
+                }
                 None => sections.put(line, &mut place, file, reports),
             }
         }
@@ -141,32 +143,32 @@ impl<'a> Sections<'a> {
     ) -> CurrentSection {
         let checked = |name: &str, what: &str, longest: usize, reports: &mut Vec<Report>| {
             let error = if !is_name(name) {
-                format!("invalid {what} name '{}'", shown(name))
+                format!("invalid {what} name '{}'", printable(name))
             } else if name.len() > longest {
                 format!("{what} name too long")
             } else {
                 return Some(Named { name: name.to_ascii_lowercase(), line: line.number, lines: Vec::new() });
             };
-            reports.push(Report::line(file, line.number, error).at(line.span(line.text), Some(Sought::Section(kind))));
+            reports.push(Report::line(file, line.number, error).at(line.span(line.text), Some(Lookup::Section(kind))));
             None
         };
         match header {
             Header::Options => CurrentSection::Options,
             Header::Aliases => CurrentSection::Aliases,
             Header::Rules => CurrentSection::Rules,
-            Header::Set(name) => match checked(name, "ipset", LONGEST_NAME, reports) {
+            Header::Set(name) => match checked(name, "ipset", MAX_NAME_LENGTH, reports) {
                 Some(set) => CurrentSection::Set(join(&mut self.sets, set, "ipset", file, reports)),
-                None => CurrentSection::Nowhere { reported: false },
+                None => CurrentSection::NoSection { reported: false },
             },
-            Header::Group(name) => match checked(name, "security group", LONGEST_GROUP, reports) {
+            Header::Group(name) => match checked(name, "security group", MAX_GROUP_LENGTH, reports) {
                 Some(group) => CurrentSection::Group(join(&mut self.groups, group, "group", file, reports)),
-                None => CurrentSection::Nowhere { reported: false },
+                None => CurrentSection::NoSection { reported: false },
             },
         }
     }
 
-    /// A line that begins like a header and is none: the lines below it belong to no section.
-    fn no_header(
+    /// A line that begins like a header but is not one: the lines below it belong to no section.
+    fn invalid_header(
         &mut self,
         line: Line<'a>,
         place: &mut CurrentSection,
@@ -174,30 +176,30 @@ impl<'a> Sections<'a> {
         file: &Arc<str>,
         reports: &mut Vec<Report>,
     ) -> CurrentSection {
-        let at = |report: Report| report.at(line.span(line.text), Some(Sought::Section(kind)));
+        let at = |report: Report| report.at(line.span(line.text), Some(Lookup::Section(kind)));
         let keyword = line.text[1..].split([' ', '\t', ']']).next().unwrap_or_default();
         let of_other_files = ["group", "ipset", "aliases"].iter().any(|known| known.eq_ignore_ascii_case(keyword));
         match place {
             // the header of a section that only other kinds of files have is reported as a line of the current section
             CurrentSection::Rules if of_other_files && line.without_comment.ends_with(']') => {
                 self.rules.push(line);
-                CurrentSection::Nowhere { reported: true }
+                CurrentSection::NoSection { reported: true }
             }
-            CurrentSection::Nowhere { .. } => {
+            CurrentSection::NoSection { .. } => {
                 reports.push(at(Report::line(file, line.number, "skip line - no section")));
-                CurrentSection::Nowhere { reported: false }
+                CurrentSection::NoSection { reported: false }
             }
             _ => {
-                let text = format!("unknown section '{}': the lines below it are ignored", shown(line.text));
+                let text = format!("unknown section '{}': the lines below it are ignored", printable(line.text));
                 reports.push(at(Report::line(file, line.number, text)));
-                CurrentSection::Nowhere { reported: true }
+                CurrentSection::NoSection { reported: true }
             }
         }
     }
 
     fn put(&mut self, line: Line<'a>, place: &mut CurrentSection, file: &Arc<str>, reports: &mut Vec<Report>) {
         let lines = match place {
-            CurrentSection::Nowhere { reported } => {
+            CurrentSection::NoSection { reported } => {
                 if !std::mem::replace(reported, true) {
                     reports.push(Report::line(file, line.number, "skip line - no section"));
                 }
@@ -235,18 +237,18 @@ fn join<'a>(
 
 /// The error of a line that cannot be parsed at all, `plain` if its file is plain text.
 fn unreadable(text: &str, plain: bool) -> Option<String> {
-    if text.len() <= LONGEST_LINE && (plain || is_plain(text)) {
+    if text.len() <= MAX_LINE_LENGTH && (plain || is_plain(text)) {
         return None;
     }
-    if text.len() > LONGEST_LINE {
-        return Some(format!("skip line - longer than {LONGEST_LINE} bytes"));
+    if text.len() > MAX_LINE_LENGTH {
+        return Some(format!("skip line - longer than {MAX_LINE_LENGTH} bytes"));
     }
     if text.contains('\u{fffd}') {
-        return Some(format!("skip line - not valid UTF-8: {}", shown(text)));
+        return Some(format!("skip line - not valid UTF-8: {}", printable(text)));
     }
     text.chars()
         .any(|one| one.is_control() && one != '\t')
-        .then(|| format!("skip line - control character: {}", shown(text)))
+        .then(|| format!("skip line - control character: {}", printable(text)))
 }
 
 enum Header<'a> {
@@ -261,8 +263,8 @@ enum Header<'a> {
 pub fn is_header(text: &str, kind: FileKind) -> bool {
     match header(Line::new(0, text), kind) {
         Some(Header::Options | Header::Aliases | Header::Rules) => true,
-        Some(Header::Set(name)) => is_name(name) && name.len() <= LONGEST_NAME,
-        Some(Header::Group(name)) => is_name(name) && name.len() <= LONGEST_GROUP,
+        Some(Header::Set(name)) => is_name(name) && name.len() <= MAX_NAME_LENGTH,
+        Some(Header::Group(name)) => is_name(name) && name.len() <= MAX_GROUP_LENGTH,
         None => false,
     }
 }
@@ -274,7 +276,7 @@ fn header(line: Line<'_>, kind: FileKind) -> Option<Header<'_>> {
         FileKind::Host | FileKind::Vnet => (false, false),
     };
     let inside = line.without_comment.strip_prefix('[')?.strip_suffix(']')?;
-    // any text is accepted as a name here, so that the lines below an invalid name do not belong to the section before
+    // accept any text as a name here, so that the lines below an invalid name are not added to the previous section
     let (keyword, name) = inside.split_once([' ', '\t']).unwrap_or((inside, ""));
     let name = blank_trimmed(name);
     match keyword.to_ascii_lowercase().as_str() {
@@ -288,9 +290,9 @@ fn header(line: Line<'_>, kind: FileKind) -> Option<Header<'_>> {
 }
 
 /// The maximum length of the name of an IP set or alias, in characters.
-pub const LONGEST_NAME: usize = 64;
+pub const MAX_NAME_LENGTH: usize = 64;
 /// The maximum length of the name of a group, in characters: `GROUP-<name>-OUT` must be a valid chain name.
-pub const LONGEST_GROUP: usize = 18;
+pub const MAX_GROUP_LENGTH: usize = 18;
 
 /// Whether the text is a name: a letter, then one or more letters, digits, `_` and `-`.
 pub fn is_name(text: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Finds connections that one ruleset accepts and another refuses.
-use super::first_packet::{FirstPacket, Unjudged};
+//! Finds the connections that one ruleset accepts and another refuses.
+use super::first_packet::{FirstPacket, NotSimulated};
 use super::owners::AddressOwners;
 use crate::model::{Family, Origin, Verdict};
 use crate::nflog::conntrack::{Connection, Tuple};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::iter::successors;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A connection that the second ruleset would refuse and the first would not.
+/// A connection that the second ruleset would refuse but the first would not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedConnection {
     /// The connection.
@@ -28,19 +28,19 @@ pub struct Comparison {
     /// The connections that only the first ruleset accepts.
     pub refused: Vec<RefusedConnection>,
     /// The number of simulated connections.
-    pub judged: usize,
+    pub simulated: usize,
     /// The number of other connections, by reason.
-    pub unjudged: BTreeMap<Unjudged, usize>,
+    pub not_simulated: BTreeMap<NotSimulated, usize>,
 }
 
 /// The result for one connection.
-enum Judgement {
+enum ConnectionResult {
     Accepted,
     RefusedConnection(Box<RefusedConnection>),
-    Unjudged(Unjudged),
+    NotSimulated(NotSimulated),
 }
 
-/// A ruleset, as the verdict that it has on a packet.
+/// A ruleset, as a function that returns the verdict on a packet.
 pub type Decide<'a> = &'a (dyn Fn(&Sent<'_>) -> Decided + Sync);
 
 /// A change of rules.
@@ -53,8 +53,8 @@ pub struct RulesChange<'a, 'rules> {
     pub concerns: &'a Concerns<'rules>,
 }
 
-/// Simulates connections with two rulesets as if they started now, as far as the change concerns them. Related ones
-/// have the verdict of their masters.
+/// Simulates connections with two rulesets as if they started now. Connections that the change cannot affect are skipped;
+/// related ones get the verdict of their masters.
 #[must_use]
 pub fn compare(
     connections: &[Connection],
@@ -62,34 +62,36 @@ pub fn compare(
     change: &RulesChange<'_, '_>,
     threads: usize,
 ) -> Comparison {
-    let concerned = Concerned { concerns: change.concerns, known: Mutex::default() };
+    let concerned = ChangeFilter { concerns: change.concerns, known: Mutex::default() };
     let find = |connection: &Connection| match FirstPacket::of(connection, owners) {
-        Err(why) => Judgement::Unjudged(why),
-        Ok(first) if !concerned.holds(&first) => Judgement::Accepted,
+        Err(why) => ConnectionResult::NotSimulated(why),
+        Ok(first) if !concerned.is_affected(&first) => ConnectionResult::Accepted,
         Ok(first) => find(connection, &first, owners, change),
     };
-    let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.over).copied().collect();
+    let alive: Vec<Connection> = connections.iter().filter(|connection| !connection.closed).copied().collect();
     let (related, own): (Vec<_>, Vec<_>) = alive.into_iter().partition(|connection| connection.master.is_some());
     let found = parallel::map(&own, threads, find);
     let mut comparison = Comparison::default();
-    let findings: HashMap<(Tuple, u16), &Judgement> = match related.is_empty() {
+    let findings: HashMap<(Tuple, u16), &ConnectionResult> = match related.is_empty() {
         true => HashMap::new(),
         false => own.iter().zip(&found).map(|(one, finding)| ((one.original, one.zone), finding)).collect(),
     };
     let masters: HashMap<(Tuple, u16), Tuple> =
         related.iter().filter_map(|one| Some(((one.original, one.zone), one.master?))).collect();
     for connection in &related {
-        // a master may itself be related, as with H.323; the kernel has no such circles
+        // a master may itself be related, as with H.323; the kernel creates no cycles
         let chain = successors(connection.master, |master| masters.get(&(*master, connection.zone)).copied());
         let first = chain.take(related.len()).last();
         comparison.add(match first.and_then(|first| findings.get(&(first, connection.zone))) {
-            None => Judgement::Unjudged(Unjudged::Orphan),
-            Some(Judgement::Accepted) => Judgement::Accepted,
-            Some(Judgement::Unjudged(why)) => Judgement::Unjudged(*why),
-            Some(Judgement::RefusedConnection(master)) => Judgement::RefusedConnection(Box::new(RefusedConnection {
-                connection: *connection,
-                ..RefusedConnection::clone(master)
-            })),
+            None => ConnectionResult::NotSimulated(NotSimulated::MasterUntracked),
+            Some(ConnectionResult::Accepted) => ConnectionResult::Accepted,
+            Some(ConnectionResult::NotSimulated(why)) => ConnectionResult::NotSimulated(*why),
+            Some(ConnectionResult::RefusedConnection(master)) => {
+                ConnectionResult::RefusedConnection(Box::new(RefusedConnection {
+                    connection: *connection,
+                    ..RefusedConnection::clone(master)
+                }))
+            }
         });
     }
     for finding in found {
@@ -99,19 +101,19 @@ pub fn compare(
     comparison
 }
 
-/// The cached test whether a change affects packets between two endpoints.
+/// The cached test whether a change can affect packets between two endpoints.
 type CachedConcern<'a> = Arc<Option<Concern<'a>>>;
 type ByTarget<'a> = HashMap<End, [Option<CachedConcern<'a>>; 2]>;
 
-/// Whether a change concerns packets, with a cache by endpoints and family.
-struct Concerned<'a, 'rules> {
+/// Tests whether a change can affect a packet; caches the tests by endpoints and family.
+struct ChangeFilter<'a, 'rules> {
     concerns: &'a Concerns<'rules>,
     /// For each source and destination: IPv4 and IPv6.
     known: Mutex<HashMap<End, ByTarget<'rules>>>,
 }
 
-impl<'rules> Concerned<'_, 'rules> {
-    fn holds(&self, FirstPacket { packet, from, to }: &FirstPacket) -> bool {
+impl<'rules> ChangeFilter<'_, 'rules> {
+    fn is_affected(&self, FirstPacket { packet, from, to }: &FirstPacket) -> bool {
         let concern = self.between(from, to, packet.layer);
         concern.as_ref().as_ref().is_some_and(|concern| concern(packet))
     }
@@ -134,35 +136,35 @@ fn find(
     first: &FirstPacket,
     owners: &AddressOwners,
     change: &RulesChange<'_, '_>,
-) -> Judgement {
+) -> ConnectionResult {
     let FirstPacket { packet, from, to } = first;
     let sent = Sent { packet, from: from.clone(), to: to.clone(), broadcasts: owners.broadcasts() };
     let answer = (change.after)(&sent);
     // fast path: most are accepted
     if answer.verdict == Verdict::Accept || (change.before)(&sent).verdict != Verdict::Accept {
-        return Judgement::Accepted;
+        return ConnectionResult::Accepted;
     }
     let guest = |end: &End| match end {
         End::Guest(port) => Some(port.device.vmid),
         End::Host | End::Port { .. } => None,
     };
-    Judgement::RefusedConnection(Box::new(RefusedConnection {
+    ConnectionResult::RefusedConnection(Box::new(RefusedConnection {
         connection: *connection,
         verdict: answer.verdict,
         guest: guest(&first.to).or_else(|| guest(&first.from)),
-        origin: answer.origin.unwrap_or_else(|| Origin::Made("the policy of the built-in chain".into())),
+        origin: answer.origin.unwrap_or_else(|| Origin::Generated("the policy of the built-in chain".into())),
     }))
 }
 
 impl Comparison {
-    fn add(&mut self, finding: Judgement) {
+    fn add(&mut self, finding: ConnectionResult) {
         match finding {
-            Judgement::Accepted => self.judged += 1,
-            Judgement::RefusedConnection(refused) => {
-                self.judged += 1;
+            ConnectionResult::Accepted => self.simulated += 1,
+            ConnectionResult::RefusedConnection(refused) => {
+                self.simulated += 1;
                 self.refused.push(*refused);
             }
-            Judgement::Unjudged(why) => *self.unjudged.entry(why).or_default() += 1,
+            ConnectionResult::NotSimulated(why) => *self.not_simulated.entry(why).or_default() += 1,
         }
     }
 }
@@ -214,10 +216,10 @@ mod tests {
         different.flat_map(|(one, other)| [22, 80, 443, 8006].map(|port| connection(one, other, port))).collect()
     }
 
-    /// What a difference does not concern has the same verdict under both rulesets; each of these changes concerns something
-    /// and leaves something alone.
+    /// Packets that a change cannot affect have the same verdict under both rulesets. Each of these changes affects some
+    /// packets and not others.
     #[test]
-    fn only_connections_that_a_difference_concerns_are_simulated() {
+    fn only_affected_connections_are_simulated() {
         let guest = "firewall/100.fw";
         let changes: [(&str, String); 8] = [
             (guest, GUEST.replace("GROUP web\n", "")),
@@ -246,7 +248,7 @@ mod tests {
                     let concern = concerns(&first.from, &first.to, first.packet.layer);
                     let concerns = concern.is_some_and(|concern| concern(&first.packet));
                     concerned += usize::from(concerns);
-                    if let Judgement::RefusedConnection(one) = find(one, &first, &owners, &change) {
+                    if let ConnectionResult::RefusedConnection(one) = find(one, &first, &owners, &change) {
                         assert!(concerns, "{kind:?} {path} {text}: {one:?}");
                         refused.push(*one);
                     }
@@ -260,11 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_no_rule_is_no_difference() {
+    fn comments_are_no_change() {
         for kind in BackendKind::ALL {
             let commented = rules(kind, &[("firewall/100.fw", &format!("# moved down\n{GUEST}"))]);
             let before = rules(kind, &[]);
-            assert!(!before.are(&commented), "the lines of the rules differ");
+            assert!(!before.is_same(&commented), "the lines of the rules differ");
             assert!(before.change_to(&commented).is_none(), "{kind:?}");
         }
     }
@@ -286,6 +288,6 @@ mod tests {
         let refused: Vec<Connection> = comparison.refused.iter().map(|one| one.connection).collect();
         assert_eq!(refused.len(), 3, "{comparison:?}");
         assert!([first, second, third].iter().all(|one| refused.contains(one)), "{refused:?}");
-        assert_eq!(comparison.unjudged, BTreeMap::from([(Unjudged::Orphan, 1)]));
+        assert_eq!(comparison.not_simulated, BTreeMap::from([(NotSimulated::MasterUntracked, 1)]));
     }
 }

@@ -19,7 +19,7 @@ pub struct FirstPacket {
 
 /// Why a connection cannot be simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unjudged {
+pub enum NotSimulated {
     /// Neither address is known to belong to the node or one of its guests.
     Elsewhere,
     /// An address belongs to several guests.
@@ -29,7 +29,7 @@ pub enum Unjudged {
     /// Its addresses are translated between the guest's and the host's rules.
     Translated,
     /// It is related to a connection that is no longer tracked.
-    Orphan,
+    MasterUntracked,
 }
 
 impl FirstPacket {
@@ -37,7 +37,7 @@ impl FirstPacket {
     ///
     /// # Errors
     /// When it cannot be determined.
-    pub fn of(connection: &Connection, owners: &AddressOwners) -> Result<Self, Unjudged> {
+    pub fn of(connection: &Connection, owners: &AddressOwners) -> Result<Self, NotSimulated> {
         let Connection { original, reply, .. } = connection;
         let dest_translated = reply.source != original.dest || ports(reply).0 != ports(original).1;
         let source_translated = reply.dest != original.source || ports(reply).1 != ports(original).0;
@@ -49,7 +49,7 @@ impl FirstPacket {
         let (one, other) = (owners.owner(original.source), owners.owner(dest));
         let firewalled = |owner| matches!(owner, Owner::Guest(port) if port.firewalled);
         if (dest_translated && firewalled(one)) || (source_translated && firewalled(other)) {
-            return Err(Unjudged::Translated);
+            return Err(NotSimulated::Translated);
         }
         let (from, to) = ends(owners, (one, original.source), (other, dest))?;
         let icmp = match original.detail {
@@ -80,14 +80,14 @@ fn ends(
     owners: &AddressOwners,
     (one, source): (Owner<'_>, IpAddr),
     (other, dest): (Owner<'_>, IpAddr),
-) -> Result<(End, End), Unjudged> {
+) -> Result<(End, End), NotSimulated> {
     let guest = |port: &GuestPort| End::Guest(port.clone());
     // outside is at the uplink of the guest's bridge
     let beyond = |port: &GuestPort| End::Port { bridge: port.bridge.clone(), port: "outside".to_string() };
     Ok(match (one, other) {
-        (Owner::Several, _) | (_, Owner::Several) => return Err(Unjudged::Several),
-        (Owner::Group, _) | (_, Owner::Group) => return Err(Unjudged::Group),
-        (Owner::Elsewhere, Owner::Elsewhere) => return Err(Unjudged::Elsewhere),
+        (Owner::Several, _) | (_, Owner::Several) => return Err(NotSimulated::Several),
+        (Owner::Group, _) | (_, Owner::Group) => return Err(NotSimulated::Group),
+        (Owner::Elsewhere, Owner::Elsewhere) => return Err(NotSimulated::Elsewhere),
         (Owner::Host, Owner::Host) => (End::Host, End::Host),
         (Owner::Host, Owner::Elsewhere) => (End::Host, owners.outside(dest)),
         (Owner::Elsewhere, Owner::Host) => (owners.outside(source), End::Host),
@@ -99,14 +99,16 @@ fn ends(
     })
 }
 
-impl fmt::Display for Unjudged {
+impl fmt::Display for NotSimulated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unjudged::Elsewhere => "between addresses that are not known to be the node's or a guest's of this node",
-            Unjudged::Several => "of an address that several guests have",
-            Unjudged::Group => "to multicast and broadcast addresses",
-            Unjudged::Translated => "whose addresses are translated between the guest's and the host's rules",
-            Unjudged::Orphan => "related to a connection that is over",
+            NotSimulated::Elsewhere => {
+                "between addresses that are not known to be the node's or a guest's of this node"
+            }
+            NotSimulated::Several => "of an address that several guests have",
+            NotSimulated::Group => "to multicast and broadcast addresses",
+            NotSimulated::Translated => "whose addresses are translated between the guest's and the host's rules",
+            NotSimulated::MasterUntracked => "related to a connection that is no longer tracked",
         })
     }
 }
@@ -126,7 +128,7 @@ mod tests {
         Connection { id: Some(1), ..Connection::between(original, reply) }
     }
 
-    fn judged(original: (&str, &str), reply: (&str, &str)) -> String {
+    fn simulated(original: (&str, &str), reply: (&str, &str)) -> String {
         let connection = connection(tuple(original.0, original.1), tuple(reply.0, reply.1));
         let name = |end: End| match end {
             End::Host => "host".to_string(),
@@ -156,25 +158,25 @@ mod tests {
             ("10.0.0.7:40000", "192.0.2.7:22", "Elsewhere"),
             ("10.0.0.7:40000", "10.0.0.255:137", "Group"),
         ] {
-            assert_eq!(judged((source, dest), (dest, source)), way, "{source} {dest}");
+            assert_eq!(simulated((source, dest), (dest, source)), way, "{source} {dest}");
         }
     }
 
     #[test]
     fn translated_addresses_are_those_seen_by_the_rules() {
-        // a port of the node that leads to a guest
+        // a port of the node that is forwarded to a guest
         let (outside, node, guest) = ("192.0.2.7:40000", "10.0.0.1:8080", "10.0.0.100:80");
-        assert_eq!(judged((outside, node), (guest, outside)), "vmbr0/outside tap100i0: 10.0.0.100 80");
-        // the same, with the guest's answers forced through the node
-        assert_eq!(judged((outside, node), (guest, "10.0.0.1:40000")), "Translated");
-        // a port of the node that leads to another one
-        assert_eq!(judged((outside, node), ("10.0.0.1:80", outside)), "eno2/outside host: 10.0.0.1 80");
-        // a guest behind the node's address
+        assert_eq!(simulated((outside, node), (guest, outside)), "vmbr0/outside tap100i0: 10.0.0.100 80");
+        // the same with source NAT, so that the guest replies to the node
+        assert_eq!(simulated((outside, node), (guest, "10.0.0.1:40000")), "Translated");
+        // a port of the node that is redirected to another port
+        assert_eq!(simulated((outside, node), ("10.0.0.1:80", outside)), "eno2/outside host: 10.0.0.1 80");
+        // a guest with source NAT to the node's address
         assert_eq!(
-            judged(("10.0.0.100:40000", "192.0.2.7:80"), ("192.0.2.7:80", "10.0.0.1:40000")),
+            simulated(("10.0.0.100:40000", "192.0.2.7:80"), ("192.0.2.7:80", "10.0.0.1:40000")),
             "tap100i0 vmbr0/outside: 192.0.2.7 80"
         );
-        // a guest that is led elsewhere
-        assert_eq!(judged(("10.0.0.100:40000", "192.0.2.7:80"), ("10.0.0.7:80", "10.0.0.100:40000")), "Translated");
+        // a guest whose destination is translated
+        assert_eq!(simulated(("10.0.0.100:40000", "192.0.2.7:80"), ("10.0.0.7:80", "10.0.0.100:40000")), "Translated");
     }
 }

@@ -5,4 +5,4 @@ mod first_packet;
 mod owners;
 
 pub use compare::{Comparison, RefusedConnection, RulesChange, compare};
-pub use owners::{AddressOwners, Surroundings};
+pub use owners::{AddressOwners, NodeNetwork};

@@ -1,6 +1,6 @@
 //! The owner of an address: the node, a guest, or another host.
 //!
-//! Connection tracking has addresses and no devices. The addresses of guests are derived from their configuration, from the
+//! Connection tracking stores addresses but no devices. The addresses of guests are derived from their configuration, from the
 //! node's neighbour tables by MAC address, and from IPv6 addresses that contain a MAC address.
 use crate::inputs::Tree;
 use crate::model::MacAddr;
@@ -11,12 +11,12 @@ use crate::simulate::{End, GuestPort};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The interface of an address without a route.
-const USUAL: &str = "vmbr0";
+/// The interface for an address without a route.
+const DEFAULT_BRIDGE: &str = "vmbr0";
 
 /// The node's network according to the kernel.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct NodeNetwork {
     /// The node's own addresses.
     pub own: BTreeSet<IpAddr>,
     /// The IP and MAC addresses of its neighbours.
@@ -57,8 +57,8 @@ pub enum Owner<'a> {
 impl AddressOwners {
     /// The owners for this node, with the guests in its configuration.
     #[must_use]
-    pub fn new(tree: &Tree, node: &str, surroundings: Surroundings) -> Self {
-        let Surroundings { own, neighbours, routes_v4, routes_v6 } = surroundings;
+    pub fn new(tree: &Tree, node: &str, node_network: NodeNetwork) -> Self {
+        let NodeNetwork { own, neighbours, routes_v4, routes_v6 } = node_network;
         let mut owners = AddressOwners {
             own,
             ports: Vec::new(),
@@ -74,9 +74,9 @@ impl AddressOwners {
             }
         }
         // a guest's configuration has priority over the neighbour tables
-        let heard: BTreeMap<IpAddr, Option<usize>> =
+        let from_neighbours: BTreeMap<IpAddr, Option<usize>> =
             neighbours.iter().filter_map(|(address, mac)| Some((*address, *owners.macs.get(mac)?))).collect();
-        for (address, port) in heard {
+        for (address, port) in from_neighbours {
             owners.guests.entry(address).or_insert(port);
         }
         owners
@@ -120,7 +120,7 @@ impl AddressOwners {
     /// The endpoint for another host, by the route to it.
     #[must_use]
     pub fn outside(&self, address: IpAddr) -> End {
-        let interface = interface_to(&self.routes, address).unwrap_or(USUAL);
+        let interface = interface_to(&self.routes, address).unwrap_or(DEFAULT_BRIDGE);
         End::Port { bridge: interface.to_string(), port: "outside".to_string() }
     }
 
@@ -167,7 +167,7 @@ pub(super) mod tests {
 
     /// A node with the address 10.0.0.1 and these guests.
     pub fn owners() -> AddressOwners {
-        let surroundings = Surroundings {
+        let node_network = NodeNetwork {
             own: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
             neighbours: vec![
                 ("10.0.0.100".parse().unwrap(), [0xbc, 0x24, 0x11, 0, 0, 0x64]),
@@ -181,7 +181,7 @@ pub(super) mod tests {
                 .into(),
             routes_v6: String::new(),
         };
-        AddressOwners::new(&tree(), "n1", surroundings)
+        AddressOwners::new(&tree(), "n1", node_network)
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `--cut-connections`: after a change of the rules, the connections that it no longer accepts are deleted from connection
-//! tracking, so that their next packets meet the rules.
+//! tracking, so that their next packets are evaluated by the rules.
 use super::problems::SystemLog;
 use crate::backend::Rules;
-use crate::connections::{AddressOwners, Comparison, RefusedConnection, RulesChange, Surroundings, compare};
+use crate::connections::{AddressOwners, Comparison, NodeNetwork, RefusedConnection, RulesChange, compare};
 use crate::inputs::Tree;
 use crate::system::netlink::{ConntrackTable, neighbours};
 use crate::system::process::processors;
@@ -12,14 +12,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// How many deletions are logged by name within [`PERIOD`].
-const LOGGED: usize = 20;
+const MAX_LOGGED: usize = 20;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The current state of the node's network in the kernel; parts that cannot be read are empty.
 #[must_use]
-pub fn surroundings() -> Surroundings {
+pub fn node_network() -> NodeNetwork {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
-    Surroundings {
+    NodeNetwork {
         own: addresses::own(),
         neighbours: neighbours().unwrap_or_default(),
         routes_v4: text("/proc/net/route"),
@@ -32,7 +32,7 @@ pub fn surroundings() -> Surroundings {
 pub struct ConnectionCutter {
     enabled: bool,
     before: Option<Rules>,
-    /// The rules before the first of the latest consecutive updates with errors, since which it is not known which rules are in
+    /// The rules before the first of the latest consecutive updates with errors: since then it is not known which rules are in
     /// force.
     certain: Option<Rules>,
     /// The current period: its start, and the number of deletions logged in it.
@@ -46,8 +46,8 @@ impl ConnectionCutter {
         ConnectionCutter { enabled, before: None, certain: None, period: None }
     }
 
-    /// Records the rules that are in force now, all of them if `complete`, and deletes the connections that they no longer accept.
-    /// A rule that the kernel refuses does not prevent the others from ending connections.
+    /// Records the rules that are in force now (all of them if `complete`), and deletes the connections that they no longer
+    /// accept. Even if the kernel refuses a rule, connections that other rules no longer accept are deleted.
     pub fn rules_are_live(&mut self, rules: &Rules, complete: bool, tree: &Tree, node: &str, log: &SystemLog) {
         if !self.enabled {
             return;
@@ -61,9 +61,9 @@ impl ConnectionCutter {
             }
         };
         // the rules of an earlier process are not known
-        for before in [certain, before].into_iter().flatten().filter(|before| !before.are(rules)) {
+        for before in [certain, before].into_iter().flatten().filter(|before| !before.is_same(rules)) {
             if let Err(error) = self.cut(&before, rules, tree, node, log) {
-                log.write(Severity::Warning, &format!("connections that are no longer allowed go on: {error:#}"));
+                log.write(Severity::Warning, &format!("connections that are no longer allowed continue: {error:#}"));
             }
         }
     }
@@ -72,7 +72,7 @@ impl ConnectionCutter {
         let Some(concerns) = before.change_to(after) else { return Ok(()) };
         let mut tracked = ConntrackTable::open()?;
         let connections = tracked.list()?;
-        let owners = AddressOwners::new(tree, node, surroundings());
+        let owners = AddressOwners::new(tree, node, node_network());
         let change =
             RulesChange { before: &|sent| before.decide(sent), after: &|sent| after.decide(sent), concerns: &concerns };
         let Comparison { refused, .. } = compare(&connections, &owners, &change, processors());
@@ -96,7 +96,7 @@ impl ConnectionCutter {
     fn may_log(&mut self) -> bool {
         let (began, logged) = self.period.filter(|(began, _)| began.elapsed() < PERIOD).unwrap_or((Instant::now(), 0));
         self.period = Some((began, logged + 1));
-        logged < LOGGED
+        logged < MAX_LOGGED
     }
 }
 

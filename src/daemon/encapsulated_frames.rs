@@ -1,39 +1,40 @@
-//! Receives frames of guests that carry IP packets past iptables, on the node's interfaces.
-use crate::health::Carried;
+//! Receives frames of guests whose IP packets bypass iptables, on the node's interfaces.
+use crate::health::EncapsulatedFrame;
 use crate::model::Direction;
 use crate::model::guest::{GuestDevice, INNER_LINK};
 use crate::system::packet_socket::Frames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long frames are received at a time, in seconds: an open socket slows down every packet of the node by some percent.
+/// How long frames are received in each interval, in seconds: an open packet socket slows down every packet of the node by some
+/// percent.
 const WINDOW: u64 = 10;
 
-/// How long a frame is reported at least after it was seen, in seconds.
-const LASTING: u64 = 300;
+/// The minimum time for which a frame is reported after it was received, in seconds.
+const REPORT_TIME: u64 = 300;
 
-/// The frames that were seen recently.
+/// The frames that were received recently.
 #[derive(Debug)]
-pub struct CarriedFrames {
+pub struct EncapsulatedFrames {
     /// The time from one start of receiving to the next, in seconds.
     interval: u64,
     socket: Option<Frames>,
-    /// When each was last seen.
-    seen: BTreeMap<Carried, u64>,
+    /// When each was last received.
+    seen: BTreeMap<EncapsulatedFrame, u64>,
     /// When receiving frames of all interfaces last started.
     resumed: u64,
 }
 
-impl CarriedFrames {
+impl EncapsulatedFrames {
     /// No frames yet. Frames are received for some seconds in each `interval`.
     pub fn new(interval: Duration) -> Self {
-        CarriedFrames { interval: interval.as_secs(), socket: None, seen: BTreeMap::new(), resumed: 0 }
+        EncapsulatedFrames { interval: interval.as_secs(), socket: None, seen: BTreeMap::new(), resumed: 0 }
     }
 
     /// The frames of these devices until `now`, in seconds since 1970. Without any devices nothing is received.
-    pub fn current(&mut self, devices: &[GuestDevice], now: u64) -> Vec<Carried> {
+    pub fn current(&mut self, devices: &[GuestDevice], now: u64) -> Vec<EncapsulatedFrame> {
         self.receive(devices, now);
-        let lasting = (2 * self.interval).max(LASTING);
+        let lasting = (2 * self.interval).max(REPORT_TIME);
         self.seen.retain(|_, last| now.saturating_sub(*last) < lasting);
         self.seen.keys().copied().collect()
     }
@@ -43,7 +44,7 @@ impl CarriedFrames {
         let due = now.saturating_sub(self.resumed) >= self.interval;
         let Some(mut socket) = socket else {
             if due && !devices.is_empty() {
-                // without CAP_NET_RAW such frames are not seen
+                // without CAP_NET_RAW such frames are not received
                 self.socket = Frames::open().ok();
                 self.resumed = now;
             }
@@ -60,7 +61,7 @@ impl CarriedFrames {
         self.socket = resumed.ok().filter(|()| now.saturating_sub(self.resumed) < WINDOW).map(|()| socket);
         for (name, encapsulation) in frames {
             if let Some((device, direction)) = device(&name) {
-                self.seen.insert(Carried { device, direction, encapsulation }, now);
+                self.seen.insert(EncapsulatedFrame { device, direction, encapsulation }, now);
             }
         }
     }

@@ -1,5 +1,4 @@
-//! Makes the compiled rules live: the rules themselves, the flag file that disables the nftables backend, and the kernel
-//! settings.
+//! Applies the compiled configuration: the rules, the flag file that disables the nftables backend, and the kernel settings.
 use super::Setup;
 use super::hand_over::{Enforcement, HandOver};
 use super::instance::was_killed;
@@ -16,13 +15,13 @@ use std::time::{Duration, Instant};
 
 /// The delay of the retry after a first failure; later retries are made in regular cycles.
 pub const RETRY: Duration = Duration::from_secs(2);
-/// The interval of checking whether the other daemon has taken over.
-const HANDING_OVER: Duration = Duration::from_millis(300);
+/// The interval for checking whether the other daemon has taken over.
+const HAND_OVER_INTERVAL: Duration = Duration::from_millis(300);
 
 /// How long chains of pve-firewall may be live together with the tables of nftables: it removes them in its next cycle.
-const WITHDRAWING: Duration = Duration::from_secs(15);
+const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What was done to make rules live.
+/// The result of an update.
 #[derive(Debug)]
 pub struct Update {
     /// Whether there was no error.
@@ -40,12 +39,12 @@ pub struct LiveRules {
     /// The backend, which compiles and applies.
     pub backend: Backend,
     hand_over: HandOver,
-    /// Whose rules are live since the last update.
+    /// Whose rules are in force since the last update.
     pub enforcer: Enforcer,
-    /// Whether the last update made rules live; `false` if it removed them.
+    /// Whether the last update applied rules; `false` if it removed them.
     pub enforces: bool,
     /// Since when chains of pve-firewall are live together with the tables of nftables.
-    beside: Option<Instant>,
+    both_since: Option<Instant>,
     /// The kernel settings that were applied last.
     settings: Option<(Settings, Enforced)>,
 }
@@ -62,7 +61,7 @@ impl LiveRules {
             hand_over: HandOver::default(),
             enforcer: Enforcer::Nobody,
             enforces: false,
-            beside: None,
+            both_since: None,
             settings: None,
         }
     }
@@ -73,7 +72,7 @@ impl LiveRules {
         iptables && self.settings.is_some_and(|(_, enforced)| enforced == Enforced::WithIptables)
     }
 
-    /// Whose rules filter.
+    /// Whose rules are in force.
     fn enforcer_of(&self, enforcement: Enforcement, mode: Mode) -> Enforcer {
         match (self.kind, enforcement, mode) {
             (BackendKind::Iptables, Enforcement::Enforce, _) => Enforcer::Iptables,
@@ -91,7 +90,7 @@ impl LiveRules {
         }
     }
 
-    /// Makes the compiled rules live, or removes them.
+    /// Applies the compiled rules, or removes them.
     pub fn update(&mut self, compiled: &Compiled, mode: Mode, problems: &mut Problems, log: &SystemLog) -> Update {
         let mut errors: Vec<Problem> = Vec::new();
         // only pve-firewall writes the flag file
@@ -101,7 +100,7 @@ impl LiveRules {
         }
         let enforcement = self.hand_over.enforcement(mode, &mut self.backend, compiled, &self.root);
         let waiting = self.waiting(enforcement);
-        let mut next = waiting.is_some().then_some(HANDING_OVER);
+        let mut next = waiting.is_some().then_some(HAND_OVER_INTERVAL);
         problems.set(Topic::HandOver, waiting.into_iter().collect(), log);
         self.enforcer = self.enforcer_of(enforcement, mode);
         self.enforces = enforcement != Enforcement::Remove;
@@ -122,12 +121,12 @@ impl LiveRules {
         let enforced = self.enforced(enforcement, mode);
         if enforcement == Enforcement::Enforce && enforced.is_none() {
             next = Some(RETRY);
-            let since = *self.beside.get_or_insert_with(Instant::now);
-            if since.elapsed() > WITHDRAWING {
-                self.enforcer = Enforcer::NftablesBeside;
+            let since = *self.both_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > WITHDRAWAL_TIMEOUT {
+                self.enforcer = Enforcer::NftablesAndChains;
             }
         } else {
-            self.beside = None;
+            self.both_since = None;
         }
         self.update_settings(compiled.settings, enforced, problems, log);
         if !errors.is_empty() && problems.is_clear(Topic::Kernel) {
@@ -137,14 +136,14 @@ impl LiveRules {
         Update { complete: outcome.errors.is_empty(), changed: outcome.changed, next }
     }
 
-    /// A message while the rules stay until those of the other backend are live.
+    /// The message while the rules are kept until those of the other backend are live.
     fn waiting(&self, enforcement: Enforcement) -> Option<Problem> {
         let what = match self.kind {
             BackendKind::Iptables => "its tables are",
             BackendKind::Nftables => "its chains are",
         };
         (enforcement == Enforcement::EnforceUntilOther).then(|| {
-            let text = format!("the rules stay until {what} live: waiting for {}", self.kind.other().program());
+            let text = format!("the rules are kept until {what} live: waiting for {}", self.kind.other().program());
             Problem { text, warning: true }
         })
     }
@@ -155,7 +154,7 @@ impl LiveRules {
             (BackendKind::Iptables, Enforcement::Enforce | Enforcement::EnforceUntilOther, _) => {
                 Some(Enforced::WithIptables)
             }
-            // bridges pass packets to the rules of iptables as long as there are any
+            // bridges pass packets to iptables as long as it has rules
             (BackendKind::Nftables, Enforcement::Enforce, _) if self.backend.other_is_live(&self.root) => None,
             (BackendKind::Nftables, Enforcement::Enforce, _) => Some(Enforced::WithNftables),
             (_, Enforcement::Remove, Mode::Off) => Some(Enforced::Not),
@@ -186,7 +185,7 @@ impl LiveRules {
         }
     }
 
-    /// Applies the kernel settings; returns the errors. What another program has changed since the last time is logged.
+    /// Applies the kernel settings; returns the errors. Changes by other programs since the last call are logged.
     fn apply_settings(&mut self, settings: Settings, enforced: Enforced, log: &SystemLog) -> Vec<String> {
         let Applied { changed, errors } = settings.apply(&self.root, enforced);
         if self.settings.replace((settings, enforced)) == Some((settings, enforced)) {

@@ -1,5 +1,5 @@
-//! The hand-over between the two backends: each daemon removes its rules only when the other's are live, so that the node is
-//! never without rules.
+//! The hand-over between the two backends: each daemon removes its rules only when the other's are live, so that the node
+//! always has rules.
 use super::mode::Mode;
 use crate::backend::{Backend, Compiled};
 use crate::model::BackendKind;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 /// How long the flag file must exist, with no rules of iptables live, until proxmox-firewall removes its tables: longer than a
 /// cycle of pve-firewall, which removes the file when it withdraws.
-const FORCED: Duration = Duration::from_secs(15);
+const FLAG_FILE_DELAY: Duration = Duration::from_secs(15);
 
-/// What a daemon has to do with its rules.
+/// What a daemon does with its rules during a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforcement {
-    /// The compiled rules are made live, or kept up to date.
+    /// The compiled rules are applied, or kept up to date.
     Enforce,
     /// The same, until the rules of the other backend are live.
     EnforceUntilOther,
@@ -26,7 +26,7 @@ pub enum Enforcement {
 #[derive(Debug, Default)]
 pub struct HandOver {
     /// Whether this daemon has withdrawn its rules. It does not create them again when the tables of the other one disappear: a
-    /// user who stops that daemon wants its rules to be removed, and a killed daemon leaves them.
+    /// user who stops that daemon wants its rules to be removed, and a killed daemon does not remove them.
     withdrawn: bool,
     /// Since when the flag file exists though no rules of iptables are live.
     forced: Option<Instant>,
@@ -41,7 +41,7 @@ impl HandOver {
             (Mode::On, BackendKind::Nftables) if self.is_forced_off(backend, root) => Enforcement::Remove,
             (Mode::On, _) => Enforcement::Enforce,
             (Mode::Other, _) if self.withdrawn => Enforcement::Remove,
-            // on a node that never selected nftables, there is nothing to hand over
+            // a node that never selected nftables needs no hand-over
             (Mode::Other, BackendKind::Nftables) if !backend.is_live() => Enforcement::Remove,
             (Mode::Other, _) if !backend.other_enforces(compiled, root) => Enforcement::EnforceUntilOther,
             (Mode::Other, _) => {
@@ -58,6 +58,6 @@ impl HandOver {
             return false;
         }
         let since = *self.forced.get_or_insert_with(Instant::now);
-        !backend.is_live() || since.elapsed() >= FORCED
+        !backend.is_live() || since.elapsed() >= FLAG_FILE_DELAY
     }
 }

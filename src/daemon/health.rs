@@ -1,7 +1,7 @@
 //! Collects the evidence for findings, and keeps the active ones.
-use super::encapsulated_frames::CarriedFrames;
+use super::encapsulated_frames::EncapsulatedFrames;
 use crate::backend::{Backend, Compiled, NFTABLES_TABLES, Rules};
-use crate::health::{ActiveFinding, ActiveFindings, Enforcer, Evidence, NatSource, NftNat, Scope, judge};
+use crate::health::{ActiveFinding, ActiveFindings, Enforcer, Evidence, NatSource, NftNat, Scope, evaluate};
 use crate::model::{BackendKind, Family, PerFamily};
 use crate::system::addresses;
 use crate::system::bridge_filtering::BridgeFiltering;
@@ -51,7 +51,7 @@ impl NftablesState {
         for chain in self.chains.iter_mut().filter(|chain| chain.kind == "filter" && !is_ours(chain)) {
             let BaseChain { table: (family, table), name, .. } = &*chain;
             match unconditional_verdict(chain) {
-                Ok(Ok(rest)) => chain.rest = rest,
+                Ok(Ok(unconditional_drop)) => chain.unconditional_drop = unconditional_drop,
                 Ok(Err(why)) => self.unread.push((format!("nftables {family} {table}, chain {name}"), why)),
                 // the chain has been deleted meanwhile
                 Err(_) => {}
@@ -93,7 +93,7 @@ pub struct Health {
     nftables: NftablesState,
     ports: Option<BridgePorts>,
     bridge_filtering: BridgeFiltering,
-    carried: CarriedFrames,
+    carried: EncapsulatedFrames,
     /// The last ruleset, and its scope.
     scope: Option<(Rules, Scope)>,
     evidence: Evidence,
@@ -107,7 +107,7 @@ impl Health {
             nftables: NftablesState::default(),
             ports: None,
             bridge_filtering: BridgeFiltering::default(),
-            carried: CarriedFrames::new(full_reading),
+            carried: EncapsulatedFrames::new(full_reading),
             scope: None,
             evidence: Evidence::default(),
             active: ActiveFindings::default(),
@@ -125,9 +125,9 @@ impl Health {
         let mut evidence = self.collect(backend, !scope.inspected.is_empty());
         let filters = !matches!(enforcer, Enforcer::Nobody | Enforcer::Nftables);
         let carried = self.carried.current(if filters { &scope.devices } else { &[] }, now);
-        evidence.carried = carried.into_iter().filter(|one| Backend::lets_past(compiled, *one)).collect();
+        evidence.carried = carried.into_iter().filter(|one| Backend::allows_bypass(compiled, *one)).collect();
         if !self.scope.as_ref().is_some_and(|(_, before)| *before == scope) || evidence != self.evidence {
-            self.active.set(judge(&evidence, &scope), now);
+            self.active.set(evaluate(&evidence, &scope), now);
         }
         (self.evidence, self.scope) = (evidence, Some((compiled.rules.clone(), scope)));
     }
@@ -144,7 +144,7 @@ impl Health {
 
     fn scope_of(&self, compiled: &Compiled, enforcer: Enforcer) -> Scope {
         match &self.scope {
-            Some((ruleset, scope)) if ruleset.are(&compiled.rules) => Scope { enforcer, ..scope.clone() },
+            Some((ruleset, scope)) if ruleset.is_same(&compiled.rules) => Scope { enforcer, ..scope.clone() },
             _ => Scope { enforcer, ..Backend::scope(compiled) },
         }
     }

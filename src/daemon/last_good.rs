@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const FORMAT: &[u8] = b"pve-firewall last good configuration, format 1\n";
 /// The maximum size of the file in bytes, far more than any accepted tree.
-const LARGEST: u64 = 256 << 20;
+const MAX_SIZE: u64 = 256 << 20;
 
 /// The content of the file.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl LastGood {
     ///
     /// # Errors
     /// When the file cannot be written; the old one is then unchanged.
-    pub fn keep(&mut self, tree: &Arc<Tree>) -> Result<()> {
+    pub fn store(&mut self, tree: &Arc<Tree>) -> Result<()> {
         if self.kept.as_ref() != Some(tree) {
             let kept = StoredTree { node: self.node.clone(), tree: tree.clone() };
             let body = postcard::to_stdvec(&kept).context("cannot encode the configuration")?;
@@ -68,7 +68,7 @@ impl LastGood {
     /// # Errors
     /// When the file is not owned by root, incomplete, or of another format or node.
     pub fn load(&mut self) -> Result<Option<Arc<Tree>>> {
-        let Some(file) = files::read_root_owned(&self.path, LARGEST)? else { return Ok(None) };
+        let Some(file) = files::read_root_owned(&self.path, MAX_SIZE)? else { return Ok(None) };
         let rest = file.strip_prefix(FORMAT).context("it has another format")?;
         let (stored, body) = rest.split_at_checked(41).context("it is truncated")?;
         let sum: [u8; 20] = Sha1::digest(body).into();
@@ -114,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut last = LastGood::new(&Root::new(Some(dir.path().into())), "n1");
         assert_eq!(last.load().unwrap(), None);
-        last.keep(&tree()).unwrap();
+        last.store(&tree()).unwrap();
         (dir, last)
     }
 
@@ -125,9 +125,9 @@ mod tests {
         assert_eq!(fs::metadata(last.path()).unwrap().permissions().mode() & 0o777, 0o600);
         // an equal tree is not written again
         fs::remove_file(last.path()).unwrap();
-        last.keep(&tree()).unwrap();
+        last.store(&tree()).unwrap();
         assert!(!last.path().exists());
-        last.keep(&Arc::default()).unwrap();
+        last.store(&Arc::default()).unwrap();
         assert_eq!(last.load().unwrap(), Some(Arc::default()));
     }
 

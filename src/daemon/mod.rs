@@ -53,8 +53,8 @@ pub struct Setup {
     pub kind: BackendKind,
     /// The variant of the tools.
     pub variant: VariantChoice,
-    /// The least severe messages that are logged.
-    pub least: Severity,
+    /// The minimum severity of logged messages.
+    pub min_severity: Severity,
     /// Whether to log to stderr too.
     pub debug: bool,
     /// Whether to keep the last good configuration for a boot without `/etc/pve`.
@@ -70,10 +70,10 @@ pub struct Setup {
 }
 
 /// How long to wait for the updater to end. Its tools have their own timeouts.
-const ENDING: Duration = Duration::from_secs(120);
+const END_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long to wait for the log at the end.
-const FLUSHING: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT, which remove the rules, or SIGQUIT, which leaves them in place. SIGHUP replaces the
 /// process, and then this does not return.
@@ -86,7 +86,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     std::env::set_current_dir("/").context("cannot change to /")?;
     // before starting threads, which inherit it
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP])?;
-    let log = SystemLog::new(&setup.root, setup.kind.program(), setup.least, setup.debug);
+    let log = SystemLog::new(&setup.root, setup.kind.program(), setup.min_severity, setup.debug);
     let pid_file = instance.pid_file();
     let problems = pid_file.as_ref().err().map(|error| format!("{error:#}"));
     for problem in problems.iter().chain(&instance.without_lock) {
@@ -96,7 +96,7 @@ pub fn run(setup: Setup, instance: &Instance) -> Result<()> {
     let mut supervisor = Supervisor { waker: Arc::new(Waker::new()?), setup, signals, log, ending: None };
     supervisor.run();
     status::Status::remove(&supervisor.setup.root, supervisor.setup.kind);
-    supervisor.log.flush(FLUSHING);
+    supervisor.log.flush(FLUSH_TIMEOUT);
     Ok(())
 }
 
@@ -107,7 +107,7 @@ struct Supervisor {
     log: SystemLog,
     /// Signalled by the updater when its state changes.
     waker: Arc<Waker>,
-    /// How to end, by the signals that were received. Never reset.
+    /// How to end, according to the received signals. Never reset.
     ending: Option<Order>,
 }
 
@@ -138,7 +138,7 @@ impl Supervisor {
                 None if self.ending.is_some() => return,
                 Some(Exit::Left) => match self.ending {
                     Some(Order::Leave) => return,
-                    // a signal to stop has followed: another updater removes the rules
+                    // a signal to stop has arrived meanwhile: another updater removes the rules
                     Some(_) => {}
                     None => self.re_execute(),
                 },
@@ -150,7 +150,7 @@ impl Supervisor {
     fn start(&self, inherited: Vec<Stuck>) -> Result<Running> {
         let orders = Arc::new(Orders::new(self.waker.clone())?);
         if let Some(order) = self.ending {
-            orders.give(order);
+            orders.set(order);
         }
         let (setup, log, shared) = (self.setup.clone(), self.log.clone(), orders.clone());
         let thread = thread::Builder::new()
@@ -171,7 +171,7 @@ impl Supervisor {
             let _ = poll(&mut fds, wait.map_or(PollTimeout::NONE, timeout));
             self.waker.clear();
             while let Some(signal) = self.signals.take() {
-                self.obey(signal, &mut running);
+                self.handle_signal(signal, &mut running);
             }
             if running.orders.updated() && !std::mem::replace(&mut running.ready, true) {
                 systemd::ready();
@@ -179,14 +179,14 @@ impl Supervisor {
             if running.orders.ended() {
                 return running.thread.join().ok();
             }
-            if running.ordered.is_some_and(|since| since.elapsed() > ENDING) {
+            if running.ordered.is_some_and(|since| since.elapsed() > END_TIMEOUT) {
                 self.log.write(Severity::Error, "the current update does not end; continuing without it");
                 return None;
             }
         }
     }
 
-    fn obey(&mut self, signal: Signal, running: &mut Running) {
+    fn handle_signal(&mut self, signal: Signal, running: &mut Running) {
         let order = match signal {
             Signal::SIGHUP | Signal::SIGQUIT => Order::Leave,
             _ => Order::Stop,
@@ -201,13 +201,13 @@ impl Supervisor {
             systemd::stopping();
         }
         running.ordered = Some(Instant::now());
-        running.orders.give(order);
+        running.orders.set(order);
     }
 
     /// Executes the program on disk, which an upgrade may have replaced, in this process. Returns only on failure.
     fn re_execute(&self) {
         systemd::reloading();
-        self.log.flush(FLUSHING);
+        self.log.flush(FLUSH_TIMEOUT);
         let (program, args) = &self.setup.restart;
         let error = process::execute(program, args);
         self.log.write(Severity::Error, &format!("restart failed, continuing as before: {error:#}"));

@@ -7,7 +7,7 @@ use crate::system::root_directory::Root;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, access};
 
-/// What a daemon does with its rules.
+/// The state that a daemon has to establish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Enabled: the compiled rules are applied.
@@ -36,7 +36,7 @@ impl Mode {
         }
     }
 
-    /// Whether the flag file that disables the nftables backend is there, or not, as the mode wants it.
+    /// Whether the flag file that disables the nftables backend is in the state that the mode requires.
     #[must_use]
     pub fn has_flag(self, root: &Root) -> bool {
         root.path(NFTABLES_DISABLED).exists() == (self != Mode::Other)

@@ -1,4 +1,4 @@
-//! Current errors, each logged once when it occurs and once when it is gone.
+//! Current errors, each logged once when it occurs and once when it is resolved.
 use crate::model::{self, Report};
 use crate::system::root_directory::Root;
 use crate::system::syslog::{Severity, Syslog};
@@ -8,17 +8,17 @@ use std::thread;
 use std::time::Duration;
 
 /// Maximum number of messages logged per change of a topic, so that a guest's owner cannot flood the node's log.
-const MOST: usize = 200;
+const MAX_MESSAGES: usize = 200;
 
 /// Maximum number of messages queued for a log daemon that does not read.
-const WAITING: usize = 1000;
+const QUEUE_LENGTH: usize = 1000;
 
 /// The system log, shared by the threads of the daemon. A separate thread writes, so that a hanging log daemon blocks none
 /// of them; if its queue is full, messages are dropped.
 #[derive(Clone)]
 pub struct SystemLog {
     queue: SyncSender<Item>,
-    least: Severity,
+    min_severity: Severity,
 }
 
 enum Item {
@@ -28,11 +28,11 @@ enum Item {
 }
 
 impl SystemLog {
-    /// A log under the name of a program. Less severe messages than `least` are dropped. With `debug`, messages are also
+    /// A log under the name of a program. Less severe messages than `min_severity` are dropped. With `debug`, messages are also
     /// written to standard error.
     #[must_use]
-    pub fn new(root: &Root, program: &'static str, least: Severity, debug: bool) -> Self {
-        let (sender, receiver) = sync_channel(WAITING);
+    pub fn new(root: &Root, program: &'static str, min_severity: Severity, debug: bool) -> Self {
+        let (sender, receiver) = sync_channel(QUEUE_LENGTH);
         let mut syslog = Syslog::new(root, program, debug);
         let write = move || {
             for item in receiver {
@@ -45,12 +45,12 @@ impl SystemLog {
         };
         // if the thread cannot be started, the firewall works without a log
         let _ = thread::Builder::new().name("log".into()).spawn(write);
-        SystemLog { queue: sender, least }
+        SystemLog { queue: sender, min_severity }
     }
 
     /// Queues one message.
     pub fn write(&self, severity: Severity, message: &str) {
-        if severity > self.least {
+        if severity > self.min_severity {
             return;
         }
         // fails if the queue is full
@@ -71,7 +71,7 @@ impl SystemLog {
 pub enum Topic {
     /// Reading the configuration tree.
     Tree,
-    /// Following the log of pmxcfs.
+    /// Watching the write-ahead log of pmxcfs.
     ClusterLog,
     /// The content of the tree.
     Configuration,
@@ -81,7 +81,7 @@ pub enum Topic {
     Kernel,
     /// The daemon's own files.
     State,
-    /// A trial that is handed over.
+    /// The trial of a configuration.
     Trial,
     /// The hand-over between the two backends.
     HandOver,
@@ -131,7 +131,7 @@ impl Problems {
         let gone = old.difference(&new).map(|message| (Severity::Notice, format!("no longer: {}", message.text)));
         let mut left = 0;
         for (count, (severity, text)) in fresh.chain(gone).enumerate() {
-            match count < MOST {
+            match count < MAX_MESSAGES {
                 true => log.write(severity, &text),
                 false => left += 1,
             }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_logged_when_it_occurs_and_when_it_is_gone() {
+    fn an_error_is_logged_when_it_occurs_and_when_it_is_resolved() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
-        for number in 0..5 * WAITING {
+        for number in 0..5 * QUEUE_LENGTH {
             log.write(Severity::Info, &number.to_string());
         }
         log.flush(Duration::from_millis(10));
@@ -218,9 +218,10 @@ mod tests {
         std::fs::create_dir(dir.path().join("dev")).unwrap();
         let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
         let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
-        let messages = (0..MOST + 5).map(|number| Problem { text: number.to_string(), warning: false }).collect();
+        let messages =
+            (0..MAX_MESSAGES + 5).map(|number| Problem { text: number.to_string(), warning: false }).collect();
         Problems::default().set(Topic::Configuration, messages, &log);
-        let logged = received(&socket, MOST + 1);
-        assert_eq!(logged[MOST], "and 5 more messages; 'pve-firewall compile' shows all errors");
+        let logged = received(&socket, MAX_MESSAGES + 1);
+        assert_eq!(logged[MAX_MESSAGES], "and 5 more messages; 'pve-firewall compile' shows all errors");
     }
 }

@@ -13,20 +13,20 @@ const CYCLE: Duration = Duration::from_secs(10);
 /// Interval of polling with `stat` on file systems where not every change causes an event, such as writes by other nodes.
 /// The kernel caches the `stat` of a pmxcfs file for up to one second; slightly more than half of that detects a change
 /// early.
-const STAT: Duration = Duration::from_millis(520);
+const STAT_INTERVAL: Duration = Duration::from_millis(520);
 /// Minimum time between the parts of a full reading of the live rules.
-const READ_ON: Duration = Duration::from_secs(1);
+const READING_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum time between two reads; after a read between cycles twice its duration, if that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Interval of looking whether bridged packets are still filtered, if the settings cannot be watched.
+/// Interval for checking whether bridged packets are still filtered, if the settings cannot be watched.
 const BRIDGE_FILTERING: Duration = Duration::from_millis(900);
-/// The same if they are watched, which misses writes through another instance of procfs.
+/// The same interval if they are watched: writes through another instance of procfs cause no event.
 const WATCHED_BRIDGE_FILTERING: Duration = Duration::from_secs(5);
 
-/// The reason for waking the updater.
+/// The reason why the updater was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum WakeReason {
     /// There is an order to end.
     Order,
     /// A file was written, or a change has to be confirmed: read, and update if something has changed.
@@ -34,10 +34,10 @@ pub enum Why {
     /// The regular cycle: read, compare with the kernel, apply.
     Cycle,
     /// Read the next part of a full reading.
-    ReadOn,
+    ContinueReading,
     /// A trial may have begun or ended.
     Trial,
-    /// Another program has switched off the filtering of bridged packets, which is to be switched on again.
+    /// Another program has disabled the filtering of bridged packets; it has to be enabled again.
     BridgeFiltering,
 }
 
@@ -48,13 +48,13 @@ pub struct Schedule {
     stat: Instant,
     /// The earliest time of the next read, so that a program that writes continuously does not keep the updater busy.
     rest: Instant,
-    /// The earliest time of a read that confirms what another has shown.
+    /// The earliest time of a read that confirms a pending change.
     confirm: Instant,
     /// When a part of a full reading was last due.
     read: Instant,
-    /// When to look whether bridged packets are filtered.
+    /// When to check whether bridged packets are filtered.
     bridge_filtering: Instant,
-    /// Whether the settings have been written since the last look.
+    /// Whether the settings have been written since the last check.
     settings_written: bool,
 }
 
@@ -75,11 +75,11 @@ impl Schedule {
     }
 
     /// Records a read with its duration, and whether it was part of a regular cycle.
-    pub fn passed(&mut self, took: Duration, full: bool) {
+    pub fn record_read(&mut self, took: Duration, full: bool) {
         let now = Instant::now();
         // the read may have missed writes during it
-        self.stat = now + STAT.saturating_sub(took).max(PAUSE);
-        let pause = if full { Duration::ZERO } else { (2 * took).min(STAT) };
+        self.stat = now + STAT_INTERVAL.saturating_sub(took).max(PAUSE);
+        let pause = if full { Duration::ZERO } else { (2 * took).min(STAT_INTERVAL) };
         (self.rest, self.confirm) = (now + pause.max(PAUSE), now + pause);
         if full {
             self.cycle = now + CYCLE;
@@ -87,13 +87,13 @@ impl Schedule {
     }
 
     /// Schedules the next cycle in `after` at the latest.
-    pub fn hurry(&mut self, after: Duration) {
+    pub fn schedule_within(&mut self, after: Duration) {
         // a time after the next regular cycle has no effect
         self.cycle = self.cycle.min(Instant::now() + after.min(CYCLE));
     }
 
-    /// Waits until something is due; the next part of a full reading is due at `full`.
-    /// `bridge_filtering` is watched, if it is to be on.
+    /// Waits until something is due; the next part of a full reading is due at `full`. `bridge_filtering` is watched if it has
+    /// to be enabled.
     pub fn wait(
         &mut self,
         waker: &Waker,
@@ -101,39 +101,39 @@ impl Schedule {
         trials: &Trials,
         full: Option<Instant>,
         mut bridge_filtering: Option<&mut BridgeFiltering>,
-    ) -> Why {
+    ) -> WakeReason {
         let (mut written, mut trial) = (false, false);
         let confirm = reader.due().map(|due| self.confirm.max(Instant::now() + due));
-        let read_on = full.map(|full| full.max(self.read + READ_ON));
+        let read_on = full.map(|full| full.max(self.read + READING_PAUSE));
         let mut readable = true;
         loop {
             if std::mem::take(&mut readable) || trials.due().is_some_and(|due| Instant::now() >= due) {
                 written |= reader.written();
-                trial |= trials.moved();
+                trial |= trials.has_event();
             }
             let now = Instant::now();
             if now >= self.cycle {
-                return Why::Cycle;
+                return WakeReason::Cycle;
             }
             if bridge_filtering.as_mut().is_some_and(|settings| self.is_switched_off(settings, now)) {
-                return Why::BridgeFiltering;
+                return WakeReason::BridgeFiltering;
             }
             if now >= self.rest && trial {
-                return Why::Trial;
+                return WakeReason::Trial;
             }
             if (now >= self.rest && written) || confirm.is_some_and(|confirm| now >= confirm) {
-                return Why::Changes;
+                return WakeReason::Changes;
             }
             if read_on.is_some_and(|read_on| now >= read_on) {
                 self.read = now;
-                return Why::ReadOn;
+                return WakeReason::ContinueReading;
             }
             let stat = (!reader.is_watched()).then_some(self.stat);
             if stat.is_some_and(|stat| now >= stat) {
                 written |= reader.changed();
                 readable = true;
                 // poll a slow file system less often
-                self.stat = now + STAT.max(2 * now.elapsed());
+                self.stat = now + STAT_INTERVAL.max(2 * now.elapsed());
                 continue;
             }
             let look = [confirm, written.then_some(self.rest)].into_iter().flatten().min();
@@ -154,7 +154,7 @@ impl Schedule {
             // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, timeout(until.saturating_duration_since(now)));
             if fds[0].any().unwrap_or(false) {
-                return Why::Order;
+                return WakeReason::Order;
             }
             let is_readable = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any().unwrap_or(true));
             readable = is_readable(&fds[1..of_files]);
@@ -166,7 +166,7 @@ impl Schedule {
         }
     }
 
-    /// Whether another program has switched off the filtering of bridged packets; `false` before it is time to look.
+    /// Whether another program has disabled the filtering of bridged packets; `false` before the next check is due.
     fn is_switched_off(&mut self, settings: &mut BridgeFiltering, now: Instant) -> bool {
         if now < self.bridge_filtering {
             return false;

@@ -60,7 +60,7 @@ impl Status {
 
     /// Removes the file when the daemon ends.
     pub fn remove(root: &Root, kind: BackendKind) {
-        // a file that is left is recognised as old by its pid
+        // a stale file is detected by its pid
         let _ = files::remove(&path(root, kind));
     }
 }

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 /// The delay before checking a trial again whose deadline has passed during a confirmation, or whose replaced files are not
 /// yet in the accepted tree.
-const AGAIN: Duration = Duration::from_millis(200);
+const RECHECK_DELAY: Duration = Duration::from_millis(200);
 
 /// The status of a running trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialStatus {
-    /// Which trial: when it began, in nanoseconds on the boot clock.
+    /// When the trial began, in nanoseconds on the boot clock; it identifies the trial.
     pub began: u64,
     /// When it ends unless it is confirmed, in nanoseconds on the boot clock.
     pub deadline: u64,
@@ -30,7 +30,7 @@ pub struct Trials {
     store: TrialStore,
     watch: Option<Watch>,
     current: Option<Trial>,
-    /// The tree with the files of the current trial, and the tree without.
+    /// The tree with the files of the current trial, and the tree without them.
     overlaid: Option<(Arc<Tree>, Arc<Tree>)>,
     due: Option<Instant>,
     /// The previous trial.
@@ -46,11 +46,10 @@ impl Trials {
         Trials { store, watch: None, current: None, overlaid: None, due: None, ended: None, problem: None }
     }
 
-    /// The tree to apply, with the files of a trial in place of its own. A tree that is not `certain` is an older one, and
-    /// does not show the state of the files.
+    /// The tree to apply, with the files of a trial in place of its own. A tree that is not `certain` may be outdated.
     pub fn enforced(&mut self, tree: &Arc<Tree>, certain: bool, log: &SystemLog) -> Arc<Tree> {
         if self.watch.is_none() {
-            // without a watch a trial is detected in the next cycle
+            // without a watch, a trial is detected in the next cycle
             self.watch = self.store.watch().ok();
         }
         match self.check(tree, certain, log) {
@@ -86,30 +85,28 @@ impl Trials {
             (None, Some(trial)) => match self.store.ended(&trial) {
                 // the other daemon has accepted the files, which are not in this tree yet
                 Some(TrialEnd::Confirmed) => (trial, Confirmation::Done),
-                end => return self.over(trial, end.unwrap_or(TrialEnd::Reverted), log),
+                end => return self.end(trial, end.unwrap_or(TrialEnd::Reverted), log),
             },
         };
         let clock = TrialStore::clock()?;
         match trial.state(tree, &clock, || confirmation) {
-            TrialState::Over(TrialEnd::Changed(_) | TrialEnd::Confirmed) if !certain => {
-                self.take_up(trial, &clock, log)
-            }
-            TrialState::Runs => self.take_up(trial, &clock, log),
-            TrialState::Over(end) => return self.over(trial, end, log),
+            TrialState::Over(TrialEnd::Changed(_) | TrialEnd::Confirmed) if !certain => self.begin(trial, &clock, log),
+            TrialState::Runs => self.begin(trial, &clock, log),
+            TrialState::Over(end) => return self.end(trial, end, log),
         }
         Ok(())
     }
 
     fn remove(&mut self, trial: &Trial) -> anyhow::Result<()> {
         let removed = self.store.remove(trial)?;
-        self.due = (!removed).then(|| Instant::now() + AGAIN);
+        self.due = (!removed).then(|| Instant::now() + RECHECK_DELAY);
         Ok(())
     }
 
-    fn take_up(&mut self, trial: Trial, clock: &Clock, log: &SystemLog) {
+    fn begin(&mut self, trial: Trial, clock: &Clock, log: &SystemLog) {
         let left = Duration::from_nanos(trial.left(clock));
-        let open = left.is_zero() || trial.is_settling(clock);
-        self.due = Some(Instant::now() + if open { AGAIN } else { left });
+        let open = left.is_zero() || trial.has_just_started(clock);
+        self.due = Some(Instant::now() + if open { RECHECK_DELAY } else { left });
         if self.current.as_ref() != Some(&trial) {
             let text = format!("trial of {}: in force for {} s", trial.names(), left.as_secs_f64().ceil());
             log.write(Severity::Notice, &text);
@@ -117,7 +114,7 @@ impl Trials {
         }
     }
 
-    fn over(&mut self, trial: Trial, end: TrialEnd, log: &SystemLog) -> anyhow::Result<()> {
+    fn end(&mut self, trial: Trial, end: TrialEnd, log: &SystemLog) -> anyhow::Result<()> {
         let severity = if matches!(end, TrialEnd::Changed(_)) { Severity::Warning } else { Severity::Notice };
         log.write(severity, &format!("trial of {}: {end}", trial.names()));
         self.store.record(&trial, &end);
@@ -127,9 +124,9 @@ impl Trials {
 
     /// Whether a trial may have started, or its deadline has passed.
     #[must_use]
-    pub fn moved(&self) -> bool {
+    pub fn has_event(&self) -> bool {
         // consume all events in any case
-        self.watch.as_ref().is_some_and(Watch::moved) | self.due.is_some_and(|due| Instant::now() >= due)
+        self.watch.as_ref().is_some_and(Watch::has_event) | self.due.is_some_and(|due| Instant::now() >= due)
     }
 
     /// When to check the running trial again.

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the lock.
-const LOCKING: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between two attempts.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -22,15 +22,15 @@ impl UpdateLock {
         UpdateLock(root.path(UPDATE_LOCK))
     }
 
-    /// Takes the lock, waiting up to ten seconds while `go_on` is true; `None` if another process still holds it then.
+    /// Takes the lock, waiting up to ten seconds while `keep_waiting` is true; `None` if another process still holds it then.
     ///
     /// # Errors
     /// When the lock file cannot be opened.
-    pub fn take(&self, go_on: impl Fn() -> bool) -> Result<Option<FileLock>> {
-        let deadline = Instant::now() + LOCKING;
+    pub fn take(&self, keep_waiting: impl Fn() -> bool) -> Result<Option<FileLock>> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match FileLock::try_acquire(&self.0) {
-                Ok(None) if Instant::now() < deadline && go_on() => sleep(INTERVAL),
+                Ok(None) if Instant::now() < deadline && keep_waiting() => sleep(INTERVAL),
                 result => return result,
             }
         }
@@ -39,7 +39,7 @@ impl UpdateLock {
     /// The message about a lock that another process holds.
     pub fn held(&self) -> String {
         let path = self.0.display();
-        let seconds = LOCKING.as_secs();
+        let seconds = LOCK_TIMEOUT.as_secs();
         format!("another process holds the lock {path} since {seconds} s; find it with 'fuser {path}'")
     }
 }

@@ -6,7 +6,7 @@ use super::health::Health;
 use super::last_good::LastGood;
 use super::mode::Mode;
 use super::problems::{Problem, Problems, SystemLog, Topic};
-use super::schedule::{Schedule, Why};
+use super::schedule::{Schedule, WakeReason};
 use super::status::Status;
 use super::trials::Trials;
 use super::update_lock::UpdateLock;
@@ -27,11 +27,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An update that takes longer is logged.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW_UPDATE: Duration = Duration::from_secs(5);
 
-/// Tools that were started early are kept for the next read if that confirms a change within this time ...
+/// Tools that were started early are kept for the next read if that confirms a change within this time.
 const CONFIRMED_SOON: Duration = Duration::from_millis(60);
-/// ... but not longer than this in all, because other programs wait for them.
+/// The maximum time for which they are kept, because other programs wait for them.
 const EARLY: Duration = Duration::from_millis(150);
 
 /// How the updater ended.
@@ -59,7 +59,7 @@ pub struct Updater {
     tree: Option<Arc<Tree>>,
     /// That tree with the files in force (see [`in_force`]); before the first update, that of the previous daemon.
     in_force: Option<Arc<Tree>>,
-    /// Whether that was read by this process, not loaded from the last good configuration.
+    /// Whether this process has read that tree, instead of loading the last good configuration.
     read: bool,
     last_good: LastGood,
     trials: Trials,
@@ -103,7 +103,7 @@ impl Updater {
     /// Runs until there is an order to end.
     pub fn run(mut self) -> Exit {
         let guard = EndGuard(self.orders.clone());
-        let mut why = Why::Cycle;
+        let mut why = WakeReason::Cycle;
         self.guarded(Updater::recover);
         loop {
             match self.orders.current() {
@@ -128,31 +128,31 @@ impl Updater {
             let message = Problem::failure(format_args!("internal error: {}", panic_text(&*panic)));
             self.problems.set(Topic::Update, vec![message], &self.log);
             self.rules.backend.end_early(Duration::ZERO);
-            self.schedule.passed(Duration::ZERO, true);
+            self.schedule.record_read(Duration::ZERO, true);
         }
     }
 
     /// Reads the tree, and updates if an update is due or the tree has changed.
-    fn cycle(&mut self, why: Why) {
-        if why == Why::BridgeFiltering {
+    fn cycle(&mut self, why: WakeReason) {
+        if why == WakeReason::BridgeFiltering {
             return self.rules.restore_settings(&self.log);
         }
-        if why == Why::Changes && self.rules.enforces {
+        if why == WakeReason::Changes && self.rules.enforces {
             self.rules.backend.start_early();
         }
         let read = match self.read {
             // at the start, wait until the tree is completely read
             false => self.reader.settle().map(drop),
-            true if why == Why::Cycle => self.reader.read(),
+            true if why == WakeReason::Cycle => self.reader.read(),
             true => self.reader.read_changes(),
         };
-        self.schedule.passed(self.reader.took(), why == Why::Cycle);
+        self.schedule.record_read(self.reader.took(), why == WakeReason::Cycle);
         let problems = match read {
             Ok(()) => Vec::new(),
             Err(ReadError::Interrupted) => return self.rules.backend.end_early(Duration::ZERO),
             Err(ReadError::Unhealthy(reason)) => {
                 if self.problems.is_clear(Topic::Tree) {
-                    self.schedule.hurry(RETRY);
+                    self.schedule.schedule_within(RETRY);
                 }
                 vec![Problem::failure(reason)]
             }
@@ -169,13 +169,15 @@ impl Updater {
         let tree = if unhealthy { self.tree.clone() } else { Some(tree) };
         self.read |= !unhealthy;
         match tree {
-            Some(tree) if why != Why::Changes || self.tree.as_ref() != Some(&tree) => self.update(tree, unhealthy),
+            Some(tree) if why != WakeReason::Changes || self.tree.as_ref() != Some(&tree) => {
+                self.update(tree, unhealthy)
+            }
             _ => {}
         }
         let is_pending = self.reader.due().is_some_and(|due| due <= CONFIRMED_SOON);
         self.rules.backend.end_early(if is_pending { EARLY } else { Duration::ZERO });
-        // the next cycle reports errors of a part that was only read
-        if why != Why::ReadOn || self.status.findings != self.health.active() {
+        // the next cycle reports read errors
+        if why != WakeReason::ContinueReading || self.status.findings != self.health.active() {
             self.write_status();
         }
         self.orders.set_updated();
@@ -184,7 +186,7 @@ impl Updater {
     /// Reports once why writes by other nodes are not detected at once.
     fn set_log_problem(&mut self) {
         let text = self.reader.log_problem().map(|reason| {
-            format!("writes of other nodes are looked for twice a second, and cost more processor time: {reason}")
+            format!("writes by other nodes are polled for twice a second, which takes more CPU time: {reason}")
         });
         let message = text.map(|text| Problem { text, warning: true });
         self.problems.set(Topic::ClusterLog, message.into_iter().collect(), &self.log);
@@ -213,7 +215,7 @@ impl Updater {
             let config = self.setup.config.display();
             let text = format!("the last good configuration is in force until {config} is read");
             self.log.write(Severity::Info, &text);
-            self.reader.remember(&tree);
+            self.reader.restore(&tree);
             self.update(tree, true);
         }
     }
@@ -225,7 +227,7 @@ impl Updater {
 
     fn update(&mut self, tree: Arc<Tree>, unhealthy: bool) {
         let began = Instant::now();
-        let Some(lock) = self.take_lock() else { return self.schedule.hurry(RETRY) };
+        let Some(lock) = self.take_lock() else { return self.schedule.schedule_within(RETRY) };
         let InForce { tree: known, mut reports, unknown } = in_force(&tree, self.in_force.as_deref());
         let on_trial = self.trials.enforced(&known, !unhealthy, &self.log);
         self.problems.set(Topic::Trial, self.trials.problems(), &self.log);
@@ -237,21 +239,21 @@ impl Updater {
         let certain = !(unknown && self.rules.backend.is_live());
         let mode = Mode::of(self.setup.kind, &compiled, &self.setup.root);
         if let Some(expires) = compiled.expires {
-            self.schedule.hurry(Duration::from_secs(expires.saturating_sub(seconds())));
+            self.schedule.schedule_within(Duration::from_secs(expires.saturating_sub(seconds())));
         }
         // "disabled" needs a healthy tree
         let applies = certain && (mode == Mode::On || !unhealthy);
         let complete = applies && self.apply(&compiled, mode);
         drop(lock);
         if applies {
-            let rules = if self.rules.enforces { compiled.rules.clone() } else { Rules::none(self.setup.kind) };
+            let rules = if self.rules.enforces { compiled.rules.clone() } else { Rules::empty(self.setup.kind) };
             self.cutter.rules_are_live(&rules, complete, &enforced, &self.setup.node, &self.log);
         }
         if certain {
             self.examine(&compiled);
         }
         if !unhealthy && certain && self.setup.keep_last_good {
-            let error = self.last_good.keep(&known).err();
+            let error = self.last_good.store(&known).err();
             self.report_state(error);
         }
         self.in_force = Some(known).filter(|_| certain);
@@ -259,7 +261,7 @@ impl Updater {
         let took = began.elapsed();
         let (guests, devices, time) = (compiled.filtered.guests, compiled.filtered.devices, took.as_millis());
         self.log.write(Severity::Debug, &format!("update: {mode:?}, {guests} guests, {devices} devices, {time} ms"));
-        if took > SLOW {
+        if took > SLOW_UPDATE {
             self.log.write(Severity::Warning, &format!("update took {:.1} s", took.as_secs_f64()));
         }
         self.status.updated = seconds();
@@ -274,11 +276,11 @@ impl Updater {
         compiled
     }
 
-    /// Makes the compiled rules live, or removes them. Returns whether this was completed.
+    /// Applies the compiled rules, or removes them. Returns whether this was completed.
     fn apply(&mut self, compiled: &Compiled, mode: Mode) -> bool {
         let Update { complete, changed, next } = self.rules.update(compiled, mode, &mut self.problems, &self.log);
         if let Some(next) = next {
-            self.schedule.hurry(next);
+            self.schedule.schedule_within(next);
         }
         if changed {
             self.status.changed = Some(seconds());
@@ -295,7 +297,7 @@ impl Updater {
 
     /// Removes the rules when the daemon ends.
     fn remove(&mut self) {
-        // after the timeout, remove the rules without the lock: the firewall was ordered to stop
+        // after the timeout, remove the rules without the lock, because the firewall has to stop
         let lock = self.lock.take(|| true);
         self.log.write(Severity::Info, "clear PVE-generated firewall rules");
         let outcome = self.rules.backend.remove();
@@ -327,7 +329,7 @@ impl Updater {
     }
 }
 
-/// Records the end of the updater, also after a panic.
+/// Records that the updater has ended, also after a panic.
 struct EndGuard(Arc<Orders>);
 
 impl Drop for EndGuard {

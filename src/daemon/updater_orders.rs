@@ -41,7 +41,7 @@ impl Orders {
     }
 
     /// Sets the order. An order to end is never reverted.
-    pub fn give(&self, order: Order) {
+    pub fn set(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
         self.waker.wake();
     }

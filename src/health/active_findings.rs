@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 pub struct ActiveFinding {
     /// Its kind, a fixed word.
     pub kind: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// What is wrong.
     pub text: String,
-    /// Who is affected.
+    /// What is affected.
     pub affected: Affected,
     /// Since when, in seconds since 1970.
     pub since: u64,
@@ -22,9 +22,9 @@ pub struct ActiveFinding {
 }
 
 impl ActiveFinding {
-    /// Who is affected, as text: `node, guests 100, 101`.
+    /// What is affected, as text: `node, guests 100, 101`.
     #[must_use]
-    pub fn whom(&self) -> String {
+    pub fn affected_text(&self) -> String {
         let guests: Vec<String> = self.affected.guests.iter().map(ToString::to_string).collect();
         let guests = match guests.len() {
             0 => None,
@@ -35,12 +35,12 @@ impl ActiveFinding {
         node.into_iter().chain(guests).collect::<Vec<_>>().join(", ")
     }
 
-    /// The text with who is affected.
+    /// The text, followed by what is affected.
     #[must_use]
     pub fn line(&self) -> String {
-        match self.whom() {
-            whom if whom.is_empty() => self.text.clone(),
-            whom => format!("{} ({whom})", self.text),
+        match self.affected_text() {
+            affected_text if affected_text.is_empty() => self.text.clone(),
+            affected_text => format!("{} ({affected_text})", self.text),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Findings as text: what is wrong, who is affected, and the remedy.
-use super::evidence::{Carried, Evidence, NatSource, Scope};
+//! Findings as text: the problem, what it affects, and the remedy.
+use super::evidence::{EncapsulatedFrame, Evidence, NatSource, Scope};
 use super::nat::guests_behind;
 use super::{Finding, Guests};
 use crate::model::{Direction, Family};
 use serde::{Deserialize, Serialize};
 
-/// Who is affected by a finding.
+/// What is affected by a finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Affected {
     /// The node itself.
@@ -14,13 +14,13 @@ pub struct Affected {
     pub guests: Guests,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Some packets are treated in another way than the configuration says.
+    /// Some packets are not filtered as configured.
     Warning,
-    /// Nothing that the node or a guest receives and sends is filtered.
+    /// All packets of the node or of a guest are unfiltered.
     Unfiltered,
 }
 
@@ -81,24 +81,24 @@ impl Finding {
     pub fn kind(&self) -> &'static str {
         match self {
             Finding::AcceptedBefore { .. } => "accepted-before",
-            Finding::DroppedBehind { .. } => "dropped-behind",
+            Finding::DroppedAfter { .. } => "dropped-behind",
             Finding::NatWithoutZone { .. } => "nat-without-zone",
             Finding::PastTheNode { .. } => "dnat-past-the-node",
             Finding::BridgeFilteringOff { .. } => "bridge-filtering-off",
             Finding::NoPhysdev { .. } => "no-physdev",
             Finding::NotOnFirewallBridge { .. } => "not-on-firewall-bridge",
-            Finding::CarriedPast(_) => "carried-past",
+            Finding::IptablesBypassed(_) => "carried-past",
             Finding::NotInspected { .. } => "not-inspected",
             Finding::BothBackends { .. } => "both-backends",
             Finding::BackendAbsent { .. } => BACKEND_ABSENT,
             Finding::BackendStopped => "backend-stopped",
             Finding::OtherVariant { .. } => "other-variant",
             Finding::Nftables(finding) => finding.kind(),
-            Finding::NotJudged { .. } => "not-judged",
+            Finding::NotEvaluated { .. } => "not-judged",
         }
     }
 
-    /// How bad it is.
+    /// Its severity.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
@@ -108,28 +108,28 @@ impl Finding {
             | Finding::NotOnFirewallBridge { .. }
             | Finding::BackendAbsent { instead: false } => Severity::Unfiltered,
             Finding::AcceptedBefore { all: false, .. }
-            | Finding::DroppedBehind { .. }
+            | Finding::DroppedAfter { .. }
             | Finding::NatWithoutZone { .. }
             | Finding::PastTheNode { .. }
-            | Finding::CarriedPast(_)
+            | Finding::IptablesBypassed(_)
             | Finding::NotInspected { .. }
             | Finding::BothBackends { .. }
             | Finding::BackendAbsent { instead: true }
             | Finding::BackendStopped
             | Finding::OtherVariant { .. }
-            | Finding::NotJudged { .. } => Severity::Warning,
+            | Finding::NotEvaluated { .. } => Severity::Warning,
             Finding::Nftables(finding) => finding.severity(),
         }
     }
 
-    /// Who is affected.
+    /// What is affected.
     #[must_use]
     pub fn affected(&self, evidence: &Evidence, scope: &Scope) -> Affected {
         let all: Guests = scope.devices.iter().map(|device| device.vmid).collect();
         let (node, guests) = match self {
             Finding::AcceptedBefore { chain, .. } if chain != "FORWARD" => (true, Guests::new()),
             Finding::AcceptedBefore { .. }
-            | Finding::DroppedBehind { .. }
+            | Finding::DroppedAfter { .. }
             | Finding::BridgeFilteringOff { .. }
             | Finding::NoPhysdev { .. } => (false, all),
             Finding::NatWithoutZone { table, rule } => {
@@ -139,9 +139,8 @@ impl Finding {
                 (false, guests_behind(family, source, evidence, scope))
             }
             Finding::PastTheNode { .. } => (true, Guests::new()),
-            Finding::NotOnFirewallBridge { device, .. } | Finding::CarriedPast(Carried { device, .. }) => {
-                (false, [device.vmid].into())
-            }
+            Finding::NotOnFirewallBridge { device, .. }
+            | Finding::IptablesBypassed(EncapsulatedFrame { device, .. }) => (false, [device.vmid].into()),
             Finding::NotInspected { queues, .. } => {
                 let guests = scope.inspected.iter().filter(|(_, of_guest)| *of_guest == queues);
                 (false, guests.map(|(vmid, _)| *vmid).collect())
@@ -151,7 +150,7 @@ impl Finding {
             | Finding::BackendAbsent { .. }
             | Finding::BackendStopped
             | Finding::OtherVariant { .. }
-            | Finding::NotJudged { .. } => (scope.host, all),
+            | Finding::NotEvaluated { .. } => (scope.host, all),
         };
         Affected { node, guests }
     }
@@ -165,19 +164,19 @@ impl Finding {
                 let by = by.as_ref().map(|by| format!(", by '{by}'")).unwrap_or_default();
                 format!("a rule of another program accepts {packets} before ours: {table}: -A {chain} {rule}{by}")
             }
-            Finding::DroppedBehind { table, chain, rule } => {
+            Finding::DroppedAfter { table, chain, rule } => {
                 let what = match rule {
                     Some(rule) => format!("-A {chain} {rule}"),
                     None => format!("the policy of {chain} is DROP"),
                 };
-                format!("packets from guests that our rules accept are dropped behind them: {table}: {what}")
+                format!("packets from guests that our rules accept are dropped after them: {table}: {what}")
             }
             Finding::NatWithoutZone { table, rule } => format!(
-                "source NAT does not apply to guests behind firewall bridges, for which connection tracking needs a zone of \
-                 its own: {table}: {rule}"
+                "source NAT does not apply to guests behind firewall bridges, for which connection tracking needs a \
+                 separate zone: {table}: {rule}"
             ),
             Finding::PastTheNode { table, rule } => {
-                format!("destination NAT leads packets past the rules of the node: {table}: {rule}")
+                format!("destination NAT bypasses the rules of the node: {table}: {rule}")
             }
             Finding::BridgeFilteringOff { family, missing } => bridge_filtering_off(*family, *missing),
             Finding::NoPhysdev { family } => {
@@ -187,7 +186,7 @@ impl Finding {
                 let own = device.bridge();
                 format!("{device} has firewall=1 but is a port of {bridge} and not of {own}: it is not filtered")
             }
-            Finding::CarriedPast(Carried { device, direction, encapsulation }) => {
+            Finding::IptablesBypassed(EncapsulatedFrame { device, direction, encapsulation }) => {
                 let way = if *direction == Direction::In { "to" } else { "from" };
                 format!(
                     "packets {way} {device} in frames with {} are not filtered by address or port",
@@ -199,7 +198,7 @@ impl Finding {
                 queue_list(unread)
             ),
             Finding::BothBackends { tables } => {
-                format!("the tables of the nftables backend filter, too: {}", tables.join(", "))
+                format!("the tables of the nftables backend are also in force: {}", tables.join(", "))
             }
             Finding::BackendAbsent { instead: true } => {
                 "host.fw has nftables: 1, but the tables of proxmox-firewall are not live: this firewall \
@@ -212,10 +211,10 @@ impl Finding {
             Finding::BackendStopped => STOPPED.into(),
             Finding::Nftables(finding) => finding.text(),
             Finding::OtherVariant { tool } => {
-                format!("chains of this firewall are also live in {tool}, and filter, too")
+                format!("chains of this firewall are also live in {tool}, and in force")
             }
-            Finding::NotJudged { table, why } => {
-                format!("cannot judge the rules of other programs in {table}: {why}")
+            Finding::NotEvaluated { table, why } => {
+                format!("cannot evaluate the rules of other programs in {table}: {why}")
             }
         }
     }
@@ -231,7 +230,7 @@ impl Finding {
                      program that adds it"
                 )
             }
-            Finding::DroppedBehind { table, chain, rule } => remedy_behind(table, chain, rule.as_deref()),
+            Finding::DroppedAfter { table, chain, rule } => remedy_after(table, chain, rule.as_deref()),
             Finding::NatWithoutZone { table, .. } => {
                 let program = if table.starts_with("ip6") { "ip6tables" } else { "iptables" };
                 format!("'{program} -t raw -I PREROUTING -i fwbr+ -j CT --zone 1', also as post-up in /etc/network/interfaces")
@@ -243,14 +242,14 @@ impl Finding {
                 format!("'sysctl -w {}=1'; find out why it cannot be written, see 'status --verbose'", setting(*family))
             }
             Finding::BridgeFilteringOff { missing: true, .. } => {
-                "'modprobe br_netfilter', and see that /etc/modules-load.d and /etc/modprobe.d do not prevent it".into()
+                "'modprobe br_netfilter', and check that /etc/modules-load.d and /etc/modprobe.d do not prevent it".into()
             }
-            Finding::NoPhysdev { .. } => "'modprobe xt_physdev', and see that the running kernel's modules are installed".into(),
+            Finding::NoPhysdev { .. } => "'modprobe xt_physdev', and check that the running kernel's modules are installed".into(),
             Finding::NotOnFirewallBridge { device, .. } => format!(
-                "replug the device: stop and start guest {}, or take net{} off and on again with firewall=1",
+                "replug the device: stop and start guest {}, or detach net{} and attach it again with firewall=1",
                 device.vmid, device.index
             ),
-            Finding::CarriedPast(Carried { encapsulation, .. }) => {
+            Finding::IptablesBypassed(EncapsulatedFrame { encapsulation, .. }) => {
                 let trunk = if encapsulation.is_tag() { ", unless the device is a trunk: then set trunks= for it" } else { "" };
                 format!("add --strict-layer2 to START_OPTIONS in /etc/default/pve-firewall, which drops them{trunk}")
             }
@@ -260,7 +259,7 @@ impl Finding {
             ),
             Finding::BothBackends { tables } => {
                 let delete: Vec<_> = tables.iter().map(|table| format!("nft delete table {table}")).collect();
-                format!("see that proxmox-firewall is running and removes them, or '{}'", delete.join("; "))
+                format!("make sure that proxmox-firewall is running, which removes them, or '{}'", delete.join("; "))
             }
             Finding::BackendStopped => "'systemctl restart proxmox-firewall'".into(),
             Finding::BackendAbsent { .. } => {
@@ -270,8 +269,8 @@ impl Finding {
             Finding::OtherVariant { .. } => {
                 "this firewall removes them with the next full reading; if they stay, see 'status --verbose' for the error".into()
             }
-            Finding::NotJudged { .. } => {
-                "look at the rules by hand, before the jumps to PVEFW chains: what they accept is not filtered".into()
+            Finding::NotEvaluated { .. } => {
+                "check the rules before the jumps to PVEFW chains: packets that they accept are not filtered".into()
             }
         }
     }
@@ -294,7 +293,7 @@ fn queue_list(ranges: &[(u16, u16)]) -> String {
 }
 
 /// What to do about a chain that drops what our rules accept.
-fn remedy_behind(table: &str, chain: &str, rule: Option<&str>) -> String {
+fn remedy_after(table: &str, chain: &str, rule: Option<&str>) -> String {
     let program = program(table);
     match (table.strip_prefix("nftables "), rule) {
         (Some(table), _) => {

@@ -1,5 +1,5 @@
-//! What findings are derived from.
-use super::foreign::Foreign;
+//! The evidence from which findings are derived.
+use super::foreign::ForeignRules;
 use crate::model::guest::GuestDevice;
 use crate::model::{Direction, Encapsulation, Family, PerFamily};
 use ipnet::IpNet;
@@ -16,11 +16,11 @@ pub struct Scope {
     pub devices: Vec<GuestDevice>,
     /// The guests whose accepted packets an IPS inspects (`ips: 1`), each with the first and the last queue.
     pub inspected: BTreeMap<u32, (u16, u16)>,
-    /// Whose rules filter.
+    /// Whose rules are in force.
     pub enforcer: Enforcer,
 }
 
-/// Whose rules filter, as the daemon of one backend sees it.
+/// Whose rules are in force, from the view of the daemon of one backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcer {
     /// None: the firewall is disabled.
@@ -37,12 +37,12 @@ pub enum Enforcer {
     /// The tables of this daemon, proxmox-firewall.
     NftablesHere,
     /// The same, but chains of pve-firewall are still live.
-    NftablesBeside,
+    NftablesAndChains,
     /// The same, because the chains of the selected pve-firewall are not live.
     NftablesInstead,
 }
 
-/// The tables of the iptables tools that hold rules of other programs.
+/// The tables of the iptables tools that can contain rules of other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
     /// `filter` of iptables or ip6tables.
@@ -63,7 +63,7 @@ pub struct ForeignTable {
     /// Which it is.
     pub kind: TableKind,
     /// The rules.
-    pub rules: Result<Arc<Foreign>, Arc<str>>,
+    pub rules: Result<Arc<ForeignRules>, Arc<str>>,
 }
 
 /// A filtering base chain of another program in nftables. For the nftables backend also a built-in chain of the legacy tools.
@@ -79,10 +79,10 @@ pub struct NftChain {
     pub forwards: bool,
     /// Whether its policy is DROP.
     pub drops: bool,
-    /// Whether it sees the packets that bridges forward.
+    /// Whether packets that bridges forward pass it.
     pub bridged: bool,
-    /// Whether the first rule without matches drops packets, and does not accept them; `None` if there is no such rule.
-    pub rest: Option<bool>,
+    /// Whether the first rule without matches drops packets (`false`: accepts them); `None` if there is no such rule.
+    pub unconditional_drop: Option<bool>,
 }
 
 /// A rule of nftables with address translation.
@@ -92,7 +92,7 @@ pub struct NftNat {
     pub table: String,
     /// The chain.
     pub chain: String,
-    /// Whether it translates sources, and not destinations.
+    /// Whether it translates sources, or else destinations.
     pub source: bool,
     /// The sources that it matches.
     pub of: NatSource,
@@ -111,14 +111,14 @@ pub enum NatSource {
     Net(IpNet),
 }
 
-/// A frame that carries an IP packet past iptables.
+/// A frame whose IP packet bypasses iptables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Carried {
+pub struct EncapsulatedFrame {
     /// The device that it was sent from or to.
     pub device: GuestDevice,
-    /// Whether it was sent to the device or from it.
+    /// The direction: to the device or from it.
     pub direction: Direction,
-    /// How it carries the packet.
+    /// The encapsulation of the packet.
     pub encapsulation: Encapsulation,
 }
 
@@ -128,9 +128,9 @@ pub struct Evidence {
     /// The tables of the iptables tools.
     pub tables: Vec<ForeignTable>,
     /// The families whose live PVEFW-FORWARD does not jump to the guests' chains.
-    pub cut_off: Vec<Family>,
-    /// The tools in a variant that is not in use and holds chains of ours.
-    pub stray: Vec<String>,
+    pub without_physdev: Vec<Family>,
+    /// The tools in unused variants that contain chains of ours.
+    pub leftover_tools: Vec<String>,
     /// Base chains of nftables that belong to other programs.
     pub chains: Vec<NftChain>,
     /// Address translation of nftables.
@@ -143,10 +143,10 @@ pub struct Evidence {
     pub untracked: bool,
     /// `net.bridge.bridge-nf-call-iptables` and `-ip6tables`; `None` if the kernel does not have them.
     pub bridge_filtering: PerFamily<Option<bool>>,
-    /// The bridge of each network device that is a port of one; of those that are not, nothing.
+    /// Each network device with the bridge that it is a port of; `None` if it is not a port.
     pub attached: Arc<BTreeMap<String, Option<String>>>,
-    /// Frames that carry IP packets past iptables, seen lately.
-    pub carried: Vec<Carried>,
+    /// Recently received frames whose IP packets bypass iptables.
+    pub carried: Vec<EncapsulatedFrame>,
     /// The queues (NFQUEUE) that programs read; empty if no guest needs one.
     pub queues: BTreeSet<u16>,
     /// The addresses of the node with their networks, by interface.
@@ -154,7 +154,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Whether any addresses are translated, so that the node's networks matter.
+    /// Whether any addresses are translated, so that the node's networks are needed.
     #[must_use]
     pub fn translates(&self) -> bool {
         !self.nat.is_empty() || self.tables.iter().any(|table| matches!(table.kind, TableKind::Nat(_)))

@@ -1,12 +1,12 @@
-//! The rules of other programs in a table: those that may give packets a verdict before or after ours.
+//! The rules of other programs in a table that may decide on packets before or after our rules.
 use std::collections::BTreeMap;
 
 /// Maximum number of rules that are kept for one table.
-const MOST: usize = 512;
+const MAX_COUNT: usize = 512;
 
 /// Rules of other programs in one table that may make ours ineffective.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignRules {
     /// The built-in chains.
     pub built_in: BTreeMap<String, BuiltIn>,
     /// The other chains, each with its rules that may accept packets, or jump.
@@ -24,7 +24,7 @@ pub struct BuiltIn {
     /// The rules before the jump to our entry chain that may accept packets, or jump.
     pub before: Vec<ForeignRule>,
     /// The rules after that jump that may accept or drop every packet.
-    pub behind: Vec<ForeignRule>,
+    pub after: Vec<ForeignRule>,
     /// Whether the jump has been read.
     hooked: bool,
 }
@@ -36,12 +36,12 @@ pub struct ForeignRule {
     pub text: String,
     /// The target.
     pub target: String,
-    /// Whether the target is a chain that does not return here (`-g`).
+    /// Whether it is a goto (`-g`): the target chain does not return to this one.
     pub goto: bool,
 }
 
 /// Targets that never accept a packet: the next rule is evaluated, or the packet is dropped.
-const HARMLESS: [&str; 26] = [
+const NON_ACCEPTING: [&str; 26] = [
     "AUDIT",
     "CHECKSUM",
     "CLASSIFY",
@@ -114,14 +114,14 @@ fn matches_bridged(rule: &str) -> bool {
     words.next().is_none_or(|first| first == "-m" && words.eq(["physdev", "--physdev-is-bridged"]))
 }
 
-/// The target of a rule, and whether it is a chain that does not return there.
+/// The target of a rule, and whether it is a goto.
 fn target_of(rule: &str) -> Option<(&str, bool)> {
     let mut words = unquoted(rule);
     let option = words.find(|word| matches!(*word, "-j" | "-g"))?;
     Some((words.next()?, option == "-g"))
 }
 
-impl Foreign {
+impl ForeignRules {
     /// Records a built-in chain with its policy.
     pub fn built_in(&mut self, name: &str, policy: &str) {
         self.built_in.entry(name.to_string()).or_default().drops = policy == "DROP";
@@ -140,19 +140,19 @@ impl Foreign {
         let matters = match behind {
             // a rule after ours matters if it decides all packets that return from our chains
             true => matches!(target, "ACCEPT" | "DROP" | "REJECT") && matches_bridged(text),
-            false => !HARMLESS.contains(&target),
+            false => !NON_ACCEPTING.contains(&target),
         };
         if is_own(target) || !(matters || kept(target, text)) {
             return;
         }
-        if self.kept == MOST {
+        if self.kept == MAX_COUNT {
             self.too_many = true;
             return;
         }
         self.kept += 1;
         let rule = ForeignRule { text: text.trim_end().to_string(), target: target.to_string(), goto };
         let rules = match self.built_in.get_mut(chain) {
-            Some(built_in) if behind => &mut built_in.behind,
+            Some(built_in) if behind => &mut built_in.after,
             Some(built_in) => &mut built_in.before,
             None => self.chains.entry(chain.to_string()).or_default(),
         };
@@ -160,7 +160,7 @@ impl Foreign {
     }
 }
 
-/// The words of a rule outside of quotes, so that a comment is not taken for a match or a target.
+/// The words of a rule outside of quotes, so that a comment is not parsed as a match or target.
 pub fn unquoted(rule: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     rule.split_ascii_whitespace().filter(move |word| {

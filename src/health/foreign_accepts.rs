@@ -1,5 +1,5 @@
 //! Rules of other programs that accept packets before ours are evaluated.
-use super::foreign::{BuiltIn, Foreign, ForeignRule};
+use super::foreign::{BuiltIn, ForeignRule, ForeignRules};
 use std::collections::BTreeSet;
 
 /// A rule of another program before ours.
@@ -16,7 +16,7 @@ const ACCEPTING: [&str; 3] = ["ACCEPT", "NFQUEUE", "QUEUE"];
 
 /// The rules before the jump to our chain that accept packets which our chain would filter, at most one for each rule of the
 /// built-in chain. `irrelevant` excludes rules that match no such packet.
-pub fn bypasses(built_in: &BuiltIn, foreign: &Foreign, irrelevant: &dyn Fn(&ForeignRule) -> bool) -> Vec<Bypass> {
+pub fn bypasses(built_in: &BuiltIn, foreign: &ForeignRules, irrelevant: &dyn Fn(&ForeignRule) -> bool) -> Vec<Bypass> {
     let evaluation = Evaluation { foreign, irrelevant, built_in };
     let found = built_in.before.iter().filter_map(|rule| {
         let mut seen = BTreeSet::new();
@@ -39,7 +39,7 @@ enum Found<'a> {
 }
 
 struct Evaluation<'a> {
-    foreign: &'a Foreign,
+    foreign: &'a ForeignRules,
     built_in: &'a BuiltIn,
     irrelevant: &'a dyn Fn(&ForeignRule) -> bool,
 }

@@ -1,12 +1,12 @@
-//! Findings: why the node does not filter as the configuration says. They are derived from the state of the kernel and from
-//! the bridges that devices are attached to. Without I/O; the daemon collects this evidence.
+//! Findings: why the node does not filter packets as configured. They are derived, without I/O, from evidence that the daemon
+//! collects: the state of the kernel, and the bridges that devices are attached to.
 
 mod active_findings;
 mod describe;
+mod evaluate;
 mod evidence;
 mod foreign;
 mod foreign_accepts;
-mod judge;
 mod nat;
 mod nftables_backend;
 mod unread_queues;
@@ -14,9 +14,11 @@ mod unread_tables;
 
 pub use active_findings::{ActiveFinding, ActiveFindings};
 pub use describe::{Affected, BACKEND_ABSENT, KINDS, STALLED, Severity};
-pub use evidence::{Carried, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind};
-pub use foreign::{BuiltIn, Foreign, ForeignRule, option_value, unquoted};
-pub use judge::judge;
+pub use evaluate::evaluate;
+pub use evidence::{
+    EncapsulatedFrame, Enforcer, Evidence, ForeignTable, NatSource, NftChain, NftNat, Scope, TableKind,
+};
+pub use foreign::{BuiltIn, ForeignRule, ForeignRules, option_value, unquoted};
 pub use nftables_backend::NftFinding;
 
 use crate::model::Family;
@@ -24,9 +26,9 @@ use crate::model::guest::GuestDevice;
 use std::collections::BTreeSet;
 
 /// Maximum number of findings of one table.
-const MOST: usize = 20;
+const MAX_COUNT: usize = 20;
 
-/// Why packets are treated in another way than the configuration says.
+/// Reasons why packets are not filtered as configured.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
     /// A rule of another program accepts packets before our rules are evaluated.
@@ -43,7 +45,7 @@ pub enum Finding {
         all: bool,
     },
     /// Packets that our rules accept are dropped by a rule after them, or by the policy.
-    DroppedBehind {
+    DroppedAfter {
         /// The table.
         table: String,
         /// The chain.
@@ -51,7 +53,7 @@ pub enum Finding {
         /// The rule; `None` for the policy.
         rule: Option<String>,
     },
-    /// Source NAT for guests behind firewall bridges, without a conntrack zone of its own for these bridges.
+    /// Source NAT for guests behind firewall bridges, without a separate conntrack zone for these bridges.
     NatWithoutZone {
         /// The table.
         table: String,
@@ -85,8 +87,8 @@ pub enum Finding {
         /// The bridge that it is a port of.
         bridge: String,
     },
-    /// Frames from or to a device carry IP packets that iptables does not see.
-    CarriedPast(Carried),
+    /// Frames from or to a device contain IP packets that iptables does not filter.
+    IptablesBypassed(EncapsulatedFrame),
     /// No program reads queues that packets to guests with `ips: 1` are sent to, so that these pass without inspection.
     NotInspected {
         /// The first and the last queue of these guests.
@@ -101,7 +103,7 @@ pub enum Finding {
     },
     /// host.fw selects the nftables backend, but its tables are not live.
     BackendAbsent {
-        /// Whether this firewall continues to filter, and has not withdrawn its rules.
+        /// Whether this firewall has kept its rules and continues to filter.
         instead: bool,
     },
     /// host.fw selects the nftables backend, whose daemon was killed: its tables filter, and are not updated.
@@ -114,7 +116,7 @@ pub enum Finding {
         tool: String,
     },
     /// Rules of other programs that cannot be evaluated.
-    NotJudged {
+    NotEvaluated {
         /// The table.
         table: String,
         /// The reason.

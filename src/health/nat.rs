@@ -1,6 +1,6 @@
 //! Findings about address translation by other programs.
 use super::evidence::{Evidence, ForeignTable, NatSource, NftNat, Scope, TableKind};
-use super::foreign::{Foreign, ForeignRule};
+use super::foreign::{ForeignRule, ForeignRules};
 use super::{Finding, Guests};
 use crate::model::Family;
 use crate::model::guest::FIREWALL_BRIDGE;
@@ -12,7 +12,7 @@ const SOURCE_NAT: [&str; 3] = ["MASQUERADE", "SNAT", "NETMAP"];
 /// The findings about the rules of a table `nat`.
 pub(super) fn of_table(
     table: &ForeignTable,
-    rules: &Foreign,
+    rules: &ForeignRules,
     family: Family,
     evidence: &Evidence,
     scope: &Scope,
@@ -63,7 +63,7 @@ fn has_zone(family: Family, evidence: &Evidence) -> bool {
     let raw = evidence.tables.iter().filter(|table| table.kind == TableKind::Raw(family));
     raw.filter_map(|table| table.rules.as_ref().ok()).any(|rules| {
         let hook = rules.built_in.get("PREROUTING");
-        hook.is_some_and(|chain| chain.before.iter().chain(&chain.behind).any(zoned))
+        hook.is_some_and(|chain| chain.before.iter().chain(&chain.after).any(zoned))
             || rules.chains.values().flatten().any(zoned)
     })
 }

@@ -4,20 +4,20 @@ use super::describe::{Affected, BACKEND_ABSENT, Severity};
 use super::evidence::{Enforcer, Evidence, NftChain, Scope};
 use super::unread_queues::not_inspected;
 use super::unread_tables::not_read;
-use super::{Finding, Guests, MOST};
+use super::{Finding, Guests, MAX_COUNT};
 use crate::model::guest::GuestDevice;
 
-/// The interface that stands for all ports of Open vSwitch.
+/// The interface that represents all ports of Open vSwitch.
 const OPEN_VSWITCH: &str = "ovs-system";
 
-/// Why packets are treated in another way than the configuration says, where the nftables backend enforces it.
+/// Reasons why packets are not filtered as configured on a node that the nftables backend filters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NftFinding {
-    /// The chains of pve-firewall are live beside the tables.
-    BesideChains,
+    /// The chains of pve-firewall are also live.
+    ChainsAlsoLive,
     /// host.fw does not select nftables, but the chains of pve-firewall are not live: the tables stay.
     ChainsAbsent,
-    /// Packets that our tables accept are dropped in a table of another program: each table decides for itself.
+    /// Packets that our tables accept are dropped in a table of another program.
     DroppedElsewhere {
         /// The table with its family or tool.
         table: String,
@@ -25,14 +25,14 @@ pub enum NftFinding {
         legacy: Option<&'static str>,
         /// The base chain.
         chain: String,
-        /// Whether its policy drops them, and not a rule.
+        /// Whether its policy drops them, or else a rule.
         policy: bool,
         /// Whether these are bridged packets.
         bridged: bool,
     },
     /// The kernel refuses rules about connections in bridges.
     NoBridgeConntrack,
-    /// A device with `firewall=1` that is a port of Open vSwitch, which the hooks of bridges do not see.
+    /// A device with `firewall=1` that is a port of Open vSwitch, whose packets do not pass the hooks of bridges.
     NotBridged {
         /// The device.
         device: GuestDevice,
@@ -42,7 +42,7 @@ pub enum NftFinding {
 impl NftFinding {
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            NftFinding::BesideChains => "both-backends",
+            NftFinding::ChainsAlsoLive => "both-backends",
             NftFinding::ChainsAbsent => BACKEND_ABSENT,
             NftFinding::DroppedElsewhere { .. } => "dropped-elsewhere",
             NftFinding::NoBridgeConntrack => "no-bridge-conntrack",
@@ -53,7 +53,7 @@ impl NftFinding {
     pub(super) fn severity(&self) -> Severity {
         match self {
             NftFinding::NotBridged { .. } => Severity::Unfiltered,
-            NftFinding::BesideChains
+            NftFinding::ChainsAlsoLive
             | NftFinding::ChainsAbsent
             | NftFinding::DroppedElsewhere { .. }
             | NftFinding::NoBridgeConntrack => Severity::Warning,
@@ -63,7 +63,7 @@ impl NftFinding {
     pub(super) fn affected(&self, scope: &Scope) -> Affected {
         let all = || scope.devices.iter().map(|device| device.vmid).collect();
         let (node, guests) = match self {
-            NftFinding::BesideChains | NftFinding::ChainsAbsent => (scope.host, all()),
+            NftFinding::ChainsAlsoLive | NftFinding::ChainsAbsent => (scope.host, all()),
             NftFinding::DroppedElsewhere { bridged: true, .. } | NftFinding::NoBridgeConntrack => (false, all()),
             NftFinding::DroppedElsewhere { bridged: false, .. } => (true, Guests::new()),
             NftFinding::NotBridged { device } => (false, [device.vmid].into()),
@@ -73,7 +73,7 @@ impl NftFinding {
 
     pub(super) fn text(&self) -> String {
         match self {
-            NftFinding::BesideChains => "the chains of pve-firewall filter, too".into(),
+            NftFinding::ChainsAlsoLive => "the chains of pve-firewall are also in force".into(),
             NftFinding::ChainsAbsent => {
                 "host.fw does not have nftables: 1, but the chains of pve-firewall are not live: this firewall continues to \
                  filter"
@@ -96,8 +96,8 @@ impl NftFinding {
 
     pub(super) fn remedy(&self) -> String {
         match self {
-            NftFinding::BesideChains => {
-                "'pve-firewall stop', or see that its daemon is running and removes them".into()
+            NftFinding::ChainsAlsoLive => {
+                "'pve-firewall stop', or make sure that its daemon is running, which removes them".into()
             }
             NftFinding::ChainsAbsent => "'systemctl status pve-firewall', or set 'nftables: 1' in host.fw".into(),
             NftFinding::DroppedElsewhere { legacy: Some(tool), table, chain, policy, .. } => {
@@ -117,7 +117,7 @@ impl NftFinding {
                  each table decides for itself"
             ),
             NftFinding::NoBridgeConntrack => {
-                "'modprobe nf_conntrack_bridge', and see that the running kernel's modules are installed".into()
+                "'modprobe nf_conntrack_bridge', and check that the running kernel's modules are installed".into()
             }
             NftFinding::NotBridged { device } => format!(
                 "stop and start guest {}: the device then gets a firewall bridge, as for every bridge of Open vSwitch",
@@ -128,20 +128,20 @@ impl NftFinding {
 }
 
 /// All findings, each once.
-pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+pub fn evaluate(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let guests = !scope.devices.is_empty();
     let chains = evidence.chains.iter().filter(|chain| if chain.bridged { guests } else { scope.host });
-    let mut found: Vec<Finding> = chains.filter_map(dropped_elsewhere).take(MOST).collect();
+    let mut found: Vec<Finding> = chains.filter_map(dropped_elsewhere).take(MAX_COUNT).collect();
     found.extend((evidence.untracked && guests).then_some(Finding::Nftables(NftFinding::NoBridgeConntrack)));
     let attached = |name: &str| evidence.attached.get(name).and_then(Option::as_deref);
     for device in scope.devices.iter().filter(|device| attached(&device.to_string()) == Some(OPEN_VSWITCH)) {
         found.push(Finding::Nftables(NftFinding::NotBridged { device: *device }));
     }
-    found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
+    found.extend(evidence.carried.iter().map(|carried| Finding::IptablesBypassed(*carried)));
     found.extend(not_inspected(&evidence.queues, scope));
     found.extend(not_read(evidence));
     match scope.enforcer {
-        Enforcer::NftablesBeside => found.push(Finding::Nftables(NftFinding::BesideChains)),
+        Enforcer::NftablesAndChains => found.push(Finding::Nftables(NftFinding::ChainsAlsoLive)),
         Enforcer::NftablesInstead => found.push(Finding::Nftables(NftFinding::ChainsAbsent)),
         _ => {}
     }
@@ -151,11 +151,11 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
 }
 
 fn dropped_elsewhere(chain: &NftChain) -> Option<Finding> {
-    let NftChain { table, legacy, chain, forwards: _, drops, bridged, rest } = chain;
-    let policy = rest.is_none();
+    let NftChain { table, legacy, chain, forwards: _, drops, bridged, unconditional_drop } = chain;
+    let policy = unconditional_drop.is_none();
     let (table, chain) = (table.clone(), chain.clone());
     let finding = NftFinding::DroppedElsewhere { table, legacy: *legacy, chain, policy, bridged: *bridged };
-    rest.unwrap_or(*drops).then_some(Finding::Nftables(finding))
+    unconditional_drop.unwrap_or(*drops).then_some(Finding::Nftables(finding))
 }
 
 #[cfg(test)]
@@ -171,13 +171,13 @@ mod tests {
     fn found(change: &dyn Fn(&mut Evidence)) -> Vec<Finding> {
         let mut evidence = Evidence::default();
         change(&mut evidence);
-        judge(&evidence, &scope(Enforcer::NftablesHere))
+        evaluate(&evidence, &scope(Enforcer::NftablesHere))
     }
 
     #[test]
     fn tables_of_others_can_drop_and_not_accept() {
         let legacy = Some("iptables-legacy");
-        for (drops, rest, closes) in [
+        for (drops, unconditional_drop, closes) in [
             (false, None, false),
             (true, None, true),
             (true, Some(false), false),
@@ -196,17 +196,21 @@ mod tests {
                     forwards: false,
                     drops,
                     bridged,
-                    rest,
+                    unconditional_drop,
                 };
                 let expected = Finding::Nftables(NftFinding::DroppedElsewhere {
                     table,
                     legacy,
                     chain: name,
-                    policy: rest.is_none(),
+                    policy: unconditional_drop.is_none(),
                     bridged,
                 });
                 let evidence = |evidence: &mut Evidence| evidence.chains = vec![chain.clone()];
-                assert_eq!(found(&evidence), Vec::from_iter(closes.then_some(expected)), "{drops} {rest:?}");
+                assert_eq!(
+                    found(&evidence),
+                    Vec::from_iter(closes.then_some(expected)),
+                    "{drops} {unconditional_drop:?}"
+                );
             }
         }
     }
@@ -228,12 +232,12 @@ mod tests {
         let inspected = Scope { inspected: [(100, (0, 1))].into(), ..scope(Enforcer::NftablesHere) };
         let read = |queues: &[u16]| Evidence { queues: queues.iter().copied().collect(), ..Evidence::default() };
         let unread = Finding::NotInspected { queues: (0, 1), unread: vec![(1, 1)] };
-        assert_eq!(judge(&read(&[0]), &inspected), [unread]);
-        assert_eq!(judge(&read(&[0, 1]), &inspected), []);
-        let beside = judge(&Evidence::default(), &scope(Enforcer::NftablesBeside));
-        assert_eq!(beside, [Finding::Nftables(NftFinding::BesideChains)]);
+        assert_eq!(evaluate(&read(&[0]), &inspected), [unread]);
+        assert_eq!(evaluate(&read(&[0, 1]), &inspected), []);
+        let beside = evaluate(&Evidence::default(), &scope(Enforcer::NftablesAndChains));
+        assert_eq!(beside, [Finding::Nftables(NftFinding::ChainsAlsoLive)]);
         assert_eq!(
-            judge(&Evidence::default(), &scope(Enforcer::NftablesInstead)),
+            evaluate(&Evidence::default(), &scope(Enforcer::NftablesInstead)),
             [Finding::Nftables(NftFinding::ChainsAbsent)]
         );
     }

@@ -6,7 +6,7 @@ use super::names;
 use super::plan::{Live, Part, Plan, Planned, PlannedAction, TableName, listing};
 use super::ruleset::{Chain, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration};
-use crate::health::{Carried, Evidence, ForeignTable, NftChain, Scope, TableKind};
+use crate::health::{EncapsulatedFrame, Evidence, ForeignTable, NftChain, Scope, TableKind};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, FamilyCount, Listing, TableCount};
 use crate::model::guest::parse_vmid;
@@ -33,7 +33,7 @@ pub struct Iptables {
 
 /// The table with our rules that filter packets.
 const FILTER: &str = "filter";
-/// The number of entries of a legacy table without rules: a policy for each of three chains, and the end.
+/// The number of entries of a legacy table without rules: the policies of three chains, and the end entry.
 const EMPTY_LEGACY_TABLE: u32 = 4;
 
 impl Iptables {
@@ -49,8 +49,8 @@ impl Iptables {
         }
     }
 
-    /// From now on the kernel is not queried, and nothing counts as live.
-    pub fn go_offline(&mut self) {
+    /// Stops querying the kernel: all rules count as missing.
+    pub fn set_offline(&mut self) {
         self.offline = true;
     }
 
@@ -74,12 +74,12 @@ impl Iptables {
             let compiled = compiler.compile_configuration(&configuration, &facts);
             (configuration, compiled)
         };
-        let look_ahead = || {
+        let prefetch_summaries = || {
             if !*offline {
-                firewall.look_ahead();
+                firewall.prefetch_summaries();
             }
         };
-        parallel::both(*threads, look_ahead, compile).1
+        parallel::both(*threads, prefetch_summaries, compile).1
     }
 
     /// Whether rules of ours may be live in both families, according to the kernel without running a tool: there is a legacy table
@@ -98,13 +98,13 @@ impl Iptables {
     /// Whether the rules of both families are live.
     pub fn is_live(&mut self) -> bool {
         let live = self.live();
-        Family::ALL.iter().all(|family| live.holds(Part::Table(TableName::Filter, *family)))
+        Family::ALL.iter().all(|family| live.has_own(Part::Table(TableName::Filter, *family)))
     }
 
-    /// Makes the compiled rules live; cheap if nothing has changed since the last call.
+    /// Applies the compiled rules; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
         let mut outcome = self.firewall.maintain(ruleset);
-        outcome.errors.extend(self.firewall.lost_scripts());
+        outcome.errors.extend(self.firewall.unsaved_scripts());
         outcome
     }
 
@@ -138,11 +138,11 @@ impl Iptables {
         Scope { host, devices, ..Scope::default() }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet past iptables although the configuration does not allow it,
-    /// as it does for a trunk.
+    /// Whether the rules accept a frame whose IP packet bypasses iptables, although the configuration does not allow it, as it
+    /// does for a trunk.
     #[must_use]
-    pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
-        let Carried { device, direction, encapsulation } = carried;
+    pub fn allows_bypass(configuration: &Configuration, ruleset: &Ruleset, frame: EncapsulatedFrame) -> bool {
+        let EncapsulatedFrame { device, direction, encapsulation } = frame;
         let Some((firewall, device)) = configuration.device(device) else { return false };
         // with layer2_protocols, frames from guests with other protocols are dropped
         let protocols = (direction == Direction::Out).then(|| names::device_protocols(&device.name));
@@ -188,8 +188,8 @@ impl Iptables {
         let chains = chains.iter().filter(|chain| chain.kind == "filter" && !of_tools(chain));
         Evidence {
             tables,
-            cut_off: self.firewall.without_physdev(),
-            stray: variants.stray_programs(),
+            without_physdev: self.firewall.without_physdev(),
+            leftover_tools: variants.unused_with_rules(),
             chains: chains.map(nft_chain).collect(),
             ..Evidence::default()
         }
@@ -267,7 +267,7 @@ impl Iptables {
 /// The part of the sets.
 const SETS: &str = "ipset";
 
-/// How many chains, rules and sets a ruleset has.
+/// The numbers of chains, rules and sets of a ruleset.
 #[must_use]
 pub fn count(ruleset: &Ruleset) -> Count {
     let table = |table: &Table| TableCount {
@@ -340,11 +340,11 @@ fn nft_chain(chain: &BaseChain) -> NftChain {
         forwards: chain.hook == FORWARD,
         drops: chain.drops,
         bridged: *family == "bridge",
-        rest: chain.rest,
+        unconditional_drop: chain.unconditional_drop,
     }
 }
 
-/// The devices with live rules of the guests that have an unreadable file. The kernel is asked only if there are any.
+/// The devices with live rules of the guests that have an unreadable file. The kernel is queried only if there are such guests.
 fn live_devices(tree: &Tree, live: impl FnOnce() -> Live) -> Vec<String> {
     let unreadable = tree.files.iter().filter(|(_, file)| matches!(file, File::Unreadable(_)));
     let guests: BTreeSet<u32> = unreadable.filter_map(|(path, _)| guest_of(path)).collect();
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_names_its_guest() {
+    fn the_guest_of_a_file_is_parsed() {
         assert_eq!(guest_of("firewall/100.fw"), Some(100));
         assert_eq!(guest_of("nodes/n1/lxc/7.conf"), Some(7));
         assert_eq!(guest_of("firewall/cluster.fw"), None);

@@ -5,17 +5,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The maximum length of an address list in a rule, in bytes: a buffer of the tools has 1,024 (`xshared.c`).
-const LONGEST_LIST: usize = 1023;
+const MAX_LIST_LENGTH: usize = 1023;
 /// The maximum of `--limit` per second, and of `--limit-burst` (`libxt_limit.c`).
-const MOST_LIMIT: u64 = 10_000;
+const MAX_LIMIT: u64 = 10_000;
 /// The default burst of `--limit`.
 const BURST: u64 = 5;
 /// The maximum time to refill a burst, in seconds: the kernel counts credits in 32 bits (`xt_limit.c`).
-const LONGEST_REFILL: u64 = 134_217;
+const MAX_REFILL: u64 = 134_217;
 /// The maximum of `--hashlimit-above` per second, and of `--hashlimit-burst`.
-const MOST_HASHLIMIT: u64 = 1_000_000;
+const MAX_HASHLIMIT: u64 = 1_000_000;
 /// The maximum of `--hashlimit-htable-expire`, in seconds: it counts milliseconds in 32 bits.
-const MOST_EXPIRE: u64 = u32::MAX as u64 / 1000;
+const MAX_EXPIRE: u64 = u32::MAX as u64 / 1000;
 
 /// Checks the limits for cluster.fw.
 pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, Cluster> {
@@ -56,13 +56,13 @@ pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
         }
         value > most
     };
-    if exceeds("protection_synflood_rate", *protection_synflood_rate, MOST_HASHLIMIT) {
+    if exceeds("protection_synflood_rate", *protection_synflood_rate, MAX_HASHLIMIT) {
         within.to_mut().options.protection_synflood_rate = default.protection_synflood_rate;
     }
-    if exceeds("protection_synflood_burst", *protection_synflood_burst, MOST_HASHLIMIT) {
+    if exceeds("protection_synflood_burst", *protection_synflood_burst, MAX_HASHLIMIT) {
         within.to_mut().options.protection_synflood_burst = default.protection_synflood_burst;
     }
-    if exceeds("nf_conntrack_tcp_timeout_syn_recv", *nf_conntrack_tcp_timeout_syn_recv, MOST_EXPIRE) {
+    if exceeds("nf_conntrack_tcp_timeout_syn_recv", *nf_conntrack_tcp_timeout_syn_recv, MAX_EXPIRE) {
         within.to_mut().options.nf_conntrack_tcp_timeout_syn_recv = default.nf_conntrack_tcp_timeout_syn_recv;
     }
     if report_rules(&host.rules, &host.file, reports) {
@@ -95,13 +95,13 @@ fn option(key: &str, error: &str, origin: &Origin, reports: &mut Vec<Report>) {
 fn beyond_limit(LogRate { rate, burst }: &LogRate) -> Option<String> {
     let (packets, seconds) = (rate.value.packets, rate.value.per.seconds());
     let burst = burst.map_or(BURST, u64::from);
-    if packets > MOST_LIMIT * seconds || burst > MOST_LIMIT {
-        return Some(format!("at most {MOST_LIMIT} packets a second, and a burst of {MOST_LIMIT}, with iptables"));
+    if packets > MAX_LIMIT * seconds || burst > MAX_LIMIT {
+        return Some(format!("at most {MAX_LIMIT} packets a second, and a burst of {MAX_LIMIT}, with iptables"));
     }
     // between two packets, in units of 100 µs
     let interval = seconds * 10_000 / packets;
-    let too_slow = burst * interval / 10_000 > LONGEST_REFILL;
-    too_slow.then(|| format!("a burst of {burst} at {rate} takes longer to make up for than iptables can count"))
+    let too_slow = burst * interval / 10_000 > MAX_REFILL;
+    too_slow.then(|| format!("a burst of {burst} at {rate} takes longer to refill than iptables can count"))
 }
 
 /// Reports the rules that exceed a limit; returns whether there are any.
@@ -110,8 +110,8 @@ fn report_rules(rules: &[Rule], file: &Arc<str>, reports: &mut Vec<Report>) -> b
     for rule in rules {
         if let Some(length) = too_long(rule) {
             let text = format!(
-                "address list too long ({length} bytes, at most {LONGEST_LIST} with iptables): put the addresses into \
-                 an IP set, or make two rules of it"
+                "address list too long ({length} bytes, at most {MAX_LIST_LENGTH} with iptables): put the addresses into \
+                 an IP set, or split the rule in two"
             );
             reports.push(Report::line(file, rule.line, text).at(rule.place, None));
         }
@@ -133,7 +133,7 @@ fn too_long(Rule { line: _, place: _, iface: _, action }: &Rule) -> Option<usize
         Address::Literal(Literal::Nets(nets)) => Some(nets.text().len()),
         Address::Literal(Literal::Range(_)) | Address::Set(_) => None,
     });
-    lengths.filter(|length| *length > LONGEST_LIST).max()
+    lengths.filter(|length| *length > MAX_LIST_LENGTH).max()
 }
 
 #[cfg(test)]

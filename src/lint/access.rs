@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 /// The ports for management, with the names of their services.
 const PORTS: [(u16, &str); 2] = [(22, "SSH"), (8006, "the web interface")];
-/// The set whose members are dropped first.
+/// The set of sources whose packets are dropped before all rules.
 const BLACKLIST: &str = "blacklist";
-/// Addresses of machines anywhere (RFC 5737, RFC 3849).
+/// Example addresses of other machines (RFC 5737, RFC 3849).
 const ANYWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
-/// The interface of the node's address if no rule names one.
-const USUAL: &str = "vmbr0";
+/// The interface of the node's address, if no rule contains one.
+const DEFAULT_BRIDGE: &str = "vmbr0";
 
 /// The rules of the backend that the node uses.
 pub enum RulesInUse {
@@ -35,8 +35,8 @@ impl RulesInUse {
     }
 }
 
-/// Simulates connections from all addresses that rules may accept to the node's SSH and web interface. On another machine, as
-/// `is_copy` says, the local network is not known.
+/// Simulates connections from all addresses that rules may accept to the node's SSH and web interface. If `is_copy`, this is
+/// another machine, and the local network is not known.
 pub fn access(
     files: &Files<'_>,
     configuration: &Configuration,
@@ -57,8 +57,9 @@ pub fn access(
     let sources = || known.iter().copied().chain(rules.iter().flat_map(|rule| accepted(files, rule)));
     let interfaces: BTreeSet<&str> = interfaces(files, facts);
     for (port, what) in PORTS {
-        let reaches =
-            |source: IpAddr| interfaces.iter().any(|interface| reach(enforced, node, source, interface, port).is_ok());
+        let reaches = |source: IpAddr| {
+            interfaces.iter().any(|interface| connect(enforced, node, source, interface, port).is_ok())
+        };
         if sources().any(reaches) {
             continue;
         }
@@ -69,7 +70,8 @@ pub fn access(
             reports.push(no_management(files, port, what));
             continue;
         }
-        let by = management.iter().find_map(|source| reach(enforced, node, *source, USUAL, port).err().flatten());
+        let by =
+            management.iter().find_map(|source| connect(enforced, node, *source, DEFAULT_BRIDGE, port).err().flatten());
         let text = format!(
             "no address in the set management can access port {port} ({what}) of the node; add a rule that accepts \
              it from your own address before this one"
@@ -85,11 +87,11 @@ pub fn access(
     }
 }
 
-/// The report that the set management holds no address of another machine.
+/// The report that the set management contains no address of another machine.
 fn no_management(files: &Files<'_>, port: u16, what: &str) -> Report {
     let cluster = files.cluster;
     let text = format!(
-        "no other machine can reach port {port} ({what}) of the node: the set management holds local_network alone, which \
+        "no other machine can reach port {port} ({what}) of the node: the set management contains only local_network, which \
          is {}; define the alias local_network, or add your network to [IPSET management]",
         cluster.local_network.text()
     );
@@ -107,7 +109,7 @@ fn rules<'a>(files: &'a Files<'a>) -> Vec<&'a VerdictRule> {
     files.host.rules.iter().chain(&files.cluster.rules).chain(groups).filter_map(verdict).collect()
 }
 
-/// An address of each entry of the set `management`, but for those that only the node itself has.
+/// An address of each entry of the set `management`, except addresses of the node itself.
 fn management(files: &Files<'_>, node: Option<IpAddr>) -> Vec<IpAddr> {
     let definitions = &files.cluster.definitions;
     let nets = definitions.sets.get("management").into_iter().flat_map(IpSet::networks);
@@ -133,7 +135,7 @@ fn accepted(files: &Files<'_>, rule: &VerdictRule) -> Vec<IpAddr> {
     }
 }
 
-/// A host address in a network, another one than the node's if there is one.
+/// A host address in a network, different from the node's if possible.
 fn host_besides(net: IpNet, node: Option<IpAddr>) -> IpAddr {
     net.hosts().find(|host| Some(*host) != node).unwrap_or(net.addr())
 }
@@ -147,11 +149,11 @@ fn of_net(net: IpNet) -> IpAddr {
 fn interfaces<'a>(files: &'a Files<'a>, facts: &'a Facts) -> BTreeSet<&'a str> {
     let named = files.host.rules.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
     let real = |name: &'a str| facts.altnames.get(name).map_or(name, String::as_str);
-    named.map(real).chain([USUAL]).collect()
+    named.map(real).chain([DEFAULT_BRIDGE]).collect()
 }
 
 /// Whether a connection to a port of the node is accepted; if not, the origin of the rule that refuses it.
-fn reach(
+fn connect(
     enforced: &RulesInUse,
     node: Option<IpAddr>,
     source: IpAddr,

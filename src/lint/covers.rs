@@ -17,7 +17,7 @@ pub struct SetFiles<'a> {
 type AddressRange = (u128, u128);
 
 impl SetFiles<'_> {
-    /// Whether every packet that `later` matches is also matched by `earlier`. False if in doubt.
+    /// Whether every packet that `later` matches is also matched by `earlier`. False if that is not certain.
     pub fn covers(&self, earlier: &VerdictRule, later: &VerdictRule) -> bool {
         // the action of the rules is not relevant
         let VerdictRule { direction, verdict: _, source, dest, terms, log: _ } = later;
@@ -79,7 +79,7 @@ impl SetFiles<'_> {
         let definitions = match reference.scope {
             SetScope::Cluster => &self.cluster.definitions,
             SetScope::Guest => self.guest?,
-            // the addresses of SDN change, so the current ones prove nothing
+            // the addresses of SDN change, so the current ones cannot be used
             SetScope::Sdn => return None,
         };
         definitions.sets.get(&reference.name)

@@ -1,4 +1,4 @@
-//! Parts of a configuration that have no effect because an option, a device or the backend leaves them out.
+//! Parts of a configuration that have no effect because of an option, a device or the backend.
 use super::parsed_files::{Files, GuestFile};
 use crate::config::{
     Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, OptionOrigins, Rule, RuleAction, Vnet, VnetOptions,
@@ -7,7 +7,7 @@ use crate::model::{Direction, Origin, Report, Severity, Verdict};
 use crate::node::{Device, Link};
 use std::sync::Arc;
 
-/// A trial period ends so many seconds after the time in `enable`.
+/// The grace period after the time in `enable`, in seconds.
 const TRIAL_SECONDS: u64 = 60;
 /// The end of reports about settings that only the nftables backend enforces.
 const NFTABLES: &str = "only the nftables backend enforces it ('nftables: 1' in host.fw)";
@@ -42,7 +42,7 @@ fn line(lines: &OptionOrigins, key: &str, rules: &[Rule]) -> Option<u32> {
 fn set_in(lines: &OptionOrigins, key: &str) -> Option<u32> {
     match lines.origin(key) {
         Origin::Line(_, line) => Some(line),
-        Origin::Made(_) => None,
+        Origin::Generated(_) => None,
     }
 }
 

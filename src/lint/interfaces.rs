@@ -12,7 +12,7 @@ struct NodeInterfaces<'a> {
     facts: &'a Facts,
     /// The interfaces of the node; none if they are not known.
     interfaces: &'a Interfaces,
-    /// Whether the cluster has other nodes, whose interfaces rules of cluster.fw may name.
+    /// Whether the cluster has other nodes, whose interfaces may be used in rules of cluster.fw.
     others: bool,
 }
 
@@ -37,8 +37,8 @@ pub fn interfaces(
     }
 }
 
-/// Whether the interfaces are those of the node and not of another machine, on which a copy of its configuration is checked:
-/// one has the node's address, or is named in the configuration.
+/// Whether the interfaces are those of the node, and not those of another machine on which a copy of its configuration is
+/// checked: one of them has the node's address, or is used in the configuration.
 fn is_of_node(files: &Files<'_>, configuration: &Configuration, facts: &Facts, all: &Interfaces) -> bool {
     let own = configuration.network.localnet.address;
     let of_rules = files.host.rules.iter().chain(&files.cluster.rules).filter_map(|rule| rule.iface.as_deref());
@@ -47,11 +47,10 @@ fn is_of_node(files: &Files<'_>, configuration: &Configuration, facts: &Facts, a
         || named.any(|name| name != LOOPBACK && (all.has(name) || facts.altnames.contains_key(name)))
 }
 
-/// Whether a copy of the node's configuration is checked on another machine: one with another name, which does not have the
-/// node's address.
+/// Whether a copy of the node's configuration is checked on another machine, which has another name and not the node's address.
 pub fn is_copy(configuration: &Configuration, facts: &Facts, all: &Interfaces) -> bool {
     let own = configuration.network.localnet.address;
-    all.other_name && !facts.addresses.iter().any(|one| Some(one.net.addr()) == own)
+    all.host_name_differs && !facts.addresses.iter().any(|one| Some(one.net.addr()) == own)
 }
 
 const LOOPBACK: &str = "lo";
@@ -125,7 +124,7 @@ fn no_name(name: &str, real: &str) -> Option<String> {
     }
     if matches!(name, "any" | "all" | "*") {
         return Some(format!(
-            "'{name}' is taken for the name of an interface, so no packet matches this rule; a rule without -i matches \
+            "'{name}' is read as the name of an interface, so no packet matches this rule; a rule without -i matches \
              every interface"
         ));
     }

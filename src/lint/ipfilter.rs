@@ -31,7 +31,7 @@ fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mu
     let mut warn = |text: String| reports.push(Report::warning(&guest.file, line, text));
     if allowed.is_empty() && device.addresses.is_empty() {
         warn(format!(
-            "the IP filter of {netid} holds no address of the guest: only its IPv6 link-local address gets out; \
+            "the IP filter of {netid} contains no address of the guest: only packets from its IPv6 link-local address are accepted; \
              add its addresses to [IPSET {name}]"
         ));
         return;
@@ -49,7 +49,7 @@ fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mu
     {
         if !has(family) && uses(family) {
             warn(format!(
-                "the IP filter of {netid} holds no {ip} address: all {ip}{more} from the guest is dropped; add its \
+                "the IP filter of {netid} contains no {ip} address: all {ip}{more} from the guest is dropped; add its \
                  addresses to [IPSET {name}]"
             ));
             return;
@@ -59,8 +59,8 @@ fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mu
         // a container's configured addresses are always in the set
         if !device.addresses.contains(own) && !allowed.iter().any(|net| net.contains(own)) {
             warn(format!(
-                "the IP filter of {netid} lacks {own}, which the guest is configured with: nothing that it sends from \
-                 there gets out; add it to [IPSET {name}]"
+                "the IP filter of {netid} lacks {own}, which the guest is configured with: all packets from this \
+                 address are dropped; add it to [IPSET {name}]"
             ));
         }
     }

@@ -1,13 +1,12 @@
-//! Numbers in host.fw that the kernel refuses, or that are replaced by another number.
+//! Numbers in host.fw that the kernel rejects, or that are replaced by other numbers.
 use super::parsed_files::Files;
 use crate::config::{Host, HostOptions};
 use crate::model::{Origin, Report};
 
 /// The minimum, and the default.
-const LEAST_CONNECTIONS: u64 = 262_144;
-/// The maximum of a timeout in seconds: the kernel counts it in ticks, of which a second has up to 1,000, in a signed number of
-/// 32 bits.
-const LONGEST: u64 = i32::MAX as u64 / 1000;
+const MIN_CONNECTIONS: u64 = 262_144;
+/// The maximum of a timeout in seconds: the kernel counts it in ticks, up to 1,000 per second, in a signed 32-bit number.
+const MAX_TIMEOUT: u64 = i32::MAX as u64 / 1000;
 
 /// Checks host.fw of all nodes.
 pub fn settings(files: &Files<'_>, reports: &mut Vec<Report>) {
@@ -29,8 +28,8 @@ fn of_host(host: &Host, reports: &mut Vec<Report>) {
             reports.push(Report::warning(&host.file, line, format!("{key}: {text}")));
         }
     };
-    if *nf_conntrack_max < LEAST_CONNECTIONS {
-        let text = format!("{LEAST_CONNECTIONS} is set in place of a smaller number; write more, or remove the line");
+    if *nf_conntrack_max < MIN_CONNECTIONS {
+        let text = format!("{MIN_CONNECTIONS} is set in place of a smaller number; write more, or remove the line");
         warn("nf_conntrack_max", text);
     }
     for (key, value, default) in [
@@ -42,8 +41,8 @@ fn of_host(host: &Host, reports: &mut Vec<Report>) {
         let is_timeout = key.starts_with("nf_conntrack");
         if value == 0 {
             warn(key, format!("0 counts as the default, {default}; write another number, or remove the line"));
-        } else if is_timeout && value > LONGEST {
-            let text = format!("a kernel with 1,000 ticks a second refuses it; write at most {LONGEST} (seconds)");
+        } else if is_timeout && value > MAX_TIMEOUT {
+            let text = format!("a kernel with 1,000 ticks a second refuses it; write at most {MAX_TIMEOUT} (seconds)");
             warn(key, text);
         }
     }

@@ -14,7 +14,7 @@ mod suggest;
 mod unread;
 mod unused;
 
-use crate::model::{Mark, Report, Sought};
+use crate::model::{Lookup, Mark, Report};
 pub use parsed_files::{place, vnets};
 pub use suggest::nearest;
 pub use unread::unread;
@@ -46,14 +46,14 @@ impl From<Report> for Diagnostic {
     }
 }
 
-/// Checks all files of a tree for this node, in the order of files and lines. `interfaces` are those of this machine, which
-/// may be another one.
+/// Checks all files of a tree for this node, in the order of files and lines. `interfaces` are those of this machine, which may
+/// be another machine than the node.
 #[must_use]
 pub fn check(tree: &Tree, facts: &Facts, interfaces: Interfaces) -> Vec<Diagnostic> {
     Checker::new(interfaces).check(tree, facts)
 }
 
-/// Checks trees one after another: files and rules that are the same as before are not parsed and compiled again.
+/// Checks trees one after another: unchanged files and rules are not parsed and compiled again.
 pub struct Checker {
     cache: ConfigCache,
     iptables: Compiler,
@@ -62,7 +62,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// With the interfaces of this machine, which may be another one than the node.
+    /// A checker with the interfaces of this machine, which may be another machine than the node.
     #[must_use]
     pub fn new(interfaces: Interfaces) -> Self {
         Checker {
@@ -112,7 +112,7 @@ impl Checker {
 /// The aliases whose definition has an error.
 fn invalid_aliases(lines: &[(String, Report)]) -> InvalidAliases {
     let invalid_aliases = lines.iter().filter_map(|(line, report)| {
-        let of_alias = |mark: &Mark| matches!(mark.sought, Some(Sought::AliasLine | Sought::AliasAddress));
+        let of_alias = |mark: &Mark| matches!(mark.lookup, Some(Lookup::AliasLine | Lookup::AliasAddress));
         report.marks.iter().any(of_alias).then_some(())?;
         let name = line.split([' ', '\t', '=', ':']).find(|word| !word.is_empty())?;
         Some(((report.file.to_string(), name.to_ascii_lowercase()), report.line?))
@@ -151,10 +151,10 @@ impl<'a> Vocabularies<'a> {
 }
 
 fn diagnostic(line: String, report: Report, vocabularies: &Vocabularies<'_>) -> Diagnostic {
-    let words = report.marks.iter().any(|mark| mark.sought.is_some()).then(|| vocabularies.of(&report.file));
+    let words = report.marks.iter().any(|mark| mark.lookup.is_some()).then(|| vocabularies.of(&report.file));
     let help = report.marks.iter().map(|mark| {
         let word = line.get(mark.span.start..mark.span.end)?;
-        words.as_ref()?.help(word, mark.sought.as_ref()?, &line)
+        words.as_ref()?.help(word, mark.lookup.as_ref()?, &line)
     });
     let help = help.collect();
     Diagnostic { report, line, help }

@@ -4,7 +4,7 @@ use crate::inputs::Tree;
 use crate::model::guest::parse_vmid;
 use crate::model::{FileKind, Report};
 use crate::node::{Device, Link, has_others, links, listed};
-use crate::paths::{FIREWALL_FOLDER, MEMBERS, NODES_FOLDER, SDN_FOLDER, SDN_RUNNING, TreeFile, VMLIST};
+use crate::paths::{FIREWALL_DIRECTORY, MEMBERS, NODES_DIRECTORY, SDN_DIRECTORY, SDN_RUNNING, TreeFile, VMLIST};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub struct GuestFile<'a> {
 
 /// The network devices in a guest's configuration.
 pub struct GuestConf<'a> {
-    /// Those with `firewall=1`.
+    /// The devices with `firewall=1`.
     pub devices: &'a [Device],
-    /// All of them.
+    /// All devices.
     pub links: Vec<Link>,
 }
 
@@ -30,7 +30,7 @@ pub struct Files<'a> {
     pub cluster: &'a Cluster,
     /// `nodes/<node>/host.fw` of this node.
     pub host: &'a Host,
-    /// Those of other nodes.
+    /// The host.fw files of other nodes.
     pub other_hosts: &'a [Host],
     /// `firewall/<VMID>.fw`
     pub guests: Vec<GuestFile<'a>>,
@@ -62,7 +62,7 @@ pub struct Section<'a> {
 }
 
 impl OtherFiles {
-    /// Reads the files of other nodes, and of guests that are not here.
+    /// Reads the files of other nodes, and of guests that are not on this node.
     pub fn read(tree: &Tree, configuration: &Configuration, reports: &mut Vec<Report>) -> Self {
         let parser = Parser { databases: &configuration.databases, sdn: &configuration.sdn.names };
         let cluster = &configuration.cluster;
@@ -150,7 +150,7 @@ pub struct FilePlace {
     pub by_content: bool,
 }
 
-/// The names of the vnets of a tree: those with a firewall file, and those of the SDN configuration in force.
+/// The names of the vnets of a tree: those with a firewall file, and those in the running SDN configuration.
 #[must_use]
 pub fn vnets(tree: &Tree) -> BTreeSet<String> {
     let of_files = tree.files.keys().filter_map(|path| match TreeFile::parse(path)? {
@@ -158,7 +158,7 @@ pub fn vnets(tree: &Tree) -> BTreeSet<String> {
         _ => None,
     });
     let running = tree.content(SDN_RUNNING).unwrap_or_default();
-    // an error in it is reported where its sets are read
+    // errors in it are reported when its sets are read
     let running: serde_json::Value = serde_json::from_slice(running).unwrap_or_default();
     let ids = running["vnets"]["ids"].as_object().into_iter().flat_map(serde_json::Map::keys).cloned();
     of_files.chain(ids).collect()
@@ -167,12 +167,12 @@ pub fn vnets(tree: &Tree) -> BTreeSet<String> {
 /// Finds the path in the tree for a file, by its path, by the name of one of these vnets, or else by its content.
 #[must_use]
 pub fn place(path: &str, content: &[u8], node: &str, vnets: &BTreeSet<String>) -> FilePlace {
-    let mut folders = path.rsplit('/');
-    let name = folders.next().unwrap_or_default();
+    let mut directories = path.rsplit('/');
+    let name = directories.next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
-    let (folder, above) = (folders.next().unwrap_or_default(), folders.next().unwrap_or_default());
+    let (directory, above) = (directories.next().unwrap_or_default(), directories.next().unwrap_or_default());
     let named = match stem {
-        _ if folder == FIREWALL_FOLDER && above == SDN_FOLDER => Some(FileKind::Vnet),
+        _ if directory == FIREWALL_DIRECTORY && above == SDN_DIRECTORY => Some(FileKind::Vnet),
         "cluster" => Some(FileKind::Cluster),
         "host" => Some(FileKind::Host),
         _ if parse_vmid(stem).is_some() => Some(FileKind::Guest),
@@ -181,7 +181,7 @@ pub fn place(path: &str, content: &[u8], node: &str, vnets: &BTreeSet<String>) -
     };
     let file = match named.unwrap_or_else(|| kind_of(&String::from_utf8_lossy(content))) {
         FileKind::Cluster => TreeFile::Cluster,
-        FileKind::Host if above == NODES_FOLDER => TreeFile::Host(folder),
+        FileKind::Host if above == NODES_DIRECTORY => TreeFile::Host(directory),
         FileKind::Host => TreeFile::Host(node),
         FileKind::Guest => TreeFile::Guest(stem),
         FileKind::Vnet => TreeFile::Vnet(stem),

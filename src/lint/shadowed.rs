@@ -4,12 +4,12 @@ use super::parsed_files::{Files, Section};
 use crate::config::{Rule, RuleAction, Term, VerdictRule};
 use crate::model::{Direction, Family, Report, Verdict};
 
-/// Maximum number of rules compared in a list, because the time is quadratic.
-const MOST: usize = 4096;
+/// Maximum number of rules in a list that are compared, because the time is quadratic.
+const MAX_RULES: usize = 4096;
 
 /// A rule in order of evaluation, with GROUP rules replaced by the rules of the group.
 #[derive(Clone, Copy)]
-struct Met<'a> {
+struct EvaluatedRule<'a> {
     /// The rule in the list.
     by: &'a Rule,
     rule: &'a VerdictRule,
@@ -27,35 +27,36 @@ pub fn shadowed(files: &Files<'_>, reports: &mut Vec<Report>) {
 
 fn in_section(files: &Files<'_>, section: Section<'_>, reports: &mut Vec<Report>) {
     let sets = SetFiles { cluster: files.cluster, guest: section.guest };
-    let mut earlier: Vec<Met<'_>> = Vec::new();
+    let mut earlier: Vec<EvaluatedRule<'_>> = Vec::new();
     for rule in section.rules {
-        let met = met(files, rule);
-        if earlier.len() + met.len() > MOST {
+        let evaluated = evaluated(files, rule);
+        if earlier.len() + evaluated.len() > MAX_RULES {
             return;
         }
-        let by = |one: &Met<'_>| {
-            let wider =
-                |wide: &&Met<'_>| (wide.iface.is_none() || wide.iface == one.iface) && sets.covers(wide.rule, one.rule);
+        let by = |one: &EvaluatedRule<'_>| {
+            let wider = |wide: &&EvaluatedRule<'_>| {
+                (wide.iface.is_none() || wide.iface == one.iface) && sets.covers(wide.rule, one.rule)
+            };
             earlier.iter().find(wider).copied()
         };
-        let all: Option<Vec<_>> = met.iter().map(by).collect();
+        let all: Option<Vec<_>> = evaluated.iter().map(by).collect();
         if let Some(first) = all.as_ref().and_then(|all| all.first()) {
             reports.push(Report::warning(section.file, rule.line, message(first, rule)));
         }
-        earlier.extend(met);
+        earlier.extend(evaluated);
     }
 }
 
-fn met<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<Met<'a>> {
+fn evaluated<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<EvaluatedRule<'a>> {
     let Rule { line: _, place: _, iface, action } = by;
     let iface = iface.as_deref();
     match action {
-        RuleAction::Verdict(rule) => vec![Met { by, rule, iface, group: None }],
+        RuleAction::Verdict(rule) => vec![EvaluatedRule { by, rule, iface, group: None }],
         RuleAction::Group(name) => {
             let rules = files.cluster.groups.get(name).map_or(&[][..], |group| &group.rules);
             // rules of groups cannot have an interface
             let verdict = |Rule { line, place: _, iface: _, action }: &'a Rule| match action {
-                RuleAction::Verdict(rule) => Some(Met { by, rule, iface, group: Some((*line, name)) }),
+                RuleAction::Verdict(rule) => Some(EvaluatedRule { by, rule, iface, group: Some((*line, name)) }),
                 RuleAction::Group(_) => None,
             };
             rules.iter().filter_map(verdict).collect()
@@ -63,7 +64,7 @@ fn met<'a>(files: &'a Files<'a>, by: &'a Rule) -> Vec<Met<'a>> {
     }
 }
 
-fn message(wide: &Met<'_>, rule: &Rule) -> String {
+fn message(wide: &EvaluatedRule<'_>, rule: &Rule) -> String {
     let verb = match wide.rule.verdict {
         Verdict::Accept => "accepts",
         Verdict::Drop => "drops",
@@ -83,8 +84,8 @@ fn message(wide: &Met<'_>, rule: &Rule) -> String {
     format!("this rule is never reached: {place} already {verb} {what}")
 }
 
-fn is_unconditional(met: &Met<'_>) -> bool {
-    let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = met.rule;
+fn is_unconditional(evaluated: &EvaluatedRule<'_>) -> bool {
+    let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = evaluated.rule;
     let any = |family: Family| terms[family].contains(&Term { proto: None, sport: None, dport: None, icmp_type: None });
-    met.iface.is_none() && source.is_none() && dest.is_none() && Family::ALL.into_iter().all(any)
+    evaluated.iface.is_none() && source.is_none() && dest.is_none() && Family::ALL.into_iter().all(any)
 }

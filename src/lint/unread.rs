@@ -1,11 +1,11 @@
-//! Files that look like configuration of the firewall and are not read, or are a guest's that does not exist.
+//! Files that look like firewall configuration but are not read, or belong to a guest that does not exist.
 use crate::inputs::Tree;
 use crate::model::guest::parse_vmid;
 use crate::model::{Report, Severity};
 use crate::node::vmids;
-use crate::paths::{CLUSTER, FIREWALL_FOLDER, NODES_FOLDER, TreeFile, VMLIST, VNET_FOLDER};
+use crate::paths::{CLUSTER, FIREWALL_DIRECTORY, NODES_DIRECTORY, TreeFile, VMLIST, VNET_DIRECTORY};
 
-/// Checks the names in the folders of the firewall's files, given as paths relative to the tree.
+/// Checks the names in the directories of the firewall's files, given as paths relative to the tree.
 #[must_use]
 pub fn unread(tree: &Tree, node: &str, paths: &[String]) -> Vec<Report> {
     let guests = tree.content(VMLIST).map(vmids);
@@ -33,14 +33,16 @@ fn not_read(instead: String) -> String {
 
 /// The path that was probably meant for a file that is not read; `None` if it does not look like a file of the firewall.
 fn intended(path: &str, node: &str) -> Option<String> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let lower = name.to_ascii_lowercase();
     let (stem, extension) = lower.rsplit_once('.').unwrap_or((&lower, ""));
     let known = matches!(extension, "fw" | "conf" | "");
     let file = match stem {
         _ if !known => return None,
-        _ if folder == VNET_FOLDER => (extension == "fw").then(|| TreeFile::Vnet(stem).to_string()),
-        "host" => Some(TreeFile::Host(folder.strip_prefix(NODES_FOLDER).map_or(node, |own| &own[1..])).to_string()),
+        _ if directory == VNET_DIRECTORY => (extension == "fw").then(|| TreeFile::Vnet(stem).to_string()),
+        "host" => {
+            Some(TreeFile::Host(directory.strip_prefix(NODES_DIRECTORY).map_or(node, |own| &own[1..])).to_string())
+        }
         "cluster" => Some(CLUSTER.to_string()),
         _ if stem.bytes().all(|byte| byte.is_ascii_digit()) => {
             parse_vmid(stem.trim_start_matches('0')).map(|vmid| TreeFile::Guest(&vmid.to_string()).to_string())
@@ -50,11 +52,11 @@ fn intended(path: &str, node: &str) -> Option<String> {
     match file {
         Some(file) if file == path => None,
         Some(file) => Some(format!("did you mean {file}?")),
-        None if extension == "fw" && folder == FIREWALL_FOLDER => {
-            Some(format!("{FIREWALL_FOLDER}/ holds cluster.fw, and VMID.fw for each guest"))
+        None if extension == "fw" && directory == FIREWALL_DIRECTORY => {
+            Some(format!("{FIREWALL_DIRECTORY}/ contains cluster.fw, and VMID.fw for each guest"))
         }
-        None if extension == "fw" && folder != VNET_FOLDER => {
-            Some("the folder of a node holds host.fw alone".to_string())
+        None if extension == "fw" && directory != VNET_DIRECTORY => {
+            Some("the only firewall file in the directory of a node is host.fw".to_string())
         }
         None => None,
     }
@@ -66,7 +68,7 @@ mod tests {
     use crate::inputs::File;
 
     #[test]
-    fn names_that_nothing_reads_are_reported() {
+    fn ignored_files_are_reported() {
         let vmlist = r#"{"version":1,"ids":{"100":{"node":"n1","type":"qemu"},"200":{"node":"n2","type":"lxc"}}}"#;
         let mut tree = Tree { root: "/pve".into(), ..Tree::default() };
         tree.files.insert(VMLIST.into(), File::Content(vmlist.as_bytes().into()));
@@ -84,7 +86,7 @@ mod tests {
             ("firewall/0100.fw", "did you mean firewall/100.fw?"),
             ("firewall/100.FW", "did you mean firewall/100.fw?"),
             ("firewall/100", "did you mean firewall/100.fw?"),
-            ("firewall/web.fw", "firewall/ holds cluster.fw"),
+            ("firewall/web.fw", "firewall/ contains cluster.fw"),
             ("firewall/cluster.fw.bak", ""),
             ("firewall/notes.txt", ""),
             ("nodes/n1/host.fw", ""),

@@ -32,7 +32,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const GROUP: u16 = 0;
 /// `NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET`
 const PACKET: u16 = 0x0400;
-/// Maximum number of datagrams read from one socket before the next socket is read.
+/// Maximum number of datagrams that are read from one socket before the next socket is read.
 const ROUND: usize = 64;
 /// Pending lines are written early when they reach this size, in bytes.
 const WRITE_SIZE: usize = 256 << 10;
@@ -160,7 +160,7 @@ impl Daemon {
                 }
                 Received::Overflow => self.dropped.add(u64::from(conntrack.take_drops()?)),
                 Received::Nothing => {
-                    // the kernel reports no further overflow until the queue has been empty
+                    // the kernel reports no further overflow until the queue is empty
                     self.dropped.add(u64::from(conntrack.take_drops()?));
                     return Ok(true);
                 }
@@ -185,7 +185,7 @@ impl Daemon {
         self.pending.clear();
     }
 
-    /// Logs the number of dropped entries. While the file cannot be written, this also detects when it can again.
+    /// Logs the number of dropped entries. While the file cannot be written, this also detects when it is writable again.
     fn report_dropped(&mut self) {
         let skipped = self.dropped.unreported();
         let text = skipped_text(skipped);
@@ -230,7 +230,7 @@ impl Daemon {
         self.switch_conntrack();
     }
 
-    /// Subscribes to conntrack events or unsubscribes, as the switch file says.
+    /// Subscribes to conntrack events or unsubscribes, according to the switch file.
     fn switch_conntrack(&mut self) {
         let wanted = self.always_conntrack || self.conntrack_is_on();
         if wanted && self.conntrack.is_none() {

@@ -21,7 +21,7 @@ impl DroppedEntries {
     pub fn packet(&mut self, sequence: Option<u32>) {
         let Some(sequence) = sequence else { return };
         let gap = sequence.wrapping_sub(self.expected);
-        // the kernel never sends a smaller number; it must not count as four billion dropped packets
+        // the kernel never sends a smaller number; do not count one as four billion dropped packets
         if gap > 0 && gap <= u32::MAX / 2 {
             self.add(u64::from(gap));
         }

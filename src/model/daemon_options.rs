@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DaemonOptions {
-    /// `--failsafe`: ports of the node that stay open whatever the configuration says.
+    /// `--failsafe`: ports of the node that are open regardless of the configuration.
     #[serde(serialize_with = "write_failsafe", deserialize_with = "read_failsafe")]
     pub failsafe: Failsafe,
     /// `--strict-layer2`: whether frames that carry IP packets past iptables are dropped.

@@ -1,11 +1,11 @@
-//! Frames that carry IP packets which iptables does not see.
+//! Encapsulations of IP packets that iptables does not filter.
 
-/// How a frame carries a packet past the rules of iptables: the kernel passes only plain IPv4 and IPv6 frames to them.
+/// An encapsulation in which IP packets bypass iptables: the kernel passes only plain IPv4 and IPv6 frames to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Encapsulation {
     /// A VLAN tag (IEEE 802.1Q), also with the number 0, which has a priority only (802.1p).
     Vlan,
-    /// A service tag, with further tags behind it (IEEE 802.1ad, QinQ).
+    /// A service tag, followed by further tags (IEEE 802.1ad, QinQ).
     ServiceVlan,
     /// PPPoE, discovery (RFC 2516).
     PppoeDiscovery,
@@ -16,7 +16,7 @@ pub enum Encapsulation {
 }
 
 impl Encapsulation {
-    /// All of them.
+    /// All encapsulations.
     pub const ALL: [Encapsulation; 5] = [
         Encapsulation::Vlan,
         Encapsulation::ServiceVlan,
@@ -25,7 +25,7 @@ impl Encapsulation {
         Encapsulation::Llc,
     ];
 
-    /// The name that ebtables and `layer2_protocols` have for frames with a length instead of a type.
+    /// The name in ebtables and `layer2_protocols` of frames with a length instead of a type.
     pub const LENGTH: &str = "Length";
 
     /// Its ethertype; LLC has none.
@@ -40,7 +40,7 @@ impl Encapsulation {
         }
     }
 
-    /// Whether it is a tag, which a trunk has.
+    /// Whether it is a tag, as frames of a trunk have.
     #[must_use]
     pub fn is_tag(self) -> bool {
         matches!(self, Encapsulation::Vlan | Encapsulation::ServiceVlan)

@@ -1,4 +1,4 @@
-//! Ports of the node that stay open whatever the configuration says: the option `--failsafe` of the daemon.
+//! Ports of the node that are open regardless of the configuration: the option `--failsafe` of the daemon.
 use ipnet::IpNet;
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The protocols that have ports, by name and number.
 const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("dccp", 33), ("sctp", 132), ("udplite", 136)];
 
-/// Ports of the node that are always open, for everybody or for a network.
+/// Ports of the node that are always open, for all sources or for a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenPorts {
     /// The protocol's name.
@@ -15,11 +15,11 @@ pub struct OpenPorts {
     pub number: u8,
     /// The first and the last port.
     pub ports: (u16, u16),
-    /// Where connections may come from; `None` is anywhere.
+    /// The network of allowed sources; `None` allows all.
     pub network: Option<IpNet>,
 }
 
-/// All that are open, in the order in which they are given.
+/// All open ports, in the order in which they are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failsafe(pub Vec<OpenPorts>);
 
@@ -32,7 +32,7 @@ impl FromStr for OpenPorts {
         let (protocol, ports) = what.split_once('/').ok_or_else(|| format!("'{text}' is not PROTO/PORT[@NETWORK]"))?;
         let known = PROTOCOLS.iter().find(|(name, _)| *name == protocol);
         let names = || PROTOCOLS.map(|(name, _)| name).join(", ");
-        let (protocol, number) = *known.ok_or_else(|| format!("'{protocol}' is none of {}", names()))?;
+        let (protocol, number) = *known.ok_or_else(|| format!("'{protocol}' is not one of {}", names()))?;
         let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
         let (first, last) = ports.split_once(':').unwrap_or((ports, ports));
         let ports = port(first).zip(port(last)).filter(|(first, last)| first <= last);

@@ -1,4 +1,4 @@
-//! How many guests and devices are filtered.
+//! The numbers of filtered guests and devices.
 
 /// The parts of the node that have rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn device_names_are_read_as_they_are_written() {
+    fn formatted_device_names_are_parsed() {
         for name in ["tap100i0", "veth200i12", "tap999999999i0", "veth1i255"] {
             assert_eq!(GuestDevice::parse(name).map(|device| device.to_string()).as_deref(), Some(name));
         }

@@ -9,14 +9,14 @@ pub enum Origin {
     /// A line of a file, counted from 1.
     Line(Arc<str>, u32),
     /// Generated without a line; a description, such as `default policy_in of 100.fw`.
-    Made(EcoString),
+    Generated(EcoString),
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Line(file, line) => write!(f, "{file}:{line}"),
-            Origin::Made(what) => f.write_str(what),
+            Origin::Generated(what) => f.write_str(what),
         }
     }
 }

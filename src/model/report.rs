@@ -34,9 +34,9 @@ pub struct Span {
     pub end: usize,
 }
 
-/// The list in which an unknown word was looked up.
+/// The list in which an unknown word was searched for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sought {
+pub enum Lookup {
     /// The sections of a kind of file; the word is a whole header.
     Section(FileKind),
     /// The options of a kind of file.
@@ -101,7 +101,7 @@ pub struct Mark {
     /// The message for this part, if the report has several.
     pub label: String,
     /// The list in which the word was looked up.
-    pub sought: Option<Sought>,
+    pub lookup: Option<Lookup>,
 }
 
 /// An error in a part of a rule or entry.
@@ -112,18 +112,18 @@ pub struct PartError {
     /// The message.
     pub text: String,
     /// The list in which its word was looked up.
-    pub sought: Option<Sought>,
+    pub lookup: Option<Lookup>,
 }
 
 impl PartError {
     /// An error in a part.
     pub fn new(part: &'static str, text: impl Into<String>) -> Self {
-        PartError { part, text: text.into(), sought: None }
+        PartError { part, text: text.into(), lookup: None }
     }
 
     /// An unknown word in a part.
-    pub fn unknown(part: &'static str, text: impl Into<String>, sought: Sought) -> Self {
-        PartError { sought: Some(sought), ..PartError::new(part, text) }
+    pub fn unknown(part: &'static str, text: impl Into<String>, lookup: Lookup) -> Self {
+        PartError { lookup: Some(lookup), ..PartError::new(part, text) }
     }
 }
 
@@ -169,17 +169,17 @@ impl Report {
     ) -> Self {
         let mut report = Report::line(file, line, "");
         report.text = format!(" - errors in {what}");
-        for PartError { part, text, sought } in errors {
+        for PartError { part, text, lookup } in errors {
             report.text += &format!("\n  {part}: {text}");
-            report.marks.push(Mark { span: at(part), label: text, sought });
+            report.marks.push(Mark { span: at(part), label: text, lookup });
         }
         report
     }
 
     /// Sets the part of the line that the report refers to.
     #[must_use]
-    pub fn at(mut self, span: Span, sought: Option<Sought>) -> Self {
-        self.marks = vec![Mark { span, label: String::new(), sought }];
+    pub fn at(mut self, span: Span, lookup: Option<Lookup>) -> Self {
+        self.marks = vec![Mark { span, label: String::new(), lookup }];
         self
     }
 }

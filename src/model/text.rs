@@ -1,18 +1,18 @@
 //! Text from files for reports.
 
 /// The maximum length of a line in a report, in characters.
-const SHOWN: usize = 240;
+const MAX_CHARS: usize = 240;
 
 /// Text for a report: on one line, printable, and truncated.
-pub fn shown(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for (count, one) in text.chars().enumerate() {
         match one {
-            _ if count == SHOWN => {
+            _ if count == MAX_CHARS => {
                 out.push('…');
                 break;
             }
-            one if one.is_control() || turns_text(one) => out.extend(one.escape_default()),
+            one if one.is_control() || is_bidi_formatting(one) => out.extend(one.escape_default()),
             one => out.push(one),
         }
     }
@@ -20,7 +20,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// Whether a character is bidirectional formatting (UAX #9), which could make a line look different.
-fn turns_text(one: char) -> bool {
+fn is_bidi_formatting(one: char) -> bool {
     matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

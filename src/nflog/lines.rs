@@ -21,7 +21,7 @@ pub trait LogContext {
 #[derive(Debug)]
 pub struct LogLines<H> {
     host: H,
-    /// The last second that was formatted, and its text: one second has many packets.
+    /// The last second that was formatted, and its text, because many packets have the same second.
     stamp: (i64, String),
 }
 

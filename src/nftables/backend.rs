@@ -6,7 +6,7 @@ use super::names::{Name, TableName, cluster_chain, guest_chain};
 use super::plan::{ChainChange, LiveCache, SetChange, TablePlan, diff, script};
 use super::ruleset::{Match, Rule, Ruleset, Table};
 use crate::config::{ConfigCache, Configuration, GuestFiles};
-use crate::health::{Carried, Evidence, NftChain, Scope};
+use crate::health::{EncapsulatedFrame, Evidence, NftChain, Scope};
 use crate::inputs::{Facts, File, Tree};
 use crate::listing::{Change, Count, Difference, NftCount, PlannedAction};
 use crate::model::guest::GuestDevice;
@@ -39,7 +39,7 @@ impl Nftables {
         (configuration, ruleset)
     }
 
-    /// Makes a ruleset live; cheap if nothing has changed since the last call.
+    /// Applies a ruleset; cheap if nothing has changed since the last call.
     pub fn maintain(&mut self, ruleset: &Arc<Ruleset>) -> Outcome {
         self.firewall.update(ruleset)
     }
@@ -70,11 +70,11 @@ impl Nftables {
         Scope { host, devices: devices.collect(), ..Scope::default() }
     }
 
-    /// Whether the rules let a frame pass that carries an IP packet which they cannot match, because the policy accepts it and the
-    /// configuration does not forbid it. Rules can match a packet in a frame with one VLAN tag.
+    /// Whether the rules accept a frame whose IP packet they cannot match, because the policy accepts it and the configuration
+    /// does not forbid it. Rules can match a packet in a frame with one VLAN tag.
     #[must_use]
-    pub fn lets_past(configuration: &Configuration, ruleset: &Ruleset, carried: Carried) -> bool {
-        let Carried { device, direction, encapsulation } = carried;
+    pub fn allows_bypass(configuration: &Configuration, ruleset: &Ruleset, frame: EncapsulatedFrame) -> bool {
+        let EncapsulatedFrame { device, direction, encapsulation } = frame;
         let Some((firewall, own)) = configuration.device(device) else { return false };
         let policy = match direction {
             Direction::In => firewall.options.policy_in,
@@ -95,18 +95,25 @@ impl Nftables {
     #[must_use]
     pub fn evidence(&self, chains: &[BaseChain]) -> Evidence {
         let filters = chains.iter().filter(|chain| chain.kind == "filter");
-        let shown =
-            |BaseChain { family: _, table: (family, table), name, kind: _, hook: _, drops, rest }: &BaseChain| {
-                NftChain {
-                    table: format!("{family} {table}"),
-                    legacy: None,
-                    chain: name.clone(),
-                    forwards: false,
-                    drops: *drops,
-                    bridged: *family == "bridge",
-                    rest: *rest,
-                }
-            };
+        let shown = |BaseChain {
+                         family: _,
+                         table: (family, table),
+                         name,
+                         kind: _,
+                         hook: _,
+                         drops,
+                         unconditional_drop,
+                     }: &BaseChain| {
+            NftChain {
+                table: format!("{family} {table}"),
+                legacy: None,
+                chain: name.clone(),
+                forwards: false,
+                drops: *drops,
+                bridged: *family == "bridge",
+                unconditional_drop: *unconditional_drop,
+            }
+        };
         let untracked = self.firewall.refuses_conntrack_in_bridges();
         // no findings about state that cannot be read
         let legacy = legacy_chains().unwrap_or_default().into_iter().map(of_legacy_tools);
@@ -150,7 +157,7 @@ impl Nftables {
     }
 }
 
-fn of_legacy_tools(LegacyChain { family, table, name, drops, rest }: LegacyChain) -> NftChain {
+fn of_legacy_tools(LegacyChain { family, table, name, drops, unconditional_drop }: LegacyChain) -> NftChain {
     let tool = match family {
         Family::V4 => "iptables-legacy",
         Family::V6 => "ip6tables-legacy",
@@ -162,11 +169,11 @@ fn of_legacy_tools(LegacyChain { family, table, name, drops, rest }: LegacyChain
         forwards: false,
         drops,
         bridged: false,
-        rest,
+        unconditional_drop,
     }
 }
 
-/// The script for the chains that every configuration has, without users' rules.
+/// The script for the chains that every configuration has, without user rules.
 #[must_use]
 pub fn skeleton() -> String {
     let content = "[OPTIONS]\nenable: 1\npolicy_in: ACCEPT\n";
@@ -239,7 +246,7 @@ fn collect(
     }
 }
 
-/// How many chains, rules and sets a ruleset has.
+/// The numbers of chains, rules and sets of a ruleset.
 #[must_use]
 pub fn count(ruleset: &Ruleset) -> Count {
     let of = |name| {

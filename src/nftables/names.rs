@@ -6,7 +6,7 @@ use ecow::{EcoString, eco_format};
 use std::fmt;
 
 /// The maximum length of a name in the kernel (`NFT_NAME_MAXLEN` without the terminating zero), in bytes.
-const LONGEST: usize = 255;
+const MAX_LENGTH: usize = 255;
 
 /// The name of a chain, set, map or helper in a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +18,7 @@ impl Name {
     pub fn new(text: &str) -> Option<Self> {
         let letter = text.starts_with(|first: char| first.is_ascii_alphabetic());
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
-        (letter && text.len() <= LONGEST && text.bytes().all(plain)).then(|| Name(text.into()))
+        (letter && text.len() <= MAX_LENGTH && text.bytes().all(plain)).then(|| Name(text.into()))
     }
 
     /// A constant name.
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_what_nft_takes_without_quotes() {
+    fn names_need_no_quotes_in_nft() {
         for good in ["v4-dc/management", "guest-100-in", "a", "bridge-eth0.100", "ports/0f"] {
             assert!(Name::new(good).is_some(), "{good}");
         }

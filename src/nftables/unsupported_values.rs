@@ -35,7 +35,7 @@ pub fn reports(configuration: &Configuration) -> Vec<Report> {
     reports
 }
 
-/// The limit of log rules as nft takes it.
+/// The limit of log rules for nft.
 ///
 /// # Errors
 /// When the kernel cannot count it: the time for a burst in nanoseconds and the number of packets have 64 bits (`nft_limit.c`).
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_is_reported_with_its_line() {
+    fn settings_without_effect_are_reported_with_their_line() {
         let rules = "[RULES]\nFORWARD ACCEPT -i vmbr1\nFORWARD DROP -i vmbr1\nFORWARD ACCEPT\nIN ACCEPT -i vmbr1\n";
         let files = [
             ("firewall/cluster.fw", rules),

@@ -2,7 +2,7 @@
 use super::{corosync, members};
 use crate::inputs::{File, Tree};
 use crate::model::Report;
-use crate::paths::{COROSYNC, MEMBERS, TreeFile, VNET_FOLDER};
+use crate::paths::{COROSYNC, MEMBERS, TreeFile, VNET_DIRECTORY};
 
 /// Reports about `.members`, `corosync.conf`, and unreadable files that are only checked.
 pub fn check(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
@@ -15,7 +15,7 @@ pub fn check(tree: &Tree, node: &str, reports: &mut Vec<Report>) {
         reports.extend(errors.into_iter().map(|(line, error)| Report::line(&file, line, error)));
     }
     let is_vnet = |path: &str| matches!(TreeFile::parse(path), Some(TreeFile::Vnet(_)));
-    for (path, file) in tree.below(VNET_FOLDER).filter(|(path, _)| is_vnet(path)) {
+    for (path, file) in tree.below(VNET_DIRECTORY).filter(|(path, _)| is_vnet(path)) {
         if let File::Unreadable(why) = file {
             reports.push(Report::file(&tree.label(path), format!("cannot be read: {why}")));
         }

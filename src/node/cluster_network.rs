@@ -2,7 +2,7 @@
 use super::corosync::{Corosync, link_number};
 use super::{cluster_file_errors, localnet, members};
 use crate::inputs::{Facts, Tree};
-use crate::model::{Report, Severity, Spelled, shown};
+use crate::model::{Report, Severity, Spelled, printable};
 use crate::paths::{COROSYNC, MEMBERS};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ pub struct Localnet {
     pub unresolved: Vec<UnresolvedLink>,
 }
 
-/// An address of another node that corosync talks to.
+/// An address of another node that corosync connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorosyncPeer {
     /// The other node.
@@ -40,7 +40,7 @@ pub struct CorosyncPeer {
     pub link: u32,
 }
 
-/// A link of corosync whose name does not resolve.
+/// A link of corosync whose name cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnresolvedLink {
     /// The node.
@@ -56,13 +56,13 @@ pub struct UnresolvedLink {
 pub struct CorosyncLinks {
     /// Whether the transport uses multicast.
     pub multicast: bool,
-    /// The own address and that of another node on the same link, by node and link.
+    /// The node's own address and that of another node on the same link, ordered by node and link.
     pub pairs: Vec<(IpAddr, IpAddr)>,
     /// The ports that are configured for links (`mcastport`), besides the default ones.
     pub ports: Vec<u16>,
 }
 
-/// The network according to `.members`, `corosync.conf`, routes and resolver.
+/// The networks according to `.members`, `corosync.conf`, the routes and the resolver.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// The node's network, without the definition in cluster.fw.
@@ -166,11 +166,11 @@ fn pairs(corosync: &Corosync, facts: &Facts) -> Vec<(IpAddr, IpAddr)> {
         .collect()
 }
 
-/// The links without an address, for which no rules are generated.
+/// The links that cannot be resolved, for which no rules are generated.
 fn unresolved(corosync: &Corosync, facts: &Facts) -> Vec<UnresolvedLink> {
     let links = corosync.nodes.iter().flat_map(|(node, of)| of.links.iter().map(move |link| (node, link)));
     let links = links.filter(|(_, (_, value))| resolve(corosync, value, facts).is_none());
     links
-        .map(|(node, (key, value))| UnresolvedLink { node: node.clone(), key: key.clone(), name: shown(value) })
+        .map(|(node, (key, value))| UnresolvedLink { node: node.clone(), key: key.clone(), name: printable(value) })
         .collect()
 }

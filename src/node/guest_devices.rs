@@ -14,7 +14,7 @@ pub struct Device {
     pub netid: String,
     /// Its name on the host: `tap100i0`, `veth200i0`.
     pub name: Interface,
-    /// Its MAC address; without one there is no MAC filter.
+    /// Its MAC address; without one, source MAC addresses are not filtered.
     pub mac: Option<Spelled<MacAddr>>,
     /// The addresses in a container's configuration.
     pub addresses: Vec<IpAddr>,
@@ -28,7 +28,7 @@ pub struct Device {
 /// affects only that device.
 pub fn devices(conf: &[u8], guest: &ListedGuest, file: &Arc<str>, reports: &mut Vec<Report>) -> Vec<Device> {
     let text = String::from_utf8_lossy(conf);
-    odd_lines(&text, |number, error| reports.push(Report::line(file, number, error)));
+    invalid_lines(&text, |number, error| reports.push(Report::line(file, number, error)));
     let mut devices = Vec::new();
     for (netid, (number, value)) in nets(&text) {
         let mut warn = |text: String| reports.push(Report::warning(file, number, format!("{netid}: {text}")));
@@ -40,7 +40,7 @@ pub fn devices(conf: &[u8], guest: &ListedGuest, file: &Arc<str>, reports: &mut 
     devices
 }
 
-/// The attachment of a guest's network device, firewalled or not.
+/// A guest's network device, firewalled or not, with the bridge that it is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The device; its index is that in its key.
@@ -51,11 +51,11 @@ pub struct Link {
     pub firewalled: bool,
     /// Its MAC address.
     pub mac: Option<MacAddr>,
-    /// The addresses that the configuration gives it: a container's own line, or a VM's `ipconfigN` for cloud-init.
+    /// Its configured addresses: from a container's `netN` line, or from a VM's `ipconfigN` for cloud-init.
     pub addresses: Vec<IpAddr>,
 }
 
-/// The attachments of all devices in a guest's configuration, by number. Invalid ones are omitted; [`devices`] reports them.
+/// All network devices in a guest's configuration, by number. Invalid ones are omitted; [`devices`] reports them.
 #[must_use]
 pub fn links(conf: &[u8], guest: &ListedGuest) -> Vec<Link> {
     let text = String::from_utf8_lossy(conf);
@@ -91,8 +91,8 @@ fn running(text: &str) -> impl Iterator<Item = (u32, &str)> {
     lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| !line.starts_with('#'))
 }
 
-/// Reports lines that could be devices: unreadable lines, and devices with an invalid number.
-fn odd_lines(text: &str, mut report: impl FnMut(u32, String)) {
+/// Reports invalid lines that may be devices: unreadable lines, and devices with an invalid number.
+fn invalid_lines(text: &str, mut report: impl FnMut(u32, String)) {
     for (number, line) in running(text).filter(|(_, line)| !is_plain(line) || line.starts_with("net")) {
         let key = line.split(':').next().unwrap_or_default();
         let digits = key.strip_prefix("net").filter(|_| line.contains(':')).unwrap_or_default();
@@ -198,7 +198,7 @@ fn device(
     Ok(Some(Device { netid: netid.to_string(), name, mac, addresses, trunk }))
 }
 
-/// The MAC address of a device, as it is written: a VM's behind its model or `macaddr=`, a container's behind `hwaddr=`.
+/// The text of a device's MAC address: for a VM after its model or `macaddr=`, for a container after `hwaddr=`.
 fn mac_text<'a>(parts: &BTreeMap<&str, &'a str>, kind: GuestKind) -> Option<&'a str> {
     match kind {
         GuestKind::Vm => {

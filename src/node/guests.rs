@@ -62,9 +62,9 @@ pub struct GuestList {
 }
 
 impl GuestList {
-    /// The guests in `.vmlist`, or without one those with a configuration file; `paths` are relative to the tree. A guest
-    /// whose entry is invalid, or that is listed on another node, belongs to this node if its configuration file is here:
-    /// in the latter case it is arriving by migration.
+    /// The guests in `.vmlist`, or without one those with a configuration file; `paths` are relative to the tree. A guest whose
+    /// entry is invalid, or that is listed on another node, belongs to this node if its configuration file is here: in the
+    /// latter case it is being migrated to this node.
     #[must_use]
     pub fn of<'a>(vmlist: Option<&[u8]>, node: &str, paths: impl Iterator<Item = &'a str>) -> Self {
         let mut listing = GuestList::default();
@@ -92,7 +92,7 @@ impl GuestList {
 
     fn add_invalid(&mut self, id: &str, reason: &str, guest: Option<ListedGuest>) {
         let text = match &guest {
-            Some(guest) => format!("is taken for a {} by its file: {reason}", guest.kind_name()),
+            Some(guest) => format!("is treated as a {} according to its file: {reason}", guest.kind_name()),
             None => format!("is ignored: {reason}"),
         };
         self.guests.extend(guest);
@@ -115,8 +115,8 @@ impl GuestList {
     }
 }
 
-/// The configuration files of guests that another node has while a device of theirs is here: they arrive by migration.
-/// Each with the path that it will have on this node, and the one that it has.
+/// The configuration files, still on another node, of guests with a device on this node: they are being migrated to it. Each
+/// with its future path on this node and its current path.
 #[must_use]
 pub fn conf_files_elsewhere(vmlist: &[u8], node: &str, devices: &BTreeSet<GuestDevice>) -> Vec<(String, String)> {
     let mut paths = Vec::new();
@@ -318,8 +318,8 @@ mod tests {
             [
                 "x is ignored: a VMID is a number of up to nine digits",
                 "7 is ignored: it has no node",
-                "8 is taken for a container by its file: its type is neither qemu nor lxc",
-                "9 is taken for a VM by its file: it has no node",
+                "8 is treated as a container according to its file: its type is neither qemu nor lxc",
+                "9 is treated as a VM according to its file: it has no node",
                 "100 is listed twice",
             ]
         );

@@ -14,8 +14,10 @@ pub fn detect(address: IpAddr, facts: &Facts) -> Option<String> {
     let own = facts.addresses.iter().filter(|own| own.net.addr() == address && own.interface != LOOPBACK);
     let own: Vec<&InterfaceAddress> = own.collect();
     match address {
-        IpAddr::V4(_) => network(address, routes::v4(&facts.routes_v4), &own, SHORTEST_V4).map(|net| net.to_string()),
-        IpAddr::V6(_) => network(address, routes::v6(&facts.routes_v6), &own, SHORTEST_V6).map(|net| spelled_out(&net)),
+        IpAddr::V4(_) => network(address, routes::v4(&facts.routes_v4), &own, MIN_PREFIX_V4).map(|net| net.to_string()),
+        IpAddr::V6(_) => {
+            network(address, routes::v6(&facts.routes_v6), &own, MIN_PREFIX_V6).map(|net| spelled_out(&net))
+        }
     }
 }
 
@@ -23,8 +25,8 @@ pub fn detect(address: IpAddr, facts: &Facts) -> Option<String> {
 const LOOPBACK: &str = "lo";
 
 /// The shortest prefix lengths of a local network.
-const SHORTEST_V4: u8 = 8;
-const SHORTEST_V6: u8 = 16;
+const MIN_PREFIX_V4: u8 = 8;
+const MIN_PREFIX_V6: u8 = 16;
 
 /// The most specific network that contains the address; of several the first. Host routes are not used.
 fn network(
@@ -106,7 +108,7 @@ mod tests {
         let both = [own.clone(), tunnel.clone()];
         assert_eq!(found("10.1.1.5", &[vmbr0], &both).as_deref(), Some("10.1.1.0/24"));
         assert_eq!(found("10.1.1.5", &[("tun0", "10.1.1.5/32"), vmbr0], &both).as_deref(), Some("10.1.1.0/26"));
-        // without a route of its own, such as under 'noprefixroute', the prefix of the address counts
+        // without a route, such as with 'noprefixroute', the prefix of the address is used
         assert_eq!(found("10.1.1.5", &[vmbr0], &[tunnel]).as_deref(), Some("10.1.1.0/24"));
         assert_eq!(
             found("10.1.1.5", &[vmbr0], &[route("vmbr0", "10.0.0.0/8", "10.1.1.1", 3)]).as_deref(),

@@ -1,4 +1,4 @@
-//! Collects facts about the node: names, routes, and databases in /etc.
+//! Collects facts about the node: names, routes, and the databases in /etc.
 use super::hostname_resolver::Resolver;
 use crate::inputs::{Facts, InterfaceAddress, Tree};
 use crate::model::DaemonOptions;
@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The timeout of the resolver. Later answers are used the next time.
-const RESOLVING: Duration = Duration::from_secs(3);
+/// The timeout of the resolver. Later answers are used by the next call.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The databases in `/etc` that compiling needs.
 const TABLES: [&str; 3] = [paths::SERVICES, paths::PROTOCOLS, paths::ETHERTYPES];
 
@@ -41,7 +41,7 @@ impl FactsSource {
         FactsSource { root, node, resolver, tables, interfaces: None, altnames, addresses, options }
     }
 
-    /// The same, with the options of the daemon.
+    /// Sets the options of the daemon.
     #[must_use]
     pub fn with_options(self, options: DaemonOptions) -> Self {
         FactsSource { options, ..self }
@@ -54,7 +54,7 @@ impl FactsSource {
                 *known = text;
             }
         }
-        self.ask_for_altnames();
+        self.update_altnames();
         if let Ok(addresses) = addresses() {
             self.addresses = addresses;
         }
@@ -69,14 +69,14 @@ impl FactsSource {
             protocols,
             ethertypes,
             altnames: self.altnames.clone(),
-            resolved: self.resolver.resolve(&names_to_resolve(tree, &self.node), RESOLVING),
+            resolved: self.resolver.resolve(&names_to_resolve(tree, &self.node), RESOLVE_TIMEOUT),
             options: self.options.clone(),
             live_devices: Vec::new(),
         }
     }
 
-    fn ask_for_altnames(&mut self) {
-        // a failed socket is reopened the next time
+    fn update_altnames(&mut self) {
+        // a failed socket is reopened by the next call
         let Ok(mut interfaces) = self.interfaces.take().map_or_else(Altnames::open, Ok) else { return };
         if let Ok(altnames) = interfaces.current() {
             self.altnames.clone_from(altnames);

@@ -20,8 +20,8 @@ enum LookupResult {
 #[derive(Debug, Default)]
 pub struct Resolver {
     known: BTreeMap<String, Vec<IpAddr>>,
-    /// One thread, so that an unreachable name server blocks only one. It is kept, because starting one costs more than most
-    /// lookups.
+    /// A single thread, so that an unreachable name server blocks only one. It is kept, because starting a thread takes longer
+    /// than most lookups.
     thread: Option<LookupThread>,
 }
 
@@ -35,8 +35,8 @@ struct LookupThread {
 }
 
 impl Resolver {
-    /// The addresses of names, in the resolver's order, that are known after `limit`. A name without addresses is absent.
-    /// A later answer is used the next time.
+    /// The addresses of names, in the resolver's order, as far as they are known after `limit`. A name without addresses is
+    /// absent. A later answer is used by the next call.
     pub fn resolve(&mut self, names: &[String], limit: Duration) -> BTreeMap<String, Vec<IpAddr>> {
         let deadline = Instant::now() + limit;
         self.receive(deadline);

@@ -1,7 +1,8 @@
 //! The relevant files, and the listings of their directories.
 use crate::model::guest::GuestKind;
 use crate::paths::{
-    FIREWALL_FOLDER, NODES_FOLDER, PRIVATE_FOLDER, SDN_FOLDER, TreeFile, VNET_FOLDER, guest_folder, node_folder,
+    FIREWALL_DIRECTORY, NODES_DIRECTORY, PRIVATE_DIRECTORY, SDN_DIRECTORY, TreeFile, VNET_DIRECTORY, guest_directory,
+    node_directory,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The files that are looked up whether their directory lists them or not, because all rules depend on them.
+/// The files that are looked up even if their directory does not list them, because all rules depend on them.
 #[must_use]
 pub fn fixed(node: &str) -> [String; 5] {
     let host = TreeFile::Host(node);
@@ -18,15 +19,16 @@ pub fn fixed(node: &str) -> [String; 5] {
 
 /// The directories with relevant files, relative to the root.
 #[must_use]
-pub fn folders(node: &str) -> Vec<String> {
-    let known = ["", FIREWALL_FOLDER, SDN_FOLDER, VNET_FOLDER, PRIVATE_FOLDER, NODES_FOLDER].map(str::to_string);
-    let guests = GuestKind::ALL.map(|kind| guest_folder(node, kind));
-    known.into_iter().chain([node_folder(node)]).chain(guests).collect()
+pub fn directories(node: &str) -> Vec<String> {
+    let known =
+        ["", FIREWALL_DIRECTORY, SDN_DIRECTORY, VNET_DIRECTORY, PRIVATE_DIRECTORY, NODES_DIRECTORY].map(str::to_string);
+    let guests = GuestKind::ALL.map(|kind| guest_directory(node, kind));
+    known.into_iter().chain([node_directory(node)]).chain(guests).collect()
 }
 
 /// Whether a change of this path (relative to the root) is relevant.
 #[must_use]
-pub fn matters(path: &str) -> bool {
+pub fn is_relevant(path: &str) -> bool {
     TreeFile::parse(path).is_some_and(TreeFile::has_valid_name)
 }
 
@@ -47,7 +49,7 @@ pub(super) struct TreeListing {
     /// The files that are listed or always looked up, relative to the root.
     pub files: BTreeMap<Arc<str>, EntryKind>,
     /// Whether this node has a directory.
-    pub node_folder: bool,
+    pub node_directory: bool,
 }
 
 impl TreeListing {
@@ -57,47 +59,47 @@ impl TreeListing {
     /// When a directory that its parent lists cannot be listed.
     pub fn of(root: &Path, node: &str) -> Result<Self, String> {
         let mut found: Vec<(Arc<str>, EntryKind)> = Vec::new();
-        let mut keep = |folder: &str, names: DirectoryNames| {
-            let path = |name: &str| [folder, if folder.is_empty() { "" } else { "/" }, name].concat();
+        let mut keep = |directory: &str, names: DirectoryNames| {
+            let path = |name: &str| [directory, if directory.is_empty() { "" } else { "/" }, name].concat();
             let named = names.0.iter().map(|(name, entry)| (path(name), *entry));
             let needed = named.filter(|(path, _)| TreeFile::parse(path).is_some_and(|file| file.is_needed_on(node)));
             found.extend(needed.map(|(path, entry)| (path.into(), entry)));
         };
-        let mut has_node_folder = false;
+        let mut has_node_directory = false;
         let top = DirectoryNames::of(root, "")?;
-        if top.contain(FIREWALL_FOLDER) {
-            keep(FIREWALL_FOLDER, DirectoryNames::of(root, FIREWALL_FOLDER)?);
+        if top.contain(FIREWALL_DIRECTORY) {
+            keep(FIREWALL_DIRECTORY, DirectoryNames::of(root, FIREWALL_DIRECTORY)?);
         }
-        if top.contain(SDN_FOLDER) {
-            let names = DirectoryNames::of(root, SDN_FOLDER)?;
-            if names.contain(name_of(VNET_FOLDER)) {
-                keep(VNET_FOLDER, DirectoryNames::of(root, VNET_FOLDER)?);
+        if top.contain(SDN_DIRECTORY) {
+            let names = DirectoryNames::of(root, SDN_DIRECTORY)?;
+            if names.contain(name_of(VNET_DIRECTORY)) {
+                keep(VNET_DIRECTORY, DirectoryNames::of(root, VNET_DIRECTORY)?);
             }
-            keep(SDN_FOLDER, names);
+            keep(SDN_DIRECTORY, names);
         }
         // users other than root cannot list it
-        if top.contain(PRIVATE_FOLDER)
-            && let Ok(names) = DirectoryNames::of(root, PRIVATE_FOLDER)
+        if top.contain(PRIVATE_DIRECTORY)
+            && let Ok(names) = DirectoryNames::of(root, PRIVATE_DIRECTORY)
         {
-            keep(PRIVATE_FOLDER, names);
+            keep(PRIVATE_DIRECTORY, names);
         }
-        if top.contain(NODES_FOLDER) && DirectoryNames::of(root, NODES_FOLDER)?.contain(node) {
-            has_node_folder = true;
-            let folder = node_folder(node);
-            let names = DirectoryNames::of(root, &folder)?;
-            for folder in GuestKind::ALL.map(|kind| guest_folder(node, kind)) {
-                if names.contain(name_of(&folder)) {
-                    keep(&folder, DirectoryNames::of(root, &folder)?);
+        if top.contain(NODES_DIRECTORY) && DirectoryNames::of(root, NODES_DIRECTORY)?.contain(node) {
+            has_node_directory = true;
+            let directory = node_directory(node);
+            let names = DirectoryNames::of(root, &directory)?;
+            for directory in GuestKind::ALL.map(|kind| guest_directory(node, kind)) {
+                if names.contain(name_of(&directory)) {
+                    keep(&directory, DirectoryNames::of(root, &directory)?);
                 }
             }
-            keep(&folder, names);
+            keep(&directory, names);
         }
         keep("", top);
         let mut files: BTreeMap<Arc<str>, EntryKind> = found.into_iter().collect();
         for path in fixed(node) {
             files.entry(path.into()).or_insert(EntryKind::Unlisted);
         }
-        Ok(TreeListing { files, node_folder: has_node_folder })
+        Ok(TreeListing { files, node_directory: has_node_directory })
     }
 
     /// Whether a directory lists this path.
@@ -111,8 +113,8 @@ struct DirectoryNames(Vec<(String, EntryKind)>);
 
 impl DirectoryNames {
     /// Lists a directory.
-    fn of(root: &Path, folder: &str) -> Result<Self, String> {
-        let path = root.join(folder);
+    fn of(root: &Path, directory: &str) -> Result<Self, String> {
+        let path = root.join(directory);
         let entry = |entry: io::Result<fs::DirEntry>| {
             let entry = entry?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());

@@ -3,7 +3,7 @@
 //! `scan` reads the tree once, in a worker process (`worker`) that also watches for writes (`tree_watch`) and sends only changes
 //! (`snapshot`); `stable_tree` decides which changes to accept, `stable_file` those of one file; [`Reader`] uses both.
 //! `facts_source` and `hostname_resolver` collect facts about the node.
-#![allow(clippy::disallowed_methods, reason = "this is the shell: I/O lives here")]
+#![allow(clippy::disallowed_methods, reason = "I/O is done in this module")]
 
 pub mod facts_source;
 mod hostname_resolver;
@@ -38,7 +38,7 @@ use worker::WorkerMessage;
 /// The hidden command that runs a worker.
 pub const WORKER_COMMAND: &str = "read-tree";
 /// Minimum number of reads by [`Reader::settle`], after which everything that does not change is accepted.
-const SETTLING: u32 = 3;
+const MIN_READS: u32 = 3;
 
 /// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ pub struct Reader {
     waker: Option<Arc<Waker>>,
     /// The directory of the write-ahead log of pmxcfs, if it is watched.
     log: Option<PathBuf>,
-    /// Why the log did not show a change; it is not used any more then.
+    /// Why the log did not show a change; it is then no longer used.
     log_failed: Option<String>,
     stable: StableTree,
     worker: Option<Worker>,
@@ -108,7 +108,7 @@ impl Reader {
         }
     }
 
-    /// Also waits for stuck workers from before this process re-executed itself.
+    /// Also waits for stuck workers that were started before this process re-executed itself.
     #[must_use]
     pub fn inheriting(mut self, stuck: Vec<Stuck>) -> Self {
         self.stuck.extend(stuck);
@@ -117,15 +117,15 @@ impl Reader {
 
     /// Also watches the write-ahead log of pmxcfs in this directory, which shows writes by other nodes.
     #[must_use]
-    pub fn following(mut self, folder: PathBuf) -> Self {
-        self.log = Some(folder);
+    pub fn following(mut self, directory: PathBuf) -> Self {
+        self.log = Some(directory);
         self
     }
 
-    /// Accepts a tree that an earlier reader had accepted: its content is used until reads show something else.
-    pub fn remember(&mut self, tree: &Tree) {
+    /// Starts with a tree that an earlier reader accepted: its content is used until reads return other content.
+    pub fn restore(&mut self, tree: &Tree) {
         self.tree = None;
-        self.stable.remember(tree);
+        self.stable.restore(tree);
     }
 
     /// Reads the tree once.
@@ -156,7 +156,7 @@ impl Reader {
 
     fn read_with(&mut self, request: u8) -> Result<(), ReadError> {
         let began = Instant::now();
-        let answer = self.ask(request);
+        let answer = self.request(request);
         self.took = began.elapsed();
         let delta = match answer? {
             WorkerMessage::ScanDelta(delta) => delta,
@@ -176,7 +176,7 @@ impl Reader {
         {
             self.log_failed = Some(reason.clone());
         }
-        self.stable.learn(&self.scan, self.start.elapsed()).map_err(ReadError::Unhealthy)?;
+        self.stable.process(&self.scan, self.start.elapsed()).map_err(ReadError::Unhealthy)?;
         let tree = self.tree();
         for path in listing::fixed(&self.node) {
             if let Some(File::Unreadable(reason)) = tree.files.get(path.as_str()) {
@@ -201,23 +201,24 @@ impl Reader {
                 Ok(()) => self.settled(),
                 Err(problem) => *problem == ReadError::Interrupted || self.settled(),
             };
-            // on a busy machine the first read may take all the time, and shows no file that was just written
-            if done || (reads >= SETTLING && Instant::now() >= deadline) {
+            // on a busy machine the first read may take the whole timeout and accept no file that was just written
+            if done || (reads >= MIN_READS && Instant::now() >= deadline) {
                 return passed.map(|()| self.tree());
             }
             sleep(self.due().unwrap_or_default().max(self.timing.pause));
         }
     }
 
-    /// Whether the `stat` of a file has changed since the last read. `false` if in doubt, as regular reads follow anyway.
+    /// Whether the `stat` of a file has changed since the last read. `false` if that is unknown, because regular reads follow
+    /// anyway.
     pub fn changed(&mut self) -> bool {
-        match self.ask(worker::STAT) {
+        match self.request(worker::STAT) {
             Ok(WorkerMessage::Fingerprint(fingerprint)) => self.scan.place.fingerprint != fingerprint,
             _ => false,
         }
     }
 
-    /// Whether every change since the last read is reported by events, so that `stat` would show no others.
+    /// Whether every change since the last read is reported by events, so that no `stat` is needed.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         let followed = self.scan.place.log == LogState::Followed && self.log_problem().is_none();
@@ -279,13 +280,13 @@ impl Reader {
     pub fn written(&mut self) -> bool {
         match self.worker.as_mut().map(|worker| worker.receive(Instant::now(), None)) {
             Some(Reply::Message(_)) => self.notified = true,
-            Some(Reply::Closed) => self.give_up(),
+            Some(Reply::Closed) => self.kill_worker(),
             Some(Reply::TimedOut | Reply::Interrupted) | None => {}
         }
         std::mem::take(&mut self.notified)
     }
 
-    fn ask(&mut self, request: u8) -> Result<WorkerMessage, ReadError> {
+    fn request(&mut self, request: u8) -> Result<WorkerMessage, ReadError> {
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
             None => self.start_worker()?,
@@ -306,13 +307,13 @@ impl Reader {
                         ));
                     }
                 },
-                Reply::TimedOut => break ReadError::Unhealthy(self.hanging()),
+                Reply::TimedOut => break ReadError::Unhealthy(self.timeout_message()),
                 Reply::Interrupted => break ReadError::Interrupted,
                 Reply::Closed => break ReadError::Unhealthy("the reading process has ended".into()),
             }
         };
         self.worker = Some(worker);
-        self.give_up();
+        self.kill_worker();
         Err(problem)
     }
 
@@ -320,7 +321,7 @@ impl Reader {
     fn start_worker(&mut self) -> Result<Worker, ReadError> {
         self.stuck.retain(|stuck| !stuck.has_ended());
         if !self.stuck.is_empty() {
-            return Err(ReadError::Unhealthy(self.hanging()));
+            return Err(ReadError::Unhealthy(self.timeout_message()));
         }
         // a new worker reports changes relative to an empty scan
         self.scan = Scan::default();
@@ -330,12 +331,12 @@ impl Reader {
             .map_err(|error| ReadError::Unhealthy(format!("{error:#}")))
     }
 
-    fn give_up(&mut self) {
+    fn kill_worker(&mut self) {
         self.stuck.extend(self.worker.take().and_then(Worker::kill));
     }
 
-    /// The text does not depend on the duration, so that it is reported once.
-    fn hanging(&self) -> String {
+    /// The message does not contain the duration, so that it is reported only once.
+    fn timeout_message(&self) -> String {
         format!(
             "reading {} hangs; is pmxcfs stopped or the cluster not responding? See 'systemctl status pve-cluster'",
             self.config.display()
@@ -345,7 +346,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.give_up();
+        self.kill_worker();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads one file.
 use super::listing::EntryKind;
-use super::snapshot::{FileState, Seen, TreeState, Writing};
+use super::snapshot::{FileResult, FileState, TreeState, Writing};
 use crate::inputs::Content;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::path::Arg;
@@ -12,12 +12,12 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The maximum size of a file in pmxcfs, and of a file that is read, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_SIZE: u64 = 1 << 20;
 /// The size of the read buffer in bytes: most files need a single read(2).
 const BUFFER: usize = 8 << 10;
 /// A file that has not changed for this long is not being written. Times on pmxcfs have a resolution of one second: two
 /// writes within a second may show the same `stat`.
-const AT_REST: Duration = Duration::from_secs(3);
+const UNMODIFIED_FOR: Duration = Duration::from_secs(3);
 
 /// The relevant fields of stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,8 +51,8 @@ impl Stat {
         fs::metadata(path).map(Stat::from)
     }
 
-    /// Whether the file has not changed for a while.
-    pub fn is_at_rest(&self) -> bool {
+    /// Whether the file has not been modified recently.
+    pub fn is_unmodified(&self) -> bool {
         is_past(self.changed)
     }
 
@@ -68,30 +68,30 @@ fn is_past((seconds, nanoseconds): (i64, i64)) -> bool {
     let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return true };
     let time = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
     let age = time.and_then(|time| SystemTime::now().duration_since(time).ok());
-    age.is_some_and(|age| age >= AT_REST)
+    age.is_some_and(|age| age >= UNMODIFIED_FOR)
 }
 
 /// The result of the last read of a file.
 #[derive(Clone, Debug)]
 pub(super) struct KnownFile {
-    /// Its `stat` then.
+    /// Its `stat` at that time.
     stat: Stat,
     content: Content,
-    /// Since when reads have found the same, on a monotonic clock.
+    /// Since when reads have returned the same, on a monotonic clock.
     since: Instant,
-    /// Whether it was at rest, so that the same `stat` means the same content.
-    rests: bool,
+    /// Whether it had not been modified recently, so that an equal `stat` means equal content.
+    stat_is_reliable: bool,
 }
 
 impl KnownFile {
-    /// Whether the same `stat` means the same content.
-    pub fn rests(&self) -> bool {
-        self.rests
+    /// Whether an equal `stat` means equal content.
+    pub fn stat_is_reliable(&self) -> bool {
+        self.stat_is_reliable
     }
 
-    /// Whether it has just changed, so that it is read again in any case.
+    /// Whether it has changed recently, so that it is read again in any case.
     pub fn is_fresh(&self) -> bool {
-        self.since.elapsed() < AT_REST
+        self.since.elapsed() < UNMODIFIED_FOR
     }
 
     /// Its `stat` when it was read.
@@ -117,12 +117,12 @@ pub(super) struct ReadResult {
     pub stat: Result<Stat, Option<i32>>,
     /// `None` on ENOENT.
     pub state: Option<FileState>,
-    /// What is kept for the next read.
+    /// The data for the next read.
     pub known: Option<KnownFile>,
 }
 
-/// Reads a file, unless it was at rest at the last read (`known`) and its `stat` is the same. `entry` is its kind in the
-/// listing of its directory.
+/// Reads a file, unless it was unmodified for some time at the last read (`known`) and its `stat` is the same. `entry` is its
+/// kind in the listing of its directory.
 pub(super) fn read_file(
     path: &Path,
     place: &TreeState,
@@ -135,28 +135,28 @@ pub(super) fn read_file(
         Trust::Stat => Stat::of(path).is_ok_and(|now| now == known.stat),
         Trust::FreshStat => fresh(path).is_ok_and(|now| now == known.stat),
     };
-    if let Some(known) = known.filter(|known| known.rests).filter(same) {
-        let writing = if place.watched { Writing::AtRest } else { Writing::Perhaps };
-        let state = FileState { seen: Seen::Content(known.content.clone()), writing };
+    if let Some(known) = known.filter(|known| known.stat_is_reliable).filter(same) {
+        let writing = if place.watched { Writing::Unmodified } else { Writing::Unknown };
+        let state = FileState { result: FileResult::Content(known.content.clone()), writing };
         return ReadResult { stat: Ok(known.stat), state: Some(state), known: Some(known.clone()) };
     }
-    // a file that is listed as a regular one is opened at once: if that fails, another attempt finds the reason
+    // a file that is listed as a regular file is opened at once; if that fails, the second attempt determines the reason
     if place.watched
         && entry == EntryKind::File
         && let Ok((content, stat)) = open(path).and_then(|file| read(file, place))
     {
         return ReadResult::of_content(Ok(stat), content, stat, place, known);
     }
-    let (stat, file) = if place.watched { look_and_open(path) } else { hold_and_open(path) };
+    let (stat, file) = if place.watched { stat_and_open(path) } else { resolve_once_and_open(path) };
     match file.and_then(|file| read(file, place)) {
         Ok((content, after)) => {
-            // the former comes from the file system, the latter may be one second old
+            // the first `stat` comes from the file system, the second may be one second old
             let after = stat.ok().filter(|_| !place.watched).unwrap_or(after);
             ReadResult::of_content(stat, content, after, place, known)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => ReadResult { stat, state: None, known: None },
         Err(error) => {
-            let state = FileState::without_content(Seen::Failed(error.to_string()));
+            let state = FileState::without_content(FileResult::Failed(error.to_string()));
             ReadResult { stat, state: Some(state), known: None }
         }
     }
@@ -174,35 +174,36 @@ impl ReadResult {
         let complete = now.size == content.len() as u64;
         let same = known.filter(|known| known.stat == now && known.content == content);
         let since = same.map_or_else(Instant::now, |known| known.since);
-        let (writing, rests) = if place.watched {
-            let rests = complete && is_past(now.modified) && now.is_at_rest() && now.device == place.device;
-            (if complete && is_past(now.modified) { Writing::AtRest } else { Writing::Perhaps }, rests)
+        let (writing, stat_is_reliable) = if place.watched {
+            let stat_is_reliable =
+                complete && is_past(now.modified) && now.is_unmodified() && now.device == place.device;
+            (if complete && is_past(now.modified) { Writing::Unmodified } else { Writing::Unknown }, stat_is_reliable)
         } else {
             // its times come from another node's clock
-            (Writing::Perhaps, complete && same.is_some() && since.elapsed() >= AT_REST)
+            (Writing::Unknown, complete && same.is_some() && since.elapsed() >= UNMODIFIED_FOR)
         };
-        let state = FileState { seen: Seen::Content(content.clone()), writing };
-        ReadResult { stat, state: Some(state), known: Some(KnownFile { stat: now, content, since, rests }) }
+        let state = FileState { result: FileResult::Content(content.clone()), writing };
+        ReadResult { stat, state: Some(state), known: Some(KnownFile { stat: now, content, since, stat_is_reliable }) }
     }
 }
 
 type Opened = (Result<Stat, Option<i32>>, io::Result<File>);
 
-fn look_and_open(path: &Path) -> Opened {
+fn stat_and_open(path: &Path) -> Opened {
     let stat = Stat::of(path);
     let shown = stat.as_ref().map(|stat| *stat).map_err(io::Error::raw_os_error);
     (shown, stat.and_then(|stat| stat.require_file()).and_then(|()| open(path)))
 }
 
-/// Looks the name up only once, because each lookup may fail while the file is replaced by a rename. Then the file system is
-/// queried for `stat`: otherwise the kernel would truncate a file that has grown to its size of one second ago.
-fn hold_and_open(path: &Path) -> Opened {
-    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    let held = held.and_then(|held| Ok((statx(&held, c"", AtFlags::EMPTY_PATH)?, held)));
-    let stat = held.as_ref().map(|(stat, _)| *stat).map_err(io::Error::raw_os_error);
-    let file = held.and_then(|(stat, held)| {
+/// Looks up the name only once, because each lookup may fail while the file is replaced by a rename. Queries the file system
+/// for `stat`: otherwise the kernel would truncate a file that has grown to the cached size.
+fn resolve_once_and_open(path: &Path) -> Opened {
+    let handle = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
+    let handle = handle.and_then(|handle| Ok((statx(&handle, c"", AtFlags::EMPTY_PATH)?, handle)));
+    let stat = handle.as_ref().map(|(stat, _)| *stat).map_err(io::Error::raw_os_error);
+    let file = handle.and_then(|(stat, handle)| {
         stat.require_file()?;
-        open(format!("/proc/self/fd/{}", held.as_raw_fd()).as_ref())
+        open(format!("/proc/self/fd/{}", handle.as_raw_fd()).as_ref())
     });
     (stat, file)
 }
@@ -238,12 +239,12 @@ fn read(mut file: File, place: &TreeState) -> io::Result<(Content, Stat)> {
         buffer[..count].into()
     } else {
         let mut content = buffer[..count].to_vec();
-        (&mut file).take(LARGEST + 1).read_to_end(&mut content)?;
+        (&mut file).take(MAX_SIZE + 1).read_to_end(&mut content)?;
         content.into()
     };
     let stat = Stat::from(file.metadata()?);
     stat.require_file()?;
-    if content.len() as u64 > LARGEST {
+    if content.len() as u64 > MAX_SIZE {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
     Ok((content, stat))

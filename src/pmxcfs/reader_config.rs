@@ -20,7 +20,7 @@ pub struct ReaderConfig {
 }
 
 impl ReaderConfig {
-    /// For the daemon: changes are accepted within a second, and partly written files are not used.
+    /// For the daemon: changes are accepted within a second, and partially written files are not used.
     pub const DAEMON: ReaderConfig = ReaderConfig {
         debounce: Debounce {
             content: Duration::from_millis(300),

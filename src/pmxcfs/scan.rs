@@ -2,13 +2,13 @@
 //!
 //! No file stays open after a read: an open file, directory or working directory below `/etc/pve` would prevent pmxcfs from
 //! starting again after a crash.
-use super::listing::{EntryKind, TreeListing, folders};
+use super::listing::{EntryKind, TreeListing, directories};
 use super::read_file::{KnownFile, ReadResult, Stat, Trust, read_file};
-use super::snapshot::{FileState, Scan, Seen, TreeState, Writing};
+use super::snapshot::{FileResult, FileState, Scan, TreeState, Writing};
 use crate::model::guest::GuestDevice;
 use crate::node::{check_vmlist, conf_files_elsewhere};
 use crate::parallel;
-use crate::paths::{MEMBERS, TreeFile, VMLIST, node_folder};
+use crate::paths::{MEMBERS, TreeFile, VMLIST, node_directory};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
     statfs,
@@ -34,9 +34,8 @@ const LOCAL: [FsType; 6] =
     [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, ZFS_SUPER_MAGIC];
 
 /// The files that pmxcfs generates when they are read, so that their `stat` does not show changes.
-const MADE_UP: [&str; 2] = [VMLIST, MEMBERS];
-/// Number of files that are compared by `stat` in each cycle although the log shows what was written, to detect a log that
-/// does not show everything.
+const GENERATED_FILES: [&str; 2] = [VMLIST, MEMBERS];
+/// Number of files that are compared by `stat` in each cycle although the log shows all writes, to detect a log that does not.
 const SAMPLE: usize = 256;
 
 /// Reads a tree repeatedly.
@@ -52,13 +51,13 @@ pub struct Scanner {
     listing: TreeListing,
     /// The last read.
     last: Arc<Scan>,
-    /// The last read, if all files were at rest.
-    still: Option<Still>,
+    /// The last read, if no file had been modified recently.
+    unmodified: Option<UnmodifiedTree>,
     /// The sample of the next cycle begins after this file.
     sampled: Arc<str>,
     /// The current paths of the configuration files of arriving guests, by their future paths on this node.
     elsewhere: BTreeMap<String, String>,
-    /// Those whose current path has changed since the last read.
+    /// The future paths of those whose current path has changed since the last read.
     moved: BTreeSet<String>,
 }
 
@@ -69,7 +68,7 @@ pub enum Extent {
     Everything,
     /// The regular cycle: all content if writes are not reported by events, otherwise a sample.
     Cycle,
-    /// Files that show as changed, for a read between cycles.
+    /// Files that `stat` or events report as changed, for a read between cycles.
     Changes,
 }
 
@@ -91,8 +90,8 @@ pub struct ScanRequest {
 /// A read of an unmodified tree: while the `stat` of every directory and file is unchanged, another read gives the same
 /// result.
 #[derive(Debug)]
-struct Still {
-    folders: Vec<(PathBuf, Stat)>,
+struct UnmodifiedTree {
+    directories: Vec<(PathBuf, Stat)>,
     devices: BTreeSet<GuestDevice>,
     scan: Arc<Scan>,
 }
@@ -103,7 +102,7 @@ impl Scanner {
     pub fn new(root: PathBuf, node: String) -> Self {
         let (expected, known, listing, last, sampled) = Default::default();
         let (elsewhere, moved) = Default::default();
-        Scanner { root, node, expected, known, listing, last, still: None, sampled, elsewhere, moved }
+        Scanner { root, node, expected, known, listing, last, unmodified: None, sampled, elsewhere, moved }
     }
 
     /// The root of the tree.
@@ -114,8 +113,8 @@ impl Scanner {
 
     /// The directories to watch for local writes, relative to the root.
     #[must_use]
-    pub fn folders(&self) -> Vec<String> {
-        folders(&self.node)
+    pub fn directories(&self) -> Vec<String> {
+        directories(&self.node)
     }
 
     /// A number that changes when the name, size, inode or times of a file change. Reads no content.
@@ -137,56 +136,63 @@ impl Scanner {
     /// Reads the tree.
     pub fn read(&mut self, request: &ScanRequest) -> Arc<Scan> {
         if request.extent == Extent::Everything {
-            self.still = None;
+            self.unmodified = None;
         }
         let untouched = request.complete && request.written.is_empty();
-        let same = |still: &&Still| untouched && still.devices == request.devices && self.is_as_in(still);
-        if let Some(still) = self.still.as_ref().filter(same) {
-            return still.scan.clone();
+        let same = |unmodified: &&UnmodifiedTree| {
+            untouched && unmodified.devices == request.devices && self.is_unchanged_since(unmodified)
+        };
+        if let Some(unmodified) = self.unmodified.as_ref().filter(same) {
+            return unmodified.scan.clone();
         }
-        let folders = self.folders_at_rest();
+        let directories = self.unmodified_directories();
         let mut scan = Scan::default();
         if let Err(reason) = self.read_into(&mut scan, request) {
             scan.place.unhealthy = Some(reason);
         }
         let scan = Arc::new(scan);
-        let folders = folders.filter(|_| scan.place.watched && scan.place.unhealthy.is_none() && self.all_rest(&scan));
-        self.still = folders.map(|folders| Still { folders, devices: request.devices.clone(), scan: scan.clone() });
+        let directories =
+            directories.filter(|_| scan.place.watched && scan.place.unhealthy.is_none() && self.all_unmodified(&scan));
+        self.unmodified = directories.map(|directories| UnmodifiedTree {
+            directories,
+            devices: request.devices.clone(),
+            scan: scan.clone(),
+        });
         self.last = scan.clone();
         scan
     }
 
-    fn is_as_in(&self, still: &Still) -> bool {
+    fn is_unchanged_since(&self, unmodified: &UnmodifiedTree) -> bool {
         let same = |path: &Path, stat: &Stat| Stat::of(path).is_ok_and(|now| now == *stat);
-        still.folders.iter().all(|(path, stat)| same(path, stat))
+        unmodified.directories.iter().all(|(path, stat)| same(path, stat))
             && self.known.iter().all(|(path, known)| same(&self.on_disk(path), &known.stat()))
     }
 
-    /// Whether all files of the last read were unmodified.
-    fn all_rest(&self, scan: &Scan) -> bool {
-        scan.files.iter().all(|(path, state)| match &state.seen {
-            Seen::Absent => true,
-            Seen::Content(_) => self.known.get(path).is_some_and(KnownFile::rests),
-            Seen::Failed(_) => false,
+    /// Whether all files of the last read had not been modified recently.
+    fn all_unmodified(&self, scan: &Scan) -> bool {
+        scan.files.iter().all(|(path, state)| match &state.result {
+            FileResult::Absent => true,
+            FileResult::Content(_) => self.known.get(path).is_some_and(KnownFile::stat_is_reliable),
+            FileResult::Failed(_) => false,
         })
     }
 
-    /// The existing directories, if none of them has been modified for a while.
-    fn folders_at_rest(&self) -> Option<Vec<(PathBuf, Stat)>> {
+    /// The existing directories, if none of them has been modified recently.
+    fn unmodified_directories(&self) -> Option<Vec<(PathBuf, Stat)>> {
         // this is used only for a file system of this node
         if !self.last.place.watched && !self.last.files.is_empty() {
             return None;
         }
-        let mut folders = Vec::new();
-        for path in self.folders().iter().map(|folder| self.root.join(folder)) {
+        let mut directories = Vec::new();
+        for path in self.directories().iter().map(|directory| self.root.join(directory)) {
             match Stat::of(&path) {
-                Ok(stat) if stat.is_at_rest() => folders.push((path, stat)),
-                // creating it changes its parent
+                Ok(stat) if stat.is_unmodified() => directories.push((path, stat)),
+                // creating the directory changes its parent
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 _ => return None,
             }
         }
-        Some(folders)
+        Some(directories)
     }
 
     fn read_into(&mut self, scan: &mut Scan, request: &ScanRequest) -> Result<(), String> {
@@ -233,26 +239,26 @@ impl Scanner {
         self.known = known.into_iter().collect();
         scan.place.fingerprint = hasher.finish();
         self.retry_missing(missing, scan)?;
-        let present = scan.files.iter().filter(|(_, state)| state.seen != Seen::Absent);
+        let present = scan.files.iter().filter(|(_, state)| state.result != FileResult::Absent);
         self.expected = present.map(|(path, _)| path.clone()).collect();
         self.evidence(scan)
     }
 
-    /// Files that were written and were not there before.
+    /// Adds files that were written and did not exist before.
     fn list_named(&mut self, named: &BTreeSet<String>) {
         for path in named.iter().flat_map(|name| candidates(name, &self.node)) {
             self.listing.files.entry(path.into()).or_insert(EntryKind::Unlisted);
         }
     }
 
-    /// All files to read, each with its kind in the listing of its directory: those listed, those of the previous read, and those
-    /// of guests whose device is here while their file is on another node.
+    /// All files to read, each with its kind in the listing of its directory: listed files, files of the previous read, and the
+    /// files of guests that have a device here while their file is still on another node.
     fn wanted(&mut self, request: &ScanRequest, scan: &Scan) -> BTreeMap<Arc<str>, EntryKind> {
         let mut wanted = self.listing.files.clone();
         let before = std::mem::take(&mut self.elsewhere);
         if !request.devices.is_empty() {
             let list = read_file(&self.root.join(VMLIST), &scan.place, EntryKind::Other, None, Trust::Nothing);
-            if let Some(Seen::Content(list)) = list.state.map(|state| state.seen) {
+            if let Some(FileResult::Content(list)) = list.state.map(|state| state.result) {
                 self.elsewhere.extend(conf_files_elsewhere(&list, &self.node, &request.devices));
             }
         }
@@ -285,7 +291,7 @@ impl Scanner {
         let sample = self.sample(wanted);
         let trust = |path: &Arc<str>| {
             if request.extent == Extent::Everything
-                || MADE_UP.contains(&&**path)
+                || GENERATED_FILES.contains(&&**path)
                 || written(path)
                 || self.moved.contains(&**path)
             {
@@ -299,11 +305,13 @@ impl Scanner {
                 Extent::Changes if only_named => match known {
                     Some(known) if known.is_fresh() => Some(Trust::Nothing),
                     Some(_) => None,
-                    None if self.last_state(path).is_some_and(|state| state.seen == Seen::Absent) => None,
+                    None if self.last_state(path).is_some_and(|state| state.result == FileResult::Absent) => None,
                     None => Some(Trust::Nothing),
                 },
                 Extent::Changes => Some(Trust::FreshStat),
-                Extent::Cycle if request.logged && known.is_some_and(KnownFile::rests) && !sample.contains(path) => {
+                Extent::Cycle
+                    if request.logged && known.is_some_and(KnownFile::stat_is_reliable) && !sample.contains(path) =>
+                {
                     None
                 }
                 Extent::Cycle if request.logged => Some(Trust::Stat),
@@ -318,24 +326,24 @@ impl Scanner {
         jobs
     }
 
-    /// The files that are compared in this cycle, in their turn.
+    /// The files that are compared in this cycle, in rotation.
     fn sample(&self, wanted: &BTreeMap<Arc<str>, EntryKind>) -> BTreeSet<Arc<str>> {
         let rest = wanted.keys().filter(|path| **path > self.sampled).take(SAMPLE).cloned();
         let sample: BTreeSet<Arc<str>> = rest.collect();
         if sample.is_empty() { wanted.keys().take(SAMPLE).cloned().collect() } else { sample }
     }
 
-    /// The state of a file in the last read, without what was known of its writer then.
+    /// The state of a file in the last read, without the information about its writer.
     fn last_state(&self, path: &str) -> Option<FileState> {
-        let seen = self.last.files.get(path)?.seen.clone();
-        Some(FileState { seen, writing: Writing::Perhaps })
+        let result = self.last.files.get(path)?.result.clone();
+        Some(FileState { result, writing: Writing::Unknown })
     }
 
     /// Determines which of the files that could not be opened are absent.
     fn retry_missing(&self, mut missing: BTreeSet<Arc<str>>, scan: &mut Scan) -> Result<(), String> {
-        let absent = || FileState::without_content(Seen::Absent);
-        let doubtful = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
-        missing.retain(|path| doubtful(path) || scan.files.insert(path.clone(), absent()).is_some());
+        let absent = || FileState::without_content(FileResult::Absent);
+        let may_exist = |path: &Arc<str>| self.listing.lists(path) || self.expected.contains(path);
+        missing.retain(|path| may_exist(path) || scan.files.insert(path.clone(), absent()).is_some());
         for pause in RETRIES_MS {
             if missing.is_empty() {
                 return Ok(());
@@ -349,7 +357,7 @@ impl Scanner {
         let now = TreeListing::of(&self.root, &self.node)?;
         for path in missing {
             let state = if now.lists(&path) {
-                FileState::without_content(Seen::Failed("it is listed, but does not exist".into()))
+                FileState::without_content(FileResult::Failed("it is listed, but does not exist".into()))
             } else {
                 absent()
             };
@@ -358,17 +366,19 @@ impl Scanner {
         Ok(())
     }
 
-    /// An error unless the tree contains what pmxcfs always has: otherwise "disabled" and "no guests" may be wrong.
+    /// An error unless the tree contains the files that pmxcfs always has: otherwise "disabled" and "no guests" may be wrong.
     fn evidence(&self, scan: &Scan) -> Result<(), String> {
         let root = self.root.display();
-        match scan.files.get(VMLIST).map(|state| &state.seen) {
-            Some(Seen::Content(content)) => check_vmlist(content).map_err(|error| format!("{root}/{VMLIST} {error}")),
-            Some(Seen::Failed(reason)) => Err(format!("cannot read {root}/{VMLIST}: {reason}")),
+        match scan.files.get(VMLIST).map(|state| &state.result) {
+            Some(FileResult::Content(content)) => {
+                check_vmlist(content).map_err(|error| format!("{root}/{VMLIST} {error}"))
+            }
+            Some(FileResult::Failed(reason)) => Err(format!("cannot read {root}/{VMLIST}: {reason}")),
             _ if scan.place.fuse => Err(format!("{root}/{VMLIST} is missing; is pve-cluster running?")),
-            _ if self.listing.node_folder => Ok(()),
+            _ if self.listing.node_directory => Ok(()),
             _ => Err(format!(
                 "{root} contains neither {VMLIST} nor {}; is pve-cluster running, and is that the node's name?",
-                node_folder(&self.node)
+                node_directory(&self.node)
             )),
         }
     }
@@ -378,12 +388,13 @@ impl Scanner {
     }
 }
 
-/// The relevant files that a path relative to the root, or a name alone, may stand for.
+/// The relevant files that a path relative to the root, or a name without a directory, may refer to.
 pub fn candidates(name: &str, node: &str) -> Vec<String> {
-    let in_folder = |folder: String| if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
+    let in_directory =
+        |directory: String| if directory.is_empty() { name.to_string() } else { format!("{directory}/{name}") };
     let paths: Vec<String> = match name.contains('/') {
         true => vec![name.to_string()],
-        false => folders(node).into_iter().map(in_folder).collect(),
+        false => directories(node).into_iter().map(in_directory).collect(),
     };
     paths.into_iter().filter(|path| TreeFile::parse(path).is_some_and(|file| file.is_needed_on(node))).collect()
 }

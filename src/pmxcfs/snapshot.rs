@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The result of reading a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seen {
+pub enum FileResult {
     /// The content.
     Content(Content),
     /// Absent according to repeated attempts to open it and to the listing of its directory.
@@ -19,24 +19,24 @@ pub enum Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Writing {
     /// Unknown.
-    Perhaps,
+    Unknown,
     /// A process of this node has written to it and not closed it since.
     Open,
-    /// The log of pmxcfs shows that it was written, but not how.
+    /// The log of pmxcfs shows that it was written, but not in which way.
     Logged,
     /// The log of pmxcfs shows that a file under another name was renamed to this one, as PVE's programs write files.
     Renamed,
-    /// Its writer, a process of this node, has just closed it or renamed it into its place.
+    /// Its writer, a process of this node, has just closed it or renamed it to this name.
     Closed,
     /// Its modification time is long enough ago.
-    AtRest,
+    Unmodified,
 }
 
 /// A file in a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     /// The result.
-    pub seen: Seen,
+    pub result: FileResult,
     /// Whether it may be partly written.
     pub writing: Writing,
 }
@@ -44,8 +44,8 @@ pub struct FileState {
 impl FileState {
     /// A file that is absent or cannot be read.
     #[must_use]
-    pub fn without_content(seen: Seen) -> Self {
-        FileState { seen, writing: Writing::Perhaps }
+    pub fn without_content(result: FileResult) -> Self {
+        FileState { result, writing: Writing::Unknown }
     }
 }
 
@@ -132,14 +132,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn scans() -> impl Strategy<Value = Scan> {
-        let seen = prop_oneof![
-            Just(Seen::Absent),
-            Just(Seen::Failed("EIO".into())),
-            proptest::collection::vec(any::<u8>(), 0..3).prop_map(|content| Seen::Content(content.into())),
+        let result = prop_oneof![
+            Just(FileResult::Absent),
+            Just(FileResult::Failed("EIO".into())),
+            proptest::collection::vec(any::<u8>(), 0..3).prop_map(|content| FileResult::Content(content.into())),
         ];
         let writing =
-            prop_oneof![Just(Writing::Perhaps), Just(Writing::Open), Just(Writing::Closed), Just(Writing::AtRest)];
-        let state = (seen, writing).prop_map(|(seen, writing)| FileState { seen, writing });
+            prop_oneof![Just(Writing::Unknown), Just(Writing::Open), Just(Writing::Closed), Just(Writing::Unmodified)];
+        let state = (result, writing).prop_map(|(result, writing)| FileState { result, writing });
         proptest::collection::btree_map("[a-d]".prop_map(Arc::from), state, 0..4)
             .prop_map(|files| Scan { place: TreeState { device: files.len() as u64, ..TreeState::default() }, files })
     }

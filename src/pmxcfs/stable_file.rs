@@ -1,5 +1,5 @@
 //! One file of the tree: which of its changes are accepted, and when.
-use super::snapshot::{FileState, Seen, Writing};
+use super::snapshot::{FileResult, FileState, Writing};
 use crate::inputs::{Content, File};
 use crate::node::{check_vmlist, lists_all};
 use crate::paths::TreeFile;
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Debounce {
     /// For content that was modified recently.
     pub content: Duration,
-    /// For content whose writer, a process of this node, has just closed the file or renamed it into its place.
+    /// For content whose writer, a process of this node, has just closed the file or renamed it to this name.
     pub closed: Duration,
     /// For content that another node has written in one step, as the log of pmxcfs shows some milliseconds later.
     pub logged: Duration,
@@ -31,16 +31,16 @@ pub(super) struct StableFile {
     /// The accepted content; empty for an empty or absent file. `None` if nothing has been accepted.
     pub good: Option<Content>,
     /// Pending content.
-    pub shown: Option<Shown>,
+    pub pending: Option<PendingContent>,
     /// Why the last read failed.
     pub failed: Option<String>,
-    /// When a read last showed other content than the read before.
+    /// When a read last returned other content than the previous read.
     changed: Option<Moment>,
 }
 
 /// Content that is not accepted yet.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct PendingContent {
     content: Content,
     since: Moment,
     /// When it is accepted if unchanged.
@@ -55,27 +55,27 @@ impl StableFile {
         StableFile { good, ..StableFile::default() }
     }
 
-    /// Processes the state of a read. Before the time `complete` the file does not count as absent.
-    pub fn learn(&mut self, path: &str, state: &FileState, now: Moment, debounce: &Debounce, complete: Moment) {
-        let content = match &state.seen {
-            Seen::Failed(reason) => {
+    /// Processes the result of a read. Before the time `complete` the file does not count as absent.
+    pub fn process(&mut self, path: &str, state: &FileState, now: Moment, debounce: &Debounce, complete: Moment) {
+        let content = match &state.result {
+            FileResult::Failed(reason) => {
                 self.failed = Some(reason.clone());
-                self.shown = None;
+                self.pending = None;
                 return;
             }
-            Seen::Absent => Content::default(),
-            Seen::Content(content) => content.clone(),
+            FileResult::Absent => Content::default(),
+            FileResult::Content(content) => content.clone(),
         };
         self.failed = None;
         if self.good.as_ref() == Some(&content) {
-            // written and back to its previous content: more may follow
-            self.changed = self.shown.take().map_or(self.changed, |_| Some(now));
+            // it was written and has its previous content again: more writes may follow
+            self.changed = self.pending.take().map_or(self.changed, |_| Some(now));
             return;
         }
-        let (content, since, in_one_step) = match self.shown.take() {
-            Some(shown) if shown.content == content => (shown.content, shown.since, shown.in_one_step),
-            shown => {
-                let in_one_step = shown.is_none() && self.is_whole(&content, now, debounce);
+        let (content, since, in_one_step) = match self.pending.take() {
+            Some(pending) if pending.content == content => (pending.content, pending.since, pending.in_one_step),
+            pending => {
+                let in_one_step = pending.is_none() && self.is_whole(&content, now, debounce);
                 self.changed = Some(now);
                 (content, now, in_one_step)
             }
@@ -83,15 +83,15 @@ impl StableFile {
         let agreed = match (state.writing, content.is_empty()) {
             (Writing::Open, _) => since + debounce.open,
             (_, true) => complete.max(since + debounce.absence),
-            (Writing::AtRest | Writing::Renamed, _) => now,
+            (Writing::Unmodified | Writing::Renamed, _) => now,
             _ if self.is_harmless(path, &content) => now,
             (Writing::Closed, _) => since + debounce.closed,
             (Writing::Logged, _) if in_one_step => since + debounce.logged,
-            (Writing::Logged | Writing::Perhaps, _) => since + debounce.content,
+            (Writing::Logged | Writing::Unknown, _) => since + debounce.content,
         };
         match now >= agreed {
             true => self.good = Some(content),
-            false => self.shown = Some(Shown { content, since, due: agreed, in_one_step }),
+            false => self.pending = Some(PendingContent { content, since, due: agreed, in_one_step }),
         }
     }
 
@@ -99,12 +99,12 @@ impl StableFile {
     /// truncates it first.
     fn is_whole(&self, content: &Content, now: Moment, debounce: &Debounce) -> bool {
         let before = self.good.as_ref().map_or(0, |good| good.len());
-        let calm = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
-        calm && content.len() >= before && content.ends_with(b"\n")
+        let no_recent_change = self.changed.is_none_or(|changed| now >= changed + debounce.absence);
+        no_recent_change && content.len() >= before && content.ends_with(b"\n")
     }
 
-    /// Whether content can be accepted at once without opening anything, even if it is incomplete: a `.vmlist` that lacks no
-    /// guest, and the first configuration of a guest.
+    /// Whether content can be accepted at once without allowing more packets, even if it is incomplete: a `.vmlist` in which no
+    /// guest is missing, and the first configuration of a guest.
     fn is_harmless(&self, path: &str, content: &Content) -> bool {
         match (&self.good, TreeFile::parse(path)) {
             (Some(good), Some(TreeFile::VmList)) => {
@@ -115,9 +115,9 @@ impl StableFile {
         }
     }
 
-    /// Whether it is accepted as absent, and absent in all later reads.
-    pub fn is_gone(&self) -> bool {
-        self.shown.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
+    /// Whether it is accepted as absent, and was absent in all later reads.
+    pub fn is_absent(&self) -> bool {
+        self.pending.is_none() && self.failed.is_none() && self.good.as_ref().is_some_and(|good| good.is_empty())
     }
 
     /// The accepted file; `None` if it is absent or empty.

@@ -1,5 +1,5 @@
 //! Watches the tree for writes by processes of this node, with inotify(7).
-use super::listing::matters;
+use super::listing::is_relevant;
 use super::snapshot::Writing;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,10 +17,10 @@ const RECENT: Duration = Duration::from_secs(1);
 pub struct TreeWatch {
     inotify: Inotify,
     root: PathBuf,
-    /// The watched folders, by their path below the root, empty for the root itself.
-    folders: HashMap<WatchDescriptor, String>,
-    /// The files that have been written, by path relative to the root: when the writer closed them or renamed them into their
-    /// place; `None` if the last event was a different one.
+    /// The watched directories, by their path below the root, empty for the root itself.
+    directories: HashMap<WatchDescriptor, String>,
+    /// The files that have been written, by path relative to the root: when the writer closed them or renamed them to this
+    /// name; `None` if the last event was a different one.
     written: BTreeMap<String, Option<Instant>>,
     /// The files named by events since the last [`TreeWatch::take_touched`].
     touched: BTreeSet<String>,
@@ -29,18 +29,18 @@ pub struct TreeWatch {
 }
 
 impl TreeWatch {
-    /// Without watches yet; `None` if the kernel has no inotify instance left: then only regular reads detect changes.
+    /// A value without watches; `None` if the kernel has no inotify instance left: then only regular reads detect changes.
     #[must_use]
     pub fn new(root: &Path) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
-        let (folders, written, touched) = Default::default();
-        Some(TreeWatch { inotify, root: root.into(), folders, written, touched, overflowed: false })
+        let (directories, written, touched) = Default::default();
+        Some(TreeWatch { inotify, root: root.into(), directories, written, touched, overflowed: false })
     }
 
     /// Watches these directories. An existing watch is kept; after a mount, or for a new directory, it is added.
     ///
-    /// False if one that is there cannot be watched.
-    pub fn add(&mut self, folders: impl IntoIterator<Item = String>) -> bool {
+    /// False if an existing one cannot be watched.
+    pub fn add(&mut self, directories: impl IntoIterator<Item = String>) -> bool {
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
@@ -50,10 +50,10 @@ impl TreeWatch {
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_ONLYDIR;
         let mut all = true;
-        for folder in folders {
-            let path = self.root.join(&folder);
+        for directory in directories {
+            let path = self.root.join(&directory);
             match self.inotify.add_watch(&path, events) {
-                Ok(watch) => drop(self.folders.insert(watch, folder)),
+                Ok(watch) => drop(self.directories.insert(watch, directory)),
                 Err(_) => all &= !path.exists(),
             }
         }
@@ -77,12 +77,12 @@ impl TreeWatch {
             self.overflowed = true;
         }
         let name = event.name.as_ref().and_then(|name| name.to_str());
-        let path = self.folders.get(&event.wd).zip(name).map(|(folder, name)| match folder.is_empty() {
+        let path = self.directories.get(&event.wd).zip(name).map(|(directory, name)| match directory.is_empty() {
             true => name.to_string(),
-            false => format!("{folder}/{name}"),
+            false => format!("{directory}/{name}"),
         });
         let Some(path) = path.filter(|_| !event.mask.contains(AddWatchFlags::IN_ISDIR)) else { return true };
-        if !matters(&path) {
+        if !is_relevant(&path) {
             return false;
         }
         if event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)
@@ -98,7 +98,7 @@ impl TreeWatch {
         true
     }
 
-    /// Links, hard and symbolic, are made in one step, and no close follows.
+    /// Hard and symbolic links are created in one step, and no close event follows.
     fn is_link(&self, path: &str) -> bool {
         fs::symlink_metadata(self.root.join(path)).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
     }

@@ -17,7 +17,7 @@ const MAGIC: u32 = 0x377f_0682;
 /// The first byte of a page that holds rows.
 const TABLE_LEAF: u8 = 0x0d;
 /// Maximum number of bytes that are read from a log at once.
-const LARGEST: u64 = 8 << 20;
+const MAX_SIZE: u64 = 8 << 20;
 /// Maximum number of inodes whose names are cached.
 const INODES: usize = 4096;
 /// The inode of the tree's root.
@@ -49,7 +49,7 @@ pub struct Wal {
     /// Where the last read began and ended. Its data may have been written only in part, and is read again.
     began: u64,
     ended: u64,
-    /// The highest versions found by the last read but one, and by the last one.
+    /// The highest versions found by the second last and the last read.
     settled_version: i64,
     version: i64,
     /// The cached names by inode.
@@ -66,13 +66,13 @@ struct TreeRow {
 
 impl Wal {
     /// Reads the writes to the log since the last call. The first call only finds the end of the log, and names no files.
-    /// `matters` is true for the names of relevant files.
-    pub fn read(&mut self, path: &Path, matters: &impl Fn(&str) -> bool) -> WalChange {
+    /// `is_relevant` is true for the names of relevant files.
+    pub fn read(&mut self, path: &Path, is_relevant: &impl Fn(&str) -> bool) -> WalChange {
         let before = (self.salts, self.ended);
         let Ok((rows, complete)) = self.read_new(path) else { return WalChange::Unknown };
-        // something was written that is not a complete transaction
+        // the written data is not a complete transaction
         let complete = complete && before != (self.salts, self.ended);
-        let change = self.change(rows, matters);
+        let change = self.change(rows, is_relevant);
         if complete {
             return change;
         }
@@ -109,19 +109,19 @@ impl Wal {
             understood &= page_rows(&frame[FRAME_HEADER..], first_page, &mut rows).is_some();
         }
         (self.began, self.ended) = (self.ended.min(end), end);
-        let whole = (bytes.len() as u64) < LARGEST;
+        let whole = (bytes.len() as u64) < MAX_SIZE;
         let follows = continued || self.version > 0;
         Ok((rows, follows && whole && understood))
     }
 
-    fn change(&mut self, mut rows: Vec<TreeRow>, matters: &impl Fn(&str) -> bool) -> WalChange {
+    fn change(&mut self, mut rows: Vec<TreeRow>, is_relevant: &impl Fn(&str) -> bool) -> WalChange {
         rows.retain(|row| row.version > self.settled_version);
         rows.sort_by_key(|row| row.version);
         rows.dedup();
         let newest = rows.last().map_or(self.version, |row| row.version);
         let versions: BTreeSet<i64> =
             rows.iter().filter(|row| row.inode != ROOT_INODE).map(|row| row.version).collect();
-        // a version without a row is that of a removed row
+        // a version without a row belongs to a removed row
         let first = if self.settled_version == 0 { newest } else { self.settled_version + 1 };
         let expected = newest.saturating_sub(first).saturating_add(1);
         let complete = i64::try_from(versions.range(first..=newest.max(first)).count()) == Ok(expected.max(0));
@@ -129,8 +129,8 @@ impl Wal {
         let mut known = true;
         for row in rows.into_iter().filter(|row| row.inode != ROOT_INODE) {
             let before = self.names.get(&row.inode);
-            // a file that was renamed from an unknown name may have been any file
-            known &= before.is_some() || row.version == row.inode || matters(&row.name);
+            // a file that was renamed from an unknown name can be any file
+            known &= before.is_some() || row.version == row.inode || is_relevant(&row.name);
             let renamed = before.is_some_and(|name| *name != row.name);
             if let Some(name) = before.filter(|_| renamed) {
                 named.insert(name.clone(), Write::InPlace);
@@ -153,7 +153,7 @@ fn number(bytes: &[u8]) -> u32 {
 
 fn read_from(file: &File, mut at: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut part = vec![0; 64 << 10];
-    while (bytes.len() as u64) < LARGEST {
+    while (bytes.len() as u64) < MAX_SIZE {
         let count = file.read_at(&mut part, at)?;
         if count == 0 {
             break;
@@ -298,7 +298,7 @@ for line in sys.stdin:
         }
     }
 
-    fn of_interest(name: &str) -> bool {
+    fn is_relevant(name: &str) -> bool {
         name.ends_with(".fw")
     }
 
@@ -315,69 +315,69 @@ for line in sys.stdin:
             database.put(inode, inode, &format!("{}.fw", 100 + inode), 700);
         }
         let mut wal = Wal::default();
-        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown, "nothing is known of the time before");
+        assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown, "nothing is known of the time before");
         assert_eq!(
-            wal.read(&log, &of_interest),
+            wal.read(&log, &is_relevant),
             WalChange::Unknown,
             "it was written to, and there is no new transaction"
         );
         // in place, small and with pages of its own
         for (version, length) in [(50, 20), (51, 9000)] {
             database.put(7, version, "107.fw", length);
-            assert_eq!(wal.read(&log, &of_interest), named(&[("107.fw", Write::InPlace)]));
+            assert_eq!(wal.read(&log, &is_relevant), named(&[("107.fw", Write::InPlace)]));
         }
-        // the way of PVE's programs: a new file that takes the place of the old one
+        // as PVE's programs write: a new file that is renamed to the old name
         database.put(52, 52, "108.fw.tmp.77", 0);
         database.put(52, 53, "108.fw.tmp.77", 300);
         database.run("DELETE FROM tree WHERE inode = 8");
         database.put(52, 54, "108.fw", 300);
         let renamed = [("108.fw", Write::Renamed), ("108.fw.tmp.77", Write::InPlace)];
-        let mut seen = BTreeMap::new();
-        if let WalChange::Named(files) = wal.read(&log, &of_interest) {
-            seen.extend(files);
+        let mut result = BTreeMap::new();
+        if let WalChange::Named(files) = wal.read(&log, &is_relevant) {
+            result.extend(files);
         }
         assert_eq!(
-            WalChange::Named(seen.into_iter().filter(|(name, _)| name.starts_with("108")).collect()),
+            WalChange::Named(result.into_iter().filter(|(name, _)| name.starts_with("108")).collect()),
             named(&renamed)
         );
         // removed: only the tree's version shows it
         database.run("DELETE FROM tree WHERE inode = 9; UPDATE tree SET version = 55 WHERE inode = 0");
         database.put(10, 56, "110.fw", 10);
-        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
-        // a file of any name is renamed to another: what was its name?
+        assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown);
+        // a file is renamed, and its old name is unknown
         let mut fresh = Wal::default();
-        fresh.read(&log, &of_interest);
+        fresh.read(&log, &is_relevant);
         fresh.names.clear();
         database.put(30, 57, "110.fw.bak", 10);
-        assert_eq!(fresh.read(&log, &of_interest), WalChange::Unknown);
-        wal.read(&log, &of_interest);
+        assert_eq!(fresh.read(&log, &is_relevant), WalChange::Unknown);
+        wal.read(&log, &is_relevant);
         // the log begins again at its start
         database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
         database.put(12, 58, "112.fw", 10);
-        assert_eq!(wal.read(&log, &of_interest), named(&[("112.fw", Write::InPlace)]));
+        assert_eq!(wal.read(&log, &is_relevant), named(&[("112.fw", Write::InPlace)]));
         database.put(12, 59, "112.fw", 11);
-        let WalChange::Named(files) = wal.read(&log, &of_interest) else { panic!("it goes on") };
+        let WalChange::Named(files) = wal.read(&log, &is_relevant) else { panic!("it goes on") };
         assert_eq!(files.get("112.fw"), Some(&Write::InPlace));
         // and again, where a removal was not read before
         database.run("DELETE FROM tree WHERE inode = 13; UPDATE tree SET version = 60 WHERE inode = 0");
         database.run("SELECT 1; COMMIT; PRAGMA wal_checkpoint(RESTART); BEGIN");
         database.put(12, 61, "112.fw", 12);
-        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
+        assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown);
     }
 
     #[test]
-    fn what_is_no_log_is_unknown() {
+    fn invalid_logs_are_unknown() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("config.db-wal");
         let mut wal = Wal::default();
-        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
+        assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown);
         for content in [vec![], vec![0; 31], vec![0xff; 5000]] {
             std::fs::write(&log, content).unwrap();
-            assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
+            assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown);
         }
         std::fs::remove_file(&log).unwrap();
         std::fs::create_dir(&log).unwrap();
-        assert_eq!(wal.read(&log, &of_interest), WalChange::Unknown);
+        assert_eq!(wal.read(&log, &is_relevant), WalChange::Unknown);
     }
 
     proptest! {

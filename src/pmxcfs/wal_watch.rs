@@ -8,32 +8,32 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The name of the log in its folder.
+/// The name of the log in its directory.
 const LOG: &str = "config.db-wal";
-/// How long after the first event all are read: a transaction causes several.
+/// The delay from the first event to reading all events: a transaction causes several.
 const TRANSACTION: Duration = Duration::from_millis(2);
 /// How long the transactions of a write in place are collected: there are several, some milliseconds apart.
 const COLLECT: Duration = Duration::from_millis(15);
 /// The minimum time between two reads of the tree that are caused by the log.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a file named by the log counts as just written.
+/// How long a file named by the log counts as recently written.
 const RECENT: Duration = Duration::from_secs(1);
-/// How long after the log has shown a change a read may still find it.
+/// How long after the log has shown a change a read may still detect it.
 const KNOWN: Duration = Duration::from_secs(2);
 
 /// The watched log, and the changes that it showed.
 #[derive(Debug)]
 pub struct WalWatch {
-    folder: PathBuf,
+    directory: PathBuf,
     inotify: Option<Inotify>,
     wal: Wal,
-    /// Whether the end of the log was found, after which the next write follows.
+    /// Whether the end of the log, after which the next write follows, was found.
     begun: bool,
     /// Why the log does not show the writes of other nodes.
     problem: Option<String>,
     /// When the pending events are read.
     due: Option<Instant>,
-    /// Since when a write in place has been held back, because more may follow.
+    /// Since when the report of a write in place is delayed, because more writes may follow.
     collecting: Option<Instant>,
     /// No events are read before this time.
     rest: Instant,
@@ -48,12 +48,12 @@ pub struct WalWatch {
 impl WalWatch {
     /// Watches the log in this directory.
     #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
+    pub fn new(directory: PathBuf) -> Self {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
         let (wal, named) = Default::default();
         let problem = None;
         WalWatch {
-            folder,
+            directory,
             inotify,
             wal,
             begun: false,
@@ -74,18 +74,18 @@ impl WalWatch {
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
-        let path = self.folder.display();
+        let path = self.directory.display();
         let watched = match &self.inotify {
-            Some(inotify) => inotify.add_watch(&self.folder, events).map_err(|errno| errno.desc()),
-            None => Err("the kernel has no watch to spare"),
+            Some(inotify) => inotify.add_watch(&self.directory, events).map_err(|errno| errno.desc()),
+            None => Err("the kernel has no inotify watch left"),
         };
         self.problem = match watched {
             Err(reason) => Some(format!("cannot watch {path}: {reason}")),
-            Ok(_) if !self.folder.join(LOG).is_file() => Some(format!("there is no {path}/{LOG}")),
+            Ok(_) if !self.directory.join(LOG).is_file() => Some(format!("there is no {path}/{LOG}")),
             Ok(_) => None,
         };
         if self.problem.is_none() && !std::mem::replace(&mut self.begun, true) {
-            self.wal.read(&self.folder.join(LOG), &|_| false);
+            self.wal.read(&self.directory.join(LOG), &|_| false);
         }
     }
 
@@ -102,30 +102,30 @@ impl WalWatch {
     }
 
     /// Records that events are pending; they are read a moment later, together with those that follow.
-    pub fn note(&mut self) {
+    pub fn mark_pending(&mut self) {
         self.due.get_or_insert_with(|| self.rest.max(Instant::now() + TRANSACTION));
     }
 
     /// Reads the pending events. Returns whether they may be relevant.
-    pub fn read(&mut self, matters: impl Fn(&str) -> bool) -> bool {
+    pub fn read(&mut self, is_relevant: impl Fn(&str) -> bool) -> bool {
         self.due = None;
         let collected = self.collecting.take().is_some();
         let postponed = std::mem::take(&mut self.postponed);
-        let written = self.read_new(&matters).is_some();
+        let written = self.read_new(&is_relevant).is_some();
         if written {
             self.rest = Instant::now() + PAUSE;
         }
         written | collected | postponed
     }
 
-    /// The same when events are due; a write in place is reported a moment later, together with further writes.
-    pub fn read_due(&mut self, matters: impl Fn(&str) -> bool) -> bool {
+    /// Like [`WalWatch::read`], if events are due. A write in place is reported a moment later, together with further writes.
+    pub fn read_due(&mut self, is_relevant: impl Fn(&str) -> bool) -> bool {
         let now = Instant::now();
         if self.postponed || self.collecting.is_some_and(|since| now >= since + COLLECT) {
-            return self.read(matters);
+            return self.read(is_relevant);
         }
         self.due = None;
-        match self.read_new(&matters) {
+        match self.read_new(&is_relevant) {
             Some(Write::Renamed) => {
                 self.collecting = None;
                 self.rest = now + PAUSE;
@@ -139,16 +139,16 @@ impl WalWatch {
 
     /// How relevant files were written since the last call: renamed if one of them was, otherwise or in doubt in place. `None`
     /// if none was written.
-    fn read_new(&mut self, matters: &impl Fn(&str) -> bool) -> Option<Write> {
+    fn read_new(&mut self, is_relevant: &impl Fn(&str) -> bool) -> Option<Write> {
         let now = Instant::now();
         self.named.retain(|_, (_, since)| now - *since < KNOWN);
         self.unknown = self.unknown.filter(|since| now - *since < KNOWN);
         if !self.take_events() {
             return None;
         }
-        match self.wal.read(&self.folder.join(LOG), matters) {
+        match self.wal.read(&self.directory.join(LOG), is_relevant) {
             WalChange::Named(files) => {
-                let files: Vec<_> = files.into_iter().filter(|(name, _)| matters(name)).collect();
+                let files: Vec<_> = files.into_iter().filter(|(name, _)| is_relevant(name)).collect();
                 let renamed = files.iter().any(|(_, write)| *write == Write::Renamed);
                 let write = if renamed { Write::Renamed } else { Write::InPlace };
                 let any = !files.is_empty();
@@ -192,13 +192,13 @@ impl WalWatch {
 
     /// Whether the log named the file recently, or may have missed a write.
     #[must_use]
-    pub fn knows(&self, name: &str) -> bool {
+    pub fn has_named(&self, name: &str) -> bool {
         self.unknown.is_some() || self.named.contains_key(name)
     }
 
     /// Whether the log named any file recently, or may have missed a write.
     #[must_use]
-    pub fn knows_any(&self) -> bool {
+    pub fn has_named_any(&self) -> bool {
         self.unknown.is_some() || !self.named.is_empty()
     }
 

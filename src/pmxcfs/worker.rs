@@ -1,8 +1,8 @@
 //! The worker process, which reads the tree on request and reports writes.
 //!
-//! It is killed and started again whenever it takes too long, so it keeps nothing that matters. Watching is done here too,
-//! because adding a watch looks up a path and may block. A watch holds an inode and not the mount: it neither keeps the
-//! tree from being unmounted nor pmxcfs from starting again (`tests/kernel/reader.rs` shows it), and ends with the mount.
+//! It is killed and started again whenever it takes too long, so it keeps no state that cannot be restored. Watching is done
+//! here too, because adding a watch looks up a path and may block. A watch refers to an inode and not to the mount: it prevents
+//! neither unmounting the tree nor starting pmxcfs again (tested in `tests/kernel/reader.rs`), and ends with the mount.
 use super::scan::{Extent, ScanRequest, Scanner, candidates};
 use super::snapshot::{FileState, LogState, Scan, ScanDelta, Writing};
 use super::tree_watch::TreeWatch;
@@ -30,9 +30,9 @@ use std::time::Instant;
 pub const READ: u8 = b'r';
 /// Read the tree, and report writes from now on.
 pub const READ_AND_WATCH: u8 = b'w';
-/// The same, but all content is read again, whatever `stat` shows.
+/// The same, but all content is read again, even if `stat` shows no change.
 pub const READ_ALL_AND_WATCH: u8 = b'a';
-/// The same, but on any file system only what shows as changed is read again.
+/// The same, but on any file system only files that are reported as changed are read again.
 pub const READ_CHANGES_AND_WATCH: u8 = b'l';
 /// Only compute the fingerprint of the tree.
 pub const STAT: u8 = b's';
@@ -92,9 +92,9 @@ struct ScanWorker {
     devices: BTreeSet<GuestDevice>,
     /// When the last read began.
     looked: Option<Instant>,
-    /// The devices that existed then.
+    /// The devices that existed at that time.
     devices_then: BTreeSet<GuestDevice>,
-    /// The read that was last sent.
+    /// The last read that was sent.
     sent: Arc<Scan>,
     /// Whether a write was reported since the last request.
     reported: bool,
@@ -111,8 +111,8 @@ impl ScanWorker {
             _ => self.watch = self.watch.take().or_else(|| TreeWatch::new(self.scanner.root())),
         }
         // before reading, so that no write is missed
-        let folders = self.scanner.folders();
-        let complete = self.watch.as_mut().is_some_and(|watch| watch.add(folders));
+        let directories = self.scanner.directories();
+        let complete = self.watch.as_mut().is_some_and(|watch| watch.add(directories));
         self.log.iter_mut().for_each(WalWatch::watch);
         self.take_events();
         self.read_log();
@@ -152,7 +152,7 @@ impl ScanWorker {
         let touched = self.watch.as_mut().map(TreeWatch::take_touched);
         let named = self.log.as_ref().filter(|_| logged).map(|log| log.named_since(self.looked));
         let complete = matches!(touched, Some(Some(_))) && !matches!(named, Some(None));
-        // where events of this node were dropped, `stat` may show nothing
+        // if events of this node were dropped, `stat` may not show the change
         let extent = if matches!(touched, Some(None)) { Extent::Everything } else { extent };
         let names = named.flatten().into_iter().flat_map(BTreeMap::into_keys).map(String::from);
         let written = touched.flatten().into_iter().flatten().chain(names).collect();
@@ -170,21 +170,21 @@ impl ScanWorker {
         }
         let reported = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
-            !request.complete || request.written.contains(path) || request.written.contains(name) || log.knows(name)
+            !request.complete || request.written.contains(path) || request.written.contains(name) || log.has_named(name)
         };
-        let same_guests = |list: &FileState, before: &FileState| match (&list.seen, &before.seen) {
-            (super::snapshot::Seen::Content(list), super::snapshot::Seen::Content(before)) => {
+        let same_guests = |list: &FileState, before: &FileState| match (&list.result, &before.result) {
+            (super::snapshot::FileResult::Content(list), super::snapshot::FileResult::Content(before)) => {
                 lists_all(list, before) && lists_all(before, list)
             }
             _ => false,
         };
         let changed = scan.files.iter().find(|(path, state)| {
             let before = self.sent.files.get(*path);
-            let same = before.is_some_and(|before| before.seen == state.seen);
+            let same = before.is_some_and(|before| before.result == state.result);
             match &***path {
                 // pmxcfs learns the members from corosync, and does not log them
                 MEMBERS => false,
-                VMLIST => !same && before.is_some_and(|before| !same_guests(state, before)) && !log.knows_any(),
+                VMLIST => !same && before.is_some_and(|before| !same_guests(state, before)) && !log.has_named_any(),
                 path => !same && before.is_some() && !reported(path),
             }
         });
@@ -242,7 +242,7 @@ impl ScanWorker {
         };
         let marked = |(path, state): (&Arc<str>, &FileState)| match (writing(path)?, state.writing) {
             (Writing::Open, _) => Some((path.clone(), Writing::Open)),
-            (writing, Writing::Perhaps) => Some((path.clone(), writing)),
+            (writing, Writing::Unknown) => Some((path.clone(), writing)),
             _ => None,
         };
         let marks: Vec<(Arc<str>, Writing)> = scan.files.iter().filter_map(marked).collect();
@@ -259,7 +259,7 @@ impl ScanWorker {
     fn wait(&mut self) -> bool {
         let stdin = io::stdin();
         let due = self.log.as_ref().and_then(WalWatch::due);
-        // while events of the log are collected, further ones do not wake this process
+        // while events of the log are collected, further events do not wake this process
         let log = self.log.as_ref().filter(|_| due.is_none()).and_then(WalWatch::descriptor);
         let others = [self.watch.as_ref().map(AsFd::as_fd), self.links.as_ref().map(AsFd::as_fd)];
         let descriptors: Vec<BorrowedFd<'_>> = [Some(stdin.as_fd()), log].into_iter().chain(others).flatten().collect();
@@ -270,7 +270,7 @@ impl ScanWorker {
         }
         let (asked, logged) = (fds[0].any().unwrap_or(true), log.is_some() && fds[1].any().unwrap_or(false));
         if logged {
-            self.log.iter_mut().for_each(WalWatch::note);
+            self.log.iter_mut().for_each(WalWatch::mark_pending);
         }
         asked
     }

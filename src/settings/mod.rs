@@ -26,13 +26,13 @@ pub struct Settings {
 pub enum Enforced {
     /// Nothing: the firewall is disabled.
     Not,
-    /// iptables, to which bridges have to pass their packets.
+    /// iptables: bridges have to pass their packets to it.
     WithIptables,
-    /// nftables, whose bridge table filters bridged packets; the node's forward chain must not see them.
+    /// nftables: its bridge table filters bridged packets, which must not pass the node's forward chain.
     WithNftables,
 }
 
-/// Whether bridges pass their packets to iptables; also if there is no such switch.
+/// Whether bridges pass their packets to iptables; also true if the sysctl does not exist.
 #[must_use]
 pub fn bridges_pass_to_iptables() -> bool {
     sysctls::bridges_pass_to_iptables(Path::new("/proc/sys"))

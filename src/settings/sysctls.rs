@@ -7,7 +7,7 @@ use std::path::Path;
 /// Whether bridges pass their packets to iptables and ip6tables.
 const BRIDGE: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
-/// Whether bridges pass their packets to iptables; also if there is no such switch.
+/// Whether bridges pass their packets to iptables; also true if the sysctl does not exist.
 pub(super) fn bridges_pass_to_iptables(proc_sys: &Path) -> bool {
     BRIDGE.iter().all(|name| fs::read_to_string(proc_sys.join(name)).map_or(true, |now| now.trim() != "0"))
 }
@@ -21,8 +21,8 @@ pub(super) struct Written {
     pub error: Option<String>,
 }
 
-/// Writes the sysctls that differ. The hash table of conntrack is written together with a new maximum only, and never made
-/// smaller: others may have made it larger, and rehashing takes time.
+/// Writes the sysctls that differ. The size of conntrack's hash table is written only together with a new maximum, and never
+/// reduced: another program may have increased it, and rehashing takes time.
 pub(super) fn write(proc_sys: &Path, sys: &Path, settings: &Settings, bridged: bool) -> Written {
     const MAX: &str = "net/nf_conntrack_max";
     let hash_size = sys.join("module/nf_conntrack/parameters/hashsize");
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "67584");
         assert_eq!(fs::metadata(&same).unwrap().modified().unwrap(), before);
         assert!(error.contains("bridge-nf-call-iptables to 1: the kernel does not have it"), "{error}");
-        // without a new maximum the hash table stays as another program has made it, also if that is smaller
+        // without a new maximum, the size set by another program is kept, even if it is smaller
         let hash_size = |value: &str| fill(dir.path(), "module/nf_conntrack/parameters/hashsize", value);
         let hashed = |settings: &Settings| {
             assert_eq!(write(dir.path(), dir.path(), settings, true).changed.len(), 1);
@@ -128,7 +128,7 @@ mod tests {
         hash_size("1024");
         assert_eq!(write(dir.path(), dir.path(), &settings, true).changed, [""; 0]);
         assert_eq!(read("module/nf_conntrack/parameters/hashsize"), "1024");
-        // and with one it never gets smaller
+        // with a new maximum, the size is never reduced
         hash_size("1000000");
         assert_eq!(hashed(&Settings::default()), "1000000");
     }
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn each_failing_sysctl_affects_only_itself() {
+    fn a_failing_sysctl_does_not_affect_others() {
         let sealed = sealed();
         let sealed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed));
         let all = || FILES.into_iter().chain(["module/nf_conntrack/parameters/hashsize"]);
         let reasons =
             ["the kernel does not have it; is its module loaded", "Is a directory", "Operation not permitted"];
-        let spoil = |reason: &str, path: &Path| match reason {
+        let break_file = |reason: &str, path: &Path| match reason {
             "Is a directory" => fs::create_dir(path).unwrap(),
             "Operation not permitted" => std::os::unix::fs::symlink(&sealed, path).unwrap(),
             _ => {}
@@ -174,7 +174,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             all().for_each(|name| fill(dir.path(), name, "7\n"));
             fs::remove_file(dir.path().join(broken)).unwrap();
-            spoil(reason, &dir.path().join(broken));
+            break_file(reason, &dir.path().join(broken));
             let error = write(dir.path(), dir.path(), &Settings::default(), true).error.unwrap();
             assert!(error.contains(broken) && error.contains(reason), "{error}");
             assert_eq!(error.matches(" to ").count(), 1, "{error}");

@@ -1,4 +1,4 @@
-//! Which packets a change of rules can affect, for both backends.
+//! Determines which packets a change of rules can affect, for both backends.
 use super::{End, Layer, Packet};
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -11,17 +11,17 @@ pub type Concern<'a> = Box<dyn Fn(&Packet) -> bool + Send + Sync + 'a>;
 pub type Concerns<'a> = dyn Fn(&End, &End, Layer) -> Option<Concern<'a>> + Sync + 'a;
 
 /// A test whether a difference at one of these hooks affects a packet; `None` if there are no differences. `differences` returns
-/// those that can be reached at a hook, and `meets` whether one of them affects a packet there.
+/// those that can be reached at a hook, and `is_affected` whether one of them affects a packet there.
 pub fn concern<'a, H: Send + Sync + 'a, D: Send + Sync + 'a>(
     hooks: impl IntoIterator<Item = H>,
     differences: impl Fn(&H) -> Vec<D>,
-    meets: impl Fn(&D, &Packet, &H) -> bool + Send + Sync + 'a,
+    is_affected: impl Fn(&D, &Packet, &H) -> bool + Send + Sync + 'a,
 ) -> Option<Concern<'a>> {
     let found = hooks.into_iter().map(|hook| (differences(&hook), hook));
     let found: Vec<(Vec<D>, H)> = found.filter(|(differences, _)| !differences.is_empty()).collect();
     (!found.is_empty()).then(|| -> Concern<'a> {
         Box::new(move |packet| {
-            found.iter().any(|(differences, hook)| differences.iter().any(|one| meets(one, packet, hook)))
+            found.iter().any(|(differences, hook)| differences.iter().any(|one| is_affected(one, packet, hook)))
         })
     })
 }
@@ -39,14 +39,14 @@ pub fn visit_reachable<C: Clone + Eq + Hash>(from: Vec<C>, mut visit: impl FnMut
 /// The rules of a chain that only one of two rulesets has.
 #[derive(Clone, Debug, Default)]
 pub struct ChangedChain<R> {
-    /// Those of the ruleset before the change.
+    /// The rules of the ruleset before the change.
     pub before: Vec<R>,
-    /// Those of the ruleset after it.
+    /// The rules of the ruleset after the change.
     pub after: Vec<R>,
 }
 
 impl<R: Copy> ChangedChain<R> {
-    /// Each of them, with the ruleset that has it.
+    /// Each rule, with its ruleset.
     pub fn of<S: Copy>(&self, before: S, after: S) -> impl Iterator<Item = (S, R)> {
         let sides = [(before, &self.before), (after, &self.after)];
         sides.into_iter().flat_map(|(ruleset, rules)| rules.iter().map(move |rule| (ruleset, *rule)))
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_both_lists_begin_and_end_with_does_not_differ() {
+    fn common_beginnings_and_ends_do_not_differ() {
         for (before, after, expected) in [
             ("abc", "abc", None),
             ("abc", "axbc", Some((1..1, 1..2))),

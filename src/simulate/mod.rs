@@ -1,4 +1,4 @@
-//! What the simulators of both backends share: the packet, its path through the node, and the answer.
+//! The common parts of both backends' simulators: the packet, its path through the node, and the result.
 mod changed_rules;
 mod packet;
 mod path;

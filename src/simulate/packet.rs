@@ -16,12 +16,12 @@ pub enum Layer {
 /// How a frame is addressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cast {
-    /// To one receiver.
+    /// Unicast.
     #[default]
     Unicast,
-    /// To a group.
+    /// Multicast.
     Multicast,
-    /// To all.
+    /// Broadcast.
     Broadcast,
 }
 
@@ -97,7 +97,7 @@ impl Packet {
         Packet { layer: Layer::Arp, state: None, ..Packet::new(Family::V4, 0) }
     }
 
-    /// Whether a reply to the packet would be identical to it: at its second hook, connection tracking takes it for the
+    /// Whether a reply to the packet would be identical to it: at its second hook, connection tracking classifies it as the
     /// reply.
     #[must_use]
     pub fn is_its_own_answer(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The answer of a simulator, the same for both backends: the verdict, the deciding rule, and every evaluated rule.
+//! The result of a simulator, the same for both backends: the verdict, the deciding rule, and every evaluated rule.
 use super::{End, Packet};
 use crate::model::{Origin, Verdict};
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ pub struct TracedTable {
     pub rules: Vec<TracedRule>,
     /// The verdict.
     pub verdict: Verdict,
-    /// Whether a rule decided, and not the policy of the chain at the hook.
+    /// Whether a rule decided, or else the policy of the chain at the hook.
     pub decided: bool,
 }
 
@@ -76,7 +76,7 @@ pub struct TracedDecision {
     pub callers: Vec<TracedRule>,
 }
 
-/// The answer for a packet.
+/// The result for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The verdict.

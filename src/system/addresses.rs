@@ -5,7 +5,7 @@ use nix::sys::socket::SockaddrStorage;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The addresses of all interfaces; without those that the kernel does not return.
+/// The addresses of all interfaces that the kernel returns.
 #[must_use]
 pub fn own() -> BTreeSet<IpAddr> {
     let interfaces = getifaddrs().into_iter().flatten();

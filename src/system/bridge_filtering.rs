@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 const FILES: [&str; 2] =
     ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
 
-/// The two settings, for IPv4 and IPv6. The files stay open, so that reading them takes two system calls, and the kernel keeps
-/// the inodes that are watched.
+/// The two settings, for IPv4 and IPv6. The files stay open, so that reading them takes only two system calls, and the kernel
+/// keeps the watched inodes.
 #[derive(Debug)]
 pub struct BridgeFiltering {
     files: [Option<File>; 2],
@@ -48,8 +48,8 @@ impl BridgeFiltering {
         self.read().contains(&Some(false))
     }
 
-    /// Becomes readable when a program writes a setting through the instance of procfs that is mounted on `/proc`; writes through
-    /// others, as of containers, cause no event. `None` if the settings cannot be watched.
+    /// Becomes readable when a program writes a setting through the instance of procfs that is mounted on `/proc`; writes
+    /// through other instances, such as those of containers, cause no event. `None` if the settings cannot be watched.
     #[must_use]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)

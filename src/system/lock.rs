@@ -75,8 +75,8 @@ impl FileLock {
 /// Opens the file with access for its owner alone, because any user who can open a file can lock it. `/run/lock` is
 /// writable for every user, so a file or symlink that another user has created there is replaced.
 fn open(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
     }
     let options = || {
         let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! The network connection of the login session that this process was started from.
+//! The network connection of the login session from which this process was started.
 use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,18 +7,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub const ADMIN_PORTS: [u16; 2] = [22, 8006];
 /// The major device numbers of pseudo-terminals: not those of the console.
 const PSEUDO_TERMINALS: std::ops::RangeInclusive<u64> = 136..=143;
-/// More ancestors than any process has.
+/// Maximum number of ancestors that are examined; no process has as many.
 const ANCESTORS: usize = 100;
 /// `TCP_ESTABLISHED`
 const ESTABLISHED: &str = "01";
 
-/// The connections of a session, each with the client's end first.
+/// The connections of a session, each with the client's address first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
-    /// Those that are known to be the caller's.
+    /// The connections that are known to be the caller's.
     pub connections: Vec<(SocketAddr, SocketAddr)>,
     /// Whether the caller has a terminal that is not the console, and its connection is not known.
-    pub somewhere: bool,
+    pub connection_unknown: bool,
 }
 
 /// The session of this process, found by `SSH_CONNECTION` in the environment of the process and its ancestors (`sudo` removes
@@ -50,7 +50,7 @@ pub fn own() -> Session {
     }
     session.connections.sort();
     session.connections.dedup();
-    session.somewhere = terminal && session.connections.is_empty();
+    session.connection_unknown = terminal && session.connections.is_empty();
     session
 }
 
@@ -63,7 +63,7 @@ struct Process {
 /// Reads a process's parent and terminal; see proc_pid_stat(5).
 fn process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // a command may hold blanks and parentheses
+    // a command may contain blanks and parentheses
     let (_, rest) = stat.rsplit_once(')')?;
     let mut words = rest.split_whitespace().skip(1);
     let parent = words.next()?.parse().ok()?;
@@ -77,7 +77,7 @@ fn ssh_connection(environment: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let value = variables.find_map(|variable| variable.strip_prefix(b"SSH_CONNECTION="))?;
     let words: Vec<&str> = std::str::from_utf8(value).ok()?.split(' ').collect();
     let [client, client_port, server, server_port] = words[..] else { return None };
-    // a link-local address comes with its interface
+    // a link-local address is followed by its interface
     let address = |text: &str| text.split('%').next().unwrap_or_default().parse::<IpAddr>().ok();
     let end = |host: &str, port: &str| Some(SocketAddr::new(address(host)?.to_canonical(), port.parse().ok()?));
     Some((end(client, client_port)?, end(server, server_port)?))
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_says_who_is_connected() {
+    fn ssh_connections_are_parsed() {
         let parsed = |value: &str| ssh_connection(format!("A=1\0SSH_CONNECTION={value}\0B=2\0").as_bytes());
         assert_eq!(parsed("192.0.2.7 40000 10.0.0.1 22"), Some((socket("192.0.2.7:40000"), socket("10.0.0.1:22"))));
         assert_eq!(

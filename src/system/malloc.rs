@@ -1,7 +1,7 @@
-//! Limits on the freed memory that the allocator keeps.
+//! Limits the amount of freed memory that the allocator keeps.
 #![allow(unsafe_code, reason = "mallopt(3)")]
 
-/// Makes glibc return freed memory to the kernel early: a daemon that runs for months needs much memory only rarely.
+/// Makes glibc return freed memory to the kernel early, because a daemon that runs for months needs much memory only rarely.
 ///
 /// Call it before starting other threads.
 pub fn limit_free_memory() {

@@ -1,7 +1,7 @@
-//! Receives frames that carry IP packets past iptables, from all interfaces of this node.
+//! Receives frames whose IP packets bypass iptables, from all interfaces of this node.
 //!
-//! This uses a packet socket with a filter in the kernel (classic BPF): a plain frame costs some instructions there and does
-//! not wake this process.
+//! This uses a packet socket with a filter in the kernel (classic BPF): a plain frame is discarded there after some
+//! instructions and does not wake this process.
 #![allow(unsafe_code, reason = "packet(7) has no safe interface in nix")]
 use crate::model::Encapsulation;
 use nix::net::if_::if_indextoname;
@@ -11,9 +11,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Maximum number of frames that are read at once.
-const MOST: usize = 256;
+const MAX_COUNT: usize = 256;
 /// Maximum number of interfaces whose frames the filter ignores: the kernel allows 4096 instructions.
-const MOST_IGNORED: usize = 1000;
+const MAX_IGNORED: usize = 1000;
 /// The socket's receive buffer, in bytes. When it is full, the kernel drops frames without copying them.
 const RECEIVE_BUFFER: libc::c_int = 64 << 10;
 
@@ -24,7 +24,7 @@ pub struct Frames {
     /// The indexes of interfaces whose frames are not relevant.
     others: BTreeSet<u32>,
     /// The received kinds of frames by interface, as [`key`]s.
-    noticed: BTreeSet<u32>,
+    reported: BTreeSet<u32>,
 }
 
 impl Frames {
@@ -38,10 +38,10 @@ impl Frames {
         let frames = Frames {
             socket: socket(AddressFamily::Packet, SockType::Datagram, flags, None)?,
             others: BTreeSet::new(),
-            noticed: BTreeSet::new(),
+            reported: BTreeSet::new(),
         };
         frames.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
-        // frames that this node sends were received by it before, or are its own
+        // ignore outgoing frames: this node has received them before, or generated them
         frames.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
         frames.attach()?;
         frames.bind()?;
@@ -57,8 +57,8 @@ impl Frames {
     pub fn take(&mut self, matters: impl Fn(&str) -> bool) -> io::Result<BTreeSet<(String, Encapsulation)>> {
         let mut found = BTreeSet::new();
         let mut buffer = [0; 8];
-        let before = self.others.len() + self.noticed.len();
-        for _ in 0..MOST {
+        let before = self.others.len() + self.reported.len();
+        for _ in 0..MAX_COUNT {
             let Ok((length, from)) = recvfrom::<nix::sys::socket::LinkAddr>(self.socket.as_raw_fd(), &mut buffer)
             else {
                 break;
@@ -69,12 +69,12 @@ impl Frames {
             let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else { continue };
             if matters(&name) {
                 found.insert((name, encapsulation));
-                self.noticed.insert(key(index, encapsulation));
+                self.reported.insert(key(index, encapsulation));
             } else {
                 self.others.insert(index);
             }
         }
-        if self.others.len() + self.noticed.len() > before {
+        if self.others.len() + self.reported.len() > before {
             self.attach()?;
         }
         Ok(found)
@@ -85,11 +85,11 @@ impl Frames {
     /// # Errors
     /// When the kernel refuses another filter.
     pub fn resume(&mut self) -> io::Result<()> {
-        // forget removed interfaces
-        if self.others.len() > MOST_IGNORED / 2 {
+        // drop removed interfaces
+        if self.others.len() > MAX_IGNORED / 2 {
             self.others.clear();
         }
-        if std::mem::take(&mut self.noticed).is_empty() { Ok(()) } else { self.attach() }
+        if std::mem::take(&mut self.reported).is_empty() { Ok(()) } else { self.attach() }
     }
 
     fn bind(&self) -> io::Result<()> {
@@ -105,7 +105,7 @@ impl Frames {
     }
 
     fn attach(&self) -> io::Result<()> {
-        let mut program = filter(&self.others, &self.noticed);
+        let mut program = filter(&self.others, &self.reported);
         let length = u16::try_from(program.len()).expect("at most 4096 instructions");
         let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
@@ -121,9 +121,9 @@ impl Frames {
     }
 }
 
-/// The filter. It returns the number of bytes to keep of a frame, which stands for its encapsulation ([`number`]), and 0 for
-/// frames that are not relevant: all frames of the interfaces in `others`, and the kinds of frames in `noticed`.
-fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
+/// The filter. It returns the number of bytes to keep of a frame, which encodes the encapsulation ([`number`]), and 0 for
+/// irrelevant frames: all frames of the interfaces in `others`, and the kinds of frames in `reported`.
+fn filter(others: &BTreeSet<u32>, reported: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
     let mut tagged = vec![load(PROTOCOL)];
     tagged.extend(one_of(&[0x0800, 0x86dd, 0x8100, 0x88a8, 0x8864]));
     tagged.extend([load(TAG_TYPE), test(0x88a8, 3, 0)]);
@@ -131,7 +131,7 @@ fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_fil
     tagged.extend(found(Encapsulation::ServiceVlan));
     let mut untagged = vec![load(PROTOCOL), test(0x8864, 0, 3)];
     untagged.extend(found(Encapsulation::Pppoe));
-    // ETH_P_802_2: LLC, of which SNAP with an organisation of 0 and an ethertype counts (RFC 1042)
+    // ETH_P_802_2: LLC; SNAP with the organisation code 0 contains an ethertype (RFC 1042)
     untagged.extend(one_of(&[0x0004]));
     untagged.push(load(0));
     untagged.extend(one_of(&[0xaaaa_0300]));
@@ -147,13 +147,13 @@ fn filter(others: &BTreeSet<u32>, noticed: &BTreeSet<u32>) -> Vec<libc::sock_fil
     }
     let ignore = |value: &u32| [test(*value, 0, 1), step(libc::BPF_RET | libc::BPF_K, 0)];
     program.push(load(INTERFACE));
-    program.extend(others.iter().take(MOST_IGNORED / 2).flat_map(ignore));
+    program.extend(others.iter().take(MAX_IGNORED / 2).flat_map(ignore));
     program.extend([
         step(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, ENCAPSULATION_BITS),
         step(libc::BPF_LDX | libc::BPF_MEM, 0),
         step(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0),
     ]);
-    program.extend(noticed.iter().take(MOST_IGNORED / 2).flat_map(ignore));
+    program.extend(reported.iter().take(MAX_IGNORED / 2).flat_map(ignore));
     program.extend([step(libc::BPF_LD | libc::BPF_MEM, 0), step(libc::BPF_RET | libc::BPF_A, 0)]);
     program
 }

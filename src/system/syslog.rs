@@ -39,7 +39,7 @@ impl Syslog {
             eprintln!("{message}");
         }
         let message = message.replace(['\n', '\r'], " ");
-        // the socket is dead after a restart of syslogd: the second attempt opens a new one
+        // the socket is unusable after a restart of syslogd: the second attempt opens a new one
         for _ in 0..2 {
             if self.logger.is_none() {
                 self.logger = syslog::unix_custom(self.formatter(), &self.socket).ok();

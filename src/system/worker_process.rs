@@ -25,7 +25,7 @@ const KILL_TIMEOUT: Duration = Duration::from_millis(300);
 const CHUNK: usize = 1 << 16;
 const CLOSED: &str = "the other side has closed the pipe";
 /// The longest message, in bytes: far more than a tree of thousands of files.
-const LONGEST: usize = 1 << 30;
+const MAX_MESSAGE: usize = 1 << 30;
 
 /// A worker process. Each of its messages is a frame: the length in four bytes, little-endian, then that many bytes.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Worker {
     fn take_frame(&mut self) -> Result<Option<Vec<u8>>, ()> {
         let Some((header, rest)) = self.received.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*header) as usize;
-        if length > LONGEST {
+        if length > MAX_MESSAGE {
             return Err(());
         }
         if rest.len() < length {
@@ -167,7 +167,7 @@ impl Stuck {
         !matches!(waitpid(self.0, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
     }
 
-    /// The children from before this process re-executed itself: only stuck workers can be left. Kills them again.
+    /// The children that were started before this process re-executed itself: only stuck workers can be left. Kills them again.
     #[must_use]
     pub fn inherited() -> Vec<Stuck> {
         let path = format!("/proc/self/task/{}/children", std::process::id());

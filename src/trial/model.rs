@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use sha1::Digest as _;
 use std::fmt;
 
-/// How long after its deadline a trial continues while it is being confirmed, in nanoseconds: a process that hangs writing to
-/// the cluster file system must not prolong it forever.
-const CONFIRMING: u64 = 10_000_000_000;
+/// How long after its deadline a trial continues while it is being confirmed, in nanoseconds: a process that hangs while
+/// writing to the cluster file system must not prolong the trial forever.
+const MAX_CONFIRMING: u64 = 10_000_000_000;
 /// The same for a confirmed trial, until the tree contains its files.
-const CONFIRMED: u64 = 60_000_000_000;
+const MAX_CONFIRMED: u64 = 60_000_000_000;
 /// How long after its start a trial tolerates a tree with another content than it replaces, in nanoseconds: the starting
 /// process may have read a change that the daemon accepts later.
-const SETTLING: u64 = 3_000_000_000;
+const START_TOLERANCE: u64 = 3_000_000_000;
 
 /// The SHA-1 of a file's content, in hexadecimal digits. An absent file counts as empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub enum Confirmation {
     /// Not confirmed.
     None,
     /// A process is writing the files to the tree.
-    UnderWay,
+    InProgress,
     /// The files are written, but the accepted tree may not contain them yet.
     Done,
 }
@@ -108,7 +108,7 @@ impl Trial {
             match file.state(tree) {
                 State::Written => written += 1,
                 State::Untouched => {}
-                State::Changed if self.is_settling(clock) => {}
+                State::Changed if self.has_just_started(clock) => {}
                 State::Changed => return TrialState::Over(TrialEnd::Changed(file.path.clone())),
             }
         }
@@ -120,8 +120,8 @@ impl Trial {
         }
         let longer = match confirmation() {
             Confirmation::None => 0,
-            Confirmation::UnderWay => CONFIRMING,
-            Confirmation::Done => CONFIRMED,
+            Confirmation::InProgress => MAX_CONFIRMING,
+            Confirmation::Done => MAX_CONFIRMED,
         };
         if clock.now < self.deadline.saturating_add(longer) {
             TrialState::Runs
@@ -132,8 +132,8 @@ impl Trial {
 
     /// Whether it has just started, so that the accepted tree may not contain the replaced files yet.
     #[must_use]
-    pub fn is_settling(&self, clock: &Clock) -> bool {
-        clock.now < self.began.saturating_add(SETTLING)
+    pub fn has_just_started(&self, clock: &Clock) -> bool {
+        clock.now < self.began.saturating_add(START_TOLERANCE)
     }
 
     /// The tree with the files of the trial in place of its own.
@@ -209,7 +209,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
     const NONE: Confirmation = Confirmation::None;
-    const UNDER_WAY: Confirmation = Confirmation::UnderWay;
+    const IN_PROGRESS: Confirmation = Confirmation::InProgress;
     const DONE: Confirmation = Confirmation::Done;
 
     fn tree(files: &[(&str, &str)]) -> Tree {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_is_over_for_one_reason() {
+    fn a_trial_has_one_reason_for_its_end() {
         let (cluster, guest) = ("firewall/cluster.fw", "firewall/100.fw");
         let changed = |path: &str| TrialState::Over(TrialEnd::Changed(path.into()));
         for (files, boot, second, confirmation, state) in [
@@ -255,10 +255,10 @@ mod tests {
             (&[(cluster, "new"), (guest, "guest")], "b1", 120, NONE, TrialState::Over(TrialEnd::Confirmed)),
             (&[(cluster, "new"), (guest, "guest")], "b1", 900, NONE, TrialState::Over(TrialEnd::Confirmed)),
             (&[(cluster, "new")], "b1", 160, NONE, TrialState::Over(TrialEnd::Expired)),
-            (&[(cluster, "new")], "b1", 160, UNDER_WAY, TrialState::Runs),
-            (&[(cluster, "old")], "b1", 169, UNDER_WAY, TrialState::Runs),
-            (&[(cluster, "old")], "b1", 170, UNDER_WAY, TrialState::Over(TrialEnd::Expired)),
-            (&[(cluster, "new"), (guest, "other")], "b1", 120, UNDER_WAY, changed(guest)),
+            (&[(cluster, "new")], "b1", 160, IN_PROGRESS, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 169, IN_PROGRESS, TrialState::Runs),
+            (&[(cluster, "old")], "b1", 170, IN_PROGRESS, TrialState::Over(TrialEnd::Expired)),
+            (&[(cluster, "new"), (guest, "other")], "b1", 120, IN_PROGRESS, changed(guest)),
             (&[(cluster, "old")], "b1", 219, DONE, TrialState::Runs),
             (&[(cluster, "old")], "b1", 220, DONE, TrialState::Over(TrialEnd::Expired)),
             (&[(cluster, "other")], "b1", 120, DONE, changed(cluster)),

@@ -1,8 +1,8 @@
 //! The directory of the current trial, `/run/pve-firewall/trial/`.
 //!
-//! It contains the candidates, numbered, and `trial.json`, which is written last and removed first: a trial exists if that
-//! file exists. Files left by a killed process are ignored. The directory itself is kept, so that the daemon can watch it.
-//! `ended.json` is how the last trial ended: the daemons of both backends follow the one that ends a trial.
+//! It contains the candidates, numbered, and `trial.json`, which is written last and removed first: a trial exists if that file
+//! exists. Files left by a killed process are ignored. The directory itself is kept, so that the daemon can watch it.
+//! `ended.json` records how the last trial ended: when one daemon ends a trial, the daemon of the other backend reads it.
 use super::model::{Candidate, Clock, Confirmation, Digest, Trial, TrialEnd};
 use crate::model::BackendKind;
 use crate::system::lock::FileLock;
@@ -25,7 +25,7 @@ const MARK: &str = "confirmed";
 const LOCK: &str = "lock";
 const ENDED: &str = "ended.json";
 /// The maximum size of a file in bytes, larger than any configuration file that is read.
-const LARGEST: u64 = 64 << 20;
+const MAX_SIZE: u64 = 64 << 20;
 
 /// The content of `trial.json`.
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ struct Manifest {
 /// The content of `ended.json`.
 #[derive(Serialize, Deserialize)]
 struct Ended {
-    /// Which trial: its start in nanoseconds on the boot clock.
+    /// The start of the trial in nanoseconds on the boot clock; it identifies the trial.
     began: u64,
     end: TrialEnd,
 }
@@ -60,14 +60,14 @@ struct StoredCandidate {
 /// The storage of the trial.
 #[derive(Clone, Debug)]
 pub struct TrialStore {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl TrialStore {
     /// The store of a node with this root directory.
     #[must_use]
     pub fn new(root: &Root) -> Self {
-        TrialStore { folder: root.path(crate::paths::TRIAL) }
+        TrialStore { directory: root.path(crate::paths::TRIAL) }
     }
 
     /// The current time.
@@ -82,14 +82,14 @@ impl TrialStore {
     ///
     /// # Errors
     /// When another process holds the lock until the timeout, or the lock file cannot be opened.
-    pub fn lock(&self, patience: Duration) -> Result<FileLock> {
-        self.make_folder()?;
-        FileLock::acquire(&self.folder.join(LOCK), patience)
+    pub fn lock(&self, timeout: Duration) -> Result<FileLock> {
+        self.make_directory()?;
+        FileLock::acquire(&self.directory.join(LOCK), timeout)
     }
 
     fn is_locked(&self) -> bool {
-        // if the lock cannot be tested, it counts as free
-        let lock = self.folder.join(LOCK);
+        // if the lock cannot be tested, it is assumed to be free
+        let lock = self.directory.join(LOCK);
         lock.exists() && matches!(FileLock::try_acquire(&lock), Ok(None))
     }
 
@@ -98,13 +98,13 @@ impl TrialStore {
     /// # Errors
     /// When it is not owned by root, or incomplete.
     pub fn load(&self) -> Result<Option<Trial>> {
-        let Some(text) = files::read_root_owned(&self.manifest(), LARGEST)? else { return Ok(None) };
+        let Some(text) = files::read_root_owned(&self.manifest(), MAX_SIZE)? else { return Ok(None) };
         let Manifest { format, boot, began, deadline, backends, files } =
             serde_json::from_slice(&text).context("trial.json is invalid")?;
         ensure!(format == FORMAT, "trial.json has another format");
         let candidate = |(number, listed): (usize, StoredCandidate)| {
             let StoredCandidate { path, replaces, holds } = listed;
-            let content = files::read_root_owned(&self.candidate(number), LARGEST)?.unwrap_or_default();
+            let content = files::read_root_owned(&self.candidate(number), MAX_SIZE)?.unwrap_or_default();
             ensure!(Digest::of(&content) == holds, "the stored content of {path} has the wrong checksum");
             Ok(Candidate { path, replaces, content: content.into() })
         };
@@ -127,7 +127,7 @@ impl TrialStore {
     }
 
     fn write(&self, trial: &Trial) -> Result<()> {
-        self.make_folder()?;
+        self.make_directory()?;
         let Trial { boot, began, deadline, backends, files } = trial;
         let mut listed = Vec::new();
         for (number, Candidate { path, replaces, content }) in files.iter().enumerate() {
@@ -160,7 +160,7 @@ impl TrialStore {
         if self.mark().exists() {
             Confirmation::Done
         } else if self.is_locked() {
-            Confirmation::UnderWay
+            Confirmation::InProgress
         } else {
             Confirmation::None
         }
@@ -170,21 +170,21 @@ impl TrialStore {
     pub fn record(&self, trial: &Trial, end: &TrialEnd) {
         if self.ended(trial).is_none() {
             let ended = Ended { began: trial.began, end: end.clone() };
-            // with a full file system, the files of the configuration show how it ended
+            // on a full file system, how it ended is derived from the files of the configuration
             let _ = serde_json::to_vec(&ended).map(|text| files::replace(&self.record_file(), &text, 0o600));
         }
     }
 
-    /// How a trial ended, if it is the last one.
+    /// How a trial ended, if it was the last one.
     #[must_use]
     pub fn ended(&self, trial: &Trial) -> Option<TrialEnd> {
-        let text = files::read_root_owned(&self.record_file(), LARGEST).ok()??;
+        let text = files::read_root_owned(&self.record_file(), MAX_SIZE).ok()??;
         let Ended { began, end } = serde_json::from_slice(&text).ok()?;
         (began == trial.began).then_some(end)
     }
 
-    /// Removes a trial that has ended, unless another process is starting, confirming or reverting one; returns whether it
-    /// is gone.
+    /// Removes a trial that has ended, unless another process is starting, confirming or reverting one; returns whether it was
+    /// removed.
     ///
     /// # Errors
     /// When its files cannot be removed.
@@ -193,7 +193,7 @@ impl TrialStore {
             return Ok(true);
         }
         // a full file system has no room for a new lock file
-        let Some(_lock) = FileLock::try_acquire(&self.folder.join(LOCK)).map_or(Some(None), |lock| lock.map(Some))
+        let Some(_lock) = FileLock::try_acquire(&self.directory.join(LOCK)).map_or(Some(None), |lock| lock.map(Some))
         else {
             return Ok(false);
         };
@@ -210,9 +210,9 @@ impl TrialStore {
     /// When its files cannot be removed.
     pub fn clear(&self) -> Result<()> {
         files::remove(&self.manifest())?;
-        let entries = match fs::read_dir(&self.folder) {
+        let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            other => other.with_context(|| format!("cannot read {}", self.folder.display()))?,
+            other => other.with_context(|| format!("cannot read {}", self.directory.display()))?,
         };
         for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK && entry.file_name() != ENDED) {
             files::remove(&entry.path())?;
@@ -225,34 +225,35 @@ impl TrialStore {
     /// # Errors
     /// When the directory cannot be created, or the kernel has no inotify instance left.
     pub fn watch(&self) -> Result<Watch> {
-        self.make_folder()?;
+        self.make_directory()?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(&self.folder, flags)?;
+        inotify.add_watch(&self.directory, flags)?;
         Ok(Watch(inotify))
     }
 
-    fn make_folder(&self) -> Result<()> {
-        let make = fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.folder);
-        make.with_context(|| format!("cannot create {}", self.folder.display()))?;
+    fn make_directory(&self) -> Result<()> {
+        let make = fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.directory);
+        make.with_context(|| format!("cannot create {}", self.directory.display()))?;
         let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(&self.folder, private).with_context(|| format!("cannot close {}", self.folder.display()))
+        fs::set_permissions(&self.directory, private)
+            .with_context(|| format!("cannot close {}", self.directory.display()))
     }
 
     fn manifest(&self) -> PathBuf {
-        self.folder.join(MANIFEST)
+        self.directory.join(MANIFEST)
     }
 
     fn record_file(&self) -> PathBuf {
-        self.folder.join(ENDED)
+        self.directory.join(ENDED)
     }
 
     fn mark(&self) -> PathBuf {
-        self.folder.join(MARK)
+        self.directory.join(MARK)
     }
 
     fn candidate(&self, number: usize) -> PathBuf {
-        self.folder.join(number.to_string())
+        self.directory.join(number.to_string())
     }
 }
 
@@ -263,14 +264,14 @@ pub struct Watch(Inotify);
 impl Watch {
     /// Whether there was an event since the last call; never blocks.
     #[must_use]
-    pub fn moved(&self) -> bool {
+    pub fn has_event(&self) -> bool {
         let of_trial = |name: &OsString| name == MANIFEST || name == MARK;
-        let mut moved = false;
+        let mut found = false;
         while let Ok(events) = self.0.read_events() {
             // an event without a name is for the directory, or an overflow
-            moved |= events.iter().any(|event| event.name.as_ref().is_none_or(of_trial));
+            found |= events.iter().any(|event| event.name.as_ref().is_none_or(of_trial));
         }
-        moved
+        found
     }
 }
 
@@ -316,7 +317,7 @@ enable: 1
         );
         store.begin(&trial).unwrap();
         assert_eq!(store.load().unwrap(), Some(trial.clone()));
-        assert_eq!(fs::metadata(&store.folder).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(&store.directory).unwrap().mode() & 0o777, 0o700);
         assert_eq!(
             trial.state(&Tree::default(), &TrialStore::clock().unwrap(), || Confirmation::None),
             TrialState::Runs
@@ -359,17 +360,17 @@ enable: 1
     fn the_watch_reports_trials_only() {
         let (_dir, store) = store();
         let watch = store.watch().unwrap();
-        assert!(!watch.moved());
+        assert!(!watch.has_event());
         let lock = store.lock(Duration::ZERO).unwrap();
-        assert_eq!((store.confirmation(), watch.moved()), (Confirmation::UnderWay, false));
+        assert_eq!((store.confirmation(), watch.has_event()), (Confirmation::InProgress, false));
         drop(lock);
         assert_eq!(store.confirmation(), Confirmation::None);
         store.begin(&trial("one")).unwrap();
-        assert!(watch.moved() && !watch.moved());
+        assert!(watch.has_event() && !watch.has_event());
         store.mark_confirmed().unwrap();
-        assert!(watch.moved());
+        assert!(watch.has_event());
         store.clear().unwrap();
-        assert!(watch.moved() && !watch.moved());
+        assert!(watch.has_event() && !watch.has_event());
     }
 
     #[test]
@@ -384,10 +385,10 @@ enable: 1
             assert_eq!((store.load().unwrap(), store.ended(&first)), (None, Some(end)));
             store.begin(&second).unwrap();
             assert_eq!(store.ended(&second), None);
-            // what ended the first one late does not end the second one
+            // a late end of the first one does not end the second one
             assert!(store.remove(&first).unwrap());
             assert_eq!(store.load().unwrap(), Some(second.clone()));
-            // nor does it while a command has the lock
+            // nor while a command holds the lock
             let lock = store.lock(Duration::ZERO).unwrap();
             assert!(!store.remove(&second).unwrap());
             drop(lock);

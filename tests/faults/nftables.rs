@@ -223,7 +223,7 @@ fn a_hanging_nft_is_killed() {
     let began = Instant::now();
     let outcome = host.set_rules(&closed(1));
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    let expected = "the tables were not changed: 'nft' did not end within 2 s and was killed; see whether another program \
+    let expected = "the tables were not changed: 'nft' did not end within 2 s and was killed; check whether another program \
                     blocks it";
     assert_eq!(outcome, Outcome { changed: false, errors: vec![expected.into()] });
     for pid in read_note(&host, "pids").split_whitespace() {

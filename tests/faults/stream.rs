@@ -66,7 +66,7 @@ impl Closed {
         let mut input: Vec<Rule> = Vec::new();
         for (stem, holds) in self.sets {
             input.push(rule(in_set(&name(stem)), Target::Drop, 4));
-            let mut made = Set::new(Family::V4, 2, Origin::Made("test".into()));
+            let mut made = Set::new(Family::V4, 2, Origin::Generated("test".into()));
             made.add("192.0.2.0/24".parse().unwrap(), false);
             if *holds {
                 made.add(format!("{PEER}/32").parse().unwrap(), false);

@@ -165,7 +165,7 @@ fn an_unwritable_state_directory_is_only_reported() {
     let wanted = node(&[100]);
     let outcome = host.update(&wanted);
     assert_eq!(outcome.errors, []);
-    let errors = host.firewall.lost_scripts();
-    assert!(errors.iter().all(|error| error.to_string().contains("the last script is not kept")));
+    let errors = host.firewall.unsaved_scripts();
+    assert!(errors.iter().all(|error| error.to_string().contains("the last script could not be saved")));
     assert!(!errors.is_empty() && Plan::new(&wanted, &host.live()).is_empty());
 }

@@ -91,7 +91,7 @@ fn a_variant_that_does_not_work_is_not_used() {
     let mut auto = choosing(&host, VariantChoice::Auto);
     let wanted = node(&[100]);
     // the rules of this variant are unknown, because the kernel has its tables
-    let expected = ["ip6tables filter: the legacy variant, which is not in use, may hold rules of this firewall: \
+    let expected = ["ip6tables filter: the legacy variant, which is not in use, may contain rules of this firewall: \
         'ip6tables-legacy-save' failed (exit status 3): out of order"];
     for _ in 0..2 {
         assert_eq!(texts(&host.netns.run(|| auto.update(&wanted))), expected);
@@ -123,7 +123,10 @@ fn a_variant_that_fails_at_start_is_cleared_later() {
                 auto.set_time_limit(Duration::from_secs(2));
                 let outcome = host.netns.run(|| auto.update(&wanted));
                 let text = texts(&outcome).join("\n");
-                assert!(text.contains("which is not in use, may hold rules of this firewall"), "{tool}: {how}: {text}");
+                assert!(
+                    text.contains("which is not in use, may contain rules of this firewall"),
+                    "{tool}: {how}: {text}"
+                );
                 restore_tool(&host, &tool);
                 auto.set_time_limit(Duration::from_secs(60));
                 let outcome = host.netns.run(|| auto.update(&wanted));
@@ -168,7 +171,7 @@ fn ebtables_legacy_changes_a_copy() {
     let lock = host.root.path().join("var/lib/ebtables/lock");
     replace_tool(&mut host, "ebtables-legacy", &format!("lock={}\n{EBTABLES_LEGACY}", lock.display()));
     let wanted = node(&[100, 101]);
-    let kept = |error: &String| error.contains("the last script is not kept");
+    let kept = |error: &String| error.contains("the last script could not be saved");
     assert!(texts(&host.update(&wanted)).iter().all(kept));
     assert_eq!(host.firewall.variants().to_string(), "iptables legacy, ip6tables legacy, ebtables legacy");
     let log = crate::tool_wrappers::read_note(&host, "log");

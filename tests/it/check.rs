@@ -121,7 +121,7 @@ fn a_file_with_an_unknown_name_is_classified_by_its_content() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pve-firewall"));
     let output = command.args(["--node", "n1", "check"]).arg(&new).arg("--config").arg(tree.path()).output_in_time();
     let expected = format!(
-        "{}: the kind of this file is not clear from its name; according to its content it is taken as firewall/cluster.fw\n",
+        "{}: the kind of this file is not clear from its name; according to its content it is treated as firewall/cluster.fw\n",
         new.display()
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default(), expected.trim_end());

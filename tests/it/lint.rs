@@ -144,7 +144,7 @@ fn empty_and_unused_sets_and_groups_are_reported() {
 fn ip_filters_without_the_guests_addresses_are_reported() {
     let lacks = "guest is configured with";
     for (text, line, part) in [
-        ("[OPTIONS]\nenable: 1\nipfilter: 1\n", 3, "holds no address of the guest"),
+        ("[OPTIONS]\nenable: 1\nipfilter: 1\n", 3, "contains no address of the guest"),
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.6\n", 3, lacks),
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net0]\n10.0.0.0/24\n", 0, ""),
         ("[OPTIONS]\nenable: 1\n[IPSET ipfilter-net1]\n10.0.0.0/24\n", 3, "the guest has no net1 with firewall=1"),
@@ -326,8 +326,8 @@ fn check_reports_the_value_that_replaces_an_invalid_one() {
         (cluster, "policy_in DROP", "policy_in: DROP"),
         (cluster, "policy_forward=ACCEPT", "policy_forward: DROP"),
         (cluster, "log_ratelimit: burst=5", "the default, log_ratelimit: enable=1,rate=1/second,burst=5"),
-        (cluster, "enable = 1", "what was before, else 0"),
-        (host, "enable: maybe", "what was before, else 0"),
+        (cluster, "enable = 1", "the previous value, else 0"),
+        (host, "enable: maybe", "the previous value, else 0"),
         (host, "nosmurfs 0", "nosmurfs: 1"),
         (host, "log_level_in: loud", "the default, log_level_in: nolog"),
         (host, "nf_conntrack_max: 262144k", "the default, nf_conntrack_max: 262144"),
@@ -357,12 +357,12 @@ fn sets_of_exceptions_and_filters_of_one_family_are_reported() {
         ])
     };
     for (entries, conf, part) in [
-        ("10.0.0.5", "", "holds no IPv6 address"),
-        ("fd00::5", "", "holds no IPv4 address"),
+        ("10.0.0.5", "", "contains no IPv6 address"),
+        ("fd00::5", "", "contains no IPv4 address"),
         ("10.0.0.5\nfd00::5", "", ""),
         ("10.0.0.5", "ipconfig0: ip=10.0.0.5/24", ""),
-        ("10.0.0.5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "holds no IPv6 address"),
-        ("fd00::5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "holds no IPv4 address"),
+        ("10.0.0.5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "contains no IPv6 address"),
+        ("fd00::5", "ipconfig0: ip=10.0.0.5/24,ip6=fd00::5/64", "contains no IPv4 address"),
     ] {
         let found = filter(entries, conf);
         assert_eq!(found.len(), usize::from(!part.is_empty()), "{entries} {conf}: {found:?}");

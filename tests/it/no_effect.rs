@@ -195,7 +195,7 @@ fn log_rates_that_the_kernel_refuses_are_reported() {
         ("enable=1,rate=10000/second,burst=10000", None),
         ("enable=1,rate=10001/second", Some("at most 10000 packets a second")),
         ("enable=1,burst=10001", Some("at most 10000 packets a second, and a burst of 10000")),
-        ("enable=1,rate=1/day", Some("a burst of 5 at 1/day takes longer to make up for")),
+        ("enable=1,rate=1/day", Some("a burst of 5 at 1/day takes longer to refill")),
     ] {
         let text = format!("[OPTIONS]\nenable: 1\nlog_ratelimit: {rate}\n");
         let expected = expected.map(|text| format!("cluster.fw (line 3): log_ratelimit: {text}"));

@@ -160,7 +160,7 @@ proptest! {
         kernel.apply(&Ruleset::default());
         prop_assert_eq!(kernel.live().errors(), vec![]);
         for part in [Part::Table(TableName::Filter, Family::V4), Part::Table(TableName::Raw, Family::V6), Part::Bridge, Part::Sets] {
-            prop_assert!(!kernel.live().holds(part));
+            prop_assert!(!kernel.live().has_own(part));
         }
     }
 

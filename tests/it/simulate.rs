@@ -62,7 +62,7 @@ fn the_deciding_rule_has_a_file_and_line_or_a_default() {
         ("--to vm100 --dport 22", "DROP", "firewall/100.fw:5"),
         ("--to vm100 --dport 5432 --source 10.10.10.101", "ACCEPT", "firewall/100.fw:14"),
         ("--to vm100 --dport 5432 --source 10.10.10.102", "DROP", "firewall/100.fw:5"),
-        ("--to vm100 --dport 139", "DROP", "standard chain PVEFW-Drop: SMB noise"),
+        ("--to vm100 --dport 139", "DROP", "standard chain PVEFW-Drop: unwanted SMB packets"),
         ("--to ct101 --dport 22 --source 10.10.10.200", "ACCEPT", "firewall/101.fw:9"),
         ("--to ct101 --dport 22", "REJECT", "firewall/101.fw:5"),
         ("--to ct101 --protocol icmp --icmp-type echo-request", "DROP", "firewall/101.fw:5"),

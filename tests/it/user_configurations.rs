@@ -307,7 +307,7 @@ fn the_port_of_a_corosync_link_is_accepted() {
 
 #[test]
 fn an_alias_or_option_that_is_set_twice_has_its_last_value() {
-    let twice = "is already defined in line 4: this line counts";
+    let twice = "is already defined in line 4: this line is used";
     let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\nLAN 192.0.2.0/24\n[RULES]\nIN DROP -source lan\n");
     assert_eq!(reports(&compiled), [format!("/etc/pve/firewall/cluster.fw (line 5): alias 'lan' {twice}")]);
     assert_eq!(host_in(&compiled, "-s 192.0.2.0/24 -j DROP").count(), 1);
@@ -318,7 +318,8 @@ fn an_alias_or_option_that_is_set_twice_has_its_last_value() {
     let compiled = cluster("[ALIASES]\nlan 10.0.0.0/8\n[RULES]\n[ALIASES]\nlan 192.0.2.0/24\n");
     assert!(reports(&compiled).len() == 1 && reports(&compiled)[0].contains("(line 7)"), "{:?}", reports(&compiled));
     let compiled = cluster("policy_in: DROP\n[RULES]\n[OPTIONS]\npolicy_in: REJECT\n");
-    let option = "/etc/pve/firewall/cluster.fw (line 6): option 'policy_in' is already set in line 3: this line counts";
+    let option =
+        "/etc/pve/firewall/cluster.fw (line 6): option 'policy_in' is already set in line 3: this line is used";
     assert_eq!(reports(&compiled), [option]);
     assert_eq!(host_in(&compiled, "-j PVEFW-Reject").count(), 1);
     // an alias whose second definition is invalid keeps its first value

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const DATABASE: &str = "var/lib/pve-cluster";
 const CLUSTER: &str = "firewall/cluster.fw";
 /// The daemon's message when it does not detect writes of other nodes at once.
-const FALLBACK: &str = "writes of other nodes are before for twice a second";
+const FALLBACK: &str = "writes by other nodes are polled for twice a second";
 
 /// Accepts everything except one port and the packets of [`Stream`], which the last rule refuses.
 fn refusing(port: u16) -> String {

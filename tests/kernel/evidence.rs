@@ -54,7 +54,7 @@ fn a_change_after_the_summaries_were_taken_ahead_is_detected_by_the_second_updat
         let mut host = host_with_summaries(variant);
         let before = host.kernel_state();
         let Host { netns, firewall, .. } = &mut host;
-        netns.run(|| firewall.look_ahead());
+        netns.run(|| firewall.prefetch_summaries());
         host.netns.exec(&shell(variant, "IPT -F tap100i0-IN; ipset flush PVEFW-100-friends-v4"));
         let detected = host.update(&node(&[100, 101])).changed;
         assert!(!detected, "{variant}: the summaries were taken before the change");

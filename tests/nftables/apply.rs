@@ -193,7 +193,7 @@ fn a_rule_that_is_refused_in_its_chain_only_is_found() {
     // the kernel refuses `reject` in hooks where no reply can be sent, and refuses the jump to its chain
     let mut wanted = Ruleset::clone(&host(""));
     let table = wanted.tables.get_mut(&TableName::Host).unwrap();
-    let origin = pve_firewall::model::Origin::Made("test".into());
+    let origin = pve_firewall::model::Origin::Generated("test".into());
     let rule = |action| Rule { matches: [].into(), action, origin: origin.clone() };
     let chain = |hook, rules: Vec<Rule>| Arc::new(Chain::new(hook, rules));
     let hook = Some(Hook { name: "postrouting", priority: 0 });
@@ -286,7 +286,7 @@ fn rules_that_were_not_read_are_trusted_only_without_another_transaction_and_wit
         (live(count, Signature::of(["another"])), true, false),
     ] {
         let read = LiveCache::of(live, Some(&known), quiet);
-        assert_eq!(read.tables[&TableName::Host].chains["cluster-in"].is(&wanted), trusted);
+        assert_eq!(read.tables[&TableName::Host].chains["cluster-in"].matches(&wanted), trusted);
         assert!(!read.unread);
     }
 }

@@ -50,7 +50,7 @@ pub const DIFFERENCES: [Difference; 14] = [
     }),
     // a policy accepts IGMP and MLD only to multicast addresses
     (39, |compared| {
-        compared.iptables_by("by which switches learn")
+        compared.iptables_by("for multicast snooping")
             && !compared.probe.packet.dest.is_some_and(|dest| dest.is_multicast())
     }),
     // the set management contains the networks of the node's other addresses
@@ -123,7 +123,7 @@ impl Compared<'_> {
                 let path = file.strip_prefix("/etc/pve/").expect("a file of the configuration");
                 self.files[path].lines().nth(*line as usize - 1).expect("a line of the file").to_string()
             }
-            Some(Origin::Made(what)) => what.to_string(),
+            Some(Origin::Generated(what)) => what.to_string(),
             None => String::new(),
         }
     }

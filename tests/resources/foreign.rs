@@ -1,6 +1,6 @@
 //! Tables with any number of rules of other programs are read in bounded memory.
 use crate::budget::count;
-use pve_firewall::health::Foreign;
+use pve_firewall::health::ForeignRules;
 use pve_firewall::iptables::plan::{BridgeFormat, BridgeParser, NatParser, TableName, TableParser};
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ fn source(out: &mut String, at: usize) {
 }
 
 #[track_caller]
-fn check(name: &str, foreign: &Foreign, too_many: bool, (allocations, memory): (u64, u64)) {
+fn check(name: &str, foreign: &ForeignRules, too_many: bool, (allocations, memory): (u64, u64)) {
     println!("{name}: {allocations} allocations, {memory} KiB");
     assert!(allocations <= ALLOCATIONS && memory <= MEMORY, "{name}: {allocations} allocations, {memory} KiB");
     assert_eq!(foreign.too_many, too_many, "{name}");

@@ -107,7 +107,7 @@ fn table(family: Family) -> impl Strategy<Value = Table> {
 fn sets() -> impl Strategy<Value = Vec<(SetName, Set)>> {
     let one = |stem: &'static str, family| {
         vec((net(family), any::<bool>()), 0..80).prop_map(move |entries| {
-            let mut filled = Set::new(family, entries.len(), Origin::Made("test".into()));
+            let mut filled = Set::new(family, entries.len(), Origin::Generated("test".into()));
             entries.into_iter().for_each(|(net, nomatch)| filled.add(net, nomatch));
             (set(&set_name(stem, family)), filled)
         })
@@ -130,7 +130,7 @@ fn bridge() -> impl Strategy<Value = Chains<BridgeChain>> {
     let made = |(matches, target): (Vec<_>, _)| BridgeRule {
         matches: matches.into(),
         target,
-        origin: Origin::Made("test".into()),
+        origin: Origin::Generated("test".into()),
     };
     let names = select(&["PVEFW-FORWARD", "tap100i0-OUT", "tap100i0-OUT-ARP", "veth7i1-OUT-PROTO"][..]);
     let chains = btree_map(

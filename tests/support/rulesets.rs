@@ -46,7 +46,7 @@ pub fn append(table: &mut Table, name: &str, rule: Rule) {
 }
 
 pub fn addresses(count: u32) -> Arc<Set> {
-    let mut set = Set::new(Family::V4, count as usize, Origin::Made("test".into()));
+    let mut set = Set::new(Family::V4, count as usize, Origin::Generated("test".into()));
     for at in 0..count {
         set.add(format!("10.{}.{}.0/24", at / 256, at % 256).parse().unwrap(), false);
     }
@@ -96,7 +96,7 @@ fn add_bridge_guest(ruleset: &mut Ruleset, device: &str) {
 pub fn node(guests: &[u32]) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let plain = |matches: Vec<_>, target| {
-        let origin = Origin::Made("the firewall".into());
+        let origin = Origin::Generated("the firewall".into());
         Rule { matches: matches.into(), target, double_space: false, origin }
     };
     for family in Family::ALL {
@@ -118,7 +118,7 @@ pub fn node(guests: &[u32]) -> Ruleset {
     let entry = BridgeRule {
         matches: [BridgeMatch::OutInterface(interface("fwln+"))].into(),
         target: BridgeTarget::Jump(chain("PVEFW-FWBR-OUT")),
-        origin: Origin::Made("the firewall".into()),
+        origin: Origin::Generated("the firewall".into()),
     };
     ruleset.bridge.insert(chain("PVEFW-FORWARD"), Arc::new(BridgeChain::new([entry])));
     ruleset.bridge.insert(chain("PVEFW-FWBR-OUT"), Arc::new(BridgeChain::default()));

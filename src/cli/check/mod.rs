@@ -5,7 +5,7 @@ use super::{Context, load, output};
 use crate::inputs::{File, Tree};
 use crate::lint::{self, Diagnostic};
 use crate::model::Severity;
-use crate::paths::{FIREWALL_FOLDER, NODES_FOLDER, TreeFile, VNET_FOLDER};
+use crate::paths::{FIREWALL_DIRECTORY, NODES_DIRECTORY, TreeFile, VNET_DIRECTORY};
 use crate::system::files;
 use anyhow::{Result, bail};
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let text = if options.json { render::json(&findings)? } else { render::text(&findings) };
     output::data(&text)?;
     for warning in load::warnings(context, |_| true) {
-        output::note(&format!("the node does not filter as its configuration says: {}", warning.line()));
+        output::note(&format!("the node does not filter packets as configured: {}", warning.line()));
     }
     let count = |severity| findings.iter().filter(|finding| finding.report.severity == severity).count();
     match count(Severity::Error) {
@@ -48,23 +48,23 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     }
 }
 
-/// The names in the folders of the firewall's files, as paths relative to the tree.
+/// The names in the directories of the firewall's files, as paths relative to the tree.
 fn names(tree: &Tree, node: &str) -> Vec<String> {
-    let folders = [FIREWALL_FOLDER.to_string(), VNET_FOLDER.to_string(), format!("{NODES_FOLDER}/{node}")];
-    let listed = |folder: &String| {
-        let entries = fs::read_dir(Path::new(&tree.root).join(folder)).into_iter().flatten().flatten();
+    let directories = [FIREWALL_DIRECTORY.to_string(), VNET_DIRECTORY.to_string(), format!("{NODES_DIRECTORY}/{node}")];
+    let listed = |directory: &String| {
+        let entries = fs::read_dir(Path::new(&tree.root).join(directory)).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.file_name())
     };
-    let path = |folder: &String, name: OsString| format!("{folder}/{}", name.to_string_lossy());
+    let path = |directory: &String, name: OsString| format!("{directory}/{}", name.to_string_lossy());
     let mut names: Vec<String> =
-        folders.iter().flat_map(|folder| listed(folder).map(|name| path(folder, name))).collect();
+        directories.iter().flat_map(|directory| listed(directory).map(|name| path(directory, name))).collect();
     names.sort();
     names
 }
 
 /// Adds the host.fw files of other nodes, which are not needed for compiling.
 fn other_hosts(tree: &mut Tree) -> Result<()> {
-    let root = Path::new(&tree.root).join(NODES_FOLDER);
+    let root = Path::new(&tree.root).join(NODES_DIRECTORY);
     let Ok(nodes) = fs::read_dir(&root) else { return Ok(()) };
     for node in nodes.flatten() {
         let path = TreeFile::Host(&node.file_name().to_string_lossy()).to_string();

@@ -4,7 +4,7 @@ use crate::listing::{Change, Difference};
 use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 
 /// Number of context lines around a change.
-const AROUND: usize = 2;
+const CONTEXT_LINES: usize = 2;
 
 /// The differences between live and wanted rules.
 pub fn text(difference: &Difference) -> String {
@@ -32,7 +32,7 @@ impl Diff {
     fn chain(&mut self, Change { old, new, .. }: &Change) {
         let lines: Vec<String> = new.iter().map(|(line, _)| line.clone()).collect();
         let ops = capture_diff_slices(Algorithm::Myers, old, &lines);
-        for (at, group) in similar::group_diff_ops(ops, AROUND).iter().enumerate() {
+        for (at, group) in similar::group_diff_ops(ops, CONTEXT_LINES).iter().enumerate() {
             if at > 0 {
                 self.text += &(paint(FAINT, "  ...") + "\n");
             }

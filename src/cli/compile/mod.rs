@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, options: &CompileOptions) -> Result<()> {
     Ok(())
 }
 
-/// Prints the rules of the present configuration, as the program of the backend does.
+/// Prints the rules of the current configuration, as the program of the backend does.
 ///
 /// # Errors
 /// When the configuration tree is unhealthy.
@@ -42,7 +42,7 @@ pub(super) fn print(context: &Context, backend: &mut Backend) -> Result<()> {
     let mut compiled = load::read(context, backend)?.compiled;
     load::note_other_backend(context, &compiled);
     if context.kind == BackendKind::Nftables && Mode::of(context.kind, &compiled, &context.root) != Mode::On {
-        compiled.rules = Rules::none(context.kind);
+        compiled.rules = Rules::empty(context.kind);
     }
     output::data(&text(context, &backend.document(&compiled))?)
 }

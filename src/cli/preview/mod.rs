@@ -11,7 +11,7 @@ use super::{Context, check, load, output, require_root};
 use crate::backend::{Compiled, Rules};
 use crate::config::in_force;
 use crate::connections::{AddressOwners, Comparison, RulesChange, compare};
-use crate::daemon::cut_connections::surroundings;
+use crate::daemon::cut_connections::node_network;
 use crate::inputs::{File, Tree};
 use crate::lint::Diagnostic;
 use crate::listing::Difference;
@@ -42,7 +42,7 @@ pub(super) struct Preview {
     pub backends: Vec<BackendKind>,
     /// The findings of `check`.
     findings: Vec<Diagnostic>,
-    /// The chains and sets that would change; line by line only if that was asked for.
+    /// The chains and sets that would change; line by line only if requested.
     difference: Difference,
     /// Warnings about traffic that would be accepted.
     warnings: Vec<String>,
@@ -68,14 +68,14 @@ impl Preview {
             }
         }
         let facts = || load::facts_source(context, node.clone());
-        let known = load::settled(context, &node, tree.clone());
+        let known = load::with_last_valid(context, &node, tree.clone());
         let ((current, findings), change) = parallel::both(
             processors(),
             || parallel::both(processors(), CurrentConnections::now, || files.findings(&tree, &mut facts())),
             || RulesetChange::make(context, &files, &known, facts(), diff),
         );
         let RulesetChange { before, after, backends, difference } = change?;
-        let owners = AddressOwners::new(&tree, &node, surroundings());
+        let owners = AddressOwners::new(&tree, &node, node_network());
         let concerns = before.rules.change_to(&after.rules);
         let change = RulesChange {
             before: &|sent| before.rules.decide(sent),
@@ -132,7 +132,7 @@ impl Preview {
                 Some(name) => format!("{name}:{line}"),
                 None => origin.to_string(),
             },
-            Origin::Made(_) => origin.to_string(),
+            Origin::Generated(_) => origin.to_string(),
         }
     }
 }
@@ -154,7 +154,7 @@ impl RulesetChange {
         let on_trial = TrialStore::new(&context.root).load().ok().flatten();
         let on_trial = on_trial.map_or_else(|| known.clone(), |trial| trial.overlay(known));
         let (mut backend, before) = load::compile_in_use(context, &on_trial, &facts.collect(&on_trial));
-        let wanted = in_force(&Arc::new(files.over(known)), Some(known)).tree;
+        let wanted = in_force(&Arc::new(files.overlay(known)), Some(known)).tree;
         let after = backend.compile(&wanted, facts.collect(&wanted));
         let Some(mut other) = load::other_in_use(context, &backend, &after) else {
             let difference = backend.difference(&after.rules, diff)?;
@@ -162,7 +162,7 @@ impl RulesetChange {
         };
         let after = other.compile(&wanted, facts.collect(&wanted));
         let mut difference = other.difference(&after.rules, diff)?;
-        let Difference { changes, refused } = backend.difference(&Rules::none(backend.kind()), diff)?;
+        let Difference { changes, refused } = backend.difference(&Rules::empty(backend.kind()), diff)?;
         difference.changes.extend(changes);
         difference.refused.extend(refused);
         Ok(RulesetChange { before, after, backends: vec![backend.kind(), other.kind()], difference })

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 /// Maximum number of listed connections.
-const NAMED: usize = 20;
+const MAX_CONNECTIONS: usize = 20;
 /// Maximum number of listed chains and sets.
-const CHANGES: usize = 20;
+const MAX_CHANGES: usize = 20;
 
 /// The text output.
 pub(super) fn text(preview: &Preview, diff: bool) -> String {
@@ -32,10 +32,10 @@ fn changes(changes: &[Change]) -> String {
         return "No chain and no set changes on this node\n".to_string();
     }
     let mut text = paint(TITLE, format_args!("{} and {}:", number(chains, "chain"), number(sets, "set"))) + "\n";
-    for Change { part, is_set: _, action, name, old: _, new: _ } in changes.iter().take(CHANGES) {
+    for Change { part, is_set: _, action, name, old: _, new: _ } in changes.iter().take(MAX_CHANGES) {
         text += &format!("  {} {part}: {name}\n", paint(CHANGE, word(*action)));
     }
-    text + &more(changes.len(), CHANGES)
+    text + &more(changes.len(), MAX_CHANGES)
 }
 
 fn word(action: PlannedAction) -> &'static str {
@@ -56,20 +56,20 @@ fn more(all: usize, shown: usize) -> String {
 
 fn connections(preview: &Preview) -> String {
     let comparison = &preview.comparison;
-    if let Some(trouble) = &preview.current.trouble {
-        return format!("Connections: {trouble}\n");
+    if let Some(error) = &preview.current.error {
+        return format!("Connections: {error}\n");
     }
-    let (refused, judged) = (comparison.refused.len(), number(comparison.judged, "connection"));
+    let (refused, simulated) = (comparison.refused.len(), number(comparison.simulated, "connection"));
     let mut text = match refused {
-        0 => format!("{judged} checked, none would be refused\n"),
-        1 => paint(BAD, format_args!("{judged} checked, 1 would be refused if it started now:")) + "\n",
-        _ => paint(BAD, format_args!("{judged} checked, {refused} would be refused if they started now:")) + "\n",
+        0 => format!("{simulated} checked, none would be refused\n"),
+        1 => paint(BAD, format_args!("{simulated} checked, 1 would be refused if it started now:")) + "\n",
+        _ => paint(BAD, format_args!("{simulated} checked, {refused} would be refused if they started now:")) + "\n",
     };
-    for one in comparison.refused.iter().take(NAMED) {
+    for one in comparison.refused.iter().take(MAX_CONNECTIONS) {
         text += &line(preview, one);
     }
-    text += &more(refused, NAMED);
-    for (why, count) in &comparison.unjudged {
+    text += &more(refused, MAX_CONNECTIONS);
+    for (why, count) in &comparison.not_simulated {
         text += &(paint(FAINT, format_args!("Not checked: {} {why}", number(*count, "connection"))) + "\n");
     }
     text
@@ -98,17 +98,17 @@ pub(super) fn json(preview: &Preview) -> Result<String> {
             "origin": preview.origin(&one.origin),
         })
     };
-    let unjudged: serde_json::Map<String, serde_json::Value> =
-        preview.comparison.unjudged.iter().map(|(why, count)| (why.to_string(), json!(count))).collect();
+    let not_simulated: serde_json::Map<String, serde_json::Value> =
+        preview.comparison.not_simulated.iter().map(|(why, count)| (why.to_string(), json!(count))).collect();
     let object = json!({
         "files": preview.files.0.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
         "warnings": preview.warnings,
         "changes": preview.difference.changes.iter().map(change).collect::<Vec<_>>(),
         "connections": {
-            "judged": preview.comparison.judged,
+            "judged": preview.comparison.simulated,
             "refused": preview.comparison.refused.iter().map(refused).collect::<Vec<_>>(),
-            "not_judged": unjudged,
-            "trouble": preview.current.trouble,
+            "not_judged": not_simulated,
+            "trouble": preview.current.error,
         },
     });
     let text = serde_json::to_string_pretty(&object).context("cannot encode the preview")?;

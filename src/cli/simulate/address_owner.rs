@@ -6,19 +6,19 @@ use crate::simulate::{End, GuestPort};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The owner of an address: the node, or the guest that has it by its configuration, by the state of the IPAM, by the MAC
-/// address in the IPv6 address, or else by the most specific entry in the IP filter of a device.
+/// The owner of an address: the node, or the guest to which it is assigned in its configuration or in the IPAM, or whose MAC
+/// address is part of the IPv6 address, or whose device has the most specific IP filter entry for it.
 pub(super) fn owner(view: &View, guests: &[ListedGuest], address: IpAddr) -> Option<End> {
     let View { tree, facts, compiled } = view;
     if compiled.localnet.address == Some(address) || address.is_loopback() {
         return Some(End::Host);
     }
     let links = guests.iter().filter_map(|guest| Some(node::links(tree.content(&guest.conf(&facts.node))?, guest)));
-    // a device without a bridge is not on this node's networks
+    // a device without a bridge is not connected to the node's networks
     let links: Vec<Link> = links.flatten().filter(|link| link.bridge.is_some()).collect();
     let of = |has: &dyn Fn(&Link) -> bool| links.iter().find(|link| has(link));
     let configured = || of(&|link| link.addresses.contains(&address));
-    let by_mac = || of(&|link| link.mac.is_some_and(|mac| ends_alike(address, mac.link_local())));
+    let by_mac = || of(&|link| link.mac.is_some_and(|mac| has_same_interface_id(address, mac.link_local())));
     let found = configured().or_else(|| leased(view, &links, address)).or_else(by_mac);
     let Some(link) = found.or_else(|| filtered(view, &links, address)) else {
         return facts.addresses.iter().any(|own| own.net.addr() == address).then_some(End::Host);
@@ -27,12 +27,13 @@ pub(super) fn owner(view: &View, guests: &[ListedGuest], address: IpAddr) -> Opt
     Some(End::Guest(GuestPort { device, bridge: bridge?, firewalled }))
 }
 
-/// Whether an address has the interface identifier of a link-local one (RFC 4291, appendix A).
-fn ends_alike(address: IpAddr, link_local: Ipv6Addr) -> bool {
+/// Whether an address has the same interface identifier as a link-local address (RFC 4291, appendix A).
+fn has_same_interface_id(address: IpAddr, link_local: Ipv6Addr) -> bool {
     matches!(address, IpAddr::V6(address) if address.octets()[8..] == link_local.octets()[8..])
 }
 
-/// The device of the guest that has the address by the IPAM: the one on the vnet with its subnet, or else the first.
+/// The device of the guest to which the IPAM assigns the address: the device on the vnet of the subnet, or else the first
+/// device.
 fn leased<'a>(view: &View, links: &'a [Link], address: IpAddr) -> Option<&'a Link> {
     let sets = &view.compiled.configuration.sdn.sets;
     let has = |name: &str| sets.get(name).is_some_and(|found| contains(&found.set, address));

@@ -22,7 +22,7 @@ pub(super) struct Located {
     pub unowned: Option<IpAddr>,
 }
 
-/// An endpoint, as far as it is known without the other one: `outside` is on the bridge of the other one.
+/// An endpoint that may need the other one to be complete: `outside` is on the bridge of the other endpoint.
 struct Partial {
     end: Option<End>,
     addresses: Vec<IpAddr>,
@@ -50,7 +50,7 @@ pub(super) fn locate(from: &Endpoint, to: &Endpoint, view: &View) -> Result<(Loc
         let bridge = match other {
             None => {
                 let unowned =
-                    from.unowned.into_iter().chain(to.unowned).map(|one| format!("; {}", nobody_has(one, view)));
+                    from.unowned.into_iter().chain(to.unowned).map(|one| format!("; {}", no_guest_has(one, view)));
                 bail!(
                     "a packet from outside to outside does not cross the node; give a guest or the host{}",
                     unowned.collect::<String>()
@@ -71,7 +71,7 @@ pub(super) fn locate(from: &Endpoint, to: &Endpoint, view: &View) -> Result<(Loc
 }
 
 /// The message that no guest has an address, with a list of the guests.
-fn nobody_has(address: IpAddr, view: &View) -> String {
+fn no_guest_has(address: IpAddr, view: &View) -> String {
     format!(
         "no guest of node {} has the address {address} by its configuration, IP filter or IPAM{}",
         view.facts.node,
@@ -81,7 +81,7 @@ fn nobody_has(address: IpAddr, view: &View) -> String {
 
 /// The note for an address that neither the node nor a guest has.
 pub(super) fn unowned(located: &Located, view: &View) -> Option<String> {
-    located.unowned.map(|address| format!("{}; it is taken for an address outside", nobody_has(address, view)))
+    located.unowned.map(|address| format!("{}; it is treated as an address outside", no_guest_has(address, view)))
 }
 
 fn find(endpoint: &Endpoint, view: &View) -> Result<Partial> {
@@ -154,7 +154,7 @@ fn find_guest(view: &View, kind: GuestKind, vmid: u32, index: Option<u8>) -> Res
     Ok(Partial::new(Some(End::Guest(GuestPort { device, bridge, firewalled })), addresses))
 }
 
-/// Why the firewall filters nothing for an endpoint; `None` if it does.
+/// Why the firewall does not filter packets of an endpoint; `None` if it does.
 pub(super) fn switched_off(located: &Located, view: &View) -> Option<String> {
     let Configuration { host, guests, .. } = &*view.compiled.configuration;
     match &located.end {

@@ -1,5 +1,5 @@
 //! `confirm`: writes the files on trial to the configuration.
-use super::{ACTING, LOCKING, LOOKING, trial_state};
+use super::{DAEMON_TIMEOUT, LOCK_TIMEOUT, POLL_INTERVAL, trial_state};
 use crate::cli::{Context, load, output, require_root};
 use crate::system::files::Staged;
 use crate::trial::{Candidate, Confirmation, Digest, Trial, TrialEnd, TrialState, TrialStore};
@@ -24,7 +24,7 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
 /// When there is none, or it has ended, or a file was changed or cannot be written. The trial then continues.
 pub(super) fn confirm(context: &Context) -> Result<()> {
     let store = TrialStore::new(&context.root);
-    let lock = store.lock(LOCKING)?;
+    let lock = store.lock(LOCK_TIMEOUT)?;
     let Some(trial) = store.load()? else {
         bail!("no trial is running; 'pve-firewall try FILE' starts one");
     };
@@ -34,13 +34,13 @@ pub(super) fn confirm(context: &Context) -> Result<()> {
         TrialState::Over(end) => bail!("the trial of {} has ended: {end}", trial.names()),
     }
     let written = write(&context.config, &trial)?;
-    // from here on the deadline does not apply: the tree contains the files
+    // the tree now contains the files, so the deadline no longer applies
     store.mark_confirmed().context("the files are written, but the trial could not be marked as confirmed")?;
     drop(lock);
     for path in written {
         output::data(&format!("Confirmed: {}\n", path.display()))?;
     }
-    see_end(context, &store, &trial)
+    await_end(context, &store, &trial)
 }
 
 /// Writes all files, or none as far as possible; returns their paths.
@@ -66,7 +66,7 @@ fn write(config: &Path, trial: &Trial) -> Result<Vec<PathBuf>> {
     let mut written: Vec<(PathBuf, Option<Vec<u8>>, u32)> = Vec::new();
     for (place, old, new, mode) in staged {
         if let Err(error) = new.commit() {
-            let back = take_back(&written);
+            let back = restore(&written);
             return Err(not_written(&error).context(back));
         }
         written.push((place, old, mode));
@@ -86,7 +86,7 @@ fn not_written(error: &anyhow::Error) -> anyhow::Error {
 }
 
 /// Restores the files that were already written; returns a text with those that could not be restored.
-fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
+fn restore(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
     let mut left = Vec::new();
     for (place, old, mode) in written {
         let back = match old {
@@ -104,8 +104,8 @@ fn take_back(written: &[(PathBuf, Option<Vec<u8>>, u32)]) -> String {
 }
 
 /// Waits until the daemon applies the tree, which now contains the files.
-fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
-    let deadline = Instant::now() + ACTING;
+fn await_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
+    let deadline = Instant::now() + DAEMON_TIMEOUT;
     loop {
         match trial_state::of(context, store, trial) {
             Some(TrialEnd::Confirmed) => return Ok(()),
@@ -114,7 +114,7 @@ fn see_end(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
             None if Instant::now() > deadline => {
                 bail!("the files are written, but the daemon does not read them; see 'pve-firewall status --verbose'")
             }
-            None => sleep(LOOKING),
+            None => sleep(POLL_INTERVAL),
         }
     }
 }

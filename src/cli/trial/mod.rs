@@ -11,11 +11,11 @@ pub(super) use start::run as start;
 use std::time::Duration;
 
 /// How long to wait for the lock.
-const LOCKING: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the daemon.
-const ACTING: Duration = Duration::from_secs(60);
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(60);
 /// The polling interval for the daemon's status.
-const LOOKING: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Nanoseconds in seconds, rounded up.
 fn seconds(nanoseconds: u64) -> u64 {

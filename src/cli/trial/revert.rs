@@ -1,5 +1,5 @@
 //! `revert`: ends a trial, so that the files of the configuration are applied again.
-use super::{ACTING, LOCKING, LOOKING, trial_state};
+use super::{DAEMON_TIMEOUT, LOCK_TIMEOUT, POLL_INTERVAL, trial_state};
 use crate::cli::{Context, output, require_root};
 use crate::trial::{Trial, TrialStore};
 use anyhow::{Result, bail};
@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the daemon to report a new trial.
-const UNSEEN: Duration = Duration::from_secs(3);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(in crate::cli) fn run(context: &Context) -> Result<()> {
     require_root(context, "revert")?;
@@ -18,7 +18,7 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
         // remove it in any case
         Err(_) => return store.clear(),
     };
-    take_back(context, &store, &trial)?;
+    end_trial(context, &store, &trial)?;
     output::data(&format!("Reverted: {}\n", trial.names()))
 }
 
@@ -26,22 +26,22 @@ pub(in crate::cli) fn run(context: &Context) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be ended, or the daemon does not respond.
-pub(super) fn take_back(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
+pub(super) fn end_trial(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
     // end it even if the lock cannot be taken, as on a full file system
-    let lock = store.lock(LOCKING);
+    let lock = store.lock(LOCK_TIMEOUT);
     store.clear()?;
     drop(lock);
-    let (began, deadline) = (Instant::now(), Instant::now() + ACTING);
+    let (began, deadline) = (Instant::now(), Instant::now() + DAEMON_TIMEOUT);
     while trial_state::can_end(context, trial) {
-        // a daemon will not see a trial that it has not seen yet
-        let seen = store.ended(trial).is_some() || began.elapsed() > UNSEEN;
-        if seen && !trial_state::is_in_force(context, trial) {
+        // a daemon that has not detected the trial yet will not apply it
+        let seen = store.ended(trial).is_some() || began.elapsed() > REPORT_TIMEOUT;
+        if seen && !trial_state::is_applied(context, trial) {
             return Ok(());
         }
         if Instant::now() > deadline {
             bail!("the trial has ended, but the daemon does not respond; see 'pve-firewall status --verbose'");
         }
-        sleep(LOOKING);
+        sleep(POLL_INTERVAL);
     }
     bail!("the trial has ended, but the daemon is not running: its rules stay in place until 'pve-firewall start'")
 }

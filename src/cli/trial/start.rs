@@ -1,5 +1,5 @@
 //! `try`: starts a trial and waits for its end.
-use super::{ACTING, LOCKING, LOOKING, confirm, revert, seconds, trial_state};
+use super::{DAEMON_TIMEOUT, LOCK_TIMEOUT, POLL_INTERVAL, confirm, revert, seconds, trial_state};
 use crate::cli::args::TryOptions;
 use crate::cli::preview::Preview;
 use crate::cli::{Context, output, require_root};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The exit status for a trial that was not confirmed.
 const REVERTED: u8 = 3;
 /// How long to wait after the deadline for the daemon to end a trial, in nanoseconds.
-const ENDING: u64 = 60_000_000_000;
+const END_TIMEOUT: u64 = 60_000_000_000;
 /// The interval of the countdown.
 const COUNTDOWN: Duration = Duration::from_millis(250);
 
@@ -51,7 +51,7 @@ pub(in crate::cli) fn run(context: &Context, options: &TryOptions) -> Result<Exi
     await_daemon(context, &store, &trial)?;
     let mut wait = Wait { context, store: &store, trial: &trial, people, listens: people };
     let end = wait.for_end()?;
-    wait.say(&end);
+    wait.print_end(&end);
     Ok(match end {
         TrialEnd::Confirmed => ExitCode::SUCCESS,
         _ => ExitCode::from(REVERTED),
@@ -81,7 +81,7 @@ fn agreed(seconds: u64) -> Result<bool> {
 }
 
 fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
-    let _lock = store.lock(LOCKING)?;
+    let _lock = store.lock(LOCK_TIMEOUT)?;
     refuse_second(store)?;
     let clock = TrialStore::clock()?;
     let candidate = |given: &crate::cli::given_files::GivenFile| Candidate {
@@ -103,14 +103,14 @@ fn begin(store: &TrialStore, preview: &Preview, seconds: u64) -> Result<Trial> {
 }
 
 fn await_daemon(context: &Context, store: &TrialStore, trial: &Trial) -> Result<()> {
-    let deadline = Instant::now() + ACTING;
-    while !trial_state::is_in_force_everywhere(context, trial) && trial_state::of(context, store, trial).is_none() {
+    let deadline = Instant::now() + DAEMON_TIMEOUT;
+    while !trial_state::is_applied_by_all(context, trial) && trial_state::of(context, store, trial).is_none() {
         // a killed daemon may be restarted
         if Instant::now() > deadline {
             store.clear()?;
             bail!("the daemon does not apply the files; see 'pve-firewall status --verbose'");
         }
-        sleep(LOOKING);
+        sleep(POLL_INTERVAL);
     }
     Ok(())
 }
@@ -144,10 +144,10 @@ impl Wait<'_> {
             // an interrupted poll (EINTR) only repeats the loop
             let _ = poll(&mut fds, PollTimeout::try_from(COUNTDOWN).unwrap_or(PollTimeout::ZERO));
             let key = self.listens && fds[1].any().unwrap_or(false);
-            let _ = watch.as_ref().map(crate::trial::Watch::moved);
+            let _ = watch.as_ref().map(crate::trial::Watch::has_event);
             match signals.take() {
                 Some(Signal::SIGINT) => {
-                    revert::take_back(self.context, self.store, self.trial)?;
+                    revert::end_trial(self.context, self.store, self.trial)?;
                     return Ok(TrialEnd::Reverted);
                 }
                 // the trial may have closed the terminal; it can still be confirmed in another session
@@ -175,7 +175,7 @@ impl Wait<'_> {
 
     fn count_down(&self) -> Result<()> {
         let clock = TrialStore::clock()?;
-        if clock.now > self.trial.deadline.saturating_add(ENDING) {
+        if clock.now > self.trial.deadline.saturating_add(END_TIMEOUT) {
             bail!("the daemon does not end the trial; run 'pve-firewall start', or 'pve-firewall status --verbose'");
         }
         if self.people {
@@ -188,7 +188,7 @@ impl Wait<'_> {
         Ok(())
     }
 
-    fn say(&self, end: &TrialEnd) {
+    fn print_end(&self, end: &TrialEnd) {
         if self.people {
             output::note(&format!("\r{}: {end}\u{1b}[K", self.trial.names()));
         }

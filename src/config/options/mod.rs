@@ -6,7 +6,7 @@ pub use model::{ClusterOptions, GuestOptions, HostOptions, OptionOrigins, VnetOp
 
 use super::sections::Line;
 use crate::builtin::databases::Databases;
-use crate::model::{FileKind, Origin, Report, Sought, shown};
+use crate::model::{FileKind, Lookup, Origin, Report, printable};
 use std::sync::Arc;
 use value::Value::{
     self, Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,
@@ -25,7 +25,7 @@ const fn row<O>(key: &'static str, default: &'static str, value: Value<O>) -> Ro
     Row { key, default, value }
 }
 
-/// A set of options that is filled line by line. A new option is a field with its default, and a row.
+/// A set of options that is filled line by line. A new option needs a field with its default, and a row.
 pub(super) trait Options: Default + 'static {
     const KIND: FileKind;
     const ROWS: &'static [Row<Self>];
@@ -192,7 +192,7 @@ pub(super) fn read<O: Options>(
         reports.extend(report);
         let Some(key) = key else { continue };
         if let Origin::Line(_, first) = options.lines().origin(key) {
-            let text = format!("option '{key}' is already set in line {first}: this line counts");
+            let text = format!("option '{key}' is already set in line {first}: this line is used");
             reports.push(Report::warning(file, line.number, text));
         }
         options.lines().set(key, file, line.number);
@@ -206,17 +206,17 @@ type OptionResult = Result<(&'static str, Option<Report>), (Option<&'static str>
 
 /// Sets the option of a line.
 fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> OptionResult {
-    let text = || format!("can't parse option '{}'", shown(line.text));
-    let unparsable = |word: &str, sought| Report::line(file, line.number, text()).at(line.span(word), sought);
+    let text = || format!("can't parse option '{}'", printable(line.text));
+    let unparsable = |word: &str, lookup| Report::line(file, line.number, text()).at(line.span(word), lookup);
     let assignment = Assignment::parse(line.text);
     let row = assignment.as_ref().and_then(|of| O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(of.key)));
     let (row, value) = match (assignment, row) {
         (Some(Assignment { key: _, value }), Some(row)) => (row, value),
         (Some(Assignment { key, value: Some(_) }), None) => {
-            return Err((None, unparsable(key, Some(Sought::Option(O::KIND)))));
+            return Err((None, unparsable(key, Some(Lookup::Option(O::KIND)))));
         }
         (_, None) | (None, _) => {
-            return Err((None, unparsable(line.text, Some(Sought::OptionLine(O::KIND)))));
+            return Err((None, unparsable(line.text, Some(Lookup::OptionLine(O::KIND)))));
         }
     };
     let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
@@ -228,26 +228,27 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
             .any(|word| value.is_some_and(|value| value.eq_ignore_ascii_case(word)));
         let warning = only_here.then(|| {
             let mut warning = Report::warning(file, line.number, text()).at(line.span(word), None);
-            warning.marks[0].label = "it counts as 0 or 1 here; the official firewall takes 0 and 1 only".to_string();
+            warning.marks[0].label =
+                "this firewall reads it as 0 or 1; the official firewall accepts only 0 and 1".to_string();
             warning
         });
         return Ok((row.key, warning));
     };
     let mut report = match error {
-        ValueError::Unparsable if value.is_none() => unparsable(line.text, Some(Sought::OptionLine(O::KIND))),
-        ValueError::Unparsable => unparsable(word, Some(Sought::OptionValue(O::KIND, row.key))),
-        ValueError::Item(text, sought) => Report::line(file, line.number, text).at(line.span(word), Some(sought)),
+        ValueError::Unparsable if value.is_none() => unparsable(line.text, Some(Lookup::OptionLine(O::KIND))),
+        ValueError::Unparsable => unparsable(word, Some(Lookup::OptionValue(O::KIND, row.key))),
+        ValueError::Item(text, lookup) => Report::line(file, line.number, text).at(line.span(word), Some(lookup)),
     };
     let strict = stricter(row.key).filter(|strict| row.value.read(options, strict, databases).is_ok());
     let is_list = matches!(row.value, Helpers(_) | Ethertypes(_));
     let label = &mut report.marks[0].label;
     *label = match strict {
-        _ if row.key == ENABLE => "in force: what was before, else 0".to_string(),
+        _ if row.key == ENABLE => "in force: the previous value, else 0".to_string(),
         Some(strict) => format!("in force: {}: {strict}", row.key),
         None if is_list => String::new(),
         None => match options.lines().origin(row.key) {
             Origin::Line(_, before) => format!("in force: line {before}"),
-            Origin::Made(_) => format!("in force: the default, {}: {}", row.key, row.default),
+            Origin::Generated(_) => format!("in force: the default, {}: {}", row.key, row.default),
         },
     };
     Err((strict.map(|_| row.key), report))
@@ -268,15 +269,15 @@ pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
     }
 }
 
-/// The option that turns a file's rules on.
+/// The option that enables a file's rules.
 const ENABLE: &str = "enable";
 
 /// The error in the line that sets `enable`, if its value is invalid.
-pub(super) fn unclear_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
+pub(super) fn invalid_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let mut values = lines.iter().filter_map(|line| Some((line, Assignment::parse(line.text)?)));
     let (line, Assignment { key: _, value }) = values.rfind(|(_, of)| of.key.eq_ignore_ascii_case(ENABLE))?;
     let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
-    let report = Report::line(file, line.number, format!("can't parse option '{}'", shown(line.text)));
+    let report = Report::line(file, line.number, format!("can't parse option '{}'", printable(line.text)));
     let clear = value.is_some_and(|value| accepts(kind, ENABLE, value));
     (!clear).then(|| report.at(line.span(word), None))
 }
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stricter_value_counts_where_none_can_be_read() {
+    fn invalid_values_are_replaced_by_the_stricter_value() {
         for (line, strict) in [
             ("policy_out: DROP;", GuestOptions { policy_out: Verdict::Drop, ..GuestOptions::default() }),
             ("policy_in: maybe", GuestOptions::default()),
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_item_of_a_list_costs_itself() {
+    fn an_unknown_list_item_is_skipped() {
         let databases = Databases::parse("", "", "IPv4 0800\nARP 0806\n");
         for (value, kept, errors) in [
             ("IPv4,ARP", &["IPv4", "ARP"][..], 0),
@@ -376,14 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lines_the_last_counts() {
+    fn the_last_line_of_an_option_is_used() {
         let (options, reports) = read_guest("enable: 0\npolicy_in: DROP\nenable: 1\nPOLICY_IN: REJECT");
         assert!(options.enable && options.policy_in == Verdict::Reject);
         assert_eq!(
             reports,
             [
-                "f (line 3): option 'enable' is already set in line 1: this line counts",
-                "f (line 4): option 'policy_in' is already set in line 2: this line counts",
+                "f (line 3): option 'enable' is already set in line 1: this line is used",
+                "f (line 4): option 'policy_in' is already set in line 2: this line is used",
             ]
         );
     }

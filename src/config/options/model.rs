@@ -33,7 +33,7 @@ impl OptionOrigins {
 }
 
 fn default(key: &str, file: &str) -> Origin {
-    Origin::Made(eco_format!("default {key} of {file}"))
+    Origin::Generated(eco_format!("default {key} of {file}"))
 }
 
 /// Options of cluster.fw.

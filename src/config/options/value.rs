@@ -2,14 +2,14 @@
 use crate::builtin::databases::Databases;
 use crate::builtin::helpers::{self, Helper};
 use crate::config::value_parsers::{boolean, integer, log_level, log_ratelimit, policy, queues};
-use crate::model::{LogRatelimit, Queue, Sought, Token, Verdict, shown};
+use crate::model::{LogRatelimit, Lookup, Queue, Token, Verdict, printable};
 
 /// Why a value is invalid.
 pub enum ValueError {
     /// It cannot be parsed.
     Unparsable,
     /// An item of a list is unknown: the text of the report, and the list in which the item was looked up.
-    Item(String, Sought),
+    Item(String, Lookup),
 }
 
 /// A level of an option: a word in any case, or nothing.
@@ -18,7 +18,7 @@ fn level(value: &str) -> Option<Option<u8>> {
 }
 
 /// The maximum of a sysctl, minus what rounding up to a multiple of 8192 may add.
-const MOST_SETTING: u64 = i32::MAX as u64 - 8192;
+const MAX_SETTING: u64 = i32::MAX as u64 - 8192;
 
 /// 0, 1, a time in seconds since 1970, or a word that means 0 or 1.
 pub fn switch_or_time(value: &str) -> Option<u64> {
@@ -27,7 +27,7 @@ pub fn switch_or_time(value: &str) -> Option<u64> {
 
 /// A number for a sysctl.
 fn setting(value: &str) -> Option<u64> {
-    integer(value).filter(|number| *number <= MOST_SETTING)
+    integer(value).filter(|number| *number <= MAX_SETTING)
 }
 
 /// The type of an option's value, with the field that holds it.
@@ -88,7 +88,7 @@ impl<O> Value<O> {
             Helpers(field) => {
                 let (known, error) = list(value, |name| {
                     let known = helpers::find(&name.to_ascii_lowercase());
-                    known.ok_or_else(|| (format!("unknown helper '{}'", shown(name)), Sought::Helper))
+                    known.ok_or_else(|| (format!("unknown helper '{}'", printable(name)), Lookup::Helper))
                 });
                 *field(to) = known;
                 error.map_or(Ok(()), Err)
@@ -96,9 +96,11 @@ impl<O> Value<O> {
             Ethertypes(field) => {
                 let (known, error) = list(value, |name| {
                     let known = databases.ethertype(name).and_then(Token::new);
-                    known.ok_or_else(|| (format!("unknown ethernet protocol type: {}", shown(name)), Sought::Ethertype))
+                    known.ok_or_else(|| {
+                        (format!("unknown ethernet protocol type: {}", printable(name)), Lookup::Ethertype)
+                    })
                 });
-                // a list of protocols asks for a filter even if none of them is known
+                // a list of protocols enables the filter even if no protocol in it is known
                 *field(to) = Some(known);
                 error.map_or(Ok(()), Err)
             }
@@ -125,12 +127,12 @@ impl<O> Value<O> {
 }
 
 /// The known items of a comma-separated list; the first unknown one is the error.
-fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Sought)>) -> (Vec<T>, Option<ValueError>) {
+fn list<T>(value: &str, find: impl Fn(&str) -> Result<T, (String, Lookup)>) -> (Vec<T>, Option<ValueError>) {
     let (mut known, mut error) = (Vec::new(), None);
     for name in value.split(',') {
         match find(name.trim()) {
             Ok(item) => known.push(item),
-            Err((text, sought)) => error = error.or(Some(ValueError::Item(text, sought))),
+            Err((text, lookup)) => error = error.or(Some(ValueError::Item(text, lookup))),
         }
     }
     (known, error)

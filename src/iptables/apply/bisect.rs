@@ -11,9 +11,9 @@ use crate::iptables::ruleset::{ChainName, Chains};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Limits on the number of tool runs and the time of one bisection.
-const TRIES: usize = 400;
-const TIME: Duration = Duration::from_secs(30);
+/// The maximum number of tool runs, and the maximum time of one bisection.
+const MAX_TESTS: usize = 400;
+const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// A rule in the form that is tested, and its positions in the script.
 struct CandidateRule {
@@ -29,10 +29,10 @@ pub(super) struct Budget {
 
 impl Budget {
     pub fn new() -> Self {
-        Budget { tries: TRIES, end: Instant::now() + TIME }
+        Budget { tries: MAX_TESTS, end: Instant::now() + MAX_TIME }
     }
 
-    /// Takes one attempt; false if none is left.
+    /// Uses one attempt; false if none is left.
     pub fn take(&mut self) -> bool {
         self.tries = self.tries.saturating_sub(1);
         self.tries > 0 && Instant::now() < self.end
@@ -55,10 +55,10 @@ pub(super) fn refused<R: TestableChain>(
     (plan, script, wanted): (&TablePlan, &Script<ChainName>, &Chains<R>),
     budget: &mut Budget,
 ) -> Vec<RefusedRule> {
-    let blamed = failure.line.and_then(|line| script.owner(line)).map(|(name, at)| (name.clone(), at));
-    let blamed = blamed.filter(|(name, at)| wanted.get(name).is_some_and(|chain| *at < chain.count()));
+    let reported = failure.line.and_then(|line| script.owner(line)).map(|(name, at)| (name.clone(), at));
+    let reported = reported.filter(|(name, at)| wanted.get(name).is_some_and(|chain| *at < chain.count()));
     if restore.is_exact() {
-        return blamed.into_iter().map(|(name, at)| (name, at, failure.reason())).collect();
+        return reported.into_iter().map(|(name, at)| (name, at, failure.reason())).collect();
     }
     let dangling = dangling(plan, wanted);
     if !dangling.is_empty() {
@@ -73,22 +73,22 @@ pub(super) fn refused<R: TestableChain>(
         return Vec::new(); // testing is not possible now
     }
     // try the line named by the tool first
-    if let Some(place) = &blamed
+    if let Some(place) = &reported
         && let Some(at) = candidates.iter().position(|candidate| candidate.places.contains(place))
     {
         let first = candidates.swap_remove(at);
-        search.halve(std::slice::from_ref(&first));
+        search.bisect(std::slice::from_ref(&first));
     }
-    search.halve(&candidates);
+    search.bisect(&candidates);
     if search.found.is_empty() {
         // refused because of its position, not its content
-        search.found.extend(blamed.map(|(name, at)| (name, at, failure.reason())));
+        search.found.extend(reported.map(|(name, at)| (name, at, failure.reason())));
     }
     if search.found.is_empty() && restore.part != Part::Bridge {
         for chain in plan.with(PlannedAction::Update) {
             search.from = Some(chain);
             let own = self::candidates(std::iter::once(chain), wanted, &search.names);
-            search.halve(&own);
+            search.bisect(&own);
         }
     }
     search.found
@@ -96,11 +96,12 @@ pub(super) fn refused<R: TestableChain>(
 
 /// The rules that jump to chains that do not exist.
 fn dangling<R: TestableChain>(plan: &TablePlan, wanted: &Chains<R>) -> Vec<RefusedRule> {
-    let there = |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Delete);
+    let exists =
+        |name: &ChainName| plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Delete);
     let mut found = Vec::new();
     for (name, chain) in wanted {
         for at in 0..chain.count() {
-            if let Some(target) = chain.target(at).filter(|target| !there(target)) {
+            if let Some(target) = chain.target(at).filter(|target| !exists(target)) {
                 found.push((name.clone(), at, format!("there is no chain '{target}'")));
             }
         }
@@ -141,18 +142,19 @@ impl Search<'_> {
             script.push('\n');
         }
         // matches no packet: the value has a bit outside of the mask
-        let way = self.from.map(|from| format!("{from} -m mark --mark 0x1/0x0 -j {name}\n"));
-        let [hang, unhang] = ["-A", "-D"].map(|how| way.as_ref().map(|way| format!("{how} {way}")).unwrap_or_default());
-        script += &format!("{hang}COMMIT\n");
+        let jump = self.from.map(|from| format!("{from} -m mark --mark 0x1/0x0 -j {name}\n"));
+        let [add, delete] =
+            ["-A", "-D"].map(|how| jump.as_ref().map(|jump| format!("{how} {jump}")).unwrap_or_default());
+        script += &format!("{add}COMMIT\n");
         let result = self.restore.run(&script);
         if result.is_ok() {
             // if this fails, the next update removes the chains
-            let _ = self.restore.run(&format!("*{table}\n{unhang}-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
+            let _ = self.restore.run(&format!("*{table}\n{delete}-F {name}\n-F {to}\n-X {name}\n-X {to}\nCOMMIT\n"));
         }
         Some(result)
     }
 
-    fn halve(&mut self, rules: &[CandidateRule]) {
+    fn bisect(&mut self, rules: &[CandidateRule]) {
         if rules.is_empty() {
             return;
         }
@@ -164,8 +166,8 @@ impl Search<'_> {
                 }
                 _ => {
                     let (left, right) = rules.split_at(rules.len() / 2);
-                    self.halve(left);
-                    self.halve(right);
+                    self.bisect(left);
+                    self.bisect(right);
                 }
             },
             _ => {}

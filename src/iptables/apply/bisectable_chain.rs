@@ -17,7 +17,7 @@ pub(super) trait TestableChain: Clone {
     /// target is replaced by `to`.
     fn probe(&self, at: usize, name: &ChainName, to: &ChainName) -> String;
     /// Whether leaving out this rule could let more packets pass.
-    fn closes(&self, name: &ChainName, at: usize) -> bool;
+    fn is_restrictive(&self, name: &ChainName, at: usize) -> bool;
     fn origin(&self, at: usize) -> &Origin;
     /// The jump target of this rule.
     fn target(&self, at: usize) -> Option<&ChainName>;
@@ -48,7 +48,7 @@ impl TestableChain for Chain {
         rule.line(name)
     }
 
-    fn closes(&self, name: &ChainName, at: usize) -> bool {
+    fn is_restrictive(&self, name: &ChainName, at: usize) -> bool {
         match &self.rules()[at].target {
             Target::Accept | Target::Return | Target::Nflog(_) | Target::SetConnmark(_) | Target::CtHelper(_) => false,
             // inspects packets that a later ACCEPT would let pass; otherwise it replaces ACCEPT
@@ -100,7 +100,7 @@ impl TestableChain for BridgeChain {
         rule.line(name, MacStyle::Padded)
     }
 
-    fn closes(&self, _name: &ChainName, at: usize) -> bool {
+    fn is_restrictive(&self, _name: &ChainName, at: usize) -> bool {
         matches!(self.rules()[at].target, BridgeTarget::Drop | BridgeTarget::Jump(_))
     }
 

@@ -3,16 +3,16 @@ use crate::iptables::plan::{Live, Part, Plan, PlannedAction, TableName, TablePla
 use crate::model::Family;
 
 /// Maximum number of chains or sets that a line names.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// The lines for a plan that would be empty without changes by other programs; `live` are the changed rules.
 pub(super) fn undone(plan: &Plan, live: &Live) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add = |part: Part, changes: Vec<String>| {
         if !changes.is_empty() {
-            let more = changes.len().saturating_sub(NAMED);
+            let more = changes.len().saturating_sub(MAX_NAMED);
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            lines.push(format!("{part}: {}{more}", changes[..changes.len().min(NAMED)].join(", ")));
+            lines.push(format!("{part}: {}{more}", changes[..changes.len().min(MAX_NAMED)].join(", ")));
         }
     };
     for family in Family::ALL {

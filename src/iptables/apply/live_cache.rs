@@ -1,8 +1,8 @@
 //! Caches the live state, with kernel summaries that detect changes.
 //!
-//! Reading everything takes a quarter of a second for 1,000 guests. So a part is read again when its [`Summary`] has changed,
-//! after each change of our own, and at regular intervals: a change that no summary shows, such as a rule replaced by another
-//! of the same size, is detected only then.
+//! Reading everything takes a quarter of a second for 1,000 guests. Therefore a part is read again only when its [`Summary`]
+//! has changed, after each change of our own, and at regular intervals, to detect changes that no summary shows, such as a rule
+//! replaced by another of the same size.
 use super::commands::{Tool, Variant};
 use super::read::{self, Fresh, VariantContent};
 use super::tool_variants::Variants;
@@ -34,14 +34,14 @@ pub(super) struct LiveCache {
     /// The remaining parts of a full reading.
     unread: BTreeSet<Part>,
     /// The summaries for the next call, if they were taken before it.
-    ahead: Option<BTreeMap<Part, Summary>>,
+    prefetched: Option<BTreeMap<Part, Summary>>,
 }
 
 impl LiveCache {
     /// An empty cache with a full reading at least once per `interval`.
-    pub fn nothing(interval: Duration) -> Self {
+    pub fn empty(interval: Duration) -> Self {
         let (live, evidence, bodies, unread) = (Live::empty(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        LiveCache { live, evidence, bodies, interval, next: Instant::now() + interval, unread, ahead: None }
+        LiveCache { live, evidence, bodies, interval, next: Instant::now() + interval, unread, prefetched: None }
     }
 
     /// Sets the maximum time between two full readings.
@@ -60,14 +60,14 @@ impl LiveCache {
         &self.live
     }
 
-    /// Takes the content out and leaves an empty cache.
+    /// Moves the content out and leaves an empty cache.
     pub fn take(&mut self) -> Self {
-        let nothing = LiveCache::nothing(self.interval);
-        std::mem::replace(self, nothing)
+        let empty = LiveCache::empty(self.interval);
+        std::mem::replace(self, empty)
     }
 
-    /// Invalidates parts that may have changed, and rewritten chains.
-    pub fn after(mut self, touched: &BTreeSet<Part>, rewritten: &[(Part, TablePlan)]) -> Self {
+    /// Without parts that may have changed, and without rewritten chains.
+    pub fn without_changed(mut self, touched: &BTreeSet<Part>, rewritten: &[(Part, TablePlan)]) -> Self {
         if !touched.is_empty() {
             self.evidence.retain(|part, _| !touched.contains(part));
             self.next = self.next.min(Instant::now() + AFTER_CHANGE);
@@ -82,8 +82,8 @@ impl LiveCache {
         self
     }
 
-    /// Adds what was read when the variant of a tool was selected.
-    pub fn take_in(&mut self, fresh: Fresh) {
+    /// Adds the content that was read when the variant of a tool was selected.
+    pub fn merge(&mut self, fresh: Fresh) {
         let mut read = Vec::new();
         match fresh.content {
             VariantContent::Bridge(bridge) => {
@@ -97,7 +97,7 @@ impl LiveCache {
                 }
             }
         }
-        read.iter().for_each(|part| self.look_for_edits(*part));
+        read.iter().for_each(|part| self.detect_edits(*part));
         self.evidence.extend(fresh.evidence.into_iter().filter(|(part, _)| read.contains(part)));
     }
 
@@ -119,39 +119,39 @@ impl LiveCache {
     }
 
     /// Reads the summaries for the next call in advance. Changes by other programs until then are detected by the call after it.
-    pub fn look_ahead(&mut self, variants: &Variants) {
-        self.ahead = (!self.evidence.is_empty()).then(|| summaries(variants));
+    pub fn prefetch_summaries(&mut self, variants: &Variants) {
+        self.prefetched = (!self.evidence.is_empty()).then(|| summaries(variants));
     }
 
     /// Whether the live state is unchanged according to the kernel's summaries. If a full reading is due, it also reads and
     /// compares one part, so that updates never wait for all parts.
-    pub fn holds(&mut self, variants: &Variants, limit: Duration) -> bool {
+    pub fn is_current(&mut self, variants: &Variants, limit: Duration) -> bool {
         let now = self.summaries(variants);
-        self.moved(&now).is_empty() && (!self.is_due() || self.read_on(now, variants, limit))
+        self.changed(&now).is_empty() && (!self.is_due() || self.read_next_part(now, variants, limit))
     }
 
     fn summaries(&mut self, variants: &Variants) -> BTreeMap<Part, Summary> {
-        self.ahead.take().unwrap_or_else(|| summaries(variants))
+        self.prefetched.take().unwrap_or_else(|| summaries(variants))
     }
 
-    fn moved(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
-        let holds = |part| now.get(&part).is_some_and(|now| self.evidence.get(&part) == Some(now));
-        Part::ALL.into_iter().filter(|part| !holds(*part)).collect()
+    fn changed(&self, now: &BTreeMap<Part, Summary>) -> BTreeSet<Part> {
+        let same = |part| now.get(&part).is_some_and(|now| self.evidence.get(&part) == Some(now));
+        Part::ALL.into_iter().filter(|part| !same(*part)).collect()
     }
 
     /// The live state; unchanged parts are not read.
     pub fn refresh(&mut self, variants: &Variants, limit: Duration) -> Live {
         let now = self.summaries(variants);
-        let moved = self.moved(&now);
-        if moved.len() == Part::ALL.len() {
+        let changed = self.changed(&now);
+        if changed.len() == Part::ALL.len() {
             self.next = Instant::now() + self.interval;
             self.unread.clear();
         }
-        self.read(&moved, now, variants, limit);
+        self.read(&changed, now, variants, limit);
         self.live.clone()
     }
 
-    fn read_on(&mut self, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) -> bool {
+    fn read_next_part(&mut self, now: BTreeMap<Part, Summary>, variants: &Variants, limit: Duration) -> bool {
         if self.unread.is_empty() {
             self.next = Instant::now() + self.interval;
             self.unread.extend(Part::ALL);
@@ -167,13 +167,13 @@ impl LiveCache {
         // the cache stays empty after a panic
         self.evidence.clear();
         refresh(&mut self.live, variants, limit, |part| parts.contains(&part));
-        parts.iter().for_each(|part| self.look_for_edits(*part));
+        parts.iter().for_each(|part| self.detect_edits(*part));
         let failed: Vec<Part> = self.live.errors().into_iter().map(|(part, _)| part).collect();
         self.evidence = now.into_iter().filter(|(part, _)| !failed.contains(part)).collect();
     }
 
     /// If a chain's rules changed but its PVESIG did not, ignores the signature so that the chain is rewritten.
-    fn look_for_edits(&mut self, part: Part) {
+    fn detect_edits(&mut self, part: Part) {
         let Part::Table(table, family) = part else { return };
         let Ok(live) = self.live.table_mut(table, family) else { return };
         for (name, chain) in &mut Arc::make_mut(live).chains {

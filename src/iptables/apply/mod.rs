@@ -61,8 +61,8 @@ pub struct Firewall {
     tools: Toolbox,
     refused: Refusals,
     known: LiveCache,
-    /// The ruleset that was completely live when the kernel was last read.
-    settled: Option<Arc<Ruleset>>,
+    /// The ruleset that was completely live at the last read of the kernel.
+    completed: Option<Arc<Ruleset>>,
     nat: NatCache,
     /// Changes by other programs that updates have undone, for [`Firewall::undone`].
     undone: Vec<String>,
@@ -86,8 +86,8 @@ impl Firewall {
         Firewall {
             tools,
             refused: Refusals::default(),
-            known: LiveCache::nothing(FULL_READING),
-            settled: None,
+            known: LiveCache::empty(FULL_READING),
+            completed: None,
             nat: NatCache::default(),
             undone: Vec::new(),
         }
@@ -113,15 +113,15 @@ impl Firewall {
     /// according to the kernel are not read again.
     pub fn live(&mut self) -> Live {
         for fresh in self.tools.variants.choose(self.tools.limit) {
-            self.known.take_in(fresh);
+            self.known.merge(fresh);
         }
         self.known.refresh(&self.tools.variants, self.tools.limit)
     }
 
     /// Queries the kernel's summaries for the next update in advance; does nothing before the first update. Call it right before
     /// an update, in parallel with other work: with 1,000 guests the kernel needs some milliseconds.
-    pub fn look_ahead(&mut self) {
-        self.known.look_ahead(&self.tools.variants);
+    pub fn prefetch_summaries(&mut self) {
+        self.known.prefetch_summaries(&self.tools.variants);
     }
 
     /// Starts up to `number` of the tools that an update of large tables would run: they read the tables until
@@ -146,37 +146,37 @@ impl Firewall {
     /// Like [`Firewall::update`], but cheaper if nothing has changed since the last call. If a full reading is due, each call
     /// reads one part, so that other work does not wait for all of them.
     pub fn maintain(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
-        let settled = self.settled.take();
-        let unchanged = settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted));
-        if settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted))
-            && self.known.holds(&self.tools.variants, self.tools.limit)
-            && self.others_hold_nothing()
+        let completed = self.completed.take();
+        let unchanged = completed.as_ref().is_some_and(|completed| Arc::ptr_eq(completed, wanted));
+        if completed.as_ref().is_some_and(|completed| Arc::ptr_eq(completed, wanted))
+            && self.known.is_current(&self.tools.variants, self.tools.limit)
+            && self.no_rules_in_unused_variants()
         {
-            self.settled = settled;
+            self.completed = completed;
             return Outcome::default();
         }
-        if settled.is_none() {
-            self.read_what_is_due();
+        if completed.is_none() {
+            self.invalidate_if_due();
         }
         let (outcome, as_wanted) = self.update_once(wanted, unchanged);
-        self.settled = as_wanted.then(|| wanted.clone());
+        self.completed = as_wanted.then(|| wanted.clone());
         outcome
     }
 
     /// When [`Firewall::maintain`] has to read the next part of a full reading; `None` while an update is needed.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.settled.as_ref().map(|_| self.known.due())
+        self.completed.as_ref().map(|_| self.known.due())
     }
 
-    /// Whether no unused variant contains rules of ours; those whose full reading is due are read.
-    fn others_hold_nothing(&mut self) -> bool {
+    /// Whether no unused variant contains rules of ours. Variants whose full reading is due are read again.
+    fn no_rules_in_unused_variants(&mut self) -> bool {
         let variants = &mut self.tools.variants;
         variants.refresh_others(Instant::now(), self.known.interval(), self.tools.limit);
-        variants.stray().is_empty() && variants.errors().next().is_none()
+        variants.unused_with_own_chains().is_empty() && variants.errors().next().is_none()
     }
 
-    fn read_what_is_due(&mut self) {
+    fn invalidate_if_due(&mut self) {
         if self.known.is_due() {
             self.known.invalidate(Part::ALL);
         }
@@ -187,21 +187,21 @@ impl Firewall {
     /// A rule that the tools refuse is left out, or, if that would let more packets pass, its chain keeps its live rules. Each
     /// update reports it until it is accepted.
     pub fn update(&mut self, wanted: &Ruleset) -> Outcome {
-        self.settled = None;
-        self.read_what_is_due();
+        self.completed = None;
+        self.invalidate_if_due();
         self.update_once(wanted, false).0
     }
 
     /// The changes, without rules known to be refused. The sets of a family whose rules cannot be read are kept, because an
     /// entry could have to move from them to a rule.
     fn plan(&mut self, wanted: &Ruleset, live: &Live) -> Plan {
-        self.refused.forget_changed(wanted, live);
+        self.refused.remove_outdated(wanted, live);
         let mut plan = Plan::with_kept(&self.refused.accepted(wanted), live, |part| self.refused.kept(part));
         for family in Family::ALL.into_iter().filter(|family| live.filter[*family].is_err()) {
-            plan.hold(wanted.sets_of(family));
+            plan.exclude_sets(wanted.sets_of(family));
         }
         let frozen = set_swap::frozen(&plan, wanted, live);
-        plan.hold(&frozen);
+        plan.exclude_sets(&frozen);
         plan
     }
 
@@ -210,9 +210,9 @@ impl Firewall {
         std::mem::take(&mut self.undone)
     }
 
-    /// Also returns whether the live rules are completely as wanted. `settled`: they were before, so that other programs have
-    /// made all differences.
-    fn update_once(&mut self, wanted: &Ruleset, settled: bool) -> (Outcome, bool) {
+    /// Also returns whether the live rules are completely as wanted. If `completed`, they were so before, and other programs
+    /// have made all changes since.
+    fn update_once(&mut self, wanted: &Ruleset, completed: bool) -> (Outcome, bool) {
         let begun = Instant::now();
         let live = self.live();
         let mut progress = Progress::new(wanted, &live);
@@ -223,17 +223,17 @@ impl Firewall {
             }
         }
         let plan = self.plan(wanted, &live);
-        if settled {
+        if completed {
             self.undone.extend(foreign_changes::undone(&plan, &live));
         } else {
             let retyped = plan.sets.retyped.iter();
             self.undone.extend(retyped.map(|name| format!("ipset: the set {name} was of another type")));
         }
-        let entangled = set_swap::entangled(&plan, wanted, &live);
-        let after = if !entangled.is_empty() {
-            Some(set_and_rule_update::update(self, &entangled, &mut progress))
+        let coupled = set_swap::coupled(&plan, wanted, &live);
+        let after = if !coupled.is_empty() {
+            Some(set_and_rule_update::update(self, &coupled, &mut progress))
         } else if !plan.is_empty() {
-            Some(self.carry_out(&plan, &mut progress))
+            Some(self.execute(&plan, &mut progress))
         } else {
             None
         };
@@ -251,10 +251,10 @@ impl Firewall {
         // last, because a tool that hangs must not delay the variants in use
         self.tools.variants.refresh_others(begun, self.known.interval(), self.tools.limit);
         if outcome.errors.is_empty() {
-            let stray = self.tools.variants.stray();
-            let strays = stray.iter().map(|(_, commands)| &commands.single);
-            self.undone.extend(strays.map(|tool| format!("{tool}, which is not in use: chains of ours")));
-            tables::clear_variants(&mut self.tools, &mut self.refused, &stray, &mut outcome);
+            let unused_with_own_chains = self.tools.variants.unused_with_own_chains();
+            let programs = unused_with_own_chains.iter().map(|(_, commands)| &commands.single);
+            self.undone.extend(programs.map(|tool| format!("{tool}, which is not in use: chains of ours")));
+            tables::clear_variants(&mut self.tools, &mut self.refused, &unused_with_own_chains, &mut outcome);
         }
         outcome.errors.extend(self.tools.variants.errors());
         as_wanted &= outcome.errors.is_empty() && self.refused.is_empty();
@@ -267,7 +267,7 @@ impl Firewall {
         self.known.live()
     }
 
-    /// The tables `nat`; those that are unchanged according to the kernel are not read again. `in_nft` says whether nftables
+    /// The tables `nat`; those that are unchanged according to the kernel are not read again. `in_nft` returns whether nftables
     /// has that of a family.
     pub fn nat_tables(&mut self, in_nft: impl Fn(Family) -> bool) -> NatTables {
         self.nat.refresh(&self.tools.variants, self.known.interval(), self.tools.limit, in_nft)
@@ -283,12 +283,12 @@ impl Firewall {
         Family::ALL.into_iter().filter(of).collect()
     }
 
-    /// An error for each script that could not be written to the state directory. The rules are live nevertheless.
+    /// An error for each script that could not be written to the state directory. This does not affect the rules.
     #[must_use]
-    pub fn lost_scripts(&self) -> Vec<UpdateError> {
-        let lost = self.tools.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn unsaved_scripts(&self) -> Vec<UpdateError> {
+        let lost = self.tools.unsaved_scripts.lock().unwrap_or_else(PoisonError::into_inner);
         lost.values()
-            .map(|reason| UpdateError::general(format_args!("the last script is not kept: {reason}")))
+            .map(|reason| UpdateError::general(format_args!("the last script could not be saved: {reason}")))
             .collect()
     }
 
@@ -316,7 +316,7 @@ impl Firewall {
     }
 
     /// Returns the live state afterwards.
-    fn carry_out(&mut self, plan: &Plan, progress: &mut Progress<'_>) -> Live {
+    fn execute(&mut self, plan: &Plan, progress: &mut Progress<'_>) -> Live {
         // the cache stays empty after a panic
         let known = self.known.take();
         let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(|part| part == Part::Bridge));
@@ -324,7 +324,7 @@ impl Firewall {
         let mut update_bridge =
             || tables::update_bridge(&mut Steps { tools, refused: &mut of_bridge }, plan, &mut bridge);
         let mut steps = Steps { tools, refused: &mut self.refused };
-        if tools.variants.ebtables_is_apart() {
+        if tools.variants.ebtables_is_independent() {
             scope(|threads| {
                 threads.spawn(update_bridge);
                 update_layer_3(&mut steps, plan, progress);
@@ -333,9 +333,9 @@ impl Firewall {
             update_layer_3(&mut steps, plan, progress);
             update_bridge();
         }
-        progress.take_in(bridge);
+        progress.merge(bridge);
         self.refused.join(of_bridge);
-        self.known = known.after(&progress.touched, &progress.tried);
+        self.known = known.without_changed(&progress.touched, &progress.tried);
         let live = self.live();
         progress.verify(&live, &plan.sets);
         live
@@ -359,7 +359,7 @@ fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, progress: &mut Progress<'_
         threads.spawn(|| update_tables(&mut Steps { tools, refused }, Family::V6, &mut v6));
         update_tables(steps, Family::V4, progress);
     });
-    progress.take_in(v6);
+    progress.merge(v6);
     steps.refused.join(refused);
     sets::remove(steps.tools, &plan.sets, progress);
 }

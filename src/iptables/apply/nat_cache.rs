@@ -1,7 +1,7 @@
 //! Reads the tables `nat`, which contain no rules of ours, for findings about address translation.
 use super::commands::{Commands, Tool, Variant};
 use super::tool_variants::Variants;
-use crate::health::Foreign;
+use crate::health::ForeignRules;
 use crate::iptables::plan::{NatParser, Readable};
 use crate::model::Family;
 use crate::system::netfilter::{self, Summary};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 const NAT: &str = "nat";
 /// Maximum number of rules of a table that are read.
-const MOST: u32 = 100_000;
+const MAX_COUNT: u32 = 100_000;
 
 /// The tables `nat` of both variants of both tools, each with the tool, such as `iptables-legacy`.
-pub type NatTables = Vec<(String, Family, Readable<Arc<Foreign>>)>;
+pub type NatTables = Vec<(String, Family, Readable<Arc<ForeignRules>>)>;
 
 /// The cached tables. A table is read again when the kernel reports a change, and at regular intervals.
 #[derive(Debug, Default)]
@@ -24,14 +24,14 @@ pub(super) struct NatCache(BTreeMap<(bool, bool), NatRead>);
 #[derive(Debug)]
 struct NatRead {
     tool: String,
-    rules: Readable<Arc<Foreign>>,
+    rules: Readable<Arc<ForeignRules>>,
     /// The summary, taken before it was read.
     evidence: Summary,
     at: Instant,
 }
 
 impl NatCache {
-    /// All tables that exist. `in_nft` says whether nftables has that of a family.
+    /// All tables that exist. `in_nft` returns whether nftables has that of a family.
     pub fn refresh(
         &mut self,
         variants: &Variants,
@@ -68,11 +68,11 @@ impl NatCache {
         let holds = |read: &NatRead| read.evidence == evidence && read.at.elapsed() < interval;
         if !self.0.get(&key).is_some_and(holds) {
             let too_many = match variant {
-                Variant::Legacy => netfilter::rules(&evidence).is_some_and(|count| count > MOST),
-                Variant::Nft => netfilter::has_more_rules(family == Family::V6, NAT, MOST).unwrap_or(false),
+                Variant::Legacy => netfilter::rules(&evidence).is_some_and(|count| count > MAX_COUNT),
+                Variant::Nft => netfilter::has_more_rules(family == Family::V6, NAT, MAX_COUNT).unwrap_or(false),
             };
             let rules = match too_many {
-                true => Err(format!("it has more than {MOST} rules").into()),
+                true => Err(format!("it has more than {MAX_COUNT} rules").into()),
                 false => table(commands, limit).map(Arc::new),
             };
             let tool = commands.single.clone();
@@ -81,7 +81,7 @@ impl NatCache {
     }
 }
 
-fn table(commands: &Commands, limit: Duration) -> Readable<Foreign> {
+fn table(commands: &Commands, limit: Duration) -> Readable<ForeignRules> {
     let mut parser = NatParser::default();
     tools::lines(&commands.save, &["-t", NAT], limit, |line| parser.line(line)).map_err(|error| error.to_string())?;
     parser.end().map_err(|error| format!("'{}': {error}", commands.save).into())

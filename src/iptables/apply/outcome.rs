@@ -45,7 +45,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Adds the outcome of another part.
-    pub(super) fn take_in(&mut self, other: Outcome) {
+    pub(super) fn merge(&mut self, other: Outcome) {
         self.changed |= other.changed;
         self.errors.extend(other.errors);
     }

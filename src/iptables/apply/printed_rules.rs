@@ -57,7 +57,7 @@ pub(super) fn live(tools: &mut Toolbox) -> Dump {
 /// When the namespace cannot be created.
 pub(super) fn loaded(tools: &Toolbox, wanted: &Ruleset) -> Result<(Dump, Outcome)> {
     let variants = tools.variants.for_another_namespace();
-    let apart = Toolbox { keeps_scripts: false, ..Toolbox::new(&tools.root, tools.limit, variants) };
+    let apart = Toolbox { saves_scripts: false, ..Toolbox::new(&tools.root, tools.limit, variants) };
     let mut apart = Firewall::with(apart);
     namespace::in_new_namespace(move || {
         let outcome = apart.update(wanted);

@@ -1,4 +1,4 @@
-//! An update in progress: what is wanted and live, and what has been done so far.
+//! An update in progress: the wanted and the live rules, and the results so far.
 use super::outcome::{Outcome, UpdateError};
 use crate::iptables::plan::{Live, Part, SetPlan, TableName, TablePlan};
 use crate::iptables::ruleset::{Ruleset, SetName};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// Maximum number of chains or sets of one part that are reported individually when they could not be updated.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// An update in progress.
 pub(super) struct Progress<'a> {
@@ -35,8 +35,8 @@ impl<'a> Progress<'a> {
     }
 
     /// Adds the results of another part.
-    pub fn take_in(&mut self, other: Progress<'_>) {
-        self.outcome.take_in(other.outcome);
+    pub fn merge(&mut self, other: Progress<'_>) {
+        self.outcome.merge(other.outcome);
         self.tried.extend(other.tried);
         self.touched.extend(other.touched);
     }
@@ -65,7 +65,7 @@ impl<'a> Progress<'a> {
     }
 
     fn not_updated<'n, N: Display + 'n>(&mut self, part: Part, what: &str, mut names: impl Iterator<Item = &'n N>) {
-        for name in names.by_ref().take(NAMED) {
+        for name in names.by_ref().take(MAX_NAMED) {
             self.error(part, format_args!("unable to update {what} '{name}'"));
         }
         let more = names.count();

@@ -24,18 +24,18 @@ struct Refusal {
     /// Whether the chain was live and keeps its live rules, because one of the refused rules drops or rejects packets.
     keeps: bool,
     /// Whether a rule uses a set that may not have been live, which could be the reason for the refusal.
-    blind: bool,
+    sets_unknown: bool,
     /// When this expires.
     until: Instant,
 }
 
 /// How long a refusal is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lasting {
+pub(super) enum CacheTime {
     /// In this update only.
-    No,
+    ThisUpdate,
     /// For some minutes.
-    Yes,
+    Minutes,
     /// The same, but at most until the sets can be read again.
     UntilSetsAreRead,
 }
@@ -46,7 +46,7 @@ pub(super) struct Refusals(BTreeMap<(Part, ChainName), Refusal>);
 
 impl Refusals {
     /// Removes entries of changed chains, and expired entries.
-    pub fn forget_changed(&mut self, wanted: &Ruleset, live: &Live) {
+    pub fn remove_outdated(&mut self, wanted: &Ruleset, live: &Live) {
         let now = Instant::now();
         self.0.retain(|(part, name), refusal| {
             let signature = match part {
@@ -54,8 +54,8 @@ impl Refusals {
                 Part::Bridge => wanted.bridge.get(name).map(|chain| chain.sign(name)),
                 Part::Sets => None,
             };
-            let seeing = refusal.blind && live.sets.is_ok();
-            refusal.until > now && signature == Some(refusal.signature) && !seeing
+            let sets_known_now = refusal.sets_unknown && live.sets.is_ok();
+            refusal.until > now && signature == Some(refusal.signature) && !sets_known_now
         });
     }
 
@@ -64,28 +64,28 @@ impl Refusals {
         self.0.is_empty()
     }
 
-    /// Takes out the entries of some parts.
+    /// Removes and returns the entries of some parts.
     pub fn split_off(&mut self, of_these: impl Fn(Part) -> bool) -> Self {
         let (off, rest) = std::mem::take(&mut self.0).into_iter().partition(|((part, _), _)| of_these(*part));
         self.0 = rest;
         Refusals(off)
     }
 
-    /// Puts them back.
+    /// Adds the entries of another value.
     pub fn join(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
     /// Records refused rules of a chain.
-    pub fn learn<R: TestableChain>(
+    pub fn record<R: TestableChain>(
         &mut self,
         part: Part,
         wanted: &Chains<R>,
         live: &LiveTable,
         found: impl IntoIterator<Item = (ChainName, usize, String)>,
-        lasting: Lasting,
+        cache_time: CacheTime,
     ) {
-        let until = if lasting == Lasting::No { Instant::now() } else { Instant::now() + RETRY };
+        let until = if cache_time == CacheTime::ThisUpdate { Instant::now() } else { Instant::now() + RETRY };
         for (name, at, reason) in found {
             let Some(chain) = wanted.get(&name).filter(|chain| at < chain.count()) else { continue };
             let fresh = || Refusal {
@@ -93,20 +93,20 @@ impl Refusals {
                 reasons: BTreeMap::new(),
                 texts: Vec::new(),
                 keeps: false,
-                blind: false,
+                sets_unknown: false,
                 until,
             };
             let refusal = self.0.entry((part, name.clone())).or_insert_with(fresh);
             refusal.until = refusal.until.min(until);
-            refusal.blind |= lasting == Lasting::UntilSetsAreRead;
-            refusal.keeps |= chain.closes(&name, at) && live.chains.contains_key(&name);
+            refusal.sets_unknown |= cache_time == CacheTime::UntilSetsAreRead;
+            refusal.keeps |= chain.is_restrictive(&name, at) && live.chains.contains_key(&name);
             refusal.reasons.insert(at, reason);
             refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&**chain, &name, *at, reason)).collect();
         }
     }
 
     /// The original indices of the rules in [`Refusals::accepted_in`].
-    pub fn original_places(&self, part: Part, found: Vec<RefusedRule>) -> Vec<RefusedRule> {
+    pub fn original_indices(&self, part: Part, found: Vec<RefusedRule>) -> Vec<RefusedRule> {
         let place = |(name, at, reason): RefusedRule| {
             let left_out = self.0.get(&(part, name.clone())).map(|refusal| &refusal.reasons);
             let mut stays = (0..).filter(|at| left_out.is_none_or(|left_out| !left_out.contains_key(at)));

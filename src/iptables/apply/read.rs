@@ -19,8 +19,8 @@ pub(super) fn table(table: TableName, commands: &Commands, limit: Duration) -> R
     finished(parser, commands)
 }
 
-/// Reads tables of a family, all in one run of iptables-nft-save: it fetches the rules of all tables whatever it is asked for.
-/// After one that cannot be read, iptables-legacy-save is not run again.
+/// Reads tables of a family, all in one run of iptables-nft-save, which fetches the rules of all tables in any case. After a
+/// table that cannot be read, iptables-legacy-save is not run again.
 pub(super) fn tables(
     names: &[TableName],
     commands: &Commands,
@@ -42,7 +42,7 @@ pub(super) fn tables(
     let read = read.map_err(shared);
     let parsed = |(name, parser): (&TableName, TableParser)| match &read {
         Err(error) => (*name, Err(error.clone())),
-        // a table that has never been used is printed only if it is asked for
+        // a table that has never been used is printed only if it is requested
         Ok(()) if !parser.has_begun() => alone(*name),
         Ok(()) => (*name, finished(parser, commands)),
     };
@@ -84,13 +84,13 @@ impl VariantContent {
     /// Whether it contains chains of ours.
     pub fn has_ours(&self) -> bool {
         match self {
-            VariantContent::Tables(_, tables) => tables.iter().any(|(_, table)| !table.is_bare()),
-            VariantContent::Bridge(bridge) => !bridge.table.is_bare(),
+            VariantContent::Tables(_, tables) => tables.iter().any(|(_, table)| !table.has_no_own()),
+            VariantContent::Bridge(bridge) => !bridge.table.has_no_own(),
         }
     }
 }
 
-/// What was read, with the summaries taken before. A part without a summary may have changed since.
+/// The content that was read, with the summaries taken before. A part without a summary may have changed since.
 #[derive(Debug)]
 pub(super) struct Fresh {
     pub content: VariantContent,
@@ -104,7 +104,7 @@ pub(super) fn content(tool: Tool, commands: &Commands, limit: Duration) -> Reada
     let mut read: Vec<(TableName, LiveTable)> = Vec::new();
     for (name, table) in tables(&TableName::ALL, commands, limit) {
         match table {
-            Err(_) if read.iter().any(|(_, table)| !table.is_bare()) => {}
+            Err(_) if read.iter().any(|(_, table)| !table.has_no_own()) => {}
             table => read.push((name, table?)),
         }
     }

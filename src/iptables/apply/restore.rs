@@ -35,7 +35,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Whether the tool refused the script, and did not fail because of the state of the system.
+    /// Whether the tool refused the script itself, instead of failing because of the state of the system.
     pub fn is_refusal(&self) -> bool {
         let stderr = self.error.stderr();
         let busy = ["xtables lock", "Resource temporarily unavailable", "Cannot allocate memory", "Permission denied"];
@@ -68,7 +68,7 @@ impl Restore<'_> {
                 self.early.run(part, script, limit).unwrap_or_else(|| self.run_locked(script, limit))
             }
         };
-        ran.map_err(|error| Failure { line: blamed_line(error.stderr()), error })
+        ran.map_err(|error| Failure { line: reported_line(error.stderr()), error })
     }
 
     /// Runs a tool of iptables-legacy while this process has its lock.
@@ -81,8 +81,8 @@ impl Restore<'_> {
         tools::run_with(tool, &RESTORE_ARGS, script, limit, lock.extras()).map(drop)
     }
 
-    /// ebtables-legacy cannot restore parts of a table: single commands change a copy, which then replaces the table. The
-    /// copy is a file without a name, so that no folder has to be writable for it.
+    /// ebtables-legacy cannot restore parts of a table: single commands change a copy, which then replaces the table. The copy
+    /// is a file without a name, so that no directory has to be writable for it.
     fn run_single(&self, script: &str) -> Result<(), Failure> {
         let cannot_start =
             |error| Failure { error: ToolError::Start { tool: self.commands.single.clone(), error }, line: None };
@@ -109,14 +109,14 @@ impl Restore<'_> {
         FileLock::acquire_if_possible(&self.ebtables_lock, LOCK_WAIT)
     }
 
-    /// Whether the reported line is known to be the refused one, because each line is a separate command.
+    /// Whether the reported line is certainly the refused one, because each line is a separate command.
     pub fn is_exact(&self) -> bool {
         self.part == Part::Bridge && self.commands.variant == Variant::Legacy
     }
 }
 
 /// The first line number in the error of a restore tool: `Error occurred at line: N`, `line N: …`, `Error in line N: …`.
-pub(super) fn blamed_line(stderr: &str) -> Option<usize> {
+pub(super) fn reported_line(stderr: &str) -> Option<usize> {
     stderr.lines().find_map(|line| {
         let (_, rest) = line.split_once("line")?;
         let rest = rest.trim_start_matches([':', ' ']);
@@ -144,7 +144,7 @@ mod tests {
             ("Another app is currently holding the xtables lock.", None),
             ("", None),
         ] {
-            assert_eq!(blamed_line(stderr), line, "{stderr}");
+            assert_eq!(reported_line(stderr), line, "{stderr}");
         }
     }
 }

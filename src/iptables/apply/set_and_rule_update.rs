@@ -8,29 +8,29 @@ use std::collections::BTreeSet;
 
 /// Updates to rules that use the new content of these sets under temporary names, then back to the original names. Returns
 /// the live state afterwards.
-pub(super) fn update(firewall: &mut Firewall, entangled: &BTreeSet<SetName>, progress: &mut Progress<'_>) -> Live {
+pub(super) fn update(firewall: &mut Firewall, coupled: &BTreeSet<SetName>, progress: &mut Progress<'_>) -> Live {
     let wanted = progress.wanted;
-    let staged = set_swap::staged(wanted, entangled);
+    let staged = set_swap::staged(wanted, coupled);
     let mut plan = firewall.plan(&staged, progress.live);
-    plan.hold(entangled);
+    plan.exclude_sets(coupled);
     let mut first = Progress::new(&staged, progress.live);
-    let live = firewall.carry_out(&plan, &mut first);
-    // a set that could not be created under the temporary name cannot be changed under its own name either
+    let live = firewall.execute(&plan, &mut first);
+    // a set that could not be created under the temporary name must not be changed under its own name either
     let failed = |name: &&SetName| next_set(name).is_none_or(|next| first.failed_sets.contains(&next));
-    let failed: BTreeSet<SetName> = entangled.iter().filter(failed).cloned().collect();
+    let failed: BTreeSet<SetName> = coupled.iter().filter(failed).cloned().collect();
     let mut wanted = wanted.clone();
     wanted.keep_chains_of(&failed);
     let mut plan = firewall.plan(&wanted, &live);
-    plan.hold(&failed);
+    plan.exclude_sets(&failed);
     // only a chain that keeps its live rules, because a new one is refused, has not switched
     let stays = |name: &&SetName| live.uses_set(name) && next_set(name).is_none_or(|next| !live.uses_set(&next));
-    plan.hold(entangled.iter().filter(stays));
+    plan.exclude_sets(coupled.iter().filter(stays));
     for family in Family::ALL.into_iter().filter(|family| first.has_failed(*family)) {
-        plan.hold(wanted.sets_of(family));
-        plan.leave(family);
+        plan.exclude_sets(wanted.sets_of(family));
+        plan.exclude_family(family);
     }
     let mut second = Progress::new(&wanted, &live);
-    let after = if plan.is_empty() { None } else { Some(firewall.carry_out(&plan, &mut second)) };
+    let after = if plan.is_empty() { None } else { Some(firewall.execute(&plan, &mut second)) };
     for outcome in [first.outcome, second.outcome] {
         progress.outcome.changed |= outcome.changed;
         let new = outcome.errors.into_iter().filter(|error| !progress.outcome.errors.contains(error));

@@ -1,7 +1,7 @@
 //! The steps for IP sets: created and changed before the tables use them, removed when no table uses them.
 use super::bisectable_chain::{RefusedRule, TestableChain};
-use super::quarantine::{Lasting, Refusals};
-use super::restore::blamed_line;
+use super::quarantine::{CacheTime, Refusals};
+use super::restore::reported_line;
 use super::{Progress, Steps, Toolbox};
 use crate::iptables::names::swap_set;
 use crate::iptables::plan::{
@@ -72,7 +72,7 @@ fn leave_out_rules_of(refused: &mut Refusals, absent: &BTreeSet<&SetName>, progr
             found.map(|(at, set)| (name.clone(), at, format!("set '{set}' could not be created"))).collect()
         };
         let found = wanted.iter().flat_map(in_chain);
-        refused.learn(Part::Table(table, family), wanted, live, found, Lasting::No);
+        refused.record(Part::Table(table, family), wanted, live, found, CacheTime::ThisUpdate);
     }
 }
 
@@ -93,13 +93,13 @@ fn restore_sets(
         }
         progress.touched.insert(Part::Sets);
         if failed.is_empty() {
-            tools.keep(file, &part.text);
+            tools.save_script(file, &part.text);
         }
         let Err(error) = run("ipset", &["restore"], &part.text, tools.limit) else {
             progress.outcome.changed = true;
             return failed;
         };
-        match blamed_line(error.stderr()).and_then(|line| part.owner(line)) {
+        match reported_line(error.stderr()).and_then(|line| part.owner(line)) {
             Some((name, at)) if failed.len() < FAILURES => {
                 done.extend(part.owners().take_while(|done| *done != name).cloned());
                 progress.outcome.changed |= !done.is_empty();
@@ -124,7 +124,7 @@ fn restore_sets(
 fn restore_block(tools: &Toolbox, script: &str) -> Option<(usize, String)> {
     let error = run("ipset", &["restore", "-exist"], script, tools.limit).err()?;
     let gone = script.starts_with("destroy") && error.stderr().contains("does not exist");
-    (!gone).then(|| (blamed_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))
+    (!gone).then(|| (reported_line(error.stderr()).unwrap_or(usize::MAX), reason(&error)))
 }
 
 fn reason(error: &ToolError) -> String {

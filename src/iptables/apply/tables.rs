@@ -1,8 +1,8 @@
-//! The steps with restore tools: the iptables tables, and ebtables.
+//! The steps that run restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget};
 use super::bisectable_chain::{RefusedRule, TestableChain};
 use super::commands::{Commands, Tool};
-use super::quarantine::{Lasting, Refusals};
+use super::quarantine::{CacheTime, Refusals};
 use super::restore::Restore;
 use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
 use crate::iptables::plan::{
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// The live rules, the programs that change them, and for the variant in use the file for the last script and the plan.
-type To<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
+type PartTarget<'a, L> = (&'a L, &'a Commands, Option<(&'static str, &'a TablePlan)>);
 
 /// One part: the wanted rules, and functions to plan and render it.
 struct PartStep<'a, R> {
@@ -58,7 +58,7 @@ fn apply_table(
     steps: &mut Steps<'_>,
     table: TableName,
     family: Family,
-    to: To<'_, LiveTable>,
+    to: PartTarget<'_, LiveTable>,
     progress: &mut Progress<'_>,
 ) {
     let (live, commands, first) = to;
@@ -73,7 +73,11 @@ fn apply_table(
     apply(steps, &step, progress);
 }
 
-fn apply_bridge(steps: &mut Steps<'_>, (live, commands, first): To<'_, LiveBridge>, progress: &mut Progress<'_>) {
+fn apply_bridge(
+    steps: &mut Steps<'_>,
+    (live, commands, first): PartTarget<'_, LiveBridge>,
+    progress: &mut Progress<'_>,
+) {
     let step = PartStep {
         restore: restore(steps.tools, Part::Bridge, commands),
         first,
@@ -100,7 +104,7 @@ fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progre
         }
         let script = (step.script)(&plan, &accepted);
         if let Some((file, _)) = step.first {
-            steps.tools.keep(file, &script.text);
+            steps.tools.save_script(file, &script.text);
         }
         progress.touched.insert(part);
         let Err(failure) = step.restore.run(&script.text) else {
@@ -109,8 +113,8 @@ fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progre
             return;
         };
         let mut found = Vec::new();
-        // if another program has changed the table since it was read, the refusal proves nothing
-        if failure.is_refusal() && reads_as(steps.tools, &step.restore, step.live) && budget.take() {
+        // if another program has changed the table since it was read, no rule may be at fault
+        if failure.is_refusal() && is_unchanged(steps.tools, &step.restore, step.live) && budget.take() {
             found = bisect::refused(&step.restore, &failure, (&plan, &script, &accepted), &mut budget);
         }
         if found.is_empty() {
@@ -118,15 +122,15 @@ fn apply<R: TestableChain>(steps: &mut Steps<'_>, step: &PartStep<'_, R>, progre
             progress.tried.push((part, plan));
             return;
         }
-        let found = steps.refused.original_places(part, found);
+        let found = steps.refused.original_indices(part, found);
         // possibly refused because of a missing set
-        let into_new_set = |(name, at, _): &RefusedRule| {
+        let may_miss_set = |(name, at, _): &RefusedRule| {
             let mut sets = step.wanted.get(name).into_iter().flat_map(|chain| chain.sets_at(*at));
             sets.any(|set| progress.live.sets.as_ref().map_or(true, |live| !live.sets.contains_key(set)))
         };
-        let unseen = found.iter().any(into_new_set);
-        let lasting = if unseen { Lasting::UntilSetsAreRead } else { Lasting::Yes };
-        steps.refused.learn(part, step.wanted, step.live, found, lasting);
+        let uses_missing_set = found.iter().any(may_miss_set);
+        let cache_time = if uses_missing_set { CacheTime::UntilSetsAreRead } else { CacheTime::Minutes };
+        steps.refused.record(part, step.wanted, step.live, found, cache_time);
     }
 }
 
@@ -142,7 +146,7 @@ fn restore<'a>(tools: &'a Toolbox, part: Part, commands: &'a Commands) -> Restor
 }
 
 /// Whether a part is still unchanged.
-fn reads_as(tools: &Toolbox, restore: &Restore<'_>, live: &LiveTable) -> bool {
+fn is_unchanged(tools: &Toolbox, restore: &Restore<'_>, live: &LiveTable) -> bool {
     match restore.part {
         Part::Table(table, _) => read::table(table, restore.commands, tools.limit).is_ok_and(|now| now == *live),
         _ => read::bridge(restore.commands, tools.limit).is_ok_and(|now| now.table == *live),
@@ -179,6 +183,6 @@ pub(super) fn clear_variants(
         if progress.outcome.errors.is_empty() {
             tools.variants.cleared(*tool, commands.variant);
         }
-        outcome.take_in(progress.outcome);
+        outcome.merge(progress.outcome);
     }
 }

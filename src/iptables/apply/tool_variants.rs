@@ -2,7 +2,7 @@
 use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
 use super::read::Fresh;
-use super::unused_tool_variants::{Holds, Read};
+use super::unused_tool_variants::{Read, VariantState};
 use crate::model::Family;
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ fn candidates(tool: Tool, choice: VariantChoice, limit: Duration) -> Vec<Variant
 pub struct Variants {
     choice: VariantChoice,
     used: [Option<Result<Commands, Arc<str>>>; 3],
-    /// Those that are installed and not in use.
+    /// The installed variants that are not in use.
     others: Vec<Read>,
 }
 
@@ -84,12 +84,12 @@ impl Variants {
     }
 
     /// Whether ebtables can run in parallel with iptables: if both use nftables, their transactions conflict.
-    pub(super) fn ebtables_is_apart(&self) -> bool {
+    pub(super) fn ebtables_is_independent(&self) -> bool {
         let nft = |tool| self.commands(tool).is_ok_and(|commands| commands.variant == Variant::Nft);
         !nft(Tool::Ebtables) || !Family::ALL.into_iter().any(|family| nft(Tool::Iptables(family)))
     }
 
-    /// Selects the variant of each tool that has none yet; returns their rules.
+    /// Selects a variant for each tool without one; returns the rules of the selected variants.
     pub(super) fn choose(&mut self, limit: Duration) -> Vec<Fresh> {
         let choice = self.choice;
         let missing = |tool: &Tool| !matches!(self.used[tool.index()], Some(Ok(_)));
@@ -117,13 +117,13 @@ impl Variants {
     /// The index of the variant to use.
     fn choose_among(&self, candidates: &[Read], tool: Tool) -> Result<usize, Arc<str>> {
         let name = tool.name();
-        let error = candidates.iter().rev().find_map(|read| match &read.holds {
-            Holds::Absent(reason) | Holds::Unread(reason) => Some(reason.clone()),
-            Holds::Ours | Holds::NoneOfOurs => None,
+        let error = candidates.iter().rev().find_map(|read| match &read.state {
+            VariantState::Absent(reason) | VariantState::Unread(reason) => Some(reason.clone()),
+            VariantState::Ours | VariantState::NoneOfOurs => None,
         });
         let error = error.unwrap_or_else(|| format!("no variant of '{name}' is installed; install its package").into());
         let preferred = candidates.iter().position(|read| match self.choice {
-            VariantChoice::Auto => matches!(read.holds, Holds::Ours),
+            VariantChoice::Auto => matches!(read.state, VariantState::Ours),
             VariantChoice::Only(variant) => read.works() && read.commands.variant == variant,
         });
         match (preferred, self.choice, tool) {
@@ -141,9 +141,9 @@ impl Variants {
     }
 
     /// Unused variants that contain chains of ours.
-    pub(super) fn stray(&self) -> Vec<(Tool, Commands)> {
-        let stray = self.others.iter().filter(|other| matches!(other.holds, Holds::Ours));
-        stray.map(|other| (other.tool, other.commands.clone())).collect()
+    pub(super) fn unused_with_own_chains(&self) -> Vec<(Tool, Commands)> {
+        let unused_with_own_chains = self.others.iter().filter(|other| matches!(other.state, VariantState::Ours));
+        unused_with_own_chains.map(|other| (other.tool, other.commands.clone())).collect()
     }
 
     /// The programs of all installed variants of a tool.
@@ -160,8 +160,8 @@ impl Variants {
 
     /// The programs of unused variants that contain chains of ours.
     #[must_use]
-    pub fn stray_programs(&self) -> Vec<String> {
-        self.stray().into_iter().map(|(_, commands)| commands.single).collect()
+    pub fn unused_with_rules(&self) -> Vec<String> {
+        self.unused_with_own_chains().into_iter().map(|(_, commands)| commands.single).collect()
     }
 
     /// All installed variants that are not in use.
@@ -174,11 +174,11 @@ impl Variants {
         self.others.iter().filter(|other| self.commands(other.tool).is_ok()).filter_map(Read::error)
     }
 
-    /// Records that an unused variant contains no rules of ours any more.
+    /// Records that an unused variant no longer contains rules of ours.
     pub(super) fn cleared(&mut self, tool: Tool, variant: Variant) {
         for other in &mut self.others {
             if other.tool == tool && other.commands.variant == variant {
-                other.holds = Holds::NoneOfOurs;
+                other.state = VariantState::NoneOfOurs;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the steps of an update need to run the tools.
+//! The tools that the steps of an update run, with their state.
 use super::early_restore::EarlyRestores;
 use super::tool_variants::Variants;
 use super::xtables_lock::XtablesLock;
@@ -16,10 +16,10 @@ pub(super) struct Toolbox {
     pub variants: Variants,
     pub xtables_lock: XtablesLock,
     pub early: EarlyRestores,
-    /// Whether scripts are kept for debugging.
-    pub keeps_scripts: bool,
-    /// The files whose last script could not be written, each with the reason.
-    pub lost_scripts: Mutex<BTreeMap<String, String>>,
+    /// Whether scripts are saved for debugging.
+    pub saves_scripts: bool,
+    /// The files to which the last script could not be written, each with the reason.
+    pub unsaved_scripts: Mutex<BTreeMap<String, String>>,
 }
 
 impl Toolbox {
@@ -31,18 +31,18 @@ impl Toolbox {
             variants,
             xtables_lock: XtablesLock::new(),
             early: EarlyRestores::default(),
-            keeps_scripts: true,
-            lost_scripts: Mutex::default(),
+            saves_scripts: true,
+            unsaved_scripts: Mutex::default(),
         }
     }
 
     /// Writes a script to the state directory, for debugging.
-    pub fn keep(&self, path: &str, script: &str) {
-        if !self.keeps_scripts {
+    pub fn save_script(&self, path: &str, script: &str) {
+        if !self.saves_scripts {
             return;
         }
         let written = files::replace(&self.root.path(path), script.as_bytes(), 0o600);
-        let mut lost = self.lost_scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = self.unsaved_scripts.lock().unwrap_or_else(PoisonError::into_inner);
         match written {
             Ok(()) => lost.remove(path),
             Err(error) => lost.insert(path.to_string(), format!("{error:#}")),

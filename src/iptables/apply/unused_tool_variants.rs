@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The content of a variant of a tool.
+/// Whether a variant of a tool contains our rules.
 #[derive(Clone, Debug)]
-pub(super) enum Holds {
+pub(super) enum VariantState {
     /// Chains of ours.
     Ours,
     /// No rules of ours.
@@ -28,44 +28,44 @@ pub(super) enum Holds {
 pub(super) struct Read {
     pub tool: Tool,
     pub commands: Commands,
-    pub holds: Holds,
+    pub state: VariantState,
     /// The summaries, taken before it was read.
     evidence: BTreeMap<Part, Summary>,
     at: Instant,
 }
 
 impl Read {
-    /// Also returns what it holds, if it can be read.
+    /// Also returns the content, if it can be read.
     pub fn new(tool: Tool, commands: Commands, limit: Duration) -> (Self, Option<Fresh>) {
         let at = Instant::now();
         let evidence = summaries(tool, commands.variant).unwrap_or_default();
         let content = read::content(tool, &commands, limit);
-        let holds = match &content {
-            Ok(content) if content.has_ours() => Holds::Ours,
-            Ok(_) => Holds::NoneOfOurs,
+        let state = match &content {
+            Ok(content) if content.has_ours() => VariantState::Ours,
+            Ok(_) => VariantState::NoneOfOurs,
             // running the tool has loaded the modules, if possible
             Err(reason) => match summaries(tool, commands.variant) {
-                Ok(found) if found.is_empty() => Holds::Absent(reason.clone()),
-                _ => Holds::Unread(reason.clone()),
+                Ok(found) if found.is_empty() => VariantState::Absent(reason.clone()),
+                _ => VariantState::Unread(reason.clone()),
             },
         };
         let fresh = content.ok().map(|content| Fresh { content, evidence: evidence.clone() });
-        (Read { tool, commands, holds, evidence, at }, fresh)
+        (Read { tool, commands, state, evidence, at }, fresh)
     }
 
-    /// A read without running the tool, if the kernel reports that this variant has no table at all.
+    /// The result without running the tool, if the kernel reports that this variant has no tables.
     pub fn of_none(tool: Tool, commands: Commands) -> Result<Self, Commands> {
         let at = Instant::now();
         match (summaries(tool, commands.variant), has_tables(tool, commands.variant)) {
-            (Ok(evidence), Ok(false)) => Ok(Read { tool, commands, holds: Holds::NoneOfOurs, evidence, at }),
+            (Ok(evidence), Ok(false)) => Ok(Read { tool, commands, state: VariantState::NoneOfOurs, evidence, at }),
             _ => Err(commands),
         }
     }
 
     /// Reads it again, unless it was read after `begun`, or successfully read within `interval`, or is unchanged.
     pub fn refresh(&mut self, begun: Instant, interval: Duration, limit: Duration) {
-        let due = match self.holds {
-            Holds::Unread(_) => self.at < begun,
+        let due = match self.state {
+            VariantState::Unread(_) => self.at < begun,
             _ => {
                 self.is_due(interval)
                     && summaries(self.tool, self.commands.variant).ok().as_ref() != Some(&self.evidence)
@@ -80,16 +80,16 @@ impl Read {
 
     /// Whether the tool can be used.
     pub fn works(&self) -> bool {
-        matches!(self.holds, Holds::Ours | Holds::NoneOfOurs)
+        matches!(self.state, VariantState::Ours | VariantState::NoneOfOurs)
     }
 
     fn is_due(&self, interval: Duration) -> bool {
         self.at.elapsed() >= interval
     }
 
-    /// The message for the user while it cannot be read.
+    /// The error while it cannot be read.
     pub fn error(&self) -> Option<UpdateError> {
-        let Holds::Unread(reason) = &self.holds else { return None };
+        let VariantState::Unread(reason) = &self.state else { return None };
         let part = match self.tool {
             Tool::Iptables(family) => Part::Table(TableName::Filter, family),
             Tool::Ebtables => Part::Bridge,
@@ -97,7 +97,7 @@ impl Read {
         let variant = self.commands.variant;
         Some(UpdateError::new(
             part,
-            format_args!("the {variant} variant, which is not in use, may hold rules of this firewall: {reason}"),
+            format_args!("the {variant} variant, which is not in use, may contain rules of this firewall: {reason}"),
         ))
     }
 }

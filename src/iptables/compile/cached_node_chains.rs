@@ -32,12 +32,12 @@ pub struct OwnChains {
 }
 
 impl OwnChains {
-    /// Builds them, or reuses the previous ones.
+    /// Builds the chains, or reuses the previous ones.
     pub fn reuse_or_build(old: Option<Self>, node: &Node<'_>) -> Self {
-        old.filter(|old| old.hold(node)).unwrap_or_else(|| OwnChains::make(node))
+        old.filter(|old| old.is_current(node)).unwrap_or_else(|| OwnChains::make(node))
     }
 
-    fn hold(&self, node: &Node<'_>) -> bool {
+    fn is_current(&self, node: &Node<'_>) -> bool {
         Arc::ptr_eq(&self.shared, node.shared)
             && self.ips == node.ips
             && self.logging == node.basis.logging
@@ -97,7 +97,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Builds them, or reuses the previous ones: to these devices, and to the IPS with these rules.
+    /// Builds the jumps to these devices, and to the IPS with these rules, or reuses the previous ones.
     pub fn reuse_or_build(old: Option<Self>, node: &Node<'_>, devices: Vec<Interface>, to_queues: Vec<Rule>) -> Self {
         let none = SetNames::default();
         let head = |family| compiler(node, family, &none).links_head(node.shared);

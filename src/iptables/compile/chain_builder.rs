@@ -20,8 +20,8 @@ pub fn accept_by_mark() -> Target {
 }
 
 /// An origin without a line in a file.
-pub fn made(what: impl Into<EcoString>) -> Origin {
-    Origin::Made(what.into())
+pub fn generated(what: impl Into<EcoString>) -> Origin {
+    Origin::Generated(what.into())
 }
 
 /// How a rule is logged.

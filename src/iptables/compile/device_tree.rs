@@ -1,13 +1,13 @@
 //! The chains between PVEFW-FWBR-IN or -OUT and the chains of devices: a list of few devices, a tree of many.
 //!
-//! With a list, each new connection is compared with every device. In the tree, a chain is of the devices whose names begin
-//! with its prefix, and has a rule for each character that may come next (`--physdev-out tap10+`): eleven at most. There is
-//! a chain for each prefix after which the names of devices differ, so a device changes only the chains on its own path.
-use crate::iptables::names::LONGEST_PREFIX;
+//! With a list, each new connection is compared with every device. In the tree, a chain belongs to the devices whose names
+//! begin with its prefix, and has a rule for each possible next character (`--physdev-out tap10+`): at most eleven. There is a
+//! chain for each prefix after which the names of devices differ, so adding a device changes only the chains on its own path.
+use crate::iptables::names::MAX_PREFIX_LENGTH;
 use crate::model::Interface;
 
 /// Maximum number of devices in a single list, as in the Perl firewall.
-const LIST: usize = 32;
+const MAX_LIST: usize = 32;
 
 /// A chain of the tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Jump<'a> {
 /// The branches for these devices; the one of all devices is first.
 pub fn branches(devices: &[Interface]) -> Vec<Branch<'_>> {
     let mut devices: Vec<&Interface> = devices.iter().collect();
-    if devices.len() <= LIST {
+    if devices.len() <= MAX_LIST {
         return vec![Branch { prefix: "", jumps: devices.into_iter().map(Jump::Device).collect() }];
     }
     devices.sort_unstable();
@@ -44,7 +44,7 @@ fn branch<'a>(prefix: &'a str, devices: &[&'a Interface], found: &mut Vec<Branch
     let at = found.len();
     found.push(Branch { prefix, jumps: Vec::new() });
     let next = |device: &Interface| device.as_str().as_bytes().get(prefix.len()).copied();
-    let list = prefix.len() >= LONGEST_PREFIX;
+    let list = prefix.len() >= MAX_PREFIX_LENGTH;
     let groups = devices.chunk_by(|one, other| !list && next(one) == next(other));
     let jump = |group: &[&'a Interface]| match group {
         [device] => Jump::Device(device),
@@ -61,7 +61,7 @@ fn branch<'a>(prefix: &'a str, devices: &[&'a Interface], found: &mut Vec<Branch
 fn common_prefix<'a>(devices: &[&'a Interface]) -> &'a str {
     let (Some(first), Some(last)) = (devices.first(), devices.last()) else { return "" };
     let same = first.as_str().bytes().zip(last.as_str().bytes()).take_while(|(one, other)| one == other).count();
-    &first.as_str()[..same.min(LONGEST_PREFIX)]
+    &first.as_str()[..same.min(MAX_PREFIX_LENGTH)]
 }
 
 #[cfg(test)]
@@ -117,13 +117,13 @@ mod tests {
             other in any::<prop::sample::Index>(),
         ) {
             let names: BTreeSet<String> = names.into_iter().filter(|name| name.len() <= 15).collect();
-            prop_assume!(names.len() > LIST + 1);
+            prop_assume!(names.len() > MAX_LIST + 1);
             let all = devices(names.iter().cloned());
             let tree = branches(&all);
             for device in &all {
                 prop_assert_eq!(reached(&tree, device.as_str()).0, [device.to_string()]);
             }
-            prop_assert!(tree.iter().all(|branch| branch.prefix.len() <= LONGEST_PREFIX));
+            prop_assert!(tree.iter().all(|branch| branch.prefix.len() <= MAX_PREFIX_LENGTH));
             let gone = other.get(&all.iter().collect::<Vec<_>>()).to_string();
             let without = devices(names.iter().filter(|name| **name != gone).cloned());
             let smaller = branches(&without);

@@ -1,5 +1,5 @@
 //! The ebtables chains: filters for guests' traffic on layer 2.
-use super::chain_builder::made;
+use super::chain_builder::generated;
 use super::device_tree::{Branch, Jump, branches};
 use super::matches::ethertype;
 use super::sets::{has_ipfilter, ipfilter};
@@ -47,10 +47,10 @@ fn protocol(name: &str) -> [BridgeMatch; 1] {
 /// The entry chains, with the jumps to the chains of these devices, and if `strict` to those for frames to devices.
 pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     let mut chains = BridgeChains::new();
-    let origin = made("the jump to the guests' chains");
+    let origin = generated("the jump to the guests' chains");
     let mut forward = Builder::new(names::FORWARD);
-    forward.rule(protocol("IPv4"), BridgeTarget::Accept, &made("iptables filters IPv4"));
-    forward.rule(protocol("IPv6"), BridgeTarget::Accept, &made("ip6tables filters IPv6"));
+    forward.rule(protocol("IPv4"), BridgeTarget::Accept, &generated("iptables filters IPv4"));
+    forward.rule(protocol("IPv6"), BridgeTarget::Accept, &generated("ip6tables filters IPv6"));
     forward.rule([BridgeMatch::OutInterface(names::inner_links())], jump(names::FWBR_OUT), &origin);
     if strict {
         forward.rule([BridgeMatch::InInterface(names::inner_links())], jump(names::FWBR_IN), &origin);
@@ -76,7 +76,7 @@ pub fn entries(devices: &[Interface], strict: bool) -> BridgeChains {
     chains
 }
 
-/// The chains of an enabled guest. `strict` are the frames that no device may send or receive.
+/// The chains of an enabled guest. `strict` are the encapsulations that no device may use.
 pub fn guest(guest: &Guest, devices: &[Device], strict: Option<&Encapsulations>) -> BridgeChains {
     let mut chains = BridgeChains::new();
     for device in devices {
@@ -108,10 +108,10 @@ fn incoming(
     rules.finish(chains);
 }
 
-/// Drops the frames that carry IP packets past iptables.
+/// Drops the frames whose IP packets bypass iptables.
 fn refuse(strict: &Encapsulations, known: Option<(&GuestOptions, &Device)>, rules: &mut Builder) {
     for (_, name) in strict.refused(known) {
-        rules.rule([BridgeMatch::Protocol(name.clone())], BridgeTarget::Drop, &made("--strict-layer2"));
+        rules.rule([BridgeMatch::Protocol(name.clone())], BridgeTarget::Drop, &generated("--strict-layer2"));
     }
 }
 
@@ -159,7 +159,7 @@ fn arp_sources(guest: &Guest, device: &Device) -> Option<Vec<Ipv4Net>> {
     let listed = entries.iter().filter_map(|SetEntry { net, nomatch }| Some((v4(*net)?, *nomatch)));
     let (excepted, listed): (Vec<_>, Vec<_>) = listed.partition(|(_, nomatch)| *nomatch);
     let own = device.addresses.iter().filter_map(|address| v4(IpNet::from(*address)));
-    // a written exception takes precedence over an implied address
+    // a configured exception takes precedence over an implied address
     let own = own.filter(|own| !excepted.iter().any(|(net, _)| net == own));
     // a host that probes whether an address is in use has none yet (RFC 5227)
     let mut sources = vec![Ipv4Net::from(Ipv4Addr::UNSPECIFIED)];

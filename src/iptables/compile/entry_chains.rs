@@ -1,6 +1,6 @@
 //! The entry chains, to which the built-in chains jump, and which jump to the host's and the guests' chains.
 use super::FamilyCompiler;
-use super::chain_builder::{Builder, Log, jump, made};
+use super::chain_builder::{Builder, Log, generated, jump};
 use super::device_tree::{Branch, Jump, branches};
 use super::host::conntrack_filter;
 use super::matches::{entering, established, leaving, source_in, tcp};
@@ -15,7 +15,7 @@ const TO_GUESTS: &str = "the jump to the guests' chains";
 impl FamilyCompiler<'_> {
     /// Builds PVEFW-INPUT, PVEFW-OUTPUT, PVEFW-FORWARD and their common chains, without the guests' and the host's chains.
     pub(super) fn entries(&mut self, shared: &SharedConfig, ips: bool) {
-        let origin = made("the jump to the host's chains");
+        let origin = generated("the jump to the host's chains");
         for (name, to) in [(names::INPUT, names::HOST_IN), (names::OUTPUT, names::HOST_OUT)] {
             let mut rules = self.chain(name);
             if shared.host.options.enable {
@@ -23,10 +23,10 @@ impl FamilyCompiler<'_> {
             }
             rules.finish(&mut self.buffers);
         }
-        let origin = made(TO_GUESTS);
+        let origin = generated(TO_GUESTS);
         let mut rules = self.chain(names::FORWARD);
         if ips {
-            rules.plain([established()], jump(names::IPS), &made("IPS for established connections"));
+            rules.plain([established()], jump(names::IPS), &generated("IPS for established connections"));
         }
         conntrack_filter(&mut rules, !shared.host.options.nf_conntrack_allow_invalid);
         rules.plain([entering(&names::inner_links())], jump(names::FWBR_IN), &origin);
@@ -37,7 +37,7 @@ impl FamilyCompiler<'_> {
 
     /// Builds PVEFW-FWBR-IN, beginning with these rules, PVEFW-FWBR-OUT, and the chains between them and those of devices.
     pub(super) fn links(&mut self, head: &[Rule], devices: &[Interface]) {
-        let origin = made(TO_GUESTS);
+        let origin = generated(TO_GUESTS);
         for Branch { prefix, jumps } in branches(devices) {
             let mut incoming = self.chain(names::branch_in(prefix));
             let mut outgoing = self.chain(names::branch_out(prefix));
@@ -81,7 +81,7 @@ impl FamilyCompiler<'_> {
         let host = &shared.host.options;
         if shared.cluster.definitions.sets.contains_key("blacklist") {
             let set = names::set(0, "blacklist", self.family);
-            rules.plain([source_in(&set)], jump(names::BLACKLIST), &made("set blacklist of cluster.fw"));
+            rules.plain([source_in(&set)], jump(names::BLACKLIST), &generated("set blacklist of cluster.fw"));
         }
         if self.family == Family::V4 && host.nosmurfs {
             let fresh = Match::Conntrack(&[CtState::Invalid, CtState::New]);
@@ -96,7 +96,7 @@ impl FamilyCompiler<'_> {
         if !shared.cluster.definitions.sets.contains_key("blacklist") {
             return;
         }
-        let origin = made("set blacklist of cluster.fw");
+        let origin = generated("set blacklist of cluster.fw");
         let mut rules = self.chain(names::BLACKLIST);
         let level = shared.host.options.log_level_out;
         rules.log(&[], Log { vmid: 0, level, message: Verdict::Drop.message() }, &origin);

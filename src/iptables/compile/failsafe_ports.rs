@@ -1,16 +1,16 @@
-//! PVEFW-FAILSAFE: ports of the node that stay open whatever the configuration says.
+//! PVEFW-FAILSAFE: ports of the node that are open regardless of the configuration.
 use super::FamilyCompiler;
-use super::chain_builder::{Builder, made};
+use super::chain_builder::{Builder, generated};
 use super::matches::{established, port, proto};
 use crate::iptables::names;
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
 use crate::model::{Failsafe, Family, OpenPorts, Spelled};
 
 impl FamilyCompiler<'_> {
-    /// Builds the chain, if any ports are to be open. Both INPUT and OUTPUT jump to it; its rules match the direction of a packet
-    /// by address type.
+    /// Builds the chain, if any ports are to be open. INPUT and OUTPUT both jump to it; its rules match the direction of a
+    /// packet by address type.
     pub(super) fn failsafe(&mut self, failsafe: &Failsafe) {
-        let open: Vec<_> = failsafe.0.iter().filter(|ports| concerns(ports, self.family)).collect();
+        let open: Vec<_> = failsafe.0.iter().filter(|ports| applies_to(ports, self.family)).collect();
         if open.is_empty() {
             return;
         }
@@ -22,14 +22,14 @@ impl FamilyCompiler<'_> {
     }
 }
 
-fn concerns(ports: &OpenPorts, family: Family) -> bool {
+fn applies_to(ports: &OpenPorts, family: Family) -> bool {
     ports.network.is_none_or(|network| Family::of(network.addr()) == family)
 }
 
 /// Accepts packets to the ports, and replies from them.
 fn accept(rules: &mut Builder<'_>, open: &OpenPorts) {
     let OpenPorts { protocol, number, ports: (first, last), network } = open;
-    let origin = made(format!("--failsafe {open}"));
+    let origin = generated(format!("--failsafe {open}"));
     let far = |side| {
         let spelled = network.and_then(|network| Spelled::new(&network.to_string(), vec![network]));
         spelled.map(|nets| Match::Address(side, nets.into()))

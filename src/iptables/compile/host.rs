@@ -1,6 +1,6 @@
 //! The host's chains: PVEFW-HOST-IN and PVEFW-HOST-OUT.
 use super::FamilyCompiler;
-use super::chain_builder::{Builder, Log, jump, made};
+use super::chain_builder::{Builder, Log, generated, jump};
 use super::matches::{established, icmp_proto, icmp_type, invalid, port, proto, source_in, tcp, udp};
 use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, SharedConfig};
@@ -36,7 +36,7 @@ impl FamilyCompiler<'_> {
             Direction::Out => Match::OutInterface(lo),
             _ => Match::InInterface(lo),
         });
-        rules.plain(Vec::from_iter(loopback), Target::Accept, &made("the host's loopback traffic"));
+        rules.plain(Vec::from_iter(loopback), Target::Accept, &generated("the host's loopback traffic"));
         conntrack_filter(&mut rules, !shared.host.options.nf_conntrack_allow_invalid);
         if shared.host.options.ndp {
             self.ndp(&mut rules, direction, false, &Target::Return, &shared.host.options.lines.origin("ndp"));
@@ -44,7 +44,7 @@ impl FamilyCompiler<'_> {
         if direction == Direction::In {
             self.input_filter(shared, &mut rules);
         }
-        rules.plain([proto("igmp", 2)], Target::Return, &made("IGMP of the host"));
+        rules.plain([proto("igmp", 2)], Target::Return, &generated("IGMP of the host"));
         for (file, section) in [(&shared.host.file, &shared.host.rules), (&shared.cluster.file, &shared.cluster.rules)]
         {
             let owner = RuleOwner::Host(node.altnames);
@@ -64,7 +64,7 @@ impl FamilyCompiler<'_> {
     fn management(&self, rules: &mut Builder<'_>) {
         let set = names::set(0, "management", self.family);
         for (first, last) in MANAGEMENT {
-            let origin = made(format!("default access to port {first} for the set management"));
+            let origin = generated(format!("default access to port {first} for the set management"));
             let matches = vec![source_in(&set), tcp(), port(Side::Destination, first, last)];
             rules.plain(matches, Target::Return, &origin);
         }
@@ -79,7 +79,7 @@ impl FamilyCompiler<'_> {
         // with another policy migration to other nodes would not work
         let migration = Some(MIGRATION).filter(|_| shared.cluster.options.policy_out != Verdict::Accept);
         for (first, last) in LOCAL.into_iter().chain(migration) {
-            let origin = made(format!("default access to port {first} of local_network"));
+            let origin = generated(format!("default access to port {first} of local_network"));
             let to = Match::Address(Side::Destination, network.clone());
             rules.plain([to, tcp(), port(Side::Destination, first, last)], Target::Return, &origin);
         }
@@ -87,7 +87,7 @@ impl FamilyCompiler<'_> {
 
     fn corosync(&self, node: &Node<'_>, rules: &mut Builder<'_>, direction: Direction) {
         let Some(corosync) = node.corosync else { return };
-        let origin = made(paths::COROSYNC);
+        let origin = generated(paths::COROSYNC);
         // a link may be given a port of its own
         let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
         let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();
@@ -168,7 +168,7 @@ impl FamilyCompiler<'_> {
 /// Adds the rules that drop invalid packets and accept packets of established connections.
 pub(super) fn conntrack_filter(rules: &mut Builder<'_>, drop_invalid: bool) {
     if drop_invalid {
-        rules.refuse(0, [invalid()], Target::Drop, &made("invalid connection state"));
+        rules.refuse(0, [invalid()], Target::Drop, &generated("invalid connection state"));
     }
-    rules.plain([established()], Target::Accept, &made("established connections"));
+    rules.plain([established()], Target::Accept, &generated("established connections"));
 }

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Compiles a node's configuration repeatedly; the cost depends on the changes.
+/// Compiles a node's configuration incrementally.
 #[derive(Default)]
 pub struct Compiler {
     threads: usize,
@@ -38,10 +38,10 @@ impl Compiler {
         self.compile_configuration(&configuration, facts)
     }
 
-    /// Compiles a configuration; of the facts only time and interfaces matter.
+    /// Compiles a configuration; of the facts, only the time and the interfaces are used.
     pub fn compile_configuration(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Compiled {
         let last = match self.last.take() {
-            Some(last) if last.holds(configuration, facts) => last,
+            Some(last) if last.is_current(configuration, facts) => last,
             // the cache is not used again after a panic
             old => CompileCache::next(old, configuration, facts, self.threads),
         };
@@ -72,7 +72,7 @@ struct NodeChains {
 
 impl CompileCache {
     /// Whether the result for these inputs is cached.
-    fn holds(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
+    fn is_current(&self, configuration: &Arc<Configuration>, facts: &Facts) -> bool {
         let enabled = configuration.cluster.options.is_enabled(facts.now);
         Arc::ptr_eq(&self.configuration, configuration)
             && enabled == self.compiled.enabled
@@ -150,7 +150,7 @@ impl NodeChains {
         NodeChains { links: Links::reuse_or_build(links, node, devices, to_queues), groups, own }
     }
 
-    /// Adds them to the chains of the guests.
+    /// Adds these chains to those of the guests.
     fn join(&self, ruleset: &mut Ruleset) {
         for family in Family::ALL {
             let groups = self.groups.by_name.values().flat_map(|chains| &chains[family]);
@@ -181,7 +181,7 @@ fn filtered(guests: &GuestRulesets) -> Filtered {
     })
 }
 
-/// In the order of files and lines.
+/// Sorts reports in the order of files and lines.
 fn in_order(mut reports: Vec<Report>) -> Vec<Report> {
     reports.sort();
     reports.dedup();

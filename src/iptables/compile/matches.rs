@@ -56,12 +56,12 @@ pub fn icmp_proto(family: Family) -> Match {
 /// `--icmp-type` or `--icmpv6-type` with a built-in name.
 pub fn icmp_type(family: Family, name: &str) -> Match {
     // long names used in the chains of every device, so they are shared
-    static NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
+    static MAX_NAMED: LazyLock<PerFamily<Vec<Spelled<IcmpType>>>> = LazyLock::new(|| {
         let named = |(name, kind, code): &icmp::IcmpName| Spelled::new(name, IcmpType { kind: *kind, code: *code });
         let all = |table: &[icmp::IcmpName]| table.iter().filter_map(named).collect();
         PerFamily { v4: all(icmp::V4), v6: all(icmp::V6) }
     });
-    let named = NAMED[family].iter().find(|named| named.text() == name);
+    let named = MAX_NAMED[family].iter().find(|named| named.text() == name);
     Match::Icmp(family, named.expect("a name of the table").clone())
 }
 

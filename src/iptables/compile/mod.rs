@@ -36,7 +36,7 @@ use std::sync::Arc;
 pub struct Compiled {
     /// Whether the cluster option `enable` is currently on. If not, the ruleset is empty.
     pub enabled: bool,
-    /// When it turns itself off (`enable: TIME`), in seconds since 1970.
+    /// When the firewall is disabled automatically (`enable: TIME`), in seconds since 1970.
     pub expires: Option<u64>,
     /// Whether host.fw selects the nftables backend (`nftables: 1`).
     pub nftables: bool,

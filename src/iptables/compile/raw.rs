@@ -13,7 +13,7 @@ const BURST: u64 = 1000;
 const EXPIRE: u64 = 60;
 
 /// 0 is the default.
-fn or(value: u64, default: u64) -> u64 {
+fn or_default(value: u64, default: u64) -> u64 {
     if value == 0 { default } else { value }
 }
 
@@ -43,10 +43,10 @@ impl FamilyCompiler<'_> {
                 rules.plain([from_port(&link)], Target::Return, &origin);
             }
             let limit = HashLimit {
-                above: or(host.protection_synflood_rate, RATE),
-                burst: or(host.protection_synflood_burst, BURST),
+                above: or_default(host.protection_synflood_rate, RATE),
+                burst: or_default(host.protection_synflood_burst, BURST),
                 source_mask: if self.family == Family::V4 { 32 } else { 64 },
-                expire: 1000 * or(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
+                expire: 1000 * or_default(host.nf_conntrack_tcp_timeout_syn_recv, EXPIRE),
             };
             let matches = Vec::from_iter(opening(false).into_iter().chain([Match::HashLimit(limit.into())]));
             // two rules with the same limit would count each packet twice

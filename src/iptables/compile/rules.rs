@@ -92,7 +92,7 @@ impl FamilyCompiler<'_> {
         let set = |reference: &_| self.set_name(reference);
         for (side, one) in [(Side::Source, source), (Side::Destination, dest)] {
             if let Some(one) = one {
-                // a rule with a dropped set is dropped too, as the report of the set says
+                // a rule with a dropped set is dropped too, which the report of the set mentions
                 let Some(one) = address(side, one, set) else { return };
                 matches.push(one);
             }
@@ -121,7 +121,7 @@ impl FamilyCompiler<'_> {
             let group = cluster.groups.get(name);
             let origin = match group {
                 Some(group) => Origin::Line(cluster.file.clone(), group.line),
-                None => super::chain_builder::made(format!("security group {name}, which does not exist")),
+                None => super::chain_builder::generated(format!("security group {name}, which does not exist")),
             };
             rules.plain([], super::matches::set_mark(false), &origin);
             let accept = accept_by_mark();

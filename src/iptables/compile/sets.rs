@@ -1,5 +1,5 @@
 //! IP sets: their names in the kernel, and their entries.
-use super::chain_builder::made;
+use super::chain_builder::generated;
 use crate::config::{Alias, Cluster, Guest, IpSet, Sdn, SdnSet, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{Set, SetName};
@@ -33,11 +33,11 @@ impl Defined {
     fn named(name: &str, names: PerFamily<SetName>, set: &IpSet, file: &Arc<str>, extra: Extra) -> Self {
         let IpSet { line, lines, entries } = set;
         let origin = match *line {
-            0 => made(format!("standard set {name} of {file}")),
+            0 => generated(format!("standard set {name} of {file}")),
             line => Origin::Line(file.clone(), line),
         };
         let entries = entries.iter().map(|SetEntry { net, nomatch }| (*net, *nomatch));
-        // of equal entries the last one counts: a written one takes precedence over an implied one
+        // of equal entries the last one is used, so that a configured entry takes precedence over an implied one
         let entries: Vec<_> = extra.entries.into_iter().chain(entries).collect();
         let of = |family| {
             let mut live = Set::new(family, *lines + extra.count, origin.clone());

@@ -30,7 +30,7 @@ pub struct SharedConfig {
 }
 
 impl SharedConfig {
-    /// Builds it, or reuses the previous one.
+    /// Builds the value, or reuses the previous one.
     pub fn reuse_or_build(old: Option<&Arc<Self>>, configuration: &Configuration) -> Arc<Self> {
         let Configuration { cluster, host, sdn, .. } = configuration;
         let same = |old: &&Arc<Self>| {
@@ -65,13 +65,13 @@ fn within<T: Clone>(file: &Arc<Parsed<T>>, value: Cow<'_, T>) -> Arc<Parsed<T>> 
 pub struct Basis {
     /// The names in the kernel of the cluster's sets.
     pub set_names: SetNames,
-    /// What is logged, and how often.
+    /// The settings for log rules.
     pub logging: Logging,
     /// Whether to generate ebtables rules.
     pub ebtables: bool,
     /// Whether the firewall is enabled: if not, guests have no rules.
     pub enabled: bool,
-    /// The frames that no device may send or receive, if `--strict-layer2` is given.
+    /// The encapsulations that no device may use, if `--strict-layer2` is given.
     pub strict_layer2: Option<Encapsulations>,
 }
 

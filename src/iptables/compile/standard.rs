@@ -1,6 +1,6 @@
 //! The standard chains of every configuration.
 use super::FamilyCompiler;
-use super::chain_builder::{Log, jump, made};
+use super::chain_builder::{Log, generated, jump};
 use super::matches::{
     dports, icmp_number, icmp_proto, icmp_type, invalid, net, opening, port, proto, set_mark, tcp, udp,
 };
@@ -30,12 +30,12 @@ impl FamilyCompiler<'_> {
 
     fn set_accept_mark(&mut self) {
         let mut rules = self.chain(names::SET_ACCEPT_MARK);
-        rules.spec([], set_mark(true), &made(format!("standard chain {}", names::SET_ACCEPT_MARK)));
+        rules.spec([], set_mark(true), &generated(format!("standard chain {}", names::SET_ACCEPT_MARK)));
         rules.finish(&mut self.buffers);
     }
 
     fn drop_broadcast(&mut self) {
-        let origin = made(format!("standard chain {}: broadcast, multicast and anycast", names::DROP_BROADCAST));
+        let origin = generated(format!("standard chain {}: broadcast, multicast and anycast", names::DROP_BROADCAST));
         let mut rules = self.chain(names::DROP_BROADCAST);
         match self.family {
             Family::V4 => {
@@ -50,7 +50,7 @@ impl FamilyCompiler<'_> {
     }
 
     fn reject(&mut self) {
-        let origin = made(format!("standard chain {}", names::REJECT));
+        let origin = generated(format!("standard chain {}", names::REJECT));
         let mut rules = self.chain(names::REJECT);
         // never answer broadcast, multicast or ICMP
         if self.family == Family::V4 {
@@ -77,18 +77,18 @@ impl FamilyCompiler<'_> {
 
     /// Builds the chain for packets that a DROP or REJECT policy refuses without logging.
     fn default_action(&mut self, name: FixedChain, drop: &Target) {
-        let origin = |what: &str| made(format!("standard chain {name}: {what}"));
+        let origin = |what: &str| generated(format!("standard chain {name}: {what}"));
         let mut rules = self.chain(name);
         let dport = |first, last| port(Side::Destination, first, last);
         let sport = |number| port(Side::Source, number, number);
         rules.refuse(0, [tcp(), dport(43, 43)], drop.clone(), &origin("whois"));
         let module = Match::Module(if self.family == Family::V4 { "icmp" } else { "icmpv6" });
         match self.family {
-            Family::V4 => rules.spec([proto("igmp", 2)], Target::Accept, &origin("IGMP, by which switches learn")),
+            Family::V4 => rules.spec([proto("igmp", 2)], Target::Accept, &origin("IGMP, for multicast snooping")),
             Family::V6 => {
                 for kind in MULTICAST_LISTENERS {
                     let matches = vec![icmp_proto(Family::V6), module.clone(), icmp_number(kind)];
-                    rules.spec(matches, Target::Accept, &origin("MLD, by which switches learn"));
+                    rules.spec(matches, Target::Accept, &origin("MLD, for multicast snooping"));
                 }
             }
         }
@@ -102,7 +102,7 @@ impl FamilyCompiler<'_> {
             rules.spec(matches, Target::Accept, &origin("ICMP that connections need"));
         }
         rules.refuse(0, [invalid()], Target::Drop, &origin("invalid connection state"));
-        let noise = origin("SMB noise");
+        let noise = origin("unwanted SMB packets");
         rules.refuse(0, [udp(), dports(&[135, 445])], drop.clone(), &noise);
         rules.refuse(0, [udp(), dport(137, 139)], drop.clone(), &noise);
         rules.refuse(0, [udp(), sport(137), dport(1024, 65535)], drop.clone(), &noise);
@@ -114,7 +114,7 @@ impl FamilyCompiler<'_> {
     }
 
     fn tcpflags(&mut self) {
-        let origin = made(format!("standard chain {}: illegal TCP flags", names::TCPFLAGS));
+        let origin = generated(format!("standard chain {}: illegal TCP flags", names::TCPFLAGS));
         let mut rules = self.chain(names::TCPFLAGS);
         let logged = || Target::Goto(names::LOGFLAGS.into());
         let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);
@@ -132,7 +132,7 @@ impl FamilyCompiler<'_> {
     }
 
     fn smurfs(&mut self) {
-        let origin = made(format!("standard chain {}: packets from broadcast addresses", names::SMURFS));
+        let origin = generated(format!("standard chain {}: packets from broadcast addresses", names::SMURFS));
         let mut rules = self.chain(names::SMURFS);
         let logged = || Target::Goto(names::SMURFLOG.into());
         rules.spec([net(Side::Source, "0.0.0.0/32")], Target::Return, &origin);

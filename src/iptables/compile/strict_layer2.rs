@@ -1,4 +1,4 @@
-//! Strict filtering on layer 2 (`--strict-layer2`): frames that carry IP packets past iptables.
+//! Strict filtering on layer 2 (`--strict-layer2`): frames whose IP packets bypass iptables.
 use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
 use crate::model::{Encapsulation, Token};
@@ -9,7 +9,7 @@ use crate::node::Device;
 pub struct Encapsulations(Vec<(Encapsulation, Token)>);
 
 impl Encapsulations {
-    /// With the names in `/etc/ethertypes`, as ebtables prints them.
+    /// All encapsulations, with the names in `/etc/ethertypes`, as ebtables prints them.
     #[must_use]
     pub fn of(databases: &Databases) -> Self {
         let name = |one: &Encapsulation| {
@@ -20,8 +20,8 @@ impl Encapsulations {
         Encapsulations(Encapsulation::ALL.iter().filter_map(|one| Some((*one, name(one)?))).collect())
     }
 
-    /// Those that a device may not use, all of them if nothing is known of it: tags are for trunks (`trunks=`), and what
-    /// `layer2_protocols` names is allowed.
+    /// The encapsulations that a device may not use; all of them if its configuration is unknown. Tags are allowed for trunks
+    /// (`trunks=`), and so are the types in `layer2_protocols`.
     pub fn refused<'a>(
         &'a self,
         known: Option<(&'a GuestOptions, &'a Device)>,
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_may_not_use() {
+    fn refused_encapsulations() {
         let databases = Databases::parse("", "", "802_1Q 8100\nS-TAG 88A8\nPPP_DISC 8863\nPPP_SES 8864\n");
         let all = Encapsulations::of(&databases);
         let words = |names: &[&str]| Some(names.iter().map(|name| Token::new(name).unwrap()).collect());
@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(refused.join(" "), expected);
         }
         assert_eq!(all.refused(None).count(), 5);
-        // a type without a name is its number
+        // a type without a name is printed as its number
         let unnamed = Encapsulations::of(&Databases::parse("", "", ""));
         let names: Vec<&str> = unnamed.refused(None).map(|(_, name)| name.as_str()).collect();
         assert_eq!(names, ["0x8100", "0x88a8", "0x8863", "0x8864", "Length"]);

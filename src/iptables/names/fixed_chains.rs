@@ -14,7 +14,7 @@ pub const OUTPUT: FixedChain = FixedChain("PVEFW-OUTPUT");
 pub const FORWARD: FixedChain = FixedChain("PVEFW-FORWARD");
 /// The entry chain of PREROUTING in the table `raw`.
 pub const PREROUTING: FixedChain = FixedChain("PVEFW-PREROUTING");
-/// Ports of the node that stay open whatever the configuration says; INPUT and OUTPUT jump to it.
+/// Ports of the node that are open regardless of the configuration; INPUT and OUTPUT jump to it.
 pub const FAILSAFE: FixedChain = FixedChain("PVEFW-FAILSAFE");
 /// Incoming packets of the node.
 pub const HOST_IN: FixedChain = FixedChain("PVEFW-HOST-IN");

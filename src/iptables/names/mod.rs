@@ -27,7 +27,7 @@ const SWAP: &str = "_swap";
 /// The suffix of a set's name between the two steps of an update.
 const NEXT: &str = "_next";
 /// The maximum length of a set name that is not hashed, in characters without the prefix.
-const LONGEST_SET: usize = 20;
+const MAX_SET_LENGTH: usize = 20;
 
 fn chain(name: &str) -> ChainName {
     ChainName::new(name).expect("chain names of ours are words of at most 28 characters")
@@ -40,7 +40,7 @@ pub fn entry(hook: &str) -> ChainName {
 }
 
 /// The longest prefix of a [`branch_in`] or [`branch_out`], in characters: with it the names have 28 characters.
-pub const LONGEST_PREFIX: usize = 13;
+pub const MAX_PREFIX_LENGTH: usize = 13;
 
 /// The chain of packets to the devices with this prefix; [`FWBR_IN`] for an empty prefix.
 #[must_use]
@@ -112,13 +112,13 @@ pub fn group_out(group: &str) -> ChainName {
     chain(&[GROUP, group, OUT].concat())
 }
 
-/// The ports of all firewalled guests' own bridges that lead to `vmbrX`: `fwln+`.
+/// The ports of the firewall bridges that are connected to `vmbrX`: `fwln+`.
 #[must_use]
 pub fn inner_links() -> Interface {
     Interface::new(&[INNER_LINK, "+"].concat()).expect("a short word")
 }
 
-/// The ports of `vmbrX` that lead to all these bridges: `fwpr+`.
+/// The ports of `vmbrX` that are connected to the firewall bridges: `fwpr+`.
 #[must_use]
 pub fn outer_links() -> Interface {
     Interface::new(&[OUTER_LINK, "+"].concat()).expect("a short word")
@@ -129,13 +129,13 @@ pub fn outer_links() -> Interface {
 #[must_use]
 pub fn set(vmid: u32, name: &str, family: Family) -> SetName {
     let id = set_id(vmid, name, family);
-    if id.len() > LONGEST_SET {
+    if id.len() > MAX_SET_LENGTH {
         return hashed(&id);
     }
     SetName::new(&[PREFIX, &id].concat()).expect("the prefix and at most 20 characters of a name")
 }
 
-/// The name of a set of the cluster in its hashed form, whatever the length of its name.
+/// The name of a set of the cluster in its hashed form, regardless of the length of its name.
 #[must_use]
 pub fn hashed_set(name: &str, family: Family) -> SetName {
     hashed(&set_id(0, name, family))
@@ -324,7 +324,7 @@ mod tests {
             assert!(is_own_chain(chain.as_str()), "{chain}");
             assert_eq!(device_of(chain.as_str()).map(|device| device.to_string()).as_deref(), Some(device.as_str()));
         }
-        let prefix = &"veth999999999i9"[..LONGEST_PREFIX];
+        let prefix = &"veth999999999i9"[..MAX_PREFIX_LENGTH];
         for chain in
             [branch_in(prefix), branch_out(prefix), group_in("web"), group_out("a_b-c"), entry("INPUT"), TRIAL.into()]
         {

@@ -8,8 +8,8 @@ use imbl::OrdMap;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Without `live` rules, everything is to be created. The block of a part that could not be read is empty: the caller
-/// reports [`Live::errors`].
+/// Without `live` rules, all chains and sets are listed as to be created. The block of a part that could not be read is empty:
+/// the caller reports [`Live::errors`].
 #[must_use]
 pub fn listing(wanted: &Ruleset, live: Option<&Live>, enabled: bool) -> Listing {
     let nothing = Live::empty();

@@ -1,5 +1,5 @@
 //! Our live chains and sets in the kernel.
-use crate::health::Foreign;
+use crate::health::ForeignRules;
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{ChainName, MacStyle, SetName, Signature, TableName};
 use crate::model::{Family, PerFamily};
@@ -14,7 +14,7 @@ pub struct HookJump {
     pub chain: &'static str,
     /// The chain of ours.
     pub to: FixedChain,
-    /// Whether it is inserted before all rules of the built-in chain, and not appended.
+    /// Whether it is inserted before all rules of the built-in chain, or else appended.
     pub first: bool,
 }
 
@@ -96,7 +96,7 @@ pub struct LiveTable {
     /// Our chains and sets referenced by rules of other programs, except jumps from built-in chains.
     pub foreign: References,
     /// The rules of other programs.
-    pub others: Foreign,
+    pub others: ForeignRules,
 }
 
 /// A chain of ours.
@@ -109,7 +109,7 @@ pub struct LiveChain {
     /// A hash of the rules as the tool prints them, comparable within this process.
     pub body: u64,
     /// The chains and sets that its rules refer to.
-    pub refers: References,
+    pub references: References,
 }
 
 /// Our chains and sets that rules refer to.
@@ -137,7 +137,7 @@ pub struct LiveBridge {
 pub struct LiveSets {
     /// The sets with the signatures of their lines.
     pub sets: BTreeMap<SetName, Signature>,
-    /// The family of each set of the type `hash:net`; of another type, nothing.
+    /// The family of each set of the type `hash:net`; `None` for other types.
     pub kinds: BTreeMap<SetName, Option<Family>>,
     /// Sets named `…_swap`, left by an interrupted update.
     pub stale: BTreeSet<SetName>,
@@ -189,10 +189,10 @@ impl Live {
 
     /// Whether a part has chains or sets of ours.
     #[must_use]
-    pub fn holds(&self, part: Part) -> bool {
+    pub fn has_own(&self, part: Part) -> bool {
         match part {
-            Part::Table(table, family) => self.table(table, family).as_ref().is_ok_and(|table| !table.is_bare()),
-            Part::Bridge => self.bridge.as_ref().is_ok_and(|bridge| !bridge.table.is_bare()),
+            Part::Table(table, family) => self.table(table, family).as_ref().is_ok_and(|table| !table.has_no_own()),
+            Part::Bridge => self.bridge.as_ref().is_ok_and(|bridge| !bridge.table.has_no_own()),
             Part::Sets => self.sets.as_ref().is_ok_and(|sets| !sets.sets.is_empty() || !sets.stale.is_empty()),
         }
     }
@@ -201,14 +201,14 @@ impl Live {
     #[must_use]
     pub fn uses_set(&self, set: &SetName) -> bool {
         let tables = Family::ALL.into_iter().filter_map(|family| self.filter[family].as_ref().ok());
-        tables.flat_map(|table| table.chains.values()).any(|chain| chain.refers.sets.contains(set))
+        tables.flat_map(|table| table.chains.values()).any(|chain| chain.references.sets.contains(set))
     }
 }
 
 impl LiveTable {
     /// Whether no part has chains or sets of ours.
     #[must_use]
-    pub fn is_bare(&self) -> bool {
+    pub fn has_no_own(&self) -> bool {
         self.chains.is_empty() && self.hooks.is_empty()
     }
 }

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 /// The sets that must change together with the rules.
 #[must_use]
-pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
-    let mut entangled = BTreeSet::new();
+pub fn coupled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
+    let mut coupled = BTreeSet::new();
     if plan.sets.with(PlannedAction::Update).next().is_none() {
-        return entangled;
+        return coupled;
     }
     for family in Family::ALL {
         let Ok(table) = live.table(TableName::Filter, family) else { continue };
@@ -27,21 +27,21 @@ pub fn entangled(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName
         let rewritten =
             |name| table_plan.chains.get(name).is_some_and(|planned| planned.action != PlannedAction::Ignore);
         let chains = table.chains.iter().filter(|(name, _)| rewritten(*name));
-        let used: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.refers.sets).collect();
+        let used: BTreeSet<&SetName> = chains.flat_map(|(_, chain)| &chain.references.sets).collect();
         // sets without a chain: the tool may have failed and printed nothing, as for an empty table
-        let blind = table.chains.is_empty();
+        let references_unknown = table.chains.is_empty();
         let changed = plan.sets.with(PlannedAction::Update).filter(|name| {
-            let seen = blind || used.contains(name);
-            seen && wanted.sets.get(*name).is_some_and(|set| set.family == family)
+            let in_use = references_unknown || used.contains(name);
+            in_use && wanted.sets.get(*name).is_some_and(|set| set.family == family)
         });
         let changed: BTreeSet<SetName> = changed.cloned().collect();
         // a set that rules use cannot be replaced by one of another type
         let retyped = changed.iter().any(|name| plan.sets.retyped.contains(name));
         if retyped || changed.len() > 1 || !table_plan.is_empty() {
-            entangled.extend(changed);
+            coupled.extend(changed);
         }
     }
-    entangled
+    coupled
 }
 
 /// The sets used only by kept chains; they are kept too, because an entry that moves from such a set to a rule would
@@ -54,7 +54,7 @@ pub fn frozen(plan: &Plan, wanted: &Ruleset, live: &Live) -> BTreeSet<SetName> {
         let table_plan = plan.table(TableName::Filter, family);
         let stays = |name| table_plan.chains.get(name).is_some_and(|planned| planned.action == PlannedAction::Ignore);
         let kept = table_plan.with(PlannedAction::Ignore).filter_map(|name| table.chains.get(name));
-        let of_kept: BTreeSet<&SetName> = kept.flat_map(|chain| &chain.refers.sets).collect();
+        let of_kept: BTreeSet<&SetName> = kept.flat_map(|chain| &chain.references.sets).collect();
         if !of_kept.is_empty() {
             let others = wanted.filter[family].iter().filter(|(name, _)| !stays(*name));
             let of_others: BTreeSet<&SetName> = others.flat_map(|(_, chain)| chain.sets()).collect();

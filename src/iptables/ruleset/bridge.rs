@@ -111,7 +111,7 @@ mod tests {
         let rule = BridgeRule {
             matches: [BridgeMatch::NotFrom(mac)].into(),
             target: BridgeTarget::Drop,
-            origin: Origin::Made("test".into()),
+            origin: Origin::Generated("test".into()),
         };
         let chain = ChainName::new("tap100i0-OUT").unwrap();
         assert_eq!(rule.line(&chain, MacStyle::Short), "-A tap100i0-OUT -s ! bc:24:1:0:f:30 -j DROP");

@@ -2,7 +2,7 @@
 use super::bridge::{BridgeRule, MacStyle};
 use super::names::{ChainName, SetName};
 use super::rule::Rule;
-use super::signature::{Remembered, Signature};
+use super::signature::{CachedSignature, Signature};
 use std::collections::BTreeSet;
 
 /// A chain of an iptables table. Immutable, so that it can be shared, compared cheaply, and cache its signature.
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub struct Chain {
     rules: Box<[Rule]>,
     expanded: usize,
-    signature: Remembered<ChainName>,
+    signature: CachedSignature<ChainName>,
 }
 
 impl Chain {
@@ -18,7 +18,7 @@ impl Chain {
     #[must_use]
     pub fn new(rules: impl Into<Box<[Rule]>>) -> Self {
         let rules = rules.into();
-        Chain { expanded: rules.iter().map(Rule::expanded).sum(), rules, signature: Remembered::default() }
+        Chain { expanded: rules.iter().map(Rule::expanded).sum(), rules, signature: CachedSignature::default() }
     }
 
     /// The rules, first to last.
@@ -69,15 +69,15 @@ impl Eq for Chain {}
 #[derive(Clone, Debug, Default)]
 pub struct BridgeChain {
     rules: Box<[BridgeRule]>,
-    short: Remembered<ChainName>,
-    padded: Remembered<ChainName>,
+    short: CachedSignature<ChainName>,
+    padded: CachedSignature<ChainName>,
 }
 
 impl BridgeChain {
     /// A chain of these rules, first to last.
     #[must_use]
     pub fn new(rules: impl Into<Box<[BridgeRule]>>) -> Self {
-        BridgeChain { rules: rules.into(), short: Remembered::default(), padded: Remembered::default() }
+        BridgeChain { rules: rules.into(), short: CachedSignature::default(), padded: CachedSignature::default() }
     }
 
     /// The rules, first to last.

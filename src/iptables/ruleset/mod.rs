@@ -1,6 +1,6 @@
 //! Typed netfilter rules, rendered to text last.
 //!
-//! Covers the used parts of iptables(8), iptables-extensions(8), ebtables(8) and ipset(8), independently of Proxmox. A rule
+//! Covers the required parts of iptables(8), iptables-extensions(8), ebtables(8) and ipset(8), independently of Proxmox. A rule
 //! is a typed value, so its text cannot become a second rule, and the simulator evaluates the same rules as the kernel.
 
 mod bridge;
@@ -22,7 +22,7 @@ pub use set::{Set, canonical_address, canonical_net};
 pub use signature::{LineSigner, Signature, signature_of};
 pub use target::{LogPrefix, RejectWith, Target};
 
-/// Types of the model that are used in rules.
+/// Types of the model that rules use.
 pub use crate::model::{
     CtState, Family, IcmpType, Interface, LogRate, MacAddr, Origin, PerFamily, Queue, Spelled, TcpFlags, Token,
 };

@@ -6,7 +6,7 @@ use super::text_output::{put, string};
 use crate::model::Origin;
 use std::fmt::{self, Write};
 
-/// A rule of an iptables chain. A large node has a hundred thousand: its size matters.
+/// A rule of an iptables chain. A large node has a hundred thousand, so the type must be small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The matches, in the order of the text.
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn only_double_space_rules_keep_both_blanks() {
         let chain = ChainName::new("X").unwrap();
-        let origin = Origin::Made("test".into());
+        let origin = Origin::Generated("test".into());
         let mut rule = Rule { matches: [].into(), target: Target::Drop, double_space: true, origin };
         assert_eq!(rule.line(&chain), "-A X  -j DROP");
         rule.double_space = false;

@@ -1,6 +1,6 @@
 //! IP sets of type hash:net.
 use super::names::SetName;
-use super::signature::{Remembered, Signature};
+use super::signature::{CachedSignature, Signature};
 use super::text_output::{number, put, string};
 use super::{Family, Origin};
 use ecow::EcoString;
@@ -22,7 +22,7 @@ pub struct Set {
     lengths: u128,
     /// The origin of the set.
     pub origin: Origin,
-    signature: Remembered<SetName>,
+    signature: CachedSignature<SetName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +51,13 @@ impl Set {
     #[must_use]
     pub fn new(family: Family, count: usize, origin: Origin) -> Self {
         let size = u32::try_from(count).unwrap_or(u32::MAX >> 1).max(64).next_power_of_two();
-        Set { family, size, entries: BTreeMap::new(), lengths: 0, origin, signature: Remembered::default() }
+        Set { family, size, entries: BTreeMap::new(), lengths: 0, origin, signature: CachedSignature::default() }
     }
 
     /// Adds an entry without host bits, as the kernel stores it. Replaces an existing one.
     pub fn add(&mut self, net: IpNet, nomatch: bool) {
         let net = net.trunc();
-        self.signature = Remembered::default();
+        self.signature = CachedSignature::default();
         self.lengths |= bit(net.prefix_len());
         self.entries.insert(canonical_net(net).into(), SetMember { net, nomatch });
     }
@@ -113,19 +113,19 @@ impl Set {
     /// Whether the address matches the set: the longest matching prefix decides, as in the kernel.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        if self.entries.len() <= FEW {
+        if self.entries.len() <= MAX_LINEAR {
             let entries = self.entries.values().filter(|entry| entry.net.contains(&address));
             return entries.max_by_key(|entry| entry.net.prefix_len()).is_some_and(|entry| !entry.nomatch);
         }
-        // an entry is looked up by its text, so that the time hardly depends on their number
+        // an entry is looked up by its text, so that the time hardly depends on the number of entries
         let longest_first = (0..=128).rev().filter(|length| *length == 0 || self.lengths & bit(*length) != 0);
         let mut nets = longest_first.filter_map(|length| IpNet::new(address, length).ok());
         nets.find_map(|net| self.entries.get(canonical_net(net.trunc()).as_str())).is_some_and(|entry| !entry.nomatch)
     }
 }
 
-/// Up to so many entries are compared one by one.
-const FEW: usize = 64;
+/// Up to this number, entries are compared one by one.
+const MAX_LINEAR: usize = 64;
 
 /// The bit of a prefix length from 1 to 128; 0 has none.
 fn bit(length: u8) -> u128 {
@@ -172,7 +172,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn set(entries: &[(&str, bool)]) -> Set {
-        let mut set = Set::new(Family::V4, entries.len(), Origin::Made("test".into()));
+        let mut set = Set::new(Family::V4, entries.len(), Origin::Generated("test".into()));
         for (net, nomatch) in entries {
             set.add(net.parse().unwrap(), *nomatch);
         }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn sizes_are_powers_of_two_from_64() {
         for (count, size) in [(0, 64), (64, 64), (65, 128), (128, 128), (4097, 8192)] {
-            assert_eq!(Set::new(Family::V4, count, Origin::Made("test".into())).size, size);
+            assert_eq!(Set::new(Family::V4, count, Origin::Generated("test".into())).size, size);
         }
     }
 
@@ -207,7 +207,7 @@ mod tests {
     fn the_longest_matching_prefix_decides() {
         let set = set(&[("10.0.0.0/8", false), ("10.1.0.0/16", true), ("10.1.2.3/32", false)]);
         let mut large = set.clone();
-        (0..=FEW).for_each(|at| {
+        (0..=MAX_LINEAR).for_each(|at| {
             large.add(IpNet::new(Ipv4Addr::from_bits(u32::try_from(at).unwrap()).into(), 32).unwrap(), false)
         });
         for (address, inside) in [("10.2.2.2", true), ("10.1.9.9", false), ("10.1.2.3", true), ("11.0.0.1", false)] {

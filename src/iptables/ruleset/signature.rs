@@ -18,7 +18,7 @@ impl Signature {
 
     /// The signature of the text written by a function.
     pub(super) fn of_text(write: impl FnOnce(&mut Signing) -> fmt::Result) -> Self {
-        let mut signing = Signing { sha: Sha1::new(), text: [0; PIECE], length: 0 };
+        let mut signing = Signing { sha: Sha1::new(), text: [0; BUFFER_SIZE], length: 0 };
         // hashing never fails
         let _ = write(&mut signing);
         signing.flush();
@@ -27,13 +27,13 @@ impl Signature {
 }
 
 /// The size of the hash buffer, in bytes.
-const PIECE: usize = 1024;
+const BUFFER_SIZE: usize = 1024;
 
-/// Hashes text as it is written, without keeping it.
+/// Hashes text as it is written, without storing it.
 pub(super) struct Signing {
     sha: Sha1,
     /// Text that is not hashed yet, in the first `length` bytes.
-    text: [u8; PIECE],
+    text: [u8; BUFFER_SIZE],
     length: usize,
 }
 
@@ -46,7 +46,7 @@ impl Signing {
 
 impl fmt::Write for Signing {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.length + text.len() > PIECE {
+        if self.length + text.len() > BUFFER_SIZE {
             self.flush();
         }
         match self.text.get_mut(self.length..self.length + text.len()) {
@@ -62,15 +62,15 @@ impl fmt::Write for Signing {
 
 /// The cached signature of an immutable item with the name of the first call; an item has a single name.
 #[derive(Clone, Debug)]
-pub(super) struct Remembered<N>(OnceLock<(N, Signature)>);
+pub(super) struct CachedSignature<N>(OnceLock<(N, Signature)>);
 
-impl<N> Default for Remembered<N> {
+impl<N> Default for CachedSignature<N> {
     fn default() -> Self {
-        Remembered(OnceLock::new())
+        CachedSignature(OnceLock::new())
     }
 }
 
-impl<N: Clone + PartialEq> Remembered<N> {
+impl<N: Clone + PartialEq> CachedSignature<N> {
     /// The signature for a name; computed if it is not cached.
     pub fn get(&self, name: &N, make: impl Fn() -> Signature) -> Signature {
         let (of, signature) = self.0.get_or_init(|| (name.clone(), make()));
@@ -90,7 +90,7 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// The signature of lines that are not kept.
+/// Computes the signature of lines without storing them.
 #[derive(Clone, Default)]
 pub struct LineSigner(Sha1);
 
@@ -132,7 +132,13 @@ mod tests {
 
     #[test]
     fn chunks_of_any_size_are_joined() {
-        for sizes in [vec![1; 9000], vec![PIECE - 1, 1, 1], vec![3, PIECE + 1, 3], vec![PIECE, PIECE], vec![]] {
+        for sizes in [
+            vec![1; 9000],
+            vec![BUFFER_SIZE - 1, 1, 1],
+            vec![3, BUFFER_SIZE + 1, 3],
+            vec![BUFFER_SIZE, BUFFER_SIZE],
+            vec![],
+        ] {
             let pieces: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
             let signed = Signature::of_text(|out| pieces.iter().try_for_each(|piece| out.write_str(piece)));
             assert_eq!(signed, signature_of([pieces.concat()]));
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn another_name_has_another_signature() {
-        let remembered = Remembered::default();
+        let remembered = CachedSignature::default();
         let get = |name| remembered.get(&name, || signature_of([name]));
         assert_eq!([get("a"), get("b"), get("a")], [signature_of(["a"]), signature_of(["b"]), signature_of(["a"])]);
     }

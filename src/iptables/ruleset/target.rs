@@ -62,7 +62,7 @@ pub enum Target {
     SetConnmark(u32),
     /// `-j NFLOG --nflog-prefix`
     Nflog(Box<LogPrefix>),
-    /// `-j NFQUEUE … --queue-bypass`: passes the packet to a program, and accepts it without one.
+    /// `-j NFQUEUE … --queue-bypass`: passes the packet to a program; without one it is accepted.
     Nfqueue(Queue),
     /// `-j CT --helper NAME`: assigns a conntrack helper.
     CtHelper(&'static str),

@@ -1,5 +1,5 @@
-//! Where two rulesets can give a packet different verdicts.
-use super::eval::{AnyRule, Situation};
+//! Finds where two rulesets can give a packet different verdicts.
+use super::eval::{AnyRule, EvalContext};
 use super::walk::{ChainRules, Tables};
 use super::{End, Layer, Packet, path_between};
 use crate::iptables::ruleset::{ChainName, Match, Rule, Ruleset, SetName};
@@ -21,7 +21,7 @@ pub struct ChangedRules<'a> {
     sets: HashSet<&'a SetName>,
 }
 
-/// What a packet can meet at a hook that differs.
+/// A difference at a hook that can affect a packet.
 enum DifferingItem<'a> {
     /// A rule of this ruleset only.
     Rule(&'a Ruleset, AnyRule<'a>),
@@ -62,7 +62,7 @@ impl<'a> ChangedRules<'a> {
         concern(
             path_between(from, to),
             |hop| Tables::at(hop, layer).into_iter().flat_map(|tables| self.differences(tables, hop)).collect(),
-            move |difference, packet, hop| changed.meets(difference, packet, hop),
+            move |difference, packet, hop| changed.is_affected(difference, packet, hop),
         )
     }
 
@@ -86,14 +86,14 @@ impl<'a> ChangedRules<'a> {
                 {
                     found.push(DifferingItem::Sets(rule));
                 }
-                next.extend(rule.leads_to().cloned());
+                next.extend(rule.target_chain().cloned());
             }
         });
         found
     }
 
-    fn meets(&self, difference: &DifferingItem<'a>, packet: &Packet, hop: &Hop) -> bool {
-        let at = |ruleset| Situation { ruleset, packet, broadcasts: &NO_BROADCASTS, hop, state: None, mark: 0 };
+    fn is_affected(&self, difference: &DifferingItem<'a>, packet: &Packet, hop: &Hop) -> bool {
+        let at = |ruleset| EvalContext { ruleset, packet, broadcasts: &NO_BROADCASTS, hop, state: None, mark: 0 };
         match difference {
             DifferingItem::Rule(ruleset, rule) => rule.can_match_packet(&at(ruleset)),
             DifferingItem::Sets(rule) => rule.matches.iter().any(|one| {
@@ -118,6 +118,6 @@ fn changed_rules<'a>(
         return Some(ChangedChain { before: rules(before), after: rules(after) });
     }
     let [before, after] = [before?, after?].map(|rules| rules.iter().collect::<Vec<_>>());
-    let (of_before, of_after) = differing(&before, &after, |one, other| one.acts_like(*other))?;
+    let (of_before, of_after) = differing(&before, &after, |one, other| one.is_equivalent(*other))?;
     Some(ChangedChain { before: before[of_before].to_vec(), after: after[of_after].to_vec() })
 }

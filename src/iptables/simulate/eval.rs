@@ -42,8 +42,8 @@ pub enum Effect<'a> {
     Final(Verdict),
 }
 
-/// The state that rules are evaluated with: a packet at a hook, with its current mark.
-pub struct Situation<'a> {
+/// The state in which rules are evaluated: a packet at a hook, with its current mark.
+pub struct EvalContext<'a> {
     pub ruleset: &'a Ruleset,
     pub packet: &'a Packet,
     pub broadcasts: &'a BTreeSet<Ipv4Addr>,
@@ -81,11 +81,11 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    pub(super) fn asks_for_mark(self) -> bool {
+    pub(super) fn matches_mark(self) -> bool {
         matches!(self, AnyRule::Ip(rule) if rule.matches.iter().any(|one| matches!(one, Match::Mark { .. })))
     }
 
-    pub(super) fn matches(self, at: &Situation<'_>) -> bool {
+    pub(super) fn matches(self, at: &EvalContext<'_>) -> bool {
         match self {
             AnyRule::Ip(rule) => rule.matches.iter().all(|one| at.matches(one)),
             AnyRule::Bridge(rule) => rule.matches.iter().all(|one| at.matches_frame(one)),
@@ -101,7 +101,7 @@ impl<'a> AnyRule<'a> {
     }
 
     /// Whether it can match a packet at a hook: compares interfaces, addresses, protocol and ports only.
-    pub(super) fn can_match_packet(self, at: &Situation<'_>) -> bool {
+    pub(super) fn can_match_packet(self, at: &EvalContext<'_>) -> bool {
         match self {
             AnyRule::Ip(rule) => rule.matches.iter().all(|one| depends_on_path(one) || at.matches(one)),
             AnyRule::Bridge(rule) => rule.matches.iter().all(|one| frame_matches_hop(one, at.hop)),
@@ -109,7 +109,7 @@ impl<'a> AnyRule<'a> {
     }
 
     /// The target chain of a jump or goto.
-    pub(super) fn leads_to(self) -> Option<&'a ChainName> {
+    pub(super) fn target_chain(self) -> Option<&'a ChainName> {
         match self {
             AnyRule::Ip(Rule { target: Target::Jump(chain) | Target::Goto(chain), .. })
             | AnyRule::Bridge(BridgeRule { target: BridgeTarget::Jump(chain), .. }) => Some(chain),
@@ -117,8 +117,8 @@ impl<'a> AnyRule<'a> {
         }
     }
 
-    /// Whether both do the same, whatever their origin is.
-    pub(super) fn acts_like(self, other: Self) -> bool {
+    /// Whether both have the same effect; origins are not compared.
+    pub(super) fn is_equivalent(self, other: Self) -> bool {
         match (self, other) {
             (AnyRule::Ip(one), AnyRule::Ip(other)) => one.matches == other.matches && one.target == other.target,
             (AnyRule::Bridge(one), AnyRule::Bridge(other)) => {
@@ -129,7 +129,7 @@ impl<'a> AnyRule<'a> {
     }
 
     /// Its effect on a matching packet.
-    pub(super) fn effect(self, at: &mut Situation<'_>) -> Effect<'a> {
+    pub(super) fn effect(self, at: &mut EvalContext<'_>) -> Effect<'a> {
         match self {
             AnyRule::Ip(rule) => target_effect(&rule.target, at),
             AnyRule::Bridge(rule) => match &rule.target {
@@ -142,9 +142,9 @@ impl<'a> AnyRule<'a> {
     }
 }
 
-fn target_effect<'a>(target: &'a Target, at: &mut Situation<'_>) -> Effect<'a> {
+fn target_effect<'a>(target: &'a Target, at: &mut EvalContext<'_>) -> Effect<'a> {
     match target {
-        // a queue without a program is bypassed; the verdict of a program is not simulated
+        // a queue that no program reads is bypassed; the verdict of a program is not simulated
         Target::Accept | Target::Nfqueue(_) => Effect::Final(Verdict::Accept),
         Target::Drop => Effect::Final(Verdict::Drop),
         Target::Reject(with) => Effect::Final(Verdict::Reject(*with)),
@@ -159,7 +159,7 @@ fn target_effect<'a>(target: &'a Target, at: &mut Situation<'_>) -> Effect<'a> {
     }
 }
 
-impl Situation<'_> {
+impl EvalContext<'_> {
     fn address(&self, side: Side) -> Option<IpAddr> {
         match side {
             Side::Source => self.packet.source,
@@ -199,15 +199,15 @@ impl Situation<'_> {
                     None => message.kind.is_none(),
                 }
             }
-            Match::Port(side, ports) => self.port(*side).is_some_and(|port| within(port, ports.value)),
+            Match::Port(side, ports) => self.port(*side).is_some_and(|port| in_range(port, ports.value)),
             Match::Multiport(side, ports) => {
-                self.port(*side).is_some_and(|port| ports.value.iter().any(|range| within(port, *range)))
+                self.port(*side).is_some_and(|port| ports.value.iter().any(|range| in_range(port, *range)))
             }
             Match::AddrType(side, AddrType::Local) => {
-                let group = |one| self.is_of(one, AddrType::Multicast) || self.is_of(one, AddrType::Broadcast);
+                let group = |one| self.has_type(one, AddrType::Multicast) || self.has_type(one, AddrType::Broadcast);
                 self.address(*side).is_none_or(|one| !group(one)) && self.is_local(*side)
             }
-            Match::AddrType(side, kind) => self.address(*side).is_some_and(|one| self.is_of(one, *kind)),
+            Match::AddrType(side, kind) => self.address(*side).is_some_and(|one| self.has_type(one, *kind)),
             Match::Conntrack(states) => self.state.is_some_and(|state| states.contains(&state)),
             Match::NotFromMac(mac) => packet.mac.is_some_and(|one| one != mac.value),
             Match::Mark { value, mask } => self.mark & mask == *value,
@@ -231,7 +231,7 @@ impl Situation<'_> {
     }
 
     /// The type of an address in the node's routing tables, like inet_addr_type() and ipv6_addr_type() in Linux.
-    fn is_of(&self, address: IpAddr, kind: AddrType) -> bool {
+    fn has_type(&self, address: IpAddr, kind: AddrType) -> bool {
         match (kind, address) {
             (AddrType::Multicast, _) => address.is_multicast(),
             (AddrType::Broadcast, IpAddr::V4(address)) => {
@@ -268,7 +268,7 @@ impl Situation<'_> {
     }
 }
 
-/// Whether a match depends on what the packet has met before, or on the node's routing tables.
+/// Whether a match depends on rules that the packet has matched before, or on the node's routing tables.
 fn depends_on_path(one: &Match) -> bool {
     match one {
         Match::Conntrack(_) | Match::Mark { .. } | Match::AddrType(..) => true,
@@ -304,7 +304,7 @@ fn matches_hop(one: &Match, hop: &Hop) -> bool {
     }
 }
 
-/// The same for a match of ebtables.
+/// Whether a match of ebtables on interfaces covers those of a hop; true for any other match.
 fn frame_matches_hop(one: &BridgeMatch, hop: &Hop) -> bool {
     match (one, hop) {
         (BridgeMatch::InInterface(interface), Hop::Bridge { from, .. }) => interface.covers(from),
@@ -314,7 +314,7 @@ fn frame_matches_hop(one: &BridgeMatch, hop: &Hop) -> bool {
     }
 }
 
-fn within(port: u16, (first, last): (u16, u16)) -> bool {
+fn in_range(port: u16, (first, last): (u16, u16)) -> bool {
     (first..=last).contains(&port)
 }
 
@@ -327,12 +327,12 @@ mod tests {
 
     fn matches(packet: &Packet, mark: u32, one: &Match) -> bool {
         let (ruleset, broadcasts, hop) = (Ruleset::default(), BTreeSet::new(), HOP());
-        Situation { ruleset: &ruleset, packet, broadcasts: &broadcasts, hop: &hop, state: packet.state, mark }
+        EvalContext { ruleset: &ruleset, packet, broadcasts: &broadcasts, hop: &hop, state: packet.state, mark }
             .matches(one)
     }
 
     #[test]
-    fn a_rule_about_an_unknown_field_does_not_match() {
+    fn a_match_on_an_unknown_field_does_not_match() {
         let unknown = Packet::new(Family::V4, Packet::UDP);
         let spelled = |text: &str| Spelled::new(text, vec![text.parse().unwrap()]).unwrap().into();
         let source = |text| Match::Address(Side::Source, spelled(text));

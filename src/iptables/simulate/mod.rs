@@ -1,7 +1,8 @@
 //! Simulates a packet: evaluates the compiled rules like the kernel, and records the deciding rule.
 //!
-//! A packet traverses hooks on its path through the node ([`path_between`]); at each, ebtables (on bridges) and then iptables are
-//! evaluated. The table `raw` is not: it limits floods and assigns helpers, neither of which drops a single packet.
+//! A packet traverses hooks on its path through the node ([`path_between`]); at each, ebtables (on bridges) and then iptables
+//! are evaluated. The table `raw` is not evaluated: it limits floods and assigns helpers, neither of which drops a single
+//! packet.
 
 mod changed_rules;
 mod eval;
@@ -16,7 +17,7 @@ pub use walk::{Decision, Step, Tables, Walk};
 
 use crate::iptables::ruleset::{CtState, Ruleset};
 use crate::simulate::Sent;
-use eval::Situation;
+use eval::EvalContext;
 
 /// The result: the path of the packet, up to the hook that refused it.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
     let mut answer = Answer { verdict: Verdict::Accept, hops: Vec::new() };
     let (mut mark, mut state) = (0, packet.state);
     for hop in path_between(from, to) {
-        let mut at = Situation { ruleset, packet, broadcasts, hop: &hop, state, mark };
+        let mut at = EvalContext { ruleset, packet, broadcasts, hop: &hop, state, mark };
         let mut walks = Vec::new();
         for tables in Tables::at(&hop, packet.layer) {
             let walk = walk::walk(tables, ruleset, &mut at);

@@ -1,4 +1,4 @@
-//! The answer in the form that both simulators share.
+//! Converts the result to the form that both simulators share.
 use super::eval::{AnyRule, Verdict};
 use super::{Answer, Layer, Passage, Step, Walk, simulate};
 use crate::iptables::ruleset::{Ruleset, Target};
@@ -20,7 +20,7 @@ pub fn trace(ruleset: &Ruleset, sent: &Sent<'_>) -> Trace {
     let decision = answer.decision().map(|decision| TracedDecision {
         cause: rule(&decision.cause),
         rule: rule(&decision.rule),
-        elsewhere: decision.is_carried_out_elsewhere(),
+        elsewhere: decision.is_executed_elsewhere(),
         callers: decision.callers.iter().map(rule).collect(),
     });
     Trace {

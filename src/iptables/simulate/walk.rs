@@ -1,7 +1,7 @@
 //! Evaluates the chains of one hook, rule by rule.
 use super::Hop;
 use super::Layer;
-use super::eval::{AnyRule, Effect, Situation, Verdict};
+use super::eval::{AnyRule, Effect, EvalContext, Verdict};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeRule, ChainName, MacStyle, Rule, Ruleset, Target};
 use crate::model::Family;
@@ -98,8 +98,8 @@ impl<'a> ChainRules<'a> {
         }
     }
 
-    /// Whether one rejects packets with a reply.
-    fn answer(self) -> bool {
+    /// Whether a rule rejects packets with a reply.
+    fn rejects(self) -> bool {
         matches!(self, ChainRules::Ip(rules) if rules.iter().any(|rule| matches!(rule.target, Target::Reject(_))))
     }
 }
@@ -142,7 +142,7 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// Whether another rule than the cause gave the verdict.
     #[must_use]
-    pub fn is_carried_out_elsewhere(&self) -> bool {
+    pub fn is_executed_elsewhere(&self) -> bool {
         self.cause.chain != self.rule.chain
     }
 }
@@ -188,7 +188,7 @@ enum Call {
 }
 
 /// Evaluates the rules of a hook, beginning with the chain that its built-in chain jumps to (`-A INPUT -j PVEFW-INPUT`).
-pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<'_>) -> Walk<'a> {
+pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut EvalContext<'_>) -> Walk<'a> {
     let mut walk = Walk { tables, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
     let entered = Tables::entries(at.hop).filter_map(|name| tables.chain(ruleset, &name));
     let mut frames: Vec<CallFrame<'a>> =
@@ -219,7 +219,7 @@ pub(super) fn walk<'a>(tables: Tables, ruleset: &'a Ruleset, at: &mut Situation<
             }
             Effect::Jump(to) => {
                 let rules = tables.rules(ruleset, to);
-                let how = if rules.answer() { Call::Execute } else { Call::Jump };
+                let how = if rules.rejects() { Call::Execute } else { Call::Jump };
                 let below = frame.below((to, rules), step, how);
                 frames.push(below);
             }
@@ -240,11 +240,11 @@ impl<'a> CallFrame<'a> {
 impl<'a> Walk<'a> {
     /// Records a terminating rule. A rule that matches the mark executes the decision of the rule that set it.
     fn decide(&mut self, rule: Step<'a>, callers: &[Caller<'a>]) {
-        if rule.rule.asks_for_mark() && self.decision.is_some() {
+        if rule.rule.matches_mark() && self.decision.is_some() {
             return;
         }
-        let errands = callers.iter().rev().take_while(|caller| caller.how != Call::Jump).count();
-        let (led, sent) = callers.split_at(callers.len() - errands);
+        let executions = callers.iter().rev().take_while(|caller| caller.how != Call::Jump).count();
+        let (led, sent) = callers.split_at(callers.len() - executions);
         let cause = sent.first().map_or(rule, |caller| caller.step);
         let callers = led.iter().map(|caller| caller.step).collect();
         self.decision = Some(Decision { cause, rule, callers });

@@ -71,7 +71,7 @@ fn zone(word: &str) -> Option<String> {
     word.split_once('%').map(|(address, _)| address.to_string())
 }
 
-/// A network with a dotted mask, or a shortened one, by its prefix length.
+/// A network with a dotted mask, or with omitted parts, written with its prefix length.
 fn masked(word: &str) -> Option<String> {
     // a network in the usual spelling needs no suggestion
     let short = !word.contains('/') || word.parse::<IpNet>().is_ok();
@@ -114,7 +114,7 @@ fn reason(word: &str, place: Place) -> Option<String> {
     Some(text)
 }
 
-/// Words for every address.
+/// Words that mean all addresses.
 pub fn is_everything(word: &str) -> bool {
     matches!(word.to_ascii_lowercase().as_str(), "any" | "all" | "*" | "0/0" | "anywhere")
 }
@@ -132,7 +132,7 @@ fn has_port(word: &str) -> bool {
 fn list_reason(word: &str) -> String {
     let parts = || word.split(',');
     if parts().any(|part| part.starts_with('+') || is_name(part.rsplit('/').next().unwrap_or(part))) {
-        return "a list holds addresses and networks only: put them into an IP set, or write a rule for each"
+        return "a list contains only addresses and networks: put them into an IP set, or write a rule for each"
             .to_string();
     }
     if parts().any(|part| part.contains('-')) {

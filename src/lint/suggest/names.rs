@@ -181,7 +181,7 @@ impl Vocabulary<'_> {
         self.scopes.iter().find_map(place)
     }
 
-    /// The definition with exactly this name, by the scope in which it is.
+    /// The definition with exactly this name, with its scope.
     fn exact(&self, name: &str, kind: NameKind) -> Option<String> {
         let scope = self.scopes.iter().position(|scope| kind.is_in(scope.definitions, name))?;
         // the first scope needs no prefix
@@ -209,7 +209,7 @@ impl Vocabulary<'_> {
     }
 }
 
-/// What names are.
+/// The syntax of names.
 const NAMES: &str = "a name is a letter, then at least one more letter, digit, '_' or '-'";
 
 /// A name without its scope, in lower case.

@@ -1,5 +1,5 @@
 //! Suggestions for sections and options.
-use super::words::{bare, did_you_mean, nearest, usual_level, usual_verdict};
+use super::words::{bare, common_level, common_verdict, did_you_mean, nearest};
 use crate::config::{is_header, is_name, known_options, option_accepts};
 use crate::model::FileKind;
 
@@ -14,7 +14,7 @@ fn keys(kind: FileKind) -> impl Iterator<Item = &'static str> {
     known_options(kind).into_iter().map(|known| known.key)
 }
 
-/// For a line that begins like a header and is none.
+/// For a line that begins like a header but is not one.
 pub fn section(text: &str, kind: FileKind) -> Option<String> {
     let inside = text.split('#').next().unwrap_or(text).trim().trim_matches(['[', ']', ' ', '\t']);
     let inside = inside.split(']').next().unwrap_or(inside).trim();
@@ -78,8 +78,8 @@ pub fn line(text: &str, kind: FileKind) -> Option<String> {
 pub fn value(word: &str, kind: FileKind, key: &str) -> Option<String> {
     let plain = bare(word.split_whitespace().next().unwrap_or(word));
     let lower = plain.to_ascii_lowercase();
-    let policy = usual_verdict(plain).map(str::to_string).or_else(|| nearest(plain, ["ACCEPT", "DROP", "REJECT"]));
-    let level = usual_level(plain).map(str::to_string).or_else(|| nearest(&lower, super::LEVELS));
+    let policy = common_verdict(plain).map(str::to_string).or_else(|| nearest(plain, ["ACCEPT", "DROP", "REJECT"]));
+    let level = common_level(plain).map(str::to_string).or_else(|| nearest(&lower, super::LEVELS));
     let switch = match lower.as_str() {
         "y" | "ja" | "enabled" | "enable" | "active" | "t" => Some("1"),
         "n" | "nein" | "disabled" | "disable" | "inactive" | "f" | "none" => Some("0"),
@@ -88,7 +88,7 @@ pub fn value(word: &str, kind: FileKind, key: &str) -> Option<String> {
     let is_switch = option_accepts(kind, key, "no");
     let number: String =
         plain.split('/').next().unwrap_or(plain).chars().filter(|one| !matches!(one, '_' | ',' | '\'')).collect();
-    // '2' in place of 0 or 1, or a number with a unit, means nothing certain
+    // '2' in place of 0 or 1, or a number with a unit, is ambiguous
     let candidates = [
         Some(plain.to_string()),
         policy,
@@ -104,7 +104,7 @@ pub fn value(word: &str, kind: FileKind, key: &str) -> Option<String> {
     Some(found.map_or_else(|| format!("write {valid}"), did_you_mean))
 }
 
-/// A property string with full units, commas, and whether the limit is on.
+/// A property string with `enable`, full units, and commas.
 fn ratelimit(value: &str) -> String {
     let unit = |part: &str| {
         let Some((count, unit)) = part.split_once('/') else { return part.to_string() };

@@ -1,6 +1,6 @@
 //! Suggestions for the words of rules.
 use super::addresses::is_everything;
-use super::words::{bare, did_you_mean, nearest, usual_level, usual_verdict};
+use super::words::{bare, common_level, common_verdict, did_you_mean, nearest};
 use super::{LEVELS, Vocabulary};
 use crate::builtin::icmp;
 use crate::builtin::macros::{self, MACROS};
@@ -26,7 +26,7 @@ pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
         return Some(text.to_string());
     }
     if here.is_empty() {
-        // the line has one word alone
+        // the line has a single word
         return match TYPES.contains(&upper.as_str()) {
             true if upper == "GROUP" => Some("the name of the group is missing: GROUP NAME".to_string()),
             true => Some(format!("the action is missing: {upper} ACCEPT, DROP or REJECT")),
@@ -58,11 +58,11 @@ pub fn rule_type(word: &str, here: &[&str]) -> Option<String> {
     nearest(word, here.iter().copied()).map(did_you_mean)
 }
 
-/// For a word with a dash that is no option of a rule, or lacks its value.
+/// For a word with a dash that is not an option of a rule, or an option without its value.
 pub fn option(word: &str, line: &str) -> Option<String> {
     let plain = word.trim_start_matches('-');
     if let Some((name, value)) = plain.split_once('=') {
-        let name = usual_option(name).or_else(|| known_option(name))?;
+        let name = common_option(name).or_else(|| known_option(name))?;
         return (!value.is_empty() && !is_given(&name, line)).then(|| did_you_mean(format_args!("{name} {value}")));
     }
     if word.len() - plain.len() <= 2 && known_option(plain).is_some() {
@@ -91,7 +91,7 @@ pub fn option(word: &str, line: &str) -> Option<String> {
         return Some(reason.to_string());
     }
     let free = |option: &&str| !is_given(option, line);
-    let usual = usual_option(plain).filter(|option| free(&option.as_str()));
+    let usual = common_option(plain).filter(|option| free(&option.as_str()));
     let near = || nearest(&format!("-{plain}"), OPTIONS.into_iter().filter(free));
     usual.or_else(near).filter(|found| found != word).map(did_you_mean)
 }
@@ -145,12 +145,12 @@ pub fn joined(words: &str) -> Option<String> {
 
 /// ACCEPT, DROP or REJECT in place of a macro or another word.
 pub fn verdict(word: &str) -> Option<String> {
-    let known = |word: &str| usual_verdict(word).map(str::to_string).or_else(|| nearest(word, VERDICTS));
+    let known = |word: &str| common_verdict(word).map(str::to_string).or_else(|| nearest(word, VERDICTS));
     if let Some(known) = macros::find(word) {
         return Some(format!("{}(ACCEPT)", known.name));
     }
     match word.split_once('(') {
-        // a macro is part of what the rule says: it is never left out
+        // a macro is never left out, because the rule would then match other packets
         Some((_, inner)) if inner.contains('(') => None,
         Some(("", inner)) => known(inner.trim_end_matches(')')),
         Some((mac, inner)) => {
@@ -165,7 +165,7 @@ pub fn verdict(word: &str) -> Option<String> {
 
 /// For a level of `-log`.
 pub fn level(word: &str) -> Option<String> {
-    usual_level(word).map(str::to_string).or_else(|| nearest(word, LEVELS)).map(did_you_mean)
+    common_level(word).map(str::to_string).or_else(|| nearest(word, LEVELS)).map(did_you_mean)
 }
 
 impl Vocabulary<'_> {
@@ -197,7 +197,7 @@ impl Vocabulary<'_> {
         nearest(word, self.databases.protocols().filter(|name| self.fits(name, line))).map(did_you_mean)
     }
 
-    /// Whether a rule can have a protocol: with a port, only those that have ports. The number 0 is none.
+    /// Whether a rule can have a protocol: a rule with ports needs a protocol with ports. The number 0 is no protocol.
     fn fits(&self, protocol: &str, line: &str) -> bool {
         const WITH_PORTS: [&str; 5] = ["tcp", "udp", "dccp", "sctp", "udplite"];
         let ports = is_given("-dport", line) || is_given("-sport", line);
@@ -302,7 +302,7 @@ pub fn port_protocol(line: &str) -> String {
     }
 }
 
-/// Whether a rule has an option already, by whatever name.
+/// Whether a rule already has an option, under any of its names.
 fn is_given(option: &str, line: &str) -> bool {
     let plain = |option: &str| match option.trim_start_matches('-') {
         "iface" => "i".to_string(),
@@ -317,8 +317,8 @@ fn known_option(plain: &str) -> Option<String> {
     found.map(str::to_string)
 }
 
-/// The options of rules by the names that other tools have for them.
-fn usual_option(plain: &str) -> Option<String> {
+/// The options of rules by their names in other tools.
+fn common_option(plain: &str) -> Option<String> {
     let option = match plain {
         "d" | "dst" | "destination" | "to" => "-dest",
         "s" | "src" | "from" => "-source",

@@ -21,7 +21,7 @@ pub fn is_near(word: &str, known: &str) -> bool {
     distance(word, known) <= (word.len() / 3).clamp(1, 3)
 }
 
-/// Like [`nearest`] for names that users give: those that differ in a number alone are of different things.
+/// Like [`nearest`] for names chosen by users: names that differ only in a number do not count as similar.
 pub fn nearest_name<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters =
         |name: &str| name.chars().filter(|one| !one.is_ascii_digit()).collect::<String>().to_ascii_lowercase();
@@ -39,15 +39,15 @@ pub fn did_you_mean(found: impl std::fmt::Display) -> String {
 pub fn corrected_list<'a, I: Iterator<Item = &'a str>>(list: &str, known: impl Fn() -> I) -> Option<String> {
     // lists are separated by commas alone
     let items = list.split([',', ';', ' ', '\t']).filter(|item| !item.is_empty());
-    let mut all_right = true;
+    let mut all_known = true;
     let corrected: Option<Vec<String>> = items
         .map(|item| match known().find(|known| known.eq_ignore_ascii_case(item)) {
             Some(_) => Some(item.to_string()),
-            None if all_right => {
-                all_right = false;
+            None if all_known => {
+                all_known = false;
                 nearest(item, known())
             }
-            // one mistake at a time
+            // correct only one item
             None => Some(item.to_string()),
         })
         .collect();
@@ -60,7 +60,7 @@ pub fn bare(word: &str) -> &str {
 }
 
 /// The log levels by other names, and by their numbers in the log.
-pub fn usual_level(word: &str) -> Option<&'static str> {
+pub fn common_level(word: &str) -> Option<&'static str> {
     let level = match word.to_ascii_lowercase().as_str() {
         "0" | "emergency" | "panic" => "emerg",
         "1" => "alert",
@@ -77,7 +77,7 @@ pub fn usual_level(word: &str) -> Option<&'static str> {
 }
 
 /// The verdicts by the names of other firewalls.
-pub fn usual_verdict(word: &str) -> Option<&'static str> {
+pub fn common_verdict(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "allow" | "permit" | "pass" | "accepted" => Some("ACCEPT"),
         "deny" | "block" | "discard" | "dropped" => Some("DROP"),

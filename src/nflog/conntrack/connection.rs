@@ -51,7 +51,7 @@ pub enum Detail {
         /// The identifier of an echo.
         id: u16,
     },
-    /// Not listed.
+    /// None of the fields above.
     None,
 }
 
@@ -81,8 +81,8 @@ pub struct Connection {
     pub id: Option<u32>,
     /// Whether a reply has been seen.
     pub answered: bool,
-    /// Whether it is closed, and only kept for late packets: TCP in TIME_WAIT or CLOSE, SCTP and DCCP closed.
-    pub over: bool,
+    /// Whether it is closed and kept only for late packets: TCP in TIME_WAIT or CLOSE, SCTP and DCCP closed.
+    pub closed: bool,
 }
 
 impl Connection {
@@ -97,7 +97,7 @@ impl Connection {
             direction_zones: DirectionZones::default(),
             id: None,
             answered: true,
-            over: false,
+            closed: false,
         }
     }
 
@@ -107,7 +107,7 @@ impl Connection {
         let entry = ConntrackEntry::decode(message.body()).filter(|_| message.kind == NEW)?;
         let mut master = TupleCounters::default();
         master.take_tuple(entry.master);
-        let over =
+        let closed =
             matches!(entry.state, Some(ProtocolState::Tcp(7 | 8) | ProtocolState::Sctp(1) | ProtocolState::Dccp(7)));
         Some(Connection {
             original: entry.original.tuple()?,
@@ -117,7 +117,7 @@ impl Connection {
             direction_zones: DirectionZones { original: entry.original.zone, reply: entry.reply.zone },
             id: entry.id,
             answered: entry.status.is_some_and(|status| status & SEEN_REPLY != 0),
-            over,
+            closed,
         })
     }
 
@@ -261,7 +261,7 @@ mod tests {
             direction_zones: DirectionZones { original: of_original, reply: None },
             id: Some(0x1234_5678),
             answered: true,
-            over: false,
+            closed: false,
         })
         .collect()
     }
@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn states_and_masters_are_read() {
         let connection = connections()[0];
-        for (state, over) in [(1, false), (3, false), (5, false), (7, true), (8, true)] {
+        for (state, closed) in [(1, false), (3, false), (5, false), (7, true), (8, true)] {
             let read = decoded(&listed(&connection, 0, Some(state), None)).unwrap();
-            assert_eq!((read.over, read.answered), (over, false), "{state}");
+            assert_eq!((read.closed, read.answered), (closed, false), "{state}");
         }
         let master = tuple("192.0.2.7", "10.0.0.1", 6, Detail::Ports { source: 39_999, dest: 21 });
         assert_eq!(decoded(&listed(&connection, 0, None, Some(master))).unwrap().master, Some(master));

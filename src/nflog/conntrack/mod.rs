@@ -13,7 +13,7 @@ const DELETE: u16 = 0x0102;
 /// `NLM_F_CREATE | NLM_F_EXCL`: a message without them reports an update of a known connection.
 const CREATED: u16 = 0x600;
 
-/// What happened to a connection.
+/// The change of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionChange {
     /// The kernel created an entry for it.

@@ -22,8 +22,8 @@ mod ethertype {
     pub const IPV6: u16 = 0x86dd;
 }
 
-/// Appends the packet's fields. The bridge and netdev families see every kind of frame, so there the EtherType decides;
-/// an unknown protocol has no fields.
+/// Appends the packet's fields. In the bridge and netdev families, which receive all kinds of frames, the EtherType decides. An
+/// unknown protocol has no fields.
 pub(super) fn push(packet: &LoggedPacket<'_>, fields: &mut Fields<'_>) {
     match (packet.family, packet.protocol) {
         (family::IPV4, _) => ipv4::push(packet.payload, fields),

@@ -28,7 +28,7 @@ mod tests {
     use crate::nflog::netlink::{Request, messages};
 
     #[test]
-    fn the_own_address_counts_and_not_that_of_a_peer() {
+    fn the_own_address_is_returned_and_not_that_of_a_peer() {
         let mut info = [2, 24, 0, 0, 0, 0, 0, 0];
         info[4..].copy_from_slice(&7_u32.to_ne_bytes());
         let read = |request: Request| messages(&request.bytes()).next().and_then(interface_address);

@@ -1,4 +1,4 @@
-//! Neighbours as rtnetlink(7) lists them: which link-layer address an IP address of the network has.
+//! Neighbours as listed by rtnetlink(7): the link-layer addresses of IP addresses on the network.
 use crate::nflog::netlink::{Message, attributes};
 use std::net::IpAddr;
 
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn only_resolved_neighbours_count() {
+    fn only_resolved_neighbours_are_returned() {
         let mac = [2, 0, 0, 0, 0, 9];
         let address: IpAddr = "10.0.0.9".parse().unwrap();
         for (state, known) in [(0x02, true), (0x04, true), (0x80, true), (0x01, false), (0x20, false)] {

@@ -1,7 +1,7 @@
 //! Finds the rules that make nft refuse a script.
 //!
-//! If nft reports one line, its rule is the refused one. If it reports several or none, the rules are bisected with `nft -c`,
-//! which lets the kernel check a script and changes nothing.
+//! If nft reports one line, the rule of that line is the refused one. If it reports several lines or none, the rules are
+//! bisected with `nft -c`, with which the kernel only checks a script.
 use crate::nftables::names::TableName;
 use crate::nftables::plan::{ChainChange, Plan, Script, script};
 use crate::nftables::ruleset::{Chain, Ruleset};
@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Maximum number of refused rules that are searched for in one update.
-pub const MOST_TRIES: usize = 100;
+/// Maximum number of refused rules that one update searches for.
+pub const MAX_REFUSED: usize = 100;
 /// Maximum number of checks, and their maximum time, for one refused rule.
-const HALVES: usize = 60;
+const MAX_CHECKS: usize = 60;
 const TIME: Duration = Duration::from_secs(30);
 
 /// A refused rule: its table and chain, its index there, and the reason.
@@ -21,43 +21,43 @@ pub type RefusedRule = (TableName, String, usize, String);
 
 /// The refused rules of a script. Empty if none can be found.
 pub fn refused(plan: &Plan, wanted: &Ruleset, script: &Script, error: &ToolError, limit: Duration) -> Vec<RefusedRule> {
-    let mut blamed = blamed(script, error.stderr());
-    if blamed.len() == 1 {
-        return blamed;
+    let mut reported = reported(script, error.stderr());
+    if reported.len() == 1 {
+        return reported;
     }
-    let mut search = Search { plan, wanted, limit, tries: HALVES, end: Instant::now() + TIME, found: Vec::new() };
-    // if the script is refused without its rules too, no rule is the reason
+    let mut search = Search { plan, wanted, limit, tries: MAX_CHECKS, end: Instant::now() + TIME, found: Vec::new() };
+    // if the script without its rules is refused too, no rule is the reason
     if search.accepts(&BTreeSet::new()).is_ok() {
         let named: Vec<RulePosition> =
-            blamed.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
-        search.halve(&named);
+            reported.iter().map(|(table, chain, at, _)| (*table, chain.clone(), *at)).collect();
+        search.bisect(&named);
         if search.found.is_empty() {
-            search.halve(&written(plan, wanted));
+            search.bisect(&written(plan, wanted));
         }
     }
     if search.found.is_empty() {
-        // these are refused only together: without one of them the others may be accepted
-        blamed.truncate(1);
-        return blamed;
+        // these rules are refused only in combination: without one of them the others may be accepted
+        reported.truncate(1);
+        return reported;
     }
     search.found
 }
 
 /// The rules in the lines of an error message: `/dev/stdin:LINE:COLUMN-COLUMN: Error: …`.
-fn blamed(script: &Script, stderr: &str) -> Vec<RefusedRule> {
-    let mut blamed = Vec::new();
+fn reported(script: &Script, stderr: &str) -> Vec<RefusedRule> {
+    let mut reported = Vec::new();
     for message in stderr.lines().filter(|line| line.contains("Error: ")) {
         let Some((place, reason)) = message.split_once(": Error: ") else { continue };
         let mut numbers = place.rsplit(':');
         let line = numbers.nth(1).and_then(|line| line.parse().ok());
         if let Some((table, chain, at)) = line.and_then(|line| script.owner(line)) {
             let one = (table, chain.to_string(), at, reason.trim().to_string());
-            if !blamed.contains(&one) {
-                blamed.push(one);
+            if !reported.contains(&one) {
+                reported.push(one);
             }
         }
     }
-    blamed
+    reported
 }
 
 type RulePosition = (TableName, String, usize);
@@ -115,15 +115,15 @@ impl Search<'_> {
         }
     }
 
-    fn halve(&mut self, rules: &[RulePosition]) {
+    fn bisect(&mut self, rules: &[RulePosition]) {
         let Err(reason) = self.accepts(&rules.iter().cloned().collect()) else { return };
         match rules {
             [] => {}
             [(table, chain, at)] => self.found.push((*table, chain.clone(), *at, reason)),
             _ => {
                 let (left, right) = rules.split_at(rules.len() / 2);
-                self.halve(left);
-                self.halve(right);
+                self.bisect(left);
+                self.bisect(right);
             }
         }
     }

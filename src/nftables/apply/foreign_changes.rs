@@ -2,7 +2,7 @@
 use crate::nftables::plan::{ChainChange, Plan, SetChange};
 
 /// Maximum number of chains and sets that a line names.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// The lines for a plan that would be empty without changes by other programs.
 pub(super) fn undone(plan: &Plan) -> Vec<String> {
@@ -26,9 +26,9 @@ pub(super) fn undone(plan: &Plan) -> Vec<String> {
         });
         let maps = changes.elements.keys().map(|name| format!("the map {name} was changed"));
         let all: Vec<String> = chains.chain(sets).chain(maps).collect();
-        let more = all.len().saturating_sub(NAMED);
+        let more = all.len().saturating_sub(MAX_NAMED);
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        let named = all[..all.len().min(NAMED)].join(", ");
+        let named = all[..all.len().min(MAX_NAMED)].join(", ");
         (!named.is_empty()).then(|| format!("table {table}: {named}{more}"))
     };
     plan.tables.iter().filter_map(line).collect()

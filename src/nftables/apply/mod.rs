@@ -1,7 +1,7 @@
 //! Applies a ruleset in one transaction with the changes, or none if nothing has changed.
 //!
-//! While the generation of nftables is that of the last transaction of this process, nothing has changed in the kernel and
-//! nothing is read.
+//! As long as the generation number of nftables is that of this process's last transaction, nothing has changed in the kernel,
+//! and nothing is read.
 #![allow(clippy::disallowed_methods, reason = "uses the clock")]
 
 mod bisect;
@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 /// The time limit of nft.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Maximum number of restarts of an update because another program has changed the tables meanwhile.
-const MOST_RACES: u32 = 5;
-/// With more changed chains than this, the next update without a change reads their rules back. Until then the generation is the
-/// evidence: it is one higher if the kernel has applied this transaction and no other.
-const MOST_READ_AT_ONCE: usize = 64;
+const MAX_RACES: u32 = 5;
+/// With more changed chains than this, the next update without a change reads their rules back. Until then the generation
+/// number is sufficient evidence: it is one higher if the kernel has applied this transaction and no other.
+const MAX_READ_AT_ONCE: usize = 64;
 
 /// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Firewall {
     /// update reports it until it is accepted.
     pub fn update(&mut self, wanted: &Arc<Ruleset>) -> Outcome {
         let mut outcome = Outcome::default();
-        if let Err(error) = self.bring_about(wanted, &mut outcome) {
+        if let Err(error) = self.try_update(wanted, &mut outcome) {
             self.known = None;
             self.settled = None;
             outcome.errors.push(format!("{error:#}"));
@@ -95,7 +95,7 @@ impl Firewall {
     /// Whether the kernel refuses rules that match the state of bridged connections.
     #[must_use]
     pub fn refuses_conntrack_in_bridges(&self) -> bool {
-        self.quarantine.concerns(TableName::Guests, CONNTRACK)
+        self.quarantine.contains_chain(TableName::Guests, CONNTRACK)
     }
 
     /// Deletes both tables.
@@ -119,9 +119,9 @@ impl Firewall {
         Ok(diff(wanted, known, &handles))
     }
 
-    fn bring_about(&mut self, wanted: &Arc<Ruleset>, outcome: &mut Outcome) -> Result<()> {
-        // without the rules that were live, the chains that another program has changed cannot be named; and as it may do that all
-        // the time, this update reads at once
+    fn try_update(&mut self, wanted: &Arc<Ruleset>, outcome: &mut Outcome) -> Result<()> {
+        // read at once: without the previous rules, the chains that another program has changed cannot be named, and it may
+        // change them continuously
         let unread = self.known.as_ref().is_some_and(|(_, known)| known.unread);
         if let Some((generation, settled)) = &self.settled
             && Arc::ptr_eq(settled, wanted)
@@ -132,7 +132,7 @@ impl Firewall {
             return Ok(());
         }
         let mut settled = self.settled.take().is_some_and(|(_, settled)| Arc::ptr_eq(&settled, wanted)) && !unread;
-        self.quarantine.forget_changed(wanted);
+        self.quarantine.remove_outdated(wanted);
         let (mut tries, mut races) = (0, 0);
         let generation = loop {
             let (generation, known) = read(&mut self.known)?;
@@ -140,7 +140,7 @@ impl Firewall {
             let plan = diff(&accepted, known, &handles);
             self.known.iter_mut().for_each(|(_, known)| remember(known, &accepted, &plan));
             if plan.is_empty() {
-                match self.read_back_rest(generation, &accepted, outcome)? {
+                match self.read_back_pending(generation, &accepted, outcome)? {
                     true => break generation,
                     false => continue,
                 }
@@ -153,18 +153,18 @@ impl Firewall {
                 Ok(_) => {
                     outcome.changed = true;
                     let (now, errors) = self.verify(generation, &plan, &accepted, !unread)?;
-                    // the plan may not contain what another program has changed meanwhile
-                    if now != generation.wrapping_add(1) && races < MOST_RACES {
+                    // the plan may lack changes that another program has made meanwhile
+                    if now != generation.wrapping_add(1) && races < MAX_RACES {
                         races += 1;
                         continue;
                     }
                     outcome.errors.extend(errors);
                     break now;
                 }
-                Err(error) if error.is_exit_status() && tries < bisect::MOST_TRIES => {
+                Err(error) if error.is_exit_status() && tries < bisect::MAX_REFUSED => {
                     tries += 1;
                     let refused = bisect::refused(&plan, &accepted, &script, &error, self.limit);
-                    // if another program has changed the tables, the refusal proves nothing about a rule
+                    // if another program has changed the tables, no rule may be the reason of the refusal
                     if nft_generation()? != generation {
                         continue;
                     }
@@ -172,32 +172,32 @@ impl Firewall {
                         return Err(error.into());
                     }
                     let (_, known) = read(&mut self.known)?;
-                    self.quarantine.learn(wanted, &accepted, known, refused);
+                    self.quarantine.record(wanted, &accepted, known, refused);
                 }
                 Err(error) => return Err(failed(error)),
             }
         };
-        // after too many races, the next update compares again
-        if outcome.errors.is_empty() && races < MOST_RACES {
+        // after too many restarts, the next update compares again
+        if outcome.errors.is_empty() && races < MAX_RACES {
             self.settled = Some((generation, wanted.clone()));
         }
         Ok(())
     }
 
     /// Reads back the rules that large transactions have created; false if another program has changed nftables since.
-    fn read_back_rest(&mut self, before: u32, wanted: &Ruleset, outcome: &mut Outcome) -> Result<bool> {
+    fn read_back_pending(&mut self, before: u32, wanted: &Ruleset, outcome: &mut Outcome) -> Result<bool> {
         let Some((_, old)) = self.known.take_if(|(_, known)| known.unread) else { return Ok(true) };
-        let (generation, live) = read_at_rest()?;
-        let quiet = generation == before;
-        let known = LiveCache::of(live, Some(&old), quiet);
-        if quiet {
+        let (generation, live) = read_consistent()?;
+        let no_transaction = generation == before;
+        let known = LiveCache::of(live, Some(&old), no_transaction);
+        if no_transaction {
             for (name, TablePlan { chains, sets, elements, .. }) in diff(wanted, &known, &handles).tables {
                 let parts = chains.keys().chain(sets.keys()).chain(elements.keys());
                 outcome.errors.extend(parts.map(|part| not_updated(name, part)));
             }
         }
         self.known = Some((generation, known));
-        Ok(quiet)
+        Ok(no_transaction)
     }
 
     /// Reads back the result of a transaction; the next update may read many chains. Returns the generation, and an error for each
@@ -206,13 +206,13 @@ impl Firewall {
         let mut errors = Vec::new();
         let now = nft_generation()?;
         let changed: usize = plan.tables.values().map(|table| table.chains.len()).sum();
-        let alone = now == before.wrapping_add(1) && (later || changed <= MOST_READ_AT_ONCE);
+        let alone = now == before.wrapping_add(1) && (later || changed <= MAX_READ_AT_ONCE);
         let in_place = plan.tables.values().all(|table| table.wanted && !table.deletes_table);
         let mut known = self.known.take();
         let current = match &mut known {
             Some((_, known)) if alone && in_place => {
-                read_back(plan, wanted, changed > MOST_READ_AT_ONCE, known)?;
-                // else what was read may contain what another program has changed meanwhile
+                read_back(plan, wanted, changed > MAX_READ_AT_ONCE, known)?;
+                // otherwise the result may contain changes that another program has made meanwhile
                 nft_generation()? == now
             }
             _ => false,
@@ -220,7 +220,7 @@ impl Firewall {
         let (generation, known) = match known {
             Some((_, known)) if current => (now, known),
             old => {
-                let (generation, live) = read_at_rest()?;
+                let (generation, live) = read_consistent()?;
                 let mut known = LiveCache::of(live, old.as_ref().map(|(_, known)| known), false);
                 if generation == before.wrapping_add(1) {
                     clear_edited(plan, &mut known);
@@ -230,12 +230,12 @@ impl Firewall {
         };
         let (generation, known) = self.known.insert((generation, known));
         for (name, changes) in &plan.tables {
-            let made = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
-            for (chain, _) in made.filter(|_| changes.wanted) {
+            let created = changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete);
+            for (chain, _) in created.filter(|_| changes.wanted) {
                 let live = known.tables.get_mut(name).and_then(|table| table.chains.get_mut(chain));
                 let wanted = wanted.tables.get(name).and_then(|table| table.chains.get(chain.as_str()));
                 match (live, wanted) {
-                    (Some(live), Some(wanted)) if live.is(wanted) => live.made = Some(wanted.clone()),
+                    (Some(live), Some(wanted)) if live.matches(wanted) => live.created = Some(wanted.clone()),
                     _ => errors.push(not_updated(*name, chain)),
                 }
             }
@@ -253,7 +253,7 @@ fn read(known: &mut Option<(u32, LiveCache)>) -> Result<(u32, &LiveCache)> {
     let now = nft_generation()?;
     if known.as_ref().is_none_or(|(generation, _)| *generation != now) {
         let before = known.take();
-        let (generation, live) = read_at_rest()?;
+        let (generation, live) = read_consistent()?;
         *known = Some((generation, LiveCache::of(live, before.as_ref().map(|(_, known)| known), false)));
     }
     let (generation, known) = known.get_or_insert_with(|| (now, LiveCache::default()));
@@ -264,7 +264,7 @@ fn failed(error: ToolError) -> anyhow::Error {
     anyhow::Error::from(error).context("the tables were not changed")
 }
 
-/// Clears the mark `edited` of chains that a transaction of this process has changed.
+/// Clears the flag `edited` of chains that a transaction of this process has changed.
 fn clear_edited(plan: &Plan, known: &mut LiveCache) {
     for (name, changes) in &plan.tables {
         let Some(table) = known.tables.get_mut(name) else { continue };
@@ -277,7 +277,7 @@ fn clear_edited(plan: &Plan, known: &mut LiveCache) {
 }
 
 /// The live state, with the generation at which all of it was read.
-fn read_at_rest() -> Result<(u32, live::Live)> {
+fn read_consistent() -> Result<(u32, live::Live)> {
     const TRIES: u32 = 5;
     let mut before = nft_generation()?;
     for _ in 0..TRIES {
@@ -297,13 +297,14 @@ fn handles(table: TableName, chain: &str) -> Option<Vec<u64>> {
     Some(rules.iter().map(|rule| rule.handle).collect())
 }
 
-/// Reads the changed parts of tables, without rules if those are read `later`.
+/// Reads the changed parts of tables, without rules if those are to be read `later`.
 fn read_back(plan: &Plan, wanted: &Ruleset, later: bool, known: &mut LiveCache) -> Result<()> {
     known.unread |= later;
     for (name, changes) in &plan.tables {
-        let made = || changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name);
+        let created =
+            || changes.chains.iter().filter(|(_, change)| **change != ChainChange::Delete).map(|(name, _)| name);
         let sets = changes.sets.keys().chain(changes.elements.keys());
-        let now = made().filter(|_| !later).map(String::as_str);
+        let now = created().filter(|_| !later).map(String::as_str);
         let (chains, sets, objects) = live::read_parts(*name, now, sets.map(String::as_str))?;
         let table = known.tables.entry(*name).or_default();
         for chain in changes.chains.keys() {
@@ -315,7 +316,7 @@ fn read_back(plan: &Plan, wanted: &Ruleset, later: bool, known: &mut LiveCache) 
         table.chains.extend(chains.iter().map(|(name, chain)| (name.clone(), CachedChain::new(chain))));
         if let Some(wanted) = wanted.tables.get(name).filter(|_| later) {
             let chain = |name: &String| Some((name.clone(), CachedChain::unread(wanted.chains.get(name.as_str())?)));
-            table.chains.extend(made().filter_map(chain));
+            table.chains.extend(created().filter_map(chain));
         }
         table.sets.extend(sets);
         if !changes.new_objects.is_empty() || !changes.old_objects.is_empty() {

@@ -21,7 +21,7 @@ impl Firewall {
         TableName::ALL.into_iter().map(|table| (table, lines(&list(table)))).collect()
     }
 
-    /// The same for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with the rules that
+    /// The lines for a ruleset, which is loaded in an empty network namespace. Also returns the outcome, with the rules that
     /// the kernel refuses.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ fn lines(listed: &str) -> Lines {
     lines
 }
 
-/// A rule without its comment, which has the line of the configuration and the signature of the chain.
+/// A rule without its comment, which contains the line of the configuration and the signature of the chain.
 fn without_comment(line: &str) -> &str {
     line.split_once(" comment \"").map_or(line, |(rule, _)| rule)
 }

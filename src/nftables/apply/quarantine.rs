@@ -37,12 +37,12 @@ impl Quarantine {
     }
 
     /// Whether rules of a chain are refused.
-    pub fn concerns(&self, table: TableName, chain: &str) -> bool {
+    pub fn contains_chain(&self, table: TableName, chain: &str) -> bool {
         self.0.keys().any(|(of, name)| *of == table && name.as_str() == chain)
     }
 
     /// Removes entries of changed chains, and expired entries.
-    pub fn forget_changed(&mut self, wanted: &Ruleset) {
+    pub fn remove_outdated(&mut self, wanted: &Ruleset) {
         let now = Instant::now();
         self.0.retain(|(table, name), refusal| {
             let chain = wanted.tables.get(table).and_then(|table| table.chains.get(name));
@@ -51,7 +51,7 @@ impl Quarantine {
     }
 
     /// Records refused rules, given by their index in `accepted`.
-    pub fn learn(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &LiveCache, refused: Vec<RefusedRule>) {
+    pub fn record(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &LiveCache, refused: Vec<RefusedRule>) {
         for (table, name, at, reason) in refused {
             let chain = |ruleset: &Ruleset| {
                 let found = ruleset.tables.get(&table)?.chains.get_key_value(name.as_str());
@@ -70,7 +70,7 @@ impl Quarantine {
             let refusal = self.0.entry(key).or_insert_with(fresh);
             let mut stays = (0..all.rules().len()).filter(|at| !refusal.reasons.contains_key(at));
             let Some(at) = stays.nth(at) else { continue };
-            refusal.keeps |= live && closes(&all.rules()[at].action);
+            refusal.keeps |= live && is_restrictive(&all.rules()[at].action);
             refusal.reasons.insert(at, reason);
             refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&all, &name, *at, reason)).collect();
         }
@@ -114,7 +114,7 @@ fn text(chain: &Chain, name: &Name, at: usize, reason: &str) -> String {
 }
 
 /// Whether leaving out a rule with this action could let more packets pass.
-fn closes(action: &Action) -> bool {
+fn is_restrictive(action: &Action) -> bool {
     match action {
         Action::Accept
         | Action::Return

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use std::sync::Arc;
 
 /// An origin without a line in a file.
-pub fn made(what: impl Into<EcoString>) -> Origin {
-    Origin::Made(what.into())
+pub fn generated(what: impl Into<EcoString>) -> Origin {
+    Origin::Generated(what.into())
 }
 
 /// The name of a chain with a constant name.

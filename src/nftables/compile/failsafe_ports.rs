@@ -1,5 +1,5 @@
-//! Ports of the node that stay open whatever the configuration says.
-use super::chain_builder::{Builder, address, jump, known, made};
+//! Ports of the node that are open regardless of the configuration.
+use super::chain_builder::{Builder, address, generated, jump, known};
 use super::{Node, TablePart};
 use crate::model::OpenPorts;
 use crate::nftables::names::{FAILSAFE_IN, FAILSAFE_OUT};
@@ -13,7 +13,7 @@ pub fn make(node: &Node<'_>, part: &mut TablePart) {
     let (mut incoming, mut outgoing) = (Builder::own(FAILSAFE_IN), Builder::own(FAILSAFE_OUT));
     for open in &node.options.failsafe.0 {
         let OpenPorts { protocol: _, number, ports, network } = open;
-        let origin = made(format!("--failsafe {open}"));
+        let origin = generated(format!("--failsafe {open}"));
         let matches = |far, near| {
             let port = Match::Port { protocol: *number, side: near, ports: *ports };
             let mut matches = Vec::from_iter(network.map(|network| address(far, network)));
@@ -32,6 +32,6 @@ pub fn make(node: &Node<'_>, part: &mut TablePart) {
 /// Adds the jump to one of these chains, if they exist.
 pub fn jump_to(chain: &'static str, node: &Node<'_>, rules: &mut Builder<'_>) {
     if !node.options.failsafe.0.is_empty() {
-        rules.rule([], jump(chain), &made("--failsafe"));
+        rules.rule([], jump(chain), &generated("--failsafe"));
     }
 }

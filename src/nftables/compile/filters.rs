@@ -1,7 +1,7 @@
 //! Filters for frames from guests that apply regardless of the guest's rules: MAC addresses, IP addresses, protocols.
 use super::TablePart;
-use super::chain_builder::{Builder, foreign_mac, made, only};
-use super::lists::WRITTEN_OUT;
+use super::chain_builder::{Builder, foreign_mac, generated, only};
+use super::lists::MAX_ALTERNATIVES;
 use super::sets::{add_guest_set, written};
 use crate::builtin::databases::Databases;
 use crate::config::{Guest, GuestOptions};
@@ -40,12 +40,12 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
         _ => guest.options.lines.origin("ipfilter"),
     };
     let written: Vec<(IpNet, bool)> = set.into_iter().flat_map(written).collect();
-    // written entries are last, so that they take precedence over implied ones
+    // configured entries are last, so that they take precedence over implied ones
     let entries: Vec<_> = implied(device).into_iter().chain(written.iter().copied()).collect();
     for family in Family::ALL {
         let allowed = IntervalSet::of_entries(family, entries.iter().copied());
         let outside = |addresses| Match::Address { side: Side::Source, negated: true, addresses };
-        let set = (allowed.intervals().len() > WRITTEN_OUT)
+        let set = (allowed.intervals().len() > MAX_ALTERNATIVES)
             .then(|| add_guest_set(vmid, &name, family, &allowed, &guest.file, part))
             .flatten();
         let matches: Vec<Match> = match set {
@@ -64,7 +64,8 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
     into.rule(only(on.cloned(), matches), Action::Drop, &origin);
 }
 
-/// The matches for ARP messages of a device with another sender address; if the filter has no IPv4 address, for all.
+/// The matches for ARP messages of a device with another sender address; if the filter has no IPv4 address, the match for all
+/// ARP messages.
 fn arp(
     vmid: u32,
     name: &str,
@@ -74,7 +75,7 @@ fn arp(
     part: &mut TablePart,
 ) -> Vec<Match> {
     let own = device.addresses.iter().map(|address| IpNet::from(*address));
-    // a written exception takes precedence over an implied address
+    // a configured exception takes precedence over an implied address
     let own = own.filter(|own| !written.contains(&(*own, true)));
     let listed = written.iter().filter(|(_, nomatch)| !nomatch).map(|(net, _)| *net);
     let senders = listed.chain(own).filter(|net| net.addr().is_ipv4());
@@ -82,7 +83,7 @@ fn arp(
     // a probe for duplicate addresses has the sender 0.0.0.0 (RFC 5227)
     let unspecified = Ipv4Addr::UNSPECIFIED;
     let mut matches = vec![Match::Arp, Match::NotArpSource(unspecified, unspecified)];
-    if senders.intervals().len() > WRITTEN_OUT {
+    if senders.intervals().len() > MAX_ALTERNATIVES {
         let set: Option<Name> = add_guest_set(vmid, &format!("{name}-arp"), Family::V4, &senders, &guest.file, part);
         matches.extend(set.map(Match::NotArpSourceIn));
     } else {
@@ -109,12 +110,12 @@ pub fn strict(guest: &Guest, device: &Device, on: Option<&Match>, databases: &Da
     for one in refused(&guest.options, device, databases) {
         let types = one.ethertype().map_or(LENGTHS, |code| (code, code));
         let matches = only(on.cloned(), [Match::FrameType { negated: false, types }]);
-        into.rule(matches, Action::Drop, &made("--strict-layer2"));
+        into.rule(matches, Action::Drop, &generated("--strict-layer2"));
     }
 }
 
-/// The encapsulations that a device may not use: tags are for trunks (`trunks=`), and the types in `layer2_protocols` are
-/// allowed.
+/// The encapsulations that a device may not use. Tags are allowed for trunks (`trunks=`), and so are the types in
+/// `layer2_protocols`.
 pub fn refused<'a>(
     options: &'a GuestOptions,
     device: &'a Device,
@@ -132,8 +133,8 @@ pub fn refused<'a>(
 }
 
 /// Drops all protocols except those in `layer2_protocols`, if the option is set. Protocols other than IP are accepted, and IP
-/// packets continue with the guest's rules. For a tagged frame the inner protocol counts, or all are allowed if the list
-/// contains the ethertype of the tag.
+/// packets continue with the guest's rules. For a tagged frame the inner protocol is compared; if the list contains the
+/// ethertype of the tag, all inner protocols are allowed.
 pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
     let Some(listed) = &guest.options.layer2_protocols else { return };
     let origin = guest.options.lines.origin("layer2_protocols");

@@ -1,5 +1,5 @@
 //! Chains for forwarded packets: those routed by the node, and those of vnets.
-use super::chain_builder::{Builder, Log, goto, jump, made};
+use super::chain_builder::{Builder, Log, generated, goto, jump};
 use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::{Node, Shared, TablePart, real_interface};
@@ -16,8 +16,8 @@ pub fn routed(node: &Node<'_>, shared: &Shared) -> TablePart {
     let mut part = TablePart::default();
     let mut base = Builder::base(FORWARD, "forward", 0);
     base.rule([], jump(CONNTRACK), &node.host.options.lines.origin("nf_conntrack_allow_invalid"));
-    base.rule([], Action::Jump(host_chain(Direction::Forward)), &made("the rules of host.fw"));
-    base.rule([], Action::Jump(cluster_chain(Direction::Forward)), &made("the rules of cluster.fw"));
+    base.rule([], Action::Jump(host_chain(Direction::Forward)), &generated("the rules of host.fw"));
+    base.rule([], Action::Jump(cluster_chain(Direction::Forward)), &generated("the rules of cluster.fw"));
     base.finish(&mut part);
     let mut rules = Builder::new(host_chain(Direction::Forward), &shared.limit);
     user_rules(node, shared, &node.host.file, &node.host.rules, &mut part, &mut rules);

@@ -8,7 +8,7 @@ use crate::nftables::names::{Name, group_chain, group_chain_to_queue};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
     name: String,
-    /// 0 in, 1 out, 2 forward: directions have no order of their own.
+    /// 0 in, 1 out, 2 forward: `Direction` is not ordered.
     direction: u8,
     queues: Option<(u16, u16)>,
 }

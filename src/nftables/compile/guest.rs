@@ -27,7 +27,7 @@ pub struct GuestPart {
 }
 
 impl GuestPart {
-    /// Compiles it.
+    /// Compiles the guest's files.
     #[must_use]
     pub fn make(input: &GuestInput<'_>, shared: &Shared, databases: &Databases) -> Self {
         // exhaustive: a new option must be used for the chains below, or ignored explicitly
@@ -38,7 +38,7 @@ impl GuestPart {
         } = &input.guest.options;
         let sets = of_guest(input.guest);
         let mut part = TablePart::default();
-        let guest = Making { input, shared, sets: &sets };
+        let guest = GuestBuilder { input, shared, sets: &sets };
         guest.incoming(databases, &mut part);
         guest.outgoing(databases, &mut part);
         let devices = input.devices.iter().map(|device| device.name.clone()).collect();
@@ -47,13 +47,13 @@ impl GuestPart {
 }
 
 /// A guest whose chains are being built.
-struct Making<'a> {
+struct GuestBuilder<'a> {
     input: &'a GuestInput<'a>,
     shared: &'a Shared,
     sets: &'a GuestSets,
 }
 
-impl Making<'_> {
+impl GuestBuilder<'_> {
     fn incoming(&self, databases: &Databases, part: &mut TablePart) {
         let GuestInput { vmid, guest, devices } = self.input;
         let options = &guest.options;
@@ -159,6 +159,6 @@ impl Making<'_> {
 }
 
 /// Whether a policy refuses packets.
-pub fn closes(policy: Verdict) -> bool {
+pub fn is_restrictive(policy: Verdict) -> bool {
     matches!(policy, Verdict::Drop | Verdict::Reject)
 }

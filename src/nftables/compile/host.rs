@@ -1,5 +1,5 @@
 //! The chains for packets to and from the node itself.
-use super::chain_builder::{Builder, Log, address, chain, goto, jump, loopback, made, net, set, tcp, udp};
+use super::chain_builder::{Builder, Log, address, chain, generated, goto, jump, loopback, net, set, tcp, udp};
 use super::chain_context::{ChainContext, Limited};
 use super::failsafe_ports;
 use super::rules::put;
@@ -39,7 +39,7 @@ pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
         match direction {
             Direction::Out => local_network(node, &mut rules),
             _ => MANAGEMENT.iter().for_each(|(first, last)| {
-                let origin = made("default access of the set management");
+                let origin = generated("default access of the set management");
                 rules.rule([tcp(Side::Destination, *first, *last)], jump(ACCEPT_MANAGEMENT), &origin);
             }),
         }
@@ -55,34 +55,34 @@ pub fn make(node: &Node<'_>, shared: &Shared) -> TablePart {
 fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base(INPUT, "input", 0);
-    rules.rule([Match::InInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    rules.rule([Match::InInterface(loopback())], Action::Accept, &generated("the host's loopback traffic"));
     failsafe_ports::jump_to(FAILSAFE_IN, node, &mut rules);
     if shared.blacklist {
-        rules.rule([], jump(CHECK_BLACKLIST), &made("set blacklist of cluster.fw"));
+        rules.rule([], jump(CHECK_BLACKLIST), &generated("set blacklist of cluster.fw"));
     }
-    rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
+    rules.rule([], jump(ALLOW_ICMP), &generated("ICMP errors"));
     rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
     let ndp = if options.ndp { ALLOW_NDP_IN } else { BLOCK_NDP_IN };
     rules.rule([], jump(ndp), &options.lines.origin("ndp"));
     input_filter(node, &mut rules);
-    rules.rule([Match::Protocol(IGMP)], Action::Accept, &made("IGMP of the host"));
-    rules.rule([], Action::Jump(host_chain(Direction::In)), &made("the rules of host.fw"));
-    rules.rule([], Action::Jump(cluster_chain(Direction::In)), &made("the rules of cluster.fw"));
+    rules.rule([Match::Protocol(IGMP)], Action::Accept, &generated("IGMP of the host"));
+    rules.rule([], Action::Jump(host_chain(Direction::In)), &generated("the rules of host.fw"));
+    rules.rule([], Action::Jump(cluster_chain(Direction::In)), &generated("the rules of cluster.fw"));
     rules.finish(part);
 }
 
 fn output(node: &Node<'_>, part: &mut TablePart) {
     let options = &node.host.options;
     let mut rules = Builder::base(OUTPUT, "output", 0);
-    rules.rule([Match::OutInterface(loopback())], Action::Accept, &made("the host's loopback traffic"));
+    rules.rule([Match::OutInterface(loopback())], Action::Accept, &generated("the host's loopback traffic"));
     failsafe_ports::jump_to(FAILSAFE_OUT, node, &mut rules);
-    rules.rule([], jump(ALLOW_ICMP), &made("errors of IP"));
+    rules.rule([], jump(ALLOW_ICMP), &generated("ICMP errors"));
     rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
     let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };
     rules.rule([], jump(ndp), &options.lines.origin("ndp"));
-    rules.rule([Match::Protocol(IGMP)], Action::Accept, &made("IGMP of the host"));
-    rules.rule([], Action::Jump(host_chain(Direction::Out)), &made("the rules of host.fw"));
-    rules.rule([], Action::Jump(cluster_chain(Direction::Out)), &made("the rules of cluster.fw"));
+    rules.rule([Match::Protocol(IGMP)], Action::Accept, &generated("IGMP of the host"));
+    rules.rule([], Action::Jump(host_chain(Direction::Out)), &generated("the rules of host.fw"));
+    rules.rule([], Action::Jump(cluster_chain(Direction::Out)), &generated("the rules of cluster.fw"));
     rules.finish(part);
 }
 
@@ -110,7 +110,7 @@ fn user_rules(
 
 /// Accepts packets from the set `management`.
 fn management(shared: &Shared, part: &mut TablePart) {
-    let origin = made("set management of cluster.fw");
+    let origin = generated("set management of cluster.fw");
     let mut rules = Builder::new(chain(ACCEPT_MANAGEMENT), &shared.limit);
     let families = shared.sets.get(&super::sets::cluster_set("management"));
     for family in Family::ALL.into_iter().filter(|family| families.is_some_and(|families| families[*family])) {
@@ -125,15 +125,15 @@ fn management(shared: &Shared, part: &mut TablePart) {
 /// Accepts packets to ports of other hosts on the local network; those of migration only if the policy is not ACCEPT.
 fn local_network(node: &Node<'_>, rules: &mut Builder<'_>) {
     let network = node.cluster.local_network.value;
-    let migration = Some(MIGRATION).filter(|_| super::guest::closes(node.cluster.options.policy_out));
+    let migration = Some(MIGRATION).filter(|_| super::guest::is_restrictive(node.cluster.options.policy_out));
     for (first, last) in LOCAL.into_iter().chain(migration) {
-        let origin = made("default access to local_network");
+        let origin = generated("default access to local_network");
         rules.rule([address(Side::Destination, network), tcp(Side::Destination, first, last)], Action::Accept, &origin);
     }
 }
 
 fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>) {
-    let origin: Origin = made(crate::paths::COROSYNC);
+    let origin: Origin = generated(crate::paths::COROSYNC);
     // a port can be configured for each link
     let own = corosync.ports.iter().filter(|port| !(COROSYNC.0..=COROSYNC.1).contains(*port));
     let all: Vec<(u16, u16)> = [COROSYNC].into_iter().chain(own.map(|port| (*port, *port))).collect();

@@ -12,15 +12,15 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Compiles a node's configuration repeatedly; the cost depends on the changes.
+/// Compiles a node's configuration incrementally.
 #[derive(Default)]
 pub struct Compiler {
     threads: usize,
-    kept: Option<Kept>,
+    kept: Option<CompileCache>,
 }
 
 /// The cache of one compilation for the next one.
-struct Kept {
+struct CompileCache {
     configuration: Arc<Configuration>,
     inputs: NodeInputs,
     shared: Shared,
@@ -30,7 +30,7 @@ struct Kept {
     ruleset: Arc<Ruleset>,
 }
 
-impl Kept {
+impl CompileCache {
     /// Whether the inputs that are not files of guests are the same.
     fn has_node_of(&self, configuration: &Configuration, inputs: &NodeInputs) -> bool {
         self.inputs == *inputs && files_of_node(&self.configuration) == files_of_node(configuration)
@@ -73,8 +73,8 @@ impl Compiler {
         Compiler { threads, kept: None }
     }
 
-    /// Compiles a configuration; of the facts only time, interfaces, the node's addresses and the options matter. Equal inputs
-    /// give the same `Arc`. The ruleset is empty if the cluster option `enable` is off.
+    /// Compiles a configuration; of the facts, only the time, the interfaces, the node's addresses and the options are used.
+    /// For equal inputs it returns the same `Arc`. The ruleset is empty if the cluster option `enable` is off.
     pub fn compile(&mut self, configuration: &Arc<Configuration>, facts: &Facts) -> Arc<Ruleset> {
         let inputs = NodeInputs::of(configuration, facts);
         // the cache is not used again after a panic
@@ -95,7 +95,12 @@ fn networks(facts: &Facts) -> Vec<IpNet> {
     addresses.filter_map(|address| network(*address)).collect()
 }
 
-fn next(old: Option<Kept>, configuration: &Arc<Configuration>, inputs: NodeInputs, threads: usize) -> Kept {
+fn next(
+    old: Option<CompileCache>,
+    configuration: &Arc<Configuration>,
+    inputs: NodeInputs,
+    threads: usize,
+) -> CompileCache {
     let node = node_of(configuration, &inputs);
     let (shared, mut guests, old_tables) = match old {
         Some(old) if old.has_node_of(configuration, &inputs) => (old.shared, old.guests, old.node),
@@ -116,7 +121,14 @@ fn next(old: Option<Kept>, configuration: &Arc<Configuration>, inputs: NodeInput
         ruleset.kept = unreadable.map(|guest| guest.listed.vmid).collect();
         tables = Some(made);
     }
-    Kept { configuration: configuration.clone(), inputs, shared, guests, node: tables, ruleset: Arc::new(ruleset) }
+    CompileCache {
+        configuration: configuration.clone(),
+        inputs,
+        shared,
+        guests,
+        node: tables,
+        ruleset: Arc::new(ruleset),
+    }
 }
 
 fn node_of<'a>(configuration: &'a Configuration, inputs: &'a NodeInputs) -> Node<'a> {

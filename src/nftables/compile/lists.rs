@@ -1,9 +1,9 @@
 //! Lists of addresses and ports: short lists become several rules, longer ones named sets.
 //!
-//! The cost of creating and looking up a set grows with the number of sets in its table, and a rule is cheap: sets pay off only
-//! for long lists.
+//! The cost of creating and looking up a set grows with the number of sets in its table, and rules are cheap, so sets are
+//! better only for long lists.
 use super::TablePart;
-use super::chain_builder::made;
+use super::chain_builder::generated;
 use crate::model::Family;
 use crate::nftables::names::{address_list, port_list};
 use crate::nftables::ruleset::{Addresses, IntervalSet, Match, Set, SetKind, Side};
@@ -11,18 +11,18 @@ use sha1::{Digest, Sha1};
 use std::sync::Arc;
 
 /// Maximum number of rules for one rule of the configuration, for each of its terms.
-pub const WRITTEN_OUT: usize = 8;
+pub const MAX_ALTERNATIVES: usize = 8;
 
 /// Alternatives, one of which a packet must match.
 pub enum OneOf {
     /// Addresses of a family.
     Addresses(Side, Family, IntervalSet),
-    /// Ports of a protocol: ranges in order that neither overlap nor touch.
+    /// Ports of a protocol: ordered ranges, neither overlapping nor adjacent.
     Ports(u8, Side, Vec<(u16, u16)>),
 }
 
 impl OneOf {
-    /// The number of rules that they become.
+    /// The number of rules for these alternatives.
     fn count(&self) -> usize {
         match self {
             OneOf::Addresses(_, _, set) => set.intervals().len(),
@@ -42,7 +42,7 @@ impl OneOf {
         }
     }
 
-    /// The match against a set with this content, which is added to the sets of `part`.
+    /// The match against a set of these alternatives, which is added to the sets of `part`.
     fn as_set(&self, part: &mut TablePart) -> Match {
         let (name, kind, one) = match self {
             OneOf::Addresses(side, family, set) => {
@@ -57,7 +57,7 @@ impl OneOf {
                 (name, SetKind::Ports(ranges.clone()), one)
             }
         };
-        let origin = made("a list of rules");
+        let origin = generated("a list of rules");
         part.uses.lists.entry(name).or_insert_with(|| Arc::new(Set { kind, origin }));
         one
     }
@@ -70,11 +70,11 @@ fn digest(pieces: impl Iterator<Item = String>) -> u64 {
     u64::from_be_bytes(*bytes.first_chunk().expect("20 bytes"))
 }
 
-/// All combinations of one alternative of each list, at most [`WRITTEN_OUT`]: the longest lists become sets. None if a list is
+/// All combinations of one alternative of each list, at most [`MAX_ALTERNATIVES`]: the longest lists become sets. None if a list is
 /// empty.
 pub fn combinations(lists: &[OneOf], part: &mut TablePart) -> Vec<Vec<Match>> {
     let mut counts: Vec<usize> = lists.iter().map(OneOf::count).collect();
-    while counts.iter().product::<usize>() > WRITTEN_OUT
+    while counts.iter().product::<usize>() > MAX_ALTERNATIVES
         && let Some(longest) = counts.iter_mut().max()
     {
         *longest = 1;
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_that_touch_are_one_range() {
+    fn adjacent_ports_are_one_range() {
         assert_eq!(merged_ports(&[(80, 80), (22, 22), (81, 90), (85, 95)]), [(22, 22), (80, 95)]);
         assert_eq!(merged_ports(&[(0, u16::MAX), (5, 5)]), [(0, u16::MAX)]);
     }

@@ -1,5 +1,5 @@
-//! The verdict maps from interfaces to the chains of guests and vnets: one lookup, however many there are.
-use super::chain_builder::{Builder, chain, jump, made};
+//! The verdict maps from interfaces to the chains of guests and vnets: one lookup for any number of guests.
+use super::chain_builder::{Builder, chain, generated, jump};
 use super::failsafe_ports;
 use super::{Node, TablePart};
 use crate::model::{Direction, Interface, TcpFlags};
@@ -26,7 +26,7 @@ pub fn of_host(node: &Node<'_>, table: &mut Table) {
     for (name, hook, priority, key, failsafe) in hooks {
         let mut base = Builder::base(name, hook, priority);
         failsafe_ports::jump_to(failsafe, node, &mut base);
-        base.rule([], Action::VerdictMap(key, chain(BRIDGE_MAP)), &made("the way to the chains of vnets"));
+        base.rule([], Action::VerdictMap(key, chain(BRIDGE_MAP)), &generated("the jump to the chains of vnets"));
         base.finish(&mut part);
     }
     table.chains.extend(part.chains);
@@ -47,13 +47,13 @@ pub fn target(map: &Name, vmid: u32) -> VerdictTarget {
 /// Adds the base chains that use the maps to the chains of guests, and the map to those of vnets, to the guests' table.
 pub fn of_guests(node: &Node<'_>, table: &mut Table) {
     let mut part = TablePart::default();
-    let origin = made("the way to the chains of guests");
+    let origin = generated("the jump to the chains of guests");
     let mut outgoing = Builder::base(VM_OUT, "prerouting", 0);
     outgoing.rule([], Action::VerdictMap(MapKey::InInterface, chain(VM_MAP_OUT)), &origin);
     outgoing.finish(&mut part);
     let mut incoming = Builder::base(VM_IN, "postrouting", 0);
     let reset = Match::TcpFlags { negated: false, mask: TcpFlags::RST, set: TcpFlags::RST };
-    let answer = made("the answer of a rule that rejects, which has no connection");
+    let answer = generated("the reply of a reject rule, which belongs to no connection");
     incoming.rule([Match::NotForwarded, Match::Ct(CtStates::Invalid), reset], jump(ALLOW_RESETS), &answer);
     incoming.rule([], Action::VerdictMap(MapKey::OutInterface, chain(VM_MAP_IN)), &origin);
     incoming.finish(&mut part);
@@ -66,7 +66,7 @@ pub fn of_guests(node: &Node<'_>, table: &mut Table) {
         table.maps.insert(chain(BRIDGE_MAP), map);
         let mut forward = Builder::base(FORWARD, "forward", 0);
         let action = Action::VerdictMap(MapKey::Bridges, chain(BRIDGE_MAP));
-        forward.rule([], action, &made("the way to the chains of vnets"));
+        forward.rule([], action, &generated("the jump to the chains of vnets"));
         forward.finish(&mut part);
     }
     table.chains.extend(part.chains);

@@ -83,7 +83,7 @@ pub struct Shared {
     pub limit: Option<Limit>,
     /// Whether there is a set `blacklist`.
     pub blacklist: bool,
-    /// Whether frames that carry IP packets past the rules are dropped.
+    /// Whether frames whose IP packets bypass the rules are dropped.
     pub strict_layer2: bool,
 }
 

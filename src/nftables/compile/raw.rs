@@ -5,10 +5,10 @@ use crate::model::{Family, TcpFlags};
 use crate::nftables::names::{HELPERS, RAW, helper_object, synflood_set};
 use crate::nftables::ruleset::{Action, DynamicSet, HelperObject, Match, Side, Table};
 
-/// Maximum number of sources that are counted at a time, for each family.
+/// Maximum number of sources that are tracked at a time, for each family.
 const SOURCES: u32 = 65_536;
-/// How long a source is counted by default, in seconds.
-const REMEMBERED: u64 = 60;
+/// The default timeout of a source, in seconds.
+const SOURCE_TIMEOUT: u64 = 60;
 
 /// Adds these rules to the host's table.
 pub fn add(node: &Node<'_>, table: &mut Table) {
@@ -27,7 +27,7 @@ fn synflood(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     let or = |value: u64, default: u64| u32::try_from(if value == 0 { default } else { value }).unwrap_or(u32::MAX);
     let limit = (or(options.protection_synflood_rate, 200), or(options.protection_synflood_burst, 1000));
     let timeout = match options.nf_conntrack_tcp_timeout_syn_recv {
-        0 => REMEMBERED,
+        0 => SOURCE_TIMEOUT,
         seconds => seconds.min(86_400),
     };
     let mut rules = Builder::base(RAW, "prerouting", -300);
@@ -42,7 +42,7 @@ fn synflood(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     rules.finish(part);
 }
 
-/// Assigns helpers to connections. This accepts nothing: expected connections are in the state `related`.
+/// Assigns helpers to connections. This accepts no packets: expected connections get the state `related`.
 fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
     let options = &node.host.options;
     if options.nf_conntrack_helpers.is_empty() {

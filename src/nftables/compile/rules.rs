@@ -74,8 +74,8 @@ fn verdict_rule(
     }
 }
 
-/// The interface matches of a rule. A FORWARD rule does not say which of the two interfaces of a packet it is about: a rule
-/// that refuses packets applies to both, and one that accepts packets to neither.
+/// The interface matches of a rule. A FORWARD rule does not specify to which of the two interfaces of a packet it applies: a
+/// rule that refuses packets applies to both, and one that accepts packets to neither.
 fn interfaces(limited: Option<Match>, verdict: Verdict, direction: Direction) -> Vec<Option<Match>> {
     match (direction, verdict, limited) {
         (Direction::Forward, Verdict::Accept, Some(_)) => Vec::new(),
@@ -201,7 +201,7 @@ fn choice(
         }
         (SetScope::Guest, Some(sets)) => {
             let Some(content) = sets.get(name).map(|families| &families[family]) else { return none() };
-            if content.intervals().len() <= super::lists::WRITTEN_OUT {
+            if content.intervals().len() <= super::lists::MAX_ALTERNATIVES {
                 return Choice::List(content.clone());
             }
             super::sets::add_guest_set(context.vmid, name, family, content, context.file, part)

@@ -46,7 +46,7 @@ pub fn shared(node: &Node<'_>, (owner, name): &SharedSet) -> Vec<(Name, Arc<Set>
 
 fn of_sdn(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
     let Some(SdnSet { file, set }) = node.sdn.sets.get(name) else { return Vec::new() };
-    let origin = Origin::Made(format!("IP set of {file}").into());
+    let origin = Origin::Generated(format!("IP set of {file}").into());
     let one = |family| {
         let content = IntervalSet::of_entries(family, written(set));
         let set = Set { kind: SetKind::Addresses(family, content), origin: origin.clone() };
@@ -59,7 +59,7 @@ fn of_sdn(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
 fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
     let Some(set) = node.cluster.definitions.sets.get(name) else { return Vec::new() };
     let origin = match set.line {
-        0 => Origin::Made(format!("standard set {name} of {}", node.cluster.file).into()),
+        0 => Origin::Generated(format!("standard set {name} of {}", node.cluster.file).into()),
         line => Origin::Line(node.cluster.file.clone(), line),
     };
     let one = |family| {
@@ -72,7 +72,7 @@ fn of_cluster(node: &Node<'_>, name: &str) -> Vec<(Name, Arc<Set>)> {
 
 fn content(node: &Node<'_>, name: &str, set: &IpSet, family: Family) -> IntervalSet {
     let implied = if name == "management" { management(node) } else { Vec::new() };
-    // written entries are last, so that they take precedence over implied ones
+    // configured entries are last, so that they take precedence over implied ones
     let implied = implied.into_iter().map(|net| (net, false));
     IntervalSet::of_entries(family, implied.chain(written(set)))
 }
@@ -110,7 +110,7 @@ pub fn add_guest_set(
     part: &mut TablePart,
 ) -> Option<Name> {
     let name = set_name(SetOwner::Guest(vmid), name, family)?;
-    let origin = Origin::Made(format!("IP set of {file}").into());
+    let origin = Origin::Generated(format!("IP set of {file}").into());
     let set = Set { kind: SetKind::Addresses(family, content.clone()), origin };
     part.sets.insert(name.clone(), Arc::new(set));
     Some(name)

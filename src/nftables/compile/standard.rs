@@ -1,5 +1,7 @@
 //! The chains that every configuration has, in one table or both.
-use super::chain_builder::{Builder, Log, chain, goto, icmp, icmp_protocol, jump, known, made, net, set, tcp, udp};
+use super::chain_builder::{
+    Builder, Log, chain, generated, goto, icmp, icmp_protocol, jump, known, net, set, tcp, udp,
+};
 use super::{Node, Shared, TablePart};
 use crate::model::{Family, Origin, TcpFlags, Verdict};
 use crate::nftables::names::{
@@ -35,7 +37,7 @@ pub fn host(node: &Node<'_>, shared: &Shared) -> TablePart {
 pub fn guests(node: &Node<'_>, shared: &Shared) -> TablePart {
     let mut part = TablePart::default();
     both(node, shared, TableName::Guests, &mut part);
-    let origin = made("the standard chains of guests");
+    let origin = generated("the standard chains of guests");
     for (name, from, to, action) in [
         (ALLOW_DHCP_IN, [67, 547], [68, 546], Action::Accept),
         (BLOCK_DHCP_IN, [67, 547], [68, 546], Action::Drop),
@@ -53,7 +55,7 @@ pub fn guests(node: &Node<'_>, shared: &Shared) -> TablePart {
     for name in [PRE_VM_IN, PRE_VM_OUT] {
         let mut rules = Builder::own(name);
         if name == PRE_VM_IN && shared.blacklist {
-            rules.rule([], jump(CHECK_BLACKLIST), &made("set blacklist of cluster.fw"));
+            rules.rule([], jump(CHECK_BLACKLIST), &generated("set blacklist of cluster.fw"));
         }
         rules.rule([], jump(ALLOW_ICMP), &origin);
         rules.rule([Match::Arp], Action::Accept, &origin);
@@ -95,16 +97,16 @@ pub fn policy(verdict: Verdict, accept: Action, reject: Action, log: &Log, origi
 }
 
 fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart) {
-    let origin = made("errors of IP");
+    let origin = generated("ICMP errors");
     let mut rules = Builder::own(ALLOW_ICMP);
     ERRORS_V4.iter().for_each(|kind| rules.rule(icmp(Family::V4, *kind), Action::Accept, &origin));
     ERRORS_V6.iter().for_each(|kind| rules.rule(icmp(Family::V6, *kind), Action::Accept, &origin));
     rules.finish(part);
 
     let mut rules = Builder::own(CONNTRACK);
-    rules.rule([known()], Action::Accept, &made("established connections"));
+    rules.rule([known()], Action::Accept, &generated("established connections"));
     if !node.host.options.nf_conntrack_allow_invalid {
-        rules.rule([Match::Ct(CtStates::Invalid)], Action::Drop, &made("invalid connection state"));
+        rules.rule([Match::Ct(CtStates::Invalid)], Action::Drop, &generated("invalid connection state"));
     }
     rules.finish(part);
 
@@ -124,14 +126,14 @@ fn both(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart
 /// Builds a chain for ICMPv6 types.
 fn messages(name: &'static str, kinds: &[u8], action: &Action, part: &mut TablePart) {
     let mut rules = Builder::own(name);
-    let origin = made("neighbour discovery");
+    let origin = generated("neighbour discovery");
     kinds.iter().for_each(|kind| rules.rule(icmp(Family::V6, *kind), action.clone(), &origin));
     rules.finish(part);
 }
 
 /// Builds the chain of packets that are accepted in each vnet: ARP and neighbour discovery, established connections.
 fn before_bridge(part: &mut TablePart) {
-    let origin = made("the standard chains of vnets");
+    let origin = generated("the standard chains of vnets");
     let mut rules = Builder::own(BEFORE_BRIDGE);
     rules.rule([Match::Arp], Action::Accept, &origin);
     for kind in 133..=136 {
@@ -142,7 +144,7 @@ fn before_bridge(part: &mut TablePart) {
 }
 
 /// The matches for broadcast and multicast packets.
-fn to_many(table: TableName) -> Vec<Vec<Match>> {
+fn to_groups(table: TableName) -> Vec<Vec<Match>> {
     let groups = ["224.0.0.0/4", "ff00::/8"].map(|groups| vec![net(Side::Destination, groups)]);
     let rest = match table {
         TableName::Host => vec![vec![Match::Broadcast(Side::Destination)], vec![Match::Anycast]],
@@ -155,7 +157,7 @@ fn to_many(table: TableName) -> Vec<Vec<Match>> {
 
 /// Builds the chain that rejects packets; packets that must not be answered are dropped.
 fn reject(table: TableName, part: &mut TablePart) {
-    let origin = made("answers to refused packets");
+    let origin = generated("replies to rejected packets");
     let mut rules = Builder::own(REJECT);
     match table {
         TableName::Host => rules.rule([Match::Broadcast(Side::Destination)], Action::Drop, &origin),
@@ -186,7 +188,7 @@ fn silent(table: TableName, policy: Verdict, part: &mut TablePart) {
         Verdict::Reject => (POLICY_REJECT, goto(REJECT)),
         _ => (POLICY_DROP, Action::Drop),
     };
-    let origin = made("what a policy does without a line in the log");
+    let origin = generated("packets that the policy handles without logging");
     let mut rules = Builder::own(name);
     rules.rule([tcp(Side::Destination, 43, 43)], refuse.clone(), &origin);
     rules.rule([net(Side::Destination, "224.0.0.0/4"), Match::Protocol(IGMP)], Action::Accept, &origin);
@@ -194,7 +196,7 @@ fn silent(table: TableName, policy: Verdict, part: &mut TablePart) {
         let [_, protocol, message] = icmp(Family::V6, kind);
         rules.rule([net(Side::Destination, "ff00::/8"), protocol, message], Action::Accept, &origin);
     }
-    for matches in to_many(table) {
+    for matches in to_groups(table) {
         rules.rule(matches, Action::Drop, &origin);
     }
     rules.rule([Match::Ct(CtStates::Invalid)], Action::Drop, &origin);
@@ -219,7 +221,7 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
     if !shared.blacklist {
         return;
     }
-    let origin = made("set blacklist of cluster.fw");
+    let origin = generated("set blacklist of cluster.fw");
     let mut rules = Builder::own(CHECK_BLACKLIST);
     for family in Family::ALL
         .into_iter()
@@ -235,7 +237,7 @@ fn blacklist(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
 }
 
 fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePart) {
-    let origin = made("packets from broadcast addresses");
+    let origin = generated("packets from broadcast addresses");
     let mut rules = Builder::own(BLOCK_SMURFS);
     rules.rule([net(Side::Source, "0.0.0.0/32")], Action::Return, &origin);
     let broadcast = match table {
@@ -249,7 +251,7 @@ fn smurfs(node: &Node<'_>, shared: &Shared, table: TableName, part: &mut TablePa
 }
 
 fn invalid_tcp(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
-    let origin = made("illegal TCP flags");
+    let origin = generated("illegal TCP flags");
     let mut rules = Builder::own(BLOCK_INVALID_TCP);
     let all = opening().and(TcpFlags::PSH).and(TcpFlags::URG);
     let (fin, syn, rst) = (TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST);

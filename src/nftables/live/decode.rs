@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_stand_among_other_data() {
+    fn comments_are_found_among_other_attributes() {
         assert_eq!(comment(&[5, 1, 9, 0, 3, b'a', b'b', 0]).as_deref(), Some("ab"));
         for cut in [&[][..], &[0], &[0, 9, b'a'], &[5, 1, 9]] {
             assert_eq!(comment(cut), None);

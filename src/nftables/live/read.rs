@@ -6,7 +6,7 @@ use crate::system::netfilter::{NftObjects, nft_list};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `NFT_SET_EVAL`: packets fill the set.
+/// `NFT_SET_EVAL`: rules add elements to the set.
 const DYNAMIC: u32 = 32;
 
 /// `NFPROTO_INET` and `NFPROTO_BRIDGE`.
@@ -91,8 +91,7 @@ fn objects_of(table: TableName) -> Result<BTreeSet<String>> {
 
 /// The rules of a chain; none if there is no such chain.
 ///
-/// # Errors
-/// When the kernel cannot be asked.
+/// # Errors When the kernel cannot be queried.
 pub fn chain_rules(table: TableName, chain: &str) -> Result<Vec<LiveRule>> {
     let one = [(1, table.as_str()), (2, chain)];
     nft_list(NftObjects::Rules, family(table), &one, |rules: &mut Vec<_>, body| {
@@ -105,8 +104,7 @@ pub fn chain_rules(table: TableName, chain: &str) -> Result<Vec<LiveRule>> {
 
 /// The elements of a set or map; none if there is no such set.
 ///
-/// # Errors
-/// When the kernel cannot be asked.
+/// # Errors When the kernel cannot be queried.
 pub fn set_elements(table: TableName, set: &str) -> Result<Vec<LiveElement>> {
     let one = [(1, table.as_str()), (2, set)];
     nft_list(NftObjects::Elements, family(table), &one, |elements: &mut Vec<_>, body| {
@@ -119,8 +117,7 @@ pub type TableContent = (BTreeMap<String, LiveChain>, BTreeMap<String, LiveSet>,
 
 /// Some chains and sets of a table, and all of its objects. Those that do not exist are left out.
 ///
-/// # Errors
-/// When the kernel cannot be asked.
+/// # Errors When the kernel cannot be queried.
 pub fn read_parts<'a>(
     table: TableName,
     chains: impl Iterator<Item = &'a str>,
@@ -153,8 +150,7 @@ fn fill(table: TableName, name: &str, set: &mut LiveSet) -> Result<()> {
 
 /// Whether one of the two tables exists.
 ///
-/// # Errors
-/// When the kernel cannot be asked.
+/// # Errors When the kernel cannot be queried.
 pub fn exists() -> Result<bool> {
     for name in TableName::ALL {
         let found = nft_list(NftObjects::Tables, family(name), &[], |found: &mut bool, body| {

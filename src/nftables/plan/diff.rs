@@ -10,8 +10,8 @@ use imbl::ordmap::DiffItem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// With more rules than this in a table, inserting a rule between two others costs nft more time than the rest of a change.
-const CHEAP: usize = 500;
+/// With more rules than this in a table, inserting a rule between two others takes nft longer than the rest of a change.
+const MAX_CHEAP_INSERTS: usize = 500;
 
 /// The changes that make the live tables equal to the wanted ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Differ<'_> {
                 None => ChainChange::Create,
                 Some(_) if self.ruleset.kept_chains.contains(&(self.name, name.clone())) => continue,
                 Some(_) if uses(chain, &recreated) => ChainChange::Rewrite,
-                Some(live) if live.is(chain) => continue,
+                Some(live) if live.matches(chain) => continue,
                 Some(live) => self.change(name.as_str(), live, chain),
             };
             plan.chains.insert(name.as_str().to_string(), change);
@@ -217,15 +217,16 @@ impl Differ<'_> {
         }
     }
 
-    /// The change of a live chain to the wanted one: rule by rule, if the kernel keeps state for a rule that stays.
+    /// The change of a live chain to the wanted one: rule by rule, if the kernel keeps state for an unchanged rule.
     fn change(&self, name: &str, live: &CachedChain, wanted: &Chain) -> ChainChange {
-        let Some(made) = live.made.as_ref().filter(|made| made.rules().iter().any(|rule| rule.action.has_state()))
+        let Some(created) =
+            live.created.as_ref().filter(|created| created.rules().iter().any(|rule| rule.action.has_state()))
         else {
             return ChainChange::Rewrite;
         };
-        let handles = (self.handles)(self.name, name).filter(|handles| handles.len() == made.rules().len());
-        let between = self.live_rules() <= CHEAP;
-        let edits = handles.and_then(|handles| edits(made.rules(), wanted.rules(), &handles, between));
+        let handles = (self.handles)(self.name, name).filter(|handles| handles.len() == created.rules().len());
+        let between = self.live_rules() <= MAX_CHEAP_INSERTS;
+        let edits = handles.and_then(|handles| edits(created.rules(), wanted.rules(), &handles, between));
         edits.map_or(ChainChange::Rewrite, ChainChange::Edit)
     }
 

@@ -1,4 +1,4 @@
-//! Changes of single rules in a chain, used if the kernel keeps state for a rule that stays, such as a rate limit.
+//! Changes of single rules in a chain, used if the kernel keeps state, such as that of a rate limit, for an unchanged rule.
 use crate::nftables::ruleset::Rule;
 use std::ops::Range;
 
@@ -22,10 +22,10 @@ pub enum InsertPosition {
     Last,
 }
 
-/// A sequence of rules that stay: its live and its wanted position.
+/// A sequence of unchanged rules: its live and its wanted position.
 type Stays = (Range<usize>, Range<usize>);
 
-/// The changes of single rules, if a rule that stays has state; otherwise `None`. The last rule has the chain's signature and
+/// The changes of single rules, if an unchanged rule has state; otherwise `None`. The last rule has the chain's signature and
 /// always changes.
 ///
 /// Unless `between`, no rule is inserted between two others: only one sequence of rules is kept, the one with the most state.
@@ -53,7 +53,7 @@ pub(super) fn edits(live: &[Rule], wanted: &[Rule], handles: &[u64], between: bo
     (states(kept) > 0).then(|| around(kept, handles, wanted.len()))
 }
 
-/// The sequences that stay, grouped so that only deleted rules are between those of one slice.
+/// The unchanged sequences, grouped so that only deleted rules are between those of one slice.
 fn blocks(stays: &[Stays]) -> impl Iterator<Item = &[Stays]> {
     stays.chunk_by(|(_, one), (_, next)| one.end == next.start)
 }
@@ -92,7 +92,7 @@ mod tests {
         let rule = |protocol: &u8| Rule {
             matches: [Match::Protocol(*protocol)].into(),
             action: action(*protocol),
-            origin: Origin::Made("test".into()),
+            origin: Origin::Generated("test".into()),
         };
         protocols.iter().map(rule).collect()
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_stay_are_kept_beside_each_other_where_places_between_them_cost_much() {
+    fn only_adjacent_rules_are_kept_if_inserting_between_them_is_slow() {
         let stay = |live: &[u8], wanted: &[u8], between| -> Option<Vec<u8>> {
             let kept = edited(live, wanted, between)?.into_iter().filter(|(_, stays)| *stays);
             Some(kept.map(|(rule, _)| rule).collect())

@@ -26,13 +26,13 @@ pub fn fits_set(live: &LiveSet, wanted: &Set) -> bool {
     live.flags & KIND == INTERVAL && live.key_length == length
 }
 
-/// The same for a map.
+/// Whether a live map has the type of a wanted one.
 pub fn fits_map(live: &LiveSet, wanted: &Map) -> bool {
     let length = if wanted.key == MapKey::Bridges { 2 * NAME } else { NAME };
     live.flags & KIND == MAP && u32::try_from(length) == Ok(live.key_length)
 }
 
-/// The same for a dynamic set.
+/// Whether a live dynamic set has the type of a wanted one.
 pub fn fits_dynamic(live: &LiveSet, wanted: &DynamicSet) -> bool {
     let length = if wanted.family == Family::V4 { 4 } else { 16 };
     let kind = live.flags & KIND == TIMEOUT | DYNAMIC && live.key_length == length;
@@ -53,7 +53,7 @@ fn intervals(elements: &[LiveElement]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         match intervals.last_mut() {
             _ if begins => intervals.push((key.clone(), None)),
             Some((_, end @ None)) => *end = Some(key.clone()),
-            // the kernel's sets may begin with an end that belongs to no interval
+            // the elements may begin with the end of no interval
             _ => {}
         }
     }
@@ -115,10 +115,10 @@ mod tests {
     use crate::model::Origin;
 
     #[test]
-    fn live_intervals_are_compared_by_what_they_hold() {
+    fn live_intervals_are_compared_by_content() {
         let nets = ["10.0.0.0/8", "255.255.255.255/32"].map(|net| (net.parse().unwrap(), false));
         let kind = SetKind::Addresses(Family::V4, IntervalSet::of_entries(Family::V4, nets));
-        let wanted = Set { kind, origin: Origin::Made("test".into()) };
+        let wanted = Set { kind, origin: Origin::Generated("test".into()) };
         let element = |key: [u8; 4], ends| LiveElement { key: key.into(), ends, verdict: None };
         let mut live = LiveSet { flags: INTERVAL, key_length: 4, ..LiveSet::default() };
         live.elements = vec![

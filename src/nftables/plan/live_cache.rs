@@ -18,8 +18,8 @@ pub struct CachedChain {
     pub digest: Option<u64>,
     /// Its signature, if it has one.
     pub signature: Option<Signature>,
-    /// The chain as created by this process, if it is certainly unchanged since.
-    pub made: Option<Arc<Chain>>,
+    /// The chain as this process created it, if it is certainly unchanged.
+    pub created: Option<Arc<Chain>>,
     /// Whether another program has changed it since this process created or accepted it: its signature is then ignored.
     pub edited: bool,
 }
@@ -35,30 +35,30 @@ impl CachedChain {
             rules: rules.len(),
             digest: Some(live.digest()),
             signature: live.signature(),
-            made: None,
+            created: None,
             edited: false,
         }
     }
 
     /// A chain that this process has created, and whose rules have not been read.
     #[must_use]
-    pub fn unread(made: &Arc<Chain>) -> Self {
+    pub fn unread(created: &Arc<Chain>) -> Self {
         CachedChain {
-            hook: made.hook().and_then(Hook::numbers),
+            hook: created.hook().and_then(Hook::numbers),
             drops: false,
-            rules: made.rules().len(),
+            rules: created.rules().len(),
             digest: None,
-            signature: Some(made.signature()),
-            made: Some(made.clone()),
+            signature: Some(created.signature()),
+            created: Some(created.clone()),
             edited: false,
         }
     }
 
     /// Whether its rules are those of this chain.
     #[must_use]
-    pub fn is(&self, wanted: &Arc<Chain>) -> bool {
-        match &self.made {
-            Some(made) => Arc::ptr_eq(made, wanted) || made.signature() == wanted.signature(),
+    pub fn matches(&self, wanted: &Arc<Chain>) -> bool {
+        match &self.created {
+            Some(created) => Arc::ptr_eq(created, wanted) || created.signature() == wanted.signature(),
             None => !self.edited && self.has_signature_of(wanted),
         }
     }
@@ -94,19 +94,20 @@ pub struct LiveCache {
 }
 
 impl LiveCache {
-    /// Caches the live state that was read, with the rules of chains that have not changed since `before`. Rules that were not read
-    /// before have not changed if there was no transaction since (`quiet`) and the signature is as created.
+    /// Caches the live state that was read, with the rules of chains that have not changed since `before`. Rules that were not
+    /// read before have not changed if there was no other transaction (`no_transaction`) and the signature is as created.
     #[must_use]
-    pub fn of(live: Live, before: Option<&LiveCache>, quiet: bool) -> Self {
+    pub fn of(live: Live, before: Option<&LiveCache>, no_transaction: bool) -> Self {
         let mut known = LiveCache::default();
         for (name, table) in live.tables {
             let old = before.and_then(|before| before.tables.get(&name));
             let chain = |(name, live): (String, LiveChain)| {
                 let mut chain = CachedChain::new(&live);
                 if let Some(old) = old.and_then(|old| old.chains.get(&name)) {
-                    let as_made = || old.made.as_ref().is_some_and(|made| chain.has_signature_of(made));
-                    let same = if old.digest.is_some() { old.digest == chain.digest } else { quiet && as_made() };
-                    chain.made = old.made.clone().filter(|_| same);
+                    let as_created = || old.created.as_ref().is_some_and(|created| chain.has_signature_of(created));
+                    let same =
+                        if old.digest.is_some() { old.digest == chain.digest } else { no_transaction && as_created() };
+                    chain.created = old.created.clone().filter(|_| same);
                     chain.edited = if same { old.edited } else { true };
                 }
                 (name, chain)

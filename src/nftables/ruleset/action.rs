@@ -58,7 +58,8 @@ pub enum Action {
     CtMark(u32),
     /// Assigns the helper of this object to the connection.
     CtHelper(Name),
-    /// Passes the packet to a program that reads one of these queues, from first to last, and accepts it without one.
+    /// Passes the packet to a program that reads one of these queues, from first to last; without such a program it is
+    /// accepted.
     Queue(u16, u16),
     /// Drops the packet if its source exceeds the limit: `update @set { ip saddr limit rate over … } drop`. IPv6 sources are
     /// counted by /64.

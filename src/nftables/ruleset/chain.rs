@@ -83,7 +83,7 @@ impl Chain {
         *self.signature.get_or_init(|| Signature::of(self.rules.iter().map(Rule::text)))
     }
 
-    /// The chains that its rules jump or go to.
+    /// The target chains of the jumps and gotos in its rules.
     pub fn targets(&self) -> impl Iterator<Item = &Name> {
         self.rules.iter().filter_map(|rule| rule.action.target())
     }

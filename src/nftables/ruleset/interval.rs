@@ -29,7 +29,7 @@ impl Interval {
         (self.first, self.last)
     }
 
-    /// Whether it holds an address.
+    /// Whether it contains an address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.first.is_ipv4() == address.is_ipv4() && (self.first..=self.last).contains(&address)
@@ -124,7 +124,7 @@ impl IntervalSet {
         &self.0
     }
 
-    /// Whether it holds an address.
+    /// Whether it contains an address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let at = self.0.partition_point(|interval| interval.last < address);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_set_agrees_with_asking_each_entry() {
+    fn sets_agree_with_a_lookup_in_each_entry() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..300 {
             let count = random.usize(0..9);

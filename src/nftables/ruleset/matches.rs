@@ -67,9 +67,9 @@ pub enum CtStates {
 /// How a frame is addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PacketType {
-    /// To all.
+    /// Broadcast.
     Broadcast,
-    /// To a group.
+    /// Multicast.
     Multicast,
 }
 
@@ -112,7 +112,7 @@ pub enum Match {
     NotArpMac(MacAddr),
     /// An ARP message has a sender IP address outside of a range: `arp saddr ip != …`.
     NotArpSource(Ipv4Addr, Ipv4Addr),
-    /// The same for a set: `arp saddr ip != @set`.
+    /// An ARP message has a sender IP address outside of a set: `arp saddr ip != @set`.
     NotArpSourceIn(Name),
     /// The IP protocol: `meta l4proto 6`.
     Protocol(u8),
@@ -125,7 +125,7 @@ pub enum Match {
         /// The first and the last one.
         ports: (u16, u16),
     },
-    /// The same with a set: `tcp dport @ports/…`.
+    /// A port in a set: `tcp dport @ports/…`.
     PortIn {
         /// As for [`Match::Port`].
         protocol: u8,

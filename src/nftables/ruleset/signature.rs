@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_hold_signatures() {
+    fn signatures_are_parsed_from_comments() {
         let one = Signature::of(["a", "b"]);
         assert_eq!(Signature::in_comment(&format!("100.fw:7 {one}")), Some(one));
         assert_ne!(one, Signature::of(["ab"]));

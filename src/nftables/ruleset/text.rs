@@ -48,7 +48,7 @@ impl Rule {
                 let file = file.rsplit('/').next().unwrap_or(file);
                 Some(eco_format!("{file}:{line}")).filter(is_comment)
             }
-            Origin::Line(..) | Origin::Made(_) => None,
+            Origin::Line(..) | Origin::Generated(_) => None,
         }
     }
 }
@@ -62,7 +62,7 @@ fn number(out: &mut String, number: u32) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
-/// An interface name in quotes. A trailing asterisk is escaped: nft would take it as a wildcard.
+/// An interface name in quotes. A trailing asterisk is escaped, because nft would parse it as a wildcard.
 pub(super) fn interface(out: &mut String, name: &Interface) {
     match (name.as_str().strip_suffix('+'), name.as_str().strip_suffix('*')) {
         (Some(prefix), _) => put(out, &["\"", prefix, "*\""]),
@@ -72,7 +72,7 @@ pub(super) fn interface(out: &mut String, name: &Interface) {
 }
 
 fn mac(out: &mut String, MacAddr([a, b, c, d, e, f]): MacAddr) {
-    // a String takes everything
+    // writing to a String cannot fail
     let _ = write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
 }
 
@@ -331,12 +331,12 @@ mod tests {
 
     fn text(matches: &[Match], action: Action) -> String {
         let mut out = String::new();
-        Rule { matches: matches.into(), action, origin: Origin::Made("test".into()) }.put(&mut out);
+        Rule { matches: matches.into(), action, origin: Origin::Generated("test".into()) }.put(&mut out);
         out
     }
 
     #[test]
-    fn matches_are_written_as_nft_takes_them() {
+    fn matches_are_written_in_nft_syntax() {
         let interval = |text: &str| Addresses::Interval(Box::new(text.parse::<ipnet::IpNet>().unwrap().into()));
         let named = |text: &str| Interface::new(text).unwrap();
         for (one, expected) in [
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_are_written_as_nft_takes_them() {
+    fn actions_are_written_in_nft_syntax() {
         let prefix = LogPrefix { vmid: 100, level: 6, chain: Name::new("guest-100-in").unwrap(), message: "DROP: " };
         let limit = Limit { rate: Rate { packets: 20, per: TimeUnit::Minute }, burst: 5 };
         assert_eq!(
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_hold_the_place_and_never_a_quote() {
+    fn comments_contain_the_location_and_no_quotes() {
         let rule = |file: &str| Rule { matches: [].into(), action: Action::Drop, origin: Origin::Line(file.into(), 7) };
         assert_eq!(rule("/etc/pve/firewall/100.fw").text(), r#"drop comment "100.fw:7""#);
         assert_eq!(rule("/x/a\"b.fw").text(), "drop");

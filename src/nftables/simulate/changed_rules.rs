@@ -1,5 +1,5 @@
-//! Where two rulesets can give a packet different verdicts.
-use super::eval::Situation;
+//! Finds where two rulesets can give a packet different verdicts.
+use super::eval::EvalContext;
 use super::hook_path::{At, hooks};
 use crate::nftables::names::{Name, TableName};
 use crate::nftables::ruleset::{Action, Chain, Match, Rule, Ruleset, VerdictTarget};
@@ -70,14 +70,14 @@ impl<'a> ChangedRules<'a> {
         concern(
             hooks(from, to, layer),
             |at| self.differences(at, &unknown),
-            move |difference, packet, at| changed.meets(difference, packet, at),
+            move |difference, packet, at| changed.is_affected(difference, packet, at),
         )
     }
 
     /// The differences in the chains that can be reached at a hook. A rule that is in both rulesets jumps to the same chain, so
     /// it is enough to follow the rules of one of them.
     fn differences(&self, at: &At, unknown: &Packet) -> Vec<DifferingItem<'a>> {
-        let [before, after] = [self.before, self.after].map(|ruleset| situation(ruleset, unknown, at));
+        let [before, after] = [self.before, self.after].map(|ruleset| eval_context(ruleset, unknown, at));
         let mut found = Vec::new();
         if before.base_chains() != after.base_chains() {
             found.push(DifferingItem::Elsewhere);
@@ -107,12 +107,12 @@ impl<'a> ChangedRules<'a> {
         found
     }
 
-    fn meets(&self, difference: &DifferingItem<'a>, packet: &Packet, at: &At) -> bool {
+    fn is_affected(&self, difference: &DifferingItem<'a>, packet: &Packet, at: &At) -> bool {
         match difference {
             DifferingItem::Elsewhere => true,
-            DifferingItem::Rule(ruleset, rule) => situation(ruleset, packet, at).can_match_packet(rule),
+            DifferingItem::Rule(ruleset, rule) => eval_context(ruleset, packet, at).can_match_packet(rule),
             DifferingItem::Sets(rule) => rule.matches.iter().filter(|one| one.set().is_some()).any(|one| {
-                situation(self.before, packet, at).matches(one) != situation(self.after, packet, at).matches(one)
+                eval_context(self.before, packet, at).matches(one) != eval_context(self.after, packet, at).matches(one)
             }),
         }
     }
@@ -131,6 +131,6 @@ fn changed_rules<'a>(before: Option<&'a Arc<Chain>>, after: Option<&'a Arc<Chain
     Some(ChangedChain { before: before[of_before].iter().collect(), after: after[of_after].iter().collect() })
 }
 
-fn situation<'a, 'b>(ruleset: &'a Ruleset, packet: &'b Packet, at: &'b At) -> Situation<'a, 'b> {
-    Situation { ruleset, packet, broadcasts: &NO_BROADCASTS, at, state: None }
+fn eval_context<'a, 'b>(ruleset: &'a Ruleset, packet: &'b Packet, at: &'b At) -> EvalContext<'a, 'b> {
+    EvalContext { ruleset, packet, broadcasts: &NO_BROADCASTS, at, state: None }
 }

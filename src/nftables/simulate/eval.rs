@@ -16,15 +16,15 @@ const VLAN: u16 = 0x8100;
 /// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is delivered.
+    /// It is accepted.
     Accept,
     /// It is dropped.
     Drop,
-    /// It is refused with an answer.
+    /// It is rejected with a reply.
     Reject(Rejection),
 }
 
-/// What a matching rule does.
+/// The effect of a matching rule.
 pub enum Effect<'a> {
     /// The next rule is evaluated.
     Continue,
@@ -35,16 +35,16 @@ pub enum Effect<'a> {
 }
 
 /// A packet at a hook.
-pub struct Situation<'a, 'b> {
+pub struct EvalContext<'a, 'b> {
     pub ruleset: &'a Ruleset,
     pub packet: &'b Packet,
     pub broadcasts: &'b BTreeSet<Ipv4Addr>,
     pub at: &'b At,
-    /// The conntrack state of the packet here.
+    /// The conntrack state of the packet at this hook.
     pub state: Option<CtState>,
 }
 
-impl<'a> Situation<'a, '_> {
+impl<'a> EvalContext<'a, '_> {
     pub fn table(&self) -> Option<&'a Table> {
         self.ruleset.tables.get(&self.at.table)
     }
@@ -58,17 +58,17 @@ impl<'a> Situation<'a, '_> {
         found.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// What an action does to the packet.
+    /// The effect of an action on the packet.
     pub fn effect(&self, action: &'a Action) -> Effect<'a> {
         match action {
-            // a queue that no program reads is bypassed, and the verdict of a program that reads it is unknown
+            // a queue that no program reads is bypassed; the verdict of a program is not simulated
             Action::Accept | Action::Queue(..) => Effect::Final(Verdict::Accept),
             Action::Drop => Effect::Final(Verdict::Drop),
             Action::Return => Effect::Return,
             Action::Jump(chain) => Effect::Jump(chain),
             Action::Goto(chain) => Effect::Goto(chain),
             Action::Reject(rejection) => Effect::Final(Verdict::Reject(*rejection)),
-            // a single packet exceeds no rate
+            // a single packet does not exceed a rate
             Action::Log(_) | Action::CtMark(_) | Action::CtHelper(_) | Action::DropAbove { .. } => Effect::Continue,
             Action::VerdictMap(key, map) => match self.look_up(*key, map) {
                 Some(VerdictTarget::Jump(chain)) => Effect::Jump(chain),
@@ -164,13 +164,15 @@ impl<'a> Situation<'a, '_> {
             Match::NotArpSource(first, last) => {
                 self.arp_source().is_some_and(|source| !(*first..=*last).contains(&source))
             }
-            Match::NotArpSourceIn(set) => self.arp_source().is_some_and(|source| !self.holds(set, source.into())),
+            Match::NotArpSourceIn(set) => {
+                self.arp_source().is_some_and(|source| !self.set_contains(set, source.into()))
+            }
             Match::Protocol(protocol) => self.family().is_some() && packet.protocol == *protocol,
             Match::Port { protocol, side, ports: (first, last) } => {
                 self.port(*protocol, *side).is_some_and(|port| (*first..=*last).contains(&port))
             }
             Match::PortIn { protocol, side, set } => {
-                self.port(*protocol, *side).is_some_and(|port| self.holds_port(set, port))
+                self.port(*protocol, *side).is_some_and(|port| self.set_contains_port(set, port))
             }
             Match::Icmp { family, kind, code } => {
                 let message = packet.icmp.filter(|_| self.family() == Some(*family));
@@ -194,7 +196,7 @@ impl<'a> Situation<'a, '_> {
         let address = self.address(side).filter(|address| Family::of(*address) == addresses.family());
         let held = |address| match addresses {
             Addresses::Interval(interval) => interval.contains(address),
-            Addresses::Set(_, set) => self.holds(set, address),
+            Addresses::Set(_, set) => self.set_contains(set, address),
         };
         address.is_some_and(|address| held(address) != negated)
     }
@@ -207,12 +209,12 @@ impl<'a> Situation<'a, '_> {
         }
     }
 
-    fn holds(&self, set: &Name, address: IpAddr) -> bool {
+    fn set_contains(&self, set: &Name, address: IpAddr) -> bool {
         let set = self.table().and_then(|table| table.sets.get(set));
         set.is_some_and(|set| matches!(&set.kind, SetKind::Addresses(_, held) if held.contains(address)))
     }
 
-    fn holds_port(&self, set: &Name, port: u16) -> bool {
+    fn set_contains_port(&self, set: &Name, port: u16) -> bool {
         let set = self.table().and_then(|table| table.sets.get(set));
         let within = |ranges: &[(u16, u16)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&port));
         set.is_some_and(|set| matches!(&set.kind, SetKind::Ports(ranges) if within(ranges)))

@@ -1,20 +1,20 @@
-//! The hooks that a packet passes between two endpoints.
+//! The hooks on the path of a packet between two endpoints.
 use crate::nftables::names::TableName;
 use crate::simulate::{End, Layer};
 use std::fmt;
 
-/// A hook of a table, with the interfaces that rules see there.
+/// A hook of a table, with the interfaces that rules match there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// The table.
     pub table: TableName,
     /// `prerouting`, `input`, `forward`, `output` or `postrouting`.
     pub hook: &'static str,
-    /// The interface that the packet enters by.
+    /// The input interface.
     pub input: Option<String>,
-    /// The interface that it leaves by.
+    /// The output interface.
     pub output: Option<String>,
-    /// The bridge that it crosses.
+    /// The bridge that forwards it.
     pub bridge: Option<String>,
     /// Whether the node receives, sends or routes it, so that no bridge forwards it.
     pub by_node: bool,

@@ -1,4 +1,4 @@
-//! Simulates a packet: the chains of both tables are evaluated as the kernel does.
+//! Simulates a packet: evaluates the chains of both tables like the kernel.
 //!
 //! A packet of a guest passes the guests' table where it enters a bridge (prerouting), is forwarded by it (forward) and leaves
 //! it (postrouting), and the host's table where the node receives, sends or routes it.
@@ -16,7 +16,7 @@ pub use walk::{Decision, Step, Walk};
 
 use crate::nftables::ruleset::Ruleset;
 use crate::simulate::Sent;
-use eval::Situation;
+use eval::EvalContext;
 
 /// The result: the base chains that the packet passed, up to the one that refused it.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ pub fn simulate<'a>(ruleset: &'a Ruleset, sent: &Sent<'_>) -> Answer<'a> {
     let Sent { packet, from, to, broadcasts } = sent;
     let mut answer = Answer { verdict: Verdict::Accept, walks: Vec::new() };
     for at in hooks(from, to, packet.layer) {
-        let situation = Situation { ruleset, packet, broadcasts, at: &at, state: packet.state };
-        for chain in situation.base_chains() {
-            let walk = walk::walk(&situation, chain);
+        let eval_context = EvalContext { ruleset, packet, broadcasts, at: &at, state: packet.state };
+        for chain in eval_context.base_chains() {
+            let walk = walk::walk(&eval_context, chain);
             answer.verdict = walk.verdict;
             answer.walks.push((at.clone(), walk));
             if answer.verdict != Verdict::Accept {

@@ -1,4 +1,4 @@
-//! The answer in the form that both simulators share.
+//! Converts the result to the form that both simulators share.
 use super::{Answer, At, Step, Verdict, Walk, simulate};
 use crate::model;
 use crate::nftables::names::{Name, TableName};

@@ -1,5 +1,5 @@
-//! Walks through the chains of one base chain, rule by rule.
-use super::eval::{Effect, Situation, Verdict};
+//! Evaluates a base chain and the chains that it jumps to, rule by rule.
+use super::eval::{Effect, EvalContext, Verdict};
 use crate::model::Origin;
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::Rule;
@@ -7,7 +7,7 @@ use crate::nftables::ruleset::Rule;
 /// An evaluated rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// How many jumps led to its chain.
+    /// The number of jumps to its chain.
     pub depth: usize,
     /// Its chain.
     pub chain: &'a Name,
@@ -22,13 +22,13 @@ pub struct Step<'a> {
 pub struct Decision<'a> {
     /// The rule with the verdict.
     pub rule: Step<'a>,
-    /// The rules that led to its chain, the outermost first.
+    /// The rules that jumped to its chain, the outermost first.
     pub callers: Vec<Step<'a>>,
 }
 
 impl<'a> Decision<'a> {
-    /// The rule whose line in the configuration made the decision: that with the verdict, or the one that led to a standard
-    /// chain with it.
+    /// The rule whose configuration line caused the decision: the rule with the verdict, or the one that jumped to the standard
+    /// chain that contains it.
     #[must_use]
     pub fn cause(&self) -> Step<'a> {
         let all = self.callers.iter().chain([&self.rule]);
@@ -46,7 +46,7 @@ pub struct Walk<'a> {
     pub steps: Vec<Step<'a>>,
     /// The verdict.
     pub verdict: Verdict,
-    /// What decided; `None` if the base chain's own policy did, which is to accept.
+    /// The decision; `None` if the policy of the base chain decided, which is accept.
     pub decision: Option<Decision<'a>>,
 }
 
@@ -59,7 +59,7 @@ struct CallFrame<'a> {
 }
 
 /// Evaluates a base chain.
-pub(super) fn walk<'a>(at: &Situation<'a, '_>, base: &'a Name) -> Walk<'a> {
+pub(super) fn walk<'a>(at: &EvalContext<'a, '_>, base: &'a Name) -> Walk<'a> {
     let mut walk = Walk { base, steps: Vec::new(), verdict: Verdict::Accept, decision: None };
     let mut frames = vec![CallFrame { chain: base, next: 0, callers: Vec::new(), depth: 0 }];
     while let Some(frame) = frames.last_mut() {

@@ -1,4 +1,4 @@
-//! The base chains of nftables, address translation in them, and the tables of the legacy tools.
+//! The base chains of nftables, their address translation, and the tables of the legacy tools.
 use super::nftables::{NftObjects, nft_list, nft_list_while};
 use crate::nflog::netlink::{attributes, until_zero};
 use anyhow::Result;
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address families with base chains that see IP packets, and their names for nft(8).
+/// The address families whose base chains process IP packets, and their names for nft(8).
 const FAMILIES: [(u8, &str); 4] = [(1, "inet"), (2, "ip"), (7, "bridge"), (10, "ip6")];
 /// Maximum number of chains of a family, and of rules of a table, that are read.
-pub(super) const MOST: usize = 100_000;
-/// Maximum number of chains or rules that are kept of these.
-const MOST_KEPT: usize = 1000;
+pub(super) const MAX_COUNT: usize = 100_000;
+/// Maximum number of chains or rules of these that are kept.
+const MAX_KEPT: usize = 1000;
 
 // linux/netfilter/nf_tables.h
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -56,7 +56,7 @@ pub struct BaseChain {
     /// Whether its policy is DROP.
     pub drops: bool,
     /// The result of [`super::unconditional_verdict`], if it was called.
-    pub rest: Option<bool>,
+    pub unconditional_drop: Option<bool>,
 }
 
 /// A rule with address translation.
@@ -74,14 +74,14 @@ pub struct NatRule {
     pub to: Option<IpAddr>,
 }
 
-/// What was read of the objects of other programs.
+/// Objects of other programs that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// Those that were kept.
+    /// The kept objects.
     pub kept: Vec<T>,
-    /// Why these are not all.
+    /// The reason if these are not all.
     pub incomplete: Option<String>,
-    /// How many were read.
+    /// The number of objects that were read.
     read: usize,
 }
 
@@ -92,13 +92,14 @@ impl<T> Default for Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// Takes the next object; false if no more are to be read. `read` and `kept` are the words for what is read and kept.
+    /// Processes the next object; false if no more are to be read. `read` and `kept` describe the read and the kept objects in
+    /// messages.
     fn take(&mut self, one: Option<T>, read: &str, kept: &str) -> bool {
         self.read += 1;
-        if self.read > MOST {
-            self.incomplete = Some(format!("it has more than {MOST} {read}"));
-        } else if one.is_some() && self.kept.len() == MOST_KEPT {
-            self.incomplete = Some(format!("it has more than {MOST_KEPT} {kept}"));
+        if self.read > MAX_COUNT {
+            self.incomplete = Some(format!("it has more than {MAX_COUNT} {read}"));
+        } else if one.is_some() && self.kept.len() == MAX_KEPT {
+            self.incomplete = Some(format!("it has more than {MAX_KEPT} {kept}"));
         } else {
             self.kept.extend(one);
         }
@@ -132,7 +133,7 @@ fn base_chain(family: u8, family_name: &'static str, body: &[u8]) -> Option<Base
         kind: text(value(NFTA_CHAIN_TYPE).unwrap_or_default()),
         hook,
         drops: value(NFTA_CHAIN_POLICY).and_then(number) == Some(0),
-        rest: None,
+        unconditional_drop: None,
     })
 }
 
@@ -171,7 +172,7 @@ pub fn nat_rules(family: u8, table: &str) -> Result<Listed<NatRule>> {
     })
 }
 
-/// Whether a table of nftables that belongs to iptables, or to ip6tables, has more than so many rules.
+/// Whether a table of nftables that belongs to iptables or to ip6tables has more than `most` rules.
 ///
 /// # Errors
 /// As for [`base_chains`].
@@ -188,7 +189,7 @@ fn nat_rule(family: u8, body: &[u8]) -> Option<NatRule> {
     let chain = text(find(body, NFTA_RULE_CHAIN)?);
     let (mut loaded, mut mask, mut source) = (None, None, None);
     let mut rule = NatRule { chain, ..NatRule::default() };
-    // the values that were put into registers
+    // the values that were loaded into registers
     let mut registers: BTreeMap<u32, &[u8]> = BTreeMap::new();
     for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! How the built-in chains of legacy iptables and ip6tables tables end: the entries of a table, as the tools read them.
+//! The policies and unconditional verdicts of the built-in chains of legacy iptables and ip6tables tables, from the entries of
+//! the tables.
 use super::base_chains::legacy_tables;
 use super::xtables::{TableInfo, entries, iptables};
 use crate::model::Family;
@@ -6,7 +7,7 @@ use anyhow::{Context, Result};
 
 /// The chains of the hooks, in the order of their numbers (`NF_INET_…`).
 const CHAINS: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
-/// A table without verdicts over packets as a whole.
+/// The table for address translation, which does not filter packets.
 const NAT: &str = "nat";
 /// The length of `struct xt_entry_target` in bytes; the verdict of a standard target follows.
 const TARGET: usize = 32;
@@ -26,8 +27,8 @@ pub struct LegacyChain {
     pub name: &'static str,
     /// Whether its policy is DROP.
     pub drops: bool,
-    /// Whether a rule without matches drops every packet, or accepts it; `None` if there is no such rule.
-    pub rest: Option<bool>,
+    /// Whether the first rule without matches drops packets (`false`: accepts them); `None` if there is no such rule.
+    pub unconditional_drop: Option<bool>,
 }
 
 /// Offsets in `struct ipt_entry` or `ip6t_entry`, in bytes.
@@ -54,12 +55,12 @@ pub fn legacy_chains() -> Result<Vec<LegacyChain>> {
         for table in legacy_tables(v6).into_iter().filter(|table| table != NAT) {
             let info = TableInfo::of(&iptables(&table, v6)?).context("the summary of a table is too short")?;
             let entries = entries(&table, v6, &info)?;
-            chains.extend(built_in(&info, &entries, family).map(|(name, drops, rest)| LegacyChain {
+            chains.extend(built_in(&info, &entries, family).map(|(name, drops, unconditional_drop)| LegacyChain {
                 family,
                 table: table.clone(),
                 name,
                 drops,
-                rest,
+                unconditional_drop,
             }));
         }
     }
@@ -95,7 +96,7 @@ impl Layout {
         None
     }
 
-    /// Whether an entry drops every packet, and does not accept it; `None` if it has matches, or no verdict.
+    /// Whether an entry without matches drops packets (`false`: accepts them); `None` if it has matches, or no verdict.
     fn verdict_on_all(&self, entry: &[u8]) -> Option<bool> {
         let target = self.offset(entry, self.target)?;
         if target != self.length || entry.get(..self.matches)?.iter().any(|byte| *byte != 0) {

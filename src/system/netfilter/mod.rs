@@ -25,7 +25,7 @@ pub use xtables::{ebtables, iptables, rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary(Box<[u8]>);
 
-/// Whether an error of querying a summary means that the kernel does not have the object: the module or the table is missing.
+/// Whether an error of querying a summary means that the module or the table does not exist in the kernel.
 #[must_use]
 pub fn is_absent(error: &anyhow::Error) -> bool {
     use nix::errno::Errno::{EAFNOSUPPORT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT};

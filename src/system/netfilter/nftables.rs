@@ -1,7 +1,7 @@
 //! Reads nftables over netlink: the generation, and the content of tables.
 use super::Summary;
 use crate::nflog::netlink::attributes;
-use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, NetfilterRequests, ask_netfilter};
+use crate::system::netlink::{NLM_F_ACK, NLM_F_DUMP, NetfilterRequests, query_netfilter};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 
@@ -10,7 +10,7 @@ const SUBSYSTEM: u16 = 10 << 8;
 /// `NFT_MSG_GETGEN`
 const GETGEN: u16 = 16;
 const NFTA_GEN_ID: u16 = 1;
-/// Room for the generation and its acknowledgement, in bytes.
+/// The size of the buffer for the generation and its acknowledgement, in bytes.
 const ANSWER: usize = 1024;
 
 /// Kinds of objects (`linux/netfilter/nf_tables.h`); the number is that of the request.
@@ -39,7 +39,7 @@ pub fn nft_generation() -> Result<u32> {
     NftGeneration::default().read()
 }
 
-/// Asks for the generation of nftables again and again: the socket stays open.
+/// Queries the generation of nftables repeatedly over one socket.
 #[derive(Debug, Default)]
 pub struct NftGeneration(Option<NetfilterRequests>);
 
@@ -51,13 +51,13 @@ impl NftGeneration {
     pub fn read(&mut self) -> Result<u32> {
         // after an error, the next call opens the socket again
         let mut requests = self.0.take().map_or_else(NetfilterRequests::open, Ok)?;
-        let id: Option<u32> = requests.ask(0, SUBSYSTEM | GETGEN, NLM_F_ACK, &[], &mut [0; ANSWER], |id, body| {
+        let id: Option<u32> = requests.query(0, SUBSYSTEM | GETGEN, NLM_F_ACK, &[], &mut [0; ANSWER], |id, body| {
             let found = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID);
             *id = found.and_then(|(_, id)| id.try_into().ok()).map(u32::from_be_bytes);
             true
         })?;
         self.0 = Some(requests);
-        id.context("the kernel does not say the generation of nftables")
+        id.context("the kernel does not report the generation of nftables")
     }
 }
 
@@ -86,7 +86,8 @@ pub fn nft_list<T: Default>(
     })
 }
 
-/// The same, until `take` returns that it needs no more: other programs' tables may contain millions of objects.
+/// Like [`nft_list`], until `take` returns that no more objects are needed: tables of other programs may contain millions of
+/// them.
 ///
 /// # Errors
 /// As for [`nft_list`].
@@ -98,7 +99,7 @@ pub fn nft_list_while<T: Default>(
 ) -> Result<T> {
     let texts: Vec<(u16, Vec<u8>)> = of.iter().map(|(kind, text)| (*kind, [text.as_bytes(), &[0]].concat())).collect();
     let of: Vec<(u16, &[u8])> = texts.iter().map(|(kind, text)| (*kind, &text[..])).collect();
-    match ask_netfilter(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
+    match query_netfilter(family, SUBSYSTEM | what as u16, NLM_F_DUMP, &of, take) {
         Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(T::default()),
         listed => listed,
     }

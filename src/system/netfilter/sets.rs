@@ -17,9 +17,10 @@ const FLAGS_NET: u16 = FLAGS | 1 << 14;
 /// `IPSET_FLAG_LIST_HEADER`: no entries.
 const HEADERS_ONLY: u32 = 1 << 2;
 const DATA: u16 = 7;
-/// Depends on the rules, not on the set.
+/// The number of references, which depends on the rules and not on the set.
 const REFERENCES: u16 = 25;
-/// Room for an answer, in bytes, which is about one set. The kernel allocates as much for each, and is slower with more.
+/// The size of the buffer for a reply about one set, in bytes. The kernel allocates this size for each reply, and is slower
+/// with a larger one.
 const ANSWER: usize = 8192;
 
 /// The summary of the sets whose names `ours` accepts.
@@ -32,7 +33,7 @@ pub fn sets(ours: impl Fn(&str) -> bool) -> Result<Summary> {
         add(sum, body, &ours);
         true
     };
-    let sum = NetfilterRequests::open()?.ask(0, LIST, NLM_F_DUMP, &request, &mut [0; ANSWER], take)?;
+    let sum = NetfilterRequests::open()?.query(0, LIST, NLM_F_DUMP, &request, &mut [0; ANSWER], take)?;
     Ok(Summary(sum.finalize()[..].into()))
 }
 
@@ -43,8 +44,8 @@ fn add(sum: &mut Sha1, body: &[u8], ours: impl Fn(&str) -> bool) {
     }
     for (kind, content) in attributes(body) {
         if kind == DATA {
-            let steady = attributes(content).filter(|(kind, _)| *kind != REFERENCES);
-            steady.for_each(|attribute| add_attribute(sum, attribute));
+            let own_attributes = attributes(content).filter(|(kind, _)| *kind != REFERENCES);
+            own_attributes.for_each(|attribute| add_attribute(sum, attribute));
         } else {
             add_attribute(sum, (kind, content));
         }

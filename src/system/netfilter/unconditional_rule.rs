@@ -1,6 +1,6 @@
 //! Rules without matches in base chains of other programs.
 use super::base_chains::{
-    BaseChain, MOST, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_IMMEDIATE_DATA, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
+    BaseChain, MAX_COUNT, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_IMMEDIATE_DATA, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
     NFTA_RULE_TABLE, find, is_named, number,
 };
 use super::nftables::{NftObjects, nft_list_while};
@@ -13,7 +13,7 @@ const NFTA_VERDICT_CODE: u16 = 1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
-/// Whether the first rule without matches drops packets, and does not accept them; `None` if there is no such rule, so that the
+/// Whether the first rule without matches drops packets (`false`: accepts them); `None` if there is no such rule, so that the
 /// policy decides. The inner error is the reason if the chain is too long to be read.
 ///
 /// # Errors
@@ -26,12 +26,12 @@ pub fn unconditional_verdict(chain: &BaseChain) -> Result<Result<Option<bool>, S
             if is_named(body, &of) {
                 *found = verdict_on_all(body);
             }
-            *read <= MOST && found.is_none()
+            *read <= MAX_COUNT && found.is_none()
         })?;
-    Ok(if read > MOST { Err(format!("it has more than {MOST} rules")) } else { Ok(found) })
+    Ok(if read > MAX_COUNT { Err(format!("it has more than {MAX_COUNT} rules")) } else { Ok(found) })
 }
 
-/// Whether a rule drops every packet, or accepts it; `None` if it matches only some packets, or has no verdict.
+/// Whether a rule drops all packets (`false`: accepts them); `None` if it matches only some packets, or has no verdict.
 fn verdict_on_all(body: &[u8]) -> Option<bool> {
     for (_, expression) in attributes(find(body, NFTA_RULE_EXPRESSIONS)?) {
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();

@@ -30,7 +30,7 @@ const EBT_POINTERS: usize = 48;
 /// When the kernel has no such table, or the process lacks `CAP_NET_ADMIN`.
 pub fn iptables(table: &str, ipv6: bool) -> Result<Summary> {
     let mut info = [0; GETINFO];
-    ask(level(ipv6), IPT_SO_GET_INFO, table, &mut info)?;
+    read_option(level(ipv6), IPT_SO_GET_INFO, table, &mut info)?;
     Ok(Summary(info[..].into()))
 }
 
@@ -86,12 +86,11 @@ impl TableInfo {
 
 /// The entries of a legacy table of iptables or ip6tables.
 ///
-/// # Errors
-/// As for [`iptables`], and when the table has another size than `info` says by now.
+/// # Errors As for [`iptables`], and when the size of the table no longer equals that in `info`.
 pub(super) fn entries(table: &str, ipv6: bool, info: &TableInfo) -> Result<Vec<u8>> {
     let mut get = vec![0; GET_ENTRIES + info.size];
     get[NAME..NAME + 4].copy_from_slice(&u32::try_from(info.size)?.to_ne_bytes());
-    ask(level(ipv6), IPT_SO_GET_ENTRIES, table, &mut get)?;
+    read_option(level(ipv6), IPT_SO_GET_ENTRIES, table, &mut get)?;
     get.drain(..GET_ENTRIES);
     Ok(get)
 }
@@ -102,12 +101,12 @@ pub(super) fn entries(table: &str, ipv6: bool, info: &TableInfo) -> Result<Vec<u
 /// As for [`iptables`].
 pub fn ebtables(table: &str) -> Result<Summary> {
     let mut info = [0; EBT_REPLACE];
-    ask(level(false), EBT_SO_GET_INFO, table, &mut info)?;
+    read_option(level(false), EBT_SO_GET_INFO, table, &mut info)?;
     Ok(Summary(info[..EBT_POINTERS].into()))
 }
 
 /// Reads a socket option of a level and address family whose structure begins with the table name.
-fn ask((family, level): (AddressFamily, i32), option: i32, table: &str, info: &mut [u8]) -> Result<()> {
+fn read_option((family, level): (AddressFamily, i32), option: i32, table: &str, info: &mut [u8]) -> Result<()> {
     let socket =
         socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).context("cannot open a raw socket")?;
     // the last byte stays zero

@@ -34,7 +34,7 @@ impl BridgePorts {
     /// When the kernel does not answer, or the interfaces change all the time.
     pub fn current(&mut self) -> Result<Arc<BTreeMap<String, Option<String>>>> {
         let mut buffer = [0; 1 << 13];
-        // events can be longer, but their remainder is not needed
+        // events can be longer than the buffer, but their remainder is not needed
         while self.socket.receive(&mut buffer)? != Received::Nothing {
             self.stale = true;
         }

@@ -33,7 +33,7 @@ impl ConntrackTable {
     /// # Errors
     /// When the kernel does not answer or refuses (no `CAP_NET_ADMIN`, or no connection tracking).
     pub fn list(&mut self) -> Result<Vec<Connection>> {
-        // the family 0 of the header stands for all
+        // the family 0 in the header selects all families
         self.sequence = self.sequence.wrapping_add(1);
         let request = Request::new(GET, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, &[0; NETFILTER_HEADER]);
         let (mut connections, mut seen) = (Vec::new(), HashSet::new());
@@ -43,7 +43,7 @@ impl ConntrackTable {
             connections.extend(connection.filter(|one| one.id.is_none_or(|id| seen.insert(id))));
         };
         self.socket
-            .ask(self.sequence, request, &mut self.buffer, take)
+            .query(self.sequence, request, &mut self.buffer, take)
             .context("cannot list the tracked connections")?;
         Ok(connections)
     }
@@ -55,7 +55,7 @@ impl ConntrackTable {
     pub fn delete(&mut self, connection: &Connection) -> Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = connection.deletion(NLM_F_REQUEST | NLM_F_ACK, self.sequence);
-        match self.socket.ask(self.sequence, request, &mut self.buffer, |_| {}) {
+        match self.socket.query(self.sequence, request, &mut self.buffer, |_| {}) {
             Ok(_) => Ok(true),
             Err(error) if error.downcast_ref() == Some(&Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.context("cannot delete a tracked connection")),

@@ -14,7 +14,7 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 /// Attempts to get a dump that was not interrupted by a change.
 pub(super) const DUMPS: usize = 3;
-/// Number of removed interfaces whose names are kept, for their packets that are still queued.
+/// Number of removed interfaces whose names are kept for packets that are still queued.
 const KEPT_REMOVED: usize = 256;
 
 /// The name of every interface in this network namespace by its index.
@@ -113,7 +113,7 @@ pub(super) fn dump(socket: &Socket, sequence: u32, buffer: &mut [u8], take: impl
     // an empty struct ifinfomsg selects all interfaces
     let request = Request::new(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, &[0; 16])
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    socket.ask(sequence, request, buffer, take).context("the kernel does not list the network interfaces")
+    socket.query(sequence, request, buffer, take).context("the kernel does not list the network interfaces")
 }
 
 /// The alternative names of all interfaces (`ip link property add … altname`). They are listed again only after a link

@@ -106,23 +106,24 @@ impl Socket {
         }
     }
 
-    /// Sends a request and passes each message to `take` until the answer is complete: messages of the answer, and of
-    /// the multicast groups. False if a change interrupted the answer, so that it may be incomplete.
-    fn ask(
+    /// Sends a request and passes each message (of the reply and of the multicast groups) to `take` until the reply is
+    /// complete. False if a change interrupted the answer, so that it may be incomplete.
+    fn query(
         &self,
         sequence: u32,
         request: Request,
         buffer: &mut [u8],
         mut take: impl FnMut(Message<'_>),
     ) -> Result<bool> {
-        self.ask_while(sequence, request, buffer, |message| {
+        self.query_while(sequence, request, buffer, |message| {
             take(message);
             true
         })
     }
 
-    /// The same, until `take` returns that it needs no more; further messages then remain in the socket.
-    fn ask_while(
+    /// Like [`Socket::query`], until `take` returns that no more messages are needed; further messages then remain in the
+    /// socket.
+    fn query_while(
         &self,
         sequence: u32,
         request: Request,
@@ -202,14 +203,14 @@ fn error_number(message: &Message<'_>) -> Option<i32> {
 ///
 /// # Errors
 /// When the kernel does not answer or refuses, or every answer was interrupted by a change.
-pub fn ask_netfilter<T: Default>(
+pub fn query_netfilter<T: Default>(
     family: u8,
     kind: u16,
     flags: u16,
     attributes: &[Attribute<'_>],
     take: impl FnMut(&mut T, &[u8]) -> bool,
 ) -> Result<T> {
-    NetfilterRequests::open()?.ask(family, kind, flags, attributes, &mut vec![0; DATAGRAM], take)
+    NetfilterRequests::open()?.query(family, kind, flags, attributes, &mut vec![0; DATAGRAM], take)
 }
 
 /// A socket for requests to netfilter.
@@ -229,12 +230,12 @@ impl NetfilterRequests {
         Ok(NetfilterRequests { socket, sequence: 0 })
     }
 
-    /// As [`ask_netfilter`]; `buffer` has room for each datagram of the answer. After an error, or if `take` needed no
+    /// As [`query_netfilter`]; `buffer` has room for each datagram of the answer. After an error, or if `take` needed no
     /// more, the socket is of no use.
     ///
     /// # Errors
-    /// As for [`ask_netfilter`].
-    pub fn ask<T: Default>(
+    /// As for [`query_netfilter`].
+    pub fn query<T: Default>(
         &mut self,
         family: u8,
         kind: u16,
@@ -251,7 +252,7 @@ impl NetfilterRequests {
             let request = attributes.iter().fold(request, |request, (kind, content)| request.with(*kind, content));
             let mut answer = T::default();
             let mut enough = false;
-            let whole = self.socket.ask_while(self.sequence, request, buffer, |message| {
+            let whole = self.socket.query_while(self.sequence, request, buffer, |message| {
                 enough = !take(&mut answer, message.body().get(NETFILTER_HEADER..).unwrap_or_default());
                 !enough
             })?;

@@ -18,11 +18,11 @@ pub fn neighbours() -> Result<Vec<(IpAddr, [u8; 6])>> {
     let socket = Socket::open(SockProtocol::NetlinkRoute, 0, ANSWER_BUFFER)?;
     let mut buffer = vec![0; DATAGRAM];
     let mut all = Vec::new();
-    // the family 0 stands for all of IP
+    // the family 0 selects IPv4 and IPv6
     let request = Request::new(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, 1, &[0; INFO]);
-    // if they change during the dump, the listed ones are good enough
+    // changes during the dump are acceptable
     socket
-        .ask(1, request, &mut buffer, |message| all.extend(neighbour(message)))
+        .query(1, request, &mut buffer, |message| all.extend(neighbour(message)))
         .context("cannot list the neighbours")?;
     Ok(all)
 }

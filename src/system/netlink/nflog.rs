@@ -44,7 +44,7 @@ pub struct Nflog {
     sequence: u32,
     buffer: Box<[u8]>,
     /// Datagrams received between the request and its answer.
-    early: VecDeque<Vec<u8>>,
+    queued: VecDeque<Vec<u8>>,
 }
 
 impl Nflog {
@@ -55,7 +55,7 @@ impl Nflog {
     pub fn bind(group: u16) -> Result<Self> {
         let socket = Socket::open(SockProtocol::NetlinkNetFilter, 0, RECEIVE_BUFFER)?;
         let buffer = vec![0; DATAGRAM].into_boxed_slice();
-        let mut nflog = Nflog { socket, group, sequence: 0, buffer, early: VecDeque::new() };
+        let mut nflog = Nflog { socket, group, sequence: 0, buffer, queued: VecDeque::new() };
         let mut mode = COPY_RANGE.to_be_bytes().to_vec();
         mode.extend([COPY_PACKET, 0]);
         let request = nflog
@@ -66,7 +66,7 @@ impl Nflog {
             .with(TIMEOUT, &BATCH_WAIT.to_be_bytes())
             .with(QTHRESH, &BATCH_PACKETS.to_be_bytes())
             .with(FLAGS, &SEQUENCE.to_be_bytes());
-        match nflog.ask(request)? {
+        match nflog.query(request)? {
             // another process is bound to the group; without CAP_NET_ADMIN opening the socket has already failed
             Err(Errno::EPERM | Errno::EBUSY) => bail!("another process receives NFLOG group {group}: stop it first"),
             other => other.with_context(|| format!("cannot receive NFLOG group {group}"))?,
@@ -79,7 +79,7 @@ impl Nflog {
     /// # Errors
     /// When reading from the socket fails. An overflow is not an error.
     pub fn receive(&mut self) -> Result<Received<'_>> {
-        if let Some(datagram) = self.early.pop_front() {
+        if let Some(datagram) = self.queued.pop_front() {
             let length = datagram.len().min(self.buffer.len());
             self.buffer[..length].copy_from_slice(&datagram[..length]);
             return Ok(Received::Datagram(&self.buffer[..length]));
@@ -103,13 +103,13 @@ impl Nflog {
         Request::new(CONFIG, NLM_F_REQUEST | flags, self.sequence, &[0, 0, high, low])
     }
 
-    fn ask(&mut self, request: Request) -> Result<Result<(), Errno>> {
+    fn query(&mut self, request: Request) -> Result<Result<(), Errno>> {
         self.socket.send(&request.bytes())?;
         loop {
             match self.socket.receive(&mut self.buffer)? {
                 Received::Datagram(datagram) => match acknowledgement(datagram, self.sequence) {
                     Some(result) => return Ok(result),
-                    None => self.early.push_back(datagram.to_vec()),
+                    None => self.queued.push_back(datagram.to_vec()),
                 },
                 Received::Overflow => bail!("the socket of NFLOG group {} overflowed while binding", self.group),
                 Received::Nothing => self.socket.wait()?,

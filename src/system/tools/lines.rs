@@ -1,4 +1,4 @@
-//! The lines of a tool's output, passed on while it is written: output of any size takes no memory.
+//! The lines of a tool's output, processed while it is written, so that output of any size needs no memory.
 use super::process::{pidfd, readable_until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 /// The capacity of a pipe, in bytes.
 const CAPACITY: usize = 64 << 10;
 
-/// The lines that come through a pipe.
+/// The lines written to a pipe.
 pub(super) struct PipedLines {
     /// The end to read from, which does not block.
     pipe: File,
-    /// The end to write to. It stays open here, so that the pipe is readable only if there is something to read.
+    /// The end to write to. It stays open here, so that the pipe is readable only if it contains data.
     writer: File,
     buffer: Vec<u8>,
     /// The beginning of a line whose end has not been read.
@@ -35,12 +35,12 @@ impl PipedLines {
         self.writer.try_clone()
     }
 
-    /// Passes on the lines until the child ends, without their ends; false if it does not within the limit.
-    pub fn pass_on(&mut self, child: Pid, limit: Duration, take: &mut dyn FnMut(&str)) -> io::Result<bool> {
+    /// Passes each line, without its line end, to `take` until the child ends; false if it does not end within the limit.
+    pub fn read_lines(&mut self, child: Pid, limit: Duration, take: &mut dyn FnMut(&str)) -> io::Result<bool> {
         let (ended, deadline) = (pidfd(child)?, Instant::now() + limit);
         loop {
             let mut descriptors = [ended.as_fd(), self.pipe.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            // a tool that writes without end is readable after the deadline, too
+            // a tool that writes continuously is readable after the deadline, too
             if Instant::now() >= deadline || !readable_until(&mut descriptors, deadline)? {
                 return Ok(false);
             }
@@ -56,7 +56,7 @@ impl PipedLines {
         }
     }
 
-    /// Reads what is there, at most a buffer.
+    /// Reads the available data, at most one buffer.
     fn read(&mut self, take: &mut dyn FnMut(&str)) -> io::Result<()> {
         let length = loop {
             match self.pipe.read(&mut self.buffer) {

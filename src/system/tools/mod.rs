@@ -37,7 +37,7 @@ pub enum ToolError {
         error: io::Error,
     },
     /// It did not end in time, and was killed.
-    #[error("'{tool}' did not end within {seconds} s and was killed; see whether another program blocks it")]
+    #[error("'{tool}' did not end within {seconds} s and was killed; check whether another program blocks it")]
     TimedOut {
         /// The tool.
         tool: String,
@@ -49,9 +49,9 @@ pub enum ToolError {
     Failed {
         /// The tool.
         tool: String,
-        /// How it ended.
+        /// Its exit status, as text.
         status: ExitStatus,
-        /// What it wrote to standard error.
+        /// Its output on standard error.
         stderr: String,
     },
 }
@@ -68,7 +68,7 @@ fn exit_text(status: ExitStatus) -> String {
 fn first_lines(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Try `"));
     if lines().next().is_none() {
-        return "it printed no reason; run it by hand".into();
+        return "it printed no reason; run it manually".into();
     }
     lines().take(3).collect::<Vec<_>>().join("; ")
 }
@@ -93,14 +93,14 @@ pub fn find(tool: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| {
         path.is_absolute() && path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };
-    std::env::split_paths(&search_path()).map(|folder| folder.join(tool)).find(executable)
+    std::env::split_paths(&search_path()).map(|directory| directory.join(tool)).find(executable)
 }
 
 fn search_path() -> OsString {
-    let mut folders: Vec<PathBuf> =
+    let mut directories: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    folders.extend(SYSTEM_PATH.map(PathBuf::from));
-    std::env::join_paths(folders).unwrap_or_else(|_| SYSTEM_PATH.join(":").into())
+    directories.extend(SYSTEM_PATH.map(PathBuf::from));
+    std::env::join_paths(directories).unwrap_or_else(|_| SYSTEM_PATH.join(":").into())
 }
 
 /// A file that a tool inherits as descriptor 3, and an environment variable: for a tool that runs while this process has a lock.
@@ -123,7 +123,7 @@ pub fn run(tool: &str, args: &[&str], input: &str, limit: Duration) -> Result<St
     run_with(tool, args, input, limit, Extras::default())
 }
 
-/// The same with a file and a variable for the tool.
+/// Like [`run`], with a file and a variable for the tool.
 ///
 /// # Errors
 /// As for [`run`].
@@ -138,7 +138,7 @@ pub fn run_with(
     run_to_end(tool, args, &stdin, limit, extras)
 }
 
-/// The same with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
+/// Like [`run`], with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
 ///
 /// # Errors
 /// As for [`run`].
@@ -159,8 +159,8 @@ fn run_to_end(
     stdout.rewind().and_then(|()| content(&mut stdout)).map_err(start)
 }
 
-/// The same without input; `take` gets the lines of the output one by one as they are written, without their ends. If the tool
-/// fails, what was taken is to be ignored.
+/// Like [`run`] without input; `take` gets the lines of the output one by one as they are written, without line ends. If the
+/// tool fails, these lines must be ignored.
 ///
 /// # Errors
 /// As for [`run`].
@@ -169,10 +169,10 @@ pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&s
     let stdin = memory_file(b"").map_err(start)?;
     let mut output = PipedLines::open().map_err(start)?;
     let stdout = output.writer().map_err(start)?;
-    finish(tool, args, [&stdin, &stdout], Extras::default(), limit, |child| output.pass_on(child, limit, &mut take))
+    finish(tool, args, [&stdin, &stdout], Extras::default(), limit, |child| output.read_lines(child, limit, &mut take))
 }
 
-/// The same, but returns the lines that `keep` chooses, each with a line feed.
+/// Like [`lines`], but returns the lines for which `keep` is true, each with a line feed.
 ///
 /// # Errors
 /// As for [`run`].
@@ -192,7 +192,7 @@ pub fn kept_lines(
     Ok(kept)
 }
 
-/// Runs a tool to its end; `until_end` says whether it ended within the limit.
+/// Waits for the end of a tool; `until_end` returns whether it ended within the limit.
 fn finish(
     tool: &str,
     args: &[&str],
@@ -232,7 +232,7 @@ fn ended(
     Err(ToolError::Failed { tool: tool.into(), status, stderr })
 }
 
-/// A memfd: unlike a pipe it neither blocks the tool nor waits for background processes that keep it open.
+/// A memfd: unlike with a pipe, the tool never blocks, and there is no waiting for background processes that keep it open.
 ///
 /// # Errors
 /// When there is no memory or no descriptor for it.
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_any_number_are_passed_on_as_they_are_written() {
+    fn any_number_of_lines_is_passed_on_as_it_is_written() {
         let taken = |script: &str, limit| {
             let (mut count, mut last) = (0_usize, String::new());
             let ended = lines("sh", &["-c", script], limit, |line| {
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(error.to_string(), "'sh' failed (exit status 3): first; second");
         assert!(error.is_exit_status() && error.stderr() == "first\nsecond\n");
         let error = sh("kill -9 $$", "", LIMIT).unwrap_err();
-        assert_eq!(error.to_string(), "'sh' failed (killed by signal 9): it printed no reason; run it by hand");
+        assert_eq!(error.to_string(), "'sh' failed (killed by signal 9): it printed no reason; run it manually");
         assert!(!error.is_exit_status());
     }
 

@@ -17,7 +17,8 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-/// Starts a program. Not by fork(2), which copies the page tables: with the rules of 1,000 guests that takes milliseconds.
+/// Starts a program. This does not use fork(2), which copies the page tables: with the rules of 1,000 guests that takes
+/// milliseconds.
 pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3], extras: Extras<'_>) -> io::Result<Pid> {
     let mut actions = PosixSpawnFileActions::init()?;
     for (number, stream) in (0..).zip(streams) {
@@ -48,7 +49,7 @@ pub(super) fn spawn(program: &Path, args: &[&str], streams: [&File; 3], extras: 
     Ok(posix_spawn(program, &actions, &attributes, &words, &variables)?)
 }
 
-/// A process group that is killed on drop: also if what reads the output of its leader panics.
+/// A process group that is killed on drop, also if reading the output of its leader panics.
 struct ProcessGroup(Pid);
 
 impl Drop for ProcessGroup {
@@ -57,7 +58,8 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Waits for the child's end and reaps it; `until_end` says whether it ended in time. `None` if it did not, and was killed.
+/// Waits for the child's end and reaps it; `until_end` returns whether it ended in time. `None` if it did not end and was
+/// killed.
 pub(super) fn wait(child: Pid, until_end: impl FnOnce(Pid) -> io::Result<bool>) -> io::Result<Option<ExitStatus>> {
     let group = ProcessGroup(child);
     let ended = until_end(child);

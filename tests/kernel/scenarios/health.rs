@@ -82,5 +82,5 @@ fn readme_shows_what_status_prints_of_this_node() {
     let answer = scenario.command(&["simulate", "--dport", "23"]);
     assert!(answer.contains("the result on this node may be different: a rule of another program"), "{answer}");
     let checked = scenario.command(&["check"]);
-    assert!(checked.contains("the node does not filter as its configuration says: tap100i0"), "{checked}");
+    assert!(checked.contains("the node does not filter packets as configured: tap100i0"), "{checked}");
 }

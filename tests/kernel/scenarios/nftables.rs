@@ -258,7 +258,7 @@ fn remaining_chains_of_pve_firewall_are_reported() {
         }
     };
     each("ipt -N PVEFW-INPUT; ipt -A PVEFW-INPUT -p tcp --dport 80 -j DROP; ipt -A INPUT -j PVEFW-INPUT");
-    let warning = scenario.wait_for_warning("the chains of pve-firewall filter, too");
+    let warning = scenario.wait_for_warning("the chains of pve-firewall are also in force");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"both-backends".into(), &true.into()));
     assert!(warning["remedy"].as_str().unwrap().starts_with("'pve-firewall stop'"), "{warning:#}");
     scenario.check_all(ProbeResult::Dropped, open(1026));

@@ -263,7 +263,7 @@ fn a_cancelled_hand_over_deletes_only_connections_that_a_change_refuses() {
         (alive == [false, true, false]).then_some(()).ok_or_else(|| format!("{alive:?} {:#?}", nodes.node.log()))
     });
     nodes.select(1);
-    nodes.node.wait_for_log("no longer: the rules stay until its chains are live: waiting for pve-firewall");
+    nodes.node.wait_for_log("no longer: the rules are kept until its chains are live: waiting for pve-firewall");
     // the update that cancelled it has also checked the connections
     nodes.node.write("firewall/cluster.fw", &open("4001,4005"));
     wait_for_rule(&nodes, "4005", true);

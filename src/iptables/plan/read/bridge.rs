@@ -30,7 +30,7 @@ impl BridgeFormat {
     }
 }
 
-/// A chain of another program: its policy, and its rules as far as they matter.
+/// A chain of another program: its policy and its relevant rules.
 #[derive(Default)]
 struct OtherChain {
     /// Whether its policy is ACCEPT.
@@ -46,7 +46,7 @@ struct OwnChain {
 }
 
 /// Maximum number of chains of other programs that are kept.
-const MOST_OTHERS: usize = 1000;
+const MAX_OTHERS: usize = 1000;
 
 /// Parses the ebtables table `filter` line by line.
 pub struct BridgeParser {
@@ -68,7 +68,7 @@ pub fn read_bridge(text: &str, format: BridgeFormat) -> LiveBridge {
 }
 
 impl BridgeParser {
-    /// Nothing is parsed yet.
+    /// A parser without input so far.
     #[must_use]
     pub fn new(format: BridgeFormat) -> Self {
         BridgeParser {
@@ -98,7 +98,7 @@ impl BridgeParser {
             let (name, policy) = split_name(chain);
             self.chain(name, split_name(policy).0);
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            self.rule(split_name(rule).0, &inversions_behind_options(line));
+            self.rule(split_name(rule).0, &inversions_after_options(line));
         }
     }
 
@@ -110,7 +110,7 @@ impl BridgeParser {
             self.inside = true;
         } else if self.inside && !line.is_empty() && !line.starts_with("Bridge table:") {
             let name = std::mem::take(&mut self.current);
-            self.rule(&name, &format!("-A {name} {}", inversions_behind_options(line)));
+            self.rule(&name, &format!("-A {name} {}", inversions_after_options(line)));
             self.current = name;
         }
     }
@@ -131,7 +131,7 @@ impl BridgeParser {
     /// A chain of another program; `None` if there are too many.
     fn other(&mut self, name: &str) -> Option<&mut OtherChain> {
         if !self.others.contains_key(name) {
-            if self.others.len() >= MOST_OTHERS {
+            if self.others.len() >= MAX_OTHERS {
                 self.table.others.too_many = true;
                 return None;
             }
@@ -146,7 +146,7 @@ impl BridgeParser {
             let OwnChain { signer, chain } = self.own.entry(own).or_default();
             signer.add(line);
             chain.rules += 1;
-            collect_references(line, is_own_bridge_chain, &mut chain.refers);
+            collect_references(line, is_own_bridge_chain, &mut chain.references);
             return;
         }
         if let Some(chain) = self.other(name) {
@@ -165,7 +165,7 @@ impl BridgeParser {
         }
     }
 
-    /// What was parsed.
+    /// The parsed table.
     #[must_use]
     pub fn end(self) -> LiveBridge {
         let BridgeParser { format, inside: _, current: _, own, others, table } = self;
@@ -190,7 +190,7 @@ fn own_chain(name: &str) -> Option<ChainName> {
 
 /// Replaces each `! -s MAC` by `-s ! MAC`. ebtables 1.8.10 and later print the former; rules are written and signed in the
 /// latter, older form.
-fn inversions_behind_options(line: &str) -> Cow<'_, str> {
+fn inversions_after_options(line: &str) -> Cow<'_, str> {
     if !line.contains("! -") {
         return line.into();
     }
@@ -249,7 +249,7 @@ Bridge chain: tap100i0-OUT, entries: 1, policy: ACCEPT
         assert_eq!(saved, LiveBridge { style: MacStyle::Padded, ..read_bridge(LISTED, BridgeFormat::List) });
         assert_eq!(saved.others.keys().collect::<Vec<_>>(), ["FOREIGN", "FORWARD", "INPUT", "OUTPUT"]);
         assert_eq!(saved.table.hooks[&BRIDGE_HOOKS[0]], 1);
-        assert!(saved.table.chains["tap100i0-OUT"].refers.chains.contains("tap100i0-OUT-ARP"));
+        assert!(saved.table.chains["tap100i0-OUT"].references.chains.contains("tap100i0-OUT-ARP"));
         let forward = signature_of(["-A PVEFW-FORWARD -p IPv4 -j ACCEPT"]);
         assert_eq!(saved.table.chains["PVEFW-FORWARD"].signature, Some(forward));
         assert_eq!(read_bridge("", BridgeFormat::Save), LiveBridge::empty(MacStyle::Padded));

@@ -51,16 +51,16 @@ mod tests {
 
     #[test]
     fn set_references_are_found_outside_quotes() {
-        let mut refers = References::default();
+        let mut references = References::default();
         for rule in [
             r#"-m set --match-set PVEFW-0-a-v4 src -m comment --comment "x \" -j PVEFW-no -g" -j PVEFW-yes"#,
             "-g GROUP-web-IN",
             "-j ACCEPT",
             "-m set ! --match-set other src -j",
         ] {
-            collect_references(rule, is_own_chain, &mut refers);
+            collect_references(rule, is_own_chain, &mut references);
         }
-        assert_eq!(refers.chains.iter().map(ChainName::as_str).collect::<Vec<_>>(), ["GROUP-web-IN", "PVEFW-yes"]);
-        assert_eq!(refers.sets.iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-0-a-v4"]);
+        assert_eq!(references.chains.iter().map(ChainName::as_str).collect::<Vec<_>>(), ["GROUP-web-IN", "PVEFW-yes"]);
+        assert_eq!(references.sets.iter().map(SetName::as_str).collect::<Vec<_>>(), ["PVEFW-0-a-v4"]);
     }
 }

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_set_that_grew_in_the_kernel_is_unchanged() {
-        let mut set = Set::new(Family::V4, 2, Origin::Made("test".into()));
+        let mut set = Set::new(Family::V4, 2, Origin::Generated("test".into()));
         set.add("10.0.0.0/8".parse().unwrap(), false);
         set.add("10.1.0.0/16".parse().unwrap(), true);
         let name = SetName::new("PVEFW-0-a-v4").unwrap();

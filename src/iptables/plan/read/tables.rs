@@ -1,7 +1,7 @@
 //! The format of iptables-save(8).
 use super::super::live::{HookJump, LiveTable, hooks_of};
 use super::{Unreadable, collect_references, split_name};
-use crate::health::{Foreign, option_value};
+use crate::health::{ForeignRules, option_value};
 use crate::iptables::names::is_own_chain;
 use crate::iptables::ruleset::{ChainName, Signature, TableName};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ pub fn read_table(text: &str, table: TableName) -> Result<LiveTable, Unreadable>
     parser.end()
 }
 
-/// Parses the same line by line, because the text of a large table takes megabytes.
+/// Parses a table line by line, because the text of a large table takes megabytes.
 pub struct TableParser {
     table: TableName,
     begun: bool,
@@ -27,7 +27,7 @@ pub struct TableParser {
 }
 
 impl TableParser {
-    /// Nothing is parsed yet.
+    /// A parser without input so far.
     #[must_use]
     pub fn new(table: TableName) -> Self {
         TableParser { table, begun: false, inside: false, live: LiveTable::default() }
@@ -43,7 +43,7 @@ impl TableParser {
             let (name, rest) = split_name(chain);
             let own = ChainName::new(name).filter(|name| is_own_chain(name.as_str()));
             self.live.chains.extend(own.map(|name| (name, Default::default())));
-            note_chain(&mut self.live.others, name, rest);
+            record_chain(&mut self.live.others, name, rest);
         } else if let Some(rule) = line.strip_prefix("-A ") {
             add_rule(&mut self.live, rule, self.table);
         } else if line.trim_end() == "COMMIT" {
@@ -57,7 +57,7 @@ impl TableParser {
         self.begun
     }
 
-    /// What was parsed.
+    /// The parsed table.
     ///
     /// # Errors
     /// As for [`read_table`].
@@ -72,7 +72,7 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
         chain.signature = signature(rule); // only the signature in the last rule is valid
         chain.rules += 1;
         chain.body = sum(chain.body, rule);
-        collect_references(rule, is_own_chain, &mut chain.refers);
+        collect_references(rule, is_own_chain, &mut chain.references);
     } else if let Some(hook) = hook_of(hooks_of(table), chain, rule) {
         *live.hooks.entry(hook).or_default() += 1;
         if !hook.first {
@@ -85,8 +85,8 @@ fn add_rule(live: &mut LiveTable, line: &str, table: TableName) {
     }
 }
 
-/// Notes a built-in chain, which has a policy.
-pub(super) fn note_chain(others: &mut Foreign, name: &str, rest: &str) {
+/// Records a built-in chain, which has a policy.
+pub(super) fn record_chain(others: &mut ForeignRules, name: &str, rest: &str) {
     let policy = split_name(rest).0;
     if policy != "-" {
         others.built_in(name, policy);
@@ -160,16 +160,16 @@ COMMIT
         );
         assert_eq!(live.hooks.iter().collect::<Vec<_>>(), [(&hooks_of(TableName::Filter)[2], &2)]);
         assert!(live.foreign.chains.contains("PVEFW-Drop") && live.foreign.chains.contains("PVEFW-OUTPUT"));
-        let refers = &live.chains["tap100i0-IN"].refers;
-        assert!(refers.chains.contains("GROUP-web-IN") && refers.sets.contains("PVEFW-100-x-v4"));
-        assert!(read_table(SAVED, TableName::Raw).unwrap().is_bare());
+        let references = &live.chains["tap100i0-IN"].references;
+        assert!(references.chains.contains("GROUP-web-IN") && references.sets.contains("PVEFW-100-x-v4"));
+        assert!(read_table(SAVED, TableName::Raw).unwrap().has_no_own());
     }
 
     #[test]
     fn truncated_output_is_an_error() {
         let cut = &SAVED[..SAVED.find("-A tap100i0-OUT").unwrap()];
         assert_eq!(read_table(cut, TableName::Filter), Err(Unreadable("filter".into())));
-        assert!(read_table("", TableName::Filter).unwrap().is_bare());
+        assert!(read_table("", TableName::Filter).unwrap().has_no_own());
     }
 
     proptest! {

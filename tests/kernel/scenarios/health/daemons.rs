@@ -20,8 +20,8 @@ fn rules_of_both_backends_or_of_neither_are_reported() {
     scenario.check_all(ProbeResult::Arrived, [Probe::tcp(VM100, Outside, V4, 23)]);
     scenario.testbed.node.exec(&format!("nft '{table}'"));
     scenario.check_all(ProbeResult::Dropped, [Probe::tcp(VM100, Outside, V4, 23)]);
-    let warning =
-        scenario.wait_for_warning("the tables of the nftables backend filter, too: bridge proxmox-firewall-guests");
+    let warning = scenario
+        .wait_for_warning("the tables of the nftables backend are also in force: bridge proxmox-firewall-guests");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"both-backends".into(), &true.into()));
     scenario.testbed.node.exec("nft delete table bridge proxmox-firewall-guests");
     scenario.wait_until_healthy();
@@ -96,7 +96,7 @@ fn a_killed_daemon_of_the_selected_backend_is_reported() {
     daemon.kill();
     scenario.wait_for_warning("proxmox-firewall was killed: its rules filter");
     scenario.write(HOST, "[OPTIONS]\nnftables: 0\n");
-    scenario.wait_for_warning("the tables of the nftables backend filter, too: inet proxmox-firewall");
+    scenario.wait_for_warning("the tables of the nftables backend are also in force: inet proxmox-firewall");
     scenario.testbed.node.exec("nft 'delete table inet proxmox-firewall; delete table bridge proxmox-firewall-guests'");
     scenario.wait_until_healthy();
     scenario.check_all(ProbeResult::Dropped, closed(27));
@@ -116,7 +116,7 @@ fn chains_that_remain_in_the_other_variant_are_reported() {
     scenario.check_all(ProbeResult::Arrived, [answered()]);
     scenario.testbed.node.exec("iptables-nft -N PVEFW-INPUT; iptables-nft -A PVEFW-INPUT -p icmp -j DROP; iptables-nft -A INPUT -j PVEFW-INPUT");
     scenario.check_all(ProbeResult::Dropped, [answered()]);
-    let warning = scenario.wait_for_warning("chains of this firewall are also live in iptables-nft, and filter, too");
+    let warning = scenario.wait_for_warning("chains of this firewall are also live in iptables-nft, and in force");
     assert_eq!(
         (&warning["kind"], &warning["affected"]["guests"]),
         (&"other-variant".into(), &serde_json::json!([100]))

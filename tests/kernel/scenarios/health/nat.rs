@@ -65,7 +65,7 @@ fn destination_nat_that_bypasses_the_rules_of_the_node_is_reported() {
     scenario.testbed.node.exec(CONTAINER);
     scenario.check_all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
     assert!(passed_the_node(&scenario));
-    let warning = scenario.wait_for_warning("leads packets past the rules of the node: iptables-legacy nat: ");
+    let warning = scenario.wait_for_warning("bypasses the rules of the node: iptables-legacy nat: ");
     assert_eq!(warning["kind"], "dnat-past-the-node");
     scenario.testbed.node.exec("iptables-legacy -w -t nat -F DOCKER");
     scenario.wait_until_healthy();
@@ -90,8 +90,7 @@ fn destination_nat_of_nftables_that_bypasses_the_rules_of_the_node_is_reported()
     scenario.testbed.node.exec(CONTAINER);
     scenario.check_all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 8080)]);
     assert!(passed_the_node(&scenario));
-    let warning =
-        scenario.wait_for_warning("destination NAT leads packets past the rules of the node: nftables ip own");
+    let warning = scenario.wait_for_warning("destination NAT bypasses the rules of the node: nftables ip own");
     assert_eq!((&warning["kind"], &warning["affected"]["node"]), (&"dnat-past-the-node".into(), &true.into()));
     // published on loopback only
     let loopback =

@@ -152,7 +152,7 @@ fn rules_of_other_programs_that_cannot_be_evaluated_are_reported() {
     let file = scenario.root().join("rules");
     std::fs::write(&file, format!("*filter\n{chains}COMMIT\n")).unwrap();
     scenario.testbed.node.exec(&format!("iptables-legacy-restore -w 10 -n <{}", file.display()));
-    let warning = scenario.wait_for_warning("cannot judge the rules of other programs in iptables filter");
+    let warning = scenario.wait_for_warning("cannot evaluate the rules of other programs in iptables filter");
     assert_eq!(warning["kind"], "not-judged");
     scenario.check_all(ProbeResult::Dropped, [Probe::tcp(Outside, Host, V4, 23), Probe::tcp(Outside, VM100, V4, 23)]);
     let delete = of_all(&|at| format!("-D INPUT -j other{at}\n-X other{at}\n"));
@@ -176,7 +176,7 @@ fn a_hundred_thousand_rules_of_other_programs_do_not_affect_our_rules() {
         // the tool of nftables needs minutes for them on an emulated machine
         if variant == "legacy" || std::env::var_os("PVEFW_SHORT_TESTS").is_none() {
             load(&scenario, "nat", 100_001, "-A PREROUTING -s SOURCE -j ACCEPT");
-            let nat = format!("cannot judge the rules of other programs in iptables-{variant} nat");
+            let nat = format!("cannot evaluate the rules of other programs in iptables-{variant} nat");
             let warning = scenario.wait_for_warning(&format!("{nat}: it has more than 100000 rules"));
             assert_eq!((&warning["kind"], &warning["severity"]), (&"not-judged".into(), &"warning".into()));
             scenario.check_all(
@@ -198,7 +198,8 @@ fn a_hundred_thousand_rules_of_other_programs_do_not_affect_our_rules() {
             (Probe::tcp(Outside, Host, V4, 23), ProbeResult::Dropped),
         ]);
         load(&scenario, "filter", 3000, "-I INPUT -s SOURCE -j ACCEPT");
-        scenario.wait_for_warning("cannot judge the rules of other programs in iptables filter: it has too many rules");
+        scenario
+            .wait_for_warning("cannot evaluate the rules of other programs in iptables filter: it has too many rules");
         // a chain that another program flushes is restored
         scenario.testbed.node.exec(&format!("iptables-{variant} -w 60 -F tap100i0-IN"));
         wait_for("the message about the flushed chain", || {
@@ -221,15 +222,16 @@ fn nftables_tables_of_other_programs_that_are_too_large_are_reported() {
     };
     let rules: String = (0..100_001).map(|at| format!("tcp dport {} accept\n", at % 65_000 + 1)).collect();
     load(&format!("table ip own {{ chain pre {{ type nat hook prerouting priority -150;\n{rules}}}; }}\n"));
-    scenario
-        .wait_for_warning("cannot judge the rules of other programs in nftables ip own: it has more than 100000 rules");
+    scenario.wait_for_warning(
+        "cannot evaluate the rules of other programs in nftables ip own: it has more than 100000 rules",
+    );
     load("delete table ip own\n");
     scenario.wait_until_healthy();
     let chains: String =
         (0..1010).map(|at| format!("add chain ip own c{at} {{ type filter hook input priority {at}; }}\n")).collect();
     load(&format!("add table ip own\n{chains}"));
     scenario
-        .wait_for_warning("cannot judge the rules of other programs in nftables: it has more than 1000 base chains");
+        .wait_for_warning("cannot evaluate the rules of other programs in nftables: it has more than 1000 base chains");
     load("delete table ip own\n");
     scenario.wait_until_healthy();
 }

@@ -1,17 +1,17 @@
 //! Derives the findings from the evidence.
 use super::evidence::{Enforcer, Evidence, ForeignTable, Scope, TableKind};
-use super::foreign::{BuiltIn, Foreign, ForeignRule};
+use super::foreign::{BuiltIn, ForeignRule, ForeignRules};
 use super::foreign_accepts::{Bypass, bypasses, is_established_only, matches_names};
 use super::unread_queues::not_inspected;
 use super::unread_tables::not_read;
-use super::{Finding, MOST, nat};
+use super::{Finding, MAX_COUNT, nat};
 use crate::model::Family;
 use crate::model::guest::{FIREWALL_BRIDGE, INNER_LINK};
 use std::collections::BTreeSet;
 
 /// All findings, each once.
 #[must_use]
-pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
+pub fn evaluate(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let mut found = BTreeSet::new();
     match scope.enforcer {
         Enforcer::Nobody => {}
@@ -20,8 +20,8 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
         }
         Enforcer::NftablesAlone => return vec![Finding::BackendStopped],
         Enforcer::Nftables => return Vec::new(),
-        Enforcer::NftablesHere | Enforcer::NftablesBeside | Enforcer::NftablesInstead => {
-            return super::nftables_backend::judge(evidence, scope);
+        Enforcer::NftablesHere | Enforcer::NftablesAndChains | Enforcer::NftablesInstead => {
+            return super::nftables_backend::evaluate(evidence, scope);
         }
         Enforcer::Iptables | Enforcer::IptablesInstead => of_ours(evidence, scope, &mut found),
     }
@@ -30,7 +30,7 @@ pub fn judge(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     } else if !evidence.backend_tables.is_empty() {
         found.insert(Finding::BothBackends { tables: evidence.backend_tables.clone() });
     }
-    found.extend(evidence.stray.iter().map(|tool| Finding::OtherVariant { tool: tool.clone() }));
+    found.extend(evidence.leftover_tools.iter().map(|tool| Finding::OtherVariant { tool: tool.clone() }));
     found.into_iter().collect()
 }
 
@@ -39,7 +39,7 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
         let rules = match &table.rules {
             Ok(rules) => rules,
             Err(why) => {
-                found.insert(Finding::NotJudged { table: table.name.clone(), why: why.to_string() });
+                found.insert(Finding::NotEvaluated { table: table.name.clone(), why: why.to_string() });
                 continue;
             }
         };
@@ -47,11 +47,11 @@ fn of_ours(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>) {
         if let TableKind::Nat(family) = table.kind {
             of_table.extend(nat::of_table(table, rules, family, evidence, scope));
         }
-        let too_many = rules.too_many || of_table.len() > MOST;
-        of_table.truncate(MOST);
+        let too_many = rules.too_many || of_table.len() > MAX_COUNT;
+        of_table.truncate(MAX_COUNT);
         if too_many {
             let why = "it has too many rules of other programs that accept packets or jump".to_string();
-            of_table.push(Finding::NotJudged { table: table.name.clone(), why });
+            of_table.push(Finding::NotEvaluated { table: table.name.clone(), why });
         }
         found.extend(of_table);
     }
@@ -70,8 +70,8 @@ fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>)
             found.insert(Finding::BridgeFilteringOff { family, missing: on.is_none() });
         }
     }
-    found.extend(evidence.cut_off.iter().map(|family| Finding::NoPhysdev { family: *family }));
-    found.extend(evidence.carried.iter().map(|carried| Finding::CarriedPast(*carried)));
+    found.extend(evidence.without_physdev.iter().map(|family| Finding::NoPhysdev { family: *family }));
+    found.extend(evidence.carried.iter().map(|carried| Finding::IptablesBypassed(*carried)));
     for device in &scope.devices {
         let bridge = evidence.attached.get(&device.to_string()).cloned().flatten();
         if let Some(bridge) = bridge.filter(|bridge| *bridge != device.bridge()) {
@@ -81,7 +81,7 @@ fn of_bridges(evidence: &Evidence, scope: &Scope, found: &mut BTreeSet<Finding>)
 }
 
 /// Findings about the rules of other programs in the built-in chains that jump to our entry chains.
-fn of_filters(table: &ForeignTable, rules: &Foreign, scope: &Scope) -> Vec<Finding> {
+fn of_filters(table: &ForeignTable, rules: &ForeignRules, scope: &Scope) -> Vec<Finding> {
     let decides = |chain: &str| match (table.kind, chain) {
         (TableKind::Filter(_), "INPUT" | "OUTPUT") => scope.host,
         (TableKind::Filter(_) | TableKind::Bridge, "FORWARD") => !scope.devices.is_empty(),
@@ -99,13 +99,13 @@ fn of_filters(table: &ForeignTable, rules: &Foreign, scope: &Scope) -> Vec<Findi
                     Finding::AcceptedBefore { table, chain, rule, by, all }
                 }
                 Bypass::Unknown { rule } => {
-                    Finding::NotJudged { table, why: format!("it has a rule with an unknown target: {rule}") }
+                    Finding::NotEvaluated { table, why: format!("it has a rule with an unknown target: {rule}") }
                 }
             });
         }
-        // in ebtables the policy of our entry chain is ACCEPT: no frame returns from it
+        // in ebtables the policy of our entry chain is ACCEPT, so no frame returns from it
         if chain == "FORWARD" && table.kind != TableKind::Bridge {
-            found.extend(dropped_behind(built_in).map(|rule| Finding::DroppedBehind {
+            found.extend(dropped_after(built_in).map(|rule| Finding::DroppedAfter {
                 table: table.name.clone(),
                 chain: chain.clone(),
                 rule,
@@ -132,7 +132,7 @@ fn is_irrelevant(kind: TableKind, chain: &str, rule: &ForeignRule) -> bool {
     match chain {
         "INPUT" => rule.value("-i") == Some(("lo", false)),
         "OUTPUT" => rule.value("-o") == Some(("lo", false)),
-        // the chains of guests see what is bridged by a firewall bridge
+        // the chains of guests are evaluated for packets bridged by a firewall bridge
         _ => only("-i", &is_firewall_bridge) || only("-o", &is_firewall_bridge),
     }
 }
@@ -142,8 +142,8 @@ fn is_firewall_bridge(pattern: &str) -> bool {
 }
 
 /// The rule after ours in FORWARD that drops all bridged packets; `Some(None)` if the policy does, `None` if nothing does.
-fn dropped_behind(built_in: &BuiltIn) -> Option<Option<String>> {
-    for rule in &built_in.behind {
+fn dropped_after(built_in: &BuiltIn) -> Option<Option<String>> {
+    for rule in &built_in.after {
         match rule.target.as_str() {
             "ACCEPT" if rule.matches_bridged() => return None,
             "DROP" | "REJECT" if rule.matches_bridged() => return Some(Some(rule.text.clone())),
@@ -157,7 +157,7 @@ fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
     let mut found = Vec::new();
     for chain in evidence.chains.iter().filter(|chain| chain.drops && chain.forwards && !scope.devices.is_empty()) {
         let (table, chain) = (format!("nftables {}", chain.table), chain.chain.clone());
-        found.push(Finding::DroppedBehind { table, chain, rule: None });
+        found.push(Finding::DroppedAfter { table, chain, rule: None });
     }
     found.extend(nat::of_nft(evidence, scope));
     found
@@ -166,7 +166,7 @@ fn of_nft(evidence: &Evidence, scope: &Scope) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Carried;
+    use crate::health::EncapsulatedFrame;
     use crate::iptables::plan::{TableName, read_nat, read_table};
     use crate::model::guest::GuestDevice;
     use crate::model::{Direction, Encapsulation, PerFamily};
@@ -212,11 +212,11 @@ mod tests {
     }
 
     fn kinds(evidence: &Evidence, scope: &Scope) -> Vec<&'static str> {
-        judge(evidence, scope).iter().map(Finding::kind).collect()
+        evaluate(evidence, scope).iter().map(Finding::kind).collect()
     }
 
     #[test]
-    fn rules_of_others_are_judged() {
+    fn rules_of_others_are_evaluated() {
         const HOOKS: &str = "|INPUT -j PVEFW-INPUT|FORWARD -j PVEFW-FORWARD|OUTPUT -j PVEFW-OUTPUT";
         for (before, found) in [
             ("", None),
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn address_translation_is_judged() {
+    fn address_translation_is_evaluated() {
         for (rule, found) in [
             ("-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE", Some("nat-without-zone")),
             ("-A POSTROUTING -o eth0 -j SNAT --to-source 192.0.2.1", Some("nat-without-zone")),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn bridges_and_backends_are_judged() {
+    fn bridges_and_backends_are_evaluated() {
         assert_eq!(kinds(&healthy(), &scope()), [""; 0]);
         let ports = |of: &[(&str, &str)]| {
             Arc::new(of.iter().map(|(port, to)| (port.to_string(), Some(to.to_string()))).collect())
@@ -295,7 +295,7 @@ mod tests {
         let with = |change: &dyn Fn(&mut Evidence)| {
             let mut evidence = healthy();
             change(&mut evidence);
-            judge(&evidence, &scope())
+            evaluate(&evidence, &scope())
         };
         let off = with(&|evidence| evidence.bridge_filtering = PerFamily { v4: Some(false), v6: None });
         assert_eq!(
@@ -307,34 +307,40 @@ mod tests {
         );
         let bare = with(&|evidence| evidence.attached = ports(&[("tap100i0", "vmbr0")]));
         assert_eq!(bare, [Finding::NotOnFirewallBridge { device: device("tap100i0"), bridge: "vmbr0".into() }]);
-        assert_eq!(with(&|evidence| evidence.cut_off = vec![Family::V4]), [Finding::NoPhysdev { family: Family::V4 }]);
-        let carried =
-            Carried { device: device("tap100i0"), direction: Direction::In, encapsulation: Encapsulation::Vlan };
-        assert_eq!(with(&|evidence| evidence.carried = vec![carried]), [Finding::CarriedPast(carried)]);
         assert_eq!(
-            with(&|evidence| evidence.stray = vec!["iptables-nft".into()]),
+            with(&|evidence| evidence.without_physdev = vec![Family::V4]),
+            [Finding::NoPhysdev { family: Family::V4 }]
+        );
+        let carried = EncapsulatedFrame {
+            device: device("tap100i0"),
+            direction: Direction::In,
+            encapsulation: Encapsulation::Vlan,
+        };
+        assert_eq!(with(&|evidence| evidence.carried = vec![carried]), [Finding::IptablesBypassed(carried)]);
+        assert_eq!(
+            with(&|evidence| evidence.leftover_tools = vec!["iptables-nft".into()]),
             [Finding::OtherVariant { tool: "iptables-nft".into() }]
         );
         let inspected = Scope { inspected: [(100, (0, 3)), (200, (7, 7))].into(), ..scope() };
         let read = |queues: &[u16]| Evidence { queues: queues.iter().copied().collect(), ..healthy() };
         let of = |queues, unread: &[(u16, u16)]| Finding::NotInspected { queues, unread: unread.into() };
-        assert_eq!(judge(&read(&[]), &inspected), [of((0, 3), &[(0, 3)]), of((7, 7), &[(7, 7)])]);
-        let partly = judge(&read(&[1, 7, 9]), &inspected);
+        assert_eq!(evaluate(&read(&[]), &inspected), [of((0, 3), &[(0, 3)]), of((7, 7), &[(7, 7)])]);
+        let partly = evaluate(&read(&[1, 7, 9]), &inspected);
         assert_eq!(partly, [of((0, 3), &[(0, 0), (2, 3)])]);
         assert!(partly[0].text().contains("no program reads queues 0, 2:3:"), "{}", partly[0].text());
         assert_eq!(partly[0].affected(&healthy(), &inspected).guests, [100].into());
-        assert_eq!(judge(&read(&[0, 1, 2, 3, 7]), &inspected), []);
+        assert_eq!(evaluate(&read(&[0, 1, 2, 3, 7]), &inspected), []);
         let tables = vec!["inet proxmox-firewall".to_string()];
         let both = with(&|evidence| evidence.backend_tables.clone_from(&tables));
         assert_eq!(both, [Finding::BothBackends { tables }]);
         let instead = Scope { enforcer: Enforcer::IptablesInstead, ..scope() };
-        assert_eq!(judge(&healthy(), &instead), [Finding::BackendAbsent { instead: true }]);
+        assert_eq!(evaluate(&healthy(), &instead), [Finding::BackendAbsent { instead: true }]);
         let alone = Scope { enforcer: Enforcer::NftablesAlone, ..scope() };
-        assert_eq!(judge(&healthy(), &alone), [Finding::BackendAbsent { instead: false }]);
+        assert_eq!(evaluate(&healthy(), &alone), [Finding::BackendAbsent { instead: false }]);
         let live = Evidence { backend_tables: vec!["inet proxmox-firewall".into()], ..healthy() };
-        assert_eq!(judge(&live, &alone), [Finding::BackendStopped]);
+        assert_eq!(evaluate(&live, &alone), [Finding::BackendStopped]);
         let withdrawn = Scope { enforcer: Enforcer::Nftables, ..scope() };
-        assert_eq!(judge(&healthy(), &withdrawn), [Finding::BackendAbsent { instead: false }]);
+        assert_eq!(evaluate(&healthy(), &withdrawn), [Finding::BackendAbsent { instead: false }]);
     }
 
     #[test]
@@ -344,7 +350,7 @@ mod tests {
             Finding::BackendStopped,
             Finding::NoPhysdev { family: Family::V6 },
             Finding::BridgeFilteringOff { family: Family::V6, missing: true },
-            Finding::NotJudged { table: "ip6tables filter".into(), why: "x".into() },
+            Finding::NotEvaluated { table: "ip6tables filter".into(), why: "x".into() },
         ];
         for finding in findings {
             assert!(super::super::KINDS.contains(&finding.kind()));
