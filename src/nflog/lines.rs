@@ -1,6 +1,6 @@
 //! The lines of `pve-firewall.log`.
 use super::conntrack::Event;
-use super::fields::Fields;
+use super::log_fields::Fields;
 use super::message::LoggedPacket;
 use super::packet;
 use super::prefix::Prefix;

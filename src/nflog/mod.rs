@@ -10,8 +10,8 @@
 //! borrowed bytes, and because a message with one malformed attribute must still be logged with the others.
 
 pub mod conntrack;
-mod fields;
 pub mod lines;
+mod log_fields;
 pub mod message;
 pub mod netlink;
 mod packet;

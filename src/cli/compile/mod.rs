@@ -1,6 +1,6 @@
 //! `compile`: prints the compiled ruleset and compares it with the live rules.
 pub(super) mod diff;
-mod render;
+mod terminal_listing;
 
 use super::args::CompileOptions;
 use super::{Context, load, output};
@@ -49,7 +49,7 @@ pub(super) fn print(context: &Context, backend: &mut Backend) -> Result<()> {
 
 fn text(context: &Context, document: &Document) -> Result<String> {
     Ok(match document {
-        Document::Listing(listing) if context.for_people() => render::text(listing),
+        Document::Listing(listing) if context.for_people() => terminal_listing::text(listing),
         Document::Listing(listing) => listing.to_string(),
         Document::Json(json) => serde_json::to_string_pretty(json).context("cannot write JSON")? + "\n",
     })

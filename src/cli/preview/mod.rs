@@ -1,9 +1,9 @@
 //! `preview`: the changes with other files in place of those of the configuration, and the current connections that would be
 //! refused.
+mod conntrack_list;
 mod render;
-mod tracked_connections;
 
-pub(super) use tracked_connections::CurrentConnections;
+pub(super) use conntrack_list::CurrentConnections;
 
 use super::args::PreviewOptions;
 use super::given_files::GivenFiles;

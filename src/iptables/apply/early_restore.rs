@@ -1,6 +1,6 @@
 //! Restore tools that are started before the rules are compiled. A legacy tool first reads the whole table, which takes a third of
 //! its time, and then the script: it reads the table while the configuration is read and compiled.
-use super::commands::{Commands, RESTORE_ARGS, Variant};
+use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::{Held, XtablesLock};
 use crate::iptables::plan::{Part, TableName};
 use crate::system::tools::{Started, ToolError};

@@ -3,8 +3,8 @@
 //! Reading everything takes a quarter of a second for 1,000 guests. Therefore a part is read again only when its [`Summary`]
 //! has changed, after each change of our own, and at regular intervals, to detect changes that no summary shows, such as a rule
 //! replaced by another of the same size.
-use super::commands::{Tool, Variant};
 use super::read::{self, Fresh, VariantContent};
+use super::tool_names::{Tool, Variant};
 use super::tool_variants::Variants;
 use crate::iptables::plan::{Live, Part, PlannedAction, Readable, TableName, TablePlan};
 use crate::iptables::ruleset::{ChainName, Signature};

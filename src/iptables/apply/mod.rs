@@ -7,7 +7,6 @@
 
 mod bisect;
 mod bisectable_chain;
-mod commands;
 mod early_restore;
 mod foreign_changes;
 mod live_cache;
@@ -18,26 +17,26 @@ mod progress;
 mod quarantine;
 mod read;
 mod restore;
-mod set_and_rule_update;
 mod sets;
 mod tables;
+mod tool_names;
 mod tool_variants;
 mod toolbox;
+mod two_step_update;
 mod unused_tool_variants;
 mod xtables_lock;
 
 use crate::model::Family;
-pub use commands::Variant;
 pub use nat_cache::NatTables;
 pub use outcome::{Outcome, UpdateError};
 pub use printed_rules::{Dump, Lines, family_name};
+pub use tool_names::Variant;
 pub use tool_variants::{VariantChoice, Variants};
 
 use crate::iptables::plan::{Live, Part, Plan, TableName, set_swap};
 use crate::iptables::ruleset::Ruleset;
 use crate::system::root_directory::Root;
 use anyhow::Result;
-use commands::Tool;
 use live_cache::LiveCache;
 use nat_cache::NatCache;
 use progress::Progress;
@@ -45,6 +44,7 @@ use quarantine::Refusals;
 use std::sync::{Arc, PoisonError};
 use std::thread::scope;
 use std::time::{Duration, Instant};
+use tool_names::Tool;
 use toolbox::Toolbox;
 
 /// The time limit of a tool. The restore tools wait up to 10 s for the xtables lock.
@@ -231,7 +231,7 @@ impl Firewall {
         }
         let coupled = set_swap::coupled(&plan, wanted, &live);
         let after = if !coupled.is_empty() {
-            Some(set_and_rule_update::update(self, &coupled, &mut progress))
+            Some(two_step_update::update(self, &coupled, &mut progress))
         } else if !plan.is_empty() {
             Some(self.execute(&plan, &mut progress))
         } else {

@@ -1,5 +1,5 @@
 //! Reads the tables `nat`, which contain no rules of ours, for findings about address translation.
-use super::commands::{Commands, Tool, Variant};
+use super::tool_names::{Commands, Tool, Variant};
 use super::tool_variants::Variants;
 use crate::health::ForeignRules;
 use crate::iptables::plan::{NatParser, Readable};

@@ -1,5 +1,5 @@
 //! Rules as printed by the tools, to show differences. Updates compare signatures instead.
-use super::commands::Tool;
+use super::tool_names::Tool;
 use super::{Firewall, Outcome, Toolbox};
 use crate::iptables::names::{is_own_bridge_chain, is_own_chain};
 use crate::iptables::plan::{TableName, is_own_line};

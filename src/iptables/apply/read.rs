@@ -1,5 +1,5 @@
 //! Reads the live state with the save tools, and the kernel's summaries of it.
-use super::commands::{Commands, Tool, Variant};
+use super::tool_names::{Commands, Tool, Variant};
 use crate::iptables::names::is_own_set;
 use crate::iptables::plan::{
     BridgeParser, LiveBridge, LiveSets, LiveTable, Part, Readable, TableName, TableParser, is_own_line, read_sets,

@@ -1,6 +1,6 @@
 //! Running the restore tools of iptables and ebtables.
-use super::commands::{Commands, RESTORE_ARGS, Variant};
 use super::early_restore::EarlyRestores;
+use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::XtablesLock;
 use crate::iptables::plan::Part;
 use crate::system::lock::FileLock;

@@ -1,9 +1,9 @@
 //! The steps that run restore tools: the iptables tables, and ebtables.
 use super::bisect::{self, Budget};
 use super::bisectable_chain::{RefusedRule, TestableChain};
-use super::commands::{Commands, Tool};
 use super::quarantine::{CacheTime, Refusals};
 use super::restore::Restore;
+use super::tool_names::{Commands, Tool};
 use super::{Outcome, Progress, Steps, Toolbox, read, unused_tool_variants};
 use crate::iptables::plan::{
     Live, LiveBridge, LiveTable, Part, Plan, Script, TableName, TablePlan, bridge_script, table_script,

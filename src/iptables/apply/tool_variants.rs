@@ -1,7 +1,7 @@
 //! Selects the variant of iptables, ip6tables and ebtables, and tracks the unused ones.
-use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
 use super::read::Fresh;
+use super::tool_names::{Commands, Tool, Variant};
 use super::unused_tool_variants::{Read, VariantState};
 use crate::model::Family;
 use std::fmt;

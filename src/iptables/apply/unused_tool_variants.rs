@@ -1,8 +1,8 @@
 //! The variants of the tools that are not in use. Our rules in such a variant would stay active, so each is read once, and
 //! again while it cannot be read or when the kernel reports a change.
-use super::commands::{Commands, Tool, Variant};
 use super::outcome::UpdateError;
 use super::read::{self, Fresh};
+use super::tool_names::{Commands, Tool, Variant};
 use crate::iptables::plan::{Part, TableName};
 use crate::iptables::ruleset::Family;
 use crate::system::netfilter::{self, Summary};

@@ -1,6 +1,6 @@
 //! Rules of ebtables(8) chains.
 use super::names::ChainName;
-use super::text_output::{put, string};
+use super::write_helpers::{put, string};
 use crate::model::{Interface, MacAddr, Origin, Token};
 use ipnet::Ipv4Net;
 use std::fmt::{self, Write};

@@ -1,7 +1,7 @@
 //! The matches of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::SetName;
 use super::target::put_rate;
-use super::text_output::{masked, put, show};
+use super::write_helpers::{masked, put, show};
 use crate::model::{CtState, Family, IcmpType, Interface, LogRate, MacAddr, Spelled, TcpFlags};
 use ipnet::IpNet;
 use std::fmt::{self, Write};

@@ -11,7 +11,7 @@ mod rule;
 mod set;
 mod signature;
 mod target;
-mod text_output;
+mod write_helpers;
 
 pub use bridge::{BridgeMatch, BridgeRule, BridgeTarget, MacStyle};
 pub use chain::{BridgeChain, Chain};

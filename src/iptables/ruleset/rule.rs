@@ -2,7 +2,7 @@
 use super::matches::Match;
 use super::names::{ChainName, SetName};
 use super::target::Target;
-use super::text_output::{put, string};
+use super::write_helpers::{put, string};
 use crate::model::Origin;
 use std::fmt::{self, Write};
 

@@ -1,7 +1,7 @@
 //! IP sets of type hash:net.
 use super::names::SetName;
 use super::signature::{CachedSignature, Signature};
-use super::text_output::{number, put, string};
+use super::write_helpers::{number, put, string};
 use super::{Family, Origin};
 use ecow::EcoString;
 use ipnet::IpNet;

@@ -1,6 +1,6 @@
 //! The targets of iptables(8) and iptables-extensions(8) that rules use.
 use super::names::ChainName;
-use super::text_output::{masked, number, put, show};
+use super::write_helpers::{masked, number, put, show};
 use crate::model::{LogRate, Queue};
 use std::fmt::{self, Write};
 

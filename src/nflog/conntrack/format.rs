@@ -1,6 +1,6 @@
 //! The text of an event, as `conntrack -E -o extended,ktimestamp` prints it.
 use super::{ConnectionChange, ConntrackEntry, Event, ProtocolState, TupleCounters};
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 use crate::nflog::text::printable;
 use crate::nflog::time::LocalTime;
 

@@ -1,5 +1,5 @@
 //! ARP (RFC 826) for IPv4 over Ethernet.
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 
 pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     // type 2, protocol 2, lengths 2, operation 2, sender 6 + 4, target 6 + 4

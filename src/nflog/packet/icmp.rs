@@ -1,5 +1,5 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443, RFC 4861). For a truncated header, both append nothing and return `None`.
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 
 pub(super) fn v4(rest: &[u8], fields: &mut Fields<'_>) -> Option<()> {
     let header = rest.first_chunk::<8>()?;

@@ -1,6 +1,6 @@
 //! The IPv4 header (RFC 791).
 use super::transport::{self, Version};
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;

@@ -1,6 +1,6 @@
 //! The IPv6 header and its extensions (RFC 8200, RFC 6275).
 use super::transport::{self, Version};
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 
 /// Maximum number of extension headers in a line; a packet can have thousands.
 const MAX_SHOWN: usize = 16;

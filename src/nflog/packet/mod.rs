@@ -5,7 +5,7 @@ mod ipv4;
 mod ipv6;
 mod transport;
 
-use super::fields::Fields;
+use super::log_fields::Fields;
 use super::message::LoggedPacket;
 
 /// `NFPROTO_…` (`linux/netfilter.h`).

@@ -1,6 +1,6 @@
 //! Transport protocols in an IP packet.
 use super::icmp;
-use crate::nflog::fields::Fields;
+use crate::nflog::log_fields::Fields;
 
 const ICMP: u8 = 1;
 const IGMP: u8 = 2;

@@ -1,4 +1,4 @@
-//! Rules and chains; `text` renders rules, and `declarations` hooks.
+//! Rules and chains; `text` renders rules, and `declaration_text` hooks.
 use super::action::Action;
 use super::matches::Match;
 use super::signature::Signature;

@@ -1,7 +1,7 @@
 //! Typed objects of nft(8): tables, chains, rules, sets and maps, rendered to text last (`text`). Independent of Proxmox.
 mod action;
 mod chain;
-mod declarations;
+mod declaration_text;
 mod interval;
 mod matches;
 mod set;

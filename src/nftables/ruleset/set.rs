@@ -1,4 +1,4 @@
-//! Sets, maps, and the other named objects of a table; `declarations` renders them, and `text` the keys of maps.
+//! Sets, maps, and the other named objects of a table; `declaration_text` renders them, and `text` the keys of maps.
 use super::interval::IntervalSet;
 use crate::model::{Family, Interface, Origin};
 use crate::nftables::names::Name;
