@@ -5,7 +5,7 @@ use pve_firewall::nftables::apply::{Firewall, Outcome};
 use pve_firewall::nftables::live::{Live, LiveChain, LiveRule, LiveTable};
 use pve_firewall::nftables::names::{Name, TableName};
 use pve_firewall::nftables::plan::{CachedChain, LiveCache};
-use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset, Signature};
+use pve_firewall::nftables::ruleset::{Action, Chain, Hook, Match, Rejection, Rule, Ruleset, Side, Signature};
 use std::sync::Arc;
 
 /// The host's rules of a tree with these lines in an enabled cluster.fw.
@@ -160,8 +160,7 @@ fn with_rule(wanted: &Ruleset, chain: &str, matches: &[Match], action: Action) -
 fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
     let wanted = host(RULES);
     let absent = Name::new("absent").unwrap();
-    let in_set =
-        Match::PortIn { protocol: 6, side: pve_firewall::nftables::ruleset::Side::Source, set: absent.clone() };
+    let in_set = Match::PortIn { protocol: 6, side: Side::Source, set: absent.clone() };
     for (matches, action, keeps) in [
         (vec![in_set.clone()], Action::Accept, false),
         (vec![in_set], Action::Drop, true),
@@ -185,6 +184,27 @@ fn a_refused_rule_affects_only_itself_and_accepts_nothing() {
         assert_eq!(node.chain("host-in") == before, keeps, "{action:?} {outcome:?}");
         assert_eq!(node.update(&wanted).errors, [""; 0]);
         assert_eq!(node.chain("host-in"), [""; 0]);
+    }
+}
+
+#[test]
+fn several_refused_rules_of_a_chain_affect_only_themselves() {
+    let absent = Match::PortIn { protocol: 6, side: Side::Source, set: Name::new("absent").unwrap() };
+    let port = |port| Match::Port { protocol: 6, side: Side::Destination, ports: (port, port) };
+    let mut wanted = host(RULES);
+    for number in (1..=4).rev() {
+        wanted = with_rule(&wanted, "cluster-in", &[port(number)], Action::Drop);
+        wanted = with_rule(&wanted, "cluster-in", std::slice::from_ref(&absent), Action::Accept);
+    }
+    let all = wanted.tables[&TableName::Host].chains["cluster-in"].rules().len();
+    let mut node = Node::new("nft-several");
+    let outcome = node.update(&wanted);
+    assert!(outcome.changed && outcome.errors.len() == 4, "{outcome:#?}");
+    assert!(outcome.errors.iter().all(|error| error.contains("@absent")), "{outcome:#?}");
+    let live = node.chain("cluster-in");
+    assert_eq!(live.len(), all - 4, "{live:#?}");
+    for (number, rule) in (1..=4).zip(&live) {
+        assert!(rule.trim_start().starts_with(&format!("tcp dport {number} drop")), "{live:#?}");
     }
 }
 

@@ -52,6 +52,7 @@ impl Quarantine {
 
     /// Records refused rules, given by their index in `accepted`.
     pub fn record(&mut self, wanted: &Ruleset, accepted: &Ruleset, known: &LiveCache, refused: Vec<RefusedRule>) {
+        let before = self.clone();
         for (table, name, at, reason) in refused {
             let chain = |ruleset: &Ruleset| {
                 let found = ruleset.tables.get(&table)?.chains.get_key_value(name.as_str());
@@ -60,6 +61,8 @@ impl Quarantine {
             let (Some((name, all)), Some(_)) = (chain(wanted), chain(accepted)) else { continue };
             let live = known.tables.get(&table).is_some_and(|table| table.chains.contains_key(name.as_str()));
             let key = (table, name.clone());
+            let left_out = |at: &usize| before.0.get(&key).is_some_and(|old| old.reasons.contains_key(at));
+            let Some(at) = (0..all.rules().len()).filter(|at| !left_out(at)).nth(at) else { continue };
             let fresh = || Refusal {
                 signature: all.signature(),
                 reasons: BTreeMap::new(),
@@ -68,8 +71,6 @@ impl Quarantine {
                 until: Instant::now() + RETRY,
             };
             let refusal = self.0.entry(key).or_insert_with(fresh);
-            let mut stays = (0..all.rules().len()).filter(|at| !refusal.reasons.contains_key(at));
-            let Some(at) = stays.nth(at) else { continue };
             refusal.keeps |= live && is_restrictive(&all.rules()[at].action);
             refusal.reasons.insert(at, reason);
             refusal.texts = refusal.reasons.iter().map(|(at, reason)| text(&all, &name, *at, reason)).collect();
