@@ -172,7 +172,7 @@ pub fn lines(tool: &str, args: &[&str], limit: Duration, mut take: impl FnMut(&s
     finish(tool, args, [&stdin, &stdout], Extras::default(), limit, |child| output.read_lines(child, limit, &mut take))
 }
 
-/// Like [`lines`], but returns the lines for which `keep` is true, each with a line feed.
+/// Like [`lines()`], but returns the lines for which `keep` is true, each with a line feed.
 ///
 /// # Errors
 /// As for [`run`].
