@@ -10,7 +10,7 @@ pub struct DaemonOptions {
     /// `--failsafe`: ports of the node that are open regardless of the configuration.
     #[serde(serialize_with = "write_failsafe", deserialize_with = "read_failsafe")]
     pub failsafe: Failsafe,
-    /// `--strict-layer2`: whether frames that carry IP packets past iptables are dropped.
+    /// `--strict-layer2`: whether frames whose IP packets bypass iptables are dropped.
     pub strict_layer2: bool,
     /// `--log-all-drops`: whether packets are logged that are otherwise dropped without a log entry.
     pub log_all_drops: bool,

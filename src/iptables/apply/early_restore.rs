@@ -30,7 +30,8 @@ impl EarlyRestores {
         if commands.variant != Variant::Legacy || chains < WORTH || waiting.contains_key(&part) {
             return;
         }
-        let Ok(lock) = lock.hold(Duration::ZERO) else { return };
+        // without it, the tools of both families would take the lock themselves, and one would wait for the other
+        let Some(lock) = lock.hold(Duration::ZERO).ok().filter(Held::is_shared) else { return };
         // an update starts the tool again, and reports the error
         if let Ok(tool) = Started::new(&commands.restore, &RESTORE_ARGS, first_line(part), lock.extras()) {
             waiting.insert(part, Waiting { tool, lock, since: Instant::now() });

@@ -44,6 +44,11 @@ impl XtablesLock {
 }
 
 impl Held {
+    /// Whether this process has the lock, so that tools can share it.
+    pub fn is_shared(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What a tool needs to run with the lock of this process. It has the lock too, in case this process ends before it.
     pub fn extras(&self) -> Extras<'_> {
         let Some(lock) = &self.0 else { return Extras::default() };
@@ -70,6 +75,6 @@ mod tests {
         drop(by_others);
         lock.hold(Duration::ZERO).unwrap();
         let missing = XtablesLock { path: "/proc/no/xtables.lock".into(), held: Mutex::default() };
-        assert!(missing.hold(Duration::ZERO).unwrap().extras().file.is_none());
+        assert!(!missing.hold(Duration::ZERO).unwrap().is_shared());
     }
 }
