@@ -116,6 +116,8 @@ impl Updater {
                 }
             }
             self.guarded(|updater| updater.cycle(why));
+            let is_pending = self.reader.due().is_some_and(|due| due <= CONFIRMED_SOON);
+            self.rules.backend.end_early(if is_pending { EARLY } else { Duration::ZERO });
             let bridge_filtering = self.rules.needs_bridge_filtering().then_some(self.health.bridge_filtering());
             let full = self.rules.backend.due();
             why = self.schedule.wait(self.orders.waker(), &mut self.reader, &self.trials, full, bridge_filtering);
@@ -127,7 +129,6 @@ impl Updater {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| action(self))) {
             let message = Problem::failure(format_args!("internal error: {}", panic_text(&*panic)));
             self.problems.set(Topic::Update, vec![message], &self.log);
-            self.rules.backend.end_early(Duration::ZERO);
             self.schedule.record_read(Duration::ZERO, true);
         }
     }
@@ -149,7 +150,7 @@ impl Updater {
         self.schedule.record_read(self.reader.took(), why == WakeReason::Cycle);
         let problems = match read {
             Ok(()) => Vec::new(),
-            Err(ReadError::Interrupted) => return self.rules.backend.end_early(Duration::ZERO),
+            Err(ReadError::Interrupted) => return,
             Err(ReadError::Unhealthy(reason)) => {
                 if self.problems.is_clear(Topic::Tree) {
                     self.schedule.schedule_within(RETRY);
@@ -174,8 +175,6 @@ impl Updater {
             }
             _ => {}
         }
-        let is_pending = self.reader.due().is_some_and(|due| due <= CONFIRMED_SOON);
-        self.rules.backend.end_early(if is_pending { EARLY } else { Duration::ZERO });
         // the next cycle reports read errors
         if why != WakeReason::ContinueReading || self.status.findings != self.health.active() {
             self.write_status();

@@ -3,7 +3,8 @@
 use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::{Held, XtablesLock};
 use crate::iptables::plan::{Part, TableName};
-use crate::system::tools::{Started, ToolError};
+use crate::model::Family;
+use crate::system::tools::{PIPE_CAPACITY, Started, ToolError};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,30 +20,34 @@ pub(super) struct EarlyRestores(Mutex<BTreeMap<Part, Waiting>>);
 #[derive(Debug)]
 struct Waiting {
     tool: Started,
+    /// The line of the script that it has got, from which it knows the table to read.
+    first_line: String,
     lock: Held,
     since: Instant,
 }
 
 impl EarlyRestores {
-    /// Starts the tool for a part with this number of live chains, if it saves time and no other program changes rules.
-    pub fn start(&self, part: Part, commands: &Commands, chains: usize, lock: &XtablesLock) {
+    /// Starts the tool for a table with this number of live chains, if it saves time and no other program changes rules.
+    pub fn start(&self, (table, family): (TableName, Family), commands: &Commands, chains: usize, lock: &XtablesLock) {
+        let part = Part::Table(table, family);
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if commands.variant != Variant::Legacy || chains < WORTH || waiting.contains_key(&part) {
             return;
         }
         // without it, the tools of both families would take the lock themselves, and one would wait for the other
         let Some(lock) = lock.hold(Duration::ZERO).ok().filter(Held::is_shared) else { return };
+        let first_line = format!("*{}\n", table.as_str());
         // an update starts the tool again, and reports the error
-        if let Ok(tool) = Started::new(&commands.restore, &RESTORE_ARGS, first_line(part), lock.extras()) {
-            waiting.insert(part, Waiting { tool, lock, since: Instant::now() });
+        if let Ok(tool) = Started::new(&commands.restore, &RESTORE_ARGS, &first_line, lock.extras()) {
+            waiting.insert(part, Waiting { tool, first_line, lock, since: Instant::now() });
         }
     }
 
     /// Runs the script with the tool for that part; `None` if none waits, or it cannot take this script.
     pub fn run(&self, part: Part, script: &str, limit: Duration) -> Option<Result<(), ToolError>> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
-        let Waiting { tool, lock: _lock, since: _ } = waiting?;
-        let rest = script.strip_prefix(first_line(part)).filter(|_| script.len() < Started::MAX_INPUT)?;
+        let Waiting { tool, first_line, lock: _lock, since: _ } = waiting?;
+        let rest = script.strip_prefix(&first_line).filter(|_| script.len() < PIPE_CAPACITY)?;
         Some(tool.finish(rest, limit))
     }
 
@@ -50,13 +55,5 @@ impl EarlyRestores {
     pub fn end(&self, after: Duration) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, waiting| waiting.since.elapsed() < after);
-    }
-}
-
-/// The first line of the script for a part, from which a tool knows the table to read.
-fn first_line(part: Part) -> &'static str {
-    match part {
-        Part::Table(TableName::Raw, _) => "*raw\n",
-        Part::Table(TableName::Filter, _) | Part::Bridge | Part::Sets => "*filter\n",
     }
 }

@@ -133,8 +133,8 @@ impl Firewall {
             else {
                 continue;
             };
-            let part = Part::Table(TableName::Filter, family);
-            self.tools.early.start(part, commands, live.chains.len(), &self.tools.xtables_lock);
+            let table = (TableName::Filter, family);
+            self.tools.early.start(table, commands, live.chains.len(), &self.tools.xtables_lock);
         }
     }
 
@@ -319,22 +319,11 @@ impl Firewall {
     fn execute(&mut self, plan: &Plan, progress: &mut Progress<'_>) -> Live {
         // the cache stays empty after a panic
         let known = self.known.take();
-        let (tools, mut of_bridge) = (&self.tools, self.refused.split_off(|part| part == Part::Bridge));
-        let mut bridge = Progress::new(progress.wanted, progress.live);
-        let mut update_bridge =
-            || tables::update_bridge(&mut Steps { tools, refused: &mut of_bridge }, plan, &mut bridge);
-        let mut steps = Steps { tools, refused: &mut self.refused };
-        if tools.variants.ebtables_is_independent() {
-            scope(|threads| {
-                threads.spawn(update_bridge);
-                update_layer_3(&mut steps, plan, progress);
-            });
-        } else {
-            update_layer_3(&mut steps, plan, progress);
-            update_bridge();
-        }
-        progress.merge(bridge);
-        self.refused.join(of_bridge);
+        let at_once = self.tools.variants.ebtables_is_independent();
+        let mut steps = Steps { tools: &self.tools, refused: &mut self.refused };
+        let layer_3 = |steps: &mut Steps<'_>, progress: &mut Progress<'_>| update_layer_3(steps, plan, progress);
+        let bridge = |steps: &mut Steps<'_>, progress: &mut Progress<'_>| tables::update_bridge(steps, plan, progress);
+        update_both(at_once, &mut steps, progress, layer_3, (bridge, |part| part == Part::Bridge));
         self.known = known.without_changed(&progress.touched, &progress.tried);
         let live = self.live();
         progress.verify(&live, &plan.sets);
@@ -345,21 +334,35 @@ impl Firewall {
 /// Updates the sets, and the iptables tables that use them; the families at the same time.
 fn update_layer_3(steps: &mut Steps<'_>, plan: &Plan, progress: &mut Progress<'_>) {
     sets::update(steps, &plan.sets, progress);
-    let update_tables = |steps: &mut Steps<'_>, family, progress: &mut Progress<'_>| {
-        for table in TableName::ALL {
-            tables::update_table(steps, table, family, plan, progress);
+    let [v4, v6] = Family::ALL.map(|family| {
+        move |steps: &mut Steps<'_>, progress: &mut Progress<'_>| {
+            TableName::ALL.iter().for_each(|table| tables::update_table(steps, *table, family, plan, progress));
         }
-    };
-    let of_v6 = |part| matches!(part, Part::Table(_, Family::V6));
-    let mut refused = steps.refused.split_off(of_v6);
-    let mut v6 = Progress::new(progress.wanted, progress.live);
-    let tools = steps.tools;
-    scope(|threads| {
-        let refused = &mut refused;
-        threads.spawn(|| update_tables(&mut Steps { tools, refused }, Family::V6, &mut v6));
-        update_tables(steps, Family::V4, progress);
     });
-    progress.merge(v6);
-    steps.refused.join(refused);
+    update_both(true, steps, progress, v4, (v6, |part| matches!(part, Part::Table(_, Family::V6))));
     sets::remove(steps.tools, &plan.sets, progress);
+}
+
+/// Runs two steps, at the same time if this is allowed. The second is given with the parts that only it updates.
+fn update_both(
+    at_once: bool,
+    steps: &mut Steps<'_>,
+    progress: &mut Progress<'_>,
+    first: impl FnOnce(&mut Steps<'_>, &mut Progress<'_>),
+    (second, of_second): (impl FnOnce(&mut Steps<'_>, &mut Progress<'_>) + Send, impl Fn(Part) -> bool),
+) {
+    let (tools, mut refused) = (steps.tools, steps.refused.split_off(of_second));
+    let mut second_progress = Progress::new(progress.wanted, progress.live);
+    let update_second = || second(&mut Steps { tools, refused: &mut refused }, &mut second_progress);
+    if at_once {
+        scope(|threads| {
+            threads.spawn(update_second);
+            first(steps, progress);
+        });
+    } else {
+        first(steps, progress);
+        update_second();
+    }
+    progress.merge(second_progress);
+    steps.refused.join(refused);
 }

@@ -4,7 +4,7 @@ use super::tool_names::{Commands, RESTORE_ARGS, Variant};
 use super::xtables_lock::XtablesLock;
 use crate::iptables::plan::Part;
 use crate::system::lock::FileLock;
-use crate::system::tools::{self, ToolError};
+use crate::system::tools::{self, Extras, ToolError};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -89,7 +89,7 @@ impl Restore<'_> {
         let _lock = self.lock_ebtables().map_err(|error| cannot_start(io::Error::other(format!("{error:#}"))))?;
         let run = |copy: &File, args: &[&str], line| {
             let all = [&["-t", "filter", "--atomic-file", "/proc/self/fd/0"], args].concat();
-            let ran = tools::run_on(&self.commands.single, &all, copy, self.limit);
+            let ran = tools::run_on(&self.commands.single, &all, copy, self.limit, Extras::default());
             ran.map(drop).map_err(|error| Failure { error, line })
         };
         let change = |copy: &File, (at, line): (usize, &str)| match line.as_bytes() {

@@ -1,4 +1,5 @@
 //! The lines of a tool's output, processed while it is written, so that output of any size needs no memory.
+use super::PIPE_CAPACITY;
 use super::process::{pidfd, readable_until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
@@ -7,9 +8,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-
-/// The capacity of a pipe, in bytes.
-const CAPACITY: usize = 64 << 10;
 
 /// The lines written to a pipe.
 pub(super) struct PipedLines {
@@ -27,7 +25,7 @@ impl PipedLines {
     pub fn open() -> io::Result<Self> {
         let (pipe, writer) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(PipedLines { pipe: pipe.into(), writer: writer.into(), buffer: vec![0; CAPACITY], line: Vec::new() })
+        Ok(PipedLines { pipe: pipe.into(), writer: writer.into(), buffer: vec![0; PIPE_CAPACITY], line: Vec::new() })
     }
 
     /// The end to write to.

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Directories of system tools, searched after PATH.
 const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// The capacity of a pipe, in bytes: what is written to it without blocking.
+pub const PIPE_CAPACITY: usize = 64 << 10;
+
 /// Why a tool failed. The text includes a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
@@ -135,18 +138,14 @@ pub fn run_with(
     extras: Extras<'_>,
 ) -> Result<String, ToolError> {
     let stdin = memory_file(input.as_bytes()).map_err(|error| ToolError::Start { tool: tool.into(), error })?;
-    run_to_end(tool, args, &stdin, limit, extras)
+    run_on(tool, args, &stdin, limit, extras)
 }
 
-/// Like [`run`], with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
+/// Like [`run_with`], with a file as standard input, which the tool may also change as `/proc/self/fd/0`.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn run_on(tool: &str, args: &[&str], stdin: &File, limit: Duration) -> Result<String, ToolError> {
-    run_to_end(tool, args, stdin, limit, Extras::default())
-}
-
-fn run_to_end(
+pub fn run_on(
     tool: &str,
     args: &[&str],
     stdin: &File,

@@ -29,9 +29,6 @@ impl Drop for Child {
 }
 
 impl Started {
-    /// The maximum length of the input in bytes: what a pipe takes without blocking.
-    pub const MAX_INPUT: usize = 64 << 10;
-
     /// Starts a tool with the beginning of its standard input.
     ///
     /// # Errors
@@ -48,7 +45,7 @@ impl Started {
     /// Passes the rest of the input to the tool, and waits for its end.
     ///
     /// # Errors
-    /// When the input is too long, the tool exceeds the limit, or ends with an exit status other than 0.
+    /// When the input is longer than [`PIPE_CAPACITY`](super::PIPE_CAPACITY), the tool exceeds the limit, or ends with an exit status other than 0.
     pub fn finish(self, rest: &str, limit: Duration) -> Result<(), ToolError> {
         let Started { tool, mut stdin, stderr, mut child } = self;
         match stdin.write_all(rest.as_bytes()) {
@@ -71,6 +68,7 @@ fn pipe() -> io::Result<(File, File)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PIPE_CAPACITY;
     use super::*;
     use std::time::Instant;
 
@@ -90,7 +88,7 @@ mod tests {
         while std::fs::read_to_string(&path).unwrap_or_default() != "one\n" {
             assert!(Instant::now() < deadline, "the tool has not read the beginning");
         }
-        let rest = "two\n".repeat(Started::MAX_INPUT / 4 - 1);
+        let rest = "two\n".repeat(PIPE_CAPACITY / 4 - 1);
         started.finish(&rest, LIMIT).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("one\n{rest}"));
     }
@@ -102,7 +100,7 @@ mod tests {
         assert_eq!(failed.finish("two\n", LIMIT).unwrap_err().to_string(), "'sh' failed (exit status 3): no");
         let late = sh("sleep 1000", "").finish("", Duration::from_millis(300)).unwrap_err();
         assert!(late.to_string().contains("did not end within"), "{late}");
-        let long = sh("sleep 1000", "").finish(&"x".repeat(2 * Started::MAX_INPUT), LIMIT).unwrap_err();
+        let long = sh("sleep 1000", "").finish(&"x".repeat(2 * PIPE_CAPACITY), LIMIT).unwrap_err();
         assert!(long.to_string().contains("cannot run 'sh'"), "{long}");
     }
 
