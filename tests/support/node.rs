@@ -121,15 +121,7 @@ impl Node {
         // a copy of the program that a test can replace
         let program = root.path().join("sbin").join(kind.program());
         copy_program(program_of(kind), &program);
-        let socket = UnixDatagram::bind(root.path().join("dev/log")).unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = log.clone();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1 << 16];
-            while let Ok(length) = socket.recv(&mut buffer) {
-                lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-            }
-        });
+        let log = collect_log(root.path());
         Node { netns: Netns::new(name), kind, root, log, program }
     }
 
@@ -293,4 +285,18 @@ impl Drop for Node {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Replaces the log daemon of a node; returns its lines.
+pub fn collect_log(root: &Path) -> Arc<Mutex<Vec<String>>> {
+    let socket = UnixDatagram::bind(root.join("dev/log")).unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lines = log.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1 << 16];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    });
+    log
 }

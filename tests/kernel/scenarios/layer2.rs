@@ -7,7 +7,8 @@ use crate::testbed::{CT200, Endpoint, VM100, VM900};
 use pve_firewall::iptables::apply::Variant;
 use pve_firewall::iptables::ruleset::Family;
 
-const ENCAPSULATIONS: [Encapsulation; 6] = [
+/// One of each kind.
+pub(super) const ENCAPSULATIONS: [Encapsulation; 6] = [
     Encapsulation::Vlan(0),
     Encapsulation::Vlan(5),
     Encapsulation::Vlan(4095),

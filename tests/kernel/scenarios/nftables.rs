@@ -1,5 +1,6 @@
 //! Packets and findings with the nftables backend: tables of other programs, frames that bypass the rules, a kernel
 //! that does not track connections in bridges.
+use super::layer2::ENCAPSULATIONS;
 use super::scenario::{CLUSTER, GUEST100, HOST, Scenario, conf, wait_for};
 use crate::nft_trees::has_bridge_conntrack;
 use crate::testbed::Endpoint::{Host, Outside};
@@ -169,15 +170,6 @@ fn a_kernel_that_tracks_no_connections_in_bridges_is_reported() {
     scenario.write(GUEST100, "[OPTIONS]\nenable: 0\n");
     wait_for("no warning", || (!scenario.status(&[]).0.contains("WARNING")).then_some(()));
 }
-
-const ENCAPSULATIONS: [Encapsulation; 6] = [
-    Encapsulation::Vlan(0),
-    Encapsulation::Vlan(5),
-    Encapsulation::Vlan(4095),
-    Encapsulation::QinQ(5, 6),
-    Encapsulation::Pppoe,
-    Encapsulation::Snap,
-];
 
 fn probes<'a>(from_guest: bool, encapsulations: &'a [Encapsulation]) -> impl Iterator<Item = Probe> + 'a {
     let (from, to) = if from_guest { (VM100, Outside) } else { (Outside, VM100) };

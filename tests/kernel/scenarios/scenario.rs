@@ -1,5 +1,6 @@
 //! The node of the test bed with a running daemon.
 use crate::netns::Netns;
+use crate::node::collect_log;
 pub use crate::testbed::conf;
 use crate::testbed::probe::{self, Probe, ProbeResult};
 use crate::testbed::wire::Wire;
@@ -10,7 +11,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pve_firewall::model::BackendKind;
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -265,20 +265,6 @@ pub fn stop(child: &mut Child) {
     // it may already have ended
     let _ = kill(Pid::from_raw(i32::try_from(child.id()).expect("a process number")), Signal::SIGTERM);
     child.wait_in_time();
-}
-
-/// Replaces the log daemon of a node.
-fn collect_log(root: &Path) -> Arc<Mutex<Vec<String>>> {
-    let socket = UnixDatagram::bind(root.join("dev/log")).unwrap();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let lines = log.clone();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 1 << 16];
-        while let Ok(length) = socket.recv(&mut buffer) {
-            lines.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
-    });
-    log
 }
 
 /// Replaces a configuration file as PVE does.
