@@ -5,10 +5,10 @@ use super::{Context, load, output};
 use crate::inputs::{File, Tree};
 use crate::lint::{self, Diagnostic};
 use crate::model::Severity;
-use crate::paths::{FIREWALL_DIRECTORY, NODES_DIRECTORY, TreeFile, VNET_DIRECTORY};
+use crate::model::guest::GuestKind;
+use crate::paths::{FIREWALL_DIRECTORY, NODES_DIRECTORY, SDN_DIRECTORY, TreeFile, VNET_DIRECTORY, guest_directory};
 use crate::system::files;
 use anyhow::{Result, bail};
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     let findings = match options.files.is_empty() {
         true => {
             let mut findings = lint::check(&tree, &facts.collect(&tree), load::interfaces(&node));
-            findings.extend(lint::unread(&tree, &node, &names(&tree, &node)).into_iter().map(Diagnostic::from));
+            findings.extend(lint::unread(&tree, &node, &names(&tree)).into_iter().map(Diagnostic::from));
             findings
         }
         false => candidates.findings(&tree, &mut facts),
@@ -48,16 +48,25 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
     }
 }
 
-/// The names in the directories of the firewall's files, as paths relative to the tree.
-fn names(tree: &Tree, node: &str) -> Vec<String> {
-    let directories = [FIREWALL_DIRECTORY.to_string(), VNET_DIRECTORY.to_string(), format!("{NODES_DIRECTORY}/{node}")];
-    let listed = |directory: &String| {
-        let entries = fs::read_dir(Path::new(&tree.root).join(directory)).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.file_name())
+/// The names in the directories of the firewall's files, and where such files may have been put by mistake, as paths relative
+/// to the tree.
+fn names(tree: &Tree) -> Vec<String> {
+    let root = Path::new(&tree.root);
+    let entries = |directory: &str, files: bool| -> Vec<String> {
+        let entries = fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
+        let wanted = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| if files { kind.is_file() } else { kind.is_dir() }));
+        let separator = if directory.is_empty() { "" } else { "/" };
+        wanted.map(|entry| format!("{directory}{separator}{}", entry.file_name().to_string_lossy())).collect()
     };
-    let path = |directory: &String, name: OsString| format!("{directory}/{}", name.to_string_lossy());
-    let mut names: Vec<String> =
-        directories.iter().flat_map(|directory| listed(directory).map(|name| path(directory, name))).collect();
+    let mut directories: Vec<String> =
+        ["", FIREWALL_DIRECTORY, SDN_DIRECTORY, VNET_DIRECTORY, NODES_DIRECTORY].map(str::to_string).into();
+    for node in entries(NODES_DIRECTORY, false) {
+        let name = node.rsplit('/').next().unwrap_or(&node);
+        directories.extend(GuestKind::ALL.map(|kind| guest_directory(name, kind)));
+        directories.push(node);
+    }
+    let mut names: Vec<String> = directories.iter().flat_map(|directory| entries(directory, true)).collect();
     names.sort();
     names
 }
