@@ -184,6 +184,23 @@ impl Backend {
         }
     }
 
+    /// Records the scripts of transactions from now on, for the log. The scripts of iptables are in files
+    /// ([`SCRIPT_IP4`](crate::paths::SCRIPT_IP4)).
+    pub fn record_scripts(&mut self) {
+        match self {
+            Backend::Iptables(_) => {}
+            Backend::Nftables(nftables) => nftables.record_scripts(),
+        }
+    }
+
+    /// The recorded scripts since the last call.
+    pub fn scripts(&mut self) -> Vec<String> {
+        match self {
+            Backend::Iptables(_) => Vec::new(),
+            Backend::Nftables(nftables) => nftables.scripts(),
+        }
+    }
+
     /// When [`Backend::maintain`] has to be called again even if nothing changes.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {

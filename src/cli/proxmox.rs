@@ -176,7 +176,8 @@ fn min_severity(level: &str) -> Severity {
         "off" | "error" => Some(Severity::Error),
         "warn" | "warning" => Some(Severity::Notice),
         "info" => Some(Severity::Info),
-        "debug" | "trace" => Some(Severity::Debug),
+        "debug" => Some(Severity::Debug),
+        "trace" => Some(Severity::Trace),
         _ => None,
     });
     severities.max().unwrap_or(Severity::Notice)
@@ -198,7 +199,8 @@ mod tests {
     #[test]
     fn the_most_verbose_level_is_used() {
         for (text, expected) in [
-            ("trace", Severity::Debug),
+            ("trace", Severity::Trace),
+            ("debug", Severity::Debug),
             ("warn", Severity::Notice),
             ("INFO", Severity::Info),
             ("proxmox_firewall=debug,error", Severity::Debug),

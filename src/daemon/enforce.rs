@@ -51,9 +51,12 @@ pub struct LiveRules {
 
 impl LiveRules {
     /// Nothing has been read or applied yet.
-    pub fn new(setup: &Setup) -> Self {
+    pub fn new(setup: &Setup, log: &SystemLog) -> Self {
         let mut backend = Backend::new(setup.kind, &setup.root, setup.variant, processors());
         backend.set_full_reading(setup.full_reading);
+        if log.logs(Severity::Debug) {
+            backend.record_scripts();
+        }
         LiveRules {
             kind: setup.kind,
             root: setup.root.clone(),
@@ -108,6 +111,10 @@ impl LiveRules {
             Enforcement::Enforce | Enforcement::EnforceUntilOther => self.backend.maintain(compiled),
             Enforcement::Remove => self.clear(log),
         };
+        for script in self.backend.scripts() {
+            log.write(Severity::Debug, &format!("a transaction of {} lines", script.lines().count()));
+            log.write_lines(Severity::Trace, &script);
+        }
         for text in self.backend.undone() {
             let text = format!("another program has changed our rules, which are restored: {text}");
             log.write(Severity::Warning, &text);

@@ -13,6 +13,7 @@ pub(crate) mod mode;
 pub(crate) mod problems;
 mod schedule;
 pub(crate) mod status;
+mod summary;
 pub(crate) mod trials;
 mod update_lock;
 mod updater;

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Maximum number of messages logged per change of a topic, so that a guest's owner cannot flood the node's log.
 const MAX_MESSAGES: usize = 200;
 
+/// Maximum number of lines logged of one text, well below [`QUEUE_LENGTH`].
+const MAX_LINES: usize = 500;
+
 /// Maximum number of messages queued for a log daemon that does not read.
 const QUEUE_LENGTH: usize = 1000;
 
@@ -50,11 +53,29 @@ impl SystemLog {
 
     /// Queues one message.
     pub fn write(&self, severity: Severity, message: &str) {
-        if severity > self.min_severity {
+        if !self.logs(severity) {
             return;
         }
         // fails if the queue is full
         let _ = self.queue.try_send(Item::Message(severity, message.to_string()));
+    }
+
+    /// Whether messages of this severity are logged.
+    #[must_use]
+    pub fn logs(&self, severity: Severity) -> bool {
+        severity <= self.min_severity
+    }
+
+    /// Logs a long text, one message for each of its first [`MAX_LINES`] lines.
+    pub fn write_lines(&self, severity: Severity, text: &str) {
+        if !self.logs(severity) {
+            return;
+        }
+        text.lines().take(MAX_LINES).for_each(|line| self.write(severity, line));
+        let more = text.lines().count().saturating_sub(MAX_LINES);
+        if more > 0 {
+            self.write(severity, &format!("and {more} more lines"));
+        }
     }
 
     /// Waits until all messages are written, at most `limit`.
@@ -197,6 +218,18 @@ mod tests {
             assert_eq!(received(&socket, usize::MAX), logged);
         }
         assert_eq!(problems.texts().collect::<Vec<_>>(), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_long_text_is_truncated() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "proxmox-firewall", Severity::Trace, false);
+        log.write_lines(Severity::Trace, &"line\n".repeat(MAX_LINES + 2));
+        let logged = received(&socket, MAX_LINES + 1);
+        assert!(logged[..MAX_LINES].iter().all(|line| line == "line"), "{logged:?}");
+        assert_eq!(logged[MAX_LINES], "and 2 more lines");
     }
 
     #[test]

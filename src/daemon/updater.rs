@@ -8,6 +8,7 @@ use super::mode::Mode;
 use super::problems::{Problem, Problems, SystemLog, Topic};
 use super::schedule::{Schedule, WakeReason};
 use super::status::Status;
+use super::summary::Summary;
 use super::trials::Trials;
 use super::update_lock::UpdateLock;
 use super::updater_orders::{Order, Orders};
@@ -20,6 +21,7 @@ use crate::pmxcfs::facts_source::FactsSource;
 use crate::pmxcfs::{ReadError, Reader, ReaderConfig, this_program};
 use crate::system::lock::FileLock;
 use crate::system::syslog::Severity;
+use crate::system::systemd;
 use crate::system::worker_process::Stuck;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,6 +67,10 @@ pub struct Updater {
     trials: Trials,
     cutter: ConnectionCutter,
     health: Health,
+    /// What the last update has applied.
+    summary: Option<Summary>,
+    /// The line that the service manager shows.
+    shown: String,
 }
 
 impl Updater {
@@ -76,7 +82,7 @@ impl Updater {
         let reader = Reader::new(program, setup.config.clone(), setup.node.clone(), config, waker);
         Updater {
             reader: reader.inheriting(inherited).following(setup.root.path(CLUSTER_DATABASE)),
-            rules: LiveRules::new(&setup),
+            rules: LiveRules::new(&setup, &log),
             lock: UpdateLock::new(&setup.root),
             schedule: Schedule::new(),
             facts: FactsSource::new(setup.root.clone(), setup.node.clone()).with_options(setup.options.clone()),
@@ -94,6 +100,8 @@ impl Updater {
             trials: Trials::new(&setup.root),
             cutter: ConnectionCutter::new(setup.cut_connections),
             health: Health::new(setup.full_reading),
+            summary: None,
+            shown: String::new(),
             setup,
             orders,
             log,
@@ -147,7 +155,9 @@ impl Updater {
             true if why == WakeReason::Cycle => self.reader.read(),
             true => self.reader.read_changes(),
         };
-        self.schedule.record_read(self.reader.took(), why == WakeReason::Cycle);
+        let took = self.reader.took();
+        self.log.write(Severity::Trace, &format!("cycle: {why:?}, the files were read in {} ms", took.as_millis()));
+        self.schedule.record_read(took, why == WakeReason::Cycle);
         let problems = match read {
             Ok(()) => Vec::new(),
             Err(ReadError::Interrupted) => return,
@@ -251,6 +261,9 @@ impl Updater {
         if certain {
             self.examine(&compiled);
         }
+        if applies {
+            self.summary = Some(Summary::of(mode, self.rules.enforces, compiled.filtered));
+        }
         if !unhealthy && certain && self.setup.keep_last_good {
             let error = self.last_good.store(&known).err();
             self.report_state(error);
@@ -325,6 +338,18 @@ impl Updater {
         self.status.errors = self.problems.texts().map(str::to_string).collect();
         // only `status --verbose` needs it
         let _ = self.status.write(&self.setup.root, self.setup.kind);
+        self.show_summary();
+    }
+
+    /// Shows the state in `systemctl status`, and logs it when it has changed.
+    fn show_summary(&mut self) {
+        let Some(summary) = self.summary else { return };
+        let text = summary.text(self.setup.kind, self.status.errors.len(), self.status.findings.len());
+        if text != self.shown {
+            systemd::status(&text);
+            self.log.write(Severity::Info, &text);
+            self.shown = text;
+        }
     }
 }
 

@@ -49,6 +49,16 @@ impl Nftables {
         self.firewall.undone()
     }
 
+    /// Records the scripts of transactions from now on.
+    pub fn record_scripts(&mut self) {
+        self.firewall.record_scripts();
+    }
+
+    /// The recorded scripts of the transactions since the last call.
+    pub fn scripts(&mut self) -> Vec<String> {
+        self.firewall.scripts()
+    }
+
     /// When [`Nftables::maintain`] has to be called again even if nothing changes.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {

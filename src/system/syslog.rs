@@ -16,6 +16,8 @@ pub enum Severity {
     Info,
     /// A detail for debugging; LOGID 7.
     Debug,
+    /// Each step, for debugging. syslog(3) has no such level: the message is logged as [`Severity::Debug`].
+    Trace,
 }
 
 /// A connection to the system log, reopened when it breaks. Without a log daemon, messages are dropped.
@@ -50,7 +52,7 @@ impl Syslog {
                 Severity::Warning => logger.warning(&message),
                 Severity::Notice => logger.notice(&message),
                 Severity::Info => logger.info(&message),
-                Severity::Debug => logger.debug(&message),
+                Severity::Debug | Severity::Trace => logger.debug(&message),
             };
             if sent.is_ok() {
                 return;

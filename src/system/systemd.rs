@@ -52,6 +52,11 @@ pub fn reloading() {
     notify(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
 }
 
+/// Sets the line that `systemctl status` shows as the status of the unit.
+pub fn status(text: &str) {
+    notify(&[NotifyState::Status(text)]);
+}
+
 /// Notifies that the daemon is stopping.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

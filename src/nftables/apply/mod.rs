@@ -52,6 +52,8 @@ pub struct Firewall {
     quarantine: Quarantine,
     /// Changes by other programs that updates have undone, for [`Firewall::undone`].
     undone: Vec<String>,
+    /// The scripts of transactions, for [`Firewall::scripts`]; `None` if they are not recorded.
+    scripts: Option<Vec<String>>,
 }
 
 impl Default for Firewall {
@@ -62,6 +64,7 @@ impl Default for Firewall {
             settled: None,
             quarantine: Quarantine::default(),
             undone: Vec::new(),
+            scripts: None,
         }
     }
 }
@@ -90,6 +93,16 @@ impl Firewall {
     /// The changes by other programs that updates have undone since the last call: a line for each table, with names.
     pub fn undone(&mut self) -> Vec<String> {
         std::mem::take(&mut self.undone)
+    }
+
+    /// Records the scripts of transactions from now on.
+    pub fn record_scripts(&mut self) {
+        self.scripts = Some(Vec::new());
+    }
+
+    /// The recorded scripts of the transactions since the last call, as the kernel accepted them.
+    pub fn scripts(&mut self) -> Vec<String> {
+        self.scripts.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Whether the kernel refuses rules that match the state of bridged connections.
@@ -152,6 +165,7 @@ impl Firewall {
             match tools::run("nft", &["-f", "-"], &script.text, self.limit) {
                 Ok(_) => {
                     outcome.changed = true;
+                    self.scripts.iter_mut().for_each(|scripts| scripts.push(script.text.clone()));
                     let (now, errors) = self.verify(generation, &plan, &accepted, !unread)?;
                     // the plan may lack changes that another program has made meanwhile
                     if now != generation.wrapping_add(1) && races < MAX_RACES {
