@@ -184,8 +184,7 @@ impl Backend {
         }
     }
 
-    /// Records the scripts of transactions from now on, for the log. The scripts of iptables are in files
-    /// ([`SCRIPT_IP4`](crate::paths::SCRIPT_IP4)).
+    /// Records the scripts of transactions from now on, for the log. The scripts of iptables are in files.
     pub fn record_scripts(&mut self) {
         match self {
             Backend::Iptables(_) => {}
