@@ -5,6 +5,7 @@ use super::rule_syntax::RawRule;
 use crate::builtin::databases::Databases;
 use crate::builtin::macros::{Macro, MacroRule};
 use crate::model::{Family, PartError, PerFamily, Spelled};
+use std::sync::Arc;
 
 type PartErrors = Vec<PartError>;
 
@@ -14,7 +15,7 @@ pub fn terms(
     raw: &RawRule<'_>,
     only: Option<Family>,
     databases: &Databases,
-) -> Result<PerFamily<Vec<Term>>, PartErrors> {
+) -> Result<PerFamily<Arc<[Term]>>, PartErrors> {
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
     let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
     // a macro without rules for the rule's family is checked with its rules for the other
@@ -25,14 +26,15 @@ pub fn terms(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut terms = PerFamily::<Vec<Term>>::default();
-    for (family, rules) in applying() {
-        terms[family].reserve_exact(rules.len());
-        for rule in rules {
-            terms[family].push(term(rule, raw, family, databases)?);
-        }
-    }
-    Ok(terms)
+    let of = |family, rules: &[MacroRule]| match only.is_none_or(|only| only == family) {
+        true => rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<Arc<[Term]>, _>>(),
+        false => Ok(Arc::default()),
+    };
+    let v4 = of(Family::V4, mac.v4)?;
+    // ICMP types have other numbers in IPv6
+    let same = only.is_none() && mac.v4 == mac.v6 && mac.v4.iter().all(|rule| rule.icmp_type.is_none());
+    let v6 = if same { v4.clone() } else { of(Family::V6, mac.v6)? };
+    Ok(PerFamily { v4, v6 })
 }
 
 /// Parameters for which the rules of a macro set another value.

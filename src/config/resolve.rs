@@ -217,17 +217,22 @@ impl<'a> Check<'a> {
                     return None;
                 }
             },
-            None => self.per_family(|family| {
-                let icmp_type = icmp_type.as_ref().filter(|(of, _)| *of == family).cloned();
-                vec![Term { proto: proto.clone(), sport: sport.clone(), dport: dport.clone(), icmp_type }]
-            }),
+            None => self.terms(Term { proto, sport, dport, icmp_type }),
         };
         Some(VerdictRule { direction, verdict, source, dest, terms, log: log.flatten() })
     }
 
-    /// Terms for the families that the rule applies to.
-    fn per_family(&self, terms: impl Fn(Family) -> Vec<Term>) -> PerFamily<Vec<Term>> {
-        let of = |family| if self.family.is_none_or(|own| own == family) { terms(family) } else { Vec::new() };
+    /// The term of a rule without a macro, for the families that the rule applies to.
+    fn terms(&self, term: Term) -> PerFamily<Arc<[Term]>> {
+        let icmp_family = term.icmp_type.as_ref().map(|(family, _)| *family);
+        let shared: Arc<[Term]> = Arc::from([term]);
+        let of = |family| -> Arc<[Term]> {
+            match icmp_family {
+                _ if self.family.is_some_and(|own| own != family) => Arc::from([]),
+                Some(other) if other != family => Arc::from([Term { icmp_type: None, ..shared[0].clone() }]),
+                _ => shared.clone(),
+            }
+        };
         PerFamily { v4: of(Family::V4), v6: of(Family::V6) }
     }
 

@@ -1,5 +1,6 @@
 //! The model of rules, the input of the compilers.
 use crate::model::{Address, Direction, Family, IcmpType, PerFamily, Ports, Span, Spelled, Verdict};
+use std::sync::Arc;
 
 /// The protocol part of a rule. A rule with a macro can have several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +26,9 @@ pub struct VerdictRule {
     pub source: Option<Address>,
     /// Destination address; `None` is any.
     pub dest: Option<Address>,
-    /// The protocol parts for each family; empty for a family that the rule does not apply to.
-    pub terms: PerFamily<Vec<Term>>,
+    /// The protocol parts for each family; empty for a family that the rule does not apply to. Equal ones are shared, because
+    /// a large node has tens of thousands.
+    pub terms: PerFamily<Arc<[Term]>>,
     /// The log level.
     pub log: Option<u8>,
 }

@@ -105,7 +105,7 @@ impl FamilyCompiler<'_> {
         };
         let log = Log { vmid: place.vmid, level: *log, message: verdict.message() };
         let common = matches.len();
-        for one in &terms[self.family] {
+        for one in terms[self.family].iter() {
             matches.truncate(common);
             term(one, &mut matches);
             into.log(&matches, log, &origin);

@@ -96,7 +96,7 @@ fn alternatives(
     let VerdictRule { direction: _, verdict: _, source, dest, terms, log: _ } = rule;
     let mut all = Vec::new();
     if source.is_none() && dest.is_none() {
-        for one in &terms.v4 {
+        for one in terms.v4.iter() {
             let family = if terms.v6.contains(one) { None } else { Some(Family::V4) };
             all.extend(of_term(one, family, Vec::new(), part));
         }
@@ -106,7 +106,7 @@ fn alternatives(
         return all;
     }
     for family in Family::ALL {
-        for one in &terms[family] {
+        for one in terms[family].iter() {
             let mut choices = Vec::new();
             for (side, address) in [(Side::Source, source), (Side::Destination, dest)] {
                 choices.extend(
