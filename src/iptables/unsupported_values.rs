@@ -1,6 +1,6 @@
 //! Values that the grammar of Proxmox allows but iptables refuses: each is reported, and left out or replaced by the default.
 use crate::config::{Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, Rule, RuleAction, VerdictRule};
-use crate::model::{Address, Literal, LogRate, LogRatelimit, Origin, Report};
+use crate::model::{Address, Literal, LogRate, LogRatelimit, OptionKey, Origin, Report};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub fn cluster<'a>(cluster: &'a Cluster, reports: &mut Vec<Report>) -> Cow<'a, C
         enable: _, ebtables: _, policy_in: _, policy_out: _, policy_forward: _, log_ratelimit, lines,
     } = &cluster.options;
     if let Some(error) = log_ratelimit.0.as_deref().and_then(beyond_limit) {
-        option("log_ratelimit", &error, &lines.origin("log_ratelimit"), reports);
+        option(OptionKey::LogRatelimit, &error, &lines.origin(OptionKey::LogRatelimit), reports);
         within.to_mut().options.log_ratelimit = LogRatelimit::default();
     }
     let groups = cluster.groups.values().map(|group| &group.rules);
@@ -50,19 +50,19 @@ pub fn host<'a>(host: &'a Host, reports: &mut Vec<Report>) -> Cow<'a, Host> {
         protection_synflood_rate, protection_synflood_burst, nf_conntrack_helpers: _, lines,
     } = &host.options;
     let default = HostOptions::default();
-    let mut exceeds = |key: &str, value: u64, most: u64| {
+    let mut exceeds = |key: OptionKey, value: u64, most: u64| {
         if value > most {
             option(key, &format!("at most {most} with iptables"), &lines.origin(key), reports);
         }
         value > most
     };
-    if exceeds("protection_synflood_rate", *protection_synflood_rate, MAX_HASHLIMIT) {
+    if exceeds(OptionKey::ProtectionSynfloodRate, *protection_synflood_rate, MAX_HASHLIMIT) {
         within.to_mut().options.protection_synflood_rate = default.protection_synflood_rate;
     }
-    if exceeds("protection_synflood_burst", *protection_synflood_burst, MAX_HASHLIMIT) {
+    if exceeds(OptionKey::ProtectionSynfloodBurst, *protection_synflood_burst, MAX_HASHLIMIT) {
         within.to_mut().options.protection_synflood_burst = default.protection_synflood_burst;
     }
-    if exceeds("nf_conntrack_tcp_timeout_syn_recv", *nf_conntrack_tcp_timeout_syn_recv, MAX_EXPIRE) {
+    if exceeds(OptionKey::NfConntrackTcpTimeoutSynRecv, *nf_conntrack_tcp_timeout_syn_recv, MAX_EXPIRE) {
         within.to_mut().options.nf_conntrack_tcp_timeout_syn_recv = default.nf_conntrack_tcp_timeout_syn_recv;
     }
     if report_rules(&host.rules, &host.file, reports) {
@@ -85,7 +85,7 @@ pub fn guest<'a>(guest: &'a Guest, reports: &mut Vec<Report>) -> Cow<'a, Guest> 
     within
 }
 
-fn option(key: &str, error: &str, origin: &Origin, reports: &mut Vec<Report>) {
+fn option(key: OptionKey, error: &str, origin: &Origin, reports: &mut Vec<Report>) {
     if let Origin::Line(file, line) = origin {
         reports.push(Report::line(file, *line, format!("{key}: {error}; the default is used")));
     }

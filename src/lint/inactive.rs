@@ -3,7 +3,7 @@ use super::parsed_files::{Files, GuestFile};
 use crate::config::{
     Cluster, ClusterOptions, Guest, GuestOptions, Host, HostOptions, OptionOrigins, Rule, RuleAction, Vnet, VnetOptions,
 };
-use crate::model::{Direction, Origin, Report, Severity, Verdict};
+use crate::model::{Direction, OptionKey, Report, Severity, Verdict};
 use crate::node::{Device, Link};
 use std::sync::Arc;
 
@@ -34,16 +34,8 @@ fn warn(file: &Arc<str>, line: Option<u32>, text: impl std::fmt::Display, report
 }
 
 /// The line of an option, or else of the first rule.
-fn line(lines: &OptionOrigins, key: &str, rules: &[Rule]) -> Option<u32> {
-    set_in(lines, key).or_else(|| rules.first().map(|rule| rule.line))
-}
-
-/// The line that sets an option.
-fn set_in(lines: &OptionOrigins, key: &str) -> Option<u32> {
-    match lines.origin(key) {
-        Origin::Line(_, line) => Some(line),
-        Origin::Generated(_) => None,
-    }
+fn line(lines: &OptionOrigins, key: OptionKey, rules: &[Rule]) -> Option<u32> {
+    lines.line(key).or_else(|| rules.first().map(|rule| rule.line))
 }
 
 fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
@@ -55,7 +47,7 @@ fn cluster(files: &Files<'_>, now: u64, reports: &mut Vec<Report>) {
     let ClusterOptions {
         enable, ebtables: _, policy_in: _, policy_out: _, policy_forward: _, log_ratelimit: _, lines,
     } = options;
-    let at = line(lines, "enable", rules);
+    let at = line(lines, OptionKey::Enable, rules);
     match *enable {
         1 => {}
         0 if wanted => {
@@ -85,7 +77,7 @@ fn of_host(Host { file, options, rules }: &Host, reports: &mut Vec<Report>) {
     } = options;
     if !enable && !rules.is_empty() {
         let text = "the host firewall is off, so the rules of this file have no effect; set 'enable: 1'";
-        warn(file, line(lines, "enable", rules), text, reports);
+        warn(file, line(lines, OptionKey::Enable, rules), text, reports);
     }
 }
 
@@ -96,10 +88,10 @@ fn of_guest(GuestFile { guest, conf }: &GuestFile<'_>, reports: &mut Vec<Report>
         enable, dhcp: _, ndp: _, radv: _, macfilter: _, ipfilter: _, ips: _, log_level_in: _, log_level_out: _, policy_in: _,
         policy_out: _, ips_queues: _, layer2_protocols: _, lines,
     } = options;
-    let at = line(lines, "enable", rules);
+    let at = line(lines, OptionKey::Enable, rules);
     let devices = conf.as_ref().map(|conf| conf.devices).unwrap_or_default();
     if !enable {
-        let undecided = set_in(lines, "enable").is_none() && !devices.is_empty();
+        let undecided = lines.line(OptionKey::Enable).is_none() && !devices.is_empty();
         if !rules.is_empty() || undecided {
             let text = "the firewall of this guest is off, so this file has no effect; set 'enable: 1' in [OPTIONS]";
             warn(file, at, text, reports);
@@ -147,7 +139,7 @@ fn cluster_without_nftables(cluster: &Cluster, reports: &mut Vec<Report>) {
         }
     }
     if *policy_forward != Verdict::Accept {
-        without_effect("policy_forward", file, lines, reports);
+        without_effect(OptionKey::PolicyForward, file, lines, reports);
     }
 }
 
@@ -163,7 +155,7 @@ fn host_without_nftables(Host { file, options, rules }: &Host, reports: &mut Vec
     } = options;
     forward_rules(file, rules, reports);
     if log_level_forward.is_some() {
-        without_effect("log_level_forward", file, lines, reports);
+        without_effect(OptionKey::LogLevelForward, file, lines, reports);
     }
 }
 
@@ -172,7 +164,7 @@ fn vnet_without_nftables(Vnet { file, options, rules }: &Vnet, reports: &mut Vec
     let VnetOptions { enable, policy_forward: _, log_level_forward: _, lines } = options;
     if *enable {
         let text = format!("the firewall of this vnet has no effect: {NFTABLES}");
-        warn(file, line(lines, "enable", rules), text, reports);
+        warn(file, line(lines, OptionKey::Enable, rules), text, reports);
     }
 }
 
@@ -189,8 +181,8 @@ fn forward_rules(file: &Arc<str>, rules: &[Rule], reports: &mut Vec<Report>) {
 }
 
 /// Reports an option that only the nftables backend uses, if a line sets it.
-fn without_effect(key: &str, file: &Arc<str>, lines: &OptionOrigins, reports: &mut Vec<Report>) {
-    if let Some(line) = set_in(lines, key) {
+fn without_effect(key: OptionKey, file: &Arc<str>, lines: &OptionOrigins, reports: &mut Vec<Report>) {
+    if let Some(line) = lines.line(key) {
         warn(file, Some(line), format!("{key} has no effect: {NFTABLES}"), reports);
     }
 }

@@ -1,7 +1,7 @@
 //! IP filters that block a guest's own addresses.
 use super::parsed_files::{Files, GuestConf, GuestFile};
 use crate::config::{Guest, IpSet};
-use crate::model::{Family, Origin, Report};
+use crate::model::{Family, OptionKey, Report};
 use crate::node::Device;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -21,9 +21,9 @@ pub fn ipfilter(files: &Files<'_>, reports: &mut Vec<Report>) {
 fn of_device(guest: &Guest, device: &Device, configured: &[IpAddr], reports: &mut Vec<Report>) {
     let name = format!("ipfilter-{}", device.netid);
     let set = guest.definitions.sets.get(&name);
-    let line = match (set, guest.options.lines.origin("ipfilter")) {
+    let line = match (set, guest.options.lines.line(OptionKey::Ipfilter)) {
         (Some(set), _) => set.line,
-        (None, Origin::Line(_, line)) if guest.options.ipfilter => line,
+        (None, Some(line)) if guest.options.ipfilter => line,
         (None, _) => return,
     };
     let allowed: Vec<IpNet> = set.into_iter().flat_map(IpSet::networks).collect();

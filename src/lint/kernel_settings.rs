@@ -1,7 +1,7 @@
 //! Numbers in host.fw that the kernel rejects, or that are replaced by other numbers.
 use super::parsed_files::Files;
 use crate::config::{Host, HostOptions};
-use crate::model::{Origin, Report};
+use crate::model::{OptionKey, Report};
 
 /// The minimum, and the default.
 const MIN_CONNECTIONS: u64 = 262_144;
@@ -23,22 +23,22 @@ fn of_host(host: &Host, reports: &mut Vec<Report>) {
         smurf_log_level: _, nf_conntrack_max, nf_conntrack_tcp_timeout_established, nf_conntrack_tcp_timeout_syn_recv,
         protection_synflood_rate, protection_synflood_burst, nf_conntrack_helpers: _, lines,
     } = &host.options;
-    let mut warn = |key: &str, text: String| {
-        if let Origin::Line(_, line) = lines.origin(key) {
+    let mut warn = |key: OptionKey, text: String| {
+        if let Some(line) = lines.line(key) {
             reports.push(Report::warning(&host.file, line, format!("{key}: {text}")));
         }
     };
     if *nf_conntrack_max < MIN_CONNECTIONS {
         let text = format!("{MIN_CONNECTIONS} is set in place of a smaller number; write more, or remove the line");
-        warn("nf_conntrack_max", text);
+        warn(OptionKey::NfConntrackMax, text);
     }
     for (key, value, default) in [
-        ("nf_conntrack_tcp_timeout_established", *nf_conntrack_tcp_timeout_established, 432_000),
-        ("nf_conntrack_tcp_timeout_syn_recv", *nf_conntrack_tcp_timeout_syn_recv, 60),
-        ("protection_synflood_rate", *protection_synflood_rate, 200),
-        ("protection_synflood_burst", *protection_synflood_burst, 1000),
+        (OptionKey::NfConntrackTcpTimeoutEstablished, *nf_conntrack_tcp_timeout_established, 432_000),
+        (OptionKey::NfConntrackTcpTimeoutSynRecv, *nf_conntrack_tcp_timeout_syn_recv, 60),
+        (OptionKey::ProtectionSynfloodRate, *protection_synflood_rate, 200),
+        (OptionKey::ProtectionSynfloodBurst, *protection_synflood_burst, 1000),
     ] {
-        let is_timeout = key.starts_with("nf_conntrack");
+        let is_timeout = key.as_str().starts_with("nf_conntrack");
         if value == 0 {
             warn(key, format!("0 counts as the default, {default}; write another number, or remove the line"));
         } else if is_timeout && value > MAX_TIMEOUT {

@@ -1,4 +1,5 @@
 //! The origin of a rule or set.
+use super::option_key::OptionKey;
 use ecow::EcoString;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 pub enum Origin {
     /// A line of a file, counted from 1.
     Line(Arc<str>, u32),
-    /// Generated without a line; a description, such as `default policy_in of 100.fw`.
+    /// The default of an option that no line of a file sets.
+    Default(Arc<str>, OptionKey),
+    /// Generated without a line; a description, such as `standard chain PVEFW-reject`.
     Generated(EcoString),
 }
 
@@ -16,6 +19,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Line(file, line) => write!(f, "{file}:{line}"),
+            Origin::Default(file, key) => write!(f, "default {key} of {file}"),
             Origin::Generated(what) => f.write_str(what),
         }
     }

@@ -2,7 +2,7 @@
 use super::names::bridge_chain;
 use super::ruleset::Limit;
 use crate::config::{Configuration, Rule, RuleAction, VerdictRule};
-use crate::model::{Direction, LogRate, LogRatelimit, Origin, Report, Verdict};
+use crate::model::{Direction, LogRate, LogRatelimit, OptionKey, Origin, Report, Verdict};
 use std::sync::Arc;
 
 /// The default burst of a limit, in packets.
@@ -16,7 +16,7 @@ pub fn reports(configuration: &Configuration) -> Vec<Report> {
     let (cluster, host) = (&configuration.cluster, &configuration.host);
     let options = &cluster.options;
     if let (Err(error), Origin::Line(file, line)) =
-        (of_log_rules(&options.log_ratelimit), options.lines.origin("log_ratelimit"))
+        (of_log_rules(&options.log_ratelimit), options.lines.origin(OptionKey::LogRatelimit))
     {
         reports.push(Report::line(&file, line, format!("log_ratelimit: {error}; the default is used")));
     }

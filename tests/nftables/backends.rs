@@ -123,7 +123,7 @@ impl Compared<'_> {
                 let path = file.strip_prefix("/etc/pve/").expect("a file of the configuration");
                 self.files[path].lines().nth(*line as usize - 1).expect("a line of the file").to_string()
             }
-            Some(Origin::Generated(what)) => what.to_string(),
+            Some(origin @ (Origin::Default(..) | Origin::Generated(_))) => origin.to_string(),
             None => String::new(),
         }
     }

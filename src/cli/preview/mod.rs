@@ -132,7 +132,7 @@ impl Preview {
                 Some(name) => format!("{name}:{line}"),
                 None => origin.to_string(),
             },
-            Origin::Generated(_) => origin.to_string(),
+            Origin::Default(..) | Origin::Generated(_) => origin.to_string(),
         }
     }
 }

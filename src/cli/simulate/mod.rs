@@ -138,6 +138,6 @@ fn hop(TracedHop { place, tables }: &TracedHop) -> Value {
 fn origin(origin: &Origin) -> Value {
     match origin {
         Origin::Line(file, line) => json!({ "file": file.as_ref(), "line": line }),
-        Origin::Generated(what) => json!({ "made_by": what.as_str() }),
+        Origin::Default(..) | Origin::Generated(_) => json!({ "made_by": origin.to_string() }),
     }
 }

@@ -6,7 +6,7 @@ pub use model::{ClusterOptions, GuestOptions, HostOptions, OptionOrigins, VnetOp
 
 use super::sections::Line;
 use crate::builtin::databases::Databases;
-use crate::model::{FileKind, Lookup, Origin, Report, printable};
+use crate::model::{FileKind, Lookup, OptionKey, Report, printable};
 use std::sync::Arc;
 use value::Value::{
     self, Boolean, Ethertypes, ForwardPolicy, Helpers, Level, Number, Policy, Queues, RateLimit, Setting, SwitchOrTime,
@@ -16,16 +16,16 @@ use value::ValueError;
 
 /// An option: its key, its default as a file would spell it, and how its value is parsed.
 pub(super) struct Row<O> {
-    key: &'static str,
+    key: OptionKey,
     default: &'static str,
     value: Value<O>,
 }
 
-const fn row<O>(key: &'static str, default: &'static str, value: Value<O>) -> Row<O> {
+const fn row<O>(key: OptionKey, default: &'static str, value: Value<O>) -> Row<O> {
     Row { key, default, value }
 }
 
-/// A set of options that is filled line by line. A new option needs a field with its default, and a row.
+/// A set of options that is filled line by line. A new option needs a key, a field with its default, and a row.
 pub(super) trait Options: Default + 'static {
     const KIND: FileKind;
     const ROWS: &'static [Row<Self>];
@@ -35,12 +35,12 @@ pub(super) trait Options: Default + 'static {
 impl Options for ClusterOptions {
     const KIND: FileKind = FileKind::Cluster;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", SwitchOrTime(|to| &mut to.enable)),
-        row("ebtables", "1", Boolean(|to| &mut to.ebtables)),
-        row("policy_in", "DROP", Policy(|to| &mut to.policy_in)),
-        row("policy_out", "ACCEPT", Policy(|to| &mut to.policy_out)),
-        row("policy_forward", "ACCEPT", Policy(|to| &mut to.policy_forward)),
-        row("log_ratelimit", "enable=1,rate=1/second,burst=5", RateLimit(|to| &mut to.log_ratelimit)),
+        row(OptionKey::Enable, "0", SwitchOrTime(|to| &mut to.enable)),
+        row(OptionKey::Ebtables, "1", Boolean(|to| &mut to.ebtables)),
+        row(OptionKey::PolicyIn, "DROP", Policy(|to| &mut to.policy_in)),
+        row(OptionKey::PolicyOut, "ACCEPT", Policy(|to| &mut to.policy_out)),
+        row(OptionKey::PolicyForward, "ACCEPT", Policy(|to| &mut to.policy_forward)),
+        row(OptionKey::LogRatelimit, "enable=1,rate=1/second,burst=5", RateLimit(|to| &mut to.log_ratelimit)),
     ];
 
     fn lines(&mut self) -> &mut OptionOrigins {
@@ -51,31 +51,31 @@ impl Options for ClusterOptions {
 impl Options for HostOptions {
     const KIND: FileKind = FileKind::Host;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "1", Boolean(|to| &mut to.enable)),
-        row("nosmurfs", "1", Boolean(|to| &mut to.nosmurfs)),
-        row("tcpflags", "0", Boolean(|to| &mut to.tcpflags)),
-        row("ndp", "1", Boolean(|to| &mut to.ndp)),
-        row("log_nf_conntrack", "0", Boolean(|to| &mut to.log_nf_conntrack)),
-        row("nf_conntrack_allow_invalid", "0", Boolean(|to| &mut to.nf_conntrack_allow_invalid)),
-        row("protection_synflood", "0", Boolean(|to| &mut to.protection_synflood)),
-        row("nftables", "0", Boolean(|to| &mut to.nftables)),
-        row("log_level_in", "nolog", Level(|to| &mut to.log_level_in)),
-        row("log_level_out", "nolog", Level(|to| &mut to.log_level_out)),
-        row("log_level_forward", "nolog", Level(|to| &mut to.log_level_forward)),
-        row("tcp_flags_log_level", "nolog", Level(|to| &mut to.tcp_flags_log_level)),
-        row("smurf_log_level", "nolog", Level(|to| &mut to.smurf_log_level)),
-        row("nf_conntrack_max", "262144", Setting(|to| &mut to.nf_conntrack_max)),
+        row(OptionKey::Enable, "1", Boolean(|to| &mut to.enable)),
+        row(OptionKey::Nosmurfs, "1", Boolean(|to| &mut to.nosmurfs)),
+        row(OptionKey::Tcpflags, "0", Boolean(|to| &mut to.tcpflags)),
+        row(OptionKey::Ndp, "1", Boolean(|to| &mut to.ndp)),
+        row(OptionKey::LogNfConntrack, "0", Boolean(|to| &mut to.log_nf_conntrack)),
+        row(OptionKey::NfConntrackAllowInvalid, "0", Boolean(|to| &mut to.nf_conntrack_allow_invalid)),
+        row(OptionKey::ProtectionSynflood, "0", Boolean(|to| &mut to.protection_synflood)),
+        row(OptionKey::Nftables, "0", Boolean(|to| &mut to.nftables)),
+        row(OptionKey::LogLevelIn, "nolog", Level(|to| &mut to.log_level_in)),
+        row(OptionKey::LogLevelOut, "nolog", Level(|to| &mut to.log_level_out)),
+        row(OptionKey::LogLevelForward, "nolog", Level(|to| &mut to.log_level_forward)),
+        row(OptionKey::TcpFlagsLogLevel, "nolog", Level(|to| &mut to.tcp_flags_log_level)),
+        row(OptionKey::SmurfLogLevel, "nolog", Level(|to| &mut to.smurf_log_level)),
+        row(OptionKey::NfConntrackMax, "262144", Setting(|to| &mut to.nf_conntrack_max)),
         row(
-            "nf_conntrack_tcp_timeout_established",
+            OptionKey::NfConntrackTcpTimeoutEstablished,
             "432000",
             Setting(|to| &mut to.nf_conntrack_tcp_timeout_established),
         ),
-        row("nf_conntrack_tcp_timeout_syn_recv", "60", Setting(|to| &mut to.nf_conntrack_tcp_timeout_syn_recv)),
-        row("protection_synflood_rate", "200", Number(|to| &mut to.protection_synflood_rate)),
-        row("protection_synflood_burst", "1000", Number(|to| &mut to.protection_synflood_burst)),
+        row(OptionKey::NfConntrackTcpTimeoutSynRecv, "60", Setting(|to| &mut to.nf_conntrack_tcp_timeout_syn_recv)),
+        row(OptionKey::ProtectionSynfloodRate, "200", Number(|to| &mut to.protection_synflood_rate)),
+        row(OptionKey::ProtectionSynfloodBurst, "1000", Number(|to| &mut to.protection_synflood_burst)),
         // accepted by the official firewall, which does not use it either
-        row("protection_limit", "", Unused),
-        row("nf_conntrack_helpers", "", Helpers(|to| &mut to.nf_conntrack_helpers)),
+        row(OptionKey::ProtectionLimit, "", Unused),
+        row(OptionKey::NfConntrackHelpers, "", Helpers(|to| &mut to.nf_conntrack_helpers)),
     ];
 
     fn lines(&mut self) -> &mut OptionOrigins {
@@ -86,19 +86,19 @@ impl Options for HostOptions {
 impl Options for GuestOptions {
     const KIND: FileKind = FileKind::Guest;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", Boolean(|to| &mut to.enable)),
-        row("dhcp", "1", Boolean(|to| &mut to.dhcp)),
-        row("ndp", "1", Boolean(|to| &mut to.ndp)),
-        row("radv", "0", Boolean(|to| &mut to.radv)),
-        row("macfilter", "1", Boolean(|to| &mut to.macfilter)),
-        row("ipfilter", "0", Boolean(|to| &mut to.ipfilter)),
-        row("ips", "0", Boolean(|to| &mut to.ips)),
-        row("log_level_in", "nolog", Level(|to| &mut to.log_level_in)),
-        row("log_level_out", "nolog", Level(|to| &mut to.log_level_out)),
-        row("policy_in", "DROP", Policy(|to| &mut to.policy_in)),
-        row("policy_out", "ACCEPT", Policy(|to| &mut to.policy_out)),
-        row("ips_queues", "0", Queues(|to| &mut to.ips_queues)),
-        row("layer2_protocols", "", Ethertypes(|to| &mut to.layer2_protocols)),
+        row(OptionKey::Enable, "0", Boolean(|to| &mut to.enable)),
+        row(OptionKey::Dhcp, "1", Boolean(|to| &mut to.dhcp)),
+        row(OptionKey::Ndp, "1", Boolean(|to| &mut to.ndp)),
+        row(OptionKey::Radv, "0", Boolean(|to| &mut to.radv)),
+        row(OptionKey::Macfilter, "1", Boolean(|to| &mut to.macfilter)),
+        row(OptionKey::Ipfilter, "0", Boolean(|to| &mut to.ipfilter)),
+        row(OptionKey::Ips, "0", Boolean(|to| &mut to.ips)),
+        row(OptionKey::LogLevelIn, "nolog", Level(|to| &mut to.log_level_in)),
+        row(OptionKey::LogLevelOut, "nolog", Level(|to| &mut to.log_level_out)),
+        row(OptionKey::PolicyIn, "DROP", Policy(|to| &mut to.policy_in)),
+        row(OptionKey::PolicyOut, "ACCEPT", Policy(|to| &mut to.policy_out)),
+        row(OptionKey::IpsQueues, "0", Queues(|to| &mut to.ips_queues)),
+        row(OptionKey::Layer2Protocols, "", Ethertypes(|to| &mut to.layer2_protocols)),
     ];
 
     fn lines(&mut self) -> &mut OptionOrigins {
@@ -109,9 +109,9 @@ impl Options for GuestOptions {
 impl Options for VnetOptions {
     const KIND: FileKind = FileKind::Vnet;
     const ROWS: &'static [Row<Self>] = &[
-        row("enable", "0", Boolean(|to| &mut to.enable)),
-        row("policy_forward", "ACCEPT", ForwardPolicy(|to| &mut to.policy_forward)),
-        row("log_level_forward", "nolog", Level(|to| &mut to.log_level_forward)),
+        row(OptionKey::Enable, "0", Boolean(|to| &mut to.enable)),
+        row(OptionKey::PolicyForward, "ACCEPT", ForwardPolicy(|to| &mut to.policy_forward)),
+        row(OptionKey::LogLevelForward, "nolog", Level(|to| &mut to.log_level_forward)),
     ];
 
     fn lines(&mut self) -> &mut OptionOrigins {
@@ -134,7 +134,8 @@ pub struct KnownOption {
 #[must_use]
 pub fn known(kind: FileKind) -> Vec<KnownOption> {
     fn all<O: Options>() -> Vec<KnownOption> {
-        let known = |row: &Row<O>| KnownOption { key: row.key, default: row.default, valid: row.value.valid() };
+        let known =
+            |row: &Row<O>| KnownOption { key: row.key.as_str(), default: row.default, valid: row.value.valid() };
         O::ROWS.iter().map(known).collect()
     }
     match kind {
@@ -166,12 +167,18 @@ impl<'a> Assignment<'a> {
 }
 
 /// The value of an option that cannot be parsed: for policies and filters the stricter value, not the default.
-fn stricter(key: &str) -> Option<&'static str> {
+fn stricter(key: OptionKey) -> Option<&'static str> {
     match key {
-        "policy_in" | "policy_out" | "policy_forward" => Some("DROP"),
-        "macfilter" | "ipfilter" | "nosmurfs" | "tcpflags" | "protection_synflood" | "ebtables" | "ips" => Some("1"),
+        OptionKey::PolicyIn | OptionKey::PolicyOut | OptionKey::PolicyForward => Some("DROP"),
+        OptionKey::Macfilter
+        | OptionKey::Ipfilter
+        | OptionKey::Nosmurfs
+        | OptionKey::Tcpflags
+        | OptionKey::ProtectionSynflood
+        | OptionKey::Ebtables
+        | OptionKey::Ips => Some("1"),
         // [`in_force`](super::in_force) has replaced the file by its last valid version before, if there is one
-        "nf_conntrack_allow_invalid" | "radv" | ENABLE => Some("0"),
+        OptionKey::NfConntrackAllowInvalid | OptionKey::Radv | OptionKey::Enable => Some("0"),
         _ => None,
     }
 }
@@ -184,6 +191,7 @@ pub(super) fn read<O: Options>(
     reports: &mut Vec<Report>,
 ) -> O {
     let mut options = O::default();
+    *options.lines() = OptionOrigins::of(file);
     for line in lines {
         let (key, report) = match set(&mut options, *line, file, databases) {
             Ok((key, report)) => (Some(key), report),
@@ -191,25 +199,24 @@ pub(super) fn read<O: Options>(
         };
         reports.extend(report);
         let Some(key) = key else { continue };
-        if let Origin::Line(_, first) = options.lines().origin(key) {
+        if let Some(first) = options.lines().set(key, line.number) {
             let text = format!("option '{key}' is already set in line {first}: this line is used");
             reports.push(Report::warning(file, line.number, text));
         }
-        options.lines().set(key, file, line.number);
     }
-    options.lines().complete(O::ROWS.iter().map(|row| row.key), file);
     options
 }
 
 /// The key that a line sets, with a warning if any; or the error, with the key if the option gets a stricter value.
-type OptionResult = Result<(&'static str, Option<Report>), (Option<&'static str>, Report)>;
+type OptionResult = Result<(OptionKey, Option<Report>), (Option<OptionKey>, Report)>;
 
 /// Sets the option of a line.
 fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: &Databases) -> OptionResult {
     let text = || format!("can't parse option '{}'", printable(line.text));
     let unparsable = |word: &str, lookup| Report::line(file, line.number, text()).at(line.span(word), lookup);
     let assignment = Assignment::parse(line.text);
-    let row = assignment.as_ref().and_then(|of| O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(of.key)));
+    let row =
+        assignment.as_ref().and_then(|of| O::ROWS.iter().find(|row| row.key.as_str().eq_ignore_ascii_case(of.key)));
     let (row, value) = match (assignment, row) {
         (Some(Assignment { key: _, value }), Some(row)) => (row, value),
         (Some(Assignment { key, value: Some(_) }), None) => {
@@ -236,19 +243,19 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
     };
     let mut report = match error {
         ValueError::Unparsable if value.is_none() => unparsable(line.text, Some(Lookup::OptionLine(O::KIND))),
-        ValueError::Unparsable => unparsable(word, Some(Lookup::OptionValue(O::KIND, row.key))),
+        ValueError::Unparsable => unparsable(word, Some(Lookup::OptionValue(O::KIND, row.key.as_str()))),
         ValueError::Item(text, lookup) => Report::line(file, line.number, text).at(line.span(word), Some(lookup)),
     };
     let strict = stricter(row.key).filter(|strict| row.value.read(options, strict, databases).is_ok());
     let is_list = matches!(row.value, Helpers(_) | Ethertypes(_));
     let label = &mut report.marks[0].label;
     *label = match strict {
-        _ if row.key == ENABLE => "in force: the previous value, else 0".to_string(),
+        _ if row.key == OptionKey::Enable => "in force: the previous value, else 0".to_string(),
         Some(strict) => format!("in force: {}: {strict}", row.key),
         None if is_list => String::new(),
-        None => match options.lines().origin(row.key) {
-            Origin::Line(_, before) => format!("in force: line {before}"),
-            Origin::Generated(_) => format!("in force: the default, {}: {}", row.key, row.default),
+        None => match options.lines().line(row.key) {
+            Some(before) => format!("in force: line {before}"),
+            None => format!("in force: the default, {}: {}", row.key, row.default),
         },
     };
     Err((strict.map(|_| row.key), report))
@@ -258,7 +265,7 @@ fn set<O: Options>(options: &mut O, line: Line<'_>, file: &Arc<str>, databases: 
 #[must_use]
 pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
     fn of<O: Options>(key: &str, value: &str) -> bool {
-        let row = O::ROWS.iter().find(|row| row.key.eq_ignore_ascii_case(key));
+        let row = O::ROWS.iter().find(|row| row.key.as_str().eq_ignore_ascii_case(key));
         row.is_some_and(|row| row.value.read(&mut O::default(), value, &Databases::default()).is_ok())
     }
     match kind {
@@ -269,16 +276,14 @@ pub fn accepts(kind: FileKind, key: &str, value: &str) -> bool {
     }
 }
 
-/// The option that enables a file's rules.
-const ENABLE: &str = "enable";
-
 /// The error in the line that sets `enable`, if its value is invalid.
 pub(super) fn invalid_enable(lines: &[Line<'_>], kind: FileKind, file: &Arc<str>) -> Option<Report> {
     let mut values = lines.iter().filter_map(|line| Some((line, Assignment::parse(line.text)?)));
-    let (line, Assignment { key: _, value }) = values.rfind(|(_, of)| of.key.eq_ignore_ascii_case(ENABLE))?;
+    let (line, Assignment { key: _, value }) =
+        values.rfind(|(_, of)| of.key.eq_ignore_ascii_case(OptionKey::Enable.as_str()))?;
     let word = value.filter(|value| !value.is_empty()).unwrap_or(line.text);
     let report = Report::line(file, line.number, format!("can't parse option '{}'", printable(line.text)));
-    let clear = value.is_some_and(|value| accepts(kind, ENABLE, value));
+    let clear = value.is_some_and(|value| accepts(kind, OptionKey::Enable.as_str(), value));
     (!clear).then(|| report.at(line.span(word), None))
 }
 
@@ -290,7 +295,7 @@ mod tests {
     fn set_to_default<O: Options + Clone + PartialEq + std::fmt::Debug>() {
         for row in O::ROWS.iter().filter(|row| !row.default.is_empty()) {
             // written out, with the default burst of iptables
-            if row.key == "log_ratelimit" {
+            if row.key == OptionKey::LogRatelimit {
                 continue;
             }
             let mut options = O::default();

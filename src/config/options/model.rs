@@ -1,39 +1,47 @@
 //! The options and their defaults.
 use crate::builtin::helpers::Helper;
-use crate::model::{LogRatelimit, Origin, Queue, Token, Verdict};
-use ecow::eco_format;
+use crate::model::{LogRatelimit, OptionKey, Origin, Queue, Token, Verdict};
 use std::sync::Arc;
 
-/// The origin of each option by key: its line, or its default.
+/// The lines of a file that set its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OptionOrigins(Vec<(&'static str, Origin)>);
+pub struct OptionOrigins {
+    file: Arc<str>,
+    lines: Vec<(OptionKey, u32)>,
+}
 
 impl OptionOrigins {
-    /// Records the line of an option; replaces an earlier one.
-    pub(super) fn set(&mut self, key: &'static str, file: &Arc<str>, line: u32) {
-        self.0.retain(|(known, _)| *known != key);
-        self.0.push((key, Origin::Line(file.clone(), line)));
+    /// The file, of which no line has been read.
+    pub(super) fn of(file: &Arc<str>) -> Self {
+        OptionOrigins { file: file.clone(), lines: Vec::new() }
     }
 
-    /// Records the default as the origin of all other options.
-    pub(super) fn complete(&mut self, keys: impl Iterator<Item = &'static str>, file: &str) {
-        for key in keys {
-            if !self.0.iter().any(|(known, _)| *known == key) {
-                self.0.push((key, default(key, file)));
+    /// Records the line that sets an option, and returns the line that set it before.
+    pub(super) fn set(&mut self, key: OptionKey, line: u32) -> Option<u32> {
+        let before = self.lines.iter_mut().find(|(known, _)| *known == key);
+        match before {
+            Some((_, before)) => Some(std::mem::replace(before, line)),
+            None => {
+                self.lines.push((key, line));
+                None
             }
         }
     }
 
+    /// The line that sets an option, if one does.
+    #[must_use]
+    pub fn line(&self, key: OptionKey) -> Option<u32> {
+        self.lines.iter().find(|(known, _)| *known == key).map(|(_, line)| *line)
+    }
+
     /// The origin of an option's value: its line, or its default.
     #[must_use]
-    pub fn origin(&self, key: &str) -> Origin {
-        let known = self.0.iter().find(|(known, _)| *known == key);
-        known.map_or_else(|| default(key, ""), |(_, origin)| origin.clone())
+    pub fn origin(&self, key: OptionKey) -> Origin {
+        match self.line(key) {
+            Some(line) => Origin::Line(self.file.clone(), line),
+            None => Origin::Default(self.file.clone(), key),
+        }
     }
-}
-
-fn default(key: &str, file: &str) -> Origin {
-    Origin::Generated(eco_format!("default {key} of {file}"))
 }
 
 /// Options of cluster.fw.

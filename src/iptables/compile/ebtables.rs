@@ -7,7 +7,7 @@ use super::strict_layer2::Encapsulations;
 use crate::config::{Guest, GuestOptions, SetEntry};
 use crate::iptables::names;
 use crate::iptables::ruleset::{BridgeChain, BridgeMatch, BridgeRule, BridgeTarget, ChainName};
-use crate::model::{Interface, Origin};
+use crate::model::{Interface, OptionKey, Origin};
 use crate::node::Device;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::Ipv4Addr;
@@ -120,10 +120,10 @@ fn device_chains(guest: &Guest, device: &Device, strict: Option<&Encapsulations>
     let mut rules = Builder::new(names::device_out(&device.name));
     strict.into_iter().for_each(|strict| refuse(strict, Some((options, device)), &mut rules));
     if let Some(mac) = device.mac.as_ref().filter(|_| options.macfilter) {
-        rules.rule([BridgeMatch::NotFrom(mac.value)], BridgeTarget::Drop, &options.lines.origin("macfilter"));
+        rules.rule([BridgeMatch::NotFrom(mac.value)], BridgeTarget::Drop, &options.lines.origin(OptionKey::Macfilter));
     }
     if let Some(sources) = arp_sources(guest, device) {
-        let origin = options.lines.origin("ipfilter");
+        let origin = options.lines.origin(OptionKey::Ipfilter);
         let arp = names::device_arp(&device.name);
         rules.rule(protocol("ARP"), jump(arp.clone()), &origin);
         let mut filter = Builder::new(arp);
@@ -135,7 +135,7 @@ fn device_chains(guest: &Guest, device: &Device, strict: Option<&Encapsulations>
         filter.finish(chains);
     }
     if let Some(listed) = &options.layer2_protocols {
-        let origin = options.lines.origin("layer2_protocols");
+        let origin = options.lines.origin(OptionKey::Layer2Protocols);
         let protocols = names::device_protocols(&device.name);
         rules.rule([], jump(protocols.clone()), &origin);
         let mut filter = Builder::new(protocols);
@@ -145,7 +145,7 @@ fn device_chains(guest: &Guest, device: &Device, strict: Option<&Encapsulations>
         filter.rule([], BridgeTarget::Drop, &origin);
         filter.finish(chains);
     }
-    rules.rule([], BridgeTarget::Accept, &options.lines.origin("enable"));
+    rules.rule([], BridgeTarget::Accept, &options.lines.origin(OptionKey::Enable));
     rules.finish(chains);
 }
 

@@ -8,7 +8,7 @@ use super::shared_config::SharedConfig;
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{CtState, Match, Physdev, Rule, Target};
-use crate::model::{Family, Interface, Verdict};
+use crate::model::{Family, Interface, OptionKey, Verdict};
 
 const TO_GUESTS: &str = "the jump to the guests' chains";
 
@@ -85,10 +85,10 @@ impl FamilyCompiler<'_> {
         }
         if self.family == Family::V4 && host.nosmurfs {
             let fresh = Match::Conntrack(&[CtState::Invalid, CtState::New]);
-            rules.plain([fresh], jump(names::SMURFS), &host.lines.origin("nosmurfs"));
+            rules.plain([fresh], jump(names::SMURFS), &host.lines.origin(OptionKey::Nosmurfs));
         }
         if host.tcpflags {
-            rules.plain([tcp()], jump(names::TCPFLAGS), &host.lines.origin("tcpflags"));
+            rules.plain([tcp()], jump(names::TCPFLAGS), &host.lines.origin(OptionKey::Tcpflags));
         }
     }
 
@@ -108,6 +108,6 @@ impl FamilyCompiler<'_> {
 /// The rule that sends the packets to a device to its guest's IPS.
 pub(super) fn to_queue(guest: &Guest, device: &Interface) -> Rule {
     let matches = [Match::Physdev(Physdev::OutFirst(device.clone()))].into();
-    let origin = guest.options.lines.origin("ips");
+    let origin = guest.options.lines.origin(OptionKey::Ips);
     Rule { matches, target: Target::Nfqueue(guest.options.ips_queues), double_space: false, origin }
 }

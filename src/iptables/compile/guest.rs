@@ -7,7 +7,7 @@ use super::sets::{has_ipfilter, ipfilter};
 use crate::config::Guest;
 use crate::iptables::names;
 use crate::iptables::ruleset::{Match, Side, Target};
-use crate::model::{Direction, Family, SetRef, SetScope};
+use crate::model::{Direction, Family, OptionKey, SetRef, SetScope};
 use crate::node::Device;
 
 impl FamilyCompiler<'_> {
@@ -23,10 +23,10 @@ impl FamilyCompiler<'_> {
         let options = &guest.options;
         let accept = if options.ips { Target::Nfqueue(options.ips_queues) } else { Target::Accept };
         let mut rules = self.chain(names::device_in(&device.name));
-        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin(OptionKey::Enable));
         self.dhcp(&mut rules, guest, Direction::In);
         if options.ndp {
-            self.ndp(&mut rules, Direction::In, options.radv, &accept, &options.lines.origin("ndp"));
+            self.ndp(&mut rules, Direction::In, options.radv, &accept, &options.lines.origin(OptionKey::Ndp));
         }
         let place = ChainContext {
             file: &guest.file,
@@ -38,7 +38,7 @@ impl FamilyCompiler<'_> {
         };
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_in, message: options.policy_in.policy_message() };
-        self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin("policy_in"));
+        self.policy(&mut rules, options.policy_in, accept, log, &options.lines.origin(OptionKey::PolicyIn));
         rules.finish(&mut self.buffers);
     }
 
@@ -46,12 +46,12 @@ impl FamilyCompiler<'_> {
         let options = &guest.options;
         let accept = accept_by_mark();
         let mut rules = self.chain(names::device_out(&device.name));
-        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin("enable"));
+        rules.plain([], Target::SetConnmark(vmid), &options.lines.origin(OptionKey::Enable));
         self.dhcp(&mut rules, guest, Direction::Out);
         self.source_filters(&mut rules, vmid, guest, device);
-        rules.plain([], set_mark(false), &options.lines.origin("enable"));
+        rules.plain([], set_mark(false), &options.lines.origin(OptionKey::Enable));
         if options.ndp {
-            self.ndp(&mut rules, Direction::Out, options.radv, &accept, &options.lines.origin("ndp"));
+            self.ndp(&mut rules, Direction::Out, options.radv, &accept, &options.lines.origin(OptionKey::Ndp));
         }
         let place = ChainContext {
             file: &guest.file,
@@ -63,7 +63,7 @@ impl FamilyCompiler<'_> {
         };
         self.user_rules(&guest.rules, &place, &mut rules);
         let log = Log { vmid, level: options.log_level_out, message: options.policy_out.policy_message() };
-        self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin("policy_out"));
+        self.policy(&mut rules, options.policy_out, accept, log, &options.lines.origin(OptionKey::PolicyOut));
         rules.finish(&mut self.buffers);
     }
 
@@ -81,24 +81,24 @@ impl FamilyCompiler<'_> {
             _ => (server, client, Target::Accept),
         };
         let matches = vec![udp(), port(Side::Source, from, from), port(Side::Destination, to, to)];
-        rules.spec(matches, target, &guest.options.lines.origin("dhcp"));
+        rules.spec(matches, target, &guest.options.lines.origin(OptionKey::Dhcp));
     }
 
     /// Adds the filters that apply regardless of the guest's rules: MAC and IP source addresses, router advertisements.
     fn source_filters(&self, rules: &mut Builder<'_>, vmid: u32, guest: &Guest, device: &Device) {
         let options = &guest.options;
         if let Some(mac) = device.mac.clone().filter(|_| options.macfilter) {
-            rules.refuse(vmid, [Match::NotFromMac(mac)], Target::Drop, &options.lines.origin("macfilter"));
+            rules.refuse(vmid, [Match::NotFromMac(mac)], Target::Drop, &options.lines.origin(OptionKey::Macfilter));
         }
         if self.family == Family::V6 && !options.radv {
             let matches = vec![icmp_proto(Family::V6), icmp_type(Family::V6, "router-advertisement")];
-            rules.refuse(vmid, matches, Target::Drop, &options.lines.origin("radv"));
+            rules.refuse(vmid, matches, Target::Drop, &options.lines.origin(OptionKey::Radv));
         }
         if has_ipfilter(guest, device) {
             let set = SetRef { scope: SetScope::Guest, name: ipfilter(device) };
             let foreign = self.set_name(&set).map(|name| Match::Set { name, side: Side::Source, negated: true });
             // without its set no address is allowed
-            rules.refuse(vmid, Vec::from_iter(foreign), Target::Drop, &options.lines.origin("ipfilter"));
+            rules.refuse(vmid, Vec::from_iter(foreign), Target::Drop, &options.lines.origin(OptionKey::Ipfilter));
         }
     }
 }

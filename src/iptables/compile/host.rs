@@ -6,7 +6,7 @@ use super::rules::{ChainContext, RuleOwner};
 use super::shared_config::{Node, SharedConfig};
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, Side, Target};
-use crate::model::{Direction, Family, Interface, Origin, Spelled, Verdict};
+use crate::model::{Direction, Family, Interface, OptionKey, Origin, Spelled, Verdict};
 use crate::paths;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl FamilyCompiler<'_> {
         rules.plain(Vec::from_iter(loopback), Target::Accept, &generated("the host's loopback traffic"));
         conntrack_filter(&mut rules, !shared.host.options.nf_conntrack_allow_invalid);
         if shared.host.options.ndp {
-            self.ndp(&mut rules, direction, false, &Target::Return, &shared.host.options.lines.origin("ndp"));
+            self.ndp(&mut rules, direction, false, &Target::Return, &shared.host.options.lines.origin(OptionKey::Ndp));
         }
         if direction == Direction::In {
             self.input_filter(shared, &mut rules);
@@ -119,8 +119,8 @@ impl FamilyCompiler<'_> {
     fn host_policy(&self, shared: &SharedConfig, rules: &mut Builder<'_>, direction: Direction) {
         let (cluster, host) = (&shared.cluster.options, &shared.host.options);
         let (policy, key, level) = match direction {
-            Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
-            _ => (cluster.policy_in, "policy_in", host.log_level_in),
+            Direction::Out => (cluster.policy_out, OptionKey::PolicyOut, host.log_level_out),
+            _ => (cluster.policy_in, OptionKey::PolicyIn, host.log_level_in),
         };
         let log = Log { vmid: 0, level, message: policy.policy_message() };
         self.policy(rules, policy, Target::Return, log, &cluster.lines.origin(key));

@@ -5,7 +5,7 @@ use super::matches::{from_port, opening, port, proto};
 use crate::config::HostOptions;
 use crate::iptables::names;
 use crate::iptables::ruleset::{HashLimit, Match, Side, Target};
-use crate::model::Family;
+use crate::model::{Family, OptionKey};
 
 /// Defaults: packets per second, burst in packets, seconds.
 const RATE: u64 = 200;
@@ -24,7 +24,7 @@ impl FamilyCompiler<'_> {
             return;
         }
         let mut rules = self.chain(names::PREROUTING);
-        let origin = host.lines.origin("nf_conntrack_helpers");
+        let origin = host.lines.origin(OptionKey::NfConntrackHelpers);
         for helper in &host.nf_conntrack_helpers {
             if self.family == Family::V4 || helper.v6 {
                 let (name, number) = helper.proto;
@@ -37,7 +37,7 @@ impl FamilyCompiler<'_> {
             }
         }
         if host.protection_synflood {
-            let origin = host.lines.origin("protection_synflood");
+            let origin = host.lines.origin(OptionKey::ProtectionSynflood);
             // a packet to or from a guest crosses two or three bridges, and is counted once
             for link in [names::inner_links(), names::outer_links()] {
                 rules.plain([from_port(&link)], Target::Return, &origin);
@@ -55,7 +55,7 @@ impl FamilyCompiler<'_> {
         }
         rules.finish(&mut self.buffers);
         if host.protection_synflood && self.logging.all_drops {
-            self.logged_drop(names::SYNFLOOD, Some(INFO), &host.lines.origin("protection_synflood"));
+            self.logged_drop(names::SYNFLOOD, Some(INFO), &host.lines.origin(OptionKey::ProtectionSynflood));
         }
     }
 }

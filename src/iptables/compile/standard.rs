@@ -7,7 +7,7 @@ use super::matches::{
 use crate::config::HostOptions;
 use crate::iptables::names::{self, FixedChain};
 use crate::iptables::ruleset::{AddrType, Match, RejectWith, Side, Target, TcpFlags};
-use crate::model::{Family, Origin, Verdict};
+use crate::model::{Family, OptionKey, Origin, Verdict};
 
 /// The ICMPv6 types of Multicast Listener Discovery: query, report, done, and version 2's report (RFC 3810).
 const MULTICAST_LISTENERS: [u8; 4] = [130, 131, 132, 143];
@@ -21,10 +21,10 @@ impl FamilyCompiler<'_> {
         self.default_action(names::DROP, &Target::Drop);
         self.default_action(names::REJECT_POLICY, &jump(names::REJECT));
         self.tcpflags();
-        self.logged_drop(names::LOGFLAGS, host.tcp_flags_log_level, &host.lines.origin("tcp_flags_log_level"));
+        self.logged_drop(names::LOGFLAGS, host.tcp_flags_log_level, &host.lines.origin(OptionKey::TcpFlagsLogLevel));
         if self.family == Family::V4 {
             self.smurfs();
-            self.logged_drop(names::SMURFLOG, host.smurf_log_level, &host.lines.origin("smurf_log_level"));
+            self.logged_drop(names::SMURFLOG, host.smurf_log_level, &host.lines.origin(OptionKey::SmurfLogLevel));
         }
     }
 

@@ -5,7 +5,7 @@ use super::lists::MAX_ALTERNATIVES;
 use super::sets::{add_guest_set, written};
 use crate::builtin::databases::Databases;
 use crate::config::{Guest, GuestOptions};
-use crate::model::{Encapsulation, Family, Origin, Token};
+use crate::model::{Encapsulation, Family, OptionKey, Origin, Token};
 use crate::nftables::names::Name;
 use crate::nftables::ruleset::{Action, Addresses, Interval, IntervalSet, Match, Side};
 use crate::node::Device;
@@ -22,7 +22,7 @@ const LENGTHS: (u16, u16) = (0, 0x05ff);
 pub fn mac(guest: &Guest, device: &Device, on: Option<&Match>, into: &mut Builder<'_>) {
     if let Some(mac) = device.mac.as_ref().filter(|_| guest.options.macfilter) {
         for matches in foreign_mac(mac.value) {
-            into.rule(only(on.cloned(), matches), Action::Drop, &guest.options.lines.origin("macfilter"));
+            into.rule(only(on.cloned(), matches), Action::Drop, &guest.options.lines.origin(OptionKey::Macfilter));
         }
     }
 }
@@ -37,7 +37,7 @@ pub fn ip(vmid: u32, guest: &Guest, device: &Device, on: Option<&Match>, part: &
     }
     let origin = match set {
         Some(set) if set.line > 0 => Origin::Line(guest.file.clone(), set.line),
-        _ => guest.options.lines.origin("ipfilter"),
+        _ => guest.options.lines.origin(OptionKey::Ipfilter),
     };
     let written: Vec<(IpNet, bool)> = set.into_iter().flat_map(written).collect();
     // configured entries are last, so that they take precedence over implied ones
@@ -137,7 +137,7 @@ pub fn refused<'a>(
 /// ethertype of the tag, all inner protocols are allowed.
 pub fn layer2(guest: &Guest, databases: &Databases, into: &mut Builder<'_>) {
     let Some(listed) = &guest.options.layer2_protocols else { return };
-    let origin = guest.options.lines.origin("layer2_protocols");
+    let origin = guest.options.lines.origin(OptionKey::Layer2Protocols);
     let codes: Vec<u16> = listed.iter().filter_map(|name| databases.ethertype_code(name.as_str())).collect();
     for code in codes.iter().copied().filter(|code| ![IPV4, IPV6, VLAN].contains(code)) {
         into.rule([Match::Ethertype { negated: false, code }], Action::Accept, &origin);

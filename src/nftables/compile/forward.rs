@@ -4,7 +4,7 @@ use super::chain_context::{ChainContext, Limited};
 use super::rules::put;
 use super::{Node, Shared, TablePart, real_interface};
 use crate::config::{Rule, Vnet, VnetOptions};
-use crate::model::{Direction, Origin, Verdict};
+use crate::model::{Direction, OptionKey, Origin, Verdict};
 use crate::nftables::names::{
     BEFORE_BRIDGE, CONNTRACK, FORWARD, REJECT, TableName, bridge_chain, cluster_chain, host_chain,
 };
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub fn routed(node: &Node<'_>, shared: &Shared) -> TablePart {
     let mut part = TablePart::default();
     let mut base = Builder::base(FORWARD, "forward", 0);
-    base.rule([], jump(CONNTRACK), &node.host.options.lines.origin("nf_conntrack_allow_invalid"));
+    base.rule([], jump(CONNTRACK), &node.host.options.lines.origin(OptionKey::NfConntrackAllowInvalid));
     base.rule([], Action::Jump(host_chain(Direction::Forward)), &generated("the rules of host.fw"));
     base.rule([], Action::Jump(cluster_chain(Direction::Forward)), &generated("the rules of cluster.fw"));
     base.finish(&mut part);
@@ -26,7 +26,7 @@ pub fn routed(node: &Node<'_>, shared: &Shared) -> TablePart {
     user_rules(node, shared, &node.cluster.file, &node.cluster.rules, &mut part, &mut rules);
     let options = &node.cluster.options;
     let level = node.host.options.log_level_forward;
-    policy(options.policy_forward, goto(REJECT), level, &options.lines.origin("policy_forward"), &mut rules);
+    policy(options.policy_forward, goto(REJECT), level, &options.lines.origin(OptionKey::PolicyForward), &mut rules);
     rules.finish(&mut part);
     part
 }
@@ -38,7 +38,7 @@ pub fn vnets(node: &Node<'_>, shared: &Shared, table: TableName) -> TablePart {
         let Some(name) = bridge_chain(vnet) else { continue };
         let Vnet { file, options, rules } = &parsed.value;
         let VnetOptions { enable: _, policy_forward, log_level_forward, lines } = options;
-        let origin = &lines.origin("policy_forward");
+        let origin = &lines.origin(OptionKey::PolicyForward);
         let mut chain = Builder::new(name, &shared.limit);
         chain.rule([], jump(BEFORE_BRIDGE), origin);
         user_rules(node, shared, file, rules, &mut part, &mut chain);

@@ -7,7 +7,7 @@ use super::standard::{NDP_IN, policy};
 use super::{GuestInput, Shared, TablePart, filters};
 use crate::builtin::databases::Databases;
 use crate::config::GuestOptions;
-use crate::model::{Direction, Family, Interface, Verdict};
+use crate::model::{Direction, Family, Interface, OptionKey, Verdict};
 use crate::nftables::names::{
     ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BLOCK_DHCP_IN, BLOCK_DHCP_OUT,
     BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, CHECK_BLACKLIST, PRE_VM_IN, PRE_VM_OUT, REJECT, guest_chain,
@@ -67,17 +67,17 @@ impl GuestBuilder<'_> {
             }
         }
         if queues.is_some() {
-            let origin = options.lines.origin("ips");
+            let origin = options.lines.origin(OptionKey::Ips);
             if self.shared.blacklist {
                 chain.rule([], jump(CHECK_BLACKLIST), &origin);
             }
             chain.rule([known()], accept.clone(), &origin);
         }
-        let origin = options.lines.origin("enable");
+        let origin = options.lines.origin(OptionKey::Enable);
         chain.rule([], jump(PRE_VM_IN), &origin);
         let dhcp = if options.dhcp { ALLOW_DHCP_IN } else { BLOCK_DHCP_IN };
-        chain.rule([], jump(dhcp), &options.lines.origin("dhcp"));
-        let ndp = options.lines.origin("ndp");
+        chain.rule([], jump(dhcp), &options.lines.origin(OptionKey::Dhcp));
+        let ndp = options.lines.origin(OptionKey::Ndp);
         match (options.ndp, queues) {
             (false, _) => chain.rule([], jump(BLOCK_NDP_IN), &ndp),
             (true, None) => chain.rule([], jump(ALLOW_NDP_IN), &ndp),
@@ -90,7 +90,7 @@ impl GuestBuilder<'_> {
         let (accept, reject) = (accept, Action::Drop);
         self.rules(Direction::In, accept.clone(), reject.clone(), queues, part, &mut chain);
         let log = Log { vmid: *vmid, level: options.log_level_in, message: options.policy_in.policy_message() };
-        policy(options.policy_in, accept, reject, &log, &options.lines.origin("policy_in"), &mut chain);
+        policy(options.policy_in, accept, reject, &log, &options.lines.origin(OptionKey::PolicyIn), &mut chain);
         chain.finish(part);
     }
 
@@ -106,25 +106,25 @@ impl GuestBuilder<'_> {
             filters::mac(guest, device, on(device).as_ref(), &mut chain);
         }
         let dhcp = if options.dhcp { ALLOW_DHCP_OUT } else { BLOCK_DHCP_OUT };
-        chain.rule([], jump(dhcp), &options.lines.origin("dhcp"));
+        chain.rule([], jump(dhcp), &options.lines.origin(OptionKey::Dhcp));
         if !options.radv {
-            chain.rule([], jump(BLOCK_RA_OUT), &options.lines.origin("radv"));
+            chain.rule([], jump(BLOCK_RA_OUT), &options.lines.origin(OptionKey::Radv));
         }
         for device in *devices {
             filters::ip(*vmid, guest, device, on(device).as_ref(), part, &mut chain);
         }
         filters::layer2(guest, databases, &mut chain);
-        let origin = options.lines.origin("enable");
+        let origin = options.lines.origin(OptionKey::Enable);
         chain.rule([], jump(PRE_VM_OUT), &origin);
         if options.radv {
-            chain.rule([], jump(ALLOW_RA_OUT), &options.lines.origin("radv"));
+            chain.rule([], jump(ALLOW_RA_OUT), &options.lines.origin(OptionKey::Radv));
         }
         let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };
-        chain.rule([], jump(ndp), &options.lines.origin("ndp"));
+        chain.rule([], jump(ndp), &options.lines.origin(OptionKey::Ndp));
         chain.rule([], Action::CtMark(*vmid), &origin);
         self.rules(Direction::Out, Action::Accept, goto(REJECT), None, part, &mut chain);
         let log = Log { vmid: *vmid, level: options.log_level_out, message: options.policy_out.policy_message() };
-        let origin = options.lines.origin("policy_out");
+        let origin = options.lines.origin(OptionKey::PolicyOut);
         policy(options.policy_out, Action::Accept, goto(REJECT), &log, &origin, &mut chain);
         chain.finish(part);
     }

@@ -5,7 +5,7 @@ use super::failsafe_ports;
 use super::rules::put;
 use super::standard::{input_filter, policy};
 use super::{Node, Shared, TablePart, real_interface};
-use crate::model::{Direction, Family, Origin};
+use crate::model::{Direction, Family, OptionKey, Origin};
 use crate::nftables::names::{
     ACCEPT_MANAGEMENT, ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, BLOCK_NDP_IN, BLOCK_NDP_OUT, CHECK_BLACKLIST,
     CONNTRACK, FAILSAFE_IN, FAILSAFE_OUT, INPUT, OUTPUT, REJECT, SetOwner, cluster_chain, host_chain, set_name,
@@ -61,9 +61,9 @@ fn input(node: &Node<'_>, shared: &Shared, part: &mut TablePart) {
         rules.rule([], jump(CHECK_BLACKLIST), &generated("set blacklist of cluster.fw"));
     }
     rules.rule([], jump(ALLOW_ICMP), &generated("ICMP errors"));
-    rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
+    rules.rule([], jump(CONNTRACK), &options.lines.origin(OptionKey::NfConntrackAllowInvalid));
     let ndp = if options.ndp { ALLOW_NDP_IN } else { BLOCK_NDP_IN };
-    rules.rule([], jump(ndp), &options.lines.origin("ndp"));
+    rules.rule([], jump(ndp), &options.lines.origin(OptionKey::Ndp));
     input_filter(node, &mut rules);
     rules.rule([Match::Protocol(IGMP)], Action::Accept, &generated("IGMP of the host"));
     rules.rule([], Action::Jump(host_chain(Direction::In)), &generated("the rules of host.fw"));
@@ -77,9 +77,9 @@ fn output(node: &Node<'_>, part: &mut TablePart) {
     rules.rule([Match::OutInterface(loopback())], Action::Accept, &generated("the host's loopback traffic"));
     failsafe_ports::jump_to(FAILSAFE_OUT, node, &mut rules);
     rules.rule([], jump(ALLOW_ICMP), &generated("ICMP errors"));
-    rules.rule([], jump(CONNTRACK), &options.lines.origin("nf_conntrack_allow_invalid"));
+    rules.rule([], jump(CONNTRACK), &options.lines.origin(OptionKey::NfConntrackAllowInvalid));
     let ndp = if options.ndp { ALLOW_NDP_OUT } else { BLOCK_NDP_OUT };
-    rules.rule([], jump(ndp), &options.lines.origin("ndp"));
+    rules.rule([], jump(ndp), &options.lines.origin(OptionKey::Ndp));
     rules.rule([Match::Protocol(IGMP)], Action::Accept, &generated("IGMP of the host"));
     rules.rule([], Action::Jump(host_chain(Direction::Out)), &generated("the rules of host.fw"));
     rules.rule([], Action::Jump(cluster_chain(Direction::Out)), &generated("the rules of cluster.fw"));
@@ -154,8 +154,8 @@ fn links(corosync: &CorosyncLinks, direction: Direction, rules: &mut Builder<'_>
 fn host_policy(node: &Node<'_>, direction: Direction, rules: &mut Builder<'_>) {
     let (cluster, host) = (&node.cluster.options, &node.host.options);
     let (verdict, key, level) = match direction {
-        Direction::Out => (cluster.policy_out, "policy_out", host.log_level_out),
-        _ => (cluster.policy_in, "policy_in", host.log_level_in),
+        Direction::Out => (cluster.policy_out, OptionKey::PolicyOut, host.log_level_out),
+        _ => (cluster.policy_in, OptionKey::PolicyIn, host.log_level_in),
     };
     let log = Log { vmid: 0, level, message: verdict.policy_message() };
     policy(verdict, Action::Accept, goto(REJECT), &log, &cluster.lines.origin(key), rules);

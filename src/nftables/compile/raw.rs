@@ -1,7 +1,7 @@
 //! The rules before all others: SYN flood protection, and conntrack helpers.
 use super::chain_builder::Builder;
 use super::{Node, TablePart};
-use crate::model::{Family, TcpFlags};
+use crate::model::{Family, OptionKey, TcpFlags};
 use crate::nftables::names::{HELPERS, RAW, helper_object, synflood_set};
 use crate::nftables::ruleset::{Action, DynamicSet, HelperObject, Match, Side, Table};
 
@@ -37,7 +37,7 @@ fn synflood(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
         table.dynamic_sets.insert(set.clone(), DynamicSet { family, timeout, size: SOURCES });
         let opening = Match::TcpFlags { negated: false, mask, set: TcpFlags::SYN };
         let action = Action::DropAbove { family, set, limit };
-        rules.rule([Match::Family(family), opening], action, &options.lines.origin("protection_synflood"));
+        rules.rule([Match::Family(family), opening], action, &options.lines.origin(OptionKey::ProtectionSynflood));
     }
     rules.finish(part);
 }
@@ -49,7 +49,7 @@ fn helpers(node: &Node<'_>, table: &mut Table, part: &mut TablePart) {
         return;
     }
     let mut rules = Builder::base(HELPERS, "prerouting", -150);
-    let origin = options.lines.origin("nf_conntrack_helpers");
+    let origin = options.lines.origin(OptionKey::NfConntrackHelpers);
     for helper in &options.nf_conntrack_helpers {
         let Some(name) = helper_object(helper.name, helper.proto.0) else { continue };
         let family = if helper.v6 { None } else { Some(Family::V4) };

@@ -3,7 +3,7 @@ use super::chain_builder::{
     Builder, Log, chain, generated, goto, icmp, icmp_protocol, jump, known, net, set, tcp, udp,
 };
 use super::{Node, Shared, TablePart};
-use crate::model::{Family, Origin, TcpFlags, Verdict};
+use crate::model::{Family, OptionKey, Origin, TcpFlags, Verdict};
 use crate::nftables::names::{
     ALLOW_DHCP_IN, ALLOW_DHCP_OUT, ALLOW_ICMP, ALLOW_NDP_IN, ALLOW_NDP_OUT, ALLOW_RA_OUT, BEFORE_BRIDGE, BLACKLIST,
     BLOCK_DHCP_IN, BLOCK_DHCP_OUT, BLOCK_INVALID_TCP, BLOCK_NDP_IN, BLOCK_NDP_OUT, BLOCK_RA_OUT, BLOCK_SMURFS,
@@ -73,10 +73,10 @@ pub fn input_filter(node: &Node<'_>, rules: &mut Builder<'_>) {
     let options = &node.host.options;
     if options.nosmurfs {
         let fresh = [Match::Family(Family::V4), Match::Ct(CtStates::NewOrInvalid)];
-        rules.rule(fresh, jump(BLOCK_SMURFS), &options.lines.origin("nosmurfs"));
+        rules.rule(fresh, jump(BLOCK_SMURFS), &options.lines.origin(OptionKey::Nosmurfs));
     }
     if options.tcpflags {
-        rules.rule([Match::Protocol(6)], jump(BLOCK_INVALID_TCP), &options.lines.origin("tcpflags"));
+        rules.rule([Match::Protocol(6)], jump(BLOCK_INVALID_TCP), &options.lines.origin(OptionKey::Tcpflags));
     }
 }
 

@@ -48,7 +48,7 @@ impl Rule {
                 let file = file.rsplit('/').next().unwrap_or(file);
                 Some(eco_format!("{file}:{line}")).filter(is_comment)
             }
-            Origin::Line(..) | Origin::Generated(_) => None,
+            Origin::Line(..) | Origin::Default(..) | Origin::Generated(_) => None,
         }
     }
 }
