@@ -30,8 +30,10 @@ for suite in "$@"; do
     else
         "$lab/boot.sh" --limit "$limit" --share "$folder" "$suite" "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" ||
             failed+=("$suite")
-        ((${#groups[@]})) || "$lab/boot.sh" --limit 300 --share "$folder" --systemd "$suite" "$lab/unit.sh" "$folder/debug" ||
-            failed+=("$suite: unit")
+        # the tests of the units; one machine for both, because it boots for half a minute
+        ((${#groups[@]})) ||
+            "$lab/boot.sh" --limit 600 --share "$folder" --systemd "$suite" "$lab/units.sh" "$folder/debug" ||
+            failed+=("$suite: units")
     fi
     echo "##### $suite took $((SECONDS - began)) s"
 done

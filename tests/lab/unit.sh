@@ -4,17 +4,8 @@
 # FOLDER has the programs. When the daemon starts, rules of the official program exist in the legacy variants of all tools,
 # ebtables included.
 set -euo pipefail
-programs=$1
-fail() {
-    echo "ERROR: $*" >&2
-    journalctl --no-pager -u pve-firewall >&2
-    exit 1
-}
-hostname n1
-install -t /usr/sbin "$programs/pve-firewall" "$programs/pvefw-logger"
-install -m 644 -t /etc/systemd/system pve-firewall.service
-mkdir -p /etc/pve
-cp -r tests/conformance/cases/defaults-vm-ct/pve/. /etc/pve/
+source tests/lab/unit_checks.sh
+install_node "$1" tests/conformance/cases/defaults-vm-ct/pve
 rules=tests/conformance/takeover/defaults-vm-ct
 ipset restore <$rules/ipset_create
 for family in 4 6; do
@@ -26,24 +17,17 @@ ebtables-legacy-restore <$rules/ebtables
 rm -rf /var/lib/ebtables
 mac() { ebtables-legacy -L tap100i0-OUT | grep -o 'bc:24:.*' | head -n 1; }
 before=$(mac)
-systemctl daemon-reload
 systemctl start pve-firewall
 
-# files that have just been written are not accepted at once
-for ((second = 0; second < 30; second++)); do
-    if status=$(pve-firewall status --verbose); then break; fi
-    sleep 1
-done
+read_status() { status=$(pve-firewall status --verbose); }
+wait_for 'the status' read_status
 echo "$status"
 grep -q 'Tools: *iptables legacy, ip6tables legacy, ebtables legacy' <<<"$status" || fail 'the daemon selected other variants of the tools'
 [[ $(mac) == "$before" ]] || fail "the MAC filter has changed: $before, $(mac)"
 # the guest gets another MAC address
 sed -i "s/BC:24:11:[0-9A-F:]*/BC:24:11:00:00:77/" /etc/pve/nodes/n1/qemu-server/100.conf
-for ((second = 0; second < 30; second++)); do
-    if mac | grep -q '0:0:77'; then break; fi
-    sleep 1
-done
-mac | grep -q '0:0:77' || fail "the new MAC address is not in the rules: $(ebtables-legacy -L)"
+new_mac() { mac | grep -q '0:0:77'; }
+wait_for 'the new MAC address in the rules' new_mac
 [[ $(stat -c %a /var/lib/ebtables/lock) == 600 ]] || fail 'the lock of ebtables-legacy does not exist or has another mode'
 if ebtables-nft-save | grep -q PVEFW; then fail 'the nft variant has rules'; fi
 process=$(systemctl show -p MainPID --value pve-firewall)
