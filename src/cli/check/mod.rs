@@ -9,7 +9,7 @@ use crate::model::guest::GuestKind;
 use crate::paths::{FIREWALL_DIRECTORY, NODES_DIRECTORY, SDN_DIRECTORY, TreeFile, VNET_DIRECTORY, guest_directory};
 use crate::system::files;
 use anyhow::{Result, bail};
-use std::fs;
+use std::fs::{self, FileType};
 use std::path::Path;
 
 pub(super) mod render;
@@ -51,22 +51,20 @@ pub(super) fn run(context: &Context, options: &CheckOptions) -> Result<()> {
 /// The names in the directories of the firewall's files, and where such files may have been put by mistake, as paths relative
 /// to the tree.
 fn names(tree: &Tree) -> Vec<String> {
-    let root = Path::new(&tree.root);
-    let entries = |directory: &str, files: bool| -> Vec<String> {
-        let entries = fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
-        let wanted = entries
-            .filter(|entry| entry.file_type().is_ok_and(|kind| if files { kind.is_file() } else { kind.is_dir() }));
-        let separator = if directory.is_empty() { "" } else { "/" };
-        wanted.map(|entry| format!("{directory}{separator}{}", entry.file_name().to_string_lossy())).collect()
+    let entries = |directory: &str, is_wanted: fn(&FileType) -> bool| {
+        let entries = fs::read_dir(Path::new(&tree.root).join(directory)).into_iter().flatten().flatten();
+        let wanted = entries.filter(move |entry| entry.file_type().is_ok_and(|kind| is_wanted(&kind)));
+        wanted.map(|entry| entry.file_name().to_string_lossy().into_owned())
     };
     let mut directories: Vec<String> =
         ["", FIREWALL_DIRECTORY, SDN_DIRECTORY, VNET_DIRECTORY, NODES_DIRECTORY].map(str::to_string).into();
-    for node in entries(NODES_DIRECTORY, false) {
-        let name = node.rsplit('/').next().unwrap_or(&node);
-        directories.extend(GuestKind::ALL.map(|kind| guest_directory(name, kind)));
-        directories.push(node);
+    for node in entries(NODES_DIRECTORY, FileType::is_dir) {
+        directories.extend(GuestKind::ALL.map(|kind| guest_directory(&node, kind)));
+        directories.push(format!("{NODES_DIRECTORY}/{node}"));
     }
-    let mut names: Vec<String> = directories.iter().flat_map(|directory| entries(directory, true)).collect();
+    let path = |directory: &str, name: String| if directory.is_empty() { name } else { format!("{directory}/{name}") };
+    let files = |directory: &String| entries(directory, FileType::is_file).map(|name| path(directory, name)).collect();
+    let mut names: Vec<String> = directories.iter().flat_map::<Vec<_>, _>(files).collect();
     names.sort();
     names
 }
