@@ -16,8 +16,9 @@ pub fn terms(
     only: Option<Family>,
     databases: &Databases,
 ) -> Result<PerFamily<Arc<[Term]>>, PartErrors> {
+    let applies = |family| only.is_none_or(|only| only == family);
     let families = [(Family::V4, mac.v4), (Family::V6, mac.v6)];
-    let applying = || families.into_iter().filter(|(family, _)| only.is_none_or(|only| only == *family));
+    let applying = || families.into_iter().filter(|(family, _)| applies(*family));
     // a macro without rules for the rule's family is checked with its rules for the other
     let errors = match applying().all(|(_, rules)| rules.is_empty()) {
         true => conflicts(mac.v4.iter().chain(mac.v6), raw),
@@ -26,7 +27,7 @@ pub fn terms(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let of = |family, rules: &[MacroRule]| match only.is_none_or(|only| only == family) {
+    let of = |family, rules: &[MacroRule]| match applies(family) {
         true => rules.iter().map(|rule| term(rule, raw, family, databases)).collect::<Result<Arc<[Term]>, _>>(),
         false => Ok(Arc::default()),
     };

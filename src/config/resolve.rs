@@ -228,7 +228,7 @@ impl<'a> Check<'a> {
         let shared: Arc<[Term]> = Arc::from([term]);
         let of = |family| -> Arc<[Term]> {
             match icmp_family {
-                _ if self.family.is_some_and(|own| own != family) => Arc::from([]),
+                _ if self.family.is_some_and(|own| own != family) => <Arc<[Term]>>::default(),
                 Some(other) if other != family => Arc::from([Term { icmp_type: None, ..shared[0].clone() }]),
                 _ => shared.clone(),
             }
