@@ -182,6 +182,16 @@ impl Problems {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
+    use tempfile::TempDir;
+
+    /// A log that a socket in a temporary directory receives.
+    fn log_to_socket(min_severity: Severity) -> (TempDir, UnixDatagram, SystemLog) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("dev")).unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", min_severity, false);
+        (dir, socket, log)
+    }
 
     /// Receives up to this many messages.
     fn received(socket: &UnixDatagram, count: usize) -> Vec<String> {
@@ -197,11 +207,8 @@ mod tests {
 
     #[test]
     fn an_error_is_logged_when_it_occurs_and_when_it_is_resolved() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("dev")).unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
+        let (_dir, socket, log) = log_to_socket(Severity::Info);
         socket.set_nonblocking(true).unwrap();
-        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
         let mut problems = Problems::default();
         let messages = |texts: &[&str]| -> Vec<Problem> {
             texts.iter().map(|text| Problem { text: (*text).to_string(), warning: false }).collect()
@@ -222,10 +229,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_truncated() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("dev")).unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "proxmox-firewall", Severity::Trace, false);
+        let (_dir, socket, log) = log_to_socket(Severity::Trace);
         log.write_lines(Severity::Trace, &"line\n".repeat(MAX_LINES + 2));
         let logged = received(&socket, MAX_LINES + 1);
         assert!(logged[..MAX_LINES].iter().all(|line| line == "line"), "{logged:?}");
@@ -234,10 +238,7 @@ mod tests {
 
     #[test]
     fn a_log_daemon_that_does_not_read_blocks_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("dev")).unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
+        let (_dir, socket, log) = log_to_socket(Severity::Info);
         for number in 0..5 * QUEUE_LENGTH {
             log.write(Severity::Info, &number.to_string());
         }
@@ -247,10 +248,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_errors_is_truncated() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("dev")).unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("dev/log")).unwrap();
-        let log = SystemLog::new(&Root::new(Some(dir.path().into())), "pve-firewall", Severity::Info, false);
+        let (_dir, socket, log) = log_to_socket(Severity::Info);
         let messages =
             (0..MAX_MESSAGES + 5).map(|number| Problem { text: number.to_string(), warning: false }).collect();
         Problems::default().set(Topic::Configuration, messages, &log);

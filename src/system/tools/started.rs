@@ -45,7 +45,8 @@ impl Started {
     /// Passes the rest of the input to the tool, and waits for its end.
     ///
     /// # Errors
-    /// When the input is longer than [`PIPE_CAPACITY`](super::PIPE_CAPACITY), the tool exceeds the limit, or ends with an exit status other than 0.
+    /// When the input is longer than [`PIPE_CAPACITY`](super::PIPE_CAPACITY), the tool exceeds the limit, or ends with an exit
+    /// status other than 0.
     pub fn finish(self, rest: &str, limit: Duration) -> Result<(), ToolError> {
         let Started { tool, mut stdin, stderr, mut child } = self;
         match stdin.write_all(rest.as_bytes()) {
