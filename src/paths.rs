@@ -71,7 +71,7 @@ pub const SCRIPT_IPSET: &str = "/var/lib/pve-firewall/ipsetcmdlist1";
 pub const SCRIPT_IPSET_REMOVED: &str = "/var/lib/pve-firewall/ipsetcmdlist2";
 /// The lock that ebtables-legacy takes with `--concurrent`.
 pub const EBTABLES_LOCK: &str = "/var/lib/ebtables/lock";
-/// The lock of the legacy tools of iptables; not below the directory of `--root`, because other programs take it here.
+/// The lock of the legacy tools of iptables.
 pub const XTABLES_LOCK: &str = "/run/xtables.lock";
 /// The directory of the database of pmxcfs and of its write-ahead log.
 pub const CLUSTER_DATABASE: &str = "/var/lib/pve-cluster";

@@ -29,7 +29,7 @@ impl Toolbox {
             root: root.clone(),
             limit,
             variants,
-            xtables_lock: XtablesLock::new(),
+            xtables_lock: XtablesLock::new(root),
             early: EarlyRestores::default(),
             saves_scripts: true,
             unsaved_scripts: Mutex::default(),

@@ -1,6 +1,7 @@
 //! The lock of the legacy tools of iptables. Each tool would wait for the other family's, so this process takes it for both.
 use crate::paths;
 use crate::system::lock::FileLock;
+use crate::system::root_directory::Root;
 use crate::system::tools::Extras;
 use anyhow::Result;
 use std::os::fd::AsFd;
@@ -25,9 +26,9 @@ pub(super) struct XtablesLock {
 pub(super) struct Held(Option<Arc<FileLock>>);
 
 impl XtablesLock {
-    /// The lock that the tools would take.
-    pub fn new() -> Self {
-        let path = std::env::var_os(VARIABLE).map_or_else(|| paths::XTABLES_LOCK.into(), PathBuf::from);
+    /// The lock that the tools would take. The programs of a node with another root directory do not take the lock of this one.
+    pub fn new(root: &Root) -> Self {
+        let path = std::env::var_os(VARIABLE).map_or_else(|| root.path(paths::XTABLES_LOCK), PathBuf::from);
         XtablesLock { path, held: Mutex::default() }
     }
 

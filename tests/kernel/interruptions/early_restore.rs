@@ -49,7 +49,7 @@ impl Large {
         let node = &self.node;
         let mut command = node.command(&["start", "--foreground", "--variant", "legacy"]);
         command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", node.path("bin").display()));
-        let child = command.env("XTABLES_LOCKFILE", self.lock()).spawn().unwrap();
+        let child = command.spawn().unwrap();
         let pid = i64::from(child.id());
         wait_for("the first update", || node.status().filter(|status| status["pid"] == pid).map(drop));
         child
