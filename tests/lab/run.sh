@@ -21,20 +21,37 @@ cargo test --no-run --locked --test kernel --test faults --test resources --test
 [[ $(wc -l <"$programs") == 4 ]] || { cat "$programs.log" >&2 && exit 1; }
 read -ra groups <<<"${LAB_GROUPS:-}"
 
-failed=()
+failed=() emulated=()
+# on_machine NAME OPTION... SUITE COMMAND...: runs a command on a machine of the lab; its output is kept as well
+on_machine() {
+    local name=$1 began=$SECONDS status=0
+    shift
+    "$lab/boot.sh" --share "$folder" "$@" |& tee "$programs-$name.log" || status=1
+    echo "##### $name took $((SECONDS - began)) s"
+    return $status
+}
 for suite in "$@"; do
-    began=$SECONDS
     echo "##### $suite"
     if [[ $suite == here ]]; then
         "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
     else
-        "$lab/boot.sh" --limit "$limit" --share "$folder" "$suite" "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" ||
-            failed+=("$suite")
-        # the tests of the units; one machine for both, because it boots for half a minute
-        ((${#groups[@]})) ||
-            "$lab/boot.sh" --limit 600 --share "$folder" --systemd "$suite" "$lab/units.sh" "$folder/debug" ||
-            failed+=("$suite: units")
+        on_machine "$suite" --limit "$limit" "$suite" "$lab/tests.sh" "${long[@]}" "$programs" "${groups[@]}" || failed+=("$suite")
+        ((${#groups[@]})) || emulated+=("$suite")
     fi
-    echo "##### $suite took $((SECONDS - began)) s"
 done
-((${#failed[@]} == 0)) || { printf 'ERROR: tests failed on %s\n' "${failed[@]}" >&2; exit 1; }
+
+# the tests of the units; the machines run at the same time, because these tests mostly wait
+declare -A machines=()
+for suite in "${emulated[@]}"; do
+    on_machine "units-$suite" --limit 900 --systemd "$suite" "$lab/units.sh" "$folder/debug" &
+    machines[units-$suite]=$!
+done
+for name in "${!machines[@]}"; do
+    wait "${machines[$name]}" || failed+=("$name")
+done
+((${#failed[@]})) || exit 0
+for name in "${failed[@]}"; do
+    echo "ERROR: failed: $name"
+    grep -hs '^ERROR' "$programs-$name.log" || true
+done >&2
+exit 1

@@ -57,7 +57,7 @@ run() {
     ((${#again[@]})) || return 1
     for name in "${again[@]}"; do
         echo "=== once more: $name"
-        "$program" --test-threads=1 --exact "$name" || return 1
+        "$program" --test-threads=1 --exact "$name" || { echo "ERROR: the test $name failed twice" && return 1; }
     done
 }
 

@@ -3,8 +3,8 @@
 units=(pve-firewall)
 
 fail() {
-    echo "ERROR: $*" >&2
     journalctl --no-pager "${units[@]/#/--unit=}" >&2
+    echo "ERROR: $*" >&2
     exit 1
 }
 

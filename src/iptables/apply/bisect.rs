@@ -11,9 +11,9 @@ use crate::iptables::ruleset::{ChainName, Chains};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The maximum number of tool runs, and the maximum time of one bisection.
+/// The maximum number of tool runs, and the maximum time of one bisection: a loaded node needs a second for each run.
 const MAX_TESTS: usize = 400;
-const MAX_TIME: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(120);
 
 /// A rule in the form that is tested, and its positions in the script.
 struct CandidateRule {
