@@ -8,12 +8,15 @@ long=''
 if [[ $1 == --long ]]; then long=1 && shift; fi
 source "$1" && shift
 
+# limits of the program itself
+skipped=''
+[[ $long ]] || skipped='--skip rules::a_hundred_thousand_rules --skip rules::nftables_tables_of_other_programs_that_are_too_large'
 # the group, the program, and prefixes of test names to run or to skip: tests that do not use the kernel are skipped, because
 # their result is the same under each kernel and they take minutes on an emulated machine
 groups=(
     'trees kernel compiled_trees::'
     'kernel kernel apply:: evidence:: diff:: health:: hostile:: --skip scenarios::'
-    'scenarios kernel scenarios:: logging::'
+    "scenarios kernel scenarios:: logging:: $skipped"
     'differential kernel differential::'
     'faults faults'
     'logger kernel logger_kernel::'

@@ -3,6 +3,7 @@
 use super::layer2::ENCAPSULATIONS;
 use super::scenario::{CLUSTER, GUEST100, HOST, Scenario, conf, wait_for};
 use crate::nft_trees::has_bridge_conntrack;
+use crate::rounds::rounds;
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Encapsulation, Probe, ProbeResult};
@@ -109,7 +110,7 @@ fn tables_of_other_programs_can_drop_packets_but_not_accept_them() {
     scenario.check_all(ProbeResult::Dropped, [node(23)]);
     scenario.wait_for_full_cycle();
     assert_eq!(findings(&scenario), [json!(null); 0]);
-    for [commands, undo_commands, affected, text, remedy] in DROPPING_TABLES {
+    for [commands, undo_commands, affected, text, remedy] in rounds(DROPPING_TABLES) {
         scenario.testbed.node.exec(commands);
         let of_node = affected == NODE;
         let probe = if of_node { node(80) } else { guest() };

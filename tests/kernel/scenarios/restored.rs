@@ -1,6 +1,7 @@
 //! Changes of the firewall's chains and sets by other programs are reverted, and logged with names.
 use super::scenario::{GUEST100, ON, Scenario, wait_for};
 use crate::host::shell;
+use crate::rounds::rounds;
 use crate::testbed::Endpoint::{Host, Outside};
 use crate::testbed::VM100;
 use crate::testbed::probe::{Probe, ProbeResult};
@@ -28,7 +29,7 @@ fn changes_of_our_rules_by_other_programs_are_restored_and_logged_with_names() {
         scenario.check_all(ProbeResult::Dropped, [probe()]);
     };
     scenario.wait_for_next_update();
-    for (change, part, text) in [
+    for (change, part, text) in rounds([
         ("iptables-legacy -w -F tap100i0-IN", "iptables filter", "the chain tap100i0-IN was flushed"),
         ("iptables-legacy -w -I PVEFW-FORWARD -j ACCEPT", "iptables filter", "the chain PVEFW-FORWARD was changed"),
         (
@@ -40,7 +41,7 @@ fn changes_of_our_rules_by_other_programs_are_restored_and_logged_with_names() {
         ("EBT -F tap100i0-OUT", "ebtables", "the chain tap100i0-OUT was flushed"),
         ("ipset add PVEFW-100-good-v4 10.0.0.254", "ipset", "the set PVEFW-100-good-v4 was changed"),
         ("ipset create PVEFW-mine hash:net", "ipset", "the set PVEFW-mine was created"),
-    ] {
+    ]) {
         with(change, part, text, &mut scenario);
         assert_eq!(scenario.logged(text), 1, "{:#?}", scenario.log());
     }
