@@ -3,6 +3,7 @@ use super::args::Args;
 use super::dropped::DroppedEntries;
 use super::log_context::LocalHost;
 use super::sink::Sink;
+use super::traces::Traces;
 use crate::nflog::conntrack::Event;
 use crate::nflog::lines::LogLines;
 use crate::nflog::message::LoggedPacket;
@@ -10,7 +11,7 @@ use crate::nflog::netlink::messages;
 use crate::paths::{LOG, LOG_CONNTRACK, LOGGER_LOCK, LOGGER_PID};
 use crate::system::files;
 use crate::system::lock::FileLock;
-use crate::system::netlink::{ConntrackEvents, LinkNames, Nflog, Received};
+use crate::system::netlink::{LinkNames, NetfilterEvents, Nflog, Received};
 use crate::system::process::PidFile;
 use crate::system::root_directory::Root;
 use crate::system::signals::Signals;
@@ -48,7 +49,8 @@ pub(super) struct Daemon {
     echo: bool,
     signals: Signals,
     nflog: Nflog,
-    conntrack: Option<ConntrackEvents>,
+    conntrack: Option<NetfilterEvents>,
+    traces: Option<Traces>,
     lines: LogLines<LocalHost>,
     /// Lines that have not been written yet.
     pending: String,
@@ -78,6 +80,7 @@ impl Daemon {
             signals,
             nflog: Nflog::bind(GROUP)?,
             conntrack: None,
+            traces: None,
             lines: LogLines::new(LocalHost(LinkNames::open()?)),
             pending: String::with_capacity(2 * WRITE_SIZE),
             sink,
@@ -89,6 +92,7 @@ impl Daemon {
         };
         daemon.log(NOTICE, "starting pvefw logger");
         daemon.switch_conntrack();
+        daemon.subscribe_to_traces();
         daemon.flush();
         Ok(daemon)
     }
@@ -101,9 +105,13 @@ impl Daemon {
             self.lines.host_mut().0.update()?;
             self.read_packets(ROUND)?;
             self.read_events(ROUND)?;
+            self.read_traces(ROUND);
             self.flush();
-            if self.dropped.due().is_some_and(|due| due <= Instant::now()) {
+            if is_past(self.dropped.due()) {
                 self.report_dropped();
+            }
+            if is_past(self.traces.as_ref().and_then(Traces::due)) {
+                self.report_skipped_steps();
             }
             while let Some(signal) = self.signals.take() {
                 if signal != Signal::SIGHUP {
@@ -118,9 +126,11 @@ impl Daemon {
     /// Sleeps until a descriptor is readable or a report is due.
     fn wait(&self) -> Result<()> {
         let always = [self.signals.as_fd(), self.nflog.as_fd(), self.lines.host().0.as_fd()];
-        let sources = always.into_iter().chain(self.conntrack.as_ref().map(AsFd::as_fd));
+        let optional = [self.conntrack.as_ref().map(AsFd::as_fd), self.traces.as_ref().map(AsFd::as_fd)];
+        let sources = always.into_iter().chain(optional.into_iter().flatten());
         let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let timeout = self.dropped.due().map(|due| TimeSpec::from_duration(due - Instant::now()));
+        let due = [self.dropped.due(), self.traces.as_ref().and_then(Traces::due)].into_iter().flatten().min();
+        let timeout = due.map(|due| TimeSpec::from_duration(due - Instant::now()));
         match ppoll(&mut fds, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno).context("cannot wait for packets"),
@@ -167,6 +177,24 @@ impl Daemon {
             }
         }
         Ok(false)
+    }
+
+    /// Like [`read_packets`](Self::read_packets), for traces. They serve debugging only: an error ends them, not the logger.
+    fn read_traces(&mut self, datagrams: usize) -> bool {
+        let Some(traces) = &mut self.traces else { return true };
+        traces.read(datagrams, &mut self.lines, &mut self.pending).unwrap_or_else(|error| {
+            self.traces = None;
+            self.log(ERROR, &format!("traces of nftables are no longer logged: {error:#}"));
+            true
+        })
+    }
+
+    /// Logs the number of steps of traces that were not written.
+    fn report_skipped_steps(&mut self) {
+        if let Some(text) = self.traces.as_mut().and_then(Traces::report) {
+            self.lines.push_message(NOTICE, &text, &mut self.pending);
+            self.flush();
+        }
     }
 
     /// Writes the pending lines.
@@ -234,12 +262,19 @@ impl Daemon {
     fn switch_conntrack(&mut self) {
         let wanted = self.always_conntrack || self.conntrack_is_on();
         if wanted && self.conntrack.is_none() {
-            match ConntrackEvents::subscribe() {
+            match NetfilterEvents::of_connections() {
                 Ok(events) => self.conntrack = Some(events),
                 Err(error) => self.log(ERROR, &format!("connections are not logged: {error:#}")),
             }
         } else if !wanted {
             self.conntrack = None;
+        }
+    }
+
+    fn subscribe_to_traces(&mut self) {
+        match Traces::subscribe() {
+            Ok(traces) => self.traces = Some(traces),
+            Err(error) => self.log(ERROR, &format!("traces of nftables are not logged: {error:#}")),
         }
     }
 
@@ -263,6 +298,11 @@ impl Daemon {
             conntrack.leave()?;
         }
         while !self.read_events(ROUND)? {}
+        // without this a continuing trace would delay the end
+        if self.traces.as_ref().is_some_and(|traces| traces.leave().is_ok()) {
+            while !self.read_traces(ROUND) {}
+        }
+        self.report_skipped_steps();
         self.flush();
         if self.dropped.due().is_some() || self.sink.is_failing() {
             self.report_dropped();
@@ -281,6 +321,10 @@ impl Daemon {
 fn or_warn<T>(result: Result<T>, syslog: &mut Syslog) -> Option<T> {
     let warn = |error| syslog.write(Severity::Warning, &format!("continuing without: {error:#}"));
     result.map_err(warn).ok()
+}
+
+fn is_past(due: Option<Instant>) -> bool {
+    due.is_some_and(|due| due <= Instant::now())
 }
 
 fn skipped_text(entries: u64) -> String {

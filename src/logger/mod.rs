@@ -1,6 +1,6 @@
-//! The log daemon: writes packets of NFLOG group 0 and conntrack events to `/var/log/pve-firewall.log`.
+//! The log daemon: writes packets of NFLOG group 0, conntrack events and traces of nftables to `/var/log/pve-firewall.log`.
 //!
-//! A single thread polls packets, conntrack events, link events and signals. It reads all queued datagrams (up to a
+//! A single thread polls packets, conntrack events, traces, link events and signals. It reads all queued datagrams (up to a
 //! limit), formats them and writes the lines at once, so that only the kernel queues.
 //! A timer runs only while dropped entries have to be reported or a line could not be written.
 #![allow(clippy::disallowed_methods, reason = "the daemon uses the clock, files and standard output")]
@@ -10,6 +10,7 @@ mod daemon;
 mod dropped;
 mod log_context;
 mod sink;
+mod traces;
 
 use crate::system::background::start_in_background;
 use anyhow::{Result, bail};

@@ -57,9 +57,19 @@ impl GuestDevice {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         GuestKind::ALL.into_iter().find_map(|kind| {
-            let (vmid, index) = name.strip_prefix(kind.device_prefix())?.split_once('i')?;
-            Some(GuestDevice { kind, vmid: parse_vmid(vmid)?, index: parse_net_index(index)? })
+            let (vmid, index) = numbers(name.strip_prefix(kind.device_prefix())?, 'i')?;
+            Some(GuestDevice { kind, vmid, index })
         })
+    }
+
+    /// Parses the name of a device, or of its [`bridge`](Self::bridge) or one of its links, to the VMID of the guest.
+    #[must_use]
+    pub fn vmid_of_link(name: &str) -> Option<u32> {
+        let link = || {
+            let links = [(FIREWALL_BRIDGE, 'i'), (INNER_LINK, 'i'), (OUTER_LINK, 'p')];
+            links.into_iter().find_map(|(prefix, separator)| numbers(name.strip_prefix(prefix)?, separator))
+        };
+        GuestDevice::parse(name).map(|device| device.vmid).or_else(|| Some(link()?.0))
     }
 
     /// The separate bridge of a firewalled device: `fwbr100i0`.
@@ -79,6 +89,12 @@ impl GuestDevice {
     pub fn outer_link(&self) -> String {
         format!("{OUTER_LINK}{}p{}", self.vmid, self.index)
     }
+}
+
+/// The VMID and the index of a device, as in `100i0`.
+fn numbers(text: &str, separator: char) -> Option<(u32, u8)> {
+    let (vmid, index) = text.split_once(separator)?;
+    Some((parse_vmid(vmid)?, parse_net_index(index)?))
 }
 
 /// The prefix of all [`GuestDevice::bridge`] names.
@@ -113,6 +129,19 @@ mod tests {
         }
         for other in ["tap0100i0", "tap100", "tap100i", "tap100i00", "veth1i256", "eth0", "tap1000000000i0", "tapi0"] {
             assert_eq!(GuestDevice::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_link_of_a_device_has_the_vmid_of_its_guest() {
+        for name in ["tap100i0", "veth200i12"] {
+            let device = GuestDevice::parse(name).unwrap();
+            for link in [name.to_string(), device.bridge(), device.inner_link(), device.outer_link()] {
+                assert_eq!(GuestDevice::vmid_of_link(&link), Some(device.vmid), "{link}");
+            }
+        }
+        for other in ["vmbr0", "fwbr100", "fwbr100p0", "fwpr100i0", "fwln0i0", "tap100"] {
+            assert_eq!(GuestDevice::vmid_of_link(other), None, "{other}");
         }
     }
 }

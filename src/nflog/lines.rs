@@ -6,6 +6,8 @@ use super::packet;
 use super::prefix::Prefix;
 use super::text::printable;
 use super::time::LocalTime;
+use super::trace::{TraceGuests, TraceStep};
+use crate::model::guest::GuestDevice;
 
 /// Values of a log line that are not in the packet: interface names and times.
 pub trait LogContext {
@@ -23,12 +25,16 @@ pub struct LogLines<H> {
     host: H,
     /// The last second that was formatted, and its text, because many packets have the same second.
     stamp: (i64, String),
+    trace_guests: TraceGuests,
 }
+
+/// The log level of traces: debug.
+const TRACE_LEVEL: u8 = 7;
 
 impl<H: LogContext> LogLines<H> {
     /// Lines with the interface names and the clock of this host.
     pub fn new(host: H) -> Self {
-        LogLines { host, stamp: (i64::MIN, String::new()) }
+        LogLines { host, stamp: (i64::MIN, String::new()), trace_guests: TraceGuests::default() }
     }
 
     /// The host passed to [`new`](Self::new).
@@ -69,7 +75,29 @@ impl<H: LogContext> LogLines<H> {
 
     /// Appends the line of a conntrack event, in the format of conntrack(8).
     pub fn push_conntrack(&mut self, event: &Event<'_>, out: &mut String) {
-        event.push(&mut Fields(out), |seconds| self.host.local_time(seconds));
+        event.push(&mut Fields::new(out), |seconds| self.host.local_time(seconds));
+        end_line(out);
+    }
+
+    /// The VMID of the guest that a step of a trace is about, or 0 for the node: the guest of its devices, or of those in earlier
+    /// steps of the packet. To be called for each step, whether or not its line is written.
+    pub fn guest_of_step(&mut self, step: &TraceStep<'_>) -> u32 {
+        let named = step.devices().find_map(|index| GuestDevice::vmid_of_link(self.host.interface(index)?));
+        self.trace_guests.vmid(step.id(), named)
+    }
+
+    /// Appends the line of a step of a trace: `VMID 7 CHAIN TIME trace id ID FAMILY TABLE STEP: FIELDS`.
+    pub fn push_trace(&mut self, vmid: u32, step: &TraceStep<'_>, out: &mut String) {
+        self.push_head(vmid, TRACE_LEVEL, &step.chain(), None, out);
+        step.push(&mut Fields::new(out));
+        let head = out.trim_end_matches(' ').len();
+        out.truncate(head);
+        out.push_str(": ");
+        let fields = out.len();
+        step.with_packet(|packet, cut| self.push_packet_fields(packet, &mut Fields::of_packet(out, cut)));
+        if out.len() == fields {
+            out.truncate(head);
+        }
         end_line(out);
     }
 
@@ -80,7 +108,7 @@ impl<H: LogContext> LogLines<H> {
             self.stamp.1.clear();
             self.host.local_time(seconds).push_log(&mut self.stamp.1);
         }
-        let mut fields = Fields(out);
+        let mut fields = Fields::new(out);
         fields.number("", vmid);
         fields.number("", level);
         fields.word(chain);
@@ -89,7 +117,15 @@ impl<H: LogContext> LogLines<H> {
 
     /// Appends everything after the message, which begins at `head`.
     fn push_fields(&mut self, packet: &LoggedPacket<'_>, head: usize, out: &mut String) {
-        let mut fields = Fields(out);
+        self.push_packet_fields(packet, &mut Fields::new(out));
+        // programs that split the line into words expect one after the date
+        if out[head..].trim_end_matches(' ').is_empty() {
+            Fields::new(out).truncated(packet.payload.len());
+        }
+        end_line(out);
+    }
+
+    fn push_packet_fields(&mut self, packet: &LoggedPacket<'_>, fields: &mut Fields<'_>) {
         for (name, index) in [
             ("IN=", packet.input),
             ("OUT=", packet.output),
@@ -97,27 +133,22 @@ impl<H: LogContext> LogLines<H> {
             ("PHYSOUT=", packet.physical_output),
         ] {
             if index != 0 {
-                self.push_interface(name, index, &mut fields);
+                self.push_interface(name, index, fields);
             }
         }
         if !packet.link_header.is_empty() {
             fields.bytes("MAC=", packet.link_header);
         }
-        packet::push(packet, &mut fields);
+        packet::push(packet, fields);
         if packet.mark != 0 {
             fields.number("mark=", packet.mark);
         }
-        // programs that split the line into words expect one after the date
-        if out[head..].trim_end_matches(' ').is_empty() {
-            Fields(out).truncated(packet.payload.len());
-        }
-        end_line(out);
     }
 
     fn push_interface(&mut self, name: &str, index: u32, fields: &mut Fields<'_>) {
         match self.host.interface(index) {
             Some(interface) => {
-                fields.0.push_str(name);
+                fields.text(name);
                 fields.word(interface);
             }
             None => fields.number(name, index),

@@ -1,8 +1,9 @@
-//! Formats NFLOG packets and conntrack events from netlink as log lines; decodes messages of rtnetlink.
+//! Formats NFLOG packets, conntrack events and traces of nftables from netlink as log lines; decodes messages of rtnetlink.
 //!
 //! ```text
 //! datagram ─▶ netlink ─▶ message ─▶ lines ─┬▶ prefix, time
-//!                    └─▶ conntrack ─▶      └▶ packet (IPv4, IPv6, ARP, protocols)
+//!                    ├─▶ conntrack ─▶      └▶ packet (IPv4, IPv6, ARP, protocols)
+//!                    └─▶ trace ─▶
 //! ```
 //!
 //! Decoding never fails: a packet with malformed bytes still gets a line, with the fields that could be decoded.
@@ -19,3 +20,4 @@ pub(crate) mod prefix;
 pub mod rtnetlink;
 mod text;
 pub mod time;
+pub mod trace;

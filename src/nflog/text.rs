@@ -11,6 +11,15 @@ pub(super) fn printable(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Converts a name to one word: as [`printable`], with escaped blanks and colons. An empty name is `-`.
+pub(super) fn word(bytes: &[u8]) -> Cow<'_, str> {
+    match printable(bytes) {
+        text if text.is_empty() => Cow::Borrowed("-"),
+        text if text.contains([' ', ':']) => Cow::Owned(text.replace(' ', "\\x20").replace(':', "\\x3a")),
+        text => text,
+    }
+}
+
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 4);
     for chunk in bytes.utf8_chunks() {
@@ -61,6 +70,13 @@ mod tests {
             (b"\x7f\\", "\\x7f\\"),
         ] {
             assert_eq!(printable(bytes), escaped);
+        }
+    }
+
+    #[test]
+    fn names_are_one_word() {
+        for (bytes, text) in [(&b"guest-100-in"[..], "guest-100-in"), (b"a b:c\n", "a\\x20b\\x3ac\\x0a"), (b"", "-")] {
+            assert_eq!(word(bytes), text);
         }
     }
 

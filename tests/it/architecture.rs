@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulate", &["model"]),
     ("builtin", &[]),
     ("model", &[]),
-    ("nflog", &[]),
+    ("nflog", &["model"]),
     ("inputs", &["model"]),
     ("parallel", &[]),
     ("paths", &["model"]),

@@ -26,6 +26,7 @@ mod lint;
 mod localnet;
 mod logger_cases;
 mod logger_properties;
+mod logger_traces;
 mod manual;
 mod no_effect;
 mod plan;

@@ -6,3 +6,4 @@ mod files;
 mod floods;
 mod packets;
 mod process;
+mod traces;

@@ -5,6 +5,7 @@ use pve_firewall::nflog::lines::{LogContext, LogLines};
 use pve_firewall::nflog::message::LoggedPacket;
 use pve_firewall::nflog::netlink::{Request, messages};
 use pve_firewall::nflog::time::LocalTime;
+use pve_firewall::nflog::trace::TraceStep;
 use std::collections::BTreeMap;
 
 /// The time of [`TestHost`].
@@ -84,4 +85,25 @@ pub fn conntrack(request: Request) -> Option<String> {
     let mut out = String::new();
     LogLines::new(TestHost::default()).push_conntrack(&event, &mut out);
     Some(out)
+}
+
+/// A step of a trace with this table family (`NFPROTO_…`) and `NFT_TRACETYPE_…`, in the chain `t c`.
+pub fn trace_step(family: u8, kind: u32) -> Request {
+    let id = 0x1234_abcd_u32;
+    Request::new(0x0a11, 0, 0, &[family, 0, 0, 0])
+        .with(1, b"t\0")
+        .with(2, b"c\0")
+        .with(4, &kind.to_be_bytes())
+        .with(6, &id.to_be_bytes())
+}
+
+/// The lines of messages of traces, one after the other, on a host with these interfaces.
+pub fn traces(datagram: &[u8], interfaces: BTreeMap<u32, String>) -> String {
+    let mut lines = LogLines::new(TestHost(interfaces));
+    let mut out = String::new();
+    for step in messages(datagram).filter_map(|message| TraceStep::decode(&message)) {
+        let vmid = lines.guest_of_step(&step);
+        lines.push_trace(vmid, &step, &mut out);
+    }
+    out
 }

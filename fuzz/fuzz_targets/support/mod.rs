@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 pub type Check = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Check); 16] = [
+pub const TARGETS: [(&str, Check); 17] = [
     ("cluster_fw", |data| compile_with("firewall/cluster.fw", data)),
     ("host_fw", |data| compile_with("nodes/n1/host.fw", data)),
     ("guest_fw", |data| compile_with("firewall/100.fw", data)),
@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Check); 16] = [
     ("ipset_save", ipset_save),
     ("nflog_message", nflog::packets),
     ("conntrack_message", nflog::connections),
+    ("trace_message", nflog::traces),
 ];
 
 /// Runs a target.

@@ -105,9 +105,9 @@ impl ConntrackEntry<'_> {
         }
         for (name, moment) in [("[start=", self.start), ("[stop=", self.stop)] {
             if let Some(moment) = moment {
-                fields.0.push_str(name);
+                fields.text(name);
                 // cannot overflow: 2^64 nanoseconds end in the year 2554
-                local(i64::try_from(moment / NANOSECONDS).unwrap_or(0)).push_ctime(fields.0);
+                local(i64::try_from(moment / NANOSECONDS).unwrap_or(0)).push_ctime(fields.line());
                 fields.word("]");
             }
         }

@@ -21,6 +21,11 @@ pub(super) fn push(payload: &[u8], fields: &mut Fields<'_>) {
     push_chain(header[6], rest, fields);
 }
 
+/// Whether an extension header follows this header.
+pub(in crate::nflog) fn has_extension_header(header: &[u8]) -> bool {
+    header.get(6).is_some_and(|next| Extension::of(*next).is_some())
+}
+
 /// Appends the extension headers, then the protocol.
 fn push_chain(mut next: u8, mut rest: &[u8], fields: &mut Fields<'_>) {
     let mut shown = 0;

@@ -5,6 +5,8 @@ mod ipv4;
 mod ipv6;
 mod transport;
 
+pub(super) use ipv6::has_extension_header;
+
 use super::log_fields::Fields;
 use super::message::LoggedPacket;
 
@@ -22,16 +24,36 @@ mod ethertype {
     pub const IPV6: u16 = 0x86dd;
 }
 
-/// Appends the packet's fields. In the bridge and netdev families, which receive all kinds of frames, the EtherType decides. An
-/// unknown protocol has no fields.
+/// The protocol of a packet's first header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NetworkProtocol {
+    Ipv4,
+    Ipv6,
+    Arp,
+}
+
+impl NetworkProtocol {
+    /// The protocol of this packet; `None` if it is another one. In the bridge and netdev families, which receive all kinds of
+    /// frames, the EtherType decides.
+    pub fn of(packet: &LoggedPacket<'_>) -> Option<Self> {
+        Some(match (packet.family, packet.protocol) {
+            (family::IPV4, _) => NetworkProtocol::Ipv4,
+            (family::IPV6, _) => NetworkProtocol::Ipv6,
+            (family::ARP, _) => NetworkProtocol::Arp,
+            (_, ethertype::IPV4) => NetworkProtocol::Ipv4,
+            (_, ethertype::IPV6) => NetworkProtocol::Ipv6,
+            (_, ethertype::ARP) => NetworkProtocol::Arp,
+            _ => return None,
+        })
+    }
+}
+
+/// Appends the packet's fields. An unknown protocol has none.
 pub(super) fn push(packet: &LoggedPacket<'_>, fields: &mut Fields<'_>) {
-    match (packet.family, packet.protocol) {
-        (family::IPV4, _) => ipv4::push(packet.payload, fields),
-        (family::IPV6, _) => ipv6::push(packet.payload, fields),
-        (family::ARP, _) => arp::push(packet.payload, fields),
-        (_, ethertype::IPV4) => ipv4::push(packet.payload, fields),
-        (_, ethertype::IPV6) => ipv6::push(packet.payload, fields),
-        (_, ethertype::ARP) => arp::push(packet.payload, fields),
-        _ => {}
+    match NetworkProtocol::of(packet) {
+        Some(NetworkProtocol::Ipv4) => ipv4::push(packet.payload, fields),
+        Some(NetworkProtocol::Ipv6) => ipv6::push(packet.payload, fields),
+        Some(NetworkProtocol::Arp) => arp::push(packet.payload, fields),
+        None => {}
     }
 }

@@ -1,18 +1,18 @@
-//! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking and rtnetlink.
+//! Netlink sockets (netlink(7)) for nfnetlink_log, connection tracking, nftables and rtnetlink.
 mod addresses;
 mod bridge_ports;
-mod conntrack_events;
 mod conntrack_table;
 mod links;
 mod neighbours;
+mod netfilter_events;
 mod nflog;
 
 pub use addresses::interface_addresses;
 pub use bridge_ports::BridgePorts;
-pub use conntrack_events::ConntrackEvents;
 pub use conntrack_table::ConntrackTable;
 pub use links::{Altnames, LinkNames};
 pub use neighbours::neighbours;
+pub use netfilter_events::NetfilterEvents;
 pub use nflog::Nflog;
 
 use crate::nflog::netlink::{Attribute, HEADER, Message, NETFILTER_HEADER, Request, messages};

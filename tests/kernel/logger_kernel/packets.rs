@@ -5,12 +5,12 @@ use crate::netns::Netns;
 use std::net::UdpSocket;
 
 /// Sends a UDP packet with this payload and source address.
-fn send(netns: &Netns, from: &str, to: &str, data: &[u8]) {
+pub(super) fn send(netns: &Netns, from: &str, to: &str, data: &[u8]) {
     netns.run(|| UdpSocket::bind(from).unwrap().send_to(data, to).unwrap());
 }
 
 /// A line without its date and values chosen by the kernel.
-fn without_variable_fields(line: &str) -> String {
+pub(super) fn without_variable_fields(line: &str) -> String {
     let date = regex::Regex::new(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}").unwrap();
     let chosen = regex::Regex::new(r" (ID|FLOWLBL)=\d+").unwrap();
     chosen.replace_all(&date.replace(line, "DATE"), "").into_owned()
@@ -53,13 +53,13 @@ fn packets_are_logged_by_rules_of_both_variants_and_families() {
 }
 
 /// A host with a guest and an external host on a bridge; the guest's address is 10.99.0.1.
-struct Bridged {
-    host: Netns,
-    guest: Netns,
+pub(super) struct Bridged {
+    pub host: Netns,
+    pub guest: Netns,
     _outside: Netns,
 }
 
-fn bridged() -> Bridged {
+pub(super) fn bridged() -> Bridged {
     let (host, guest, outside) = (Netns::new("log-host"), Netns::new("log-guest"), Netns::new("log-outside"));
     host.exec(&format!(
         "ip link add fwbr100i0 type bridge mcast_snooping 0
