@@ -1,7 +1,10 @@
 //! Traces of nftables: the lines of each step of a packet.
 use super::packets::{bridged, send, without_variable_fields};
-use crate::logger::{Logger, wait_for};
+use crate::flood::{self, Sender};
+use crate::logger::{Logger, packet_lines, skipped, wait_for};
 use crate::netns::Netns;
+use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 
 /// The lines of the trace whose packet has this destination port, without variable fields and with `ID` for its id.
 fn steps(logger: &Logger, port: u16, last: &str) -> Vec<String> {
@@ -95,4 +98,56 @@ END",
     let policies: Vec<&String> = lines.iter().filter(|line| line.contains(" policy ")).collect();
     assert_eq!(policies[0], "100 7 prerouting DATE trace id ID bridge tracebridge policy accept");
     assert!(policies[1].starts_with("100 7 postrouting DATE trace id ID bridge tracebridge policy drop"), "{lines:#?}");
+}
+
+/// The number of lines of steps, and of steps that were reported as skipped.
+fn trace_steps(text: &str) -> (usize, usize) {
+    let lines = text.lines().filter(|line| line.contains(" trace id ")).count();
+    let reports = text.lines().filter_map(|line| line.split_once(" skipped ")?.1.split_once(" trace steps"));
+    (lines, reports.map(|(number, _)| number.parse::<usize>().unwrap()).sum())
+}
+
+#[test]
+fn a_flood_of_traces_is_limited_and_counted_and_drops_no_logged_packet() {
+    const PACKETS: usize = 10_000;
+    let netns = flood::namespace("log-trace-flood");
+    netns.exec(
+        "nft -f - <<'END'
+         table inet t {
+             chain out {
+                 type filter hook output priority 10; policy accept;
+                 udp dport 9 meta nftrace set 1
+             }
+         }
+END",
+    );
+    let logged = |packets: usize, stopped: bool| {
+        let root = tempfile::tempdir().unwrap();
+        let logger = Logger::start(&netns, root.path(), &[]);
+        // a stopped logger: the queue of the kernel overflows
+        if stopped {
+            logger.signal(Signal::SIGSTOP);
+        }
+        netns.run(|| Sender::new(46).send_burst(packets));
+        if stopped {
+            logger.signal(Signal::SIGCONT);
+        }
+        let text = logger.stop();
+        assert_eq!((packet_lines(&text), skipped(&text)), (packets, 0));
+        text
+    };
+    // iptables has chains in nftables, or not
+    let (steps, 0) = trace_steps(&logged(10, false)) else { panic!("steps of ten packets were skipped") };
+    assert!(steps >= 20 && steps.is_multiple_of(10), "{steps}");
+    for stopped in [false, true] {
+        let text = logged(PACKETS, stopped);
+        let (lines, skipped) = trace_steps(&text);
+        assert_eq!(lines + skipped, PACKETS / 10 * steps, "stopped: {stopped}");
+        let mut seconds = BTreeMap::<&str, u32>::new();
+        for line in text.lines().filter(|line| line.contains(" trace id ")) {
+            *seconds.entry(line.split(' ').nth(3).unwrap()).or_default() += 1;
+        }
+        // the seconds of the limit begin with a step, those of the log with the clock
+        assert!(seconds.values().all(|lines| *lines <= 2000), "{seconds:?}");
+    }
 }
