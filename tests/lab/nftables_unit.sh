@@ -164,13 +164,18 @@ traced() { ping "$1" && grep -q "trace id [0-9a-f]* $2 rule" /tmp/trace; }
 wait_for 'the trace of a packet to a guest' traced "${address[100]}" 'bridge proxmox-firewall-guests guest-100-in'
 grep -q 'bridge tracebridge trace rule' /tmp/trace || fail "the trace lacks the rule that starts it: $(cat /tmp/trace)"
 if grep ' packet: ' /tmp/trace | grep -v icmp; then fail 'a packet that is not ICMP was traced'; fi
+# logged VMID TABLE CHAIN: the log of the firewall has a step of this chain
+logged() { grep -q "^$1 7 $3 .* trace id [0-9a-f]* $2 rule [0-9]* verdict " /var/log/pve-firewall.log; }
+wait_for 'the trace of a packet to a guest in the log' logged 100 'bridge proxmox-firewall-guests' guest-100-in
 nft delete table bridge tracebridge
 # for traffic of the node, the same chains in a table inet
 sed 's/table bridge/table inet/' /root/tracebridge >/root/traceinet
 chmod +x /root/traceinet
 /root/traceinet
 wait_for 'the trace of a packet to the node' traced $node 'inet proxmox-firewall input'
+wait_for 'the trace of a packet to the node in the log' logged 0 'inet proxmox-firewall' input
 nft delete table inet tracebridge
+if grep ' trace id ' /var/log/pve-firewall.log | grep 'INVALID='; then fail 'the log calls a traced packet invalid'; fi
 kill $monitor
 [[ $(nft list tables | grep -c trace) == 0 ]] || fail 'the tables for tracing still exist'
 only_nftables || fail 'tracing has changed the rules'
